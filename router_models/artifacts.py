@@ -1,0 +1,89 @@
+"""Fitted state ↔ a folder of data: arrays in npz, the rest in JSON, a manifest of sha256 written last.
+
+Never pickles: loading a folder cannot run code. The manifest's presence means the folder is complete; every file
+is checked against it before it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router_models.errors import ArtifactError
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """An estimator's learned state: named numeric arrays and JSON-able metadata."""
+
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save_state(folder: Path, name: str, state: State) -> None:
+    """Write `<name>.npz` and `<name>.json` into `folder` (made if missing). Call `seal` after the last one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for key, array in state.arrays.items():
+        if np.asarray(array).dtype.kind not in "biufU":
+            raise ArtifactError(f"{name}.{key}: dtype {np.asarray(array).dtype} cannot be stored without pickle")
+    np.savez_compressed(folder / f"{name}.npz", **{k: np.asarray(a) for k, a in state.arrays.items()})  # type: ignore[arg-type]
+    (folder / f"{name}.json").write_text(json.dumps(state.meta, indent=1, sort_keys=True, allow_nan=False))
+
+
+def load_state(folder: Path, name: str) -> State:
+    """Read what `save_state` wrote.
+
+    Raises ArtifactError where a file is missing or unreadable. Check the folder with `verify` first.
+    """
+    try:
+        with np.load(folder / f"{name}.npz", allow_pickle=False) as npz:
+            arrays = {key: npz[key] for key in npz.files}
+        return State(arrays, json.loads((folder / f"{name}.json").read_text()))
+    except (OSError, ValueError, EOFError) as error:
+        raise ArtifactError(f"{folder / name}: cannot be read ({error})") from error
+
+
+def seal(folder: Path) -> str:
+    """Write the manifest over every file in `folder`; returns the folder's hash (sha256 of the manifest)."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    manifest = {str(p.relative_to(folder)): file_sha256(p) for p in files}
+    text = json.dumps(manifest, indent=1, sort_keys=True)
+    (folder / MANIFEST).write_text(text)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def verify(folder: Path) -> str:
+    """Check every file of a sealed folder against its manifest; returns the folder's hash.
+
+    Raises ArtifactError naming the first file that is missing or altered, or saying that there is no manifest.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ArtifactError(f"{folder}: no {MANIFEST}; the folder is incomplete (a write that never finished?)")
+    text = path.read_text()
+    try:
+        manifest: dict[str, str] = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ArtifactError(f"{path}: not JSON ({error})") from error
+    for name, digest in manifest.items():
+        file = folder / name
+        if not file.is_file():
+            raise ArtifactError(f"{file}: named in the manifest but missing")
+        if file_sha256(file) != digest:
+            raise ArtifactError(f"{file}: altered or half-written (sha256 differs from the manifest)")
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes, read in chunks."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,83 @@
+"""The seam of every router, and the manners of those that learn.
+
+A `Router` answers one question, before generation: how likely is the cheap tier's answer acceptable? An estimator
+(`RouterModel`) learns it from prompts and grades, scikit-learn style: `__init__` stores, `fit` returns self, learned
+attributes end in `_`. Scores are raw; calibration to probabilities is `calibration.scores`' work, so a score only
+has to *rank*, within [0, 1].
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Protocol, Self
+
+import numpy as np
+
+from router_models.artifacts import State
+from router_models.errors import DataError
+from router_models.types import FloatArray, Prompts, Query
+
+
+class Router(Protocol):
+    """The online seam: P(the cheap answer to this query is acceptable), in [0, 1]. Pure and synchronous."""
+
+    def score(self, query: Query) -> float: ...
+
+
+class RouterModel(ABC):
+    """A family of routers that can be fitted, asked in batches, and stored as data.
+
+    `family` is the name in the registry; `card` one line: what it needs, what it costs per query.
+    """
+
+    family: ClassVar[str]
+    card: ClassVar[str]
+    needs_embeddings: ClassVar[bool] = False
+
+    @abstractmethod
+    def fit(self, X: Prompts, y: FloatArray) -> Self:
+        """Learn from n prompts and their targets y (n,) in [0, 1]: 1 = the cheap answer was acceptable."""
+
+    @abstractmethod
+    def predict(self, X: Prompts) -> FloatArray:
+        """Scores (n,) in [0, 1]; higher = the cheap tier is more likely good enough."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """The learned state, as data. `from_state(state())` scores equally."""
+
+    @classmethod
+    @abstractmethod
+    def from_state(cls, state: State) -> Self:
+        """Rebuild from `state()`; raises ArtifactError where it does not fit this class."""
+
+
+def check_fit_input(X: Prompts, y: FloatArray, *, classes: int = 2) -> FloatArray:
+    """Validate a training set, the same way for every family; returns y as float64.
+
+    Raises DataError for no rows, unequal lengths, NaN or infinite targets, targets outside [0, 1], or fewer than
+    `classes` distinct values.
+    """
+    y = np.asarray(y, dtype=np.float64)
+    if len(X) == 0:
+        raise DataError("no prompts to learn from")
+    if y.shape != (len(X),):
+        raise DataError(f"{len(X)} prompts but targets of shape {y.shape}")
+    if not np.isfinite(y).all():
+        raise DataError(f"{int((~np.isfinite(y)).sum())} targets are NaN or infinite")
+    if y.min() < 0 or y.max() > 1:
+        raise DataError(f"targets must lie in [0, 1], found {y.min():g} to {y.max():g}")
+    if len(np.unique(y)) < classes:
+        raise DataError(f"every target is {y[0]:g}: nothing to tell apart; more varied prompts are needed")
+    return y
+
+
+def embeddings_of(X: Prompts) -> FloatArray:
+    """The batch's embeddings as float64; DataError where they were not computed."""
+    if X.embeddings is None:
+        raise DataError("this router needs embeddings: pass Prompts with `embeddings` (features.Encoder makes them)")
+    if X.embeddings.shape[0] != len(X):
+        raise DataError(f"{len(X)} prompts but {X.embeddings.shape[0]} embeddings")
+    if not np.isfinite(X.embeddings).all():
+        raise DataError("embeddings contain NaN or infinite values")
+    return X.embeddings.astype(np.float64)

@@ -1,0 +1,206 @@
+"""The nouns of the project, as frozen data.
+
+Every other module of `router_models` speaks in these; `serve_graph` translates wire types into them and back.
+Nothing here computes more than a view of its own fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+class Action(StrEnum):
+    """What became of a request. The values are the `x-serve-graph-outcome` header's."""
+
+    ROUTED = "routed"
+    ACCEPTED = "accepted"
+    ESCALATED = "escalated"
+    ABSTAINED = "abstained"
+    FORCED = "forced"
+    FALLBACK = "fallback"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation: OpenAI's role and the text content."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question as the policy sees it: the conversation and what is known about it.
+
+    `metadata` holds features of the request (task label, language, user tier); never secrets. `parameters` are
+    decoding settings in OpenAI's names, passed through to the engine untouched.
+    """
+
+    messages: tuple[Message, ...]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_prompt(cls, prompt: str, **metadata: str) -> Query:
+        """Wrap a single user prompt."""
+        return cls((Message("user", prompt),), metadata)
+
+    @property
+    def text(self) -> str:
+        """The text that is routed on: all turns, oldest first, one per line."""
+        return "\n".join(message.content for message in self.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the engine counted them. `cached_tokens` is the part of `prompt_tokens` read from a cache."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One engine's answer to one query.
+
+    `token_logprobs` are natural logarithms, one per generated token, empty when the engine gives none. `payload`
+    is the engine's own reply (OpenAI's chat.completion as a dict), kept so that nothing is lost on the way out.
+    """
+
+    text: str
+    finish_reason: str = "stop"
+    usage: Usage = Usage()
+    token_logprobs: tuple[float, ...] = ()
+    latency_s: float = 0.0
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where the router sent a query, before generation, and why.
+
+    `p_cheap_ok` is the calibrated estimate that made the decision; None where no estimate was made (forced,
+    fallback). `distance` is how far the query lies from the router's training data (0 = typical), None if unknown.
+    """
+
+    tier: str
+    reason: str
+    p_cheap_ok: float | None = None
+    distance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the verifier made of a completion: accepted, escalated or abstained, and why."""
+
+    action: Action
+    reason: str
+    p_ok: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """The thresholds in force. All are compared with ≥; a score equal to its threshold passes.
+
+    A query is tried on the cheap tier when its router score ≥ `route_at`; a cheap answer is accepted when its
+    verifier score ≥ `accept_at`. Below `abstain_below` (verifier score of the *last* answer, None = never) the
+    graph abstains. `inf` in `route_at` means always frontier.
+    """
+
+    route_at: float
+    accept_at: float
+    abstain_below: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One engine call made for a request, and its price."""
+
+    tier: str
+    usage: Usage
+    latency_s: float
+    cost_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One prompt × one tier: what was answered, how it was graded, what it took.
+
+    `grade` is 1.0 for acceptable and 0.0 for not; fractional where a judge gave one. `logprobs` is the summary
+    `features.logprob_summary` makes.
+    """
+
+    prompt_id: str
+    prompt: str
+    tier: str
+    answer: str
+    grade: float
+    usage: Usage
+    latency_s: float
+    finish_reason: str = "stop"
+    logprobs: Mapping[str, float] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """A batch of n prompts in columns, the `X` of every router.
+
+    `embeddings` is (n, d) float32 with unit rows or None where nothing has been embedded; `metadata` holds columns
+    of n strings ('' = unknown).
+    """
+
+    texts: tuple[str, ...]
+    embeddings: NDArray[np.float32] | None = None
+    metadata: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, index: Sequence[int] | IntArray | BoolArray) -> Prompts:
+        """Select rows by integer index or boolean mask, in that order."""
+        rows = np.arange(len(self))[np.asarray(index)]
+        return Prompts(
+            tuple(self.texts[i] for i in rows),
+            None if self.embeddings is None else self.embeddings[rows],
+            {name: tuple(column[i] for i in rows) for name, column in self.metadata.items()},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """A batch of n (prompt, completion) pairs in columns, the `X` of every verifier.
+
+    `signals` holds named (n,) float columns measured around the completion: `features.logprob_summary`'s entries,
+    a router's score, a self-consistency share. NaN = not measured; a verifier says which signals it needs.
+    """
+
+    prompts: Prompts
+    texts: tuple[str, ...]
+    finish_reasons: tuple[str, ...]
+    signals: Mapping[str, FloatArray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, index: Sequence[int] | IntArray | BoolArray) -> Answers:
+        """Select rows by integer index or boolean mask, in that order."""
+        rows = np.arange(len(self))[np.asarray(index)]
+        return Answers(
+            self.prompts.take(rows),
+            tuple(self.texts[i] for i in rows),
+            tuple(self.finish_reasons[i] for i in rows),
+            {name: column[rows] for name, column in self.signals.items()},
+        )
