@@ -13,12 +13,12 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from router_models.errors import ArtifactError
+from router_models.errors import ArtifactError, DataError
 from router_models.types import Answers, Completion, FloatArray, Prompts, Query
 
 FEATURES_VERSION = 1
@@ -95,6 +95,43 @@ def logprob_summary(token_logprobs: Sequence[float]) -> dict[str, float]:
         "lp_first3_mean": float(values[:3].mean()),
         "log_tokens": math.log1p(len(values)),
     }
+
+
+class TextEncoder(Protocol):
+    """Anything that turns n texts into (n, d) float32 rows and can name its weights: `Encoder` is one."""
+
+    @property
+    def digest(self) -> str: ...
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
+
+
+def cached_embeddings(encoder: TextEncoder, texts: Sequence[str], folder: Path | None) -> NDArray[np.float32]:
+    """Embed n texts, or read what was embedded before.
+
+    `folder` (None = no cache) holds one .npy per batch, named by the hash of the encoder's weights and the texts.
+    """
+    if folder is None:
+        return encoder.encode(texts)
+    key = hashlib.sha256(encoder.digest.encode())
+    for text in texts:
+        key.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
+    file = folder / f"{key.hexdigest()[:32]}.npy"
+    if file.is_file():
+        return load_embeddings(file)
+    vectors = encoder.encode(texts)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial.npy")
+    np.save(partial, vectors)
+    partial.replace(file)
+    return vectors
+
+
+def load_embeddings(path: Path) -> NDArray[np.float32]:
+    """Read an array of embeddings from a .npy file (never a pickle); DataError where it cannot be read."""
+    try:
+        return np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: cannot be read as an array ({error})") from error
 
 
 class Encoder:

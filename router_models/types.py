@@ -204,3 +204,35 @@ class Answers:
             tuple(self.finish_reasons[i] for i in rows),
             {name: column[rows] for name, column in self.signals.items()},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRecord:
+    """One row per request: what was decided, what was called, what it cost. Never prompt text.
+
+    `prompt_sha256` is over the routed text. `arm` names the policy version that acted and `propensity` the
+    probability with which it was chosen. `error` is the HTTP error code where the request failed.
+    """
+
+    id: str
+    created_at: str
+    requested_model: str
+    tier: str
+    outcome: str
+    version: str
+    status: int
+    stream: bool
+    prompt_sha256: str
+    prompt_chars: int
+    route_reason: str
+    p_cheap_ok: float | None
+    distance: float | None
+    verdict_reason: str | None
+    p_answer_ok: float | None
+    calls: tuple[Call, ...]
+    cost_usd: Decimal
+    latency_s: float
+    arm: str = "stable"
+    propensity: float = 1.0
+    error: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)

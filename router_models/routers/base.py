@@ -42,6 +42,10 @@ class RouterModel(ABC):
     def predict(self, X: Prompts) -> FloatArray:
         """Scores (n,) in [0, 1]; higher = the cheap tier is more likely good enough."""
 
+    def distance(self, X: Prompts) -> FloatArray | None:
+        """How far each prompt lies from the training data (n,), 0 = typical, ≥ 1 = unlike any of it; None = unknown."""
+        return None
+
     @abstractmethod
     def state(self) -> State:
         """The learned state, as data. `from_state(state())` scores equally."""

@@ -1,0 +1,78 @@
+"""Scores → decisions. Pure: no model, no clock, no chance; every comparison is ≥.
+
+A policy is a ladder of tiers, cheapest first, and an OperatingPoint for each. The last tier is never escalated from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from router_models.errors import DataError
+from router_models.types import Action, Decision, OperatingPoint, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The ladder and its thresholds. A tier without a point is never tried by the router, only by force."""
+
+    tiers: tuple[str, ...]
+    points: Mapping[str, OperatingPoint]
+
+    def __post_init__(self) -> None:
+        if not self.tiers:
+            raise DataError("a policy needs at least one tier")
+        if unknown := set(self.points) - set(self.tiers):
+            raise DataError(f"operating points for unknown tier(s) {sorted(unknown)}; the ladder is {self.tiers}")
+
+    @property
+    def top(self) -> str:
+        """The last tier: what answers when nothing cheaper may."""
+        return self.tiers[-1]
+
+    def decide(self, p_ok: Mapping[str, float], distance: float | None = None) -> Decision:
+        """Choose the cheapest tier whose calibrated estimate reaches its `route_at`, else the top tier.
+
+        `p_ok` maps tiers below the top to P(acceptable). Raising any estimate never moves the query to a dearer tier.
+        """
+        first = next((p_ok[tier] for tier in self.tiers[:-1] if tier in p_ok), None)
+        for tier in self.tiers[:-1]:
+            point = self.points.get(tier)
+            if point is not None and tier in p_ok and p_ok[tier] >= point.route_at:
+                reason = f"estimated {p_ok[tier]:.3f} ≥ {point.route_at:.3f}: try {tier}"
+                return Decision(tier, reason, p_ok[tier], distance)
+        reason = "no certified threshold" if first is None else f"estimated {first:.3f} below every tier's threshold"
+        return Decision(self.top, reason, first, distance)
+
+    def judge(self, tier: str, p_ok: float) -> Verdict:
+        """Accept, escalate or abstain, from P(this completion is acceptable).
+
+        Below the top: accept at `accept_at`, abstain early under `abstain_below`, escalate otherwise. At the top:
+        abstain under `abstain_below`, accept otherwise.
+        """
+        point = self.points.get(tier)
+        if point is None:
+            return Verdict(Action.ACCEPTED, "not judged: the policy has no threshold for this tier", p_ok)
+        if point.abstain_below is not None and p_ok < point.abstain_below:
+            return Verdict(Action.ABSTAINED, f"estimated {p_ok:.3f} < {point.abstain_below:.3f}: abstain", p_ok)
+        if tier == self.top:
+            return Verdict(Action.ACCEPTED, f"estimated {p_ok:.3f} at the last tier", p_ok)
+        if p_ok >= point.accept_at:
+            return Verdict(Action.ACCEPTED, f"estimated {p_ok:.3f} ≥ {point.accept_at:.3f}: accept", p_ok)
+        return Verdict(Action.ESCALATED, f"estimated {p_ok:.3f} < {point.accept_at:.3f}: escalate", p_ok)
+
+    @property
+    def judges_top(self) -> bool:
+        """Whether the last tier's answers are judged at all (only in order to abstain)."""
+        point = self.points.get(self.top)
+        return point is not None and point.abstain_below is not None
+
+    def without_abstention(self) -> Policy:
+        """The same policy for a caller that forbids abstaining."""
+        points = {tier: OperatingPoint(p.route_at, p.accept_at, None) for tier, p in self.points.items()}
+        return Policy(self.tiers, points)
+
+
+def always(tiers: tuple[str, ...]) -> Policy:
+    """Always the last tier: what is served when nothing is certified."""
+    return Policy(tiers, {})

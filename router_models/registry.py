@@ -1,0 +1,190 @@
+"""Router versions in MLflow: the only file that imports mlflow.
+
+A registered model's version holds one sealed folder (`version.py`) as its artifact. Aliases `stable`, `canary`,
+`shadow` point at versions. Any tracking URI works; the default is SQLite under the state folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from router_models.artifacts import verify
+from router_models.errors import ArtifactError, RegistryError
+
+ARTIFACT = "router_version"
+ALIASES = ("stable", "canary", "shadow")
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredVersion:
+    """One version as the registry knows it."""
+
+    uri: str
+    model: str
+    number: str
+    run_id: str
+    tags: Mapping[str, str]
+    aliases: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """How traffic and records call it: `<model>/<number>`."""
+        return f"{self.model}/{self.number}"
+
+    def folder(self, cache: Path) -> Path:
+        """A verified local copy of the version's files, downloaded once into `cache`.
+
+        Raises ArtifactError where the files do not match their manifest, RegistryError where they cannot be had.
+        """
+        target = cache / f"{self.model}-{self.number}-{self.run_id[:8]}"
+        if not target.exists():
+            _download(self, target)
+        verify(target)
+        return target
+
+
+def register(
+    uri: str,
+    model: str,
+    folder: Path,
+    *,
+    params: Mapping[str, str],
+    metrics: Mapping[str, float],
+    tags: Mapping[str, str],
+    alias: str | None = None,
+    artifacts_folder: Path | None = None,
+) -> RegisteredVersion:
+    """Log a sealed folder as one run and one new version of `model`; set `alias` to it if given.
+
+    `artifacts_folder` says where a local (SQLite) store keeps its files; ignored by a server.
+    """
+    digest = verify(folder)
+    client = _client(uri)
+    with _mlflow_errors(f"registering a version of {model!r}"):
+        experiment = client.get_experiment_by_name(model)
+        if experiment is None:
+            location = None if artifacts_folder is None else artifacts_folder.resolve().as_uri()
+            experiment_id = client.create_experiment(model, artifact_location=location)
+        else:
+            experiment_id = experiment.experiment_id
+        run = client.create_run(experiment_id, run_name=folder.name)
+        run_id = run.info.run_id
+        for key, value in params.items():
+            client.log_param(run_id, key, value)
+        for key, number in metrics.items():
+            client.log_metric(run_id, key, float(number))
+        client.log_artifacts(run_id, str(folder), ARTIFACT)
+        client.set_terminated(run_id)
+        if not any(m.name == model for m in client.search_registered_models(f"name='{model}'")):
+            client.create_registered_model(model, description="Router versions of serve-graph")
+        source = f"{client.get_run(run_id).info.artifact_uri}/{ARTIFACT}"
+        all_tags = {**tags, "manifest_sha256": digest}
+        made = client.create_model_version(model, source, run_id, tags=all_tags)
+        report = folder / "report.md"
+        if report.is_file():
+            client.update_model_version(model, made.version, description=report.read_text()[:100_000])
+        if alias is not None:
+            client.set_registered_model_alias(model, alias, made.version)
+    return _registered(uri, client, made, model)
+
+
+def find_version(uri: str, model: str, wanted: str) -> RegisteredVersion | None:
+    """The version an alias or number names; None where the registry has no such version.
+
+    Raises RegistryError where the registry cannot be reached.
+    """
+    from mlflow.exceptions import MlflowException
+
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return None
+    client = _client(uri)
+    try:
+        if wanted.isdigit():
+            found = client.get_model_version(model, wanted)
+        else:
+            found = client.get_model_version_by_alias(model, wanted)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise RegistryError(f"the registry {_safe(uri)} cannot be asked for {model}@{wanted}: {error}") from error
+    return _registered(uri, client, found, model)
+
+
+def list_versions(uri: str, model: str) -> list[RegisteredVersion]:
+    """Every version, newest first."""
+    client = _client(uri)
+    with _mlflow_errors(f"listing {model!r}"):
+        found = client.search_model_versions(f"name='{model}'")
+    return [_registered(uri, client, v, model) for v in sorted(found, key=lambda v: -int(v.version))]
+
+
+def set_alias(uri: str, model: str, alias: str, number: str) -> None:
+    """Point an alias at a version."""
+    with _mlflow_errors(f"setting {alias!r} of {model!r} to {number}"):
+        _client(uri).set_registered_model_alias(model, alias, number)
+
+
+def set_tags(uri: str, model: str, number: str, tags: Mapping[str, str]) -> None:
+    """Set tags on a version."""
+    client = _client(uri)
+    with _mlflow_errors(f"tagging {model}/{number}"):
+        for key, value in tags.items():
+            client.set_model_version_tag(model, number, key, value)
+
+
+def _registered(uri: str, client: Any, found: Any, model: str) -> RegisteredVersion:
+    with _mlflow_errors(f"reading the aliases of {model!r}"):
+        aliases = client.get_registered_model(model).aliases
+    names = tuple(sorted(alias for alias, number in aliases.items() if str(number) == str(found.version)))
+    return RegisteredVersion(uri, model, str(found.version), found.run_id, dict(found.tags), names)
+
+
+def _download(version: RegisteredVersion, target: Path) -> None:
+    import shutil
+    import tempfile
+
+    from mlflow.artifacts import download_artifacts
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as scratch:
+        with _mlflow_errors(f"downloading {version.name}"):
+            got = download_artifacts(
+                run_id=version.run_id, artifact_path=ARTIFACT, dst_path=scratch, tracking_uri=version.uri
+            )
+        digest = verify(Path(got))
+        expected = version.tags.get("manifest_sha256", digest)
+        if digest != expected:
+            raise ArtifactError(f"{version.name}: the manifest differs from the one that was registered")
+        shutil.move(got, target)
+
+
+def _client(uri: str) -> Any:
+    from mlflow import MlflowClient
+
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    with _mlflow_errors(f"opening the registry {_safe(uri)}"):
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+class _mlflow_errors:  # noqa: N801 (reads as a statement)
+    """Turn whatever MLflow, its store or the network raises into RegistryError, saying what was being done."""
+
+    def __init__(self, doing: str) -> None:
+        self.doing = doing
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, (RegistryError, ArtifactError)):
+            raise RegistryError(f"{self.doing} failed: {error}") from error
+
+
+def _safe(uri: str) -> str:
+    """A URI without its password."""
+    head, at, tail = uri.rpartition("@")
+    return f"{head.split('://')[0]}://…@{tail}" if at else uri

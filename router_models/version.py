@@ -1,0 +1,187 @@
+"""RouterVersion: everything that decides, loaded from one sealed folder of data.
+
+policy.json          ladder, thresholds, families, feature version
+<tier>.router.*      router and its calibrator           ┐ for every tier that
+<tier>.verifier.*    verifier and its calibrator         ┘ the policy has a point for
+certificate.json     absent in uncertified (test) versions
+report.md, *.png     the page a reviewer signs
+manifest.json        written last
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from router_models.artifacts import load_state, save_state, seal, verify
+from router_models.calibration.certificate import Certificate
+from router_models.calibration.base import ScoreCalibrator
+from router_models.calibration.scores import CALIBRATORS
+from router_models.errors import ArtifactError
+from router_models.features import FEATURES_VERSION, Encoder, answers_of, prompts_of
+from router_models.policy import Policy
+from router_models.routers import ROUTERS, LengthRouter, RouterModel
+from router_models.types import Completion, Decision, OperatingPoint, Query, Verdict
+from router_models.verifiers import VERIFIERS, NonEmptyVerifier, VerifierModel
+
+ROUTER_SCORE = "router_score"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The models of one tier: raw scores, and the calibrators that make them probabilities (None = as they are)."""
+
+    router: RouterModel | None
+    router_calibrator: ScoreCalibrator | None
+    verifier: VerifierModel
+    verifier_calibrator: ScoreCalibrator | None
+
+
+@dataclass(frozen=True)
+class RouterVersion:
+    """One version, ready to decide and judge. Deterministic; no I/O after loading but the encoder's first use."""
+
+    policy: Policy
+    stages: Mapping[str, Stage]
+    certificate: Certificate | None = None
+    name: str = "unregistered"
+    digest: str = ""
+    encoder: Encoder = field(default_factory=Encoder)
+
+    def decide(self, query: Query) -> Decision:
+        """Choose a tier before generation; embeds the query once, for all stages."""
+        encoder = self.encoder if self._needs_encoder else None
+        prompts = prompts_of([query], encoder)
+        p_ok: dict[str, float] = {}
+        distance: float | None = None
+        for tier, stage in self.stages.items():
+            if stage.router is None:
+                continue
+            p_ok[tier] = _calibrated(stage.router_calibrator, float(stage.router.predict(prompts)[0]))
+            if distance is None:
+                far = stage.router.distance(prompts)
+                distance = None if far is None else float(far[0])
+        return self.policy.decide(p_ok, distance)
+
+    def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
+        """Accept, escalate or abstain, after generation."""
+        stage = self.stages.get(decision.tier)
+        if stage is None:
+            return self.policy.judge(decision.tier, 1.0)
+        prompts = prompts_of([query], self.encoder if stage.verifier.needs_embeddings else None)
+        estimate = np.nan if decision.p_cheap_ok is None else decision.p_cheap_ok
+        answers = answers_of(prompts, [completion], {ROUTER_SCORE: np.array([estimate])})
+        p_ok = _calibrated(stage.verifier_calibrator, float(stage.verifier.predict(answers)[0]))
+        return self.policy.judge(decision.tier, p_ok)
+
+    @property
+    def _needs_encoder(self) -> bool:
+        return any(stage.router is not None and stage.router.needs_embeddings for stage in self.stages.values())
+
+    def save(self, folder: Path, extra: Path | None = None) -> str:
+        """Write the sealed folder (replacing nothing: `folder` must not exist); returns its hash.
+
+        Files in `extra` (the report) are copied in before sealing.
+        """
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".version-", dir=folder.parent))
+        for tier, stage in self.stages.items():
+            for what, part in _parts(stage).items():
+                if part is not None:
+                    save_state(scratch, f"{tier}.{what}", part.state())
+        (scratch / "policy.json").write_text(json.dumps(self._policy_json(), indent=1))
+        if self.certificate is not None:
+            (scratch / "certificate.json").write_text(json.dumps(self.certificate.to_json(), indent=1))
+        if extra is not None:
+            shutil.copytree(extra, scratch, dirs_exist_ok=True)
+        digest = seal(scratch)
+        scratch.rename(folder)
+        return digest
+
+    def _policy_json(self) -> dict[str, object]:
+        return {
+            "features_version": FEATURES_VERSION,
+            "tiers": list(self.policy.tiers),
+            "points": {
+                tier: [_plain(p.route_at), _plain(p.accept_at), p.abstain_below]
+                for tier, p in self.policy.points.items()
+            },
+            "families": {
+                tier: {what: None if part is None else part.family for what, part in _parts(stage).items()}
+                for tier, stage in self.stages.items()
+            },
+        }
+
+    @classmethod
+    def load(cls, folder: Path, name: str | None = None) -> RouterVersion:
+        """Read a sealed folder; raises ArtifactError naming the file that is missing, altered or not understood."""
+        digest = verify(folder)
+        try:
+            data = json.loads((folder / "policy.json").read_text())
+            if data["features_version"] != FEATURES_VERSION:
+                made_for = data["features_version"]
+                raise ArtifactError(f"{folder}: made for features version {made_for}, not {FEATURES_VERSION}; retrain")
+            points = {
+                tier: OperatingPoint(float(p[0]), float(p[1]), None if p[2] is None else float(p[2]))
+                for tier, p in data["points"].items()
+            }
+            stages = {tier: _load_stage(folder, tier, families) for tier, families in data["families"].items()}
+            path = folder / "certificate.json"
+            certificate = Certificate.from_json(json.loads(path.read_text())) if path.is_file() else None
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            raise ArtifactError(f"{folder}: not a router version ({type(error).__name__}: {error})") from error
+        return cls(Policy(tuple(data["tiers"]), points), stages, certificate, name or folder.name, digest)
+
+
+def builtin_version(tiers: tuple[str, ...], folder: Path) -> Path:
+    """An uncertified version for tests and benches: prompt length routes, non-empty answers pass.
+
+    Written to `folder` once; returns the folder. It promises nothing, and its name says so.
+    """
+    path = folder / "builtin-uncertified"
+    if not path.exists():
+        stages = {tier: Stage(LengthRouter(), None, NonEmptyVerifier(), None) for tier in tiers[:-1]}
+        points = {tier: OperatingPoint(route_at=0.2, accept_at=0.5) for tier in tiers[:-1]}
+        RouterVersion(Policy(tiers, points), stages).save(path)
+    return path
+
+
+def _calibrated(calibrator: ScoreCalibrator | None, score: float) -> float:
+    return score if calibrator is None else float(calibrator.predict(np.array([score]))[0])
+
+
+def _parts(stage: Stage) -> dict[str, RouterModel | VerifierModel | ScoreCalibrator | None]:
+    return {
+        "router": stage.router,
+        "router_calibrator": stage.router_calibrator,
+        "verifier": stage.verifier,
+        "verifier_calibrator": stage.verifier_calibrator,
+    }
+
+
+def _load_stage(folder: Path, tier: str, families: Mapping[str, str | None]) -> Stage:
+    def part(what: str, registry: Mapping[str, type]) -> object:
+        family = families.get(what)
+        if family is None:
+            return None
+        if family not in registry:
+            raise ArtifactError(f"{folder}: unknown {what} family {family!r}; known: {', '.join(registry)}")
+        return registry[family].from_state(load_state(folder, f"{tier}.{what}"))  # type: ignore[attr-defined]
+
+    return Stage(
+        part("router", ROUTERS),  # type: ignore[arg-type]
+        part("router_calibrator", CALIBRATORS),  # type: ignore[arg-type]
+        part("verifier", VERIFIERS),  # type: ignore[arg-type]
+        part("verifier_calibrator", CALIBRATORS),  # type: ignore[arg-type]
+    )
+
+
+def _plain(x: float) -> float | str:
+    """JSON knows no infinity; float() reads 'inf' back."""
+    return x if np.isfinite(x) else str(x)

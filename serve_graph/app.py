@@ -1,0 +1,96 @@
+"""The graph on one screen: `build_app(config) -> Application`, for `serve-graph up`, `serve build` and `serve deploy`.
+
+ingress ─▶ router, verifier (one RouterVersion)  ·  ingress ─▶ tier, tier, …
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+
+from router_models.registry import find_version
+from router_models.version import RouterVersion, builtin_version
+from serve_graph.config import (
+    AnyTierConfig,
+    EchoTierConfig,
+    GraphConfig,
+    HostedTierConfig,
+    ScalingConfig,
+    load_config,
+)
+from serve_graph.deployments import EchoDeployment, HostedDeployment, IngressDeployment, PolicyDeployment
+from serve_graph.engines.vllm import llm_config
+from serve_graph.engines.weights import resolve_weights
+
+
+def build_app(args: dict[str, Any]) -> Application:
+    """Compose the graph. `args` holds `config`: a YAML path (or a GraphConfig), and optionally `version`: a folder.
+
+    Ray Serve's builder convention: `serve run serve_graph.app:build_app config=configs/local.yaml`. Raises
+    ConfigError, WeightsError, ArtifactError or CertificateError naming what is wrong, before anything starts.
+    """
+    config = args["config"] if isinstance(args["config"], GraphConfig) else load_config(Path(args["config"]))
+    folder = Path(args["version"]) if args.get("version") else version_folder(config)
+    version = RouterVersion.load(folder) if folder else None
+    tiers = {tier.name: bind_tier(tier, config) for tier in config.tiers}
+    router = verifier = None
+    if folder and version and version.policy.points:
+        router = bind("router", PolicyDeployment, config.policy.router_scaling, str(folder))
+        verifier = bind("verifier", PolicyDeployment, config.policy.verifier_scaling, str(folder))
+    ingress = serve.ingress()(IngressDeployment)
+    policy = version.policy if version else None
+    if policy and config.policy.abstain == "forbid":
+        policy = policy.without_abstention()
+    name = version.name if version else "none"
+    return bind("ingress", ingress, config.http.scaling, config, policy, name, tiers, router, verifier)
+
+
+def bind(name: str, cls: type, scaling: ScalingConfig, *args: Any, **options: Any) -> Application:
+    """Bind one deployment with its own autoscaling."""
+    deployment = serve.deployment(name=name)(cls).options(**serve_options(scaling), **options)
+    application: Application = deployment.bind(*args)
+    return application
+
+
+def bind_tier(tier: AnyTierConfig, config: GraphConfig) -> Application:
+    """Bind one tier's deployment by its kind of engine."""
+    if isinstance(tier, EchoTierConfig):
+        return bind(tier.name, EchoDeployment, tier.scaling, tier)
+    if isinstance(tier, HostedTierConfig):
+        return bind(tier.name, HostedDeployment, tier.scaling, tier)
+    from serve_graph.engines.vllm_deployment import VllmDeployment
+
+    settings = llm_config(tier, resolve_weights(tier.weights, config.state_folder))
+    options = VllmDeployment.get_deployment_options(settings)
+    deployment = serve.deployment(VllmDeployment).options(**options | {"name": tier.name})
+    application: Application = deployment.bind(settings)
+    return application
+
+
+def serve_options(scaling: ScalingConfig) -> dict[str, Any]:
+    """Our scaling section in Ray Serve's words."""
+    return {
+        "ray_actor_options": {"num_cpus": scaling.num_cpus},
+        "max_ongoing_requests": scaling.max_ongoing_requests,
+        "max_queued_requests": scaling.max_queued_requests,
+        "autoscaling_config": {
+            "min_replicas": scaling.min_replicas,
+            "max_replicas": scaling.max_replicas,
+            "target_ongoing_requests": scaling.target_ongoing_requests,
+            "upscale_delay_s": scaling.upscale_delay_s,
+            "downscale_delay_s": scaling.downscale_delay_s,
+        },
+    }
+
+
+def version_folder(config: GraphConfig) -> Path | None:
+    """Where the configured router version's files lie; None = nothing certified, serve always-frontier."""
+    if config.policy.version == "none":
+        return None
+    if config.policy.version == "builtin":
+        return builtin_version(config.tier_names, config.state_folder.resolve() / "builtin")
+    found = find_version(config.registry_uri, config.policy.model_name, config.policy.version)
+    return found.folder(config.state_folder.resolve() / "versions") if found else None

@@ -1,0 +1,223 @@
+"""The graph's configuration: typed, frozen, and refusing what it does not know.
+
+Read once with `load_config`, passed down from there. Nothing reads it at import, no environment variable changes the
+graph's shape; `${NAME}` inside a YAML string is replaced by an environment variable, for secrets and paths only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from serve_graph.errors import ConfigError
+
+TierName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+RESERVED_NAMES = frozenset({"auto", "router", "verifier", "ingress"})
+
+
+class Frozen(BaseModel):
+    """Base of every section: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class WeightsConfig(Frozen):
+    """Where a tier's weights come from: exactly one of a package, a hub id or a folder."""
+
+    package: str | None = None
+    hub: str | None = None
+    folder: Path | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [name for name in ("package", "hub", "folder") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"weights need exactly one of package, hub, folder; found {given or 'none'}")
+        return self
+
+
+class PriceConfig(Frozen):
+    """US dollars per million tokens."""
+
+    input_usd_per_mtok: Annotated[Decimal, Field(ge=0)]
+    output_usd_per_mtok: Annotated[Decimal, Field(ge=0)]
+    cached_input_usd_per_mtok: Annotated[Decimal, Field(ge=0)] | None = None
+
+
+class ScalingConfig(Frozen):
+    """One deployment's autoscaling, in Ray Serve's terms; equal bounds mean a fixed number of replicas."""
+
+    min_replicas: Annotated[int, Field(ge=0)] = 1
+    max_replicas: Annotated[int, Field(ge=1)] = 1
+    target_ongoing_requests: Annotated[float, Field(gt=0)] = 16.0
+    max_ongoing_requests: Annotated[int, Field(ge=1)] = 64
+    max_queued_requests: int = -1
+    upscale_delay_s: Annotated[float, Field(ge=0)] = 10.0
+    downscale_delay_s: Annotated[float, Field(ge=0)] = 300.0
+    num_cpus: Annotated[float, Field(ge=0)] = 0.1
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas {self.min_replicas} > max_replicas {self.max_replicas}")
+        return self
+
+
+class TierConfig(Frozen):
+    """What every tier has: a name, a price, limits and scaling. Tiers are listed cheapest first."""
+
+    name: TierName
+    price: PriceConfig
+    scaling: ScalingConfig = ScalingConfig()
+    default_max_tokens: Annotated[int, Field(ge=1)] = 256
+    context_tokens: Annotated[int, Field(ge=16)] = 2048
+    timeout_s: Annotated[float, Field(gt=0)] = 120.0
+
+
+class VllmTierConfig(TierConfig):
+    """A tier served by vLLM through `ray.serve.llm`.
+
+    `engine_kwargs` are vLLM's own engine arguments, passed through untouched. `speculation` is vLLM's
+    `speculative_config`, untouched as well: `{method: ngram, …}`, `{method: draft_model, model: …}`, `eagle3`, `mtp`;
+    null turns it off.
+    """
+
+    engine: Literal["vllm"]
+    weights: WeightsConfig
+    speculation: dict[str, Any] | None = None
+    engine_kwargs: dict[str, Any] = Field(default_factory=dict)
+    accelerator: Literal["cpu", "gpu", "tpu"] = "gpu"
+    accelerator_type: str | None = None
+    placement_bundles: list[dict[str, float]] | None = None
+    env: dict[str, str] = Field(default_factory=dict)
+
+
+class HostedTierConfig(TierConfig):
+    """A tier behind any OpenAI-compatible API. The key is read from the named environment variable."""
+
+    engine: Literal["openai"]
+    model: str
+    base_url: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+
+
+class EchoTierConfig(TierConfig):
+    """No model: answers by echoing the prompt. For tests and benches only, and says so in its answers."""
+
+    engine: Literal["echo"]
+    latency_s: Annotated[float, Field(ge=0)] = 0.0
+    skill: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+
+AnyTierConfig = Annotated[VllmTierConfig | HostedTierConfig | EchoTierConfig, Field(discriminator="engine")]
+
+
+class PolicyConfig(Frozen):
+    """Which router version serves, and what is promised where none does.
+
+    `version`: an alias or number of the registered model. `safe_tier` answers when the policy cannot decide.
+    """
+
+    model_name: str = "serve-graph-router"
+    version: str = "stable"
+    safe_tier: TierName = "frontier"
+    timeout_s: Annotated[float, Field(gt=0)] = 2.0
+    abstain: Literal["allow", "forbid"] = "allow"
+    epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.10
+    delta: Annotated[float, Field(gt=0, lt=1)] = 0.10
+    router_scaling: ScalingConfig = ScalingConfig(max_replicas=2)
+    verifier_scaling: ScalingConfig = ScalingConfig(max_replicas=2)
+
+
+class RecordsConfig(Frozen):
+    """The decision store: any SQLAlchemy async URL; default SQLite (WAL) under the state folder."""
+
+    url: str | None = None
+    retry_s: Annotated[float, Field(gt=0)] = 2.0
+
+
+class HttpConfig(Frozen):
+    """Where the endpoint listens. Ray Serve's HAProxy and throughput mode are on unless the binary does not run."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    haproxy: bool = True
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 2 * 1024 * 1024
+    scaling: ScalingConfig = ScalingConfig(max_replicas=2, max_ongoing_requests=512, target_ongoing_requests=128)
+
+
+class GraphConfig(Frozen):
+    """The whole graph. `state_folder` holds everything the project writes: weights, MLflow, records, spools."""
+
+    tiers: Annotated[tuple[AnyTierConfig, ...], Field(min_length=1)]
+    policy: PolicyConfig = PolicyConfig()
+    records: RecordsConfig = RecordsConfig()
+    http: HttpConfig = HttpConfig()
+    tracking_uri: str | None = None
+    state_folder: Path = Path(".serve_graph")
+    logical_cpus: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        names = [tier.name for tier in self.tiers]
+        if len(set(names)) != len(names):
+            raise ValueError(f"tier names must differ: {names}")
+        if reserved := RESERVED_NAMES & set(names):
+            raise ValueError(f"reserved tier name(s): {sorted(reserved)}")
+        if self.policy.safe_tier not in names:
+            raise ValueError(f"policy.safe_tier {self.policy.safe_tier!r} is not a tier; tiers: {names}")
+        return self
+
+    def tier(self, name: str) -> AnyTierConfig:
+        """Look a tier up by name; KeyError where there is none."""
+        return {tier.name: tier for tier in self.tiers}[name]
+
+    @property
+    def tier_names(self) -> tuple[str, ...]:
+        return tuple(tier.name for tier in self.tiers)
+
+    @property
+    def registry_uri(self) -> str:
+        """MLflow's tracking URI: the configured one, or SQLite under the state folder."""
+        return self.tracking_uri or f"sqlite:///{self.state_folder.resolve() / 'mlflow.db'}"
+
+    @property
+    def records_url(self) -> str:
+        """The decision store's URL: the configured one, or SQLite under the state folder."""
+        return self.records.url or f"sqlite+aiosqlite:///{self.state_folder.resolve() / 'decisions.db'}"
+
+
+def load_config(path: Path, **overrides: Any) -> GraphConfig:
+    """Read a YAML file into a GraphConfig; top-level `overrides` replace keys.
+
+    Raises ConfigError naming the file, the key and what is wrong with it.
+    """
+    try:
+        data = yaml.safe_load(_expand(path.read_text()))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} must hold a mapping with at least `tiers`")
+    try:
+        return GraphConfig.model_validate(data | overrides)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ConfigError(f"{path} is not a valid configuration:\n" + "\n".join(lines)) from error
+
+
+def _expand(text: str) -> str:
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in os.environ:
+            raise ConfigError(f"the configuration names ${{{name}}}, but that environment variable is not set")
+        return os.environ[name]
+
+    return re.sub(r"\$\{([A-Z][A-Z0-9_]*)\}", value, text)

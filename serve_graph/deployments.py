@@ -1,0 +1,235 @@
+"""Ray Serve's side: thin deployment classes, and handles that look like the cascade's seams.
+
+No decision is made here. Classes stay plain (`serve.deployment(name=…)(Class)` in `app`), so they are typed and can
+be built in a test without a cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from ray.serve.exceptions import BackPressureError
+from ray.serve.handle import DeploymentHandle
+
+from router_models.policy import Policy, always
+from router_models.pricing import Price
+from router_models.types import Completion, Decision, Query, Verdict
+from router_models.version import RouterVersion
+from serve_graph.cascade import Graph
+from serve_graph.config import AnyTierConfig, EchoTierConfig, GraphConfig, HostedTierConfig, PriceConfig
+from serve_graph.engines.echo import EchoEngine, EchoError
+from serve_graph.engines.openai_compatible import OpenAICompatibleEngine
+from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, PolicyUnavailableError
+from serve_graph.http import Backend, build_http
+from serve_graph.metrics import render_metrics
+from serve_graph.openai_api import completion_of, engine_body
+from serve_graph.records.spool import SpooledSink
+from serve_graph.records.store import DecisionStore
+from serve_graph.service import Service
+
+
+class PolicyDeployment:
+    """Router or verifier: a loaded RouterVersion, asked for decisions or verdicts. One class, two deployments."""
+
+    def __init__(self, folder: str) -> None:
+        self.version = RouterVersion.load(Path(folder))
+
+    async def decide(self, query: Query) -> Decision:
+        return self.version.decide(query)
+
+    async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
+        return self.version.judge(query, completion, decision)
+
+
+class EchoDeployment:
+    """A tier without a model."""
+
+    def __init__(self, config: EchoTierConfig) -> None:
+        self.engine = EchoEngine(config)
+
+    async def generate(self, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return await self.engine.generate(body)
+        except EchoError as fault:
+            return {"error": {"message": fault.message, "code": fault.status}}
+
+    async def stream(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        try:
+            async for piece in self.engine.stream(body):
+                yield piece
+        except EchoError as fault:
+            yield {"error": {"message": fault.message, "code": fault.status}}
+
+    async def counters(self) -> dict[str, float]:
+        return {}
+
+
+class HostedDeployment:
+    """A tier behind an OpenAI-compatible API."""
+
+    def __init__(self, config: HostedTierConfig) -> None:
+        self.engine = OpenAICompatibleEngine(config)
+
+    async def generate(self, body: dict[str, Any]) -> dict[str, Any]:
+        return await self.engine.generate(body)
+
+    async def stream(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        async for piece in self.engine.stream(body):
+            yield piece
+
+    async def counters(self) -> dict[str, float]:
+        return {}
+
+
+class HandleEngine:
+    """A tier's handle as Engine and StreamingEngine; every failure becomes an EngineError."""
+
+    def __init__(self, handle: DeploymentHandle[Any], config: AnyTierConfig) -> None:
+        self.handle = handle
+        self.config = config
+
+    async def generate(self, query: Query) -> Completion:
+        started = time.perf_counter()
+        body = engine_body(query, self.config.name, self.config.default_max_tokens)
+        try:
+            reply = await asyncio.wait_for(self.handle.generate.remote(body), self.config.timeout_s)
+        except TimeoutError:
+            raise EngineTimeoutError(f"tier {self.config.name!r} took over {self.config.timeout_s:g} s") from None
+        except BackPressureError as error:
+            raise EngineError(f"tier {self.config.name!r} is saturated") from error
+        except Exception as error:  # whatever Ray raises for a dead replica
+            raise EngineError(f"tier {self.config.name!r} is unavailable ({type(error).__name__})") from error
+        raise_error(reply, self.config.name)
+        return completion_of(reply, time.perf_counter() - started)
+
+    async def stream(self, query: Query) -> AsyncIterator[Mapping[str, Any]]:
+        body = engine_body(query, self.config.name, self.config.default_max_tokens)
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        pieces = self.handle.options(stream=True).stream.remote(body)
+        while True:
+            try:
+                piece = await asyncio.wait_for(anext(pieces), self.config.timeout_s)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise EngineTimeoutError(f"tier {self.config.name!r} fell silent") from None
+            except Exception as error:
+                raise EngineError(f"tier {self.config.name!r} is unavailable ({type(error).__name__})") from error
+            raise_error(piece, self.config.name)
+            yield piece
+
+
+def raise_error(reply: Mapping[str, Any], tier: str) -> None:
+    """Turn an engine's error object into the exception it means: 4xx is the request's fault, the rest the tier's."""
+    error = reply.get("error")
+    if not error:
+        return
+    message, code = str(error.get("message", "unknown error")), int(error.get("code") or 500)
+    if 400 <= code < 500 and code not in (401, 403, 408, 429):
+        too_long = "context length" in message or "maximum model length" in message
+        raise EngineRequestError(message, "context_length_exceeded" if too_long else None)
+    raise EngineError(f"tier {tier!r}: {message}")
+
+
+class HandlePolicy:
+    """Router and verifier handles as Decider and Judge, with a deadline and a short memory of failures.
+
+    After a failure, calls fail at once for `rest_s`, so that one dead replica does not add its time-out to every
+    request until Ray has replaced it.
+    """
+
+    def __init__(self, handle: DeploymentHandle[Any], what: str, timeout_s: float, rest_s: float = 1.0) -> None:
+        self.handle = handle
+        self.what = what
+        self.timeout_s = timeout_s
+        self.rest_s = rest_s
+        self._resting_until = 0.0
+
+    async def decide(self, query: Query) -> Decision:
+        decision: Decision = await self._guarded("decide", query)
+        return decision
+
+    async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
+        verdict: Verdict = await self._guarded("judge", query, completion, decision)
+        return verdict
+
+    async def _guarded(self, method: str, *args: Any) -> Any:
+        if time.monotonic() < self._resting_until:
+            raise PolicyUnavailableError(f"{self.what} failed a moment ago")
+        try:
+            return await asyncio.wait_for(getattr(self.handle, method).remote(*args), self.timeout_s)
+        except Exception as error:
+            self._resting_until = time.monotonic() + self.rest_s
+            raise PolicyUnavailableError(f"{self.what}: {type(error).__name__}") from error
+
+
+class IngressDeployment:
+    """The HTTP face: one Service over the tiers' handles. Ray Serve asks for the ASGI app after construction."""
+
+    def __init__(
+        self,
+        config: GraphConfig,
+        policy: Policy | None,
+        version: str,
+        tiers: dict[str, DeploymentHandle[Any]],
+        router: DeploymentHandle[Any] | None,
+        verifier: DeploymentHandle[Any] | None,
+    ) -> None:
+        engines = {name: HandleEngine(handle, config.tier(name)) for name, handle in tiers.items()}
+        self.handles = tiers
+        self.store = DecisionStore(config.records_url)
+        self.sink = SpooledSink(self.store, config.state_folder.resolve() / "spool", config.records.retry_s)
+        ladder = policy or always(config.tier_names)
+        frontier = AlwaysTop(ladder)
+        graph = Graph(
+            engines=engines,
+            streams=engines,
+            decider=HandlePolicy(router, "router", config.policy.timeout_s) if router else frontier,
+            judge=HandlePolicy(verifier, "verifier", config.policy.timeout_s) if verifier else frontier,
+            policy=ladder,
+            prices={tier.name: price_of(tier.price) for tier in config.tiers},
+            safe_tier=config.policy.safe_tier,
+            version=version,
+        )
+        self.service = Service(graph, self.sink)
+        self.max_body_bytes = config.http.max_body_bytes
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return build_http(
+            Backend(self.service, self.store.get, self.readiness, self.metrics, self.sink.run, self.max_body_bytes)
+        )
+
+    async def readiness(self) -> dict[str, Any]:
+        return {"ready": True, "version": self.service.graph.version, "tiers": list(self.handles)}
+
+    async def metrics(self) -> str:
+        counters = {}
+        for name, handle in self.handles.items():
+            try:
+                counters[name] = await asyncio.wait_for(handle.counters.remote(), 2.0)
+            except Exception:  # noqa: BLE001 (a tier that is down has no counters; the rest still has)
+                counters[name] = {}
+        return render_metrics(self.service.tally, self.sink.pending, counters)
+
+
+class AlwaysTop:
+    """Decider and Judge of a graph without a certified version: the last tier, accepted as it is."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    async def decide(self, query: Query) -> Decision:
+        return Decision(self.policy.top, "no certified router version: always the last tier")
+
+    async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
+        return self.policy.judge(decision.tier, 1.0)
+
+
+def price_of(price: PriceConfig) -> Price:
+    """The configured price as the offline half's noun."""
+    return Price(price.input_usd_per_mtok, price.output_usd_per_mtok, price.cached_input_usd_per_mtok)

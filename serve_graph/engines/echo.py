@@ -1,0 +1,99 @@
+"""The echo engine: no model, an answer that repeats the prompt and says so. For tests and benches only.
+
+A prompt may carry directives, so that a test can cause any fault: `[echo:fail]` (engine error), `[echo:refuse]`
+(the engine refuses the request), `[echo:slow=SECONDS]`, `[echo:unsure]` (low logprobs), `[echo:break]` (the stream
+breaks after its first chunk). A directive may name a tier: `[cheap:fail]`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+from serve_graph.config import EchoTierConfig
+
+_DIRECTIVE = re.compile(r"\[(\w+):(\w+)(?:=([\d.]+))?\]")
+
+
+class EchoError(Exception):
+    """A fault that a prompt asked for; `status` is what a real engine would have answered."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message, status)
+        self.message = message
+        self.status = status
+
+
+class EchoEngine:
+    """Answer `echo <tier>: <prompt>` in OpenAI's shape.
+
+    Confidence is a hash of the prompt against `skill`: a share `skill` of prompts get logprobs near 0, the rest low
+    ones. Deterministic.
+    """
+
+    def __init__(self, config: EchoTierConfig) -> None:
+        self.config = config
+
+    async def generate(self, body: dict[str, Any]) -> dict[str, Any]:
+        """One chat.completion for an OpenAI chat body; raises EchoError where the prompt asks for one."""
+        prompt = "\n".join(str(m.get("content") or "") for m in body["messages"])
+        asked = self._directives(prompt)
+        await asyncio.sleep(self.config.latency_s + float(asked.get("slow") or 0.0))
+        if "fail" in asked:
+            raise EchoError(f"the echo engine {self.config.name!r} was asked to fail", 500)
+        if "refuse" in asked:
+            raise EchoError(f"the echo engine {self.config.name!r} was asked to refuse", 400)
+        prompt_tokens = len(prompt) // 4 + 1
+        if prompt_tokens > self.config.context_tokens:
+            limit = self.config.context_tokens
+            raise EchoError(f"maximum context length is {limit} tokens, the prompt has {prompt_tokens}", 400)
+        words = f"echo {self.config.name}: {prompt}".split(" ")[: int(body.get("max_tokens") or 256)]
+        sure = "unsure" not in asked and self._is_sure(prompt)
+        tokens: list[dict[str, Any]] = [
+            {"token": w, "logprob": -0.01 if sure else -3.0, "top_logprobs": []} for w in words
+        ]
+        return {
+            "id": f"chatcmpl-echo-{hashlib.sha256(prompt.encode()).hexdigest()[:12]}",
+            "object": "chat.completion",
+            "created": 0,
+            "model": self.config.name,
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": " ".join(words)},
+                    "finish_reason": "stop",
+                    "logprobs": {"content": tokens},
+                }
+            ],
+            "usage": {
+                "prompt_tokens": prompt_tokens,
+                "completion_tokens": len(words),
+                "total_tokens": prompt_tokens + len(words),
+            },
+        }
+
+    async def stream(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """The same answer as chat.completion.chunk dicts, one word each, usage last."""
+        whole = await self.generate(body)
+        asked = self._directives("\n".join(str(m.get("content") or "") for m in body["messages"]))
+        head = {"id": whole["id"], "object": "chat.completion.chunk", "created": 0, "model": whole["model"]}
+        words = whole["choices"][0]["message"]["content"].split(" ")
+        for i, word in enumerate(words):
+            if i == 1 and "break" in asked:
+                raise EchoError(f"the echo engine {self.config.name!r} was asked to break its stream", 500)
+            delta = {"role": "assistant"} if i == 0 else {}
+            text = word if i == 0 else f" {word}"
+            yield head | {"choices": [{"index": 0, "delta": delta | {"content": text}, "finish_reason": None}]}
+        yield head | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+        yield head | {"choices": [], "usage": whole["usage"]}
+
+    def _directives(self, prompt: str) -> dict[str, str]:
+        found = _DIRECTIVE.findall(prompt)
+        return {word: value for who, word, value in found if who in ("echo", self.config.name)}
+
+    def _is_sure(self, prompt: str) -> bool:
+        draw = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4], "big") / 2**32
+        return draw < self.config.skill

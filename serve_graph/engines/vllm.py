@@ -1,0 +1,42 @@
+"""A vLLM tier's configuration → `ray.serve.llm`'s LLMConfig. Nothing here imports vLLM before it is called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serve_graph.config import VllmTierConfig
+
+
+def llm_config(tier: VllmTierConfig, model_source: str) -> Any:
+    """Build the LLMConfig of one tier; engine arguments and speculation go through untouched.
+
+    `model_source` is a folder or hub id (`weights.resolve_weights`). Engine counters stay in the replica's own
+    Prometheus registry, from where `/metrics` collects them.
+    """
+    from ray.serve.llm import LLMConfig
+
+    scaling = tier.scaling
+    engine_kwargs: dict[str, Any] = {"disable_log_stats": False, **tier.engine_kwargs}
+    if tier.speculation is not None:
+        engine_kwargs["speculative_config"] = dict(tier.speculation)
+    bundles = tier.placement_bundles or ([{"CPU": 0.5}] if tier.accelerator == "cpu" else None)
+    return LLMConfig(
+        model_loading_config={"model_id": tier.name, "model_source": model_source},
+        engine_kwargs=engine_kwargs,
+        accelerator_config={"kind": tier.accelerator},
+        accelerator_type=tier.accelerator_type,
+        placement_group_config=None if bundles is None else {"bundles": bundles},
+        runtime_env={"env_vars": dict(tier.env)},
+        log_engine_metrics=False,
+        deployment_config={
+            "autoscaling_config": {
+                "min_replicas": scaling.min_replicas,
+                "max_replicas": scaling.max_replicas,
+                "target_ongoing_requests": scaling.target_ongoing_requests,
+                "upscale_delay_s": scaling.upscale_delay_s,
+                "downscale_delay_s": scaling.downscale_delay_s,
+            },
+            "max_ongoing_requests": scaling.max_ongoing_requests,
+            "max_queued_requests": scaling.max_queued_requests,
+        },
+    )

@@ -1,0 +1,113 @@
+"""What can go wrong while serving, and the HTTP status each becomes.
+
+    ServeGraphError                     500  server_error
+    ├── ConfigError                     (never over HTTP: start-up refuses)
+    ├── RequestError                    400  invalid_request_error
+    │   ├── UnknownModelError           404
+    │   ├── PayloadTooLargeError        413
+    │   └── ContextTooLongError         400  context_length_exceeded
+    ├── AccessError                     403  permission_error
+    ├── NotFoundError                   404  invalid_request_error
+    ├── EngineError                     503  an engine could not answer; the cascade may go elsewhere
+    │   └── EngineTimeoutError          504
+    ├── EngineRequestError              400  an engine refused the request itself
+    ├── PolicyUnavailableError          503  router or verifier down; the cascade goes to the safe tier
+    └── WeightsError                    (start-up) weights missing, damaged or half-written
+
+`status_of` is the table; a test fails when an exception class is missing from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+
+class ServeGraphError(Exception):
+    """Base of everything `serve_graph` raises on purpose."""
+
+
+class ConfigError(ServeGraphError):
+    """The configuration cannot be used; start-up refuses."""
+
+
+class WeightsError(ServeGraphError):
+    """A tier's weights are missing, damaged or half-written."""
+
+
+class RequestError(ServeGraphError):
+    """The caller's request is wrong; `param` names the field, `code` is OpenAI's machine-readable word."""
+
+    def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
+
+class UnknownModelError(RequestError):
+    """`model` is neither `auto` nor a tier."""
+
+
+class PayloadTooLargeError(RequestError):
+    """The body exceeds `http.max_body_bytes`."""
+
+
+class ContextTooLongError(RequestError):
+    """The prompt does not fit any tier's context."""
+
+
+class NotFoundError(RequestError):
+    """The path or the thing asked for does not exist."""
+
+
+class AccessError(RequestError):
+    """The caller may not do this."""
+
+
+class EngineError(ServeGraphError):
+    """An engine could not answer: dead, unreachable, failing. Another tier may still."""
+
+
+class EngineTimeoutError(EngineError):
+    """An engine did not answer in its time."""
+
+
+class EngineRequestError(EngineError):
+    """An engine refused the request itself; `code` is OpenAI's word where the engine gives one."""
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class PolicyUnavailableError(ServeGraphError):
+    """Router or verifier did not answer; requests go to the safe tier."""
+
+
+STATUS: Mapping[type[ServeGraphError], tuple[int, str]] = MappingProxyType(
+    {
+        ServeGraphError: (500, "server_error"),
+        ConfigError: (500, "server_error"),
+        WeightsError: (500, "server_error"),
+        RequestError: (400, "invalid_request_error"),
+        UnknownModelError: (404, "invalid_request_error"),
+        PayloadTooLargeError: (413, "invalid_request_error"),
+        ContextTooLongError: (400, "invalid_request_error"),
+        NotFoundError: (404, "invalid_request_error"),
+        AccessError: (403, "permission_error"),
+        EngineError: (503, "service_unavailable_error"),
+        EngineTimeoutError: (504, "timeout_error"),
+        EngineRequestError: (400, "invalid_request_error"),
+        PolicyUnavailableError: (503, "service_unavailable_error"),
+    }
+)
+
+
+def status_of(error: ServeGraphError) -> tuple[int, str]:
+    """HTTP status and OpenAI error type of an exception, by its exact class."""
+    return STATUS[type(error)]
+
+
+def error_body(message: str, kind: str, param: str | None = None, code: str | None = None) -> dict[str, object]:
+    """OpenAI's error object."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}

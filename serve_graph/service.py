@@ -1,0 +1,205 @@
+"""One request from validated wire form to reply: identity, cascade, record. Between `http` and `cascade`.
+
+Whatever happens to a request, exactly one DecisionRecord is written before its last byte leaves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from router_models.types import Action, Completion, DecisionRecord, Query
+from serve_graph import cascade, streaming
+from serve_graph.cascade import Graph, Trail
+from serve_graph.errors import ServeGraphError, UnknownModelError, status_of
+from serve_graph.metrics import Tally
+from serve_graph.openai_api import usage_json
+from serve_graph.seams import RecordSink
+
+AUTO = "auto"
+ABSTENTION = "I am not confident enough in an answer to give one."
+
+
+@dataclass(slots=True)
+class Request:
+    """One request under way: who asked for what, and its trail."""
+
+    query: Query
+    model: str
+    forced: str | None
+    stream: bool
+    id: str = field(default_factory=lambda: f"dec-{uuid.uuid4().hex}")
+    created: float = field(default_factory=time.time)
+    started: float = field(default_factory=time.perf_counter)
+    trail: Trail = field(default_factory=Trail)
+    recorded: bool = False
+    include_usage: bool = False
+
+    @property
+    def cost_usd(self) -> Decimal:
+        return sum((call.cost_usd for call in self.trail.calls), Decimal(0))
+
+
+class Service:
+    """Answer requests with a graph and keep their records."""
+
+    def __init__(self, graph: Graph, sink: RecordSink) -> None:
+        self.graph = graph
+        self.sink = sink
+        self.tally = Tally()
+
+    def open(self, query: Query, model: str, stream: bool) -> Request:
+        """Accept a request; raises UnknownModelError where `model` is neither `auto` nor a tier."""
+        forced = None if model == AUTO else model
+        if forced is not None and forced not in self.graph.engines:
+            known = ", ".join([AUTO, *self.graph.engines])
+            raise UnknownModelError(f"the model {model!r} does not exist; known: {known}", "model", "model_not_found")
+        return Request(query, model, forced, stream)
+
+    async def answer(self, request: Request) -> dict[str, Any]:
+        """The whole reply in OpenAI's chat.completion shape, with `serve_graph` beside it."""
+        try:
+            completion = await cascade.answer(self.graph, request.query, request.forced, request.trail)
+        except BaseException as error:
+            self.record(request, error)
+            raise
+        reply = self._reply(request, completion)
+        self.record(request)
+        return reply
+
+    async def stream(self, request: Request) -> AsyncIterator[bytes]:
+        """Settle, wait for the first chunk, then hand out the events. Errors before that chunk are raised."""
+        trail, head = request.trail, self._head(request, "chat.completion.chunk")
+        try:
+            await cascade.settle(self.graph, request.query, request.forced, trail)
+            if trail.completion is not None:
+                chunks = streaming.buffered_chunks(self._spoken(request, trail.completion), head)
+            else:
+                chunks = streaming.live_chunks(self.graph, request.query, trail, head)
+            first = await streaming.first_of(chunks)
+        except BaseException as error:
+            self.record(request, error)
+            raise
+        return self._events(request, first, chunks, head)
+
+    async def _events(
+        self,
+        request: Request,
+        first: dict[str, Any] | None,
+        chunks: AsyncIterator[dict[str, Any]],
+        head: dict[str, Any],
+    ) -> AsyncIterator[bytes]:
+        broken: BaseException | None = None
+        try:
+            closing = partial(self.facts, request)
+            async for item in streaming.sse(first, chunks, request.trail, head, request.include_usage, closing):
+                yield item
+        except BaseException as error:  # the client went away, or the tier did: the record says which
+            broken = error
+            raise
+        finally:
+            self.record(request, broken or request.trail.broken)
+
+    def facts(self, request: Request) -> dict[str, Any]:
+        """The `serve_graph` object: what the headers say, in the body. Scores and thresholds stay inside."""
+        return {
+            "decision": request.id,
+            "tier": request.trail.tier,
+            "outcome": str(request.trail.action),
+            "version": self.graph.version,
+            "cost_usd": f"{request.cost_usd:.9f}",
+        }
+
+    def headers(self, request: Request, *, with_cost: bool) -> dict[str, str]:
+        """`x-serve-graph-*`; the cost only once it is known (not while a tier still streams)."""
+        facts = self.facts(request)
+        names = ("decision", "tier", "outcome", "version", *(("cost_usd",) if with_cost else ()))
+        return {f"x-serve-graph-{name.replace('_', '-')}": str(facts[name]) for name in names}
+
+    def record(self, request: Request, error: BaseException | None = None) -> None:
+        """Write the request's record, once; later calls do nothing."""
+        if request.recorded:
+            return
+        request.recorded = True
+        record = self._record(request, error)
+        self.sink.write(record)
+        self.tally.add(record)
+
+    def _record(self, request: Request, error: BaseException | None) -> DecisionRecord:
+        trail = request.trail
+        decision, verdict = trail.decision, trail.verdict
+        reason = decision.reason if decision else "forced by name" if request.forced else "no decision"
+        status, kind = _ending(error)
+        return DecisionRecord(
+            id=request.id,
+            created_at=datetime.fromtimestamp(request.created, UTC).isoformat(timespec="milliseconds"),
+            requested_model=request.model,
+            tier=trail.tier or "none",
+            outcome=str(trail.action),
+            version=self.graph.version,
+            status=status,
+            stream=request.stream,
+            prompt_sha256=hashlib.sha256(request.query.text.encode("utf-8", "replace")).hexdigest(),
+            prompt_chars=len(request.query.text),
+            route_reason="; ".join([reason, *trail.notes]),
+            p_cheap_ok=decision.p_cheap_ok if decision else None,
+            distance=decision.distance if decision else None,
+            verdict_reason=verdict.reason if verdict else None,
+            p_answer_ok=verdict.p_ok if verdict else None,
+            calls=tuple(trail.calls),
+            cost_usd=request.cost_usd,
+            latency_s=time.perf_counter() - request.started,
+            arm=self.graph.version,
+            error=kind,
+            metadata=request.query.metadata,
+        )
+
+    def _head(self, request: Request, kind: str) -> dict[str, Any]:
+        return {
+            "id": f"chatcmpl-{request.id[4:]}",
+            "object": kind,
+            "created": int(request.created),
+            "model": request.model,
+        }
+
+    def _spoken(self, request: Request, completion: Completion) -> Completion:
+        """The completion as the caller may see it: an abstention says so instead of answering."""
+        if request.trail.action is not Action.ABSTAINED:
+            return completion
+        return Completion(ABSTENTION, "stop", completion.usage, (), completion.latency_s)
+
+    def _reply(self, request: Request, completion: Completion) -> dict[str, Any]:
+        spoken = self._spoken(request, completion)
+        message: Mapping[str, Any] = {"role": "assistant", "content": spoken.text}
+        choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": spoken.finish_reason}
+        if spoken.payload:
+            original = spoken.payload["choices"][0]
+            choice = {k: v for k, v in original.items() if k in ("index", "message", "finish_reason", "logprobs")}
+            if not request.query.parameters.get("logprobs"):
+                choice["logprobs"] = None
+        elif request.trail.action is Action.ABSTAINED:
+            choice["message"] = {**message, "refusal": spoken.text}
+        return self._head(request, "chat.completion") | {
+            "model": request.trail.tier,
+            "choices": [choice],
+            "usage": usage_json(spoken.usage),
+            "serve_graph": self.facts(request),
+        }
+
+
+def _ending(error: BaseException | None) -> tuple[int, str | None]:
+    """HTTP status and error word of how a request ended; 499 where the caller went away."""
+    if error is None:
+        return 200, None
+    if isinstance(error, ServeGraphError):
+        return status_of(error)
+    if isinstance(error, Exception):
+        return 500, "server_error"
+    return 499, "client_closed_request"
