@@ -10,6 +10,7 @@ manifest.json        written last
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -20,12 +21,13 @@ from pathlib import Path
 import numpy as np
 
 from router_models.artifacts import load_state, save_state, seal, verify
-from router_models.calibration.certificate import Certificate
 from router_models.calibration.base import ScoreCalibrator
+from router_models.calibration.certificate import Certificate, binding_hashes
 from router_models.calibration.scores import CALIBRATORS
 from router_models.errors import ArtifactError
 from router_models.features import FEATURES_VERSION, Encoder, answers_of, prompts_of
 from router_models.policy import Policy
+from router_models.pricing import Price, prices_digest_input
 from router_models.routers import ROUTERS, LengthRouter, RouterModel
 from router_models.types import Completion, Decision, OperatingPoint, Query, Verdict
 from router_models.verifiers import VERIFIERS, NonEmptyVerifier, VerifierModel
@@ -79,6 +81,15 @@ class RouterVersion:
         answers = answers_of(prompts, [completion], {ROUTER_SCORE: np.array([estimate])})
         p_ok = _calibrated(stage.verifier_calibrator, float(stage.verifier.predict(answers)[0]))
         return self.policy.judge(decision.tier, p_ok)
+
+    def binds(self, prices: Mapping[str, Price]) -> dict[str, str]:
+        """Hashes of the offline half of what a certificate depends on: models, encoder, prices, routing threshold."""
+        routing = {tier: point.route_at for tier, point in self.policy.points.items() if np.isfinite(point.route_at)}
+        return {
+            "models": models_digest(self),
+            "encoder": self.encoder.digest,
+            **binding_hashes({"prices": prices_digest_input(prices), "route_at": routing}),
+        }
 
     @property
     def _needs_encoder(self) -> bool:
@@ -137,6 +148,21 @@ class RouterVersion:
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise ArtifactError(f"{folder}: not a router version ({type(error).__name__}: {error})") from error
         return cls(Policy(tuple(data["tiers"]), points), stages, certificate, name or folder.name, digest)
+
+
+def models_digest(version: RouterVersion) -> str:
+    """sha256 over the learned state of every model and calibrator; unchanged by saving and loading."""
+    digest = hashlib.sha256()
+    for tier, stage in sorted(version.stages.items()):
+        for what, part in sorted(_parts(stage).items()):
+            state = None if part is None else part.state()
+            digest.update(f"{tier}.{what}:{part.family if part else None}".encode())
+            if state is not None:
+                digest.update(json.dumps(state.meta, sort_keys=True).encode())
+                for key, array in sorted(state.arrays.items()):
+                    plain = np.ascontiguousarray(array)
+                    digest.update(f"{key}{plain.dtype}{plain.shape}".encode() + plain.tobytes())
+    return digest.hexdigest()
 
 
 def builtin_version(tiers: tuple[str, ...], folder: Path) -> Path:

@@ -11,8 +11,6 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
-from router_models.registry import find_version
-from router_models.version import RouterVersion, builtin_version
 from serve_graph.config import (
     AnyTierConfig,
     EchoTierConfig,
@@ -21,9 +19,10 @@ from serve_graph.config import (
     ScalingConfig,
     load_config,
 )
-from serve_graph.deployments import EchoDeployment, HostedDeployment, IngressDeployment, PolicyDeployment
+from serve_graph.deployments import EchoDeployment, HostedDeployment, IngressDeployment, PolicyDeployment, ServedPolicy
 from serve_graph.engines.vllm import llm_config
 from serve_graph.engines.weights import resolve_weights
+from serve_graph.versions import serving_version
 
 
 def build_app(args: dict[str, Any]) -> Application:
@@ -33,19 +32,15 @@ def build_app(args: dict[str, Any]) -> Application:
     ConfigError, WeightsError, ArtifactError or CertificateError naming what is wrong, before anything starts.
     """
     config = args["config"] if isinstance(args["config"], GraphConfig) else load_config(Path(args["config"]))
-    folder = Path(args["version"]) if args.get("version") else version_folder(config)
-    version = RouterVersion.load(folder) if folder else None
+    served = serving_version(config, Path(args["version"]) if args.get("version") else None)
     tiers = {tier.name: bind_tier(tier, config) for tier in config.tiers}
     router = verifier = None
-    if folder and version and version.policy.points:
-        router = bind("router", PolicyDeployment, config.policy.router_scaling, str(folder))
-        verifier = bind("verifier", PolicyDeployment, config.policy.verifier_scaling, str(folder))
+    if served.folder is not None:
+        router = bind("router", PolicyDeployment, config.policy.router_scaling, str(served.folder))
+        verifier = bind("verifier", PolicyDeployment, config.policy.verifier_scaling, str(served.folder))
     ingress = serve.ingress()(IngressDeployment)
-    policy = version.policy if version else None
-    if policy and config.policy.abstain == "forbid":
-        policy = policy.without_abstention()
-    name = version.name if version else "none"
-    return bind("ingress", ingress, config.http.scaling, config, policy, name, tiers, router, verifier)
+    facts = ServedPolicy.of(served.version, served.name, served.reason, config)
+    return bind("ingress", ingress, config.http.scaling, config, facts, tiers, router, verifier)
 
 
 def bind(name: str, cls: type, scaling: ScalingConfig, *args: Any, **options: Any) -> Application:
@@ -84,13 +79,3 @@ def serve_options(scaling: ScalingConfig) -> dict[str, Any]:
             "downscale_delay_s": scaling.downscale_delay_s,
         },
     }
-
-
-def version_folder(config: GraphConfig) -> Path | None:
-    """Where the configured router version's files lie; None = nothing certified, serve always-frontier."""
-    if config.policy.version == "none":
-        return None
-    if config.policy.version == "builtin":
-        return builtin_version(config.tier_names, config.state_folder.resolve() / "builtin")
-    found = find_version(config.registry_uri, config.policy.model_name, config.policy.version)
-    return found.folder(config.state_folder.resolve() / "versions") if found else None

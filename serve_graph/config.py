@@ -70,12 +70,17 @@ class ScalingConfig(Frozen):
 
 
 class TierConfig(Frozen):
-    """What every tier has: a name, a price, limits and scaling. Tiers are listed cheapest first."""
+    """What every tier has: a name, a price, limits and scaling. Tiers are listed cheapest first.
+
+    `decoding` are sampling settings (temperature, top_p, …) used where a request does not say; certificates are made
+    for them.
+    """
 
     name: TierName
     price: PriceConfig
     scaling: ScalingConfig = ScalingConfig()
     default_max_tokens: Annotated[int, Field(ge=1)] = 256
+    decoding: dict[str, Any] = Field(default_factory=dict)
     context_tokens: Annotated[int, Field(ge=16)] = 2048
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
 

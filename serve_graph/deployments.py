@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
 from router_models.policy import Policy, always
-from router_models.pricing import Price
 from router_models.types import Completion, Decision, Query, Verdict
 from router_models.version import RouterVersion
+from serve_graph.bindings import tier_prices
 from serve_graph.cascade import Graph
-from serve_graph.config import AnyTierConfig, EchoTierConfig, GraphConfig, HostedTierConfig, PriceConfig
+from serve_graph.config import AnyTierConfig, EchoTierConfig, GraphConfig, HostedTierConfig
 from serve_graph.engines.echo import EchoEngine, EchoError
 from serve_graph.engines.openai_compatible import OpenAICompatibleEngine
 from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, PolicyUnavailableError
@@ -92,10 +93,11 @@ class HandleEngine:
     def __init__(self, handle: DeploymentHandle[Any], config: AnyTierConfig) -> None:
         self.handle = handle
         self.config = config
+        self.defaults = {**config.decoding, "max_tokens": config.default_max_tokens}
 
     async def generate(self, query: Query) -> Completion:
         started = time.perf_counter()
-        body = engine_body(query, self.config.name, self.config.default_max_tokens)
+        body = engine_body(query, self.config.name, self.defaults)
         try:
             reply = await asyncio.wait_for(self.handle.generate.remote(body), self.config.timeout_s)
         except TimeoutError:
@@ -108,7 +110,7 @@ class HandleEngine:
         return completion_of(reply, time.perf_counter() - started)
 
     async def stream(self, query: Query) -> AsyncIterator[Mapping[str, Any]]:
-        body = engine_body(query, self.config.name, self.config.default_max_tokens)
+        body = engine_body(query, self.config.name, self.defaults)
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         pieces = self.handle.options(stream=True).stream.remote(body)
         while True:
@@ -168,14 +170,30 @@ class HandlePolicy:
             raise PolicyUnavailableError(f"{self.what}: {type(error).__name__}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class ServedPolicy:
+    """What the ingress needs to know of the served version: its thresholds' shape, its name, its promise."""
+
+    policy: Policy
+    name: str
+    promise: str
+    certified: bool
+
+    @classmethod
+    def of(cls, version: RouterVersion | None, name: str, promise: str, config: GraphConfig) -> ServedPolicy:
+        policy = always(config.tier_names) if version is None else version.policy
+        if config.policy.abstain == "forbid":
+            policy = policy.without_abstention()
+        return cls(policy, name, promise, version is not None and version.certificate is not None)
+
+
 class IngressDeployment:
     """The HTTP face: one Service over the tiers' handles. Ray Serve asks for the ASGI app after construction."""
 
     def __init__(
         self,
         config: GraphConfig,
-        policy: Policy | None,
-        version: str,
+        served: ServedPolicy,
         tiers: dict[str, DeploymentHandle[Any]],
         router: DeploymentHandle[Any] | None,
         verifier: DeploymentHandle[Any] | None,
@@ -184,17 +202,17 @@ class IngressDeployment:
         self.handles = tiers
         self.store = DecisionStore(config.records_url)
         self.sink = SpooledSink(self.store, config.state_folder.resolve() / "spool", config.records.retry_s)
-        ladder = policy or always(config.tier_names)
-        frontier = AlwaysTop(ladder)
+        self.served = served
+        top = AlwaysTop(served.policy)
         graph = Graph(
             engines=engines,
             streams=engines,
-            decider=HandlePolicy(router, "router", config.policy.timeout_s) if router else frontier,
-            judge=HandlePolicy(verifier, "verifier", config.policy.timeout_s) if verifier else frontier,
-            policy=ladder,
-            prices={tier.name: price_of(tier.price) for tier in config.tiers},
+            decider=HandlePolicy(router, "router", config.policy.timeout_s) if router else top,
+            judge=HandlePolicy(verifier, "verifier", config.policy.timeout_s) if verifier else top,
+            policy=served.policy,
+            prices=tier_prices(config),
             safe_tier=config.policy.safe_tier,
-            version=version,
+            version=served.name,
         )
         self.service = Service(graph, self.sink)
         self.max_body_bytes = config.http.max_body_bytes
@@ -205,7 +223,14 @@ class IngressDeployment:
         )
 
     async def readiness(self) -> dict[str, Any]:
-        return {"ready": True, "version": self.service.graph.version, "tiers": list(self.handles)}
+        served = self.served
+        return {
+            "ready": True,
+            "tiers": list(self.handles),
+            "version": served.name,
+            "certified": served.certified,
+            "promise": served.promise,
+        }
 
     async def metrics(self) -> str:
         counters = {}
@@ -228,8 +253,3 @@ class AlwaysTop:
 
     async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
         return self.policy.judge(decision.tier, 1.0)
-
-
-def price_of(price: PriceConfig) -> Price:
-    """The configured price as the offline half's noun."""
-    return Price(price.input_usd_per_mtok, price.output_usd_per_mtok, price.cached_input_usd_per_mtok)

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # Ray would run engines at 15, behind everything else on the machine
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(scratch / "admin.sock"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(scratch / "metrics.sock"),
@@ -94,12 +96,15 @@ def check_port(host: str, port: int) -> None:
 
 @contextmanager
 def running_graph(
-    config: GraphConfig, version: Path | None = None, progress: Progress = lambda _: None
+    config: GraphConfig,
+    version: Path | None = None,
+    progress: Progress = lambda _: None,
+    stop: threading.Event | None = None,
 ) -> Iterator[str]:
     """A local Ray cluster with the graph on it, for as long as the block runs; yields the base URL.
 
     Raises ConfigError, WeightsError or ArtifactError before anything starts, ServeGraphError where a deployment does
-    not come up. On the way out the cluster it started is shut down, and nothing else.
+    not come up or `stop` is set meanwhile. On the way out the cluster it started is shut down, and nothing else.
     """
     check_port(config.http.host, config.http.port)
     scratch = Path(tempfile.mkdtemp(prefix="sg-", dir="/tmp"))
@@ -112,7 +117,6 @@ def running_graph(
     args: dict[str, Any] = {"config": config}
     if version is not None:
         args["version"] = str(version)
-    application = build_app(args)
     progress(f"starting a local Ray cluster ({'HAProxy' if haproxy else 'plain proxy'}, throughput mode)")
     try:
         ray.init(
@@ -124,7 +128,9 @@ def running_graph(
             address="local",
         )
         serve.start(http_options={"host": config.http.host, "port": config.http.port, "location": "HeadOnly"})
-        _run(application, progress)
+        _run(
+            build_app(args), progress, stop
+        )  # after ray.init: building an LLMServer asks the cluster for its hardware
         yield f"http://{config.http.host}:{config.http.port}"
     finally:
         serve.shutdown()
@@ -132,7 +138,7 @@ def running_graph(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _run(application: Application, progress: Progress) -> None:
+def _run(application: Application, progress: Progress, stop: threading.Event | None) -> None:
     """Deploy and wait, saying which deployments are still starting; raises where one fails for good."""
     from ray import serve
     from ray.serve.schema import ApplicationStatus
@@ -140,7 +146,7 @@ def _run(application: Application, progress: Progress) -> None:
     serve.run_many([serve.RunTarget(application, name=APP)], wait_for_applications_running=False)
     started = time.monotonic()
     waiting_for: tuple[str, ...] = ()
-    while True:
+    while stop is None or not stop.is_set():
         status = serve.status().applications[APP]
         if status.status == ApplicationStatus.RUNNING:
             return
@@ -153,3 +159,4 @@ def _run(application: Application, progress: Progress) -> None:
             waiting_for = pending
             progress(f"{time.monotonic() - started:4.0f} s: waiting for {', '.join(pending) or 'the ingress'}")
         time.sleep(0.5)
+    raise ServeGraphError("stopped while starting")

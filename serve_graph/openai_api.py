@@ -158,11 +158,10 @@ def _plain(content: str | list[ContentPart] | None) -> str:
     return "\n".join(part.text for part in content if part.text)
 
 
-def engine_body(query: Query, model: str, default_max_tokens: int) -> dict[str, Any]:
-    """The request an OpenAI-compatible engine gets: the caller's own, with the tier's model and token logprobs on."""
-    body = dict(query.parameters)
+def engine_body(query: Query, model: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The request an OpenAI-compatible engine gets: the caller's own over the tier's defaults, token logprobs on."""
+    body = {**defaults, **query.parameters}
     body.setdefault("messages", [{"role": m.role, "content": m.content} for m in query.messages])
-    body.setdefault("max_tokens", default_max_tokens)
     return body | {"model": model, "logprobs": True, "top_logprobs": body.get("top_logprobs", 0)}
 
 

@@ -1,0 +1,49 @@
+# Everything a newcomer needs: `make up`, `make test`, `make demo`; for contributors `make check`, `make statistical`.
+PYTHON ?= python3
+VENV ?= .venv
+BUILD ?= cpu
+CONFIG ?= configs/local.yaml
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(BUILD)
+
+.PHONY: up demo test check statistical format env clean
+
+up: env            ## bring the graph up: environment, weights, first router version, engines; Ctrl-C stops it
+	@$(BIN)/serve-graph up --config $(CONFIG)
+
+demo: env          ## up, 40 held-out questions, a table of what they cost and how many were right, down
+	@$(BIN)/serve-graph demo --config $(CONFIG)
+
+test: env          ## every test that needs no GPU (engines and cluster tests last)
+	@$(BIN)/python -m pytest -q -m "not full and not engine and not cluster"
+	@$(BIN)/python -m pytest -q -m "cluster and not full"
+	@$(BIN)/python -m pytest -q -m "engine and not full"
+
+statistical: env   ## the statistical experiments and model comparisons at full size
+	@$(BIN)/python -m pytest -q -m full tests
+
+check: env         ## format, lint, types, floors
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: env
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+env: $(STAMP)
+
+# uv, because pip knows no overrides (docs/decisions/0001); UV_FIND_LINKS lets a provided CPU torch wheel be found.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
+	  || { echo "Python 3.11 or 3.12 is needed; $$($(PYTHON) --version) found. Say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV) \
+	  || { echo "python's venv module is incomplete; on Debian: apt-get install python3-venv"; exit 2; }; }
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	@echo "installing packages (about 2 GB the first time)"
+	@UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[$(BUILD),local-models,dev]'
+	@touch $@
+
+clean:             ## remove what tests and builds left; never models or records
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

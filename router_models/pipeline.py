@@ -1,0 +1,108 @@
+"""Outcomes → candidate → certified version → registry: the offline twin of `cascade.answer`, on one screen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+from router_models.candidate import Candidate, Settings, certify_candidate, fit_candidate
+from router_models.features import Encoder
+from router_models.operating import Evidence
+from router_models.outcomes import read_outcomes
+from router_models.registry import RegisteredVersion, register
+from router_models.report import write_report
+from router_models.version import RouterVersion
+
+Progress = Callable[[str], None]
+
+
+def run(
+    outcomes: Path,
+    settings: Settings,
+    state_folder: Path,
+    registry_uri: str,
+    model: str,
+    now: datetime,
+    *,
+    alias: str | None = None,
+    progress: Progress = lambda _: None,
+) -> RegisteredVersion:
+    """Train, certify and register one version from an outcomes file.
+
+    Raises DataError for unusable outcomes and NotCertifiedError, with the reason, where nothing can be promised.
+    """
+    encoder, cache = Encoder(), state_folder / "embeddings"
+    table = read_outcomes(outcomes)
+    progress(f"fitting router and verifier on {len(table)} prompts")
+    candidate = fit_candidate(table, settings, encoder, cache)
+    progress("certifying")
+    version, cert = certify_candidate(candidate, table, settings, now, cache)
+    progress("writing the report and registering")
+    return publish(
+        candidate,
+        version,
+        cert,
+        settings,
+        state_folder / "candidates",
+        registry_uri,
+        model,
+        alias=alias,
+        artifacts_folder=state_folder / "artifacts",
+    )
+
+
+def publish(
+    candidate: Candidate,
+    version: RouterVersion,
+    cert: Evidence,
+    settings: Settings,
+    folder: Path,
+    registry_uri: str,
+    model: str,
+    *,
+    alias: str | None,
+    artifacts_folder: Path | None = None,
+) -> RegisteredVersion:
+    """Seal the version with its report under `folder`, and register it with its numbers."""
+    digest = hashlib.sha256(json.dumps([candidate.dataset_hash, str(settings)]).encode()).hexdigest()[:12]
+    report = folder / f".report-{digest}"
+    numbers = write_report(
+        report, candidate.routers, candidate.verifiers, version, cert, settings.tiers, settings.seed
+    )
+    sealed = folder / f"version-{digest}-{(version.certificate.made_at if version.certificate else 'x'):%Y%m%d%H%M%S}"
+    version.save(sealed, extra=report)
+    certificate = version.certificate
+    return register(
+        registry_uri,
+        model,
+        sealed,
+        params={
+            "dataset_sha256": candidate.dataset_hash,
+            "tiers": ",".join(settings.tiers),
+            "router": candidate_family(version, settings.tiers[0], "router"),
+            "verifier": candidate_family(version, settings.tiers[0], "verifier"),
+            "epsilon": str(settings.epsilon),
+            "delta": str(settings.delta),
+            "seed": str(settings.seed),
+            "prices": json.dumps({k: {n: str(v) for n, v in asdict(p).items()} for k, p in settings.prices.items()}),
+        },
+        metrics=numbers,
+        tags={
+            "dataset_sha256": candidate.dataset_hash,
+            "certificate": certificate.summary() if certificate else "none",
+            "label_source": str(settings.label_source),
+            "status": "approved" if alias == "stable" else "pending",
+        },
+        alias=alias,
+        artifacts_folder=artifacts_folder,
+    )
+
+
+def candidate_family(version: RouterVersion, tier: str, what: str) -> str:
+    """The registry name of one of a version's models."""
+    part = getattr(version.stages[tier], what)
+    return "none" if part is None else str(part.family)

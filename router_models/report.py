@@ -1,0 +1,176 @@
+"""The page a reviewer signs: what the version promises, on what evidence, beside the baselines. Markdown + PNG.
+
+Every number carries an interval and stands beside random, prompt length, always-cheap, always-frontier and the
+oracle, on CERT prompts that nothing was fitted on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router_models.operating import Evidence, play
+from router_models.plots import draw_acceptance, draw_deferral, draw_reliability
+from router_models.selection import Scored
+from router_models.types import FloatArray
+from router_models.version import RouterVersion
+
+DRAWS = 2000
+Mean = tuple[float, float, float]
+
+
+def mean_interval(values: FloatArray, rows: NDArray[np.int64]) -> Mean:
+    """A mean and its 95 % bootstrap interval over the given resamples (draws, n)."""
+    draws = values[rows].mean(axis=1)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(values.mean()), float(low), float(high)
+
+
+def write_report(
+    folder: Path,
+    routers: Sequence[Scored],
+    verifiers: Sequence[Scored],
+    version: RouterVersion,
+    seen: Evidence,
+    tiers: tuple[str, str],
+    seed: int,
+) -> dict[str, float]:
+    """Write report.md and its pictures into `folder`; returns the numbers for the registry."""
+    folder.mkdir(parents=True, exist_ok=True)
+    point = version.policy.points[tiers[0]]
+    played = play(seen, point.route_at, point.accept_at)
+    rows = np.random.default_rng(seed).integers(0, len(seen), (DRAWS, len(seen)))
+    lines = _policies(seen, played.usd, played.right, played.accepted, rows)
+    draw_reliability(folder / "reliability.png", seen, tiers)
+    draw_acceptance(folder / "acceptance.png", seen, point.accept_at, point.route_at)
+    areas = draw_deferral(folder / "deferral.png", seen, played)
+    saved = 1.0 - played.usd.mean() / seen.frontier_usd.mean()
+    text = _page(version, seen, tiers, lines, routers, verifiers, areas)
+    (folder / "report.md").write_text(text)
+    accepted = played.accepted
+    return {
+        "saving_vs_always_frontier": float(saved),
+        "accuracy": float(played.right.mean()),
+        "accuracy_always_frontier": float(seen.frontier_right.mean()),
+        "accuracy_always_cheap": float(seen.cheap_right.mean()),
+        "accepted_share": float(accepted.mean()),
+        "accepted_risk": float(1.0 - seen.cheap_right[accepted].mean()) if accepted.any() else 0.0,
+        "escalated_share_of_tried": float((played.tried & ~accepted).sum() / max(played.tried.sum(), 1)),
+        "router_auc": routers[-1].auc if routers else float("nan"),
+        **{f"deferral_area_{name.replace(' ', '_')}": area for name, area in areas.items()},
+    }
+
+
+def _policies(
+    seen: Evidence, usd: FloatArray, right: FloatArray, accepted: NDArray[np.bool_], rows: NDArray[np.int64]
+) -> list[str]:
+    """The table of what one pays and gets: this version beside what needs no model."""
+    share = float(accepted.mean())
+    order = np.argsort(seen.lengths, kind="stable")
+    shortest = np.zeros(len(seen), dtype=bool)
+    shortest[order[: round(share * len(seen))]] = True
+    oracle = seen.cheap_right >= 0.5
+    rivals: dict[str, tuple[FloatArray, FloatArray]] = {
+        "**this version**": (usd, right),
+        "always cheap": (seen.cheap_usd, seen.cheap_right),
+        "always frontier": (seen.frontier_usd, seen.frontier_right),
+        "random, same cheap share": (
+            share * seen.cheap_usd + (1 - share) * seen.frontier_usd,
+            share * seen.cheap_right + (1 - share) * seen.frontier_right,
+        ),
+        "shortest prompts, same cheap share": (
+            np.where(shortest, seen.cheap_usd, seen.frontier_usd),
+            np.where(shortest, seen.cheap_right, seen.frontier_right),
+        ),
+        "oracle (knows the grades)": (
+            np.where(oracle, seen.cheap_usd, seen.frontier_usd),
+            np.where(oracle, seen.cheap_right, seen.frontier_right),
+        ),
+    }
+    top = seen.frontier_usd.mean()
+    lines = [
+        "| policy | cost, % of always-frontier | right, % | right − always-frontier, points |",
+        "|---|---|---|---|",
+    ]
+    for name, (paid, good) in rivals.items():
+        cost, quality = mean_interval(100 * paid / top, rows), mean_interval(100 * good, rows)
+        gap = mean_interval(100 * (good - seen.frontier_right), rows)
+        lines.append(f"| {name} | {_range(cost)} | {_range(quality)} | {_range(gap)} |")
+    return lines
+
+
+def _page(
+    version: RouterVersion,
+    seen: Evidence,
+    tiers: tuple[str, str],
+    table: Sequence[str],
+    routers: Sequence[Scored],
+    verifiers: Sequence[Scored],
+    areas: dict[str, float],
+) -> str:
+    cheap, frontier = tiers
+    point, last = version.policy.points[cheap], version.policy.points.get(frontier)
+    certificate = version.certificate
+    promise = certificate.summary() if certificate else "**Nothing is certified.**"
+    binds = "\n".join(
+        f"| {name} | `{digest[:16]}` |" for name, digest in sorted((certificate.binds if certificate else {}).items())
+    )
+    below = last.abstain_below if last else None
+    abstain = "never" if below is None else f"the last tier's answer is estimated below {below:.3f}"
+    area = "\n".join(f"| {name} | {value:.3f} |" for name, value in areas.items())
+    return f"""# Router version: {cheap} → {frontier}
+
+## Promise
+{promise}
+
+Selective risk: of the cheap answers this policy lets through, at most that share is wrong. It covers traffic like the
+labelled sample, the decoding settings and the engines hashed below, and nothing else.
+
+## Operating point
+Try {cheap} when the router estimates ≥ {point.route_at:.4f}; accept its answer when the verifier estimates ≥
+{point.accept_at:.4f}; otherwise {frontier} answers. Abstain when: {abstain}.
+
+## What one pays and gets
+{len(seen)} certification prompts; intervals are 95 % bootstrap over prompts ({DRAWS} draws).
+
+{chr(10).join(table)}
+
+## Is the estimate honest?
+![reliability](reliability.png)
+
+## Accuracy by confidence, with the threshold
+![acceptance](acceptance.png)
+
+## Deferral: quality by share answered by {frontier}
+![deferral](deferral.png)
+
+| ranking by | area under the curve |
+|---|---|
+{area}
+
+## How the models were chosen (held-out folds of the training prompts)
+{_choice("router", routers)}
+
+{_choice("verifier", verifiers)}
+
+## What the certificate depends on
+| what | sha256 |
+|---|---|
+{binds}
+"""
+
+
+def _choice(what: str, tried: Sequence[Scored]) -> str:
+    lines = [f"| {what} | AUC | over the baseline | 95 % interval |", "|---|---|---|---|"]
+    for i, scored in enumerate(tried):
+        advantage = "baseline" if i == 0 else f"{scored.advantage:+.3f}"
+        span = "" if i == 0 else f"{scored.low:+.3f} to {scored.high:+.3f}"
+        lines.append(f"| {scored.family} | {scored.auc:.3f} | {advantage} | {span} |")
+    return "\n".join(lines)
+
+
+def _range(value: Mean) -> str:
+    return f"{value[0]:.1f} ({value[1]:.1f} to {value[2]:.1f})"

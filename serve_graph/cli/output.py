@@ -1,0 +1,45 @@
+"""How results and progress reach a terminal or a program."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The graph's YAML configuration.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+DEFAULT_CONFIG = Path("configs/local.yaml")
+
+
+def say(text: str) -> None:
+    """A result, to stdout."""
+    typer.echo(text)
+
+
+def say_json(data: Any) -> None:
+    """A result as one JSON object, to stdout; money stays text."""
+    typer.echo(json.dumps(data, indent=1, default=lambda x: str(x) if isinstance(x, Decimal) else repr(x)))
+
+
+def progress_to_stderr() -> Callable[[str], None]:
+    """Progress lines with the seconds since the start, to stderr, so that stdout stays a result."""
+    started = time.monotonic()
+
+    def show(message: str) -> None:
+        sys.stderr.write(f"[{time.monotonic() - started:5.0f} s] {message}\n")
+        sys.stderr.flush()
+
+    return show
+
+
+def columns(rows: list[list[str]]) -> str:
+    """Rows as aligned columns, the first row being the heads."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)

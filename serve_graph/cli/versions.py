@@ -1,0 +1,119 @@
+"""`serve-graph versions …`: what is registered, what it promises, and which one the aliases point at."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, columns, say, say_json
+from serve_graph.errors import ServeGraphError
+
+app = typer.Typer(help="Review router versions and move their aliases.", no_args_is_help=True, rich_markup_mode=None)
+Number = Annotated[str, typer.Argument(help="A version number or alias.")]
+
+
+@app.command("list")
+def list_(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """List every registered version, newest first. Example: serve-graph versions list"""
+    from router_models.registry import list_versions
+    from serve_graph.config import load_config
+
+    graph = load_config(config)
+    found = list_versions(graph.registry_uri, graph.policy.model_name)
+    if as_json:
+        say_json([{"version": v.name, "aliases": v.aliases, "tags": dict(v.tags)} for v in found])
+        return
+    rows = [["version", "aliases", "status", "certificate"]]
+    rows += [
+        [v.name, ",".join(v.aliases) or "-", v.tags.get("status", "-"), v.tags.get("certificate", "-")] for v in found
+    ]
+    say(columns(rows) if found else f"no versions of {graph.policy.model_name} yet; `serve-graph certify` makes one")
+
+
+@app.command()
+def show(version: Number = "stable", config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Print a version's report; --json its thresholds and certificate. Example: serve-graph versions show stable"""
+    from router_models.version import RouterVersion
+    from serve_graph.config import load_config
+
+    graph = load_config(config)
+    found = _found(version, config)
+    folder = found.folder(graph.state_folder.resolve() / "versions")
+    loaded = RouterVersion.load(folder, found.name)
+    if as_json:
+        certificate = loaded.certificate.to_json() if loaded.certificate else None
+        points = {
+            tier: {"route_at": str(p.route_at), "accept_at": str(p.accept_at), "abstain_below": p.abstain_below}
+            for tier, p in loaded.policy.points.items()
+        }
+        say_json({"version": found.name, "aliases": found.aliases, "points": points, "certificate": certificate})
+        return
+    say(f"{found.name}  aliases: {', '.join(found.aliases) or '-'}  status: {found.tags.get('status', '-')}")
+    say(f"files: {folder}\n")
+    say((folder / "report.md").read_text())
+
+
+@app.command()
+def approve(version: Number, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Mark a version as reviewed and approved. Example: serve-graph versions approve 3"""
+    _tag(version, config, "approved")
+
+
+@app.command()
+def reject(version: Number, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Mark a version as rejected; it can no longer be promoted. Example: serve-graph versions reject 3"""
+    _tag(version, config, "rejected")
+
+
+@app.command()
+def promote(version: Number, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Point `stable` at an approved version (from the next start on). Example: serve-graph versions promote 3"""
+    from router_models.registry import find_version, set_alias, set_tags
+    from serve_graph.config import load_config
+
+    graph = load_config(config)
+    found = _found(version, config)
+    if found.tags.get("status") != "approved":
+        raise ServeGraphError(f"{found.name} is {found.tags.get('status', 'pending')}; approve it first")
+    before = find_version(graph.registry_uri, found.model, "stable")
+    if before is not None and before.number != found.number:
+        set_tags(graph.registry_uri, found.model, found.number, {"replaced": before.number})
+    set_alias(graph.registry_uri, found.model, "stable", found.number)
+    say(f"stable → {found.name}" + (f" (was {before.name})" if before else ""))
+
+
+@app.command()
+def rollback(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Point `stable` back at the version it replaced. Example: serve-graph versions rollback"""
+    from router_models.registry import set_alias
+    from serve_graph.config import load_config
+
+    graph = load_config(config)
+    found = _found("stable", config)
+    earlier = found.tags.get("replaced")
+    if earlier is None:
+        raise ServeGraphError(f"{found.name} replaced no version that is known; use `versions promote`")
+    set_alias(graph.registry_uri, found.model, "stable", earlier)
+    say(f"stable → {found.model}/{earlier} (was {found.name})")
+
+
+def _found(version: str, config: ConfigOption):  # type: ignore[no-untyped-def]
+    from router_models.registry import find_version
+    from serve_graph.config import load_config
+
+    graph = load_config(config)
+    found = find_version(graph.registry_uri, graph.policy.model_name, version)
+    if found is None:
+        raise ServeGraphError(f"no version {version!r} of {graph.policy.model_name}; see `serve-graph versions list`")
+    return found
+
+
+def _tag(version: str, config: ConfigOption, status: str) -> None:
+    from router_models.registry import set_tags
+    from serve_graph.config import load_config
+
+    graph = load_config(config)
+    found = _found(version, config)
+    set_tags(graph.registry_uri, found.model, found.number, {"status": status})
+    say(f"{found.name}: {status}")

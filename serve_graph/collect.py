@@ -1,0 +1,151 @@
+"""Prompts → graded outcomes of every tier, through a running endpoint. Resumable: each outcome is kept as it comes.
+
+A client like any other: it forces each tier by name, asks for logprobs, grades the answer with the task's own
+grader, and appends one JSON line per outcome to `<out>.partial.jsonl`. A second run skips what is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from router_models.features import logprob_summary
+from router_models.outcomes import prompt_id, write_outcomes
+from router_models.starter import Task, grade
+from router_models.types import Outcome, Usage
+from serve_graph.errors import EngineError, ServeGraphError
+from serve_graph.openai_api import completion_of
+
+Advance = Callable[[str, int], None]
+
+
+def read_tasks(path: Path) -> list[Task]:
+    """Tasks from JSON lines (`prompt`, `grader`, `reference`, …; see `starter.Task`); raises on the first bad line."""
+    tasks = []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            tasks.append(Task.from_json(json.loads(line)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ServeGraphError(
+                f"{path}:{number}: not a task ({error}); see `serve-graph collect --help`"
+            ) from error
+    if not tasks:
+        raise ServeGraphError(f"{path} holds no task")
+    return tasks
+
+
+async def collect(
+    url: str,
+    tiers: Sequence[str],
+    tasks: Sequence[Task],
+    out: Path,
+    *,
+    concurrency: int = 16,
+    timeout_s: float = 600.0,
+    advance: Advance = lambda tier, n: None,
+) -> list[Outcome]:
+    """Run every task through every tier and write the LONG outcomes table to `out`.
+
+    Tiers run one after the other, so that latencies are one engine's own under `concurrency` requests. Raises
+    EngineError when a tier keeps failing; what was collected until then is kept for the next run.
+    """
+    partial = out.with_name(out.name + ".partial.jsonl")
+    outcomes = _read_partial(partial)
+    failed: list[str] = []
+    done = {(outcome.prompt_id, outcome.tier) for outcome in outcomes}
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    async with httpx.AsyncClient(base_url=url, timeout=timeout_s) as client:
+        with partial.open("a") as log:
+            for tier in tiers:
+                waiting = [task for task in tasks if (prompt_id(task.prompt), tier) not in done]
+                advance(tier, len(tasks) - len(waiting))
+                gate = asyncio.Semaphore(concurrency)
+
+                async def one(task: Task, tier: str = tier, gate: asyncio.Semaphore = gate) -> None:
+                    async with gate:
+                        try:
+                            outcome = await ask(client, tier, task)
+                        except (EngineError, httpx.HTTPError) as error:
+                            failed.append(str(error) or type(error).__name__)
+                            return
+                    outcome = await asyncio.to_thread(_graded, task, outcome)
+                    log.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
+                    log.flush()
+                    outcomes.append(outcome)
+                    advance(tier, 1)
+
+                async with asyncio.TaskGroup() as group:
+                    for task in waiting:
+                        group.create_task(one(task))
+    if failed:
+        raise EngineError(f"{len(failed)} task(s) got no answer (run again to ask only those); first: {failed[0]}")
+    by_prompt = {prompt_id(task.prompt): task for task in tasks}
+    wanted = [outcome for outcome in outcomes if outcome.prompt_id in by_prompt]
+    outcomes = [_graded(by_prompt[outcome.prompt_id], outcome) for outcome in wanted]  # a mended grader counts at once
+    outcomes.sort(key=lambda outcome: (outcome.prompt_id, outcome.tier))
+    write_outcomes(out, outcomes)
+    partial.unlink()
+    return outcomes
+
+
+async def ask(client: httpx.AsyncClient, model: str, task: Task, retries: int = 3) -> Outcome:
+    """One task through one tier (or `auto`), ungraded; retries 5xx with a growing pause."""
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": task.prompt}],
+        "max_tokens": task.max_tokens,
+        "logprobs": True,
+    }
+    for attempt in range(retries):
+        started = time.perf_counter()
+        reply = await client.post("/v1/chat/completions", json=body)
+        if reply.status_code < 500:
+            break
+        await asyncio.sleep(2.0**attempt)
+    if reply.status_code != 200:
+        raise EngineError(f"{model} answered {reply.status_code} to task {task.id}: {reply.text[:300]}")
+    data: dict[str, Any] = reply.json()
+    completion = completion_of(data, time.perf_counter() - started)
+    facts = data.get("serve_graph") or {}
+    metadata = {"family": task.family, "difficulty": str(task.difficulty), "language": task.language}
+    if model == "auto":
+        metadata |= {"outcome": str(facts.get("outcome")), "cost_usd": str(facts.get("cost_usd"))}
+    return Outcome(
+        prompt_id=prompt_id(task.prompt),
+        prompt=task.prompt,
+        tier=str(facts.get("tier", model)),
+        answer=completion.text,
+        grade=0.0,
+        usage=completion.usage,
+        latency_s=completion.latency_s,
+        finish_reason=completion.finish_reason,
+        logprobs=logprob_summary(completion.token_logprobs),
+        metadata=metadata,
+    )
+
+
+def _graded(task: Task, outcome: Outcome) -> Outcome:
+    data = {name: getattr(outcome, name) for name in Outcome.__slots__}
+    return Outcome(**data | {"grade": float(grade(task, outcome.answer))})
+
+
+def _read_partial(path: Path) -> list[Outcome]:
+    if not path.exists():
+        return []
+    outcomes = []
+    for line in path.read_text().splitlines():
+        try:
+            data = json.loads(line)
+            outcomes.append(Outcome(**data | {"usage": Usage(**data["usage"])}))
+        except (ValueError, TypeError, KeyError):
+            continue  # a line cut short when the run was killed: that task is asked again
+    return outcomes

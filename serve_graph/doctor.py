@@ -1,0 +1,96 @@
+"""What `serve-graph doctor` checks, without starting anything: one finding per thing that start-up needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from router_models.errors import RouterModelsError
+from router_models.features import Encoder
+from serve_graph.bindings import vllm_version
+from serve_graph.config import GraphConfig, HostedTierConfig, VllmTierConfig
+from serve_graph.engines.weights import PACKAGED, check_folder
+from serve_graph.errors import ServeGraphError
+from serve_graph.launch import check_port, haproxy_runs
+from serve_graph.versions import serving_version
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: what, whether it passed, and the figure or the remedy."""
+
+    check: str
+    ok: bool
+    detail: str
+
+
+def examine(config: GraphConfig) -> list[Finding]:
+    """Run every check; none raises."""
+    checks: dict[str, Callable[[], str]] = {
+        "python": _python,
+        "memory": _memory,
+        "port": lambda: _port(config),
+        "haproxy": lambda: "runs" if haproxy_runs() else "does not run here; the plain proxy will be used",
+        "encoder": lambda: f"sha256 {Encoder().digest[:12]}",
+        **{f"tier {tier.name}": _tier_check(tier, config) for tier in config.tiers},
+        "router version": lambda: _version(config),
+    }
+    return [_finding(name, check) for name, check in checks.items()]
+
+
+def _finding(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, check())
+    except (ServeGraphError, RouterModelsError, OSError) as error:
+        return Finding(name, False, str(error))
+
+
+def _python() -> str:
+    if not (3, 11) <= sys.version_info[:2] <= (3, 12):
+        raise ServeGraphError(f"Python 3.11 or 3.12 is needed, this is {sys.version.split()[0]}")
+    return sys.version.split()[0]
+
+
+def _memory() -> str:
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    free = shutil.disk_usage(".").free / 2**30
+    if gib < 12:
+        raise ServeGraphError(f"{gib:.0f} GiB of memory; the local models want 12")
+    return f"{gib:.0f} GiB, {os.cpu_count()} cores, {free:.0f} GiB of disk free"
+
+
+def _port(config: GraphConfig) -> str:
+    check_port(config.http.host, config.http.port)
+    return f"{config.http.host}:{config.http.port} is free"
+
+
+def _tier_check(tier: VllmTierConfig | HostedTierConfig | object, config: GraphConfig) -> Callable[[], str]:
+    def check() -> str:
+        if isinstance(tier, HostedTierConfig):
+            if not os.environ.get(tier.api_key_env):
+                raise ServeGraphError(f"the API key ${tier.api_key_env} is not set")
+            return f"{tier.model} at {tier.base_url or 'api.openai.com'}"
+        if not isinstance(tier, VllmTierConfig):
+            return "echo: no model"
+        if vllm_version() == "none":
+            raise ServeGraphError("vLLM is not installed: install the extra `cpu` or `gpu`")
+        name = tier.weights.package
+        if name is None:
+            return f"vLLM {vllm_version()}, weights {tier.weights.hub or tier.weights.folder}"
+        if name not in PACKAGED:
+            raise ServeGraphError(f"unknown packaged model {name!r}; known: {', '.join(sorted(PACKAGED))}")
+        folder = config.state_folder.resolve() / "weights" / name
+        state = (
+            f"weights verified ({check_folder(name, folder)[:12]})" if folder.exists() else "weights not converted yet"
+        )
+        return f"vLLM {vllm_version()}, {name}, {state}"
+
+    return check
+
+
+def _version(config: GraphConfig) -> str:
+    served = serving_version(config)
+    return f"{served.name}: {served.reason}"
