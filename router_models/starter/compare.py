@@ -1,0 +1,36 @@
+"""Compare two JSON values."""
+
+
+def same(left: object, right: object, *, loose: bool = False) -> bool:
+    """Return whether two JSON values are equal; true is not 1, 6 is 6.0, floats agree to 1e-6.
+
+    With `loose`, scalars are compared as trimmed text in any case, so that 42 and "42" are the same.
+    Values nested deeper than Python recurses are never the same.
+    """
+    try:
+        return _same(left, right, loose)
+    except RecursionError:
+        return False
+
+
+def _same(left: object, right: object, loose: bool) -> bool:
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(_same(left[key], right[key], loose) for key in right)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(_same(a, b, loose) for a, b in zip(left, right, strict=True))
+    if isinstance(left, dict | list) or isinstance(right, dict | list):
+        return False
+    if loose and left is not None and right is not None:
+        return str(left).strip().casefold() == str(right).strip().casefold()
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, float) or isinstance(right, float):
+        return isinstance(left, int | float) and isinstance(right, int | float) and _near(left, right)
+    return left == right
+
+
+def _near(left: float, right: float) -> bool:
+    try:
+        return left == right or abs(left - right) <= 1e-6 * max(1.0, abs(right))
+    except OverflowError:
+        return False

@@ -1,0 +1,93 @@
+"""A Task is one prompt with all that is needed to mark an answer to it, and nothing that needs a human.
+
+Tasks are data: `to_json` and `from_json` are inverse, so a task set is stored as JSON lines. The id is a hash
+of the prompt alone: the same question has the same id in every run and on every machine.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+LANGUAGES = ("en", "de", "es")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a family draws: a question, how to mark it and an answer known to be right."""
+
+    prompt: str
+    grader: str
+    reference: Mapping[str, object]
+    solution: str
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One gradable prompt.
+
+    `difficulty` runs from 1 (easiest) to 5 and is the author's guess within the family, not a measurement.
+    `grader` names an entry of `graders.GRADERS`; `reference` is the JSON-serialisable value it needs.
+    `solution` is an answer the grader accepts; it is for tests and must never be shown to a model.
+    """
+
+    id: str
+    prompt: str
+    family: str
+    difficulty: int
+    language: str
+    grader: str
+    reference: Mapping[str, object]
+    solution: str
+    max_tokens: int
+
+    def to_json(self) -> dict[str, object]:
+        """Return the task as a dict of JSON types."""
+        return {
+            "id": self.id,
+            "prompt": self.prompt,
+            "family": self.family,
+            "difficulty": self.difficulty,
+            "language": self.language,
+            "grader": self.grader,
+            "reference": dict(self.reference),
+            "solution": self.solution,
+            "max_tokens": self.max_tokens,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, object]) -> "Task":
+        """Rebuild a task from `to_json`; raise ValueError when a field is missing or of the wrong type."""
+        reference = data.get("reference")
+        if not isinstance(reference, Mapping):
+            raise ValueError(f"task {data.get('id')!r}: 'reference' must be an object")
+        return cls(
+            id=_text(data, "id"),
+            prompt=_text(data, "prompt"),
+            family=_text(data, "family"),
+            difficulty=_whole(data, "difficulty"),
+            language=_text(data, "language"),
+            grader=_text(data, "grader"),
+            reference={str(key): value for key, value in reference.items()},
+            solution=_text(data, "solution"),
+            max_tokens=_whole(data, "max_tokens"),
+        )
+
+
+def task_id(prompt: str) -> str:
+    """Return the 16 hex digits that name a prompt."""
+    return hashlib.sha256(prompt.encode("utf-8")).hexdigest()[:16]
+
+
+def _text(data: Mapping[str, object], key: str) -> str:
+    value = data.get(key)
+    if not isinstance(value, str):
+        raise ValueError(f"task {data.get('id')!r}: {key!r} must be a string, got {value!r}")
+    return value
+
+
+def _whole(data: Mapping[str, object], key: str) -> int:
+    value = data.get(key)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"task {data.get('id')!r}: {key!r} must be an integer, got {value!r}")
+    return value
