@@ -161,10 +161,14 @@ def _seconds(table: OutcomeTable, tier: str, terms: TierTerms, seed: int) -> tup
         return recorded, "recorded"
     if terms.latency_p50_s is None or terms.latency_p95_s is None:
         return None, "not known"
+    basis = f"assumed: lognormal, p50 {terms.latency_p50_s:g} s, p95 {terms.latency_p95_s:g} s"
+    return lognormal_seconds(terms.latency_p50_s, terms.latency_p95_s, len(table), seed), basis
+
+
+def lognormal_seconds(p50_s: float, p95_s: float, n: int, seed: int) -> FloatArray:
+    """n latencies at the quantiles of the lognormal law with this median and 95th percentile, in a seeded order."""
     from scipy.special import ndtri
 
-    n = len(table)
     places = np.random.default_rng(seed).permutation((np.arange(n) + 0.5) / n)
-    spread = np.log(terms.latency_p95_s / terms.latency_p50_s) / ndtri(0.95)
-    basis = f"assumed: lognormal, p50 {terms.latency_p50_s:g} s, p95 {terms.latency_p95_s:g} s"
-    return np.asarray(terms.latency_p50_s * np.exp(spread * ndtri(places)), dtype=np.float64), basis
+    spread = np.log(p95_s / p50_s) / ndtri(0.95)
+    return np.asarray(p50_s * np.exp(spread * ndtri(places)), dtype=np.float64)

@@ -6,6 +6,8 @@ A registered model's version holds one sealed folder (`version.py`) as its artif
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,6 +164,9 @@ def _download(version: RegisteredVersion, target: Path) -> None:
 
 
 def _client(uri: str) -> Any:
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
     if uri.startswith("sqlite:///"):

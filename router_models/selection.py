@@ -1,7 +1,8 @@
 """The simplest router and verifier that beat the baseline, judged on prompts they were not fitted on.
 
-Families are listed from simple to elaborate; the first whose paired advantage over the baseline has an interval
-above zero is taken. Where none has, the baseline itself is kept and said to be all there is.
+Families are listed from simple to elaborate. Of those whose paired advantage over the baseline has an interval above
+zero, the simplest is taken that is not clearly worse than the best of them. Where none beats the baseline, the
+baseline itself is kept, or the best of them where the baseline is no family of its own.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router_models.errors import DataError
+from router_models.metrics import auc, auc_weighted, bootstrap_values, interval_of
 from router_models.routers import ROUTERS
 from router_models.types import Answers, FloatArray, IntArray, Prompts
 from router_models.verifiers import VERIFIERS
 
-SIMPLE_ROUTERS = ("surface", "linear", "knn", "stacked")
+SIMPLE_ROUTERS = ("surface", "linear")
 SIMPLE_VERIFIERS = ("logprob", "combined")
 
 
@@ -46,7 +48,7 @@ def choose_router(
     folds: int = 5,
     seed: int = 0,
 ) -> tuple[Scored, list[Scored]]:
-    """Pick the simplest router family that beats prompt length; returns it and everything tried, baseline first.
+    """Pick the simplest good router family that beats prompt length; returns it and all tried, baseline first.
 
     Scores are out of fold, folds grouped by `groups` so that duplicates never straddle one.
     """
@@ -57,7 +59,7 @@ def choose_router(
             scores[outside] = ROUTERS[family]().fit(X.take(inside), y[inside]).predict(X.take(outside))
         return scores
 
-    return _first_better("length", {f: held_out(f) for f in ("length", *_known(families, ROUTERS))}, y, seed)
+    return _simplest_good("length", {f: held_out(f) for f in ("length", *_known(families, ROUTERS))}, y, seed)
 
 
 def choose_verifier(
@@ -69,14 +71,14 @@ def choose_verifier(
     folds: int = 5,
     seed: int = 0,
 ) -> tuple[Scored, list[Scored]]:
-    """Pick the simplest verifier family that beats the router's own score (or non-emptiness where there is none)."""
+    """Pick the simplest good verifier family that beats the router's own score (or non-emptiness, without one)."""
     baseline = X.signals.get("router_score")
     scores = {"router_score": baseline} if baseline is not None else {"non-empty": VERIFIERS["non-empty"]().predict(X)}
     for family in _known(families, VERIFIERS):
         scores[family] = np.zeros(len(X))
         for inside, outside in grouped_folds(groups, folds, seed):
             scores[family][outside] = VERIFIERS[family]().fit(X.take(inside), y[inside]).predict(X.take(outside))
-    return _first_better(next(iter(scores)), scores, y, seed)
+    return _simplest_good(next(iter(scores)), scores, y, seed)
 
 
 def grouped_folds(groups: IntArray, folds: int, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -95,31 +97,23 @@ def _known(families: Sequence[str], registry: Mapping[str, object]) -> list[str]
     return list(families)
 
 
-def _first_better(
+def _simplest_good(
     baseline: str, scores: Mapping[str, FloatArray], y: FloatArray, seed: int, draws: int = 2000
 ) -> tuple[Scored, list[Scored]]:
-    right = y >= 0.5
-    rows = np.random.default_rng(seed).integers(0, len(y), (draws, len(y)))
-    base_draws = _auc_draws(scores[baseline], right, rows)
+    right = (y >= 0.5).astype(np.float64)
+    drawn = {
+        family: bootstrap_values(auc_weighted(values, right), len(y), draws=draws, seed=seed)
+        for family, values in scores.items()
+    }
+    aucs = {family: auc(values, right) for family, values in scores.items()}
     tried = []
     for family, values in scores.items():
-        difference = _auc_draws(values, right, rows) - base_draws
-        low, high = np.nanquantile(difference, [0.025, 0.975])
-        auc = _auc(values, right)
-        tried.append(Scored(family, values, auc, auc - _auc(scores[baseline], right), float(low), float(high)))
-    return next((s for s in tried[1:] if s.beats_baseline), tried[0]), tried
-
-
-def _auc(scores: FloatArray, right: NDArray[np.bool_]) -> float:
-    from scipy.stats import rankdata
-
-    positive = int(right.sum())
-    negative = len(right) - positive
-    if not positive or not negative:
-        return float("nan")
-    ranks = rankdata(scores)
-    return float((ranks[right].sum() - positive * (positive + 1) / 2) / (positive * negative))
-
-
-def _auc_draws(scores: FloatArray, right: NDArray[np.bool_], rows: NDArray[np.int64]) -> FloatArray:
-    return np.array([_auc(scores[draw], right[draw]) for draw in rows])
+        over = interval_of(aucs[family] - aucs[baseline], drawn[family] - drawn[baseline])
+        tried.append(Scored(family, values, aucs[family], over.value, over.low, over.high))
+    better = [scored for scored in tried[1:] if scored.beats_baseline]
+    if not better:
+        is_family = baseline in ROUTERS or baseline in VERIFIERS
+        return (tried[0] if is_family else max(tried[1:], key=lambda scored: scored.auc)), tried
+    best = max(better, key=lambda scored: scored.auc)
+    close = (s for s in better if interval_of(best.auc - s.auc, drawn[best.family] - drawn[s.family]).low <= 0)
+    return next(close, best), tried

@@ -21,7 +21,7 @@ from router_models.errors import DataError
 from router_models.itineraries import Itinerary
 from router_models.load import NO_OVERHEAD, Overhead, PriceSchedule, ReplayTier, Simulated, TierLoad
 
-__all__ = ["Overhead", "PriceSchedule", "ReplayTier", "Simulated", "TierLoad", "simulate"]
+__all__ = ["NO_OVERHEAD", "Overhead", "PriceSchedule", "ReplayTier", "Simulated", "TierLoad", "simulate"]
 
 
 def simulate(

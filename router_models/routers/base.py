@@ -9,13 +9,16 @@ has to *rank*, within [0, 1].
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from router_models.artifacts import State
-from router_models.errors import DataError
+from router_models.errors import ArtifactError, DataError, NotFittedError
 from router_models.types import FloatArray, Prompts, Query
+
+T = TypeVar("T")
 
 
 class Router(Protocol):
@@ -33,6 +36,7 @@ class RouterModel(ABC):
     family: ClassVar[str]
     card: ClassVar[str]
     needs_embeddings: ClassVar[bool] = False
+    needs_metadata: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def fit(self, X: Prompts, y: FloatArray) -> Self:
@@ -43,7 +47,7 @@ class RouterModel(ABC):
         """Scores (n,) in [0, 1]; higher = the cheap tier is more likely good enough."""
 
     def distance(self, X: Prompts) -> FloatArray | None:
-        """How far each prompt lies from the training data (n,), 0 = typical, ≥ 1 = unlike any of it; None = unknown."""
+        """How far each prompt lies from the training data, (n,) ≥ 0 with 0 = typical; None where a family cannot tell."""
         return None
 
     @abstractmethod
@@ -74,6 +78,39 @@ def check_fit_input(X: Prompts, y: FloatArray, *, classes: int = 2) -> FloatArra
     if len(np.unique(y)) < classes:
         raise DataError(f"every target is {y[0]:g}: nothing to tell apart; more varied prompts are needed")
     return y
+
+
+def fitted(value: T | None, family: str) -> T:
+    """Return a learned attribute; NotFittedError where `fit` has not been called."""
+    if value is None:
+        raise NotFittedError(f"the {family} router has not been fitted: call fit(X, y), or load a stored one")
+    return value
+
+
+def squash(p: FloatArray) -> FloatArray:
+    """Map a regression's estimate of a probability into (0, 1), strictly increasing, about the identity near 1/2."""
+    return np.asarray(1.0 / (1.0 + np.exp(-4.0 * (np.clip(p, -4.0, 5.0) - 0.5))), dtype=np.float64)
+
+
+def array_of(state: State, name: str) -> NDArray[Any]:
+    """One array of a stored state; ArtifactError names it where it is missing."""
+    if name not in state.arrays:
+        raise ArtifactError(f"the stored router has no array {name!r}; it was made by another family or version")
+    return np.asarray(state.arrays[name])
+
+
+def meta_of(state: State, name: str) -> Any:
+    """One entry of a stored state's metadata; ArtifactError names it where it is missing."""
+    if name not in state.meta:
+        raise ArtifactError(f"the stored router has no entry {name!r}; it was made by another family or version")
+    return state.meta[name]
+
+
+def metadata_of(X: Prompts, name: str) -> tuple[str, ...]:
+    """A metadata column; DataError says which router input is missing."""
+    if name not in X.metadata:
+        raise DataError(f"this router needs the metadata column {name!r}; present: {', '.join(X.metadata) or 'none'}")
+    return X.metadata[name]
 
 
 def embeddings_of(X: Prompts) -> FloatArray:

@@ -1,0 +1,247 @@
+"""The certificate: what is promised, on what evidence, for exactly which system, until when.
+
+A promise is void once anything it was measured on has changed, so a certificate carries the sha256 of everything it
+depends on and `check` compares them with what is served. It is data: made by `thresholds` and `joint`, kept as JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from router_models.errors import ArtifactError, CertificateError, DataError
+
+ACCEPTED_RISK = "P(wrong | cheap accepted)"
+ANSWERED_RISK = "P(wrong | answered)"
+ABSTAIN_RISK = "P(abstain)"
+JSON_VERSION = 1
+
+
+class LabelSource(StrEnum):
+    """Who said right or wrong. A judge's labels certify agreement with the judge, and the summary says so."""
+
+    HUMAN = "human"
+    PROGRAMMATIC = "programmatic"
+    JUDGE = "judge"
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """One tested statement: `what` ≤ `bound` with confidence 1 - `level`, shown by `errors` among `trials`.
+
+    `upper` is the one-sided Clopper-Pearson bound at `level` on the same counts: information, not part of the proof
+    (it ignores that a threshold was chosen). `threshold` is what the score is compared with (≥ accepts), +inf where
+    nothing could be promised and therefore nothing is accepted.
+    """
+
+    what: str
+    bound: float
+    level: float
+    trials: int
+    errors: int
+    upper: float
+    threshold: float = math.inf
+
+    @property
+    def certified(self) -> bool:
+        """Whether anything is accepted under this promise at all."""
+        return self.threshold < math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Proof that a risk stays within its budget: selective risk `what` ≤ `epsilon` with confidence 1 - `delta`.
+
+    `n` labels were read, `accepted_n` of them at the deployed threshold, `errors` of those wrong. `level` is the part
+    of `delta` spent by this certificate (`round` 0: all of it; i ≥ 1: the i-th under one shared budget). `threshold`
+    is None where each slice has its own: ask `threshold_for`. `slices` maps a slice to its Promise, `also` holds
+    further certified risks. `settings` are named thresholds of a joint policy. `binds` maps the name of everything
+    the proof depends on to its sha256.
+
+    It covers traffic like the CERT sample and nothing else: shift voids it silently, which is why it expires.
+    """
+
+    what: str
+    epsilon: float
+    delta: float
+    level: float
+    n: int
+    accepted_n: int
+    errors: int
+    upper: float
+    threshold: float | None
+    label_source: LabelSource
+    made_at: datetime
+    expires_at: datetime
+    binds: Mapping[str, str]
+    round: int = 0
+    slices: Mapping[str, Promise] = field(default_factory=dict)
+    also: tuple[Promise, ...] = ()
+    settings: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_budget(self.epsilon, self.delta)
+        for name, moment in (("made_at", self.made_at), ("expires_at", self.expires_at)):
+            if moment.tzinfo is None:
+                raise DataError(f"{name} {moment.isoformat()} has no time zone: pass an aware datetime (UTC)")
+        if self.expires_at <= self.made_at:
+            raise DataError(f"the certificate would expire ({self.expires_at}) before it is made ({self.made_at})")
+
+    @property
+    def promised_risk(self) -> float:
+        """The bound that holds with confidence 1 - delta."""
+        return self.epsilon
+
+    def threshold_for(self, slice_name: str | None = None) -> float:
+        """What a query of this slice must reach to be accepted; +inf (never) for a slice that is not certified."""
+        if not self.slices:
+            return math.inf if self.threshold is None else self.threshold
+        promise = None if slice_name is None else self.slices.get(slice_name)
+        return math.inf if promise is None else promise.threshold
+
+    def check(self, binds_now: Mapping[str, str], now: datetime) -> None:
+        """Raise CertificateError, naming what changed or that it expired; return None where it still holds.
+
+        Both sides must name the same things: a dependency that was never bound is not covered either.
+        """
+        faults = [
+            f"{name} changed ({self.binds[name][:12]} → {binds_now[name][:12]})"
+            for name in sorted(self.binds.keys() & binds_now.keys())
+            if self.binds[name] != binds_now[name]
+        ]
+        faults += [f"{name} is no longer there" for name in sorted(self.binds.keys() - binds_now.keys())]
+        faults += [
+            f"{name} was not part of what was certified" for name in sorted(binds_now.keys() - self.binds.keys())
+        ]
+        if now >= self.expires_at:
+            faults.append(f"it expired at {self.expires_at.isoformat()}")
+        if faults:
+            raise CertificateError(f"the certificate is void: {'; '.join(faults)}. Certify again on fresh labels.")
+
+    def summary(self) -> str:
+        """One line for a banner: the promise, the evidence, the expiry."""
+        evidence = f"n={self.n}, accepted {self.accepted_n}, {self.errors} wrong, {self.label_source} labels"
+        if self.label_source is LabelSource.JUDGE:
+            evidence += " (agreement with the judge)"
+        also = "".join(f" and {p.what} <= {p.bound:.2g}" for p in self.also)
+        slices = ""
+        if self.slices:
+            held = sum(p.certified for p in self.slices.values())
+            slices = f", {held} of {len(self.slices)} slices"
+        confidence = f"{100 * (1 - self.delta):.4g} % confidence" + (" each" if self.also else "")
+        expiry = f"expires {self.expires_at.date().isoformat()}"
+        return f"{self.what} <= {self.epsilon:.2f}{also} with {confidence} ({evidence}{slices}, {expiry})"
+
+    def renamed(self, what: str) -> Certificate:
+        """The same evidence under a statement in other words (another tier's name)."""
+        return replace(self, what=what)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON-able data; `from_json` gives an equal certificate back."""
+        return {
+            "format": JSON_VERSION,
+            "what": self.what,
+            "epsilon": self.epsilon,
+            "delta": self.delta,
+            "level": self.level,
+            "n": self.n,
+            "accepted_n": self.accepted_n,
+            "errors": self.errors,
+            "upper": self.upper,
+            "threshold": None if self.threshold is None else _number(self.threshold),
+            "label_source": str(self.label_source),
+            "made_at": self.made_at.isoformat(),
+            "expires_at": self.expires_at.isoformat(),
+            "binds": dict(self.binds),
+            "round": self.round,
+            "slices": {name: _promise_to_json(p) for name, p in self.slices.items()},
+            "also": [_promise_to_json(p) for p in self.also],
+            "settings": {name: _number(v) for name, v in self.settings.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Certificate:
+        """Read what `to_json` wrote; raises ArtifactError where fields are missing or of the wrong kind."""
+        try:
+            if data["format"] != JSON_VERSION:
+                raise ArtifactError(f"certificate format {data['format']!r}: this release reads {JSON_VERSION}")
+            return cls(
+                what=str(data["what"]),
+                epsilon=float(data["epsilon"]),
+                delta=float(data["delta"]),
+                level=float(data["level"]),
+                n=int(data["n"]),
+                accepted_n=int(data["accepted_n"]),
+                errors=int(data["errors"]),
+                upper=float(data["upper"]),
+                threshold=None if data["threshold"] is None else float(data["threshold"]),
+                label_source=LabelSource(data["label_source"]),
+                made_at=datetime.fromisoformat(data["made_at"]),
+                expires_at=datetime.fromisoformat(data["expires_at"]),
+                binds={str(k): str(v) for k, v in data["binds"].items()},
+                round=int(data["round"]),
+                slices={str(k): _promise_from_json(v) for k, v in data["slices"].items()},
+                also=tuple(_promise_from_json(v) for v in data["also"]),
+                settings={str(k): float(v) for k, v in data["settings"].items()},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ArtifactError(f"the certificate cannot be read: {type(error).__name__} {error}") from error
+
+
+def binding_hashes(things: Mapping[str, Any]) -> dict[str, str]:
+    """sha256 of each named thing: of the bytes themselves, or of canonical JSON (sorted keys) for anything else.
+
+    Raises DataError for what JSON cannot hold exactly (NaN, objects, Decimal: pass those as strings).
+    """
+    return {name: hashlib.sha256(_canonical(name, thing)).hexdigest() for name, thing in things.items()}
+
+
+def check_budget(epsilon: float, delta: float) -> None:
+    """Raise DataError unless 0 < ε < 1 and 0 < δ < 1."""
+    for name, value in (("epsilon", epsilon), ("delta", delta)):
+        if not 0 < value < 1:
+            raise DataError(f"{name} must lie strictly between 0 and 1, got {value!r}")
+
+
+def _canonical(name: str, thing: Any) -> bytes:
+    if isinstance(thing, bytes | bytearray | memoryview):
+        return bytes(thing)
+    try:
+        return json.dumps(thing, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise DataError(f"cannot bind {name!r} to a certificate: {error}; pass bytes or JSON-able data") from error
+
+
+def _number(value: float) -> float | str:
+    """JSON has no infinity: thresholds of ±inf are written as text."""
+    return value if math.isfinite(value) else str(value)
+
+
+def _promise_to_json(promise: Promise) -> dict[str, Any]:
+    return {
+        "what": promise.what,
+        "bound": promise.bound,
+        "level": promise.level,
+        "trials": promise.trials,
+        "errors": promise.errors,
+        "upper": promise.upper,
+        "threshold": _number(promise.threshold),
+    }
+
+
+def _promise_from_json(data: Mapping[str, Any]) -> Promise:
+    return Promise(
+        what=str(data["what"]),
+        bound=float(data["bound"]),
+        level=float(data["level"]),
+        trials=int(data["trials"]),
+        errors=int(data["errors"]),
+        upper=float(data["upper"]),
+        threshold=float(data["threshold"]),
+    )

@@ -1,0 +1,68 @@
+"""How good scores and routers are, with intervals. Pure: arrays and seeds in, numbers out.
+
+`probability` measures calibration and ranking, `routing` the trade of strong calls for quality, `intervals` how sure
+one may be of either.
+"""
+
+from router_models.metrics.intervals import Interval, bootstrap, bootstrap_values, interval_of
+from router_models.metrics.probability import (
+    ReliabilityBin,
+    auc,
+    auc_weighted,
+    brier,
+    brier_weighted,
+    log_loss,
+    log_loss_weighted,
+    reliability,
+    risk_by_coverage,
+    selective_accuracy,
+    smooth_calibration_error,
+    smooth_calibration_error_weighted,
+)
+from router_models.metrics.routing import (
+    RoutingCurve,
+    RoutingSums,
+    aiq,
+    apgr,
+    cost_quality,
+    cpt,
+    cpt_interpolated,
+    gap_of,
+    oracle_scores,
+    pgr,
+    random_curve,
+    routellm_curve,
+    routing_curve,
+)
+
+__all__ = [
+    "Interval",
+    "ReliabilityBin",
+    "RoutingCurve",
+    "RoutingSums",
+    "aiq",
+    "apgr",
+    "auc",
+    "auc_weighted",
+    "bootstrap",
+    "bootstrap_values",
+    "brier",
+    "brier_weighted",
+    "cost_quality",
+    "cpt",
+    "cpt_interpolated",
+    "gap_of",
+    "interval_of",
+    "log_loss",
+    "log_loss_weighted",
+    "oracle_scores",
+    "pgr",
+    "random_curve",
+    "reliability",
+    "risk_by_coverage",
+    "routellm_curve",
+    "routing_curve",
+    "selective_accuracy",
+    "smooth_calibration_error",
+    "smooth_calibration_error_weighted",
+]

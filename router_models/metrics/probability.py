@@ -1,0 +1,176 @@
+"""Is a probability right, and does a score rank? Calibration, discrimination, selective accuracy.
+
+Each figure exists on the sample and `_weighted` for `intervals.bootstrap`: weights (draws, n) → (draws,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.fft import dct, idct
+from scipy.stats import beta
+
+from router_models.errors import DataError
+from router_models.types import FloatArray
+
+WeightedStatistic = Callable[[FloatArray], FloatArray]
+_GRID = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """Of `n` neighbouring probabilities the mean, and the share right with its 95 % Clopper-Pearson interval."""
+
+    n: int
+    mean_p: float
+    share_right: float
+    low: float
+    high: float
+
+
+def brier(p: ArrayLike, y: ArrayLike) -> float:
+    """Mean squared error of probabilities; y in [0, 1]."""
+    return float(brier_weighted(p, y)(np.ones((1, np.size(p))))[0])
+
+
+def brier_weighted(p: ArrayLike, y: ArrayLike) -> WeightedStatistic:
+    """`brier` of resamples."""
+    q, t = _paired(p, y)
+    return _weighted_mean((q - t) ** 2)
+
+
+def log_loss(p: ArrayLike, y: ArrayLike) -> float:
+    """Mean -[y ln p + (1-y) ln(1-p)] in nats; p is clipped to [1e-15, 1 - 1e-15]; y may be fractional."""
+    return float(log_loss_weighted(p, y)(np.ones((1, np.size(p))))[0])
+
+
+def log_loss_weighted(p: ArrayLike, y: ArrayLike) -> WeightedStatistic:
+    """`log_loss` of resamples."""
+    q, t = _paired(p, y)
+    q = np.clip(q, 1e-15, 1 - 1e-15)
+    return _weighted_mean(-(t * np.log(q) + (1 - t) * np.log1p(-q)))
+
+
+def auc(scores: ArrayLike, right: ArrayLike) -> float:
+    """P(a right answer scores above a wrong one), ties counting half. Fractional grades count as that much right."""
+    return float(auc_weighted(scores, right)(np.ones((1, np.size(scores))))[0])
+
+
+def auc_weighted(scores: ArrayLike, right: ArrayLike) -> WeightedStatistic:
+    """`auc` of resamples; NaN for a resample that holds one class only."""
+    s, t = _paired(scores, right)
+    if t.min() == t.max():
+        raise DataError(f"every grade is {t[0]:g}: an AUC needs right and wrong answers")
+    order, starts = tie_groups(s)
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        w = weights[:, order]
+        right_in = np.add.reduceat(w * t[order], starts, axis=1)
+        wrong_in = np.add.reduceat(w * (1 - t[order]), starts, axis=1)
+        below = np.cumsum(wrong_in, axis=1) - wrong_in / 2
+        pairs = right_in.sum(axis=1) * wrong_in.sum(axis=1)
+        won = (right_in * below).sum(axis=1)
+        return np.asarray(np.where(pairs > 0, won / np.where(pairs > 0, pairs, 1), np.nan), dtype=np.float64)
+
+    return statistic
+
+
+def smooth_calibration_error(p: ArrayLike, y: ArrayLike) -> float:
+    """smECE (Błasiok and Nakkiran 2023, arXiv 2309.12236): calibration error without bins.
+
+    The residuals y - p are smoothed over [0, 1] by a reflected Gaussian of width σ; smECE is the σ at which the
+    integral of their absolute value equals σ. 0 = calibrated; any finite sample is above 0 and a resample adds noise,
+    so bootstrap intervals lean upwards: compare them between calibrators, not with 0.
+    """
+    return float(smooth_calibration_error_weighted(p, y)(np.ones((1, np.size(p))))[0])
+
+
+def smooth_calibration_error_weighted(p: ArrayLike, y: ArrayLike) -> WeightedStatistic:
+    """`smooth_calibration_error` of resamples, on a grid of 1,000 cells.
+
+    A reflected Gaussian is diagonal in the cosine transform, so every width costs one inverse transform.
+    """
+    q, t = _paired(p, y)
+    if q.min() < 0 or q.max() > 1:
+        raise DataError(f"probabilities must lie in [0, 1], found {q.min():g} to {q.max():g}")
+    cell = np.minimum((q * _GRID).astype(np.int64), _GRID - 1)
+    order = np.argsort(cell, kind="stable")
+    cells, starts = np.unique(cell[order], return_index=True)
+    frequency = np.pi * np.arange(_GRID)
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        residual = np.zeros((len(weights), _GRID))
+        residual[:, cells] = np.add.reduceat((weights * (t - q))[:, order], starts, axis=1)
+        spectrum = dct(residual / weights.sum(axis=1, keepdims=True), type=2, axis=1)
+        low, high = np.zeros(len(weights)), np.ones(len(weights))
+        for _ in range(12):  # to 1/4096, finer than the grid
+            sigma = (low + high) / 2
+            smoothed = idct(spectrum * np.exp(-0.5 * (frequency * sigma[:, None]) ** 2), type=2, axis=1)
+            above = np.abs(smoothed).sum(axis=1) > sigma
+            low, high = np.where(above, sigma, low), np.where(above, high, sigma)
+        return np.asarray((low + high) / 2, dtype=np.float64)
+
+    return statistic
+
+
+def reliability(p: ArrayLike, y: ArrayLike, bins: int = 10) -> tuple[ReliabilityBin, ...]:
+    """The reliability diagram: bins of about equally many neighbouring probabilities (ties stay together).
+
+    For the eye only: never gate on binned figures, they are biased.
+    """
+    q, t = _paired(p, y)
+    edges = np.unique(np.quantile(q, np.linspace(0, 1, bins + 1)[1:-1], method="inverted_cdf"))
+    index = np.searchsorted(edges, q, side="left")
+    out = []
+    for b in np.unique(index):
+        rows = index == b
+        n, right = int(rows.sum()), float(t[rows].sum())
+        low = float(beta.ppf(0.025, right, n - right + 1)) if right > 0 else 0.0
+        high = float(beta.ppf(0.975, right + 1, n - right)) if right < n else 1.0
+        out.append(ReliabilityBin(n, float(q[rows].mean()), right / n, low, high))
+    return tuple(out)
+
+
+def risk_by_coverage(scores: ArrayLike, right: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Accepting from the highest score down: share accepted and share wrong among those, per distinct score.
+
+    (m,) each, coverage ascending to 1. Tied scores are accepted together, as a threshold would.
+    """
+    s, t = _paired(scores, right)
+    order, starts = tie_groups(-s)
+    accepted = np.append(starts[1:], len(s)).astype(np.float64)
+    wrong = np.cumsum(1 - t[order])[accepted.astype(np.int64) - 1]
+    return accepted / len(s), wrong / accepted
+
+
+def selective_accuracy(scores: ArrayLike, right: ArrayLike, coverage: float) -> float:
+    """Accuracy among the `coverage` share of answers with the highest scores; scores tied at the edge are averaged."""
+    if not 0 < coverage <= 1:
+        raise DataError(f"coverage must lie in (0, 1], got {coverage!r}")
+    s, t = _paired(scores, right)
+    share, risk = risk_by_coverage(s, t)
+    right_at = np.interp(coverage, np.concatenate([[0.0], share]), np.concatenate([[0.0], share * (1 - risk)]))
+    return float(right_at / coverage)
+
+
+def tie_groups(scores: FloatArray) -> tuple[np.ndarray, np.ndarray]:
+    """The ascending order of scores, and where in it each run of equal scores starts."""
+    order = np.argsort(scores, kind="stable")
+    ordered = scores[order]
+    return order, np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+
+
+def _weighted_mean(each: FloatArray) -> WeightedStatistic:
+    return lambda weights: np.asarray(weights @ each / weights.sum(axis=1), dtype=np.float64)
+
+
+def _paired(p: ArrayLike, y: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    q, t = np.asarray(p, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if q.ndim != 1 or q.shape != t.shape or q.size == 0:
+        raise DataError(f"need as many scores as grades, in one dimension and at least one: {q.shape} and {t.shape}")
+    if np.isnan(q).any() or np.isnan(t).any():
+        raise DataError(f"{int((np.isnan(q) | np.isnan(t)).sum())} of {len(q)} rows hold NaN")
+    return q, t

@@ -1,0 +1,143 @@
+"""Should two tiers be routed between, and how? The arithmetic of one workload, with intervals.
+
+What is asked, in this order: is the frontier any better; does a pattern keep the error budget with proof; does it pay;
+is there enough traffic to make it worth having. The answer may be "do not route".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, is_dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from router_models.calibration.certificate import check_budget
+from router_models.errors import DataError
+from router_models.expected import Expected, expected, references
+from router_models.label_plan import EPSILONS, LabelsRow, labels_table
+from router_models.patterns import Budget, Extra, Outcomes, operate, patterns_of, play_out
+from router_models.recommendation import MIN_VOLUME, Answer, Demand, Option, best_option, recommend
+from router_models.what_if import (
+    SignalFigure,
+    SliceFigure,
+    WhatIf,
+    break_even,
+    imagined_verifiers,
+    price_changes,
+    signal_figures,
+    slice_figures,
+)
+from router_models.workload import Workload
+
+__all__ = ["MIN_VOLUME", "Answer", "Budget", "Demand", "Extra", "Option", "Plan", "plain", "plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything the page shows. `shown` names the option whose slices, labels and what-ifs are worked out.
+
+    `budgets`: the answer in a few words at other ε. `imagined`: (AUC, kept, saving) with verifiers one has not got.
+    """
+
+    workload: Workload
+    budget: Budget
+    demand: Demand
+    extra: Extra
+    answer: Answer
+    options: tuple[Option, ...]
+    beside: tuple[Expected, ...]
+    shown: str
+    what_ifs: tuple[WhatIf, ...]
+    budgets: tuple[tuple[float, str], ...]
+    labels: tuple[LabelsRow, ...]
+    signals: tuple[SignalFigure, ...]
+    slices: tuple[SliceFigure, ...]
+    imagined: tuple[tuple[float, float, float], ...]
+
+    def option(self, name: str) -> Option:
+        """An option by its pattern's name."""
+        return next(o for o in self.options if o.name == name)
+
+
+def plan(
+    work: Workload,
+    budget: Budget,
+    demand: Demand,
+    extra: Extra,
+    now: datetime,
+    *,
+    samples: int | None = None,
+    seed: int = 0,
+) -> Plan:
+    """Work a plan out; deterministic. `samples` = answers taken by an ensemble whose agreement was recorded."""
+    check_budget(budget.epsilon, budget.delta)
+    if budget.max_drop is not None and not 0 <= budget.max_drop < 1:
+        raise DataError(f"max_drop must lie in [0, 1), found {budget.max_drop}")
+    options, played = _options(work, budget, extra, now, samples, seed)
+    i = best_option(options, played, seed)
+    best, mine = options[i], played[i]
+    beside = references(work, best.figures.kept, seed)
+    pattern = best.operated.pattern
+    return Plan(
+        workload=work,
+        budget=budget,
+        demand=demand,
+        extra=extra,
+        answer=recommend(work, budget, demand, options, best, beside),
+        options=options,
+        beside=beside,
+        shown=pattern.name,
+        what_ifs=price_changes(work, best.operated, mine, extra),
+        budgets=_other_budgets(work, budget, extra, now, samples, seed),
+        labels=labels_table(work, pattern, tuple(sorted({*EPSILONS, budget.epsilon})), budget.delta),
+        signals=signal_figures(work, seed),
+        slices=slice_figures(work, mine, budget.epsilon),
+        imagined=imagined_verifiers(work, budget.epsilon, extra, seed) if work.verifier is None else (),
+    )
+
+
+def _options(
+    work: Workload, budget: Budget, extra: Extra, now: datetime, samples: int | None, seed: int
+) -> tuple[tuple[Option, ...], list[Outcomes]]:
+    options: list[Option] = []
+    played: list[Outcomes] = []
+    for operated in operate(work, patterns_of(work, budget, samples), budget, now):
+        figures = expected(work, operated, extra, seed)
+        played.append(play_out(work, operated, ~work.choosing, extra))
+        even = break_even(work, operated, played[-1], extra)
+        keeps_drop = budget.max_drop is None or figures.drop.high <= budget.max_drop
+        options.append(Option(operated, figures, even, keeps_drop, operated.certified or not work.labelled))
+    return tuple(options), played
+
+
+def _other_budgets(
+    work: Workload, budget: Budget, extra: Extra, now: datetime, samples: int | None, seed: int
+) -> tuple[tuple[float, str], ...]:
+    """The best pattern in a few words at half, one and a half and twice the error budget."""
+    found = []
+    for epsilon in (round(factor * budget.epsilon, 6) for factor in (0.5, 1.5, 2.0)):
+        if epsilon >= 1:
+            continue
+        options, played = _options(work, Budget(epsilon, budget.delta, budget.max_drop), extra, now, samples, seed)
+        best = options[best_option(options, played, seed)]
+        words = f"{best.name}: keeps {best.figures.kept:.0%}, saves {best.figures.saving.value:.0%}"
+        if not best.eligible:
+            words = "do not route: " + ("it does not pay" if best.allowed else "nothing can be promised")
+        found.append((epsilon, words))
+    return tuple(found)
+
+
+def plain(value: Any) -> Any:
+    """A plan, or any part of it, as JSON-able data: arrays and per-prompt columns left out, no number = None."""
+    if isinstance(value, Workload):
+        left = ("name", "cheap", "frontier", "router", "verifier", "labelled", "notes", "content_hash")
+        return {"prompts": len(value), **{name: plain(getattr(value, name)) for name in left}}
+    if is_dataclass(value) and not isinstance(value, type):
+        fields = {name: getattr(value, name) for name in value.__dataclass_fields__}
+        return {name: plain(v) for name, v in fields.items() if not isinstance(v, np.ndarray)}
+    if isinstance(value, tuple | list):
+        return [plain(v) for v in value]
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return value

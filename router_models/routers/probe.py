@@ -1,0 +1,114 @@
+"""What the cheap model's own hidden state says about its chances, before it writes a word.
+
+The states come from `HiddenStateEncoder`, which is an encoder like any other: `table.with_embeddings(encoder)` puts
+them where routers look for embeddings. When the cheap tier's engine shares its prefill, a probe costs a dot product.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router_models.artifacts import State, file_sha256
+from router_models.errors import ArtifactError, DataError
+from router_models.routers.base import RouterModel, array_of, check_fit_input, embeddings_of, fitted, squash
+from router_models.routers.ridge import fit_ridge, linear
+from router_models.types import FloatArray, Prompts
+
+
+class ProbeRouter(RouterModel):
+    """Ridge on standardised hidden states, passed as the batch's `embeddings` (any width).
+
+    Standardising matters: a few dimensions of a transformer's residual stream are a hundred times larger than the rest.
+    """
+
+    family = "probe"
+    card = "needs the cheap model's hidden state of the prompt (its prefill), as embeddings"
+    needs_embeddings = True
+
+    def __init__(self, alphas: tuple[float, ...] = (100.0, 300.0, 1e3, 3e3, 1e4, 3e4)) -> None:
+        self.alphas = alphas
+        self.scale_: FloatArray | None = None
+        self.weights_: FloatArray | None = None
+
+    def fit(self, X: Prompts, y: FloatArray) -> Self:
+        y = check_fit_input(X, y)
+        H = embeddings_of(X)
+        mean, sd = H.mean(axis=0), H.std(axis=0)
+        self.scale_ = np.stack([mean, np.where(sd > 1e-9, sd, 1.0)])
+        self.weights_ = fit_ridge(self._standardise(H), y, self.alphas)
+        return self
+
+    def predict(self, X: Prompts) -> FloatArray:
+        weights = fitted(self.weights_, self.family)
+        return squash(linear(self._standardise(embeddings_of(X)), weights))
+
+    def _standardise(self, H: FloatArray) -> FloatArray:
+        scale = fitted(self.scale_, self.family)
+        if H.shape[1] != scale.shape[1]:
+            raise DataError(f"hidden states of width {H.shape[1]}, but this probe was fitted on {scale.shape[1]}")
+        return np.clip((H - scale[0]) / scale[1], -6.0, 6.0)
+
+    def state(self) -> State:
+        return State({"weights": fitted(self.weights_, self.family), "scale": fitted(self.scale_, self.family)})
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        router = cls()
+        router.weights_ = array_of(state, "weights").astype(np.float64)
+        router.scale_ = array_of(state, "scale").astype(np.float64)
+        return router
+
+
+class HiddenStateEncoder:
+    """A causal language model's hidden state at the prompt's last token: text → (hidden size,) float32.
+
+    `layer` is a share of the depth (.6: three fifths up, where probes do best); `folder` a transformers model
+    folder. Texts are cut to their last `max_tokens` tokens. Nothing is loaded before the first `encode`.
+    """
+
+    def __init__(self, folder: Path, layer: float = 0.6, max_tokens: int = 512, threads: int | None = None) -> None:
+        self.folder, self.layer, self.max_tokens, self.threads = folder, layer, max_tokens, threads
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Hidden states of n texts, (n, hidden size) float32; one prompt at a time, so padding cannot matter."""
+        import torch
+
+        tokenizer, model = self._loaded
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        rows: list[NDArray[np.float32]] = []
+        with torch.inference_mode():
+            for text in texts:
+                # A model needs at least one token to have a state at all.
+                ids = tokenizer(text).input_ids[-self.max_tokens :] or tokenizer("?").input_ids
+                states = model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
+                depth = max(1, round(self.layer * (len(states) - 1)))
+                rows.append(states[depth][0, -1].float().numpy())
+        return np.stack(rows) if rows else np.empty((0, model.config.hidden_size), dtype=np.float32)
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        import torch
+        from transformers import AutoModel, AutoTokenizer
+
+        if not (self.folder / "config.json").is_file():
+            raise ArtifactError(f"{self.folder}: no transformers model here (config.json is missing)")
+        tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+        model = AutoModel.from_pretrained(self.folder, local_files_only=True, dtype=torch.float32)
+        return tokenizer, model.eval()
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over the model's weight files and the layer: part of what a certificate depends on."""
+        files = sorted([*self.folder.glob("*.safetensors"), *self.folder.glob("*.bin")])
+        if not files:
+            raise ArtifactError(f"{self.folder}: no weights here")
+        parts = [file_sha256(file) for file in files]
+        return hashlib.sha256(":".join([*parts, str(self.layer), str(self.max_tokens)]).encode()).hexdigest()

@@ -1,0 +1,135 @@
+"""What shape of answer a prompt asks for, and whether an answer has it: pure functions, English, German, Spanish.
+
+`asked_shape` reads the request ("only the number", "als JSON", "en una palabra"), `has_shape` looks at the answer.
+Both are heuristics for a statistical verifier: a miss costs a little information, not correctness.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+READ_CHARS = 20_000
+ASK_CHARS = 6000
+
+_ONLY = (
+    r"(?:only|just|single|nur|lediglich|solo|sólo|solamente|únicamente"
+    r"|(?:answer|reply|respond) with|antworte mit|responde con|give)"
+)
+_ASKS: Mapping[str, re.Pattern[str]] = MappingProxyType(
+    {
+        "json": re.compile(
+            r"\b(?:as|in|into|valid|an?|output|return|to|als|im|gültiges|como|en|formato|un|objeto)\s+(?:\w+\s+){0,2}json\b"
+            r"|\bjson[ -]?(?:object|array|format|objekt)",
+            re.I,
+        ),
+        "code": re.compile(
+            r"\b(?:write|implement|define|complete|create|schreibe?|implementiere|escrib[ea]|implementa|define)\b.{0,60}"
+            r"\b(?:function|method|class|program|script|code|funktion|methode|programm|función|método|programa|código)\b",
+            re.I | re.S,
+        ),
+        "letter": re.compile(
+            r"\b(?:letter|buchstaben?|letra)\b.{0,80}\Z|\n\s*\(?B[.):]\s[^\n]*\n\s*\(?C[.):]\s", re.I | re.S
+        ),
+        "yes_no": re.compile(
+            r"\b(?:yes or no|yes/no|true or false|ja oder nein|wahr oder falsch|sí o no|verdadero o falso)\b", re.I
+        ),
+        "date": re.compile(r"\b(?:yyyy-mm-dd|jjjj-mm-tt|aaaa-mm-dd|iso 8601)\b", re.I),
+        "number": re.compile(
+            rf"\b{_ONLY}\b.{{0,30}}\b(?:number|integer|digits?|numeral|result|zahl|ergebnis|ziffern?|número|resultado)\b"
+            r"|\bhow (?:many|much)\b|\bwie ?viele?\b|\bcuánt[oa]s?\b|\b(?:calculate|compute|berechne|calcula)\b",
+            re.I,
+        ),
+        "list": re.compile(
+            r"\b(?:comma[- ]separated|separated by (?:a )?commas?|(?:durch|mit) kommas? getrennt|kommagetrennt"
+            r"|separad[oa]s por comas)\b",
+            re.I,
+        ),
+        "word": re.compile(
+            rf"\b(?:one|{_ONLY})[ -](?:the |das |la )?(?:word|name|wort|palabra|nombre)\b"
+            r"|\b(?:einem|ein) wort\b|\buna (?:sola )?palabra\b",
+            re.I,
+        ),
+    }
+)
+SHAPES = tuple(_ASKS)
+
+_NUMBER = re.compile(r"[-+−]?[\d][\d.,'’ \u00a0]*(?:%|[a-zA-Z°€$£²³/]{1,6})?")
+_FENCE = re.compile(r"```[a-zA-Z0-9_+-]*\s*\n?(.*?)(?:```|\Z)", re.S)
+
+
+def asked_shape(prompt: str) -> str:
+    """The name of the shape a prompt asks for, one of SHAPES, or '' for free text. The end of a long prompt counts."""
+    text = prompt[-ASK_CHARS:]
+    return next((name for name, pattern in _ASKS.items() if pattern.search(text)), "")
+
+
+def has_shape(name: str, answer: str) -> bool:
+    """Whether an answer has the named shape; True for '' (free text has any shape)."""
+    return not name or _TESTS[name](answer[:READ_CHARS].strip())
+
+
+def json_value(answer: str) -> tuple[bool, object]:
+    """(True, value) of the JSON in an answer: the whole of it, its first fence, or from its first bracket on."""
+    candidates = [answer, *(match.strip() for match in _FENCE.findall(answer)[:1])]
+    for text in candidates:
+        try:
+            return True, json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+    start = min((i for i in (answer.find("{"), answer.find("[")) if i >= 0), default=-1)
+    if start >= 0:
+        try:
+            return True, json.JSONDecoder().raw_decode(answer[start:])[0]
+        except (ValueError, RecursionError):
+            pass
+    return False, None
+
+
+def code_of(answer: str) -> str:
+    """The program in an answer: its longest fence, or the whole where there is none."""
+    return max((match for match in _FENCE.findall(answer)), key=len, default=answer)
+
+
+def parses_as_python(code: str) -> bool:
+    """Whether code is Python that says something (more than a bare name or number). Never runs it."""
+    import warnings
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            body = ast.parse(code).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return any(not isinstance(node, ast.Expr) or isinstance(node.value, ast.Call) for node in body)
+
+
+def _bare(answer: str) -> str:
+    return answer.strip(" \t\r\n.*_`'\"“”„«»()[]:")
+
+
+def _is_letter(answer: str) -> bool:
+    return re.match(r"\W{0,3}[A-Ja-j]\W{0,3}(?:\s|$)", answer) is not None
+
+
+def _is_yes_no(answer: str) -> bool:
+    return (
+        re.match(r"\W{0,3}(?:yes|no|true|false|ja|nein|wahr|falsch|sí|si|verdadero|falso)\b", answer, re.I) is not None
+    )
+
+
+_TESTS: Mapping[str, Callable[[str], bool]] = MappingProxyType(
+    {
+        "json": lambda answer: json_value(answer)[0],
+        "code": lambda answer: parses_as_python(code_of(answer)),
+        "letter": _is_letter,
+        "yes_no": _is_yes_no,
+        "date": lambda answer: re.search(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)", answer) is not None,
+        "number": lambda answer: _NUMBER.fullmatch(_bare(answer)) is not None,
+        "list": lambda answer: "," in answer and len(answer.splitlines()) <= 2,
+        "word": lambda answer: 0 < len(_bare(answer).split()) <= 2,
+    }
+)
