@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ def load_state(folder: Path, name: str) -> State:
         with np.load(folder / f"{name}.npz", allow_pickle=False) as npz:
             arrays = {key: npz[key] for key in npz.files}
         return State(arrays, json.loads((folder / f"{name}.json").read_text()))
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise ArtifactError(f"{folder / name}: cannot be read ({error})") from error
 
 
@@ -61,19 +62,26 @@ def seal(folder: Path) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def verify(folder: Path) -> str:
+def verify(folder: Path, *, exact: bool = False) -> str:
     """Check every file of a sealed folder against its manifest; returns the folder's hash.
 
-    Raises ArtifactError naming the first file that is missing or altered, or saying that there is no manifest.
+    Raises ArtifactError naming the first file that is missing or altered, or saying that there is no manifest;
+    where `exact`, also one that was added after sealing.
     """
     path = folder / MANIFEST
     if not path.is_file():
         raise ArtifactError(f"{folder}: no {MANIFEST}; the folder is incomplete (a write that never finished?)")
-    text = path.read_text()
     try:
+        text = path.read_text(encoding="utf-8")
         manifest: dict[str, str] = json.loads(text)
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ArtifactError(f"{path}: not JSON ({error})") from error
+    if not isinstance(manifest, dict):
+        raise ArtifactError(f"{path}: not a manifest")
+    if exact:
+        found = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+        if added := sorted(found - manifest.keys() - {MANIFEST}):
+            raise ArtifactError(f"{folder / added[0]}: added after the folder was sealed")
     for name, digest in manifest.items():
         file = folder / name
         if not file.is_file():

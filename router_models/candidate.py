@@ -30,6 +30,7 @@ from router_models.policy import Policy
 from router_models.pricing import Price
 from router_models.routers import ROUTERS
 from router_models.selection import Scored, choose_router, choose_verifier
+from router_models.slicing import slices_of
 from router_models.types import Answers, FloatArray, OperatingPoint
 from router_models.verifiers import VERIFIERS
 from router_models.version import ROUTER_SCORE, RouterVersion, Stage
@@ -51,6 +52,7 @@ class Settings:
     seed: int = 0
     router: str = "auto"
     verifier: str = "auto"
+    slicer: str | None = None
     binds: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -116,8 +118,8 @@ def certify_candidate(
     cert = evidence_of(draft, parts["cert"], settings.tiers, settings.prices)
     point, last = draft.policy.points[cheap], draft.policy.points[frontier]
     certificate = certify_threshold(
-        _routed(tune, point.route_at),
-        _routed(cert, point.route_at),
+        _routed(tune, parts["tune"], point.route_at, settings.slicer),
+        _routed(cert, parts["cert"], point.route_at, settings.slicer),
         epsilon=settings.epsilon,
         delta=settings.delta,
         binds={**settings.binds, **draft.binds(settings.prices)},
@@ -127,13 +129,13 @@ def certify_candidate(
     )
     promise = _abstention(cert, last.abstain_below, settings)
     certificate = replace(certificate, also=(promise,) if promise else ())
-    assert certificate.threshold is not None
+    accept_at = certificate.threshold if certificate.threshold is not None else certificate.threshold_for(None)
     points = {
-        cheap: replace(point, accept_at=certificate.threshold),
+        cheap: replace(point, accept_at=accept_at),
         frontier: replace(last, abstain_below=last.abstain_below if promise else None),
     }
     policy = Policy(draft.policy.tiers, points)
-    return replace(draft, policy=policy, certificate=certificate), cert
+    return replace(draft, policy=policy, certificate=certificate, slicer=settings.slicer), cert
 
 
 def _router(train: OutcomeTable, y: FloatArray, settings: Settings) -> tuple[Scored, list[Scored]]:
@@ -155,11 +157,16 @@ def _with_router_score(table: OutcomeTable, tier: str, raw: FloatArray, calibrat
     return replace(answers, signals={**answers.signals, ROUTER_SCORE: calibrator.predict(raw)})
 
 
-def _routed(seen: Evidence, route_at: float) -> Labelled:
+def _routed(seen: Evidence, table: OutcomeTable, route_at: float, slicer: str | None) -> Labelled:
     rows = seen.p_route_ok >= route_at
     if not rows.any():
         raise DataError("the routing threshold sends nothing to the cheap tier")
-    return Labelled.of(seen.p_cheap_ok[rows], seen.cheap_wrong[rows])
+    slices = (
+        None
+        if slicer is None
+        else [s for s, routed in zip(slices_of(slicer, table.prompts), rows, strict=True) if routed]
+    )
+    return Labelled.of(seen.p_cheap_ok[rows], seen.cheap_wrong[rows], slices)
 
 
 def _abstention(cert: Evidence, below: float | None, settings: Settings) -> Promise | None:

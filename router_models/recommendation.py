@@ -20,16 +20,17 @@ MIN_VOLUME = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """How much is asked: requests a day, and under how many of them nobody should bother."""
+    """How much is asked: requests a day, under how many of them nobody should bother, and what a label costs."""
 
     per_day: float
     least_per_day: float = MIN_VOLUME
+    usd_per_label: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("per_day", "least_per_day"):
+        for name in ("per_day", "least_per_day", "usd_per_label"):
             value = getattr(self, name)
-            if not (np.isfinite(value) and value >= 0):
-                raise DataError(f"{name} must be a finite number of requests ≥ 0, found {value}")
+            if value is not None and not (np.isfinite(value) and value >= 0):
+                raise DataError(f"{name} must be a finite number ≥ 0, found {value}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,12 @@ def recommend(
         return Answer(f"Do not route yet: serve {frontier} alone.", (why,), None, frontier)
     ground = "" if work.labelled else ", if the assumed figures hold"
     what = f"{figures.kept:.0%} of the traffic is answered by {cheap}, which saves {money}"
-    return Answer(f"Route: {best.name}{ground}.", (what, best.operated.why), best.name, None)
+    promise = (
+        f"at most {budget.epsilon:.1%} of the {cheap} answers kept are wrong, with {1 - budget.delta:.0%} confidence: "
+        if best.operated.certified
+        else ""
+    )
+    return Answer(f"Route: {best.name}{ground}.", (what, promise + best.operated.why), best.name, None)
 
 
 def _obstacles(work: Workload, budget: Budget, options: Sequence[Option]) -> tuple[str, ...]:
@@ -125,10 +131,11 @@ def _obstacles(work: Workload, budget: Budget, options: Sequence[Option]) -> tup
             f"uniformly hard traffic: {work.cheap} is wrong {base:.0%} of the time, so even a perfect verifier could "
             f"keep no more than {most:.0%} at ε = {budget.epsilon:g}, less than the tries cost",
         )
-    return tuple(f"{option.name}: {_obstacle(option)}" for option in options)
+    return tuple(f"{option.name}: {obstacle(option)}" for option in options)
 
 
-def _obstacle(option: Option) -> str:
+def obstacle(option: Option) -> str:
+    """Why an option that is not eligible is not."""
     figures, even = option.figures, option.even
     if not option.allowed:
         return f"nothing can be promised: {option.operated.why}"

@@ -44,8 +44,14 @@ class RegisteredVersion:
         target = cache / f"{self.model}-{self.number}-{self.run_id[:8]}"
         if not target.exists():
             _download(self, target)
-        verify(target)
+        self.check(target)
         return target
+
+    def check(self, folder: Path) -> None:
+        """Raise ArtifactError where `folder` is damaged, or is not what was registered."""
+        digest = verify(folder, exact=True)
+        if digest != self.tags.get("manifest_sha256", digest):
+            raise ArtifactError(f"{self.name}: the manifest in {folder} differs from the one that was registered")
 
 
 def register(
@@ -100,23 +106,26 @@ def find_version(uri: str, model: str, wanted: str) -> RegisteredVersion | None:
     """
     from mlflow.exceptions import MlflowException
 
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    if _is_new(uri):
         return None
     client = _client(uri)
-    try:
-        if wanted.isdigit():
-            found = client.get_model_version(model, wanted)
-        else:
-            found = client.get_model_version_by_alias(model, wanted)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+    with _mlflow_errors(f"asking the registry {_safe(uri)} for {model}@{wanted}"):
+        try:
+            if wanted.isdigit():
+                found = client.get_model_version(model, wanted)
+            else:
+                found = client.get_model_version_by_alias(model, wanted)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
             return None
-        raise RegistryError(f"the registry {_safe(uri)} cannot be asked for {model}@{wanted}: {error}") from error
     return _registered(uri, client, found, model)
 
 
 def list_versions(uri: str, model: str) -> list[RegisteredVersion]:
-    """Every version, newest first."""
+    """Every version, newest first; none where there is no registry yet."""
+    if _is_new(uri):
+        return []
     client = _client(uri)
     with _mlflow_errors(f"listing {model!r}"):
         found = client.search_model_versions(f"name='{model}'")
@@ -145,7 +154,6 @@ def _registered(uri: str, client: Any, found: Any, model: str) -> RegisteredVers
 
 
 def _download(version: RegisteredVersion, target: Path) -> None:
-    import shutil
     import tempfile
 
     from mlflow.artifacts import download_artifacts
@@ -156,11 +164,12 @@ def _download(version: RegisteredVersion, target: Path) -> None:
             got = download_artifacts(
                 run_id=version.run_id, artifact_path=ARTIFACT, dst_path=scratch, tracking_uri=version.uri
             )
-        digest = verify(Path(got))
-        expected = version.tags.get("manifest_sha256", digest)
-        if digest != expected:
-            raise ArtifactError(f"{version.name}: the manifest differs from the one that was registered")
-        shutil.move(got, target)
+        version.check(Path(got))
+        try:
+            Path(got).rename(target)
+        except OSError:
+            if not target.exists():  # another process may have been first
+                raise
 
 
 def _client(uri: str) -> Any:
@@ -173,6 +182,11 @@ def _client(uri: str) -> Any:
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     with _mlflow_errors(f"opening the registry {_safe(uri)}"):
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _is_new(uri: str) -> bool:
+    """Whether asking would first make the database: reading must not write."""
+    return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
 
 
 class _mlflow_errors:  # noqa: N801 (reads as a statement)

@@ -52,7 +52,7 @@ Contender = Callable[[CascadeData, Answers], FloatArray]
 
 @dataclass(frozen=True, slots=True)
 class CascadeRow:
-    """One contender: its figures, and the paired difference of the reference contender's to them (reference − this)."""
+    """One contender: its figures, and the reference's less its own, paired by prompt."""
 
     name: str
     auc: Interval

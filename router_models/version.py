@@ -29,6 +29,7 @@ from router_models.features import FEATURES_VERSION, Encoder, answers_of, prompt
 from router_models.policy import Policy
 from router_models.pricing import Price, prices_digest_input
 from router_models.routers import ROUTERS, LengthRouter, RouterModel
+from router_models.slicing import slice_of
 from router_models.types import Completion, Decision, OperatingPoint, Query, Verdict
 from router_models.verifiers import VERIFIERS, NonEmptyVerifier, VerifierModel
 
@@ -55,6 +56,7 @@ class RouterVersion:
     name: str = "unregistered"
     digest: str = ""
     encoder: Encoder = field(default_factory=Encoder)
+    slicer: str | None = None
 
     def decide(self, query: Query) -> Decision:
         """Choose a tier before generation; embeds the query once, for all stages."""
@@ -80,7 +82,13 @@ class RouterVersion:
         estimate = np.nan if decision.p_cheap_ok is None else decision.p_cheap_ok
         answers = answers_of(prompts, [completion], {ROUTER_SCORE: np.array([estimate])})
         p_ok = _calibrated(stage.verifier_calibrator, float(stage.verifier.predict(answers)[0]))
-        return self.policy.judge(decision.tier, p_ok)
+        return self.policy.judge(decision.tier, p_ok, self._slice_threshold(query))
+
+    def _slice_threshold(self, query: Query) -> float | None:
+        """The acceptance threshold of the query's slice; None where one threshold serves all. +inf: not certified."""
+        if self.slicer is None or self.certificate is None:
+            return None
+        return self.certificate.threshold_for(slice_of(self.slicer, query))
 
     def binds(self, prices: Mapping[str, Price]) -> dict[str, str]:
         """Hashes of the offline half of what a certificate depends on: models, encoder, prices, routing threshold."""
@@ -96,29 +104,34 @@ class RouterVersion:
         return any(stage.router is not None and stage.router.needs_embeddings for stage in self.stages.values())
 
     def save(self, folder: Path, extra: Path | None = None) -> str:
-        """Write the sealed folder (replacing nothing: `folder` must not exist); returns its hash.
+        """Write the sealed folder; returns its hash. Files in `extra` (the report) are copied in before sealing.
 
-        Files in `extra` (the report) are copied in before sealing.
+        Replaces nothing: raises ArtifactError where `folder` exists. A save that is killed leaves no `folder`.
         """
+        if folder.exists():
+            raise ArtifactError(f"{folder} exists; a version's files are never replaced")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".version-", dir=folder.parent))
-        for tier, stage in self.stages.items():
-            for what, part in _parts(stage).items():
-                if part is not None:
-                    save_state(scratch, f"{tier}.{what}", part.state())
-        (scratch / "policy.json").write_text(json.dumps(self._policy_json(), indent=1))
-        if self.certificate is not None:
-            (scratch / "certificate.json").write_text(json.dumps(self.certificate.to_json(), indent=1))
-        if extra is not None:
-            shutil.copytree(extra, scratch, dirs_exist_ok=True)
-        digest = seal(scratch)
-        scratch.rename(folder)
+        with tempfile.TemporaryDirectory(prefix=".version-", dir=folder.parent) as scratch:
+            out = Path(scratch) / "version"
+            out.mkdir()
+            for tier, stage in self.stages.items():
+                for what, part in _parts(stage).items():
+                    if part is not None:
+                        save_state(out, f"{tier}.{what}", part.state())
+            (out / "policy.json").write_text(json.dumps(self._policy_json(), indent=1))
+            if self.certificate is not None:
+                (out / "certificate.json").write_text(json.dumps(self.certificate.to_json(), indent=1))
+            if extra is not None:
+                shutil.copytree(extra, out, dirs_exist_ok=True)
+            digest = seal(out)
+            out.rename(folder)
         return digest
 
     def _policy_json(self) -> dict[str, object]:
         return {
             "features_version": FEATURES_VERSION,
             "tiers": list(self.policy.tiers),
+            "slicer": self.slicer,
             "points": {
                 tier: [_plain(p.route_at), _plain(p.accept_at), p.abstain_below]
                 for tier, p in self.policy.points.items()
@@ -131,8 +144,8 @@ class RouterVersion:
 
     @classmethod
     def load(cls, folder: Path, name: str | None = None) -> RouterVersion:
-        """Read a sealed folder; raises ArtifactError naming the file that is missing, altered or not understood."""
-        digest = verify(folder)
+        """Read a sealed folder; raises ArtifactError naming a file that is missing, altered, added, not understood."""
+        digest = verify(folder, exact=True)
         try:
             data = json.loads((folder / "policy.json").read_text())
             if data["features_version"] != FEATURES_VERSION:
@@ -145,9 +158,17 @@ class RouterVersion:
             stages = {tier: _load_stage(folder, tier, families) for tier, families in data["families"].items()}
             path = folder / "certificate.json"
             certificate = Certificate.from_json(json.loads(path.read_text())) if path.is_file() else None
-        except (OSError, KeyError, ValueError, TypeError) as error:
+            policy = Policy(tuple(data["tiers"]), points)
+        except (OSError, KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
             raise ArtifactError(f"{folder}: not a router version ({type(error).__name__}: {error})") from error
-        return cls(Policy(tuple(data["tiers"]), points), stages, certificate, name or folder.name, digest)
+        return cls(
+            policy,
+            stages,
+            certificate,
+            name or folder.name,
+            digest,
+            slicer=data.get("slicer"),
+        )
 
 
 def models_digest(version: RouterVersion) -> str:

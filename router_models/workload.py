@@ -31,8 +31,9 @@ class Workload:
     """n prompts as a planner sees them; every column is (n,).
 
     `seen` holds calibrated estimates and grades; `choosing` marks the rows on which thresholds are chosen, the others
-    are evidence. `signals` are candidate scores, higher = the cheap answer is likelier right. `samples` > 1 where the
-    acceptance score is the agreement of that many cheap answers. `labelled` is False where the grades are assumed.
+    are evidence. `verifier` None = the answers tell nothing beyond the router, or nothing of them was recorded.
+    `signals` are candidate scores; `agreement` that of several cheap answers, where recorded. `labelled` is False
+    where the grades are assumed.
     """
 
     name: str
@@ -101,8 +102,9 @@ def workload_of(
         with_score = replace(answers, signals={**raw_signals, ROUTER_SCORE: chosen.scores})
         families = usable_verifiers(with_score, verifiers or SIMPLE_VERIFIERS)
         best, seen_verifiers = choose_verifier(with_score, y, table.groups, families, seed=seed)
-        verifier, checked = best.family, best.scores
         tried = [*tried, *(replace(s, family=f"verifier {s.family}") for s in seen_verifiers[1:])]
+        if best.family != ROUTER_SCORE:  # else looking at the answer adds nothing to what the router knew
+            verifier, checked = best.family, best.scores
     choosing = _choosing(table, seed)
     _both_classes(y, choosing, cheap)
     seen = Evidence(

@@ -64,10 +64,12 @@ async def settle(graph: Graph, query: Query, forced: str | None, trail: Trail) -
     try:
         completion = await call(graph, decision.tier, query, trail)
     except EngineError as error:
-        return trail.go(graph.safe_tier, Action.FALLBACK, f"{decision.tier} failed: {error}")
+        spare = graph.safe_tier if graph.safe_tier != decision.tier else graph.policy.top
+        return trail.go(spare, Action.FALLBACK, f"{decision.tier} failed: {error}")
     try:
         verdict = trail.verdict = await graph.judge.judge(query, completion, decision)
     except PolicyUnavailableError as error:
+        trail.completion = completion if graph.safe_tier == decision.tier else None
         return trail.go(graph.safe_tier, Action.FALLBACK, f"verifier unavailable: {error}")
     if verdict.action is Action.ESCALATED:
         return trail.go(graph.policy.top, Action.ESCALATED)
@@ -79,20 +81,22 @@ async def settle(graph: Graph, query: Query, forced: str | None, trail: Trail) -
 async def answer(graph: Graph, query: Query, forced: str | None, trail: Trail) -> Completion:
     """Answer a query whole. Raises EngineError where no tier that may answer can."""
     await settle(graph, query, forced, trail)
-    if trail.completion is None:
-        trail.completion = await call(graph, trail.tier, query, trail)
-        await _judge_last(graph, query, trail)
+    return trail.completion or await finish(graph, query, trail)
+
+
+async def finish(graph: Graph, query: Query, trail: Trail) -> Completion:
+    """Make the settled tier's call. Abstain where the policy says so; a verifier that is down changes nothing here."""
+    may_abstain = graph.policy.judges_top and trail.action in (Action.ROUTED, Action.ESCALATED)
+    trail.completion = await call(graph, trail.tier, query, trail)
+    if may_abstain:
+        await _judge_last(graph, query, trail, trail.completion)
     return trail.completion
 
 
-async def _judge_last(graph: Graph, query: Query, trail: Trail) -> None:
-    """Abstain at the last tier where the policy says so; a verifier that is down changes nothing here."""
-    if not graph.policy.judges_top or trail.action not in (Action.ROUTED, Action.ESCALATED):
-        return
-    assert trail.completion is not None
+async def _judge_last(graph: Graph, query: Query, trail: Trail, completion: Completion) -> None:
     estimate = trail.decision.p_cheap_ok if trail.decision else None
     try:
-        verdict = await graph.judge.judge(query, trail.completion, Decision(trail.tier, "last tier", estimate))
+        verdict = await graph.judge.judge(query, completion, Decision(trail.tier, "last tier", estimate))
     except PolicyUnavailableError as error:
         trail.notes.append(f"the last answer was not judged: {error}")
         return

@@ -10,14 +10,24 @@ import os
 import re
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from serve_graph.errors import ConfigError
 
 TierName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+STORE_DRIVERS = MappingProxyType(
+    {
+        "sqlite": "sqlite+aiosqlite",
+        "sqlite+aiosqlite": "sqlite+aiosqlite",
+        "postgres": "postgresql+asyncpg",
+        "postgresql": "postgresql+asyncpg",
+        "postgresql+asyncpg": "postgresql+asyncpg",
+    }
+)
 RESERVED_NAMES = frozenset({"auto", "router", "verifier", "ingress"})
 
 
@@ -141,10 +151,20 @@ class PolicyConfig(Frozen):
 
 
 class RecordsConfig(Frozen):
-    """The decision store: any SQLAlchemy async URL; default SQLite (WAL) under the state folder."""
+    """The decision store: an SQLAlchemy URL of SQLite or PostgreSQL; default SQLite (WAL) under the state folder."""
 
     url: str | None = None
     retry_s: Annotated[float, Field(gt=0)] = 2.0
+
+    @field_validator("url")
+    @classmethod
+    def _with_async_driver(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        scheme, _, rest = url.partition("://")
+        if scheme not in STORE_DRIVERS:
+            raise ValueError(f"records.url must begin with sqlite:// or postgresql://, found {scheme!r}")
+        return f"{STORE_DRIVERS[scheme]}://{rest}"
 
 
 class HttpConfig(Frozen):
@@ -204,10 +224,10 @@ def load_config(path: Path, **overrides: Any) -> GraphConfig:
     Raises ConfigError naming the file, the key and what is wrong with it.
     """
     try:
-        data = yaml.safe_load(_expand(path.read_text()))
+        data = _expand(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path} must hold a mapping with at least `tiers`")
@@ -218,7 +238,16 @@ def load_config(path: Path, **overrides: Any) -> GraphConfig:
         raise ConfigError(f"{path} is not a valid configuration:\n" + "\n".join(lines)) from error
 
 
-def _expand(text: str) -> str:
+def _expand(data: Any) -> Any:
+    """Replace `${NAME}` in every string value, after parsing: what a variable holds cannot change the structure."""
+    if isinstance(data, dict):
+        return {key: _expand(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_expand(value) for value in data]
+    return _expand_text(data) if isinstance(data, str) else data
+
+
+def _expand_text(text: str) -> str:
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in os.environ:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
 from router_models.policy import Policy, always
-from router_models.types import Completion, Decision, Query, Verdict
+from router_models.types import Action, Completion, Decision, Query, Verdict
 from router_models.version import RouterVersion
 from serve_graph.bindings import tier_prices
 from serve_graph.cascade import Graph
@@ -39,6 +39,15 @@ class PolicyDeployment:
 
     def __init__(self, folder: str) -> None:
         self.version = RouterVersion.load(Path(folder))
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Load the encoder and the models' libraries before the first request pays for them."""
+        query = Query.from_prompt("warm-up")
+        decision = self.version.decide(query)
+        completion = Completion("warm-up", token_logprobs=(-0.1, -0.2))
+        for tier in self.version.stages:
+            self.version.judge(query, completion, Decision(tier, "warm-up", decision.p_cheap_ok))
 
     async def decide(self, query: Query) -> Decision:
         return self.version.decide(query)
@@ -94,36 +103,53 @@ class HandleEngine:
         self.handle = handle
         self.config = config
         self.defaults = {**config.decoding, "max_tokens": config.default_max_tokens}
+        # Usage on every chunk, so that a stream cut short is billed for what it said; hosted APIs know no such field.
+        self.stream_extras = {} if isinstance(config, HostedTierConfig) else {"continuous_usage_stats": True}
 
     async def generate(self, query: Query) -> Completion:
         started = time.perf_counter()
         body = engine_body(query, self.config.name, self.defaults)
+        response = self.handle.generate.remote(body)
+        done = False
         try:
-            reply = await asyncio.wait_for(self.handle.generate.remote(body), self.config.timeout_s)
+            reply = await asyncio.wait_for(response, self.config.timeout_s)
+            done = True
         except TimeoutError:
             raise EngineTimeoutError(f"tier {self.config.name!r} took over {self.config.timeout_s:g} s") from None
         except BackPressureError as error:
             raise EngineError(f"tier {self.config.name!r} is saturated") from error
         except Exception as error:  # whatever Ray raises for a dead replica
             raise EngineError(f"tier {self.config.name!r} is unavailable ({type(error).__name__})") from error
+        finally:
+            if not done:
+                response.cancel()  # nobody waits for it: the replica must not go on generating
         raise_error(reply, self.config.name)
-        return completion_of(reply, time.perf_counter() - started)
+        try:
+            return completion_of(reply, time.perf_counter() - started)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise EngineError(f"tier {self.config.name!r} gave a reply that is no completion ({error!r})") from error
 
-    async def stream(self, query: Query) -> AsyncIterator[Mapping[str, Any]]:
+    async def stream(self, query: Query) -> AsyncGenerator[Mapping[str, Any], None]:
         body = engine_body(query, self.config.name, self.defaults)
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        body |= {"stream": True, "stream_options": {"include_usage": True, **self.stream_extras}}
         pieces = self.handle.options(stream=True).stream.remote(body)
-        while True:
-            try:
-                piece = await asyncio.wait_for(anext(pieces), self.config.timeout_s)
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                raise EngineTimeoutError(f"tier {self.config.name!r} fell silent") from None
-            except Exception as error:
-                raise EngineError(f"tier {self.config.name!r} is unavailable ({type(error).__name__})") from error
-            raise_error(piece, self.config.name)
-            yield piece
+        done = False
+        try:
+            while True:
+                try:
+                    piece = await asyncio.wait_for(anext(pieces), self.config.timeout_s)
+                except StopAsyncIteration:
+                    done = True
+                    return
+                except TimeoutError:
+                    raise EngineTimeoutError(f"tier {self.config.name!r} fell silent") from None
+                except Exception as error:
+                    raise EngineError(f"tier {self.config.name!r} is unavailable ({type(error).__name__})") from error
+                raise_error(piece, self.config.name)
+                yield piece
+        finally:
+            if not done:
+                pieces.cancel()
 
 
 def raise_error(reply: Mapping[str, Any], tier: str) -> None:
@@ -131,7 +157,8 @@ def raise_error(reply: Mapping[str, Any], tier: str) -> None:
     error = reply.get("error")
     if not error:
         return
-    message, code = str(error.get("message", "unknown error")), int(error.get("code") or 500)
+    message, status = str(error.get("message", "unknown error")), str(error.get("code") or 500)
+    code = int(status) if status.isdecimal() else 500
     if 400 <= code < 500 and code not in (401, 403, 408, 429):
         too_long = "context length" in message or "maximum model length" in message
         raise EngineRequestError(message, "context_length_exceeded" if too_long else None)
@@ -141,13 +168,16 @@ def raise_error(reply: Mapping[str, Any], tier: str) -> None:
 class HandlePolicy:
     """Router and verifier handles as Decider and Judge, with a deadline and a short memory of failures.
 
-    After a failure, calls fail at once for `rest_s`, so that one dead replica does not add its time-out to every
-    request until Ray has replaced it.
+    After a time-out, calls fail at once for `rest_s`, so that one dead replica does not add its time-out to every
+    request until Ray has replaced it. Other failures are quick, and may be one query's own: they do not count.
     """
 
-    def __init__(self, handle: DeploymentHandle[Any], what: str, timeout_s: float, rest_s: float = 1.0) -> None:
+    def __init__(
+        self, handle: DeploymentHandle[Any], what: str, policy: Policy, timeout_s: float, rest_s: float = 1.0
+    ) -> None:
         self.handle = handle
         self.what = what
+        self.policy = policy
         self.timeout_s = timeout_s
         self.rest_s = rest_s
         self._resting_until = 0.0
@@ -157,16 +187,23 @@ class HandlePolicy:
         return decision
 
     async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
+        """The replica's verdict; where abstaining is forbidden, an abstention becomes what it stands in for."""
         verdict: Verdict = await self._guarded("judge", query, completion, decision)
-        return verdict
+        point = self.policy.points.get(decision.tier)
+        if verdict.action is not Action.ABSTAINED or (point is not None and point.abstain_below is not None):
+            return verdict
+        action = Action.ACCEPTED if decision.tier == self.policy.top else Action.ESCALATED
+        return replace(verdict, action=action, reason=f"{verdict.reason}; forbidden: {action}")
 
     async def _guarded(self, method: str, *args: Any) -> Any:
         if time.monotonic() < self._resting_until:
-            raise PolicyUnavailableError(f"{self.what} failed a moment ago")
+            raise PolicyUnavailableError(f"{self.what} did not reply a moment ago")
         try:
             return await asyncio.wait_for(getattr(self.handle, method).remote(*args), self.timeout_s)
-        except Exception as error:
+        except TimeoutError:
             self._resting_until = time.monotonic() + self.rest_s
+            raise PolicyUnavailableError(f"{self.what}: no reply in {self.timeout_s:g} s") from None
+        except Exception as error:
             raise PolicyUnavailableError(f"{self.what}: {type(error).__name__}") from error
 
 
@@ -207,8 +244,8 @@ class IngressDeployment:
         graph = Graph(
             engines=engines,
             streams=engines,
-            decider=HandlePolicy(router, "router", config.policy.timeout_s) if router else top,
-            judge=HandlePolicy(verifier, "verifier", config.policy.timeout_s) if verifier else top,
+            decider=HandlePolicy(router, "router", served.policy, config.policy.timeout_s) if router else top,
+            judge=HandlePolicy(verifier, "verifier", served.policy, config.policy.timeout_s) if verifier else top,
             policy=served.policy,
             prices=tier_prices(config),
             safe_tier=config.policy.safe_tier,

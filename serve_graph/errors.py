@@ -12,6 +12,7 @@
     │   └── EngineTimeoutError          504
     ├── EngineRequestError              400  an engine refused the request itself
     ├── PolicyUnavailableError          503  router or verifier down; the cascade goes to the safe tier
+    ├── StoreUnavailableError           503  the decision store cannot be read; records wait in the spool
     └── WeightsError                    (start-up) weights missing, damaged or half-written
 
 `status_of` is the table; a test fails when an exception class is missing from it.
@@ -84,6 +85,10 @@ class PolicyUnavailableError(ServeGraphError):
     """Router or verifier did not answer; requests go to the safe tier."""
 
 
+class StoreUnavailableError(ServeGraphError):
+    """The decision store cannot be read now. Writing never raises this: records wait in the spool."""
+
+
 STATUS: Mapping[type[ServeGraphError], tuple[int, str]] = MappingProxyType(
     {
         ServeGraphError: (500, "server_error"),
@@ -99,6 +104,7 @@ STATUS: Mapping[type[ServeGraphError], tuple[int, str]] = MappingProxyType(
         EngineTimeoutError: (504, "timeout_error"),
         EngineRequestError: (400, "invalid_request_error"),
         PolicyUnavailableError: (503, "service_unavailable_error"),
+        StoreUnavailableError: (503, "service_unavailable_error"),
     }
 )
 

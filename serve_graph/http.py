@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from router_models.types import DecisionRecord
 from serve_graph.errors import (
@@ -28,7 +30,6 @@ from serve_graph.openai_api import ChatRequest, CompletionRequest, chat_query, c
 from serve_graph.service import AUTO, Service
 
 logger = logging.getLogger(__name__)
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost", "testclient"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ def build_http(backend: Backend) -> FastAPI:
         task = asyncio.ensure_future(backend.background())
         yield
         task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
     app = FastAPI(title="serve-graph", version="0.1.0", docs_url=None, redoc_url=None, lifespan=lifespan)
     service = backend.service
@@ -66,7 +68,7 @@ def build_http(backend: Backend) -> FastAPI:
         if asked.stream:
             events = await service.stream(opened)
             headers = service.headers(opened, with_cost=opened.trail.completion is not None)
-            return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+            return EventStream(events, headers)
         reply = await service.answer(opened)
         return JSONResponse(reply, headers=service.headers(opened, with_cost=True))
 
@@ -80,7 +82,7 @@ def build_http(backend: Backend) -> FastAPI:
         opened = service.open(completion_query(asked), asked.model, False)
         reply = await service.answer(opened)
         choice = reply["choices"][0]
-        text = {"index": 0, "text": choice["message"]["content"], "logprobs": None}
+        text = {"index": 0, "text": choice["message"]["content"] or "", "logprobs": None}
         reply |= {"object": "text_completion", "choices": [text | {"finish_reason": choice["finish_reason"]}]}
         return JSONResponse(reply, headers=service.headers(opened, with_cost=True))
 
@@ -118,12 +120,7 @@ def build_http(backend: Backend) -> FastAPI:
 
 def _install_guards(app: FastAPI) -> None:
     """Turn every exception into OpenAI's error object, and keep strangers out while there are no keys."""
-
-    @app.middleware("http")
-    async def loopback_only(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        if request.client is not None and request.client.host not in LOOPBACK:
-            return error_response(AccessError("without access keys this endpoint answers loopback callers only"))
-        return await call_next(request)
+    app.add_middleware(LoopbackOnly)
 
     @app.exception_handler(ServeGraphError)
     async def known(_: Request, error: ServeGraphError) -> Response:
@@ -132,7 +129,7 @@ def _install_guards(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> Response:
         message = f"{error.detail}: {request.method} {request.url.path}"
-        return JSONResponse(error_body(message, "invalid_request_error"), error.status_code)
+        return JSONResponse(error_body(message, "invalid_request_error"), error.status_code, headers=error.headers)
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, error: ClientDisconnect) -> Response:
@@ -142,6 +139,44 @@ def _install_guards(app: FastAPI) -> None:
     async def unknown(_: Request, error: Exception) -> Response:
         logger.exception("unexpected error", exc_info=error)
         return JSONResponse(error_body("internal error; the log has the details", "server_error"), 500)
+
+
+class LoopbackOnly:
+    """Refuse callers from elsewhere. Plain ASGI, so that streams and disconnects pass through untouched."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        client = scope.get("client")
+        app = self.app
+        if scope["type"] == "http" and client is not None and not is_loopback(client[0]):
+            app = error_response(AccessError("without access keys this endpoint answers loopback callers only"))
+        await app(scope, receive, send)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own loopback; False for names."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events, closed however the sending ends: a caller who leaves must not leave the engine talking."""
+
+    def __init__(self, events: AsyncGenerator[bytes, None], headers: dict[str, str]) -> None:
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self.events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self.events.aclose()
 
 
 def error_response(error: ServeGraphError) -> Response:

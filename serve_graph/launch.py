@@ -15,12 +15,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serve_graph.config import GraphConfig
 from serve_graph.errors import ConfigError, ServeGraphError
+from serve_graph.http import is_loopback
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -37,6 +38,7 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
     if "ray.serve" in sys.modules and os.environ.get("RAY_SERVE_THROUGHPUT_OPTIMIZED") is None:
         raise ConfigError("ray.serve was imported before the graph's environment was set")
     haproxy = config.http.haproxy and haproxy_runs()
+    metrics_port, stats_port = free_ports(2)
     settings = {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
@@ -47,8 +49,8 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(scratch / "metrics.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(scratch),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(scratch / "server-state"),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
     }
     os.environ.update(settings)
@@ -77,9 +79,22 @@ def _bundled_haproxy() -> str | None:
 
 def free_port() -> int:
     """A TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
+
+
+def free_ports(n: int) -> list[int]:
+    """`n` different TCP ports that were free a moment ago."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(n)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def check_host(host: str) -> None:
+    """Refuse to listen beyond this machine: there are no access keys, and behind HAProxy every caller looks local."""
+    if host != "localhost" and not is_loopback(host):
+        raise ConfigError(f"http.host {host} would let everybody in; use 127.0.0.1 and a proxy that asks for keys")
 
 
 def check_port(host: str, port: int) -> None:
@@ -106,6 +121,7 @@ def running_graph(
     Raises ConfigError, WeightsError or ArtifactError before anything starts, ServeGraphError where a deployment does
     not come up or `stop` is set meanwhile. On the way out the cluster it started is shut down, and nothing else.
     """
+    check_host(config.http.host)
     check_port(config.http.host, config.http.port)
     scratch = Path(tempfile.mkdtemp(prefix="sg-", dir="/tmp"))
     haproxy = prepare_environment(config, scratch)
@@ -118,7 +134,8 @@ def running_graph(
     if version is not None:
         args["version"] = str(version)
     progress(f"starting a local Ray cluster ({'HAProxy' if haproxy else 'plain proxy'}, throughput mode)")
-    try:
+    with ExitStack() as started:  # undone in reverse order, and only as far as it went
+        started.callback(shutil.rmtree, scratch, ignore_errors=True)
         ray.init(
             num_cpus=config.logical_cpus or max(os.cpu_count() or 1, 4),
             include_dashboard=False,
@@ -127,15 +144,13 @@ def running_graph(
             configure_logging=False,
             address="local",
         )
+        started.callback(ray.shutdown)
+        started.callback(serve.shutdown)
         serve.start(http_options={"host": config.http.host, "port": config.http.port, "location": "HeadOnly"})
         _run(
             build_app(args), progress, stop
         )  # after ray.init: building an LLMServer asks the cluster for its hardware
         yield f"http://{config.http.host}:{config.http.port}"
-    finally:
-        serve.shutdown()
-        ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _run(application: Application, progress: Progress, stop: threading.Event | None) -> None:

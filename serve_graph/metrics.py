@@ -19,7 +19,6 @@ class Tally:
     calls: Counter[str] = field(default_factory=Counter)
     tokens: Counter[tuple[str, str]] = field(default_factory=Counter)
     cost_usd: dict[str, Decimal] = field(default_factory=dict)
-    latency_s: Counter[str] = field(default_factory=Counter)
 
     def add(self, record: DecisionRecord) -> None:
         self.requests[(record.tier, record.outcome, record.version, record.status)] += 1
@@ -34,7 +33,7 @@ def render_metrics(tally: Tally, spooled: int, engines: Mapping[str, Mapping[str
     """Prometheus text: the tally, the spool's length, and each tier's engine counters under `serve_graph_engine_*`."""
     lines = ["# TYPE serve_graph_requests_total counter"]
     for (tier, outcome, version, status), n in sorted(tally.requests.items()):
-        labels = f'tier="{tier}",outcome="{outcome}",version="{version}",status="{status}"'
+        labels = f'tier="{tier}",outcome="{outcome}",version="{_escaped(version)}",status="{status}"'
         lines.append(f"serve_graph_requests_total{{{labels}}} {n}")
     lines.append("# TYPE serve_graph_engine_calls_total counter")
     lines += [f'serve_graph_engine_calls_total{{tier="{tier}"}} {n}' for tier, n in sorted(tally.calls.items())]
@@ -50,5 +49,10 @@ def render_metrics(tally: Tally, spooled: int, engines: Mapping[str, Mapping[str
             base, _, position = name.partition("[")
             metric = "serve_graph_engine_" + re.sub(r"[^a-zA-Z0-9_]", "_", base.removeprefix("vllm:"))
             extra = f',position="{position.rstrip("]")}"' if position else ""
-            lines.append(f'{metric}{{tier="{tier}"{extra}}} {value:g}')
+            lines.append(f'{metric}{{tier="{tier}"{extra}}} {value!r}')
     return "\n".join(lines) + "\n"
+
+
+def _escaped(label: str) -> str:
+    """A label value as the text format wants it."""
+    return label.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -16,7 +16,11 @@ from router_models.types import Completion, Message, Query, Usage
 from serve_graph.errors import RequestError
 
 Text = Annotated[str, Field(max_length=4_000_000)]
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+]
 R = TypeVar("R", bound="Sampling")
+MAX_DEPTH = 100  # Ray pickles requests recursively; a schema nests a dozen levels
 NOT_FORWARDED = frozenset({"model", "stream", "stream_options", "messages", "metadata", "user", "store"})
 
 
@@ -37,7 +41,7 @@ class ChatMessage(BaseModel):
 
 
 class StreamOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     include_usage: bool = False
     include_obfuscation: bool | None = None
 
@@ -54,12 +58,12 @@ class Sampling(BaseModel):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=1)] | None = None
     stop: str | list[str] | None = None
-    seed: int | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     logit_bias: dict[str, float] | None = None
     user: str | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Metadata | None = None
     store: bool | None = None
     # vLLM's
     top_k: int | None = None
@@ -97,26 +101,47 @@ class CompletionRequest(Sampling):
 def parse_request(kind: type[R], body: bytes) -> R:
     """Check a request body; raises RequestError naming the field and what is wrong with it.
 
-    Refused: an empty body, invalid UTF-8, JSON that is no object, unknown fields, wrong types, values out of range.
+    Refused: an empty body, invalid UTF-8, JSON that is no object, NaN and infinities, unpaired surrogates, nesting
+    beyond MAX_DEPTH, unknown fields, wrong types, values out of range.
     """
     if not body.strip():
         raise RequestError("the request body is empty; send a JSON object", code="empty_body")
-    try:
-        data = json.loads(body.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise RequestError(f"the request body is not valid UTF-8 (byte {error.start})", code="invalid_utf8") from None
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise RequestError(f"the request body is not valid JSON: {error}", code="invalid_json") from None
-    if not isinstance(data, dict):
-        raise RequestError("the request body must be a JSON object", code="invalid_json")
-    try:
-        json.dumps(data, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        raise RequestError("the request holds an unpaired surrogate; not valid Unicode", code="invalid_utf8") from None
+    data = _read_object(body)
     try:
         return kind.model_validate(data)
     except ValidationError as error:
         raise _explain(error) from None
+
+
+def _read_object(body: bytes) -> dict[str, Any]:
+    """A JSON object that can be written again: what arrives here leaves for an engine as UTF-8 JSON."""
+    try:
+        data = json.loads(body.decode("utf-8"))
+        if not isinstance(data, dict):
+            raise RequestError("the request body must be a JSON object", code="invalid_json")
+        if _is_deep(data):
+            raise RecursionError
+        json.dumps(data, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RequestError(f"the request body is not valid UTF-8 (byte {error.start})", code="invalid_utf8") from None
+    except UnicodeEncodeError:
+        raise RequestError("the request holds an unpaired surrogate; not valid Unicode", code="invalid_utf8") from None
+    except RecursionError:
+        message = f"the request nests arrays and objects over {MAX_DEPTH} levels deep"
+        raise RequestError(message, code="invalid_json") from None
+    except ValueError as error:  # JSONDecodeError, NaN and infinities, integers of thousands of digits
+        raise RequestError(f"the request body is not valid JSON: {error}", code="invalid_json") from None
+    return data
+
+
+def _is_deep(data: dict[str, Any]) -> bool:
+    level: list[Any] = [data]
+    for _ in range(MAX_DEPTH):
+        children = (node.values() if isinstance(node, dict) else node for node in level)
+        level = [child for nodes in children for child in nodes if isinstance(child, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _explain(error: ValidationError) -> RequestError:

@@ -6,7 +6,7 @@ All are asynchronous but `RecordSink.write`, which only appends and must be quic
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
 from router_models.types import Completion, Decision, DecisionRecord, Query, Verdict
@@ -21,10 +21,10 @@ class Engine(Protocol):
 class StreamingEngine(Protocol):
     """Generate a completion as OpenAI chunks (dicts shaped like chat.completion.chunk), usage in the last one.
 
-    Errors as for Engine; those raised after the first chunk mean the stream broke.
+    Errors as for Engine; those raised after the first chunk mean the stream broke. Closing it ends the call.
     """
 
-    def stream(self, query: Query) -> AsyncIterator[Mapping[str, Any]]: ...
+    def stream(self, query: Query) -> AsyncGenerator[Mapping[str, Any], None]: ...
 
 
 class Decider(Protocol):

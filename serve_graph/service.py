@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -67,45 +68,53 @@ class Service:
         """The whole reply in OpenAI's chat.completion shape, with `serve_graph` beside it."""
         try:
             completion = await cascade.answer(self.graph, request.query, request.forced, request.trail)
+            reply = self._reply(request, completion)
         except BaseException as error:
             self.record(request, error)
             raise
-        reply = self._reply(request, completion)
         self.record(request)
         return reply
 
-    async def stream(self, request: Request) -> AsyncIterator[bytes]:
-        """Settle, wait for the first chunk, then hand out the events. Errors before that chunk are raised."""
-        trail, head = request.trail, self._head(request, "chat.completion.chunk")
-        try:
-            await cascade.settle(self.graph, request.query, request.forced, trail)
-            if trail.completion is not None:
-                chunks = streaming.buffered_chunks(self._spoken(request, trail.completion), head)
-            else:
-                chunks = streaming.live_chunks(self.graph, request.query, trail, head)
-            first = await streaming.first_of(chunks)
-        except BaseException as error:
-            self.record(request, error)
-            raise
-        return self._events(request, first, chunks, head)
+    async def stream(self, request: Request) -> AsyncGenerator[bytes, None]:
+        """Settle, wait for the first chunk, then hand out the events. Errors before that chunk are raised.
 
-    async def _events(
-        self,
-        request: Request,
-        first: dict[str, Any] | None,
-        chunks: AsyncIterator[dict[str, Any]],
-        head: dict[str, Any],
-    ) -> AsyncIterator[bytes]:
-        broken: BaseException | None = None
+        Close the events (`aclose`) however the sending ends: that ends the engine's call and writes the record.
+        """
+        events = self._events(request)
+        await anext(events)
+        return events
+
+    async def _events(self, request: Request) -> AsyncGenerator[bytes, None]:
+        """Nothing (b"") once the first chunk is there, then the events."""
+        trail = request.trail
+        ended: BaseException | None = None
         try:
-            closing = partial(self.facts, request)
-            async for item in streaming.sse(first, chunks, request.trail, head, request.include_usage, closing):
-                yield item
-        except BaseException as error:  # the client went away, or the tier did: the record says which
-            broken = error
+            chunks, head = await self._chunks(request)
+            async with aclosing(chunks):
+                first = await anext(chunks)
+                yield b""  # started: from here on, closing this generator runs what is below
+                closing = partial(self.facts, request)
+                events = streaming.sse(first, chunks, trail, head, request.include_usage, closing)
+                async for item in events:
+                    if item is streaming.DONE:  # whoever hangs up on [DONE] has had the whole answer
+                        self.record(request)
+                    yield item
+        except BaseException as error:  # the caller went away, or the tier did: the record says which
+            ended = error
             raise
         finally:
-            self.record(request, broken or request.trail.broken)
+            self.record(request, trail.broken or ended)
+
+    async def _chunks(self, request: Request) -> tuple[streaming.Chunks, dict[str, Any]]:
+        """Who answers, as chunks that begin when asked for. A cheap answer was buffered for its verdict; the last tier
+        streams through, so it cannot abstain.
+        """
+        trail = request.trail
+        await cascade.settle(self.graph, request.query, request.forced, trail)
+        head = self._head(request, "chat.completion.chunk")
+        if trail.completion is None:
+            return streaming.live_chunks(self.graph, request.query, trail, head), head
+        return streaming.buffered_chunks(self._spoken(request, trail.completion), request.query, head), head
 
     def facts(self, request: Request) -> dict[str, Any]:
         """The `serve_graph` object: what the headers say, in the body. Scores and thresholds stay inside."""
@@ -166,7 +175,7 @@ class Service:
             "id": f"chatcmpl-{request.id[4:]}",
             "object": kind,
             "created": int(request.created),
-            "model": request.model,
+            "model": request.trail.tier,
         }
 
     def _spoken(self, request: Request, completion: Completion) -> Completion:
@@ -182,12 +191,12 @@ class Service:
         if spoken.payload:
             original = spoken.payload["choices"][0]
             choice = {k: v for k, v in original.items() if k in ("index", "message", "finish_reason", "logprobs")}
+            choice["message"] = {"content": None, **choice["message"]}
             if not request.query.parameters.get("logprobs"):
                 choice["logprobs"] = None
         elif request.trail.action is Action.ABSTAINED:
             choice["message"] = {**message, "refusal": spoken.text}
         return self._head(request, "chat.completion") | {
-            "model": request.trail.tier,
             "choices": [choice],
             "usage": usage_json(spoken.usage),
             "serve_graph": self.facts(request),

@@ -1,23 +1,27 @@
 """Server-sent events, and when a tier may speak.
 
-The commit contract at this stage: a cheap answer is buffered whole until its verdict, then streamed; the last tier
-streams through. Before the commit nothing is shown; after it the tier never changes and nothing is repeated, dropped
-or reordered. A tier that fails before its first chunk fails the request with a status; one that fails later ends the
-stream with an error event.
+The commit contract at this stage: a cheap answer is buffered whole until its verdict, then streamed; so is the last
+tier's where the policy may still abstain; else the last tier streams through. Before the commit nothing is shown;
+after it the tier never changes and nothing is repeated, dropped or reordered. A tier that fails before its first chunk
+fails the request with a status; one that fails later ends the stream with an error event.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from router_models.types import Completion, Query, Usage
 from serve_graph.cascade import Graph, Trail, charge
-from serve_graph.errors import ServeGraphError, error_body, status_of
+from serve_graph.errors import EngineError, ServeGraphError, error_body, status_of
 from serve_graph.openai_api import text_pieces, usage_json, usage_of
 
+logger = logging.getLogger(__name__)
+Chunks = AsyncGenerator[dict[str, Any], None]
 DONE = b"data: [DONE]\n\n"
 
 
@@ -31,67 +35,74 @@ def chunk(head: Mapping[str, Any], delta: Mapping[str, Any], finish_reason: str 
     return dict(head) | {"choices": [{"index": 0, "delta": dict(delta), "finish_reason": finish_reason}]}
 
 
-async def buffered_chunks(completion: Completion, head: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
-    """A finished completion as chunks: role, text in pieces, tool calls if any, finish reason."""
-    yield chunk(head, {"role": "assistant", "content": ""})
+async def buffered_chunks(completion: Completion, query: Query, head: Mapping[str, Any]) -> Chunks:
+    """A finished completion as chunks: role, logprobs if asked for, text in pieces, tool calls, finish reason."""
+    choice = completion.payload["choices"][0] if completion.payload else {}
+    opening = chunk(head, {"role": "assistant", "content": ""})
+    if query.parameters.get("logprobs"):
+        opening["choices"][0]["logprobs"] = choice.get("logprobs")
+    yield opening
     for piece in text_pieces(completion.text):
         yield chunk(head, {"content": piece})
-    message = completion.payload["choices"][0]["message"] if completion.payload else {}
-    if calls := message.get("tool_calls"):
+    if calls := (choice.get("message") or {}).get("tool_calls"):
         yield chunk(head, {"tool_calls": [{"index": i, **call} for i, call in enumerate(calls)]})
     yield chunk(head, {}, completion.finish_reason)
 
 
-async def live_chunks(
-    graph: Graph, query: Query, trail: Trail, head: Mapping[str, Any]
-) -> AsyncIterator[dict[str, Any]]:
-    """The trail's tier, chunk by chunk as it speaks; the bill is written when it has finished or broken off."""
+async def live_chunks(graph: Graph, query: Query, trail: Trail, head: Mapping[str, Any]) -> Chunks:
+    """The trail's tier, chunk by chunk as it speaks; the bill is written when it has finished or broken off.
+
+    Raises EngineError where the tier falls silent without a finish reason. Closing it ends the engine's call.
+    """
     started = time.perf_counter()
-    usage, text, finish = Usage(), [], "stop"
+    usage, text, finish = Usage(), [], None
     try:
-        async for piece in graph.streams[trail.tier].stream(query):
-            if piece.get("usage"):
-                usage = usage_of(piece["usage"])
-            if not piece.get("choices"):
-                continue
-            choice = dict(piece["choices"][0])
-            choice.pop("logprobs", None)
-            text.append((choice.get("delta") or {}).get("content") or "")
-            finish = choice.get("finish_reason") or finish
-            yield dict(head) | {"choices": [choice]}
+        async with aclosing(graph.streams[trail.tier].stream(query)) as pieces:
+            async for piece in pieces:
+                if piece.get("usage"):
+                    usage = usage_of(piece["usage"])
+                if not piece.get("choices"):
+                    continue
+                choice = dict(piece["choices"][0])
+                if not query.parameters.get("logprobs"):
+                    choice.pop("logprobs", None)
+                text.append((choice.get("delta") or {}).get("content") or "")
+                finish = choice.get("finish_reason") or finish
+                yield dict(head) | {"choices": [choice]}
+        if finish is None:
+            raise EngineError(f"tier {trail.tier!r} ended its stream without finishing the answer")
     finally:
-        completion = Completion("".join(text), finish, usage, latency_s=time.perf_counter() - started)
+        completion = Completion("".join(text), finish or "stop", usage, latency_s=time.perf_counter() - started)
         trail.completion = completion
         trail.calls.append(charge(graph, trail.tier, completion, completion.latency_s))
 
 
-async def first_of(chunks: AsyncIterator[dict[str, Any]]) -> dict[str, Any] | None:
-    """Wait for the first chunk, so that an error before it can still become a status; None for an empty stream."""
-    return await anext(chunks, None)
-
-
 async def sse(
-    first: dict[str, Any] | None,
-    rest: AsyncIterator[dict[str, Any]],
+    first: dict[str, Any],
+    rest: Chunks,
     trail: Trail,
     head: Mapping[str, Any],
     include_usage: bool,
     closing: Callable[[], Mapping[str, Any]],
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Chunks → events, ending in `serve_graph`'s closing object, the usage chunk if asked for, and [DONE].
 
     `closing` is asked after the last chunk, when the bill is complete. A failure after the first chunk becomes an
     error event and no [DONE]; the trail keeps it for the record.
     """
     try:
-        if first is not None:
-            yield event(first)
+        yield event(first)
         async for piece in rest:
             yield event(piece)
     except ServeGraphError as error:
         trail.broken = error
         _, kind = status_of(error)
         yield event(error_body(f"the answer broke off: {error}", kind, code="stream_broken"))
+        return
+    except Exception as error:
+        trail.broken = error
+        logger.exception("unexpected error in a stream")
+        yield event(error_body("the answer broke off: internal error", "server_error", code="stream_broken"))
         return
     usage = {"usage": usage_json(trail.completion.usage)} if include_usage and trail.completion else {}
     yield event(dict(head) | {"choices": [], "serve_graph": dict(closing())} | usage)

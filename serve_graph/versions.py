@@ -46,12 +46,14 @@ def serving_version(config: GraphConfig, folder: Path | None = None, now: dateti
     if folder is None:
         try:
             found = find_version(config.registry_uri, config.policy.model_name, config.policy.version)
+            if found is None:
+                wanted = f"{config.policy.model_name}@{config.policy.version}"
+                return Served(
+                    None, None, f"the registry holds no {wanted}; `serve-graph train` and `certify` make one"
+                )
+            folder, name = found.folder(config.state_folder.resolve() / "versions"), found.name
         except RegistryError as error:
             return Served(None, None, f"the registry cannot be reached: {error}")
-        if found is None:
-            wanted = f"{config.policy.model_name}@{config.policy.version}"
-            return Served(None, None, f"the registry holds no {wanted}; `serve-graph train` and `certify` make one")
-        folder, name = found.folder(config.state_folder.resolve() / "versions"), found.name
     version = RouterVersion.load(folder, name)
     try:
         check_certificate(version, config, now or datetime.now(UTC))

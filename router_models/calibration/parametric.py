@@ -36,11 +36,9 @@ class PlattCalibrator(ScoreCalibrator):
     def fit(self, scores: ArrayLike, y: ArrayLike) -> Self:
         x = logit_of(scores)
         t = smoothed_targets(targets_of(y, len(x)))
-        slope, intercept = 0.0, float(logit(t.mean()))
-        if np.ptp(x) > 0:
-            fitted = fit_logistic(x[:, None], t, C=np.inf)
-            if fitted.coef_[0, 0] > 0:
-                slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+        slope, intercept = fit_line(x, t)
+        if slope <= 0:
+            slope, intercept = 0.0, float(logit(t.mean()))
         self.slope_, self.intercept_ = slope, intercept
         return self
 
@@ -153,6 +151,36 @@ class LogisticCalibrator(ScoreCalibrator):
         self.mean_, self.scale_ = state.arrays["mean"], state.arrays["scale"]
         self.low_, self.high_ = state.arrays["low"], state.arrays["high"]
         return self
+
+
+def fit_line(x: FloatArray, t: FloatArray) -> tuple[float, float]:
+    """Maximum likelihood slope and intercept of σ(a·x + b) for targets t within (0, 1); slope 0 for constant x.
+
+    Newton's method with halved steps: two parameters do not need an optimiser's machinery, and experiments fit
+    thousands of these. The smoothed targets keep the optimum finite even where the classes are separable.
+    """
+    spread = float(x.std())
+    if spread < 1e-12:
+        return 0.0, float(logit(t.mean()))
+    Z = np.column_stack([(x - x.mean()) / spread, np.ones_like(x)])
+    w = np.array([0.0, float(logit(t.mean()))])
+
+    def loss(w: FloatArray) -> float:
+        z = Z @ w
+        return -float(np.sum(t * log_expit(z) + (1 - t) * log_expit(-z)))
+
+    best = loss(w)
+    for _ in range(100):
+        p = expit(Z @ w)
+        curvature = Z.T @ (Z * (p * (1 - p))[:, None]) + 1e-10 * np.eye(2)
+        step = np.linalg.solve(curvature, Z.T @ (t - p))
+        scale = 1.0
+        while (after := loss(w + scale * step)) > best and scale > 1e-6:
+            scale /= 2
+        if best - after < 1e-10 * (1 + best):
+            break
+        w, best = w + scale * step, after
+    return float(w[0] / spread), float(w[1] - w[0] * x.mean() / spread)
 
 
 def fit_logistic(X: FloatArray, t: FloatArray, *, C: float) -> LogisticRegression:

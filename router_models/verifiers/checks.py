@@ -21,6 +21,9 @@ from router_models.verifiers.shape import SHAPES, asked_shape, has_shape
 
 READ_CHARS = 20_000
 
+CHECKS_VERSION = 1
+"""Raise it when a check or a column below changes its meaning: stored verifiers then refuse to load."""
+
 Check = Callable[[str, str, str], float]
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")

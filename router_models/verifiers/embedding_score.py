@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from router_models.artifacts import State
-from router_models.errors import ArtifactError
+from router_models.errors import ArtifactError, DataError
 from router_models.types import FloatArray, IntArray
 
 PENALTIES = np.logspace(-1.0, 3.0, 9)
@@ -42,7 +42,7 @@ class EmbeddingScore:
     def predict(self, E: FloatArray) -> FloatArray:
         """Scores (n,) of embeddings (n, d)."""
         if E.shape[1] != len(self.coef):
-            raise ArtifactError(f"embeddings of {E.shape[1]} dimensions for a verifier fitted on {len(self.coef)}")
+            raise DataError(f"embeddings of {E.shape[1]} dimensions for a verifier fitted on {len(self.coef)}")
         return np.asarray((E * self.coef).sum(axis=1) + self.intercept, dtype=np.float64)
 
     def state(self) -> State:

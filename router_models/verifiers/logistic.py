@@ -14,13 +14,10 @@ import numpy as np
 
 from router_models.artifacts import State
 from router_models.errors import ArtifactError
-from router_models.types import BoolArray, FloatArray, IntArray
+from router_models.types import FloatArray, IntArray
 
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Inverse penalties C tried by inner cross-validation."""
-
-SHARES = (0.0, 0.1, 0.3, 1.0)
-"""Weights of side evidence tried by inner cross-validation: its columns are scaled by one of these before the penalty."""
 
 WINSOR = 5.0
 """Standardised values are clipped to ±WINSOR, so that one odd answer cannot carry the score to 0 or 1 alone."""
@@ -73,19 +70,16 @@ class Logistic:
     strength: float
 
     @classmethod
-    def fit(cls, F: FloatArray, y: FloatArray, folds: IntArray, side: BoolArray | None = None) -> Self:
-        """Learn from columns F (n, d), grades y (n,) in [0, 1] of two classes, and folds (n,) for choosing penalties.
+    def fit(cls, F: FloatArray, y: FloatArray, folds: IntArray) -> Self:
+        """Learn from columns F (n, d), grades y (n,) in [0, 1] of two classes, and folds (n,) for choosing C.
 
-        The penalty minimises the out-of-fold log-loss. Columns marked `side` (d,) may be shrunk more than the others,
-        down to nothing, so that adding weak evidence to strong does not cost much where it is worthless.
+        C minimises the out-of-fold log-loss; 0.1 where there are too few rows of a class to tell.
         """
         center, scale = _moments(F)
         Z = _standardise(F, center, scale)
-        side = np.zeros(F.shape[1], dtype=bool) if side is None else side
-        strength, share = _choose_penalty(Z, y, folds, side)
-        widths = np.where(side, share, 1.0)
-        coef, intercept = _weights(Z * widths, y, strength)
-        return cls(center, scale, coef * widths, intercept, strength)
+        strength = _choose_strength(Z, y, folds)
+        coef, intercept = _weights(Z, y, strength)
+        return cls(center, scale, coef, intercept, strength)
 
     def decision(self, F: FloatArray) -> FloatArray:
         """Log-odds (n,) of columns F (n, d)."""
@@ -125,16 +119,6 @@ def constant_logistic(p: float, columns: int) -> Logistic:
     return Logistic(zeros, zeros + 1.0, zeros, float(logit(np.array(p))), STRENGTHS[0])
 
 
-def cross_predict(F: FloatArray, y: FloatArray, folds: IntArray) -> FloatArray:
-    """Out-of-fold probabilities (n,): every row is scored by a regression that has not seen its fold."""
-    out = np.full(len(y), float(y.mean()))
-    for fold in np.unique(folds):
-        held = folds == fold
-        if _enough(y[~held], np.ones(int((~held).sum()), dtype=np.int64)):
-            out[held] = Logistic.fit(F[~held], y[~held], folds[~held]).predict(F[held])
-    return out
-
-
 def _moments(F: FloatArray) -> tuple[FloatArray, FloatArray]:
     known = np.isfinite(F)
     count = np.maximum(known.sum(axis=0), 1)
@@ -149,23 +133,15 @@ def _standardise(F: FloatArray, center: FloatArray, scale: FloatArray) -> FloatA
     return np.clip(Z, -WINSOR, WINSOR)
 
 
-def _enough(y: FloatArray, folds: IntArray) -> bool:
-    """Whether both classes are present in every training part."""
-    return (
-        all(0 < y[folds != fold].sum() < (folds != fold).sum() for fold in np.unique(folds))
-        if len(np.unique(folds)) > 1
-        else bool(0 < y.sum() < len(y))
-    )
+def _both_classes(y: FloatArray, folds: IntArray) -> bool:
+    """Whether every training part (all rows outside one fold) holds both classes."""
+    return all(0 < y[folds != fold].sum() < (folds != fold).sum() for fold in np.unique(folds))
 
 
-def _choose_penalty(Z: FloatArray, y: FloatArray, folds: IntArray, side: BoolArray) -> tuple[float, float]:
-    """(C, share of the side columns) of least out-of-fold log-loss; (0.1, 0.3) where there is too little to tell."""
-    if len(np.unique(folds)) < 2 or min(y.sum(), len(y) - y.sum()) < 5 or not _enough(y, folds):
-        return 0.1, 0.3
-    shares = SHARES if side.any() and not side.all() else (1.0,)
-    choices = [(strength, share) for share in shares for strength in STRENGTHS]
-    losses = [_cross_loss(Z * np.where(side, share, 1.0), y, folds, strength) for strength, share in choices]
-    return choices[int(np.argmin(losses))]
+def _choose_strength(Z: FloatArray, y: FloatArray, folds: IntArray) -> float:
+    if len(np.unique(folds)) < 2 or min(y.sum(), len(y) - y.sum()) < 5 or not _both_classes(y, folds):
+        return 0.1
+    return min(STRENGTHS, key=lambda strength: _cross_loss(Z, y, folds, strength))
 
 
 def _cross_loss(Z: FloatArray, y: FloatArray, folds: IntArray, strength: float) -> float:
@@ -184,6 +160,6 @@ def _weights(Z: FloatArray, y: FloatArray, strength: float) -> tuple[FloatArray,
     rows = np.concatenate([np.flatnonzero(y > 0), np.flatnonzero(y < 1)])
     labels = np.concatenate([np.ones((y > 0).sum()), np.zeros((y < 1).sum())])
     weights = np.concatenate([y[y > 0], 1.0 - y[y < 1]])
-    model = LogisticRegression(C=strength, max_iter=5000)
+    model = LogisticRegression(C=strength, solver="newton-cholesky", max_iter=200)
     model.fit(Z[rows], labels, sample_weight=weights)
     return np.asarray(model.coef_[0], dtype=np.float64), float(model.intercept_[0])

@@ -1,7 +1,7 @@
 """Where the columns of a combined verifier come from: one pure function per source of evidence.
 
-A source that is absent from a batch yields nothing; which ones a fitted verifier uses is settled at fit, and their
-absence later is an error, never a silent default.
+A source that is absent from a batch yields nothing (the checks, where no answer has a text); which ones a fitted
+verifier uses is settled at fit, and their absence later is an error, never a silent default.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ PROBABILITY_SIGNALS = ("router_score", "p_true", "agreement", "max_token_confide
 NUMBER_SIGNALS = ("reward", "schema_fault", "tool_fault")
 """Signals that enter as they are (and missing or not)."""
 
-SOURCES = ("logprob", "signals", "checks", "surface", "embedding")
+SOURCES = ("logprob", "signals", "checks", "surface", "text", "embedding")
+
+DEFAULT_SOURCES = ("logprob", "signals", "checks", "text", "embedding")
+"""All but `surface`, whose columns added nothing beside the words (docs/decisions)."""
 
 
 def available(X: Answers, sources: Sequence[str]) -> tuple[str, ...]:
@@ -35,8 +38,9 @@ def available(X: Answers, sources: Sequence[str]) -> tuple[str, ...]:
     has = {
         "logprob": all(name in X.signals for name in LOGPROB_NAMES),
         "signals": bool(signals_in(X)),
-        "checks": True,
+        "checks": any(text.strip() for text in X.texts),
         "surface": True,
+        "text": True,
         "embedding": X.prompts.embeddings is not None,
     }
     found = tuple(name for name in sources if has[name])
@@ -63,18 +67,21 @@ def signal_columns(X: Answers, names: Sequence[str]) -> FloatArray:
 
 
 def plain_columns(X: Answers, source: str, signals: Sequence[str]) -> FloatArray:
-    """The columns of a source that needs no learning of its own (all but `embedding`)."""
+    """The columns (n, k) of a source; none for `text` and `embedding`, which need learning first."""
     if source == "logprob":
         return logprob_columns(X)
     if source == "signals":
         return signal_columns(X, signals)
     if source == "checks":
         return check_columns(X)
-    return surface_features(X.prompts.texts)
+    if source == "surface":
+        return surface_features(X.prompts.texts)
+    return np.empty((len(X), 0), dtype=np.float64)
 
 
 def plain_names(source: str, signals: Sequence[str]) -> list[str]:
     """The names of `plain_columns`, for reports and for refusing a state made from other columns."""
     if source == "signals":
         return [*signals, *(f"{name}_missing" for name in signals)]
-    return list({"logprob": LOGPROB_COLUMNS, "checks": CHECK_COLUMNS, "surface": SURFACE_NAMES}[source])
+    names = {"logprob": LOGPROB_COLUMNS, "checks": CHECK_COLUMNS, "surface": SURFACE_NAMES}
+    return list(names.get(source, ()))

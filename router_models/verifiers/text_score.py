@@ -66,7 +66,7 @@ class TextScore:
         return np.asarray(_weighted(counts, self.idf) @ self.coef + self.intercept, dtype=np.float64)
 
     def state(self) -> State:
-        """The numbers, as data; float32 buckets that no training text filled are dropped by compression."""
+        """The numbers, as data; compression makes little of the empty buckets."""
         return State({"idf": self.idf, "coef": self.coef}, {"intercept": self.intercept})
 
     @classmethod
@@ -90,7 +90,7 @@ def _counts(prompts: Sequence[str], answers: Sequence[str]) -> Any:
     parts = [
         HashingVectorizer(
             n_features=buckets, ngram_range=(1, 2), alternate_sign=False, norm=None, token_pattern=r"\w+|[^\w\s]"
-        ).transform([text[:READ_CHARS] for text in texts])
+        ).transform([text[:READ_CHARS].encode("utf-8", "replace").decode() for text in texts])
         for texts, buckets in ((prompts, PROMPT_BUCKETS), (answers, ANSWER_BUCKETS))
     ]
     counts = csr_matrix(hstack(parts))

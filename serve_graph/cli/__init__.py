@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 
 from serve_graph.cli import decisions, making, running, versions
@@ -34,14 +33,7 @@ def main() -> None:
     from serve_graph.errors import ServeGraphError
 
     try:
-        app(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        app()
     except (ServeGraphError, RouterModelsError) as error:
-        click.echo(f"serve-graph: {error}", err=True)
+        sys.stderr.write(f"serve-graph: {error}\n")
         sys.exit(1)

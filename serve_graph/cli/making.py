@@ -18,7 +18,7 @@ OutcomesOption = Annotated[Path, typer.Option("--outcomes", "-o", help="The outc
 def collect(
     config: ConfigOption = DEFAULT_CONFIG,
     out: Annotated[Path, typer.Option(help="Where the outcomes table goes.")] = Path("outcomes.parquet"),
-    starter: Annotated[int, typer.Option(help="How many starter tasks to generate.", min=1, max=20000)] = 2720,
+    starter: Annotated[int, typer.Option(help="How many starter tasks to generate.", min=1, max=20000)] = 3400,
     seed: Annotated[int, typer.Option(help="The starter generator's seed.")] = 0,
     tasks: Annotated[Path | None, typer.Option(help="Your own tasks, JSON lines, instead of the starter's.")] = None,
     url: Annotated[str | None, typer.Option(help="An endpoint that runs already; default: start the graph.")] = None,
@@ -29,7 +29,7 @@ def collect(
     A line of --tasks: {"id", "prompt", "family", "difficulty", "language", "grader", "reference", "solution",
     "max_tokens"}; graders: see docs/outcomes.md.
 
-    Example: serve-graph collect --config configs/local.yaml --starter 2720 --out outcomes.parquet
+    Example: serve-graph collect --config configs/local.yaml --starter 3400 --out outcomes.parquet
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -113,6 +113,9 @@ def certify(
     config: ConfigOption = DEFAULT_CONFIG,
     epsilon: Annotated[float | None, typer.Option(help="Risk budget; default: the configuration's.")] = None,
     delta: Annotated[float | None, typer.Option(help="1 − confidence; default: the configuration's.")] = None,
+    slices: Annotated[
+        str | None, typer.Option(help="Promise for each slice by itself: language, length, domain or user_tier.")
+    ] = None,
     alias: Annotated[str | None, typer.Option(help="Point this alias at the new version (e.g. stable).")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -134,7 +137,9 @@ def certify(
     graph = load_config(config)
     progress = progress_to_stderr()
     loaded, settings = load_candidate(candidate, settings_of(graph), Encoder())
-    settings = replace(settings, epsilon=epsilon or settings.epsilon, delta=delta or settings.delta)
+    settings = replace(
+        settings, epsilon=epsilon or settings.epsilon, delta=delta or settings.delta, slicer=slices
+    )
     noted = collected_binds(outcomes)
     if noted is not None and noted != tier_binds(graph):
         changed = sorted(k for k in {*noted, *tier_binds(graph)} if noted.get(k) != tier_binds(graph).get(k))

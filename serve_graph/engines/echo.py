@@ -2,7 +2,8 @@
 
 A prompt may carry directives, so that a test can cause any fault: `[echo:fail]` (engine error), `[echo:refuse]`
 (the engine refuses the request), `[echo:slow=SECONDS]`, `[echo:unsure]` (low logprobs), `[echo:break]` (the stream
-breaks after its first chunk). A directive may name a tier: `[cheap:fail]`.
+breaks after its first chunk), `[echo:hang=SECONDS]` (it falls silent there). A directive may name a tier:
+`[cheap:fail]`.
 """
 
 from __future__ import annotations
@@ -76,17 +77,24 @@ class EchoEngine:
         }
 
     async def stream(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """The same answer as chat.completion.chunk dicts, one word each, usage last."""
+        """The same answer as chat.completion.chunk dicts, one word each; usage last, or on each if asked for."""
         whole = await self.generate(body)
         asked = self._directives("\n".join(str(m.get("content") or "") for m in body["messages"]))
         head = {"id": whole["id"], "object": "chat.completion.chunk", "created": 0, "model": whole["model"]}
         words = whole["choices"][0]["message"]["content"].split(" ")
+        tokens = whole["choices"][0]["logprobs"]["content"]
+        each = bool((body.get("stream_options") or {}).get("continuous_usage_stats"))
         for i, word in enumerate(words):
             if i == 1 and "break" in asked:
                 raise EchoError(f"the echo engine {self.config.name!r} was asked to break its stream", 500)
+            if i == 1 and "hang" in asked:
+                await asyncio.sleep(float(asked["hang"] or 3600.0))
             delta = {"role": "assistant"} if i == 0 else {}
             text = word if i == 0 else f" {word}"
-            yield head | {"choices": [{"index": 0, "delta": delta | {"content": text}, "finish_reason": None}]}
+            choice = {"index": 0, "delta": delta | {"content": text}, "finish_reason": None}
+            choice["logprobs"] = {"content": [tokens[i]]}
+            sent = {"prompt_tokens": whole["usage"]["prompt_tokens"], "completion_tokens": i + 1}
+            yield head | {"choices": [choice]} | ({"usage": sent} if each else {})
         yield head | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
         yield head | {"choices": [], "usage": whole["usage"]}
 

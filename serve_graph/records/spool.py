@@ -2,6 +2,7 @@
 
 So a store that is down costs nothing but delay, and a process that is killed loses nothing it has answered: the next
 one adopts the file it left (its lock is gone with it). One file per process; `fcntl.flock` says whether it is owned.
+A line that cannot be read, or a record the store refuses, is set aside in `<file>.rejected`: the rest must not wait.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import itertools
 import json
 import logging
 import os
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from router_models.types import DecisionRecord
-from serve_graph.records.store import DecisionStore, record_from_json, record_to_json
+from serve_graph.records.store import DecisionStore, RefusedRowError, record_from_json, record_to_json
 
 logger = logging.getLogger(__name__)
 BATCH = 500
@@ -86,7 +88,7 @@ class SpooledSink:
         for path in sorted(self.folder.glob("*.jsonl")):
             if path.name == Path(self._file.name).name:
                 continue
-            with contextlib.suppress(FileNotFoundError), path.open("ab") as handle:
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as handle:  # must not make it anew
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -96,21 +98,43 @@ class SpooledSink:
         return moved
 
     async def _move(self, path: Path) -> int:
-        records = []
-        for line in path.read_bytes().splitlines():
-            try:
-                records.append(record_from_json(json.loads(line)))
-            except (ValueError, KeyError, TypeError) as error:  # a line cut short by a kill: its reply never left
-                logger.warning("%s: skipping an unreadable record (%s)", path.name, error)
-        for start in range(0, len(records), BATCH):
-            await self.store.write_many(records[start : start + BATCH])
+        """Deliver a file batch by batch, so that a long outage's spool neither fills memory nor blocks the loop."""
+        moved = 0
+        with path.open("rb") as lines:
+            while batch := list(itertools.islice(lines, BATCH)):
+                moved += await self._deliver(path, batch)
         path.unlink(missing_ok=True)
+        return moved
+
+    async def _deliver(self, path: Path, lines: list[bytes]) -> int:
+        records = {}
+        for line in lines:
+            try:
+                records[line] = record_from_json(json.loads(line))
+            except (ValueError, KeyError, TypeError, ArithmeticError) as error:
+                _set_aside(path, line, error)  # cut short by a kill (its reply never left), or of another release
+        try:
+            await self.store.write_many(list(records.values()))
+        except RefusedRowError:
+            return sum([await self._deliver_one(path, line, record) for line, record in records.items()])
         return len(records)
 
+    async def _deliver_one(self, path: Path, line: bytes, record: DecisionRecord) -> int:
+        try:
+            await self.store.write_many([record])
+        except RefusedRowError as error:
+            _set_aside(path, line, error)
+            return 0
+        return 1
+
     def _new_file(self) -> IO[bytes]:
-        handle = (self.folder / f"{os.getpid()}-{uuid.uuid4().hex}.jsonl").open("ab")
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        return handle
+        while True:
+            path = self.folder / f"{os.getpid()}-{uuid.uuid4().hex}.jsonl"
+            handle = path.open("ab")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if path.exists():
+                return handle
+            handle.close()  # another process took it for an orphan before it was locked
 
     def close(self) -> None:
         """Let go of the spool file; an empty one is removed."""
@@ -118,3 +142,9 @@ class SpooledSink:
         self._file.close()
         if self.pending == 0:
             path.unlink(missing_ok=True)
+
+
+def _set_aside(path: Path, line: bytes, error: Exception) -> None:
+    logger.error("%s: a record was set aside in %s.rejected (%s)", path.name, path.name, error)
+    with path.with_name(path.name + ".rejected").open("ab") as rejected:
+        rejected.write(line.rstrip(b"\n") + b"\n")

@@ -74,7 +74,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def pools() -> Callable[[str], Pool]:
-    """Pools by name: `synthetic`, `slices` always; `qa-8b`, `qa-70b`, `qa-8b-easy`, `mmlu` where the data is present."""
+    """Pools by name: `synthetic` and `slices` always, the others where the data is present."""
     made: dict[str, Pool] = {}
 
     def get(name: str) -> Pool:
@@ -86,12 +86,12 @@ def pools() -> Callable[[str], Pool]:
 
 
 @pytest.fixture(scope="session")
-def qa_table():  # noqa: ANN201
+def qa_table():
     """The question-answering table itself, for experiments on several tiers."""
     return _table("qa_11models_confidence.parquet")
 
 
-def _table(file: str):  # noqa: ANN202 - pandas is imported late
+def _table(file: str):
     path = DATA / file
     if not path.exists():
         pytest.skip(f"{file} is not present: outcomes of real models live beside the repository, in shared/data")

@@ -1,4 +1,4 @@
-"""Experiment 1: a certified threshold keeps its promise, the plug-in threshold does not, and little traffic is lost."""
+"""Experiment 1: a certified threshold keeps its promise, a plug-in threshold does not, and little is lost."""
 
 from datetime import UTC, datetime, timedelta
 

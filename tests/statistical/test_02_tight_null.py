@@ -23,7 +23,8 @@ def test_uninformative_scores_are_certified_no_more_often_than_delta(epsilon, n,
         uncorrected += (path.p_values <= DELTA).any()
     limit = 0.107 if runs >= 20_000 else allowed(runs, DELTA) / runs
     measured(
-        f"ε={epsilon} n={n} B={runs}: anchored {anchored / runs:.4f} (≤ {limit:.3f}), uncorrected {uncorrected / runs:.3f}"
+        f"ε={epsilon} n={n} B={runs}: anchored {anchored / runs:.4f} (≤ {limit:.3f}), "
+        f"uncorrected {uncorrected / runs:.3f}"
     )
     assert anchored / runs <= limit
     assert uncorrected / runs > limit, "the negative control must fail"

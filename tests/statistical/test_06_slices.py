@@ -22,9 +22,11 @@ def eight_largest(pool):
 
 
 @pytest.mark.parametrize(
-    ("name", "epsilon", "common"), [("slices", 0.15, True), ("slices", 0.15, False), ("mmlu", 0.25, False)]
+    ("name", "epsilon", "common", "useful"),
+    # Three of MMLU's eight largest subjects are wrong half of the time or more: nothing can be promised there.
+    [("slices", 0.15, True, 4), ("slices", 0.15, False, 6), ("mmlu", 0.25, False, 2)],
 )
-def test_no_certified_slice_breaks_its_promise(name, epsilon, common, pools, size, allowed, measured):
+def test_no_certified_slice_breaks_its_promise(name, epsilon, common, useful, pools, size, allowed, measured):
     pool, runs = eight_largest(pools(name)), size(80, 1000)
     rng = np.random.default_rng(7)
     inside = {s: pool.slices == s for s in np.unique(pool.slices)}
@@ -47,9 +49,9 @@ def test_no_certified_slice_breaks_its_promise(name, epsilon, common, pools, siz
         whole_broken += any(pool.risk_and_share(t, rows)[0] > epsilon for rows in inside.values())
     limit = allowed(runs, DELTA)
     measured(
-        f"ε={epsilon} B={runs} {'one threshold' if common else 'own thresholds'}: broken {broken} (≤ {limit}), without "
-        f"slices {whole_broken}; slices certified {np.mean(held):.1f} of 8, share accepted {np.mean(shares):.2f}"
+        f"ε={epsilon} B={runs} {'one threshold' if common else 'own thresholds'}: broken {broken} (≤ {limit}), "
+        f"without slices {whole_broken}; slices certified {np.mean(held):.1f} of 8, accepted {np.mean(shares):.2f}"
     )
     assert broken <= limit
     assert whole_broken > limit, "the negative control must fail"
-    assert np.mean(held) >= 4, "a certificate for hardly any slice is of no use"
+    assert np.mean(held) >= useful, "a certificate for hardly any slice is of no use"

@@ -1,0 +1,71 @@
+"""Slices of traffic that a promise can be made for one by one: language, length, domain, user tier.
+
+A slicer reads what is known before an answer: the prompt's text and the request's metadata. Metadata wins over
+guessing; '' in a metadata column counts as unknown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from router_models.errors import DataError
+from router_models.types import Prompts, Query
+
+UNKNOWN = "unknown"
+_STOPWORDS: Mapping[str, frozenset[str]] = {
+    "en": frozenset("the is are what of and in to a for with which how that this you".split()),
+    "de": frozenset("der die das ist und ein eine was welche wie mit nicht nur den im zu auf für".split()),
+    "es": frozenset("el la los las es un una qué cuál de que con en por para cómo solo y".split()),
+    "fr": frozenset("le la les est un une des que quel quelle avec dans pour et du au comment".split()),
+}
+_DOMAIN_KEYS = ("domain", "category", "task", "family", "qset")
+
+
+def language(text: str, metadata: Mapping[str, str]) -> str:
+    """The stated language, else en, de, es or fr by their commonest words, else `other`."""
+    if metadata.get("language"):
+        return metadata["language"]
+    words = re.findall(r"[^\W\d_]+", text.casefold())
+    counts = {name: sum(word in common for word in words) for name, common in _STOPWORDS.items()}
+    best = max(counts, key=lambda name: counts[name])
+    return best if counts[best] > 0 else "other"
+
+
+def length(text: str, metadata: Mapping[str, str]) -> str:
+    """short (under 100 characters), medium (under 400) or long."""
+    return "short" if len(text) < 100 else "medium" if len(text) < 400 else "long"
+
+
+def domain(text: str, metadata: Mapping[str, str]) -> str:
+    """The stated domain, category, task, family or question set."""
+    return next((metadata[key] for key in _DOMAIN_KEYS if metadata.get(key)), UNKNOWN)
+
+
+def user_tier(text: str, metadata: Mapping[str, str]) -> str:
+    """The stated user tier."""
+    return metadata.get("user_tier") or UNKNOWN
+
+
+SLICERS: Mapping[str, Callable[[str, Mapping[str, str]], str]] = MappingProxyType(
+    {"language": language, "length": length, "domain": domain, "user_tier": user_tier}
+)
+
+
+def slice_of(slicer: str, query: Query) -> str:
+    """The slice of one query; DataError for an unknown slicer."""
+    return _slicer(slicer)(query.text, query.metadata)
+
+
+def slices_of(slicer: str, prompts: Prompts) -> list[str]:
+    """The slice of every prompt, in order; DataError for an unknown slicer."""
+    cut = _slicer(slicer)
+    rows = ({name: column[i] for name, column in prompts.metadata.items()} for i in range(len(prompts)))
+    return [cut(text, row) for text, row in zip(prompts.texts, rows, strict=True)]
+
+
+def _slicer(name: str) -> Callable[[str, Mapping[str, str]], str]:
+    if name not in SLICERS:
+        raise DataError(f"unknown slicing {name!r}; known: {', '.join(SLICERS)}")
+    return SLICERS[name]

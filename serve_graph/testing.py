@@ -1,0 +1,150 @@
+"""Fakes of every seam, for tests of anything built on the cascade: no Ray, no model, no clock, no chance.
+
+They keep what they were asked (`queries`, `records`), so that a test asserts on what happened, not on mocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from router_models.policy import Policy
+from router_models.pricing import Price
+from router_models.types import Action, Completion, Decision, DecisionRecord, OperatingPoint, Query, Usage, Verdict
+from serve_graph.cascade import Graph
+from serve_graph.openai_api import text_pieces, usage_json
+
+PRICES: Mapping[str, Price] = {
+    "cheap": Price(Decimal(1), Decimal(2)),
+    "frontier": Price(Decimal(10), Decimal(20)),
+}
+
+USAGE = Usage(prompt_tokens=10, completion_tokens=5)
+
+
+@dataclass
+class FakeEngine:
+    """An Engine and StreamingEngine that says `text`, or raises `error` before its first word.
+
+    A stream sends `break_after` chunks and then raises `breaks_with`, or `hang_after` chunks and then waits for ever.
+    `closed` counts the streams that were closed before their end.
+    """
+
+    text: str = "the answer"
+    usage: Usage = USAGE
+    token_logprobs: tuple[float, ...] = (-0.1, -0.2)
+    error: Exception | None = None
+    break_after: int | None = None
+    breaks_with: Exception = field(default_factory=lambda: RuntimeError("the engine died"))
+    hang_after: int | None = None
+    finishes: bool = True
+    queries: list[Query] = field(default_factory=list)
+    closed: int = 0
+
+    async def generate(self, query: Query) -> Completion:
+        self.queries.append(query)
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+        return Completion(self.text, "stop", self.usage, self.token_logprobs)
+
+    async def stream(self, query: Query) -> AsyncGenerator[Mapping[str, Any], None]:
+        self.queries.append(query)
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+        ended = False
+        try:
+            for i, piece in enumerate(self._chunks()):
+                if i == self.break_after:
+                    raise self.breaks_with
+                if i == self.hang_after:
+                    await asyncio.Event().wait()
+                yield piece
+            ended = True
+        finally:
+            self.closed += not ended
+
+    def _chunks(self) -> Iterator[dict[str, Any]]:
+        head = {"id": "engine", "object": "chat.completion.chunk", "created": 0, "model": "engine"}
+        delta: dict[str, Any] = {"role": "assistant", "content": ""}
+        yield head | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+        for text in text_pieces(self.text, 4):
+            tokens = {"content": [{"token": text, "logprob": -0.1, "top_logprobs": []}]}
+            yield head | {
+                "choices": [{"index": 0, "delta": {"content": text}, "logprobs": tokens, "finish_reason": None}]
+            }
+        if self.finishes:
+            yield head | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+            yield head | {"choices": [], "usage": usage_json(self.usage)}
+
+
+@dataclass
+class FakeDecider:
+    """A Decider that always chooses `tier`, or raises `error`."""
+
+    tier: str = "cheap"
+    p_cheap_ok: float = 0.9
+    error: Exception | None = None
+    queries: list[Query] = field(default_factory=list)
+
+    async def decide(self, query: Query) -> Decision:
+        self.queries.append(query)
+        if self.error is not None:
+            raise self.error
+        return Decision(self.tier, f"the fake chose {self.tier}", self.p_cheap_ok)
+
+
+@dataclass
+class FakeJudge:
+    """A Judge that always gives `action`, or raises `error`; `completions` are what it was shown."""
+
+    action: Action = Action.ACCEPTED
+    p_ok: float = 0.8
+    error: Exception | None = None
+    completions: list[Completion] = field(default_factory=list)
+
+    async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
+        self.completions.append(completion)
+        if self.error is not None:
+            raise self.error
+        return Verdict(self.action, f"the fake {self.action}", self.p_ok)
+
+
+@dataclass
+class ListSink:
+    """A RecordSink that keeps records in a list."""
+
+    records: list[DecisionRecord] = field(default_factory=list)
+
+    def write(self, record: DecisionRecord) -> None:
+        self.records.append(record)
+
+
+def fake_graph(
+    cheap: FakeEngine | None = None,
+    frontier: FakeEngine | None = None,
+    decider: FakeDecider | None = None,
+    judge: FakeJudge | None = None,
+    *,
+    safe_tier: str = "frontier",
+    abstain_at_top: float | None = None,
+) -> Graph:
+    """A two-tier Graph of fakes; what is not given answers, accepts and never fails."""
+    engines = {"cheap": cheap or FakeEngine("cheap says"), "frontier": frontier or FakeEngine("frontier says")}
+    points = {"cheap": OperatingPoint(0.5, 0.5)}
+    if abstain_at_top is not None:
+        points["frontier"] = OperatingPoint(0.0, 0.0, abstain_at_top)
+    return Graph(
+        engines=engines,
+        streams=engines,
+        decider=decider or FakeDecider(),
+        judge=judge or FakeJudge(),
+        policy=Policy(("cheap", "frontier"), points),
+        prices=PRICES,
+        safe_tier=safe_tier,
+        version="fake/1",
+    )
