@@ -37,7 +37,9 @@ def run(
     """
     encoder, cache = Encoder(), state_folder / "embeddings"
     table = read_outcomes(outcomes)
-    progress(f"fitting router and verifier on {len(table)} prompts")
+    progress(f"embedding {len(table)} prompts")
+    table = table.with_embeddings(encoder, cache)
+    progress("choosing and fitting router and verifier")
     candidate = fit_candidate(table, settings, encoder, cache)
     progress("certifying")
     version, cert = certify_candidate(candidate, table, settings, now, cache)

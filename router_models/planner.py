@@ -6,11 +6,8 @@ is there enough traffic to make it worth having. The answer may be "do not route
 
 from __future__ import annotations
 
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-import numpy as np
 
 from router_models.calibration.certificate import check_budget
 from router_models.errors import DataError
@@ -30,7 +27,7 @@ from router_models.what_if import (
 )
 from router_models.workload import Workload
 
-__all__ = ["MIN_VOLUME", "Answer", "Budget", "Demand", "Extra", "Option", "Plan", "plain", "plan"]
+__all__ = ["MIN_VOLUME", "Answer", "Budget", "Demand", "Extra", "Option", "Plan", "plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +123,3 @@ def _other_budgets(
             words = f"do not route: {obstacle(best)}" if best.allowed else "do not route: nothing can be promised"
         found.append((epsilon, words))
     return tuple(found)
-
-
-def plain(value: Any) -> Any:
-    """A plan, or any part of it, as JSON-able data: arrays and per-prompt columns left out, no number = None."""
-    if isinstance(value, Workload):
-        left = ("name", "cheap", "frontier", "router", "verifier", "labelled", "notes", "content_hash")
-        return {"prompts": len(value), **{name: plain(getattr(value, name)) for name in left}}
-    if is_dataclass(value) and not isinstance(value, type):
-        fields = {name: getattr(value, name) for name in value.__dataclass_fields__}
-        return {name: plain(v) for name, v in fields.items() if not isinstance(v, np.ndarray)}
-    if isinstance(value, tuple | list):
-        return [plain(v) for v in value]
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    return value

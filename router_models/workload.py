@@ -55,6 +55,11 @@ class Workload:
     def __len__(self) -> int:
         return len(self.seen)
 
+    @property
+    def summary_fields(self) -> tuple[str, ...]:
+        """What JSON shows of a workload: everything that is not a column."""
+        return ("name", "cheap", "frontier", "router", "verifier", "labelled", "notes", "content_hash")
+
 
 def rows_of(seen: Evidence, rows: BoolArray) -> Evidence:
     """The same evidence for some of the prompts."""

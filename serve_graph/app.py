@@ -71,6 +71,8 @@ def serve_options(scaling: ScalingConfig) -> dict[str, Any]:
         "ray_actor_options": {"num_cpus": scaling.num_cpus},
         "max_ongoing_requests": scaling.max_ongoing_requests,
         "max_queued_requests": scaling.max_queued_requests,
+        "graceful_shutdown_timeout_s": scaling.drain_s,
+        "graceful_shutdown_wait_loop_s": min(scaling.drain_s, 0.5),
         "autoscaling_config": {
             "min_replicas": scaling.min_replicas,
             "max_replicas": scaling.max_replicas,

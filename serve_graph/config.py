@@ -61,7 +61,10 @@ class PriceConfig(Frozen):
 
 
 class ScalingConfig(Frozen):
-    """One deployment's autoscaling, in Ray Serve's terms; equal bounds mean a fixed number of replicas."""
+    """One deployment's autoscaling, in Ray Serve's terms; equal bounds mean a fixed number of replicas.
+
+    `drain_s` is how long a stopping replica may finish what it has begun.
+    """
 
     min_replicas: Annotated[int, Field(ge=0)] = 1
     max_replicas: Annotated[int, Field(ge=1)] = 1
@@ -71,6 +74,7 @@ class ScalingConfig(Frozen):
     upscale_delay_s: Annotated[float, Field(ge=0)] = 10.0
     downscale_delay_s: Annotated[float, Field(ge=0)] = 300.0
     num_cpus: Annotated[float, Field(ge=0)] = 0.1
+    drain_s: Annotated[float, Field(gt=0)] = 5.0
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

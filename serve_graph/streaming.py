@@ -1,9 +1,9 @@
 """Server-sent events, and when a tier may speak.
 
-The commit contract at this stage: a cheap answer is buffered whole until its verdict, then streamed; so is the last
-tier's where the policy may still abstain; else the last tier streams through. Before the commit nothing is shown;
-after it the tier never changes and nothing is repeated, dropped or reordered. A tier that fails before its first chunk
-fails the request with a status; one that fails later ends the stream with an error event.
+The commit contract at this stage: a cheap answer is buffered whole until its verdict, then streamed; the last tier
+streams through, and so cannot abstain. Before the commit nothing is shown; after it the tier never changes and nothing
+is repeated, dropped or reordered. A tier that fails before its first chunk fails the request with a status; one that
+fails later, or stops without a finish reason, ends the stream with an error event.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ the Pareto front. As good as the copula model of arXiv 2501.09345 at a hundredth
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,24 +35,58 @@ class Configuration:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bins:
-    """Score bins of a ladder: ascending edges per column, and each prompt's bin (0 = below the lowest edge).
+class _TierSums:
+    """One lower tier's sums over every combination of cuts (route cuts of tiers 0 … i, then its verifier cuts).
 
-    A *cut* c separates the bins below c from the rest, 0 … number of bins.
+    A *cut* c separates the score bins below c from the rest. Each array holds the mean over all prompts of a quantity,
+    counted where the prompt is routed here and its verifier bin lies below the last axis' cut.
     """
+
+    count: FloatArray
+    wrong: FloatArray
+    cost: FloatArray
+    top_cost: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A ladder's score bins and everything summed over them that does not depend on the weights."""
 
     route: list[FloatArray]
     verify: list[FloatArray]
     route_bin: NDArray[np.int64]
     verify_bin: NDArray[np.int64]
+    tiers: list[_TierSums]
+    top_cost: FloatArray
 
-    @property
-    def route_sizes(self) -> tuple[int, ...]:
-        return tuple(len(edges) + 1 for edges in self.route)
+    @classmethod
+    def of(cls, data: Ladder) -> Grid:
+        """Bin and sum; edges are the 1/20, 2/20, … quantiles of each score."""
+        route = [quantile_grid(column, GRID)[1:] for column in data.p_route.T]
+        verify = [quantile_grid(column, GRID)[1:] for column in data.p_ok.T[:-1]]
+        bins = [np.searchsorted(t, c, side="right") for t, c in zip(route, data.p_route.T, strict=True)]
+        marks = [np.searchsorted(t, c, side="right") for t, c in zip(verify, data.p_ok.T, strict=False)]
+        grid = cls(route, verify, np.column_stack(bins), np.column_stack(marks), [], np.empty(0))
+        top = data.cost_usd[:, -1]
+        sums = [
+            _TierSums(
+                grid.at_tier(i, np.ones(len(data))),
+                grid.at_tier(i, 1 - data.p_ok[:, i]),
+                grid.at_tier(i, data.cost_usd[:, i]),
+                grid.at_tier(i, top),
+            )
+            for i in range(len(route))
+        ]
+        return replace(grid, tiers=sums, top_cost=grid.at_top(top))
 
-    @property
-    def verify_sizes(self) -> tuple[int, ...]:
-        return tuple(len(edges) + 1 for edges in self.verify)
+    def at_tier(self, i: int, each: FloatArray) -> FloatArray:
+        """Sums of a per-prompt quantity where tier i is tried, per route cuts 0 … i and verifier cut i."""
+        columns = (*self.route_bin[:, : i + 1].T, self.verify_bin[:, i])
+        return _to_cuts(_histogram(each, columns, [*self.route[: i + 1], self.verify[i]]), suffix=i)
+
+    def at_top(self, each: FloatArray) -> FloatArray:
+        """Sums of a per-prompt quantity where no lower tier is tried, per route cuts."""
+        return _to_cuts(_histogram(each, tuple(self.route_bin.T), self.route), suffix=None)
 
 
 def pareto_path(data: Ladder, *, abstain_share: float = 0.0, size: int = GRID) -> tuple[Configuration, ...]:
@@ -60,11 +95,11 @@ def pareto_path(data: Ladder, *, abstain_share: float = 0.0, size: int = GRID) -
     Cheapest and riskiest first, safest last; always-top is kept even where it is beaten. Configurations predicted to
     abstain more than `abstain_share` are left out; 0 means never abstain.
     """
-    bins = _bins(data)
-    unit = float(data.cost_usd[:, -1].mean())
+    grid = Grid.of(data)
+    weights = [weight / float(data.cost_usd[:, -1].mean()) for weight in COST_WEIGHTS]
     tried = [always_top(len(data.tiers))]
     for abstain_weight in _abstain_weights(data, abstain_share):
-        tried += [tune(data, bins, cost_weight / unit, abstain_weight) for cost_weight in COST_WEIGHTS]
+        tried += tune_all(data, grid, weights, abstain_weight)
     found: dict[tuple[float, float], Configuration] = {}
     for thresholds in dict.fromkeys(tried):
         c = predict(data, thresholds)
@@ -88,88 +123,92 @@ def predict(data: Ladder, thresholds: Thresholds) -> Configuration:
     return Configuration(thresholds, risk, float(played.cost_usd.mean()), float(played.abstained.mean()))
 
 
-def tune(data: Ladder, bins: _Bins, cost_weight: float, abstain_weight: float) -> Thresholds:
-    """The grid's minimiser of P(answered and wrong) + cost_weight·USD + abstain_weight·P(abstain)."""
-    top = len(data.tiers) - 1
-    p_top = data.p_ok[:, top]
+def tune_all(data: Ladder, grid: Grid, cost_weights: Sequence[float], abstain_weight: float) -> list[Thresholds]:
+    """For each cost weight the minimiser of P(answered and wrong) + cost_weight·USD + abstain_weight·P(abstain).
+
+    An infinite `abstain_weight` forbids abstention.
+    """
+    p_top = data.p_ok[:, -1]
     # At the top the best rule is pointwise: abstain where being wrong is likelier than abstaining is dear.
     top_abstain = 1 - abstain_weight if abstain_weight < 1 else -np.inf
-    abstain_loss = min(abstain_weight, 1e6)
-    at_top = cost_weight * data.cost_usd[:, top] + np.where(p_top < top_abstain, abstain_loss, 1 - p_top)
-    total = _to_cuts(_histogram(at_top, bins.route_bin, bins.route_sizes), suffix=None)
+    top_loss = np.where(p_top < top_abstain, abstain_weight, 1 - p_top)
+    escalated = [grid.at_tier(i, top_loss) for i in range(len(grid.tiers))]
+    straight = grid.at_top(top_loss)
+    return [
+        Thresholds(*_best(grid, escalated, straight, weight, abstain_weight, top_abstain)) for weight in cost_weights
+    ]
+
+
+def _best(
+    grid: Grid,
+    escalated: list[FloatArray],
+    straight: FloatArray,
+    cost_weight: float,
+    abstain_weight: float,
+    top_abstain: float,
+) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
+    total = straight + cost_weight * grid.top_cost
     cuts: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
-    for i in range(top):
-        columns = np.column_stack([bins.route_bin[:, : i + 1], bins.verify_bin[:, i]])
-        sizes = (*bins.route_sizes[: i + 1], bins.verify_sizes[i])
-
-        def per_cut(
-            each: FloatArray, columns: NDArray[np.int64] = columns, sizes: tuple[int, ...] = sizes, i: int = i
-        ) -> FloatArray:
-            return _to_cuts(_histogram(each, columns, sizes), suffix=i)
-
-        loss, accept, abstain = _best_cuts(
-            abstain=per_cut(np.full(len(data), abstain_loss)),
-            escalate=per_cut(at_top),
-            accept=per_cut(1 - data.p_ok[:, i]),
-        )
-        tried = per_cut(cost_weight * data.cost_usd[:, i])[..., -1]
-        total = total + (loss + tried).reshape(loss.shape + (1,) * (top - 1 - i))
-        cuts.append((accept, abstain))
+    for sums, top_loss in zip(grid.tiers, escalated, strict=True):
+        escalate = top_loss + cost_weight * sums.top_cost
+        abstain = None if np.isinf(abstain_weight) else abstain_weight * sums.count
+        loss, accept, silent = _best_cuts(abstain, escalate, sums.wrong)
+        loss = loss + cost_weight * sums.cost[..., -1]
+        total = total + loss.reshape(loss.shape + (1,) * (total.ndim - loss.ndim))
+        cuts.append((accept, silent))
     best = np.unravel_index(int(np.argmin(total)), total.shape)
     route, accepts, abstains = [], [], []
-    for i, (accept, abstain) in enumerate(cuts):
+    for i, (accept, silent) in enumerate(cuts):
         where = best[: i + 1]
-        route.append(_threshold(bins.route[i], int(best[i])))
+        route.append(_threshold(grid.route[i], int(best[i])))
         used = route[i] < np.inf
-        accepts.append(_threshold(bins.verify[i], int(accept[where])) if used else np.inf)
-        abstains.append(_threshold(bins.verify[i], int(abstain[where])) if used else -np.inf)
-    return Thresholds(tuple(route), tuple(accepts), (*abstains, top_abstain))
+        accepts.append(_threshold(grid.verify[i], int(accept[where])) if used else np.inf)
+        abstains.append(_threshold(grid.verify[i], int(silent[where])) if used else -np.inf)
+    return tuple(route), tuple(accepts), (*abstains, top_abstain)
 
 
 def _best_cuts(
-    *, abstain: FloatArray, escalate: FloatArray, accept: FloatArray
+    abstain: FloatArray | None, escalate: FloatArray, accept: FloatArray
 ) -> tuple[FloatArray, NDArray[np.int64], NDArray[np.int64]]:
-    """The least loss over abstain cut s ≤ accept cut t along the last axis, and the two cuts.
+    """The least loss over abstain cut s ≤ accept cut t along the last axis, and the two cuts t and s.
 
-    Inputs are running sums over cuts: what it costs to treat every bin below the cut that way. The loss of (s, t) is
-    abstain[s] + (escalate[t] - escalate[s]) + (accept[-1] - accept[t]).
+    Inputs are running sums over cuts: what it costs to treat every bin below the cut that way (None: not allowed). The
+    loss of (s, t) is abstain[s] + (escalate[t] - escalate[s]) + (accept[-1] - accept[t]).
     """
+    loss = escalate - accept + accept[..., -1:]
+    if abstain is None:
+        t = np.argmin(loss, axis=-1)
+        return np.take_along_axis(loss, t[..., None], axis=-1)[..., 0], t, np.zeros_like(t)
     lower = abstain - escalate
-    upper = escalate - accept + accept[..., -1:]
     running = np.minimum.accumulate(lower, axis=-1)
-    loss = upper + running
+    loss = loss + running
     t = np.argmin(loss, axis=-1)
-    # the first cut s ≤ t that reaches the running minimum at t
     target = np.take_along_axis(running, t[..., None], axis=-1)
-    s = np.argmax(lower <= target, axis=-1)
-    return np.take_along_axis(loss, t[..., None], axis=-1)[..., 0], t.astype(np.int64), s.astype(np.int64)
+    s = np.argmax(lower <= target, axis=-1)  # the first to reach the minimum: the least abstention
+    return np.take_along_axis(loss, t[..., None], axis=-1)[..., 0], t, s
 
 
-def _histogram(each: FloatArray, columns: NDArray[np.int64], sizes: tuple[int, ...]) -> FloatArray:
-    """Sums of `each` per cell of the bins in `columns`, as a mean's share (divided by n)."""
-    flat = np.ravel_multi_index(tuple(columns.T), sizes)
+def _histogram(each: FloatArray, columns: Sequence[NDArray[np.int64]], edges: Sequence[FloatArray]) -> FloatArray:
+    """Means over all prompts of `each`, split over the cells of the binned columns."""
+    sizes = tuple(len(e) + 1 for e in edges)
+    flat = np.ravel_multi_index(tuple(columns), sizes)
     sums = np.bincount(flat, weights=each, minlength=int(np.prod(sizes)))
     return np.asarray(sums.reshape(sizes) / len(each), dtype=np.float64)
 
 
 def _to_cuts(cells: FloatArray, *, suffix: int | None) -> FloatArray:
-    """Sums over bins → sums below each cut, along every axis; at or above it along axis `suffix`."""
+    """Sums over bins → sums below each cut, along every axis; at or above it along axis `suffix`.
+
+    Both run outwards from an exact zero, so that a sum over empty bins is zero and not a rounding error.
+    """
     for axis in range(cells.ndim):
         zero = np.zeros_like(np.take(cells, [0], axis=axis))
-        below = np.concatenate([zero, np.cumsum(cells, axis=axis)], axis=axis)
-        cells = np.take(below, [-1], axis=axis) - below if axis == suffix else below
+        if axis == suffix:
+            above = np.flip(np.cumsum(np.flip(cells, axis=axis), axis=axis), axis=axis)
+            cells = np.concatenate([above, zero], axis=axis)
+        else:
+            cells = np.concatenate([zero, np.cumsum(cells, axis=axis)], axis=axis)
     return cells
-
-
-def _bins(data: Ladder) -> _Bins:
-    route = [quantile_grid(column, GRID)[1:] for column in data.p_route.T]
-    verify = [quantile_grid(column, GRID)[1:] for column in data.p_ok.T[:-1]]
-    return _Bins(
-        route,
-        verify,
-        np.column_stack([np.searchsorted(t, c, side="right") for t, c in zip(route, data.p_route.T, strict=True)]),
-        np.column_stack([np.searchsorted(t, c, side="right") for t, c in zip(verify, data.p_ok.T, strict=False)]),
-    )
 
 
 def _threshold(edges: FloatArray, cut: int) -> float:

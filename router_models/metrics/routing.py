@@ -17,6 +17,8 @@ from router_models.errors import DataError
 from router_models.metrics.probability import tie_groups
 from router_models.types import FloatArray
 
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True, slots=True)
 class RoutingCurve:
@@ -72,7 +74,7 @@ class RoutingSums:
     def cpt(self, weights: FloatArray, x: float) -> FloatArray:
         """First share of strong calls at which x of the gap is recovered, of each resample, (draws,)."""
         share, recovered = self.points(weights)
-        reached = recovered >= x
+        reached = recovered >= x - _ROUNDING
         last = np.argmax(reached, axis=1)
         rows = np.arange(len(last))
         before = np.maximum(last - 1, 0)
@@ -80,7 +82,7 @@ class RoutingSums:
         part = np.where(rise > 0, (x - recovered[rows, before]) / np.where(rise > 0, rise, 1), 0.0)
         at = share[rows, before] + part * (share[rows, last] - share[rows, before])
         at = np.where(last == 0, 0.0, at)
-        return np.asarray(np.where(np.isnan(recovered[:, -1]), np.nan, at), dtype=np.float64)
+        return np.asarray(np.where(reached.any(axis=1), at, np.nan), dtype=np.float64)
 
 
 def routing_curve(p_weak_ok: ArrayLike, weak: ArrayLike, strong: ArrayLike) -> RoutingCurve:
@@ -140,9 +142,12 @@ def apgr(curve: RoutingCurve) -> float:
 
 
 def cpt(curve: RoutingCurve, x: float) -> float:
-    """Call-performance threshold: the first share of strong calls at which x of the gap is recovered, in [0, 1]."""
+    """Call-performance threshold: the first share of strong calls at which x of the gap is recovered, in [0, 1].
+
+    NaN where that never happens (x above 1 and a router that does not reach it).
+    """
     recovered, share = curve.pgr, curve.strong_share
-    reached = np.flatnonzero(recovered >= x)
+    reached = np.flatnonzero(recovered >= x - _ROUNDING)
     if reached.size == 0:
         return float("nan")
     i = int(reached[0])

@@ -18,7 +18,8 @@ from router_models.routers.base import RouterModel, check_fit_input, fitted, met
 from router_models.types import FloatArray, Prompts
 
 TEMPLATE = (
-    "Here is a question:\n\n{prompt}\n\nCould a small language model answer it correctly? Reply with one word, yes or no."
+    "Here is a question:\n\n{prompt}\n\n"
+    "Could a small language model answer it correctly? Reply with one word, yes or no."
 )
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from router_models.artifacts import State
 from router_models.errors import ArtifactError, DataError, NotFittedError
+from router_models.features import FEATURES_VERSION
 from router_models.types import FloatArray, Prompts, Query
 
 T = TypeVar("T")
@@ -47,7 +48,7 @@ class RouterModel(ABC):
         """Scores (n,) in [0, 1]; higher = the cheap tier is more likely good enough."""
 
     def distance(self, X: Prompts) -> FloatArray | None:
-        """How far each prompt lies from the training data, (n,) ≥ 0 with 0 = typical; None where a family cannot tell."""
+        """How far each prompt lies from the training data: (n,) ≥ 0, 0 = typical; None where a family cannot tell."""
         return None
 
     @abstractmethod
@@ -104,6 +105,13 @@ def meta_of(state: State, name: str) -> Any:
     if name not in state.meta:
         raise ArtifactError(f"the stored router has no entry {name!r}; it was made by another family or version")
     return state.meta[name]
+
+
+def check_features_version(state: State) -> None:
+    """Refuse weights that were learned on other surface features than today's."""
+    found = meta_of(state, "features_version")
+    if found != FEATURES_VERSION:
+        raise ArtifactError(f"fitted on surface features version {found}, this is version {FEATURES_VERSION}: retrain")
 
 
 def metadata_of(X: Prompts, name: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ is fitted to the weighted battles on the spot; the score is the cheap model's ch
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,13 +79,15 @@ class BradleyTerryRouter(RouterModel):
         return out
 
     def state(self) -> State:
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "memory": fitted(self.memory_, self.family),
             "battles": fitted(self.battles_, self.family),
             "results": fitted(self.results_, self.family),
         }
         names = ("gamma", "prior", "cheap", "frontier")
-        return State(arrays, {n: getattr(self, n) for n in names} | {"models": list(fitted(self.models_, self.family))})
+        return State(
+            arrays, {n: getattr(self, n) for n in names} | {"models": list(fitted(self.models_, self.family))}
+        )
 
     @classmethod
     def from_state(cls, state: State) -> Self:

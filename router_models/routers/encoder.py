@@ -71,7 +71,10 @@ class EncoderRouter(RouterModel):
                 optimiser.step()
                 schedule.step()
         learned = {n: p.detach().numpy().copy() for n, p in model.named_parameters() if n in upper}
-        self.learned_ = learned | {"head.weight": head.weight.detach().numpy(), "head.bias": head.bias.detach().numpy()}
+        self.learned_ = learned | {
+            "head.weight": head.weight.detach().numpy(),
+            "head.bias": head.bias.detach().numpy(),
+        }
         del self._base  # the base was changed in place; the next use loads it afresh, with what was learned
         return self
 
@@ -135,8 +138,8 @@ class EncoderRouter(RouterModel):
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        names = ("layers", "batch", "max_tokens")
-        router = cls(**{name: int(meta_of(state, name)) for name in names})
+        layers, batch, most = (int(meta_of(state, name)) for name in ("layers", "batch", "max_tokens"))
+        router = cls(layers=layers, batch=batch, max_tokens=most)
         if meta_of(state, "base") != file_sha256(router._folder / "model.safetensors"):
             raise ArtifactError("the stored encoder was tuned from other base weights than the installed package's")
         array_of(state, "head.weight")

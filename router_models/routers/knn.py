@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +45,10 @@ class KnnRouter(RouterModel):
         return np.clip(_vote(index, similarity, y), 0.0, 1.0)
 
     def state(self) -> State:
-        arrays = {"memory": fitted(self.memory_, self.family), "targets": fitted(self.targets_, self.family)}
+        arrays: dict[str, NDArray[Any]] = {
+            "memory": fitted(self.memory_, self.family),
+            "targets": fitted(self.targets_, self.family),
+        }
         return State(arrays, {"k": fitted(self.k_, self.family)})
 
     @classmethod

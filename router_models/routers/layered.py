@@ -21,7 +21,7 @@ HARD, INTENT, CLASSIFIER, UNCERTAIN = "known-hard", "intent", "classifier", "unc
 
 
 class LayeredRouter(RouterModel):
-    """`clear` is how far, as a probability, an intent must lie from the overall share to decide; `near` the classifier's.
+    """`clear`: how far, as a probability, an intent must lie from the overall share to decide; `near`: the classifier.
 
     Within a layer the score is that layer's; within *uncertain* it is the overall share plus a tenth of the
     classifier's deviation, which keeps an order without claiming knowledge.

@@ -23,8 +23,8 @@ CHEAP = "cheap"
 class MatrixFactorisationRouter(RouterModel):
     """Score = σ(δ_model), P(the grade is acceptable); with `against` set, σ(δ_model − δ_against), P(wins the vote).
 
-    `fit(X, y)` learns the one model 'cheap'; `fit_grades` several at once (what they share makes W better); `fit_votes`
-    preferences. `add_model` fits one more vector. `model` and `against` say whom `predict` speaks of.
+    `fit(X, y)` learns the one model 'cheap'; `fit_grades` several at once (what they share makes W better);
+    `fit_votes` preferences. `add_model` fits one more vector. `model` and `against` say whom `predict` speaks of.
     """
 
     family = "matrix-factorisation"

@@ -25,7 +25,7 @@ from router_models.types import FloatArray, Prompts
 class ProbeRouter(RouterModel):
     """Ridge on standardised hidden states, passed as the batch's `embeddings` (any width).
 
-    Standardising matters: a few dimensions of a transformer's residual stream are a hundred times larger than the rest.
+    Standardising matters: a few dimensions of the residual stream are a hundred times larger than the rest.
     """
 
     family = "probe"
@@ -53,7 +53,7 @@ class ProbeRouter(RouterModel):
         scale = fitted(self.scale_, self.family)
         if H.shape[1] != scale.shape[1]:
             raise DataError(f"hidden states of width {H.shape[1]}, but this probe was fitted on {scale.shape[1]}")
-        return np.clip((H - scale[0]) / scale[1], -6.0, 6.0)
+        return np.asarray(np.clip((H - scale[0]) / scale[1], -6.0, 6.0), dtype=np.float64)
 
     def state(self) -> State:
         return State({"weights": fitted(self.weights_, self.family), "scale": fitted(self.scale_, self.family)})

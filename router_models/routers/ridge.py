@@ -49,19 +49,24 @@ def fit_ridge(A: FloatArray, y: FloatArray, alphas: tuple[float, ...] = ALPHAS) 
     The residual left out is r_i / (1 − h_i), h the leverage of the centred design plus 1/n; one eigendecomposition
     of the smaller Gram matrix serves every α.
     """
-    mean, level = A.mean(axis=0), float(y.mean())
-    U, s, Vt = np.linalg.svd(A - mean, full_matrices=False)
-    b = U.T @ (y - level)
-    best: tuple[float, FloatArray] | None = None
-    for alpha in alphas:
-        shrink = s**2 / (s**2 + alpha)
-        residual = (y - level - U @ (shrink * b)) / np.maximum(1 - 1 / len(y) - (U**2) @ shrink, 1e-6)
-        error = float(residual @ residual)
-        if best is None or error < best[0]:
-            best = error, Vt.T @ (s / (s**2 + alpha) * b)
-    if best is None:
+    if not alphas:
         raise DataError("no penalty to choose from: alphas is empty")
-    return np.append(best[1], level - mean @ best[1])
+    mean, level = A.mean(axis=0), float(y.mean())
+    C, r = A - mean, y - level
+    if len(A) >= A.shape[1]:
+        power, V = np.linalg.eigh(C.T @ C)
+        power, P = np.maximum(power, 0.0), C @ V  # P = U·s
+    else:
+        power, U = np.linalg.eigh(C @ C.T)
+        power = np.maximum(power, 0.0)
+        P, V = U * np.sqrt(power), C.T @ (U / np.sqrt(np.maximum(power, 1e-9 * power.max() + 1e-300)))
+    b = P.T @ r
+    errors = []
+    for alpha in alphas:
+        left_out = (r - P @ (b / (power + alpha))) / np.maximum(1 - 1 / len(y) - (P**2) @ (1 / (power + alpha)), 1e-6)
+        errors.append(float(left_out @ left_out))
+    weights = V @ (b / (power + alphas[int(np.argmin(errors))]))
+    return np.append(weights, level - mean @ weights)
 
 
 def linear(A: FloatArray, weights: FloatArray) -> FloatArray:

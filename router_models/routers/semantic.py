@@ -6,7 +6,7 @@ tried on the cheap tier again.
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,12 +107,17 @@ class SemanticRouter(RouterModel):
         return np.maximum(0.0, self.floor - self._nearest_intent(X)[1])
 
     def state(self) -> State:
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "centroids": fitted(self.centroids_, self.family),
             "scores": fitted(self.scores_, self.family),
             "hard": fitted(self.hard_, self.family),
         }
-        meta = {"names": fitted(self.names_, self.family), "p": self.p_, "floor": self.floor, "hard_bar": self.hard_bar}
+        meta = {
+            "names": fitted(self.names_, self.family),
+            "p": self.p_,
+            "floor": self.floor,
+            "hard_bar": self.hard_bar,
+        }
         return State(arrays, meta)
 
     @classmethod

@@ -82,8 +82,9 @@ def plan(
     A traffic mix, where nothing is recorded yet: serve-graph plan --traffic mix.yaml --weak cheap --strong frontier
     --volume 50000
     """
+    from router_models.jsonable import plain
     from router_models.patterns import Budget, Extra
-    from router_models.planner import Demand, plain
+    from router_models.planner import Demand
     from router_models.planner import plan as work_out
     from router_models.planning_page import Context, page
 

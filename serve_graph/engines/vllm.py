@@ -38,5 +38,7 @@ def llm_config(tier: VllmTierConfig, model_source: str) -> Any:
             },
             "max_ongoing_requests": scaling.max_ongoing_requests,
             "max_queued_requests": scaling.max_queued_requests,
+            "graceful_shutdown_timeout_s": scaling.drain_s,
+            "graceful_shutdown_wait_loop_s": min(scaling.drain_s, 0.5),
         },
     )

@@ -1,6 +1,15 @@
-from collections.abc import Callable
+import asyncio
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -99,3 +108,80 @@ def a_record() -> Callable[..., DecisionRecord]:
         return DecisionRecord(**values | fields)
 
     return make
+
+
+class PostgresServer:
+    """A PostgreSQL server of the tests' own, on a free loopback port, that a test may stop and start."""
+
+    def __init__(self, bin_folder: Path, folder: Path, user: str | None) -> None:
+        self.bin = bin_folder
+        self.folder = folder
+        self.user = user
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self._run("initdb", "-D", str(folder / "data"), "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync")
+
+    def start(self) -> None:
+        options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} -F"
+        self._run(
+            "pg_ctl", "-D", str(self.folder / "data"), "-l", str(self.folder / "log"), "-o", options, "-w", "start"
+        )
+
+    def stop(self, mode: str = "fast") -> None:
+        self._run("pg_ctl", "-D", str(self.folder / "data"), "-m", mode, "-w", "stop")
+
+    def emptied(self) -> str:
+        """The URL of the one database, emptied (making a database takes much longer)."""
+        where = ("-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres")
+        self._run("psql", *where, "-q", "-c", "DROP TABLE IF EXISTS decisions")
+        return f"postgresql+asyncpg://postgres@127.0.0.1:{self.port}/postgres"
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self.bin / program), *arguments]
+        with (self.folder / "commands.log").open("ab") as log:  # a pipe would stay open in the server
+            subprocess.run(command, check=True, stdout=log, stderr=log, user=self.user, cwd=self.folder, timeout=120)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """The server, started; skipped where its programs are not installed or no user may run it."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or list(
+        map(Path, filter(None, [shutil.which("initdb")]))
+    )
+    if not found:
+        pytest.skip("PostgreSQL's server programs are not installed (Debian: apt-get install postgresql)")
+    user = None
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        try:
+            user = pwd.getpwnam("postgres").pw_name
+        except KeyError:
+            pytest.skip("running as root, and there is no user postgres to run the server as")
+    folder = Path(tempfile.mkdtemp(prefix="sg-pg-", dir="/tmp"))
+    if user is not None:
+        shutil.chown(folder, user)
+    server = PostgresServer(found[-1].parent, folder, user)
+    server.start()
+    yield server
+    server.stop("immediate")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def sqlite_threads_end() -> AsyncIterator[None]:
+    """Let aiosqlite's workers end before the loop does: after a failed connect they still report to it."""
+    before = threading.active_count()
+    yield
+    for _ in range(500):
+        if threading.active_count() <= before:
+            break
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A fresh, empty decision store of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path / 'decisions.db'}"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.emptied()

@@ -72,7 +72,7 @@ def truth(whole: Ladder, thresholds: Thresholds) -> tuple[float, float, float]:
 
 @pytest.mark.parametrize(
     ("population", "epsilon", "abstain", "quick"),
-    [("synthetic", 0.15, 0.0, 40), ("synthetic", 0.12, 0.1, 40), ("qa", 0.15, 0.0, 40)],
+    [("synthetic", 0.15, 0.0, 60), ("synthetic", 0.12, 0.1, 60), ("qa", 0.15, 0.0, 60)],
     indirect=["population"],
 )
 def test_the_certified_configuration_keeps_both_budgets_and_saves(

@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Self
 
 from router_models.artifacts import State
-from router_models.errors import ArtifactError
 from router_models.features import FEATURES_VERSION, surface_features
-from router_models.routers.base import RouterModel, check_fit_input, fitted, meta_of, squash
+from router_models.routers.base import RouterModel, check_features_version, check_fit_input, fitted, squash
 from router_models.routers.forest import Forest
 from router_models.types import FloatArray, Prompts
 
 
-class SurfaceRouter(RouterModel):
+class SurfaceForestRouter(RouterModel):
     """Extra-trees over `features.SURFACE_NAMES`. Surface signals travel better to new subjects than embeddings do."""
 
-    family = "surface"
+    family = "surface-forest"
     card = "needs the text; under 1 ms per query, no encoder"
 
     def __init__(self, trees: int = 200, leaf: int = 20, seed: int = 0) -> None:
@@ -40,10 +39,3 @@ class SurfaceRouter(RouterModel):
         router = cls()
         router.forest_ = Forest.from_state(state)
         return router
-
-
-def check_features_version(state: State) -> None:
-    """Refuse weights that were learned on other surface features than today's."""
-    found = meta_of(state, "features_version")
-    if found != FEATURES_VERSION:
-        raise ArtifactError(f"fitted on surface features version {found}, this is version {FEATURES_VERSION}: retrain")

@@ -1,0 +1,100 @@
+"""What a certificate would let a router do: the point at which P(weak wrong | sent to weak) ≤ ε is proved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from router_models.calibration.certificate import LabelSource
+from router_models.calibration.scores import choose_calibrator
+from router_models.calibration.sequence import Labelled
+from router_models.calibration.thresholds import certify_threshold
+from router_models.errors import NotCertifiedError
+from router_models.outcomes import OutcomeTable, split
+from router_models.types import BoolArray, FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the figures are taken at: weak and strong cost per prompt (n,), the certificate's ε and δ, grades.
+
+    `usd` False = costs are shares of strong calls (weak 0, strong 1). `acceptable`: grades ≥ this are right.
+    """
+
+    weak_cost: FloatArray
+    strong_cost: FloatArray
+    usd: bool
+    epsilon: float
+    delta: float
+    acceptable: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedPoint:
+    """What an anchored certificate of P(weak wrong | sent to weak) ≤ ε would let this router do, on CERT prompts.
+
+    `threshold` None = nothing can be certified, and `why` says so; the figures are then those of always-strong.
+    """
+
+    threshold: float | None
+    why: str
+    strong_share: float
+    cost: float
+    cost_of_strong: float
+    quality: float
+    pgr: float
+
+
+def certified_point(
+    scores: FloatArray,
+    weak: FloatArray,
+    strong: FloatArray,
+    terms: Terms,
+    cert_rows: BoolArray,
+    now: datetime,
+    seed: int,
+) -> CertifiedPoint:
+    """Calibrate on the other rows, certify on `cert_rows`, and say what the policy would cost and yield there."""
+    right = weak if terms.acceptable is None else (weak >= terms.acceptable).astype(np.float64)
+    tune = ~cert_rows
+    threshold: float | None = None
+    p = scores
+    try:
+        if not np.isin(right, (0.0, 1.0)).all():
+            raise NotCertifiedError("grades lie between 0 and 1: say from which grade on an answer is acceptable")
+        p = choose_calibrator(np.clip(scores, 0, 1)[tune], right[tune], seed=seed).predict(np.clip(scores, 0, 1))
+        certificate = certify_threshold(
+            Labelled.of(p[tune], 1 - right[tune]),
+            Labelled.of(p[cert_rows], 1 - right[cert_rows]),
+            epsilon=terms.epsilon,
+            delta=terms.delta,
+            binds={},
+            label_source=LabelSource.PROGRAMMATIC,
+            made_at=now,
+            expires_at=now + timedelta(days=1),
+        )
+        threshold = certificate.threshold_for()
+        why = f"{certificate.errors} of {certificate.accepted_n} sent to weak were wrong"
+    except NotCertifiedError as error:
+        why = error.reason
+    kept = p[cert_rows] >= (np.inf if threshold is None else threshold)
+    cost = np.where(kept, terms.weak_cost[cert_rows], terms.strong_cost[cert_rows])
+    quality = float(np.where(kept, weak[cert_rows], strong[cert_rows]).mean())
+    low, high = float(weak[cert_rows].mean()), float(strong[cert_rows].mean())
+    return CertifiedPoint(
+        threshold=threshold,
+        why=why,
+        strong_share=float((~kept).mean()),
+        cost=float(cost.mean()),
+        cost_of_strong=float(terms.strong_cost[cert_rows].mean()),
+        quality=quality,
+        pgr=(quality - low) / (high - low) if high > low else float("nan"),
+    )
+
+
+def certification_rows(table: OutcomeTable, seed: int) -> BoolArray:
+    """Which prompts certify; the others calibrate and place the anchor. Duplicates of a prompt stay together."""
+    inside = set(split(table, {"tune": 0.4, "cert": 0.6}, seed)["cert"].groups.tolist())
+    return np.array([int(group) in inside for group in table.groups], dtype=np.bool_)

@@ -1,0 +1,30 @@
+"""Results as JSON-able data: what `--json` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+LEFT_OUT = (np.ndarray,)
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses as objects, money as text, no number (NaN, infinity) as null; arrays are left out.
+
+    An object that has `summary_fields` shows only those.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        names = getattr(value, "summary_fields", tuple(value.__dataclass_fields__))
+        fields = {name: getattr(value, name) for name in names}
+        return {name: plain(v) for name, v in fields.items() if not isinstance(v, LEFT_OUT)}
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items() if not isinstance(v, LEFT_OUT)}
+    if isinstance(value, tuple | list):
+        return [plain(v) for v in value]
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return str(value) if isinstance(value, Decimal) else value

@@ -1,0 +1,140 @@
+"""The router to use unless you know better: several families, weighted by how far from home a prompt is.
+
+Routers that are best on familiar questions are the worst on unfamiliar subjects (embeddings remember topics), where
+what a prompt looks like still helps. So the members are weighted twice: once on prompts held out at random (near),
+once on prompts whose whole *domain* was held out (far). A prompt's distance to the training data says which weights
+apply, and is reported, so that the decision can carry it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router_models.artifacts import State
+from router_models.routers.base import RouterModel, array_of, check_fit_input, embeddings_of, fitted
+from router_models.routers.forest import ForestRouter
+from router_models.routers.knn import KnnRouter, nearest
+from router_models.routers.length import LengthRouter
+from router_models.routers.ridge import RidgeRouter
+from router_models.routers.stacked import Maker, blend, folds_by_text, out_of_fold, pack, stack_weights, unpack
+from router_models.routers.surface_forest import SurfaceForestRouter
+from router_models.routers.tfidf import TfidfRouter
+from router_models.types import FloatArray, IntArray, Prompts
+
+DOMAIN_COLUMNS = ("domain", "category", "family", "task", "qset")
+NEIGHBOURS = 10
+
+
+class DefaultRouter(RouterModel):
+    """Near and far blends of forest, ridge, kNN, TF-IDF, surface and length; mixed by distance.
+
+    Domains are the first of `DOMAIN_COLUMNS` that has at least three values, else clusters of the embeddings.
+    `distance` is 0 at the similarity to its ten nearest that half of the training prompts have, 1 where domains that
+    were held out lie on average.
+    """
+
+    family = "default"
+    card = "needs embeddings; every member's cost (about 3 ms per query); notices unfamiliar prompts"
+    needs_embeddings = True
+
+    def __init__(self, folds: int = 3, trees: int = 200, seed: int = 0) -> None:
+        self.folds, self.trees, self.seed = folds, trees, seed
+        self.members_: tuple[RouterModel, ...] | None = None
+        self.near_: FloatArray | None = None
+        self.far_: FloatArray | None = None
+        self.memory_: NDArray[np.float16] | None = None
+        self.home_: FloatArray | None = None
+
+    def fit(self, X: Prompts, y: FloatArray) -> Self:
+        y = check_fit_input(X, y)
+        light, full = self._makers(max(20, self.trees // 4)), self._makers(self.trees)
+        near = folds_by_text(X.texts, self.folds, self.seed)
+        far = self._domain_folds(X)
+        self.near_ = stack_weights(out_of_fold(light, X, y, near), y)
+        self.far_ = stack_weights(out_of_fold(light, X, y, far), y)
+        self.memory_ = embeddings_of(X).astype(np.float16)
+        self.home_ = self._measure_home(X, far)
+        self.members_ = tuple(make().fit(X, y) for make in full)
+        return self
+
+    def _makers(self, trees: int) -> list[Maker]:
+        return [
+            LengthRouter,
+            partial(SurfaceForestRouter, trees=trees, seed=self.seed),
+            TfidfRouter,
+            RidgeRouter,
+            partial(KnnRouter, ks=(40, 160)),
+            partial(ForestRouter, trees=trees, seed=self.seed),
+        ]
+
+    def _domain_folds(self, X: Prompts) -> IntArray:
+        for name in DOMAIN_COLUMNS:
+            if len(set(X.metadata.get(name, ()))) >= 3:
+                labels = np.unique(np.array(X.metadata[name]), return_inverse=True)[1]
+                return balanced_folds(labels.astype(np.int64), self.folds)
+        from sklearn.cluster import KMeans
+
+        E = embeddings_of(X)
+        clusters = min(4 * self.folds, len(np.unique(E.round(6), axis=0)))
+        labels = KMeans(clusters, n_init=1, max_iter=30, random_state=self.seed).fit_predict(E)
+        return balanced_folds(labels.astype(np.int64), self.folds)
+
+    def _measure_home(self, X: Prompts, far: IntArray) -> FloatArray:
+        """Median similarity at home, and the drop from it to the median of domains held out."""
+        E, memory = embeddings_of(X).astype(np.float32), embeddings_of(X).astype(np.float16)
+        k = min(NEIGHBOURS, len(E) - 1)
+        home = float(np.median(nearest(E, memory, k, leave_out_self=True)[1].mean(axis=1)))
+        away = []
+        for f in np.unique(far):
+            rest = memory[far != f]
+            if len(rest):
+                away.append(nearest(E[far == f], rest, min(k, len(rest)))[1].mean(axis=1))
+        drop = home - float(np.median(np.concatenate(away))) if away else 0.0
+        return np.array([home, max(drop, 0.05)])
+
+    def predict(self, X: Prompts) -> FloatArray:
+        members = fitted(self.members_, self.family)
+        seen = np.stack([m.predict(X) for m in members], axis=1)
+        away = np.clip(self.distance(X), 0.0, 1.0)
+        near, far = fitted(self.near_, self.family), fitted(self.far_, self.family)
+        return np.asarray((1 - away) * blend(seen, near) + away * blend(seen, far), dtype=np.float64)
+
+    def distance(self, X: Prompts) -> FloatArray:
+        memory, (home, drop) = fitted(self.memory_, self.family), fitted(self.home_, self.family)
+        if len(X) == 0:
+            return np.empty(0)
+        similarity = nearest(embeddings_of(X).astype(np.float32), memory, min(NEIGHBOURS, len(memory)))[1]
+        return np.asarray(np.maximum(0.0, (home - similarity.mean(axis=1)) / drop), dtype=np.float64)
+
+    def state(self) -> State:
+        arrays: dict[str, NDArray[Any]] = {
+            "near": fitted(self.near_, self.family),
+            "far": fitted(self.far_, self.family),
+            "memory": fitted(self.memory_, self.family),
+            "home": fitted(self.home_, self.family),
+        }
+        return pack(fitted(self.members_, self.family), arrays, {})
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        router = cls()
+        router.members_ = unpack(state)
+        router.near_ = array_of(state, "near").astype(np.float64)
+        router.far_ = array_of(state, "far").astype(np.float64)
+        router.memory_ = array_of(state, "memory").astype(np.float16)
+        router.home_ = array_of(state, "home").astype(np.float64)
+        return router
+
+
+def balanced_folds(labels: IntArray, folds: int) -> IntArray:
+    """Put whole labels into folds of about equal size, the largest label first: (n,) fold numbers."""
+    counts = np.bincount(labels)
+    place, size = np.zeros(len(counts), dtype=np.int64), np.zeros(folds)
+    for label in np.argsort(-counts, kind="stable"):
+        place[label] = size.argmin()
+        size[place[label]] += counts[label]
+    return np.asarray(place[labels], dtype=np.int64)

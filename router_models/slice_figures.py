@@ -1,0 +1,56 @@
+"""How a router does slice by slice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from router_models.metrics import apgr, routing_curve
+from router_models.types import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class SliceRow:
+    """One slice under one method: `strong_share` and `pgr` at the threshold that sends half of all prompts up."""
+
+    column: str
+    value: str
+    n: int
+    weak: float
+    strong: float
+    strong_share: float
+    pgr: float | None
+    apgr: float | None
+
+
+def slice_rows(
+    columns: Mapping[str, Sequence[str]], scores: FloatArray, weak: FloatArray, strong: FloatArray, least: int = 20
+) -> tuple[SliceRow, ...]:
+    """How one method does in every slice of at least `least` prompts, at one threshold for all: the median score."""
+    middle = float(np.median(scores))
+    up = scores < middle if (scores < middle).any() else np.zeros(len(scores), dtype=np.bool_)
+    found = []
+    for column, named in columns.items():
+        values = np.array(named)
+        for value in sorted(set(values.tolist())):
+            rows = values == value
+            if rows.sum() < least:
+                continue
+            low, high = float(weak[rows].mean()), float(strong[rows].mean())
+            quality = float(np.where(up[rows], strong[rows], weak[rows]).mean())
+            gap = high > low
+            found.append(
+                SliceRow(
+                    column,
+                    value,
+                    int(rows.sum()),
+                    low,
+                    high,
+                    float(up[rows].mean()),
+                    (quality - low) / (high - low) if gap else None,
+                    apgr(routing_curve(scores[rows], weak[rows], strong[rows])) if gap else None,
+                )
+            )
+    return tuple(found)

@@ -1,0 +1,174 @@
+"""`serve-graph evaluate`: how good routers are on recorded outcomes, beside random, prompt length and the oracle."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serve_graph.cli.output import JsonOption, progress_to_stderr, say, say_json
+from serve_graph.cli.tier_options import (
+    EMBEDDINGS_CACHE,
+    CacheOption,
+    CharsOption,
+    EmbeddingsOption,
+    PriceStrongOption,
+    PriceWeakOption,
+    ScaleOption,
+    SeedOption,
+    TermsOption,
+    TierFlags,
+    TokensStrongOption,
+    TokensWeakOption,
+    embedded,
+    pair,
+    terms_of,
+)
+
+if TYPE_CHECKING:
+    from router_models.cross_validation import Source
+    from router_models.economics import TierTerms
+
+
+def evaluate(
+    outcomes: Annotated[
+        Path | None, typer.Option("--outcomes", "-o", help="Recorded outcomes: .parquet, .csv or .jsonl.")
+    ] = None,
+    weak: Annotated[str | None, typer.Option(help="The cheaper tier's name in the outcomes.")] = None,
+    strong: Annotated[str | None, typer.Option(help="The better tier's name in the outcomes.")] = None,
+    router: Annotated[str, typer.Option(help="Families, comma between; or default, or all.")] = "default",
+    group_by: Annotated[
+        str | None, typer.Option(help="Column whose values are held out whole; default: domain, category, …")
+    ] = None,
+    labels: Annotated[int | None, typer.Option(help="Learn from at most so many prompts a fold.", min=1)] = None,
+    folds: Annotated[int, typer.Option(help="Folds.", min=2)] = 5,
+    target: Annotated[str, typer.Option(help="What routers learn: weak (its grade) or gain.")] = "weak",
+    train: Annotated[Path | None, typer.Option(help="Learn from these outcomes instead of from folds.")] = None,
+    train_weak: Annotated[str | None, typer.Option(help="The weak tier's name there.")] = None,
+    train_strong: Annotated[str | None, typer.Option(help="The strong tier's name there.")] = None,
+    train_embeddings: Annotated[Path | None, typer.Option(help="Embeddings of the training prompts.")] = None,
+    price_weak: PriceWeakOption = None,
+    price_strong: PriceStrongOption = None,
+    tokens_weak: TokensWeakOption = None,
+    tokens_strong: TokensStrongOption = None,
+    chars_per_token: CharsOption = None,
+    terms: TermsOption = None,
+    epsilon: Annotated[float, typer.Option(help="Error budget of the certified point.")] = 0.10,
+    delta: Annotated[float, typer.Option(help="1 − its confidence.")] = 0.10,
+    acceptable: Annotated[float | None, typer.Option(help="Grades ≥ this count as right when certifying.")] = None,
+    scale: ScaleOption = None,
+    embeddings: EmbeddingsOption = None,
+    cache: CacheOption = EMBEDDINGS_CACHE,
+    seed: SeedOption = 0,
+    benchmark: Annotated[str | None, typer.Option(help="'routellm': its published responses.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The checkout that --benchmark reads.")] = None,
+    every: Annotated[Path | None, typer.Option("--all", help="Every outcomes file in this folder.")] = None,
+    tiers: Annotated[
+        list[str] | None, typer.Option("--pair", help="FILE-STEM=WEAK:STRONG for --all; may be repeated.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for page, figures and pictures (--all: a .md file).")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Cross-validate routers: PGR, APGR, CPT(50), CPT(80), AIQ, the certified point, slices, unseen domains.
+
+    Prompts are grouped by duplicates; every score is of a prompt the router was not fitted on; intervals are paired
+    bootstrap. Embeddings are computed once and kept.
+
+    Example: serve-graph evaluate --outcomes outcomes.parquet --weak cheap --strong frontier --router default,knn
+
+    The paper's benchmarks: serve-graph evaluate --benchmark routellm --data ../RouteLLM
+    """
+    from router_models.cross_validation import Protocol
+
+    protocol = Protocol(tuple(router.split(",")), folds, labels, group_by, target, None, seed)
+    progress = progress_to_stderr()
+    if sum(given is not None for given in (outcomes, benchmark, every)) != 1:
+        raise typer.BadParameter("give one of --outcomes FILE, --benchmark routellm, --all FOLDER")
+    if benchmark is not None:
+        from serve_graph.evaluating import run_benchmark
+
+        if benchmark != "routellm" or data is None:
+            raise typer.BadParameter("known: --benchmark routellm --data CHECKOUT")
+        text, figures = run_benchmark(data, protocol, cache, epsilon, delta, _made(), out, progress)
+    elif every is not None:
+        from serve_graph.evaluating import run_all
+
+        pairs = dict(_pair_of(text) for text in tiers or [])
+        text, figures = run_all(every, pairs, protocol, cache, _made(), progress)
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(text)
+    else:
+        from dataclasses import replace
+
+        from router_models.outcomes import read_outcomes
+        from serve_graph.evaluating import run_one
+
+        assert outcomes is not None
+        if weak is None or strong is None:
+            raise typer.BadParameter("name both tiers: --weak A --strong B")
+        prices = _prices(weak, strong, price_weak, price_strong, tokens_weak, tokens_strong, chars_per_token, terms)
+        table = read_outcomes(outcomes, scale=pair(scale, "--scale"))
+        table = embedded(table, embeddings, cache).only(weak, strong)
+        source = _source(train, train_weak, train_strong, train_embeddings, cache)
+        text, figures = run_one(
+            table, weak, strong, replace(protocol, train=source), prices, (epsilon, delta, acceptable),
+            outcomes.stem, _made(), out, progress,
+        )  # fmt: skip
+    if as_json:
+        say_json(figures)
+    else:
+        say(text)
+
+
+def _prices(
+    weak: str,
+    strong: str,
+    price_weak: str | None,
+    price_strong: str | None,
+    tokens_weak: str | None,
+    tokens_strong: str | None,
+    chars_per_token: float | None,
+    terms: Path | None,
+) -> tuple[TierTerms, TierTerms] | None:
+    if price_weak is None and price_strong is None and terms is None:
+        return None
+    return (
+        terms_of(TierFlags(weak, "weak", price_weak, tokens_weak), chars_per_token, terms),
+        terms_of(TierFlags(strong, "strong", price_strong, tokens_strong), chars_per_token, terms),
+    )
+
+
+def _source(
+    path: Path | None, weak: str | None, strong: str | None, embeddings: Path | None, cache: Path
+) -> Source | None:
+    from router_models.cross_validation import Source
+    from router_models.outcomes import read_outcomes
+
+    if path is None:
+        return None
+    if weak is None or strong is None:
+        raise typer.BadParameter("--train needs --train-weak and --train-strong")
+    table = embedded(read_outcomes(path), embeddings, cache).only(weak, strong)
+    return Source(path.stem, table, weak, strong)
+
+
+def _pair_of(text: str) -> tuple[str, tuple[str, str]]:
+    stem, equals, names = text.partition("=")
+    weak, colon, strong = names.partition(":")
+    if not equals or not colon:
+        raise typer.BadParameter(f"--pair takes FILE-STEM=WEAK:STRONG, found {text!r}")
+    return stem, (weak, strong)
+
+
+def _made() -> str:
+    from serve_graph.evaluating import machine
+
+    command = shlex.join(["serve-graph", *sys.argv[1:]])
+    return f"Made {datetime.now(UTC):%Y-%m-%d} on {machine()}.\n\n```\n{command}\n```"

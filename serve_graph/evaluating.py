@@ -1,0 +1,194 @@
+"""What `serve-graph evaluate` does with files: one set, the paper's benchmarks, or every set of a folder."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from router_models.cross_validation import Protocol, costs_of, cross_validate
+from router_models.economics import TierTerms
+from router_models.errors import DataError
+from router_models.evaluation import Evaluation, Row
+from router_models.evaluation_page import page
+from router_models.evaluation_plots import draw_cost, draw_deferral
+from router_models.features import Encoder
+from router_models.held_out import Held, Progress
+from router_models.jsonable import plain
+from router_models.markdown import spread
+from router_models.markdown import table as markdown_table
+from router_models.outcomes import OutcomeTable, read_outcomes
+from router_models.routellm_benchmark import STRONG, WEAK, Benchmark, read_benchmarks
+from router_models.routellm_paper import PUBLISHED
+
+MT_BENCH_NOTE = (
+    "MT-Bench holds 72 questions: one random router's APGR has a standard deviation of about .07 here, so nothing "
+    "below should be read as a ranking."
+)
+
+
+def run_one(
+    table: OutcomeTable,
+    weak: str,
+    strong: str,
+    protocol: Protocol,
+    prices: tuple[TierTerms, TierTerms] | None,
+    budget: tuple[float, float, float | None],
+    name: str,
+    made: str,
+    out: Path | None,
+    progress: Progress,
+) -> tuple[str, Any]:
+    """One set: the page and its figures; with `out`, both and the pictures in that folder."""
+    epsilon, delta, acceptable = budget
+    terms = costs_of(table, weak, strong, prices, epsilon=epsilon, delta=delta, acceptable=acceptable)
+    found, held = cross_validate(table, weak, strong, protocol, terms, datetime.now(UTC), name=name, progress=progress)
+    if out is not None:
+        _write(out, found, held, table, made)
+        progress(f"written to {out}")
+    return page(found, made=made), plain(found)
+
+
+def run_benchmark(
+    checkout: Path,
+    protocol: Protocol,
+    cache: Path,
+    epsilon: float,
+    delta: float,
+    made: str,
+    out: Path | None,
+    progress: Progress,
+) -> tuple[str, Any]:
+    """RouteLLM's benchmarks: our rows above the paper's, each saying what it was trained and tested on."""
+    parts, figures = ["# RouteLLM's benchmarks", made], {}
+    for one in read_benchmarks(checkout):
+        progress(f"{one.name}: embedding {len(one.table)} prompts (kept in {cache})")
+        table = one.table.with_embeddings(Encoder(), cache)
+        acceptable = 0.85 if one.name == "mt_bench" else None
+        terms = costs_of(table, WEAK, STRONG, None, epsilon=epsilon, delta=delta, acceptable=acceptable)
+        found, held = cross_validate(
+            table, WEAK, STRONG, protocol, terms, datetime.now(UTC), name=one.name, progress=progress
+        )
+        figures[one.name] = {"raw": one.raw, "dropped": one.dropped, **plain(found)}
+        parts.append(_benchmark_section(one, found))
+        if out is not None:
+            _write(out / one.name, found, held, table, made)
+    text = "\n\n".join(parts) + "\n"
+    if out is not None:
+        (out / "routellm.md").write_text(text)
+    return text, figures
+
+
+def run_all(
+    folder: Path, pairs: Mapping[str, tuple[str, str]], protocol: Protocol, cache: Path, made: str, progress: Progress
+) -> tuple[str, Any]:
+    """Every outcomes file of a folder: one table of families a set. Pairs not given: the worst and the best tier."""
+    files = sorted(p for p in folder.iterdir() if p.name.endswith((".parquet", ".csv", ".jsonl")))
+    if not files:
+        raise DataError(f"{folder}: no .parquet, .csv or .jsonl file")
+    parts, figures = ["# Router families on every set", made], {}
+    for file in files:
+        table, note = _read(file)
+        weak, strong = pairs.get(file.stem) or _worst_and_best(table)
+        notes = ([note] if note else []) + ([] if file.stem in pairs else ["pair: the worst and the best tier"])
+        progress(f"{file.stem}: embedding {len(table)} prompts (kept in {cache})")
+        table = table.with_embeddings(Encoder(), cache).only(weak, strong)
+        terms = costs_of(table, weak, strong, None, epsilon=0.1, delta=0.1)
+        found, _ = cross_validate(
+            table, weak, strong, protocol, terms, datetime.now(UTC), name=file.stem, notes=notes, progress=progress
+        )
+        figures[file.stem] = plain(found)
+        parts.append(_set_section(found))
+    return "\n\n".join(parts) + "\n", figures
+
+
+def machine() -> str:
+    """This machine in words."""
+    return f"{os.cpu_count()}-core {platform.machine()}, {platform.system()}"
+
+
+def _write(out: Path, found: Evaluation, held: list[Held], table: OutcomeTable, made: str) -> None:
+    import json
+
+    out.mkdir(parents=True, exist_ok=True)
+    w, s = table.grade(found.weak), table.grade(found.strong)
+    title = f"{found.weak} → {found.strong} on {found.name}"
+    draw_deferral(out / "deferral.png", held, w, s, title)
+    draw_cost(out / "cost.png", held, w, s, found.terms, title)
+    (out / "evaluation.json").write_text(json.dumps(plain(found), indent=1))
+    (out / "evaluation.md").write_text(page(found, made=made, pictures=("deferral.png", "cost.png")))
+
+
+def _benchmark_section(one: Benchmark, found: Evaluation) -> str:
+    rows = [["", "router", "learned from, tested on", "CPT(50), %", "CPT(80), %", "APGR", "unseen domains"]]
+    rows += [["ours", row.method, _learned(row), *_three(row), _away(row)] for row in found.rows]
+    rows += [
+        ["paper", p.method, f"{p.data}; the same prompts", f"{p.cpt_50:.1f}", f"{p.cpt_80:.1f}", f"{p.apgr:.3f}", ""]
+        for p in PUBLISHED[one.name]
+    ]
+    text = (
+        f"## {one.name}\n\n{one.raw:,} prompts, {one.dropped} contaminated ones dropped; right: weak "
+        f"{found.weak_quality:.4f}, strong {found.strong_quality:.4f}. Ours: exact curve, first crossing; the paper's "
+        "are single figures from ten deciles and np.interp, and its routers learned from other prompts than ours."
+    )
+    if one.name == "mt_bench":
+        text += f" {MT_BENCH_NOTE}"
+    deciles = ", ".join(
+        f"{row.method} {' / '.join(f'{100 * row.deciles_cpt[x][1]:.1f}' for x in (0.5, 0.8))} / {row.deciles_apgr:.3f}"
+        for row in found.rows
+        if row.method != "random"
+    )
+    notes = "".join(f"\n- {note}" for note in found.notes)
+    return (
+        f"{text}\n\n{markdown_table(rows)}\n\nBy the paper's own definitions (deciles, np.interp): {deciles}.{notes}"
+    )
+
+
+def _learned(row: Row) -> str:
+    if row.method in ("random", "length", "oracle"):
+        return row.split
+    return f"other folds of this benchmark; {row.split}"
+
+
+def _three(row: Row) -> list[str]:
+    return [spread(row.cpt_50, 100, 1), spread(row.cpt_80, 100, 1), spread(row.apgr, 1, 3)]
+
+
+def _away(row: Row) -> str:
+    return "" if row.away is None else spread(row.away, 1, 3)
+
+
+def _set_section(found: Evaluation) -> str:
+    rows = [["router", "APGR", "over length", "CPT(50), %", "CPT(80), %", "unseen " + (found.domain or "domains")]]
+    ranked = sorted(found.rows[3:], key=lambda row: -row.apgr.value)
+    for row in [*found.rows[:3], *ranked]:
+        cells = [row.method, spread(row.apgr, 1, 3), "" if row.method == "length" else spread(row.over_length, 1, 3)]
+        rows.append([*cells, spread(row.cpt_50, 100, 1), spread(row.cpt_80, 100, 1), _away(row)])
+    notes = "".join(f"\n- {note}" for note in found.notes)
+    head = (
+        f"## {found.name}: {found.weak} → {found.strong}\n\n{found.n:,} prompts, right {found.weak_quality:.1%} and "
+        f"{found.strong_quality:.1%}."
+    )
+    return f"{head}{notes}\n\n{markdown_table(rows)}"
+
+
+def _read(file: Path) -> tuple[OutcomeTable, str]:
+    """A table, and a note where its grades had to be read as scores of 1 to 10."""
+    try:
+        return read_outcomes(file), ""
+    except DataError as error:
+        if "not in [0, 1]" not in str(error):
+            raise
+        return read_outcomes(file, scale=(1, 10)), "grades are scores of 1 to 10, mapped to 0 to 1"
+
+
+def _worst_and_best(table: OutcomeTable) -> tuple[str, str]:
+    import numpy as np
+
+    means = {tier: float(np.nanmean(table.grades[tier])) for tier in table.tiers}
+    if len(means) < 2:
+        raise DataError("a set needs two tiers at least")
+    return min(means, key=lambda t: means[t]), max(means, key=lambda t: means[t])
