@@ -46,7 +46,7 @@ def load_state(folder: Path, name: str) -> State:
     Raises ArtifactError where a file is missing or unreadable. Check the folder with `verify` first.
     """
     try:
-        with np.load(folder / f"{name}.npz", allow_pickle=False) as npz:
+        with (folder / f"{name}.npz").open("rb") as file, np.load(file, allow_pickle=False) as npz:
             arrays = {key: npz[key] for key in npz.files}
         return State(arrays, json.loads((folder / f"{name}.json").read_text()))
     except (OSError, ValueError, EOFError, BadZipFile) as error:

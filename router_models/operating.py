@@ -92,6 +92,18 @@ def cheapest_route_at(seen: Evidence, epsilon: float) -> tuple[float, float]:
     return float(grid[best]), accept_at
 
 
+def route_at_for_share(p_route_ok: FloatArray, share: float) -> float:
+    """RouteLLM's knob: the routing threshold that sends about `share` of prompts like these to the last tier.
+
+    A share of traffic, not a promise about quality. Ties go to the cheap tier together, so the share is met at most.
+    """
+    if not 0 <= share <= 1:
+        raise DataError(f"a share lies in [0, 1], got {share}")
+    ordered = np.sort(p_route_ok)
+    k = int(np.floor(share * len(ordered) + 1e-9))
+    return float("inf") if k >= len(ordered) else float(ordered[k])
+
+
 def call_costs(table: OutcomeTable, tier: str, price: Price) -> FloatArray:
     """Dollars per prompt at a tier, from recorded token counts; DataError where there are none."""
     if tier not in table.prompt_tokens or tier not in table.completion_tokens:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,10 +201,9 @@ class _mlflow_errors:  # noqa: N801 (reads as a statement)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if isinstance(error, Exception) and not isinstance(error, (RegistryError, ArtifactError)):
-            raise RegistryError(f"{self.doing} failed: {error}") from error
+            raise RegistryError(f"{self.doing} failed: {_safe(str(error))}") from error
 
 
-def _safe(uri: str) -> str:
-    """A URI without its password."""
-    head, at, tail = uri.rpartition("@")
-    return f"{head.split('://')[0]}://…@{tail}" if at else uri
+def _safe(text: str) -> str:
+    """A URI, or a message that quotes one, without user and password."""
+    return re.sub(r"://[^/\s@]*@", "://…@", text)

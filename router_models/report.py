@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from router_models.operating import Evidence, play
+from router_models.operating import Evidence, play, route_at_for_share
 from router_models.plots import draw_acceptance, draw_deferral, draw_reliability
 from router_models.selection import Scored
 from router_models.types import FloatArray
@@ -156,11 +156,29 @@ Try {cheap} when the router estimates ≥ {point.route_at:.4f}; accept its answe
 
 {_choice("verifier", verifiers)}
 
+## If a share is all that is wanted
+Router score alone, no verifier, no certificate: the threshold that sends so much of traffic to {frontier}. It is a
+share, not a promise.
+
+| share to {frontier} | try {cheap} at ≥ | cost, % of always-frontier | right, % |
+|---|---|---|---|
+{_shares(seen)}
+
 ## What the certificate depends on
 | what | sha256 |
 |---|---|
 {binds}
 """
+
+
+def _shares(seen: Evidence) -> str:
+    lines = []
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+        at = route_at_for_share(seen.p_route_ok, share)
+        played = play(seen, at, -np.inf)
+        cost = 100 * played.usd.mean() / seen.frontier_usd.mean()
+        lines.append(f"| {share:.0%} | {at:.4f} | {cost:.1f} | {100 * played.right.mean():.1f} |")
+    return "\n".join(lines)
 
 
 def _choice(what: str, tried: Sequence[Scored]) -> str:

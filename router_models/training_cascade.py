@@ -136,17 +136,22 @@ def _combined(train: CascadeData, test: Answers, y: FloatArray, make_router: Mak
 
 
 def cross_validate(
-    data: CascadeData, entered: Mapping[str, Contender], folds: int = 5, seed: int = 0
+    data: CascadeData,
+    entered: Mapping[str, Contender],
+    folds: int = 5,
+    seed: int = 0,
+    together: Sequence[str] | None = None,
 ) -> dict[str, FloatArray]:
     """Out-of-fold scores (n,) of every contender; equal prompts share a fold.
 
+    `together` (n,) names a larger unit to keep on one side, a domain say: then every contender is away from home.
     Raises DataError where a grade is missing or there are fewer than `folds` prompts.
     """
     if not np.isfinite([data.cheap, data.dear]).all():
         raise DataError("a cascade is judged on prompts graded for both tiers; drop the others (`OutcomeTable.only`)")
-    dealt = grouped_folds(data.answers.prompts.texts, data.cheap, folds, seed)
+    dealt = grouped_folds(together or data.answers.prompts.texts, data.cheap, folds, seed)
     if len(np.unique(dealt)) < folds:
-        raise DataError(f"{len(data)} answers to fewer than {folds} different prompts cannot be cross-validated")
+        raise DataError(f"{len(data)} answers in fewer than {folds} separate groups cannot be cross-validated")
     scores = {name: np.empty(len(data)) for name in entered}
     for fold in range(folds):
         inside, outside = np.flatnonzero(dealt != fold), np.flatnonzero(dealt == fold)

@@ -78,7 +78,7 @@ class RouterVersion:
         stage = self.stages.get(decision.tier)
         if stage is None:
             return self.policy.judge(decision.tier, 1.0)
-        prompts = prompts_of([query], self.encoder if stage.verifier.needs_embeddings else None)
+        prompts = prompts_of([query], self.encoder if stage.verifier.wants_embeddings else None)
         estimate = np.nan if decision.p_cheap_ok is None else decision.p_cheap_ok
         answers = answers_of(prompts, [completion], {ROUTER_SCORE: np.array([estimate])})
         p_ok = _calibrated(stage.verifier_calibrator, float(stage.verifier.predict(answers)[0]))
@@ -221,6 +221,8 @@ def _load_stage(folder: Path, tier: str, families: Mapping[str, str | None]) -> 
             raise ArtifactError(f"{folder}: unknown {what} family {family!r}; known: {', '.join(registry)}")
         return registry[family].from_state(load_state(folder, f"{tier}.{what}"))  # type: ignore[attr-defined]
 
+    if families.get("verifier") is None:
+        raise ArtifactError(f"{folder}: tier {tier!r} has no verifier")
     return Stage(
         part("router", ROUTERS),  # type: ignore[arg-type]
         part("router_calibrator", CALIBRATORS),  # type: ignore[arg-type]

@@ -59,7 +59,9 @@ def check_certificate(version: RouterVersion, config: GraphConfig, now: datetime
     """Raise CertificateError naming what changed since the certificate was made, or that there is none."""
     if version.certificate is None:
         raise CertificateError(f"{version.name} carries no certificate")
-    if version.policy.tiers != config.tier_names:
+    remaining = iter(config.tier_names)
+    in_order = all(tier in remaining for tier in version.policy.tiers)
+    if not in_order or version.policy.top != config.tier_names[-1]:
         raise CertificateError(f"{version.name} is for the tiers {version.policy.tiers}, not {config.tier_names}")
     version.certificate.check({**tier_binds(config), **version.binds(tier_prices(config))}, now)
 

@@ -13,7 +13,7 @@ from router_models.errors import DataError
 from router_models.types import FloatArray, IntArray
 
 POWER = 0.9
-MAX_ERRORS = 100_000
+MAX_ERRORS = 20_000
 
 
 def p_value(errors: ArrayLike, n: ArrayLike, epsilon: float) -> FloatArray:
@@ -45,7 +45,7 @@ def labels_needed(epsilon: float, true_risk: float, delta: float, wanted: float 
     Power is a saw-tooth in n (it falls until one more error is allowed, then jumps); this is the n after which it
     never falls below `wanted` again, so that a label more is never a label too many. `delta` is the level the test
     is really run at, after any split over slices or rounds. None where true_risk ≥ ε, when no number would do, or
-    where it lies so close to ε that more than 100,000 errors would have to be seen.
+    where it lies so close to ε that more than 20,000 errors would have to be seen.
     """
     check_budget(epsilon, delta)
     if not 0 <= true_risk <= 1:

@@ -10,8 +10,7 @@ from router_models.calibration.base import ScoreCalibrator, columns_of, targets_
 from router_models.calibration.parametric import LogisticCalibrator, PlattCalibrator, TemperatureCalibrator
 from router_models.calibration.steps import IsotonicCalibrator, VennAbersCalibrator
 from router_models.errors import ArtifactError
-from router_models.metrics import log_loss
-from router_models.types import FloatArray
+from router_models.types import FloatArray, IntArray
 
 CALIBRATORS: dict[str, type[ScoreCalibrator]] = {
     family.family: family
@@ -31,31 +30,42 @@ MANY_LABELS = 1000
 def candidates(n: int, features: int = 1) -> tuple[type[ScoreCalibrator], ...]:
     """The families worth fitting on n labels, the default first.
 
-    Several features → logistic. One score → temperature below 100 labels, Platt from there on, and from 1,000 isotonic
-    and Venn-Abers may compete with it.
+    Several features → logistic. One score → temperature below 100 labels (Platt competes: a score that is no
+    probability, such as one made of prompt length, needs an intercept), Platt from there on, and from 1,000 labels
+    isotonic and Venn-Abers compete with it.
     """
     if features > 1:
         return (LogisticCalibrator,)
     if n < FEW_LABELS:
-        return (TemperatureCalibrator,)
+        return (TemperatureCalibrator, PlattCalibrator)
     if n < MANY_LABELS:
         return (PlattCalibrator,)
     return (PlattCalibrator, IsotonicCalibrator, VennAbersCalibrator)
 
 
 def choose_calibrator(scores: ArrayLike, y: ArrayLike, *, seed: int = 0, folds: int = 5) -> ScoreCalibrator:
-    """Fit the calibrator that suits the number of labels; a rival must beat the default's inner CV log-loss.
+    """Fit the calibrator that suits the number of labels; a rival must clearly beat the default's inner CV log-loss.
 
-    Returns it fitted on all rows. `seed` shuffles the folds. Raises DataError as `fit` does.
+    Clearly: by more than one standard error of the paired difference. Returns it fitted on all rows. `seed` shuffles
+    the folds, which hold right and wrong answers alike. Raises DataError as `fit` does.
     """
     X = columns_of(scores)
     t = targets_of(y, len(X))
-    families = candidates(len(X), X.shape[1])
-    if len(families) == 1:
-        return families[0]().fit(X, t)
-    fold = np.random.default_rng(seed).permutation(len(X)) % folds
-    losses = [_cv_log_loss(family, X, t, fold) for family in families]
-    return families[int(np.argmin(losses))]().fit(X, t)
+    default, *rivals = candidates(len(X), X.shape[1])
+    right = t > 0.5
+    if not rivals or min(right.sum(), (~right).sum()) < folds:
+        return default().fit(X, t)
+    shuffled = np.random.default_rng(seed).permutation(len(X))
+    fold = np.empty(len(X), dtype=np.int64)
+    fold[shuffled[np.argsort(right[shuffled], kind="stable")]] = np.arange(len(X)) % folds
+    losses = _cv_losses(default, X, t, fold)
+    best, greatest = default, 0.0
+    for rival in rivals:
+        gain = losses - _cv_losses(rival, X, t, fold)
+        mean, error = float(gain.mean()), float(gain.std(ddof=1) / np.sqrt(len(gain)))
+        if mean > max(error, greatest):
+            best, greatest = rival, mean
+    return best().fit(X, t)
 
 
 def calibrator_from_state(state: State) -> ScoreCalibrator:
@@ -66,9 +76,10 @@ def calibrator_from_state(state: State) -> ScoreCalibrator:
     return CALIBRATORS[str(name)].from_state(state)
 
 
-def _cv_log_loss(family: type[ScoreCalibrator], X: FloatArray, t: FloatArray, fold: np.ndarray) -> float:
+def _cv_losses(family: type[ScoreCalibrator], X: FloatArray, t: FloatArray, fold: IntArray) -> FloatArray:
+    """Log-loss of every row when its fold is left out, (n,)."""
     p = np.empty(len(X))
     for held_out in np.unique(fold):
-        inside = fold != held_out
-        p[~inside] = family().fit(X[inside], t[inside]).predict(X[~inside])
-    return log_loss(p, t)
+        rows = fold == held_out
+        p[rows] = family().fit(X[~rows], t[~rows]).predict(X[rows])
+    return np.asarray(-(t * np.log(p) + (1 - t) * np.log1p(-p)), dtype=np.float64)

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from router_models.artifacts import State
-from router_models.errors import ArtifactError, NotFittedError
+from router_models.errors import ArtifactError, DataError, NotFittedError
 from router_models.features import surface_features
 from router_models.routers.base import RouterModel, check_fit_input, embeddings_of
 from router_models.types import FloatArray, Prompts
@@ -47,7 +47,10 @@ class LogisticRouter(RouterModel):
     def predict(self, X: Prompts) -> FloatArray:
         if self.coef_ is None:
             raise NotFittedError(f"{type(self).__name__} was asked before fit")
-        z = (self.columns(X) - self.center_) / self.scale_ @ self.coef_ + self.intercept_
+        F = self.columns(X)
+        if F.shape[1] != len(self.coef_):
+            raise DataError(f"{F.shape[1]} features per prompt, but this router was fitted on {len(self.coef_)}")
+        z = (F - self.center_) / self.scale_ @ self.coef_ + self.intercept_
         return np.asarray(0.5 * (1.0 + np.tanh(0.5 * z)), dtype=np.float64)
 
     def state(self) -> State:

@@ -58,7 +58,11 @@ class TfidfRouter(RouterModel):
 
 def hashed(texts: Sequence[str]) -> Any:
     """Counts of words and pairs, 1 + log(count), as a sparse (n, WIDTH) matrix."""
+    from scipy.sparse import csr_matrix
     from sklearn.feature_extraction.text import HashingVectorizer
+
+    if not texts:
+        return csr_matrix((0, WIDTH))
 
     vectorizer = HashingVectorizer(n_features=WIDTH, ngram_range=(1, 2), norm=None, alternate_sign=False)
     counts = vectorizer.transform([text[:MAX_CHARS].encode("utf-8", "replace").decode() for text in texts]).tocsr()
@@ -69,6 +73,8 @@ def hashed(texts: Sequence[str]) -> Any:
 def _weighted(counts: Any, idf: FloatArray) -> Any:
     from sklearn.preprocessing import normalize
 
+    if counts.shape[0] == 0:
+        return counts
     weighted = counts.copy()
     weighted.data = weighted.data * idf[weighted.indices]
     return normalize(weighted)

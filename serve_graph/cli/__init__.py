@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from serve_graph.cli import decisions, making, running, versions
+from serve_graph.cli import decisions, evaluate, making, plan, running, simulate, versions
 
 app = typer.Typer(
     name="serve-graph",
@@ -23,6 +23,9 @@ app.command()(running.doctor)
 app.command()(making.collect)
 app.command()(making.train)
 app.command()(making.certify)
+app.command()(evaluate.evaluate)
+app.command()(plan.plan)
+app.command()(simulate.simulate)
 app.add_typer(versions.app, name="versions")
 app.add_typer(decisions.app, name="decisions")
 

@@ -98,7 +98,7 @@ def test_a_weak_model_that_is_better_is_named() -> None:
 
 def test_both_cpt_are_shown_where_quality_is_not_monotone() -> None:
     # Half of the gap is recovered with a fifth of the calls, lost again to prompts that only weak answers, and rewon.
-    gain = np.repeat([1.0, 1.0, 1.0, 1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0], 20)
+    gain = np.repeat([1.0, 1.0, 0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0], 20)
     t = table((gain < 0).astype(float).tolist(), (gain > 0).astype(float).tolist())
     scores = np.linspace(0, 1, 200)
     found = evaluate(t, "weak", "strong", [Held("crooked", "x", scores)], terms(t), NOW)

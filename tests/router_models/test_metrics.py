@@ -93,12 +93,12 @@ def test_the_oracle_is_above_one_where_the_weak_model_knows_what_the_strong_does
 
 
 def test_cpt_takes_the_first_crossing_where_quality_is_not_monotone():
-    # Gains in calling order, ten prompts each: + - - + + +. 40 % of the gap is recovered early, lost, recovered again.
-    strong = np.repeat([1, 0, 0, 1, 1, 1], 10)
+    # Gains in calling order, ten prompts each: + - + + - +. The gap is recovered, half lost, and recovered again.
+    strong = np.repeat([1, 0, 1, 1, 0, 1], 10)
     curve = routing_curve(np.arange(60) / 60, 1 - strong, strong)
-    assert curve.pgr[::10] == pytest.approx([0, 0.5, 0, -0.5, 0, 0.5, 1])
-    assert cpt(curve, 0.4) == pytest.approx(8 / 60)
-    assert cpt_interpolated(curve, 0.4) == pytest.approx(48 / 60)
+    assert curve.pgr[::10] == pytest.approx([0, 0.5, 0, 0.5, 1, 0.5, 1])
+    assert cpt(curve, 0.8) == pytest.approx(36 / 60)
+    assert cpt_interpolated(curve, 0.8) == pytest.approx(56 / 60)
 
 
 def test_the_routellm_curve_follows_its_eleven_thresholds(pair):

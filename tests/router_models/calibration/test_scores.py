@@ -181,7 +181,7 @@ def test_venn_abers_equals_its_definition(seed, n):
 
 
 def test_the_number_of_labels_decides_which_families_compete():
-    assert candidates(50) == (TemperatureCalibrator,)
+    assert candidates(50) == (TemperatureCalibrator, PlattCalibrator)
     assert candidates(100) == candidates(999) == (PlattCalibrator,)
     assert set(candidates(1000)) == {PlattCalibrator, IsotonicCalibrator, VennAbersCalibrator}
     assert candidates(50, features=4) == candidates(5000, features=4) == (LogisticCalibrator,)
@@ -194,6 +194,18 @@ def test_the_choice_is_platt_where_its_form_is_true_and_not_where_it_is_far_off(
     s = rng.random(3000)
     y = (rng.random(3000) < np.where(s < 0.5, 0.2, 0.9)).astype(float)
     assert isinstance(choose_calibrator(s, y), IsotonicCalibrator | VennAbersCalibrator)
+
+
+def test_few_labels_get_a_temperature_unless_the_score_is_no_probability():
+    s, y = overconfident(80)
+    assert isinstance(choose_calibrator(s, y), TemperatureCalibrator)
+    rng = np.random.default_rng(5)
+    length = 0.1 * rng.random(80)
+    assert isinstance(choose_calibrator(length, rng.random(80) < 0.85), PlattCalibrator)
+
+
+def test_too_few_of_one_class_to_compare_on_gives_the_default():
+    assert isinstance(choose_calibrator([0.2, 0.4, 0.6, 0.8], [0, 1, 1, 1]), TemperatureCalibrator)
 
 
 def test_an_unknown_stored_family_is_named():
