@@ -14,6 +14,7 @@ from router_models.evaluation import Evaluation, baselines, evaluate
 from router_models.held_out import (
     Held,
     Progress,
+    Split,
     domain_column,
     domain_folds_of,
     families_of,
@@ -39,17 +40,26 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How scores are made. `labels`: at most so many training prompts a fold. `domain`: the column to hold out whole
-    values of, None = the first usual one, '' = none. `train`: fit on this instead of on folds.
+    """How scores are made.
+
+    `labels`: at most so many training prompts a fold. `domain`: the column to hold out whole values of, None = the
+    first usual one, '' = none. `train`: fit on this instead of on folds. `target`: see `held_out.targets_of`; 'auto' =
+    gain on the same pair, ease from another one. `certify`: also fit to the weak grade, for the certified point.
     """
 
     families: Sequence[str] = ("default",)
     folds: int = 5
     labels: int | None = None
     domain: str | None = None
-    target: str = "weak"
+    target: str = "auto"
     train: Source | None = None
     seed: int = 0
+    certify: bool = True
+
+    @property
+    def resolved_target(self) -> str:
+        """The target with `auto` decided."""
+        return self.target if self.target != "auto" else "gain" if self.train is None else "ease"
 
 
 def cross_validate(
@@ -70,40 +80,91 @@ def cross_validate(
     """
     usable, left = families_of(protocol.families, table)
     said = [*notes, *(f"{family} left out: it {why}" for family, why in left.items())]
-    seed = protocol.seed
-    held: list[Held] = []
-    away: dict[str, FloatArray] = {}
-    domain = None
+    seed, target = protocol.seed, protocol.resolved_target
+    if usable:
+        said.append(f"routers learn the {target}{_CERTIFIED if protocol.certify and target != 'weak' else ''}")
+    domain: str | None = None
     if protocol.train is not None:
-        other, dropped = without_near_duplicates(protocol.train.table, table)
-        y = targets_of(other, protocol.train.weak, protocol.train.strong, protocol.target)
-        if protocol.labels is not None and protocol.labels < len(other):
-            rows = np.sort(np.random.default_rng(seed).permutation(len(other))[: protocol.labels])
-            other, y = other.take(rows), y[rows]
-        said.append(
-            f"trained on {len(other):,} prompts of {protocol.train.name} ({protocol.train.weak} → "
-            f"{protocol.train.strong}); {dropped:,} that nearly repeat a test prompt were removed"
-        )
-        for family in usable:
-            progress(f"{family}: fitting on {len(other)} prompts of {protocol.train.name}")
-            scores = transferred_scores(table, family, other, y)
-            held.append(Held(family, f"trained on {protocol.train.name}", scores))
+        scores, away = _transferred(table, protocol, protocol.train, usable, said, progress), {}
+        split = f"trained on {protocol.train.name}"
     else:
-        y = targets_of(table, weak, strong, protocol.target)
-        splits = folds_of(table, protocol.folds, seed)
         domain = None if protocol.domain == "" else domain_column(table, protocol.domain)
-        far = domain_folds_of(table, domain, protocol.folds, seed) if domain is not None and usable else []
-        few = "" if protocol.labels is None else f", {protocol.labels:,} labels"
-        for family in usable:
-            scores = held_out_scores(table, family, y, splits, labels=protocol.labels, seed=seed, progress=progress)
-            held.append(Held(family, f"{protocol.folds} grouped folds{few}", scores))
-            if far:
-                away[family] = held_out_scores(
-                    table, family, y, far, labels=protocol.labels, seed=seed, progress=progress
-                )
+        near = folds_of(table, protocol.folds, seed)
+        scores = _folded(table, weak, strong, protocol, usable, near, target, progress)
+        if protocol.certify and target != "weak":
+            scores |= _folded(table, weak, strong, protocol, usable, near, "weak", progress)
+        far = [] if domain is None or not usable else domain_folds_of(table, domain, protocol.folds, seed)
+        away = _folded(table, weak, strong, protocol, usable, far, target, progress) if far else {}
+        split = f"{protocol.folds} grouped folds" + (
+            "" if protocol.labels is None else f", {protocol.labels:,} labels"
+        )
+    held = [Held(family, split, scores[family, target]) for family in usable]
+    graded = {family: one for (family, learned), one in scores.items() if learned == "weak"}
     progress("intervals")
-    found = evaluate(table, weak, strong, held, terms, now, name=name, away=away, domain=domain, notes=said, seed=seed)
+    found = evaluate(
+        table,
+        weak,
+        strong,
+        held,
+        terms,
+        now,
+        name=name,
+        away={family: far_scores for (family, _), far_scores in away.items()},
+        certify=graded if protocol.certify else {},
+        domain=domain,
+        notes=said,
+        seed=seed,
+    )
     return found, [*baselines(table, weak, strong), *held]
+
+
+_CERTIFIED = "; the certified point is that of routers fitted to the weak grade"
+Scores = dict[tuple[str, str], FloatArray]
+"""(family, target) → scores (n,)."""
+
+
+def _folded(
+    table: OutcomeTable,
+    weak: str,
+    strong: str,
+    protocol: Protocol,
+    families: Sequence[str],
+    splits: Sequence[Split],
+    target: str,
+    progress: Progress,
+) -> Scores:
+    y = targets_of(table, weak, strong, target)
+    return {
+        (family, target): held_out_scores(
+            table, family, y, splits, labels=protocol.labels, seed=protocol.seed, progress=progress
+        )
+        for family in families
+    }
+
+
+def _transferred(
+    table: OutcomeTable,
+    protocol: Protocol,
+    source: Source,
+    families: Sequence[str],
+    said: list[str],
+    progress: Progress,
+) -> Scores:
+    other, dropped = without_near_duplicates(source.table, table)
+    if protocol.labels is not None and protocol.labels < len(other):
+        rows = np.random.default_rng(protocol.seed).permutation(len(other))[: protocol.labels]
+        other = other.take(np.sort(rows))
+    said.append(
+        f"trained on {len(other):,} prompts of {source.name} ({source.weak} → {source.strong}); {dropped:,} that "
+        "nearly repeat a test prompt were removed"
+    )
+    found: Scores = {}
+    for target in dict.fromkeys((protocol.resolved_target, *(("weak",) if protocol.certify else ()))):
+        y = targets_of(other, source.weak, source.strong, target)
+        for family in families:
+            progress(f"{family}: fitting the {target} on {len(other)} prompts of {source.name}")
+            found[family, target] = transferred_scores(table, family, other, y)
+    return found
 
 
 def costs_of(

@@ -32,7 +32,7 @@ from router_models.outcomes import OutcomeTable
 from router_models.routers import LengthRouter
 from router_models.routing_intervals import DRAWS, aiq_interval, pgr_at
 from router_models.slice_figures import SliceRow, slice_rows
-from router_models.types import BoolArray, FloatArray
+from router_models.types import FloatArray
 from router_models.workload import slice_columns
 
 
@@ -97,21 +97,32 @@ def evaluate(
     *,
     name: str = "outcomes",
     away: Mapping[str, FloatArray] | None = None,
+    certify: Mapping[str, FloatArray] | None = None,
     domain: str | None = None,
     notes: Sequence[str] = (),
     seed: int = 0,
 ) -> Evaluation:
     """Every figure of every method. `away[method]`: scores of the same prompts with whole domains held out.
 
+    `certify[method]`: scores for the certified point, None = a method's own; prompt length's are its own anyway.
+
     DataError where strong is not better than weak (there is no gap to recover), or a score is NaN.
     """
     w, s = table.grade(weak), table.grade(strong)
     gap_of(w, s)
     held = [*baselines(table, weak, strong), *methods]
+    for one in held:
+        if np.isnan(one.scores).any():
+            raise DataError(f"{one.method}: {int(np.isnan(one.scores).sum())} of {len(w)} prompts have no score")
     length = bootstrap_values(RoutingSums(held[1].scores, w, s).apgr, len(w), draws=DRAWS, seed=seed)
     cert_rows = certification_rows(table, seed)
     far = away or {}
-    rows = [_row(m, w, s, terms, length, held[1].scores, far.get(m.method), cert_rows, now, seed) for m in held]
+    own = {m.method: m.scores for m in held if m.method not in ("random", "oracle")}
+    points = {
+        method: certified_point(scores, w, s, terms, cert_rows, now, seed)
+        for method, scores in (own if certify is None else {"length": own["length"], **certify}).items()
+    }
+    rows = [_row(m, w, s, terms, length, held[1].scores, far.get(m.method), points.get(m.method), seed) for m in held]
     shown = [one for one in held if one.method != "random"]
     columns = slice_columns(table)
     return Evaluation(
@@ -137,13 +148,10 @@ def _row(
     length: FloatArray,
     length_scores: FloatArray,
     away: FloatArray | None,
-    cert_rows: BoolArray,
-    now: datetime,
+    point: CertifiedPoint | None,
     seed: int,
 ) -> Row:
     n = len(w)
-    if np.isnan(one.scores).any():
-        raise DataError(f"{one.method}: {int(np.isnan(one.scores).sum())} of {n} prompts have no score")
     sums = RoutingSums(one.scores, w, s)
     values = bootstrap_values(sums.apgr, n, draws=DRAWS, seed=seed)
     mine = apgr(routing_curve(one.scores, w, s))
@@ -154,7 +162,6 @@ def _row(
         far_values = bootstrap_values(RoutingSums(away, w, s).apgr, n, draws=DRAWS, seed=seed)
         far_value = apgr(routing_curve(away, w, s))
         far, far_over = interval_of(far_value, far_values), interval_of(far_value - theirs, far_values - length)
-    untold = one.method in ("random", "oracle")
     return Row(
         method=one.method,
         split=one.split,
@@ -168,5 +175,5 @@ def _row(
         deciles_cpt={x: (cpt(deciles, x), cpt_interpolated(deciles, x)) for x in (0.5, 0.8)},
         away=far,
         away_over_length=far_over,
-        certified=None if untold else certified_point(one.scores, w, s, terms, cert_rows, now, seed),
+        certified=point,
     )

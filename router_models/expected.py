@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from router_models.calibration.sequence import upper_bound
-from router_models.metrics import Interval, bootstrap
-from router_models.patterns import Extra, Operated, Outcomes, play_out
+from router_models.metrics import Interval, bootstrap_values, interval_of
+from router_models.operating import Evidence
+from router_models.patterns import Outcomes
 from router_models.types import FloatArray
 from router_models.workload import Workload, rows_of
 
@@ -21,6 +23,7 @@ class Expected:
 
     `saving` = 1 - cost / always-frontier's cost. `drop` = always-frontier's share right less this one's.
     `kept_risk_upper` bounds P(wrong | kept) at 95 % (one-sided Clopper-Pearson). Latencies None = not known.
+    `usd_draws`: the resampled dollars per 1,000 requests, for paired comparisons.
     """
 
     name: str
@@ -35,15 +38,29 @@ class Expected:
     kept_risk_upper: float | None
     p50_s: float | None
     p95_s: float | None
+    usd_draws: FloatArray
 
 
-def expected(work: Workload, operated: Operated, extra: Extra, seed: int) -> Expected:
-    """A pattern's figures on the workload's evidence rows."""
-    played = play_out(work, operated, ~work.choosing, extra)
-    return figures(work, operated.pattern.name, operated.pattern.what, played, seed)
+def expected(work: Workload, policies: Sequence[tuple[str, str, Outcomes]], seed: int) -> tuple[Expected, ...]:
+    """Figures of several policies, (name, what it does, what became of the evidence rows), on the same resamples."""
+    seen = rows_of(work.seen, ~work.choosing)
+    columns = [seen.frontier_usd, seen.frontier_right]
+    for _, _, played in policies:
+        columns += [played.usd, played.right]
+    each = np.column_stack(columns)
+
+    def means(weights: FloatArray) -> FloatArray:
+        return np.asarray(weights @ each / weights.sum(axis=1, keepdims=True), dtype=np.float64)
+
+    drawn = bootstrap_values(means, len(seen), draws=DRAWS, seed=seed)
+    mean = each.mean(axis=0)
+    return tuple(
+        _figures(name, what, played, seen, mean[[0, 1, k, k + 1]], drawn[:, [0, 1, k, k + 1]])
+        for k, (name, what, played) in zip(range(2, len(columns), 2), policies, strict=True)
+    )
 
 
-def references(work: Workload, share: float, seed: int) -> tuple[Expected, ...]:
+def reference_policies(work: Workload, share: float) -> list[tuple[str, str, Outcomes]]:
     """Always-cheap, always-frontier, and at the same cheap share random and the shortest prompts; and the oracle."""
     seen = rows_of(work.seen, ~work.choosing)
     n = len(seen)
@@ -56,41 +73,35 @@ def references(work: Workload, share: float, seed: int) -> tuple[Expected, ...]:
         ("prompt length", f"the shortest {share:.0%} to {work.cheap}", short),
         ("oracle", f"{work.cheap} exactly where it is right", seen.cheap_right),
     )
-    return tuple(figures(work, name, what, _mixed(work, part), seed) for name, what, part in mixes)
+    return [(name, what, _mixed(work, part)) for name, what, part in mixes]
 
 
-def figures(work: Workload, name: str, what: str, played: Outcomes, seed: int) -> Expected:
-    """Means and intervals of what became of the evidence rows."""
-    seen = rows_of(work.seen, ~work.choosing)
-    n = len(seen)
-    top, right, best = seen.frontier_usd, played.right, seen.frontier_right
+def cost_difference(a: Expected, b: Expected) -> Interval:
+    """Paired difference in dollars per 1,000 requests, a less b."""
+    return interval_of(a.usd_per_1000.value - b.usd_per_1000.value, a.usd_draws - b.usd_draws)
 
-    def over(each: FloatArray) -> Interval:
-        return bootstrap(lambda w: w @ each / w.sum(axis=1), n, draws=DRAWS, seed=seed)
 
+def _figures(name: str, what: str, played: Outcomes, seen: Evidence, mean: FloatArray, drawn: FloatArray) -> Expected:
+    """One policy's figures from means and resampled means of (frontier dollars, frontier right, dollars, right)."""
     kept = int(played.kept.sum())
     wrong = round(float((1 - seen.cheap_right)[played.kept].sum()))
     p50, p95 = (None, None) if played.seconds is None else map(float, np.quantile(played.seconds, [0.5, 0.95]))
+    top, best, usd, right = drawn.T
     return Expected(
         name=name,
         what=what,
         tried=float(played.tried.mean()),
         kept=float(played.kept.mean()),
-        usd_per_1000=over(1000 * played.usd),
-        saving=bootstrap(lambda w: 1 - (w @ played.usd) / (w @ top), n, draws=DRAWS, seed=seed),
-        right=over(right),
-        drop=over(best - right),
+        usd_per_1000=interval_of(1000 * float(mean[2]), 1000 * usd),
+        saving=interval_of(1 - float(mean[2] / mean[0]), 1 - usd / top),
+        right=interval_of(float(mean[3]), right),
+        drop=interval_of(float(mean[1] - mean[3]), best - right),
         kept_risk=wrong / kept if kept else None,
         kept_risk_upper=upper_bound(wrong, kept, 0.05) if kept else None,
         p50_s=p50,
         p95_s=p95,
+        usd_draws=1000 * usd,
     )
-
-
-def cost_difference(a: Outcomes, b: Outcomes, seed: int) -> Interval:
-    """Paired difference in dollars per 1,000 requests, a less b."""
-    each = 1000 * (a.usd - b.usd)
-    return bootstrap(lambda w: w @ each / w.sum(axis=1), len(each), draws=DRAWS, seed=seed)
 
 
 def _mixed(work: Workload, part: FloatArray) -> Outcomes:

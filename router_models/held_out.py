@@ -31,13 +31,16 @@ class Held:
 
 
 def targets_of(table: OutcomeTable, weak: str, strong: str, target: str) -> FloatArray:
-    """What a router is fitted to, in [0, 1]: 'weak' = the weak grade; 'gain' = (1 + weak - strong) / 2."""
-    grades = table.grade(weak)
-    if target == "weak":
-        return grades
-    if target == "gain":
-        return (1 + grades - table.grade(strong)) / 2
-    raise DataError(f"unknown target {target!r}; known: weak, gain")
+    """What a router is fitted to, in [0, 1], 1 = stay with weak.
+
+    'weak': the weak grade, what a certificate of its answers needs. 'gain': (1 + weak - strong) / 2, what the deferral
+    curve of this very pair asks. 'ease': (weak + strong) / 2, which carries over to other pairs.
+    """
+    low, high = table.grade(weak), table.grade(strong)
+    known = {"weak": low, "gain": (1 + low - high) / 2, "ease": (low + high) / 2}
+    if target not in known:
+        raise DataError(f"unknown target {target!r}; known: auto, {', '.join(known)}")
+    return known[target]
 
 
 def folds_of(table: OutcomeTable, folds: int, seed: int) -> list[Split]:

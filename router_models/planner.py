@@ -11,7 +11,7 @@ from datetime import datetime
 
 from router_models.calibration.certificate import check_budget
 from router_models.errors import DataError
-from router_models.expected import Expected, expected, references
+from router_models.expected import Expected, expected, reference_policies
 from router_models.label_plan import EPSILONS, LabelsRow, labels_table
 from router_models.patterns import Budget, Extra, Outcomes, operate, patterns_of, play_out
 from router_models.recommendation import MIN_VOLUME, Answer, Demand, Option, best_option, obstacle, recommend
@@ -72,9 +72,9 @@ def plan(
     if budget.max_drop is not None and not 0 <= budget.max_drop < 1:
         raise DataError(f"max_drop must lie in [0, 1), found {budget.max_drop}")
     options, played = _options(work, budget, extra, now, samples, seed)
-    i = best_option(options, played, seed)
+    i = best_option(options)
     best, mine = options[i], played[i]
-    beside = references(work, best.figures.kept, seed)
+    beside = expected(work, reference_policies(work, best.figures.kept), seed)
     pattern = best.operated.pattern
     return Plan(
         workload=work,
@@ -97,15 +97,20 @@ def plan(
 def _options(
     work: Workload, budget: Budget, extra: Extra, now: datetime, samples: int | None, seed: int
 ) -> tuple[tuple[Option, ...], list[Outcomes]]:
-    options: list[Option] = []
-    played: list[Outcomes] = []
-    for operated in operate(work, patterns_of(work, budget, samples), budget, now):
-        figures = expected(work, operated, extra, seed)
-        played.append(play_out(work, operated, ~work.choosing, extra))
-        even = break_even(work, operated, played[-1], extra)
-        keeps_drop = budget.max_drop is None or figures.drop.high <= budget.max_drop
-        options.append(Option(operated, figures, even, keeps_drop, operated.certified or not work.labelled))
-    return tuple(options), played
+    found = operate(work, patterns_of(work, budget, samples), budget, now)
+    played = [play_out(work, operated, ~work.choosing, extra) for operated in found]
+    figures = expected(work, [(o.pattern.name, o.pattern.what, p) for o, p in zip(found, played, strict=True)], seed)
+    options = tuple(
+        Option(
+            operated,
+            figure,
+            break_even(work, operated, outcome, extra),
+            keeps_drop=budget.max_drop is None or figure.drop.high <= budget.max_drop,
+            allowed=operated.certified or not work.labelled,
+        )
+        for operated, outcome, figure in zip(found, played, figures, strict=True)
+    )
+    return options, played
 
 
 def _other_budgets(
@@ -116,8 +121,8 @@ def _other_budgets(
     for epsilon in (round(factor * budget.epsilon, 6) for factor in (0.5, 1.5, 2.0)):
         if epsilon >= 1:
             continue
-        options, played = _options(work, Budget(epsilon, budget.delta, budget.max_drop), extra, now, samples, seed)
-        best = options[best_option(options, played, seed)]
+        options, _ = _options(work, Budget(epsilon, budget.delta, budget.max_drop), extra, now, samples, seed)
+        best = options[best_option(options)]
         words = f"{best.name}: keeps {best.figures.kept:.0%}, saves {best.figures.saving.value:.0%}"
         if not best.eligible:
             words = f"do not route: {obstacle(best)}" if best.allowed else "do not route: nothing can be promised"

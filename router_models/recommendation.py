@@ -10,10 +10,11 @@ import numpy as np
 from router_models.calibration.sequence import feasible_share
 from router_models.errors import DataError
 from router_models.expected import Expected, cost_difference
-from router_models.patterns import Budget, Operated, Outcomes
+from router_models.patterns import Budget, Operated
 from router_models.what_if import BreakEven
 from router_models.workload import Workload
 
+NEARLY_ALL = 0.99
 MIN_VOLUME = 10_000
 """Requests a day under which routing is not worth running, unless the caller says otherwise."""
 
@@ -66,7 +67,7 @@ class Answer:
     serve: str | None
 
 
-def best_option(options: Sequence[Option], played: Sequence[Outcomes], seed: int) -> int:
+def best_option(options: Sequence[Option]) -> int:
     """The index of the eligible option that saves most; a simpler one no dearer beyond chance goes first.
 
     Where none is eligible: the same choice among all, for the page to show what is missing.
@@ -74,7 +75,7 @@ def best_option(options: Sequence[Option], played: Sequence[Outcomes], seed: int
     order = [i for i, o in enumerate(options) if o.eligible] or list(range(len(options)))
     best = max(order, key=lambda i: options[i].figures.saving.value)
     for i in order:
-        if i == best or cost_difference(played[i], played[best], seed).low <= 0:
+        if i == best or cost_difference(options[i].figures, options[best].figures).low <= 0:
             return i
     return best
 
@@ -100,7 +101,7 @@ def recommend(
         reasons = _obstacles(work, budget, options)
         return Answer(f"Do not route: serve {frontier} alone for now.", reasons, None, frontier)
     figures = best.figures
-    if figures.kept > 0.999:
+    if figures.kept > NEARLY_ALL:
         why = f"{cheap} keeps the error budget on everything it is asked: {best.operated.why}"
         return Answer(f"Do not route: serve {cheap} alone.", (why,), None, cheap)
     month = 30 * demand.per_day * (frontier_alone.usd_per_1000.value - figures.usd_per_1000.value) / 1000

@@ -19,7 +19,7 @@ from router_models.operating import Evidence
 from router_models.types import BoolArray, FloatArray, Usage
 from router_models.workload import Workload
 
-PROMPTS = 20_000
+PROMPTS = 8_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,11 @@ from typing import Any
 import httpx
 import numpy as np
 
-from router_models.outcomes import prompt_id, read_outcomes
+from router_models.outcomes import read_outcomes
 from router_models.plots import wilson
 from router_models.pricing import Price
 from router_models.starter import Task, generate, grade
+from router_models.starter.task import task_id
 from router_models.types import Outcome
 from serve_graph.bindings import tier_prices
 from serve_graph.collect import ask
@@ -58,10 +59,11 @@ def run_demo(url: str, config: GraphConfig, questions: int, concurrency: int, pr
 
 
 def held_out(n: int) -> list[Task]:
-    """Starter tasks of mixed difficulty that are not in the shipped outcomes."""
-    known = set(read_outcomes(STARTER_OUTCOMES).prompt_ids) if STARTER_OUTCOMES.is_file() else set()
-    fresh = [t for t in generate(max(4 * n, 200), seed=HELD_OUT_SEED) if prompt_id(t.prompt) not in known]
-    return fresh[:n]
+    """Starter tasks in the generator's usual mix, none of them in the shipped outcomes."""
+    known: set[str] = set()
+    if STARTER_OUTCOMES.is_file():
+        known = {task_id(prompt) for prompt in read_outcomes(STARTER_OUTCOMES).prompts.texts}
+    return generate(n, seed=HELD_OUT_SEED, exclude=known)
 
 
 async def ask_all(url: str, model: str, tasks: list[Task], concurrency: int) -> list[Outcome]:

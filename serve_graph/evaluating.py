@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ def run_benchmark(
 ) -> tuple[str, Any]:
     """RouteLLM's benchmarks: our rows above the paper's, each saying what it was trained and tested on."""
     parts, figures = ["# RouteLLM's benchmarks", made], {}
+    protocol = replace(protocol, certify=False)
     for one in read_benchmarks(checkout):
         progress(f"{one.name}: embedding {len(one.table)} prompts (kept in {cache})")
         table = one.table.with_embeddings(Encoder(), cache)
@@ -90,6 +92,7 @@ def run_all(
     if not files:
         raise DataError(f"{folder}: no .parquet, .csv or .jsonl file")
     parts, figures = ["# Router families on every set", made], {}
+    protocol = replace(protocol, certify=False)
     for file in files:
         table, note = _read(file)
         weak, strong = pairs.get(file.stem) or _worst_and_best(table)

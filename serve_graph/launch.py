@@ -54,6 +54,7 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
     }
     os.environ.update(settings)
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # vLLM logs to stdout, where results go
     return haproxy
 
 
@@ -136,20 +137,22 @@ def running_graph(
     progress(f"starting a local Ray cluster ({'HAProxy' if haproxy else 'plain proxy'}, throughput mode)")
     with ExitStack() as started:  # undone in reverse order, and only as far as it went
         started.callback(shutil.rmtree, scratch, ignore_errors=True)
-        ray.init(
-            num_cpus=config.logical_cpus or max(os.cpu_count() or 1, 4),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            configure_logging=False,
-            address="local",
-        )
+        try:
+            ray.init(
+                num_cpus=config.logical_cpus or max(os.cpu_count() or 1, 4),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                configure_logging=False,
+                address="local",
+            )
+        except Exception as error:  # Ray gives a slow machine 30 s and then raises a bare Exception
+            raise ServeGraphError(f"Ray did not start: {error} Try again when the machine is less busy.") from error
         started.callback(ray.shutdown)
         started.callback(serve.shutdown)
         serve.start(http_options={"host": config.http.host, "port": config.http.port, "location": "HeadOnly"})
-        _run(
-            build_app(args), progress, stop
-        )  # after ray.init: building an LLMServer asks the cluster for its hardware
+        app = build_app(args)  # after ray.init: building an LLMServer asks the cluster for its hardware
+        _run(app, progress, stop)
         yield f"http://{config.http.host}:{config.http.port}"
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -137,10 +137,6 @@ class Certificate:
         confidence = f"{100 * (1 - self.delta):.4g} % confidence" + (" each" if self.also else "")
         expiry = f"expires {self.expires_at.date().isoformat()}"
         return f"{self.what} <= {self.epsilon:.2f}{also} with {confidence} ({evidence}{slices}, {expiry})"
-
-    def renamed(self, what: str) -> Certificate:
-        """The same evidence under a statement in other words (another tier's name)."""
-        return replace(self, what=what)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON-able data; `from_json` gives an equal certificate back."""

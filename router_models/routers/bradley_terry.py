@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from router_models.artifacts import State
 from router_models.errors import DataError
 from router_models.routers.base import RouterModel, array_of, check_fit_input, embeddings_of, fitted, meta_of
+from router_models.routers.knn import rounded
 from router_models.types import FloatArray, IntArray, Prompts
 
 CHEAP, FRONTIER = "cheap", "frontier"
@@ -33,7 +34,7 @@ class BradleyTerryRouter(RouterModel):
 
     def __init__(self, gamma: float = 10.0, prior: float = 1.0, cheap: str = CHEAP, frontier: str = FRONTIER) -> None:
         self.gamma, self.prior, self.cheap, self.frontier = gamma, prior, cheap, frontier
-        self.memory_: NDArray[np.float16] | None = None
+        self.memory_: NDArray[np.float32] | None = None
         self.battles_: IntArray | None = None
         self.results_: FloatArray | None = None
         self.models_: tuple[str, ...] | None = None
@@ -51,7 +52,7 @@ class BradleyTerryRouter(RouterModel):
         if missing:
             raise DataError(f"no battle of {', '.join(sorted(missing))}; models in the battles: {', '.join(names)}")
         place = {name: i for i, name in enumerate(names)}
-        self.memory_ = embeddings_of(X).astype(np.float16)
+        self.memory_ = rounded(embeddings_of(X))
         self.battles_ = np.array([[place[a], place[b]] for a, b in zip(left, right, strict=True)], dtype=np.int64)
         self.results_, self.models_ = y, names
         return self
@@ -66,10 +67,9 @@ class BradleyTerryRouter(RouterModel):
         i, j = names.index(self.cheap), names.index(self.frontier)
         # wins[m, n] as one flat index per battle and side, so that a query's table is one weighted bincount.
         forward, backward = battles @ [size, 1], battles @ [1, size]
-        bank = memory.astype(np.float32)
         out = np.empty(len(E))
         for row in range(len(E)):
-            cosine = bank @ E[row].astype(np.float32)
+            cosine = memory @ E[row].astype(np.float32)
             weight = self.gamma ** (1 + cosine / max(float(cosine.max()), 1e-6))
             weight = weight * (len(weight) / weight.sum())
             wins = np.bincount(forward, weights=weight * results, minlength=size**2)
@@ -80,7 +80,7 @@ class BradleyTerryRouter(RouterModel):
 
     def state(self) -> State:
         arrays: dict[str, NDArray[Any]] = {
-            "memory": fitted(self.memory_, self.family),
+            "memory": fitted(self.memory_, self.family).astype(np.float16),
             "battles": fitted(self.battles_, self.family),
             "results": fitted(self.results_, self.family),
         }
@@ -98,7 +98,7 @@ class BradleyTerryRouter(RouterModel):
             str(meta_of(state, "frontier")),
         )
         router.models_ = tuple(meta_of(state, "models"))
-        router.memory_ = array_of(state, "memory").astype(np.float16)
+        router.memory_ = array_of(state, "memory").astype(np.float32)
         router.battles_ = array_of(state, "battles").astype(np.int64)
         router.results_ = array_of(state, "results").astype(np.float64)
         return router

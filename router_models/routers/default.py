@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from router_models.artifacts import State
 from router_models.routers.base import RouterModel, array_of, check_fit_input, embeddings_of, fitted
 from router_models.routers.forest import ForestRouter
-from router_models.routers.knn import KnnRouter, nearest
+from router_models.routers.knn import KnnRouter, nearest, rounded
 from router_models.routers.length import LengthRouter
 from router_models.routers.ridge import RidgeRouter
 from router_models.routers.stacked import Maker, blend, folds_by_text, out_of_fold, pack, stack_weights, unpack
@@ -46,7 +46,6 @@ class DefaultRouter(RouterModel):
         self.members_: tuple[RouterModel, ...] | None = None
         self.near_: FloatArray | None = None
         self.far_: FloatArray | None = None
-        self.memory_: NDArray[np.float16] | None = None
         self.home_: FloatArray | None = None
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
@@ -56,7 +55,6 @@ class DefaultRouter(RouterModel):
         far = self._domain_folds(X)
         self.near_ = stack_weights(out_of_fold(light, X, y, near), y)
         self.far_ = stack_weights(out_of_fold(light, X, y, far), y)
-        self.memory_ = embeddings_of(X).astype(np.float16)
         self.home_ = self._measure_home(X, far)
         self.members_ = tuple(make().fit(X, y) for make in full)
         return self
@@ -85,36 +83,43 @@ class DefaultRouter(RouterModel):
 
     def _measure_home(self, X: Prompts, far: IntArray) -> FloatArray:
         """Median similarity at home, and the drop from it to the median of domains held out."""
-        E, memory = embeddings_of(X).astype(np.float32), embeddings_of(X).astype(np.float16)
-        k = min(NEIGHBOURS, len(E) - 1)
-        home = float(np.median(nearest(E, memory, k, leave_out_self=True)[1].mean(axis=1)))
+        memory = rounded(embeddings_of(X))
+        k = min(NEIGHBOURS, len(memory) - 1)
+        home = float(np.median(nearest(memory, memory, k, leave_out_self=True)[1].mean(axis=1)))
         away = []
         for f in np.unique(far):
             rest = memory[far != f]
             if len(rest):
-                away.append(nearest(E[far == f], rest, min(k, len(rest)))[1].mean(axis=1))
+                away.append(nearest(memory[far == f], rest, min(k, len(rest)))[1].mean(axis=1))
         drop = home - float(np.median(np.concatenate(away))) if away else 0.0
         return np.array([home, max(drop, 0.05)])
 
     def predict(self, X: Prompts) -> FloatArray:
-        members = fitted(self.members_, self.family)
-        seen = np.stack([m.predict(X) for m in members], axis=1)
-        away = np.clip(self.distance(X), 0.0, 1.0)
+        members, scores, away = fitted(self.members_, self.family), [], np.zeros(len(X))
+        for member in members:
+            if isinstance(member, KnnRouter):
+                score, cosines = member.vote(X)
+                away = np.clip(self._away(cosines), 0.0, 1.0)
+                scores.append(score)
+            else:
+                scores.append(member.predict(X))
+        seen = np.stack(scores, axis=1)
         near, far = fitted(self.near_, self.family), fitted(self.far_, self.family)
         return np.asarray((1 - away) * blend(seen, near) + away * blend(seen, far), dtype=np.float64)
 
     def distance(self, X: Prompts) -> FloatArray:
-        memory, (home, drop) = fitted(self.memory_, self.family), fitted(self.home_, self.family)
-        if len(X) == 0:
-            return np.empty(0)
-        similarity = nearest(embeddings_of(X).astype(np.float32), memory, min(NEIGHBOURS, len(memory)))[1]
-        return np.asarray(np.maximum(0.0, (home - similarity.mean(axis=1)) / drop), dtype=np.float64)
+        knn = next(m for m in fitted(self.members_, self.family) if isinstance(m, KnnRouter))
+        return self._away(knn.vote(X)[1])
+
+    def _away(self, cosines: FloatArray) -> FloatArray:
+        home, drop = fitted(self.home_, self.family)
+        near = cosines[:, : min(NEIGHBOURS, cosines.shape[1])]
+        return np.asarray(np.maximum(0.0, (home - near.mean(axis=1)) / drop), dtype=np.float64)
 
     def state(self) -> State:
         arrays: dict[str, NDArray[Any]] = {
             "near": fitted(self.near_, self.family),
             "far": fitted(self.far_, self.family),
-            "memory": fitted(self.memory_, self.family),
             "home": fitted(self.home_, self.family),
         }
         return pack(fitted(self.members_, self.family), arrays, {})
@@ -125,7 +130,6 @@ class DefaultRouter(RouterModel):
         router.members_ = unpack(state)
         router.near_ = array_of(state, "near").astype(np.float64)
         router.far_ = array_of(state, "far").astype(np.float64)
-        router.memory_ = array_of(state, "memory").astype(np.float16)
         router.home_ = array_of(state, "home").astype(np.float64)
         return router
 

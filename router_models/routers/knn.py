@@ -25,28 +25,32 @@ class KnnRouter(RouterModel):
     def __init__(self, ks: tuple[int, ...] = (20, 40, 80, 160)) -> None:
         self.ks = ks
         self.k_: int | None = None
-        self.memory_: NDArray[np.float16] | None = None
+        self.memory_: NDArray[np.float32] | None = None
         self.targets_: FloatArray | None = None
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
         y = check_fit_input(X, y)
-        memory = embeddings_of(X).astype(np.float16)
+        memory = rounded(embeddings_of(X))
         most = min(max(self.ks), len(y) - 1)
-        index, similarity = nearest(memory.astype(np.float32), memory, most, leave_out_self=True)
+        index, similarity = nearest(memory, memory, most, leave_out_self=True)
         errors = {k: float(((_vote(index[:, :k], similarity[:, :k], y) - y) ** 2).mean()) for k in self.ks}
         self.k_ = min(errors, key=lambda k: errors[k])
         self.memory_, self.targets_ = memory, y
         return self
 
     def predict(self, X: Prompts) -> FloatArray:
+        return self.vote(X)[0]
+
+    def vote(self, X: Prompts) -> tuple[FloatArray, FloatArray]:
+        """Scores (n,), and the cosines (n, k) of the neighbours that made them, most similar first."""
         memory, y = fitted(self.memory_, self.family), fitted(self.targets_, self.family)
         k = min(fitted(self.k_, self.family), len(y))
         index, similarity = nearest(embeddings_of(X).astype(np.float32), memory, k)
-        return np.clip(_vote(index, similarity, y), 0.0, 1.0)
+        return np.clip(_vote(index, similarity, y), 0.0, 1.0), similarity
 
     def state(self) -> State:
         arrays: dict[str, NDArray[Any]] = {
-            "memory": fitted(self.memory_, self.family),
+            "memory": fitted(self.memory_, self.family).astype(np.float16),
             "targets": fitted(self.targets_, self.family),
         }
         return State(arrays, {"k": fitted(self.k_, self.family)})
@@ -55,13 +59,18 @@ class KnnRouter(RouterModel):
     def from_state(cls, state: State) -> Self:
         router = cls()
         router.k_ = int(meta_of(state, "k"))
-        router.memory_ = array_of(state, "memory").astype(np.float16)
+        router.memory_ = array_of(state, "memory").astype(np.float32)
         router.targets_ = array_of(state, "targets").astype(np.float64)
         return router
 
 
+def rounded(E: FloatArray) -> NDArray[np.float32]:
+    """Embeddings at the half precision they are stored in, so that a stored memory gives equal scores."""
+    return E.astype(np.float16).astype(np.float32)
+
+
 def nearest(
-    queries: NDArray[np.float32], memory: NDArray[np.float16], k: int, *, leave_out_self: bool = False
+    queries: NDArray[np.float32], memory: NDArray[np.float32], k: int, *, leave_out_self: bool = False
 ) -> tuple[IntArray, FloatArray]:
     """Indices and cosines, (n, k) each, of the k most similar rows of `memory`, most similar first.
 
@@ -70,11 +79,10 @@ def nearest(
     """
     if queries.shape[1] != memory.shape[1]:
         raise DataError(f"embeddings of width {queries.shape[1]}, but this router was fitted on {memory.shape[1]}")
-    bank = memory.astype(np.float32)
     index = np.empty((len(queries), k), dtype=np.int64)
     cosine = np.empty((len(queries), k), dtype=np.float64)
     for start in range(0, len(queries), 512):
-        similarity = queries[start : start + 512] @ bank.T
+        similarity = queries[start : start + 512] @ memory.T
         if leave_out_self:
             rows = np.arange(len(similarity))
             similarity[rows, start + rows] = -np.inf

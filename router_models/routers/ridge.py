@@ -61,11 +61,9 @@ def fit_ridge(A: FloatArray, y: FloatArray, alphas: tuple[float, ...] = ALPHAS) 
         power = np.maximum(power, 0.0)
         P, V = U * np.sqrt(power), C.T @ (U / np.sqrt(np.maximum(power, 1e-9 * power.max() + 1e-300)))
     b = P.T @ r
-    errors = []
-    for alpha in alphas:
-        left_out = (r - P @ (b / (power + alpha))) / np.maximum(1 - 1 / len(y) - (P**2) @ (1 / (power + alpha)), 1e-6)
-        errors.append(float(left_out @ left_out))
-    weights = V @ (b / (power + alphas[int(np.argmin(errors))]))
+    shrunk = 1 / (power[:, None] + np.array(alphas))
+    left_out = (r[:, None] - P @ (b[:, None] * shrunk)) / np.maximum(1 - 1 / len(y) - P**2 @ shrunk, 1e-6)
+    weights = V @ (b * shrunk[:, int(np.argmin((left_out**2).sum(axis=0)))])
     return np.append(weights, level - mean @ weights)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from router_models.artifacts import State
 from router_models.errors import DataError
 from router_models.routers.base import RouterModel, array_of, check_fit_input, embeddings_of, fitted, meta_of
-from router_models.routers.knn import nearest
+from router_models.routers.knn import nearest, rounded
 from router_models.types import FloatArray, Prompts
 
 
@@ -45,7 +45,7 @@ class SemanticRouter(RouterModel):
         self.names_: tuple[str, ...] | None = None
         self.centroids_: FloatArray | None = None
         self.scores_: FloatArray | None = None
-        self.hard_: NDArray[np.float16] | None = None
+        self.hard_: NDArray[np.float32] | None = None
         self.p_: float | None = None
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
@@ -60,7 +60,7 @@ class SemanticRouter(RouterModel):
         self.centroids_ = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
         good = np.bincount(labels, weights=y, minlength=len(names))
         self.scores_ = (good + self.prior * self.p_) / (count + self.prior)
-        self.hard_ = E[y <= self.hard_grade].astype(np.float16)
+        self.hard_ = rounded(E[y <= self.hard_grade])
         return self
 
     def _label(self, X: Prompts, E: FloatArray) -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -110,7 +110,7 @@ class SemanticRouter(RouterModel):
         arrays: dict[str, NDArray[Any]] = {
             "centroids": fitted(self.centroids_, self.family),
             "scores": fitted(self.scores_, self.family),
-            "hard": fitted(self.hard_, self.family),
+            "hard": fitted(self.hard_, self.family).astype(np.float16),
         }
         meta = {
             "names": fitted(self.names_, self.family),
@@ -127,5 +127,5 @@ class SemanticRouter(RouterModel):
         router.names_ = tuple(meta_of(state, "names"))
         router.centroids_ = array_of(state, "centroids").astype(np.float64)
         router.scores_ = array_of(state, "scores").astype(np.float64)
-        router.hard_ = array_of(state, "hard").astype(np.float16)
+        router.hard_ = array_of(state, "hard").astype(np.float32)
         return router

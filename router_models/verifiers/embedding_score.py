@@ -25,8 +25,10 @@ class EmbeddingScore:
     def fit(cls, E: FloatArray, y: FloatArray) -> Self:
         """Fit with the penalty that generalised cross-validation prefers."""
         from sklearn.linear_model import RidgeCV
+        from threadpoolctl import threadpool_limits
 
-        model = RidgeCV(alphas=PENALTIES).fit(E, y)
+        with threadpool_limits(limits=1, user_api="blas"):
+            model = RidgeCV(alphas=PENALTIES).fit(E, y)
         return cls(np.asarray(model.coef_, dtype=np.float64), float(model.intercept_))
 
     @classmethod

@@ -75,10 +75,13 @@ class Logistic:
 
         C minimises the out-of-fold log-loss; 0.1 where there are too few rows of a class to tell.
         """
+        from threadpoolctl import threadpool_limits
+
         center, scale = _moments(F)
         Z = _standardise(F, center, scale)
-        strength = _choose_strength(Z, y, folds)
-        coef, intercept = _weights(Z, y, strength)
+        with threadpool_limits(limits=1, user_api="blas"):  # many small products: threads only wait for each other
+            strength = _choose_strength(Z, y, folds)
+            coef, intercept = _weights(Z, y, strength)
         return cls(center, scale, coef, intercept, strength)
 
     def decision(self, F: FloatArray) -> FloatArray:

@@ -46,7 +46,7 @@ def evaluate(
     ] = None,
     labels: Annotated[int | None, typer.Option(help="Learn from at most so many prompts a fold.", min=1)] = None,
     folds: Annotated[int, typer.Option(help="Folds.", min=2)] = 5,
-    target: Annotated[str, typer.Option(help="What routers learn: weak (its grade) or gain.")] = "weak",
+    target: Annotated[str, typer.Option(help="What routers learn: weak (its grade), gain, ease, auto.")] = "auto",
     train: Annotated[Path | None, typer.Option(help="Learn from these outcomes instead of from folds.")] = None,
     train_weak: Annotated[str | None, typer.Option(help="The weak tier's name there.")] = None,
     train_strong: Annotated[str | None, typer.Option(help="The strong tier's name there.")] = None,

@@ -38,9 +38,10 @@ def terms(sent: str, made: str, **given: Any) -> TierTerms:
 
 
 TERMS = {"cheap": terms("0.1", "0.4"), "frontier": terms("2", "8")}
+FREE = terms("0", "0")
 
 
-def outcomes(n: int = 1500, seed: int = 0, cheap_right: float = 0.7, sure: float = 2.0) -> OutcomeTable:
+def outcomes(n: int = 1500, seed: int = 0, cheap_right: float = 0.7, sure: float = 3.0) -> OutcomeTable:
     """Recorded outcomes: two kinds of prompts, tokens, latencies, and a confidence that separates right from wrong."""
     chance = np.random.default_rng(seed)
     hard = chance.random(n) < 0.4
@@ -52,7 +53,7 @@ def outcomes(n: int = 1500, seed: int = 0, cheap_right: float = 0.7, sure: float
         "kind": ["hard" if h else "easy" for h in hard],
         "cheap": right.astype(float),
         "frontier": top.astype(float),
-        "cheap|confidence": confidence,
+        "cheap|max_token_confidence": confidence,
     }
     for tier in ("cheap", "frontier"):
         frame |= {
@@ -73,11 +74,15 @@ def worked(recorded: Workload) -> Plan:
     return plan(recorded, Budget(0.1, 0.1), BUSY, EXTRA, NOW)
 
 
-def mix(weak: float = 0.8, strong: float = 0.95, verifier_auc: float = 0.8, n: int = 4000, **given: Any) -> Workload:
+def mix(
+    weak: float = 0.8,
+    strong: float = 0.95,
+    verifier_auc: float = 0.8,
+    n: int = 4000,
+    prices: dict[str, TierTerms] = TERMS,
+) -> Workload:
     slices = [TrafficSlice("all", 1.0, weak, strong, 300, 100)]
-    return workload_of_mix(
-        slices, "cheap", "frontier", {**TERMS, **given}, router_auc=0.6, verifier_auc=verifier_auc, prompts=n
-    )
+    return workload_of_mix(slices, "cheap", "frontier", prices, router_auc=0.6, verifier_auc=verifier_auc, prompts=n)
 
 
 def text_of(found: Plan, **given: Any) -> str:
@@ -180,7 +185,7 @@ def test_a_cheap_tier_within_budget_on_everything_needs_no_router() -> None:
 
 def test_a_cascade_that_escalates_too_much_does_not_pay() -> None:
     dear = {"cheap": terms("1.5", "6"), "frontier": terms("2", "8")}
-    found = plan(mix(weak=0.6, verifier_auc=0.65, **dear), Budget(0.1, 0.1), BUSY, EXTRA, NOW)
+    found = plan(mix(weak=0.6, verifier_auc=0.65, prices=dear), Budget(0.1, 0.1), BUSY, EXTRA, NOW)
     even = found.option("cascade").even
     assert not even.pays
     assert even.p_star == pytest.approx(0.25, abs=0.01)
@@ -277,13 +282,13 @@ def test_equal_input_gives_an_equal_plan(recorded: Workload, worked: Plan) -> No
     ("wrong", "message"),
     [
         (lambda: workload_of(outcomes(40), "cheap", "frontier", TERMS), "at least 60"),
-        (lambda: workload_of(outcomes(), "cheap", "frontier", {**TERMS, "frontier": terms("0", "0")}), "costs nothing"),
-        (lambda: workload_of(outcomes(), "frontier", "cheap", {**TERMS, "cheap": terms("0", "0")}), "costs nothing"),
-        (lambda: workload_of(outcomes(), "cheap", "frontier", {**TERMS, "cheap": terms("9", "9")}), "dearer and no better"),
+        (lambda: workload_of(outcomes(), "cheap", "frontier", TERMS | {"frontier": FREE}), "costs nothing"),
+        (lambda: workload_of(outcomes(), "frontier", "cheap", TERMS | {"cheap": FREE}), "costs nothing"),
+        (lambda: workload_of(outcomes(), "cheap", "frontier", TERMS | {"cheap": terms("9", "9")}), "dearer and no b"),
         (lambda: workload_of(outcomes(), "frontier", "cheap", TERMS), "the other way round"),
         (lambda: Price(Decimal("NaN"), Decimal(1)), "finite amount"),
         (lambda: Demand(float("nan")), "finite number"),
-        (lambda: workload_of(outcomes(cheap_right=5.0), "cheap", "frontier", TERMS), "every answer of 'cheap' is right"),
+        (lambda: workload_of(outcomes(cheap_right=5.0), "cheap", "frontier", TERMS), "every answer of"),
         (lambda: mix(weak=1.2), "must lie in"),
         (lambda: mix(verifier_auc=0.4), "verifier_auc must lie"),
         (lambda: plan(mix(n=500), Budget(0.0, 0.1), BUSY, EXTRA, NOW), "epsilon must lie"),
@@ -298,7 +303,7 @@ def test_what_cannot_be_planned_with_is_refused_with_a_reason(wrong: Any, messag
 def test_grades_that_are_scores_need_a_bar() -> None:
     t = outcomes()
     t = replace(t, grades={**t.grades, "cheap": t.grades["cheap"] * 0.7 + 0.1})
-    with pytest.raises(DataError, match="from which grade on|which grade on an answer counts"):
+    with pytest.raises(DataError, match="which grade on an answer counts"):
         workload_of(t, "cheap", "frontier", TERMS, routers=("surface",))
     work = workload_of(t, "cheap", "frontier", TERMS, routers=("surface",), acceptable=0.5)
     assert set(np.unique(work.seen.cheap_right)) == {0.0, 1.0}
@@ -306,7 +311,7 @@ def test_grades_that_are_scores_need_a_bar() -> None:
 
 def test_contradicting_accuracies_of_a_slice_are_refused() -> None:
     with pytest.raises(DataError, match="contradict"):
-        TrafficSlice("x", 1.0, 0.9, 0.5, 1, 1, strong_right_when_weak_wrong=1.0).strong_right_given(True)
+        TrafficSlice("x", 1.0, 0.5, 0.95, 1, 1, strong_right_when_weak_wrong=0.1)
 
 
 def test_shares_that_do_not_sum_to_one_are_refused() -> None:

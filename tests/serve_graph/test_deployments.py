@@ -1,0 +1,246 @@
+"""The handle adapters, over handles that need no cluster. Importing them imports ray.serve: inside, never above."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from router_models.policy import Policy
+from router_models.types import Action, Completion, Decision, OperatingPoint, Query, Verdict
+from serve_graph.config import EchoTierConfig, HostedTierConfig, PriceConfig
+from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, PolicyUnavailableError
+
+QUERY = Query.from_prompt("why?")
+PRICE = PriceConfig(input_usd_per_mtok=Decimal(1), output_usd_per_mtok=Decimal(2))
+REPLY = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1}}
+
+
+class Response:
+    """What a Ray handle's method returns: awaitable or iterable, and cancellable."""
+
+    def __init__(self, reply: Any, delay_s: float) -> None:
+        self.reply = reply
+        self.delay_s = delay_s
+        self.cancelled = False
+        self.pieces = iter(reply if isinstance(reply, list) else [])
+
+    def __await__(self) -> Any:
+        return self._wait().__await__()
+
+    async def _wait(self) -> Any:
+        await asyncio.sleep(self.delay_s)
+        if isinstance(self.reply, Exception):
+            raise self.reply
+        return self.reply
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        for piece in self.pieces:
+            if piece == "silence":
+                await asyncio.sleep(3600)
+            if isinstance(piece, Exception):
+                raise piece
+            return piece
+        raise StopAsyncIteration
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Handle:
+    """A deployment handle: every method answers with `reply`."""
+
+    def __init__(self, reply: Any, delay_s: float = 0.0) -> None:
+        self.reply = reply
+        self.delay_s = delay_s
+        self.asked: list[tuple[Any, ...]] = []
+        self.responses: list[Response] = []
+
+    def options(self, **_: Any) -> "Handle":
+        return self
+
+    def __getattr__(self, name: str) -> "Handle":
+        return self
+
+    def remote(self, *args: Any) -> Response:
+        self.asked.append(args)
+        self.responses.append(Response(self.reply, self.delay_s))
+        return self.responses[-1]
+
+
+@pytest.fixture
+def engine() -> Callable[..., Any]:
+    from serve_graph.deployments import HandleEngine
+
+    def make(handle: Handle, hosted: bool = False, **fields: Any) -> Any:
+        common = {"name": "cheap", "price": PRICE, "timeout_s": 0.1, "decoding": {"temperature": 0.0}} | fields
+        config = (
+            HostedTierConfig(engine="openai", model="m", **common)
+            if hosted
+            else EchoTierConfig(engine="echo", **common)
+        )
+        return HandleEngine(handle, config)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def policy() -> Callable[..., Any]:
+    from serve_graph.deployments import HandlePolicy
+
+    def make(handle: Handle, abstain_below: float | None = None) -> Any:
+        point = OperatingPoint(0.5, 0.5, abstain_below)
+        served = Policy(("cheap", "frontier"), {"cheap": point, "frontier": point})
+        return HandlePolicy(handle, "router", served, timeout_s=0.05, rest_s=0.2)  # type: ignore[arg-type]
+
+    return make
+
+
+async def test_engines_reply_becomes_a_completion(engine: Callable[..., Any]) -> None:
+    handle = Handle(REPLY)
+    completion = await engine(handle).generate(QUERY)
+    assert completion.text == "hi"
+    [(body,)] = handle.asked
+    assert (body["model"], body["temperature"], body["max_tokens"]) == ("cheap", 0.0, 256)
+    assert not handle.responses[0].cancelled
+
+
+async def test_engine_that_takes_too_long_is_given_up_and_told_so(engine: Callable[..., Any]) -> None:
+    handle = Handle(REPLY, delay_s=30)
+    with pytest.raises(EngineTimeoutError, match=r"took over 0\.1 s"):
+        await engine(handle).generate(QUERY)
+    assert handle.responses[0].cancelled
+
+
+async def test_engine_nobody_waits_for_any_more_is_told_so(engine: Callable[..., Any]) -> None:
+    handle = Handle(REPLY, delay_s=30)
+    task = asyncio.ensure_future(engine(handle, timeout_s=30.0).generate(QUERY))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert handle.responses[0].cancelled
+
+
+@pytest.mark.parametrize("error", [RuntimeError("actor died"), ConnectionError("gone"), KeyError("x")], ids=repr)
+async def test_whatever_ray_raises_is_an_engine_error(engine: Callable[..., Any], error: Exception) -> None:
+    with pytest.raises(EngineError, match="unavailable") as caught:
+        await engine(Handle(error)).generate(QUERY)
+    assert type(caught.value) is EngineError
+
+
+@pytest.mark.parametrize(
+    "reply", [{}, {"choices": []}, {"choices": [{}]}, {"choices": None}, {"choices": [{"message": None}]}], ids=str
+)
+async def test_reply_that_is_no_completion_is_an_engine_error(engine: Callable[..., Any], reply: Any) -> None:
+    with pytest.raises(EngineError, match="no completion"):
+        await engine(Handle(reply)).generate(QUERY)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind"),
+    [
+        (400, "bad", EngineRequestError),
+        (422, "bad", EngineRequestError),
+        (400, "maximum context length is 9", EngineRequestError),
+        (401, "bad key", EngineError),
+        (403, "no", EngineError),
+        (408, "slow", EngineError),
+        (429, "later", EngineError),
+        (500, "oops", EngineError),
+        (None, "oops", EngineError),
+        ("rate_limit_exceeded", "later", EngineError),
+        ("400", "bad", EngineRequestError),
+    ],
+)
+async def test_error_reply_is_the_requests_fault_or_the_tiers(
+    engine: Callable[..., Any], code: Any, message: str, kind: type[EngineError]
+) -> None:
+    reply = {"error": {"message": message, "code": code}}
+    with pytest.raises(kind, match=message) as caught:
+        await engine(Handle(reply)).generate(QUERY)
+    assert type(caught.value) is kind
+    if "context length" in message:
+        assert caught.value.code == "context_length_exceeded"  # type: ignore[attr-defined]
+    with pytest.raises(kind):
+        await anext(engine(Handle([reply])).stream(QUERY))
+
+
+async def test_stream_passes_pieces_on_and_ends(engine: Callable[..., Any]) -> None:
+    handle = Handle([{"a": 1}, {"b": 2}])
+    assert [piece async for piece in engine(handle).stream(QUERY)] == [{"a": 1}, {"b": 2}]
+    assert not handle.responses[0].cancelled
+
+
+@pytest.mark.parametrize("hosted", [False, True])
+async def test_usage_of_a_cut_stream_is_asked_of_engines_that_can_tell(
+    engine: Callable[..., Any], hosted: bool
+) -> None:
+    handle = Handle([{"a": 1}])
+    await anext(engine(handle, hosted).stream(QUERY))
+    options = handle.asked[0][0]["stream_options"]
+    assert options["include_usage"]
+    assert ("continuous_usage_stats" in options) is not hosted
+
+
+@pytest.mark.parametrize(
+    ("last", "kind"), [("silence", EngineTimeoutError), (RuntimeError("died"), EngineError)], ids=["silent", "dead"]
+)
+async def test_stream_that_fails_midway_is_given_up(
+    engine: Callable[..., Any], last: Any, kind: type[Exception]
+) -> None:
+    handle = Handle([{"a": 1}, last])
+    pieces = engine(handle).stream(QUERY)
+    assert await anext(pieces) == {"a": 1}
+    with pytest.raises(kind):
+        await anext(pieces)
+    assert handle.responses[0].cancelled
+
+
+async def test_stream_that_is_closed_ends_the_engines_call(engine: Callable[..., Any]) -> None:
+    handle = Handle([{"a": 1}, {"b": 2}])
+    pieces = engine(handle).stream(QUERY)
+    await anext(pieces)
+    await pieces.aclose()
+    assert handle.responses[0].cancelled
+
+
+async def test_policys_reply_is_passed_on(policy: Callable[..., Any]) -> None:
+    decision, verdict = Decision("cheap", "why"), Verdict(Action.ACCEPTED, "why", 0.9)
+    assert await policy(Handle(decision)).decide(QUERY) == decision
+    assert await policy(Handle(verdict)).judge(QUERY, Completion("x"), decision) == verdict
+
+
+async def test_policy_that_does_not_reply_is_not_asked_again_for_a_while(policy: Callable[..., Any]) -> None:
+    handle = Handle(Decision("cheap", "why"), delay_s=30)
+    asking = policy(handle)
+    with pytest.raises(PolicyUnavailableError, match=r"no reply in 0\.05 s"):
+        await asking.decide(QUERY)
+    handle.delay_s = 0.0
+    with pytest.raises(PolicyUnavailableError, match="a moment ago"):
+        await asking.decide(QUERY)
+    assert len(handle.asked) == 1
+    await asyncio.sleep(0.25)
+    assert (await asking.decide(QUERY)).tier == "cheap"
+
+
+async def test_one_querys_own_failure_does_not_keep_others_from_the_policy(policy: Callable[..., Any]) -> None:
+    handle = Handle(ValueError("this prompt cannot be scored"))
+    asking = policy(handle)
+    with pytest.raises(PolicyUnavailableError, match="ValueError"):
+        await asking.decide(QUERY)
+    handle.reply = Decision("cheap", "why")
+    assert (await asking.decide(QUERY)).tier == "cheap"
+
+
+@pytest.mark.parametrize(("tier", "instead"), [("cheap", Action.ESCALATED), ("frontier", Action.ACCEPTED)])
+async def test_forbidden_abstention_becomes_what_it_stands_in_for(
+    policy: Callable[..., Any], tier: str, instead: Action
+) -> None:
+    handle = Handle(Verdict(Action.ABSTAINED, "hopeless", 0.01))
+    asked = (QUERY, Completion("x"), Decision(tier, "why"))
+    assert (await policy(handle).judge(*asked)).action is instead
+    assert (await policy(handle, abstain_below=0.1).judge(*asked)).action is Action.ABSTAINED
