@@ -133,6 +133,12 @@ def families_of(names: Sequence[str], table: OutcomeTable) -> tuple[list[str], d
     return usable, left
 
 
+def want_embeddings(names: Sequence[str]) -> bool:
+    """Whether any of the named families reads embeddings; unknown names are complained about elsewhere."""
+    wanted = list(ROUTERS) if list(names) == ["all"] else [default_family() if n == "default" else n for n in names]
+    return any(ROUTERS[name].needs_embeddings for name in wanted if name in ROUTERS)
+
+
 def default_family() -> str:
     """The family that `--router default` means: the registry's own default, else the best that there is."""
     return next(name for name in ("default", "stacked", "linear", "surface", "length") if name in ROUTERS)

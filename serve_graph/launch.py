@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,6 +138,7 @@ def running_graph(
     progress(f"starting a local Ray cluster ({'HAProxy' if haproxy else 'plain proxy'}, throughput mode)")
     with ExitStack() as started:  # undone in reverse order, and only as far as it went
         started.callback(shutil.rmtree, scratch, ignore_errors=True)
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             ray.init(
                 num_cpus=config.logical_cpus or max(os.cpu_count() or 1, 4),
@@ -150,10 +152,22 @@ def running_graph(
             raise ServeGraphError(f"Ray did not start: {error} Try again when the machine is less busy.") from error
         started.callback(ray.shutdown)
         started.callback(serve.shutdown)
+        _restore_signals(handlers)
         serve.start(http_options={"host": config.http.host, "port": config.http.port, "location": "HeadOnly"})
         app = build_app(args)  # after ray.init: building an LLMServer asks the cluster for its hardware
         _run(app, progress, stop)
         yield f"http://{config.http.host}:{config.http.port}"
+
+
+def _restore_signals(handlers: Mapping[signal.Signals, Any]) -> None:
+    """Undo what `ray.init` did to signals: its own handler aborts on SIGTERM and leaves the cluster behind."""
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            signal.signal(number, _exit if handler is signal.SIG_DFL else handler)
+
+
+def _exit(number: int, _: object) -> None:
+    sys.exit(128 + number)
 
 
 def _run(application: Application, progress: Progress, stop: threading.Event | None) -> None:

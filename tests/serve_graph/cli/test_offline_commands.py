@@ -204,6 +204,27 @@ def test_every_set_of_a_folder_is_one_table(outcomes: Path, tmp_path: Path) -> N
     assert "scores of 1 to 10" in text
 
 
+def test_the_papers_benchmark_is_printed_over_our_rows(tmp_path: Path) -> None:
+    chance = np.random.default_rng(0)
+    folder = tmp_path / "routellm" / "evals" / "gsm8k"
+    folder.mkdir(parents=True)
+    frame = pd.DataFrame({"prompt": [f"How much is {i} apples and {i % 7} pears?" for i in range(200)]})
+    frame["mistralai/Mixtral-8x7B-Instruct-v0.1"] = chance.random(200) < 0.6
+    frame["gpt-4-1106-preview"] = chance.random(200) < 0.9
+    frame.to_csv(folder / "gsm8k_responses.csv", index=False)
+    (folder / "contaminated_prompts.jsonl").write_text(json.dumps({"eval_prompt": frame["prompt"][3]}) + "\n")
+    found = call(
+        "evaluate", "--benchmark", "routellm", "--data", tmp_path, "--router", "surface", "--out", tmp_path / "o"
+    )
+    assert found.exit_code == 0
+    assert "200 prompts, 1 contaminated ones dropped" in found.stdout
+    rows = [line for line in found.stdout.splitlines() if line.startswith(("| paper", "| ours"))]
+    assert len(rows) == 9 + 4
+    assert rows[0].startswith("| paper | Random")
+    assert rows[-1].startswith("| ours | surface | other folds of this benchmark")
+    assert (tmp_path / "o" / "gsm8k" / "deferral.png").is_file()
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -42,7 +42,7 @@ class RunningGraph:
         """Bring it up. Ray gives a busy machine 30 s and then gives up: that, and only that, is tried again."""
         while True:
             try:
-                return self._start(240.0)
+                return self._start(500.0)
             except AssertionError:
                 attempts -= 1
                 if attempts == 0 or "Ray did not start" not in self.log.read_text():
@@ -77,8 +77,9 @@ class RunningGraph:
             try:
                 self.url = reader.submit(self.process.stdout.readline).result(seconds).strip()
             except TimeoutError:
-                self.process.kill()
-                raise
+                for process in self.processes():
+                    process.kill()
+                raise AssertionError(f"the graph was not up after {seconds} s:\n{self.log.read_text()}") from None
         assert self.url, f"the graph did not come up:\n{self.log.read_text()}"
         self.client = httpx.Client(base_url=self.url, timeout=60)
         self.openai = OpenAI(api_key="none", base_url=f"{self.url}/v1", max_retries=0, timeout=60)
@@ -103,14 +104,11 @@ class RunningGraph:
 
     def processes(self) -> list[psutil.Process]:
         """Everything that this graph started and that still lives, whoever its parent is by now."""
-        found = []
-        for process in psutil.process_iter():
-            if (
-                _quietly(process.environ, {}).get(MARKER) == self.run
-                and _quietly(process.status, "zombie") != "zombie"
-            ):
-                found.append(process)
-        return found
+        return [
+            process
+            for process in psutil.process_iter()
+            if _quietly(process.environ, {}).get(MARKER) == self.run and _quietly(process.status, "zombie") != "zombie"
+        ]
 
     def stop(self, name: signal.Signals, whole_group: bool = False, seconds: float = 90.0) -> int:
         """Signal the process (or, as a terminal's Ctrl-C does, its whole group) and wait; returns its exit code."""
