@@ -9,10 +9,13 @@ import numpy as np
 from router_models.calibration.labels import labels_needed
 from router_models.calibration.sequence import Labelled, counts_at, quantile_grid, smoothed_risk
 from router_models.patterns import Pattern
+from router_models.recommendation import Demand
 from router_models.workload import Workload
 
 EPSILONS = (0.01, 0.02, 0.05, 0.10, 0.15, 0.20)
 MOST_LABELS = 200_000
+CERT_SHARE = 0.35
+"""The part of all labels that `train` and `certify` keep for certification."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,13 @@ def labels_table(work: Workload, pattern: Pattern, epsilons: tuple[float, ...], 
     accepted, wrong = counts_at(quantile_grid(data.scores), data)
     risk, share = smoothed_risk(accepted, wrong), accepted / len(work)
     return tuple(_labels_row(epsilon, delta, risk, share) for epsilon in epsilons)
+
+
+def label_money(demand: Demand, row: LabelsRow) -> float | None:
+    """What the labels of a row's useful promise cost, those that train and tune included; None where not known."""
+    if demand.usd_per_label is None or row.useful is None:
+        return None
+    return demand.usd_per_label * row.useful / CERT_SHARE
 
 
 def _labels_row(epsilon: float, delta: float, risk: np.ndarray, share: np.ndarray) -> LabelsRow:

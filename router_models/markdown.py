@@ -29,3 +29,8 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     clean = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     head, *body = ["| " + " | ".join(row) + " |" for row in clean]
     return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+
+
+def dollars(amount: float) -> str:
+    """An amount with cents where it is small."""
+    return f"${amount:,.0f}" if amount >= 100 else f"${amount:,.2f}" if amount >= 0.01 else f"${amount:.2g}"

@@ -12,7 +12,7 @@ from datetime import datetime
 from router_models.calibration.certificate import check_budget
 from router_models.errors import DataError
 from router_models.expected import Expected, expected, reference_policies
-from router_models.label_plan import EPSILONS, LabelsRow, labels_table
+from router_models.label_plan import EPSILONS, LabelsRow, label_money, labels_table
 from router_models.patterns import Budget, Extra, Outcomes, operate, patterns_of, play_out
 from router_models.recommendation import MIN_VOLUME, Answer, Demand, Option, best_option, obstacle, recommend
 from router_models.what_if import (
@@ -52,6 +52,11 @@ class Plan:
     slices: tuple[SliceFigure, ...]
     imagined: tuple[tuple[float, float, float], ...]
 
+    @property
+    def labels_here(self) -> LabelsRow | None:
+        """The labels for this plan's own ε."""
+        return next((row for row in self.labels if row.epsilon == self.budget.epsilon), None)
+
     def option(self, name: str) -> Option:
         """An option by its pattern's name."""
         return next(o for o in self.options if o.name == name)
@@ -76,18 +81,20 @@ def plan(
     best, mine = options[i], played[i]
     beside = expected(work, reference_policies(work, best.figures.kept), seed)
     pattern = best.operated.pattern
+    labels = labels_table(work, pattern, tuple(sorted({*EPSILONS, budget.epsilon})), budget.delta)
+    here = next(row for row in labels if row.epsilon == budget.epsilon)
     return Plan(
         workload=work,
         budget=budget,
         demand=demand,
         extra=extra,
-        answer=recommend(work, budget, demand, options, best, beside),
+        answer=recommend(work, budget, demand, options, best, beside, label_money(demand, here)),
         options=options,
         beside=beside,
         shown=pattern.name,
         what_ifs=price_changes(work, best.operated, mine, extra),
         budgets=_other_budgets(work, budget, extra, now, samples, seed),
-        labels=labels_table(work, pattern, tuple(sorted({*EPSILONS, budget.epsilon})), budget.delta),
+        labels=labels,
         signals=signal_figures(work, seed),
         slices=slice_figures(work, mine, budget.epsilon),
         imagined=imagined_verifiers(work, budget.epsilon, extra, seed) if work.verifier is None else (),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from router_models.markdown import table
+from router_models.label_plan import label_money
+from router_models.markdown import dollars, table
 from router_models.planner import Plan
 from router_models.what_if import SliceFigure
 
 WORST_SLICES = 12
-CERT_SHARE = 0.35
-"""The part of all labels that `train` and `certify` keep for certification."""
 
 
 def signals_section(plan: Plan) -> str:
@@ -63,16 +62,15 @@ def labels_section(plan: Plan) -> str:
 
 def _label_money(plan: Plan) -> str:
     """What the labels cost and how soon they are earned back, where somebody said what a label costs."""
-    each = plan.demand.usd_per_label
-    here = next((row for row in plan.labels if row.epsilon == plan.budget.epsilon), None)
-    if each is None or here is None or here.useful is None:
+    each, row = plan.demand.usd_per_label, plan.labels_here
+    money = None if row is None else label_money(plan.demand, row)
+    if each is None or row is None or row.useful is None or money is None:
         return ""
-    money = each * here.useful / CERT_SHARE
     saved = plan.demand.per_day * _saved_per_request(plan)
-    back = f", earned back in {money / saved:,.1f} days at this volume" if saved > 0 else ""
+    back = f", earned back in {money / saved:,.0f} days at this volume" if saved > 0 else ""
     return (
-        f"\n\nAt ${each:g} a label, {here.useful:,} certification labels and the two thirds that train and tune cost "
-        f"${money:,.0f}{back}."
+        f"\n\nAt {dollars(each)} a label, {row.useful:,} certification labels and those that train and tune cost "
+        f"{dollars(money)}{back}."
     )
 
 
@@ -85,7 +83,7 @@ def what_ifs_section(plan: Plan) -> str:
     rows = [["if", f"{plan.shown} saves, %"]]
     rows += [[w.change, f"{100 * w.saving:.0f}"] for w in plan.what_ifs]
     budgets = [["error budget ε", "answer"], *([f"{epsilon:g}", words] for epsilon, words in plan.budgets)]
-    closing = [f"Each million requests under {plan.shown} saves ${1e6 * _saved_per_request(plan):,.0f}."]
+    closing = [f"Each million requests under {plan.shown} saves {dollars(1e6 * _saved_per_request(plan))}."]
     risk = plan.option(plan.shown).figures.kept_risk
     if risk is not None and 0 < risk < plan.budget.epsilon:
         closing.append(
@@ -100,8 +98,8 @@ def slices_section(plan: Plan) -> str:
     if not plan.slices:
         return "No slices: the workload carries no metadata."
     over = [s for s in plan.slices if s.over]
-    worst = sorted(plan.slices, key=lambda s: (not s.over, -(s.kept_risk or 0.0)))[:WORST_SLICES]
-    rows = [["slice", "n", "cheap right, %", "frontier right, %", "kept, %", "wrong among kept, % (at most)"]]
+    worst = plan.slices[:WORST_SLICES]
+    rows = [["slice", "n", "cheap right, %", "frontier right, %", "kept", "wrong among kept", "at most, %"]]
     rows += [_slice_row(s) for s in worst]
     verdict = (
         f"In {len(over)} of {len(plan.slices)} slices more of the kept answers are wrong than ε allows, beyond "
@@ -109,15 +107,22 @@ def slices_section(plan: Plan) -> str:
         if over
         else f"In none of {len(plan.slices)} slices does the error among kept answers exceed ε beyond chance."
     )
-    shown = f"The {len(worst)} of {len(plan.slices)} slices with the highest error among kept answers, {plan.shown}:"
+    shown = f"The {len(worst)} of {len(plan.slices)} slices that look worst under {plan.shown}, most suspicious first:"
     return "\n\n".join([verdict, shown, table(rows)])
 
 
 def _slice_row(s: SliceFigure) -> list[str]:
-    risk = "–" if s.kept_risk is None else f"{100 * s.kept_risk:.1f} ({100 * (s.kept_risk_upper or 1.0):.1f})"
-    risk = f"**{risk}**" if s.over else risk
-    name = f"{s.column}: {s.value or '(none)'}"
-    return [name, f"{s.n}", f"{100 * s.cheap_right:.0f}", f"{100 * s.frontier_right:.0f}", f"{100 * s.kept:.0f}", risk]
+    wrong = f"{s.wrong} of {s.kept}" if s.kept else "–"
+    most = "–" if s.kept_risk_upper is None else f"{100 * s.kept_risk_upper:.0f}"
+    return [
+        f"{s.column}: {s.value or '(none)'}",
+        f"{s.n}",
+        f"{100 * s.cheap_right:.0f}",
+        f"{100 * s.frontier_right:.0f}",
+        f"{s.kept}",
+        f"**{wrong}**" if s.over else wrong,
+        most,
+    ]
 
 
 def _count(labels: int | None, share: float) -> str:

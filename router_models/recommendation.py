@@ -10,6 +10,7 @@ import numpy as np
 from router_models.calibration.sequence import feasible_share
 from router_models.errors import DataError
 from router_models.expected import Expected, cost_difference
+from router_models.markdown import dollars
 from router_models.patterns import Budget, Operated
 from router_models.what_if import BreakEven
 from router_models.workload import Workload
@@ -21,14 +22,18 @@ MIN_VOLUME = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """How much is asked: requests a day, under how many of them nobody should bother, and what a label costs."""
+    """How much is asked: requests a day, under how many of them nobody should bother, and what a label costs.
+
+    Labels that are not earned back within `payback_days` are not worth buying.
+    """
 
     per_day: float
     least_per_day: float = MIN_VOLUME
     usd_per_label: float | None = None
+    payback_days: float = 365.0
 
     def __post_init__(self) -> None:
-        for name in ("per_day", "least_per_day", "usd_per_label"):
+        for name in ("per_day", "least_per_day", "usd_per_label", "payback_days"):
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value >= 0):
                 raise DataError(f"{name} must be a finite number ≥ 0, found {value}")
@@ -81,9 +86,18 @@ def best_option(options: Sequence[Option]) -> int:
 
 
 def recommend(
-    work: Workload, budget: Budget, demand: Demand, options: Sequence[Option], best: Option, beside: Sequence[Expected]
+    work: Workload,
+    budget: Budget,
+    demand: Demand,
+    options: Sequence[Option],
+    best: Option,
+    beside: Sequence[Expected],
+    labels_usd: float | None,
 ) -> Answer:
-    """The answer, with its reasons. `beside` begins with always-cheap and always-frontier."""
+    """The answer, with its reasons. `beside` begins with always-cheap and always-frontier.
+
+    `labels_usd`: what the labels for it cost, None where nobody said what a label costs.
+    """
     cheap_alone, frontier_alone = beside[0], beside[1]
     cheap, frontier = work.cheap, work.frontier
     drop = cheap_alone.drop
@@ -105,11 +119,17 @@ def recommend(
         why = f"{cheap} keeps the error budget on everything it is asked: {best.operated.why}"
         return Answer(f"Do not route: serve {cheap} alone.", (why,), None, cheap)
     month = 30 * demand.per_day * (frontier_alone.usd_per_1000.value - figures.usd_per_1000.value) / 1000
-    money = f"{figures.saving.value:.0%} of always-{frontier}'s cost, ${month:,.0f} a month at this volume"
+    money = f"{figures.saving.value:.0%} of always-{frontier}'s cost, {dollars(month)} a month at this volume"
     if demand.per_day < demand.least_per_day:
         why = (
             f"{demand.per_day:,.0f} requests a day is under the {demand.least_per_day:,.0f} from which routing repays "
             f"its labels, watching and upkeep; the {best.name} pattern works in principle and would save {money}"
+        )
+        return Answer(f"Do not route yet: serve {frontier} alone.", (why,), None, frontier)
+    if labels_usd is not None and labels_usd > month / 30 * demand.payback_days:
+        why = (
+            f"the labels it needs cost {dollars(labels_usd)} and are not earned back in {demand.payback_days:,.0f} "
+            f"days; the {best.name} pattern works in principle and would save {money}"
         )
         return Answer(f"Do not route yet: serve {frontier} alone.", (why,), None, frontier)
     ground = "" if work.labelled else ", if the assumed figures hold"

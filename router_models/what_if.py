@@ -35,15 +35,18 @@ class SignalFigure:
 
 @dataclass(frozen=True, slots=True)
 class SliceFigure:
-    """One slice of the evidence under the plan's pattern; `over` = its kept answers err more than ε, beyond chance."""
+    """One slice of the evidence under the plan's pattern: of n prompts `kept` on the cheap tier, `wrong` of those.
+
+    `over` = more of the kept are wrong than ε allows, beyond chance.
+    """
 
     column: str
     value: str
     n: int
     cheap_right: float
     frontier_right: float
-    kept: float
-    kept_risk: float | None
+    kept: int
+    wrong: int
     kept_risk_upper: float | None
     over: bool
 
@@ -121,7 +124,10 @@ def signal_figures(work: Workload, seed: int, most: int = 12) -> tuple[SignalFig
 
 
 def slice_figures(work: Workload, played: Outcomes, epsilon: float) -> tuple[SliceFigure, ...]:
-    """The plan's pattern slice by slice, on the evidence rows; slices of fewer than MIN_IN_SLICE prompts left out."""
+    """The plan's pattern slice by slice, on the evidence rows, the most suspicious first.
+
+    Slices of fewer than MIN_IN_SLICE prompts are left out.
+    """
     evidence = np.flatnonzero(~work.choosing)
     seen = rows_of(work.seen, ~work.choosing)
     found = []
@@ -140,13 +146,13 @@ def slice_figures(work: Workload, played: Outcomes, epsilon: float) -> tuple[Sli
                     int(rows.sum()),
                     float(seen.cheap_right[rows].mean()),
                     float(seen.frontier_right[rows].mean()),
-                    n / int(rows.sum()),
-                    k / n if n else None,
+                    n,
+                    k,
                     upper_bound(k, n, 0.05) if n else None,
                     _surely_over(k, n, epsilon),
                 )
             )
-    return tuple(found)
+    return tuple(sorted(found, key=lambda s: _chance_of(s.wrong, s.kept, epsilon)))
 
 
 def imagined_verifiers(
@@ -167,8 +173,11 @@ def imagined_verifiers(
 
 def _surely_over(errors: int, n: int, epsilon: float) -> bool:
     """Whether so many errors would be rare (5 %) if the slice kept the budget."""
-    if n < MIN_IN_SLICE:
-        return False
+    return n >= MIN_IN_SLICE and _chance_of(errors, n, epsilon) <= 0.05
+
+
+def _chance_of(errors: int, n: int, epsilon: float) -> float:
+    """P(at least so many errors among n | risk ε): 1 where nothing was kept or nothing was wrong."""
     from scipy.special import bdtrc
 
-    return errors > 0 and float(bdtrc(float(errors - 1), n, epsilon)) <= 0.05
+    return float(bdtrc(float(errors - 1), n, epsilon)) if errors else 1.0

@@ -76,8 +76,9 @@ class AskedRouter(RouterModel):
         if self.ask is not None and self.column not in X.metadata:
             values = np.array([self.ask(text) for text in X.texts], dtype=np.float64)
         else:
+            column = metadata_of(X, self.column)
             try:
-                values = np.array([float(v) for v in metadata_of(X, self.column)], dtype=np.float64)
+                values = np.array([float(value) for value in column], dtype=np.float64)
             except ValueError as error:
                 raise DataError(f"column {self.column!r} must hold probabilities ({error})") from error
         if not ((values >= 0) & (values <= 1)).all():

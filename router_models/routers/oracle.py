@@ -30,8 +30,9 @@ class OracleRouter(RouterModel):
         return self
 
     def predict(self, X: Prompts) -> FloatArray:
+        column = metadata_of(X, self.column)
         try:
-            scores = np.array([float(value) for value in metadata_of(X, self.column)], dtype=np.float64)
+            scores = np.array([float(value) for value in column], dtype=np.float64)
         except ValueError as error:
             raise DataError(f"column {self.column!r} must hold grades as numbers ({error})") from error
         if not ((scores >= 0) & (scores <= 1)).all():

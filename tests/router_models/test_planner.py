@@ -144,6 +144,15 @@ def test_little_traffic_is_not_worth_routing(recorded: Workload) -> None:
     assert "3,000 requests a day is under the 10,000" in found.answer.reasons[0]
 
 
+def test_labels_that_are_never_earned_back_are_not_bought(recorded: Workload) -> None:
+    found = plan(recorded, Budget(0.1, 0.1), replace(BUSY, usd_per_label=500.0), EXTRA, NOW)
+    assert found.answer.headline == "Do not route yet: serve frontier alone."
+    assert "not earned back" in found.answer.reasons[0]
+    cheap = plan(recorded, Budget(0.1, 0.1), replace(BUSY, usd_per_label=0.05), EXTRA, NOW)
+    assert cheap.answer.pattern == "cascade"
+    assert "a label" in text_of(cheap)
+
+
 def test_uniformly_hard_traffic_is_not_routed() -> None:
     hard = workload_of(
         outcomes(cheap_right=0.32, sure=0.0),
