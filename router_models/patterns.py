@@ -23,6 +23,8 @@ from router_models.workload import Workload, rows_of
 NEVER = float("inf")
 MARGIN = 0.75
 """The part of a budget that a threshold may use on the rows it was chosen on, so that it holds on others."""
+PROOF_SDS = 2.5
+"""Standard errors between a drop in quality and the bound that a betting test proves on as many pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +160,11 @@ def _operate(work: Workload, pattern: Pattern, budget: Budget, level: float, now
     most = NEVER if budget.max_drop is None else MARGIN * budget.max_drop * int(work.choosing.sum())
     threshold = provisional(scores[tune], wrong[tune], MARGIN * budget.epsilon, lost[tune], most)
     certified, missing = False, None
-    grid = _grid(scores[tune], lost[tune], most)
+    grid = _grid(scores[tune], lost[tune], int(work.choosing.sum()), int((~work.choosing).sum()), budget.max_drop)
     if not work.labelled:
         why = "on assumed figures: nothing is proved before outcomes are recorded"
     elif grid is None:
-        why = f"every threshold would lower the share right by more than {budget.max_drop:g}"
+        why = f"no threshold is likely to be proved to lower the share right by less than {budget.max_drop:g}"
     else:
         try:
             certificate = certify_threshold(
@@ -187,12 +189,20 @@ def _operate(work: Workload, pattern: Pattern, budget: Budget, level: float, now
     return Operated(pattern, pattern.route_at, threshold, certified, why, missing)
 
 
-def _grid(scores: FloatArray, lost: FloatArray, most: float) -> FloatArray | None:
-    """Thresholds to test: quantiles of the scores at which no more right answers are lost than allowed."""
+def _grid(scores: FloatArray, lost: FloatArray, n_tune: int, n_cert: int, max_drop: float | None) -> FloatArray | None:
+    """Thresholds to test: quantiles of the scores, those left out whose drop CERT is not likely to prove allowed.
+
+    `scores` and `lost` are of the eligible among n_tune prompts; the others lose nothing.
+    """
     if not len(scores):
         return None
     grid = quantile_grid(scores)
-    fitting = np.array([float(lost[scores >= threshold].sum()) <= most for threshold in grid])
+    if max_drop is None:
+        return grid
+    kept = np.where(scores >= grid[:, None], lost, 0.0)
+    mean, square = kept.sum(axis=1) / n_tune, (kept**2).sum(axis=1) / n_tune
+    slack = PROOF_SDS * np.sqrt(np.maximum(square - mean**2, 0.0) / max(n_cert, 1))
+    fitting = mean + slack <= max_drop
     return grid[fitting] if fitting.any() else None
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from router_models.calibration.certificate import check_budget
+from router_models.calibration.paired import not_worse
 from router_models.errors import DataError
 from router_models.expected import Expected, expected, reference_policies
 from router_models.label_plan import EPSILONS, LabelsRow, label_money, labels_table
@@ -74,8 +75,8 @@ def plan(
 ) -> Plan:
     """Work a plan out; deterministic. `samples` = answers taken by an ensemble whose agreement was recorded."""
     check_budget(budget.epsilon, budget.delta)
-    if budget.max_drop is not None and not 0 <= budget.max_drop < 1:
-        raise DataError(f"max_drop must lie in [0, 1), found {budget.max_drop}")
+    if budget.max_drop is not None and not 0 < budget.max_drop < 1:
+        raise DataError(f"max_drop must lie strictly between 0 and 1, found {budget.max_drop}")
     options, played = _options(work, budget, extra, now, samples, seed)
     i = best_option(options)
     best, mine = options[i], played[i]
@@ -112,12 +113,22 @@ def _options(
             operated,
             figure,
             break_even(work, operated, outcome, extra),
-            keeps_drop=budget.max_drop is None or figure.drop.high <= budget.max_drop,
+            keeps_drop=_keeps_drop(work, budget, outcome, figure, len(found)),
             allowed=operated.certified or not work.labelled,
         )
         for operated, outcome, figure in zip(found, played, figures, strict=True)
     )
     return options, played
+
+
+def _keeps_drop(work: Workload, budget: Budget, played: Outcomes, figure: Expected, tried: int) -> bool:
+    """Whether the drop allowed is kept: proved on paired grades, δ shared by the patterns; by the mean if assumed."""
+    if budget.max_drop is None:
+        return True
+    if not work.labelled:
+        return figure.drop.value <= budget.max_drop
+    best = work.seen.frontier_right[~work.choosing]
+    return not_worse(played.right, best, margin=budget.max_drop, delta=budget.delta / tried).certified
 
 
 def _other_budgets(

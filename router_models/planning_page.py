@@ -59,7 +59,7 @@ def _made(plan: Plan, context: Context) -> str:
     digest = f", sha256 of the content {work.content_hash[:16]}" if work.content_hash else ""
     ground = "recorded outcomes" if work.labelled else "a described traffic mix, no outcome recorded yet"
     return (
-        f"Made {context.made_at} on {context.machine} from {context.source}: {len(work):,} prompts, {ground}{digest}."
+        f"Made {context.made_at} from {context.source} on {context.machine}. {len(work):,} prompts, {ground}{digest}."
         f"\n\n```\n{context.command}\n```"
     )
 
@@ -101,7 +101,9 @@ def _assumptions(plan: Plan, context: Context) -> str:
         share = "as recorded" if terms.cached_share is None else f"{terms.cached_share:.0%}"
         rates = f"{price.input_usd_per_mtok}, {price.output_usd_per_mtok}, {'as input' if cached is None else cached}"
         rows.append([tier, rates, batch, share, f"{terms.token_ratio:g}"])
-    drop = "" if budget.max_drop is None else f"; the share right falls by at most {100 * budget.max_drop:g} points"
+    drop = (
+        "" if budget.max_drop is None else f"; the share right falls by at most {100 * budget.max_drop:g} points too"
+    )
     notes = [
         f"{plan.demand.per_day:,.0f} requests a day; under {plan.demand.least_per_day:,.0f} nobody should bother.",
         f"Quality budget: of the {plan.workload.cheap} answers kept at most {budget.epsilon:.1%} wrong, with "

@@ -167,4 +167,7 @@ def obstacle(option: Option) -> str:
             f"it does not pay: {even.p:.0%} of what is tried must be escalated, break-even is "
             f"{max(even.p_star, 0):.0%} (saving {figures.saving.low:.0%} to {figures.saving.high:.0%})"
         )
-    return f"the share right may fall by up to {100 * figures.drop.high:.1f} points, more than allowed"
+    return (
+        f"the drop allowed cannot be proved: the share right falls by {100 * figures.drop.value:.1f} points "
+        f"({100 * figures.drop.low:.1f} to {100 * figures.drop.high:.1f})"
+    )

@@ -155,7 +155,7 @@ def running_graph(
         started.callback(ray.shutdown)
         started.callback(serve.shutdown)
         _restore_signals(handlers)
-        serve.start(http_options={"host": config.http.host, "port": config.http.port, "location": "HeadOnly"})
+        serve.start(proxy_location="HeadOnly", http_options={"host": config.http.host, "port": config.http.port})
         app = build_app(args)  # after ray.init: building an LLMServer asks the cluster for its hardware
         _run(app, progress, stop)
         yield f"http://{config.http.host}:{config.http.port}"

@@ -67,6 +67,9 @@ def simulate(
     burst: Annotated[str | None, typer.Option(help="FACTOR,EVERY,LENGTH: e.g. 5,600,60 (seconds).")] = None,
     slots_weak: Annotated[int, typer.Option(help="Calls the weak tier serves at once.", min=1)] = 16,
     slots_strong: Annotated[int, typer.Option(help="Calls the strong tier serves at once.", min=1)] = 16,
+    slots: Annotated[
+        list[str] | None, typer.Option(help="TIER=N for tiers between, of a version with more than two.")
+    ] = None,
     queue_limit: Annotated[int | None, typer.Option(help="Refuse where a tier's queue is this long.")] = None,
     price_weak: PriceWeakOption = None,
     price_strong: PriceStrongOption = None,
@@ -103,24 +106,27 @@ def simulate(
     from router_models.version import RouterVersion
     from serve_graph.cli.replay_text import replay_text
 
-    given = Circumstances(
-        _arrivals(rate, burst),
-        requests,
-        {weak: slots_weak, strong: slots_strong},
-        _price_changes(price_change or [], (weak, strong)),
-        queue_limit,
-        Overhead(router_ms / 1000, verifier_ms / 1000),
-    )
     flags = (
         TierFlags(weak, "weak", price_weak, tokens_weak, latency_weak),
         TierFlags(strong, "strong", price_strong, tokens_strong, latency_strong),
     )
     tier_terms = {flag.tier: terms_of(flag, chars_per_token, terms) for flag in flags}
-    table = read_outcomes(outcomes, scale=pair(scale, "--scale")).only(weak, strong)
+    served = None if version is None else RouterVersion.load(version)
+    between = [tier for tier in (served.policy.tiers if served else ()) if tier not in tier_terms]
+    tier_terms |= {tier: terms_of(TierFlags(tier, "", None), None, terms) for tier in between}
+    given = Circumstances(
+        _arrivals(rate, burst),
+        requests,
+        {weak: slots_weak, strong: slots_strong, **_slots(slots or [], between)},
+        _price_changes(price_change or [], tuple(tier_terms)),
+        queue_limit,
+        Overhead(router_ms / 1000, verifier_ms / 1000),
+    )
+    table = read_outcomes(outcomes, scale=pair(scale, "--scale")).only(*tier_terms)
     name = str(pattern)
-    if version is not None:
+    if served is not None and version is not None:
         name = f"version {version.name}"
-        ways = version_itineraries(RouterVersion.load(version), embedded(table, embeddings, cache))
+        ways = version_itineraries(served, embedded(table, embeddings, cache))
     elif pattern in (Pattern.RANDOM, Pattern.LENGTH):
         ways = by_share(table, weak, strong, _needed(strong_share, "--strong-share"), rule=name, seed=seed)
     else:
@@ -155,7 +161,19 @@ def simulate(
         say(replay_text(setup, runs))
 
 
-def _price_changes(given: list[str], tiers: tuple[str, str]) -> dict[str, list[tuple[float, Price]]]:
+def _slots(given: list[str], tiers: list[str]) -> dict[str, int]:
+    found = {}
+    for text in given:
+        tier, _, count = text.rpartition("=")
+        if tier not in tiers or not count.isdigit():
+            raise typer.BadParameter(f"--slots takes TIER=N with a tier of {tiers}, found {text!r}")
+        found[tier] = int(count)
+    if missing := [tier for tier in tiers if tier not in found]:
+        raise typer.BadParameter(f"the version also serves {', '.join(missing)}: give --slots TIER=N for each")
+    return found
+
+
+def _price_changes(given: list[str], tiers: tuple[str, ...]) -> dict[str, list[tuple[float, Price]]]:
     from decimal import Decimal
 
     from router_models.pricing import Price

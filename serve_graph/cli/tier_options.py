@@ -54,7 +54,7 @@ TermsOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class TierFlags:
-    """One tier's options as they were typed; `which` is weak or strong."""
+    """One tier's options as they were typed; `which` is weak, strong, or '' where only a file can say."""
 
     tier: str
     which: str
@@ -75,7 +75,8 @@ def terms_of(flags: TierFlags, chars_per_token: float | None, file: Path | None)
     if flags.price is None and file is not None:
         return read_terms(file, flags.tier)
     if flags.price is None:
-        raise typer.BadParameter(f"prices are needed: --price-{which} IN,OUT (for {flags.tier!r}), or --terms FILE")
+        option = f"--price-{which} IN,OUT, or " if which else ""
+        raise typer.BadParameter(f"prices of {flags.tier!r} are needed: {option}--terms FILE")
     sent, made = pair(flags.tokens, f"--tokens-{which}") or (None, None)
     p50, p95 = pair(flags.latency, f"--latency-{which}") or (None, None)
     return TierTerms(

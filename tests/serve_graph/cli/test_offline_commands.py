@@ -110,6 +110,21 @@ def test_a_router_version_can_be_replayed(outcomes: Path, tmp_path: Path) -> Non
     assert f"version {folder.name}" in json.loads(found.stdout)["policies"]
 
 
+def test_a_version_with_a_tier_between_is_replayed_with_all_its_terms(outcomes: Path, tmp_path: Path) -> None:
+    frame = pd.read_parquet(outcomes)
+    for name in ("", "_prompt_tokens", "_completion_tokens", "_latency_s"):
+        frame[f"middle{name}"] = frame[f"frontier{name}"]
+    frame.to_parquet(tmp_path / "three.parquet")
+    folder = builtin_version(("cheap", "middle", "frontier"), tmp_path)
+    (tmp_path / "terms.yaml").write_text(yaml.safe_dump({"tiers": {"middle": {"price": [1, 4]}}}))
+    words = ["simulate", "-o", tmp_path / "three.parquet", *NAMES, *PRICES, "--rate", "2", "--requests", "50"]
+    words += ["--version", folder, "--terms", tmp_path / "terms.yaml", "--repeats", "1", "--json"]
+    words += ["--embeddings", outcomes.with_suffix(".npy")]
+    assert call(*words).exit_code == 2  # nobody said how much the middle tier serves at once
+    data = json.loads(call(*words, "--slots", "middle=4").stdout)
+    assert set(data["policies"][f"version {folder.name}"][0]["tiers"]) == {"cheap", "middle", "frontier"}
+
+
 def test_plan_writes_a_page_and_prints_json(outcomes: Path, tmp_path: Path) -> None:
     words = [
         "plan", "-o", outcomes, *NAMES, *PRICES, "--volume", "50000", "--embeddings", outcomes.with_suffix(".npy"),
@@ -145,6 +160,15 @@ def test_a_faulty_mix_is_named_in_one_line(tmp_path: Path, change: dict[str, Any
     found = call("plan", "--traffic", tmp_path / "mix.yaml", *NAMES, "--volume", "80000")
     assert isinstance(found.exception, DataError)
     assert message in str(found.exception)
+
+
+def test_the_documented_mix_and_terms_are_valid() -> None:
+    from serve_graph.terms_file import read_mix, read_terms
+
+    docs = Path(__file__).parents[3] / "docs"
+    assert len(read_mix(docs / "plan-traffic-mix.yaml").parts()) == 3
+    assert read_terms(docs / "plan-qa.yaml", "gpt-4o").output_tokens == 8
+    assert read_terms(docs / "plan-mmlu.yaml", "mixtral-8x7b").token_ratio == 1.15
 
 
 def test_terms_may_come_from_a_file(outcomes: Path, tmp_path: Path) -> None:

@@ -141,6 +141,11 @@ class RunningGraph:
             found.setdefault(record.id, []).append(record)
         return found
 
+    def names_so_far(self) -> set[str]:
+        """The ids of every record written until now: none is still on its way."""
+        until(lambda: "serve_graph_records_spooled 0\n" in self.client.get("/metrics").text)
+        return set(self.records())
+
     def record_of(self, response: httpx.Response, seconds: float = 20.0) -> DecisionRecord:
         """The one record of a reply, as soon as the store has it."""
         name = response.headers["x-serve-graph-decision"]

@@ -47,7 +47,7 @@ def test_every_tier_failing_is_an_error_in_openais_shape(graph: Graph, stream: b
 
 
 def test_stream_that_breaks_ends_in_an_error_event(graph: Graph, events: Events, wait_until: Until) -> None:
-    before = set(graph.records())
+    before = graph.names_so_far()
     response = graph.chat("[frontier:break] hello", model="frontier", stream=True)
     assert response.status_code == 200
     assert "[DONE]" not in response.text
@@ -157,7 +157,7 @@ def test_frontier_tier_killed_under_load_leaves_no_request_unanswered(graph: Gra
 
 
 def test_store_that_is_locked_delays_records_and_nothing_else(graph: Graph, wait_until: Until) -> None:
-    before = set(graph.records())
+    before = graph.names_so_far()
     lock = graph.locked_store()
     try:
         started = time.monotonic()

@@ -15,7 +15,8 @@ from serve_graph.engines.weights import resolve_weights
 from serve_graph.launch import free_port, running_graph
 from serve_graph.versions import ensure_first_version
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(1500)]
+# Ray, vLLM and what they start warn of much that is theirs to mend.
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(1500), pytest.mark.filterwarnings("ignore")]
 ROOT = Path(__file__).parents[3]
 
 
