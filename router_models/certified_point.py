@@ -11,7 +11,7 @@ from router_models.calibration.certificate import LabelSource
 from router_models.calibration.scores import choose_calibrator
 from router_models.calibration.sequence import Labelled
 from router_models.calibration.thresholds import certify_threshold
-from router_models.errors import NotCertifiedError
+from router_models.errors import DataError, NotCertifiedError
 from router_models.outcomes import OutcomeTable, split
 from router_models.types import BoolArray, FloatArray
 
@@ -77,8 +77,8 @@ def certified_point(
         )
         threshold = certificate.threshold_for()
         why = f"{certificate.errors} of {certificate.accepted_n} sent to weak were wrong"
-    except NotCertifiedError as error:
-        why = error.reason
+    except (NotCertifiedError, DataError) as error:
+        why = str(error)
     kept = p[cert_rows] >= (np.inf if threshold is None else threshold)
     cost = np.where(kept, terms.weak_cost[cert_rows], terms.strong_cost[cert_rows])
     quality = float(np.where(kept, weak[cert_rows], strong[cert_rows]).mean())

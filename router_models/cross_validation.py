@@ -89,7 +89,7 @@ def cross_validate(
         split = f"trained on {protocol.train.name}"
     else:
         domain = None if protocol.domain == "" else domain_column(table, protocol.domain)
-        near = folds_of(table, protocol.folds, seed)
+        near = folds_of(table, protocol.folds, seed) if usable else []
         scores = _folded(table, weak, strong, protocol, usable, near, target, progress)
         if protocol.certify and target != "weak":
             scores |= _folded(table, weak, strong, protocol, usable, near, "weak", progress)
@@ -99,7 +99,9 @@ def cross_validate(
             "" if protocol.labels is None else f", {protocol.labels:,} labels"
         )
     held = [Held(family, split, scores[family, target]) for family in usable]
-    graded = {family: one for (family, learned), one in scores.items() if learned == "weak"}
+    known = baselines(table, weak, strong)
+    graded = {"length": known[1].scores}
+    graded |= {family: one for (family, learned), one in scores.items() if learned == "weak"}
     progress("intervals")
     found = evaluate(
         table,
@@ -115,7 +117,7 @@ def cross_validate(
         notes=said,
         seed=seed,
     )
-    return found, [*baselines(table, weak, strong), *held]
+    return found, [*known, *held]
 
 
 _CERTIFIED = "; the certified point is that of routers fitted to the weak grade"

@@ -104,7 +104,7 @@ def evaluate(
 ) -> Evaluation:
     """Every figure of every method. `away[method]`: scores of the same prompts with whole domains held out.
 
-    `certify[method]`: scores for the certified point, None = a method's own; prompt length's are its own anyway.
+    `certify[method]`: scores for the certified point of those methods only; None = of every method by its own.
 
     DataError where strong is not better than weak (there is no gap to recover), or a score is NaN.
     """
@@ -120,7 +120,7 @@ def evaluate(
     own = {m.method: m.scores for m in held if m.method not in ("random", "oracle")}
     points = {
         method: certified_point(scores, w, s, terms, cert_rows, now, seed)
-        for method, scores in (own if certify is None else {"length": own["length"], **certify}).items()
+        for method, scores in (own if certify is None else certify).items()
     }
     rows = [_row(m, w, s, terms, length, held[1].scores, far.get(m.method), points.get(m.method), seed) for m in held]
     shown = [one for one in held if one.method != "random"]

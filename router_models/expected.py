@@ -23,7 +23,7 @@ class Expected:
 
     `saving` = 1 - cost / always-frontier's cost. `drop` = always-frontier's share right less this one's.
     `kept_risk_upper` bounds P(wrong | kept) at 95 % (one-sided Clopper-Pearson). Latencies None = not known.
-    `usd_draws`: the resampled dollars per 1,000 requests, for paired comparisons.
+    `usd_draws`, `right_draws`: resampled dollars per 1,000 requests and shares right, for paired comparisons.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Expected:
     p50_s: float | None
     p95_s: float | None
     usd_draws: FloatArray
+    right_draws: FloatArray
 
 
 def expected(work: Workload, policies: Sequence[tuple[str, str, Outcomes]], seed: int) -> tuple[Expected, ...]:
@@ -81,6 +82,11 @@ def cost_difference(a: Expected, b: Expected) -> Interval:
     return interval_of(a.usd_per_1000.value - b.usd_per_1000.value, a.usd_draws - b.usd_draws)
 
 
+def right_difference(a: Expected, b: Expected) -> Interval:
+    """Paired difference in the share right, a less b."""
+    return interval_of(a.right.value - b.right.value, a.right_draws - b.right_draws)
+
+
 def _figures(name: str, what: str, played: Outcomes, seen: Evidence, mean: FloatArray, drawn: FloatArray) -> Expected:
     """One policy's figures from means and resampled means of (frontier dollars, frontier right, dollars, right)."""
     kept = int(played.kept.sum())
@@ -101,6 +107,7 @@ def _figures(name: str, what: str, played: Outcomes, seen: Evidence, mean: Float
         p50_s=p50,
         p95_s=p95,
         usd_draws=1000 * usd,
+        right_draws=right,
     )
 
 

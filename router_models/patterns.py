@@ -13,18 +13,16 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from router_models.calibration.certificate import LabelSource
-from router_models.calibration.sequence import Labelled, quantile_grid
 from router_models.calibration.thresholds import certify_threshold
 from router_models.errors import NotCertifiedError
 from router_models.operating import cheapest_route_at
+from router_models.risk_and_drop import Paired, certify_both
 from router_models.types import BoolArray, FloatArray
 from router_models.workload import Workload, rows_of
 
 NEVER = float("inf")
 MARGIN = 0.75
 """The part of a budget that a threshold may use on the rows it was chosen on, so that it holds on others."""
-PROOF_SDS = 2.5
-"""Standard errors between a drop in quality and the bound that a betting test proves on as many pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,33 +153,16 @@ def _operate(work: Workload, pattern: Pattern, budget: Budget, level: float, now
     scores = pattern.after if pattern.after is not None else pattern.before
     assert scores is not None
     wrong = 1.0 - work.seen.cheap_right
-    tune, cert = work.choosing & eligible, ~work.choosing & eligible
+    tune = work.choosing & eligible
     lost = work.seen.frontier_right - work.seen.cheap_right
     most = NEVER if budget.max_drop is None else MARGIN * budget.max_drop * int(work.choosing.sum())
     threshold = provisional(scores[tune], wrong[tune], MARGIN * budget.epsilon, lost[tune], most)
     certified, missing = False, None
-    grid = _grid(scores[tune], lost[tune], int(work.choosing.sum()), int((~work.choosing).sum()), budget.max_drop)
-    if not work.labelled:
-        why = "on assumed figures: nothing is proved before outcomes are recorded"
-    elif grid is None:
-        why = f"no threshold is likely to be proved to lower the share right by less than {budget.max_drop:g}"
-    else:
+    why = "on assumed figures: nothing is proved before outcomes are recorded"
+    if work.labelled:
         try:
-            certificate = certify_threshold(
-                Labelled.of(scores[tune], wrong[tune]),
-                Labelled.of(scores[cert], wrong[cert]),
-                epsilon=budget.epsilon,
-                delta=level,
-                binds={},
-                label_source=LabelSource.PROGRAMMATIC,
-                made_at=now,
-                expires_at=now + timedelta(days=1),
-                grid=grid,
-            )
-            threshold, certified = certificate.threshold_for(), True
-            why = (
-                f"{certificate.errors} of {certificate.accepted_n} answers kept in the certification sample were wrong"
-            )
+            threshold, why = _certify(work, np.where(eligible, scores, -NEVER), budget, level, now)
+            certified = True
         except NotCertifiedError as error:
             why, missing = error.reason, error.labels_missing
     if pattern.after is None:
@@ -189,21 +170,26 @@ def _operate(work: Workload, pattern: Pattern, budget: Budget, level: float, now
     return Operated(pattern, pattern.route_at, threshold, certified, why, missing)
 
 
-def _grid(scores: FloatArray, lost: FloatArray, n_tune: int, n_cert: int, max_drop: float | None) -> FloatArray | None:
-    """Thresholds to test: quantiles of the scores, those left out whose drop CERT is not likely to prove allowed.
-
-    `scores` and `lost` are of the eligible among n_tune prompts; the others lose nothing.
-    """
-    if not len(scores):
-        return None
-    grid = quantile_grid(scores)
-    if max_drop is None:
-        return grid
-    kept = np.where(scores >= grid[:, None], lost, 0.0)
-    mean, square = kept.sum(axis=1) / n_tune, (kept**2).sum(axis=1) / n_tune
-    slack = PROOF_SDS * np.sqrt(np.maximum(square - mean**2, 0.0) / max(n_cert, 1))
-    fitting = mean + slack <= max_drop
-    return grid[fitting] if fitting.any() else None
+def _certify(work: Workload, scores: FloatArray, budget: Budget, level: float, now: datetime) -> tuple[float, str]:
+    """The proved threshold and its evidence in words; -inf scores are never kept. Raises NotCertifiedError."""
+    tune, cert = (
+        Paired(scores[rows], work.seen.cheap_right[rows], work.seen.frontier_right[rows])
+        for rows in (work.choosing, ~work.choosing)
+    )
+    if budget.max_drop is not None:
+        return certify_both(tune, cert, epsilon=budget.epsilon, max_drop=budget.max_drop, level=level)
+    certificate = certify_threshold(
+        tune.labelled(),
+        cert.labelled(),
+        epsilon=budget.epsilon,
+        delta=level,
+        binds={},
+        label_source=LabelSource.PROGRAMMATIC,
+        made_at=now,
+        expires_at=now + timedelta(days=1),
+    )
+    kept = f"{certificate.errors} of {certificate.accepted_n} answers kept in the certification sample were wrong"
+    return certificate.threshold_for(), kept
 
 
 def _at(threshold: float | None) -> float:

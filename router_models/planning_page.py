@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from router_models.economics import TierTerms
-from router_models.expected import Expected
+from router_models.expected import Expected, right_difference
 from router_models.markdown import percent, sentence, spread, table
 from router_models.planner import Plan
 from router_models.planning_evidence import labels_section, signals_section, slices_section, what_ifs_section
@@ -71,10 +71,14 @@ def _answer(plan: Plan) -> str:
         return "\n".join(lines)
     option = plan.option(answer.pattern)
     figures, (cheap, frontier, random, length) = option.figures, plan.beside[:4]
+    over = right_difference(figures, length)
+    points = spread(over, 100, 1)
     lines += [
         f"- Right {percent(figures.right)}, against {percent(frontier.right)} from {work.frontier} alone and "
-        f"{percent(cheap.right)} from {work.cheap} alone. With the same share of {work.cheap} answers at random "
-        f"{random.right.value:.1%} would be right, picked by prompt length {length.right.value:.1%}.",
+        f"{percent(cheap.right)} from {work.cheap} alone.",
+        f"- With the same share of {work.cheap} answers at random {random.right.value:.1%} would be right, picked by "
+        f"prompt length {length.right.value:.1%}: {answer.pattern} is {points} points better than length"
+        + ("." if over.low > 0 else ", which is **not more than chance: sending short prompts down does as well**."),
     ]
     if figures.kept_risk is not None and figures.kept_risk_upper is not None:
         sure = "measured" if work.labelled else "assumed"

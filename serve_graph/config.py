@@ -172,12 +172,16 @@ class RecordsConfig(Frozen):
 
 
 class HttpConfig(Frozen):
-    """Where the endpoint listens. Ray Serve's HAProxy and throughput mode are on unless the binary does not run."""
+    """Where the endpoint listens. Ray Serve's HAProxy and throughput mode are on unless the binary does not run.
+
+    A stream that is silent for `keep_alive_s` seconds gets a comment, which callers ignore.
+    """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     haproxy: bool = True
     max_body_bytes: Annotated[int, Field(ge=1024)] = 2 * 1024 * 1024
+    keep_alive_s: Annotated[float, Field(gt=0)] = 5.0
     scaling: ScalingConfig = ScalingConfig(max_replicas=2, max_ongoing_requests=512, target_ongoing_requests=128)
 
 

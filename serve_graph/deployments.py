@@ -252,11 +252,20 @@ class IngressDeployment:
             version=served.name,
         )
         self.service = Service(graph, self.sink)
-        self.max_body_bytes = config.http.max_body_bytes
+        self.http = config.http
 
     def __serve_build_asgi_app__(self) -> FastAPI:
+        http, service = self.http, self.service
         return build_http(
-            Backend(self.service, self.store.get, self.readiness, self.metrics, self.sink.run, self.max_body_bytes)
+            Backend(
+                service,
+                self.store.get,
+                self.readiness,
+                self.metrics,
+                self.sink.run,
+                http.max_body_bytes,
+                http.keep_alive_s,
+            )
         )
 
     async def readiness(self) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from serve_graph.errors import (
 )
 from serve_graph.openai_api import ChatRequest, CompletionRequest, chat_query, completion_query, parse_request
 from serve_graph.service import AUTO, Service
+from serve_graph.streaming import kept_alive
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Backend:
     metrics: Callable[[], Awaitable[str]]
     background: Callable[[], Awaitable[None]]
     max_body_bytes: int
+    keep_alive_s: float = 5.0
 
 
 def build_http(backend: Backend) -> FastAPI:
@@ -66,7 +68,7 @@ def build_http(backend: Backend) -> FastAPI:
         opened = service.open(query, asked.model, bool(asked.stream))
         opened.include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
         if asked.stream:
-            events = await service.stream(opened)
+            events = kept_alive(await service.stream(opened), backend.keep_alive_s)
             headers = service.headers(opened, with_cost=opened.trail.completion is not None)
             return EventStream(events, headers)
         reply = await service.answer(opened)

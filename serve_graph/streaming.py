@@ -8,12 +8,15 @@ fails later, or stops without a finish reason, ends the stream with an error eve
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
+
+import anyio
 
 from router_models.types import Completion, Query, Usage
 from serve_graph.cascade import Graph, Trail, charge
@@ -23,6 +26,7 @@ from serve_graph.openai_api import text_pieces, usage_json, usage_of
 logger = logging.getLogger(__name__)
 Chunks = AsyncGenerator[dict[str, Any], None]
 DONE = b"data: [DONE]\n\n"
+KEEP_ALIVE = b": keep-alive\n\n"
 
 
 def event(data: Mapping[str, Any]) -> bytes:
@@ -107,3 +111,26 @@ async def sse(
     usage = {"usage": usage_json(trail.completion.usage)} if include_usage and trail.completion else {}
     yield event(dict(head) | {"choices": [], "serve_graph": dict(closing())} | usage)
     yield DONE
+
+
+async def kept_alive(events: AsyncGenerator[bytes, None], every_s: float) -> AsyncGenerator[bytes, None]:
+    """The events, with a comment in every `every_s` seconds of silence.
+
+    It keeps proxies from giving up, and is how a caller who hung up is noticed while a tier is silent: a proxy learns
+    of it when it writes. Closing it closes the events.
+    """
+    async with aclosing(events):
+        while True:
+            coming = asyncio.ensure_future(anext(events))
+            try:
+                while not (await asyncio.wait({coming}, timeout=every_s))[0]:
+                    yield KEEP_ALIVE
+                item = await coming
+            except StopAsyncIteration:
+                return
+            finally:
+                if not coming.done():
+                    coming.cancel()
+                    with anyio.CancelScope(shield=True):  # a caller's task group cancels again at every await
+                        await asyncio.wait({coming})
+            yield item

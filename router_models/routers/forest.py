@@ -31,12 +31,13 @@ from router_models.routers.base import (
 )
 from router_models.types import FloatArray, Prompts
 
-LEAF = -1
-
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """Trees side by side in flat arrays of N nodes; `roots` (T,) are first nodes, children absolute indices."""
+    """Trees side by side in flat arrays of N nodes; `roots` (T,) are first nodes, children absolute indices.
+
+    A leaf is its own child on both sides.
+    """
 
     roots: NDArray[np.int32]
     feature: NDArray[np.int16]
@@ -58,12 +59,13 @@ class Forest:
         offsets = np.concatenate([[0], np.cumsum([t.node_count for t in parts])[:-1]]).astype(np.int32)
         leaves = np.concatenate([t.children_left < 0 for t in parts])
         start = np.repeat(offsets, [t.node_count for t in parts])
+        here = np.arange(len(start))
         return cls(
             roots=offsets,
-            feature=np.where(leaves, LEAF, np.concatenate([t.feature for t in parts])).astype(np.int16),
+            feature=np.where(leaves, 0, np.concatenate([t.feature for t in parts])).astype(np.int16),
             threshold=np.concatenate([t.threshold for t in parts]),
-            left=(np.concatenate([t.children_left for t in parts]) + start).astype(np.int32),
-            right=(np.concatenate([t.children_right for t in parts]) + start).astype(np.int32),
+            left=np.where(leaves, here, np.concatenate([t.children_left for t in parts]) + start).astype(np.int32),
+            right=np.where(leaves, here, np.concatenate([t.children_right for t in parts]) + start).astype(np.int32),
             value=np.concatenate([t.value[:, 0, 0] for t in parts]).astype(np.float32),
             width=A.shape[1],
         )
@@ -77,15 +79,16 @@ class Forest:
         return np.concatenate(chunks) if chunks else np.empty(0)
 
     def _walk(self, rows: NDArray[np.float32]) -> FloatArray:
+        # Leaves lead to themselves, so that all paths are as long as the deepest one and no step asks which ended.
         node = np.repeat(self.roots[None, :], len(rows), axis=0)
-        line = np.arange(len(rows))[:, None]
+        start = np.arange(len(rows))[:, None] * self.width
+        flat = rows.ravel()
         while True:
-            feature = self.feature[node]
-            inner = feature >= 0
-            if not inner.any():
-                return np.asarray(self.value[node].mean(axis=1, dtype=np.float64))
-            below = rows[line, np.maximum(feature, 0)] <= self.threshold[node]
-            node = np.where(inner, np.where(below, self.left[node], self.right[node]), node)
+            below = flat.take(self.feature.take(node) + start) <= self.threshold.take(node)
+            after = np.where(below, self.left.take(node), self.right.take(node))
+            if (after == node).all():
+                return np.asarray(self.value.take(node).mean(axis=1, dtype=np.float64))
+            node = after
 
     def state(self, prefix: str = "") -> State:
         """The arrays, each name after `prefix`."""
@@ -104,12 +107,17 @@ class Forest:
             value=array_of(state, prefix + "value").astype(np.float32),
             width=int(array_of(state, prefix + "width")),
         )
-        size, here = len(forest.feature), np.arange(len(forest.feature))
-        inner = forest.feature >= 0
+        size = len(forest.feature)
         lengths = {len(a) for a in (forest.threshold, forest.left, forest.right, forest.value)}
-        children = np.stack([forest.left, forest.right])[:, inner] if lengths == {size} else np.empty((2, 0))
-        sound = lengths == {size} and bool((forest.feature < forest.width).all())
-        if not sound or not ((children > here[inner]).all() and (children < size).all()):
+        sound = (
+            size > 0 and lengths == {size} and bool(((forest.feature >= 0) & (forest.feature < forest.width)).all())
+        )
+        if sound:
+            here, children = np.arange(size), np.stack([forest.left, forest.right])
+            leaf = (children == here).all(axis=0)
+            sound = bool((((children > here) & (children < size)) | leaf).all())
+            sound = sound and bool(((forest.roots >= 0) & (forest.roots < size)).all())
+        if not sound:
             raise ArtifactError("the stored forest is not a forest: its arrays disagree")
         return forest
 

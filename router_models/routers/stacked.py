@@ -28,7 +28,7 @@ Maker = Callable[[], RouterModel]
 
 
 class StackedRouter(RouterModel):
-    """Score = level + Σ w_m (p_m − mean p_m), w ≥ 0 by least squares on out-of-fold predictions (nested CV)."""
+    """Score = Σ w_m p_m, w ≥ 0 and Σ w = 1 by least squares on out-of-fold predictions (nested CV)."""
 
     family = "stacked"
     card = "needs embeddings; every member's cost (about 2 ms per query)"
@@ -49,7 +49,8 @@ class StackedRouter(RouterModel):
 
     def predict(self, X: Prompts) -> FloatArray:
         members = fitted(self.fitted_, self.family)
-        return blend(np.stack([m.predict(X) for m in members], axis=1), fitted(self.weights_, self.family))
+        seen = np.stack([m.predict(X) for m in members], axis=1)
+        return np.clip(seen @ fitted(self.weights_, self.family), 0.0, 1.0)
 
     def state(self) -> State:
         return pack(fitted(self.fitted_, self.family), {"weights": fitted(self.weights_, self.family)}, {})
@@ -83,24 +84,27 @@ def folds_by_text(texts: Sequence[str], folds: int, seed: int) -> IntArray:
     return np.array([int.from_bytes(d[:8], "big") % folds for d in digests], dtype=np.int64)
 
 
-def stack_weights(seen: FloatArray, y: FloatArray, ridge: float = 0.02) -> FloatArray:
-    """Non-negative weights of the members' deviations, then their means, then the level: (2·members + 1,).
+def stack_weights(
+    seen: FloatArray, y: FloatArray, prior: FloatArray | None = None, strength: float = 0.3
+) -> FloatArray:
+    """Weights (members,), ≥ 0 with sum 1, of least squared error on unseen predictions (n, members), near a prior.
 
-    `ridge`, relative to the mean member's spread, spreads weight among members that say the same.
+    `prior` (uniform by default) is held with `strength`, in units of the members' own mean spread: 1 = as strongly as
+    the data. A convex combination needs no level or slope of its own, so that blends fitted apart stay comparable.
     """
     from scipy.optimize import nnls
 
-    mean, level = seen.mean(axis=0), float(y.mean())
+    n, m = seen.shape
+    prior = np.full(m, 1 / m) if prior is None else prior
+    mean = seen.mean(axis=0)
     A = seen - mean
-    penalty = np.sqrt(ridge * len(y) * A.var(axis=0).mean()) * np.eye(A.shape[1])
-    weights, _ = nnls(np.vstack([A, penalty]), np.concatenate([y - level, np.zeros(A.shape[1])]))
-    return np.concatenate([weights, mean, [level]])
-
-
-def blend(seen: FloatArray, weights: FloatArray) -> FloatArray:
-    """Apply `stack_weights` to members' predictions (n, members): scores (n,) kept within [0, 1]."""
-    m = seen.shape[1]
-    return np.asarray(np.clip(weights[-1] + (seen - weights[m : 2 * m]) @ weights[:m], 0.0, 1.0), dtype=np.float64)
+    pull = np.sqrt(strength * n * max(float(A.var(axis=0).mean()), 1e-12)) * np.eye(m)
+    # The last row is the sum constraint, as an equation that outweighs all others.
+    heavy = 1e3 * np.sqrt(n)
+    weights, _ = nnls(
+        np.vstack([A, pull, np.full((1, m), heavy)]), np.concatenate([y - y.mean(), pull @ prior, [heavy]])
+    )
+    return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 
 def pack(members: Sequence[RouterModel], arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, object]) -> State:

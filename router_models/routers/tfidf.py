@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Self
 
 import numpy as np
@@ -59,22 +60,26 @@ class TfidfRouter(RouterModel):
 def hashed(texts: Sequence[str]) -> Any:
     """Counts of words and pairs, 1 + log(count), as a sparse (n, WIDTH) matrix."""
     from scipy.sparse import csr_matrix
-    from sklearn.feature_extraction.text import HashingVectorizer
 
     if not texts:
         return csr_matrix((0, WIDTH))
-
-    vectorizer = HashingVectorizer(n_features=WIDTH, ngram_range=(1, 2), norm=None, alternate_sign=False)
-    counts = vectorizer.transform([text[:MAX_CHARS].encode("utf-8", "replace").decode() for text in texts]).tocsr()
+    counts = _vectorizer().transform([text[:MAX_CHARS].encode("utf-8", "replace").decode() for text in texts]).tocsr()
     counts.data = 1 + np.log(counts.data)
     return counts
 
 
-def _weighted(counts: Any, idf: FloatArray) -> Any:
-    from sklearn.preprocessing import normalize
+@cache
+def _vectorizer() -> Any:
+    from sklearn.feature_extraction.text import HashingVectorizer
 
-    if counts.shape[0] == 0:
-        return counts
+    return HashingVectorizer(n_features=WIDTH, ngram_range=(1, 2), norm=None, alternate_sign=False)
+
+
+def _weighted(counts: Any, idf: FloatArray) -> Any:
+    """Rows of unit length, each count times its bucket's idf."""
     weighted = counts.copy()
     weighted.data = weighted.data * idf[weighted.indices]
-    return normalize(weighted)
+    row = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
+    norms = np.sqrt(np.bincount(row, weights=weighted.data**2, minlength=counts.shape[0]))
+    weighted.data /= np.maximum(norms, 1e-12)[row]
+    return weighted

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from router_models.economics import TierTerms
+from router_models.errors import NotCertifiedError
 from router_models.operating import Evidence
 from router_models.patterns import Budget, Extra, Operated, Pattern, operate, patterns_of, play_out, provisional
 from router_models.pricing import Price
+from router_models.risk_and_drop import Paired, certify_both
 from router_models.traffic_mix import TrafficSlice, workload_of_mix
 from router_models.what_if import break_even
 from router_models.workload import Workload
@@ -90,3 +92,38 @@ def _risk(pool: Workload, option: Operated, wrong: np.ndarray) -> float:
     if option.accept_at is not None:
         kept &= pool.seen.p_cheap_ok >= option.accept_at
     return float(wrong[kept].mean()) if kept.any() else 0.0
+
+
+@pytest.mark.statistical
+def test_both_promises_hold_together_and_a_plain_pick_breaks_them() -> None:
+    """Risk among the kept and drop against the frontier, proved by one sequence at δ = .1 on samples of a pool."""
+    pool = mix(weak=0.75, verifier_auc=0.75, n=20_000)
+    scores, cheap, frontier = pool.seen.p_cheap_ok, pool.seen.cheap_right, pool.seen.frontier_right
+    epsilon, max_drop, runs = 0.15, 0.04, 300
+    chance = np.random.default_rng(1)
+    broken = broken_pick = 0
+    kept = []
+    for _ in range(runs):
+        rows = chance.integers(0, len(pool), 1500)
+        parts = [Paired(scores[r], cheap[r], frontier[r]) for r in (rows[:600], rows[600:])]
+        try:
+            at, _ = certify_both(parts[0], parts[1], epsilon=epsilon, max_drop=max_drop, level=0.1)
+        except NotCertifiedError:
+            at = np.inf
+        kept.append(float((scores >= at).mean()))
+        broken += _broken(pool, at, epsilon, max_drop)
+        lost = parts[1].frontier_right - parts[1].cheap_right
+        pick = provisional(parts[1].scores, 1 - parts[1].cheap_right, epsilon, lost, max_drop * 900)
+        broken_pick += _broken(pool, pick, epsilon, max_drop)
+    most = binom.ppf(0.999, runs, 0.1)
+    assert broken <= most
+    assert broken_pick > most
+    assert np.mean(kept) > 0.25
+
+
+def _broken(pool: Workload, at: float, epsilon: float, max_drop: float) -> bool:
+    kept = pool.seen.p_cheap_ok >= at
+    if not kept.any():
+        return False
+    drop = np.where(kept, pool.seen.frontier_right - pool.seen.cheap_right, 0.0).mean()
+    return bool((1 - pool.seen.cheap_right[kept]).mean() > epsilon or drop > max_drop)

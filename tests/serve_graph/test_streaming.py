@@ -1,12 +1,16 @@
+import asyncio
 import json
+from collections.abc import AsyncGenerator
 from typing import Any
 
+import anyio
 import pytest
 
 from router_models.types import Action, Completion, Query, Usage
 from serve_graph.cascade import Graph
 from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError
 from serve_graph.service import ABSTENTION, Request, Service
+from serve_graph.streaming import KEEP_ALIVE, kept_alive
 from serve_graph.testing import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_graph
 
 QUERY = Query.from_prompt("why?")
@@ -235,3 +239,48 @@ async def test_caller_who_hangs_up_on_done_has_had_the_whole_answer() -> None:
             break
     [record] = stream.sink.records
     assert record.status == 200
+
+
+async def _said_slowly(ended: list[str], silence_s: float) -> AsyncGenerator[bytes, None]:
+    try:
+        yield b"data: 1\n\n"
+        await asyncio.sleep(silence_s)
+        yield b"data: 2\n\n"
+    finally:
+        ended.append("ended")
+
+
+async def test_silence_is_filled_with_comments_and_no_event_is_lost() -> None:
+    ended: list[str] = []
+    said = [item async for item in kept_alive(_said_slowly(ended, 0.2), 0.05)]
+    assert [item for item in said if item != KEEP_ALIVE] == [b"data: 1\n\n", b"data: 2\n\n"]
+    assert said[1] == said[2] == KEEP_ALIVE
+    assert ended == ["ended"]
+
+
+async def test_a_stream_that_speaks_in_time_gets_no_comment() -> None:
+    assert KEEP_ALIVE not in [item async for item in kept_alive(_said_slowly([], 0), 5)]
+
+
+async def test_caller_who_leaves_during_a_silence_ends_the_events() -> None:
+    ended: list[str] = []
+    events = kept_alive(_said_slowly(ended, 60), 0.02)
+    assert [await anext(events), await anext(events)] == [b"data: 1\n\n", KEEP_ALIVE]
+    await events.aclose()
+    assert ended == ["ended"]
+
+
+async def test_cancelled_task_group_ends_the_events_during_a_silence() -> None:
+    ended: list[str] = []
+    events = kept_alive(_said_slowly(ended, 60), 60)
+
+    async def read() -> None:
+        async for _ in events:
+            pass
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(read)
+        await asyncio.sleep(0.05)
+        group.cancel_scope.cancel()
+    await events.aclose()
+    assert ended == ["ended"]

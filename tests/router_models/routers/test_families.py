@@ -36,7 +36,7 @@ from router_models.routers.default import balanced_folds
 from router_models.routers.forest import Forest
 from router_models.routers.layered import CLASSIFIER, HARD, INTENT, UNCERTAIN
 from router_models.routers.ridge import fit_ridge
-from router_models.routers.stacked import blend, folds_by_text, stack_weights
+from router_models.routers.stacked import folds_by_text, stack_weights
 from router_models.types import FloatArray, Prompts
 
 
@@ -107,7 +107,7 @@ def test_a_damaged_forest_is_refused_instead_of_walking_in_circles() -> None:
     X, label = clusters(30)
     router = ForestRouter(trees=5).fit(X, draws(np.array([0.1, 0.4, 0.6, 0.9])[label]))
     state = router.state()
-    for name, change in (("left", 0), ("feature", 30_000)):
+    for name, change in (("left", 0), ("right", 9), ("feature", 30_000), ("feature", -1), ("roots", -3)):
         arrays = dict(state.arrays)
         damaged = np.array(arrays[name])
         damaged[:] = change
@@ -305,11 +305,14 @@ def test_stacking_gives_weight_to_what_predicts_and_none_to_noise() -> None:
     p = rng.uniform(0.1, 0.9, 3000)
     y = draws(p)
     seen = np.stack([np.clip(p + 0.05 * rng.normal(size=3000), 0, 1), rng.uniform(size=3000), 1 - p], axis=1)
-    weights = stack_weights(seen, y)
-    assert weights[0] > 0.6
-    assert weights[1] < 0.05
-    assert weights[2] == 0
-    assert auc(blend(seen, weights), y) > 0.7
+    weights = stack_weights(seen, y, strength=0.03)
+    assert weights.sum() == pytest.approx(1)
+    assert weights[0] > 0.8
+    assert weights[1] < 0.1
+    assert weights[2] < 0.05
+    assert auc(seen @ weights, y) > 0.7
+    prior = np.array([0.2, 0.3, 0.5])
+    np.testing.assert_allclose(stack_weights(seen, y, prior, strength=1e6), prior, atol=1e-3)
 
 
 def test_folds_keep_equal_texts_together_and_domains_whole() -> None:

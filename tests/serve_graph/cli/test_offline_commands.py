@@ -228,15 +228,28 @@ def test_every_set_of_a_folder_is_one_table(outcomes: Path, tmp_path: Path) -> N
     assert "scores of 1 to 10" in text
 
 
-def test_the_papers_benchmark_is_printed_over_our_rows(tmp_path: Path) -> None:
+def gsm8k(root: Path, n: int) -> Path:
+    """A checkout in the shape of RouteLLM's, of n made-up questions, one of them contaminated."""
     chance = np.random.default_rng(0)
-    folder = tmp_path / "routellm" / "evals" / "gsm8k"
+    folder = root / "routellm" / "evals" / "gsm8k"
     folder.mkdir(parents=True)
-    frame = pd.DataFrame({"prompt": [f"How much is {i} apples and {i % 7} pears?" for i in range(200)]})
-    frame["mistralai/Mixtral-8x7B-Instruct-v0.1"] = chance.random(200) < 0.6
-    frame["gpt-4-1106-preview"] = chance.random(200) < 0.9
+    frame = pd.DataFrame({"prompt": [f"How much is {i} apples and {i % 7} pears?" for i in range(n)]})
+    frame["mistralai/Mixtral-8x7B-Instruct-v0.1"] = chance.random(n) < 0.6
+    frame["gpt-4-1106-preview"] = True
     frame.to_csv(folder / "gsm8k_responses.csv", index=False)
     (folder / "contaminated_prompts.jsonl").write_text(json.dumps({"eval_prompt": frame["prompt"][3]}) + "\n")
+    return root
+
+
+def test_a_benchmark_too_small_to_learn_from_still_shows_the_baselines(tmp_path: Path) -> None:
+    found = call("evaluate", "--benchmark", "routellm", "--data", gsm8k(tmp_path, 5), "--router", "surface")
+    assert found.exit_code == 0
+    assert "no router: " in found.stdout
+    assert sum(line.startswith("| ours") for line in found.stdout.splitlines()) == 3
+
+
+def test_the_papers_benchmark_is_printed_over_our_rows(tmp_path: Path) -> None:
+    gsm8k(tmp_path, 200)
     found = call(
         "evaluate", "--benchmark", "routellm", "--data", tmp_path, "--router", "surface", "--out", tmp_path / "o"
     )
