@@ -87,7 +87,7 @@ class TierConfig(Frozen):
     """What every tier has: a name, a price, limits and scaling. Tiers are listed cheapest first.
 
     `decoding` are sampling settings (temperature, top_p, …) used where a request does not say; certificates are made
-    for them.
+    for them. `embeddings`: whether the tier answers `/v1/embeddings` too.
     """
 
     name: TierName
@@ -97,6 +97,7 @@ class TierConfig(Frozen):
     decoding: dict[str, Any] = Field(default_factory=dict)
     context_tokens: Annotated[int, Field(ge=16)] = 2048
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    embeddings: bool = False
 
 
 class VllmTierConfig(TierConfig):
@@ -118,10 +119,14 @@ class VllmTierConfig(TierConfig):
 
 
 class HostedTierConfig(TierConfig):
-    """A tier behind any OpenAI-compatible API. The key is read from the named environment variable."""
+    """A tier behind any OpenAI-compatible API. The key is read from the named environment variable.
+
+    `embedding_model` is what `/v1/embeddings` asks the API for; it needs `embeddings: true`.
+    """
 
     engine: Literal["openai"]
     model: str
+    embedding_model: str | None = None
     base_url: str | None = None
     api_key_env: str = "OPENAI_API_KEY"
 
@@ -141,6 +146,8 @@ class PolicyConfig(Frozen):
     """Which router version serves, and what is promised where none does.
 
     `version`: an alias or number of the registered model. `safe_tier` answers when the policy cannot decide.
+    `stream` is when a cheap answer may be shown (docs/streaming.md); after `first_token_s` seconds without a word,
+    `at_first_token` is done regardless. `tool_loop`: whether a conversation's tool calls hold the tier that made them.
     """
 
     model_name: str = "serve-graph-router"
@@ -148,6 +155,10 @@ class PolicyConfig(Frozen):
     safe_tier: TierName = "frontier"
     timeout_s: Annotated[float, Field(gt=0)] = 2.0
     abstain: Literal["allow", "forbid"] = "allow"
+    stream: Literal["verify", "prefix", "route"] = "verify"
+    first_token_s: Annotated[float, Field(gt=0)] | None = None
+    at_first_token: Literal["commit", "escalate"] = "escalate"
+    tool_loop: Literal["stay", "route"] = "stay"
     epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.10
     delta: Annotated[float, Field(gt=0, lt=1)] = 0.10
     router_scaling: ScalingConfig = ScalingConfig(max_replicas=2)
@@ -174,7 +185,9 @@ class RecordsConfig(Frozen):
 class HttpConfig(Frozen):
     """Where the endpoint listens. Ray Serve's HAProxy and throughput mode are on unless the binary does not run.
 
-    A stream that is silent for `keep_alive_s` seconds gets a comment, which callers ignore.
+    A stream that is silent for `keep_alive_s` seconds gets a comment, which callers ignore. With
+    `start_before_commit` that includes the silence before anybody speaks: the reply then begins with status 200 before
+    it is known who answers, and a later failure is an error event instead of a status.
     """
 
     host: str = "127.0.0.1"
@@ -182,6 +195,7 @@ class HttpConfig(Frozen):
     haproxy: bool = True
     max_body_bytes: Annotated[int, Field(ge=1024)] = 2 * 1024 * 1024
     keep_alive_s: Annotated[float, Field(gt=0)] = 5.0
+    start_before_commit: bool = True
     scaling: ScalingConfig = ScalingConfig(max_replicas=2, max_ongoing_requests=512, target_ongoing_requests=128)
 
 

@@ -32,6 +32,8 @@ from serve_graph.openai_api import completion_of, engine_body
 from serve_graph.records.spool import SpooledSink
 from serve_graph.records.store import DecisionStore
 from serve_graph.service import Service
+from serve_graph.streaming import StreamMode, StreamTerms
+from serve_graph.tool_marks import ToolMarks
 
 
 class PolicyDeployment:
@@ -75,6 +77,9 @@ class EchoDeployment:
         except EchoError as fault:
             yield {"error": {"message": fault.message, "code": fault.status}}
 
+    async def embed(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self.engine.embed(body)
+
     async def counters(self) -> dict[str, float]:
         return {}
 
@@ -92,6 +97,9 @@ class HostedDeployment:
         async for piece in self.engine.stream(body):
             yield piece
 
+    async def embed(self, body: dict[str, Any]) -> dict[str, Any]:
+        return await self.engine.embed(body)
+
     async def counters(self) -> dict[str, float]:
         return {}
 
@@ -108,11 +116,23 @@ class HandleEngine:
 
     async def generate(self, query: Query) -> Completion:
         started = time.perf_counter()
-        body = engine_body(query, self.config.name, self.defaults)
-        response = self.handle.generate.remote(body)
+        reply = await self._call("generate", engine_body(query, self.config.name, self.defaults))
+        try:
+            return completion_of(reply, time.perf_counter() - started)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise EngineError(f"tier {self.config.name!r} gave a reply that is no completion ({error!r})") from error
+
+    async def embed(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        reply = await self._call("embed", {**body, "model": self.config.name})
+        if not isinstance(reply.get("data"), list):
+            raise EngineError(f"tier {self.config.name!r} gave a reply that holds no embeddings")
+        return reply
+
+    async def _call(self, method: str, body: dict[str, Any]) -> Mapping[str, Any]:
+        response = getattr(self.handle, method).remote(body)
         done = False
         try:
-            reply = await asyncio.wait_for(response, self.config.timeout_s)
+            reply: Mapping[str, Any] = await asyncio.wait_for(response, self.config.timeout_s)
             done = True
         except TimeoutError:
             raise EngineTimeoutError(f"tier {self.config.name!r} took over {self.config.timeout_s:g} s") from None
@@ -124,10 +144,7 @@ class HandleEngine:
             if not done:
                 response.cancel()  # nobody waits for it: the replica must not go on generating
         raise_error(reply, self.config.name)
-        try:
-            return completion_of(reply, time.perf_counter() - started)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise EngineError(f"tier {self.config.name!r} gave a reply that is no completion ({error!r})") from error
+        return reply
 
     async def stream(self, query: Query) -> AsyncGenerator[Mapping[str, Any], None]:
         body = engine_body(query, self.config.name, self.defaults)
@@ -234,6 +251,7 @@ class IngressDeployment:
         tiers: dict[str, DeploymentHandle[Any]],
         router: DeploymentHandle[Any] | None,
         verifier: DeploymentHandle[Any] | None,
+        mark_secret: bytes,
     ) -> None:
         engines = {name: HandleEngine(handle, config.tier(name)) for name, handle in tiers.items()}
         self.handles = tiers
@@ -250,8 +268,16 @@ class IngressDeployment:
             prices=tier_prices(config),
             safe_tier=config.policy.safe_tier,
             version=served.name,
+            embedders={name: engine for name, engine in engines.items() if engine.config.embeddings},
         )
-        self.service = Service(graph, self.sink)
+        asked = config.policy
+        self.service = Service(
+            graph,
+            self.sink,
+            StreamTerms(StreamMode(asked.stream), asked.first_token_s, asked.at_first_token),
+            ToolMarks(mark_secret),
+            hold_tool_loops=asked.tool_loop == "stay",
+        )
         self.http = config.http
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -265,6 +291,7 @@ class IngressDeployment:
                 self.sink.run,
                 http.max_body_bytes,
                 http.keep_alive_s,
+                http.start_before_commit,
             )
         )
 

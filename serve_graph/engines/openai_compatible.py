@@ -42,6 +42,16 @@ class OpenAICompatibleEngine:
         except Exception as error:  # noqa: BLE001 (sorted by `_error_of`)
             yield _error_of(error)
 
+    async def embed(self, body: dict[str, Any]) -> dict[str, Any]:
+        """One embeddings reply as a dict, numbers or base64 as asked for."""
+        wanted = {"encoding_format": "float", **body, "model": self.config.embedding_model or self.config.model}
+        try:
+            reply = await self.client.embeddings.create(**wanted)
+            data: dict[str, Any] = reply.model_dump(mode="json", exclude_none=True)
+        except Exception as error:  # noqa: BLE001 (sorted by `_error_of`)
+            return _error_of(error)
+        return data
+
     def _hosted(self, body: dict[str, Any]) -> dict[str, Any]:
         known = {k: v for k, v in body.items() if k != "top_logprobs" or v}
         return known | {"model": self.config.model}
