@@ -99,10 +99,9 @@ async def weigh(graph: Graph, query: Query, completion: Completion, trail: Trail
         trail.completion = completion if graph.safe_tier == trail.tier else None
         return trail.go(graph.safe_tier, Action.FALLBACK, f"verifier unavailable: {error}")
     verdict = trail.verdict = worst(verdicts)
-    if verdict.action is Action.ESCALATED:
-        return trail.go(graph.policy.top, Action.ESCALATED)
-    trail.completion = completion
-    return trail.go(trail.tier, verdict.action)
+    escalated = verdict.action is Action.ESCALATED
+    trail.completion = None if escalated else completion
+    return trail.go(graph.policy.top if escalated else trail.tier, verdict.action)
 
 
 def fall_back(graph: Graph, trail: Trail, error: EngineError) -> None:

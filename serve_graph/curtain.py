@@ -83,7 +83,6 @@ class Curtain:
     async def _whole_verdict(self) -> _Show:
         trail = self.trail
         completion = self.hearing.completion(time.perf_counter() - self.started)
-        trail.completion = None
         await cascade.weigh(self.graph, self.query, completion, trail)
         if trail.completion is None:
             return _Show.NEVER

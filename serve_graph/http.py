@@ -83,7 +83,7 @@ def build_http(backend: Backend) -> FastAPI:
         return PlainTextResponse(await backend.metrics(), media_type="text/plain; version=0.0.4")
 
     _install_guards(app)
-    describe(app)
+    describe(app, [AUTO, *service.graph.engines])
     return app
 
 

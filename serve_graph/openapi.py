@@ -6,7 +6,7 @@ Routes name schemas; `describe` puts them into the document when it is first ask
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -40,8 +40,9 @@ def reply(schema: str, *, streams: str | None = None) -> dict[int | str, dict[st
     """`responses` of a route that answers 200 with this schema, or with server-sent events of another."""
     content: dict[str, Any] = {"application/json": {"schema": {"$ref": REF + schema}}}
     if streams is not None:
-        about = f"Server-sent events; each `data:` holds one {streams}"
-        content["text/event-stream"] = {"schema": {"type": "string", "description": about}}
+        about = f"One server-sent event: `data` holds one {streams}, or an Error that ends the stream"
+        event = {"event": {"type": "string"}, "data": {"type": "string", "description": about}}
+        content["text/event-stream"] = {"schema": {"type": "object", "properties": event, "required": ["data"]}}
     return {200: {"description": "The answer", "content": content}}
 
 
@@ -51,19 +52,19 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": REASONS[status], "content": content} for status in statuses}
 
 
-def describe(app: FastAPI) -> None:
-    """Make `app.openapi()` (and `/openapi.json`) the whole document."""
+def describe(app: FastAPI, models: Sequence[str]) -> None:
+    """Make `app.openapi()` (and `/openapi.json`) the whole document; `models` are the names a request may give."""
 
     @cache
     def document() -> dict[str, Any]:
         made = get_openapi(title=app.title, version=app.version, description=__doc__, routes=app.routes)
-        made.setdefault("components", {}).setdefault("schemas", {}).update(_schemas())
+        made.setdefault("components", {}).setdefault("schemas", {}).update(_schemas(models))
         return made
 
     app.openapi = document  # type: ignore[method-assign]
 
 
-def _schemas() -> dict[str, Any]:
+def _schemas(models: Sequence[str]) -> dict[str, Any]:
     """Every schema a route names, by name, and what it refers to as `<name>.<part>`: parts of two may share a name."""
     from openai.types import Completion, CreateEmbeddingResponse
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -80,6 +81,8 @@ def _schemas() -> dict[str, Any]:
         name, mode = kind.__name__, "validation" if kind in asked else "serialization"
         schema = kind.model_json_schema(ref_template=f"{REF}{name}.{{model}}", mode=mode)  # type: ignore[arg-type]
         found |= {f"{name}.{part}": inner for part, inner in schema.pop("$defs", {}).items()}
+        if kind in asked:
+            schema["properties"]["model"]["enum"] = list(models)
         found[name] = schema
     return found
 
