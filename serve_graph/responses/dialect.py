@@ -39,6 +39,8 @@ class ResponsesDialect:
 
     def _response(self, reply: Mapping[str, Any], status: str) -> dict[str, Any]:
         asked = self.asked
+        echoed = asked.model_dump(mode="json", by_alias=True)
+        text = {name: value for name, value in (echoed["text"] or {}).items() if value is not None}
         return {
             "id": f"resp_{reply['id'].removeprefix('chatcmpl-')}",
             "object": "response",
@@ -53,12 +55,12 @@ class ResponsesDialect:
             "output": [],
             "parallel_tool_calls": asked.parallel_tool_calls is not False,
             "previous_response_id": None,
-            "reasoning": {"effort": (asked.reasoning or {}).get("effort"), "summary": None},
+            "reasoning": {"effort": asked.reasoning.effort if asked.reasoning else None, "summary": None},
             "store": False,
             "temperature": asked.temperature,
-            "text": asked.text or {"format": {"type": "text"}},
-            "tool_choice": asked.tool_choice or "auto",
-            "tools": asked.tools or [],
+            "text": {"format": {"type": "text"}} | text,
+            "tool_choice": echoed["tool_choice"] or "auto",
+            "tools": echoed["tools"] or [],
             "top_p": asked.top_p,
             "truncation": "disabled",
             "usage": None,

@@ -14,10 +14,62 @@ from serve_graph.openai_api import ChatRequest, Metadata, RequestOptions, Stream
 PARTS = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}
 
 
-class ResponsesRequest(BaseModel):
-    """`POST /v1/responses`."""
+class Strict(BaseModel):
+    """Base of what a request is made of: nothing unknown, nothing converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class FunctionTool(Strict):
+    """A function the model may call; hosted tools are not offered here."""
+
+    type: Literal["function"]
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class FunctionChoice(Strict):
+    """The function that must be called."""
+
+    type: Literal["function"]
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class PlainFormat(Strict):
+    """Text, or any JSON object."""
+
+    type: Literal["text", "json_object"]
+
+
+class SchemaFormat(Strict):
+    """JSON of a schema."""
+
+    type: Literal["json_schema"]
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    description: str | None = None
+    strict: bool | None = None
+
+
+class TextOptions(Strict):
+    """What kind of text the answer is."""
+
+    format: Annotated[PlainFormat | SchemaFormat, Field(discriminator="type")] | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class Reasoning(Strict):
+    """How long to think first. Summaries are not made, and need not be asked for."""
+
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+
+
+class ResponsesRequest(Strict):
+    """`POST /v1/responses`."""
+
     model: Annotated[str, Field(min_length=1, max_length=256)]
     input: Text | Annotated[list[dict[str, Any]], Field(min_length=1, max_length=4096)]
     instructions: Text | None = None
@@ -26,11 +78,11 @@ class ResponsesRequest(BaseModel):
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tools: list[FunctionTool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | FunctionChoice | None = None
     parallel_tool_calls: bool | None = None
-    text: dict[str, Any] | None = None
-    reasoning: dict[str, Any] | None = None
+    text: TextOptions | None = None
+    reasoning: Reasoning | None = None
     metadata: Metadata | None = None
     user: str | None = None
     store: bool | None = None
@@ -47,8 +99,7 @@ class ResponsesRequest(BaseModel):
 
 
 def responses_query(request: ResponsesRequest) -> Query:
-    """Translate to the policy's and engines' noun; raises RequestError naming an item or a tool it cannot."""
-    text = request.text or {}
+    """Translate to the policy's and engines' noun; raises RequestError naming an item that has no counterpart."""
     body: dict[str, Any] = {
         "model": request.model,
         "messages": _messages(request),
@@ -58,8 +109,8 @@ def responses_query(request: ResponsesRequest) -> Query:
         "tools": [_tool(tool) for tool in request.tools] if request.tools else None,
         "tool_choice": _tool_choice(request.tool_choice),
         "parallel_tool_calls": request.parallel_tool_calls,
-        "response_format": _response_format(text.get("format")),
-        "reasoning_effort": (request.reasoning or {}).get("effort"),
+        "response_format": _response_format(request.text),
+        "reasoning_effort": request.reasoning.effort if request.reasoning else None,
         "metadata": request.metadata,
     }
     try:
@@ -120,26 +171,20 @@ def _content(content: Any) -> Any:
     return parts
 
 
-def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
-    if tool.get("type") != "function":
-        raise RequestError(f"tools of type {tool.get('type')!r} are not supported", "tools", "unsupported_value")
-    return {"type": "function", "function": {k: v for k, v in tool.items() if k != "type" and v is not None}}
+def _tool(tool: FunctionTool) -> dict[str, Any]:
+    return {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_none=True)}
 
 
-def _tool_choice(choice: str | Mapping[str, Any] | None) -> str | dict[str, Any] | None:
-    if choice is None or isinstance(choice, str):
-        return choice
-    if choice.get("type") != "function":
-        raise RequestError(
-            f"tool_choice of type {choice.get('type')!r} is not supported", "tool_choice", "unsupported_value"
-        )
-    return {"type": "function", "function": {"name": choice.get("name")}}
+def _tool_choice(choice: str | FunctionChoice | None) -> str | dict[str, Any] | None:
+    if isinstance(choice, FunctionChoice):
+        return {"type": "function", "function": {"name": choice.name}}
+    return choice
 
 
-def _response_format(wanted: Any) -> dict[str, Any] | None:
+def _response_format(text: TextOptions | None) -> dict[str, Any] | None:
     """`text.format` → `response_format`: a schema's fields move one level down."""
-    if not isinstance(wanted, Mapping) or wanted.get("type") in (None, "text"):
-        return None
-    if wanted["type"] != "json_schema":
-        return dict(wanted)
-    return {"type": "json_schema", "json_schema": {k: v for k, v in wanted.items() if k != "type"}}
+    wanted = text.format if text else None
+    if isinstance(wanted, SchemaFormat):
+        inner = wanted.model_dump(exclude={"type"}, exclude_none=True, by_alias=True)
+        return {"type": "json_schema", "json_schema": inner}
+    return {"type": wanted.type} if wanted and wanted.type != "text" else None

@@ -163,7 +163,10 @@ async def test_stream_that_breaks_off_ends_in_error_and_failed(endpoint: Endpoin
         ({"tools": [{"type": "web_search"}]}, "tools"),
         ({"tool_choice": {"type": "file_search"}}, "tool_choice"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
-        ({"reasoning": {"effort": 3}}, "reasoning_effort"),
+        ({"reasoning": {"effort": 3}}, "reasoning"),
+        ({"tool_choice": "perhaps"}, "tool_choice"),
+        ({"text": {"format": {"type": "xml"}}}, "text"),
+        ({"tools": [{"type": "function"}]}, "tools"),
     ],
     ids=str,
 )
