@@ -92,7 +92,8 @@ class Decision:
     """Where the router sent a query, before generation, and why.
 
     `p_cheap_ok` is the calibrated estimate that made the decision; None where no estimate was made (forced,
-    fallback). `distance` is how far the query lies from the router's training data (0 = typical), None if unknown.
+    fallback). `distance` is how far the query lies from the router's training data (0 = typical,
+    from 1 on unlike it), None if unknown.
     """
 
     tier: str
