@@ -28,14 +28,14 @@ from router_models.types import FloatArray, IntArray, Prompts
 
 DOMAIN_COLUMNS = ("domain", "category", "family", "task", "qset")
 NEIGHBOURS = 10
-# Surface forest, TF-IDF, ridge, kNN, forest, surface line, length. The forest sees what the others see, so it counts
-# double; words alone travel badly and count half; a straight line through the surface travels better than trees.
-# Length, untrained, has no say at home and some away, where it is the floor no router should fall below.
+# Surface forest, TF-IDF, ridge, kNN, forest, surface line. The forest sees what the others see, so it counts double;
+# words alone travel badly and count half; a straight line through the surface travels better than trees.
 # [measured] with these weights fixed, 11 ways of training on one set, pair or domain and asking another: mean APGR
-# .545 without the last two, .557 with; at home .619 and .620. Learned freely they stray: a few held-out domains are few
-# examples (MMLU, domains held out: .583 to .610 free, .613 fixed), so learning stays near.
-NEAR = np.array([1.0, 0.5, 1.0, 1.0, 2.0, 0.5, 0.0]) / 6.0
-FAR = np.array([1.0, 0.5, 1.0, 1.0, 2.0, 0.5, 0.4]) / 6.4
+# .545 without line and length, .557 with; at home .619 and .620. Learned freely they stray: a few held-out domains
+# are few examples (MMLU, domains held out: .583 to .610 free, .613 fixed), so learning stays near.
+PRIOR = np.array([1.0, 0.5, 1.0, 1.0, 2.0, 0.5]) / 6.0
+# Length is not trained, so its share is not learned: none at home, this much away, where it is the floor.
+LENGTH_AWAY = 0.06
 STRENGTH = 2.0
 
 
@@ -63,13 +63,16 @@ class DefaultRouter(RouterModel):
         light, full = self._makers(max(20, self.trees // 2)), self._makers(self.trees)
         near = folds_by_text(X.texts, self.folds, self.seed)
         far = self._domain_folds(X)
-        self.near_ = stack_weights(out_of_fold(light, X, y, near), y, NEAR, STRENGTH)
-        self.far_ = stack_weights(out_of_fold(light, X, y, far), y, FAR, STRENGTH)
+        trained = light[: len(PRIOR)]
+        self.near_ = np.append(stack_weights(out_of_fold(trained, X, y, near), y, PRIOR, STRENGTH), 0.0)
+        away = stack_weights(out_of_fold(trained, X, y, far), y, PRIOR, STRENGTH)
+        self.far_ = np.append((1 - LENGTH_AWAY) * away, LENGTH_AWAY)
         self.home_ = self._measure_home(X, far)
         self.members_ = tuple(make().fit(X, y) for make in full)
         return self
 
     def _makers(self, trees: int) -> list[Maker]:
+        """The members in PRIOR's order, then length."""
         return [
             partial(SurfaceForestRouter, trees=trees, seed=self.seed),
             TfidfRouter,
