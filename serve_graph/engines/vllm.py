@@ -19,6 +19,9 @@ def llm_config(tier: VllmTierConfig, model_source: str) -> Any:
     engine_kwargs: dict[str, Any] = {"disable_log_stats": False, **tier.engine_kwargs}
     if tier.speculation is not None:
         engine_kwargs["speculative_config"] = dict(tier.speculation)
+    lora = tier.lora
+    if lora is not None:
+        engine_kwargs = {"enable_lora": True, "max_lora_rank": lora.max_rank} | engine_kwargs
     bundles = tier.placement_bundles or ([{"CPU": 0.5}] if tier.accelerator == "cpu" else None)
     return LLMConfig(
         model_loading_config={"model_id": tier.name, "model_source": model_source},
@@ -28,6 +31,14 @@ def llm_config(tier: VllmTierConfig, model_source: str) -> Any:
         placement_group_config=None if bundles is None else {"bundles": bundles},
         runtime_env={"env_vars": dict(tier.env)},
         log_engine_metrics=False,
+        lora_config=None
+        if lora is None
+        else {
+            "dynamic_lora_loading_path": lora.loading_path,
+            "max_num_adapters_per_replica": lora.max_adapters_per_replica,
+            "download_timeout_s": lora.download_timeout_s,
+            "max_download_tries": lora.max_download_tries,
+        },
         deployment_config={
             "autoscaling_config": {
                 "min_replicas": scaling.min_replicas,
