@@ -338,14 +338,26 @@ def lora_tier() -> VllmTierConfig:
     return VllmTierConfig.model_validate(tier)
 
 
-def test_adapter_settings_reach_rays_own_lora_configuration() -> None:
-    pytest.importorskip("vllm")
+def test_adapter_turns_vllms_lora_on_and_fills_rays_section() -> None:
+    from serve_graph.engines.vllm import llm_settings
+
+    made = llm_settings(lora_tier(), "a/b")
+    assert made["lora_config"] == {
+        "dynamic_lora_loading_path": "s3://bucket/adapters",
+        "max_num_adapters_per_replica": 4,
+        "download_timeout_s": 30.0,
+        "max_download_tries": 10,
+    }
+    assert (made["engine_kwargs"]["enable_lora"], made["engine_kwargs"]["max_lora_rank"]) == (True, 32)
+    plain = llm_settings(lora_tier().model_copy(update={"lora": None}), "a/b")
+    assert plain["lora_config"] is None
+    assert "enable_lora" not in plain["engine_kwargs"]
+
+
+@pytest.mark.engine
+def test_ray_takes_the_adapter_settings_as_its_own() -> None:
     from serve_graph.engines.vllm import llm_config
 
     made = llm_config(lora_tier(), "a/b")
     assert made.lora_config.dynamic_lora_loading_path == "s3://bucket/adapters"
-    assert made.lora_config.max_num_adapters_per_replica == 4
-    assert (made.engine_kwargs["enable_lora"], made.engine_kwargs["max_lora_rank"]) == (True, 32)
-    plain = llm_config(lora_tier().model_copy(update={"lora": None}), "a/b")
-    assert plain.lora_config is None
-    assert "enable_lora" not in plain.engine_kwargs
+    assert made.multiplex_config().max_num_models_per_replica == 4
