@@ -10,20 +10,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from router_models.cross_validation import Protocol, costs_of, cross_validate
 from router_models.economics import TierTerms
 from router_models.errors import DataError
-from router_models.evaluation import Evaluation, Row
-from router_models.evaluation_page import page
-from router_models.evaluation_plots import draw_cost, draw_deferral
+from router_models.evaluation.cross_validation import Protocol, costs_of, cross_validate
+from router_models.evaluation.figures import Evaluation, Row
+from router_models.evaluation.held_out import Held, Progress, want_embeddings
+from router_models.evaluation.page import page
+from router_models.evaluation.plots import draw_cost, draw_deferral
+from router_models.evaluation.routellm import STRONG, WEAK, Benchmark, read_benchmarks
+from router_models.evaluation.routellm_paper import PUBLISHED
 from router_models.features import Encoder
-from router_models.held_out import Held, Progress, want_embeddings
 from router_models.jsonable import plain
 from router_models.markdown import spread
 from router_models.markdown import table as markdown_table
 from router_models.outcomes import OutcomeTable, read_outcomes
-from router_models.routellm_benchmark import STRONG, WEAK, Benchmark, read_benchmarks
-from router_models.routellm_paper import PUBLISHED
 
 MT_BENCH_NOTE = (
     "MT-Bench holds 72 questions: one random router's APGR has a standard deviation of about .07 here, so nothing "

@@ -30,8 +30,8 @@ from serve_graph.cli.tier_options import (
 )
 
 if TYPE_CHECKING:
-    from router_models.cross_validation import Source
     from router_models.economics import TierTerms
+    from router_models.evaluation.cross_validation import Source
 
 
 def evaluate(
@@ -84,7 +84,7 @@ def evaluate(
 
     The paper's benchmarks: serve-graph evaluate --benchmark routellm --data ../RouteLLM
     """
-    from router_models.cross_validation import Protocol
+    from router_models.evaluation.cross_validation import Protocol
 
     protocol = Protocol(tuple(router.split(",")), folds, labels, group_by, target, None, seed)
     progress = progress_to_stderr()
@@ -107,7 +107,7 @@ def evaluate(
     else:
         from dataclasses import replace
 
-        from router_models.held_out import want_embeddings
+        from router_models.evaluation.held_out import want_embeddings
         from router_models.outcomes import read_outcomes
         from serve_graph.evaluating import run_one
 
@@ -152,7 +152,7 @@ def _prices(
 def _source(
     path: Path | None, weak: str | None, strong: str | None, embeddings: Path | None, cache: Path, wanted: bool
 ) -> Source | None:
-    from router_models.cross_validation import Source
+    from router_models.evaluation.cross_validation import Source
     from router_models.outcomes import read_outcomes
 
     if path is None:

@@ -10,20 +10,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from router_models.certified_point import Terms, certification_rows, certified_point
-from router_models.cross_validation import Protocol, Source, costs_of, cross_validate
 from router_models.economics import TierTerms
 from router_models.errors import DataError
-from router_models.evaluation import baselines, evaluate
-from router_models.evaluation_page import page
-from router_models.evaluation_plots import draw_cost, draw_deferral
-from router_models.held_out import Held, domain_folds_of, families_of, folds_of, held_out_scores, targets_of
+from router_models.evaluation.certified_point import Terms, certification_rows, certified_point
+from router_models.evaluation.cross_validation import Protocol, Source, costs_of, cross_validate
+from router_models.evaluation.figures import baselines, evaluate
+from router_models.evaluation.held_out import Held, domain_folds_of, families_of, folds_of, held_out_scores, targets_of
+from router_models.evaluation.intervals import aiq_interval
+from router_models.evaluation.page import page
+from router_models.evaluation.plots import draw_cost, draw_deferral
 from router_models.jsonable import plain
 from router_models.metrics import aiq, cost_quality
 from router_models.outcome_formats import parse_columns
 from router_models.outcomes import OutcomeTable, read_outcomes, table_of
 from router_models.pricing import Price
-from router_models.routing_intervals import aiq_interval
 from router_models.types import FloatArray
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

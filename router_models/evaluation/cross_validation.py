@@ -8,10 +8,10 @@ from datetime import datetime
 
 import numpy as np
 
-from router_models.certified_point import Terms
 from router_models.economics import TierTerms, calls_of
-from router_models.evaluation import Evaluation, baselines, evaluate
-from router_models.held_out import (
+from router_models.evaluation.certified_point import Terms
+from router_models.evaluation.figures import Evaluation, baselines, evaluate
+from router_models.evaluation.held_out import (
     Held,
     Progress,
     Split,

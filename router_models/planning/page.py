@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from router_models.economics import TierTerms
-from router_models.expected import Expected, right_difference
 from router_models.markdown import percent, sentence, spread, table
-from router_models.planner import Plan
-from router_models.planning_evidence import labels_section, signals_section, slices_section, what_ifs_section
+from router_models.planning.evidence_page import labels_section, signals_section, slices_section, what_ifs_section
+from router_models.planning.expected import Expected, right_difference
+from router_models.planning.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from router_models.label_plan import label_money
 from router_models.markdown import dollars, table
-from router_models.planner import Plan
-from router_models.what_if import SliceFigure
+from router_models.planning.labels import label_money
+from router_models.planning.plan import Plan
+from router_models.planning.what_if import SliceFigure
 
 WORST_SLICES = 12
 

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router_models.arrivals import Arrivals, draw_rows
 from router_models.errors import DataError
-from router_models.itineraries import (
+from router_models.policy import Policy
+from router_models.pricing import Price
+from router_models.simulation.arrivals import Arrivals, draw_rows
+from router_models.simulation.itineraries import (
     Itinerary,
     Step,
     always_itineraries,
@@ -21,12 +23,10 @@ from router_models.itineraries import (
     mixed_itineraries,
     policy_itineraries,
 )
-from router_models.policy import Policy
-from router_models.pricing import Price
-from router_models.simulation import Overhead, PriceSchedule, ReplayTier, Simulated, simulate
+from router_models.simulation.queues import Overhead, PriceSchedule, ReplayTier, Simulated, simulate
 from router_models.types import Action, OperatingPoint, Usage
 
-GOLDEN = sorted((Path(__file__).parent / "golden").glob("simulation_*.json"))
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))
 CHEAP_PRICE, FRONTIER_PRICE = Price(Decimal("0.1"), Decimal("0.4")), Price(Decimal("2"), Decimal("8"))
 
 

@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from router_models.calibration.certificate import LabelSource
+from router_models.calibration.risk_and_drop import Paired, certify_both
 from router_models.calibration.thresholds import certify_threshold
 from router_models.errors import NotCertifiedError
 from router_models.operating import cheapest_route_at
-from router_models.risk_and_drop import Paired, certify_both
+from router_models.planning.workload import Workload, rows_of
 from router_models.types import BoolArray, FloatArray
-from router_models.workload import Workload, rows_of
 
 NEVER = float("inf")
 MARGIN = 0.75

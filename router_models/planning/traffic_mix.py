@@ -16,8 +16,8 @@ import numpy as np
 from router_models.economics import TierTerms, check_ladder, lognormal_seconds
 from router_models.errors import DataError
 from router_models.operating import Evidence
+from router_models.planning.workload import Workload
 from router_models.types import BoolArray, FloatArray, Usage
-from router_models.workload import Workload
 
 PROMPTS = 8_000
 

@@ -8,9 +8,9 @@ import pytest
 from router_models.economics import TierTerms
 from router_models.errors import DataError
 from router_models.metrics import auc, smooth_calibration_error
+from router_models.planning.traffic_mix import TrafficSlice, posterior, with_verifier, workload_of_mix
+from router_models.planning.workload import Workload
 from router_models.pricing import Price
-from router_models.traffic_mix import TrafficSlice, posterior, with_verifier, workload_of_mix
-from router_models.workload import Workload
 
 TERMS = {
     "cheap": TierTerms(Price(Decimal("0.1"), Decimal("0.4")), latency_p50_s=0.5, latency_p95_s=2.0),

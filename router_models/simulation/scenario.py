@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from router_models.arrivals import Arrivals, draw_rows
 from router_models.economics import TierTerms, calls_of
 from router_models.errors import DataError
-from router_models.itineraries import (
+from router_models.outcomes import OutcomeTable
+from router_models.policy import Policy
+from router_models.pricing import Price
+from router_models.routers import LengthRouter
+from router_models.simulation.arrivals import Arrivals, draw_rows
+from router_models.simulation.itineraries import (
     Itinerary,
     always_itineraries,
     ensemble_itineraries,
     mixed_itineraries,
     policy_itineraries,
 )
-from router_models.outcomes import OutcomeTable
-from router_models.policy import Policy
-from router_models.pricing import Price
-from router_models.routers import LengthRouter
-from router_models.simulation import NO_OVERHEAD, Overhead, PriceSchedule, ReplayTier, Simulated, simulate
+from router_models.simulation.queues import NO_OVERHEAD, Overhead, PriceSchedule, ReplayTier, Simulated, simulate
 from router_models.types import FloatArray, OperatingPoint
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from router_models.certified_point import Terms
-from router_models.held_out import Held
+from router_models.evaluation.certified_point import Terms
+from router_models.evaluation.held_out import Held
 from router_models.metrics import cost_quality, routing_curve
 from router_models.types import FloatArray
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from router_models.errors import DataError
-from router_models.routellm_benchmark import STRONG, WEAK, read_benchmarks
-from router_models.routellm_paper import PUBLISHED
+from router_models.evaluation.routellm import STRONG, WEAK, read_benchmarks
+from router_models.evaluation.routellm_paper import PUBLISHED
 
 VENDOR = f"mistralai/{'Mixtral-8x7B-Instruct-v0.1'}"
 

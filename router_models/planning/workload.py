@@ -18,12 +18,12 @@ from router_models.operating import Evidence
 from router_models.outcomes import OutcomeTable, split
 from router_models.routers import ROUTERS
 from router_models.selection import SIMPLE_ROUTERS, SIMPLE_VERIFIERS, choose_router, choose_verifier
+from router_models.slicing import slice_columns
 from router_models.types import Answers, BoolArray, FloatArray
 from router_models.version import ROUTER_SCORE
 
 MIN_PROMPTS = 60
 SHARES = {"tune": 0.4, "cert": 0.6}
-MOST_SLICES = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def workload_of(
         labelled=True,
         signals={**scored, **{k: v for k, v in raw_signals.items() if np.isfinite(v).any()}},
         agreement=raw_signals.get("agreement"),
-        slices=slice_columns(table),
+        slices=slice_columns(table.prompts),
         notes=tuple(notes),
         content_hash=table.content_hash,
     )
@@ -185,20 +185,6 @@ def usable_verifiers(answers: Answers, families: Sequence[str]) -> list[str]:
     """The families whose signals these answers carry."""
     known = {"logprob": all(name in answers.signals for name in LOGPROB_NAMES)}
     return [family for family in families if known.get(family, True)]
-
-
-def slice_columns(table: OutcomeTable) -> dict[str, tuple[str, ...]]:
-    """Columns worth a table: metadata of 2 to MOST_SLICES values, and thirds of prompt length."""
-    found = {
-        name: values
-        for name, values in table.prompts.metadata.items()
-        if 2 <= len(set(values)) <= min(MOST_SLICES, len(table) // 10)
-    }
-    lengths = np.array([len(text) for text in table.prompts.texts])
-    low, high = np.quantile(lengths, [1 / 3, 2 / 3])
-    names = (f"up to {low:.0f} characters", f"{low:.0f} to {high:.0f}", f"over {high:.0f}")
-    thirds = np.digitize(lengths, [low, high], right=True)
-    return {**found, "prompt length": tuple(names[i] for i in thirds)}
 
 
 def _choosing(table: OutcomeTable, seed: int) -> BoolArray:

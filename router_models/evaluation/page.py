@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from router_models.certified_point import CertifiedPoint
-from router_models.evaluation import Evaluation, Row
+from router_models.evaluation.certified_point import CertifiedPoint
+from router_models.evaluation.figures import Evaluation, Row
 from router_models.markdown import spread, table
 from router_models.metrics import Interval
 

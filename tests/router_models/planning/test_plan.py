@@ -13,15 +13,15 @@ import pytest
 from router_models.economics import TierTerms
 from router_models.errors import DataError
 from router_models.jsonable import plain
-from router_models.label_plan import labels_table
 from router_models.outcome_formats import parse_columns
 from router_models.outcomes import OutcomeTable, table_of
-from router_models.patterns import Budget, Extra, Pattern, patterns_of, play_out
-from router_models.planner import Demand, Plan, plan
-from router_models.planning_page import Context, page
+from router_models.planning.labels import labels_table
+from router_models.planning.page import Context, page
+from router_models.planning.patterns import Budget, Extra, Pattern, patterns_of, play_out
+from router_models.planning.plan import Demand, Plan, plan
+from router_models.planning.traffic_mix import TrafficSlice, workload_of_mix
+from router_models.planning.workload import Workload, workload_of
 from router_models.pricing import Price
-from router_models.traffic_mix import TrafficSlice, workload_of_mix
-from router_models.workload import Workload, workload_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EXTRA = Extra(1e-7, 1e-7, 0.005, 0.002)

@@ -12,11 +12,11 @@ from datetime import datetime
 from router_models.calibration.certificate import check_budget
 from router_models.calibration.paired import not_worse
 from router_models.errors import DataError
-from router_models.expected import Expected, expected, reference_policies
-from router_models.label_plan import EPSILONS, LabelsRow, label_money, labels_table
-from router_models.patterns import Budget, Extra, Outcomes, operate, patterns_of, play_out
-from router_models.recommendation import MIN_VOLUME, Answer, Demand, Option, best_option, obstacle, recommend
-from router_models.what_if import (
+from router_models.planning.expected import Expected, expected, reference_policies
+from router_models.planning.labels import EPSILONS, LabelsRow, label_money, labels_table
+from router_models.planning.patterns import Budget, Extra, Outcomes, operate, patterns_of, play_out
+from router_models.planning.recommendation import MIN_VOLUME, Answer, Demand, Option, best_option, obstacle, recommend
+from router_models.planning.what_if import (
     SignalFigure,
     SliceFigure,
     WhatIf,
@@ -26,7 +26,7 @@ from router_models.what_if import (
     signal_figures,
     slice_figures,
 )
-from router_models.workload import Workload
+from router_models.planning.workload import Workload
 
 __all__ = ["MIN_VOLUME", "Answer", "Budget", "Demand", "Extra", "Option", "Plan", "plan"]
 

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from router_models.errors import DataError
-from router_models.itineraries import Itinerary
-from router_models.load import NO_OVERHEAD, Overhead, PriceSchedule, ReplayTier, Simulated, TierLoad
+from router_models.simulation.itineraries import Itinerary
+from router_models.simulation.load import NO_OVERHEAD, Overhead, PriceSchedule, ReplayTier, Simulated, TierLoad
 
 __all__ = ["NO_OVERHEAD", "Overhead", "PriceSchedule", "ReplayTier", "Simulated", "TierLoad", "simulate"]
 

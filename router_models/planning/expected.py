@@ -10,9 +10,9 @@ import numpy as np
 from router_models.calibration.sequence import upper_bound
 from router_models.metrics import Interval, bootstrap_values, interval_of
 from router_models.operating import Evidence
-from router_models.patterns import Outcomes
+from router_models.planning.patterns import Outcomes
+from router_models.planning.workload import Workload, rows_of
 from router_models.types import FloatArray
-from router_models.workload import Workload, rows_of
 
 DRAWS = 2000
 

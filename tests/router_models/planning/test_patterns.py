@@ -10,15 +10,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
+from router_models.calibration.risk_and_drop import Paired, certify_both
 from router_models.economics import TierTerms
 from router_models.errors import NotCertifiedError
 from router_models.operating import Evidence
-from router_models.patterns import Budget, Extra, Operated, Pattern, operate, patterns_of, play_out, provisional
+from router_models.planning.patterns import (
+    Budget,
+    Extra,
+    Operated,
+    Pattern,
+    operate,
+    patterns_of,
+    play_out,
+    provisional,
+)
+from router_models.planning.traffic_mix import TrafficSlice, workload_of_mix
+from router_models.planning.what_if import break_even
+from router_models.planning.workload import Workload
 from router_models.pricing import Price
-from router_models.risk_and_drop import Paired, certify_both
-from router_models.traffic_mix import TrafficSlice, workload_of_mix
-from router_models.what_if import break_even
-from router_models.workload import Workload
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TERMS = {

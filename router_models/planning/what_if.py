@@ -8,10 +8,10 @@ import numpy as np
 
 from router_models.calibration.sequence import upper_bound
 from router_models.metrics import Interval, auc_weighted, bootstrap
-from router_models.patterns import Extra, Operated, Outcomes, Pattern, play_out, provisional
-from router_models.traffic_mix import with_verifier
+from router_models.planning.patterns import Extra, Operated, Outcomes, Pattern, play_out, provisional
+from router_models.planning.traffic_mix import with_verifier
+from router_models.planning.workload import Workload, rows_of
 from router_models.types import BoolArray
-from router_models.workload import Workload, rows_of
 
 MIN_IN_SLICE = 20
 

@@ -11,9 +11,11 @@ from datetime import datetime
 
 import numpy as np
 
-from router_models.certified_point import CertifiedPoint, Terms, certification_rows, certified_point
 from router_models.errors import DataError
-from router_models.held_out import Held
+from router_models.evaluation.certified_point import CertifiedPoint, Terms, certification_rows, certified_point
+from router_models.evaluation.held_out import Held
+from router_models.evaluation.intervals import DRAWS, aiq_interval, pgr_at
+from router_models.evaluation.slices import SliceRow, slice_rows
 from router_models.metrics import (
     Interval,
     RoutingSums,
@@ -30,10 +32,8 @@ from router_models.metrics import (
 )
 from router_models.outcomes import OutcomeTable
 from router_models.routers import LengthRouter
-from router_models.routing_intervals import DRAWS, aiq_interval, pgr_at
-from router_models.slice_figures import SliceRow, slice_rows
+from router_models.slicing import slice_columns
 from router_models.types import FloatArray
-from router_models.workload import slice_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def evaluate(
     }
     rows = [_row(m, w, s, terms, length, held[1].scores, far.get(m.method), points.get(m.method), seed) for m in held]
     shown = [one for one in held if one.method != "random"]
-    columns = slice_columns(table)
+    columns = slice_columns(table.prompts)
     return Evaluation(
         name=name,
         weak=weak,
