@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,16 +10,15 @@ from router_models.types import PREFIX, Completion, Usage
 from serve_graph.openai_api import completion_of, text_pieces, usage_json, usage_of
 
 Choices = list[dict[str, Any]]
-SAID = ("content", "refusal", "tool_calls", "function_call", "reasoning", "reasoning_content", "audio")
-"""What of a delta is worth showing: a piece without any of these (the role alone) commits nobody to anything."""
 
 
-def says_something(choices: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a piece shows the caller anything: text, a call, a reason to stop."""
-    return any(
-        choice.get("finish_reason") or any((choice.get("delta") or {}).get(name) for name in SAID)
-        for choice in choices
-    )
+def says_something(chunk: Mapping[str, Any]) -> bool:
+    """Whether a chunk holds more than an opening: any text, tool call, refusal or finish reason."""
+    for choice in chunk.get("choices") or ():
+        delta = choice.get("delta") or {}
+        if choice.get("finish_reason") or any(value for key, value in delta.items() if key != "role"):
+            return True
+    return False
 
 
 class Hearing:
@@ -41,7 +40,7 @@ class Hearing:
             index = int(piece.get("index") or 0)
             choice = self.choices.setdefault(index, _silent(index))
             delta = piece.get("delta") or {}
-            self.pieces[index] = self.pieces.get(index, 0) + says_something([{"delta": delta}])
+            self.pieces[index] = self.pieces.get(index, 0) + says_something({"choices": [{"delta": delta}]})
             for name, value in delta.items():
                 _grow(choice["message"], name, value)
             if (piece.get("logprobs") or {}).get("content"):

@@ -30,7 +30,7 @@ from serve_graph.service import Request as Opened
 from serve_graph.service import Service
 from serve_graph.sse import kept_alive, unbroken
 
-FAILURES = (400, 403, 404, 413, 499, 500, 503, 504)
+FAILURES = (400, 403, 404, 413, 429, 499, 500, 503, 504)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from router_models.types import DecisionRecord
-from serve_graph.errors import AccessError, NotFoundError, ServeGraphError, error_body, status_of
+from serve_graph.errors import AccessError, NotFoundError, ServeGraphError, error_body, retry_after, status_of
 from serve_graph.generation import Manners, add_generation
 from serve_graph.openapi import describe, errors, reply
 from serve_graph.service import AUTO, Service
@@ -138,4 +138,5 @@ def error_response(error: ServeGraphError) -> Response:
     """An exception of ours as an HTTP reply."""
     status, kind = status_of(error)
     body = error_body(str(error), kind, getattr(error, "param", None), getattr(error, "code", None))
-    return JSONResponse(body, status, headers={"retry-after": "1"} if status in (429, 503, 504) else None)
+    wait = retry_after(error)
+    return JSONResponse(body, status, headers=None if wait is None else {"retry-after": wait})

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from router_models.types import Action, Completion, Query
-from serve_graph.cascade import Graph, Trail, charge
+from serve_graph.cascade import Graph, Trail, charge, tell
 from serve_graph.chunks import Choices, Hearing, says_something
 from serve_graph.errors import EngineError
 
@@ -27,11 +27,12 @@ async def live(graph: Graph, query: Query, trail: Trail, hearing: Hearing) -> Sp
     try:
         async with aclosing(graph.streams[tier].stream(query)) as chunks:
             async for chunk in chunks:
+                tell(graph, tier, chunk.get("attempts", ()), trail)
                 hearing.add(chunk)
                 if not chunk.get("choices"):
                     continue
                 piece: Choices = [dict(choice) for choice in chunk["choices"]]
-                speaking = speaking or says_something(piece)
+                speaking = speaking or says_something(chunk)
                 if not speaking:
                     silent.append(piece)
                     continue
@@ -41,6 +42,9 @@ async def live(graph: Graph, query: Query, trail: Trail, hearing: Hearing) -> Sp
         if not hearing.finished:
             raise EngineError(f"tier {tier!r} ended its stream without finishing the answer")
         trail.completion = hearing.completion(time.perf_counter() - started)
+    except EngineError as error:
+        tell(graph, tier, error.attempts, trail)
+        raise
     finally:
         said = hearing.completion(time.perf_counter() - started, "stop")
         trail.calls.append(charge(graph, tier, said, said.latency_s))

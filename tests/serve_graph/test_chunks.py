@@ -61,9 +61,9 @@ def test_tokens_without_logprobs_are_pieces() -> None:
 
 
 def test_the_role_alone_says_nothing() -> None:
-    assert not says_something([{"delta": {"role": "assistant", "content": ""}, "finish_reason": None}])
-    assert says_something([{"delta": {}, "finish_reason": "stop"}])
-    assert says_something([{"delta": {"tool_calls": [{}]}}])
+    assert not says_something({"choices": [{"delta": {"role": "assistant", "content": ""}, "finish_reason": None}]})
+    assert says_something({"choices": [{"delta": {}, "finish_reason": "stop"}]})
+    assert says_something({"choices": [{"delta": {"tool_calls": [{}]}}]})
 
 
 def test_choices_are_told_apart_and_usage_counted_once() -> None:
