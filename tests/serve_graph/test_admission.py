@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 
 import pytest
 from hypothesis import given, settings
@@ -140,15 +139,15 @@ async def test_caller_who_leaves_the_queue_or_the_tier_frees_the_place() -> None
 
 
 async def test_place_given_to_one_who_leaves_in_the_same_moment_is_not_lost() -> None:
-    made, release = gate(1, 5), asyncio.Event()
-    tasks = await started(made, 2, release, [])
-    release.set()
-    await tasks[0]  # its place goes to the second, who has not run yet
-    tasks[1].cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    made = gate(1, 5)
+    async with made.place(9.0):
+        second = asyncio.ensure_future(passing(made, 9.0))
+        await asyncio.sleep(0)
+    assert made.in_flight == 1  # the second's already, and it has not run yet
+    second.cancel()
+    await asyncio.gather(second, return_exceptions=True)
+    assert second.cancelled()
     assert made.in_flight == 0
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(made.place(0.01))
 
 
 async def test_failed_requests_say_nothing_about_service_times() -> None:
