@@ -24,6 +24,7 @@ from serve_graph.errors import (
     RequestError,
     ServeGraphError,
     error_body,
+    retry_after,
     status_of,
 )
 from serve_graph.openai_api import ChatRequest, CompletionRequest, chat_query, completion_query, parse_request
@@ -185,7 +186,8 @@ def error_response(error: ServeGraphError) -> Response:
     """An exception of ours as an HTTP reply."""
     status, kind = status_of(error)
     body = error_body(str(error), kind, getattr(error, "param", None), getattr(error, "code", None))
-    return JSONResponse(body, status, headers={"retry-after": "1"} if status in (429, 503, 504) else None)
+    wait = retry_after(error)
+    return JSONResponse(body, status, headers=None if wait is None else {"retry-after": wait})
 
 
 async def read_body(request: Request, limit: int) -> bytes:

@@ -46,6 +46,7 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_raylet_start_wait_time_s": "120",  # a busy machine needs more than Ray's 30 s
         "RAY_worker_niceness": "0",  # Ray would run engines at 15, behind everything else on the machine
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(scratch / "admin.sock"),
@@ -152,7 +153,7 @@ def running_graph(
                 configure_logging=False,
                 address="local",
             )
-        except Exception as error:  # Ray gives a slow machine 30 s and then raises a bare Exception
+        except Exception as error:  # Ray gives up on a slow machine with a bare Exception
             raise ServeGraphError(f"Ray did not start: {error} Try again when the machine is less busy.") from error
         started.callback(ray.shutdown)
         started.callback(serve.shutdown)

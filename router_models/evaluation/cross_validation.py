@@ -9,6 +9,7 @@ from datetime import datetime
 import numpy as np
 
 from router_models.economics import TierTerms, calls_of
+from router_models.errors import DataError
 from router_models.evaluation.certified_point import Terms
 from router_models.evaluation.figures import Evaluation, baselines, evaluate
 from router_models.evaluation.held_out import (
@@ -82,7 +83,8 @@ def cross_validate(
     said = [*notes, *(f"{family} left out: it {why}" for family, why in left.items())]
     seed, target = protocol.seed, protocol.resolved_target
     if usable:
-        said.append(f"routers learn the {target}{_CERTIFIED if protocol.certify and target != 'weak' else ''}")
+        why = "" if protocol.target != "auto" else _AUTO[protocol.train is not None]
+        said.append(f"routers learn the {target}{why}{_CERTIFIED if protocol.certify and target != 'weak' else ''}")
     domain: str | None = None
     if protocol.train is not None:
         scores, away = _transferred(table, protocol, protocol.train, usable, said, progress), {}
@@ -90,11 +92,16 @@ def cross_validate(
     else:
         domain = None if protocol.domain == "" else domain_column(table, protocol.domain)
         near = folds_of(table, protocol.folds, seed) if usable else []
-        scores = _folded(table, weak, strong, protocol, usable, near, target, progress)
+        scores = _folded(table, weak, strong, protocol, usable, near, target, said, progress)
+        usable = [family for family in usable if (family, target) in scores]
         if protocol.certify and target != "weak":
-            scores |= _folded(table, weak, strong, protocol, usable, near, "weak", progress)
+            scores |= _folded(table, weak, strong, protocol, usable, near, "weak", said, progress)
         far = [] if domain is None or not usable else domain_folds_of(table, domain, protocol.folds, seed)
-        away = _folded(table, weak, strong, protocol, usable, far, target, progress) if far else {}
+        away = (
+            _folded(table, weak, strong, protocol, usable, far, target, said, progress, " of unseen domains")
+            if far
+            else {}
+        )
         split = f"{protocol.folds} grouped folds" + (
             "" if protocol.labels is None else f", {protocol.labels:,} labels"
         )
@@ -120,6 +127,10 @@ def cross_validate(
     return found, [*known, *held]
 
 
+_AUTO = (
+    " (target auto: fitted on this very pair, it learns what escalating gains)",
+    " (target auto: fitted on another pair, whose gain says little of this one's, it learns how easy a prompt is)",
+)
 _CERTIFIED = "; the certified point is that of routers fitted to the weak grade"
 Scores = dict[tuple[str, str], FloatArray]
 """(family, target) → scores (n,)."""
@@ -133,15 +144,23 @@ def _folded(
     families: Sequence[str],
     splits: Sequence[Split],
     target: str,
+    said: list[str],
     progress: Progress,
+    where: str = "",
 ) -> Scores:
+    """Scores of every family that these splits can feed; of the others `said` gets the reason."""
     y = targets_of(table, weak, strong, target)
-    return {
-        (family, target): held_out_scores(
-            table, family, y, splits, labels=protocol.labels, seed=protocol.seed, progress=progress
-        )
-        for family in families
-    }
+    found: Scores = {}
+    for family in families:
+        try:
+            found[family, target] = held_out_scores(
+                table, family, y, splits, labels=protocol.labels, seed=protocol.seed, progress=progress
+            )
+        except DataError as error:
+            if len(families) == 1:
+                raise  # the one family that was asked for: its reason is the answer
+            said.append(f"{family} left out{where}: {error}")
+    return found
 
 
 def _transferred(

@@ -123,7 +123,7 @@ def families_of(names: Sequence[str], table: OutcomeTable) -> tuple[list[str], d
         raise DataError(f"unknown router families {', '.join(unknown)}; known: default, all, {', '.join(ROUTERS)}")
     usable, left = [], {}
     for name in dict.fromkeys(wanted):
-        why = _missing(name, table)
+        why = _missing(name, table) or (ROUTERS[name].apart if list(names) == ["all"] else "") or None
         if name in UNTRAINED:
             continue  # the baselines are always beside
         if why is None:

@@ -34,6 +34,12 @@ if TYPE_CHECKING:
     from router_models.evaluation.cross_validation import Source
 
 
+TARGET_HELP = (
+    "What routers learn: weak (its grade), gain (1 + weak - strong) / 2, ease (weak + strong) / 2; "
+    "auto: gain, but ease with --train, where another pair's gain says little of this one's."
+)
+
+
 def evaluate(
     outcomes: Annotated[
         Path | None, typer.Option("--outcomes", "-o", help="Recorded outcomes: .parquet, .csv or .jsonl.")
@@ -46,7 +52,7 @@ def evaluate(
     ] = None,
     labels: Annotated[int | None, typer.Option(help="Learn from at most so many prompts a fold.", min=1)] = None,
     folds: Annotated[int, typer.Option(help="Folds.", min=2)] = 5,
-    target: Annotated[str, typer.Option(help="What routers learn: weak (its grade), gain, ease, auto.")] = "auto",
+    target: Annotated[str, typer.Option(help=TARGET_HELP)] = "auto",
     train: Annotated[Path | None, typer.Option(help="Learn from these outcomes instead of from folds.")] = None,
     train_weak: Annotated[str | None, typer.Option(help="The weak tier's name there.")] = None,
     train_strong: Annotated[str | None, typer.Option(help="The strong tier's name there.")] = None,
@@ -64,6 +70,9 @@ def evaluate(
     embeddings: EmbeddingsOption = None,
     cache: CacheOption = EMBEDDINGS_CACHE,
     seed: SeedOption = 0,
+    cascade: Annotated[
+        bool, typer.Option("--cascade", help="Compare by the weak answer's certainty: logprobs, router, both in one.")
+    ] = False,
     benchmark: Annotated[str | None, typer.Option(help="'routellm': its published responses.")] = None,
     data: Annotated[Path | None, typer.Option(help="The checkout that --benchmark reads.")] = None,
     every: Annotated[Path | None, typer.Option("--all", help="Every outcomes file in this folder.")] = None,
@@ -81,6 +90,8 @@ def evaluate(
     bootstrap. Embeddings are computed once and kept.
 
     Example: serve-graph evaluate --outcomes outcomes.parquet --weak cheap --strong frontier --router default,knn
+
+    With --cascade: does looking at the weak answer's logprobs, the prompt, or both tell best whether it is right?
 
     The paper's benchmarks: serve-graph evaluate --benchmark routellm --data ../RouteLLM
     """
@@ -100,16 +111,13 @@ def evaluate(
         from serve_graph.evaluating import run_all
 
         pairs = dict(_pair_of(text) for text in tiers or [])
-        text, figures = run_all(every, pairs, protocol, cache, _made(), progress)
-        if out is not None:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text(text)
+        text, figures = run_all(every, pairs, protocol, cache, _made(), out, progress)
     else:
         from dataclasses import replace
 
         from router_models.evaluation.held_out import want_embeddings
         from router_models.outcomes import read_outcomes
-        from serve_graph.evaluating import run_one
+        from serve_graph.evaluating import run_cascade, run_one
 
         assert outcomes is not None
         if weak is None or strong is None:
@@ -119,12 +127,14 @@ def evaluate(
         wanted = want_embeddings(protocol.families)
         if wanted or embeddings is not None:
             table = embedded(table, embeddings, cache)
-        table = table.only(weak, strong)
-        source = _source(train, train_weak, train_strong, train_embeddings, cache, wanted)
-        text, figures = run_one(
-            table, weak, strong, replace(protocol, train=source), prices, (epsilon, delta, acceptable),
-            outcomes.stem, _made(), out, progress,
-        )  # fmt: skip
+        if cascade:
+            text, figures = run_cascade(table, weak, strong, protocol, epsilon, outcomes.stem, _made(), out, progress)
+        else:
+            source = _source(train, train_weak, train_strong, train_embeddings, cache, wanted)
+            text, figures = run_one(
+                table.only(weak, strong), weak, strong, replace(protocol, train=source), prices,
+                (epsilon, delta, acceptable), outcomes.stem, _made(), out, progress,
+            )  # fmt: skip
     if as_json:
         say_json(figures)
     else:

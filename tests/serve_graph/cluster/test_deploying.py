@@ -15,6 +15,13 @@ from serve_graph.launch import free_ports
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).resolve().parents[3]
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(ROOT),
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",  # the command knows no token of a cluster that lives a minute on loopback
+    "RAY_raylet_start_wait_time_s": "120",
+}
 SERVE = str(Path(sys.executable).with_name("serve"))
 
 
@@ -30,14 +37,13 @@ def echo_folder(tmp_path: Path) -> Path:
 def dashboard(echo_folder: Path) -> Iterator[str]:
     port = free_ports(1)[0]
     head = Path(__file__).with_name("ray_head.py")
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
     process = subprocess.Popen(
         [sys.executable, str(head), str(port)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=echo_folder,
-        env=env,
+        env=ENVIRONMENT,
     )
     assert process.stdout is not None
     assert process.stdin is not None
@@ -68,9 +74,9 @@ def test_serve_deploy_brings_the_graph_up(echo_folder: Path, dashboard: str, wai
     deployed = echo_folder / "deploy.yaml"
     settings = {"http_options": {"host": "127.0.0.1", "port": port}, "applications": [graph]}
     deployed.write_text(yaml.safe_dump(settings))
-    subprocess.run(
-        [SERVE, "deploy", str(deployed), "--address", dashboard], check=True, capture_output=True, timeout=200
-    )
+    command = [SERVE, "deploy", str(deployed), "--address", dashboard]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=200, env=ENVIRONMENT, check=False)
+    assert said.returncode == 0, said.stdout + said.stderr
     body = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
 
