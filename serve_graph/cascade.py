@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from router_models.policy import Policy
-from router_models.pricing import Price
 from router_models.types import Action, Call, Completion, Decision, Query, Verdict
+from serve_graph.billing import Prices, answered
 from serve_graph.errors import EngineError, PolicyUnavailableError
 from serve_graph.seams import Decider, Engine, Judge, StreamingEngine
 
@@ -26,9 +27,11 @@ class Graph:
     decider: Decider
     judge: Judge
     policy: Policy
-    prices: Mapping[str, Price]
+    prices: Prices
     safe_tier: str
     version: str
+    router_usd_per_s: Decimal = Decimal(0)
+    verifier_usd_per_s: Decimal = Decimal(0)
 
 
 @dataclass(slots=True)
@@ -40,6 +43,7 @@ class Trail:
     decision: Decision | None = None
     verdict: Verdict | None = None
     calls: list[Call] = field(default_factory=list)
+    overhead: list[Call] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     completion: Completion | None = None
     broken: Exception | None = None
@@ -115,4 +119,4 @@ async def call(graph: Graph, tier: str, query: Query, trail: Trail) -> Completio
 
 def charge(graph: Graph, tier: str, completion: Completion, latency_s: float) -> Call:
     """Price one completion at its tier's rates."""
-    return Call(tier, completion.usage, latency_s, graph.prices[tier].cost(completion.usage))
+    return answered(graph.prices, tier, completion, latency_s)

@@ -97,8 +97,13 @@ async def collect(
     return outcomes
 
 
-async def ask(client: httpx.AsyncClient, model: str, task: Task, retries: int = 3) -> Outcome:
-    """One task through one tier (or `auto`), ungraded; retries 5xx with a growing pause."""
+async def ask(
+    client: httpx.AsyncClient, model: str, task: Task, retries: int = 3, *, with_bill: bool = False
+) -> Outcome:
+    """One task through one tier (or `auto`), ungraded; retries 5xx with a growing pause.
+
+    `with_bill` puts the endpoint's own `outcome` and `cost_usd` among the metadata.
+    """
     body = {
         "model": model,
         "messages": [{"role": "user", "content": task.prompt}],
@@ -117,7 +122,7 @@ async def ask(client: httpx.AsyncClient, model: str, task: Task, retries: int = 
     completion = completion_of(data, time.perf_counter() - started)
     facts = data.get("serve_graph") or {}
     metadata = {"family": task.family, "difficulty": str(task.difficulty), "language": task.language}
-    if model == "auto":
+    if with_bill:
         metadata |= {"outcome": str(facts.get("outcome")), "cost_usd": str(facts.get("cost_usd"))}
     return Outcome(
         prompt_id=prompt_id(task.prompt),

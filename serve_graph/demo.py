@@ -17,11 +17,9 @@ import numpy as np
 
 from router_models.outcomes import read_outcomes
 from router_models.plots import wilson
-from router_models.pricing import Price
 from router_models.starter import Task, generate, grade
 from router_models.starter.task import task_id
 from router_models.types import Outcome
-from serve_graph.bindings import tier_prices
 from serve_graph.collect import ask
 from serve_graph.config import GraphConfig
 from serve_graph.versions import STARTER_OUTCOMES
@@ -39,7 +37,6 @@ def run_demo(url: str, config: GraphConfig, questions: int, concurrency: int, pr
     for tier in config.tier_names:
         progress(f"the same questions, all to {tier}")
         answers[tier] = asyncio.run(ask_all(url, tier, tasks, concurrency))
-    prices = tier_prices(config)
     state = httpx.get(f"{url}/readyz", timeout=30).json()
     auto = answers["auto"]
     shares = Counter((o.tier, o.metadata["outcome"]) for o in auto)
@@ -51,8 +48,8 @@ def run_demo(url: str, config: GraphConfig, questions: int, concurrency: int, pr
         "outcomes": [{"tier": t, "outcome": o, "n": n} for (t, o), n in sorted(shares.items())],
         "by_tier": [_row(t, tasks, [o if o.tier == t else None for o in auto], None) for t in config.tier_names],
         "overall": [
-            _row("auto", tasks, list(auto), [float(o.metadata["cost_usd"]) for o in auto]),
-            *(_row(f"always {t}", tasks, list(answers[t]), _costs(answers[t], prices[t])) for t in config.tier_names),
+            _row("auto", tasks, list(auto), _bills(auto)),
+            *(_row(f"always {t}", tasks, list(answers[t]), _bills(answers[t])) for t in config.tier_names),
         ],
         "speculation": speculation(before, after),
     }
@@ -73,7 +70,7 @@ async def ask_all(url: str, model: str, tasks: list[Task], concurrency: int) -> 
 
         async def one(task: Task) -> Outcome:
             async with gate:
-                return await ask(client, model, task)
+                return await ask(client, model, task, with_bill=True)
 
         return list(await asyncio.gather(*(one(task) for task in tasks)))
 
@@ -98,8 +95,9 @@ def speculation(before: dict[str, float], after: dict[str, float]) -> dict[str, 
     return found
 
 
-def _costs(outcomes: list[Outcome], price: Price) -> list[float]:
-    return [float(price.cost(o.usage)) for o in outcomes]
+def _bills(outcomes: list[Outcome]) -> list[float]:
+    """Every request's whole bill: failed attempts, routing and judging included."""
+    return [float(o.metadata["cost_usd"]) for o in outcomes]
 
 
 def _row(name: str, tasks: list[Task], outcomes: list[Outcome | None], costs: list[float] | None) -> dict[str, Any]:

@@ -6,7 +6,10 @@
     │   ├── UnknownModelError           404
     │   ├── PayloadTooLargeError        413
     │   └── ContextTooLongError         400  context_length_exceeded
+    ├── AuthenticationError             401  no key, or a wrong one
     ├── AccessError                     403  permission_error
+    ├── RateLimitedError                429  a key's requests or tokens a minute; Retry-After says when
+    │   └── BudgetSpentError            429  insufficient_quota: a key's money for the day or month is spent
     ├── NotFoundError                   404  invalid_request_error
     ├── EngineError                     503  an engine could not answer; the cascade may go elsewhere
     │   └── EngineTimeoutError          504
@@ -20,6 +23,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -61,6 +65,27 @@ class NotFoundError(RequestError):
     """The path or the thing asked for does not exist."""
 
 
+class AuthenticationError(RequestError):
+    """The caller shows no access key, or one that is not known."""
+
+
+class RateLimitedError(RequestError):
+    """A key asked too much too fast; `kind` is what of (`requests`, `tokens`, `escalations`), as OpenAI says it."""
+
+    def __init__(self, message: str, retry_after_s: float, kind: str) -> None:
+        super().__init__(f"{message}; try again in {math.ceil(retry_after_s)} s", None, "rate_limit_exceeded")
+        self.retry_after_s = retry_after_s
+        self.kind = kind
+
+
+class BudgetSpentError(RateLimitedError):
+    """A key has spent its money for the day or the month."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message, retry_after_s, "insufficient_quota")
+        self.code = "insufficient_quota"
+
+
 class AccessError(RequestError):
     """The caller may not do this."""
 
@@ -99,7 +124,10 @@ STATUS: Mapping[type[ServeGraphError], tuple[int, str]] = MappingProxyType(
         PayloadTooLargeError: (413, "invalid_request_error"),
         ContextTooLongError: (400, "invalid_request_error"),
         NotFoundError: (404, "invalid_request_error"),
+        AuthenticationError: (401, "invalid_request_error"),
         AccessError: (403, "permission_error"),
+        RateLimitedError: (429, "rate_limit_error"),
+        BudgetSpentError: (429, "insufficient_quota"),
         EngineError: (503, "service_unavailable_error"),
         EngineTimeoutError: (504, "timeout_error"),
         EngineRequestError: (400, "invalid_request_error"),
@@ -112,6 +140,14 @@ STATUS: Mapping[type[ServeGraphError], tuple[int, str]] = MappingProxyType(
 def status_of(error: ServeGraphError) -> tuple[int, str]:
     """HTTP status and OpenAI error type of an exception, by its exact class."""
     return STATUS[type(error)]
+
+
+def retry_after(error: ServeGraphError) -> str | None:
+    """The Retry-After header of an exception: whole seconds, at least 1; None where trying again is no use."""
+    if status_of(error)[0] not in (429, 503, 504):
+        return None
+    seconds: float | None = getattr(error, "retry_after_s", None)
+    return str(max(1, math.ceil(seconds or 0.0)))
 
 
 def error_body(message: str, kind: str, param: str | None = None, code: str | None = None) -> dict[str, object]:

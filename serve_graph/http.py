@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from router_models.types import DecisionRecord
+from serve_graph.access.accounts import Accounts
+from serve_graph.access.gate import AccessGate
+from serve_graph.access.keys import Keyring
 from serve_graph.errors import (
-    AccessError,
     NotFoundError,
     PayloadTooLargeError,
     RequestError,
     ServeGraphError,
     error_body,
+    retry_after,
     status_of,
 )
-from serve_graph.openai_api import ChatRequest, CompletionRequest, chat_query, completion_query, parse_request
+from serve_graph.openai_api import (
+    ChatRequest,
+    CompletionRequest,
+    RequestOptions,
+    Sampling,
+    chat_query,
+    completion_query,
+    options_of,
+    parse_request,
+)
 from serve_graph.service import AUTO, Service
 from serve_graph.streaming import kept_alive
 
@@ -44,6 +55,8 @@ class Backend:
     background: Callable[[], Awaitable[None]]
     max_body_bytes: int
     keep_alive_s: float = 5.0
+    keyring: Keyring = field(default_factory=Keyring)
+    accounts: Accounts = field(default_factory=Accounts)
 
 
 def build_http(backend: Backend) -> FastAPI:
@@ -65,7 +78,7 @@ def build_http(backend: Backend) -> FastAPI:
         query = chat_query(asked)
         if asked.stream_options and not asked.stream:
             raise RequestError("stream_options needs stream: true", "stream_options", "invalid_value")
-        opened = service.open(query, asked.model, bool(asked.stream))
+        opened = service.open(query, asked.model, bool(asked.stream), wishes(asked))
         opened.include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
         if asked.stream:
             events = kept_alive(await service.stream(opened), backend.keep_alive_s)
@@ -81,7 +94,7 @@ def build_http(backend: Backend) -> FastAPI:
             raise RequestError(
                 "/v1/completions does not stream; use /v1/chat/completions", "stream", "unsupported_value"
             )
-        opened = service.open(completion_query(asked), asked.model, False)
+        opened = service.open(completion_query(asked), asked.model, False, wishes(asked))
         reply = await service.answer(opened)
         choice = reply["choices"][0]
         text = {"index": 0, "text": choice["message"]["content"] or "", "logprobs": None}
@@ -96,12 +109,12 @@ def build_http(backend: Backend) -> FastAPI:
 
     @app.get("/v1/decisions/{decision_id}")
     async def decision(decision_id: str) -> Response:
-        from serve_graph.records.store import record_to_json
+        from serve_graph.explaining import explained
 
         found = await backend.find_decision(decision_id)
         if found is None:
             raise NotFoundError(f"no decision {decision_id!r} (records appear within a second of the reply)", "id")
-        return JSONResponse(record_to_json(found))
+        return JSONResponse(explained(found, service.graph.prices, service.graph.policy.tiers))
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -116,13 +129,18 @@ def build_http(backend: Backend) -> FastAPI:
     async def metrics() -> Response:
         return PlainTextResponse(await backend.metrics(), media_type="text/plain; version=0.0.4")
 
+    app.add_middleware(AccessGate, keyring=backend.keyring, accounts=backend.accounts)
     _install_guards(app)
     return app
 
 
+def wishes(asked: Sampling) -> RequestOptions | None:
+    """What the caller asks of the policy, a session in OpenAI's own fields included."""
+    return options_of(asked.serve_graph, asked.prompt_cache_key, asked.user)
+
+
 def _install_guards(app: FastAPI) -> None:
-    """Turn every exception into OpenAI's error object, and keep strangers out while there are no keys."""
-    app.add_middleware(LoopbackOnly)
+    """Turn every exception into OpenAI's error object."""
 
     @app.exception_handler(ServeGraphError)
     async def known(_: Request, error: ServeGraphError) -> Response:
@@ -143,30 +161,6 @@ def _install_guards(app: FastAPI) -> None:
         return JSONResponse(error_body("internal error; the log has the details", "server_error"), 500)
 
 
-class LoopbackOnly:
-    """Refuse callers from elsewhere. Plain ASGI, so that streams and disconnects pass through untouched."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        client = scope.get("client")
-        app = self.app
-        if scope["type"] == "http" and client is not None and not is_loopback(client[0]):
-            app = error_response(AccessError("without access keys this endpoint answers loopback callers only"))
-        await app(scope, receive, send)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own loopback; False for names."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
-
-
 class EventStream(StreamingResponse):
     """Server-sent events, closed however the sending ends: a caller who leaves must not leave the engine talking."""
 
@@ -185,7 +179,8 @@ def error_response(error: ServeGraphError) -> Response:
     """An exception of ours as an HTTP reply."""
     status, kind = status_of(error)
     body = error_body(str(error), kind, getattr(error, "param", None), getattr(error, "code", None))
-    return JSONResponse(body, status, headers={"retry-after": "1"} if status in (429, 503, 504) else None)
+    wait = retry_after(error)
+    return JSONResponse(body, status, headers=None if wait is None else {"retry-after": wait})
 
 
 async def read_body(request: Request, limit: int) -> bytes:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import time
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -18,11 +18,16 @@ from typing import Any
 
 from router_models.types import Action, Completion, DecisionRecord, Query
 from serve_graph import cascade, streaming
+from serve_graph.access.caller import CALLER, Caller
+from serve_graph.billing import purposes, total
 from serve_graph.cascade import Graph, Trail
 from serve_graph.errors import ServeGraphError, UnknownModelError, status_of
+from serve_graph.explaining import evidence
 from serve_graph.metrics import Tally
-from serve_graph.openai_api import usage_json
+from serve_graph.openai_api import RequestOptions, usage_json
 from serve_graph.seams import RecordSink
+from serve_graph.view import Bearings, view_for
+from serve_graph.wishes import Wishes, read_wishes
 
 AUTO = "auto"
 ABSTENTION = "I am not confident enough in an answer to give one."
@@ -41,33 +46,52 @@ class Request:
     started: float = field(default_factory=time.perf_counter)
     trail: Trail = field(default_factory=Trail)
     recorded: bool = False
+    caller: Caller = Caller()
+    wishes: Wishes = Wishes()
+    view: Graph | None = None
     include_usage: bool = False
 
     @property
     def cost_usd(self) -> Decimal:
-        return sum((call.cost_usd for call in self.trail.calls), Decimal(0))
+        return total(line.cost_usd for line in (*self.trail.calls, *self.trail.overhead))
 
 
 class Service:
     """Answer requests with a graph and keep their records."""
 
-    def __init__(self, graph: Graph, sink: RecordSink) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        sink: RecordSink,
+        bearings: Bearings | None = None,
+        keep_prompt: Callable[[str], str | None] = lambda _: None,
+    ) -> None:
         self.graph = graph
         self.sink = sink
+        self.bearings = bearings or Bearings()
+        self.keep_prompt = keep_prompt
         self.tally = Tally()
 
-    def open(self, query: Query, model: str, stream: bool) -> Request:
-        """Accept a request; raises UnknownModelError where `model` is neither `auto` nor a tier."""
-        forced = None if model == AUTO else model
+    def open(self, query: Query, model: str, stream: bool, options: RequestOptions | None = None) -> Request:
+        """Accept a request; raises UnknownModelError where `model` is neither `auto` nor a tier, AccessError where the
+        caller may not choose it.
+        """
+        caller = CALLER.get()
+        named = None if model == AUTO else model
+        wishes = read_wishes(options, query.metadata, caller, named, self.graph.policy.top)
+        forced = wishes.forced
         if forced is not None and forced not in self.graph.engines:
             known = ", ".join([AUTO, *self.graph.engines])
-            raise UnknownModelError(f"the model {model!r} does not exist; known: {known}", "model", "model_not_found")
-        return Request(query, model, forced, stream)
+            raise UnknownModelError(f"the model {forced!r} does not exist; known: {known}", "model", "model_not_found")
+        query = replace(query, metadata=wishes.labels(query.metadata))
+        request = Request(query, model, forced, stream, caller=caller, wishes=wishes)
+        request.view = view_for(self.graph, wishes, self.bearings, request.trail)
+        return request
 
     async def answer(self, request: Request) -> dict[str, Any]:
         """The whole reply in OpenAI's chat.completion shape, with `serve_graph` beside it."""
         try:
-            completion = await cascade.answer(self.graph, request.query, request.forced, request.trail)
+            completion = await cascade.answer(request.view or self.graph, request.query, request.forced, request.trail)
             reply = self._reply(request, completion)
         except BaseException as error:
             self.record(request, error)
@@ -109,11 +133,11 @@ class Service:
         """Who answers, as chunks that begin when asked for. A cheap answer was buffered for its verdict; the last tier
         streams through, so it cannot abstain.
         """
-        trail = request.trail
-        await cascade.settle(self.graph, request.query, request.forced, trail)
+        trail, graph = request.trail, request.view or self.graph
+        await cascade.settle(graph, request.query, request.forced, trail)
         head = self._head(request, "chat.completion.chunk")
         if trail.completion is None:
-            return streaming.live_chunks(self.graph, request.query, trail, head), head
+            return streaming.live_chunks(graph, request.query, trail, head), head
         return streaming.buffered_chunks(self._spoken(request, trail.completion), request.query, head), head
 
     def facts(self, request: Request) -> dict[str, Any]:
@@ -140,6 +164,7 @@ class Service:
         record = self._record(request, error)
         self.sink.write(record)
         self.tally.add(record)
+        self.bearings.note(record, request.query)
 
     def _record(self, request: Request, error: BaseException | None) -> DecisionRecord:
         trail = request.trail
@@ -162,12 +187,17 @@ class Service:
             distance=decision.distance if decision else None,
             verdict_reason=verdict.reason if verdict else None,
             p_answer_ok=verdict.p_ok if verdict else None,
-            calls=tuple(trail.calls),
+            calls=purposes(trail.calls, trail.tier, trail.action),
             cost_usd=request.cost_usd,
             latency_s=time.perf_counter() - request.started,
             arm=self.graph.version,
             error=kind,
             metadata=request.query.metadata,
+            overhead=tuple(trail.overhead),
+            key=request.caller.name,
+            session=request.wishes.session,
+            evidence=evidence(request.view or self.graph, trail, request.wishes.spoken(), self.bearings.promised),
+            prompt=self.keep_prompt(request.query.text),
         )
 
     def _head(self, request: Request, kind: str) -> dict[str, Any]:
