@@ -55,9 +55,9 @@ def stickiness(talk: Conversation, warm: Price, other: Price) -> Stickiness:
     """Compare staying on `warm` with moving to the cheaper `other`, whose cache holds nothing of the conversation.
 
     Staying: this turn reads `cached` prefix tokens at the cached rate and writes the rest to the cache; later turns
-    read the whole prefix from the cache. Moving: the same on the other tier from an empty cache (its prefix is written at
-    the cache-write rate), and with probability `p_escalate` a turn of the warm tier on top. Growth of the prefix over
-    the turns to come is left out on both sides. Equal amounts: stay.
+    read the whole prefix from the cache. Moving: the same on the other tier from an empty cache, and with probability
+    `p_escalate` a turn of the warm tier on top. Growth of the prefix over the turns to come is left out on both
+    sides. Equal amounts: stay.
     """
     later = Decimal(str(talk.turns)) - 1
     cached = min(talk.cached, talk.prefix)

@@ -13,8 +13,9 @@ from router_models.calibration.certificate import binding_hashes
 from router_models.errors import CertificateError
 from router_models.pricing import Price, PriceList
 from router_models.version import RouterVersion
-from serve_graph.config import AnyTierConfig, GraphConfig, HostedTierConfig, PriceConfig, VllmTierConfig
+from serve_graph.config import AnyTierConfig, GraphConfig, HostedTierConfig, VllmTierConfig
 from serve_graph.engines.weights import weights_digest
+from serve_graph.price_section import PriceConfig
 
 
 def tier_binds(config: GraphConfig) -> dict[str, str]:

@@ -76,8 +76,8 @@ class TierConfig(Frozen):
     """What every tier has: a name, a price, limits and scaling. Tiers are listed cheapest first.
 
     `price_changes` come into force at their `valid_from`, in that order. `prompt_cache_s` is how long the tier keeps
-    a prompt's prefix cached. `decoding` are sampling settings (temperature, top_p, …) used where a request does not say; certificates are made
-    for them.
+    a prompt's prefix cached. `decoding` are sampling settings (temperature, top_p, …) used where a request does not
+    say; certificates are made for them.
     """
 
     name: TierName

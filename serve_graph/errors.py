@@ -9,7 +9,7 @@
     ├── AuthenticationError             401  no key, or a wrong one
     ├── AccessError                     403  permission_error
     ├── RateLimitedError                429  a key's requests or tokens a minute; Retry-After says when
-    │   └── BudgetSpentError            429  insufficient_quota: a key's money for the day or month is spent
+    │   └── BudgetSpentError            429  a key's money for the day or month is spent (type: insufficient_quota)
     ├── NotFoundError                   404  invalid_request_error
     ├── EngineError                     503  an engine could not answer; the cascade may go elsewhere
     │   └── EngineTimeoutError          504
@@ -127,7 +127,7 @@ STATUS: Mapping[type[ServeGraphError], tuple[int, str]] = MappingProxyType(
         AuthenticationError: (401, "invalid_request_error"),
         AccessError: (403, "permission_error"),
         RateLimitedError: (429, "rate_limit_error"),
-        BudgetSpentError: (429, "insufficient_quota"),
+        BudgetSpentError: (429, "rate_limit_error"),
         EngineError: (503, "service_unavailable_error"),
         EngineTimeoutError: (504, "timeout_error"),
         EngineRequestError: (400, "invalid_request_error"),

@@ -1,4 +1,4 @@
-"""What the ingress does beside answering: prompts kept only as asked, old records deleted, keys and budgets refreshed."""
+"""What the ingress does beside answering: prompts kept only as asked, old records deleted, keys and sums refreshed."""
 
 from __future__ import annotations
 
@@ -85,10 +85,9 @@ class Upkeep:
         self.keyring.refresh()
 
     async def refresh_spending(self) -> None:
-        """Sum up what keys spent, of all replicas; only while no record of this one waits, or some would count twice."""
-        if self.sink.pending or not any(
-            k.usd_per_day is not None or k.usd_per_month is not None for k in self.keyring.keys
-        ):
+        """Sum up what keys spent, of all replicas; only while no record of this one waits: it would count twice."""
+        budgets = [usd for key in self.keyring.keys for usd in (key.usd_per_day, key.usd_per_month)]
+        if self.sink.pending or all(usd is None for usd in budgets):
             return
         noted, now = self.spending.mark(), datetime.now(UTC)
         self.spending.settle(await self.store.spent_by_key(starts(now)), now, noted)

@@ -18,8 +18,8 @@ class PriceConfig(Frozen):
 
     Prices in another `currency` are given as `input_per_mtok`, … with `usd_per_unit`, the rate they are reported at.
     `cache_write_…`: tokens written to a prompt cache (null: the input price). `batch_factor`: what a batched call's
-    token prices are multiplied by. `gpu_usd_per_s`: a replica's price a second, divided among the `gpu_shared_by` calls
-    that it usually serves at once. `valid_from` (with a time zone) is for `price_changes`.
+    token prices are multiplied by. `gpu_usd_per_s`: a replica's price a second, divided among the `gpu_shared_by`
+    calls that it usually serves at once. `valid_from` (with a time zone) is for `price_changes`.
     """
 
     input_usd_per_mtok: Amount

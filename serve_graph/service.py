@@ -18,7 +18,7 @@ from typing import Any
 
 from router_models.types import Action, Completion, DecisionRecord, Query
 from serve_graph import cascade, streaming
-from serve_graph.access.caller import CALLER, Caller
+from serve_graph.access.caller import CALLER, NOBODY, Caller
 from serve_graph.billing import purposes, total
 from serve_graph.cascade import Graph, Trail
 from serve_graph.errors import ServeGraphError, UnknownModelError, status_of
@@ -46,8 +46,8 @@ class Request:
     started: float = field(default_factory=time.perf_counter)
     trail: Trail = field(default_factory=Trail)
     recorded: bool = False
-    caller: Caller = Caller()
-    wishes: Wishes = Wishes()
+    caller: Caller = NOBODY
+    wishes: Wishes = field(default_factory=Wishes)
     view: Graph | None = None
     include_usage: bool = False
 

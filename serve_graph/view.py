@@ -49,7 +49,7 @@ class Bearings:
     rooms: Mapping[str, Room] = field(default_factory=dict)
     sessions: Sessions = field(default_factory=lambda: Sessions({}, 1))
     latencies: Latencies = field(default_factory=Latencies)
-    expectations: Expectations = Expectations()
+    expectations: Expectations = field(default_factory=Expectations)
 
     def note(self, record: DecisionRecord, query: Query) -> None:
         """Learn from a finished request."""

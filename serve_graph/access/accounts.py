@@ -42,8 +42,8 @@ class Accounts:
             raise RateLimitedError(f"too many requests of key {key.name!r} had to be escalated", wait_s, "escalations")
         requests, tokens = self._bucket(key, "requests"), self._bucket(key, "tokens")
         for bucket, what in ((requests, "requests"), (tokens, "tokens")):
-            if bucket is not None and (wait_s := bucket.wait_s(now)) > 0:
-                raise RateLimitedError(f"key {key.name!r} is limited to {bucket.per_min:g} {what}/min", wait_s, what)
+            if bucket is not None and (dry_s := bucket.wait_s(now)) > 0:
+                raise RateLimitedError(f"key {key.name!r} is limited to {bucket.per_min:g} {what}/min", dry_s, what)
         if requests is not None:
             requests.take(now)
 

@@ -14,7 +14,6 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
-    DDL,
     BigInteger,
     Boolean,
     Connection,
@@ -31,6 +30,7 @@ from sqlalchemy import (
     func,
     inspect,
     select,
+    text,
 )
 from sqlalchemy import Column as Col
 from sqlalchemy.dialects import postgresql, sqlite
@@ -232,7 +232,7 @@ def _bring_up_to_date(connection: Connection) -> None:
         for column in DECISIONS.columns:
             if column.name not in there:
                 kind = column.type.compile(connection.dialect)
-                connection.execute(DDL(f'ALTER TABLE {DECISIONS.name} ADD COLUMN "{column.name}" {kind}'))
+                connection.execute(text(f'ALTER TABLE {DECISIONS.name} ADD COLUMN "{column.name}" {kind}'))
         for index in DECISIONS.indexes:
             index.create(connection, checkfirst=True)
     METADATA.create_all(connection, checkfirst=True)
