@@ -83,7 +83,7 @@ def list_keys(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
 def revoke(
     name: Annotated[str, typer.Argument(help="The key's name.")], config: ConfigOption = DEFAULT_CONFIG
 ) -> None:
-    """Take a key out of the keys file; a running graph forgets it within seconds. Example: serve-graph keys revoke a"""
+    """Take a key out of the file; a running graph forgets it in seconds. Example: serve-graph keys revoke team-a"""
     from serve_graph.access.keys import read_keys, write_keys
     from serve_graph.config import load_config
 
