@@ -42,7 +42,7 @@ $(STAMP): pyproject.toml
 	  || { echo "python's venv module is incomplete; on Debian: apt-get install python3-venv"; exit 2; }; }
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
 	@echo "installing packages (about 2 GB the first time)"
-	@UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv pip install --python $(BIN)/python -e '.[$(BUILD),local-models,dev]'
+	@UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -e '.[$(BUILD),local-models,dev]'
 	@touch $@
 
 clean:             ## remove what tests and builds left; never models or records

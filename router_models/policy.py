@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from router_models.errors import DataError
 from router_models.types import Action, Decision, OperatingPoint, Verdict
 
+FAR = 1.0
+"""The distance from which on a decision is said to be about a prompt unlike the training data."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -34,15 +37,17 @@ class Policy:
         """Choose the cheapest tier whose calibrated estimate reaches its `route_at`, else the top tier.
 
         `p_ok` maps tiers below the top to P(acceptable). Raising any estimate never moves the query to a dearer tier.
+        `distance` (1 = the edge of the training data) changes nothing but the reason, which says when a prompt is far.
         """
+        away = "" if distance is None or distance < FAR else f"; unlike the training prompts (distance {distance:.2f})"
         first = next((p_ok[tier] for tier in self.tiers[:-1] if tier in p_ok), None)
         for tier in self.tiers[:-1]:
             point = self.points.get(tier)
             if point is not None and tier in p_ok and p_ok[tier] >= point.route_at:
-                reason = f"estimated {p_ok[tier]:.3f} ≥ {point.route_at:.3f}: try {tier}"
+                reason = f"estimated {p_ok[tier]:.3f} ≥ {point.route_at:.3f}: try {tier}{away}"
                 return Decision(tier, reason, p_ok[tier], distance)
         reason = "no certified threshold" if first is None else f"estimated {first:.3f} below every tier's threshold"
-        return Decision(self.top, reason, first, distance)
+        return Decision(self.top, reason + away, first, distance)
 
     def judge(self, tier: str, p_ok: float, accept_at: float | None = None) -> Verdict:
         """Accept, escalate or abstain, from P(this completion is acceptable).

@@ -10,10 +10,13 @@ import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+import numpy as np
+
 from router_models.errors import DataError
 from router_models.types import Prompts, Query
 
 UNKNOWN = "unknown"
+MOST_SLICES = 60
 _STOPWORDS: Mapping[str, frozenset[str]] = {
     "en": frozenset("the is are what of and in to a for with which how that this you".split()),
     "de": frozenset("der die das ist und ein eine was welche wie mit nicht nur den im zu auf für".split()),
@@ -69,3 +72,17 @@ def _slicer(name: str) -> Callable[[str, Mapping[str, str]], str]:
     if name not in SLICERS:
         raise DataError(f"unknown slicing {name!r}; known: {', '.join(SLICERS)}")
     return SLICERS[name]
+
+
+def slice_columns(prompts: Prompts) -> dict[str, tuple[str, ...]]:
+    """Columns worth a table: metadata of 2 to MOST_SLICES values, and thirds of prompt length."""
+    found = {
+        name: values
+        for name, values in prompts.metadata.items()
+        if 2 <= len(set(values)) <= min(MOST_SLICES, len(prompts.texts) // 10)
+    }
+    lengths = np.array([len(text) for text in prompts.texts])
+    low, high = np.quantile(lengths, [1 / 3, 2 / 3])
+    names = (f"up to {low:.0f} characters", f"{low:.0f} to {high:.0f}", f"over {high:.0f}")
+    thirds = np.digitize(lengths, [low, high], right=True)
+    return {**found, "prompt length": tuple(names[i] for i in thirds)}

@@ -75,11 +75,26 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call at one of a tier's deployments. `status` is HTTP's: 200 it answered, 502 its reply could not be used,
+    503 it could not be reached, 504 it was late, anything else it said itself.
+
+    `usage` is OpenAI's usage object where a call that failed was billed all the same; empty otherwise.
+    """
+
+    deployment: str
+    status: int
+    latency_s: float
+    usage: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """One engine's answer to one query.
 
     `token_logprobs` are natural logarithms, one per generated token, empty when the engine gives none. `payload`
     is the engine's own reply (OpenAI's chat.completion as a dict), kept so that nothing is lost on the way out.
+    `attempts` are the calls it took, where a tier has several deployments or tried more than once.
     """
 
     text: str
@@ -88,6 +103,7 @@ class Completion:
     token_logprobs: tuple[float, ...] = ()
     latency_s: float = 0.0
     payload: Mapping[str, Any] = field(default_factory=dict)
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +111,8 @@ class Decision:
     """Where the router sent a query, before generation, and why.
 
     `p_cheap_ok` is the calibrated estimate that made the decision; None where no estimate was made (forced,
-    fallback). `distance` is how far the query lies from the router's training data (0 = typical), None if unknown.
+    fallback). `distance` is how far the query lies from the router's training data (0 = typical,
+    from 1 on unlike it), None if unknown.
     """
 
     tier: str

@@ -3,6 +3,7 @@
 policy.json          ladder, thresholds, families, feature version
 <tier>.router.*      router and its calibrator           ┐ for every tier that
 <tier>.verifier.*    verifier and its calibrator         ┘ the policy has a point for
+home.*               the training prompts that distance is measured to, where the routers cannot tell
 certificate.json     absent in uncertified (test) versions
 report.md, *.png     the page a reviewer signs
 manifest.json        written last
@@ -26,6 +27,7 @@ from router_models.calibration.certificate import Certificate, binding_hashes
 from router_models.calibration.scores import CALIBRATORS
 from router_models.errors import ArtifactError
 from router_models.features import FEATURES_VERSION, Encoder, answers_of, prompts_of
+from router_models.home import Home
 from router_models.policy import Policy
 from router_models.pricing import Price, prices_digest_input
 from router_models.routers import ROUTERS, LengthRouter, RouterModel
@@ -57,10 +59,11 @@ class RouterVersion:
     digest: str = ""
     encoder: Encoder = field(default_factory=Encoder)
     slicer: str | None = None
+    home: Home | None = None
 
     def decide(self, query: Query) -> Decision:
         """Choose a tier before generation; embeds the query once, for all stages."""
-        encoder = self.encoder if self._needs_encoder else None
+        encoder = self.encoder if self.needs_encoder else None
         prompts = prompts_of([query], encoder)
         p_ok: dict[str, float] = {}
         distance: float | None = None
@@ -71,6 +74,8 @@ class RouterVersion:
             if distance is None:
                 far = stage.router.distance(prompts)
                 distance = None if far is None else float(far[0])
+        if distance is None and self.home is not None:
+            distance = float(self.home.distance(prompts)[0])
         return self.policy.decide(p_ok, distance)
 
     def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
@@ -100,7 +105,8 @@ class RouterVersion:
         }
 
     @property
-    def _needs_encoder(self) -> bool:
+    def needs_encoder(self) -> bool:
+        """Whether deciding embeds the prompt."""
         return any(stage.router is not None and stage.router.needs_embeddings for stage in self.stages.values())
 
     def save(self, folder: Path, extra: Path | None = None) -> str:
@@ -118,6 +124,8 @@ class RouterVersion:
                 for what, part in _parts(stage).items():
                     if part is not None:
                         save_state(out, f"{tier}.{what}", part.state())
+            if self.home is not None:
+                save_state(out, "home", self.home.state())
             (out / "policy.json").write_text(json.dumps(self._policy_json(), indent=1))
             if self.certificate is not None:
                 (out / "certificate.json").write_text(json.dumps(self.certificate.to_json(), indent=1))
@@ -132,6 +140,7 @@ class RouterVersion:
             "features_version": FEATURES_VERSION,
             "tiers": list(self.policy.tiers),
             "slicer": self.slicer,
+            "home": self.home is not None,
             "points": {
                 tier: [_plain(p.route_at), _plain(p.accept_at), p.abstain_below]
                 for tier, p in self.policy.points.items()
@@ -159,6 +168,7 @@ class RouterVersion:
             path = folder / "certificate.json"
             certificate = Certificate.from_json(json.loads(path.read_text())) if path.is_file() else None
             policy = Policy(tuple(data["tiers"]), points)
+            home = Home.from_state(load_state(folder, "home")) if data.get("home") else None
         except (OSError, KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
             raise ArtifactError(f"{folder}: not a router version ({type(error).__name__}: {error})") from error
         return cls(
@@ -168,6 +178,7 @@ class RouterVersion:
             name or folder.name,
             digest,
             slicer=data.get("slicer"),
+            home=home,
         )
 
 

@@ -43,6 +43,13 @@ def build_app(args: dict[str, Any]) -> Application:
     return bind("ingress", ingress, config.http.scaling, config, facts, tiers, router, verifier)
 
 
+def __getattr__(name: str) -> Application:
+    """`serve_graph.app:app`, for `serve build`, which knows no arguments: the graph of ./configs/local.yaml."""
+    if name == "app":
+        return build_app({"config": "configs/local.yaml"})
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def bind(name: str, cls: type, scaling: ScalingConfig, *args: Any, **options: Any) -> Application:
     """Bind one deployment with its own autoscaling."""
     deployment = serve.deployment(name=name)(cls).options(**serve_options(scaling), **options)

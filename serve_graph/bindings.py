@@ -21,7 +21,8 @@ from serve_graph.price_section import PriceConfig
 def tier_binds(config: GraphConfig) -> dict[str, str]:
     """`<tier>.weights`, `.engine` (flags, speculation, version) and `.decoding` → sha256, for every tier.
 
-    The chat template comes with the weights. Prices are bound by the version itself (`RouterVersion.binds`).
+    The chat template comes with the weights. Of a tier's several deployments all models and URLs count, their shares
+    of the traffic do not. Prices are bound by the version itself (`RouterVersion.binds`).
     """
     things: dict[str, Any] = {}
     for tier in config.tiers:
@@ -87,15 +88,17 @@ def check_certificate(version: RouterVersion, config: GraphConfig, now: datetime
 
 def _weights(tier: AnyTierConfig, config: GraphConfig) -> str:
     if isinstance(tier, VllmTierConfig):
-        return weights_digest(tier.weights, config.state_folder)
-    return tier.model if isinstance(tier, HostedTierConfig) else "echo"
+        digest = weights_digest(tier.weights, config.state_folder)
+        return digest if tier.lora is None else f"{digest} + {tier.lora.loading_path}/{tier.lora.adapter}"
+    return " | ".join(sorted({api.model for api in tier.apis})) if isinstance(tier, HostedTierConfig) else "echo"
 
 
 def _engine(tier: AnyTierConfig) -> Mapping[str, Any]:
     if isinstance(tier, VllmTierConfig):
         return {"engine": f"vllm {vllm_version()}", "kwargs": tier.engine_kwargs, "speculation": tier.speculation}
     if isinstance(tier, HostedTierConfig):
-        return {"engine": "openai", "base_url": tier.base_url}
+        urls = sorted({str(api.base_url) for api in tier.deployments})
+        return {"engine": "openai", "base_url": urls or tier.base_url}
     return {"engine": "echo", "skill": tier.skill}
 
 

@@ -7,14 +7,15 @@ forwards it piece by piece. Router or verifier down: the safe tier answers, mark
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from router_models.policy import Policy
-from router_models.types import Action, Call, Completion, Decision, Query, Verdict
+from router_models.types import Action, Attempt, Call, Completion, Decision, Query, Verdict
 from serve_graph.billing import Prices, answered
 from serve_graph.errors import EngineError, PolicyUnavailableError
+from serve_graph.openai_api import usage_of
 from serve_graph.seams import Decider, Engine, Judge, StreamingEngine
 
 
@@ -112,7 +113,12 @@ async def _judge_last(graph: Graph, query: Query, trail: Trail, completion: Comp
 async def call(graph: Graph, tier: str, query: Query, trail: Trail) -> Completion:
     """Make one engine call and put it on the bill; raises what the engine raises."""
     started = time.perf_counter()
-    completion = await graph.engines[tier].generate(query)
+    try:
+        completion = await graph.engines[tier].generate(query)
+    except EngineError as error:
+        tell(graph, tier, error.attempts, trail)
+        raise
+    tell(graph, tier, completion.attempts, trail)
     trail.calls.append(charge(graph, tier, completion, time.perf_counter() - started))
     return completion
 
@@ -120,3 +126,17 @@ async def call(graph: Graph, tier: str, query: Query, trail: Trail) -> Completio
 def charge(graph: Graph, tier: str, completion: Completion, latency_s: float) -> Call:
     """Price one completion at its tier's rates."""
     return answered(graph.prices, tier, completion, latency_s)
+
+
+def tell(graph: Graph, tier: str, attempts: Sequence[Attempt], trail: Trail) -> None:
+    """Note the calls a tier took among its deployments, and bill those that failed and were charged all the same.
+
+    What an API said stays out of the record: it may quote the prompt.
+    """
+    if attempts:
+        steps = ", ".join(f"{a.deployment} ({a.status} after {a.latency_s:.2f} s)" for a in attempts)
+        trail.notes.append(f"{tier} called {steps}")
+    for attempt in attempts:
+        if attempt.usage:
+            failed = Completion("", usage=usage_of(attempt.usage))
+            trail.calls.append(charge(graph, tier, failed, attempt.latency_s))

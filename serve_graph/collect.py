@@ -100,7 +100,7 @@ async def collect(
 async def ask(
     client: httpx.AsyncClient, model: str, task: Task, retries: int = 3, *, with_bill: bool = False
 ) -> Outcome:
-    """One task through one tier (or `auto`), ungraded; retries 5xx with a growing pause.
+    """One task through one tier (or `auto`), ungraded; retries 429 and 5xx with a growing pause.
 
     `with_bill` puts the endpoint's own `outcome` and `cost_usd` among the metadata.
     """
@@ -113,9 +113,9 @@ async def ask(
     for attempt in range(retries):
         started = time.perf_counter()
         reply = await client.post("/v1/chat/completions", json=body)
-        if reply.status_code < 500:
+        if reply.status_code < 500 and reply.status_code != 429:
             break
-        await asyncio.sleep(2.0**attempt)
+        await asyncio.sleep(max(2.0**attempt, float(reply.headers.get("retry-after", 0))))
     if reply.status_code != 200:
         raise EngineError(f"{model} answered {reply.status_code} to task {task.id}: {reply.text[:300]}")
     data: dict[str, Any] = reply.json()

@@ -20,6 +20,14 @@ from serve_graph.access_sections import AccessConfig, SessionsConfig
 from serve_graph.errors import ConfigError
 from serve_graph.price_section import Amount, PriceConfig
 from serve_graph.section import Frozen
+from serve_graph.tier_sections import (
+    AdmissionConfig,
+    FailoverConfig,
+    HostedApi,
+    HostedDeploymentConfig,
+    LoraSection,
+    check_deployments,
+)
 
 TierName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 STORE_DRIVERS = MappingProxyType(
@@ -84,6 +92,7 @@ class TierConfig(Frozen):
     price: PriceConfig
     price_changes: tuple[PriceConfig, ...] = ()
     scaling: ScalingConfig = ScalingConfig()
+    admission: AdmissionConfig = AdmissionConfig()
     default_max_tokens: Annotated[int, Field(ge=1)] = 256
     decoding: dict[str, Any] = Field(default_factory=dict)
     context_tokens: Annotated[int, Field(ge=16)] = 2048
@@ -104,13 +113,15 @@ class VllmTierConfig(TierConfig):
 
     `engine_kwargs` are vLLM's own engine arguments, passed through untouched. `speculation` is vLLM's
     `speculative_config`, untouched as well: `{method: ngram, …}`, `{method: draft_model, model: …}`, `eagle3`, `mtp`;
-    null turns it off. `request_router` picks the replica: `prefix` is Ray Serve's PrefixCacheAffinityRouter, which
-    sends a prompt to the replica that has seen its beginning, unless that one is much busier.
+    null turns it off. `lora` puts an adapter on the weights. `request_router` picks the replica: `prefix` is Ray
+    Serve's PrefixCacheAffinityRouter, which sends a prompt to the replica that has seen its beginning, unless that one
+    is much busier.
     """
 
     engine: Literal["vllm"]
     weights: WeightsConfig
     speculation: dict[str, Any] | None = None
+    lora: LoraSection | None = None
     engine_kwargs: dict[str, Any] = Field(default_factory=dict)
     accelerator: Literal["cpu", "gpu", "tpu"] = "gpu"
     accelerator_type: str | None = None
@@ -119,13 +130,23 @@ class VllmTierConfig(TierConfig):
     env: dict[str, str] = Field(default_factory=dict)
 
 
-class HostedTierConfig(TierConfig):
-    """A tier behind any OpenAI-compatible API. The key is read from the named environment variable."""
+class HostedTierConfig(HostedApi, TierConfig):
+    """A tier behind any OpenAI-compatible API, or behind several `deployments` of one model, by weight."""
 
     engine: Literal["openai"]
-    model: str
-    base_url: str | None = None
-    api_key_env: str = "OPENAI_API_KEY"
+    deployments: tuple[HostedDeploymentConfig, ...] = ()
+    failover: FailoverConfig = FailoverConfig()
+
+    @model_validator(mode="after")
+    def _one_api_or_several(self) -> Self:
+        check_deployments(self, self.deployments)
+        return self
+
+    @property
+    def apis(self) -> tuple[HostedDeploymentConfig, ...]:
+        """The deployments behind the tier; a tier with an API of its own has one, named after the tier."""
+        own = {name: getattr(self, name) for name in HostedApi.model_fields}
+        return self.deployments or (HostedDeploymentConfig(name=self.name, **own),)
 
 
 class EchoTierConfig(TierConfig):

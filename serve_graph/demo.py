@@ -131,7 +131,10 @@ def render_demo(result: dict[str, Any]) -> str:
         lines.append(f"| {row['policy']} | {row['share']:.0%} | {_right(row)} | {_latency(row)} |")
     outcomes = ", ".join(f"{o['outcome']} by {o['tier']}: {o['n']}" for o in result["outcomes"])
     lines += ["", f"Outcomes: {outcomes}."]
-    spoken = ", ".join(f"{k} {v:.2f}" if v is not None else f"{k} none" for k, v in result["speculation"].items())
+    spoken = ", ".join(
+        f"{k} {v:.2g}" if isinstance(v, float) and v < 1 else f"{k} {v:.0f}" if v is not None else f"{k} none"
+        for k, v in result["speculation"].items()
+    )
     return "\n".join([*lines, f"Speculation: {spoken or 'off'}."])
 
 

@@ -12,7 +12,8 @@
     │   └── BudgetSpentError            429  a key's money for the day or month is spent (type: insufficient_quota)
     ├── NotFoundError                   404  invalid_request_error
     ├── EngineError                     503  an engine could not answer; the cascade may go elsewhere
-    │   └── EngineTimeoutError          504
+    │   ├── EngineTimeoutError          504
+    │   └── SaturatedError              429  a tier, or the API behind it, takes no more now; Retry-After says when
     ├── EngineRequestError              400  an engine refused the request itself
     ├── PolicyUnavailableError          503  router or verifier down; the cascade goes to the safe tier
     ├── StoreUnavailableError           503  the decision store cannot be read; records wait in the spool
@@ -24,8 +25,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+
+from router_models.types import Attempt
 
 
 class ServeGraphError(Exception):
@@ -91,18 +94,33 @@ class AccessError(RequestError):
 
 
 class EngineError(ServeGraphError):
-    """An engine could not answer: dead, unreachable, failing. Another tier may still."""
+    """An engine could not answer: dead, unreachable, failing. Another tier may still.
+
+    `attempts` are the calls that were made at a tier's deployments, billed ones among them; `retry_after_s` is how
+    long to stay away, where that is known.
+    """
+
+    def __init__(self, message: str, attempts: Sequence[Attempt] = (), retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.attempts = tuple(attempts)
+        self.retry_after_s = retry_after_s
 
 
 class EngineTimeoutError(EngineError):
     """An engine did not answer in its time."""
 
 
+class SaturatedError(EngineError):
+    """A tier has no room now; nothing is wrong with the request."""
+
+    code = "tier_saturated"
+
+
 class EngineRequestError(EngineError):
     """An engine refused the request itself; `code` is OpenAI's word where the engine gives one."""
 
-    def __init__(self, message: str, code: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, code: str | None = None, attempts: Sequence[Attempt] = ()) -> None:
+        super().__init__(message, attempts)
         self.code = code
 
 
@@ -130,6 +148,7 @@ STATUS: Mapping[type[ServeGraphError], tuple[int, str]] = MappingProxyType(
         BudgetSpentError: (429, "rate_limit_error"),
         EngineError: (503, "service_unavailable_error"),
         EngineTimeoutError: (504, "timeout_error"),
+        SaturatedError: (429, "rate_limit_error"),
         EngineRequestError: (400, "invalid_request_error"),
         PolicyUnavailableError: (503, "service_unavailable_error"),
         StoreUnavailableError: (503, "service_unavailable_error"),

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from router_models.cross_validation import Protocol, costs_of, cross_validate
 from router_models.economics import TierTerms
 from router_models.errors import DataError
-from router_models.evaluation import Evaluation, Row
-from router_models.evaluation_page import page
-from router_models.evaluation_plots import draw_cost, draw_deferral
+from router_models.evaluation.cascade import cascade_page, compare_cascade
+from router_models.evaluation.cross_validation import Protocol, costs_of, cross_validate
+from router_models.evaluation.figures import Evaluation, Row
+from router_models.evaluation.held_out import (
+    Held,
+    Progress,
+    families_of,
+    folds_of,
+    held_out_scores,
+    targets_of,
+    want_embeddings,
+)
+from router_models.evaluation.page import page
+from router_models.evaluation.plots import draw_cost, draw_deferral
+from router_models.evaluation.routellm import STRONG, WEAK, Benchmark, read_benchmarks
+from router_models.evaluation.routellm_paper import PUBLISHED
 from router_models.features import Encoder
-from router_models.held_out import Held, Progress, want_embeddings
 from router_models.jsonable import plain
 from router_models.markdown import spread
 from router_models.markdown import table as markdown_table
+from router_models.metrics import Interval, RoutingSums, bootstrap
 from router_models.outcomes import OutcomeTable, read_outcomes
-from router_models.routellm_benchmark import STRONG, WEAK, Benchmark, read_benchmarks
-from router_models.routellm_paper import PUBLISHED
 
+FEW = 1500
 MT_BENCH_NOTE = (
     "MT-Bench holds 72 questions: one random router's APGR has a standard deviation of about .07 here, so nothing "
     "below should be read as a ranking."
@@ -51,6 +62,35 @@ def run_one(
         _write(out, found, held, table, made)
         progress(f"written to {out}")
     return page(found, made=made), plain(found)
+
+
+def run_cascade(
+    table: OutcomeTable,
+    weak: str,
+    strong: str,
+    protocol: Protocol,
+    epsilon: float,
+    name: str,
+    made: str,
+    out: Path | None,
+    progress: Progress,
+) -> tuple[str, Any]:
+    """Both tiers as a cascade: logprobs alone, the prompt alone, all in one; with `out`, page and figures there."""
+    import json
+
+    usable, left = families_of(protocol.families, table)
+    if len(usable) != 1:
+        raise DataError(f"--cascade takes one router family that this table feeds; {left or 'name one: --router F'}")
+    found = compare_cascade(
+        table, weak, strong, usable[0], name=name, folds=protocol.folds, epsilon=epsilon, seed=protocol.seed,
+        progress=progress,
+    )  # fmt: skip
+    text, figures = cascade_page(found, made), plain(found)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "cascade.md").write_text(text)
+        (out / "cascade.json").write_text(json.dumps(figures, indent=1))
+    return text, figures
 
 
 def run_benchmark(
@@ -89,14 +129,23 @@ def run_benchmark(
 
 
 def run_all(
-    folder: Path, pairs: Mapping[str, tuple[str, str]], protocol: Protocol, cache: Path, made: str, progress: Progress
+    folder: Path,
+    pairs: Mapping[str, tuple[str, str]],
+    protocol: Protocol,
+    cache: Path,
+    made: str,
+    out: Path | None,
+    progress: Progress,
 ) -> tuple[str, Any]:
-    """Every outcomes file of a folder: one table of families a set. Pairs not given: the worst and the best tier."""
+    """Every outcomes file of a folder: one table of families a set. Pairs not given: the worst and the best tier.
+
+    In-domain figures come from all labels, the column of few from `protocol.labels`, or FEW where that is None.
+    """
     files = sorted(p for p in folder.iterdir() if p.name.endswith((".parquet", ".csv", ".jsonl")))
     if not files:
         raise DataError(f"{folder}: no .parquet, .csv or .jsonl file")
     parts, figures = ["# Router families on every set", made], {}
-    protocol = replace(protocol, certify=False)
+    few, protocol = protocol.labels or FEW, replace(protocol, certify=False, labels=None)
     for file in files:
         table, note = _read(file)
         weak, strong = pairs.get(file.stem) or _worst_and_best(table)
@@ -106,9 +155,35 @@ def run_all(
         found, _ = cross_validate(
             table, weak, strong, protocol, terms, datetime.now(UTC), name=file.stem, notes=notes, progress=progress
         )
-        figures[file.stem] = plain(found)
-        parts.append(_set_section(found))
+        scarce = _with_few(table, weak, strong, protocol, [row.method for row in found.rows[3:]], few, progress)
+        figures[file.stem] = {**plain(found), "few_labels": few, "few": plain(scarce)}
+        parts.append(_set_section(found, few, scarce))
+        if out is not None:  # after every set, so that a run cut short leaves what it found
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text("\n\n".join(parts) + "\n")
     return "\n\n".join(parts) + "\n", figures
+
+
+def _with_few(
+    table: OutcomeTable,
+    weak: str,
+    strong: str,
+    protocol: Protocol,
+    families: Sequence[str],
+    few: int,
+    progress: Progress,
+) -> dict[str, Interval]:
+    """APGR by family with so few labels a fold; empty where a fold holds no more than that."""
+    if len(table) * (protocol.folds - 1) // protocol.folds <= few:
+        return {}
+    y = targets_of(table, weak, strong, protocol.resolved_target)
+    splits = folds_of(table, protocol.folds, protocol.seed)
+    w, s = table.grade(weak), table.grade(strong)
+    found = {}
+    for family in families:
+        scores = held_out_scores(table, family, y, splits, labels=few, seed=protocol.seed, progress=progress)
+        found[family] = bootstrap(RoutingSums(scores, w, s).apgr, len(w), seed=protocol.seed)
+    return found
 
 
 def _embedded(name: str, table: OutcomeTable, protocol: Protocol, cache: Path, progress: Progress) -> OutcomeTable:
@@ -175,12 +250,14 @@ def _away(row: Row) -> str:
     return "" if row.away is None else spread(row.away, 1, 3)
 
 
-def _set_section(found: Evaluation) -> str:
-    rows = [["router", "APGR", "over length", "CPT(50), %", "CPT(80), %", "unseen " + (found.domain or "domains")]]
+def _set_section(found: Evaluation, few: int, scarce: Mapping[str, Interval]) -> str:
+    head_few, head_away = f"APGR, {few:,} labels", f"APGR, unseen {found.domain or 'domains'}"
+    rows = [["router", "APGR", "over length", "CPT(50), %", "CPT(80), %", head_few, head_away]]
     ranked = sorted(found.rows[3:], key=lambda row: -row.apgr.value)
     for row in [*found.rows[:3], *ranked]:
         cells = [row.method, spread(row.apgr, 1, 3), "" if row.method == "length" else spread(row.over_length, 1, 3)]
-        rows.append([*cells, spread(row.cpt_50, 100, 1), spread(row.cpt_80, 100, 1), _away(row)])
+        few_cell = spread(scarce[row.method], 1, 3) if row.method in scarce else ""
+        rows.append([*cells, spread(row.cpt_50, 100, 1), spread(row.cpt_80, 100, 1), few_cell, _away(row)])
     notes = "".join(f"\n- {note}" for note in found.notes)
     head = (
         f"## {found.name}: {found.weak} → {found.strong}\n\n{found.n:,} prompts, right {found.weak_quality:.1%} and "

@@ -6,6 +6,7 @@ any import of ray; this module imports none at its top.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str], None]
 APP = "serve-graph"
+SAY_AGAIN_S = 20.0
 
 
 def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
@@ -45,6 +47,7 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_raylet_start_wait_time_s": "120",  # a busy machine needs more than Ray's 30 s
         "RAY_worker_niceness": "0",  # Ray would run engines at 15, behind everything else on the machine
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(scratch / "admin.sock"),
@@ -155,11 +158,13 @@ def running_graph(
                 configure_logging=False,
                 address="local",
             )
-        except Exception as error:  # Ray gives a slow machine 30 s and then raises a bare Exception
+        except Exception as error:  # Ray gives up on a slow machine with a bare Exception
             raise ServeGraphError(f"Ray did not start: {error} Try again when the machine is less busy.") from error
         started.callback(ray.shutdown)
         started.callback(serve.shutdown)
         _restore_signals(handlers)
+        for chatty in ("ray.serve", "httpx"):  # our own progress lines say what matters
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         serve.start(proxy_location="HeadOnly", http_options={"host": config.http.host, "port": config.http.port})
         app = build_app(args)  # after ray.init: building an LLMServer asks the cluster for its hardware
         _run(app, progress, stop)
@@ -185,6 +190,7 @@ def _run(application: Application, progress: Progress, stop: threading.Event | N
     serve.run_many([serve.RunTarget(application, name=APP)], wait_for_applications_running=False)
     started = time.monotonic()
     waiting_for: tuple[str, ...] = ()
+    say_again = 0.0
     while stop is None or not stop.is_set():
         status = serve.status().applications[APP]
         if status.status == ApplicationStatus.RUNNING:
@@ -194,8 +200,9 @@ def _run(application: Application, progress: Progress, stop: threading.Event | N
             reasons = "; ".join(f"{name}: {d.message}" for name, d in failed.items()) or status.message
             raise ServeGraphError(f"the graph did not come up: {reasons}")
         pending = tuple(sorted(n for n, d in status.deployments.items() if str(d.status.value) != "HEALTHY"))
-        if pending != waiting_for:
-            waiting_for = pending
-            progress(f"{time.monotonic() - started:4.0f} s: waiting for {', '.join(pending) or 'the ingress'}")
+        waited = time.monotonic() - started
+        if pending != waiting_for or waited >= say_again:
+            waiting_for, say_again = pending, waited + SAY_AGAIN_S
+            progress(f"{waited:4.0f} s: waiting for {', '.join(pending) or 'the ingress'}")
         time.sleep(0.5)
     raise ServeGraphError("stopped while starting")

@@ -19,7 +19,7 @@ from typing import Any
 import anyio
 
 from router_models.types import Completion, Query, Usage
-from serve_graph.cascade import Graph, Trail, charge
+from serve_graph.cascade import Graph, Trail, charge, tell
 from serve_graph.errors import EngineError, ServeGraphError, error_body, status_of
 from serve_graph.openai_api import text_pieces, usage_json, usage_of
 
@@ -63,6 +63,7 @@ async def live_chunks(graph: Graph, query: Query, trail: Trail, head: Mapping[st
     try:
         async with aclosing(graph.streams[trail.tier].stream(query)) as pieces:
             async for piece in pieces:
+                tell(graph, trail.tier, piece.get("attempts", ()), trail)
                 if piece.get("usage"):
                     usage = usage_of(piece["usage"])
                 if not piece.get("choices"):
@@ -75,6 +76,9 @@ async def live_chunks(graph: Graph, query: Query, trail: Trail, head: Mapping[st
                 yield dict(head) | {"choices": [choice]}
         if finish is None:
             raise EngineError(f"tier {trail.tier!r} ended its stream without finishing the answer")
+    except EngineError as error:
+        tell(graph, trail.tier, error.attempts, trail)
+        raise
     finally:
         completion = Completion("".join(text), finish or "stop", usage, latency_s=time.perf_counter() - started)
         trail.completion = completion

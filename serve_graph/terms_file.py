@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from router_models.economics import TierTerms
 from router_models.errors import DataError
+from router_models.planning.traffic_mix import TrafficSlice
 from router_models.pricing import Price
-from router_models.traffic_mix import TrafficSlice
 
 M = TypeVar("M", bound=BaseModel)
 

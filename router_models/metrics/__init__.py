@@ -1,7 +1,7 @@
 """How good scores and routers are, with intervals. Pure: arrays and seeds in, numbers out.
 
-`probability` measures calibration and ranking, `routing` the trade of strong calls for quality, `intervals` how sure
-one may be of either.
+`probability` measures calibration and ranking, `routing` the trade of strong calls for quality, `selective` what
+keeping the best-scored answers costs in mistakes, `intervals` how sure one may be of each.
 """
 
 from router_models.metrics.intervals import Interval, bootstrap, bootstrap_values, interval_of
@@ -34,6 +34,7 @@ from router_models.metrics.routing import (
     routellm_curve,
     routing_curve,
 )
+from router_models.metrics.selective import kept_within_weighted, risk_area_weighted
 
 __all__ = [
     "Interval",
@@ -53,12 +54,14 @@ __all__ = [
     "cpt_interpolated",
     "gap_of",
     "interval_of",
+    "kept_within_weighted",
     "log_loss",
     "log_loss_weighted",
     "oracle_scores",
     "pgr",
     "random_curve",
     "reliability",
+    "risk_area_weighted",
     "risk_by_coverage",
     "routellm_curve",
     "routing_curve",

@@ -31,11 +31,13 @@ class Router(Protocol):
 class RouterModel(ABC):
     """A family of routers that can be fitted, asked in batches, and stored as data.
 
-    `family` is the name in the registry; `card` one line: what it needs, what it costs per query.
+    `family` is the name in the registry; `card` one line: what it needs, what it costs per query. `apart` says why
+    a comparison of all families on recorded outcomes leaves this one out unless it is named ('' = it does not).
     """
 
     family: ClassVar[str]
     card: ClassVar[str]
+    apart: ClassVar[str] = ""
     needs_embeddings: ClassVar[bool] = False
     needs_metadata: ClassVar[tuple[str, ...]] = ()
 

@@ -30,6 +30,7 @@ class ProbeRouter(RouterModel):
 
     family = "probe"
     card = "needs the cheap model's hidden state of the prompt (its prefill), as embeddings"
+    apart = "reads the cheap model's hidden states, which recorded outcomes do not hold (give them as --embeddings)"
     needs_embeddings = True
 
     def __init__(self, alphas: tuple[float, ...] = (100.0, 300.0, 1e3, 3e3, 1e4, 3e4)) -> None:

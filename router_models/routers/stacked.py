@@ -16,13 +16,25 @@ from router_models.routers.base import RouterModel, array_of, check_fit_input, f
 from router_models.routers.forest import ForestRouter
 from router_models.routers.knn import KnnRouter
 from router_models.routers.length import LengthRouter
+from router_models.routers.linear import SurfaceRouter
 from router_models.routers.ridge import RidgeRouter
 from router_models.routers.surface_forest import SurfaceForestRouter
 from router_models.routers.tfidf import TfidfRouter
 from router_models.types import FloatArray, IntArray, Prompts
 
 MEMBERS: Mapping[str, type[RouterModel]] = MappingProxyType(
-    {cls.family: cls for cls in (LengthRouter, SurfaceForestRouter, TfidfRouter, RidgeRouter, KnnRouter, ForestRouter)}
+    {
+        cls.family: cls
+        for cls in (
+            LengthRouter,
+            SurfaceRouter,
+            SurfaceForestRouter,
+            TfidfRouter,
+            RidgeRouter,
+            KnnRouter,
+            ForestRouter,
+        )
+    }
 )
 Maker = Callable[[], RouterModel]
 

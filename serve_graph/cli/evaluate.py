@@ -30,8 +30,14 @@ from serve_graph.cli.tier_options import (
 )
 
 if TYPE_CHECKING:
-    from router_models.cross_validation import Source
     from router_models.economics import TierTerms
+    from router_models.evaluation.cross_validation import Source
+
+
+TARGET_HELP = (
+    "What routers learn: weak (its grade), gain (1 + weak - strong) / 2, ease (weak + strong) / 2; "
+    "auto: gain, but ease with --train, where another pair's gain says little of this one's."
+)
 
 
 def evaluate(
@@ -46,7 +52,7 @@ def evaluate(
     ] = None,
     labels: Annotated[int | None, typer.Option(help="Learn from at most so many prompts a fold.", min=1)] = None,
     folds: Annotated[int, typer.Option(help="Folds.", min=2)] = 5,
-    target: Annotated[str, typer.Option(help="What routers learn: weak (its grade), gain, ease, auto.")] = "auto",
+    target: Annotated[str, typer.Option(help=TARGET_HELP)] = "auto",
     train: Annotated[Path | None, typer.Option(help="Learn from these outcomes instead of from folds.")] = None,
     train_weak: Annotated[str | None, typer.Option(help="The weak tier's name there.")] = None,
     train_strong: Annotated[str | None, typer.Option(help="The strong tier's name there.")] = None,
@@ -64,6 +70,9 @@ def evaluate(
     embeddings: EmbeddingsOption = None,
     cache: CacheOption = EMBEDDINGS_CACHE,
     seed: SeedOption = 0,
+    cascade: Annotated[
+        bool, typer.Option("--cascade", help="Compare by the weak answer's certainty: logprobs, router, both in one.")
+    ] = False,
     benchmark: Annotated[str | None, typer.Option(help="'routellm': its published responses.")] = None,
     data: Annotated[Path | None, typer.Option(help="The checkout that --benchmark reads.")] = None,
     every: Annotated[Path | None, typer.Option("--all", help="Every outcomes file in this folder.")] = None,
@@ -82,9 +91,11 @@ def evaluate(
 
     Example: serve-graph evaluate --outcomes outcomes.parquet --weak cheap --strong frontier --router default,knn
 
+    With --cascade: does looking at the weak answer's logprobs, the prompt, or both tell best whether it is right?
+
     The paper's benchmarks: serve-graph evaluate --benchmark routellm --data ../RouteLLM
     """
-    from router_models.cross_validation import Protocol
+    from router_models.evaluation.cross_validation import Protocol
 
     protocol = Protocol(tuple(router.split(",")), folds, labels, group_by, target, None, seed)
     progress = progress_to_stderr()
@@ -100,16 +111,13 @@ def evaluate(
         from serve_graph.evaluating import run_all
 
         pairs = dict(_pair_of(text) for text in tiers or [])
-        text, figures = run_all(every, pairs, protocol, cache, _made(), progress)
-        if out is not None:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text(text)
+        text, figures = run_all(every, pairs, protocol, cache, _made(), out, progress)
     else:
         from dataclasses import replace
 
-        from router_models.held_out import want_embeddings
+        from router_models.evaluation.held_out import want_embeddings
         from router_models.outcomes import read_outcomes
-        from serve_graph.evaluating import run_one
+        from serve_graph.evaluating import run_cascade, run_one
 
         assert outcomes is not None
         if weak is None or strong is None:
@@ -119,12 +127,14 @@ def evaluate(
         wanted = want_embeddings(protocol.families)
         if wanted or embeddings is not None:
             table = embedded(table, embeddings, cache)
-        table = table.only(weak, strong)
-        source = _source(train, train_weak, train_strong, train_embeddings, cache, wanted)
-        text, figures = run_one(
-            table, weak, strong, replace(protocol, train=source), prices, (epsilon, delta, acceptable),
-            outcomes.stem, _made(), out, progress,
-        )  # fmt: skip
+        if cascade:
+            text, figures = run_cascade(table, weak, strong, protocol, epsilon, outcomes.stem, _made(), out, progress)
+        else:
+            source = _source(train, train_weak, train_strong, train_embeddings, cache, wanted)
+            text, figures = run_one(
+                table.only(weak, strong), weak, strong, replace(protocol, train=source), prices,
+                (epsilon, delta, acceptable), outcomes.stem, _made(), out, progress,
+            )  # fmt: skip
     if as_json:
         say_json(figures)
     else:
@@ -152,7 +162,7 @@ def _prices(
 def _source(
     path: Path | None, weak: str | None, strong: str | None, embeddings: Path | None, cache: Path, wanted: bool
 ) -> Source | None:
-    from router_models.cross_validation import Source
+    from router_models.evaluation.cross_validation import Source
     from router_models.outcomes import read_outcomes
 
     if path is None:

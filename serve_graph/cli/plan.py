@@ -33,7 +33,7 @@ from serve_graph.cli.tier_options import (
 
 if TYPE_CHECKING:
     from router_models.economics import TierTerms
-    from router_models.workload import Workload
+    from router_models.planning.workload import Workload
 
 
 def plan(
@@ -83,10 +83,10 @@ def plan(
     --volume 50000
     """
     from router_models.jsonable import plain
-    from router_models.patterns import Budget, Extra
-    from router_models.planner import Demand
-    from router_models.planner import plan as work_out
-    from router_models.planning_page import Context, page
+    from router_models.planning.page import Context, page
+    from router_models.planning.patterns import Budget, Extra
+    from router_models.planning.plan import Demand
+    from router_models.planning.plan import plan as work_out
 
     if (outcomes is None) == (traffic is None):
         raise typer.BadParameter("give either --outcomes FILE or --traffic FILE")
@@ -147,7 +147,7 @@ def _recorded(
     cache: Path,
 ) -> Workload:
     from router_models.outcomes import read_outcomes
-    from router_models.workload import workload_of
+    from router_models.planning.workload import workload_of
 
     table = read_outcomes(path, scale=pair(scale, "--scale"))
     table = embedded(table, embeddings, cache)
@@ -156,7 +156,7 @@ def _recorded(
 
 
 def _described(path: Path, weak: str, strong: str, seed: int) -> tuple[dict[str, TierTerms], Workload]:
-    from router_models.traffic_mix import workload_of_mix
+    from router_models.planning.traffic_mix import workload_of_mix
     from serve_graph.terms_file import read_mix
 
     mix = read_mix(path)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from router_models.simulation import Simulated
+from router_models.simulation.queues import Simulated
 from serve_graph.cli.output import columns
 
 

@@ -32,8 +32,8 @@ from serve_graph.cli.tier_options import (
 )
 
 if TYPE_CHECKING:
-    from router_models.arrivals import Arrivals
     from router_models.pricing import Price
+    from router_models.simulation.arrivals import Arrivals
 
 T = TypeVar("T")
 
@@ -99,10 +99,10 @@ def simulate(
     Example: serve-graph simulate --outcomes outcomes.parquet --weak cheap --strong frontier --rate 2
     --score lp_mean --accept-at -0.3 --price-weak 0.1,0.2 --price-strong 1,3 --burst 5,600,60
     """
-    from router_models.itineraries import version_itineraries
     from router_models.outcomes import read_outcomes
-    from router_models.scenario import Circumstances, beside, by_agreement, by_share, by_thresholds, replay
-    from router_models.simulation import Overhead
+    from router_models.simulation.itineraries import version_itineraries
+    from router_models.simulation.queues import Overhead
+    from router_models.simulation.scenario import Circumstances, beside, by_agreement, by_share, by_thresholds, replay
     from router_models.version import RouterVersion
     from serve_graph.cli.replay_text import replay_text
 
@@ -190,7 +190,7 @@ def _price_changes(given: list[str], tiers: tuple[str, ...]) -> dict[str, list[t
 
 
 def _arrivals(rate: float, burst: str | None) -> Arrivals:
-    from router_models.arrivals import Arrivals
+    from router_models.simulation.arrivals import Arrivals
 
     if burst is None:
         return Arrivals(rate)

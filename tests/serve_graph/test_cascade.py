@@ -1,11 +1,18 @@
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from router_models.types import Action, Query, Usage
+from router_models.types import Action, Attempt, Completion, Query, Usage
 from serve_graph.cascade import Graph, Trail, answer
-from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, PolicyUnavailableError
-from serve_graph.testing import PRICES, FakeDecider, FakeEngine, FakeJudge, fake_graph
+from serve_graph.errors import (
+    EngineError,
+    EngineRequestError,
+    EngineTimeoutError,
+    PolicyUnavailableError,
+    SaturatedError,
+)
+from serve_graph.testing import PRICES, USAGE, FakeDecider, FakeEngine, FakeJudge, fake_graph
 
 QUERY = Query.from_prompt("why?")
 DOWN = PolicyUnavailableError("no reply in 2 s")
@@ -154,3 +161,28 @@ async def test_the_query_reaches_every_seam_unchanged() -> None:
     cheap, decider = FakeEngine(), FakeDecider()
     await asked(fake_graph(cheap, decider=decider))
     assert decider.queries == cheap.queries == [QUERY]
+
+
+class Hosted(FakeEngine):
+    """A tier that called two deployments; the first failed and was billed all the same."""
+
+    CALLS = (Attempt("east", 502, 0.5, {"prompt_tokens": 1_000_000}), Attempt("west", 200, 1.25))
+
+    async def generate(self, query: Query) -> Completion:
+        return replace(await super().generate(query), attempts=self.CALLS)
+
+
+async def test_calls_that_a_tier_took_are_noted_and_the_failed_one_that_was_billed_is_on_the_bill() -> None:
+    trail = await asked(fake_graph(frontier=Hosted()), "frontier")
+    assert "frontier called east (502 after 0.50 s), west (200 after 1.25 s)" in trail.notes
+    ours = fake_graph().prices["frontier"].cost(USAGE)
+    assert sum(call.cost_usd for call in trail.calls) == Decimal(10) + ours
+
+
+async def test_calls_that_all_failed_are_noted_too() -> None:
+    error = SaturatedError("frontier is full", Hosted.CALLS[:1], 3.0)
+    trail = Trail()
+    with pytest.raises(SaturatedError):
+        await answer(fake_graph(frontier=FakeEngine(error=error)), QUERY, "frontier", trail)
+    assert "frontier called east (502 after 0.50 s)" in trail.notes
+    assert Decimal(10) in [call.cost_usd for call in trail.calls]

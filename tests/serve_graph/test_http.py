@@ -1,6 +1,6 @@
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 import httpx
@@ -8,8 +8,14 @@ import pytest
 from openai import AsyncOpenAI
 from prometheus_client.parser import text_string_to_metric_families
 
-from router_models.types import Action, Query, Usage
-from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, PolicyUnavailableError
+from router_models.types import Action, Attempt, Query, Usage
+from serve_graph.errors import (
+    EngineError,
+    EngineRequestError,
+    EngineTimeoutError,
+    PolicyUnavailableError,
+    SaturatedError,
+)
 from serve_graph.testing import FakeDecider, FakeEngine, FakeJudge
 
 Endpoints = Callable[..., Any]
@@ -401,3 +407,27 @@ async def test_two_hundred_requests_at_once_have_two_hundred_records(endpoint: E
     assert len(ids) == 200
     assert {record.id for record in at.sink.records} == ids
     assert len(at.sink.records) == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_saturated_tier_is_a_429_that_says_when_to_come_back(endpoint: Endpoints, stream: bool) -> None:
+    full = SaturatedError("tier 'frontier' is saturated: its queue is full", retry_after_s=12.2)
+    at = endpoint(frontier=FakeEngine(error=full))
+    response = await at.chat("frontier", stream=stream)
+    assert assert_openai_error(response, 429)["code"] == "tier_saturated"
+    assert response.headers["retry-after"] == "13"
+    assert at.record.status == 429
+
+
+async def test_calls_that_a_streaming_tier_took_are_in_the_record_and_not_in_the_stream(endpoint: Endpoints) -> None:
+    class Hosted(FakeEngine):
+        async def stream(self, query: Query) -> AsyncGenerator[Mapping[str, Any], None]:
+            calls = {"attempts": (Attempt("east", 429, 0.1), Attempt("west", 200, 0.2))}
+            async for piece in super().stream(query):
+                yield {**piece, **calls}
+                calls = {}
+
+    at = endpoint(frontier=Hosted())
+    response = await at.chat("frontier", stream=True)
+    assert "frontier called east (429 after 0.10 s), west (200 after 0.20 s)" in at.record.route_reason
+    assert "attempts" not in response.text

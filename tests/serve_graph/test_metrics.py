@@ -87,3 +87,15 @@ def test_no_text_or_user_is_a_label(a_record: Records) -> None:
     text = render_metrics(tally, 0, {})
     assert "alice" not in text
     assert "secret" not in text
+
+
+def test_distances_are_a_histogram_per_version(a_record: Records) -> None:
+    tally = Tally()
+    for distance in (0.0, 0.25, 0.9, 1.5, 100.0, None):
+        tally.add(a_record(distance=distance, version="v"))
+    found = samples(render_metrics(tally, 0, {}))
+    name = "serve_graph_prompt_distance"
+    counts = {"0.25": 2, "0.5": 2, "1": 3, "2": 4, "4": 4, "+Inf": 5}
+    assert {le: value(found, f"{name}_bucket", version="v", le=le) for le in counts} == counts
+    assert value(found, f"{name}_count", version="v") == 5
+    assert value(found, f"{name}_sum", version="v") == 102.65

@@ -1,0 +1,194 @@
+"""What looking at the answer is worth: contenders of `training_cascade` compared, paired by prompt.
+
+Four questions. Does the score know right from wrong (AUC)? Is it a probability (log-loss)? How many mistakes come with
+the answers kept (area of risk by coverage, and the share kept within the error budget)? And how much of the dearer
+tier's advantage does escalating the lowest scores recover (APGR)? The last differs from the others: a question the
+cheap tier gets wrong may be beyond the dear one too, and then escalating it buys nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from router_models.evaluation.held_out import Progress
+from router_models.markdown import spread
+from router_models.markdown import table as markdown_table
+from router_models.metrics import (
+    Interval,
+    RoutingSums,
+    auc_weighted,
+    bootstrap_values,
+    interval_of,
+    kept_within_weighted,
+    log_loss_weighted,
+    risk_area_weighted,
+)
+from router_models.metrics.intervals import DRAWS, WeightedStatistic
+from router_models.outcomes import OutcomeTable
+from router_models.routers import ROUTERS
+from router_models.training_cascade import (
+    COMBINED,
+    CascadeData,
+    CascadeScores,
+    cascade_data,
+    contenders,
+    cross_validate,
+)
+from router_models.types import FloatArray
+
+FIGURES = ("AUC", "log-loss", "risk area", "kept", "APGR")
+LOWER_IS_BETTER = frozenset({"log-loss", "risk area"})
+
+
+@dataclass(frozen=True, slots=True)
+class CascadeRow:
+    """One contender: its figures by name, and by how much the reference is better (> 0), paired by prompt."""
+
+    name: str
+    figures: Mapping[str, Interval]
+    reference_gain: Mapping[str, Interval]
+
+
+@dataclass(frozen=True, slots=True)
+class CascadeComparison:
+    """Two tiers on n prompts; `epsilon` is the share of wrong answers that "kept" allows, `router` the family."""
+
+    name: str
+    cheap: str
+    dear: str
+    router: str
+    n: int
+    cheap_right: float
+    dear_right: float
+    epsilon: float
+    reference: str
+    rows: tuple[CascadeRow, ...]
+
+
+def compare_cascade(
+    table: OutcomeTable,
+    cheap: str,
+    dear: str,
+    router: str,
+    *,
+    name: str = "outcomes",
+    folds: int = 5,
+    epsilon: float = 0.1,
+    seed: int = 0,
+    progress: Progress = lambda _: None,
+) -> CascadeComparison:
+    """Cross-validate every contender on the prompts graded for both tiers, with routers of the family `router`.
+
+    Raises DataError where the table says nothing of the cheap tier's certainty, or cannot feed that family.
+    """
+    data = cascade_data(table, cheap, dear)
+    scores = cross_validate(data, contenders(ROUTERS[router], seed), folds, seed, progress=progress)
+    progress("intervals")
+    return CascadeComparison(
+        name=name,
+        cheap=cheap,
+        dear=dear,
+        router=router,
+        n=len(data),
+        cheap_right=float(data.cheap.mean()),
+        dear_right=float(data.dear.mean()),
+        epsilon=epsilon,
+        reference=COMBINED,
+        rows=cascade_rows(data, scores, epsilon=epsilon, seed=seed),
+    )
+
+
+def cascade_rows(
+    data: CascadeData,
+    scores: CascadeScores,
+    reference: str = COMBINED,
+    *,
+    epsilon: float = 0.1,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> tuple[CascadeRow, ...]:
+    """Every contender's figures with paired bootstrap intervals over prompts.
+
+    All but log-loss look at the order within folds only. Raises DataError where the dear tier is not better (APGR has
+    no meaning) or one grade is missing on either side.
+    """
+    n = len(data)
+    ones = np.ones((1, n))
+
+    def drawn(name: str) -> dict[str, tuple[float, FloatArray]]:
+        of = _statistics(data, scores, name, epsilon)
+        return {f: (float(s(ones)[0]), bootstrap_values(s, n, draws=draws, seed=seed)) for f, s in of.items()}
+
+    base = drawn(reference)
+    rows = []
+    for name in scores.by_name:
+        own = base if name == reference else drawn(name)
+        gains = {}
+        for figure, (value, values) in own.items():
+            sign = -1.0 if figure in LOWER_IS_BETTER else 1.0
+            gains[figure] = interval_of(sign * (base[figure][0] - value), sign * (base[figure][1] - values))
+        rows.append(CascadeRow(name, {f: interval_of(*own[f]) for f in FIGURES}, gains))
+    return tuple(rows)
+
+
+def _statistics(
+    data: CascadeData, scores: CascadeScores, name: str, epsilon: float
+) -> Mapping[str, WeightedStatistic]:
+    order = scores.ordered(name)
+    return {
+        "AUC": auc_weighted(order, data.cheap),
+        "log-loss": log_loss_weighted(np.clip(scores.by_name[name], 1e-6, 1 - 1e-6), data.cheap),
+        "risk area": risk_area_weighted(order, data.cheap),
+        "kept": kept_within_weighted(order, data.cheap, epsilon),
+        "APGR": RoutingSums(order, data.cheap, data.dear).apgr,
+    }
+
+
+def cascade_page(found: CascadeComparison, made: str = "") -> str:
+    """The comparison as Markdown: the figures, then the reference's gain over each."""
+    head = (
+        f"# Cascade {found.cheap} → {found.dear} on {found.name}: does looking at the answer pay?",
+        made,
+        f"{found.n:,} prompts graded for both; right: {found.cheap_right:.1%} and {found.dear_right:.1%}. Five folds "
+        f"grouped by duplicates; the router ({found.router}) is cross-fitted inside each training part. Intervals are "
+        f"95 %, paired bootstrap over prompts. Kept: the largest share of {found.cheap} answers with at most "
+        f"{found.epsilon:.0%} of them wrong. All but log-loss compare the order within folds.",
+        "## Figures",
+    )
+    figures = [["scored by", "AUC", "log-loss", "risk area, %", "kept, %", "APGR of escalating"]]
+    figures += [[row.name, *_cells(row.figures)] for row in found.rows]
+    gains = [[f"{found.reference} is better than", "in AUC", "log-loss", "risk area, %", "kept, %", "APGR"]]
+    gains += [[row.name, *_cells(row.reference_gain)] for row in found.rows if row.name != found.reference]
+    parts = [
+        *head,
+        markdown_table(figures),
+        f"## What {found.reference} gains",
+        markdown_table(gains),
+        _verdict(found),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _cells(of: Mapping[str, Interval]) -> list[str]:
+    scale = {"risk area": (100.0, 2), "kept": (100.0, 1), "AUC": (1.0, 4), "log-loss": (1.0, 4), "APGR": (1.0, 4)}
+    return [spread(of[figure], *scale[figure]) for figure in FIGURES]
+
+
+def _verdict(found: CascadeComparison) -> str:
+    """One line per rival: where the whole interval of the gain is above 0, where it is below, where it holds 0."""
+    lines = []
+    for row in found.rows:
+        if row.name == found.reference:
+            continue
+        better = _named(row, [f for f in FIGURES if row.reference_gain[f].low > 0])
+        worse = _named(row, [f for f in FIGURES if row.reference_gain[f].high < 0])
+        open_ = _named(row, [f for f in FIGURES if row.reference_gain[f].low <= 0 <= row.reference_gain[f].high])
+        lines.append(f"- against {row.name}: better in {better}; worse in {worse}; not told apart in {open_}.")
+    return "\n".join(lines)
+
+
+def _named(row: CascadeRow, figures: Sequence[str]) -> str:
+    return ", ".join(figures) or "nothing"

@@ -1,0 +1,206 @@
+"""Router families on a labelled table, each prompt scored by a router that had not seen it; then all the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from router_models.economics import TierTerms, calls_of
+from router_models.errors import DataError
+from router_models.evaluation.certified_point import Terms
+from router_models.evaluation.figures import Evaluation, baselines, evaluate
+from router_models.evaluation.held_out import (
+    Held,
+    Progress,
+    Split,
+    domain_column,
+    domain_folds_of,
+    families_of,
+    folds_of,
+    held_out_scores,
+    targets_of,
+    transferred_scores,
+    without_near_duplicates,
+)
+from router_models.outcomes import OutcomeTable
+from router_models.types import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Other outcomes to train on, with the names its tiers have there."""
+
+    name: str
+    table: OutcomeTable
+    weak: str
+    strong: str
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How scores are made.
+
+    `labels`: at most so many training prompts a fold. `domain`: the column to hold out whole values of, None = the
+    first usual one, '' = none. `train`: fit on this instead of on folds. `target`: see `held_out.targets_of`; 'auto' =
+    gain on the same pair, ease from another one. `certify`: also fit to the weak grade, for the certified point.
+    """
+
+    families: Sequence[str] = ("default",)
+    folds: int = 5
+    labels: int | None = None
+    domain: str | None = None
+    target: str = "auto"
+    train: Source | None = None
+    seed: int = 0
+    certify: bool = True
+
+    @property
+    def resolved_target(self) -> str:
+        """The target with `auto` decided."""
+        return self.target if self.target != "auto" else "gain" if self.train is None else "ease"
+
+
+def cross_validate(
+    table: OutcomeTable,
+    weak: str,
+    strong: str,
+    protocol: Protocol,
+    terms: Terms,
+    now: datetime,
+    *,
+    name: str = "outcomes",
+    notes: Sequence[str] = (),
+    progress: Progress = lambda _: None,
+) -> tuple[Evaluation, list[Held]]:
+    """The figures, and every method's scores (baselines first) for the pictures. `table` holds graded rows only.
+
+    DataError for unknown families or columns, a pair without a gap, or training data that is the test data.
+    """
+    usable, left = families_of(protocol.families, table)
+    said = [*notes, *(f"{family} left out: it {why}" for family, why in left.items())]
+    seed, target = protocol.seed, protocol.resolved_target
+    if usable:
+        why = "" if protocol.target != "auto" else _AUTO[protocol.train is not None]
+        said.append(f"routers learn the {target}{why}{_CERTIFIED if protocol.certify and target != 'weak' else ''}")
+    domain: str | None = None
+    if protocol.train is not None:
+        scores, away = _transferred(table, protocol, protocol.train, usable, said, progress), {}
+        split = f"trained on {protocol.train.name}"
+    else:
+        domain = None if protocol.domain == "" else domain_column(table, protocol.domain)
+        near = folds_of(table, protocol.folds, seed) if usable else []
+        scores = _folded(table, weak, strong, protocol, usable, near, target, said, progress)
+        usable = [family for family in usable if (family, target) in scores]
+        if protocol.certify and target != "weak":
+            scores |= _folded(table, weak, strong, protocol, usable, near, "weak", said, progress)
+        far = [] if domain is None or not usable else domain_folds_of(table, domain, protocol.folds, seed)
+        away = (
+            _folded(table, weak, strong, protocol, usable, far, target, said, progress, " of unseen domains")
+            if far
+            else {}
+        )
+        split = f"{protocol.folds} grouped folds" + (
+            "" if protocol.labels is None else f", {protocol.labels:,} labels"
+        )
+    held = [Held(family, split, scores[family, target]) for family in usable]
+    known = baselines(table, weak, strong)
+    graded = {"length": known[1].scores}
+    graded |= {family: one for (family, learned), one in scores.items() if learned == "weak"}
+    progress("intervals")
+    found = evaluate(
+        table,
+        weak,
+        strong,
+        held,
+        terms,
+        now,
+        name=name,
+        away={family: far_scores for (family, _), far_scores in away.items()},
+        certify=graded if protocol.certify else {},
+        domain=domain,
+        notes=said,
+        seed=seed,
+    )
+    return found, [*known, *held]
+
+
+_AUTO = (
+    " (target auto: fitted on this very pair, it learns what escalating gains)",
+    " (target auto: fitted on another pair, whose gain says little of this one's, it learns how easy a prompt is)",
+)
+_CERTIFIED = "; the certified point is that of routers fitted to the weak grade"
+Scores = dict[tuple[str, str], FloatArray]
+"""(family, target) → scores (n,)."""
+
+
+def _folded(
+    table: OutcomeTable,
+    weak: str,
+    strong: str,
+    protocol: Protocol,
+    families: Sequence[str],
+    splits: Sequence[Split],
+    target: str,
+    said: list[str],
+    progress: Progress,
+    where: str = "",
+) -> Scores:
+    """Scores of every family that these splits can feed; of the others `said` gets the reason."""
+    y = targets_of(table, weak, strong, target)
+    found: Scores = {}
+    for family in families:
+        try:
+            found[family, target] = held_out_scores(
+                table, family, y, splits, labels=protocol.labels, seed=protocol.seed, progress=progress
+            )
+        except DataError as error:
+            if len(families) == 1:
+                raise  # the one family that was asked for: its reason is the answer
+            said.append(f"{family} left out{where}: {error}")
+    return found
+
+
+def _transferred(
+    table: OutcomeTable,
+    protocol: Protocol,
+    source: Source,
+    families: Sequence[str],
+    said: list[str],
+    progress: Progress,
+) -> Scores:
+    other, dropped = without_near_duplicates(source.table, table)
+    if protocol.labels is not None and protocol.labels < len(other):
+        rows = np.random.default_rng(protocol.seed).permutation(len(other))[: protocol.labels]
+        other = other.take(np.sort(rows))
+    said.append(
+        f"trained on {len(other):,} prompts of {source.name} ({source.weak} → {source.strong}); {dropped:,} that "
+        "nearly repeat a test prompt were removed"
+    )
+    found: Scores = {}
+    for target in dict.fromkeys((protocol.resolved_target, *(("weak",) if protocol.certify else ()))):
+        y = targets_of(other, source.weak, source.strong, target)
+        for family in families:
+            progress(f"{family}: fitting the {target} on {len(other)} prompts of {source.name}")
+            found[family, target] = transferred_scores(table, family, other, y)
+    return found
+
+
+def costs_of(
+    table: OutcomeTable,
+    weak: str,
+    strong: str,
+    prices: tuple[TierTerms, TierTerms] | None,
+    *,
+    epsilon: float,
+    delta: float,
+    acceptable: float | None = None,
+) -> Terms:
+    """What the figures are taken at: dollars per prompt where prices are given, else strong calls."""
+    if prices is None:
+        n = len(table)
+        return Terms(np.zeros(n), np.ones(n), False, epsilon, delta, acceptable)
+    low, high = (calls_of(table, tier, given).usd for tier, given in zip((weak, strong), prices, strict=True))
+    return Terms(low, high, True, epsilon, delta, acceptable)

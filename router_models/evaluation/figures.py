@@ -1,0 +1,179 @@
+"""How good routers are on labelled prompts: the routing figures with paired intervals, beside random, length, oracle.
+
+Scores come from `held_out`; nothing is fitted here but the calibrator of the certified point, on its own rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from router_models.errors import DataError
+from router_models.evaluation.certified_point import CertifiedPoint, Terms, certification_rows, certified_point
+from router_models.evaluation.held_out import Held
+from router_models.evaluation.intervals import DRAWS, aiq_interval, pgr_at
+from router_models.evaluation.slices import SliceRow, slice_rows
+from router_models.metrics import (
+    Interval,
+    RoutingSums,
+    apgr,
+    bootstrap,
+    bootstrap_values,
+    cpt,
+    cpt_interpolated,
+    gap_of,
+    interval_of,
+    oracle_scores,
+    routellm_curve,
+    routing_curve,
+)
+from router_models.outcomes import OutcomeTable
+from router_models.routers import LengthRouter
+from router_models.slicing import slice_columns
+from router_models.types import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One method's figures. Shares in [0, 1]; intervals 95 % over prompts, draws shared by all rows.
+
+    `cpt_*` is the first crossing of the exact curve. `deciles_*` are taken on RouteLLM's decile curve: its APGR, and
+    CPT by first crossing and by `np.interp`, which differ where quality is not monotone. `over_length`: APGR less
+    prompt length's, paired. `away`: APGR with whole domains held out, and there less prompt length's.
+    """
+
+    method: str
+    split: str
+    apgr: Interval
+    cpt_50: Interval
+    cpt_80: Interval
+    pgr_half: Interval
+    aiq: Interval
+    over_length: Interval
+    deciles_apgr: float
+    deciles_cpt: Mapping[float, tuple[float, float]]
+    away: Interval | None
+    away_over_length: Interval | None
+    certified: CertifiedPoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A set, a pair, and every method's figures; the baselines come first."""
+
+    name: str
+    weak: str
+    strong: str
+    n: int
+    weak_quality: float
+    strong_quality: float
+    terms: Terms
+    rows: tuple[Row, ...]
+    slices: Mapping[str, tuple[SliceRow, ...]]
+    domain: str | None
+    notes: tuple[str, ...] = ()
+
+
+def baselines(table: OutcomeTable, weak: str, strong: str) -> list[Held]:
+    """Random (a constant: the expectation over all random orders), prompt length, and the oracle."""
+    w, s = table.grade(weak), table.grade(strong)
+    return [
+        Held("random", "untrained", np.full(len(table), 0.5)),
+        Held("length", "untrained", LengthRouter().predict(table.prompts)),
+        Held("oracle", "knows the grades", oracle_scores(w, s)),
+    ]
+
+
+def evaluate(
+    table: OutcomeTable,
+    weak: str,
+    strong: str,
+    methods: Sequence[Held],
+    terms: Terms,
+    now: datetime,
+    *,
+    name: str = "outcomes",
+    away: Mapping[str, FloatArray] | None = None,
+    certify: Mapping[str, FloatArray] | None = None,
+    domain: str | None = None,
+    notes: Sequence[str] = (),
+    seed: int = 0,
+) -> Evaluation:
+    """Every figure of every method. `away[method]`: scores of the same prompts with whole domains held out.
+
+    `certify[method]`: scores for the certified point of those methods only; None = of every method by its own.
+
+    DataError where strong is not better than weak (there is no gap to recover), or a score is NaN.
+    """
+    w, s = table.grade(weak), table.grade(strong)
+    gap_of(w, s)
+    held = [*baselines(table, weak, strong), *methods]
+    for one in held:
+        if np.isnan(one.scores).any():
+            raise DataError(f"{one.method}: {int(np.isnan(one.scores).sum())} of {len(w)} prompts have no score")
+    length = bootstrap_values(RoutingSums(held[1].scores, w, s).apgr, len(w), draws=DRAWS, seed=seed)
+    cert_rows = certification_rows(table, seed)
+    far = away or {}
+    own = {m.method: m.scores for m in held if m.method not in ("random", "oracle")}
+    points = {
+        method: certified_point(scores, w, s, terms, cert_rows, now, seed)
+        for method, scores in (own if certify is None else certify).items()
+    }
+    rows = [_row(m, w, s, terms, length, held[1].scores, far.get(m.method), points.get(m.method), seed) for m in held]
+    shown = [one for one in held if one.method != "random"]
+    columns = slice_columns(table.prompts)
+    return Evaluation(
+        name=name,
+        weak=weak,
+        strong=strong,
+        n=len(table),
+        weak_quality=float(w.mean()),
+        strong_quality=float(s.mean()),
+        terms=terms,
+        rows=tuple(rows),
+        slices={one.method: slice_rows(columns, one.scores, w, s) for one in shown},
+        domain=domain,
+        notes=tuple(notes),
+    )
+
+
+def _row(
+    one: Held,
+    w: FloatArray,
+    s: FloatArray,
+    terms: Terms,
+    length: FloatArray,
+    length_scores: FloatArray,
+    away: FloatArray | None,
+    point: CertifiedPoint | None,
+    seed: int,
+) -> Row:
+    n = len(w)
+    sums = RoutingSums(one.scores, w, s)
+    values = bootstrap_values(sums.apgr, n, draws=DRAWS, seed=seed)
+    mine = apgr(routing_curve(one.scores, w, s))
+    theirs = apgr(routing_curve(length_scores, w, s))
+    deciles = routellm_curve(one.scores, w, s)
+    far = far_over = None
+    if away is not None:
+        far_values = bootstrap_values(RoutingSums(away, w, s).apgr, n, draws=DRAWS, seed=seed)
+        far_value = apgr(routing_curve(away, w, s))
+        far, far_over = interval_of(far_value, far_values), interval_of(far_value - theirs, far_values - length)
+    return Row(
+        method=one.method,
+        split=one.split,
+        apgr=interval_of(mine, values),
+        cpt_50=bootstrap(lambda W: sums.cpt(W, 0.5), n, draws=DRAWS, seed=seed),
+        cpt_80=bootstrap(lambda W: sums.cpt(W, 0.8), n, draws=DRAWS, seed=seed),
+        pgr_half=bootstrap(lambda W: pgr_at(sums, W, 0.5), n, draws=DRAWS, seed=seed),
+        aiq=aiq_interval(one.scores, w, s, (terms.weak_cost, terms.strong_cost), seed),
+        over_length=interval_of(mine - theirs, values - length),
+        deciles_apgr=apgr(deciles),
+        deciles_cpt={x: (cpt(deciles, x), cpt_interpolated(deciles, x)) for x in (0.5, 0.8)},
+        away=far,
+        away_over_length=far_over,
+        certified=point,
+    )

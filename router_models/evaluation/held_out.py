@@ -1,0 +1,159 @@
+"""Scores of prompts that the router was not fitted on: by folds, by whole domains, or from another set altogether."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router_models.errors import DataError
+from router_models.near_duplicates import near_duplicates_of
+from router_models.outcomes import OutcomeTable
+from router_models.routers import ROUTERS
+from router_models.selection import grouped_folds
+from router_models.types import FloatArray, IntArray
+
+DOMAIN_COLUMNS = ("domain", "category", "family", "qset")
+UNTRAINED = frozenset({"length", "random", "constant", "oracle"})
+Split = tuple[IntArray, IntArray]
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One method's scores (n,) of P(the weak answer will do), and on which split they were made."""
+
+    method: str
+    split: str
+    scores: FloatArray
+
+
+def targets_of(table: OutcomeTable, weak: str, strong: str, target: str) -> FloatArray:
+    """What a router is fitted to, in [0, 1], 1 = stay with weak.
+
+    'weak': the weak grade, what a certificate of its answers needs. 'gain': (1 + weak - strong) / 2, what the deferral
+    curve of this very pair asks. 'ease': (weak + strong) / 2, which carries over to other pairs.
+    """
+    low, high = table.grade(weak), table.grade(strong)
+    known = {"weak": low, "gain": (1 + low - high) / 2, "ease": (low + high) / 2}
+    if target not in known:
+        raise DataError(f"unknown target {target!r}; known: auto, {', '.join(known)}")
+    return known[target]
+
+
+def folds_of(table: OutcomeTable, folds: int, seed: int) -> list[Split]:
+    """(inside, outside) rows; duplicates of a prompt stay on one side."""
+    return grouped_folds(table.groups, folds, seed)
+
+
+def domain_folds_of(table: OutcomeTable, column: str, folds: int, seed: int) -> list[Split]:
+    """(inside, outside) rows with whole domains outside, sizes balanced; at most one fold per domain.
+
+    Prompts that are duplicates of one outside are not inside either. DataError where the column has one value only.
+    """
+    values = np.array(table.column(column))
+    names, which, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        raise DataError(f"column {column!r} has one value only: nothing can be held out")
+    order = np.random.default_rng(seed).permutation(len(names))
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    k = min(folds, len(names))
+    load, fold_of = np.zeros(k), np.zeros(len(names), dtype=np.int64)
+    for name in order:
+        fold_of[name] = int(load.argmin())
+        load[fold_of[name]] += sizes[name]
+    fold = fold_of[which]
+    return [_apart(table, np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(k)]
+
+
+def held_out_scores(
+    table: OutcomeTable,
+    family: str,
+    y: FloatArray,
+    splits: Sequence[Split],
+    *,
+    labels: int | None = None,
+    seed: int = 0,
+    progress: Progress = lambda _: None,
+) -> FloatArray:
+    """Fit a family inside every split and score outside, (n,). `labels` = at most so many training prompts a split."""
+    scores = np.full(len(table), np.nan)
+    for k, (inside, outside) in enumerate(splits):
+        if labels is not None and labels < len(inside):
+            inside = np.sort(np.random.default_rng([seed, k]).permutation(inside)[:labels])
+        progress(f"{family}: split {k + 1} of {len(splits)}, {len(inside)} prompts to learn from")
+        router = ROUTERS[family]().fit(table.prompts.take(inside), y[inside])
+        scores[outside] = router.predict(table.prompts.take(outside))
+    return scores
+
+
+def transferred_scores(
+    table: OutcomeTable, family: str, other: OutcomeTable, y: FloatArray, seed: int = 0
+) -> FloatArray:
+    """Fit a family on another table (already without near-duplicates) and score this one, (n,)."""
+    return ROUTERS[family]().fit(other.prompts, y).predict(table.prompts)
+
+
+def without_near_duplicates(other: OutcomeTable, table: OutcomeTable) -> tuple[OutcomeTable, int]:
+    """The rows of `other` that ask nothing `table` asks, and how many were dropped."""
+    repeats = near_duplicates_of(
+        other.prompts.texts, table.prompts.texts, other.prompts.embeddings, table.prompts.embeddings
+    )
+    if repeats.all():
+        raise DataError("every training prompt nearly repeats a test prompt: this is the same set")
+    return other.take(~repeats), int(repeats.sum())
+
+
+def domain_column(table: OutcomeTable, wanted: str | None) -> str | None:
+    """The column whose values are domains: the one asked for, else the first usual name with two values or more."""
+    if wanted is not None:
+        table.column(wanted)
+        return wanted
+    usual = (name for name in DOMAIN_COLUMNS if name in table.prompts.metadata)
+    return next((name for name in usual if len(set(table.column(name))) > 1), None)
+
+
+def families_of(names: Sequence[str], table: OutcomeTable) -> tuple[list[str], dict[str, str]]:
+    """Which of the named families ('all', 'default') this table can feed, and why not the others."""
+    wanted = list(ROUTERS) if list(names) == ["all"] else [default_family() if n == "default" else n for n in names]
+    unknown = [name for name in wanted if name not in ROUTERS]
+    if unknown:
+        raise DataError(f"unknown router families {', '.join(unknown)}; known: default, all, {', '.join(ROUTERS)}")
+    usable, left = [], {}
+    for name in dict.fromkeys(wanted):
+        why = _missing(name, table) or (ROUTERS[name].apart if list(names) == ["all"] else "") or None
+        if name in UNTRAINED:
+            continue  # the baselines are always beside
+        if why is None:
+            usable.append(name)
+        else:
+            left[name] = why
+    return usable, left
+
+
+def want_embeddings(names: Sequence[str]) -> bool:
+    """Whether any of the named families reads embeddings; unknown names are complained about elsewhere."""
+    wanted = list(ROUTERS) if list(names) == ["all"] else [default_family() if n == "default" else n for n in names]
+    return any(ROUTERS[name].needs_embeddings for name in wanted if name in ROUTERS)
+
+
+def default_family() -> str:
+    """The family that `--router default` means: the registry's own default, else the best that there is."""
+    return next(name for name in ("default", "stacked", "linear", "surface", "length") if name in ROUTERS)
+
+
+def _missing(family: str, table: OutcomeTable) -> str | None:
+    cls = ROUTERS[family]
+    needs = getattr(cls, "needs_metadata", ())
+    absent = [name for name in needs if name not in table.prompts.metadata]
+    if absent:
+        return f"needs the column(s) {', '.join(absent)}"
+    if cls.needs_embeddings and table.prompts.embeddings is None:
+        return "needs embeddings"
+    return None
+
+
+def _apart(table: OutcomeTable, inside: NDArray[np.int64], outside: NDArray[np.int64]) -> Split:
+    return inside[~np.isin(table.groups[inside], table.groups[outside])], outside

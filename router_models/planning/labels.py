@@ -1,0 +1,80 @@
+"""How many labels a plan needs for which promise, from the risks measured on the labels there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from router_models.calibration.labels import labels_needed
+from router_models.calibration.sequence import Labelled, counts_at, quantile_grid, smoothed_risk
+from router_models.planning.patterns import Pattern
+from router_models.planning.recommendation import Demand
+from router_models.planning.workload import Workload
+
+EPSILONS = (0.01, 0.02, 0.05, 0.10, 0.15, 0.20)
+MOST_LABELS = 200_000
+CERT_SHARE = 0.35
+"""The part of all labels that `train` and `certify` keep for certification."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelsRow:
+    """CERT labels (of all prompts, kept or not) for one ε, by the risks measured on every labelled prompt.
+
+    `reachable`: the largest share that could be kept at that risk. `fewest` labels certify the threshold cheapest to
+    certify, keeping `fewest_share`; `useful` one that keeps at least three quarters of what is reachable. None = no
+    number of labels would do.
+    """
+
+    epsilon: float
+    reachable: float
+    fewest: int | None
+    fewest_share: float
+    useful: int | None
+    useful_share: float
+
+
+def labels_table(work: Workload, pattern: Pattern, epsilons: tuple[float, ...], delta: float) -> tuple[LabelsRow, ...]:
+    """How many CERT labels which promise needs, and how much traffic it would keep."""
+    scores = pattern.after if pattern.after is not None else pattern.before
+    assert scores is not None
+    on = np.ones(len(work), dtype=np.bool_)
+    if pattern.route_at is not None and pattern.before is not None:
+        on = pattern.before >= pattern.route_at
+    data = Labelled(scores[on], work.seen.cheap_right[on] < 0.5)
+    accepted, wrong = counts_at(quantile_grid(data.scores), data)
+    risk, share = smoothed_risk(accepted, wrong), accepted / len(work)
+    return tuple(_labels_row(epsilon, delta, risk, share) for epsilon in epsilons)
+
+
+def label_money(demand: Demand, row: LabelsRow) -> float | None:
+    """What the labels of a row's useful promise cost, those that train and tune included; None where not known."""
+    if demand.usd_per_label is None or row.useful is None:
+        return None
+    return demand.usd_per_label * row.useful / CERT_SHARE
+
+
+def _labels_row(epsilon: float, delta: float, risk: np.ndarray, share: np.ndarray) -> LabelsRow:
+    within = risk <= epsilon
+    reachable = float(share[within].max()) if within.any() else 0.0
+    needed = [
+        _whole(labels_needed(epsilon, float(r), delta), float(s)) if r < 0.97 * epsilon and s > 0 else None
+        for r, s in zip(risk, share, strict=True)
+    ]
+    fewest = _least(needed, share, 0.0)
+    useful = _least(needed, share, 0.75 * reachable)
+    return LabelsRow(epsilon, reachable, *fewest, *useful)
+
+
+def _whole(labels: int | None, share: float) -> int | None:
+    """Labels among kept answers → labels among all; None where that is more than anyone would collect."""
+    total = None if labels is None else int(np.ceil(labels / share))
+    return None if total is None or total > MOST_LABELS else total
+
+
+def _least(needed: list[int | None], share: np.ndarray, at_least: float) -> tuple[int | None, float]:
+    known = [
+        (labels, float(s)) for labels, s in zip(needed, share, strict=True) if labels is not None and s >= at_least
+    ]
+    return min(known, default=(None, 0.0), key=lambda pair: pair[0])

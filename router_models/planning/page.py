@@ -1,0 +1,210 @@
+"""A plan as a Markdown page that can be forwarded as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from router_models.economics import TierTerms
+from router_models.markdown import percent, sentence, spread, table
+from router_models.planning.evidence_page import labels_section, signals_section, slices_section, what_ifs_section
+from router_models.planning.expected import Expected, right_difference
+from router_models.planning.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the page says of its own making. `machine` in words, `made_at` a date."""
+
+    title: str
+    source: str
+    made_at: str
+    command: str
+    machine: str
+    terms: Mapping[str, TierTerms]
+
+
+def page(plan: Plan, context: Context) -> str:
+    """The whole page."""
+    work = plan.workload
+    parts = [
+        f"# {context.title}",
+        _made(plan, context),
+        "## Answer",
+        _answer(plan),
+        "## What it assumes",
+        _assumptions(plan, context),
+        f"## Does trying {work.cheap} first pay?",
+        _pays(plan),
+        "## The patterns, side by side",
+        _patterns(plan),
+        "## Which signals tell right from wrong",
+        signals_section(plan),
+        "## How many labels for which promise",
+        labels_section(plan),
+        "## What would change the answer",
+        what_ifs_section(plan),
+        "## Where it holds, and where not",
+        slices_section(plan),
+        "## What this page does not show",
+        _limits(plan),
+        "## Next",
+        _next(plan),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _made(plan: Plan, context: Context) -> str:
+    work = plan.workload
+    digest = f", sha256 of the content {work.content_hash[:16]}" if work.content_hash else ""
+    ground = "recorded outcomes" if work.labelled else "a described traffic mix, no outcome recorded yet"
+    return (
+        f"Made {context.made_at} from {context.source} on {context.machine}. {len(work):,} prompts, {ground}{digest}."
+        f"\n\n```\n{context.command}\n```"
+    )
+
+
+def _answer(plan: Plan) -> str:
+    answer, work = plan.answer, plan.workload
+    lines = [f"**{answer.headline}**", "", *(f"- {sentence(reason)}" for reason in answer.reasons)]
+    if answer.pattern is None:
+        return "\n".join(lines)
+    option = plan.option(answer.pattern)
+    figures, (cheap, frontier, random, length) = option.figures, plan.beside[:4]
+    over = right_difference(figures, length)
+    points = spread(over, 100, 1)
+    lines += [
+        f"- Right {percent(figures.right)}, against {percent(frontier.right)} from {work.frontier} alone and "
+        f"{percent(cheap.right)} from {work.cheap} alone.",
+        f"- With the same share of {work.cheap} answers at random {random.right.value:.1%} would be right, picked by "
+        f"prompt length {length.right.value:.1%}: {answer.pattern} is {points} points better than length"
+        + ("." if over.low > 0 else ", which is **not more than chance: sending short prompts down does as well**."),
+    ]
+    if figures.kept_risk is not None and figures.kept_risk_upper is not None:
+        sure = "measured" if work.labelled else "assumed"
+        lines.append(
+            f"- Of the {work.cheap} answers kept {figures.kept_risk:.1%} are wrong ({sure}; at most "
+            f"{figures.kept_risk_upper:.1%} with 95 % confidence); the budget is {plan.budget.epsilon:.1%}."
+        )
+    if figures.p50_s is not None and frontier.p50_s is not None:
+        lines.append(
+            f"- Latency p50 {figures.p50_s:.2f} s, p95 {figures.p95_s:.2f} s; {work.frontier} alone "
+            f"{frontier.p50_s:.2f} s and {frontier.p95_s:.2f} s."
+        )
+    lines.append(f"- Run as: {option.operated.pattern.what}; {_thresholds(plan, answer.pattern)}.")
+    return "\n".join(lines)
+
+
+def _assumptions(plan: Plan, context: Context) -> str:
+    budget, extra = plan.budget, plan.extra
+    rows = [["tier", "$ per million tokens: in, out, cached", "batch", "cached share", "token ratio"]]
+    for tier, terms in context.terms.items():
+        price = terms.price
+        cached = price.cached_input_usd_per_mtok
+        batch = f"{terms.batch_share:.0%} of calls at × {terms.batch_factor:g}" if terms.batch_share else "none"
+        share = "as recorded" if terms.cached_share is None else f"{terms.cached_share:.0%}"
+        rates = f"{price.input_usd_per_mtok}, {price.output_usd_per_mtok}, {'as input' if cached is None else cached}"
+        rows.append([tier, rates, batch, share, f"{terms.token_ratio:g}"])
+    drop = (
+        "" if budget.max_drop is None else f"; the share right falls by at most {100 * budget.max_drop:g} points too"
+    )
+    notes = [
+        f"{plan.demand.per_day:,.0f} requests a day; under {plan.demand.least_per_day:,.0f} nobody should bother.",
+        f"Quality budget: of the {plan.workload.cheap} answers kept at most {budget.epsilon:.1%} wrong, with "
+        f"{1 - budget.delta:.0%} confidence{drop}.",
+        f"A decision costs ${extra.router_usd:.2g} and {1000 * extra.router_s:g} ms, a verdict "
+        f"${extra.verifier_usd:.2g} and {1000 * extra.verifier_s:g} ms.",
+        *plan.workload.notes,
+    ]
+    return table(rows) + "\n\n" + "\n".join(f"- {note}" for note in notes)
+
+
+def _pays(plan: Plan) -> str:
+    rows = [["pattern", "cheap call + router + verifier", "frontier call", "break-even p*", "escalated p", "pays"]]
+    for option in plan.options:
+        even = option.even
+        rows.append(
+            [
+                option.name,
+                f"${1000 * even.cheap_usd:.4g} per 1,000",
+                f"${1000 * even.frontier_usd:.4g} per 1,000",
+                f"{even.p_star:.1%}",
+                f"{even.p:.1%}" if option.operated.accept_at is not None else "– (nothing is tried twice)",
+                "yes" if even.pays else "no",
+            ]
+        )
+    text = (
+        "A try is worth making while the share p of tries that must be repeated on the frontier stays under "
+        "p* = 1 − (cheap + router + verifier) / frontier. Both are taken over the requests each pattern tries."
+    )
+    paying = [o.name for o in plan.options if o.even.pays]
+    verdict = f"Yes, for {', '.join(paying)}." if paying else "No: every try that fails costs more than tries save."
+    return f"**{verdict}** {text}\n\n{table(rows)}"
+
+
+def _patterns(plan: Plan) -> str:
+    rows = [["", "cost, $ per 1,000", "saved, %", "right, %", "points lost", "kept, %", "p50 s", "p95 s", "promise"]]
+    for option in plan.options:
+        promise = "certified" if option.operated.certified else "none" if plan.workload.labelled else "assumed"
+        name = f"**{option.name}**" if option.name == plan.answer.pattern else option.name
+        rows.append([name, *_row(option.figures), promise])
+    rows += [[figures.name, *_row(figures), ""] for figures in plan.beside]
+    explained = [f"- {o.name}: {o.operated.pattern.what}. {sentence(_promise(plan, o.name))}" for o in plan.options]
+    chosen = int(plan.workload.choosing.sum())
+    shown = (
+        f"Intervals are 95 % bootstrap over the {len(plan.workload) - chosen:,} evidence prompts (2,000 draws, shared "
+        f"by all rows). Thresholds were chosen on the other {chosen:,}. Random and length keep as much on "
+        f"{plan.workload.cheap} as {plan.shown} does."
+    )
+    return "\n\n".join([table(rows), shown, "\n".join(explained)])
+
+
+def _promise(plan: Plan, name: str) -> str:
+    operated = plan.option(name).operated
+    return f"{_thresholds(plan, name)}; {operated.why}"
+
+
+def _thresholds(plan: Plan, name: str) -> str:
+    operated = plan.option(name).operated
+    found = []
+    if operated.route_at is not None:
+        found.append(f"try at an estimate ≥ {operated.route_at:.3f}")
+    if operated.accept_at is not None:
+        found.append(f"keep at ≥ {operated.accept_at:.3f}")
+    return ", ".join(found)
+
+
+def _limits(plan: Plan) -> str:
+    notes = [
+        "It is a plan, not a certificate: `serve-graph certify` makes that, on labels nothing else has seen.",
+        f"Each of the {len(plan.options)} patterns was tested at δ / {len(plan.options)}, so the one picked keeps δ.",
+        "Latencies are of single requests as recorded or assumed, not under load: see `serve-graph simulate`.",
+        "Figures hold for traffic like the sample. New subjects, other prompts or a changed model void them.",
+    ]
+    if not plan.workload.labelled:
+        notes[1] = "Nothing is measured: intervals show the sampling of a mix this size, not doubt about its figures."
+    return "\n".join(f"- {note}" for note in notes)
+
+
+def _next(plan: Plan) -> str:
+    if plan.answer.pattern is None and plan.answer.serve is not None:
+        return f"Serve {plan.answer.serve} alone, and plan again when prices, volume or models change."
+    steps = [
+        "`serve-graph collect`: record outcomes of both tiers on your own prompts"
+        + (" (done for these)" if plan.workload.labelled else ""),
+        "`serve-graph train`, then `serve-graph certify`: the operating point with its certificate",
+        "`serve-graph simulate`: queues and tail latency at your arrival rate",
+    ]
+    return "\n".join(f"{i}. {step}" for i, step in enumerate(steps, 1))
+
+
+def _row(figures: Expected) -> list[str]:
+    seconds = ["–" if s is None else f"{s:.2f}" for s in (figures.p50_s, figures.p95_s)]
+    return [
+        f"{figures.usd_per_1000.value:.4g}",
+        spread(figures.saving, 100, 0),
+        spread(figures.right, 100, 1),
+        spread(figures.drop, 100, 1),
+        f"{100 * figures.kept:.0f}" if figures.kept > 0 else "–",
+        *seconds,
+    ]

@@ -1,0 +1,148 @@
+"""Should two tiers be routed between, and how? The arithmetic of one workload, with intervals.
+
+What is asked, in this order: is the frontier any better; does a pattern keep the error budget with proof; does it pay;
+is there enough traffic to make it worth having. The answer may be "do not route".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from router_models.calibration.certificate import check_budget
+from router_models.calibration.paired import not_worse
+from router_models.errors import DataError
+from router_models.planning.expected import Expected, expected, reference_policies
+from router_models.planning.labels import EPSILONS, LabelsRow, label_money, labels_table
+from router_models.planning.patterns import Budget, Extra, Outcomes, operate, patterns_of, play_out
+from router_models.planning.recommendation import MIN_VOLUME, Answer, Demand, Option, best_option, obstacle, recommend
+from router_models.planning.what_if import (
+    SignalFigure,
+    SliceFigure,
+    WhatIf,
+    break_even,
+    imagined_verifiers,
+    price_changes,
+    signal_figures,
+    slice_figures,
+)
+from router_models.planning.workload import Workload
+
+__all__ = ["MIN_VOLUME", "Answer", "Budget", "Demand", "Extra", "Option", "Plan", "plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything the page shows. `shown` names the option whose slices, labels and what-ifs are worked out.
+
+    `budgets`: the answer in a few words at other ε. `imagined`: (AUC, kept, saving) with verifiers one has not got.
+    """
+
+    workload: Workload
+    budget: Budget
+    demand: Demand
+    extra: Extra
+    answer: Answer
+    options: tuple[Option, ...]
+    beside: tuple[Expected, ...]
+    shown: str
+    what_ifs: tuple[WhatIf, ...]
+    budgets: tuple[tuple[float, str], ...]
+    labels: tuple[LabelsRow, ...]
+    signals: tuple[SignalFigure, ...]
+    slices: tuple[SliceFigure, ...]
+    imagined: tuple[tuple[float, float, float], ...]
+
+    @property
+    def labels_here(self) -> LabelsRow | None:
+        """The labels for this plan's own ε."""
+        return next((row for row in self.labels if row.epsilon == self.budget.epsilon), None)
+
+    def option(self, name: str) -> Option:
+        """An option by its pattern's name."""
+        return next(o for o in self.options if o.name == name)
+
+
+def plan(
+    work: Workload,
+    budget: Budget,
+    demand: Demand,
+    extra: Extra,
+    now: datetime,
+    *,
+    samples: int | None = None,
+    seed: int = 0,
+) -> Plan:
+    """Work a plan out; deterministic. `samples` = answers taken by an ensemble whose agreement was recorded."""
+    check_budget(budget.epsilon, budget.delta)
+    if budget.max_drop is not None and not 0 < budget.max_drop < 1:
+        raise DataError(f"max_drop must lie strictly between 0 and 1, found {budget.max_drop}")
+    options, played = _options(work, budget, extra, now, samples, seed)
+    i = best_option(options)
+    best, mine = options[i], played[i]
+    beside = expected(work, reference_policies(work, best.figures.kept), seed)
+    pattern = best.operated.pattern
+    labels = labels_table(work, pattern, tuple(sorted({*EPSILONS, budget.epsilon})), budget.delta)
+    here = next(row for row in labels if row.epsilon == budget.epsilon)
+    return Plan(
+        workload=work,
+        budget=budget,
+        demand=demand,
+        extra=extra,
+        answer=recommend(work, budget, demand, options, best, beside, label_money(demand, here)),
+        options=options,
+        beside=beside,
+        shown=pattern.name,
+        what_ifs=price_changes(work, best.operated, mine, extra),
+        budgets=_other_budgets(work, budget, extra, now, samples, seed),
+        labels=labels,
+        signals=signal_figures(work, seed),
+        slices=slice_figures(work, mine, budget.epsilon),
+        imagined=imagined_verifiers(work, budget.epsilon, extra, seed) if work.verifier is None else (),
+    )
+
+
+def _options(
+    work: Workload, budget: Budget, extra: Extra, now: datetime, samples: int | None, seed: int
+) -> tuple[tuple[Option, ...], list[Outcomes]]:
+    found = operate(work, patterns_of(work, budget, samples), budget, now)
+    played = [play_out(work, operated, ~work.choosing, extra) for operated in found]
+    figures = expected(work, [(o.pattern.name, o.pattern.what, p) for o, p in zip(found, played, strict=True)], seed)
+    options = tuple(
+        Option(
+            operated,
+            figure,
+            break_even(work, operated, outcome, extra),
+            keeps_drop=_keeps_drop(work, budget, outcome, figure, len(found)),
+            allowed=operated.certified or not work.labelled,
+        )
+        for operated, outcome, figure in zip(found, played, figures, strict=True)
+    )
+    return options, played
+
+
+def _keeps_drop(work: Workload, budget: Budget, played: Outcomes, figure: Expected, tried: int) -> bool:
+    """Whether the drop allowed is kept: proved on paired grades, δ shared by the patterns; by the mean if assumed."""
+    if budget.max_drop is None:
+        return True
+    if not work.labelled:
+        return figure.drop.value <= budget.max_drop
+    best = work.seen.frontier_right[~work.choosing]
+    return not_worse(played.right, best, margin=budget.max_drop, delta=budget.delta / tried).certified
+
+
+def _other_budgets(
+    work: Workload, budget: Budget, extra: Extra, now: datetime, samples: int | None, seed: int
+) -> tuple[tuple[float, str], ...]:
+    """The best pattern in a few words at half, one and a half and twice the error budget."""
+    found = []
+    for epsilon in (round(factor * budget.epsilon, 6) for factor in (0.5, 1.5, 2.0)):
+        if epsilon >= 1:
+            continue
+        options, _ = _options(work, Budget(epsilon, budget.delta, budget.max_drop), extra, now, samples, seed)
+        best = options[best_option(options)]
+        words = f"{best.name}: keeps {best.figures.kept:.0%}, saves {best.figures.saving.value:.0%}"
+        if not best.eligible:
+            words = f"do not route: {obstacle(best)}" if best.allowed else "do not route: nothing can be promised"
+        found.append((epsilon, words))
+    return tuple(found)

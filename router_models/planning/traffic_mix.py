@@ -1,0 +1,174 @@
+"""A described traffic mix, when there are no outcomes yet: slices with shares, expected accuracies and tokens.
+
+The mix is written out as prompts: per slice its share of them, right and wrong answers in the stated proportions, and
+scores that separate right from wrong with a stated AUC (binormal: Normal(d, 1) against Normal(0, 1), AUC = Φ(d/√2)).
+Estimates are exact posteriors, so they are calibrated by construction. Within a slice the two tiers are taken to err
+independently unless the mix says how often the frontier is right where the cheap tier is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from router_models.economics import TierTerms, check_ladder, lognormal_seconds
+from router_models.errors import DataError
+from router_models.operating import Evidence
+from router_models.planning.workload import Workload
+from router_models.types import BoolArray, FloatArray, Usage
+
+PROMPTS = 8_000
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficSlice:
+    """One kind of request. `strong_right_when_weak_wrong` None = the tiers err independently."""
+
+    name: str
+    share: float
+    weak_right: float
+    strong_right: float
+    input_tokens: float
+    output_tokens: float
+    strong_right_when_weak_wrong: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("share", "weak_right", "strong_right", "strong_right_when_weak_wrong"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise DataError(f"slice {self.name!r}: {name} must lie in [0, 1], found {value}")
+        for name in ("input_tokens", "output_tokens"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value >= 0):
+                raise DataError(f"slice {self.name!r}: {name} must be a finite number ≥ 0, found {value}")
+        hard = self.strong_right_when_weak_wrong
+        if hard is not None and not 0 <= self._strong_when_weak_right(hard) <= 1:
+            raise DataError(f"slice {self.name!r}: the three accuracies contradict each other")
+
+    def strong_right_given(self, weak_right: bool) -> float:
+        """P(the frontier is right | what the cheap tier did)."""
+        hard = self.strong_right_when_weak_wrong
+        if hard is None:
+            return self.strong_right
+        return self._strong_when_weak_right(hard) if weak_right else hard
+
+    def _strong_when_weak_right(self, hard: float) -> float:
+        if self.weak_right == 0:
+            return self.strong_right
+        return (self.strong_right - (1 - self.weak_right) * hard) / self.weak_right
+
+
+def workload_of_mix(
+    slices: Sequence[TrafficSlice],
+    cheap: str,
+    frontier: str,
+    terms: Mapping[str, TierTerms],
+    *,
+    router_auc: float,
+    verifier_auc: float,
+    name: str = "traffic mix",
+    prompts: int = PROMPTS,
+    seed: int = 0,
+) -> Workload:
+    """Write a mix out as a workload. AUCs are *within* a slice; the slice itself is taken to be recognised.
+
+    DataError where shares do not sum to 1, an AUC is not in [½, 1), or the tiers cannot save anything.
+    """
+    total = sum(s.share for s in slices)
+    if not slices or abs(total - 1) > 1e-6:
+        raise DataError(f"the slices' shares must sum to 1, found {total:g}")
+    for what, value in (("router_auc", router_auc), ("verifier_auc", verifier_auc)):
+        if not 0.5 <= value < 1:
+            raise DataError(f"{what} must lie in [0.5, 1), found {value}")
+    counts = np.floor(np.cumsum([0.0, *(s.share for s in slices)]) * prompts + 1e-9).astype(int)
+    which = np.repeat(np.arange(len(slices)), np.diff(counts))
+    n = len(which)
+    chance = np.random.default_rng(seed)
+    cheap_right = np.zeros(n)
+    frontier_right = np.zeros(n)
+    for k, part in enumerate(slices):
+        rows = np.flatnonzero(which == k)
+        cheap_right[rows] = _exact_share(len(rows), part.weak_right, chance)
+        for was_right in (True, False):
+            some = rows[cheap_right[rows] == was_right]
+            frontier_right[some] = _exact_share(len(some), part.strong_right_given(was_right), chance)
+    prior = np.array([s.weak_right for s in slices])[which]
+    before = posterior(prior, cheap_right, router_auc, chance)
+    after = posterior(before, cheap_right, verifier_auc, chance)
+    usd = {tier: _usd(slices, which, terms[tier]) for tier in (cheap, frontier)}
+    check_ladder(usd, {cheap: cheap_right, frontier: frontier_right}, cheap, frontier)
+    seen = Evidence(
+        before, after, np.ones(n), cheap_right, frontier_right, usd[cheap], usd[frontier],
+        np.array([s.input_tokens for s in slices])[which],
+    )  # fmt: skip
+    notes = (
+        f"assumed: every figure of the mix; the router tells right from wrong with AUC {router_auc:g} within a slice, "
+        f"the verifier with {verifier_auc:g}; tiers err "
+        + (
+            "independently within a slice"
+            if all(s.strong_right_when_weak_wrong is None for s in slices)
+            else "as stated"
+        ),
+    )
+    seconds = {tier: _seconds(terms[tier], n, seed + i) for i, tier in enumerate((cheap, frontier))}
+    return Workload(
+        name=name,
+        cheap=cheap,
+        frontier=frontier,
+        seen=seen,
+        choosing=_every_other(n, chance),
+        cheap_s=seconds[cheap],
+        frontier_s=seconds[frontier],
+        router=f"assumed, AUC {router_auc:g}",
+        verifier=f"assumed, AUC {verifier_auc:g}",
+        labelled=False,
+        slices={"slice": tuple(slices[k].name for k in which)},
+        notes=notes,
+    )
+
+
+def posterior(prior: FloatArray, right: FloatArray, auc: float, chance: np.random.Generator) -> FloatArray:
+    """P(right | a score of that AUC), for scores drawn Normal(d, 1) where right and Normal(0, 1) where wrong."""
+    from scipy.special import expit, ndtri
+
+    d = float(np.sqrt(2) * ndtri(auc))
+    z = chance.normal(size=len(right)) + d * right
+    inside = np.clip(prior, 1e-9, 1 - 1e-9)
+    return np.asarray(expit(np.log(inside) - np.log1p(-inside) + d * z - d * d / 2), dtype=np.float64)
+
+
+def with_verifier(work: Workload, auc: float, seed: int) -> Workload:
+    """The same workload as if a verifier of that AUC looked at the cheap answers: what one would be worth."""
+    chance = np.random.default_rng(seed)
+    after = posterior(work.seen.p_route_ok, work.seen.cheap_right, auc, chance)
+    return replace(work, seen=replace(work.seen, p_cheap_ok=after), verifier=f"imagined, AUC {auc:g}")
+
+
+def _exact_share(n: int, share: float, chance: np.random.Generator) -> FloatArray:
+    """n zeros and ones in a random order, with as many ones as the share asks for."""
+    values = np.zeros(n)
+    values[: round(share * n)] = 1.0
+    return chance.permutation(values)
+
+
+def _usd(slices: Sequence[TrafficSlice], which: np.ndarray, terms: TierTerms) -> FloatArray:
+    each = []
+    for part in slices:
+        sent, made = round(part.input_tokens * terms.token_ratio), round(part.output_tokens * terms.token_ratio)
+        cached = int(sent * (terms.cached_share or 0.0))
+        each.append(float(terms.price.cost(Usage(sent, made, cached)) * terms.batch_multiplier))
+    return np.asarray(np.array(each)[which], dtype=np.float64)
+
+
+def _seconds(terms: TierTerms, n: int, seed: int) -> FloatArray | None:
+    if terms.latency_p50_s is None or terms.latency_p95_s is None:
+        return None
+    return lognormal_seconds(terms.latency_p50_s, terms.latency_p95_s, n, seed)
+
+
+def _every_other(n: int, chance: np.random.Generator) -> BoolArray:
+    mask = np.zeros(n, dtype=np.bool_)
+    mask[chance.permutation(n)[: n // 2]] = True
+    return mask

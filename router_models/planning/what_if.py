@@ -1,0 +1,183 @@
+"""What would change a plan's answer: prices, escalations, slices, signals, a verifier one has not got."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from router_models.calibration.sequence import upper_bound
+from router_models.metrics import Interval, auc_weighted, bootstrap
+from router_models.planning.patterns import Extra, Operated, Outcomes, Pattern, play_out, provisional
+from router_models.planning.traffic_mix import with_verifier
+from router_models.planning.workload import Workload, rows_of
+from router_models.types import BoolArray
+
+MIN_IN_SLICE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """One change and the saving against always-frontier it leaves, everything else unchanged."""
+
+    change: str
+    saving: float
+
+
+@dataclass(frozen=True, slots=True)
+class SignalFigure:
+    """How well one score tells right cheap answers from wrong ones. `flipped`: low values mean right."""
+
+    name: str
+    auc: Interval
+    flipped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SliceFigure:
+    """One slice of the evidence under the plan's pattern: of n prompts `kept` on the cheap tier, `wrong` of those.
+
+    `over` = more of the kept are wrong than ε allows, beyond chance.
+    """
+
+    column: str
+    value: str
+    n: int
+    cheap_right: float
+    frontier_right: float
+    kept: int
+    wrong: int
+    kept_risk_upper: float | None
+    over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BreakEven:
+    """A cascade's sum: it pays while the escalated share `p` of what it tries stays below `p_star`."""
+
+    p_star: float
+    p: float
+    cheap_usd: float
+    frontier_usd: float
+
+    @property
+    def pays(self) -> bool:
+        return self.p < self.p_star
+
+
+def break_even(work: Workload, operated: Operated, played: Outcomes, extra: Extra) -> BreakEven:
+    """p* = 1 - (cheap calls + router + verifier) / frontier, and p, both over the prompts tried."""
+    seen = rows_of(work.seen, ~work.choosing)
+    on = played.tried if played.tried.any() else np.ones(len(seen), dtype=np.bool_)
+    pattern = operated.pattern
+    overhead = (extra.router_usd if pattern.before is not None else 0.0) + (
+        extra.verifier_usd if pattern.after is not None else 0.0
+    )
+    cheap = pattern.calls * float(seen.cheap_usd[on].mean()) + overhead
+    frontier = float(seen.frontier_usd[on].mean())
+    return BreakEven(1 - cheap / frontier, float((~played.kept[on]).mean()), cheap, frontier)
+
+
+def price_changes(work: Workload, operated: Operated, played: Outcomes, extra: Extra) -> tuple[WhatIf, ...]:
+    """Re-cost the same decisions under other prices and escalation shares, and find where the saving ends."""
+    seen = rows_of(work.seen, ~work.choosing)
+    top = float(seen.frontier_usd.mean())
+    sent = float(np.where(played.kept, 0.0, seen.frontier_usd).mean())
+    tried = operated.pattern.calls * float(np.where(played.tried, seen.cheap_usd, 0.0).mean())
+    fixed = float(played.usd.mean()) - sent - tried
+
+    def saving(frontier: float = 1.0, cheap: float = 1.0, more: float = 0.0) -> float:
+        return 1 - (fixed + cheap * tried + frontier * (sent + more * top)) / (frontier * top)
+
+    rows = [
+        WhatIf(f"{work.frontier} costs half", saving(frontier=0.5)),
+        WhatIf(f"{work.frontier} costs a quarter", saving(frontier=0.25)),
+        WhatIf(f"{work.frontier} costs twice as much", saving(frontier=2.0)),
+        WhatIf(f"{work.cheap} costs twice as much (or answers at twice the length)", saving(cheap=2.0)),
+        WhatIf(f"{work.cheap} costs five times as much", saving(cheap=5.0)),
+        WhatIf("10 points more of the traffic must go to the frontier", saving(more=0.10)),
+        WhatIf("20 points more of the traffic must go to the frontier", saving(more=0.20)),
+    ]
+    if top > sent:
+        factor = (fixed + tried) / (top - sent)
+        if 0 < factor < 1:
+            rows.append(WhatIf(f"break-even: {work.frontier}'s price falls to {factor:.1%} of today's", 0.0))
+    if tried > 0 and top - sent - fixed > 0:
+        rows.append(WhatIf(f"break-even: {work.cheap} costs {(top - sent - fixed) / tried:.1f} times as much", 0.0))
+    return tuple(rows)
+
+
+def signal_figures(work: Workload, seed: int, most: int = 12) -> tuple[SignalFigure, ...]:
+    """AUC of every recorded or fitted score for "the cheap answer is right", best first; rows without it left out."""
+    right = work.seen.cheap_right
+    found = []
+    for name, scores in {**work.signals, "prompt length (short first)": -work.seen.lengths}.items():
+        rows = np.isfinite(scores)
+        if rows.sum() < MIN_IN_SLICE or right[rows].min() == right[rows].max():
+            continue
+        value = bootstrap(auc_weighted(scores[rows], right[rows]), int(rows.sum()), seed=seed)
+        flipped = value.value < 0.5
+        if flipped:
+            value = Interval(1 - value.value, 1 - value.high, 1 - value.low, value.level)
+        found.append(SignalFigure(name, value, flipped))
+    return tuple(sorted(found, key=lambda f: -f.auc.value)[:most])
+
+
+def slice_figures(work: Workload, played: Outcomes, epsilon: float) -> tuple[SliceFigure, ...]:
+    """The plan's pattern slice by slice, on the evidence rows, the most suspicious first.
+
+    Slices of fewer than MIN_IN_SLICE prompts are left out.
+    """
+    evidence = np.flatnonzero(~work.choosing)
+    seen = rows_of(work.seen, ~work.choosing)
+    found = []
+    for column, values in work.slices.items():
+        here = np.array([values[i] for i in evidence])
+        for value in sorted(set(here.tolist())):
+            rows = here == value
+            if rows.sum() < MIN_IN_SLICE:
+                continue
+            kept = played.kept & rows
+            n, k = int(kept.sum()), int((1 - seen.cheap_right)[kept].sum())
+            found.append(
+                SliceFigure(
+                    column,
+                    value,
+                    int(rows.sum()),
+                    float(seen.cheap_right[rows].mean()),
+                    float(seen.frontier_right[rows].mean()),
+                    n,
+                    k,
+                    upper_bound(k, n, 0.05) if n else None,
+                    _surely_over(k, n, epsilon),
+                )
+            )
+    return tuple(sorted(found, key=lambda s: _chance_of(s.wrong, s.kept, epsilon)))
+
+
+def imagined_verifiers(
+    work: Workload, epsilon: float, extra: Extra, seed: int, aucs: tuple[float, ...] = (0.6, 0.7, 0.8, 0.9)
+) -> tuple[tuple[float, float, float], ...]:
+    """(AUC, share kept, saving) of a cascade with a verifier one has not got, at three quarters of ε."""
+    found = []
+    for auc in aucs:
+        other = with_verifier(work, auc, seed)
+        scores, wrong = other.seen.p_cheap_ok, 1 - other.seen.cheap_right
+        at = provisional(scores[work.choosing], wrong[work.choosing], 0.75 * epsilon)
+        rows: BoolArray = ~work.choosing
+        played = play_out(other, Operated(Pattern("imagined", "", after=scores), None, at, False, ""), rows, extra)
+        saving = 1 - float(played.usd.mean()) / float(work.seen.frontier_usd[rows].mean())
+        found.append((auc, float(played.kept.mean()), saving))
+    return tuple(found)
+
+
+def _surely_over(errors: int, n: int, epsilon: float) -> bool:
+    """Whether so many errors would be rare (5 %) if the slice kept the budget."""
+    return n >= MIN_IN_SLICE and _chance_of(errors, n, epsilon) <= 0.05
+
+
+def _chance_of(errors: int, n: int, epsilon: float) -> float:
+    """P(at least so many errors among n | risk ε): 1 where nothing was kept or nothing was wrong."""
+    from scipy.special import bdtrc
+
+    return float(bdtrc(float(errors - 1), n, epsilon)) if errors else 1.0

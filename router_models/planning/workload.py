@@ -1,0 +1,205 @@
+"""What a plan reasons about: prompts with scores nobody was fitted on, grades, dollars and seconds.
+
+Built from recorded outcomes (here) or from a described traffic mix (`traffic_mix`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from router_models.calibration.scores import choose_calibrator
+from router_models.economics import TierTerms, calls_of, check_ladder, token_ratio_recorded
+from router_models.errors import DataError
+from router_models.features import LOGPROB_NAMES
+from router_models.operating import Evidence
+from router_models.outcomes import OutcomeTable, split
+from router_models.routers import ROUTERS
+from router_models.selection import SIMPLE_ROUTERS, SIMPLE_VERIFIERS, choose_router, choose_verifier
+from router_models.slicing import slice_columns
+from router_models.types import Answers, BoolArray, FloatArray
+from router_models.version import ROUTER_SCORE
+
+MIN_PROMPTS = 60
+SHARES = {"tune": 0.4, "cert": 0.6}
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """n prompts as a planner sees them; every column is (n,).
+
+    `seen` holds calibrated estimates and grades; `choosing` marks the rows on which thresholds are chosen, the others
+    are evidence. `verifier` None = the answers tell nothing beyond the router, or nothing of them was recorded.
+    `signals` are candidate scores; `agreement` that of several cheap answers, where recorded. `labelled` is False
+    where the grades are assumed.
+    """
+
+    name: str
+    cheap: str
+    frontier: str
+    seen: Evidence
+    choosing: BoolArray
+    cheap_s: FloatArray | None
+    frontier_s: FloatArray | None
+    router: str
+    verifier: str | None
+    labelled: bool
+    signals: Mapping[str, FloatArray] = field(default_factory=dict)
+    agreement: FloatArray | None = None
+    slices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    content_hash: str = ""
+
+    def __len__(self) -> int:
+        return len(self.seen)
+
+    @property
+    def summary_fields(self) -> tuple[str, ...]:
+        """What JSON shows of a workload: everything that is not a column."""
+        return ("name", "cheap", "frontier", "router", "verifier", "labelled", "notes", "content_hash")
+
+
+def rows_of(seen: Evidence, rows: BoolArray) -> Evidence:
+    """The same evidence for some of the prompts."""
+    names = seen.__dataclass_fields__
+    return Evidence(**{name: getattr(seen, name)[rows] for name in names})
+
+
+def workload_of(
+    table: OutcomeTable,
+    cheap: str,
+    frontier: str,
+    terms: Mapping[str, TierTerms],
+    *,
+    name: str = "outcomes",
+    acceptable: float | None = None,
+    routers: Sequence[str] | None = None,
+    verifiers: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Workload:
+    """Score every prompt and cheap answer out of fold, calibrate on the choosing rows, and price every call.
+
+    Embeddings must be present for router families that need them. `acceptable`: grades at or above it count as right
+    (needed where grades are scores). DataError for what cannot be planned with: too few prompts, one class only,
+    grades that are neither right nor wrong, tiers that cannot save anything, tokens neither recorded nor assumed.
+    """
+    table = table.only(cheap, frontier)
+    right = {tier: graded(table.grade(tier), tier, acceptable) for tier in (cheap, frontier)}
+    y = right[cheap]
+    if len(table) < MIN_PROMPTS:
+        raise DataError(f"{len(table)} graded prompts: a plan needs at least {MIN_PROMPTS}, better a thousand")
+    if y.min() == y.max():
+        raise DataError(
+            f"every answer of {cheap!r} is {'right' if y[0] else 'wrong'}: there is nothing to tell apart; "
+            + (f"serve {cheap!r} alone or grade harder" if y[0] else f"serve {frontier!r} alone")
+        )
+    calls = {tier: calls_of(table, tier, terms[tier], seed) for tier in (cheap, frontier)}
+    check_ladder({tier: c.usd for tier, c in calls.items()}, right, cheap, frontier)
+    chosen, tried = choose_router(
+        table.prompts, y, table.groups, usable_routers(table, routers or SIMPLE_ROUTERS), seed=seed
+    )
+    answers = recorded_answers(table, cheap)
+    raw_signals = dict(answers.signals)
+    verifier, checked = None, chosen.scores
+    if raw_signals or any(table.answers_of(cheap).texts):
+        with_score = replace(answers, signals={**raw_signals, ROUTER_SCORE: chosen.scores})
+        families = usable_verifiers(with_score, verifiers or SIMPLE_VERIFIERS)
+        best, seen_verifiers = choose_verifier(with_score, y, table.groups, families, seed=seed)
+        tried = [*tried, *(replace(s, family=f"verifier {s.family}") for s in seen_verifiers[1:])]
+        if best.family != ROUTER_SCORE:  # else looking at the answer adds nothing to what the router knew
+            verifier, checked = best.family, best.scores
+    choosing = _choosing(table, seed)
+    _both_classes(y, choosing, cheap)
+    seen = Evidence(
+        p_route_ok=_calibrated(chosen.scores, y, choosing, seed),
+        p_cheap_ok=_calibrated(checked, y, choosing, seed),
+        p_frontier_ok=np.ones(len(table)),
+        cheap_right=y,
+        frontier_right=right[frontier],
+        cheap_usd=calls[cheap].usd,
+        frontier_usd=calls[frontier].usd,
+        lengths=np.array([len(text) for text in table.prompts.texts], dtype=np.float64),
+    )
+    scored = {f"router {s.family}" if not s.family.startswith("verifier ") else s.family: s.scores for s in tried}
+    notes = [f"{tier}: tokens {c.tokens_basis}, latency {c.seconds_basis}" for tier, c in calls.items()]
+    ratio = token_ratio_recorded(table, frontier, cheap)
+    if ratio is not None:
+        notes.append(f"{frontier} counts {ratio:.2f} prompt tokens for each of {cheap}'s (recorded)")
+    return Workload(
+        name=name,
+        cheap=cheap,
+        frontier=frontier,
+        seen=seen,
+        choosing=choosing,
+        cheap_s=calls[cheap].seconds,
+        frontier_s=calls[frontier].seconds,
+        router=chosen.family,
+        verifier=verifier,
+        labelled=True,
+        signals={**scored, **{k: v for k, v in raw_signals.items() if np.isfinite(v).any()}},
+        agreement=raw_signals.get("agreement"),
+        slices=slice_columns(table.prompts),
+        notes=tuple(notes),
+        content_hash=table.content_hash,
+    )
+
+
+def graded(grades: FloatArray, tier: str, acceptable: float | None) -> FloatArray:
+    """Grades as 0 / 1; DataError where they are fractional and nobody said from which grade on an answer is right."""
+    if acceptable is not None:
+        return (grades >= acceptable).astype(np.float64)
+    between = (grades != 0) & (grades != 1)
+    if between.any():
+        raise DataError(
+            f"{int(between.sum())} grades of {tier!r} lie between 0 and 1 (e.g. {grades[between][0]:g}): say from "
+            "which grade on an answer counts as acceptable"
+        )
+    return grades
+
+
+def recorded_answers(table: OutcomeTable, tier: str) -> Answers:
+    """A tier's answers; where no text at all was kept, a placeholder stands in for it.
+
+    Verifiers score an empty answer as wrong, which is right for a model that said nothing and wrong for a file that
+    recorded only grades and confidences.
+    """
+    answers = table.answers_of(tier)
+    return answers if any(answers.texts) else replace(answers, texts=("(text not recorded)",) * len(table))
+
+
+def usable_routers(table: OutcomeTable, families: Sequence[str]) -> list[str]:
+    """The families that this table can feed, in the given order."""
+    unknown = [f for f in families if f not in ROUTERS]
+    if unknown:
+        raise DataError(f"unknown router families {unknown}; known: {', '.join(ROUTERS)}")
+    return [
+        f
+        for f in families
+        if f != "length" and (table.prompts.embeddings is not None or not ROUTERS[f].needs_embeddings)
+    ]
+
+
+def usable_verifiers(answers: Answers, families: Sequence[str]) -> list[str]:
+    """The families whose signals these answers carry."""
+    known = {"logprob": all(name in answers.signals for name in LOGPROB_NAMES)}
+    return [family for family in families if known.get(family, True)]
+
+
+def _choosing(table: OutcomeTable, seed: int) -> BoolArray:
+    inside = set(split(table, SHARES, seed)["tune"].groups.tolist())
+    return np.array([int(group) in inside for group in table.groups], dtype=np.bool_)
+
+
+def _both_classes(y: FloatArray, choosing: BoolArray, cheap: str) -> None:
+    for rows, what in ((choosing, "choosing"), (~choosing, "evidence")):
+        if not rows.any() or y[rows].min() == y[rows].max():
+            raise DataError(
+                f"the {int(rows.sum())} {what} prompts hold only right or only wrong answers of {cheap!r}: label more"
+            )
+
+
+def _calibrated(scores: FloatArray, y: FloatArray, choosing: BoolArray, seed: int) -> FloatArray:
+    clipped = np.clip(scores, 0.0, 1.0)
+    return choose_calibrator(clipped[choosing], y[choosing], seed=seed).predict(clipped)
