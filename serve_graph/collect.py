@@ -20,6 +20,7 @@ from router_models.features import logprob_summary
 from router_models.outcomes import prompt_id, write_outcomes
 from router_models.starter import Task, grade
 from router_models.types import Outcome, Usage
+from serve_graph.access.client import key_headers
 from serve_graph.errors import EngineError, ServeGraphError
 from serve_graph.openai_api import completion_of
 
@@ -63,7 +64,7 @@ async def collect(
     failed: list[str] = []
     done = {(outcome.prompt_id, outcome.tier) for outcome in outcomes}
     partial.parent.mkdir(parents=True, exist_ok=True)
-    async with httpx.AsyncClient(base_url=url, timeout=timeout_s) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=timeout_s, headers=key_headers()) as client:
         with partial.open("a") as log:
             for tier in tiers:
                 waiting = [task for task in tasks if (prompt_id(task.prompt), tier) not in done]

@@ -20,6 +20,7 @@ from router_models.plots import wilson
 from router_models.starter import Task, generate, grade
 from router_models.starter.task import task_id
 from router_models.types import Outcome
+from serve_graph.access.client import key_headers
 from serve_graph.collect import ask
 from serve_graph.config import GraphConfig
 from serve_graph.versions import STARTER_OUTCOMES
@@ -66,7 +67,7 @@ def held_out(n: int) -> list[Task]:
 async def ask_all(url: str, model: str, tasks: list[Task], concurrency: int) -> list[Outcome]:
     """Every task to one model, at most `concurrency` at a time, in order."""
     gate = asyncio.Semaphore(concurrency)
-    async with httpx.AsyncClient(base_url=url, timeout=600) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=600, headers=key_headers()) as client:
 
         async def one(task: Task) -> Outcome:
             async with gate:
@@ -77,7 +78,7 @@ async def ask_all(url: str, model: str, tasks: list[Task], concurrency: int) -> 
 
 def counters(url: str) -> dict[str, float]:
     """The endpoint's metrics as name{labels} → value."""
-    lines = httpx.get(f"{url}/metrics", timeout=30).text.splitlines()
+    lines = httpx.get(f"{url}/metrics", timeout=30, headers=key_headers()).text.splitlines()
     return {k: float(v) for k, _, v in (line.rpartition(" ") for line in lines if line and not line.startswith("#"))}
 
 

@@ -213,11 +213,19 @@ def _plain(content: str | list[ContentPart] | None) -> str:
     return "\n".join(part.text for part in content if part.text)
 
 
-def engine_body(query: Query, model: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+class EngineBody(dict[str, Any]):
+    """A request on its way to an engine; Ray Serve's prefix-aware choice of a replica looks for an attribute."""
+
+    @property
+    def messages(self) -> Any:
+        return self.get("messages")
+
+
+def engine_body(query: Query, model: str, defaults: Mapping[str, Any]) -> EngineBody:
     """The request an OpenAI-compatible engine gets: the caller's own over the tier's defaults, token logprobs on."""
     body = {**defaults, **query.parameters}
     body.setdefault("messages", [{"role": m.role, "content": m.content} for m in query.messages])
-    return body | {"model": model, "logprobs": True, "top_logprobs": body.get("top_logprobs", 0)}
+    return EngineBody(body | {"model": model, "logprobs": True, "top_logprobs": body.get("top_logprobs", 0)})
 
 
 def completion_of(payload: Mapping[str, Any], latency_s: float) -> Completion:

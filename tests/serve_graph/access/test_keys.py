@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from serve_graph.access.client import key_headers
 from serve_graph.access.keys import Keyring, key_hash, new_key, read_keys, write_keys
 from serve_graph.access_sections import KeyConfig
 from serve_graph.errors import ConfigError
@@ -87,3 +88,8 @@ def test_a_file_that_breaks_or_vanishes_does_not_open_the_door(tmp_path: Path) -
             ring.refresh()
         assert ring
         assert ring.find("a") is not None
+
+
+def test_our_own_commands_show_the_key_of_the_environment() -> None:
+    assert key_headers({"SERVE_GRAPH_KEY": " sg-x\n"}) == {"authorization": "Bearer sg-x"}
+    assert key_headers({"SERVE_GRAPH_KEY": ""}) == key_headers({}) == {}
