@@ -19,6 +19,9 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
+PREFIX = "prefix"
+"""The finish_reason of a completion that is still being said."""
+
 
 class Action(StrEnum):
     """What became of a request. The values are the `x-serve-graph-outcome` header's."""
@@ -142,6 +145,17 @@ class OperatingPoint:
     route_at: float
     accept_at: float
     abstain_below: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixPoint:
+    """When the first `tokens` tokens of a cheap answer suffice: where their verifier score is ≥ `accept_at`.
+
+    The threshold is certified for beginnings of that length; shorter answers are judged whole.
+    """
+
+    tokens: int
+    accept_at: float
 
 
 @dataclass(frozen=True, slots=True)

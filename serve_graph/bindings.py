@@ -83,7 +83,9 @@ def check_certificate(version: RouterVersion, config: GraphConfig, now: datetime
     in_order = all(tier in remaining for tier in version.policy.tiers)
     if not in_order or version.policy.top != config.tier_names[-1]:
         raise CertificateError(f"{version.name} is for the tiers {version.policy.tiers}, not {config.tier_names}")
-    version.certificate.check({**tier_binds(config), **version.binds(tier_prices(config, now))}, now)
+    binds = {**tier_binds(config), **version.binds(tier_prices(config, now))}
+    for certificate in (version.certificate, *version.prefix_certificates.values()):
+        certificate.check(binds, now)
 
 
 def _weights(tier: AnyTierConfig, config: GraphConfig) -> str:

@@ -85,7 +85,7 @@ class TierConfig(Frozen):
 
     `price_changes` come into force at their `valid_from`, in that order. `prompt_cache_s` is how long the tier keeps
     a prompt's prefix cached. `decoding` are sampling settings (temperature, top_p, …) used where a request does not
-    say; certificates are made for them.
+    say; certificates are made for them. `embeddings`: whether the tier answers `/v1/embeddings` too.
     """
 
     name: TierName
@@ -98,6 +98,7 @@ class TierConfig(Frozen):
     context_tokens: Annotated[int, Field(ge=16)] = 2048
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
     prompt_cache_s: Annotated[float, Field(ge=0)] = 300.0
+    embeddings: bool = False
 
     @model_validator(mode="after")
     def _dated(self) -> Self:
@@ -164,6 +165,8 @@ class PolicyConfig(Frozen):
     """Which router version serves, and what is promised where none does.
 
     `version`: an alias or number of the registered model. `safe_tier` answers when the policy cannot decide.
+    `stream` is when a cheap answer may be shown (docs/streaming.md); after `first_token_s` seconds without a word,
+    `at_first_token` is done regardless. `tool_loop`: whether a conversation's tool calls hold the tier that made them.
     `router_usd_per_s` and `verifier_usd_per_s` put their time on every bill.
     """
 
@@ -172,6 +175,10 @@ class PolicyConfig(Frozen):
     safe_tier: TierName = "frontier"
     timeout_s: Annotated[float, Field(gt=0)] = 2.0
     abstain: Literal["allow", "forbid"] = "allow"
+    stream: Literal["verify", "prefix", "route"] = "verify"
+    first_token_s: Annotated[float, Field(gt=0)] | None = None
+    at_first_token: Literal["commit", "escalate"] = "escalate"
+    tool_loop: Literal["stay", "route"] = "stay"
     epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.10
     delta: Annotated[float, Field(gt=0, lt=1)] = 0.10
     router_usd_per_s: Amount = Decimal(0)
@@ -209,7 +216,9 @@ class RecordsConfig(Frozen):
 class HttpConfig(Frozen):
     """Where the endpoint listens. Ray Serve's HAProxy and throughput mode are on unless the binary does not run.
 
-    A stream that is silent for `keep_alive_s` seconds gets a comment, which callers ignore.
+    A stream that is silent for `keep_alive_s` seconds gets a comment, which callers ignore. With
+    `start_before_commit` that includes the silence before anybody speaks: the reply then begins with status 200 before
+    it is known who answers, and a later failure is an error event instead of a status.
     """
 
     host: str = "127.0.0.1"
@@ -217,6 +226,7 @@ class HttpConfig(Frozen):
     haproxy: bool = True
     max_body_bytes: Annotated[int, Field(ge=1024)] = 2 * 1024 * 1024
     keep_alive_s: Annotated[float, Field(gt=0)] = 5.0
+    start_before_commit: bool = True
     scaling: ScalingConfig = ScalingConfig(max_replicas=2, max_ongoing_requests=512, target_ongoing_requests=128)
 
 

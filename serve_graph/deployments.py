@@ -34,7 +34,9 @@ from serve_graph.metrics import render_metrics
 from serve_graph.records.spool import SpooledSink
 from serve_graph.records.store import DecisionStore
 from serve_graph.service import Service
+from serve_graph.streaming import StreamMode, StreamTerms
 from serve_graph.tier_handles import HandleEngine
+from serve_graph.tool_marks import ToolMarks
 from serve_graph.view import bearings_of
 
 
@@ -79,6 +81,9 @@ class EchoDeployment:
         except EchoError as fault:
             yield {"error": {"message": fault.message, "code": fault.status}}
 
+    async def embed(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self.engine.embed(body)
+
     async def counters(self) -> dict[str, float]:
         return {}
 
@@ -96,6 +101,9 @@ class HostedDeployment:
         async with aclosing(self.engine.stream(body, timeout_s)) as pieces:
             async for piece in pieces:
                 yield piece
+
+    async def embed(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        return await self.engine.embed(body, timeout_s)
 
     async def counters(self) -> dict[str, float]:
         return self.engine.failover.counters()
@@ -173,6 +181,7 @@ class IngressDeployment:
         tiers: dict[str, DeploymentHandle[Any]],
         router: DeploymentHandle[Any] | None,
         verifier: DeploymentHandle[Any] | None,
+        mark_secret: bytes,
     ) -> None:
         engines = {name: HandleEngine(handle, config.tier(name)) for name, handle in tiers.items()}
         self.engines = engines
@@ -194,9 +203,18 @@ class IngressDeployment:
             version=served.name,
             router_usd_per_s=config.policy.router_usd_per_s,
             verifier_usd_per_s=config.policy.verifier_usd_per_s,
+            embedders={name: engine for name, engine in engines.items() if engine.config.embeddings},
         )
-        sink = AccountingSink(self.sink, self.accounts, self.keyring.named)
-        self.service = Service(graph, sink, bearings_of(config, served.promised), prompt_keeper(config.records))
+        asked = config.policy
+        self.service = Service(
+            graph,
+            AccountingSink(self.sink, self.accounts, self.keyring.named),
+            StreamTerms(StreamMode(asked.stream), asked.first_token_s, asked.at_first_token),
+            ToolMarks(mark_secret),
+            hold_tool_loops=asked.tool_loop == "stay",
+            bearings=bearings_of(config, served.promised),
+            keep_prompt=prompt_keeper(config.records),
+        )
         self.upkeep = Upkeep(self.store, self.sink, self.keyring, self.accounts.spending, config)
         self.http = config.http
 
@@ -211,6 +229,7 @@ class IngressDeployment:
                 self.background,
                 http.max_body_bytes,
                 http.keep_alive_s,
+                http.start_before_commit,
                 keyring=self.keyring,
                 accounts=self.accounts,
             )

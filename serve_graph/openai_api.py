@@ -19,11 +19,15 @@ Text = Annotated[str, Field(max_length=4_000_000)]
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
 ]
-R = TypeVar("R", bound="Sampling")
+R = TypeVar("R", bound=BaseModel)
+MAX_CHOICES = 8  # of `n`: each is generated, judged and paid for
 MAX_DEPTH = 100  # Ray pickles requests recursively; a schema nests a dozen levels
 NOT_FORWARDED = frozenset(
-    {"model", "stream", "stream_options", "messages", "metadata", "user", "store", "serve_graph", "prompt_cache_key"}
-)
+    {
+        "model", "stream", "stream_options", "messages", "metadata", "user", "store", "serve_graph", "service_tier",
+        "prompt_cache_key", "safety_identifier",
+    }
+)  # fmt: skip
 
 
 class ContentPart(BaseModel):
@@ -76,7 +80,7 @@ class Sampling(BaseModel):
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    n: Annotated[int, Field(ge=1, le=1)] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     stop: str | list[str] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
@@ -85,7 +89,9 @@ class Sampling(BaseModel):
     user: str | None = None
     metadata: Metadata | None = None
     store: bool | None = None
-    prompt_cache_key: Annotated[str, Field(max_length=256)] | None = None
+    service_tier: str | None = None
+    prompt_cache_key: str | None = None
+    safety_identifier: str | None = None
     serve_graph: RequestOptions | None = None
     # vLLM's
     top_k: int | None = None
@@ -112,9 +118,9 @@ class ChatRequest(Sampling):
 
 
 class CompletionRequest(Sampling):
-    """`POST /v1/completions`: one prompt, answered through the chat template."""
+    """`POST /v1/completions`: one prompt (bare, or alone in a list), answered through the chat template."""
 
-    prompt: Text
+    prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=1)]
     suffix: None = None
     echo: Literal[False] | None = None
     logprobs: None = None
@@ -175,7 +181,7 @@ def _explain(error: ValidationError) -> RequestError:
     if first["type"] == "missing":
         return RequestError(f"missing required field: {path}", param, "missing_field")
     if param == "n":
-        return RequestError("n must be 1: this endpoint returns one choice", param, "unsupported_value")
+        return RequestError(f"n must be 1 to {MAX_CHOICES}", param, "unsupported_value")
     return RequestError(f"{path}: {first['msg']}", param, "invalid_value")
 
 
@@ -183,7 +189,7 @@ def options_of(
     options: RequestOptions | None, prompt_cache_key: str | None, user: str | None
 ) -> RequestOptions | None:
     """A request's options; without a session of their own, OpenAI's `prompt_cache_key` or `user` names it."""
-    session = (options.session if options else None) or prompt_cache_key or (user or "")[:256]
+    session = ((options.session if options else None) or prompt_cache_key or user or "")[:256]
     return (options or RequestOptions()).model_copy(update={"session": session}) if session else options
 
 
@@ -202,7 +208,8 @@ def completion_query(request: CompletionRequest) -> Query:
     """Translate a text completion: its prompt becomes one user message."""
     sent = request.model_dump(exclude_unset=True, exclude_none=True)
     parameters = {key: value for key, value in sent.items() if key not in NOT_FORWARDED | {"prompt", "echo"}}
-    return Query((Message("user", request.prompt),), dict(request.metadata or {}), parameters)
+    prompt = request.prompt if isinstance(request.prompt, str) else request.prompt[0]
+    return Query((Message("user", prompt),), dict(request.metadata or {}), parameters)
 
 
 def _plain(content: str | list[ContentPart] | None) -> str:

@@ -41,7 +41,7 @@ class HandleEngine:
         body = engine_body(query, self.model, self.defaults)
         async with self.gate.place(self.config.timeout_s) as left_s:
             started = time.perf_counter()
-            reply = await self._reply(body, left_s)
+            reply = await self._reply("generate", body, left_s)
             attempts = reply.pop("attempts", ())
             raise_error(reply, self.config.name, attempts)
             try:
@@ -51,8 +51,17 @@ class HandleEngine:
                     f"tier {self.config.name!r} gave a reply that is no completion ({error!r})", attempts
                 ) from error
 
-    async def _reply(self, body: dict[str, Any], left_s: float) -> dict[str, Any]:
-        response = self.handle.generate.remote(body, *self._deadline(left_s))
+    async def embed(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        async with self.gate.place(self.config.timeout_s) as left_s:
+            reply = await self._reply("embed", {**body, "model": self.model}, left_s)
+        attempts = reply.pop("attempts", ())
+        raise_error(reply, self.config.name, attempts)
+        if not isinstance(reply.get("data"), list):
+            raise EngineError(f"tier {self.config.name!r} gave a reply that holds no embeddings", attempts)
+        return reply
+
+    async def _reply(self, method: str, body: dict[str, Any], left_s: float) -> dict[str, Any]:
+        response = getattr(self.handle, method).remote(body, *self._deadline(left_s))
         done = False
         try:
             reply: dict[str, Any] = await asyncio.wait_for(response, left_s + self.grace_s)

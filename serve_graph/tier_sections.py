@@ -18,11 +18,13 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class HostedApi(Frozen):
     """One OpenAI-compatible API: where it is, which model to ask for, and with which key.
 
+    `embedding_model` is what `/v1/embeddings` asks for, where that is another model; the tier says `embeddings: true`.
     The key is the content of `api_key_file` where that is set (read anew for every call, so that a rotated secret is
     picked up), else of the environment variable `api_key_env`.
     """
 
     model: str | None = None
+    embedding_model: str | None = None
     base_url: str | None = None
     api_key_env: str = "OPENAI_API_KEY"
     api_key_file: Path | None = None

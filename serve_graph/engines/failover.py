@@ -11,19 +11,23 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from router_models.types import Attempt
+from serve_graph.chunks import says_something
 from serve_graph.engines.attempts import Attempts, Pause, Try
 from serve_graph.engines.breaker import Breaker
-from serve_graph.engines.commit import says_something
 from serve_graph.engines.deployment_error import DeploymentError
 from serve_graph.tier_sections import FailoverConfig
 
+Ask = Callable[[dict[str, Any], float], Awaitable[dict[str, Any]]]
+
 
 class Target(Protocol):
-    """One deployment, spoken to in OpenAI's dicts. Both raise DeploymentError, and nothing after `timeout_s` seconds
-    without an answer (`generate`) or without a chunk that says something (`stream`).
+    """One deployment, spoken to in OpenAI's dicts. All raise DeploymentError, and nothing after `timeout_s` seconds
+    without an answer (`generate`, `embed`) or without a chunk that says something (`stream`).
     """
 
     async def generate(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]: ...
+
+    async def embed(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]: ...
 
     def stream(self, body: dict[str, Any], timeout_s: float) -> AsyncGenerator[dict[str, Any], None]: ...
 
@@ -50,13 +54,22 @@ class Failover:
 
     async def generate(self, body: dict[str, Any], timeout_s: float) -> tuple[dict[str, Any], tuple[Attempt, ...]]:
         """One reply within `timeout_s`, pauses included, and the calls it took; raises DeploymentError."""
+        return await self._whole(body, timeout_s, lambda target: target.generate)
+
+    async def embed(self, body: dict[str, Any], timeout_s: float) -> tuple[dict[str, Any], tuple[Attempt, ...]]:
+        """As `generate`, for embeddings."""
+        return await self._whole(body, timeout_s, lambda target: target.embed)
+
+    async def _whole(
+        self, body: dict[str, Any], timeout_s: float, method: Callable[[Target], Ask]
+    ) -> tuple[dict[str, Any], tuple[Attempt, ...]]:
         attempts = self._open(timeout_s)
         while True:
             tried = await self._next(attempts)
             started = self.clock()
             reply: dict[str, Any] | None = None
             try:
-                reply = await self.targets[tried.deployment].generate(body, tried.timeout_s)
+                reply = await method(self.targets[tried.deployment])(body, tried.timeout_s)
             except DeploymentError as error:
                 self._failed(attempts, tried, error, started)
             except BaseException:

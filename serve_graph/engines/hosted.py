@@ -33,6 +33,14 @@ class HostedEngine:
             return error.body()
         return reply | self._told(attempts)
 
+    async def embed(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """One embeddings reply, or an error object."""
+        try:
+            reply, attempts = await self.failover.embed(body, timeout_s)
+        except DeploymentError as error:
+            return error.body()
+        return reply | self._told(attempts)
+
     async def stream(self, body: dict[str, Any], timeout_s: float) -> AsyncGenerator[dict[str, Any], None]:
         """chat.completion.chunk dicts, an error object last where the tier failed."""
         first = True

@@ -11,7 +11,7 @@ from typing import Any
 
 from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncOpenAI
 
-from serve_graph.engines.commit import says_something
+from serve_graph.chunks import says_something
 from serve_graph.engines.deployment_error import DeploymentError
 from serve_graph.errors import ConfigError
 from serve_graph.tier_sections import HostedDeploymentConfig
@@ -48,6 +48,19 @@ class OpenAICompatibleEngine:
         except Exception as error:
             raise failure_of(error, timeout_s) from error
         return _checked(data)
+
+    async def embed(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """One embeddings reply, as the API wrote it: numbers, or base64 where asked for."""
+        wanted = {"encoding_format": "float", **body, "model": self.config.embedding_model or self.config.model}
+        try:
+            async with asyncio.timeout(timeout_s):
+                raw = await self.client.embeddings.with_raw_response.create(**wanted)
+                data = json.loads(raw.content)
+        except Exception as error:
+            raise failure_of(error, timeout_s) from error
+        if not isinstance(data, dict) or data.get("error") or not isinstance(data.get("data"), list):
+            raise DeploymentError("the hosted API's reply holds no embeddings", 502)
+        return data
 
     async def stream(self, body: dict[str, Any], timeout_s: float) -> AsyncGenerator[dict[str, Any], None]:
         """chat.completion.chunk dicts; one that says something within `timeout_s`, each next within `silence_s`."""

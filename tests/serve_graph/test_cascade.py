@@ -122,6 +122,44 @@ async def test_last_tier_failing_fails_the_request_as_it_failed(error: EngineErr
     assert caught.value is error
 
 
+async def test_last_tier_failing_is_answered_by_another_safe_tier() -> None:
+    graph = fake_graph(
+        frontier=FakeEngine(error=EngineError("dead")), decider=FakeDecider("frontier"), safe_tier="cheap"
+    )
+    trail = await asked(graph)
+    assert (trail.tier, trail.action, text(trail), called(trail)) == ("cheap", "fallback", "cheap says", ["cheap"])
+
+
+async def test_rejected_answer_is_not_given_because_the_last_tier_failed() -> None:
+    frontier = FakeEngine(error=EngineError("dead"))
+    graph = fake_graph(frontier=frontier, judge=FakeJudge(Action.ESCALATED), safe_tier="cheap")
+    with pytest.raises(EngineError, match="dead"):
+        await asked(graph)
+
+
+async def test_request_that_the_last_tier_refuses_goes_nowhere_else() -> None:
+    cheap = FakeEngine()
+    refusing = FakeEngine(error=EngineRequestError("too long"))
+    with pytest.raises(EngineRequestError):
+        await asked(fake_graph(cheap, refusing, FakeDecider("frontier"), safe_tier="cheap"))
+    assert cheap.queries == []
+
+
+async def test_held_tier_replaces_the_routers_choice_and_is_still_judged() -> None:
+    judge = FakeJudge()
+    trail = Trail(held="cheap")
+    await answer(fake_graph(decider=FakeDecider("frontier", 0.1), judge=judge), QUERY, None, trail)
+    assert (trail.tier, trail.action, len(judge.completions)) == ("cheap", "accepted", 1)
+    assert trail.decision is not None
+    assert trail.decision.p_cheap_ok == 0.1
+
+
+async def test_forced_tier_wins_over_a_held_one() -> None:
+    trail = Trail(held="cheap")
+    await answer(fake_graph(), QUERY, "frontier", trail)
+    assert (trail.tier, trail.action) == ("frontier", "forced")
+
+
 async def test_both_tiers_failing_fails_the_request() -> None:
     dead = EngineError("dead")
     trail = Trail()
