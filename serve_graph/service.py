@@ -142,16 +142,15 @@ class Service:
 
         Raises UnknownModelError where that tier does not embed, EngineError where it cannot now.
         """
-        embedders = self.graph.embedders
+        caller, embedders = CALLER.get(), self.graph.embedders
+        if model != AUTO:
+            caller.require("force", "choosing a tier")
         tier = next(iter(embedders), AUTO) if model == AUTO else model
         if tier not in embedders:
             known = ", ".join(embedders) or "none"
             raise UnknownModelError(
                 f"no embeddings from {model!r}; tiers that embed: {known}", "model", "model_not_found"
             )
-        caller = CALLER.get()
-        if model != AUTO:
-            caller.require("force", "choosing a tier")
         request = Request(query, model, None if model == AUTO else model, stream=False, caller=caller)
         request.trail.go(tier, Action.ROUTED if model == AUTO else Action.FORCED, "embeddings")
         try:

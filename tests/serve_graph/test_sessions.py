@@ -72,7 +72,7 @@ async def test_a_conversation_stays_on_its_warm_tier_through_the_service() -> No
         "frontier": Price(Decimal("0.20"), Decimal("0.60"), Decimal("0.01")),
     }
     bearings = Bearings(sessions=Sessions({"frontier": 300.0, "cheap": 300.0}, 10, clock))
-    service = Service(replace(graph, prices=prices), sink, bearings)
+    service = Service(replace(graph, prices=prices), sink, bearings=bearings)
 
     async def turn(query: Query, session: str | None) -> str:
         await service.answer(service.open(query, "auto", False, RequestOptions(session=session)))

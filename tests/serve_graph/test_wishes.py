@@ -3,12 +3,15 @@ from typing import Any
 
 import pytest
 
-from router_models.types import Action
+from router_models.types import Action, Query
 from serve_graph.access.caller import Caller
 from serve_graph.access_sections import KeyConfig
 from serve_graph.errors import AccessError, RequestError
 from serve_graph.openai_api import RequestOptions, options_of
-from serve_graph.testing import FakeDecider, FakeJudge
+from serve_graph.service import Service
+from serve_graph.streaming import StreamMode, StreamTerms
+from serve_graph.testing import FakeDecider, FakeJudge, ListSink, fake_graph
+from serve_graph.view import Bearings
 from serve_graph.wishes import Wishes, read_wishes
 
 Endpoints = Callable[..., Any]
@@ -142,3 +145,14 @@ async def test_labels_reach_the_router_and_the_engine_sees_no_wishes(endpoint: E
 async def test_wishes_out_of_range_are_400(endpoint: Endpoints, wrong: Any) -> None:
     response = await endpoint().chat(serve_graph=wrong)
     assert response.status_code == 400
+
+
+async def test_whoever_asks_for_quality_is_shown_nothing_unjudged() -> None:
+    unjudged = StreamTerms(StreamMode.ROUTE)
+    judge, sink = FakeJudge(), ListSink()
+    service = Service(fake_graph(judge=judge), sink, unjudged, bearings=Bearings(promised=0.9))
+    for options, judged in ((None, 0), (RequestOptions(quality_floor=0.5), 1)):
+        opened = service.open(Query.from_prompt("hello"), "auto", True, options)
+        assert [piece async for piece in service.stream(opened)]
+        assert len(judge.completions) == judged
+        assert sink.records[-1].tier == "cheap"

@@ -31,7 +31,7 @@ class Guarded:
         keyring = Keyring(made)
         self.accounts = Accounts(watch, lambda: self.now, lambda: datetime(2026, 3, 15, 12, tzinfo=UTC))
         sink = AccountingSink(self.sink, self.accounts, keyring.named)
-        self.service = Service(fake_graph(**fakes), sink, Bearings(promised=0.9))
+        self.service = Service(fake_graph(**fakes), sink, bearings=Bearings(promised=0.9))
         backend = Backend(
             self.service,
             self.find,
@@ -51,7 +51,9 @@ class Guarded:
         shown = {} if key is None else {"authorization": f"Bearer {key}"}
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=shown | named) as client:
-            return await (client.post(path, json=body) if path.endswith("completions") else client.get(path))
+            return await (
+                client.post(path, json=body) if path.endswith(("completions", "embeddings")) else client.get(path)
+            )
 
     async def find(self, decision_id: str) -> Any:
         return next((record for record in self.sink.records if record.id == decision_id), None)
@@ -128,6 +130,13 @@ async def test_choosing_a_tier_needs_the_force_scope(how: dict[str, Any]) -> Non
         "forced",
         "frontier",
     )
+
+
+async def test_naming_the_tier_that_embeds_is_choosing_one() -> None:
+    at = Guarded([{"name": "team"}, {"name": "lab", "scopes": ["use", "force"]}])
+    body = {"model": "frontier", "input": "hello"}
+    error_of(await at.ask("team", "/v1/embeddings", body), 403)
+    error_of(await at.ask("lab", "/v1/embeddings", body), 404)  # it does not embed
 
 
 async def test_requests_beyond_the_limit_are_429_until_there_is_room() -> None:
