@@ -69,12 +69,13 @@ class Attempts:
             return Try(name, min(left, longest), self.breakers[name].begin())
         soonest = min(open_to, key=lambda name: when[name])
         wait = when[soonest] - now
-        if when[soonest] > self.ready_at.get(soonest, now):
-            wait += (
-                self.draw() * self.config.backoff_s
-            )  # a rest that many wait for: they must not all come back at once
+        if when[soonest] > self.ready_at.get(
+            soonest, now
+        ):  # a rest that many wait for: they must not come all at once
+            wait += self.draw() * self.config.backoff_s
         if wait >= left or wait > self.config.max_wait_s:
-            raise self._given_up(429, "every deployment rests", wait)
+            broken = all(self.breakers[name].tripped for name in open_to)
+            raise self._given_up(503 if broken else 429, "every deployment rests", wait)
         return Pause(wait)
 
     def answered(self, tried: Try, latency_s: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncGenerator, Mapping
 from email.utils import parsedate_to_datetime
@@ -12,10 +13,11 @@ from typing import Any
 from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncOpenAI
 
 from serve_graph.chunks import says_something
-from serve_graph.engines.deployment_error import DeploymentError
+from serve_graph.engines.deployment_error import SETUP_FAULTS, DeploymentError
 from serve_graph.errors import ConfigError
 from serve_graph.tier_sections import HostedDeploymentConfig
 
+logger = logging.getLogger(__name__)
 MESSAGE_CHARS = 500
 
 
@@ -133,8 +135,7 @@ def failure_of(error: Exception, timeout_s: float) -> DeploymentError:
     if isinstance(error, DeploymentError):
         return error
     if isinstance(error, APIStatusError):
-        asked = retry_after_s(error.response.headers, time.time())
-        return DeploymentError(f"the hosted API said {error.status_code}: {_said(error)}", error.status_code, asked)
+        return _refusal(error)
     if isinstance(error, TimeoutError | APITimeoutError):
         return DeploymentError(f"the hosted API did not answer within {timeout_s:.3g} s", 504)
     if isinstance(error, APIConnectionError):
@@ -146,6 +147,16 @@ def failure_of(error: Exception, timeout_s: float) -> DeploymentError:
     if isinstance(error, OSError):
         return DeploymentError(f"the connection to the hosted API failed ({type(error).__name__})", 503)
     return DeploymentError(f"the hosted API's reply was not understood ({type(error).__name__})", 502)
+
+
+def _refusal(error: APIStatusError) -> DeploymentError:
+    """A status other than 200. What is said of the tier's own key or set-up is for the log, not for callers."""
+    status, words = error.status_code, _said(error)
+    if status in SETUP_FAULTS:
+        logger.warning("%s said %d: %s", error.request.url, status, words)
+        words = "the tier's key or set-up is wrong, its log says more"
+    asked = retry_after_s(error.response.headers, time.time())
+    return DeploymentError(f"the hosted API said {status}: {words}", status, asked)
 
 
 def _said(error: APIStatusError) -> str:

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from serve_graph.admission import Gate
 from serve_graph.errors import SaturatedError, retry_after, status_of
@@ -138,15 +139,15 @@ async def test_caller_who_leaves_the_queue_or_the_tier_frees_the_place() -> None
 
 
 async def test_place_given_to_one_who_leaves_in_the_same_moment_is_not_lost() -> None:
-    made, release = gate(1, 5), asyncio.Event()
-    tasks = await started(made, 2, release, [])
-    release.set()
-    await tasks[0]  # its place goes to the second, who has not run yet
-    tasks[1].cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    made = gate(1, 5)
+    async with made.place(9.0):
+        second = asyncio.ensure_future(passing(made, 9.0))
+        await asyncio.sleep(0)
+    assert made.in_flight == 1  # the second's already, and it has not run yet
+    second.cancel()
+    await asyncio.gather(second, return_exceptions=True)
+    assert second.cancelled()
     assert made.in_flight == 0
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(made.place(0.01))
 
 
 async def test_failed_requests_say_nothing_about_service_times() -> None:
@@ -163,3 +164,47 @@ async def test_failed_requests_say_nothing_about_service_times() -> None:
         await failing()
     assert made.service_s == 2.0
     assert made.in_flight == 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    in_flight=st.integers(1, 3),
+    queued=st.integers(0, 4),
+    steps=st.lists(st.tuples(st.sampled_from(["come", "finish", "fail", "leave"]), st.integers(0, 9)), max_size=40),
+)
+def test_bounds_hold_and_no_place_is_ever_lost(in_flight: int, queued: int, steps: list[tuple[str, int]]) -> None:
+    asyncio.run(_followed(gate(in_flight, queued), steps))
+
+
+async def _followed(made: Gate, steps: list[tuple[str, int]]) -> None:
+    """Requests come, finish, fail and go away in any order, several of them between two turns of the loop."""
+    ends: dict[asyncio.Task[None], asyncio.Future[None]] = {}
+
+    async def request(end: asyncio.Future[None]) -> None:
+        async with made.place(99.0):
+            assert made.in_flight <= made.max_in_flight
+            await end
+
+    for what, which in steps:
+        alive = [task for task in ends if not task.done()]
+        if what == "come":
+            end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            ends[asyncio.ensure_future(request(end))] = end
+        elif alive:
+            task = alive[which % len(alive)]
+            if what == "leave":
+                task.cancel()
+            elif not ends[task].done():
+                ends[task].set_result(None) if what == "finish" else ends[task].set_exception(RuntimeError("failed"))
+        if which % 2:
+            await asyncio.sleep(0)
+        assert len(made.queue) <= made.max_queued
+    for end in ends.values():
+        if not end.done():
+            end.set_result(None)
+    results = await asyncio.gather(*ends, return_exceptions=True)
+    for end in ends.values():
+        end.exception() if end.done() and not end.cancelled() else None
+    assert all(isinstance(r, SaturatedError | RuntimeError | asyncio.CancelledError | None) for r in results)
+    assert not any(isinstance(r, RuntimeError) and str(r) != "failed" for r in results)
+    assert (made.in_flight, len(made.queue)) == (0, 0)

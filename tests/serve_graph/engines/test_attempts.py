@@ -206,6 +206,16 @@ def test_the_requests_own_fault_is_tried_nowhere_else_and_trips_nothing() -> Non
     assert [breaker.free_at(0.0) for breaker in tier.breakers.values()] == [0.0, 0.0]
 
 
+def test_deployments_that_rest_because_they_fail_are_unavailable_not_saturated() -> None:
+    tier = Tier({"a": 1.0}, FailoverConfig(trip_after=1, max_wait_s=5.0), lambda: 0.0)
+    world = World({"a": 500}, 0.0, None, float("inf"))
+    tier.request(world, 0.0, 60.0)
+    failure = tier.request(world, 1.0, 60.0)[2]
+    assert failure is not None
+    assert (failure.status, failure.retry_after_s) == (503, pytest.approx(29.0))
+    assert len(world.calls) == 1
+
+
 def test_resting_longer_than_one_may_wait_is_said_with_the_time_to_come_back() -> None:
     tier = Tier({"a": 1.0}, FailoverConfig(max_wait_s=5.0), lambda: 0.0)
     world = World({"a": 429}, 0.0, 20.0, float("inf"))

@@ -58,6 +58,8 @@ class Scripted:
                 await self.clock.sleep(self.latency_s)
                 if isinstance(chunk, Exception):
                     raise chunk
+                if chunk == "silence":
+                    await asyncio.Event().wait()
                 yield chunk
         finally:
             self.closed += 1
@@ -160,6 +162,19 @@ async def test_probe_whose_caller_leaves_does_not_keep_the_deployment_out_for_ev
     probe.cancel()
     await asyncio.gather(probe, return_exceptions=True)
     assert (await failover.generate(BODY, 60.0))[0] == REPLY
+
+
+async def test_stream_that_probes_and_is_left_before_its_first_word_gives_its_place_back() -> None:
+    clock = Clock()
+    failover = tier(clock, [[DOWN], [ROLE, "silence"], [WORD, END]], trip_after=1, max_attempts=1)
+    with pytest.raises(DeploymentError):
+        await heard(failover)
+    clock.now += 31.0
+    probe = asyncio.ensure_future(heard(failover))
+    await asyncio.sleep(0.01)
+    probe.cancel()
+    await asyncio.gather(probe, return_exceptions=True)
+    assert await heard(failover) == [WORD, END]
 
 
 async def test_healed_deployment_is_probed_by_one_call() -> None:

@@ -88,8 +88,8 @@ FAULTS = [
     ({"fault": "status", "status": 429, "retry_after": 7}, SaturatedError, "said 429: scripted"),
     ({"fault": "status", "status": 500}, EngineError, "said 500: scripted"),
     ({"fault": "status", "status": 503}, EngineError, "said 503"),
-    ({"fault": "status", "status": 401, "message": "bad key"}, EngineError, "said 401: bad key"),
-    ({"fault": "status", "status": 404, "message": "no model"}, EngineError, "said 404: no model"),
+    ({"fault": "status", "status": 401, "message": "bad key"}, EngineError, "401: the tier's key or set-up is wrong"),
+    ({"fault": "status", "status": 404, "message": "no model"}, EngineError, "404: the tier's key or set-up is wrong"),
     ({"fault": "status", "status": 400, "message": "bad field"}, EngineRequestError, "bad field"),
     ({"fault": "reset"}, EngineError, "connection"),
     ({"fault": "error_body"}, EngineError, "sent an error: scripted"),
@@ -265,6 +265,14 @@ def test_missing_key_is_named_at_start(api: Api, monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(ConfigError, match=r"no API key in \$OPENAI_API_KEY"):
         hosted(api)
+
+
+async def test_what_is_said_of_the_tiers_key_is_for_the_log(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    api.plays({"fault": "status", "status": 401, "message": "wrong key sk-te**st"})
+    with pytest.raises(EngineError) as caught:
+        await asked(hosted(api, failover=ONCE), False)
+    assert "sk-te" not in str(caught.value)
+    assert "said 401: wrong key sk-te**st" in caplog.text
 
 
 @pytest.mark.parametrize("content", [None, "", " \n"], ids=repr)
