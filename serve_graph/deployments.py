@@ -20,13 +20,16 @@ from ray.serve.handle import DeploymentHandle
 from router_models.policy import Policy, always
 from router_models.types import Action, Completion, Decision, Query, Verdict
 from router_models.version import RouterVersion
-from serve_graph.bindings import tier_prices
+from serve_graph.access.accounts import AccountingSink, Accounts
+from serve_graph.access.keys import Keyring
+from serve_graph.bindings import price_lists
 from serve_graph.cascade import Graph
 from serve_graph.config import EchoTierConfig, GraphConfig, HostedTierConfig
 from serve_graph.engines.echo import EchoEngine, EchoError
 from serve_graph.engines.hosted import HostedEngine
 from serve_graph.errors import PolicyUnavailableError
 from serve_graph.http import Backend, build_http
+from serve_graph.keeping import Upkeep, prompt_keeper
 from serve_graph.metrics import render_metrics
 from serve_graph.records.spool import SpooledSink
 from serve_graph.records.store import DecisionStore
@@ -34,6 +37,7 @@ from serve_graph.service import Service
 from serve_graph.streaming import StreamMode, StreamTerms
 from serve_graph.tier_handles import HandleEngine
 from serve_graph.tool_marks import ToolMarks
+from serve_graph.view import bearings_of
 
 
 class PolicyDeployment:
@@ -155,13 +159,16 @@ class ServedPolicy:
     name: str
     promise: str
     certified: bool
+    promised: float | None = None
 
     @classmethod
     def of(cls, version: RouterVersion | None, name: str, promise: str, config: GraphConfig) -> ServedPolicy:
         policy = always(config.tier_names) if version is None else version.policy
         if config.policy.abstain == "forbid":
             policy = policy.without_abstention()
-        return cls(policy, name, promise, version is not None and version.certificate is not None)
+        certificate = None if version is None else version.certificate
+        promised = None if certificate is None else 1.0 - certificate.promised_risk
+        return cls(policy, name, promise, certificate is not None, promised)
 
 
 class IngressDeployment:
@@ -181,6 +188,8 @@ class IngressDeployment:
         self.handles = tiers
         self.store = DecisionStore(config.records_url)
         self.sink = SpooledSink(self.store, config.state_folder.resolve() / "spool", config.records.retry_s)
+        self.keyring = Keyring(config.access.keys, config.keys_file)
+        self.accounts = Accounts(config.access.watch)
         self.served = served
         top = AlwaysTop(served.policy)
         graph = Graph(
@@ -189,19 +198,24 @@ class IngressDeployment:
             decider=HandlePolicy(router, "router", served.policy, config.policy.timeout_s) if router else top,
             judge=HandlePolicy(verifier, "verifier", served.policy, config.policy.timeout_s) if verifier else top,
             policy=served.policy,
-            prices=tier_prices(config),
+            prices=price_lists(config),
             safe_tier=config.policy.safe_tier,
             version=served.name,
+            router_usd_per_s=config.policy.router_usd_per_s,
+            verifier_usd_per_s=config.policy.verifier_usd_per_s,
             embedders={name: engine for name, engine in engines.items() if engine.config.embeddings},
         )
         asked = config.policy
         self.service = Service(
             graph,
-            self.sink,
+            AccountingSink(self.sink, self.accounts, self.keyring.named),
             StreamTerms(StreamMode(asked.stream), asked.first_token_s, asked.at_first_token),
             ToolMarks(mark_secret),
             hold_tool_loops=asked.tool_loop == "stay",
+            bearings=bearings_of(config, served.promised),
+            keep_prompt=prompt_keeper(config.records),
         )
+        self.upkeep = Upkeep(self.store, self.sink, self.keyring, self.accounts.spending, config)
         self.http = config.http
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -212,12 +226,17 @@ class IngressDeployment:
                 self.store.get,
                 self.readiness,
                 self.metrics,
-                self.sink.run,
+                self.background,
                 http.max_body_bytes,
                 http.keep_alive_s,
                 http.start_before_commit,
+                keyring=self.keyring,
+                accounts=self.accounts,
             )
         )
+
+    async def background(self) -> None:
+        await asyncio.gather(self.sink.run(), self.upkeep.run())
 
     async def readiness(self) -> dict[str, Any]:
         served = self.served
@@ -237,7 +256,7 @@ class IngressDeployment:
             except Exception:  # noqa: BLE001 (a tier that is down has no counters; the rest still has)
                 counters[name] = {}
             counters[name] = {**counters[name], **self.engines[name].gate.counters()}
-        return render_metrics(self.service.tally, self.sink.pending, counters)
+        return render_metrics(self.service.tally, self.sink.pending, counters, self.accounts.watch.caps)
 
 
 class AlwaysTop:

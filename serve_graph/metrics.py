@@ -36,10 +36,13 @@ class Tally:
             self.calls[call.tier] += 1
             self.tokens[(call.tier, "prompt")] += call.usage.prompt_tokens
             self.tokens[(call.tier, "completion")] += call.usage.completion_tokens
-            self.cost_usd[call.tier] = self.cost_usd.get(call.tier, Decimal(0)) + call.cost_usd
+        for line in record.bill:
+            self.cost_usd[line.tier] = self.cost_usd.get(line.tier, Decimal(0)) + line.cost_usd
 
 
-def render_metrics(tally: Tally, spooled: int, engines: Mapping[str, Mapping[str, float]]) -> str:
+def render_metrics(
+    tally: Tally, spooled: int, engines: Mapping[str, Mapping[str, float]], escalation_caps: int = 0
+) -> str:
     """Prometheus text: the tally, the spool's length, and each tier's engine counters under `serve_graph_engine_*`."""
     lines = ["# TYPE serve_graph_requests_total counter"]
     for (tier, outcome, version, status), n in sorted(tally.requests.items()):
@@ -55,6 +58,8 @@ def render_metrics(tally: Tally, spooled: int, engines: Mapping[str, Mapping[str
     lines += _distance_lines(tally)
     lines.append("# TYPE serve_graph_records_spooled gauge")
     lines.append(f"serve_graph_records_spooled {spooled}")
+    lines.append("# TYPE serve_graph_escalation_caps_total counter")
+    lines.append(f"serve_graph_escalation_caps_total {escalation_caps}")
     for tier, counters in sorted(engines.items()):
         for name, value in sorted(counters.items()):
             base, _, position = name.partition("[")

@@ -40,7 +40,10 @@ def test_tally_adds_up(a_record: Records) -> None:
 
 
 def test_nothing_yet_is_valid_text() -> None:
-    assert samples(render_metrics(Tally(), 0, {})) == {("serve_graph_records_spooled", frozenset()): 0.0}
+    assert samples(render_metrics(Tally(), 0, {})) == {
+        ("serve_graph_escalation_caps_total", frozenset()): 0.0,
+        ("serve_graph_records_spooled", frozenset()): 0.0,
+    }
 
 
 def test_tiny_and_zero_amounts_are_valid_text(a_record: Records) -> None:
