@@ -63,29 +63,36 @@ class PolicyDeployment:
 
 
 class EchoDeployment:
-    """A tier without a model."""
+    """A tier without a model. Counts what it is busy with under vLLM's own name for it."""
 
     def __init__(self, config: EchoTierConfig) -> None:
         self.engine = EchoEngine(config)
+        self.running = 0
 
     async def generate(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.running += 1
         try:
             return await self.engine.generate(body)
         except EchoError as fault:
             return {"error": {"message": fault.message, "code": fault.status}}
+        finally:
+            self.running -= 1
 
     async def stream(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        self.running += 1
         try:
             async for piece in self.engine.stream(body):
                 yield piece
         except EchoError as fault:
             yield {"error": {"message": fault.message, "code": fault.status}}
+        finally:
+            self.running -= 1
 
     async def embed(self, body: dict[str, Any]) -> dict[str, Any]:
         return self.engine.embed(body)
 
     async def counters(self) -> dict[str, float]:
-        return {}
+        return {"num_requests_running": float(self.running)}
 
 
 class HostedDeployment:

@@ -43,7 +43,7 @@ BROKEN = {"error event"}
 WHOLE = {"forced by frontier"}
 FAULTS = (
     Fault("engine fails (5xx)", (ANSWERED, BROKEN, ANSWERED), "[cheap:fail]", "[frontier:break]"),
-    Fault("engine refuses for now (429)", (ANSWERED, BROKEN, ANSWERED), "[cheap:status=429]", "[frontier:break=429]"),
+    Fault("engine refuses for now (429)", (ANSWERED, BROKEN, ANSWERED), "[cheap:fail=429]", "[frontier:break=429]"),
     Fault("engine too slow", (ANSWERED, BROKEN, ANSWERED), "[cheap:slow=60]", "[frontier:hang=60]"),
     Fault(
         "connection reset mid-stream", (ANSWERED, BROKEN, ANSWERED), "[cheap:break] [cheap:fail]", "[frontier:break]"
