@@ -2,8 +2,8 @@
 
 A prompt may carry directives, so that a test can cause any fault: `[echo:fail]` (engine error; `[echo:fail=429]`
 with that status), `[echo:refuse]` (the engine refuses the request), `[echo:slow=SECONDS]`, `[echo:unsure]` (low
-logprobs), `[echo:break]` (the stream breaks after its first chunk; `[echo:break=429]`), `[echo:hang=SECONDS]` (it falls
-silent there). A directive may name a tier: `[cheap:fail]`.
+logprobs), `[echo:break]` (the stream breaks after its first chunk; `[echo:break=429]`), `[echo:hang=SECONDS]` (it
+falls silent there). A directive may name a tier: `[cheap:fail]`.
 """
 
 from __future__ import annotations
