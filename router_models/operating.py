@@ -71,8 +71,11 @@ def evidence_of(
     )
 
 
-def play(seen: Evidence, route_at: float, accept_at: float) -> Played:
-    """Run the two-tier cascade on labelled prompts: try cheap at ≥ route_at, keep it at ≥ accept_at, else frontier."""
+def play(seen: Evidence, route_at: float, accept_at: float | FloatArray) -> Played:
+    """Run the two-tier cascade on labelled prompts: try cheap at ≥ route_at, keep it at ≥ accept_at, else frontier.
+
+    `accept_at` may differ from prompt to prompt, (n,).
+    """
     tried = seen.p_route_ok >= route_at
     accepted = tried & (seen.p_cheap_ok >= accept_at)
     usd = np.where(tried, seen.cheap_usd, 0.0) + np.where(accepted, 0.0, seen.frontier_usd)

@@ -34,7 +34,8 @@ LONG_COLUMNS = ("prompt_id", "prompt", "tier", "answer", "grade", *COUNTS, "fini
 METADATA_NAMES = frozenset(
     {"question_id", "prompt_id", "id", "split", "contaminated", "difficulty", "language", "index", "year"}
 )
-_SUFFIXES = ("_answer", "_pred", "_outchars", "_prompt_tokens", "_completion_tokens", "_cached_tokens", "_latency_s")
+_MEASURED = ("_outchars", "_prompt_tokens", "_completion_tokens", "_cached_tokens", "_latency_s")
+_SUFFIXES = ("_answer", "_pred", *_MEASURED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,10 @@ def _long(frame: pd.DataFrame, tiers: Sequence[str] | None, scale: tuple[float, 
 def _wide(frame: pd.DataFrame, tiers: Sequence[str] | None, scale: tuple[float, float] | None) -> Columns:
     names = [str(c) for c in frame.columns]
     frame.columns = pd.Index(names)
+    for name in names:
+        model = next((name.removesuffix(s) for s in _MEASURED if name.endswith(s)), name)
+        if model not in names:
+            raise DataError(f"column {name!r} is there, but no column {model!r} with the grades of that model")
     plain = [c for c in names if c != "prompt" and "|" not in c and c not in METADATA_NAMES]
     plain = [c for c in plain if not any(c.endswith(s) and c.removesuffix(s) in names for s in _SUFFIXES)]
     candidates = [c for c in plain if not _is_text(frame[c])]

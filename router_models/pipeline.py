@@ -9,9 +9,11 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
-from router_models.candidate import Candidate, Settings, certify_candidate, fit_candidate
+from router_models.candidate import Candidate, Settings
+from router_models.certifying import Certified, certify_candidate
 from router_models.features import Encoder
-from router_models.operating import Evidence
+from router_models.fitting import fit_candidate
+from router_models.ladder_report import write_ladder_report
 from router_models.outcomes import read_outcomes
 from router_models.registry import RegisteredVersion, register
 from router_models.report import write_report
@@ -42,12 +44,11 @@ def run(
     progress("choosing and fitting router and verifier")
     candidate = fit_candidate(table, settings, encoder, cache)
     progress("certifying")
-    version, cert = certify_candidate(candidate, table, settings, now, cache)
+    certified = certify_candidate(candidate, table, settings, now, cache)
     progress("writing the report and registering")
     return publish(
         candidate,
-        version,
-        cert,
+        certified,
         settings,
         state_folder / "candidates",
         registry_uri,
@@ -59,8 +60,7 @@ def run(
 
 def publish(
     candidate: Candidate,
-    version: RouterVersion,
-    cert: Evidence,
+    certified: Certified,
     settings: Settings,
     folder: Path,
     registry_uri: str,
@@ -72,9 +72,9 @@ def publish(
     """Seal the version with its report under `folder`, and register it with its numbers."""
     digest = hashlib.sha256(json.dumps([candidate.dataset_hash, str(settings)]).encode()).hexdigest()[:12]
     report = folder / f".report-{digest}"
-    numbers = write_report(
-        report, candidate.routers, candidate.verifiers, version, cert, settings.tiers, settings.seed
-    )
+    version = certified.version
+    write = write_report if certified.evidence is not None else write_ladder_report
+    numbers = write(report, candidate, certified, settings)
     sealed = folder / f"version-{digest}-{(version.certificate.made_at if version.certificate else 'x'):%Y%m%d%H%M%S}"
     version.save(sealed, extra=report)
     certificate = version.certificate
@@ -85,6 +85,7 @@ def publish(
         params={
             "dataset_sha256": candidate.dataset_hash,
             "tiers": ",".join(settings.tiers),
+            "promise": settings.promised,
             "router": candidate_family(version, settings.tiers[0], "router"),
             "verifier": candidate_family(version, settings.tiers[0], "verifier"),
             "epsilon": str(settings.epsilon),

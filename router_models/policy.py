@@ -5,25 +5,34 @@ A policy is a ladder of tiers, cheapest first, and an OperatingPoint for each. T
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from router_models.errors import DataError
-from router_models.types import Action, Decision, OperatingPoint, Verdict
+from router_models.types import Action, Decision, OperatingPoint, PrefixPoint, Verdict
+
+FAR = 1.0
+"""The distance from which on a decision is said to be about a prompt unlike the training data."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The ladder and its thresholds. A tier without a point is never tried by the router, only by force."""
+    """The ladder and its thresholds. A tier without a point is never tried by the router, only by force.
+
+    `prefixes` holds the tiers whose answers may be accepted by their beginning alone.
+    """
 
     tiers: tuple[str, ...]
     points: Mapping[str, OperatingPoint]
+    prefixes: Mapping[str, PrefixPoint] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.tiers:
             raise DataError("a policy needs at least one tier")
         if unknown := set(self.points) - set(self.tiers):
             raise DataError(f"operating points for unknown tier(s) {sorted(unknown)}; the ladder is {self.tiers}")
+        if unknown := set(self.prefixes) - set(self.points):
+            raise DataError(f"prefix points for tier(s) {sorted(unknown)} that have no operating point")
 
     @property
     def top(self) -> str:
@@ -34,15 +43,17 @@ class Policy:
         """Choose the cheapest tier whose calibrated estimate reaches its `route_at`, else the top tier.
 
         `p_ok` maps tiers below the top to P(acceptable). Raising any estimate never moves the query to a dearer tier.
+        `distance` (1 = the edge of the training data) changes nothing but the reason, which says when a prompt is far.
         """
+        away = "" if distance is None or distance < FAR else f"; unlike the training prompts (distance {distance:.2f})"
         first = next((p_ok[tier] for tier in self.tiers[:-1] if tier in p_ok), None)
         for tier in self.tiers[:-1]:
             point = self.points.get(tier)
             if point is not None and tier in p_ok and p_ok[tier] >= point.route_at:
-                reason = f"estimated {p_ok[tier]:.3f} ≥ {point.route_at:.3f}: try {tier}"
+                reason = f"estimated {p_ok[tier]:.3f} ≥ {point.route_at:.3f}: try {tier}{away}"
                 return Decision(tier, reason, p_ok[tier], distance)
         reason = "no certified threshold" if first is None else f"estimated {first:.3f} below every tier's threshold"
-        return Decision(self.top, reason, first, distance)
+        return Decision(self.top, reason + away, first, distance)
 
     def judge(self, tier: str, p_ok: float, accept_at: float | None = None) -> Verdict:
         """Accept, escalate or abstain, from P(this completion is acceptable).
@@ -62,6 +73,16 @@ class Policy:
             return Verdict(Action.ACCEPTED, f"estimated {p_ok:.3f} ≥ {least:.3f}: accept", p_ok)
         return Verdict(Action.ESCALATED, f"estimated {p_ok:.3f} < {least:.3f}: escalate", p_ok)
 
+    def judge_prefix(self, tier: str, p_ok: float) -> Verdict:
+        """Accept or escalate from the beginning of an answer; without a certified prefix point: escalate."""
+        point = self.prefixes.get(tier)
+        if point is None:
+            return Verdict(Action.ESCALATED, "no certified prefix verdict for this tier", p_ok)
+        seen = f"first {point.tokens} tokens: estimated {p_ok:.3f}"
+        if p_ok >= point.accept_at:
+            return Verdict(Action.ACCEPTED, f"{seen} ≥ {point.accept_at:.3f}: accept", p_ok)
+        return Verdict(Action.ESCALATED, f"{seen} < {point.accept_at:.3f}: escalate", p_ok)
+
     @property
     def judges_top(self) -> bool:
         """Whether the last tier's answers are judged at all (only in order to abstain)."""
@@ -71,7 +92,19 @@ class Policy:
     def without_abstention(self) -> Policy:
         """The same policy for a caller that forbids abstaining."""
         points = {tier: OperatingPoint(p.route_at, p.accept_at, None) for tier, p in self.points.items()}
-        return Policy(self.tiers, points)
+        return replace(self, points=points)
+
+
+def worst(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict on several answers to one query that are shown together: escalate before abstain before accept.
+
+    Among equals the lowest estimate counts.
+    """
+    order = (Action.ESCALATED, Action.ABSTAINED)
+    return min(
+        verdicts,
+        key=lambda v: (order.index(v.action) if v.action in order else len(order), 1.0 if v.p_ok is None else v.p_ok),
+    )
 
 
 def always(tiers: tuple[str, ...]) -> Policy:

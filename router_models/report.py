@@ -12,43 +12,43 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from router_models.candidate import Candidate, Settings
+from router_models.certifying import Certified
 from router_models.operating import Evidence, play, route_at_for_share
 from router_models.plots import draw_acceptance, draw_deferral, draw_reliability
-from router_models.selection import Scored
+from router_models.report_sections import (
+    DRAWS,
+    binds_section,
+    choice_section,
+    mean_interval,
+    promise_section,
+    slices_section,
+    with_interval,
+)
 from router_models.types import FloatArray
 from router_models.version import RouterVersion
 
-DRAWS = 2000
-Mean = tuple[float, float, float]
 
+def write_report(folder: Path, candidate: Candidate, certified: Certified, settings: Settings) -> dict[str, float]:
+    """Write report.md and its pictures into `folder`; returns the numbers for the registry.
 
-def mean_interval(values: FloatArray, rows: NDArray[np.int64]) -> Mean:
-    """A mean and its 95 % bootstrap interval over the given resamples (draws, n)."""
-    draws = values[rows].mean(axis=1)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return float(values.mean()), float(low), float(high)
-
-
-def write_report(
-    folder: Path,
-    routers: Sequence[Scored],
-    verifiers: Sequence[Scored],
-    version: RouterVersion,
-    seen: Evidence,
-    tiers: tuple[str, str],
-    seed: int,
-) -> dict[str, float]:
-    """Write report.md and its pictures into `folder`; returns the numbers for the registry."""
+    For the promise `accepted`, which is between two tiers; see `ladder_report` for the other.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    version, seen = certified.version, certified.evidence
+    assert seen is not None
+    cheap, frontier = settings.tiers
+    tiers, seed = (cheap, frontier), settings.seed
     point = version.policy.points[tiers[0]]
-    played = play(seen, point.route_at, point.accept_at)
+    played = play(seen, point.route_at, _accept_at(certified, point.accept_at))
     rows = np.random.default_rng(seed).integers(0, len(seen), (DRAWS, len(seen)))
     lines = _policies(seen, played.usd, played.right, played.accepted, rows)
     draw_reliability(folder / "reliability.png", seen, tiers)
     draw_acceptance(folder / "acceptance.png", seen, point.accept_at, point.route_at)
     areas = draw_deferral(folder / "deferral.png", seen, played)
     saved = 1.0 - played.usd.mean() / seen.frontier_usd.mean()
-    text = _page(version, seen, tiers, lines, routers, verifiers, areas)
+    by_slice = slices_section(certified.slices, played.accepted, seen.cheap_right < 0.5, version.certificate)
+    text = _page(candidate, version, seen, tiers, lines, areas, by_slice)
     (folder / "report.md").write_text(text)
     accepted = played.accepted
     return {
@@ -59,9 +59,17 @@ def write_report(
         "accepted_share": float(accepted.mean()),
         "accepted_risk": float(1.0 - seen.cheap_right[accepted].mean()) if accepted.any() else 0.0,
         "escalated_share_of_tried": float((played.tried & ~accepted).sum() / max(played.tried.sum(), 1)),
-        "router_auc": routers[-1].auc if routers else float("nan"),
+        "router_auc": candidate.routers[cheap][-1].auc,
         **{f"deferral_area_{name.replace(' ', '_')}": area for name, area in areas.items()},
     }
+
+
+def _accept_at(certified: Certified, otherwise: float) -> FloatArray:
+    """The acceptance threshold of every prompt, (n,): its slice's own where slices are certified."""
+    version, n = certified.version, len(certified.ladder)
+    if version.slicer is None or version.certificate is None:
+        return np.full(n, otherwise)
+    return np.array([version.certificate.threshold_for(name) for name in certified.slices[version.slicer]])
 
 
 def _policies(
@@ -98,33 +106,29 @@ def _policies(
     for name, (paid, good) in rivals.items():
         cost, quality = mean_interval(100 * paid / top, rows), mean_interval(100 * good, rows)
         gap = mean_interval(100 * (good - seen.frontier_right), rows)
-        lines.append(f"| {name} | {_range(cost)} | {_range(quality)} | {_range(gap)} |")
+        lines.append(f"| {name} | {with_interval(cost)} | {with_interval(quality)} | {with_interval(gap)} |")
     return lines
 
 
 def _page(
+    candidate: Candidate,
     version: RouterVersion,
     seen: Evidence,
     tiers: tuple[str, str],
-    table: Sequence[str],
-    routers: Sequence[Scored],
-    verifiers: Sequence[Scored],
+    lines: Sequence[str],
     areas: dict[str, float],
+    by_slice: str,
 ) -> str:
     cheap, frontier = tiers
     point, last = version.policy.points[cheap], version.policy.points.get(frontier)
     certificate = version.certificate
-    promise = certificate.summary() if certificate else "**Nothing is certified.**"
-    binds = "\n".join(
-        f"| {name} | `{digest[:16]}` |" for name, digest in sorted((certificate.binds if certificate else {}).items())
-    )
     below = last.abstain_below if last else None
     abstain = "never" if below is None else f"the last tier's answer is estimated below {below:.3f}"
     area = "\n".join(f"| {name} | {value:.3f} |" for name, value in areas.items())
     return f"""# Router version: {cheap} → {frontier}
 
 ## Promise
-{promise}
+{promise_section(certificate)}
 
 Selective risk: of the cheap answers this policy lets through, at most that share is wrong. It covers traffic like the
 labelled sample, the decoding settings and the engines hashed below, and nothing else.
@@ -136,7 +140,12 @@ Try {cheap} when the router estimates ≥ {point.route_at:.4f}; accept its answe
 ## What one pays and gets
 {len(seen)} certification prompts; intervals are 95 % bootstrap over prompts ({DRAWS} draws).
 
-{chr(10).join(table)}
+{chr(10).join(lines)}
+
+## By slice
+Kept: a cheap answer that this policy lets through.
+
+{by_slice}
 
 ## Is the estimate honest?
 ![reliability](reliability.png)
@@ -152,9 +161,9 @@ Try {cheap} when the router estimates ≥ {point.route_at:.4f}; accept its answe
 {area}
 
 ## How the models were chosen (held-out folds of the training prompts)
-{_choice("router", routers)}
+{choice_section("router", candidate.routers)}
 
-{_choice("verifier", verifiers)}
+{choice_section("verifier", candidate.verifiers)}
 
 ## If a share is all that is wanted
 Router score alone, no verifier, no certificate: the threshold that sends so much of traffic to {frontier}. It is a
@@ -165,9 +174,7 @@ share, not a promise.
 {_shares(seen)}
 
 ## What the certificate depends on
-| what | sha256 |
-|---|---|
-{binds}
+{binds_section(certificate)}
 """
 
 
@@ -179,16 +186,3 @@ def _shares(seen: Evidence) -> str:
         cost = 100 * played.usd.mean() / seen.frontier_usd.mean()
         lines.append(f"| {share:.0%} | {at:.4f} | {cost:.1f} | {100 * played.right.mean():.1f} |")
     return "\n".join(lines)
-
-
-def _choice(what: str, tried: Sequence[Scored]) -> str:
-    lines = [f"| {what} | AUC | over the baseline | 95 % interval |", "|---|---|---|---|"]
-    for i, scored in enumerate(tried):
-        advantage = "baseline" if i == 0 else f"{scored.advantage:+.3f}"
-        span = "" if i == 0 else f"{scored.low:+.3f} to {scored.high:+.3f}"
-        lines.append(f"| {scored.family} | {scored.auc:.3f} | {advantage} | {span} |")
-    return "\n".join(lines)
-
-
-def _range(value: Mean) -> str:
-    return f"{value[0]:.1f} ({value[1]:.1f} to {value[2]:.1f})"

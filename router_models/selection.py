@@ -8,7 +8,7 @@ baseline itself is kept, or the best of them where the baseline is no family of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,10 @@ SIMPLE_VERIFIERS = ("logprob", "combined")
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One family's held-out result: scores (n,), AUC, its paired advantage over the baseline and a 95 % interval."""
+    """One family's held-out result: scores (n,), AUC, its paired advantage over the baseline and a 95 % interval.
+
+    `away_auc`: the AUC where whole domains were held out, None where no domains are known.
+    """
 
     family: str
     scores: FloatArray
@@ -33,6 +36,7 @@ class Scored:
     advantage: float
     low: float
     high: float
+    away_auc: float | None = None
 
     @property
     def beats_baseline(self) -> bool:
@@ -47,19 +51,28 @@ def choose_router(
     *,
     folds: int = 5,
     seed: int = 0,
+    domains: IntArray | None = None,
 ) -> tuple[Scored, list[Scored]]:
     """Pick the simplest good router family that beats prompt length; returns it and all tried, baseline first.
 
-    Scores are out of fold, folds grouped by `groups` so that duplicates never straddle one.
+    Scores are out of fold, folds grouped by `groups` so that duplicates never straddle one. With `domains` (n,) every
+    family is measured once more with whole domains held out; that tells the reviewer, it does not choose.
     """
 
-    def held_out(family: str) -> FloatArray:
+    def held_out(family: str, names: IntArray, parts: int) -> FloatArray:
         scores = np.zeros(len(X))
-        for inside, outside in grouped_folds(groups, folds, seed):
+        for inside, outside in grouped_folds(names, parts, seed):
             scores[outside] = ROUTERS[family]().fit(X.take(inside), y[inside]).predict(X.take(outside))
         return scores
 
-    return _simplest_good("length", {f: held_out(f) for f in ("length", *_known(families, ROUTERS))}, y, seed)
+    tried = {f: held_out(f, groups, folds) for f in ("length", *_known(families, ROUTERS))}
+    best, scored = _simplest_good("length", tried, y, seed)
+    if domains is None:
+        return best, scored
+    parts = min(folds, len(np.unique(domains)))
+    right = (y >= 0.5).astype(np.float64)
+    away = [replace(s, away_auc=auc(held_out(s.family, domains, parts), right)) for s in scored]
+    return next(s for s in away if s.family == best.family), away
 
 
 def choose_verifier(

@@ -19,6 +19,9 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
+PREFIX = "prefix"
+"""The finish_reason of a completion that is still being said."""
+
 
 class Action(StrEnum):
     """What became of a request. The values are the `x-serve-graph-outcome` header's."""
@@ -64,11 +67,28 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the engine counted them. `cached_tokens` is the part of `prompt_tokens` read from a cache."""
+    """Tokens as the engine counted them. `cached_tokens` and `cache_write_tokens` are the parts of `prompt_tokens`
+    read from and written to a cache.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call at one of a tier's deployments. `status` is HTTP's: 200 it answered, 502 its reply could not be used,
+    503 it could not be reached, 504 it was late, anything else it said itself.
+
+    `usage` is OpenAI's usage object where a call that failed was billed all the same; empty otherwise.
+    """
+
+    deployment: str
+    status: int
+    latency_s: float
+    usage: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +97,7 @@ class Completion:
 
     `token_logprobs` are natural logarithms, one per generated token, empty when the engine gives none. `payload`
     is the engine's own reply (OpenAI's chat.completion as a dict), kept so that nothing is lost on the way out.
+    `attempts` are the calls it took, where a tier has several deployments or tried more than once.
     """
 
     text: str
@@ -85,6 +106,7 @@ class Completion:
     token_logprobs: tuple[float, ...] = ()
     latency_s: float = 0.0
     payload: Mapping[str, Any] = field(default_factory=dict)
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +114,8 @@ class Decision:
     """Where the router sent a query, before generation, and why.
 
     `p_cheap_ok` is the calibrated estimate that made the decision; None where no estimate was made (forced,
-    fallback). `distance` is how far the query lies from the router's training data (0 = typical), None if unknown.
+    fallback). `distance` is how far the query lies from the router's training data (0 = typical,
+    from 1 on unlike it), None if unknown.
     """
 
     tier: str
@@ -125,13 +148,32 @@ class OperatingPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefixPoint:
+    """When the first `tokens` tokens of a cheap answer suffice: where their verifier score is ≥ `accept_at`.
+
+    The threshold is certified for beginnings of that length; shorter answers are judged whole.
+    """
+
+    tokens: int
+    accept_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
-    """One engine call made for a request, and its price."""
+    """One line of a request's bill: an engine call, or the time a router or verifier took, and its price.
+
+    `tier` is `router` or `verifier` for those. `what` it was for: `attempt` (an answer nobody was shown), `answer`,
+    `escalation`, `fallback`, `routing`, `judging`, or work nobody got an answer from: `cancelled`, `failed`. `parts`
+    sum to `cost_usd`. `metered` False: the engine never said how many tokens it was, so tokens are not in the price.
+    """
 
     tier: str
     usage: Usage
     latency_s: float
     cost_usd: Decimal
+    what: str = "answer"
+    parts: Mapping[str, Decimal] = field(default_factory=dict)
+    metered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +250,12 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class DecisionRecord:
-    """One row per request: what was decided, what was called, what it cost. Never prompt text.
+    """One row per request: what was decided, what was called, what it cost. Prompt text only where asked for.
 
     `prompt_sha256` is over the routed text. `arm` names the policy version that acted and `propensity` the
-    probability with which it was chosen. `error` is the HTTP error code where the request failed.
+    probability with which it was chosen. `error` is the HTTP error code where the request failed. `overhead` holds
+    the bill's other lines (routing, judging); `cost_usd` is the sum of `calls` and `overhead`. `key` names the access
+    key, `session` is a hash. `evidence` is what an explanation needs beside: thresholds, promise, signals, wishes.
     """
 
     id: str
@@ -236,3 +280,13 @@ class DecisionRecord:
     propensity: float = 1.0
     error: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    overhead: tuple[Call, ...] = ()
+    key: str | None = None
+    session: str | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    prompt: str | None = None
+
+    @property
+    def bill(self) -> tuple[Call, ...]:
+        """Every line that was paid for."""
+        return (*self.calls, *self.overhead)

@@ -3,6 +3,7 @@
 policy.json          ladder, thresholds, families, feature version
 <tier>.router.*      router and its calibrator           ┐ for every tier that
 <tier>.verifier.*    verifier and its calibrator         ┘ the policy has a point for
+home.*               the training prompts that distance is measured to, where the routers cannot tell
 certificate.json     absent in uncertified (test) versions
 report.md, *.png     the page a reviewer signs
 manifest.json        written last
@@ -26,14 +27,17 @@ from router_models.calibration.certificate import Certificate, binding_hashes
 from router_models.calibration.scores import CALIBRATORS
 from router_models.errors import ArtifactError
 from router_models.features import FEATURES_VERSION, Encoder, answers_of, prompts_of
+from router_models.home import Home
 from router_models.policy import Policy
 from router_models.pricing import Price, prices_digest_input
 from router_models.routers import ROUTERS, LengthRouter, RouterModel
 from router_models.slicing import slice_of
-from router_models.types import Completion, Decision, OperatingPoint, Query, Verdict
+from router_models.types import PREFIX, Action, Completion, Decision, OperatingPoint, PrefixPoint, Query, Verdict
 from router_models.verifiers import VERIFIERS, NonEmptyVerifier, VerifierModel
+from router_models.verifiers.formats import broken_shape
 
 ROUTER_SCORE = "router_score"
+PREFIX_TOKENS = "prefix_tokens"
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,12 @@ class RouterVersion:
     digest: str = ""
     encoder: Encoder = field(default_factory=Encoder)
     slicer: str | None = None
+    prefix_certificates: Mapping[str, Certificate] = field(default_factory=dict)
+    home: Home | None = None
 
     def decide(self, query: Query) -> Decision:
         """Choose a tier before generation; embeds the query once, for all stages."""
-        encoder = self.encoder if self._needs_encoder else None
+        encoder = self.encoder if self.needs_encoder else None
         prompts = prompts_of([query], encoder)
         p_ok: dict[str, float] = {}
         distance: float | None = None
@@ -71,17 +77,27 @@ class RouterVersion:
             if distance is None:
                 far = stage.router.distance(prompts)
                 distance = None if far is None else float(far[0])
+        if distance is None and self.home is not None:
+            distance = float(self.home.distance(prompts)[0])
         return self.policy.decide(p_ok, distance)
 
     def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
-        """Accept, escalate or abstain, after generation."""
+        """Accept, escalate or abstain, after generation; a completion that ends in PREFIX is judged as a beginning.
+
+        A cheap answer that breaks the shape the request declared (JSON schema, tools) is escalated whatever its score.
+        """
         stage = self.stages.get(decision.tier)
         if stage is None:
             return self.policy.judge(decision.tier, 1.0)
+        is_prefix = completion.finish_reason == PREFIX
+        if not is_prefix and decision.tier != self.policy.top and (fault := broken_shape(query, completion)):
+            return Verdict(Action.ESCALATED, fault, 0.0)
         prompts = prompts_of([query], self.encoder if stage.verifier.wants_embeddings else None)
         estimate = np.nan if decision.p_cheap_ok is None else decision.p_cheap_ok
         answers = answers_of(prompts, [completion], {ROUTER_SCORE: np.array([estimate])})
         p_ok = _calibrated(stage.verifier_calibrator, float(stage.verifier.predict(answers)[0]))
+        if is_prefix:
+            return self.policy.judge_prefix(decision.tier, p_ok)
         return self.policy.judge(decision.tier, p_ok, self._slice_threshold(query))
 
     def _slice_threshold(self, query: Query) -> float | None:
@@ -100,7 +116,8 @@ class RouterVersion:
         }
 
     @property
-    def _needs_encoder(self) -> bool:
+    def needs_encoder(self) -> bool:
+        """Whether deciding embeds the prompt."""
         return any(stage.router is not None and stage.router.needs_embeddings for stage in self.stages.values())
 
     def save(self, folder: Path, extra: Path | None = None) -> str:
@@ -118,6 +135,8 @@ class RouterVersion:
                 for what, part in _parts(stage).items():
                     if part is not None:
                         save_state(out, f"{tier}.{what}", part.state())
+            if self.home is not None:
+                save_state(out, "home", self.home.state())
             (out / "policy.json").write_text(json.dumps(self._policy_json(), indent=1))
             if self.certificate is not None:
                 (out / "certificate.json").write_text(json.dumps(self.certificate.to_json(), indent=1))
@@ -132,6 +151,8 @@ class RouterVersion:
             "features_version": FEATURES_VERSION,
             "tiers": list(self.policy.tiers),
             "slicer": self.slicer,
+            "prefix_certificates": {tier: made.to_json() for tier, made in self.prefix_certificates.items()},
+            "home": self.home is not None,
             "points": {
                 tier: [_plain(p.route_at), _plain(p.accept_at), p.abstain_below]
                 for tier, p in self.policy.points.items()
@@ -158,7 +179,9 @@ class RouterVersion:
             stages = {tier: _load_stage(folder, tier, families) for tier, families in data["families"].items()}
             path = folder / "certificate.json"
             certificate = Certificate.from_json(json.loads(path.read_text())) if path.is_file() else None
-            policy = Policy(tuple(data["tiers"]), points)
+            prefixes = {t: Certificate.from_json(made) for t, made in data.get("prefix_certificates", {}).items()}
+            policy = Policy(tuple(data["tiers"]), points, {t: prefix_point(made) for t, made in prefixes.items()})
+            home = Home.from_state(load_state(folder, "home")) if data.get("home") else None
         except (OSError, KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
             raise ArtifactError(f"{folder}: not a router version ({type(error).__name__}: {error})") from error
         return cls(
@@ -168,7 +191,14 @@ class RouterVersion:
             name or folder.name,
             digest,
             slicer=data.get("slicer"),
+            prefix_certificates=prefixes,
+            home=home,
         )
+
+
+def prefix_point(certificate: Certificate) -> PrefixPoint:
+    """What a prefix certificate permits; its settings carry N. Raises KeyError where it is no prefix certificate."""
+    return PrefixPoint(int(certificate.settings[PREFIX_TOKENS]), certificate.threshold_for())
 
 
 def models_digest(version: RouterVersion) -> str:

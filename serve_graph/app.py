@@ -5,6 +5,7 @@ ingress ─▶ router, verifier (one RouterVersion)  ·  ingress ─▶ tier, ti
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,15 @@ def build_app(args: dict[str, Any]) -> Application:
         verifier = bind("verifier", PolicyDeployment, config.policy.verifier_scaling, str(served.folder))
     ingress = serve.ingress()(IngressDeployment)
     facts = ServedPolicy.of(served.version, served.name, served.reason, config)
-    return bind("ingress", ingress, config.http.scaling, config, facts, tiers, router, verifier)
+    secret = secrets.token_bytes(16)  # the same for every ingress replica of this deployment
+    return bind("ingress", ingress, config.http.scaling, config, facts, tiers, router, verifier, secret)
+
+
+def __getattr__(name: str) -> Application:
+    """`serve_graph.app:app`, for `serve build`, which knows no arguments: the graph of ./configs/local.yaml."""
+    if name == "app":
+        return build_app({"config": "configs/local.yaml"})
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def bind(name: str, cls: type, scaling: ScalingConfig, *args: Any, **options: Any) -> Application:

@@ -14,9 +14,20 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from serve_graph.access_sections import AccessConfig, SessionsConfig
 from serve_graph.errors import ConfigError
+from serve_graph.price_section import Amount, PriceConfig
+from serve_graph.section import Frozen
+from serve_graph.tier_sections import (
+    AdmissionConfig,
+    FailoverConfig,
+    HostedApi,
+    HostedDeploymentConfig,
+    LoraSection,
+    check_deployments,
+)
 
 TierName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 STORE_DRIVERS = MappingProxyType(
@@ -29,12 +40,6 @@ STORE_DRIVERS = MappingProxyType(
     }
 )
 RESERVED_NAMES = frozenset({"auto", "router", "verifier", "ingress"})
-
-
-class Frozen(BaseModel):
-    """Base of every section: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
 class WeightsConfig(Frozen):
@@ -50,14 +55,6 @@ class WeightsConfig(Frozen):
         if len(given) != 1:
             raise ValueError(f"weights need exactly one of package, hub, folder; found {given or 'none'}")
         return self
-
-
-class PriceConfig(Frozen):
-    """US dollars per million tokens."""
-
-    input_usd_per_mtok: Annotated[Decimal, Field(ge=0)]
-    output_usd_per_mtok: Annotated[Decimal, Field(ge=0)]
-    cached_input_usd_per_mtok: Annotated[Decimal, Field(ge=0)] | None = None
 
 
 class ScalingConfig(Frozen):
@@ -86,17 +83,30 @@ class ScalingConfig(Frozen):
 class TierConfig(Frozen):
     """What every tier has: a name, a price, limits and scaling. Tiers are listed cheapest first.
 
-    `decoding` are sampling settings (temperature, top_p, …) used where a request does not say; certificates are made
-    for them.
+    `price_changes` come into force at their `valid_from`, in that order. `prompt_cache_s` is how long the tier keeps
+    a prompt's prefix cached. `decoding` are sampling settings (temperature, top_p, …) used where a request does not
+    say; certificates are made for them. `embeddings`: whether the tier answers `/v1/embeddings` too.
     """
 
     name: TierName
     price: PriceConfig
+    price_changes: tuple[PriceConfig, ...] = ()
     scaling: ScalingConfig = ScalingConfig()
+    admission: AdmissionConfig = AdmissionConfig()
     default_max_tokens: Annotated[int, Field(ge=1)] = 256
     decoding: dict[str, Any] = Field(default_factory=dict)
     context_tokens: Annotated[int, Field(ge=16)] = 2048
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    prompt_cache_s: Annotated[float, Field(ge=0)] = 300.0
+    embeddings: bool = False
+
+    @model_validator(mode="after")
+    def _dated(self) -> Self:
+        moments = [change.valid_from for change in self.price_changes]
+        dated = [moment for moment in moments if moment is not None]
+        if len(dated) < len(moments) or dated != sorted(set(dated)):
+            raise ValueError("every one of price_changes needs a valid_from, later than the one before")
+        return self
 
 
 class VllmTierConfig(TierConfig):
@@ -104,26 +114,40 @@ class VllmTierConfig(TierConfig):
 
     `engine_kwargs` are vLLM's own engine arguments, passed through untouched. `speculation` is vLLM's
     `speculative_config`, untouched as well: `{method: ngram, …}`, `{method: draft_model, model: …}`, `eagle3`, `mtp`;
-    null turns it off.
+    null turns it off. `lora` puts an adapter on the weights. `request_router` picks the replica: `prefix` is Ray
+    Serve's PrefixCacheAffinityRouter, which sends a prompt to the replica that has seen its beginning, unless that one
+    is much busier.
     """
 
     engine: Literal["vllm"]
     weights: WeightsConfig
     speculation: dict[str, Any] | None = None
+    lora: LoraSection | None = None
     engine_kwargs: dict[str, Any] = Field(default_factory=dict)
     accelerator: Literal["cpu", "gpu", "tpu"] = "gpu"
     accelerator_type: str | None = None
+    request_router: Literal["load", "prefix"] = "load"
     placement_bundles: list[dict[str, float]] | None = None
     env: dict[str, str] = Field(default_factory=dict)
 
 
-class HostedTierConfig(TierConfig):
-    """A tier behind any OpenAI-compatible API. The key is read from the named environment variable."""
+class HostedTierConfig(HostedApi, TierConfig):
+    """A tier behind any OpenAI-compatible API, or behind several `deployments` of one model, by weight."""
 
     engine: Literal["openai"]
-    model: str
-    base_url: str | None = None
-    api_key_env: str = "OPENAI_API_KEY"
+    deployments: tuple[HostedDeploymentConfig, ...] = ()
+    failover: FailoverConfig = FailoverConfig()
+
+    @model_validator(mode="after")
+    def _one_api_or_several(self) -> Self:
+        check_deployments(self, self.deployments)
+        return self
+
+    @property
+    def apis(self) -> tuple[HostedDeploymentConfig, ...]:
+        """The deployments behind the tier; a tier with an API of its own has one, named after the tier."""
+        own = {name: getattr(self, name) for name in HostedApi.model_fields}
+        return self.deployments or (HostedDeploymentConfig(name=self.name, **own),)
 
 
 class EchoTierConfig(TierConfig):
@@ -141,6 +165,9 @@ class PolicyConfig(Frozen):
     """Which router version serves, and what is promised where none does.
 
     `version`: an alias or number of the registered model. `safe_tier` answers when the policy cannot decide.
+    `stream` is when a cheap answer may be shown (docs/streaming.md); after `first_token_s` seconds without a word,
+    `at_first_token` is done regardless. `tool_loop`: whether a conversation's tool calls hold the tier that made them.
+    `router_usd_per_s` and `verifier_usd_per_s` put their time on every bill.
     """
 
     model_name: str = "serve-graph-router"
@@ -148,16 +175,31 @@ class PolicyConfig(Frozen):
     safe_tier: TierName = "frontier"
     timeout_s: Annotated[float, Field(gt=0)] = 2.0
     abstain: Literal["allow", "forbid"] = "allow"
+    stream: Literal["verify", "prefix", "route"] = "verify"
+    first_token_s: Annotated[float, Field(gt=0)] | None = None
+    at_first_token: Literal["commit", "escalate"] = "escalate"
+    tool_loop: Literal["stay", "route"] = "stay"
     epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.10
     delta: Annotated[float, Field(gt=0, lt=1)] = 0.10
+    router_usd_per_s: Amount = Decimal(0)
+    verifier_usd_per_s: Amount = Decimal(0)
     router_scaling: ScalingConfig = ScalingConfig(max_replicas=2)
     verifier_scaling: ScalingConfig = ScalingConfig(max_replicas=2)
 
 
 class RecordsConfig(Frozen):
-    """The decision store: an SQLAlchemy URL of SQLite or PostgreSQL; default SQLite (WAL) under the state folder."""
+    """The decision store: an SQLAlchemy URL of SQLite or PostgreSQL; default SQLite (WAL) under the state folder.
+
+    Records older than `keep_days` are deleted (null: none are). With `keep_prompts` they hold the routed text, in
+    which everything that a pattern of `redact` finds, and whatever `redact_with` (`module:function`, text to text)
+    changes, is replaced first.
+    """
 
     url: str | None = None
+    keep_days: Annotated[float, Field(gt=0)] | None = None
+    keep_prompts: bool = False
+    redact: tuple[re.Pattern[str], ...] = ()
+    redact_with: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
     retry_s: Annotated[float, Field(gt=0)] = 2.0
 
     @field_validator("url")
@@ -174,7 +216,9 @@ class RecordsConfig(Frozen):
 class HttpConfig(Frozen):
     """Where the endpoint listens. Ray Serve's HAProxy and throughput mode are on unless the binary does not run.
 
-    A stream that is silent for `keep_alive_s` seconds gets a comment, which callers ignore.
+    A stream that is silent for `keep_alive_s` seconds gets a comment, which callers ignore. With
+    `start_before_commit` that includes the silence before anybody speaks: the reply then begins with status 200 before
+    it is known who answers, and a later failure is an error event instead of a status.
     """
 
     host: str = "127.0.0.1"
@@ -182,6 +226,7 @@ class HttpConfig(Frozen):
     haproxy: bool = True
     max_body_bytes: Annotated[int, Field(ge=1024)] = 2 * 1024 * 1024
     keep_alive_s: Annotated[float, Field(gt=0)] = 5.0
+    start_before_commit: bool = True
     scaling: ScalingConfig = ScalingConfig(max_replicas=2, max_ongoing_requests=512, target_ongoing_requests=128)
 
 
@@ -192,6 +237,8 @@ class GraphConfig(Frozen):
     policy: PolicyConfig = PolicyConfig()
     records: RecordsConfig = RecordsConfig()
     http: HttpConfig = HttpConfig()
+    access: AccessConfig = AccessConfig()
+    sessions: SessionsConfig = SessionsConfig()
     tracking_uri: str | None = None
     state_folder: Path = Path(".serve_graph")
     logical_cpus: Annotated[int, Field(ge=1)] | None = None
@@ -205,6 +252,10 @@ class GraphConfig(Frozen):
             raise ValueError(f"reserved tier name(s): {sorted(reserved)}")
         if self.policy.safe_tier not in names:
             raise ValueError(f"policy.safe_tier {self.policy.safe_tier!r} is not a tier; tiers: {names}")
+        if self.sessions.ttl_s > (cached := max(tier.prompt_cache_s for tier in self.tiers)):
+            raise ValueError(
+                f"sessions.ttl_s {self.sessions.ttl_s:g} outlives every tier's prompt cache ({cached:g} s)"
+            )
         return self
 
     def tier(self, name: str) -> AnyTierConfig:
@@ -219,6 +270,11 @@ class GraphConfig(Frozen):
     def registry_uri(self) -> str:
         """MLflow's tracking URI: the configured one, or SQLite under the state folder."""
         return self.tracking_uri or f"sqlite:///{self.state_folder.resolve() / 'mlflow.db'}"
+
+    @property
+    def keys_file(self) -> Path:
+        """Where `serve-graph keys` writes: the configured file, or `keys.yaml` under the state folder."""
+        return self.access.keys_file or self.state_folder.resolve() / "keys.yaml"
 
     @property
     def records_url(self) -> str:

@@ -8,30 +8,36 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
 from router_models.policy import Policy, always
 from router_models.types import Action, Completion, Decision, Query, Verdict
 from router_models.version import RouterVersion
-from serve_graph.bindings import tier_prices
+from serve_graph.access.accounts import AccountingSink, Accounts
+from serve_graph.access.keys import Keyring
+from serve_graph.bindings import price_lists
 from serve_graph.cascade import Graph
-from serve_graph.config import AnyTierConfig, EchoTierConfig, GraphConfig, HostedTierConfig
+from serve_graph.config import EchoTierConfig, GraphConfig, HostedTierConfig
 from serve_graph.engines.echo import EchoEngine, EchoError
-from serve_graph.engines.openai_compatible import OpenAICompatibleEngine
-from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, PolicyUnavailableError
+from serve_graph.engines.hosted import HostedEngine
+from serve_graph.errors import PolicyUnavailableError
 from serve_graph.http import Backend, build_http
+from serve_graph.keeping import Upkeep, prompt_keeper
 from serve_graph.metrics import render_metrics
-from serve_graph.openai_api import completion_of, engine_body
 from serve_graph.records.spool import SpooledSink
 from serve_graph.records.store import DecisionStore
 from serve_graph.service import Service
+from serve_graph.streaming import StreamMode, StreamTerms
+from serve_graph.tier_handles import HandleEngine
+from serve_graph.tool_marks import ToolMarks
+from serve_graph.view import bearings_of
 
 
 class PolicyDeployment:
@@ -75,94 +81,32 @@ class EchoDeployment:
         except EchoError as fault:
             yield {"error": {"message": fault.message, "code": fault.status}}
 
+    async def embed(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self.engine.embed(body)
+
     async def counters(self) -> dict[str, float]:
         return {}
 
 
 class HostedDeployment:
-    """A tier behind an OpenAI-compatible API."""
+    """A tier behind one or several OpenAI-compatible APIs."""
 
     def __init__(self, config: HostedTierConfig) -> None:
-        self.engine = OpenAICompatibleEngine(config)
+        self.engine = HostedEngine(config)
 
-    async def generate(self, body: dict[str, Any]) -> dict[str, Any]:
-        return await self.engine.generate(body)
+    async def generate(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        return await self.engine.generate(body, timeout_s)
 
-    async def stream(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        async for piece in self.engine.stream(body):
-            yield piece
+    async def stream(self, body: dict[str, Any], timeout_s: float) -> AsyncIterator[dict[str, Any]]:
+        async with aclosing(self.engine.stream(body, timeout_s)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def embed(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        return await self.engine.embed(body, timeout_s)
 
     async def counters(self) -> dict[str, float]:
-        return {}
-
-
-class HandleEngine:
-    """A tier's handle as Engine and StreamingEngine; every failure becomes an EngineError."""
-
-    def __init__(self, handle: DeploymentHandle[Any], config: AnyTierConfig) -> None:
-        self.handle = handle
-        self.config = config
-        self.defaults = {**config.decoding, "max_tokens": config.default_max_tokens}
-        # Usage on every chunk, so that a stream cut short is billed for what it said; hosted APIs know no such field.
-        self.stream_extras = {} if isinstance(config, HostedTierConfig) else {"continuous_usage_stats": True}
-
-    async def generate(self, query: Query) -> Completion:
-        started = time.perf_counter()
-        body = engine_body(query, self.config.name, self.defaults)
-        response = self.handle.generate.remote(body)
-        done = False
-        try:
-            reply = await asyncio.wait_for(response, self.config.timeout_s)
-            done = True
-        except TimeoutError:
-            raise EngineTimeoutError(f"tier {self.config.name!r} took over {self.config.timeout_s:g} s") from None
-        except BackPressureError as error:
-            raise EngineError(f"tier {self.config.name!r} is saturated") from error
-        except Exception as error:  # whatever Ray raises for a dead replica
-            raise EngineError(f"tier {self.config.name!r} is unavailable ({type(error).__name__})") from error
-        finally:
-            if not done:
-                response.cancel()  # nobody waits for it: the replica must not go on generating
-        raise_error(reply, self.config.name)
-        try:
-            return completion_of(reply, time.perf_counter() - started)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise EngineError(f"tier {self.config.name!r} gave a reply that is no completion ({error!r})") from error
-
-    async def stream(self, query: Query) -> AsyncGenerator[Mapping[str, Any], None]:
-        body = engine_body(query, self.config.name, self.defaults)
-        body |= {"stream": True, "stream_options": {"include_usage": True, **self.stream_extras}}
-        pieces = self.handle.options(stream=True).stream.remote(body)
-        done = False
-        try:
-            while True:
-                try:
-                    piece = await asyncio.wait_for(anext(pieces), self.config.timeout_s)
-                except StopAsyncIteration:
-                    done = True
-                    return
-                except TimeoutError:
-                    raise EngineTimeoutError(f"tier {self.config.name!r} fell silent") from None
-                except Exception as error:
-                    raise EngineError(f"tier {self.config.name!r} is unavailable ({type(error).__name__})") from error
-                raise_error(piece, self.config.name)
-                yield piece
-        finally:
-            if not done:
-                pieces.cancel()
-
-
-def raise_error(reply: Mapping[str, Any], tier: str) -> None:
-    """Turn an engine's error object into the exception it means: 4xx is the request's fault, the rest the tier's."""
-    error = reply.get("error")
-    if not error:
-        return
-    message, status = str(error.get("message", "unknown error")), str(error.get("code") or 500)
-    code = int(status) if status.isdecimal() else 500
-    if 400 <= code < 500 and code not in (401, 403, 408, 429):
-        too_long = "context length" in message or "maximum model length" in message
-        raise EngineRequestError(message, "context_length_exceeded" if too_long else None)
-    raise EngineError(f"tier {tier!r}: {message}")
+        return self.engine.failover.counters()
 
 
 class HandlePolicy:
@@ -215,13 +159,16 @@ class ServedPolicy:
     name: str
     promise: str
     certified: bool
+    promised: float | None = None
 
     @classmethod
     def of(cls, version: RouterVersion | None, name: str, promise: str, config: GraphConfig) -> ServedPolicy:
         policy = always(config.tier_names) if version is None else version.policy
         if config.policy.abstain == "forbid":
             policy = policy.without_abstention()
-        return cls(policy, name, promise, version is not None and version.certificate is not None)
+        certificate = None if version is None else version.certificate
+        promised = None if certificate is None else 1.0 - certificate.promised_risk
+        return cls(policy, name, promise, certificate is not None, promised)
 
 
 class IngressDeployment:
@@ -234,11 +181,15 @@ class IngressDeployment:
         tiers: dict[str, DeploymentHandle[Any]],
         router: DeploymentHandle[Any] | None,
         verifier: DeploymentHandle[Any] | None,
+        mark_secret: bytes,
     ) -> None:
         engines = {name: HandleEngine(handle, config.tier(name)) for name, handle in tiers.items()}
+        self.engines = engines
         self.handles = tiers
         self.store = DecisionStore(config.records_url)
         self.sink = SpooledSink(self.store, config.state_folder.resolve() / "spool", config.records.retry_s)
+        self.keyring = Keyring(config.access.keys, config.keys_file)
+        self.accounts = Accounts(config.access.watch)
         self.served = served
         top = AlwaysTop(served.policy)
         graph = Graph(
@@ -247,11 +198,24 @@ class IngressDeployment:
             decider=HandlePolicy(router, "router", served.policy, config.policy.timeout_s) if router else top,
             judge=HandlePolicy(verifier, "verifier", served.policy, config.policy.timeout_s) if verifier else top,
             policy=served.policy,
-            prices=tier_prices(config),
+            prices=price_lists(config),
             safe_tier=config.policy.safe_tier,
             version=served.name,
+            router_usd_per_s=config.policy.router_usd_per_s,
+            verifier_usd_per_s=config.policy.verifier_usd_per_s,
+            embedders={name: engine for name, engine in engines.items() if engine.config.embeddings},
         )
-        self.service = Service(graph, self.sink)
+        asked = config.policy
+        self.service = Service(
+            graph,
+            AccountingSink(self.sink, self.accounts, self.keyring.named),
+            StreamTerms(StreamMode(asked.stream), asked.first_token_s, asked.at_first_token),
+            ToolMarks(mark_secret),
+            hold_tool_loops=asked.tool_loop == "stay",
+            bearings=bearings_of(config, served.promised),
+            keep_prompt=prompt_keeper(config.records),
+        )
+        self.upkeep = Upkeep(self.store, self.sink, self.keyring, self.accounts.spending, config)
         self.http = config.http
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -262,11 +226,17 @@ class IngressDeployment:
                 self.store.get,
                 self.readiness,
                 self.metrics,
-                self.sink.run,
+                self.background,
                 http.max_body_bytes,
                 http.keep_alive_s,
+                http.start_before_commit,
+                keyring=self.keyring,
+                accounts=self.accounts,
             )
         )
+
+    async def background(self) -> None:
+        await asyncio.gather(self.sink.run(), self.upkeep.run())
 
     async def readiness(self) -> dict[str, Any]:
         served = self.served
@@ -285,7 +255,8 @@ class IngressDeployment:
                 counters[name] = await asyncio.wait_for(handle.counters.remote(), 2.0)
             except Exception:  # noqa: BLE001 (a tier that is down has no counters; the rest still has)
                 counters[name] = {}
-        return render_metrics(self.service.tally, self.sink.pending, counters)
+            counters[name] = {**counters[name], **self.engines[name].gate.counters()}
+        return render_metrics(self.service.tally, self.sink.pending, counters, self.accounts.watch.caps)
 
 
 class AlwaysTop:

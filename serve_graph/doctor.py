@@ -70,9 +70,9 @@ def _port(config: GraphConfig) -> str:
 def _tier_check(tier: VllmTierConfig | HostedTierConfig | object, config: GraphConfig) -> Callable[[], str]:
     def check() -> str:
         if isinstance(tier, HostedTierConfig):
-            if not os.environ.get(tier.api_key_env):
-                raise ServeGraphError(f"the API key ${tier.api_key_env} is not set")
-            return f"{tier.model} at {tier.base_url or 'api.openai.com'}"
+            for api in tier.apis:
+                api.read_key()
+            return ", ".join(f"{api.model} at {api.base_url or 'api.openai.com'}" for api in tier.apis)
         if not isinstance(tier, VllmTierConfig):
             return "echo: no model"
         if vllm_version() == "none":

@@ -6,10 +6,14 @@
     │   ├── UnknownModelError           404
     │   ├── PayloadTooLargeError        413
     │   └── ContextTooLongError         400  context_length_exceeded
+    ├── AuthenticationError             401  no key, or a wrong one
     ├── AccessError                     403  permission_error
+    ├── RateLimitedError                429  a key's requests or tokens a minute; Retry-After says when
+    │   └── BudgetSpentError            429  a key's money for the day or month is spent (type: insufficient_quota)
     ├── NotFoundError                   404  invalid_request_error
     ├── EngineError                     503  an engine could not answer; the cascade may go elsewhere
-    │   └── EngineTimeoutError          504
+    │   ├── EngineTimeoutError          504
+    │   └── SaturatedError              429  a tier, or the API behind it, takes no more now; Retry-After says when
     ├── EngineRequestError              400  an engine refused the request itself
     ├── PolicyUnavailableError          503  router or verifier down; the cascade goes to the safe tier
     ├── StoreUnavailableError           503  the decision store cannot be read; records wait in the spool
@@ -20,8 +24,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+
+from router_models.types import Attempt
 
 
 class ServeGraphError(Exception):
@@ -61,23 +68,59 @@ class NotFoundError(RequestError):
     """The path or the thing asked for does not exist."""
 
 
+class AuthenticationError(RequestError):
+    """The caller shows no access key, or one that is not known."""
+
+
+class RateLimitedError(RequestError):
+    """A key asked too much too fast; `kind` is what of (`requests`, `tokens`, `escalations`), as OpenAI says it."""
+
+    def __init__(self, message: str, retry_after_s: float, kind: str) -> None:
+        super().__init__(f"{message}; try again in {math.ceil(retry_after_s)} s", None, "rate_limit_exceeded")
+        self.retry_after_s = retry_after_s
+        self.kind = kind
+
+
+class BudgetSpentError(RateLimitedError):
+    """A key has spent its money for the day or the month."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message, retry_after_s, "insufficient_quota")
+        self.code = "insufficient_quota"
+
+
 class AccessError(RequestError):
     """The caller may not do this."""
 
 
 class EngineError(ServeGraphError):
-    """An engine could not answer: dead, unreachable, failing. Another tier may still."""
+    """An engine could not answer: dead, unreachable, failing. Another tier may still.
+
+    `attempts` are the calls that were made at a tier's deployments, billed ones among them; `retry_after_s` is how
+    long to stay away, where that is known.
+    """
+
+    def __init__(self, message: str, attempts: Sequence[Attempt] = (), retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.attempts = tuple(attempts)
+        self.retry_after_s = retry_after_s
 
 
 class EngineTimeoutError(EngineError):
     """An engine did not answer in its time."""
 
 
+class SaturatedError(EngineError):
+    """A tier has no room now; nothing is wrong with the request."""
+
+    code = "tier_saturated"
+
+
 class EngineRequestError(EngineError):
     """An engine refused the request itself; `code` is OpenAI's word where the engine gives one."""
 
-    def __init__(self, message: str, code: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, code: str | None = None, attempts: Sequence[Attempt] = ()) -> None:
+        super().__init__(message, attempts)
         self.code = code
 
 
@@ -99,9 +142,13 @@ STATUS: Mapping[type[ServeGraphError], tuple[int, str]] = MappingProxyType(
         PayloadTooLargeError: (413, "invalid_request_error"),
         ContextTooLongError: (400, "invalid_request_error"),
         NotFoundError: (404, "invalid_request_error"),
+        AuthenticationError: (401, "invalid_request_error"),
         AccessError: (403, "permission_error"),
+        RateLimitedError: (429, "rate_limit_error"),
+        BudgetSpentError: (429, "rate_limit_error"),
         EngineError: (503, "service_unavailable_error"),
         EngineTimeoutError: (504, "timeout_error"),
+        SaturatedError: (429, "rate_limit_error"),
         EngineRequestError: (400, "invalid_request_error"),
         PolicyUnavailableError: (503, "service_unavailable_error"),
         StoreUnavailableError: (503, "service_unavailable_error"),
@@ -112,6 +159,14 @@ STATUS: Mapping[type[ServeGraphError], tuple[int, str]] = MappingProxyType(
 def status_of(error: ServeGraphError) -> tuple[int, str]:
     """HTTP status and OpenAI error type of an exception, by its exact class."""
     return STATUS[type(error)]
+
+
+def retry_after(error: ServeGraphError) -> str | None:
+    """The Retry-After header of an exception: whole seconds, at least 1; None where trying again is no use."""
+    if status_of(error)[0] not in (429, 503, 504):
+        return None
+    seconds: float | None = getattr(error, "retry_after_s", None)
+    return str(max(1, math.ceil(seconds or 0.0)))
 
 
 def error_body(message: str, kind: str, param: str | None = None, code: str | None = None) -> dict[str, object]:

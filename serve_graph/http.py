@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from router_models.types import DecisionRecord
-from serve_graph.errors import (
-    AccessError,
-    NotFoundError,
-    PayloadTooLargeError,
-    RequestError,
-    ServeGraphError,
-    error_body,
-    status_of,
-)
-from serve_graph.openai_api import ChatRequest, CompletionRequest, chat_query, completion_query, parse_request
+from serve_graph.access.accounts import Accounts
+from serve_graph.access.gate import AccessGate
+from serve_graph.access.keys import Keyring
+from serve_graph.errors import NotFoundError, ServeGraphError, error_body, retry_after, status_of
+from serve_graph.generation import Manners, add_generation
+from serve_graph.openapi import describe, errors, reply
 from serve_graph.service import AUTO, Service
-from serve_graph.streaming import kept_alive
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +37,9 @@ class Backend:
     background: Callable[[], Awaitable[None]]
     max_body_bytes: int
     keep_alive_s: float = 5.0
+    start_before_commit: bool = True
+    keyring: Keyring = field(default_factory=Keyring)
+    accounts: Accounts = field(default_factory=Accounts)
 
 
 def build_http(backend: Backend) -> FastAPI:
@@ -59,70 +55,44 @@ def build_http(backend: Backend) -> FastAPI:
     app = FastAPI(title="serve-graph", version="0.1.0", docs_url=None, redoc_url=None, lifespan=lifespan)
     service = backend.service
 
-    @app.post("/v1/chat/completions")
-    async def chat_completions(request: Request) -> Response:
-        asked = parse_request(ChatRequest, await read_body(request, backend.max_body_bytes))
-        query = chat_query(asked)
-        if asked.stream_options and not asked.stream:
-            raise RequestError("stream_options needs stream: true", "stream_options", "invalid_value")
-        opened = service.open(query, asked.model, bool(asked.stream))
-        opened.include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
-        if asked.stream:
-            events = kept_alive(await service.stream(opened), backend.keep_alive_s)
-            headers = service.headers(opened, with_cost=opened.trail.completion is not None)
-            return EventStream(events, headers)
-        reply = await service.answer(opened)
-        return JSONResponse(reply, headers=service.headers(opened, with_cost=True))
+    add_generation(app, service, Manners(backend.max_body_bytes, backend.keep_alive_s, backend.start_before_commit))
 
-    @app.post("/v1/completions")
-    async def completions(request: Request) -> Response:
-        asked = parse_request(CompletionRequest, await read_body(request, backend.max_body_bytes))
-        if asked.stream:
-            raise RequestError(
-                "/v1/completions does not stream; use /v1/chat/completions", "stream", "unsupported_value"
-            )
-        opened = service.open(completion_query(asked), asked.model, False)
-        reply = await service.answer(opened)
-        choice = reply["choices"][0]
-        text = {"index": 0, "text": choice["message"]["content"] or "", "logprobs": None}
-        reply |= {"object": "text_completion", "choices": [text | {"finish_reason": choice["finish_reason"]}]}
-        return JSONResponse(reply, headers=service.headers(opened, with_cost=True))
-
-    @app.get("/v1/models")
+    @app.get("/v1/models", responses=reply("ModelList") | errors(401, 403))
     async def models() -> dict[str, Any]:
         names = [AUTO, *service.graph.engines]
         data = [{"id": name, "object": "model", "created": 0, "owned_by": "serve-graph"} for name in names]
         return {"object": "list", "data": data}
 
-    @app.get("/v1/decisions/{decision_id}")
+    @app.get("/v1/decisions/{decision_id}", responses=reply("DecisionRecord") | errors(401, 403, 404, 503))
     async def decision(decision_id: str) -> Response:
-        from serve_graph.records.store import record_to_json
+        from serve_graph.explaining import explained
 
         found = await backend.find_decision(decision_id)
         if found is None:
             raise NotFoundError(f"no decision {decision_id!r} (records appear within a second of the reply)", "id")
-        return JSONResponse(record_to_json(found))
+        return JSONResponse(explained(found, service.graph.prices, service.graph.policy.tiers))
 
-    @app.get("/healthz")
+    @app.get("/healthz", responses=reply("Health") | errors(403))
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/readyz")
+    @app.get("/readyz", responses={**reply("Readiness"), 503: reply("Readiness")[200]} | errors(403))
     async def readyz() -> Response:
         state = await backend.readiness()
         return JSONResponse(state, status_code=200 if state["ready"] else 503)
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse, responses=errors(401, 403))
     async def metrics() -> Response:
         return PlainTextResponse(await backend.metrics(), media_type="text/plain; version=0.0.4")
 
+    app.add_middleware(AccessGate, keyring=backend.keyring, accounts=backend.accounts)
     _install_guards(app)
+    describe(app, [AUTO, *service.graph.engines])
     return app
 
 
 def _install_guards(app: FastAPI) -> None:
-    """Turn every exception into OpenAI's error object, and keep strangers out while there are no keys."""
-    app.add_middleware(LoopbackOnly)
+    """Turn every exception into OpenAI's error object."""
 
     @app.exception_handler(ServeGraphError)
     async def known(_: Request, error: ServeGraphError) -> Response:
@@ -143,58 +113,9 @@ def _install_guards(app: FastAPI) -> None:
         return JSONResponse(error_body("internal error; the log has the details", "server_error"), 500)
 
 
-class LoopbackOnly:
-    """Refuse callers from elsewhere. Plain ASGI, so that streams and disconnects pass through untouched."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        client = scope.get("client")
-        app = self.app
-        if scope["type"] == "http" and client is not None and not is_loopback(client[0]):
-            app = error_response(AccessError("without access keys this endpoint answers loopback callers only"))
-        await app(scope, receive, send)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own loopback; False for names."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
-
-
-class EventStream(StreamingResponse):
-    """Server-sent events, closed however the sending ends: a caller who leaves must not leave the engine talking."""
-
-    def __init__(self, events: AsyncGenerator[bytes, None], headers: dict[str, str]) -> None:
-        super().__init__(events, media_type="text/event-stream", headers=headers)
-        self.events = events
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self.events.aclose()
-
-
 def error_response(error: ServeGraphError) -> Response:
     """An exception of ours as an HTTP reply."""
     status, kind = status_of(error)
     body = error_body(str(error), kind, getattr(error, "param", None), getattr(error, "code", None))
-    return JSONResponse(body, status, headers={"retry-after": "1"} if status in (429, 503, 504) else None)
-
-
-async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body, or PayloadTooLargeError as soon as it exceeds `limit` bytes."""
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise PayloadTooLargeError(f"the request body exceeds {limit} bytes", code="payload_too_large")
-        parts.append(part)
-    return b"".join(parts)
+    wait = retry_after(error)
+    return JSONResponse(body, status, headers=None if wait is None else {"retry-after": wait})

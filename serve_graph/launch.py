@@ -6,6 +6,7 @@ any import of ray; this module imports none at its top.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -20,15 +21,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serve_graph.access.gate import is_loopback
+from serve_graph.access.keys import Keyring
 from serve_graph.config import GraphConfig
 from serve_graph.errors import ConfigError, ServeGraphError
-from serve_graph.http import is_loopback
 
 if TYPE_CHECKING:
     from ray.serve import Application
 
 Progress = Callable[[str], None]
 APP = "serve-graph"
+SAY_AGAIN_S = 20.0
 
 
 def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
@@ -44,6 +47,7 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_raylet_start_wait_time_s": "120",  # a busy machine needs more than Ray's 30 s
         "RAY_worker_niceness": "0",  # Ray would run engines at 15, behind everything else on the machine
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(scratch / "admin.sock"),
@@ -95,10 +99,14 @@ def free_ports(n: int) -> list[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
-def check_host(host: str) -> None:
-    """Refuse to listen beyond this machine: there are no access keys, and behind HAProxy every caller looks local."""
-    if host != "localhost" and not is_loopback(host):
-        raise ConfigError(f"http.host {host} would let everybody in; use 127.0.0.1 and a proxy that asks for keys")
+def check_access(config: GraphConfig) -> None:
+    """Refuse to listen beyond this machine without access keys: behind HAProxy every caller looks local."""
+    host = config.http.host
+    if host != "localhost" and not is_loopback(host) and not Keyring(config.access.keys, config.keys_file):
+        raise ConfigError(
+            f"http.host {host} would let everybody in: there are no access keys. Make one with `serve-graph keys new "
+            f"NAME` (it goes to {config.keys_file}), or use 127.0.0.1"
+        )
 
 
 def check_port(host: str, port: int) -> None:
@@ -125,7 +133,7 @@ def running_graph(
     Raises ConfigError, WeightsError or ArtifactError before anything starts, ServeGraphError where a deployment does
     not come up or `stop` is set meanwhile. On the way out the cluster it started is shut down, and nothing else.
     """
-    check_host(config.http.host)
+    check_access(config)
     check_port(config.http.host, config.http.port)
     scratch = Path(tempfile.mkdtemp(prefix="sg-", dir="/tmp"))
     haproxy = prepare_environment(config, scratch)
@@ -150,11 +158,13 @@ def running_graph(
                 configure_logging=False,
                 address="local",
             )
-        except Exception as error:  # Ray gives a slow machine 30 s and then raises a bare Exception
+        except Exception as error:  # Ray gives up on a slow machine with a bare Exception
             raise ServeGraphError(f"Ray did not start: {error} Try again when the machine is less busy.") from error
         started.callback(ray.shutdown)
         started.callback(serve.shutdown)
         _restore_signals(handlers)
+        for chatty in ("ray.serve", "httpx"):  # our own progress lines say what matters
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         serve.start(proxy_location="HeadOnly", http_options={"host": config.http.host, "port": config.http.port})
         app = build_app(args)  # after ray.init: building an LLMServer asks the cluster for its hardware
         _run(app, progress, stop)
@@ -180,6 +190,7 @@ def _run(application: Application, progress: Progress, stop: threading.Event | N
     serve.run_many([serve.RunTarget(application, name=APP)], wait_for_applications_running=False)
     started = time.monotonic()
     waiting_for: tuple[str, ...] = ()
+    say_again = 0.0
     while stop is None or not stop.is_set():
         status = serve.status().applications[APP]
         if status.status == ApplicationStatus.RUNNING:
@@ -189,8 +200,9 @@ def _run(application: Application, progress: Progress, stop: threading.Event | N
             reasons = "; ".join(f"{name}: {d.message}" for name, d in failed.items()) or status.message
             raise ServeGraphError(f"the graph did not come up: {reasons}")
         pending = tuple(sorted(n for n, d in status.deployments.items() if str(d.status.value) != "HEALTHY"))
-        if pending != waiting_for:
-            waiting_for = pending
-            progress(f"{time.monotonic() - started:4.0f} s: waiting for {', '.join(pending) or 'the ingress'}")
+        waited = time.monotonic() - started
+        if pending != waiting_for or waited >= say_again:
+            waiting_for, say_again = pending, waited + SAY_AGAIN_S
+            progress(f"{waited:4.0f} s: waiting for {', '.join(pending) or 'the ingress'}")
         time.sleep(0.5)
     raise ServeGraphError("stopped while starting")

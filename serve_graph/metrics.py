@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -9,6 +10,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from router_models.types import DecisionRecord
+
+DISTANCE_EDGES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Upper edges of the distance histogram: 0 = typical of the training data, from 1 on unlike it."""
 
 
 @dataclass(slots=True)
@@ -19,17 +23,26 @@ class Tally:
     calls: Counter[str] = field(default_factory=Counter)
     tokens: Counter[tuple[str, str]] = field(default_factory=Counter)
     cost_usd: dict[str, Decimal] = field(default_factory=dict)
+    distances: Counter[tuple[str, float]] = field(default_factory=Counter)
+    distance_sum: dict[str, float] = field(default_factory=dict)
 
     def add(self, record: DecisionRecord) -> None:
         self.requests[(record.tier, record.outcome, record.version, record.status)] += 1
+        if record.distance is not None and math.isfinite(record.distance):
+            edge = next((edge for edge in DISTANCE_EDGES if record.distance <= edge), math.inf)
+            self.distances[(record.version, edge)] += 1
+            self.distance_sum[record.version] = self.distance_sum.get(record.version, 0.0) + record.distance
         for call in record.calls:
             self.calls[call.tier] += 1
             self.tokens[(call.tier, "prompt")] += call.usage.prompt_tokens
             self.tokens[(call.tier, "completion")] += call.usage.completion_tokens
-            self.cost_usd[call.tier] = self.cost_usd.get(call.tier, Decimal(0)) + call.cost_usd
+        for line in record.bill:
+            self.cost_usd[line.tier] = self.cost_usd.get(line.tier, Decimal(0)) + line.cost_usd
 
 
-def render_metrics(tally: Tally, spooled: int, engines: Mapping[str, Mapping[str, float]]) -> str:
+def render_metrics(
+    tally: Tally, spooled: int, engines: Mapping[str, Mapping[str, float]], escalation_caps: int = 0
+) -> str:
     """Prometheus text: the tally, the spool's length, and each tier's engine counters under `serve_graph_engine_*`."""
     lines = ["# TYPE serve_graph_requests_total counter"]
     for (tier, outcome, version, status), n in sorted(tally.requests.items()):
@@ -42,8 +55,11 @@ def render_metrics(tally: Tally, spooled: int, engines: Mapping[str, Mapping[str
         lines.append(f'serve_graph_tokens_total{{tier="{tier}",kind="{kind}"}} {n}')
     lines.append("# TYPE serve_graph_cost_usd_total counter")
     lines += [f'serve_graph_cost_usd_total{{tier="{tier}"}} {usd}' for tier, usd in sorted(tally.cost_usd.items())]
+    lines += _distance_lines(tally)
     lines.append("# TYPE serve_graph_records_spooled gauge")
     lines.append(f"serve_graph_records_spooled {spooled}")
+    lines.append("# TYPE serve_graph_escalation_caps_total counter")
+    lines.append(f"serve_graph_escalation_caps_total {escalation_caps}")
     for tier, counters in sorted(engines.items()):
         for name, value in sorted(counters.items()):
             base, _, position = name.partition("[")
@@ -51,6 +67,20 @@ def render_metrics(tally: Tally, spooled: int, engines: Mapping[str, Mapping[str
             extra = f',position="{position.rstrip("]")}"' if position else ""
             lines.append(f'{metric}{{tier="{tier}"{extra}}} {value!r}')
     return "\n".join(lines) + "\n"
+
+
+def _distance_lines(tally: Tally) -> list[str]:
+    """How far from the training data the routed prompts lay, as a histogram: a sign of drift that needs no labels."""
+    lines = ["# TYPE serve_graph_prompt_distance histogram"]
+    for version, total in sorted(tally.distance_sum.items()):
+        name, count = _escaped(version), 0
+        for edge in (*DISTANCE_EDGES, math.inf):
+            count += tally.distances[(version, edge)]
+            le = "+Inf" if math.isinf(edge) else f"{edge:g}"
+            lines.append(f'serve_graph_prompt_distance_bucket{{version="{name}",le="{le}"}} {count}')
+        lines.append(f'serve_graph_prompt_distance_sum{{version="{name}"}} {total!r}')
+        lines.append(f'serve_graph_prompt_distance_count{{version="{name}"}} {count}')
+    return lines
 
 
 def _escaped(label: str) -> str:

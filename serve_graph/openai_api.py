@@ -19,9 +19,15 @@ Text = Annotated[str, Field(max_length=4_000_000)]
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
 ]
-R = TypeVar("R", bound="Sampling")
+R = TypeVar("R", bound=BaseModel)
+MAX_CHOICES = 8  # of `n`: each is generated, judged and paid for
 MAX_DEPTH = 100  # Ray pickles requests recursively; a schema nests a dozen levels
-NOT_FORWARDED = frozenset({"model", "stream", "stream_options", "messages", "metadata", "user", "store"})
+NOT_FORWARDED = frozenset(
+    {
+        "model", "stream", "stream_options", "messages", "metadata", "user", "store", "serve_graph", "service_tier",
+        "prompt_cache_key", "safety_identifier",
+    }
+)  # fmt: skip
 
 
 class ContentPart(BaseModel):
@@ -46,6 +52,24 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool | None = None
 
 
+class RequestOptions(BaseModel):
+    """The request's `serve_graph` object: what a caller may ask of the policy (`extra_body` in OpenAI's client).
+
+    `quality_floor`: the share of right answers that must be promised of whoever answers. `latency_budget_s`: seconds
+    within which the answer is wanted. `task` and `user_tier` are labels that routers may know. `session` names the
+    conversation.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    stream: Literal["verify", "prefix", "route"] | None = None
+    quality_floor: Annotated[float, Field(ge=0, le=1)] | None = None
+    latency_budget_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    task: Annotated[str, Field(max_length=64)] | None = None
+    user_tier: Annotated[str, Field(max_length=64)] | None = None
+    abstain: Literal["allow", "forbid"] | None = None
+    session: Annotated[str, Field(max_length=256)] | None = None
+
+
 class Sampling(BaseModel):
     """What both request kinds share: OpenAI's sampling fields and vLLM's extensions to them."""
 
@@ -56,7 +80,7 @@ class Sampling(BaseModel):
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    n: Annotated[int, Field(ge=1, le=1)] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     stop: str | list[str] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
@@ -65,6 +89,10 @@ class Sampling(BaseModel):
     user: str | None = None
     metadata: Metadata | None = None
     store: bool | None = None
+    service_tier: str | None = None
+    prompt_cache_key: str | None = None
+    safety_identifier: str | None = None
+    serve_graph: RequestOptions | None = None
     # vLLM's
     top_k: int | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -90,9 +118,9 @@ class ChatRequest(Sampling):
 
 
 class CompletionRequest(Sampling):
-    """`POST /v1/completions`: one prompt, answered through the chat template."""
+    """`POST /v1/completions`: one prompt (bare, or alone in a list), answered through the chat template."""
 
-    prompt: Text
+    prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=1)]
     suffix: None = None
     echo: Literal[False] | None = None
     logprobs: None = None
@@ -153,8 +181,16 @@ def _explain(error: ValidationError) -> RequestError:
     if first["type"] == "missing":
         return RequestError(f"missing required field: {path}", param, "missing_field")
     if param == "n":
-        return RequestError("n must be 1: this endpoint returns one choice", param, "unsupported_value")
+        return RequestError(f"n must be 1 to {MAX_CHOICES}", param, "unsupported_value")
     return RequestError(f"{path}: {first['msg']}", param, "invalid_value")
+
+
+def options_of(
+    options: RequestOptions | None, prompt_cache_key: str | None, user: str | None
+) -> RequestOptions | None:
+    """A request's options; without a session of their own, OpenAI's `prompt_cache_key` or `user` names it."""
+    session = ((options.session if options else None) or prompt_cache_key or user or "")[:256]
+    return (options or RequestOptions()).model_copy(update={"session": session}) if session else options
 
 
 def chat_query(request: ChatRequest) -> Query:
@@ -172,7 +208,8 @@ def completion_query(request: CompletionRequest) -> Query:
     """Translate a text completion: its prompt becomes one user message."""
     sent = request.model_dump(exclude_unset=True, exclude_none=True)
     parameters = {key: value for key, value in sent.items() if key not in NOT_FORWARDED | {"prompt", "echo"}}
-    return Query((Message("user", request.prompt),), dict(request.metadata or {}), parameters)
+    prompt = request.prompt if isinstance(request.prompt, str) else request.prompt[0]
+    return Query((Message("user", prompt),), dict(request.metadata or {}), parameters)
 
 
 def _plain(content: str | list[ContentPart] | None) -> str:
@@ -183,11 +220,19 @@ def _plain(content: str | list[ContentPart] | None) -> str:
     return "\n".join(part.text for part in content if part.text)
 
 
-def engine_body(query: Query, model: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+class EngineBody(dict[str, Any]):
+    """A request on its way to an engine; Ray Serve's prefix-aware choice of a replica looks for an attribute."""
+
+    @property
+    def messages(self) -> Any:
+        return self.get("messages")
+
+
+def engine_body(query: Query, model: str, defaults: Mapping[str, Any]) -> EngineBody:
     """The request an OpenAI-compatible engine gets: the caller's own over the tier's defaults, token logprobs on."""
     body = {**defaults, **query.parameters}
     body.setdefault("messages", [{"role": m.role, "content": m.content} for m in query.messages])
-    return body | {"model": model, "logprobs": True, "top_logprobs": body.get("top_logprobs", 0)}
+    return EngineBody(body | {"model": model, "logprobs": True, "top_logprobs": body.get("top_logprobs", 0)})
 
 
 def completion_of(payload: Mapping[str, Any], latency_s: float) -> Completion:
@@ -205,9 +250,11 @@ def completion_of(payload: Mapping[str, Any], latency_s: float) -> Completion:
 
 
 def usage_of(usage: Mapping[str, Any]) -> Usage:
-    """OpenAI's usage object → Usage."""
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    return Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0), int(cached))
+    """OpenAI's usage object → Usage. Tokens written to a cache are read under the names that APIs give them."""
+    details = usage.get("prompt_tokens_details") or {}
+    written = details.get("cache_write_tokens") or details.get("cache_creation_tokens")
+    counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"), details.get("cached_tokens"), written)
+    return Usage(*(int(count or 0) for count in counts))
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:

@@ -27,6 +27,12 @@ class StreamingEngine(Protocol):
     def stream(self, query: Query) -> AsyncGenerator[Mapping[str, Any], None]: ...
 
 
+class Embedder(Protocol):
+    """Pass an OpenAI embeddings body through; errors as for Engine. Only tiers that declare it have one."""
+
+    async def embed(self, body: Mapping[str, Any]) -> Mapping[str, Any]: ...
+
+
 class Decider(Protocol):
     """Choose a tier before generation. Raises PolicyUnavailableError where no decision can be had in time."""
 

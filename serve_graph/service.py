@@ -6,26 +6,34 @@ Whatever happens to a request, exactly one DecisionRecord is written before its 
 from __future__ import annotations
 
 import hashlib
+import secrets
 import time
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import partial
 from typing import Any
 
 from router_models.types import Action, Completion, DecisionRecord, Query
-from serve_graph import cascade, streaming
+from serve_graph import cascade
+from serve_graph.access.caller import CALLER, NOBODY, Caller
+from serve_graph.billing import purposes, total
 from serve_graph.cascade import Graph, Trail
-from serve_graph.errors import ServeGraphError, UnknownModelError, status_of
+from serve_graph.chunks import Choices
+from serve_graph.errors import EngineError, ServeGraphError, UnknownModelError, status_of
+from serve_graph.explaining import evidence
 from serve_graph.metrics import Tally
-from serve_graph.openai_api import usage_json
+from serve_graph.openai_api import RequestOptions, usage_json, usage_of
 from serve_graph.seams import RecordSink
+from serve_graph.speech import as_shown
+from serve_graph.streaming import StreamMode, StreamTerms, speak
+from serve_graph.tool_marks import ToolMarks
+from serve_graph.view import Bearings, view_for
+from serve_graph.wishes import Wishes, read_wishes
 
 AUTO = "auto"
-ABSTENTION = "I am not confident enough in an answer to give one."
 
 
 @dataclass(slots=True)
@@ -36,38 +44,68 @@ class Request:
     model: str
     forced: str | None
     stream: bool
+    options: RequestOptions = field(default_factory=RequestOptions)
     id: str = field(default_factory=lambda: f"dec-{uuid.uuid4().hex}")
     created: float = field(default_factory=time.time)
     started: float = field(default_factory=time.perf_counter)
     trail: Trail = field(default_factory=Trail)
     recorded: bool = False
-    include_usage: bool = False
+    caller: Caller = NOBODY
+    wishes: Wishes = field(default_factory=Wishes)
+    view: Graph | None = None
 
     @property
     def cost_usd(self) -> Decimal:
-        return sum((call.cost_usd for call in self.trail.calls), Decimal(0))
+        return total(line.cost_usd for line in (*self.trail.calls, *self.trail.overhead))
 
 
 class Service:
-    """Answer requests with a graph and keep their records."""
+    """Answer requests with a graph and keep their records.
 
-    def __init__(self, graph: Graph, sink: RecordSink) -> None:
+    `marks` remembers in tool-call ids which tier made them; with `hold_tool_loops` that tier keeps the loop.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        sink: RecordSink,
+        terms: StreamTerms | None = None,
+        marks: ToolMarks | None = None,
+        *,
+        hold_tool_loops: bool = True,
+        bearings: Bearings | None = None,
+        keep_prompt: Callable[[str], str | None] = lambda _: None,
+    ) -> None:
         self.graph = graph
         self.sink = sink
+        self.terms = terms or StreamTerms()
+        self.marks = marks or ToolMarks(secrets.token_bytes(16))
+        self.hold_tool_loops = hold_tool_loops
+        self.bearings = bearings or Bearings()
+        self.keep_prompt = keep_prompt
         self.tally = Tally()
 
-    def open(self, query: Query, model: str, stream: bool) -> Request:
-        """Accept a request; raises UnknownModelError where `model` is neither `auto` nor a tier."""
-        forced = None if model == AUTO else model
+    def open(self, query: Query, model: str, stream: bool, options: RequestOptions | None = None) -> Request:
+        """Accept a request; raises UnknownModelError where `model` is neither `auto` nor a tier, AccessError where the
+        caller may not choose it.
+        """
+        caller = CALLER.get()
+        wishes = read_wishes(options, query.metadata, caller, None if model == AUTO else model, self.graph.policy.top)
+        forced = wishes.forced
         if forced is not None and forced not in self.graph.engines:
             known = ", ".join([AUTO, *self.graph.engines])
-            raise UnknownModelError(f"the model {model!r} does not exist; known: {known}", "model", "model_not_found")
-        return Request(query, model, forced, stream)
+            raise UnknownModelError(f"the model {forced!r} does not exist; known: {known}", "model", "model_not_found")
+        query, began = self.marks.restored(replace(query, metadata=wishes.labels(query.metadata)))
+        request = Request(query, model, forced, stream, options or RequestOptions(), caller=caller, wishes=wishes)
+        request.view = view_for(self.graph, wishes, self.bearings, request.trail)
+        if self.hold_tool_loops and began in self.graph.engines and wishes.quality_floor is None:
+            request.trail.held = began
+        return request
 
     async def answer(self, request: Request) -> dict[str, Any]:
         """The whole reply in OpenAI's chat.completion shape, with `serve_graph` beside it."""
         try:
-            completion = await cascade.answer(self.graph, request.query, request.forced, request.trail)
+            completion = await cascade.answer(request.view or self.graph, request.query, request.forced, request.trail)
             reply = self._reply(request, completion)
         except BaseException as error:
             self.record(request, error)
@@ -75,46 +113,58 @@ class Service:
         self.record(request)
         return reply
 
-    async def stream(self, request: Request) -> AsyncGenerator[bytes, None]:
-        """Settle, wait for the first chunk, then hand out the events. Errors before that chunk are raised.
+    async def stream(self, request: Request) -> AsyncGenerator[dict[str, Any], None]:
+        """The reply as chat.completion.chunk dicts; the last has no choices but `serve_graph` and `usage`.
 
-        Close the events (`aclose`) however the sending ends: that ends the engine's call and writes the record.
+        Raises what ends it early, at whatever point; the record is written before that, and before the last chunk.
+        Close it (`aclose`) however the sending ends: that ends every engine call.
         """
-        events = self._events(request)
-        await anext(events)
-        return events
-
-    async def _events(self, request: Request) -> AsyncGenerator[bytes, None]:
-        """Nothing (b"") once the first chunk is there, then the events."""
         trail = request.trail
-        ended: BaseException | None = None
         try:
-            chunks, head = await self._chunks(request)
-            async with aclosing(chunks):
-                first = await anext(chunks)
-                yield b""  # started: from here on, closing this generator runs what is below
-                closing = partial(self.facts, request)
-                events = streaming.sse(first, chunks, trail, head, request.include_usage, closing)
-                async for item in events:
-                    if item is streaming.DONE:  # whoever hangs up on [DONE] has had the whole answer
-                        self.record(request)
-                    yield item
+            terms, graph = self.terms.asked(request.options.stream), request.view or self.graph
+            if request.wishes.quality_floor is not None:  # nothing unjudged to somebody who asked for quality
+                terms = replace(terms, at_first_token="escalate")
+                terms = terms.asked(StreamMode.VERIFY) if terms.mode is StreamMode.ROUTE else terms
+            async with aclosing(speak(graph, request.query, request.forced, terms, trail)) as pieces:
+                async for choices in pieces:
+                    yield self._head(request, "chat.completion.chunk") | {"choices": self._shown(request, choices)}
+            closing = {"choices": [], "serve_graph": self.facts(request)}
+            if trail.completion is not None:
+                closing["usage"] = usage_json(trail.completion.usage)
+            self.record(request)
+            yield self._head(request, "chat.completion.chunk") | closing
         except BaseException as error:  # the caller went away, or the tier did: the record says which
-            ended = error
+            self.record(request, error)
             raise
-        finally:
-            self.record(request, trail.broken or ended)
 
-    async def _chunks(self, request: Request) -> tuple[streaming.Chunks, dict[str, Any]]:
-        """Who answers, as chunks that begin when asked for. A cheap answer was buffered for its verdict; the last tier
-        streams through, so it cannot abstain.
+    async def embed(self, model: str, query: Query, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Pass an embeddings request to the tier it names, or for `auto` to the cheapest that embeds.
+
+        Raises UnknownModelError where that tier does not embed, EngineError where it cannot now.
         """
-        trail = request.trail
-        await cascade.settle(self.graph, request.query, request.forced, trail)
-        head = self._head(request, "chat.completion.chunk")
-        if trail.completion is None:
-            return streaming.live_chunks(self.graph, request.query, trail, head), head
-        return streaming.buffered_chunks(self._spoken(request, trail.completion), request.query, head), head
+        caller, embedders = CALLER.get(), self.graph.embedders
+        if model != AUTO:
+            caller.require("force", "choosing a tier")
+        tier = next(iter(embedders), AUTO) if model == AUTO else model
+        if tier not in embedders:
+            known = ", ".join(embedders) or "none"
+            raise UnknownModelError(
+                f"no embeddings from {model!r}; tiers that embed: {known}", "model", "model_not_found"
+            )
+        request = Request(query, model, None if model == AUTO else model, stream=False, caller=caller)
+        request.trail.go(tier, Action.ROUTED if model == AUTO else Action.FORCED, "embeddings")
+        try:
+            reply = dict(await embedders[tier].embed(body))
+            usage = usage_of(reply.get("usage") or {})
+            spent = cascade.charge(
+                self.graph, tier, Completion("", usage=usage), time.perf_counter() - request.started
+            )
+            request.trail.calls.append(spent)
+        except BaseException as error:
+            self.record(request, error)
+            raise
+        self.record(request)
+        return reply | {"model": tier, "serve_graph": self.facts(request)}
 
     def facts(self, request: Request) -> dict[str, Any]:
         """The `serve_graph` object: what the headers say, in the body. Scores and thresholds stay inside."""
@@ -126,10 +176,14 @@ class Service:
             "cost_usd": f"{request.cost_usd:.9f}",
         }
 
-    def headers(self, request: Request, *, with_cost: bool) -> dict[str, str]:
-        """`x-serve-graph-*`; the cost only once it is known (not while a tier still streams)."""
+    def headers(self, request: Request, *, committed: bool = True) -> dict[str, str]:
+        """`x-serve-graph-*`: what is known when the reply begins. Before the commit that is the id and the version;
+        the cost is known once nobody speaks any more.
+        """
         facts = self.facts(request)
-        names = ("decision", "tier", "outcome", "version", *(("cost_usd",) if with_cost else ()))
+        names = ["decision", "version"]
+        if committed:
+            names += ["tier", "outcome"] + ["cost_usd"] * (request.trail.completion is not None)
         return {f"x-serve-graph-{name.replace('_', '-')}": str(facts[name]) for name in names}
 
     def record(self, request: Request, error: BaseException | None = None) -> None:
@@ -140,6 +194,7 @@ class Service:
         record = self._record(request, error)
         self.sink.write(record)
         self.tally.add(record)
+        self.bearings.note(record, request.query)
 
     def _record(self, request: Request, error: BaseException | None) -> DecisionRecord:
         trail = request.trail
@@ -162,12 +217,17 @@ class Service:
             distance=decision.distance if decision else None,
             verdict_reason=verdict.reason if verdict else None,
             p_answer_ok=verdict.p_ok if verdict else None,
-            calls=tuple(trail.calls),
+            calls=purposes(trail.calls, trail.tier, trail.action),
             cost_usd=request.cost_usd,
             latency_s=time.perf_counter() - request.started,
             arm=self.graph.version,
             error=kind,
             metadata=request.query.metadata,
+            overhead=tuple(trail.overhead),
+            key=request.caller.name,
+            session=request.wishes.session,
+            evidence=evidence(request.view or self.graph, trail, request.wishes.spoken(), self.bearings.promised),
+            prompt=self.keep_prompt(request.query.text),
         )
 
     def _head(self, request: Request, kind: str) -> dict[str, Any]:
@@ -178,29 +238,42 @@ class Service:
             "model": request.trail.tier,
         }
 
-    def _spoken(self, request: Request, completion: Completion) -> Completion:
-        """The completion as the caller may see it: an abstention says so instead of answering."""
-        if request.trail.action is not Action.ABSTAINED:
-            return completion
-        return Completion(ABSTENTION, "stop", completion.usage, (), completion.latency_s)
+    def _shown(self, request: Request, choices: Choices) -> Choices:
+        """A piece as this caller may see it: logprobs only if asked for, tool calls marked with their tier."""
+        shown = []
+        for choice in choices:
+            seen = dict(choice)
+            if not request.query.parameters.get("logprobs"):
+                seen.pop("logprobs", None)
+            for where in ("delta", "message"):
+                said = seen.get(where)
+                if said and said.get("tool_calls"):
+                    calls = self.marks.mark_calls(request.trail.tier, said["tool_calls"])
+                    seen[where] = {**said, "tool_calls": calls}
+            shown.append(seen)
+        return shown
 
     def _reply(self, request: Request, completion: Completion) -> dict[str, Any]:
-        spoken = self._spoken(request, completion)
-        message: Mapping[str, Any] = {"role": "assistant", "content": spoken.text}
-        choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": spoken.finish_reason}
-        if spoken.payload:
-            original = spoken.payload["choices"][0]
-            choice = {k: v for k, v in original.items() if k in ("index", "message", "finish_reason", "logprobs")}
-            choice["message"] = {"content": None, **choice["message"]}
-            if not request.query.parameters.get("logprobs"):
-                choice["logprobs"] = None
-        elif request.trail.action is Action.ABSTAINED:
-            choice["message"] = {**message, "refusal": spoken.text}
+        said = as_shown(request.trail, completion)
+        message: dict[str, Any] = {"role": "assistant", "content": said.text}
+        choices: Choices = [{"index": 0, "message": message, "finish_reason": said.finish_reason, "logprobs": None}]
+        if request.trail.action is Action.ABSTAINED:
+            message["refusal"] = said.text
+        elif said.payload:
+            choices = [_choice(i, original) for i, original in enumerate(said.payload["choices"])]
+        if not choices:
+            raise EngineError(f"tier {request.trail.tier!r} gave a reply without a choice")
+        choices = [{"logprobs": None, **choice} for choice in self._shown(request, choices)]
         return self._head(request, "chat.completion") | {
-            "choices": [choice],
-            "usage": usage_json(spoken.usage),
+            "choices": choices,
+            "usage": usage_json(said.usage),
             "serve_graph": self.facts(request),
         }
+
+
+def _choice(index: int, original: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {k: v for k, v in original.items() if k in ("index", "message", "finish_reason", "logprobs")}
+    return {"index": index, "finish_reason": "stop", **kept, "message": {"content": None, **original["message"]}}
 
 
 def _ending(error: BaseException | None) -> tuple[int, str | None]:

@@ -1,136 +1,110 @@
-"""Server-sent events, and when a tier may speak.
+"""When a tier may speak: the commit contract (docs/streaming.md), kept here and in `curtain`, nowhere else.
 
-The commit contract at this stage: a cheap answer is buffered whole until its verdict, then streamed; the last tier
-streams through, and so cannot abstain. Before the commit nothing is shown; after it the tier never changes and nothing
-is repeated, dropped or reordered. A tier that fails before its first chunk fails the request with a status; one that
-fails later, or stops without a finish reason, ends the stream with an error event.
+Before the commit nothing of an answer is shown, and a tier that fails is replaced unseen. The commit is the first
+piece that says something. After it the tier never changes, nothing is repeated, dropped or reordered, and a failure
+ends the stream. What is shown, and when, of a cheap answer:
+
+    verify   the whole, once its verdict is in
+    prefix   as it comes, once its first N tokens have passed a verdict certified for N tokens
+    route    as it comes, unjudged: the router's decision alone
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import logging
-import time
-from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Any
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Literal
 
-import anyio
-
-from router_models.types import Completion, Query, Usage
-from serve_graph.cascade import Graph, Trail, charge
-from serve_graph.errors import EngineError, ServeGraphError, error_body, status_of
-from serve_graph.openai_api import text_pieces, usage_json, usage_of
-
-logger = logging.getLogger(__name__)
-Chunks = AsyncGenerator[dict[str, Any], None]
-DONE = b"data: [DONE]\n\n"
-KEEP_ALIVE = b": keep-alive\n\n"
+from router_models.types import PrefixPoint, Query
+from serve_graph import cascade
+from serve_graph.cascade import Graph, Trail
+from serve_graph.chunks import Hearing, spoken_pieces
+from serve_graph.curtain import Curtain, Opening
+from serve_graph.errors import EngineError, EngineRequestError
+from serve_graph.speech import Speech, as_shown, live
 
 
-def event(data: Mapping[str, Any]) -> bytes:
-    """One server-sent event."""
-    return b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+class StreamMode(StrEnum):
+    """What must have happened before a cheap answer is shown."""
+
+    VERIFY = "verify"
+    PREFIX = "prefix"
+    ROUTE = "route"
 
 
-def chunk(head: Mapping[str, Any], delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
-    """One chat.completion.chunk with a single choice."""
-    return dict(head) | {"choices": [{"index": 0, "delta": dict(delta), "finish_reason": finish_reason}]}
-
-
-async def buffered_chunks(completion: Completion, query: Query, head: Mapping[str, Any]) -> Chunks:
-    """A finished completion as chunks: role, logprobs if asked for, text in pieces, tool calls, finish reason."""
-    choice = completion.payload["choices"][0] if completion.payload else {}
-    opening = chunk(head, {"role": "assistant", "content": ""})
-    if query.parameters.get("logprobs"):
-        opening["choices"][0]["logprobs"] = choice.get("logprobs")
-    yield opening
-    for piece in text_pieces(completion.text):
-        yield chunk(head, {"content": piece})
-    if calls := (choice.get("message") or {}).get("tool_calls"):
-        yield chunk(head, {"tool_calls": [{"index": i, **call} for i, call in enumerate(calls)]})
-    yield chunk(head, {}, completion.finish_reason)
-
-
-async def live_chunks(graph: Graph, query: Query, trail: Trail, head: Mapping[str, Any]) -> Chunks:
-    """The trail's tier, chunk by chunk as it speaks; the bill is written when it has finished or broken off.
-
-    Raises EngineError where the tier falls silent without a finish reason. Closing it ends the engine's call.
+@dataclass(frozen=True, slots=True)
+class StreamTerms:
+    """How streams commit. After `first_token_s` seconds behind the curtain, `at_first_token` is done regardless:
+    `commit` shows the cheap answer unjudged, `escalate` asks the last tier. None = no such budget.
     """
-    started = time.perf_counter()
-    usage, text, finish = Usage(), [], None
-    try:
-        async with aclosing(graph.streams[trail.tier].stream(query)) as pieces:
-            async for piece in pieces:
-                if piece.get("usage"):
-                    usage = usage_of(piece["usage"])
-                if not piece.get("choices"):
-                    continue
-                choice = dict(piece["choices"][0])
-                if not query.parameters.get("logprobs"):
-                    choice.pop("logprobs", None)
-                text.append((choice.get("delta") or {}).get("content") or "")
-                finish = choice.get("finish_reason") or finish
-                yield dict(head) | {"choices": [choice]}
-        if finish is None:
-            raise EngineError(f"tier {trail.tier!r} ended its stream without finishing the answer")
-    finally:
-        completion = Completion("".join(text), finish or "stop", usage, latency_s=time.perf_counter() - started)
-        trail.completion = completion
-        trail.calls.append(charge(graph, trail.tier, completion, completion.latency_s))
+
+    mode: StreamMode = StreamMode.VERIFY
+    first_token_s: float | None = None
+    at_first_token: Literal["commit", "escalate"] = "escalate"
+
+    def asked(self, mode: str | None) -> StreamTerms:
+        """The terms with a request's own mode; None keeps the policy's."""
+        return self if mode is None else replace(self, mode=StreamMode(mode))
 
 
-async def sse(
-    first: dict[str, Any],
-    rest: Chunks,
-    trail: Trail,
-    head: Mapping[str, Any],
-    include_usage: bool,
-    closing: Callable[[], Mapping[str, Any]],
-) -> AsyncGenerator[bytes, None]:
-    """Chunks → events, ending in `serve_graph`'s closing object, the usage chunk if asked for, and [DONE].
+async def speak(graph: Graph, query: Query, forced: str | None, terms: StreamTerms, trail: Trail) -> Speech:
+    """Answer a query in pieces under the commit contract; from the first piece on the trail names its tier.
 
-    `closing` is asked after the last chunk, when the bill is complete. A failure after the first chunk becomes an
-    error event and no [DONE]; the trail keeps it for the record.
+    Raises what `cascade.answer` raises: before the first piece, or after it where the speaking tier breaks off.
+    Closing it ends every engine call it made.
     """
-    try:
-        yield event(first)
-        async for piece in rest:
-            yield event(piece)
-    except ServeGraphError as error:
-        trail.broken = error
-        _, kind = status_of(error)
-        yield event(error_body(f"the answer broke off: {error}", kind, code="stream_broken"))
-        return
-    except Exception as error:
-        trail.broken = error
-        logger.exception("unexpected error in a stream")
-        yield event(error_body("the answer broke off: internal error", "server_error", code="stream_broken"))
-        return
-    usage = {"usage": usage_json(trail.completion.usage)} if include_usage and trail.completion else {}
-    yield event(dict(head) | {"choices": [], "serve_graph": dict(closing())} | usage)
-    yield DONE
-
-
-async def kept_alive(events: AsyncGenerator[bytes, None], every_s: float) -> AsyncGenerator[bytes, None]:
-    """The events, with a comment in every `every_s` seconds of silence.
-
-    It keeps proxies from giving up, and is how a caller who hung up is noticed while a tier is silent: a proxy learns
-    of it when it writes. Closing it closes the events.
-    """
-    async with aclosing(events):
-        while True:
-            coming = asyncio.ensure_future(anext(events))
-            try:
-                while not (await asyncio.wait({coming}, timeout=every_s))[0]:
-                    yield KEEP_ALIVE
-                item = await coming
-            except StopAsyncIteration:
+    if await cascade.decide(graph, query, forced, trail):
+        if terms.mode is StreamMode.ROUTE:
+            trail.notes.append("streamed at once, unjudged")
+        else:
+            async with aclosing(_tried(graph, query, terms, trail)) as pieces:
+                async for piece in pieces:
+                    yield piece
+            if trail.completion is not None:
                 return
-            finally:
-                if not coming.done():
-                    coming.cancel()
-                    with anyio.CancelScope(shield=True):  # a caller's task group cancels again at every await
-                        await asyncio.wait({coming})
-            yield item
+    async with aclosing(_settled(graph, query, trail)) as pieces:
+        async for piece in pieces:
+            yield piece
+
+
+async def _settled(graph: Graph, query: Query, trail: Trail) -> Speech:
+    """The settled tier, as it speaks; where it fails before it said anything, another takes its place unseen."""
+    while True:
+        shown = False
+        try:
+            async with aclosing(live(graph, query, trail, Hearing())) as pieces:
+                async for piece in pieces:
+                    shown = True
+                    yield piece
+            return
+        except EngineError as error:
+            if shown or isinstance(error, EngineRequestError):
+                raise
+            cascade.fall_back(graph, trail, error)
+
+
+def _tried(graph: Graph, query: Query, terms: StreamTerms, trail: Trail) -> Speech:
+    """A cheap tier's answer: heard behind the curtain where that can open early, else awaited whole."""
+    point = _prefix_point(graph, query, trail) if terms.mode is StreamMode.PREFIX else None
+    if point is None and terms.first_token_s is None:
+        return _tried_whole(graph, query, trail)
+    return Curtain(graph, query, trail, Opening(point, terms.first_token_s, terms.at_first_token)).speech()
+
+
+def _prefix_point(graph: Graph, query: Query, trail: Trail) -> PrefixPoint | None:
+    """The tier's certified prefix point; None, with a note why, where the answer must be judged whole."""
+    point = graph.policy.prefixes.get(trail.tier)
+    if point is None:
+        trail.notes.append(f"prefix asked for, but {trail.tier} has no certified prefix verdict: verify")
+    elif int(query.parameters.get("n") or 1) > 1:
+        trail.notes.append("prefix asked for, but several choices are judged whole: verify")
+        return None
+    return point
+
+
+async def _tried_whole(graph: Graph, query: Query, trail: Trail) -> Speech:
+    await cascade.attempt(graph, query, trail)
+    if trail.completion is not None:
+        for piece in spoken_pieces(as_shown(trail, trail.completion)):
+            yield piece

@@ -13,7 +13,18 @@ from typing import Any
 
 from router_models.policy import Policy
 from router_models.pricing import Price
-from router_models.types import Action, Completion, Decision, DecisionRecord, OperatingPoint, Query, Usage, Verdict
+from router_models.types import (
+    PREFIX,
+    Action,
+    Completion,
+    Decision,
+    DecisionRecord,
+    OperatingPoint,
+    PrefixPoint,
+    Query,
+    Usage,
+    Verdict,
+)
 from serve_graph.cascade import Graph
 from serve_graph.openai_api import text_pieces, usage_json
 
@@ -29,8 +40,9 @@ USAGE = Usage(prompt_tokens=10, completion_tokens=5)
 class FakeEngine:
     """An Engine and StreamingEngine that says `text`, or raises `error` before its first word.
 
-    A stream sends `break_after` chunks and then raises `breaks_with`, or `hang_after` chunks and then waits for ever.
-    `closed` counts the streams that were closed before their end.
+    A stream sends `break_after` chunks and then raises `breaks_with`, or `hang_after` chunks and then waits for ever;
+    text comes `piece_chars` characters a chunk. `tool_calls` (OpenAI's) are made instead of ending with `stop`.
+    `closed` counts the calls and streams that were closed before their end.
     """
 
     text: str = "the answer"
@@ -41,23 +53,38 @@ class FakeEngine:
     breaks_with: Exception = field(default_factory=lambda: RuntimeError("the engine died"))
     hang_after: int | None = None
     finishes: bool = True
+    piece_chars: int = 4
+    slow_s: float = 0.0
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
     queries: list[Query] = field(default_factory=list)
     closed: int = 0
 
     async def generate(self, query: Query) -> Completion:
         self.queries.append(query)
-        await asyncio.sleep(0)
+        try:
+            await asyncio.sleep(self.slow_s)
+        except asyncio.CancelledError:
+            self.closed += 1
+            raise
         if self.error is not None:
             raise self.error
-        return Completion(self.text, "stop", self.usage, self.token_logprobs)
+        choices = int(query.parameters.get("n") or 1)
+        if choices == 1 and not self.tool_calls:
+            return Completion(self.text, "stop", self.usage, self.token_logprobs)
+        message = {"role": "assistant", "content": self.text or None}
+        if self.tool_calls:
+            message["tool_calls"] = self.tool_calls  # type: ignore[assignment]
+        payload = [{"index": i, "message": message, "finish_reason": self._reason} for i in range(choices)]
+        return Completion(self.text, self._reason, self.usage, self.token_logprobs, payload={"choices": payload})
 
     async def stream(self, query: Query) -> AsyncGenerator[Mapping[str, Any], None]:
         self.queries.append(query)
-        await asyncio.sleep(0)
-        if self.error is not None:
-            raise self.error
         ended = False
         try:
+            await asyncio.sleep(self.slow_s)
+            if self.error is not None:
+                ended = True
+                raise self.error
             for i, piece in enumerate(self._chunks()):
                 if i == self.break_after:
                     raise self.breaks_with
@@ -68,17 +95,28 @@ class FakeEngine:
         finally:
             self.closed += not ended
 
+    @property
+    def _reason(self) -> str:
+        return "tool_calls" if self.tool_calls else "stop"
+
     def _chunks(self) -> Iterator[dict[str, Any]]:
         head = {"id": "engine", "object": "chat.completion.chunk", "created": 0, "model": "engine"}
         delta: dict[str, Any] = {"role": "assistant", "content": ""}
         yield head | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
-        for text in text_pieces(self.text, 4):
+        for text in text_pieces(self.text, self.piece_chars):
             tokens = {"content": [{"token": text, "logprob": -0.1, "top_logprobs": []}]}
             yield head | {
                 "choices": [{"index": 0, "delta": {"content": text}, "logprobs": tokens, "finish_reason": None}]
             }
+        for i, call in enumerate(self.tool_calls):
+            function = call["function"]
+            opening = {"index": i, **call, "function": {"name": function["name"], "arguments": ""}}
+            yield head | {"choices": [{"index": 0, "delta": {"tool_calls": [opening]}, "finish_reason": None}]}
+            for arguments in text_pieces(function["arguments"], self.piece_chars):
+                part = {"index": i, "function": {"arguments": arguments}}
+                yield head | {"choices": [{"index": 0, "delta": {"tool_calls": [part]}, "finish_reason": None}]}
         if self.finishes:
-            yield head | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+            yield head | {"choices": [{"index": 0, "delta": {}, "finish_reason": self._reason}]}
             yield head | {"choices": [], "usage": usage_json(self.usage)}
 
 
@@ -100,9 +138,13 @@ class FakeDecider:
 
 @dataclass
 class FakeJudge:
-    """A Judge that always gives `action`, or raises `error`; `completions` are what it was shown."""
+    """A Judge that always gives `action`, or raises `error`; `completions` are what it was shown.
+
+    `prefix_action` is what it gives for the beginning of an answer.
+    """
 
     action: Action = Action.ACCEPTED
+    prefix_action: Action = Action.ACCEPTED
     p_ok: float = 0.8
     error: Exception | None = None
     completions: list[Completion] = field(default_factory=list)
@@ -111,7 +153,24 @@ class FakeJudge:
         self.completions.append(completion)
         if self.error is not None:
             raise self.error
-        return Verdict(self.action, f"the fake {self.action}", self.p_ok)
+        action = self.prefix_action if completion.finish_reason == PREFIX else self.action
+        return Verdict(action, f"the fake {action}", self.p_ok)
+
+
+@dataclass
+class FakeEmbedder:
+    """An Embedder that gives every input the same two numbers, or raises `error`."""
+
+    error: Exception | None = None
+    bodies: list[Mapping[str, Any]] = field(default_factory=list)
+
+    async def embed(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        self.bodies.append(body)
+        if self.error is not None:
+            raise self.error
+        inputs = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        data = [{"object": "embedding", "index": i, "embedding": [0.25, 0.5]} for i in range(len(inputs))]
+        return {"object": "list", "data": data, "model": "x", "usage": {"prompt_tokens": 4, "total_tokens": 4}}
 
 
 @dataclass
@@ -132,19 +191,23 @@ def fake_graph(
     *,
     safe_tier: str = "frontier",
     abstain_at_top: float | None = None,
+    prefix_tokens: int | None = None,
+    embedder: FakeEmbedder | None = None,
 ) -> Graph:
     """A two-tier Graph of fakes; what is not given answers, accepts and never fails."""
     engines = {"cheap": cheap or FakeEngine("cheap says"), "frontier": frontier or FakeEngine("frontier says")}
     points = {"cheap": OperatingPoint(0.5, 0.5)}
     if abstain_at_top is not None:
         points["frontier"] = OperatingPoint(0.0, 0.0, abstain_at_top)
+    prefixes = {} if prefix_tokens is None else {"cheap": PrefixPoint(prefix_tokens, 0.5)}
     return Graph(
         engines=engines,
         streams=engines,
         decider=decider or FakeDecider(),
         judge=judge or FakeJudge(),
-        policy=Policy(("cheap", "frontier"), points),
+        policy=Policy(("cheap", "frontier"), points, prefixes),
         prices=PRICES,
         safe_tier=safe_tier,
         version="fake/1",
+        embedders={"cheap": embedder} if embedder else {},
     )

@@ -98,9 +98,8 @@ def ensure_first_version(config: GraphConfig, progress: Progress) -> str | None:
 
 def settings_of(config: GraphConfig) -> Settings:
     """The offline settings a graph configuration implies."""
-    cheap, frontier = config.tiers[0].name, config.tiers[-1].name
     return Settings(
-        tiers=(cheap, frontier),
+        tiers=config.tier_names,
         prices=tier_prices(config),
         epsilon=config.policy.epsilon,
         delta=config.policy.delta,

@@ -2,7 +2,8 @@
 
 `tuning.pareto_path` proposes, from TUNE alone, a path of configurations by predicted risk; CERT decides how far along
 it one may go: the anchored sequence of `sequence` over configurations instead of thresholds. Where abstention is
-allowed each test is of "risk ≥ ε or P(abstain) ≥ a" (the larger of two p-values), so both promises hold together at δ.
+allowed each test is of "risk ≥ ε or P(abstain) ≥ a" (the larger of two p-values), so both promises hold together at δ;
+a largest drop in quality against always-frontier joins them the same way, by the paired betting test.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from router_models.calibration.certificate import (
 )
 from router_models.calibration.labels import labels_needed, p_value
 from router_models.calibration.ladder import Ladder, Thresholds, play
+from router_models.calibration.paired import not_worse
+from router_models.calibration.risk_and_drop import drop_p_value, likely_provable
 from router_models.calibration.sequence import (
     fixed_sequence,
     predicted_p_values,
@@ -72,12 +75,15 @@ def certify_joint(
     made_at: datetime,
     expires_at: datetime,
     abstain_share: float = 0.0,
+    max_drop: float | None = None,
     round: int = 0,
 ) -> JointPolicy:
     """Find the cheapest thresholds of a ladder with P(wrong | answered) ≤ ε and P(abstain) ≤ a, at confidence 1 - δ.
 
-    `tune` may be unlabelled; `cert` must carry labels for every tier, is read once, and must share no prompt with it.
-    Raises NotCertifiedError with the reason and the labels missing; DataError for unusable input.
+    With `max_drop` also: the share right (an abstention is not right) falls below always-top's by less than that.
+    `tune` may be unlabelled where no largest drop is asked for; `cert` must carry labels for every tier, is read once,
+    and must share no prompt with it. Raises NotCertifiedError with the reason and the labels missing; DataError for
+    unusable input.
     """
     check_budget(epsilon, delta)
     if tune.tiers != cert.tiers:
@@ -87,7 +93,9 @@ def certify_joint(
     if not 0 <= abstain_share < 1:
         raise DataError(f"abstain_share must lie in [0, 1), got {abstain_share!r}")
     level = spent_delta(delta, round)
-    path = run_path(tune, cert, epsilon=epsilon, level=level, abstain_share=abstain_share)
+    if max_drop is not None:
+        check_budget(max_drop, delta)
+    path = run_path(tune, cert, epsilon=epsilon, level=level, abstain_share=abstain_share, max_drop=max_drop)
     if not path.rejected.any():
         raise _nothing_certified(path, tune, len(cert), epsilon, level)
     costs = np.array([c.cost_usd for c in path.configurations])
@@ -112,13 +120,21 @@ def certify_joint(
         expires_at=expires_at,
         binds=dict(binds),
         round=round,
-        also=(abstention,) if abstain_share > 0 else (),
+        also=(*((abstention,) if abstain_share > 0 else ()), *_drop_promise(cert, chosen, max_drop, level)),
         settings=chosen.thresholds.named(tune.tiers),
     )
     return JointPolicy(chosen.thresholds.points(tune.tiers), chosen, certificate, path)
 
 
-def run_path(tune: Ladder, cert: Ladder, *, epsilon: float, level: float, abstain_share: float = 0.0) -> JointPath:
+def run_path(
+    tune: Ladder,
+    cert: Ladder,
+    *,
+    epsilon: float,
+    level: float,
+    abstain_share: float = 0.0,
+    max_drop: float | None = None,
+) -> JointPath:
     """Stage A on TUNE, then the anchored sequence on CERT at `level`; NotCertifiedError where TUNE says never."""
     assert cert.right is not None
     cap = _predicted_cap(abstain_share, len(cert), level)
@@ -137,12 +153,24 @@ def run_path(tune: Ladder, cert: Ladder, *, epsilon: float, level: float, abstai
         expected = np.maximum(
             expected, predicted_p_values(np.full(len(silent), float(len(cert))), silent, abstain_share)
         )
+    if max_drop is not None:
+        if tune.right is None:
+            raise DataError("to promise a largest drop TUNE must carry labels")
+        provable = likely_provable(np.stack([_change(tune, c) for c in configurations]), max_drop, len(cert))
+        if not provable.any():
+            raise NotCertifiedError(
+                f"no configuration is likely to be proved to lower the share right by less than {max_drop:g} on "
+                f"{len(cert)} CERT prompts: allow a larger drop, or label more"
+            )
+        expected = np.where(provable, expected, np.inf)
     anchor = int(np.argmin(expected))
     answered, wrong = np.array([_counts(cert, c.thresholds) for c in configurations]).T
     abstained = len(cert) - answered
     p = p_value(wrong, answered, epsilon)
     if abstain_share > 0:
         p = np.maximum(p, p_value(abstained, np.full(len(p), len(cert)), abstain_share))
+    if max_drop is not None:
+        p = np.maximum(p, [drop_p_value(_change(cert, c), max_drop) for c in configurations])
     rejected = fixed_sequence(p, anchor, level)
     return JointPath(configurations, answered, wrong, abstained, p, anchor, rejected)
 
@@ -152,6 +180,21 @@ def _counts(data: Ladder, thresholds: Thresholds) -> tuple[int, int]:
     assert data.right is not None
     played = play(data, thresholds)
     return int((~played.abstained).sum()), int(played.wrong(data.right).sum())
+
+
+def _change(data: Ladder, configuration: Configuration) -> FloatArray:
+    """Right less right under always-top, (n,) in {-1, 0, 1}; what is abstained on counts as not right."""
+    assert data.right is not None
+    played = play(data, configuration.thresholds)
+    right = ~played.abstained & ~played.wrong(data.right)
+    return np.asarray(right.astype(np.float64) - data.right[:, -1], dtype=np.float64)
+
+
+def _drop_promise(cert: Ladder, chosen: Configuration, max_drop: float | None, level: float) -> tuple[Promise, ...]:
+    if max_drop is None:
+        return ()
+    change = _change(cert, chosen)
+    return (not_worse(change.clip(0, 1), (-change).clip(0, 1), margin=max_drop, delta=level).promise(),)
 
 
 def _predicted_risk(tune: Ladder, configuration: Configuration) -> float:

@@ -7,6 +7,7 @@ tier answers (one escalation). Every comparison is ≥ on calibrated estimates.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,6 +89,15 @@ class Thresholds:
     route_at: tuple[float, ...]
     accept_at: tuple[float, ...]
     abstain_below: tuple[float, ...]
+
+    @classmethod
+    def from_named(cls, settings: Mapping[str, float], tiers: tuple[str, ...]) -> Thresholds:
+        """The inverse of `named`."""
+        return cls(
+            tuple(settings[f"{tier}.route_at"] for tier in tiers[:-1]),
+            tuple(settings[f"{tier}.accept_at"] for tier in tiers[:-1]),
+            tuple(settings[f"{tier}.abstain_below"] for tier in tiers),
+        )
 
     def points(self, tiers: tuple[str, ...]) -> dict[str, OperatingPoint]:
         """As `policy.Policy` takes them. A tier that is never routed to gets no point."""

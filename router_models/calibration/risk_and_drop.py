@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from router_models.calibration.certificate import Promise
 from router_models.calibration.labels import p_value
-from router_models.calibration.paired import log_wealth
+from router_models.calibration.paired import log_wealth, not_worse
 from router_models.calibration.sequence import (
     Labelled,
     counts_at,
@@ -30,11 +31,15 @@ PROOF_SDS = 2.5
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """n prompts with the score that decides (-inf = never kept) and both tiers' grades, 0 or 1."""
+    """n prompts with the score that decides (-inf = never kept) and both tiers' grades, 0 or 1.
+
+    `silent`: where the frontier's answer would be abstained on, and so lost; None = nowhere.
+    """
 
     scores: FloatArray
     cheap_right: FloatArray
     frontier_right: FloatArray
+    silent: BoolArray | None = None
 
     def labelled(self) -> Labelled:
         """Scores and errors of the prompts that could be kept."""
@@ -43,11 +48,28 @@ class Paired:
 
     def change(self, threshold: float) -> FloatArray:
         """Right less right under always-frontier, (n,), when scores ≥ threshold are kept."""
-        return np.where(self.scores >= threshold, self.cheap_right - self.frontier_right, 0.0)
+        lost = 0.0 if self.silent is None else np.where(self.silent, -self.frontier_right, 0.0)
+        return np.asarray(np.where(self.scores >= threshold, self.cheap_right - self.frontier_right, lost))
 
 
-def certify_both(tune: Paired, cert: Paired, *, epsilon: float, max_drop: float, level: float) -> tuple[float, str]:
-    """The most lenient threshold at which both promises are proved, and the evidence in words.
+@dataclass(frozen=True, slots=True)
+class Both:
+    """The most lenient threshold with both proofs: its CERT counts, and the drop as a line of a certificate."""
+
+    threshold: float
+    accepted: int
+    errors: int
+    promise: Promise
+
+    @property
+    def words(self) -> str:
+        """The evidence, for a page."""
+        kept = f"{self.errors} of {self.accepted} answers kept in the certification sample were wrong"
+        return f"{kept}, drop proved as well"
+
+
+def certify_both(tune: Paired, cert: Paired, *, epsilon: float, max_drop: float, level: float) -> Both:
+    """The most lenient threshold at which both promises are proved.
 
     Starts where TUNE predicts the least p-value among thresholds whose drop CERT should be able to prove. Raises
     NotCertifiedError with the reason.
@@ -56,7 +78,7 @@ def certify_both(tune: Paired, cert: Paired, *, epsilon: float, max_drop: float,
     if len(known) == 0 or len(fresh) == 0:
         raise NotCertifiedError("no TUNE or no CERT labels: nothing can be promised")
     grid = quantile_grid(known.scores)
-    provable = _provable(tune, grid, max_drop, len(cert.scores))
+    provable = likely_provable(np.stack([tune.change(float(t)) for t in grid]), max_drop, len(cert.scores))
     if not provable.any():
         raise NotCertifiedError(
             f"no threshold is likely to be proved to lower the share right by less than {max_drop:g}"
@@ -67,7 +89,7 @@ def certify_both(tune: Paired, cert: Paired, *, epsilon: float, max_drop: float,
     anchor = int(np.argmin(np.where(provable, predicted, np.inf)))
     accepted, errors = counts_at(grid, fresh)
     risk = p_value(errors, accepted, epsilon)
-    drop = np.array([_drop_p_value(cert.change(float(t)), max_drop) for t in grid])
+    drop = np.array([drop_p_value(cert.change(float(t)), max_drop) for t in grid])
     rejected = np.flatnonzero(fixed_sequence(np.maximum(risk, drop), anchor, level))
     if not len(rejected):
         raise NotCertifiedError(
@@ -77,16 +99,17 @@ def certify_both(tune: Paired, cert: Paired, *, epsilon: float, max_drop: float,
             f"both p must be ≤ {level:.3g}"
         )
     j = int(rejected[0])
-    words = f"{errors[j]} of {accepted[j]} answers kept in the certification sample were wrong, drop proved as well"
-    return float(grid[j]), words
+    change = cert.change(float(grid[j]))
+    shown = not_worse(change.clip(0, 1), (-change).clip(0, 1), margin=max_drop, delta=level)
+    return Both(float(grid[j]), int(accepted[j]), int(errors[j]), shown.promise())
 
 
-def _provable(tune: Paired, grid: FloatArray, max_drop: float, n_cert: int) -> BoolArray:
-    changes = np.stack([tune.change(float(threshold)) for threshold in grid])
+def likely_provable(changes: FloatArray, max_drop: float, n_cert: int) -> BoolArray:
+    """For which rows of `changes` (m, n), right less right under always-frontier, CERT should prove the drop."""
     slack = PROOF_SDS * changes.std(axis=1) / np.sqrt(max(n_cert, 1))
     return np.asarray(slack - changes.mean(axis=1) <= max_drop, dtype=np.bool_)
 
 
-def _drop_p_value(change: FloatArray, max_drop: float) -> float:
+def drop_p_value(change: FloatArray, max_drop: float) -> float:
     """P-value of "quality drops by `max_drop` or more"."""
     return float(np.exp(-max(float(log_wealth(change, max_drop).max()), 0.0)))

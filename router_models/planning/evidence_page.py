@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from router_models.markdown import dollars, table
-from router_models.planning.labels import label_money
+from router_models.planning.labels import CERT_SHARE, label_money
 from router_models.planning.plan import Plan
 from router_models.planning.what_if import SliceFigure
 
@@ -51,9 +51,9 @@ def labels_section(plan: Plan) -> str:
     ground = "measured" if plan.workload.labelled else "assumed"
     text = (
         f"Labels of the certification sample for the {plan.shown} pattern, at {1 - plan.budget.delta:.0%} confidence "
-        f"and 90 % power, by the risks {ground} here. `train` and `certify` use 35 % of the labels for certification: "
-        "collect about three times as many. Reachable = the most traffic that could be kept at that ε with labels "
-        "without end."
+        f"and 90 % power, by the risks {ground} here. `train` and `certify` keep {CERT_SHARE:.0%} of the labels for "
+        f"certification: collect {1 / CERT_SHARE:.2g} times as many. Reachable = the most traffic that could be kept "
+        "at that ε with labels without end."
     )
     if plan.workload.labelled:
         text += f" This plan's own certification sample: {int((~plan.workload.choosing).sum()):,} labels."

@@ -8,13 +8,14 @@ import numpy as np
 
 from router_models.calibration.labels import labels_needed
 from router_models.calibration.sequence import Labelled, counts_at, quantile_grid, smoothed_risk
+from router_models.candidate import SHARES
 from router_models.planning.patterns import Pattern
 from router_models.planning.recommendation import Demand
 from router_models.planning.workload import Workload
 
 EPSILONS = (0.01, 0.02, 0.05, 0.10, 0.15, 0.20)
 MOST_LABELS = 200_000
-CERT_SHARE = 0.35
+CERT_SHARE = SHARES["cert"]
 """The part of all labels that `train` and `certify` keep for certification."""
 
 

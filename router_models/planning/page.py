@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from router_models.economics import TierTerms
-from router_models.markdown import percent, sentence, spread, table
+from router_models.markdown import dollars, percent, sentence, spread, table
 from router_models.planning.evidence_page import labels_section, signals_section, slices_section, what_ifs_section
 from router_models.planning.expected import Expected, right_difference
-from router_models.planning.plan import Plan
+from router_models.planning.plan import Option, Plan
+
+SMALL_USD_PER_MONTH = 100
+"""Savings below this are real but not worth the work: the page says so beside the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +69,18 @@ def _made(plan: Plan, context: Context) -> str:
 
 def _answer(plan: Plan) -> str:
     answer, work = plan.answer, plan.workload
-    lines = [f"**{answer.headline}**", "", *(f"- {sentence(reason)}" for reason in answer.reasons)]
+    reasons = [f"- {sentence(reason)}" for reason in answer.reasons]
     if answer.pattern is None:
-        return "\n".join(lines)
+        return "\n".join([f"**{answer.headline}**", "", _stake(plan), "", *reasons])
     option = plan.option(answer.pattern)
+    lines = [
+        f"**{answer.headline}**",
+        "",
+        f"{_stake(plan)}{_small(plan, option)}",
+        "",
+        f"- How: {sentence(option.operated.pattern.what)}",
+        *reasons,
+    ]
     figures, (cheap, frontier, random, length) = option.figures, plan.beside[:4]
     over = right_difference(figures, length)
     points = spread(over, 100, 1)
@@ -91,8 +102,29 @@ def _answer(plan: Plan) -> str:
             f"- Latency p50 {figures.p50_s:.2f} s, p95 {figures.p95_s:.2f} s; {work.frontier} alone "
             f"{frontier.p50_s:.2f} s and {frontier.p95_s:.2f} s."
         )
-    lines.append(f"- Run as: {option.operated.pattern.what}; {_thresholds(plan, answer.pattern)}.")
+    lines.append(f"- Thresholds found: {_thresholds(plan, answer.pattern)}; `certify` places those that are served.")
     return "\n".join(lines)
+
+
+def _stake(plan: Plan) -> str:
+    """What is asked, in two figures a tier."""
+    work = plan.workload
+    cheap, frontier = plan.beside[:2]
+    per_day = f"{plan.demand.per_day:,.0f} requests a day"
+    return (
+        f"The question: may {work.cheap} ({dollars(cheap.usd_per_1000.value)} per 1,000 requests, "
+        f"{cheap.right.value:.0%} right) answer a part of {per_day} that {work.frontier} "
+        f"({dollars(frontier.usd_per_1000.value)}, {frontier.right.value:.0%} right) would answer otherwise?"
+    )
+
+
+def _small(plan: Plan, option: Option) -> str:
+    """A saving that would not pay for the attention it takes is called that."""
+    per_1000 = plan.beside[1].usd_per_1000.value - option.figures.usd_per_1000.value
+    month = 30 * plan.demand.per_day * per_1000 / 1000
+    if month >= SMALL_USD_PER_MONTH:
+        return ""
+    return f" **At these prices that is worth {dollars(month)} a month: too little to run anything for.**"
 
 
 def _assumptions(plan: Plan, context: Context) -> str:

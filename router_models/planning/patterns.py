@@ -177,7 +177,8 @@ def _certify(work: Workload, scores: FloatArray, budget: Budget, level: float, n
         for rows in (work.choosing, ~work.choosing)
     )
     if budget.max_drop is not None:
-        return certify_both(tune, cert, epsilon=budget.epsilon, max_drop=budget.max_drop, level=level)
+        both = certify_both(tune, cert, epsilon=budget.epsilon, max_drop=budget.max_drop, level=level)
+        return both.threshold, both.words
     certificate = certify_threshold(
         tune.labelled(),
         cert.labelled(),

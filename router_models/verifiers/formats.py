@@ -1,4 +1,4 @@
-"""Format checks that read the request: JSON schema, tool calls. Pure, no network: remote `$ref`s are refused.
+"""Format checks that read the request: JSON schema, tool calls. Pure, no network.
 
 Faults are numbers: 0.0 = as asked, 1.0 = broken, NaN = nothing was asked for.
 """
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from router_models.types import Completion, Query
+from router_models.verifiers.schemas import matches_schema
 
 
 def schema_fault(query: Query, completion: Completion) -> float:
@@ -48,28 +49,16 @@ def tool_call_fault(query: Query, completion: Completion) -> float:
     return sum(not _call_is_valid(call, declared) for call in calls) / len(calls)
 
 
-def matches_schema(value: object, schema: object) -> bool:
-    """Whether a JSON value satisfies a JSON schema. True where the schema is absent or itself invalid."""
-    import jsonschema  # type: ignore[import-untyped]
-    from referencing.exceptions import Unresolvable
+def broken_shape(query: Query, completion: Completion) -> str | None:
+    """What the request declared and the reply breaks, in words; None where nothing is broken or declared.
 
-    if not isinstance(schema, Mapping | bool):
-        return True
-    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
-    try:
-        kind.check_schema(schema)
-        return bool(kind(schema, registry=_sealed()).is_valid(value))
-    except (jsonschema.SchemaError, Unresolvable):
-        return True
-    except RecursionError:
-        return False
-
-
-def _sealed() -> Any:
-    """A registry that resolves nothing from outside the schema."""
-    from referencing import Registry
-
-    return Registry()
+    A reply that calls tools is not held to `response_format`: the JSON is asked of the answer, not of the calls.
+    """
+    if tool_call_fault(query, completion) > 0:
+        return "a tool call names no declared tool, does not parse or breaks its schema, or a required call is missing"
+    if not _calls(completion.payload) and schema_fault(query, completion) > 0:
+        return "the answer is not the JSON that response_format asks for"
+    return None
 
 
 def _declared(tools: object) -> dict[str, object]:

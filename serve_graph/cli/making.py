@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,18 @@ import typer
 
 from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, progress_to_stderr, say, say_json
 
+
+class Promises(StrEnum):
+    """Which risk a version promises to keep: `candidate.Settings.promise`."""
+
+    ACCEPTED = "accepted"
+    ANSWERED = "answered"
+
+
+PromiseOption = Annotated[
+    Promises | None,
+    typer.Option(help="P(wrong | cheap accepted) or P(wrong | answered); default: by the number of tiers."),
+]
 OutcomesOption = Annotated[Path, typer.Option("--outcomes", "-o", help="The outcomes table (parquet).")]
 
 
@@ -68,16 +81,20 @@ def train(
     router: Annotated[str, typer.Option(help="A router family, or auto: the simplest that beats length.")] = "auto",
     verifier: Annotated[str, typer.Option(help="A verifier family, or auto.")] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of splits and folds.")] = 0,
+    promise: PromiseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fit router, verifier and calibrators on TRAIN and TUNE. The candidate promises nothing until `certify`.
+    """Fit routers, verifiers and calibrators on TRAIN and TUNE. The candidate promises nothing until `certify`.
+
+    One router for every tier below the last, one verifier for every tier of the configuration.
 
     Example: serve-graph train --outcomes outcomes.parquet --out candidate
     """
     from dataclasses import replace
 
-    from router_models.candidate import fit_candidate, save_candidate
+    from router_models.candidate import save_candidate
     from router_models.features import Encoder
+    from router_models.fitting import fit_candidate
     from router_models.outcomes import read_outcomes
     from serve_graph.config import load_config
     from serve_graph.errors import ServeGraphError
@@ -86,7 +103,9 @@ def train(
     if out.exists():
         raise ServeGraphError(f"{out} exists; a candidate is never overwritten: choose another --out")
     graph = load_config(config)
-    settings = replace(settings_of(graph), router=router, verifier=verifier, seed=seed)
+    settings = replace(
+        settings_of(graph), router=router, verifier=verifier, seed=seed, promise=promise.value if promise else None
+    )
     progress = progress_to_stderr()
     progress(f"reading {outcomes}")
     table = read_outcomes(outcomes)
@@ -94,8 +113,18 @@ def train(
     candidate = fit_candidate(table, settings, Encoder(), graph.state_folder / "embeddings")
     save_candidate(candidate, settings, out)
     tried = [
-        {"what": what, "family": s.family, "auc": s.auc, "advantage": s.advantage, "low": s.low, "high": s.high}
-        for what, scored in (("router", candidate.routers), ("verifier", candidate.verifiers))
+        {
+            "what": what,
+            "tier": tier,
+            "family": s.family,
+            "auc": s.auc,
+            "advantage": s.advantage,
+            "low": s.low,
+            "high": s.high,
+            "auc_unseen_domains": s.away_auc,
+        }
+        for what, by_tier in (("router", candidate.routers), ("verifier", candidate.verifiers))
+        for tier, scored in by_tier.items()
         for s in scored
     ]
     if as_json:
@@ -103,7 +132,10 @@ def train(
         return
     for row in tried:
         span = f"{row['advantage']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
-        say(f"{row['what']:8} {row['family']:14} AUC {row['auc']:.3f}  over the baseline {span}")
+        away = row["auc_unseen_domains"]
+        far = "" if away is None else f"  on unseen domains {away:.3f}"
+        name = f"{row['what']:8} {row['tier']:10} {row['family']:14}"
+        say(f"{name} AUC {row['auc']:.3f}  over the baseline {span}{far}")
     say(f"candidate written to {out}; next: serve-graph certify --candidate {out} --outcomes {outcomes}")
 
 
@@ -116,16 +148,28 @@ def certify(
     slices: Annotated[
         str | None, typer.Option(help="Promise for each slice by itself: language, length, domain or user_tier.")
     ] = None,
+    promise: PromiseOption = None,
+    abstain_share: Annotated[
+        float | None, typer.Option(help="The largest share of requests left unanswered; 0: never.")
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(help="Also prove: the share right falls by less than this below always asking the last tier."),
+    ] = None,
     alias: Annotated[str | None, typer.Option(help="Point this alias at the new version (e.g. stable).")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Certify a candidate's acceptance threshold on CERT labels and register it. Nothing certified: exit 1, with why.
+    """Certify a candidate's thresholds on CERT labels and register it. Nothing certified: exit 1, with why.
 
-    Example: serve-graph certify --candidate candidate --outcomes outcomes.parquet --alias stable
+    Between two tiers one acceptance threshold is certified (--promise accepted); the thresholds of more tiers, and
+    early abstention, are certified together (--promise answered).
+
+    Example: serve-graph certify --candidate candidate --outcomes outcomes.parquet --max-drop 0.05 --alias stable
     """
     from dataclasses import replace
 
-    from router_models.candidate import certify_candidate, load_candidate
+    from router_models.candidate import load_candidate
+    from router_models.certifying import certify_candidate
     from router_models.features import Encoder
     from router_models.outcomes import read_outcomes
     from router_models.pipeline import publish
@@ -137,7 +181,15 @@ def certify(
     graph = load_config(config)
     progress = progress_to_stderr()
     loaded, settings = load_candidate(candidate, settings_of(graph), Encoder())
-    settings = replace(settings, epsilon=epsilon or settings.epsilon, delta=delta or settings.delta, slicer=slices)
+    settings = replace(
+        settings,
+        epsilon=settings.epsilon if epsilon is None else epsilon,
+        delta=settings.delta if delta is None else delta,
+        abstain_share=settings.abstain_share if abstain_share is None else abstain_share,
+        max_drop=max_drop,
+        slicer=slices,
+        promise=promise.value if promise else settings.promise,
+    )
     noted = collected_binds(outcomes)
     if noted is not None and noted != tier_binds(graph):
         changed = sorted(k for k in {*noted, *tier_binds(graph)} if noted.get(k) != tier_binds(graph).get(k))
@@ -145,15 +197,16 @@ def certify(
     table = read_outcomes(outcomes)
     progress("certifying")
     cache = graph.state_folder / "embeddings"
-    version, cert = certify_candidate(loaded, table, settings, datetime.now(UTC), cache)
+    certified = certify_candidate(loaded, table, settings, datetime.now(UTC), cache)
     progress("writing the report and registering")
     made = publish(
-        loaded, version, cert, settings, graph.state_folder / "candidates", graph.registry_uri,
+        loaded, certified, settings, graph.state_folder / "candidates", graph.registry_uri,
         graph.policy.model_name, alias=alias, artifacts_folder=graph.state_folder / "artifacts",
     )  # fmt: skip
-    assert version.certificate is not None
+    certificate = certified.version.certificate
+    assert certificate is not None
     if as_json:
-        say_json({"version": made.name, "aliases": made.aliases, "certificate": version.certificate.to_json()})
+        say_json({"version": made.name, "aliases": made.aliases, "certificate": certificate.to_json()})
         return
-    say(f"{made.name}: {version.certificate.summary()}")
+    say(f"{made.name}: {certificate.summary()}")
     say(f"review it: serve-graph versions show {made.number}")

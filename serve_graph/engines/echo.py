@@ -9,8 +9,10 @@ breaks after its first chunk), `[echo:hang=SECONDS]` (it falls silent there). A 
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import re
+import struct
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -97,6 +99,24 @@ class EchoEngine:
             yield head | {"choices": [choice]} | ({"usage": sent} if each else {})
         yield head | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
         yield head | {"choices": [], "usage": whole["usage"]}
+
+    def embed(self, body: dict[str, Any]) -> dict[str, Any]:
+        """One embeddings reply: 8 numbers in [0, 1) per input, a hash of it and no meaning at all."""
+        asked = body["input"]
+        one = isinstance(asked, str) or isinstance(asked[0], int)
+        inputs = [repr(asked)] if one else [repr(item) for item in asked]
+        vectors = [[byte / 256 for byte in hashlib.sha256(text.encode()).digest()[:8]] for text in inputs]
+        if body.get("encoding_format") == "base64":
+            packed: list[Any] = [base64.b64encode(struct.pack("<8f", *vector)).decode() for vector in vectors]
+        else:
+            packed = list(vectors)
+        tokens = sum(len(text) // 4 + 1 for text in inputs)
+        return {
+            "object": "list",
+            "model": self.config.name,
+            "data": [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(packed)],
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }
 
     def _directives(self, prompt: str) -> dict[str, str]:
         found = _DIRECTIVE.findall(prompt)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from serve_graph.config import VllmTierConfig
+from serve_graph.tier_sections import LoraSection
 
 
 def llm_config(tier: VllmTierConfig, model_source: str) -> Any:
@@ -15,20 +16,23 @@ def llm_config(tier: VllmTierConfig, model_source: str) -> Any:
     """
     from ray.serve.llm import LLMConfig
 
+    return LLMConfig(**llm_settings(tier, model_source))
+
+
+def llm_settings(tier: VllmTierConfig, model_source: str) -> dict[str, Any]:
+    """LLMConfig's arguments as plain data."""
     scaling = tier.scaling
-    engine_kwargs: dict[str, Any] = {"disable_log_stats": False, **tier.engine_kwargs}
-    if tier.speculation is not None:
-        engine_kwargs["speculative_config"] = dict(tier.speculation)
     bundles = tier.placement_bundles or ([{"CPU": 0.5}] if tier.accelerator == "cpu" else None)
-    return LLMConfig(
-        model_loading_config={"model_id": tier.name, "model_source": model_source},
-        engine_kwargs=engine_kwargs,
-        accelerator_config={"kind": tier.accelerator},
-        accelerator_type=tier.accelerator_type,
-        placement_group_config=None if bundles is None else {"bundles": bundles},
-        runtime_env={"env_vars": dict(tier.env)},
-        log_engine_metrics=False,
-        deployment_config={
+    return {
+        "model_loading_config": {"model_id": tier.name, "model_source": model_source},
+        "engine_kwargs": _engine_kwargs(tier),
+        "accelerator_config": {"kind": tier.accelerator},
+        "accelerator_type": tier.accelerator_type,
+        "placement_group_config": None if bundles is None else {"bundles": bundles},
+        "runtime_env": {"env_vars": dict(tier.env)},
+        "log_engine_metrics": False,
+        "lora_config": None if tier.lora is None else _lora_config(tier.lora),
+        "deployment_config": {
             "autoscaling_config": {
                 "min_replicas": scaling.min_replicas,
                 "max_replicas": scaling.max_replicas,
@@ -40,5 +44,34 @@ def llm_config(tier: VllmTierConfig, model_source: str) -> Any:
             "max_queued_requests": scaling.max_queued_requests,
             "graceful_shutdown_timeout_s": scaling.drain_s,
             "graceful_shutdown_wait_loop_s": min(scaling.drain_s, 0.5),
-        },
-    )
+        }
+        | ({"request_router_config": prefix_routing()} if tier.request_router == "prefix" else {}),
+    }
+
+
+def prefix_routing() -> Any:
+    """Ray Serve's prefix-aware choice of a replica: the one that has most of a prompt's beginning in its cache."""
+    from ray.serve.config import RequestRouterConfig
+
+    return RequestRouterConfig(request_router_class="ray.serve.llm.request_router.PrefixCacheAffinityRouter")
+
+
+def _engine_kwargs(tier: VllmTierConfig) -> dict[str, Any]:
+    """vLLM's arguments: what a section of ours asks for, under what `engine_kwargs` says itself."""
+    asked: dict[str, Any] = {"disable_log_stats": False}
+    if tier.lora is not None:
+        asked |= {"enable_lora": True, "max_lora_rank": tier.lora.max_rank}
+    asked |= tier.engine_kwargs
+    if tier.speculation is not None:
+        asked["speculative_config"] = dict(tier.speculation)
+    return asked
+
+
+def _lora_config(lora: LoraSection) -> dict[str, Any]:
+    """Our section in the words of Ray's LoraConfig."""
+    return {
+        "dynamic_lora_loading_path": lora.loading_path,
+        "max_num_adapters_per_replica": lora.max_adapters_per_replica,
+        "download_timeout_s": lora.download_timeout_s,
+        "max_download_tries": lora.max_download_tries,
+    }

@@ -52,6 +52,20 @@ class VllmDeployment(LLMServer):  # type: ignore[misc]  # Ray ships no types
                 for piece in _pieces(item):
                     yield piece
 
+    async def embed(self, body: dict[str, Any]) -> dict[str, Any]:
+        """One embeddings reply as a dict, or `{"error": …}`; for tiers whose model makes embeddings."""
+        from pydantic import TypeAdapter
+        from ray.serve.llm.openai_api_models import EmbeddingRequest
+
+        try:
+            request: Any = TypeAdapter(EmbeddingRequest).validate_python(body)
+        except ValueError as error:
+            return {"error": {"message": str(error), "code": 400}}
+        async for reply in await self.embeddings(request):
+            data: dict[str, Any] = reply.model_dump(mode="json", exclude_none=True)
+            return data
+        return {"error": {"message": "the engine gave no reply", "code": 500}}
+
     async def counters(self) -> dict[str, float]:
         """vLLM's own Prometheus counters and gauges of this replica, `vllm:…` → value."""
         from prometheus_client import REGISTRY

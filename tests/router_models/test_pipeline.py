@@ -137,5 +137,5 @@ def test_nothing_certified_says_why_and_what_is_missing(tmp_path: Path) -> None:
 def test_one_class_only_is_a_clear_error(tmp_path: Path) -> None:
     always = [replace(o, grade=1.0) for o in world(120, p_easy=1.0)]
     write_outcomes(tmp_path / "o.parquet", always)
-    with pytest.raises(DataError, match="every target is 1"):
+    with pytest.raises(DataError, match="every grade of tier 'cheap' is 1"):
         run(tmp_path / "o.parquet", SETTINGS, tmp_path, f"sqlite:///{tmp_path / 'm.db'}", "router", NOW)

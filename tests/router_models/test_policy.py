@@ -121,3 +121,10 @@ def test_a_policy_needs_a_tier_and_knows_its_tiers() -> None:
         Policy((), {})
     with pytest.raises(DataError, match="nowhere"):
         Policy(("cheap",), {"nowhere": OperatingPoint(0, 0)})
+
+
+def test_the_reason_says_when_a_prompt_is_far_and_the_tier_stays() -> None:
+    for p_ok in (0.7, 0.1):
+        near, far = two().decide({"cheap": p_ok}, 0.99), two().decide({"cheap": p_ok}, 1.0)
+        assert near.tier == far.tier
+        assert far.reason == near.reason + "; unlike the training prompts (distance 1.00)"

@@ -21,6 +21,7 @@ from serve_graph.cascade import Graph
 from serve_graph.http import Backend, build_http
 from serve_graph.metrics import render_metrics
 from serve_graph.service import Service
+from serve_graph.streaming import StreamTerms
 from serve_graph.testing import ListSink, fake_graph
 
 CALLER = ("127.0.0.1", 50_000)
@@ -34,11 +35,24 @@ class Endpoint:
     sink: ListSink = field(default_factory=ListSink)
     max_body_bytes: int = 4096
     ready: bool = True
+    terms: StreamTerms | None = None
+    hold_tool_loops: bool = True
+    keep_alive_s: float = 5.0
+    start_before_commit: bool = True
 
     def __post_init__(self) -> None:
-        self.service = Service(self.graph, self.sink)
+        self.service = Service(self.graph, self.sink, self.terms, hold_tool_loops=self.hold_tool_loops)
         self.app: FastAPI = build_http(
-            Backend(self.service, self._find, self._readiness, self._metrics, self._background, self.max_body_bytes)
+            Backend(
+                self.service,
+                self._find,
+                self._readiness,
+                self._metrics,
+                self._background,
+                self.max_body_bytes,
+                self.keep_alive_s,
+                self.start_before_commit,
+            )
         )
 
     @property
@@ -71,8 +85,13 @@ class Endpoint:
 
 @pytest.fixture
 def endpoint() -> Callable[..., Endpoint]:
-    """Make an Endpoint; keywords are `fake_graph`'s."""
-    return lambda **fakes: Endpoint(fake_graph(**fakes))
+    """Make an Endpoint; keywords are its own fields' or `fake_graph`'s."""
+
+    def make(**settings: Any) -> Endpoint:
+        own = {name: settings.pop(name) for name in list(settings) if name in Endpoint.__dataclass_fields__}
+        return Endpoint(fake_graph(**settings), **own)
+
+    return make
 
 
 @pytest.fixture

@@ -1,11 +1,18 @@
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from router_models.types import Action, Query, Usage
+from router_models.types import Action, Attempt, Completion, Query, Usage
 from serve_graph.cascade import Graph, Trail, answer
-from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, PolicyUnavailableError
-from serve_graph.testing import PRICES, FakeDecider, FakeEngine, FakeJudge, fake_graph
+from serve_graph.errors import (
+    EngineError,
+    EngineRequestError,
+    EngineTimeoutError,
+    PolicyUnavailableError,
+    SaturatedError,
+)
+from serve_graph.testing import PRICES, USAGE, FakeDecider, FakeEngine, FakeJudge, fake_graph
 
 QUERY = Query.from_prompt("why?")
 DOWN = PolicyUnavailableError("no reply in 2 s")
@@ -115,6 +122,44 @@ async def test_last_tier_failing_fails_the_request_as_it_failed(error: EngineErr
     assert caught.value is error
 
 
+async def test_last_tier_failing_is_answered_by_another_safe_tier() -> None:
+    graph = fake_graph(
+        frontier=FakeEngine(error=EngineError("dead")), decider=FakeDecider("frontier"), safe_tier="cheap"
+    )
+    trail = await asked(graph)
+    assert (trail.tier, trail.action, text(trail), called(trail)) == ("cheap", "fallback", "cheap says", ["cheap"])
+
+
+async def test_rejected_answer_is_not_given_because_the_last_tier_failed() -> None:
+    frontier = FakeEngine(error=EngineError("dead"))
+    graph = fake_graph(frontier=frontier, judge=FakeJudge(Action.ESCALATED), safe_tier="cheap")
+    with pytest.raises(EngineError, match="dead"):
+        await asked(graph)
+
+
+async def test_request_that_the_last_tier_refuses_goes_nowhere_else() -> None:
+    cheap = FakeEngine()
+    refusing = FakeEngine(error=EngineRequestError("too long"))
+    with pytest.raises(EngineRequestError):
+        await asked(fake_graph(cheap, refusing, FakeDecider("frontier"), safe_tier="cheap"))
+    assert cheap.queries == []
+
+
+async def test_held_tier_replaces_the_routers_choice_and_is_still_judged() -> None:
+    judge = FakeJudge()
+    trail = Trail(held="cheap")
+    await answer(fake_graph(decider=FakeDecider("frontier", 0.1), judge=judge), QUERY, None, trail)
+    assert (trail.tier, trail.action, len(judge.completions)) == ("cheap", "accepted", 1)
+    assert trail.decision is not None
+    assert trail.decision.p_cheap_ok == 0.1
+
+
+async def test_forced_tier_wins_over_a_held_one() -> None:
+    trail = Trail(held="cheap")
+    await answer(fake_graph(), QUERY, "frontier", trail)
+    assert (trail.tier, trail.action) == ("frontier", "forced")
+
+
 async def test_both_tiers_failing_fails_the_request() -> None:
     dead = EngineError("dead")
     trail = Trail()
@@ -154,3 +199,28 @@ async def test_the_query_reaches_every_seam_unchanged() -> None:
     cheap, decider = FakeEngine(), FakeDecider()
     await asked(fake_graph(cheap, decider=decider))
     assert decider.queries == cheap.queries == [QUERY]
+
+
+class Hosted(FakeEngine):
+    """A tier that called two deployments; the first failed and was billed all the same."""
+
+    CALLS = (Attempt("east", 502, 0.5, {"prompt_tokens": 1_000_000}), Attempt("west", 200, 1.25))
+
+    async def generate(self, query: Query) -> Completion:
+        return replace(await super().generate(query), attempts=self.CALLS)
+
+
+async def test_calls_that_a_tier_took_are_noted_and_the_failed_one_that_was_billed_is_on_the_bill() -> None:
+    trail = await asked(fake_graph(frontier=Hosted()), "frontier")
+    assert "frontier called east (502 after 0.50 s), west (200 after 1.25 s)" in trail.notes
+    ours = fake_graph().prices["frontier"].cost(USAGE)
+    assert sum(call.cost_usd for call in trail.calls) == Decimal(10) + ours
+
+
+async def test_calls_that_all_failed_are_noted_too() -> None:
+    error = SaturatedError("frontier is full", Hosted.CALLS[:1], 3.0)
+    trail = Trail()
+    with pytest.raises(SaturatedError):
+        await answer(fake_graph(frontier=FakeEngine(error=error)), QUERY, "frontier", trail)
+    assert "frontier called east (502 after 0.50 s)" in trail.notes
+    assert Decimal(10) in [call.cost_usd for call in trail.calls]

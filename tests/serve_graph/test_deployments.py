@@ -3,14 +3,20 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from router_models.policy import Policy
-from router_models.types import Action, Completion, Decision, OperatingPoint, Query, Verdict
-from serve_graph.config import EchoTierConfig, HostedTierConfig, PriceConfig
-from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, PolicyUnavailableError
+from router_models.types import Action, Attempt, Completion, Decision, OperatingPoint, Query, Verdict
+from serve_graph.config import EchoTierConfig, HostedTierConfig, PriceConfig, VllmTierConfig
+from serve_graph.errors import (
+    EngineError,
+    EngineRequestError,
+    EngineTimeoutError,
+    PolicyUnavailableError,
+    SaturatedError,
+)
 
 QUERY = Query.from_prompt("why?")
 PRICE = PriceConfig(input_usd_per_mtok=Decimal(1), output_usd_per_mtok=Decimal(2))
@@ -148,9 +154,11 @@ async def test_reply_that_is_no_completion_is_an_engine_error(engine: Callable[.
         (400, "maximum context length is 9", EngineRequestError),
         (401, "bad key", EngineError),
         (403, "no", EngineError),
-        (408, "slow", EngineError),
-        (429, "later", EngineError),
+        (404, "no such model", EngineError),
+        (408, "slow", EngineTimeoutError),
+        (429, "later", SaturatedError),
         (500, "oops", EngineError),
+        (504, "late", EngineTimeoutError),
         (None, "oops", EngineError),
         ("rate_limit_exceeded", "later", EngineError),
         ("400", "bad", EngineRequestError),
@@ -244,3 +252,125 @@ async def test_forbidden_abstention_becomes_what_it_stands_in_for(
     asked = (QUERY, Completion("x"), Decision(tier, "why"))
     assert (await policy(handle).judge(*asked)).action is instead
     assert (await policy(handle, abstain_below=0.1).judge(*asked)).action is Action.ABSTAINED
+
+
+async def test_full_queue_of_the_replicas_is_saturation(engine: Callable[..., Any]) -> None:
+    from ray.serve.exceptions import BackPressureError
+
+    full = BackPressureError(num_queued_requests=9, max_queued_requests=9)
+    with pytest.raises(SaturatedError, match="take no more"):
+        await engine(Handle(full)).generate(QUERY)
+    with pytest.raises(SaturatedError, match="take no more"):
+        await anext(engine(Handle([full])).stream(QUERY))
+
+
+async def test_request_beyond_the_tiers_bounds_is_refused_and_later_ones_are_served(
+    engine: Callable[..., Any],
+) -> None:
+    handle = Handle(REPLY, delay_s=0.03)
+    made = engine(handle, timeout_s=5.0, admission={"max_in_flight": 1, "max_queued": 1})
+    replies = await asyncio.gather(*(made.generate(QUERY) for _ in range(4)), return_exceptions=True)
+    assert [type(reply).__name__ for reply in replies] == ["Completion"] * 2 + ["SaturatedError"] * 2
+    assert len(handle.asked) == 2
+    assert (await made.generate(QUERY)).text == "hi"
+
+
+async def test_stream_holds_its_place_until_it_is_closed(engine: Callable[..., Any]) -> None:
+    made = engine(Handle([{"a": 1}, {"b": 2}]), admission={"max_in_flight": 1, "max_queued": 0})
+    pieces = made.stream(QUERY)
+    await anext(pieces)
+    with pytest.raises(SaturatedError):
+        await anext(made.stream(QUERY))
+    await pieces.aclose()
+    assert await anext(made.stream(QUERY)) == {"a": 1}
+
+
+def test_a_tiers_bounds_follow_from_its_scaling_where_they_are_not_given() -> None:
+    from serve_graph.tier_handles import gate_of
+
+    scaling = {"max_ongoing_requests": 8, "max_replicas": 3}
+    tier = EchoTierConfig(engine="echo", name="cheap", price=PRICE, scaling=scaling)  # type: ignore[arg-type]
+    assert (gate_of(tier).max_in_flight, gate_of(tier).max_queued) == (24, 24)
+
+
+async def test_hosted_tier_is_told_the_time_that_is_left(engine: Callable[..., Any]) -> None:
+    handle = Handle(REPLY)
+    await engine(handle, hosted=True, timeout_s=7.0).generate(QUERY)
+    [(_, left_s)] = handle.asked
+    assert left_s == pytest.approx(7.0, abs=0.1)
+
+
+async def test_calls_that_a_tier_made_travel_with_its_answer_and_its_error(engine: Callable[..., Any]) -> None:
+    calls = (Attempt("east", 503, 0.1), Attempt("west", 200, 0.2))
+    completion = await engine(Handle({**REPLY, "attempts": calls})).generate(QUERY)
+    assert completion.attempts == calls
+    with pytest.raises(SaturatedError) as caught:
+        await engine(
+            Handle({"error": {"message": "later", "code": 429, "retry_after_s": 3.5}, "attempts": calls[:1]})
+        ).generate(QUERY)
+    assert (caught.value.attempts, caught.value.retry_after_s) == (calls[:1], 3.5)
+
+
+async def test_tier_with_an_adapter_asks_for_it_by_rays_name() -> None:
+    from serve_graph.tier_handles import HandleEngine
+
+    class Multiplexed(Handle):
+        chosen: ClassVar[list[dict[str, Any]]] = []
+
+        def options(self, **options: Any) -> "Handle":
+            self.chosen.append(options)
+            return self
+
+    handle = Multiplexed(REPLY)
+    await HandleEngine(handle, lora_tier()).generate(QUERY)  # type: ignore[arg-type]
+    assert handle.chosen == [{"multiplexed_model_id": "cheap:support-v3"}]
+    assert handle.asked[0][0]["model"] == "cheap:support-v3"
+
+
+def lora_tier() -> VllmTierConfig:
+    lora = {
+        "loading_path": "s3://bucket/adapters/",
+        "adapter": "support-v3",
+        "max_adapters_per_replica": 4,
+        "max_rank": 32,
+    }
+    tier = {"engine": "vllm", "name": "cheap", "price": PRICE, "weights": {"hub": "a/b"}, "lora": lora}
+    return VllmTierConfig.model_validate(tier)
+
+
+def test_adapter_turns_vllms_lora_on_and_fills_rays_section() -> None:
+    from serve_graph.engines.vllm import llm_settings
+
+    made = llm_settings(lora_tier(), "a/b")
+    assert made["lora_config"] == {
+        "dynamic_lora_loading_path": "s3://bucket/adapters",
+        "max_num_adapters_per_replica": 4,
+        "download_timeout_s": 30.0,
+        "max_download_tries": 10,
+    }
+    assert (made["engine_kwargs"]["enable_lora"], made["engine_kwargs"]["max_lora_rank"]) == (True, 32)
+    plain = llm_settings(lora_tier().model_copy(update={"lora": None}), "a/b")
+    assert plain["lora_config"] is None
+    assert "enable_lora" not in plain["engine_kwargs"]
+
+
+@pytest.mark.engine
+def test_ray_takes_the_adapter_settings_as_its_own() -> None:
+    from serve_graph.engines.vllm import llm_config
+
+    made = llm_config(lora_tier(), "a/b")
+    assert made.lora_config.dynamic_lora_loading_path == "s3://bucket/adapters"
+    assert made.multiplex_config().max_num_models_per_replica == 4
+
+
+async def test_embeddings_go_through_the_handle(engine: Callable[..., Any]) -> None:
+    handle = Handle({"object": "list", "data": [{"embedding": [0.5]}], "usage": {"prompt_tokens": 1}})
+    reply = await engine(handle).embed({"input": "a"})
+    assert reply["data"] == [{"embedding": [0.5]}]
+    assert handle.asked == [({"input": "a", "model": "cheap"},)]
+
+
+@pytest.mark.parametrize("reply", [{"error": {"message": "no", "code": 500}}, {"object": "list"}])
+async def test_reply_without_embeddings_is_an_engine_error(engine: Callable[..., Any], reply: Any) -> None:
+    with pytest.raises(EngineError):
+        await engine(Handle(reply)).embed({"input": "a"})

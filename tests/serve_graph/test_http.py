@@ -1,6 +1,6 @@
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 import httpx
@@ -8,8 +8,14 @@ import pytest
 from openai import AsyncOpenAI
 from prometheus_client.parser import text_string_to_metric_families
 
-from router_models.types import Action, Query, Usage
-from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, PolicyUnavailableError
+from router_models.types import Action, Attempt, Query, Usage
+from serve_graph.errors import (
+    EngineError,
+    EngineRequestError,
+    EngineTimeoutError,
+    PolicyUnavailableError,
+    SaturatedError,
+)
 from serve_graph.testing import FakeDecider, FakeEngine, FakeJudge
 
 Endpoints = Callable[..., Any]
@@ -40,7 +46,12 @@ async def test_answer_has_openais_shape_and_our_object(endpoint: Endpoints) -> N
     assert data["id"].startswith("chatcmpl-")
     assert data["model"] == "cheap"
     assert data["choices"] == [
-        {"index": 0, "message": {"role": "assistant", "content": "cheap says"}, "finish_reason": "stop"}
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "cheap says"},
+            "logprobs": None,
+            "finish_reason": "stop",
+        }
     ]
     assert data["usage"]["total_tokens"] == 15
     assert set(data["serve_graph"]) == {"decision", "tier", "outcome", "version", "cost_usd"}
@@ -159,8 +170,8 @@ async def test_engine_reply_that_cannot_be_shown_is_recorded_as_the_failure_it_i
             return type(completion)(completion.text, payload={"choices": []})
 
     at = endpoint(cheap=Odd())
-    assert_openai_error(await at.chat(), 500)
-    assert at.record.status == 500
+    assert_openai_error(await at.chat(), 503)
+    assert at.record.status == 503
 
 
 @pytest.mark.parametrize(
@@ -171,7 +182,9 @@ async def test_engine_reply_that_cannot_be_shown_is_recorded_as_the_failure_it_i
         (b"\xff", 400, "invalid_utf8"),
         (json.dumps(HELLO | {"colour": 1}).encode(), 400, "unknown_field"),
         (json.dumps(HELLO | {"model": "gpt-17"}).encode(), 404, "model_not_found"),
-        (json.dumps(HELLO | {"n": 2}).encode(), 400, "unsupported_value"),
+        (json.dumps(HELLO | {"n": 9}).encode(), 400, "unsupported_value"),
+        (json.dumps(HELLO | {"serve_graph": {"colour": 1}}).encode(), 400, "unknown_field"),
+        (json.dumps(HELLO | {"serve_graph": {"stream": "guess"}}).encode(), 400, "invalid_value"),
         (json.dumps(HELLO | {"max_tokens": -1}).encode(), 400, "invalid_value"),
         (json.dumps(HELLO | {"stream_options": {}}).encode(), 400, "invalid_value"),
         (b"x" * 5000, 413, "payload_too_large"),
@@ -224,10 +237,24 @@ async def test_text_completion_without_text_is_empty_not_an_error(endpoint: Endp
     assert response.json()["choices"][0]["text"] == ""
 
 
-async def test_text_completion_refuses_to_stream(endpoint: Endpoints) -> None:
-    async with endpoint().client() as client:
-        response = await client.post("/v1/completions", json={"model": "auto", "prompt": "x", "stream": True})
-    assert assert_openai_error(response, 400)["param"] == "stream"
+async def test_text_completion_streams_text(endpoint: Endpoints) -> None:
+    at = endpoint(frontier=FakeEngine(LONG), decider=FakeDecider("frontier"))
+    asked = {"model": "auto", "prompt": ["x"], "stream": True, "stream_options": {"include_usage": True}}
+    async with at.client() as http:
+        client = AsyncOpenAI(api_key="none", base_url="http://test/v1", http_client=http, max_retries=0)
+        pieces = [piece async for piece in await client.completions.create(**asked)]
+    assert "".join(piece.choices[0].text for piece in pieces if piece.choices) == LONG
+    assert [piece.choices[0].finish_reason for piece in pieces if piece.choices][-1] == "stop"
+    assert {piece.object for piece in pieces} == {"text_completion"}
+    assert pieces[-1].usage.completion_tokens == 5
+
+
+async def test_text_completion_that_breaks_off_ends_in_an_error_event(endpoint: Endpoints) -> None:
+    frontier = FakeEngine(LONG, break_after=5, breaks_with=EngineError("died"))
+    async with endpoint(frontier=frontier).client() as client:
+        response = await client.post("/v1/completions", json={"model": "frontier", "prompt": "x", "stream": True})
+    last = response.text.strip().split("\n\n")[-1]
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "stream_broken"
 
 
 async def test_models_are_auto_and_the_tiers(endpoint: Endpoints) -> None:
@@ -319,81 +346,6 @@ async def test_the_openai_client_reads_answers_and_streams(endpoint: Endpoints) 
     assert [record.status for record in at.sink.records] == [200, 200]
 
 
-class Wire:
-    """One streamed request over plain ASGI, from a caller who can leave."""
-
-    def __init__(self, app: Any, leave_after: int = 2) -> None:
-        self.app = app
-        self.leave_after = leave_after
-        self.sent: list[dict[str, Any]] = []
-        self.gone = asyncio.Event()
-        self.asked = False
-
-    async def receive(self) -> dict[str, Any]:
-        if not self.asked:
-            self.asked = True
-            return {"type": "http.request", "body": json.dumps(HELLO | {"stream": True}).encode(), "more_body": False}
-        await self.gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(self, message: dict[str, Any]) -> None:
-        self.sent.append(message)
-        if len(self.sent) >= self.leave_after:
-            self.gone.set()
-
-    async def run(self, spec_version: str = "2.3") -> None:
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": spec_version},
-            "http_version": "1.1",
-            "method": "POST",
-            "path": "/v1/chat/completions",
-            "raw_path": b"/v1/chat/completions",
-            "query_string": b"",
-            "headers": [],
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 2),
-            "scheme": "http",
-            "root_path": "",
-        }
-        await self.app(scope, self.receive, self.send)
-
-
-async def test_caller_who_hangs_up_ends_the_engines_call_and_is_recorded(endpoint: Endpoints) -> None:
-    frontier = FakeEngine(LONG, hang_after=3)
-    at = endpoint(frontier=frontier, decider=FakeDecider("frontier"))
-    await asyncio.wait_for(Wire(at.app).run(), 5)
-    assert frontier.closed == 1
-    assert (at.record.status, at.record.error) == (499, "client_closed_request")
-    assert [call.tier for call in at.record.calls] == ["frontier"]
-
-
-async def test_caller_whose_socket_breaks_before_the_first_byte_is_recorded(endpoint: Endpoints) -> None:
-    class Broken(Wire):
-        async def send(self, message: dict[str, Any]) -> None:
-            raise OSError("broken pipe")
-
-    frontier = FakeEngine(LONG)
-    at = endpoint(frontier=frontier, decider=FakeDecider("frontier"))
-    with pytest.raises(Exception):  # noqa: B017, PT011 (whatever the server is told)
-        await asyncio.wait_for(Broken(at.app).run("2.4"), 5)
-    assert frontier.closed == 1
-    assert at.record.status == 499
-
-
-async def test_request_that_the_server_cancels_is_recorded(endpoint: Endpoints) -> None:
-    frontier = FakeEngine(LONG, hang_after=3)
-    at = endpoint(frontier=frontier, decider=FakeDecider("frontier"))
-    wire = Wire(at.app, leave_after=1_000)
-    task = asyncio.ensure_future(wire.run())
-    while len(wire.sent) < 3:
-        await asyncio.sleep(0.001)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    assert frontier.closed == 1
-    assert at.record.status == 499
-
-
 async def test_two_hundred_requests_at_once_have_two_hundred_records(endpoint: Endpoints) -> None:
     at = endpoint()
     answers = await asyncio.gather(*(at.chat(stream=bool(i % 2), content=f"question {i}") for i in range(200)))
@@ -401,3 +353,27 @@ async def test_two_hundred_requests_at_once_have_two_hundred_records(endpoint: E
     assert len(ids) == 200
     assert {record.id for record in at.sink.records} == ids
     assert len(at.sink.records) == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_saturated_tier_is_a_429_that_says_when_to_come_back(endpoint: Endpoints, stream: bool) -> None:
+    full = SaturatedError("tier 'frontier' is saturated: its queue is full", retry_after_s=12.2)
+    at = endpoint(frontier=FakeEngine(error=full))
+    response = await at.chat("frontier", stream=stream)
+    assert assert_openai_error(response, 429)["code"] == "tier_saturated"
+    assert response.headers["retry-after"] == "13"
+    assert at.record.status == 429
+
+
+async def test_calls_that_a_streaming_tier_took_are_in_the_record_and_not_in_the_stream(endpoint: Endpoints) -> None:
+    class Hosted(FakeEngine):
+        async def stream(self, query: Query) -> AsyncGenerator[Mapping[str, Any], None]:
+            calls = {"attempts": (Attempt("east", 429, 0.1), Attempt("west", 200, 0.2))}
+            async for piece in super().stream(query):
+                yield {**piece, **calls}
+                calls = {}
+
+    at = endpoint(frontier=Hosted())
+    response = await at.chat("frontier", stream=True)
+    assert "frontier called east (429 after 0.10 s), west (200 after 0.20 s)" in at.record.route_reason
+    assert "attempts" not in response.text

@@ -40,7 +40,10 @@ def test_tally_adds_up(a_record: Records) -> None:
 
 
 def test_nothing_yet_is_valid_text() -> None:
-    assert samples(render_metrics(Tally(), 0, {})) == {("serve_graph_records_spooled", frozenset()): 0.0}
+    assert samples(render_metrics(Tally(), 0, {})) == {
+        ("serve_graph_escalation_caps_total", frozenset()): 0.0,
+        ("serve_graph_records_spooled", frozenset()): 0.0,
+    }
 
 
 def test_tiny_and_zero_amounts_are_valid_text(a_record: Records) -> None:
@@ -84,3 +87,15 @@ def test_no_text_or_user_is_a_label(a_record: Records) -> None:
     text = render_metrics(tally, 0, {})
     assert "alice" not in text
     assert "secret" not in text
+
+
+def test_distances_are_a_histogram_per_version(a_record: Records) -> None:
+    tally = Tally()
+    for distance in (0.0, 0.25, 0.9, 1.5, 100.0, None):
+        tally.add(a_record(distance=distance, version="v"))
+    found = samples(render_metrics(tally, 0, {}))
+    name = "serve_graph_prompt_distance"
+    counts = {"0.25": 2, "0.5": 2, "1": 3, "2": 4, "4": 4, "+Inf": 5}
+    assert {le: value(found, f"{name}_bucket", version="v", le=le) for le in counts} == counts
+    assert value(found, f"{name}_count", version="v") == 5
+    assert value(found, f"{name}_sum", version="v") == 102.65

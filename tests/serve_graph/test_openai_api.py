@@ -111,7 +111,9 @@ def test_a_surrogate_pair_is_ordinary_text() -> None:
         ({"messages": [{"role": "user", "content": 5}]}, "messages", "invalid_value"),
         ({"messages": [{"role": "user", "content": [{"text": "no type"}]}]}, "messages", "invalid_value"),
         ({"messages": [{"role": "user", "content": "x"}] * 5000}, "messages", "invalid_value"),
-        ({"n": 2}, "n", "unsupported_value"),
+        ({"n": 9}, "n", "unsupported_value"),
+        ({"serve_graph": {"stream": "guess"}}, "serve_graph", "invalid_value"),
+        ({"serve_graph": {"colour": "blue"}}, "serve_graph", "unknown_field"),
         ({"n": 0}, "n", "unsupported_value"),
         ({"n": "1"}, "n", "unsupported_value"),
         ({"max_tokens": 0}, "max_tokens", "invalid_value"),
@@ -156,7 +158,8 @@ def test_a_field_that_is_missing_is_named(missing: str) -> None:
     "fields",
     [
         {"prompt": None},
-        {"prompt": ["a"]},
+        {"prompt": ["a", "b"]},
+        {"prompt": []},
         {"prompt": [1, 2]},
         {"echo": True},
         {"logprobs": 3},
@@ -239,6 +242,7 @@ def test_nulls_inside_a_json_schema_are_kept() -> None:
 
 def test_what_concerns_the_endpoint_alone_is_not_forwarded() -> None:
     fields = {"metadata": {"task": "sum"}, "user": "u1", "store": False, "stream": True}
+    fields |= {"serve_graph": {"stream": "route"}, "prompt_cache_key": "k", "service_tier": "auto"}
     query = chat_query(parse_request(ChatRequest, body(**fields, stream_options={"include_usage": True})))
     assert query.metadata == {"task": "sum"}
     assert set(engine_body(query, "t", {})) == {"messages", "model", "logprobs", "top_logprobs"}
@@ -264,6 +268,10 @@ def test_a_text_completion_becomes_one_user_message() -> None:
     query = completion_query(parse_request(CompletionRequest, b'{"model": "auto", "prompt": "2+2", "max_tokens": 3}'))
     assert query == Query((Message("user", "2+2"),), {}, {"max_tokens": 3})
     assert engine_body(query, "t", {})["messages"] == [{"role": "user", "content": "2+2"}]
+    listed = completion_query(
+        parse_request(CompletionRequest, b'{"model": "auto", "prompt": ["2+2"], "max_tokens": 3}')
+    )
+    assert listed == query
 
 
 def test_an_engines_reply_is_read_whole() -> None:

@@ -1,16 +1,18 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, Literal
 
-import anyio
 import pytest
 
-from router_models.types import Action, Completion, Query, Usage
+from router_models.types import PREFIX, Action, Completion, Query, Usage
 from serve_graph.cascade import Graph
-from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError
-from serve_graph.service import ABSTENTION, Request, Service
-from serve_graph.streaming import KEEP_ALIVE, kept_alive
+from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, PolicyUnavailableError
+from serve_graph.openai_api import RequestOptions
+from serve_graph.service import Request, Service
+from serve_graph.speech import ABSTENTION
+from serve_graph.sse import DONE, chat_events, unbroken
+from serve_graph.streaming import StreamMode, StreamTerms
 from serve_graph.testing import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_graph
 
 QUERY = Query.from_prompt("why?")
@@ -21,14 +23,25 @@ TO_FRONTIER = FakeDecider("frontier", 0.1)
 class Stream:
     """One streamed request, read to its end."""
 
-    def __init__(self, graph: Graph, model: str = "auto", query: Query = QUERY, include_usage: bool = False) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        model: str = "auto",
+        query: Query = QUERY,
+        include_usage: bool = False,
+        terms: StreamTerms | None = None,
+        asked: Literal["verify", "prefix", "route"] | None = None,
+    ) -> None:
         self.sink = ListSink()
-        self.service = Service(graph, self.sink)
-        self.request: Request = self.service.open(query, model, True)
-        self.request.include_usage = include_usage
+        self.service = Service(graph, self.sink, terms)
+        self.request: Request = self.service.open(query, model, True, RequestOptions(stream=asked))
+        self.include_usage = include_usage
+
+    def events_as_sent(self) -> AsyncGenerator[bytes, None]:
+        return chat_events(unbroken(self.service.stream(self.request)), self.include_usage)
 
     async def read(self) -> "Stream":
-        self.raw = [item async for item in await self.service.stream(self.request)]
+        self.raw = [item async for item in self.events_as_sent()]
         self.done = self.raw[-1] == b"data: [DONE]\n\n"
         events = self.raw[:-1] if self.done else self.raw
         assert all(item.startswith(b"data: ") and item.endswith(b"\n\n") for item in events)
@@ -110,8 +123,8 @@ async def test_last_event_says_what_happened_and_what_it_cost(graph: Graph) -> N
 
 async def test_one_record_is_written_before_done(graph: Graph) -> None:
     stream = Stream(graph)
-    async for item in await stream.service.stream(stream.request):
-        assert len(stream.sink.records) == (item == b"data: [DONE]\n\n")
+    async for item in stream.events_as_sent():
+        assert len(stream.sink.records) == (item == DONE or b'"choices":[]' in item)
     [record] = stream.sink.records
     assert (record.status, record.stream, record.error) == (200, True, None)
 
@@ -140,7 +153,7 @@ async def test_logprobs_and_tool_calls_of_a_buffered_answer_are_kept() -> None:
     stream = await Stream(fake_graph(ToolEngine()), query=Query(QUERY.messages, {}, {"logprobs": True})).read()
     assert stream.choices[0]["logprobs"] == logprobs
     assert [c["delta"]["tool_calls"] for c in stream.choices if "tool_calls" in c["delta"]] == [
-        [{"index": 0, **calls[0]}]
+        [{"index": 0, **calls[0], "id": stream.service.marks.marked("cheap", "c1")}]
     ]
     assert stream.choices[-1]["finish_reason"] == "tool_calls"
 
@@ -165,7 +178,7 @@ async def test_last_tier_streams_through_even_where_a_whole_answer_might_be_abst
 async def test_error_before_the_first_chunk_is_raised_and_recorded(error: EngineError, status: int) -> None:
     stream = Stream(fake_graph(frontier=FakeEngine(error=error), decider=TO_FRONTIER))
     with pytest.raises(type(error)):
-        await stream.service.stream(stream.request)
+        await anext(stream.service.stream(stream.request))
     [record] = stream.sink.records
     assert record.status == status
 
@@ -177,7 +190,7 @@ async def test_engine_that_says_nothing_at_all_is_an_error_before_the_first_chun
 
     stream = Stream(fake_graph(frontier=Mute(), decider=TO_FRONTIER))
     with pytest.raises(EngineError, match="without finishing"):
-        await stream.service.stream(stream.request)
+        await anext(stream.service.stream(stream.request))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +225,7 @@ async def test_tier_never_changes_after_the_first_chunk() -> None:
 async def test_caller_who_leaves_ends_the_engines_call_and_is_recorded() -> None:
     frontier = FakeEngine(LONG)
     stream = Stream(fake_graph(frontier=frontier, decider=TO_FRONTIER))
-    events = await stream.service.stream(stream.request)
+    events = stream.service.stream(stream.request)
     await anext(events)
     await events.aclose()
     assert frontier.closed == 1
@@ -220,67 +233,154 @@ async def test_caller_who_leaves_ends_the_engines_call_and_is_recorded() -> None
     assert (record.status, record.error, len(record.calls)) == (499, "client_closed_request", 1)
 
 
-async def test_caller_who_leaves_before_reading_anything_is_recorded_too() -> None:
-    frontier = FakeEngine(LONG)
-    stream = Stream(fake_graph(frontier=frontier, decider=TO_FRONTIER))
-    events = await stream.service.stream(stream.request)
-    await events.aclose()
-    assert frontier.closed == 1
-    [record] = stream.sink.records
-    assert record.status == 499
-
-
-async def test_caller_who_hangs_up_on_done_has_had_the_whole_answer() -> None:
+async def test_caller_who_hangs_up_on_the_closing_chunk_has_had_the_whole_answer() -> None:
     stream = Stream(fake_graph(frontier=FakeEngine(LONG), decider=TO_FRONTIER))
-    events = await stream.service.stream(stream.request)
-    async for item in events:
-        if item == b"data: [DONE]\n\n":
-            await events.aclose()
+    chunks = stream.service.stream(stream.request)
+    async for chunk in chunks:
+        if not chunk["choices"]:
+            await chunks.aclose()
             break
-    [record] = stream.sink.records
-    assert record.status == 200
+    assert stream.sink.records[0].status == 200
 
 
-async def _said_slowly(ended: list[str], silence_s: float) -> AsyncGenerator[bytes, None]:
-    try:
-        yield b"data: 1\n\n"
-        await asyncio.sleep(silence_s)
-        yield b"data: 2\n\n"
-    finally:
-        ended.append("ended")
+SLOW = StreamTerms(first_token_s=0.02)
 
 
-async def test_silence_is_filled_with_comments_and_no_event_is_lost() -> None:
-    ended: list[str] = []
-    said = [item async for item in kept_alive(_said_slowly(ended, 0.2), 0.05)]
-    assert [item for item in said if item != KEEP_ALIVE] == [b"data: 1\n\n", b"data: 2\n\n"]
-    assert said[1] == said[2] == KEEP_ALIVE
-    assert ended == ["ended"]
+async def test_prefix_that_passes_commits_the_answer_before_its_end() -> None:
+    cheap = FakeEngine(LONG, hang_after=12)
+    stream = Stream(fake_graph(cheap, prefix_tokens=5), asked="prefix")
+    chunks = stream.service.stream(stream.request)
+    said = [(await anext(chunks))["choices"][0]["delta"].get("content") for _ in range(12)]
+    assert LONG.startswith("".join(text or "" for text in said))
+    await chunks.aclose()
+    assert cheap.closed == 1
 
 
-async def test_a_stream_that_speaks_in_time_gets_no_comment() -> None:
-    assert KEEP_ALIVE not in [item async for item in kept_alive(_said_slowly([], 0), 5)]
+async def test_prefix_that_passes_shows_the_whole_answer_as_accepted() -> None:
+    judge = FakeJudge(Action.ESCALATED)
+    stream = await Stream(fake_graph(FakeEngine(LONG), judge=judge, prefix_tokens=5), asked="prefix").read()
+    assert (stream.text, stream.sink.records[0].outcome, len(judge.completions)) == (LONG, "accepted", 1)
 
 
-async def test_caller_who_leaves_during_a_silence_ends_the_events() -> None:
-    ended: list[str] = []
-    events = kept_alive(_said_slowly(ended, 60), 0.02)
-    assert [await anext(events), await anext(events)] == [b"data: 1\n\n", KEEP_ALIVE]
-    await events.aclose()
-    assert ended == ["ended"]
+async def test_prefix_judged_is_as_long_as_its_certificate_says_however_large_the_chunks() -> None:
+    class Blocks(FakeEngine):
+        def _chunks(self):  # type: ignore[no-untyped-def]
+            for chunk in super()._chunks():
+                for choice in chunk["choices"]:
+                    if choice.get("logprobs"):
+                        word = choice["delta"]["content"]
+                        tokens = [{"token": letter, "logprob": -0.1, "top_logprobs": []} for letter in word]
+                        choice["logprobs"] = {"content": tokens}
+                yield chunk
+
+    judge = FakeJudge()
+    await Stream(fake_graph(Blocks(LONG), judge=judge, prefix_tokens=6), asked="prefix").read()
+    [seen] = judge.completions
+    assert (seen.text, len(seen.token_logprobs), seen.finish_reason) == (LONG[:6], 6, PREFIX)
 
 
-async def test_cancelled_task_group_ends_the_events_during_a_silence() -> None:
-    ended: list[str] = []
-    events = kept_alive(_said_slowly(ended, 60), 60)
+async def test_prefix_that_fails_is_escalated_and_its_call_ended() -> None:
+    cheap = FakeEngine(LONG, hang_after=12)
+    judge = FakeJudge(prefix_action=Action.ESCALATED)
+    stream = await Stream(fake_graph(cheap, judge=judge, prefix_tokens=5), asked="prefix").read()
+    record = stream.sink.records[0]
+    assert (stream.text, record.outcome, cheap.closed) == ("frontier says", "escalated", 1)
+    assert [call.tier for call in record.calls] == ["cheap", "frontier"]
 
-    async def read() -> None:
-        async for _ in events:
-            pass
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(read)
-        await asyncio.sleep(0.05)
-        group.cancel_scope.cancel()
-    await events.aclose()
-    assert ended == ["ended"]
+async def test_answer_shorter_than_the_prefix_is_judged_whole() -> None:
+    judge = FakeJudge(Action.ESCALATED)
+    stream = await Stream(fake_graph(FakeEngine("short"), judge=judge, prefix_tokens=50), asked="prefix").read()
+    assert (stream.text, stream.sink.records[0].outcome) == ("frontier says", "escalated")
+    assert [completion.text for completion in judge.completions] == ["short"]
+
+
+async def test_prefix_without_a_certified_point_is_verify_and_says_so() -> None:
+    judge = FakeJudge(Action.ESCALATED)
+    stream = await Stream(fake_graph(FakeEngine(LONG), judge=judge), asked="prefix").read()
+    assert stream.text == "frontier says"
+    assert "no certified prefix verdict: verify" in stream.sink.records[0].route_reason
+
+
+async def test_verifier_down_at_the_prefix_means_the_safe_tier() -> None:
+    judge = FakeJudge(error=PolicyUnavailableError("down"))
+    stream = await Stream(fake_graph(FakeEngine(LONG), judge=judge, prefix_tokens=3), asked="prefix").read()
+    assert (stream.text, stream.sink.records[0].outcome) == ("frontier says", "fallback")
+
+
+async def test_route_streams_the_routed_tier_unjudged() -> None:
+    judge = FakeJudge(Action.ESCALATED)
+    terms = StreamTerms(StreamMode.ROUTE)
+    stream = await Stream(fake_graph(FakeEngine(LONG), judge=judge), terms=terms).read()
+    assert (stream.text, stream.sink.records[0].outcome, judge.completions) == (LONG, "routed", [])
+    assert "unjudged" in stream.sink.records[0].route_reason
+
+
+async def test_a_requests_mode_replaces_the_policys() -> None:
+    judge = FakeJudge(Action.ESCALATED)
+    graph = fake_graph(FakeEngine(LONG), judge=judge)
+    stream = await Stream(graph, terms=StreamTerms(StreamMode.ROUTE), asked="verify").read()
+    assert stream.text == "frontier says"
+
+
+async def test_spent_budget_escalates_a_cheap_tier_that_has_shown_nothing() -> None:
+    cheap = FakeEngine(LONG, hang_after=3)
+    stream = await Stream(fake_graph(cheap), terms=SLOW).read()
+    record = stream.sink.records[0]
+    assert (stream.text, record.outcome, cheap.closed) == ("frontier says", "escalated", 1)
+    assert "nothing shown within 0.02 s" in record.route_reason
+    assert [call.tier for call in record.calls] == ["cheap", "frontier"]
+
+
+@pytest.mark.parametrize("hang_after", [0, 3])
+async def test_spent_budget_may_commit_the_cheap_tier_unjudged(hang_after: int) -> None:
+    class Late(FakeEngine):
+        async def stream(self, query: Query):  # type: ignore[no-untyped-def, override]
+            for i, chunk in enumerate(self._chunks()):
+                if i == hang_after:
+                    await asyncio.sleep(0.1)
+                yield chunk
+
+    judge = FakeJudge(Action.ESCALATED)
+    terms = StreamTerms(first_token_s=0.02, at_first_token="commit")
+    stream = await Stream(fake_graph(Late(LONG), judge=judge), terms=terms).read()
+    assert (stream.text, stream.sink.records[0].outcome, judge.completions) == (LONG, "routed", [])
+    assert "committed unjudged" in stream.sink.records[0].route_reason
+
+
+async def test_budget_that_suffices_changes_nothing() -> None:
+    judge = FakeJudge(Action.ESCALATED)
+    stream = await Stream(fake_graph(FakeEngine(LONG), judge=judge), terms=StreamTerms(first_token_s=30)).read()
+    assert (stream.text, len(judge.completions)) == ("frontier says", 1)
+
+
+@pytest.mark.parametrize("break_after", [0, 1])
+async def test_last_tier_that_dies_before_it_says_anything_is_replaced_unseen(break_after: int) -> None:
+    frontier = FakeEngine(LONG, break_after=break_after, breaks_with=EngineError("died"))
+    stream = await Stream(fake_graph(frontier=frontier, decider=TO_FRONTIER, safe_tier="cheap")).read()
+    record = stream.sink.records[0]
+    assert (stream.text, record.outcome, record.tier, stream.done) == ("cheap says", "fallback", "cheap", True)
+    assert "frontier failed: died" in record.route_reason
+
+
+async def test_rejected_answer_is_not_shown_because_the_last_tier_died() -> None:
+    frontier = FakeEngine(error=EngineError("died"))
+    graph = fake_graph(frontier=frontier, judge=FakeJudge(Action.ESCALATED), safe_tier="cheap")
+    stream = Stream(graph)
+    with pytest.raises(EngineError, match="died"):
+        await anext(stream.service.stream(stream.request))
+
+
+async def test_every_choice_of_n_is_streamed_and_judged() -> None:
+    judge = FakeJudge()
+    query = Query(QUERY.messages, {}, {"n": 3})
+    stream = await Stream(fake_graph(FakeEngine("cheap says"), judge=judge), query=query).read()
+    assert sorted({choice["index"] for choice in stream.choices}) == [0, 1, 2]
+    assert len(judge.completions) == 3
+
+
+async def test_last_tier_that_dies_before_it_says_anything_leaves_the_error_where_nobody_else_may() -> None:
+    frontier = FakeEngine(LONG, break_after=1, breaks_with=EngineError("died"))
+    stream = Stream(fake_graph(frontier=frontier, decider=TO_FRONTIER))
+    with pytest.raises(EngineError, match="died"):
+        await anext(stream.service.stream(stream.request))

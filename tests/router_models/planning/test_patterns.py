@@ -116,7 +116,7 @@ def test_both_promises_hold_together_and_a_plain_pick_breaks_them() -> None:
         rows = chance.integers(0, len(pool), 1500)
         parts = [Paired(scores[r], cheap[r], frontier[r]) for r in (rows[:600], rows[600:])]
         try:
-            at, _ = certify_both(parts[0], parts[1], epsilon=epsilon, max_drop=max_drop, level=0.1)
+            at = certify_both(parts[0], parts[1], epsilon=epsilon, max_drop=max_drop, level=0.1).threshold
         except NotCertifiedError:
             at = np.inf
         kept.append(float((scores >= at).mean()))

@@ -81,10 +81,10 @@ def play_scenario(scenario: dict[str, Any]) -> Simulated:
 
 def test_there_are_golden_traces_of_every_pattern() -> None:
     assert {path.stem for path in GOLDEN} == {
-        "simulation_pre_route",
-        "simulation_cascade",
-        "simulation_ensemble",
-        "simulation_three_tiers",
+        "pre_route",
+        "cascade",
+        "ensemble",
+        "three_tiers",
     }
 
 

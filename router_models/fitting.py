@@ -1,0 +1,150 @@
+"""Fitting: a labelled table → a candidate policy that promises nothing yet.
+
+TRAIN fits routers and verifiers, TUNE calibrates them and, between two tiers, places the routing threshold; CERT is
+not looked at. Splits are grouped by duplicate prompts and hashed by content, so that fitting and certifying agree on
+them without talking.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from router_models.calibration.scores import choose_calibrator
+from router_models.candidate import SHARES, Candidate, Settings
+from router_models.economics import check_ladder
+from router_models.errors import DataError
+from router_models.features import Encoder
+from router_models.home import Home
+from router_models.operating import call_costs, cheapest_route_at, evidence_of
+from router_models.outcomes import OutcomeTable, assert_disjoint, split
+from router_models.policy import Policy
+from router_models.routers import ROUTERS
+from router_models.selection import Scored, choose_router, choose_verifier
+from router_models.slicing import UNKNOWN, slices_of
+from router_models.types import Answers, FloatArray, IntArray, OperatingPoint
+from router_models.verifiers import VERIFIERS
+from router_models.version import ROUTER_SCORE, RouterVersion, Stage
+
+LEAST_PROMPTS = 60
+CLEARLY = 1.645
+"""Standard errors by which a dearer tier must be worse before it is refused."""
+
+
+def fit_candidate(table: OutcomeTable, settings: Settings, encoder: Encoder, cache: Path | None = None) -> Candidate:
+    """Fit on TRAIN and calibrate on TUNE. CERT is not looked at.
+
+    Raises DataError naming what is missing where the outcomes cannot support it: too few prompts, one class only, a
+    tier that is dearer and worse, prices at which nothing can be saved.
+    """
+    tiers = settings.tiers
+    table = table.only(*tiers)
+    check_outcomes(table, settings)
+    table = table.with_embeddings(encoder, cache)
+    parts = split(table, SHARES, settings.seed)
+    assert_disjoint(parts)
+    train, tune = parts["train"], parts["tune"]
+    stages: dict[str, Stage] = {}
+    routers: dict[str, tuple[Scored, ...]] = {}
+    verifiers: dict[str, tuple[Scored, ...]] = {}
+    estimates: dict[str, tuple[FloatArray, FloatArray]] = {}
+    for tier in tiers[:-1]:
+        best, tried = _router(train, train.grade(tier), settings)
+        routers[tier] = tuple(tried)
+        router = ROUTERS[best.family]().fit(train.prompts, train.grade(tier))
+        raw = router.predict(tune.prompts)
+        calibrator = choose_calibrator(raw, tune.grade(tier), seed=settings.seed)
+        # Out of fold on TRAIN: the router never saw these rows.
+        estimates[tier] = calibrator.predict(best.scores), calibrator.predict(raw)
+        stage, verifiers[tier] = _judging(tier, train, tune, estimates[tier], settings)
+        stages[tier] = replace(stage, router=router, router_calibrator=calibrator)
+    # What was estimated on the way to the top depends on the way where there are several: then it is left out.
+    known = estimates[tiers[0]] if len(tiers) == 2 else None
+    stages[tiers[-1]], verifiers[tiers[-1]] = _judging(tiers[-1], train, tune, known, settings)
+    draft = RouterVersion(Policy(tiers, {}), stages, encoder=encoder)
+    draft = replace(draft, home=Home().fit(train.prompts, embedded=draft.needs_encoder))
+    if settings.promised == "accepted":
+        draft = replace(draft, policy=_two_tier_policy(draft, tune, settings))
+    return Candidate(draft, table.content_hash, routers, verifiers)
+
+
+def check_outcomes(table: OutcomeTable, settings: Settings) -> None:
+    """Raise DataError where these outcomes, at these prices, cannot be learned from or have nothing to save."""
+    if len(table) < LEAST_PROMPTS:
+        raise DataError(
+            f"{len(table)} prompts are graded for every tier; at least {LEAST_PROMPTS} are needed to fit, calibrate "
+            "and certify on separate ones: collect more"
+        )
+    right = {tier: table.grade(tier) for tier in settings.tiers}
+    for tier, grades in right.items():
+        if grades.min() == grades.max():
+            raise DataError(f"every grade of tier {tier!r} is {grades[0]:g}: there is nothing to tell apart")
+    usd = {tier: call_costs(table, tier, settings.prices[tier]) for tier in settings.tiers}
+    top = settings.tiers[-1]
+    for tier in settings.tiers[:-1]:
+        check_ladder(usd, right, tier, top)
+        less = right[top] - right[tier]
+        if less.mean() + CLEARLY * less.std() / np.sqrt(len(less)) < 0:
+            raise DataError(
+                f"{top!r} is dearer than {tier!r} (${usd[top].mean():.3g} against ${usd[tier].mean():.3g} a call) and "
+                f"worse ({right[top].mean():.1%} right against {right[tier].mean():.1%}): serve {tier!r} alone"
+            )
+
+
+def domain_labels(table: OutcomeTable) -> IntArray | None:
+    """A number for every prompt's domain, (n,); None where fewer than two domains are recorded."""
+    names = slices_of("domain", table.prompts)
+    known = sorted(set(names) - {UNKNOWN})
+    if len(known) < 2 or UNKNOWN in names:
+        return None
+    return np.array([known.index(name) for name in names], dtype=np.int64)
+
+
+def _two_tier_policy(draft: RouterVersion, tune: OutcomeTable, settings: Settings) -> Policy:
+    """Thresholds by TUNE: the routing threshold is final, the acceptance threshold a guess until certified."""
+    cheap, frontier = settings.tiers
+    seen = evidence_of(draft, tune, (cheap, frontier), settings.prices)
+    route_at, accept_guess = cheapest_route_at(seen, settings.epsilon)
+    below = float(np.quantile(seen.p_frontier_ok, settings.abstain_share / 4))  # room for CERT to differ
+    points = {cheap: OperatingPoint(route_at, accept_guess), frontier: OperatingPoint(np.inf, -np.inf, below)}
+    return Policy(settings.tiers, points)
+
+
+def _judging(
+    tier: str,
+    train: OutcomeTable,
+    tune: OutcomeTable,
+    estimates: tuple[FloatArray, FloatArray] | None,
+    settings: Settings,
+) -> tuple[Stage, tuple[Scored, ...]]:
+    """A tier's verifier and its calibrator, and what was tried; `estimates`: a router's on TRAIN and on TUNE."""
+    learning, checking = (
+        answers_with(table, tier, None if estimates is None else estimates[i]) for i, table in enumerate((train, tune))
+    )
+    best, tried = _verifier(learning, train, tier, settings)
+    verifier = VERIFIERS[best.family]().fit(learning, train.grade(tier))
+    calibrator = choose_calibrator(verifier.predict(checking), tune.grade(tier), seed=settings.seed)
+    return Stage(None, None, verifier, calibrator), tuple(tried)
+
+
+def answers_with(table: OutcomeTable, tier: str, estimate: FloatArray | None) -> Answers:
+    """A tier's answers with the router's calibrated estimate among their signals, where there is one."""
+    answers = table.answers_of(tier)
+    return answers if estimate is None else replace(answers, signals={**answers.signals, ROUTER_SCORE: estimate})
+
+
+def _router(train: OutcomeTable, y: FloatArray, settings: Settings) -> tuple[Scored, list[Scored]]:
+    domains = domain_labels(train)
+    if settings.router == "auto":
+        return choose_router(train.prompts, y, train.groups, seed=settings.seed, domains=domains)
+    _, tried = choose_router(train.prompts, y, train.groups, (settings.router,), seed=settings.seed, domains=domains)
+    return tried[1], tried
+
+
+def _verifier(answers: Answers, train: OutcomeTable, tier: str, settings: Settings) -> tuple[Scored, list[Scored]]:
+    if settings.verifier == "auto":
+        return choose_verifier(answers, train.grade(tier), train.groups, seed=settings.seed)
+    _, tried = choose_verifier(answers, train.grade(tier), train.groups, (settings.verifier,), seed=settings.seed)
+    return tried[1], tried

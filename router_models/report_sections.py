@@ -1,0 +1,120 @@
+"""Parts that every report shares: what is promised, slices, how the models were chosen, what it all depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router_models.calibration.certificate import Certificate, Promise
+from router_models.calibration.sequence import upper_bound
+from router_models.markdown import table
+from router_models.selection import Scored
+from router_models.types import BoolArray, FloatArray
+
+DRAWS = 2000
+MOST_SLICES = 25
+Mean = tuple[float, float, float]
+
+
+def mean_interval(values: FloatArray, rows: NDArray[np.int64]) -> Mean:
+    """A mean and its 95 % bootstrap interval over the given resamples (draws, n)."""
+    draws = values[rows].mean(axis=1)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(values.mean()), float(low), float(high)
+
+
+def with_interval(value: Mean) -> str:
+    """A cell of a table."""
+    return f"{value[0]:.1f} ({value[1]:.1f} to {value[2]:.1f})"
+
+
+def promise_section(certificate: Certificate | None) -> str:
+    """The promise in one line, then every certified statement with the counts that show it."""
+    if certificate is None:
+        return "**Nothing is certified.**"
+    rows = [["statement", "at most", "confidence", "shown by", "upper bound on these counts"]]
+    whole = Promise(
+        certificate.what,
+        certificate.epsilon,
+        certificate.level,
+        certificate.accepted_n,
+        certificate.errors,
+        certificate.upper,
+    )
+    for p in (whole, *certificate.also):
+        counts = f"{p.errors} of {p.trials}" if p.errors or p.what != "quality drop against always-frontier" else ""
+        rows.append([p.what, f"{p.bound:g}", f"{1 - p.level:.1%}", counts or f"{p.trials} pairs", f"{p.upper:.4f}"])
+    return f"{certificate.summary()}\n\n{table(rows)}"
+
+
+def slices_section(
+    slices: Mapping[str, Sequence[str]], kept: BoolArray, wrong: BoolArray, certificate: Certificate | None
+) -> str:
+    """Risk by slice at the deployed thresholds, each bound at δ/G; certified slices, where there are, first.
+
+    `kept` and `wrong` (n,): whether the promise covers the prompt's answer, and whether that answer is wrong.
+    """
+    parts: list[str] = []
+    if certificate is not None and certificate.slices:
+        rows = [["certified slice", "kept", "wrong", "upper bound", "level δ/G", "promise"]]
+        for name, p in certificate.slices.items():
+            held = f"≤ {p.bound:g}" if p.certified else "none: nothing is accepted here"
+            rows.append([name, str(p.trials), str(p.errors), f"{p.upper:.3f}", f"{p.level:.3g}", held])
+        parts.append(table(rows))
+    delta = 0.1 if certificate is None else certificate.level
+    for slicer, names in slices.items():
+        labels = np.array(names)
+        found = sorted(set(names), key=lambda name: -int((labels == name).sum()))
+        if not 2 <= len(found) <= len(labels) // 2:
+            continue
+        level = delta / len(found)
+        rows = [
+            [slicer.replace("_", " "), "prompts", "kept", "wrong", "risk, %", f"upper bound, % (level {level:.3g})"]
+        ]
+        for name in found[:MOST_SLICES]:
+            here = kept & (labels == name)
+            n, k = int(here.sum()), int((here & wrong).sum())
+            risk = f"{100 * k / n:.1f}" if n else "–"
+            cells = [
+                name,
+                str(int((labels == name).sum())),
+                str(n),
+                str(k),
+                risk,
+                f"{100 * upper_bound(k, n, level):.1f}",
+            ]
+            rows.append(cells)
+        parts.append(table(rows))
+    if not parts:
+        return "The certification prompts fall into one slice only, whichever way they are cut."
+    note = (
+        "Bounds are one-sided Clopper-Pearson at δ/G for the G slices of a table: they hold together, but they are "
+        "information. A promise for each slice by itself is what `certify --slices` makes."
+    )
+    return "\n\n".join([*parts, note])
+
+
+def choice_section(what: str, tried: Mapping[str, Sequence[Scored]]) -> str:
+    """How the models of each tier were chosen; the column `unseen domains` holds whole domains out."""
+    return "\n\n".join(_choice(f"{what} of {tier}", scored) for tier, scored in tried.items() if scored)
+
+
+def _choice(what: str, tried: Sequence[Scored]) -> str:
+    away = what.startswith("router")
+    rows = [[what, "AUC", "over the baseline", "95 % interval", *(["AUC, unseen domains"] if away else [])]]
+    for i, scored in enumerate(tried):
+        advantage = "baseline" if i == 0 else f"{scored.advantage:+.3f}"
+        span = "" if i == 0 else f"{scored.low:+.3f} to {scored.high:+.3f}"
+        far = "no domains recorded" if scored.away_auc is None else f"{scored.away_auc:.3f}"
+        rows.append([scored.family, f"{scored.auc:.3f}", advantage, span, *([far] if away else [])])
+    return table(rows)
+
+
+def binds_section(certificate: Certificate | None) -> str:
+    """Everything the certificate depends on, by hash; any change voids it."""
+    binds = {} if certificate is None else certificate.binds
+    rows = [["what", "sha256"], *([name, f"`{digest[:16]}`"] for name, digest in sorted(binds.items()))]
+    until = "" if certificate is None else f"\n\nIt expires at {certificate.expires_at:%Y-%m-%d %H:%M %Z}."
+    return f"Checked when a version is loaded; a change of any of these voids it.\n\n{table(rows)}{until}"

@@ -1,0 +1,144 @@
+"""Stream pieces ⇄ completions. A piece is the `choices` of one chat.completion.chunk; pure, nothing waits here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from router_models.types import PREFIX, Completion, Usage
+from serve_graph.openai_api import completion_of, text_pieces, usage_json, usage_of
+
+Choices = list[dict[str, Any]]
+
+
+def says_something(chunk: Mapping[str, Any]) -> bool:
+    """Whether a chunk holds more than an opening: any text, tool call, refusal or finish reason."""
+    for choice in chunk.get("choices") or ():
+        delta = choice.get("delta") or {}
+        if choice.get("finish_reason") or any(value for key, value in delta.items() if key != "role"):
+            return True
+    return False
+
+
+class Hearing:
+    """A completion as it grows: give it every chunk a tier sends, ask for the whole at any time.
+
+    `tokens` counts what the longest choice has said so far: its logprobs' length, or its pieces where there are none.
+    """
+
+    def __init__(self) -> None:
+        self.choices: dict[int, dict[str, Any]] = {}
+        self.usage = Usage()
+        self.pieces: dict[int, int] = {}
+
+    def add(self, chunk: Mapping[str, Any]) -> None:
+        """Take in one chunk (`choices`, `usage`)."""
+        if chunk.get("usage"):
+            self.usage = usage_of(chunk["usage"])
+        for piece in chunk.get("choices") or []:
+            index = int(piece.get("index") or 0)
+            choice = self.choices.setdefault(index, _silent(index))
+            delta = piece.get("delta") or {}
+            self.pieces[index] = self.pieces.get(index, 0) + says_something({"choices": [{"delta": delta}]})
+            for name, value in delta.items():
+                _grow(choice["message"], name, value)
+            if (piece.get("logprobs") or {}).get("content"):
+                choice["logprobs"] = choice["logprobs"] or {"content": []}
+                choice["logprobs"]["content"] += piece["logprobs"]["content"]
+            choice["finish_reason"] = piece.get("finish_reason") or choice["finish_reason"]
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice that began has ended."""
+        return bool(self.choices) and all(choice["finish_reason"] for choice in self.choices.values())
+
+    @property
+    def tokens(self) -> int:
+        spoken = [len((choice["logprobs"] or {}).get("content", ())) for choice in self.choices.values()]
+        return max([*spoken, *self.pieces.values()], default=0)
+
+    def completion(self, latency_s: float, finish_reason: str | None = None) -> Completion:
+        """What has been said as one Completion; `finish_reason` names the end of what has none yet."""
+        whole = [dict(choice) for _, choice in sorted(self.choices.items())] or [_silent(0)]
+        for choice in whole:
+            choice["finish_reason"] = choice["finish_reason"] or finish_reason
+        return completion_of({"choices": whole, "usage": usage_json(self.usage)}, latency_s)
+
+    def prefix(self, tokens: int, latency_s: float) -> Completion:
+        """The first `tokens` tokens of a single choice as a Completion whose finish_reason is PREFIX.
+
+        An engine may send several tokens at once: what is judged is cut to the length the threshold is certified
+        for, by the logprobs' own tokens. Without logprobs a piece counts as a token, and nothing is cut.
+        """
+        completion = self.completion(latency_s, PREFIX)
+        said = (completion.payload["choices"][0]["logprobs"] or {}).get("content") or []
+        if len(said) <= tokens:
+            return completion
+        text = "".join(str(token.get("token", "")) for token in said[:tokens])
+        return replace(completion, text=text, token_logprobs=completion.token_logprobs[:tokens])
+
+
+def _silent(index: int) -> dict[str, Any]:
+    return {
+        "index": index,
+        "message": {"role": "assistant", "content": None},
+        "logprobs": None,
+        "finish_reason": None,
+    }
+
+
+def _grow(message: dict[str, Any], name: str, value: Any) -> None:
+    """Add one delta field to a message: texts are joined, tool calls merged by index, anything else replaced."""
+    if value is None:
+        return
+    if name == "tool_calls":
+        calls: list[dict[str, Any]] = message.setdefault("tool_calls", [])
+        for part in value:
+            at = min(int(part.get("index") or 0), len(calls))  # engines count upwards; no index may cost memory
+            if at == len(calls):
+                calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
+            call, function = calls[at], part.get("function") or {}
+            call["id"] = part.get("id") or call["id"]
+            call["function"]["name"] += function.get("name") or ""
+            call["function"]["arguments"] += function.get("arguments") or ""
+    elif name != "role" and isinstance(value, str):
+        message[name] = (message.get(name) or "") + value
+    else:
+        message[name] = value
+
+
+def spoken_pieces(completion: Completion) -> Iterator[Choices]:
+    """A finished completion as pieces, choice by choice: role (with its logprobs), text, tool calls, finish reason."""
+    plain = {"message": {"content": completion.text}, "finish_reason": completion.finish_reason}
+    for position, choice in enumerate(completion.payload.get("choices") or [plain]):
+        index = int(choice.get("index") or position)
+        message = choice.get("message") or {}
+        opening = _piece(index, {"role": "assistant", "content": ""})
+        if choice.get("logprobs"):
+            opening["logprobs"] = choice["logprobs"]
+        yield [opening]
+        for name in ("reasoning", "reasoning_content", "refusal"):
+            if message.get(name):
+                yield [_piece(index, {name: message[name]})]
+        for text in text_pieces(message.get("content") or ""):
+            yield [_piece(index, {"content": text})]
+        if calls := message.get("tool_calls"):
+            yield [_piece(index, {"tool_calls": [{"index": i, **call} for i, call in enumerate(calls)]})]
+        yield [_piece(index, {}, choice.get("finish_reason") or completion.finish_reason)]
+
+
+def _piece(index: int, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "finish_reason": finish_reason}
+
+
+def each_choice(completion: Completion) -> tuple[Completion, ...]:
+    """A completion of n choices as n completions of one, for whoever judges them; usage stays with the first."""
+    choices = completion.payload.get("choices") or []
+    if len(choices) < 2:
+        return (completion,)
+    usage = completion.payload.get("usage") or {}
+    return tuple(
+        completion_of({"choices": [choice], "usage": usage if i == 0 else {}}, completion.latency_s)
+        for i, choice in enumerate(choices)
+    )

@@ -1,0 +1,169 @@
+"""The fault matrix: every fault × {streamed, before the commit; streamed, after it; not streamed}, on a real cluster.
+
+`make faults` runs it and prints what the caller got as a table. Every cell checks that there was a reply, that its
+record is in the store exactly once, and that no engine goes on generating for nobody.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass, field
+from threading import Timer
+from typing import Any
+
+import httpx
+import pytest
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
+
+Graph = Any
+PHASES = ("stream, before commit", "stream, after commit", "no stream")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row. `cheap`/`live`: what the prompt asks of the cheap tier, or of the frontier tier while it streams.
+
+    `kill`: a deployment to SIGKILL (in the middle of the answer where the prompt makes it slow). `lock`: the store.
+    `leave`: the caller goes away. `wanted`: per phase, the outcomes or statuses allowed.
+    """
+
+    name: str
+    wanted: tuple[set[str], set[str], set[str]]
+    cheap: str = ""
+    live: str = ""
+    kill: str = ""
+    lock: bool = False
+    leave: bool = False
+
+
+ANSWERED = {"fallback by frontier"}
+UNHURT = {"accepted by cheap"}
+BROKEN = {"error event"}
+WHOLE = {"forced by frontier"}
+FAULTS = (
+    Fault("engine fails (5xx)", (ANSWERED, BROKEN, ANSWERED), "[cheap:fail]", "[frontier:break]"),
+    Fault("engine refuses for now (429)", (ANSWERED, BROKEN, ANSWERED), "[cheap:status=429]", "[frontier:break=429]"),
+    Fault("engine too slow", (ANSWERED, BROKEN, ANSWERED), "[cheap:slow=60]", "[frontier:hang=60]"),
+    Fault(
+        "connection reset mid-stream", (ANSWERED, BROKEN, ANSWERED), "[cheap:break] [cheap:fail]", "[frontier:break]"
+    ),
+    Fault(
+        "tier's replica SIGKILLed",
+        (ANSWERED, BROKEN, ANSWERED),
+        "[cheap:slow=2]",
+        "[frontier:hang=2]",
+        kill="cheap|frontier",
+    ),
+    Fault("router SIGKILLed", (ANSWERED, WHOLE, ANSWERED), "", "[frontier:hang=1]", kill="router"),
+    Fault("verifier SIGKILLed", (ANSWERED, WHOLE, ANSWERED), "[cheap:slow=1]", "[frontier:hang=1]", kill="verifier"),
+    Fault("decision store down", (UNHURT, WHOLE, UNHURT), "", "[frontier:hang=1]", lock=True),
+    Fault("caller goes away", ({"gone"}, {"gone"}, {"gone"}), "[cheap:slow=60]", "[frontier:hang=60]", leave=True),
+)
+
+
+@dataclass
+class Table:
+    """What each cell's caller got."""
+
+    cells: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def render(self) -> str:
+        lines = [f"| fault | {' | '.join(PHASES)} |", "|---|---|---|---|"]
+        rows = dict.fromkeys(name for name, _ in self.cells)
+        lines += [f"| {row} | {' | '.join(self.cells.get((row, phase), '-') for phase in PHASES)} |" for row in rows]
+        return "\n".join(lines)
+
+
+@pytest.fixture(scope="module")
+def table(request: pytest.FixtureRequest) -> Iterator[Table]:
+    found = Table()
+    yield found
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and found.cells:
+        reporter.write_line(f"\n\n{found.render()}\n")
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_every_fault_has_its_reply_its_record_and_no_orphan(
+    graph: Graph, fault: Fault, phase: str, table: Table, wait_until: Callable[..., float]
+) -> None:
+    before = graph.names_so_far()
+    live = phase == PHASES[1]
+    prompt, model = (fault.live, "frontier") if live else (fault.cheap, "auto")
+    body = {
+        "model": model,
+        "stream": phase != PHASES[2],
+        "messages": [{"role": "user", "content": f"{prompt} hello there"}],
+    }
+    held: AbstractContextManager[Any] = closing(graph.locked_store()) if fault.lock else nullcontext()
+    with held:
+        got = _ask(graph, body, fault, live)
+    assert got in fault.wanted[PHASES.index(phase)], got
+    wait_until(lambda: set(graph.records()) - before, 30)
+    [name] = set(graph.records()) - before
+    [record] = graph.records()[name]
+    assert record.status == {"gone": 499, "error event": record.status}.get(got, 200)
+    assert (got == "error event") == (record.status >= 500)
+    wait_until(lambda: _busy(graph) == 0, 15)
+    table.cells[fault.name, phase] = f"{got} ({record.status})"
+    if fault.kill:
+        wait_until(lambda: _well(graph), 120)
+
+
+def _ask(graph: Graph, body: dict[str, Any], fault: Fault, live: bool) -> str:
+    """Make the request, cause what the prompt cannot, and say in words what the caller got."""
+    victim = fault.kill if "|" not in fault.kill else fault.kill.split("|")[live]
+    slow = any(word in body["messages"][0]["content"] for word in ("slow", "hang"))
+    if victim and not slow:
+        graph.kill(victim)
+    later = Timer(0.6, graph.kill, [victim]) if victim and slow else Timer(3600, lambda: None)
+    later.start()
+    patience = httpx.Timeout(60, read=1.0 if fault.leave and not body["stream"] else 60)
+    try:
+        with graph.client.stream("POST", "/v1/chat/completions", json=body, timeout=patience) as response:
+            lines = []
+            for line in response.iter_lines():
+                lines.append(line)
+                if fault.leave and line.startswith("data:" if live else ":"):
+                    return "gone"
+            return _words(response, lines)
+    except httpx.ReadTimeout:
+        return "gone"
+    finally:
+        later.cancel()
+
+
+def _words(response: httpx.Response, lines: list[str]) -> str:
+    """Outcome and tier of a whole answer, "error event" of a broken stream, else the status."""
+    if response.status_code != 200:
+        return f"status {response.status_code}"
+    events = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+    if not events:
+        [whole] = [json.loads(line) for line in lines if line]
+        facts, text = whole["serve_graph"], whole["choices"][0]["message"]["content"]
+    elif "error" in events[-1]:
+        return "error event"
+    else:
+        assert lines.count("data: [DONE]") == 1
+        facts = events[-1]["serve_graph"]
+        text = "".join(c["delta"].get("content") or "" for e in events for c in e["choices"])
+    assert text.startswith(f"echo {facts['tier']}: ")
+    assert text.endswith("hello there")
+    return f"{facts['outcome']} by {facts['tier']}"
+
+
+def _busy(graph: Graph) -> float:
+    """Engine calls under way, by the engines' own count."""
+    lines = graph.client.get("/metrics").text.splitlines()
+    counts = [float(line.split()[-1]) for line in lines if line.startswith("serve_graph_engine_num_requests_running")]
+    assert counts
+    return sum(counts)
+
+
+def _well(graph: Graph) -> bool:
+    return all(
+        graph.chat("hello", model=model).headers.get("x-serve-graph-outcome") == wanted
+        for model, wanted in (("auto", "accepted"), ("frontier", "forced"))
+    )

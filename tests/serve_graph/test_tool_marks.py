@@ -1,0 +1,79 @@
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router_models.types import Message, Query
+from serve_graph.tool_marks import ToolMarks
+
+MARKS = ToolMarks(b"secret")
+TIERS = st.from_regex(r"[a-z][a-z0-9_-]{0,31}", fullmatch=True)
+
+
+def loop(*ids: str, last: str = "tool") -> Query:
+    """A conversation with one tool call and its result per id, ending in a message of role `last`."""
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "weather?"}]
+    for call_id in ids:
+        call = {"id": call_id, "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        messages += [
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": call_id, "content": "rain"},
+        ]
+    if last != "tool":
+        messages.append({"role": last, "content": "and now?"})
+    return Query((Message("user", "weather?"),), {}, {"messages": messages})
+
+
+def ids_in(query: Query) -> list[str]:
+    return re.findall(r"'(?:id|tool_call_id)': '([^']*)'", repr(query.parameters))
+
+
+@given(TIERS, st.text(max_size=60))
+def test_what_is_marked_is_read_again(tier: str, call_id: str) -> None:
+    assert MARKS.read(MARKS.marked(tier, call_id)) == (tier, call_id)
+
+
+@given(st.text(max_size=80))
+def test_any_other_id_stays_as_it_is(call_id: str) -> None:
+    assert MARKS.read(call_id) == (None, call_id)
+
+
+def test_a_mark_is_of_letters_that_every_provider_takes() -> None:
+    assert re.fullmatch(r"[a-zA-Z0-9_-]+", MARKS.marked("cheap-1_b", "call_8f"))
+
+
+def test_nobody_else_can_make_a_mark() -> None:
+    forged = ToolMarks(b"guess").marked("frontier", "call_1")
+    assert MARKS.read(forged) == (None, forged)
+    moved = MARKS.marked("cheap", "call_1").replace("cheap", "dearr")
+    assert MARKS.read(moved) == (None, moved)
+
+
+def test_the_engine_gets_its_own_ids_and_the_loop_its_tier() -> None:
+    query, began = MARKS.restored(loop(MARKS.marked("cheap", "call_1")))
+    assert began == "cheap"
+    assert ids_in(query) == ["call_1", "call_1"]
+
+
+def test_the_newest_call_names_the_tier() -> None:
+    _, began = MARKS.restored(loop(MARKS.marked("cheap", "a"), MARKS.marked("frontier", "b")))
+    assert began == "frontier"
+
+
+def test_a_loop_that_has_ended_does_not_bind_the_next_question() -> None:
+    query, began = MARKS.restored(loop(MARKS.marked("cheap", "call_1"), last="user"))
+    assert began is None
+    assert ids_in(query) == ["call_1", "call_1"]
+
+
+def test_ids_of_others_pass_untouched() -> None:
+    asked = loop("call_of_another_service")
+    assert MARKS.restored(asked) == (asked, None)
+
+
+@pytest.mark.parametrize("odd", [None, 3, [], {"id": 5}, {"id": None}])
+def test_odd_tool_calls_pass_untouched(odd: Any) -> None:
+    asked = Query((), {}, {"messages": [{"role": "assistant", "tool_calls": [odd]}]})
+    assert MARKS.restored(asked) == (asked, None)
