@@ -49,7 +49,7 @@ class DefaultRouter(RouterModel):
     """
 
     family = "default"
-    card = "needs embeddings; every member's cost (about 2 ms per query); notices unfamiliar prompts"
+    card = "needs embeddings; every member's cost (about 1 ms per query); notices unfamiliar prompts"
     needs_embeddings = True
 
     def __init__(self, folds: int = 3, trees: int = 100, seed: int = 0) -> None:
