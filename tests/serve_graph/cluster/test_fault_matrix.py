@@ -104,8 +104,7 @@ def test_every_fault_has_its_reply_its_record_and_no_orphan(
     wait_until(lambda: set(graph.records()) - before, 30)
     [name] = set(graph.records()) - before
     [record] = graph.records()[name]
-    assert record.status == {"gone": 499, "error event": record.status}.get(got, 200)
-    assert (got == "error event") == (record.status >= 500)
+    assert record.status in {"gone": (499,), "error event": (429, 503, 504)}.get(got, (200,))
     wait_until(lambda: _busy(graph) == 0, 15)
     table.cells[fault.name, phase] = f"{got} ({record.status})"
     if fault.kill:
