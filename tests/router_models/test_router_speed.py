@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from router_models.evaluation.held_out import folds_of, held_out_scores, targets_of
 from router_models.features import Encoder
@@ -72,16 +73,20 @@ def test_fitting_8000_prompts_takes_less_than_a_minute() -> None:
 
 
 def test_one_prompt_is_embedded_and_scored_within_5_ms() -> None:
+    """As a replica does it: one BLAS thread (Ray sets it), two for the encoder. BLAS threads that spin after a product
+    of matrices would be in the next encoding's way.
+    """
     router, encoder = fitted_on_8000()[0], Encoder()
     encoder.encode(SHORT)
     rounds = []
-    for _ in range(100):
-        spent = []
-        for text in SHORT * 2:
-            start = time.perf_counter()
-            router.predict(Prompts((text,), encoder.encode([text])))
-            spent.append(time.perf_counter() - start)
-        rounds.append(np.median(spent))
+    with threadpool_limits(1, "blas"):
+        for _ in range(100):
+            spent = []
+            for text in SHORT * 2:
+                start = time.perf_counter()
+                router.predict(Prompts((text,), encoder.encode([text])))
+                spent.append(time.perf_counter() - start)
+            rounds.append(np.median(spent))
     best, typical = 1e3 * min(rounds), 1e3 * float(np.median(rounds))
     print(f"one prompt, embedded and scored: p50 {best:.1f} ms in the quietest round of 100, {typical:.1f} ms in all")
     assert best <= 5
