@@ -5,8 +5,10 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
+import jsonschema
 import openai
 import pytest
 
@@ -97,6 +99,48 @@ def test_a_prompt_that_fits_no_tier_is_a_clear_400(client: openai.OpenAI) -> Non
     with pytest.raises(openai.BadRequestError) as refused:
         ask(client, "auto", "word " * 6000)
     assert refused.value.body["code"] == "context_length_exceeded"  # type: ignore[index]
+
+
+CITY = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "country": {"type": "string"}},
+    "required": ["city", "country"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("model", ["auto", "frontier"])
+def test_a_json_schema_is_kept_by_the_real_models(client: openai.OpenAI, model: str) -> None:
+    reply = client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": "Name one city and its country, as JSON."}],
+        response_format={"type": "json_schema", "json_schema": {"name": "place", "schema": CITY}},
+        max_tokens=60,
+    )
+    jsonschema.validate(json.loads(reply.choices[0].message.content or ""), CITY)
+
+
+def test_a_tool_is_called_and_its_result_is_used(client: openai.OpenAI) -> None:
+    tool: Any = {"type": "function", "function": {"name": "weather_of", "parameters": CITY}}
+    messages: list[Any] = [{"role": "user", "content": "What is the weather in Oslo, Norway?"}]
+    first = client.chat.completions.create(
+        model="frontier",
+        messages=messages,
+        tools=[tool],
+        tool_choice={"type": "function", "function": {"name": "weather_of"}},
+        max_tokens=80,
+    )
+    [call] = first.choices[0].message.tool_calls or []
+    assert call.type == "function"
+    jsonschema.validate(json.loads(call.function.arguments), CITY)
+    messages += [
+        first.choices[0].message.model_dump(exclude_none=True),
+        {"role": "tool", "tool_call_id": call.id, "content": "It is snowing, -7 degrees."},
+    ]
+    then = client.chat.completions.create(model="auto", messages=messages, max_tokens=60)
+    assert then.model_extra is not None
+    assert then.model_extra["serve_graph"]["tier"] == "frontier"
+    assert "snow" in (then.choices[0].message.content or "").lower()
 
 
 def test_every_request_has_its_record(graph: tuple[str, GraphConfig], client: openai.OpenAI) -> None:
