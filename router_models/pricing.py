@@ -12,6 +12,11 @@ from router_models.types import Usage
 MILLION = Decimal(1_000_000)
 
 
+def plain(usd: Decimal | float) -> str:
+    """Return an amount of dollars as people write it: digits and a point, never an exponent (0.0000001, not 1E-7)."""
+    return f"{usd if isinstance(usd, Decimal) else Decimal(str(usd)):f}"
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
     """US dollars per million tokens; `cached_input_usd_per_mtok` None = cached tokens cost the input price."""

@@ -20,7 +20,7 @@ from ray.serve.handle import DeploymentHandle
 from router_models.policy import Policy, always
 from router_models.types import Action, Completion, Decision, Query, Verdict
 from router_models.version import RouterVersion
-from serve_graph.bindings import tier_prices
+from serve_graph.bindings import binds_digest, tier_prices
 from serve_graph.cascade import Graph
 from serve_graph.config import EchoTierConfig, GraphConfig, HostedTierConfig
 from serve_graph.engines.echo import EchoEngine, EchoError
@@ -155,13 +155,16 @@ class ServedPolicy:
     name: str
     promise: str
     certified: bool
+    binds: str
 
     @classmethod
     def of(cls, version: RouterVersion | None, name: str, promise: str, config: GraphConfig) -> ServedPolicy:
         policy = always(config.tier_names) if version is None else version.policy
         if config.policy.abstain == "forbid":
             policy = policy.without_abstention()
-        return cls(policy, name, promise, version is not None and version.certificate is not None)
+        return cls(
+            policy, name, promise, version is not None and version.certificate is not None, binds_digest(config)
+        )
 
 
 class IngressDeployment:
@@ -227,6 +230,7 @@ class IngressDeployment:
             "version": served.name,
             "certified": served.certified,
             "promise": served.promise,
+            "binds": served.binds,
         }
 
     async def metrics(self) -> str:

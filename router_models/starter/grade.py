@@ -10,6 +10,7 @@ _FEWEST_WORDS = 4
 _WORD = re.compile(r"\w+")
 _END = re.compile(r"[?!.:]*[\"'”»`]?[?!.]*")
 """What closes a question."""
+_BREAK = re.compile(r"[^\w\s]|\n")
 
 
 def grade(task: Task, answer: str) -> bool:
@@ -28,7 +29,10 @@ def grade(task: Task, answer: str) -> bool:
 
 
 def without_question(answer: str, prompt: str) -> str:
-    """Return `answer` without the places that repeat all words of `prompt`, whatever their case and punctuation."""
+    """Return `answer` without the places that repeat all words of `prompt`, whatever their case and punctuation.
+
+    A repeat is set off from the words before it: "I cannot make a sentence with the word phone" is a sentence.
+    """
     question = [word.casefold() for word in _WORD.findall(prompt)]
     found = list(_WORD.finditer(answer))
     words = [match.group().casefold() for match in found]
@@ -36,13 +40,14 @@ def without_question(answer: str, prompt: str) -> str:
     if size < _FEWEST_WORDS:
         return answer
     kept: list[str] = []
-    after = place = 0
+    after = place = last = 0
     while place + size <= len(words):
-        if words[place] == question[0] and words[place : place + size] == question:
+        begins = place in (0, last) or _BREAK.search(answer, found[place - 1].end(), found[place].start())
+        if begins and words[place : place + size] == question:
             kept.append(answer[after : found[place].start()])
             end = _END.match(answer, found[place + size - 1].end())
             after = end.end() if end else after
-            place += size
+            last = place = place + size
         else:
             place += 1
     parts = [part.strip() for part in (*kept, answer[after:])]

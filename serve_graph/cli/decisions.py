@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from router_models.pricing import plain
 from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, say, say_json
 from serve_graph.errors import ServeGraphError
 from serve_graph.records.store import DecisionStore, record_to_json
@@ -36,8 +37,8 @@ def show(
     say(f"verdict:  {record.verdict_reason or 'none asked for'}")
     for call in record.calls:
         tokens = f"{call.usage.prompt_tokens} + {call.usage.completion_tokens} tokens"
-        say(f"call:     {call.tier:10} {tokens:24} {call.latency_s:.2f} s  ${call.cost_usd}")
-    return say(f"bill:     ${record.cost_usd} in {record.latency_s:.2f} s, version {record.version}")
+        say(f"call:     {call.tier:10} {tokens:24} {call.latency_s:.2f} s  ${plain(call.cost_usd)}")
+    return say(f"bill:     ${plain(record.cost_usd)} in {record.latency_s:.2f} s, version {record.version}")
 
 
 @app.command()

@@ -19,6 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from router_models.pricing import plain
 from router_models.types import Call, DecisionRecord, Usage
 from serve_graph.errors import StoreUnavailableError
 
@@ -56,8 +57,8 @@ DECISIONS = Table(
 def record_to_json(record: DecisionRecord) -> dict[str, Any]:
     """A record as JSON-able data; money as strings, never floats."""
     data = asdict(record)
-    data["cost_usd"] = str(record.cost_usd)
-    data["calls"] = [asdict(call) | {"cost_usd": str(call.cost_usd)} for call in record.calls]
+    data["cost_usd"] = plain(record.cost_usd)
+    data["calls"] = [asdict(call) | {"cost_usd": plain(call.cost_usd)} for call in record.calls]
     return data
 
 

@@ -204,6 +204,8 @@ def test_only_whole_questions_of_some_length_are_taken_out_of_an_answer() -> Non
     question = "What color is the scarf?"
     assert without_question(f"You ask WHAT COLOR, is the scarf: {question} white", question) == "You ask white"
     assert without_question("What color is it? White.", question) == "What color is it? White."
+    told = "I cannot say what color is the scarf."
+    assert without_question(told, question) == told
     assert without_question("Two plus two is four", "Two plus two?") == "Two plus two is four"
 
 
