@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_models.errors import DataError
-from router_models.pricing import Price, cascade_break_even, prices_digest_input
+from router_models.pricing import Price, cascade_break_even, plain, prices_digest_input
 from router_models.types import Usage
 
 tokens = st.integers(0, 10**7)
@@ -59,3 +59,7 @@ def test_prices_are_hashed_by_tier_whatever_their_order() -> None:
     a, b = Price(Decimal(1), Decimal(2)), Price(Decimal(3), Decimal(4), Decimal("0.5"))
     assert prices_digest_input({"x": a, "y": b}) == prices_digest_input({"y": b, "x": a})
     assert prices_digest_input({"x": a}) != prices_digest_input({"x": b})
+
+
+def test_money_is_written_without_an_exponent() -> None:
+    assert [plain(Decimal("1E-7")), plain(Decimal("2.50")), plain(Decimal("1E+3"))] == ["0.0000001", "2.50", "1000"]

@@ -202,7 +202,7 @@ def test_a_right_answer_behind_the_repeated_question_keeps_what_it_earned(lead: 
 
 def test_only_whole_questions_of_some_length_are_taken_out_of_an_answer() -> None:
     question = "What color is the scarf?"
-    assert without_question(f"You ask WHAT COLOR, is the scarf: {question} white", question) == "You ask white"
+    assert without_question(f"You ask: WHAT COLOR, is the scarf: {question} white", question) == "You ask: white"
     assert without_question("What color is it? White.", question) == "What color is it? White."
     told = "I cannot say what color is the scarf."
     assert without_question(told, question) == told
