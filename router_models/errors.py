@@ -6,6 +6,7 @@
     ├── ArtifactError        a stored router, report or model folder is damaged or incomplete
     ├── CertificateError     a certificate is void: expired, or made for something else than what is served
     ├── NotCertifiedError    nothing meets the risk budget; carries why and how many labels are missing
+    ├── SandboxUnavailableError  a program a model wrote cannot be confined on this machine, so it is not run
     └── RegistryError        the model registry cannot be reached or has no such version
 
 Each message says what was asked, what was found and what to do.
@@ -44,6 +45,10 @@ class NotCertifiedError(RouterModelsError):
         super().__init__(reason)
         self.reason = reason
         self.labels_missing = labels_missing
+
+
+class SandboxUnavailableError(RouterModelsError):
+    """Untrusted programs cannot be confined on this machine, so none is run."""
 
 
 class RegistryError(RouterModelsError):

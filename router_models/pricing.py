@@ -21,6 +21,11 @@ NOTHING = Decimal(0)
 _RATES = ("input_usd_per_mtok", "output_usd_per_mtok", "cached_input_usd_per_mtok", "cache_write_usd_per_mtok")
 
 
+def plain(usd: Decimal | float) -> str:
+    """Return an amount of dollars as people write it: digits and a point, never an exponent (0.0000001, not 1E-7)."""
+    return f"{usd if isinstance(usd, Decimal) else Decimal(str(usd)):f}"
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
     """US dollars per million tokens, and per second of a call on an engine of one's own.

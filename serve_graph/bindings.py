@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
@@ -60,15 +61,25 @@ def _price(given: PriceConfig) -> Price:
     )
 
 
-def write_collected_binds(outcomes: Path, config: GraphConfig) -> None:
-    """Note beside an outcomes table what it was collected from: `<outcomes>.binds.json`."""
-    _beside(outcomes).write_text(json.dumps(tier_binds(config), indent=1, sort_keys=True) + "\n")
+def binds_digest(config: GraphConfig) -> str:
+    """One sha256 over all `tier_binds`: what `/readyz` reports, so that a client can tell two graphs apart."""
+    return hashlib.sha256(json.dumps(tier_binds(config), sort_keys=True).encode()).hexdigest()
+
+
+def write_collected_binds(outcomes: Path, binds: Mapping[str, str] | None) -> None:
+    """Note beside an outcomes table what it was collected from: `<outcomes>.binds.json`; null: it is not known."""
+    _beside(outcomes).write_text(json.dumps(binds, indent=1, sort_keys=True) + "\n")
 
 
 def collected_binds(outcomes: Path) -> dict[str, str] | None:
-    """What `write_collected_binds` noted; None where nothing was."""
+    """What `write_collected_binds` noted; None where nothing was, or where it was not known."""
     path = _beside(outcomes)
     return json.loads(path.read_text()) if path.is_file() else None
+
+
+def forget_collected_binds(outcomes: Path) -> None:
+    """Remove the note, where there is one."""
+    _beside(outcomes).unlink(missing_ok=True)
 
 
 def _beside(outcomes: Path) -> Path:

@@ -1,7 +1,8 @@
 """Prompts → graded outcomes of every tier, through a running endpoint. Resumable: each outcome is kept as it comes.
 
 A client like any other: it forces each tier by name, asks for logprobs, grades the answer with the task's own
-grader, and appends one JSON line per outcome to `<out>.partial.jsonl`. A second run skips what is there.
+grader, and appends one JSON line per outcome to `<out>.partial.jsonl`. A second run skips what is there. Which engines
+answer is noted beside that file before the first question, so that no table mixes two.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,17 @@ import httpx
 
 from router_models.features import logprob_summary
 from router_models.outcomes import prompt_id, write_outcomes
-from router_models.starter import Task, grade
+from router_models.starter import Task, grade, sandbox
 from router_models.types import Outcome, Usage
 from serve_graph.access.client import key_headers
+from serve_graph.bindings import (
+    binds_digest,
+    collected_binds,
+    forget_collected_binds,
+    tier_binds,
+    write_collected_binds,
+)
+from serve_graph.config import GraphConfig
 from serve_graph.errors import EngineError, ServeGraphError
 from serve_graph.openai_api import completion_of
 
@@ -50,6 +59,7 @@ async def collect(
     tasks: Sequence[Task],
     out: Path,
     *,
+    binds: Mapping[str, str] | None = None,
     concurrency: int = 16,
     timeout_s: float = 600.0,
     advance: Advance = lambda tier, n: None,
@@ -57,9 +67,12 @@ async def collect(
     """Run every task through every tier and write the LONG outcomes table to `out`.
 
     Tiers run one after the other, so that latencies are one engine's own under `concurrency` requests. Raises
-    EngineError when a tier keeps failing; what was collected until then is kept for the next run.
+    EngineError when a tier keeps failing; what was collected until then is kept for the next run. `binds` are the
+    engines behind `url` (`bindings.tier_binds`), None when they are not known; `claim` says when they are refused.
     """
-    partial = out.with_name(out.name + ".partial.jsonl")
+    partial = claim(out, binds)
+    if any(task.grader == "program" for task in tasks):
+        sandbox.call("def ready():\n    return True", "ready", [[]])  # raises where programs cannot be graded
     outcomes = _read_partial(partial)
     failed: list[str] = []
     done = {(outcome.prompt_id, outcome.tier) for outcome in outcomes}
@@ -93,9 +106,62 @@ async def collect(
     wanted = [outcome for outcome in outcomes if outcome.prompt_id in by_prompt]
     outcomes = [_graded(by_prompt[outcome.prompt_id], outcome) for outcome in wanted]  # a mended grader counts at once
     outcomes.sort(key=lambda outcome: (outcome.prompt_id, outcome.tier))
+    forget_collected_binds(out)
     write_outcomes(out, outcomes)
+    write_collected_binds(out, binds)
     partial.unlink()
+    forget_collected_binds(partial)
     return outcomes
+
+
+def partial_of(out: Path) -> Path:
+    """Where the outcomes of an unfinished run are kept."""
+    return out.with_name(out.name + ".partial.jsonl")
+
+
+def claim(out: Path, binds: Mapping[str, str] | None) -> Path:
+    """Return the partial file for these engines, noting them where there is none yet.
+
+    Raise ServeGraphError when it holds the answers of other engines: an outcomes table is of one set of engines.
+    """
+    partial = partial_of(out)
+    noted = collected_binds(partial)
+    if partial.exists() and noted != binds:
+        known = {*(noted or {}), *(binds or {})}
+        changed = sorted(key for key in known if (noted or {}).get(key) != (binds or {}).get(key))
+        raise ServeGraphError(
+            f"{partial} was begun with other engines: {', '.join(changed)} differ. Go back to that configuration to "
+            f"finish it, or remove {partial} to begin again"
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_collected_binds(partial, binds)
+    partial.touch()
+    return partial
+
+
+def refuse_finished(out: Path) -> None:
+    """Raise ServeGraphError when `out` is a finished table and no run of it is under way."""
+    if out.exists() and not partial_of(out).exists():
+        raise ServeGraphError(f"{out} is complete; --overwrite asks everything again and replaces it")
+
+
+def binds_behind(url: str, config: GraphConfig) -> dict[str, str] | None:
+    """The configuration's binds when the endpoint reports the same; None when it reports none (not a serve-graph).
+
+    Raise ServeGraphError when it runs other engines than `config` describes, or does not answer.
+    """
+    try:
+        reply = httpx.get(f"{url}/readyz", headers=key_headers(), timeout=30)
+        reported = reply.json().get("binds") if reply.is_success else None
+    except httpx.HTTPError as error:
+        raise ServeGraphError(f"{url} does not answer ({error})") from error
+    except (ValueError, AttributeError):
+        reported = None
+    if reported is None:
+        return None
+    if reported != binds_digest(config):
+        raise ServeGraphError(f"{url} runs other engines than the configuration describes: give --config its own")
+    return tier_binds(config)
 
 
 async def ask(

@@ -22,7 +22,7 @@ from router_models.types import Action, Completion, Decision, Query, Verdict
 from router_models.version import RouterVersion
 from serve_graph.access.accounts import AccountingSink, Accounts
 from serve_graph.access.keys import Keyring
-from serve_graph.bindings import price_lists
+from serve_graph.bindings import binds_digest, price_lists
 from serve_graph.cascade import Graph
 from serve_graph.config import EchoTierConfig, GraphConfig, HostedTierConfig
 from serve_graph.engines.echo import EchoEngine, EchoError
@@ -166,6 +166,7 @@ class ServedPolicy:
     name: str
     promise: str
     certified: bool
+    binds: str
     promised: float | None = None
 
     @classmethod
@@ -175,7 +176,7 @@ class ServedPolicy:
             policy = policy.without_abstention()
         certificate = None if version is None else version.certificate
         promised = None if certificate is None else 1.0 - certificate.promised_risk
-        return cls(policy, name, promise, certificate is not None, promised)
+        return cls(policy, name, promise, certificate is not None, binds_digest(config), promised)
 
 
 class IngressDeployment:
@@ -253,6 +254,7 @@ class IngressDeployment:
             "version": served.name,
             "certified": served.certified,
             "promise": served.promise,
+            "binds": served.binds,
         }
 
     async def metrics(self) -> str:

@@ -7,6 +7,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import islice
 
 _FENCE = re.compile(r"```(?:[\w+-]*[^\S\n]*\n)?(.*?)(?:```|\Z)", re.DOTALL)
 _NUMBER = re.compile(r"(?<![\w.])[-\u2212]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?", re.ASCII)
@@ -14,7 +15,7 @@ _BARE_NUMBER = re.compile(
     r"[^\w$.\u2212-]*([-\u2212]?\$?[\d,]*\.?\d+)[ \t]*(?:[^\W\d]+|[%°€£])?[ \t]*[.*`\"')]*\s*(?:$|\n|\. )",
     re.ASCII,
 )
-_JSON_START = re.compile(r"(?:^|[:`])\s*[{\[]", re.MULTILINE)
+_JSON_START = re.compile(r"(?:^|[:`])[^\S\n]*[{\[]", re.MULTILINE)  # on one line: \s* would make it quadratic
 _WRAPPERS = "\"'`*“”„‘’«»"
 _WORDS = {
     word: value
@@ -89,7 +90,7 @@ def short_answers(answer: str) -> Iterator[str]:
             yield unwrapped(tail)
         if " is " in line:
             yield unwrapped(line.rpartition(" is ")[2])
-    quoted = re.findall(r"\"([^\"]+)\"|\*\*([^*]+)\*\*|`([^`]+)`|“([^”]+)”", lines[0])
+    quoted = re.findall(r"\"([^\"]+)\"|\*\*([^*]+)\*\*|`([^`]+)`|“([^“”]+)”", lines[0])
     if quoted:
         yield unwrapped(next(part for part in quoted[-1] if part))
 
@@ -100,7 +101,7 @@ def json_value(answer: str) -> tuple[bool, object]:
     (False, None) when there is none; a value inside a call (`json.dumps({...})`) is code, not an answer.
     """
     decoder = json.JSONDecoder()
-    for match in list(_JSON_START.finditer(answer))[:20]:
+    for match in islice(_JSON_START.finditer(answer), 20):
         try:
             value, _ = decoder.raw_decode(answer, match.end() - 1)
         except (ValueError, RecursionError):

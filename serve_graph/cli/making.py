@@ -36,6 +36,7 @@ def collect(
     tasks: Annotated[Path | None, typer.Option(help="Your own tasks, JSON lines, instead of the starter's.")] = None,
     url: Annotated[str | None, typer.Option(help="An endpoint that runs already; default: start the graph.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=256)] = 16,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished table.")] = False,
 ) -> None:
     """Run prompts through every tier and grade the answers. Resumable: run it again after an interruption.
 
@@ -47,14 +48,20 @@ def collect(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from router_models.starter import generate
-    from serve_graph.bindings import write_collected_binds
+    from serve_graph.bindings import tier_binds
+    from serve_graph.collect import binds_behind, claim, read_tasks, refuse_finished
     from serve_graph.collect import collect as run
-    from serve_graph.collect import read_tasks
     from serve_graph.config import load_config
     from serve_graph.launch import running_graph
 
     graph = load_config(config)
     asked = read_tasks(tasks) if tasks else generate(starter, seed=seed)
+    if not overwrite:
+        refuse_finished(out)
+    binds = tier_binds(graph) if url is None else binds_behind(url, graph)
+    claim(out, binds)
+    if binds is None:
+        progress_to_stderr()(f"{url} does not say which engines it runs: the table will not say so either")
     with ExitStack() as stack:
         if url is None:
             bare = graph.model_copy(update={"policy": graph.policy.model_copy(update={"version": "none"})})
@@ -64,10 +71,9 @@ def collect(
         )
         bars = {tier: bar.add_task(tier, total=len(asked)) for tier in graph.tier_names}
         outcomes = asyncio.run(
-            run(url, graph.tier_names, asked, out, concurrency=concurrency,
+            run(url, graph.tier_names, asked, out, binds=binds, concurrency=concurrency,
                 advance=lambda tier, n: bar.advance(bars[tier], n))
         )  # fmt: skip
-    write_collected_binds(out, graph)
     for tier in graph.tier_names:
         grades = [o.grade for o in outcomes if o.tier == tier]
         say(f"{tier}: {len(grades)} outcomes, {sum(grades) / len(grades):.1%} right")

@@ -24,7 +24,7 @@ def say(text: str) -> None:
 
 def say_json(data: Any) -> None:
     """A result as one JSON object, to stdout; money stays text."""
-    typer.echo(json.dumps(data, indent=1, default=lambda x: str(x) if isinstance(x, Decimal) else repr(x)))
+    typer.echo(json.dumps(data, indent=1, default=lambda x: f"{x:f}" if isinstance(x, Decimal) else repr(x)))
 
 
 def progress_to_stderr() -> Callable[[str], None]:

@@ -134,7 +134,7 @@ def banner(config: GraphConfig, url: str, reason: str | None) -> str:
     )
     body = '{"model": "auto", "messages": [{"role": "user", "content": "What is the plural of \\"mouse\\"?"}]}'
     tiers = ", ".join(
-        f"{t.name} ({t.engine}, ${t.price.input_usd_per_mtok}/${t.price.output_usd_per_mtok} per Mtok)"
+        f"{t.name} ({t.engine}, ${t.price.input_usd_per_mtok:f}/${t.price.output_usd_per_mtok:f} per Mtok)"
         for t in config.tiers
     )
     rule = "─" * 78

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_models.errors import DataError
-from router_models.pricing import Price, PriceList, cascade_break_even, prices_digest_input, rounded
+from router_models.pricing import Price, PriceList, cascade_break_even, plain, prices_digest_input, rounded
 from router_models.types import Usage
 
 tokens = st.integers(0, 10**7)
@@ -123,3 +123,7 @@ def test_plain_prices_keep_the_hash_that_certificates_were_made_with() -> None:
     ]
     digests = [str(prices_digest_input({"cheap": price})) for price in (plain, *changed)]
     assert len(set(digests)) == 4
+
+
+def test_money_is_written_without_an_exponent() -> None:
+    assert [plain(Decimal("1E-7")), plain(Decimal("2.50")), plain(Decimal("1E+3"))] == ["0.0000001", "2.50", "1000"]

@@ -128,7 +128,7 @@ def test_a_version_without_a_certificate_says_so() -> None:
 def test_what_outcomes_were_collected_from_is_noted_beside_them(tmp_path: Path) -> None:
     outcomes = tmp_path / "outcomes.parquet"
     assert collected_binds(outcomes) is None
-    write_collected_binds(outcomes, config())
+    write_collected_binds(outcomes, tier_binds(config()))
     assert collected_binds(outcomes) == tier_binds(config())
     assert collected_binds(outcomes) != tier_binds(config(speculation=None))
 

@@ -1,12 +1,14 @@
 """Graders: tolerant where a human marker would be, strict where the form is the task, and never raising."""
 
+import time
 from collections.abc import Mapping
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router_models.starter import generate, grade
+from router_models.starter import Task, generate, grade
+from router_models.starter.grade import without_question
 from router_models.starter.graders import GRADERS
 
 CAPITAL: Mapping[str, object] = {"accepted": ["Bogotá"]}
@@ -31,6 +33,7 @@ SPOKEN: Mapping[str, object] = {"words": "three hundred forty-two"}
 SENTENCE: Mapping[str, object] = {"words": ["lamp", "honey"]}
 FIELDS: Mapping[str, object] = {"fields": {"name": "Ann", "age": 42}}
 DATE: Mapping[str, object] = {"date": "2024-03-01"}
+NOTE: Mapping[str, object] = {"accepted": ["white"], "rivals": []}
 
 RIGHT = [
     ("mentions", CAPITAL, "Bogotá"),
@@ -180,6 +183,43 @@ def test_grader_survives_extreme_answers(grader: str, answer: str) -> None:
 def test_white_space_around_an_answer_changes_nothing(grader: str, lead: str, tail: str) -> None:
     task = PURE[grader]
     assert grade(task, lead + task.solution + tail)
+
+
+ECHOES = ("{}", "echo cheap: {}", "> {}", "{} {}", "Q: {}\nA:", "« {} »", "{}\n\nI do not know.")
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+def test_a_question_given_back_is_no_answer(echo: str) -> None:
+    tasks = [task for task in generate(800, seed=2) if task.grader != "program"]
+    assert [task.prompt for task in tasks if grade(task, echo.replace("{}", task.prompt))] == []
+
+
+@pytest.mark.parametrize("lead", ["Q: {}\nA: ", "{} ", "You asked: {}\n\n"])
+def test_a_right_answer_behind_the_repeated_question_keeps_what_it_earned(lead: str) -> None:
+    task = Task("t", "Marco has a white scarf. What color is it?", "notes", 1, "en", "mentions", NOTE, "white", 8)
+    assert grade(task, lead.replace("{}", task.prompt) + "It is white.")
+
+
+def test_only_whole_questions_of_some_length_are_taken_out_of_an_answer() -> None:
+    question = "What color is the scarf?"
+    assert without_question(f"You ask: WHAT COLOR, is the scarf: {question} white", question) == "You ask: white"
+    assert without_question("What color is it? White.", question) == "What color is it? White."
+    told = "I cannot say what color is the scarf."
+    assert without_question(told, question) == told
+    assert without_question("Two plus two is four", "Two plus two?") == "Two plus two is four"
+
+
+@pytest.mark.parametrize("text", ["\n", " \n", ":", ": ", "`", "“", "[\n", "What color is "])
+def test_a_long_answer_is_read_in_a_moment(text: str) -> None:
+    """50,000 characters: where reading is quadratic they take many seconds."""
+    task = Task("t", "What color is the scarf?", "notes", 1, "en", "json", PERSON, "{}", 8)
+    for grader, reference in (("json", PERSON), ("exact", WORD), ("record", FIELDS)):
+        start = time.process_time()
+        assert not GRADERS[grader](reference, text * (50_000 // len(text)))
+        assert time.process_time() - start < 2.0
+    start = time.process_time()
+    assert not grade(task, text * (50_000 // len(text)))
+    assert time.process_time() - start < 2.0
 
 
 def test_unknown_grader_is_refused_with_the_known_ones() -> None:

@@ -1,13 +1,18 @@
 """The sandbox: honest code runs; every kind of mischief ends promptly and earns nothing."""
 
 import os
+import struct
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from router_models.errors import SandboxUnavailableError
 from router_models.starter import sandbox
 from router_models.starter.program import marks_program
+from router_models.starter.sandbox_child import ALLOWED, syscall_filter
 
 PROMPTLY_S = 12.0  # about 2 s on an idle machine; a runner busy with engines takes seconds to start a process
 CASES = [[[1], 101], [[5], 105]]
@@ -65,6 +70,34 @@ MISCHIEF = {
     "endless printing": "def f(x):\n    while True:\n        print('x' * 1000)",
     "asking for input": "def f(x):\n    return int(input())",
     "killing the parent": "import os\ndef f(x):\n    os.kill(os.getppid(), 9)\n    return x + 100",
+    "killing the parent by descriptor": (
+        "import os, sys\ndef f(x):\n"
+        "    sys.modules['_signal'].pidfd_send_signal(os.pidfd_open(os.getppid()), 9)\n    return x + 100"
+    ),
+    "device file": "import os\ndef f(x):\n    os.mknod('/dev/null')\n    return x + 100",
+    "stat": "import os\ndef f(x):\n    os.stat('/etc/passwd')\n    return x + 100",
+    "access": "import os\ndef f(x):\n    os.access('/etc/passwd', os.R_OK)\n    return x + 100",
+    "readlink": "import os\ndef f(x):\n    os.readlink('/proc/self/exe')\n    return x + 100",
+    "working directory": "import os\ndef f(x):\n    os.getcwd()\n    return x + 100",
+    "process number": "import os\ndef f(x):\n    os.getpid()\n    return x + 100",
+    "memory file": "import os\ndef f(x):\n    os.memfd_create('x')\n    return x + 100",
+    "priority": "import os\ndef f(x):\n    os.nice(1)\n    return x + 100",
+    "affinity": "import os\ndef f(x):\n    os.sched_setaffinity(0, {0})\n    return x + 100",
+    "user": "import os\ndef f(x):\n    os.setuid(os.getuid())\n    return x + 100",
+    "signal handler": (
+        "import sys\ndef f(x):\n    sys.modules['_signal'].signal(15, lambda *_: None)\n    return x + 100"
+    ),
+    "module loaded past the import system": (
+        "import sys\ndef f(x):\n    frozen = sys.modules['_frozen_importlib']\n"
+        "    loader = frozen.BuiltinImporter\n"
+        "    fresh = loader.create_module(frozen.ModuleSpec('posix', loader))\n"
+        "    loader.exec_module(fresh)\n    fresh.getppid()\n    return x + 100"
+    ),
+    "extension loaded past the import system": (
+        "import sys\ndef f(x):\n    loader = sys.modules['math'].__loader__\n"
+        "    loader.create_module(sys.modules['math'].__spec__)\n    loader.get_data('/etc/passwd')\n"
+        "    return x + 100"
+    ),
 }
 
 
@@ -99,7 +132,7 @@ def test_missing_module_is_an_ordinary_import_error() -> None:
 
 def test_environment_is_empty() -> None:
     code = "import os, sys\ndef f():\n    return [sorted(set(os.environ) - {'LC_CTYPE'}), len(sys.argv)]"
-    assert sandbox.call(code, "f", [[]]) == [[[], 2]]
+    assert sandbox.call(code, "f", [[]]) == [[[], 3]]
 
 
 def test_expected_values_never_reach_the_child() -> None:
@@ -116,10 +149,70 @@ def test_expected_values_never_reach_the_child() -> None:
     assert sandbox.call(code, "f", [[1]]) == [False]
 
 
-def test_temporary_folder_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert sandbox.call("def f():\n    return 1", "f", [[]]) == [1]
-    assert list(tmp_path.iterdir()) == []
+def test_a_process_outside_cannot_be_killed() -> None:
+    victim = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    kill = f"import os, sys\ndef f():\n    sys.modules['_signal'].pidfd_send_signal(os.pidfd_open({victim.pid}), 9)"
+    try:
+        assert sandbox.call(f"{kill}\n    return 1", "f", [[]]) is None
+        assert victim.poll() is None
+    finally:
+        victim.kill()
+        victim.communicate()
+
+
+@pytest.mark.parametrize("call", ["mkfifo", "mknod", "mkdir", "unlink", "chdir"])
+def test_no_name_in_the_file_system_can_be_touched(call: str, tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("")
+    for name in ("new", "there"):
+        assert sandbox.call(f"import os\ndef f(p):\n    os.{call}(p)", "f", [[str(tmp_path / name)]]) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_filter_lets_exactly_the_listed_calls_of_its_own_machine_through(machine: str) -> None:
+    """The filter is run here by a small interpreter of its three instructions, on every call number there is."""
+    architecture, calls = ALLOWED[machine]
+    steps = list(struct.iter_unpack("=HBBI", syscall_filter(machine)))
+
+    def verdict(arch: int, call: int) -> int:
+        place, value = 0, 0
+        while True:
+            code, yes, no, operand = steps[place]
+            if code == 0x06:
+                return int(operand)
+            if code == 0x20:
+                value = {0: call, 4: arch}[operand]
+            else:
+                place += yes if value == operand else no
+            place += 1
+
+    assert {n for n in range(1024) if verdict(architecture, n) == 0x7FFF0000} == set(calls)
+    assert {verdict(architecture, n) for n in range(1024) if n not in calls} == {0x80000000}
+    assert {verdict(architecture, 0x40000000 + n) for n in calls} == {0x80000000}  # the x32 calls
+    assert {verdict(0x40000003, n) for n in range(1024)} == {0x80000000}  # 32-bit calls
+
+
+def test_a_machine_without_a_filter_runs_nothing() -> None:
+    with pytest.raises(OSError, match=r"no system call filter for .* on riscv64"):
+        syscall_filter("riscv64")
+
+
+def test_a_child_that_cannot_be_confined_is_an_error_and_not_a_wrong_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\ncat > /dev/null\nprintf '!no system call filter for linux on riscv64'\n")
+    python.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(SandboxUnavailableError, match=r"on riscv64; they need Linux on x86-64 or aarch64"):
+        sandbox.call("def f():\n    return 1", "f", [[]])
+
+
+def test_untrusted_code_cannot_pretend_that_it_is_not_confined() -> None:
+    code = (
+        "import os\nfor d in range(3, 16):\n    try:\n        os.write(d, b'!')\n    except OSError:\n        pass\n"
+    )
+    assert sandbox.call(code + "os._exit(0)", "f", [[]]) is None
 
 
 def test_no_descriptor_and_no_child_is_left_behind() -> None:
