@@ -14,10 +14,18 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router_models.types import DecisionRecord
-from serve_graph.errors import AccessError, NotFoundError, ServeGraphError, error_body, retry_after, status_of
+from serve_graph.errors import (
+    AccessError,
+    NotFoundError,
+    RequestError,
+    ServeGraphError,
+    error_body,
+    retry_after,
+    status_of,
+)
 from serve_graph.generation import Manners, add_generation
 from serve_graph.openapi import describe, errors, reply
 from serve_graph.service import AUTO, Service
@@ -82,21 +90,28 @@ def build_http(backend: Backend) -> FastAPI:
     async def metrics() -> Response:
         return PlainTextResponse(await backend.metrics(), media_type="text/plain; version=0.0.4")
 
-    _install_guards(app)
+    _install_guards(app, service.refuse)
     describe(app, [AUTO, *service.graph.engines])
     return app
 
 
-def _install_guards(app: FastAPI) -> None:
-    """Turn every exception into OpenAI's error object, and keep strangers out while there are no keys."""
-    app.add_middleware(LoopbackOnly)
+def _install_guards(app: FastAPI, refused: Callable[[int], None]) -> None:
+    """Turn every exception into OpenAI's error object, and keep strangers out while there are no keys.
+
+    `refused` is told the status of each request that is turned away before it became a decision.
+    """
+    app.add_middleware(LoopbackOnly, refused=refused)
+    app.add_middleware(HeadAsGet)
 
     @app.exception_handler(ServeGraphError)
     async def known(_: Request, error: ServeGraphError) -> Response:
+        if isinstance(error, RequestError):  # engines' refusals have a record, and are no RequestError
+            refused(status_of(error)[0])
         return error_response(error)
 
     @app.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> Response:
+        refused(error.status_code)
         message = f"{error.detail}: {request.method} {request.url.path}"
         return JSONResponse(error_body(message, "invalid_request_error"), error.status_code, headers=error.headers)
 
@@ -113,15 +128,33 @@ def _install_guards(app: FastAPI) -> None:
 class LoopbackOnly:
     """Refuse callers from elsewhere. Plain ASGI, so that streams and disconnects pass through untouched."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, refused: Callable[[int], None] = lambda _: None) -> None:
         self.app = app
+        self.refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = scope.get("client")
         app = self.app
         if scope["type"] == "http" and client is not None and not is_loopback(client[0]):
+            self.refused(403)
             app = error_response(AccessError("without access keys this endpoint answers loopback callers only"))
         await app(scope, receive, send)
+
+
+class HeadAsGet:
+    """Answer HEAD as GET without the body: what probes and load balancers ask."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            return await self.app(scope, receive, send)
+
+        async def without_body(message: Message) -> None:
+            await send(message | {"body": b""} if message["type"] == "http.response.body" else message)
+
+        return await self.app({**scope, "method": "GET"}, receive, without_body)
 
 
 def is_loopback(host: str) -> bool:
