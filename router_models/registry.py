@@ -97,9 +97,7 @@ def register(
     return _registered(uri, client, made, model)
 
 
-def record_look(
-    uri: str, dataset_sha256: str, tags: Mapping[str, str], artifacts_folder: Path | None = None
-) -> int:
+def record_look(uri: str, dataset_sha256: str, tags: Mapping[str, str], artifacts_folder: Path | None = None) -> int:
     """Note that the labels of a data set are about to be read for a certificate; returns which look this is, from 1.
 
     Noted before and not after, so that a look that certifies nothing, or is killed, counts as well; deleted runs count

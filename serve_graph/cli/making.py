@@ -163,7 +163,7 @@ def certify(
 
     Between two tiers one acceptance threshold is certified (--promise accepted); the thresholds of more tiers, and
     early abstention, are certified together (--promise answered). Every look at the same outcomes, one that certified
-    nothing included, gets a smaller part of delta, so that trying again cannot break the promise; fresh labels begin anew.
+    nothing included, gets a smaller part of delta: trying again cannot break the promise. Fresh labels begin anew.
 
     Example: serve-graph certify --candidate candidate --outcomes outcomes.parquet --max-drop 0.05 --alias stable
     """

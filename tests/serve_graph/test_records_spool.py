@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import itertools
 import json
 import shutil
 import signal
@@ -390,7 +391,7 @@ async def test_store_takes_records_from_memory_while_the_disk_is_full(
     sink.write(a_record("dec-1"))
     assert await sink.drain() == 2
     assert (sink.pending, sink.held) == (0, 0)
-    assert sorted(sum(store.batches, [])) == ["dec-0", "dec-1"]
+    assert sorted(itertools.chain(*store.batches)) == ["dec-0", "dec-1"]
     sink.close()
 
 
@@ -413,7 +414,7 @@ async def test_store_and_disk_failing_in_the_middle_of_a_move_lose_nothing(
     full_disk(False)
     store.down = False
     assert await sink.drain() == 2
-    assert sorted(sum(store.batches, [])) == ["dec-1", "dec-2"]
+    assert sorted(itertools.chain(*store.batches)) == ["dec-1", "dec-2"]
     assert sink.pending == 0
     sink.close()
     assert left_in(spool) == []

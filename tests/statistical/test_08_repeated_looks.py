@@ -1,30 +1,19 @@
 """Experiment 8: looking at the same labels again and again, with another score each time, until something passes."""
 
-from datetime import UTC, datetime, timedelta
-
 import numpy as np
 import pytest
 
-from router_models.calibration.certificate import LabelSource
-from router_models.calibration.sequence import Labelled
-from router_models.calibration.thresholds import certify_threshold
-from router_models.errors import NotCertifiedError
+from router_models.calibration.sequence import Labelled, anchored_path, quantile_grid, spent_delta
 
 pytestmark = pytest.mark.statistical
 DELTA = 0.1
 LOOKS = 8
-MADE = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def passes(tune, cert, epsilon, look):
-    try:
-        certify_threshold(
-            tune, cert, epsilon=epsilon, delta=DELTA, binds={}, label_source=LabelSource.HUMAN, made_at=MADE,
-            expires_at=MADE + timedelta(days=1), round=look,
-        )  # fmt: skip
-    except NotCertifiedError:
-        return False
-    return True
+    level = spent_delta(DELTA, look)
+    path = anchored_path(tune, cert, quantile_grid(tune.scores), epsilon=epsilon, level=level)
+    return bool(path.rejected.any())
 
 
 @pytest.mark.parametrize(("epsilon", "n"), [(0.10, 300), (0.20, 400)])
