@@ -5,8 +5,9 @@ BUILD ?= cpu
 CONFIG ?= configs/local.yaml
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(BUILD)
+CLIENTS := $(VENV)-clients
 
-.PHONY: up demo test check statistical format env clean
+.PHONY: up demo test clients faults soak check statistical format env clean
 
 up: env            ## bring the graph up: environment, weights, first router version, engines; Ctrl-C stops it
 	@$(BIN)/serve-graph up --config $(CONFIG)
@@ -16,8 +17,18 @@ demo: env          ## up, 40 held-out questions, a table of what they cost and h
 
 test: env          ## every test that needs no GPU (engines and cluster tests last)
 	@$(BIN)/python -m pytest -q -m "not full and not engine and not cluster"
+	@$(MAKE) --no-print-directory clients
 	@$(BIN)/python -m pytest -q -m "cluster and not full"
 	@$(BIN)/python -m pytest -q -m "engine and not full"
+
+clients: $(CLIENTS)/.installed  ## other projects' clients (LiteLLM, LangChain) against the endpoint
+	@$(CLIENTS)/bin/python -m pytest -q tests/serve_graph/clients
+
+faults: env        ## every fault, before and after the commit and without a stream, as a table
+	@$(BIN)/python -m pytest -q tests/serve_graph/cluster/test_fault_matrix.py
+
+soak: env          ## 15 minutes of load with faults on a real cluster, and what came back
+	@$(BIN)/python -m pytest -q -m full tests/serve_graph/cluster/test_soak.py
 
 statistical: env   ## the statistical experiments and model comparisons at full size
 	@$(BIN)/python -m pytest -q -m full tests
@@ -43,6 +54,14 @@ $(STAMP): pyproject.toml
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
 	@echo "installing packages (about 2 GB the first time)"
 	@UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -e '.[$(BUILD),local-models,dev]'
+	@touch $@
+
+# Beside the environment, not in it: they pin an older openai. What is not here is found there.
+$(CLIENTS)/.installed: $(STAMP)
+	@$(BIN)/uv venv -q --allow-existing --python $(BIN)/python $(CLIENTS)
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' \
+	  > $$($(CLIENTS)/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/beside.pth
+	@$(BIN)/uv pip install -q --python $(CLIENTS)/bin/python "litellm>=1.70" "langchain-openai>=0.3"
 	@touch $@
 
 clean:             ## remove what tests and builds left; never models or records

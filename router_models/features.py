@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router_models.errors import ArtifactError, DataError
+from router_models.text_memory import recalled
 from router_models.types import Answers, Completion, FloatArray, Prompts, Query
 
 FEATURES_VERSION = 1
@@ -57,7 +58,8 @@ _PUNCTUATION = "".join(c for c in _ASCII if not c.isalnum() and not c.isspace())
 
 def surface_features(texts: Sequence[str]) -> FloatArray:
     """Count what is visible on a prompt's surface: (n, len(SURFACE_NAMES)) floats, no model involved."""
-    return np.array([_surface(text) for text in texts], dtype=np.float64).reshape(len(texts), len(SURFACE_NAMES))
+    rows = recalled("surface", texts, lambda new: [_surface(text) for text in new])
+    return np.array(rows, dtype=np.float64).reshape(len(texts), len(SURFACE_NAMES))
 
 
 def _surface(text: str) -> tuple[float, ...]:

@@ -67,11 +67,14 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the engine counted them. `cached_tokens` is the part of `prompt_tokens` read from a cache."""
+    """Tokens as the engine counted them. `cached_tokens` and `cache_write_tokens` are the parts of `prompt_tokens`
+    read from and written to a cache.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +160,20 @@ class PrefixPoint:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One engine call made for a request, and its price."""
+    """One line of a request's bill: an engine call, or the time a router or verifier took, and its price.
+
+    `tier` is `router` or `verifier` for those. `what` it was for: `attempt` (an answer nobody was shown), `answer`,
+    `escalation`, `fallback`, `routing`, `judging`, or work nobody got an answer from: `cancelled`, `failed`. `parts`
+    sum to `cost_usd`. `metered` False: the engine never said how many tokens it was, so tokens are not in the price.
+    """
 
     tier: str
     usage: Usage
     latency_s: float
     cost_usd: Decimal
+    what: str = "answer"
+    parts: Mapping[str, Decimal] = field(default_factory=dict)
+    metered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,10 +250,12 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class DecisionRecord:
-    """One row per request: what was decided, what was called, what it cost. Never prompt text.
+    """One row per request: what was decided, what was called, what it cost. Prompt text only where asked for.
 
     `prompt_sha256` is over the routed text. `arm` names the policy version that acted and `propensity` the
-    probability with which it was chosen. `error` is the HTTP error code where the request failed.
+    probability with which it was chosen. `error` is the HTTP error code where the request failed. `overhead` holds
+    the bill's other lines (routing, judging); `cost_usd` is the sum of `calls` and `overhead`. `key` names the access
+    key, `session` is a hash. `evidence` is what an explanation needs beside: thresholds, promise, signals, wishes.
     """
 
     id: str
@@ -267,3 +280,13 @@ class DecisionRecord:
     propensity: float = 1.0
     error: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    overhead: tuple[Call, ...] = ()
+    key: str | None = None
+    session: str | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    prompt: str | None = None
+
+    @property
+    def bill(self) -> tuple[Call, ...]:
+        """Every line that was paid for."""
+        return (*self.calls, *self.overhead)

@@ -108,7 +108,8 @@ async def _one(client: httpx.AsyncClient, load: Load, prompt: str, stream: bool,
                 first: float | None = None
                 parts = []
                 async for part in response.aiter_bytes():
-                    first = first or time.perf_counter() - started
+                    if first is None and not part.startswith(b":"):
+                        first = time.perf_counter() - started
                     parts.append(part)
     except TimeoutError:
         found.statuses["left"] += 1

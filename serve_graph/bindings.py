@@ -5,16 +5,17 @@ from __future__ import annotations
 import importlib.metadata
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from router_models.calibration.certificate import binding_hashes
 from router_models.errors import CertificateError
-from router_models.pricing import Price
+from router_models.pricing import Price, PriceList
 from router_models.version import RouterVersion
 from serve_graph.config import AnyTierConfig, GraphConfig, HostedTierConfig, VllmTierConfig
 from serve_graph.engines.weights import weights_digest
+from serve_graph.price_section import PriceConfig
 
 CREDENTIALS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 """Endings of environment variables that open doors and change no answer: a rotated secret voids nothing."""
@@ -35,14 +36,32 @@ def tier_binds(config: GraphConfig) -> dict[str, str]:
     return binding_hashes(things)
 
 
-def tier_prices(config: GraphConfig) -> dict[str, Price]:
-    """The configured price of every tier as the offline half's noun."""
+def price_lists(config: GraphConfig) -> dict[str, PriceList]:
+    """Every tier's configured prices over time as the offline half's noun."""
     return {
-        tier.name: Price(
-            tier.price.input_usd_per_mtok, tier.price.output_usd_per_mtok, tier.price.cached_input_usd_per_mtok
+        tier.name: PriceList(
+            _price(tier.price),
+            tuple((change.valid_from, _price(change)) for change in tier.price_changes if change.valid_from),
         )
         for tier in config.tiers
     }
+
+
+def tier_prices(config: GraphConfig, now: datetime | None = None) -> dict[str, Price]:
+    """The price of every tier that is in force now: what certificates are made for."""
+    moment = now or datetime.now(UTC)
+    return {tier: prices.at(moment) for tier, prices in price_lists(config).items()}
+
+
+def _price(given: PriceConfig) -> Price:
+    return Price(
+        given.input_usd_per_mtok,
+        given.output_usd_per_mtok,
+        given.cached_input_usd_per_mtok,
+        given.cache_write_usd_per_mtok,
+        given.batch_factor,
+        given.gpu_usd_per_s / given.gpu_shared_by,
+    )
 
 
 def write_collected_binds(outcomes: Path, config: GraphConfig) -> None:
@@ -68,7 +87,7 @@ def check_certificate(version: RouterVersion, config: GraphConfig, now: datetime
     in_order = all(tier in remaining for tier in version.policy.tiers)
     if not in_order or version.policy.top != config.tier_names[-1]:
         raise CertificateError(f"{version.name} is for the tiers {version.policy.tiers}, not {config.tier_names}")
-    binds = {**tier_binds(config), **version.binds(tier_prices(config))}
+    binds = {**tier_binds(config), **version.binds(tier_prices(config, now))}
     for certificate in (version.certificate, *version.prefix_certificates.values()):
         certificate.check(binds, now)
 

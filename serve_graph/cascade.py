@@ -10,10 +10,11 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
 from router_models.policy import Policy, worst
-from router_models.pricing import Price
 from router_models.types import Action, Attempt, Call, Completion, Decision, Query, Verdict
+from serve_graph.billing import Prices, answered
 from serve_graph.chunks import each_choice
 from serve_graph.errors import EngineError, EngineRequestError, PolicyUnavailableError
 from serve_graph.openai_api import usage_of
@@ -29,9 +30,11 @@ class Graph:
     decider: Decider
     judge: Judge
     policy: Policy
-    prices: Mapping[str, Price]
+    prices: Prices
     safe_tier: str
     version: str
+    router_usd_per_s: Decimal = Decimal(0)
+    verifier_usd_per_s: Decimal = Decimal(0)
     embedders: Mapping[str, Embedder] = field(default_factory=dict)
 
 
@@ -47,6 +50,7 @@ class Trail:
     decision: Decision | None = None
     verdict: Verdict | None = None
     calls: list[Call] = field(default_factory=list)
+    overhead: list[Call] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     completion: Completion | None = None
     held: str | None = None
@@ -155,7 +159,7 @@ async def call(graph: Graph, tier: str, query: Query, trail: Trail) -> Completio
 
 def charge(graph: Graph, tier: str, completion: Completion, latency_s: float) -> Call:
     """Price one completion at its tier's rates."""
-    return Call(tier, completion.usage, latency_s, graph.prices[tier].cost(completion.usage))
+    return answered(graph.prices, tier, completion, latency_s)
 
 
 def tell(graph: Graph, tier: str, attempts: Sequence[Attempt], trail: Trail) -> None:

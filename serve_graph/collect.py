@@ -20,6 +20,7 @@ from router_models.features import logprob_summary
 from router_models.outcomes import prompt_id, write_outcomes
 from router_models.starter import Task, grade
 from router_models.types import Outcome, Usage
+from serve_graph.access.client import key_headers
 from serve_graph.errors import EngineError, ServeGraphError
 from serve_graph.openai_api import completion_of
 
@@ -63,7 +64,7 @@ async def collect(
     failed: list[str] = []
     done = {(outcome.prompt_id, outcome.tier) for outcome in outcomes}
     partial.parent.mkdir(parents=True, exist_ok=True)
-    async with httpx.AsyncClient(base_url=url, timeout=timeout_s) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=timeout_s, headers=key_headers()) as client:
         with partial.open("a") as log:
             for tier in tiers:
                 waiting = [task for task in tasks if (prompt_id(task.prompt), tier) not in done]
@@ -97,8 +98,13 @@ async def collect(
     return outcomes
 
 
-async def ask(client: httpx.AsyncClient, model: str, task: Task, retries: int = 3) -> Outcome:
-    """One task through one tier (or `auto`), ungraded; retries 429 and 5xx with a growing pause."""
+async def ask(
+    client: httpx.AsyncClient, model: str, task: Task, retries: int = 3, *, with_bill: bool = False
+) -> Outcome:
+    """One task through one tier (or `auto`), ungraded; retries 429 and 5xx with a growing pause.
+
+    `with_bill` puts the endpoint's own `outcome` and `cost_usd` among the metadata.
+    """
     body = {
         "model": model,
         "messages": [{"role": "user", "content": task.prompt}],
@@ -117,7 +123,7 @@ async def ask(client: httpx.AsyncClient, model: str, task: Task, retries: int = 
     completion = completion_of(data, time.perf_counter() - started)
     facts = data.get("serve_graph") or {}
     metadata = {"family": task.family, "difficulty": str(task.difficulty), "language": task.language}
-    if model == "auto":
+    if with_bill:
         metadata |= {"outcome": str(facts.get("outcome")), "cost_usd": str(facts.get("cost_usd"))}
     return Outcome(
         prompt_id=prompt_id(task.prompt),

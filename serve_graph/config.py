@@ -16,7 +16,9 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from serve_graph.access_sections import AccessConfig, SessionsConfig
 from serve_graph.errors import ConfigError
+from serve_graph.price_section import Amount, PriceConfig
 from serve_graph.section import Frozen
 from serve_graph.tier_sections import (
     AdmissionConfig,
@@ -71,14 +73,6 @@ class WeightsConfig(Frozen):
         return self
 
 
-class PriceConfig(Frozen):
-    """US dollars per million tokens."""
-
-    input_usd_per_mtok: Annotated[Decimal, Field(ge=0)]
-    output_usd_per_mtok: Annotated[Decimal, Field(ge=0)]
-    cached_input_usd_per_mtok: Annotated[Decimal, Field(ge=0)] | None = None
-
-
 class ScalingConfig(Frozen):
     """One deployment's autoscaling, in Ray Serve's terms; equal bounds mean a fixed number of replicas.
 
@@ -105,19 +99,30 @@ class ScalingConfig(Frozen):
 class TierConfig(Frozen):
     """What every tier has: a name, a price, limits and scaling. Tiers are listed cheapest first.
 
-    `decoding` are sampling settings (temperature, top_p, …) used where a request does not say; certificates are made
-    for them. `embeddings`: whether the tier answers `/v1/embeddings` too.
+    `price_changes` come into force at their `valid_from`, in that order. `prompt_cache_s` is how long the tier keeps
+    a prompt's prefix cached. `decoding` are sampling settings (temperature, top_p, …) used where a request does not
+    say; certificates are made for them. `embeddings`: whether the tier answers `/v1/embeddings` too.
     """
 
     name: TierName
     price: PriceConfig
+    price_changes: tuple[PriceConfig, ...] = ()
     scaling: ScalingConfig = ScalingConfig()
     admission: AdmissionConfig = AdmissionConfig()
     default_max_tokens: Annotated[int, Field(ge=1)] = 256
     decoding: dict[str, Any] = Field(default_factory=dict)
     context_tokens: Annotated[int, Field(ge=16)] = 2048
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    prompt_cache_s: Annotated[float, Field(ge=0)] = 300.0
     embeddings: bool = False
+
+    @model_validator(mode="after")
+    def _dated(self) -> Self:
+        moments = [change.valid_from for change in self.price_changes]
+        dated = [moment for moment in moments if moment is not None]
+        if len(dated) < len(moments) or dated != sorted(set(dated)):
+            raise ValueError("every one of price_changes needs a valid_from, later than the one before")
+        return self
 
 
 class VllmTierConfig(TierConfig):
@@ -125,7 +130,9 @@ class VllmTierConfig(TierConfig):
 
     `engine_kwargs` are vLLM's own engine arguments, passed through untouched. `speculation` is vLLM's
     `speculative_config`, untouched as well: `{method: ngram, …}`, `{method: draft_model, model: …}`, `eagle3`, `mtp`;
-    null turns it off. `lora` puts an adapter on the weights.
+    null turns it off. `lora` puts an adapter on the weights. `request_router` picks the replica: `prefix` is Ray
+    Serve's PrefixCacheAffinityRouter, which sends a prompt to the replica that has seen its beginning, unless that one
+    is much busier.
     """
 
     engine: Literal["vllm"]
@@ -135,6 +142,7 @@ class VllmTierConfig(TierConfig):
     engine_kwargs: dict[str, Any] = Field(default_factory=dict)
     accelerator: Literal["cpu", "gpu", "tpu"] = "gpu"
     accelerator_type: str | None = None
+    request_router: Literal["load", "prefix"] = "load"
     placement_bundles: list[dict[str, float]] | None = None
     env: dict[str, str] = Field(default_factory=dict)
 
@@ -175,6 +183,7 @@ class PolicyConfig(Frozen):
     `version`: an alias or number of the registered model. `safe_tier` answers when the policy cannot decide.
     `stream` is when a cheap answer may be shown (docs/streaming.md); after `first_token_s` seconds without a word,
     `at_first_token` is done regardless. `tool_loop`: whether a conversation's tool calls hold the tier that made them.
+    `router_usd_per_s` and `verifier_usd_per_s` put their time on every bill.
     """
 
     model_name: str = "serve-graph-router"
@@ -188,14 +197,25 @@ class PolicyConfig(Frozen):
     tool_loop: Literal["stay", "route"] = "stay"
     epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.10
     delta: Annotated[float, Field(gt=0, lt=1)] = 0.10
+    router_usd_per_s: Amount = Decimal(0)
+    verifier_usd_per_s: Amount = Decimal(0)
     router_scaling: ScalingConfig = ScalingConfig(max_replicas=2)
     verifier_scaling: ScalingConfig = ScalingConfig(max_replicas=2)
 
 
 class RecordsConfig(Frozen):
-    """The decision store: an SQLAlchemy URL of SQLite or PostgreSQL; default SQLite (WAL) under the state folder."""
+    """The decision store: an SQLAlchemy URL of SQLite or PostgreSQL; default SQLite (WAL) under the state folder.
+
+    Records older than `keep_days` are deleted (null: none are). With `keep_prompts` they hold the routed text, in
+    which everything that a pattern of `redact` finds, and whatever `redact_with` (`module:function`, text to text)
+    changes, is replaced first.
+    """
 
     url: str | None = None
+    keep_days: Annotated[float, Field(gt=0)] | None = None
+    keep_prompts: bool = False
+    redact: tuple[re.Pattern[str], ...] = ()
+    redact_with: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
     retry_s: Annotated[float, Field(gt=0)] = 2.0
 
     @field_validator("url")
@@ -233,6 +253,8 @@ class GraphConfig(Frozen):
     policy: PolicyConfig = PolicyConfig()
     records: RecordsConfig = RecordsConfig()
     http: HttpConfig = HttpConfig()
+    access: AccessConfig = AccessConfig()
+    sessions: SessionsConfig = SessionsConfig()
     tracking_uri: str | None = None
     state_folder: Path = Path(".serve_graph")
     logical_cpus: Annotated[int, Field(ge=1)] | None = None
@@ -246,6 +268,10 @@ class GraphConfig(Frozen):
             raise ValueError(f"reserved tier name(s): {sorted(reserved)}")
         if self.policy.safe_tier not in names:
             raise ValueError(f"policy.safe_tier {self.policy.safe_tier!r} is not a tier; tiers: {names}")
+        if self.sessions.ttl_s > (cached := max(tier.prompt_cache_s for tier in self.tiers)):
+            raise ValueError(
+                f"sessions.ttl_s {self.sessions.ttl_s:g} outlives every tier's prompt cache ({cached:g} s)"
+            )
         return self
 
     def tier(self, name: str) -> AnyTierConfig:
@@ -260,6 +286,11 @@ class GraphConfig(Frozen):
     def registry_uri(self) -> str:
         """MLflow's tracking URI: the configured one, or SQLite under the state folder."""
         return self.tracking_uri or f"sqlite:///{self.state_folder.resolve() / 'mlflow.db'}"
+
+    @property
+    def keys_file(self) -> Path:
+        """Where `serve-graph keys` writes: the configured file, or `keys.yaml` under the state folder."""
+        return self.access.keys_file or self.state_folder.resolve() / "keys.yaml"
 
     @property
     def records_url(self) -> str:

@@ -17,11 +17,10 @@ import numpy as np
 
 from router_models.outcomes import read_outcomes
 from router_models.plots import wilson
-from router_models.pricing import Price
 from router_models.starter import Task, generate, grade
 from router_models.starter.task import task_id
 from router_models.types import Outcome
-from serve_graph.bindings import tier_prices
+from serve_graph.access.client import key_headers
 from serve_graph.collect import ask
 from serve_graph.config import GraphConfig
 from serve_graph.versions import STARTER_OUTCOMES
@@ -39,7 +38,6 @@ def run_demo(url: str, config: GraphConfig, questions: int, concurrency: int, pr
     for tier in config.tier_names:
         progress(f"the same questions, all to {tier}")
         answers[tier] = asyncio.run(ask_all(url, tier, tasks, concurrency))
-    prices = tier_prices(config)
     state = httpx.get(f"{url}/readyz", timeout=30).json()
     auto = answers["auto"]
     shares = Counter((o.tier, o.metadata["outcome"]) for o in auto)
@@ -51,8 +49,8 @@ def run_demo(url: str, config: GraphConfig, questions: int, concurrency: int, pr
         "outcomes": [{"tier": t, "outcome": o, "n": n} for (t, o), n in sorted(shares.items())],
         "by_tier": [_row(t, tasks, [o if o.tier == t else None for o in auto], None) for t in config.tier_names],
         "overall": [
-            _row("auto", tasks, list(auto), [float(o.metadata["cost_usd"]) for o in auto]),
-            *(_row(f"always {t}", tasks, list(answers[t]), _costs(answers[t], prices[t])) for t in config.tier_names),
+            _row("auto", tasks, list(auto), _bills(auto)),
+            *(_row(f"always {t}", tasks, list(answers[t]), _bills(answers[t])) for t in config.tier_names),
         ],
         "speculation": speculation(before, after),
     }
@@ -69,18 +67,18 @@ def held_out(n: int) -> list[Task]:
 async def ask_all(url: str, model: str, tasks: list[Task], concurrency: int) -> list[Outcome]:
     """Every task to one model, at most `concurrency` at a time, in order."""
     gate = asyncio.Semaphore(concurrency)
-    async with httpx.AsyncClient(base_url=url, timeout=600) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=600, headers=key_headers()) as client:
 
         async def one(task: Task) -> Outcome:
             async with gate:
-                return await ask(client, model, task)
+                return await ask(client, model, task, with_bill=True)
 
         return list(await asyncio.gather(*(one(task) for task in tasks)))
 
 
 def counters(url: str) -> dict[str, float]:
     """The endpoint's metrics as name{labels} → value."""
-    lines = httpx.get(f"{url}/metrics", timeout=30).text.splitlines()
+    lines = httpx.get(f"{url}/metrics", timeout=30, headers=key_headers()).text.splitlines()
     return {k: float(v) for k, _, v in (line.rpartition(" ") for line in lines if line and not line.startswith("#"))}
 
 
@@ -98,8 +96,9 @@ def speculation(before: dict[str, float], after: dict[str, float]) -> dict[str, 
     return found
 
 
-def _costs(outcomes: list[Outcome], price: Price) -> list[float]:
-    return [float(price.cost(o.usage)) for o in outcomes]
+def _bills(outcomes: list[Outcome]) -> list[float]:
+    """Every request's whole bill: failed attempts, routing and judging included."""
+    return [float(o.metadata["cost_usd"]) for o in outcomes]
 
 
 def _row(name: str, tasks: list[Task], outcomes: list[Outcome | None], costs: list[float] | None) -> dict[str, Any]:

@@ -20,13 +20,16 @@ from ray.serve.handle import DeploymentHandle
 from router_models.policy import Policy, always
 from router_models.types import Action, Completion, Decision, Query, Verdict
 from router_models.version import RouterVersion
-from serve_graph.bindings import tier_prices
+from serve_graph.access.accounts import AccountingSink, Accounts
+from serve_graph.access.keys import Keyring
+from serve_graph.bindings import price_lists
 from serve_graph.cascade import Graph
 from serve_graph.config import EchoTierConfig, GraphConfig, HostedTierConfig
 from serve_graph.engines.echo import EchoEngine, EchoError
 from serve_graph.engines.hosted import HostedEngine
 from serve_graph.errors import PolicyUnavailableError
 from serve_graph.http import Backend, build_http
+from serve_graph.keeping import Upkeep, prompt_keeper
 from serve_graph.metrics import render_metrics
 from serve_graph.readiness import TierReadiness
 from serve_graph.records.spool import SpooledSink
@@ -35,6 +38,7 @@ from serve_graph.service import Service
 from serve_graph.streaming import StreamMode, StreamTerms
 from serve_graph.tier_handles import HandleEngine
 from serve_graph.tool_marks import ToolMarks
+from serve_graph.view import bearings_of
 
 
 class PolicyDeployment:
@@ -60,29 +64,36 @@ class PolicyDeployment:
 
 
 class EchoDeployment:
-    """A tier without a model."""
+    """A tier without a model. Counts what it is busy with under vLLM's own name for it."""
 
     def __init__(self, config: EchoTierConfig) -> None:
         self.engine = EchoEngine(config)
+        self.running = 0
 
     async def generate(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.running += 1
         try:
             return await self.engine.generate(body)
         except EchoError as fault:
             return {"error": {"message": fault.message, "code": fault.status}}
+        finally:
+            self.running -= 1
 
     async def stream(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        self.running += 1
         try:
             async for piece in self.engine.stream(body):
                 yield piece
         except EchoError as fault:
             yield {"error": {"message": fault.message, "code": fault.status}}
+        finally:
+            self.running -= 1
 
     async def embed(self, body: dict[str, Any]) -> dict[str, Any]:
         return self.engine.embed(body)
 
     async def counters(self) -> dict[str, float]:
-        return {}
+        return {"num_requests_running": float(self.running)}
 
 
 class HostedDeployment:
@@ -156,13 +167,16 @@ class ServedPolicy:
     name: str
     promise: str
     certified: bool
+    promised: float | None = None
 
     @classmethod
     def of(cls, version: RouterVersion | None, name: str, promise: str, config: GraphConfig) -> ServedPolicy:
         policy = always(config.tier_names) if version is None else version.policy
         if config.policy.abstain == "forbid":
             policy = policy.without_abstention()
-        return cls(policy, name, promise, version is not None and version.certificate is not None)
+        certificate = None if version is None else version.certificate
+        promised = None if certificate is None else 1.0 - certificate.promised_risk
+        return cls(policy, name, promise, certificate is not None, promised)
 
 
 class IngressDeployment:
@@ -184,6 +198,8 @@ class IngressDeployment:
         self.tiers_ready = TierReadiness(tiers, engines)
         self.store = DecisionStore(config.records_url)
         self.sink = SpooledSink(self.store, config.state_folder.resolve() / "spool", config.records.retry_s)
+        self.keyring = Keyring(config.access.keys, config.keys_file)
+        self.accounts = Accounts(config.access.watch)
         self.served = served
         top = AlwaysTop(served.policy)
         graph = Graph(
@@ -192,19 +208,24 @@ class IngressDeployment:
             decider=HandlePolicy(router, "router", served.policy, config.policy.timeout_s) if router else top,
             judge=HandlePolicy(verifier, "verifier", served.policy, config.policy.timeout_s) if verifier else top,
             policy=served.policy,
-            prices=tier_prices(config),
+            prices=price_lists(config),
             safe_tier=config.policy.safe_tier,
             version=served.name,
+            router_usd_per_s=config.policy.router_usd_per_s,
+            verifier_usd_per_s=config.policy.verifier_usd_per_s,
             embedders={name: engine for name, engine in engines.items() if engine.config.embeddings},
         )
         asked = config.policy
         self.service = Service(
             graph,
-            self.sink,
+            AccountingSink(self.sink, self.accounts, self.keyring.named),
             StreamTerms(StreamMode(asked.stream), asked.first_token_s, asked.at_first_token),
             ToolMarks(mark_secret),
             hold_tool_loops=asked.tool_loop == "stay",
+            bearings=bearings_of(config, served.promised),
+            keep_prompt=prompt_keeper(config.records),
         )
+        self.upkeep = Upkeep(self.store, self.sink, self.keyring, self.accounts.spending, config)
         self.http = config.http
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -215,12 +236,17 @@ class IngressDeployment:
                 self.store.get,
                 self.readiness,
                 self.metrics,
-                self.sink.run,
+                self.background,
                 http.max_body_bytes,
                 http.keep_alive_s,
                 http.start_before_commit,
+                keyring=self.keyring,
+                accounts=self.accounts,
             )
         )
+
+    async def background(self) -> None:
+        await asyncio.gather(self.sink.run(), self.upkeep.run())
 
     async def readiness(self) -> dict[str, Any]:
         """Ready means: the safe tier, which every failure falls back on, answers (or may be asleep by its scaling)."""
@@ -242,8 +268,8 @@ class IngressDeployment:
             except Exception:  # noqa: BLE001 (a tier that is down has no counters; the rest still has)
                 counters[name] = {}
             counters[name] = {**counters[name], **self.engines[name].gate.counters()}
-        sink = self.sink
-        return render_metrics(self.service.tally, sink.pending, counters, held=sink.held, lost=sink.lost)
+        sink, caps = self.sink, self.accounts.watch.caps
+        return render_metrics(self.service.tally, sink.pending, counters, caps, held=sink.held, lost=sink.lost)
 
 
 class AlwaysTop:

@@ -6,7 +6,10 @@
     │   ├── UnknownModelError           404
     │   ├── PayloadTooLargeError        413
     │   └── ContextTooLongError         400  context_length_exceeded
+    ├── AuthenticationError             401  no key, or a wrong one
     ├── AccessError                     403  permission_error
+    ├── RateLimitedError                429  a key's requests or tokens a minute; Retry-After says when
+    │   └── BudgetSpentError            429  a key's money for the day or month is spent (type: insufficient_quota)
     ├── NotFoundError                   404  invalid_request_error
     ├── EngineError                     503  an engine could not answer; the cascade may go elsewhere
     │   ├── EngineTimeoutError          504
@@ -65,6 +68,27 @@ class NotFoundError(RequestError):
     """The path or the thing asked for does not exist."""
 
 
+class AuthenticationError(RequestError):
+    """The caller shows no access key, or one that is not known."""
+
+
+class RateLimitedError(RequestError):
+    """A key asked too much too fast; `kind` is what of (`requests`, `tokens`, `escalations`), as OpenAI says it."""
+
+    def __init__(self, message: str, retry_after_s: float, kind: str) -> None:
+        super().__init__(f"{message}; try again in {math.ceil(retry_after_s)} s", None, "rate_limit_exceeded")
+        self.retry_after_s = retry_after_s
+        self.kind = kind
+
+
+class BudgetSpentError(RateLimitedError):
+    """A key has spent its money for the day or the month."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message, retry_after_s, "insufficient_quota")
+        self.code = "insufficient_quota"
+
+
 class AccessError(RequestError):
     """The caller may not do this."""
 
@@ -118,7 +142,10 @@ STATUS: Mapping[type[ServeGraphError], tuple[int, str]] = MappingProxyType(
         PayloadTooLargeError: (413, "invalid_request_error"),
         ContextTooLongError: (400, "invalid_request_error"),
         NotFoundError: (404, "invalid_request_error"),
+        AuthenticationError: (401, "invalid_request_error"),
         AccessError: (403, "permission_error"),
+        RateLimitedError: (429, "rate_limit_error"),
+        BudgetSpentError: (429, "rate_limit_error"),
         EngineError: (503, "service_unavailable_error"),
         EngineTimeoutError: (504, "timeout_error"),
         SaturatedError: (429, "rate_limit_error"),

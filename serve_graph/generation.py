@@ -21,6 +21,7 @@ from serve_graph.openai_api import (
     StreamOptions,
     chat_query,
     completion_query,
+    options_of,
     parse_request,
 )
 from serve_graph.openapi import asks, errors, reply
@@ -30,7 +31,7 @@ from serve_graph.service import Request as Opened
 from serve_graph.service import Service
 from serve_graph.sse import kept_alive, unbroken
 
-FAILURES = (400, 403, 404, 413, 429, 499, 500, 503, 504)
+FAILURES = (400, 401, 403, 404, 413, 429, 499, 500, 503, 504)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,10 @@ class Asked(Protocol):
     def stream_options(self) -> StreamOptions | None: ...
     @property
     def serve_graph(self) -> RequestOptions | None: ...
+    @property
+    def prompt_cache_key(self) -> str | None: ...
+    @property
+    def user(self) -> str | None: ...
 
 
 def add_generation(app: FastAPI, service: Service, manners: Manners) -> None:
@@ -98,7 +103,7 @@ def add_generation(app: FastAPI, service: Service, manners: Manners) -> None:
     async def respond(request: Request, query: Query, asked: Asked, dialect: Dialect) -> Response:
         if asked.stream_options and not asked.stream:
             raise RequestError("stream_options needs stream: true", "stream_options", "invalid_value")
-        opened = service.open(query, asked.model, bool(asked.stream), asked.serve_graph)
+        opened = service.open(query, asked.model, bool(asked.stream), wished(asked))
         try:
             if asked.stream:
                 return await streamed(request, opened, dialect)
@@ -127,6 +132,11 @@ def add_generation(app: FastAPI, service: Service, manners: Manners) -> None:
             service.record(opened, asyncio.CancelledError())  # nothing, where the stream has recorded itself
 
         return EventStream(events, service.headers(opened, committed=spoke), ending)
+
+
+def wished(asked: Asked) -> RequestOptions | None:
+    """What the caller asks of the policy, a session in OpenAI's own fields included."""
+    return options_of(asked.serve_graph, asked.prompt_cache_key, asked.user)
 
 
 def _wants_usage(asked: Asked) -> bool:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -17,15 +16,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router_models.types import DecisionRecord
-from serve_graph.errors import (
-    AccessError,
-    NotFoundError,
-    RequestError,
-    ServeGraphError,
-    error_body,
-    retry_after,
-    status_of,
-)
+from serve_graph.access.accounts import Accounts
+from serve_graph.access.gate import AccessGate
+from serve_graph.access.keys import Keyring
+from serve_graph.errors import NotFoundError, RequestError, ServeGraphError, error_body, retry_after, status_of
 from serve_graph.generation import Manners, add_generation
 from serve_graph.openapi import describe, errors, reply
 from serve_graph.service import AUTO, Service
@@ -45,6 +39,8 @@ class Backend:
     max_body_bytes: int
     keep_alive_s: float = 5.0
     start_before_commit: bool = True
+    keyring: Keyring = field(default_factory=Keyring)
+    accounts: Accounts = field(default_factory=Accounts)
 
 
 def build_http(backend: Backend) -> FastAPI:
@@ -62,20 +58,20 @@ def build_http(backend: Backend) -> FastAPI:
 
     add_generation(app, service, Manners(backend.max_body_bytes, backend.keep_alive_s, backend.start_before_commit))
 
-    @app.get("/v1/models", responses=reply("ModelList") | errors(403))
+    @app.get("/v1/models", responses=reply("ModelList") | errors(401, 403))
     async def models() -> dict[str, Any]:
         names = [AUTO, *service.graph.engines]
         data = [{"id": name, "object": "model", "created": 0, "owned_by": "serve-graph"} for name in names]
         return {"object": "list", "data": data}
 
-    @app.get("/v1/decisions/{decision_id}", responses=reply("DecisionRecord") | errors(403, 404, 503))
+    @app.get("/v1/decisions/{decision_id}", responses=reply("DecisionRecord") | errors(401, 403, 404, 503))
     async def decision(decision_id: str) -> Response:
-        from serve_graph.records.store import record_to_json
+        from serve_graph.explaining import explained
 
         found = await backend.find_decision(decision_id)
         if found is None:
             raise NotFoundError(f"no decision {decision_id!r} (records appear within a second of the reply)", "id")
-        return JSONResponse(record_to_json(found))
+        return JSONResponse(explained(found, service.graph.prices, service.graph.policy.tiers))
 
     @app.get("/healthz", responses=reply("Health") | errors(403))
     async def healthz() -> dict[str, str]:
@@ -86,22 +82,22 @@ def build_http(backend: Backend) -> FastAPI:
         state = await backend.readiness()
         return JSONResponse(state, status_code=200 if state["ready"] else 503)
 
-    @app.get("/metrics", response_class=PlainTextResponse, responses=errors(403))
+    @app.get("/metrics", response_class=PlainTextResponse, responses=errors(401, 403))
     async def metrics() -> Response:
         return PlainTextResponse(await backend.metrics(), media_type="text/plain; version=0.0.4")
 
+    app.add_middleware(AccessGate, keyring=backend.keyring, accounts=backend.accounts, refused=service.refuse)
+    app.add_middleware(HeadAsGet)
     _install_guards(app, service.refuse)
     describe(app, [AUTO, *service.graph.engines])
     return app
 
 
 def _install_guards(app: FastAPI, refused: Callable[[int], None]) -> None:
-    """Turn every exception into OpenAI's error object, and keep strangers out while there are no keys.
+    """Turn every exception into OpenAI's error object.
 
     `refused` is told the status of each request that is turned away before it became a decision.
     """
-    app.add_middleware(LoopbackOnly, refused=refused)
-    app.add_middleware(HeadAsGet)
 
     @app.exception_handler(ServeGraphError)
     async def known(_: Request, error: ServeGraphError) -> Response:
@@ -125,22 +121,6 @@ def _install_guards(app: FastAPI, refused: Callable[[int], None]) -> None:
         return JSONResponse(error_body("internal error; the log has the details", "server_error"), 500)
 
 
-class LoopbackOnly:
-    """Refuse callers from elsewhere. Plain ASGI, so that streams and disconnects pass through untouched."""
-
-    def __init__(self, app: ASGIApp, refused: Callable[[int], None] = lambda _: None) -> None:
-        self.app = app
-        self.refused = refused
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        client = scope.get("client")
-        app = self.app
-        if scope["type"] == "http" and client is not None and not is_loopback(client[0]):
-            self.refused(403)
-            app = error_response(AccessError("without access keys this endpoint answers loopback callers only"))
-        await app(scope, receive, send)
-
-
 class HeadAsGet:
     """Answer HEAD as GET without the body: what probes and load balancers ask."""
 
@@ -155,16 +135,6 @@ class HeadAsGet:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
         return await self.app({**scope, "method": "GET"}, receive, without_body)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own loopback; False for names."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
 
 
 def error_response(error: ServeGraphError) -> Response:

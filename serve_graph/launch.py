@@ -21,9 +21,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serve_graph.access.gate import is_loopback
+from serve_graph.access.keys import Keyring
 from serve_graph.config import GraphConfig
 from serve_graph.errors import ConfigError, ServeGraphError
-from serve_graph.http import is_loopback
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -98,10 +99,14 @@ def free_ports(n: int) -> list[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
-def check_host(host: str) -> None:
-    """Refuse to listen beyond this machine: there are no access keys, and behind HAProxy every caller looks local."""
-    if host != "localhost" and not is_loopback(host):
-        raise ConfigError(f"http.host {host} would let everybody in; use 127.0.0.1 and a proxy that asks for keys")
+def check_access(config: GraphConfig) -> None:
+    """Refuse to listen beyond this machine without access keys: behind HAProxy every caller looks local."""
+    host = config.http.host
+    if host != "localhost" and not is_loopback(host) and not Keyring(config.access.keys, config.keys_file):
+        raise ConfigError(
+            f"http.host {host} would let everybody in: there are no access keys. Make one with `serve-graph keys new "
+            f"NAME` (it goes to {config.keys_file}), or use 127.0.0.1"
+        )
 
 
 def check_port(host: str, port: int) -> None:
@@ -128,7 +133,7 @@ def running_graph(
     Raises ConfigError, WeightsError or ArtifactError before anything starts, ServeGraphError where a deployment does
     not come up or `stop` is set meanwhile. On the way out the cluster it started is shut down, and nothing else.
     """
-    check_host(config.http.host)
+    check_access(config)
     check_port(config.http.host, config.http.port)
     scratch = Path(tempfile.mkdtemp(prefix="sg-", dir="/tmp"))
     haproxy = prepare_environment(config, scratch)

@@ -38,11 +38,18 @@ class Tally:
             self.calls[call.tier] += 1
             self.tokens[(call.tier, "prompt")] += call.usage.prompt_tokens
             self.tokens[(call.tier, "completion")] += call.usage.completion_tokens
-            self.cost_usd[call.tier] = self.cost_usd.get(call.tier, Decimal(0)) + call.cost_usd
+        for line in record.bill:
+            self.cost_usd[line.tier] = self.cost_usd.get(line.tier, Decimal(0)) + line.cost_usd
 
 
 def render_metrics(
-    tally: Tally, spooled: int, engines: Mapping[str, Mapping[str, float]], *, held: int = 0, lost: int = 0
+    tally: Tally,
+    spooled: int,
+    engines: Mapping[str, Mapping[str, float]],
+    escalation_caps: int = 0,
+    *,
+    held: int = 0,
+    lost: int = 0,
 ) -> str:
     """Prometheus text: the tally, the records on their way, and each tier's engine counters (`serve_graph_engine_*`).
 
@@ -68,6 +75,8 @@ def render_metrics(
     lines.append(f"serve_graph_records_lost_total {lost + tally.unrecorded}")
     lines.append("# TYPE serve_graph_refused_total counter")
     lines += [f'serve_graph_refused_total{{code="{code}"}} {n}' for code, n in sorted(tally.refused.items())]
+    lines.append("# TYPE serve_graph_escalation_caps_total counter")
+    lines.append(f"serve_graph_escalation_caps_total {escalation_caps}")
     for tier, counters in sorted(engines.items()):
         for name, value in sorted(counters.items()):
             base, _, position = name.partition("[")

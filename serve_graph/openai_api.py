@@ -57,10 +57,21 @@ class StreamOptions(BaseModel):
 
 
 class RequestOptions(BaseModel):
-    """The request's `serve_graph` object: what a caller may ask of the policy (`extra_body` in OpenAI's client)."""
+    """The request's `serve_graph` object: what a caller may ask of the policy (`extra_body` in OpenAI's client).
+
+    `quality_floor`: the share of right answers that must be promised of whoever answers. `latency_budget_s`: seconds
+    within which the answer is wanted. `task` and `user_tier` are labels that routers may know. `session` names the
+    conversation.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
     stream: Literal["verify", "prefix", "route"] | None = None
+    quality_floor: Annotated[float, Field(ge=0, le=1)] | None = None
+    latency_budget_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    task: Annotated[str, Field(max_length=64)] | None = None
+    user_tier: Annotated[str, Field(max_length=64)] | None = None
+    abstain: Literal["allow", "forbid"] | None = None
+    session: Annotated[str, Field(max_length=256)] | None = None
 
 
 class Sampling(BaseModel):
@@ -178,6 +189,14 @@ def _explain(error: ValidationError) -> RequestError:
     return RequestError(f"{path}: {first['msg']}", param, "invalid_value")
 
 
+def options_of(
+    options: RequestOptions | None, prompt_cache_key: str | None, user: str | None
+) -> RequestOptions | None:
+    """A request's options; without a session of their own, OpenAI's `prompt_cache_key` or `user` names it."""
+    session = ((options.session if options else None) or prompt_cache_key or user or "")[:256]
+    return (options or RequestOptions()).model_copy(update={"session": session}) if session else options
+
+
 def chat_query(request: ChatRequest) -> Query:
     """Translate a chat request into the policy's and engines' noun. Nothing is dropped on the way to the engine."""
     sent = request.model_dump(exclude_unset=True, exclude_none=True)
@@ -205,11 +224,19 @@ def _plain(content: str | list[ContentPart] | None) -> str:
     return "\n".join(part.text for part in content if part.text)
 
 
-def engine_body(query: Query, model: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+class EngineBody(dict[str, Any]):
+    """A request on its way to an engine; Ray Serve's prefix-aware choice of a replica looks for an attribute."""
+
+    @property
+    def messages(self) -> Any:
+        return self.get("messages")
+
+
+def engine_body(query: Query, model: str, defaults: Mapping[str, Any]) -> EngineBody:
     """The request an OpenAI-compatible engine gets: the caller's own over the tier's defaults, token logprobs on."""
     body = {**defaults, **query.parameters}
     body.setdefault("messages", [{"role": m.role, "content": m.content} for m in query.messages])
-    return body | {"model": model, "logprobs": True, "top_logprobs": body.get("top_logprobs", 0)}
+    return EngineBody(body | {"model": model, "logprobs": True, "top_logprobs": body.get("top_logprobs", 0)})
 
 
 def completion_of(payload: Mapping[str, Any], latency_s: float) -> Completion:
@@ -227,9 +254,11 @@ def completion_of(payload: Mapping[str, Any], latency_s: float) -> Completion:
 
 
 def usage_of(usage: Mapping[str, Any]) -> Usage:
-    """OpenAI's usage object → Usage."""
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    return Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0), int(cached))
+    """OpenAI's usage object → Usage. Tokens written to a cache are read under the names that APIs give them."""
+    details = usage.get("prompt_tokens_details") or {}
+    written = details.get("cache_write_tokens") or details.get("cache_creation_tokens")
+    counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"), details.get("cached_tokens"), written)
+    return Usage(*(int(count or 0) for count in counts))
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:

@@ -11,24 +11,29 @@ import logging
 import secrets
 import time
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from router_models.types import Action, Completion, DecisionRecord, Query
 from serve_graph import cascade
+from serve_graph.access.caller import CALLER, NOBODY, Caller
+from serve_graph.billing import purposes, total
 from serve_graph.cascade import Graph, Trail
 from serve_graph.chunks import Choices
 from serve_graph.errors import EngineError, ServeGraphError, UnknownModelError, status_of
+from serve_graph.explaining import evidence
 from serve_graph.metrics import Tally
 from serve_graph.openai_api import RequestOptions, usage_json, usage_of
 from serve_graph.seams import RecordSink
 from serve_graph.speech import as_shown
-from serve_graph.streaming import StreamTerms, speak
+from serve_graph.streaming import StreamMode, StreamTerms, speak
 from serve_graph.tool_marks import ToolMarks
+from serve_graph.view import Bearings, view_for
+from serve_graph.wishes import Wishes, read_wishes
 
 logger = logging.getLogger(__name__)
 AUTO = "auto"
@@ -48,10 +53,13 @@ class Request:
     started: float = field(default_factory=time.perf_counter)
     trail: Trail = field(default_factory=Trail)
     recorded: bool = False
+    caller: Caller = NOBODY
+    wishes: Wishes = field(default_factory=Wishes)
+    view: Graph | None = None
 
     @property
     def cost_usd(self) -> Decimal:
-        return sum((call.cost_usd for call in self.trail.calls), Decimal(0))
+        return total(line.cost_usd for line in (*self.trail.calls, *self.trail.overhead))
 
 
 class Service:
@@ -68,23 +76,32 @@ class Service:
         marks: ToolMarks | None = None,
         *,
         hold_tool_loops: bool = True,
+        bearings: Bearings | None = None,
+        keep_prompt: Callable[[str], str | None] = lambda _: None,
     ) -> None:
         self.graph = graph
         self.sink = sink
         self.terms = terms or StreamTerms()
         self.marks = marks or ToolMarks(secrets.token_bytes(16))
         self.hold_tool_loops = hold_tool_loops
+        self.bearings = bearings or Bearings()
+        self.keep_prompt = keep_prompt
         self.tally = Tally()
 
     def open(self, query: Query, model: str, stream: bool, options: RequestOptions | None = None) -> Request:
-        """Accept a request; raises UnknownModelError where `model` is neither `auto` nor a tier."""
-        forced = None if model == AUTO else model
+        """Accept a request; raises UnknownModelError where `model` is neither `auto` nor a tier, AccessError where the
+        caller may not choose it.
+        """
+        caller = CALLER.get()
+        wishes = read_wishes(options, query.metadata, caller, None if model == AUTO else model, self.graph.policy.top)
+        forced = wishes.forced
         if forced is not None and forced not in self.graph.engines:
             known = ", ".join([AUTO, *self.graph.engines])
-            raise UnknownModelError(f"the model {model!r} does not exist; known: {known}", "model", "model_not_found")
-        query, began = self.marks.restored(query)
-        request = Request(query, model, forced, stream, options or RequestOptions())
-        if self.hold_tool_loops and began in self.graph.engines:
+            raise UnknownModelError(f"the model {forced!r} does not exist; known: {known}", "model", "model_not_found")
+        query, began = self.marks.restored(replace(query, metadata=wishes.labels(query.metadata)))
+        request = Request(query, model, forced, stream, options or RequestOptions(), caller=caller, wishes=wishes)
+        request.view = view_for(self.graph, wishes, self.bearings, request.trail)
+        if self.hold_tool_loops and began in self.graph.engines and wishes.quality_floor is None:
             request.trail.held = began
         return request
 
@@ -95,7 +112,7 @@ class Service:
     async def answer(self, request: Request) -> dict[str, Any]:
         """The whole reply in OpenAI's chat.completion shape, with `serve_graph` beside it."""
         try:
-            completion = await cascade.answer(self.graph, request.query, request.forced, request.trail)
+            completion = await cascade.answer(request.view or self.graph, request.query, request.forced, request.trail)
             reply = self._reply(request, completion)
         except BaseException as error:
             self.record(request, error)
@@ -111,8 +128,11 @@ class Service:
         """
         trail = request.trail
         try:
-            terms = self.terms.asked(request.options.stream)
-            async with aclosing(speak(self.graph, request.query, request.forced, terms, trail)) as pieces:
+            terms, graph = self.terms.asked(request.options.stream), request.view or self.graph
+            if request.wishes.quality_floor is not None:  # nothing unjudged to somebody who asked for quality
+                terms = replace(terms, at_first_token="escalate")
+                terms = terms.asked(StreamMode.VERIFY) if terms.mode is StreamMode.ROUTE else terms
+            async with aclosing(speak(graph, request.query, request.forced, terms, trail)) as pieces:
                 async for choices in pieces:
                     yield self._head(request, "chat.completion.chunk") | {"choices": self._shown(request, choices)}
             closing = {"choices": [], "serve_graph": self.facts(request)}
@@ -129,14 +149,16 @@ class Service:
 
         Raises UnknownModelError where that tier does not embed, EngineError where it cannot now.
         """
-        embedders = self.graph.embedders
+        caller, embedders = CALLER.get(), self.graph.embedders
+        if model != AUTO:
+            caller.require("force", "choosing a tier")
         tier = next(iter(embedders), AUTO) if model == AUTO else model
         if tier not in embedders:
             known = ", ".join(embedders) or "none"
             raise UnknownModelError(
                 f"no embeddings from {model!r}; tiers that embed: {known}", "model", "model_not_found"
             )
-        request = Request(query, model, None if model == AUTO else model, stream=False)
+        request = Request(query, model, None if model == AUTO else model, stream=False, caller=caller)
         request.trail.go(tier, Action.ROUTED if model == AUTO else Action.FORCED, "embeddings")
         try:
             reply = dict(await embedders[tier].embed(body))
@@ -183,6 +205,7 @@ class Service:
         except OSError as failure:  # the answer is made and paid for: it must leave
             self.tally.unrecorded += 1
             logger.error("the record of %s could not be written: %s", request.id, failure)
+        self.bearings.note(record, request.query)
 
     def _record(self, request: Request, error: BaseException | None) -> DecisionRecord:
         trail = request.trail
@@ -205,12 +228,17 @@ class Service:
             distance=decision.distance if decision else None,
             verdict_reason=verdict.reason if verdict else None,
             p_answer_ok=verdict.p_ok if verdict else None,
-            calls=tuple(trail.calls),
+            calls=purposes(trail.calls, trail.tier, trail.action),
             cost_usd=request.cost_usd,
             latency_s=time.perf_counter() - request.started,
             arm=self.graph.version,
             error=kind,
             metadata=request.query.metadata,
+            overhead=tuple(trail.overhead),
+            key=request.caller.name,
+            session=request.wishes.session,
+            evidence=evidence(request.view or self.graph, trail, request.wishes.spoken(), self.bearings.promised),
+            prompt=self.keep_prompt(request.query.text),
         )
 
     def _head(self, request: Request, kind: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from router_models.routers.ridge import RidgeRouter
 from router_models.routers.stacked import Maker, folds_by_text, out_of_fold, pack, stack_weights, unpack
 from router_models.routers.surface_forest import SurfaceForestRouter
 from router_models.routers.tfidf import TfidfRouter
+from router_models.text_memory import each_text_once
 from router_models.types import FloatArray, IntArray, Prompts
 
 DOMAIN_COLUMNS = ("domain", "category", "family", "task", "qset")
@@ -48,7 +49,7 @@ class DefaultRouter(RouterModel):
     """
 
     family = "default"
-    card = "needs embeddings; every member's cost (about 2 ms per query); notices unfamiliar prompts"
+    card = "needs embeddings; every member's cost (about 1 ms per query); notices unfamiliar prompts"
     needs_embeddings = True
 
     def __init__(self, folds: int = 3, trees: int = 100, seed: int = 0) -> None:
@@ -60,6 +61,10 @@ class DefaultRouter(RouterModel):
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
         y = check_fit_input(X, y)
+        with each_text_once():
+            return self._fit(X, y)
+
+    def _fit(self, X: Prompts, y: FloatArray) -> Self:
         light, full = self._makers(max(20, self.trees // 2)), self._makers(self.trees)
         near = folds_by_text(X.texts, self.folds, self.seed)
         far = self._domain_folds(X)
@@ -109,6 +114,10 @@ class DefaultRouter(RouterModel):
         return np.array([home, max(drop, 0.05)])
 
     def predict(self, X: Prompts) -> FloatArray:
+        with each_text_once():
+            return self._predict(X)
+
+    def _predict(self, X: Prompts) -> FloatArray:
         members, scores, away = fitted(self.members_, self.family), [], np.zeros(len(X))
         for member in members:
             if isinstance(member, KnnRouter):

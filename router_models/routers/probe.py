@@ -29,7 +29,7 @@ class ProbeRouter(RouterModel):
     """
 
     family = "probe"
-    card = "needs the cheap model's hidden state of the prompt (its prefill), as embeddings"
+    card = "needs the cheap model's hidden state of the prompt (its prefill), as embeddings; then one dot product"
     apart = "reads the cheap model's hidden states, which recorded outcomes do not hold (give them as --embeddings)"
     needs_embeddings = True
 

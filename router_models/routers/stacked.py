@@ -20,6 +20,7 @@ from router_models.routers.linear import SurfaceRouter
 from router_models.routers.ridge import RidgeRouter
 from router_models.routers.surface_forest import SurfaceForestRouter
 from router_models.routers.tfidf import TfidfRouter
+from router_models.text_memory import each_text_once
 from router_models.types import FloatArray, IntArray, Prompts
 
 MEMBERS: Mapping[str, type[RouterModel]] = MappingProxyType(
@@ -54,9 +55,10 @@ class StackedRouter(RouterModel):
     def fit(self, X: Prompts, y: FloatArray) -> Self:
         y = check_fit_input(X, y)
         makers = [MEMBERS[name] for name in self.members]
-        seen = out_of_fold(makers, X, y, folds_by_text(X.texts, self.folds, self.seed))
+        with each_text_once():
+            seen = out_of_fold(makers, X, y, folds_by_text(X.texts, self.folds, self.seed))
+            self.fitted_ = tuple(make().fit(X, y) for make in makers)
         self.weights_ = stack_weights(seen, y)
-        self.fitted_ = tuple(make().fit(X, y) for make in makers)
         return self
 
     def predict(self, X: Prompts) -> FloatArray:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from router_models.artifacts import State
 from router_models.routers.base import RouterModel, array_of, check_fit_input, fitted, squash
+from router_models.text_memory import recalled
 from router_models.types import FloatArray, Prompts
 
 WIDTH = 2**17
@@ -63,9 +66,17 @@ def hashed(texts: Sequence[str]) -> Any:
 
     if not texts:
         return csr_matrix((0, WIDTH))
+    rows = recalled("tfidf", texts, _counted)
+    ends = np.cumsum([0, *(len(buckets) for buckets, _ in rows)])
+    buckets, values = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    return csr_matrix((values, buckets, ends), shape=(len(texts), WIDTH))
+
+
+def _counted(texts: list[str]) -> list[tuple[NDArray[np.int32], FloatArray]]:
+    """The buckets a text fills, and 1 + log(count) of each."""
     counts = _vectorizer().transform([text[:MAX_CHARS].encode("utf-8", "replace").decode() for text in texts]).tocsr()
-    counts.data = 1 + np.log(counts.data)
-    return counts
+    values, ends = 1 + np.log(counts.data), counts.indptr
+    return [(counts.indices[a:b], values[a:b]) for a, b in pairwise(ends)]
 
 
 @cache

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from serve_graph.cli import bench, decisions, evaluate, making, plan, running, simulate, versions
+from serve_graph.cli import bench, decisions, evaluate, keys, making, plan, running, simulate, versions
 
 app = typer.Typer(
     name="serve-graph",
@@ -29,6 +29,7 @@ app.command()(simulate.simulate)
 app.command()(bench.bench)
 app.add_typer(versions.app, name="versions")
 app.add_typer(decisions.app, name="decisions")
+app.add_typer(keys.app, name="keys")
 
 
 def main() -> None:

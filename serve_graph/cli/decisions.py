@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -28,16 +29,39 @@ def show(
     record = _ask(config, lambda store: store.get(decision))
     if record is None:
         raise ServeGraphError(f"no decision {decision!r} in the store")
+    from serve_graph.bindings import price_lists
+    from serve_graph.config import load_config
+    from serve_graph.explaining import explained
+
+    graph = load_config(config)
+    page = explained(record, price_lists(graph), graph.tier_names)
     if as_json:
-        return say_json(record_to_json(record))
-    asked = f"{record.requested_model} → {record.tier} ({record.outcome}, {record.status})"
-    say(f"{record.id}  {record.created_at}  {asked}")
-    say(f"routing:  {record.route_reason}")
-    say(f"verdict:  {record.verdict_reason or 'none asked for'}")
-    for call in record.calls:
-        tokens = f"{call.usage.prompt_tokens} + {call.usage.completion_tokens} tokens"
-        say(f"call:     {call.tier:10} {tokens:24} {call.latency_s:.2f} s  ${call.cost_usd}")
-    return say(f"bill:     ${record.cost_usd} in {record.latency_s:.2f} s, version {record.version}")
+        return say_json(page)
+    return say("\n".join([record.id, *page["explanation"]]))
+
+
+@app.command()
+def bill(
+    limit: Annotated[int, typer.Option(min=1, help="How many of the newest decisions.")] = 1000,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Add up the newest bills and what routing saved, net. Example: serve-graph decisions bill --limit 500"""
+    from router_models.savings import savings
+    from serve_graph.billing import total
+    from serve_graph.bindings import price_lists
+    from serve_graph.config import load_config
+
+    graph = load_config(config)
+    records = _ask(config, lambda store: store.latest(limit))
+    found = savings(records, graph.tier_names[-1], price_lists(graph))
+    lines = [line for record in records for line in record.bill]
+    by_purpose = {
+        what: total(line.cost_usd for line in lines if line.what == what) for what in sorted({x.what for x in lines})
+    }
+    if as_json:
+        return say_json(asdict(found) | {"net_usd": found.net_usd, "by_purpose": by_purpose})
+    return say("\n".join([*(f"{what:12} ${usd:.6f}" for what, usd in by_purpose.items()), found.text()]))
 
 
 @app.command()

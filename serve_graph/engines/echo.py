@@ -1,9 +1,9 @@
 """The echo engine: no model, an answer that repeats the prompt and says so. For tests and benches only.
 
-A prompt may carry directives, so that a test can cause any fault: `[echo:fail]` (engine error), `[echo:refuse]`
-(the engine refuses the request), `[echo:slow=SECONDS]`, `[echo:unsure]` (low logprobs), `[echo:break]` (the stream
-breaks after its first chunk), `[echo:hang=SECONDS]` (it falls silent there). A directive may name a tier:
-`[cheap:fail]`.
+A prompt may carry directives, so that a test can cause any fault: `[echo:fail]` (engine error; `[echo:fail=429]`
+with that status), `[echo:refuse]` (the engine refuses the request), `[echo:slow=SECONDS]`, `[echo:unsure]` (low
+logprobs), `[echo:break]` (the stream breaks after its first chunk; `[echo:break=429]`), `[echo:hang=SECONDS]` (it
+falls silent there). A directive may name a tier: `[cheap:fail]`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class EchoEngine:
         asked = self._directives(prompt)
         await asyncio.sleep(self.config.latency_s + float(asked.get("slow") or 0.0))
         if "fail" in asked:
-            raise EchoError(f"the echo engine {self.config.name!r} was asked to fail", 500)
+            raise EchoError(f"the echo engine {self.config.name!r} was asked to fail", int(asked["fail"] or 500))
         if "refuse" in asked:
             raise EchoError(f"the echo engine {self.config.name!r} was asked to refuse", 400)
         prompt_tokens = len(prompt) // 4 + 1
@@ -88,7 +88,9 @@ class EchoEngine:
         each = bool((body.get("stream_options") or {}).get("continuous_usage_stats"))
         for i, word in enumerate(words):
             if i == 1 and "break" in asked:
-                raise EchoError(f"the echo engine {self.config.name!r} was asked to break its stream", 500)
+                raise EchoError(
+                    f"the echo engine {self.config.name!r} was asked to break its stream", int(asked["break"] or 500)
+                )
             if i == 1 and "hang" in asked:
                 await asyncio.sleep(float(asked["hang"] or 3600.0))
             delta = {"role": "assistant"} if i == 0 else {}

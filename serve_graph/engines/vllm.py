@@ -44,8 +44,16 @@ def llm_settings(tier: VllmTierConfig, model_source: str) -> dict[str, Any]:
             "max_queued_requests": scaling.max_queued_requests,
             "graceful_shutdown_timeout_s": scaling.drain_s,
             "graceful_shutdown_wait_loop_s": min(scaling.drain_s, 0.5),
-        },
+        }
+        | ({"request_router_config": prefix_routing()} if tier.request_router == "prefix" else {}),
     }
+
+
+def prefix_routing() -> Any:
+    """Ray Serve's prefix-aware choice of a replica: the one that has most of a prompt's beginning in its cache."""
+    from ray.serve.config import RequestRouterConfig
+
+    return RequestRouterConfig(request_router_class="ray.serve.llm.request_router.PrefixCacheAffinityRouter")
 
 
 def _engine_kwargs(tier: VllmTierConfig) -> dict[str, Any]:

@@ -13,7 +13,25 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Boolean, Float, Index, Integer, MetaData, String, Table, Text, event, func, select
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    case,
+    delete,
+    event,
+    func,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy import Column as Col
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -48,25 +66,45 @@ DECISIONS = Table(
     Col("propensity", Float, nullable=False),
     Col("error", String(64)),
     Col("metadata", Text, nullable=False),
+    Col("overhead", Text),
+    Col("key", String(64)),
+    Col("session", String(64)),
+    Col("evidence", Text),
+    Col("prompt", Text),
+    Col("cost_pico_usd", BigInteger),
     Index("decisions_by_time", "created_at"),
     Index("decisions_by_version", "version", "created_at"),
+    Index("decisions_by_key", "key", "created_at"),
 )
+PICO = 10**12  # what a dollar is in the column that SQL adds up: sums of it are exact, floats' are not
+MOST_PICO = 2**63 - 1
+JSON_COLUMNS = ("calls", "overhead", "metadata", "evidence")
 
 
 def record_to_json(record: DecisionRecord) -> dict[str, Any]:
     """A record as JSON-able data; money as strings, never floats."""
     data = asdict(record)
     data["cost_usd"] = str(record.cost_usd)
-    data["calls"] = [asdict(call) | {"cost_usd": str(call.cost_usd)} for call in record.calls]
+    data["calls"] = [_line_to_json(call) for call in record.calls]
+    data["overhead"] = [_line_to_json(line) for line in record.overhead]
     return data
 
 
 def record_from_json(data: dict[str, Any]) -> DecisionRecord:
-    """The inverse of `record_to_json`."""
-    calls = tuple(
-        Call(c["tier"], Usage(**c["usage"]), float(c["latency_s"]), Decimal(c["cost_usd"])) for c in data["calls"]
-    )
-    return DecisionRecord(**{**data, "calls": calls, "cost_usd": Decimal(data["cost_usd"])})
+    """The inverse of `record_to_json`; fields that an older release did not write are at their defaults."""
+    lines = {name: tuple(_line_from_json(line) for line in data.get(name) or ()) for name in ("calls", "overhead")}
+    return DecisionRecord(**{**data, **lines, "cost_usd": Decimal(data["cost_usd"])})
+
+
+def _line_to_json(line: Call) -> dict[str, Any]:
+    parts = {name: str(amount) for name, amount in line.parts.items()}
+    return asdict(line) | {"cost_usd": str(line.cost_usd), "parts": parts}
+
+
+def _line_from_json(data: dict[str, Any]) -> Call:
+    parts = {name: Decimal(amount) for name, amount in data.get("parts", {}).items()}
+    known = {"usage": Usage(**data["usage"]), "latency_s": float(data["latency_s"]), "parts": parts}
+    return Call(**{**data, **known, "cost_usd": Decimal(data["cost_usd"])})
 
 
 class RefusedRowError(ValueError):
@@ -112,7 +150,8 @@ class DecisionStore:
         rows = []
         for record in records:
             row = record_to_json(record)
-            row |= {"calls": json.dumps(row["calls"]), "metadata": json.dumps(row["metadata"])}
+            row |= {name: json.dumps(row[name]) for name in JSON_COLUMNS}
+            row["cost_pico_usd"] = min(int(record.cost_usd * PICO), MOST_PICO)
             rows.append({k: v.replace("\0", "\ufffd") if isinstance(v, str) else v for k, v in row.items()})
         dialect = sqlite if engine.dialect.name == "sqlite" else postgresql
         statement = dialect.insert(DECISIONS).on_conflict_do_nothing(index_elements=["id"])
@@ -141,6 +180,22 @@ class DecisionStore:
         async with self._reading() as connection:
             return int((await connection.execute(select(func.count()).select_from(DECISIONS))).scalar_one())
 
+    async def spent_by_key(self, since: Sequence[str]) -> dict[str, list[Decimal]]:
+        """Dollars by access key since each of some moments (ISO 8601, UTC), the earliest first."""
+        pico, when = DECISIONS.c.cost_pico_usd, DECISIONS.c.created_at
+        sums = [func.coalesce(func.sum(case((when >= moment, pico), else_=0)), 0) for moment in since]
+        known = (DECISIONS.c.key.is_not(None)) & (when >= since[0])
+        async with self._reading() as connection:
+            rows = await connection.execute(select(DECISIONS.c.key, *sums).where(known).group_by(DECISIONS.c.key))
+            return {row[0]: [Decimal(int(n)) / PICO for n in row[1:]] for row in rows}
+
+    async def delete_before(self, moment: str) -> int:
+        """Forget every record made before a moment (ISO 8601, UTC); returns how many there were."""
+        engine = await self._opened()
+        async with engine.begin() as connection:
+            result = await connection.execute(delete(DECISIONS).where(DECISIONS.c.created_at < moment))
+            return int(result.rowcount)
+
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncConnection]:
         try:
@@ -167,11 +222,27 @@ def _is_rows_fault(error: Exception) -> bool:
 
 async def _make_schema(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
-        await connection.run_sync(METADATA.create_all, checkfirst=True)
+        await connection.run_sync(_bring_up_to_date)
+
+
+def _bring_up_to_date(connection: Connection) -> None:
+    """Make what is missing: the table, or the columns that a store of an earlier release does not have yet."""
+    if inspect(connection).has_table(DECISIONS.name):
+        there = {column["name"] for column in inspect(connection).get_columns(DECISIONS.name)}
+        for column in DECISIONS.columns:
+            if column.name not in there:
+                kind = column.type.compile(connection.dialect)
+                connection.execute(text(f'ALTER TABLE {DECISIONS.name} ADD COLUMN "{column.name}" {kind}'))
+        for index in DECISIONS.indexes:
+            index.create(connection, checkfirst=True)
+    METADATA.create_all(connection, checkfirst=True)
 
 
 def _from_row(row: dict[str, Any]) -> DecisionRecord:
-    return record_from_json(row | {"calls": json.loads(row["calls"]), "metadata": json.loads(row["metadata"])})
+    row.pop("cost_pico_usd")
+    lists = {name: json.loads(row[name]) if row[name] else [] for name in ("calls", "overhead")}
+    maps = {name: json.loads(row[name]) if row[name] else {} for name in ("metadata", "evidence")}
+    return record_from_json(row | lists | maps)
 
 
 def _sqlite_pragmas(connection: Any, _: Any) -> None:

@@ -1,3 +1,5 @@
+import random
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -5,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_models.errors import DataError
-from router_models.pricing import Price, cascade_break_even, prices_digest_input
+from router_models.pricing import Price, PriceList, cascade_break_even, prices_digest_input, rounded
 from router_models.types import Usage
 
 tokens = st.integers(0, 10**7)
@@ -59,3 +61,65 @@ def test_prices_are_hashed_by_tier_whatever_their_order() -> None:
     a, b = Price(Decimal(1), Decimal(2)), Price(Decimal(3), Decimal(4), Decimal("0.5"))
     assert prices_digest_input({"x": a, "y": b}) == prices_digest_input({"y": b, "x": a})
     assert prices_digest_input({"x": a}) != prices_digest_input({"x": b})
+
+
+rates = st.decimals(0, 1000, places=12)
+usages = st.builds(Usage, tokens, tokens, tokens, tokens)
+prices = st.builds(
+    Price, rates, rates, st.none() | rates, st.none() | rates, st.decimals(0, 1, places=6), rates.map(lambda r: r / 7)
+)
+calls = st.lists(st.tuples(prices, usages, st.floats(0, 10_000), st.booleans()), max_size=20)
+
+
+@given(prices, usages, st.floats(0, 10_000), st.booleans())
+def test_parts_sum_to_the_cost(price: Price, usage: Usage, seconds: float, batch: bool) -> None:
+    parts = price.parts(usage, seconds, batch=batch)
+    assert sum(parts.values(), Decimal(0)) == price.cost(usage, seconds, batch=batch)
+    assert all(amount == rounded(amount) >= 0 for amount in parts.values())
+
+
+@given(calls, st.randoms(use_true_random=False))
+def test_a_bill_does_not_depend_on_the_order_of_events(
+    made: list[tuple[Price, Usage, float, bool]], order: random.Random
+) -> None:
+    amounts = [part for p, u, s, batch in made for part in p.parts(u, s, batch=batch).values()]
+    shuffled = order.sample(amounts, len(amounts))
+    assert sum(amounts, Decimal(0)) == sum(shuffled, Decimal(0))
+    whole = [p.cost(u, s, batch=batch) for p, u, s, batch in made]
+    assert sum(whole, Decimal(0)) == sum(amounts, Decimal(0))
+
+
+def test_without_rounding_the_order_would_matter() -> None:
+    third = Decimal(1) / 3
+    assert third + Decimal(10**6) + third != third + third + Decimal(10**6)
+    assert rounded(third) + Decimal(10**6) + rounded(third) == rounded(third) + rounded(third) + Decimal(10**6)
+
+
+def test_written_tokens_never_exceed_what_was_sent() -> None:
+    price = Price(Decimal(1), Decimal(0), Decimal(2), Decimal(3))
+    assert price.cost(Usage(10, 0, 6, 9)) == (6 * Decimal(2) + 4 * Decimal(3)) / 1_000_000
+
+
+def test_batch_factor_is_a_share() -> None:
+    with pytest.raises(DataError, match="batch_factor"):
+        Price(Decimal(1), Decimal(1), batch_factor=Decimal("1.5"))
+
+
+def test_a_price_list_is_in_order_and_knows_its_time_zone() -> None:
+    price, then = Price(Decimal(1), Decimal(1)), datetime(2026, 1, 1, tzinfo=UTC)
+    with pytest.raises(DataError, match="order"):
+        PriceList(price, ((then, price), (then - timedelta(days=1), price)))
+    with pytest.raises(DataError, match="time zone"):
+        PriceList(price, ((then.replace(tzinfo=None), price),))
+
+
+def test_plain_prices_keep_the_hash_that_certificates_were_made_with() -> None:
+    plain = Price(Decimal("0.01"), Decimal("0.02"))
+    assert prices_digest_input({"cheap": plain}) == {"cheap": ["0.01", "0.02", "None"]}
+    changed = [
+        Price(Decimal("0.01"), Decimal("0.02"), None, Decimal(1)),
+        Price(Decimal("0.01"), Decimal("0.02"), batch_factor=Decimal("0.5")),
+        Price(Decimal("0.01"), Decimal("0.02"), engine_usd_per_s=Decimal(1)),
+    ]
+    digests = [str(prices_digest_input({"cheap": price})) for price in (plain, *changed)]
+    assert len(set(digests)) == 4

@@ -370,3 +370,16 @@ def test_ray_takes_the_adapter_settings_as_its_own() -> None:
     made = llm_config(lora_tier(), "a/b")
     assert made.lora_config.dynamic_lora_loading_path == "s3://bucket/adapters"
     assert made.multiplex_config().max_num_models_per_replica == 4
+
+
+async def test_embeddings_go_through_the_handle(engine: Callable[..., Any]) -> None:
+    handle = Handle({"object": "list", "data": [{"embedding": [0.5]}], "usage": {"prompt_tokens": 1}})
+    reply = await engine(handle).embed({"input": "a"})
+    assert reply["data"] == [{"embedding": [0.5]}]
+    assert handle.asked == [({"input": "a", "model": "cheap"},)]
+
+
+@pytest.mark.parametrize("reply", [{"error": {"message": "no", "code": 500}}, {"object": "list"}])
+async def test_reply_without_embeddings_is_an_engine_error(engine: Callable[..., Any], reply: Any) -> None:
+    with pytest.raises(EngineError):
+        await engine(Handle(reply)).embed({"input": "a"})

@@ -1,3 +1,5 @@
+import base64
+import struct
 import time
 from typing import Any
 
@@ -95,3 +97,17 @@ async def test_skill_is_the_share_of_confident_answers() -> None:
     assert again == sure
     unsure = completion_of(await engine().generate(body("[echo:unsure]")), 0.0)
     assert unsure.token_logprobs[0] < -1
+
+
+@pytest.mark.parametrize(("asked", "count"), [("a", 1), (["a", "b"], 2), ([1, 2, 3], 1), ([[1], [2, 3]], 2)])
+def test_embeddings_are_one_vector_for_each_input(asked: Any, count: int) -> None:
+    reply = engine().embed({"input": asked})
+    assert [len(item["embedding"]) for item in reply["data"]] == [8] * count
+    assert reply == engine().embed({"input": asked})
+    assert reply["usage"]["prompt_tokens"] >= count
+
+
+def test_embeddings_in_base64_are_the_same_numbers() -> None:
+    packed = engine().embed({"input": "a", "encoding_format": "base64"})["data"][0]["embedding"]
+    [plain] = engine().embed({"input": "a"})["data"]
+    assert list(struct.unpack("<8f", base64.b64decode(packed))) == pytest.approx(plain["embedding"])

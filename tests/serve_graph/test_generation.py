@@ -5,8 +5,13 @@ from typing import Any
 import httpx
 import pytest
 
-from router_models.types import Action
+from router_models.policy import Policy
+from router_models.routers import LengthRouter
+from router_models.types import Action, Completion, Decision, OperatingPoint, Query, Verdict
+from router_models.verifiers import NonEmptyVerifier
+from router_models.version import RouterVersion, Stage
 from serve_graph.errors import EngineError
+from serve_graph.streaming import StreamTerms
 from serve_graph.testing import FakeDecider, FakeEmbedder, FakeEngine, FakeJudge
 
 Endpoints = Callable[..., Any]
@@ -166,3 +171,46 @@ async def test_failing_embedder_is_an_error_with_a_record(endpoint: Endpoints) -
     async with at.client() as client:
         response = await client.post("/v1/embeddings", json={"model": "auto", "input": "a"})
     assert (response.status_code, at.record.status) == (503, 503)
+
+
+class VersionJudge:
+    """The verdicts of a real version whose verifier likes everything but silence."""
+
+    def __init__(self) -> None:
+        stage = Stage(LengthRouter(), None, NonEmptyVerifier(), None)
+        policy = Policy(("cheap", "frontier"), {"cheap": OperatingPoint(0.0, 0.0)})
+        self.version = RouterVersion(policy, {"cheap": stage})
+
+    async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
+        return self.version.judge(query, completion, decision)
+
+
+NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+STRICT_TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": NUMBER}}]
+WANTED = {"type": "json_schema", "json_schema": {"name": "n", "schema": NUMBER}}
+
+
+@pytest.mark.parametrize("terms", [None, StreamTerms(first_token_s=30)], ids=["whole", "behind the curtain"])
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("cheap", "asked", "outcome"),
+    [
+        (FakeEngine("", tool_calls=[CALL]), {"tools": STRICT_TOOLS}, "escalated"),
+        (FakeEngine("", tool_calls=[CALL]), {"tools": TOOLS}, "accepted"),
+        (FakeEngine('{"n": "x"}'), {"response_format": WANTED}, "escalated"),
+        (FakeEngine('{"n": 3}'), {"response_format": WANTED}, "accepted"),
+        (FakeEngine("prose"), {"tools": TOOLS, "tool_choice": "required"}, "escalated"),
+    ],
+    ids=["arguments off schema", "arguments fit", "JSON off schema", "JSON fits", "required call missing"],
+)
+async def test_cheap_answer_that_breaks_what_was_declared_is_escalated(
+    endpoint: Endpoints,
+    cheap: FakeEngine,
+    asked: dict[str, Any],
+    outcome: str,
+    stream: bool,
+    terms: StreamTerms | None,
+) -> None:
+    at = endpoint(cheap=cheap, judge=VersionJudge(), terms=terms)
+    await at.chat(stream=stream, **asked)
+    assert at.record.outcome == outcome

@@ -41,8 +41,8 @@ def test_tally_adds_up(a_record: Records) -> None:
 
 
 def test_nothing_yet_is_valid_text() -> None:
-    names = ("spooled", "held", "lost_total")
-    assert samples(render_metrics(Tally(), 0, {})) == {(f"serve_graph_records_{n}", frozenset()): 0.0 for n in names}
+    names = ("records_spooled", "records_held", "records_lost_total", "escalation_caps_total")
+    assert samples(render_metrics(Tally(), 0, {})) == {(f"serve_graph_{n}", frozenset()): 0.0 for n in names}
 
 
 def test_refused_requests_and_records_out_of_place_are_shown() -> None:

@@ -191,6 +191,22 @@ def test_metadata_values_never_seen_fall_back_to_the_overall_share() -> None:
         MetadataRouter().fit(Prompts(("x",) * 300), y)
 
 
+@pytest.mark.parametrize(
+    ("column", "easy", "hard"),
+    [
+        ("user_tier", "free", "paid"),
+        ("task", "chat", "proof"),
+        ("language", "en", "sw"),
+        ("history_length", "1", "40"),
+    ],
+)
+def test_every_kind_of_metadata_may_enter(column: str, easy: str, hard: str) -> None:
+    X = Prompts(("x",) * 200, None, {column: (easy, hard) * 100})
+    router = MetadataRouter().fit(X, np.array([1.0, 0.0] * 100))
+    low, high = router.predict(Prompts(("x", "x"), None, {column: (hard, easy)}))
+    assert high > low + 0.3
+
+
 def test_models_share_what_prompts_have_in_common_and_a_new_one_needs_its_vector_alone() -> None:
     X, label = clusters(80)
     skill = {"a": [0.9, 0.1, 0.9, 0.1], "b": [0.9, 0.9, 0.1, 0.1], "c": [0.1, 0.9, 0.9, 0.1]}

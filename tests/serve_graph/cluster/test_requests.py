@@ -90,7 +90,7 @@ BAD = {
     "unknown model": (json.dumps(BODY | {"model": "nothing"}).encode(), 404),
     "unknown field": (json.dumps(BODY | {"colour": "blue"}).encode(), 400),
     "wrong type": (json.dumps(BODY | {"messages": "hello"}).encode(), 400),
-    "n over 1": (json.dumps(BODY | {"n": 3}).encode(), 400),
+    "n over 8": (json.dumps(BODY | {"n": 9}).encode(), 400),
     "negative max_tokens": (json.dumps(BODY | {"max_tokens": -1}).encode(), 400),
     "too long a prompt": (json.dumps(BODY | {"messages": [{"role": "user", "content": "x" * 50_000}]}).encode(), 400),
     "too large a body": (b'{"model": "' + b"x" * 3_000_000 + b'"}', 413),

@@ -1,0 +1,83 @@
+"""Each key's account: what it may still do now, and what it has done. Fed with every record that is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from router_models.types import DecisionRecord
+from serve_graph.access.budgets import Spending
+from serve_graph.access.escalations import EscalationWatch
+from serve_graph.access.limits import Bucket
+from serve_graph.access_sections import EscalationWatchConfig, KeyConfig
+from serve_graph.errors import BudgetSpentError, RateLimitedError
+from serve_graph.seams import RecordSink
+
+
+class Accounts:
+    """Limits, budgets and the watch on escalations of one ingress replica.
+
+    `clock` is monotonic seconds, `today` the calendar; tests give their own.
+    """
+
+    def __init__(
+        self,
+        watch: EscalationWatchConfig | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        today: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.spending = Spending()
+        self.watch = EscalationWatch(watch or EscalationWatchConfig())
+        self.clock = clock
+        self.today = today
+        self._buckets: dict[tuple[str, str, int], Bucket] = {}
+
+    def admit(self, key: KeyConfig) -> None:
+        """Let one request in, or raise: BudgetSpentError or RateLimitedError, with how long to wait."""
+        now = self.clock()
+        if (spent := self.spending.exceeded(key, self.today())) is not None:
+            raise BudgetSpentError(f"key {key.name!r} has used up its {spent[0]}", spent[1])
+        if (wait_s := self.watch.refuses(key, now)) is not None:
+            raise RateLimitedError(f"too many requests of key {key.name!r} had to be escalated", wait_s, "escalations")
+        requests, tokens = self._bucket(key, "requests"), self._bucket(key, "tokens")
+        for bucket, what in ((requests, "requests"), (tokens, "tokens")):
+            if bucket is not None and (dry_s := bucket.wait_s(now)) > 0:
+                raise RateLimitedError(f"key {key.name!r} is limited to {bucket.per_min:g} {what}/min", dry_s, what)
+        if requests is not None:
+            requests.take(now)
+
+    def charge(self, record: DecisionRecord, key: KeyConfig | None) -> None:
+        """Note what a finished request took."""
+        if record.key is None:
+            return
+        now = self.clock()
+        self.spending.note(record.key, self.today(), record.cost_usd)
+        if record.outcome != "forced":
+            self.watch.note(record.key, record.outcome == "escalated", now)
+        if key is not None and (bucket := self._bucket(key, "tokens")) is not None:
+            bucket.take(now, sum(c.usage.prompt_tokens + c.usage.completion_tokens for c in record.calls))
+
+    def _bucket(self, key: KeyConfig, what: str) -> Bucket | None:
+        """The key's bucket, full when first asked for; another limit in a changed keys file makes another bucket."""
+        per_min = key.requests_per_min if what == "requests" else key.tokens_per_min
+        if per_min is None:
+            return None
+        name = (key.name, what, per_min)
+        if name not in self._buckets:
+            self._buckets[name] = Bucket(per_min, self.clock())
+        return self._buckets[name]
+
+
+class AccountingSink:
+    """A RecordSink that keeps the accounts on the way to another."""
+
+    def __init__(self, sink: RecordSink, accounts: Accounts, find: Callable[[str], KeyConfig | None]) -> None:
+        self.sink = sink
+        self.accounts = accounts
+        self.find = find
+
+    def write(self, record: DecisionRecord) -> None:
+        """Keep the record first: it must not be lost, whatever the accounts make of it."""
+        self.sink.write(record)
+        self.accounts.charge(record, None if record.key is None else self.find(record.key))

@@ -1,0 +1,37 @@
+"""Who is asking, for the length of one HTTP request."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from serve_graph.access_sections import KeyConfig, Scope
+from serve_graph.errors import AccessError
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The key that was shown (None: keys are off, everything is allowed) and the wishes that stand in headers.
+
+    `tier` is `x-serve-graph-tier`, `session` is `x-serve-graph-session`.
+    """
+
+    key: KeyConfig | None = None
+    tier: str | None = None
+    session: str | None = None
+
+    @property
+    def name(self) -> str | None:
+        return None if self.key is None else self.key.name
+
+    def may(self, scope: Scope) -> bool:
+        return self.key is None or scope in self.key.scopes
+
+    def require(self, scope: Scope, what: str) -> None:
+        """Raise AccessError unless the key has the scope."""
+        if not self.may(scope):
+            raise AccessError(f"{what} needs a key with the scope {scope!r}", code="insufficient_permissions")
+
+
+NOBODY = Caller()
+CALLER: ContextVar[Caller] = ContextVar("caller", default=NOBODY)

@@ -1,0 +1,14 @@
+"""What this project's own commands show at the door of a graph that asks for keys."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+VARIABLE = "SERVE_GRAPH_KEY"
+
+
+def key_headers(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Headers with the key of $SERVE_GRAPH_KEY, empty where there is none. `demo` and `collect` need all scopes."""
+    key = environment.get(VARIABLE, "").strip()
+    return {"authorization": f"Bearer {key}"} if key else {}

@@ -1,0 +1,105 @@
+"""The door: who is asking, may they, and may they now. Plain ASGI, so streams and disconnects pass untouched.
+
+Without keys, callers from this machine alone are let in, and may do everything. With keys, nobody is without one, but
+for `/healthz` and `/readyz`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serve_graph.access.accounts import Accounts
+from serve_graph.access.caller import CALLER, Caller
+from serve_graph.access.keys import Keyring
+from serve_graph.access_sections import KeyConfig
+from serve_graph.access_sections import Scope as KeyScope
+from serve_graph.errors import AccessError, AuthenticationError, ServeGraphError, error_body, retry_after, status_of
+
+OPEN = frozenset({"/healthz", "/readyz"})
+ADMIN = ("/v1/decisions", "/metrics", "/console")
+WORDS: Mapping[KeyScope, str] = MappingProxyType({"use": "asking", "admin": "reading decisions and metrics"})
+
+
+class AccessGate:
+    """ASGI middleware before every route; `refused` is told the status of whoever is turned away."""
+
+    def __init__(
+        self, app: ASGIApp, keyring: Keyring, accounts: Accounts, refused: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self.refused = refused
+        self.app = app
+        self.keyring = keyring
+        self.accounts = accounts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        try:
+            caller = self._let_in(scope)
+        except ServeGraphError as error:
+            self.refused(status_of(error)[0])
+            return await refusal(error)(scope, receive, send)
+        token = CALLER.set(caller)
+        try:
+            return await self.app(scope, receive, send)
+        finally:
+            CALLER.reset(token)
+
+    def _let_in(self, scope: Scope) -> Caller:
+        """The caller; raises AuthenticationError, AccessError, RateLimitedError or BudgetSpentError."""
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        key = self._key(scope, headers)
+        path = scope["path"]
+        caller = Caller(key, headers.get("x-serve-graph-tier"), headers.get("x-serve-graph-session"))
+        if key is None or path in OPEN:
+            return caller
+        needed: KeyScope = "admin" if path.startswith(ADMIN) else "use"
+        if not (needed == "use" and path == "/v1/models"):
+            caller.require(needed, WORDS[needed])
+        if scope["method"] == "POST" and needed == "use":
+            self.accounts.admit(key)
+        return caller
+
+    def _key(self, scope: Scope, headers: Mapping[str, str]) -> KeyConfig | None:
+        if not self.keyring:
+            client = scope.get("client")
+            if client is not None and not is_loopback(client[0]):
+                raise AccessError("without access keys this endpoint answers loopback callers only")
+            return None
+        if scope["path"] in OPEN:
+            return None
+        kind, _, secret = headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not secret.strip():
+            raise AuthenticationError(
+                "no API key given; send it as `Authorization: Bearer KEY`", code="missing_api_key"
+            )
+        key = self.keyring.find(secret.strip())
+        if key is None:
+            raise AuthenticationError("incorrect API key given", code="invalid_api_key")
+        return key
+
+
+def refusal(error: ServeGraphError) -> JSONResponse:
+    """An exception as OpenAI's error object."""
+    status, kind = status_of(error)
+    wait = retry_after(error)
+    headers = ({} if wait is None else {"retry-after": wait}) | (
+        {"www-authenticate": "Bearer"} if status == 401 else {}
+    )
+    kind = getattr(error, "kind", kind)
+    return JSONResponse(error_body(str(error), kind, None, getattr(error, "code", None)), status, headers)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own loopback; False for names."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback

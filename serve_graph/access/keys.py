@@ -1,0 +1,120 @@
+"""Access keys: made once, shown once, kept as their sha256.
+
+A key is 256 random bits, so a plain sha256 of it cannot be searched backwards; passwords would need a slow hash, but
+nobody chooses these. The file is YAML, readable by its owner alone, and replaced whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from serve_graph.access_sections import KeyConfig
+from serve_graph.errors import ConfigError
+
+PREFIX = "sg-"
+
+
+def new_key() -> str:
+    """A fresh secret key."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def key_hash(key: str) -> str:
+    """What is kept of a key."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def read_keys(path: Path) -> tuple[KeyConfig, ...]:
+    """The keys of a file, none where there is no file; raises ConfigError naming what is wrong with it."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+        keys = tuple(KeyConfig.model_validate(entry) for entry in found)
+    except FileNotFoundError:
+        return ()
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError) as error:
+        raise ConfigError(f"the keys file {path} cannot be read ({type(error).__name__})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "an entry"
+        raise ConfigError(f"the keys file {path}: {where}: {first['msg']}") from error
+    refuse_doubles(keys)
+    return keys
+
+
+def write_keys(path: Path, keys: Iterable[KeyConfig]) -> None:
+    """Replace a keys file; readable by its owner only from the first byte on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump([key.model_dump(mode="json", exclude_defaults=True) for key in keys], sort_keys=False)
+    handle, scratch = tempfile.mkstemp(prefix=".keys-", dir=path.parent)  # made with mode 600
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(scratch, path)
+
+
+def refuse_doubles(keys: Sequence[KeyConfig]) -> None:
+    """Raise ConfigError where two keys share a name or a secret: bills could not tell them apart."""
+    for what in ("name", "sha256"):
+        values = [getattr(key, what) for key in keys]
+        if double := sorted({value for value in values if values.count(value) > 1}):
+            raise ConfigError(f"two access keys have the same {what}: {double[0]}")
+
+
+class Keyring:
+    """The keys in force: those of the configuration, and those of a file that is read again when it has changed.
+
+    A file that cannot be read any more leaves the keys as they were, until it can.
+    """
+
+    def __init__(self, fixed: Sequence[KeyConfig] = (), path: Path | None = None) -> None:
+        self.fixed = tuple(fixed)
+        self.path = path
+        self._stamp = _stamp(path)
+        self._by_hash = self._read()
+
+    def __bool__(self) -> bool:
+        """Whether there is any key: then nobody gets in without one."""
+        return bool(self._by_hash)
+
+    @property
+    def keys(self) -> tuple[KeyConfig, ...]:
+        return tuple(self._by_hash.values())
+
+    def find(self, secret: str) -> KeyConfig | None:
+        """Whose key this is. Looked up by its hash, so that the time it takes says nothing about other keys."""
+        return self._by_hash.get(key_hash(secret))
+
+    def named(self, name: str) -> KeyConfig | None:
+        """The key of that name, if it is in force."""
+        return next((key for key in self._by_hash.values() if key.name == name), None)
+
+    def refresh(self) -> None:
+        """Read the file again if it changed; raises ConfigError where it is broken now, keeping what was in force."""
+        stamp = _stamp(self.path)
+        if stamp != self._stamp:
+            fresh = self._read()
+            if not fresh and self._by_hash:
+                raise ConfigError(f"{self.path} holds no key any more; the last ones stay in force until a restart")
+            self._by_hash, self._stamp = fresh, stamp
+
+    def _read(self) -> dict[str, KeyConfig]:
+        keys = (*self.fixed, *(() if self.path is None else read_keys(self.path)))
+        refuse_doubles(keys)
+        return {key.sha256: key for key in keys}
+
+
+def _stamp(path: Path | None) -> tuple[int, int] | None:
+    if path is None:
+        return None
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino

@@ -1,0 +1,103 @@
+"""`serve-graph keys …`: access keys made, listed and revoked. A key is shown once, when it is made."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any
+
+import typer
+
+from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, columns, say, say_json
+from serve_graph.errors import ConfigError
+
+app = typer.Typer(help="Who may ask, and how much.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="What the key is called in records and bills.")],
+    scope: Annotated[list[str] | None, typer.Option(help="use, force, admin; repeat for several.")] = None,
+    requests_per_min: Annotated[int | None, typer.Option(min=1)] = None,
+    tokens_per_min: Annotated[int | None, typer.Option(min=1)] = None,
+    usd_per_day: Annotated[str | None, typer.Option(help="Dollars a UTC day.")] = None,
+    usd_per_month: Annotated[str | None, typer.Option(help="Dollars a UTC month.")] = None,
+    quality_floor: Annotated[float | None, typer.Option(min=0, max=1)] = None,
+    escalations_per_h: Annotated[int | None, typer.Option(min=1)] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key and print it, this once. Example: serve-graph keys new team-a --scope use --usd-per-day 5"""
+    from pydantic import ValidationError
+
+    from serve_graph.access.keys import key_hash, new_key, read_keys, refuse_doubles, write_keys
+    from serve_graph.access_sections import KeyConfig
+    from serve_graph.config import load_config
+
+    graph = load_config(config)
+    secret = new_key()
+    wanted: dict[str, Any] = {
+        "name": name,
+        "sha256": key_hash(secret),
+        "scopes": tuple(scope or ["use"]),
+        "requests_per_min": requests_per_min,
+        "tokens_per_min": tokens_per_min,
+        "usd_per_day": _dollars(usd_per_day, "--usd-per-day"),
+        "usd_per_month": _dollars(usd_per_month, "--usd-per-month"),
+        "quality_floor": quality_floor,
+        "escalations_per_h": escalations_per_h,
+    }
+    try:
+        made = KeyConfig.model_validate(wanted)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    keys = (*read_keys(graph.keys_file), made)
+    refuse_doubles((*graph.access.keys, *keys))
+    write_keys(graph.keys_file, keys)
+    if as_json:
+        return say_json({"name": name, "key": secret, "file": str(graph.keys_file)})
+    say(secret)
+    return typer.echo(f"key {name!r} is in {graph.keys_file}; the line above is not shown again", err=True)
+
+
+@app.command(name="list")
+def list_keys(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Show names, scopes and limits, never keys. Example: serve-graph keys list"""
+    from serve_graph.access.keys import read_keys
+    from serve_graph.config import load_config
+
+    graph = load_config(config)
+    keys = (*graph.access.keys, *read_keys(graph.keys_file))
+    if as_json:
+        return say_json([key.model_dump(exclude={"sha256"}) for key in keys])
+    if not keys:
+        return say("no keys: the endpoint answers callers of this machine only")
+    rows = [["name", "scopes", "requests/min", "tokens/min", "$/day", "$/month", "quality floor"]]
+    for key in keys:
+        limits = (key.requests_per_min, key.tokens_per_min, key.usd_per_day, key.usd_per_month, key.quality_floor)
+        rows.append([key.name, ", ".join(key.scopes), *("-" if limit is None else str(limit) for limit in limits)])
+    return say(columns(rows))
+
+
+@app.command()
+def revoke(
+    name: Annotated[str, typer.Argument(help="The key's name.")], config: ConfigOption = DEFAULT_CONFIG
+) -> None:
+    """Take a key out of the file; a running graph forgets it in seconds. Example: serve-graph keys revoke team-a"""
+    from serve_graph.access.keys import read_keys, write_keys
+    from serve_graph.config import load_config
+
+    graph = load_config(config)
+    keys = read_keys(graph.keys_file)
+    left = [key for key in keys if key.name != name]
+    if len(left) == len(keys):
+        raise ConfigError(f"no key {name!r} in {graph.keys_file}")
+    write_keys(graph.keys_file, left)
+    say(f"revoked {name}; {len(left)} key(s) left")
+
+
+def _dollars(text: str | None, option: str) -> Decimal | None:
+    try:
+        return None if text is None else Decimal(text)
+    except InvalidOperation:
+        raise typer.BadParameter(f"{text!r} is not an amount", param_hint=option) from None

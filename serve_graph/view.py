@@ -1,0 +1,149 @@
+"""One request's view of the graph: its wishes honoured, its bill's clock running. The cascade sees a Graph as ever."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from router_models.policy import Policy
+from router_models.types import Action, Completion, Decision, DecisionRecord, Query, Verdict
+from serve_graph.billing import timed, unanswered
+from serve_graph.cascade import Graph, Trail
+from serve_graph.config import GraphConfig
+from serve_graph.seams import Decider, Engine, Judge
+from serve_graph.sessions import Sessions
+from serve_graph.steering import Expectations, Room, fit_context, keep_session, within_latency
+from serve_graph.wishes import Wishes
+
+
+class Latencies:
+    """How long each tier's calls took lately; nothing is expected before `least` of them."""
+
+    def __init__(self, kept: int = 200, least: int = 10) -> None:
+        self.kept = kept
+        self.least = least
+        self._seen: dict[str, deque[float]] = {}
+
+    def note(self, record: DecisionRecord) -> None:
+        for call in record.calls:
+            self._seen.setdefault(call.tier, deque(maxlen=self.kept)).append(call.latency_s)
+
+    def expected_s(self, tier: str) -> float | None:
+        """The 90th percentile of the last calls; None while there are too few."""
+        seen = self._seen.get(tier, deque())
+        return statistics.quantiles(seen, n=10)[-1] if len(seen) >= max(self.least, 2) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Bearings:
+    """What steering goes by. `promised`: the certified share of right answers among accepted cheap ones, None = none.
+
+    `rooms` empty: nothing is known of the tiers' contexts.
+    """
+
+    promised: float | None = None
+    rooms: Mapping[str, Room] = field(default_factory=dict)
+    sessions: Sessions = field(default_factory=lambda: Sessions({}, 1))
+    latencies: Latencies = field(default_factory=Latencies)
+    expectations: Expectations = field(default_factory=Expectations)
+
+    def note(self, record: DecisionRecord, query: Query) -> None:
+        """Learn from a finished request."""
+        self.latencies.note(record)
+        self.sessions.note(record, query)
+
+
+def view_for(graph: Graph, wishes: Wishes, bearings: Bearings, trail: Trail) -> Graph:
+    """The graph as this request is to see it."""
+    policy = graph.policy.without_abstention() if wishes.forbids_abstaining else graph.policy
+    return replace(
+        graph,
+        engines={tier: BilledEngine(tier, engine, graph, trail) for tier, engine in graph.engines.items()},
+        decider=SteeredDecider(graph, wishes, bearings, trail),
+        judge=TimedJudge(graph, policy, trail),
+        policy=policy,
+        safe_tier=graph.policy.top if wishes.quality_floor is not None else graph.safe_tier,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BilledEngine:
+    """An Engine whose broken calls are on the bill too."""
+
+    tier: str
+    engine: Engine
+    graph: Graph
+    trail: Trail
+
+    async def generate(self, query: Query) -> Completion:
+        started = time.perf_counter()
+        try:
+            return await self.engine.generate(query)
+        except BaseException as error:
+            seconds = time.perf_counter() - started
+            self.trail.overhead.append(unanswered(self.graph.prices, self.tier, seconds, error))
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class SteeredDecider:
+    """The router's decision, then what the wishes, the context lengths and the session make of it."""
+
+    graph: Graph
+    wishes: Wishes
+    bearings: Bearings
+    trail: Trail
+
+    async def decide(self, query: Query) -> Decision:
+        top, wishes, bearings = self.graph.policy.top, self.wishes, self.bearings
+        floor, promised = wishes.quality_floor, bearings.promised
+        if floor is not None and (promised is None or floor > promised):
+            known = "nothing is certified" if promised is None else f"{promised:g} is certified"
+            return Decision(top, f"quality floor {floor:g}: {known} of cheaper tiers, so {top}")
+        decider: Decider = self.graph.decider
+        with timed(self.trail.overhead, "router", "routing", self.graph.router_usd_per_s):
+            decision = await decider.decide(query)
+        if wishes.latency_budget_s is not None:
+            expected = {tier: bearings.latencies.expected_s(tier) for tier in self.graph.engines}
+            decision = within_latency(decision, wishes.latency_budget_s, expected, top)
+        session = bearings.sessions.get(wishes.session, query) if wishes.session else None
+        if session is not None:
+            now = datetime.now(UTC)
+            prices = {tier: prices.at(now) for tier, prices in self.graph.prices.items()}
+            decision = keep_session(decision, session, prices, top, bearings.expectations)
+        if bearings.rooms:
+            decision = fit_context(decision, query, bearings.rooms, self.graph.policy.tiers)
+        return decision
+
+
+@dataclass(frozen=True, slots=True)
+class TimedJudge:
+    """The verifier, its time billed; an abstention that this request forbids becomes what it stands in for."""
+
+    graph: Graph
+    policy: Policy
+    trail: Trail
+
+    async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
+        judge: Judge = self.graph.judge
+        with timed(self.trail.overhead, "verifier", "judging", self.graph.verifier_usd_per_s):
+            verdict = await judge.judge(query, completion, decision)
+        if verdict.action is not Action.ABSTAINED or self.policy is self.graph.policy:
+            return verdict
+        action = Action.ACCEPTED if decision.tier == self.policy.top else Action.ESCALATED
+        return replace(verdict, action=action, reason=f"{verdict.reason}; forbidden: {action}")
+
+
+def bearings_of(config: GraphConfig, promised: float | None) -> Bearings:
+    """What a configuration says about steering."""
+    sessions = config.sessions
+    return Bearings(
+        promised,
+        {tier.name: Room(tier.context_tokens, tier.default_max_tokens) for tier in config.tiers},
+        Sessions({tier.name: min(sessions.ttl_s, tier.prompt_cache_s) for tier in config.tiers}, sessions.most),
+        expectations=Expectations(sessions.expected_turns, sessions.turn_tokens),
+    )
