@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from router_models.calibration.certificate import LabelSource
+from router_models.calibration.sequence import spent_delta
 from router_models.errors import ArtifactError, DataError
 from router_models.features import Encoder
 from router_models.pricing import Price
@@ -30,7 +31,8 @@ class Settings:
     system's P(wrong | answered) by all thresholds together, with early abstention (any ladder); None takes the first
     for two tiers and the second for more. `abstain_share` is the most that may be abstained on, `max_drop` the most
     by which fewer answers than always-frontier's may be right (None: not promised). `binds`: hashes of everything
-    served that the data came from.
+    served that the data came from. `round`: which look at these labels this is (`pipeline.certify_next` counts them),
+    whose share of `delta` is `level`; 0: the only one there will ever be.
     """
 
     tiers: tuple[str, ...]
@@ -47,6 +49,12 @@ class Settings:
     promise: Promised | None = None
     max_drop: float | None = None
     binds: Mapping[str, str] = field(default_factory=dict)
+    round: int = 0
+
+    @property
+    def level(self) -> float:
+        """The part of `delta` that this look may spend."""
+        return spent_delta(self.delta, self.round)
 
     @property
     def promised(self) -> Promised:

@@ -111,6 +111,7 @@ def _whole_ladder(
         expires_at=now + timedelta(days=settings.valid_days),
         abstain_share=settings.abstain_share,
         max_drop=settings.max_drop,
+        round=settings.round,
     )
     version = replace(draft, policy=Policy(settings.tiers, result.points))
     version = replace(version, certificate=_bound(result.certificate, version, settings))
@@ -139,6 +140,7 @@ def _one_threshold(
             label_source=settings.label_source,
             made_at=now,
             expires_at=now + timedelta(days=settings.valid_days),
+            round=settings.round,
         )
     else:
         # Whether or not abstaining is proved, what it would cost is counted: that errs on the safe side.
@@ -162,21 +164,22 @@ def _bound(certificate: Certificate, version: RouterVersion, settings: Settings)
 
 
 def _both(tune: Paired, cert: Paired, max_drop: float, settings: Settings, now: datetime) -> Certificate:
-    both = certify_both(tune, cert, epsilon=settings.epsilon, max_drop=max_drop, level=settings.delta)
+    both = certify_both(tune, cert, epsilon=settings.epsilon, max_drop=max_drop, level=settings.level)
     return Certificate(
         what=ACCEPTED_RISK,
         epsilon=settings.epsilon,
         delta=settings.delta,
-        level=settings.delta,
+        level=settings.level,
         n=len(cert.labelled()),
         accepted_n=both.accepted,
         errors=both.errors,
-        upper=upper_bound(both.errors, both.accepted, settings.delta),
+        upper=upper_bound(both.errors, both.accepted, settings.level),
         threshold=both.threshold,
         label_source=settings.label_source,
         made_at=now,
         expires_at=now + timedelta(days=settings.valid_days),
         binds={},
+        round=settings.round,
         also=(both.promise,),
     )
 
@@ -204,7 +207,7 @@ def _abstention(cert: Evidence, below: float | None, settings: Settings) -> Prom
     if below is None or settings.abstain_share == 0:
         return None
     n, k = len(cert.p_frontier_ok), int((cert.p_frontier_ok < below).sum())
-    if p_value(k, n, settings.abstain_share) > settings.delta:
+    if p_value(k, n, settings.abstain_share) > settings.level:
         return None
-    bound = upper_bound(k, n, settings.delta)
-    return Promise(ABSTAIN_RISK, settings.abstain_share, settings.delta, n, k, bound, below)
+    bound = upper_bound(k, n, settings.level)
+    return Promise(ABSTAIN_RISK, settings.abstain_share, settings.level, n, k, bound, below)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
+from router_models.calibration.sequence import spent_delta
 from router_models.candidate import Candidate, Settings
 from router_models.certifying import Certified, certify_candidate
 from router_models.features import Encoder
 from router_models.fitting import fit_candidate
 from router_models.ladder_report import write_ladder_report
-from router_models.outcomes import read_outcomes
-from router_models.registry import RegisteredVersion, register
+from router_models.outcomes import OutcomeTable, read_outcomes
+from router_models.registry import RegisteredVersion, record_look, register
 from router_models.report import write_report
 from router_models.version import RouterVersion
 
@@ -44,7 +45,9 @@ def run(
     progress("choosing and fitting router and verifier")
     candidate = fit_candidate(table, settings, encoder, cache)
     progress("certifying")
-    certified = certify_candidate(candidate, table, settings, now, cache)
+    certified, settings = certify_next(
+        candidate, table, settings, now, cache, registry_uri, state_folder / "artifacts", progress
+    )
     progress("writing the report and registering")
     return publish(
         candidate,
@@ -56,6 +59,31 @@ def run(
         alias=alias,
         artifacts_folder=state_folder / "artifacts",
     )
+
+
+def certify_next(
+    candidate: Candidate,
+    table: OutcomeTable,
+    settings: Settings,
+    now: datetime,
+    cache: Path,
+    registry_uri: str,
+    artifacts_folder: Path,
+    progress: Progress = lambda _: None,
+) -> tuple[Certified, Settings]:
+    """Certify with this look's share of δ: the registry counts every look at a table's labels, failed ones included.
+
+    All looks together keep the promise with confidence 1 - δ. Returns the settings with their round. Raises as
+    `certify_candidate` does.
+    """
+    what = {"epsilon": str(settings.epsilon), "delta": str(settings.delta), "seed": str(settings.seed)}
+    settings = replace(settings, round=record_look(registry_uri, table.content_hash, what, artifacts_folder))
+    spent = sum(spent_delta(settings.delta, i) for i in range(1, settings.round + 1))
+    progress(
+        f"look {settings.round} at these labels: δ {settings.level:.3g} for this one, {spent:.3g} spent of "
+        f"{settings.delta:g}; fresh labels begin anew"
+    )
+    return certify_candidate(candidate, table, settings, now, cache), settings
 
 
 def publish(
@@ -90,6 +118,7 @@ def publish(
             "verifier": candidate_family(version, settings.tiers[0], "verifier"),
             "epsilon": str(settings.epsilon),
             "delta": str(settings.delta),
+            "look": str(settings.round),
             "seed": str(settings.seed),
             "prices": json.dumps({k: {n: str(v) for n, v in asdict(p).items()} for k, p in settings.prices.items()}),
         },

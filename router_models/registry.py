@@ -18,6 +18,8 @@ from router_models.artifacts import verify
 from router_models.errors import ArtifactError, RegistryError
 
 ARTIFACT = "router_version"
+LOOKS = "serve-graph-looks"
+"""The experiment that holds one run for each look at CERT labels, whatever the version is called."""
 ALIASES = ("stable", "canary", "shadow")
 
 
@@ -73,12 +75,7 @@ def register(
     digest = verify(folder)
     client = _client(uri)
     with _mlflow_errors(f"registering a version of {model!r}"):
-        experiment = client.get_experiment_by_name(model)
-        if experiment is None:
-            location = None if artifacts_folder is None else artifacts_folder.resolve().as_uri()
-            experiment_id = client.create_experiment(model, artifact_location=location)
-        else:
-            experiment_id = experiment.experiment_id
+        experiment_id = _experiment(client, model, artifacts_folder)
         run = client.create_run(experiment_id, run_name=folder.name)
         run_id = run.info.run_id
         for key, value in params.items():
@@ -98,6 +95,27 @@ def register(
         if alias is not None:
             client.set_registered_model_alias(model, alias, made.version)
     return _registered(uri, client, made, model)
+
+
+def record_look(uri: str, dataset_sha256: str, tags: Mapping[str, str], artifacts_folder: Path | None = None) -> int:
+    """Note that the labels of a data set are about to be read for a certificate; returns which look this is, from 1.
+
+    Noted before and not after, so that a look that certifies nothing, or is killed, counts as well; deleted runs count
+    too. Looks at the same time may get the same, higher number: less is spent then, never more.
+    """
+    from mlflow.entities import ViewType
+
+    client = _client(uri)
+    with _mlflow_errors(f"noting a look at the labels of {dataset_sha256[:12]}"):
+        experiment_id = _experiment(client, LOOKS, artifacts_folder)
+        run = client.create_run(experiment_id, tags={**tags, "dataset_sha256": dataset_sha256})
+        client.set_terminated(run.info.run_id)
+        wanted, token, looks = f"tags.dataset_sha256 = '{dataset_sha256}'", None, 0
+        while True:
+            page = client.search_runs([experiment_id], wanted, run_view_type=ViewType.ALL, page_token=token)
+            looks, token = looks + len(page), page.token
+            if not token:
+                return looks
 
 
 def find_version(uri: str, model: str, wanted: str) -> RegisteredVersion | None:
@@ -145,6 +163,15 @@ def set_tags(uri: str, model: str, number: str, tags: Mapping[str, str]) -> None
     with _mlflow_errors(f"tagging {model}/{number}"):
         for key, value in tags.items():
             client.set_model_version_tag(model, number, key, value)
+
+
+def _experiment(client: Any, name: str, artifacts_folder: Path | None) -> str:
+    """The id of an experiment, made where there is none."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    location = None if artifacts_folder is None else artifacts_folder.resolve().as_uri()
+    return str(client.create_experiment(name, artifact_location=location))
 
 
 def _registered(uri: str, client: Any, found: Any, model: str) -> RegisteredVersion:

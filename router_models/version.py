@@ -107,12 +107,15 @@ class RouterVersion:
         return self.certificate.threshold_for(slice_of(self.slicer, query))
 
     def binds(self, prices: Mapping[str, Price]) -> dict[str, str]:
-        """Hashes of the offline half of what a certificate depends on: models, encoder, prices, routing threshold."""
-        routing = {tier: point.route_at for tier, point in self.policy.points.items() if np.isfinite(point.route_at)}
+        """Hashes of the offline half of what a certificate depends on: models, encoder, prices, every threshold."""
+        grid = {
+            tier: [_plain(point.route_at), _plain(point.accept_at), point.abstain_below]
+            for tier, point in self.policy.points.items()
+        }
         return {
             "models": models_digest(self),
             "encoder": self.encoder.digest,
-            **binding_hashes({"prices": prices_digest_input(prices), "route_at": routing}),
+            **binding_hashes({"prices": prices_digest_input(prices), "thresholds": [grid, self.slicer]}),
         }
 
     @property

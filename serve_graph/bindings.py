@@ -18,18 +18,22 @@ from serve_graph.config import AnyTierConfig, GraphConfig, HostedTierConfig, Vll
 from serve_graph.engines.weights import weights_digest
 from serve_graph.price_section import PriceConfig
 
+CREDENTIALS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
+"""Endings of environment variables that open doors and change no answer: a rotated secret voids nothing."""
+
 
 def tier_binds(config: GraphConfig) -> dict[str, str]:
-    """`<tier>.weights`, `.engine` (flags, speculation, version) and `.decoding` → sha256, for every tier.
+    """`<tier>.weights`, `.engine` (flags, speculation, accelerator, environment, version), `.decoding` (sampling, the
+    default length) → sha256, for every tier.
 
     The chat template comes with the weights. Of a tier's several deployments all models and URLs count, their shares
-    of the traffic do not. Prices are bound by the version itself (`RouterVersion.binds`).
+    of the traffic do not. Prices and thresholds are bound by the version itself (`RouterVersion.binds`).
     """
     things: dict[str, Any] = {}
     for tier in config.tiers:
         things[f"{tier.name}.weights"] = _weights(tier, config)
         things[f"{tier.name}.engine"] = _engine(tier)
-        things[f"{tier.name}.decoding"] = dict(tier.decoding)
+        things[f"{tier.name}.decoding"] = {**tier.decoding, "max_tokens": tier.default_max_tokens}
     return binding_hashes(things)
 
 
@@ -108,7 +112,13 @@ def _weights(tier: AnyTierConfig, config: GraphConfig) -> str:
 
 def _engine(tier: AnyTierConfig) -> Mapping[str, Any]:
     if isinstance(tier, VllmTierConfig):
-        return {"engine": f"vllm {vllm_version()}", "kwargs": tier.engine_kwargs, "speculation": tier.speculation}
+        return {
+            "engine": f"vllm {vllm_version()}",
+            "kwargs": tier.engine_kwargs,
+            "speculation": tier.speculation,
+            "accelerator": [tier.accelerator, tier.accelerator_type],
+            "env": {name: value for name, value in tier.env.items() if not name.upper().endswith(CREDENTIALS)},
+        }
     if isinstance(tier, HostedTierConfig):
         urls = sorted({str(api.base_url) for api in tier.deployments})
         return {"engine": "openai", "base_url": urls or tier.base_url}

@@ -43,17 +43,33 @@ RESERVED_NAMES = frozenset({"auto", "router", "verifier", "ingress"})
 
 
 class WeightsConfig(Frozen):
-    """Where a tier's weights come from: exactly one of a package, a hub id or a folder."""
+    """Where a tier's weights come from: exactly one of a package, a hub id or a folder.
+
+    `revision` of a hub id is a commit, tag or branch; `hub: org/model@revision` says the same.
+    """
 
     package: str | None = None
     hub: str | None = None
     folder: Path | None = None
+    revision: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_revision(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("hub"), str) or "@" not in data["hub"]:
+            return data
+        hub, _, revision = data["hub"].partition("@")
+        if data.get("revision") not in (None, revision):
+            raise ValueError(f"weights.hub names revision {revision!r}, weights.revision {data['revision']!r}")
+        return data | {"hub": hub, "revision": revision}
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         given = [name for name in ("package", "hub", "folder") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"weights need exactly one of package, hub, folder; found {given or 'none'}")
+        if self.revision is not None and self.hub is None:
+            raise ValueError(f"weights.revision belongs to a hub id, not to a {given[0]}")
         return self
 
 

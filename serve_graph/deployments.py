@@ -31,6 +31,7 @@ from serve_graph.errors import PolicyUnavailableError
 from serve_graph.http import Backend, build_http
 from serve_graph.keeping import Upkeep, prompt_keeper
 from serve_graph.metrics import render_metrics
+from serve_graph.readiness import TierReadiness
 from serve_graph.records.spool import SpooledSink
 from serve_graph.records.store import DecisionStore
 from serve_graph.service import Service
@@ -194,6 +195,8 @@ class IngressDeployment:
         engines = {name: HandleEngine(handle, config.tier(name)) for name, handle in tiers.items()}
         self.engines = engines
         self.handles = tiers
+        self.safe_tier = config.policy.safe_tier
+        self.tiers_ready = TierReadiness(tiers, engines)
         self.store = DecisionStore(config.records_url)
         self.sink = SpooledSink(self.store, config.state_folder.resolve() / "spool", config.records.retry_s)
         self.keyring = Keyring(config.access.keys, config.keys_file)
@@ -247,9 +250,11 @@ class IngressDeployment:
         await asyncio.gather(self.sink.run(), self.upkeep.run())
 
     async def readiness(self) -> dict[str, Any]:
-        served = self.served
+        """Ready means: the safe tier, which every failure falls back on, answers (or may be asleep by its scaling)."""
+        served, ready = self.served, await self.tiers_ready.tiers()
         return {
-            "ready": True,
+            "ready": ready[self.safe_tier] is not False,
+            "tiers_ready": ready,
             "tiers": list(self.handles),
             "version": served.name,
             "certified": served.certified,
@@ -265,7 +270,8 @@ class IngressDeployment:
             except Exception:  # noqa: BLE001 (a tier that is down has no counters; the rest still has)
                 counters[name] = {}
             counters[name] = {**counters[name], **self.engines[name].gate.counters()}
-        return render_metrics(self.service.tally, self.sink.pending, counters, self.accounts.watch.caps)
+        sink, caps = self.sink, self.accounts.watch.caps
+        return render_metrics(self.service.tally, sink.pending, counters, caps, held=sink.held, lost=sink.lost)
 
 
 class AlwaysTop:

@@ -12,7 +12,8 @@ from router_models.errors import RouterModelsError
 from router_models.features import Encoder
 from serve_graph.bindings import vllm_version
 from serve_graph.config import GraphConfig, HostedTierConfig, VllmTierConfig
-from serve_graph.engines.weights import PACKAGED, check_folder
+from serve_graph.engines.model_folder import check_model_folder
+from serve_graph.engines.weights import PACKAGED, check_folder, unpinned
 from serve_graph.errors import ServeGraphError
 from serve_graph.launch import check_port, haproxy_runs
 from serve_graph.versions import serving_version
@@ -78,8 +79,12 @@ def _tier_check(tier: VllmTierConfig | HostedTierConfig | object, config: GraphC
         if vllm_version() == "none":
             raise ServeGraphError("vLLM is not installed: install the extra `cpu` or `gpu`")
         name = tier.weights.package
+        if tier.weights.folder is not None:
+            digest = check_model_folder(tier.weights.folder, config.state_folder)
+            return f"vLLM {vllm_version()}, {tier.weights.folder}, weights verified ({digest[:12]})"
         if name is None:
-            return f"vLLM {vllm_version()}, weights {tier.weights.hub or tier.weights.folder}"
+            advice = unpinned(tier.weights)
+            return f"vLLM {vllm_version()}, {advice or f'{tier.weights.hub}@{tier.weights.revision}'}"
         if name not in PACKAGED:
             raise ServeGraphError(f"unknown packaged model {name!r}; known: {', '.join(sorted(PACKAGED))}")
         folder = config.state_folder.resolve() / "weights" / name

@@ -13,12 +13,13 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router_models.types import DecisionRecord
 from serve_graph.access.accounts import Accounts
 from serve_graph.access.gate import AccessGate
 from serve_graph.access.keys import Keyring
-from serve_graph.errors import NotFoundError, ServeGraphError, error_body, retry_after, status_of
+from serve_graph.errors import NotFoundError, RequestError, ServeGraphError, error_body, retry_after, status_of
 from serve_graph.generation import Manners, add_generation
 from serve_graph.openapi import describe, errors, reply
 from serve_graph.service import AUTO, Service
@@ -85,21 +86,28 @@ def build_http(backend: Backend) -> FastAPI:
     async def metrics() -> Response:
         return PlainTextResponse(await backend.metrics(), media_type="text/plain; version=0.0.4")
 
-    app.add_middleware(AccessGate, keyring=backend.keyring, accounts=backend.accounts)
-    _install_guards(app)
+    app.add_middleware(AccessGate, keyring=backend.keyring, accounts=backend.accounts, refused=service.refuse)
+    app.add_middleware(HeadAsGet)
+    _install_guards(app, service.refuse)
     describe(app, [AUTO, *service.graph.engines])
     return app
 
 
-def _install_guards(app: FastAPI) -> None:
-    """Turn every exception into OpenAI's error object."""
+def _install_guards(app: FastAPI, refused: Callable[[int], None]) -> None:
+    """Turn every exception into OpenAI's error object.
+
+    `refused` is told the status of each request that is turned away before it became a decision.
+    """
 
     @app.exception_handler(ServeGraphError)
     async def known(_: Request, error: ServeGraphError) -> Response:
+        if isinstance(error, RequestError):  # engines' refusals have a record, and are no RequestError
+            refused(status_of(error)[0])
         return error_response(error)
 
     @app.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> Response:
+        refused(error.status_code)
         message = f"{error.detail}: {request.method} {request.url.path}"
         return JSONResponse(error_body(message, "invalid_request_error"), error.status_code, headers=error.headers)
 
@@ -111,6 +119,22 @@ def _install_guards(app: FastAPI) -> None:
     async def unknown(_: Request, error: Exception) -> Response:
         logger.exception("unexpected error", exc_info=error)
         return JSONResponse(error_body("internal error; the log has the details", "server_error"), 500)
+
+
+class HeadAsGet:
+    """Answer HEAD as GET without the body: what probes and load balancers ask."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            return await self.app(scope, receive, send)
+
+        async def without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        return await self.app({**scope, "method": "GET"}, receive, without_body)
 
 
 def error_response(error: ServeGraphError) -> Response:

@@ -25,6 +25,8 @@ class Tally:
     cost_usd: dict[str, Decimal] = field(default_factory=dict)
     distances: Counter[tuple[str, float]] = field(default_factory=Counter)
     distance_sum: dict[str, float] = field(default_factory=dict)
+    refused: Counter[int] = field(default_factory=Counter)
+    unrecorded: int = 0
 
     def add(self, record: DecisionRecord) -> None:
         self.requests[(record.tier, record.outcome, record.version, record.status)] += 1
@@ -41,9 +43,18 @@ class Tally:
 
 
 def render_metrics(
-    tally: Tally, spooled: int, engines: Mapping[str, Mapping[str, float]], escalation_caps: int = 0
+    tally: Tally,
+    spooled: int,
+    engines: Mapping[str, Mapping[str, float]],
+    escalation_caps: int = 0,
+    *,
+    held: int = 0,
+    lost: int = 0,
 ) -> str:
-    """Prometheus text: the tally, the spool's length, and each tier's engine counters under `serve_graph_engine_*`."""
+    """Prometheus text: the tally, the records on their way, and each tier's engine counters (`serve_graph_engine_*`).
+
+    `spooled`: records the store does not hold yet, `held` of them in memory only; `lost` fitted nowhere.
+    """
     lines = ["# TYPE serve_graph_requests_total counter"]
     for (tier, outcome, version, status), n in sorted(tally.requests.items()):
         labels = f'tier="{tier}",outcome="{outcome}",version="{_escaped(version)}",status="{status}"'
@@ -58,6 +69,12 @@ def render_metrics(
     lines += _distance_lines(tally)
     lines.append("# TYPE serve_graph_records_spooled gauge")
     lines.append(f"serve_graph_records_spooled {spooled}")
+    lines.append("# TYPE serve_graph_records_held gauge")
+    lines.append(f"serve_graph_records_held {held}")
+    lines.append("# TYPE serve_graph_records_lost_total counter")
+    lines.append(f"serve_graph_records_lost_total {lost + tally.unrecorded}")
+    lines.append("# TYPE serve_graph_refused_total counter")
+    lines += [f'serve_graph_refused_total{{code="{code}"}} {n}' for code, n in sorted(tally.refused.items())]
     lines.append("# TYPE serve_graph_escalation_caps_total counter")
     lines.append(f"serve_graph_escalation_caps_total {escalation_caps}")
     for tier, counters in sorted(engines.items()):

@@ -19,6 +19,10 @@ Text = Annotated[str, Field(max_length=4_000_000)]
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
 ]
+MAX_INT = 2**31 - 1  # what an engine's 32-bit counters hold
+Tokens = Annotated[int, Field(ge=1, le=MAX_INT)]
+TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,7}$")]
+LogitBias = Annotated[dict[TokenId, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)]
 R = TypeVar("R", bound=BaseModel)
 MAX_CHOICES = 8  # of `n`: each is generated, judged and paid for
 MAX_DEPTH = 100  # Ray pickles requests recursively; a schema nests a dozen levels
@@ -77,7 +81,7 @@ class Sampling(BaseModel):
     model: Annotated[str, Field(min_length=1, max_length=256)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Tokens | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
@@ -85,7 +89,7 @@ class Sampling(BaseModel):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: LogitBias | None = None
     user: str | None = None
     metadata: Metadata | None = None
     store: bool | None = None
@@ -94,10 +98,10 @@ class Sampling(BaseModel):
     safety_identifier: str | None = None
     serve_graph: RequestOptions | None = None
     # vLLM's
-    top_k: int | None = None
+    top_k: Annotated[int, Field(ge=-1, le=MAX_INT)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0)] | None = None
-    min_tokens: Annotated[int, Field(ge=0)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=1000)] | None = None
+    min_tokens: Annotated[int, Field(ge=0, le=MAX_INT)] | None = None
     ignore_eos: bool | None = None
     skip_special_tokens: bool | None = None
 
@@ -106,7 +110,7 @@ class ChatRequest(Sampling):
     """`POST /v1/chat/completions`."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=4096)]
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Tokens | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: dict[str, Any] | None = None

@@ -46,6 +46,6 @@ class Judge(Protocol):
 
 
 class RecordSink(Protocol):
-    """Keep one record for good. Must not lose it, must not wait for a database."""
+    """Keep one record for good. Must not lose it, must not wait for a database, nor raise when a disk is full."""
 
     def write(self, record: DecisionRecord) -> None: ...

@@ -1,11 +1,13 @@
 """One request from validated wire form to reply: identity, cascade, record. Between `http` and `cascade`.
 
-Whatever happens to a request, exactly one DecisionRecord is written before its last byte leaves.
+Whatever happens to an accepted request, exactly one DecisionRecord is written before its last byte leaves. A request
+that is refused at the door (malformed, no such model, a stranger) is no decision: it is counted by `http`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 import time
 import uuid
@@ -33,6 +35,7 @@ from serve_graph.tool_marks import ToolMarks
 from serve_graph.view import Bearings, view_for
 from serve_graph.wishes import Wishes, read_wishes
 
+logger = logging.getLogger(__name__)
 AUTO = "auto"
 
 
@@ -101,6 +104,10 @@ class Service:
         if self.hold_tool_loops and began in self.graph.engines and wishes.quality_floor is None:
             request.trail.held = began
         return request
+
+    def refuse(self, status: int) -> None:
+        """Count a request that was turned away before it became a decision: it has no record."""
+        self.tally.refused[status] += 1
 
     async def answer(self, request: Request) -> dict[str, Any]:
         """The whole reply in OpenAI's chat.completion shape, with `serve_graph` beside it."""
@@ -192,8 +199,12 @@ class Service:
             return
         request.recorded = True
         record = self._record(request, error)
-        self.sink.write(record)
         self.tally.add(record)
+        try:
+            self.sink.write(record)
+        except OSError as failure:  # the answer is made and paid for: it must leave
+            self.tally.unrecorded += 1
+            logger.error("the record of %s could not be written: %s", request.id, failure)
         self.bearings.note(record, request.query)
 
     def _record(self, request: Request, error: BaseException | None) -> DecisionRecord:

@@ -31,6 +31,7 @@ class HandleEngine:
         self.model = adapter or config.name
         self.config = config
         self.gate = gate_of(config)
+        self.answered_at = float("-inf")  # time.monotonic() of the last reply or piece: a sign of life
         self.defaults = {**config.decoding, "max_tokens": config.default_max_tokens}
         self.hosted = isinstance(config, HostedTierConfig)
         self.grace_s = GRACE_S if self.hosted else 0.0
@@ -65,6 +66,7 @@ class HandleEngine:
         done = False
         try:
             reply: dict[str, Any] = await asyncio.wait_for(response, left_s + self.grace_s)
+            self.answered_at = time.monotonic()
             done = True
         except TimeoutError:
             raise EngineTimeoutError(f"tier {self.config.name!r} took over {self.config.timeout_s:g} s") from None
@@ -95,6 +97,7 @@ class HandleEngine:
                     except Exception as error:
                         raise self._failure(error) from error
                     raise_error(piece, self.config.name, piece.get("attempts", ()))
+                    self.answered_at = time.monotonic()
                     yield piece
                     patience_s = self.config.timeout_s + self.grace_s
             finally:

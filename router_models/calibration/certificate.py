@@ -129,6 +129,8 @@ class Certificate:
         evidence = f"n={self.n}, accepted {self.accepted_n}, {self.errors} wrong, {self.label_source} labels"
         if self.label_source is LabelSource.JUDGE:
             evidence += " (agreement with the judge)"
+        if self.round > 1:
+            evidence += f", look {self.round} at these labels"
         also = "".join(f" and {p.what} <= {p.bound:.2g}" for p in self.also)
         slices = ""
         if self.slices:

@@ -7,7 +7,7 @@ for `/healthz` and `/readyz`.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from starlette.responses import JSONResponse
@@ -26,9 +26,12 @@ WORDS: Mapping[KeyScope, str] = MappingProxyType({"use": "asking", "admin": "rea
 
 
 class AccessGate:
-    """ASGI middleware before every route."""
+    """ASGI middleware before every route; `refused` is told the status of whoever is turned away."""
 
-    def __init__(self, app: ASGIApp, keyring: Keyring, accounts: Accounts) -> None:
+    def __init__(
+        self, app: ASGIApp, keyring: Keyring, accounts: Accounts, refused: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self.refused = refused
         self.app = app
         self.keyring = keyring
         self.accounts = accounts
@@ -39,6 +42,7 @@ class AccessGate:
         try:
             caller = self._let_in(scope)
         except ServeGraphError as error:
+            self.refused(status_of(error)[0])
             return await refusal(error)(scope, receive, send)
         token = CALLER.set(caller)
         try:

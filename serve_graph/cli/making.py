@@ -168,17 +168,17 @@ def certify(
     """Certify a candidate's thresholds on CERT labels and register it. Nothing certified: exit 1, with why.
 
     Between two tiers one acceptance threshold is certified (--promise accepted); the thresholds of more tiers, and
-    early abstention, are certified together (--promise answered).
+    early abstention, are certified together (--promise answered). Every look at the same outcomes, one that certified
+    nothing included, gets a smaller part of delta: trying again cannot break the promise. Fresh labels begin anew.
 
     Example: serve-graph certify --candidate candidate --outcomes outcomes.parquet --max-drop 0.05 --alias stable
     """
     from dataclasses import replace
 
     from router_models.candidate import load_candidate
-    from router_models.certifying import certify_candidate
     from router_models.features import Encoder
     from router_models.outcomes import read_outcomes
-    from router_models.pipeline import publish
+    from router_models.pipeline import certify_next, publish
     from serve_graph.bindings import collected_binds, tier_binds
     from serve_graph.config import load_config
     from serve_graph.errors import ServeGraphError
@@ -202,8 +202,10 @@ def certify(
         raise ServeGraphError(f"{outcomes} was collected from other engines than {config} describes: {changed} differ")
     table = read_outcomes(outcomes)
     progress("certifying")
-    cache = graph.state_folder / "embeddings"
-    certified = certify_candidate(loaded, table, settings, datetime.now(UTC), cache)
+    certified, settings = certify_next(
+        loaded, table, settings, datetime.now(UTC), graph.state_folder / "embeddings", graph.registry_uri,
+        graph.state_folder / "artifacts", progress,
+    )  # fmt: skip
     progress("writing the report and registering")
     made = publish(
         loaded, certified, settings, graph.state_folder / "candidates", graph.registry_uri,

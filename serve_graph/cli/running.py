@@ -77,7 +77,9 @@ def status(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None, as_js
     if as_json:
         say_json(state)
     else:
-        say(f"{url}: {'ready' if state['ready'] else 'not ready'}; tiers {', '.join(state['tiers'])}")
+        down = [tier for tier, ready in state["tiers_ready"].items() if ready is False]
+        faults = f"; not answering: {', '.join(down)}" if down else ""
+        say(f"{url}: {'ready' if state['ready'] else 'not ready'}; tiers {', '.join(state['tiers'])}{faults}")
         say(f"version {state['version']}: {state['promise']}")
     if not state["ready"]:
         raise typer.Exit(1)

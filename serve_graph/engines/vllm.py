@@ -61,6 +61,8 @@ def _engine_kwargs(tier: VllmTierConfig) -> dict[str, Any]:
     asked: dict[str, Any] = {"disable_log_stats": False}
     if tier.lora is not None:
         asked |= {"enable_lora": True, "max_lora_rank": tier.lora.max_rank}
+    if tier.weights.revision is not None:
+        asked |= {"revision": tier.weights.revision, "tokenizer_revision": tier.weights.revision}
     asked |= tier.engine_kwargs
     if tier.speculation is not None:
         asked["speculative_config"] = dict(tier.speculation)

@@ -2,17 +2,19 @@
 
 A package holds a GGUF file (whole or in parts); it is converted once to safetensors, in a temporary folder that is
 renamed when complete, so that a killed conversion is never taken for a model. Every start checks the folder against
-its manifest. Hub ids and folders are passed through.
+its manifest, and a folder of the user's own against what it was when first seen. Hub ids are passed through.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
-import json
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +22,7 @@ from types import MappingProxyType
 from router_models.artifacts import seal, verify
 from router_models.errors import ArtifactError
 from serve_graph.config import WeightsConfig
+from serve_graph.engines.model_folder import check_model_folder, look_at
 from serve_graph.errors import WeightsError
 
 Progress = Callable[[str], None]
@@ -58,17 +61,20 @@ def resolve_weights(weights: WeightsConfig, state_folder: Path, progress: Progre
     when it has. Raises WeightsError naming what is missing or damaged and what to do.
     """
     if weights.hub is not None:
+        if advice := unpinned(weights):
+            progress(advice)
         return weights.hub
     if weights.folder is not None:
-        if not (weights.folder / "config.json").is_file():
-            raise WeightsError(f"weights.folder {weights.folder} holds no config.json: not a model folder")
+        check_model_folder(weights.folder, state_folder, progress)
         return str(weights.folder.resolve())
     name = weights.package or ""
     if name not in PACKAGED:
         raise WeightsError(f"unknown packaged model {name!r}; known: {', '.join(sorted(PACKAGED))}")
     folder = state_folder.resolve() / "weights" / name
     if not folder.exists():
-        _convert(name, PACKAGED[name], folder, progress)
+        with _conversions(state_folder, progress):
+            if not folder.exists():  # whoever was waited for may have made it
+                _convert(name, PACKAGED[name], folder, progress)
     progress(f"{name}: checking hashes")
     check_folder(name, folder)
     return str(folder)
@@ -88,14 +94,26 @@ def check_folder(name: str, folder: Path) -> str:
 def weights_digest(weights: WeightsConfig, state_folder: Path) -> str:
     """A hash that changes when the weights do: part of what a certificate depends on.
 
-    A packaged model's GGUF sha256; for a folder its file names and sizes; for a hub id the id itself.
+    A packaged model's GGUF sha256; for a folder every file's sha256; for a hub id the id and its revision. Raises
+    WeightsError for a folder that cannot be read; one that was altered simply has another digest.
     """
     if weights.package is not None and weights.package in PACKAGED:
         return PACKAGED[weights.package].sha256
     if weights.folder is not None:
-        listing = sorted((p.name, p.stat().st_size) for p in weights.folder.iterdir() if p.is_file())
-        return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
-    return hashlib.sha256(str(weights.hub).encode()).hexdigest()
+        return look_at(weights.folder, state_folder).digest
+    named = str(weights.hub) if weights.revision is None else f"{weights.hub}@{weights.revision}"
+    return hashlib.sha256(named.encode()).hexdigest()
+
+
+def unpinned(weights: WeightsConfig) -> str | None:
+    """What to say of a hub id that may mean other weights tomorrow; None for a commit, a package or a folder."""
+    if weights.hub is None or re.fullmatch(r"[0-9a-f]{40}", weights.revision or ""):
+        return None
+    found = f"revision {weights.revision!r}" if weights.revision else "no revision"
+    return (
+        f"{weights.hub} has {found}: the hub may change what that means and no certificate would notice; "
+        f"pin a commit (hub: {weights.hub}@<40 hex digits>)"
+    )
 
 
 def _convert(name: str, model: PackagedModel, folder: Path, progress: Progress) -> None:
@@ -155,8 +173,35 @@ def gguf_to_folder(gguf: Path, out: Path) -> None:
 
 
 def remove_leftovers(state_folder: Path) -> list[Path]:
-    """Delete temporary folders that a killed conversion left behind; returns what was removed."""
-    found = sorted((state_folder.resolve() / "weights").glob(".*-*"))
-    for folder in found:
-        shutil.rmtree(folder, ignore_errors=True)
-    return found
+    """Delete temporary folders that a killed conversion left behind; returns what was removed.
+
+    Nothing while another process converts: the folders may be its own, and whoever starts next will clean up.
+    """
+    if not (state_folder / "weights").is_dir():
+        return []
+    with _lock_file(state_folder).open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return []
+        found = sorted((state_folder.resolve() / "weights").glob(".*-*"))
+        for folder in found:
+            shutil.rmtree(folder, ignore_errors=True)
+        return found
+
+
+@contextmanager
+def _conversions(state_folder: Path, progress: Progress) -> Iterator[None]:
+    """Hold the one place for converting in a state folder; a killed process gives it up."""
+    state_folder.mkdir(parents=True, exist_ok=True)
+    with _lock_file(state_folder).open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("another process is converting weights: waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _lock_file(state_folder: Path) -> Path:
+    return state_folder.resolve() / "weights.lock"

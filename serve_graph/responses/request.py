@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from router_models.types import Query
 from serve_graph.errors import RequestError
-from serve_graph.openai_api import ChatRequest, Metadata, RequestOptions, StreamOptions, Text, chat_query
+from serve_graph.openai_api import ChatRequest, Metadata, RequestOptions, StreamOptions, Text, Tokens, chat_query
 
 PARTS = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}
 
@@ -75,7 +75,7 @@ class ResponsesRequest(Strict):
     instructions: Text | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_output_tokens: Tokens | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     tools: list[FunctionTool] | None = None

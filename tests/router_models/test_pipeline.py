@@ -134,6 +134,35 @@ def test_nothing_certified_says_why_and_what_is_missing(tmp_path: Path) -> None:
     assert find_version(f"sqlite:///{tmp_path / 'm.db'}", "router", "stable") is None
 
 
+def test_every_look_at_the_same_labels_spends_its_part_of_delta(tmp_path: Path) -> None:
+    """Other seeds, budgets and names are looks as well, and so is one that certifies nothing."""
+    write_outcomes(tmp_path / "o.parquet", world(900, p_easy=0.97))
+    said: list[str] = []
+
+    def look(name: str, **changes: float) -> Certificate | None:
+        settings = replace(SETTINGS, router="surface", verifier="logprob", **changes)
+        version = run(
+            tmp_path / "o.parquet", settings, tmp_path, f"sqlite:///{tmp_path / 'm.db'}", name, NOW,
+            progress=said.append,
+        )  # fmt: skip
+        return RouterVersion.load(version.folder(tmp_path / "cache")).certificate
+
+    first = look("router")
+    with pytest.raises(NotCertifiedError):
+        look("router", epsilon=0.0001)
+    third = look("another", seed=1)
+    assert first is not None
+    assert third is not None
+    assert (first.round, third.round) == (1, 3)
+    assert first.level == pytest.approx(0.6079 * 0.1, rel=1e-3)
+    assert third.level == pytest.approx(first.level / 9)
+    assert all(promise.level == third.level for promise in third.also)
+    assert "look 3 at these labels" in third.summary()
+    looks = [line for line in said if line.startswith("look ")]
+    assert [line.split(" at ")[0] for line in looks] == ["look 1", "look 2", "look 3"]
+    assert "0.0827 spent of 0.1" in looks[2]
+
+
 def test_one_class_only_is_a_clear_error(tmp_path: Path) -> None:
     always = [replace(o, grade=1.0) for o in world(120, p_easy=1.0)]
     write_outcomes(tmp_path / "o.parquet", always)

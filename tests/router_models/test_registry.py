@@ -9,7 +9,16 @@ import pytest
 from router_models.artifacts import seal
 from router_models.errors import ArtifactError, RegistryError
 from router_models.policy import Policy
-from router_models.registry import RegisteredVersion, find_version, list_versions, register, set_alias, set_tags
+from router_models.registry import (
+    LOOKS,
+    RegisteredVersion,
+    find_version,
+    list_versions,
+    record_look,
+    register,
+    set_alias,
+    set_tags,
+)
 from router_models.routers import ConstantRouter
 from router_models.types import OperatingPoint
 from router_models.verifiers import NonEmptyVerifier
@@ -73,6 +82,19 @@ def test_registered_version_carries_tags_and_its_hash(registered: Register) -> N
     tags = registered().tags
     assert tags["dataset"] == "abc"
     assert len(tags["manifest_sha256"]) == 64
+
+
+def test_looks_are_counted_for_each_data_set_deleted_ones_included(uri: str, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    assert [record_look(uri, "a" * 64, {}, tmp_path) for _ in range(3)] == [1, 2, 3]
+    assert record_look(uri, "b" * 64, {"epsilon": "0.1"}) == 1
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(LOOKS)
+    assert experiment is not None
+    for run in client.search_runs([experiment.experiment_id]):
+        client.delete_run(run.info.run_id)
+    assert record_look(uri, "a" * 64, {}) == 4
 
 
 def test_alias_moves_to_the_next_version(uri: str, model: str, registered: Register) -> None:

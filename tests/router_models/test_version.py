@@ -196,9 +196,9 @@ def test_infinite_thresholds_survive(saved: Path) -> None:
     assert RouterVersion.load(saved).policy.points["frontier"].route_at == math.inf
 
 
-def test_binds_name_models_encoder_prices_and_routing_threshold() -> None:
+def test_binds_name_models_encoder_prices_and_thresholds() -> None:
     before = version().binds(PRICES)
-    assert set(before) == {"models", "encoder", "prices", "route_at"}
+    assert set(before) == {"models", "encoder", "prices", "thresholds"}
     dearer = PRICES | {"cheap": Price(Decimal(2), Decimal(2))}
     other = version(Stage(ConstantRouter(0.3), None, NonEmptyVerifier(), None))
     moved = version()
@@ -206,7 +206,7 @@ def test_binds_name_models_encoder_prices_and_routing_threshold() -> None:
     for changed, name in (
         (version().binds(dearer), "prices"),
         (other.binds(PRICES), "models"),
-        (moved.binds(PRICES), "route_at"),
+        (moved.binds(PRICES), "thresholds"),
     ):
         assert {key for key in before if before[key] != changed[key]} == {name}
 

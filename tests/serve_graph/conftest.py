@@ -165,17 +165,18 @@ class PostgresServer:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """The server, started; skipped where its programs are not installed or no user may run it."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or list(
+    debian = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+    found = sorted(debian, key=lambda path: float(path.parts[4])) or list(
         map(Path, filter(None, [shutil.which("initdb")]))
     )
     if not found:
         pytest.skip("PostgreSQL's server programs are not installed (Debian: apt-get install postgresql)")
     user = None
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        try:
-            user = pwd.getpwnam("postgres").pw_name
-        except KeyError:
-            pytest.skip("running as root, and there is no user postgres to run the server as")
+        known = {entry.pw_name for entry in pwd.getpwall()}
+        user = next((name for name in ("postgres", "nobody") if name in known), None)
+        if user is None:
+            pytest.skip("running as root, and there is no user postgres or nobody to run the PostgreSQL server as")
     folder = Path(tempfile.mkdtemp(prefix="sg-pg-", dir="/tmp"))
     if user is not None:
         shutil.chown(folder, user)

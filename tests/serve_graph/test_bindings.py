@@ -13,8 +13,8 @@ from router_models.types import OperatingPoint
 from router_models.verifiers import NonEmptyVerifier
 from router_models.version import RouterVersion, Stage
 from serve_graph.bindings import check_certificate, collected_binds, tier_binds, tier_prices, write_collected_binds
-from serve_graph.config import GraphConfig
-from serve_graph.versions import serving_version
+from serve_graph.config import GraphConfig, load_config
+from serve_graph.versions import STARTER_OUTCOMES, serving_version
 
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
 TODAY = MADE + timedelta(days=10)
@@ -80,6 +80,11 @@ def test_a_certificate_holds_for_the_graph_it_was_made_for() -> None:
         ({"speculation": {"method": "ngram", "num_speculative_tokens": 5}}, "cheap.engine"),
         ({"decoding": {"temperature": 0.7}}, "cheap.decoding"),
         ({"decoding": {}}, "cheap.decoding"),
+        ({"default_max_tokens": 4}, "cheap.decoding"),
+        ({"accelerator": "cpu"}, "cheap.engine"),
+        ({"accelerator_type": "L4"}, "cheap.engine"),
+        ({"env": {"VLLM_ATTENTION_BACKEND": "TRITON_ATTN"}}, "cheap.engine"),
+        ({"weights": {"hub": "org/model", "revision": "b" * 40}}, "cheap.weights"),
     ],
     ids=lambda value: str(value)[:50],
 )
@@ -94,7 +99,7 @@ def test_whatever_changed_since_is_named_and_nothing_else(change: dict[str, Any]
     [
         {"scaling": {"max_replicas": 3}},
         {"timeout_s": 5},
-        {"env": {"OMP_NUM_THREADS": "1"}},
+        {"env": {"HF_TOKEN": "rotated", "AWS_SECRET_ACCESS_KEY": "rotated"}},
         {"engine_kwargs": {"seed": 0, "dtype": "bfloat16"}},
     ],
     ids=str,
@@ -107,6 +112,30 @@ def test_other_models_in_the_version_void_it() -> None:
     version = certified(config())
     other = {"cheap": Stage(ConstantRouter(0.8), None, NonEmptyVerifier(), None)}
     assert "models changed" in fault(RouterVersion(version.policy, other, version.certificate), config())
+
+
+@pytest.mark.parametrize("point", [OperatingPoint(0.4, 0.5), OperatingPoint(0.5, 0.4), OperatingPoint(0.5, 0.5, 0.1)])
+def test_other_thresholds_than_were_certified_void_it(point: OperatingPoint) -> None:
+    version = certified(config())
+    moved = Policy(version.policy.tiers, {"cheap": point})
+    assert "thresholds changed" in fault(RouterVersion(moved, version.stages, version.certificate), config())
+
+
+def test_the_shipped_outcomes_are_of_the_shipped_configuration() -> None:
+    local = load_config(Path(__file__).parents[2] / "configs" / "local.yaml")
+    assert collected_binds(STARTER_OUTCOMES) == tier_binds(local), "make up would train no first version"
+
+
+def test_a_folder_of_other_weights_of_the_same_size_voids_it(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "config.json").write_text("{}")
+    weights = tmp_path / "m" / "model.bin"
+    weights.write_bytes(b"a" * 100)
+    graph = config(weights={"folder": str(tmp_path / "m")}).model_copy(update={"state_folder": tmp_path / "state"})
+    version = certified(graph)
+    check_certificate(version, graph, TODAY)
+    weights.write_bytes(b"b" * 100)
+    assert "cheap.weights changed" in fault(version, graph)
 
 
 def test_an_expired_certificate_says_when() -> None:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from serve_graph.config import EchoTierConfig, GraphConfig, VllmTierConfig, load_config
+from serve_graph.config import EchoTierConfig, GraphConfig, VllmTierConfig, WeightsConfig, load_config
 from serve_graph.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -141,6 +141,22 @@ def test_store_url_without_a_driver_is_refused_at_once(tmp_path: Path, url: str)
 def test_weights_name_exactly_one_source(tmp_path: Path, weights: dict[str, str]) -> None:
     tier = ECHO["tiers"][0] | {"engine": "vllm", "weights": weights}
     assert "exactly one of package, hub, folder" in refusal(tmp_path, {"tiers": [tier, ECHO["tiers"][1]]})
+
+
+@pytest.mark.parametrize("weights", [{"hub": "org/model@v2"}, {"hub": "org/model", "revision": "v2"}], ids=str)
+def test_a_hub_id_may_name_its_revision(weights: dict[str, str]) -> None:
+    made = WeightsConfig.model_validate(weights)
+    assert (made.hub, made.revision) == ("org/model", "v2")
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [{"hub": "a/b@x", "revision": "y"}, {"folder": "/z", "revision": "y"}, {"hub": "a/b@"}],
+    ids=["two", "of a folder", "empty"],
+)
+def test_a_revision_that_means_nothing_is_refused(weights: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="revision"):
+        WeightsConfig.model_validate(weights)
 
 
 @pytest.mark.parametrize(

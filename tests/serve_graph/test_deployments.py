@@ -354,6 +354,15 @@ def test_adapter_turns_vllms_lora_on_and_fills_rays_section() -> None:
     assert "enable_lora" not in plain["engine_kwargs"]
 
 
+def test_a_hub_revision_reaches_vllm_for_weights_and_tokenizer() -> None:
+    from serve_graph.engines.vllm import llm_settings
+
+    tier = {"engine": "vllm", "name": "cheap", "price": PRICE, "weights": {"hub": "a/b@v2"}}
+    asked = llm_settings(VllmTierConfig.model_validate(tier), "a/b")["engine_kwargs"]
+    assert (asked["revision"], asked["tokenizer_revision"]) == ("v2", "v2")
+    assert "revision" not in llm_settings(lora_tier(), "a/b")["engine_kwargs"]
+
+
 @pytest.mark.engine
 def test_ray_takes_the_adapter_settings_as_its_own() -> None:
     from serve_graph.engines.vllm import llm_config

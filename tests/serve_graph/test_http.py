@@ -8,7 +8,7 @@ import pytest
 from openai import AsyncOpenAI
 from prometheus_client.parser import text_string_to_metric_families
 
-from router_models.types import Action, Attempt, Query, Usage
+from router_models.types import Action, Attempt, DecisionRecord, Query, Usage
 from serve_graph.errors import (
     EngineError,
     EngineRequestError,
@@ -16,7 +16,7 @@ from serve_graph.errors import (
     PolicyUnavailableError,
     SaturatedError,
 )
-from serve_graph.testing import FakeDecider, FakeEngine, FakeJudge
+from serve_graph.testing import FakeDecider, FakeEngine, FakeJudge, ListSink
 
 Endpoints = Callable[..., Any]
 HELLO = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
@@ -279,6 +279,51 @@ async def test_health_and_readiness(endpoint: Endpoints) -> None:
         assert (await client.get("/readyz")).status_code == 200
         at.ready = False
         assert (await client.get("/readyz")).status_code == 503
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/v1/models"])
+async def test_head_is_get_without_the_body(endpoint: Endpoints, path: str) -> None:
+    async with endpoint().client() as client:
+        head, whole = await client.head(path), await client.get(path)
+        assert (await client.head("/v1/chat/completions")).status_code == 405
+    assert (head.status_code, head.content, whole.status_code) == (200, b"", 200)
+    assert head.headers["content-length"] == whole.headers["content-length"]
+
+
+async def test_requests_refused_at_the_door_are_counted_and_are_no_decisions(endpoint: Endpoints) -> None:
+    at = endpoint()
+    await at.chat(content=5)
+    await at.chat(temperature=9)
+    await at.chat("no-such-model")
+    async with at.client() as client:
+        await client.post("/v1/embeddings", json={"model": "auto", "input": "x"})
+        await client.get("/nowhere")
+    async with at.client(("10.0.0.1", 1)) as client:
+        await client.get("/healthz")
+    assert at.service.tally.refused == {400: 2, 404: 3, 403: 1}
+    assert at.sink.records == []
+    await at.chat()
+    assert at.service.tally.refused.total() == 6
+
+
+async def test_what_an_engine_refuses_is_a_decision_and_not_counted_twice(endpoint: Endpoints) -> None:
+    at = endpoint(frontier=FakeEngine(error=EngineRequestError("too odd")))
+    assert (await at.chat("frontier")).status_code == 400
+    assert at.record.status == 400
+    assert at.service.tally.refused == {}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_record_that_cannot_be_kept_does_not_cost_the_answer(endpoint: Endpoints, stream: bool) -> None:
+    class Full(ListSink):
+        def write(self, record: DecisionRecord) -> None:
+            raise OSError(28, "No space left on device")
+
+    at = endpoint(sink=Full())
+    reply = await at.chat(stream=stream)
+    assert reply.status_code == 200
+    assert "error" not in reply.text
+    assert at.service.tally.unrecorded == 1
 
 
 async def test_metrics_count_what_was_answered(endpoint: Endpoints) -> None:

@@ -1,3 +1,4 @@
+from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -40,10 +41,17 @@ def test_tally_adds_up(a_record: Records) -> None:
 
 
 def test_nothing_yet_is_valid_text() -> None:
-    assert samples(render_metrics(Tally(), 0, {})) == {
-        ("serve_graph_escalation_caps_total", frozenset()): 0.0,
-        ("serve_graph_records_spooled", frozenset()): 0.0,
-    }
+    names = ("records_spooled", "records_held", "records_lost_total", "escalation_caps_total")
+    assert samples(render_metrics(Tally(), 0, {})) == {(f"serve_graph_{n}", frozenset()): 0.0 for n in names}
+
+
+def test_refused_requests_and_records_out_of_place_are_shown() -> None:
+    tally = Tally(refused=Counter({400: 2, 404: 1}), unrecorded=1)
+    found = samples(render_metrics(tally, 5, {}, held=4, lost=2))
+    assert value(found, "serve_graph_refused_total", code="400") == 2
+    assert value(found, "serve_graph_refused_total", code="404") == 1
+    assert value(found, "serve_graph_records_held") == 4
+    assert value(found, "serve_graph_records_lost_total") == 3
 
 
 def test_tiny_and_zero_amounts_are_valid_text(a_record: Records) -> None:

@@ -52,6 +52,13 @@ def test_a_plain_request_is_taken() -> None:
     assert request.temperature == 0
 
 
+def test_the_largest_numbers_engines_hold_are_taken() -> None:
+    most = {"max_tokens": 2**31 - 1, "top_k": 2**31 - 1, "logit_bias": {"50256": -100, "0": 100}}
+    request = parse_request(ChatRequest, body(**most))
+    assert request.logit_bias == {"50256": -100, "0": 100}
+    assert parse_request(ChatRequest, body(top_k=-1)).top_k == -1
+
+
 @pytest.mark.parametrize(
     ("raw", "code"),
     [
@@ -118,6 +125,16 @@ def test_a_surrogate_pair_is_ordinary_text() -> None:
         ({"n": "1"}, "n", "unsupported_value"),
         ({"max_tokens": 0}, "max_tokens", "invalid_value"),
         ({"max_tokens": -1}, "max_tokens", "invalid_value"),
+        ({"max_tokens": 10**30}, "max_tokens", "invalid_value"),
+        ({"max_completion_tokens": 2**31}, "max_completion_tokens", "invalid_value"),
+        ({"min_tokens": 10**30}, "min_tokens", "invalid_value"),
+        ({"top_k": 10**30}, "top_k", "invalid_value"),
+        ({"top_k": -2}, "top_k", "invalid_value"),
+        ({"repetition_penalty": 1e300}, "repetition_penalty", "invalid_value"),
+        ({"logit_bias": {"1": 10**30}}, "logit_bias", "invalid_value"),
+        ({"logit_bias": {str(10**30): 1}}, "logit_bias", "invalid_value"),
+        ({"logit_bias": {"the": 1}}, "logit_bias", "invalid_value"),
+        ({"logit_bias": {str(i): 1 for i in range(1025)}}, "logit_bias", "invalid_value"),
         ({"max_tokens": 1.5}, "max_tokens", "invalid_value"),
         ({"max_tokens": "5"}, "max_tokens", "invalid_value"),
         ({"max_tokens": True}, "max_tokens", "invalid_value"),

@@ -1,6 +1,8 @@
 import asyncio
 import contextlib
+import itertools
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -331,4 +333,111 @@ async def test_spool_file_taken_before_it_was_locked_is_made_anew(
     sink.write(a_record())
     assert await sink.drain() == 1
     assert store.batches == [["dec-1"]]
+    sink.close()
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """full_disk(True): half of a line fits, then nothing; full_disk(False): there is room again."""
+    import os
+
+    real, state = os.write, {"full": False}
+
+    def write(fd: int, data: bytes) -> int:
+        if not state["full"]:
+            return real(fd, data)
+        if len(data) > 20:
+            return real(fd, data[: len(data) - 20])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", write)
+    return lambda full: state.update(full=full)
+
+
+async def test_full_disk_keeps_records_in_memory_and_says_so_once(
+    spool: Path, a_record: Records, full_disk: Callable[[bool], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    store = CountingStore()
+    store.down = True
+    sink = SpooledSink(store, spool, hold=3)
+    sink.write(a_record("dec-0"))
+    full_disk(True)
+    for i in range(1, 6):
+        sink.write(a_record(f"dec-{i}"))
+    assert (sink.pending, sink.held, sink.lost) == (4, 3, 2)
+    assert [r.levelname for r in caplog.records].count("ERROR") == 1
+    with pytest.raises(OSError, match="down"):
+        await sink.drain()
+    assert sink.held == 3
+    full_disk(False)
+    with pytest.raises(OSError, match="down"):
+        await sink.drain()
+    assert (sink.pending, sink.held) == (4, 0), "back on disk while the store is still down"
+    [file] = spool.glob("*.jsonl")
+    assert [json.loads(line)["id"] for line in file.read_text().splitlines()] == ["dec-0", "dec-1", "dec-2", "dec-3"]
+    store.down = False
+    assert await sink.drain() == 4
+    assert sink.pending == 0
+    sink.close()
+
+
+async def test_store_takes_records_from_memory_while_the_disk_is_full(
+    spool: Path, a_record: Records, full_disk: Callable[[bool], None]
+) -> None:
+    store = CountingStore()
+    sink = SpooledSink(store, spool)
+    sink.write(a_record("dec-0"))
+    full_disk(True)
+    sink.write(a_record("dec-1"))
+    assert await sink.drain() == 2
+    assert (sink.pending, sink.held) == (0, 0)
+    assert sorted(itertools.chain(*store.batches)) == ["dec-0", "dec-1"]
+    sink.close()
+
+
+async def test_store_and_disk_failing_in_the_middle_of_a_move_lose_nothing(
+    spool: Path, a_record: Records, full_disk: Callable[[bool], None]
+) -> None:
+    store = CountingStore()
+    sink = SpooledSink(store, spool)
+    store.down = True
+    store.open_gate.clear()
+    sink.write(a_record("dec-1"))
+    task = asyncio.ensure_future(sink.drain())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    sink.write(a_record("dec-2"))
+    full_disk(True)
+    store.open_gate.set()
+    with pytest.raises(OSError, match="down"):
+        await task
+    full_disk(False)
+    store.down = False
+    assert await sink.drain() == 2
+    assert sorted(itertools.chain(*store.batches)) == ["dec-1", "dec-2"]
+    assert sink.pending == 0
+    sink.close()
+    assert left_in(spool) == []
+
+
+@pytest.mark.parametrize("down", [False, True])
+async def test_spool_folder_removed_while_running_is_made_anew(spool: Path, a_record: Records, down: bool) -> None:
+    store = CountingStore()
+    sink = SpooledSink(store, spool)
+    sink.write(a_record("dec-1"))
+    shutil.rmtree(spool)
+    if down:
+        store.down = True
+        with pytest.raises(OSError, match="down"):
+            await sink.drain()
+        shutil.rmtree(spool, ignore_errors=True)
+        store.down = False
+    sink.write(a_record("dec-2"))
+    [file] = spool.glob("*.jsonl")
+    assert [json.loads(line)["id"] for line in file.read_text().splitlines()] == ["dec-1", "dec-2"]
+    assert await sink.drain() == 2
+    shutil.rmtree(spool)
+    sink.write(a_record("dec-3"))
+    assert await sink.drain() == 1
+    assert (sink.pending, store.batches) == (0, [["dec-1", "dec-2"], ["dec-3"]])
     sink.close()

@@ -98,13 +98,14 @@ def test_adapters_come_from_where_ray_can_fetch_them() -> None:
         GraphConfig.model_validate({"tiers": [tier | {"lora": {"loading_path": "/mnt/loras", "adapter": "x"}}]})
 
 
-def test_certificate_of_a_single_api_is_bound_as_before() -> None:
-    """Certificates made before there were deployments stay valid."""
+def test_certificate_of_a_single_api_is_bound_to_model_url_and_decoding() -> None:
     binds = tier_binds(graph(model="gpt-4o", base_url="https://api.openai.com/v1"))
     from router_models.calibration.certificate import binding_hashes
 
     engine = {"engine": "openai", "base_url": "https://api.openai.com/v1"}
-    assert binds == binding_hashes({"frontier.weights": "gpt-4o", "frontier.engine": engine, "frontier.decoding": {}})
+    decoding = {"max_tokens": 256}
+    things = {"frontier.weights": "gpt-4o", "frontier.engine": engine, "frontier.decoding": decoding}
+    assert binds == binding_hashes(things)
 
 
 def test_certificate_is_bound_to_every_model_and_url_and_to_no_weight() -> None:

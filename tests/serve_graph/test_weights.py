@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -194,6 +196,53 @@ def test_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
     assert "config.json" in refusal(WeightsConfig(folder=tmp_path / "nowhere"), tmp_path)
 
 
+def test_hub_id_that_may_change_its_meaning_is_said(tmp_path: Path) -> None:
+    said: list[str] = []
+    for weights in (
+        WeightsConfig(hub="org/model"),
+        WeightsConfig(hub="org/model@main"),
+        WeightsConfig(hub=f"org/model@{'a' * 40}"),
+    ):
+        assert resolve_weights(weights, tmp_path, said.append) == "org/model"
+    assert ["no revision" in said[0], "revision 'main'" in said[1], len(said)] == [True, True, 2]
+
+
+def test_a_second_start_leaves_a_running_conversion_alone(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = f"""
+import sys
+from pathlib import Path
+from serve_graph.engines.weights import remove_leftovers
+print(remove_leftovers(Path({str(tmp_path)!r})))
+"""
+
+    def interrupted(gguf: Path, out: Path) -> None:
+        subprocess.run([sys.executable, "-c", second], check=True, timeout=120, env=os.environ | {"PYTHONPATH": ""})
+        assert gguf.is_file()
+        convert(gguf, out)
+
+    monkeypatch.setattr(module, "gguf_to_folder", interrupted)
+    resolve_weights(TINY, tmp_path)
+    assert [p.name for p in (tmp_path / "weights").iterdir()] == ["tiny"]
+
+
+def test_a_start_that_waited_for_a_conversion_does_not_convert_again(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+
+    def slowly(gguf: Path, out: Path) -> None:
+        made.append(out)
+        time.sleep(0.3)
+        convert(gguf, out)
+
+    monkeypatch.setattr(module, "gguf_to_folder", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: resolve_weights(TINY, tmp_path), range(2)))
+    assert len(made) == 1
+
+
 def test_nothing_to_clean_is_no_error(tmp_path: Path) -> None:
     assert remove_leftovers(tmp_path) == []
 
@@ -209,9 +258,11 @@ def test_digest_changes_with_the_weights(tiny: Path, tmp_path: Path) -> None:
         weights_digest(folder, tmp_path),
         weights_digest(WeightsConfig(hub="a/b"), tmp_path),
         weights_digest(WeightsConfig(hub="a/c"), tmp_path),
+        weights_digest(WeightsConfig(hub="a/c", revision="1"), tmp_path),
+        weights_digest(WeightsConfig(hub="a/c@2"), tmp_path),
         weights_digest(WeightsConfig(package="smollm2-135m-instruct"), tmp_path),
     }
-    assert len(found) == 5
+    assert len(found) == 7
 
 
 def test_shipped_models_name_their_hash_and_licence() -> None:
