@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from router_models.features import logprob_summary
+from router_models.pricing import plain
 from router_models.savings import shown, would_have_cost
 from router_models.types import Call, DecisionRecord
 from serve_graph.billing import Prices
@@ -99,10 +101,10 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
     if signals := seen.get("signals"):
         told.append("Answer: " + ", ".join(f"{name} {_shown(value)}" for name, value in signals.items()) + ".")
     told += [_line(line) for line in record.bill]
-    told.append(f"Bill: ${record.cost_usd}.")
+    told.append(f"Bill: ${plain(record.cost_usd)}.")
     if other is not None:
         kind = "estimated from the tokens" if other["estimated"] else "billed"
-        told.append(f"The other way, {other['way']}: ${other['usd']} ({kind}).")
+        told.append(f"The other way, {other['way']}: ${plain(Decimal(other['usd']))} ({kind}).")
     return told
 
 
@@ -113,7 +115,7 @@ def _line(line: Call) -> str:
     counted = (
         f", {tokens}{cached}" if line.metered and used.prompt_tokens else "" if line.metered else ", tokens unknown"
     )
-    return f"Paid: {line.what} by {line.tier}{counted}, {line.latency_s:.3f} s: ${line.cost_usd}."
+    return f"Paid: {line.what} by {line.tier}{counted}, {line.latency_s:.3f} s: ${plain(line.cost_usd)}."
 
 
 def _plain(value: float) -> float | str:

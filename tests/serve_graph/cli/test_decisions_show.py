@@ -38,7 +38,7 @@ def config(tmp_path: Path, a_record: Callable[..., DecisionRecord]) -> Path:
 def test_a_decision_is_explained_with_plain_money(config: Path) -> None:
     shown = CliRunner().invoke(app, ["decisions", "show", "dec-1", "--config", str(config)])
     assert shown.exit_code == 0
-    assert "$0.0000001 in" in shown.stdout
+    assert "$0.0000001." in shown.stdout
     assert "E-" not in shown.stdout
 
 
