@@ -67,6 +67,7 @@ def test_outcome_words_are_the_headers() -> None:
     assert sorted(types.Action) == ["abstained", "accepted", "escalated", "fallback", "forced", "routed"]
 
 
-def test_a_record_holds_no_text_of_prompt_or_answer() -> None:
-    names = {field.name for field in fields(types.DecisionRecord)}
-    assert names.isdisjoint({"prompt", "text", "answer", "messages", "completion"})
+def test_a_record_holds_no_text_of_an_answer_and_a_prompts_only_where_it_was_asked_for() -> None:
+    defaults = {field.name: field.default for field in fields(types.DecisionRecord)}
+    assert defaults.keys().isdisjoint({"text", "answer", "messages", "completion"})
+    assert defaults["prompt"] is None
