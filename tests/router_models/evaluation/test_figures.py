@@ -27,7 +27,7 @@ from router_models.pricing import Price
 from router_models.types import FloatArray
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-MMLU = Path(__file__).parents[2] / "../shared/data/routellm_mmlu.parquet"
+MMLU = Path(__file__).parents[3] / "../shared/data/routellm_mmlu.parquet"
 
 
 def table(
