@@ -117,8 +117,8 @@ def test_every_fault_has_its_reply_its_record_and_no_orphan(
     wait_until(lambda: set(graph.records()) - before, 30)
     [name] = set(graph.records()) - before
     [record] = graph.records()[name]
-    # HAProxy does not always pass on a hang-up before a whole reply (docs/faults.md): then nobody knows of it until the
-    # reply is written, and the record says what was made of the request.
+    # HAProxy does not always pass on a hang-up before a whole reply (docs/faults.md): then nobody knows of it until
+    # the reply is written, and the record says what was made of the request.
     gone = (499,) if body["stream"] else (499, 200)
     assert record.status in {"gone": gone, "error event": (429, 503, 504)}.get(got, (200,))
     wait_until(lambda: _busy(graph) == 0, 15)
