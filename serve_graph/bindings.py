@@ -110,11 +110,15 @@ def _weights(tier: AnyTierConfig, config: GraphConfig) -> str:
     return " | ".join(sorted({api.model for api in tier.apis})) if isinstance(tier, HostedTierConfig) else "echo"
 
 
+TOOL_PARSING = frozenset({"enable_auto_tool_choice", "tool_call_parser"})
+"""Engine arguments that read tool calls out of an answer and change no answer without tools; outcomes hold none."""
+
+
 def _engine(tier: AnyTierConfig) -> Mapping[str, Any]:
     if isinstance(tier, VllmTierConfig):
         return {
             "engine": f"vllm {vllm_version()}",
-            "kwargs": tier.engine_kwargs,
+            "kwargs": {name: value for name, value in tier.engine_kwargs.items() if name not in TOOL_PARSING},
             "speculation": tier.speculation,
             "accelerator": [tier.accelerator, tier.accelerator_type],
             "env": {name: value for name, value in tier.env.items() if not name.upper().endswith(CREDENTIALS)},
