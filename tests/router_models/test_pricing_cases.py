@@ -1,7 +1,7 @@
-"""Hand-computed bills in three providers' published price structures.
+"""Hand-computed bills in the price structures of three providers.
 
-The rates are examples as published in 2025 (pages named at each case, read on 2025-08-15); what is checked is the
-arithmetic of each structure, to the last digit. Amounts on the right were worked out by hand in the comments.
+The rates are made-up examples in those structures, not read from a price page: do not cite them. What is checked is
+the arithmetic of each structure, to the last digit. Amounts on the right were worked out by hand in the comments.
 """
 
 from datetime import UTC, datetime
