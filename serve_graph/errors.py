@@ -4,8 +4,7 @@
     ├── ConfigError                     (never over HTTP: start-up refuses)
     ├── RequestError                    400  invalid_request_error
     │   ├── UnknownModelError           404
-    │   ├── PayloadTooLargeError        413
-    │   └── ContextTooLongError         400  context_length_exceeded
+    │   └── PayloadTooLargeError        413
     ├── AuthenticationError             401  no key, or a wrong one
     ├── AccessError                     403  permission_error
     ├── RateLimitedError                429  a key's requests or tokens a minute; Retry-After says when
@@ -58,10 +57,6 @@ class UnknownModelError(RequestError):
 
 class PayloadTooLargeError(RequestError):
     """The body exceeds `http.max_body_bytes`."""
-
-
-class ContextTooLongError(RequestError):
-    """The prompt does not fit any tier's context."""
 
 
 class NotFoundError(RequestError):
@@ -140,7 +135,6 @@ STATUS: Mapping[type[ServeGraphError], tuple[int, str]] = MappingProxyType(
         RequestError: (400, "invalid_request_error"),
         UnknownModelError: (404, "invalid_request_error"),
         PayloadTooLargeError: (413, "invalid_request_error"),
-        ContextTooLongError: (400, "invalid_request_error"),
         NotFoundError: (404, "invalid_request_error"),
         AuthenticationError: (401, "invalid_request_error"),
         AccessError: (403, "permission_error"),

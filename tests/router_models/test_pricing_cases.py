@@ -14,12 +14,12 @@ from router_models.types import Usage
 
 D = Decimal
 
-# In the structure of openai.com/api/pricing: input 2.50, cached input 1.25 (half), output 10.00; Batch API: half of everything.
+# As openai.com/api/pricing is built: input 2.50, cached input 1.25 (half), output 10.00; batch: half.
 OPENAI = Price(D("2.50"), D("10.00"), D("1.25"), batch_factor=D("0.5"))
-# In the structure of anthropic.com/pricing: input 3, 5-minute cache write 3.75 (1.25 x), cache read 0.30 (0.1 x),
+# As anthropic.com/pricing is built: input 3, 5-minute cache write 3.75 (1.25 x), cache read 0.30 (0.1 x),
 # output 15; Batch: half.
 ANTHROPIC = Price(D("3"), D("15"), D("0.30"), D("3.75"), D("0.5"))
-# In the structure of ai.google.dev/gemini-api/docs/pricing: input 0.30, context caching 0.075, output 2.50; Batch: half.
+# As ai.google.dev/gemini-api/docs/pricing is built: input 0.30, context caching 0.075, output 2.50; Batch: half.
 GOOGLE = Price(D("0.30"), D("2.50"), D("0.075"), batch_factor=D("0.5"))
 
 
