@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import shutil
 import signal
 import socket
@@ -17,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 APP = "serve-graph"
 SAY_AGAIN_S = 20.0
+REPLICA_PORTS = 50
+REPLICA_PORTS_WITHIN = (20_000, 32_000)
 
 
 def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
@@ -42,7 +45,8 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
     if "ray.serve" in sys.modules and os.environ.get("RAY_SERVE_THROUGHPUT_OPTIMIZED") is None:
         raise ConfigError("ray.serve was imported before the graph's environment was set")
     haproxy = config.http.haproxy and haproxy_runs()
-    metrics_port, stats_port = free_ports(2)
+    metrics_port, stats_port, fallback_port, grpc_fallback_port = free_ports(4)
+    first, last = free_range(REPLICA_PORTS)
     settings = {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
@@ -57,6 +61,12 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+        # Whom HAProxy asks while no ingress replica is healthy, and where those replicas listen. Ray's default ports
+        # are the same for every cluster, so that one graph would answer for another.
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(grpc_fallback_port),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(last),
         # How long the ingress outlives its removal: 30 s by default, for load balancers that this machine has not.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     }
@@ -97,6 +107,21 @@ def free_ports(n: int) -> list[int]:
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
         return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def free_range(n: int, within: tuple[int, int] = REPLICA_PORTS_WITHIN) -> tuple[int, int]:
+    """First and last of `n` neighbouring TCP ports that were all free a moment ago, chosen at random.
+
+    By default they lie between the ports of Ray's workers and those that the system hands out for outgoing
+    connections. Raises ServeGraphError where no such range is left.
+    """
+    low, high = within
+    for first in random.sample(range(low, high - n + 1, n), k=(high - low) // n):
+        with ExitStack() as stack, suppress(OSError):
+            for port in range(first, first + n):
+                stack.enter_context(socket.socket()).bind(("0.0.0.0", port))
+            return first, first + n - 1
+    raise ServeGraphError(f"no {n} neighbouring ports between {low} and {high} are free")
 
 
 def check_access(config: GraphConfig) -> None:

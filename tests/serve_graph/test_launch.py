@@ -7,8 +7,8 @@ import pytest
 from serve_graph.access.keys import key_hash, new_key, write_keys
 from serve_graph.access_sections import KeyConfig
 from serve_graph.config import GraphConfig
-from serve_graph.errors import ConfigError
-from serve_graph.launch import check_access, check_port, free_port, free_ports
+from serve_graph.errors import ConfigError, ServeGraphError
+from serve_graph.launch import check_access, check_port, free_port, free_ports, free_range
 
 
 def test_free_ports_differ_and_can_be_listened_on() -> None:
@@ -25,6 +25,17 @@ def test_a_taken_port_is_named_with_the_way_out() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{port} is taken.*--port"):
             check_port("127.0.0.1", port)
+
+
+def test_ranges_of_ports_avoid_every_port_that_is_taken() -> None:
+    low, _ = free_range(100)
+    within = low, low + 100
+    with socket.socket() as taken, socket.socket() as other:
+        taken.bind(("127.0.0.1", low + 49))
+        assert {free_range(50, within) for _ in range(5)} == {(low + 50, low + 99)}
+        other.bind(("127.0.0.1", low + 50))
+        with pytest.raises(ServeGraphError, match="no 50 neighbouring ports"):
+            free_range(50, within)
 
 
 def listening_on(host: str, folder: Path, **access: Any) -> GraphConfig:

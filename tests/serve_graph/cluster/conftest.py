@@ -2,17 +2,21 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import psutil
@@ -196,15 +200,49 @@ def wait_until() -> Callable[..., float]:
     return until
 
 
+class Neighbour(BaseHTTPRequestHandler):
+    """What another cluster's fallback proxy would be to ours: healthy, and wrong."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
 @pytest.fixture(scope="session")
-def new_graph() -> Iterator[Callable[..., RunningGraph]]:
+def neighbour() -> Iterator[type[Neighbour]]:
+    """Another graph on this machine, on the port where Ray Serve's fallback proxy listens unless told otherwise."""
+    with socket.socket() as listening, suppress(OSError):  # taken for good: then something of that kind is there
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listening.bind(("127.0.0.1", 8500))
+        server = ThreadingHTTPServer(("127.0.0.1", 8500), Neighbour, bind_and_activate=False)
+        server.socket.close()
+        server.socket = listening
+        server.server_activate()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield Neighbour
+        server.shutdown()
+        return
+    yield Neighbour
+
+
+@pytest.fixture(scope="session")
+def new_graph(neighbour: type[Neighbour]) -> Iterator[Callable[..., RunningGraph]]:
     """Start a graph with changes to configs/echo.yaml; whatever a test leaves running is stopped at the end."""
     graphs: list[RunningGraph] = []
     with tempfile.TemporaryDirectory(prefix="sg-test-", dir="/tmp") as folder:  # Ray's socket paths must be short
 
         def start(**changes: Any) -> RunningGraph:
             graphs.append(RunningGraph(Path(folder) / f"graph-{len(graphs)}", changes))
-            return graphs[-1].start()
+            begun = graphs[-1].start()
+            assert not neighbour.asked, "a graph asked another one on this machine"
+            return begun
 
         yield start
         for graph in graphs:
