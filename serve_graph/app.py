@@ -12,17 +12,11 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
-from serve_graph.config import (
-    AnyTierConfig,
-    EchoTierConfig,
-    GraphConfig,
-    HostedTierConfig,
-    ScalingConfig,
-    load_config,
-)
+from serve_graph.config import GraphConfig, load_config
 from serve_graph.deployments import EchoDeployment, HostedDeployment, IngressDeployment, PolicyDeployment, ServedPolicy
 from serve_graph.engines.vllm import llm_config
 from serve_graph.engines.weights import resolve_weights
+from serve_graph.tiers import AnyTierConfig, EchoTierConfig, HostedTierConfig, ScalingConfig
 from serve_graph.versions import serving_version
 
 

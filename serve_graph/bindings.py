@@ -14,9 +14,10 @@ from router_models.calibration.certificate import binding_hashes
 from router_models.errors import CertificateError
 from router_models.pricing import Price, PriceList
 from router_models.version import RouterVersion
-from serve_graph.config import AnyTierConfig, GraphConfig, HostedTierConfig, VllmTierConfig
+from serve_graph.config import GraphConfig
 from serve_graph.engines.weights import weights_digest
 from serve_graph.price_section import PriceConfig
+from serve_graph.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
 
 CREDENTIALS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 """Endings of environment variables that open doors and change no answer: a rotated secret voids nothing."""

@@ -9,11 +9,11 @@ from typing import Literal
 
 from router_models.types import Action, Decision, PrefixPoint, Query
 from serve_graph import cascade
-from serve_graph.cascade import Graph, Trail
 from serve_graph.chunks import Choices, Hearing, spoken_pieces
 from serve_graph.errors import EngineError, PolicyUnavailableError
 from serve_graph.patience import Patient
 from serve_graph.speech import Speech, as_shown, live
+from serve_graph.trail import Graph, Trail
 
 
 @dataclass(frozen=True, slots=True)

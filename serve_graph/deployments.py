@@ -23,8 +23,7 @@ from router_models.version import RouterVersion
 from serve_graph.access.accounts import AccountingSink, Accounts
 from serve_graph.access.keys import Keyring
 from serve_graph.bindings import binds_digest, price_lists
-from serve_graph.cascade import Graph
-from serve_graph.config import EchoTierConfig, GraphConfig, HostedTierConfig
+from serve_graph.config import GraphConfig
 from serve_graph.engines.echo import EchoEngine, EchoError
 from serve_graph.engines.hosted import HostedEngine
 from serve_graph.errors import PolicyUnavailableError
@@ -37,7 +36,9 @@ from serve_graph.records.store import DecisionStore
 from serve_graph.service import Service
 from serve_graph.streaming import StreamMode, StreamTerms
 from serve_graph.tier_handles import HandleEngine
+from serve_graph.tiers import EchoTierConfig, HostedTierConfig
 from serve_graph.tool_marks import ToolMarks
+from serve_graph.trail import Graph
 from serve_graph.view import bearings_of
 
 

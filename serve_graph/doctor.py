@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from router_models.errors import RouterModelsError
 from router_models.features import Encoder
 from serve_graph.bindings import vllm_version
-from serve_graph.config import GraphConfig, HostedTierConfig, VllmTierConfig
+from serve_graph.config import GraphConfig
 from serve_graph.engines.model_folder import check_model_folder
 from serve_graph.engines.weights import PACKAGED, check_folder, unpinned
 from serve_graph.errors import ServeGraphError
 from serve_graph.launch import check_port, haproxy_runs
+from serve_graph.tiers import HostedTierConfig, VllmTierConfig
 from serve_graph.versions import serving_version
 
 

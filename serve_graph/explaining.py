@@ -16,8 +16,8 @@ from router_models.pricing import plain
 from router_models.savings import shown, would_have_cost
 from router_models.types import Call, DecisionRecord
 from serve_graph.billing import Prices
-from serve_graph.cascade import Graph, Trail
 from serve_graph.records.store import record_to_json
+from serve_graph.trail import Graph, Trail
 
 
 def evidence(graph: Graph, trail: Trail, wishes: Mapping[str, Any], promised: float | None) -> dict[str, Any]:

@@ -19,10 +19,9 @@ from decimal import Decimal
 from typing import Any
 
 from router_models.types import Action, Completion, DecisionRecord, Query
-from serve_graph import cascade
+from serve_graph import calls, cascade
 from serve_graph.access.caller import CALLER, NOBODY, Caller
 from serve_graph.billing import purposes, total
-from serve_graph.cascade import Graph, Trail
 from serve_graph.chunks import Choices
 from serve_graph.errors import EngineError, ServeGraphError, UnknownModelError, status_of
 from serve_graph.explaining import evidence
@@ -32,6 +31,7 @@ from serve_graph.seams import RecordSink
 from serve_graph.speech import as_shown
 from serve_graph.streaming import StreamMode, StreamTerms, speak
 from serve_graph.tool_marks import ToolMarks
+from serve_graph.trail import Graph, Trail
 from serve_graph.view import Bearings, view_for
 from serve_graph.wishes import Wishes, read_wishes
 
@@ -163,9 +163,7 @@ class Service:
         try:
             reply = dict(await embedders[tier].embed(body))
             usage = usage_of(reply.get("usage") or {})
-            spent = cascade.charge(
-                self.graph, tier, Completion("", usage=usage), time.perf_counter() - request.started
-            )
+            spent = calls.charge(self.graph, tier, Completion("", usage=usage), time.perf_counter() - request.started)
             request.trail.calls.append(spent)
         except BaseException as error:
             self.record(request, error)

@@ -7,9 +7,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from router_models.types import Action, Completion, Query
-from serve_graph.cascade import Graph, Trail, charge, tell
+from serve_graph.calls import charge, tell
 from serve_graph.chunks import Choices, Hearing, says_something
 from serve_graph.errors import EngineError
+from serve_graph.trail import Graph, Trail
 
 Speech = AsyncGenerator[Choices, None]
 ABSTENTION = "I am not confident enough in an answer to give one."

@@ -18,11 +18,11 @@ from typing import Literal
 
 from router_models.types import PrefixPoint, Query
 from serve_graph import cascade
-from serve_graph.cascade import Graph, Trail
 from serve_graph.chunks import Hearing, spoken_pieces
 from serve_graph.curtain import Curtain, Opening
 from serve_graph.errors import EngineError, EngineRequestError
 from serve_graph.speech import Speech, as_shown, live
+from serve_graph.trail import Graph, Trail
 
 
 class StreamMode(StrEnum):

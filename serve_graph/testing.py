@@ -25,8 +25,8 @@ from router_models.types import (
     Usage,
     Verdict,
 )
-from serve_graph.cascade import Graph
 from serve_graph.openai_api import text_pieces, usage_json
+from serve_graph.trail import Graph
 
 PRICES: Mapping[str, Price] = {
     "cheap": Price(Decimal(1), Decimal(2)),

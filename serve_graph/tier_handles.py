@@ -13,9 +13,9 @@ from ray.serve.handle import DeploymentHandle
 
 from router_models.types import Attempt, Completion, Query
 from serve_graph.admission import Gate
-from serve_graph.config import AnyTierConfig, HostedTierConfig, VllmTierConfig
 from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, SaturatedError
 from serve_graph.openai_api import completion_of, engine_body
+from serve_graph.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
 
 GRACE_S = 1.0  # a hosted tier watches its own deadline, and can say what it tried: it gets a moment more
 

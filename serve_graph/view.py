@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from router_models.policy import Policy
 from router_models.types import Action, Completion, Decision, DecisionRecord, Query, Verdict
 from serve_graph.billing import timed, unanswered
-from serve_graph.cascade import Graph, Trail
 from serve_graph.config import GraphConfig
 from serve_graph.seams import Decider, Engine, Judge
 from serve_graph.sessions import Sessions
 from serve_graph.steering import Expectations, Room, fit_context, keep_session, within_latency
+from serve_graph.trail import Graph, Trail
 from serve_graph.wishes import Wishes
 
 

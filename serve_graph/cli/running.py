@@ -111,9 +111,9 @@ def with_port(config: GraphConfig, port: int | None) -> GraphConfig:
 
 def prepare(config: GraphConfig, progress: Any) -> str | None:
     """Weights and a first version, before anything starts; returns why there is no version, if there is none."""
-    from serve_graph.config import VllmTierConfig
     from serve_graph.engines.weights import remove_leftovers, resolve_weights
     from serve_graph.launch import check_port
+    from serve_graph.tiers import VllmTierConfig
     from serve_graph.versions import ensure_first_version
 
     check_port(config.http.host, config.http.port)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from serve_graph.config import VllmTierConfig
 from serve_graph.tier_sections import LoraSection
+from serve_graph.tiers import VllmTierConfig
 
 
 def llm_config(tier: VllmTierConfig, model_source: str) -> Any:

@@ -17,12 +17,12 @@ import pytest
 from fastapi import FastAPI
 
 from router_models.types import Call, DecisionRecord, Usage
-from serve_graph.cascade import Graph
 from serve_graph.http import Backend, build_http
 from serve_graph.metrics import render_metrics
 from serve_graph.service import Service
 from serve_graph.streaming import StreamTerms
 from serve_graph.testing import ListSink, fake_graph
+from serve_graph.trail import Graph
 
 CALLER = ("127.0.0.1", 50_000)
 

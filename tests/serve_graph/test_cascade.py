@@ -4,7 +4,7 @@ from decimal import Decimal
 import pytest
 
 from router_models.types import Action, Attempt, Completion, Query, Usage
-from serve_graph.cascade import Graph, Trail, answer
+from serve_graph.cascade import answer
 from serve_graph.errors import (
     EngineError,
     EngineRequestError,
@@ -13,6 +13,7 @@ from serve_graph.errors import (
     SaturatedError,
 )
 from serve_graph.testing import PRICES, USAGE, FakeDecider, FakeEngine, FakeJudge, fake_graph
+from serve_graph.trail import Graph, Trail
 
 QUERY = Query.from_prompt("why?")
 DOWN = PolicyUnavailableError("no reply in 2 s")

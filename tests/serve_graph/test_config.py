@@ -6,8 +6,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from serve_graph.config import EchoTierConfig, GraphConfig, VllmTierConfig, WeightsConfig, load_config
+from serve_graph.config import GraphConfig, load_config
 from serve_graph.errors import ConfigError
+from serve_graph.tiers import EchoTierConfig, VllmTierConfig, WeightsConfig
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 ECHO: dict[str, Any] = {

@@ -9,7 +9,6 @@ import pytest
 
 from router_models.policy import Policy
 from router_models.types import Action, Attempt, Completion, Decision, OperatingPoint, Query, Verdict
-from serve_graph.config import EchoTierConfig, HostedTierConfig, PriceConfig, VllmTierConfig
 from serve_graph.errors import (
     EngineError,
     EngineRequestError,
@@ -17,6 +16,8 @@ from serve_graph.errors import (
     PolicyUnavailableError,
     SaturatedError,
 )
+from serve_graph.price_section import PriceConfig
+from serve_graph.tiers import EchoTierConfig, HostedTierConfig, VllmTierConfig
 
 QUERY = Query.from_prompt("why?")
 PRICE = PriceConfig(input_usd_per_mtok=Decimal(1), output_usd_per_mtok=Decimal(2))

@@ -6,7 +6,6 @@ from typing import Any, Literal
 import pytest
 
 from router_models.types import PREFIX, Action, Completion, Query, Usage
-from serve_graph.cascade import Graph
 from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, PolicyUnavailableError
 from serve_graph.openai_api import RequestOptions
 from serve_graph.service import Request, Service
@@ -14,6 +13,7 @@ from serve_graph.speech import ABSTENTION
 from serve_graph.sse import DONE, chat_events, unbroken
 from serve_graph.streaming import StreamMode, StreamTerms
 from serve_graph.testing import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_graph
+from serve_graph.trail import Graph
 
 QUERY = Query.from_prompt("why?")
 LONG = "A long answer, with ☃ and\nnew lines: " + "word " * 40

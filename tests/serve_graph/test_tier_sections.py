@@ -9,7 +9,8 @@ import yaml
 from pydantic import ValidationError
 
 from serve_graph.bindings import tier_binds
-from serve_graph.config import GraphConfig, HostedTierConfig
+from serve_graph.config import GraphConfig
+from serve_graph.tiers import HostedTierConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "tiers.md"
 PRICE = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}

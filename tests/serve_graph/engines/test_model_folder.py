@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from router_models.artifacts import file_sha256
-from serve_graph.config import WeightsConfig
 from serve_graph.engines import model_folder as module
 from serve_graph.engines.model_folder import check_model_folder, note_path
 from serve_graph.engines.weights import resolve_weights, weights_digest
 from serve_graph.errors import WeightsError
+from serve_graph.tiers import WeightsConfig
 
 LONG_AGO_NS = 1_600_000_000_000_000_000
 

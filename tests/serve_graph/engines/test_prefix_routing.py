@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from router_models.types import Query
-from serve_graph.config import VllmTierConfig
 from serve_graph.engines.vllm import llm_settings
 from serve_graph.openai_api import engine_body
+from serve_graph.tiers import VllmTierConfig
 
 TIER = {
     "name": "cheap",
