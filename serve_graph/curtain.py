@@ -98,9 +98,8 @@ class Curtain:
         try:
             verdict = trail.verdict = await graph.judge.judge(self.query, prefix, decision)
         except PolicyUnavailableError as error:
-            is_safe = graph.safe_tier == trail.tier
-            trail.go(graph.safe_tier, Action.FALLBACK, f"verifier unavailable: {error}")
-            return _Show.ON if is_safe else _Show.NEVER
+            cascade.go_without(graph, trail, "verifier", error)
+            return _Show.ON if trail.tier == decision.tier else _Show.NEVER
         if verdict.action is Action.ACCEPTED:
             trail.go(trail.tier, Action.ACCEPTED)
             return _Show.ON

@@ -15,6 +15,7 @@
     │   └── SaturatedError              429  a tier, or the API behind it, takes no more now; Retry-After says when
     ├── EngineRequestError              400  an engine refused the request itself
     ├── PolicyUnavailableError          503  router or verifier down; the cascade goes to the safe tier
+    │   └── CertificateVoidError        503  nothing is certified any more; the cascade goes to the last tier
     ├── StoreUnavailableError           503  the decision store cannot be read; records wait in the spool
     └── WeightsError                    (start-up) weights missing, damaged or half-written
 
@@ -123,6 +124,10 @@ class PolicyUnavailableError(ServeGraphError):
     """Router or verifier did not answer; requests go to the safe tier."""
 
 
+class CertificateVoidError(PolicyUnavailableError):
+    """The served version's certificate has ended; requests go to the last tier."""
+
+
 class StoreUnavailableError(ServeGraphError):
     """The decision store cannot be read now. Writing never raises this: records wait in the spool."""
 
@@ -145,6 +150,7 @@ STATUS: Mapping[type[ServeGraphError], tuple[int, str]] = MappingProxyType(
         SaturatedError: (429, "rate_limit_error"),
         EngineRequestError: (400, "invalid_request_error"),
         PolicyUnavailableError: (503, "service_unavailable_error"),
+        CertificateVoidError: (503, "service_unavailable_error"),
         StoreUnavailableError: (503, "service_unavailable_error"),
     }
 )

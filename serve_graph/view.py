@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from router_models.policy import Policy
 from router_models.types import Action, Completion, Decision, DecisionRecord, Query, Verdict
 from serve_graph.billing import timed, unanswered
 from serve_graph.config import GraphConfig
@@ -17,6 +16,7 @@ from serve_graph.seams import Decider, Engine, Judge
 from serve_graph.sessions import Sessions
 from serve_graph.steering import Expectations, Room, fit_context, keep_session, within_latency
 from serve_graph.trail import Graph, Trail
+from serve_graph.validity import Standing
 from serve_graph.wishes import Wishes
 
 
@@ -40,16 +40,22 @@ class Latencies:
 
 @dataclass(frozen=True, slots=True)
 class Bearings:
-    """What steering goes by. `promised`: the certified share of right answers among accepted cheap ones, None = none.
+    """What steering goes by. `certified`: the promised share of right answers among accepted cheap ones, None = none.
 
-    `rooms` empty: nothing is known of the tiers' contexts.
+    `rooms` empty: nothing is known of the tiers' contexts. `standing`: whether what was certified holds now.
     """
 
-    promised: float | None = None
+    certified: float | None = None
     rooms: Mapping[str, Room] = field(default_factory=dict)
     sessions: Sessions = field(default_factory=lambda: Sessions({}, 1))
     latencies: Latencies = field(default_factory=Latencies)
     expectations: Expectations = field(default_factory=Expectations)
+    standing: Standing = field(default_factory=Standing)
+
+    @property
+    def promised(self) -> float | None:
+        """What is promised now: nothing once the certificate has ended."""
+        return None if "answers" in self.standing.faults() else self.certified
 
     def note(self, record: DecisionRecord, query: Query) -> None:
         """Learn from a finished request."""
@@ -59,12 +65,14 @@ class Bearings:
 
 def view_for(graph: Graph, wishes: Wishes, bearings: Bearings, trail: Trail) -> Graph:
     """The graph as this request is to see it."""
-    policy = graph.policy.without_abstention() if wishes.forbids_abstaining else graph.policy
+    policy = bearings.standing.policy(graph.policy)
+    if wishes.forbids_abstaining:
+        policy = policy.without_abstention()
     return replace(
         graph,
         engines={tier: BilledEngine(tier, engine, graph, trail) for tier, engine in graph.engines.items()},
         decider=SteeredDecider(graph, wishes, bearings, trail),
-        judge=TimedJudge(graph, policy, trail),
+        judge=TimedJudge(graph, trail, wishes.forbids_abstaining),
         policy=policy,
         safe_tier=graph.policy.top if wishes.quality_floor is not None else graph.safe_tier,
     )
@@ -125,25 +133,26 @@ class TimedJudge:
     """The verifier, its time billed; an abstention that this request forbids becomes what it stands in for."""
 
     graph: Graph
-    policy: Policy
     trail: Trail
+    forbids_abstaining: bool
 
     async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
         judge: Judge = self.graph.judge
         with timed(self.trail.overhead, "verifier", "judging", self.graph.verifier_usd_per_s):
             verdict = await judge.judge(query, completion, decision)
-        if verdict.action is not Action.ABSTAINED or self.policy is self.graph.policy:
+        if verdict.action is not Action.ABSTAINED or not self.forbids_abstaining:
             return verdict
-        action = Action.ACCEPTED if decision.tier == self.policy.top else Action.ESCALATED
+        action = Action.ACCEPTED if decision.tier == self.graph.policy.top else Action.ESCALATED
         return replace(verdict, action=action, reason=f"{verdict.reason}; forbidden: {action}")
 
 
-def bearings_of(config: GraphConfig, promised: float | None) -> Bearings:
-    """What a configuration says about steering."""
+def bearings_of(config: GraphConfig, certified: float | None, standing: Standing) -> Bearings:
+    """What a configuration says about steering, for a version that stands as it does."""
     sessions = config.sessions
     return Bearings(
-        promised,
+        certified,
         {tier.name: Room(tier.context_tokens, tier.default_max_tokens) for tier in config.tiers},
         Sessions({tier.name: min(sessions.ttl_s, tier.prompt_cache_s) for tier in config.tiers}, sessions.most),
         expectations=Expectations(sessions.expected_turns, sessions.turn_tokens),
+        standing=standing,
     )
