@@ -38,7 +38,7 @@ class Curtain:
 
     def __init__(self, graph: Graph, query: Query, trail: Trail, opening: Opening) -> None:
         self.graph, self.query, self.trail, self.opening = graph, query, trail, opening
-        self.started = time.perf_counter()
+        self.started, self.closed_at = time.perf_counter(), graph.deadline.clock()
         self.hearing = Hearing()
         self.held: list[Choices] = []
         self.hurried = False
@@ -116,9 +116,9 @@ class Curtain:
 
     @property
     def _budget(self) -> str:
-        return f"nothing shown within {self.opening.first_token_s:g} s"
+        return f"nothing shown within {self.opening.first_token_s:.3g} s"
 
     def _left_s(self) -> float | None:
         if self.opening.first_token_s is None or self.hurried:
             return None
-        return max(0.0, self.started + self.opening.first_token_s - time.perf_counter())
+        return max(0.0, self.closed_at + self.opening.first_token_s - self.graph.deadline.clock())

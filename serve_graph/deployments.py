@@ -251,6 +251,7 @@ class IngressDeployment:
             hold_tool_loops=asked.tool_loop == "stay",
             bearings=bearings_of(config, served.promised, self.standing),
             keep_prompt=prompt_keeper(config.records),
+            deadline_s=config.http.deadline_s,
         )
         self.upkeep = Upkeep(self.store, self.sink, self.keyring, self.accounts.spending, config)
         self.http = config.http

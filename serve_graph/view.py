@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from router_models.types import Action, Completion, Decision, DecisionRecord, Query, Verdict
 from serve_graph.billing import timed, unanswered
 from serve_graph.config import GraphConfig
-from serve_graph.seams import Decider, Engine, Judge
+from serve_graph.deadline import NEVER, Deadline
+from serve_graph.seams import Decider, Engine, Judge, StreamingEngine
 from serve_graph.sessions import Sessions
 from serve_graph.steering import Expectations, Room, fit_context, keep_session, within_latency
 from serve_graph.trail import Graph, Trail
@@ -63,38 +67,58 @@ class Bearings:
         self.sessions.note(record, query)
 
 
-def view_for(graph: Graph, wishes: Wishes, bearings: Bearings, trail: Trail) -> Graph:
+def view_for(graph: Graph, wishes: Wishes, bearings: Bearings, trail: Trail, deadline: Deadline = NEVER) -> Graph:
     """The graph as this request is to see it."""
+    usual_s = bearings.latencies.expected_s(graph.policy.top)
+    deadline = replace(deadline, reserve_s=usual_s or 0.0)
     policy = bearings.standing.policy(graph.policy)
     if wishes.forbids_abstaining:
         policy = policy.without_abstention()
     return replace(
         graph,
-        engines={tier: BilledEngine(tier, engine, graph, trail) for tier, engine in graph.engines.items()},
-        decider=SteeredDecider(graph, wishes, bearings, trail),
+        engines={tier: BilledEngine(tier, engine, graph, trail, deadline) for tier, engine in graph.engines.items()},
+        streams={tier: PunctualStream(stream, deadline) for tier, stream in graph.streams.items()},
+        decider=SteeredDecider(graph, wishes, bearings, trail, deadline),
         judge=TimedJudge(graph, trail, wishes.forbids_abstaining),
         policy=policy,
         safe_tier=graph.policy.top if wishes.quality_floor is not None else graph.safe_tier,
+        deadline=deadline,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class BilledEngine:
-    """An Engine whose broken calls are on the bill too."""
+    """An Engine whose broken calls are on the bill too. It has the time that is left; a cheap try not all of it."""
 
     tier: str
     engine: Engine
     graph: Graph
     trail: Trail
+    deadline: Deadline
 
-    async def generate(self, query: Query) -> Completion:
+    async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
+        is_try = self.trail.action is Action.ROUTED and self.tier != self.graph.policy.top
+        left_s = min(left_s, self.deadline.try_s() if is_try else self.deadline.check())
         started = time.perf_counter()
         try:
-            return await self.engine.generate(query)
+            return await self.engine.generate(query, left_s)
         except BaseException as error:
             seconds = time.perf_counter() - started
             self.trail.overhead.append(unanswered(self.graph.prices, self.tier, seconds, error))
             raise
+
+
+@dataclass(frozen=True, slots=True)
+class PunctualStream:
+    """A StreamingEngine that has the request's time. How long a cheap one may stay unseen, `streaming` knows."""
+
+    engine: StreamingEngine
+    deadline: Deadline
+
+    async def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[Mapping[str, Any], None]:
+        async with aclosing(self.engine.stream(query, min(left_s, self.deadline.check()))) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +129,7 @@ class SteeredDecider:
     wishes: Wishes
     bearings: Bearings
     trail: Trail
+    deadline: Deadline
 
     async def decide(self, query: Query) -> Decision:
         top, wishes, bearings = self.graph.policy.top, self.wishes, self.bearings
@@ -115,9 +140,10 @@ class SteeredDecider:
         decider: Decider = self.graph.decider
         with timed(self.trail.overhead, "router", "routing", self.graph.router_usd_per_s):
             decision = await decider.decide(query)
-        if wishes.latency_budget_s is not None:
+        budget_s = min(wishes.latency_budget_s or math.inf, self.deadline.left_s)
+        if math.isfinite(budget_s):
             expected = {tier: bearings.latencies.expected_s(tier) for tier in self.graph.engines}
-            decision = within_latency(decision, wishes.latency_budget_s, expected, top)
+            decision = within_latency(decision, budget_s, expected, top)
         session = bearings.sessions.get(wishes.session, query) if wishes.session else None
         if session is not None:
             now = datetime.now(UTC)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,8 @@ from router_models.version import PREFIX_TOKENS, RouterVersion, Stage
 from serve_graph.bindings import tier_binds, tier_prices
 from serve_graph.config import GraphConfig
 from serve_graph.metrics import Tally, render_metrics
-from serve_graph.service import Request, Service
+from serve_graph.requests import Request
+from serve_graph.service import Service
 from serve_graph.streaming import StreamMode, StreamTerms
 from serve_graph.testing import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_graph
 from serve_graph.trail import Graph
@@ -225,12 +227,12 @@ class Ends(FakeEngine):
         super().__init__("cheap says a lot of things", **fields)
         self.calendar = calendar
 
-    async def generate(self, query: Query) -> Completion:
+    async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
         self.calendar.now = EXPIRES
-        return await super().generate(query)
+        return await super().generate(query, left_s)
 
-    async def stream(self, query: Query):  # type: ignore[no-untyped-def, override]
-        async for i, chunk in numbered(super().stream(query)):
+    async def stream(self, query: Query, left_s: float = math.inf):  # type: ignore[no-untyped-def, override]
+        async for i, chunk in numbered(super().stream(query, left_s)):
             if i == 12:
                 self.calendar.now = EXPIRES
             yield chunk
