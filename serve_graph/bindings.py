@@ -12,11 +12,11 @@ from typing import Any
 
 from router_models.calibration.certificate import binding_hashes
 from router_models.errors import CertificateError
-from router_models.pricing import Price, PriceList
+from router_models.pricing import Price, PriceList, Rates
 from router_models.version import RouterVersion
 from serve_graph.config import GraphConfig
 from serve_graph.engines.weights import weights_digest
-from serve_graph.price_section import PriceConfig
+from serve_graph.price_section import RATES, PriceConfig
 from serve_graph.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
 
 CREDENTIALS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
@@ -56,6 +56,7 @@ def tier_prices(config: GraphConfig, now: datetime | None = None) -> dict[str, P
 
 
 def _price(given: PriceConfig) -> Price:
+    long = given.long_prompts
     return Price(
         given.input_usd_per_mtok,
         given.output_usd_per_mtok,
@@ -63,6 +64,9 @@ def _price(given: PriceConfig) -> Price:
         given.cache_write_usd_per_mtok,
         given.batch_factor,
         given.gpu_usd_per_s / given.gpu_shared_by,
+        batch_cached_factor=given.batch_cached_factor,
+        priority_factor=given.priority_factor,
+        long_prompts=None if long is None else (long.over_tokens, Rates(*(getattr(long, name) for name in RATES))),
     )
 
 
