@@ -12,12 +12,14 @@ from pathlib import Path
 from router_models.calibration.sequence import spent_delta
 from router_models.candidate import Candidate, Settings
 from router_models.certifying import Certified, certify_candidate
+from router_models.errors import NotCertifiedError
 from router_models.features import Encoder
 from router_models.fitting import fit_candidate
 from router_models.ladder_report import write_ladder_report
 from router_models.outcomes import OutcomeTable, read_outcomes
 from router_models.registry import RegisteredVersion, record_look, register
 from router_models.report import write_report
+from router_models.spilling import with_spill
 from router_models.version import RouterVersion
 
 Progress = Callable[[str], None]
@@ -86,6 +88,31 @@ def certify_next(
     return certify_candidate(candidate, table, settings, now, cache), settings
 
 
+def certify_spill_next(
+    certified: Certified,
+    table: OutcomeTable,
+    settings: Settings,
+    epsilon: float,
+    delta: float,
+    now: datetime,
+    cache: Path,
+    progress: Progress = lambda _: None,
+) -> tuple[Certified, str | None]:
+    """A certified version with a spill point; or, where none certifies, as it was, and why.
+
+    `settings` are what `certify_next` gave back: it is the same look at the labels. The last certificate to be added:
+    it is bound to the version as it then is.
+    """
+    progress(
+        f"certifying a spill: P(wrong | spilled) ≤ {epsilon:g}, δ {spent_delta(delta, settings.round):.3g} for it"
+    )
+    try:
+        return with_spill(certified, table, settings, epsilon, delta, now, cache), None
+    except NotCertifiedError as error:
+        progress(f"no spill: {error.reason}")
+        return certified, error.reason
+
+
 def publish(
     candidate: Candidate,
     certified: Certified,
@@ -126,6 +153,7 @@ def publish(
         tags={
             "dataset_sha256": candidate.dataset_hash,
             "certificate": certificate.summary() if certificate else "none",
+            **{f"spill.{tier}": made.summary() for tier, made in version.spill_certificates.items()},
             "label_source": str(settings.label_source),
             "status": "approved" if alias == "stable" else "pending",
         },

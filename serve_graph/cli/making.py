@@ -162,6 +162,12 @@ def certify(
         float | None,
         typer.Option(help="Also prove: the share right falls by less than this below always asking the last tier."),
     ] = None,
+    spill_epsilon: Annotated[
+        float | None,
+        typer.Option(
+            help="Also certify which rejected answers may be served while the last tier is full: their risk."
+        ),
+    ] = None,
     alias: Annotated[str | None, typer.Option(help="Point this alias at the new version (e.g. stable).")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -171,6 +177,10 @@ def certify(
     early abstention, are certified together (--promise answered). Every look at the same outcomes, one that certified
     nothing included, gets a smaller part of delta: trying again cannot break the promise. Fresh labels begin anew.
 
+    --spill-epsilon 0.3 adds what `policy.spill` needs (docs/tiers.md): from which score on at most 30 % of the
+    rejected answers are wrong. It takes a quarter of delta, the version's own promise the rest. Where none certifies,
+    the version is made without.
+
     Example: serve-graph certify --candidate candidate --outcomes outcomes.parquet --max-drop 0.05 --alias stable
     """
     from dataclasses import replace
@@ -178,7 +188,8 @@ def certify(
     from router_models.candidate import load_candidate
     from router_models.features import Encoder
     from router_models.outcomes import read_outcomes
-    from router_models.pipeline import certify_next, publish
+    from router_models.pipeline import certify_next, certify_spill_next, publish
+    from router_models.spilling import check_spill, shared
     from serve_graph.bindings import collected_binds, tier_binds
     from serve_graph.config import load_config
     from serve_graph.errors import ServeGraphError
@@ -196,6 +207,10 @@ def certify(
         slicer=slices,
         promise=promise.value if promise else settings.promise,
     )
+    spill_delta = 0.0
+    if spill_epsilon is not None:
+        check_spill(settings, spill_epsilon)
+        settings, spill_delta = shared(settings)
     noted = collected_binds(outcomes)
     if noted is not None and noted != tier_binds(graph):
         changed = sorted(k for k in {*noted, *tier_binds(graph)} if noted.get(k) != tier_binds(graph).get(k))
@@ -206,6 +221,12 @@ def certify(
         loaded, table, settings, datetime.now(UTC), graph.state_folder / "embeddings", graph.registry_uri,
         graph.state_folder / "artifacts", progress,
     )  # fmt: skip
+    no_spill: str | None = None
+    if spill_epsilon is not None:
+        certified, no_spill = certify_spill_next(
+            certified, table, settings, spill_epsilon, spill_delta, datetime.now(UTC),
+            graph.state_folder / "embeddings", progress,
+        )  # fmt: skip
     progress("writing the report and registering")
     made = publish(
         loaded, certified, settings, graph.state_folder / "candidates", graph.registry_uri,
@@ -214,7 +235,13 @@ def certify(
     certificate = certified.version.certificate
     assert certificate is not None
     if as_json:
-        say_json({"version": made.name, "aliases": made.aliases, "certificate": certificate.to_json()})
+        shown = {"version": made.name, "aliases": made.aliases, "certificate": certificate.to_json()}
+        spills = {tier: proof.to_json() for tier, proof in certified.version.spill_certificates.items()}
+        say_json(shown | ({"spills": spills, "no_spill": no_spill} if spill_epsilon is not None else {}))
         return
     say(f"{made.name}: {certificate.summary()}")
+    for tier, proof in certified.version.spill_certificates.items():
+        say(f"spilled from {tier} while the last tier is full: {proof.summary()}")
+    if no_spill is not None:
+        say(f"without a spill: {no_spill}")
     say(f"review it: serve-graph versions show {made.number}")

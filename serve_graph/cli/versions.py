@@ -47,7 +47,12 @@ def show(version: Number = "stable", config: ConfigOption = DEFAULT_CONFIG, as_j
             tier: {"route_at": str(p.route_at), "accept_at": str(p.accept_at), "abstain_below": p.abstain_below}
             for tier, p in loaded.policy.points.items()
         }
-        say_json({"version": found.name, "aliases": found.aliases, "points": points, "certificate": certificate})
+        spills = {
+            tier: {"spill_at": str(p.spill_at), "certificate": loaded.spill_certificates[tier].to_json()}
+            for tier, p in loaded.policy.spills.items()
+        }
+        shown = {"version": found.name, "aliases": found.aliases, "points": points, "certificate": certificate}
+        say_json(shown | {"spills": spills})
         return
     say(f"{found.name}  aliases: {', '.join(found.aliases) or '-'}  status: {found.tags.get('status', '-')}")
     say(f"files: {folder}\n")

@@ -97,7 +97,7 @@ def engine() -> Callable[..., Any]:
 
 @pytest.fixture
 def policy() -> Callable[..., Any]:
-    from serve_graph.deployments import HandlePolicy
+    from serve_graph.policy_handles import HandlePolicy
 
     def make(handle: Handle, abstain_below: float | None = None) -> Any:
         point = OperatingPoint(0.5, 0.5, abstain_below)
