@@ -94,11 +94,19 @@ class EngineError(ServeGraphError):
     """An engine could not answer: dead, unreachable, failing. Another tier may still.
 
     `attempts` are the calls that were made at a tier's deployments, billed ones among them; `retry_after_s` is how
-    long to stay away, where that is known.
+    long to stay away, where that is known. `note` is what a record may keep of it: the message, unless that repeats
+    what an engine said, which may quote the prompt.
     """
 
-    def __init__(self, message: str, attempts: Sequence[Attempt] = (), retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        attempts: Sequence[Attempt] = (),
+        retry_after_s: float | None = None,
+        note: str | None = None,
+    ) -> None:
         super().__init__(message)
+        self.note = message if note is None else note
         self.attempts = tuple(attempts)
         self.retry_after_s = retry_after_s
 

@@ -141,11 +141,12 @@ def raise_error(reply: Mapping[str, Any], tier: str, attempts: Sequence[Attempt]
     message, status = str(error.get("message", "unknown error")), str(error.get("code") or 500)
     code = int(status) if status.isdecimal() else 500
     wait_s = error.get("retry_after_s")
+    told, note = f"tier {tier!r}: {message}", f"it answered with an error ({code})"
     if code == 429:
-        raise SaturatedError(f"tier {tier!r}: {message}", attempts, wait_s)
+        raise SaturatedError(told, attempts, wait_s, note)
     if code in (408, 504):
-        raise EngineTimeoutError(f"tier {tier!r}: {message}", attempts, wait_s)
+        raise EngineTimeoutError(told, attempts, wait_s, note)
     if 400 <= code < 500 and code not in (401, 402, 403, 404, 405):
         too_long = "context length" in message or "maximum model length" in message
         raise EngineRequestError(message, "context_length_exceeded" if too_long else None, attempts)
-    raise EngineError(f"tier {tier!r}: {message}", attempts, wait_s)
+    raise EngineError(told, attempts, wait_s, note)
