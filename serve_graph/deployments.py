@@ -22,7 +22,7 @@ from router_models.types import Action, Completion, Decision, Query, Verdict
 from router_models.version import RouterVersion
 from serve_graph.access.accounts import AccountingSink, Accounts
 from serve_graph.access.keys import Keyring
-from serve_graph.bindings import binds_digest, price_lists
+from serve_graph.bindings import binds_digest, price_list, price_lists
 from serve_graph.config import GraphConfig
 from serve_graph.engines.echo import EchoEngine, EchoError
 from serve_graph.engines.hosted import HostedEngine
@@ -196,6 +196,7 @@ class IngressDeployment:
         engines = {name: HandleEngine(handle, config.tier(name)) for name, handle in tiers.items()}
         self.engines = engines
         self.handles = tiers
+        self.tier_names = config.tier_names
         self.safe_tier = config.policy.safe_tier
         self.tiers_ready = TierReadiness(tiers, engines)
         self.store = DecisionStore(config.records_url)
@@ -204,18 +205,20 @@ class IngressDeployment:
         self.accounts = Accounts(config.access.watch)
         self.served = served
         top = AlwaysTop(served.policy)
+        answering = {name: engines[name] for name in config.tier_names}
+        embedding = {embedder.name: engines[embedder.name] for embedder in config.embedders}
         graph = Graph(
-            engines=engines,
-            streams=engines,
+            engines=answering,
+            streams=answering,
             decider=HandlePolicy(router, "router", served.policy, config.policy.timeout_s) if router else top,
             judge=HandlePolicy(verifier, "verifier", served.policy, config.policy.timeout_s) if verifier else top,
             policy=served.policy,
-            prices=price_lists(config),
+            prices=price_lists(config) | {embedder.name: price_list(embedder) for embedder in config.embedders},
             safe_tier=config.policy.safe_tier,
             version=served.name,
             router_usd_per_s=config.policy.router_usd_per_s,
             verifier_usd_per_s=config.policy.verifier_usd_per_s,
-            embedders={name: engine for name, engine in engines.items() if engine.config.embeddings},
+            embedders=embedding | {name: engine for name, engine in answering.items() if engine.config.embeddings},
         )
         asked = config.policy
         self.service = Service(
@@ -256,7 +259,7 @@ class IngressDeployment:
         return {
             "ready": ready[self.safe_tier] is not False,
             "tiers_ready": ready,
-            "tiers": list(self.handles),
+            "tiers": list(self.tier_names),
             "version": served.name,
             "certified": served.certified,
             "promise": served.promise,
