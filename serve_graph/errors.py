@@ -92,13 +92,21 @@ class EngineError(ServeGraphError):
     """An engine could not answer: dead, unreachable, failing. Another tier may still.
 
     `attempts` are the calls that were made at a tier's deployments, billed ones among them; `retry_after_s` is how
-    long to stay away, where that is known.
+    long to stay away, where that is known. `recordable` is what a record may hold of it: the message, unless that is
+    the engine's own words, which may quote the prompt.
     """
 
-    def __init__(self, message: str, attempts: Sequence[Attempt] = (), retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        attempts: Sequence[Attempt] = (),
+        retry_after_s: float | None = None,
+        recordable: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.attempts = tuple(attempts)
         self.retry_after_s = retry_after_s
+        self.recordable = message if recordable is None else recordable
 
 
 class EngineTimeoutError(EngineError):
@@ -114,8 +122,14 @@ class SaturatedError(EngineError):
 class EngineRequestError(EngineError):
     """An engine refused the request itself; `code` is OpenAI's word where the engine gives one."""
 
-    def __init__(self, message: str, code: str | None = None, attempts: Sequence[Attempt] = ()) -> None:
-        super().__init__(message, attempts)
+    def __init__(
+        self,
+        message: str,
+        code: str | None = None,
+        attempts: Sequence[Attempt] = (),
+        recordable: str | None = None,
+    ) -> None:
+        super().__init__(message, attempts, recordable=recordable)
         self.code = code
 
 
