@@ -169,6 +169,15 @@ def status_of(error: ServeGraphError) -> tuple[int, str]:
     return STATUS[type(error)]
 
 
+def ending_of(error: BaseException | None) -> tuple[int, str | None]:
+    """HTTP status and error word of how a request ended; 499 where the caller went away."""
+    if error is None:
+        return 200, None
+    if isinstance(error, ServeGraphError):
+        return status_of(error)
+    return (500, "server_error") if isinstance(error, Exception) else (499, "client_closed_request")
+
+
 def retry_after(error: ServeGraphError) -> str | None:
     """The Retry-After header of an exception: whole seconds, at least 1; None where trying again is no use."""
     if status_of(error)[0] not in (429, 503, 504):
