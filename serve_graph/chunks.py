@@ -30,10 +30,12 @@ class Hearing:
     def __init__(self) -> None:
         self.choices: dict[int, dict[str, Any]] = {}
         self.usage = Usage()
+        self.service_tier: str | None = None
         self.pieces: dict[int, int] = {}
 
     def add(self, chunk: Mapping[str, Any]) -> None:
-        """Take in one chunk (`choices`, `usage`)."""
+        """Take in one chunk (`choices`, `usage`, and `service_tier`: the tariff that a hosted API applied)."""
+        self.service_tier = chunk.get("service_tier") or self.service_tier
         if chunk.get("usage"):
             self.usage = usage_of(chunk["usage"])
         for piece in chunk.get("choices") or []:
@@ -63,7 +65,8 @@ class Hearing:
         whole = [dict(choice) for _, choice in sorted(self.choices.items())] or [_silent(0)]
         for choice in whole:
             choice["finish_reason"] = choice["finish_reason"] or finish_reason
-        return completion_of({"choices": whole, "usage": usage_json(self.usage)}, latency_s)
+        tariff = {"service_tier": self.service_tier} if self.service_tier else {}
+        return completion_of({"choices": whole, "usage": usage_json(self.usage), **tariff}, latency_s)
 
     def prefix(self, tokens: int, latency_s: float) -> Completion:
         """The first `tokens` tokens of a single choice as a Completion whose finish_reason is PREFIX.

@@ -264,11 +264,12 @@ def usage_of(usage: Mapping[str, Any]) -> Usage:
 
 def usage_json(usage: Usage) -> dict[str, Any]:
     """Usage → OpenAI's usage object."""
+    written = {"cache_write_tokens": usage.cache_write_tokens} if usage.cache_write_tokens else {}
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, **written},
     }
 
 

@@ -26,6 +26,7 @@ from serve_graph.openai_api import RequestOptions, usage_json, usage_of
 from serve_graph.requests import Request, record_of
 from serve_graph.seams import RecordSink
 from serve_graph.speech import as_shown
+from serve_graph.sse import finishes
 from serve_graph.streaming import StreamMode, StreamTerms, speak
 from serve_graph.tool_marks import ToolMarks
 from serve_graph.trail import Graph
@@ -104,10 +105,12 @@ class Service:
     async def stream(self, request: Request) -> AsyncGenerator[dict[str, Any], None]:
         """The reply as chat.completion.chunk dicts; the last has no choices but `serve_graph` and `usage`.
 
-        Raises what ends it early, at whatever point; the record is written before that, and before the last chunk.
+        Raises what ends it early, at whatever point; the record is written before that, and before the finish reason
+        leaves: whoever hangs up on that has had the whole answer, and the engine's own count of it is on the bill.
         Close it (`aclose`) however the sending ends: that ends every engine call.
         """
         trail = request.trail
+        last: dict[str, Any] | None = None
         try:
             terms, graph = self.terms.asked(request.options.stream), request.view or self.graph
             if request.wishes.quality_floor is not None:  # nothing unjudged to somebody who asked for quality
@@ -115,14 +118,26 @@ class Service:
                 terms = terms.asked(StreamMode.VERIFY) if terms.mode is StreamMode.ROUTE else terms
             async with aclosing(speak(graph, request.query, request.forced, terms, trail)) as pieces:
                 async for choices in graph.deadline.pieces(pieces):
-                    yield self._head(request, "chat.completion.chunk") | {"choices": self._shown(request, choices)}
+                    if last is not None:
+                        yield last
+                        last = None
+                    chunk = self._head(request, "chat.completion.chunk") | {"choices": self._shown(request, choices)}
+                    if finishes(chunk):
+                        last = chunk
+                    else:
+                        yield chunk
             closing = {"choices": [], "serve_graph": self.facts(request)}
             if trail.completion is not None:
                 closing["usage"] = usage_json(trail.completion.usage)
             self.record(request)
+            if last is not None:
+                yield last
+                last = None
             yield self._head(request, "chat.completion.chunk") | closing
         except BaseException as error:  # the caller went away, or the tier did: the record says which
             self.record(request, error)
+            if last is not None and isinstance(error, Exception):
+                yield last
             raise
 
     async def embed(self, model: str, query: Query, body: Mapping[str, Any]) -> dict[str, Any]:
