@@ -147,9 +147,7 @@ def test_only_the_tiers_named_are_read(tmp_path: Path) -> None:
     ids=["objects", "boolean", "Int64", "digits", "words", "category"],
 )
 @pytest.mark.parametrize("shape", ["wide", "long"])
-def test_grades_of_every_type_are_read_once_the_tier_is_named(
-    tmp_path: Path, grades: pd.Series, shape: str
-) -> None:
+def test_grades_of_every_type_are_read_once_the_tier_is_named(tmp_path: Path, grades: pd.Series, shape: str) -> None:
     frame = pd.DataFrame({"prompt": ["a", "b", "c"], "m": grades})
     if shape == "long":
         frame = frame.rename(columns={"m": "grade"}).assign(tier="m")
