@@ -39,7 +39,7 @@ def run(
     Raises DataError for unusable outcomes and NotCertifiedError, with the reason, where nothing can be promised.
     """
     encoder, cache = Encoder(), state_folder / "embeddings"
-    table = read_outcomes(outcomes)
+    table = read_outcomes(outcomes, settings.tiers)
     progress(f"embedding {len(table)} prompts")
     table = table.with_embeddings(encoder, cache)
     progress("choosing and fitting router and verifier")

@@ -114,7 +114,7 @@ def train(
     )
     progress = progress_to_stderr()
     progress(f"reading {outcomes}")
-    table = read_outcomes(outcomes)
+    table = read_outcomes(outcomes, settings.tiers)
     progress(f"fitting on {len(table)} prompts")
     candidate = fit_candidate(table, settings, Encoder(), graph.state_folder / "embeddings")
     save_candidate(candidate, settings, out)
@@ -200,7 +200,7 @@ def certify(
     if noted is not None and noted != tier_binds(graph):
         changed = sorted(k for k in {*noted, *tier_binds(graph)} if noted.get(k) != tier_binds(graph).get(k))
         raise ServeGraphError(f"{outcomes} was collected from other engines than {config} describes: {changed} differ")
-    table = read_outcomes(outcomes)
+    table = read_outcomes(outcomes, settings.tiers)
     progress("certifying")
     certified, settings = certify_next(
         loaded, table, settings, datetime.now(UTC), graph.state_folder / "embeddings", graph.registry_uri,
