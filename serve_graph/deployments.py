@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,10 @@ class HandlePolicy:
 
 @dataclass(frozen=True, slots=True)
 class ServedPolicy:
-    """What the ingress needs to know of the served version: its thresholds' shape, its name, its promise."""
+    """What the ingress needs to know of the served version: its thresholds' shape, its name, its promises.
+
+    `prefixes`: what is promised of the answers of a tier that are shown by their beginning.
+    """
 
     policy: Policy
     name: str
@@ -170,6 +173,7 @@ class ServedPolicy:
     certified: bool
     binds: str
     promised: float | None = None
+    prefixes: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, version: RouterVersion | None, name: str, promise: str, config: GraphConfig) -> ServedPolicy:
@@ -178,7 +182,8 @@ class ServedPolicy:
             policy = policy.without_abstention()
         certificate = None if version is None else version.certificate
         promised = None if certificate is None else 1.0 - certificate.promised_risk
-        return cls(policy, name, promise, certificate is not None, binds_digest(config), promised)
+        begun = {} if version is None else {t: made.summary() for t, made in version.prefix_certificates.items()}
+        return cls(policy, name, promise, certificate is not None, binds_digest(config), promised, begun)
 
 
 class IngressDeployment:
@@ -260,6 +265,7 @@ class IngressDeployment:
             "version": served.name,
             "certified": served.certified,
             "promise": served.promise,
+            "prefixes": dict(served.prefixes),
             "binds": served.binds,
         }
 

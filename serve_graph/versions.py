@@ -16,6 +16,8 @@ from serve_graph.bindings import check_certificate, collected_binds, tier_binds,
 from serve_graph.config import GraphConfig
 
 Progress = Callable[[str], None]
+FIRST_PREFIX = (8,)
+"""After how many tokens the first version may show an answer, where that certifies."""
 STARTER_OUTCOMES = Path(__file__).resolve().parent.parent / "router_models" / "starter" / "outcomes.parquet"
 
 
@@ -89,6 +91,7 @@ def ensure_first_version(config: GraphConfig, progress: Progress) -> str | None:
             config.policy.model_name,
             datetime.now(UTC),
             alias="stable",
+            prefix=FIRST_PREFIX,
             progress=progress,
         )
     except NotCertifiedError as error:
