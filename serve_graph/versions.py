@@ -16,7 +16,7 @@ from serve_graph.bindings import check_certificate, collected_binds, tier_binds,
 from serve_graph.config import GraphConfig
 
 Progress = Callable[[str], None]
-FIRST_PREFIX = (8,)
+FIRST_PREFIX = (4,)
 """After how many tokens the first version may show an answer, where that certifies."""
 STARTER_OUTCOMES = Path(__file__).resolve().parent.parent / "router_models" / "starter" / "outcomes.parquet"
 
