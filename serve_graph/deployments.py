@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -172,7 +172,10 @@ class HandlePolicy:
 
 @dataclass(frozen=True, slots=True)
 class ServedPolicy:
-    """What the ingress needs to know of the served version: its thresholds' shape, its name, its promise."""
+    """What the ingress needs to know of the served version: its thresholds' shape, its name, its promises.
+
+    `prefixes`: what is promised of the answers of a tier that are shown by their beginning.
+    """
 
     policy: Policy
     name: str
@@ -181,6 +184,7 @@ class ServedPolicy:
     binds: str
     promised: float | None = None
     validity: Validity = field(default_factory=Validity)
+    prefixes: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -196,8 +200,9 @@ class ServedPolicy:
             policy = policy.without_abstention()
         certificate = None if version is None else version.certificate
         promised = None if certificate is None else 1.0 - certificate.promised_risk
-        digest = binds_digest(config)
-        return cls(policy, name, promise, certificate is not None, digest, promised, validity or Validity())
+        begun = {} if version is None else {t: made.summary() for t, made in version.prefix_certificates.items()}
+        digest, promising = binds_digest(config), certificate is not None
+        return cls(policy, name, promise, promising, digest, promised, validity or Validity(), begun)
 
 
 class IngressDeployment:
@@ -292,6 +297,7 @@ class IngressDeployment:
             "promise": faults.get("answers", served.promise),
             "valid_until": None if until is None else until.isoformat(),
             "void": faults,
+            "prefixes": dict(served.prefixes),
             "binds": served.binds,
         }
 
