@@ -33,10 +33,11 @@ def build_app(args: dict[str, Any]) -> Application:
     tiers |= {embedder.name: bind_embedder(embedder, config) for embedder in config.embedders}
     router = verifier = None
     if served.folder is not None:
-        router = bind("router", PolicyDeployment, config.policy.router_scaling, str(served.folder))
-        verifier = bind("verifier", PolicyDeployment, config.policy.verifier_scaling, str(served.folder))
+        decides = str(served.folder), served.validity
+        router = bind("router", PolicyDeployment, config.policy.router_scaling, *decides)
+        verifier = bind("verifier", PolicyDeployment, config.policy.verifier_scaling, *decides)
     ingress = serve.ingress()(IngressDeployment)
-    facts = ServedPolicy.of(served.version, served.name, served.reason, config)
+    facts = ServedPolicy.of(served.version, served.name, served.reason, config, served.validity)
     secret = secrets.token_bytes(16)  # the same for every ingress replica of this deployment
     return bind("ingress", ingress, config.http.scaling, config, facts, tiers, router, verifier, secret)
 

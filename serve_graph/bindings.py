@@ -97,7 +97,10 @@ def _beside(outcomes: Path) -> Path:
 
 
 def check_certificate(version: RouterVersion, config: GraphConfig, now: datetime) -> None:
-    """Raise CertificateError naming what changed since the certificate was made, or that there is none."""
+    """Raise CertificateError naming what changed since the version's own certificate was made, or that there is none.
+
+    Prefix points have certificates of their own, and are used or not by these (`validity`).
+    """
     if version.certificate is None:
         raise CertificateError(f"{version.name} carries no certificate")
     remaining = iter(config.tier_names)
@@ -105,8 +108,7 @@ def check_certificate(version: RouterVersion, config: GraphConfig, now: datetime
     if not in_order or version.policy.top != config.tier_names[-1]:
         raise CertificateError(f"{version.name} is for the tiers {version.policy.tiers}, not {config.tier_names}")
     binds = {**tier_binds(config), **version.binds(tier_prices(config, now))}
-    for certificate in (version.certificate, *version.prefix_certificates.values()):
-        certificate.check(binds, now)
+    version.certificate.check(binds, now)
 
 
 def _weights(tier: AnyTierConfig, config: GraphConfig) -> str:

@@ -91,7 +91,8 @@ class HttpConfig(Frozen):
 
     A stream that is silent for `keep_alive_s` seconds gets a comment, which callers ignore. With
     `start_before_commit` that includes the silence before anybody speaks: the reply then begins with status 200 before
-    it is known who answers, and a later failure is an error event instead of a status.
+    it is known who answers, and a later failure is an error event instead of a status. `deadline_s` is the time that a
+    request has for everything, streams to their end; a request may ask for less (`deadline_s` of its own).
     """
 
     host: str = "127.0.0.1"
@@ -100,6 +101,7 @@ class HttpConfig(Frozen):
     max_body_bytes: Annotated[int, Field(ge=1024)] = 2 * 1024 * 1024
     keep_alive_s: Annotated[float, Field(gt=0)] = 5.0
     start_before_commit: bool = True
+    deadline_s: Annotated[float, Field(gt=0)] | None = None
     scaling: ScalingConfig = ScalingConfig(max_replicas=2, max_ongoing_requests=512, target_ongoing_requests=128)
 
 

@@ -89,7 +89,7 @@ def build_http(backend: Backend) -> FastAPI:
     app.add_middleware(AccessGate, keyring=backend.keyring, accounts=backend.accounts, refused=service.refuse)
     app.add_middleware(HeadAsGet)
     _install_guards(app, service.refuse)
-    describe(app, [AUTO, *service.graph.engines])
+    describe(app, [AUTO, *service.graph.engines], lambda: bool(backend.keyring))
     return app
 
 

@@ -183,7 +183,7 @@ def running_graph(
 
 @contextmanager
 def on_a_busy_machine() -> Iterator[None]:
-    """Turn whatever Ray raises where it gives up on a slow machine (a bare Exception, a dead actor) into one sentence."""
+    """Turn what Ray raises where it gives up on a slow machine (a bare Exception, a dead actor) into one sentence."""
     try:
         yield
     except Exception as error:

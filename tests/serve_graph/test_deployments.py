@@ -172,6 +172,7 @@ async def test_error_reply_is_the_requests_fault_or_the_tiers(
     with pytest.raises(kind, match=message) as caught:
         await engine(Handle(reply)).generate(QUERY)
     assert type(caught.value) is kind
+    assert message not in caught.value.recordable, "an engine's own words may quote the prompt"
     if "context length" in message:
         assert caught.value.code == "context_length_exceeded"  # type: ignore[attr-defined]
     with pytest.raises(kind):
