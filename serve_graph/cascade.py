@@ -7,58 +7,14 @@ a tier down: the safe tier answers, marked `fallback`.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from dataclasses import replace
 
-from router_models.policy import Policy, worst
-from router_models.types import Action, Attempt, Call, Completion, Decision, Query, Verdict
-from serve_graph.billing import Prices, answered
+from router_models.policy import worst
+from router_models.types import Action, Completion, Decision, Query
+from serve_graph.calls import call
 from serve_graph.chunks import each_choice
-from serve_graph.errors import EngineError, EngineRequestError, PolicyUnavailableError
-from serve_graph.openai_api import usage_of
-from serve_graph.seams import Decider, Embedder, Engine, Judge, StreamingEngine
-
-
-@dataclass(frozen=True, slots=True)
-class Graph:
-    """What the cascade works with. `policy` is the served version's thresholds, for what needs no score."""
-
-    engines: Mapping[str, Engine]
-    streams: Mapping[str, StreamingEngine]
-    decider: Decider
-    judge: Judge
-    policy: Policy
-    prices: Prices
-    safe_tier: str
-    version: str
-    router_usd_per_s: Decimal = Decimal(0)
-    verifier_usd_per_s: Decimal = Decimal(0)
-    embedders: Mapping[str, Embedder] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Trail:
-    """What happened to one request so far: written down as it happens, so that a failure has its record too.
-
-    `held` is the tier its conversation began on: kept in place of the router's choice; verdicts still count.
-    """
-
-    tier: str = ""
-    action: Action = Action.ROUTED
-    decision: Decision | None = None
-    verdict: Verdict | None = None
-    calls: list[Call] = field(default_factory=list)
-    overhead: list[Call] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    completion: Completion | None = None
-    held: str | None = None
-
-    def go(self, tier: str, action: Action, note: str = "") -> None:
-        self.tier, self.action = tier, action
-        if note:
-            self.notes.append(note)
+from serve_graph.errors import CertificateVoidError, EngineError, EngineRequestError, PolicyUnavailableError
+from serve_graph.trail import Graph, Trail
 
 
 async def answer(graph: Graph, query: Query, forced: str | None, trail: Trail) -> Completion:
@@ -76,7 +32,7 @@ async def decide(graph: Graph, query: Query, forced: str | None, trail: Trail) -
     try:
         decision = await graph.decider.decide(query)
     except PolicyUnavailableError as error:
-        trail.go(graph.safe_tier, Action.FALLBACK, f"router unavailable: {error}")
+        go_without(graph, trail, "router", error)
         return False
     if trail.held is not None:
         decision = replace(decision, tier=trail.held, reason=f"{decision.reason}; held: {trail.held} began it")
@@ -101,12 +57,20 @@ async def weigh(graph: Graph, query: Query, completion: Completion, trail: Trail
     try:
         verdicts = await asyncio.gather(*(graph.judge.judge(query, choice, decision) for choice in choices))
     except PolicyUnavailableError as error:
-        trail.completion = completion if graph.safe_tier == trail.tier else None
-        return trail.go(graph.safe_tier, Action.FALLBACK, f"verifier unavailable: {error}")
+        go_without(graph, trail, "verifier", error)
+        trail.completion = completion if trail.tier == decision.tier else None
+        return None
     verdict = trail.verdict = worst(verdicts)
     escalated = verdict.action is Action.ESCALATED
     trail.completion = None if escalated else completion
     return trail.go(graph.policy.top if escalated else trail.tier, verdict.action)
+
+
+def go_without(graph: Graph, trail: Trail, who: str, error: PolicyUnavailableError) -> None:
+    """Go to the safe tier while router or verifier is down; to the last one once nothing is certified any more."""
+    if isinstance(error, CertificateVoidError):
+        return trail.go(graph.policy.top, Action.FALLBACK, str(error))
+    return trail.go(graph.safe_tier, Action.FALLBACK, f"{who} unavailable: {error}")
 
 
 def fall_back(graph: Graph, trail: Trail, error: EngineError) -> None:
@@ -115,7 +79,7 @@ def fall_back(graph: Graph, trail: Trail, error: EngineError) -> None:
     spare = graph.safe_tier if graph.safe_tier != failed else graph.policy.top
     if trail.action in (Action.FORCED, Action.FALLBACK) or spare in (failed, rejected):
         raise error
-    trail.go(spare, Action.FALLBACK, f"{failed} failed: {error}")
+    trail.go(spare, Action.FALLBACK, f"{failed} failed: {error.recordable}")
 
 
 async def finish(graph: Graph, query: Query, trail: Trail) -> Completion:
@@ -142,35 +106,3 @@ async def _judge_last(graph: Graph, query: Query, trail: Trail, completion: Comp
     if verdict.action is Action.ABSTAINED:
         trail.verdict = verdict
         trail.go(trail.tier, Action.ABSTAINED)
-
-
-async def call(graph: Graph, tier: str, query: Query, trail: Trail) -> Completion:
-    """Make one engine call and put it on the bill; raises what the engine raises."""
-    started = time.perf_counter()
-    try:
-        completion = await graph.engines[tier].generate(query)
-    except EngineError as error:
-        tell(graph, tier, error.attempts, trail)
-        raise
-    tell(graph, tier, completion.attempts, trail)
-    trail.calls.append(charge(graph, tier, completion, time.perf_counter() - started))
-    return completion
-
-
-def charge(graph: Graph, tier: str, completion: Completion, latency_s: float) -> Call:
-    """Price one completion at its tier's rates."""
-    return answered(graph.prices, tier, completion, latency_s)
-
-
-def tell(graph: Graph, tier: str, attempts: Sequence[Attempt], trail: Trail) -> None:
-    """Note the calls a tier took among its deployments, and bill those that failed and were charged all the same.
-
-    What an API said stays out of the record: it may quote the prompt.
-    """
-    if attempts:
-        steps = ", ".join(f"{a.deployment} ({a.status} after {a.latency_s:.2f} s)" for a in attempts)
-        trail.notes.append(f"{tier} called {steps}")
-    for attempt in attempts:
-        if attempt.usage:
-            failed = Completion("", usage=usage_of(attempt.usage))
-            trail.calls.append(charge(graph, tier, failed, attempt.latency_s))

@@ -60,7 +60,7 @@ def build_http(backend: Backend) -> FastAPI:
 
     @app.get("/v1/models", responses=reply("ModelList") | errors(401, 403))
     async def models() -> dict[str, Any]:
-        names = [AUTO, *service.graph.engines]
+        names = dict.fromkeys([AUTO, *service.graph.engines, *service.graph.embedders])
         data = [{"id": name, "object": "model", "created": 0, "owned_by": "serve-graph"} for name in names]
         return {"object": "list", "data": data}
 
@@ -89,7 +89,7 @@ def build_http(backend: Backend) -> FastAPI:
     app.add_middleware(AccessGate, keyring=backend.keyring, accounts=backend.accounts, refused=service.refuse)
     app.add_middleware(HeadAsGet)
     _install_guards(app, service.refuse)
-    describe(app, [AUTO, *service.graph.engines])
+    describe(app, [AUTO, *service.graph.engines], lambda: bool(backend.keyring))
     return app
 
 

@@ -16,7 +16,7 @@ import struct
 from collections.abc import AsyncIterator
 from typing import Any
 
-from serve_graph.config import EchoTierConfig
+from serve_graph.tiers import EchoTierConfig
 
 _DIRECTIVE = re.compile(r"\[(\w+):(\w+)(?:=([\d.]+))?\]")
 

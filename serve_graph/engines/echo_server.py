@@ -21,9 +21,9 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from serve_graph.config import EchoTierConfig
 from serve_graph.engines.echo import EchoEngine, EchoError
 from serve_graph.price_section import PriceConfig
+from serve_graph.tiers import EchoTierConfig
 
 Fault = Mapping[str, Any]
 JSON = (b"content-type", b"application/json")

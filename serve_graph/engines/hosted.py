@@ -7,10 +7,10 @@ from contextlib import aclosing
 from typing import Any
 
 from router_models.types import Attempt
-from serve_graph.config import HostedTierConfig
 from serve_graph.engines.deployment_error import DeploymentError
 from serve_graph.engines.failover import Failover
 from serve_graph.engines.openai_compatible import OpenAICompatibleEngine
+from serve_graph.tiers import HostedTierConfig
 
 
 class HostedEngine:

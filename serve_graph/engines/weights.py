@@ -21,9 +21,9 @@ from types import MappingProxyType
 
 from router_models.artifacts import seal, verify
 from router_models.errors import ArtifactError
-from serve_graph.config import WeightsConfig
 from serve_graph.engines.model_folder import check_model_folder, look_at
 from serve_graph.errors import WeightsError
+from serve_graph.tiers import WeightsConfig
 
 Progress = Callable[[str], None]
 

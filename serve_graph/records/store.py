@@ -122,7 +122,7 @@ class DecisionStore:
 
     async def open(self) -> None:
         """Connect and create the schema; raises SQLAlchemy's or the driver's error where the store is unreachable."""
-        engine = create_async_engine(self.url, pool_pre_ping=True)
+        engine = create_async_engine(self.url, pool_pre_ping=True, hide_parameters=True)  # rows are not for the log
         if engine.dialect.name == "sqlite":
             event.listen(engine.sync_engine, "connect", _sqlite_pragmas)
         try:

@@ -1,10 +1,11 @@
+import math
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from router_models.types import Action, Attempt, Completion, Query, Usage
-from serve_graph.cascade import Graph, Trail, answer
+from serve_graph.cascade import answer
 from serve_graph.errors import (
     EngineError,
     EngineRequestError,
@@ -13,6 +14,7 @@ from serve_graph.errors import (
     SaturatedError,
 )
 from serve_graph.testing import PRICES, USAGE, FakeDecider, FakeEngine, FakeJudge, fake_graph
+from serve_graph.trail import Graph, Trail
 
 QUERY = Query.from_prompt("why?")
 DOWN = PolicyUnavailableError("no reply in 2 s")
@@ -107,6 +109,12 @@ async def test_cheap_failing_or_refusing_means_the_safe_tier_marked_fallback(err
     assert (trail.tier, trail.action, text(trail)) == ("frontier", "fallback", "frontier says")
     assert called(trail) == ["frontier"]
     assert f"cheap failed: {error}" in trail.notes
+
+
+async def test_an_engines_own_words_stay_out_of_the_record() -> None:
+    error = EngineRequestError("cannot answer 'my secret'", recordable="its engine answered 400")
+    trail = await asked(fake_graph(FakeEngine(error=error)))
+    assert trail.notes == ["cheap failed: its engine answered 400"]
 
 
 async def test_failing_cheap_tier_is_not_its_own_fallback() -> None:
@@ -206,8 +214,8 @@ class Hosted(FakeEngine):
 
     CALLS = (Attempt("east", 502, 0.5, {"prompt_tokens": 1_000_000}), Attempt("west", 200, 1.25))
 
-    async def generate(self, query: Query) -> Completion:
-        return replace(await super().generate(query), attempts=self.CALLS)
+    async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
+        return replace(await super().generate(query, left_s), attempts=self.CALLS)
 
 
 async def test_calls_that_a_tier_took_are_noted_and_the_failed_one_that_was_billed_is_on_the_bill() -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from serve_graph.config import EchoTierConfig, GraphConfig, PriceConfig, ScalingConfig
+from serve_graph.config import GraphConfig
+from serve_graph.price_section import PriceConfig
 from serve_graph.tier_sections import AdmissionConfig
+from serve_graph.tiers import EchoTierConfig, ScalingConfig
 
 PRICE = PriceConfig(input_usd_per_mtok=Decimal(1), output_usd_per_mtok=Decimal(2))
 

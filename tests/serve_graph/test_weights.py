@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from router_models.artifacts import seal
-from serve_graph.config import WeightsConfig
 from serve_graph.engines import weights as module
 from serve_graph.engines.weights import (
     PACKAGED,
@@ -23,6 +22,7 @@ from serve_graph.engines.weights import (
     weights_digest,
 )
 from serve_graph.errors import WeightsError
+from serve_graph.tiers import WeightsConfig
 
 PARTS = {"part1.bin": b"first half, ", "part2.bin": b"second half"}
 WHOLE = b"".join(PARTS.values())
@@ -146,7 +146,7 @@ def test_killed_conversion_leaves_no_model_and_the_next_start_cleans_up(tiny: Pa
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {str(tiny.parent)!r})
-from serve_graph.config import WeightsConfig
+from serve_graph.tiers import WeightsConfig
 from serve_graph.engines import weights as module
 
 def killed(gguf, out):

@@ -287,7 +287,7 @@ def test_wrong_use_exits_with_two(words: list[str], outcomes: Path) -> None:
     ("words", "message"),
     [
         (["evaluate", "-o", "missing.parquet", *NAMES], "no such file"),
-        (["evaluate", "-o", "F", "--weak", "cheap", "--strong", "none", "--embeddings", "V"], "unknown tier 'none'"),
+        (["evaluate", "-o", "F", "--weak", "cheap", "--strong", "no", "--embeddings", "V"], "unknown tier(s) 'no'"),
         (["evaluate", "-o", "F", *NAMES, "--router", "x", "--embeddings", "V"], "unknown router families x"),
         (["evaluate", "-o", "F", *NAMES, "--group-by", "x", "--embeddings", "V"], "no column 'x'"),
         (["evaluate", "--benchmark", "routellm", "--data", "."], "no RouteLLM responses"),

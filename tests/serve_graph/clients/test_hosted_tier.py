@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from serve_graph.config import HostedTierConfig, PriceConfig
 from serve_graph.errors import EngineError
+from serve_graph.price_section import PriceConfig
 from serve_graph.testing import FakeEmbedder
+from serve_graph.tiers import HostedTierConfig
 
 PRICE = PriceConfig(input_usd_per_mtok=Decimal(1), output_usd_per_mtok=Decimal(2))
 

@@ -7,7 +7,8 @@ import json
 import sys
 from typing import Any
 
-from serve_graph.config import VllmTierConfig, load_config
+from serve_graph.config import load_config
+from serve_graph.tiers import VllmTierConfig
 
 MAX_TOKENS = 32
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from serve_graph.config import VllmTierConfig, load_config
+from serve_graph.config import load_config
 from serve_graph.engines.weights import resolve_weights
+from serve_graph.tiers import VllmTierConfig
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[3]

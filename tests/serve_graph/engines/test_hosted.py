@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from serve_graph.config import HostedTierConfig, PriceConfig, load_config
+from serve_graph.config import load_config
 from serve_graph.errors import (
     ConfigError,
     EngineError,
@@ -19,6 +19,8 @@ from serve_graph.errors import (
     SaturatedError,
     status_of,
 )
+from serve_graph.price_section import PriceConfig
+from serve_graph.tiers import HostedTierConfig
 
 Api = Any  # conftest.Api
 BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "one two three"}], "max_tokens": 20}

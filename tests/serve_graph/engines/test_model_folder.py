@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from router_models.artifacts import file_sha256
-from serve_graph.config import WeightsConfig
 from serve_graph.engines import model_folder as module
 from serve_graph.engines.model_folder import check_model_folder, note_path
 from serve_graph.engines.weights import resolve_weights, weights_digest
 from serve_graph.errors import WeightsError
+from serve_graph.tiers import WeightsConfig
 
 LONG_AGO_NS = 1_600_000_000_000_000_000
 
@@ -42,6 +42,16 @@ def refusal(folder: Path, state: Path) -> str:
     with pytest.raises(WeightsError) as caught:
         resolve_weights(WeightsConfig(folder=folder), state)
     return str(caught.value)
+
+
+def test_an_adapter_is_checked_as_a_model_is(folder: Path, state: Path) -> None:
+    with pytest.raises(WeightsError, match="adapter_config"):
+        check_model_folder(folder, state, adapter=True)
+    (folder / "config.json").rename(folder / "adapter_config.json")
+    check_model_folder(folder, state, adapter=True)
+    (folder / "b.safetensors").write_bytes(safetensors(b"c" * 1000))
+    with pytest.raises(WeightsError, match="altered"):
+        check_model_folder(folder, state, adapter=True)
 
 
 def test_other_bytes_of_the_same_size_are_named_and_change_the_digest(folder: Path, state: Path) -> None:

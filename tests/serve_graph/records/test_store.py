@@ -144,6 +144,16 @@ async def test_damaged_sqlite_file_is_a_store_that_cannot_be_read(tmp_path: Path
         await DecisionStore(f"sqlite+aiosqlite:///{tmp_path / 'x.db'}").count()
 
 
+async def test_what_a_failing_store_says_holds_nothing_of_the_rows(store: DecisionStore, a_record: Records) -> None:
+    await store.write_many([a_record()])
+    assert store._engine is not None
+    async with store._engine.begin() as connection:
+        await connection.execute(text("DROP TABLE decisions"))
+    with pytest.raises(Exception, match="decisions") as failure:
+        await store.write_many([a_record("dec-2", prompt="my secret", metadata={"who": "my secret"})])
+    assert "my secret" not in str(failure.value)
+
+
 async def test_sqlite_writes_ahead_so_that_readers_do_not_wait(tmp_path: Path, a_record: Records) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path / 'decisions.db'}"
     store, other = DecisionStore(url), DecisionStore(url)

@@ -1,0 +1,44 @@
+"""One engine call and what goes on the bill for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from router_models.types import Attempt, Call, Completion, Query
+from serve_graph.billing import answered
+from serve_graph.errors import EngineError
+from serve_graph.openai_api import usage_of
+from serve_graph.trail import Graph, Trail
+
+
+async def call(graph: Graph, tier: str, query: Query, trail: Trail) -> Completion:
+    """Make one engine call and put it on the bill; raises what the engine raises."""
+    started = time.perf_counter()
+    try:
+        completion = await graph.engines[tier].generate(query)
+    except EngineError as error:
+        tell(graph, tier, error.attempts, trail)
+        raise
+    tell(graph, tier, completion.attempts, trail)
+    trail.calls.append(charge(graph, tier, completion, time.perf_counter() - started))
+    return completion
+
+
+def charge(graph: Graph, tier: str, completion: Completion, latency_s: float) -> Call:
+    """Price one completion at its tier's rates."""
+    return answered(graph.prices, tier, completion, latency_s)
+
+
+def tell(graph: Graph, tier: str, attempts: Sequence[Attempt], trail: Trail) -> None:
+    """Note the calls a tier took among its deployments, and bill those that failed and were charged all the same.
+
+    What an API said stays out of the record: it may quote the prompt.
+    """
+    if attempts:
+        steps = ", ".join(f"{a.deployment} ({a.status} after {a.latency_s:.2f} s)" for a in attempts)
+        trail.notes.append(f"{tier} called {steps}")
+    for attempt in attempts:
+        if attempt.usage:
+            failed = Completion("", usage=usage_of(attempt.usage))
+            trail.calls.append(charge(graph, tier, failed, attempt.latency_s))
