@@ -98,7 +98,13 @@ def add_generation(app: FastAPI, service: Service, manners: Manners) -> None:
     async def embeddings(request: Request) -> Response:
         asked = parse_request(EmbeddingsRequest, await read_body(request, manners.max_body_bytes))
         query, body = embeddings_query(asked)
-        return JSONResponse(await while_connected(request, service.embed(asked.model, query, body)))
+        opened = service.open_embeddings(query, asked.model)
+        try:
+            said = await while_connected(request, service.embed(opened, body))
+        except BaseException:
+            service.record(opened, asyncio.CancelledError())  # nothing, unless it was cancelled before it began
+            raise
+        return JSONResponse(said, headers=service.headers(opened))
 
     async def respond(request: Request, query: Query, asked: Asked, dialect: Dialect) -> Response:
         if asked.stream_options and not asked.stream:
