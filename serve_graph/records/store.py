@@ -217,9 +217,8 @@ class DecisionStore:
 def _is_rows_fault(error: Exception) -> bool:
     """SQLSTATE classes 22 (data) and 23 (integrity), and values that the driver itself cannot write."""
     if isinstance(error, DBAPIError):
-        return isinstance(error, IntegrityError | DataError) or str(getattr(error.orig, "sqlstate", None) or "")[
-            :2
-        ] in ("22", "23")
+        state = str(getattr(error.orig, "sqlstate", None) or "")  # SQLite has none
+        return isinstance(error, IntegrityError | DataError) or state[:2] in ("22", "23")
     return isinstance(error, ValueError | TypeError | OverflowError)
 
 
