@@ -34,8 +34,8 @@ class CombinedVerifier(VerifierModel):
 
     `sources_` and `signals_` say what was found there; `predict` needs the same (DataError names what is missing),
     with NaN for single values not measured. A blank answer scores BLANK_SCORE whatever was learned, unless no answer
-    of the training batch had a text: then texts were not recorded, and none is read later either. Works from about a hundred graded answers; inner
-    folds keep equal prompts together and choose the penalty.
+    of the training batch had a text: then texts were not recorded, and none is read later either. Works from about a
+    hundred graded answers; inner folds keep equal prompts together and choose the penalty.
     """
 
     family = "combined"

@@ -68,7 +68,7 @@ def test_a_verifier_does_not_lean_on_signals_that_no_server_has(fitted: Callable
 @pytest.mark.parametrize("column", ["cheap_prompt_tokens", "frontier_completion_tokens"])
 def test_gaps_in_the_token_counts_are_not_free_calls(fitted: Callable[..., Candidate], column: str) -> None:
     gaps = np.where(np.arange(300) % 3 == 0, np.nan, 20.0)
-    with pytest.raises(DataError, match="100 of 300 outcomes of tier .* carry no token counts"):
+    with pytest.raises(DataError, match=r"100 of 300 outcomes of tier .* carry no token counts"):
         fitted(**{column: gaps})
 
 
