@@ -81,7 +81,7 @@ def fall_back(graph: Graph, trail: Trail, error: EngineError) -> None:
     spare = graph.safe_tier if graph.safe_tier != failed else graph.policy.top
     if trail.action in (Action.FORCED, Action.FALLBACK) or spare in (failed, rejected):
         raise error
-    trail.go(spare, Action.FALLBACK, f"{failed} failed: {error.note}")
+    trail.go(spare, Action.FALLBACK, f"{failed} failed: {error.recordable}")
 
 
 async def finish(graph: Graph, query: Query, trail: Trail) -> Completion:

@@ -20,7 +20,7 @@ from serve_graph.access_sections import AccessConfig, SessionsConfig
 from serve_graph.errors import ConfigError
 from serve_graph.price_section import Amount
 from serve_graph.section import Frozen
-from serve_graph.tiers import AnyTierConfig, ScalingConfig, TierName
+from serve_graph.tiers import AnyTierConfig, ScalingConfig, TierName, VllmTierConfig
 
 STORE_DRIVERS = MappingProxyType(
     {
@@ -108,9 +108,13 @@ class HttpConfig(Frozen):
 
 
 class GraphConfig(Frozen):
-    """The whole graph. `state_folder` holds everything the project writes: weights, MLflow, records, spools."""
+    """The whole graph. `state_folder` holds everything the project writes: weights, MLflow, records, spools.
+
+    `embedders` are models that only make embeddings: no tiers, so nothing is routed to them.
+    """
 
     tiers: Annotated[tuple[AnyTierConfig, ...], Field(min_length=1)]
+    embedders: tuple[VllmTierConfig, ...] = ()
     policy: PolicyConfig = PolicyConfig()
     records: RecordsConfig = RecordsConfig()
     http: HttpConfig = HttpConfig()
@@ -123,10 +127,16 @@ class GraphConfig(Frozen):
     @model_validator(mode="after")
     def _coherent(self) -> Self:
         names = [tier.name for tier in self.tiers]
-        if len(set(names)) != len(names):
-            raise ValueError(f"tier names must differ: {names}")
-        if reserved := RESERVED_NAMES & set(names):
+        every = [*names, *(embedder.name for embedder in self.embedders)]
+        if len(set(every)) != len(every):
+            raise ValueError(f"tier names must differ: {every}")
+        if reserved := RESERVED_NAMES & set(every):
             raise ValueError(f"reserved tier name(s): {sorted(reserved)}")
+        if both := [tier.name for tier in self.tiers if isinstance(tier, VllmTierConfig) and tier.embeddings]:
+            raise ValueError(
+                f"tier(s) {both}: vLLM serves a model for answers or for embeddings, not for both; "
+                "list a model that makes embeddings under `embedders`"
+            )
         if self.policy.safe_tier not in names:
             raise ValueError(f"policy.safe_tier {self.policy.safe_tier!r} is not a tier; tiers: {names}")
         if self.sessions.ttl_s > (cached := max(tier.prompt_cache_s for tier in self.tiers)):
@@ -136,8 +146,8 @@ class GraphConfig(Frozen):
         return self
 
     def tier(self, name: str) -> AnyTierConfig:
-        """Look a tier up by name; KeyError where there is none."""
-        return {tier.name: tier for tier in self.tiers}[name]
+        """Look a tier or an embedder up by name; KeyError where there is none."""
+        return {tier.name: tier for tier in (*self.tiers, *self.embedders)}[name]
 
     @property
     def tier_names(self) -> tuple[str, ...]:

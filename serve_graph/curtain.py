@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Literal
 
-from router_models.types import Action, Decision, PrefixPoint, Query
+from router_models.types import Action, Completion, Decision, PrefixPoint, Query
 from serve_graph import cascade
 from serve_graph.chunks import Choices, Hearing, spoken_pieces
 from serve_graph.errors import EngineError, PolicyUnavailableError
@@ -77,8 +77,9 @@ class Curtain:
             if self.hurried and self.held:
                 return _Show.ON
             point = self.opening.point
-            if point is not None and self.hearing.tokens >= point.tokens and not self.hearing.finished:
-                return await self._prefix_verdict(point)
+            prefix = None if point is None else self.hearing.prefix(point.tokens)
+            if prefix is not None:
+                return await self._prefix_verdict(prefix)
 
     async def _whole_verdict(self) -> _Show:
         trail = self.trail
@@ -90,10 +91,9 @@ class Curtain:
             self.held = list(spoken_pieces(as_shown(trail, completion)))
         return _Show.WHOLE
 
-    async def _prefix_verdict(self, point: PrefixPoint) -> _Show:
-        """Asked once, after N tokens."""
+    async def _prefix_verdict(self, prefix: Completion) -> _Show:
+        """Asked once, when the answer is known to be longer than N tokens; what came with them is not judged."""
         trail, graph = self.trail, self.graph
-        prefix = self.hearing.prefix(point.tokens, time.perf_counter() - self.started)
         decision = trail.decision or Decision(trail.tier, "not decided")
         try:
             verdict = trail.verdict = await graph.judge.judge(self.query, prefix, decision)

@@ -7,7 +7,7 @@ be built in a test without a cluster.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from router_models.types import Action, Completion, Decision, Query, Verdict
 from router_models.version import RouterVersion
 from serve_graph.access.accounts import AccountingSink, Accounts
 from serve_graph.access.keys import Keyring
-from serve_graph.bindings import binds_digest, price_lists
+from serve_graph.bindings import binds_digest, price_list, price_lists
 from serve_graph.config import GraphConfig
 from serve_graph.engines.echo import EchoEngine, EchoError
 from serve_graph.engines.hosted import HostedEngine
@@ -129,7 +129,10 @@ class HostedDeployment:
 
 @dataclass(frozen=True, slots=True)
 class ServedPolicy:
-    """What the ingress needs to know of the served version: its thresholds' shape, its name, its promise."""
+    """What the ingress needs to know of the served version: its thresholds' shape, its name, its promises.
+
+    `prefixes`: what is promised of the answers of a tier that are shown by their beginning.
+    """
 
     policy: Policy
     name: str
@@ -138,6 +141,7 @@ class ServedPolicy:
     binds: str
     promised: float | None = None
     validity: Validity = field(default_factory=Validity)
+    prefixes: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -155,8 +159,9 @@ class ServedPolicy:
             policy = replace(policy, spills={})
         certificate = None if version is None else version.certificate
         promised = None if certificate is None else 1.0 - certificate.promised_risk
-        digest = binds_digest(config)
-        return cls(policy, name, promise, certificate is not None, digest, promised, validity or Validity())
+        begun = {} if version is None else {t: made.summary() for t, made in version.prefix_certificates.items()}
+        digest, promising = binds_digest(config), certificate is not None
+        return cls(policy, name, promise, promising, digest, promised, validity or Validity(), begun)
 
 
 class IngressDeployment:
@@ -174,6 +179,7 @@ class IngressDeployment:
         engines = {name: HandleEngine(handle, config.tier(name)) for name, handle in tiers.items()}
         self.engines = engines
         self.handles = tiers
+        self.tier_names = config.tier_names
         self.safe_tier = config.policy.safe_tier
         self.tiers_ready = TierReadiness(tiers, engines)
         self.store = DecisionStore(config.records_url)
@@ -188,18 +194,20 @@ class IngressDeployment:
             HandlePolicy(verifier, "verifier", served.policy, wait_s) if verifier else top,
             self.standing,
         )
+        answering = {name: engines[name] for name in config.tier_names}
+        embedding = {embedder.name: engines[embedder.name] for embedder in config.embedders}
         graph = Graph(
-            engines=engines,
-            streams=engines,
+            engines=answering,
+            streams=answering,
             decider=certified,
             judge=certified,
             policy=served.policy,
-            prices=price_lists(config),
+            prices=price_lists(config) | {embedder.name: price_list(embedder) for embedder in config.embedders},
             safe_tier=config.policy.safe_tier,
             version=served.name,
             router_usd_per_s=config.policy.router_usd_per_s,
             verifier_usd_per_s=config.policy.verifier_usd_per_s,
-            embedders={name: engine for name, engine in engines.items() if engine.config.embeddings},
+            embedders=embedding | {name: engine for name, engine in answering.items() if engine.config.embeddings},
         )
         asked = config.policy
         self.service = Service(
@@ -242,13 +250,14 @@ class IngressDeployment:
         return {
             "ready": ready[self.safe_tier] is not False,
             "tiers_ready": ready,
-            "tiers": list(self.handles),
+            "tiers": list(self.tier_names),
             "version": served.name,
             "certified": served.certified and "answers" not in faults,
             "promise": faults.get("answers", served.promise),
             "valid_until": None if until is None else until.isoformat(),
             "spills": {tier: point.promised for tier, point in self.standing.policy(served.policy).spills.items()},
             "void": faults,
+            "prefixes": dict(served.prefixes),
             "binds": served.binds,
         }
 

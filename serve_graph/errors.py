@@ -94,8 +94,8 @@ class EngineError(ServeGraphError):
     """An engine could not answer: dead, unreachable, failing. Another tier may still.
 
     `attempts` are the calls that were made at a tier's deployments, billed ones among them; `retry_after_s` is how
-    long to stay away, where that is known. `note` is what a record may keep of it: the message, unless that repeats
-    what an engine said, which may quote the prompt.
+    long to stay away, where that is known. `recordable` is what a record may hold of it: the message, unless that is
+    the engine's own words, which may quote the prompt.
     """
 
     def __init__(
@@ -103,12 +103,12 @@ class EngineError(ServeGraphError):
         message: str,
         attempts: Sequence[Attempt] = (),
         retry_after_s: float | None = None,
-        note: str | None = None,
+        recordable: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.note = message if note is None else note
         self.attempts = tuple(attempts)
         self.retry_after_s = retry_after_s
+        self.recordable = message if recordable is None else recordable
 
 
 class EngineTimeoutError(EngineError):
@@ -124,8 +124,14 @@ class SaturatedError(EngineError):
 class EngineRequestError(EngineError):
     """An engine refused the request itself; `code` is OpenAI's word where the engine gives one."""
 
-    def __init__(self, message: str, code: str | None = None, attempts: Sequence[Attempt] = ()) -> None:
-        super().__init__(message, attempts)
+    def __init__(
+        self,
+        message: str,
+        code: str | None = None,
+        attempts: Sequence[Attempt] = (),
+        recordable: str | None = None,
+    ) -> None:
+        super().__init__(message, attempts, recordable=recordable)
         self.code = code
 
 
@@ -175,6 +181,15 @@ STATUS: Mapping[type[ServeGraphError], tuple[int, str]] = MappingProxyType(
 def status_of(error: ServeGraphError) -> tuple[int, str]:
     """HTTP status and OpenAI error type of an exception, by its exact class."""
     return STATUS[type(error)]
+
+
+def ending_of(error: BaseException | None) -> tuple[int, str | None]:
+    """HTTP status and error word of how a request ended; 499 where the caller went away."""
+    if error is None:
+        return 200, None
+    if isinstance(error, ServeGraphError):
+        return status_of(error)
+    return (500, "server_error") if isinstance(error, Exception) else (499, "client_closed_request")
 
 
 def retry_after(error: ServeGraphError) -> str | None:

@@ -7,6 +7,7 @@ Unknown fields are refused by name, as OpenAI does. vLLM's own sampling fields a
 from __future__ import annotations
 
 import json
+from codecs import getincrementaldecoder
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -254,6 +255,24 @@ def completion_of(payload: Mapping[str, Any], latency_s: float) -> Completion:
     )
 
 
+def token_texts(payload: Mapping[str, Any]) -> tuple[str, ...]:
+    """The text that each generated token of a chat.completion's first choice adds, () where it has no logprobs.
+
+    A character whose bytes are spread over several tokens belongs to the last of them, so that every beginning reads
+    as text. The token that ends an answer has a text here which the answer itself has not.
+    """
+    tokens = (payload["choices"][0].get("logprobs") or {}).get("content") or []
+    decoder = getincrementaldecoder("utf-8")(errors="replace")
+    return tuple(decoder.decode(_token_bytes(token)) for token in tokens)
+
+
+def _token_bytes(token: Mapping[str, Any]) -> bytes:
+    known = token.get("bytes")
+    if isinstance(known, list) and all(isinstance(byte, int) and 0 <= byte < 256 for byte in known):
+        return bytes(known)
+    return str(token.get("token", "")).encode("utf-8", "replace")
+
+
 def usage_of(usage: Mapping[str, Any]) -> Usage:
     """OpenAI's usage object → Usage. Tokens written to a cache are read under the names that APIs give them."""
     details = usage.get("prompt_tokens_details") or {}
@@ -264,11 +283,12 @@ def usage_of(usage: Mapping[str, Any]) -> Usage:
 
 def usage_json(usage: Usage) -> dict[str, Any]:
     """Usage → OpenAI's usage object."""
+    written = {"cache_write_tokens": usage.cache_write_tokens} if usage.cache_write_tokens else {}
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, **written},
     }
 
 

@@ -13,7 +13,7 @@ from decimal import Decimal
 from router_models.types import DecisionRecord, Query
 from serve_graph.access.caller import NOBODY, Caller
 from serve_graph.billing import purposes, total
-from serve_graph.errors import ServeGraphError, status_of
+from serve_graph.errors import ending_of
 from serve_graph.explaining import evidence
 from serve_graph.openai_api import RequestOptions
 from serve_graph.trail import Graph, Trail
@@ -57,7 +57,7 @@ def record_of(
     trail = request.trail
     decision, verdict = trail.decision, trail.verdict
     reason = decision.reason if decision else "forced by name" if request.forced else "no decision"
-    status, kind = _ending(error)
+    status, kind = ending_of(error)
     return DecisionRecord(
         id=request.id,
         created_at=datetime.fromtimestamp(request.created, UTC).isoformat(timespec="milliseconds"),
@@ -86,14 +86,3 @@ def record_of(
         evidence=evidence(request.view or graph, trail, request.wishes.spoken(), promised),
         prompt=keep_prompt(request.query.text),
     )
-
-
-def _ending(error: BaseException | None) -> tuple[int, str | None]:
-    """HTTP status and error word of how a request ended; 499 where the caller went away."""
-    if error is None:
-        return 200, None
-    if isinstance(error, ServeGraphError):
-        return status_of(error)
-    if isinstance(error, Exception):
-        return 500, "server_error"
-    return 499, "client_closed_request"

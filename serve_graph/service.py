@@ -22,15 +22,16 @@ from serve_graph.chunks import Choices
 from serve_graph.deadline import Deadline
 from serve_graph.errors import EngineError, UnknownModelError
 from serve_graph.metrics import Tally
-from serve_graph.openai_api import RequestOptions, usage_json, usage_of
+from serve_graph.openai_api import RequestOptions, usage_json
 from serve_graph.requests import Request, record_of
 from serve_graph.seams import RecordSink
 from serve_graph.speech import as_shown
+from serve_graph.sse import finishes
 from serve_graph.streaming import StreamMode, StreamTerms, speak
 from serve_graph.tool_marks import ToolMarks
 from serve_graph.trail import Graph
 from serve_graph.view import Bearings, view_for
-from serve_graph.wishes import Wishes, read_wishes
+from serve_graph.wishes import Wishes, chosen_tier, read_wishes
 
 logger = logging.getLogger(__name__)
 AUTO = "auto"
@@ -104,10 +105,12 @@ class Service:
     async def stream(self, request: Request) -> AsyncGenerator[dict[str, Any], None]:
         """The reply as chat.completion.chunk dicts; the last has no choices but `serve_graph` and `usage`.
 
-        Raises what ends it early, at whatever point; the record is written before that, and before the last chunk.
+        Raises what ends it early, at whatever point; the record is written before that, and before the finish reason
+        leaves: whoever hangs up on that has had the whole answer, and the engine's own count of it is on the bill.
         Close it (`aclose`) however the sending ends: that ends every engine call.
         """
         trail = request.trail
+        last: dict[str, Any] | None = None
         try:
             terms, graph = self.terms.asked(request.options.stream), request.view or self.graph
             if request.wishes.quality_floor is not None:  # nothing unjudged to somebody who asked for quality
@@ -115,42 +118,54 @@ class Service:
                 terms = terms.asked(StreamMode.VERIFY) if terms.mode is StreamMode.ROUTE else terms
             async with aclosing(speak(graph, request.query, request.forced, terms, trail)) as pieces:
                 async for choices in graph.deadline.pieces(pieces):
-                    yield self._head(request, "chat.completion.chunk") | {"choices": self._shown(request, choices)}
+                    if last is not None:
+                        yield last
+                        last = None
+                    chunk = self._head(request, "chat.completion.chunk") | {"choices": self._shown(request, choices)}
+                    if finishes(chunk):
+                        last = chunk
+                    else:
+                        yield chunk
             closing = {"choices": [], "serve_graph": self.facts(request)}
             if trail.completion is not None:
                 closing["usage"] = usage_json(trail.completion.usage)
             self.record(request)
+            if last is not None:
+                yield last
+                last = None
             yield self._head(request, "chat.completion.chunk") | closing
         except BaseException as error:  # the caller went away, or the tier did: the record says which
             self.record(request, error)
+            if last is not None and isinstance(error, Exception):
+                yield last
             raise
 
-    async def embed(self, model: str, query: Query, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Pass an embeddings request to the tier it names, or for `auto` to the cheapest that embeds.
+    def open_embeddings(self, query: Query, model: str) -> Request:
+        """Accept an embeddings request for the tier it names, or for `auto` for the cheapest that embeds.
 
-        Raises UnknownModelError where that tier does not embed, EngineError where it cannot now.
+        Raises as `open` does, UnknownModelError where that tier does not embed.
         """
         caller, embedders = CALLER.get(), self.graph.embedders
-        if model != AUTO:
-            caller.require("force", "choosing a tier")
-        tier = next(iter(embedders), AUTO) if model == AUTO else model
+        forced = chosen_tier(caller, None if model == AUTO else model)
+        tier = next(iter(embedders), AUTO) if forced is None else forced
         if tier not in embedders:
             known = ", ".join(embedders) or "none"
             raise UnknownModelError(
-                f"no embeddings from {model!r}; tiers that embed: {known}", "model", "model_not_found"
+                f"no embeddings from {tier!r}; tiers that embed: {known}", "model", "model_not_found"
             )
-        request = Request(query, model, None if model == AUTO else model, stream=False, caller=caller)
-        request.trail.go(tier, Action.ROUTED if model == AUTO else Action.FORCED, "embeddings")
+        request = Request(query, model, forced, stream=False, caller=caller)
+        request.trail.go(tier, Action.ROUTED if forced is None else Action.FORCED, "embeddings")
+        return request
+
+    async def embed(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Pass embeddings through. Raises EngineError where the tier cannot make them now."""
         try:
-            reply = dict(await self._deadline(request.wishes).kept(embedders[tier].embed(body)))
-            usage = usage_of(reply.get("usage") or {})
-            spent = calls.charge(self.graph, tier, Completion("", usage=usage), time.perf_counter() - request.started)
-            request.trail.calls.append(spent)
+            reply = await self._deadline(request.wishes).kept(calls.embed(self.graph, body, request.trail))
         except BaseException as error:
             self.record(request, error)
             raise
         self.record(request)
-        return reply | {"model": tier, "serve_graph": self.facts(request)}
+        return reply | {"model": request.trail.tier, "serve_graph": self.facts(request)}
 
     def facts(self, request: Request) -> dict[str, Any]:
         """The `serve_graph` object: what the headers say, in the body. Scores and thresholds stay inside."""
@@ -170,7 +185,8 @@ class Service:
         facts = self.facts(request)
         names = ["decision", "version"]
         if committed:
-            names += ["tier", "outcome"] + ["cost_usd"] * (request.trail.completion is not None)
+            is_over = request.recorded or request.trail.completion is not None
+            names += ["tier", "outcome"] + ["cost_usd"] * is_over
         return {f"x-serve-graph-{name.replace('_', '-')}": str(facts[name]) for name in names}
 
     def record(self, request: Request, error: BaseException | None = None) -> None:

@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Literal
 
 from router_models.types import PrefixPoint, Query
+from router_models.verifiers.formats import declares_shape
 from serve_graph import cascade
 from serve_graph.chunks import Hearing, spoken_pieces
 from serve_graph.curtain import Curtain, Opening
@@ -109,6 +110,9 @@ def _prefix_point(graph: Graph, query: Query, trail: Trail) -> PrefixPoint | Non
         trail.notes.append(f"prefix asked for, but {trail.tier} has no certified prefix verdict: verify")
     elif int(query.parameters.get("n") or 1) > 1:
         trail.notes.append("prefix asked for, but several choices are judged whole: verify")
+        return None
+    elif declares_shape(query):
+        trail.notes.append("prefix asked for, but an answer of a declared shape is judged whole: verify")
         return None
     return point
 

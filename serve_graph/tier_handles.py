@@ -51,7 +51,7 @@ class HandleEngine:
                 return replace(completion_of(reply, time.perf_counter() - started), attempts=attempts)
             except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
                 raise EngineError(
-                    f"tier {self.config.name!r} gave a reply that is no completion ({error!r})", attempts
+                    f"tier {self.config.name!r} gave a reply that is no completion ({type(error).__name__})", attempts
                 ) from error
 
     async def embed(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -140,13 +140,13 @@ def raise_error(reply: Mapping[str, Any], tier: str, attempts: Sequence[Attempt]
         return
     message, status = str(error.get("message", "unknown error")), str(error.get("code") or 500)
     code = int(status) if status.isdecimal() else 500
+    recordable = f"its engine answered {code}"
     wait_s = error.get("retry_after_s")
-    told, note = f"tier {tier!r}: {message}", f"it answered with an error ({code})"
     if code == 429:
-        raise SaturatedError(told, attempts, wait_s, note)
+        raise SaturatedError(f"tier {tier!r}: {message}", attempts, wait_s, recordable)
     if code in (408, 504):
-        raise EngineTimeoutError(told, attempts, wait_s, note)
+        raise EngineTimeoutError(f"tier {tier!r}: {message}", attempts, wait_s, recordable)
     if 400 <= code < 500 and code not in (401, 402, 403, 404, 405):
         too_long = "context length" in message or "maximum model length" in message
-        raise EngineRequestError(message, "context_length_exceeded" if too_long else None, attempts)
-    raise EngineError(told, attempts, wait_s, note)
+        raise EngineRequestError(message, "context_length_exceeded" if too_long else None, attempts, recordable)
+    raise EngineError(f"tier {tier!r}: {message}", attempts, wait_s, recordable)

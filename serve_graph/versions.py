@@ -17,6 +17,8 @@ from serve_graph.config import GraphConfig
 from serve_graph.validity import Validity, validity_of
 
 Progress = Callable[[str], None]
+FIRST_PREFIX = (4,)
+"""After how many tokens the first version may show an answer, where that certifies."""
 STARTER_OUTCOMES = Path(__file__).resolve().parent.parent / "router_models" / "starter" / "outcomes.parquet"
 
 
@@ -94,6 +96,7 @@ def ensure_first_version(config: GraphConfig, progress: Progress) -> str | None:
             config.policy.model_name,
             datetime.now(UTC),
             alias="stable",
+            prefix=FIRST_PREFIX,
             progress=progress,
         )
     except NotCertifiedError as error:

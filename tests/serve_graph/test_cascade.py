@@ -111,6 +111,12 @@ async def test_cheap_failing_or_refusing_means_the_safe_tier_marked_fallback(err
     assert f"cheap failed: {error}" in trail.notes
 
 
+async def test_an_engines_own_words_stay_out_of_the_record() -> None:
+    error = EngineRequestError("cannot answer 'my secret'", recordable="its engine answered 400")
+    trail = await asked(fake_graph(FakeEngine(error=error)))
+    assert trail.notes == ["cheap failed: its engine answered 400"]
+
+
 async def test_failing_cheap_tier_is_not_its_own_fallback() -> None:
     cheap = FakeEngine(error=EngineError("dead"))
     trail = await asked(fake_graph(cheap, safe_tier="cheap"))
