@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -277,7 +277,8 @@ def certify(
     assert certificate is not None
     prefixes, spills = certified.version.prefix_certificates, certified.version.spill_certificates
     if as_json:
-        shown = {"version": made.name, "aliases": made.aliases, "certificate": certificate.to_json()}
+        shown: dict[str, Any] = {"version": made.name, "aliases": made.aliases}
+        shown["certificate"] = certificate.to_json()
         begun = {tier: proof.to_json() for tier, proof in prefixes.items()}
         spilled = {tier: proof.to_json() for tier, proof in spills.items()}
         shown |= {"prefixes": begun, "no_prefix": without} if lengths else {}
