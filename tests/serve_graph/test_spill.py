@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -213,3 +214,13 @@ def test_it_is_off_unless_the_configuration_says_so(spill: bool, there: set[str]
     policy = replace(fake_graph().policy, spills={"cheap": SpillPoint(0.3, 0.25)})
     served = ServedPolicy.of(RouterVersion(policy, {}), "v/1", "", config)
     assert set(served.policy.spills) == there
+
+
+def test_doctor_says_where_a_spill_is_wanted_that_nothing_certifies(tmp_path: Path) -> None:
+    from serve_graph.doctor import examine
+
+    price = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
+    tiers = [{"engine": "echo", "name": name, "price": price} for name in ("cheap", "frontier")]
+    policy = {"version": "none", "spill": True}
+    config = GraphConfig.model_validate({"tiers": tiers, "policy": policy, "state_folder": tmp_path})
+    assert any("policy.spill is on, but no spill is certified" in finding.detail for finding in examine(config))
