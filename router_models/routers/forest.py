@@ -12,7 +12,7 @@ two separate models stays at .655, so it is the interaction (how a question is p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,13 +39,14 @@ class Forest:
     `roots` (T,) are first nodes. `child` is the absolute index of a node's lower child, the upper one follows it; a
     row goes up where its `feature` is above `threshold`. A leaf is its own child and its threshold infinite, so that
     all paths can be walked to the deepest one's `depth`. float32 thresholds are rounded down, which decides float32
-    rows as scikit-learn's float64 thresholds do.
+    rows as scikit-learn's float64 thresholds do. Indices are numpy's own integers: it would copy narrower ones first,
+    at every step.
     """
 
-    roots: NDArray[np.int32]
-    feature: NDArray[np.int32]
+    roots: IntArray
+    feature: IntArray
     threshold: NDArray[np.float32]
-    child: NDArray[np.int32]
+    child: IntArray
     value: NDArray[np.float32]
     width: int
     depth: int
@@ -88,13 +89,13 @@ class Forest:
             inner = level[left[level] != level]
             level = np.stack([left[inner], right[inner]], axis=1).ravel()
         order = np.concatenate(levels)
-        place = np.zeros(len(feature), dtype=np.int32)
-        place[order] = np.arange(len(order), dtype=np.int32)
+        place = np.zeros(len(feature), dtype=np.int64)
+        place[order] = np.arange(len(order))
         down = threshold.astype(np.float32)
         down = np.where(down > threshold, np.nextafter(down, np.float32(-np.inf)), down)
         return cls(
             roots=place[roots],
-            feature=feature[order].astype(np.int32),
+            feature=feature[order].astype(np.int64),
             threshold=np.where(left == np.arange(len(left)), np.float32(np.inf), down)[order].astype(np.float32),
             child=place[left[order]],
             value=value[order].astype(np.float32),
@@ -112,25 +113,26 @@ class Forest:
 
     def _walk(self, rows: NDArray[np.float32]) -> FloatArray:
         node = np.repeat(self.roots[None, :], len(rows), axis=0)
-        start = np.arange(len(rows), dtype=np.int32)[:, None] * self.width
+        start = np.arange(len(rows))[:, None] * self.width
         flat = rows.ravel()
         for step in range(self.depth):
-            column = self.feature.take(node)
+            column = self.feature[node]
             if len(rows) > 1:
                 column += start
-            after = self.child.take(node) + (flat.take(column) > self.threshold.take(node))
+            after = self.child[node] + (flat[column] > self.threshold[node])
             # Most paths are far shorter than the deepest; asking at every step would cost more than it saves.
             if step % 4 == 3 and (after == node).all():
                 break
             node = after
-        return np.asarray(self.value.take(node).mean(axis=1, dtype=np.float64))
+        return np.asarray(self.value[node].mean(axis=1, dtype=np.float64))
 
     def state(self, prefix: str = "") -> State:
-        """The arrays, each name after `prefix`; left and right child as they were always stored."""
-        right = np.where(self.child == np.arange(len(self.child)), self.child, self.child + 1).astype(np.int32)
-        arrays = {"left": self.child, "right": right, "width": np.array(self.width)}
-        arrays |= {name: getattr(self, name) for name in ("roots", "feature", "threshold", "value")}
-        return State({prefix + name: array for name, array in arrays.items()})
+        """The arrays, each name after `prefix`, in the narrow types they are stored in."""
+        right = np.where(self.child == np.arange(len(self.child)), self.child, self.child + 1)
+        indices = {"roots": self.roots, "left": self.child, "right": right}
+        arrays: dict[str, NDArray[Any]] = {name: array.astype(np.int32) for name, array in indices.items()}
+        arrays |= {"feature": self.feature.astype(np.int16), "threshold": self.threshold, "value": self.value}
+        return State({prefix + name: a for name, a in arrays.items()} | {f"{prefix}width": np.array(self.width)})
 
     @classmethod
     def from_state(cls, state: State, prefix: str = "") -> Self:
