@@ -90,7 +90,8 @@ def build_http(backend: Backend) -> FastAPI:
     app.add_middleware(AccessGate, keyring=backend.keyring, accounts=backend.accounts, refused=service.refuse)
     app.add_middleware(HeadAsGet)
     _install_guards(app, service.refuse)
-    describe(app, [AUTO, *service.graph.engines], lambda: bool(backend.keyring))
+    graph = service.graph
+    describe(app, [AUTO, *graph.engines], [AUTO, *graph.embedders], lambda: bool(backend.keyring))
     return app
 
 

@@ -50,6 +50,12 @@ def keyed(keyring: Keyring) -> FastAPI:
     )
 
 
+def test_a_request_for_embeddings_may_name_what_embeds(endpoint: Endpoints) -> None:
+    schemas = endpoint(embedder=FakeEmbedder()).app.openapi()["components"]["schemas"]
+    assert schemas["EmbeddingsRequest"]["properties"]["model"]["enum"] == ["auto", "cheap"]
+    assert schemas["ChatRequest"]["properties"]["model"]["enum"] == ["auto", "cheap", "frontier"]
+
+
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
     assert set(references(document)) <= known
