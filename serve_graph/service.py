@@ -31,7 +31,7 @@ from serve_graph.seams import RecordSink
 from serve_graph.speech import as_shown
 from serve_graph.sse import finishes
 from serve_graph.streaming import StreamMode, StreamTerms, speak
-from serve_graph.tool_marks import ToolMarks
+from serve_graph.tool_marks import ToolMarks, bound
 from serve_graph.trail import Graph, Trail
 from serve_graph.view import Bearings, view_for
 from serve_graph.wishes import Wishes, chosen_tier, read_wishes
@@ -99,7 +99,7 @@ class Service:
         if forced is not None and forced not in self.graph.engines:
             known = ", ".join([AUTO, *self.graph.engines])
             raise UnknownModelError(f"the model {forced!r} does not exist; known: {known}", "model", "model_not_found")
-        query, began = self.marks.restored(replace(query, metadata=wishes.labels(query.metadata)))
+        query, began = self.marks.restored(replace(query, metadata=wishes.labels(query.metadata)), caller.name)
         request = Request(query, model, forced, stream, options or RequestOptions(), caller=caller, wishes=wishes)
         request.view = view_for(self.graph, wishes, self.bearings, request.trail)
         if self.hold_tool_loops and began in self.graph.engines and wishes.quality_floor is None:
@@ -273,7 +273,8 @@ class Service:
             for where in ("delta", "message"):
                 said = seen.get(where)
                 if said and said.get("tool_calls"):
-                    calls = self.marks.mark_calls(request.trail.tier, said["tool_calls"])
+                    holds = bound(request.query.parameters.get("messages") or (), request.caller.name)
+                    calls = self.marks.mark_calls(request.trail.tier, said["tool_calls"], holds)
                     seen[where] = {**said, "tool_calls": calls}
             shown.append(seen)
         return shown

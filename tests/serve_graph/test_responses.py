@@ -77,7 +77,9 @@ async def test_streamed_text_is_a_sequence_of_typed_events(endpoint: Endpoints, 
 async def test_function_calls_go_there_and_back(endpoint: Endpoints, stream: bool, tier: str) -> None:
     engine = FakeEngine("Let me see.", tool_calls=[CALL, {**CALL, "id": "call_2"}])
     at = endpoint(**{tier: engine}, decider=FakeDecider(tier))
-    said = await ask(at, tools=[TOOL], tool_choice={"type": "function", "name": "weather"}, stream=stream)
+    said = await ask(
+        at, input="weather?", tools=[TOOL], tool_choice={"type": "function", "name": "weather"}, stream=stream
+    )
     response = strictly(said[-1].response if stream else said)
     message, one, two = response.output
     assert (message.type, one.type, two.type) == ("message", "function_call", "function_call")

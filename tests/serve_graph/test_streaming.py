@@ -15,6 +15,7 @@ from serve_graph.speech import ABSTENTION
 from serve_graph.sse import DONE, chat_events, unbroken
 from serve_graph.streaming import StreamMode, StreamTerms
 from serve_graph.testing import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_graph
+from serve_graph.tool_marks import bound
 from serve_graph.trail import Graph
 
 QUERY = Query.from_prompt("why?")
@@ -180,7 +181,7 @@ async def test_logprobs_and_tool_calls_of_a_buffered_answer_are_kept() -> None:
     stream = await Stream(fake_graph(ToolEngine()), query=Query(QUERY.messages, {}, {"logprobs": True})).read()
     assert stream.choices[0]["logprobs"] == logprobs
     assert [c["delta"]["tool_calls"] for c in stream.choices if "tool_calls" in c["delta"]] == [
-        [{"index": 0, **calls[0], "id": stream.service.marks.marked("cheap", "c1")}]
+        [{"index": 0, **calls[0], "id": stream.service.marks.marked("cheap", "c1", bound((), None))}]
     ]
     assert stream.choices[-1]["finish_reason"] == "tool_calls"
 
