@@ -135,6 +135,12 @@ def _piece(index: int, delta: dict[str, Any], finish_reason: str | None = None) 
     return {"index": index, "delta": delta, "finish_reason": finish_reason}
 
 
+def whole_choice(index: int, original: Mapping[str, Any]) -> dict[str, Any]:
+    """An engine's choice as callers see it: OpenAI's fields alone, all of them there."""
+    kept = {k: v for k, v in original.items() if k in ("index", "message", "finish_reason", "logprobs")}
+    return {"index": index, "finish_reason": "stop", **kept, "message": {"content": None, **original["message"]}}
+
+
 def each_choice(completion: Completion) -> tuple[Completion, ...]:
     """A completion of n choices as n completions of one, for whoever judges them; usage stays with the first."""
     choices = completion.payload.get("choices") or []

@@ -22,7 +22,7 @@ from router_models.types import Action, Completion, DecisionRecord, Query
 from serve_graph import calls, cascade
 from serve_graph.access.caller import CALLER, NOBODY, Caller
 from serve_graph.billing import purposes, total
-from serve_graph.chunks import Choices
+from serve_graph.chunks import Choices, whole_choice
 from serve_graph.errors import EngineError, UnknownModelError, ending_of
 from serve_graph.explaining import evidence
 from serve_graph.metrics import Tally
@@ -286,7 +286,7 @@ class Service:
         if request.trail.action is Action.ABSTAINED:
             message["refusal"] = said.text
         elif said.payload:
-            choices = [_choice(i, original) for i, original in enumerate(said.payload["choices"])]
+            choices = [whole_choice(i, original) for i, original in enumerate(said.payload["choices"])]
         if not choices:
             raise EngineError(f"tier {request.trail.tier!r} gave a reply without a choice")
         choices = [{"logprobs": None, **choice} for choice in self._shown(request, choices)]
@@ -295,8 +295,3 @@ class Service:
             "usage": usage_json(said.usage),
             "serve_graph": self.facts(request),
         }
-
-
-def _choice(index: int, original: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {k: v for k, v in original.items() if k in ("index", "message", "finish_reason", "logprobs")}
-    return {"index": index, "finish_reason": "stop", **kept, "message": {"content": None, **original["message"]}}
