@@ -107,13 +107,13 @@ async def test_function_calls_go_there_and_back(endpoint: Endpoints, stream: boo
 async def test_a_schema_is_asked_of_the_engine(endpoint: Endpoints) -> None:
     at = endpoint()
     schema = {"type": "json_schema", "name": "answer", "schema": {"type": "object"}, "strict": True}
-    await ask(at, text={"format": schema}, max_output_tokens=9, reasoning={"effort": "low"})
+    await ask(at, text={"format": schema, "verbosity": "low"}, max_output_tokens=9, reasoning={"effort": "low"})
     sent = at.graph.engines["cheap"].queries[0].parameters
     assert sent["response_format"] == {
         "type": "json_schema",
         "json_schema": {"name": "answer", "schema": {"type": "object"}, "strict": True},
     }
-    assert (sent["max_tokens"], sent["reasoning_effort"]) == (9, "low")
+    assert (sent["max_tokens"], sent["reasoning_effort"], sent["verbosity"]) == (9, "low", "low")
 
 
 async def test_parts_are_translated(endpoint: Endpoints) -> None:
