@@ -4,7 +4,8 @@ Two shapes are understood, as parquet, CSV (`.csv`, `.csv.gz`) or JSON lines (`.
 
 LONG, one row per prompt × tier (what `serve-graph collect` writes): `prompt`, `tier`, `grade`, and where known
 `prompt_id`, `answer`, `prompt_tokens`, `completion_tokens`, `cached_tokens`, `latency_s`, `finish_reason`, the
-logprob summary (`features.LOGPROB_NAMES`); other numeric columns become signals, other text columns metadata.
+logprob summary (`features.LOGPROB_NAMES`), every token's text and logprob (`TOKEN_COLUMNS`: lists, equally long, in
+parquet and JSON lines only); other numeric columns become signals, other text columns metadata.
 
 WIDE, one row per prompt: `prompt`, one column of grades per model, and where known `<model>_answer`, `<model>_pred`,
 `<model>_outchars`, `<model>_prompt_tokens`, `<model>_completion_tokens`, `<model>_latency_s`, `<model>|<signal>`;
@@ -19,7 +20,8 @@ import gzip
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from numbers import Number
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +29,16 @@ import pandas as pd
 
 from router_models.errors import DataError
 from router_models.features import LOGPROB_NAMES
-from router_models.types import FloatArray, Outcome, Usage
+from router_models.token_columns import TOKEN_COLUMNS, token_cells, tokens_of
+from router_models.types import FloatArray, Outcome, Tokens, Usage
 
 COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "latency_s")
 LONG_COLUMNS = ("prompt_id", "prompt", "tier", "answer", "grade", *COUNTS, "finish_reason", *LOGPROB_NAMES)
 METADATA_NAMES = frozenset(
-    {"question_id", "prompt_id", "id", "split", "contaminated", "difficulty", "language", "index", "year"}
+    "question_id prompt_id id split contaminated difficulty language index year "
+    "domain category family task qset user_tier history_length".split()
 )
+"""Columns that are never grades, whatever their type: domains may be numbered."""
 _MEASURED = ("_outchars", "_prompt_tokens", "_completion_tokens", "_cached_tokens", "_latency_s")
 _SUFFIXES = ("_answer", "_pred", *_MEASURED)
 
@@ -49,6 +54,7 @@ class Columns:
     finish_reasons: Mapping[str, tuple[str, ...]]
     counts: Mapping[str, Mapping[str, FloatArray]]
     signals: Mapping[str, Mapping[str, FloatArray]]
+    tokens: Mapping[str, Tokens] = field(default_factory=dict)
 
 
 def read_frame(path: Path) -> pd.DataFrame:
@@ -75,12 +81,18 @@ def read_frame(path: Path) -> pd.DataFrame:
 
 
 def parse_columns(
-    frame: pd.DataFrame, tiers: Sequence[str] | None = None, scale: tuple[float, float] | None = None
+    frame: pd.DataFrame,
+    tiers: Sequence[str] | None = None,
+    scale: tuple[float, float] | None = None,
+    metadata: Sequence[str] = (),
 ) -> Columns:
     """Tell LONG from WIDE and read it.
 
     `tiers` keeps only these (an unknown one is a DataError); `scale=(1, 10)` maps grades from that range to [0, 1].
+    `metadata` names columns to read as such although they hold numbers.
     """
+    if scale is not None and not scale[0] < scale[1]:
+        raise DataError(f"a scale runs from its lowest grade to its highest, found {scale[0]:g} to {scale[1]:g}")
     if "prompt" not in frame.columns:
         raise DataError(f"no column 'prompt'; found: {', '.join(map(str, frame.columns))}")
     frame = frame.reset_index(drop=True)
@@ -90,8 +102,8 @@ def parse_columns(
             f"column 'prompt' is empty in row {int(empty.to_numpy().argmax())}: every row needs its prompt"
         )
     if "tier" in frame.columns:
-        return _long(frame, tiers, scale)
-    return _wide(frame, tiers, scale)
+        return _long(frame, tiers, scale, METADATA_NAMES.union(metadata))
+    return _wide(frame, tiers, scale, METADATA_NAMES.union(metadata))
 
 
 def _json_lines(path: Path) -> list[dict[str, object]]:
@@ -102,7 +114,9 @@ def _json_lines(path: Path) -> list[dict[str, object]]:
     return rows
 
 
-def _long(frame: pd.DataFrame, tiers: Sequence[str] | None, scale: tuple[float, float] | None) -> Columns:
+def _long(
+    frame: pd.DataFrame, tiers: Sequence[str] | None, scale: tuple[float, float] | None, metadata: frozenset[str]
+) -> Columns:
     if "grade" not in frame.columns:
         raise DataError(
             "a table with a column 'tier' also needs 'grade'; found: " + ", ".join(map(str, frame.columns))
@@ -126,9 +140,9 @@ def _long(frame: pd.DataFrame, tiers: Sequence[str] | None, scale: tuple[float, 
             "keep one row per prompt and tier"
         )
     first = frame.drop_duplicates(key)
-    known = {*LONG_COLUMNS, "id"}
+    known = {*LONG_COLUMNS, *TOKEN_COLUMNS, "id"}
     others = [c for c in frame.columns if c not in known]
-    flags = [c for c in others if _is_text(frame[c]) or c in METADATA_NAMES]
+    flags = [c for c in others if _is_text(frame[c]) or c in metadata]
     numeric = [c for c in frame.columns if c in LOGPROB_NAMES or (c in others and c not in flags)]
     per_tier = {t: frame[frame["tier"] == t].set_index(key).reindex(first[key].to_numpy()) for t in names}
     return Columns(
@@ -139,24 +153,27 @@ def _long(frame: pd.DataFrame, tiers: Sequence[str] | None, scale: tuple[float, 
         finish_reasons={t: _strings(rows["finish_reason"]) for t, rows in per_tier.items() if "finish_reason" in rows},
         counts={c: {t: _floats(rows, c) for t, rows in per_tier.items()} for c in COUNTS if c in frame.columns},
         signals={t: {str(c): _floats(rows, c) for c in numeric} for t, rows in per_tier.items()},
+        tokens={t: kept for t, rows in per_tier.items() if (kept := tokens_of(rows)) is not None},
     )
 
 
-def _wide(frame: pd.DataFrame, tiers: Sequence[str] | None, scale: tuple[float, float] | None) -> Columns:
+def _wide(
+    frame: pd.DataFrame, tiers: Sequence[str] | None, scale: tuple[float, float] | None, metadata: frozenset[str]
+) -> Columns:
     names = [str(c) for c in frame.columns]
     frame.columns = pd.Index(names)
     for name in names:
         model = next((name.removesuffix(s) for s in _MEASURED if name.endswith(s)), name)
         if model not in names:
             raise DataError(f"column {name!r} is there, but no column {model!r} with the grades of that model")
-    plain = [c for c in names if c != "prompt" and "|" not in c and c not in METADATA_NAMES]
+    plain = [c for c in names if c != "prompt" and "|" not in c and c not in metadata]
     plain = [c for c in plain if not any(c.endswith(s) and c.removesuffix(s) in names for s in _SUFFIXES)]
     candidates = [c for c in plain if not _is_text(frame[c])]
     wanted = _wanted(candidates, tiers, names)
     if not wanted:
         raise DataError(f"no numeric column of grades beside 'prompt'; found: {', '.join(names)}")
     grades = {t: _grade(frame, t, scale).to_numpy() for t in wanted}
-    flags = [c for c in names if c in METADATA_NAMES or (c in plain and _is_text(frame[c]))]
+    flags = [c for c in names if c in metadata or (c in plain and c not in wanted and _is_text(frame[c]))]
 
     def of(suffix: str) -> dict[str, FloatArray]:
         return {t: _floats(frame, t + suffix) for t in wanted if t + suffix in names}
@@ -190,7 +207,11 @@ def _wanted(found: list[str], tiers: Sequence[str] | None, present: list[str]) -
 
 
 def _is_text(column: pd.Series) -> bool:
-    return not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column))
+    """Whether a column holds something else than numbers and truths; one with gaps may come as objects of either."""
+    if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+        return False
+    there = column.dropna()
+    return there.empty or not all(isinstance(value, Number | np.bool_) for value in there)
 
 
 def _strings(column: pd.Series) -> tuple[str, ...]:
@@ -210,7 +231,8 @@ def _floats(frame: pd.DataFrame, name: str) -> FloatArray:
 
 
 def _grade(frame: pd.DataFrame, name: str, scale: tuple[float, float] | None) -> pd.Series:
-    values = _floats(frame, name)
+    truths = frame[name].map(lambda value: value.strip().lower() if isinstance(value, str) else value)
+    values = _floats(pd.DataFrame({name: truths.replace({"true": 1.0, "false": 0.0})}), name)
     if np.isnan(values).all():
         raise DataError(f"column {name!r} holds no grade at all")
     if scale is not None:
@@ -226,8 +248,9 @@ def _grade(frame: pd.DataFrame, name: str, scale: tuple[float, float] | None) ->
 
 
 def outcomes_to_frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """Outcomes as a LONG table: `LONG_COLUMNS`, then the metadata columns in alphabetical order."""
-    extra = sorted({name for o in outcomes for name in o.metadata} - set(LONG_COLUMNS))
+    """Outcomes as a LONG table: `LONG_COLUMNS`, the tokens where any were kept, metadata in alphabetical order."""
+    extra = sorted({name for o in outcomes for name in o.metadata} - {*LONG_COLUMNS, *TOKEN_COLUMNS})
+    tokens = TOKEN_COLUMNS if any(o.token_texts for o in outcomes) else ()
     rows = [
         {
             "prompt_id": o.prompt_id,
@@ -242,10 +265,11 @@ def outcomes_to_frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
             "finish_reason": o.finish_reason,
         }
         | {name: o.logprobs.get(name, np.nan) for name in LOGPROB_NAMES}
+        | {name: token_cells(o, name) for name in tokens}
         | {name: o.metadata.get(name, "") for name in extra}
         for o in outcomes
     ]
-    return pd.DataFrame(rows, columns=[*LONG_COLUMNS, *extra])
+    return pd.DataFrame(rows, columns=[*LONG_COLUMNS, *tokens, *extra])
 
 
 def frame_to_outcomes(frame: pd.DataFrame) -> list[Outcome]:
@@ -253,7 +277,8 @@ def frame_to_outcomes(frame: pd.DataFrame) -> list[Outcome]:
     missing = [c for c in LONG_COLUMNS if c not in frame.columns]
     if missing:
         raise DataError(f"not a table of outcomes: column(s) {', '.join(missing)} missing")
-    extra = [str(c) for c in frame.columns if c not in LONG_COLUMNS]
+    extra = [str(c) for c in frame.columns if c not in (*LONG_COLUMNS, *TOKEN_COLUMNS)]
+    kept = tokens_of(frame) or Tokens(((),) * len(frame), ((),) * len(frame))
     return [
         Outcome(
             prompt_id=str(row["prompt_id"]),
@@ -266,8 +291,10 @@ def frame_to_outcomes(frame: pd.DataFrame) -> list[Outcome]:
             finish_reason=str(row["finish_reason"]),
             logprobs={name: float(row[name]) for name in LOGPROB_NAMES if not pd.isna(row[name])},
             metadata={name: str(row[name]) for name in extra if not pd.isna(row[name]) and str(row[name])},
+            token_texts=texts,
+            token_logprobs=logprobs,
         )
-        for row in frame.to_dict("records")
+        for row, texts, logprobs in zip(frame.to_dict("records"), kept.texts, kept.logprobs, strict=True)
     ]
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
 from router_models.calibration.sequence import spent_delta
 from router_models.candidate import Candidate, Settings
-from router_models.certifying import Certified, certify_candidate
+from router_models.certifying import Certified, certify_candidate, check_candidate
+from router_models.errors import NotCertifiedError
 from router_models.features import Encoder
 from router_models.fitting import fit_candidate
 from router_models.ladder_report import write_ladder_report
+from router_models.looks import labels_read
 from router_models.outcomes import OutcomeTable, read_outcomes
+from router_models.prefix_certifying import check_prefix, with_prefix
 from router_models.registry import RegisteredVersion, record_look, register
 from router_models.report import write_report
 from router_models.version import RouterVersion
@@ -32,14 +35,19 @@ def run(
     now: datetime,
     *,
     alias: str | None = None,
+    prefix: Sequence[int] = (),
     progress: Progress = lambda _: None,
 ) -> RegisteredVersion:
-    """Train, certify and register one version from an outcomes file.
+    """Train, certify and register one version from an outcomes file; with a prefix point where one is certified.
+
+    `prefix`: the lengths to try for one, none by default.
 
     Raises DataError for unusable outcomes and NotCertifiedError, with the reason, where nothing can be promised.
     """
     encoder, cache = Encoder(), state_folder / "embeddings"
-    table = read_outcomes(outcomes)
+    table = read_outcomes(outcomes, settings.tiers)
+    if prefix:
+        check_prefix(table, settings, prefix)
     progress(f"embedding {len(table)} prompts")
     table = table.with_embeddings(encoder, cache)
     progress("choosing and fitting router and verifier")
@@ -48,6 +56,10 @@ def run(
     certified, settings = certify_next(
         candidate, table, settings, now, cache, registry_uri, state_folder / "artifacts", progress
     )
+    if prefix:
+        certified, _ = certify_prefix_next(
+            certified, table, settings, prefix, now, cache, registry_uri, state_folder / "artifacts", progress
+        )
     progress("writing the report and registering")
     return publish(
         candidate,
@@ -71,19 +83,49 @@ def certify_next(
     artifacts_folder: Path,
     progress: Progress = lambda _: None,
 ) -> tuple[Certified, Settings]:
-    """Certify with this look's share of δ: the registry counts every look at a table's labels, failed ones included.
+    """Certify with this look's share of δ: the registry counts every look at any of these labels, failed ones too.
 
-    All looks together keep the promise with confidence 1 - δ. Returns the settings with their round. Raises as
-    `certify_candidate` does.
+    All looks together keep the promise with confidence 1 - δ, whether or not rows were added between them. Returns the
+    settings with their round. Raises as `certify_candidate` does; what can be refused unseen is no look.
     """
+    check_candidate(candidate, settings)
+    labels = labels_read(table, settings.tiers, settings.seed)
     what = {"epsilon": str(settings.epsilon), "delta": str(settings.delta), "seed": str(settings.seed)}
-    settings = replace(settings, round=record_look(registry_uri, table.content_hash, what, artifacts_folder))
+    look = record_look(registry_uri, table.content_hash, labels, what, artifacts_folder)
+    settings = replace(settings, round=look)
     spent = sum(spent_delta(settings.delta, i) for i in range(1, settings.round + 1))
     progress(
         f"look {settings.round} at these labels: δ {settings.level:.3g} for this one, {spent:.3g} spent of "
         f"{settings.delta:g}; fresh labels begin anew"
     )
     return certify_candidate(candidate, table, settings, now, cache), settings
+
+
+def certify_prefix_next(
+    certified: Certified,
+    table: OutcomeTable,
+    settings: Settings,
+    lengths: Sequence[int],
+    now: datetime,
+    cache: Path,
+    registry_uri: str,
+    artifacts_folder: Path,
+    progress: Progress = lambda _: None,
+) -> tuple[Certified, str | None]:
+    """A certified version with a prefix point; or, where none certifies, as it was, and why.
+
+    Looks are counted as `certify_next` counts them, and apart from its own: the prefix promise has a δ of its own.
+    """
+    what = {"epsilon": str(settings.epsilon), "delta": str(settings.delta), "prefix": ",".join(map(str, lengths))}
+    labels = {f"prefix {label}" for label in labels_read(table, settings.tiers, settings.seed)}
+    look = record_look(registry_uri, f"{table.content_hash}.prefix", labels, what, artifacts_folder)
+    settings = replace(settings, round=look)
+    progress(f"certifying a prefix: look {look} at these labels for one, δ {settings.level:.3g} for it")
+    try:
+        return with_prefix(certified, table, settings, lengths, now, cache), None
+    except NotCertifiedError as error:
+        progress(f"no prefix verdict: {error.reason}")
+        return certified, error.reason
 
 
 def publish(
@@ -106,6 +148,7 @@ def publish(
     sealed = folder / f"version-{digest}-{(version.certificate.made_at if version.certificate else 'x'):%Y%m%d%H%M%S}"
     version.save(sealed, extra=report)
     certificate = version.certificate
+    prefixes = {f"prefix.{tier}": made.summary() for tier, made in version.prefix_certificates.items()}
     return register(
         registry_uri,
         model,
@@ -128,6 +171,7 @@ def publish(
             "certificate": certificate.summary() if certificate else "none",
             "label_source": str(settings.label_source),
             "status": "approved" if alias == "stable" else "pending",
+            **prefixes,
         },
         alias=alias,
         artifacts_folder=artifacts_folder,

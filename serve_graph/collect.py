@@ -17,9 +17,11 @@ from typing import Any
 
 import httpx
 
+from router_models.beginnings import kept_logprobs
 from router_models.features import logprob_summary
 from router_models.outcomes import prompt_id, write_outcomes
 from router_models.starter import Task, grade, sandbox
+from router_models.token_columns import TOKEN_COLUMNS
 from router_models.types import Outcome, Usage
 from serve_graph.access.client import key_headers
 from serve_graph.bindings import (
@@ -31,7 +33,7 @@ from serve_graph.bindings import (
 )
 from serve_graph.config import GraphConfig
 from serve_graph.errors import EngineError, ServeGraphError
-from serve_graph.openai_api import completion_of
+from serve_graph.openai_api import completion_of, token_texts
 
 Advance = Callable[[str, int], None]
 LONGEST_PAUSE_S = 120.0
@@ -206,6 +208,8 @@ async def ask(
         finish_reason=completion.finish_reason,
         logprobs=logprob_summary(completion.token_logprobs),
         metadata=metadata,
+        token_texts=token_texts(completion.payload),
+        token_logprobs=kept_logprobs(completion.token_logprobs),
     )
 
 
@@ -221,7 +225,8 @@ def _read_partial(path: Path) -> list[Outcome]:
     for line in path.read_text().splitlines():
         try:
             data = json.loads(line)
-            outcomes.append(Outcome(**data | {"usage": Usage(**data["usage"])}))
+            tokens = {name: tuple(data.get(name, ())) for name in TOKEN_COLUMNS}
+            outcomes.append(Outcome(**data | tokens | {"usage": Usage(**data["usage"])}))
         except (ValueError, TypeError, KeyError):
             continue  # a line cut short when the run was killed: that task is asked again
     return outcomes

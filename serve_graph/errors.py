@@ -14,7 +14,9 @@
     │   ├── EngineTimeoutError          504
     │   └── SaturatedError              429  a tier, or the API behind it, takes no more now; Retry-After says when
     ├── EngineRequestError              400  an engine refused the request itself
+    ├── DeadlineError                   504  the request's own time is spent, whoever spent it
     ├── PolicyUnavailableError          503  router or verifier down; the cascade goes to the safe tier
+    │   └── CertificateVoidError        503  nothing is certified any more; the cascade goes to the last tier
     ├── StoreUnavailableError           503  the decision store cannot be read; records wait in the spool
     └── WeightsError                    (start-up) weights missing, damaged or half-written
 
@@ -133,8 +135,18 @@ class EngineRequestError(EngineError):
         self.code = code
 
 
+class DeadlineError(ServeGraphError):
+    """The time that a request had for everything together is spent: nobody else is asked."""
+
+    code = "deadline_exceeded"
+
+
 class PolicyUnavailableError(ServeGraphError):
     """Router or verifier did not answer; requests go to the safe tier."""
+
+
+class CertificateVoidError(PolicyUnavailableError):
+    """The served version's certificate has ended; requests go to the last tier."""
 
 
 class StoreUnavailableError(ServeGraphError):
@@ -158,7 +170,9 @@ STATUS: Mapping[type[ServeGraphError], tuple[int, str]] = MappingProxyType(
         EngineTimeoutError: (504, "timeout_error"),
         SaturatedError: (429, "rate_limit_error"),
         EngineRequestError: (400, "invalid_request_error"),
+        DeadlineError: (504, "timeout_error"),
         PolicyUnavailableError: (503, "service_unavailable_error"),
+        CertificateVoidError: (503, "service_unavailable_error"),
         StoreUnavailableError: (503, "service_unavailable_error"),
     }
 )

@@ -25,8 +25,8 @@ from serve_graph.openai_api import (
 )
 from serve_graph.openapi import asks, errors, reply
 from serve_graph.patience import Patient
+from serve_graph.requests import Request as Opened
 from serve_graph.responses import ResponsesDialect, ResponsesRequest, responses_query
-from serve_graph.service import Request as Opened
 from serve_graph.service import Service
 from serve_graph.sse import kept_alive, unbroken
 

@@ -64,7 +64,7 @@ def build_http(backend: Backend) -> FastAPI:
 
     app = FastAPI(title="serve-graph", version="0.1.0", docs_url=None, redoc_url=None, lifespan=lifespan)
     service = backend.service
-    names = [AUTO, *service.graph.engines]
+    names = dict.fromkeys([AUTO, *service.graph.engines, *service.graph.embedders])
 
     add_generation(app, service, Manners(backend.max_body_bytes, backend.keep_alive_s, backend.start_before_commit))
 
@@ -103,7 +103,7 @@ def build_http(backend: Backend) -> FastAPI:
     app.add_middleware(AccessGate, keyring=backend.keyring, accounts=backend.accounts, refused=service.refuse)
     app.add_middleware(HeadAsGet)
     _install_guards(app, service.refuse)
-    describe(app, names)
+    describe(app, [AUTO, *service.graph.engines], lambda: bool(backend.keyring))
     return app
 
 

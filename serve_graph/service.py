@@ -6,33 +6,30 @@ that is refused at the door (malformed, no such model, a stranger) is no decisio
 
 from __future__ import annotations
 
-import hashlib
 import logging
+import math
 import secrets
 import time
-import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from decimal import Decimal
+from dataclasses import replace
 from typing import Any
 
-from router_models.types import Action, Completion, DecisionRecord, Query
+from router_models.types import Action, Completion, Query
 from serve_graph import calls, cascade
-from serve_graph.access.caller import CALLER, NOBODY, Caller
-from serve_graph.billing import purposes, total
+from serve_graph.access.caller import CALLER
 from serve_graph.chunks import Choices, whole_choice
-from serve_graph.errors import EngineError, UnknownModelError, ending_of
-from serve_graph.explaining import evidence
+from serve_graph.deadline import Deadline
+from serve_graph.errors import EngineError, UnknownModelError
 from serve_graph.metrics import Tally
 from serve_graph.openai_api import RequestOptions, usage_json
+from serve_graph.requests import Request, record_of
 from serve_graph.seams import RecordSink
 from serve_graph.speech import as_shown
 from serve_graph.sse import finishes
 from serve_graph.streaming import StreamMode, StreamTerms, speak
 from serve_graph.tool_marks import ToolMarks, bound
-from serve_graph.trail import Graph, Trail
+from serve_graph.trail import Graph
 from serve_graph.view import Bearings, view_for
 from serve_graph.wishes import Wishes, chosen_tier, read_wishes
 
@@ -40,33 +37,11 @@ logger = logging.getLogger(__name__)
 AUTO = "auto"
 
 
-@dataclass(slots=True)
-class Request:
-    """One request under way: who asked for what, and its trail."""
-
-    query: Query
-    model: str
-    forced: str | None
-    stream: bool
-    options: RequestOptions = field(default_factory=RequestOptions)
-    id: str = field(default_factory=lambda: f"dec-{uuid.uuid4().hex}")
-    created: float = field(default_factory=time.time)
-    started: float = field(default_factory=time.perf_counter)
-    trail: Trail = field(default_factory=Trail)
-    recorded: bool = False
-    caller: Caller = NOBODY
-    wishes: Wishes = field(default_factory=Wishes)
-    view: Graph | None = None
-
-    @property
-    def cost_usd(self) -> Decimal:
-        return total(line.cost_usd for line in (*self.trail.calls, *self.trail.overhead))
-
-
 class Service:
     """Answer requests with a graph and keep their records.
 
-    `marks` remembers in tool-call ids which tier made them; with `hold_tool_loops` that tier keeps the loop.
+    `marks` remembers in tool-call ids which tier made them; with `hold_tool_loops` that tier keeps the loop. A request
+    has `deadline_s` for everything; `clock` is what it is measured by.
     """
 
     def __init__(
@@ -79,6 +54,8 @@ class Service:
         hold_tool_loops: bool = True,
         bearings: Bearings | None = None,
         keep_prompt: Callable[[str], str | None] = lambda _: None,
+        deadline_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.graph = graph
         self.sink = sink
@@ -87,6 +64,8 @@ class Service:
         self.hold_tool_loops = hold_tool_loops
         self.bearings = bearings or Bearings()
         self.keep_prompt = keep_prompt
+        self.deadline_s = deadline_s
+        self.clock = clock
         self.tally = Tally()
 
     def open(self, query: Query, model: str, stream: bool, options: RequestOptions | None = None) -> Request:
@@ -101,7 +80,7 @@ class Service:
             raise UnknownModelError(f"the model {forced!r} does not exist; known: {known}", "model", "model_not_found")
         query, began = self.marks.restored(replace(query, metadata=wishes.labels(query.metadata)), caller.name)
         request = Request(query, model, forced, stream, options or RequestOptions(), caller=caller, wishes=wishes)
-        request.view = view_for(self.graph, wishes, self.bearings, request.trail)
+        request.view = view_for(self.graph, wishes, self.bearings, request.trail, self._deadline(wishes))
         if self.hold_tool_loops and began in self.graph.engines and wishes.quality_floor is None:
             request.trail.held = began
         return request
@@ -112,8 +91,10 @@ class Service:
 
     async def answer(self, request: Request) -> dict[str, Any]:
         """The whole reply in OpenAI's chat.completion shape, with `serve_graph` beside it."""
+        graph = request.view or self.graph
         try:
-            completion = await cascade.answer(request.view or self.graph, request.query, request.forced, request.trail)
+            answering = cascade.answer(graph, request.query, request.forced, request.trail)
+            completion = await graph.deadline.kept(answering)
             reply = self._reply(request, completion)
         except BaseException as error:
             self.record(request, error)
@@ -136,7 +117,7 @@ class Service:
                 terms = replace(terms, at_first_token="escalate")
                 terms = terms.asked(StreamMode.VERIFY) if terms.mode is StreamMode.ROUTE else terms
             async with aclosing(speak(graph, request.query, request.forced, terms, trail)) as pieces:
-                async for choices in pieces:
+                async for choices in graph.deadline.pieces(pieces):
                     if last is not None:
                         yield last
                         last = None
@@ -179,7 +160,7 @@ class Service:
     async def embed(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
         """Pass embeddings through. Raises EngineError where the tier cannot make them now."""
         try:
-            reply = await calls.embed(self.graph, body, request.trail)
+            reply = await self._deadline(request.wishes).kept(calls.embed(self.graph, body, request.trail))
         except BaseException as error:
             self.record(request, error)
             raise
@@ -212,7 +193,7 @@ class Service:
         if request.recorded:
             return
         request.recorded = True
-        record = self._record(request, error)
+        record = record_of(request, self.graph, self.bearings.promised, self.keep_prompt, error)
         self.tally.add(record)
         try:
             self.sink.write(record)
@@ -221,39 +202,9 @@ class Service:
             logger.error("the record of %s could not be written: %s", request.id, failure)
         self.bearings.note(record, request.query)
 
-    def _record(self, request: Request, error: BaseException | None) -> DecisionRecord:
-        trail = request.trail
-        decision, verdict = trail.decision, trail.verdict
-        reason = decision.reason if decision else "forced by name" if request.forced else "no decision"
-        status, kind = ending_of(error)
-        return DecisionRecord(
-            id=request.id,
-            created_at=datetime.fromtimestamp(request.created, UTC).isoformat(timespec="milliseconds"),
-            requested_model=request.model,
-            tier=trail.tier or "none",
-            outcome=str(trail.action),
-            version=self.graph.version,
-            status=status,
-            stream=request.stream,
-            prompt_sha256=hashlib.sha256(request.query.text.encode("utf-8", "replace")).hexdigest(),
-            prompt_chars=len(request.query.text),
-            route_reason="; ".join([reason, *trail.notes]),
-            p_cheap_ok=decision.p_cheap_ok if decision else None,
-            distance=decision.distance if decision else None,
-            verdict_reason=verdict.reason if verdict else None,
-            p_answer_ok=verdict.p_ok if verdict else None,
-            calls=purposes(trail.calls, trail.tier, trail.action),
-            cost_usd=request.cost_usd,
-            latency_s=time.perf_counter() - request.started,
-            arm=self.graph.version,
-            error=kind,
-            metadata=request.query.metadata,
-            overhead=tuple(trail.overhead),
-            key=request.caller.name,
-            session=request.wishes.session,
-            evidence=evidence(request.view or self.graph, trail, request.wishes.spoken(), self.bearings.promised),
-            prompt=self.keep_prompt(request.query.text),
-        )
+    def _deadline(self, wishes: Wishes) -> Deadline:
+        """From now on: the configured one, or the request's own where that is sooner."""
+        return Deadline(min(self.deadline_s or math.inf, wishes.deadline_s or math.inf), self.clock(), self.clock)
 
     def _head(self, request: Request, kind: str) -> dict[str, Any]:
         return {

@@ -80,8 +80,9 @@ class FailoverConfig(Frozen):
 class LoraSection(Frozen):
     """LoRA adapters of a vLLM tier, through `ray.serve.llm`'s own LoraConfig.
 
-    Adapters are folders under `loading_path` (s3://, gs://, abfss:// or azure://, what Ray can fetch); the tier
-    answers with the one named `adapter`. Ray keeps up to `max_adapters_per_replica` of them loaded.
+    Adapters are folders under `loading_path` (s3://, gs://, abfss:// or azure://, what Ray can fetch, or a folder that
+    every node has, by its absolute path); the tier answers with the one named `adapter`. Ray keeps up to
+    `max_adapters_per_replica` of them loaded.
     """
 
     loading_path: str
@@ -93,10 +94,17 @@ class LoraSection(Frozen):
 
     @field_validator("loading_path")
     @classmethod
-    def _remote(cls, path: str) -> str:
-        if not path.startswith(("s3://", "gs://", "abfss://", "azure://")):
-            raise ValueError(f"lora.loading_path must be s3://, gs://, abfss:// or azure://, found {path!r}")
+    def _reachable(cls, path: str) -> str:
+        if not path.startswith(("s3://", "gs://", "abfss://", "azure://", "/")):
+            raise ValueError(
+                f"lora.loading_path must be s3://, gs://, abfss://, azure:// or an absolute folder, found {path!r}"
+            )
         return path.rstrip("/")
+
+    @property
+    def folder(self) -> Path | None:
+        """The adapter's own folder where it lies on disk; None where Ray fetches it."""
+        return Path(self.loading_path) / self.adapter if self.loading_path.startswith("/") else None
 
 
 class AdmissionConfig(Frozen):

@@ -19,7 +19,7 @@ from serve_graph.errors import AccessError, RequestError
 from serve_graph.openai_api import RequestOptions
 
 PREFIX = "serve_graph."
-NUMBERS = ("quality_floor", "latency_budget_s")
+NUMBERS = ("quality_floor", "latency_budget_s", "deadline_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Wishes:
     forced: str | None = None
     quality_floor: float | None = None
     latency_budget_s: float | None = None
+    deadline_s: float | None = None
     task: str | None = None
     user_tier: str | None = None
     forbids_abstaining: bool = False
@@ -66,6 +67,7 @@ def read_wishes(
         forced,
         max((floor for floor in floors if floor is not None), default=None),
         asked.latency_budget_s,
+        asked.deadline_s,
         asked.task,
         asked.user_tier,
         asked.abstain == "forbid",

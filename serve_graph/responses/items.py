@@ -60,7 +60,7 @@ class Items:
         item = {"type": "message", "role": "assistant", "id": f"msg_{self.name}_{len(self.output)}"}
         yield self._added(item | {"status": "in_progress", "content": []})
         assert self.open is not None
-        noted = {"annotations": []} if kind == "output_text" else {}
+        noted: dict[str, Any] = {"annotations": []} if kind == "output_text" else {}
         part: dict[str, Any] = {"type": kind, WORDS[kind]: "", **noted, **_extras(kind)}
         yield {"type": "response.content_part.added", **self._part(self.open), "part": dict(part)}
         self.open["content"].append(part)

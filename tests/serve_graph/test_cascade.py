@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from decimal import Decimal
 
@@ -213,8 +214,8 @@ class Hosted(FakeEngine):
 
     CALLS = (Attempt("east", 502, 0.5, {"prompt_tokens": 1_000_000}), Attempt("west", 200, 1.25))
 
-    async def generate(self, query: Query) -> Completion:
-        return replace(await super().generate(query), attempts=self.CALLS)
+    async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
+        return replace(await super().generate(query, left_s), attempts=self.CALLS)
 
 
 async def test_calls_that_a_tier_took_are_noted_and_the_failed_one_that_was_billed_is_on_the_bill() -> None:

@@ -51,16 +51,17 @@ def test_usage_and_logprobs_are_heard() -> None:
         Usage(3, 2),
         "stop",
     )
-    assert hearing.tokens == 2
-    assert (hearing.prefix(1, 0.0).text, hearing.prefix(1, 0.0).finish_reason) == ("a", PREFIX)
+    begun = hearing.prefix(1)
+    assert begun is not None
+    assert (begun.text, begun.finish_reason, begun.token_logprobs) == ("a", PREFIX, (-0.5,))
+    assert hearing.prefix(2) is None, "it is not known yet that the answer goes on"
 
 
-def test_tokens_without_logprobs_are_pieces() -> None:
+def test_an_answer_without_logprobs_has_no_beginning_to_judge() -> None:
     hearing = Hearing()
     for delta in ({"role": "assistant", "content": ""}, {"content": "one two"}, {"content": " three"}):
         hearing.add({"choices": [{"index": 0, "delta": delta}]})
-    assert hearing.tokens == 2
-    assert hearing.prefix(1, 0.0).text == "one two three"
+    assert hearing.prefix(1) is None
 
 
 def test_the_role_alone_says_nothing() -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import math
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
@@ -186,8 +187,8 @@ async def test_bug_of_ours_is_a_500_without_a_trace_and_with_a_record(endpoint: 
 
 async def test_engine_reply_that_cannot_be_shown_is_recorded_as_the_failure_it_is(endpoint: Endpoints) -> None:
     class Odd(FakeEngine):
-        async def generate(self, query: Query):  # type: ignore[no-untyped-def]
-            completion = await super().generate(query)
+        async def generate(self, query: Query, left_s: float = math.inf):  # type: ignore[no-untyped-def]
+            completion = await super().generate(query, left_s)
             return type(completion)(completion.text, payload={"choices": []})
 
     at = endpoint(cheap=Odd())
@@ -244,8 +245,8 @@ async def test_text_completion_has_its_own_shape(endpoint: Endpoints) -> None:
 
 async def test_text_completion_without_text_is_empty_not_an_error(endpoint: Endpoints) -> None:
     class Thinking(FakeEngine):
-        async def generate(self, query: Query):  # type: ignore[no-untyped-def]
-            completion = await super().generate(query)
+        async def generate(self, query: Query, left_s: float = math.inf):  # type: ignore[no-untyped-def]
+            completion = await super().generate(query, left_s)
             choice = {
                 "index": 0,
                 "message": {"role": "assistant", "reasoning_content": "hm"},
@@ -433,9 +434,9 @@ async def test_saturated_tier_is_a_429_that_says_when_to_come_back(endpoint: End
 
 async def test_calls_that_a_streaming_tier_took_are_in_the_record_and_not_in_the_stream(endpoint: Endpoints) -> None:
     class Hosted(FakeEngine):
-        async def stream(self, query: Query) -> AsyncGenerator[Mapping[str, Any], None]:
+        async def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[Mapping[str, Any], None]:
             calls = {"attempts": (Attempt("east", 429, 0.1), Attempt("west", 200, 0.2))}
-            async for piece in super().stream(query):
+            async for piece in super().stream(query, left_s):
                 yield {**piece, **calls}
                 calls = {}
 

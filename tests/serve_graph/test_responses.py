@@ -1,4 +1,5 @@
 import json
+import math
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
@@ -129,7 +130,7 @@ async def test_parts_are_translated(endpoint: Endpoints) -> None:
 
 async def test_answer_cut_for_length_is_incomplete(endpoint: Endpoints) -> None:
     class Cut(FakeEngine):
-        async def generate(self, query: Query) -> Completion:
+        async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
             return Completion("half an", "length", Usage(3, 2))
 
     response = strictly(await ask(endpoint(cheap=Cut())))

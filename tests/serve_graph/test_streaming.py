@@ -1,5 +1,6 @@
 import asyncio
 import json
+import math
 from collections.abc import AsyncGenerator
 from typing import Any, Literal
 
@@ -9,8 +10,9 @@ from router_models.types import PREFIX, Action, Completion, Query, Usage
 from serve_graph.dialects import ChatDialect, TextDialect
 from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, PolicyUnavailableError
 from serve_graph.openai_api import RequestOptions
+from serve_graph.requests import Request
 from serve_graph.responses import ResponsesDialect, ResponsesRequest
-from serve_graph.service import Request, Service
+from serve_graph.service import Service
 from serve_graph.speech import ABSTENTION
 from serve_graph.sse import DONE, chat_events, unbroken
 from serve_graph.streaming import StreamMode, StreamTerms
@@ -127,7 +129,7 @@ async def test_choices_from_which_an_api_left_out_what_is_empty_are_made_whole()
     for dialect in (ChatDialect(False), TextDialect(False), responses):
         stream = Stream(fake_graph(frontier=Sparing(), decider=TO_FRONTIER))
         said = [item async for item in dialect.events(unbroken(stream.service.stream(stream.request)))]
-        assert b"completed" in said[-1] if dialect is responses else said[-1] == DONE
+        assert b"completed" in said[-1] if isinstance(dialect, ResponsesDialect) else said[-1] == DONE
     [first, second, third] = (await Stream(stream.service.graph).read()).choices
     assert first == {"index": 0, "delta": {"content": "hi"}, "finish_reason": None}
     assert (second["delta"], second["finish_reason"]) == ({}, None)
@@ -175,7 +177,7 @@ async def test_logprobs_and_tool_calls_of_a_buffered_answer_are_kept() -> None:
     payload = {"choices": [{"message": message, "finish_reason": "tool_calls", "logprobs": logprobs}]}
 
     class ToolEngine(FakeEngine):
-        async def generate(self, query: Query) -> Completion:
+        async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
             return Completion("", "tool_calls", Usage(3, 1), (), 0.0, payload)
 
     stream = await Stream(fake_graph(ToolEngine()), query=Query(QUERY.messages, {}, {"logprobs": True})).read()
@@ -376,7 +378,7 @@ async def test_spent_budget_escalates_a_cheap_tier_that_has_shown_nothing() -> N
 @pytest.mark.parametrize("hang_after", [0, 3])
 async def test_spent_budget_may_commit_the_cheap_tier_unjudged(hang_after: int) -> None:
     class Late(FakeEngine):
-        async def stream(self, query: Query):  # type: ignore[no-untyped-def, override]
+        async def stream(self, query: Query, left_s: float = math.inf):  # type: ignore[no-untyped-def, override]
             for i, chunk in enumerate(self._chunks()):
                 if i == hang_after:
                     await asyncio.sleep(0.1)

@@ -32,7 +32,7 @@ class Guarded:
         keyring = Keyring(made)
         self.accounts = Accounts(watch, lambda: self.now, lambda: datetime(2026, 3, 15, 12, tzinfo=UTC))
         sink = AccountingSink(self.sink, self.accounts, keyring.named)
-        self.service = Service(fake_graph(**fakes), sink, bearings=Bearings(promised=0.9))
+        self.service = Service(fake_graph(**fakes), sink, bearings=Bearings(certified=0.9))
         backend = Backend(
             self.service,
             self.find,
