@@ -1,6 +1,7 @@
 """`train` and `certify --prefix` on a small table, then a stream that is shown after N tokens of the version made."""
 
 import json
+import math
 import random
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
@@ -139,8 +140,8 @@ class Sure(FakeEngine):
     logprob = -0.05
     sent = 0
 
-    async def stream(self, query: Query) -> AsyncGenerator[Mapping[str, Any], None]:
-        async for chunk in super().stream(query):
+    async def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[Mapping[str, Any], None]:
+        async for chunk in super().stream(query, left_s):
             for choice in chunk["choices"]:
                 for token in (choice.get("logprobs") or {}).get("content", ()):
                     token["logprob"] = self.logprob
