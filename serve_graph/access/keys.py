@@ -6,11 +6,13 @@ nobody chooses these. The file is YAML, readable by its owner alone, and replace
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import secrets
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -57,6 +59,15 @@ def write_keys(path: Path, keys: Iterable[KeyConfig]) -> None:
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
     os.replace(scratch, path)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep others from changing a keys file meanwhile: of two writers at once, one would lose a key."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def refuse_doubles(keys: Sequence[KeyConfig]) -> None:

@@ -1,11 +1,12 @@
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from serve_graph.access.client import key_headers
-from serve_graph.access.keys import Keyring, key_hash, new_key, read_keys, write_keys
+from serve_graph.access.keys import Keyring, held, key_hash, new_key, read_keys, write_keys
 from serve_graph.access_sections import KeyConfig
 from serve_graph.errors import ConfigError
 
@@ -101,6 +102,19 @@ def test_revoking_the_last_key_shuts_everybody_out(tmp_path: Path) -> None:
     write_keys(path, [key("new")])
     ring.refresh()
     assert ring.find("new") is not None
+
+
+def test_keys_made_at_once_are_all_kept(tmp_path: Path) -> None:
+    path = tmp_path / "keys.yaml"
+
+    def make(names: range) -> None:
+        for i in names:
+            with held(path):
+                write_keys(path, [*read_keys(path), key(f"k{i}")])
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(make, [range(i, i + 5) for i in range(0, 20, 5)]))
+    assert {made.name for made in read_keys(path)} == {f"k{i}" for i in range(20)}
 
 
 def test_our_own_commands_show_the_key_of_the_environment() -> None:
