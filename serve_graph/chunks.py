@@ -50,6 +50,11 @@ class Hearing:
         """Whether every choice that began has ended."""
         return bool(self.choices) and all(choice["finish_reason"] for choice in self.choices.values())
 
+    @property
+    def named(self) -> int:
+        """How many tokens the engine has named one by one, with a logprob each, in all choices."""
+        return sum(len((choice["logprobs"] or {}).get("content", ())) for choice in self.choices.values())
+
     def completion(self, latency_s: float, finish_reason: str | None = None) -> Completion:
         """What has been said as one Completion; `finish_reason` names the end of what has none yet."""
         whole = [dict(choice) for _, choice in sorted(self.choices.items())] or [_silent(0)]

@@ -2,6 +2,7 @@ import asyncio
 import json
 import math
 from collections.abc import AsyncGenerator
+from decimal import Decimal
 from typing import Any, Literal
 
 import pytest
@@ -250,6 +251,17 @@ async def test_tier_never_changes_after_the_first_chunk() -> None:
     stream = await Stream(fake_graph(cheap, engine, TO_FRONTIER)).read()
     assert cheap.queries == []
     assert stream.sink.records[0].tier == "frontier"
+
+
+async def test_caller_who_leaves_a_stream_pays_for_the_tokens_that_were_named() -> None:
+    stream = Stream(fake_graph(frontier=FakeEngine(LONG, piece_chars=4), decider=TO_FRONTIER))
+    events = stream.service.stream(stream.request)
+    for _ in range(5):  # the role, and four tokens
+        await anext(events)
+    await events.aclose()
+    [line] = stream.sink.records[0].calls
+    assert (line.usage, line.metered) == (Usage(completion_tokens=4), False)
+    assert stream.sink.records[0].cost_usd == line.cost_usd == 4 * Decimal(20) / 1_000_000
 
 
 async def test_caller_who_leaves_ends_the_engines_call_and_is_recorded() -> None:
