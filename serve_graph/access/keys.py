@@ -113,7 +113,7 @@ class Keyring:
         stamp = _stamp(self.path)
         if stamp != self._stamp:
             fresh = self._read()
-            if not fresh and self._by_hash and not _revokes_all(self.path):
+            if len(fresh) == len(self.fixed) < len(self._by_hash) and not _revokes_all(self.path):
                 raise ConfigError(f"{self.path} is gone or blank; its last keys stay in force until a restart")
             self._by_hash, self._stamp = fresh, stamp
             self._guarded = self._guarded or bool(fresh)

@@ -79,10 +79,11 @@ def test_a_changed_file_is_read_again_and_a_revoked_key_is_gone(tmp_path: Path) 
     assert ring.named("c") == key("c")
 
 
-def test_a_file_that_breaks_or_vanishes_does_not_open_the_door(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fixed", [(), (key("b"),)], ids=["file alone", "configuration too"])
+def test_a_file_that_breaks_or_vanishes_changes_nothing(tmp_path: Path, fixed: tuple[KeyConfig, ...]) -> None:
     path = tmp_path / "keys.yaml"
     write_keys(path, [key("a")])
-    ring = Keyring((), path)
+    ring = Keyring(fixed, path)
     for damage in (lambda: path.write_text("[: {"), lambda: path.write_text(""), lambda: os.remove(path)):
         damage()
         with pytest.raises(ConfigError):
