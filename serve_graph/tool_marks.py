@@ -95,4 +95,3 @@ def _id(call: Any) -> str | None:
 def _with_id(call: Any, known: Mapping[str, tuple[str | None, str]]) -> Any:
     """A call with its engine's own id, where that is known."""
     call_id = _id(call)
-    return call if call_id is None else {**call, "id": known[call_id][1]}

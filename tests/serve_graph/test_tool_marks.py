@@ -91,7 +91,7 @@ def test_ids_of_others_pass_untouched() -> None:
     assert MARKS.restored(asked) == (asked, None)
 
 
-@pytest.mark.parametrize("odd", [None, 3, [], {"id": 5}, {"id": None}])
+@pytest.mark.parametrize("odd", [None, 3, [], {"id": 5}, {"id": None}, {"id": ""}])
 def test_odd_tool_calls_pass_untouched(odd: Any) -> None:
     asked = Query((), {}, {"messages": [{"role": "assistant", "tool_calls": [odd]}]})
     assert MARKS.restored(asked) == (asked, None)
