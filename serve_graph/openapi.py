@@ -128,6 +128,7 @@ def _plain() -> dict[str, Any]:
     fault = _object(message=text, type=text, param=maybe_text, code=maybe_text)
     return {
         "Error": _object(error=fault),
+        "Model": model,
         "ModelList": _object(object={"const": "list"}, data={"type": "array", "items": model}),
         "Health": _object(status={"const": "ok"}),
         "Readiness": _object(ready={"type": "boolean"}),

@@ -80,7 +80,7 @@ def test_with_keys_on_every_route_but_the_probes_asks_for_one() -> None:
     keyring = Keyring([KeyConfig(name="k", sha256="0" * 64)])
     asked = {path: operation["security"] for path, operation in operations(keyed(keyring).openapi())}
     assert asked.pop("/healthz") == asked.pop("/readyz") == []
-    assert asked.pop("/v1/models") == [{"access_key": []}]
+    assert asked.pop("/v1/models") == asked.pop("/v1/models/{model}") == [{"access_key": []}]
     assert asked.pop("/metrics") == asked.pop("/v1/decisions/{decision_id}") == [{"access_key": ["admin"]}]
     assert len(asked) == 4
     assert all(security == [{"access_key": ["use"]}] for security in asked.values())
