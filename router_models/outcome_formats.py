@@ -4,7 +4,8 @@ Two shapes are understood, as parquet, CSV (`.csv`, `.csv.gz`) or JSON lines (`.
 
 LONG, one row per prompt × tier (what `serve-graph collect` writes): `prompt`, `tier`, `grade`, and where known
 `prompt_id`, `answer`, `prompt_tokens`, `completion_tokens`, `cached_tokens`, `latency_s`, `finish_reason`, the
-logprob summary (`features.LOGPROB_NAMES`); other numeric columns become signals, other text columns metadata.
+logprob summary (`features.LOGPROB_NAMES`), every token's text and logprob (`TOKEN_COLUMNS`: lists, equally long, in
+parquet and JSON lines only); other numeric columns become signals, other text columns metadata.
 
 WIDE, one row per prompt: `prompt`, one column of grades per model, and where known `<model>_answer`, `<model>_pred`,
 `<model>_outchars`, `<model>_prompt_tokens`, `<model>_completion_tokens`, `<model>_latency_s`, `<model>|<signal>`;
@@ -19,7 +20,7 @@ import gzip
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Number
 from pathlib import Path
 
@@ -28,7 +29,8 @@ import pandas as pd
 
 from router_models.errors import DataError
 from router_models.features import LOGPROB_NAMES
-from router_models.types import FloatArray, Outcome, Usage
+from router_models.token_columns import TOKEN_COLUMNS, token_cells, tokens_of
+from router_models.types import FloatArray, Outcome, Tokens, Usage
 
 COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "latency_s")
 LONG_COLUMNS = ("prompt_id", "prompt", "tier", "answer", "grade", *COUNTS, "finish_reason", *LOGPROB_NAMES)
@@ -52,6 +54,7 @@ class Columns:
     finish_reasons: Mapping[str, tuple[str, ...]]
     counts: Mapping[str, Mapping[str, FloatArray]]
     signals: Mapping[str, Mapping[str, FloatArray]]
+    tokens: Mapping[str, Tokens] = field(default_factory=dict)
 
 
 def read_frame(path: Path) -> pd.DataFrame:
@@ -137,7 +140,7 @@ def _long(
             "keep one row per prompt and tier"
         )
     first = frame.drop_duplicates(key)
-    known = {*LONG_COLUMNS, "id"}
+    known = {*LONG_COLUMNS, *TOKEN_COLUMNS, "id"}
     others = [c for c in frame.columns if c not in known]
     flags = [c for c in others if _is_text(frame[c]) or c in metadata]
     numeric = [c for c in frame.columns if c in LOGPROB_NAMES or (c in others and c not in flags)]
@@ -150,6 +153,7 @@ def _long(
         finish_reasons={t: _strings(rows["finish_reason"]) for t, rows in per_tier.items() if "finish_reason" in rows},
         counts={c: {t: _floats(rows, c) for t, rows in per_tier.items()} for c in COUNTS if c in frame.columns},
         signals={t: {str(c): _floats(rows, c) for c in numeric} for t, rows in per_tier.items()},
+        tokens={t: kept for t, rows in per_tier.items() if (kept := tokens_of(rows)) is not None},
     )
 
 
@@ -244,8 +248,9 @@ def _grade(frame: pd.DataFrame, name: str, scale: tuple[float, float] | None) ->
 
 
 def outcomes_to_frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """Outcomes as a LONG table: `LONG_COLUMNS`, then the metadata columns in alphabetical order."""
-    extra = sorted({name for o in outcomes for name in o.metadata} - set(LONG_COLUMNS))
+    """Outcomes as a LONG table: `LONG_COLUMNS`, the tokens where any were kept, metadata in alphabetical order."""
+    extra = sorted({name for o in outcomes for name in o.metadata} - {*LONG_COLUMNS, *TOKEN_COLUMNS})
+    tokens = TOKEN_COLUMNS if any(o.token_texts for o in outcomes) else ()
     rows = [
         {
             "prompt_id": o.prompt_id,
@@ -260,10 +265,11 @@ def outcomes_to_frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
             "finish_reason": o.finish_reason,
         }
         | {name: o.logprobs.get(name, np.nan) for name in LOGPROB_NAMES}
+        | {name: token_cells(o, name) for name in tokens}
         | {name: o.metadata.get(name, "") for name in extra}
         for o in outcomes
     ]
-    return pd.DataFrame(rows, columns=[*LONG_COLUMNS, *extra])
+    return pd.DataFrame(rows, columns=[*LONG_COLUMNS, *tokens, *extra])
 
 
 def frame_to_outcomes(frame: pd.DataFrame) -> list[Outcome]:
@@ -271,7 +277,8 @@ def frame_to_outcomes(frame: pd.DataFrame) -> list[Outcome]:
     missing = [c for c in LONG_COLUMNS if c not in frame.columns]
     if missing:
         raise DataError(f"not a table of outcomes: column(s) {', '.join(missing)} missing")
-    extra = [str(c) for c in frame.columns if c not in LONG_COLUMNS]
+    extra = [str(c) for c in frame.columns if c not in (*LONG_COLUMNS, *TOKEN_COLUMNS)]
+    kept = tokens_of(frame) or Tokens(((),) * len(frame), ((),) * len(frame))
     return [
         Outcome(
             prompt_id=str(row["prompt_id"]),
@@ -284,8 +291,10 @@ def frame_to_outcomes(frame: pd.DataFrame) -> list[Outcome]:
             finish_reason=str(row["finish_reason"]),
             logprobs={name: float(row[name]) for name in LOGPROB_NAMES if not pd.isna(row[name])},
             metadata={name: str(row[name]) for name in extra if not pd.isna(row[name]) and str(row[name])},
+            token_texts=texts,
+            token_logprobs=logprobs,
         )
-        for row in frame.to_dict("records")
+        for row, texts, logprobs in zip(frame.to_dict("records"), kept.texts, kept.logprobs, strict=True)
     ]
 
 

@@ -27,7 +27,7 @@ from router_models.outcome_formats import (
     read_frame,
     write_outcomes,
 )
-from router_models.types import Answers, BoolArray, FloatArray, IntArray, Prompts
+from router_models.types import Answers, BoolArray, FloatArray, IntArray, Prompts, Tokens
 
 __all__ = [
     "OutcomeTable",
@@ -52,7 +52,8 @@ class OutcomeTable:
 
     `grades` lie in [0, 1], NaN = this tier was not asked. `answers`, `prompt_tokens`, `completion_tokens`,
     `cached_tokens`, `latency_s` hold the tiers for which they are known. `confidences` are further numbers by
-    '<tier>|<name>'. `groups` are equal where prompts are duplicates, in this table and in any other.
+    '<tier>|<name>'. `groups` are equal where prompts are duplicates, in this table and in any other. `tokens` are the
+    tiers' answers token by token, for tiers of which they were kept.
     """
 
     prompts: Prompts
@@ -66,6 +67,7 @@ class OutcomeTable:
     cached_tokens: Mapping[str, FloatArray] = field(default_factory=dict)
     latency_s: Mapping[str, FloatArray] = field(default_factory=dict)
     confidences: Mapping[str, FloatArray] = field(default_factory=dict)
+    tokens: Mapping[str, Tokens] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -89,6 +91,7 @@ class OutcomeTable:
             cut(self.cached_tokens),
             cut(self.latency_s),
             cut(self.confidences),
+            {tier: tokens.take(rows) for tier, tokens in self.tokens.items()},
         )
 
     def only(self, *tiers: str) -> OutcomeTable:
@@ -115,6 +118,7 @@ class OutcomeTable:
             cached_tokens=keep(self.cached_tokens),
             latency_s=keep(self.latency_s),
             confidences=keep(self.confidences),
+            tokens=keep(self.tokens),
         )
         return kept if present.all() else kept.take(present)
 
@@ -145,7 +149,10 @@ class OutcomeTable:
 
     @property
     def content_hash(self) -> str:
-        """sha256 over prompts, metadata, grades, answers and counts, whatever the order of rows and columns."""
+        """sha256 over prompts, metadata, grades, answers and counts, whatever the order of rows and columns.
+
+        Tokens are left out: they add no label, so a table that gets them is the same table to whoever counts looks.
+        """
         numbers = {f"grade|{tier}": column for tier, column in self.grades.items()}
         for name in ("prompt_tokens", "completion_tokens", "cached_tokens", "latency_s"):
             numbers |= {f"{name}|{tier}": column for tier, column in getattr(self, name).items()}
@@ -232,6 +239,7 @@ def table_of(columns: Columns) -> OutcomeTable:
         cached_tokens=dict(columns.counts.get("cached_tokens", {})),
         latency_s=dict(columns.counts.get("latency_s", {})),
         confidences={f"{tier}|{n}": c for tier, named in columns.signals.items() for n, c in named.items()},
+        tokens=dict(columns.tokens),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -12,11 +12,13 @@ from pathlib import Path
 from router_models.calibration.sequence import spent_delta
 from router_models.candidate import Candidate, Settings
 from router_models.certifying import Certified, certify_candidate, check_candidate
+from router_models.errors import NotCertifiedError
 from router_models.features import Encoder
 from router_models.fitting import fit_candidate
 from router_models.ladder_report import write_ladder_report
 from router_models.looks import labels_read
 from router_models.outcomes import OutcomeTable, read_outcomes
+from router_models.prefix_certifying import check_prefix, with_prefix
 from router_models.registry import RegisteredVersion, record_look, register
 from router_models.report import write_report
 from router_models.version import RouterVersion
@@ -33,14 +35,19 @@ def run(
     now: datetime,
     *,
     alias: str | None = None,
+    prefix: Sequence[int] = (),
     progress: Progress = lambda _: None,
 ) -> RegisteredVersion:
-    """Train, certify and register one version from an outcomes file.
+    """Train, certify and register one version from an outcomes file; with a prefix point where one is certified.
+
+    `prefix`: the lengths to try for one, none by default.
 
     Raises DataError for unusable outcomes and NotCertifiedError, with the reason, where nothing can be promised.
     """
     encoder, cache = Encoder(), state_folder / "embeddings"
     table = read_outcomes(outcomes, settings.tiers)
+    if prefix:
+        check_prefix(table, settings, prefix)
     progress(f"embedding {len(table)} prompts")
     table = table.with_embeddings(encoder, cache)
     progress("choosing and fitting router and verifier")
@@ -49,6 +56,10 @@ def run(
     certified, settings = certify_next(
         candidate, table, settings, now, cache, registry_uri, state_folder / "artifacts", progress
     )
+    if prefix:
+        certified, _ = certify_prefix_next(
+            certified, table, settings, prefix, now, cache, registry_uri, state_folder / "artifacts", progress
+        )
     progress("writing the report and registering")
     return publish(
         candidate,
@@ -90,6 +101,33 @@ def certify_next(
     return certify_candidate(candidate, table, settings, now, cache), settings
 
 
+def certify_prefix_next(
+    certified: Certified,
+    table: OutcomeTable,
+    settings: Settings,
+    lengths: Sequence[int],
+    now: datetime,
+    cache: Path,
+    registry_uri: str,
+    artifacts_folder: Path,
+    progress: Progress = lambda _: None,
+) -> tuple[Certified, str | None]:
+    """A certified version with a prefix point; or, where none certifies, as it was, and why.
+
+    Looks are counted as `certify_next` counts them, and apart from its own: the prefix promise has a δ of its own.
+    """
+    what = {"epsilon": str(settings.epsilon), "delta": str(settings.delta), "prefix": ",".join(map(str, lengths))}
+    labels = {f"{label}.prefix" for label in labels_read(table, settings.tiers, settings.seed)}
+    look = record_look(registry_uri, f"{table.content_hash}.prefix", labels, what, artifacts_folder)
+    settings = replace(settings, round=look)
+    progress(f"certifying a prefix: look {look} at these labels for one, δ {settings.level:.3g} for it")
+    try:
+        return with_prefix(certified, table, settings, lengths, now, cache), None
+    except NotCertifiedError as error:
+        progress(f"no prefix verdict: {error.reason}")
+        return certified, error.reason
+
+
 def publish(
     candidate: Candidate,
     certified: Certified,
@@ -110,6 +148,7 @@ def publish(
     sealed = folder / f"version-{digest}-{(version.certificate.made_at if version.certificate else 'x'):%Y%m%d%H%M%S}"
     version.save(sealed, extra=report)
     certificate = version.certificate
+    prefixes = {f"prefix.{tier}": made.summary() for tier, made in version.prefix_certificates.items()}
     return register(
         registry_uri,
         model,
@@ -132,6 +171,7 @@ def publish(
             "certificate": certificate.summary() if certificate else "none",
             "label_source": str(settings.label_source),
             "status": "approved" if alias == "stable" else "pending",
+            **prefixes,
         },
         alias=alias,
         artifacts_folder=artifacts_folder,

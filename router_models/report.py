@@ -16,6 +16,7 @@ from router_models.candidate import Candidate, Settings
 from router_models.certifying import Certified
 from router_models.operating import Evidence, play, route_at_for_share
 from router_models.plots import draw_acceptance, draw_deferral, draw_reliability
+from router_models.prefix_page import prefix_section
 from router_models.report_sections import (
     DRAWS,
     binds_section,
@@ -136,6 +137,9 @@ labelled sample, the decoding settings and the engines hashed below, and nothing
 ## Operating point
 Try {cheap} when the router estimates ≥ {point.route_at:.4f}; accept its answer when the verifier estimates ≥
 {point.accept_at:.4f}; otherwise {frontier} answers. Abstain when: {abstain}.
+
+## Streams shown by their beginning
+{prefix_section(version)}
 
 ## What one pays and gets
 {len(seen)} certification prompts; intervals are 95 % bootstrap over prompts ({DRAWS} draws).

@@ -181,7 +181,8 @@ class Outcome:
     """One prompt × one tier: what was answered, how it was graded, what it took.
 
     `grade` is 1.0 for acceptable and 0.0 for not; fractional where a judge gave one. `logprobs` is the summary
-    `features.logprob_summary` makes.
+    `features.logprob_summary` makes. `token_texts` and `token_logprobs`: one entry per generated token where they
+    were kept, what a beginning of the answer is cut from.
     """
 
     prompt_id: str
@@ -194,6 +195,8 @@ class Outcome:
     finish_reason: str = "stop"
     logprobs: Mapping[str, float] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    token_texts: tuple[str, ...] = ()
+    token_logprobs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +249,21 @@ class Answers:
             tuple(self.finish_reasons[i] for i in rows),
             {name: column[rows] for name, column in self.signals.items()},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The tokens of n answers of one tier, row by row: their texts and logprobs, () where they were not kept."""
+
+    texts: tuple[tuple[str, ...], ...]
+    logprobs: tuple[tuple[float, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, rows: Sequence[int] | IntArray) -> Tokens:
+        """Select rows by integer index, in that order."""
+        return Tokens(tuple(self.texts[i] for i in rows), tuple(self.logprobs[i] for i in rows))
 
 
 @dataclass(frozen=True, slots=True)

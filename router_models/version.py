@@ -3,6 +3,7 @@
 policy.json          ladder, thresholds, families, feature version
 <tier>.router.*      router and its calibrator           ┐ for every tier that
 <tier>.verifier.*    verifier and its calibrator         ┘ the policy has a point for
+<tier>.prefix.*      verifier and calibrator of answers' first tokens, where the tier has a prefix point
 home.*               the training prompts that distance is measured to, where the routers cannot tell
 certificate.json     absent in uncertified (test) versions
 report.md, *.png     the page a reviewer signs
@@ -62,6 +63,7 @@ class RouterVersion:
     encoder: Encoder = field(default_factory=Encoder)
     slicer: str | None = None
     prefix_certificates: Mapping[str, Certificate] = field(default_factory=dict)
+    prefix_stages: Mapping[str, Stage] = field(default_factory=dict)
     home: Home | None = None
 
     def decide(self, query: Query) -> Decision:
@@ -90,6 +92,7 @@ class RouterVersion:
         if stage is None:
             return self.policy.judge(decision.tier, 1.0)
         is_prefix = completion.finish_reason == PREFIX
+        stage = self.prefix_stages.get(decision.tier, stage) if is_prefix else stage
         if not is_prefix and decision.tier != self.policy.top and (fault := broken_shape(query, completion)):
             return Verdict(Action.ESCALATED, fault, 0.0)
         prompts = prompts_of([query], self.encoder if stage.verifier.wants_embeddings else None)
@@ -134,10 +137,10 @@ class RouterVersion:
         with tempfile.TemporaryDirectory(prefix=".version-", dir=folder.parent) as scratch:
             out = Path(scratch) / "version"
             out.mkdir()
-            for tier, stage in self.stages.items():
+            for name, stage in {**self.stages, **_prefix_named(self.prefix_stages)}.items():
                 for what, part in _parts(stage).items():
                     if part is not None:
-                        save_state(out, f"{tier}.{what}", part.state())
+                        save_state(out, f"{name}.{what}", part.state())
             if self.home is not None:
                 save_state(out, "home", self.home.state())
             (out / "policy.json").write_text(json.dumps(self._policy_json(), indent=1))
@@ -160,10 +163,8 @@ class RouterVersion:
                 tier: [_plain(p.route_at), _plain(p.accept_at), p.abstain_below]
                 for tier, p in self.policy.points.items()
             },
-            "families": {
-                tier: {what: None if part is None else part.family for what, part in _parts(stage).items()}
-                for tier, stage in self.stages.items()
-            },
+            "families": _families(self.stages),
+            "prefix_families": _families(self.prefix_stages),
         }
 
     @classmethod
@@ -180,6 +181,10 @@ class RouterVersion:
                 for tier, p in data["points"].items()
             }
             stages = {tier: _load_stage(folder, tier, families) for tier, families in data["families"].items()}
+            beginnings = {
+                tier: _load_stage(folder, f"{tier}.prefix", families)
+                for tier, families in data.get("prefix_families", {}).items()
+            }
             path = folder / "certificate.json"
             certificate = Certificate.from_json(json.loads(path.read_text())) if path.is_file() else None
             prefixes = {t: Certificate.from_json(made) for t, made in data.get("prefix_certificates", {}).items()}
@@ -195,6 +200,7 @@ class RouterVersion:
             digest,
             slicer=data.get("slicer"),
             prefix_certificates=prefixes,
+            prefix_stages=beginnings,
             home=home,
         )
 
@@ -207,7 +213,7 @@ def prefix_point(certificate: Certificate) -> PrefixPoint:
 def models_digest(version: RouterVersion) -> str:
     """sha256 over the learned state of every model and calibrator; unchanged by saving and loading."""
     digest = hashlib.sha256()
-    for tier, stage in sorted(version.stages.items()):
+    for tier, stage in [*sorted(version.stages.items()), *sorted(_prefix_named(version.prefix_stages).items())]:
         for what, part in sorted(_parts(stage).items()):
             state = None if part is None else part.state()
             digest.update(f"{tier}.{what}:{part.family if part else None}".encode())
@@ -242,6 +248,17 @@ def _parts(stage: Stage) -> dict[str, RouterModel | VerifierModel | ScoreCalibra
         "router_calibrator": stage.router_calibrator,
         "verifier": stage.verifier,
         "verifier_calibrator": stage.verifier_calibrator,
+    }
+
+
+def _prefix_named(stages: Mapping[str, Stage]) -> dict[str, Stage]:
+    return {f"{tier}.prefix": stage for tier, stage in stages.items()}
+
+
+def _families(stages: Mapping[str, Stage]) -> dict[str, dict[str, str | None]]:
+    return {
+        tier: {what: None if part is None else part.family for what, part in _parts(stage).items()}
+        for tier, stage in stages.items()
     }
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
-from router_models.types import PREFIX, Completion, Usage
-from serve_graph.openai_api import completion_of, text_pieces, usage_json, usage_of
+from router_models.beginnings import beginning
+from router_models.types import Completion, Usage
+from serve_graph.openai_api import completion_of, text_pieces, token_texts, usage_json, usage_of
 
 Choices = list[dict[str, Any]]
 
@@ -22,25 +22,22 @@ def says_something(chunk: Mapping[str, Any]) -> bool:
 
 
 class Hearing:
-    """A completion as it grows: give it every chunk a tier sends, ask for the whole at any time.
-
-    `tokens` counts what the longest choice has said so far: its logprobs' length, or its pieces where there are none.
-    """
+    """A completion as it grows: give it every chunk a tier sends, ask for the whole or its beginning at any time."""
 
     def __init__(self) -> None:
         self.choices: dict[int, dict[str, Any]] = {}
         self.usage = Usage()
-        self.pieces: dict[int, int] = {}
+        self.service_tier: str | None = None
 
     def add(self, chunk: Mapping[str, Any]) -> None:
-        """Take in one chunk (`choices`, `usage`)."""
+        """Take in one chunk (`choices`, `usage`, and `service_tier`: the tariff that a hosted API applied)."""
+        self.service_tier = chunk.get("service_tier") or self.service_tier
         if chunk.get("usage"):
             self.usage = usage_of(chunk["usage"])
         for piece in chunk.get("choices") or []:
             index = int(piece.get("index") or 0)
             choice = self.choices.setdefault(index, _silent(index))
             delta = piece.get("delta") or {}
-            self.pieces[index] = self.pieces.get(index, 0) + says_something({"choices": [{"delta": delta}]})
             for name, value in delta.items():
                 _grow(choice["message"], name, value)
             if (piece.get("logprobs") or {}).get("content"):
@@ -53,30 +50,26 @@ class Hearing:
         """Whether every choice that began has ended."""
         return bool(self.choices) and all(choice["finish_reason"] for choice in self.choices.values())
 
-    @property
-    def tokens(self) -> int:
-        spoken = [len((choice["logprobs"] or {}).get("content", ())) for choice in self.choices.values()]
-        return max([*spoken, *self.pieces.values()], default=0)
-
     def completion(self, latency_s: float, finish_reason: str | None = None) -> Completion:
         """What has been said as one Completion; `finish_reason` names the end of what has none yet."""
         whole = [dict(choice) for _, choice in sorted(self.choices.items())] or [_silent(0)]
         for choice in whole:
             choice["finish_reason"] = choice["finish_reason"] or finish_reason
-        return completion_of({"choices": whole, "usage": usage_json(self.usage)}, latency_s)
+        tariff = {"service_tier": self.service_tier} if self.service_tier else {}
+        return completion_of({"choices": whole, "usage": usage_json(self.usage), **tariff}, latency_s)
 
-    def prefix(self, tokens: int, latency_s: float) -> Completion:
-        """The first `tokens` tokens of a single choice as a Completion whose finish_reason is PREFIX.
+    def prefix(self, tokens: int) -> Completion | None:
+        """The first `tokens` tokens of the first choice, cut as they are for certifying; None while there is no more.
 
-        An engine may send several tokens at once: what is judged is cut to the length the threshold is certified
-        for, by the logprobs' own tokens. Without logprobs a piece counts as a token, and nothing is cut.
+        However many tokens an engine sends at once, the same answer has the same beginning. An engine that gives no
+        logprobs has none: its answers are judged whole.
         """
-        completion = self.completion(latency_s, PREFIX)
-        said = (completion.payload["choices"][0]["logprobs"] or {}).get("content") or []
+        choice = self.choices.get(0)
+        said = ((choice or {}).get("logprobs") or {}).get("content") or []
         if len(said) <= tokens:
-            return completion
-        text = "".join(str(token.get("token", "")) for token in said[:tokens])
-        return replace(completion, text=text, token_logprobs=completion.token_logprobs[:tokens])
+            return None
+        heard = {"choices": [{"logprobs": {"content": said[:tokens]}}]}
+        return beginning([*token_texts(heard), ""], [float(t["logprob"]) for t in said[: tokens + 1]], tokens)
 
 
 def _silent(index: int) -> dict[str, Any]:

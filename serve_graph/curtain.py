@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Literal
 
-from router_models.types import Action, Decision, PrefixPoint, Query
+from router_models.types import Action, Completion, Decision, PrefixPoint, Query
 from serve_graph import cascade
 from serve_graph.chunks import Choices, Hearing, spoken_pieces
 from serve_graph.errors import EngineError, PolicyUnavailableError
@@ -38,7 +38,7 @@ class Curtain:
 
     def __init__(self, graph: Graph, query: Query, trail: Trail, opening: Opening) -> None:
         self.graph, self.query, self.trail, self.opening = graph, query, trail, opening
-        self.started = time.perf_counter()
+        self.started, self.closed_at = time.perf_counter(), graph.deadline.clock()
         self.hearing = Hearing()
         self.held: list[Choices] = []
         self.hurried = False
@@ -77,8 +77,9 @@ class Curtain:
             if self.hurried and self.held:
                 return _Show.ON
             point = self.opening.point
-            if point is not None and self.hearing.tokens >= point.tokens and not self.hearing.finished:
-                return await self._prefix_verdict(point)
+            prefix = None if point is None else self.hearing.prefix(point.tokens)
+            if prefix is not None:
+                return await self._prefix_verdict(prefix)
 
     async def _whole_verdict(self) -> _Show:
         trail = self.trail
@@ -90,17 +91,15 @@ class Curtain:
             self.held = list(spoken_pieces(as_shown(trail, completion)))
         return _Show.WHOLE
 
-    async def _prefix_verdict(self, point: PrefixPoint) -> _Show:
-        """Asked once, after N tokens."""
+    async def _prefix_verdict(self, prefix: Completion) -> _Show:
+        """Asked once, when the answer is known to be longer than N tokens; what came with them is not judged."""
         trail, graph = self.trail, self.graph
-        prefix = self.hearing.prefix(point.tokens, time.perf_counter() - self.started)
         decision = trail.decision or Decision(trail.tier, "not decided")
         try:
             verdict = trail.verdict = await graph.judge.judge(self.query, prefix, decision)
         except PolicyUnavailableError as error:
-            is_safe = graph.safe_tier == trail.tier
-            trail.go(graph.safe_tier, Action.FALLBACK, f"verifier unavailable: {error}")
-            return _Show.ON if is_safe else _Show.NEVER
+            cascade.go_without(graph, trail, "verifier", error)
+            return _Show.ON if trail.tier == decision.tier else _Show.NEVER
         if verdict.action is Action.ACCEPTED:
             trail.go(trail.tier, Action.ACCEPTED)
             return _Show.ON
@@ -117,9 +116,9 @@ class Curtain:
 
     @property
     def _budget(self) -> str:
-        return f"nothing shown within {self.opening.first_token_s:g} s"
+        return f"nothing shown within {self.opening.first_token_s:.3g} s"
 
     def _left_s(self) -> float | None:
         if self.opening.first_token_s is None or self.hurried:
             return None
-        return max(0.0, self.started + self.opening.first_token_s - time.perf_counter())
+        return max(0.0, self.closed_at + self.opening.first_token_s - self.graph.deadline.clock())

@@ -7,6 +7,7 @@ Unknown fields are refused by name, as OpenAI does. vLLM's own sampling fields a
 from __future__ import annotations
 
 import json
+from codecs import getincrementaldecoder
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -60,14 +61,15 @@ class RequestOptions(BaseModel):
     """The request's `serve_graph` object: what a caller may ask of the policy (`extra_body` in OpenAI's client).
 
     `quality_floor`: the share of right answers that must be promised of whoever answers. `latency_budget_s`: seconds
-    within which the answer is wanted. `task` and `user_tier` are labels that routers may know. `session` names the
-    conversation.
+    within which the answer is wanted; `deadline_s`: after which it is of no use. `task` and `user_tier` are labels
+    that routers may know. `session` names the conversation.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
     stream: Literal["verify", "prefix", "route"] | None = None
     quality_floor: Annotated[float, Field(ge=0, le=1)] | None = None
     latency_budget_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    deadline_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
     task: Annotated[str, Field(max_length=64)] | None = None
     user_tier: Annotated[str, Field(max_length=64)] | None = None
     abstain: Literal["allow", "forbid"] | None = None
@@ -253,6 +255,24 @@ def completion_of(payload: Mapping[str, Any], latency_s: float) -> Completion:
     )
 
 
+def token_texts(payload: Mapping[str, Any]) -> tuple[str, ...]:
+    """The text that each generated token of a chat.completion's first choice adds, () where it has no logprobs.
+
+    A character whose bytes are spread over several tokens belongs to the last of them, so that every beginning reads
+    as text. The token that ends an answer has a text here which the answer itself has not.
+    """
+    tokens = (payload["choices"][0].get("logprobs") or {}).get("content") or []
+    decoder = getincrementaldecoder("utf-8")(errors="replace")
+    return tuple(decoder.decode(_token_bytes(token)) for token in tokens)
+
+
+def _token_bytes(token: Mapping[str, Any]) -> bytes:
+    known = token.get("bytes")
+    if isinstance(known, list) and all(isinstance(byte, int) and 0 <= byte < 256 for byte in known):
+        return bytes(known)
+    return str(token.get("token", "")).encode("utf-8", "replace")
+
+
 def usage_of(usage: Mapping[str, Any]) -> Usage:
     """OpenAI's usage object → Usage. Tokens written to a cache are read under the names that APIs give them."""
     details = usage.get("prompt_tokens_details") or {}
@@ -263,11 +283,12 @@ def usage_of(usage: Mapping[str, Any]) -> Usage:
 
 def usage_json(usage: Usage) -> dict[str, Any]:
     """Usage → OpenAI's usage object."""
+    written = {"cache_write_tokens": usage.cache_write_tokens} if usage.cache_write_tokens else {}
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, **written},
     }
 
 

@@ -11,12 +11,14 @@ ends the stream. What is shown, and when, of a cheap answer:
 
 from __future__ import annotations
 
+import math
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
 from router_models.types import PrefixPoint, Query
+from router_models.verifiers.formats import declares_shape
 from serve_graph import cascade
 from serve_graph.chunks import Hearing, spoken_pieces
 from serve_graph.curtain import Curtain, Opening
@@ -87,6 +89,9 @@ async def _settled(graph: Graph, query: Query, trail: Trail) -> Speech:
 def _tried(graph: Graph, query: Query, terms: StreamTerms, trail: Trail) -> Speech:
     """A cheap tier's answer: heard behind the curtain where that can open early, else awaited whole."""
     point = _prefix_point(graph, query, trail) if terms.mode is StreamMode.PREFIX else None
+    try_s = graph.deadline.try_s()
+    if try_s < (terms.first_token_s or math.inf):  # what the last tier needs of the deadline must be left to it
+        terms = replace(terms, first_token_s=try_s, at_first_token="escalate")
     if point is None and terms.first_token_s is None:
         return _tried_whole(graph, query, trail)
     return Curtain(graph, query, trail, Opening(point, terms.first_token_s, terms.at_first_token)).speech()
@@ -99,6 +104,9 @@ def _prefix_point(graph: Graph, query: Query, trail: Trail) -> PrefixPoint | Non
         trail.notes.append(f"prefix asked for, but {trail.tier} has no certified prefix verdict: verify")
     elif int(query.parameters.get("n") or 1) > 1:
         trail.notes.append("prefix asked for, but several choices are judged whole: verify")
+        return None
+    elif declares_shape(query):
+        trail.notes.append("prefix asked for, but an answer of a declared shape is judged whole: verify")
         return None
     return point
 

@@ -61,6 +61,13 @@ def broken_shape(query: Query, completion: Completion) -> str | None:
     return None
 
 
+def declares_shape(query: Query) -> bool:
+    """Whether the request declares a shape that `broken_shape` can hold a whole reply to."""
+    wanted = query.parameters.get("response_format")
+    asked = isinstance(wanted, Mapping) and wanted.get("type") in ("json_object", "json_schema")
+    return asked or bool(_declared(query.parameters.get("tools")))
+
+
 def _declared(tools: object) -> dict[str, object]:
     found: dict[str, object] = {}
     for tool in tools if isinstance(tools, list | tuple) else ():

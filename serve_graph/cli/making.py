@@ -37,6 +37,7 @@ def collect(
     url: Annotated[str | None, typer.Option(help="An endpoint that runs already; default: start the graph.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=256)] = 16,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished table.")] = False,
+    tier: Annotated[list[str] | None, typer.Option(help="Ask this tier only (repeatable).")] = None,
 ) -> None:
     """Run prompts through every tier and grade the answers. Resumable: run it again after an interruption.
 
@@ -52,9 +53,15 @@ def collect(
     from serve_graph.collect import binds_behind, claim, read_tasks, refuse_finished
     from serve_graph.collect import collect as run
     from serve_graph.config import load_config
+    from serve_graph.errors import ServeGraphError
     from serve_graph.launch import running_graph
 
     graph = load_config(config)
+    tiers = tuple(tier or graph.tier_names)
+    if unknown := set(tiers) - set(graph.tier_names):
+        raise ServeGraphError(
+            f"no tier {', '.join(sorted(unknown))} in {config}: it has {', '.join(graph.tier_names)}"
+        )
     asked = read_tasks(tasks) if tasks else generate(starter, seed=seed)
     if not overwrite:
         refuse_finished(out)
@@ -69,14 +76,14 @@ def collect(
         bar = stack.enter_context(
             Progress("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         )
-        bars = {tier: bar.add_task(tier, total=len(asked)) for tier in graph.tier_names}
+        bars = {tier: bar.add_task(tier, total=len(asked)) for tier in tiers}
         outcomes = asyncio.run(
-            run(url, graph.tier_names, asked, out, binds=binds, concurrency=concurrency,
+            run(url, tiers, asked, out, binds=binds, concurrency=concurrency,
                 advance=lambda tier, n: bar.advance(bars[tier], n))
         )  # fmt: skip
-    for tier in graph.tier_names:
-        grades = [o.grade for o in outcomes if o.tier == tier]
-        say(f"{tier}: {len(grades)} outcomes, {sum(grades) / len(grades):.1%} right")
+    for name in tiers:
+        grades = [o.grade for o in outcomes if o.tier == name]
+        say(f"{name}: {len(grades)} outcomes, {sum(grades) / len(grades):.1%} right")
     say(f"written to {out}")
 
 
@@ -162,7 +169,18 @@ def certify(
         float | None,
         typer.Option(help="Also prove: the share right falls by less than this below always asking the last tier."),
     ] = None,
+    prefix: Annotated[
+        str | None,
+        typer.Option(help="Also certify a verdict on an answer's first N tokens, for streams: N, or several to try."),
+    ] = None,
     alias: Annotated[str | None, typer.Option(help="Point this alias at the new version (e.g. stable).")] = None,
+    engines_as_configured: Annotated[
+        bool,
+        typer.Option(
+            "--engines-as-configured",
+            help="Nothing beside the table says which engines answered; vouch that it was those of --config.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Certify a candidate's thresholds on CERT labels and register it. Nothing certified: exit 1, with why.
@@ -170,6 +188,11 @@ def certify(
     Between two tiers one acceptance threshold is certified (--promise accepted); the thresholds of more tiers, and
     early abstention, are certified together (--promise answered). Every look at the same outcomes, one that certified
     nothing included, gets a smaller part of delta: trying again cannot break the promise. Fresh labels begin anew.
+    A certificate holds for the engines that gave the answers; `collect` notes them beside the table.
+
+    --prefix 16 adds what the stream mode `prefix` needs (docs/streaming.md): a verdict on the first 16 tokens, with
+    the same epsilon and a delta of its own. Of --prefix 8,16,32 the first that certifies is taken, each at a third of
+    that delta. Where none does, the version is made without.
 
     Example: serve-graph certify --candidate candidate --outcomes outcomes.parquet --max-drop 0.05 --alias stable
     """
@@ -178,7 +201,8 @@ def certify(
     from router_models.candidate import load_candidate
     from router_models.features import Encoder
     from router_models.outcomes import read_outcomes
-    from router_models.pipeline import certify_next, publish
+    from router_models.pipeline import certify_next, certify_prefix_next, publish
+    from router_models.prefix_certifying import check_prefix
     from serve_graph.bindings import collected_binds, tier_binds
     from serve_graph.config import load_config
     from serve_graph.errors import ServeGraphError
@@ -197,15 +221,32 @@ def certify(
         promise=promise.value if promise else settings.promise,
     )
     noted = collected_binds(outcomes)
+    if noted is None and not engines_as_configured:
+        raise ServeGraphError(
+            f"{outcomes}: nothing notes which engines gave these answers, and a certificate binds itself to them. "
+            f"Collect with `serve-graph collect`, which notes them; or, where you know that it was the engines of "
+            f"{config}, say so: --engines-as-configured"
+        )
+    if noted is None:
+        progress(f"bound to the engines of {config} on your word: nothing notes which engines gave these answers")
     if noted is not None and noted != tier_binds(graph):
         changed = sorted(k for k in {*noted, *tier_binds(graph)} if noted.get(k) != tier_binds(graph).get(k))
         raise ServeGraphError(f"{outcomes} was collected from other engines than {config} describes: {changed} differ")
     table = read_outcomes(outcomes, settings.tiers)
+    lengths = _lengths(prefix)
+    if lengths:
+        check_prefix(table, settings, lengths)
     progress("certifying")
     certified, settings = certify_next(
         loaded, table, settings, datetime.now(UTC), graph.state_folder / "embeddings", graph.registry_uri,
         graph.state_folder / "artifacts", progress,
     )  # fmt: skip
+    without: str | None = None
+    if lengths:
+        certified, without = certify_prefix_next(
+            certified, table, settings, lengths, datetime.now(UTC), graph.state_folder / "embeddings",
+            graph.registry_uri, graph.state_folder / "artifacts", progress,
+        )  # fmt: skip
     progress("writing the report and registering")
     made = publish(
         loaded, certified, settings, graph.state_folder / "candidates", graph.registry_uri,
@@ -213,8 +254,26 @@ def certify(
     )  # fmt: skip
     certificate = certified.version.certificate
     assert certificate is not None
+    prefixes = certified.version.prefix_certificates
     if as_json:
-        say_json({"version": made.name, "aliases": made.aliases, "certificate": certificate.to_json()})
+        shown = {"version": made.name, "aliases": made.aliases, "certificate": certificate.to_json()}
+        begun = {tier: proof.to_json() for tier, proof in prefixes.items()}
+        say_json(shown | ({"prefixes": begun, "no_prefix": without} if lengths else {}))
         return
     say(f"{made.name}: {certificate.summary()}")
+    for tier, proof in prefixes.items():
+        say(f"streams of {tier} by their beginning: {proof.summary()}")
+    if without is not None:
+        say(f"without a prefix verdict: {without}")
     say(f"review it: serve-graph versions show {made.number}")
+
+
+def _lengths(asked: str | None) -> list[int]:
+    from serve_graph.errors import ServeGraphError
+
+    if asked is None:
+        return []
+    try:
+        return [int(part) for part in asked.split(",")]
+    except ValueError:
+        raise ServeGraphError(f"--prefix takes numbers of tokens, such as 16 or 8,16,32; got {asked!r}") from None

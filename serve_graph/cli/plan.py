@@ -164,7 +164,7 @@ def _described(path: Path, weak: str, strong: str, seed: int) -> tuple[dict[str,
     mix = read_mix(path)
     terms = {tier: mix.terms_of(tier, path) for tier in (weak, strong)}
     work = workload_of_mix(
-        mix.parts(),
+        mix.slices,
         weak,
         strong,
         terms,

@@ -81,6 +81,8 @@ def status(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None, as_js
         faults = f"; not answering: {', '.join(down)}" if down else ""
         say(f"{url}: {'ready' if state['ready'] else 'not ready'}; tiers {', '.join(state['tiers'])}{faults}")
         say(f"version {state['version']}: {state['promise']}")
+        for tier, promise in state.get("prefixes", {}).items():
+            say(f"streams of {tier} by their beginning: {promise}")
     if not state["ready"]:
         raise typer.Exit(1)
 
@@ -118,7 +120,7 @@ def prepare(config: GraphConfig, progress: Any) -> str | None:
 
     check_port(config.http.host, config.http.port)
     remove_leftovers(config.state_folder)
-    for tier in config.tiers:
+    for tier in (*config.tiers, *config.embedders):
         if isinstance(tier, VllmTierConfig):
             resolve_weights(tier.weights, config.state_folder, progress)
     return ensure_first_version(config, progress)
@@ -139,6 +141,7 @@ def banner(config: GraphConfig, url: str, reason: str | None) -> str:
         f"{t.name} ({t.engine}, ${t.price.input_usd_per_mtok:f}/${t.price.output_usd_per_mtok:f} per Mtok)"
         for t in config.tiers
     )
+    prefixes = "".join(f"\n prefix:   {promise}" for promise in state.get("prefixes", {}).values())
     rule = "─" * 78
     return f"""{rule}
  serve-graph is up:  {url}/v1
@@ -146,6 +149,6 @@ def banner(config: GraphConfig, url: str, reason: str | None) -> str:
              -d '{body}'
  tiers:    {tiers}
  router:   {state["version"]}
- promise:  {promise}
+ promise:  {promise}{prefixes}
  stop:     Ctrl-C
 {rule}"""

@@ -33,7 +33,7 @@ def list_(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) ->
 
 @app.command()
 def show(version: Number = "stable", config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Print a version's report; --json its thresholds and certificate. Example: serve-graph versions show stable"""
+    """Print a version's report; --json its thresholds and certificates. Example: serve-graph versions show stable"""
     from router_models.version import RouterVersion
     from serve_graph.config import load_config
 
@@ -47,7 +47,13 @@ def show(version: Number = "stable", config: ConfigOption = DEFAULT_CONFIG, as_j
             tier: {"route_at": str(p.route_at), "accept_at": str(p.accept_at), "abstain_below": p.abstain_below}
             for tier, p in loaded.policy.points.items()
         }
-        say_json({"version": found.name, "aliases": found.aliases, "points": points, "certificate": certificate})
+        prefixes = {
+            tier: {"tokens": p.tokens, "accept_at": str(p.accept_at), "certificate": made.to_json()}
+            for tier, p in loaded.policy.prefixes.items()
+            if (made := loaded.prefix_certificates.get(tier)) is not None
+        }
+        shown = {"version": found.name, "aliases": found.aliases, "points": points, "certificate": certificate}
+        say_json(shown | {"prefixes": prefixes})
         return
     say(f"{found.name}  aliases: {', '.join(found.aliases) or '-'}  status: {found.tags.get('status', '-')}")
     say(f"files: {folder}\n")

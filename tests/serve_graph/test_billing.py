@@ -122,7 +122,7 @@ async def test_a_failed_cheap_call_is_on_the_bill() -> None:
 
 async def test_a_cancelled_request_pays_for_what_it_began() -> None:
     @Function
-    async def never(_: Query) -> Completion:
+    async def never(_: Query, left_s: float) -> Completion:
         await asyncio.Event().wait()
         raise AssertionError
 
