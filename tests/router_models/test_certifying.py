@@ -1,5 +1,6 @@
 """Ladders from outcomes to a certified policy and its page: what is promised, proved together, and refused."""
 
+import json
 import math
 import random
 import re
@@ -26,6 +27,7 @@ from router_models.outcomes import OutcomeTable, prompt_id, table_of
 from router_models.policy import Policy
 from router_models.pricing import Price
 from router_models.report import write_report
+from router_models.selection import Scored
 from router_models.types import Completion, OperatingPoint, Outcome, Query, Usage
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
@@ -214,6 +216,22 @@ def test_a_candidate_is_stored_with_its_promise_and_every_tiers_choice(
     assert (settings.seed, settings.promise) == (0, "answered")
     assert loaded.routers.keys() == ladder[0].routers.keys()
     assert loaded.routers["small"][0].away_auc == ladder[0].routers["small"][0].away_auc
+
+
+def test_bounds_that_are_not_known_are_stored_as_json_that_every_parser_reads(
+    ladder: tuple[Candidate, Certified, float], tmp_path: Path
+) -> None:
+    """Resamples without a single wrong answer leave a bound open: -inf, for which JSON has no number."""
+    open_ = Scored("surface", np.empty(0), 0.7, 0.1, -math.inf, math.inf)
+    candidate = replace(ladder[0], routers={"small": (open_,)})
+    save_candidate(candidate, LADDER, tmp_path / "c")
+
+    def no(literal: str) -> float:
+        raise AssertionError(f"{literal} is not JSON")
+
+    json.loads((tmp_path / "c" / "candidate.json").read_text(), parse_constant=no)
+    loaded = load_candidate(tmp_path / "c", LADDER, Given())[0].routers["small"][0]
+    assert (loaded.low, loaded.high, loaded.away_auc) == (-math.inf, math.inf, None)
 
 
 @pytest.mark.parametrize(
