@@ -7,6 +7,7 @@ them without talking.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def fit_candidate(table: OutcomeTable, settings: Settings, encoder: Encoder, cac
     parts = split(table, SHARES, settings.seed)
     assert_disjoint(parts)
     train, tune = parts["train"], parts["tune"]
+    _check_classes({"fit on": train, "calibrate on": tune}, tiers)
     stages: dict[str, Stage] = {}
     routers: dict[str, tuple[Scored, ...]] = {}
     verifiers: dict[str, tuple[Scored, ...]] = {}
@@ -91,6 +93,17 @@ def check_outcomes(table: OutcomeTable, settings: Settings) -> None:
                 f"{top!r} is dearer than {tier!r} (${usd[top].mean():.3g} against ${usd[tier].mean():.3g} a call) and "
                 f"worse ({right[top].mean():.1%} right against {right[tier].mean():.1%}): serve {tier!r} alone"
             )
+
+
+def _check_classes(parts: Mapping[str, OutcomeTable], tiers: Sequence[str]) -> None:
+    for purpose, part in parts.items():
+        for tier in tiers:
+            grades = part.grade(tier)
+            if len(part) == 0 or grades.min() == grades.max():
+                raise DataError(
+                    f"of the {len(part)} prompts to {purpose}, tier {tier!r} answered all alike (all right, or all "
+                    "wrong): collect more, or harder and easier ones"
+                )
 
 
 def domain_labels(table: OutcomeTable) -> IntArray | None:

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from router_models.candidate import Candidate, Settings
+from router_models.candidate import SHARES, Candidate, Settings
 from router_models.errors import DataError
 from router_models.features import Encoder
 from router_models.fitting import domain_labels, fit_candidate
 from router_models.outcome_formats import parse_columns
-from router_models.outcomes import OutcomeTable, table_of
+from router_models.outcomes import OutcomeTable, split, table_of
 from router_models.pricing import Price
 from router_models.types import Completion, Query
 
@@ -85,3 +85,12 @@ def test_prompts_without_a_domain_are_left_out_of_the_domains_held_out(fitted: C
     assert labels[:4].tolist() == [0, 1, 2, -1]
     assert domain_labels(table(domain=np.array(["art", None, None] * 100, dtype=object))) is None
     assert all(scored.away_auc is not None for scored in fitted(domain=domains).routers["cheap"])
+
+
+def test_a_part_without_both_right_and_wrong_answers_is_named(fitted: Callable[..., Candidate]) -> None:
+    tune = split(table(), SHARES, SETTINGS.seed)["tune"].prompts.texts
+    grades = [
+        1.0 if text in tune else grade for text, grade in zip(frame()["prompt"], frame()["frontier"], strict=True)
+    ]
+    with pytest.raises(DataError, match="prompts to calibrate on, tier 'frontier' answered all alike"):
+        fitted(frontier=np.array(grades))
