@@ -7,7 +7,7 @@ them without talking.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,7 +47,8 @@ def fit_candidate(table: OutcomeTable, settings: Settings, encoder: Encoder, cac
     parts = split(table, SHARES, settings.seed)
     assert_disjoint(parts)
     train, tune = parts["train"], parts["tune"]
-    _check_classes({"fit on": train, "calibrate on": tune}, tiers)
+    _check_classes(train, "fit on", tiers)
+    _check_classes(tune, "calibrate routers on", tiers[:-1])
     stages: dict[str, Stage] = {}
     routers: dict[str, tuple[Scored, ...]] = {}
     verifiers: dict[str, tuple[Scored, ...]] = {}
@@ -95,15 +96,14 @@ def check_outcomes(table: OutcomeTable, settings: Settings) -> None:
             )
 
 
-def _check_classes(parts: Mapping[str, OutcomeTable], tiers: Sequence[str]) -> None:
-    for purpose, part in parts.items():
-        for tier in tiers:
-            grades = part.grade(tier)
-            if len(part) == 0 or grades.min() == grades.max():
-                raise DataError(
-                    f"of the {len(part)} prompts to {purpose}, tier {tier!r} answered all alike (all right, or all "
-                    "wrong): collect more, or harder and easier ones"
-                )
+def _check_classes(part: OutcomeTable, purpose: str, tiers: Sequence[str]) -> None:
+    for tier in tiers:
+        grades = part.grade(tier)
+        if len(part) == 0 or grades.min() == grades.max():
+            raise DataError(
+                f"of the {len(part)} prompts to {purpose}, tier {tier!r} answered all alike (all right or all wrong): "
+                "collect more, or harder and easier ones"
+            )
 
 
 def domain_labels(table: OutcomeTable) -> IntArray | None:
@@ -136,7 +136,10 @@ def _judging(
     )
     best, tried = _verifier(learning, train, tier, settings)
     verifier = VERIFIERS[best.family]().fit(learning, train.grade(tier))
-    calibrator = choose_calibrator(verifier.predict(checking), tune.grade(tier), seed=settings.seed)
+    scores, grades = verifier.predict(checking), tune.grade(tier)
+    if grades.min() == grades.max():  # a tier that is hardly ever wrong: what TRAIN said out of fold is needed too
+        scores, grades = np.append(best.scores, scores), np.append(train.grade(tier), grades)
+    calibrator = choose_calibrator(scores, grades, seed=settings.seed)
     return Stage(None, None, verifier, calibrator), tuple(tried)
 
 

@@ -117,7 +117,7 @@ def certify_prefix_next(
     Looks are counted as `certify_next` counts them, and apart from its own: the prefix promise has a δ of its own.
     """
     what = {"epsilon": str(settings.epsilon), "delta": str(settings.delta), "prefix": ",".join(map(str, lengths))}
-    labels = {f"{label}.prefix" for label in labels_read(table, settings.tiers, settings.seed)}
+    labels = {f"prefix {label}" for label in labels_read(table, settings.tiers, settings.seed)}
     look = record_look(registry_uri, f"{table.content_hash}.prefix", labels, what, artifacts_folder)
     settings = replace(settings, round=look)
     progress(f"certifying a prefix: look {look} at these labels for one, δ {settings.level:.3g} for it")

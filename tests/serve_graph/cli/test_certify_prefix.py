@@ -1,6 +1,7 @@
 """`train` and `certify --prefix` on a small table, then a stream that is shown after N tokens of the version made."""
 
 import json
+import math
 import random
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
@@ -74,7 +75,7 @@ class Made:
         return CliRunner().invoke(app, [str(word) for word in given])
 
     def certify(self, *words: object) -> Result:
-        return self.call("certify", "--candidate", self.folder / "candidate", *words)
+        return self.call("certify", "--engines-as-configured", "--candidate", self.folder / "candidate", *words)
 
     def version(self, alias: str) -> RouterVersion:
         graph = load_config(self.graph)
@@ -139,8 +140,8 @@ class Sure(FakeEngine):
     logprob = -0.05
     sent = 0
 
-    async def stream(self, query: Query) -> AsyncGenerator[Mapping[str, Any], None]:
-        async for chunk in super().stream(query):
+    async def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[Mapping[str, Any], None]:
+        async for chunk in super().stream(query, left_s):
             for choice in chunk["choices"]:
                 for token in (choice.get("logprobs") or {}).get("content", ()):
                     token["logprob"] = self.logprob
@@ -171,7 +172,7 @@ async def test_a_stream_of_that_version_commits_after_n_tokens(
 
 
 def test_where_nothing_certifies_the_version_is_made_without_and_the_reason_is_said(tmp_path: Path) -> None:
-    made = Made(tmp_path, world(500, tells=False))
+    made = Made(tmp_path, world(600, tells=False))
     result = made.certify("--prefix", "4,8", "--alias", "stable")
     assert result.exit_code == 0, result.output
     assert "without a prefix verdict: first 4 tokens:" in result.stdout
