@@ -33,8 +33,8 @@ def check_prefix(table: OutcomeTable, settings: Settings, lengths: Sequence[int]
         )
     if settings.slicer is not None:
         raise DataError("a prefix verdict is certified for all slices together: ask for slices or for a prefix")
-    if not lengths:
-        raise DataError("no prefix length was given: name the numbers of tokens to try")
+    if not lengths or len(set(lengths)) != len(lengths):
+        raise DataError(f"name the numbers of tokens to try for a prefix, each once; got {list(lengths)}")
     for tokens in lengths:
         check_tokens(table.only(*settings.tiers), settings.tiers[0], tokens)
 

@@ -7,7 +7,7 @@ fewer are no part of it: they are judged whole, under the version's own certific
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -46,11 +46,7 @@ class Beginnings:
 
 
 def beginnings_of(table: OutcomeTable, tier: str, tokens: int) -> Beginnings:
-    """Cut every answer of a tier after N tokens; embeddings, where the table has them, come along.
-
-    DataError where the answers' tokens were not kept, for N < 1, and for an unknown tier.
-    """
-    check_tokens(table, tier, tokens)
+    """Cut every answer of a tier after N tokens; embeddings come along. `check_tokens` says what is needed."""
     kept = table.tokens[tier]
     cut: list[Completion] = []
     rows: list[int] = []
@@ -106,6 +102,8 @@ def routed_to(version: RouterVersion, tier: str, table: OutcomeTable) -> IntArra
 def labelled_beginnings(version: RouterVersion, stage: Stage, tier: str, tokens: int, part: OutcomeTable) -> Labelled:
     """Score the beginnings of all answers that the server would judge by their first N tokens, as it would."""
     begun = beginnings_of(part.take(routed_to(version, tier, part)), tier, tokens)
+    if len(begun) == 0:
+        return Labelled.of(np.empty(0), np.empty(0))
     raw = stage.verifier.predict(begun.answers)
     return Labelled.of(
         raw if stage.verifier_calibrator is None else stage.verifier_calibrator.predict(raw), 1.0 - begun.right
@@ -134,16 +132,47 @@ def certify_prefix(
     """
     if tier not in version.policy.points or tier == version.policy.top:
         raise DataError(f"a prefix needs a tier below the last with an operating point, got {tier!r}")
-    if not lengths or len(set(lengths)) != len(lengths):
-        raise DataError(f"prefix lengths must be given, each once, got {list(lengths)}")
+    stages: dict[int, Stage] = {}
+
+    def labelled(tokens: int) -> tuple[Labelled, Labelled]:
+        stages[tokens] = stage = fit_prefix_stage(version, tier, tokens, parts["train"], parts["tune"])
+        tune, cert = (labelled_beginnings(version, stage, tier, tokens, parts[name]) for name in ("tune", "cert"))
+        return tune, cert
+
+    certificate = first_certified(
+        lengths,
+        labelled,
+        epsilon=epsilon,
+        delta=delta,
+        round=round,
+        label_source=label_source,
+        made_at=made_at,
+        expires_at=expires_at,
+    )
+    return _with_point(version, tier, stages[int(certificate.settings[PREFIX_TOKENS])], certificate)
+
+
+def first_certified(
+    lengths: Sequence[int],
+    labelled: Callable[[int], tuple[Labelled, Labelled]],
+    *,
+    epsilon: float,
+    delta: float,
+    round: int,
+    label_source: LabelSource | str,
+    made_at: datetime,
+    expires_at: datetime,
+) -> Certificate:
+    """The certificate of the first length that has one; `labelled` gives the TUNE and CERT beginnings of a length.
+
+    Every length is tested at δ / len(lengths), so that all of them together keep 1 - δ however they are chosen from.
+    Raises NotCertifiedError with each length's reason.
+    """
     reasons: list[NotCertifiedError] = []
     for tokens in lengths:
-        stage = fit_prefix_stage(version, tier, tokens, parts["train"], parts["tune"])
-        tune, cert = (labelled_beginnings(version, stage, tier, tokens, parts[name]) for name in ("tune", "cert"))
         try:
             certificate = certify_threshold(
-                tune,
-                cert,
+                *labelled(tokens),
                 epsilon=epsilon,
                 delta=delta / len(lengths),
                 binds={},
@@ -155,9 +184,11 @@ def certify_prefix(
             )
         except NotCertifiedError as error:
             reasons.append(NotCertifiedError(f"first {tokens} tokens: {error.reason}", error.labels_missing))
-            continue
-        named = {PREFIX_TOKENS: float(tokens), LENGTHS_TRIED: float(len(lengths))}
-        return _with_point(version, tier, stage, replace(certificate, delta=delta, settings=named))
+        except DataError as error:
+            reasons.append(NotCertifiedError(f"first {tokens} tokens: too few answers are longer ({error})"))
+        else:
+            named = {PREFIX_TOKENS: float(tokens), LENGTHS_TRIED: float(len(lengths))}
+            return replace(certificate, delta=delta, settings=named)
     missing = [error.labels_missing for error in reasons if error.labels_missing is not None]
     raise NotCertifiedError("; ".join(error.reason for error in reasons), min(missing) if missing else None)
 

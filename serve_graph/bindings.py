@@ -137,7 +137,8 @@ def _engine(tier: AnyTierConfig) -> Mapping[str, Any]:
         }
     if isinstance(tier, HostedTierConfig):
         urls = sorted({str(api.base_url) for api in tier.deployments})
-        return {"engine": "openai", "base_url": urls or tier.base_url}
+        worded = [dict(sorted(api.parameters.items())) for api in tier.apis if api.parameters]
+        return {"engine": "openai", "base_url": urls or tier.base_url} | ({"parameters": worded} if worded else {})
     return {"engine": "echo", "skill": tier.skill}
 
 

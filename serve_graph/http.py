@@ -19,6 +19,7 @@ from router_models.types import DecisionRecord
 from serve_graph.access.accounts import Accounts
 from serve_graph.access.gate import AccessGate
 from serve_graph.access.keys import Keyring
+from serve_graph.connection import Reply
 from serve_graph.errors import NotFoundError, RequestError, ServeGraphError, error_body, retry_after, status_of
 from serve_graph.generation import Manners, add_generation
 from serve_graph.openapi import describe, errors, reply
@@ -142,4 +143,4 @@ def error_response(error: ServeGraphError) -> Response:
     status, kind = status_of(error)
     body = error_body(str(error), kind, getattr(error, "param", None), getattr(error, "code", None))
     wait = retry_after(error)
-    return JSONResponse(body, status, headers=None if wait is None else {"retry-after": wait})
+    return Reply(body, status, headers=None if wait is None else {"retry-after": wait})

@@ -53,6 +53,7 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
         "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_raylet_start_wait_time_s": "120",  # a busy machine needs more than Ray's 30 s
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",  # and more than 5 s until a proxy is killed and started anew
         "RAY_worker_niceness": "0",  # Ray would run engines at 15, behind everything else on the machine
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(scratch / "admin.sock"),
@@ -159,7 +160,7 @@ def running_graph(
         started.callback(shutil.rmtree, scratch, ignore_errors=True)
         started.callback(_restore_environment, HAPROXY_OVERRIDE, chosen)  # ours lies in the folder that goes
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with on_a_busy_machine():
             ray.init(
                 num_cpus=config.logical_cpus or max(os.cpu_count() or 1, 4),
                 include_dashboard=False,
@@ -168,17 +169,26 @@ def running_graph(
                 configure_logging=False,
                 address="local",
             )
-        except Exception as error:  # Ray gives up on a slow machine with a bare Exception
-            raise ServeGraphError(f"Ray did not start: {error} Try again when the machine is less busy.") from error
         started.callback(ray.shutdown)
         started.callback(serve.shutdown)
         _restore_signals(handlers)
         for chatty in ("ray.serve", "httpx"):  # our own progress lines say what matters
             logging.getLogger(chatty).setLevel(logging.WARNING)
-        serve.start(proxy_location="HeadOnly", http_options={"host": config.http.host, "port": config.http.port})
+        with on_a_busy_machine():
+            serve.start(proxy_location="HeadOnly", http_options={"host": config.http.host, "port": config.http.port})
         app = build_app(args)  # after ray.init: building an LLMServer asks the cluster for its hardware
         _run(app, progress, stop)
         yield f"http://{config.http.host}:{config.http.port}"
+
+
+@contextmanager
+def on_a_busy_machine() -> Iterator[None]:
+    """Turn what Ray raises where it gives up on a slow machine (a bare Exception, a dead actor) into one sentence."""
+    try:
+        yield
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ServeGraphError(f"Ray did not start: {reason} Try again when the machine is less busy.") from error
 
 
 def _restore_environment(name: str, value: str | None) -> None:

@@ -22,7 +22,7 @@ from serve_graph.chunks import Choices
 from serve_graph.deadline import Deadline
 from serve_graph.errors import EngineError, UnknownModelError
 from serve_graph.metrics import Tally
-from serve_graph.openai_api import RequestOptions, usage_json, usage_of
+from serve_graph.openai_api import RequestOptions, usage_json
 from serve_graph.requests import Request, record_of
 from serve_graph.seams import RecordSink
 from serve_graph.speech import as_shown
@@ -31,7 +31,7 @@ from serve_graph.streaming import StreamMode, StreamTerms, speak
 from serve_graph.tool_marks import ToolMarks
 from serve_graph.trail import Graph
 from serve_graph.view import Bearings, view_for
-from serve_graph.wishes import Wishes, read_wishes
+from serve_graph.wishes import Wishes, chosen_tier, read_wishes
 
 logger = logging.getLogger(__name__)
 AUTO = "auto"
@@ -140,32 +140,32 @@ class Service:
                 yield last
             raise
 
-    async def embed(self, model: str, query: Query, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Pass an embeddings request to the tier it names, or for `auto` to the cheapest that embeds.
+    def open_embeddings(self, query: Query, model: str) -> Request:
+        """Accept an embeddings request for the tier it names, or for `auto` for the cheapest that embeds.
 
-        Raises UnknownModelError where that tier does not embed, EngineError where it cannot now.
+        Raises as `open` does, UnknownModelError where that tier does not embed.
         """
         caller, embedders = CALLER.get(), self.graph.embedders
-        if model != AUTO:
-            caller.require("force", "choosing a tier")
-        tier = next(iter(embedders), AUTO) if model == AUTO else model
+        forced = chosen_tier(caller, None if model == AUTO else model)
+        tier = next(iter(embedders), AUTO) if forced is None else forced
         if tier not in embedders:
             known = ", ".join(embedders) or "none"
             raise UnknownModelError(
-                f"no embeddings from {model!r}; tiers that embed: {known}", "model", "model_not_found"
+                f"no embeddings from {tier!r}; tiers that embed: {known}", "model", "model_not_found"
             )
-        request = Request(query, model, None if model == AUTO else model, stream=False, caller=caller)
-        request.trail.go(tier, Action.ROUTED if model == AUTO else Action.FORCED, "embeddings")
+        request = Request(query, model, forced, stream=False, caller=caller)
+        request.trail.go(tier, Action.ROUTED if forced is None else Action.FORCED, "embeddings")
+        return request
+
+    async def embed(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Pass embeddings through. Raises EngineError where the tier cannot make them now."""
         try:
-            reply = dict(await self._deadline(request.wishes).kept(embedders[tier].embed(body)))
-            usage = usage_of(reply.get("usage") or {})
-            spent = calls.charge(self.graph, tier, Completion("", usage=usage), time.perf_counter() - request.started)
-            request.trail.calls.append(spent)
+            reply = await self._deadline(request.wishes).kept(calls.embed(self.graph, body, request.trail))
         except BaseException as error:
             self.record(request, error)
             raise
         self.record(request)
-        return reply | {"model": tier, "serve_graph": self.facts(request)}
+        return reply | {"model": request.trail.tier, "serve_graph": self.facts(request)}
 
     def facts(self, request: Request) -> dict[str, Any]:
         """The `serve_graph` object: what the headers say, in the body. Scores and thresholds stay inside."""
@@ -184,7 +184,8 @@ class Service:
         facts = self.facts(request)
         names = ["decision", "version"]
         if committed:
-            names += ["tier", "outcome"] + ["cost_usd"] * (request.trail.completion is not None)
+            is_over = request.recorded or request.trail.completion is not None
+            names += ["tier", "outcome"] + ["cost_usd"] * is_over
         return {f"x-serve-graph-{name.replace('_', '-')}": str(facts[name]) for name in names}
 
     def record(self, request: Request, error: BaseException | None = None) -> None:

@@ -16,16 +16,17 @@ Chunks = AsyncGenerator[dict[str, Any], None]
 Events = AsyncGenerator[bytes, None]
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
+LONE = "backslashreplace"  # an unpaired surrogate is no UTF-8; JSON has an escape for it, the same as Python's
 _LINE_BREAKS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
 def event(data: Mapping[str, Any], name: str | None = None) -> bytes:
     """One server-sent event: one `data:` line, whatever a consumer takes for a line break (Python's own splitlines
-    knows three beyond ASCII, and clients use it).
+    knows three beyond ASCII, and clients use it). Half a character, which some APIs send, goes on as JSON's escape.
     """
     head = "" if name is None else f"event: {name}\n"
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).translate(_LINE_BREAKS)
-    return f"{head}data: {text}\n\n".encode()
+    return f"{head}data: {text}\n\n".encode(errors=LONE)
 
 
 async def unbroken(chunks: AsyncIterator[dict[str, Any]]) -> Chunks:

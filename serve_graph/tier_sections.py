@@ -19,6 +19,7 @@ class HostedApi(Frozen):
     """One OpenAI-compatible API: where it is, which model to ask for, and with which key.
 
     `embedding_model` is what `/v1/embeddings` asks for, where that is another model; the tier says `embeddings: true`.
+    `parameters` names those of a request that this API calls otherwise, or (null) does not take.
     The key is the content of `api_key_file` where that is set (read anew for every call, so that a rotated secret is
     picked up), else of the environment variable `api_key_env`.
     """
@@ -31,6 +32,7 @@ class HostedApi(Frozen):
     organization: str | None = None
     project: str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
+    parameters: dict[str, str | None] = Field(default_factory=dict)
 
     def read_key(self) -> str:
         """The key as it is now; raises ConfigError naming the variable or file that holds none."""

@@ -38,6 +38,27 @@ def assert_openai_error(response: httpx.Response, status: int) -> dict[str, Any]
     return error
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/responses"])
+async def test_half_a_character_from_an_engine_is_passed_on(endpoint: Endpoints, path: str, stream: bool) -> None:
+    half = "half \ud83d"  # what json.loads makes of an API that cuts its answer in UTF-16
+    at = endpoint(frontier=FakeEngine(half, piece_chars=64))
+    asked = {"messages": [{"role": "user", "content": "x"}]}
+    asked = {"/v1/completions": {"prompt": "x"}, "/v1/responses": {"input": "x"}}.get(path, asked)
+    async with at.client() as client:
+        response = await client.post(path, json={"model": "frontier", "stream": stream, **asked})
+    assert (response.status_code, at.record.status) == (200, 200)
+    assert "half \\ud83d" in response.content.decode("utf-8")
+    assert b"error" not in response.content.replace(b'"error":null', b"")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_half_a_character_in_an_engines_refusal_is_passed_on(endpoint: Endpoints, stream: bool) -> None:
+    at = endpoint(frontier=FakeEngine(error=EngineRequestError("bad \ud83d")))
+    response = await at.chat("frontier", stream=stream)
+    assert (response.status_code, response.json()["error"]["message"]) == (400, "bad \ud83d")
+
+
 async def test_answer_has_openais_shape_and_our_object(endpoint: Endpoints) -> None:
     at = endpoint()
     response = await at.chat()

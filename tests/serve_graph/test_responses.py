@@ -1,6 +1,6 @@
 import json
 import math
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -140,6 +140,31 @@ async def test_abstention_is_said_in_words(endpoint: Endpoints) -> None:
     assert "not confident" in response.output_text
 
 
+class Refusing(FakeEngine):
+    """Declines, in the words that OpenAI's models have for it."""
+
+    async def generate(self, query: Query) -> Completion:
+        message = {"role": "assistant", "content": None, "refusal": "I must not."}
+        return Completion("", "stop", Usage(3, 2), payload={"choices": [{"index": 0, "message": message}]})
+
+    async def stream(self, query: Query) -> AsyncGenerator[Mapping[str, Any], None]:
+        for delta in ({"role": "assistant", "content": ""}, {"refusal": "I must"}, {"refusal": " not."}):
+            yield {"choices": [{"index": 0, "delta": delta}]}
+        yield {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize(("stream", "tier"), [(False, "cheap"), (True, "cheap"), (True, "frontier")])
+async def test_a_refusal_is_told_as_one(endpoint: Endpoints, stream: bool, tier: str) -> None:
+    said = await ask(endpoint(cheap=Refusing(), frontier=Refusing(), decider=FakeDecider(tier)), stream=stream)
+    for event in said if stream else ():
+        TypeAdapter(ResponseStreamEvent).validate_json(json.dumps(event.model_dump(mode="json", warnings="none")))
+    response = strictly(said[-1].response if stream else said)
+    assert response.output[0].content[0].refusal == "I must not."
+    if stream:
+        assert "".join(event.delta for event in said if event.type == "response.refusal.delta") == "I must not."
+        assert [event.refusal for event in said if event.type == "response.refusal.done"] == ["I must not."]
+
+
 async def test_stream_that_breaks_off_ends_in_error_and_failed(endpoint: Endpoints) -> None:
     frontier = FakeEngine(LONG, break_after=5, breaks_with=EngineError("died"))
     events = await ask(endpoint(frontier=frontier), model="frontier", stream=True)
@@ -161,6 +186,8 @@ async def test_stream_that_breaks_off_ends_in_error_and_failed(endpoint: Endpoin
         ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input"),
         ({"input": [{"role": "user", "content": [{"type": "input_text"}]}]}, None),
         ({"input": [{"role": "user", "content": ["x"]}]}, "input"),
+        ({"input": [{"role": "user", "content": [{"type": ["input_text"]}]}]}, "input"),
+        ({"input": [{"type": {}}]}, "input"),
         ({"tools": [{"type": "web_search"}]}, "tools"),
         ({"tool_choice": {"type": "file_search"}}, "tool_choice"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),

@@ -124,11 +124,8 @@ async def test_choices_from_which_an_api_left_out_what_is_empty_are_made_whole()
             yield {"choices": [{"index": 0, "content_filter_results": {}}]}
             yield {"choices": [{"finish_reason": "stop"}]}
 
-    for dialect in (
-        ChatDialect(False),
-        TextDialect(False),
-        ResponsesDialect(ResponsesRequest(model="auto", input="")),
-    ):
+    responses = ResponsesDialect(ResponsesRequest(model="auto", input=""))
+    for dialect in (ChatDialect(False), TextDialect(False), responses):
         stream = Stream(fake_graph(frontier=Sparing(), decider=TO_FRONTIER))
         said = [item async for item in dialect.events(unbroken(stream.service.stream(stream.request)))]
         assert b"completed" in said[-1] if isinstance(dialect, ResponsesDialect) else said[-1] == DONE

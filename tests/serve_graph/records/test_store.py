@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -114,11 +115,12 @@ async def test_a_long_version_name_is_kept_whole(store: DecisionStore, a_record:
     assert (got.version, got.arm) == (name, name)
 
 
+@pytest.mark.parametrize("damage", [{"prompt_chars": 2**70}, {"tier": None}], ids=str)
 async def test_a_row_nobody_can_store_is_told_from_a_store_that_is_down(
-    store: DecisionStore, a_record: Records
+    store: DecisionStore, a_record: Records, damage: dict[str, Any]
 ) -> None:
     with pytest.raises(RefusedRowError):
-        await store.write_many([a_record(prompt_chars=2**70)])
+        await store.write_many([a_record(**damage)])
     await store.write_many([a_record("dec-2")])
     assert await store.count() == 1
 
