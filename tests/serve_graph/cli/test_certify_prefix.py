@@ -171,7 +171,7 @@ async def test_a_stream_of_that_version_commits_after_n_tokens(
 
 
 def test_where_nothing_certifies_the_version_is_made_without_and_the_reason_is_said(tmp_path: Path) -> None:
-    made = Made(tmp_path, world(500, tells=False))
+    made = Made(tmp_path, world(700, tells=False))
     result = made.certify("--prefix", "4,8", "--alias", "stable")
     assert result.exit_code == 0, result.output
     assert "without a prefix verdict: first 4 tokens:" in result.stdout
