@@ -21,6 +21,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Number
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,10 @@ from router_models.types import FloatArray, Outcome, Tokens, Usage
 COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "latency_s")
 LONG_COLUMNS = ("prompt_id", "prompt", "tier", "answer", "grade", *COUNTS, "finish_reason", *LOGPROB_NAMES)
 METADATA_NAMES = frozenset(
-    {"question_id", "prompt_id", "id", "split", "contaminated", "difficulty", "language", "index", "year"}
+    "question_id prompt_id id split contaminated difficulty language index year "
+    "domain category family task qset user_tier history_length".split()
 )
+"""Columns that are never grades, whatever their type: domains may be numbered."""
 _MEASURED = ("_outchars", "_prompt_tokens", "_completion_tokens", "_cached_tokens", "_latency_s")
 _SUFFIXES = ("_answer", "_pred", *_MEASURED)
 
@@ -78,12 +81,18 @@ def read_frame(path: Path) -> pd.DataFrame:
 
 
 def parse_columns(
-    frame: pd.DataFrame, tiers: Sequence[str] | None = None, scale: tuple[float, float] | None = None
+    frame: pd.DataFrame,
+    tiers: Sequence[str] | None = None,
+    scale: tuple[float, float] | None = None,
+    metadata: Sequence[str] = (),
 ) -> Columns:
     """Tell LONG from WIDE and read it.
 
     `tiers` keeps only these (an unknown one is a DataError); `scale=(1, 10)` maps grades from that range to [0, 1].
+    `metadata` names columns to read as such although they hold numbers.
     """
+    if scale is not None and not scale[0] < scale[1]:
+        raise DataError(f"a scale runs from its lowest grade to its highest, found {scale[0]:g} to {scale[1]:g}")
     if "prompt" not in frame.columns:
         raise DataError(f"no column 'prompt'; found: {', '.join(map(str, frame.columns))}")
     frame = frame.reset_index(drop=True)
@@ -93,8 +102,8 @@ def parse_columns(
             f"column 'prompt' is empty in row {int(empty.to_numpy().argmax())}: every row needs its prompt"
         )
     if "tier" in frame.columns:
-        return _long(frame, tiers, scale)
-    return _wide(frame, tiers, scale)
+        return _long(frame, tiers, scale, METADATA_NAMES.union(metadata))
+    return _wide(frame, tiers, scale, METADATA_NAMES.union(metadata))
 
 
 def _json_lines(path: Path) -> list[dict[str, object]]:
@@ -105,7 +114,9 @@ def _json_lines(path: Path) -> list[dict[str, object]]:
     return rows
 
 
-def _long(frame: pd.DataFrame, tiers: Sequence[str] | None, scale: tuple[float, float] | None) -> Columns:
+def _long(
+    frame: pd.DataFrame, tiers: Sequence[str] | None, scale: tuple[float, float] | None, metadata: frozenset[str]
+) -> Columns:
     if "grade" not in frame.columns:
         raise DataError(
             "a table with a column 'tier' also needs 'grade'; found: " + ", ".join(map(str, frame.columns))
@@ -131,7 +142,7 @@ def _long(frame: pd.DataFrame, tiers: Sequence[str] | None, scale: tuple[float, 
     first = frame.drop_duplicates(key)
     known = {*LONG_COLUMNS, *TOKEN_COLUMNS, "id"}
     others = [c for c in frame.columns if c not in known]
-    flags = [c for c in others if _is_text(frame[c]) or c in METADATA_NAMES]
+    flags = [c for c in others if _is_text(frame[c]) or c in metadata]
     numeric = [c for c in frame.columns if c in LOGPROB_NAMES or (c in others and c not in flags)]
     per_tier = {t: frame[frame["tier"] == t].set_index(key).reindex(first[key].to_numpy()) for t in names}
     return Columns(
@@ -146,21 +157,23 @@ def _long(frame: pd.DataFrame, tiers: Sequence[str] | None, scale: tuple[float, 
     )
 
 
-def _wide(frame: pd.DataFrame, tiers: Sequence[str] | None, scale: tuple[float, float] | None) -> Columns:
+def _wide(
+    frame: pd.DataFrame, tiers: Sequence[str] | None, scale: tuple[float, float] | None, metadata: frozenset[str]
+) -> Columns:
     names = [str(c) for c in frame.columns]
     frame.columns = pd.Index(names)
     for name in names:
         model = next((name.removesuffix(s) for s in _MEASURED if name.endswith(s)), name)
         if model not in names:
             raise DataError(f"column {name!r} is there, but no column {model!r} with the grades of that model")
-    plain = [c for c in names if c != "prompt" and "|" not in c and c not in METADATA_NAMES]
+    plain = [c for c in names if c != "prompt" and "|" not in c and c not in metadata]
     plain = [c for c in plain if not any(c.endswith(s) and c.removesuffix(s) in names for s in _SUFFIXES)]
     candidates = [c for c in plain if not _is_text(frame[c])]
     wanted = _wanted(candidates, tiers, names)
     if not wanted:
         raise DataError(f"no numeric column of grades beside 'prompt'; found: {', '.join(names)}")
     grades = {t: _grade(frame, t, scale).to_numpy() for t in wanted}
-    flags = [c for c in names if c in METADATA_NAMES or (c in plain and _is_text(frame[c]))]
+    flags = [c for c in names if c in metadata or (c in plain and c not in wanted and _is_text(frame[c]))]
 
     def of(suffix: str) -> dict[str, FloatArray]:
         return {t: _floats(frame, t + suffix) for t in wanted if t + suffix in names}
@@ -194,7 +207,11 @@ def _wanted(found: list[str], tiers: Sequence[str] | None, present: list[str]) -
 
 
 def _is_text(column: pd.Series) -> bool:
-    return not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column))
+    """Whether a column holds something else than numbers and truths; one with gaps may come as objects of either."""
+    if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+        return False
+    there = column.dropna()
+    return there.empty or not all(isinstance(value, Number | np.bool_) for value in there)
 
 
 def _strings(column: pd.Series) -> tuple[str, ...]:
@@ -214,7 +231,8 @@ def _floats(frame: pd.DataFrame, name: str) -> FloatArray:
 
 
 def _grade(frame: pd.DataFrame, name: str, scale: tuple[float, float] | None) -> pd.Series:
-    values = _floats(frame, name)
+    truths = frame[name].map(lambda value: value.strip().lower() if isinstance(value, str) else value)
+    values = _floats(pd.DataFrame({name: truths.replace({"true": 1.0, "false": 0.0})}), name)
     if np.isnan(values).all():
         raise DataError(f"column {name!r} holds no grade at all")
     if scale is not None:

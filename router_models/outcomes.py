@@ -198,15 +198,19 @@ class OutcomeTable:
 
 
 def read_outcomes(
-    path: Path | str, tiers: Sequence[str] | None = None, scale: tuple[float, float] | None = None
+    path: Path | str,
+    tiers: Sequence[str] | None = None,
+    scale: tuple[float, float] | None = None,
+    metadata: Sequence[str] = (),
 ) -> OutcomeTable:
     """Load a file of outcomes, LONG or WIDE (see `outcome_formats`).
 
-    `tiers` keeps only these columns or tiers; `scale=(1, 10)` maps scores from that range to [0, 1]. Raises DataError
-    naming the column and row for what cannot be used.
+    `tiers` keeps only these columns or tiers; `scale=(1, 10)` maps scores from that range to [0, 1]; `metadata` names
+    columns that are no grades although they hold numbers. Raises DataError naming the column and row for what cannot
+    be used.
     """
     try:
-        return table_of(parse_columns(read_frame(Path(path)), tiers, scale))
+        return table_of(parse_columns(read_frame(Path(path)), tiers, scale, metadata))
     except DataError as error:
         raise DataError(message if (message := str(error)).startswith(str(path)) else f"{path}: {message}") from error
 

@@ -44,7 +44,7 @@ def run(
     Raises DataError for unusable outcomes and NotCertifiedError, with the reason, where nothing can be promised.
     """
     encoder, cache = Encoder(), state_folder / "embeddings"
-    table = read_outcomes(outcomes)
+    table = read_outcomes(outcomes, settings.tiers)
     if prefix:
         check_prefix(table, settings, prefix)
     progress(f"embedding {len(table)} prompts")

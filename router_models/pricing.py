@@ -7,9 +7,10 @@ in Decimal's 28 digits: parts add up to their bill, and no order of adding chang
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
+from enum import StrEnum
 from itertools import pairwise
 
 from router_models.errors import DataError
@@ -26,33 +27,26 @@ def plain(usd: Decimal | float) -> str:
     return f"{usd if isinstance(usd, Decimal) else Decimal(str(usd)):f}"
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
-    """US dollars per million tokens, and per second of a call on an engine of one's own.
+class Tariff(StrEnum):
+    """How a call was served, where a provider charges differently for it."""
 
-    `cached_input_usd_per_mtok` and `cache_write_usd_per_mtok`: tokens read from and written to a prompt cache; None =
-    they cost the input price. `batch_factor` multiplies token prices of calls that may wait for a batch (0.5 = half
-    price). `engine_usd_per_s` is what one call's place in an engine costs a second.
-    """
+    STANDARD = "standard"
+    BATCH = "batch"
+    PRIORITY = "priority"
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """US dollars per million tokens. None = read from or written to a prompt cache costs the input price."""
 
     input_usd_per_mtok: Decimal
     output_usd_per_mtok: Decimal
     cached_input_usd_per_mtok: Decimal | None = None
     cache_write_usd_per_mtok: Decimal | None = None
-    batch_factor: Decimal = Decimal(1)
-    engine_usd_per_s: Decimal = NOTHING
 
     def __post_init__(self) -> None:
-        for name in (*_RATES, "engine_usd_per_s"):
-            value = getattr(self, name)
-            if value is not None and (not value.is_finite() or value < 0):
-                raise DataError(f"price {name} must be a finite amount ≥ 0, found {value}")
-        if not (self.batch_factor.is_finite() and 0 <= self.batch_factor <= 1):
-            raise DataError(f"batch_factor must lie in [0, 1], found {self.batch_factor}")
-
-    def at(self, moment: datetime) -> Price:
-        """This price, whenever."""
-        return self
+        for name in _RATES:
+            _check_amount(name, getattr(self, name))
 
     @property
     def cached_rate(self) -> Decimal:
@@ -64,27 +58,83 @@ class Price:
         """Dollars per million tokens written to a cache."""
         return self.input_usd_per_mtok if self.cache_write_usd_per_mtok is None else self.cache_write_usd_per_mtok
 
-    def parts(self, usage: Usage, seconds: float = 0.0, *, batch: bool = False) -> dict[str, Decimal]:
-        """The cost of one call by what it is for; parts that cost nothing are left out.
+    def amounts(self, usage: Usage) -> dict[str, Decimal]:
+        """Millionths of a dollar for the tokens of one call, by what they were.
 
-        Tokens read from and written to a cache are part of `prompt_tokens` and charged at their own rates; counts
-        beyond it are cut off. `seconds` are rounded to microseconds.
+        Tokens read from and written to a cache are part of `prompt_tokens`; counts beyond it are cut off.
         """
         read = min(usage.cached_tokens, usage.prompt_tokens)
         written = min(usage.cache_write_tokens, usage.prompt_tokens - read)
-        factor = (self.batch_factor if batch else Decimal(1)) / MILLION
-        amounts = {
-            "input": self.input_usd_per_mtok * (usage.prompt_tokens - read - written) * factor,
-            "cache_read": self.cached_rate * read * factor,
-            "cache_write": self.write_rate * written * factor,
-            "output": self.output_usd_per_mtok * usage.completion_tokens * factor,
-            "engine_time": self.engine_usd_per_s * Decimal(f"{seconds:.6f}"),
+        return {
+            "input": self.input_usd_per_mtok * (usage.prompt_tokens - read - written),
+            "cache_read": self.cached_rate * read,
+            "cache_write": self.write_rate * written,
+            "output": self.output_usd_per_mtok * usage.completion_tokens,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a tier's calls cost: rates per million tokens (see Rates), and per second on an engine of one's own.
+
+    `batch_factor` multiplies token prices of calls that may wait for a batch (0.5 = half price),
+    `batch_cached_factor` those of tokens read from a cache (None = the same), `priority_factor` those of calls that
+    are served first. A call whose prompt has more tokens than `long_prompts[0]` is charged `long_prompts[1]` for
+    all of its tokens. `engine_usd_per_s` is what one call's place in an engine costs a second.
+    """
+
+    input_usd_per_mtok: Decimal
+    output_usd_per_mtok: Decimal
+    cached_input_usd_per_mtok: Decimal | None = None
+    cache_write_usd_per_mtok: Decimal | None = None
+    batch_factor: Decimal = Decimal(1)
+    engine_usd_per_s: Decimal = NOTHING
+    batch_cached_factor: Decimal | None = field(default=None, kw_only=True)
+    priority_factor: Decimal = field(default=Decimal(1), kw_only=True)
+    long_prompts: tuple[int, Rates] | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        for name in (*_RATES, "engine_usd_per_s", "priority_factor"):
+            _check_amount(name, getattr(self, name))
+        for name in ("batch_factor", "batch_cached_factor"):
+            factor = getattr(self, name)
+            if factor is not None and not (factor.is_finite() and 0 <= factor <= 1):
+                raise DataError(f"{name} must lie in [0, 1], found {factor}")
+        if self.long_prompts is not None and self.long_prompts[0] < 1:
+            raise DataError(f"long prompts have more than 1 token at least, found {self.long_prompts[0]}")
+
+    def at(self, moment: datetime) -> Price:
+        """This price, whenever."""
+        return self
+
+    def rates(self, prompt_tokens: int) -> Rates:
+        """The rates for a prompt of that many tokens, cached ones included."""
+        if self.long_prompts is not None and prompt_tokens > self.long_prompts[0]:
+            return self.long_prompts[1]
+        return Rates(*(getattr(self, name) for name in _RATES))
+
+    def parts(self, usage: Usage, seconds: float = 0.0, *, tariff: Tariff = Tariff.STANDARD) -> dict[str, Decimal]:
+        """The cost of one call by what it is for; parts that cost nothing are left out.
+
+        `seconds` are rounded to microseconds.
+        """
+        factors = dict.fromkeys(("input", "cache_read", "cache_write", "output"), Decimal(1))
+        if tariff is Tariff.PRIORITY:
+            factors = dict.fromkeys(factors, self.priority_factor)
+        if tariff is Tariff.BATCH:
+            factors = dict.fromkeys(factors, self.batch_factor)
+            if self.batch_cached_factor is not None:
+                factors["cache_read"] = self.batch_cached_factor
+        amounts = {
+            name: millionths * factors[name] / MILLION
+            for name, millionths in self.rates(usage.prompt_tokens).amounts(usage).items()
+        }
+        amounts["engine_time"] = self.engine_usd_per_s * Decimal(f"{seconds:.6f}")
         return {name: rounded(amount) for name, amount in amounts.items() if amount}
 
-    def cost(self, usage: Usage, seconds: float = 0.0, *, batch: bool = False) -> Decimal:
+    def cost(self, usage: Usage, seconds: float = 0.0, *, tariff: Tariff = Tariff.STANDARD) -> Decimal:
         """The price of one call: the sum of its parts."""
-        return sum(self.parts(usage, seconds, batch=batch).values(), NOTHING)
+        return sum(self.parts(usage, seconds, tariff=tariff).values(), NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +157,11 @@ class PriceList:
     def at(self, moment: datetime) -> Price:
         """The price in force at `moment`."""
         return next((price for start, price in reversed(self.changes) if moment >= start), self.first)
+
+
+def _check_amount(name: str, value: Decimal | None) -> None:
+    if value is not None and (not value.is_finite() or value < 0):
+        raise DataError(f"price {name} must be a finite amount ≥ 0, found {value}")
 
 
 def rounded(amount: Decimal) -> Decimal:
@@ -133,12 +188,20 @@ def prices_digest_input(prices: Mapping[str, Price]) -> dict[str, list[str]]:
     return {tier: _strings(price) for tier, price in sorted(prices.items())}
 
 
-def _strings(p: Price) -> list[str]:
+def _strings(p: Price | Rates) -> list[str]:
     strings = [str(p.input_usd_per_mtok), str(p.output_usd_per_mtok), str(p.cached_input_usd_per_mtok)]
     if p.cache_write_usd_per_mtok is not None:
         strings.append(f"write {p.cache_write_usd_per_mtok}")
+    if isinstance(p, Rates):
+        return strings
     if p.batch_factor != 1:
         strings.append(f"batch {p.batch_factor}")
     if p.engine_usd_per_s:
         strings.append(f"second {p.engine_usd_per_s}")
+    if p.batch_cached_factor is not None:
+        strings.append(f"batch cached {p.batch_cached_factor}")
+    if p.priority_factor != 1:
+        strings.append(f"priority {p.priority_factor}")
+    if p.long_prompts is not None:
+        strings.append(f"over {p.long_prompts[0]}: {' '.join(_strings(p.long_prompts[1]))}")
     return strings

@@ -68,5 +68,6 @@ def stickiness(talk: Conversation, warm: Price, other: Price) -> Stickiness:
 
 
 def _turn(talk: Conversation, price: Price, read: int) -> Decimal:
-    prefix = price.cached_rate * read + price.write_rate * (talk.prefix - read)
-    return (prefix + price.input_usd_per_mtok * talk.new + price.output_usd_per_mtok * talk.answer) / MILLION
+    rates = price.rates(talk.prefix + talk.new)
+    prefix = rates.cached_rate * read + rates.write_rate * (talk.prefix - read)
+    return (prefix + rates.input_usd_per_mtok * talk.new + rates.output_usd_per_mtok * talk.answer) / MILLION

@@ -14,9 +14,10 @@ from ray.serve import Application
 
 from serve_graph.config import GraphConfig, load_config
 from serve_graph.deployments import EchoDeployment, HostedDeployment, IngressDeployment, PolicyDeployment, ServedPolicy
+from serve_graph.engines.model_folder import check_model_folder
 from serve_graph.engines.vllm import llm_config
 from serve_graph.engines.weights import resolve_weights
-from serve_graph.tiers import AnyTierConfig, EchoTierConfig, HostedTierConfig, ScalingConfig
+from serve_graph.tiers import AnyTierConfig, EchoTierConfig, HostedTierConfig, ScalingConfig, VllmTierConfig
 from serve_graph.versions import serving_version
 
 
@@ -29,12 +30,14 @@ def build_app(args: dict[str, Any]) -> Application:
     config = args["config"] if isinstance(args["config"], GraphConfig) else load_config(Path(args["config"]))
     served = serving_version(config, Path(args["version"]) if args.get("version") else None)
     tiers = {tier.name: bind_tier(tier, config) for tier in config.tiers}
+    tiers |= {embedder.name: bind_embedder(embedder, config) for embedder in config.embedders}
     router = verifier = None
     if served.folder is not None:
-        router = bind("router", PolicyDeployment, config.policy.router_scaling, str(served.folder))
-        verifier = bind("verifier", PolicyDeployment, config.policy.verifier_scaling, str(served.folder))
+        decides = str(served.folder), served.validity
+        router = bind("router", PolicyDeployment, config.policy.router_scaling, *decides)
+        verifier = bind("verifier", PolicyDeployment, config.policy.verifier_scaling, *decides)
     ingress = serve.ingress()(IngressDeployment)
-    facts = ServedPolicy.of(served.version, served.name, served.reason, config)
+    facts = ServedPolicy.of(served.version, served.name, served.reason, config, served.validity)
     secret = secrets.token_bytes(16)  # the same for every ingress replica of this deployment
     return bind("ingress", ingress, config.http.scaling, config, facts, tiers, router, verifier, secret)
 
@@ -62,8 +65,22 @@ def bind_tier(tier: AnyTierConfig, config: GraphConfig) -> Application:
     from serve_graph.engines.vllm_deployment import VllmDeployment
 
     settings = llm_config(tier, resolve_weights(tier.weights, config.state_folder))
+    adapter = None if tier.lora is None else tier.lora.folder
+    if adapter is not None:
+        check_model_folder(adapter, config.state_folder, adapter=True)
     options = VllmDeployment.get_deployment_options(settings)
     deployment = serve.deployment(VllmDeployment).options(**options | {"name": tier.name})
+    application: Application = deployment.bind(settings, None if adapter is None else str(adapter.parent))
+    return application
+
+
+def bind_embedder(embedder: VllmTierConfig, config: GraphConfig) -> Application:
+    """Bind the deployment of a model that only makes embeddings."""
+    from serve_graph.engines.vllm_embedder import VllmEmbedder
+
+    settings = llm_config(embedder, resolve_weights(embedder.weights, config.state_folder), pooling=True)
+    options = VllmEmbedder.get_deployment_options(settings)
+    deployment = serve.deployment(VllmEmbedder).options(**options | {"name": embedder.name})
     application: Application = deployment.bind(settings)
     return application
 

@@ -12,18 +12,20 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 
-from router_models.pricing import Price, PriceList, rounded
+from router_models.pricing import Price, PriceList, Tariff, rounded
 from router_models.types import Action, Call, Completion, Usage
 
 Prices = Mapping[str, Price | PriceList]
-BATCH_TARIFFS = ("batch", "flex")  # what a hosted API calls the tariff it applied, in the reply's `service_tier`
+# What a hosted API calls the tariff it applied, in the reply's `service_tier`; anything else is the standard one.
+TARIFFS = MappingProxyType({"batch": Tariff.BATCH, "flex": Tariff.BATCH, "priority": Tariff.PRIORITY})
 
 
 def answered(prices: Prices, tier: str, completion: Completion, seconds: float) -> Call:
     """The line of a call that gave an answer, or part of one."""
-    batch = completion.payload.get("service_tier") in BATCH_TARIFFS
-    parts = _price(prices, tier, seconds).parts(completion.usage, seconds, batch=batch)
+    tariff = TARIFFS.get(str(completion.payload.get("service_tier")), Tariff.STANDARD)
+    parts = _price(prices, tier, seconds).parts(completion.usage, seconds, tariff=tariff)
     metered = completion.usage != Usage()
     return Call(tier, completion.usage, seconds, total(parts.values()), "answer", parts, metered)
 

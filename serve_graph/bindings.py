@@ -12,11 +12,12 @@ from typing import Any
 
 from router_models.calibration.certificate import binding_hashes
 from router_models.errors import CertificateError
-from router_models.pricing import Price, PriceList
+from router_models.pricing import Price, PriceList, Rates
 from router_models.version import RouterVersion
 from serve_graph.config import GraphConfig
+from serve_graph.engines.model_folder import look_at
 from serve_graph.engines.weights import weights_digest
-from serve_graph.price_section import PriceConfig
+from serve_graph.price_section import RATES, PriceConfig
 from serve_graph.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
 
 CREDENTIALS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
@@ -40,13 +41,13 @@ def tier_binds(config: GraphConfig) -> dict[str, str]:
 
 def price_lists(config: GraphConfig) -> dict[str, PriceList]:
     """Every tier's configured prices over time as the offline half's noun."""
-    return {
-        tier.name: PriceList(
-            _price(tier.price),
-            tuple((change.valid_from, _price(change)) for change in tier.price_changes if change.valid_from),
-        )
-        for tier in config.tiers
-    }
+    return {tier.name: price_list(tier) for tier in config.tiers}
+
+
+def price_list(tier: AnyTierConfig) -> PriceList:
+    """One tier's prices over time."""
+    changes = ((change.valid_from, _price(change)) for change in tier.price_changes if change.valid_from)
+    return PriceList(_price(tier.price), tuple(changes))
 
 
 def tier_prices(config: GraphConfig, now: datetime | None = None) -> dict[str, Price]:
@@ -56,6 +57,7 @@ def tier_prices(config: GraphConfig, now: datetime | None = None) -> dict[str, P
 
 
 def _price(given: PriceConfig) -> Price:
+    long = given.long_prompts
     return Price(
         given.input_usd_per_mtok,
         given.output_usd_per_mtok,
@@ -63,6 +65,9 @@ def _price(given: PriceConfig) -> Price:
         given.cache_write_usd_per_mtok,
         given.batch_factor,
         given.gpu_usd_per_s / given.gpu_shared_by,
+        batch_cached_factor=given.batch_cached_factor,
+        priority_factor=given.priority_factor,
+        long_prompts=None if long is None else (long.over_tokens, Rates(*(getattr(long, name) for name in RATES))),
     )
 
 
@@ -92,7 +97,10 @@ def _beside(outcomes: Path) -> Path:
 
 
 def check_certificate(version: RouterVersion, config: GraphConfig, now: datetime) -> None:
-    """Raise CertificateError naming what changed since the certificate was made, or that there is none."""
+    """Raise CertificateError naming what changed since the version's own certificate was made, or that there is none.
+
+    Prefix points have certificates of their own, and are used or not by these (`validity`).
+    """
     if version.certificate is None:
         raise CertificateError(f"{version.name} carries no certificate")
     remaining = iter(config.tier_names)
@@ -100,14 +108,17 @@ def check_certificate(version: RouterVersion, config: GraphConfig, now: datetime
     if not in_order or version.policy.top != config.tier_names[-1]:
         raise CertificateError(f"{version.name} is for the tiers {version.policy.tiers}, not {config.tier_names}")
     binds = {**tier_binds(config), **version.binds(tier_prices(config, now))}
-    for certificate in (version.certificate, *version.prefix_certificates.values()):
-        certificate.check(binds, now)
+    version.certificate.check(binds, now)
 
 
 def _weights(tier: AnyTierConfig, config: GraphConfig) -> str:
     if isinstance(tier, VllmTierConfig):
         digest = weights_digest(tier.weights, config.state_folder)
-        return digest if tier.lora is None else f"{digest} + {tier.lora.loading_path}/{tier.lora.adapter}"
+        if tier.lora is None:
+            return digest
+        folder = tier.lora.folder
+        named = f"{tier.lora.loading_path}/{tier.lora.adapter}"
+        return f"{digest} + {named if folder is None else look_at(folder, config.state_folder).digest}"
     return " | ".join(sorted({api.model for api in tier.apis})) if isinstance(tier, HostedTierConfig) else "echo"
 
 
@@ -126,7 +137,8 @@ def _engine(tier: AnyTierConfig) -> Mapping[str, Any]:
         }
     if isinstance(tier, HostedTierConfig):
         urls = sorted({str(api.base_url) for api in tier.deployments})
-        return {"engine": "openai", "base_url": urls or tier.base_url}
+        worded = [dict(sorted(api.parameters.items())) for api in tier.apis if api.parameters]
+        return {"engine": "openai", "base_url": urls or tier.base_url} | ({"parameters": worded} if worded else {})
     return {"engine": "echo", "skill": tier.skill}
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from router_models.types import Attempt, Call, Completion, Query
-from serve_graph.billing import answered
+from serve_graph.billing import answered, unanswered
 from serve_graph.errors import EngineError
 from serve_graph.openai_api import usage_of
 from serve_graph.trail import Graph, Trail
@@ -23,6 +24,21 @@ async def call(graph: Graph, tier: str, query: Query, trail: Trail) -> Completio
     tell(graph, tier, completion.attempts, trail)
     trail.calls.append(charge(graph, tier, completion, time.perf_counter() - started))
     return completion
+
+
+async def embed(graph: Graph, body: Mapping[str, Any], trail: Trail) -> dict[str, Any]:
+    """Have the trail's tier make embeddings and put that on the bill, however it ends; raises what the tier raises."""
+    started, tier = time.perf_counter(), trail.tier
+    try:
+        reply = dict(await graph.embedders[tier].embed(body))
+        usage = usage_of(reply.get("usage") or {})
+    except BaseException as error:
+        if isinstance(error, EngineError):
+            tell(graph, tier, error.attempts, trail)
+        trail.overhead.append(unanswered(graph.prices, tier, time.perf_counter() - started, error))
+        raise
+    trail.calls.append(charge(graph, tier, Completion("", usage=usage), time.perf_counter() - started))
+    return reply
 
 
 def charge(graph: Graph, tier: str, completion: Completion, latency_s: float) -> Call:

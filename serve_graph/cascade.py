@@ -13,7 +13,7 @@ from router_models.policy import worst
 from router_models.types import Action, Completion, Decision, Query
 from serve_graph.calls import call
 from serve_graph.chunks import each_choice
-from serve_graph.errors import EngineError, EngineRequestError, PolicyUnavailableError
+from serve_graph.errors import CertificateVoidError, EngineError, EngineRequestError, PolicyUnavailableError
 from serve_graph.trail import Graph, Trail
 
 
@@ -32,7 +32,7 @@ async def decide(graph: Graph, query: Query, forced: str | None, trail: Trail) -
     try:
         decision = await graph.decider.decide(query)
     except PolicyUnavailableError as error:
-        trail.go(graph.safe_tier, Action.FALLBACK, f"router unavailable: {error}")
+        go_without(graph, trail, "router", error)
         return False
     if trail.held is not None:
         decision = replace(decision, tier=trail.held, reason=f"{decision.reason}; held: {trail.held} began it")
@@ -57,12 +57,20 @@ async def weigh(graph: Graph, query: Query, completion: Completion, trail: Trail
     try:
         verdicts = await asyncio.gather(*(graph.judge.judge(query, choice, decision) for choice in choices))
     except PolicyUnavailableError as error:
-        trail.completion = completion if graph.safe_tier == trail.tier else None
-        return trail.go(graph.safe_tier, Action.FALLBACK, f"verifier unavailable: {error}")
+        go_without(graph, trail, "verifier", error)
+        trail.completion = completion if trail.tier == decision.tier else None
+        return None
     verdict = trail.verdict = worst(verdicts)
     escalated = verdict.action is Action.ESCALATED
     trail.completion = None if escalated else completion
     return trail.go(graph.policy.top if escalated else trail.tier, verdict.action)
+
+
+def go_without(graph: Graph, trail: Trail, who: str, error: PolicyUnavailableError) -> None:
+    """Go to the safe tier while router or verifier is down; to the last one once nothing is certified any more."""
+    if isinstance(error, CertificateVoidError):
+        return trail.go(graph.policy.top, Action.FALLBACK, str(error))
+    return trail.go(graph.safe_tier, Action.FALLBACK, f"{who} unavailable: {error}")
 
 
 def fall_back(graph: Graph, trail: Trail, error: EngineError) -> None:
@@ -71,7 +79,7 @@ def fall_back(graph: Graph, trail: Trail, error: EngineError) -> None:
     spare = graph.safe_tier if graph.safe_tier != failed else graph.policy.top
     if trail.action in (Action.FORCED, Action.FALLBACK) or spare in (failed, rejected):
         raise error
-    trail.go(spare, Action.FALLBACK, f"{failed} failed: {error}")
+    trail.go(spare, Action.FALLBACK, f"{failed} failed: {error.recordable}")
 
 
 async def finish(graph: Graph, query: Query, trail: Trail) -> Completion:

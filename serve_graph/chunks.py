@@ -27,9 +27,11 @@ class Hearing:
     def __init__(self) -> None:
         self.choices: dict[int, dict[str, Any]] = {}
         self.usage = Usage()
+        self.service_tier: str | None = None
 
     def add(self, chunk: Mapping[str, Any]) -> None:
-        """Take in one chunk (`choices`, `usage`)."""
+        """Take in one chunk (`choices`, `usage`, and `service_tier`: the tariff that a hosted API applied)."""
+        self.service_tier = chunk.get("service_tier") or self.service_tier
         if chunk.get("usage"):
             self.usage = usage_of(chunk["usage"])
         for piece in chunk.get("choices") or []:
@@ -53,7 +55,8 @@ class Hearing:
         whole = [dict(choice) for _, choice in sorted(self.choices.items())] or [_silent(0)]
         for choice in whole:
             choice["finish_reason"] = choice["finish_reason"] or finish_reason
-        return completion_of({"choices": whole, "usage": usage_json(self.usage)}, latency_s)
+        tariff = {"service_tier": self.service_tier} if self.service_tier else {}
+        return completion_of({"choices": whole, "usage": usage_json(self.usage), **tariff}, latency_s)
 
     def prefix(self, tokens: int) -> Completion | None:
         """The first `tokens` tokens of the first choice, cut as they are for certifying; None while there is no more.

@@ -36,6 +36,7 @@ from serve_graph.errors import EngineError, ServeGraphError
 from serve_graph.openai_api import completion_of, token_texts
 
 Advance = Callable[[str, int], None]
+LONGEST_PAUSE_S = 120.0
 
 
 def read_tasks(path: Path) -> list[Task]:
@@ -169,7 +170,8 @@ def binds_behind(url: str, config: GraphConfig) -> dict[str, str] | None:
 async def ask(
     client: httpx.AsyncClient, model: str, task: Task, retries: int = 3, *, with_bill: bool = False
 ) -> Outcome:
-    """One task through one tier (or `auto`), ungraded; retries 429 and 5xx with a growing pause.
+    """One task through one tier (or `auto`), ungraded; retries 429 and 5xx with a growing pause. Raises EngineError
+    where that is no use: after `retries` tries, or where the reply says to come back in over LONGEST_PAUSE_S.
 
     `with_bill` puts the endpoint's own `outcome` and `cost_usd` among the metadata.
     """
@@ -182,9 +184,11 @@ async def ask(
     for attempt in range(retries):
         started = time.perf_counter()
         reply = await client.post("/v1/chat/completions", json=body)
-        if reply.status_code < 500 and reply.status_code != 429:
+        if (reply.status_code < 500 and reply.status_code != 429) or attempt == retries - 1:
             break
-        await asyncio.sleep(max(2.0**attempt, float(reply.headers.get("retry-after", 0))))
+        if (asked_s := float(reply.headers.get("retry-after", 0))) > LONGEST_PAUSE_S:  # a budget: till tomorrow
+            break
+        await asyncio.sleep(max(2.0**attempt, asked_s))
     if reply.status_code != 200:
         raise EngineError(f"{model} answered {reply.status_code} to task {task.id}: {reply.text[:300]}")
     data: dict[str, Any] = reply.json()

@@ -20,7 +20,7 @@ from serve_graph.access_sections import AccessConfig, SessionsConfig
 from serve_graph.errors import ConfigError
 from serve_graph.price_section import Amount
 from serve_graph.section import Frozen
-from serve_graph.tiers import AnyTierConfig, ScalingConfig, TierName
+from serve_graph.tiers import AnyTierConfig, ScalingConfig, TierName, VllmTierConfig
 
 STORE_DRIVERS = MappingProxyType(
     {
@@ -91,7 +91,8 @@ class HttpConfig(Frozen):
 
     A stream that is silent for `keep_alive_s` seconds gets a comment, which callers ignore. With
     `start_before_commit` that includes the silence before anybody speaks: the reply then begins with status 200 before
-    it is known who answers, and a later failure is an error event instead of a status.
+    it is known who answers, and a later failure is an error event instead of a status. `deadline_s` is the time that a
+    request has for everything, streams to their end; a request may ask for less (`deadline_s` of its own).
     """
 
     host: str = "127.0.0.1"
@@ -100,13 +101,18 @@ class HttpConfig(Frozen):
     max_body_bytes: Annotated[int, Field(ge=1024)] = 2 * 1024 * 1024
     keep_alive_s: Annotated[float, Field(gt=0)] = 5.0
     start_before_commit: bool = True
+    deadline_s: Annotated[float, Field(gt=0)] | None = None
     scaling: ScalingConfig = ScalingConfig(max_replicas=2, max_ongoing_requests=512, target_ongoing_requests=128)
 
 
 class GraphConfig(Frozen):
-    """The whole graph. `state_folder` holds everything the project writes: weights, MLflow, records, spools."""
+    """The whole graph. `state_folder` holds everything the project writes: weights, MLflow, records, spools.
+
+    `embedders` are models that only make embeddings: no tiers, so nothing is routed to them.
+    """
 
     tiers: Annotated[tuple[AnyTierConfig, ...], Field(min_length=1)]
+    embedders: tuple[VllmTierConfig, ...] = ()
     policy: PolicyConfig = PolicyConfig()
     records: RecordsConfig = RecordsConfig()
     http: HttpConfig = HttpConfig()
@@ -119,10 +125,16 @@ class GraphConfig(Frozen):
     @model_validator(mode="after")
     def _coherent(self) -> Self:
         names = [tier.name for tier in self.tiers]
-        if len(set(names)) != len(names):
-            raise ValueError(f"tier names must differ: {names}")
-        if reserved := RESERVED_NAMES & set(names):
+        every = [*names, *(embedder.name for embedder in self.embedders)]
+        if len(set(every)) != len(every):
+            raise ValueError(f"tier names must differ: {every}")
+        if reserved := RESERVED_NAMES & set(every):
             raise ValueError(f"reserved tier name(s): {sorted(reserved)}")
+        if both := [tier.name for tier in self.tiers if isinstance(tier, VllmTierConfig) and tier.embeddings]:
+            raise ValueError(
+                f"tier(s) {both}: vLLM serves a model for answers or for embeddings, not for both; "
+                "list a model that makes embeddings under `embedders`"
+            )
         if self.policy.safe_tier not in names:
             raise ValueError(f"policy.safe_tier {self.policy.safe_tier!r} is not a tier; tiers: {names}")
         if self.sessions.ttl_s > (cached := max(tier.prompt_cache_s for tier in self.tiers)):
@@ -132,8 +144,8 @@ class GraphConfig(Frozen):
         return self
 
     def tier(self, name: str) -> AnyTierConfig:
-        """Look a tier up by name; KeyError where there is none."""
-        return {tier.name: tier for tier in self.tiers}[name]
+        """Look a tier or an embedder up by name; KeyError where there is none."""
+        return {tier.name: tier for tier in (*self.tiers, *self.embedders)}[name]
 
     @property
     def tier_names(self) -> tuple[str, ...]:

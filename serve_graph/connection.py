@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import anyio
 from fastapi import Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from serve_graph.errors import PayloadTooLargeError
 from serve_graph.patience import ended
+from serve_graph.sse import LONE
 
 T = TypeVar("T")
 
@@ -51,6 +53,13 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T:
 async def _hung_up(receive: Callable[[], Awaitable[Any]]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+class Reply(JSONResponse):
+    """A JSON reply, also of text that is no UTF-8: see `sse.event`."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors=LONE)
 
 
 class EventStream(StreamingResponse):

@@ -38,7 +38,7 @@ class Curtain:
 
     def __init__(self, graph: Graph, query: Query, trail: Trail, opening: Opening) -> None:
         self.graph, self.query, self.trail, self.opening = graph, query, trail, opening
-        self.started = time.perf_counter()
+        self.started, self.closed_at = time.perf_counter(), graph.deadline.clock()
         self.hearing = Hearing()
         self.held: list[Choices] = []
         self.hurried = False
@@ -98,9 +98,8 @@ class Curtain:
         try:
             verdict = trail.verdict = await graph.judge.judge(self.query, prefix, decision)
         except PolicyUnavailableError as error:
-            is_safe = graph.safe_tier == trail.tier
-            trail.go(graph.safe_tier, Action.FALLBACK, f"verifier unavailable: {error}")
-            return _Show.ON if is_safe else _Show.NEVER
+            cascade.go_without(graph, trail, "verifier", error)
+            return _Show.ON if trail.tier == decision.tier else _Show.NEVER
         if verdict.action is Action.ACCEPTED:
             trail.go(trail.tier, Action.ACCEPTED)
             return _Show.ON
@@ -117,9 +116,9 @@ class Curtain:
 
     @property
     def _budget(self) -> str:
-        return f"nothing shown within {self.opening.first_token_s:g} s"
+        return f"nothing shown within {self.opening.first_token_s:.3g} s"
 
     def _left_s(self) -> float | None:
         if self.opening.first_token_s is None or self.hurried:
             return None
-        return max(0.0, self.started + self.opening.first_token_s - time.perf_counter())
+        return max(0.0, self.closed_at + self.opening.first_token_s - self.graph.deadline.clock())

@@ -22,7 +22,7 @@ from router_models.types import Action, Completion, Decision, Query, Verdict
 from router_models.version import RouterVersion
 from serve_graph.access.accounts import AccountingSink, Accounts
 from serve_graph.access.keys import Keyring
-from serve_graph.bindings import binds_digest, price_lists
+from serve_graph.bindings import binds_digest, price_list, price_lists
 from serve_graph.config import GraphConfig
 from serve_graph.engines.echo import EchoEngine, EchoError
 from serve_graph.engines.hosted import HostedEngine
@@ -39,14 +39,19 @@ from serve_graph.tier_handles import HandleEngine
 from serve_graph.tiers import EchoTierConfig, HostedTierConfig
 from serve_graph.tool_marks import ToolMarks
 from serve_graph.trail import Graph
+from serve_graph.validity import CertifiedPolicy, Clock, Standing, Validity, utc_now
 from serve_graph.view import bearings_of
 
 
 class PolicyDeployment:
-    """Router or verifier: a loaded RouterVersion, asked for decisions or verdicts. One class, two deployments."""
+    """Router or verifier: a loaded RouterVersion, asked for decisions or verdicts. One class, two deployments.
 
-    def __init__(self, folder: str) -> None:
+    Once its certificate has ended it knows the last tier only; the ingress, which looks too, does not ask it then.
+    """
+
+    def __init__(self, folder: str, validity: Validity | None = None, clock: Clock | None = None) -> None:
         self.version = RouterVersion.load(Path(folder))
+        self.standing = Standing(validity, self.version.name, clock or utc_now)
         self._warm_up()
 
     def _warm_up(self) -> None:
@@ -58,9 +63,14 @@ class PolicyDeployment:
             self.version.judge(query, completion, Decision(tier, "warm-up", decision.p_cheap_ok))
 
     async def decide(self, query: Query) -> Decision:
+        if fault := self.standing.faults().get("answers"):
+            return Decision(self.version.policy.top, fault)
         return self.version.decide(query)
 
     async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
+        fault = self.standing.faults().get("answers")
+        if fault and decision.tier != self.version.policy.top:
+            return Verdict(Action.ESCALATED, fault)
         return self.version.judge(query, completion, decision)
 
 
@@ -173,17 +183,26 @@ class ServedPolicy:
     certified: bool
     binds: str
     promised: float | None = None
+    validity: Validity = field(default_factory=Validity)
     prefixes: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, version: RouterVersion | None, name: str, promise: str, config: GraphConfig) -> ServedPolicy:
+    def of(
+        cls,
+        version: RouterVersion | None,
+        name: str,
+        promise: str,
+        config: GraphConfig,
+        validity: Validity | None = None,
+    ) -> ServedPolicy:
         policy = always(config.tier_names) if version is None else version.policy
         if config.policy.abstain == "forbid":
             policy = policy.without_abstention()
         certificate = None if version is None else version.certificate
         promised = None if certificate is None else 1.0 - certificate.promised_risk
         begun = {} if version is None else {t: made.summary() for t, made in version.prefix_certificates.items()}
-        return cls(policy, name, promise, certificate is not None, binds_digest(config), promised, begun)
+        digest, promising = binds_digest(config), certificate is not None
+        return cls(policy, name, promise, promising, digest, promised, validity or Validity(), begun)
 
 
 class IngressDeployment:
@@ -201,6 +220,7 @@ class IngressDeployment:
         engines = {name: HandleEngine(handle, config.tier(name)) for name, handle in tiers.items()}
         self.engines = engines
         self.handles = tiers
+        self.tier_names = config.tier_names
         self.safe_tier = config.policy.safe_tier
         self.tiers_ready = TierReadiness(tiers, engines)
         self.store = DecisionStore(config.records_url)
@@ -208,19 +228,27 @@ class IngressDeployment:
         self.keyring = Keyring(config.access.keys, config.keys_file)
         self.accounts = Accounts(config.access.watch)
         self.served = served
-        top = AlwaysTop(served.policy)
+        top, wait_s = AlwaysTop(served.policy), config.policy.timeout_s
+        self.standing = Standing(served.validity, served.name)
+        certified = CertifiedPolicy(
+            HandlePolicy(router, "router", served.policy, wait_s) if router else top,
+            HandlePolicy(verifier, "verifier", served.policy, wait_s) if verifier else top,
+            self.standing,
+        )
+        answering = {name: engines[name] for name in config.tier_names}
+        embedding = {embedder.name: engines[embedder.name] for embedder in config.embedders}
         graph = Graph(
-            engines=engines,
-            streams=engines,
-            decider=HandlePolicy(router, "router", served.policy, config.policy.timeout_s) if router else top,
-            judge=HandlePolicy(verifier, "verifier", served.policy, config.policy.timeout_s) if verifier else top,
+            engines=answering,
+            streams=answering,
+            decider=certified,
+            judge=certified,
             policy=served.policy,
-            prices=price_lists(config),
+            prices=price_lists(config) | {embedder.name: price_list(embedder) for embedder in config.embedders},
             safe_tier=config.policy.safe_tier,
             version=served.name,
             router_usd_per_s=config.policy.router_usd_per_s,
             verifier_usd_per_s=config.policy.verifier_usd_per_s,
-            embedders={name: engine for name, engine in engines.items() if engine.config.embeddings},
+            embedders=embedding | {name: engine for name, engine in answering.items() if engine.config.embeddings},
         )
         asked = config.policy
         self.service = Service(
@@ -229,8 +257,9 @@ class IngressDeployment:
             StreamTerms(StreamMode(asked.stream), asked.first_token_s, asked.at_first_token),
             ToolMarks(mark_secret),
             hold_tool_loops=asked.tool_loop == "stay",
-            bearings=bearings_of(config, served.promised),
+            bearings=bearings_of(config, served.promised, self.standing),
             keep_prompt=prompt_keeper(config.records),
+            deadline_s=config.http.deadline_s,
         )
         self.upkeep = Upkeep(self.store, self.sink, self.keyring, self.accounts.spending, config)
         self.http = config.http
@@ -253,18 +282,21 @@ class IngressDeployment:
         )
 
     async def background(self) -> None:
-        await asyncio.gather(self.sink.run(), self.upkeep.run())
+        await asyncio.gather(self.sink.run(), self.upkeep.run(), self.standing.watch())
 
     async def readiness(self) -> dict[str, Any]:
         """Ready means: the safe tier, which every failure falls back on, answers (or may be asleep by its scaling)."""
         served, ready = self.served, await self.tiers_ready.tiers()
+        faults, until = self.standing.faults(), self.standing.until()
         return {
             "ready": ready[self.safe_tier] is not False,
             "tiers_ready": ready,
-            "tiers": list(self.handles),
+            "tiers": list(self.tier_names),
             "version": served.name,
-            "certified": served.certified,
-            "promise": served.promise,
+            "certified": served.certified and "answers" not in faults,
+            "promise": faults.get("answers", served.promise),
+            "valid_until": None if until is None else until.isoformat(),
+            "void": faults,
             "prefixes": dict(served.prefixes),
             "binds": served.binds,
         }
@@ -278,7 +310,10 @@ class IngressDeployment:
                 counters[name] = {}
             counters[name] = {**counters[name], **self.engines[name].gate.counters()}
         sink, caps = self.sink, self.accounts.watch.caps
-        return render_metrics(self.service.tally, sink.pending, counters, caps, held=sink.held, lost=sink.lost)
+        certificates = self.standing.left_s() if self.served.certified else {}
+        return render_metrics(
+            self.service.tally, sink.pending, counters, caps, held=sink.held, lost=sink.lost, certificates=certificates
+        )
 
 
 class AlwaysTop:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from serve_graph.sse import DONE, Chunks, Events, chat_events, event
+from serve_graph.sse import DONE, Chunks, Events, chat_events, ended, event
 
 
 class Dialect(Protocol):
@@ -42,13 +42,11 @@ class TextDialect:
         return reply | {"id": _text_id(reply), "object": "text_completion", "choices": choices}
 
     async def events(self, chunks: Chunks) -> Events:
-        async with aclosing(chunks):
-            async for chunk in chunks:
+        async with aclosing(ended(chunks, self.include_usage)) as sent:
+            async for chunk in sent:
                 if "error" in chunk:
                     yield event(chunk)
                     return
-                if not self.include_usage:
-                    chunk.pop("usage", None)
                 choices = [_text_choice(choice, choice["delta"]) for choice in chunk["choices"]]
                 if any(choice["text"] or choice["finish_reason"] for choice in choices) or not choices:
                     yield event(chunk | {"id": _text_id(chunk), "object": "text_completion", "choices": choices})

@@ -15,7 +15,8 @@ from serve_graph.config import GraphConfig
 from serve_graph.engines.model_folder import check_model_folder
 from serve_graph.engines.weights import PACKAGED, check_folder, unpinned
 from serve_graph.errors import ServeGraphError
-from serve_graph.launch import check_port, haproxy_runs
+from serve_graph.haproxy import usable_haproxy
+from serve_graph.launch import check_port
 from serve_graph.tiers import HostedTierConfig, VllmTierConfig
 from serve_graph.versions import serving_version
 
@@ -35,9 +36,9 @@ def examine(config: GraphConfig) -> list[Finding]:
         "python": _python,
         "memory": _memory,
         "port": lambda: _port(config),
-        "haproxy": lambda: "runs" if haproxy_runs() else "does not run here; the plain proxy will be used",
+        "haproxy": lambda: "runs" if usable_haproxy() else "does not run here; the plain proxy will be used",
         "encoder": lambda: f"sha256 {Encoder().digest[:12]}",
-        **{f"tier {tier.name}": _tier_check(tier, config) for tier in config.tiers},
+        **{f"tier {tier.name}": _tier_check(tier, config) for tier in (*config.tiers, *config.embedders)},
         "router version": lambda: _version(config),
     }
     return [_finding(name, check) for name, check in checks.items()]

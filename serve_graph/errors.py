@@ -14,7 +14,9 @@
     │   ├── EngineTimeoutError          504
     │   └── SaturatedError              429  a tier, or the API behind it, takes no more now; Retry-After says when
     ├── EngineRequestError              400  an engine refused the request itself
+    ├── DeadlineError                   504  the request's own time is spent, whoever spent it
     ├── PolicyUnavailableError          503  router or verifier down; the cascade goes to the safe tier
+    │   └── CertificateVoidError        503  nothing is certified any more; the cascade goes to the last tier
     ├── StoreUnavailableError           503  the decision store cannot be read; records wait in the spool
     └── WeightsError                    (start-up) weights missing, damaged or half-written
 
@@ -92,13 +94,21 @@ class EngineError(ServeGraphError):
     """An engine could not answer: dead, unreachable, failing. Another tier may still.
 
     `attempts` are the calls that were made at a tier's deployments, billed ones among them; `retry_after_s` is how
-    long to stay away, where that is known.
+    long to stay away, where that is known. `recordable` is what a record may hold of it: the message, unless that is
+    the engine's own words, which may quote the prompt.
     """
 
-    def __init__(self, message: str, attempts: Sequence[Attempt] = (), retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        attempts: Sequence[Attempt] = (),
+        retry_after_s: float | None = None,
+        recordable: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.attempts = tuple(attempts)
         self.retry_after_s = retry_after_s
+        self.recordable = message if recordable is None else recordable
 
 
 class EngineTimeoutError(EngineError):
@@ -114,13 +124,29 @@ class SaturatedError(EngineError):
 class EngineRequestError(EngineError):
     """An engine refused the request itself; `code` is OpenAI's word where the engine gives one."""
 
-    def __init__(self, message: str, code: str | None = None, attempts: Sequence[Attempt] = ()) -> None:
-        super().__init__(message, attempts)
+    def __init__(
+        self,
+        message: str,
+        code: str | None = None,
+        attempts: Sequence[Attempt] = (),
+        recordable: str | None = None,
+    ) -> None:
+        super().__init__(message, attempts, recordable=recordable)
         self.code = code
+
+
+class DeadlineError(ServeGraphError):
+    """The time that a request had for everything together is spent: nobody else is asked."""
+
+    code = "deadline_exceeded"
 
 
 class PolicyUnavailableError(ServeGraphError):
     """Router or verifier did not answer; requests go to the safe tier."""
+
+
+class CertificateVoidError(PolicyUnavailableError):
+    """The served version's certificate has ended; requests go to the last tier."""
 
 
 class StoreUnavailableError(ServeGraphError):
@@ -144,7 +170,9 @@ STATUS: Mapping[type[ServeGraphError], tuple[int, str]] = MappingProxyType(
         EngineTimeoutError: (504, "timeout_error"),
         SaturatedError: (429, "rate_limit_error"),
         EngineRequestError: (400, "invalid_request_error"),
+        DeadlineError: (504, "timeout_error"),
         PolicyUnavailableError: (503, "service_unavailable_error"),
+        CertificateVoidError: (503, "service_unavailable_error"),
         StoreUnavailableError: (503, "service_unavailable_error"),
     }
 )
@@ -153,6 +181,15 @@ STATUS: Mapping[type[ServeGraphError], tuple[int, str]] = MappingProxyType(
 def status_of(error: ServeGraphError) -> tuple[int, str]:
     """HTTP status and OpenAI error type of an exception, by its exact class."""
     return STATUS[type(error)]
+
+
+def ending_of(error: BaseException | None) -> tuple[int, str | None]:
+    """HTTP status and error word of how a request ended; 499 where the caller went away."""
+    if error is None:
+        return 200, None
+    if isinstance(error, ServeGraphError):
+        return status_of(error)
+    return (500, "server_error") if isinstance(error, Exception) else (499, "client_closed_request")
 
 
 def retry_after(error: ServeGraphError) -> str | None:

@@ -141,13 +141,15 @@ def run_all(
 
     In-domain figures come from all labels, the column of few from `protocol.labels`, or FEW where that is None.
     """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
     files = sorted(p for p in folder.iterdir() if p.name.endswith((".parquet", ".csv", ".jsonl")))
     if not files:
         raise DataError(f"{folder}: no .parquet, .csv or .jsonl file")
     parts, figures = ["# Router families on every set", made], {}
     few, protocol = protocol.labels or FEW, replace(protocol, certify=False, labels=None)
     for file in files:
-        table, note = _read(file)
+        table, note = _read(file, pairs.get(file.stem))
         weak, strong = pairs.get(file.stem) or _worst_and_best(table)
         notes = ([note] if note else []) + ([] if file.stem in pairs else ["pair: the worst and the best tier"])
         table = _embedded(file.stem, table, protocol, cache, progress).only(weak, strong)
@@ -266,14 +268,14 @@ def _set_section(found: Evaluation, few: int, scarce: Mapping[str, Interval]) ->
     return f"{head}{notes}\n\n{markdown_table(rows)}"
 
 
-def _read(file: Path) -> tuple[OutcomeTable, str]:
+def _read(file: Path, tiers: tuple[str, str] | None) -> tuple[OutcomeTable, str]:
     """A table, and a note where its grades had to be read as scores of 1 to 10."""
     try:
-        return read_outcomes(file), ""
+        return read_outcomes(file, tiers), ""
     except DataError as error:
         if "not in [0, 1]" not in str(error):
             raise
-        return read_outcomes(file, scale=(1, 10)), "grades are scores of 1 to 10, mapped to 0 to 1"
+        return read_outcomes(file, tiers, scale=(1, 10)), "grades are scores of 1 to 10, mapped to 0 to 1"
 
 
 def _worst_and_best(table: OutcomeTable) -> tuple[str, str]:

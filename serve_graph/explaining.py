@@ -34,6 +34,8 @@ def evidence(graph: Graph, trail: Trail, wishes: Mapping[str, Any], promised: fl
         "promised": promised,
         "safe_tier": graph.safe_tier,
     }
+    if math.isfinite(graph.deadline.seconds):
+        found["deadline_s"] = graph.deadline.seconds
     if wishes:
         found["wishes"] = dict(wishes)
     if trail.completion is not None:
@@ -86,6 +88,8 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
         told.append(f"The prompt lies {record.distance:.3f} from what the router was trained on (0: typical).")
     told.append(f"Verdict: {record.verdict_reason}." if record.verdict_reason else "Verdict: none was asked for.")
     seen = record.evidence
+    if deadline_s := seen.get("deadline_s"):
+        told.append(f"Deadline: {deadline_s:g} s for everything.")
     if wishes := seen.get("wishes"):
         told.append("Wishes: " + ", ".join(f"{name} {value}" for name, value in wishes.items()) + ".")
     told += [

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
 
 from router_models.types import Query
-from serve_graph.connection import EventStream, read_body, while_connected
+from serve_graph.connection import EventStream, Reply, read_body, while_connected
 from serve_graph.dialects import ChatDialect, Dialect, TextDialect
 from serve_graph.embeddings import EmbeddingsRequest, embeddings_query
 from serve_graph.errors import RequestError
@@ -26,8 +25,8 @@ from serve_graph.openai_api import (
 )
 from serve_graph.openapi import asks, errors, reply
 from serve_graph.patience import Patient
+from serve_graph.requests import Request as Opened
 from serve_graph.responses import ResponsesDialect, ResponsesRequest, responses_query
-from serve_graph.service import Request as Opened
 from serve_graph.service import Service
 from serve_graph.sse import kept_alive, unbroken
 
@@ -98,7 +97,13 @@ def add_generation(app: FastAPI, service: Service, manners: Manners) -> None:
     async def embeddings(request: Request) -> Response:
         asked = parse_request(EmbeddingsRequest, await read_body(request, manners.max_body_bytes))
         query, body = embeddings_query(asked)
-        return JSONResponse(await while_connected(request, service.embed(asked.model, query, body)))
+        opened = service.open_embeddings(query, asked.model)
+        try:
+            said = await while_connected(request, service.embed(opened, body))
+        except BaseException:
+            service.record(opened, asyncio.CancelledError())  # nothing, unless it was cancelled before it began
+            raise
+        return Reply(said, headers=service.headers(opened))
 
     async def respond(request: Request, query: Query, asked: Asked, dialect: Dialect) -> Response:
         if asked.stream_options and not asked.stream:
@@ -111,7 +116,7 @@ def add_generation(app: FastAPI, service: Service, manners: Manners) -> None:
         except BaseException:
             service.record(opened, asyncio.CancelledError())  # nothing, unless it was cancelled before it began
             raise
-        return JSONResponse(dialect.whole(said), headers=service.headers(opened))
+        return Reply(dialect.whole(said), headers=service.headers(opened))
 
     async def streamed(request: Request, opened: Opened, dialect: Dialect) -> Response:
         """Begin once somebody speaks, or after `keep_alive_s` with comments. Failures until then are raised."""

@@ -19,6 +19,7 @@ from router_models.types import DecisionRecord
 from serve_graph.access.accounts import Accounts
 from serve_graph.access.gate import AccessGate
 from serve_graph.access.keys import Keyring
+from serve_graph.connection import Reply
 from serve_graph.errors import NotFoundError, RequestError, ServeGraphError, error_body, retry_after, status_of
 from serve_graph.generation import Manners, add_generation
 from serve_graph.openapi import describe, errors, reply
@@ -60,7 +61,7 @@ def build_http(backend: Backend) -> FastAPI:
 
     @app.get("/v1/models", responses=reply("ModelList") | errors(401, 403))
     async def models() -> dict[str, Any]:
-        names = [AUTO, *service.graph.engines]
+        names = dict.fromkeys([AUTO, *service.graph.engines, *service.graph.embedders])
         data = [{"id": name, "object": "model", "created": 0, "owned_by": "serve-graph"} for name in names]
         return {"object": "list", "data": data}
 
@@ -89,7 +90,7 @@ def build_http(backend: Backend) -> FastAPI:
     app.add_middleware(AccessGate, keyring=backend.keyring, accounts=backend.accounts, refused=service.refuse)
     app.add_middleware(HeadAsGet)
     _install_guards(app, service.refuse)
-    describe(app, [AUTO, *service.graph.engines])
+    describe(app, [AUTO, *service.graph.engines], lambda: bool(backend.keyring))
     return app
 
 
@@ -142,4 +143,4 @@ def error_response(error: ServeGraphError) -> Response:
     status, kind = status_of(error)
     body = error_body(str(error), kind, getattr(error, "param", None), getattr(error, "code", None))
     wait = retry_after(error)
-    return JSONResponse(body, status, headers=None if wait is None else {"retry-after": wait})
+    return Reply(body, status, headers=None if wait is None else {"retry-after": wait})

@@ -85,12 +85,21 @@ class Upkeep:
         self.keyring.refresh()
 
     async def refresh_spending(self) -> None:
-        """Sum up what keys spent, of all replicas; only while no record of this one waits: it would count twice."""
+        """Sum up what keys spent, of all replicas, once the store holds what this one wrote until now.
+
+        Where that takes over `refresh_s` (the store is down), what is known stays. Without budgets nothing is summed.
+        """
         budgets = [usd for key in self.keyring.keys for usd in (key.usd_per_day, key.usd_per_month)]
-        if self.sink.pending or all(usd is None for usd in budgets):
-            return
-        noted, now = self.spending.mark(), datetime.now(UTC)
-        self.spending.settle(await self.store.spent_by_key(starts(now)), now, noted)
+        self.spending.mark()
+        if all(usd is None for usd in budgets):
+            return self.spending.settle({}, datetime.now(UTC))
+        written, gives_up_at = self.sink.written, time.monotonic() + self.refresh_s
+        while self.sink.delivered < written:
+            if time.monotonic() >= gives_up_at:
+                return None
+            await asyncio.sleep(self.sink.idle_s)
+        now = datetime.now(UTC)
+        return self.spending.settle(await self.store.spent_by_key(starts(now)), now)
 
     async def delete_old(self) -> None:
         """Once an hour, forget what is older than `keep_days`."""

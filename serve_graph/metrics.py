@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from types import MappingProxyType
 
 from router_models.types import DecisionRecord
 
@@ -50,10 +51,12 @@ def render_metrics(
     *,
     held: int = 0,
     lost: int = 0,
+    certificates: Mapping[str, float | None] = MappingProxyType({}),
 ) -> str:
     """Prometheus text: the tally, the records on their way, and each tier's engine counters (`serve_graph_engine_*`).
 
     `spooled`: records the store does not hold yet, `held` of them in memory only; `lost` fitted nowhere.
+    `certificates`: the seconds that each still holds, 0 = it is void, None = no end is known.
     """
     lines = ["# TYPE serve_graph_requests_total counter"]
     for (tier, outcome, version, status), n in sorted(tally.requests.items()):
@@ -77,6 +80,7 @@ def render_metrics(
     lines += [f'serve_graph_refused_total{{code="{code}"}} {n}' for code, n in sorted(tally.refused.items())]
     lines.append("# TYPE serve_graph_escalation_caps_total counter")
     lines.append(f"serve_graph_escalation_caps_total {escalation_caps}")
+    lines += _certificate_lines(certificates)
     for tier, counters in sorted(engines.items()):
         for name, value in sorted(counters.items()):
             base, _, position = name.partition("[")
@@ -97,6 +101,21 @@ def _distance_lines(tally: Tally) -> list[str]:
             lines.append(f'serve_graph_prompt_distance_bucket{{version="{name}",le="{le}"}} {count}')
         lines.append(f'serve_graph_prompt_distance_sum{{version="{name}"}} {total!r}')
         lines.append(f'serve_graph_prompt_distance_count{{version="{name}"}} {count}')
+    return lines
+
+
+def _certificate_lines(certificates: Mapping[str, float | None]) -> list[str]:
+    """Whether each certificate holds, and for how long where its end is known: to be warned before it ends."""
+    lines = ["# TYPE serve_graph_certificate_valid gauge"]
+    names = sorted(certificates)
+    lines += [
+        f'serve_graph_certificate_valid{{certificate="{name}"}} {int(certificates[name] != 0)}' for name in names
+    ]
+    lines.append("# TYPE serve_graph_certificate_seconds_left gauge")
+    for name in names:
+        left = certificates[name]
+        if left is not None:
+            lines.append(f'serve_graph_certificate_seconds_left{{certificate="{name}"}} {left!r}')
     return lines
 
 

@@ -61,14 +61,15 @@ class RequestOptions(BaseModel):
     """The request's `serve_graph` object: what a caller may ask of the policy (`extra_body` in OpenAI's client).
 
     `quality_floor`: the share of right answers that must be promised of whoever answers. `latency_budget_s`: seconds
-    within which the answer is wanted. `task` and `user_tier` are labels that routers may know. `session` names the
-    conversation.
+    within which the answer is wanted; `deadline_s`: after which it is of no use. `task` and `user_tier` are labels
+    that routers may know. `session` names the conversation.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
     stream: Literal["verify", "prefix", "route"] | None = None
     quality_floor: Annotated[float, Field(ge=0, le=1)] | None = None
     latency_budget_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    deadline_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
     task: Annotated[str, Field(max_length=64)] | None = None
     user_tier: Annotated[str, Field(max_length=64)] | None = None
     abstain: Literal["allow", "forbid"] | None = None
@@ -282,11 +283,12 @@ def usage_of(usage: Mapping[str, Any]) -> Usage:
 
 def usage_json(usage: Usage) -> dict[str, Any]:
     """Usage → OpenAI's usage object."""
+    written = {"cache_write_tokens": usage.cache_write_tokens} if usage.cache_write_tokens else {}
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, **written},
     }
 
 

@@ -6,7 +6,7 @@ Routes name schemas; `describe` puts them into the document when it is first ask
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +14,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from serve_graph.access.gate import scopes_for
+
+SCHEME = "access_key"
 REF = "#/components/schemas/"
 REASONS: Mapping[int, str] = MappingProxyType(
     {
@@ -29,6 +32,21 @@ REASONS: Mapping[int, str] = MappingProxyType(
         504: "The tier took too long; see Retry-After",
     }
 )
+
+
+RETRY_AFTER = {"retry-after": {"description": "Seconds to stay away", "schema": {"type": "integer", "minimum": 1}}}
+HEADERS: Mapping[int, Mapping[str, Any]] = MappingProxyType(
+    {
+        401: {"www-authenticate": {"description": "Always `Bearer`", "schema": {"const": "Bearer"}}},
+        429: RETRY_AFTER,
+        503: RETRY_AFTER,
+        504: RETRY_AFTER,
+    }
+)
+KEYS = """An access key, as `Authorization: Bearer KEY` (what OpenAI's clients send as their API key). Keys are made
+with `serve-graph keys new`; their scopes are `use`, `force` (choosing a tier), `admin`. Without any key the endpoint
+listens on loopback only and asks nobody for one: that is the default. With keys every route but `/healthz` and
+`/readyz` needs one."""
 
 
 def asks(schema: str) -> dict[str, Any]:
@@ -49,19 +67,32 @@ def reply(schema: str, *, streams: str | None = None) -> dict[int | str, dict[st
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """`responses` of a route that may fail with these statuses, always with OpenAI's error object."""
     content = {"application/json": {"schema": {"$ref": REF + "Error"}}}
-    return {status: {"description": REASONS[status], "content": content} for status in statuses}
+    return {
+        status: {"description": REASONS[status], "content": content}
+        | ({"headers": HEADERS[status]} if status in HEADERS else {})
+        for status in statuses
+    }
 
 
-def describe(app: FastAPI, models: Sequence[str]) -> None:
-    """Make `app.openapi()` (and `/openapi.json`) the whole document; `models` are the names a request may give."""
+def describe(app: FastAPI, models: Sequence[str], keyed: Callable[[], bool] = lambda: False) -> None:
+    """Make `app.openapi()` (and `/openapi.json`) the whole document; `models` are the names a request may give.
+
+    `keyed`: whether access keys are on now, and the document therefore asks for one.
+    """
 
     @cache
-    def document() -> dict[str, Any]:
+    def document(asks_for_keys: bool) -> dict[str, Any]:
         made = get_openapi(title=app.title, version=app.version, description=__doc__, routes=app.routes)
-        made.setdefault("components", {}).setdefault("schemas", {}).update(_schemas(models))
+        parts = made.setdefault("components", {})
+        parts.setdefault("schemas", {}).update(_schemas(models))
+        parts["securitySchemes"] = {SCHEME: {"type": "http", "scheme": "bearer", "description": KEYS}}
+        for path, operations in made["paths"].items():
+            scopes = scopes_for(path) if asks_for_keys else None
+            for operation in operations.values():
+                operation["security"] = [] if scopes is None else [{SCHEME: list(scopes)}]
         return made
 
-    app.openapi = document  # type: ignore[method-assign]
+    app.openapi = lambda: document(keyed())  # type: ignore[method-assign]
 
 
 def _schemas(models: Sequence[str]) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """The seams of the serving half: what the cascade needs from the world, one method each.
 
+`left_s` is the time a request has left: an engine is not asked to begin without any, and gives up when it is over.
+
 All are asynchronous but `RecordSink.write`, which only appends and must be quick. Implementations: Ray Serve handles
 (`deployments`), in-process fakes (`testing`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
@@ -15,7 +18,7 @@ from router_models.types import Completion, Decision, DecisionRecord, Query, Ver
 class Engine(Protocol):
     """Generate one whole completion. Raises EngineError (try elsewhere) or EngineRequestError (the request is bad)."""
 
-    async def generate(self, query: Query) -> Completion: ...
+    async def generate(self, query: Query, left_s: float = math.inf) -> Completion: ...
 
 
 class StreamingEngine(Protocol):
@@ -24,7 +27,7 @@ class StreamingEngine(Protocol):
     Errors as for Engine; those raised after the first chunk mean the stream broke. Closing it ends the call.
     """
 
-    def stream(self, query: Query) -> AsyncGenerator[Mapping[str, Any], None]: ...
+    def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[Mapping[str, Any], None]: ...
 
 
 class Embedder(Protocol):

@@ -6,66 +6,42 @@ that is refused at the door (malformed, no such model, a stranger) is no decisio
 
 from __future__ import annotations
 
-import hashlib
 import logging
+import math
 import secrets
 import time
-import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from decimal import Decimal
+from dataclasses import replace
 from typing import Any
 
-from router_models.types import Action, Completion, DecisionRecord, Query
+from router_models.types import Action, Completion, Query
 from serve_graph import calls, cascade
-from serve_graph.access.caller import CALLER, NOBODY, Caller
-from serve_graph.billing import purposes, total
+from serve_graph.access.caller import CALLER
 from serve_graph.chunks import Choices
-from serve_graph.errors import EngineError, ServeGraphError, UnknownModelError, status_of
-from serve_graph.explaining import evidence
+from serve_graph.deadline import Deadline
+from serve_graph.errors import EngineError, UnknownModelError
 from serve_graph.metrics import Tally
-from serve_graph.openai_api import RequestOptions, usage_json, usage_of
+from serve_graph.openai_api import RequestOptions, usage_json
+from serve_graph.requests import Request, record_of
 from serve_graph.seams import RecordSink
 from serve_graph.speech import as_shown
+from serve_graph.sse import finishes
 from serve_graph.streaming import StreamMode, StreamTerms, speak
 from serve_graph.tool_marks import ToolMarks
-from serve_graph.trail import Graph, Trail
+from serve_graph.trail import Graph
 from serve_graph.view import Bearings, view_for
-from serve_graph.wishes import Wishes, read_wishes
+from serve_graph.wishes import Wishes, chosen_tier, read_wishes
 
 logger = logging.getLogger(__name__)
 AUTO = "auto"
 
 
-@dataclass(slots=True)
-class Request:
-    """One request under way: who asked for what, and its trail."""
-
-    query: Query
-    model: str
-    forced: str | None
-    stream: bool
-    options: RequestOptions = field(default_factory=RequestOptions)
-    id: str = field(default_factory=lambda: f"dec-{uuid.uuid4().hex}")
-    created: float = field(default_factory=time.time)
-    started: float = field(default_factory=time.perf_counter)
-    trail: Trail = field(default_factory=Trail)
-    recorded: bool = False
-    caller: Caller = NOBODY
-    wishes: Wishes = field(default_factory=Wishes)
-    view: Graph | None = None
-
-    @property
-    def cost_usd(self) -> Decimal:
-        return total(line.cost_usd for line in (*self.trail.calls, *self.trail.overhead))
-
-
 class Service:
     """Answer requests with a graph and keep their records.
 
-    `marks` remembers in tool-call ids which tier made them; with `hold_tool_loops` that tier keeps the loop.
+    `marks` remembers in tool-call ids which tier made them; with `hold_tool_loops` that tier keeps the loop. A request
+    has `deadline_s` for everything; `clock` is what it is measured by.
     """
 
     def __init__(
@@ -78,6 +54,8 @@ class Service:
         hold_tool_loops: bool = True,
         bearings: Bearings | None = None,
         keep_prompt: Callable[[str], str | None] = lambda _: None,
+        deadline_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.graph = graph
         self.sink = sink
@@ -86,6 +64,8 @@ class Service:
         self.hold_tool_loops = hold_tool_loops
         self.bearings = bearings or Bearings()
         self.keep_prompt = keep_prompt
+        self.deadline_s = deadline_s
+        self.clock = clock
         self.tally = Tally()
 
     def open(self, query: Query, model: str, stream: bool, options: RequestOptions | None = None) -> Request:
@@ -100,7 +80,7 @@ class Service:
             raise UnknownModelError(f"the model {forced!r} does not exist; known: {known}", "model", "model_not_found")
         query, began = self.marks.restored(replace(query, metadata=wishes.labels(query.metadata)))
         request = Request(query, model, forced, stream, options or RequestOptions(), caller=caller, wishes=wishes)
-        request.view = view_for(self.graph, wishes, self.bearings, request.trail)
+        request.view = view_for(self.graph, wishes, self.bearings, request.trail, self._deadline(wishes))
         if self.hold_tool_loops and began in self.graph.engines and wishes.quality_floor is None:
             request.trail.held = began
         return request
@@ -111,8 +91,10 @@ class Service:
 
     async def answer(self, request: Request) -> dict[str, Any]:
         """The whole reply in OpenAI's chat.completion shape, with `serve_graph` beside it."""
+        graph = request.view or self.graph
         try:
-            completion = await cascade.answer(request.view or self.graph, request.query, request.forced, request.trail)
+            answering = cascade.answer(graph, request.query, request.forced, request.trail)
+            completion = await graph.deadline.kept(answering)
             reply = self._reply(request, completion)
         except BaseException as error:
             self.record(request, error)
@@ -123,53 +105,67 @@ class Service:
     async def stream(self, request: Request) -> AsyncGenerator[dict[str, Any], None]:
         """The reply as chat.completion.chunk dicts; the last has no choices but `serve_graph` and `usage`.
 
-        Raises what ends it early, at whatever point; the record is written before that, and before the last chunk.
+        Raises what ends it early, at whatever point; the record is written before that, and before the finish reason
+        leaves: whoever hangs up on that has had the whole answer, and the engine's own count of it is on the bill.
         Close it (`aclose`) however the sending ends: that ends every engine call.
         """
         trail = request.trail
+        last: dict[str, Any] | None = None
         try:
             terms, graph = self.terms.asked(request.options.stream), request.view or self.graph
             if request.wishes.quality_floor is not None:  # nothing unjudged to somebody who asked for quality
                 terms = replace(terms, at_first_token="escalate")
                 terms = terms.asked(StreamMode.VERIFY) if terms.mode is StreamMode.ROUTE else terms
             async with aclosing(speak(graph, request.query, request.forced, terms, trail)) as pieces:
-                async for choices in pieces:
-                    yield self._head(request, "chat.completion.chunk") | {"choices": self._shown(request, choices)}
+                async for choices in graph.deadline.pieces(pieces):
+                    if last is not None:
+                        yield last
+                        last = None
+                    chunk = self._head(request, "chat.completion.chunk") | {"choices": self._shown(request, choices)}
+                    if finishes(chunk):
+                        last = chunk
+                    else:
+                        yield chunk
             closing = {"choices": [], "serve_graph": self.facts(request)}
             if trail.completion is not None:
                 closing["usage"] = usage_json(trail.completion.usage)
             self.record(request)
+            if last is not None:
+                yield last
+                last = None
             yield self._head(request, "chat.completion.chunk") | closing
         except BaseException as error:  # the caller went away, or the tier did: the record says which
             self.record(request, error)
+            if last is not None and isinstance(error, Exception):
+                yield last
             raise
 
-    async def embed(self, model: str, query: Query, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Pass an embeddings request to the tier it names, or for `auto` to the cheapest that embeds.
+    def open_embeddings(self, query: Query, model: str) -> Request:
+        """Accept an embeddings request for the tier it names, or for `auto` for the cheapest that embeds.
 
-        Raises UnknownModelError where that tier does not embed, EngineError where it cannot now.
+        Raises as `open` does, UnknownModelError where that tier does not embed.
         """
         caller, embedders = CALLER.get(), self.graph.embedders
-        if model != AUTO:
-            caller.require("force", "choosing a tier")
-        tier = next(iter(embedders), AUTO) if model == AUTO else model
+        forced = chosen_tier(caller, None if model == AUTO else model)
+        tier = next(iter(embedders), AUTO) if forced is None else forced
         if tier not in embedders:
             known = ", ".join(embedders) or "none"
             raise UnknownModelError(
-                f"no embeddings from {model!r}; tiers that embed: {known}", "model", "model_not_found"
+                f"no embeddings from {tier!r}; tiers that embed: {known}", "model", "model_not_found"
             )
-        request = Request(query, model, None if model == AUTO else model, stream=False, caller=caller)
-        request.trail.go(tier, Action.ROUTED if model == AUTO else Action.FORCED, "embeddings")
+        request = Request(query, model, forced, stream=False, caller=caller)
+        request.trail.go(tier, Action.ROUTED if forced is None else Action.FORCED, "embeddings")
+        return request
+
+    async def embed(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Pass embeddings through. Raises EngineError where the tier cannot make them now."""
         try:
-            reply = dict(await embedders[tier].embed(body))
-            usage = usage_of(reply.get("usage") or {})
-            spent = calls.charge(self.graph, tier, Completion("", usage=usage), time.perf_counter() - request.started)
-            request.trail.calls.append(spent)
+            reply = await self._deadline(request.wishes).kept(calls.embed(self.graph, body, request.trail))
         except BaseException as error:
             self.record(request, error)
             raise
         self.record(request)
-        return reply | {"model": tier, "serve_graph": self.facts(request)}
+        return reply | {"model": request.trail.tier, "serve_graph": self.facts(request)}
 
     def facts(self, request: Request) -> dict[str, Any]:
         """The `serve_graph` object: what the headers say, in the body. Scores and thresholds stay inside."""
@@ -188,7 +184,8 @@ class Service:
         facts = self.facts(request)
         names = ["decision", "version"]
         if committed:
-            names += ["tier", "outcome"] + ["cost_usd"] * (request.trail.completion is not None)
+            is_over = request.recorded or request.trail.completion is not None
+            names += ["tier", "outcome"] + ["cost_usd"] * is_over
         return {f"x-serve-graph-{name.replace('_', '-')}": str(facts[name]) for name in names}
 
     def record(self, request: Request, error: BaseException | None = None) -> None:
@@ -196,7 +193,7 @@ class Service:
         if request.recorded:
             return
         request.recorded = True
-        record = self._record(request, error)
+        record = record_of(request, self.graph, self.bearings.promised, self.keep_prompt, error)
         self.tally.add(record)
         try:
             self.sink.write(record)
@@ -205,39 +202,9 @@ class Service:
             logger.error("the record of %s could not be written: %s", request.id, failure)
         self.bearings.note(record, request.query)
 
-    def _record(self, request: Request, error: BaseException | None) -> DecisionRecord:
-        trail = request.trail
-        decision, verdict = trail.decision, trail.verdict
-        reason = decision.reason if decision else "forced by name" if request.forced else "no decision"
-        status, kind = _ending(error)
-        return DecisionRecord(
-            id=request.id,
-            created_at=datetime.fromtimestamp(request.created, UTC).isoformat(timespec="milliseconds"),
-            requested_model=request.model,
-            tier=trail.tier or "none",
-            outcome=str(trail.action),
-            version=self.graph.version,
-            status=status,
-            stream=request.stream,
-            prompt_sha256=hashlib.sha256(request.query.text.encode("utf-8", "replace")).hexdigest(),
-            prompt_chars=len(request.query.text),
-            route_reason="; ".join([reason, *trail.notes]),
-            p_cheap_ok=decision.p_cheap_ok if decision else None,
-            distance=decision.distance if decision else None,
-            verdict_reason=verdict.reason if verdict else None,
-            p_answer_ok=verdict.p_ok if verdict else None,
-            calls=purposes(trail.calls, trail.tier, trail.action),
-            cost_usd=request.cost_usd,
-            latency_s=time.perf_counter() - request.started,
-            arm=self.graph.version,
-            error=kind,
-            metadata=request.query.metadata,
-            overhead=tuple(trail.overhead),
-            key=request.caller.name,
-            session=request.wishes.session,
-            evidence=evidence(request.view or self.graph, trail, request.wishes.spoken(), self.bearings.promised),
-            prompt=self.keep_prompt(request.query.text),
-        )
+    def _deadline(self, wishes: Wishes) -> Deadline:
+        """From now on: the configured one, or the request's own where that is sooner."""
+        return Deadline(min(self.deadline_s or math.inf, wishes.deadline_s or math.inf), self.clock(), self.clock)
 
     def _head(self, request: Request, kind: str) -> dict[str, Any]:
         return {
@@ -283,14 +250,3 @@ class Service:
 def _choice(index: int, original: Mapping[str, Any]) -> dict[str, Any]:
     kept = {k: v for k, v in original.items() if k in ("index", "message", "finish_reason", "logprobs")}
     return {"index": index, "finish_reason": "stop", **kept, "message": {"content": None, **original["message"]}}
-
-
-def _ending(error: BaseException | None) -> tuple[int, str | None]:
-    """HTTP status and error word of how a request ended; 499 where the caller went away."""
-    if error is None:
-        return 200, None
-    if isinstance(error, ServeGraphError):
-        return status_of(error)
-    if isinstance(error, Exception):
-        return 500, "server_error"
-    return 499, "client_closed_request"

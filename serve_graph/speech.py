@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from typing import Any
 
 from router_models.types import Action, Completion, Query
 from serve_graph.calls import charge, tell
@@ -32,7 +33,7 @@ async def live(graph: Graph, query: Query, trail: Trail, hearing: Hearing) -> Sp
                 hearing.add(chunk)
                 if not chunk.get("choices"):
                     continue
-                piece: Choices = [dict(choice) for choice in chunk["choices"]]
+                piece: Choices = [_complete(choice) for choice in chunk["choices"]]
                 speaking = speaking or says_something(chunk)
                 if not speaking:
                     silent.append(piece)
@@ -49,6 +50,11 @@ async def live(graph: Graph, query: Query, trail: Trail, hearing: Hearing) -> Sp
     finally:
         said = hearing.completion(time.perf_counter() - started, "stop")
         trail.calls.append(charge(graph, tier, said, said.latency_s))
+
+
+def _complete(choice: Mapping[str, Any]) -> dict[str, Any]:
+    """A choice of a chunk with all that OpenAI's have: some APIs leave out what is empty, the delta included."""
+    return {"index": 0, "finish_reason": None, **choice, "delta": choice.get("delta") or {}}
 
 
 def as_shown(trail: Trail, completion: Completion) -> Completion:

@@ -16,16 +16,17 @@ Chunks = AsyncGenerator[dict[str, Any], None]
 Events = AsyncGenerator[bytes, None]
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
+LONE = "backslashreplace"  # an unpaired surrogate is no UTF-8; JSON has an escape for it, the same as Python's
 _LINE_BREAKS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
 def event(data: Mapping[str, Any], name: str | None = None) -> bytes:
     """One server-sent event: one `data:` line, whatever a consumer takes for a line break (Python's own splitlines
-    knows three beyond ASCII, and clients use it).
+    knows three beyond ASCII, and clients use it). Half a character, which some APIs send, goes on as JSON's escape.
     """
     head = "" if name is None else f"event: {name}\n"
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).translate(_LINE_BREAKS)
-    return f"{head}data: {text}\n\n".encode()
+    return f"{head}data: {text}\n\n".encode(errors=LONE)
 
 
 async def unbroken(chunks: AsyncIterator[dict[str, Any]]) -> Chunks:
@@ -42,19 +43,37 @@ async def unbroken(chunks: AsyncIterator[dict[str, Any]]) -> Chunks:
 
 
 async def chat_events(chunks: Chunks, include_usage: bool) -> Events:
-    """chat.completion.chunk events and [DONE]. An error object is the last event, without [DONE].
+    """chat.completion.chunk events and [DONE]. An error object is the last event, without [DONE]."""
+    async with aclosing(ended(chunks, include_usage)) as sent:
+        async for chunk in sent:
+            yield event(chunk)
+            if "error" in chunk:
+                return
+    yield DONE
 
-    The closing chunk (no choices) carries `serve_graph`, and `usage` only where it was asked for.
+
+async def ended(chunks: Chunks, include_usage: bool) -> Chunks:
+    """The chunks with the end that was asked for. With usage: a closing chunk without choices, as OpenAI sends it.
+    Without: the closing chunk's `serve_graph` joins the finish reason: callers read `choices[0]` of every chunk.
     """
+    held: dict[str, Any] | None = None
     async with aclosing(chunks):
         async for chunk in chunks:
-            if "error" in chunk:
-                yield event(chunk)
+            if "serve_graph" in chunk and not include_usage:
+                yield {**(held or chunk), "serve_graph": chunk["serve_graph"]}
                 return
-            if not include_usage:
-                chunk.pop("usage", None)
-            yield event(chunk)
-    yield DONE
+            if held is not None:
+                yield held
+                held = None
+            if finishes(chunk) and not include_usage:
+                held = chunk
+            else:
+                yield chunk
+
+
+def finishes(chunk: Mapping[str, Any]) -> bool:
+    """Whether every choice in a chunk says why it stops."""
+    return bool(chunk.get("choices")) and all(choice.get("finish_reason") for choice in chunk["choices"])
 
 
 async def kept_alive(events: Events, every_s: float, *, at_once: bool = False) -> Events:

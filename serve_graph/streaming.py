@@ -11,6 +11,7 @@ ends the stream. What is shown, and when, of a cheap answer:
 
 from __future__ import annotations
 
+import math
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -88,6 +89,9 @@ async def _settled(graph: Graph, query: Query, trail: Trail) -> Speech:
 def _tried(graph: Graph, query: Query, terms: StreamTerms, trail: Trail) -> Speech:
     """A cheap tier's answer: heard behind the curtain where that can open early, else awaited whole."""
     point = _prefix_point(graph, query, trail) if terms.mode is StreamMode.PREFIX else None
+    try_s = graph.deadline.try_s()
+    if try_s < (terms.first_token_s or math.inf):  # what the last tier needs of the deadline must be left to it
+        terms = replace(terms, first_token_s=try_s, at_first_token="escalate")
     if point is None and terms.first_token_s is None:
         return _tried_whole(graph, query, trail)
     return Curtain(graph, query, trail, Opening(point, terms.first_token_s, terms.at_first_token)).speech()

@@ -94,25 +94,10 @@ class MixSignals(Strict):
     verifier_auc: float
 
 
-class MixSlice(Strict):
-    """One slice of the traffic; the same words as `traffic_mix.TrafficSlice`."""
-
-    name: str
-    share: float
-    weak_right: float
-    strong_right: float
-    input_tokens: float
-    output_tokens: float
-    strong_right_when_weak_wrong: float | None = None
-
-
 class MixFile(Strict):
     tiers: dict[str, Terms]
     signals: MixSignals
-    slices: Annotated[list[MixSlice], Field(min_length=1)]
-
-    def parts(self) -> list[TrafficSlice]:
-        return [TrafficSlice(**part.model_dump()) for part in self.slices]
+    slices: Annotated[list[TrafficSlice], Field(min_length=1)]
 
     def terms_of(self, tier: str, path: Path) -> TierTerms:
         if tier not in self.tiers:

@@ -6,6 +6,7 @@ They keep what they were asked (`queries`, `records`), so that a test asserts on
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -25,6 +26,7 @@ from router_models.types import (
     Usage,
     Verdict,
 )
+from serve_graph.errors import EngineTimeoutError
 from serve_graph.openai_api import text_pieces, usage_json
 from serve_graph.trail import Graph
 
@@ -42,6 +44,7 @@ class FakeEngine:
 
     A stream sends `break_after` chunks and then raises `breaks_with`, or `hang_after` chunks and then waits for ever;
     text comes `piece_chars` characters a chunk. `tool_calls` (OpenAI's) are made instead of ending with `stop`.
+    It takes `slow_s` seconds to begin; where a call has less, it fails as late. `left_s` are the times it was given.
     `closed` counts the calls and streams that were closed before their end.
     """
 
@@ -57,12 +60,14 @@ class FakeEngine:
     slow_s: float = 0.0
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
     queries: list[Query] = field(default_factory=list)
+    left_s: list[float] = field(default_factory=list)
     closed: int = 0
 
-    async def generate(self, query: Query) -> Completion:
+    async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
         self.queries.append(query)
+        self.left_s.append(left_s)
         try:
-            await asyncio.sleep(self.slow_s)
+            await self._think(left_s)
         except asyncio.CancelledError:
             self.closed += 1
             raise
@@ -77,11 +82,12 @@ class FakeEngine:
         payload = [{"index": i, "message": message, "finish_reason": self._reason} for i in range(choices)]
         return Completion(self.text, self._reason, self.usage, self.token_logprobs, payload={"choices": payload})
 
-    async def stream(self, query: Query) -> AsyncGenerator[Mapping[str, Any], None]:
+    async def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[Mapping[str, Any], None]:
         self.queries.append(query)
+        self.left_s.append(left_s)
         ended = False
         try:
-            await asyncio.sleep(self.slow_s)
+            await self._think(left_s)
             if self.error is not None:
                 ended = True
                 raise self.error
@@ -94,6 +100,11 @@ class FakeEngine:
             ended = True
         finally:
             self.closed += not ended
+
+    async def _think(self, left_s: float) -> None:
+        await asyncio.sleep(min(self.slow_s, left_s))
+        if left_s < self.slow_s:
+            raise EngineTimeoutError(f"the fake took over {left_s:g} s")
 
     @property
     def _reason(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +23,8 @@ GRACE_S = 1.0  # a hosted tier watches its own deadline, and can say what it tri
 
 class HandleEngine:
     """Every failure becomes an EngineError; a request waits at the gate for its turn, and what it waited is off its
-    deadline (`timeout_s` of the tier: for the whole answer, or for each next piece of a stream).
+    time: the tier's `timeout_s` (for the whole answer, or for each next piece of a stream), and what the request has
+    left for everything.
     """
 
     def __init__(self, handle: DeploymentHandle[Any], config: AnyTierConfig) -> None:
@@ -38,9 +40,9 @@ class HandleEngine:
         # Usage on every chunk, so that a stream cut short is billed for what it said; hosted APIs know no such field.
         self.stream_extras = {} if self.hosted else {"continuous_usage_stats": True}
 
-    async def generate(self, query: Query) -> Completion:
+    async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
         body = engine_body(query, self.model, self.defaults)
-        async with self.gate.place(self.config.timeout_s) as left_s:
+        async with self.gate.place(min(self.config.timeout_s, left_s)) as left_s:
             started = time.perf_counter()
             reply = await self._reply("generate", body, left_s)
             attempts = reply.pop("attempts", ())
@@ -49,7 +51,7 @@ class HandleEngine:
                 return replace(completion_of(reply, time.perf_counter() - started), attempts=attempts)
             except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
                 raise EngineError(
-                    f"tier {self.config.name!r} gave a reply that is no completion ({error!r})", attempts
+                    f"tier {self.config.name!r} gave a reply that is no completion ({type(error).__name__})", attempts
                 ) from error
 
     async def embed(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -69,7 +71,7 @@ class HandleEngine:
             self.answered_at = time.monotonic()
             done = True
         except TimeoutError:
-            raise EngineTimeoutError(f"tier {self.config.name!r} took over {self.config.timeout_s:g} s") from None
+            raise EngineTimeoutError(f"tier {self.config.name!r} took over {left_s:.3g} s") from None
         except Exception as error:
             raise self._failure(error) from error
         finally:
@@ -77,11 +79,12 @@ class HandleEngine:
                 response.cancel()  # nobody waits for it: the replica must not go on generating
         return reply
 
-    async def stream(self, query: Query) -> AsyncGenerator[Mapping[str, Any], None]:
+    async def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[Mapping[str, Any], None]:
         """Chunks as the engine sends them. `attempts` beside the first: the calls it took, where there is a tale."""
+        until = time.monotonic() + left_s
         body = engine_body(query, self.model, self.defaults)
         body |= {"stream": True, "stream_options": {"include_usage": True, **self.stream_extras}}
-        async with self.gate.place(self.config.timeout_s) as left_s:
+        async with self.gate.place(min(self.config.timeout_s, left_s)) as left_s:
             pieces = self.handle.options(stream=True).stream.remote(body, *self._deadline(left_s))
             patience_s = left_s + self.grace_s
             done = False
@@ -99,7 +102,7 @@ class HandleEngine:
                     raise_error(piece, self.config.name, piece.get("attempts", ()))
                     self.answered_at = time.monotonic()
                     yield piece
-                    patience_s = self.config.timeout_s + self.grace_s
+                    patience_s = min(self.config.timeout_s, until - time.monotonic()) + self.grace_s
             finally:
                 if not done:
                     pieces.cancel()
@@ -137,12 +140,13 @@ def raise_error(reply: Mapping[str, Any], tier: str, attempts: Sequence[Attempt]
         return
     message, status = str(error.get("message", "unknown error")), str(error.get("code") or 500)
     code = int(status) if status.isdecimal() else 500
+    recordable = f"its engine answered {code}"
     wait_s = error.get("retry_after_s")
     if code == 429:
-        raise SaturatedError(f"tier {tier!r}: {message}", attempts, wait_s)
+        raise SaturatedError(f"tier {tier!r}: {message}", attempts, wait_s, recordable)
     if code in (408, 504):
-        raise EngineTimeoutError(f"tier {tier!r}: {message}", attempts, wait_s)
+        raise EngineTimeoutError(f"tier {tier!r}: {message}", attempts, wait_s, recordable)
     if 400 <= code < 500 and code not in (401, 402, 403, 404, 405):
         too_long = "context length" in message or "maximum model length" in message
-        raise EngineRequestError(message, "context_length_exceeded" if too_long else None, attempts)
-    raise EngineError(f"tier {tier!r}: {message}", attempts, wait_s)
+        raise EngineRequestError(message, "context_length_exceeded" if too_long else None, attempts, recordable)
+    raise EngineError(f"tier {tier!r}: {message}", attempts, wait_s, recordable)

@@ -19,6 +19,7 @@ class HostedApi(Frozen):
     """One OpenAI-compatible API: where it is, which model to ask for, and with which key.
 
     `embedding_model` is what `/v1/embeddings` asks for, where that is another model; the tier says `embeddings: true`.
+    `parameters` names those of a request that this API calls otherwise, or (null) does not take.
     The key is the content of `api_key_file` where that is set (read anew for every call, so that a rotated secret is
     picked up), else of the environment variable `api_key_env`.
     """
@@ -31,6 +32,7 @@ class HostedApi(Frozen):
     organization: str | None = None
     project: str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
+    parameters: dict[str, str | None] = Field(default_factory=dict)
 
     def read_key(self) -> str:
         """The key as it is now; raises ConfigError naming the variable or file that holds none."""
@@ -78,8 +80,9 @@ class FailoverConfig(Frozen):
 class LoraSection(Frozen):
     """LoRA adapters of a vLLM tier, through `ray.serve.llm`'s own LoraConfig.
 
-    Adapters are folders under `loading_path` (s3://, gs://, abfss:// or azure://, what Ray can fetch); the tier
-    answers with the one named `adapter`. Ray keeps up to `max_adapters_per_replica` of them loaded.
+    Adapters are folders under `loading_path` (s3://, gs://, abfss:// or azure://, what Ray can fetch, or a folder that
+    every node has, by its absolute path); the tier answers with the one named `adapter`. Ray keeps up to
+    `max_adapters_per_replica` of them loaded.
     """
 
     loading_path: str
@@ -91,10 +94,17 @@ class LoraSection(Frozen):
 
     @field_validator("loading_path")
     @classmethod
-    def _remote(cls, path: str) -> str:
-        if not path.startswith(("s3://", "gs://", "abfss://", "azure://")):
-            raise ValueError(f"lora.loading_path must be s3://, gs://, abfss:// or azure://, found {path!r}")
+    def _reachable(cls, path: str) -> str:
+        if not path.startswith(("s3://", "gs://", "abfss://", "azure://", "/")):
+            raise ValueError(
+                f"lora.loading_path must be s3://, gs://, abfss://, azure:// or an absolute folder, found {path!r}"
+            )
         return path.rstrip("/")
+
+    @property
+    def folder(self) -> Path | None:
+        """The adapter's own folder where it lies on disk; None where Ray fetches it."""
+        return Path(self.loading_path) / self.adapter if self.loading_path.startswith("/") else None
 
 
 class AdmissionConfig(Frozen):

@@ -9,12 +9,16 @@ from decimal import Decimal
 from router_models.policy import Policy
 from router_models.types import Action, Call, Completion, Decision, Verdict
 from serve_graph.billing import Prices
+from serve_graph.deadline import NEVER, Deadline
 from serve_graph.seams import Decider, Embedder, Engine, Judge, StreamingEngine
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """What the cascade works with. `policy` is the served version's thresholds, for what needs no score."""
+    """What the cascade works with. `policy` is the served version's thresholds, for what needs no score.
+
+    `deadline` is one request's: a graph that all share has none.
+    """
 
     engines: Mapping[str, Engine]
     streams: Mapping[str, StreamingEngine]
@@ -27,6 +31,7 @@ class Graph:
     router_usd_per_s: Decimal = Decimal(0)
     verifier_usd_per_s: Decimal = Decimal(0)
     embedders: Mapping[str, Embedder] = field(default_factory=dict)
+    deadline: Deadline = NEVER
 
 
 @dataclass(slots=True)

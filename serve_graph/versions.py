@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from router_models.registry import find_version
 from router_models.version import RouterVersion, builtin_version
 from serve_graph.bindings import check_certificate, collected_binds, tier_binds, tier_prices
 from serve_graph.config import GraphConfig
+from serve_graph.validity import Validity, validity_of
 
 Progress = Callable[[str], None]
 FIRST_PREFIX = (4,)
@@ -23,11 +24,15 @@ STARTER_OUTCOMES = Path(__file__).resolve().parent.parent / "router_models" / "s
 
 @dataclass(frozen=True)
 class Served:
-    """What will decide: a version and its folder, or neither and the reason why the last tier answers everything."""
+    """What will decide: a version and its folder, or neither and the reason why the last tier answers everything.
+
+    `validity` says how long.
+    """
 
     version: RouterVersion | None
     folder: Path | None
     reason: str
+    validity: Validity = field(default_factory=Validity)
 
     @property
     def name(self) -> str:
@@ -62,7 +67,7 @@ def serving_version(config: GraphConfig, folder: Path | None = None, now: dateti
     except CertificateError as error:
         return Served(None, None, str(error))
     assert version.certificate is not None
-    return Served(version, folder, version.certificate.summary())
+    return Served(version, folder, version.certificate.summary(), validity_of(version, config))
 
 
 def ensure_first_version(config: GraphConfig, progress: Progress) -> str | None:

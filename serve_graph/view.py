@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
-from router_models.policy import Policy
 from router_models.types import Action, Completion, Decision, DecisionRecord, Query, Verdict
 from serve_graph.billing import timed, unanswered
 from serve_graph.config import GraphConfig
-from serve_graph.seams import Decider, Engine, Judge
+from serve_graph.deadline import NEVER, Deadline
+from serve_graph.seams import Decider, Engine, Judge, StreamingEngine
 from serve_graph.sessions import Sessions
 from serve_graph.steering import Expectations, Room, fit_context, keep_session, within_latency
 from serve_graph.trail import Graph, Trail
+from serve_graph.validity import Standing
 from serve_graph.wishes import Wishes
 
 
@@ -40,16 +44,22 @@ class Latencies:
 
 @dataclass(frozen=True, slots=True)
 class Bearings:
-    """What steering goes by. `promised`: the certified share of right answers among accepted cheap ones, None = none.
+    """What steering goes by. `certified`: the promised share of right answers among accepted cheap ones, None = none.
 
-    `rooms` empty: nothing is known of the tiers' contexts.
+    `rooms` empty: nothing is known of the tiers' contexts. `standing`: whether what was certified holds now.
     """
 
-    promised: float | None = None
+    certified: float | None = None
     rooms: Mapping[str, Room] = field(default_factory=dict)
     sessions: Sessions = field(default_factory=lambda: Sessions({}, 1))
     latencies: Latencies = field(default_factory=Latencies)
     expectations: Expectations = field(default_factory=Expectations)
+    standing: Standing = field(default_factory=Standing)
+
+    @property
+    def promised(self) -> float | None:
+        """What is promised now: nothing once the certificate has ended."""
+        return None if "answers" in self.standing.faults() else self.certified
 
     def note(self, record: DecisionRecord, query: Query) -> None:
         """Learn from a finished request."""
@@ -57,36 +67,58 @@ class Bearings:
         self.sessions.note(record, query)
 
 
-def view_for(graph: Graph, wishes: Wishes, bearings: Bearings, trail: Trail) -> Graph:
+def view_for(graph: Graph, wishes: Wishes, bearings: Bearings, trail: Trail, deadline: Deadline = NEVER) -> Graph:
     """The graph as this request is to see it."""
-    policy = graph.policy.without_abstention() if wishes.forbids_abstaining else graph.policy
+    usual_s = bearings.latencies.expected_s(graph.policy.top)
+    deadline = replace(deadline, reserve_s=usual_s or 0.0)
+    policy = bearings.standing.policy(graph.policy)
+    if wishes.forbids_abstaining:
+        policy = policy.without_abstention()
     return replace(
         graph,
-        engines={tier: BilledEngine(tier, engine, graph, trail) for tier, engine in graph.engines.items()},
-        decider=SteeredDecider(graph, wishes, bearings, trail),
-        judge=TimedJudge(graph, policy, trail),
+        engines={tier: BilledEngine(tier, engine, graph, trail, deadline) for tier, engine in graph.engines.items()},
+        streams={tier: PunctualStream(stream, deadline) for tier, stream in graph.streams.items()},
+        decider=SteeredDecider(graph, wishes, bearings, trail, deadline),
+        judge=TimedJudge(graph, trail, wishes.forbids_abstaining),
         policy=policy,
         safe_tier=graph.policy.top if wishes.quality_floor is not None else graph.safe_tier,
+        deadline=deadline,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class BilledEngine:
-    """An Engine whose broken calls are on the bill too."""
+    """An Engine whose broken calls are on the bill too. It has the time that is left; a cheap try not all of it."""
 
     tier: str
     engine: Engine
     graph: Graph
     trail: Trail
+    deadline: Deadline
 
-    async def generate(self, query: Query) -> Completion:
+    async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
+        is_try = self.trail.action is Action.ROUTED and self.tier != self.graph.policy.top
+        left_s = min(left_s, self.deadline.try_s() if is_try else self.deadline.check())
         started = time.perf_counter()
         try:
-            return await self.engine.generate(query)
+            return await self.engine.generate(query, left_s)
         except BaseException as error:
             seconds = time.perf_counter() - started
             self.trail.overhead.append(unanswered(self.graph.prices, self.tier, seconds, error))
             raise
+
+
+@dataclass(frozen=True, slots=True)
+class PunctualStream:
+    """A StreamingEngine that has the request's time. How long a cheap one may stay unseen, `streaming` knows."""
+
+    engine: StreamingEngine
+    deadline: Deadline
+
+    async def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[Mapping[str, Any], None]:
+        async with aclosing(self.engine.stream(query, min(left_s, self.deadline.check()))) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +129,7 @@ class SteeredDecider:
     wishes: Wishes
     bearings: Bearings
     trail: Trail
+    deadline: Deadline
 
     async def decide(self, query: Query) -> Decision:
         top, wishes, bearings = self.graph.policy.top, self.wishes, self.bearings
@@ -107,9 +140,10 @@ class SteeredDecider:
         decider: Decider = self.graph.decider
         with timed(self.trail.overhead, "router", "routing", self.graph.router_usd_per_s):
             decision = await decider.decide(query)
-        if wishes.latency_budget_s is not None:
+        budget_s = min(wishes.latency_budget_s or math.inf, self.deadline.left_s)
+        if math.isfinite(budget_s):
             expected = {tier: bearings.latencies.expected_s(tier) for tier in self.graph.engines}
-            decision = within_latency(decision, wishes.latency_budget_s, expected, top)
+            decision = within_latency(decision, budget_s, expected, top)
         session = bearings.sessions.get(wishes.session, query) if wishes.session else None
         if session is not None:
             now = datetime.now(UTC)
@@ -125,25 +159,26 @@ class TimedJudge:
     """The verifier, its time billed; an abstention that this request forbids becomes what it stands in for."""
 
     graph: Graph
-    policy: Policy
     trail: Trail
+    forbids_abstaining: bool
 
     async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
         judge: Judge = self.graph.judge
         with timed(self.trail.overhead, "verifier", "judging", self.graph.verifier_usd_per_s):
             verdict = await judge.judge(query, completion, decision)
-        if verdict.action is not Action.ABSTAINED or self.policy is self.graph.policy:
+        if verdict.action is not Action.ABSTAINED or not self.forbids_abstaining:
             return verdict
-        action = Action.ACCEPTED if decision.tier == self.policy.top else Action.ESCALATED
+        action = Action.ACCEPTED if decision.tier == self.graph.policy.top else Action.ESCALATED
         return replace(verdict, action=action, reason=f"{verdict.reason}; forbidden: {action}")
 
 
-def bearings_of(config: GraphConfig, promised: float | None) -> Bearings:
-    """What a configuration says about steering."""
+def bearings_of(config: GraphConfig, certified: float | None, standing: Standing) -> Bearings:
+    """What a configuration says about steering, for a version that stands as it does."""
     sessions = config.sessions
     return Bearings(
-        promised,
+        certified,
         {tier.name: Room(tier.context_tokens, tier.default_max_tokens) for tier in config.tiers},
         Sessions({tier.name: min(sessions.ttl_s, tier.prompt_cache_s) for tier in config.tiers}, sessions.most),
         expectations=Expectations(sessions.expected_turns, sessions.turn_tokens),
+        standing=standing,
     )

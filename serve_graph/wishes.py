@@ -19,7 +19,7 @@ from serve_graph.errors import AccessError, RequestError
 from serve_graph.openai_api import RequestOptions
 
 PREFIX = "serve_graph."
-NUMBERS = ("quality_floor", "latency_budget_s")
+NUMBERS = ("quality_floor", "latency_budget_s", "deadline_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Wishes:
     forced: str | None = None
     quality_floor: float | None = None
     latency_budget_s: float | None = None
+    deadline_s: float | None = None
     task: str | None = None
     user_tier: str | None = None
     forbids_abstaining: bool = False
@@ -55,13 +56,7 @@ def read_wishes(
     tier, or demands a quality that the chosen tier does not promise.
     """
     asked = _merged(options, metadata)
-    header = None if caller.tier in (None, "", "auto") else caller.tier
-    if model and header and model != header:
-        message = f"the model is {model!r}, the header x-serve-graph-tier says {header!r}: name one tier"
-        raise RequestError(message, "model", "invalid_value")
-    forced = model or header
-    if forced is not None:
-        caller.require("force", "choosing a tier")
+    forced = chosen_tier(caller, model)
     floors = [asked.quality_floor, None if caller.key is None else caller.key.quality_floor]
     if forced not in (None, top) and floors[1] is not None:
         raise AccessError(f"this key is promised a quality of {floors[1]:g}, which {forced!r} by itself is not")
@@ -72,11 +67,27 @@ def read_wishes(
         forced,
         max((floor for floor in floors if floor is not None), default=None),
         asked.latency_budget_s,
+        asked.deadline_s,
         asked.task,
         asked.user_tier,
         asked.abstain == "forbid",
         None if not session else hashlib.sha256(f"{caller.name}\0{session}".encode()).hexdigest()[:32],
     )
+
+
+def chosen_tier(caller: Caller, model: str | None) -> str | None:
+    """The tier that is named by model or by header, None where none is.
+
+    Raises RequestError where they name two, AccessError where the key may not choose.
+    """
+    header = None if caller.tier in (None, "", "auto") else caller.tier
+    if model and header and model != header:
+        message = f"the model is {model!r}, the header x-serve-graph-tier says {header!r}: name one tier"
+        raise RequestError(message, "model", "invalid_value")
+    chosen = model or header
+    if chosen is not None:
+        caller.require("force", "choosing a tier")
+    return chosen
 
 
 def _merged(options: RequestOptions | None, metadata: Mapping[str, str]) -> RequestOptions:

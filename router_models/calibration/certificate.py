@@ -207,6 +207,12 @@ def check_budget(epsilon: float, delta: float) -> None:
             raise DataError(f"{name} must lie strictly between 0 and 1, got {value!r}")
 
 
+def check_acceptable(grade: float | None) -> None:
+    """Raise DataError unless the grade from which on an answer counts as right lies in (0, 1]; None: right is 1."""
+    if grade is not None and not 0 < grade <= 1:
+        raise DataError(f"the grade from which on an answer is acceptable must lie in (0, 1], got {grade!r}")
+
+
 def _canonical(name: str, thing: Any) -> bytes:
     if isinstance(thing, bytes | bytearray | memoryview):
         return bytes(thing)

@@ -148,7 +148,7 @@ def _statistics(
 
 
 def cascade_page(found: CascadeComparison, made: str = "") -> str:
-    """The comparison as Markdown: the figures, then the reference's gain over each."""
+    """The comparison as Markdown: what it comes to, the figures, then the reference's gain over each."""
     head = (
         f"# Cascade {found.cheap} → {found.dear} on {found.name}: does looking at the answer pay?",
         made,
@@ -156,6 +156,8 @@ def cascade_page(found: CascadeComparison, made: str = "") -> str:
         f"grouped by duplicates; the router ({found.router}) is cross-fitted inside each training part. Intervals are "
         f"95 %, paired bootstrap over prompts. Kept: the largest share of {found.cheap} answers with at most "
         f"{found.epsilon:.0%} of them wrong. All but log-loss compare the order within folds.",
+        f"## In short: {found.reference}",
+        _verdict(found),
         "## Figures",
     )
     figures = [["scored by", "AUC", "log-loss", "risk area, %", "kept, %", "APGR of escalating"]]
@@ -167,7 +169,6 @@ def cascade_page(found: CascadeComparison, made: str = "") -> str:
         markdown_table(figures),
         f"## What {found.reference} gains",
         markdown_table(gains),
-        _verdict(found),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

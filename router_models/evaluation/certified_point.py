@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from router_models.calibration.certificate import LabelSource
+from router_models.calibration.certificate import LabelSource, check_acceptable, check_budget
 from router_models.calibration.scores import choose_calibrator
 from router_models.calibration.sequence import Labelled
 from router_models.calibration.thresholds import certify_threshold
@@ -29,6 +29,10 @@ class Terms:
     epsilon: float
     delta: float
     acceptable: float | None = None
+
+    def __post_init__(self) -> None:
+        check_budget(self.epsilon, self.delta)
+        check_acceptable(self.acceptable)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import numpy as np
 
-from router_models.economics import TierTerms, calls_of
+from router_models.economics import TierTerms, calls_of, check_ladder
 from router_models.errors import DataError
 from router_models.evaluation.certified_point import Terms
 from router_models.evaluation.figures import Evaluation, baselines, evaluate
@@ -198,9 +198,13 @@ def costs_of(
     delta: float,
     acceptable: float | None = None,
 ) -> Terms:
-    """What the figures are taken at: dollars per prompt where prices are given, else strong calls."""
+    """What the figures are taken at: dollars per prompt where prices are given, else strong calls.
+
+    DataError for prices at which nothing can be saved: a free strong tier, a weak one that is not cheaper.
+    """
     if prices is None:
         n = len(table)
         return Terms(np.zeros(n), np.ones(n), False, epsilon, delta, acceptable)
     low, high = (calls_of(table, tier, given).usd for tier, given in zip((weak, strong), prices, strict=True))
+    check_ladder({weak: low, strong: high}, {weak: table.grade(weak), strong: table.grade(strong)}, weak, strong)
     return Terms(low, high, True, epsilon, delta, acceptable)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from router_models.calibration.certificate import check_acceptable
 from router_models.calibration.scores import choose_calibrator
 from router_models.economics import TierTerms, calls_of, check_ladder, token_ratio_recorded
 from router_models.errors import DataError
@@ -148,6 +149,7 @@ def workload_of(
 
 def graded(grades: FloatArray, tier: str, acceptable: float | None) -> FloatArray:
     """Grades as 0 / 1; DataError where they are fractional and nobody said from which grade on an answer is right."""
+    check_acceptable(acceptable)
     if acceptable is not None:
         return (grades >= acceptable).astype(np.float64)
     between = (grades != 0) & (grades != 1)

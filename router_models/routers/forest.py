@@ -12,7 +12,7 @@ two separate models stays at .655, so it is the interaction (how a question is p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,23 +29,27 @@ from router_models.routers.base import (
     fitted,
     squash,
 )
-from router_models.types import FloatArray, Prompts
+from router_models.types import FloatArray, IntArray, Prompts
 
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """Trees side by side in flat arrays of N nodes; `roots` (T,) are first nodes, children absolute indices.
+    """Trees side by side in flat arrays of N nodes, all trees' first level first, then all second levels, and so on.
 
-    A leaf is its own child on both sides.
+    `roots` (T,) are first nodes. `child` is the absolute index of a node's lower child, the upper one follows it; a
+    row goes up where its `feature` is above `threshold`. A leaf is its own child and its threshold infinite, so that
+    all paths can be walked to the deepest one's `depth`. float32 thresholds are rounded down, which decides float32
+    rows as scikit-learn's float64 thresholds do. Indices are numpy's own integers: it would copy narrower ones first,
+    at every step.
     """
 
-    roots: NDArray[np.int32]
-    feature: NDArray[np.int16]
-    threshold: FloatArray
-    left: NDArray[np.int32]
-    right: NDArray[np.int32]
+    roots: IntArray
+    feature: IntArray
+    threshold: NDArray[np.float32]
+    child: IntArray
     value: NDArray[np.float32]
     width: int
+    depth: int
 
     @classmethod
     def grow(cls, A: FloatArray, y: FloatArray, *, trees: int, leaf: int, share: float, seed: int) -> Self:
@@ -56,18 +60,47 @@ class Forest:
             trees, min_samples_leaf=max(1, min(leaf, len(y) // 4)), max_features=share, random_state=seed, n_jobs=1
         ).fit(A.astype(np.float32), y)
         parts = [tree.tree_ for tree in grown.estimators_]
-        offsets = np.concatenate([[0], np.cumsum([t.node_count for t in parts])[:-1]]).astype(np.int32)
+        offsets = np.concatenate([[0], np.cumsum([t.node_count for t in parts])[:-1]])
         leaves = np.concatenate([t.children_left < 0 for t in parts])
         start = np.repeat(offsets, [t.node_count for t in parts])
         here = np.arange(len(start))
-        return cls(
+        return cls._by_level(
             roots=offsets,
-            feature=np.where(leaves, 0, np.concatenate([t.feature for t in parts])).astype(np.int16),
+            feature=np.where(leaves, 0, np.concatenate([t.feature for t in parts])),
             threshold=np.concatenate([t.threshold for t in parts]),
-            left=np.where(leaves, here, np.concatenate([t.children_left for t in parts]) + start).astype(np.int32),
-            right=np.where(leaves, here, np.concatenate([t.children_right for t in parts]) + start).astype(np.int32),
-            value=np.concatenate([t.value[:, 0, 0] for t in parts]).astype(np.float32),
+            left=np.where(leaves, here, np.concatenate([t.children_left for t in parts]) + start),
+            right=np.where(leaves, here, np.concatenate([t.children_right for t in parts]) + start),
+            value=np.concatenate([t.value[:, 0, 0] for t in parts]),
             width=A.shape[1],
+        )
+
+    @classmethod
+    def _by_level(
+        cls, roots: IntArray, feature: IntArray, threshold: FloatArray, left: IntArray, right: IntArray,
+        value: FloatArray, width: int,
+    ) -> Self:  # fmt: skip
+        """Renumber nodes in any order, leaves their own children; ArtifactError where a node has two parents."""
+        levels, level, met = [], roots, 0
+        while len(level):
+            met += len(level)
+            if met > len(feature):
+                raise ArtifactError("the stored forest is not a forest: its branches meet")
+            levels.append(level)
+            inner = level[left[level] != level]
+            level = np.stack([left[inner], right[inner]], axis=1).ravel()
+        order = np.concatenate(levels)
+        place = np.zeros(len(feature), dtype=np.int64)
+        place[order] = np.arange(len(order))
+        down = threshold.astype(np.float32)
+        down = np.where(down > threshold, np.nextafter(down, np.float32(-np.inf)), down)
+        return cls(
+            roots=place[roots],
+            feature=feature[order].astype(np.int64),
+            threshold=np.where(left == np.arange(len(left)), np.float32(np.inf), down)[order].astype(np.float32),
+            child=place[left[order]],
+            value=value[order].astype(np.float32),
+            width=width,
+            depth=len(levels) - 1,
         )
 
     def predict(self, A: FloatArray) -> FloatArray:
@@ -79,47 +112,44 @@ class Forest:
         return np.concatenate(chunks) if chunks else np.empty(0)
 
     def _walk(self, rows: NDArray[np.float32]) -> FloatArray:
-        # Leaves lead to themselves, so that all paths are as long as the deepest one and no step asks which ended.
         node = np.repeat(self.roots[None, :], len(rows), axis=0)
         start = np.arange(len(rows))[:, None] * self.width
         flat = rows.ravel()
-        while True:
-            below = flat.take(self.feature.take(node) + start) <= self.threshold.take(node)
-            after = np.where(below, self.left.take(node), self.right.take(node))
-            if (after == node).all():
-                return np.asarray(self.value.take(node).mean(axis=1, dtype=np.float64))
+        for step in range(self.depth):
+            column = self.feature[node]
+            if len(rows) > 1:
+                column += start
+            after = self.child[node] + (flat[column] > self.threshold[node])
+            # Most paths are far shorter than the deepest; asking at every step would cost more than it saves.
+            if step % 4 == 3 and (after == node).all():
+                break
             node = after
+        return np.asarray(self.value[node].mean(axis=1, dtype=np.float64))
 
     def state(self, prefix: str = "") -> State:
-        """The arrays, each name after `prefix`."""
-        names = ("roots", "feature", "threshold", "left", "right", "value")
-        return State({prefix + n: getattr(self, n) for n in names} | {f"{prefix}width": np.array(self.width)})
+        """The arrays, each name after `prefix`, in the narrow types they are stored in."""
+        right = np.where(self.child == np.arange(len(self.child)), self.child, self.child + 1)
+        indices = {"roots": self.roots, "left": self.child, "right": right}
+        arrays: dict[str, NDArray[Any]] = {name: array.astype(np.int32) for name, array in indices.items()}
+        arrays |= {"feature": self.feature.astype(np.int16), "threshold": self.threshold, "value": self.value}
+        return State({prefix + name: a for name, a in arrays.items()} | {f"{prefix}width": np.array(self.width)})
 
     @classmethod
     def from_state(cls, state: State, prefix: str = "") -> Self:
         """Rebuild; ArtifactError where the arrays cannot be a forest (so that asking always ends)."""
-        forest = cls(
-            roots=array_of(state, prefix + "roots").astype(np.int32),
-            feature=array_of(state, prefix + "feature").astype(np.int16),
-            threshold=array_of(state, prefix + "threshold").astype(np.float64),
-            left=array_of(state, prefix + "left").astype(np.int32),
-            right=array_of(state, prefix + "right").astype(np.int32),
-            value=array_of(state, prefix + "value").astype(np.float32),
-            width=int(array_of(state, prefix + "width")),
-        )
-        size = len(forest.feature)
-        lengths = {len(a) for a in (forest.threshold, forest.left, forest.right, forest.value)}
-        sound = (
-            size > 0 and lengths == {size} and bool(((forest.feature >= 0) & (forest.feature < forest.width)).all())
-        )
+        names = ("roots", "feature", "threshold", "left", "right", "value")
+        roots, feature, threshold, left, right, value = (array_of(state, prefix + name) for name in names)
+        width, size = int(array_of(state, prefix + "width")), len(feature)
+        sound = size > 0 and {len(a) for a in (threshold, left, right, value)} == {size}
+        sound = sound and bool(((feature >= 0) & (feature < width)).all())
         if sound:
-            here, children = np.arange(size), np.stack([forest.left, forest.right])
+            here, children = np.arange(size), np.stack([left, right])
             leaf = (children == here).all(axis=0)
             sound = bool((((children > here) & (children < size)) | leaf).all())
-            sound = sound and bool(((forest.roots >= 0) & (forest.roots < size)).all())
+            sound = sound and bool(((roots >= 0) & (roots < size)).all())
         if not sound:
             raise ArtifactError("the stored forest is not a forest: its arrays disagree")
-        return forest
+        return cls._by_level(roots, feature, threshold, left, right, value, width)
 
 
 class ForestRouter(RouterModel):

@@ -86,7 +86,7 @@ def nearest(
         if leave_out_self:
             rows = np.arange(len(similarity))
             similarity[rows, start + rows] = -np.inf
-        top = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
+        top = np.argpartition(similarity, len(memory) - k, axis=1)[:, len(memory) - k :]
         found = np.take_along_axis(similarity, top, axis=1)
         order = np.argsort(-found, axis=1, kind="stable")
         index[start : start + 512] = np.take_along_axis(top, order, axis=1)

@@ -53,8 +53,9 @@ class Accounts:
             return
         now = self.clock()
         self.spending.note(record.key, self.today(), record.cost_usd)
-        if record.outcome != "forced":
-            self.watch.note(record.key, record.outcome == "escalated", now)
+        escalated = was_escalated(record)
+        if escalated or record.verdict_reason is not None:
+            self.watch.note(record.key, escalated, now)
         if key is not None and (bucket := self._bucket(key, "tokens")) is not None:
             bucket.take(now, sum(c.usage.prompt_tokens + c.usage.completion_tokens for c in record.calls))
 
@@ -67,6 +68,13 @@ class Accounts:
         if name not in self._buckets:
             self._buckets[name] = Bucket(per_min, self.clock())
         return self._buckets[name]
+
+
+def was_escalated(record: DecisionRecord) -> bool:
+    """Whether a request cost a cheap try and the last tier, abstentions from that one's answer included."""
+    if record.outcome == "abstained":
+        return len({call.tier for call in record.calls}) > 1
+    return record.outcome == "escalated"
 
 
 class AccountingSink:

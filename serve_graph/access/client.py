@@ -9,6 +9,9 @@ VARIABLE = "SERVE_GRAPH_KEY"
 
 
 def key_headers(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Headers with the key of $SERVE_GRAPH_KEY, empty where there is none. `demo` and `collect` need all scopes."""
+    """Headers with the key of $SERVE_GRAPH_KEY, empty where there is none.
+
+    `demo` and `collect` need all scopes, `bench` needs `use` (and `force` for a tier's name).
+    """
     key = environment.get(VARIABLE, "").strip()
     return {"authorization": f"Bearer {key}"} if key else {}

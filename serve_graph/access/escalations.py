@@ -1,7 +1,8 @@
 """The watch on escalations: prompts made to be refused by the verifier make every answer cost both tiers.
 
-Such a key's share of escalated requests stands out from everybody else's. An exact binomial test says when that is no
-chance; the key is then refused until enough of its escalations have left the window. Pure: the clock is an argument.
+Such a key's share of escalations among judged requests stands out from everybody else's. An exact binomial test says
+when that is no chance; the key is then refused until enough of its escalations have left the window. Pure: the clock
+is an argument.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ class EscalationWatch:
         self._hits: dict[str, deque[float]] = {}
 
     def note(self, key: str, escalated: bool, now: float) -> None:
-        """Count one finished request that the router decided on."""
+        """Count one finished request that was judged, or escalated unjudged.
+
+        Others say nothing of escalations, and cost little: counted, they would hide a share that stands out.
+        """
         self._forget(now)
         self._seen.append((now, key))
         self._requests[key] += 1

@@ -56,12 +56,12 @@ class AccessGate:
         key = self._key(scope, headers)
         path = scope["path"]
         caller = Caller(key, headers.get("x-serve-graph-tier"), headers.get("x-serve-graph-session"))
-        if key is None or path in OPEN:
+        needed = scopes_for(path)
+        if key is None or needed is None:
             return caller
-        needed: KeyScope = "admin" if path.startswith(ADMIN) else "use"
-        if not (needed == "use" and path == "/v1/models"):
-            caller.require(needed, WORDS[needed])
-        if scope["method"] == "POST" and needed == "use":
+        for each in needed:
+            caller.require(each, WORDS[each])
+        if scope["method"] == "POST" and "admin" not in needed:
             self.accounts.admit(key)
         return caller
 
@@ -82,6 +82,15 @@ class AccessGate:
         if key is None:
             raise AuthenticationError("incorrect API key given", code="invalid_api_key")
         return key
+
+
+def scopes_for(path: str) -> tuple[KeyScope, ...] | None:
+    """What a key must be allowed to do for a path: () = any key will do; None = nobody needs one."""
+    if path in OPEN:
+        return None
+    if path.startswith(ADMIN):
+        return ("admin",)
+    return () if path == "/v1/models" else ("use",)
 
 
 def refusal(error: ServeGraphError) -> JSONResponse:

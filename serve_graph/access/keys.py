@@ -70,7 +70,8 @@ def refuse_doubles(keys: Sequence[KeyConfig]) -> None:
 class Keyring:
     """The keys in force: those of the configuration, and those of a file that is read again when it has changed.
 
-    A file that cannot be read any more leaves the keys as they were, until it can.
+    A file that cannot be read any more, is gone or is blank leaves the keys as they were, until it can be read. One
+    that says `[]` revokes them all: then nobody gets in until it names one again.
     """
 
     def __init__(self, fixed: Sequence[KeyConfig] = (), path: Path | None = None) -> None:
@@ -78,10 +79,11 @@ class Keyring:
         self.path = path
         self._stamp = _stamp(path)
         self._by_hash = self._read()
+        self._guarded = bool(self._by_hash)
 
     def __bool__(self) -> bool:
-        """Whether there is any key: then nobody gets in without one."""
-        return bool(self._by_hash)
+        """Whether there is any key, or was since the start: then nobody gets in without one."""
+        return self._guarded
 
     @property
     def keys(self) -> tuple[KeyConfig, ...]:
@@ -100,14 +102,23 @@ class Keyring:
         stamp = _stamp(self.path)
         if stamp != self._stamp:
             fresh = self._read()
-            if not fresh and self._by_hash:
-                raise ConfigError(f"{self.path} holds no key any more; the last ones stay in force until a restart")
+            if not fresh and self._by_hash and not _revokes_all(self.path):
+                raise ConfigError(f"{self.path} is gone or blank; its last keys stay in force until a restart")
             self._by_hash, self._stamp = fresh, stamp
+            self._guarded = self._guarded or bool(fresh)
 
     def _read(self) -> dict[str, KeyConfig]:
         keys = (*self.fixed, *(() if self.path is None else read_keys(self.path)))
         refuse_doubles(keys)
         return {key.sha256: key for key in keys}
+
+
+def _revokes_all(path: Path | None) -> bool:
+    """Whether the file says that there is no key, as `serve-graph keys revoke` leaves it; not one that was damaged."""
+    try:
+        return path is not None and yaml.safe_load(path.read_text(encoding="utf-8")) == []
+    except OSError:
+        return False
 
 
 def _stamp(path: Path | None) -> tuple[int, int] | None:

@@ -25,11 +25,14 @@ def bench(
 ) -> None:
     """Ask many questions at once; print throughput, latency and every status. Exit 1 where a reply was malformed.
 
+    A graph with keys is shown the one in $SERVE_GRAPH_KEY.
+
     Latencies are the caller's. Quality is not measured here: `demo` and `evaluate` do that.
 
     Example: serve-graph bench --requests 500 --concurrency 16
     """
     from router_models.starter import generate
+    from serve_graph.access.client import key_headers
     from serve_graph.bench import Load, run_load
 
     if prompts is None:
@@ -50,6 +53,7 @@ def bench(
         stream_share,
         max_tokens=max_tokens,
         seed=seed,
+        headers=key_headers(),
     )
     found = asyncio.run(run_load(load, progress_to_stderr()))
     figures = found.figures()

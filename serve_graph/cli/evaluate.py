@@ -24,6 +24,7 @@ from serve_graph.cli.tier_options import (
     TierFlags,
     TokensStrongOption,
     TokensWeakOption,
+    check_two,
     embedded,
     pair,
     terms_of,
@@ -122,8 +123,9 @@ def evaluate(
         assert outcomes is not None
         if weak is None or strong is None:
             raise typer.BadParameter("name both tiers: --weak A --strong B")
+        check_two(weak, strong)
         prices = _prices(weak, strong, price_weak, price_strong, tokens_weak, tokens_strong, chars_per_token, terms)
-        table = read_outcomes(outcomes, scale=pair(scale, "--scale"))
+        table = read_outcomes(outcomes, (weak, strong), pair(scale, "--scale"), [group_by] if group_by else [])
         wanted = want_embeddings(protocol.families)
         if wanted or embeddings is not None:
             table = embedded(table, embeddings, cache)
@@ -169,7 +171,7 @@ def _source(
         return None
     if weak is None or strong is None:
         raise typer.BadParameter("--train needs --train-weak and --train-strong")
-    table = read_outcomes(path)
+    table = read_outcomes(path, (weak, strong))
     if wanted or embeddings is not None:
         table = embedded(table, embeddings, cache)
     return Source(path.stem, table.only(weak, strong), weak, strong)

@@ -81,9 +81,9 @@ def collect(
             run(url, tiers, asked, out, binds=binds, concurrency=concurrency,
                 advance=lambda tier, n: bar.advance(bars[tier], n))
         )  # fmt: skip
-    for tier in tiers:
-        grades = [o.grade for o in outcomes if o.tier == tier]
-        say(f"{tier}: {len(grades)} outcomes, {sum(grades) / len(grades):.1%} right")
+    for name in tiers:
+        grades = [o.grade for o in outcomes if o.tier == name]
+        say(f"{name}: {len(grades)} outcomes, {sum(grades) / len(grades):.1%} right")
     say(f"written to {out}")
 
 
@@ -121,7 +121,7 @@ def train(
     )
     progress = progress_to_stderr()
     progress(f"reading {outcomes}")
-    table = read_outcomes(outcomes)
+    table = read_outcomes(outcomes, settings.tiers)
     progress(f"fitting on {len(table)} prompts")
     candidate = fit_candidate(table, settings, Encoder(), graph.state_folder / "embeddings")
     save_candidate(candidate, settings, out)
@@ -174,6 +174,13 @@ def certify(
         typer.Option(help="Also certify a verdict on an answer's first N tokens, for streams: N, or several to try."),
     ] = None,
     alias: Annotated[str | None, typer.Option(help="Point this alias at the new version (e.g. stable).")] = None,
+    engines_as_configured: Annotated[
+        bool,
+        typer.Option(
+            "--engines-as-configured",
+            help="Nothing beside the table says which engines answered; vouch that it was those of --config.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Certify a candidate's thresholds on CERT labels and register it. Nothing certified: exit 1, with why.
@@ -181,6 +188,7 @@ def certify(
     Between two tiers one acceptance threshold is certified (--promise accepted); the thresholds of more tiers, and
     early abstention, are certified together (--promise answered). Every look at the same outcomes, one that certified
     nothing included, gets a smaller part of delta: trying again cannot break the promise. Fresh labels begin anew.
+    A certificate holds for the engines that gave the answers; `collect` notes them beside the table.
 
     --prefix 16 adds what the stream mode `prefix` needs (docs/streaming.md): a verdict on the first 16 tokens, with
     the same epsilon and a delta of its own. Of --prefix 8,16,32 the first that certifies is taken, each at a third of
@@ -213,10 +221,18 @@ def certify(
         promise=promise.value if promise else settings.promise,
     )
     noted = collected_binds(outcomes)
+    if noted is None and not engines_as_configured:
+        raise ServeGraphError(
+            f"{outcomes}: nothing notes which engines gave these answers, and a certificate binds itself to them. "
+            f"Collect with `serve-graph collect`, which notes them; or, where you know that it was the engines of "
+            f"{config}, say so: --engines-as-configured"
+        )
+    if noted is None:
+        progress(f"bound to the engines of {config} on your word: nothing notes which engines gave these answers")
     if noted is not None and noted != tier_binds(graph):
         changed = sorted(k for k in {*noted, *tier_binds(graph)} if noted.get(k) != tier_binds(graph).get(k))
         raise ServeGraphError(f"{outcomes} was collected from other engines than {config} describes: {changed} differ")
-    table = read_outcomes(outcomes)
+    table = read_outcomes(outcomes, settings.tiers)
     lengths = _lengths(prefix)
     if lengths:
         check_prefix(table, settings, lengths)

@@ -26,6 +26,7 @@ from serve_graph.cli.tier_options import (
     TierFlags,
     TokensStrongOption,
     TokensWeakOption,
+    check_two,
     embedded,
     pair,
     terms_of,
@@ -88,6 +89,7 @@ def plan(
     from router_models.planning.plan import Demand
     from router_models.planning.plan import plan as work_out
 
+    check_two(weak, strong)
     if (outcomes is None) == (traffic is None):
         raise typer.BadParameter("give either --outcomes FILE or --traffic FILE")
     progress = progress_to_stderr()
@@ -149,7 +151,7 @@ def _recorded(
     from router_models.outcomes import read_outcomes
     from router_models.planning.workload import workload_of
 
-    table = read_outcomes(path, scale=pair(scale, "--scale"))
+    table = read_outcomes(path, (weak, strong), pair(scale, "--scale"))
     table = embedded(table, embeddings, cache)
     progress_to_stderr()(f"scoring {len(table)} prompts out of fold")
     return workload_of(table, weak, strong, terms, name=path.name, acceptable=acceptable, routers=routers, seed=seed)
@@ -162,7 +164,7 @@ def _described(path: Path, weak: str, strong: str, seed: int) -> tuple[dict[str,
     mix = read_mix(path)
     terms = {tier: mix.terms_of(tier, path) for tier in (weak, strong)}
     work = workload_of_mix(
-        mix.parts(),
+        mix.slices,
         weak,
         strong,
         terms,

@@ -120,7 +120,7 @@ def prepare(config: GraphConfig, progress: Any) -> str | None:
 
     check_port(config.http.host, config.http.port)
     remove_leftovers(config.state_folder)
-    for tier in config.tiers:
+    for tier in (*config.tiers, *config.embedders):
         if isinstance(tier, VllmTierConfig):
             resolve_weights(tier.weights, config.state_folder, progress)
     return ensure_first_version(config, progress)

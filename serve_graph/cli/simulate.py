@@ -25,6 +25,7 @@ from serve_graph.cli.tier_options import (
     TierFlags,
     TokensStrongOption,
     TokensWeakOption,
+    check_two,
     embedded,
     numbers,
     pair,
@@ -106,6 +107,7 @@ def simulate(
     from router_models.version import RouterVersion
     from serve_graph.cli.replay_text import replay_text
 
+    check_two(weak, strong)
     flags = (
         TierFlags(weak, "weak", price_weak, tokens_weak, latency_weak),
         TierFlags(strong, "strong", price_strong, tokens_strong, latency_strong),
@@ -122,7 +124,7 @@ def simulate(
         queue_limit,
         Overhead(router_ms / 1000, verifier_ms / 1000),
     )
-    table = read_outcomes(outcomes, scale=pair(scale, "--scale")).only(*tier_terms)
+    table = read_outcomes(outcomes, list(tier_terms), pair(scale, "--scale")).only(*tier_terms)
     name = str(pattern)
     if served is not None and version is not None:
         name = f"version {version.name}"

@@ -63,6 +63,12 @@ class TierFlags:
     latency: str | None = None
 
 
+def check_two(weak: str, strong: str) -> None:
+    """Wrong use where both tiers are the same one."""
+    if weak == strong:
+        raise typer.BadParameter(f"--weak and --strong name the same tier {weak!r}: there is nothing to route between")
+
+
 def terms_of(flags: TierFlags, chars_per_token: float | None, file: Path | None) -> TierTerms:
     """One tier's terms from its options, or from the terms file; wrong use (exit 2) where neither gives a price."""
     from decimal import Decimal

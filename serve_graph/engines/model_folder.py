@@ -37,12 +37,16 @@ class FolderNote:
         return hashlib.sha256(json.dumps(self.now, sort_keys=True).encode()).hexdigest()
 
 
-def check_model_folder(folder: Path, state_folder: Path, progress: Progress = lambda _: None) -> str:
-    """Return the digest of a whole model folder that is what it was when first seen.
+def check_model_folder(
+    folder: Path, state_folder: Path, progress: Progress = lambda _: None, *, adapter: bool = False
+) -> str:
+    """Return the digest of a whole model folder (or a LoRA adapter's) that is what it was when first seen.
 
     Raises WeightsError naming the file that is cut short, missing, added or altered, and what to do.
     """
-    if not (folder / "config.json").is_file():
+    if adapter and not (folder / "adapter_config.json").is_file():
+        raise WeightsError(f"{folder} holds no adapter_config.json: not a LoRA adapter")
+    if not adapter and not (folder / "config.json").is_file():
         raise WeightsError(f"weights.folder {folder} holds no config.json: not a model folder")
     for file in _files(folder).values():
         if file.suffix == ".safetensors":
@@ -76,7 +80,7 @@ def look_at(
     try:
         seen = _hashed(folder, known.get("seen", {}), progress)
     except OSError as error:
-        raise WeightsError(f"weights.folder {folder} cannot be read: {error}") from error
+        raise WeightsError(f"the folder {folder} cannot be read: {error}") from error
     now = {name: entry["sha256"] for name, entry in seen.items()}
     first = known.get("first") or (now if trust else {})
     if known.get("seen") != seen or known.get("first") != first:

@@ -91,11 +91,12 @@ class OpenAICompatibleEngine:
             raise failure_of(error, patience_s) from error
 
     def _arguments(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The body as arguments of the client: what it need not know goes through untouched, too."""
-        known = {k: v for k, v in body.items() if k != "top_logprobs" or v}
-        own = {"model": self.config.model, "messages": known.pop("messages"), "stream": known.pop("stream", False)}
-        known.pop("model", None)
-        return own | {"extra_body": known}
+        """The body as arguments of the client, in this API's words: those it need not know go through, too."""
+        own = {"model": self.config.model, "messages": body["messages"], "stream": body.get("stream", False)}
+        names = {name: self.config.parameters.get(name, name) for name in body if name not in own}
+        if not body.get("top_logprobs") or names.get("logprobs") is None:
+            names["top_logprobs"] = None
+        return own | {"extra_body": {name: body[ours] for ours, name in names.items() if name is not None}}
 
     async def close(self) -> None:
         """Let go of its connections."""

@@ -1,8 +1,8 @@
 """The vLLM tier: `ray.serve.llm`'s LLMServer, plus plain-dict calls, a warm-up, and its own counters.
 
-The only module that imports `ray.serve.llm.deployment` at its top (and with it vLLM): it is imported by the engine's
-replica and by `app` where a vLLM tier is configured. Callers send OpenAI bodies as dicts, so that nobody else pays
-for importing vLLM.
+With `vllm_embedder` the only module that imports `ray.serve.llm.deployment` at its top (and with it vLLM): it is
+imported by the engine's replica and by `app` where a vLLM tier is configured. Callers send OpenAI bodies as dicts, so
+that nobody else pays for importing vLLM.
 """
 
 from __future__ import annotations
@@ -10,21 +10,33 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
 from ray.serve.llm.openai_api_models import ChatCompletionRequest
 
+from serve_graph.engines.engine_counters import engine_counters
+
 logger = logging.getLogger(__name__)
 WARM_UP = ("Hi", "Name three colours, then three numbers, then three animals.")
 
 
 class VllmDeployment(LLMServer):  # type: ignore[misc]  # Ray ships no types
-    """One replica of a vLLM tier. Ready means warmed up: the first request of a cold engine takes many seconds."""
+    """One replica of a vLLM tier. Ready means warmed up: the first request of a cold engine takes many seconds.
 
-    async def __init__(self, llm_config: LLMConfig) -> None:  # type: ignore[misc]  # Ray awaits it
-        await super().__init__(llm_config)
+    `adapters` is the folder that LoRA adapters lie in, where they are not in a remote store.
+    """
+
+    async def __init__(  # type: ignore[misc]  # Ray awaits it
+        self, llm_config: LLMConfig, adapters: str | None = None
+    ) -> None:
+        await super().__init__(
+            llm_config, model_downloader=None if adapters is None else partial(AdapterFolder, Path(adapters))
+        )
         for prompt in WARM_UP:
             body = {"model": llm_config.model_id, "messages": [{"role": "user", "content": prompt}]}
             reply = await self.generate(body | {"max_tokens": 8, "temperature": 0.0, "logprobs": True})
@@ -52,33 +64,26 @@ class VllmDeployment(LLMServer):  # type: ignore[misc]  # Ray ships no types
                 for piece in _pieces(item):
                     yield piece
 
-    async def embed(self, body: dict[str, Any]) -> dict[str, Any]:
-        """One embeddings reply as a dict, or `{"error": …}`; for tiers whose model makes embeddings."""
-        from pydantic import TypeAdapter
-        from ray.serve.llm.openai_api_models import EmbeddingRequest
-
-        try:
-            request: Any = TypeAdapter(EmbeddingRequest).validate_python(body)
-        except ValueError as error:
-            return {"error": {"message": str(error), "code": 400}}
-        async for reply in await self.embeddings(request):
-            data: dict[str, Any] = reply.model_dump(mode="json", exclude_none=True)
-            return data
-        return {"error": {"message": "the engine gave no reply", "code": 500}}
-
     async def counters(self) -> dict[str, float]:
-        """vLLM's own Prometheus counters and gauges of this replica, `vllm:…` → value."""
-        from prometheus_client import REGISTRY
+        return engine_counters()
 
-        found: dict[str, float] = {}
-        for metric in REGISTRY.collect():
-            if metric.name.startswith("vllm:") and metric.type in ("counter", "gauge"):
-                for sample in metric.samples:
-                    if not sample.name.endswith("_created"):
-                        position = sample.labels.get("position")
-                        key = sample.name if position is None else f"{sample.name}[{position}]"
-                        found[key] = found.get(key, 0.0) + sample.value
-        return found
+
+@dataclass(frozen=True, slots=True)
+class FoundAdapter:
+    """Where an adapter is, in the fields that LLMServer reads."""
+
+    model_id: str
+    local_path: str
+
+
+class AdapterFolder:
+    """What LLMServer's own loader is for remote stores, for a folder: `<tier>:<adapter>` → `folder/<adapter>`."""
+
+    def __init__(self, folder: Path, **_: Any) -> None:
+        self.folder = folder
+
+    async def load_model_from_config(self, lora_model_id: str, llm_config: LLMConfig) -> FoundAdapter:
+        return FoundAdapter(lora_model_id, str(self.folder / lora_model_id.rpartition(":")[2]))
 
 
 def _request(body: dict[str, Any]) -> Any:

@@ -33,6 +33,8 @@ class SpooledSink:
 
     `pending` is the number of this process's records that the store does not hold yet. Where the spool cannot be
     written (a full disk), up to `hold` records wait in memory, `held` at present; `lost` counts those beyond.
+    `written` counts calls of `write`; the first `delivered` of them have left the spool: the store holds them, but for
+    those that were lost or set aside.
     """
 
     def __init__(
@@ -45,6 +47,8 @@ class SpooledSink:
         self.hold = hold
         self.pending = 0
         self.lost = 0
+        self.written = 0
+        self.delivered = 0
         self._held: list[bytes] = []
         self._failing = False
         self._file = self._new_file()
@@ -56,6 +60,7 @@ class SpooledSink:
 
     def write(self, record: DecisionRecord) -> None:
         """Append one record; it survives this process from here on. Never raises OSError: the answer is paid for."""
+        self.written += 1
         line = json.dumps(record_to_json(record), separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
         try:
             self._append(line)
@@ -83,6 +88,7 @@ class SpooledSink:
 
     async def drain(self) -> int:
         """Move everything spooled to the store; returns how many records. Raises what the store raises."""
+        before = self.written
         moved = await self._drain_held() if self._held and not self._unhold() else 0
         moved += await self._adopt_orphans()
         if expected := self.pending - len(self._held):
@@ -94,6 +100,7 @@ class SpooledSink:
                 raise
             self.pending -= expected
             full.close()
+        self.delivered = before
         return moved
 
     def _append(self, data: bytes) -> None:

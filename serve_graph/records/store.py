@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Column as Col
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from router_models.pricing import plain
@@ -122,7 +122,7 @@ class DecisionStore:
 
     async def open(self) -> None:
         """Connect and create the schema; raises SQLAlchemy's or the driver's error where the store is unreachable."""
-        engine = create_async_engine(self.url, pool_pre_ping=True)
+        engine = create_async_engine(self.url, pool_pre_ping=True, hide_parameters=True)  # rows are not for the log
         if engine.dialect.name == "sqlite":
             event.listen(engine.sync_engine, "connect", _sqlite_pragmas)
         try:
@@ -217,7 +217,8 @@ class DecisionStore:
 def _is_rows_fault(error: Exception) -> bool:
     """SQLSTATE classes 22 (data) and 23 (integrity), and values that the driver itself cannot write."""
     if isinstance(error, DBAPIError):
-        return str(getattr(error.orig, "sqlstate", None) or "")[:2] in ("22", "23")
+        state = str(getattr(error.orig, "sqlstate", None) or "")  # SQLite has none
+        return isinstance(error, IntegrityError | DataError) or state[:2] in ("22", "23")
     return isinstance(error, ValueError | TypeError | OverflowError)
 
 

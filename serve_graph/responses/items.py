@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 Event = dict[str, Any]
+WORDS: Mapping[str, str] = MappingProxyType({"output_text": "text", "refusal": "refusal"})
+"""Where a part of each kind holds its words."""
 
 
 class Items:
@@ -21,10 +24,9 @@ class Items:
         """One message or delta; the events that tell of it."""
         events: list[Event] = []
         if text := said.get("content") or "":
-            if self.open is None or self.open["type"] != "message":
-                events += self.close()
-                events += self._begin_message()
-            events += self._grow_message(text)
+            events += self._say("output_text", text)
+        elif refusal := said.get("refusal") or "":  # an abstention has both, and is told as text
+            events += self._say("refusal", refusal)
         for position, call in enumerate(said.get("tool_calls") or []):
             at = int(call.get("index", position))
             if at not in self.calls:
@@ -45,18 +47,23 @@ class Items:
         """The items so far; one that was not closed is still in progress."""
         return [_copy(item) for item in self.output]
 
-    def _begin_message(self) -> Iterator[Event]:
+    def _say(self, kind: str, text: str) -> Iterator[Event]:
+        """Words of a message whose one part is of that kind; another kind begins another message."""
+        if self.open is None or self.open["type"] != "message" or self.open["content"][0]["type"] != kind:
+            yield from self.close()
+            yield from self._begin_message(kind)
+        assert self.open is not None
+        self.open["content"][0][WORDS[kind]] += text
+        yield {"type": f"response.{kind}.delta", **self._part(self.open), "delta": text, **_extras(kind)}
+
+    def _begin_message(self, kind: str) -> Iterator[Event]:
         item = {"type": "message", "role": "assistant", "id": f"msg_{self.name}_{len(self.output)}"}
         yield self._added(item | {"status": "in_progress", "content": []})
         assert self.open is not None
-        part: dict[str, Any] = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
+        noted: dict[str, Any] = {"annotations": []} if kind == "output_text" else {}
+        part: dict[str, Any] = {"type": kind, WORDS[kind]: "", **noted, **_extras(kind)}
         yield {"type": "response.content_part.added", **self._part(self.open), "part": dict(part)}
         self.open["content"].append(part)
-
-    def _grow_message(self, text: str) -> Iterator[Event]:
-        assert self.open is not None
-        self.open["content"][0]["text"] += text
-        yield {"type": "response.output_text.delta", **self._part(self.open), "delta": text, "logprobs": []}
 
     def _begin_call(self, at: int, call: Mapping[str, Any]) -> Iterator[Event]:
         function = call.get("function") or {}
@@ -86,8 +93,10 @@ class Items:
             whole = {"arguments": item["arguments"], "name": item["name"]}
             return [{"type": "response.function_call_arguments.done", **self._at(item, named=True), **whole}]
         part = dict(item["content"][0])
+        kind = part["type"]
+        words = {WORDS[kind]: part[WORDS[kind]]}
         return [
-            {"type": "response.output_text.done", **self._part(item), "text": part["text"], "logprobs": []},
+            {"type": f"response.{kind}.done", **self._part(item), **words, **_extras(kind)},
             {"type": "response.content_part.done", **self._part(item), "part": part},
         ]
 
@@ -97,6 +106,11 @@ class Items:
 
     def _part(self, item: Mapping[str, Any]) -> dict[str, Any]:
         return {**self._at(item, named=True), "content_index": 0}
+
+
+def _extras(kind: str) -> dict[str, Any]:
+    """What events of a text have beside its words; a refusal's have none. A list of their own each time."""
+    return {"logprobs": []} if kind == "output_text" else {}
 
 
 def _copy(item: Mapping[str, Any]) -> dict[str, Any]:

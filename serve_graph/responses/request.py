@@ -161,8 +161,8 @@ def _content(content: Any) -> Any:
     parts: list[dict[str, Any]] = []
     for part in content:
         kind = part.get("type") if isinstance(part, Mapping) else None
-        if kind in PARTS:
-            parts.append({"type": "text", "text": part.get(PARTS[str(kind)])})
+        if isinstance(kind, str) and kind in PARTS:
+            parts.append({"type": "text", "text": part.get(PARTS[kind])})
         elif kind == "input_image" and part.get("image_url"):
             image = {"url": part["image_url"]} | ({"detail": part["detail"]} if part.get("detail") else {})
             parts.append({"type": "image_url", "image_url": image})

@@ -137,6 +137,48 @@ def test_only_the_tiers_named_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "grades",
+    [
+        pd.Series([True, None, False], dtype=object),
+        pd.Series([True, None, False], dtype="boolean"),
+        pd.Series([1, None, 0], dtype="Int64"),
+        pd.Series(["1", None, "0"]),
+        pd.Series(["True", None, " false"]),
+        pd.Series([1, None, 0], dtype="category"),
+    ],
+    ids=["objects", "boolean", "Int64", "digits", "words", "category"],
+)
+@pytest.mark.parametrize("shape", ["wide", "long"])
+def test_grades_of_every_type_are_read_once_the_tier_is_named(tmp_path: Path, grades: pd.Series, shape: str) -> None:
+    frame = pd.DataFrame({"prompt": ["a", "b", "c"], "m": grades})
+    if shape == "long":
+        frame = frame.rename(columns={"m": "grade"}).assign(tier="m")
+    frame.to_parquet(tmp_path / "g.parquet")
+    table = read_outcomes(tmp_path / "g.parquet", ["m"])
+    assert table.grade("m")[[0, 2]].tolist() == [1.0, 0.0]
+    assert np.isnan(table.grade("m")[1])
+    assert table.prompts.metadata == {}
+
+
+def test_numbered_domains_are_metadata_and_so_is_a_column_that_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    frame = pd.DataFrame({"prompt": ["a", "b"], "m": [1, 0], "domain": [3, 4], "cluster": [7, 8], "empty": [None] * 2})
+    frame.to_csv(path, index=False)
+    table = read_outcomes(path, ["m"], metadata=["cluster"])
+    assert table.column("domain") == ("3", "4")
+    assert table.column("cluster") == ("7", "8")
+    assert table.tiers == ("m",)
+
+
+@pytest.mark.parametrize("scale", [(1, 1), (10, 1), (0, float("nan"))])
+def test_a_scale_that_does_not_rise_is_refused(tmp_path: Path, scale: tuple[float, float]) -> None:
+    path = tmp_path / "s.csv"
+    pd.DataFrame({"prompt": ["a", "b"], "m": [1.0, 10.0]}).to_csv(path, index=False)
+    with pytest.raises(DataError, match="from its lowest grade to its highest"):
+        read_outcomes(path, scale=scale)
+
+
+@pytest.mark.parametrize(
     ("frame", "message"),
     [
         (pd.DataFrame({"question": ["a"], "m": [1.0]}), "no column 'prompt'"),

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_models.errors import DataError
-from router_models.pricing import Price, PriceList, cascade_break_even, plain, prices_digest_input, rounded
+from router_models.pricing import (
+    Price,
+    PriceList,
+    Rates,
+    Tariff,
+    cascade_break_even,
+    plain,
+    prices_digest_input,
+    rounded,
+)
 from router_models.types import Usage
 
 tokens = st.integers(0, 10**7)
@@ -65,27 +74,31 @@ def test_prices_are_hashed_by_tier_whatever_their_order() -> None:
 
 rates = st.decimals(0, 1000, places=12)
 usages = st.builds(Usage, tokens, tokens, tokens, tokens)
+shares = st.decimals(0, 1, places=6)
 prices = st.builds(
-    Price, rates, rates, st.none() | rates, st.none() | rates, st.decimals(0, 1, places=6), rates.map(lambda r: r / 7)
-)
-calls = st.lists(st.tuples(prices, usages, st.floats(0, 10_000), st.booleans()), max_size=20)
+    Price, rates, rates, st.none() | rates, st.none() | rates, shares, rates.map(lambda r: r / 7),
+    batch_cached_factor=st.none() | shares, priority_factor=st.decimals(0, 5, places=2),
+    long_prompts=st.none() | st.tuples(tokens.filter(bool), st.builds(Rates, rates, rates, st.none() | rates)),
+)  # fmt: skip
+tariffs = st.sampled_from(Tariff)
+calls = st.lists(st.tuples(prices, usages, st.floats(0, 10_000), tariffs), max_size=20)
 
 
-@given(prices, usages, st.floats(0, 10_000), st.booleans())
-def test_parts_sum_to_the_cost(price: Price, usage: Usage, seconds: float, batch: bool) -> None:
-    parts = price.parts(usage, seconds, batch=batch)
-    assert sum(parts.values(), Decimal(0)) == price.cost(usage, seconds, batch=batch)
+@given(prices, usages, st.floats(0, 10_000), tariffs)
+def test_parts_sum_to_the_cost(price: Price, usage: Usage, seconds: float, tariff: Tariff) -> None:
+    parts = price.parts(usage, seconds, tariff=tariff)
+    assert sum(parts.values(), Decimal(0)) == price.cost(usage, seconds, tariff=tariff)
     assert all(amount == rounded(amount) >= 0 for amount in parts.values())
 
 
 @given(calls, st.randoms(use_true_random=False))
 def test_a_bill_does_not_depend_on_the_order_of_events(
-    made: list[tuple[Price, Usage, float, bool]], order: random.Random
+    made: list[tuple[Price, Usage, float, Tariff]], order: random.Random
 ) -> None:
-    amounts = [part for p, u, s, batch in made for part in p.parts(u, s, batch=batch).values()]
+    amounts = [part for p, u, s, tariff in made for part in p.parts(u, s, tariff=tariff).values()]
     shuffled = order.sample(amounts, len(amounts))
     assert sum(amounts, Decimal(0)) == sum(shuffled, Decimal(0))
-    whole = [p.cost(u, s, batch=batch) for p, u, s, batch in made]
+    whole = [p.cost(u, s, tariff=tariff) for p, u, s, tariff in made]
     assert sum(whole, Decimal(0)) == sum(amounts, Decimal(0))
 
 
@@ -105,6 +118,13 @@ def test_batch_factor_is_a_share() -> None:
         Price(Decimal(1), Decimal(1), batch_factor=Decimal("1.5"))
 
 
+def test_a_long_prompt_has_a_length() -> None:
+    with pytest.raises(DataError, match="more than 1 token"):
+        Price(Decimal(1), Decimal(1), long_prompts=(0, Rates(Decimal(1), Decimal(1))))
+    with pytest.raises(DataError, match="finite amount"):
+        Rates(Decimal(1), Decimal("NaN"))
+
+
 def test_a_price_list_is_in_order_and_knows_its_time_zone() -> None:
     price, then = Price(Decimal(1), Decimal(1)), datetime(2026, 1, 1, tzinfo=UTC)
     with pytest.raises(DataError, match="order"):
@@ -120,9 +140,13 @@ def test_plain_prices_keep_the_hash_that_certificates_were_made_with() -> None:
         Price(Decimal("0.01"), Decimal("0.02"), None, Decimal(1)),
         Price(Decimal("0.01"), Decimal("0.02"), batch_factor=Decimal("0.5")),
         Price(Decimal("0.01"), Decimal("0.02"), engine_usd_per_s=Decimal(1)),
+        Price(Decimal("0.01"), Decimal("0.02"), batch_cached_factor=Decimal(1)),
+        Price(Decimal("0.01"), Decimal("0.02"), priority_factor=Decimal(2)),
+        Price(Decimal("0.01"), Decimal("0.02"), long_prompts=(9, Rates(Decimal(1), Decimal(1)))),
+        Price(Decimal("0.01"), Decimal("0.02"), long_prompts=(9, Rates(Decimal(1), Decimal(1), None, Decimal(2)))),
     ]
     digests = [str(prices_digest_input({"cheap": price})) for price in (plain, *changed)]
-    assert len(set(digests)) == 4
+    assert len(set(digests)) == 1 + len(changed)
 
 
 def test_money_is_written_without_an_exponent() -> None:

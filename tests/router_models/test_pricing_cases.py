@@ -1,7 +1,8 @@
-"""Hand-computed bills in the price structures of three providers.
+"""Hand-computed bills at published prices of three providers.
 
-The rates are made-up examples in those structures, not read from a price page: do not cite them. What is checked is
-the arithmetic of each structure, to the last digit. Amounts on the right were worked out by hand in the comments.
+Rates and rules as on the providers' own pages (addresses beside them), as LiteLLM 1.106 carries them with the same
+addresses; `tests/serve_graph/clients/test_prices_against_litellm.py` checks these bills against its calculator too.
+Prices change: put your own in. Amounts on the right were worked out by hand in the comments, in millionths.
 """
 
 from datetime import UTC, datetime
@@ -9,79 +10,127 @@ from decimal import Decimal
 
 import pytest
 
-from router_models.pricing import Price, PriceList
+from router_models.pricing import Price, PriceList, Rates, Tariff
 from router_models.types import Usage
 
 D = Decimal
+STANDARD, BATCH, PRIORITY = Tariff.STANDARD, Tariff.BATCH, Tariff.PRIORITY
 
-# As openai.com/api/pricing is built: input 2.50, cached input 1.25 (half), output 10.00; batch: half.
-OPENAI = Price(D("2.50"), D("10.00"), D("1.25"), batch_factor=D("0.5"))
-# As anthropic.com/pricing is built: input 3, 5-minute cache write 3.75 (1.25 x), cache read 0.30 (0.1 x),
-# output 15; Batch: half.
-ANTHROPIC = Price(D("3"), D("15"), D("0.30"), D("3.75"), D("0.5"))
-# As ai.google.dev/gemini-api/docs/pricing is built: input 0.30, context caching 0.075, output 2.50; Batch: half.
-GOOGLE = Price(D("0.30"), D("2.50"), D("0.075"), batch_factor=D("0.5"))
+# gpt-5.5, developers.openai.com/api/docs/pricing: input 5, cached input 0.50, output 30; prompts over 272,000 tokens
+# 10, 1 and 45; batch and flex half of everything; priority 2.5 times.
+OPENAI = Price(
+    D(5), D(30), D("0.50"), None, D("0.5"), priority_factor=D("2.5"), long_prompts=(272_000, Rates(D(10), D(45), D(1)))
+)
+# claude-opus-4-6, platform.claude.com/docs/en/about-claude/pricing: input 5, five-minute cache write 6.25, cache read
+# 0.50, output 25; batch half of everything.
+ANTHROPIC = Price(D(5), D(25), D("0.50"), D("6.25"), D("0.5"))
+# gemini-2.5-pro, ai.google.dev/gemini-api/docs/pricing: input 1.25, context caching 0.125, output 10; prompts over
+# 200,000 tokens 2.50, 0.25 and 15; batch half of input and output, cached tokens at their usual price;
+# priority 1.8 times.
+GOOGLE = Price(
+    D("1.25"), D(10), D("0.125"), None, D("0.5"),
+    batch_cached_factor=D(1), priority_factor=D("1.8"), long_prompts=(200_000, Rates(D("2.50"), D(15), D("0.25"))),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("price", "usage", "batch", "parts", "usd"),
+    ("price", "usage", "tariff", "parts", "usd"),
     [
-        # 1,234 in (1,024 of them cached), 567 out: 210 x 2.50 + 1,024 x 1.25 + 567 x 10 = 525 + 1,280 + 5,670
+        # 1,234 in, 1,024 of them cached, 567 out: 210 x 5 + 1,024 x 0.50 + 567 x 30 = 1,050 + 512 + 17,010
         (
             OPENAI,
             Usage(1_234, 567, 1_024),
-            False,
-            {"input": "0.000525", "cache_read": "0.00128", "output": "0.00567"},
-            "0.007475",
+            STANDARD,
+            {"input": "0.00105", "cache_read": "0.000512", "output": "0.01701"},
+            "0.018572",
         ),
         # the same in a batch: each part halved
         (
             OPENAI,
             Usage(1_234, 567, 1_024),
-            True,
-            {"input": "0.0002625", "cache_read": "0.00064", "output": "0.002835"},
-            "0.0037375",
+            BATCH,
+            {"input": "0.000525", "cache_read": "0.000256", "output": "0.008505"},
+            "0.009286",
         ),
-        # first turn writes 10,000 of 10,050 to the cache: 50 x 3 + 10,000 x 3.75 + 300 x 15 = 150 + 37,500 + 4,500
+        # the same with priority: 2,625 + 1,280 + 42,525
+        (
+            OPENAI,
+            Usage(1_234, 567, 1_024),
+            PRIORITY,
+            {"input": "0.002625", "cache_read": "0.00128", "output": "0.042525"},
+            "0.04643",
+        ),
+        # 272,000 in is not yet long: 272,000 x 5 + 10 x 30 = 1,360,000 + 300
+        (OPENAI, Usage(272_000, 10), STANDARD, {"input": "1.36", "output": "0.0003"}, "1.3603"),
+        # one token more is, and all of it: 272,001 x 10 + 10 x 45 = 2,720,010 + 450
+        (OPENAI, Usage(272_001, 10), STANDARD, {"input": "2.72001", "output": "0.00045"}, "2.72046"),
+        # cached tokens count towards the length: 1 x 10 + 272,000 x 1, halved in a batch
+        (OPENAI, Usage(272_001, 0, 272_000), BATCH, {"input": "0.000005", "cache_read": "0.136"}, "0.136005"),
+        # first turn writes 10,000 of 10,050 to the cache: 50 x 5 + 10,000 x 6.25 + 300 x 25 = 250 + 62,500 + 7,500
         (
             ANTHROPIC,
             Usage(10_050, 300, 0, 10_000),
-            False,
-            {"input": "0.00015", "cache_write": "0.0375", "output": "0.0045"},
-            "0.04215",
+            STANDARD,
+            {"input": "0.00025", "cache_write": "0.0625", "output": "0.0075"},
+            "0.07025",
         ),
-        # second turn reads them and writes 350 more: 70 x 3 + 10,000 x 0.30 + 350 x 3.75 + 111 x 15
-        #   = 210 + 3,000 + 1,312.5 + 1,665
+        # second turn reads them and writes 350 more: 70 x 5 + 10,000 x 0.50 + 350 x 6.25 + 111 x 25
+        #   = 350 + 5,000 + 2,187.5 + 2,775
         (
             ANTHROPIC,
             Usage(10_420, 111, 10_000, 350),
-            False,
-            {"input": "0.00021", "cache_read": "0.003", "cache_write": "0.0013125", "output": "0.001665"},
-            "0.0061875",
+            STANDARD,
+            {"input": "0.00035", "cache_read": "0.005", "cache_write": "0.0021875", "output": "0.002775"},
+            "0.0103125",
         ),
         # the same in a batch
         (
             ANTHROPIC,
             Usage(10_420, 111, 10_000, 350),
-            True,
-            {"input": "0.000105", "cache_read": "0.0015", "cache_write": "0.00065625", "output": "0.0008325"},
-            "0.00309375",
+            BATCH,
+            {"input": "0.000175", "cache_read": "0.0025", "cache_write": "0.00109375", "output": "0.0013875"},
+            "0.00515625",
         ),
-        # 333,333 in (300,001 cached), 7 out: 33,332 x 0.30 + 300,001 x 0.075 + 7 x 2.50 = 9,999.6 + 22,500.075 + 17.5
+        # no tariff of its own for priority: the standard one
+        (ANTHROPIC, Usage(1, 1), PRIORITY, {"input": "0.000005", "output": "0.000025"}, "0.00003"),
+        # 133,333 in, 100,001 cached, 7 out: 33,332 x 1.25 + 100,001 x 0.125 + 7 x 10 = 41,665 + 12,500.125 + 70
+        (
+            GOOGLE,
+            Usage(133_333, 7, 100_001),
+            STANDARD,
+            {"input": "0.041665", "cache_read": "0.012500125", "output": "0.00007"},
+            "0.054235125",
+        ),
+        # in a batch cached tokens keep their price: 20,832.5 + 12,500.125 + 35
+        (
+            GOOGLE,
+            Usage(133_333, 7, 100_001),
+            BATCH,
+            {"input": "0.0208325", "cache_read": "0.012500125", "output": "0.000035"},
+            "0.033367625",
+        ),
+        # 333,333 in, 300,001 cached, 7 out, over 200,000: 33,332 x 2.50 + 300,001 x 0.25 + 7 x 15
+        #   = 83,330 + 75,000.25 + 105
         (
             GOOGLE,
             Usage(333_333, 7, 300_001),
-            False,
-            {"input": "0.0099996", "cache_read": "0.022500075", "output": "0.0000175"},
-            "0.032517175",
+            STANDARD,
+            {"input": "0.08333", "cache_read": "0.07500025", "output": "0.000105"},
+            "0.15843525",
         ),
-        # one token each way in a batch: 0.15 + 1.25 millionths
-        (GOOGLE, Usage(1, 1), True, {"input": "0.00000015", "output": "0.00000125"}, "0.0000014"),
+        # the same with priority, 1.8 times: 149,994 + 135,000.45 + 189
+        (
+            GOOGLE,
+            Usage(333_333, 7, 300_001),
+            PRIORITY,
+            {"input": "0.149994", "cache_read": "0.13500045", "output": "0.000189"},
+            "0.28518345",
+        ),
     ],
 )
-def test_a_bill_by_hand(price: Price, usage: Usage, batch: bool, parts: dict[str, str], usd: str) -> None:
-    assert price.parts(usage, batch=batch) == {name: D(amount) for name, amount in parts.items()}
-    assert price.cost(usage, batch=batch) == D(usd)
+def test_a_bill_by_hand(price: Price, usage: Usage, tariff: Tariff, parts: dict[str, str], usd: str) -> None:
+    assert price.parts(usage, tariff=tariff) == {name: D(amount) for name, amount in parts.items()}
+    assert price.cost(usage, tariff=tariff) == D(usd)
 
 
 def test_own_engines_are_paid_by_the_second() -> None:
@@ -93,7 +142,7 @@ def test_own_engines_are_paid_by_the_second() -> None:
 
 def test_the_price_in_force_is_charged() -> None:
     cut = datetime(2025, 6, 10, tzinfo=UTC)
-    prices = PriceList(Price(D(10), D(40)), ((cut, Price(D(2), D(8))),))  # openai.com, o3: 80 % off on 2025-06-10
+    prices = PriceList(Price(D(10), D(40)), ((cut, Price(D(2), D(8))),))
     usage = Usage(1_000, 1_000)
     assert prices.at(datetime(2025, 6, 9, 23, 59, 59, tzinfo=UTC)).cost(usage) == D("0.05")
     assert prices.at(cut).cost(usage) == D("0.01")

@@ -1,11 +1,12 @@
 """How fast the default router and its encoder are on this machine, printed; `full`, because they fit 8,000 prompts.
 
-A shared machine is not a quiet one: time to fit is CPU time, rates and latencies are those of the quietest of several
-rounds. docs/routers-speed.md holds a dated run.
+A shared machine is not a quiet one: time to fit is CPU time, rates are those of the quietest of several rounds, and
+the latency of one prompt says how busy the machine was. docs/routers-speed.md holds a dated run.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from functools import cache
 from importlib.util import find_spec
@@ -75,21 +76,33 @@ def test_fitting_8000_prompts_takes_less_than_a_minute() -> None:
 def test_one_prompt_is_embedded_and_scored_within_5_ms() -> None:
     """As a replica does it: one BLAS thread (Ray sets it), two for the encoder. BLAS threads that spin after a product
     of matrices would be in the next encoding's way.
+
+    The median over all prompts of all rounds is the claim, and it is one about a machine with a core to spare. Where
+    others take both cores from it (load average 1.5 and more before it began) the quietest round must do.
     """
     router, encoder = fitted_on_8000()[0], Encoder()
     encoder.encode(SHORT)
-    rounds = []
+    time.sleep(60)  # the fit above is part of the load average
+    load, rounds, embedding, scoring = os.getloadavg()[0], [], [], []
     with threadpool_limits(1, "blas"):
         for _ in range(100):
-            spent = []
             for text in SHORT * 2:
                 start = time.perf_counter()
-                router.predict(Prompts((text,), encoder.encode([text])))
-                spent.append(time.perf_counter() - start)
-            rounds.append(np.median(spent))
-    best, typical = 1e3 * min(rounds), 1e3 * float(np.median(rounds))
-    print(f"one prompt, embedded and scored: p50 {best:.1f} ms in the quietest round of 100, {typical:.1f} ms in all")
+                vector = encoder.encode([text])
+                embedded = time.perf_counter()
+                router.predict(Prompts((text,), vector))
+                embedding.append(1e3 * (embedded - start))
+                scoring.append(1e3 * (time.perf_counter() - embedded))
+            rounds.append(np.add(embedding[-10:], scoring[-10:]))
+    best, every = min(float(np.median(spent)) for spent in rounds), np.concatenate(rounds)
+    print(
+        f"one prompt, embedded and scored: p50 {np.median(every):.1f} ms, p95 {np.quantile(every, 0.95):.1f} ms (load "
+        f"{load:.1f} before); embedding p50 {np.median(embedding):.1f}, scoring {np.median(scoring):.1f}; quietest "
+        f"round of 100: {best:.1f} ms"
+    )
     assert best <= 5
+    if load < 1.5:
+        assert np.median(every) <= 5
 
 
 def test_short_prompts_are_embedded_at_400_a_second() -> None:

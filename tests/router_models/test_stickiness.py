@@ -53,7 +53,7 @@ def test_the_cache_write_surcharge_of_the_other_tier_counts_once() -> None:
 
 @given(talks, prices)
 def test_between_equal_prices_nobody_moves(talk: Conversation, price: Price) -> None:
-    if price.cached_rate <= price.write_rate:
+    if price.rates(0).cached_rate <= price.rates(0).write_rate:
         assert stickiness(talk, price, price).stay
 
 
@@ -61,7 +61,7 @@ def test_between_equal_prices_nobody_moves(talk: Conversation, price: Price) -> 
 def test_more_of_the_prefix_in_the_cache_never_makes_a_stayer_move(
     talk: Conversation, warm: Price, other: Price, more: int
 ) -> None:
-    if warm.cached_rate <= warm.write_rate and stickiness(talk, warm, other).stay:
+    if warm.rates(0).cached_rate <= warm.rates(0).write_rate and stickiness(talk, warm, other).stay:
         assert stickiness(replace(talk, cached=talk.cached + more), warm, other).stay
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from router_models.errors import DataError
-from router_models.features import LOGPROB_NAMES, logprob_summary
 from router_models.outcomes import OutcomeTable, group_duplicates, prompt_id
 from router_models.routers.linear import SurfaceRouter
 from router_models.training_cascade import (
@@ -25,24 +25,11 @@ from router_models.training_cascade import (
     with_one_token_logprobs,
 )
 from router_models.types import Answers, FloatArray, Prompts
-from router_models.verifiers.logistic import grouped_folds, sigmoid
+from router_models.verifiers.logistic import grouped_folds
 
 
-def _drawn(n: int, seed: int = 0) -> CascadeData:
-    """A hard half (many digits) and an easy one; logprobs know part of the rest; the dear tier is right 9 in 10."""
-    rng = np.random.default_rng(seed)
-    hard = rng.random(n) < 0.5
-    luck = rng.normal(size=n)
-    cheap = (rng.random(n) < sigmoid(1.0 - 2.0 * hard + 1.5 * luck)).astype(np.float64)
-    dear = (rng.random(n) < 0.9).astype(np.float64)
-    summaries = [logprob_summary((float(-np.exp(-0.7 * z)),)) for z in luck]
-    signals = {name: np.array([s[name] for s in summaries]) for name in LOGPROB_NAMES}
-    prompts = tuple(f"number {i}: " + ("12345 " * 6 if h else "plain words") for i, h in enumerate(hard))
-    return CascadeData(Answers(Prompts(prompts), ("fine",) * n, ("stop",) * n, signals), cheap, dear)
-
-
-def test_grades_of_the_held_out_fold_do_not_reach_its_scores() -> None:
-    data = _drawn(300, seed=2)
+def test_grades_of_the_held_out_fold_do_not_reach_its_scores(drawn: Callable[..., CascadeData]) -> None:
+    data = drawn(300, seed=2)
     entered = {name: c for name, c in contenders(SurfaceRouter).items() if name in (FITTED, COMBINED)}
     dealt = grouped_folds(data.answers.prompts.texts, data.cheap, 5, 0)
 
@@ -60,8 +47,8 @@ def test_grades_of_the_held_out_fold_do_not_reach_its_scores() -> None:
     assert set(cross_validate(data, entered).by_name) == {FITTED, COMBINED}
 
 
-def test_domains_kept_together_are_never_on_both_sides() -> None:
-    data = _drawn(200, seed=3)
+def test_domains_kept_together_are_never_on_both_sides(drawn: Callable[..., CascadeData]) -> None:
+    data = drawn(200, seed=3)
     domain = [str(i % 10) for i in range(200)]
     of = dict(zip(data.answers.prompts.texts, domain, strict=True))
 
@@ -84,8 +71,8 @@ def test_a_token_probability_is_read_as_a_one_token_answer() -> None:
     assert with_one_token_logprobs(answers) is answers
 
 
-def test_missing_grades_are_refused() -> None:
-    data = _drawn(60, seed=4)
+def test_missing_grades_are_refused(drawn: Callable[..., CascadeData]) -> None:
+    data = drawn(60, seed=4)
     with pytest.raises(DataError, match="graded for both"):
         cross_validate(replace(data, dear=np.where(np.arange(60) == 0, np.nan, data.dear)), {})
 
@@ -109,7 +96,7 @@ def test_order_is_taken_within_folds_whatever_their_scales() -> None:
     np.testing.assert_array_equal(scores.ordered("as it is"), scores.ordered("refitted"))
 
 
-def test_every_contender_scores_every_prompt() -> None:
-    scores = cross_validate(_drawn(120, seed=5), contenders(SurfaceRouter), folds=3)
+def test_every_contender_scores_every_prompt(drawn: Callable[..., CascadeData]) -> None:
+    scores = cross_validate(drawn(120, seed=5), contenders(SurfaceRouter), folds=3)
     assert list(scores.by_name) == [RAW, FITTED, PROMPT, COMBINED]
     assert all(((p >= 0) & (p <= 1)).all() for p in scores.by_name.values())

@@ -1,11 +1,16 @@
 import asyncio
+import json
 import os
 import pwd
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
+import time
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -24,6 +29,7 @@ from serve_graph.streaming import StreamTerms
 from serve_graph.testing import ListSink, fake_graph
 from serve_graph.trail import Graph
 
+ROOT = Path(__file__).parents[2]
 CALLER = ("127.0.0.1", 50_000)
 
 
@@ -205,3 +211,68 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite+aiosqlite:///{tmp_path / 'decisions.db'}"
     server: PostgresServer = request.getfixturevalue("postgres")
     return server.emptied()
+
+
+class Api:
+    """An echo engine that speaks OpenAI in a process of its own, and misbehaves as a test scripts it."""
+
+    def __init__(self, name: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self.port}/v1"
+        command = [sys.executable, "-m", "serve_graph.engines.echo_server", "--port", str(self.port), "--name", name]
+        self.process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self.state()
+                return
+            except (urllib.error.URLError, ConnectionError):
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise
+                time.sleep(0.05)
+
+    def plays(self, *faults: dict[str, Any]) -> None:
+        """Set the script: one entry for each coming request, `times` repeats it; afterwards all is well."""
+        self._asked("PUT", json.dumps(faults).encode())
+
+    def state(self) -> dict[str, Any]:
+        """`seen`, `open`, `left` and the `last` request."""
+        return self._asked("GET")
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+    def _asked(self, method: str, body: bytes | None = None) -> dict[str, Any]:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/script", body, method=method)
+        with urllib.request.urlopen(request, timeout=5) as reply:
+            state: dict[str, Any] = json.loads(reply.read())
+        return state
+
+
+@pytest.fixture(scope="session")
+def apis() -> Iterator[Callable[[str], Api]]:
+    """Second server processes, each started when it is first asked for, by name."""
+    started: dict[str, Api] = {}
+    yield lambda name: started.setdefault(name, started.get(name) or Api(name))
+    for api in started.values():
+        api.stop()
+
+
+@pytest.fixture
+def api(apis: Callable[[str], Api], monkeypatch: pytest.MonkeyPatch) -> Api:
+    """A second server process, with an empty script; its key is in the environment."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    api = apis("east")
+    api.plays()
+    return api
+
+
+@pytest.fixture
+def other_api(apis: Callable[[str], Api]) -> Api:
+    """A third one."""
+    api = apis("west")
+    api.plays()
+    return api

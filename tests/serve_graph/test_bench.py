@@ -6,9 +6,11 @@ from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from serve_graph import bench
 from serve_graph.bench import Load, read_reply, run_load
+from serve_graph.cli import app
 from serve_graph.errors import error_body
 
 FACTS = {"decision": "dec-1", "tier": "cheap", "outcome": "accepted"}
@@ -61,6 +63,24 @@ def test_good_replies_pass() -> None:
 def test_wrong_replies_are_seen(status: int, headers: dict[str, str], content: bytes, stream: bool) -> None:
     with pytest.raises((ValueError, KeyError)):
         read_reply(status, headers, content, stream)
+
+
+def test_bench_shows_the_key_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        shown.append(request.headers["authorization"])
+        return httpx.Response(200, content=whole(), headers=HEADERS)
+
+    client = httpx.AsyncClient
+    monkeypatch.setenv("SERVE_GRAPH_KEY", "sg-x")
+    monkeypatch.setattr(
+        bench.httpx,
+        "AsyncClient",
+        lambda **given: client(transport=httpx.MockTransport(answer), headers=given["headers"]),
+    )
+    made = CliRunner().invoke(app, ["bench", "--requests", "2", "--stream-share", "0"])
+    assert (made.exit_code, shown) == (0, ["Bearer sg-x"] * 2)
 
 
 def test_every_request_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,12 +46,13 @@ def test_time_on_ones_own_engine_is_paid_beside_the_tokens() -> None:
 
 
 def test_the_tariff_that_the_api_says_it_applied_is_charged() -> None:
-    prices = {"cheap": Price(D(1), D(2), batch_factor=D("0.5"))}
-    usual, batch = (
-        answered(prices, "cheap", Completion("", usage=Usage(10, 5), payload={"service_tier": tariff}), 0.0)
-        for tariff in ("default", "batch")
+    prices = {"cheap": Price(D(1), D(2), batch_factor=D("0.5"), priority_factor=D(2))}
+    usual, batch, flex, priority, unknown = (
+        answered(prices, "cheap", Completion("", usage=Usage(10, 5), payload={"service_tier": tariff}), 0.0).cost_usd
+        for tariff in ("default", "batch", "flex", "priority", None)
     )
-    assert batch.cost_usd * 2 == usual.cost_usd == D("0.00002")
+    assert batch == flex == usual / 2
+    assert unknown == usual == priority / 2 == D("0.00002")
 
 
 def test_a_call_is_charged_the_price_of_when_it_began() -> None:
@@ -121,7 +122,7 @@ async def test_a_failed_cheap_call_is_on_the_bill() -> None:
 
 async def test_a_cancelled_request_pays_for_what_it_began() -> None:
     @Function
-    async def never(_: Query) -> Completion:
+    async def never(_: Query, left_s: float) -> Completion:
         await asyncio.Event().wait()
         raise AssertionError
 

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from decimal import Decimal
 
@@ -110,6 +111,12 @@ async def test_cheap_failing_or_refusing_means_the_safe_tier_marked_fallback(err
     assert f"cheap failed: {error}" in trail.notes
 
 
+async def test_an_engines_own_words_stay_out_of_the_record() -> None:
+    error = EngineRequestError("cannot answer 'my secret'", recordable="its engine answered 400")
+    trail = await asked(fake_graph(FakeEngine(error=error)))
+    assert trail.notes == ["cheap failed: its engine answered 400"]
+
+
 async def test_failing_cheap_tier_is_not_its_own_fallback() -> None:
     cheap = FakeEngine(error=EngineError("dead"))
     trail = await asked(fake_graph(cheap, safe_tier="cheap"))
@@ -207,8 +214,8 @@ class Hosted(FakeEngine):
 
     CALLS = (Attempt("east", 502, 0.5, {"prompt_tokens": 1_000_000}), Attempt("west", 200, 1.25))
 
-    async def generate(self, query: Query) -> Completion:
-        return replace(await super().generate(query), attempts=self.CALLS)
+    async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
+        return replace(await super().generate(query, left_s), attempts=self.CALLS)
 
 
 async def test_calls_that_a_tier_took_are_noted_and_the_failed_one_that_was_billed_is_on_the_bill() -> None:

@@ -1,9 +1,12 @@
+from decimal import Decimal
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router_models.pricing import Price
 from router_models.types import PREFIX, Completion, Usage
+from serve_graph.billing import answered
 from serve_graph.chunks import Hearing, each_choice, says_something, spoken_pieces
 from serve_graph.openai_api import completion_of
 
@@ -79,3 +82,15 @@ def test_choices_are_told_apart_and_usage_counted_once() -> None:
 def test_a_tool_call_index_out_of_reason_is_not_built_up_to() -> None:
     hearing = Hearing()
     hearing.add({"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 10**9, "id": "x"}]}}]})
+
+
+def test_what_a_stream_is_billed_by_is_heard() -> None:
+    hearing = Hearing()
+    hearing.add({"choices": [{"index": 0, "delta": {"content": "a"}}], "service_tier": "flex"})
+    usage = {"prompt_tokens": 9, "completion_tokens": 1, "prompt_tokens_details": {"cache_write_tokens": 4}}
+    hearing.add({"choices": [], "usage": usage})
+    completion = hearing.completion(0.0, "stop")
+    assert completion.usage == Usage(9, 1, 0, 4)
+    prices = {"cheap": Price(Decimal(1), Decimal(2), None, Decimal(4), batch_factor=Decimal("0.5"))}
+    line = answered(prices, "cheap", completion, 0.0)
+    assert line.cost_usd == Decimal(9 - 4 + 4 * 4 + 2) / 2 / 1_000_000

@@ -143,6 +143,16 @@ async def test_busy_answers_are_tried_again_and_a_refusal_is_not(through: Callab
         assert len(api.asked) == 4
 
 
+async def test_a_spent_budget_is_not_waited_out() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(429, text="insufficient_quota", headers={"retry-after": "43200"})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://test") as client:
+        async with asyncio.timeout(1):
+            with pytest.raises(EngineError, match="insufficient_quota"):
+                await ask(client, "cheap", TASKS[0])
+
+
 async def test_a_run_begun_with_other_engines_is_not_finished_with_these(
     tmp_path: Path, through: Callable[[Api], Api]
 ) -> None:

@@ -57,6 +57,30 @@ def test_two_tiers_of_one_name_are_refused(tmp_path: Path) -> None:
     assert "tier names must differ" in refusal(tmp_path, {"tiers": [ECHO["tiers"][1], ECHO["tiers"][1]]})
 
 
+EMBEDDER = {
+    "name": "minilm",
+    "engine": "vllm",
+    "weights": {"hub": "a/minilm"},
+    "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 0},
+}
+
+
+def test_an_embedder_is_found_by_name_and_is_no_tier(tmp_path: Path) -> None:
+    config = load_config(written(tmp_path, ECHO | {"embedders": [EMBEDDER]}))
+    assert config.tier("minilm").name == "minilm"
+    assert config.tier_names == ("cheap", "frontier")
+
+
+@pytest.mark.parametrize("name", ["cheap", "auto"])
+def test_an_embedder_needs_a_name_of_its_own(tmp_path: Path, name: str) -> None:
+    assert "tier name" in refusal(tmp_path, ECHO | {"embedders": [EMBEDDER | {"name": name}]})
+
+
+def test_a_vllm_tier_that_is_to_embed_as_well_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    tiers = [EMBEDDER | {"embeddings": True}, ECHO["tiers"][1]]
+    assert "list a model that makes embeddings under `embedders`" in refusal(tmp_path, {"tiers": tiers})
+
+
 @pytest.mark.parametrize("name", ["auto", "router", "verifier", "ingress"])
 def test_a_tier_may_not_take_a_reserved_name(tmp_path: Path, name: str) -> None:
     assert name in refusal(tmp_path, {"tiers": [ECHO["tiers"][0] | {"name": name}, ECHO["tiers"][1]]})

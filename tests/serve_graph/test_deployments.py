@@ -172,6 +172,7 @@ async def test_error_reply_is_the_requests_fault_or_the_tiers(
     with pytest.raises(kind, match=message) as caught:
         await engine(Handle(reply)).generate(QUERY)
     assert type(caught.value) is kind
+    assert message not in caught.value.recordable, "an engine's own words may quote the prompt"
     if "context length" in message:
         assert caught.value.code == "context_length_exceeded"  # type: ignore[attr-defined]
     with pytest.raises(kind):
@@ -328,9 +329,9 @@ async def test_tier_with_an_adapter_asks_for_it_by_rays_name() -> None:
     assert handle.asked[0][0]["model"] == "cheap:support-v3"
 
 
-def lora_tier() -> VllmTierConfig:
+def lora_tier(loading_path: str = "s3://bucket/adapters/") -> VllmTierConfig:
     lora = {
-        "loading_path": "s3://bucket/adapters/",
+        "loading_path": loading_path,
         "adapter": "support-v3",
         "max_adapters_per_replica": 4,
         "max_rank": 32,
@@ -350,6 +351,7 @@ def test_adapter_turns_vllms_lora_on_and_fills_rays_section() -> None:
         "max_download_tries": 10,
     }
     assert (made["engine_kwargs"]["enable_lora"], made["engine_kwargs"]["max_lora_rank"]) == (True, 32)
+    assert llm_settings(lora_tier("/mnt/adapters"), "a/b")["lora_config"]["dynamic_lora_loading_path"] is None
     plain = llm_settings(lora_tier().model_copy(update={"lora": None}), "a/b")
     assert plain["lora_config"] is None
     assert "enable_lora" not in plain["engine_kwargs"]

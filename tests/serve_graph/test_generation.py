@@ -171,6 +171,19 @@ async def test_failing_embedder_is_an_error_with_a_record(endpoint: Endpoints) -
     async with at.client() as client:
         response = await client.post("/v1/embeddings", json={"model": "auto", "input": "a"})
     assert (response.status_code, at.record.status) == (503, 503)
+    assert [(line.tier, line.what) for line in at.record.bill] == [("cheap", "failed")]
+
+
+async def test_embeddings_say_in_headers_what_they_were(endpoint: Endpoints) -> None:
+    at = endpoint(embedder=FakeEmbedder())
+    named = {"x-serve-graph-tier": "cheap"}
+    async with at.client() as client:
+        response = await client.post("/v1/embeddings", json={"model": "auto", "input": "a"}, headers=named)
+        other = await client.post("/v1/embeddings", json={"model": "frontier", "input": "a"}, headers=named)
+    facts = response.json()["serve_graph"]
+    assert facts["outcome"] == "forced"
+    assert {name: response.headers[f"x-serve-graph-{name.replace('_', '-')}"] for name in facts} == facts
+    assert (other.status_code, other.json()["error"]["param"]) == (400, "model")
 
 
 class VersionJudge:

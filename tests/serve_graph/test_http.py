@@ -1,5 +1,6 @@
 import asyncio
 import json
+import math
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
@@ -35,6 +36,27 @@ def assert_openai_error(response: httpx.Response, status: int) -> dict[str, Any]
     assert ".py" not in response.text
     error: dict[str, Any] = data["error"]
     return error
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/responses"])
+async def test_half_a_character_from_an_engine_is_passed_on(endpoint: Endpoints, path: str, stream: bool) -> None:
+    half = "half \ud83d"  # what json.loads makes of an API that cuts its answer in UTF-16
+    at = endpoint(frontier=FakeEngine(half, piece_chars=64))
+    asked = {"messages": [{"role": "user", "content": "x"}]}
+    asked = {"/v1/completions": {"prompt": "x"}, "/v1/responses": {"input": "x"}}.get(path, asked)
+    async with at.client() as client:
+        response = await client.post(path, json={"model": "frontier", "stream": stream, **asked})
+    assert (response.status_code, at.record.status) == (200, 200)
+    assert "half \\ud83d" in response.content.decode("utf-8")
+    assert b"error" not in response.content.replace(b'"error":null', b"")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_half_a_character_in_an_engines_refusal_is_passed_on(endpoint: Endpoints, stream: bool) -> None:
+    at = endpoint(frontier=FakeEngine(error=EngineRequestError("bad \ud83d")))
+    response = await at.chat("frontier", stream=stream)
+    assert (response.status_code, response.json()["error"]["message"]) == (400, "bad \ud83d")
 
 
 async def test_answer_has_openais_shape_and_our_object(endpoint: Endpoints) -> None:
@@ -165,8 +187,8 @@ async def test_bug_of_ours_is_a_500_without_a_trace_and_with_a_record(endpoint: 
 
 async def test_engine_reply_that_cannot_be_shown_is_recorded_as_the_failure_it_is(endpoint: Endpoints) -> None:
     class Odd(FakeEngine):
-        async def generate(self, query: Query):  # type: ignore[no-untyped-def]
-            completion = await super().generate(query)
+        async def generate(self, query: Query, left_s: float = math.inf):  # type: ignore[no-untyped-def]
+            completion = await super().generate(query, left_s)
             return type(completion)(completion.text, payload={"choices": []})
 
     at = endpoint(cheap=Odd())
@@ -223,8 +245,8 @@ async def test_text_completion_has_its_own_shape(endpoint: Endpoints) -> None:
 
 async def test_text_completion_without_text_is_empty_not_an_error(endpoint: Endpoints) -> None:
     class Thinking(FakeEngine):
-        async def generate(self, query: Query):  # type: ignore[no-untyped-def]
-            completion = await super().generate(query)
+        async def generate(self, query: Query, left_s: float = math.inf):  # type: ignore[no-untyped-def]
+            completion = await super().generate(query, left_s)
             choice = {
                 "index": 0,
                 "message": {"role": "assistant", "reasoning_content": "hm"},
@@ -412,9 +434,9 @@ async def test_saturated_tier_is_a_429_that_says_when_to_come_back(endpoint: End
 
 async def test_calls_that_a_streaming_tier_took_are_in_the_record_and_not_in_the_stream(endpoint: Endpoints) -> None:
     class Hosted(FakeEngine):
-        async def stream(self, query: Query) -> AsyncGenerator[Mapping[str, Any], None]:
+        async def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[Mapping[str, Any], None]:
             calls = {"attempts": (Attempt("east", 429, 0.1), Attempt("west", 200, 0.2))}
-            async for piece in super().stream(query):
+            async for piece in super().stream(query, left_s):
                 yield {**piece, **calls}
                 calls = {}
 

@@ -1,3 +1,4 @@
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -112,11 +113,41 @@ async def test_spending_of_all_replicas_is_summed_to_the_last_digit(
 
 async def test_sums_wait_while_records_do(upkeep: Keepers, a_record: Records) -> None:
     keeping = upkeep([{"name": "a", "usd_per_day": "1"}])
+    keeping.refresh_s = 0.01
     now = datetime.now(UTC)
     keeping.sink.write(a_record(key="a"))
     keeping.spending.note("a", now, Decimal("0.3"))
     await keeping.refresh_spending()
     assert keeping.spending.spent("a", now)[0] == Decimal("0.3")
+
+
+async def test_sums_are_taken_while_requests_keep_coming(upkeep: Keepers, a_record: Records) -> None:
+    """Under load a record is always on its way: what other replicas spent counts all the same."""
+    keeping = upkeep([{"name": "a", "usd_per_day": "1"}])
+    now = datetime.now(UTC)
+    today = now.isoformat(timespec="milliseconds")
+    await keeping.store.write_many([a_record("elsewhere", created_at=today, key="a", cost_usd=Decimal("0.5"))])
+
+    async def load() -> None:
+        for i in range(10_000):
+            keeping.sink.write(a_record(f"dec-{i}", created_at=today, key="a", cost_usd=Decimal(0)))
+            await asyncio.sleep(0.001)
+
+    tasks = [asyncio.ensure_future(load()), asyncio.ensure_future(keeping.sink.run())]
+    await asyncio.sleep(0.05)
+    assert keeping.sink.pending
+    await keeping.refresh_spending()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert keeping.spending.spent("a", now)[1] == Decimal("0.5")
+
+
+async def test_without_budgets_no_amount_is_kept(upkeep: Keepers) -> None:
+    keeping = upkeep([{"name": "a"}])
+    keeping.spending.note("a", datetime.now(UTC), Decimal(1))
+    await keeping.refresh_spending()
+    assert keeping.spending.spent("a", datetime.now(UTC))[0] == 0
 
 
 async def test_keys_come_and_go_while_running(upkeep: Keepers, tmp_path: Path) -> None:

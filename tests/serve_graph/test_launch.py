@@ -8,7 +8,7 @@ from serve_graph.access.keys import key_hash, new_key, write_keys
 from serve_graph.access_sections import KeyConfig
 from serve_graph.config import GraphConfig
 from serve_graph.errors import ConfigError, ServeGraphError
-from serve_graph.launch import check_access, check_port, free_port, free_ports, free_range
+from serve_graph.launch import check_access, check_port, free_port, free_ports, free_range, on_a_busy_machine
 
 
 def test_free_ports_differ_and_can_be_listened_on() -> None:
@@ -36,6 +36,19 @@ def test_ranges_of_ports_avoid_every_port_that_is_taken() -> None:
         other.bind(("127.0.0.1", low + 50))
         with pytest.raises(ServeGraphError, match="no 50 neighbouring ports"):
             free_range(50, within)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("The actor died.\n\tclass_name: HAProxyManager\n\tpid: 7"), "The actor died. Try again"),
+        (TimeoutError(), "TimeoutError Try again"),
+    ],
+)
+def test_ray_giving_up_is_one_sentence_with_the_way_out(error: Exception, said: str) -> None:
+    with pytest.raises(ServeGraphError) as caught, on_a_busy_machine():
+        raise error
+    assert str(caught.value).startswith(f"Ray did not start: {said}")
 
 
 def listening_on(host: str, folder: Path, **access: Any) -> GraphConfig:

@@ -315,7 +315,8 @@ def test_an_engines_reply_may_lack_text_usage_and_logprobs() -> None:
 
 
 def test_usage_survives_both_ways() -> None:
-    assert usage_of(usage_json(Usage(7, 5, 3))) == Usage(7, 5, 3)
+    for usage in (Usage(7, 5), Usage(7, 5, 3), Usage(7, 5, 3, 2)):
+        assert usage_of(usage_json(usage)) == usage
     assert usage_json(Usage(7, 5))["total_tokens"] == 12
 
 

@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from router_models.calibration.certificate import binding_hashes
-from router_models.pricing import prices_digest_input
+from router_models.pricing import Tariff, prices_digest_input
+from router_models.types import Usage
 from serve_graph.bindings import price_lists, tier_prices
 from serve_graph.config import GraphConfig
 from serve_graph.price_section import PriceConfig
@@ -27,6 +28,16 @@ def test_another_currency_is_reported_at_its_stated_rate() -> None:
     assert (price.gpu_usd_per_s, price.cached_input_usd_per_mtok) == (Decimal("0.00108"), None)
 
 
+def test_long_prompts_have_rates_of_their_own_in_the_same_currency() -> None:
+    given = {"currency": "EUR", "usd_per_unit": "2", "input_per_mtok": "1", "output_per_mtok": 4}
+    long = {"over_tokens": 100, "input_per_mtok": 3, "output_per_mtok": "5", "cached_input_per_mtok": None}
+    tier = {"name": "frontier", "engine": "echo", "price": given | {"long_prompts": long, "priority_factor": 2}}
+    price = tier_prices(GraphConfig.model_validate({"tiers": [tier]}))["frontier"]
+    assert price.cost(Usage(100, 1)) == Decimal("0.000208")
+    assert price.cost(Usage(101, 1)) == Decimal("0.000616")
+    assert price.cost(Usage(101, 1), tariff=Tariff.PRIORITY) == Decimal("0.001232")
+
+
 @pytest.mark.parametrize(
     ("price", "said"),
     [
@@ -36,6 +47,13 @@ def test_another_currency_is_reported_at_its_stated_rate() -> None:
         ({"input_per_mtok": 1, "output_per_mtok": 1}, "Field required"),
         ({"currency": "EUR", "usd_per_unit": "x", "input_per_mtok": 1, "output_per_mtok": 1}, "must be numbers"),
         ({**PLAIN, "batch_factor": 2}, "less than or equal"),
+        ({**PLAIN, "batch_cached_factor": 2}, "less than or equal"),
+        ({**PLAIN, "long_prompts": {**PLAIN}}, "over_tokens"),
+        (
+            {"currency": "EUR", "usd_per_unit": 1, "input_per_mtok": 1, "output_per_mtok": 1}
+            | {"long_prompts": {"over_tokens": 1, **PLAIN}},
+            "without usd in their names",
+        ),
         ({**PLAIN, "gpu_shared_by": 0}, "greater than or equal"),
         ({**PLAIN, "input_usd_per_mtok": "inf"}, "finite"),
         ({**PLAIN, "valid_from": "2026-01-01T00:00:00"}, "timezone"),

@@ -1,5 +1,6 @@
 import json
-from collections.abc import Callable
+import math
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -127,7 +128,7 @@ async def test_parts_are_translated(endpoint: Endpoints) -> None:
 
 async def test_answer_cut_for_length_is_incomplete(endpoint: Endpoints) -> None:
     class Cut(FakeEngine):
-        async def generate(self, query: Query) -> Completion:
+        async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
             return Completion("half an", "length", Usage(3, 2))
 
     response = strictly(await ask(endpoint(cheap=Cut())))
@@ -137,6 +138,31 @@ async def test_answer_cut_for_length_is_incomplete(endpoint: Endpoints) -> None:
 async def test_abstention_is_said_in_words(endpoint: Endpoints) -> None:
     response = await ask(endpoint(judge=FakeJudge(Action.ABSTAINED)))
     assert "not confident" in response.output_text
+
+
+class Refusing(FakeEngine):
+    """Declines, in the words that OpenAI's models have for it."""
+
+    async def generate(self, query: Query) -> Completion:
+        message = {"role": "assistant", "content": None, "refusal": "I must not."}
+        return Completion("", "stop", Usage(3, 2), payload={"choices": [{"index": 0, "message": message}]})
+
+    async def stream(self, query: Query) -> AsyncGenerator[Mapping[str, Any], None]:
+        for delta in ({"role": "assistant", "content": ""}, {"refusal": "I must"}, {"refusal": " not."}):
+            yield {"choices": [{"index": 0, "delta": delta}]}
+        yield {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize(("stream", "tier"), [(False, "cheap"), (True, "cheap"), (True, "frontier")])
+async def test_a_refusal_is_told_as_one(endpoint: Endpoints, stream: bool, tier: str) -> None:
+    said = await ask(endpoint(cheap=Refusing(), frontier=Refusing(), decider=FakeDecider(tier)), stream=stream)
+    for event in said if stream else ():
+        TypeAdapter(ResponseStreamEvent).validate_json(json.dumps(event.model_dump(mode="json", warnings="none")))
+    response = strictly(said[-1].response if stream else said)
+    assert response.output[0].content[0].refusal == "I must not."
+    if stream:
+        assert "".join(event.delta for event in said if event.type == "response.refusal.delta") == "I must not."
+        assert [event.refusal for event in said if event.type == "response.refusal.done"] == ["I must not."]
 
 
 async def test_stream_that_breaks_off_ends_in_error_and_failed(endpoint: Endpoints) -> None:
@@ -160,6 +186,8 @@ async def test_stream_that_breaks_off_ends_in_error_and_failed(endpoint: Endpoin
         ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input"),
         ({"input": [{"role": "user", "content": [{"type": "input_text"}]}]}, None),
         ({"input": [{"role": "user", "content": ["x"]}]}, "input"),
+        ({"input": [{"role": "user", "content": [{"type": ["input_text"]}]}]}, "input"),
+        ({"input": [{"type": {}}]}, "input"),
         ({"tools": [{"type": "web_search"}]}, "tools"),
         ({"tool_choice": {"type": "file_search"}}, "tool_choice"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),

@@ -1,14 +1,18 @@
 import asyncio
 import json
+import math
 from collections.abc import AsyncGenerator
 from typing import Any, Literal
 
 import pytest
 
 from router_models.types import PREFIX, Action, Completion, Query, Usage
+from serve_graph.dialects import ChatDialect, TextDialect
 from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, PolicyUnavailableError
 from serve_graph.openai_api import RequestOptions
-from serve_graph.service import Request, Service
+from serve_graph.requests import Request
+from serve_graph.responses import ResponsesDialect, ResponsesRequest
+from serve_graph.service import Service
 from serve_graph.speech import ABSTENTION
 from serve_graph.sse import DONE, chat_events, unbroken
 from serve_graph.streaming import StreamMode, StreamTerms
@@ -106,6 +110,31 @@ async def test_usage_is_sent_once_if_asked_for(graph: Graph) -> None:
     assert events[-1]["usage"]["completion_tokens"] == 5
 
 
+async def test_every_chunk_has_a_choice_unless_usage_was_asked_for(graph: Graph) -> None:
+    """Callers read `choices[0]` of every chunk; OpenAI leaves it out of the one with the usage alone."""
+    events = (await Stream(graph).read()).events
+    assert all(event["choices"] for event in events)
+    assert "serve_graph" in events[-1]
+
+
+async def test_choices_from_which_an_api_left_out_what_is_empty_are_made_whole() -> None:
+    class Sparing(FakeEngine):
+        async def stream(self, query: Query) -> AsyncGenerator[dict[str, Any], None]:
+            yield {"choices": [{"delta": {"content": "hi"}}]}
+            yield {"choices": [{"index": 0, "content_filter_results": {}}]}
+            yield {"choices": [{"finish_reason": "stop"}]}
+
+    responses = ResponsesDialect(ResponsesRequest(model="auto", input=""))
+    for dialect in (ChatDialect(False), TextDialect(False), responses):
+        stream = Stream(fake_graph(frontier=Sparing(), decider=TO_FRONTIER))
+        said = [item async for item in dialect.events(unbroken(stream.service.stream(stream.request)))]
+        assert b"completed" in said[-1] if isinstance(dialect, ResponsesDialect) else said[-1] == DONE
+    [first, second, third] = (await Stream(stream.service.graph).read()).choices
+    assert first == {"index": 0, "delta": {"content": "hi"}, "finish_reason": None}
+    assert (second["delta"], second["finish_reason"]) == ({}, None)
+    assert third == {"index": 0, "delta": {}, "finish_reason": "stop"}
+
+
 async def test_usage_is_not_sent_unasked(graph: Graph) -> None:
     assert [event for event in (await Stream(graph).read()).events if "usage" in event] == []
 
@@ -124,7 +153,7 @@ async def test_last_event_says_what_happened_and_what_it_cost(graph: Graph) -> N
 async def test_one_record_is_written_before_done(graph: Graph) -> None:
     stream = Stream(graph)
     async for item in stream.events_as_sent():
-        assert len(stream.sink.records) == (item == DONE or b'"choices":[]' in item)
+        assert len(stream.sink.records) == (item == DONE or b'"finish_reason":"stop"' in item)
     [record] = stream.sink.records
     assert (record.status, record.stream, record.error) == (200, True, None)
 
@@ -147,7 +176,7 @@ async def test_logprobs_and_tool_calls_of_a_buffered_answer_are_kept() -> None:
     payload = {"choices": [{"message": message, "finish_reason": "tool_calls", "logprobs": logprobs}]}
 
     class ToolEngine(FakeEngine):
-        async def generate(self, query: Query) -> Completion:
+        async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
             return Completion("", "tool_calls", Usage(3, 1), (), 0.0, payload)
 
     stream = await Stream(fake_graph(ToolEngine()), query=Query(QUERY.messages, {}, {"logprobs": True})).read()
@@ -233,14 +262,27 @@ async def test_caller_who_leaves_ends_the_engines_call_and_is_recorded() -> None
     assert (record.status, record.error, len(record.calls)) == (499, "client_closed_request", 1)
 
 
-async def test_caller_who_hangs_up_on_the_closing_chunk_has_had_the_whole_answer() -> None:
+@pytest.mark.parametrize("where", ["finish reason", "closing chunk"])
+async def test_caller_who_hangs_up_at_the_end_has_had_the_whole_answer_and_pays_for_it(where: str) -> None:
     stream = Stream(fake_graph(frontier=FakeEngine(LONG), decider=TO_FRONTIER))
     chunks = stream.service.stream(stream.request)
     async for chunk in chunks:
-        if not chunk["choices"]:
+        if not chunk["choices"] or (where == "finish reason" and chunk["choices"][0]["finish_reason"]):
             await chunks.aclose()
             break
-    assert stream.sink.records[0].status == 200
+    record = stream.sink.records[0]
+    assert (record.status, record.calls[0].metered) == (200, True)
+
+
+async def test_what_was_said_with_the_finish_reason_is_shown_though_the_end_fails() -> None:
+    class Breaking(FakeEngine):
+        async def stream(self, query: Query) -> AsyncGenerator[dict[str, Any], None]:
+            yield {"choices": [{"index": 0, "delta": {"content": "all of it"}, "finish_reason": "stop"}]}
+            raise EngineError("died")
+
+    stream = await Stream(fake_graph(frontier=Breaking(), decider=TO_FRONTIER)).read()
+    assert "all of it" in str(stream.events[0])
+    assert ("error" in stream.events[-1], stream.done) == (True, False)
 
 
 SLOW = StreamTerms(first_token_s=0.02)
@@ -357,7 +399,7 @@ async def test_spent_budget_escalates_a_cheap_tier_that_has_shown_nothing() -> N
 @pytest.mark.parametrize("hang_after", [0, 3])
 async def test_spent_budget_may_commit_the_cheap_tier_unjudged(hang_after: int) -> None:
     class Late(FakeEngine):
-        async def stream(self, query: Query):  # type: ignore[no-untyped-def, override]
+        async def stream(self, query: Query, left_s: float = math.inf):  # type: ignore[no-untyped-def, override]
             for i, chunk in enumerate(self._chunks()):
                 if i == hang_after:
                     await asyncio.sleep(0.1)

@@ -40,8 +40,10 @@ def blocks() -> list[str]:
 
 @pytest.mark.parametrize("block", blocks(), ids=lambda block: block.split("\n")[1].strip())
 def test_every_tier_on_the_page_is_a_valid_tier(block: str) -> None:
-    tiers = yaml.safe_load(block)
-    GraphConfig.model_validate({"tiers": tiers, "policy": {"safe_tier": tiers[0]["name"]}})
+    shown = yaml.safe_load(block)
+    section = shown if isinstance(shown, dict) else {"tiers": shown}
+    tiers = section.get("tiers", [HOSTED | {"model": "m"}])
+    GraphConfig.model_validate({"tiers": tiers, **section, "policy": {"safe_tier": tiers[0]["name"]}})
 
 
 def test_the_page_shows_every_kind_of_tier() -> None:
@@ -93,10 +95,28 @@ def test_admission_out_of_range_is_refused(admission: dict[str, Any]) -> None:
     assert "admission" in refusal(model="m", admission=admission)
 
 
-def test_adapters_come_from_where_ray_can_fetch_them() -> None:
+def lora_graph(loading_path: str, state: Path = Path(".serve_graph")) -> GraphConfig:
     tier = {"name": "frontier", "engine": "vllm", "price": PRICE, "weights": {"hub": "a/b"}}
+    lora = {"loading_path": loading_path, "adapter": "x"}
+    return GraphConfig.model_validate({"tiers": [tier | {"lora": lora}], "state_folder": str(state)})
+
+
+@pytest.mark.parametrize("path", ["loras", "../loras", "http://store/loras", ""])
+def test_adapters_come_from_where_every_replica_finds_them(path: str) -> None:
     with pytest.raises(ValidationError, match="must be s3://"):
-        GraphConfig.model_validate({"tiers": [tier | {"lora": {"loading_path": "/mnt/loras", "adapter": "x"}}]})
+        lora_graph(path)
+
+
+def test_an_adapter_on_disk_binds_the_certificate_by_its_bytes(tmp_path: Path) -> None:
+    adapter = tmp_path / "loras" / "x"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_model.safetensors").write_bytes(b"one")
+    graph = lora_graph(f"{tmp_path}/loras/", tmp_path)
+    before = tier_binds(graph)
+    assert tier_binds(graph) == before
+    (adapter / "adapter_model.safetensors").write_bytes(b"two")
+    assert {name for name, bind in tier_binds(graph).items() if bind != before[name]} == {"frontier.weights"}
+    assert tier_binds(lora_graph("s3://bucket/a")) != tier_binds(lora_graph("s3://bucket/b"))
 
 
 def test_certificate_of_a_single_api_is_bound_to_model_url_and_decoding() -> None:

@@ -150,7 +150,7 @@ async def test_wishes_out_of_range_are_400(endpoint: Endpoints, wrong: Any) -> N
 async def test_whoever_asks_for_quality_is_shown_nothing_unjudged() -> None:
     unjudged = StreamTerms(StreamMode.ROUTE)
     judge, sink = FakeJudge(), ListSink()
-    service = Service(fake_graph(judge=judge), sink, unjudged, bearings=Bearings(promised=0.9))
+    service = Service(fake_graph(judge=judge), sink, unjudged, bearings=Bearings(certified=0.9))
     for options, judged in ((None, 0), (RequestOptions(quality_floor=0.5), 1)):
         opened = service.open(Query.from_prompt("hello"), "auto", True, options)
         assert [piece async for piece in service.stream(opened)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +19,7 @@ from router_models.evaluation.cascade import (
     cascade_rows,
     compare_cascade,
 )
-from router_models.features import LOGPROB_NAMES, Encoder, logprob_summary
+from router_models.features import Encoder
 from router_models.outcomes import read_outcomes
 from router_models.routers.linear import SurfaceRouter
 from router_models.training_cascade import (
@@ -32,8 +32,7 @@ from router_models.training_cascade import (
     contenders,
     cross_validate,
 )
-from router_models.types import Answers, FloatArray, Prompts
-from router_models.verifiers.logistic import sigmoid
+from router_models.types import FloatArray
 
 ROOT = Path(__file__).parents[3]
 QA = ROOT.parent / "shared" / "data" / "qa_11models_confidence.parquet"
@@ -47,19 +46,6 @@ needs_encoder = pytest.mark.skipif(
 )
 
 
-def _drawn(n: int, seed: int = 0) -> CascadeData:
-    """A hard half (many digits) and an easy one; logprobs know part of the rest; the dear tier is right 9 in 10."""
-    rng = np.random.default_rng(seed)
-    hard = rng.random(n) < 0.5
-    luck = rng.normal(size=n)
-    cheap = (rng.random(n) < sigmoid(1.0 - 2.0 * hard + 1.5 * luck)).astype(np.float64)
-    dear = (rng.random(n) < 0.9).astype(np.float64)
-    summaries = [logprob_summary((float(-np.exp(-0.7 * z)),)) for z in luck]
-    signals = {name: np.array([s[name] for s in summaries]) for name in LOGPROB_NAMES}
-    prompts = tuple(f"number {i}: " + ("12345 " * 6 if h else "plain words") for i, h in enumerate(hard))
-    return CascadeData(Answers(Prompts(prompts), ("fine",) * n, ("stop",) * n, signals), cheap, dear)
-
-
 def _one_fold(scores: Mapping[str, FloatArray]) -> CascadeScores:
     n = len(next(iter(scores.values())))
     return CascadeScores(scores, np.zeros(n, dtype=np.int64))
@@ -69,8 +55,8 @@ def _by_name(found: tuple[CascadeRow, ...]) -> dict[str, CascadeRow]:
     return {row.name: row for row in found}
 
 
-def test_both_sources_together_beat_each_alone() -> None:
-    data = _drawn(700)
+def test_both_sources_together_beat_each_alone(drawn: Callable[..., CascadeData]) -> None:
+    data = drawn(700)
     rows = _by_name(cascade_rows(data, cross_validate(data, contenders(SurfaceRouter)), draws=400))
     for alone in (RAW, FITTED, PROMPT):
         assert rows[alone].reference_gain["AUC"].low > 0.02
@@ -79,9 +65,9 @@ def test_both_sources_together_beat_each_alone() -> None:
     assert rows[COMBINED].reference_gain["AUC"].high == 0
 
 
-def test_a_score_that_knows_nothing_is_worth_a_coin() -> None:
+def test_a_score_that_knows_nothing_is_worth_a_coin(drawn: Callable[..., CascadeData]) -> None:
     """The negative control: a coin's intervals hold ½, and it is not told apart from a constant."""
-    data = _drawn(700, seed=1)
+    data = drawn(700, seed=1)
     coin = np.random.default_rng(0).random(len(data))
     scores = _one_fold({"coin": coin, "constant": np.full(len(data), 0.5)})
     for row in cascade_rows(data, scores, "coin", draws=400):
@@ -90,21 +76,23 @@ def test_a_score_that_knows_nothing_is_worth_a_coin() -> None:
             assert row.reference_gain[figure].low <= 0 <= row.reference_gain[figure].high
 
 
-def test_knowing_every_grade_keeps_all_right_answers_and_the_allowed_wrong_ones() -> None:
-    data = _drawn(400, seed=2)
+def test_knowing_every_grade_keeps_all_right_answers_and_the_allowed_wrong_ones(
+    drawn: Callable[..., CascadeData],
+) -> None:
+    data = drawn(400, seed=2)
     row = cascade_rows(data, _one_fold({"grade": data.cheap + 1e-6 * np.arange(400)}), "grade", draws=50)[0]
     assert row.figures["AUC"].value == 1
     assert row.figures["kept"].value == pytest.approx(data.cheap.mean() / 0.9, abs=1 / 400)
 
 
-def test_a_dear_tier_that_is_no_better_is_refused() -> None:
-    data = _drawn(60, seed=4)
+def test_a_dear_tier_that_is_no_better_is_refused(drawn: Callable[..., CascadeData]) -> None:
+    data = drawn(60, seed=4)
     with pytest.raises(DataError):
         cascade_rows(replace(data, dear=np.zeros(60)), _one_fold({"x": np.arange(60) / 60}), "x", draws=10)
 
 
-def test_the_page_names_every_contender_and_what_is_not_told_apart() -> None:
-    data = _drawn(300, seed=5)
+def test_the_page_names_every_contender_and_what_is_not_told_apart(drawn: Callable[..., CascadeData]) -> None:
+    data = drawn(300, seed=5)
     scores = _one_fold({"a": 0.8 * data.cheap + 0.1, "b": np.full(300, 0.5), "c": 0.8 * data.cheap + 0.1})
     found = CascadeComparison(
         "drawn", "small", "large", "surface", 300, 0.5, 0.9, 0.1, "a", cascade_rows(data, scores, "a", draws=50)

@@ -34,9 +34,11 @@ from router_models.routers.asked import p_yes, question_for
 from router_models.routers.bradley_terry import bradley_terry
 from router_models.routers.default import balanced_folds
 from router_models.routers.forest import Forest
+from router_models.routers.knn import nearest
 from router_models.routers.layered import CLASSIFIER, HARD, INTENT, UNCERTAIN
 from router_models.routers.ridge import fit_ridge
 from router_models.routers.stacked import folds_by_text, stack_weights
+from router_models.routers.tfidf import WIDTH, hashed
 from router_models.types import FloatArray, Prompts
 
 
@@ -101,6 +103,28 @@ def test_a_forest_of_arrays_predicts_what_scikit_learns_forest_predicts() -> Non
         A.astype(np.float32), y
     )
     np.testing.assert_allclose(ours, theirs.predict(A), atol=1e-6)
+
+
+def test_a_row_on_a_threshold_goes_where_scikit_learn_sends_it() -> None:
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    rng = np.random.default_rng(0)
+    A = rng.integers(0, 4, size=(300, 3)).astype(float)
+    y = A[:, 0] + A[:, 1] * A[:, 2]
+    theirs = ExtraTreesRegressor(9, min_samples_leaf=2, max_features=0.7, random_state=1).fit(A.astype(np.float32), y)
+    asked = np.array([[np.float32(t)] * 3 for tree in theirs.estimators_ for t in tree.tree_.threshold], dtype=float)
+    forest = Forest.grow(A, y, trees=9, leaf=2, share=0.7, seed=1)
+    np.testing.assert_allclose(forest.predict(asked), theirs.predict(asked), atol=1e-6)
+    alone = np.concatenate([forest.predict(row[None]) for row in asked[:50]])
+    np.testing.assert_array_equal(alone, forest.predict(asked[:50]))
+
+
+def test_branches_that_meet_are_no_forest() -> None:
+    diamond = {"roots": [0], "feature": [0] * 8, "threshold": [0.0] * 8, "value": [0.0] * 8, "width": 1}
+    children = {"left": [1, 3, 3, 5, 5, 7, 7, 7], "right": [2, 4, 4, 6, 6, 7, 7, 7]}
+    arrays = {name: np.array(values) for name, values in (diamond | children).items()}
+    with pytest.raises(ArtifactError, match="branches meet"):
+        Forest.from_state(State(arrays))
 
 
 def test_a_damaged_forest_is_refused_instead_of_walking_in_circles() -> None:
@@ -383,6 +407,33 @@ def test_tfidf_learns_words_and_reads_no_more_than_it_promises() -> None:
     assert a > b
     long = "colour " * 10_000
     assert router.predict(Prompts((long,)))[0] == router.predict(Prompts((long + "integral",)))[0]
+
+
+def test_words_are_counted_as_scikit_learn_counts_them() -> None:
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    texts = [
+        "The cat, the CAT; a Katze",
+        "",
+        "x",
+        "naïve İstanbul ß_ß 12.5 日本語 日本語 🙂",
+        "one two one two",
+        "a" * 30,
+    ]
+    theirs = HashingVectorizer(n_features=WIDTH, ngram_range=(1, 2), norm=None, alternate_sign=False).transform(texts)
+    theirs.data = 1 + np.log(theirs.data)
+    np.testing.assert_array_equal(hashed(texts).toarray(), theirs.toarray())
+    assert hashed(["lone \ud800 surrogate"]).nnz == 3
+
+
+def test_neighbours_are_the_most_similar_of_all_most_similar_first() -> None:
+    rng = np.random.default_rng(1)
+    memory, asked = (rng.normal(size=(n, 8)).astype(np.float32) for n in (300, 20))
+    for k in (1, 7, 299, 300):
+        index, cosine = nearest(asked, memory, k)
+        by_hand = np.sort(asked @ memory.T, axis=1)[:, ::-1][:, :k]
+        np.testing.assert_allclose(cosine, by_hand, rtol=1e-6)
+        np.testing.assert_allclose(np.take_along_axis(asked @ memory.T, index, axis=1), by_hand, rtol=1e-6)
 
 
 def test_knn_picks_more_neighbours_when_labels_are_noise() -> None:

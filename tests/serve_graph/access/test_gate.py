@@ -1,6 +1,7 @@
 """Keys as callers meet them: over HTTP, in OpenAI's shape."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,13 +9,13 @@ import httpx
 import pytest
 
 from router_models.types import Action
-from serve_graph.access.accounts import AccountingSink, Accounts
+from serve_graph.access.accounts import AccountingSink, Accounts, was_escalated
 from serve_graph.access.keys import Keyring, key_hash
 from serve_graph.access_sections import EscalationWatchConfig, KeyConfig
 from serve_graph.http import Backend, build_http
 from serve_graph.metrics import render_metrics
 from serve_graph.service import Service
-from serve_graph.testing import FakeJudge, ListSink, fake_graph
+from serve_graph.testing import FakeEmbedder, FakeJudge, ListSink, fake_graph
 from serve_graph.view import Bearings
 
 HELLO = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
@@ -31,7 +32,7 @@ class Guarded:
         keyring = Keyring(made)
         self.accounts = Accounts(watch, lambda: self.now, lambda: datetime(2026, 3, 15, 12, tzinfo=UTC))
         sink = AccountingSink(self.sink, self.accounts, keyring.named)
-        self.service = Service(fake_graph(**fakes), sink, bearings=Bearings(promised=0.9))
+        self.service = Service(fake_graph(**fakes), sink, bearings=Bearings(certified=0.9))
         backend = Backend(
             self.service,
             self.find,
@@ -177,6 +178,30 @@ async def test_escalations_by_one_key_alone_are_capped_and_counted() -> None:
     assert "serve_graph_escalation_caps_total 10" in (await at.ask("boss", "/metrics")).text
     judge.action = Action.ACCEPTED
     assert (await at.ask("team")).status_code == 200
+
+
+async def test_requests_that_nobody_judges_hide_no_escalations() -> None:
+    watch = EscalationWatchConfig(min_requests=20)
+    judge = FakeJudge()
+    keys = [{"name": "attacker", "scopes": ["use", "force"]}, {"name": "team"}]
+    at = Guarded(keys, watch, judge=judge, embedder=FakeEmbedder())
+    for _ in range(40):
+        await at.ask("team")
+    judge.action = Action.ESCALATED
+    for _ in range(20):
+        await at.ask("attacker")
+        for _ in range(5):
+            await at.ask("attacker", "/v1/embeddings", {"model": "auto", "input": "a"})
+        await at.ask("attacker", body=HELLO | {"model": "frontier"})
+    assert error_of(await at.ask("attacker"), 429)["type"] == "escalations"
+
+
+def test_an_answer_abstained_from_after_both_tiers_counts_as_escalated(a_record: Callable[..., Any]) -> None:
+    [one] = a_record().calls[:1]
+    both = (replace(one, tier="cheap"), replace(one, tier="frontier"))
+    assert was_escalated(a_record(outcome="abstained", calls=both))
+    assert not was_escalated(a_record(outcome="abstained", calls=both[:1]))
+    assert was_escalated(a_record(outcome="escalated"))
 
 
 async def test_a_keys_quality_floor_holds_whatever_is_asked_for() -> None:

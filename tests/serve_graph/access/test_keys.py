@@ -82,12 +82,25 @@ def test_a_file_that_breaks_or_vanishes_does_not_open_the_door(tmp_path: Path) -
     path = tmp_path / "keys.yaml"
     write_keys(path, [key("a")])
     ring = Keyring((), path)
-    for damage in (lambda: path.write_text("[: {"), lambda: os.remove(path)):
+    for damage in (lambda: path.write_text("[: {"), lambda: path.write_text(""), lambda: os.remove(path)):
         damage()
         with pytest.raises(ConfigError):
             ring.refresh()
         assert ring
         assert ring.find("a") is not None
+
+
+def test_revoking_the_last_key_shuts_everybody_out(tmp_path: Path) -> None:
+    path = tmp_path / "keys.yaml"
+    write_keys(path, [key("leaked")])
+    ring = Keyring((), path)
+    write_keys(path, [])
+    ring.refresh()
+    assert ring.find("leaked") is None
+    assert ring, "without any key the door would be open to this machine"
+    write_keys(path, [key("new")])
+    ring.refresh()
+    assert ring.find("new") is not None
 
 
 def test_our_own_commands_show_the_key_of_the_environment() -> None:

@@ -1,7 +1,7 @@
 """What outcomes, prices and budgets cannot support: every command says so in one line and exits 1, no traceback."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ ANY = {
     "no prompts": (without("prompt"), "no column 'prompt'; found: cheap"),
     "no such tier": (
         without("frontier", "frontier_prompt_tokens", "frontier_completion_tokens"),
-        "unknown tier 'frontier'; this table has: cheap",
+        "unknown tier(s) 'frontier'; this file has: cheap",
     ),
     "no grades column": (
         without("frontier"),
@@ -88,6 +88,10 @@ TRAIN = {
     "one class": (having(cheap=1.0), "every grade of tier 'cheap' is 1: there is nothing to tell apart"),
     "too few": (lambda f: f.head(30), "30 prompts are graded for every tier; at least 60 are needed"),
     "no token counts": (without("cheap_prompt_tokens"), "outcomes of tier 'cheap' carry no token counts"),
+    "one class, and numbers that are no grades": (
+        having(cheap=1.0, words=31),
+        "every grade of tier 'cheap' is 1: there is nothing to tell apart",
+    ),
     "frontier no better": (
         lambda f: f.assign(cheap=f["frontier"], frontier=f["cheap"]),
         "'frontier' is dearer than 'cheap'",
@@ -99,16 +103,20 @@ PLAN = {
         "every answer of 'cheap' is right: there is nothing to tell apart; serve 'cheap' alone",
     ),
     "too few": (lambda f: f.head(30), "30 graded prompts: a plan needs at least 60"),
+    "too few, and numbers that are no grades": (lambda f: f.head(30).assign(words=31), "30 graded prompts"),
     "no token counts": (without("cheap_prompt_tokens"), "no prompt_tokens of tier 'cheap'"),
 }
-EVALUATE = {"too few": (lambda f: f.head(4), "4 distinct prompts cannot be split into 5 folds")}
+EVALUATE = {
+    "too few": (lambda f: f.head(4), "4 distinct prompts cannot be split into 5 folds"),
+    "too few, and numbers that are no grades": (lambda f: f.head(4).assign(words=31), "cannot be split into 5 folds"),
+}
 
 
 @pytest.fixture
 def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """Run a command on a table and a configuration; the one line it ends with."""
 
-    def run(command: str, table: pd.DataFrame, config: dict[str, Any] = CONFIG) -> str:
+    def run(command: str, table: pd.DataFrame, config: dict[str, Any] = CONFIG, more: Sequence[str] = ()) -> str:
         path, graph = tmp_path / "o.parquet", tmp_path / "graph.yaml"
         table.to_parquet(path)
         vectors = np.random.default_rng(0).normal(size=(len(set(table.get("prompt", ["x"]))), 8))
@@ -120,7 +128,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
             "evaluate": [*PAIR, "--router", "surface", "--embeddings", path.with_suffix(".npy")],
             "certify": ["--config", graph, "--candidate", tmp_path / "candidate"],
         }[command]
-        monkeypatch.setattr(sys, "argv", ["serve-graph", command, "-o", str(path), *map(str, words)])
+        monkeypatch.setattr(sys, "argv", ["serve-graph", command, "-o", str(path), *map(str, words), *more])
         with pytest.raises(SystemExit) as stop:
             main()
         assert stop.value.code == 1
@@ -171,6 +179,46 @@ def test_prices_at_which_nothing_can_be_saved_are_refused(
     refused: Any, cheap: float, frontier: float, message: str
 ) -> None:
     assert message in refused("train", good(), config=priced(cheap, frontier))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--price-weak", "0.1,0.4", "--price-strong", "0,0"], "'frontier' costs nothing at these prices"),
+        (["--price-weak", "5,5", "--price-strong", "1,1"], "it is dearer and no better"),
+        (["--epsilon", "0"], "epsilon must lie strictly between 0 and 1"),
+        (["--delta", "2"], "delta must lie strictly between 0 and 1"),
+        (["--acceptable", "nan"], "acceptable must lie in (0, 1]"),
+        (["--scale", "1,0"], "from its lowest grade to its highest"),
+    ],
+)
+def test_an_evaluation_at_impossible_terms_is_refused(refused: Any, words: list[str], message: str) -> None:
+    assert message in refused("evaluate", good(), more=words)
+
+
+def test_a_folder_of_sets_that_is_not_there_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["serve-graph", "evaluate", "--all", str(tmp_path / "none")])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 1
+    assert f"{tmp_path / 'none'}: no such folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["evaluate", "-o", "F"], ["plan", "-o", "F", "--volume", "1"], ["simulate", "-o", "F", "--rate", "1"]],
+    ids=lambda words: words[0],
+)
+def test_routing_between_a_tier_and_itself_is_wrong_use(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["serve-graph", *command, "--weak", "cheap", "--strong", "cheap"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert "nothing to route between" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_negative_price_is_a_fault_of_the_configuration(refused: Any) -> None:

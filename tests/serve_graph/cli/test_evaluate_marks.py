@@ -30,7 +30,10 @@ def evaluated(*words: object) -> dict[str, Any]:
     found = CliRunner().invoke(app, ["evaluate", *map(str, words), "--json"])
     assert found.exit_code == 0, found.output
     figures: dict[str, Any] = json.loads(found.stdout)
-    return figures | {row["method"]: row for row in figures["rows"]}
+    rows = {row["method"]: row for row in figures["rows"]}
+    for what, of in (("at home", "apgr"), ("unseen domains", "away")):
+        print(what, {name: round(row[of]["value"], 4) for name, row in rows.items() if row.get(of)})
+    return figures | rows
 
 
 def on_mmlu(*words: object) -> dict[str, Any]:

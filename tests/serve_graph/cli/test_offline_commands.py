@@ -151,6 +151,7 @@ def test_a_traffic_mix_is_planned_from_yaml(tmp_path: Path) -> None:
     [
         ({"slices": [MIX["slices"][0]]}, "shares must sum to 1"),  # type: ignore[index]
         ({"extra": 1}, "extra: Extra inputs are not permitted"),
+        ({"slices": [{**MIX["slices"][0], "colour": 1}]}, "slices.0.colour"),  # type: ignore[index]
         ({"signals": {"router_auc": 0.6}}, "signals.verifier_auc: Field required"),
         ({"tiers": {"cheap": MIX["tiers"]["cheap"]}}, "no terms of tier 'frontier'"),  # type: ignore[index]
     ],
@@ -166,7 +167,7 @@ def test_the_documented_mix_and_terms_are_valid() -> None:
     from serve_graph.terms_file import read_mix, read_terms
 
     docs = Path(__file__).parents[3] / "docs"
-    assert len(read_mix(docs / "plan-traffic-mix.yaml").parts()) == 3
+    assert len(read_mix(docs / "plan-traffic-mix.yaml").slices) == 3
     assert read_terms(docs / "plan-qa.yaml", "gpt-4o").output_tokens == 8
     assert read_terms(docs / "plan-mmlu.yaml", "mixtral-8x7b").token_ratio == 1.15
 
@@ -286,7 +287,7 @@ def test_wrong_use_exits_with_two(words: list[str], outcomes: Path) -> None:
     ("words", "message"),
     [
         (["evaluate", "-o", "missing.parquet", *NAMES], "no such file"),
-        (["evaluate", "-o", "F", "--weak", "cheap", "--strong", "none", "--embeddings", "V"], "unknown tier 'none'"),
+        (["evaluate", "-o", "F", "--weak", "cheap", "--strong", "no", "--embeddings", "V"], "unknown tier(s) 'no'"),
         (["evaluate", "-o", "F", *NAMES, "--router", "x", "--embeddings", "V"], "unknown router families x"),
         (["evaluate", "-o", "F", *NAMES, "--group-by", "x", "--embeddings", "V"], "no column 'x'"),
         (["evaluate", "--benchmark", "routellm", "--data", "."], "no RouteLLM responses"),

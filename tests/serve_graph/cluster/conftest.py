@@ -102,6 +102,24 @@ class RunningGraph:
         body = {"model": model, "messages": [{"role": "user", "content": content}], **fields}
         return self.client.post("/v1/chat/completions", json=body)
 
+    def hang_up(self, content: str, after_s: float = 1.0, **fields: Any) -> None:
+        """Ask, wait, and close the connection. The body is sent after the headers, as most HTTP clients do."""
+        body = json.dumps({"model": "auto", "messages": [{"role": "user", "content": content}], **fields}).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: test\r\nContent-Length: {len(body)}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", self.port)) as caller:
+            caller.sendall(head.encode())
+            time.sleep(0.1)
+            caller.sendall(body)
+            time.sleep(after_s)
+
+    def busy(self) -> float:
+        """Engine calls under way, by the engines' own count."""
+        lines = self.client.get("/metrics").text.splitlines()
+        name = "serve_graph_engine_num_requests_running"
+        counts = [float(line.split()[-1]) for line in lines if line.startswith(name)]
+        assert counts
+        return sum(counts)
+
     def replicas(self, deployment: str) -> list[psutil.Process]:
         """The operating system's processes of one deployment, busy or not."""
         name = f"ServeReplica:serve-graph:{deployment}"
@@ -136,8 +154,9 @@ class RunningGraph:
                     left.kill()
             if self.process.stdout is not None:
                 self.process.stdout.close()
-            self.client.close()
-            self.openai.close()
+            if hasattr(self, "client"):  # it came up
+                self.client.close()
+                self.openai.close()
 
     @property
     def store_url(self) -> str:

@@ -95,6 +95,21 @@ def test_caller_who_hangs_up_on_a_stream_is_recorded(graph: Graph, wait_until: U
     assert record.cost_usd > 0
 
 
+def test_caller_who_hangs_up_on_a_whole_reply_is_noticed_every_time(graph: Graph, wait_until: Until) -> None:
+    before = graph.names_so_far()
+    for i in range(4):
+        graph.hang_up(f"[cheap:slow=60] question {i}")
+        assert wait_until(lambda: graph.busy() == 0, 10) < 1.5  # the tier's own time-out is a second later
+    wait_until(lambda: len(set(graph.records()) - before) == 4, 20)
+    records = [graph.records()[name][0] for name in set(graph.records()) - before]
+    assert {(record.status, record.error) for record in records} == {(499, "client_closed_request")}
+    for record in records:
+        assert [(line.tier, line.what) for line in record.bill if line.tier in ("cheap", "frontier")] == [
+            ("cheap", "cancelled")
+        ]
+    assert max(record.latency_s for record in records) < 2.0
+
+
 def test_killed_router_means_the_safe_tier_until_ray_has_replaced_it(
     graph: Graph, events: Events, wait_until: Until
 ) -> None:

@@ -39,6 +39,19 @@ def test_without_haproxy_bad_requests_are_refused_too(plain: Graph) -> None:
     assert plain.client.get("/nowhere").json()["error"]["type"] == "invalid_request_error"
 
 
+def test_without_haproxy_a_caller_who_hangs_up_on_a_whole_reply_is_noticed_too(
+    plain: Graph, wait_until: Callable[..., float]
+) -> None:
+    before = plain.names_so_far()
+    plain.hang_up("[cheap:slow=60] hello")
+    assert wait_until(lambda: plain.busy() == 0, 10) < 1.5  # the tier's own time-out is a second later
+    wait_until(lambda: set(plain.records()) - before, 20)
+    [name] = set(plain.records()) - before
+    [record] = plain.records()[name]
+    assert (record.status, record.error) == (499, "client_closed_request")
+    assert [line.what for line in record.bill if line.tier in ("cheap", "frontier")] == ["cancelled"]
+
+
 def test_postgres_going_away_delays_records_and_nothing_else(
     plain: Graph, postgres: Any, wait_until: Callable[..., float]
 ) -> None:

@@ -62,6 +62,23 @@ async def asked(tier: Any, stream: bool, timeout_s: float = 5.0) -> tuple[str, t
     return "".join(text), calls
 
 
+def test_parameters_reach_the_api_in_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    from serve_graph.engines.openai_compatible import OpenAICompatibleEngine
+    from serve_graph.tier_sections import HostedDeploymentConfig
+
+    def sent(body: dict[str, Any], **parameters: str | None) -> dict[str, Any]:
+        config = HostedDeploymentConfig(name="api", model="m", parameters=parameters)
+        return dict(OpenAICompatibleEngine(config, 1.0)._arguments(body)["extra_body"])
+
+    body = BODY | {"model": "cheap", "logprobs": True, "top_logprobs": 2, "temperature": 0.0}
+    assert sent(body) == {"max_tokens": 20, "logprobs": True, "top_logprobs": 2, "temperature": 0.0}
+    assert sent(body | {"top_logprobs": 0}) == {"max_tokens": 20, "logprobs": True, "temperature": 0.0}
+    assert sent(body, max_tokens="max_completion_tokens", logprobs=None, temperature=None) == {
+        "max_completion_tokens": 20
+    }
+
+
 @pytest.fixture(autouse=True)
 async def _closed() -> AsyncIterator[None]:
     """Close the connections of every tier that a test made."""

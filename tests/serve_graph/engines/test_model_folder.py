@@ -44,6 +44,16 @@ def refusal(folder: Path, state: Path) -> str:
     return str(caught.value)
 
 
+def test_an_adapter_is_checked_as_a_model_is(folder: Path, state: Path) -> None:
+    with pytest.raises(WeightsError, match="adapter_config"):
+        check_model_folder(folder, state, adapter=True)
+    (folder / "config.json").rename(folder / "adapter_config.json")
+    check_model_folder(folder, state, adapter=True)
+    (folder / "b.safetensors").write_bytes(safetensors(b"c" * 1000))
+    with pytest.raises(WeightsError, match="altered"):
+        check_model_folder(folder, state, adapter=True)
+
+
 def test_other_bytes_of_the_same_size_are_named_and_change_the_digest(folder: Path, state: Path) -> None:
     weights = WeightsConfig(folder=folder)
     resolve_weights(weights, state)

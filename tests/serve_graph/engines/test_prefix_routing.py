@@ -1,11 +1,14 @@
+import importlib
 import pickle
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from router_models.types import Query
-from serve_graph.engines.vllm import llm_settings
+from serve_graph.engines.vllm import PREFIX_ROUTER, llm_settings
 from serve_graph.openai_api import engine_body
 from serve_graph.tiers import VllmTierConfig
 
@@ -24,6 +27,19 @@ def test_the_prefix_router_is_set_where_it_is_asked_for(how: str) -> None:
     assert (found is not None) is (how == "prefix")
     if found is not None:
         assert found.get_request_router_class().__name__ == "PrefixCacheAffinityRouter"
+        assert found.request_router_kwargs == {"imbalanced_threshold": 16.0}
+
+
+def test_the_ingress_need_not_import_vllm_to_route_by_prefix() -> None:
+    program = f"import sys, {PREFIX_ROUTER.rpartition('.')[0]}; print('vllm' in sys.modules, 'torch' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["False", "False"]
+
+
+def test_it_is_the_class_that_ray_shows() -> None:
+    module, _, name = PREFIX_ROUTER.rpartition(".")
+    shown: Any = pytest.importorskip("ray.serve.llm.request_router").PrefixCacheAffinityRouter
+    assert issubclass(shown, getattr(importlib.import_module(module), name))
 
 
 def test_rays_prefix_router_finds_the_prompt_in_what_a_tier_is_sent() -> None:

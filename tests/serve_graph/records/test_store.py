@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -114,11 +115,12 @@ async def test_a_long_version_name_is_kept_whole(store: DecisionStore, a_record:
     assert (got.version, got.arm) == (name, name)
 
 
+@pytest.mark.parametrize("damage", [{"prompt_chars": 2**70}, {"tier": None}], ids=str)
 async def test_a_row_nobody_can_store_is_told_from_a_store_that_is_down(
-    store: DecisionStore, a_record: Records
+    store: DecisionStore, a_record: Records, damage: dict[str, Any]
 ) -> None:
     with pytest.raises(RefusedRowError):
-        await store.write_many([a_record(prompt_chars=2**70)])
+        await store.write_many([a_record(**damage)])
     await store.write_many([a_record("dec-2")])
     assert await store.count() == 1
 
@@ -142,6 +144,16 @@ async def test_damaged_sqlite_file_is_a_store_that_cannot_be_read(tmp_path: Path
     (tmp_path / "x.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(StoreUnavailableError):
         await DecisionStore(f"sqlite+aiosqlite:///{tmp_path / 'x.db'}").count()
+
+
+async def test_what_a_failing_store_says_holds_nothing_of_the_rows(store: DecisionStore, a_record: Records) -> None:
+    await store.write_many([a_record()])
+    assert store._engine is not None
+    async with store._engine.begin() as connection:
+        await connection.execute(text("DROP TABLE decisions"))
+    with pytest.raises(Exception, match="decisions") as failure:
+        await store.write_many([a_record("dec-2", prompt="my secret", metadata={"who": "my secret"})])
+    assert "my secret" not in str(failure.value)
 
 
 async def test_sqlite_writes_ahead_so_that_readers_do_not_wait(tmp_path: Path, a_record: Records) -> None:

@@ -1,0 +1,153 @@
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from router_models.types import DecisionRecord
+from serve_graph.records.spool import SpooledSink
+from serve_graph.records.store import DecisionStore
+
+Records = Callable[..., DecisionRecord]
+
+
+async def test_record_is_on_disk_before_anything_else(store: DecisionStore, spool: Path, a_record: Records) -> None:
+    sink = SpooledSink(store, spool)
+    sink.write(a_record())
+    [file] = spool.glob("*.jsonl")
+    assert json.loads(file.read_text())["id"] == "dec-1"
+    assert sink.pending == 1
+    sink.close()
+
+
+async def test_records_reach_the_store(
+    store: DecisionStore,
+    spool: Path,
+    a_record: Records,
+    running: Callable[..., Any],
+    until: Callable[..., Any],
+    left_in: Callable[[Path], list[str]],
+) -> None:
+    sink = SpooledSink(store, spool)
+    async with running(sink):
+        for i in range(20):
+            sink.write(a_record(f"dec-{i}"))
+            await asyncio.sleep(0.005)
+        await until(lambda: sink.pending == 0)
+        assert await store.count() == 20
+    assert left_in(spool) == []
+
+
+@pytest.mark.usefixtures("sqlite_threads_end")
+async def test_store_that_is_down_delays_records_and_loses_none(
+    tmp_path: Path, spool: Path, a_record: Records, running: Callable[..., Any], until: Callable[..., Any]
+) -> None:
+    later = tmp_path / "not-there-yet"
+    store = DecisionStore(f"sqlite+aiosqlite:///{later / 'x.db'}")
+    sink = SpooledSink(store, spool, retry_s=0.05)
+    async with running(sink):
+        for i in range(30):
+            sink.write(a_record(f"dec-{i}"))
+            await asyncio.sleep(0.01)
+        assert sink.pending == 30
+        later.mkdir()
+        await until(lambda: sink.pending == 0)
+        assert await store.count() == 30
+    await store.close()
+
+
+@pytest.mark.postgres
+async def test_postgres_killed_and_restarted_loses_nothing(
+    postgres: Any, spool: Path, a_record: Records, running: Callable[..., Any], until: Callable[..., Any]
+) -> None:
+    store = DecisionStore(postgres.emptied())
+    sink = SpooledSink(store, spool, retry_s=0.05)
+    written = 0
+
+    async def write(n: int) -> None:
+        nonlocal written
+        for _ in range(n):
+            sink.write(a_record(f"dec-{written}"))
+            written += 1
+            await asyncio.sleep(0.002)
+
+    async with running(sink):
+        await write(50)
+        await until(lambda: sink.pending == 0)
+        stopping = asyncio.create_task(asyncio.to_thread(postgres.stop, "immediate"))
+        await write(100)
+        await stopping
+        await write(50)
+        assert sink.pending > 0
+        starting = asyncio.create_task(asyncio.to_thread(postgres.start))
+        await write(50)
+        await starting
+        await until(lambda: sink.pending == 0)
+        assert await store.count() == written == 250
+    await store.close()
+
+
+async def test_records_written_while_the_store_fails_are_kept_in_order(
+    spool: Path, a_record: Records, counting_store: type[Any]
+) -> None:
+    store = counting_store()
+    sink = SpooledSink(store, spool)
+    store.down = True
+    for i in range(3):
+        store.open_gate.clear()
+        sink.write(a_record(f"dec-{i}a"))
+        task = asyncio.ensure_future(sink.drain())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        sink.write(a_record(f"dec-{i}b"))
+        store.open_gate.set()
+        with pytest.raises(OSError, match="down"):
+            await task
+    store.down = False
+    assert await sink.drain() == 6
+    assert store.batches == [["dec-0a", "dec-0b", "dec-1a", "dec-1b", "dec-2a", "dec-2b"]]
+    assert sink.pending == 0
+    sink.close()
+
+
+async def test_stopping_in_the_middle_of_a_write_loses_nothing(
+    spool: Path, a_record: Records, counting_store: type[Any]
+) -> None:
+    store = counting_store()
+    sink = SpooledSink(store, spool)
+    store.open_gate.clear()
+    sink.write(a_record("dec-1"))
+    task = asyncio.ensure_future(sink.run())
+    await asyncio.sleep(0.1)
+    sink.write(a_record("dec-2"))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    sink.close()
+    store.open_gate.set()
+    heir = SpooledSink(store, spool)
+    assert await heir.drain() == 2
+    assert store.batches == [["dec-1", "dec-2"]]
+    heir.close()
+
+
+async def test_long_outages_spool_is_delivered_in_batches(
+    spool: Path, a_record: Records, counting_store: type[Any]
+) -> None:
+    store = counting_store()
+    sink = SpooledSink(store, spool)
+    for i in range(1_200):
+        sink.write(a_record(f"dec-{i}"))
+    assert await sink.drain() == 1_200
+    assert [len(batch) for batch in store.batches] == [500, 500, 200]
+    sink.close()
+
+
+async def test_closing_keeps_what_the_store_does_not_hold(
+    spool: Path, a_record: Records, counting_store: type[Any], left_in: Callable[[Path], list[str]]
+) -> None:
+    sink = SpooledSink(counting_store(), spool)
+    sink.write(a_record())
+    sink.close()
+    assert len(left_in(spool)) == 1
