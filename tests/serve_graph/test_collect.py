@@ -14,7 +14,7 @@ from router_models.outcomes import prompt_id, read_outcomes
 from router_models.starter import Task
 from serve_graph.bindings import binds_digest, collected_binds, tier_binds
 from serve_graph.cli import app
-from serve_graph.collect import ask, binds_behind, claim, collect, partial_of, read_tasks, refuse_finished
+from serve_graph.collect import ask, binds_behind, claim, collect, other_tiers, partial_of, read_tasks, refuse_finished
 from serve_graph.config import GraphConfig, load_config
 from serve_graph.errors import EngineError, ServeGraphError
 
@@ -254,3 +254,24 @@ def test_a_tier_that_the_configuration_lacks_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [*words, str(tmp_path / "o.parquet")])
     assert result.exit_code == 1
     assert "it has cheap, frontier" in str(result.exception)
+
+
+async def test_one_tier_is_asked_again_and_the_others_rows_stay(tmp_path: Path, through: Callable[[Api], Api]) -> None:
+    through(Api())
+    out = tmp_path / "o.parquet"
+    await run(out)
+    api = through(Api())
+    beside = other_tiers(out, ["cheap"], BINDS)
+    await collect("http://test", ["cheap"], TASKS, out, binds=BINDS, beside=beside)
+    assert {tier for tier, _ in api.asked} == {"cheap"}
+    table = read_outcomes(out)
+    assert (len(table), set(table.tiers)) == (4, set(TIERS))
+
+
+async def test_rows_of_other_engines_do_not_stay(tmp_path: Path, through: Callable[[Api], Api]) -> None:
+    through(Api())
+    await run(tmp_path / "o.parquet")
+    with pytest.raises(ServeGraphError, match="of other engines"):
+        other_tiers(tmp_path / "o.parquet", ["cheap"], {"cheap.engine": "c" * 64})
+    assert other_tiers(tmp_path / "o.parquet", TIERS, {"cheap.engine": "c" * 64}) == []
+    assert other_tiers(tmp_path / "none.parquet", ["cheap"], BINDS) == []
