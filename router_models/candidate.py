@@ -11,12 +11,13 @@ from typing import Literal
 
 import numpy as np
 
-from router_models.calibration.certificate import LabelSource
+from router_models.calibration.certificate import LabelSource, check_budget
 from router_models.calibration.sequence import spent_delta
 from router_models.errors import ArtifactError, DataError
 from router_models.features import Encoder
 from router_models.pricing import Price
 from router_models.selection import Scored
+from router_models.slicing import SLICERS
 from router_models.version import RouterVersion
 
 SHARES: Mapping[str, float] = {"train": 0.40, "tune": 0.20, "cert": 0.40}
@@ -32,7 +33,7 @@ class Settings:
     for two tiers and the second for more. `abstain_share` is the most that may be abstained on, `max_drop` the most
     by which fewer answers than always-frontier's may be right (None: not promised). `binds`: hashes of everything
     served that the data came from. `round`: which look at these labels this is (`pipeline.certify_next` counts them),
-    whose share of `delta` is `level`; 0: the only one there will ever be.
+    whose share of `delta` is `level`; 0: the only one there will ever be. DataError for a budget that is none.
     """
 
     tiers: tuple[str, ...]
@@ -50,6 +51,15 @@ class Settings:
     max_drop: float | None = None
     binds: Mapping[str, str] = field(default_factory=dict)
     round: int = 0
+
+    def __post_init__(self) -> None:
+        check_budget(self.epsilon, self.delta)
+        if self.max_drop is not None and not 0 < self.max_drop < 1:
+            raise DataError(f"max_drop must lie strictly between 0 and 1, got {self.max_drop!r}")
+        if not 0 <= self.abstain_share < 1:
+            raise DataError(f"abstain_share must lie in [0, 1), got {self.abstain_share!r}")
+        if self.slicer is not None and self.slicer not in SLICERS:
+            raise DataError(f"unknown slicing {self.slicer!r}; known: {', '.join(SLICERS)}")
 
     @property
     def level(self) -> float:

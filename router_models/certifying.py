@@ -53,12 +53,8 @@ def certify_candidate(
 
     Raises NotCertifiedError with the reason and the labels missing; DataError for outcomes that cannot serve.
     """
-    promise = settings.promised
-    draft = candidate.version
-    if draft.policy.tiers != settings.tiers:
-        raise DataError(f"the candidate was fitted for the tiers {draft.policy.tiers}, not {settings.tiers}")
-    if promise == "accepted" and settings.tiers[0] not in draft.policy.points:
-        raise DataError("the candidate was fitted for the promise `answered`: certify that, or train again")
+    check_candidate(candidate, settings)
+    promise, draft = settings.promised, candidate.version
     table = table.only(*settings.tiers).with_embeddings(draft.encoder, cache)
     parts = split(table, SHARES, settings.seed)
     assert_disjoint(parts)
@@ -66,6 +62,15 @@ def certify_candidate(
         raise DataError(f"{len(table)} prompts leave nothing to tune or to certify on: collect more")
     certify = _one_threshold if promise == "accepted" else _whole_ladder
     return certify(draft, parts["tune"], parts["cert"], settings, now)
+
+
+def check_candidate(candidate: Candidate, settings: Settings) -> None:
+    """Raise DataError where what is to be promised is not what the candidate was fitted for; reads no label."""
+    policy = candidate.version.policy
+    if policy.tiers != settings.tiers:
+        raise DataError(f"the candidate was fitted for the tiers {policy.tiers}, not {settings.tiers}")
+    if settings.promised == "accepted" and settings.tiers[0] not in policy.points:
+        raise DataError("the candidate was fitted for the promise `answered`: certify that, or train again")
 
 
 def ladder_of(version: RouterVersion, table: OutcomeTable, settings: Settings) -> Ladder:

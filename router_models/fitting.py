@@ -16,13 +16,13 @@ from router_models.calibration.scores import choose_calibrator
 from router_models.candidate import SHARES, Candidate, Settings
 from router_models.economics import check_ladder
 from router_models.errors import DataError
-from router_models.features import Encoder
+from router_models.features import LOGPROB_NAMES, Encoder
 from router_models.home import Home
 from router_models.operating import call_costs, cheapest_route_at, evidence_of
 from router_models.outcomes import OutcomeTable, assert_disjoint, split
 from router_models.policy import Policy
 from router_models.routers import ROUTERS
-from router_models.selection import Scored, choose_router, choose_verifier
+from router_models.selection import Scored, choose_router, choose_verifier, usable_verifiers
 from router_models.slicing import UNKNOWN, slices_of
 from router_models.types import Answers, FloatArray, IntArray, OperatingPoint
 from router_models.verifiers import VERIFIERS
@@ -94,12 +94,10 @@ def check_outcomes(table: OutcomeTable, settings: Settings) -> None:
 
 
 def domain_labels(table: OutcomeTable) -> IntArray | None:
-    """A number for every prompt's domain, (n,); None where fewer than two domains are recorded."""
+    """A number for every prompt's domain, (n,), -1 where it has none; None where fewer than two are recorded."""
     names = slices_of("domain", table.prompts)
-    known = sorted(set(names) - {UNKNOWN})
-    if len(known) < 2 or UNKNOWN in names:
-        return None
-    return np.array([known.index(name) for name in names], dtype=np.int64)
+    number = {name: i for i, name in enumerate(sorted(set(names) - {UNKNOWN}))}
+    return np.array([number.get(name, -1) for name in names], dtype=np.int64) if len(number) > 1 else None
 
 
 def _two_tier_policy(draft: RouterVersion, tune: OutcomeTable, settings: Settings) -> Policy:
@@ -130,9 +128,13 @@ def _judging(
 
 
 def answers_with(table: OutcomeTable, tier: str, estimate: FloatArray | None) -> Answers:
-    """A tier's answers with the router's calibrated estimate among their signals, where there is one."""
+    """A tier's answers with those signals that a served version has: logprobs, and the router's calibrated estimate.
+
+    Whatever else a table records of them is left out: a verifier that leans on it could not be asked when serving.
+    """
     answers = table.answers_of(tier)
-    return answers if estimate is None else replace(answers, signals={**answers.signals, ROUTER_SCORE: estimate})
+    signals = {name: column for name, column in answers.signals.items() if name in LOGPROB_NAMES}
+    return replace(answers, signals=signals if estimate is None else {**signals, ROUTER_SCORE: estimate})
 
 
 def _router(train: OutcomeTable, y: FloatArray, settings: Settings) -> tuple[Scored, list[Scored]]:
@@ -145,6 +147,7 @@ def _router(train: OutcomeTable, y: FloatArray, settings: Settings) -> tuple[Sco
 
 def _verifier(answers: Answers, train: OutcomeTable, tier: str, settings: Settings) -> tuple[Scored, list[Scored]]:
     if settings.verifier == "auto":
-        return choose_verifier(answers, train.grade(tier), train.groups, seed=settings.seed)
+        usable = usable_verifiers(answers)
+        return choose_verifier(answers, train.grade(tier), train.groups, usable, seed=settings.seed)
     _, tried = choose_verifier(answers, train.grade(tier), train.groups, (settings.verifier,), seed=settings.seed)
     return tried[1], tried

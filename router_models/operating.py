@@ -108,13 +108,13 @@ def route_at_for_share(p_route_ok: FloatArray, share: float) -> float:
 
 
 def call_costs(table: OutcomeTable, tier: str, price: Price) -> FloatArray:
-    """Dollars per prompt at a tier, from recorded token counts; DataError where there are none."""
+    """Dollars per prompt at a tier, from recorded token counts; DataError where there are none, or not for all."""
     if tier not in table.prompt_tokens or tier not in table.completion_tokens:
         raise DataError(f"outcomes of tier {tier!r} carry no token counts: costs cannot be computed")
     sent, made = table.prompt_tokens[tier], table.completion_tokens[tier]
-    costs: list[Decimal] = [
-        price.cost(Usage(int(p), int(c))) for p, c in zip(np.nan_to_num(sent), np.nan_to_num(made), strict=True)
-    ]
+    if gaps := int((~np.isfinite(sent) | ~np.isfinite(made)).sum()):
+        raise DataError(f"{gaps} of {len(sent)} outcomes of tier {tier!r} carry no token counts: record or drop them")
+    costs: list[Decimal] = [price.cost(Usage(int(p), int(c))) for p, c in zip(sent, made, strict=True)]
     return np.array([float(cost) for cost in costs])
 
 

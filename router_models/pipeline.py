@@ -11,11 +11,12 @@ from pathlib import Path
 
 from router_models.calibration.sequence import spent_delta
 from router_models.candidate import Candidate, Settings
-from router_models.certifying import Certified, certify_candidate
+from router_models.certifying import Certified, certify_candidate, check_candidate
 from router_models.errors import NotCertifiedError
 from router_models.features import Encoder
 from router_models.fitting import fit_candidate
 from router_models.ladder_report import write_ladder_report
+from router_models.looks import labels_read
 from router_models.outcomes import OutcomeTable, read_outcomes
 from router_models.prefix_certifying import check_prefix, with_prefix
 from router_models.registry import RegisteredVersion, record_look, register
@@ -82,13 +83,16 @@ def certify_next(
     artifacts_folder: Path,
     progress: Progress = lambda _: None,
 ) -> tuple[Certified, Settings]:
-    """Certify with this look's share of δ: the registry counts every look at a table's labels, failed ones included.
+    """Certify with this look's share of δ: the registry counts every look at any of these labels, failed ones too.
 
-    All looks together keep the promise with confidence 1 - δ. Returns the settings with their round. Raises as
-    `certify_candidate` does.
+    All looks together keep the promise with confidence 1 - δ, whether or not rows were added between them. Returns the
+    settings with their round. Raises as `certify_candidate` does; what can be refused unseen is no look.
     """
+    check_candidate(candidate, settings)
+    labels = labels_read(table, settings.tiers, settings.seed)
     what = {"epsilon": str(settings.epsilon), "delta": str(settings.delta), "seed": str(settings.seed)}
-    settings = replace(settings, round=record_look(registry_uri, table.content_hash, what, artifacts_folder))
+    look = record_look(registry_uri, table.content_hash, labels, what, artifacts_folder)
+    settings = replace(settings, round=look)
     spent = sum(spent_delta(settings.delta, i) for i in range(1, settings.round + 1))
     progress(
         f"look {settings.round} at these labels: δ {settings.level:.3g} for this one, {spent:.3g} spent of "
@@ -113,7 +117,8 @@ def certify_prefix_next(
     Looks are counted as `certify_next` counts them, and apart from its own: the prefix promise has a δ of its own.
     """
     what = {"epsilon": str(settings.epsilon), "delta": str(settings.delta), "prefix": ",".join(map(str, lengths))}
-    look = record_look(registry_uri, f"{table.content_hash}.prefix", what, artifacts_folder)
+    labels = {f"prefix {label}" for label in labels_read(table, settings.tiers, settings.seed)}
+    look = record_look(registry_uri, f"{table.content_hash}.prefix", labels, what, artifacts_folder)
     settings = replace(settings, round=look)
     progress(f"certifying a prefix: look {look} at these labels for one, δ {settings.level:.3g} for it")
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from router_models.errors import ArtifactError, RegistryError
 ARTIFACT = "router_version"
 LOOKS = "serve-graph-looks"
 """The experiment that holds one run for each look at CERT labels, whatever the version is called."""
+LABELS = "labels.txt"
 ALIASES = ("stable", "canary", "shadow")
 
 
@@ -97,11 +98,18 @@ def register(
     return _registered(uri, client, made, model)
 
 
-def record_look(uri: str, dataset_sha256: str, tags: Mapping[str, str], artifacts_folder: Path | None = None) -> int:
-    """Note that the labels of a data set are about to be read for a certificate; returns which look this is, from 1.
+def record_look(
+    uri: str,
+    dataset_sha256: str,
+    labels: Collection[str],
+    tags: Mapping[str, str],
+    artifacts_folder: Path | None = None,
+) -> int:
+    """Note that labels are about to be read for a certificate; returns which look at any of them this is, from 1.
 
-    Noted before and not after, so that a look that certifies nothing, or is killed, counts as well; deleted runs count
-    too. Looks at the same time may get the same, higher number: less is spent then, never more.
+    A look counts that read one of the same `labels` (`looks.labels_read`), or the same data set. Noted before and not
+    after, so that a look that certifies nothing, or is killed, counts as well; deleted runs count too. Looks at the
+    same time may get the same, higher number: less is spent then, never more.
     """
     from mlflow.entities import ViewType
 
@@ -109,11 +117,15 @@ def record_look(uri: str, dataset_sha256: str, tags: Mapping[str, str], artifact
     with _mlflow_errors(f"noting a look at the labels of {dataset_sha256[:12]}"):
         experiment_id = _experiment(client, LOOKS, artifacts_folder)
         run = client.create_run(experiment_id, tags={**tags, "dataset_sha256": dataset_sha256})
+        client.log_text(run.info.run_id, "\n".join(sorted(labels)), LABELS)
         client.set_terminated(run.info.run_id)
-        wanted, token, looks = f"tags.dataset_sha256 = '{dataset_sha256}'", None, 0
+        token, looks = None, 0
         while True:
-            page = client.search_runs([experiment_id], wanted, run_view_type=ViewType.ALL, page_token=token)
-            looks, token = looks + len(page), page.token
+            page = client.search_runs([experiment_id], run_view_type=ViewType.ALL, page_token=token)
+            for earlier in page:
+                same = earlier.data.tags.get("dataset_sha256") == dataset_sha256
+                looks += same or not _labels_of(uri, client, earlier.info.run_id).isdisjoint(labels)
+            token = page.token
             if not token:
                 return looks
 
@@ -163,6 +175,19 @@ def set_tags(uri: str, model: str, number: str, tags: Mapping[str, str]) -> None
     with _mlflow_errors(f"tagging {model}/{number}"):
         for key, value in tags.items():
             client.set_model_version_tag(model, number, key, value)
+
+
+def _labels_of(uri: str, client: Any, run_id: str) -> frozenset[str]:
+    """The labels that a look read; none where it was killed before it could note them."""
+    import tempfile
+
+    from mlflow.artifacts import download_artifacts
+
+    if not any(file.path == LABELS for file in client.list_artifacts(run_id)):
+        return frozenset()
+    with tempfile.TemporaryDirectory() as scratch:
+        got = download_artifacts(run_id=run_id, artifact_path=LABELS, dst_path=scratch, tracking_uri=uri)
+        return frozenset(Path(got).read_text().splitlines())
 
 
 def _experiment(client: Any, name: str, artifacts_folder: Path | None) -> str:

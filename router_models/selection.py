@@ -55,23 +55,31 @@ def choose_router(
 ) -> tuple[Scored, list[Scored]]:
     """Pick the simplest good router family that beats prompt length; returns it and all tried, baseline first.
 
-    Scores are out of fold, folds grouped by `groups` so that duplicates never straddle one. With `domains` (n,) every
-    family is measured once more with whole domains held out; that tells the reviewer, it does not choose.
+    Scores are out of fold, folds grouped by `groups` so that duplicates never straddle one. With `domains` (n,),
+    negative where not known, every family is measured once more with whole domains held out, on the prompts whose
+    domain is known; that tells the reviewer, it does not choose.
     """
 
     def held_out(family: str, names: IntArray, parts: int) -> FloatArray:
         scores = np.zeros(len(X))
         for inside, outside in grouped_folds(names, parts, seed):
-            scores[outside] = ROUTERS[family]().fit(X.take(inside), y[inside]).predict(X.take(outside))
+            target = y[inside]
+            # One class on this side of a fold: nothing to learn, the level is the prediction.
+            constant = len(np.unique(target)) < 2
+            found = None if constant else ROUTERS[family]().fit(X.take(inside), target).predict(X.take(outside))
+            scores[outside] = target.mean() if found is None else found
         return scores
 
     tried = {f: held_out(f, groups, folds) for f in ("length", *_known(families, ROUTERS))}
     best, scored = _simplest_good("length", tried, y, seed)
     if domains is None:
         return best, scored
-    parts = min(folds, len(np.unique(domains)))
-    right = (y >= 0.5).astype(np.float64)
-    away = [replace(s, away_auc=auc(held_out(s.family, domains, parts), right)) for s in scored]
+    known = np.flatnonzero(domains >= 0)
+    X, y, names = X.take(known), y[known], domains[known]
+    parts, right = min(folds, len(np.unique(names))), (y >= 0.5).astype(np.float64)
+    if parts < 2 or right.min() == right.max():
+        return best, scored
+    away = [replace(s, away_auc=auc(held_out(s.family, names, parts), right)) for s in scored]
     return next(s for s in away if s.family == best.family), away
 
 
@@ -92,6 +100,12 @@ def choose_verifier(
         for inside, outside in grouped_folds(groups, folds, seed):
             scores[family][outside] = VERIFIERS[family]().fit(X.take(inside), y[inside]).predict(X.take(outside))
     return _simplest_good(next(iter(scores)), scores, y, seed)
+
+
+def usable_verifiers(answers: Answers, families: Sequence[str] = SIMPLE_VERIFIERS) -> list[str]:
+    """The families whose signals these answers carry; DataError for one that does not exist."""
+    known = _known(families, VERIFIERS)
+    return [family for family in known if all(name in answers.signals for name in VERIFIERS[family].needs_signals)]
 
 
 def grouped_folds(groups: IntArray, folds: int, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:

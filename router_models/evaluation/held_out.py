@@ -51,9 +51,11 @@ def folds_of(table: OutcomeTable, folds: int, seed: int) -> list[Split]:
 def domain_folds_of(table: OutcomeTable, column: str, folds: int, seed: int) -> list[Split]:
     """(inside, outside) rows with whole domains outside, sizes balanced; at most one fold per domain.
 
-    Prompts that are duplicates of one outside are not inside either. DataError where the column has one value only.
+    Prompts that are duplicates of one outside are not inside either, nor are those whose domain is not known ('').
+    DataError where the column has one value only.
     """
     values = np.array(table.column(column))
+    known = values != ""
     names, which, sizes = np.unique(values, return_inverse=True, return_counts=True)
     if len(names) < 2:
         raise DataError(f"column {column!r} has one value only: nothing can be held out")
@@ -65,7 +67,7 @@ def domain_folds_of(table: OutcomeTable, column: str, folds: int, seed: int) -> 
         fold_of[name] = int(load.argmin())
         load[fold_of[name]] += sizes[name]
     fold = fold_of[which]
-    return [_apart(table, np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(k)]
+    return [_apart(table, np.flatnonzero((fold != i) & known), np.flatnonzero(fold == i)) for i in range(k)]
 
 
 def held_out_scores(

@@ -14,11 +14,10 @@ from router_models.calibration.certificate import check_acceptable
 from router_models.calibration.scores import choose_calibrator
 from router_models.economics import TierTerms, calls_of, check_ladder, token_ratio_recorded
 from router_models.errors import DataError
-from router_models.features import LOGPROB_NAMES
 from router_models.operating import Evidence
 from router_models.outcomes import OutcomeTable, split
 from router_models.routers import ROUTERS
-from router_models.selection import SIMPLE_ROUTERS, SIMPLE_VERIFIERS, choose_router, choose_verifier
+from router_models.selection import SIMPLE_ROUTERS, SIMPLE_VERIFIERS, choose_router, choose_verifier, usable_verifiers
 from router_models.slicing import slice_columns
 from router_models.types import Answers, BoolArray, FloatArray
 from router_models.version import ROUTER_SCORE
@@ -181,12 +180,6 @@ def usable_routers(table: OutcomeTable, families: Sequence[str]) -> list[str]:
         for f in families
         if f != "length" and (table.prompts.embeddings is not None or not ROUTERS[f].needs_embeddings)
     ]
-
-
-def usable_verifiers(answers: Answers, families: Sequence[str]) -> list[str]:
-    """The families whose signals these answers carry."""
-    known = {"logprob": all(name in answers.signals for name in LOGPROB_NAMES)}
-    return [family for family in families if known.get(family, True)]
 
 
 def _choosing(table: OutcomeTable, seed: int) -> BoolArray:

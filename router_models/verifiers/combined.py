@@ -34,8 +34,8 @@ class CombinedVerifier(VerifierModel):
 
     `sources_` and `signals_` say what was found there; `predict` needs the same (DataError names what is missing),
     with NaN for single values not measured. A blank answer scores BLANK_SCORE whatever was learned, unless no answer
-    of the training batch had a text (then texts were not recorded). Works from about a hundred graded answers; inner
-    folds keep equal prompts together and choose the penalty.
+    of the training batch had a text: then texts were not recorded, and none is read later either. Works from about a
+    hundred graded answers; inner folds keep equal prompts together and choose the penalty.
     """
 
     family = "combined"
@@ -83,7 +83,7 @@ class CombinedVerifier(VerifierModel):
         columns = self._plain(X)
         self.text_ = self.embedding_ = None
         if "text" in self.sources_:
-            self.text_, scores = TextScore.fit_and_cross_score(X.prompts.texts, X.texts, y, folds)
+            self.text_, scores = TextScore.fit_and_cross_score(X.prompts.texts, self._read(X), y, folds)
             columns.append(scores[:, None])
         if "embedding" in self.sources_:
             self.embedding_, scores = EmbeddingScore.fit_and_cross_score(embeddings_of(X), y, folds)
@@ -95,7 +95,7 @@ class CombinedVerifier(VerifierModel):
         model = self._fitted()
         columns = self._plain(X)
         if self.text_ is not None:
-            columns.append(self.text_.predict(X.prompts.texts, X.texts)[:, None])
+            columns.append(self.text_.predict(X.prompts.texts, self._read(X))[:, None])
         if self.embedding_ is not None:
             columns.append(self.embedding_.predict(embeddings_of(X))[:, None])
         score = model.predict(np.hstack(columns))
@@ -103,6 +103,10 @@ class CombinedVerifier(VerifierModel):
             return score
         blanks = [bool(blank("", text, why)) for text, why in zip(X.texts, X.finish_reasons, strict=True)]
         return np.where(blanks, np.minimum(score, BLANK_SCORE), score)
+
+    def _read(self, X: Answers) -> Sequence[str]:
+        """The answers' texts, as far as the verifier knows what answers look like."""
+        return X.texts if self.reads_answers_ else ("",) * len(X)
 
     def _plain(self, X: Answers) -> list[FloatArray]:
         return [plain_columns(X, source, self.signals_) for source in self.sources_]

@@ -6,15 +6,18 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from router_models.calibration.certificate import Certificate
-from router_models.candidate import Settings
+from router_models.candidate import Candidate, Settings
 from router_models.errors import ArtifactError, CertificateError, DataError, NotCertifiedError
 from router_models.features import LOGPROB_NAMES
-from router_models.outcomes import prompt_id, write_outcomes
-from router_models.pipeline import run
+from router_models.outcome_formats import outcomes_to_frame, parse_columns
+from router_models.outcomes import prompt_id, table_of, write_outcomes
+from router_models.pipeline import certify_next, run
+from router_models.policy import Policy
 from router_models.pricing import Price
 from router_models.registry import RegisteredVersion, find_version
 from router_models.types import Action, Completion, Decision, Outcome, Query, Usage
@@ -161,6 +164,29 @@ def test_every_look_at_the_same_labels_spends_its_part_of_delta(tmp_path: Path) 
     looks = [line for line in said if line.startswith("look ")]
     assert [line.split(" at ")[0] for line in looks] == ["look 1", "look 2", "look 3"]
     assert "0.0827 spent of 0.1" in looks[2]
+    write_outcomes(tmp_path / "o.parquet", world(930, p_easy=0.97))
+    grown = look("router")
+    assert grown is not None
+    assert grown.round == 4  # the labels that were read before are among those of the larger table
+
+
+def test_what_is_refused_unseen_is_no_look(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'm.db'}"
+    table = table_of(parse_columns(outcomes_to_frame(world(100, p_easy=0.9))))
+    version = RouterVersion(Policy(("small", "large"), {}), {})
+    with pytest.raises(DataError, match="fitted for the tiers"):
+        certify_next(Candidate(version, "", {}, {}), table, SETTINGS, NOW, tmp_path, uri, tmp_path)
+    assert not (tmp_path / "m.db").exists()
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [{"epsilon": 0.0}, {"delta": 1.0}, {"max_drop": 2.0}, {"abstain_share": math.nan}, {"slicer": "mood"}],
+    ids=str,
+)
+def test_a_budget_that_is_none_is_refused_before_anything_is_read(budget: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=next(iter(budget)) if "slicer" not in budget else "slicing"):
+        replace(SETTINGS, **budget)
 
 
 def test_one_class_only_is_a_clear_error(tmp_path: Path) -> None:

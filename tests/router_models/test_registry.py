@@ -87,14 +87,25 @@ def test_registered_version_carries_tags_and_its_hash(registered: Register) -> N
 def test_looks_are_counted_for_each_data_set_deleted_ones_included(uri: str, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
-    assert [record_look(uri, "a" * 64, {}, tmp_path) for _ in range(3)] == [1, 2, 3]
-    assert record_look(uri, "b" * 64, {"epsilon": "0.1"}) == 1
+    assert [record_look(uri, "a" * 64, (), {}, tmp_path) for _ in range(3)] == [1, 2, 3]
+    assert record_look(uri, "b" * 64, (), {"epsilon": "0.1"}) == 1
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(LOOKS)
     assert experiment is not None
     for run in client.search_runs([experiment.experiment_id]):
         client.delete_run(run.info.run_id)
-    assert record_look(uri, "a" * 64, {}) == 4
+    assert record_look(uri, "a" * 64, (), {}) == 4
+
+
+def test_a_look_counts_wherever_one_label_was_read_before(uri: str, tmp_path: Path) -> None:
+    def look(dataset: str, *labels: str) -> int:
+        return record_look(uri, dataset * 64, labels, {}, tmp_path)
+
+    assert look("c", "l1", "l2") == 1
+    assert look("d", "l2", "l3") == 2  # rows were added: another data set, one label in common
+    assert look("e", "l3", "l4") == 2
+    assert look("f", "l5") == 1
+    assert look("c", "l1", "l2") == 3  # itself, again, and the one with l2
 
 
 def test_alias_moves_to_the_next_version(uri: str, model: str, registered: Register) -> None:

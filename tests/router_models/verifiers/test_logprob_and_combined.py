@@ -169,3 +169,11 @@ def test_answers_whose_texts_were_not_recorded_are_judged_by_the_rest() -> None:
     score = CombinedVerifier().fit(bare, y).predict(bare)
     assert score.max() > 0.5
     assert np.corrcoef(score, y)[0, 1] > 0.3
+
+
+def test_texts_that_were_not_recorded_are_not_read_later_either() -> None:
+    """Else a threshold certified on grades alone would be compared with other scores when real answers come."""
+    X, y, _ = _drawn(200, 11)
+    silent = Answers(X.prompts, ("",) * len(X), X.finish_reasons, X.signals)
+    fitted = CombinedVerifier().fit(silent, y)
+    np.testing.assert_array_equal(fitted.predict(silent), fitted.predict(X))
