@@ -17,8 +17,10 @@ from router_models.outcomes import prompt_id, write_outcomes
 from router_models.registry import find_version
 from router_models.types import Completion, Decision, Outcome, Query, Usage, Verdict
 from router_models.version import RouterVersion
+from serve_graph.bindings import tier_binds, write_collected_binds
 from serve_graph.cli import app
 from serve_graph.config import load_config
+from serve_graph.deployments import ServedPolicy
 from serve_graph.openai_api import RequestOptions
 from serve_graph.service import Service
 from serve_graph.testing import FakeEngine, ListSink, fake_graph
@@ -64,6 +66,7 @@ class Made:
         self.graph = folder / "graph.yaml"
         self.graph.write_text(yaml.safe_dump(CONFIG | {"state_folder": str(folder / "state")}))
         write_outcomes(self.outcomes, outcomes)
+        write_collected_binds(self.outcomes, tier_binds(load_config(self.graph)))
         trained = self.call("train", "--out", folder / "candidate", "--router", "surface", "--verifier", "logprob")
         assert trained.exit_code == 0, trained.output
 
@@ -105,6 +108,8 @@ def test_certify_makes_a_version_with_a_prefix_point_and_says_so(made: Made, cer
     assert version.policy.prefixes["cheap"].tokens == N
     served = serving_version(load_config(made.graph))
     assert served.version is not None, served.reason
+    told = ServedPolicy.of(served.version, served.name, served.reason, load_config(made.graph)).prefixes
+    assert told == {"cheap": served.version.prefix_certificates["cheap"].summary()}
     shown = CliRunner().invoke(app, ["versions", "show", "stable", "--config", str(made.graph), "--json"])
     assert json.loads(shown.stdout)["prefixes"]["cheap"]["tokens"] == N
     page = CliRunner().invoke(app, ["versions", "show", "stable", "--config", str(made.graph)])
