@@ -77,7 +77,7 @@ class Made:
         return CliRunner().invoke(app, [str(word) for word in given])
 
     def certify(self, *words: object) -> Result:
-        return self.call("certify", "--candidate", self.folder / "candidate", *words)
+        return self.call("certify", "--engines-as-configured", "--candidate", self.folder / "candidate", *words)
 
     def version(self, alias: str) -> RouterVersion:
         graph = load_config(self.graph)
