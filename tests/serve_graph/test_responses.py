@@ -147,7 +147,7 @@ class Refusing(FakeEngine):
         message = {"role": "assistant", "content": None, "refusal": "I must not."}
         return Completion("", "stop", Usage(3, 2), payload={"choices": [{"index": 0, "message": message}]})
 
-    async def stream(self, query: Query) -> AsyncGenerator[Mapping[str, Any], None]:
+    async def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[Mapping[str, Any], None]:
         for delta in ({"role": "assistant", "content": ""}, {"refusal": "I must"}, {"refusal": " not."}):
             yield {"choices": [{"index": 0, "delta": delta}]}
         yield {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}

@@ -119,7 +119,7 @@ async def test_every_chunk_has_a_choice_unless_usage_was_asked_for(graph: Graph)
 
 async def test_choices_from_which_an_api_left_out_what_is_empty_are_made_whole() -> None:
     class Sparing(FakeEngine):
-        async def stream(self, query: Query) -> AsyncGenerator[dict[str, Any], None]:
+        async def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[dict[str, Any], None]:
             yield {"choices": [{"delta": {"content": "hi"}}]}
             yield {"choices": [{"index": 0, "content_filter_results": {}}]}
             yield {"choices": [{"finish_reason": "stop"}]}
@@ -276,7 +276,7 @@ async def test_caller_who_hangs_up_at_the_end_has_had_the_whole_answer_and_pays_
 
 async def test_what_was_said_with_the_finish_reason_is_shown_though_the_end_fails() -> None:
     class Breaking(FakeEngine):
-        async def stream(self, query: Query) -> AsyncGenerator[dict[str, Any], None]:
+        async def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[dict[str, Any], None]:
             yield {"choices": [{"index": 0, "delta": {"content": "all of it"}, "finish_reason": "stop"}]}
             raise EngineError("died")
 

@@ -1,6 +1,7 @@
 """`train` and `certify --prefix` on a small table, then a stream that is shown after N tokens of the version made."""
 
 import json
+import math
 import random
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
@@ -49,7 +50,7 @@ def world(n: int, *, kept: bool = True, tells: bool = True) -> list[Outcome]:
         early = tuple(-0.02 - (0.2 if sure else 1.5) * rng.random() for _ in range(count))
         lps = early if tells else tuple(-0.02 - (0.2 if right else 1.5) * rng.random() for _ in range(count))
         words = tuple(f" w{j}" for j in range(count))
-        for tier, grade in (("cheap", float(right)), ("frontier", float(rng.random() < 0.95))):
+        for tier, grade in (("cheap", float(right)), ("frontier", float(rng.random() < 0.88))):
             tokens = (words, early) if kept and tier == "cheap" else ((), ())
             outcomes.append(
                 Outcome(prompt_id(prompt), prompt, tier, "".join(words), grade, Usage(20, count), 0.1, "stop",
@@ -77,7 +78,7 @@ class Made:
         return CliRunner().invoke(app, [str(word) for word in given])
 
     def certify(self, *words: object) -> Result:
-        return self.call("certify", "--engines-as-configured", "--candidate", self.folder / "candidate", *words)
+        return self.call("certify", "--candidate", self.folder / "candidate", *words)
 
     def version(self, alias: str) -> RouterVersion:
         graph = load_config(self.graph)
@@ -144,8 +145,8 @@ class Sure(FakeEngine):
     logprob = -0.05
     sent = 0
 
-    async def stream(self, query: Query) -> AsyncGenerator[Mapping[str, Any], None]:
-        async for chunk in super().stream(query):
+    async def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[Mapping[str, Any], None]:
+        async for chunk in super().stream(query, left_s):
             for choice in chunk["choices"]:
                 for token in (choice.get("logprobs") or {}).get("content", ()):
                     token["logprob"] = self.logprob
