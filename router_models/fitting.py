@@ -123,7 +123,10 @@ def _judging(
     )
     best, tried = _verifier(learning, train, tier, settings)
     verifier = VERIFIERS[best.family]().fit(learning, train.grade(tier))
-    calibrator = choose_calibrator(verifier.predict(checking), tune.grade(tier), seed=settings.seed)
+    scores, grades = verifier.predict(checking), tune.grade(tier)
+    if grades.min() == grades.max():  # a tier that is hardly ever wrong: what TRAIN said out of fold is needed too
+        scores, grades = np.append(best.scores, scores), np.append(train.grade(tier), grades)
+    calibrator = choose_calibrator(scores, grades, seed=settings.seed)
     return Stage(None, None, verifier, calibrator), tuple(tried)
 
 

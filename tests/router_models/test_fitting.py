@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from router_models.candidate import Candidate, Settings
+from router_models.candidate import SHARES, Candidate, Settings
 from router_models.errors import DataError
 from router_models.features import Encoder
 from router_models.fitting import domain_labels, fit_candidate
 from router_models.outcome_formats import parse_columns
-from router_models.outcomes import OutcomeTable, table_of
+from router_models.outcomes import OutcomeTable, prompt_id, split, table_of
 from router_models.pricing import Price
-from router_models.types import Completion, Query
+from router_models.types import Completion, Decision, Query
 
 PRICES = {"cheap": Price(Decimal("0.1"), Decimal("0.4")), "frontier": Price(Decimal(2), Decimal(8))}
 SETTINGS = Settings(("cheap", "frontier"), PRICES, router="surface")
@@ -85,3 +85,18 @@ def test_prompts_without_a_domain_are_left_out_of_the_domains_held_out(fitted: C
     assert labels[:4].tolist() == [0, 1, 2, -1]
     assert domain_labels(table(domain=np.array(["art", None, None] * 100, dtype=object))) is None
     assert all(scored.away_auc is not None for scored in fitted(domain=domains).routers["cheap"])
+
+
+def test_a_last_tier_that_is_never_wrong_in_tune_is_judged_by_what_train_said(
+    fitted: Callable[..., Candidate],
+) -> None:
+    parts = split(table(), SHARES, SETTINGS.seed)
+    wrong = set(parts["train"].prompt_ids[:6])
+    seldom = [0.0 if prompt_id(prompt) in wrong else 1.0 for prompt in frame()["prompt"]]
+    made = fitted(frontier=np.array(seldom)).version
+    query = Query.from_prompt(str(frame()["prompt"][0]))
+    verdict = made.judge(query, Completion("Yes."), Decision("frontier", "routed"))
+    assert verdict.p_ok is not None
+    assert 0 < verdict.p_ok < 1
+    with pytest.raises(DataError, match="every grade"):
+        fitted(frontier=np.ones(len(seldom)))

@@ -143,7 +143,7 @@ async def test_abstention_is_said_in_words(endpoint: Endpoints) -> None:
 class Refusing(FakeEngine):
     """Declines, in the words that OpenAI's models have for it."""
 
-    async def generate(self, query: Query) -> Completion:
+    async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
         message = {"role": "assistant", "content": None, "refusal": "I must not."}
         return Completion("", "stop", Usage(3, 2), payload={"choices": [{"index": 0, "message": message}]})
 
