@@ -53,7 +53,7 @@ def test_beginnings_keep_their_promise_and_the_threshold_of_whole_answers_does_n
 
 def test_lengths_that_are_tried_share_delta(size, allowed, measured):
     """Every answer is wrong with probability ε whatever it begins with, so that every certificate is false."""
-    lengths, runs = [2, 4, 6, 8, 12, 16, 24, 32], size(60, 1000)
+    lengths, runs = [2, 4, 6, 8, 12, 16, 24, 32], size(60, 300)
     rng = np.random.default_rng(10)
     sharing = in_full = 0
     for _ in range(runs):
