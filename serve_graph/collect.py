@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pandas as pd
 
 from router_models.beginnings import kept_logprobs
 from router_models.features import logprob_summary
-from router_models.outcomes import prompt_id, write_outcomes
+from router_models.outcomes import frame_to_outcomes, prompt_id, write_outcomes
 from router_models.starter import Task, grade, sandbox
 from router_models.token_columns import TOKEN_COLUMNS
 from router_models.types import Outcome, Usage
@@ -70,12 +71,14 @@ async def collect(
     concurrency: int = 16,
     timeout_s: float = 600.0,
     advance: Advance = lambda tier, n: None,
+    beside: Sequence[Outcome] = (),
 ) -> list[Outcome]:
     """Run every task through every tier and write the LONG outcomes table to `out`.
 
     Tiers run one after the other, so that latencies are one engine's own under `concurrency` requests. Raises
     EngineError when a tier keeps failing; what was collected until then is kept for the next run. `binds` are the
     engines behind `url` (`bindings.tier_binds`), None when they are not known; `claim` says when they are refused.
+    `beside`: outcomes of other tiers that go into the table as well (`other_tiers`).
     """
     partial = claim(out, binds)
     if any(task.grader == "program" for task in tasks):
@@ -110,7 +113,7 @@ async def collect(
     if failed:
         raise EngineError(f"{len(failed)} task(s) got no answer (run again to ask only those); first: {failed[0]}")
     by_prompt = {prompt_id(task.prompt): task for task in tasks}
-    wanted = [outcome for outcome in outcomes if outcome.prompt_id in by_prompt]
+    wanted = [outcome for outcome in (*outcomes, *beside) if outcome.prompt_id in by_prompt]
     outcomes = [_graded(by_prompt[outcome.prompt_id], outcome) for outcome in wanted]  # a mended grader counts at once
     outcomes.sort(key=lambda outcome: (outcome.prompt_id, outcome.tier))
     forget_collected_binds(out)
@@ -144,6 +147,21 @@ def claim(out: Path, binds: Mapping[str, str] | None) -> Path:
     write_collected_binds(partial, binds)
     partial.touch()
     return partial
+
+
+def other_tiers(out: Path, tiers: Sequence[str], binds: Mapping[str, str] | None) -> list[Outcome]:
+    """The rows of a finished table that asking only `tiers` again leaves in it; none where there is no table yet.
+
+    Raise ServeGraphError when they are of other engines than those that are asked now.
+    """
+    if not out.exists():
+        return []
+    others = [row for row in frame_to_outcomes(pd.read_parquet(out)) if row.tier not in tiers]
+    if others and collected_binds(out) != binds:
+        raise ServeGraphError(
+            f"{out} is of other engines than these: its other tiers cannot stay; choose another --out"
+        )
+    return others
 
 
 def refuse_finished(out: Path) -> None:

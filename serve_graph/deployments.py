@@ -297,7 +297,7 @@ class IngressDeployment:
             "promise": faults.get("answers", served.promise),
             "valid_until": None if until is None else until.isoformat(),
             "void": faults,
-            "prefixes": dict(served.prefixes),
+            "prefixes": {t: faults.get(f"prefix:{t}", told) for t, told in served.prefixes.items()},
             "binds": served.binds,
         }
 

@@ -350,6 +350,28 @@ async def test_answer_shorter_than_the_prefix_is_judged_whole() -> None:
     assert [completion.text for completion in judge.completions] == ["short"]
 
 
+async def test_answer_of_exactly_n_tokens_is_judged_whole_however_its_end_is_told() -> None:
+    judge = FakeJudge(prefix_action=Action.ESCALATED)
+    graph = fake_graph(FakeEngine("eight ch", piece_chars=2), judge=judge, prefix_tokens=4)
+    stream = await Stream(graph, asked="prefix").read()
+    assert (stream.text, [seen.text for seen in judge.completions]) == ("eight ch", ["eight ch"])
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"response_format": {"type": "json_object"}},
+        {"tools": [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]},
+    ],
+)
+async def test_an_answer_of_a_declared_shape_is_never_shown_by_its_beginning(declared: dict[str, Any]) -> None:
+    query = Query(QUERY.messages, {}, declared)
+    stream = Stream(fake_graph(FakeEngine(LONG), prefix_tokens=3), query=query, asked="prefix")
+    await stream.read()
+    assert "a declared shape is judged whole: verify" in stream.sink.records[0].route_reason
+    assert all(seen.finish_reason != PREFIX for seen in stream.service.graph.judge.completions)  # type: ignore[attr-defined]
+
+
 async def test_prefix_without_a_certified_point_is_verify_and_says_so() -> None:
     judge = FakeJudge(Action.ESCALATED)
     stream = await Stream(fake_graph(FakeEngine(LONG), judge=judge), asked="prefix").read()
