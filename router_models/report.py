@@ -26,6 +26,7 @@ from router_models.report_sections import (
     mean_interval,
     promise_section,
     slices_section,
+    spill_section,
     with_interval,
 )
 from router_models.types import FloatArray
@@ -183,6 +184,9 @@ Kept: a cheap answer that this policy lets through.
 {choice_section("router", candidate.routers)}
 
 {choice_section("verifier", candidate.verifiers)}
+
+## Spilled while the last tier is full
+{spill_section(version.spill_certificates)}
 
 ## If a share is all that is wanted
 Router score alone, no verifier, no certificate: the threshold that sends so much of traffic to {frontier}. It is a

@@ -143,6 +143,28 @@ def _choice(what: str, tried: Sequence[Scored]) -> str:
     return table(rows)
 
 
+def spill_section(certificates: Mapping[str, Certificate]) -> str:
+    """What may be served under its threshold while the last tier is full, and on what evidence."""
+    if not certificates:
+        return "No spill is certified: while the last tier is full, what would go to it is refused (429)."
+    rows = [["tier", "score from", "P(wrong) at most", "confidence", "shown by", "upper bound", "expires"]]
+    for tier, c in certificates.items():
+        at = "by slice" if c.threshold is None else f"{c.threshold:.4f}"
+        shown = f"{c.errors} of {c.accepted_n}"
+        end = f"{c.expires_at:%Y-%m-%d}"
+        rows.append([tier, at, f"{c.epsilon:g}", f"{1 - c.level:.1%}", shown, f"{c.upper:.4f}", end])
+    slices = [
+        [name, str(p.trials), str(p.errors), f"≤ {p.bound:g}" if p.certified else "none: nothing is spilled here"]
+        for c in certificates.values()
+        for name, p in c.slices.items()
+    ]
+    by_slice = f"\n\n{table([['slice', 'spilled', 'wrong', 'promise'], *slices])}" if slices else ""
+    return (
+        "Served, with `policy.spill`, while the last tier is full: answers that the verdict rejected, from this score "
+        f"on. The promise is of those answers alone.\n\n{table(rows)}{by_slice}"
+    )
+
+
 def binds_section(certificate: Certificate | None) -> str:
     """Everything the certificate depends on, by hash; any change voids it."""
     binds = {} if certificate is None else certificate.binds

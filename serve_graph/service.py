@@ -175,6 +175,7 @@ class Service:
             "outcome": str(request.trail.action),
             "version": self.graph.version,
             "cost_usd": f"{request.cost_usd:.9f}",
+            **({"spilled": True} if request.trail.spilled else {}),
         }
 
     def headers(self, request: Request, *, committed: bool = True) -> dict[str, str]:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -176,6 +176,12 @@ def certify(
         str | None,
         typer.Option(help="Also certify a verdict on an answer's first N tokens, for streams: N, or several to try."),
     ] = None,
+    spill_epsilon: Annotated[
+        float | None,
+        typer.Option(
+            help="Also certify which rejected answers may be served while the last tier is full: their risk."
+        ),
+    ] = None,
     alias: Annotated[str | None, typer.Option(help="Point this alias at the new version (e.g. stable).")] = None,
     engines_as_configured: Annotated[
         bool,
@@ -197,6 +203,10 @@ def certify(
     the same epsilon and a delta of its own. Of --prefix 8,16,32 the first that certifies is taken, each at a third of
     that delta. Where none does, the version is made without.
 
+    --spill-epsilon 0.3 adds what `policy.spill` needs (docs/tiers.md): from which score on at most 30 % of the
+    rejected answers are wrong. It takes a quarter of delta, the version's own promise the rest. Where none certifies,
+    the version is made without.
+
     Example: serve-graph certify --candidate candidate --outcomes outcomes.parquet --max-drop 0.05 --alias stable
     """
     from dataclasses import replace
@@ -204,8 +214,9 @@ def certify(
     from router_models.candidate import load_candidate
     from router_models.features import Encoder
     from router_models.outcomes import read_outcomes
-    from router_models.pipeline import certify_next, certify_prefix_next, publish
+    from router_models.pipeline import certify_next, certify_prefix_next, certify_spill_next, publish
     from router_models.prefix_certifying import check_prefix
+    from router_models.spilling import check_spill, shared
     from serve_graph.bindings import collected_binds, tier_binds
     from serve_graph.config import load_config
     from serve_graph.errors import ServeGraphError
@@ -223,6 +234,10 @@ def certify(
         slicer=slices,
         promise=promise.value if promise else settings.promise,
     )
+    spill_delta = 0.0
+    if spill_epsilon is not None:
+        check_spill(settings, spill_epsilon)
+        settings, spill_delta = shared(settings)
     noted = collected_binds(outcomes)
     if noted is None and not engines_as_configured:
         raise ServeGraphError(
@@ -250,6 +265,12 @@ def certify(
             certified, table, settings, lengths, datetime.now(UTC), graph.state_folder / "embeddings",
             graph.registry_uri, graph.state_folder / "artifacts", progress,
         )  # fmt: skip
+    no_spill: str | None = None
+    if spill_epsilon is not None:
+        certified, no_spill = certify_spill_next(
+            certified, table, settings, spill_epsilon, spill_delta, datetime.now(UTC),
+            graph.state_folder / "embeddings", progress,
+        )  # fmt: skip
     progress("writing the report and registering")
     made = publish(
         loaded, certified, settings, graph.state_folder / "candidates", graph.registry_uri,
@@ -257,17 +278,24 @@ def certify(
     )  # fmt: skip
     certificate = certified.version.certificate
     assert certificate is not None
-    prefixes = certified.version.prefix_certificates
+    prefixes, spills = certified.version.prefix_certificates, certified.version.spill_certificates
     if as_json:
-        shown = {"version": made.name, "aliases": made.aliases, "certificate": certificate.to_json()}
+        shown: dict[str, Any] = {"version": made.name, "aliases": made.aliases}
+        shown["certificate"] = certificate.to_json()
         begun = {tier: proof.to_json() for tier, proof in prefixes.items()}
-        say_json(shown | ({"prefixes": begun, "no_prefix": without} if lengths else {}))
+        spilled = {tier: proof.to_json() for tier, proof in spills.items()}
+        shown |= {"prefixes": begun, "no_prefix": without} if lengths else {}
+        say_json(shown | ({"spills": spilled, "no_spill": no_spill} if spill_epsilon is not None else {}))
         return
     say(f"{made.name}: {certificate.summary()}")
     for tier, proof in prefixes.items():
         say(f"streams of {tier} by their beginning: {proof.summary()}")
     if without is not None:
         say(f"without a prefix verdict: {without}")
+    for tier, proof in spills.items():
+        say(f"spilled from {tier} while the last tier is full: {proof.summary()}")
+    if no_spill is not None:
+        say(f"without a spill: {no_spill}")
     say(f"review it: serve-graph versions show {made.number}")
 
 
