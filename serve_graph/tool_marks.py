@@ -95,3 +95,4 @@ def _id(call: Any) -> str | None:
 def _with_id(call: Any, known: Mapping[str, tuple[str | None, str]]) -> Any:
     """A call with its engine's own id, where that is known."""
     call_id = _id(call)
+    return {**call, "id": known[call_id][1]} if call_id else call
