@@ -92,7 +92,7 @@ def _described(version: RouterVersion, tier: str, cert: OutcomeTable, certified:
     lengths = np.array([len(cert.tokens[tier].texts[row]) for row in routed])
     short = routed[lengths <= tokens]
     kept = short[seen.p_cheap_ok[short] >= point.accept_at]
-    scores = labelled_beginnings(version, version.prefix_stages[tier], tier, tokens, cert).scores
+    scores = labelled_beginnings(version.prefix_stages[tier], tier, tokens, cert.take(routed)).scores
     ahead = (lengths[lengths > tokens] - tokens)[scores >= made.threshold_for()]
     noted = {
         SHORT: float(len(short)),

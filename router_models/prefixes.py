@@ -99,9 +99,9 @@ def routed_to(version: RouterVersion, tier: str, table: OutcomeTable) -> IntArra
     return np.flatnonzero(np.array(decided) == tier)
 
 
-def labelled_beginnings(version: RouterVersion, stage: Stage, tier: str, tokens: int, part: OutcomeTable) -> Labelled:
-    """Score the beginnings of all answers that the server would judge by their first N tokens, as it would."""
-    begun = beginnings_of(part.take(routed_to(version, tier, part)), tier, tokens)
+def labelled_beginnings(stage: Stage, tier: str, tokens: int, routed: OutcomeTable) -> Labelled:
+    """Score the beginnings of answers longer than N tokens, of prompts routed to the tier, as the server would."""
+    begun = beginnings_of(routed, tier, tokens)
     if len(begun) == 0:
         return Labelled.of(np.empty(0), np.empty(0))
     raw = stage.verifier.predict(begun.answers)
@@ -133,10 +133,11 @@ def certify_prefix(
     if tier not in version.policy.points or tier == version.policy.top:
         raise DataError(f"a prefix needs a tier below the last with an operating point, got {tier!r}")
     stages: dict[int, Stage] = {}
+    routed = {name: parts[name].take(routed_to(version, tier, parts[name])) for name in ("tune", "cert")}
 
     def labelled(tokens: int) -> tuple[Labelled, Labelled]:
         stages[tokens] = stage = fit_prefix_stage(version, tier, tokens, parts["train"], parts["tune"])
-        tune, cert = (labelled_beginnings(version, stage, tier, tokens, parts[name]) for name in ("tune", "cert"))
+        tune, cert = (labelled_beginnings(stage, tier, tokens, part) for part in routed.values())
         return tune, cert
 
     certificate = first_certified(

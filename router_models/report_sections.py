@@ -8,8 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router_models.calibration.certificate import Certificate, Promise
+from router_models.calibration.ladder import Ladder
 from router_models.calibration.sequence import upper_bound
-from router_models.markdown import table
+from router_models.markdown import spread, table
+from router_models.metrics import (
+    bootstrap,
+    brier_weighted,
+    log_loss,
+    log_loss_weighted,
+    smooth_calibration_error_weighted,
+)
 from router_models.selection import Scored
 from router_models.types import BoolArray, FloatArray
 
@@ -47,6 +55,29 @@ def promise_section(certificate: Certificate | None) -> str:
         counts = f"{p.errors} of {p.trials}" if p.errors or p.what != "quality drop against always-frontier" else ""
         rows.append([p.what, f"{p.bound:g}", f"{1 - p.level:.1%}", counts or f"{p.trials} pairs", f"{p.upper:.4f}"])
     return f"{certificate.summary()}\n\n{table(rows)}"
+
+
+def calibration_section(data: Ladder, seed: int) -> str:
+    """How far each estimate is from a probability, on CERT: Brier score, log-loss and smooth calibration error."""
+    assert data.right is not None
+    graded = data.right.astype(np.float64)
+    named = [
+        (f"router: {tier} will be right", data.p_route[:, i], graded[:, i]) for i, tier in enumerate(data.tiers[:-1])
+    ]
+    named += [(f"verifier: {tier} was right", data.p_ok[:, i], graded[:, i]) for i, tier in enumerate(data.tiers)]
+    rows = [["estimate", "Brier score", "log-loss", "of the base rate alone", "smooth calibration error"]]
+    for name, p, y in named:
+        figures = [
+            bootstrap(figure(p, y), len(y), draws=DRAWS, seed=seed)
+            for figure in (brier_weighted, log_loss_weighted, smooth_calibration_error_weighted)
+        ]
+        cells = [spread(figure, 1, 3) for figure in figures]
+        rows.append([name, *cells[:2], f"{log_loss(np.full(len(y), y.mean()), y):.3f}", cells[2]])
+    note = (
+        f"95 % bootstrap over the {len(data)} certification prompts ({DRAWS} draws). Smooth calibration error is "
+        "above 0 for any finite sample, and its interval leans upwards: compare it between estimates, not with 0."
+    )
+    return f"{table(rows)}\n\n{note}"
 
 
 def slices_section(

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pandas as pd
 
 from router_models.beginnings import kept_logprobs
 from router_models.features import logprob_summary
-from router_models.outcomes import prompt_id, write_outcomes
+from router_models.outcomes import frame_to_outcomes, prompt_id, write_outcomes
 from router_models.starter import Task, grade, sandbox
 from router_models.token_columns import TOKEN_COLUMNS
 from router_models.types import Outcome, Usage
@@ -42,12 +43,16 @@ LONGEST_PAUSE_S = 120.0
 def read_tasks(path: Path) -> list[Task]:
     """Tasks from JSON lines (`prompt`, `grader`, `reference`, …; see `starter.Task`); raises on the first bad line."""
     tasks = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ServeGraphError(f"{path}: cannot be read as JSON lines ({error})") from error
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             tasks.append(Task.from_json(json.loads(line)))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ServeGraphError(
                 f"{path}:{number}: not a task ({error}); see `serve-graph collect --help`"
             ) from error
@@ -66,12 +71,14 @@ async def collect(
     concurrency: int = 16,
     timeout_s: float = 600.0,
     advance: Advance = lambda tier, n: None,
+    beside: Sequence[Outcome] = (),
 ) -> list[Outcome]:
     """Run every task through every tier and write the LONG outcomes table to `out`.
 
     Tiers run one after the other, so that latencies are one engine's own under `concurrency` requests. Raises
     EngineError when a tier keeps failing; what was collected until then is kept for the next run. `binds` are the
     engines behind `url` (`bindings.tier_binds`), None when they are not known; `claim` says when they are refused.
+    `beside`: outcomes of other tiers that go into the table as well (`other_tiers`).
     """
     partial = claim(out, binds)
     if any(task.grader == "program" for task in tasks):
@@ -106,7 +113,7 @@ async def collect(
     if failed:
         raise EngineError(f"{len(failed)} task(s) got no answer (run again to ask only those); first: {failed[0]}")
     by_prompt = {prompt_id(task.prompt): task for task in tasks}
-    wanted = [outcome for outcome in outcomes if outcome.prompt_id in by_prompt]
+    wanted = [outcome for outcome in (*outcomes, *beside) if outcome.prompt_id in by_prompt]
     outcomes = [_graded(by_prompt[outcome.prompt_id], outcome) for outcome in wanted]  # a mended grader counts at once
     outcomes.sort(key=lambda outcome: (outcome.prompt_id, outcome.tier))
     forget_collected_binds(out)
@@ -140,6 +147,21 @@ def claim(out: Path, binds: Mapping[str, str] | None) -> Path:
     write_collected_binds(partial, binds)
     partial.touch()
     return partial
+
+
+def other_tiers(out: Path, tiers: Sequence[str], binds: Mapping[str, str] | None) -> list[Outcome]:
+    """The rows of a finished table that asking only `tiers` again leaves in it; none where there is no table yet.
+
+    Raise ServeGraphError when they are of other engines than those that are asked now.
+    """
+    if not out.exists():
+        return []
+    others = [row for row in frame_to_outcomes(pd.read_parquet(out)) if row.tier not in tiers]
+    if others and collected_binds(out) != binds:
+        raise ServeGraphError(
+            f"{out} is of other engines than these: its other tiers cannot stay; choose another --out"
+        )
+    return others
 
 
 def refuse_finished(out: Path) -> None:
@@ -222,7 +244,7 @@ def _read_partial(path: Path) -> list[Outcome]:
     if not path.exists():
         return []
     outcomes = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text().split("\n"):  # not splitlines: JSON leaves U+2028 and its like inside a line
         try:
             data = json.loads(line)
             tokens = {name: tuple(data.get(name, ())) for name in TOKEN_COLUMNS}

@@ -257,7 +257,7 @@ class IngressDeployment:
             "valid_until": None if until is None else until.isoformat(),
             "spills": {tier: point.promised for tier, point in self.standing.policy(served.policy).spills.items()},
             "void": faults,
-            "prefixes": dict(served.prefixes),
+            "prefixes": {t: faults.get(f"prefix:{t}", told) for t, told in served.prefixes.items()},
             "binds": served.binds,
         }
 

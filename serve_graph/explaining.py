@@ -123,9 +123,8 @@ def _line(line: Call) -> str:
     used = line.usage
     tokens = f"{used.prompt_tokens} + {used.completion_tokens} tokens"
     cached = f" ({used.cached_tokens} from the cache)" if used.cached_tokens else ""
-    counted = (
-        f", {tokens}{cached}" if line.metered and used.prompt_tokens else "" if line.metered else ", tokens unknown"
-    )
+    uncounted = f", {used.completion_tokens} tokens named" if used.completion_tokens else ", tokens unknown"
+    counted = f", {tokens}{cached}" if line.metered and used.prompt_tokens else "" if line.metered else uncounted
     return f"Paid: {line.what} by {line.tier}{counted}, {line.latency_s:.3f} s: ${plain(line.cost_usd)}."
 
 

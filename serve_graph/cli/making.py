@@ -36,7 +36,9 @@ def collect(
     url: Annotated[str | None, typer.Option(help="An endpoint that runs already; default: start the graph.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=256)] = 16,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished table.")] = False,
-    tier: Annotated[list[str] | None, typer.Option(help="Ask this tier only (repeatable).")] = None,
+    tier: Annotated[
+        list[str] | None, typer.Option(help="Ask this tier only (repeatable); rows of the others stay.")
+    ] = None,
 ) -> None:
     """Run prompts through every tier and grade the answers. Resumable: run it again after an interruption.
 
@@ -49,7 +51,7 @@ def collect(
 
     from router_models.starter import generate
     from serve_graph.bindings import tier_binds
-    from serve_graph.collect import binds_behind, claim, read_tasks, refuse_finished
+    from serve_graph.collect import binds_behind, claim, other_tiers, read_tasks, refuse_finished
     from serve_graph.collect import collect as run
     from serve_graph.config import load_config
     from serve_graph.errors import ServeGraphError
@@ -65,6 +67,7 @@ def collect(
     if not overwrite:
         refuse_finished(out)
     binds = tier_binds(graph) if url is None else binds_behind(url, graph)
+    beside = other_tiers(out, tiers, binds) if tier else []
     claim(out, binds)
     if binds is None:
         progress_to_stderr()(f"{url} does not say which engines it runs: the table will not say so either")
@@ -77,7 +80,7 @@ def collect(
         )
         bars = {tier: bar.add_task(tier, total=len(asked)) for tier in tiers}
         outcomes = asyncio.run(
-            run(url, tiers, asked, out, binds=binds, concurrency=concurrency,
+            run(url, tiers, asked, out, binds=binds, concurrency=concurrency, beside=beside,
                 advance=lambda tier, n: bar.advance(bars[tier], n))
         )  # fmt: skip
     for name in tiers:

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from router_models.errors import DataError
 from router_models.features import LOGPROB_NAMES
+from router_models.outcome_formats import parse_columns
 from router_models.outcomes import (
     OutcomeTable,
     assert_disjoint,
@@ -158,6 +160,18 @@ def test_grades_of_every_type_are_read_once_the_tier_is_named(tmp_path: Path, gr
     assert table.prompts.metadata == {}
 
 
+def test_the_words_that_stand_for_nothing_elsewhere_are_texts_here(tmp_path: Path) -> None:
+    (tmp_path / "w.csv").write_text("prompt,m,m_answer,domain\nnull,1,None,\nWhat is NaN?,,NA,art\n")
+    table = read_outcomes(tmp_path / "w.csv", ["m"])
+    assert table.prompts.texts == ("null", "What is NaN?")
+    assert table.answers["m"].texts == ("None", "NA")
+    assert table.column("domain") == ("", "art")
+    assert np.isnan(table.grade("m")[1])
+    (tmp_path / "gap.csv").write_text("prompt,m\nnull,1\n,0\n")
+    with pytest.raises(DataError, match="'prompt' is empty in row 1"):
+        read_outcomes(tmp_path / "gap.csv")
+
+
 def test_numbered_domains_are_metadata_and_so_is_a_column_that_is_named(tmp_path: Path) -> None:
     path = tmp_path / "d.csv"
     frame = pd.DataFrame({"prompt": ["a", "b"], "m": [1, 0], "domain": [3, 4], "cluster": [7, 8], "empty": [None] * 2})
@@ -188,6 +202,10 @@ def test_a_scale_that_does_not_rise_is_refused(tmp_path: Path, scale: tuple[floa
         (pd.DataFrame({"prompt": ["a"], "tier": ["x"]}), "also needs 'grade'"),
         (pd.DataFrame({"prompt": ["a", "a"], "tier": ["x", "x"], "grade": [1.0, 0.0]}), "row 1: a second outcome"),
         (pd.DataFrame({"prompt": ["a"], "tier": [None], "grade": [1.0]}), "'tier' is empty"),
+        (
+            pd.DataFrame({"prompt": ["a"] * 2, "tier": ["x", "y"], "grade": [1.0] * 2, "latency_s": [1.0, np.inf]}),
+            "'latency_s' is infinite in row 1",
+        ),
         (
             pd.DataFrame({"prompt_id": ["1", "1"], "prompt": ["a", "b"], "tier": ["x", "y"], "grade": [1.0, 0.0]}),
             "different prompts",
@@ -337,3 +355,43 @@ def test_the_confidence_set_keeps_its_signals() -> None:
     signals = table.answers_of("Meta-Llama-3.1-8B-Instruct").signals
     assert set(signals) == {"max_token_confidence", "stated_confidence"}
     assert np.isfinite(signals["max_token_confidence"]).all()
+
+
+TOKENS = {"token_texts": ("4", "2", "☃"), "token_logprobs": (-0.5, -0.25, -1e-6)}
+
+
+def test_tokens_survive_the_file_and_follow_their_rows(tmp_path: Path) -> None:
+    write_outcomes(tmp_path / "o.parquet", [outcome(1, "cheap"), outcome(2, "cheap", **TOKENS)])
+    table = read_outcomes(tmp_path / "o.parquet")
+    kept = table.tokens["cheap"]
+    assert kept.texts == ((), TOKENS["token_texts"])
+    assert kept.logprobs[1] == pytest.approx(TOKENS["token_logprobs"], rel=1 / 4096)
+    assert table.take([1]).tokens["cheap"].texts == (TOKENS["token_texts"],)
+    again = frame_to_outcomes(pd.read_parquet(tmp_path / "o.parquet"))
+    assert [o.token_texts for o in again] == [(), TOKENS["token_texts"]]
+    assert again[1].token_logprobs == kept.logprobs[1]
+
+
+def test_a_table_without_tokens_has_no_columns_for_them_and_the_same_hash_as_one_with(tmp_path: Path) -> None:
+    assert "token_texts" not in outcomes_to_frame([outcome(1, "cheap")]).columns
+    tables = []
+    for name, changes in (("without", {}), ("with", TOKENS)):
+        write_outcomes(tmp_path / f"{name}.parquet", [outcome(1, "cheap", **changes)])
+        tables.append(read_outcomes(tmp_path / f"{name}.parquet"))
+    assert tables[0].tokens == {}
+    assert tables[0].content_hash == tables[1].content_hash
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"token_texts": [["a"]]}, "'token_texts' needs token_texts and token_logprobs"),
+        ({"token_texts": [["a", "b"]], "token_logprobs": [[-0.1]]}, "row 0: 2 token_texts but 1 token_logprobs"),
+        ({"token_texts": [["a"]], "token_logprobs": [["x"]]}, "column 'token_logprobs', row 0: not numbers"),
+        ({"token_texts": ["a"], "token_logprobs": [[-0.1]]}, "column 'token_texts', row 0: a list is needed"),
+    ],
+)
+def test_tokens_that_cannot_be_used_are_refused_by_column_and_row(columns: dict[str, Any], message: str) -> None:
+    frame = outcomes_to_frame([outcome(1, "cheap")]).assign(**columns)
+    with pytest.raises(DataError, match=message):
+        parse_columns(frame)

@@ -95,7 +95,7 @@ def test_a_beginning_is_accepted_at_its_own_certified_threshold(made: RouterVers
 def test_only_answers_that_go_on_after_n_tokens_are_evidence(table: OutcomeTable, made: RouterVersion) -> None:
     proof = made.prefix_certificates["cheap"]
     assert proof.n < made.certificate.n  # type: ignore[union-attr]
-    scored = labelled_beginnings(made, made.prefix_stages["cheap"], "cheap", 6, table)
+    scored = labelled_beginnings(made.prefix_stages["cheap"], "cheap", 6, table)
     assert len(scored) == sum(len(texts) > 6 for texts in table.tokens["cheap"].texts)
 
 

@@ -3,22 +3,28 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from router_models.outcomes import prompt_id, read_outcomes
 from router_models.starter import Task
 from serve_graph.bindings import binds_digest, collected_binds, tier_binds
-from serve_graph.collect import ask, binds_behind, claim, collect, partial_of, read_tasks, refuse_finished
+from serve_graph.cli import app
+from serve_graph.collect import ask, binds_behind, claim, collect, other_tiers, partial_of, read_tasks, refuse_finished
 from serve_graph.config import GraphConfig, load_config
 from serve_graph.errors import EngineError, ServeGraphError
 
 BINDS = {"cheap.engine": "a" * 64, "frontier.engine": "b" * 64}
 TIERS = ("cheap", "frontier")
 ROOT = Path(__file__).parents[2]
+TOKENS = [
+    {"token": text, "logprob": -0.1, "bytes": None, "top_logprobs": []} for text in ("It", " is", " brown.", "<end>")
+]
 
 
 def task(i: int) -> Task:
@@ -48,7 +54,7 @@ class Api:
             "index": 0,
             "finish_reason": "stop",
             "message": {"role": "assistant", "content": "It is brown."},
-            "logprobs": {"content": [{"token": "It", "logprob": -0.1, "bytes": None, "top_logprobs": []}]},
+            "logprobs": {"content": TOKENS},
         }
         usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
         reply = {"id": "x", "object": "chat.completion", "created": 0, "model": tier, "choices": [choice]}
@@ -111,6 +117,18 @@ async def test_a_line_cut_short_is_asked_again(tmp_path: Path, through: Callable
     outcomes = await run(out)
     assert len(outcomes) == len({(o.prompt_id, o.tier) for o in outcomes}) == 8
     assert sum(tier == "cheap" for tier, _ in again.asked) == 1
+
+
+async def test_answers_with_line_separators_of_unicode_are_kept(tmp_path: Path, through: Callable[[Api], Api]) -> None:
+    out = tmp_path / "o.parquet"
+    through(Api(lambda tier, prompt, n: 503 if tier == "frontier" else 200))
+    with pytest.raises(EngineError):
+        await run(out)
+    partial = partial_of(out)
+    partial.write_text(partial.read_text().replace('"answer": "', '"answer": "\u2028'))
+    again = through(Api())
+    await run(out)
+    assert not any(tier == "cheap" for tier, _ in again.asked)
 
 
 async def test_what_was_collected_is_graded_again_by_the_grader_of_today(
@@ -227,6 +245,65 @@ def test_tasks_are_read_and_the_first_bad_line_is_named(tmp_path: Path) -> None:
     path.write_text(json.dumps(TASKS[0].to_json()) + '\n{"id": 1}\n')
     with pytest.raises(ServeGraphError, match=r"tasks\.jsonl:2: not a task"):
         read_tasks(path)
+    path.write_text("[1]\n")
+    with pytest.raises(ServeGraphError, match=r"tasks\.jsonl:1: not a task"):
+        read_tasks(path)
     path.write_text("\n")
     with pytest.raises(ServeGraphError, match="holds no task"):
         read_tasks(path)
+
+
+@pytest.mark.parametrize("content", [None, b"\xb6\xff"], ids=["missing", "not text"])
+def test_a_file_of_tasks_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "tasks.jsonl"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ServeGraphError, match=r"tasks\.jsonl: cannot be read as JSON lines"):
+        read_tasks(path)
+
+
+def test_line_separators_inside_a_text_do_not_end_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.jsonl"
+    odd = replace(TASKS[0], prompt="one\u2028two\x85three")
+    path.write_text(json.dumps(odd.to_json(), ensure_ascii=False) + "\n", encoding="utf-8")
+    assert read_tasks(path) == [odd]
+
+
+async def test_tokens_are_kept_and_cut_short_runs_keep_them_too(tmp_path: Path, through: Callable[[Api], Api]) -> None:
+    through(Api(lambda tier, prompt, n: 400 if "number 3" in prompt and tier == "frontier" else 200))
+    out = tmp_path / "o.parquet"
+    with pytest.raises(EngineError):
+        await run(out)
+    through(Api())
+    await run(out)
+    kept = read_outcomes(out).tokens["cheap"]
+    assert kept.texts == (("It", " is", " brown.", "<end>"),) * 4
+    assert kept.logprobs[0] == pytest.approx((-0.1,) * 4, rel=1 / 4096)
+
+
+def test_a_tier_that_the_configuration_lacks_is_refused(tmp_path: Path) -> None:
+    words = ["collect", "--config", str(ROOT / "configs" / "echo.yaml"), "--tier", "chepa", "--out"]
+    result = CliRunner().invoke(app, [*words, str(tmp_path / "o.parquet")])
+    assert result.exit_code == 1
+    assert "it has cheap, frontier" in str(result.exception)
+
+
+async def test_one_tier_is_asked_again_and_the_others_rows_stay(tmp_path: Path, through: Callable[[Api], Api]) -> None:
+    through(Api())
+    out = tmp_path / "o.parquet"
+    await run(out)
+    api = through(Api())
+    beside = other_tiers(out, ["cheap"], BINDS)
+    await collect("http://test", ["cheap"], TASKS, out, binds=BINDS, beside=beside)
+    assert {tier for tier, _ in api.asked} == {"cheap"}
+    table = read_outcomes(out)
+    assert (len(table), set(table.tiers)) == (4, set(TIERS))
+
+
+async def test_rows_of_other_engines_do_not_stay(tmp_path: Path, through: Callable[[Api], Api]) -> None:
+    through(Api())
+    await run(tmp_path / "o.parquet")
+    with pytest.raises(ServeGraphError, match="of other engines"):
+        other_tiers(tmp_path / "o.parquet", ["cheap"], {"cheap.engine": "c" * 64})
+    assert other_tiers(tmp_path / "o.parquet", TIERS, {"cheap.engine": "c" * 64}) == []
+    assert other_tiers(tmp_path / "none.parquet", ["cheap"], BINDS) == []

@@ -107,7 +107,7 @@ def test_what_is_judged_is_what_was_certified(
     stage = VERSION.prefix_stages["cheap"]
     query = Query.from_prompt(PROMPT)
     estimate = VERSION.judge(query, live, Decision("cheap", "test", 0.5)).p_ok
-    assert labelled_beginnings(VERSION, stage, "cheap", length, table).scores.tolist() == [estimate]
+    assert labelled_beginnings(stage, "cheap", length, table).scores.tolist() == [estimate]
 
 
 def test_a_beginning_survives_the_file_it_is_kept_in(tmp_path: Path) -> None:

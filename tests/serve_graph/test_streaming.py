@@ -2,6 +2,7 @@ import asyncio
 import json
 import math
 from collections.abc import AsyncGenerator
+from decimal import Decimal
 from typing import Any, Literal
 
 import pytest
@@ -17,6 +18,7 @@ from serve_graph.speech import ABSTENTION
 from serve_graph.sse import DONE, chat_events, unbroken
 from serve_graph.streaming import StreamMode, StreamTerms
 from serve_graph.testing import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_graph
+from serve_graph.tool_marks import bound
 from serve_graph.trail import Graph
 
 QUERY = Query.from_prompt("why?")
@@ -119,7 +121,7 @@ async def test_every_chunk_has_a_choice_unless_usage_was_asked_for(graph: Graph)
 
 async def test_choices_from_which_an_api_left_out_what_is_empty_are_made_whole() -> None:
     class Sparing(FakeEngine):
-        async def stream(self, query: Query) -> AsyncGenerator[dict[str, Any], None]:
+        async def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[dict[str, Any], None]:
             yield {"choices": [{"delta": {"content": "hi"}}]}
             yield {"choices": [{"index": 0, "content_filter_results": {}}]}
             yield {"choices": [{"finish_reason": "stop"}]}
@@ -182,7 +184,7 @@ async def test_logprobs_and_tool_calls_of_a_buffered_answer_are_kept() -> None:
     stream = await Stream(fake_graph(ToolEngine()), query=Query(QUERY.messages, {}, {"logprobs": True})).read()
     assert stream.choices[0]["logprobs"] == logprobs
     assert [c["delta"]["tool_calls"] for c in stream.choices if "tool_calls" in c["delta"]] == [
-        [{"index": 0, **calls[0], "id": stream.service.marks.marked("cheap", "c1")}]
+        [{"index": 0, **calls[0], "id": stream.service.marks.marked("cheap", "c1", bound((), None))}]
     ]
     assert stream.choices[-1]["finish_reason"] == "tool_calls"
 
@@ -251,6 +253,17 @@ async def test_tier_never_changes_after_the_first_chunk() -> None:
     assert stream.sink.records[0].tier == "frontier"
 
 
+async def test_caller_who_leaves_a_stream_pays_for_the_tokens_that_were_named() -> None:
+    stream = Stream(fake_graph(frontier=FakeEngine(LONG, piece_chars=4), decider=TO_FRONTIER))
+    events = stream.service.stream(stream.request)
+    for _ in range(5):  # the role, and four tokens
+        await anext(events)
+    await events.aclose()
+    [line] = stream.sink.records[0].calls
+    assert (line.usage, line.metered) == (Usage(completion_tokens=4), False)
+    assert stream.sink.records[0].cost_usd == line.cost_usd == 4 * Decimal(20) / 1_000_000
+
+
 async def test_caller_who_leaves_ends_the_engines_call_and_is_recorded() -> None:
     frontier = FakeEngine(LONG)
     stream = Stream(fake_graph(frontier=frontier, decider=TO_FRONTIER))
@@ -276,7 +289,7 @@ async def test_caller_who_hangs_up_at_the_end_has_had_the_whole_answer_and_pays_
 
 async def test_what_was_said_with_the_finish_reason_is_shown_though_the_end_fails() -> None:
     class Breaking(FakeEngine):
-        async def stream(self, query: Query) -> AsyncGenerator[dict[str, Any], None]:
+        async def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[dict[str, Any], None]:
             yield {"choices": [{"index": 0, "delta": {"content": "all of it"}, "finish_reason": "stop"}]}
             raise EngineError("died")
 
@@ -335,6 +348,28 @@ async def test_answer_shorter_than_the_prefix_is_judged_whole() -> None:
     stream = await Stream(fake_graph(FakeEngine("short"), judge=judge, prefix_tokens=50), asked="prefix").read()
     assert (stream.text, stream.sink.records[0].outcome) == ("frontier says", "escalated")
     assert [completion.text for completion in judge.completions] == ["short"]
+
+
+async def test_answer_of_exactly_n_tokens_is_judged_whole_however_its_end_is_told() -> None:
+    judge = FakeJudge(prefix_action=Action.ESCALATED)
+    graph = fake_graph(FakeEngine("eight ch", piece_chars=2), judge=judge, prefix_tokens=4)
+    stream = await Stream(graph, asked="prefix").read()
+    assert (stream.text, [seen.text for seen in judge.completions]) == ("eight ch", ["eight ch"])
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"response_format": {"type": "json_object"}},
+        {"tools": [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]},
+    ],
+)
+async def test_an_answer_of_a_declared_shape_is_never_shown_by_its_beginning(declared: dict[str, Any]) -> None:
+    query = Query(QUERY.messages, {}, declared)
+    stream = Stream(fake_graph(FakeEngine(LONG), prefix_tokens=3), query=query, asked="prefix")
+    await stream.read()
+    assert "a declared shape is judged whole: verify" in stream.sink.records[0].route_reason
+    assert all(seen.finish_reason != PREFIX for seen in stream.service.graph.judge.completions)  # type: ignore[attr-defined]
 
 
 async def test_prefix_without_a_certified_point_is_verify_and_says_so() -> None:

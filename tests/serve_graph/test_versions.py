@@ -45,6 +45,16 @@ def test_without_a_version_the_last_tier_answers_and_the_banner_says_why(
     text = banner(graph, "http://127.0.0.1:1", None)
     assert "always frontier" in text
     assert served.reason in text
+    assert "prefix:" not in text
+
+
+def test_the_banner_says_what_is_promised_of_streams_shown_by_their_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promise = "P(wrong | cheap accepted by its first 4 tokens) <= 0.20"
+    ready = {"version": "router/1", "promise": "the main one", "prefixes": {"cheap": promise}}
+    monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(200, json=ready))
+    assert f" prefix:   {promise}" in banner(local(tmp_path), "http://127.0.0.1:1", None)
 
 
 def test_nothing_certifiable_says_how_many_labels_are_missing_and_registers_nothing(

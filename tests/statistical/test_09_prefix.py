@@ -22,13 +22,13 @@ def test_beginnings_keep_their_promise_and_the_threshold_of_whole_answers_does_n
     pool, runs = pools("synthetic"), size(200, 2000)
     rng = np.random.default_rng(9)
     odds = np.log(pool.scores) - np.log1p(-pool.scores)
-    early = 1 / (1 + np.exp(-odds - 1.5 * rng.normal(size=len(pool))))
+    early = 1 / (1 + np.exp(-odds - 1.2 * rng.normal(size=len(pool))))
     long = rng.random(len(pool)) < 0.7
     begun = type(pool)(early[long], pool.wrong[long], pool.slices[long])
     broken = with_the_other = none = 0
     shares = []
     for _ in range(runs):
-        rows = [rng.integers(0, len(pool), m) for m in (300, 1000)]
+        rows = [rng.integers(0, len(pool), m) for m in (500, 2000)]
         whole = [Labelled.of(pool.scores[r], pool.wrong[r]) for r in rows]
         first = [Labelled.of(early[r][long[r]], pool.wrong[r][long[r]]) for r in rows]
         try:
@@ -53,7 +53,7 @@ def test_beginnings_keep_their_promise_and_the_threshold_of_whole_answers_does_n
 
 def test_lengths_that_are_tried_share_delta(size, allowed, measured):
     """Every answer is wrong with probability ε whatever it begins with, so that every certificate is false."""
-    lengths, runs = [2, 4, 6, 8, 12, 16, 24, 32], size(100, 1000)
+    lengths, runs = [2, 4, 6, 8, 12, 16, 24, 32], size(60, 300)
     rng = np.random.default_rng(10)
     sharing = in_full = 0
     for _ in range(runs):

@@ -18,8 +18,10 @@ from router_models.outcomes import prompt_id, write_outcomes
 from router_models.registry import find_version
 from router_models.types import Completion, Decision, Outcome, Query, Usage, Verdict
 from router_models.version import RouterVersion
+from serve_graph.bindings import tier_binds, write_collected_binds
 from serve_graph.cli import app
 from serve_graph.config import load_config
+from serve_graph.deployments import ServedPolicy
 from serve_graph.openai_api import RequestOptions
 from serve_graph.service import Service
 from serve_graph.testing import FakeEngine, ListSink, fake_graph
@@ -48,7 +50,7 @@ def world(n: int, *, kept: bool = True, tells: bool = True) -> list[Outcome]:
         early = tuple(-0.02 - (0.2 if sure else 1.5) * rng.random() for _ in range(count))
         lps = early if tells else tuple(-0.02 - (0.2 if right else 1.5) * rng.random() for _ in range(count))
         words = tuple(f" w{j}" for j in range(count))
-        for tier, grade in (("cheap", float(right)), ("frontier", float(rng.random() < 0.95))):
+        for tier, grade in (("cheap", float(right)), ("frontier", float(rng.random() < 0.88))):
             tokens = (words, early) if kept and tier == "cheap" else ((), ())
             outcomes.append(
                 Outcome(prompt_id(prompt), prompt, tier, "".join(words), grade, Usage(20, count), 0.1, "stop",
@@ -65,6 +67,7 @@ class Made:
         self.graph = folder / "graph.yaml"
         self.graph.write_text(yaml.safe_dump(CONFIG | {"state_folder": str(folder / "state")}))
         write_outcomes(self.outcomes, outcomes)
+        write_collected_binds(self.outcomes, tier_binds(load_config(self.graph)))
         trained = self.call("train", "--out", folder / "candidate", "--router", "surface", "--verifier", "logprob")
         assert trained.exit_code == 0, trained.output
 
@@ -75,7 +78,7 @@ class Made:
         return CliRunner().invoke(app, [str(word) for word in given])
 
     def certify(self, *words: object) -> Result:
-        return self.call("certify", "--engines-as-configured", "--candidate", self.folder / "candidate", *words)
+        return self.call("certify", "--candidate", self.folder / "candidate", *words)
 
     def version(self, alias: str) -> RouterVersion:
         graph = load_config(self.graph)
@@ -106,6 +109,8 @@ def test_certify_makes_a_version_with_a_prefix_point_and_says_so(made: Made, cer
     assert version.policy.prefixes["cheap"].tokens == N
     served = serving_version(load_config(made.graph))
     assert served.version is not None, served.reason
+    told = ServedPolicy.of(served.version, served.name, served.reason, load_config(made.graph)).prefixes
+    assert told == {"cheap": served.version.prefix_certificates["cheap"].summary()}
     shown = CliRunner().invoke(app, ["versions", "show", "stable", "--config", str(made.graph), "--json"])
     assert json.loads(shown.stdout)["prefixes"]["cheap"]["tokens"] == N
     page = CliRunner().invoke(app, ["versions", "show", "stable", "--config", str(made.graph)])
@@ -172,7 +177,7 @@ async def test_a_stream_of_that_version_commits_after_n_tokens(
 
 
 def test_where_nothing_certifies_the_version_is_made_without_and_the_reason_is_said(tmp_path: Path) -> None:
-    made = Made(tmp_path, world(600, tells=False))
+    made = Made(tmp_path, world(700, tells=False))
     result = made.certify("--prefix", "4,8", "--alias", "stable")
     assert result.exit_code == 0, result.output
     assert "without a prefix verdict: first 4 tokens:" in result.stdout
