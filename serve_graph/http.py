@@ -82,7 +82,8 @@ def build_http(backend: Backend) -> FastAPI:
     async def decision(decision_id: str) -> Response:
         from serve_graph.explaining import explained
 
-        found = await backend.find_decision(decision_id)
+        known = decision_id.isprintable()  # PostgreSQL takes no NUL
+        found = await backend.find_decision(decision_id) if known else None
         if found is None:
             raise NotFoundError(f"no decision {decision_id!r} (records appear within a second of the reply)", "id")
         return JSONResponse(explained(found, service.graph.prices, service.graph.policy.tiers))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from router_models.calibration.labels import labels_needed
-from router_models.calibration.sequence import Labelled, counts_at, quantile_grid, smoothed_risk
+from router_models.calibration.sequence import Labelled, counts_at, quantile_grid, smoothed_risk, spent_delta
 from router_models.candidate import SHARES
 from router_models.planning.patterns import Pattern
 from router_models.planning.recommendation import Demand
@@ -25,7 +25,7 @@ class LabelsRow:
 
     `reachable`: the largest share that could be kept at that risk. `fewest` labels certify the threshold cheapest to
     certify, keeping `fewest_share`; `useful` one that keeps at least three quarters of what is reachable. None = no
-    number of labels would do.
+    number of labels would do. They are counted at the level of a first look, which is what `certify` has to spend.
     """
 
     epsilon: float
@@ -59,8 +59,9 @@ def label_money(demand: Demand, row: LabelsRow) -> float | None:
 def _labels_row(epsilon: float, delta: float, risk: np.ndarray, share: np.ndarray) -> LabelsRow:
     within = risk <= epsilon
     reachable = float(share[within].max()) if within.any() else 0.0
+    level = spent_delta(delta, 1)
     needed = [
-        _whole(labels_needed(epsilon, float(r), delta), float(s)) if r < 0.97 * epsilon and s > 0 else None
+        _whole(labels_needed(epsilon, float(r), level), float(s)) if r < 0.97 * epsilon and s > 0 else None
         for r, s in zip(risk, share, strict=True)
     ]
     fewest = _least(needed, share, 0.0)

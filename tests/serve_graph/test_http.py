@@ -369,6 +369,7 @@ async def test_metrics_count_what_was_answered(endpoint: Endpoints) -> None:
         ("DELETE", "/v1/models", 405),
         ("GET", "/docs", 404),
         ("GET", "/v1/decisions/", 404),
+        ("GET", "/v1/decisions/dec-%00", 404),
     ],
 )
 async def test_unknown_path_or_method_is_refused_in_openais_shape(
