@@ -97,7 +97,7 @@ def save_candidate(candidate: Candidate, settings: Settings, folder: Path) -> No
     notes.mkdir(parents=True, exist_ok=True)
     tried = {"routers": _scored_json(candidate.routers), "verifiers": _scored_json(candidate.verifiers)}
     data = {"dataset_sha256": candidate.dataset_hash, "seed": settings.seed, "promise": settings.promised, **tried}
-    (notes / "candidate.json").write_text(json.dumps(data, indent=1))
+    (notes / "candidate.json").write_text(json.dumps(data, indent=1, allow_nan=False))
     candidate.version.save(folder, extra=notes)
     shutil.rmtree(notes)
 
@@ -108,7 +108,7 @@ def load_candidate(folder: Path, settings: Settings, encoder: Encoder) -> tuple[
     try:
         data = json.loads((folder / "candidate.json").read_text())
         routers, verifiers = (
-            {tier: tuple(Scored(scores=np.empty(0), **row) for row in tried) for tier, tried in data[k].items()}
+            {tier: tuple(_scored(row) for row in tried) for tier, tried in data[k].items()}
             for k in ("routers", "verifiers")
         )
         return Candidate(version, data["dataset_sha256"], routers, verifiers), replace(
@@ -118,6 +118,19 @@ def load_candidate(folder: Path, settings: Settings, encoder: Encoder) -> tuple[
         raise ArtifactError(f"{folder}: not a candidate that `train` wrote ({error})") from error
 
 
+def _scored(row: Mapping[str, float | str | None]) -> Scored:
+    numbers = {name: None if value is None else float(value) for name, value in row.items() if name != "family"}
+    return Scored(str(row["family"]), np.empty(0), **numbers)  # type: ignore[arg-type]
+
+
 def _scored_json(tried: Mapping[str, tuple[Scored, ...]]) -> dict[str, list[dict[str, float | str | None]]]:
+    """JSON has no infinity (a bound that the resamples do not know): such a number is written as text."""
     names = ("family", "auc", "advantage", "low", "high", "away_auc")
-    return {tier: [{name: getattr(scored, name) for name in names} for scored in all_] for tier, all_ in tried.items()}
+
+    def number(value: float | str | None) -> float | str | None:
+        return value if value is None or isinstance(value, str) or np.isfinite(value) else str(value)
+
+    return {
+        tier: [{name: number(getattr(scored, name)) for name in names} for scored in all_]
+        for tier, all_ in tried.items()
+    }

@@ -6,6 +6,7 @@ tiers, or the whole system's risk with all thresholds of a ladder tuned together
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -21,7 +22,7 @@ from router_models.calibration.risk_and_drop import Paired, certify_both
 from router_models.calibration.sequence import Labelled, upper_bound
 from router_models.calibration.thresholds import certify_threshold
 from router_models.candidate import SHARES, Candidate, Settings
-from router_models.errors import DataError
+from router_models.errors import DataError, NotCertifiedError
 from router_models.fitting import answers_with
 from router_models.operating import Evidence, call_costs, evidence_of
 from router_models.outcomes import OutcomeTable, assert_disjoint, split
@@ -61,7 +62,10 @@ def certify_candidate(
     if min(len(parts["tune"]), len(parts["cert"])) == 0:
         raise DataError(f"{len(table)} prompts leave nothing to tune or to certify on: collect more")
     certify = _one_threshold if promise == "accepted" else _whole_ladder
-    return certify(draft, parts["tune"], parts["cert"], settings, now)
+    try:
+        return certify(draft, parts["tune"], parts["cert"], settings, now)
+    except NotCertifiedError as error:
+        raise _to_collect(error, draft, parts["tune"], settings) from error
 
 
 def check_candidate(candidate: Candidate, settings: Settings) -> None:
@@ -98,6 +102,24 @@ def ladder_of(version: RouterVersion, table: OutcomeTable, settings: Settings) -
         np.column_stack([call_costs(table, tier, settings.prices[tier]) for tier in tiers]),
         np.column_stack([table.grade(tier) for tier in tiers]),
     )
+
+
+def _to_collect(
+    error: NotCertifiedError, draft: RouterVersion, tune: OutcomeTable, settings: Settings
+) -> NotCertifiedError:
+    """The same refusal, with the prompts to collect for the labels missing: only some of all prompts certify."""
+    if error.labels_missing is None or settings.slicer is not None:
+        return error
+    first, share, of_those = settings.tiers[0], SHARES["cert"], ""
+    if settings.promised == "accepted":
+        stage, point = draft.stages[first], draft.policy.points[first]
+        assert stage.router is not None
+        assert stage.router_calibrator is not None
+        routed = float((stage.router_calibrator.predict(stage.router.predict(tune.prompts)) >= point.route_at).mean())
+        share, of_those = share * routed, f", and {routed:.0%} of those are routed to {first}"
+    prompts = math.ceil(error.labels_missing / share)
+    more = f"Collect about {prompts:,} more prompts: {SHARES['cert']:.0%} of them certify{of_those}."
+    return NotCertifiedError(f"{error.reason.rstrip('.')}. {more}", error.labels_missing)
 
 
 def _whole_ladder(

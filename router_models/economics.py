@@ -61,7 +61,7 @@ class TierTerms:
     @property
     def batch_multiplier(self) -> Decimal:
         """What the average call is multiplied by, because part of the traffic is batched."""
-        return Decimal(1) - Decimal(str(self.batch_share)) * (1 - Decimal(str(self.batch_factor)))
+        return (1 - Decimal(str(self.batch_share)) * (1 - Decimal(str(self.batch_factor)))).normalize()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ them without talking.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +47,8 @@ def fit_candidate(table: OutcomeTable, settings: Settings, encoder: Encoder, cac
     parts = split(table, SHARES, settings.seed)
     assert_disjoint(parts)
     train, tune = parts["train"], parts["tune"]
+    _check_classes(train, "fit on", tiers)
+    _check_classes(tune, "calibrate routers on", tiers[:-1])
     stages: dict[str, Stage] = {}
     routers: dict[str, tuple[Scored, ...]] = {}
     verifiers: dict[str, tuple[Scored, ...]] = {}
@@ -90,6 +93,16 @@ def check_outcomes(table: OutcomeTable, settings: Settings) -> None:
             raise DataError(
                 f"{top!r} is dearer than {tier!r} (${usd[top].mean():.3g} against ${usd[tier].mean():.3g} a call) and "
                 f"worse ({right[top].mean():.1%} right against {right[tier].mean():.1%}): serve {tier!r} alone"
+            )
+
+
+def _check_classes(part: OutcomeTable, purpose: str, tiers: Sequence[str]) -> None:
+    for tier in tiers:
+        grades = part.grade(tier)
+        if len(part) == 0 or grades.min() == grades.max():
+            raise DataError(
+                f"of the {len(part)} prompts to {purpose}, tier {tier!r} answered all alike (all right or all wrong): "
+                "collect more, or harder and easier ones"
             )
 
 

@@ -17,6 +17,8 @@ def plain(value: Any) -> Any:
 
     An object that has `summary_fields` shows only those.
     """
+    if isinstance(value, np.generic):
+        value = value.item()
     if is_dataclass(value) and not isinstance(value, type):
         names = getattr(value, "summary_fields", tuple(value.__dataclass_fields__))
         fields = {name: getattr(value, name) for name in names}
@@ -27,4 +29,4 @@ def plain(value: Any) -> Any:
         return [plain(v) for v in value]
     if isinstance(value, float):
         return value if np.isfinite(value) else None
-    return str(value) if isinstance(value, Decimal) else value
+    return f"{value:f}" if isinstance(value, Decimal) else value

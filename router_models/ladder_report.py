@@ -14,6 +14,7 @@ from router_models.markdown import table
 from router_models.report_sections import (
     DRAWS,
     binds_section,
+    calibration_section,
     choice_section,
     mean_interval,
     promise_section,
@@ -67,6 +68,9 @@ cheapest that is certified.
 Kept: an answer that was given.
 
 {slices_section(certified.slices, ~played.abstained, wrong, certificate)}
+
+## Are the estimates honest?
+{calibration_section(data, settings.seed)}
 
 ## How the models were chosen (held-out folds of the training prompts)
 {choice_section("router", candidate.routers)}

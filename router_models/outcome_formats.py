@@ -16,8 +16,6 @@ Nothing is repaired in silence: a value that cannot be used raises DataError nam
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,29 +55,6 @@ class Columns:
     tokens: Mapping[str, Tokens] = field(default_factory=dict)
 
 
-def read_frame(path: Path) -> pd.DataFrame:
-    """Load a table by its suffix; DataError where the file is missing, unreadable, of another kind, or empty."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    name = path.name.removesuffix(".gz")
-    try:
-        if name.endswith(".parquet"):
-            frame = pd.read_parquet(path)
-        elif name.endswith(".csv"):
-            frame = pd.read_csv(path, keep_default_na=True, dtype={"prompt": str, "answer": str, "tier": str})
-        elif name.endswith((".jsonl", ".ndjson")):
-            frame = pd.DataFrame(_json_lines(path))
-        else:
-            raise DataError(f"{path}: not a .parquet, .csv or .jsonl file")
-    except (OSError, ValueError, EOFError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: cannot be read ({error})") from error
-    if frame.empty:
-        raise DataError(f"{path}: holds no rows")
-    return frame
-
-
 def parse_columns(
     frame: pd.DataFrame,
     tiers: Sequence[str] | None = None,
@@ -104,14 +79,6 @@ def parse_columns(
     if "tier" in frame.columns:
         return _long(frame, tiers, scale, METADATA_NAMES.union(metadata))
     return _wide(frame, tiers, scale, METADATA_NAMES.union(metadata))
-
-
-def _json_lines(path: Path) -> list[dict[str, object]]:
-    with gzip.open(path, "rt") if path.name.endswith(".gz") else path.open() as handle:
-        rows = [json.loads(line) for line in handle if line.strip()]
-    if not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path}: every line must be a JSON object")
-    return rows
 
 
 def _long(
@@ -144,6 +111,8 @@ def _long(
     others = [c for c in frame.columns if c not in known]
     flags = [c for c in others if _is_text(frame[c]) or c in metadata]
     numeric = [c for c in frame.columns if c in LOGPROB_NAMES or (c in others and c not in flags)]
+    for name in (c for c in frame.columns if c in COUNTS or c in numeric):
+        frame[name] = _floats(frame, name)  # before rows are parted by tier, so that messages name rows of the file
     per_tier = {t: frame[frame["tier"] == t].set_index(key).reindex(first[key].to_numpy()) for t in names}
     return Columns(
         prompts=tuple(first["prompt"].astype(str)),

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from router_models.errors import DataError
 from router_models.features import TextEncoder, cached_embeddings, load_embeddings
+from router_models.outcome_files import read_frame
 from router_models.outcome_formats import (
     Columns,
     frame_to_outcomes,
     outcomes_to_frame,
     parse_columns,
-    read_frame,
     write_outcomes,
 )
 from router_models.types import Answers, BoolArray, FloatArray, IntArray, Prompts, Tokens

@@ -21,6 +21,7 @@ from router_models.outcomes import OutcomeTable, read_outcomes
 from router_models.prefix_certifying import check_prefix, with_prefix
 from router_models.registry import RegisteredVersion, record_look, register
 from router_models.report import write_report
+from router_models.spilling import with_spill
 from router_models.version import RouterVersion
 
 Progress = Callable[[str], None]
@@ -128,6 +129,31 @@ def certify_prefix_next(
         return certified, error.reason
 
 
+def certify_spill_next(
+    certified: Certified,
+    table: OutcomeTable,
+    settings: Settings,
+    epsilon: float,
+    delta: float,
+    now: datetime,
+    cache: Path,
+    progress: Progress = lambda _: None,
+) -> tuple[Certified, str | None]:
+    """A certified version with a spill point; or, where none certifies, as it was, and why.
+
+    `settings` are what `certify_next` gave back: it is the same look at the labels. The last certificate to be added:
+    it is bound to the version as it then is.
+    """
+    progress(
+        f"certifying a spill: P(wrong | spilled) ≤ {epsilon:g}, δ {spent_delta(delta, settings.round):.3g} for it"
+    )
+    try:
+        return with_spill(certified, table, settings, epsilon, delta, now, cache), None
+    except NotCertifiedError as error:
+        progress(f"no spill: {error.reason}")
+        return certified, error.reason
+
+
 def publish(
     candidate: Candidate,
     certified: Certified,
@@ -169,6 +195,7 @@ def publish(
         tags={
             "dataset_sha256": candidate.dataset_hash,
             "certificate": certificate.summary() if certificate else "none",
+            **{f"spill.{tier}": made.summary() for tier, made in version.spill_certificates.items()},
             "label_source": str(settings.label_source),
             "status": "approved" if alias == "stable" else "pending",
             **prefixes,

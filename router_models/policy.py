@@ -16,15 +16,30 @@ FAR = 1.0
 
 
 @dataclass(frozen=True, slots=True)
+class SpillPoint:
+    """From which score on a rejected answer may be served while the last tier is full; `epsilon` bounds its risk."""
+
+    spill_at: float
+    epsilon: float
+
+    @property
+    def promised(self) -> float:
+        """The share of spilled answers that is certified to be right."""
+        return 1.0 - self.epsilon
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """The ladder and its thresholds. A tier without a point is never tried by the router, only by force.
 
-    `prefixes` holds the tiers whose answers may be accepted by their beginning alone.
+    `prefixes` holds the tiers whose answers may be accepted by their beginning alone, `spills` those of which rejected
+    answers may be served while the last tier is full.
     """
 
     tiers: tuple[str, ...]
     points: Mapping[str, OperatingPoint]
     prefixes: Mapping[str, PrefixPoint] = field(default_factory=dict)
+    spills: Mapping[str, SpillPoint] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.tiers:
@@ -33,6 +48,8 @@ class Policy:
             raise DataError(f"operating points for unknown tier(s) {sorted(unknown)}; the ladder is {self.tiers}")
         if unknown := set(self.prefixes) - set(self.points):
             raise DataError(f"prefix points for tier(s) {sorted(unknown)} that have no operating point")
+        if unknown := set(self.spills) - set(self.points):
+            raise DataError(f"spill points for tier(s) {sorted(unknown)} that have no operating point")
 
     @property
     def top(self) -> str:
@@ -55,11 +72,11 @@ class Policy:
         reason = "no certified threshold" if first is None else f"estimated {first:.3f} below every tier's threshold"
         return Decision(self.top, reason + away, first, distance)
 
-    def judge(self, tier: str, p_ok: float, accept_at: float | None = None) -> Verdict:
+    def judge(self, tier: str, p_ok: float, accept_at: float | None = None, spill_at: float | None = None) -> Verdict:
         """Accept, escalate or abstain, from P(this completion is acceptable).
 
         Below the top: accept at `accept_at`, abstain early under `abstain_below`, escalate otherwise. At the top:
-        abstain under `abstain_below`, accept otherwise. `accept_at` replaces the point's (a slice's own threshold).
+        abstain under `abstain_below`, accept otherwise. `accept_at` and `spill_at` replace the points' (for a slice).
         """
         point = self.points.get(tier)
         if point is None:
@@ -71,7 +88,9 @@ class Policy:
         least = point.accept_at if accept_at is None else accept_at
         if p_ok >= least:
             return Verdict(Action.ACCEPTED, f"estimated {p_ok:.3f} ≥ {least:.3f}: accept", p_ok)
-        return Verdict(Action.ESCALATED, f"estimated {p_ok:.3f} < {least:.3f}: escalate", p_ok)
+        spill = self.spills.get(tier)
+        may_spill = spill is not None and p_ok >= (spill.spill_at if spill_at is None else spill_at)
+        return Verdict(Action.ESCALATED, f"estimated {p_ok:.3f} < {least:.3f}: escalate", p_ok, may_spill)
 
     def judge_prefix(self, tier: str, p_ok: float) -> Verdict:
         """Accept or escalate from the beginning of an answer; without a certified prefix point: escalate."""
@@ -98,12 +117,15 @@ class Policy:
 def worst(verdicts: Sequence[Verdict]) -> Verdict:
     """The verdict on several answers to one query that are shown together: escalate before abstain before accept.
 
-    Among equals the lowest estimate counts.
+    Among equals the lowest estimate counts. They may spill together only where each may, or was accepted.
     """
     order = (Action.ESCALATED, Action.ABSTAINED)
-    return min(
+    found = min(
         verdicts,
         key=lambda v: (order.index(v.action) if v.action in order else len(order), 1.0 if v.p_ok is None else v.p_ok),
+    )
+    return replace(
+        found, may_spill=found.may_spill and all(v.may_spill or v.action is Action.ACCEPTED for v in verdicts)
     )
 
 

@@ -7,6 +7,7 @@ oracle, on CERT prompts that nothing was fitted on.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,18 @@ from numpy.typing import NDArray
 
 from router_models.candidate import Candidate, Settings
 from router_models.certifying import Certified
-from router_models.operating import Evidence, play, route_at_for_share
+from router_models.operating import Evidence, Played, play, route_at_for_share
 from router_models.plots import draw_acceptance, draw_deferral, draw_reliability
 from router_models.prefix_page import prefix_section
 from router_models.report_sections import (
     DRAWS,
     binds_section,
+    calibration_section,
     choice_section,
     mean_interval,
     promise_section,
     slices_section,
+    spill_section,
     with_interval,
 )
 from router_models.types import FloatArray
@@ -41,7 +44,7 @@ def write_report(folder: Path, candidate: Candidate, certified: Certified, setti
     cheap, frontier = settings.tiers
     tiers, seed = (cheap, frontier), settings.seed
     point = version.policy.points[tiers[0]]
-    played = play(seen, point.route_at, _accept_at(certified, point.accept_at))
+    played = _spoken(seen, version, play(seen, point.route_at, _accept_at(certified, point.accept_at)))
     rows = np.random.default_rng(seed).integers(0, len(seen), (DRAWS, len(seen)))
     lines = _policies(seen, played.usd, played.right, played.accepted, rows)
     draw_reliability(folder / "reliability.png", seen, tiers)
@@ -49,7 +52,8 @@ def write_report(folder: Path, candidate: Candidate, certified: Certified, setti
     areas = draw_deferral(folder / "deferral.png", seen, played)
     saved = 1.0 - played.usd.mean() / seen.frontier_usd.mean()
     by_slice = slices_section(certified.slices, played.accepted, seen.cheap_right < 0.5, version.certificate)
-    text = _page(candidate, version, seen, tiers, lines, areas, by_slice)
+    honest = calibration_section(certified.ladder, seed)
+    text = _page(candidate, version, seen, tiers, lines, areas, by_slice, honest)
     (folder / "report.md").write_text(text)
     accepted = played.accepted
     return {
@@ -71,6 +75,14 @@ def _accept_at(certified: Certified, otherwise: float) -> FloatArray:
     if version.slicer is None or version.certificate is None:
         return np.full(n, otherwise)
     return np.array([version.certificate.threshold_for(name) for name in certified.slices[version.slicer]])
+
+
+def _spoken(seen: Evidence, version: RouterVersion, played: Played) -> Played:
+    """What the version does, with the last tier's answers that it abstains on not right."""
+    last = version.policy.points.get(version.policy.top)
+    below = -np.inf if last is None or last.abstain_below is None else last.abstain_below
+    silent = ~played.accepted & (seen.p_frontier_ok < below)
+    return replace(played, right=np.where(silent, 0.0, played.right))
 
 
 def _policies(
@@ -119,6 +131,7 @@ def _page(
     lines: Sequence[str],
     areas: dict[str, float],
     by_slice: str,
+    honest: str,
 ) -> str:
     cheap, frontier = tiers
     point, last = version.policy.points[cheap], version.policy.points.get(frontier)
@@ -142,7 +155,8 @@ Try {cheap} when the router estimates ≥ {point.route_at:.4f}; accept its answe
 {prefix_section(version)}
 
 ## What one pays and gets
-{len(seen)} certification prompts; intervals are 95 % bootstrap over prompts ({DRAWS} draws).
+{len(seen)} certification prompts; intervals are 95 % bootstrap over prompts ({DRAWS} draws). An abstention counts as
+not right.
 
 {chr(10).join(lines)}
 
@@ -152,6 +166,8 @@ Kept: a cheap answer that this policy lets through.
 {by_slice}
 
 ## Is the estimate honest?
+{honest}
+
 ![reliability](reliability.png)
 
 ## Accuracy by confidence, with the threshold
@@ -168,6 +184,9 @@ Kept: a cheap answer that this policy lets through.
 {choice_section("router", candidate.routers)}
 
 {choice_section("verifier", candidate.verifiers)}
+
+## Spilled while the last tier is full
+{spill_section(version.spill_certificates)}
 
 ## If a share is all that is wanted
 Router score alone, no verifier, no certificate: the threshold that sends so much of traffic to {frontier}. It is a

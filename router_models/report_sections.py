@@ -8,8 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router_models.calibration.certificate import Certificate, Promise
+from router_models.calibration.ladder import Ladder
 from router_models.calibration.sequence import upper_bound
-from router_models.markdown import table
+from router_models.markdown import spread, table
+from router_models.metrics import (
+    bootstrap,
+    brier_weighted,
+    log_loss,
+    log_loss_weighted,
+    smooth_calibration_error_weighted,
+)
 from router_models.selection import Scored
 from router_models.types import BoolArray, FloatArray
 
@@ -47,6 +55,29 @@ def promise_section(certificate: Certificate | None) -> str:
         counts = f"{p.errors} of {p.trials}" if p.errors or p.what != "quality drop against always-frontier" else ""
         rows.append([p.what, f"{p.bound:g}", f"{1 - p.level:.1%}", counts or f"{p.trials} pairs", f"{p.upper:.4f}"])
     return f"{certificate.summary()}\n\n{table(rows)}"
+
+
+def calibration_section(data: Ladder, seed: int) -> str:
+    """How far each estimate is from a probability, on CERT: Brier score, log-loss and smooth calibration error."""
+    assert data.right is not None
+    graded = data.right.astype(np.float64)
+    named = [
+        (f"router: {tier} will be right", data.p_route[:, i], graded[:, i]) for i, tier in enumerate(data.tiers[:-1])
+    ]
+    named += [(f"verifier: {tier} was right", data.p_ok[:, i], graded[:, i]) for i, tier in enumerate(data.tiers)]
+    rows = [["estimate", "Brier score", "log-loss", "of the base rate alone", "smooth calibration error"]]
+    for name, p, y in named:
+        figures = [
+            bootstrap(figure(p, y), len(y), draws=DRAWS, seed=seed)
+            for figure in (brier_weighted, log_loss_weighted, smooth_calibration_error_weighted)
+        ]
+        cells = [spread(figure, 1, 3) for figure in figures]
+        rows.append([name, *cells[:2], f"{log_loss(np.full(len(y), y.mean()), y):.3f}", cells[2]])
+    note = (
+        f"95 % bootstrap over the {len(data)} certification prompts ({DRAWS} draws). Smooth calibration error is "
+        "above 0 for any finite sample, and its interval leans upwards: compare it between estimates, not with 0."
+    )
+    return f"{table(rows)}\n\n{note}"
 
 
 def slices_section(
@@ -110,6 +141,28 @@ def _choice(what: str, tried: Sequence[Scored]) -> str:
         far = "no domains recorded" if scored.away_auc is None else f"{scored.away_auc:.3f}"
         rows.append([scored.family, f"{scored.auc:.3f}", advantage, span, *([far] if away else [])])
     return table(rows)
+
+
+def spill_section(certificates: Mapping[str, Certificate]) -> str:
+    """What may be served under its threshold while the last tier is full, and on what evidence."""
+    if not certificates:
+        return "No spill is certified: while the last tier is full, what would go to it is refused (429)."
+    rows = [["tier", "score from", "P(wrong) at most", "confidence", "shown by", "upper bound", "expires"]]
+    for tier, c in certificates.items():
+        at = "by slice" if c.threshold is None else f"{c.threshold:.4f}"
+        shown = f"{c.errors} of {c.accepted_n}"
+        end = f"{c.expires_at:%Y-%m-%d}"
+        rows.append([tier, at, f"{c.epsilon:g}", f"{1 - c.level:.1%}", shown, f"{c.upper:.4f}", end])
+    slices = [
+        [name, str(p.trials), str(p.errors), f"≤ {p.bound:g}" if p.certified else "none: nothing is spilled here"]
+        for c in certificates.values()
+        for name, p in c.slices.items()
+    ]
+    by_slice = f"\n\n{table([['slice', 'spilled', 'wrong', 'promise'], *slices])}" if slices else ""
+    return (
+        "Served, with `policy.spill`, while the last tier is full: answers that the verdict rejected, from this score "
+        f"on. The promise is of those answers alone.\n\n{table(rows)}{by_slice}"
+    )
 
 
 def binds_section(certificate: Certificate | None) -> str:

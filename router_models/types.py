@@ -126,11 +126,15 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the verifier made of a completion: accepted, escalated or abstained, and why."""
+    """What the verifier made of a completion: accepted, escalated or abstained, and why.
+
+    `may_spill`: an escalated answer that is certified to be served all the same while the last tier is full.
+    """
 
     action: Action
     reason: str
     p_ok: float | None = None
+    may_spill: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from router_models.calibration.scores import CALIBRATORS
 from router_models.errors import ArtifactError
 from router_models.features import FEATURES_VERSION, Encoder, answers_of, prompts_of
 from router_models.home import Home
-from router_models.policy import Policy
+from router_models.policy import Policy, SpillPoint
 from router_models.pricing import Price, prices_digest_input
 from router_models.routers import ROUTERS, LengthRouter, RouterModel
 from router_models.slicing import slice_of
@@ -65,6 +65,7 @@ class RouterVersion:
     prefix_certificates: Mapping[str, Certificate] = field(default_factory=dict)
     prefix_stages: Mapping[str, Stage] = field(default_factory=dict)
     home: Home | None = None
+    spill_certificates: Mapping[str, Certificate] = field(default_factory=dict)
 
     def decide(self, query: Query) -> Decision:
         """Choose a tier before generation; embeds the query once, for all stages."""
@@ -101,13 +102,16 @@ class RouterVersion:
         p_ok = _calibrated(stage.verifier_calibrator, float(stage.verifier.predict(answers)[0]))
         if is_prefix:
             return self.policy.judge_prefix(decision.tier, p_ok)
-        return self.policy.judge(decision.tier, p_ok, self._slice_threshold(query))
+        spill = self.spill_certificates.get(decision.tier)
+        return self.policy.judge(
+            decision.tier, p_ok, self._slice_threshold(query, self.certificate), self._slice_threshold(query, spill)
+        )
 
-    def _slice_threshold(self, query: Query) -> float | None:
-        """The acceptance threshold of the query's slice; None where one threshold serves all. +inf: not certified."""
-        if self.slicer is None or self.certificate is None:
+    def _slice_threshold(self, query: Query, certificate: Certificate | None) -> float | None:
+        """A certificate's threshold for the query's slice; None where one serves all. +inf: not certified."""
+        if self.slicer is None or certificate is None:
             return None
-        return self.certificate.threshold_for(slice_of(self.slicer, query))
+        return certificate.threshold_for(slice_of(self.slicer, query))
 
     def binds(self, prices: Mapping[str, Price]) -> dict[str, str]:
         """Hashes of the offline half of what a certificate depends on: models, encoder, prices, every threshold."""
@@ -158,6 +162,7 @@ class RouterVersion:
             "tiers": list(self.policy.tiers),
             "slicer": self.slicer,
             "prefix_certificates": {tier: made.to_json() for tier, made in self.prefix_certificates.items()},
+            "spill_certificates": {tier: made.to_json() for tier, made in self.spill_certificates.items()},
             "home": self.home is not None,
             "points": {
                 tier: [_plain(p.route_at), _plain(p.accept_at), p.abstain_below]
@@ -188,7 +193,13 @@ class RouterVersion:
             path = folder / "certificate.json"
             certificate = Certificate.from_json(json.loads(path.read_text())) if path.is_file() else None
             prefixes = {t: Certificate.from_json(made) for t, made in data.get("prefix_certificates", {}).items()}
-            policy = Policy(tuple(data["tiers"]), points, {t: prefix_point(made) for t, made in prefixes.items()})
+            spills = {t: Certificate.from_json(made) for t, made in data.get("spill_certificates", {}).items()}
+            policy = Policy(
+                tuple(data["tiers"]),
+                points,
+                {t: prefix_point(made) for t, made in prefixes.items()},
+                {t: spill_point(made) for t, made in spills.items()},
+            )
             home = Home.from_state(load_state(folder, "home")) if data.get("home") else None
         except (OSError, KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
             raise ArtifactError(f"{folder}: not a router version ({type(error).__name__}: {error})") from error
@@ -202,12 +213,18 @@ class RouterVersion:
             prefix_certificates=prefixes,
             prefix_stages=beginnings,
             home=home,
+            spill_certificates=spills,
         )
 
 
 def prefix_point(certificate: Certificate) -> PrefixPoint:
     """What a prefix certificate permits; its settings carry N. Raises KeyError where it is no prefix certificate."""
     return PrefixPoint(int(certificate.settings[PREFIX_TOKENS]), certificate.threshold_for())
+
+
+def spill_point(certificate: Certificate) -> SpillPoint:
+    """What a spill certificate permits; where slices are certified each is asked for its own threshold."""
+    return SpillPoint(np.inf if certificate.threshold is None else certificate.threshold, certificate.epsilon)
 
 
 def models_digest(version: RouterVersion) -> str:

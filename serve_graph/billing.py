@@ -1,7 +1,8 @@
 """Lines of a request's bill: calls that answered, calls that did not, the time of router and verifier.
 
 The price in force when a call began is what it is charged. Tokens are the engine's own count; where a call ended
-before the engine gave one, its line is `metered=False` and holds the engine's time alone.
+before the engine gave one, its line is `metered=False` and holds the engine's time, and of a stream the tokens that
+the engine had named.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ Prices = Mapping[str, Price | PriceList]
 TARIFFS = MappingProxyType({"batch": Tariff.BATCH, "flex": Tariff.BATCH, "priority": Tariff.PRIORITY})
 
 
-def answered(prices: Prices, tier: str, completion: Completion, seconds: float) -> Call:
-    """The line of a call that gave an answer, or part of one."""
+def answered(prices: Prices, tier: str, completion: Completion, seconds: float, named: int = 0) -> Call:
+    """The line of a call that gave an answer, or part of one, `named` tokens of it where nothing else is known."""
     tariff = TARIFFS.get(str(completion.payload.get("service_tier")), Tariff.STANDARD)
-    parts = _price(prices, tier, seconds).parts(completion.usage, seconds, tariff=tariff)
     metered = completion.usage != Usage()
-    return Call(tier, completion.usage, seconds, total(parts.values()), "answer", parts, metered)
+    usage = completion.usage if metered else Usage(completion_tokens=named)
+    parts = _price(prices, tier, seconds).parts(usage, seconds, tariff=tariff)
+    return Call(tier, usage, seconds, total(parts.values()), "answer", parts, metered)
 
 
 def unanswered(prices: Prices, tier: str, seconds: float, error: BaseException) -> Call:

@@ -41,9 +41,9 @@ async def embed(graph: Graph, body: Mapping[str, Any], trail: Trail) -> dict[str
     return reply
 
 
-def charge(graph: Graph, tier: str, completion: Completion, latency_s: float) -> Call:
-    """Price one completion at its tier's rates."""
-    return answered(graph.prices, tier, completion, latency_s)
+def charge(graph: Graph, tier: str, completion: Completion, latency_s: float, named: int = 0) -> Call:
+    """Price one completion at its tier's rates; `named` are its tokens where its engine gave no count."""
+    return answered(graph.prices, tier, completion, latency_s, named)
 
 
 def tell(graph: Graph, tier: str, attempts: Sequence[Attempt], trail: Trail) -> None:

@@ -14,6 +14,7 @@ from router_models.types import Action, Completion, Decision, Query
 from serve_graph.calls import call
 from serve_graph.chunks import each_choice
 from serve_graph.errors import CertificateVoidError, EngineError, EngineRequestError, PolicyUnavailableError
+from serve_graph.spill import kept_back, spilled
 from serve_graph.trail import Graph, Trail
 
 
@@ -63,6 +64,7 @@ async def weigh(graph: Graph, query: Query, completion: Completion, trail: Trail
     verdict = trail.verdict = worst(verdicts)
     escalated = verdict.action is Action.ESCALATED
     trail.completion = None if escalated else completion
+    kept_back(completion, trail)
     return trail.go(graph.policy.top if escalated else trail.tier, verdict.action)
 
 
@@ -89,6 +91,8 @@ async def finish(graph: Graph, query: Query, trail: Trail) -> Completion:
     except EngineRequestError:
         raise
     except EngineError as error:
+        if (answer := spilled(graph, trail, error)) is not None:
+            return answer
         fall_back(graph, trail, error)
         trail.completion = await call(graph, trail.tier, query, trail)
     if graph.policy.judges_top and trail.action in (Action.ROUTED, Action.ESCALATED):

@@ -50,6 +50,11 @@ class Hearing:
         """Whether every choice that began has ended."""
         return bool(self.choices) and all(choice["finish_reason"] for choice in self.choices.values())
 
+    @property
+    def named(self) -> int:
+        """How many tokens the engine has named one by one, with a logprob each, in all choices."""
+        return sum(len((choice["logprobs"] or {}).get("content", ())) for choice in self.choices.values())
+
     def completion(self, latency_s: float, finish_reason: str | None = None) -> Completion:
         """What has been said as one Completion; `finish_reason` names the end of what has none yet."""
         whole = [dict(choice) for _, choice in sorted(self.choices.items())] or [_silent(0)]
@@ -123,6 +128,12 @@ def spoken_pieces(completion: Completion) -> Iterator[Choices]:
 
 def _piece(index: int, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
     return {"index": index, "delta": delta, "finish_reason": finish_reason}
+
+
+def whole_choice(index: int, original: Mapping[str, Any]) -> dict[str, Any]:
+    """An engine's choice as callers see it: OpenAI's fields alone, all of them there."""
+    kept = {k: v for k, v in original.items() if k in ("index", "message", "finish_reason", "logprobs")}
+    return {"index": index, "finish_reason": "stop", **kept, "message": {"content": None, **original["message"]}}
 
 
 def each_choice(completion: Completion) -> tuple[Completion, ...]:

@@ -43,12 +43,16 @@ LONGEST_PAUSE_S = 120.0
 def read_tasks(path: Path) -> list[Task]:
     """Tasks from JSON lines (`prompt`, `grader`, `reference`, …; see `starter.Task`); raises on the first bad line."""
     tasks = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ServeGraphError(f"{path}: cannot be read as JSON lines ({error})") from error
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             tasks.append(Task.from_json(json.loads(line)))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ServeGraphError(
                 f"{path}:{number}: not a task ({error}); see `serve-graph collect --help`"
             ) from error
@@ -240,7 +244,7 @@ def _read_partial(path: Path) -> list[Outcome]:
     if not path.exists():
         return []
     outcomes = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text().split("\n"):  # not splitlines: JSON leaves U+2028 and its like inside a line
         try:
             data = json.loads(line)
             tokens = {name: tuple(data.get(name, ())) for name in TOKEN_COLUMNS}

@@ -7,7 +7,6 @@ be built in a test without a cluster.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -26,10 +25,10 @@ from serve_graph.bindings import binds_digest, price_list, price_lists
 from serve_graph.config import GraphConfig
 from serve_graph.engines.echo import EchoEngine, EchoError
 from serve_graph.engines.hosted import HostedEngine
-from serve_graph.errors import PolicyUnavailableError
 from serve_graph.http import Backend, build_http
 from serve_graph.keeping import Upkeep, prompt_keeper
 from serve_graph.metrics import render_metrics
+from serve_graph.policy_handles import AlwaysTop, HandlePolicy
 from serve_graph.readiness import TierReadiness
 from serve_graph.records.spool import SpooledSink
 from serve_graph.records.store import DecisionStore
@@ -128,48 +127,6 @@ class HostedDeployment:
         return self.engine.failover.counters()
 
 
-class HandlePolicy:
-    """Router and verifier handles as Decider and Judge, with a deadline and a short memory of failures.
-
-    After a time-out, calls fail at once for `rest_s`, so that one dead replica does not add its time-out to every
-    request until Ray has replaced it. Other failures are quick, and may be one query's own: they do not count.
-    """
-
-    def __init__(
-        self, handle: DeploymentHandle[Any], what: str, policy: Policy, timeout_s: float, rest_s: float = 1.0
-    ) -> None:
-        self.handle = handle
-        self.what = what
-        self.policy = policy
-        self.timeout_s = timeout_s
-        self.rest_s = rest_s
-        self._resting_until = 0.0
-
-    async def decide(self, query: Query) -> Decision:
-        decision: Decision = await self._guarded("decide", query)
-        return decision
-
-    async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
-        """The replica's verdict; where abstaining is forbidden, an abstention becomes what it stands in for."""
-        verdict: Verdict = await self._guarded("judge", query, completion, decision)
-        point = self.policy.points.get(decision.tier)
-        if verdict.action is not Action.ABSTAINED or (point is not None and point.abstain_below is not None):
-            return verdict
-        action = Action.ACCEPTED if decision.tier == self.policy.top else Action.ESCALATED
-        return replace(verdict, action=action, reason=f"{verdict.reason}; forbidden: {action}")
-
-    async def _guarded(self, method: str, *args: Any) -> Any:
-        if time.monotonic() < self._resting_until:
-            raise PolicyUnavailableError(f"{self.what} did not reply a moment ago")
-        try:
-            return await asyncio.wait_for(getattr(self.handle, method).remote(*args), self.timeout_s)
-        except TimeoutError:
-            self._resting_until = time.monotonic() + self.rest_s
-            raise PolicyUnavailableError(f"{self.what}: no reply in {self.timeout_s:g} s") from None
-        except Exception as error:
-            raise PolicyUnavailableError(f"{self.what}: {type(error).__name__}") from error
-
-
 @dataclass(frozen=True, slots=True)
 class ServedPolicy:
     """What the ingress needs to know of the served version: its thresholds' shape, its name, its promises.
@@ -198,6 +155,8 @@ class ServedPolicy:
         policy = always(config.tier_names) if version is None else version.policy
         if config.policy.abstain == "forbid":
             policy = policy.without_abstention()
+        if not config.policy.spill:
+            policy = replace(policy, spills={})
         certificate = None if version is None else version.certificate
         promised = None if certificate is None else 1.0 - certificate.promised_risk
         begun = {} if version is None else {t: made.summary() for t, made in version.prefix_certificates.items()}
@@ -296,6 +255,7 @@ class IngressDeployment:
             "certified": served.certified and "answers" not in faults,
             "promise": faults.get("answers", served.promise),
             "valid_until": None if until is None else until.isoformat(),
+            "spills": {tier: point.promised for tier, point in self.standing.policy(served.policy).spills.items()},
             "void": faults,
             "prefixes": {t: faults.get(f"prefix:{t}", told) for t, told in served.prefixes.items()},
             "binds": served.binds,
@@ -314,16 +274,3 @@ class IngressDeployment:
         return render_metrics(
             self.service.tally, sink.pending, counters, caps, held=sink.held, lost=sink.lost, certificates=certificates
         )
-
-
-class AlwaysTop:
-    """Decider and Judge of a graph without a certified version: the last tier, accepted as it is."""
-
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
-
-    async def decide(self, query: Query) -> Decision:
-        return Decision(self.policy.top, "no certified router version: always the last tier")
-
-    async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
-        return self.policy.judge(decision.tier, 1.0)

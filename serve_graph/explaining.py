@@ -36,6 +36,9 @@ def evidence(graph: Graph, trail: Trail, wishes: Mapping[str, Any], promised: fl
     }
     if math.isfinite(graph.deadline.seconds):
         found["deadline_s"] = graph.deadline.seconds
+    if trail.spilled:
+        point = graph.policy.spills[trail.tier]
+        found["spilled"] = {"spill_at": _plain(point.spill_at), "promised": point.promised}
     if wishes:
         found["wishes"] = dict(wishes)
     if trail.completion is not None:
@@ -102,6 +105,10 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
         "no certificate" if promised is None else f"{promised:.1%} of accepted cheap answers certified to be right"
     )
     told.append(f"Version {record.version}: {proven}.")
+    if spill := seen.get("spilled"):
+        told.append(
+            f"Spilled, the last tier being full: {spill['promised']:.1%} of such answers certified to be right."
+        )
     if signals := seen.get("signals"):
         told.append("Answer: " + ", ".join(f"{name} {_shown(value)}" for name, value in signals.items()) + ".")
     told += [_line(line) for line in record.bill]
@@ -116,9 +123,8 @@ def _line(line: Call) -> str:
     used = line.usage
     tokens = f"{used.prompt_tokens} + {used.completion_tokens} tokens"
     cached = f" ({used.cached_tokens} from the cache)" if used.cached_tokens else ""
-    counted = (
-        f", {tokens}{cached}" if line.metered and used.prompt_tokens else "" if line.metered else ", tokens unknown"
-    )
+    uncounted = f", {used.completion_tokens} tokens named" if used.completion_tokens else ", tokens unknown"
+    counted = f", {tokens}{cached}" if line.metered and used.prompt_tokens else "" if line.metered else uncounted
     return f"Paid: {line.what} by {line.tier}{counted}, {line.latency_s:.3f} s: ${plain(line.cost_usd)}."
 
 

@@ -20,7 +20,15 @@ from serve_graph.access.accounts import Accounts
 from serve_graph.access.gate import AccessGate
 from serve_graph.access.keys import Keyring
 from serve_graph.connection import Reply
-from serve_graph.errors import NotFoundError, RequestError, ServeGraphError, error_body, retry_after, status_of
+from serve_graph.errors import (
+    NotFoundError,
+    RequestError,
+    ServeGraphError,
+    UnknownModelError,
+    error_body,
+    retry_after,
+    status_of,
+)
 from serve_graph.generation import Manners, add_generation
 from serve_graph.openapi import describe, errors, reply
 from serve_graph.service import AUTO, Service
@@ -56,14 +64,19 @@ def build_http(backend: Backend) -> FastAPI:
 
     app = FastAPI(title="serve-graph", version="0.1.0", docs_url=None, redoc_url=None, lifespan=lifespan)
     service = backend.service
+    names = dict.fromkeys([AUTO, *service.graph.engines, *service.graph.embedders])
 
     add_generation(app, service, Manners(backend.max_body_bytes, backend.keep_alive_s, backend.start_before_commit))
 
     @app.get("/v1/models", responses=reply("ModelList") | errors(401, 403))
     async def models() -> dict[str, Any]:
-        names = dict.fromkeys([AUTO, *service.graph.engines, *service.graph.embedders])
-        data = [{"id": name, "object": "model", "created": 0, "owned_by": "serve-graph"} for name in names]
-        return {"object": "list", "data": data}
+        return {"object": "list", "data": [_model(name) for name in names]}
+
+    @app.get("/v1/models/{model}", responses=reply("Model") | errors(401, 403, 404))
+    async def model(model: str) -> dict[str, Any]:
+        if model not in names:
+            raise UnknownModelError(f"the model {model!r} does not exist", "model", "model_not_found")
+        return _model(model)
 
     @app.get("/v1/decisions/{decision_id}", responses=reply("DecisionRecord") | errors(401, 403, 404, 503))
     async def decision(decision_id: str) -> Response:
@@ -90,8 +103,13 @@ def build_http(backend: Backend) -> FastAPI:
     app.add_middleware(AccessGate, keyring=backend.keyring, accounts=backend.accounts, refused=service.refuse)
     app.add_middleware(HeadAsGet)
     _install_guards(app, service.refuse)
-    describe(app, [AUTO, *service.graph.engines], lambda: bool(backend.keyring))
+    graph = service.graph
+    describe(app, [AUTO, *graph.engines], [AUTO, *graph.embedders], lambda: bool(backend.keyring))
     return app
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "serve-graph"}
 
 
 def _install_guards(app: FastAPI, refused: Callable[[int], None]) -> None:

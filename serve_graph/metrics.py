@@ -27,6 +27,7 @@ class Tally:
     distances: Counter[tuple[str, float]] = field(default_factory=Counter)
     distance_sum: dict[str, float] = field(default_factory=dict)
     refused: Counter[int] = field(default_factory=Counter)
+    spilled: Counter[str] = field(default_factory=Counter)
     unrecorded: int = 0
 
     def add(self, record: DecisionRecord) -> None:
@@ -35,6 +36,7 @@ class Tally:
             edge = next((edge for edge in DISTANCE_EDGES if record.distance <= edge), math.inf)
             self.distances[(record.version, edge)] += 1
             self.distance_sum[record.version] = self.distance_sum.get(record.version, 0.0) + record.distance
+        self.spilled[record.tier] += "spilled" in record.evidence
         for call in record.calls:
             self.calls[call.tier] += 1
             self.tokens[(call.tier, "prompt")] += call.usage.prompt_tokens
@@ -78,6 +80,8 @@ def render_metrics(
     lines.append(f"serve_graph_records_lost_total {lost + tally.unrecorded}")
     lines.append("# TYPE serve_graph_refused_total counter")
     lines += [f'serve_graph_refused_total{{code="{code}"}} {n}' for code, n in sorted(tally.refused.items())]
+    lines.append("# TYPE serve_graph_spilled_total counter")
+    lines += [f'serve_graph_spilled_total{{tier="{tier}"}} {n}' for tier, n in sorted(tally.spilled.items()) if n]
     lines.append("# TYPE serve_graph_escalation_caps_total counter")
     lines.append(f"serve_graph_escalation_caps_total {escalation_caps}")
     lines += _certificate_lines(certificates)

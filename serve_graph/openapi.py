@@ -74,17 +74,20 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def describe(app: FastAPI, models: Sequence[str], keyed: Callable[[], bool] = lambda: False) -> None:
-    """Make `app.openapi()` (and `/openapi.json`) the whole document; `models` are the names a request may give.
+def describe(
+    app: FastAPI, models: Sequence[str], embedders: Sequence[str], keyed: Callable[[], bool] = lambda: False
+) -> None:
+    """Make `app.openapi()` (and `/openapi.json`) the whole document.
 
-    `keyed`: whether access keys are on now, and the document therefore asks for one.
+    `models` are the names a request may give, `embedders` those that one for embeddings may. `keyed`: whether access
+    keys are on now, and the document therefore asks for one.
     """
 
     @cache
     def document(asks_for_keys: bool) -> dict[str, Any]:
         made = get_openapi(title=app.title, version=app.version, description=__doc__, routes=app.routes)
         parts = made.setdefault("components", {})
-        parts.setdefault("schemas", {}).update(_schemas(models))
+        parts.setdefault("schemas", {}).update(_schemas(models, embedders))
         parts["securitySchemes"] = {SCHEME: {"type": "http", "scheme": "bearer", "description": KEYS}}
         for path, operations in made["paths"].items():
             scopes = scopes_for(path) if asks_for_keys else None
@@ -95,7 +98,7 @@ def describe(app: FastAPI, models: Sequence[str], keyed: Callable[[], bool] = la
     app.openapi = lambda: document(keyed())  # type: ignore[method-assign]
 
 
-def _schemas(models: Sequence[str]) -> dict[str, Any]:
+def _schemas(models: Sequence[str], embedders: Sequence[str]) -> dict[str, Any]:
     """Every schema a route names, by name, and what it refers to as `<name>.<part>`: parts of two may share a name."""
     from openai.types import Completion, CreateEmbeddingResponse
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -113,7 +116,7 @@ def _schemas(models: Sequence[str]) -> dict[str, Any]:
         schema = kind.model_json_schema(ref_template=f"{REF}{name}.{{model}}", mode=mode)  # type: ignore[arg-type]
         found |= {f"{name}.{part}": inner for part, inner in schema.pop("$defs", {}).items()}
         if kind in asked:
-            schema["properties"]["model"]["enum"] = list(models)
+            schema["properties"]["model"]["enum"] = list(embedders if kind is EmbeddingsRequest else models)
         found[name] = schema
     return found
 
@@ -125,6 +128,7 @@ def _plain() -> dict[str, Any]:
     fault = _object(message=text, type=text, param=maybe_text, code=maybe_text)
     return {
         "Error": _object(error=fault),
+        "Model": model,
         "ModelList": _object(object={"const": "list"}, data={"type": "array", "items": model}),
         "Health": _object(status={"const": "ok"}),
         "Readiness": _object(ready={"type": "boolean"}),

@@ -18,7 +18,7 @@ from typing import Any
 from router_models.types import Action, Completion, Query
 from serve_graph import calls, cascade
 from serve_graph.access.caller import CALLER
-from serve_graph.chunks import Choices
+from serve_graph.chunks import Choices, whole_choice
 from serve_graph.deadline import Deadline
 from serve_graph.errors import EngineError, UnknownModelError
 from serve_graph.metrics import Tally
@@ -28,7 +28,7 @@ from serve_graph.seams import RecordSink
 from serve_graph.speech import as_shown
 from serve_graph.sse import finishes
 from serve_graph.streaming import StreamMode, StreamTerms, speak
-from serve_graph.tool_marks import ToolMarks
+from serve_graph.tool_marks import ToolMarks, bound
 from serve_graph.trail import Graph
 from serve_graph.view import Bearings, view_for
 from serve_graph.wishes import Wishes, chosen_tier, read_wishes
@@ -78,7 +78,7 @@ class Service:
         if forced is not None and forced not in self.graph.engines:
             known = ", ".join([AUTO, *self.graph.engines])
             raise UnknownModelError(f"the model {forced!r} does not exist; known: {known}", "model", "model_not_found")
-        query, began = self.marks.restored(replace(query, metadata=wishes.labels(query.metadata)))
+        query, began = self.marks.restored(replace(query, metadata=wishes.labels(query.metadata)), caller.name)
         request = Request(query, model, forced, stream, options or RequestOptions(), caller=caller, wishes=wishes)
         request.view = view_for(self.graph, wishes, self.bearings, request.trail, self._deadline(wishes))
         if self.hold_tool_loops and began in self.graph.engines and wishes.quality_floor is None:
@@ -175,6 +175,7 @@ class Service:
             "outcome": str(request.trail.action),
             "version": self.graph.version,
             "cost_usd": f"{request.cost_usd:.9f}",
+            **({"spilled": True} if request.trail.spilled else {}),
         }
 
     def headers(self, request: Request, *, committed: bool = True) -> dict[str, str]:
@@ -224,7 +225,8 @@ class Service:
             for where in ("delta", "message"):
                 said = seen.get(where)
                 if said and said.get("tool_calls"):
-                    calls = self.marks.mark_calls(request.trail.tier, said["tool_calls"])
+                    holds = bound(request.query.parameters.get("messages") or (), request.caller.name)
+                    calls = self.marks.mark_calls(request.trail.tier, said["tool_calls"], holds)
                     seen[where] = {**said, "tool_calls": calls}
             shown.append(seen)
         return shown
@@ -236,7 +238,7 @@ class Service:
         if request.trail.action is Action.ABSTAINED:
             message["refusal"] = said.text
         elif said.payload:
-            choices = [_choice(i, original) for i, original in enumerate(said.payload["choices"])]
+            choices = [whole_choice(i, original) for i, original in enumerate(said.payload["choices"])]
         if not choices:
             raise EngineError(f"tier {request.trail.tier!r} gave a reply without a choice")
         choices = [{"logprobs": None, **choice} for choice in self._shown(request, choices)]
@@ -245,8 +247,3 @@ class Service:
             "usage": usage_json(said.usage),
             "serve_graph": self.facts(request),
         }
-
-
-def _choice(index: int, original: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {k: v for k, v in original.items() if k in ("index", "message", "finish_reason", "logprobs")}
-    return {"index": index, "finish_reason": "stop", **kept, "message": {"content": None, **original["message"]}}

@@ -49,7 +49,7 @@ async def live(graph: Graph, query: Query, trail: Trail, hearing: Hearing) -> Sp
         raise
     finally:
         said = hearing.completion(time.perf_counter() - started, "stop")
-        trail.calls.append(charge(graph, tier, said, said.latency_s))
+        trail.calls.append(charge(graph, tier, said, said.latency_s, hearing.named))
 
 
 def _complete(choice: Mapping[str, Any]) -> dict[str, Any]:

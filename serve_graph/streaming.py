@@ -24,6 +24,7 @@ from serve_graph.chunks import Hearing, spoken_pieces
 from serve_graph.curtain import Curtain, Opening
 from serve_graph.errors import EngineError, EngineRequestError
 from serve_graph.speech import Speech, as_shown, live
+from serve_graph.spill import spilled
 from serve_graph.trail import Graph, Trail
 
 
@@ -83,7 +84,12 @@ async def _settled(graph: Graph, query: Query, trail: Trail) -> Speech:
         except EngineError as error:
             if shown or isinstance(error, EngineRequestError):
                 raise
-            cascade.fall_back(graph, trail, error)
+            if (answer := spilled(graph, trail, error)) is None:
+                cascade.fall_back(graph, trail, error)
+                continue
+            for piece in spoken_pieces(as_shown(trail, answer)):
+                yield piece
+            return
 
 
 def _tried(graph: Graph, query: Query, terms: StreamTerms, trail: Trail) -> Speech:

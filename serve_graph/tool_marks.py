@@ -2,14 +2,15 @@
 
 A call leaves as `sg<signature><length of the tier's name><tier>_<the engine's id>`, of letters, digits, `_` and `-`
 alone; it comes back in the next request's messages and is restored before an engine sees it. The signature keeps
-callers from choosing a tier by writing ids of their own; it is made with a secret that all ingress replicas share.
+callers from choosing a tier by writing ids of their own; it is made with a secret that all ingress replicas share, for
+one access key and one question: elsewhere a mark is a plain id, so that nobody takes a tier to another conversation.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,12 +25,12 @@ class ToolMarks:
     def __init__(self, secret: bytes) -> None:
         self.secret = secret
 
-    def marked(self, tier: str, call_id: str) -> str:
-        """An engine's call id as the caller sees it."""
-        return f"sg{self._signature(tier, call_id)}{len(tier):02x}{tier}_{call_id}"
+    def marked(self, tier: str, call_id: str, bound: str = "") -> str:
+        """An engine's call id as the caller sees it; `bound` is what the mark holds for (see the function)."""
+        return f"sg{self._signature(tier, call_id, bound)}{len(tier):02x}{tier}_{call_id}"
 
-    def read(self, call_id: str) -> tuple[str | None, str]:
-        """The tier and the engine's own id; (None, the id as it is) where it carries no mark of ours."""
+    def read(self, call_id: str, bound: str = "") -> tuple[str | None, str]:
+        """The tier and the engine's own id; (None, the id as it is) where it carries no mark that holds here."""
         signature, rest = call_id[2 : 2 + _SIGNATURE], call_id[2 + _SIGNATURE :]
         try:
             length = int(rest[:2], 16)
@@ -38,16 +39,18 @@ class ToolMarks:
         tier, original = rest[2 : 2 + length], rest[3 + length :]
         if not call_id.startswith("sg") or rest[2 + length : 3 + length] != "_":
             return None, call_id
-        if not hmac.compare_digest(signature.encode(), self._signature(tier, original).encode()):
+        if not hmac.compare_digest(signature.encode(), self._signature(tier, original, bound).encode()):
             return None, call_id
         return tier, original
 
-    def mark_calls(self, tier: str, calls: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def mark_calls(self, tier: str, calls: Iterable[Mapping[str, Any]], bound: str = "") -> list[dict[str, Any]]:
         """Tool calls (whole or in pieces) with their ids marked; pieces without an id stay as they are."""
-        return [{**call, "id": self.marked(tier, call["id"])} if call.get("id") else dict(call) for call in calls]
+        return [
+            {**call, "id": self.marked(tier, call["id"], bound)} if call.get("id") else dict(call) for call in calls
+        ]
 
-    def restored(self, query: Query) -> tuple[Query, str | None]:
-        """The query with the engines' own ids, and the tier of the loop that is under way.
+    def restored(self, query: Query, key: str | None = None) -> tuple[Query, str | None]:
+        """The query with the engines' own ids, and the tier of the loop that is under way; `key` is the caller's name.
 
         None where the last message is no tool's result: what a loop has led to does not bind the next question.
         """
@@ -55,23 +58,41 @@ class ToolMarks:
         if not messages or not any("tool_calls" in m or "tool_call_id" in m for m in messages):
             return query, None
         began: str | None = None
+        known: dict[str, tuple[str | None, str]] = {}
         plain = []
-        for message in messages:
+        holds = bound(messages[:0], key)
+        for position, message in enumerate(messages):
             copy = dict(message)
-            if isinstance(copy.get("tool_call_id"), str):
-                tier, copy["tool_call_id"] = self.read(copy["tool_call_id"])
-                began = tier or began
+            if copy.get("role") == "user":
+                holds = bound(messages[position : position + 1], key)
             if isinstance(copy.get("tool_calls"), list):
-                copy["tool_calls"] = [self._restored_call(call) for call in copy["tool_calls"]]
+                known |= {call_id: self.read(call_id, holds) for call_id in map(_id, copy["tool_calls"]) if call_id}
+                copy["tool_calls"] = [_with_id(call, known) for call in copy["tool_calls"]]
+            if isinstance(copy.get("tool_call_id"), str):
+                found = known.get(copy["tool_call_id"]) or self.read(copy["tool_call_id"], holds)
+                tier, copy["tool_call_id"] = found
+                began = tier or began
             plain.append(copy)
         under_way = messages[-1].get("role") == "tool"
         return replace(query, parameters={**query.parameters, "messages": plain}), began if under_way else None
 
-    def _restored_call(self, call: Any) -> Any:
-        if not isinstance(call, Mapping) or not isinstance(call.get("id"), str):
-            return call
-        return {**call, "id": self.read(call["id"])[1]}
-
-    def _signature(self, tier: str, call_id: str) -> str:
-        text = f"{tier}\0{call_id}".encode("utf-8", "replace")
+    def _signature(self, tier: str, call_id: str, bound: str) -> str:
+        text = f"{bound}\0{tier}\0{call_id}".encode("utf-8", "replace")
         return hmac.new(self.secret, text, hashlib.sha256).hexdigest()[:_SIGNATURE]
+
+
+def bound(messages: Sequence[Mapping[str, Any]], key: str | None) -> str:
+    """What a mark made after these messages holds for: the caller's key, and the last thing a user said."""
+    asked = next((message.get("content") for message in reversed(messages) if message.get("role") == "user"), None)
+    return hashlib.sha256(f"{key}\0{asked!r}".encode("utf-8", "replace")).hexdigest()
+
+
+def _id(call: Any) -> str | None:
+    found = call.get("id") if isinstance(call, Mapping) else None
+    return found if isinstance(found, str) else None
+
+
+def _with_id(call: Any, known: Mapping[str, tuple[str | None, str]]) -> Any:
+    """A call with its engine's own id, where that is known."""
+    call_id = _id(call)
+    return {**call, "id": known[call_id][1]} if call_id else call

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -17,7 +17,8 @@ from serve_graph.seams import Decider, Embedder, Engine, Judge, StreamingEngine
 class Graph:
     """What the cascade works with. `policy` is the served version's thresholds, for what needs no score.
 
-    `deadline` is one request's: a graph that all share has none.
+    `deadline` and `may_spill` (whether a tier's rejected answer may be shown now, while the last tier is full) are one
+    request's: a graph that all share has no deadline and never spills.
     """
 
     engines: Mapping[str, Engine]
@@ -32,6 +33,7 @@ class Graph:
     verifier_usd_per_s: Decimal = Decimal(0)
     embedders: Mapping[str, Embedder] = field(default_factory=dict)
     deadline: Deadline = NEVER
+    may_spill: Callable[[str], bool] = lambda _: False
 
 
 @dataclass(slots=True)
@@ -39,6 +41,7 @@ class Trail:
     """What happened to one request so far: written down as it happens, so that a failure has its record too.
 
     `held` is the tier its conversation began on: kept in place of the router's choice; verdicts still count.
+    `rejected` is a cheap tier and its answer that may yet be shown; `spilled`: it was.
     """
 
     tier: str = ""
@@ -50,6 +53,8 @@ class Trail:
     notes: list[str] = field(default_factory=list)
     completion: Completion | None = None
     held: str | None = None
+    rejected: tuple[str, Completion] | None = None
+    spilled: bool = False
 
     def go(self, tier: str, action: Action, note: str = "") -> None:
         self.tier, self.action = tier, action

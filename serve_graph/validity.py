@@ -54,17 +54,22 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """The terms of a version's own certificate and of those for its prefix points, by tier.
+    """The terms of a version's own certificate and of those for its prefix and spill points, by tier.
 
     The default holds for ever: what nothing was promised of.
     """
 
     whole: Term = Term()
     prefixes: Mapping[str, Term] = field(default_factory=dict)
+    spills: Mapping[str, Term] = field(default_factory=dict)
 
     def terms(self) -> dict[str, Term]:
-        """Every term by a name for people: `answers`, `prefix:<tier>`."""
-        return {"answers": self.whole, **{f"prefix:{tier}": term for tier, term in self.prefixes.items()}}
+        """Every term by a name for people: `answers`, `prefix:<tier>`, `spill:<tier>`."""
+        return {
+            "answers": self.whole,
+            **{f"prefix:{tier}": term for tier, term in self.prefixes.items()},
+            **{f"spill:{tier}": term for tier, term in self.spills.items()},
+        }
 
 
 def validity_of(version: RouterVersion, config: GraphConfig) -> Validity:
@@ -72,7 +77,8 @@ def validity_of(version: RouterVersion, config: GraphConfig) -> Validity:
     if version.certificate is None:
         return Validity()
     served, prices = tier_binds(config), price_lists(config)
-    certificates = (version.certificate, *version.prefix_certificates.values())
+    beside = (version.prefix_certificates, version.spill_certificates)
+    certificates = (version.certificate, *(made for by_tier in beside for made in by_tier.values()))
     dated = {moment for listed in prices.values() for moment, _ in listed.changes}
     moments = (BEGINNING, *sorted(dated | {certificate.expires_at for certificate in certificates}))
     binds = [{**served, **version.binds({tier: p.at(moment) for tier, p in prices.items()})} for moment in moments]
@@ -81,8 +87,8 @@ def validity_of(version: RouterVersion, config: GraphConfig) -> Validity:
         faults = [_fault(certificate, bound, moment) for bound, moment in zip(binds, moments, strict=True)]
         return Term(moments, tuple(faults))
 
-    prefixes = {tier: term(certificate) for tier, certificate in version.prefix_certificates.items()}
-    return Validity(term(version.certificate), prefixes)
+    prefixes, spills = ({tier: term(made) for tier, made in by_tier.items()} for by_tier in beside)
+    return Validity(term(version.certificate), prefixes, spills)
 
 
 def _fault(certificate: Certificate, binds: Mapping[str, str], moment: datetime) -> str | None:
@@ -118,10 +124,16 @@ class Standing:
             raise CertificateVoidError(fault)
 
     def policy(self, policy: Policy) -> Policy:
-        """A policy without the prefix points whose certificates do not hold now."""
+        """A policy without the prefix and spill points that do not hold now: their certificate, or the version's."""
         faults = self.faults()
-        held = {tier: point for tier, point in policy.prefixes.items() if f"prefix:{tier}" not in faults}
-        return policy if len(held) == len(policy.prefixes) else replace(policy, prefixes=held)
+        if not faults:
+            return policy
+        void = "answers" in faults
+        return replace(
+            policy,
+            prefixes={t: point for t, point in policy.prefixes.items() if not void and f"prefix:{t}" not in faults},
+            spills={t: point for t, point in policy.spills.items() if not void and f"spill:{t}" not in faults},
+        )
 
     def left_s(self) -> Mapping[str, float | None]:
         """Seconds that each certificate still holds, by the name of its term: 0 = void, None = no end is known."""

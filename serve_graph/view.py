@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from router_models.policy import Policy
 from router_models.types import Action, Completion, Decision, DecisionRecord, Query, Verdict
 from serve_graph.billing import timed, unanswered
 from serve_graph.config import GraphConfig
@@ -61,6 +62,11 @@ class Bearings:
         """What is promised now: nothing once the certificate has ended."""
         return None if "answers" in self.standing.faults() else self.certified
 
+    def may_spill(self, tier: str, policy: Policy, floor: float | None) -> bool:
+        """Whether a rejected answer of this tier may be shown now to somebody with this quality floor."""
+        point = self.standing.policy(policy).spills.get(tier)
+        return point is not None and (floor is None or floor <= point.promised)
+
     def note(self, record: DecisionRecord, query: Query) -> None:
         """Learn from a finished request."""
         self.latencies.note(record)
@@ -83,6 +89,7 @@ def view_for(graph: Graph, wishes: Wishes, bearings: Bearings, trail: Trail, dea
         policy=policy,
         safe_tier=graph.policy.top if wishes.quality_floor is not None else graph.safe_tier,
         deadline=deadline,
+        may_spill=lambda tier: bearings.may_spill(tier, policy, wishes.quality_floor),
     )
 
 

@@ -131,14 +131,15 @@ class Certificate:
             evidence += " (agreement with the judge)"
         if self.round > 1:
             evidence += f", look {self.round} at these labels"
-        also = "".join(f" and {p.what} <= {p.bound:.2g}" for p in self.also)
+        also = "".join(f" and {p.what} <= {p.bound:g}" for p in self.also)
         slices = ""
         if self.slices:
             held = sum(p.certified for p in self.slices.values())
             slices = f", {held} of {len(self.slices)} slices"
         confidence = f"{100 * (1 - self.delta):.4g} % confidence" + (" each" if self.also else "")
         expiry = f"expires {self.expires_at.date().isoformat()}"
-        return f"{self.what} <= {self.epsilon:.2f}{also} with {confidence} ({evidence}{slices}, {expiry})"
+        epsilon = max(f"{self.epsilon:.2f}", f"{self.epsilon:g}", key=len)  # 0.10, but 0.005 as it is
+        return f"{self.what} <= {epsilon}{also} with {confidence} ({evidence}{slices}, {expiry})"
 
     def to_json(self) -> dict[str, Any]:
         """As JSON-able data; `from_json` gives an equal certificate back."""

@@ -149,10 +149,12 @@ def check_feasible(
             "from wrong better, or ε be larger."
         )
     if least is not None and n_cert < least:
+        risk, share = smoothed_risk(accepted, wrong), accepted / len(tune)
+        missing = labels_missing(risk, share, n_cert, epsilon=epsilon, level=level)
         raise NotCertifiedError(
             f"too few labels{where}: even without a single error, ε = {epsilon:g} at level {level:.3g} needs {least} "
-            f"accepted answers and CERT holds {n_cert} in all; {ceiling}.",
-            labels_missing(smoothed_risk(accepted, wrong), accepted / len(tune), n_cert, epsilon=epsilon, level=level),
+            f"accepted answers and CERT holds {n_cert} answers to accept from; {ceiling}.",
+            least - n_cert if missing is None else missing,  # TUNE is too small to say more: without an error, so many
         )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from router_models.errors import DataError
 from router_models.outcomes import OutcomeTable
 from router_models.policy import Policy
+from router_models.slicing import slices_of
 from router_models.types import Action, BoolArray, FloatArray
 from router_models.version import ROUTER_SCORE, RouterVersion
 
@@ -37,18 +38,22 @@ class Itinerary:
 
 
 def policy_itineraries(
-    policy: Policy, p_route: Mapping[str, FloatArray], p_answer: Mapping[str, FloatArray]
+    policy: Policy,
+    p_route: Mapping[str, FloatArray],
+    p_answer: Mapping[str, FloatArray],
+    accept_at: FloatArray | None = None,
 ) -> tuple[Itinerary, ...]:
     """Play a policy over n prompts; `p_route[tier]`, `p_answer[tier]` (n,) are estimates before and after generation.
 
     A tier below the top without `p_route` is never tried; a tier whose answers are to be judged needs `p_answer`.
+    `accept_at` (n,) replaces the policy's (a prompt's slice may have a threshold of its own, or +inf: no promise).
     Pre-routing is a policy whose `accept_at` is -inf, a pure cascade one whose `route_at` is -inf.
     """
     n = _length([*p_route.values(), *p_answer.values()])
     for tier in _judged(policy):
         if tier not in p_answer:
             raise DataError(f"the policy judges answers of {tier!r}, but there are no scores of them")
-    return tuple(_one(policy, p_route, p_answer, i) for i in range(n))
+    return tuple(_one(policy, p_route, p_answer, None if accept_at is None else accept_at[i], i) for i in range(n))
 
 
 def version_itineraries(version: RouterVersion, table: OutcomeTable) -> tuple[Itinerary, ...]:
@@ -69,7 +74,11 @@ def version_itineraries(version: RouterVersion, table: OutcomeTable) -> tuple[It
         answers = replace(answers, signals={**answers.signals, ROUTER_SCORE: p_route.get(tier, decided)})
         raw = stage.verifier.predict(answers)
         p_answer[tier] = raw if stage.verifier_calibrator is None else stage.verifier_calibrator.predict(raw)
-    return policy_itineraries(version.policy, p_route, p_answer)
+    own = None
+    if version.slicer is not None and version.certificate is not None:
+        names = slices_of(version.slicer, table.prompts)
+        own = np.array([version.certificate.threshold_for(name) for name in names])
+    return policy_itineraries(version.policy, p_route, p_answer, own)
 
 
 def ensemble_itineraries(
@@ -100,7 +109,13 @@ def mixed_itineraries(to_frontier: BoolArray, cheap: str, frontier: str) -> tupl
     return tuple(ways[frontier if up else cheap] for up in to_frontier)
 
 
-def _one(policy: Policy, p_route: Mapping[str, FloatArray], p_answer: Mapping[str, FloatArray], i: int) -> Itinerary:
+def _one(
+    policy: Policy,
+    p_route: Mapping[str, FloatArray],
+    p_answer: Mapping[str, FloatArray],
+    accept_at: float | None,
+    i: int,
+) -> Itinerary:
     routed = bool(p_route)
     tier = policy.decide({name: float(scores[i]) for name, scores in p_route.items()}).tier
     if tier == policy.top:
@@ -108,7 +123,7 @@ def _one(policy: Policy, p_route: Mapping[str, FloatArray], p_answer: Mapping[st
     if policy.points[tier].accept_at == -np.inf and policy.points[tier].abstain_below is None:
         return Itinerary((Step((tier,)),), tier, Action.ACCEPTED, routed)  # pre-routed: nobody looks at the answer
     step = Step((tier,), judged=True)
-    verdict = policy.judge(tier, float(p_answer[tier][i]))
+    verdict = policy.judge(tier, float(p_answer[tier][i]), accept_at)
     if verdict.action is Action.ESCALATED:
         return _at_top(policy, p_answer, i, (step,), Action.ESCALATED, routed)
     return Itinerary((step,), None if verdict.action is Action.ABSTAINED else tier, verdict.action, routed)

@@ -39,6 +39,7 @@ class ReplayTier:
     """A tier as it is replayed: for each of n prompts its grade, tokens and service seconds; its slots and prices.
 
     `queue_limit` None = a queue without end; where a call finds the queue full, its request is refused.
+    `price_factor` multiplies every price (`economics.TierTerms.batch_multiplier`).
     """
 
     grades: FloatArray
@@ -47,6 +48,7 @@ class ReplayTier:
     slots: int
     prices: PriceSchedule
     queue_limit: int | None = None
+    price_factor: Decimal = Decimal(1)
 
     def __post_init__(self) -> None:
         if self.slots < 1:

@@ -138,7 +138,7 @@ class _Run:
             place.calls += 1
             place.busy_s += service
             place.waits.append(now - queued_s)
-            place.cost += setup.prices.at(now).cost(setup.usage[row])
+            place.cost += setup.prices.at(now).cost(setup.usage[row]) * setup.price_factor
             self._note(now, "start", request, tier)
             self.later(now + service, "end", request, tier)
         place.queue_max = max(place.queue_max, len(place.queue))

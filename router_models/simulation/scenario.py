@@ -67,7 +67,15 @@ def replay_tier(table: OutcomeTable, tier: str, terms: TierTerms, given: Circums
     if calls.seconds is None:
         raise DataError(f"no latencies of tier {tier!r} are recorded: assume its p50 and p95 seconds")
     schedule = PriceSchedule(((0.0, terms.price), *given.price_changes.get(tier, ())))
-    return ReplayTier(table.grade(tier), calls.usage, calls.seconds, given.slots[tier], schedule, given.queue_limit)
+    return ReplayTier(
+        table.grade(tier),
+        calls.usage,
+        calls.seconds,
+        given.slots[tier],
+        schedule,
+        given.queue_limit,
+        terms.batch_multiplier,
+    )
 
 
 def by_thresholds(

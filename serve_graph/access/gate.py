@@ -1,6 +1,7 @@
 """The door: who is asking, may they, and may they now. Plain ASGI, so streams and disconnects pass untouched.
 
-Without keys, callers from this machine alone are let in, and may do everything. With keys, nobody is without one, but
+Without keys, callers from this machine alone are let in, web pages from elsewhere in its browsers excepted, and may do
+everything. With keys, nobody is without one, but
 for `/healthz` and `/readyz`.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -70,6 +72,8 @@ class AccessGate:
             client = scope.get("client")
             if client is not None and not is_loopback(client[0]):
                 raise AccessError("without access keys this endpoint answers loopback callers only")
+            if not is_local_page(headers.get("origin")):
+                raise AccessError("without access keys this endpoint answers no web page from elsewhere")
             return None
         if scope["path"] in OPEN:
             return None
@@ -90,7 +94,7 @@ def scopes_for(path: str) -> tuple[KeyScope, ...] | None:
         return None
     if path.startswith(ADMIN):
         return ("admin",)
-    return () if path == "/v1/models" else ("use",)
+    return () if path.startswith("/v1/models") else ("use",)
 
 
 def refusal(error: ServeGraphError) -> JSONResponse:
@@ -102,6 +106,17 @@ def refusal(error: ServeGraphError) -> JSONResponse:
     )
     kind = getattr(error, "kind", kind)
     return JSONResponse(error_body(str(error), kind, None, getattr(error, "code", None)), status, headers)
+
+
+def is_local_page(origin: str | None) -> bool:
+    """Whether a browser's `Origin` is this machine's; any page may send this machine requests. None: no browser."""
+    if origin is None:
+        return True
+    try:
+        host = urlsplit(origin).hostname or ""
+    except ValueError:
+        return False
+    return host == "localhost" or is_loopback(host)
 
 
 def is_loopback(host: str) -> bool:

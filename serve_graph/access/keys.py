@@ -6,11 +6,13 @@ nobody chooses these. The file is YAML, readable by its owner alone, and replace
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import secrets
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -59,6 +61,15 @@ def write_keys(path: Path, keys: Iterable[KeyConfig]) -> None:
     os.replace(scratch, path)
 
 
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep others from changing a keys file meanwhile: of two writers at once, one would lose a key."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def refuse_doubles(keys: Sequence[KeyConfig]) -> None:
     """Raise ConfigError where two keys share a name or a secret: bills could not tell them apart."""
     for what in ("name", "sha256"):
@@ -102,7 +113,7 @@ class Keyring:
         stamp = _stamp(self.path)
         if stamp != self._stamp:
             fresh = self._read()
-            if not fresh and self._by_hash and not _revokes_all(self.path):
+            if len(fresh) == len(self.fixed) < len(self._by_hash) and not _revokes_all(self.path):
                 raise ConfigError(f"{self.path} is gone or blank; its last keys stay in force until a restart")
             self._by_hash, self._stamp = fresh, stamp
             self._guarded = self._guarded or bool(fresh)

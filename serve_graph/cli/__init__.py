@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from serve_graph.cli import bench, decisions, evaluate, keys, making, plan, running, simulate, versions
+from serve_graph.cli import bench, certifying, decisions, evaluate, keys, making, plan, running, simulate, versions
 
 app = typer.Typer(
     name="serve-graph",
@@ -22,7 +22,7 @@ app.command()(running.status)
 app.command()(running.doctor)
 app.command()(making.collect)
 app.command()(making.train)
-app.command()(making.certify)
+app.command()(certifying.certify)
 app.command()(evaluate.evaluate)
 app.command()(plan.plan)
 app.command()(simulate.simulate)

@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,8 +22,10 @@ def say(text: str) -> None:
 
 
 def say_json(data: Any) -> None:
-    """A result as one JSON object, to stdout; money stays text."""
-    typer.echo(json.dumps(data, indent=1, default=lambda x: f"{x:f}" if isinstance(x, Decimal) else repr(x)))
+    """A result as one JSON object, to stdout; money stays text, and what is no number is null."""
+    from router_models.jsonable import plain
+
+    typer.echo(json.dumps(plain(data), indent=1, default=repr, allow_nan=False))
 
 
 def progress_to_stderr() -> Callable[[str], None]:

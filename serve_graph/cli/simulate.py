@@ -71,7 +71,7 @@ def simulate(
     slots: Annotated[
         list[str] | None, typer.Option(help="TIER=N for tiers between, of a version with more than two.")
     ] = None,
-    queue_limit: Annotated[int | None, typer.Option(help="Refuse where a tier's queue is this long.")] = None,
+    queue_limit: Annotated[int | None, typer.Option(help="Refuse where a tier's queue is this long.", min=0)] = None,
     price_weak: PriceWeakOption = None,
     price_strong: PriceStrongOption = None,
     price_change: Annotated[
@@ -145,6 +145,7 @@ def simulate(
     policies = beside(ways, name, weak, strong)
     runs = replay(table, tier_terms, policies, given, seeds, keep_trace=trace is not None)
     if trace is not None:
+        trace.parent.mkdir(parents=True, exist_ok=True)
         trace.write_text(json.dumps([dict(event) for event in runs[name][0].trace], indent=0))
     setup = {
         "outcomes": outcomes.name,

@@ -111,6 +111,7 @@ def responses_query(request: ResponsesRequest) -> Query:
         "parallel_tool_calls": request.parallel_tool_calls,
         "response_format": _response_format(request.text),
         "reasoning_effort": request.reasoning.effort if request.reasoning else None,
+        "verbosity": request.text.verbosity if request.text else None,
         "metadata": request.metadata,
     }
     try:

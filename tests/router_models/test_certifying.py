@@ -1,7 +1,9 @@
 """Ladders from outcomes to a certified policy and its page: what is promised, proved together, and refused."""
 
+import json
 import math
 import random
+import re
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,12 +21,14 @@ from router_models.errors import DataError, NotCertifiedError
 from router_models.features import LOGPROB_NAMES, Encoder
 from router_models.fitting import fit_candidate
 from router_models.ladder_report import write_ladder_report
+from router_models.operating import play as play_pair
 from router_models.outcome_formats import outcomes_to_frame, parse_columns
 from router_models.outcomes import OutcomeTable, prompt_id, table_of
 from router_models.policy import Policy
 from router_models.pricing import Price
 from router_models.report import write_report
-from router_models.types import Completion, Outcome, Query, Usage
+from router_models.selection import Scored
+from router_models.types import Completion, OperatingPoint, Outcome, Query, Usage
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 TIERS = ("small", "medium", "large")
@@ -136,6 +140,9 @@ def test_the_ladders_page_shows_path_thresholds_slices_and_unseen_domains(
     for words in ("small → medium → large", "**deployed**", "| domain |", "riddles", "AUC, unseen domains", "anchor"):
         assert words in text
     assert "no domains recorded" not in text
+    figure = r"\| 0\.\d{3} \(0\.\d{3} to 0\.\d{3}\) "
+    for estimate in ("router: medium will be right", "verifier: large was right"):
+        assert re.search(rf"\| {estimate} {figure}{figure}\| 0\.\d{{3}} {figure}\|", text)
     assert 0.2 < numbers["saving_vs_always_frontier"] < 1
     assert numbers["answered_risk"] <= LADDER.epsilon
 
@@ -183,6 +190,24 @@ def test_certified_slices_have_their_share_of_delta_in_the_page(table: OutcomeTa
     assert any(f"| {name} |" in page for name in certificate.slices)
 
 
+def test_silence_counts_as_not_right_in_the_page_of_two_tiers(table: OutcomeTable, tmp_path: Path) -> None:
+    candidate = fit_candidate(table, PAIR, Given())
+    certified = certify_candidate(candidate, table, PAIR, NOW)
+    seen, policy = certified.evidence, certified.version.policy
+    assert seen is not None
+    below = float(np.median(seen.p_frontier_ok))
+    silent = Policy(policy.tiers, {**policy.points, "large": OperatingPoint(math.inf, -math.inf, below)})
+    quiet = replace(certified, version=replace(certified.version, policy=silent))
+    accuracy = {}
+    for name, one in (("loud", certified), ("quiet", quiet)):
+        accuracy[name] = write_report(tmp_path / name, candidate, one, PAIR)["accuracy"]
+    lost = (seen.p_frontier_ok < below) & ~play_pair(
+        seen, policy.points["small"].route_at, policy.points["small"].accept_at
+    ).accepted
+    assert lost.any()
+    assert accuracy["quiet"] == pytest.approx(accuracy["loud"] - float((lost * seen.frontier_right).mean()))
+
+
 def test_a_candidate_is_stored_with_its_promise_and_every_tiers_choice(
     ladder: tuple[Candidate, Certified, float], tmp_path: Path
 ) -> None:
@@ -191,6 +216,22 @@ def test_a_candidate_is_stored_with_its_promise_and_every_tiers_choice(
     assert (settings.seed, settings.promise) == (0, "answered")
     assert loaded.routers.keys() == ladder[0].routers.keys()
     assert loaded.routers["small"][0].away_auc == ladder[0].routers["small"][0].away_auc
+
+
+def test_bounds_that_are_not_known_are_stored_as_json_that_every_parser_reads(
+    ladder: tuple[Candidate, Certified, float], tmp_path: Path
+) -> None:
+    """Resamples without a single wrong answer leave a bound open: -inf, for which JSON has no number."""
+    open_ = Scored("surface", np.empty(0), 0.7, 0.1, -math.inf, math.inf)
+    candidate = replace(ladder[0], routers={"small": (open_,)})
+    save_candidate(candidate, LADDER, tmp_path / "c")
+
+    def no(literal: str) -> float:
+        raise AssertionError(f"{literal} is not JSON")
+
+    json.loads((tmp_path / "c" / "candidate.json").read_text(), parse_constant=no)
+    loaded = load_candidate(tmp_path / "c", LADDER, Given())[0].routers["small"][0]
+    assert (loaded.low, loaded.high, loaded.away_auc) == (-math.inf, math.inf, None)
 
 
 @pytest.mark.parametrize(

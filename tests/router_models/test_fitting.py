@@ -100,3 +100,10 @@ def test_a_last_tier_that_is_never_wrong_in_tune_is_judged_by_what_train_said(
     assert 0 < verdict.p_ok < 1
     with pytest.raises(DataError, match="every grade"):
         fitted(frontier=np.ones(len(seldom)))
+
+
+def test_a_part_without_both_right_and_wrong_answers_is_named(fitted: Callable[..., Candidate]) -> None:
+    tune = split(table(), SHARES, SETTINGS.seed)["tune"].prompts.texts
+    grades = [1.0 if text in tune else grade for text, grade in zip(frame()["prompt"], frame()["cheap"], strict=True)]
+    with pytest.raises(DataError, match="prompts to calibrate routers on, tier 'cheap' answered all alike"):
+        fitted(cheap=np.array(grades))

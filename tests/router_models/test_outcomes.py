@@ -160,6 +160,18 @@ def test_grades_of_every_type_are_read_once_the_tier_is_named(tmp_path: Path, gr
     assert table.prompts.metadata == {}
 
 
+def test_the_words_that_stand_for_nothing_elsewhere_are_texts_here(tmp_path: Path) -> None:
+    (tmp_path / "w.csv").write_text("prompt,m,m_answer,domain\nnull,1,None,\nWhat is NaN?,,NA,art\n")
+    table = read_outcomes(tmp_path / "w.csv", ["m"])
+    assert table.prompts.texts == ("null", "What is NaN?")
+    assert table.answers["m"].texts == ("None", "NA")
+    assert table.column("domain") == ("", "art")
+    assert np.isnan(table.grade("m")[1])
+    (tmp_path / "gap.csv").write_text("prompt,m\nnull,1\n,0\n")
+    with pytest.raises(DataError, match="'prompt' is empty in row 1"):
+        read_outcomes(tmp_path / "gap.csv")
+
+
 def test_numbered_domains_are_metadata_and_so_is_a_column_that_is_named(tmp_path: Path) -> None:
     path = tmp_path / "d.csv"
     frame = pd.DataFrame({"prompt": ["a", "b"], "m": [1, 0], "domain": [3, 4], "cluster": [7, 8], "empty": [None] * 2})
@@ -190,6 +202,10 @@ def test_a_scale_that_does_not_rise_is_refused(tmp_path: Path, scale: tuple[floa
         (pd.DataFrame({"prompt": ["a"], "tier": ["x"]}), "also needs 'grade'"),
         (pd.DataFrame({"prompt": ["a", "a"], "tier": ["x", "x"], "grade": [1.0, 0.0]}), "row 1: a second outcome"),
         (pd.DataFrame({"prompt": ["a"], "tier": [None], "grade": [1.0]}), "'tier' is empty"),
+        (
+            pd.DataFrame({"prompt": ["a"] * 2, "tier": ["x", "y"], "grade": [1.0] * 2, "latency_s": [1.0, np.inf]}),
+            "'latency_s' is infinite in row 1",
+        ),
         (
             pd.DataFrame({"prompt_id": ["1", "1"], "prompt": ["a", "b"], "tier": ["x", "y"], "grade": [1.0, 0.0]}),
             "different prompts",

@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -134,6 +135,14 @@ def test_nothing_certified_says_why_and_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(NotCertifiedError) as refused:
         run(tmp_path / "o.parquet", strict, tmp_path, f"sqlite:///{tmp_path / 'm.db'}", "router", NOW)
     assert "0.01" in refused.value.reason
+    assert refused.value.labels_missing is not None
+    said = re.search(
+        r"Collect about ([\d,]+) more prompts: 40% of them certify, and (\d+)% of those are routed",
+        refused.value.reason,
+    )
+    assert said is not None
+    prompts, routed = int(said[1].replace(",", "")), int(said[2]) / 100
+    assert prompts * 0.4 * routed == pytest.approx(refused.value.labels_missing, rel=0.02)
     assert find_version(f"sqlite:///{tmp_path / 'm.db'}", "router", "stable") is None
 
 

@@ -77,8 +77,8 @@ def test_one_prompt_is_embedded_and_scored_within_5_ms() -> None:
     """As a replica does it: one BLAS thread (Ray sets it), two for the encoder. BLAS threads that spin after a product
     of matrices would be in the next encoding's way.
 
-    The median over all prompts of all rounds is the claim, and it is one about a machine with a core to spare. Where
-    others take both cores from it (load average 1.5 and more before it began) the quietest round must do.
+    The median over all prompts of all rounds is the claim, and it is one about a machine with a core to spare: where
+    others take that (load average 1.5 and more before it began) the figures are printed and nothing is claimed.
     """
     router, encoder = fitted_on_8000()[0], Encoder()
     encoder.encode(SHORT)
@@ -100,9 +100,9 @@ def test_one_prompt_is_embedded_and_scored_within_5_ms() -> None:
         f"{load:.1f} before); embedding p50 {np.median(embedding):.1f}, scoring {np.median(scoring):.1f}; quietest "
         f"round of 100: {best:.1f} ms"
     )
-    assert best <= 5
-    if load < 1.5:
-        assert np.median(every) <= 5
+    if load >= 1.5:
+        pytest.skip(f"load {load:.1f} before it began: a latency measured now is the other processes'")
+    assert np.median(every) <= 5
 
 
 def test_short_prompts_are_embedded_at_400_a_second() -> None:

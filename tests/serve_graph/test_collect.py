@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,18 @@ async def test_a_line_cut_short_is_asked_again(tmp_path: Path, through: Callable
     outcomes = await run(out)
     assert len(outcomes) == len({(o.prompt_id, o.tier) for o in outcomes}) == 8
     assert sum(tier == "cheap" for tier, _ in again.asked) == 1
+
+
+async def test_answers_with_line_separators_of_unicode_are_kept(tmp_path: Path, through: Callable[[Api], Api]) -> None:
+    out = tmp_path / "o.parquet"
+    through(Api(lambda tier, prompt, n: 503 if tier == "frontier" else 200))
+    with pytest.raises(EngineError):
+        await run(out)
+    partial = partial_of(out)
+    partial.write_text(partial.read_text().replace('"answer": "', '"answer": "\u2028'))
+    again = through(Api())
+    await run(out)
+    assert not any(tier == "cheap" for tier, _ in again.asked)
 
 
 async def test_what_was_collected_is_graded_again_by_the_grader_of_today(
@@ -232,9 +245,28 @@ def test_tasks_are_read_and_the_first_bad_line_is_named(tmp_path: Path) -> None:
     path.write_text(json.dumps(TASKS[0].to_json()) + '\n{"id": 1}\n')
     with pytest.raises(ServeGraphError, match=r"tasks\.jsonl:2: not a task"):
         read_tasks(path)
+    path.write_text("[1]\n")
+    with pytest.raises(ServeGraphError, match=r"tasks\.jsonl:1: not a task"):
+        read_tasks(path)
     path.write_text("\n")
     with pytest.raises(ServeGraphError, match="holds no task"):
         read_tasks(path)
+
+
+@pytest.mark.parametrize("content", [None, b"\xb6\xff"], ids=["missing", "not text"])
+def test_a_file_of_tasks_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "tasks.jsonl"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ServeGraphError, match=r"tasks\.jsonl: cannot be read as JSON lines"):
+        read_tasks(path)
+
+
+def test_line_separators_inside_a_text_do_not_end_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.jsonl"
+    odd = replace(TASKS[0], prompt="one\u2028two\x85three")
+    path.write_text(json.dumps(odd.to_json(), ensure_ascii=False) + "\n", encoding="utf-8")
+    assert read_tasks(path) == [odd]
 
 
 async def test_tokens_are_kept_and_cut_short_runs_keep_them_too(tmp_path: Path, through: Callable[[Api], Api]) -> None:

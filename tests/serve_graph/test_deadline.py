@@ -328,8 +328,9 @@ async def test_embeddings_have_the_deadline_too() -> None:
             await asyncio.sleep(3600)
 
     graph = replace(fake_graph(), embedders={"cheap": Asleep()})
+    service = Service(graph, ListSink(), deadline_s=0.01)
     with pytest.raises(DeadlineError):
-        await Service(graph, ListSink(), deadline_s=0.01).embed("auto", Query.from_prompt("a"), {"input": "a"})
+        await service.embed(service.open_embeddings(Query.from_prompt("a"), "auto"), {"input": "a"})
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -97,7 +98,7 @@ def engine() -> Callable[..., Any]:
 
 @pytest.fixture
 def policy() -> Callable[..., Any]:
-    from serve_graph.deployments import HandlePolicy
+    from serve_graph.policy_handles import HandlePolicy
 
     def make(handle: Handle, abstain_below: float | None = None) -> Any:
         point = OperatingPoint(0.5, 0.5, abstain_below)
@@ -386,3 +387,21 @@ async def test_embeddings_go_through_the_handle(engine: Callable[..., Any]) -> N
 async def test_reply_without_embeddings_is_an_engine_error(engine: Callable[..., Any], reply: Any) -> None:
     with pytest.raises(EngineError):
         await engine(Handle(reply)).embed({"input": "a"})
+
+
+@pytest.mark.parametrize("code", [429, 500, 504])
+async def test_what_an_engine_says_reaches_the_caller_and_no_record(engine: Callable[..., Any], code: int) -> None:
+    """An error may quote the prompt, and prompts are not kept."""
+    from serve_graph.service import Service
+    from serve_graph.testing import ListSink, fake_graph
+
+    cheap = engine(Handle({"error": {"message": "cannot answer 'my secret'", "code": code}}))
+    graph, sink = fake_graph(), ListSink()
+    service = Service(replace(graph, engines={**graph.engines, "cheap": cheap}), sink)
+    await service.answer(service.open(Query.from_prompt("my secret"), "auto", False))
+    [record] = sink.records
+    assert record.outcome == "fallback"
+    assert f"cheap failed: its engine answered {code}" in record.route_reason
+    assert "secret" not in str(record)
+    with pytest.raises(EngineError, match="my secret"):
+        await cheap.generate(QUERY)

@@ -13,11 +13,14 @@ from router_models.version import RouterVersion, Stage
 from serve_graph.errors import EngineError
 from serve_graph.streaming import StreamTerms
 from serve_graph.testing import FakeDecider, FakeEmbedder, FakeEngine, FakeJudge
+from serve_graph.tool_marks import bound
 
 Endpoints = Callable[..., Any]
 LONG = "word " * 60
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+
+ASKED = bound([{"role": "user", "content": "weather?"}], None)
 
 
 def events_of(response: httpx.Response) -> list[dict[str, Any]]:
@@ -86,7 +89,7 @@ async def test_every_choice_of_n_is_shown_and_the_worst_decides(endpoint: Endpoi
 @pytest.mark.parametrize("stream", [False, True])
 async def test_tool_loop_stays_on_the_tier_that_began_it(endpoint: Endpoints, stream: bool) -> None:
     at = endpoint(cheap=FakeEngine("", tool_calls=[CALL]), decider=FakeDecider("cheap"))
-    first = await at.chat(tools=TOOLS, stream=stream)
+    first = await at.chat(content="weather?", tools=TOOLS, stream=stream)
     if stream:
         deltas = [e["choices"][0]["delta"] for e in events_of(first) if e["choices"]]
         [call] = [call for delta in deltas for call in delta.get("tool_calls", []) if call.get("id")]
@@ -110,7 +113,8 @@ async def test_live_tool_calls_are_marked_too(endpoint: Endpoints) -> None:
     )
     deltas = [e["choices"][0]["delta"] for e in events_of(await at.chat(stream=True, tools=TOOLS)) if e["choices"]]
     ids = [call["id"] for delta in deltas for call in delta.get("tool_calls", []) if "id" in call]
-    assert [at.service.marks.read(name) for name in ids] == [("frontier", "call_1"), ("frontier", "call_2")]
+    holds = bound([{"role": "user", "content": "hello"}], None)
+    assert [at.service.marks.read(name, holds) for name in ids] == [("frontier", "call_1"), ("frontier", "call_2")]
     arguments = [
         call["function"]["arguments"] for delta in deltas for call in delta.get("tool_calls", []) if call["index"] == 1
     ]
@@ -119,7 +123,10 @@ async def test_live_tool_calls_are_marked_too(endpoint: Endpoints) -> None:
 
 async def test_rejected_answer_moves_the_loop_to_the_last_tier(endpoint: Endpoints) -> None:
     at = endpoint(judge=FakeJudge(Action.ESCALATED))
-    marked = {**CALL, "id": at.service.marks.marked("cheap", "call_1")}
+    marked = {
+        **CALL,
+        "id": at.service.marks.marked("cheap", "call_1", ASKED),
+    }
     async with at.client() as client:
         response = await client.post("/v1/chat/completions", json=with_result(marked))
     assert (response.headers["x-serve-graph-tier"], response.headers["x-serve-graph-outcome"]) == (
@@ -136,7 +143,10 @@ async def test_forged_mark_does_not_choose_the_tier(endpoint: Endpoints) -> None
 
 async def test_policy_may_route_every_turn_of_a_loop(endpoint: Endpoints) -> None:
     at = endpoint(decider=FakeDecider("frontier"), hold_tool_loops=False)
-    marked = {**CALL, "id": at.service.marks.marked("cheap", "call_1")}
+    marked = {
+        **CALL,
+        "id": at.service.marks.marked("cheap", "call_1", ASKED),
+    }
     async with at.client() as client:
         response = await client.post("/v1/chat/completions", json=with_result(marked))
     assert response.headers["x-serve-graph-tier"] == "frontier"

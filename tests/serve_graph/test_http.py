@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, NotFoundError
 from prometheus_client.parser import text_string_to_metric_families
 
 from router_models.types import Action, Attempt, DecisionRecord, Query, Usage
@@ -444,3 +444,13 @@ async def test_calls_that_a_streaming_tier_took_are_in_the_record_and_not_in_the
     response = await at.chat("frontier", stream=True)
     assert "frontier called east (429 after 0.10 s), west (200 after 0.20 s)" in at.record.route_reason
     assert "attempts" not in response.text
+
+
+async def test_one_model_is_found_by_name_as_openais_client_asks(endpoint: Endpoints) -> None:
+    async with endpoint().client() as http:
+        client = AsyncOpenAI(api_key="none", base_url="http://test/v1", http_client=http, max_retries=0)
+        found = await client.models.retrieve("auto")
+        assert found in (await client.models.list()).data
+        with pytest.raises(NotFoundError) as refused:
+            await client.models.retrieve("gpt-17")
+    assert refused.value.code == "model_not_found"

@@ -50,6 +50,12 @@ def keyed(keyring: Keyring) -> FastAPI:
     )
 
 
+def test_a_request_for_embeddings_may_name_what_embeds(endpoint: Endpoints) -> None:
+    schemas = endpoint(embedder=FakeEmbedder()).app.openapi()["components"]["schemas"]
+    assert schemas["EmbeddingsRequest"]["properties"]["model"]["enum"] == ["auto", "cheap"]
+    assert schemas["ChatRequest"]["properties"]["model"]["enum"] == ["auto", "cheap", "frontier"]
+
+
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
     assert set(references(document)) <= known
@@ -74,7 +80,7 @@ def test_with_keys_on_every_route_but_the_probes_asks_for_one() -> None:
     keyring = Keyring([KeyConfig(name="k", sha256="0" * 64)])
     asked = {path: operation["security"] for path, operation in operations(keyed(keyring).openapi())}
     assert asked.pop("/healthz") == asked.pop("/readyz") == []
-    assert asked.pop("/v1/models") == [{"access_key": []}]
+    assert asked.pop("/v1/models") == asked.pop("/v1/models/{model}") == [{"access_key": []}]
     assert asked.pop("/metrics") == asked.pop("/v1/decisions/{decision_id}") == [{"access_key": ["admin"]}]
     assert len(asked) == 4
     assert all(security == [{"access_key": ["use"]}] for security in asked.values())

@@ -29,6 +29,7 @@ OPERATIONS = [
     ("/v1/responses", "POST"),
     ("/v1/embeddings", "POST"),
     ("/v1/models", "GET"),
+    ("/v1/models/{model}", "GET"),
     ("/v1/decisions/{decision_id}", "GET"),
 ]
 

@@ -78,7 +78,9 @@ async def test_streamed_text_is_a_sequence_of_typed_events(endpoint: Endpoints, 
 async def test_function_calls_go_there_and_back(endpoint: Endpoints, stream: bool, tier: str) -> None:
     engine = FakeEngine("Let me see.", tool_calls=[CALL, {**CALL, "id": "call_2"}])
     at = endpoint(**{tier: engine}, decider=FakeDecider(tier))
-    said = await ask(at, tools=[TOOL], tool_choice={"type": "function", "name": "weather"}, stream=stream)
+    said = await ask(
+        at, input="weather?", tools=[TOOL], tool_choice={"type": "function", "name": "weather"}, stream=stream
+    )
     response = strictly(said[-1].response if stream else said)
     message, one, two = response.output
     assert (message.type, one.type, two.type) == ("message", "function_call", "function_call")
@@ -106,13 +108,13 @@ async def test_function_calls_go_there_and_back(endpoint: Endpoints, stream: boo
 async def test_a_schema_is_asked_of_the_engine(endpoint: Endpoints) -> None:
     at = endpoint()
     schema = {"type": "json_schema", "name": "answer", "schema": {"type": "object"}, "strict": True}
-    await ask(at, text={"format": schema}, max_output_tokens=9, reasoning={"effort": "low"})
+    await ask(at, text={"format": schema, "verbosity": "low"}, max_output_tokens=9, reasoning={"effort": "low"})
     sent = at.graph.engines["cheap"].queries[0].parameters
     assert sent["response_format"] == {
         "type": "json_schema",
         "json_schema": {"name": "answer", "schema": {"type": "object"}, "strict": True},
     }
-    assert (sent["max_tokens"], sent["reasoning_effort"]) == (9, "low")
+    assert (sent["max_tokens"], sent["reasoning_effort"], sent["verbosity"]) == (9, "low", "low")
 
 
 async def test_parts_are_translated(endpoint: Endpoints) -> None:

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_models.types import Message, Query
-from serve_graph.tool_marks import ToolMarks
+from serve_graph.tool_marks import ToolMarks, bound
 
 MARKS = ToolMarks(b"secret")
+HERE = bound([{"role": "user", "content": "weather?"}], None)
 TIERS = st.from_regex(r"[a-z][a-z0-9_-]{0,31}", fullmatch=True)
 
 
@@ -52,20 +53,37 @@ def test_nobody_else_can_make_a_mark() -> None:
 
 
 def test_the_engine_gets_its_own_ids_and_the_loop_its_tier() -> None:
-    query, began = MARKS.restored(loop(MARKS.marked("cheap", "call_1")))
+    query, began = MARKS.restored(loop(MARKS.marked("cheap", "call_1", HERE)))
     assert began == "cheap"
     assert ids_in(query) == ["call_1", "call_1"]
 
 
 def test_the_newest_call_names_the_tier() -> None:
-    _, began = MARKS.restored(loop(MARKS.marked("cheap", "a"), MARKS.marked("frontier", "b")))
+    _, began = MARKS.restored(loop(MARKS.marked("cheap", "a", HERE), MARKS.marked("frontier", "b", HERE)))
     assert began == "frontier"
 
 
 def test_a_loop_that_has_ended_does_not_bind_the_next_question() -> None:
-    query, began = MARKS.restored(loop(MARKS.marked("cheap", "call_1"), last="user"))
+    query, began = MARKS.restored(loop(MARKS.marked("cheap", "call_1", HERE), last="user"))
     assert began is None
     assert ids_in(query) == ["call_1", "call_1"]
+
+
+def test_a_mark_holds_for_its_key_and_its_question_alone() -> None:
+    mark = MARKS.marked("frontier", "call_1", HERE)
+    assert MARKS.restored(loop(mark), "another key")[1] is None
+    asked = loop(mark)
+    asked.parameters["messages"][0]["content"] = "something else entirely"
+    query, began = MARKS.restored(asked)
+    assert began is None
+    assert ids_in(query) == [mark, mark], "call and result must go on naming each other"
+
+
+def test_a_word_of_the_user_between_call_and_result_parts_no_ids() -> None:
+    asked = loop(MARKS.marked("cheap", "call_1", HERE))
+    asked.parameters["messages"].insert(2, {"role": "user", "content": "hurry"})
+    query, began = MARKS.restored(asked)
+    assert (began, ids_in(query)) == ("cheap", ["call_1", "call_1"])
 
 
 def test_ids_of_others_pass_untouched() -> None:
@@ -73,7 +91,7 @@ def test_ids_of_others_pass_untouched() -> None:
     assert MARKS.restored(asked) == (asked, None)
 
 
-@pytest.mark.parametrize("odd", [None, 3, [], {"id": 5}, {"id": None}])
+@pytest.mark.parametrize("odd", [None, 3, [], {"id": 5}, {"id": None}, {"id": ""}])
 def test_odd_tool_calls_pass_untouched(odd: Any) -> None:
     asked = Query((), {}, {"messages": [{"role": "assistant", "tool_calls": [odd]}]})
     assert MARKS.restored(asked) == (asked, None)

@@ -50,6 +50,15 @@ def test_the_summary_counts_slices_and_names_further_promises(certificate):
     assert "P(abstain) <= 0.05" in line
 
 
+@pytest.mark.parametrize(
+    ("epsilon", "bound", "said"),
+    [(0.1, 0.05, "<= 0.10 and P(abstain) <= 0.05"), (0.005, 0.125, "<= 0.005 and P(abstain) <= 0.125")],
+)
+def test_no_bound_is_rounded(certificate: Certificate, epsilon: float, bound: float, said: str) -> None:
+    also = Promise(ABSTAIN_RISK, bound, 0.1, 100, 0, 0.02)
+    assert said in replace(certificate, epsilon=epsilon, also=(also,)).summary()
+
+
 def test_unchanged_and_unexpired_passes(certificate):
     certificate.check(dict(BINDS), NOW + timedelta(days=89))
 

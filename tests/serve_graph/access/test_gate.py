@@ -235,3 +235,23 @@ async def test_secrets_are_nowhere_in_records_or_metrics() -> None:
 async def test_without_keys_strangers_get_403(endpoint: Callable[..., Any]) -> None:
     async with endpoint().client(ELSEWHERE) as client:
         error_of(await client.post("/v1/chat/completions", json=HELLO), 403)
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("https://evil.example", 403),
+        ("null", 403),
+        ("http://[", 403),
+        ("http://127.0.0.1.evil.example", 403),
+        ("http://localhost:3000", 200),
+        ("http://[::1]:8000", 200),
+        ("http://127.0.0.1:8000", 200),
+    ],
+)
+async def test_without_keys_a_web_page_from_elsewhere_is_refused(
+    endpoint: Callable[..., Any], origin: str, status: int
+) -> None:
+    async with endpoint().client() as client:
+        response = await client.post("/v1/chat/completions", json=HELLO, headers={"origin": origin})
+    assert response.status_code == status

@@ -1,11 +1,12 @@
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from serve_graph.access.client import key_headers
-from serve_graph.access.keys import Keyring, key_hash, new_key, read_keys, write_keys
+from serve_graph.access.keys import Keyring, held, key_hash, new_key, read_keys, write_keys
 from serve_graph.access_sections import KeyConfig
 from serve_graph.errors import ConfigError
 
@@ -78,10 +79,11 @@ def test_a_changed_file_is_read_again_and_a_revoked_key_is_gone(tmp_path: Path) 
     assert ring.named("c") == key("c")
 
 
-def test_a_file_that_breaks_or_vanishes_does_not_open_the_door(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fixed", [(), (key("b"),)], ids=["file alone", "configuration too"])
+def test_a_file_that_breaks_or_vanishes_changes_nothing(tmp_path: Path, fixed: tuple[KeyConfig, ...]) -> None:
     path = tmp_path / "keys.yaml"
     write_keys(path, [key("a")])
-    ring = Keyring((), path)
+    ring = Keyring(fixed, path)
     for damage in (lambda: path.write_text("[: {"), lambda: path.write_text(""), lambda: os.remove(path)):
         damage()
         with pytest.raises(ConfigError):
@@ -101,6 +103,19 @@ def test_revoking_the_last_key_shuts_everybody_out(tmp_path: Path) -> None:
     write_keys(path, [key("new")])
     ring.refresh()
     assert ring.find("new") is not None
+
+
+def test_keys_made_at_once_are_all_kept(tmp_path: Path) -> None:
+    path = tmp_path / "keys.yaml"
+
+    def make(names: range) -> None:
+        for i in names:
+            with held(path):
+                write_keys(path, [*read_keys(path), key(f"k{i}")])
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(make, [range(i, i + 5) for i in range(0, 20, 5)]))
+    assert {made.name for made in read_keys(path)} == {f"k{i}" for i in range(20)}
 
 
 def test_our_own_commands_show_the_key_of_the_environment() -> None:

@@ -76,7 +76,7 @@ def test_simulate_prints_a_table_and_the_same_figures_as_json(outcomes: Path, tm
     words = [
         "simulate", "-o", outcomes, *NAMES, *PRICES, "--rate", "4", "--score", "max_token_confidence",
         "--accept-at", "0.8", "--requests", "300", "--repeats", "2", "--burst", "4,60,10",
-        "--price-change", "30:frontier=4,16", "--trace", tmp_path / "trace.json",
+        "--price-change", "30:frontier=4,16", "--trace", tmp_path / "new" / "trace.json",
     ]  # fmt: skip
     text = call(*words)
     assert text.exit_code == 0
@@ -85,7 +85,7 @@ def test_simulate_prints_a_table_and_the_same_figures_as_json(outcomes: Path, tm
     assert set(data["policies"]) == {"cascade", "always cheap", "always frontier"}
     assert len(data["policies"]["cascade"]) == 2
     assert data == json.loads(call(*words, "--json").stdout)
-    assert json.loads((tmp_path / "trace.json").read_text())[0]["what"] == "arrive"
+    assert json.loads((tmp_path / "new" / "trace.json").read_text())[0]["what"] == "arrive"
 
 
 @pytest.mark.parametrize(

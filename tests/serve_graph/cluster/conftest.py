@@ -48,6 +48,7 @@ class RunningGraph:
             try:
                 return self._start(500.0)
             except AssertionError:
+                self._let_go()
                 attempts -= 1
                 if attempts == 0 or "Ray did not start" not in self.log.read_text():
                     raise
@@ -91,6 +92,15 @@ class RunningGraph:
         self.client = httpx.Client(base_url=self.url, timeout=60)
         self.openai = OpenAI(api_key="none", base_url=f"{self.url}/v1", max_retries=0, timeout=60)
         return self
+
+    def _let_go(self) -> None:
+        """Nothing of a start that failed stays behind to be warned of in the middle of somebody's test."""
+        for process in self.processes():
+            process.kill()
+        assert self.process is not None
+        self.process.wait(30)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
     def _read_url(self) -> str:
         """What the process prints when the graph is up; '' where it ends instead. Ray may print before it."""
