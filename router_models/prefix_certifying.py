@@ -80,6 +80,7 @@ def _bound(version: RouterVersion, settings: Settings) -> RouterVersion:
         version,
         certificate=replace(version.certificate, binds=binds),
         prefix_certificates={t: replace(made, binds=binds) for t, made in version.prefix_certificates.items()},
+        spill_certificates={t: replace(made, binds=binds) for t, made in version.spill_certificates.items()},
     )
 
 

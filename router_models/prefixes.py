@@ -21,7 +21,6 @@ from router_models.calibration.thresholds import certify_threshold
 from router_models.errors import DataError, NotCertifiedError
 from router_models.features import answers_of
 from router_models.outcomes import OutcomeTable
-from router_models.policy import Policy
 from router_models.types import Answers, Completion, FloatArray, IntArray
 from router_models.verifiers import VERIFIERS
 from router_models.version import PREFIX_TOKENS, RouterVersion, Stage, prefix_point
@@ -198,7 +197,7 @@ def _with_point(version: RouterVersion, tier: str, stage: Stage, certificate: Ce
     policy = version.policy
     return replace(
         version,
-        policy=Policy(policy.tiers, policy.points, {**policy.prefixes, tier: prefix_point(certificate)}),
+        policy=replace(policy, prefixes={**policy.prefixes, tier: prefix_point(certificate)}),
         prefix_stages={**version.prefix_stages, tier: stage},
         prefix_certificates={**version.prefix_certificates, tier: certificate},
     )
