@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(BUILD)
 CLIENTS := $(VENV)-clients
 
-.PHONY: up demo test clients faults soak check statistical format env clean
+.PHONY: up demo test clients faults adapters soak check statistical format env clean
 
 up: env            ## bring the graph up: environment, weights, first router version, engines; Ctrl-C stops it
 	@$(BIN)/serve-graph up --config $(CONFIG)
@@ -26,6 +26,9 @@ clients: $(CLIENTS)/.installed  ## other projects' clients (LiteLLM, LangChain) 
 
 faults: env        ## every fault, before and after the commit and without a stream, as a table
 	@$(BIN)/python -m pytest -q tests/serve_graph/cluster/test_fault_matrix.py
+
+adapters: env      ## real engines: a LoRA adapter, an embedder, cached tokens, held against transformers (4 minutes)
+	@$(BIN)/python -m pytest -q -m full tests/serve_graph/engines/test_adapter_and_embedder.py
 
 soak: env          ## 15 minutes of load with faults on a real cluster, and what came back
 	@$(BIN)/python -m pytest -q -m full tests/serve_graph/cluster/test_soak.py

@@ -17,7 +17,7 @@ from serve_graph.launch import free_port, running_graph
 from serve_graph.tiers import WeightsConfig
 
 # Ray, vLLM and what they start warn of much that is theirs to mend.
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(1500), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.engine, pytest.mark.full, pytest.mark.timeout(1500), pytest.mark.filterwarnings("ignore")]
 ROOT = Path(__file__).parents[3]
 RANK, ALPHA = 8, 16
 ON_CPU = {
@@ -143,18 +143,13 @@ def by_mean_pooling(texts: list[str]) -> Any:
     return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1).numpy()
 
 
-def test_the_tier_answers_with_the_adapter_and_its_base_does_not(
-    graph: str, client: openai.OpenAI, weights: Path, adapter: Path
+def test_the_tier_answers_with_the_adapter_and_not_with_its_base_alone(
+    client: openai.OpenAI, weights: Path, adapter: Path
 ) -> None:
-    from ray import serve
-
     asked: dict[str, Any] = {"messages": ASKED, "max_tokens": 1, "temperature": 0, "logprobs": True}
     tuned = first_token(client.chat.completions.create(model="tuned", **asked).model_dump())
-    base = first_token(
-        serve.get_deployment_handle("tuned", "serve-graph").generate.remote(asked | {"model": "tuned"}).result()
-    )
-    assert tuned == (pytest.approx(by_transformers(weights, adapter), abs=0.05))
-    assert base == (pytest.approx(by_transformers(weights, None), abs=0.05))
+    expected, base = by_transformers(weights, adapter), by_transformers(weights, None)
+    assert tuned == (expected[0], pytest.approx(expected[1], abs=0.05))
     assert abs(tuned[1] - base[1]) > 0.5
 
 
@@ -166,7 +161,7 @@ def test_what_the_engine_read_from_its_cache_is_counted(client: openai.OpenAI) -
     }
     counts = [client.chat.completions.create(**asked).usage.prompt_tokens_details.cached_tokens for _ in range(2)]
     assert counts[0] < 32  # the template's first words at most
-    assert counts[1] > 150
+    assert counts[1] >= 128  # a block of vLLM's cache on CPU
 
 
 def test_the_adapter_streams_too(client: openai.OpenAI) -> None:
