@@ -60,5 +60,5 @@ def test_every_request_of_vllms_benchmark_is_answered_and_recorded(
     for model, figures in found.items():
         assert (figures["completed"], figures["failed"]) == (ASKED, 0), figures["errors"]
         assert all(text.startswith("echo ") for text in figures["generated_texts"])
-        said = sum(r.calls[-1].usage.output_tokens for r in records if r.requested_model == model)
+        said = sum(r.calls[-1].usage.completion_tokens for r in records if r.requested_model == model)
         assert figures["total_output_tokens"] == said > 0
