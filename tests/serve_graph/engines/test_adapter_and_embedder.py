@@ -2,7 +2,8 @@
 
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,14 @@ import openai
 import pytest
 
 from router_models.features import Encoder
-from serve_graph.config import GraphConfig
 from serve_graph.engines.weights import resolve_weights
-from serve_graph.launch import free_port, running_graph
+from serve_graph.launch import free_port
 from serve_graph.tiers import WeightsConfig
 
 # Ray, vLLM and what they start warn of much that is theirs to mend.
 pytestmark = [pytest.mark.engine, pytest.mark.full, pytest.mark.timeout(1500), pytest.mark.filterwarnings("ignore")]
 ROOT = Path(__file__).parents[3]
+Serving = Callable[[dict[str, Any], Path], AbstractContextManager[str]]
 RANK, ALPHA = 8, 16
 ON_CPU = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -71,7 +72,7 @@ def adapter(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def graph(adapter: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def graph(serving: Serving, adapter: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     cpu: dict[str, Any] = {"engine": "vllm", "accelerator": "cpu", "env": ON_CPU, "price": PRICE}
     tuned = cpu | {
         "name": "tuned",
@@ -84,17 +85,16 @@ def graph(adapter: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory
         "weights": {"folder": str(minilm_folder())},
         "engine_kwargs": {"dtype": "float32", "enforce_eager": True, "max_model_len": 256},
     }
-    config = GraphConfig.model_validate(
-        {
-            "logical_cpus": 8,
-            "tiers": [tuned, {"name": "frontier", "engine": "echo", "price": PRICE}],
-            "embedders": [minilm],
-            "policy": {"version": "builtin", "safe_tier": "frontier"},
-            "http": {"port": free_port()},
-            "state_folder": str(tmp_path_factory.mktemp("state")),
-        }
-    )
-    with running_graph(config, progress=print) as url:
+    state = tmp_path_factory.mktemp("state")
+    config = {
+        "logical_cpus": 8,
+        "tiers": [tuned, {"name": "frontier", "engine": "echo", "price": PRICE}],
+        "embedders": [minilm],
+        "policy": {"version": "builtin", "safe_tier": "frontier"},
+        "http": {"port": free_port()},
+        "state_folder": str(state),
+    }
+    with serving(config, state) as url:
         yield url
 
 

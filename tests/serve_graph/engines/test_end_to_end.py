@@ -3,7 +3,8 @@
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +12,29 @@ import httpx
 import jsonschema
 import openai
 import pytest
+import yaml
 
-from serve_graph.config import GraphConfig, load_config
+from serve_graph.config import GraphConfig
 from serve_graph.engines.weights import resolve_weights
-from serve_graph.launch import free_port, running_graph
-from serve_graph.versions import ensure_first_version
+from serve_graph.launch import free_port
 
 # Ray, vLLM and what they start warn of much that is theirs to mend.
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1500), pytest.mark.filterwarnings("ignore")]
 ROOT = Path(__file__).parents[3]
+Serving = Callable[[dict[str, Any], Path], AbstractContextManager[str]]
 
 
 @pytest.fixture(scope="module")
-def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, GraphConfig]]:
+def graph(serving: Serving, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, GraphConfig]]:
     """A graph from nothing but the weights: its own registry, records and first version."""
     state = tmp_path_factory.mktemp("state")
-    config = load_config(ROOT / "configs" / "local.yaml", state_folder=state, http={"port": free_port()})
+    given = yaml.safe_load((ROOT / "configs" / "local.yaml").read_text())
+    given |= {"state_folder": str(state), "http": {"port": free_port()}}
+    config = GraphConfig.model_validate(given)
     for tier in config.tiers:
         resolve_weights(tier.weights, ROOT / ".serve_graph")  # type: ignore[union-attr]
     (state / "weights").symlink_to(ROOT / ".serve_graph" / "weights")
-    reason = ensure_first_version(config, print)
-    assert reason is None, reason
-    with running_graph(config, progress=print) as url:
+    with serving(given, state) as url:
         yield url, config
 
 
