@@ -31,9 +31,10 @@ class Settings:
     `promise` "accepted" bounds P(wrong | cheap accepted) by one threshold (two tiers); "answered" bounds the whole
     system's P(wrong | answered) by all thresholds together, with early abstention (any ladder); None takes the first
     for two tiers and the second for more. `abstain_share` is the most that may be abstained on, `max_drop` the most
-    by which fewer answers than always-frontier's may be right (None: not promised). `binds`: hashes of everything
-    served that the data came from. `round`: which look at these labels this is (`pipeline.certify_next` counts them),
-    whose share of `delta` is `level`; 0: the only one there will ever be. DataError for a budget that is none.
+    by which fewer answers than always-frontier's may be right (None: not promised). `slicer`: every certified slice
+    keeps all of it by itself (None: traffic as a whole). `binds`: hashes of everything served that the data came from.
+    `round`: which look at these labels this is (`pipeline.certify_next` counts them), whose share of `delta` is
+    `level`; 0: the only one there will ever be. DataError for a budget that is none.
     """
 
     tiers: tuple[str, ...]
@@ -76,8 +77,8 @@ class Settings:
             raise DataError(
                 f"the thresholds of {len(self.tiers)} tiers are certified together: promise `answered`, not `accepted`"
             )
-        if self.slicer is not None and (chosen == "answered" or self.max_drop is not None):
-            raise DataError("slices are certified for the promise `accepted` alone, without a largest drop")
+        if self.slicer is not None and chosen == "accepted" and self.max_drop is not None:
+            raise DataError("slices with a largest drop are certified for the promise `answered`, not `accepted`")
         return chosen
 
 

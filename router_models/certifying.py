@@ -1,21 +1,23 @@
 """Certifying: a candidate and its CERT labels → a version with a proof, or the reason why there is none.
 
 CERT is read once, here. Which risk is promised is `Settings.promised`: one threshold's selective risk between two
-tiers, or the whole system's risk with all thresholds of a ladder tuned together.
+tiers, or the whole system's risk with all thresholds of a ladder tuned together. Either is promised of traffic as a
+whole, or of every certified slice by itself.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 
 from router_models.calibration.certificate import ABSTAIN_RISK, ACCEPTED_RISK, Certificate, Promise
-from router_models.calibration.joint import JointPath, certify_joint
+from router_models.calibration.joint import certify_joint
+from router_models.calibration.joint_path import JointPath
 from router_models.calibration.labels import p_value
 from router_models.calibration.ladder import Ladder
 from router_models.calibration.risk_and_drop import Paired, certify_both
@@ -36,15 +38,16 @@ from router_models.version import RouterVersion
 class Certified:
     """A version with its certificate, and the n CERT prompts it was proved on, as a ladder.
 
-    `slices`: the slice of every CERT prompt by slicer. `evidence` is there for the promise `accepted`, `path` (the
-    configurations tested) for the promise `answered`.
+    `slices`: the slice of every CERT prompt by slicer. `evidence` is there for the promise `accepted`; for `answered`
+    `paths` (the configurations tested, by slice, '' for the whole) and `refused` (why a slice has no promise).
     """
 
     version: RouterVersion
     ladder: Ladder
     slices: Mapping[str, Sequence[str]]
     evidence: Evidence | None = None
-    path: JointPath | None = None
+    paths: Mapping[str, JointPath] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def certify_candidate(
@@ -126,9 +129,9 @@ def _whole_ladder(
     draft: RouterVersion, tune: OutcomeTable, cert: OutcomeTable, settings: Settings, now: datetime
 ) -> Certified:
     """P(wrong | answered) ≤ ε, P(abstain) ≤ a and, where asked, the largest drop: all together at confidence 1 - δ."""
-    fresh = ladder_of(draft, cert, settings)
+    known, fresh = (_cut(ladder_of(draft, part, settings), part, settings.slicer) for part in (tune, cert))
     result = certify_joint(
-        ladder_of(draft, tune, settings),
+        known,
         fresh,
         epsilon=settings.epsilon,
         delta=settings.delta,
@@ -140,9 +143,9 @@ def _whole_ladder(
         max_drop=settings.max_drop,
         round=settings.round,
     )
-    version = replace(draft, policy=Policy(settings.tiers, result.points))
+    version = replace(draft, policy=Policy(settings.tiers, result.points), slicer=settings.slicer)
     version = replace(version, certificate=_bound(result.certificate, version, settings))
-    return Certified(version, fresh, _all_slices(cert), path=result.path)
+    return Certified(version, fresh, _all_slices(cert), paths=result.paths, refused=result.refused)
 
 
 def _one_threshold(
@@ -179,6 +182,10 @@ def _one_threshold(
     version = replace(draft, policy=Policy(settings.tiers, points), slicer=settings.slicer)
     version = replace(version, certificate=_bound(certificate, version, settings))
     return Certified(version, ladder_of(draft, cert, settings), _all_slices(cert), evidence=fresh)
+
+
+def _cut(data: Ladder, table: OutcomeTable, slicer: str | None) -> Ladder:
+    return data if slicer is None else data.cut(slices_of(slicer, table.prompts))
 
 
 def _all_slices(cert: OutcomeTable) -> dict[str, Sequence[str]]:

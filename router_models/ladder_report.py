@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from router_models.calibration.joint import JointPath
+from router_models.calibration.certificate import Certificate
+from router_models.calibration.joint_path import JointPath
 from router_models.calibration.ladder import Ladder, Played, Thresholds, play
 from router_models.candidate import Candidate, Settings
 from router_models.certifying import Certified
@@ -29,12 +31,11 @@ def write_ladder_report(
 ) -> dict[str, float]:
     """Write report.md into `folder`; returns the numbers for the registry."""
     folder.mkdir(parents=True, exist_ok=True)
-    data, path, certificate = certified.ladder, certified.path, certified.version.certificate
-    assert path is not None
+    data, certificate = certified.ladder, certified.version.certificate
     assert data.right is not None
     assert certificate is not None
     thresholds = Thresholds.from_named(certificate.settings, data.tiers)
-    played = play(data, thresholds)
+    played = play(data, thresholds, _covered(data, certificate))
     right = _right(played, data.right)
     wrong = played.wrong(data.right)
     (folder / "report.md").write_text(f"""# Router version: {" → ".join(data.tiers)}
@@ -44,7 +45,7 @@ def write_ladder_report(
 
 System risk: of the answers given, whichever tier gave them, at most that share is wrong; silence is not an answer and
 has its own bound. All statements hold together at the confidence named. They cover traffic like the labelled sample,
-the decoding settings and the engines hashed below, and nothing else.
+the decoding settings and the engines hashed below, and nothing else.{_in_slices(certified)}
 
 ## Thresholds
 The cheapest tier whose router estimate reaches `try at` is tried. Its answer is accepted from `accept at` on,
@@ -60,9 +61,9 @@ not right.
 
 ## The certified path
 Configurations proposed on TUNE, riskiest first; tested on CERT from the anchor outwards until one fails. Deployed: the
-cheapest that is certified.
+one that is predicted to save most where it is certified.
 
-{_path(path, thresholds)}
+{_paths(certified.paths, thresholds)}
 
 ## By slice
 Kept: an answer that was given.
@@ -89,6 +90,41 @@ Kept: an answer that was given.
         "answered_risk": float(wrong.sum() / max(int((~played.abstained).sum()), 1)),
         **{f"answered_by_{tier}": float((played.answered_by == i).mean()) for i, tier in enumerate(data.tiers)},
     }
+
+
+def _covered(data: Ladder, certificate: Certificate) -> BoolArray | None:
+    """Of which prompts something is promised, (n,); None: of all."""
+    return None if data.slices is None else np.array([certificate.covers(name) for name in data.slices])
+
+
+def _in_slices(certified: Certified) -> str:
+    """What slices change, and why some have no promise; nothing where there are none."""
+    certificate, slicer = certified.version.certificate, certified.version.slicer
+    if certificate is None or slicer is None:
+        return ""
+    top = certified.ladder.tiers[-1]
+    held = ", ".join(name for name in certificate.slices if certificate.covers(name))
+    reasons = "".join(f"\n- {name}: {reason}" for name, reason in certified.refused.items())
+    return (
+        f"\n\nEvery statement holds in each certified slice by itself, with one set of thresholds for all of them. By "
+        f"{slicer.replace('_', ' ')}: {held}. In any other slice nothing is promised, and {top} answers, unjudged."
+        + (f" Not certified:\n{reasons}" if reasons else "")
+    )
+
+
+def _paths(paths: Mapping[str, JointPath], deployed: Thresholds) -> str:
+    """The tests of the whole; with slices, in which of them each configuration was certified."""
+    if set(paths) == {""}:
+        return _path(paths[""], deployed)
+    rows = [["configuration", "certified in", "p, by slice", ""]]
+    for j, c in enumerate(next(iter(paths.values())).configurations):
+        held = [name for name, path in paths.items() if path.rejected[j]]
+        shown = ", ".join(
+            f"{name} {path.p_values[j]:.2g}{' (anchor)' if j == path.anchor else ''}" for name, path in paths.items()
+        )
+        mark = "**deployed**" if c.thresholds == deployed else ""
+        rows.append([str(j + 1), f"{len(held)}: {', '.join(held)}" if held else "none", shown, mark])
+    return table(rows)
 
 
 def _points(thresholds: Thresholds, tiers: tuple[str, ...]) -> str:

@@ -56,14 +56,19 @@ class Policy:
         """The last tier: what answers when nothing cheaper may."""
         return self.tiers[-1]
 
-    def decide(self, p_ok: Mapping[str, float], distance: float | None = None) -> Decision:
+    def decide(
+        self, p_ok: Mapping[str, float], distance: float | None = None, open_slice: str | None = None
+    ) -> Decision:
         """Choose the cheapest tier whose calibrated estimate reaches its `route_at`, else the top tier.
 
         `p_ok` maps tiers below the top to P(acceptable). Raising any estimate never moves the query to a dearer tier.
         `distance` (1 = the edge of the training data) changes nothing but the reason, which says when a prompt is far.
+        `open_slice` names the query's slice where nothing is promised of it: the top tier, whatever is estimated.
         """
         away = "" if distance is None or distance < FAR else f"; unlike the training prompts (distance {distance:.2f})"
         first = next((p_ok[tier] for tier in self.tiers[:-1] if tier in p_ok), None)
+        if open_slice is not None:
+            return Decision(self.top, f"the slice {open_slice} is not certified: {self.top}{away}", first, distance)
         for tier in self.tiers[:-1]:
             point = self.points.get(tier)
             if point is not None and tier in p_ok and p_ok[tier] >= point.route_at:
@@ -91,6 +96,11 @@ class Policy:
         spill = self.spills.get(tier)
         may_spill = spill is not None and p_ok >= (spill.spill_at if spill_at is None else spill_at)
         return Verdict(Action.ESCALATED, f"estimated {p_ok:.3f} < {least:.3f}: escalate", p_ok, may_spill)
+
+    def judge_open(self, tier: str, open_slice: str) -> Verdict:
+        """The verdict where nothing is promised of the slice: what any cheaper tier said is sent on, unjudged."""
+        action = Action.ACCEPTED if tier == self.top else Action.ESCALATED
+        return Verdict(action, f"not judged: the slice {open_slice} is not certified")
 
     def judge_prefix(self, tier: str, p_ok: float) -> Verdict:
         """Accept or escalate from the beginning of an answer; without a certified prefix point: escalate."""

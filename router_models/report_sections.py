@@ -23,6 +23,7 @@ from router_models.types import BoolArray, FloatArray
 
 DRAWS = 2000
 MOST_SLICES = 25
+DROP = "quality drop against always-frontier"
 Mean = tuple[float, float, float]
 
 
@@ -52,8 +53,8 @@ def promise_section(certificate: Certificate | None) -> str:
         certificate.upper,
     )
     for p in (whole, *certificate.also):
-        counts = f"{p.errors} of {p.trials}" if p.errors or p.what != "quality drop against always-frontier" else ""
-        rows.append([p.what, f"{p.bound:g}", f"{1 - p.level:.1%}", counts or f"{p.trials} pairs", f"{p.upper:.4f}"])
+        statement = f"{p.what}{certificate.where}"
+        rows.append([statement, f"{p.bound:g}", f"{1 - p.level:.1%}", _shown_by(p), f"{p.upper:.4f}"])
     return f"{certificate.summary()}\n\n{table(rows)}"
 
 
@@ -89,11 +90,7 @@ def slices_section(
     """
     parts: list[str] = []
     if certificate is not None and certificate.slices:
-        rows = [["certified slice", "kept", "wrong", "upper bound", "level δ/G", "promise"]]
-        for name, p in certificate.slices.items():
-            held = f"≤ {p.bound:g}" if p.certified else "none: nothing is accepted here"
-            rows.append([name, str(p.trials), str(p.errors), f"{p.upper:.3f}", f"{p.level:.3g}", held])
-        parts.append(table(rows))
+        parts.append(_certified_slices(certificate))
     delta = 0.1 if certificate is None else certificate.level
     for slicer, names in slices.items():
         labels = np.array(names)
@@ -125,6 +122,27 @@ def slices_section(
         "information. A promise for each slice by itself is what `certify --slices` makes."
     )
     return "\n\n".join([*parts, note])
+
+
+def _certified_slices(certificate: Certificate) -> str:
+    """The promise of every slice with the counts that show it, and what is done where there is none."""
+    others = list(dict.fromkeys(p.what for promise in certificate.slices.values() for p in promise.also))
+    rows = [["certified slice", "kept", "wrong", "upper bound", *others, "level δ/G", "promise"]]
+    nothing = "none: always the last tier" if certificate.joint else "none: nothing is accepted here"
+    for name, p in certificate.slices.items():
+        also = {other.what: f"{_shown_by(other)}, at most {other.upper:.3f}" for other in p.also}
+        held = " and ".join(f"≤ {q.bound:g}" for q in (p, *p.also)) if p.certified else nothing
+        counts = (
+            [str(p.trials), str(p.errors), f"{p.upper:.3f}"] if p.certified or not certificate.joint else ["–"] * 3
+        )
+        rows.append([name, *counts, *(also.get(what, "–") for what in others), f"{p.level:.3g}", held])
+    return table(rows)
+
+
+def _shown_by(promise: Promise) -> str:
+    """The counts behind a statement, or the number of pairs where it is about differences."""
+    paired = not promise.errors and promise.what == DROP
+    return f"{promise.trials} pairs" if paired else f"{promise.errors} of {promise.trials}"
 
 
 def choice_section(what: str, tried: Mapping[str, Sequence[Scored]]) -> str:

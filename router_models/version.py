@@ -25,30 +25,21 @@ import numpy as np
 from router_models.artifacts import load_state, save_state, seal, verify
 from router_models.calibration.base import ScoreCalibrator
 from router_models.calibration.certificate import Certificate, binding_hashes
-from router_models.calibration.scores import CALIBRATORS
 from router_models.errors import ArtifactError
 from router_models.features import FEATURES_VERSION, Encoder, answers_of, prompts_of
 from router_models.home import Home
 from router_models.policy import Policy, SpillPoint
 from router_models.pricing import Price, prices_digest_input
-from router_models.routers import ROUTERS, LengthRouter, RouterModel
+from router_models.routers import LengthRouter
 from router_models.slicing import slice_of
+from router_models.stages import Stage as Stage
+from router_models.stages import families_of, load_stage, parts_of, prefix_named
 from router_models.types import PREFIX, Action, Completion, Decision, OperatingPoint, PrefixPoint, Query, Verdict
-from router_models.verifiers import VERIFIERS, NonEmptyVerifier, VerifierModel
+from router_models.verifiers import NonEmptyVerifier
 from router_models.verifiers.formats import broken_shape
 
 ROUTER_SCORE = "router_score"
 PREFIX_TOKENS = "prefix_tokens"
-
-
-@dataclass(frozen=True)
-class Stage:
-    """The models of one tier: raw scores, and the calibrators that make them probabilities (None = as they are)."""
-
-    router: RouterModel | None
-    router_calibrator: ScoreCalibrator | None
-    verifier: VerifierModel
-    verifier_calibrator: ScoreCalibrator | None
 
 
 @dataclass(frozen=True)
@@ -82,24 +73,22 @@ class RouterVersion:
                 distance = None if far is None else float(far[0])
         if distance is None and self.home is not None:
             distance = float(self.home.distance(prompts)[0])
-        return self.policy.decide(p_ok, distance)
+        return self.policy.decide(p_ok, distance, self._open_slice(query))
 
     def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
         """Accept, escalate or abstain, after generation; a completion that ends in PREFIX is judged as a beginning.
 
         A cheap answer that breaks the shape the request declared (JSON schema, tools) is escalated whatever its score.
+        In a slice of which a joint policy promises nothing every cheap answer is, and the last tier's is accepted.
         """
-        stage = self.stages.get(decision.tier)
-        if stage is None:
+        if (open_slice := self._open_slice(query)) is not None:
+            return self.policy.judge_open(decision.tier, open_slice)
+        if decision.tier not in self.stages:
             return self.policy.judge(decision.tier, 1.0)
         is_prefix = completion.finish_reason == PREFIX
-        stage = self.prefix_stages.get(decision.tier, stage) if is_prefix else stage
         if not is_prefix and decision.tier != self.policy.top and (fault := broken_shape(query, completion)):
             return Verdict(Action.ESCALATED, fault, 0.0)
-        prompts = prompts_of([query], self.encoder if stage.verifier.wants_embeddings else None)
-        estimate = np.nan if decision.p_cheap_ok is None else decision.p_cheap_ok
-        answers = answers_of(prompts, [completion], {ROUTER_SCORE: np.array([estimate])})
-        p_ok = _calibrated(stage.verifier_calibrator, float(stage.verifier.predict(answers)[0]))
+        p_ok = self.estimate(query, completion, decision)
         if is_prefix:
             return self.policy.judge_prefix(decision.tier, p_ok)
         spill = self.spill_certificates.get(decision.tier)
@@ -107,9 +96,26 @@ class RouterVersion:
             decision.tier, p_ok, self._slice_threshold(query, self.certificate), self._slice_threshold(query, spill)
         )
 
+    def estimate(self, query: Query, completion: Completion, decision: Decision) -> float:
+        """P(this completion, or this beginning, is acceptable) by the tier's verifier; KeyError where it has none."""
+        stage = self.stages[decision.tier]
+        if completion.finish_reason == PREFIX:
+            stage = self.prefix_stages.get(decision.tier, stage)
+        prompts = prompts_of([query], self.encoder if stage.verifier.wants_embeddings else None)
+        before = np.nan if decision.p_cheap_ok is None else decision.p_cheap_ok
+        answers = answers_of(prompts, [completion], {ROUTER_SCORE: np.array([before])})
+        return _calibrated(stage.verifier_calibrator, float(stage.verifier.predict(answers)[0]))
+
+    def _open_slice(self, query: Query) -> str | None:
+        """The query's slice where thresholds were certified together, but not for it; None where they hold."""
+        if self.slicer is None or self.certificate is None or not self.certificate.joint:
+            return None
+        name = slice_of(self.slicer, query)
+        return None if self.certificate.covers(name) else f"{self.slicer}={name}"
+
     def _slice_threshold(self, query: Query, certificate: Certificate | None) -> float | None:
-        """A certificate's threshold for the query's slice; None where one serves all. +inf: not certified."""
-        if self.slicer is None or certificate is None:
+        """A certificate's threshold for the query's slice; None where the points' own serve. +inf: not certified."""
+        if self.slicer is None or certificate is None or certificate.joint:
             return None
         return certificate.threshold_for(slice_of(self.slicer, query))
 
@@ -141,8 +147,8 @@ class RouterVersion:
         with tempfile.TemporaryDirectory(prefix=".version-", dir=folder.parent) as scratch:
             out = Path(scratch) / "version"
             out.mkdir()
-            for name, stage in {**self.stages, **_prefix_named(self.prefix_stages)}.items():
-                for what, part in _parts(stage).items():
+            for name, stage in {**self.stages, **prefix_named(self.prefix_stages)}.items():
+                for what, part in parts_of(stage).items():
                     if part is not None:
                         save_state(out, f"{name}.{what}", part.state())
             if self.home is not None:
@@ -168,8 +174,8 @@ class RouterVersion:
                 tier: [_plain(p.route_at), _plain(p.accept_at), p.abstain_below]
                 for tier, p in self.policy.points.items()
             },
-            "families": _families(self.stages),
-            "prefix_families": _families(self.prefix_stages),
+            "families": families_of(self.stages),
+            "prefix_families": families_of(self.prefix_stages),
         }
 
     @classmethod
@@ -185,9 +191,9 @@ class RouterVersion:
                 tier: OperatingPoint(float(p[0]), float(p[1]), None if p[2] is None else float(p[2]))
                 for tier, p in data["points"].items()
             }
-            stages = {tier: _load_stage(folder, tier, families) for tier, families in data["families"].items()}
+            stages = {tier: load_stage(folder, tier, families) for tier, families in data["families"].items()}
             beginnings = {
-                tier: _load_stage(folder, f"{tier}.prefix", families)
+                tier: load_stage(folder, f"{tier}.prefix", families)
                 for tier, families in data.get("prefix_families", {}).items()
             }
             path = folder / "certificate.json"
@@ -230,8 +236,8 @@ def spill_point(certificate: Certificate) -> SpillPoint:
 def models_digest(version: RouterVersion) -> str:
     """sha256 over the learned state of every model and calibrator; unchanged by saving and loading."""
     digest = hashlib.sha256()
-    for tier, stage in [*sorted(version.stages.items()), *sorted(_prefix_named(version.prefix_stages).items())]:
-        for what, part in sorted(_parts(stage).items()):
+    for tier, stage in [*sorted(version.stages.items()), *sorted(prefix_named(version.prefix_stages).items())]:
+        for what, part in sorted(parts_of(stage).items()):
             state = None if part is None else part.state()
             digest.update(f"{tier}.{what}:{part.family if part else None}".encode())
             if state is not None:
@@ -257,45 +263,6 @@ def builtin_version(tiers: tuple[str, ...], folder: Path) -> Path:
 
 def _calibrated(calibrator: ScoreCalibrator | None, score: float) -> float:
     return score if calibrator is None else float(calibrator.predict(np.array([score]))[0])
-
-
-def _parts(stage: Stage) -> dict[str, RouterModel | VerifierModel | ScoreCalibrator | None]:
-    return {
-        "router": stage.router,
-        "router_calibrator": stage.router_calibrator,
-        "verifier": stage.verifier,
-        "verifier_calibrator": stage.verifier_calibrator,
-    }
-
-
-def _prefix_named(stages: Mapping[str, Stage]) -> dict[str, Stage]:
-    return {f"{tier}.prefix": stage for tier, stage in stages.items()}
-
-
-def _families(stages: Mapping[str, Stage]) -> dict[str, dict[str, str | None]]:
-    return {
-        tier: {what: None if part is None else part.family for what, part in _parts(stage).items()}
-        for tier, stage in stages.items()
-    }
-
-
-def _load_stage(folder: Path, tier: str, families: Mapping[str, str | None]) -> Stage:
-    def part(what: str, registry: Mapping[str, type]) -> object:
-        family = families.get(what)
-        if family is None:
-            return None
-        if family not in registry:
-            raise ArtifactError(f"{folder}: unknown {what} family {family!r}; known: {', '.join(registry)}")
-        return registry[family].from_state(load_state(folder, f"{tier}.{what}"))  # type: ignore[attr-defined]
-
-    if families.get("verifier") is None:
-        raise ArtifactError(f"{folder}: tier {tier!r} has no verifier")
-    return Stage(
-        part("router", ROUTERS),  # type: ignore[arg-type]
-        part("router_calibrator", CALIBRATORS),  # type: ignore[arg-type]
-        part("verifier", VERIFIERS),  # type: ignore[arg-type]
-        part("verifier_calibrator", CALIBRATORS),  # type: ignore[arg-type]
-    )
 
 
 def _plain(x: float) -> float | str:

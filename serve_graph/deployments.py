@@ -59,7 +59,7 @@ class PolicyDeployment:
         decision = self.version.decide(query)
         completion = Completion("warm-up", token_logprobs=(-0.1, -0.2))
         for tier in self.version.stages:
-            self.version.judge(query, completion, Decision(tier, "warm-up", decision.p_cheap_ok))
+            self.version.estimate(query, completion, Decision(tier, "warm-up", decision.p_cheap_ok))
 
     async def decide(self, query: Query) -> Decision:
         if fault := self.standing.faults().get("answers"):

@@ -37,7 +37,8 @@ class Promise:
 
     `upper` is the one-sided Clopper-Pearson bound at `level` on the same counts: information, not part of the proof
     (it ignores that a threshold was chosen). `threshold` is what the score is compared with (≥ accepts), +inf where
-    nothing could be promised and therefore nothing is accepted.
+    nothing could be promised and therefore nothing is accepted, -inf where it holds of a policy's own thresholds.
+    `also`: further statements about the same slice, shown at the same level together with this one.
     """
 
     what: str
@@ -47,6 +48,7 @@ class Promise:
     errors: int
     upper: float
     threshold: float = math.inf
+    also: tuple[Promise, ...] = ()
 
     @property
     def certified(self) -> bool:
@@ -61,8 +63,9 @@ class Certificate:
     `n` labels were read, `accepted_n` of them at the deployed threshold, `errors` of those wrong. `level` is the part
     of `delta` spent by this certificate (`round` 0: all of it; i ≥ 1: the i-th under one shared budget). `threshold`
     is None where each slice has its own: ask `threshold_for`. `slices` maps a slice to its Promise, `also` holds
-    further certified risks. `settings` are named thresholds of a joint policy. `binds` maps the name of everything
-    the proof depends on to its sha256.
+    further certified risks. `settings` are named thresholds of a joint policy: one configuration for all slices, of
+    which it is certified in those that `covers` names; counts are then those of the certified slices. `binds` maps the
+    name of everything the proof depends on to its sha256.
 
     It covers traffic like the CERT sample and nothing else: shift voids it silently, which is why it expires.
     """
@@ -98,8 +101,23 @@ class Certificate:
         """The bound that holds with confidence 1 - delta."""
         return self.epsilon
 
+    @property
+    def joint(self) -> bool:
+        """Whether a policy's thresholds were certified together, so that none of them can be asked for alone."""
+        return self.what == ANSWERED_RISK
+
+    def covers(self, slice_name: str | None = None) -> bool:
+        """Whether anything is promised of queries of this slice; without slices, of every query."""
+        promise = None if slice_name is None else self.slices.get(slice_name)
+        return not self.slices or (promise is not None and promise.certified)
+
     def threshold_for(self, slice_name: str | None = None) -> float:
-        """What a query of this slice must reach to be accepted; +inf (never) for a slice that is not certified."""
+        """What a query of this slice must reach to be accepted; +inf (never) for a slice that is not certified.
+
+        +inf as well where a policy's thresholds were certified together: ask `covers`, and the policy's own points.
+        """
+        if self.joint:
+            return math.inf
         if not self.slices:
             return math.inf if self.threshold is None else self.threshold
         promise = None if slice_name is None else self.slices.get(slice_name)
@@ -139,7 +157,12 @@ class Certificate:
         confidence = f"{100 * (1 - self.delta):.4g} % confidence" + (" each" if self.also else "")
         expiry = f"expires {self.expires_at.date().isoformat()}"
         epsilon = max(f"{self.epsilon:.2f}", f"{self.epsilon:g}", key=len)  # 0.10, but 0.005 as it is
-        return f"{self.what} <= {epsilon}{also} with {confidence} ({evidence}{slices}, {expiry})"
+        return f"{self.what} <= {epsilon}{also}{self.where} with {confidence} ({evidence}{slices}, {expiry})"
+
+    @property
+    def where(self) -> str:
+        """What a statement has to add: of a joint policy's slices without proof nothing is promised."""
+        return " in each certified slice" if self.joint and self.slices else ""
 
     def to_json(self) -> dict[str, Any]:
         """As JSON-able data; `from_json` gives an equal certificate back."""
@@ -229,6 +252,7 @@ def _number(value: float) -> float | str:
 
 
 def _promise_to_json(promise: Promise) -> dict[str, Any]:
+    also = {"also": [_promise_to_json(p) for p in promise.also]} if promise.also else {}
     return {
         "what": promise.what,
         "bound": promise.bound,
@@ -237,6 +261,7 @@ def _promise_to_json(promise: Promise) -> dict[str, Any]:
         "errors": promise.errors,
         "upper": promise.upper,
         "threshold": _number(promise.threshold),
+        **also,
     }
 
 
@@ -249,4 +274,5 @@ def _promise_from_json(data: Mapping[str, Any]) -> Promise:
         errors=int(data["errors"]),
         upper=float(data["upper"]),
         threshold=float(data["threshold"]),
+        also=tuple(_promise_from_json(p) for p in data.get("also", ())),
     )

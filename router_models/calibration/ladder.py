@@ -7,8 +7,8 @@ tier answers (one escalation). Every comparison is ≥ on calibrated estimates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +24,7 @@ class Ladder:
     `p_route` (n, K-1): before generation, P(tier i's answer acceptable), for the tiers below the top. `p_ok` (n, K):
     after generation, P(this answer acceptable); where the top tier has no verifier, its router estimate or its mean
     grade. `cost_usd` (n, K): what calling that tier costs for that prompt. `right` (n, K): whether that answer was
-    right, None for unlabelled traffic.
+    right, None for unlabelled traffic. `slices` (n,): every prompt's slice, where each is to be promised by itself.
     """
 
     tiers: tuple[str, ...]
@@ -32,6 +32,7 @@ class Ladder:
     p_ok: FloatArray
     cost_usd: FloatArray
     right: BoolArray | None = None
+    slices: tuple[str, ...] | None = None
 
     @classmethod
     def of(
@@ -79,7 +80,21 @@ class Ladder:
     def take(self, rows: NDArray[np.int64]) -> Ladder:
         """Select prompts by index, repeats allowed."""
         right = None if self.right is None else self.right[rows]
-        return Ladder(self.tiers, self.p_route[rows], self.p_ok[rows], self.cost_usd[rows], right)
+        slices = None if self.slices is None else tuple(self.slices[i] for i in rows)
+        return Ladder(self.tiers, self.p_route[rows], self.p_ok[rows], self.cost_usd[rows], right, slices)
+
+    def cut(self, slices: Sequence[str]) -> Ladder:
+        """The same prompts with the slice of each; DataError where their number differs."""
+        if len(slices) != len(self):
+            raise DataError(f"{len(self)} prompts but {len(slices)} slice names")
+        return replace(self, slices=tuple(slices))
+
+    def only(self, name: str) -> Ladder:
+        """The prompts of one slice, possibly none; the others' costs and estimates do not enter."""
+        if self.slices is None:
+            raise DataError("these prompts carry no slice names")
+        rows = np.flatnonzero([s == name for s in self.slices])
+        return replace(self.take(rows.astype(np.int64)), slices=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +151,11 @@ class Played:
         return np.asarray(~chosen & ~self.abstained, dtype=np.bool_)
 
 
-def play(data: Ladder, thresholds: Thresholds) -> Played:
-    """Run the ladder's rules over every prompt; pure and vectorised."""
+def play(data: Ladder, thresholds: Thresholds, covered: BoolArray | None = None) -> Played:
+    """Run the ladder's rules over every prompt; pure and vectorised.
+
+    Where `covered` (n,) is False nothing is promised of the prompt's slice: the top tier answers at once, unjudged.
+    """
     top = len(data.tiers) - 1
     n = len(data)
     tried = np.full(n, top)
@@ -155,7 +173,9 @@ def play(data: Ladder, thresholds: Thresholds) -> Played:
     at_top = answered == top
     cost[at_top] += data.cost_usd[at_top, top]
     answered[at_top & (data.p_ok[:, top] < thresholds.abstain_below[top])] = -1
-    return Played(answered, cost)
+    if covered is None:
+        return Played(answered, cost)
+    return Played(np.where(covered, answered, top), np.where(covered, cost, data.cost_usd[:, top]))
 
 
 def _or_none(value: float) -> float | None:

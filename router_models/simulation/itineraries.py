@@ -42,18 +42,25 @@ def policy_itineraries(
     p_route: Mapping[str, FloatArray],
     p_answer: Mapping[str, FloatArray],
     accept_at: FloatArray | None = None,
+    covered: BoolArray | None = None,
 ) -> tuple[Itinerary, ...]:
     """Play a policy over n prompts; `p_route[tier]`, `p_answer[tier]` (n,) are estimates before and after generation.
 
     A tier below the top without `p_route` is never tried; a tier whose answers are to be judged needs `p_answer`.
     `accept_at` (n,) replaces the policy's (a prompt's slice may have a threshold of its own, or +inf: no promise).
+    Where `covered` (n,) is False nothing of the policy is promised: the top tier answers at once, unjudged.
     Pre-routing is a policy whose `accept_at` is -inf, a pure cascade one whose `route_at` is -inf.
     """
     n = _length([*p_route.values(), *p_answer.values()])
     for tier in _judged(policy):
         if tier not in p_answer:
             raise DataError(f"the policy judges answers of {tier!r}, but there are no scores of them")
-    return tuple(_one(policy, p_route, p_answer, None if accept_at is None else accept_at[i], i) for i in range(n))
+    return tuple(
+        _one(policy, p_route, p_answer, None if accept_at is None else accept_at[i], i)
+        if covered is None or covered[i]
+        else Itinerary((Step((policy.top,)),), policy.top, Action.ROUTED, bool(p_route))
+        for i in range(n)
+    )
 
 
 def version_itineraries(version: RouterVersion, table: OutcomeTable) -> tuple[Itinerary, ...]:
@@ -74,11 +81,14 @@ def version_itineraries(version: RouterVersion, table: OutcomeTable) -> tuple[It
         answers = replace(answers, signals={**answers.signals, ROUTER_SCORE: p_route.get(tier, decided)})
         raw = stage.verifier.predict(answers)
         p_answer[tier] = raw if stage.verifier_calibrator is None else stage.verifier_calibrator.predict(raw)
-    own = None
-    if version.slicer is not None and version.certificate is not None:
+    own, covered, proof = None, None, version.certificate
+    if version.slicer is not None and proof is not None:
         names = slices_of(version.slicer, table.prompts)
-        own = np.array([version.certificate.threshold_for(name) for name in names])
-    return policy_itineraries(version.policy, p_route, p_answer, own)
+        if proof.joint:
+            covered = np.array([proof.covers(name) for name in names])
+        else:
+            own = np.array([proof.threshold_for(name) for name in names])
+    return policy_itineraries(version.policy, p_route, p_answer, own, covered)
 
 
 def ensemble_itineraries(

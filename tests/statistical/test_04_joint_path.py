@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from router_models.calibration.joint import run_path
+from router_models.calibration.joint_path import run_path
 from router_models.calibration.ladder import Ladder, Thresholds, play
 from router_models.calibration.scores import PlattCalibrator
 from router_models.calibration.tuning import pareto_path

@@ -149,7 +149,8 @@ def test_the_certificate_counts_what_the_whole_system_answered():
     assert c.settings["small.route_at"] == result.chosen.thresholds.route_at[0]
     assert Certificate.from_json(c.to_json()) == c
     assert Policy(TIERS, result.points)
-    cheaper = [x.cost_usd for x, ok in zip(result.path.configurations, result.path.rejected, strict=True) if ok]
+    path = result.paths[""]
+    cheaper = [x.cost_usd for x, ok in zip(path.configurations, path.rejected, strict=True) if ok]
     assert result.chosen.cost_usd == min(cheaper)
 
 

@@ -1,0 +1,109 @@
+"""Experiment 11: three tiers' thresholds, promised slice by slice; certified in the whole they break hard slices."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from router_models.calibration.joint import certify_joint
+from router_models.calibration.ladder import Ladder, Thresholds, play
+from router_models.calibration.scores import PlattCalibrator
+from router_models.calibration.tuning import pareto_path
+from router_models.errors import NotCertifiedError
+
+pytestmark = pytest.mark.statistical
+DELTA = 0.1
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+KEPT = {"delta": DELTA, "binds": {}, "label_source": "programmatic", "made_at": NOW, "expires_at": NOW + timedelta(90)}
+NAMES = ("easy", "fair", "hard", "hardest")
+
+
+class Population:
+    """Four slices of growing difficulty; the verifiers see half of what makes a slice hard."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(29)
+        n = 12_000
+        self.which = rng.integers(0, 4, n)
+        hard = np.array([-0.4, 0.0, 0.5, 1.3])[self.which][:, None]
+        logits = np.array([1.2, 2.2, 3.4]) - hard - rng.normal(0, 1.2, n)[:, None]
+        self.right = rng.random((n, 3)) < 1 / (1 + np.exp(-logits))
+        seen = 0.6 * (logits + 0.5 * hard) + 1.1 * (self.right - 0.5)
+        self.ok = 1 / (1 + np.exp(-(seen + rng.normal(0.3, 0.9, (n, 3)))))
+        self.route = 1 / (1 + np.exp(-(0.5 * logits[:, :2] + rng.normal(0, 0.8, (n, 2)))))
+
+    def calibrated_on(self, rows: np.ndarray) -> Ladder:
+        def columns(scores: np.ndarray) -> np.ndarray:
+            fitted = [PlattCalibrator().fit(s[rows], self.right[rows, i]) for i, s in enumerate(scores.T)]
+            return np.column_stack([c.predict(s) for c, s in zip(fitted, scores.T, strict=True)])
+
+        ladder = Ladder.of(
+            ("small", "medium", "large"), columns(self.route), columns(self.ok), (1.0, 6.0, 30.0), self.right
+        )
+        return ladder.cut([NAMES[i] for i in self.which])
+
+
+@pytest.fixture(scope="module")
+def population() -> Population:
+    return Population()
+
+
+def truth(parts: dict[str, Ladder], thresholds: Thresholds) -> dict[str, tuple[float, float, float]]:
+    """By slice: true P(wrong | answered), P(abstain), and the saving beside always-top as a share of its whole cost."""
+    found = {}
+    total = sum(len(part) for part in parts.values())
+    for name, part in parts.items():
+        played = play(part, thresholds)
+        answered = ~played.abstained
+        risk = played.wrong(part.right).sum() / max(answered.sum(), 1)
+        saved = (1 - played.cost_usd.mean() / part.cost_usd[:, -1].mean()) * len(part) / total
+        found[name] = (float(risk), float(1 - answered.mean()), float(saved))
+    return found
+
+
+@pytest.mark.parametrize(("epsilon", "abstain", "quick", "useful"), [(0.15, 0.0, 40, 0.7), (0.1, 0.05, 30, 0.5)])
+def test_no_certified_slice_of_a_ladder_breaks_its_promise(
+    population, epsilon, abstain, quick, useful, size, allowed, measured
+):
+    runs, n = size(quick, 500), len(population.right)
+    budget = {"epsilon": epsilon, "abstain_share": abstain, **KEPT}
+    rng = np.random.default_rng(31)
+    broken = whole_broken = none = 0
+    held, saved, could_save = [], [], []
+    for _ in range(runs):
+        rows, fresh = rng.integers(0, n, 400), rng.integers(0, n, 2000)
+        ladder = population.calibrated_on(rows)
+        parts = {name: ladder.only(name) for name in NAMES}
+        tune, cert = ladder.take(rows), ladder.take(fresh)
+        kept = [
+            sum(saved for risk, silent, saved in truth(parts, c.thresholds).values() if risk <= epsilon and silent <= abstain)
+            for c in pareto_path(tune, abstain_share=abstain)
+        ]  # fmt: skip
+        could_save.append(max(kept))
+        try:
+            found = certify_joint(tune, cert, **budget)
+            true = truth(parts, found.chosen.thresholds)
+            certified = [name for name in NAMES if found.certificate.covers(name)]
+            broken += any(true[name][0] > epsilon or true[name][1] > abstain for name in certified)
+            held.append(len(certified))
+            saved.append(sum(true[name][2] for name in certified))
+        except NotCertifiedError:
+            none += 1
+            held.append(0)
+            saved.append(0.0)
+        try:
+            whole = certify_joint(replace(tune, slices=None), replace(cert, slices=None), **budget)
+        except NotCertifiedError:
+            continue
+        risks = truth(parts, whole.chosen.thresholds).values()
+        whole_broken += any(risk > epsilon or silent > abstain for risk, silent, _ in risks)
+    limit = allowed(runs, DELTA)
+    measured(
+        f"ε={epsilon} a={abstain} B={runs}: broken {broken} (≤ {limit}), without slices {whole_broken}, none certified "
+        f"{none}; slices certified {np.mean(held):.1f} of 4, saved {np.mean(saved):.0%} of the cost, "
+        f"{np.mean(could_save):.0%} knowing all labels"
+    )
+    assert broken <= limit
+    assert whole_broken > limit, "the negative control must fail"
+    assert np.mean(saved) >= useful * np.mean(could_save), "a certificate that saves little is of no use"
