@@ -190,6 +190,61 @@ def test_certified_slices_have_their_share_of_delta_in_the_page(table: OutcomeTa
     assert any(f"| {name} |" in page for name in certificate.slices)
 
 
+def test_slices_of_three_tiers_are_certified_shown_and_served(
+    table: OutcomeTable, ladder: tuple[Candidate, Certified, float], tmp_path: Path
+) -> None:
+    """The largest tier errs on a fifth of the riddles, more than is allowed: nothing can be promised of them."""
+    sliced = replace(LADDER, router="surface", verifier="logprob", slicer="domain")
+    candidate = ladder[0]
+    certified = certify_candidate(candidate, table, sliced, NOW)
+    version, certificate = certified.version, certified.version.certificate
+    assert certificate is not None
+    assert set(certificate.slices) == {"colours", "sums", "riddles"}
+    assert certificate.covers("colours")
+    assert not certificate.covers("riddles")
+    assert set(certified.refused) == {name for name in certificate.slices if not certificate.covers(name)}
+    riddle = Query.from_prompt("What colour is the cat number 7?", domain="riddles")
+    assert version.decide(riddle).tier == "large"
+    assert version.decide(Query.from_prompt("What colour is the cat number 7?", domain="colours")).tier != "large"
+    numbers = write_ladder_report(tmp_path, candidate, certified, sliced)
+    page = (tmp_path / "report.md").read_text()
+    for words in ("in each certified slice", "Not certified:\n\n- riddles: ", "| riddles | – |", "(anchor)"):
+        assert words in page
+    assert "none: always the last tier" in page
+    assert page.count("**deployed**") == 1
+    names = np.array(certified.slices["domain"])
+    assert certified.ladder.right is not None
+    played = play(certified.ladder, Thresholds.from_named(certificate.settings, TIERS))
+    cost = np.where(np.isin(names, list(certified.refused)), certified.ladder.cost_usd[:, -1], played.cost_usd)
+    assert numbers["saving_vs_always_frontier"] == pytest.approx(
+        1 - cost.sum() / certified.ladder.cost_usd[:, -1].sum()
+    )
+    assert version.binds(PRICES) != replace(version, slicer=None).binds(PRICES)
+
+
+def test_a_largest_drop_is_promised_in_every_certified_slice(
+    table: OutcomeTable, ladder: tuple[Candidate, Certified, float], tmp_path: Path
+) -> None:
+    sliced = replace(LADDER, router="surface", verifier="logprob", slicer="domain", max_drop=0.15)
+    certified = certify_candidate(ladder[0], table, sliced, NOW)
+    certificate = certified.version.certificate
+    assert certificate is not None
+    assert [p.what for p in certificate.slices["colours"].also] == [ABSTAIN_RISK, DROP]
+    write_ladder_report(tmp_path, ladder[0], certified, sliced)
+    page = (tmp_path / "report.md").read_text()
+    assert f"| {ABSTAIN_RISK} | {DROP} | level δ/G |" in page
+    assert "≤ 0.12 and ≤ 0.08 and ≤ 0.15" in page
+
+
+def test_two_tiers_can_promise_the_whole_risk_slice_by_slice(table: OutcomeTable) -> None:
+    sliced = replace(PAIR, promise="answered", epsilon=0.15, slicer="domain")
+    certified = certify_candidate(fit_candidate(table, sliced, Given()), table, sliced, NOW)
+    certificate = certified.version.certificate
+    assert certificate is not None
+    assert certificate.what == ANSWERED_RISK
+    assert certificate.covers("colours")
+
+
 def test_silence_counts_as_not_right_in_the_page_of_two_tiers(table: OutcomeTable, tmp_path: Path) -> None:
     candidate = fit_candidate(table, PAIR, Given())
     certified = certify_candidate(candidate, table, PAIR, NOW)
@@ -238,7 +293,7 @@ def test_bounds_that_are_not_known_are_stored_as_json_that_every_parser_reads(
     ("change", "message"),
     [
         ({"promise": "accepted"}, "3 tiers are certified together"),
-        ({"slicer": "domain"}, "slices are certified for the promise `accepted` alone"),
+        ({"tiers": ("small", "large"), "slicer": "domain", "max_drop": 0.1}, "for the promise `answered`"),
         ({"tiers": ("small",)}, "two tiers or more"),
         ({"prices": dict.fromkeys(TIERS, Price(Decimal(0), Decimal(0)))}, "costs nothing"),
         ({"prices": PRICES | {"medium": Price(Decimal(9), Decimal(9))}}, "dearer and no better"),

@@ -128,3 +128,23 @@ def test_the_reason_says_when_a_prompt_is_far_and_the_tier_stays() -> None:
         near, far = two().decide({"cheap": p_ok}, 0.99), two().decide({"cheap": p_ok}, 1.0)
         assert near.tier == far.tier
         assert far.reason == near.reason + "; unlike the training prompts (distance 1.00)"
+
+
+@given(policies, estimates)
+def test_a_slice_without_proof_goes_to_the_last_tier_whatever_is_estimated(
+    policy: Policy, p_ok: dict[str, float]
+) -> None:
+    decision = policy.decide(p_ok, 1.5, "language=de")
+    assert decision.tier == "large"
+    assert decision.reason.startswith("the slice language=de is not certified: large; unlike the training prompts")
+    first = next((p_ok[tier] for tier in TIERS[:-1] if tier in p_ok), None)
+    assert (decision.p_cheap_ok, decision.distance) == (first, 1.5), "what is monitored is measured all the same"
+
+
+def test_in_a_slice_without_proof_only_the_last_tier_is_believed() -> None:
+    policy = Policy(TIERS, {"small": OperatingPoint(0, 0), "large": OperatingPoint(math.inf, -math.inf, 1.0)})
+    assert policy.judge_open("large", "domain=law").action is Action.ACCEPTED
+    for tier in ("small", "medium"):
+        verdict = policy.judge_open(tier, "domain=law")
+        assert (verdict.action, verdict.may_spill) == (Action.ESCALATED, False)
+        assert "domain=law" in verdict.reason

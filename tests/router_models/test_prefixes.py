@@ -178,6 +178,7 @@ def test_rows_whose_tokens_were_not_kept_are_not_passed_over(table: OutcomeTable
         ([], {}, "each once"),
         ([6, 6], {}, "each once"),
         ([6], {"promise": "answered"}, "for the promise `accepted`"),
+        ([6], {"promise": "answered", "slicer": "domain"}, "for the promise `accepted`"),
         ([6], {"slicer": "length"}, "for all slices together"),
     ],
 )

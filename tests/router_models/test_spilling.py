@@ -177,6 +177,7 @@ def _whole(version: RouterVersion, seen: Evidence, table: Table) -> Labelled:
         (SETTINGS, 1.0, "must lie between"),
         (replace(SETTINGS, max_drop=0.05), 0.3, "largest drop"),
         (replace(SETTINGS, promise="answered"), 0.3, "answered"),
+        (replace(SETTINGS, promise="answered", slicer="domain"), 0.3, "answered"),
     ],
 )
 def test_spill_that_would_break_another_promise_or_say_nothing_is_refused(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from router_models.calibration.certificate import (
     ABSTAIN_RISK,
     ACCEPTED_RISK,
+    ANSWERED_RISK,
     Certificate,
     LabelSource,
     Promise,
@@ -100,11 +101,31 @@ def test_a_query_of_an_uncertified_or_unknown_slice_is_never_accepted(certificat
     assert certificate.threshold_for() == 0.81
 
 
+def test_a_joint_policy_has_no_single_threshold_and_covers_the_slices_that_are_certified(certificate):
+    held, open_ = Promise("x", 0.1, 0.05, 50, 1, 0.09, float("-inf")), Promise("x", 0.1, 0.05, 0, 0, 1.0)
+    sliced = replace(certificate, what=ANSWERED_RISK, slices={"de": held, "fr": open_}, threshold=None)
+    assert sliced.joint
+    assert [sliced.covers(name) for name in ("de", "fr", "it", None)] == [True, False, False, False]
+    assert sliced.threshold_for("de") == float("inf"), "nothing may be accepted by one score alone"
+    assert "in each certified slice" in sliced.summary()
+    whole = replace(sliced, slices={})
+    assert whole.covers("de")
+    assert whole.covers(None)
+    assert "slice" not in whole.summary()
+    assert "in each" not in replace(certificate, slices=sliced.slices).summary()
+
+
+def test_promises_written_before_slices_had_several_are_read(certificate):
+    sliced = replace(certificate, slices={"de": Promise("x", 0.1, 0.05, 50, 1, 0.09, 0.7)})
+    data = sliced.to_json()
+    assert "also" not in data["slices"]["de"]
+    assert Certificate.from_json(data) == sliced
+
+
 finite = st.floats(0.001, 0.999)
 thresholds = st.one_of(st.floats(-50, 50), st.sampled_from([float("inf"), float("-inf")]))
-promises = st.builds(
-    Promise, st.text(max_size=8), finite, finite, st.integers(0, 10**6), st.integers(0, 10**6), finite, thresholds
-)
+fields = (st.text(max_size=8), finite, finite, st.integers(0, 10**6), st.integers(0, 10**6), finite, thresholds)
+promises = st.builds(Promise, *fields, st.lists(st.builds(Promise, *fields), max_size=2).map(tuple))
 
 
 @given(
