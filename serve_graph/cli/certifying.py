@@ -56,6 +56,9 @@ def certify(
     nothing included, gets a smaller part of delta: trying again cannot break the promise. Fresh labels begin anew.
     A certificate holds for the engines that gave the answers; `collect` notes them beside the table.
 
+    --slices language makes the same promise, whichever it is, in each language by itself, at a share of delta each;
+    one that cannot be certified gets no cheap answers, and nothing is promised of it.
+
     --prefix 16 adds what the stream mode `prefix` needs (docs/streaming.md): a verdict on the first 16 tokens, with
     the same epsilon and a delta of its own. Of --prefix 8,16,32 the first that certifies is taken, each at a third of
     that delta. Where none does, the version is made without.
