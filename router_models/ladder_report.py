@@ -107,23 +107,23 @@ def _in_slices(certified: Certified) -> str:
     reasons = "".join(f"\n- {name}: {reason}" for name, reason in certified.refused.items())
     return (
         f"\n\nEvery statement holds in each certified slice by itself, with one set of thresholds for all of them. By "
-        f"{slicer.replace('_', ' ')}: {held}. In any other slice nothing is promised, and {top} answers, unjudged."
+        f"{slicer.replace('_', ' ')}: {held}.\nIn any other slice nothing is promised, and {top} answers, unjudged."
         + (f" Not certified:\n{reasons}" if reasons else "")
     )
 
 
 def _paths(paths: Mapping[str, JointPath], deployed: Thresholds) -> str:
-    """The tests of the whole; with slices, in which of them each configuration was certified."""
+    """The tests of the whole; with slices, in which of them each configuration was certified or ended the sequence."""
     if set(paths) == {""}:
         return _path(paths[""], deployed)
-    rows = [["configuration", "certified in", "p, by slice", ""]]
+    rows = [["configuration", "slices", "certified in (p)", "ended in (p)", ""]]
+    # A slice's sequence ends at the configuration after the last that was rejected, or at its anchor.
+    ends = {name: path.anchor - int(path.rejected.sum()) for name, path in paths.items()}
     for j, c in enumerate(next(iter(paths.values())).configurations):
-        held = [name for name, path in paths.items() if path.rejected[j]]
-        shown = ", ".join(
-            f"{name} {path.p_values[j]:.2g}{' (anchor)' if j == path.anchor else ''}" for name, path in paths.items()
-        )
+        held = [f"{name} ({path.p_values[j]:.2g})" for name, path in paths.items() if path.rejected[j]]
+        ended = [f"{name} ({path.p_values[j]:.2g})" for name, path in paths.items() if ends[name] == j]
         mark = "**deployed**" if c.thresholds == deployed else ""
-        rows.append([str(j + 1), f"{len(held)}: {', '.join(held)}" if held else "none", shown, mark])
+        rows.append([str(j + 1), str(len(held)), ", ".join(held) or "–", ", ".join(ended) or "–", mark])
     return table(rows)
 
 

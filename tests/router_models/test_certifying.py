@@ -208,7 +208,7 @@ def test_slices_of_three_tiers_are_certified_shown_and_served(
     assert version.decide(Query.from_prompt("What colour is the cat number 7?", domain="colours")).tier != "large"
     numbers = write_ladder_report(tmp_path, candidate, certified, sliced)
     page = (tmp_path / "report.md").read_text()
-    for words in ("in each certified slice", "Not certified:\n\n- riddles: ", "| riddles | – |", "(anchor)"):
+    for words in ("in each certified slice", "Not certified:\n\n- riddles: ", "| riddles | – |", "| ended in (p) |"):
         assert words in page
     assert "none: always the last tier" in page
     assert page.count("**deployed**") == 1
