@@ -54,6 +54,10 @@ def test_every_certified_slice_keeps_every_promise_on_its_own_rows_at_its_share_
             played.wrong(cert.only(name).right).sum(),
         )
         assert (silent.trials, silent.errors) == (len(cert.only(name)), played.abstained.sum())
+        path = made.paths[name]
+        j = [x.thresholds for x in path.configurations].index(made.chosen.thresholds)
+        tested = max(p_value(p.errors, p.trials, 0.15), p_value(silent.errors, silent.trials, 0.1))
+        assert path.p_values[j] == tested, "what was tested is what is promised"
         assert p_value(p.errors, p.trials, 0.15) <= 0.1 / 3
         assert p_value(silent.errors, silent.trials, 0.1) <= 0.1 / 3
     assert c.accepted_n == sum(p.trials for p in c.slices.values())
