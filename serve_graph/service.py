@@ -22,7 +22,8 @@ from serve_graph.chunks import Choices, whole_choice
 from serve_graph.deadline import Deadline
 from serve_graph.errors import EngineError, UnknownModelError
 from serve_graph.metrics import Tally
-from serve_graph.openai_api import RequestOptions, usage_json
+from serve_graph.openai_api import RequestOptions
+from serve_graph.replies import usage_json
 from serve_graph.requests import Request, record_of
 from serve_graph.seams import RecordSink
 from serve_graph.speech import as_shown

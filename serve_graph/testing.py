@@ -27,7 +27,7 @@ from router_models.types import (
     Verdict,
 )
 from serve_graph.errors import EngineTimeoutError
-from serve_graph.openai_api import text_pieces, usage_json
+from serve_graph.replies import text_pieces, usage_json
 from serve_graph.trail import Graph
 
 PRICES: Mapping[str, Price] = {

@@ -11,7 +11,7 @@ from router_models.pricing import Price, PriceList
 from router_models.types import Action, Call, Completion, Query, Usage
 from serve_graph.billing import answered, purposes, timed, total, unanswered
 from serve_graph.errors import EngineError, PolicyUnavailableError
-from serve_graph.openai_api import usage_of
+from serve_graph.replies import usage_of
 from serve_graph.service import Service
 from serve_graph.testing import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_graph
 

@@ -140,12 +140,47 @@ async def test_whatever_ray_raises_is_an_engine_error(engine: Callable[..., Any]
     assert type(caught.value) is EngineError
 
 
+WHOLE = {"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}
+
+
 @pytest.mark.parametrize(
-    "reply", [{}, {"choices": []}, {"choices": [{}]}, {"choices": None}, {"choices": [{"message": None}]}], ids=str
+    "reply",
+    [
+        {},
+        {"choices": []},
+        {"choices": [{}]},
+        {"choices": None},
+        {"choices": [{"message": None}]},
+        {"choices": [{"message": {}}]},
+        {"choices": [{"message": {"content": {"text": "hi"}}}]},
+        {"choices": [{"message": {"content": None, "tool_calls": ["call"]}}]},
+        {"choices": [WHOLE, {"index": 1}]},
+        {"choices": [WHOLE, {"index": 1, "message": None}]},
+        {"choices": [WHOLE, None]},
+        {"choices": [WHOLE], "usage": {"prompt_tokens": float("inf")}},
+    ],
+    ids=str,
 )
 async def test_reply_that_is_no_completion_is_an_engine_error(engine: Callable[..., Any], reply: Any) -> None:
     with pytest.raises(EngineError, match="no completion"):
         await engine(Handle(reply)).generate(QUERY)
+
+
+@pytest.mark.parametrize("tier", ["auto", "cheap"])
+async def test_second_choice_without_a_message_is_no_internal_error(
+    engine: Callable[..., Any], endpoint: Callable[..., Any], tier: str
+) -> None:
+    """Another tier answers; where the caller named this one, it is a tier's failure in OpenAI's shape."""
+    half = Handle({"choices": [WHOLE, {"index": 1, "finish_reason": "stop"}]})
+    made = endpoint()
+    made.graph.engines["cheap"] = engine(half)
+    reply = await made.chat(tier, n=2)
+    if tier == "auto":
+        assert (reply.status_code, len(reply.json()["choices"]), made.record.outcome) == (200, 2, "fallback")
+    else:
+        error = reply.json()["error"]
+        assert (reply.status_code, error["type"]) == (503, "service_unavailable_error")
+        assert "no completion" in error["message"]
 
 
 @pytest.mark.parametrize(

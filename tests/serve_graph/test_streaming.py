@@ -224,6 +224,24 @@ async def test_engine_that_says_nothing_at_all_is_an_error_before_the_first_chun
         await anext(stream.service.stream(stream.request))
 
 
+@pytest.mark.parametrize("delta", ["text", {"content": ["text"]}, {"tool_calls": ["call"]}], ids=str)
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_piece_that_is_none_is_its_tiers_failure(delta: Any, begun: bool) -> None:
+    class Garbling(FakeEngine):
+        async def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[dict[str, Any], None]:
+            if begun:
+                yield {"choices": [{"index": 0, "delta": {"content": "It is"}}]}
+            yield {"choices": [{"index": 0, "delta": delta}]}
+
+    stream = await Stream(fake_graph(frontier=Garbling(), decider=TO_FRONTIER, safe_tier="cheap")).read()
+    record = stream.sink.records[0]
+    if begun:
+        assert (record.status, stream.text, stream.done) == (503, "It is", False)
+        assert "sent a piece that is none" in stream.events[-1]["error"]["message"]
+    else:
+        assert (record.status, stream.text, record.outcome) == (200, "cheap says", "fallback")
+
+
 @pytest.mark.parametrize(
     ("engine", "status", "word"),
     [
