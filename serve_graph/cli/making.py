@@ -162,4 +162,6 @@ def train(
         far = "" if away is None else f"  on unseen domains {away:.3f}"
         name = f"{row['what']:8} {row['tier']:10} {row['family']:14}"
         say(f"{name} AUC {row['auc']:.3f}  over the baseline {span}{far}")
+    for tier in (tier for tier, scored in candidate.verifiers.items() if not scored):
+        say(f"verifier {tier:10} none: every answer to fit it on is right; none will be abstained from")
     say(f"candidate written to {out}; next: serve-graph certify --candidate {out} --outcomes {outcomes}")
