@@ -113,7 +113,7 @@ def _grow(message: dict[str, Any], name: str, value: Any) -> None:
 
 
 def spoken_pieces(completion: Completion) -> Iterator[Choices]:
-    """A finished completion as pieces, choice by choice: role (with its logprobs), text, tool calls, finish reason."""
+    """A finished completion as pieces, choice by choice: role (with its logprobs), text, refusal, tool calls, end."""
     plain = {"message": {"content": completion.text}, "finish_reason": completion.finish_reason}
     for position, choice in enumerate(completion.payload.get("choices") or [plain]):
         index = int(choice.get("index") or position)
@@ -122,11 +122,12 @@ def spoken_pieces(completion: Completion) -> Iterator[Choices]:
         if choice.get("logprobs"):
             opening["logprobs"] = choice["logprobs"]
         yield [opening]
-        for name in ("reasoning", "reasoning_content", "refusal"):
+        for name in ("reasoning", "reasoning_content"):
             if message.get(name):
                 yield [_piece(index, {name: message[name]})]
-        for text in text_pieces(message.get("content") or ""):
-            yield [_piece(index, {"content": text})]
+        for name in ("content", "refusal"):
+            for text in text_pieces(message.get(name) or ""):
+                yield [_piece(index, {name: text})]
         if calls := message.get("tool_calls"):
             yield [_piece(index, {"tool_calls": [{"index": i, **call} for i, call in enumerate(calls)]})]
         yield [_piece(index, {}, choice.get("finish_reason") or completion.finish_reason)]

@@ -236,9 +236,7 @@ class Service:
         said = as_shown(request.trail, completion)
         message: dict[str, Any] = {"role": "assistant", "content": said.text}
         choices: Choices = [{"index": 0, "message": message, "finish_reason": said.finish_reason, "logprobs": None}]
-        if request.trail.action is Action.ABSTAINED:
-            message["refusal"] = said.text
-        elif said.payload:
+        if said.payload:
             choices = [whole_choice(i, original) for i, original in enumerate(said.payload["choices"])]
         if not choices:
             raise EngineError(f"tier {request.trail.tier!r} gave a reply without a choice")

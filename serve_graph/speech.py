@@ -66,7 +66,9 @@ def _complete(choice: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_shown(trail: Trail, completion: Completion) -> Completion:
-    """The completion as the caller may see it: an abstention says so instead of answering."""
+    """The completion as the caller may see it: an abstention says so instead of answering, and is a refusal."""
     if trail.action is not Action.ABSTAINED:
         return completion
-    return Completion(ABSTENTION, "stop", completion.usage, (), completion.latency_s)
+    message = {"role": "assistant", "content": ABSTENTION, "refusal": ABSTENTION}
+    payload = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    return Completion(ABSTENTION, "stop", completion.usage, (), completion.latency_s, payload)

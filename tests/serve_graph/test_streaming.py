@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 import pytest
+from openai.types.chat import ChatCompletionChunk
 
 from router_models.types import PREFIX, Action, Completion, Query, Usage
 from serve_graph.dialects import ChatDialect, TextDialect
@@ -193,6 +194,9 @@ async def test_abstention_is_streamed_instead_of_the_answer() -> None:
     stream = await Stream(fake_graph(FakeEngine(LONG), judge=FakeJudge(Action.ABSTAINED))).read()
     assert stream.text == ABSTENTION
     assert stream.sink.records[0].outcome == "abstained"
+    assert "".join(choice["delta"].get("refusal") or "" for choice in stream.choices) == ABSTENTION
+    for event in stream.events:
+        ChatCompletionChunk.model_validate(event, strict=True)
 
 
 async def test_last_tier_streams_through_even_where_a_whole_answer_might_be_abstained_from() -> None:
