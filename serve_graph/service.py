@@ -154,7 +154,7 @@ class Service:
             raise UnknownModelError(
                 f"no embeddings from {tier!r}; tiers that embed: {known}", "model", "model_not_found"
             )
-        request = Request(query, model, forced, stream=False, caller=caller)
+        request = Request(query, model, forced, stream=False, caller=caller, embeds=True)
         request.trail.go(tier, Action.ROUTED if forced is None else Action.FORCED, "embeddings")
         return request
 
@@ -202,7 +202,8 @@ class Service:
         except OSError as failure:  # the answer is made and paid for: it must leave
             self.tally.unrecorded += 1
             logger.error("the record of %s could not be written: %s", request.id, failure)
-        self.bearings.note(record, request.query)
+        if not request.embeds:  # nothing is learned from them of how long answers take
+            self.bearings.note(record, request.query)
 
     def _deadline(self, wishes: Wishes) -> Deadline:
         """From now on: the configured one, or the request's own where that is sooner."""
