@@ -208,12 +208,13 @@ class Prompts:
     """A batch of n prompts in columns, the `X` of every router.
 
     `embeddings` is (n, d) float32 with unit rows or None where nothing has been embedded; `metadata` holds columns
-    of n strings ('' = unknown).
+    of n strings ('' = unknown); `states` is (n, width) float32, a language model's hidden states, None = not read.
     """
 
     texts: tuple[str, ...]
     embeddings: NDArray[np.float32] | None = None
     metadata: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    states: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -225,6 +226,7 @@ class Prompts:
             tuple(self.texts[i] for i in rows),
             None if self.embeddings is None else self.embeddings[rows],
             {name: tuple(column[i] for i in rows) for name, column in self.metadata.items()},
+            None if self.states is None else self.states[rows],
         )
 
 

@@ -26,7 +26,8 @@ HEADERS = ("x-serve-graph-decision", "x-serve-graph-tier", "x-serve-graph-outcom
 class Load:
     """Ask `prompts` in turn until `requests` are asked or `duration_s` seconds are over, whichever comes first.
 
-    A share `stream_share` of requests streams; a share `leave_share` hangs up after 0.2 s.
+    A share `stream_share` of requests streams, in `stream_mode` (None: the policy's); a share `leave_share` hangs up
+    after 0.2 s.
     """
 
     url: str
@@ -35,6 +36,7 @@ class Load:
     concurrency: int = 16
     model: str = "auto"
     stream_share: float = 0.0
+    stream_mode: str | None = None
     leave_share: float = 0.0
     duration_s: float = float("inf")
     timeout_s: float = 120.0
@@ -45,13 +47,17 @@ class Load:
 
 @dataclass(slots=True)
 class Found:
-    """What came back. `statuses`: HTTP status of each reply ("stream broken", "left" and "no reply" beside them)."""
+    """What came back. `statuses`: HTTP status of each reply ("stream broken", "left" and "no reply" beside them).
+
+    `first_bytes_of`: seconds to the first byte of whole streams by outcome and tier.
+    """
 
     seconds: float = 0.0
     statuses: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     latencies_s: list[float] = field(default_factory=list)
     first_bytes_s: list[float] = field(default_factory=list)
+    first_bytes_of: dict[str, list[float]] = field(default_factory=dict)
     decisions: list[str] = field(default_factory=list)
     malformed: list[str] = field(default_factory=list)
 
@@ -63,6 +69,7 @@ class Found:
             "requests_per_s": round(self.statuses.total() / max(self.seconds, 1e-9), 1),
             "latency_s": quantiles(self.latencies_s),
             "first_byte_s": quantiles(self.first_bytes_s),
+            "first_byte_of": {who: quantiles(seconds) for who, seconds in sorted(self.first_bytes_of.items())},
             "statuses": dict(sorted(self.statuses.items())),
             "outcomes": {f"{outcome} by {tier}": n for (outcome, tier), n in sorted(self.outcomes.items())},
             "malformed": len(self.malformed),
@@ -99,6 +106,8 @@ async def run_load(load: Load, progress: Callable[[str], None] = lambda _: None)
 
 async def _one(client: httpx.AsyncClient, load: Load, prompt: str, stream: bool, leaves: bool, found: Found) -> None:
     body: dict[str, Any] = {"model": load.model, "stream": stream, "messages": [{"role": "user", "content": prompt}]}
+    if load.stream_mode is not None:
+        body["serve_graph"] = {"stream": load.stream_mode}
     if load.max_tokens is not None:
         body["max_tokens"] = load.max_tokens
     started = time.perf_counter()
@@ -130,6 +139,8 @@ async def _one(client: httpx.AsyncClient, load: Load, prompt: str, stream: bool,
     if first is not None and stream:
         found.first_bytes_s.append(first)
     if facts:
+        if first is not None and stream:
+            found.first_bytes_of.setdefault(f"{facts['outcome']} by {facts['tier']}", []).append(first)
         found.outcomes[facts["outcome"], facts["tier"]] += 1
         found.decisions.append(facts["decision"])
 

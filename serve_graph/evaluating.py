@@ -1,10 +1,9 @@
-"""What `serve-graph evaluate` does with files: one set, the paper's benchmarks, or every set of a folder."""
+"""What `serve-graph evaluate` does with files: one set, a cascade, or the paper's benchmarks."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,9 +18,6 @@ from router_models.evaluation.held_out import (
     Held,
     Progress,
     families_of,
-    folds_of,
-    held_out_scores,
-    targets_of,
     want_embeddings,
 )
 from router_models.evaluation.page import page
@@ -32,10 +28,8 @@ from router_models.features import Encoder
 from router_models.jsonable import plain
 from router_models.markdown import spread
 from router_models.markdown import table as markdown_table
-from router_models.metrics import Interval, RoutingSums, bootstrap
-from router_models.outcomes import OutcomeTable, read_outcomes
+from router_models.outcomes import OutcomeTable
 
-FEW = 1500
 MT_BENCH_NOTE = (
     "MT-Bench holds 72 questions: one random router's APGR has a standard deviation of about .07 here, so nothing "
     "below should be read as a ranking."
@@ -107,7 +101,7 @@ def run_benchmark(
     parts, figures = ["# RouteLLM's benchmarks, the paper's rows (arXiv 2406.18665 v3) and ours", made], {}
     protocol = replace(protocol, certify=False)
     for one in read_benchmarks(checkout):
-        table = _embedded(one.name, one.table, protocol, cache, progress)
+        table = with_sentences(one.name, one.table, protocol, cache, progress)
         terms = costs_of(table, WEAK, STRONG, None, epsilon=epsilon, delta=delta)
         try:
             found, held = cross_validate(
@@ -128,67 +122,10 @@ def run_benchmark(
     return text, figures
 
 
-def run_all(
-    folder: Path,
-    pairs: Mapping[str, tuple[str, str]],
-    protocol: Protocol,
-    cache: Path,
-    made: str,
-    out: Path | None,
-    progress: Progress,
-) -> tuple[str, Any]:
-    """Every outcomes file of a folder: one table of families a set. Pairs not given: the worst and the best tier.
-
-    In-domain figures come from all labels, the column of few from `protocol.labels`, or FEW where that is None.
-    """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
-    files = sorted(p for p in folder.iterdir() if p.name.endswith((".parquet", ".csv", ".jsonl")))
-    if not files:
-        raise DataError(f"{folder}: no .parquet, .csv or .jsonl file")
-    parts, figures = ["# Router families on every set", made], {}
-    few, protocol = protocol.labels or FEW, replace(protocol, certify=False, labels=None)
-    for file in files:
-        table, note = _read(file, pairs.get(file.stem))
-        weak, strong = pairs.get(file.stem) or _worst_and_best(table)
-        notes = ([note] if note else []) + ([] if file.stem in pairs else ["pair: the worst and the best tier"])
-        table = _embedded(file.stem, table, protocol, cache, progress).only(weak, strong)
-        terms = costs_of(table, weak, strong, None, epsilon=0.1, delta=0.1)
-        found, _ = cross_validate(
-            table, weak, strong, protocol, terms, datetime.now(UTC), name=file.stem, notes=notes, progress=progress
-        )
-        scarce = _with_few(table, weak, strong, protocol, [row.method for row in found.rows[3:]], few, progress)
-        figures[file.stem] = {**plain(found), "few_labels": few, "few": plain(scarce)}
-        parts.append(_set_section(found, few, scarce))
-        if out is not None:  # after every set, so that a run cut short leaves what it found
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text("\n\n".join(parts) + "\n")
-    return "\n\n".join(parts) + "\n", figures
-
-
-def _with_few(
-    table: OutcomeTable,
-    weak: str,
-    strong: str,
-    protocol: Protocol,
-    families: Sequence[str],
-    few: int,
-    progress: Progress,
-) -> dict[str, Interval]:
-    """APGR by family with so few labels a fold; empty where a fold holds no more than that."""
-    if len(table) * (protocol.folds - 1) // protocol.folds <= few:
-        return {}
-    y = targets_of(table, weak, strong, protocol.resolved_target)
-    splits = folds_of(table, protocol.folds, protocol.seed)
-    w, s = table.grade(weak), table.grade(strong)
-    found = {}
-    for family in families:
-        scores = held_out_scores(table, family, y, splits, labels=few, seed=protocol.seed, progress=progress)
-        found[family] = bootstrap(RoutingSums(scores, w, s).apgr, len(w), seed=protocol.seed)
-    return found
-
-
-def _embedded(name: str, table: OutcomeTable, protocol: Protocol, cache: Path, progress: Progress) -> OutcomeTable:
+def with_sentences(
+    name: str, table: OutcomeTable, protocol: Protocol, cache: Path, progress: Progress
+) -> OutcomeTable:
+    """The table with sentence embeddings where a family of the protocol reads them; kept in `cache`."""
     if not want_embeddings(protocol.families):
         return table
     progress(f"{name}: embedding {len(table)} prompts (kept in {cache})")
@@ -250,38 +187,3 @@ def _three(row: Row) -> list[str]:
 
 def _away(row: Row) -> str:
     return "" if row.away is None else spread(row.away, 1, 3)
-
-
-def _set_section(found: Evaluation, few: int, scarce: Mapping[str, Interval]) -> str:
-    head_few, head_away = f"APGR, {few:,} labels", f"APGR, unseen {found.domain or 'domains'}"
-    rows = [["router", "APGR", "over length", "CPT(50), %", "CPT(80), %", head_few, head_away]]
-    ranked = sorted(found.rows[3:], key=lambda row: -row.apgr.value)
-    for row in [*found.rows[:3], *ranked]:
-        cells = [row.method, spread(row.apgr, 1, 3), "" if row.method == "length" else spread(row.over_length, 1, 3)]
-        few_cell = spread(scarce[row.method], 1, 3) if row.method in scarce else ""
-        rows.append([*cells, spread(row.cpt_50, 100, 1), spread(row.cpt_80, 100, 1), few_cell, _away(row)])
-    notes = "".join(f"\n- {note}" for note in found.notes)
-    head = (
-        f"## {found.name}: {found.weak} → {found.strong}\n\n{found.n:,} prompts, right {found.weak_quality:.1%} and "
-        f"{found.strong_quality:.1%}."
-    )
-    return f"{head}{notes}\n\n{markdown_table(rows)}"
-
-
-def _read(file: Path, tiers: tuple[str, str] | None) -> tuple[OutcomeTable, str]:
-    """A table, and a note where its grades had to be read as scores of 1 to 10."""
-    try:
-        return read_outcomes(file, tiers), ""
-    except DataError as error:
-        if "not in [0, 1]" not in str(error):
-            raise
-        return read_outcomes(file, tiers, scale=(1, 10)), "grades are scores of 1 to 10, mapped to 0 to 1"
-
-
-def _worst_and_best(table: OutcomeTable) -> tuple[str, str]:
-    import numpy as np
-
-    means = {tier: float(np.nanmean(table.grades[tier])) for tier in table.tiers}
-    if len(means) < 2:
-        raise DataError("a set needs two tiers at least")
-    return min(means, key=lambda t: means[t]), max(means, key=lambda t: means[t])

@@ -7,14 +7,18 @@ are poor judges of themselves, so their word is one feature with a learned slope
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Self
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from router_models.artifacts import State
 from router_models.errors import DataError
 from router_models.routers.base import RouterModel, check_fit_input, fitted, meta_of, metadata_of
+from router_models.routers.causal import causal_model, model_digest
 from router_models.types import FloatArray, Prompts
 
 TEMPLATE = (
@@ -50,7 +54,9 @@ class AskedRouter(RouterModel):
 
     family = "asked"
     card = "needs one constrained token from the cheap tier per query (its prefill time)"
+    apart = "asks a language model about every prompt, which recorded outcomes do not hold"
     needs_metadata = ("p_yes",)
+    needs_reader = True
 
     def __init__(self, column: str = "p_yes", ask: Callable[[str], float] | None = None) -> None:
         self.column, self.ask = column, ask
@@ -95,3 +101,54 @@ class AskedRouter(RouterModel):
         a, b = meta_of(state, "slope")
         router.slope_ = float(a), float(b)
         return router
+
+
+class YesEncoder:
+    """A local causal language model asked `question_for(prompt)`: text → (P(yes) among yes and no,) float32.
+
+    `folder` is a transformers model folder; the question is put by the model's own chat template where it has one.
+    Prompts are cut to their first `max_tokens` tokens. Nothing is loaded before the first `encode`.
+    """
+
+    def __init__(self, folder: Path, max_tokens: int = 512) -> None:
+        self.folder, self.max_tokens = folder, max_tokens
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """P(yes) of n texts, (n, 1) float32 in [0, 1]; one prompt at a time, so padding cannot matter."""
+        import torch
+
+        tokenizer, model = self._loaded
+        rows = np.empty((len(texts), 1), dtype=np.float32)
+        with torch.inference_mode():
+            for row, text in zip(rows, texts, strict=True):
+                ids = torch.tensor([self._ids(tokenizer, text)])
+                p = model(input_ids=ids, logits_to_keep=1).logits[0, -1].double().softmax(-1)
+                yes, no = (float(p[self._spellings[word]].sum()) for word in ("yes", "no"))
+                row[0] = yes / (yes + no) if yes + no > 0 else 0.5
+        return rows
+
+    def _ids(self, tokenizer: Any, text: str) -> list[int]:
+        tokens = tokenizer(text, add_special_tokens=False).input_ids
+        if len(tokens) > self.max_tokens:
+            text = tokenizer.decode(tokens[: self.max_tokens])
+        question = question_for(text)
+        if tokenizer.chat_template is None:
+            return list(tokenizer(question).input_ids)
+        said = [{"role": "user", "content": question}]
+        return list(tokenizer.apply_chat_template(said, add_generation_prompt=True, return_dict=True)["input_ids"])
+
+    @cached_property
+    def _spellings(self) -> dict[str, list[int]]:
+        """The vocabulary's tokens that `p_yes` reads as yes, and as no."""
+        tokenizer, _ = self._loaded
+        words = [tokenizer.decode([i]).strip().lower() for i in range(len(tokenizer))]
+        return {word: [i for i, found in enumerate(words) if found == word] for word in ("yes", "no")}
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        return causal_model(self.folder, logits=True)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over the model's weight files, the question and the cut."""
+        return model_digest(self.folder, TEMPLATE, self.max_tokens)

@@ -32,7 +32,8 @@ class RouterModel(ABC):
     """A family of routers that can be fitted, asked in batches, and stored as data.
 
     `family` is the name in the registry; `card` one line: what it needs, what it costs per query. `apart` says why
-    a comparison of all families on recorded outcomes leaves this one out unless it is named ('' = it does not).
+    a comparison of all families on recorded outcomes leaves this one out unless it is named ('' = it does not);
+    `needs_reader`: it needs what a language model makes of the prompt before it is answered (`evaluation.reading`).
     """
 
     family: ClassVar[str]
@@ -40,6 +41,7 @@ class RouterModel(ABC):
     apart: ClassVar[str] = ""
     needs_embeddings: ClassVar[bool] = False
     needs_metadata: ClassVar[tuple[str, ...]] = ()
+    needs_reader: ClassVar[bool] = False
 
     @abstractmethod
     def fit(self, X: Prompts, y: FloatArray) -> Self:

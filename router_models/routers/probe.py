@@ -1,12 +1,11 @@
 """What the cheap model's own hidden state says about its chances, before it writes a word.
 
-The states come from `HiddenStateEncoder`, which is an encoder like any other: `table.with_embeddings(encoder)` puts
-them where routers look for embeddings. When the cheap tier's engine shares its prefill, a probe costs a dot product.
+The states come from `HiddenStateEncoder` (`evaluation.reading` puts them into a table). When the cheap tier's engine
+shares its prefill, a probe costs a dot product.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,23 +14,25 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from router_models.artifacts import State, file_sha256
-from router_models.errors import ArtifactError, DataError
+from router_models.artifacts import State
+from router_models.errors import DataError
 from router_models.routers.base import RouterModel, array_of, check_fit_input, embeddings_of, fitted, squash
+from router_models.routers.causal import causal_model, model_digest
 from router_models.routers.ridge import fit_ridge, linear
 from router_models.types import FloatArray, Prompts
 
 
 class ProbeRouter(RouterModel):
-    """Ridge on standardised hidden states, passed as the batch's `embeddings` (any width).
+    """Ridge on standardised hidden states (any width): the batch's `states`, or its `embeddings` where it has none.
 
     Standardising matters: a few dimensions of the residual stream are a hundred times larger than the rest.
     """
 
     family = "probe"
     card = "needs the cheap model's hidden state of the prompt (its prefill), as embeddings; then one dot product"
-    apart = "reads the cheap model's hidden states, which recorded outcomes do not hold (give them as --embeddings)"
+    apart = "reads a language model's hidden states, which recorded outcomes do not hold"
     needs_embeddings = True
+    needs_reader = True
 
     def __init__(self, alphas: tuple[float, ...] = (100.0, 300.0, 1e3, 3e3, 1e4, 3e4)) -> None:
         self.alphas = alphas
@@ -40,7 +41,7 @@ class ProbeRouter(RouterModel):
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
         y = check_fit_input(X, y)
-        H = embeddings_of(X)
+        H = _states_of(X)
         mean, sd = H.mean(axis=0), H.std(axis=0)
         self.scale_ = np.stack([mean, np.where(sd > 1e-9, sd, 1.0)])
         self.weights_ = fit_ridge(self._standardise(H), y, self.alphas)
@@ -48,7 +49,7 @@ class ProbeRouter(RouterModel):
 
     def predict(self, X: Prompts) -> FloatArray:
         weights = fitted(self.weights_, self.family)
-        return squash(linear(self._standardise(embeddings_of(X)), weights))
+        return squash(linear(self._standardise(_states_of(X)), weights))
 
     def _standardise(self, H: FloatArray) -> FloatArray:
         scale = fitted(self.scale_, self.family)
@@ -65,6 +66,10 @@ class ProbeRouter(RouterModel):
         router.weights_ = array_of(state, "weights").astype(np.float64)
         router.scale_ = array_of(state, "scale").astype(np.float64)
         return router
+
+
+def _states_of(X: Prompts) -> FloatArray:
+    return embeddings_of(X) if X.states is None else np.asarray(X.states, dtype=np.float64)
 
 
 class HiddenStateEncoder:
@@ -96,20 +101,9 @@ class HiddenStateEncoder:
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
-        import torch
-        from transformers import AutoModel, AutoTokenizer
-
-        if not (self.folder / "config.json").is_file():
-            raise ArtifactError(f"{self.folder}: no transformers model here (config.json is missing)")
-        tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
-        model = AutoModel.from_pretrained(self.folder, local_files_only=True, dtype=torch.float32)
-        return tokenizer, model.eval()
+        return causal_model(self.folder)
 
     @cached_property
     def digest(self) -> str:
         """sha256 over the model's weight files and the layer: part of what a certificate depends on."""
-        files = sorted([*self.folder.glob("*.safetensors"), *self.folder.glob("*.bin")])
-        if not files:
-            raise ArtifactError(f"{self.folder}: no weights here")
-        parts = [file_sha256(file) for file in files]
-        return hashlib.sha256(":".join([*parts, str(self.layer), str(self.max_tokens)]).encode()).hexdigest()
+        return model_digest(self.folder, self.layer, self.max_tokens)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +18,10 @@ def bench(
     concurrency: Annotated[int, typer.Option(min=1, max=1024)] = 8,
     model: Annotated[str, typer.Option(help="auto, or a tier's name.")] = "auto",
     stream_share: Annotated[float, typer.Option(help="Share of requests that stream.", min=0, max=1)] = 0.5,
+    stream_mode: Annotated[
+        Literal["verify", "prefix", "route"] | None,
+        typer.Option(help="How streams are committed: verify, prefix or route; default: the policy's."),
+    ] = None,
     prompts: Annotated[Path | None, typer.Option(help="One prompt a line; default: the starter generator's.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1)] = None,
     seed: int = 0,
@@ -51,6 +55,7 @@ def bench(
         concurrency,
         model,
         stream_share,
+        stream_mode,
         max_tokens=max_tokens,
         seed=seed,
         headers=key_headers(),
@@ -66,16 +71,17 @@ def bench(
 def render(figures: dict[str, Any]) -> str:
     """The figures as a few lines."""
 
-    def spread(name: str) -> str:
-        found = figures[name]
-        return "none" if found is None else " / ".join(f"{found[q]:.3f}" for q in ("p50", "p95", "p99"))
-
+    first = "".join(f"  {who + ':':<33}{_line(found)} s\n" for who, found in figures["first_byte_of"].items())
     counts = ", ".join(f"{name}: {n}" for name, n in figures["statuses"].items())
     outcomes = ", ".join(f"{name}: {n}" for name, n in figures["outcomes"].items())
     return (
         f"{figures['requests']} requests in {figures['seconds']} s: {figures['requests_per_s']}/s\n"
-        f"latency p50 / p95 / p99:             {spread('latency_s')} s\n"
-        f"first byte of streams, the same:     {spread('first_byte_s')} s\n"
-        f"statuses:  {counts}\n"
+        f"latency p50 / p95 / p99:             {_line(figures['latency_s'])} s\n"
+        f"first byte of streams, the same:     {_line(figures['first_byte_s'])} s\n"
+        f"{first}statuses:  {counts}\n"
         f"outcomes:  {outcomes or 'none'}"
     )
+
+
+def _line(found: dict[str, float] | None) -> str:
+    return "none" if found is None else " / ".join(f"{found[q]:.3f}" for q in ("p50", "p95", "p99"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -80,6 +81,16 @@ def evaluate(
     tiers: Annotated[
         list[str] | None, typer.Option("--pair", help="FILE-STEM=WEAK:STRONG for --all; may be repeated.")
     ] = None,
+    slow: Annotated[
+        int | None,
+        typer.Option(
+            help="With --all: also the families that take minutes or a --reader, on so many prompts.", min=50
+        ),
+    ] = None,
+    reader: Annotated[
+        str | None,
+        typer.Option(help="A causal model, as a folder or a known package: its P(yes) for asked, states for probe."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for page, figures and pictures (--all: a .md file).")
     ] = None,
@@ -97,12 +108,16 @@ def evaluate(
     The paper's benchmarks: serve-graph evaluate --benchmark routellm --data ../RouteLLM
     """
     from router_models.evaluation.cross_validation import Protocol
+    from router_models.evaluation.slow import Slow
 
     protocol = Protocol(tuple(router.split(",")), folds, labels, group_by, target, None, seed)
     progress = progress_to_stderr()
     check_out(out, folder=every is None)
     if sum(given is not None for given in (outcomes, benchmark, every)) != 1:
         raise typer.BadParameter("give one of --outcomes FILE, --benchmark routellm, --all FOLDER")
+    if slow is not None and every is None:
+        raise typer.BadParameter("--slow goes with --all; name the family instead: --router encoder")
+    model = None if reader is None else _model_folder(reader, progress)
     if benchmark is not None:
         from serve_graph.evaluating import run_benchmark
 
@@ -110,14 +125,16 @@ def evaluate(
             raise typer.BadParameter("known: --benchmark routellm --data CHECKOUT")
         text, figures = run_benchmark(data, protocol, cache, epsilon, delta, _made(), out, progress)
     elif every is not None:
-        from serve_graph.evaluating import run_all
+        from serve_graph.every_set import run_all
 
         pairs = dict(_pair_of(text) for text in tiers or [])
-        text, figures = run_all(every, pairs, protocol, cache, _made(), out, progress)
+        rest = None if slow is None else Slow(slow, model, cache)
+        text, figures = run_all(every, pairs, protocol, cache, _made(), out, progress, rest)
     else:
         from dataclasses import replace
 
         from router_models.evaluation.held_out import want_embeddings
+        from router_models.evaluation.reading import read_by
         from router_models.outcomes import read_outcomes
         from serve_graph.evaluating import run_cascade, run_one
 
@@ -130,6 +147,8 @@ def evaluate(
         wanted = want_embeddings(protocol.families)
         if wanted or embeddings is not None:
             table = embedded(table, embeddings, cache)
+        if model is not None:
+            table = read_by(table, model, cache)
         if cascade:
             text, figures = run_cascade(table, weak, strong, protocol, epsilon, outcomes.stem, _made(), out, progress)
         else:
@@ -176,6 +195,16 @@ def _source(
     if wanted or embeddings is not None:
         table = embedded(table, embeddings, cache)
     return Source(path.stem, table.only(weak, strong), weak, strong)
+
+
+def _model_folder(name: str, progress: Callable[[str], None]) -> Path:
+    """A model's folder: the one that is named, or that of a package's weights, converted once."""
+    from serve_graph.engines.weights import resolve_weights
+    from serve_graph.tiers import WeightsConfig
+
+    if (Path(name) / "config.json").is_file() or "/" in name:
+        return Path(name)
+    return Path(resolve_weights(WeightsConfig(package=name), EMBEDDINGS_CACHE.parent, progress))
 
 
 def _pair_of(text: str) -> tuple[str, tuple[str, str]]:

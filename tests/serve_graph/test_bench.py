@@ -105,3 +105,27 @@ def test_every_request_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert figures["statuses"] == {"200": 30, "no reply": 10}
     assert figures["malformed"] == 20
     assert len(found.decisions) == 20
+
+
+def test_streams_ask_for_a_mode_and_their_first_words_are_told_apart_by_outcome(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content).get("serve_graph"))
+        return httpx.Response(200, content=streamed("stop"), headers=HEADERS)
+
+    client = httpx.AsyncClient
+    monkeypatch.setattr(
+        bench.httpx,
+        "AsyncClient",
+        lambda **given: client(transport=httpx.MockTransport(answer), headers=given["headers"]),
+    )
+    words = ["bench", "--requests", "3", "--stream-share", "1"]
+    made = CliRunner().invoke(app, [*words, "--stream-mode", "prefix"])
+    assert made.exit_code == 0
+    assert "  accepted by cheap:" in made.stdout
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert asked == [{"stream": "prefix"}] * 3 + [None] * 3
+    assert CliRunner().invoke(app, [*words, "--stream-mode", "late"]).exit_code == 2

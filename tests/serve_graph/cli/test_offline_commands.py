@@ -12,6 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from router_models.errors import DataError
+from router_models.routers.linear import SurfaceRouter
 from router_models.version import builtin_version
 from serve_graph.cli import app, main
 
@@ -227,6 +228,26 @@ def test_every_set_of_a_folder_is_one_table(outcomes: Path, tmp_path: Path) -> N
     assert "## a: cheap → frontier" in text
     assert "pair: the worst and the best tier" in text
     assert "scores of 1 to 10" in text
+    assert "families that take minutes" not in text
+
+
+def test_slow_families_have_a_table_of_their_own_in_every_set(
+    outcomes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = pd.read_parquet(outcomes)[["prompt", "kind", "cheap", "frontier"]]
+    (tmp_path / "sets").mkdir()
+    frame.to_csv(tmp_path / "sets" / "a.csv", index=False)
+    slow = type("Slow", (SurfaceRouter,), {"apart": "quick, but called slow here"})
+    monkeypatch.setattr("router_models.evaluation.slow.ROUTERS", {"surface": slow})
+    found = call(
+        "evaluate", "--all", tmp_path / "sets", "--router", "surface", "--cache", tmp_path / "cache", "--slow", "60",
+        "--folds", "2", "--out", tmp_path / "table.md", "--json",
+    )  # fmt: skip
+    assert found.exit_code == 0, found.output
+    figures = json.loads(found.stdout)["a"]["slow"]
+    assert figures["n"] == 60
+    assert [row["method"] for row in figures["rows"]] == ["random", "length", "oracle", "default", "surface"]
+    assert "60 of them, drawn by chance" in (tmp_path / "table.md").read_text()
 
 
 def gsm8k(root: Path, n: int) -> Path:
@@ -277,6 +298,7 @@ def test_the_papers_benchmark_is_printed_over_our_rows(tmp_path: Path) -> None:
         ["evaluate", "-o", "F"],
         ["evaluate", "--benchmark", "other", "--data", "x"],
         ["evaluate", "--all", ".", "--pair", "x"],
+        ["evaluate", "-o", "F", *NAMES, "--slow", "100"],
     ],
 )
 def test_wrong_use_exits_with_two(words: list[str], outcomes: Path) -> None:

@@ -1,0 +1,60 @@
+"""Families that a comparison of all leaves out, on a sample: those that take minutes, or a language model, to try."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from router_models.evaluation.certified_point import Terms
+from router_models.evaluation.cross_validation import Protocol, cross_validate
+from router_models.evaluation.figures import Evaluation
+from router_models.evaluation.held_out import Progress
+from router_models.evaluation.reading import read_by
+from router_models.outcomes import OutcomeTable
+from router_models.routers import ROUTERS
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """How the slow families are tried: on at most `prompts` prompts, `reader` = a local language model's folder."""
+
+    prompts: int
+    reader: Path | None = None
+    cache: Path | None = None
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Those that can be tried, by the registry's order: without a reader none that needs one."""
+        slow = (name for name, cls in ROUTERS.items() if cls.apart)
+        return tuple(name for name in slow if self.reader is not None or not ROUTERS[name].needs_reader)
+
+
+def evaluate_slow(
+    table: OutcomeTable,
+    weak: str,
+    strong: str,
+    protocol: Protocol,
+    slow: Slow,
+    now: datetime,
+    *,
+    name: str = "outcomes",
+    progress: Progress = lambda _: None,
+) -> Evaluation:
+    """The slow families beside the baselines and the default, all on the same prompts, drawn by `protocol.seed`.
+
+    In-domain folds only, all labels of the sample. Raises what `cross_validate` and `read_by` raise.
+    """
+    if slow.prompts < len(table):
+        drawn = np.random.default_rng(protocol.seed).permutation(len(table))[: slow.prompts]
+        table = table.take(np.sort(drawn))
+    if slow.reader is not None:
+        progress(f"{name}: {slow.reader.name} reads {len(table)} prompts (kept in {slow.cache})")
+        table = read_by(table, slow.reader, slow.cache)
+    families = ("default", *slow.families)
+    plainly = replace(protocol, families=families, labels=None, domain="", certify=False)
+    terms = Terms(np.zeros(len(table)), np.ones(len(table)), False, 0.1, 0.1)
+    found, _ = cross_validate(table, weak, strong, plainly, terms, now, name=name, progress=progress)
+    return found
