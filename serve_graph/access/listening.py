@@ -36,5 +36,5 @@ def host_of_serve() -> str | None:
         controller = ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
     except ValueError:  # no Serve on this cluster yet
         return None
-    host: str | None = ray.get(controller.get_http_config.remote(), timeout=30).host
+    host: str | None = ray.get(controller.get_http_config.remote(), timeout=60).host
     return host
