@@ -102,8 +102,13 @@ def build_http(backend: Backend) -> FastAPI:
     async def metrics() -> Response:
         return PlainTextResponse(await backend.metrics(), media_type="text/plain; version=0.0.4")
 
-    door = {"keyring": backend.keyring, "accounts": backend.accounts, "is_open": backend.is_open}
-    app.add_middleware(AccessGate, refused=service.refuse, **door)
+    app.add_middleware(
+        AccessGate,
+        keyring=backend.keyring,
+        accounts=backend.accounts,
+        refused=service.refuse,
+        is_open=backend.is_open,
+    )
     app.add_middleware(HeadAsGet)
     _install_guards(app, service.refuse)
     graph = service.graph
