@@ -57,7 +57,8 @@ def choose_router(
 
     Scores are out of fold, folds grouped by `groups` so that duplicates never straddle one. With `domains` (n,),
     negative where not known, every family is measured once more with whole domains held out, on the prompts whose
-    domain is known; that tells the reviewer, it does not choose.
+    domain is known; that tells the reviewer, it does not choose. DataError for families that do not exist or that no
+    version can serve.
     """
 
     def held_out(family: str, names: IntArray, parts: int) -> FloatArray:
@@ -70,7 +71,12 @@ def choose_router(
             scores[outside] = target.mean() if found is None else found
         return scores
 
-    tried = {f: held_out(f, groups, folds) for f in ("length", *_known(families, ROUTERS))}
+    if unserved := [f for f in _known(families, ROUTERS) if ROUTERS[f].needs_reader]:
+        raise DataError(
+            f"{', '.join(unserved)}: reads every prompt with a language model, which the served router does not do; "
+            "`evaluate --reader` says what it would be worth"
+        )
+    tried = {f: held_out(f, groups, folds) for f in ("length", *families)}
     best, scored = _simplest_good("length", tried, y, seed)
     if domains is None:
         return best, scored

@@ -146,3 +146,11 @@ def test_a_part_without_both_right_and_wrong_answers_is_named(fitted: Callable[.
     grades = [1.0 if text in tune else grade for text, grade in zip(frame()["prompt"], frame()["cheap"], strict=True)]
     with pytest.raises(DataError, match="prompts to calibrate routers on, tier 'cheap' answered all alike"):
         fitted(cheap=np.array(grades))
+
+
+@pytest.mark.parametrize("family", ["asked", "probe"])
+def test_a_family_that_no_server_can_feed_makes_no_version(family: str) -> None:
+    """With the column there too: a request's own metadata must never stand for what a model was asked."""
+    labelled = table(p_yes=["0.5"] * 300)
+    with pytest.raises(DataError, match="reads every prompt with a language model"):
+        fit_candidate(labelled, replace(SETTINGS, router=family), Given())
