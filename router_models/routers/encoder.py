@@ -6,7 +6,7 @@ was learned is stored; the base is found again by its package and checked by its
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -61,9 +61,10 @@ class EncoderRouter(RouterModel):
             optimiser, lambda step: min(1.0, (step + 1) / (0.1 * steps + 1)) * max(0.05, 1 - step / steps)
         )
         target = torch.tensor(y, dtype=torch.float32)
+        lengths = torch.tensor([len(text) for text in X.texts])
         model.eval()  # no dropout: equal data and seed give equal weights
         for _ in range(self.epochs):
-            for rows in torch.randperm(len(y), generator=generator).split(self.batch):
+            for rows in self._batches(lengths, generator):
                 optimiser.zero_grad()
                 pooled = self._pool(tokenizer, model, [X.texts[i] for i in rows.tolist()])
                 loss = torch.nn.functional.binary_cross_entropy_with_logits(head(pooled)[:, 0], target[rows])
@@ -93,6 +94,13 @@ class EncoderRouter(RouterModel):
                 pooled = self._pool(tokenizer, model, [X.texts[i] for i in rows])
                 out[rows] = torch.sigmoid(pooled @ weight[0] + bias[0]).numpy()
         return out
+
+    def _batches(self, lengths: Any, generator: Any) -> Iterator[Any]:
+        """Every row once, in chance order; neighbours in a batch are about equally long, so that little is padding."""
+        import torch
+
+        for drawn in torch.randperm(len(lengths), generator=generator).split(8 * self.batch):
+            yield from drawn[lengths[drawn].argsort(stable=True)].split(self.batch)
 
     def _is_upper(self, name: str) -> bool:
         depth = int(self._base[1].config.num_hidden_layers)
