@@ -69,6 +69,8 @@ def verify(folder: Path, *, exact: bool = False) -> str:
     where `exact`, also one that was added after sealing.
     """
     path = folder / MANIFEST
+    if not folder.is_dir():
+        raise ArtifactError(f"{folder} {'is a file, not a folder' if folder.exists() else 'does not exist'}")
     if not path.is_file():
         raise ArtifactError(f"{folder}: no {MANIFEST}; the folder is incomplete (a write that never finished?)")
     try:

@@ -131,8 +131,8 @@ def cached_embeddings(encoder: TextEncoder, texts: Sequence[str], folder: Path |
     file = folder / f"{key.hexdigest()[:32]}.npy"
     if file.is_file():
         return load_embeddings(file)
-    vectors = encoder.encode(texts)
     folder.mkdir(parents=True, exist_ok=True)
+    vectors = encoder.encode(texts)
     partial = file.with_suffix(".partial.npy")
     np.save(partial, vectors)
     partial.replace(file)

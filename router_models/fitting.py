@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from router_models.calibration.scores import choose_calibrator
+from router_models.calibration.scores import choose_calibrator, constant_calibrator
 from router_models.candidate import SHARES, Candidate, Settings
 from router_models.economics import check_ladder
 from router_models.errors import DataError
@@ -26,7 +26,7 @@ from router_models.routers import ROUTERS
 from router_models.selection import Scored, choose_router, choose_verifier, usable_verifiers
 from router_models.slicing import UNKNOWN, slices_of
 from router_models.types import Answers, FloatArray, IntArray, OperatingPoint
-from router_models.verifiers import VERIFIERS
+from router_models.verifiers import VERIFIERS, NonEmptyVerifier
 from router_models.version import ROUTER_SCORE, RouterVersion, Stage
 
 LEAST_PROMPTS = 60
@@ -37,8 +37,10 @@ CLEARLY = 1.645
 def fit_candidate(table: OutcomeTable, settings: Settings, encoder: Encoder, cache: Path | None = None) -> Candidate:
     """Fit on TRAIN and calibrate on TUNE. CERT is not looked at.
 
-    Raises DataError naming what is missing where the outcomes cannot support it: too few prompts, one class only, a
-    tier that is dearer and worse, prices at which nothing can be saved.
+    A last tier that TRAIN knows to be right everywhere gets no verifier, but its level: nothing is abstained from.
+
+    Raises DataError naming what is missing where the outcomes cannot support it: too few prompts, a cheaper tier that
+    is always right or always wrong, a tier that is dearer and worse, prices at which nothing can be saved.
     """
     tiers = settings.tiers
     table = table.only(*tiers)
@@ -47,7 +49,7 @@ def fit_candidate(table: OutcomeTable, settings: Settings, encoder: Encoder, cac
     parts = split(table, SHARES, settings.seed)
     assert_disjoint(parts)
     train, tune = parts["train"], parts["tune"]
-    _check_classes(train, "fit on", tiers)
+    _check_classes(train, "fit on", tiers[:-1])
     _check_classes(tune, "calibrate routers on", tiers[:-1])
     stages: dict[str, Stage] = {}
     routers: dict[str, tuple[Scored, ...]] = {}
@@ -69,7 +71,7 @@ def fit_candidate(table: OutcomeTable, settings: Settings, encoder: Encoder, cac
     draft = RouterVersion(Policy(tiers, {}), stages, encoder=encoder)
     draft = replace(draft, home=Home().fit(train.prompts, embedded=draft.needs_encoder))
     if settings.promised == "accepted":
-        draft = replace(draft, policy=_two_tier_policy(draft, tune, settings))
+        draft = replace(draft, policy=_two_tier_policy(draft, tune, settings, may_abstain=bool(verifiers[tiers[-1]])))
     return Candidate(draft, table.content_hash, routers, verifiers)
 
 
@@ -81,11 +83,12 @@ def check_outcomes(table: OutcomeTable, settings: Settings) -> None:
             "and certify on separate ones: collect more"
         )
     right = {tier: table.grade(tier) for tier in settings.tiers}
-    for tier, grades in right.items():
-        if grades.min() == grades.max():
-            raise DataError(f"every grade of tier {tier!r} is {grades[0]:g}: there is nothing to tell apart")
-    usd = {tier: call_costs(table, tier, settings.prices[tier]) for tier in settings.tiers}
     top = settings.tiers[-1]
+    for tier, grades in right.items():
+        if grades.min() == grades.max() and (tier != top or grades[0] < 1):
+            known = {0.0: f"leave {tier!r} out", 1.0: f"serve {tier!r} alone"}.get(float(grades[0]), "collect others")
+            raise DataError(f"every grade of tier {tier!r} is {grades[0]:g}: there is nothing to tell apart; {known}")
+    usd = {tier: call_costs(table, tier, settings.prices[tier]) for tier in settings.tiers}
     for tier in settings.tiers[:-1]:
         check_ladder(usd, right, tier, top)
         less = right[top] - right[tier]
@@ -113,13 +116,14 @@ def domain_labels(table: OutcomeTable) -> IntArray | None:
     return np.array([number.get(name, -1) for name in names], dtype=np.int64) if len(number) > 1 else None
 
 
-def _two_tier_policy(draft: RouterVersion, tune: OutcomeTable, settings: Settings) -> Policy:
+def _two_tier_policy(draft: RouterVersion, tune: OutcomeTable, settings: Settings, *, may_abstain: bool) -> Policy:
     """Thresholds by TUNE: the routing threshold is final, the acceptance threshold a guess until certified."""
     cheap, frontier = settings.tiers
     seen = evidence_of(draft, tune, (cheap, frontier), settings.prices)
     route_at, accept_guess = cheapest_route_at(seen, settings.epsilon)
     below = float(np.quantile(seen.p_frontier_ok, settings.abstain_share / 4))  # room for CERT to differ
-    points = {cheap: OperatingPoint(route_at, accept_guess), frontier: OperatingPoint(np.inf, -np.inf, below)}
+    last = OperatingPoint(np.inf, -np.inf, below if may_abstain else None)
+    points = {cheap: OperatingPoint(route_at, accept_guess), frontier: last}
     return Policy(settings.tiers, points)
 
 
@@ -130,7 +134,12 @@ def _judging(
     estimates: tuple[FloatArray, FloatArray] | None,
     settings: Settings,
 ) -> tuple[Stage, tuple[Scored, ...]]:
-    """A tier's verifier and its calibrator, and what was tried; `estimates`: a router's on TRAIN and on TUNE."""
+    """A tier's verifier and its calibrator, and what was tried; `estimates`: a router's on TRAIN and on TUNE.
+
+    A tier that TRAIN has only right answers of gets its level as every answer's estimate, and nothing was tried.
+    """
+    if tier == settings.tiers[-1] and train.grade(tier).min() == 1:
+        return Stage(None, None, NonEmptyVerifier(), constant_calibrator(train.grade(tier))), ()
     learning, checking = (
         answers_with(table, tier, None if estimates is None else estimates[i]) for i, table in enumerate((train, tune))
     )

@@ -147,10 +147,12 @@ def _shown_by(promise: Promise) -> str:
 
 def choice_section(what: str, tried: Mapping[str, Sequence[Scored]]) -> str:
     """How the models of each tier were chosen; the column `unseen domains` holds whole domains out."""
-    return "\n\n".join(_choice(f"{what} of {tier}", scored) for tier, scored in tried.items() if scored)
+    return "\n\n".join(_choice(f"{what} of {tier}", scored) for tier, scored in tried.items())
 
 
 def _choice(what: str, tried: Sequence[Scored]) -> str:
+    if not tried:
+        return f"No {what}: every answer that it could be fitted on is right, none is abstained from."
     away = what.startswith("router")
     rows = [[what, "AUC", "over the baseline", "95 % interval", *(["AUC, unseen domains"] if away else [])]]
     for i, scored in enumerate(tried):

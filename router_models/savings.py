@@ -31,7 +31,8 @@ class Savings:
     """Dollars of `requests` requests. `spent_usd` is every line of every bill, `overhead_usd` those that are no shown
     answer; `frontier_usd` is what the last tier alone would have cost, `estimated` requests of it by estimate.
 
-    `quality` None means that nobody graded these answers.
+    `quality` None means that nobody graded these answers. `unmetered` calls ended before their engine counted tokens:
+    what those cost is in no sum.
     """
 
     requests: int
@@ -40,6 +41,7 @@ class Savings:
     frontier_usd: Decimal
     estimated: int
     quality: Quality | None
+    unmetered: int = 0
 
     @property
     def net_usd(self) -> Decimal:
@@ -53,10 +55,13 @@ class Savings:
         if self.quality is not None and self.quality.n:
             part = f"{self.quality.right} of {self.quality.n} graded answers acceptable"
             quality = f"{part} ({self.quality.right / self.quality.n:.1%})"
+        short = (
+            f"; {self.unmetered} call(s) are not in it whole: nobody counted their tokens" if self.unmetered else ""
+        )
         return (
             f"{self.requests} requests: ${self.spent_usd:.6f} spent, ${self.overhead_usd:.6f} of it overhead; "
             f"always-frontier ${self.frontier_usd:.6f} (estimated for {self.estimated}); "
-            f"net saving ${self.net_usd:.6f}{share}; {quality}"
+            f"net saving ${self.net_usd:.6f}{share}; {quality}{short}"
         )
 
 
@@ -67,17 +72,18 @@ def savings(
     quality: Quality | None = None,
 ) -> Savings:
     """Add up records. Requests that failed are paid for, and would have cost the last tier nothing."""
-    requests = estimated = 0
+    requests = estimated = unmetered = 0
     spent = overhead = alone = Decimal(0)
     for record in records:
         requests += 1
         spent += sum((line.cost_usd for line in record.bill), Decimal(0))
         overhead += sum((line.cost_usd for line in record.bill if line.what not in SHOWN), Decimal(0))
+        unmetered += sum(not line.metered for line in record.bill)
         amount = would_have_cost(record, frontier, prices)
         if amount is not None:
             alone += amount
             estimated += shown(record, frontier) is None
-    return Savings(requests, spent, overhead, alone, estimated, quality)
+    return Savings(requests, spent, overhead, alone, estimated, quality, unmetered)
 
 
 def would_have_cost(record: DecisionRecord, tier: str, prices: Mapping[str, Price | PriceList]) -> Decimal | None:

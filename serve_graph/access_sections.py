@@ -50,12 +50,16 @@ class EscalationWatchConfig(Frozen):
 class AccessConfig(Frozen):
     """Who may ask. Without any key the endpoint answers this machine only; with one, nobody without a key.
 
+    `open`: as long as there is no key, whoever reaches the endpoint may do everything. For graphs behind something
+    that asks callers who they are.
+
     Keys are those listed here and those in `keys_file` (default: `keys.yaml` under the state folder), which is read
     again when it changes. Spending is summed up from the decision store every `refresh_s` seconds.
     """
 
     keys: tuple[KeyConfig, ...] = ()
     keys_file: Path | None = None
+    open: bool = False
     refresh_s: Annotated[float, Field(gt=0)] = 10.0
     watch: EscalationWatchConfig = EscalationWatchConfig()
 

@@ -12,6 +12,7 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
+from serve_graph.access.listening import check_listening, host_of_serve
 from serve_graph.config import GraphConfig, load_config
 from serve_graph.deployments import EchoDeployment, HostedDeployment, IngressDeployment, PolicyDeployment, ServedPolicy
 from serve_graph.engines.model_folder import check_model_folder
@@ -25,9 +26,12 @@ def build_app(args: dict[str, Any]) -> Application:
     """Compose the graph. `args` holds `config`: a YAML path (or a GraphConfig), and optionally `version`: a folder.
 
     Ray Serve's builder convention: `serve run serve_graph.app:build_app config=configs/local.yaml`. Raises
-    ConfigError, WeightsError, ArtifactError or CertificateError naming what is wrong, before anything starts.
+    ConfigError, WeightsError, ArtifactError or CertificateError naming what is wrong, before anything starts; a graph
+    without keys is refused where `http.host`, or Ray Serve where it runs, listens beyond this machine.
     """
     config = args["config"] if isinstance(args["config"], GraphConfig) else load_config(Path(args["config"]))
+    check_listening(config)
+    check_listening(config, host_of_serve())
     served = serving_version(config, Path(args["version"]) if args.get("version") else None)
     tiers = {tier.name: bind_tier(tier, config) for tier in config.tiers}
     tiers |= {embedder.name: bind_embedder(embedder, config) for embedder in config.embedders}

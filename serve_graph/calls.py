@@ -9,7 +9,7 @@ from typing import Any
 from router_models.types import Attempt, Call, Completion, Query
 from serve_graph.billing import answered, unanswered
 from serve_graph.errors import EngineError
-from serve_graph.openai_api import usage_of
+from serve_graph.replies import usage_of
 from serve_graph.trail import Graph, Trail
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from router_models.beginnings import beginning
 from router_models.types import Completion, Usage
-from serve_graph.openai_api import completion_of, text_pieces, token_texts, usage_json, usage_of
+from serve_graph.replies import completion_of, text_pieces, token_texts, usage_json, usage_of
 
 Choices = list[dict[str, Any]]
 
@@ -30,7 +30,10 @@ class Hearing:
         self.service_tier: str | None = None
 
     def add(self, chunk: Mapping[str, Any]) -> None:
-        """Take in one chunk (`choices`, `usage`, and `service_tier`: the tariff that a hosted API applied)."""
+        """Take in one chunk (`choices`, `usage`, and `service_tier`: the tariff that a hosted API applied).
+
+        Raises one of MALFORMED where it is none; what was heard before it is still there then.
+        """
         self.service_tier = chunk.get("service_tier") or self.service_tier
         if chunk.get("usage"):
             self.usage = usage_of(chunk["usage"])
@@ -40,9 +43,10 @@ class Hearing:
             delta = piece.get("delta") or {}
             for name, value in delta.items():
                 _grow(choice["message"], name, value)
-            if (piece.get("logprobs") or {}).get("content"):
+            if tokens := (piece.get("logprobs") or {}).get("content"):
+                named = [{**token, "logprob": float(token["logprob"])} for token in tokens]
                 choice["logprobs"] = choice["logprobs"] or {"content": []}
-                choice["logprobs"]["content"] += piece["logprobs"]["content"]
+                choice["logprobs"]["content"] += named
             choice["finish_reason"] = piece.get("finish_reason") or choice["finish_reason"]
 
     @property
@@ -100,6 +104,8 @@ def _grow(message: dict[str, Any], name: str, value: Any) -> None:
             call["id"] = part.get("id") or call["id"]
             call["function"]["name"] += function.get("name") or ""
             call["function"]["arguments"] += function.get("arguments") or ""
+    elif name == "content" and not isinstance(value, str):
+        raise TypeError("a message's content is text")
     elif name != "role" and isinstance(value, str):
         message[name] = (message.get(name) or "") + value
     else:
@@ -107,7 +113,7 @@ def _grow(message: dict[str, Any], name: str, value: Any) -> None:
 
 
 def spoken_pieces(completion: Completion) -> Iterator[Choices]:
-    """A finished completion as pieces, choice by choice: role (with its logprobs), text, tool calls, finish reason."""
+    """A finished completion as pieces, choice by choice: role (with its logprobs), text, refusal, tool calls, end."""
     plain = {"message": {"content": completion.text}, "finish_reason": completion.finish_reason}
     for position, choice in enumerate(completion.payload.get("choices") or [plain]):
         index = int(choice.get("index") or position)
@@ -116,11 +122,12 @@ def spoken_pieces(completion: Completion) -> Iterator[Choices]:
         if choice.get("logprobs"):
             opening["logprobs"] = choice["logprobs"]
         yield [opening]
-        for name in ("reasoning", "reasoning_content", "refusal"):
+        for name in ("reasoning", "reasoning_content"):
             if message.get(name):
                 yield [_piece(index, {name: message[name]})]
-        for text in text_pieces(message.get("content") or ""):
-            yield [_piece(index, {"content": text})]
+        for name in ("content", "refusal"):
+            for text in text_pieces(message.get(name) or ""):
+                yield [_piece(index, {name: text})]
         if calls := message.get("tool_calls"):
             yield [_piece(index, {"tool_calls": [{"index": i, **call} for i, call in enumerate(calls)]})]
         yield [_piece(index, {}, choice.get("finish_reason") or completion.finish_reason)]

@@ -34,7 +34,7 @@ from serve_graph.bindings import (
 )
 from serve_graph.config import GraphConfig
 from serve_graph.errors import EngineError, ServeGraphError
-from serve_graph.openai_api import completion_of, token_texts
+from serve_graph.replies import completion_of, token_texts
 
 Advance = Callable[[str, int], None]
 LONGEST_PAUSE_S = 120.0

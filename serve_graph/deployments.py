@@ -184,7 +184,7 @@ class IngressDeployment:
         self.tiers_ready = TierReadiness(tiers, engines)
         self.store = DecisionStore(config.records_url)
         self.sink = SpooledSink(self.store, config.state_folder.resolve() / "spool", config.records.retry_s)
-        self.keyring = Keyring(config.access.keys, config.keys_file)
+        self.keyring, self.is_open = Keyring(config.access.keys, config.keys_file), config.access.open
         self.accounts = Accounts(config.access.watch)
         self.served = served
         top, wait_s = AlwaysTop(served.policy), config.policy.timeout_s
@@ -237,6 +237,7 @@ class IngressDeployment:
                 http.start_before_commit,
                 keyring=self.keyring,
                 accounts=self.accounts,
+                is_open=self.is_open,
             )
         )
 

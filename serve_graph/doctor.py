@@ -17,6 +17,7 @@ from serve_graph.engines.weights import PACKAGED, check_folder, unpinned
 from serve_graph.errors import ServeGraphError
 from serve_graph.haproxy import usable_haproxy
 from serve_graph.launch import check_port
+from serve_graph.memory import wanted
 from serve_graph.tiers import HostedTierConfig, VllmTierConfig
 from serve_graph.versions import serving_version
 
@@ -34,7 +35,7 @@ def examine(config: GraphConfig) -> list[Finding]:
     """Run every check; none raises."""
     checks: dict[str, Callable[[], str]] = {
         "python": _python,
-        "memory": _memory,
+        "memory": lambda: _memory(config),
         "port": lambda: _port(config),
         "haproxy": lambda: "runs" if usable_haproxy() else "does not run here; the plain proxy will be used",
         "encoder": lambda: f"sha256 {Encoder().digest[:12]}",
@@ -57,12 +58,12 @@ def _python() -> str:
     return sys.version.split()[0]
 
 
-def _memory() -> str:
-    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+def _memory(config: GraphConfig) -> str:
+    need, gib = wanted(config), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     free = shutil.disk_usage(".").free / 2**30
-    if gib < 12:
-        raise ServeGraphError(f"{gib:.0f} GiB of memory; the local models want 12")
-    return f"{gib:.0f} GiB, {os.cpu_count()} cores, {free:.0f} GiB of disk free"
+    if gib < need.gib:
+        raise ServeGraphError(f"{gib:.3g} GiB of memory; this configuration wants {need.text()}")
+    return f"{gib:.0f} GiB, {need.text()} wanted, {os.cpu_count()} cores, {free:.0f} GiB of disk free"
 
 
 def _port(config: GraphConfig) -> str:

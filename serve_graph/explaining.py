@@ -112,7 +112,9 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
     if signals := seen.get("signals"):
         told.append("Answer: " + ", ".join(f"{name} {_shown(value)}" for name, value in signals.items()) + ".")
     told += [_line(line) for line in record.bill]
-    told.append(f"Bill: ${plain(record.cost_usd)}.")
+    unmetered = sum(not line.metered for line in record.bill)
+    short = f", without the tokens of {unmetered} call(s) that nobody counted" if unmetered else ""
+    told.append(f"Bill: ${plain(record.cost_usd)}{short}.")
     if other is not None:
         kind = "estimated from the tokens" if other["estimated"] else "billed"
         told.append(f"The other way, {other['way']}: ${plain(Decimal(other['usd']))} ({kind}).")

@@ -50,6 +50,7 @@ class Backend:
     start_before_commit: bool = True
     keyring: Keyring = field(default_factory=Keyring)
     accounts: Accounts = field(default_factory=Accounts)
+    is_open: bool = False
 
 
 def build_http(backend: Backend) -> FastAPI:
@@ -101,7 +102,13 @@ def build_http(backend: Backend) -> FastAPI:
     async def metrics() -> Response:
         return PlainTextResponse(await backend.metrics(), media_type="text/plain; version=0.0.4")
 
-    app.add_middleware(AccessGate, keyring=backend.keyring, accounts=backend.accounts, refused=service.refuse)
+    app.add_middleware(
+        AccessGate,
+        keyring=backend.keyring,
+        accounts=backend.accounts,
+        refused=service.refuse,
+        is_open=backend.is_open,
+    )
     app.add_middleware(HeadAsGet)
     _install_guards(app, service.refuse)
     graph = service.graph

@@ -21,8 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serve_graph.access.gate import is_loopback
-from serve_graph.access.keys import Keyring
+from serve_graph.access.listening import check_listening
 from serve_graph.config import GraphConfig
 from serve_graph.errors import ConfigError, ServeGraphError
 from serve_graph.haproxy import OVERRIDE as HAPROXY_OVERRIDE
@@ -108,16 +107,6 @@ def free_range(n: int, within: tuple[int, int] = REPLICA_PORTS_WITHIN) -> tuple[
     raise ServeGraphError(f"no {n} neighbouring ports between {low} and {high} are free")
 
 
-def check_access(config: GraphConfig) -> None:
-    """Refuse to listen beyond this machine without access keys: behind HAProxy every caller looks local."""
-    host = config.http.host
-    if host != "localhost" and not is_loopback(host) and not Keyring(config.access.keys, config.keys_file):
-        raise ConfigError(
-            f"http.host {host} would let everybody in: there are no access keys. Make one with `serve-graph keys new "
-            f"NAME` (it goes to {config.keys_file}), or use 127.0.0.1"
-        )
-
-
 def check_port(host: str, port: int) -> None:
     """Refuse to start where something listens already, naming the port and the way out."""
     with socket.socket() as probe:
@@ -142,7 +131,7 @@ def running_graph(
     Raises ConfigError, WeightsError or ArtifactError before anything starts, ServeGraphError where a deployment does
     not come up or `stop` is set meanwhile. On the way out the cluster it started is shut down, and nothing else.
     """
-    check_access(config)
+    check_listening(config)
     check_port(config.http.host, config.http.port)
     scratch = Path(tempfile.mkdtemp(prefix="sg-", dir="/tmp"))
     chosen = os.environ.get(HAPROXY_OVERRIDE)

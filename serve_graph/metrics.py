@@ -28,6 +28,7 @@ class Tally:
     distance_sum: dict[str, float] = field(default_factory=dict)
     refused: Counter[int] = field(default_factory=Counter)
     spilled: Counter[str] = field(default_factory=Counter)
+    unmetered: Counter[tuple[str, str]] = field(default_factory=Counter)
     unrecorded: int = 0
 
     def add(self, record: DecisionRecord) -> None:
@@ -43,6 +44,7 @@ class Tally:
             self.tokens[(call.tier, "completion")] += call.usage.completion_tokens
         for line in record.bill:
             self.cost_usd[line.tier] = self.cost_usd.get(line.tier, Decimal(0)) + line.cost_usd
+            self.unmetered[(line.tier, line.what)] += not line.metered
 
 
 def render_metrics(
@@ -71,6 +73,9 @@ def render_metrics(
         lines.append(f'serve_graph_tokens_total{{tier="{tier}",kind="{kind}"}} {n}')
     lines.append("# TYPE serve_graph_cost_usd_total counter")
     lines += [f'serve_graph_cost_usd_total{{tier="{tier}"}} {usd}' for tier, usd in sorted(tally.cost_usd.items())]
+    lines.append("# TYPE serve_graph_unmetered_calls_total counter")
+    for (tier, what), n in sorted(tally.unmetered.items()):
+        lines += [f'serve_graph_unmetered_calls_total{{tier="{tier}",what="{what}"}} {n}'] * (n > 0)
     lines += _distance_lines(tally)
     lines.append("# TYPE serve_graph_records_spooled gauge")
     lines.append(f"serve_graph_records_spooled {spooled}")

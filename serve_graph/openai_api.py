@@ -1,4 +1,4 @@
-"""The wire: OpenAI's chat and completion requests, checked; replies and chunks, built.
+"""The wire: OpenAI's chat and completion requests, checked, and passed on to engines. Replies are in `replies`.
 
 Requests are checked for shape and for what this endpoint supports; everything else goes to the engine untouched.
 Unknown fields are refused by name, as OpenAI does. vLLM's own sampling fields are known.
@@ -7,13 +7,12 @@ Unknown fields are refused by name, as OpenAI does. vLLM's own sampling fields a
 from __future__ import annotations
 
 import json
-from codecs import getincrementaldecoder
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from router_models.types import Completion, Message, Query, Usage
+from router_models.types import Message, Query
 from serve_graph.errors import RequestError
 
 Text = Annotated[str, Field(max_length=4_000_000)]
@@ -240,60 +239,3 @@ def engine_body(query: Query, model: str, defaults: Mapping[str, Any]) -> Engine
     body = {**defaults, **query.parameters}
     body.setdefault("messages", [{"role": m.role, "content": m.content} for m in query.messages])
     return EngineBody(body | {"model": model, "logprobs": True, "top_logprobs": body.get("top_logprobs", 0)})
-
-
-def completion_of(payload: Mapping[str, Any], latency_s: float) -> Completion:
-    """Read an engine's chat.completion into a Completion; the payload itself is kept."""
-    choice = payload["choices"][0]
-    tokens = (choice.get("logprobs") or {}).get("content") or []
-    return Completion(
-        text=choice["message"].get("content") or "",
-        finish_reason=choice.get("finish_reason") or "stop",
-        usage=usage_of(payload.get("usage") or {}),
-        token_logprobs=tuple(float(token["logprob"]) for token in tokens),
-        latency_s=latency_s,
-        payload=payload,
-    )
-
-
-def token_texts(payload: Mapping[str, Any]) -> tuple[str, ...]:
-    """The text that each generated token of a chat.completion's first choice adds, () where it has no logprobs.
-
-    A character whose bytes are spread over several tokens belongs to the last of them, so that every beginning reads
-    as text. The token that ends an answer has a text here which the answer itself has not.
-    """
-    tokens = (payload["choices"][0].get("logprobs") or {}).get("content") or []
-    decoder = getincrementaldecoder("utf-8")(errors="replace")
-    return tuple(decoder.decode(_token_bytes(token)) for token in tokens)
-
-
-def _token_bytes(token: Mapping[str, Any]) -> bytes:
-    known = token.get("bytes")
-    if isinstance(known, list) and all(isinstance(byte, int) and 0 <= byte < 256 for byte in known):
-        return bytes(known)
-    return str(token.get("token", "")).encode("utf-8", "replace")
-
-
-def usage_of(usage: Mapping[str, Any]) -> Usage:
-    """OpenAI's usage object → Usage. Tokens written to a cache are read under the names that APIs give them."""
-    details = usage.get("prompt_tokens_details") or {}
-    written = details.get("cache_write_tokens") or details.get("cache_creation_tokens")
-    counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"), details.get("cached_tokens"), written)
-    return Usage(*(int(count or 0) for count in counts))
-
-
-def usage_json(usage: Usage) -> dict[str, Any]:
-    """Usage → OpenAI's usage object."""
-    written = {"cache_write_tokens": usage.cache_write_tokens} if usage.cache_write_tokens else {}
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, **written},
-    }
-
-
-def text_pieces(text: str, size: int = 24) -> Iterator[str]:
-    """Cut a finished answer into stream-sized pieces; joined, they are the text again."""
-    for start in range(0, len(text), size):
-        yield text[start : start + size]

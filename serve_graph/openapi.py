@@ -45,8 +45,8 @@ HEADERS: Mapping[int, Mapping[str, Any]] = MappingProxyType(
 )
 KEYS = """An access key, as `Authorization: Bearer KEY` (what OpenAI's clients send as their API key). Keys are made
 with `serve-graph keys new`; their scopes are `use`, `force` (choosing a tier), `admin`. Without any key the endpoint
-listens on loopback only and asks nobody for one: that is the default. With keys every route but `/healthz` and
-`/readyz` needs one."""
+listens on loopback only and asks nobody for one: that is the default (`access.open` lets it listen elsewhere). With
+keys every route but `/healthz` and `/readyz` needs one."""
 
 
 def asks(schema: str) -> dict[str, Any]:

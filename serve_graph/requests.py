@@ -22,7 +22,7 @@ from serve_graph.wishes import Wishes
 
 @dataclass(slots=True)
 class Request:
-    """One request under way: who asked for what, and its trail."""
+    """One request under way: who asked for what, and its trail. `embeds`: for embeddings, not for an answer."""
 
     query: Query
     model: str
@@ -37,6 +37,7 @@ class Request:
     caller: Caller = NOBODY
     wishes: Wishes = field(default_factory=Wishes)
     view: Graph | None = None
+    embeds: bool = False
 
     @property
     def cost_usd(self) -> Decimal:

@@ -22,7 +22,8 @@ from serve_graph.chunks import Choices, whole_choice
 from serve_graph.deadline import Deadline
 from serve_graph.errors import EngineError, UnknownModelError
 from serve_graph.metrics import Tally
-from serve_graph.openai_api import RequestOptions, usage_json
+from serve_graph.openai_api import RequestOptions
+from serve_graph.replies import usage_json
 from serve_graph.requests import Request, record_of
 from serve_graph.seams import RecordSink
 from serve_graph.speech import as_shown
@@ -153,7 +154,7 @@ class Service:
             raise UnknownModelError(
                 f"no embeddings from {tier!r}; tiers that embed: {known}", "model", "model_not_found"
             )
-        request = Request(query, model, forced, stream=False, caller=caller)
+        request = Request(query, model, forced, stream=False, caller=caller, embeds=True)
         request.trail.go(tier, Action.ROUTED if forced is None else Action.FORCED, "embeddings")
         return request
 
@@ -201,7 +202,8 @@ class Service:
         except OSError as failure:  # the answer is made and paid for: it must leave
             self.tally.unrecorded += 1
             logger.error("the record of %s could not be written: %s", request.id, failure)
-        self.bearings.note(record, request.query)
+        if not request.embeds:  # nothing is learned from them of how long answers take
+            self.bearings.note(record, request.query)
 
     def _deadline(self, wishes: Wishes) -> Deadline:
         """From now on: the configured one, or the request's own where that is sooner."""
@@ -235,9 +237,7 @@ class Service:
         said = as_shown(request.trail, completion)
         message: dict[str, Any] = {"role": "assistant", "content": said.text}
         choices: Choices = [{"index": 0, "message": message, "finish_reason": said.finish_reason, "logprobs": None}]
-        if request.trail.action is Action.ABSTAINED:
-            message["refusal"] = said.text
-        elif said.payload:
+        if said.payload:
             choices = [whole_choice(i, original) for i, original in enumerate(said.payload["choices"])]
         if not choices:
             raise EngineError(f"tier {request.trail.tier!r} gave a reply without a choice")

@@ -11,6 +11,7 @@ from router_models.types import Action, Completion, Query
 from serve_graph.calls import charge, tell
 from serve_graph.chunks import Choices, Hearing, says_something
 from serve_graph.errors import EngineError
+from serve_graph.replies import MALFORMED
 from serve_graph.trail import Graph, Trail
 
 Speech = AsyncGenerator[Choices, None]
@@ -30,7 +31,7 @@ async def live(graph: Graph, query: Query, trail: Trail, hearing: Hearing) -> Sp
         async with aclosing(graph.streams[tier].stream(query)) as chunks:
             async for chunk in chunks:
                 tell(graph, tier, chunk.get("attempts", ()), trail)
-                hearing.add(chunk)
+                _hear(hearing, chunk, tier)
                 if not chunk.get("choices"):
                     continue
                 piece: Choices = [_complete(choice) for choice in chunk["choices"]]
@@ -52,13 +53,22 @@ async def live(graph: Graph, query: Query, trail: Trail, hearing: Hearing) -> Sp
         trail.calls.append(charge(graph, tier, said, said.latency_s, hearing.named))
 
 
+def _hear(hearing: Hearing, chunk: Mapping[str, Any], tier: str) -> None:
+    try:
+        hearing.add(chunk)
+    except MALFORMED as error:
+        raise EngineError(f"tier {tier!r} sent a piece that is none ({type(error).__name__})") from error
+
+
 def _complete(choice: Mapping[str, Any]) -> dict[str, Any]:
     """A choice of a chunk with all that OpenAI's have: some APIs leave out what is empty, the delta included."""
     return {"index": 0, "finish_reason": None, **choice, "delta": choice.get("delta") or {}}
 
 
 def as_shown(trail: Trail, completion: Completion) -> Completion:
-    """The completion as the caller may see it: an abstention says so instead of answering."""
+    """The completion as the caller may see it: an abstention says so instead of answering, and is a refusal."""
     if trail.action is not Action.ABSTAINED:
         return completion
-    return Completion(ABSTENTION, "stop", completion.usage, (), completion.latency_s)
+    message = {"role": "assistant", "content": ABSTENTION, "refusal": ABSTENTION}
+    payload = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    return Completion(ABSTENTION, "stop", completion.usage, (), completion.latency_s, payload)

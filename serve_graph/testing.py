@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -27,7 +27,7 @@ from router_models.types import (
     Verdict,
 )
 from serve_graph.errors import EngineTimeoutError
-from serve_graph.openai_api import text_pieces, usage_json
+from serve_graph.replies import text_pieces, usage_json
 from serve_graph.trail import Graph
 
 PRICES: Mapping[str, Price] = {
@@ -182,6 +182,64 @@ class FakeEmbedder:
         inputs = [body["input"]] if isinstance(body["input"], str) else body["input"]
         data = [{"object": "embedding", "index": i, "embedding": [0.25, 0.5]} for i in range(len(inputs))]
         return {"object": "list", "data": data, "model": "x", "usage": {"prompt_tokens": 4, "total_tokens": 4}}
+
+
+class FakeResponse:
+    """What a Ray handle's method returns: awaitable or iterable, and cancellable."""
+
+    def __init__(self, reply: Any, delay_s: float) -> None:
+        self.reply = reply
+        self.delay_s = delay_s
+        self.cancelled = False
+        self.pieces = iter(reply if isinstance(reply, list) else [])
+
+    def __await__(self) -> Any:
+        return self._wait().__await__()
+
+    async def _wait(self) -> Any:
+        await asyncio.sleep(self.delay_s)
+        if isinstance(self.reply, Exception):
+            raise self.reply
+        return self.reply
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        for piece in self.pieces:
+            if piece == "silence":
+                await asyncio.sleep(3600)
+            if isinstance(piece, Exception):
+                raise piece
+            return piece
+        raise StopAsyncIteration
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class FakeHandle:
+    """A Ray Serve handle without Ray: every method answers with `reply` after `delay_s` seconds.
+
+    An exception is raised; of a list each piece comes in turn, exceptions among them raised, "silence" for ever.
+    """
+
+    def __init__(self, reply: Any, delay_s: float = 0.0) -> None:
+        self.reply = reply
+        self.delay_s = delay_s
+        self.asked: list[tuple[Any, ...]] = []
+        self.responses: list[FakeResponse] = []
+
+    def options(self, **_: Any) -> FakeHandle:
+        return self
+
+    def __getattr__(self, name: str) -> FakeHandle:
+        return self
+
+    def remote(self, *args: Any) -> FakeResponse:
+        self.asked.append(args)
+        self.responses.append(FakeResponse(self.reply, self.delay_s))
+        return self.responses[-1]
 
 
 @dataclass

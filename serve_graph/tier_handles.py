@@ -15,7 +15,8 @@ from ray.serve.handle import DeploymentHandle
 from router_models.types import Attempt, Completion, Query
 from serve_graph.admission import Gate
 from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, SaturatedError
-from serve_graph.openai_api import completion_of, engine_body
+from serve_graph.openai_api import engine_body
+from serve_graph.replies import MALFORMED, completion_of
 from serve_graph.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
 
 GRACE_S = 1.0  # a hosted tier watches its own deadline, and can say what it tried: it gets a moment more
@@ -49,7 +50,7 @@ class HandleEngine:
             raise_error(reply, self.config.name, attempts)
             try:
                 return replace(completion_of(reply, time.perf_counter() - started), attempts=attempts)
-            except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            except MALFORMED as error:
                 raise EngineError(
                     f"tier {self.config.name!r} gave a reply that is no completion ({type(error).__name__})", attempts
                 ) from error

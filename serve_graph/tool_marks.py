@@ -4,6 +4,10 @@ A call leaves as `sg<signature><length of the tier's name><tier>_<the engine's i
 alone; it comes back in the next request's messages and is restored before an engine sees it. The signature keeps
 callers from choosing a tier by writing ids of their own; it is made with a secret that all ingress replicas share, for
 one access key and one question: elsewhere a mark is a plain id, so that nobody takes a tier to another conversation.
+
+Within its question a mark can be used again, as often as its key's limits let it: nothing is stored that could count
+uses. That gives nobody more than `quality_floor: 1` gives every key, the last tier at its price; on any tier below the
+verdict stands in the way as ever. A key that is promised a floor of its own is held by no mark.
 """
 
 from __future__ import annotations

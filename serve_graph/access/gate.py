@@ -1,8 +1,7 @@
 """The door: who is asking, may they, and may they now. Plain ASGI, so streams and disconnects pass untouched.
 
-Without keys, callers from this machine alone are let in, web pages from elsewhere in its browsers excepted, and may do
-everything. With keys, nobody is without one, but
-for `/healthz` and `/readyz`.
+Without keys, callers from this machine alone are let in (where `is_open`, from anywhere), web pages from elsewhere
+excepted, and may do everything. With keys, nobody is without one, but for `/healthz` and `/readyz`.
 """
 
 from __future__ import annotations
@@ -31,9 +30,16 @@ class AccessGate:
     """ASGI middleware before every route; `refused` is told the status of whoever is turned away."""
 
     def __init__(
-        self, app: ASGIApp, keyring: Keyring, accounts: Accounts, refused: Callable[[int], None] = lambda _: None
+        self,
+        app: ASGIApp,
+        keyring: Keyring,
+        accounts: Accounts,
+        refused: Callable[[int], None] = lambda _: None,
+        *,
+        is_open: bool = False,
     ) -> None:
         self.refused = refused
+        self.is_open = is_open
         self.app = app
         self.keyring = keyring
         self.accounts = accounts
@@ -70,7 +76,7 @@ class AccessGate:
     def _key(self, scope: Scope, headers: Mapping[str, str]) -> KeyConfig | None:
         if not self.keyring:
             client = scope.get("client")
-            if client is not None and not is_loopback(client[0]):
+            if not self.is_open and client is not None and not is_loopback(client[0]):
                 raise AccessError("without access keys this endpoint answers loopback callers only")
             if not is_local_page(headers.get("origin")):
                 raise AccessError("without access keys this endpoint answers no web page from elsewhere")

@@ -42,3 +42,7 @@ def main() -> None:
     except (ServeGraphError, RouterModelsError) as error:
         sys.stderr.write(f"serve-graph: {error}\n")
         sys.exit(1)
+    except OSError as error:  # a file that cannot be read or written, a full disk
+        where = "" if error.filename is None else f"{error.filename}: "
+        sys.stderr.write(f"serve-graph: {where}{error.strerror or error}\n")
+        sys.exit(1)

@@ -9,7 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from serve_graph.cli.making import OutcomesOption, PromiseOption
-from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, progress_to_stderr, say, say_json
+from serve_graph.cli.output import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    check_out,
+    progress_to_stderr,
+    say,
+    say_json,
+)
 
 
 def certify(
@@ -83,6 +91,7 @@ def certify(
     from serve_graph.versions import settings_of
 
     graph = load_config(config)
+    check_out(graph.state_folder, folder=True)
     progress = progress_to_stderr()
     loaded, settings = load_candidate(candidate, settings_of(graph), Encoder())
     settings = replace(

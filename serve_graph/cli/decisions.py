@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, say, say_json
+from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, check_out, say, say_json
 from serve_graph.errors import ServeGraphError
 from serve_graph.records.store import DecisionStore, record_to_json
 
@@ -71,11 +71,14 @@ def export(
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Write the newest decisions as JSON lines. Example: serve-graph decisions export --out decisions.jsonl"""
+    if str(out) != "-":
+        check_out(out)
     records = _ask(config, lambda store: store.latest(limit))
     lines = [json.dumps(record_to_json(record)) for record in records]
     if str(out) == "-":
         say("\n".join(lines))
     else:
+        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text("\n".join(lines) + "\n")
         say(f"{len(lines)} decisions → {out}")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serve_graph.cli.output import JsonOption, progress_to_stderr, say, say_json
+from serve_graph.cli.output import JsonOption, check_out, progress_to_stderr, say, say_json
 from serve_graph.cli.tier_options import (
     EMBEDDINGS_CACHE,
     CacheOption,
@@ -112,6 +112,7 @@ def evaluate(
 
     protocol = Protocol(tuple(router.split(",")), folds, labels, group_by, target, None, seed)
     progress = progress_to_stderr()
+    check_out(out, folder=every is None)
     if sum(given is not None for given in (outcomes, benchmark, every)) != 1:
         raise typer.BadParameter("give one of --outcomes FILE, --benchmark routellm, --all FOLDER")
     if slow is not None and every is None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, columns, say, say_json
+from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, check_out, columns, say, say_json
 from serve_graph.errors import ConfigError
 
 app = typer.Typer(help="Who may ask, and how much.", no_args_is_help=True, rich_markup_mode=None)
@@ -34,6 +34,7 @@ def new(
     from serve_graph.config import load_config
 
     graph = load_config(config)
+    check_out(graph.keys_file)
     secret = new_key()
     wanted: dict[str, Any] = {
         "name": name,
@@ -89,6 +90,7 @@ def revoke(
     from serve_graph.config import load_config
 
     graph = load_config(config)
+    check_out(graph.keys_file)
     with held(graph.keys_file):
         keys = read_keys(graph.keys_file)
         left = [key for key in keys if key.name != name]

@@ -10,7 +10,15 @@ from typing import Annotated
 
 import typer
 
-from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, progress_to_stderr, say, say_json
+from serve_graph.cli.output import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    check_out,
+    progress_to_stderr,
+    say,
+    say_json,
+)
 
 
 class Promises(StrEnum):
@@ -57,6 +65,7 @@ def collect(
     from serve_graph.errors import ServeGraphError
     from serve_graph.launch import running_graph
 
+    check_out(out)
     graph = load_config(config)
     tiers = tuple(tier or graph.tier_names)
     if unknown := set(tiers) - set(graph.tier_names):
@@ -118,6 +127,8 @@ def train(
     if out.exists():
         raise ServeGraphError(f"{out} exists; a candidate is never overwritten: choose another --out")
     graph = load_config(config)
+    check_out(out, folder=True)
+    check_out(graph.state_folder, folder=True)
     settings = replace(
         settings_of(graph), router=router, verifier=verifier, seed=seed, promise=promise.value if promise else None
     )
@@ -151,4 +162,6 @@ def train(
         far = "" if away is None else f"  on unseen domains {away:.3f}"
         name = f"{row['what']:8} {row['tier']:10} {row['family']:14}"
         say(f"{name} AUC {row['auc']:.3f}  over the baseline {span}{far}")
+    for tier in (tier for tier, scored in candidate.verifiers.items() if not scored):
+        say(f"verifier {tier:10} none: every answer to fit it on is right; none will be abstained from")
     say(f"candidate written to {out}; next: serve-graph certify --candidate {out} --outcomes {outcomes}")

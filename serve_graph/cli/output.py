@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -37,6 +38,21 @@ def progress_to_stderr() -> Callable[[str], None]:
         sys.stderr.flush()
 
     return show
+
+
+def check_out(out: Path | None, *, folder: bool = False) -> None:
+    """Raise ServeGraphError where `out`, a file or a folder, could not be written: asked before the work is done."""
+    from serve_graph.errors import ServeGraphError
+
+    if out is None:
+        return
+    nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if nearest == out and out.is_dir() is not folder:
+        raise ServeGraphError(f"{out} is a {'file' if folder else 'folder'}: name another path to write to")
+    if nearest != out and not nearest.is_dir():
+        raise ServeGraphError(f"{out} cannot be written: {nearest} is a file")
+    if not os.access(nearest, os.W_OK):
+        raise ServeGraphError(f"{out} cannot be written: no permission to write to {nearest}")
 
 
 def columns(rows: list[list[str]]) -> str:

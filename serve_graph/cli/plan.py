@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serve_graph.cli.output import JsonOption, progress_to_stderr, say, say_json
+from serve_graph.cli.output import JsonOption, check_out, progress_to_stderr, say, say_json
 from serve_graph.cli.tier_options import (
     EMBEDDINGS_CACHE,
     CacheOption,
@@ -92,6 +92,7 @@ def plan(
     check_two(weak, strong)
     if (outcomes is None) == (traffic is None):
         raise typer.BadParameter("give either --outcomes FILE or --traffic FILE")
+    check_out(out)
     progress = progress_to_stderr()
     now = datetime.now(UTC)
     if outcomes is not None:

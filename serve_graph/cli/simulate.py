@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from serve_graph.cli.output import JsonOption, say, say_json
+from serve_graph.cli.output import JsonOption, check_out, say, say_json
 from serve_graph.cli.tier_options import (
     EMBEDDINGS_CACHE,
     CacheOption,
@@ -108,6 +108,7 @@ def simulate(
     from serve_graph.cli.replay_text import replay_text
 
     check_two(weak, strong)
+    check_out(trace)
     flags = (
         TierFlags(weak, "weak", price_weak, tokens_weak, latency_weak),
         TierFlags(strong, "strong", price_strong, tokens_strong, latency_strong),

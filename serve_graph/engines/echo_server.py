@@ -134,9 +134,10 @@ class EchoServer:
         await _begin(send, 200, SSE)
         return await _piece(send, b"data: " + error + b"\n\n", more=False)
 
-    async def no_choices(self, body: dict[str, Any], _: Fault, send: Send) -> None:
-        """Status 200, billed, and no answer in it."""
-        reply = json.dumps({"id": "x", "object": "chat.completion", "choices": [], "usage": dict(USAGE)}).encode()
+    async def no_choices(self, body: dict[str, Any], fault: Fault, send: Send) -> None:
+        """Status 200, billed, and no answer in it, or `choices` that are none."""
+        choices = fault.get("choices", [])
+        reply = json.dumps({"id": "x", "object": "chat.completion", "choices": choices, "usage": dict(USAGE)}).encode()
         if not body.get("stream"):
             return await _whole(send, 200, reply)
         await _begin(send, 200, SSE)

@@ -15,6 +15,7 @@ from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError
 from serve_graph.chunks import says_something
 from serve_graph.engines.deployment_error import SETUP_FAULTS, DeploymentError
 from serve_graph.errors import ConfigError
+from serve_graph.replies import MALFORMED, completion_of
 from serve_graph.tier_sections import HostedDeploymentConfig
 
 logger = logging.getLogger(__name__)
@@ -112,9 +113,10 @@ def _checked(data: Any) -> dict[str, Any]:
         raise DeploymentError("the hosted API's reply is not a JSON object", 502)
     if data.get("error"):
         raise _error_with_status_200(data["error"], data.get("usage"))
-    choices = data.get("choices")
-    if not (isinstance(choices, list) and choices and isinstance(choices[0], dict) and choices[0].get("message")):
-        raise DeploymentError("the hosted API's reply holds no answer", 502, usage=_usage(data))
+    try:
+        completion_of(data, 0.0)
+    except MALFORMED as error:
+        raise DeploymentError("the hosted API's reply holds no answer", 502, usage=_usage(data)) from error
     return data
 
 

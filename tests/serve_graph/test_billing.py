@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from router_models.pricing import Price, PriceList
+from router_models.savings import savings
 from router_models.types import Action, Call, Completion, Query, Usage
 from serve_graph.billing import answered, purposes, timed, total, unanswered
 from serve_graph.errors import EngineError, PolicyUnavailableError
-from serve_graph.openai_api import usage_of
+from serve_graph.explaining import sentences
+from serve_graph.replies import usage_of
 from serve_graph.service import Service
 from serve_graph.testing import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_graph
 
@@ -138,6 +140,11 @@ async def test_a_cancelled_request_pays_for_what_it_began() -> None:
     [line] = [line for line in record.bill if line.tier == "cheap"]
     assert (record.status, line.what, line.metered) == (499, "cancelled", False)
     assert line.cost_usd == record.cost_usd > D("0.00001")
+    assert service.tally.unmetered[("cheap", "cancelled")] == 1
+    told = "\n".join(sentences(record, None))
+    assert "Paid: cancelled by cheap, tokens unknown" in told
+    assert "without the tokens of 1 call(s) that nobody counted." in told
+    assert "1 call(s) are not in it whole" in savings([record], "frontier", graph.prices).text()
 
 
 class Function:

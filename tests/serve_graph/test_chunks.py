@@ -1,3 +1,4 @@
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -8,7 +9,7 @@ from router_models.pricing import Price
 from router_models.types import PREFIX, Completion, Usage
 from serve_graph.billing import answered
 from serve_graph.chunks import Hearing, each_choice, says_something, spoken_pieces
-from serve_graph.openai_api import completion_of
+from serve_graph.replies import MALFORMED, completion_of
 
 CALLS = st.lists(
     st.fixed_dictionaries(
@@ -55,6 +56,32 @@ def test_usage_and_logprobs_are_heard() -> None:
     assert begun is not None
     assert (begun.text, begun.finish_reason, begun.token_logprobs) == ("a", PREFIX, (-0.5,))
     assert hearing.prefix(2) is None, "it is not known yet that the answer goes on"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["content", "index"]), inner),
+    max_leaves=4,
+)
+PIECES = st.fixed_dictionaries(
+    {},
+    optional={
+        "index": JSON,
+        "delta": JSON | st.dictionaries(st.sampled_from(["content", "role", "refusal", "tool_calls"]), JSON),
+        "logprobs": JSON | st.fixed_dictionaries({"content": JSON | st.just([{"token": "a", "logprob": -1}])}),
+        "finish_reason": st.none() | st.just("stop"),
+    },
+)
+
+
+@given(st.lists(st.fixed_dictionaries({"choices": st.lists(PIECES, max_size=2) | JSON}, optional={"usage": JSON})))
+def test_whatever_an_engine_streams_is_heard_or_refused(chunks: list[dict[str, Any]]) -> None:
+    """A chunk that is none leaves what was said before it, which is still a completion: it is billed."""
+    hearing = Hearing()
+    for chunk in chunks:
+        with suppress(*MALFORMED):
+            hearing.add(chunk)
+    assert isinstance(hearing.completion(0.0, "stop"), Completion)
 
 
 def test_an_answer_without_logprobs_has_no_beginning_to_judge() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from serve_graph.engines.echo import EchoEngine, EchoError
-from serve_graph.openai_api import completion_of
 from serve_graph.price_section import PriceConfig
+from serve_graph.replies import completion_of
 from serve_graph.tiers import EchoTierConfig
 
 PRICE = PriceConfig(input_usd_per_mtok=1, output_usd_per_mtok=2)  # type: ignore[arg-type]

@@ -196,6 +196,18 @@ async def test_embeddings_say_in_headers_what_they_were(endpoint: Endpoints) -> 
     assert (other.status_code, other.json()["error"]["param"]) == (400, "model")
 
 
+async def test_embeddings_say_nothing_of_how_long_answers_take(endpoint: Endpoints) -> None:
+    at = endpoint(embedder=FakeEmbedder())
+    latencies = at.service.bearings.latencies
+    async with at.client() as client:
+        for _ in range(latencies.least):
+            assert (await client.post("/v1/embeddings", json={"model": "cheap", "input": "a"})).status_code == 200
+    assert latencies.expected_s("cheap") is None
+    for _ in range(latencies.least):
+        await at.chat("cheap")
+    assert latencies.expected_s("cheap") is not None
+
+
 class VersionJudge:
     """The verdicts of a real version whose verifier likes everything but silence."""
 

@@ -1,14 +1,9 @@
 import socket
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from serve_graph.access.keys import key_hash, new_key, write_keys
-from serve_graph.access_sections import KeyConfig
-from serve_graph.config import GraphConfig
 from serve_graph.errors import ConfigError, ServeGraphError
-from serve_graph.launch import check_access, check_port, free_port, free_ports, free_range, on_a_busy_machine
+from serve_graph.launch import check_port, free_port, free_ports, free_range, on_a_busy_machine
 
 
 def test_free_ports_differ_and_can_be_listened_on() -> None:
@@ -49,23 +44,3 @@ def test_ray_giving_up_is_one_sentence_with_the_way_out(error: Exception, said: 
     with pytest.raises(ServeGraphError) as caught, on_a_busy_machine():
         raise error
     assert str(caught.value).startswith(f"Ray did not start: {said}")
-
-
-def listening_on(host: str, folder: Path, **access: Any) -> GraphConfig:
-    tier = {"name": "frontier", "engine": "echo", "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}}
-    data = {"tiers": [tier], "http": {"host": host}, "state_folder": str(folder), "access": access}
-    return GraphConfig.model_validate(data)
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
-def test_this_machines_own_addresses_need_no_keys(host: str, tmp_path: Path) -> None:
-    check_access(listening_on(host, tmp_path))
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
-def test_listening_for_everybody_is_refused_without_keys_and_allowed_with_one(host: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="let everybody in"):
-        check_access(listening_on(host, tmp_path))
-    check_access(listening_on(host, tmp_path, keys=[{"name": "me", "sha256": key_hash(new_key())}]))
-    write_keys(tmp_path / "keys.yaml", [KeyConfig(name="me", sha256=key_hash(new_key()))])
-    check_access(listening_on(host, tmp_path))

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from router_models.types import DecisionRecord
+from router_models.types import Call, DecisionRecord, Usage
 from serve_graph.metrics import Tally, render_metrics
 
 Records = Callable[..., DecisionRecord]
@@ -38,6 +38,19 @@ def test_tally_adds_up(a_record: Records) -> None:
     assert value(found, "serve_graph_records_spooled") == 3
     assert tally.cost_usd == {"cheap": Decimal("0.000010"), "frontier": Decimal("0.00130")}
     assert value(found, "serve_graph_cost_usd_total", tier="frontier") == 0.0013
+
+
+def test_calls_whose_tokens_nobody_counted_are_counted_themselves(a_record: Records) -> None:
+    tally = Tally()
+    lost = Call("frontier", Usage(), 2.0, Decimal(0), "cancelled", metered=False)
+    tally.add(a_record())
+    for _ in range(2):
+        tally.add(a_record(overhead=(lost, Call("router", Usage(), 0.0, Decimal(0), "routing"))))
+    found = samples(render_metrics(tally, 0, {}))
+    assert value(found, "serve_graph_unmetered_calls_total", tier="frontier", what="cancelled") == 2
+    assert [labels for name, labels in found if name == "serve_graph_unmetered_calls_total"] == [
+        frozenset({("tier", "frontier"), ("what", "cancelled")})
+    ]
 
 
 def test_nothing_yet_is_valid_text() -> None:

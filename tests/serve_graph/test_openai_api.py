@@ -12,14 +12,11 @@ from serve_graph.openai_api import (
     ChatRequest,
     CompletionRequest,
     chat_query,
-    completion_of,
     completion_query,
     engine_body,
     parse_request,
-    text_pieces,
-    usage_json,
-    usage_of,
 )
+from serve_graph.replies import completion_of, text_pieces, usage_json, usage_of
 
 HELLO: dict[str, Any] = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
 JSON = st.recursive(

@@ -17,7 +17,7 @@ from router_models.verifiers import LogprobVerifier, NonEmptyVerifier
 from router_models.version import RouterVersion, Stage
 from serve_graph.chunks import Hearing
 from serve_graph.collect import kept_logprobs
-from serve_graph.openai_api import completion_of, token_texts
+from serve_graph.replies import completion_of, token_texts
 
 PROMPT = "¿Qué?"
 LOGPROB = st.floats(-20, 0)

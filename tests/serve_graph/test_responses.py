@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from router_models.types import Action, Completion, Query, Usage
 from serve_graph.errors import EngineError
+from serve_graph.speech import ABSTENTION
 from serve_graph.testing import FakeDecider, FakeEngine, FakeJudge
 
 Endpoints = Callable[..., Any]
@@ -137,9 +138,20 @@ async def test_answer_cut_for_length_is_incomplete(endpoint: Endpoints) -> None:
     assert (response.status, response.incomplete_details.reason) == ("incomplete", "max_output_tokens")
 
 
-async def test_abstention_is_said_in_words(endpoint: Endpoints) -> None:
-    response = await ask(endpoint(judge=FakeJudge(Action.ABSTAINED)))
-    assert "not confident" in response.output_text
+@pytest.mark.parametrize("stream", [False, True])
+async def test_abstention_is_said_in_words_and_is_a_refusal(endpoint: Endpoints, stream: bool) -> None:
+    said = await ask(endpoint(judge=FakeJudge(Action.ABSTAINED)), stream=stream)
+    for event in said if stream else ():
+        TypeAdapter(ResponseStreamEvent).validate_json(json.dumps(event.model_dump(mode="json", warnings="none")))
+    response = strictly(said[-1].response if stream else said)
+    [message] = response.output
+    assert [part.type for part in message.content] == ["output_text", "refusal"]
+    assert response.output_text == message.content[1].refusal == ABSTENTION
+    if stream:
+        assert "".join(event.delta for event in said if event.type == "response.refusal.delta") == ABSTENTION
+        assert [event.refusal for event in said if event.type == "response.refusal.done"] == [ABSTENTION]
+        done = [event for event in said if event.type == "response.content_part.done"]
+        assert [event.content_index for event in done] == [0, 1]
 
 
 class Refusing(FakeEngine):

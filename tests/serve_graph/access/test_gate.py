@@ -25,7 +25,13 @@ ELSEWHERE = ("203.0.113.7", 50_000)
 class Guarded:
     """The endpoint with keys, whose secrets are their names; its clock stands still until told."""
 
-    def __init__(self, keys: list[dict[str, Any]], watch: EscalationWatchConfig | None = None, **fakes: Any) -> None:
+    def __init__(
+        self,
+        keys: list[dict[str, Any]],
+        watch: EscalationWatchConfig | None = None,
+        is_open: bool = False,
+        **fakes: Any,
+    ) -> None:
         self.now = 0.0
         self.sink = ListSink()
         made = [KeyConfig.model_validate({"sha256": key_hash(key["name"]), **key}) for key in keys]
@@ -42,6 +48,7 @@ class Guarded:
             4096,
             keyring=keyring,
             accounts=self.accounts,
+            is_open=is_open,
         )
         self.app = build_http(backend)
 
@@ -235,6 +242,18 @@ async def test_secrets_are_nowhere_in_records_or_metrics() -> None:
 async def test_without_keys_strangers_get_403(endpoint: Callable[..., Any]) -> None:
     async with endpoint().client(ELSEWHERE) as client:
         error_of(await client.post("/v1/chat/completions", json=HELLO), 403)
+
+
+async def test_an_open_graph_lets_strangers_in_but_no_web_page_from_elsewhere(endpoint: Callable[..., Any]) -> None:
+    async with endpoint(is_open=True).client(ELSEWHERE) as client:
+        assert (await client.post("/v1/chat/completions", json=HELLO)).status_code == 200
+        page = {"origin": "https://evil.example"}
+        error_of(await client.post("/v1/chat/completions", json=HELLO, headers=page), 403)
+
+
+async def test_an_open_graph_with_keys_asks_for_one() -> None:
+    at = Guarded([{"name": "team"}], is_open=True)
+    error_of(await at.ask(None), 401)
 
 
 @pytest.mark.parametrize(

@@ -225,6 +225,14 @@ async def test_another_deployment_answers_in_a_failing_ones_place(
         assert calls[0].usage["prompt_tokens"] == 7
 
 
+async def test_half_an_answer_of_two_choices_is_none(api: Api, other_api: Api) -> None:
+    whole = {"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}
+    api.plays({"fault": "no_choices", "choices": [whole, {"index": 1, "message": None, "finish_reason": "stop"}]})
+    text, calls = await asked(hosted(api, other_api), stream=False)
+    assert text == "echo west: one two three"
+    assert [(call.deployment, call.status) for call in calls] == [("east", 502), ("west", 200)]
+
+
 async def test_failing_deployment_rests_and_is_taken_back_when_it_is_well(api: Api, other_api: Api) -> None:
     api.plays({"fault": "status", "status": 500, "times": 2})
     tier = hosted(api, other_api, failover=QUICK | {"trip_after": 2, "cooldown_s": 0.5})

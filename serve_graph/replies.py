@@ -1,0 +1,80 @@
+"""The wire: an engine's chat.completion, checked and read; usage and text as OpenAI writes them."""
+
+from __future__ import annotations
+
+from codecs import getincrementaldecoder
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from router_models.types import Completion, Usage
+
+MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError)
+"""What reading a reply, or a stream's chunk, raises that is none."""
+
+
+def completion_of(payload: Mapping[str, Any], latency_s: float) -> Completion:
+    """Read an engine's chat.completion into a Completion; the payload itself is kept.
+
+    Raises one of MALFORMED where it is none, in whichever of its choices.
+    """
+    choice, *_ = choices = payload["choices"]
+    text, *_ = [_text(each["message"]) for each in choices]
+    tokens = (choice.get("logprobs") or {}).get("content") or []
+    return Completion(
+        text=text,
+        finish_reason=choice.get("finish_reason") or "stop",
+        usage=usage_of(payload.get("usage") or {}),
+        token_logprobs=tuple(float(token["logprob"]) for token in tokens),
+        latency_s=latency_s,
+        payload=payload,
+    )
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    text, calls = message.get("content"), message.get("tool_calls") or ()
+    if not message or not isinstance(text, str | None) or not all(isinstance(call, Mapping) for call in calls):
+        raise TypeError("a message is not empty, its content is text, its tool calls are objects")
+    return text or ""
+
+
+def token_texts(payload: Mapping[str, Any]) -> tuple[str, ...]:
+    """The text that each generated token of a chat.completion's first choice adds, () where it has no logprobs.
+
+    A character whose bytes are spread over several tokens belongs to the last of them, so that every beginning reads
+    as text. The token that ends an answer has a text here which the answer itself has not.
+    """
+    tokens = (payload["choices"][0].get("logprobs") or {}).get("content") or []
+    decoder = getincrementaldecoder("utf-8")(errors="replace")
+    return tuple(decoder.decode(_token_bytes(token)) for token in tokens)
+
+
+def _token_bytes(token: Mapping[str, Any]) -> bytes:
+    known = token.get("bytes")
+    if isinstance(known, list) and all(isinstance(byte, int) and 0 <= byte < 256 for byte in known):
+        return bytes(known)
+    return str(token.get("token", "")).encode("utf-8", "replace")
+
+
+def usage_of(usage: Mapping[str, Any]) -> Usage:
+    """OpenAI's usage object → Usage. Tokens written to a cache are read under the names that APIs give them."""
+    details = usage.get("prompt_tokens_details") or {}
+    written = details.get("cache_write_tokens") or details.get("cache_creation_tokens")
+    counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"), details.get("cached_tokens"), written)
+    return Usage(*(int(count or 0) for count in counts))
+
+
+def usage_json(usage: Usage) -> dict[str, Any]:
+    """Usage → OpenAI's usage object."""
+    written = {"cache_write_tokens": usage.cache_write_tokens} if usage.cache_write_tokens else {}
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, **written},
+    }
+
+
+def text_pieces(text: str, size: int = 24) -> Iterator[str]:
+    """Cut a finished answer into stream-sized pieces; joined, they are the text again."""
+    for start in range(0, len(text), size):
+        yield text[start : start + size]
