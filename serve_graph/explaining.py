@@ -102,7 +102,7 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
     ]
     promised = seen.get("promised")
     proven = (
-        "no certificate" if promised is None else f"{promised:.1%} of accepted cheap answers certified to be right"
+        "no certificate" if promised is None else f"{promised:.1%} of accepted answers certified to be right"
     )
     told.append(f"Version {record.version}: {proven}.")
     if spill := seen.get("spilled"):
