@@ -101,9 +101,7 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
         for tier, t in seen.get("thresholds", {}).items()
     ]
     promised = seen.get("promised")
-    proven = (
-        "no certificate" if promised is None else f"{promised:.1%} of accepted answers certified to be right"
-    )
+    proven = "no certificate" if promised is None else f"{promised:.1%} of accepted answers certified to be right"
     told.append(f"Version {record.version}: {proven}.")
     if spill := seen.get("spilled"):
         told.append(
