@@ -47,8 +47,8 @@ class Latencies:
 class Bearings:
     """What steering goes by. `certified`: the promised share of right answers among accepted cheap ones, None = none.
 
-    `joint`: it is the share among all answers, the thresholds having been certified together. `rooms` empty: nothing is
-    known of the tiers' contexts. `standing`: whether what was certified holds now.
+    `joint`: it is the share among all answers, the thresholds having been certified together. `rooms` empty: nothing
+    is known of the tiers' contexts. `standing`: whether what was certified holds now.
     """
 
     certified: float | None = None
