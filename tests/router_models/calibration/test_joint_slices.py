@@ -110,7 +110,10 @@ def test_a_slice_that_only_one_sample_has_is_not_certified_and_shares_delta(wher
     tune, cert = (with_rare, without) if where == "TUNE" else (without, with_rare)
     found = certify_joint(tune, cert, epsilon=0.15, **KEPT)
     assert not found.certificate.covers("de")
-    assert found.refused["de"] == f"no {'CERT' if where == 'TUNE' else 'TUNE'} prompts in slice 'de'"
+    assert (
+        found.refused["de"]
+        == f"no {'CERT' if where == 'TUNE' else 'TUNE'} prompts in slice 'de': collect prompts of it"
+    )
     assert {p.level for p in found.certificate.slices.values()} == {0.1 / 3}
     assert found.certificate.covers("en")
 
@@ -127,6 +130,29 @@ def test_where_no_labels_would_help_in_any_slice_every_reason_is_told():
         certify_joint(ladder(900, 5), ladder(900, 6), epsilon=0.001, **KEPT)
     assert all(f"slice '{name}'" in caught.value.reason for name in HARD)
     assert caught.value.labels_missing is None
+
+
+def test_a_slice_without_prompts_is_no_reason_to_say_that_no_labels_would_help():
+    with pytest.raises(NotCertifiedError) as caught:
+        certify_joint(ladder(900, 5, ("en",)), ladder(900, 6, ("fr",)), epsilon=0.15, **KEPT)
+    assert caught.value.reason == (
+        "none of 2 slices certified: no CERT prompts in slice 'en': collect prompts of it; "
+        "no TUNE prompts in slice 'fr': collect prompts of it"
+    )
+    assert caught.value.labels_missing is None
+
+
+def test_the_slice_whose_drop_has_no_proof_does_not_come_nearest_by_the_labels_of_a_risk_long_shown():
+    with pytest.raises(NotCertifiedError) as caught:
+        certify_joint(perfect(300), perfect(300), epsilon=0.3, max_drop=0.0005, **KEPT)
+    assert caught.value.labels_missing is None
+    assert all(f"slice '{name}': the most promising changes" in caught.value.reason for name in ("a", "b"))
+
+
+def perfect(n: int) -> Ladder:
+    """Nobody errs, in two slices."""
+    surely = np.full((n, 3), (n + 1) / (n + 2))
+    return Ladder.of(TIERS, surely[:, :2], surely, (1.0, 6.0, 30.0), np.ones((n, 3))).cut(["a", "b"] * (n // 2))
 
 
 def test_slice_names_that_do_not_fit_are_refused(cert):
