@@ -183,6 +183,19 @@ def test_too_few_labels_are_counted():
     assert caught.value.labels_missing > 10
 
 
+def test_what_lies_behind_a_gap_is_not_certified_however_small_its_p_value():
+    """The tests end at the first that fails: what is riskier on TUNE was not tested, whatever CERT says of it."""
+    n, only = 300, {"small": (-np.inf, -np.inf), "medium": (np.inf, -np.inf), "large": (np.inf, np.inf)}
+    thresholds = [Thresholds(only[tier], (-np.inf,) * 2, (-np.inf,) * 3) for tier in TIERS]
+    even, ok = np.full((n, 2), 0.5), np.tile([0.9, 0.95, 0.99], (n, 1))
+    tune = Ladder.of(TIERS, even, ok, (1.0, 6.0, 30.0), np.arange(n)[:, None] >= [30, 15, 0])
+    cert = Ladder.of(TIERS, even, ok, (1.0, 6.0, 30.0), np.tile([True, False, True], (n, 1)))
+    path = follow([predict(tune, t) for t in thresholds], tune, cert, Budget(0.2, 0.1))
+    assert path.anchor == 2
+    assert (path.p_values <= 0.1).tolist() == [True, False, True]
+    assert path.rejected.tolist() == [False, False, True]
+
+
 def certain(n: int, *, silent: int = 0) -> Ladder:
     """Nobody errs; of the first `silent` prompts the top tier's verifier thinks little."""
     p_ok = np.where(np.arange(n) < silent, 0.1, 0.9)[:, None] * np.ones(2)
