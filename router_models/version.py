@@ -31,7 +31,7 @@ from router_models.home import Home
 from router_models.policy import Policy, SpillPoint
 from router_models.pricing import Price, prices_digest_input
 from router_models.routers import LengthRouter
-from router_models.slicing import slice_of
+from router_models.slicing import SLICERS, slice_of
 from router_models.stages import Stage as Stage
 from router_models.stages import families_of, load_stage, parts_of, prefix_named
 from router_models.types import PREFIX, Action, Completion, Decision, OperatingPoint, PrefixPoint, Query, Verdict
@@ -187,6 +187,11 @@ class RouterVersion:
             if data["features_version"] != FEATURES_VERSION:
                 made_for = data["features_version"]
                 raise ArtifactError(f"{folder}: made for features version {made_for}, not {FEATURES_VERSION}; retrain")
+            if (slicer := data.get("slicer")) is not None and slicer not in SLICERS:
+                known = ", ".join(SLICERS)
+                raise ArtifactError(
+                    f"{folder}: sliced by {slicer!r}, which this release does not know (it knows {known})"
+                )
             points = {
                 tier: OperatingPoint(float(p[0]), float(p[1]), None if p[2] is None else float(p[2]))
                 for tier, p in data["points"].items()
@@ -215,7 +220,7 @@ class RouterVersion:
             certificate,
             name or folder.name,
             digest,
-            slicer=data.get("slicer"),
+            slicer=slicer,
             prefix_certificates=prefixes,
             prefix_stages=beginnings,
             home=home,

@@ -21,6 +21,9 @@ ACCEPTED_RISK = "P(wrong | cheap accepted)"
 ANSWERED_RISK = "P(wrong | answered)"
 ABSTAIN_RISK = "P(abstain)"
 JSON_VERSION = 1
+SLICED_JOINT_VERSION = 2
+"""The JSON format of a joint certificate with slices: releases that read format 1 alone know no `covers` and would
+accept every answer by the slices' -inf, so they must refuse it."""
 
 
 class LabelSource(StrEnum):
@@ -167,7 +170,7 @@ class Certificate:
     def to_json(self) -> dict[str, Any]:
         """As JSON-able data; `from_json` gives an equal certificate back."""
         return {
-            "format": JSON_VERSION,
+            "format": SLICED_JOINT_VERSION if self.joint and self.slices else JSON_VERSION,
             "what": self.what,
             "epsilon": self.epsilon,
             "delta": self.delta,
@@ -191,8 +194,9 @@ class Certificate:
     def from_json(cls, data: Mapping[str, Any]) -> Certificate:
         """Read what `to_json` wrote; raises ArtifactError where fields are missing or of the wrong kind."""
         try:
-            if data["format"] != JSON_VERSION:
-                raise ArtifactError(f"certificate format {data['format']!r}: this release reads {JSON_VERSION}")
+            if data["format"] not in (JSON_VERSION, SLICED_JOINT_VERSION):
+                known = f"{JSON_VERSION} and {SLICED_JOINT_VERSION}"
+                raise ArtifactError(f"certificate format {data['format']!r}: this release reads {known}")
             return cls(
                 what=str(data["what"]),
                 epsilon=float(data["epsilon"]),

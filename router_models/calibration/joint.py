@@ -22,7 +22,16 @@ from router_models.calibration.certificate import (
     Promise,
     check_budget,
 )
-from router_models.calibration.joint_path import Budget, JointPath, change, counts, follow, nothing_rejected, propose
+from router_models.calibration.joint_path import (
+    Budget,
+    InfeasibleError,
+    JointPath,
+    change,
+    counts,
+    follow,
+    nothing_rejected,
+    propose,
+)
 from router_models.calibration.ladder import Ladder, Thresholds
 from router_models.calibration.paired import not_worse
 from router_models.calibration.sequence import spent_delta, upper_bound
@@ -139,7 +148,7 @@ def _follow_all(
         slice_name = None if name == WHOLE else name
         if len(tune) == 0 or len(cert) == 0:
             lacking = "TUNE" if len(tune) == 0 else "CERT"
-            refusals[name] = NotCertifiedError(f"no {lacking} prompts in slice {name!r}")
+            refusals[name] = NotCertifiedError(f"no {lacking} prompts in slice {name!r}: collect prompts of it")
             continue
         try:
             paths[name] = follow(proposed, tune, cert, budget, slice_name)
@@ -147,7 +156,7 @@ def _follow_all(
             refusals[name] = error
             continue
         if not paths[name].rejected.any():
-            refusals[name] = nothing_rejected(paths[name], tune, len(cert), budget, slice_name)
+            refusals[name] = nothing_rejected(paths[name], tune, cert, budget, slice_name)
     return paths, refusals
 
 
@@ -199,7 +208,9 @@ def _none_certified(refusals: Mapping[str, NotCertifiedError]) -> NotCertifiedEr
     near = {name: error.labels_missing for name, error in refusals.items() if error.labels_missing is not None}
     if not near:
         told = "; ".join(error.reason for error in refusals.values())
-        return NotCertifiedError(f"none of {len(refusals)} slices certified, and no labels would help: {told}")
+        hopeless = all(isinstance(error, InfeasibleError) for error in refusals.values())
+        helps = ", and no labels would help" if hopeless else ""
+        return NotCertifiedError(f"none of {len(refusals)} slices certified{helps}: {told}")
     name = min(near, key=lambda n: near[n])
     return NotCertifiedError(
         f"none of {len(refusals)} slices certified; nearest came {name!r}: {refusals[name].reason}", near[name]

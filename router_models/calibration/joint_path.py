@@ -27,6 +27,13 @@ SURELY = 0.1
 """The share of the level under which a predicted p-value counts as one that will all but surely be small enough."""
 
 
+_RISK, _SILENT, _DROP = "risk", "abstention", "drop"
+
+
+class InfeasibleError(NotCertifiedError):
+    """TUNE predicts that no number of labels would do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """What must hold together at `level`: P(wrong | answered) ≤ `epsilon`, P(abstain) ≤ `abstain_share`, `max_drop`.
@@ -93,29 +100,44 @@ def follow(
     anchor = int(sure[-1]) if slice_name is not None and len(sure) else int(np.argmin(expected))
     answered, wrong = np.array([counts(cert, c.thresholds) for c in configurations]).T
     abstained = len(cert) - answered
-    p = p_value(wrong, answered, budget.epsilon)
-    if budget.abstain_share > 0:
-        p = np.maximum(p, p_value(abstained, np.full(len(p), len(cert)), budget.abstain_share))
-    if budget.max_drop is not None:
-        p = np.maximum(p, [drop_p_value(change(cert, c.thresholds), budget.max_drop) for c in configurations])
+    p = np.max(list(_p_values(cert, configurations, budget).values()), axis=0)
     rejected = fixed_sequence(p, anchor, budget.level)
     return JointPath(configurations, answered, wrong, abstained, p, anchor, rejected)
 
 
 def nothing_rejected(
-    path: JointPath, tune: Ladder, n_cert: int, budget: Budget, slice_name: str | None = None
+    path: JointPath, tune: Ladder, cert: Ladder, budget: Budget, slice_name: str | None = None
 ) -> NotCertifiedError:
-    """Why a path on which nothing was rejected certifies nothing, with the labels missing."""
-    j, where = path.anchor, "" if slice_name is None else f" in slice {slice_name!r}"
-    n, k = int(path.answered[j]), int(path.wrong[j])
-    c = path.configurations[j]
-    risk = float(smoothed_risk(np.array([n]), np.array([k]))[0])
-    needed = labels_needed(budget.epsilon, min(risk, predicted_risk(tune, c)), budget.level)
-    missing = None if needed is None else max(int(np.ceil(needed / max(1 - c.abstain, 1e-9))) - n_cert, 1)
-    more = "no number of labels is predicted to do" if missing is None else f"about {missing} more labels are needed"
+    """Why a path on which nothing was rejected certifies nothing, with the labels missing.
+
+    Told of the statement with the largest p-value at the anchor. No number is known for a largest drop.
+    """
+    c, where = path.configurations[path.anchor], "" if slice_name is None else f" in slice {slice_name!r}"
+    tested = {what: float(p[0]) for what, p in _p_values(cert, (c,), budget).items()}
+    failed = max(tested, key=lambda what: tested[what])
+    n, k, total = int(path.answered[path.anchor]), int(path.wrong[path.anchor]), len(cert)
+    missing = None
+    if failed == _RISK:
+        least = min(_smoothed(k, n), predicted_risk(tune, c))
+        missing = _missing(budget.epsilon, least, budget.level, total, share=1 - c.abstain)
+        told, asked = f"answered {n} of {total} CERT prompts, {k} of them wrong", f"ε = {budget.epsilon:g}"
+    elif failed == _SILENT:
+        least = min(_smoothed(total - n, total), c.abstain)
+        missing = _missing(budget.abstain_share, least, budget.level, total)
+        told, asked = f"abstained on {total - n} of {total} CERT prompts", f"a share of {budget.abstain_share:g}"
+    else:
+        points = 100 * float(change(cert, c.thresholds).mean())
+        told = f"changes the share right by {points:.1f} points on {total} CERT prompts"
+        asked = f"a drop of {budget.max_drop:g}"
+    if failed == _DROP:
+        more = "allow a larger drop, or label more"
+    elif missing is None:
+        more = "no number of labels is predicted to do"
+    else:
+        more = f"about {missing} more labels are needed"
     return NotCertifiedError(
-        f"no configuration certified{where}: the most promising answered {n} of {n_cert} CERT prompts, {k} of them "
-        f"wrong (p = {path.p_values[j]:.3g} > {budget.level:.3g} for ε = {budget.epsilon:g}); {more}",
+        f"no configuration certified{where}: the most promising {told} "
+        f"(p = {tested[failed]:.3g} > {budget.level:.3g} for {asked}); {more}",
         missing,
     )
 
@@ -135,6 +157,28 @@ def change(data: Ladder, thresholds: Thresholds) -> FloatArray:
     return np.asarray(right.astype(np.float64) - data.right[:, -1], dtype=np.float64)
 
 
+def _p_values(cert: Ladder, configurations: Sequence[Configuration], budget: Budget) -> dict[str, FloatArray]:
+    """Of each statement that is to be shown, the p-value of its contrary at every configuration."""
+    answered, wrong = np.array([counts(cert, c.thresholds) for c in configurations]).T
+    tested = {_RISK: p_value(wrong, answered, budget.epsilon)}
+    if budget.abstain_share > 0:
+        tested[_SILENT] = p_value(len(cert) - answered, np.full(len(answered), len(cert)), budget.abstain_share)
+    if budget.max_drop is not None:
+        moved = (change(cert, c.thresholds) for c in configurations)
+        tested[_DROP] = np.array([drop_p_value(m, budget.max_drop) for m in moved])
+    return tested
+
+
+def _missing(bound: float, true_share: float, level: float, n_cert: int, share: float = 1.0) -> int | None:
+    """CERT prompts missing to show `bound` of the `share` of them that counts; None where no number would do."""
+    needed = labels_needed(bound, true_share, level)
+    return None if needed is None else max(int(np.ceil(needed / max(share, 1e-9))) - n_cert, 1)
+
+
+def _smoothed(errors: int, n: int) -> float:
+    return float(smoothed_risk(np.array([n]), np.array([errors]))[0])
+
+
 def predicted_risk(tune: Ladder, configuration: Configuration) -> float:
     """Soft labels' risk, corrected by TUNE's own labels where there are any."""
     if tune.right is None:
@@ -151,7 +195,7 @@ def _expected(
     silent = np.array([c.abstain for c in configurations])
     if risk.min() >= budget.epsilon:
         top = predicted_risk(tune, predict(tune, always_top(len(tune.tiers))))
-        raise NotCertifiedError(
+        raise InfeasibleError(
             f"infeasible{where}: the safest thresholds found on TUNE still err on {risk.min():.1%} of what they "
             f"answer (always {tune.tiers[-1]}: {top:.1%}), and ε = {budget.epsilon:g}. More labels would not help: "
             f"allow more abstention (now {budget.abstain_share:.0%}), use a better top tier, or a larger ε."

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from router_models.calibration.certificate import ANSWERED_RISK, Certificate, LabelSource, Promise
+from router_models.errors import ArtifactError
 from router_models.outcome_formats import parse_columns
 from router_models.outcomes import table_of
 from router_models.policy import Policy
@@ -64,6 +65,12 @@ def test_a_version_loaded_from_disk_decides_and_judges_the_same(
     assert loaded.decide(query) == decision
     tried = decision if brought == "none" else replace(decision, tier=brought)
     assert loaded.judge(query, Completion(answer), tried) == made.judge(query, Completion(answer), tried)
+
+
+def test_a_slicer_that_this_release_does_not_know_is_named_when_the_version_is_loaded(tmp_path: Path) -> None:
+    replace(version(), slicer="colour").save(tmp_path / "v")
+    with pytest.raises(ArtifactError, match="sliced by 'colour'"):
+        RouterVersion.load(tmp_path / "v")
 
 
 @settings(deadline=None)

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from router_models.calibration.joint import certify_joint
+from router_models.calibration.joint_path import Budget, follow
 from router_models.calibration.ladder import Ladder, Thresholds, play
 from router_models.calibration.scores import PlattCalibrator
-from router_models.calibration.tuning import pareto_path
+from router_models.calibration.tuning import pareto_path, predict
 from router_models.errors import NotCertifiedError
 
 pytestmark = pytest.mark.statistical
@@ -114,3 +115,29 @@ def test_no_certified_slice_of_a_ladder_breaks_its_promise(
     assert broken <= limit
     assert whole_broken > limit, "the negative control must fail"
     assert np.mean(saved) >= useful * np.mean(could_save), "a certificate that saves little is of no use"
+
+
+def test_slices_exactly_at_the_budget_are_rarely_certified_however_many_configurations_there_are(
+    size, allowed, measured
+):
+    """TUNE believes every tier; in truth each errs on exactly ε, so whatever is certified is certified wrongly."""
+    runs, tiers, n, epsilon = size(150, 2000), tuple(f"tier-{i}" for i in range(8)), 300, 0.15
+    rng, k = np.random.default_rng(37), len(tiers)
+    never = (-np.inf,) * k
+    always = [
+        Thresholds(tuple(-np.inf if i == j else np.inf for i in range(k - 1)), never[:-1], never) for j in range(k)
+    ]
+    columns = (tiers, np.full((n, k - 1), 0.5), np.full((n, k), 0.95), tuple(range(1, k + 1)))
+    tune = Ladder.of(*columns, np.ones((n, k)))
+    proposed = [predict(tune, thresholds) for thresholds in always]
+    budget = Budget(epsilon, DELTA / 2)
+    broken = any_small = 0
+    for _ in range(runs):
+        certs = [replace(tune, right=rng.random((n, k)) >= epsilon) for _ in ("a", "b")]
+        paths = [follow(proposed, tune, cert, budget, "at the budget") for cert in certs]
+        broken += any(path.rejected.any() for path in paths)
+        any_small += any((path.p_values <= budget.level).any() for path in paths)
+    limit = allowed(runs, DELTA)
+    measured(f"ε={epsilon} B={runs}: broken {broken} (≤ {limit}); without a sequence, or begun by CERT, {any_small}")
+    assert broken <= limit
+    assert any_small > limit, "the negative control must fail"

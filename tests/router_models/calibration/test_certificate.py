@@ -115,6 +115,21 @@ def test_a_joint_policy_has_no_single_threshold_and_covers_the_slices_that_are_c
     assert "in each" not in replace(certificate, slices=sliced.slices).summary()
 
 
+@pytest.mark.parametrize(
+    ("what", "sliced", "written"),
+    [(ANSWERED_RISK, True, 2), (ANSWERED_RISK, False, 1), (ACCEPTED_RISK, True, 1), (ACCEPTED_RISK, False, 1)],
+)
+def test_only_slices_of_a_joint_policy_are_written_in_a_format_that_earlier_releases_refuse(
+    certificate, what, sliced, written
+):
+    """They read format 1 alone, and would accept every answer in a slice whose threshold is -inf."""
+    slices = {"de": Promise("x", 0.1, 0.05, 50, 1, 0.09, float("-inf"))} if sliced else {}
+    made = replace(certificate, what=what, slices=slices)
+    assert made.to_json()["format"] == written
+    assert Certificate.from_json(made.to_json()) == made
+    assert Certificate.from_json({**made.to_json(), "format": 1}) == made, "also as it was written at first"
+
+
 def test_promises_written_before_slices_had_several_are_read(certificate):
     sliced = replace(certificate, slices={"de": Promise("x", 0.1, 0.05, 50, 1, 0.09, 0.7)})
     data = sliced.to_json()

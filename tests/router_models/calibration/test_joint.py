@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from router_models.calibration.certificate import ABSTAIN_RISK, ANSWERED_RISK, Certificate
 from router_models.calibration.joint import certify_joint
-from router_models.calibration.labels import p_value
+from router_models.calibration.joint_path import Budget, follow, nothing_rejected
+from router_models.calibration.labels import labels_needed, p_value
 from router_models.calibration.ladder import Ladder, Thresholds, play
 from router_models.calibration.tuning import Grid, always_top, pareto_path, predict, tune_all
 from router_models.errors import DataError, NotCertifiedError
@@ -180,6 +181,48 @@ def test_too_few_labels_are_counted():
     with pytest.raises(NotCertifiedError, match="more labels are needed") as caught:
         certify_joint(tune, cert, epsilon=0.15, delta=0.1, **KEPT)
     assert caught.value.labels_missing > 10
+
+
+def test_what_lies_behind_a_gap_is_not_certified_however_small_its_p_value():
+    """The tests end at the first that fails: what is riskier on TUNE was not tested, whatever CERT says of it."""
+    n, only = 300, {"small": (-np.inf, -np.inf), "medium": (np.inf, -np.inf), "large": (np.inf, np.inf)}
+    thresholds = [Thresholds(only[tier], (-np.inf,) * 2, (-np.inf,) * 3) for tier in TIERS]
+    even, ok = np.full((n, 2), 0.5), np.tile([0.9, 0.95, 0.99], (n, 1))
+    tune = Ladder.of(TIERS, even, ok, (1.0, 6.0, 30.0), np.arange(n)[:, None] >= [30, 15, 0])
+    cert = Ladder.of(TIERS, even, ok, (1.0, 6.0, 30.0), np.tile([True, False, True], (n, 1)))
+    path = follow([predict(tune, t) for t in thresholds], tune, cert, Budget(0.2, 0.1))
+    assert path.anchor == 2
+    assert (path.p_values <= 0.1).tolist() == [True, False, True]
+    assert path.rejected.tolist() == [False, False, True]
+
+
+def certain(n: int, *, silent: int = 0) -> Ladder:
+    """Nobody errs; of the first `silent` prompts the top tier's verifier thinks little."""
+    p_ok = np.where(np.arange(n) < silent, 0.1, 0.9)[:, None] * np.ones(2)
+    return Ladder.of(("small", "large"), np.zeros((n, 1)), p_ok, (1.0, 30.0), np.ones((n, 2)))
+
+
+QUIET = Thresholds((np.inf,), (-np.inf,), (-np.inf, 0.5))
+"""Always the top tier, which says nothing where its verifier thinks little."""
+
+
+def test_where_abstention_has_no_proof_the_refusal_counts_its_labels():
+    tune, cert, budget = certain(200, silent=2), certain(60, silent=1), Budget(0.2, 0.1, abstain_share=0.05)
+    path = follow((predict(tune, QUIET),), tune, cert, budget)
+    assert not path.rejected.any()
+    refused = nothing_rejected(path, tune, cert, budget)
+    assert refused.labels_missing == labels_needed(0.05, 2 / 200, 0.1) - 60 == 72
+    assert "abstained on 1 of 60 CERT prompts" in refused.reason
+    assert "for a share of 0.05" in refused.reason
+
+
+def test_where_a_largest_drop_has_no_proof_no_number_of_labels_is_made_up():
+    with pytest.raises(
+        NotCertifiedError, match=r"changes the share right by 0\.0 points .* a drop of 0\.005"
+    ) as caught:
+        certify_joint(certain(300), certain(300), epsilon=0.3, delta=0.1, max_drop=0.005, **KEPT)
+    assert caught.value.reason.endswith("allow a larger drop, or label more")
+    assert caught.value.labels_missing is None
 
 
 def test_unusable_ladders_are_refused():

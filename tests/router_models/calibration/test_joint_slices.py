@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from router_models.calibration.certificate import ABSTAIN_RISK, ANSWERED_RISK, Certificate
 from router_models.calibration.joint import JointPolicy, certify_joint
+from router_models.calibration.joint_path import Budget, follow, propose
 from router_models.calibration.labels import p_value
 from router_models.calibration.ladder import Ladder, Thresholds, play
+from router_models.calibration.tuning import predict
 from router_models.errors import DataError, NotCertifiedError
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -110,7 +112,10 @@ def test_a_slice_that_only_one_sample_has_is_not_certified_and_shares_delta(wher
     tune, cert = (with_rare, without) if where == "TUNE" else (without, with_rare)
     found = certify_joint(tune, cert, epsilon=0.15, **KEPT)
     assert not found.certificate.covers("de")
-    assert found.refused["de"] == f"no {'CERT' if where == 'TUNE' else 'TUNE'} prompts in slice 'de'"
+    assert (
+        found.refused["de"]
+        == f"no {'CERT' if where == 'TUNE' else 'TUNE'} prompts in slice 'de': collect prompts of it"
+    )
     assert {p.level for p in found.certificate.slices.values()} == {0.1 / 3}
     assert found.certificate.covers("en")
 
@@ -127,6 +132,79 @@ def test_where_no_labels_would_help_in_any_slice_every_reason_is_told():
         certify_joint(ladder(900, 5), ladder(900, 6), epsilon=0.001, **KEPT)
     assert all(f"slice '{name}'" in caught.value.reason for name in HARD)
     assert caught.value.labels_missing is None
+
+
+def test_a_slice_without_prompts_is_no_reason_to_say_that_no_labels_would_help():
+    with pytest.raises(NotCertifiedError) as caught:
+        certify_joint(ladder(900, 5, ("en",)), ladder(900, 6, ("fr",)), epsilon=0.15, **KEPT)
+    assert caught.value.reason == (
+        "none of 2 slices certified: no CERT prompts in slice 'en': collect prompts of it; "
+        "no TUNE prompts in slice 'fr': collect prompts of it"
+    )
+    assert caught.value.labels_missing is None
+
+
+def test_the_slice_whose_drop_has_no_proof_does_not_come_nearest_by_the_labels_of_a_risk_long_shown():
+    with pytest.raises(NotCertifiedError) as caught:
+        certify_joint(perfect(300), perfect(300), epsilon=0.3, max_drop=0.0005, **KEPT)
+    assert caught.value.labels_missing is None
+    assert all(f"slice '{name}': the most promising changes" in caught.value.reason for name in ("a", "b"))
+
+
+def perfect(n: int) -> Ladder:
+    """Nobody errs, in two slices."""
+    surely = np.full((n, 3), (n + 1) / (n + 2))
+    return Ladder.of(TIERS, surely[:, :2], surely, (1.0, 6.0, 30.0), np.ones((n, 3))).cut(["a", "b"] * (n // 2))
+
+
+@pytest.mark.parametrize("slice_name", [None, "en", "fr"])
+def test_the_labels_of_the_certification_sample_move_neither_the_path_nor_where_it_starts(cert, slice_name):
+    tune, budget = ladder(900, 5), Budget(0.2, 0.1 / 3, 0.1)
+    proposed = propose(tune, 1000, budget)
+    if slice_name is not None:
+        tune, cert = tune.only(slice_name), cert.only(slice_name)
+    as_it_is = follow(proposed, tune, cert, budget, slice_name)
+    shuffled = np.random.default_rng(1).permutation(cert.right)
+    safe_fail = np.tile([True, True, False], (len(cert), 1))
+    for right in (~cert.right, shuffled, np.ones_like(cert.right), safe_fail):
+        other = follow(proposed, tune, replace(cert, right=right), budget, slice_name)
+        assert (other.configurations, other.anchor) == (as_it_is.configurations, as_it_is.anchor)
+        assert (other.p_values != as_it_is.p_values).any(), "the labels are what is tested"
+
+
+def test_what_is_proposed_to_all_slices_does_not_depend_on_the_labels_of_the_certification_sample(made, cert):
+    kinder = replace(cert, right=cert.right | (np.random.default_rng(2).random(cert.right.shape) < 0.3))
+    other = certify_joint(ladder(900, 5), kinder, epsilon=0.15, abstain_share=0.1, **KEPT)
+    for name, path in made.paths.items():
+        assert [c.thresholds for c in other.paths[name].configurations] == [c.thresholds for c in path.configurations]
+        assert other.paths[name].anchor == path.anchor
+
+
+def test_abstention_is_tested_inside_every_slice(made, cert):
+    """Of every configuration, not of the chosen one alone: on riskier ones it is abstention that has no proof."""
+    decided = 0
+    for name, path in made.paths.items():
+        n = len(cert.only(name))
+        risk = p_value(path.wrong, path.answered, 0.15)
+        silent = p_value(path.abstained, np.full(len(risk), n), 0.1)
+        assert (path.p_values == np.maximum(risk, silent)).all()
+        decided += int((silent > risk).sum())
+    assert decided > 0
+
+
+def test_a_slice_that_hears_nothing_too_often_is_not_certified_though_no_answer_is_wrong():
+    """On the whole one prompt in ten hears nothing, in one slice every fifth."""
+    tune = perfect(600)
+    far = np.arange(600)[:, None] % 10 == 0
+    cert = replace(tune, p_ok=np.where(far, 0.1, tune.p_ok))
+    quiet = Thresholds((np.inf, np.inf), (-np.inf,) * 2, (-np.inf, -np.inf, 0.5))
+    budget = Budget(0.3, 0.05, abstain_share=0.15)
+    held = {}
+    for name in ("a", "b"):
+        path = follow([predict(tune, quiet)], tune.only(name), cert.only(name), budget, name)
+        assert path.wrong.sum() == 0
+        held[name] = bool(path.rejected.any())
+    assert held == {"a": False, "b": True}
 
 
 def test_slice_names_that_do_not_fit_are_refused(cert):
