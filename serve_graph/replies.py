@@ -41,9 +41,10 @@ def check_choice(choice: Mapping[str, Any], said: Mapping[str, Any] | None, *, w
     """
     _check_index(choice)
     _check_texts(choice, ("finish_reason",))
-    if (logprobs := choice.get("logprobs")) is not None and (tokens := logprobs.get("content")) is not None:
-        if not isinstance(tokens, list) or any(isnan(float(token["logprob"])) for token in tokens):
-            raise TypeError("logprobs are a list of tokens with a number each")
+    logprobs = choice.get("logprobs")
+    tokens = None if logprobs is None else logprobs.get("content")
+    if tokens is not None and (not isinstance(tokens, list) or any(isnan(float(t["logprob"])) for t in tokens)):
+        raise TypeError("logprobs are a list of tokens with a number each")
     if not said and whole:
         raise TypeError("a message is not empty")
     if said is not None:

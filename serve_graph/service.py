@@ -92,7 +92,7 @@ class Service:
         self.tally.refused[status] += 1
 
     async def answer(self, request: Request, word: Wording = dict) -> dict[str, Any]:
-        """The whole reply in OpenAI's chat.completion shape, with `serve_graph` beside it; `word` puts it in another's.
+        """The whole reply in OpenAI's chat.completion shape, with `serve_graph` beside it, put by `word` in another's.
 
         The record is written once that is done: it says 200 of nothing that could not be worded.
         """
