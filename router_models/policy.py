@@ -68,7 +68,8 @@ class Policy:
         away = "" if distance is None or distance < FAR else f"; unlike the training prompts (distance {distance:.2f})"
         first = next((p_ok[tier] for tier in self.tiers[:-1] if tier in p_ok), None)
         if open_slice is not None:
-            return Decision(self.top, f"the slice {open_slice} is not certified: {self.top}{away}", first, distance)
+            reason = f"the slice {open_slice} is not certified: {self.top}{away}"
+            return Decision(self.top, reason, first, distance, promised=False)
         for tier in self.tiers[:-1]:
             point = self.points.get(tier)
             if point is not None and tier in p_ok and p_ok[tier] >= point.route_at:
@@ -117,6 +118,11 @@ class Policy:
         """Whether the last tier's answers are judged at all (only in order to abstain)."""
         point = self.points.get(self.top)
         return point is not None and point.abstain_below is not None
+
+    @property
+    def abstains(self) -> bool:
+        """Whether any tier's answer may be withheld."""
+        return any(point.abstain_below is not None for point in self.points.values())
 
     def without_abstention(self) -> Policy:
         """The same policy for a caller that forbids abstaining."""

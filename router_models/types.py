@@ -115,13 +115,15 @@ class Decision:
 
     `p_cheap_ok` is the calibrated estimate that made the decision; None where no estimate was made (forced,
     fallback). `distance` is how far the query lies from the router's training data (0 = typical,
-    from 1 on unlike it), None if unknown.
+    from 1 on unlike it), None if unknown. `promised` is False where the version promises nothing of this query,
+    though it does of others.
     """
 
     tier: str
     reason: str
     p_cheap_ok: float | None = None
     distance: float | None = None
+    promised: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,8 @@ async def finish(graph: Graph, query: Query, trail: Trail) -> Completion:
             return answer
         fall_back(graph, trail, error)
         trail.completion = await call(graph, trail.tier, query, trail)
-    if graph.policy.judges_top and trail.action in (Action.ROUTED, Action.ESCALATED):
+    is_promised = trail.decision is None or trail.decision.promised  # else nobody abstains, whatever a verdict says
+    if graph.policy.judges_top and is_promised and trail.action in (Action.ROUTED, Action.ESCALATED):
         await _judge_last(graph, query, trail, trail.completion)
     return trail.completion
 

@@ -131,7 +131,8 @@ class HostedDeployment:
 class ServedPolicy:
     """What the ingress needs to know of the served version: its thresholds' shape, its name, its promises.
 
-    `prefixes`: what is promised of the answers of a tier that are shown by their beginning.
+    `prefixes`: what is promised of the answers of a tier that are shown by their beginning. `joint`: thresholds were
+    certified together, `promised` is of all answers.
     """
 
     policy: Policy
@@ -140,6 +141,7 @@ class ServedPolicy:
     certified: bool
     binds: str
     promised: float | None = None
+    joint: bool = False
     validity: Validity = field(default_factory=Validity)
     prefixes: Mapping[str, str] = field(default_factory=dict)
 
@@ -153,15 +155,19 @@ class ServedPolicy:
         validity: Validity | None = None,
     ) -> ServedPolicy:
         policy = always(config.tier_names) if version is None else version.policy
+        certificate = None if version is None else version.certificate
+        joint, voided = certificate is not None and certificate.joint, False
         if config.policy.abstain == "forbid":
+            voided = joint and policy.abstains  # what was certified counts on silence
             policy = policy.without_abstention()
         if not config.policy.spill:
             policy = replace(policy, spills={})
-        certificate = None if version is None else version.certificate
-        promised = None if certificate is None else 1.0 - certificate.promised_risk
+        promised = None if certificate is None or voided else 1.0 - certificate.promised_risk
         begun = {} if version is None else {t: made.summary() for t, made in version.prefix_certificates.items()}
-        digest, promising = binds_digest(config), certificate is not None
-        return cls(policy, name, promise, promising, digest, promised, validity or Validity(), begun)
+        digest, promising = binds_digest(config), certificate is not None and not voided
+        if voided:
+            promise = f"nothing: policy.abstain is forbid, and abstaining was counted on in {promise!r}"
+        return cls(policy, name, promise, promising, digest, promised, joint, validity or Validity(), begun)
 
 
 class IngressDeployment:
@@ -216,7 +222,7 @@ class IngressDeployment:
             StreamTerms(StreamMode(asked.stream), asked.first_token_s, asked.at_first_token),
             ToolMarks(mark_secret),
             hold_tool_loops=asked.tool_loop == "stay",
-            bearings=bearings_of(config, served.promised, self.standing),
+            bearings=bearings_of(config, served.promised, self.standing, joint=served.joint),
             keep_prompt=prompt_keeper(config.records),
             deadline_s=config.http.deadline_s,
         )

@@ -20,7 +20,9 @@ from serve_graph.records.store import record_to_json
 from serve_graph.trail import Graph, Trail
 
 
-def evidence(graph: Graph, trail: Trail, wishes: Mapping[str, Any], promised: float | None) -> dict[str, Any]:
+def evidence(
+    graph: Graph, trail: Trail, wishes: Mapping[str, Any], promised: float | None, joint: bool = False
+) -> dict[str, Any]:
     """What the record keeps: thresholds in force, the promise, the wishes, and what was measured of the answer."""
     found: dict[str, Any] = {
         "thresholds": {
@@ -32,6 +34,7 @@ def evidence(graph: Graph, trail: Trail, wishes: Mapping[str, Any], promised: fl
             for tier, point in graph.policy.points.items()
         },
         "promised": promised,
+        "promised_of": "answers" if joint else "accepted cheap answers",
         "safe_tier": graph.safe_tier,
     }
     if math.isfinite(graph.deadline.seconds):
@@ -101,7 +104,8 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
         for tier, t in seen.get("thresholds", {}).items()
     ]
     promised = seen.get("promised")
-    proven = "no certificate" if promised is None else f"{promised:.1%} of accepted answers certified to be right"
+    whose = seen.get("promised_of", "accepted cheap answers")
+    proven = "nothing certified" if promised is None else f"{promised:.1%} of {whose} certified to be right"
     told.append(f"Version {record.version}: {proven}.")
     if spill := seen.get("spilled"):
         told.append(

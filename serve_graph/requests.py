@@ -50,13 +50,16 @@ def record_of(
     promised: float | None,
     keep_prompt: Callable[[str], str | None],
     error: BaseException | None,
+    *,
+    joint: bool = False,
 ) -> DecisionRecord:
     """The request's DecisionRecord, where it ended with `error` or, None, with an answer.
 
-    `promised` is what was certified when it ended; `keep_prompt` says what of its text is kept.
+    `promised` is what was certified when it ended (`joint`: of all answers); `keep_prompt` says what text is kept.
     """
     trail = request.trail
     decision, verdict = trail.decision, trail.verdict
+    promised = promised if decision is None or decision.promised else None
     reason = decision.reason if decision else "forced by name" if request.forced else "no decision"
     status, kind = ending_of(error)
     return DecisionRecord(
@@ -84,6 +87,6 @@ def record_of(
         overhead=tuple(trail.overhead),
         key=request.caller.name,
         session=request.wishes.session,
-        evidence=evidence(request.view or graph, trail, request.wishes.spoken(), promised),
+        evidence=evidence(request.view or graph, trail, request.wishes.spoken(), promised, joint),
         prompt=keep_prompt(request.query.text),
     )

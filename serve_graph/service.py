@@ -82,7 +82,9 @@ class Service:
             raise UnknownModelError(f"the model {forced!r} does not exist; known: {known}", "model", "model_not_found")
         query, began = self.marks.restored(replace(query, metadata=wishes.labels(query.metadata)), caller.name)
         request = Request(query, model, forced, stream, options or RequestOptions(), caller=caller, wishes=wishes)
-        request.view = view_for(self.graph, wishes, self.bearings, request.trail, self._deadline(wishes))
+        request.view = view_for(
+            self.graph, wishes, self.bearings, request.trail, self._deadline(wishes), stream=stream
+        )
         if self.hold_tool_loops and began in self.graph.engines and wishes.quality_floor is None:
             request.trail.held = began
         return request
@@ -199,7 +201,9 @@ class Service:
         if request.recorded:
             return
         request.recorded = True
-        record = record_of(request, self.graph, self.bearings.promised, self.keep_prompt, error)
+        forbids, policy = request.wishes.forbids_abstaining, self.graph.policy
+        promised = self.bearings.promised_to(policy, stream=request.stream, forbids_abstaining=forbids)
+        record = record_of(request, self.graph, promised, self.keep_prompt, error, joint=self.bearings.joint)
         self.tally.add(record)
         try:
             self.sink.write(record)

@@ -47,10 +47,12 @@ class Latencies:
 class Bearings:
     """What steering goes by. `certified`: the promised share of right answers among accepted cheap ones, None = none.
 
-    `rooms` empty: nothing is known of the tiers' contexts. `standing`: whether what was certified holds now.
+    `joint`: it is the share among all answers, the thresholds having been certified together. `rooms` empty: nothing
+    is known of the tiers' contexts. `standing`: whether what was certified holds now.
     """
 
     certified: float | None = None
+    joint: bool = False
     rooms: Mapping[str, Room] = field(default_factory=dict)
     sessions: Sessions = field(default_factory=lambda: Sessions({}, 1))
     latencies: Latencies = field(default_factory=Latencies)
@@ -61,6 +63,15 @@ class Bearings:
     def promised(self) -> float | None:
         """What is promised now: nothing once the certificate has ended."""
         return None if "answers" in self.standing.faults() else self.certified
+
+    def promised_to(self, policy: Policy, *, stream: bool, forbids_abstaining: bool) -> float | None:
+        """What is promised now of a request under this policy.
+
+        Thresholds that were certified together count on their abstentions: nothing is promised where somebody forbids
+        them, nor of a stream whose last tier would be judged, since that is shown as it speaks.
+        """
+        is_mute = (forbids_abstaining and policy.abstains) or (stream and policy.judges_top)
+        return None if self.joint and is_mute else self.promised
 
     def may_spill(self, tier: str, policy: Policy, floor: float | None) -> bool:
         """Whether a rejected answer of this tier may be shown now to somebody with this quality floor."""
@@ -73,7 +84,9 @@ class Bearings:
         self.sessions.note(record, query)
 
 
-def view_for(graph: Graph, wishes: Wishes, bearings: Bearings, trail: Trail, deadline: Deadline = NEVER) -> Graph:
+def view_for(
+    graph: Graph, wishes: Wishes, bearings: Bearings, trail: Trail, deadline: Deadline = NEVER, *, stream: bool = False
+) -> Graph:
     """The graph as this request is to see it."""
     usual_s = bearings.latencies.expected_s(graph.policy.top)
     deadline = replace(deadline, reserve_s=usual_s or 0.0)
@@ -84,7 +97,7 @@ def view_for(graph: Graph, wishes: Wishes, bearings: Bearings, trail: Trail, dea
         graph,
         engines={tier: BilledEngine(tier, engine, graph, trail, deadline) for tier, engine in graph.engines.items()},
         streams={tier: PunctualStream(stream, deadline) for tier, stream in graph.streams.items()},
-        decider=SteeredDecider(graph, wishes, bearings, trail, deadline),
+        decider=SteeredDecider(graph, wishes, bearings, trail, deadline, stream),
         judge=TimedJudge(graph, trail, wishes.forbids_abstaining),
         policy=policy,
         safe_tier=graph.policy.top if wishes.quality_floor is not None else graph.safe_tier,
@@ -137,10 +150,12 @@ class SteeredDecider:
     bearings: Bearings
     trail: Trail
     deadline: Deadline
+    stream: bool = False
 
     async def decide(self, query: Query) -> Decision:
         top, wishes, bearings = self.graph.policy.top, self.wishes, self.bearings
-        floor, promised = wishes.quality_floor, bearings.promised
+        floor, forbids = wishes.quality_floor, wishes.forbids_abstaining
+        promised = bearings.promised_to(self.graph.policy, stream=self.stream, forbids_abstaining=forbids)
         if floor is not None and (promised is None or floor > promised):
             known = "nothing is certified" if promised is None else f"{promised:g} is certified"
             return Decision(top, f"quality floor {floor:g}: {known} of cheaper tiers, so {top}")
@@ -179,11 +194,12 @@ class TimedJudge:
         return replace(verdict, action=action, reason=f"{verdict.reason}; forbidden: {action}")
 
 
-def bearings_of(config: GraphConfig, certified: float | None, standing: Standing) -> Bearings:
+def bearings_of(config: GraphConfig, certified: float | None, standing: Standing, *, joint: bool = False) -> Bearings:
     """What a configuration says about steering, for a version that stands as it does."""
     sessions = config.sessions
     return Bearings(
         certified,
+        joint,
         {tier.name: Room(tier.context_tokens, tier.default_max_tokens) for tier in config.tiers},
         Sessions({tier.name: min(sessions.ttl_s, tier.prompt_cache_s) for tier in config.tiers}, sessions.most),
         expectations=Expectations(sessions.expected_turns, sessions.turn_tokens),

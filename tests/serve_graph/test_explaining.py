@@ -29,7 +29,7 @@ async def test_one_request_is_told_in_words_and_numbers(endpoint: Endpoints) -> 
         "Verdict: the fake escalated.",
         "Wishes: task sum.",
         "Thresholds of cheap: tried from 0.500, accepted from 0.500, abstains below never.",
-        "no certificate",
+        "nothing certified",
         "lp_mean",
         "Paid: attempt by cheap, 10 + 5 tokens",
         "Paid: escalation by frontier",

@@ -3,18 +3,23 @@
 import math
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from router_models.calibration.certificate import ANSWERED_RISK, Certificate, LabelSource, Promise
 from router_models.policy import Policy
 from router_models.routers import LengthRouter
-from router_models.types import Completion, Decision, OperatingPoint, Query, Verdict
+from router_models.types import Completion, Decision, DecisionRecord, OperatingPoint, Query, Verdict
 from router_models.verifiers import NonEmptyVerifier
 from router_models.version import RouterVersion, Stage
 from serve_graph.cascade import answer
-from serve_graph.testing import FakeEngine, fake_graph
+from serve_graph.config import GraphConfig
+from serve_graph.openai_api import RequestOptions
+from serve_graph.service import Service
+from serve_graph.testing import FakeEngine, ListSink, fake_graph
 from serve_graph.trail import Graph, Trail
+from serve_graph.view import Bearings
 
 MADE = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -81,3 +86,75 @@ async def test_a_cheap_answer_that_a_held_tier_brings_is_escalated_in_a_slice_wi
         ["cheap", "frontier"],
     )
     assert (await asked(graph(), "en", held="cheap")).action == "accepted"
+
+
+class Asked:
+    """A Service over the version: what it records of whole replies and of streams."""
+
+    def __init__(self) -> None:
+        self.sink = ListSink()
+        self.graph = graph()
+        self.service = Service(self.graph, self.sink, bearings=Bearings(0.9, joint=True))
+
+    async def record(self, language: str = "en", stream: bool = False, **wishes: Any) -> DecisionRecord:
+        query = Query.from_prompt("why?", language=language)
+        request = self.service.open(query, "auto", stream, RequestOptions(**wishes))
+        if stream:
+            assert [chunk async for chunk in self.service.stream(request)]
+        else:
+            await self.service.answer(request)
+        return self.sink.records[-1]
+
+
+async def test_records_claim_a_promise_where_there_is_one() -> None:
+    asked = Asked()
+    assert (await asked.record()).evidence["promised"] == 0.9
+    assert (await asked.record()).evidence["promised_of"] == "answers"
+    assert (await asked.record("de")).evidence["promised"] is None
+
+
+async def test_thresholds_certified_together_promise_nothing_where_they_may_not_abstain() -> None:
+    """The last tier is shown as it speaks in a stream: what the certificate counts as silence is then an answer."""
+    asked = Asked()
+    assert (await asked.record(stream=True)).evidence["promised"] is None
+    assert (await asked.record(abstain="forbid")).evidence["promised"] is None
+    loud = replace(asked.graph, policy=asked.graph.policy.without_abstention())
+    asked.service = Service(loud, asked.sink, bearings=Bearings(0.9, joint=True))
+    assert (await asked.record(stream=True)).evidence["promised"] == 0.9
+
+
+@pytest.mark.parametrize("wish", [{"stream": True}, {"abstain": "forbid"}])
+async def test_a_quality_floor_is_not_met_by_a_promise_that_counts_on_silence(wish: dict[str, Any]) -> None:
+    asked = Asked()
+    assert (await asked.record(quality_floor=0.9)).tier == "cheap"
+    unmet = await asked.record(quality_floor=0.9, **wish)
+    assert (unmet.tier, unmet.outcome) == ("frontier", "routed")
+    assert "nothing is certified" in unmet.route_reason
+
+
+async def test_nobody_judges_the_last_tier_where_nothing_is_promised() -> None:
+    made, judged = graph(), list[str]()
+
+    class Counts(VersionPolicy):
+        async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
+            judged.append(decision.tier)
+            return await super().judge(query, completion, decision)
+
+    counted = replace(made, judge=Counts())
+    await asked(counted, "de")
+    assert judged == []
+    await asked(counted, "en")
+    assert judged == ["cheap"]
+
+
+def test_a_configuration_that_forbids_abstaining_voids_what_counts_on_it() -> None:
+    from serve_graph.deployments import ServedPolicy  # imports ray.serve
+
+    version = VersionPolicy().version
+    tier = {"engine": "echo", "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}}
+    given: dict[str, Any] = {"tiers": [{"name": "cheap", **tier}, {"name": "frontier", **tier}]}
+    for abstain, promised in (("allow", 0.9), ("forbid", None)):
+        config = GraphConfig.model_validate(given | {"policy": {"safe_tier": "frontier", "abstain": abstain}})
+        served = ServedPolicy.of(version, "router/1", "P(wrong | answered) <= 0.1", config)
+        assert (served.promised, served.joint, served.certified) == (promised, True, promised is not None)
+        assert ("policy.abstain is forbid" in served.promise) is (promised is None)

@@ -149,6 +149,6 @@ def test_a_price_that_changes_while_serving_ends_the_promise(
     assert before == "accepted"
     wait_until(lambda: datetime.now(UTC) > moment, 400)
     after = graph.chat(made.accepted)
-    assert (after.headers["x-serve-graph-tier"], after.headers["x-serve-graph-outcome"]) == ("frontier", "routed")
+    assert (after.headers["x-serve-graph-tier"], after.headers["x-serve-graph-outcome"]) == ("frontier", "fallback")
     assert "prices" in graph.client.get(f"/v1/decisions/{graph.record_of(after).id}").text
     assert not graph.client.get("/readyz").json()["certified"]
