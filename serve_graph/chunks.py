@@ -7,7 +7,7 @@ from typing import Any
 
 from router_models.beginnings import beginning
 from router_models.types import Completion, Usage
-from serve_graph.replies import completion_of, text_pieces, token_texts, usage_json, usage_of
+from serve_graph.replies import check_choice, completion_of, text_pieces, token_texts, usage_json, usage_of
 
 Choices = list[dict[str, Any]]
 
@@ -19,6 +19,12 @@ def says_something(chunk: Mapping[str, Any]) -> bool:
         if choice.get("finish_reason") or any(value for key, value in delta.items() if key != "role"):
             return True
     return False
+
+
+def check_chunk(chunk: Mapping[str, Any]) -> None:
+    """Raise one of MALFORMED where a chunk is none, in whichever of its choices."""
+    for choice in chunk.get("choices") or ():
+        check_choice(choice, choice.get("delta"), whole=False)
 
 
 class Hearing:
@@ -34,11 +40,12 @@ class Hearing:
 
         Raises one of MALFORMED where it is none; what was heard before it is still there then.
         """
+        check_chunk(chunk)
         self.service_tier = chunk.get("service_tier") or self.service_tier
         if chunk.get("usage"):
             self.usage = usage_of(chunk["usage"])
         for piece in chunk.get("choices") or []:
-            index = int(piece.get("index") or 0)
+            index = piece.get("index") or 0
             choice = self.choices.setdefault(index, _silent(index))
             delta = piece.get("delta") or {}
             for name, value in delta.items():
@@ -97,15 +104,13 @@ def _grow(message: dict[str, Any], name: str, value: Any) -> None:
     if name == "tool_calls":
         calls: list[dict[str, Any]] = message.setdefault("tool_calls", [])
         for part in value:
-            at = min(int(part.get("index") or 0), len(calls))  # engines count upwards; no index may cost memory
+            at = min(part.get("index") or 0, len(calls))  # engines count upwards; no index may cost memory
             if at == len(calls):
                 calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
             call, function = calls[at], part.get("function") or {}
             call["id"] = part.get("id") or call["id"]
             call["function"]["name"] += function.get("name") or ""
             call["function"]["arguments"] += function.get("arguments") or ""
-    elif name == "content" and not isinstance(value, str):
-        raise TypeError("a message's content is text")
     elif name != "role" and isinstance(value, str):
         message[name] = (message.get(name) or "") + value
     else:
@@ -116,7 +121,7 @@ def spoken_pieces(completion: Completion) -> Iterator[Choices]:
     """A finished completion as pieces, choice by choice: role (with its logprobs), text, refusal, tool calls, end."""
     plain = {"message": {"content": completion.text}, "finish_reason": completion.finish_reason}
     for position, choice in enumerate(completion.payload.get("choices") or [plain]):
-        index = int(choice.get("index") or position)
+        index = choice.get("index") or position
         message = choice.get("message") or {}
         opening = _piece(index, {"role": "assistant", "content": ""})
         if choice.get("logprobs"):
@@ -139,7 +144,7 @@ def _piece(index: int, delta: dict[str, Any], finish_reason: str | None = None) 
 
 def whole_choice(index: int, original: Mapping[str, Any]) -> dict[str, Any]:
     """An engine's choice as callers see it: OpenAI's fields alone, all of them there."""
-    kept = {k: v for k, v in original.items() if k in ("index", "message", "finish_reason", "logprobs")}
+    kept = {k: original[k] for k in ("index", "finish_reason", "logprobs") if original.get(k) is not None}
     return {"index": index, "finish_reason": "stop", **kept, "message": {"content": None, **original["message"]}}
 
 

@@ -17,7 +17,7 @@ from serve_graph.engines.weights import PACKAGED, check_folder, unpinned
 from serve_graph.errors import ServeGraphError
 from serve_graph.haproxy import usable_haproxy
 from serve_graph.launch import check_port
-from serve_graph.memory import wanted
+from serve_graph.memory import available_gib, wanted
 from serve_graph.tiers import HostedTierConfig, VllmTierConfig
 from serve_graph.versions import serving_version
 
@@ -59,7 +59,7 @@ def _python() -> str:
 
 
 def _memory(config: GraphConfig) -> str:
-    need, gib = wanted(config), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    need, gib = wanted(config), available_gib()
     free = shutil.disk_usage(".").free / 2**30
     if gib < need.gib:
         raise ServeGraphError(f"{gib:.3g} GiB of memory; this configuration wants {need.text()}")

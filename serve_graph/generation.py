@@ -112,11 +112,11 @@ def add_generation(app: FastAPI, service: Service, manners: Manners) -> None:
         try:
             if asked.stream:
                 return await streamed(request, opened, dialect)
-            said = await while_connected(request, service.answer(opened))
+            said = await while_connected(request, service.answer(opened, dialect.whole))
         except BaseException:
             service.record(opened, asyncio.CancelledError())  # nothing, unless it was cancelled before it began
             raise
-        return Reply(dialect.whole(said), headers=service.headers(opened))
+        return Reply(said, headers=service.headers(opened))
 
     async def streamed(request: Request, opened: Opened, dialect: Dialect) -> Response:
         """Begin once somebody speaks, or after `keep_alive_s` with comments. Failures until then are raised."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from serve_graph.config import GraphConfig
 from serve_graph.engines.weights import PACKAGED
+from serve_graph.errors import ConfigError
 from serve_graph.tiers import VllmTierConfig, WeightsConfig
 
 GRAPH_GIB = 2.0
@@ -36,7 +40,8 @@ class Wanted:
 def wanted(config: GraphConfig) -> Wanted:
     """What start-up needs. Weights and caches of engines on accelerators lie there, and hosted ones elsewhere.
 
-    A CPU engine's cache is counted where the configuration sets it; left to itself vLLM takes what is there.
+    A CPU engine's cache is counted where the configuration sets it; left to itself vLLM takes what is there. Raises
+    ConfigError where what it is set to is no number.
     """
     parts, unknown = {"the graph": GRAPH_GIB}, []
     for tier in (*config.tiers, *config.embedders):
@@ -60,6 +65,36 @@ def _weights_gib(weights: WeightsConfig) -> float | None:
 
 
 def _cache_gib(tier: VllmTierConfig) -> float:
-    """vLLM's two ways of saying it, the environment's first as vLLM reads them."""
-    space = tier.env.get("VLLM_CPU_KVCACHE_SPACE", "")
-    return float(space) if space.isdecimal() else float(tier.engine_kwargs.get("kv_cache_memory_bytes") or 0) / GIB
+    """vLLM's two ways of saying it, the environment's first as vLLM reads them; 0 where neither is set."""
+    said = (("VLLM_CPU_KVCACHE_SPACE", tier.env, 1), ("kv_cache_memory_bytes", tier.engine_kwargs, GIB))
+    for name, where, unit in said:
+        if gib := _number(f"tier {tier.name!r}: {name}", where.get(name)) / unit:
+            return gib
+    return 0.0
+
+
+def _number(name: str, value: Any) -> float:
+    """A configured amount, 0 where there is none; vLLM takes whole numbers alone."""
+    text = str(int(value) if isinstance(value, float) and value.is_integer() else value or 0).strip()
+    if not text.isdecimal():
+        raise ConfigError(f"{name}: {value!r} is not a number that vLLM takes: a whole one, without a unit")
+    return float(text)
+
+
+def available_gib(cgroups: Path = Path("/sys/fs/cgroup")) -> float:
+    """This machine's memory, or the container's limit (cgroup v2, else v1) where that is less."""
+    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([pages, *_limits(cgroups)]) / GIB
+
+
+def _limits(cgroups: Path) -> list[int]:
+    """Bytes; none where no limit is set or to be read: v2 says `max` then, v1 a number beyond any machine."""
+    limits = []
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            text = (cgroups / name).read_text().strip()
+        except OSError:
+            continue
+        if text.isdecimal():
+            limits.append(int(text))
+    return limits

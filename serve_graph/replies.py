@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from codecs import getincrementaldecoder
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from math import isnan
 from typing import Any
 
 from router_models.types import Completion, Usage
 
 MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError)
 """What reading a reply, or a stream's chunk, raises that is none."""
+_TEXTS = ("role", "content", "refusal", "reasoning", "reasoning_content")
 
 
 def completion_of(payload: Mapping[str, Any], latency_s: float) -> Completion:
@@ -18,10 +20,11 @@ def completion_of(payload: Mapping[str, Any], latency_s: float) -> Completion:
     Raises one of MALFORMED where it is none, in whichever of its choices.
     """
     choice, *_ = choices = payload["choices"]
-    text, *_ = [_text(each["message"]) for each in choices]
+    for each in choices:
+        check_choice(each, each["message"], whole=True)
     tokens = (choice.get("logprobs") or {}).get("content") or []
     return Completion(
-        text=text,
+        text=choice["message"].get("content") or "",
         finish_reason=choice.get("finish_reason") or "stop",
         usage=usage_of(payload.get("usage") or {}),
         token_logprobs=tuple(float(token["logprob"]) for token in tokens),
@@ -30,11 +33,47 @@ def completion_of(payload: Mapping[str, Any], latency_s: float) -> Completion:
     )
 
 
-def _text(message: Mapping[str, Any]) -> str:
-    text, calls = message.get("content"), message.get("tool_calls") or ()
-    if not message or not isinstance(text, str | None) or not all(isinstance(call, Mapping) for call in calls):
-        raise TypeError("a message is not empty, its content is text, its tool calls are objects")
-    return text or ""
+def check_choice(choice: Mapping[str, Any], said: Mapping[str, Any] | None, *, whole: bool) -> None:
+    """Check a choice of a reply (`said` is its message) or of a stream's chunk (its delta): the one place for it.
+
+    Whoever words, cuts, judges or shows it afterwards may trust its index, its end, its logprobs, every text and every
+    tool call. Raises one of MALFORMED.
+    """
+    _check_index(choice)
+    _check_texts(choice, ("finish_reason",))
+    logprobs = choice.get("logprobs")
+    tokens = None if logprobs is None else logprobs.get("content")
+    if tokens is not None and (not isinstance(tokens, list) or any(isnan(float(t["logprob"])) for t in tokens)):
+        raise TypeError("logprobs are a list of tokens with a number each")
+    if not said and whole:
+        raise TypeError("a message is not empty")
+    if said is not None:
+        _check_texts(said, _TEXTS)
+        for call in said.get("tool_calls") or ():
+            _check_call(call, whole)
+
+
+def _check_call(call: Mapping[str, Any], whole: bool) -> None:
+    """A function has a name and arguments, which come bit by bit in a stream; tools of other types have none."""
+    _check_index(call)
+    _check_texts(call, ("id", "type"))
+    function = call.get("function")
+    if function is None and not (whole and call.get("type") in (None, "function")):
+        return
+    _check_texts(function, ("name", "arguments"))
+    if whole and (function is None or function["name"] is None):
+        raise TypeError("a call names its function")
+
+
+def _check_index(thing: Mapping[str, Any]) -> None:
+    index = thing.get("index")
+    if index is not None and (not isinstance(index, int) or isinstance(index, bool) or index < 0):
+        raise TypeError("an index is a number from 0 up")
+
+
+def _check_texts(thing: Any, names: Iterable[str]) -> None:
+    if not isinstance(thing, Mapping) or not all(isinstance(thing.get(name), str | None) for name in names):
+        raise TypeError(f"an object whose {', '.join(names)} are text or null")
 
 
 def token_texts(payload: Mapping[str, Any]) -> tuple[str, ...]:

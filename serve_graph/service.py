@@ -36,6 +36,7 @@ from serve_graph.wishes import Wishes, chosen_tier, read_wishes
 
 logger = logging.getLogger(__name__)
 AUTO = "auto"
+Wording = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class Service:
@@ -92,13 +93,16 @@ class Service:
         """Count a request that was turned away before it became a decision: it has no record."""
         self.tally.refused[status] += 1
 
-    async def answer(self, request: Request) -> dict[str, Any]:
-        """The whole reply in OpenAI's chat.completion shape, with `serve_graph` beside it."""
+    async def answer(self, request: Request, word: Wording = dict) -> dict[str, Any]:
+        """The whole reply in OpenAI's chat.completion shape, with `serve_graph` beside it, put by `word` in another's.
+
+        The record is written once that is done: it says 200 of nothing that could not be worded.
+        """
         graph = request.view or self.graph
         try:
             answering = cascade.answer(graph, request.query, request.forced, request.trail)
             completion = await graph.deadline.kept(answering)
-            reply = self._reply(request, completion)
+            reply = word(self._reply(request, completion))
         except BaseException as error:
             self.record(request, error)
             raise

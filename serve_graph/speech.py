@@ -30,8 +30,8 @@ async def live(graph: Graph, query: Query, trail: Trail, hearing: Hearing) -> Sp
     try:
         async with aclosing(graph.streams[tier].stream(query)) as chunks:
             async for chunk in chunks:
-                tell(graph, tier, chunk.get("attempts", ()), trail)
                 _hear(hearing, chunk, tier)
+                tell(graph, tier, chunk.get("attempts", ()), trail)
                 if not chunk.get("choices"):
                     continue
                 piece: Choices = [_complete(choice) for choice in chunk["choices"]]
@@ -57,12 +57,14 @@ def _hear(hearing: Hearing, chunk: Mapping[str, Any], tier: str) -> None:
     try:
         hearing.add(chunk)
     except MALFORMED as error:
-        raise EngineError(f"tier {tier!r} sent a piece that is none ({type(error).__name__})") from error
+        attempts = chunk.get("attempts", ()) if isinstance(chunk, Mapping) else ()
+        raise EngineError(f"tier {tier!r} sent a piece that is none ({type(error).__name__})", attempts) from error
 
 
 def _complete(choice: Mapping[str, Any]) -> dict[str, Any]:
     """A choice of a chunk with all that OpenAI's have: some APIs leave out what is empty, the delta included."""
-    return {"index": 0, "finish_reason": None, **choice, "delta": choice.get("delta") or {}}
+    index, delta = choice.get("index") or 0, choice.get("delta") or {}
+    return {"finish_reason": None, **choice, "index": index, "delta": delta}
 
 
 def as_shown(trail: Trail, completion: Completion) -> Completion:

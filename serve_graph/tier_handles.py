@@ -78,6 +78,7 @@ class HandleEngine:
         finally:
             if not done:
                 response.cancel()  # nobody waits for it: the replica must not go on generating
+        _check_object(reply, self.config.name)
         return reply
 
     async def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[Mapping[str, Any], None]:
@@ -100,6 +101,7 @@ class HandleEngine:
                         raise EngineTimeoutError(f"tier {self.config.name!r} fell silent") from None
                     except Exception as error:
                         raise self._failure(error) from error
+                    _check_object(piece, self.config.name)
                     raise_error(piece, self.config.name, piece.get("attempts", ()))
                     self.answered_at = time.monotonic()
                     yield piece
@@ -132,6 +134,11 @@ def gate_of(config: AnyTierConfig) -> Gate:
     in_flight = config.admission.max_in_flight or most
     queued = config.admission.max_queued
     return Gate(config.name, in_flight, in_flight if queued is None else queued)
+
+
+def _check_object(reply: Any, tier: str) -> None:
+    if not isinstance(reply, Mapping):
+        raise EngineError(f"tier {tier!r} gave a reply that is no object")
 
 
 def raise_error(reply: Mapping[str, Any], tier: str, attempts: Sequence[Attempt] = ()) -> None:

@@ -117,6 +117,8 @@ def evaluate(
         raise typer.BadParameter("give one of --outcomes FILE, --benchmark routellm, --all FOLDER")
     if slow is not None and every is None:
         raise typer.BadParameter("--slow goes with --all; name the family instead: --router encoder")
+    if reader is not None and (benchmark is not None or (every is not None and slow is None)):
+        raise typer.BadParameter("--reader goes with --outcomes, or with --all and --slow N; nothing else reads it")
     model = None if reader is None else _model_folder(reader, progress)
     if benchmark is not None:
         from serve_graph.evaluating import run_benchmark

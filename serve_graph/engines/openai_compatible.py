@@ -12,7 +12,7 @@ from typing import Any
 
 from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncOpenAI
 
-from serve_graph.chunks import says_something
+from serve_graph.chunks import check_chunk, says_something
 from serve_graph.engines.deployment_error import SETUP_FAULTS, DeploymentError
 from serve_graph.errors import ConfigError
 from serve_graph.replies import MALFORMED, completion_of
@@ -80,6 +80,7 @@ class OpenAICompatibleEngine:
                     if chunk is None:
                         break
                     data = chunk.model_dump(mode="json", exclude_none=True, warnings=False)
+                    check_chunk(data)
                     usage = data.get("usage") or usage
                     spoken = spoken or says_something(data)
                     finished = finished or any(choice.get("finish_reason") for choice in data.get("choices") or ())

@@ -7,7 +7,6 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from serve_graph.chunks import Hearing
 from serve_graph.responses.items import Items
 from serve_graph.responses.request import ResponsesRequest
 from serve_graph.sse import Chunks, Events, event
@@ -20,7 +19,7 @@ class ResponsesDialect:
     asked: ResponsesRequest
 
     def whole(self, reply: dict[str, Any]) -> dict[str, Any]:
-        [choice] = reply["choices"]
+        choice = reply["choices"][0]
         items = Items(reply["id"])
         items.take(choice["message"])
         items.close()
@@ -84,7 +83,8 @@ class _Talk:
 
     def __init__(self, dialect: ResponsesDialect) -> None:
         self.dialect = dialect
-        self.hearing = Hearing()
+        self.choice: int | None = None
+        self.reason: str | None = None
         self.response: dict[str, Any] = {}
         self.items = Items("")
 
@@ -98,14 +98,15 @@ class _Talk:
             self.items = Items(chunk["id"])
             yield {"type": "response.created", "response": dict(self.response)}
             yield {"type": "response.in_progress", "response": dict(self.response)}
-        self.hearing.add(chunk)
         for choice in chunk["choices"]:
-            yield from self.items.take(choice["delta"])
+            self.choice = choice["index"] if self.choice is None else self.choice
+            if choice["index"] == self.choice:  # a response is one answer, however many a tier gives
+                yield from self.items.take(choice["delta"])
+                self.reason = choice["finish_reason"] or self.reason
         if "serve_graph" in chunk:
             yield from self.items.close()
-            reason = self.hearing.choices[0]["finish_reason"] if self.hearing.choices else None
             done = self.response | {"status": "completed", "output": self.items.done()}
-            done = self.dialect._finished(done, reason, chunk)
+            done = self.dialect._finished(done, self.reason, chunk)
             yield {"type": f"response.{done['status']}", "response": done}
 
     def _failed(self, error: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

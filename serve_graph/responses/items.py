@@ -28,7 +28,7 @@ class Items:
         if refusal := said.get("refusal") or "":  # an abstention has both
             events += self._say("refusal", refusal)
         for position, call in enumerate(said.get("tool_calls") or []):
-            at = int(call.get("index", position))
+            at = position if call.get("index") is None else call["index"]
             if at not in self.calls:
                 events += self.close()
                 events += self._begin_call(at, call)

@@ -7,7 +7,7 @@ import pytest
 
 from serve_graph import doctor
 from serve_graph.config import GraphConfig, load_config
-from serve_graph.memory import ENGINE_GIB, GIB, GRAPH_GIB, wanted
+from serve_graph.memory import ENGINE_GIB, GIB, GRAPH_GIB, available_gib, wanted
 
 ROOT = Path(__file__).parents[2]
 PRICE = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
@@ -67,3 +67,47 @@ def test_doctor_asks_for_what_the_tiers_want(
     [memory] = [found for found in doctor.examine(config) if found.check == "memory"]
     assert memory.ok is ok
     assert "about 5.25 GiB (the graph 2, cheap 3.25)" in memory.detail
+
+
+@pytest.mark.parametrize(
+    "cache",
+    [
+        {"engine_kwargs": {"kv_cache_memory_bytes": "2GiB"}},
+        {"engine_kwargs": {"kv_cache_memory_bytes": [1]}},
+        {"engine_kwargs": {"kv_cache_memory_bytes": -1}},
+        {"env": {"VLLM_CPU_KVCACHE_SPACE": "1.5"}},
+    ],
+    ids=str,
+)
+def test_a_cache_that_is_no_number_is_a_finding(cache: dict[str, Any], tmp_path: Path) -> None:
+    tier = {"engine": "vllm", "accelerator": "cpu", "weights": PACKAGED}
+    config = graph(**tier, **cache).model_copy(update={"state_folder": tmp_path})
+    [memory] = [found for found in doctor.examine(config) if found.check == "memory"]
+    assert not memory.ok
+    assert "tier 'cheap': " in memory.detail
+    assert "is not a number that vLLM takes" in memory.detail
+
+
+@pytest.mark.parametrize("said", [2 * GIB, 2.0 * GIB, str(2 * GIB)])
+def test_a_cache_is_read_however_it_is_written(said: Any) -> None:
+    tier = {"engine": "vllm", "accelerator": "cpu", "weights": {"hub": "a/b"}}
+    assert wanted(graph(**tier, engine_kwargs={"kv_cache_memory_bytes": said})).parts["cheap"] == ENGINE_GIB + 2
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "gib"),
+    [
+        ("memory.max", f"{3 * GIB}\n", 3),
+        ("memory.max", "max\n", 8),
+        ("memory/memory.limit_in_bytes", f"{3 * GIB}\n", 3),
+        ("memory/memory.limit_in_bytes", "9223372036854771712\n", 8),
+        ("other", "", 8),
+    ],
+)
+def test_a_containers_limit_counts_where_it_is_lower(
+    file: str, text: str, gib: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(doctor.os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 8 * GIB // 4096}.__getitem__)
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(text)
+    assert available_gib(tmp_path) == gib

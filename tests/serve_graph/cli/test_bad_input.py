@@ -196,6 +196,21 @@ def test_an_evaluation_at_impossible_terms_is_refused(refused: Any, words: list[
     assert message in refused("evaluate", good(), more=words)
 
 
+@pytest.mark.parametrize("words", [["--benchmark", "routellm", "--data", "."], ["--all", "."]])
+def test_a_reader_that_nothing_would_ask_is_refused_before_it_is_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    def made(*_: object) -> Path:
+        raise AssertionError("minutes of work")
+
+    monkeypatch.setattr("serve_graph.cli.evaluate._model_folder", made)
+    monkeypatch.setattr(sys, "argv", ["serve-graph", "evaluate", *words, "--reader", "smollm2-135m-instruct"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert "--reader goes with --outcomes" in capsys.readouterr().err
+
+
 def test_a_folder_of_sets_that_is_not_there_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
