@@ -2,8 +2,9 @@
 
 import asyncio
 import random
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -94,8 +95,10 @@ def call(*words: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def served(new_graph: Callable[..., Graph], made: Made) -> Graph:
-    return new_graph(tiers=TIERS, policy=POLICY, tracking_uri=made.uri, records={"retry_s": 0.3})
+def served(new_graph: Callable[..., Graph], made: Made) -> Iterator[Graph]:
+    graph = new_graph(tiers=TIERS, policy=POLICY, tracking_uri=made.uri, records={"retry_s": 0.3})
+    yield graph
+    graph.stop(signal.SIGTERM)  # an idle graph is not free: nobody else's tests should wait for it
 
 
 def test_the_certified_threshold_is_what_is_served(served: Graph, made: Made) -> None:
@@ -145,10 +148,12 @@ def test_a_price_that_changes_while_serving_ends_the_promise(
         graph = new_graph(tiers=tiers, policy=POLICY, tracking_uri=made.uri)
         before = graph.chat(made.accepted).headers["x-serve-graph-outcome"]
         if datetime.now(UTC) < moment:
-            break  # on a busy machine a start may take longer than a minute
+            break
+        graph.stop(signal.SIGTERM)  # on a busy machine a start may take longer than a minute
     assert before == "accepted"
     wait_until(lambda: datetime.now(UTC) > moment, 400)
     after = graph.chat(made.accepted)
     assert (after.headers["x-serve-graph-tier"], after.headers["x-serve-graph-outcome"]) == ("frontier", "fallback")
     assert "prices" in graph.client.get(f"/v1/decisions/{graph.record_of(after).id}").text
     assert not graph.client.get("/readyz").json()["certified"]
+    graph.stop(signal.SIGTERM)
