@@ -141,7 +141,7 @@ def test_a_rejected_answer_is_shown_while_the_last_tier_is_full(
 def test_a_price_that_changes_while_serving_ends_the_promise(
     new_graph: Callable[..., Graph], made: Made, wait_until: Callable[..., float]
 ) -> None:
-    for lead_s in (60, 180):
+    for lead_s in (60, 300):
         moment = datetime.now(UTC) + timedelta(seconds=lead_s)
         dearer = {**TIERS[0]["price"], "output_usd_per_mtok": 0.03, "valid_from": moment.isoformat()}
         tiers = [TIERS[0] | {"price_changes": [dearer]}, TIERS[1]]
@@ -150,6 +150,8 @@ def test_a_price_that_changes_while_serving_ends_the_promise(
         if datetime.now(UTC) < moment:
             break
         graph.stop(signal.SIGTERM)  # on a busy machine a start may take longer than a minute
+    else:
+        pytest.skip("no graph starts within five minutes here: nothing can be seen before the price changes")
     assert before == "accepted"
     wait_until(lambda: datetime.now(UTC) > moment, 400)
     after = graph.chat(made.accepted)
