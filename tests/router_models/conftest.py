@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from router_models.features import LOGPROB_NAMES, logprob_summary
+from router_models.outcomes import prompt_id
 from router_models.training_cascade import CascadeData
-from router_models.types import Answers, Prompts
+from router_models.types import Answers, Outcome, Prompts, Usage
 from router_models.verifiers.logistic import sigmoid
 
 
@@ -30,3 +33,50 @@ def _drawn(n: int, seed: int = 0) -> CascadeData:
     signals = {name: np.array([s[name] for s in summaries]) for name in LOGPROB_NAMES}
     prompts = tuple(f"number {i}: " + ("12345 " * 6 if h else "plain words") for i, h in enumerate(hard))
     return CascadeData(Answers(Prompts(prompts), ("fine",) * n, ("stop",) * n, signals), cheap, dear)
+
+
+@pytest.fixture(scope="session")
+def wide() -> Callable[..., Path]:
+    """`wide(path, n=40)` writes a table of one column a tier, with what stands beside grades in found tables."""
+
+    def write(path: Path, n: int = 40) -> Path:
+        rng = np.random.default_rng(0)
+        frame = pd.DataFrame(
+            {
+                "prompt": [f"question number {i} about {'law' if i % 2 else 'art'}" for i in range(n)],
+                "small": rng.integers(0, 2, n),
+                "large": np.where(np.arange(n) == 3, np.nan, 1.0),
+                "small_pred": ["A"] * n,
+                "small_outchars": rng.integers(1, 99, n),
+                "small|max_token_confidence": rng.uniform(size=n),
+                "domain": ["law" if i % 2 else "art" for i in range(n)],
+                "contaminated": [False] * n,
+            }
+        )
+        frame.to_parquet(path)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def outcome() -> Callable[..., Outcome]:
+    """`outcome(i, tier, **changes)`: one graded answer as `collect` writes it."""
+
+    def make(i: int, tier: str, **changes: object) -> Outcome:
+        prompt = f"What is {i} plus {i}?"
+        values: dict[str, object] = {
+            "prompt_id": prompt_id(prompt),
+            "prompt": prompt,
+            "tier": tier,
+            "answer": str(2 * i),
+            "grade": float(i % 2),
+            "usage": Usage(10 + i, 3, 4),
+            "latency_s": 0.25,
+            "finish_reason": "stop",
+            "logprobs": dict.fromkeys(LOGPROB_NAMES, -0.5),
+            "metadata": {"family": "sums", "difficulty": "2", "language": "en"},
+        }
+        return Outcome(**(values | changes))  # type: ignore[arg-type]
+
+    return make

@@ -1,5 +1,6 @@
 """Tables of every format and shape, and what is said of those that cannot be read."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,53 +8,16 @@ import pandas as pd
 import pytest
 
 from router_models.errors import DataError
-from router_models.features import LOGPROB_NAMES
 from router_models.outcomes import (
     frame_to_outcomes,
     outcomes_to_frame,
-    prompt_id,
     read_outcomes,
     write_outcomes,
 )
-from router_models.types import Outcome, Usage
+from router_models.types import Outcome
 
 
-def wide(path: Path, n: int = 40) -> Path:
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame(
-        {
-            "prompt": [f"question number {i} about {'law' if i % 2 else 'art'}" for i in range(n)],
-            "small": rng.integers(0, 2, n),
-            "large": np.where(np.arange(n) == 3, np.nan, 1.0),
-            "small_pred": ["A"] * n,
-            "small_outchars": rng.integers(1, 99, n),
-            "small|max_token_confidence": rng.uniform(size=n),
-            "domain": ["law" if i % 2 else "art" for i in range(n)],
-            "contaminated": [False] * n,
-        }
-    )
-    frame.to_parquet(path)
-    return path
-
-
-def outcome(i: int, tier: str, **changes: object) -> Outcome:
-    prompt = f"What is {i} plus {i}?"
-    values: dict[str, object] = {
-        "prompt_id": prompt_id(prompt),
-        "prompt": prompt,
-        "tier": tier,
-        "answer": str(2 * i),
-        "grade": float(i % 2),
-        "usage": Usage(10 + i, 3, 4),
-        "latency_s": 0.25,
-        "finish_reason": "stop",
-        "logprobs": dict.fromkeys(LOGPROB_NAMES, -0.5),
-        "metadata": {"family": "sums", "difficulty": "2", "language": "en"},
-    }
-    return Outcome(**(values | changes))  # type: ignore[arg-type]
-
-
-def test_a_wide_table_gives_tiers_answers_signals_and_metadata(tmp_path: Path) -> None:
+def test_a_wide_table_gives_tiers_answers_signals_and_metadata(wide: Callable[..., Path], tmp_path: Path) -> None:
     table = read_outcomes(wide(tmp_path / "w.parquet"))
     assert table.tiers == ("small", "large")
     assert set(table.prompts.metadata) == {"domain", "contaminated"}
@@ -65,7 +29,9 @@ def test_a_wide_table_gives_tiers_answers_signals_and_metadata(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["o.parquet", "o.csv", "o.csv.gz", "o.jsonl", "o.jsonl.gz"])
-def test_long_tables_read_the_same_from_every_format(tmp_path: Path, name: str) -> None:
+def test_long_tables_read_the_same_from_every_format(
+    outcome: Callable[..., Outcome], tmp_path: Path, name: str
+) -> None:
     outcomes = [outcome(i, tier) for i in range(6) for tier in ("cheap", "frontier")]
     frame = outcomes_to_frame(outcomes)
     path = tmp_path / name
@@ -85,12 +51,14 @@ def test_long_tables_read_the_same_from_every_format(tmp_path: Path, name: str) 
     assert table.answers["cheap"].texts[4] == "8"
 
 
-def test_outcomes_survive_the_way_through_a_frame() -> None:
+def test_outcomes_survive_the_way_through_a_frame(outcome: Callable[..., Outcome]) -> None:
     outcomes = [outcome(i, "cheap") for i in range(4)]
     assert frame_to_outcomes(outcomes_to_frame(outcomes)) == outcomes
 
 
-def test_a_prompt_that_one_tier_was_not_asked_is_missing_there(tmp_path: Path) -> None:
+def test_a_prompt_that_one_tier_was_not_asked_is_missing_there(
+    outcome: Callable[..., Outcome], tmp_path: Path
+) -> None:
     write_outcomes(tmp_path / "o.parquet", [outcome(1, "cheap"), outcome(2, "cheap"), outcome(2, "frontier")])
     table = read_outcomes(tmp_path / "o.parquet")
     assert np.isnan(table.grade("frontier")[0])
@@ -206,7 +174,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, name: str) -> None:
         read_outcomes(tmp_path / name)
 
 
-def test_unknown_tiers_and_columns_name_what_there_is(tmp_path: Path) -> None:
+def test_unknown_tiers_and_columns_name_what_there_is(wide: Callable[..., Path], tmp_path: Path) -> None:
     table = read_outcomes(wide(tmp_path / "w.parquet"))
     with pytest.raises(DataError, match="small, large"):
         table.grade("medium")

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,24 +23,6 @@ real_data = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is abse
 SHARES = {"train": 0.5, "tune": 0.15, "cert": 0.35}
 
 
-def wide(path: Path, n: int = 40) -> Path:
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame(
-        {
-            "prompt": [f"question number {i} about {'law' if i % 2 else 'art'}" for i in range(n)],
-            "small": rng.integers(0, 2, n),
-            "large": np.where(np.arange(n) == 3, np.nan, 1.0),
-            "small_pred": ["A"] * n,
-            "small_outchars": rng.integers(1, 99, n),
-            "small|max_token_confidence": rng.uniform(size=n),
-            "domain": ["law" if i % 2 else "art" for i in range(n)],
-            "contaminated": [False] * n,
-        }
-    )
-    frame.to_parquet(path)
-    return path
-
-
 class CountingEncoder:
     digest = "abc"
 
@@ -52,7 +34,7 @@ class CountingEncoder:
         return np.array([[len(text), 1.0] for text in texts], dtype=np.float32)
 
 
-def test_the_content_hash_ignores_order_and_sees_every_change(tmp_path: Path) -> None:
+def test_the_content_hash_ignores_order_and_sees_every_change(wide: Callable[..., Path], tmp_path: Path) -> None:
     table = read_outcomes(wide(tmp_path / "w.parquet"))
     assert table.take(np.arange(len(table))[::-1]).content_hash == table.content_hash
     assert table.take(np.arange(len(table) - 1)).content_hash != table.content_hash
@@ -76,7 +58,7 @@ def test_close_embeddings_join_groups_transitively() -> None:
     assert groups[0] == groups[1] == groups[2] != groups[3]
 
 
-def test_splits_are_disjoint_and_about_as_large_as_asked(tmp_path: Path) -> None:
+def test_splits_are_disjoint_and_about_as_large_as_asked(wide: Callable[..., Path], tmp_path: Path) -> None:
     table = read_outcomes(wide(tmp_path / "w.parquet", 2000))
     parts = split(table, SHARES, seed=1)
     assert_disjoint(parts)
@@ -108,7 +90,7 @@ def _prompts(texts: list[str]):  # type: ignore[no-untyped-def]
     return Prompts(tuple(texts))
 
 
-def test_duplicates_across_splits_are_refused(tmp_path: Path) -> None:
+def test_duplicates_across_splits_are_refused(wide: Callable[..., Path], tmp_path: Path) -> None:
     table = read_outcomes(wide(tmp_path / "w.parquet"))
     with pytest.raises(DataError, match="share a prompt"):
         assert_disjoint({"train": table.take(np.arange(20)), "cert": table.take(np.arange(19, 30))})
@@ -116,12 +98,14 @@ def test_duplicates_across_splits_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shares", [{}, {"a": 0.5}, {"a": 1.5, "b": -0.5}])
-def test_shares_that_do_not_sum_to_one_are_refused(tmp_path: Path, shares: dict[str, float]) -> None:
+def test_shares_that_do_not_sum_to_one_are_refused(
+    wide: Callable[..., Path], tmp_path: Path, shares: dict[str, float]
+) -> None:
     with pytest.raises(DataError, match="sum to 1"):
         split(read_outcomes(wide(tmp_path / "w.parquet")), shares)
 
 
-def test_embeddings_are_computed_once_and_then_read_from_the_cache(tmp_path: Path) -> None:
+def test_embeddings_are_computed_once_and_then_read_from_the_cache(wide: Callable[..., Path], tmp_path: Path) -> None:
     table, encoder = read_outcomes(wide(tmp_path / "w.parquet")), CountingEncoder()
     first = table.with_embeddings(encoder, tmp_path / "cache")
     again = table.with_embeddings(encoder, tmp_path / "cache")
@@ -134,7 +118,7 @@ def test_embeddings_are_computed_once_and_then_read_from_the_cache(tmp_path: Pat
     assert encoder.calls == 2
 
 
-def test_embeddings_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+def test_embeddings_that_do_not_fit_are_refused(wide: Callable[..., Path], tmp_path: Path) -> None:
     table = read_outcomes(wide(tmp_path / "w.parquet"))
     np.save(tmp_path / "e.npy", np.ones((3, 4), dtype=np.float32))
     with pytest.raises(DataError, match="one row per prompt"):

@@ -1,5 +1,6 @@
 """The tokens of answers, beside the table."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,39 +8,19 @@ import pandas as pd
 import pytest
 
 from router_models.errors import DataError
-from router_models.features import LOGPROB_NAMES
 from router_models.outcome_formats import parse_columns
 from router_models.outcomes import (
     frame_to_outcomes,
     outcomes_to_frame,
-    prompt_id,
     read_outcomes,
     write_outcomes,
 )
-from router_models.types import Outcome, Usage
-
-
-def outcome(i: int, tier: str, **changes: object) -> Outcome:
-    prompt = f"What is {i} plus {i}?"
-    values: dict[str, object] = {
-        "prompt_id": prompt_id(prompt),
-        "prompt": prompt,
-        "tier": tier,
-        "answer": str(2 * i),
-        "grade": float(i % 2),
-        "usage": Usage(10 + i, 3, 4),
-        "latency_s": 0.25,
-        "finish_reason": "stop",
-        "logprobs": dict.fromkeys(LOGPROB_NAMES, -0.5),
-        "metadata": {"family": "sums", "difficulty": "2", "language": "en"},
-    }
-    return Outcome(**(values | changes))  # type: ignore[arg-type]
-
+from router_models.types import Outcome
 
 TOKENS = {"token_texts": ("4", "2", "☃"), "token_logprobs": (-0.5, -0.25, -1e-6)}
 
 
-def test_tokens_survive_the_file_and_follow_their_rows(tmp_path: Path) -> None:
+def test_tokens_survive_the_file_and_follow_their_rows(outcome: Callable[..., Outcome], tmp_path: Path) -> None:
     write_outcomes(tmp_path / "o.parquet", [outcome(1, "cheap"), outcome(2, "cheap", **TOKENS)])
     table = read_outcomes(tmp_path / "o.parquet")
     kept = table.tokens["cheap"]
@@ -51,7 +32,9 @@ def test_tokens_survive_the_file_and_follow_their_rows(tmp_path: Path) -> None:
     assert again[1].token_logprobs == kept.logprobs[1]
 
 
-def test_a_table_without_tokens_has_no_columns_for_them_and_the_same_hash_as_one_with(tmp_path: Path) -> None:
+def test_a_table_without_tokens_has_no_columns_for_them_and_the_same_hash_as_one_with(
+    outcome: Callable[..., Outcome], tmp_path: Path
+) -> None:
     assert "token_texts" not in outcomes_to_frame([outcome(1, "cheap")]).columns
     tables = []
     for name, changes in (("without", {}), ("with", TOKENS)):
@@ -70,7 +53,9 @@ def test_a_table_without_tokens_has_no_columns_for_them_and_the_same_hash_as_one
         ({"token_texts": ["a"], "token_logprobs": [[-0.1]]}, "column 'token_texts', row 0: a list is needed"),
     ],
 )
-def test_tokens_that_cannot_be_used_are_refused_by_column_and_row(columns: dict[str, Any], message: str) -> None:
+def test_tokens_that_cannot_be_used_are_refused_by_column_and_row(
+    outcome: Callable[..., Outcome], columns: dict[str, Any], message: str
+) -> None:
     frame = outcomes_to_frame([outcome(1, "cheap")]).assign(**columns)
     with pytest.raises(DataError, match=message):
         parse_columns(frame)

@@ -1,11 +1,12 @@
 """What single families promise beyond the common contract."""
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from router_models.artifacts import State
 from router_models.errors import ArtifactError, DataError
@@ -25,26 +26,7 @@ from router_models.routers.asked import p_yes, question_for
 from router_models.routers.default import balanced_folds
 from router_models.routers.layered import CLASSIFIER, HARD, INTENT, UNCERTAIN
 from router_models.routers.stacked import folds_by_text, stack_weights
-from router_models.types import FloatArray, Prompts
-
-
-def clusters(per: int, seed: int = 0, spread: float = 0.15, dim: int = 16) -> tuple[Prompts, NDArray[np.int64]]:
-    """Prompts around four directions; the label is which."""
-    rng = np.random.default_rng(seed)
-    label = np.repeat(np.arange(4), per)
-    vectors = np.eye(dim, dtype=np.float32)[label] + spread * rng.normal(size=(4 * per, dim)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    texts = tuple(f"topic {k} question {i}" for i, k in enumerate(label))
-    return Prompts(texts, vectors, {"task": tuple(f"t{k}" for k in label)}), label
-
-
-def draws(p: FloatArray, seed: int = 1) -> FloatArray:
-    return (np.random.default_rng(seed).uniform(size=len(p)) < p).astype(np.float64)
-
-
-def auc(scores: FloatArray, y: FloatArray) -> float:
-    good, bad = scores[y == 1][:, None], scores[y == 0][None]
-    return float((good > bad).mean() + (good == bad).mean() / 2)
+from router_models.types import Prompts
 
 
 def test_the_random_router_is_uniform_and_depends_on_the_seed() -> None:
@@ -61,7 +43,9 @@ def test_the_oracle_needs_its_grades_as_numbers() -> None:
             OracleRouter().predict(Prompts(("a", "b"), None, {"oracle": column}))
 
 
-def test_the_semantic_router_knows_what_it_does_not_know() -> None:
+def test_the_semantic_router_knows_what_it_does_not_know(
+    clusters: Callable[..., Any], draws: Callable[..., Any]
+) -> None:
     X, label = clusters(60)
     router = SemanticRouter(intents=4, floor=0.6).fit(X, draws(np.array([0.05, 0.3, 0.7, 0.95])[label]))
     strange = Prompts(("?",), -np.ones((1, 16), dtype=np.float32) / 4)
@@ -72,7 +56,7 @@ def test_the_semantic_router_knows_what_it_does_not_know() -> None:
     assert (router.distance(X) == 0).all()
 
 
-def test_intents_may_be_named_by_a_metadata_column() -> None:
+def test_intents_may_be_named_by_a_metadata_column(clusters: Callable[..., Any], draws: Callable[..., Any]) -> None:
     X, label = clusters(60)
     router = SemanticRouter(column="task").fit(X, draws(np.array([0.05, 0.3, 0.7, 0.95])[label]))
     assert router.intents_of(X.take(np.array([0, 239]))) == ("t0", "t3")
@@ -80,7 +64,7 @@ def test_intents_may_be_named_by_a_metadata_column() -> None:
         SemanticRouter(column="absent").fit(X, draws(np.full(240, 0.5)))
 
 
-def test_what_resembles_a_known_hard_prompt_is_kept_from_the_cheap_tier() -> None:
+def test_what_resembles_a_known_hard_prompt_is_kept_from_the_cheap_tier(clusters: Callable[..., Any]) -> None:
     X, label = clusters(60)
     y = np.ones(240)
     y[5] = 0
@@ -93,7 +77,9 @@ def test_what_resembles_a_known_hard_prompt_is_kept_from_the_cheap_tier() -> Non
     assert router.predict(twin)[0] < 0.3 < router.predict(other)[0]
 
 
-def test_layers_speak_in_their_order() -> None:
+def test_layers_speak_in_their_order(
+    clusters: Callable[..., Any], draws: Callable[..., Any], auc: Callable[..., float]
+) -> None:
     X, label = clusters(100)
     p = np.array([0.02, 0.5, 0.5, 0.98])[label]
     router = LayeredRouter().fit(X, draws(p))
@@ -104,7 +90,7 @@ def test_layers_speak_in_their_order() -> None:
     assert auc(router.predict(fresh), draws(np.array([0.02, 0.5, 0.5, 0.98])[fresh_label], 5)) > 0.75
 
 
-def test_metadata_values_never_seen_fall_back_to_the_overall_share() -> None:
+def test_metadata_values_never_seen_fall_back_to_the_overall_share(draws: Callable[..., Any]) -> None:
     X = Prompts(("x",) * 300, None, {"task": ("a", "b", "c") * 100, "history_length": ("1", "20", "3") * 100})
     y = draws(np.array([0.9, 0.1, 0.5] * 100))
     router = MetadataRouter().fit(X, y)
@@ -138,7 +124,9 @@ def test_p_yes_weighs_spellings_of_yes_against_no() -> None:
     assert len(question_for("x" * 100_000)) < 5000
 
 
-def test_a_models_word_is_calibrated_even_when_it_says_the_opposite() -> None:
+def test_a_models_word_is_calibrated_even_when_it_says_the_opposite(
+    draws: Callable[..., Any], auc: Callable[..., float]
+) -> None:
     rng = np.random.default_rng(0)
     said = rng.uniform(0.05, 0.95, 400)
     X = Prompts(("q",) * 400, None, {"p_yes": tuple(map(str, said))})
@@ -148,7 +136,7 @@ def test_a_models_word_is_calibrated_even_when_it_says_the_opposite() -> None:
         AskedRouter().fit(Prompts(("q",) * 2, None, {"p_yes": ("likely", "0.1")}), np.array([0.0, 1.0]))
 
 
-def test_a_function_may_be_asked_where_no_column_was_recorded() -> None:
+def test_a_function_may_be_asked_where_no_column_was_recorded(draws: Callable[..., Any]) -> None:
     X = Prompts(tuple("hard" if i % 2 else "easy" for i in range(60)))
     router = AskedRouter(ask=lambda text: 0.9 if text == "easy" else 0.2)
     y = draws(np.where(np.arange(60) % 2 == 1, 0.1, 0.9))
@@ -156,7 +144,7 @@ def test_a_function_may_be_asked_where_no_column_was_recorded() -> None:
     assert scores[0] > 0.6 > scores[1]
 
 
-def test_the_probe_is_not_fooled_by_one_huge_dimension() -> None:
+def test_the_probe_is_not_fooled_by_one_huge_dimension(draws: Callable[..., Any], auc: Callable[..., float]) -> None:
     rng = np.random.default_rng(0)
     H = rng.normal(size=(600, 64)).astype(np.float32)
     y = draws(1 / (1 + np.exp(-2.5 * H[:, 3])))
@@ -167,7 +155,9 @@ def test_the_probe_is_not_fooled_by_one_huge_dimension() -> None:
     assert auc(probe.predict(X.take(test)), y[test]) > 0.75
 
 
-def test_stacking_gives_weight_to_what_predicts_and_none_to_noise() -> None:
+def test_stacking_gives_weight_to_what_predicts_and_none_to_noise(
+    draws: Callable[..., Any], auc: Callable[..., float]
+) -> None:
     rng = np.random.default_rng(0)
     p = rng.uniform(0.1, 0.9, 3000)
     y = draws(p)
@@ -191,7 +181,9 @@ def test_folds_keep_equal_texts_together_and_domains_whole() -> None:
     assert np.ptp(np.bincount(placed)) <= 20
 
 
-def test_the_default_router_notices_where_it_has_never_been() -> None:
+def test_the_default_router_notices_where_it_has_never_been(
+    clusters: Callable[..., Any], draws: Callable[..., Any]
+) -> None:
     X, label = clusters(80)
     router = DefaultRouter(trees=20).fit(X, draws(np.array([0.9, 0.6, 0.4, 0.1])[label]))
     home, _ = clusters(20, seed=3)
@@ -200,7 +192,9 @@ def test_the_default_router_notices_where_it_has_never_been() -> None:
     assert (router.distance(strange) > 1).all()
 
 
-def test_the_default_router_trusts_other_members_far_from_home() -> None:
+def test_the_default_router_trusts_other_members_far_from_home(
+    draws: Callable[..., Any], auc: Callable[..., float]
+) -> None:
     """Topics decide inside the training set, length does everywhere: held-out topics must be ranked by length."""
     rng = np.random.default_rng(0)
     n, topics = 1200, 24
@@ -219,7 +213,9 @@ def test_the_default_router_trusts_other_members_far_from_home() -> None:
     assert np.median(router.distance(X.take(outside))) > np.median(router.distance(X.take(inside)))
 
 
-def test_an_ensemble_with_an_unknown_member_is_refused() -> None:
+def test_an_ensemble_with_an_unknown_member_is_refused(
+    clusters: Callable[..., Any], draws: Callable[..., Any]
+) -> None:
     X, label = clusters(40)
     state = StackedRouter(("ridge", "tfidf")).fit(X, draws(np.array([0.9, 0.6, 0.4, 0.1])[label])).state()
     with pytest.raises(ArtifactError, match="unknown to this version"):

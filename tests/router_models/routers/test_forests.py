@@ -1,8 +1,10 @@
 """Ridge and forests: the arithmetic of scikit-learn, without it."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from router_models.artifacts import State
 from router_models.errors import ArtifactError
@@ -13,26 +15,7 @@ from router_models.routers import (
 )
 from router_models.routers.forest import Forest
 from router_models.routers.ridge import fit_ridge
-from router_models.types import FloatArray, Prompts
-
-
-def clusters(per: int, seed: int = 0, spread: float = 0.15, dim: int = 16) -> tuple[Prompts, NDArray[np.int64]]:
-    """Prompts around four directions; the label is which."""
-    rng = np.random.default_rng(seed)
-    label = np.repeat(np.arange(4), per)
-    vectors = np.eye(dim, dtype=np.float32)[label] + spread * rng.normal(size=(4 * per, dim)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    texts = tuple(f"topic {k} question {i}" for i, k in enumerate(label))
-    return Prompts(texts, vectors, {"task": tuple(f"t{k}" for k in label)}), label
-
-
-def draws(p: FloatArray, seed: int = 1) -> FloatArray:
-    return (np.random.default_rng(seed).uniform(size=len(p)) < p).astype(np.float64)
-
-
-def auc(scores: FloatArray, y: FloatArray) -> float:
-    good, bad = scores[y == 1][:, None], scores[y == 0][None]
-    return float((good > bad).mean() + (good == bad).mean() / 2)
+from router_models.types import Prompts
 
 
 def test_ridge_weights_equal_scikit_learns_and_the_penalty_is_the_leave_one_out_choice() -> None:
@@ -87,7 +70,9 @@ def test_branches_that_meet_are_no_forest() -> None:
         Forest.from_state(State(arrays))
 
 
-def test_a_damaged_forest_is_refused_instead_of_walking_in_circles() -> None:
+def test_a_damaged_forest_is_refused_instead_of_walking_in_circles(
+    clusters: Callable[..., Any], draws: Callable[..., Any]
+) -> None:
     X, label = clusters(30)
     router = ForestRouter(trees=5).fit(X, draws(np.array([0.1, 0.4, 0.6, 0.9])[label]))
     state = router.state()
@@ -101,14 +86,18 @@ def test_a_damaged_forest_is_refused_instead_of_walking_in_circles() -> None:
 
 
 @pytest.mark.parametrize("cls", [SurfaceForestRouter, ForestRouter])
-def test_weights_for_other_surface_features_are_refused(cls: type[ForestRouter]) -> None:
+def test_weights_for_other_surface_features_are_refused(
+    clusters: Callable[..., Any], draws: Callable[..., Any], cls: type[ForestRouter]
+) -> None:
     X, label = clusters(30)
     state = cls(trees=5).fit(X, draws(np.array([0.1, 0.4, 0.6, 0.9])[label])).state()
     with pytest.raises(ArtifactError, match="retrain"):
         cls.from_state(State(state.arrays, {**state.meta, "features_version": -1}))
 
 
-def test_the_forest_sees_interactions_that_no_sum_of_members_sees() -> None:
+def test_the_forest_sees_interactions_that_no_sum_of_members_sees(
+    draws: Callable[..., Any], auc: Callable[..., float]
+) -> None:
     rng = np.random.default_rng(0)
     n = 1500
     topic, long = rng.integers(0, 2, n), rng.integers(0, 2, n)

@@ -1,8 +1,10 @@
 """Routers that know models: from votes, from battles, from their errors by cluster."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from router_models.errors import DataError
 from router_models.routers import (
@@ -11,29 +13,11 @@ from router_models.routers import (
     MatrixFactorisationRouter,
 )
 from router_models.routers.bradley_terry import bradley_terry
-from router_models.types import FloatArray, Prompts
 
 
-def clusters(per: int, seed: int = 0, spread: float = 0.15, dim: int = 16) -> tuple[Prompts, NDArray[np.int64]]:
-    """Prompts around four directions; the label is which."""
-    rng = np.random.default_rng(seed)
-    label = np.repeat(np.arange(4), per)
-    vectors = np.eye(dim, dtype=np.float32)[label] + spread * rng.normal(size=(4 * per, dim)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    texts = tuple(f"topic {k} question {i}" for i, k in enumerate(label))
-    return Prompts(texts, vectors, {"task": tuple(f"t{k}" for k in label)}), label
-
-
-def draws(p: FloatArray, seed: int = 1) -> FloatArray:
-    return (np.random.default_rng(seed).uniform(size=len(p)) < p).astype(np.float64)
-
-
-def auc(scores: FloatArray, y: FloatArray) -> float:
-    good, bad = scores[y == 1][:, None], scores[y == 0][None]
-    return float((good > bad).mean() + (good == bad).mean() / 2)
-
-
-def test_models_share_what_prompts_have_in_common_and_a_new_one_needs_its_vector_alone() -> None:
+def test_models_share_what_prompts_have_in_common_and_a_new_one_needs_its_vector_alone(
+    clusters: Callable[..., Any], draws: Callable[..., Any], auc: Callable[..., float]
+) -> None:
     X, label = clusters(80)
     skill = {"a": [0.9, 0.1, 0.9, 0.1], "b": [0.9, 0.9, 0.1, 0.1], "c": [0.1, 0.9, 0.9, 0.1]}
     grades = {name: draws(np.array(p)[label], i) for i, (name, p) in enumerate(skill.items())}
@@ -51,7 +35,9 @@ def test_models_share_what_prompts_have_in_common_and_a_new_one_needs_its_vector
         router.predict(fresh)
 
 
-def test_matrix_factorisation_learns_from_votes_who_wins_where() -> None:
+def test_matrix_factorisation_learns_from_votes_who_wins_where(
+    clusters: Callable[..., Any], draws: Callable[..., Any], auc: Callable[..., float]
+) -> None:
     X, label = clusters(120)
     wins = draws(np.array([0.95, 0.95, 0.1, 0.1])[label])
     left = tuple("cheap" if i % 2 else "frontier" for i in range(len(X)))
@@ -64,7 +50,9 @@ def test_matrix_factorisation_learns_from_votes_who_wins_where() -> None:
         router.fit_votes(X, left[:3], right, y)
 
 
-def test_missing_grades_are_left_out_of_the_factorisation() -> None:
+def test_missing_grades_are_left_out_of_the_factorisation(
+    clusters: Callable[..., Any], draws: Callable[..., Any], auc: Callable[..., float]
+) -> None:
     X, label = clusters(60)
     full = draws(np.array([0.9, 0.1, 0.9, 0.1])[label])
     holes = np.where(np.arange(len(X)) % 3 == 0, np.nan, full)
@@ -83,7 +71,7 @@ def test_bradley_terry_strengths_are_the_maximum_likelihood() -> None:
     assert np.diff(bradley_terry(two))[0] == pytest.approx(-np.log(3))
 
 
-def test_battles_on_similar_prompts_count_most() -> None:
+def test_battles_on_similar_prompts_count_most(clusters: Callable[..., Any], draws: Callable[..., Any]) -> None:
     X, label = clusters(60, spread=0.05)
     y = draws(np.array([0.95, 0.05, 0.5, 0.5])[label])
     router = BradleyTerryRouter(gamma=1e4).fit(X, y)
@@ -97,7 +85,9 @@ def test_battles_on_similar_prompts_count_most() -> None:
         BradleyTerryRouter().fit_battles(X, ("third",) * 240, ("frontier",) * 240, y)
 
 
-def test_a_model_unseen_at_training_is_described_by_its_errors_per_cluster() -> None:
+def test_a_model_unseen_at_training_is_described_by_its_errors_per_cluster(
+    clusters: Callable[..., Any], draws: Callable[..., Any]
+) -> None:
     X, label = clusters(80)
     router = ClusterErrorRouter(clusters=8).fit(X, draws(np.array([0.9, 0.1, 0.5, 0.5])[label]))
     few, few_label = clusters(15, seed=5)

@@ -1,5 +1,8 @@
 """Routers that count words, and routers that look at the nearest prompts."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from router_models.features import surface_features
@@ -9,14 +12,10 @@ from router_models.routers import (
 )
 from router_models.routers.knn import nearest
 from router_models.routers.tfidf import WIDTH, hashed
-from router_models.types import FloatArray, Prompts
+from router_models.types import Prompts
 
 
-def draws(p: FloatArray, seed: int = 1) -> FloatArray:
-    return (np.random.default_rng(seed).uniform(size=len(p)) < p).astype(np.float64)
-
-
-def test_tfidf_learns_words_and_reads_no_more_than_it_promises() -> None:
+def test_tfidf_learns_words_and_reads_no_more_than_it_promises(draws: Callable[..., Any]) -> None:
     texts = tuple(f"{'integral' if i % 2 else 'colour'} of item {i}" for i in range(300))
     y = draws(np.where(np.arange(300) % 2 == 1, 0.1, 0.9))
     router = TfidfRouter().fit(Prompts(texts), y)
