@@ -22,16 +22,16 @@ test: env          ## every test that needs no GPU (engines and cluster tests la
 	@$(BIN)/python -m pytest -q -m "engine and not full"
 
 clients: $(CLIENTS)/.installed  ## other projects' clients (LiteLLM, LangChain) against the endpoint
-	@$(CLIENTS)/bin/python -m pytest -q tests/serve_graph/clients
+	@$(CLIENTS)/bin/python -m pytest -q tests/clients
 
 faults: env        ## every fault, before and after the commit and without a stream, as a table
-	@$(BIN)/python -m pytest -q tests/serve_graph/cluster/test_fault_matrix.py
+	@$(BIN)/python -m pytest -q tests/cluster/test_fault_matrix.py
 
 adapters: env      ## real engines: a LoRA adapter, an embedder, cached tokens, held against transformers (4 minutes)
-	@$(BIN)/python -m pytest -q -m full tests/serve_graph/engines/test_adapter_and_embedder.py
+	@$(BIN)/python -m pytest -q -m full tests/engines/test_adapter_and_embedder.py
 
 soak: env          ## 15 minutes of load with faults on a real cluster, and what came back
-	@$(BIN)/python -m pytest -q -m full tests/serve_graph/cluster/test_soak.py
+	@$(BIN)/python -m pytest -q -m full tests/cluster/test_soak.py
 
 statistical: env   ## the statistical experiments and model comparisons at full size
 	@$(BIN)/python -m pytest -q -m full tests

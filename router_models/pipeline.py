@@ -9,20 +9,20 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
-from router_models.calibration.sequence import spent_delta
-from router_models.candidate import Candidate, Settings
-from router_models.certifying import Certified, certify_candidate, check_candidate
+from router_models.data.features import Encoder
+from router_models.data.outcomes import OutcomeTable, read_outcomes
 from router_models.errors import NotCertifiedError
-from router_models.features import Encoder
-from router_models.fitting import fit_candidate
-from router_models.ladder_report import write_ladder_report
-from router_models.looks import labels_read
-from router_models.outcomes import OutcomeTable, read_outcomes
-from router_models.prefix_certifying import check_prefix, with_prefix
-from router_models.registry import RegisteredVersion, record_look, register
-from router_models.report import write_report
-from router_models.spilling import with_spill
-from router_models.version import RouterVersion
+from router_models.reports.ladder import write_ladder_report
+from router_models.reports.two_tier import write_report
+from router_models.risk_control.sequence import spent_delta
+from router_models.training.candidate import Candidate, Settings
+from router_models.training.certify import Certified, certify_candidate, check_candidate
+from router_models.training.certify_overload import with_spill
+from router_models.training.certify_prefix import check_prefix, with_prefix
+from router_models.training.fit import fit_candidate
+from router_models.training.label_budget import labels_read
+from router_models.versions.registry import RegisteredVersion, record_look, register
+from router_models.versions.router_version import RouterVersion
 
 Progress = Callable[[str], None]
 

@@ -12,14 +12,21 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
-from serve_graph.access.listening import check_listening, host_of_serve
-from serve_graph.config import GraphConfig, load_config
-from serve_graph.deployments import EchoDeployment, HostedDeployment, IngressDeployment, PolicyDeployment, ServedPolicy
-from serve_graph.engines.model_folder import check_model_folder
-from serve_graph.engines.vllm import llm_config
-from serve_graph.engines.weights import resolve_weights
-from serve_graph.tiers import AnyTierConfig, EchoTierConfig, HostedTierConfig, ScalingConfig, VllmTierConfig
-from serve_graph.versions import serving_version
+from serve_graph.access.listening import check_listening
+from serve_graph.cluster.deployments import (
+    EchoDeployment,
+    HostedDeployment,
+    IngressDeployment,
+    PolicyDeployment,
+    ServedPolicy,
+)
+from serve_graph.cluster.proxy_address import host_of_serve
+from serve_graph.config.graph import GraphConfig, load_config
+from serve_graph.config.tiers import AnyTierConfig, EchoTierConfig, HostedTierConfig, ScalingConfig, VllmTierConfig
+from serve_graph.engines.vllm.settings import llm_config
+from serve_graph.engines.weights.model_folder import check_model_folder
+from serve_graph.engines.weights.resolve import resolve_weights
+from serve_graph.policy.serving_version import serving_version
 
 
 def build_app(args: dict[str, Any]) -> Application:
@@ -66,7 +73,7 @@ def bind_tier(tier: AnyTierConfig, config: GraphConfig) -> Application:
         return bind(tier.name, EchoDeployment, tier.scaling, tier)
     if isinstance(tier, HostedTierConfig):
         return bind(tier.name, HostedDeployment, tier.scaling, tier)
-    from serve_graph.engines.vllm_deployment import VllmDeployment
+    from serve_graph.engines.vllm.deployment import VllmDeployment
 
     settings = llm_config(tier, resolve_weights(tier.weights, config.state_folder))
     adapter = None if tier.lora is None else tier.lora.folder
@@ -80,7 +87,7 @@ def bind_tier(tier: AnyTierConfig, config: GraphConfig) -> Application:
 
 def bind_embedder(embedder: VllmTierConfig, config: GraphConfig) -> Application:
     """Bind the deployment of a model that only makes embeddings."""
-    from serve_graph.engines.vllm_embedder import VllmEmbedder
+    from serve_graph.engines.vllm.embedder import VllmEmbedder
 
     settings = llm_config(embedder, resolve_weights(embedder.weights, config.state_folder), pooling=True)
     options = VllmEmbedder.get_deployment_options(settings)

@@ -13,9 +13,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from router_models.data.outcomes import OutcomeTable
+from router_models.estimators.routers import ROUTERS
+from router_models.evaluation.cascade_data import (
+    COMBINED,
+    CascadeData,
+    CascadeScores,
+    cascade_data,
+    contenders,
+    cross_validate,
+)
 from router_models.evaluation.held_out import Progress
-from router_models.markdown import spread
-from router_models.markdown import table as markdown_table
 from router_models.metrics import (
     Interval,
     RoutingSums,
@@ -27,16 +35,8 @@ from router_models.metrics import (
     risk_area_weighted,
 )
 from router_models.metrics.intervals import DRAWS, WeightedStatistic
-from router_models.outcomes import OutcomeTable
-from router_models.routers import ROUTERS
-from router_models.training_cascade import (
-    COMBINED,
-    CascadeData,
-    CascadeScores,
-    cascade_data,
-    contenders,
-    cross_validate,
-)
+from router_models.reports.markdown import spread
+from router_models.reports.markdown import table as markdown_table
 from router_models.types import FloatArray
 
 FIGURES = ("AUC", "log-loss", "risk area", "kept", "APGR")

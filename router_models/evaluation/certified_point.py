@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from router_models.calibration.certificate import LabelSource, check_acceptable, check_budget
-from router_models.calibration.scores import choose_calibrator
-from router_models.calibration.sequence import Labelled
-from router_models.calibration.thresholds import certify_threshold
+from router_models.data.outcomes import OutcomeTable, split
 from router_models.errors import DataError, NotCertifiedError
-from router_models.outcomes import OutcomeTable, split
+from router_models.estimators.calibrators.scores import choose_calibrator
+from router_models.risk_control.certificate import LabelSource, check_acceptable, check_budget
+from router_models.risk_control.sequence import Labelled
+from router_models.risk_control.thresholds import certify_threshold
 from router_models.types import BoolArray, FloatArray
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import numpy as np
 
-from router_models.economics import TierTerms, calls_of, check_ladder
+from router_models.data.outcomes import OutcomeTable
 from router_models.errors import DataError
 from router_models.evaluation.certified_point import Terms
 from router_models.evaluation.figures import Evaluation, baselines, evaluate
@@ -25,7 +25,7 @@ from router_models.evaluation.held_out import (
     transferred_scores,
     without_near_duplicates,
 )
-from router_models.outcomes import OutcomeTable
+from router_models.pricing.tier_costs import TierTerms, calls_of, check_ladder
 from router_models.types import FloatArray
 
 

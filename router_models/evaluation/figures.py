@@ -11,7 +11,10 @@ from datetime import datetime
 
 import numpy as np
 
+from router_models.data.outcomes import OutcomeTable
+from router_models.data.slices import slice_columns
 from router_models.errors import DataError
+from router_models.estimators.routers import LengthRouter
 from router_models.evaluation.certified_point import CertifiedPoint, Terms, certification_rows, certified_point
 from router_models.evaluation.held_out import Held
 from router_models.evaluation.intervals import DRAWS, aiq_interval, pgr_at
@@ -30,9 +33,6 @@ from router_models.metrics import (
     routellm_curve,
     routing_curve,
 )
-from router_models.outcomes import OutcomeTable
-from router_models.routers import LengthRouter
-from router_models.slicing import slice_columns
 from router_models.types import FloatArray
 
 

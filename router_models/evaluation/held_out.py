@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from router_models.data.near_duplicates import near_duplicates_of
+from router_models.data.outcomes import OutcomeTable
 from router_models.errors import DataError
-from router_models.near_duplicates import near_duplicates_of
-from router_models.outcomes import OutcomeTable
-from router_models.routers import ROUTERS
-from router_models.selection import grouped_folds
+from router_models.estimators.routers import ROUTERS
+from router_models.training.model_selection import grouped_folds
 from router_models.types import FloatArray, IntArray
 
 DOMAIN_COLUMNS = ("domain", "category", "family", "qset")

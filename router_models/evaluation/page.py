@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from router_models.evaluation.certified_point import CertifiedPoint
 from router_models.evaluation.figures import Evaluation, Row
-from router_models.markdown import spread, table
 from router_models.metrics import Interval
+from router_models.reports.markdown import spread, table
 
 MOST_SLICES = 25
 DIFFER = 0.005

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from router_models.data.outcomes import OutcomeTable
+from router_models.estimators.routers import ROUTERS
+from router_models.evaluation.benchmarks.prompt_readers import read_by
 from router_models.evaluation.certified_point import Terms
 from router_models.evaluation.cross_validation import Protocol, cross_validate
 from router_models.evaluation.figures import Evaluation
 from router_models.evaluation.held_out import Progress
-from router_models.evaluation.reading import read_by
-from router_models.outcomes import OutcomeTable
-from router_models.routers import ROUTERS
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from router_models.markdown import dollars, table
 from router_models.planning.labels import CERT_SHARE, label_money
 from router_models.planning.plan import Plan
 from router_models.planning.what_if import SliceFigure
+from router_models.reports.markdown import dollars, table
 
 WORST_SLICES = 12
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from router_models.calibration.sequence import upper_bound
 from router_models.metrics import Interval, bootstrap_values, interval_of
-from router_models.operating import Evidence
 from router_models.planning.patterns import Outcomes
 from router_models.planning.workload import Workload, rows_of
+from router_models.risk_control.sequence import upper_bound
+from router_models.training.evidence import Evidence
 from router_models.types import FloatArray
 
 DRAWS = 2000

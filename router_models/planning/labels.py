@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from router_models.calibration.labels import labels_needed
-from router_models.calibration.sequence import Labelled, counts_at, quantile_grid, smoothed_risk, spent_delta
-from router_models.candidate import SHARES
 from router_models.planning.patterns import Pattern
 from router_models.planning.recommendation import Demand
 from router_models.planning.workload import Workload
+from router_models.risk_control.labels import labels_needed
+from router_models.risk_control.sequence import Labelled, counts_at, quantile_grid, smoothed_risk, spent_delta
+from router_models.training.candidate import SHARES
 
 EPSILONS = (0.01, 0.02, 0.05, 0.10, 0.15, 0.20)
 MOST_LABELS = 200_000

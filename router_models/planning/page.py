@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from router_models.economics import TierTerms
-from router_models.markdown import dollars, percent, sentence, spread, table
 from router_models.planning.evidence_page import labels_section, signals_section, slices_section, what_ifs_section
 from router_models.planning.expected import Expected, right_difference
 from router_models.planning.plan import Option, Plan
-from router_models.pricing import plain
+from router_models.pricing.prices import plain
+from router_models.pricing.tier_costs import TierTerms
+from router_models.reports.markdown import dollars, percent, sentence, spread, table
 
 SMALL_USD_PER_MONTH = 100
 """Savings below this are real but not worth the work: the page says so beside the answer."""

@@ -12,12 +12,12 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from router_models.calibration.certificate import LabelSource
-from router_models.calibration.risk_and_drop import Paired, certify_both
-from router_models.calibration.thresholds import certify_threshold
 from router_models.errors import NotCertifiedError
-from router_models.operating import cheapest_route_at
 from router_models.planning.workload import Workload, rows_of
+from router_models.risk_control.certificate import LabelSource
+from router_models.risk_control.risk_and_drop import Paired, certify_both
+from router_models.risk_control.thresholds import certify_threshold
+from router_models.training.evidence import cheapest_route_at
 from router_models.types import BoolArray, FloatArray
 
 NEVER = float("inf")

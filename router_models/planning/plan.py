@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from router_models.calibration.certificate import check_budget
-from router_models.calibration.paired import not_worse
 from router_models.errors import DataError
 from router_models.planning.expected import Expected, expected, reference_policies
 from router_models.planning.labels import EPSILONS, LabelsRow, label_money, labels_table
@@ -27,6 +25,8 @@ from router_models.planning.what_if import (
     slice_figures,
 )
 from router_models.planning.workload import Workload
+from router_models.risk_control.certificate import check_budget
+from router_models.risk_control.paired import not_worse
 
 __all__ = ["MIN_VOLUME", "Answer", "Budget", "Demand", "Extra", "Option", "Plan", "plan"]
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from router_models.calibration.sequence import feasible_share
 from router_models.errors import DataError
-from router_models.markdown import dollars
 from router_models.planning.expected import Expected, cost_difference
 from router_models.planning.patterns import Budget, Operated
 from router_models.planning.what_if import BreakEven
 from router_models.planning.workload import Workload
+from router_models.reports.markdown import dollars
+from router_models.risk_control.sequence import feasible_share
 
 NEARLY_ALL = 0.99
 MIN_VOLUME = 10_000

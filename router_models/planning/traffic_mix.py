@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from router_models.economics import TierTerms, check_ladder, lognormal_seconds
 from router_models.errors import DataError
-from router_models.operating import Evidence
 from router_models.planning.workload import Workload
+from router_models.pricing.tier_costs import TierTerms, check_ladder, lognormal_seconds
+from router_models.training.evidence import Evidence
 from router_models.types import BoolArray, FloatArray, Usage
 
 PROMPTS = 8_000

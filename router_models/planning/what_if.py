@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from router_models.calibration.sequence import upper_bound
 from router_models.metrics import Interval, auc_weighted, bootstrap
 from router_models.planning.patterns import Extra, Operated, Outcomes, Pattern, play_out, provisional
 from router_models.planning.traffic_mix import with_verifier
 from router_models.planning.workload import Workload, rows_of
+from router_models.risk_control.sequence import upper_bound
 from router_models.types import BoolArray
 
 MIN_IN_SLICE = 20

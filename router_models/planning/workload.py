@@ -10,17 +10,23 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from router_models.calibration.certificate import check_acceptable
-from router_models.calibration.scores import choose_calibrator
-from router_models.economics import TierTerms, calls_of, check_ladder, token_ratio_recorded
+from router_models.data.outcomes import OutcomeTable, split
+from router_models.data.slices import slice_columns
 from router_models.errors import DataError
-from router_models.operating import Evidence
-from router_models.outcomes import OutcomeTable, split
-from router_models.routers import ROUTERS
-from router_models.selection import SIMPLE_ROUTERS, SIMPLE_VERIFIERS, choose_router, choose_verifier, usable_verifiers
-from router_models.slicing import slice_columns
+from router_models.estimators.calibrators.scores import choose_calibrator
+from router_models.estimators.routers import ROUTERS
+from router_models.pricing.tier_costs import TierTerms, calls_of, check_ladder, token_ratio_recorded
+from router_models.risk_control.certificate import check_acceptable
+from router_models.training.evidence import Evidence
+from router_models.training.model_selection import (
+    SIMPLE_ROUTERS,
+    SIMPLE_VERIFIERS,
+    choose_router,
+    choose_verifier,
+    usable_verifiers,
+)
 from router_models.types import Answers, BoolArray, FloatArray
-from router_models.version import ROUTER_SCORE
+from router_models.versions.router_version import ROUTER_SCORE
 
 MIN_PROMPTS = 60
 SHARES = {"tune": 0.4, "cert": 0.6}

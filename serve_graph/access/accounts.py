@@ -10,9 +10,9 @@ from router_models.types import DecisionRecord
 from serve_graph.access.budgets import Spending
 from serve_graph.access.escalations import EscalationWatch
 from serve_graph.access.limits import Bucket
-from serve_graph.access_sections import EscalationWatchConfig, KeyConfig
+from serve_graph.cascade.interfaces import RecordSink
+from serve_graph.config.access import EscalationWatchConfig, KeyConfig
 from serve_graph.errors import BudgetSpentError, RateLimitedError
-from serve_graph.seams import RecordSink
 
 
 class Accounts:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from serve_graph.access_sections import KeyConfig
+from serve_graph.config.access import KeyConfig
 
 
 class Spending:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from serve_graph.access_sections import KeyConfig, Scope
+from serve_graph.config.access import KeyConfig, Scope
 from serve_graph.errors import AccessError
 
 

@@ -12,7 +12,7 @@ from collections import Counter, deque
 
 from scipy.stats import binom
 
-from serve_graph.access_sections import EscalationWatchConfig, KeyConfig
+from serve_graph.config.access import EscalationWatchConfig, KeyConfig
 
 HOUR_S = 3600.0
 

@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serve_graph.access.accounts import Accounts
 from serve_graph.access.caller import CALLER, Caller
 from serve_graph.access.keys import Keyring
-from serve_graph.access_sections import KeyConfig
-from serve_graph.access_sections import Scope as KeyScope
+from serve_graph.config.access import KeyConfig
+from serve_graph.config.access import Scope as KeyScope
 from serve_graph.errors import AccessError, AuthenticationError, ServeGraphError, error_body, retry_after, status_of
 
 OPEN = frozenset({"/healthz", "/readyz"})

@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from serve_graph.access_sections import KeyConfig
+from serve_graph.config.access import KeyConfig
 from serve_graph.errors import ConfigError
 
 PREFIX = "sg-"

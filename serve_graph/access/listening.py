@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from serve_graph.access.gate import is_loopback
 from serve_graph.access.keys import Keyring
-from serve_graph.config import GraphConfig
+from serve_graph.config.graph import GraphConfig
 from serve_graph.errors import ConfigError
 
 
@@ -23,18 +23,3 @@ def check_listening(config: GraphConfig, host: str | None = None) -> None:
             f"new NAME` (it goes to {config.keys_file}), listen on 127.0.0.1, or, where something in front of the "
             "graph asks callers who they are, set access.open: true"
         )
-
-
-def host_of_serve() -> str | None:
-    """The address that Ray Serve listens on where it runs already (`serve deploy`, `up`); None where none is known."""
-    import ray
-    from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
-
-    if not ray.is_initialized():
-        return None
-    try:
-        controller = ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
-    except ValueError:  # no Serve on this cluster yet
-        return None
-    host: str | None = ray.get(controller.get_http_config.remote(), timeout=60).host
-    return host

@@ -6,7 +6,11 @@ import sys
 
 import typer
 
-from serve_graph.cli import bench, certifying, decisions, evaluate, keys, making, plan, running, simulate, versions
+from serve_graph.cli import bench, decisions, keys, versions
+from serve_graph.cli import serve as running
+from serve_graph.cli.offline import certify as certifying
+from serve_graph.cli.offline import evaluate, plan, simulate
+from serve_graph.cli.offline import train as making
 
 app = typer.Typer(
     name="serve-graph",

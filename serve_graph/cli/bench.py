@@ -35,9 +35,9 @@ def bench(
 
     Example: serve-graph bench --requests 500 --concurrency 16
     """
-    from router_models.starter import generate
-    from serve_graph.access.client import key_headers
-    from serve_graph.bench import Load, run_load
+    from router_models.data.starter import generate
+    from serve_graph.cli.client.api_key import key_headers
+    from serve_graph.cli.client.bench import Load, run_load
 
     if prompts is None:
         texts = [task.prompt for task in generate(min(requests, 400), seed=seed)]

@@ -29,9 +29,9 @@ def show(
     record = _ask(config, lambda store: store.get(decision))
     if record is None:
         raise ServeGraphError(f"no decision {decision!r} in the store")
-    from serve_graph.bindings import price_lists
-    from serve_graph.config import load_config
-    from serve_graph.explaining import explained
+    from serve_graph.config.graph import load_config
+    from serve_graph.policy.bindings import price_lists
+    from serve_graph.records.explanation import explained
 
     graph = load_config(config)
     page = explained(record, price_lists(graph), graph.tier_names)
@@ -47,10 +47,10 @@ def bill(
     as_json: JsonOption = False,
 ) -> None:
     """Add up the newest bills and what routing saved, net. Example: serve-graph decisions bill --limit 500"""
-    from router_models.savings import savings
-    from serve_graph.billing import total
-    from serve_graph.bindings import price_lists
-    from serve_graph.config import load_config
+    from router_models.pricing.savings import savings
+    from serve_graph.cascade.billing import total
+    from serve_graph.config.graph import load_config
+    from serve_graph.policy.bindings import price_lists
 
     graph = load_config(config)
     records = _ask(config, lambda store: store.latest(limit))
@@ -84,7 +84,7 @@ def export(
 
 
 def _ask(config: Path, question: Callable[[DecisionStore], Awaitable[T]]) -> T:
-    from serve_graph.config import load_config
+    from serve_graph.config.graph import load_config
 
     store = DecisionStore(load_config(config).records_url)
 

@@ -30,8 +30,8 @@ def new(
     from pydantic import ValidationError
 
     from serve_graph.access.keys import held, key_hash, new_key, read_keys, refuse_doubles, write_keys
-    from serve_graph.access_sections import KeyConfig
-    from serve_graph.config import load_config
+    from serve_graph.config.access import KeyConfig
+    from serve_graph.config.graph import load_config
 
     graph = load_config(config)
     check_out(graph.keys_file)
@@ -66,7 +66,7 @@ def new(
 def list_keys(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Show names, scopes and limits, never keys. Example: serve-graph keys list"""
     from serve_graph.access.keys import read_keys
-    from serve_graph.config import load_config
+    from serve_graph.config.graph import load_config
 
     graph = load_config(config)
     keys = (*graph.access.keys, *read_keys(graph.keys_file))
@@ -87,7 +87,7 @@ def revoke(
 ) -> None:
     """Take a key out of the file; a running graph forgets it in seconds. Example: serve-graph keys revoke team-a"""
     from serve_graph.access.keys import held, read_keys, write_keys
-    from serve_graph.config import load_config
+    from serve_graph.config.graph import load_config
 
     graph = load_config(config)
     check_out(graph.keys_file)

@@ -24,7 +24,7 @@ def say(text: str) -> None:
 
 def say_json(data: Any) -> None:
     """A result as one JSON object, to stdout; money stays text, and what is no number is null."""
-    from router_models.jsonable import plain
+    from router_models.data.json_values import plain
 
     typer.echo(json.dumps(plain(data), indent=1, default=repr, allow_nan=False))
 

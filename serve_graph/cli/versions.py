@@ -16,8 +16,8 @@ Number = Annotated[str, typer.Argument(help="A version number or alias.")]
 @app.command("list")
 def list_(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """List every registered version, newest first. Example: serve-graph versions list"""
-    from router_models.registry import list_versions
-    from serve_graph.config import load_config
+    from router_models.versions.registry import list_versions
+    from serve_graph.config.graph import load_config
 
     graph = load_config(config)
     found = list_versions(graph.registry_uri, graph.policy.model_name)
@@ -34,8 +34,8 @@ def list_(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) ->
 @app.command()
 def show(version: Number = "stable", config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Print a version's report; --json its thresholds and certificates. Example: serve-graph versions show stable"""
-    from router_models.version import RouterVersion
-    from serve_graph.config import load_config
+    from router_models.versions.router_version import RouterVersion
+    from serve_graph.config.graph import load_config
 
     graph = load_config(config)
     found = _found(version, config)
@@ -79,8 +79,8 @@ def reject(version: Number, config: ConfigOption = DEFAULT_CONFIG) -> None:
 @app.command()
 def promote(version: Number, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Point `stable` at an approved version (from the next start on). Example: serve-graph versions promote 3"""
-    from router_models.registry import find_version, set_alias, set_tags
-    from serve_graph.config import load_config
+    from router_models.versions.registry import find_version, set_alias, set_tags
+    from serve_graph.config.graph import load_config
 
     graph = load_config(config)
     found = _found(version, config)
@@ -96,8 +96,8 @@ def promote(version: Number, config: ConfigOption = DEFAULT_CONFIG) -> None:
 @app.command()
 def rollback(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Point `stable` back at the version it replaced. Example: serve-graph versions rollback"""
-    from router_models.registry import set_alias
-    from serve_graph.config import load_config
+    from router_models.versions.registry import set_alias
+    from serve_graph.config.graph import load_config
 
     graph = load_config(config)
     found = _found("stable", config)
@@ -109,8 +109,8 @@ def rollback(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 def _found(version: str, config: ConfigOption):  # type: ignore[no-untyped-def]
-    from router_models.registry import find_version
-    from serve_graph.config import load_config
+    from router_models.versions.registry import find_version
+    from serve_graph.config.graph import load_config
 
     graph = load_config(config)
     found = find_version(graph.registry_uri, graph.policy.model_name, version)
@@ -120,8 +120,8 @@ def _found(version: str, config: ConfigOption):  # type: ignore[no-untyped-def]
 
 
 def _tag(version: str, config: ConfigOption, status: str) -> None:
-    from router_models.registry import set_tags
-    from serve_graph.config import load_config
+    from router_models.versions.registry import set_tags
+    from serve_graph.config.graph import load_config
 
     graph = load_config(config)
     found = _found(version, config)

@@ -37,7 +37,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from router_models.pricing import plain
+from router_models.pricing.prices import plain
 from router_models.types import Call, DecisionRecord, Usage
 from serve_graph.errors import StoreUnavailableError
 

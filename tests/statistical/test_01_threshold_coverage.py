@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from router_models.calibration.sequence import Labelled, counts_at, quantile_grid
-from router_models.calibration.thresholds import certify_threshold
 from router_models.errors import NotCertifiedError
+from router_models.risk_control.sequence import Labelled, counts_at, quantile_grid
+from router_models.risk_control.thresholds import certify_threshold
 
 pytestmark = pytest.mark.statistical
 DELTA = 0.1

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from router_models.calibration.joint_path import run_path
-from router_models.calibration.ladder import Ladder, Thresholds, play
-from router_models.calibration.scores import PlattCalibrator
-from router_models.calibration.tuning import pareto_path
 from router_models.errors import NotCertifiedError
+from router_models.estimators.calibrators.scores import PlattCalibrator
+from router_models.risk_control.joint_path import run_path
+from router_models.risk_control.ladder import Ladder, Thresholds, play
+from router_models.risk_control.tuning import pareto_path
 
 pytestmark = pytest.mark.statistical
 DELTA = 0.1

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from router_models.calibration.scores import PlattCalibrator
-from router_models.calibration.sequence import Labelled, anchored_path, quantile_grid
+from router_models.estimators.calibrators.scores import PlattCalibrator
+from router_models.risk_control.sequence import Labelled, anchored_path, quantile_grid
 
 pytestmark = pytest.mark.statistical
 DELTA = 0.1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from router_models.calibration.scores import IsotonicCalibrator, PlattCalibrator, choose_calibrator
+from router_models.estimators.calibrators.scores import IsotonicCalibrator, PlattCalibrator, choose_calibrator
 from router_models.metrics import log_loss
 
 pytestmark = pytest.mark.statistical

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from router_models.calibration.sequence import Labelled, anchored_path, quantile_grid, spent_delta
+from router_models.risk_control.sequence import Labelled, anchored_path, quantile_grid, spent_delta
 
 pytestmark = pytest.mark.statistical
 DELTA = 0.1

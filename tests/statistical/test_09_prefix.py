@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from router_models.calibration.sequence import Labelled, anchored_path, quantile_grid
-from router_models.calibration.thresholds import certify_threshold
 from router_models.errors import NotCertifiedError
-from router_models.prefixes import first_certified
+from router_models.risk_control.sequence import Labelled, anchored_path, quantile_grid
+from router_models.risk_control.thresholds import certify_threshold
+from router_models.training.prefix import first_certified
 
 pytestmark = pytest.mark.statistical
 DELTA, EPSILON = 0.1, 0.10

@@ -11,12 +11,12 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from router_models.calibration.sequence import Labelled, counts_at, quantile_grid
-from router_models.calibration.thresholds import certify_threshold
-from router_models.candidate import Settings
 from router_models.errors import NotCertifiedError
-from router_models.pricing import Price
-from router_models.spilling import certify_spill
+from router_models.pricing.prices import Price
+from router_models.risk_control.sequence import Labelled, counts_at, quantile_grid
+from router_models.risk_control.thresholds import certify_threshold
+from router_models.training.candidate import Settings
+from router_models.training.certify_overload import certify_spill
 
 pytestmark = pytest.mark.statistical
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

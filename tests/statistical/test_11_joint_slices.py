@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from router_models.calibration.joint import certify_joint
-from router_models.calibration.joint_path import Budget, follow
-from router_models.calibration.ladder import Ladder, Thresholds, play
-from router_models.calibration.scores import PlattCalibrator
-from router_models.calibration.tuning import pareto_path, predict
 from router_models.errors import NotCertifiedError
+from router_models.estimators.calibrators.scores import PlattCalibrator
+from router_models.risk_control.joint import certify_joint
+from router_models.risk_control.joint_path import Budget, follow
+from router_models.risk_control.ladder import Ladder, Thresholds, play
+from router_models.risk_control.tuning import pareto_path, predict
 
 pytestmark = pytest.mark.statistical
 DELTA = 0.1

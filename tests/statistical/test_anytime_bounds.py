@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from router_models.calibration.labels import p_value
-from router_models.calibration.paired import log_wealth
-from router_models.calibration.streaming import StreamCertifier
+from router_models.risk_control.labels import p_value
+from router_models.risk_control.paired import log_wealth
+from router_models.risk_control.streaming import StreamCertifier
 
 pytestmark = pytest.mark.statistical
 DELTA = 0.1

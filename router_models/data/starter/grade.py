@@ -1,0 +1,54 @@
+"""Mark one answer to one task."""
+
+import re
+
+from router_models.data.starter.graders import GRADERS
+from router_models.data.starter.task import Task
+
+_FEWEST_WORDS = 4
+"""A prompt of fewer words cannot be told from an answer that happens to use them."""
+_WORD = re.compile(r"\w+")
+_END = re.compile(r"[?!.:]*[\"'”»`]?[?!.]*")
+"""What closes a question."""
+_BREAK = re.compile(r"[^\w\s]|\n")
+
+
+def grade(task: Task, answer: str) -> bool:
+    """Return whether `answer` is right; never raises on answer text, raises ValueError on an unknown grader.
+
+    An answer that repeats the whole question must be right without it too: an echo earns nothing.
+    Answers to `program` tasks are run in the sandbox (up to about 3 s; raises SandboxUnavailableError where there
+    is none); every other grader is pure and instant.
+    """
+    try:
+        grader = GRADERS[task.grader]
+    except KeyError:
+        raise ValueError(f"task {task.id}: no grader {task.grader!r}; known: {', '.join(GRADERS)}") from None
+    rest = without_question(answer, task.prompt)
+    return grader(task.reference, answer) and (rest == answer or grader(task.reference, rest))
+
+
+def without_question(answer: str, prompt: str) -> str:
+    """Return `answer` without the places that repeat all words of `prompt`, whatever their case and punctuation.
+
+    A repeat is set off from the words before it: "I cannot make a sentence with the word phone" is a sentence.
+    """
+    question = [word.casefold() for word in _WORD.findall(prompt)]
+    found = list(_WORD.finditer(answer))
+    words = [match.group().casefold() for match in found]
+    size = len(question)
+    if size < _FEWEST_WORDS:
+        return answer
+    kept: list[str] = []
+    after = place = last = 0
+    while place + size <= len(words):
+        begins = place in (0, last) or _BREAK.search(answer, found[place - 1].end(), found[place].start())
+        if begins and words[place : place + size] == question:
+            kept.append(answer[after : found[place].start()])
+            end = _END.match(answer, found[place + size - 1].end())
+            after = end.end() if end else after
+            last = place = place + size
+        else:
+            place += 1
+    parts = [part.strip() for part in (*kept, answer[after:])]
+    return " ".join(part for part in parts if part) if kept else answer

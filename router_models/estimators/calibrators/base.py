@@ -1,0 +1,102 @@
+"""The seam of every score calibrator: raw scores in, P(answer acceptable) out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from router_models.data.artifacts import State
+from router_models.errors import DataError
+from router_models.types import FloatArray
+
+P_MIN = 1e-6
+"""Confidences are clipped to [P_MIN, 1 - P_MIN] before a logit is taken: 1.0 means very sure, not infinitely."""
+
+
+class ScoreCalibrator(ABC):
+    """A map from scores to P(answer acceptable) in (0, 1), learned on TUNE and stored as data.
+
+    Calibrators of one score never decrease in it, so a threshold on the probability is a threshold on the score.
+    `fit` takes scores (n,) or features (n, k) and grades y (n,) in [0, 1]. Infinite scores are clipped; NaN raises
+    DataError, because a missing confidence must be decided on upstream, not guessed here.
+    """
+
+    family: ClassVar[str]
+
+    @abstractmethod
+    def fit(self, scores: ArrayLike, y: ArrayLike) -> Self:
+        """Learn the map; raises DataError for NaN, unequal lengths, one class only, or the wrong number of columns."""
+
+    @abstractmethod
+    def predict(self, scores: ArrayLike) -> FloatArray:
+        """P(answer acceptable), (n,), strictly between 0 and 1."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """The learned state, as data. `from_state(state())` predicts equally."""
+
+    @classmethod
+    @abstractmethod
+    def from_state(cls, state: State) -> Self:
+        """Rebuild from `state()`; raises ArtifactError where it does not fit this class."""
+
+
+def columns_of(scores: ArrayLike) -> FloatArray:
+    """Scores as (n, k) float64; raises DataError for NaN, no rows or more than two dimensions."""
+    X = np.asarray(scores, dtype=np.float64)
+    if X.ndim == 1:
+        X = X[:, None]
+    if X.ndim != 2:
+        raise DataError(f"scores must be (n,) or (n, k), got shape {X.shape}")
+    if np.isnan(X).any():
+        rows = int(np.isnan(X).any(axis=1).sum())
+        raise DataError(f"{rows} of {len(X)} rows hold a NaN score: drop them or send them to the safe tier first")
+    return X
+
+
+def one_column(scores: ArrayLike) -> FloatArray:
+    """Scores as (n,); raises DataError where several columns are given."""
+    X = columns_of(scores)
+    if X.shape[1] != 1:
+        raise DataError(f"this calibrator takes one score, got {X.shape[1]} columns: use LogisticCalibrator")
+    return X[:, 0]
+
+
+def confidences_of(scores: ArrayLike) -> FloatArray:
+    """Scores (n,) as confidences clipped into (0, 1); ±inf count as certain.
+
+    Raises DataError for finite scores outside [0, 1]: those are logits or log-probabilities, not confidences.
+    """
+    s = one_column(scores)
+    finite = s[np.isfinite(s)]
+    if finite.size and (finite.min() < 0 or finite.max() > 1):
+        raise DataError(
+            f"confidences must lie in [0, 1], found {finite.min():g} to {finite.max():g}: "
+            "pass log-probabilities and other features to LogisticCalibrator"
+        )
+    return np.clip(s, P_MIN, 1 - P_MIN)
+
+
+def logit_of(scores: ArrayLike) -> FloatArray:
+    """log(s / (1 - s)) of clipped confidences, (n,)."""
+    s = confidences_of(scores)
+    return np.asarray(np.log(s) - np.log1p(-s), dtype=np.float64)
+
+
+def targets_of(y: ArrayLike, n: int) -> FloatArray:
+    """Grades as float64 (n,); raises DataError unless they are n numbers in [0, 1] of more than one value."""
+    t = np.asarray(y, dtype=np.float64)
+    if t.shape != (n,):
+        raise DataError(f"{n} scores but grades of shape {t.shape}")
+    if n == 0:
+        raise DataError("no scores to calibrate on")
+    if not np.isfinite(t).all():
+        raise DataError(f"{int((~np.isfinite(t)).sum())} of {n} grades are NaN or infinite")
+    if t.min() < 0 or t.max() > 1:
+        raise DataError(f"grades must lie in [0, 1], found {t.min():g} to {t.max():g}")
+    if t.min() == t.max():
+        raise DataError(f"every grade is {t[0]:g}: calibration needs both right and wrong answers")
+    return t

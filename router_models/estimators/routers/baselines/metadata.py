@@ -1,0 +1,86 @@
+"""What is known beside the text: task label, language, user tier, length of the conversation."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+
+from router_models.data.artifacts import State
+from router_models.errors import DataError
+from router_models.estimators.routers.base import RouterModel, array_of, check_fit_input, fitted, meta_of, squash
+from router_models.estimators.routers.embedding.ridge import fit_ridge
+from router_models.types import FloatArray, Prompts
+
+COLUMNS = ("domain", "category", "family", "task", "language", "user_tier", "history_length")
+
+
+class MetadataRouter(RouterModel):
+    """Ridge on one-hot metadata; columns whose every training value is a number enter as log(1 + value).
+
+    Uses those of `columns` that the training set has and that vary (DataError where none does). A value never seen,
+    or a column missing when asked, adds nothing: the score falls back to the overall share.
+    """
+
+    family = "metadata"
+    card = "needs metadata columns with the request; costs nothing"
+
+    def __init__(self, columns: tuple[str, ...] = COLUMNS) -> None:
+        self.columns = columns
+        self.values_: dict[str, list[str] | None] | None = None
+        self.weights_: FloatArray | None = None
+
+    def fit(self, X: Prompts, y: FloatArray) -> Self:
+        y = check_fit_input(X, y)
+        present = {c: X.metadata[c] for c in self.columns if c in X.metadata and len(set(X.metadata[c])) > 1}
+        if not present:
+            raise DataError(f"no metadata column that varies; looked for: {', '.join(self.columns)}")
+        self.values_ = {c: None if _numeric(v) else sorted(set(v) - {""}) for c, v in present.items()}
+        self.weights_ = fit_ridge(self._encode(X), y, (1.0, 3.0, 10.0, 30.0))
+        return self
+
+    def predict(self, X: Prompts) -> FloatArray:
+        weights = fitted(self.weights_, self.family)
+        return squash(self._encode(X) @ weights[:-1] + weights[-1])
+
+    def _encode(self, X: Prompts) -> FloatArray:
+        blocks = []
+        for name, values in fitted(self.values_, self.family).items():
+            column = X.metadata.get(name, ("",) * len(X))
+            if values is None:
+                blocks.append(np.array([[_log(value)] for value in column]).reshape(len(X), 1))
+                continue
+            known = {value: i for i, value in enumerate(values)}
+            block = np.zeros((len(X), len(values)))
+            for row, value in enumerate(column):
+                if value in known:
+                    block[row, known[value]] = 1.0
+            blocks.append(block)
+        return np.concatenate(blocks, axis=1)
+
+    def state(self) -> State:
+        values = fitted(self.values_, self.family)
+        return State({"weights": fitted(self.weights_, self.family)}, {"columns": list(values.items())})
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        columns = meta_of(state, "columns")
+        router = cls(tuple(name for name, _ in columns))
+        router.values_ = {str(name): values for name, values in columns}
+        router.weights_ = array_of(state, "weights").astype(np.float64)
+        return router
+
+
+def _numeric(values: tuple[str, ...]) -> bool:
+    try:
+        return all(np.isfinite(float(value)) for value in values)
+    except ValueError:
+        return False
+
+
+def _log(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        return 0.0
+    return float(np.sign(number) * np.log1p(abs(number))) if np.isfinite(number) else 0.0

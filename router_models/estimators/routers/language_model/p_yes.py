@@ -1,0 +1,154 @@
+"""Ask a language model whether the question is within its reach, and calibrate what it says.
+
+The number is P(yes) of an answer constrained to yes or no: the two tokens' logprobs, not a sampled word. Small models
+are poor judges of themselves, so their word is one feature with a learned slope, which may turn out negative.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router_models.data.artifacts import State
+from router_models.errors import DataError
+from router_models.estimators.routers.base import RouterModel, check_fit_input, fitted, meta_of, metadata_of
+from router_models.estimators.routers.language_model.causal import causal_model, model_digest
+from router_models.types import FloatArray, Prompts
+
+TEMPLATE = (
+    "Here is a question:\n\n{prompt}\n\n"
+    "Could a small language model answer it correctly? Reply with one word, yes or no."
+)
+
+
+def question_for(prompt: str, max_chars: int = 4000) -> str:
+    """What the model is asked; long prompts are cut in the middle."""
+    if len(prompt) > max_chars:
+        prompt = prompt[: max_chars // 2] + "\n…\n" + prompt[-max_chars // 2 :]
+    return TEMPLATE.format(prompt=prompt)
+
+
+def p_yes(first_token_logprobs: Mapping[str, float]) -> float:
+    """P(yes) among yes and no, in any spelling, from the logprobs of the reply's first token; .5 where neither is."""
+    mass = {"yes": 0.0, "no": 0.0}
+    for token, logprob in first_token_logprobs.items():
+        word = token.strip(" ▁Ġ\n").lower()
+        if word in mass:
+            mass[word] += math.exp(min(logprob, 0.0))
+    total = mass["yes"] + mass["no"]
+    return 0.5 if total == 0.0 else mass["yes"] / total
+
+
+class AskedRouter(RouterModel):
+    """Platt calibration, σ(a·logit(P(yes)) + b), of what the model said.
+
+    P(yes) is read from the metadata column `column` (numbers in [0, 1] as text), or got from `ask`, a function of the
+    prompt, where the batch has no such column. `ask` is not stored with the router.
+    """
+
+    family = "asked"
+    card = "needs one constrained token from the cheap tier per query (its prefill time)"
+    apart = "asks a language model about every prompt, which recorded outcomes do not hold"
+    needs_metadata = ("p_yes",)
+    needs_reader = True
+
+    def __init__(self, column: str = "p_yes", ask: Callable[[str], float] | None = None) -> None:
+        self.column, self.ask = column, ask
+        self.slope_: tuple[float, float] | None = None
+
+    def fit(self, X: Prompts, y: FloatArray) -> Self:
+        from sklearn.linear_model import LogisticRegression
+
+        y = check_fit_input(X, y)
+        z = self._logits(X)[:, None]
+        # A fractional target is both classes, weighted.
+        model = LogisticRegression(C=10.0).fit(
+            np.concatenate([z, z]), np.repeat([1, 0], len(y)), sample_weight=np.concatenate([y, 1 - y])
+        )
+        self.slope_ = float(model.coef_[0, 0]), float(model.intercept_[0])
+        return self
+
+    def predict(self, X: Prompts) -> FloatArray:
+        a, b = fitted(self.slope_, self.family)
+        return np.asarray(1.0 / (1.0 + np.exp(-np.clip(a * self._logits(X) + b, -30, 30))), dtype=np.float64)
+
+    def _logits(self, X: Prompts) -> FloatArray:
+        if self.ask is not None and self.column not in X.metadata:
+            values = np.array([self.ask(text) for text in X.texts], dtype=np.float64)
+        else:
+            column = metadata_of(X, self.column)
+            try:
+                values = np.array([float(value) for value in column], dtype=np.float64)
+            except ValueError as error:
+                raise DataError(f"column {self.column!r} must hold probabilities ({error})") from error
+        if not ((values >= 0) & (values <= 1)).all():
+            raise DataError(f"P(yes) must lie in [0, 1]; check the column {self.column!r}")
+        values = np.clip(values, 1e-4, 1 - 1e-4)
+        return np.asarray(np.log(values / (1 - values)), dtype=np.float64)
+
+    def state(self) -> State:
+        return State(meta={"column": self.column, "slope": list(fitted(self.slope_, self.family))})
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        router = cls(str(meta_of(state, "column")))
+        a, b = meta_of(state, "slope")
+        router.slope_ = float(a), float(b)
+        return router
+
+
+class YesEncoder:
+    """A local causal language model asked `question_for(prompt)`: text → (P(yes) among yes and no,) float32.
+
+    `folder` is a transformers model folder; the question is put by the model's own chat template where it has one.
+    Prompts are cut to their first `max_tokens` tokens. Nothing is loaded before the first `encode`.
+    """
+
+    def __init__(self, folder: Path, max_tokens: int = 512) -> None:
+        self.folder, self.max_tokens = folder, max_tokens
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """P(yes) of n texts, (n, 1) float32 in [0, 1]; one prompt at a time, so padding cannot matter."""
+        import torch
+
+        tokenizer, model = self._loaded
+        rows = np.empty((len(texts), 1), dtype=np.float32)
+        with torch.inference_mode():
+            for row, text in zip(rows, texts, strict=True):
+                ids = torch.tensor([self._ids(tokenizer, text)])
+                p = model(input_ids=ids, logits_to_keep=1).logits[0, -1].double().softmax(-1)
+                yes, no = (float(p[self._spellings[word]].sum()) for word in ("yes", "no"))
+                row[0] = yes / (yes + no) if yes + no > 0 else 0.5
+        return rows
+
+    def _ids(self, tokenizer: Any, text: str) -> list[int]:
+        tokens = tokenizer(text, add_special_tokens=False).input_ids
+        if len(tokens) > self.max_tokens:
+            text = tokenizer.decode(tokens[: self.max_tokens])
+        question = question_for(text)
+        if tokenizer.chat_template is None:
+            return list(tokenizer(question).input_ids)
+        said = [{"role": "user", "content": question}]
+        return list(tokenizer.apply_chat_template(said, add_generation_prompt=True, return_dict=True)["input_ids"])
+
+    @cached_property
+    def _spellings(self) -> dict[str, list[int]]:
+        """The vocabulary's tokens that `p_yes` reads as yes, and as no."""
+        tokenizer, _ = self._loaded
+        words = [tokenizer.decode([i]).strip().lower() for i in range(len(tokenizer))]
+        return {word: [i for i, found in enumerate(words) if found == word] for word in ("yes", "no")}
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        return causal_model(self.folder, logits=True)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over the model's weight files, the question and the cut."""
+        return model_digest(self.folder, TEMPLATE, self.max_tokens)

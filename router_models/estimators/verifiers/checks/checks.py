@@ -1,0 +1,172 @@
+"""Checks of an answer that need no model: named pure functions, and their columns for a verifier.
+
+Each check reads (prompt, answer, finish_reason) and returns how much is wrong, from 0.0 (nothing) to 1.0. They are
+evidence, not verdicts: a verifier learns what each is worth. All are linear in the text and read a bounded part of it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from router_models.estimators.verifiers.checks.formats import schema_fault, tool_call_fault
+from router_models.estimators.verifiers.checks.phrases import hedges, refuses
+from router_models.estimators.verifiers.checks.shape import SHAPES, asked_shape, has_shape
+from router_models.types import Answers, Completion, FloatArray, Query
+
+READ_CHARS = 20_000
+
+CHECKS_VERSION = 1
+"""Raise it when a check or a column below changes its meaning: stored verifiers then refuse to load."""
+
+Check = Callable[[str, str, str], float]
+
+_TOKEN = re.compile(r"\w+|[^\w\s]")
+
+
+def blank(prompt: str, answer: str, finish_reason: str) -> float:
+    """1 where nothing visible was said and no tool was called."""
+    return float(not answer.strip("\x00 \t\r\n\u200b\ufeff") and finish_reason != "tool_calls")
+
+
+def truncated(prompt: str, answer: str, finish_reason: str) -> float:
+    """1 where the engine stopped for length or a filter, not because the answer ended."""
+    return float(finish_reason in ("length", "content_filter"))
+
+
+def cut_off(prompt: str, answer: str, finish_reason: str) -> float:
+    """1 where a long answer ends in the middle: no final punctuation, an open fence or bracket."""
+    text = answer[-READ_CHARS:].rstrip()
+    if len(text) < 80:
+        return 0.0
+    return float(text[-1].isalnum() or text[-1] in ",;:([{-" or answer.count("```") % 2 == 1)
+
+
+def refusal(prompt: str, answer: str, finish_reason: str) -> float:
+    """1 where the answer's opening declines the task (English, German, Spanish)."""
+    return float(refuses(answer))
+
+
+def hedging(prompt: str, answer: str, finish_reason: str) -> float:
+    """Hedging phrases, saturating: 0, .5, .67, … of 1."""
+    count = hedges(answer)
+    return count / (1.0 + count)
+
+
+def repetition(prompt: str, answer: str, finish_reason: str) -> float:
+    """Share of 4-grams that occur before: loops score near 1, prose near 0. Short answers score 0."""
+    text = answer[:READ_CHARS]
+    tokens: list[str] = _TOKEN.findall(text)
+    if len(tokens) < 16:
+        tokens = list(text) if len(text) >= 64 else []
+    if len(tokens) < 16:
+        return 0.0
+    grams = list(zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False))
+    return 1.0 - len(set(grams)) / len(grams)
+
+
+def echo(prompt: str, answer: str, finish_reason: str) -> float:
+    """Share of the answer's word triples that are the prompt's: 1 = the question handed back."""
+    said = answer[:READ_CHARS].lower().split()
+    if len(said) < 6:
+        return 0.0
+    asked = prompt[:READ_CHARS].lower().split()
+    known = set(zip(asked, asked[1:], asked[2:], strict=False))
+    triples = list(zip(said, said[1:], said[2:], strict=False))
+    return sum(triple in known for triple in triples) / len(triples)
+
+
+def shape_broken(prompt: str, answer: str, finish_reason: str) -> float:
+    """1 where the prompt asks for a shape (a number, JSON, code, one word, …) and the answer has another."""
+    return float(not has_shape(asked_shape(prompt), answer))
+
+
+def garbled(prompt: str, answer: str, finish_reason: str) -> float:
+    """Share of control, private-use and replacement characters, times ten, at most 1."""
+    text = answer[:READ_CHARS]
+    bad = sum(
+        c == "\ufffd" or (unicodedata.category(c) in ("Cc", "Co", "Cn", "Cs") and c not in "\n\r\t") for c in text
+    )
+    return min(1.0, 10.0 * bad / max(len(text), 1))
+
+
+def other_script(prompt: str, answer: str, finish_reason: str) -> float:
+    """Share of the answer's letters in a script (Latin, Cyrillic, Han, …) that the prompt does not use."""
+    theirs = {_script(c) for c in prompt[:READ_CHARS] if c.isalpha()}
+    letters = [c for c in answer[:2000] if c.isalpha()]
+    if not letters or not theirs:
+        return 0.0
+    return sum(_script(c) not in theirs for c in letters) / len(letters)
+
+
+def _script(c: str) -> str:
+    return "LATIN" if ord(c) < 0x250 else unicodedata.name(c, "?").partition(" ")[0]
+
+
+CHECKS: Mapping[str, Check] = MappingProxyType(
+    {
+        check.__name__: check
+        for check in (
+            blank, truncated, cut_off, refusal, hedging, repetition, echo, shape_broken, garbled, other_script,
+        )
+    }
+)  # fmt: skip
+
+_HARD = ("blank", "truncated", "refusal", "repetition", "shape_broken", "garbled")
+
+CHECK_COLUMNS = (
+    *CHECKS,
+    "faults",
+    "log_answer_chars",
+    "log_answer_to_prompt",
+    "answer_lines",
+    "answer_digit_share",
+    "answer_is_prompt_word",
+    *(f"asks_{name}" for name in SHAPES),
+    *(f"breaks_{name}" for name in SHAPES),
+)
+
+
+def checks(query: Query, completion: Completion) -> dict[str, float]:
+    """Run every check on one exchange: name → how much is wrong in [0, 1]; NaN = nothing to check.
+
+    Beside the text checks: `schema_fault` (the reply against the JSON schema in `response_format`) and `tool_fault`
+    (the calls against the declared `tools`).
+    """
+    text = query.text
+    found = {name: check(text, completion.text, completion.finish_reason) for name, check in CHECKS.items()}
+    return found | request_signals(query, completion)
+
+
+def request_signals(query: Query, completion: Completion) -> dict[str, float]:
+    """The checks that need the request's parameters, as signals for `Answers`; NaN where not asked for."""
+    return {"schema_fault": schema_fault(query, completion), "tool_fault": tool_call_fault(query, completion)}
+
+
+def check_columns(X: Answers) -> FloatArray:
+    """All text checks and the measures beside them: (n, len(CHECK_COLUMNS)) finite floats."""
+    rows = [_row(p, a, f) for p, a, f in zip(X.prompts.texts, X.texts, X.finish_reasons, strict=True)]
+    return np.array(rows, dtype=np.float64).reshape(len(X), len(CHECK_COLUMNS))
+
+
+def _row(prompt: str, answer: str, finish_reason: str) -> list[float]:
+    found = {name: check(prompt, answer, finish_reason) for name, check in CHECKS.items()}
+    shape = asked_shape(prompt)
+    head = answer[:READ_CHARS].strip()
+    return [
+        *found.values(),
+        # A fault that training never saw still counts through the sum of all faults.
+        sum(found[name] for name in _HARD),
+        math.log1p(len(answer)),
+        math.log1p(len(answer)) - math.log1p(len(prompt)),
+        math.log1p(answer.count("\n")),
+        sum(c.isdigit() for c in head) / max(len(head), 1),
+        float(0 < len(head) <= 60 and head.strip(".'\"").lower() in prompt.lower()),
+        *(float(shape == name) for name in SHAPES),
+        *(float(shape == name and found["shape_broken"] > 0) for name in SHAPES),
+    ]

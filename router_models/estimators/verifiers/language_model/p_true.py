@@ -1,0 +1,126 @@
+"""Self-verification: ask the cheap model whether its own answer is right, and calibrate what it says.
+
+Two ways to ask, as pure functions that make messages: P(True), one token read from its logprobs (Kadavath et al.,
+arXiv 2207.05221), and few-shot verdicts sampled k times (AutoMix, arXiv 2310.12963). An engine asks; the parsers
+here read the reply; `PTrueVerifier` turns the signal `p_true` into a probability of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from router_models.estimators.verifiers.language_model.signal import SignalVerifier
+from router_models.types import Completion, Message, Query
+
+MIN_MASS = 0.1
+"""Below this share of yes and no together the model did not answer the question: p_true is NaN."""
+
+READ_CHARS = 6000
+
+P_TRUE_PARAMETERS: Mapping[str, Any] = MappingProxyType(
+    {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": 20}
+)
+"""Decoding settings for `p_true_messages`, in OpenAI's names."""
+
+VERDICT_PARAMETERS: Mapping[str, Any] = MappingProxyType({"max_tokens": 48, "temperature": 0.7})
+"""Decoding settings for `verdict_messages`; sample it k times."""
+
+_YES = frozenset({"yes", "true", "correct", "right", "ja", "richtig", "sí", "si", "verdadero"})
+_NO = frozenset({"no", "false", "incorrect", "wrong", "nein", "falsch", "falso"})
+_VERDICT = re.compile(r"\b(?:in|not )correct\b|\bcorrect\b|\bwrong\b|\bright\b", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One graded exchange to show before asking: a question, an answer, and whether it was right."""
+
+    question: str
+    answer: str
+    ok: bool
+
+
+def p_true_messages(query: Query, completion: Completion, examples: Sequence[Example] = ()) -> tuple[Message, ...]:
+    """Messages that ask for a one-word yes or no on a proposed answer; `examples` make it few-shot.
+
+    Decode with P_TRUE_PARAMETERS and read with `p_true_of`. Question and answer are cut to READ_CHARS characters,
+    and stand between marks so that text inside them is less readily taken for an instruction.
+    """
+    messages = [
+        Message("system", "You check answers. Reply with exactly one word: Yes if the answer is correct, No if not.")
+    ]
+    for example in examples:
+        messages += [
+            Message("user", _exchange(example.question, example.answer)),
+            Message("assistant", "Yes" if example.ok else "No"),
+        ]
+    return (*messages, Message("user", _exchange(query.text, completion.text)))
+
+
+def _exchange(question: str, answer: str) -> str:
+    return (
+        f"<question>\n{question[-READ_CHARS:]}\n</question>\n<answer>\n{answer[:READ_CHARS]}\n</answer>\n"
+        "Is the answer correct? Yes or No:"
+    )
+
+
+def verdict_messages(query: Query, completion: Completion, examples: Sequence[Example] = ()) -> tuple[Message, ...]:
+    """AutoMix's question: a short check in words, ending in "correct" or "incorrect"; read with `verdict_share`."""
+    shown = [
+        f"Question: {e.question}\nAI answer: {e.answer}\nVerdict: The AI answer is "
+        f"{'correct' if e.ok else 'incorrect'}.\n"
+        for e in examples
+    ]
+    instruction = (
+        "Your task is to evaluate whether the AI answer is correct. Think in one sentence, then end with "
+        '"The AI answer is correct." or "The AI answer is incorrect."\n'
+    )
+    asked = f"Question: {query.text[-READ_CHARS:]}\nAI answer: {completion.text[:READ_CHARS]}\nVerdict:"
+    return (Message("user", "\n".join([instruction, *shown, asked])),)
+
+
+def p_true_from_top_logprobs(top: Iterable[tuple[str, float]]) -> float:
+    """P(yes) / (P(yes) + P(no)) over one token's alternatives (token, natural logprob); NaN where it said neither.
+
+    Tokens are compared without blanks and case, in English, German and Spanish. A first token that merely begins a
+    word ("Y") is not counted.
+    """
+    yes = no = 0.0
+    for token, logprob in top:
+        word = token.strip(" \t\n.▁Ġ\"'*").casefold()
+        if word in _YES:
+            yes += math.exp(min(logprob, 0.0))
+        elif word in _NO:
+            no += math.exp(min(logprob, 0.0))
+    return yes / (yes + no) if yes + no >= MIN_MASS else math.nan
+
+
+def p_true_of(payload: Mapping[str, Any]) -> float:
+    """Read p_true from OpenAI's chat.completion with logprobs; NaN where the reply has none of the right shape."""
+    try:
+        alternatives = payload["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        return p_true_from_top_logprobs([(str(a["token"]), float(a["logprob"])) for a in alternatives])
+    except (KeyError, IndexError, TypeError, ValueError):
+        return math.nan
+
+
+def verdict_share(verdicts: Sequence[str]) -> float:
+    """Share of k sampled verdicts that end in "correct", smoothed as (right + 1/2) / (read + 1); NaN where none reads.
+
+    The smoothing keeps a handful of unanimous samples from claiming certainty.
+    """
+    found = [matches[-1].lower() for text in verdicts if (matches := _VERDICT.findall(text))]
+    return (sum(word in ("correct", "right") for word in found) + 0.5) / (len(found) + 1.0) if found else math.nan
+
+
+class PTrueVerifier(SignalVerifier):
+    """Calibrated P(True): σ(a·logit(p_true) + b). The signal is `p_true_of` or `verdict_share`, one of them always."""
+
+    family = "p-true"
+    card = "needs the signal p_true: one more call of one token to the cheap model; weak on small models"
+    needs_signals: ClassVar[tuple[str, ...]] = ("p_true",)
+    signal = "p_true"

@@ -1,0 +1,99 @@
+"""Several verifiers as one: each member's out-of-fold opinion is a column of one calibrating regression.
+
+`CombinedVerifier` joins evidence column by column and is the default; this joins whole verifiers, of any family,
+and is what to use for members that cannot be reduced to columns (a reward model, a learned scorer).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+
+from router_models.data.artifacts import State
+from router_models.errors import ArtifactError, DataError, NotFittedError
+from router_models.estimators.verifiers.base import VerifierModel, check_fit_input
+from router_models.estimators.verifiers.learned.fitted import LearnedVerifier
+from router_models.estimators.verifiers.learned.logistic import Logistic, grouped_folds, logit
+from router_models.estimators.verifiers.learned.logprob import LogprobVerifier
+from router_models.estimators.verifiers.learned.nested_state import nested, unnested
+from router_models.estimators.verifiers.rule_checks import ChecksVerifier
+from router_models.types import Answers, FloatArray
+
+
+class ComposedVerifier(VerifierModel):
+    """σ(Σ w_m·logit(p_m) + b) over named members.
+
+    `fit` cross-fits every member, so that the weights are learned from opinions on unseen rows, then fits each on all
+    rows. Members are unfitted templates: `fit` works on copies. By default logprob, checks and learned.
+    """
+
+    family = "composed"
+    card = "needs what its members need; costs their sum; (folds + 1) fits of each member"
+
+    def __init__(self, members: Mapping[str, VerifierModel] | None = None, folds: int = 5, seed: int = 0) -> None:
+        if members is None:
+            members = {"logprob": LogprobVerifier(), "checks": ChecksVerifier(), "learned": LearnedVerifier()}
+        if not members or any("/" in name for name in members):
+            raise DataError(f"members need names without '/', at least one; given: {', '.join(members) or 'none'}")
+        self.members = dict(members)
+        self.folds = folds
+        self.seed = seed
+        self.members_: dict[str, VerifierModel] = {}
+        self.model_: Logistic | None = None
+
+    @property
+    def wants_embeddings(self) -> bool:
+        return any(member.wants_embeddings for member in (self.members_ or self.members).values())
+
+    @property
+    def wants_signals(self) -> tuple[str, ...]:
+        wanted = [name for member in (self.members_ or self.members).values() for name in member.wants_signals]
+        return tuple(dict.fromkeys(wanted))
+
+    def fit(self, X: Answers, y: FloatArray) -> Self:
+        y = check_fit_input(X, y)
+        folds = grouped_folds(X.prompts.texts, y, self.folds, self.seed)
+        opinions = np.full((len(y), len(self.members)), float(y.mean()))
+        for fold in np.unique(folds):
+            held = folds == fold
+            if len(np.unique(y[~held])) < 2:
+                continue
+            for column, member in enumerate(self.members.values()):
+                fitted = copy.deepcopy(member).fit(X.take(~held), y[~held])
+                opinions[held, column] = fitted.predict(X.take(held))
+        self.members_ = {name: copy.deepcopy(member).fit(X, y) for name, member in self.members.items()}
+        self.model_ = Logistic.fit(logit(opinions), y, folds)
+        return self
+
+    def predict(self, X: Answers) -> FloatArray:
+        if self.model_ is None:
+            raise NotFittedError("ComposedVerifier was asked before fit")
+        return self.model_.predict(logit(np.column_stack([m.predict(X) for m in self.members_.values()])))
+
+    def state(self) -> State:
+        if self.model_ is None:
+            raise NotFittedError("ComposedVerifier has no state before fit")
+        parts = {f"member {name}": member.state() for name, member in self.members_.items()}
+        families = [[name, member.family] for name, member in self.members_.items()]
+        return nested(
+            {"model": self.model_.state(), **parts}, {"members": families, "folds": self.folds, "seed": self.seed}
+        )
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        from router_models.estimators.verifiers import VERIFIERS  # the registry imports this file
+
+        parts, meta = unnested(state)
+        try:
+            members = {name: VERIFIERS[family].from_state(parts[f"member {name}"]) for name, family in meta["members"]}
+            verifier = cls(members, int(meta["folds"]), int(meta["seed"]))
+            verifier.model_ = Logistic.from_state(parts["model"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(f"not a stored composed verifier: {error!r}") from error
+        if len(verifier.model_.coef) != len(members):
+            raise ArtifactError(f"{len(members)} members but {len(verifier.model_.coef)} weights")
+        verifier.members_ = members
+        return verifier

@@ -1,0 +1,156 @@
+"""Does looking at the answer pay? Cascades of two tiers, cross-validated: logprobs alone, the prompt alone, both.
+
+Every contender is fitted on four fifths of the prompts and judged on the rest; the router's score that enters a
+verifier is itself out of fold. What they score is P(cheap right), which is what a certificate bounds; the figures are
+in `evaluation.cascade`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from router_models.data.features import LOGPROB_NAMES, logprob_summary
+from router_models.data.outcomes import OutcomeTable
+from router_models.errors import DataError
+from router_models.estimators.routers.base import RouterModel
+from router_models.estimators.verifiers.learned.combined import CombinedVerifier
+from router_models.estimators.verifiers.learned.logistic import grouped_folds
+from router_models.estimators.verifiers.learned.logprob import LogprobVerifier
+from router_models.types import Answers, FloatArray, IntArray
+
+RAW, FITTED, PROMPT, COMBINED = "-logprob, untrained", "logprob, fitted", "router (prompt only)", "combined"
+MakeRouter = Callable[[], RouterModel]
+
+
+@dataclass(frozen=True, slots=True)
+class CascadeData:
+    """What the cheap tier answered to n prompts, and the grades (n,) of both tiers, none missing."""
+
+    answers: Answers
+    cheap: FloatArray
+    dear: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def take(self, index: IntArray) -> CascadeData:
+        """Select rows by integer index."""
+        return CascadeData(self.answers.take(index), self.cheap[index], self.dear[index])
+
+
+Contender = Callable[[CascadeData, Answers], FloatArray]
+"""Fit on a training set, score other answers (n,): higher = keep the cheap answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class CascadeScores:
+    """Out-of-fold scores (n,) of every contender, and the fold (n,) each prompt was held out in."""
+
+    by_name: Mapping[str, FloatArray]
+    fold: IntArray
+
+    def ordered(self, name: str) -> FloatArray:
+        """One contender's scores as mean ranks in (0, 1] within their fold.
+
+        Every fold's fit has a scale of its own, and a threshold is set per fit. Pooling the raw scores would charge
+        whatever is refitted for that: [measured] a monotone refit of logprobs, whose order is the logprobs' own, lost
+        .004 APGR to them pooled and nothing within folds.
+        """
+        from scipy.stats import rankdata
+
+        raw, ranks = self.by_name[name], np.empty(len(self.fold))
+        for fold in np.unique(self.fold):
+            rows = self.fold == fold
+            ranks[rows] = rankdata(raw[rows]) / rows.sum()
+        return ranks
+
+
+def cascade_data(table: OutcomeTable, cheap: str, dear: str) -> CascadeData:
+    """The rows graded for both tiers; DataError where nothing is known of the cheap tier's certainty.
+
+    A `max_token_confidence` without logprobs is read as a one-token answer's.
+    """
+    both = table.only(cheap, dear)
+    answers = with_one_token_logprobs(both.answers_of(cheap))
+    if missing := [name for name in LOGPROB_NAMES if name not in answers.signals]:
+        raise DataError(
+            f"a cascade needs the token logprobs of {cheap!r}, or its max_token_confidence; without {missing[0]!r} "
+            "only the prompt is left: evaluate a router instead"
+        )
+    return CascadeData(answers, both.grade(cheap), both.grade(dear))
+
+
+def with_one_token_logprobs(answers: Answers) -> Answers:
+    """Fill in the logprob quantiles of multiple-choice answers of which only the token's probability was kept."""
+    confidence = answers.signals.get("max_token_confidence")
+    if confidence is None or all(name in answers.signals for name in LOGPROB_NAMES):
+        return answers
+    rows = [logprob_summary(() if np.isnan(p) else (float(np.log(max(p, 1e-13))),)) for p in confidence]
+    columns = {name: np.array([row[name] for row in rows]) for name in LOGPROB_NAMES}
+    rest = {name: column for name, column in answers.signals.items() if name != "max_token_confidence"}
+    return replace(answers, signals=rest | columns)
+
+
+def cross_fitted_router(
+    make: MakeRouter, X: Answers, y: FloatArray, folds: IntArray
+) -> tuple[RouterModel, FloatArray]:
+    """A router fitted on all rows, and scores (n,) of the same rows by routers that have not seen their fold."""
+    scores = np.full(len(y), float(y.mean()))
+    for fold in np.unique(folds):
+        held = folds == fold
+        if len(np.unique(y[~held])) > 1:
+            scores[held] = make().fit(X.prompts.take(~held), y[~held]).predict(X.prompts.take(held))
+    return make().fit(X.prompts, y), scores
+
+
+def contenders(make_router: MakeRouter, seed: int = 0) -> dict[str, Contender]:
+    """Logprobs untrained and fitted, the router on the prompt alone, and all in one estimate of P(cheap right)."""
+
+    def logprob_raw(train: CascadeData, test: Answers) -> FloatArray:
+        return np.exp(np.nan_to_num(test.signals["lp_mean"], nan=-30.0))
+
+    def logprob(train: CascadeData, test: Answers) -> FloatArray:
+        return LogprobVerifier(seed=seed).fit(train.answers, train.cheap).predict(test)
+
+    def prompt_only(train: CascadeData, test: Answers) -> FloatArray:
+        return make_router().fit(train.answers.prompts, train.cheap).predict(test.prompts)
+
+    def combined(train: CascadeData, test: Answers) -> FloatArray:
+        folds = grouped_folds(train.answers.prompts.texts, train.cheap, 5, seed)
+        router, scores = cross_fitted_router(make_router, train.answers, train.cheap, folds)
+        known = replace(train.answers, signals={**train.answers.signals, "router_score": scores})
+        new = replace(test, signals={**test.signals, "router_score": router.predict(test.prompts)})
+        return CombinedVerifier(seed=seed).fit(known, train.cheap).predict(new)
+
+    return {RAW: logprob_raw, FITTED: logprob, PROMPT: prompt_only, COMBINED: combined}
+
+
+def cross_validate(
+    data: CascadeData,
+    entered: Mapping[str, Contender],
+    folds: int = 5,
+    seed: int = 0,
+    together: Sequence[str] | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> CascadeScores:
+    """Out-of-fold scores of every contender; equal prompts share a fold.
+
+    `together` (n,) names a larger unit to keep on one side, a domain say: then every contender is away from home.
+    Raises DataError where a grade is missing or there are fewer than `folds` prompts.
+    """
+    if not np.isfinite([data.cheap, data.dear]).all():
+        raise DataError("a cascade is judged on prompts graded for both tiers; drop the others (`OutcomeTable.only`)")
+    dealt = grouped_folds(together or data.answers.prompts.texts, data.cheap, folds, seed)
+    if len(np.unique(dealt)) < folds:
+        raise DataError(f"{len(data)} answers in fewer than {folds} separate groups cannot be cross-validated")
+    scores = {name: np.empty(len(data)) for name in entered}
+    for fold in range(folds):
+        inside, outside = np.flatnonzero(dealt != fold), np.flatnonzero(dealt == fold)
+        train, test = data.take(inside), data.answers.take(outside)
+        for name, contender in entered.items():
+            progress(f"{name}: fold {fold + 1} of {folds}")
+            scores[name][outside] = contender(train, test)
+    return CascadeScores(scores, dealt)

@@ -1,0 +1,189 @@
+"""What `serve-graph evaluate` does with files: one set, a cascade, or the paper's benchmarks."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from router_models.data.features import Encoder
+from router_models.data.json_values import plain
+from router_models.data.outcomes import OutcomeTable
+from router_models.errors import DataError
+from router_models.evaluation.benchmarks.routellm import STRONG, WEAK, Benchmark, read_benchmarks
+from router_models.evaluation.benchmarks.routellm_paper import PUBLISHED
+from router_models.evaluation.cascade import cascade_page, compare_cascade
+from router_models.evaluation.cross_validation import Protocol, costs_of, cross_validate
+from router_models.evaluation.figures import Evaluation, Row
+from router_models.evaluation.held_out import (
+    Held,
+    Progress,
+    families_of,
+    want_embeddings,
+)
+from router_models.evaluation.page import page
+from router_models.evaluation.plots import draw_cost, draw_deferral
+from router_models.pricing.tier_costs import TierTerms
+from router_models.reports.markdown import spread
+from router_models.reports.markdown import table as markdown_table
+
+MT_BENCH_NOTE = (
+    "MT-Bench holds 72 questions: one random router's APGR has a standard deviation of about .07 here, so nothing "
+    "below should be read as a ranking."
+)
+
+
+def run_one(
+    table: OutcomeTable,
+    weak: str,
+    strong: str,
+    protocol: Protocol,
+    prices: tuple[TierTerms, TierTerms] | None,
+    budget: tuple[float, float, float | None],
+    name: str,
+    made: str,
+    out: Path | None,
+    progress: Progress,
+) -> tuple[str, Any]:
+    """One set: the page and its figures; with `out`, both and the pictures in that folder."""
+    epsilon, delta, acceptable = budget
+    terms = costs_of(table, weak, strong, prices, epsilon=epsilon, delta=delta, acceptable=acceptable)
+    found, held = cross_validate(table, weak, strong, protocol, terms, datetime.now(UTC), name=name, progress=progress)
+    if out is not None:
+        _write(out, found, held, table, made)
+        progress(f"written to {out}")
+    return page(found, made=made), plain(found)
+
+
+def run_cascade(
+    table: OutcomeTable,
+    weak: str,
+    strong: str,
+    protocol: Protocol,
+    epsilon: float,
+    name: str,
+    made: str,
+    out: Path | None,
+    progress: Progress,
+) -> tuple[str, Any]:
+    """Both tiers as a cascade: logprobs alone, the prompt alone, all in one; with `out`, page and figures there."""
+    import json
+
+    usable, left = families_of(protocol.families, table)
+    if len(usable) != 1:
+        raise DataError(f"--cascade takes one router family that this table feeds; {left or 'name one: --router F'}")
+    found = compare_cascade(
+        table, weak, strong, usable[0], name=name, folds=protocol.folds, epsilon=epsilon, seed=protocol.seed,
+        progress=progress,
+    )  # fmt: skip
+    text, figures = cascade_page(found, made), plain(found)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "cascade.md").write_text(text)
+        (out / "cascade.json").write_text(json.dumps(figures, indent=1))
+    return text, figures
+
+
+def run_benchmark(
+    checkout: Path,
+    protocol: Protocol,
+    cache: Path,
+    epsilon: float,
+    delta: float,
+    made: str,
+    out: Path | None,
+    progress: Progress,
+) -> tuple[str, Any]:
+    """RouteLLM's benchmarks: our rows above the paper's, each saying what it was trained and tested on."""
+    parts, figures = ["# RouteLLM's benchmarks, the paper's rows (arXiv 2406.18665 v3) and ours", made], {}
+    protocol = replace(protocol, certify=False)
+    for one in read_benchmarks(checkout):
+        table = with_sentences(one.name, one.table, protocol, cache, progress)
+        terms = costs_of(table, WEAK, STRONG, None, epsilon=epsilon, delta=delta)
+        try:
+            found, held = cross_validate(
+                table, WEAK, STRONG, protocol, terms, datetime.now(UTC), name=one.name, progress=progress
+            )
+        except DataError as error:  # a few dozen questions are too few for some families: the baselines still stand
+            bare, why = replace(protocol, families=()), f"no router: {error}"
+            found, held = cross_validate(
+                table, WEAK, STRONG, bare, terms, datetime.now(UTC), name=one.name, notes=[why], progress=progress
+            )
+        figures[one.name] = {"raw": one.raw, "dropped": one.dropped, **plain(found)}
+        parts.append(_benchmark_section(one, found))
+        if out is not None:
+            _write(out / one.name, found, held, table, made)
+    text = "\n\n".join(parts) + "\n"
+    if out is not None:
+        (out / "routellm.md").write_text(text)
+    return text, figures
+
+
+def with_sentences(
+    name: str, table: OutcomeTable, protocol: Protocol, cache: Path, progress: Progress
+) -> OutcomeTable:
+    """The table with sentence embeddings where a family of the protocol reads them; kept in `cache`."""
+    if not want_embeddings(protocol.families):
+        return table
+    progress(f"{name}: embedding {len(table)} prompts (kept in {cache})")
+    return table.with_embeddings(Encoder(), cache)
+
+
+def machine() -> str:
+    """This machine in words."""
+    return f"{os.cpu_count()}-core {platform.machine()}, {platform.system()}"
+
+
+def _write(out: Path, found: Evaluation, held: list[Held], table: OutcomeTable, made: str) -> None:
+    import json
+
+    out.mkdir(parents=True, exist_ok=True)
+    w, s = table.grade(found.weak), table.grade(found.strong)
+    title = f"{found.weak} → {found.strong} on {found.name}"
+    draw_deferral(out / "deferral.png", held, w, s, title)
+    draw_cost(out / "cost.png", held, w, s, found.terms, title)
+    (out / "evaluation.json").write_text(json.dumps(plain(found), indent=1))
+    (out / "evaluation.md").write_text(page(found, made=made, pictures=("deferral.png", "cost.png")))
+
+
+def _benchmark_section(one: Benchmark, found: Evaluation) -> str:
+    rows = [["", "router", "learned from", "CPT(50), %", "CPT(80), %", "APGR", "APGR, unseen domains"]]
+    rows += [
+        ["paper", p.method, p.data, f"{p.cpt_50:.1f}", f"{p.cpt_80:.1f}", f"{p.apgr:.3f}", ""]
+        for p in PUBLISHED[one.name]
+    ]
+    rows += [["ours", row.method, _learned(row), *_three(row), _away(row)] for row in found.rows]
+    text = (
+        f"## {one.name}\n\n{one.raw:,} prompts, {one.dropped} contaminated ones dropped; right: weak "
+        f"{found.weak_quality:.4f}, strong {found.strong_quality:.4f}. The paper's figures are on the clean benchmark "
+        "by ten deciles and np.interp, of routers that learned from other prompts; ours by the exact curve and its "
+        "first crossing, on prompts left out while learning."
+    )
+    if one.name == "mt_bench":
+        text += f" {MT_BENCH_NOTE}"
+    deciles = ", ".join(
+        f"{row.method} {' / '.join(f'{100 * row.deciles_cpt[x][1]:.1f}' for x in (0.5, 0.8))} / {row.deciles_apgr:.3f}"
+        for row in found.rows
+        if row.method != "random"
+    )
+    notes = "".join(f"\n- {note}" for note in found.notes)
+    return (
+        f"{text}\n\n{markdown_table(rows)}\n\nBy the paper's own definitions (deciles, np.interp): {deciles}.{notes}"
+    )
+
+
+def _learned(row: Row) -> str:
+    if row.method in ("random", "length", "oracle"):
+        return row.split
+    return f"other folds of this benchmark; {row.split}"
+
+
+def _three(row: Row) -> list[str]:
+    return [spread(row.cpt_50, 100, 1), spread(row.cpt_80, 100, 1), spread(row.apgr, 1, 3)]
+
+
+def _away(row: Row) -> str:
+    return "" if row.away is None else spread(row.away, 1, 3)

@@ -1,0 +1,149 @@
+"""`serve-graph evaluate --all`: every outcomes file of a folder, one table of router families a set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from router_models.data.json_values import plain
+from router_models.data.outcomes import OutcomeTable, read_outcomes
+from router_models.errors import DataError
+from router_models.evaluation.cross_validation import Protocol, costs_of, cross_validate
+from router_models.evaluation.figures import Evaluation, Row
+from router_models.evaluation.held_out import Progress, folds_of, held_out_scores, targets_of
+from router_models.evaluation.run import with_sentences
+from router_models.evaluation.slow import Slow, evaluate_slow
+from router_models.metrics import Interval, RoutingSums, bootstrap
+from router_models.reports.markdown import spread
+from router_models.reports.markdown import table as markdown_table
+
+FEW = 1500
+
+
+def run_all(
+    folder: Path,
+    pairs: Mapping[str, tuple[str, str]],
+    protocol: Protocol,
+    cache: Path,
+    made: str,
+    out: Path | None,
+    progress: Progress,
+    slow: Slow | None = None,
+) -> tuple[str, Any]:
+    """Every outcomes file of a folder: one table of families a set. Pairs not given: the worst and the best tier.
+
+    In-domain figures come from all labels, the column of few from `protocol.labels`, or FEW where that is None. With
+    `slow` a second table a set: the families that the first leaves out, on a sample.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    files = sorted(p for p in folder.iterdir() if p.name.endswith((".parquet", ".csv", ".jsonl")))
+    if not files:
+        raise DataError(f"{folder}: no .parquet, .csv or .jsonl file")
+    parts, figures = ["# Router families on every set", made], {}
+    few, protocol = protocol.labels or FEW, replace(protocol, certify=False, labels=None)
+    read = protocol if slow is None else replace(protocol, families=(*protocol.families, "default"))
+    for file in files:
+        table, note = _read(file, pairs.get(file.stem))
+        weak, strong = pairs.get(file.stem) or _worst_and_best(table)
+        notes = ([note] if note else []) + ([] if file.stem in pairs else ["pair: the worst and the best tier"])
+        table = with_sentences(file.stem, table, read, cache, progress).only(weak, strong)
+        terms = costs_of(table, weak, strong, None, epsilon=0.1, delta=0.1)
+        found, _ = cross_validate(
+            table, weak, strong, protocol, terms, datetime.now(UTC), name=file.stem, notes=notes, progress=progress
+        )
+        scarce = _with_few(table, weak, strong, protocol, [row.method for row in found.rows[3:]], few, progress)
+        figures[file.stem] = {**plain(found), "few_labels": few, "few": plain(scarce)}
+        parts.append(_set_section(found, few, scarce))
+        if slow is not None:
+            rest = evaluate_slow(
+                table, weak, strong, protocol, slow, datetime.now(UTC), name=file.stem, progress=progress
+            )
+            figures[file.stem]["slow"] = plain(rest)
+            parts.append(_slow_section(rest, found.n))
+        if out is not None:  # after every set, so that a run cut short leaves what it found
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text("\n\n".join(parts) + "\n")
+    return "\n\n".join(parts) + "\n", figures
+
+
+def _with_few(
+    table: OutcomeTable,
+    weak: str,
+    strong: str,
+    protocol: Protocol,
+    families: Sequence[str],
+    few: int,
+    progress: Progress,
+) -> dict[str, Interval]:
+    """APGR by family with so few labels a fold; empty where a fold holds no more than that."""
+    if len(table) * (protocol.folds - 1) // protocol.folds <= few:
+        return {}
+    y = targets_of(table, weak, strong, protocol.resolved_target)
+    splits = folds_of(table, protocol.folds, protocol.seed)
+    w, s = table.grade(weak), table.grade(strong)
+    found = {}
+    for family in families:
+        scores = held_out_scores(table, family, y, splits, labels=few, seed=protocol.seed, progress=progress)
+        found[family] = bootstrap(RoutingSums(scores, w, s).apgr, len(w), seed=protocol.seed)
+    return found
+
+
+def _set_section(found: Evaluation, few: int, scarce: Mapping[str, Interval]) -> str:
+    more = [f"APGR, {few:,} labels", f"APGR, unseen {found.domain or 'domains'}"]
+
+    def cells(row: Row) -> list[str]:
+        return [
+            spread(scarce[row.method], 1, 3) if row.method in scarce else "",
+            "" if row.away is None else spread(row.away, 1, 3),
+        ]
+
+    rows = [[*line, *(cells(row) if row is not None else more)] for row, line in _ranked(found)]
+    head = (
+        f"## {found.name}: {found.weak} → {found.strong}\n\n{found.n:,} prompts, right {found.weak_quality:.1%} and "
+        f"{found.strong_quality:.1%}."
+    )
+    return f"{head}{_notes(found)}\n\n{markdown_table(rows)}"
+
+
+def _slow_section(found: Evaluation, of: int) -> str:
+    drawn = f"{found.n:,} of them, drawn by chance" if found.n < of else "All of them again"
+    head = f"### {found.name}: families that take minutes, or a language model\n\n{drawn}."
+    return f"{head}{_notes(found)}\n\n{markdown_table([line for _, line in _ranked(found)])}"
+
+
+def _ranked(found: Evaluation) -> list[tuple[Row | None, list[str]]]:
+    """The heading, the baselines, then the routers, best first; each beside the row that it shows."""
+    heading = ["router", "APGR", "over length", "CPT(50), %", "CPT(80), %"]
+    lines: list[tuple[Row | None, list[str]]] = [(None, heading)]
+    for row in [*found.rows[:3], *sorted(found.rows[3:], key=lambda row: -row.apgr.value)]:
+        over = "" if row.method == "length" else spread(row.over_length, 1, 3)
+        shares = [spread(row.cpt_50, 100, 1), spread(row.cpt_80, 100, 1)]
+        lines.append((row, [row.method, spread(row.apgr, 1, 3), over, *shares]))
+    return lines
+
+
+def _notes(found: Evaluation) -> str:
+    return "".join(f"\n- {note}" for note in found.notes)
+
+
+def _read(file: Path, tiers: tuple[str, str] | None) -> tuple[OutcomeTable, str]:
+    """A table, and a note where its grades had to be read as scores of 1 to 10."""
+    try:
+        return read_outcomes(file, tiers), ""
+    except DataError as error:
+        if "not in [0, 1]" not in str(error):
+            raise
+        return read_outcomes(file, tiers, scale=(1, 10)), "grades are scores of 1 to 10, mapped to 0 to 1"
+
+
+def _worst_and_best(table: OutcomeTable) -> tuple[str, str]:
+    import numpy as np
+
+    means = {tier: float(np.nanmean(table.grades[tier])) for tier in table.tiers}
+    if len(means) < 2:
+        raise DataError("a set needs two tiers at least")
+    return min(means, key=lambda t: means[t]), max(means, key=lambda t: means[t])

@@ -1,0 +1,162 @@
+"""What a policy does with each prompt of a workload: which tiers it calls, in which order, and whose answer counts.
+
+Decisions depend on the prompt and its answers, never on the load, so they are made once per prompt, before any replay.
+The rules are the served ones: `Policy.decide` and `Policy.judge`; an escalation goes to the last tier, at most once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from router_models.data.outcomes import OutcomeTable
+from router_models.data.slices import slices_of
+from router_models.errors import DataError
+from router_models.types import Action, BoolArray, FloatArray
+from router_models.versions.policy import Policy
+from router_models.versions.router_version import ROUTER_SCORE, RouterVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Calls made at the same time, one per entry of `tiers`; `judged` = a verifier looks at the result."""
+
+    tiers: tuple[str, ...]
+    judged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Itinerary:
+    """One prompt's way: steps in order, the tier whose answer is given (None = abstained), and the outcome's name."""
+
+    steps: tuple[Step, ...]
+    answered_by: str | None
+    action: Action
+    routed: bool = False
+
+
+def policy_itineraries(
+    policy: Policy,
+    p_route: Mapping[str, FloatArray],
+    p_answer: Mapping[str, FloatArray],
+    accept_at: FloatArray | None = None,
+    covered: BoolArray | None = None,
+) -> tuple[Itinerary, ...]:
+    """Play a policy over n prompts; `p_route[tier]`, `p_answer[tier]` (n,) are estimates before and after generation.
+
+    A tier below the top without `p_route` is never tried; a tier whose answers are to be judged needs `p_answer`.
+    `accept_at` (n,) replaces the policy's (a prompt's slice may have a threshold of its own, or +inf: no promise).
+    Where `covered` (n,) is False nothing of the policy is promised: the top tier answers at once, unjudged.
+    Pre-routing is a policy whose `accept_at` is -inf, a pure cascade one whose `route_at` is -inf.
+    """
+    n = _length([*p_route.values(), *p_answer.values()])
+    for tier in _judged(policy):
+        if tier not in p_answer:
+            raise DataError(f"the policy judges answers of {tier!r}, but there are no scores of them")
+    return tuple(
+        _one(policy, p_route, p_answer, None if accept_at is None else accept_at[i], i)
+        if covered is None or covered[i]
+        else Itinerary((Step((policy.top,)),), policy.top, Action.ROUTED, bool(p_route))
+        for i in range(n)
+    )
+
+
+def version_itineraries(version: RouterVersion, table: OutcomeTable) -> tuple[Itinerary, ...]:
+    """Play a router version over recorded outcomes of its tiers, scored in batch as it would score them when served.
+
+    Embeddings must be present where its models want them; DataError for a tier the table does not hold.
+    """
+    p_route: dict[str, FloatArray] = {}
+    p_answer: dict[str, FloatArray] = {}
+    decided = np.full(len(table), np.nan)
+    for tier, stage in version.stages.items():
+        if stage.router is not None:
+            raw = stage.router.predict(table.prompts)
+            p_route[tier] = raw if stage.router_calibrator is None else stage.router_calibrator.predict(raw)
+            decided = np.where(np.isnan(decided), p_route[tier], decided)
+    for tier, stage in version.stages.items():
+        answers = table.answers_of(tier)
+        answers = replace(answers, signals={**answers.signals, ROUTER_SCORE: p_route.get(tier, decided)})
+        raw = stage.verifier.predict(answers)
+        p_answer[tier] = raw if stage.verifier_calibrator is None else stage.verifier_calibrator.predict(raw)
+    own, covered, proof = None, None, version.certificate
+    if version.slicer is not None and proof is not None:
+        names = slices_of(version.slicer, table.prompts)
+        if proof.joint:
+            covered = np.array([proof.covers(name) for name in names])
+        else:
+            own = np.array([proof.threshold_for(name) for name in names])
+    return policy_itineraries(version.policy, p_route, p_answer, own, covered)
+
+
+def ensemble_itineraries(
+    samples: Sequence[str], agreement: FloatArray, accept_at: float, escalate_to: str
+) -> tuple[Itinerary, ...]:
+    """Ask several tiers (or one tier several times) at once; keep the first's answer where they agree, else escalate.
+
+    `agreement` (n,): the share of samples that say the same as the first, or any score of their agreement, ≥ accepts.
+    """
+    if len(samples) < 2:
+        raise DataError(f"an ensemble needs at least two samples, found {len(samples)}")
+    if np.isnan(agreement).any():
+        raise DataError(f"{int(np.isnan(agreement).sum())} of {len(agreement)} agreement scores are NaN")
+    first = Step(tuple(samples), judged=True)
+    kept = Itinerary((first,), samples[0], Action.ACCEPTED)
+    sent_on = Itinerary((first, Step((escalate_to,))), escalate_to, Action.ESCALATED)
+    return tuple(kept if score >= accept_at else sent_on for score in agreement)
+
+
+def always_itineraries(tier: str, n: int) -> tuple[Itinerary, ...]:
+    """n prompts straight to one tier."""
+    return (Itinerary((Step((tier,)),), tier, Action.ROUTED),) * n
+
+
+def mixed_itineraries(to_frontier: BoolArray, cheap: str, frontier: str) -> tuple[Itinerary, ...]:
+    """Each prompt to one of two tiers by a given mask: what random and length routing are replayed with."""
+    ways = {tier: Itinerary((Step((tier,)),), tier, Action.ROUTED, routed=True) for tier in (cheap, frontier)}
+    return tuple(ways[frontier if up else cheap] for up in to_frontier)
+
+
+def _one(
+    policy: Policy,
+    p_route: Mapping[str, FloatArray],
+    p_answer: Mapping[str, FloatArray],
+    accept_at: float | None,
+    i: int,
+) -> Itinerary:
+    routed = bool(p_route)
+    tier = policy.decide({name: float(scores[i]) for name, scores in p_route.items()}).tier
+    if tier == policy.top:
+        return _at_top(policy, p_answer, i, (), Action.ROUTED, routed)
+    if policy.points[tier].accept_at == -np.inf and policy.points[tier].abstain_below is None:
+        return Itinerary((Step((tier,)),), tier, Action.ACCEPTED, routed)  # pre-routed: nobody looks at the answer
+    step = Step((tier,), judged=True)
+    verdict = policy.judge(tier, float(p_answer[tier][i]), accept_at)
+    if verdict.action is Action.ESCALATED:
+        return _at_top(policy, p_answer, i, (step,), Action.ESCALATED, routed)
+    return Itinerary((step,), None if verdict.action is Action.ABSTAINED else tier, verdict.action, routed)
+
+
+def _at_top(
+    policy: Policy, p_answer: Mapping[str, FloatArray], i: int, before: tuple[Step, ...], action: Action, routed: bool
+) -> Itinerary:
+    top = policy.top
+    if policy.judges_top and policy.judge(top, float(p_answer[top][i])).action is Action.ABSTAINED:
+        return Itinerary((*before, Step((top,), judged=True)), None, Action.ABSTAINED, routed)
+    return Itinerary((*before, Step((top,), judged=policy.judges_top)), top, action, routed)
+
+
+def _judged(policy: Policy) -> list[str]:
+    below = [t for t in policy.tiers[:-1] if t in policy.points and policy.points[t].accept_at > -np.inf]
+    return below + ([policy.top] if policy.judges_top else [])
+
+
+def _length(columns: Sequence[FloatArray]) -> int:
+    lengths = {len(column) for column in columns}
+    if len(lengths) != 1:
+        raise DataError(f"scores must be equally long and at least one column, found lengths {sorted(lengths)}")
+    if any(np.isnan(column).any() for column in columns):
+        raise DataError("a score is NaN: drop those prompts or send them to the last tier before replaying")
+    return lengths.pop()

@@ -1,0 +1,193 @@
+"""Parts that every report shares: what is promised, slices, how the models were chosen, what it all depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router_models.metrics import (
+    bootstrap,
+    brier_weighted,
+    log_loss,
+    log_loss_weighted,
+    smooth_calibration_error_weighted,
+)
+from router_models.reports.markdown import spread, table
+from router_models.risk_control.certificate import Certificate, Promise
+from router_models.risk_control.ladder import Ladder
+from router_models.risk_control.sequence import upper_bound
+from router_models.training.model_selection import Scored
+from router_models.types import BoolArray, FloatArray
+
+DRAWS = 2000
+MOST_SLICES = 25
+DROP = "quality drop against always-frontier"
+Mean = tuple[float, float, float]
+
+
+def mean_interval(values: FloatArray, rows: NDArray[np.int64]) -> Mean:
+    """A mean and its 95 % bootstrap interval over the given resamples (draws, n)."""
+    draws = values[rows].mean(axis=1)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(values.mean()), float(low), float(high)
+
+
+def with_interval(value: Mean) -> str:
+    """A cell of a table."""
+    return f"{value[0]:.1f} ({value[1]:.1f} to {value[2]:.1f})"
+
+
+def promise_section(certificate: Certificate | None) -> str:
+    """The promise in one line, then every certified statement with the counts that show it."""
+    if certificate is None:
+        return "**Nothing is certified.**"
+    rows = [["statement", "at most", "confidence", "shown by", "upper bound on these counts"]]
+    whole = Promise(
+        certificate.what,
+        certificate.epsilon,
+        certificate.level,
+        certificate.accepted_n,
+        certificate.errors,
+        certificate.upper,
+    )
+    for p in (whole, *certificate.also):
+        statement = f"{p.what}{certificate.where}"
+        rows.append([statement, f"{p.bound:g}", f"{1 - p.level:.1%}", _shown_by(p), f"{p.upper:.4f}"])
+    return f"{certificate.summary()}\n\n{table(rows)}"
+
+
+def calibration_section(data: Ladder, seed: int) -> str:
+    """How far each estimate is from a probability, on CERT: Brier score, log-loss and smooth calibration error."""
+    assert data.right is not None
+    graded = data.right.astype(np.float64)
+    named = [
+        (f"router: {tier} will be right", data.p_route[:, i], graded[:, i]) for i, tier in enumerate(data.tiers[:-1])
+    ]
+    named += [(f"verifier: {tier} was right", data.p_ok[:, i], graded[:, i]) for i, tier in enumerate(data.tiers)]
+    rows = [["estimate", "Brier score", "log-loss", "of the base rate alone", "smooth calibration error"]]
+    for name, p, y in named:
+        figures = [
+            bootstrap(figure(p, y), len(y), draws=DRAWS, seed=seed)
+            for figure in (brier_weighted, log_loss_weighted, smooth_calibration_error_weighted)
+        ]
+        cells = [spread(figure, 1, 3) for figure in figures]
+        rows.append([name, *cells[:2], f"{log_loss(np.full(len(y), y.mean()), y):.3f}", cells[2]])
+    note = (
+        f"95 % bootstrap over the {len(data)} certification prompts ({DRAWS} draws). Smooth calibration error is "
+        "above 0 for any finite sample, and its interval leans upwards: compare it between estimates, not with 0."
+    )
+    return f"{table(rows)}\n\n{note}"
+
+
+def slices_section(
+    slices: Mapping[str, Sequence[str]], kept: BoolArray, wrong: BoolArray, certificate: Certificate | None
+) -> str:
+    """Risk by slice at the deployed thresholds, each bound at δ/G; certified slices, where there are, first.
+
+    `kept` and `wrong` (n,): whether the promise covers the prompt's answer, and whether that answer is wrong.
+    """
+    parts: list[str] = []
+    if certificate is not None and certificate.slices:
+        parts.append(_certified_slices(certificate))
+    delta = 0.1 if certificate is None else certificate.level
+    for slicer, names in slices.items():
+        labels = np.array(names)
+        found = sorted(set(names), key=lambda name: -int((labels == name).sum()))
+        if not 2 <= len(found) <= len(labels) // 2:
+            continue
+        level = delta / len(found)
+        rows = [
+            [slicer.replace("_", " "), "prompts", "kept", "wrong", "risk, %", f"upper bound, % (level {level:.3g})"]
+        ]
+        for name in found[:MOST_SLICES]:
+            here = kept & (labels == name)
+            n, k = int(here.sum()), int((here & wrong).sum())
+            risk = f"{100 * k / n:.1f}" if n else "–"
+            cells = [
+                name,
+                str(int((labels == name).sum())),
+                str(n),
+                str(k),
+                risk,
+                f"{100 * upper_bound(k, n, level):.1f}",
+            ]
+            rows.append(cells)
+        parts.append(table(rows))
+    if not parts:
+        return "The certification prompts fall into one slice only, whichever way they are cut."
+    note = (
+        "Bounds are one-sided Clopper-Pearson at δ/G for the G slices of a table: they hold together, but they are "
+        "information. A promise for each slice by itself is what `certify --slices` makes."
+    )
+    return "\n\n".join([*parts, note])
+
+
+def _certified_slices(certificate: Certificate) -> str:
+    """The promise of every slice with the counts that show it, and what is done where there is none."""
+    others = list(dict.fromkeys(p.what for promise in certificate.slices.values() for p in promise.also))
+    rows = [["certified slice", "kept", "wrong", "upper bound", *others, "level δ/G", "promise"]]
+    nothing = "none: always the last tier" if certificate.joint else "none: nothing is accepted here"
+    for name, p in certificate.slices.items():
+        also = {other.what: f"{_shown_by(other)}, at most {other.upper:.3f}" for other in p.also}
+        held = " and ".join(f"≤ {q.bound:g}" for q in (p, *p.also)) if p.certified else nothing
+        counts = (
+            [str(p.trials), str(p.errors), f"{p.upper:.3f}"] if p.certified or not certificate.joint else ["–"] * 3
+        )
+        rows.append([name, *counts, *(also.get(what, "–") for what in others), f"{p.level:.3g}", held])
+    return table(rows)
+
+
+def _shown_by(promise: Promise) -> str:
+    """The counts behind a statement, or the number of pairs where it is about differences."""
+    paired = not promise.errors and promise.what == DROP
+    return f"{promise.trials} pairs" if paired else f"{promise.errors} of {promise.trials}"
+
+
+def choice_section(what: str, tried: Mapping[str, Sequence[Scored]]) -> str:
+    """How the models of each tier were chosen; the column `unseen domains` holds whole domains out."""
+    return "\n\n".join(_choice(f"{what} of {tier}", scored) for tier, scored in tried.items())
+
+
+def _choice(what: str, tried: Sequence[Scored]) -> str:
+    if not tried:
+        return f"No {what}: every answer that it could be fitted on is right, none is abstained from."
+    away = what.startswith("router")
+    rows = [[what, "AUC", "over the baseline", "95 % interval", *(["AUC, unseen domains"] if away else [])]]
+    for i, scored in enumerate(tried):
+        advantage = "baseline" if i == 0 else f"{scored.advantage:+.3f}"
+        span = "" if i == 0 else f"{scored.low:+.3f} to {scored.high:+.3f}"
+        far = "no domains recorded" if scored.away_auc is None else f"{scored.away_auc:.3f}"
+        rows.append([scored.family, f"{scored.auc:.3f}", advantage, span, *([far] if away else [])])
+    return table(rows)
+
+
+def spill_section(certificates: Mapping[str, Certificate]) -> str:
+    """What may be served under its threshold while the last tier is full, and on what evidence."""
+    if not certificates:
+        return "No spill is certified: while the last tier is full, what would go to it is refused (429)."
+    rows = [["tier", "score from", "P(wrong) at most", "confidence", "shown by", "upper bound", "expires"]]
+    for tier, c in certificates.items():
+        at = "by slice" if c.threshold is None else f"{c.threshold:.4f}"
+        shown = f"{c.errors} of {c.accepted_n}"
+        end = f"{c.expires_at:%Y-%m-%d}"
+        rows.append([tier, at, f"{c.epsilon:g}", f"{1 - c.level:.1%}", shown, f"{c.upper:.4f}", end])
+    slices = [
+        [name, str(p.trials), str(p.errors), f"≤ {p.bound:g}" if p.certified else "none: nothing is spilled here"]
+        for c in certificates.values()
+        for name, p in c.slices.items()
+    ]
+    by_slice = f"\n\n{table([['slice', 'spilled', 'wrong', 'promise'], *slices])}" if slices else ""
+    return (
+        "Served, with `policy.spill`, while the last tier is full: answers that the verdict rejected, from this score "
+        f"on. The promise is of those answers alone.\n\n{table(rows)}{by_slice}"
+    )
+
+
+def binds_section(certificate: Certificate | None) -> str:
+    """Everything the certificate depends on, by hash; any change voids it."""
+    binds = {} if certificate is None else certificate.binds
+    rows = [["what", "sha256"], *([name, f"`{digest[:16]}`"] for name, digest in sorted(binds.items()))]
+    until = "" if certificate is None else f"\n\nIt expires at {certificate.expires_at:%Y-%m-%d %H:%M %Z}."
+    return f"Checked when a version is loaded; a change of any of these voids it.\n\n{table(rows)}{until}"

@@ -1,0 +1,217 @@
+"""Certify a whole ladder of thresholds on the system's own risk, P(wrong | answered), in the whole or slice by slice.
+
+One configuration serves everywhere. With slices each of the G follows the same path on its own rows at δ/G, every
+promised risk counted inside it; together the slices prove, with confidence 1 - δ, all that was rejected in any of
+them, and so also whatever is chosen among it afterwards. A slice in which the deployed configuration was not rejected
+has no promise: the top tier answers there (`ladder.play` with `covered`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+
+from router_models.errors import DataError, NotCertifiedError
+from router_models.risk_control.certificate import (
+    ABSTAIN_RISK,
+    ANSWERED_RISK,
+    Certificate,
+    LabelSource,
+    Promise,
+    check_budget,
+)
+from router_models.risk_control.joint_path import (
+    Budget,
+    InfeasibleError,
+    JointPath,
+    change,
+    counts,
+    follow,
+    nothing_rejected,
+    propose,
+)
+from router_models.risk_control.ladder import Ladder, Thresholds
+from router_models.risk_control.paired import not_worse
+from router_models.risk_control.sequence import spent_delta, upper_bound
+from router_models.risk_control.tuning import Configuration
+from router_models.types import OperatingPoint
+
+WHOLE = ""
+"""The name of the only family where no slices are given."""
+Families = Mapping[str, tuple[Ladder, Ladder]]
+
+
+@dataclass(frozen=True, slots=True)
+class JointPolicy:
+    """The certified configuration that saves most: `points` for `policy.Policy`, its proof, and how it was found.
+
+    `paths`: the tests of every slice that could be tested, `WHOLE` alone without slices. `refused`: why each of the
+    other slices, and of those in which the chosen configuration was not rejected, has no promise.
+    """
+
+    points: Mapping[str, OperatingPoint]
+    chosen: Configuration
+    certificate: Certificate
+    paths: Mapping[str, JointPath]
+    refused: Mapping[str, str]
+
+
+def certify_joint(
+    tune: Ladder,
+    cert: Ladder,
+    *,
+    epsilon: float,
+    delta: float,
+    binds: Mapping[str, str],
+    label_source: LabelSource | str,
+    made_at: datetime,
+    expires_at: datetime,
+    abstain_share: float = 0.0,
+    max_drop: float | None = None,
+    round: int = 0,
+) -> JointPolicy:
+    """Find the thresholds that save most with P(wrong | answered) ≤ ε and P(abstain) ≤ a, at confidence 1 - δ.
+
+    With `max_drop` also: the share right (an abstention is not right) falls below always-top's by less than that.
+    With slice names on both sides all of it holds in every certified slice by itself. `tune` may be unlabelled where
+    no largest drop is asked for; `cert` must carry labels for every tier, is read once, and must share no prompt with
+    it. Raises NotCertifiedError with the reason and the labels missing; DataError for unusable input.
+    """
+    check_budget(epsilon, delta)
+    if tune.tiers != cert.tiers:
+        raise DataError(f"TUNE is about {tune.tiers}, CERT about {cert.tiers}")
+    if cert.right is None:
+        raise DataError("CERT carries no labels")
+    if not 0 <= abstain_share < 1:
+        raise DataError(f"abstain_share must lie in [0, 1), got {abstain_share!r}")
+    if max_drop is not None:
+        check_budget(max_drop, delta)
+    families = _families(tune, cert)
+    level = spent_delta(delta, round)
+    budget = Budget(epsilon, level / len(families), abstain_share, max_drop)
+    proposed = propose(tune, len(cert) // len(families), budget)
+    paths, refusals = _follow_all(proposed, families, budget)
+    if not any(path.rejected.any() for path in paths.values()):
+        raise _none_certified(refusals)
+    j = _saves_most(paths, families)
+    chosen = proposed[j]
+    held = {name for name, path in paths.items() if path.rejected[j]}
+    promises = {name: _promise(families[name][1], chosen.thresholds, budget, name in held) for name in families}
+    rows = np.flatnonzero(np.ones(len(cert)) if cert.slices is None else [s in held for s in cert.slices])
+    whole = _promise(cert.take(rows.astype(np.int64)), chosen.thresholds, replace(budget, level=level), held=True)
+    certificate = Certificate(
+        what=ANSWERED_RISK,
+        epsilon=epsilon,
+        delta=delta,
+        level=level,
+        n=len(cert),
+        accepted_n=whole.trials,
+        errors=whole.errors,
+        upper=whole.upper,
+        threshold=None,
+        label_source=LabelSource(label_source),
+        made_at=made_at,
+        expires_at=expires_at,
+        binds=dict(binds),
+        round=round,
+        slices={} if cert.slices is None else promises,
+        also=whole.also,
+        settings=chosen.thresholds.named(tune.tiers),
+    )
+    refused = {
+        name: refusals[name].reason if name in refusals else _left_out(paths[name], j, name)
+        for name in families
+        if name not in held
+    }
+    return JointPolicy(chosen.thresholds.points(tune.tiers), chosen, certificate, paths, refused)
+
+
+def _families(tune: Ladder, cert: Ladder) -> Families:
+    """TUNE and CERT rows of every slice that either has; neither labels nor estimates decide how many there are."""
+    if (tune.slices is None) != (cert.slices is None):
+        raise DataError("slice names must be given for both TUNE and CERT or for neither")
+    if tune.slices is None or cert.slices is None:
+        return {WHOLE: (tune, cert)}
+    return {name: (tune.only(name), cert.only(name)) for name in sorted({*tune.slices, *cert.slices})}
+
+
+def _follow_all(
+    proposed: tuple[Configuration, ...], families: Families, budget: Budget
+) -> tuple[dict[str, JointPath], dict[str, NotCertifiedError]]:
+    """Every family's tests, and why nothing was rejected in the others."""
+    paths: dict[str, JointPath] = {}
+    refusals: dict[str, NotCertifiedError] = {}
+    for name, (tune, cert) in families.items():
+        slice_name = None if name == WHOLE else name
+        if len(tune) == 0 or len(cert) == 0:
+            lacking = "TUNE" if len(tune) == 0 else "CERT"
+            refusals[name] = NotCertifiedError(f"no {lacking} prompts in slice {name!r}: collect prompts of it")
+            continue
+        try:
+            paths[name] = follow(proposed, tune, cert, budget, slice_name)
+        except NotCertifiedError as error:
+            refusals[name] = error
+            continue
+        if not paths[name].rejected.any():
+            refusals[name] = nothing_rejected(paths[name], tune, cert, budget, slice_name)
+    return paths, refusals
+
+
+def _saves_most(paths: Mapping[str, JointPath], families: Families) -> int:
+    """The configuration that TUNE predicts to save most beside always-top, in the slices in which it was rejected.
+
+    Between equals the one of more slices, then the riskiest. At least one must have been rejected somewhere.
+    """
+    saved: list[float] = []
+    slices: list[int] = []
+    for j in range(len(next(iter(paths.values())).rejected)):
+        held = [name for name, path in paths.items() if path.rejected[j]]
+        tunes = {name: families[name][0] for name in held}
+        saves = {name: tunes[name].cost_usd[:, -1].mean() - paths[name].configurations[j].cost_usd for name in held}
+        saved.append(sum(len(tunes[name]) * saves[name] for name in held) if held else -np.inf)
+        slices.append(len(held))
+    return max(range(len(saved)), key=lambda j: (slices[j] > 0, saved[j], slices[j], -j))
+
+
+def _promise(cert: Ladder, thresholds: Thresholds, budget: Budget, held: bool) -> Promise:
+    """What CERT rows show of the deployed thresholds, where they are certified; else that nothing is promised."""
+    if not held:
+        return Promise(ANSWERED_RISK, budget.epsilon, budget.level, 0, 0, 1.0)
+    level, (n, k) = budget.level, counts(cert, thresholds)
+    silent, also = len(cert) - n, []
+    if budget.abstain_share > 0:
+        bound = upper_bound(silent, len(cert), level)
+        also.append(Promise(ABSTAIN_RISK, budget.abstain_share, level, len(cert), silent, bound, -np.inf))
+    if budget.max_drop is not None:
+        moved = change(cert, thresholds)
+        shown = not_worse(moved.clip(0, 1), (-moved).clip(0, 1), margin=budget.max_drop, delta=level)
+        also.append(replace(shown.promise(), threshold=-np.inf))  # for the whole it follows from the slices
+    return Promise(ANSWERED_RISK, budget.epsilon, level, n, k, upper_bound(k, n, level), -np.inf, tuple(also))
+
+
+def _left_out(path: JointPath, j: int, name: str) -> str:
+    """Why a slice has no promise of the configuration that was chosen, though of another it would have."""
+    n, k, p = int(path.answered[j]), int(path.wrong[j]), path.p_values[j]
+    return (
+        f"other thresholds were certified in slice {name!r}; those that save most on the whole were not: "
+        f"{k} of {n} answers wrong (p = {p:.3g})"
+    )
+
+
+def _none_certified(refusals: Mapping[str, NotCertifiedError]) -> NotCertifiedError:
+    """The refusal of the whole: with slices, which of them came nearest, and the labels missing there."""
+    if set(refusals) == {WHOLE}:
+        return refusals[WHOLE]
+    near = {name: error.labels_missing for name, error in refusals.items() if error.labels_missing is not None}
+    if not near:
+        told = "; ".join(error.reason for error in refusals.values())
+        hopeless = all(isinstance(error, InfeasibleError) for error in refusals.values())
+        helps = ", and no labels would help" if hopeless else ""
+        return NotCertifiedError(f"none of {len(refusals)} slices certified{helps}: {told}")
+    name = min(near, key=lambda n: near[n])
+    return NotCertifiedError(
+        f"none of {len(refusals)} slices certified; nearest came {name!r}: {refusals[name].reason}", near[name]
+    )

@@ -1,0 +1,76 @@
+"""How many labels a promise needs. Exact binomial counts, no normal approximation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import bdtr, ndtri
+
+from router_models.errors import DataError
+from router_models.risk_control.certificate import check_budget
+from router_models.types import FloatArray, IntArray
+
+POWER = 0.9
+MAX_ERRORS = 20_000
+
+
+def p_value(errors: ArrayLike, n: ArrayLike, epsilon: float) -> FloatArray:
+    """P(Binomial(n, ε) ≤ errors): the exact p-value of "the risk is at least ε". 1 where n = 0."""
+    return np.asarray(bdtr(np.asarray(errors, dtype=np.float64), np.asarray(n), epsilon), dtype=np.float64)
+
+
+def least_labels(errors: IntArray, epsilon: float, level: float) -> IntArray:
+    """The fewest labels at which that many errors still certify risk ≤ ε at `level`, for each count of errors."""
+    k = np.asarray(errors, dtype=np.int64)
+    low, high = k.copy(), np.ceil((k + 10 * np.sqrt(k + 1) + 10 - 2 * math.log(level)) / epsilon).astype(np.int64)
+    while (high - low > 1).any():
+        middle = (low + high) // 2
+        passes = p_value(k, middle, epsilon) <= level
+        low, high = np.where(passes, low, middle), np.where(passes, middle, high)
+    return np.asarray(high, dtype=np.int64)
+
+
+def power(n: int, epsilon: float, true_risk: float, level: float) -> float:
+    """P(n labelled accepted answers certify risk ≤ ε at `level`), if the risk is really `true_risk`."""
+    errors = np.arange(n + 1)
+    allowed = int((p_value(errors, np.full(n + 1, n), epsilon) <= level).sum()) - 1
+    return 0.0 if allowed < 0 else float(bdtr(float(allowed), n, true_risk))
+
+
+def labels_needed(epsilon: float, true_risk: float, delta: float, wanted: float = POWER) -> int | None:
+    """Labels among *accepted* answers from which on certification succeeds with probability ≥ `wanted`.
+
+    Power is a saw-tooth in n (it falls until one more error is allowed, then jumps); this is the n after which it
+    never falls below `wanted` again, so that a label more is never a label too many. `delta` is the level the test
+    is really run at, after any split over slices or rounds. None where true_risk ≥ ε, when no number would do, or
+    where it lies so close to ε that more than 20,000 errors would have to be seen.
+    """
+    check_budget(epsilon, delta)
+    if not 0 <= true_risk <= 1:
+        raise DataError(f"true_risk must lie in [0, 1], got {true_risk!r}")
+    if true_risk >= epsilon:
+        return None
+    size = 64
+    if true_risk == 0:
+        return math.ceil(math.log(delta) / math.log1p(-epsilon))
+    while size <= MAX_ERRORS:
+        # With k errors allowed from starts[k] labels on, power is least just before starts[k + 1].
+        starts = least_labels(np.arange(size + 1), epsilon, delta)
+        lowest = bdtr(np.arange(size, dtype=np.float64), starts[1:] - 1, true_risk)
+        short = np.flatnonzero(lowest < wanted)
+        if short.size == 0:
+            return int(starts[0])
+        if short[-1] < 0.5 * size:
+            return int(starts[short[-1] + 1])
+        size *= 4
+    return None
+
+
+def labels_guess(epsilon: float, true_risk: ArrayLike, level: float) -> FloatArray:
+    """The normal approximation to `labels_needed`, for ranking candidates cheaply; inf where true_risk ≥ ε."""
+    r = np.asarray(true_risk, dtype=np.float64)
+    spread = -ndtri(level) * math.sqrt(epsilon * (1 - epsilon)) + ndtri(POWER) * np.sqrt(r * (1 - r))
+    gap = epsilon - r
+    return np.asarray(np.where(gap > 0, (spread / np.where(gap > 0, gap, 1.0)) ** 2, np.inf), dtype=np.float64)

@@ -1,0 +1,98 @@
+"""Paired evidence: the policy is no worse than always-frontier by more than a margin.
+
+Both answer the same prompts; D = right(policy) - right(frontier) in [-1, 1] and is 0 wherever the policy gave the
+frontier's answer. Bets against "E[D] ≤ -margin" on X = (D+1)/2, μ0 = (1-margin)/2: K_t = mean_j Π(1 + λ_j(X_i - μ0)),
+λ_j = g_j/μ0 (Waudby-Smith and Ramdas 2023, arXiv 2010.09686). P(K ever reaches 1/δ) ≤ δ if the claim is false, so it
+may be looked at after every pair. No distribution is assumed; a binomial test would not fit three values.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import brentq
+
+from router_models.errors import DataError
+from router_models.risk_control.certificate import Promise, check_budget
+from router_models.types import FloatArray
+
+BETS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
+
+
+@dataclass(frozen=True, slots=True)
+class PairedComparison:
+    """What n pairs show: the mean drop in quality against always-frontier, and the least bound on it they prove.
+
+    `upper_drop` is the smallest margin certified at confidence 1 - δ from all n pairs (1 where none is); `e_value` is
+    K_n against `margin`, `certified` whether K reached 1/δ at any time in the order given.
+    """
+
+    n: int
+    drop: float
+    upper_drop: float
+    margin: float
+    delta: float
+    e_value: float
+    certified: bool
+
+    def promise(self) -> Promise:
+        """As a line of a certificate; its threshold says only whether it holds (-inf) or not (+inf)."""
+        return Promise(
+            "quality drop against always-frontier",
+            self.margin,
+            self.delta,
+            self.n,
+            0,
+            self.upper_drop,
+            -math.inf if self.certified else math.inf,
+        )
+
+
+def not_worse(policy_right: ArrayLike, frontier_right: ArrayLike, *, margin: float, delta: float) -> PairedComparison:
+    """Test "the policy's quality is lower than always-frontier's by `margin` or more" on paired grades in [0, 1].
+
+    Raises DataError for unequal lengths, no pairs, NaN, or grades outside [0, 1].
+    """
+    check_budget(margin, delta)
+    a, b = np.asarray(policy_right, dtype=np.float64), np.asarray(frontier_right, dtype=np.float64)
+    if a.ndim != 1 or a.shape != b.shape or a.size == 0:
+        raise DataError(f"need pairs of grades, got shapes {a.shape} and {b.shape}")
+    for g in (a, b):
+        if not np.isfinite(g).all() or g.min() < 0 or g.max() > 1:
+            raise DataError("grades must lie in [0, 1] without NaN")
+    difference = a - b
+    path = log_wealth(difference, margin)
+    goal = -math.log(delta)
+    return PairedComparison(
+        n=len(a),
+        drop=float(-difference.mean()),
+        upper_drop=_upper_drop(difference, goal),
+        margin=margin,
+        delta=delta,
+        e_value=math.exp(min(float(path[-1]), 700.0)),
+        certified=bool(path.max() >= goal),
+    )
+
+
+def log_wealth(difference: ArrayLike, margin: float) -> FloatArray:
+    """ln K_t after each pair, (n,)."""
+    d = np.asarray(difference, dtype=np.float64)
+    mu0 = (1 - margin) / 2
+    bets = np.array(BETS) / mu0
+    paths = np.cumsum(np.log1p(bets * ((d[:, None] + 1) / 2 - mu0)), axis=0)
+    return np.asarray(np.logaddexp.reduce(paths, axis=1) - math.log(len(BETS)), dtype=np.float64)
+
+
+def _upper_drop(difference: FloatArray, goal: float) -> float:
+    """The margin at which K_n just reaches 1/δ; K_n grows with the margin, so there is one crossing."""
+
+    def short(margin: float) -> float:
+        return float(log_wealth(difference, margin)[-1]) - goal
+
+    low, high = -1 + 1e-9, 1 - 1e-9
+    if short(high) < 0:
+        return 1.0
+    return -1.0 if short(low) >= 0 else float(brentq(short, low, high, xtol=1e-6))

@@ -1,0 +1,236 @@
+"""Stage A: all thresholds of a ladder at once, from calibrated scores alone.
+
+Minimises P(answered and wrong) + λ_c·E[cost] + λ_a·P(abstain) with the calibrated estimates as soft labels, so
+unlabelled traffic will do. Given the routing thresholds the tiers' own thresholds separate, and sums over a grid of
+score bins give every combination's loss: exact on the grid, milliseconds per (λ_c, λ_a). Sweeping both weights traces
+the Pareto front. As good as the copula model of arXiv 2501.09345 at a hundredth of its time; early abstention as in
+2502.09054.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router_models.risk_control.ladder import Ladder, Thresholds, play
+from router_models.risk_control.sequence import quantile_grid
+from router_models.types import FloatArray
+
+GRID = 20
+COST_WEIGHTS = tuple(float(w) for w in np.geomspace(0.003, 3.0, 32))
+ABSTAIN_STEPS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Thresholds with what soft labels predict of them: P(wrong | answered), USD per prompt, P(abstain)."""
+
+    thresholds: Thresholds
+    risk: float
+    cost_usd: float
+    abstain: float
+
+
+@dataclass(frozen=True, slots=True)
+class _TierSums:
+    """One lower tier's sums over every combination of cuts (route cuts of tiers 0 … i, then its verifier cuts).
+
+    A *cut* c separates the score bins below c from the rest. Each array holds the mean over all prompts of a quantity,
+    counted where the prompt is routed here and its verifier bin lies below the last axis' cut.
+    """
+
+    count: FloatArray
+    wrong: FloatArray
+    cost: FloatArray
+    top_cost: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A ladder's score bins and everything summed over them that does not depend on the weights."""
+
+    route: list[FloatArray]
+    verify: list[FloatArray]
+    route_bin: NDArray[np.int64]
+    verify_bin: NDArray[np.int64]
+    tiers: list[_TierSums]
+    top_cost: FloatArray
+
+    @classmethod
+    def of(cls, data: Ladder) -> Grid:
+        """Bin and sum; edges are the 1/20, 2/20, … quantiles of each score."""
+        route = [quantile_grid(column, GRID)[1:] for column in data.p_route.T]
+        verify = [quantile_grid(column, GRID)[1:] for column in data.p_ok.T[:-1]]
+        bins = [np.searchsorted(t, c, side="right") for t, c in zip(route, data.p_route.T, strict=True)]
+        marks = [np.searchsorted(t, c, side="right") for t, c in zip(verify, data.p_ok.T, strict=False)]
+        grid = cls(route, verify, np.column_stack(bins), np.column_stack(marks), [], np.empty(0))
+        top = data.cost_usd[:, -1]
+        sums = [
+            _TierSums(
+                grid.at_tier(i, np.ones(len(data))),
+                grid.at_tier(i, 1 - data.p_ok[:, i]),
+                grid.at_tier(i, data.cost_usd[:, i]),
+                grid.at_tier(i, top),
+            )
+            for i in range(len(route))
+        ]
+        return replace(grid, tiers=sums, top_cost=grid.at_top(top))
+
+    def at_tier(self, i: int, each: FloatArray) -> FloatArray:
+        """Sums of a per-prompt quantity where tier i is tried, per route cuts 0 … i and verifier cut i."""
+        columns = (*self.route_bin[:, : i + 1].T, self.verify_bin[:, i])
+        return _to_cuts(_histogram(each, columns, [*self.route[: i + 1], self.verify[i]]), suffix=i)
+
+    def at_top(self, each: FloatArray) -> FloatArray:
+        """Sums of a per-prompt quantity where no lower tier is tried, per route cuts."""
+        return _to_cuts(_histogram(each, tuple(self.route_bin.T), self.route), suffix=None)
+
+
+def pareto_path(data: Ladder, *, abstain_share: float = 0.0, size: int = GRID) -> tuple[Configuration, ...]:
+    """At most `size` configurations, none beaten on predicted risk and cost by another, by descending risk.
+
+    Cheapest and riskiest first, safest last; always-top is kept even where it is beaten. Configurations predicted to
+    abstain more than `abstain_share` are left out; 0 means never abstain.
+    """
+    grid = Grid.of(data)
+    weights = [weight / float(data.cost_usd[:, -1].mean()) for weight in COST_WEIGHTS]
+    tried = [always_top(len(data.tiers))]
+    for abstain_weight in _abstain_weights(data, abstain_share):
+        tried += tune_all(data, grid, weights, abstain_weight)
+    found: dict[tuple[float, float], Configuration] = {}
+    for thresholds in dict.fromkeys(tried):
+        c = predict(data, thresholds)
+        if c.abstain <= abstain_share and c.abstain < 1:
+            # Of thresholds that do the same to every prompt the first is kept: it is the one that abstains least.
+            found.setdefault((c.risk, c.cost_usd), c)
+    safest = predict(data, tried[0])
+    front = [c for c in found.values() if c.thresholds != tried[0] and not any(_beats(d, c) for d in found.values())]
+    if len(front) >= size:
+        front.sort(key=lambda c: c.risk)
+        front = [front[i] for i in np.linspace(0, len(front) - 1, size - 1).round().astype(int)]
+    return tuple(sorted([*front, safest], key=lambda c: (-c.risk, c.cost_usd)))
+
+
+def predict(data: Ladder, thresholds: Thresholds) -> Configuration:
+    """What the calibrated scores say that these thresholds would do."""
+    played = play(data, thresholds)
+    answered = ~played.abstained
+    soft = data.p_ok[np.arange(len(data)), np.maximum(played.answered_by, 0)]
+    risk = float((1 - soft[answered]).mean()) if answered.any() else 1.0
+    return Configuration(thresholds, risk, float(played.cost_usd.mean()), float(played.abstained.mean()))
+
+
+def tune_all(data: Ladder, grid: Grid, cost_weights: Sequence[float], abstain_weight: float) -> list[Thresholds]:
+    """For each cost weight the minimiser of P(answered and wrong) + cost_weight·USD + abstain_weight·P(abstain).
+
+    An infinite `abstain_weight` forbids abstention.
+    """
+    p_top = data.p_ok[:, -1]
+    # At the top the best rule is pointwise: abstain where being wrong is likelier than abstaining is dear.
+    top_abstain = 1 - abstain_weight if abstain_weight < 1 else -np.inf
+    top_loss = np.where(p_top < top_abstain, abstain_weight, 1 - p_top)
+    escalated = [grid.at_tier(i, top_loss) for i in range(len(grid.tiers))]
+    straight = grid.at_top(top_loss)
+    return [
+        Thresholds(*_best(grid, escalated, straight, weight, abstain_weight, top_abstain)) for weight in cost_weights
+    ]
+
+
+def _best(
+    grid: Grid,
+    escalated: list[FloatArray],
+    straight: FloatArray,
+    cost_weight: float,
+    abstain_weight: float,
+    top_abstain: float,
+) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
+    total = straight + cost_weight * grid.top_cost
+    cuts: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    for sums, top_loss in zip(grid.tiers, escalated, strict=True):
+        escalate = top_loss + cost_weight * sums.top_cost
+        abstain = None if np.isinf(abstain_weight) else abstain_weight * sums.count
+        loss, accept, silent = _best_cuts(abstain, escalate, sums.wrong)
+        loss = loss + cost_weight * sums.cost[..., -1]
+        total = total + loss.reshape(loss.shape + (1,) * (total.ndim - loss.ndim))
+        cuts.append((accept, silent))
+    best = np.unravel_index(int(np.argmin(total)), total.shape)
+    route, accepts, abstains = [], [], []
+    for i, (accept, silent) in enumerate(cuts):
+        where = best[: i + 1]
+        route.append(_threshold(grid.route[i], int(best[i])))
+        used = route[i] < np.inf
+        accepts.append(_threshold(grid.verify[i], int(accept[where])) if used else np.inf)
+        abstains.append(_threshold(grid.verify[i], int(silent[where])) if used else -np.inf)
+    return tuple(route), tuple(accepts), (*abstains, top_abstain)
+
+
+def _best_cuts(
+    abstain: FloatArray | None, escalate: FloatArray, accept: FloatArray
+) -> tuple[FloatArray, NDArray[np.int64], NDArray[np.int64]]:
+    """The least loss over abstain cut s ≤ accept cut t along the last axis, and the two cuts t and s.
+
+    Inputs are running sums over cuts: what it costs to treat every bin below the cut that way (None: not allowed). The
+    loss of (s, t) is abstain[s] + (escalate[t] - escalate[s]) + (accept[-1] - accept[t]).
+    """
+    loss = escalate - accept + accept[..., -1:]
+    if abstain is None:
+        t = np.argmin(loss, axis=-1)
+        return np.take_along_axis(loss, t[..., None], axis=-1)[..., 0], t, np.zeros_like(t)
+    lower = abstain - escalate
+    running = np.minimum.accumulate(lower, axis=-1)
+    loss = loss + running
+    t = np.argmin(loss, axis=-1)
+    target = np.take_along_axis(running, t[..., None], axis=-1)
+    s = np.argmax(lower <= target, axis=-1)  # the first to reach the minimum: the least abstention
+    return np.take_along_axis(loss, t[..., None], axis=-1)[..., 0], t, s
+
+
+def _histogram(each: FloatArray, columns: Sequence[NDArray[np.int64]], edges: Sequence[FloatArray]) -> FloatArray:
+    """Means over all prompts of `each`, split over the cells of the binned columns."""
+    sizes = tuple(len(e) + 1 for e in edges)
+    flat = np.ravel_multi_index(tuple(columns), sizes)
+    sums = np.bincount(flat, weights=each, minlength=int(np.prod(sizes)))
+    return np.asarray(sums.reshape(sizes) / len(each), dtype=np.float64)
+
+
+def _to_cuts(cells: FloatArray, *, suffix: int | None) -> FloatArray:
+    """Sums over bins → sums below each cut, along every axis; at or above it along axis `suffix`.
+
+    Both run outwards from an exact zero, so that a sum over empty bins is zero and not a rounding error.
+    """
+    for axis in range(cells.ndim):
+        zero = np.zeros_like(np.take(cells, [0], axis=axis))
+        if axis == suffix:
+            above = np.flip(np.cumsum(np.flip(cells, axis=axis), axis=axis), axis=axis)
+            cells = np.concatenate([above, zero], axis=axis)
+        else:
+            cells = np.concatenate([zero, np.cumsum(cells, axis=axis)], axis=axis)
+    return cells
+
+
+def _threshold(edges: FloatArray, cut: int) -> float:
+    """The score that separates the bins below a cut from the others: -inf (none below) … +inf (all below)."""
+    return -np.inf if cut == 0 else np.inf if cut > len(edges) else float(edges[cut - 1])
+
+
+def always_top(tiers: int) -> Thresholds:
+    """Nothing is routed below the top tier and nothing abstained on: what is served without a certificate."""
+    below = (np.inf,) * (tiers - 1)
+    return Thresholds(below, below, (-np.inf,) * tiers)
+
+
+def _abstain_weights(data: Ladder, abstain_share: float) -> tuple[float, ...]:
+    """Prices of an abstention: first infinite (never), then those at which the top tier alone abstains on 0 … 2a."""
+    if abstain_share == 0:
+        return (np.inf,)
+    shares = np.linspace(0, min(2 * abstain_share, 0.9), ABSTAIN_STEPS + 1)[1:]
+    worst = np.unique(np.quantile(data.p_ok[:, -1], shares, method="higher"))
+    return (np.inf, *(float(1 - p) for p in worst))
+
+
+def _beats(a: Configuration, b: Configuration) -> bool:
+    """Whether a is no worse than b in risk and cost, and better in one."""
+    return a.risk <= b.risk and a.cost_usd <= b.cost_usd and (a.risk, a.cost_usd) != (b.risk, b.cost_usd)

@@ -1,0 +1,137 @@
+"""A candidate: what it is made for, what was fitted, and the folder between `train` and `certify`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from router_models.data.features import Encoder
+from router_models.data.slices import SLICERS
+from router_models.errors import ArtifactError, DataError
+from router_models.pricing.prices import Price
+from router_models.risk_control.certificate import LabelSource, check_budget
+from router_models.risk_control.sequence import spent_delta
+from router_models.training.model_selection import Scored
+from router_models.versions.router_version import RouterVersion
+
+SHARES: Mapping[str, float] = {"train": 0.40, "tune": 0.20, "cert": 0.40}
+Promised = Literal["accepted", "answered"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a candidate is made for: tiers, cheapest first, their prices, and what is to be promised.
+
+    `promise` "accepted" bounds P(wrong | cheap accepted) by one threshold (two tiers); "answered" bounds the whole
+    system's P(wrong | answered) by all thresholds together, with early abstention (any ladder); None takes the first
+    for two tiers and the second for more. `abstain_share` is the most that may be abstained on, `max_drop` the most
+    by which fewer answers than always-frontier's may be right (None: not promised). `slicer`: every certified slice
+    keeps all of it by itself (None: traffic as a whole). `binds`: hashes of everything served that the data came from.
+    `round`: which look at these labels this is (`pipeline.certify_next` counts them), whose share of `delta` is
+    `level`; 0: the only one there will ever be. DataError for a budget that is none.
+    """
+
+    tiers: tuple[str, ...]
+    prices: Mapping[str, Price]
+    epsilon: float = 0.10
+    delta: float = 0.10
+    abstain_share: float = 0.05
+    label_source: LabelSource = LabelSource.PROGRAMMATIC
+    valid_days: int = 90
+    seed: int = 0
+    router: str = "auto"
+    verifier: str = "auto"
+    slicer: str | None = None
+    promise: Promised | None = None
+    max_drop: float | None = None
+    binds: Mapping[str, str] = field(default_factory=dict)
+    round: int = 0
+
+    def __post_init__(self) -> None:
+        check_budget(self.epsilon, self.delta)
+        if self.max_drop is not None and not 0 < self.max_drop < 1:
+            raise DataError(f"max_drop must lie strictly between 0 and 1, got {self.max_drop!r}")
+        if not 0 <= self.abstain_share < 1:
+            raise DataError(f"abstain_share must lie in [0, 1), got {self.abstain_share!r}")
+        if self.slicer is not None and self.slicer not in SLICERS:
+            raise DataError(f"unknown slicing {self.slicer!r}; known: {', '.join(SLICERS)}")
+
+    @property
+    def level(self) -> float:
+        """The part of `delta` that this look may spend."""
+        return spent_delta(self.delta, self.round)
+
+    @property
+    def promised(self) -> Promised:
+        """Which risk is certified; DataError for a combination that cannot be."""
+        if len(self.tiers) < 2:
+            raise DataError(f"routing needs two tiers or more, got {self.tiers}")
+        chosen: Promised = self.promise or ("accepted" if len(self.tiers) == 2 else "answered")
+        if chosen == "accepted" and len(self.tiers) > 2:
+            raise DataError(
+                f"the thresholds of {len(self.tiers)} tiers are certified together: promise `answered`, not `accepted`"
+            )
+        if self.slicer is not None and chosen == "accepted" and self.max_drop is not None:
+            raise DataError("slices with a largest drop are certified for the promise `answered`, not `accepted`")
+        return chosen
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A fitted, calibrated, uncertified policy, with what each choice was made on, by tier (baseline first)."""
+
+    version: RouterVersion
+    dataset_hash: str
+    routers: Mapping[str, tuple[Scored, ...]]
+    verifiers: Mapping[str, tuple[Scored, ...]]
+
+
+def save_candidate(candidate: Candidate, settings: Settings, folder: Path) -> None:
+    """Write the uncertified version and what it was made for; `load_candidate` reads it back."""
+    notes = folder.with_name(f".{folder.name}-notes")
+    notes.mkdir(parents=True, exist_ok=True)
+    tried = {"routers": _scored_json(candidate.routers), "verifiers": _scored_json(candidate.verifiers)}
+    data = {"dataset_sha256": candidate.dataset_hash, "seed": settings.seed, "promise": settings.promised, **tried}
+    (notes / "candidate.json").write_text(json.dumps(data, indent=1, allow_nan=False))
+    candidate.version.save(folder, extra=notes)
+    shutil.rmtree(notes)
+
+
+def load_candidate(folder: Path, settings: Settings, encoder: Encoder) -> tuple[Candidate, Settings]:
+    """Read a candidate; `settings` get its seed and its promise. Raises ArtifactError where it is damaged."""
+    version = replace(RouterVersion.load(folder), encoder=encoder)
+    try:
+        data = json.loads((folder / "candidate.json").read_text())
+        routers, verifiers = (
+            {tier: tuple(_scored(row) for row in tried) for tier, tried in data[k].items()}
+            for k in ("routers", "verifiers")
+        )
+        return Candidate(version, data["dataset_sha256"], routers, verifiers), replace(
+            settings, seed=int(data["seed"]), promise=data["promise"]
+        )
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{folder}: not a candidate that `train` wrote ({error})") from error
+
+
+def _scored(row: Mapping[str, float | str | None]) -> Scored:
+    numbers = {name: None if value is None else float(value) for name, value in row.items() if name != "family"}
+    return Scored(str(row["family"]), np.empty(0), **numbers)  # type: ignore[arg-type]
+
+
+def _scored_json(tried: Mapping[str, tuple[Scored, ...]]) -> dict[str, list[dict[str, float | str | None]]]:
+    """JSON has no infinity (a bound that the resamples do not know): such a number is written as text."""
+    names = ("family", "auc", "advantage", "low", "high", "away_auc")
+
+    def number(value: float | str | None) -> float | str | None:
+        return value if value is None or isinstance(value, str) or np.isfinite(value) else str(value)
+
+    return {
+        tier: [{name: number(getattr(scored, name)) for name in names} for scored in all_]
+        for tier, all_ in tried.items()
+    }

@@ -1,0 +1,178 @@
+"""Fitting: a labelled table → a candidate policy that promises nothing yet.
+
+TRAIN fits routers and verifiers, TUNE calibrates them and, between two tiers, places the routing threshold; CERT is
+not looked at. Splits are grouped by duplicate prompts and hashed by content, so that fitting and certifying agree on
+them without talking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from router_models.data.features import LOGPROB_NAMES, Encoder
+from router_models.data.outcomes import OutcomeTable, assert_disjoint, split
+from router_models.data.slices import UNKNOWN, slices_of
+from router_models.errors import DataError
+from router_models.estimators.calibrators.scores import choose_calibrator, constant_calibrator
+from router_models.estimators.novelty import Home
+from router_models.estimators.routers import ROUTERS
+from router_models.estimators.verifiers import VERIFIERS, NonEmptyVerifier
+from router_models.pricing.tier_costs import check_ladder
+from router_models.training.candidate import SHARES, Candidate, Settings
+from router_models.training.evidence import call_costs, cheapest_route_at, evidence_of
+from router_models.training.model_selection import Scored, choose_router, choose_verifier, usable_verifiers
+from router_models.types import Answers, FloatArray, IntArray, OperatingPoint
+from router_models.versions.policy import Policy
+from router_models.versions.router_version import ROUTER_SCORE, RouterVersion, Stage
+
+LEAST_PROMPTS = 60
+CLEARLY = 1.645
+"""Standard errors by which a dearer tier must be worse before it is refused."""
+
+
+def fit_candidate(table: OutcomeTable, settings: Settings, encoder: Encoder, cache: Path | None = None) -> Candidate:
+    """Fit on TRAIN and calibrate on TUNE. CERT is not looked at.
+
+    A last tier that TRAIN knows to be right everywhere gets no verifier, but its level: nothing is abstained from.
+
+    Raises DataError naming what is missing where the outcomes cannot support it: too few prompts, a cheaper tier that
+    is always right or always wrong, a tier that is dearer and worse, prices at which nothing can be saved.
+    """
+    tiers = settings.tiers
+    table = table.only(*tiers)
+    check_outcomes(table, settings)
+    table = table.with_embeddings(encoder, cache)
+    parts = split(table, SHARES, settings.seed)
+    assert_disjoint(parts)
+    train, tune = parts["train"], parts["tune"]
+    _check_classes(train, "fit on", tiers[:-1])
+    _check_classes(tune, "calibrate routers on", tiers[:-1])
+    stages: dict[str, Stage] = {}
+    routers: dict[str, tuple[Scored, ...]] = {}
+    verifiers: dict[str, tuple[Scored, ...]] = {}
+    estimates: dict[str, tuple[FloatArray, FloatArray]] = {}
+    for tier in tiers[:-1]:
+        best, tried = _router(train, train.grade(tier), settings)
+        routers[tier] = tuple(tried)
+        router = ROUTERS[best.family]().fit(train.prompts, train.grade(tier))
+        raw = router.predict(tune.prompts)
+        calibrator = choose_calibrator(raw, tune.grade(tier), seed=settings.seed)
+        # Out of fold on TRAIN: the router never saw these rows.
+        estimates[tier] = calibrator.predict(best.scores), calibrator.predict(raw)
+        stage, verifiers[tier] = _judging(tier, train, tune, estimates[tier], settings)
+        stages[tier] = replace(stage, router=router, router_calibrator=calibrator)
+    # What was estimated on the way to the top depends on the way where there are several: then it is left out.
+    known = estimates[tiers[0]] if len(tiers) == 2 else None
+    stages[tiers[-1]], verifiers[tiers[-1]] = _judging(tiers[-1], train, tune, known, settings)
+    draft = RouterVersion(Policy(tiers, {}), stages, encoder=encoder)
+    draft = replace(draft, home=Home().fit(train.prompts, embedded=draft.needs_encoder))
+    if settings.promised == "accepted":
+        draft = replace(draft, policy=_two_tier_policy(draft, tune, settings, may_abstain=bool(verifiers[tiers[-1]])))
+    return Candidate(draft, table.content_hash, routers, verifiers)
+
+
+def check_outcomes(table: OutcomeTable, settings: Settings) -> None:
+    """Raise DataError where these outcomes, at these prices, cannot be learned from or have nothing to save."""
+    if len(table) < LEAST_PROMPTS:
+        raise DataError(
+            f"{len(table)} prompts are graded for every tier; at least {LEAST_PROMPTS} are needed to fit, calibrate "
+            "and certify on separate ones: collect more"
+        )
+    right = {tier: table.grade(tier) for tier in settings.tiers}
+    top = settings.tiers[-1]
+    for tier, grades in right.items():
+        if grades.min() == grades.max() and (tier != top or grades[0] < 1):
+            known = {0.0: f"leave {tier!r} out", 1.0: f"serve {tier!r} alone"}.get(float(grades[0]), "collect others")
+            raise DataError(f"every grade of tier {tier!r} is {grades[0]:g}: there is nothing to tell apart; {known}")
+    usd = {tier: call_costs(table, tier, settings.prices[tier]) for tier in settings.tiers}
+    for tier in settings.tiers[:-1]:
+        check_ladder(usd, right, tier, top)
+        less = right[top] - right[tier]
+        if less.mean() + CLEARLY * less.std() / np.sqrt(len(less)) < 0:
+            raise DataError(
+                f"{top!r} is dearer than {tier!r} (${usd[top].mean():.3g} against ${usd[tier].mean():.3g} a call) and "
+                f"worse ({right[top].mean():.1%} right against {right[tier].mean():.1%}): serve {tier!r} alone"
+            )
+
+
+def _check_classes(part: OutcomeTable, purpose: str, tiers: Sequence[str]) -> None:
+    for tier in tiers:
+        grades = part.grade(tier)
+        if len(part) == 0 or grades.min() == grades.max():
+            raise DataError(
+                f"of the {len(part)} prompts to {purpose}, tier {tier!r} answered all alike (all right or all wrong): "
+                "collect more, or harder and easier ones"
+            )
+
+
+def domain_labels(table: OutcomeTable) -> IntArray | None:
+    """A number for every prompt's domain, (n,), -1 where it has none; None where fewer than two are recorded."""
+    names = slices_of("domain", table.prompts)
+    number = {name: i for i, name in enumerate(sorted(set(names) - {UNKNOWN}))}
+    return np.array([number.get(name, -1) for name in names], dtype=np.int64) if len(number) > 1 else None
+
+
+def _two_tier_policy(draft: RouterVersion, tune: OutcomeTable, settings: Settings, *, may_abstain: bool) -> Policy:
+    """Thresholds by TUNE: the routing threshold is final, the acceptance threshold a guess until certified."""
+    cheap, frontier = settings.tiers
+    seen = evidence_of(draft, tune, (cheap, frontier), settings.prices)
+    route_at, accept_guess = cheapest_route_at(seen, settings.epsilon)
+    below = float(np.quantile(seen.p_frontier_ok, settings.abstain_share / 4))  # room for CERT to differ
+    last = OperatingPoint(np.inf, -np.inf, below if may_abstain else None)
+    points = {cheap: OperatingPoint(route_at, accept_guess), frontier: last}
+    return Policy(settings.tiers, points)
+
+
+def _judging(
+    tier: str,
+    train: OutcomeTable,
+    tune: OutcomeTable,
+    estimates: tuple[FloatArray, FloatArray] | None,
+    settings: Settings,
+) -> tuple[Stage, tuple[Scored, ...]]:
+    """A tier's verifier and its calibrator, and what was tried; `estimates`: a router's on TRAIN and on TUNE.
+
+    A tier that TRAIN has only right answers of gets its level as every answer's estimate, and nothing was tried.
+    """
+    if tier == settings.tiers[-1] and train.grade(tier).min() == 1:
+        return Stage(None, None, NonEmptyVerifier(), constant_calibrator(train.grade(tier))), ()
+    learning, checking = (
+        answers_with(table, tier, None if estimates is None else estimates[i]) for i, table in enumerate((train, tune))
+    )
+    best, tried = _verifier(learning, train, tier, settings)
+    verifier = VERIFIERS[best.family]().fit(learning, train.grade(tier))
+    scores, grades = verifier.predict(checking), tune.grade(tier)
+    if grades.min() == grades.max():  # a tier that is hardly ever wrong: what TRAIN said out of fold is needed too
+        scores, grades = np.append(best.scores, scores), np.append(train.grade(tier), grades)
+    calibrator = choose_calibrator(scores, grades, seed=settings.seed)
+    return Stage(None, None, verifier, calibrator), tuple(tried)
+
+
+def answers_with(table: OutcomeTable, tier: str, estimate: FloatArray | None) -> Answers:
+    """A tier's answers with those signals that a served version has: logprobs, and the router's calibrated estimate.
+
+    Whatever else a table records of them is left out: a verifier that leans on it could not be asked when serving.
+    """
+    answers = table.answers_of(tier)
+    signals = {name: column for name, column in answers.signals.items() if name in LOGPROB_NAMES}
+    return replace(answers, signals=signals if estimate is None else {**signals, ROUTER_SCORE: estimate})
+
+
+def _router(train: OutcomeTable, y: FloatArray, settings: Settings) -> tuple[Scored, list[Scored]]:
+    domains = domain_labels(train)
+    if settings.router == "auto":
+        return choose_router(train.prompts, y, train.groups, seed=settings.seed, domains=domains)
+    _, tried = choose_router(train.prompts, y, train.groups, (settings.router,), seed=settings.seed, domains=domains)
+    return tried[1], tried
+
+
+def _verifier(answers: Answers, train: OutcomeTable, tier: str, settings: Settings) -> tuple[Scored, list[Scored]]:
+    if settings.verifier == "auto":
+        usable = usable_verifiers(answers)
+        return choose_verifier(answers, train.grade(tier), train.groups, usable, seed=settings.seed)
+    _, tried = choose_verifier(answers, train.grade(tier), train.groups, (settings.verifier,), seed=settings.seed)
+    return tried[1], tried

@@ -1,0 +1,155 @@
+"""The simplest router and verifier that beat the baseline, judged on prompts they were not fitted on.
+
+Families are listed from simple to elaborate. Of those whose paired advantage over the baseline has an interval above
+zero, the simplest is taken that is not clearly worse than the best of them. Where none beats the baseline, the
+baseline itself is kept, or the best of them where the baseline is no family of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router_models.errors import DataError
+from router_models.estimators.routers import ROUTERS
+from router_models.estimators.verifiers import VERIFIERS
+from router_models.metrics import auc, auc_weighted, bootstrap_values, interval_of
+from router_models.types import Answers, FloatArray, IntArray, Prompts
+
+SIMPLE_ROUTERS = ("surface", "linear")
+SIMPLE_VERIFIERS = ("logprob", "combined")
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One family's held-out result: scores (n,), AUC, its paired advantage over the baseline and a 95 % interval.
+
+    `away_auc`: the AUC where whole domains were held out, None where no domains are known.
+    """
+
+    family: str
+    scores: FloatArray
+    auc: float
+    advantage: float
+    low: float
+    high: float
+    away_auc: float | None = None
+
+    @property
+    def beats_baseline(self) -> bool:
+        return self.low > 0
+
+
+def choose_router(
+    X: Prompts,
+    y: FloatArray,
+    groups: IntArray,
+    families: Sequence[str] = SIMPLE_ROUTERS,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    domains: IntArray | None = None,
+) -> tuple[Scored, list[Scored]]:
+    """Pick the simplest good router family that beats prompt length; returns it and all tried, baseline first.
+
+    Scores are out of fold, folds grouped by `groups` so that duplicates never straddle one. With `domains` (n,),
+    negative where not known, every family is measured once more with whole domains held out, on the prompts whose
+    domain is known; that tells the reviewer, it does not choose. DataError for families that do not exist or that no
+    version can serve.
+    """
+
+    def held_out(family: str, names: IntArray, parts: int) -> FloatArray:
+        scores = np.zeros(len(X))
+        for inside, outside in grouped_folds(names, parts, seed):
+            target = y[inside]
+            # One class on this side of a fold: nothing to learn, the level is the prediction.
+            constant = len(np.unique(target)) < 2
+            found = None if constant else ROUTERS[family]().fit(X.take(inside), target).predict(X.take(outside))
+            scores[outside] = target.mean() if found is None else found
+        return scores
+
+    if unserved := [f for f in _known(families, ROUTERS) if ROUTERS[f].needs_reader]:
+        raise DataError(
+            f"{', '.join(unserved)}: reads every prompt with a language model, which the served router does not do; "
+            "`evaluate --reader` says what it would be worth"
+        )
+    tried = {f: held_out(f, groups, folds) for f in ("length", *families)}
+    best, scored = _simplest_good("length", tried, y, seed)
+    if domains is None:
+        return best, scored
+    known = np.flatnonzero(domains >= 0)
+    X, y, names = X.take(known), y[known], domains[known]
+    parts, right = min(folds, len(np.unique(names))), (y >= 0.5).astype(np.float64)
+    if parts < 2 or right.min() == right.max():
+        return best, scored
+    away = [replace(s, away_auc=auc(held_out(s.family, names, parts), right)) for s in scored]
+    return next(s for s in away if s.family == best.family), away
+
+
+def choose_verifier(
+    X: Answers,
+    y: FloatArray,
+    groups: IntArray,
+    families: Sequence[str] = SIMPLE_VERIFIERS,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+) -> tuple[Scored, list[Scored]]:
+    """Pick the simplest good verifier family that beats the router's own score (or non-emptiness, without one)."""
+    baseline = X.signals.get("router_score")
+    scores = {"router_score": baseline} if baseline is not None else {"non-empty": VERIFIERS["non-empty"]().predict(X)}
+    for family in _known(families, VERIFIERS):
+        scores[family] = np.zeros(len(X))
+        for inside, outside in grouped_folds(groups, folds, seed):
+            target = y[inside]
+            constant = len(np.unique(target)) < 2
+            found = None if constant else VERIFIERS[family]().fit(X.take(inside), target).predict(X.take(outside))
+            scores[family][outside] = target.mean() if found is None else found
+    return _simplest_good(next(iter(scores)), scores, y, seed)
+
+
+def usable_verifiers(answers: Answers, families: Sequence[str] = SIMPLE_VERIFIERS) -> list[str]:
+    """The families whose signals these answers carry; DataError for one that does not exist."""
+    known = _known(families, VERIFIERS)
+    return [family for family in known if all(name in answers.signals for name in VERIFIERS[family].needs_signals)]
+
+
+def grouped_folds(groups: IntArray, folds: int, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """(inside, outside) row indices of each fold; a group lies on one side only. Seeded."""
+    names, inverse = np.unique(groups, return_inverse=True)
+    if len(names) < folds:
+        raise DataError(f"{len(names)} distinct prompts cannot be split into {folds} folds")
+    fold_of = np.random.default_rng(seed).permutation(len(names)) % folds
+    fold = fold_of[inverse]
+    return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(folds)]
+
+
+def _known(families: Sequence[str], registry: Mapping[str, object]) -> list[str]:
+    if unknown := [f for f in families if f not in registry]:
+        raise DataError(f"unknown famil{'y' if len(unknown) == 1 else 'ies'} {unknown}; known: {', '.join(registry)}")
+    return list(families)
+
+
+def _simplest_good(
+    baseline: str, scores: Mapping[str, FloatArray], y: FloatArray, seed: int, draws: int = 2000
+) -> tuple[Scored, list[Scored]]:
+    right = (y >= 0.5).astype(np.float64)
+    drawn = {
+        family: bootstrap_values(auc_weighted(values, right), len(y), draws=draws, seed=seed)
+        for family, values in scores.items()
+    }
+    aucs = {family: auc(values, right) for family, values in scores.items()}
+    tried = []
+    for family, values in scores.items():
+        over = interval_of(aucs[family] - aucs[baseline], drawn[family] - drawn[baseline])
+        tried.append(Scored(family, values, aucs[family], over.value, over.low, over.high))
+    better = [scored for scored in tried[1:] if scored.beats_baseline]
+    if not better:
+        is_family = baseline in ROUTERS or baseline in VERIFIERS
+        return (tried[0] if is_family else max(tried[1:], key=lambda scored: scored.auc)), tried
+    best = max(better, key=lambda scored: scored.auc)
+    close = (s for s in better if interval_of(best.auc - s.auc, drawn[best.family] - drawn[s.family]).low <= 0)
+    return next(close, best), tried

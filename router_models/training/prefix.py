@@ -1,0 +1,203 @@
+"""The first N tokens of a cheap answer: what to judge them by, and the proof that they suffice to accept it.
+
+What the stream mode `prefix` stands on. Beginnings are cut as the server cuts them (`beginnings`), judged by a
+verifier of their own that was fitted on beginnings, and accepted at a threshold of their own. Answers of N tokens or
+fewer are no part of it: they are judged whole, under the version's own certificate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+
+from router_models.data.features import answers_of
+from router_models.data.outcomes import OutcomeTable
+from router_models.data.prefixes import beginning
+from router_models.errors import DataError, NotCertifiedError
+from router_models.estimators.calibrators.scores import choose_calibrator
+from router_models.estimators.verifiers import VERIFIERS
+from router_models.risk_control.certificate import Certificate, LabelSource
+from router_models.risk_control.sequence import Labelled
+from router_models.risk_control.thresholds import certify_threshold
+from router_models.types import Answers, Completion, FloatArray, IntArray
+from router_models.versions.router_version import PREFIX_TOKENS, RouterVersion, Stage, prefix_point
+
+PREFIX_RISK = "P(wrong | cheap accepted by its first {tokens} tokens)"
+LENGTHS_TRIED = "prefix_lengths_tried"
+
+
+@dataclass(frozen=True, slots=True)
+class Beginnings:
+    """The rows of a table whose answer by a tier is longer than N tokens, with those first N; all (m,).
+
+    `right` grades the *whole* answer. `answers` are what the prefix verifier sees.
+    """
+
+    rows: IntArray
+    answers: Answers
+    right: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def beginnings_of(table: OutcomeTable, tier: str, tokens: int) -> Beginnings:
+    """Cut every answer of a tier after N tokens; embeddings come along. `check_tokens` says what is needed."""
+    kept = table.tokens[tier]
+    cut: list[Completion] = []
+    rows: list[int] = []
+    for row, (texts, logprobs) in enumerate(zip(kept.texts, kept.logprobs, strict=True)):
+        begun = beginning(texts, logprobs, tokens)
+        if begun is not None:
+            rows.append(row)
+            cut.append(begun)
+    index = np.array(rows, dtype=np.int64)
+    return Beginnings(index, answers_of(table.prompts.take(index), cut), table.grade(tier)[index])
+
+
+def check_tokens(table: OutcomeTable, tier: str, tokens: int) -> None:
+    """Raise DataError where a table cannot say what a tier's answers begin with, or N is no number of tokens."""
+    table.grade(tier)
+    if tokens < 1:
+        raise DataError(f"a prefix is judged after 1 token or more, got {tokens}")
+    asked = np.isfinite(table.grade(tier))
+    kept = [len(texts) for texts in table.tokens[tier].texts] if tier in table.tokens else [0] * len(table)
+    unknown = int((asked & (np.array(kept) == 0)).sum())
+    if unknown:
+        raise DataError(
+            f"the tokens of {unknown} of {int(asked.sum())} answers of tier {tier!r} were not kept: it is not known "
+            f"how they begin. Collect them again (`serve-graph collect --tier {tier}`)"
+        )
+    if max(kept, default=0) <= tokens:
+        raise DataError(f"no answer of tier {tier!r} is longer than {tokens} tokens: ask for a shorter prefix")
+
+
+def fit_prefix_stage(version: RouterVersion, tier: str, tokens: int, train: OutcomeTable, tune: OutcomeTable) -> Stage:
+    """A verifier of the tier's own family, fitted on the beginnings of TRAIN and calibrated on those of TUNE.
+
+    It is not shown the router's estimate, which TRAIN's own router would flatter. DataError where they are too few.
+    """
+    known, checking = (beginnings_of(part, tier, tokens) for part in (train, tune))
+    verifier = VERIFIERS[version.stages[tier].verifier.family]().fit(known.answers, known.right)
+    return Stage(None, None, verifier, choose_calibrator(verifier.predict(checking.answers), checking.right))
+
+
+def routed_to(version: RouterVersion, tier: str, table: OutcomeTable) -> IntArray:
+    """The rows of a table that the version's policy sends to a tier; embeddings must be present."""
+    estimates: dict[str, FloatArray] = {}
+    for name, stage in version.stages.items():
+        if stage.router is not None:
+            raw = stage.router.predict(table.prompts)
+            estimates[name] = raw if stage.router_calibrator is None else stage.router_calibrator.predict(raw)
+    decided = [
+        version.policy.decide({name: float(p[row]) for name, p in estimates.items()}).tier for row in range(len(table))
+    ]
+    return np.flatnonzero(np.array(decided) == tier)
+
+
+def labelled_beginnings(stage: Stage, tier: str, tokens: int, routed: OutcomeTable) -> Labelled:
+    """Score the beginnings of answers longer than N tokens, of prompts routed to the tier, as the server would."""
+    begun = beginnings_of(routed, tier, tokens)
+    if len(begun) == 0:
+        return Labelled.of(np.empty(0), np.empty(0))
+    raw = stage.verifier.predict(begun.answers)
+    return Labelled.of(
+        raw if stage.verifier_calibrator is None else stage.verifier_calibrator.predict(raw), 1.0 - begun.right
+    )
+
+
+def certify_prefix(
+    version: RouterVersion,
+    tier: str,
+    lengths: Sequence[int],
+    parts: Mapping[str, OutcomeTable],
+    *,
+    epsilon: float,
+    delta: float,
+    round: int,
+    label_source: LabelSource | str,
+    made_at: datetime,
+    expires_at: datetime,
+) -> RouterVersion:
+    """The version with a prefix point for `tier`, of the first length that certifies; its `binds` are still to be set.
+
+    P(wrong | accepted by the first N tokens) ≤ ε with confidence 1 - δ, among answers longer than N. δ is this
+    promise's own; every length gets an equal part of it, since each is a test on the same labels. `parts` are the
+    splits the version was made on (train, tune, cert), with embeddings. Raises NotCertifiedError with each length's
+    reason, DataError for bad input.
+    """
+    if tier not in version.policy.points or tier == version.policy.top:
+        raise DataError(f"a prefix needs a tier below the last with an operating point, got {tier!r}")
+    stages: dict[int, Stage] = {}
+    routed = {name: parts[name].take(routed_to(version, tier, parts[name])) for name in ("tune", "cert")}
+
+    def labelled(tokens: int) -> tuple[Labelled, Labelled]:
+        stages[tokens] = stage = fit_prefix_stage(version, tier, tokens, parts["train"], parts["tune"])
+        tune, cert = (labelled_beginnings(stage, tier, tokens, part) for part in routed.values())
+        return tune, cert
+
+    certificate = first_certified(
+        lengths,
+        labelled,
+        epsilon=epsilon,
+        delta=delta,
+        round=round,
+        label_source=label_source,
+        made_at=made_at,
+        expires_at=expires_at,
+    )
+    return _with_point(version, tier, stages[int(certificate.settings[PREFIX_TOKENS])], certificate)
+
+
+def first_certified(
+    lengths: Sequence[int],
+    labelled: Callable[[int], tuple[Labelled, Labelled]],
+    *,
+    epsilon: float,
+    delta: float,
+    round: int,
+    label_source: LabelSource | str,
+    made_at: datetime,
+    expires_at: datetime,
+) -> Certificate:
+    """The certificate of the first length that has one; `labelled` gives the TUNE and CERT beginnings of a length.
+
+    Every length is tested at δ / len(lengths), so that all of them together keep 1 - δ however they are chosen from.
+    Raises NotCertifiedError with each length's reason.
+    """
+    reasons: list[NotCertifiedError] = []
+    for tokens in lengths:
+        try:
+            certificate = certify_threshold(
+                *labelled(tokens),
+                epsilon=epsilon,
+                delta=delta / len(lengths),
+                binds={},
+                label_source=label_source,
+                made_at=made_at,
+                expires_at=expires_at,
+                round=round,
+                what=PREFIX_RISK.format(tokens=tokens),
+            )
+        except NotCertifiedError as error:
+            reasons.append(NotCertifiedError(f"first {tokens} tokens: {error.reason}", error.labels_missing))
+        except DataError as error:
+            reasons.append(NotCertifiedError(f"first {tokens} tokens: too few answers are longer ({error})"))
+        else:
+            named = {PREFIX_TOKENS: float(tokens), LENGTHS_TRIED: float(len(lengths))}
+            return replace(certificate, delta=delta, settings=named)
+    missing = [error.labels_missing for error in reasons if error.labels_missing is not None]
+    raise NotCertifiedError("; ".join(error.reason for error in reasons), min(missing) if missing else None)
+
+
+def _with_point(version: RouterVersion, tier: str, stage: Stage, certificate: Certificate) -> RouterVersion:
+    policy = version.policy
+    return replace(
+        version,
+        policy=replace(policy, prefixes={**policy.prefixes, tier: prefix_point(certificate)}),
+        prefix_stages={**version.prefix_stages, tier: stage},
+        prefix_certificates={**version.prefix_certificates, tier: certificate},
+    )

@@ -1,0 +1,264 @@
+"""Router versions in MLflow: the only file that imports mlflow.
+
+A registered model's version holds one sealed folder (`version.py`) as its artifact. Aliases `stable`, `canary`,
+`shadow` point at versions. Any tracking URI works; the default is SQLite under the state folder.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from router_models.data.artifacts import verify
+from router_models.errors import ArtifactError, RegistryError
+
+ARTIFACT = "router_version"
+LOOKS = "serve-graph-looks"
+"""The experiment that holds one run for each look at CERT labels, whatever the version is called."""
+LABELS = "labels.txt"
+ALIASES = ("stable", "canary", "shadow")
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredVersion:
+    """One version as the registry knows it."""
+
+    uri: str
+    model: str
+    number: str
+    run_id: str
+    tags: Mapping[str, str]
+    aliases: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """How traffic and records call it: `<model>/<number>`."""
+        return f"{self.model}/{self.number}"
+
+    def folder(self, cache: Path) -> Path:
+        """A verified local copy of the version's files, downloaded once into `cache`.
+
+        Raises ArtifactError where the files do not match their manifest, RegistryError where they cannot be had.
+        """
+        target = cache / f"{self.model}-{self.number}-{self.run_id[:8]}"
+        if not target.exists():
+            _download(self, target)
+        self.check(target)
+        return target
+
+    def check(self, folder: Path) -> None:
+        """Raise ArtifactError where `folder` is damaged, or is not what was registered."""
+        digest = verify(folder, exact=True)
+        if digest != self.tags.get("manifest_sha256", digest):
+            raise ArtifactError(f"{self.name}: the manifest in {folder} differs from the one that was registered")
+
+
+def register(
+    uri: str,
+    model: str,
+    folder: Path,
+    *,
+    params: Mapping[str, str],
+    metrics: Mapping[str, float],
+    tags: Mapping[str, str],
+    alias: str | None = None,
+    artifacts_folder: Path | None = None,
+) -> RegisteredVersion:
+    """Log a sealed folder as one run and one new version of `model`; set `alias` to it if given.
+
+    `artifacts_folder` says where a local (SQLite) store keeps its files; ignored by a server.
+    """
+    digest = verify(folder)
+    client = _client(uri)
+    with _mlflow_errors(f"registering a version of {model!r}"):
+        experiment_id = _experiment(client, model, artifacts_folder)
+        run = client.create_run(experiment_id, run_name=folder.name)
+        run_id = run.info.run_id
+        for key, value in params.items():
+            client.log_param(run_id, key, value)
+        for key, number in metrics.items():
+            client.log_metric(run_id, key, float(number))
+        client.log_artifacts(run_id, str(folder), ARTIFACT)
+        client.set_terminated(run_id)
+        if not any(m.name == model for m in client.search_registered_models(f"name='{model}'")):
+            client.create_registered_model(model, description="Router versions of serve-graph")
+        source = f"{client.get_run(run_id).info.artifact_uri}/{ARTIFACT}"
+        all_tags = {**tags, "manifest_sha256": digest}
+        made = client.create_model_version(model, source, run_id, tags=all_tags)
+        report = folder / "report.md"
+        if report.is_file():
+            client.update_model_version(model, made.version, description=report.read_text()[:100_000])
+        if alias is not None:
+            client.set_registered_model_alias(model, alias, made.version)
+    return _registered(uri, client, made, model)
+
+
+def record_look(
+    uri: str,
+    dataset_sha256: str,
+    labels: Collection[str],
+    tags: Mapping[str, str],
+    artifacts_folder: Path | None = None,
+) -> int:
+    """Note that labels are about to be read for a certificate; returns which look at any of them this is, from 1.
+
+    A look counts that read one of the same `labels` (`looks.labels_read`), or the same data set. Noted before and not
+    after, so that a look that certifies nothing, or is killed, counts as well; deleted runs count too. Looks at the
+    same time may get the same, higher number: less is spent then, never more.
+    """
+    from mlflow.entities import ViewType
+
+    client = _client(uri)
+    with _mlflow_errors(f"noting a look at the labels of {dataset_sha256[:12]}"):
+        experiment_id = _experiment(client, LOOKS, artifacts_folder)
+        run = client.create_run(experiment_id, tags={**tags, "dataset_sha256": dataset_sha256})
+        client.log_text(run.info.run_id, "\n".join(sorted(labels)), LABELS)
+        client.set_terminated(run.info.run_id)
+        token, looks = None, 0
+        while True:
+            page = client.search_runs([experiment_id], run_view_type=ViewType.ALL, page_token=token)
+            for earlier in page:
+                same = earlier.data.tags.get("dataset_sha256") == dataset_sha256
+                looks += same or not _labels_of(uri, client, earlier.info.run_id).isdisjoint(labels)
+            token = page.token
+            if not token:
+                return looks
+
+
+def find_version(uri: str, model: str, wanted: str) -> RegisteredVersion | None:
+    """The version an alias or number names; None where the registry has no such version.
+
+    Raises RegistryError where the registry cannot be reached.
+    """
+    from mlflow.exceptions import MlflowException
+
+    if _is_new(uri):
+        return None
+    client = _client(uri)
+    with _mlflow_errors(f"asking the registry {_safe(uri)} for {model}@{wanted}"):
+        try:
+            if wanted.isdigit():
+                found = client.get_model_version(model, wanted)
+            else:
+                found = client.get_model_version_by_alias(model, wanted)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            return None
+    return _registered(uri, client, found, model)
+
+
+def list_versions(uri: str, model: str) -> list[RegisteredVersion]:
+    """Every version, newest first; none where there is no registry yet."""
+    if _is_new(uri):
+        return []
+    client = _client(uri)
+    with _mlflow_errors(f"listing {model!r}"):
+        found = client.search_model_versions(f"name='{model}'")
+    return [_registered(uri, client, v, model) for v in sorted(found, key=lambda v: -int(v.version))]
+
+
+def set_alias(uri: str, model: str, alias: str, number: str) -> None:
+    """Point an alias at a version."""
+    with _mlflow_errors(f"setting {alias!r} of {model!r} to {number}"):
+        _client(uri).set_registered_model_alias(model, alias, number)
+
+
+def set_tags(uri: str, model: str, number: str, tags: Mapping[str, str]) -> None:
+    """Set tags on a version."""
+    client = _client(uri)
+    with _mlflow_errors(f"tagging {model}/{number}"):
+        for key, value in tags.items():
+            client.set_model_version_tag(model, number, key, value)
+
+
+def _labels_of(uri: str, client: Any, run_id: str) -> frozenset[str]:
+    """The labels that a look read; none where it was killed before it could note them."""
+    import tempfile
+
+    from mlflow.artifacts import download_artifacts
+
+    if not any(file.path == LABELS for file in client.list_artifacts(run_id)):
+        return frozenset()
+    with tempfile.TemporaryDirectory() as scratch:
+        got = download_artifacts(run_id=run_id, artifact_path=LABELS, dst_path=scratch, tracking_uri=uri)
+        return frozenset(Path(got).read_text().splitlines())
+
+
+def _experiment(client: Any, name: str, artifacts_folder: Path | None) -> str:
+    """The id of an experiment, made where there is none."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    location = None if artifacts_folder is None else artifacts_folder.resolve().as_uri()
+    return str(client.create_experiment(name, artifact_location=location))
+
+
+def _registered(uri: str, client: Any, found: Any, model: str) -> RegisteredVersion:
+    with _mlflow_errors(f"reading the aliases of {model!r}"):
+        aliases = client.get_registered_model(model).aliases
+    names = tuple(sorted(alias for alias, number in aliases.items() if str(number) == str(found.version)))
+    return RegisteredVersion(uri, model, str(found.version), found.run_id, dict(found.tags), names)
+
+
+def _download(version: RegisteredVersion, target: Path) -> None:
+    import tempfile
+
+    from mlflow.artifacts import download_artifacts
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as scratch:
+        with _mlflow_errors(f"downloading {version.name}"):
+            got = download_artifacts(
+                run_id=version.run_id, artifact_path=ARTIFACT, dst_path=scratch, tracking_uri=version.uri
+            )
+        version.check(Path(got))
+        try:
+            Path(got).rename(target)
+        except OSError:
+            if not target.exists():  # another process may have been first
+                raise
+
+
+def _client(uri: str) -> Any:
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # A registry that is down must not hold a start up for minutes (MLflow's own: 7 retries, 120 s each).
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    with _mlflow_errors(f"opening the registry {_safe(uri)}"):
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _is_new(uri: str) -> bool:
+    """Whether asking would first make the database: reading must not write."""
+    return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
+
+
+class _mlflow_errors:  # noqa: N801 (reads as a statement)
+    """Turn whatever MLflow, its store or the network raises into RegistryError, saying what was being done."""
+
+    def __init__(self, doing: str) -> None:
+        self.doing = doing
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, (RegistryError, ArtifactError)):
+            raise RegistryError(f"{self.doing} failed: {_safe(str(error))}") from error
+
+
+def _safe(text: str) -> str:
+    """A URI, or a message that quotes one, without user and password."""
+    return re.sub(r"://[^/\s@]*@", "://…@", text)

@@ -1,0 +1,275 @@
+"""RouterVersion: everything that decides, loaded from one sealed folder of data.
+
+policy.json          ladder, thresholds, families, feature version
+<tier>.router.*      router and its calibrator           ┐ for every tier that
+<tier>.verifier.*    verifier and its calibrator         ┘ the policy has a point for
+<tier>.prefix.*      verifier and calibrator of answers' first tokens, where the tier has a prefix point
+home.*               the training prompts that distance is measured to, where the routers cannot tell
+certificate.json     absent in uncertified (test) versions
+report.md, *.png     the page a reviewer signs
+manifest.json        written last
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from router_models.data.artifacts import load_state, save_state, seal, verify
+from router_models.data.features import FEATURES_VERSION, Encoder, answers_of, prompts_of
+from router_models.data.slices import SLICERS, slice_of
+from router_models.errors import ArtifactError
+from router_models.estimators.calibrators.base import ScoreCalibrator
+from router_models.estimators.novelty import Home
+from router_models.estimators.routers import LengthRouter
+from router_models.estimators.verifiers import NonEmptyVerifier
+from router_models.estimators.verifiers.checks.formats import broken_shape
+from router_models.pricing.prices import Price, prices_digest_input
+from router_models.risk_control.certificate import Certificate, binding_hashes
+from router_models.types import PREFIX, Action, Completion, Decision, OperatingPoint, PrefixPoint, Query, Verdict
+from router_models.versions.policy import Policy, SpillPoint
+from router_models.versions.tier_models import Stage as Stage
+from router_models.versions.tier_models import families_of, load_stage, parts_of, prefix_named
+
+ROUTER_SCORE = "router_score"
+PREFIX_TOKENS = "prefix_tokens"
+
+
+@dataclass(frozen=True)
+class RouterVersion:
+    """One version, ready to decide and judge. Deterministic; no I/O after loading but the encoder's first use."""
+
+    policy: Policy
+    stages: Mapping[str, Stage]
+    certificate: Certificate | None = None
+    name: str = "unregistered"
+    digest: str = ""
+    encoder: Encoder = field(default_factory=Encoder)
+    slicer: str | None = None
+    prefix_certificates: Mapping[str, Certificate] = field(default_factory=dict)
+    prefix_stages: Mapping[str, Stage] = field(default_factory=dict)
+    home: Home | None = None
+    spill_certificates: Mapping[str, Certificate] = field(default_factory=dict)
+
+    def decide(self, query: Query) -> Decision:
+        """Choose a tier before generation; embeds the query once, for all stages."""
+        encoder = self.encoder if self.needs_encoder else None
+        prompts = prompts_of([query], encoder)
+        p_ok: dict[str, float] = {}
+        distance: float | None = None
+        for tier, stage in self.stages.items():
+            if stage.router is None:
+                continue
+            p_ok[tier] = _calibrated(stage.router_calibrator, float(stage.router.predict(prompts)[0]))
+            if distance is None:
+                far = stage.router.distance(prompts)
+                distance = None if far is None else float(far[0])
+        if distance is None and self.home is not None:
+            distance = float(self.home.distance(prompts)[0])
+        return self.policy.decide(p_ok, distance, self._open_slice(query))
+
+    def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
+        """Accept, escalate or abstain, after generation; a completion that ends in PREFIX is judged as a beginning.
+
+        A cheap answer that breaks the shape the request declared (JSON schema, tools) is escalated whatever its score.
+        In a slice of which a joint policy promises nothing every cheap answer is, and the last tier's is accepted.
+        """
+        if (open_slice := self._open_slice(query)) is not None:
+            return self.policy.judge_open(decision.tier, open_slice)
+        if decision.tier not in self.stages:
+            return self.policy.judge(decision.tier, 1.0)
+        is_prefix = completion.finish_reason == PREFIX
+        if not is_prefix and decision.tier != self.policy.top and (fault := broken_shape(query, completion)):
+            return Verdict(Action.ESCALATED, fault, 0.0)
+        p_ok = self.estimate(query, completion, decision)
+        if is_prefix:
+            return self.policy.judge_prefix(decision.tier, p_ok)
+        spill = self.spill_certificates.get(decision.tier)
+        return self.policy.judge(
+            decision.tier, p_ok, self._slice_threshold(query, self.certificate), self._slice_threshold(query, spill)
+        )
+
+    def estimate(self, query: Query, completion: Completion, decision: Decision) -> float:
+        """P(this completion, or this beginning, is acceptable) by the tier's verifier; KeyError where it has none."""
+        stage = self.stages[decision.tier]
+        if completion.finish_reason == PREFIX:
+            stage = self.prefix_stages.get(decision.tier, stage)
+        prompts = prompts_of([query], self.encoder if stage.verifier.wants_embeddings else None)
+        before = np.nan if decision.p_cheap_ok is None else decision.p_cheap_ok
+        answers = answers_of(prompts, [completion], {ROUTER_SCORE: np.array([before])})
+        return _calibrated(stage.verifier_calibrator, float(stage.verifier.predict(answers)[0]))
+
+    def _open_slice(self, query: Query) -> str | None:
+        """The query's slice where thresholds were certified together, but not for it; None where they hold."""
+        if self.slicer is None or self.certificate is None or not self.certificate.joint:
+            return None
+        name = slice_of(self.slicer, query)
+        return None if self.certificate.covers(name) else f"{self.slicer}={name}"
+
+    def _slice_threshold(self, query: Query, certificate: Certificate | None) -> float | None:
+        """A certificate's threshold for the query's slice; None where the points' own serve. +inf: not certified."""
+        if self.slicer is None or certificate is None or certificate.joint:
+            return None
+        return certificate.threshold_for(slice_of(self.slicer, query))
+
+    def binds(self, prices: Mapping[str, Price]) -> dict[str, str]:
+        """Hashes of the offline half of what a certificate depends on: models, encoder, prices, every threshold."""
+        grid = {
+            tier: [_plain(point.route_at), _plain(point.accept_at), point.abstain_below]
+            for tier, point in self.policy.points.items()
+        }
+        return {
+            "models": models_digest(self),
+            "encoder": self.encoder.digest,
+            **binding_hashes({"prices": prices_digest_input(prices), "thresholds": [grid, self.slicer]}),
+        }
+
+    @property
+    def needs_encoder(self) -> bool:
+        """Whether deciding embeds the prompt."""
+        return any(stage.router is not None and stage.router.needs_embeddings for stage in self.stages.values())
+
+    def save(self, folder: Path, extra: Path | None = None) -> str:
+        """Write the sealed folder; returns its hash. Files in `extra` (the report) are copied in before sealing.
+
+        Replaces nothing: raises ArtifactError where `folder` exists. A save that is killed leaves no `folder`.
+        """
+        if folder.exists():
+            raise ArtifactError(f"{folder} exists; a version's files are never replaced")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".version-", dir=folder.parent) as scratch:
+            out = Path(scratch) / "version"
+            out.mkdir()
+            for name, stage in {**self.stages, **prefix_named(self.prefix_stages)}.items():
+                for what, part in parts_of(stage).items():
+                    if part is not None:
+                        save_state(out, f"{name}.{what}", part.state())
+            if self.home is not None:
+                save_state(out, "home", self.home.state())
+            (out / "policy.json").write_text(json.dumps(self._policy_json(), indent=1))
+            if self.certificate is not None:
+                (out / "certificate.json").write_text(json.dumps(self.certificate.to_json(), indent=1))
+            if extra is not None:
+                shutil.copytree(extra, out, dirs_exist_ok=True)
+            digest = seal(out)
+            out.rename(folder)
+        return digest
+
+    def _policy_json(self) -> dict[str, object]:
+        return {
+            "features_version": FEATURES_VERSION,
+            "tiers": list(self.policy.tiers),
+            "slicer": self.slicer,
+            "prefix_certificates": {tier: made.to_json() for tier, made in self.prefix_certificates.items()},
+            "spill_certificates": {tier: made.to_json() for tier, made in self.spill_certificates.items()},
+            "home": self.home is not None,
+            "points": {
+                tier: [_plain(p.route_at), _plain(p.accept_at), p.abstain_below]
+                for tier, p in self.policy.points.items()
+            },
+            "families": families_of(self.stages),
+            "prefix_families": families_of(self.prefix_stages),
+        }
+
+    @classmethod
+    def load(cls, folder: Path, name: str | None = None) -> RouterVersion:
+        """Read a sealed folder; raises ArtifactError naming a file that is missing, altered, added, not understood."""
+        digest = verify(folder, exact=True)
+        try:
+            data = json.loads((folder / "policy.json").read_text())
+            if data["features_version"] != FEATURES_VERSION:
+                made_for = data["features_version"]
+                raise ArtifactError(f"{folder}: made for features version {made_for}, not {FEATURES_VERSION}; retrain")
+            if (slicer := data.get("slicer")) is not None and slicer not in SLICERS:
+                known = ", ".join(SLICERS)
+                raise ArtifactError(
+                    f"{folder}: sliced by {slicer!r}, which this release does not know (it knows {known})"
+                )
+            points = {
+                tier: OperatingPoint(float(p[0]), float(p[1]), None if p[2] is None else float(p[2]))
+                for tier, p in data["points"].items()
+            }
+            stages = {tier: load_stage(folder, tier, families) for tier, families in data["families"].items()}
+            beginnings = {
+                tier: load_stage(folder, f"{tier}.prefix", families)
+                for tier, families in data.get("prefix_families", {}).items()
+            }
+            path = folder / "certificate.json"
+            certificate = Certificate.from_json(json.loads(path.read_text())) if path.is_file() else None
+            prefixes = {t: Certificate.from_json(made) for t, made in data.get("prefix_certificates", {}).items()}
+            spills = {t: Certificate.from_json(made) for t, made in data.get("spill_certificates", {}).items()}
+            policy = Policy(
+                tuple(data["tiers"]),
+                points,
+                {t: prefix_point(made) for t, made in prefixes.items()},
+                {t: spill_point(made) for t, made in spills.items()},
+            )
+            home = Home.from_state(load_state(folder, "home")) if data.get("home") else None
+        except (OSError, KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+            raise ArtifactError(f"{folder}: not a router version ({type(error).__name__}: {error})") from error
+        return cls(
+            policy,
+            stages,
+            certificate,
+            name or folder.name,
+            digest,
+            slicer=slicer,
+            prefix_certificates=prefixes,
+            prefix_stages=beginnings,
+            home=home,
+            spill_certificates=spills,
+        )
+
+
+def prefix_point(certificate: Certificate) -> PrefixPoint:
+    """What a prefix certificate permits; its settings carry N. Raises KeyError where it is no prefix certificate."""
+    return PrefixPoint(int(certificate.settings[PREFIX_TOKENS]), certificate.threshold_for())
+
+
+def spill_point(certificate: Certificate) -> SpillPoint:
+    """What a spill certificate permits; where slices are certified each is asked for its own threshold."""
+    return SpillPoint(np.inf if certificate.threshold is None else certificate.threshold, certificate.epsilon)
+
+
+def models_digest(version: RouterVersion) -> str:
+    """sha256 over the learned state of every model and calibrator; unchanged by saving and loading."""
+    digest = hashlib.sha256()
+    for tier, stage in [*sorted(version.stages.items()), *sorted(prefix_named(version.prefix_stages).items())]:
+        for what, part in sorted(parts_of(stage).items()):
+            state = None if part is None else part.state()
+            digest.update(f"{tier}.{what}:{part.family if part else None}".encode())
+            if state is not None:
+                digest.update(json.dumps(state.meta, sort_keys=True).encode())
+                for key, array in sorted(state.arrays.items()):
+                    plain = np.ascontiguousarray(array)
+                    digest.update(f"{key}{plain.dtype}{plain.shape}".encode() + plain.tobytes())
+    return digest.hexdigest()
+
+
+def builtin_version(tiers: tuple[str, ...], folder: Path) -> Path:
+    """An uncertified version for tests and benches: prompt length routes, non-empty answers pass.
+
+    Written to `folder` once; returns the folder. It promises nothing, and its name says so.
+    """
+    path = folder / "builtin-uncertified"
+    if not path.exists():
+        stages = {tier: Stage(LengthRouter(), None, NonEmptyVerifier(), None) for tier in tiers[:-1]}
+        points = {tier: OperatingPoint(route_at=0.2, accept_at=0.5) for tier in tiers[:-1]}
+        RouterVersion(Policy(tiers, points), stages).save(path)
+    return path
+
+
+def _calibrated(calibrator: ScoreCalibrator | None, score: float) -> float:
+    return score if calibrator is None else float(calibrator.predict(np.array([score]))[0])
+
+
+def _plain(x: float) -> float | str:
+    """JSON knows no infinity; float() reads 'inf' back."""
+    return x if np.isfinite(x) else str(x)

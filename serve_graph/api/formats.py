@@ -1,0 +1,62 @@
+"""How each endpoint words the same answer: a Dialect turns chat replies and chunks into its own shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from serve_graph.api.sse import DONE, Chunks, Events, chat_events, ended, event
+
+
+class Dialect(Protocol):
+    """One endpoint's wording of chat.completion objects and of streams of chat.completion.chunk."""
+
+    def whole(self, reply: dict[str, Any]) -> dict[str, Any]: ...
+
+    def events(self, chunks: Chunks) -> Events: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChatDialect:
+    """`/v1/chat/completions`: as they are."""
+
+    include_usage: bool
+
+    def whole(self, reply: dict[str, Any]) -> dict[str, Any]:
+        return reply
+
+    def events(self, chunks: Chunks) -> Events:
+        return chat_events(chunks, self.include_usage)
+
+
+@dataclass(frozen=True, slots=True)
+class TextDialect:
+    """`/v1/completions`: text instead of messages; a tool call has no place there and reads as no text."""
+
+    include_usage: bool
+
+    def whole(self, reply: dict[str, Any]) -> dict[str, Any]:
+        choices = [_text_choice(choice, choice["message"]) for choice in reply["choices"]]
+        return reply | {"id": _text_id(reply), "object": "text_completion", "choices": choices}
+
+    async def events(self, chunks: Chunks) -> Events:
+        async with aclosing(ended(chunks, self.include_usage)) as sent:
+            async for chunk in sent:
+                if "error" in chunk:
+                    yield event(chunk)
+                    return
+                choices = [_text_choice(choice, choice["delta"]) for choice in chunk["choices"]]
+                if any(choice["text"] or choice["finish_reason"] for choice in choices) or not choices:
+                    yield event(chunk | {"id": _text_id(chunk), "object": "text_completion", "choices": choices})
+        yield DONE
+
+
+def _text_id(reply: Mapping[str, Any]) -> str:
+    return f"cmpl-{reply['id'].removeprefix('chatcmpl-')}"
+
+
+def _text_choice(choice: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    text = said.get("content") or ""
+    return {"index": choice["index"], "text": text, "logprobs": None, "finish_reason": choice.get("finish_reason")}

@@ -1,0 +1,148 @@
+"""The routes that answer: chat, text completions, responses, embeddings. One way through, four wordings."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+from fastapi import FastAPI, Request, Response
+
+from router_models.types import Query
+from serve_graph.api.connection import EventStream, Reply, read_body, while_connected
+from serve_graph.api.formats import ChatDialect, Dialect, TextDialect
+from serve_graph.api.openapi import asks, errors, reply
+from serve_graph.api.responses import ResponsesDialect, ResponsesRequest, responses_query
+from serve_graph.api.sse import kept_alive, unbroken
+from serve_graph.errors import RequestError
+from serve_graph.gateway.handler import Service
+from serve_graph.gateway.request import Request as Opened
+from serve_graph.protocol.async_stream import Patient
+from serve_graph.protocol.embeddings import EmbeddingsRequest, embeddings_query
+from serve_graph.protocol.requests import (
+    ChatRequest,
+    CompletionRequest,
+    RequestOptions,
+    StreamOptions,
+    chat_query,
+    completion_query,
+    options_of,
+    parse_request,
+)
+
+FAILURES = (400, 401, 403, 404, 413, 429, 499, 500, 503, 504)
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How large a body is read, how long a stream may be silent, whether a reply may begin uncommitted."""
+
+    max_body_bytes: int
+    keep_alive_s: float
+    start_before_commit: bool
+
+
+class Asked(Protocol):
+    """What the request bodies have in common."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def stream(self) -> bool | None: ...
+    @property
+    def stream_options(self) -> StreamOptions | None: ...
+    @property
+    def serve_graph(self) -> RequestOptions | None: ...
+    @property
+    def prompt_cache_key(self) -> str | None: ...
+    @property
+    def user(self) -> str | None: ...
+
+
+def add_generation(app: FastAPI, service: Service, manners: Manners) -> None:
+    """Add the routes to the application."""
+
+    @app.post(
+        "/v1/chat/completions",
+        responses=reply("ChatCompletion", streams="ChatCompletionChunk") | errors(*FAILURES),
+        openapi_extra=asks("ChatRequest"),
+    )
+    async def chat_completions(request: Request) -> Response:
+        asked = parse_request(ChatRequest, await read_body(request, manners.max_body_bytes))
+        return await respond(request, chat_query(asked), asked, ChatDialect(_wants_usage(asked)))
+
+    @app.post(
+        "/v1/completions",
+        responses=reply("Completion", streams="Completion") | errors(*FAILURES),
+        openapi_extra=asks("CompletionRequest"),
+    )
+    async def completions(request: Request) -> Response:
+        asked = parse_request(CompletionRequest, await read_body(request, manners.max_body_bytes))
+        return await respond(request, completion_query(asked), asked, TextDialect(_wants_usage(asked)))
+
+    @app.post(
+        "/v1/responses",
+        responses=reply("Response", streams="ResponseStreamEvent") | errors(*FAILURES),
+        openapi_extra=asks("ResponsesRequest"),
+    )
+    async def responses(request: Request) -> Response:
+        asked = parse_request(ResponsesRequest, await read_body(request, manners.max_body_bytes))
+        return await respond(request, responses_query(asked), asked, ResponsesDialect(asked))
+
+    @app.post(
+        "/v1/embeddings",
+        responses=reply("CreateEmbeddingResponse") | errors(*FAILURES),
+        openapi_extra=asks("EmbeddingsRequest"),
+    )
+    async def embeddings(request: Request) -> Response:
+        asked = parse_request(EmbeddingsRequest, await read_body(request, manners.max_body_bytes))
+        query, body = embeddings_query(asked)
+        opened = service.open_embeddings(query, asked.model)
+        try:
+            said = await while_connected(request, service.embed(opened, body))
+        except BaseException:
+            service.record(opened, asyncio.CancelledError())  # nothing, unless it was cancelled before it began
+            raise
+        return Reply(said, headers=service.headers(opened))
+
+    async def respond(request: Request, query: Query, asked: Asked, dialect: Dialect) -> Response:
+        if asked.stream_options and not asked.stream:
+            raise RequestError("stream_options needs stream: true", "stream_options", "invalid_value")
+        opened = service.open(query, asked.model, bool(asked.stream), wished(asked))
+        try:
+            if asked.stream:
+                return await streamed(request, opened, dialect)
+            said = await while_connected(request, service.answer(opened, dialect.whole))
+        except BaseException:
+            service.record(opened, asyncio.CancelledError())  # nothing, unless it was cancelled before it began
+            raise
+        return Reply(said, headers=service.headers(opened))
+
+    async def streamed(request: Request, opened: Opened, dialect: Dialect) -> Response:
+        """Begin once somebody speaks, or after `keep_alive_s` with comments. Failures until then are raised."""
+        chunks = Patient(service.stream(opened))
+        try:
+            patience_s = manners.keep_alive_s if manners.start_before_commit else None
+            first = await while_connected(request, chunks.started(patience_s))
+            if first.done():
+                first.result()
+        except BaseException:
+            await chunks.aclose()
+            raise
+        spoke = first.done()
+        events = kept_alive(dialect.events(unbroken(chunks)), manners.keep_alive_s, at_once=not spoke)
+
+        async def ending() -> None:
+            await chunks.aclose()
+            service.record(opened, asyncio.CancelledError())  # nothing, where the stream has recorded itself
+
+        return EventStream(events, service.headers(opened, committed=spoke), ending)
+
+
+def wished(asked: Asked) -> RequestOptions | None:
+    """What the caller asks of the policy, a session in OpenAI's own fields included."""
+    return options_of(asked.serve_graph, asked.prompt_cache_key, asked.user)
+
+
+def _wants_usage(asked: Asked) -> bool:
+    return bool(asked.stream_options and asked.stream_options.include_usage)

@@ -1,0 +1,172 @@
+"""Wire ⇄ nouns: the routes, nothing else. Every error leaves in OpenAI's shape; none shows a stack trace."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from router_models.types import DecisionRecord
+from serve_graph.access.accounts import Accounts
+from serve_graph.access.gate import AccessGate
+from serve_graph.access.keys import Keyring
+from serve_graph.api.connection import Reply
+from serve_graph.api.generation import Manners, add_generation
+from serve_graph.api.openapi import describe, errors, reply
+from serve_graph.errors import (
+    NotFoundError,
+    RequestError,
+    ServeGraphError,
+    UnknownModelError,
+    error_body,
+    retry_after,
+    status_of,
+)
+from serve_graph.gateway.handler import AUTO, Service
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What the routes need beside the service: the decision log, health, metrics, and what runs for ever."""
+
+    service: Service
+    find_decision: Callable[[str], Awaitable[DecisionRecord | None]]
+    readiness: Callable[[], Awaitable[dict[str, Any]]]
+    metrics: Callable[[], Awaitable[str]]
+    background: Callable[[], Awaitable[None]]
+    max_body_bytes: int
+    keep_alive_s: float = 5.0
+    start_before_commit: bool = True
+    keyring: Keyring = field(default_factory=Keyring)
+    accounts: Accounts = field(default_factory=Accounts)
+    is_open: bool = False
+
+
+def build_http(backend: Backend) -> FastAPI:
+    """The ASGI application of the ingress."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.ensure_future(backend.background())
+        yield
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    app = FastAPI(title="serve-graph", version="0.1.0", docs_url=None, redoc_url=None, lifespan=lifespan)
+    service = backend.service
+    names = dict.fromkeys([AUTO, *service.graph.engines, *service.graph.embedders])
+
+    add_generation(app, service, Manners(backend.max_body_bytes, backend.keep_alive_s, backend.start_before_commit))
+
+    @app.get("/v1/models", responses=reply("ModelList") | errors(401, 403))
+    async def models() -> dict[str, Any]:
+        return {"object": "list", "data": [_model(name) for name in names]}
+
+    @app.get("/v1/models/{model}", responses=reply("Model") | errors(401, 403, 404))
+    async def model(model: str) -> dict[str, Any]:
+        if model not in names:
+            raise UnknownModelError(f"the model {model!r} does not exist", "model", "model_not_found")
+        return _model(model)
+
+    @app.get("/v1/decisions/{decision_id}", responses=reply("DecisionRecord") | errors(401, 403, 404, 503))
+    async def decision(decision_id: str) -> Response:
+        from serve_graph.records.explanation import explained
+
+        known = decision_id.isprintable()  # PostgreSQL takes no NUL
+        found = await backend.find_decision(decision_id) if known else None
+        if found is None:
+            raise NotFoundError(f"no decision {decision_id!r} (records appear within a second of the reply)", "id")
+        return JSONResponse(explained(found, service.graph.prices, service.graph.policy.tiers))
+
+    @app.get("/healthz", responses=reply("Health") | errors(403))
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz", responses={**reply("Readiness"), 503: reply("Readiness")[200]} | errors(403))
+    async def readyz() -> Response:
+        state = await backend.readiness()
+        return JSONResponse(state, status_code=200 if state["ready"] else 503)
+
+    @app.get("/metrics", response_class=PlainTextResponse, responses=errors(401, 403))
+    async def metrics() -> Response:
+        return PlainTextResponse(await backend.metrics(), media_type="text/plain; version=0.0.4")
+
+    app.add_middleware(
+        AccessGate,
+        keyring=backend.keyring,
+        accounts=backend.accounts,
+        refused=service.refuse,
+        is_open=backend.is_open,
+    )
+    app.add_middleware(HeadAsGet)
+    _install_guards(app, service.refuse)
+    graph = service.graph
+    describe(app, [AUTO, *graph.engines], [AUTO, *graph.embedders], lambda: bool(backend.keyring))
+    return app
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "serve-graph"}
+
+
+def _install_guards(app: FastAPI, refused: Callable[[int], None]) -> None:
+    """Turn every exception into OpenAI's error object.
+
+    `refused` is told the status of each request that is turned away before it became a decision.
+    """
+
+    @app.exception_handler(ServeGraphError)
+    async def known(_: Request, error: ServeGraphError) -> Response:
+        if isinstance(error, RequestError):  # engines' refusals have a record, and are no RequestError
+            refused(status_of(error)[0])
+        return error_response(error)
+
+    @app.exception_handler(HTTPException)
+    async def routing(request: Request, error: HTTPException) -> Response:
+        refused(error.status_code)
+        message = f"{error.detail}: {request.method} {request.url.path}"
+        return JSONResponse(error_body(message, "invalid_request_error"), error.status_code, headers=error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, error: ClientDisconnect) -> Response:
+        return JSONResponse(error_body("client closed the request", "client_closed_request"), 499)
+
+    @app.exception_handler(Exception)
+    async def unknown(_: Request, error: Exception) -> Response:
+        logger.exception("unexpected error", exc_info=error)
+        return JSONResponse(error_body("internal error; the log has the details", "server_error"), 500)
+
+
+class HeadAsGet:
+    """Answer HEAD as GET without the body: what probes and load balancers ask."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            return await self.app(scope, receive, send)
+
+        async def without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        return await self.app({**scope, "method": "GET"}, receive, without_body)
+
+
+def error_response(error: ServeGraphError) -> Response:
+    """An exception of ours as an HTTP reply."""
+    status, kind = status_of(error)
+    body = error_body(str(error), kind, getattr(error, "param", None), getattr(error, "code", None))
+    wait = retry_after(error)
+    return Reply(body, status, headers=None if wait is None else {"retry-after": wait})

@@ -1,0 +1,129 @@
+"""Chat replies and chunks in the words of `/v1/responses`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from serve_graph.api.responses.items import Items
+from serve_graph.api.responses.request import ResponsesRequest
+from serve_graph.api.sse import Chunks, Events, event
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsesDialect:
+    """One request's wording; `asked` is echoed in the response object, as OpenAI does."""
+
+    asked: ResponsesRequest
+
+    def whole(self, reply: dict[str, Any]) -> dict[str, Any]:
+        choice = reply["choices"][0]
+        items = Items(reply["id"])
+        items.take(choice["message"])
+        items.close()
+        response = self._response(reply, "completed") | {"output": items.done()}
+        return self._finished(response, choice["finish_reason"], reply)
+
+    async def events(self, chunks: Chunks) -> Events:
+        """Typed events, numbered; a failure ends them with `error` and `response.failed`."""
+        number = 0
+        async with aclosing(chunks):
+            talk = _Talk(self)
+            async for chunk in chunks:
+                for data in talk.events(chunk):
+                    yield event(data | {"sequence_number": number}, data["type"])
+                    number += 1
+
+    def _response(self, reply: Mapping[str, Any], status: str) -> dict[str, Any]:
+        asked = self.asked
+        echoed = asked.model_dump(mode="json", by_alias=True)
+        text = {name: value for name, value in (echoed["text"] or {}).items() if value is not None}
+        return {
+            "id": f"resp_{reply['id'].removeprefix('chatcmpl-')}",
+            "object": "response",
+            "created_at": reply["created"],
+            "status": status,
+            "background": False,
+            "error": None,
+            "incomplete_details": None,
+            "instructions": asked.instructions,
+            "max_output_tokens": asked.max_output_tokens,
+            "model": reply["model"],
+            "output": [],
+            "parallel_tool_calls": asked.parallel_tool_calls is not False,
+            "previous_response_id": None,
+            "reasoning": {"effort": asked.reasoning.effort if asked.reasoning else None, "summary": None},
+            "store": False,
+            "temperature": asked.temperature,
+            "text": {"format": {"type": "text"}} | text,
+            "tool_choice": echoed["tool_choice"] or "auto",
+            "tools": echoed["tools"] or [],
+            "top_p": asked.top_p,
+            "truncation": "disabled",
+            "usage": None,
+            "user": asked.user,
+            "metadata": dict(asked.metadata or {}),
+        }
+
+    def _finished(
+        self, response: dict[str, Any], finish_reason: str | None, reply: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """A response with its end: status, usage and the `serve_graph` object."""
+        cut = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(finish_reason or "")
+        if cut:
+            response |= {"status": "incomplete", "incomplete_details": {"reason": cut}}
+        usage = reply.get("usage")
+        return response | {"usage": _usage(usage) if usage else None, "serve_graph": reply["serve_graph"]}
+
+
+class _Talk:
+    """One stream under way: which response it makes, and what of it has been said."""
+
+    def __init__(self, dialect: ResponsesDialect) -> None:
+        self.dialect = dialect
+        self.choice: int | None = None
+        self.reason: str | None = None
+        self.response: dict[str, Any] = {}
+        self.items = Items("")
+
+    def events(self, chunk: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """What one chunk becomes."""
+        if "error" in chunk:
+            yield from self._failed(chunk["error"])
+            return
+        if not self.response:
+            self.response = self.dialect._response(chunk, "in_progress")
+            self.items = Items(chunk["id"])
+            yield {"type": "response.created", "response": dict(self.response)}
+            yield {"type": "response.in_progress", "response": dict(self.response)}
+        for choice in chunk["choices"]:
+            self.choice = choice["index"] if self.choice is None else self.choice
+            if choice["index"] == self.choice:  # a response is one answer, however many a tier gives
+                yield from self.items.take(choice["delta"])
+                self.reason = choice["finish_reason"] or self.reason
+        if "serve_graph" in chunk:
+            yield from self.items.close()
+            done = self.response | {"status": "completed", "output": self.items.done()}
+            done = self.dialect._finished(done, self.reason, chunk)
+            yield {"type": f"response.{done['status']}", "response": done}
+
+    def _failed(self, error: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        yield {"type": "error", "code": error["code"], "message": error["message"], "param": None}
+        if self.response:
+            why = {"code": "server_error", "message": error["message"]}
+            failed = {"status": "failed", "error": why, "output": self.items.done()}
+            yield {"type": "response.failed", "response": self.response | failed}
+
+
+def _usage(usage: Mapping[str, Any]) -> dict[str, Any]:
+    details = usage.get("prompt_tokens_details") or {}
+    cached, written = details.get("cached_tokens") or 0, details.get("cache_write_tokens") or 0
+    return {
+        "input_tokens": usage["prompt_tokens"],
+        "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": written},
+        "output_tokens": usage["completion_tokens"],
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": usage["total_tokens"],
+    }

@@ -1,0 +1,68 @@
+"""Lines of a request's bill: calls that answered, calls that did not, the time of router and verifier.
+
+The price in force when a call began is what it is charged. Tokens are the engine's own count; where a call ended
+before the engine gave one, its line is `metered=False` and holds the engine's time, and of a stream the tokens that
+the engine had named.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from types import MappingProxyType
+
+from router_models.pricing.prices import Price, PriceList, Tariff, rounded
+from router_models.types import Action, Call, Completion, Usage
+
+Prices = Mapping[str, Price | PriceList]
+# What a hosted API calls the tariff it applied, in the reply's `service_tier`; anything else is the standard one.
+TARIFFS = MappingProxyType({"batch": Tariff.BATCH, "flex": Tariff.BATCH, "priority": Tariff.PRIORITY})
+
+
+def answered(prices: Prices, tier: str, completion: Completion, seconds: float, named: int = 0) -> Call:
+    """The line of a call that gave an answer, or part of one, `named` tokens of it where nothing else is known."""
+    tariff = TARIFFS.get(str(completion.payload.get("service_tier")), Tariff.STANDARD)
+    metered = completion.usage != Usage()
+    usage = completion.usage if metered else Usage(completion_tokens=named)
+    parts = _price(prices, tier, seconds).parts(usage, seconds, tariff=tariff)
+    return Call(tier, usage, seconds, total(parts.values()), "answer", parts, metered)
+
+
+def unanswered(prices: Prices, tier: str, seconds: float, error: BaseException) -> Call:
+    """The line of a call that broke off: `failed` where the tier did, `cancelled` where nobody waited any longer."""
+    parts = _price(prices, tier, seconds).parts(Usage(), seconds)
+    what = "failed" if isinstance(error, Exception) else "cancelled"
+    return Call(tier, Usage(), seconds, total(parts.values()), what, parts, metered=False)
+
+
+@contextmanager
+def timed(lines: list[Call], who: str, what: str, usd_per_s: Decimal) -> Iterator[None]:
+    """Put the block's time on the bill at `usd_per_s`, however it ends."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds = time.perf_counter() - started
+        usd = rounded(usd_per_s * Decimal(f"{seconds:.6f}"))
+        lines.append(Call(who, Usage(), seconds, usd, what, {"time": usd} if usd else {}))
+
+
+def purposes(calls: Sequence[Call], tier: str, action: Action) -> tuple[Call, ...]:
+    """Calls with what each was for: the last one of the tier that answered is the answer, others were attempts."""
+    ways = {Action.ESCALATED: "escalation", Action.FALLBACK: "fallback"}
+    shown = max((i for i, call in enumerate(calls) if call.tier == tier), default=-1)
+    words = [ways.get(action, "answer") if i == shown else "attempt" for i in range(len(calls))]
+    return tuple(replace(call, what=word) for call, word in zip(calls, words, strict=True))
+
+
+def total(amounts: Iterable[Decimal]) -> Decimal:
+    """Amounts added up; exact, so their order is of no consequence."""
+    return sum(amounts, Decimal(0))
+
+
+def _price(prices: Prices, tier: str, seconds: float) -> Price:
+    return prices[tier].at(datetime.now(UTC) - timedelta(seconds=seconds))

@@ -1,0 +1,254 @@
+"""Prompts → graded outcomes of every tier, through a running endpoint. Resumable: each outcome is kept as it comes.
+
+A client like any other: it forces each tier by name, asks for logprobs, grades the answer with the task's own
+grader, and appends one JSON line per outcome to `<out>.partial.jsonl`. A second run skips what is there. Which engines
+answer is noted beside that file before the first question, so that no table mixes two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+
+from router_models.data.features import logprob_summary
+from router_models.data.outcomes import frame_to_outcomes, prompt_id, write_outcomes
+from router_models.data.prefixes import kept_logprobs
+from router_models.data.starter import Task, grade, sandbox
+from router_models.data.token_columns import TOKEN_COLUMNS
+from router_models.types import Outcome, Usage
+from serve_graph.cli.client.api_key import key_headers
+from serve_graph.config.graph import GraphConfig
+from serve_graph.errors import EngineError, ServeGraphError
+from serve_graph.policy.bindings import (
+    binds_digest,
+    collected_binds,
+    forget_collected_binds,
+    tier_binds,
+    write_collected_binds,
+)
+from serve_graph.protocol.responses import completion_of, token_texts
+
+Advance = Callable[[str, int], None]
+LONGEST_PAUSE_S = 120.0
+
+
+def read_tasks(path: Path) -> list[Task]:
+    """Tasks from JSON lines (`prompt`, `grader`, `reference`, …; see `starter.Task`); raises on the first bad line."""
+    tasks = []
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ServeGraphError(f"{path}: cannot be read as JSON lines ({error})") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            tasks.append(Task.from_json(json.loads(line)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ServeGraphError(
+                f"{path}:{number}: not a task ({error}); see `serve-graph collect --help`"
+            ) from error
+    if not tasks:
+        raise ServeGraphError(f"{path} holds no task")
+    return tasks
+
+
+async def collect(
+    url: str,
+    tiers: Sequence[str],
+    tasks: Sequence[Task],
+    out: Path,
+    *,
+    binds: Mapping[str, str] | None = None,
+    concurrency: int = 16,
+    timeout_s: float = 600.0,
+    advance: Advance = lambda tier, n: None,
+    beside: Sequence[Outcome] = (),
+) -> list[Outcome]:
+    """Run every task through every tier and write the LONG outcomes table to `out`.
+
+    Tiers run one after the other, so that latencies are one engine's own under `concurrency` requests. Raises
+    EngineError when a tier keeps failing; what was collected until then is kept for the next run. `binds` are the
+    engines behind `url` (`bindings.tier_binds`), None when they are not known; `claim` says when they are refused.
+    `beside`: outcomes of other tiers that go into the table as well (`other_tiers`).
+    """
+    partial = claim(out, binds)
+    if any(task.grader == "program" for task in tasks):
+        sandbox.call("def ready():\n    return True", "ready", [[]])  # raises where programs cannot be graded
+    outcomes = _read_partial(partial)
+    failed: list[str] = []
+    done = {(outcome.prompt_id, outcome.tier) for outcome in outcomes}
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    async with httpx.AsyncClient(base_url=url, timeout=timeout_s, headers=key_headers()) as client:
+        with partial.open("a") as log:
+            for tier in tiers:
+                waiting = [task for task in tasks if (prompt_id(task.prompt), tier) not in done]
+                advance(tier, len(tasks) - len(waiting))
+                gate = asyncio.Semaphore(concurrency)
+
+                async def one(task: Task, tier: str = tier, gate: asyncio.Semaphore = gate) -> None:
+                    async with gate:
+                        try:
+                            outcome = await ask(client, tier, task)
+                        except (EngineError, httpx.HTTPError) as error:
+                            failed.append(str(error) or type(error).__name__)
+                            return
+                    outcome = await asyncio.to_thread(_graded, task, outcome)
+                    log.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
+                    log.flush()
+                    outcomes.append(outcome)
+                    advance(tier, 1)
+
+                async with asyncio.TaskGroup() as group:
+                    for task in waiting:
+                        group.create_task(one(task))
+    if failed:
+        raise EngineError(f"{len(failed)} task(s) got no answer (run again to ask only those); first: {failed[0]}")
+    by_prompt = {prompt_id(task.prompt): task for task in tasks}
+    wanted = [outcome for outcome in (*outcomes, *beside) if outcome.prompt_id in by_prompt]
+    outcomes = [_graded(by_prompt[outcome.prompt_id], outcome) for outcome in wanted]  # a mended grader counts at once
+    outcomes.sort(key=lambda outcome: (outcome.prompt_id, outcome.tier))
+    forget_collected_binds(out)
+    write_outcomes(out, outcomes)
+    write_collected_binds(out, binds)
+    partial.unlink()
+    forget_collected_binds(partial)
+    return outcomes
+
+
+def partial_of(out: Path) -> Path:
+    """Where the outcomes of an unfinished run are kept."""
+    return out.with_name(out.name + ".partial.jsonl")
+
+
+def claim(out: Path, binds: Mapping[str, str] | None) -> Path:
+    """Return the partial file for these engines, noting them where there is none yet.
+
+    Raise ServeGraphError when it holds the answers of other engines: an outcomes table is of one set of engines.
+    """
+    partial = partial_of(out)
+    noted = collected_binds(partial)
+    if partial.exists() and noted != binds:
+        known = {*(noted or {}), *(binds or {})}
+        changed = sorted(key for key in known if (noted or {}).get(key) != (binds or {}).get(key))
+        raise ServeGraphError(
+            f"{partial} was begun with other engines: {', '.join(changed)} differ. Go back to that configuration to "
+            f"finish it, or remove {partial} to begin again"
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_collected_binds(partial, binds)
+    partial.touch()
+    return partial
+
+
+def other_tiers(out: Path, tiers: Sequence[str], binds: Mapping[str, str] | None) -> list[Outcome]:
+    """The rows of a finished table that asking only `tiers` again leaves in it; none where there is no table yet.
+
+    Raise ServeGraphError when they are of other engines than those that are asked now.
+    """
+    if not out.exists():
+        return []
+    others = [row for row in frame_to_outcomes(pd.read_parquet(out)) if row.tier not in tiers]
+    if others and collected_binds(out) != binds:
+        raise ServeGraphError(
+            f"{out} is of other engines than these: its other tiers cannot stay; choose another --out"
+        )
+    return others
+
+
+def refuse_finished(out: Path) -> None:
+    """Raise ServeGraphError when `out` is a finished table and no run of it is under way."""
+    if out.exists() and not partial_of(out).exists():
+        raise ServeGraphError(f"{out} is complete; --overwrite asks everything again and replaces it")
+
+
+def binds_behind(url: str, config: GraphConfig) -> dict[str, str] | None:
+    """The configuration's binds when the endpoint reports the same; None when it reports none (not a serve-graph).
+
+    Raise ServeGraphError when it runs other engines than `config` describes, or does not answer.
+    """
+    try:
+        reply = httpx.get(f"{url}/readyz", headers=key_headers(), timeout=30)
+        reported = reply.json().get("binds") if reply.is_success else None
+    except httpx.HTTPError as error:
+        raise ServeGraphError(f"{url} does not answer ({error})") from error
+    except (ValueError, AttributeError):
+        reported = None
+    if reported is None:
+        return None
+    if reported != binds_digest(config):
+        raise ServeGraphError(f"{url} runs other engines than the configuration describes: give --config its own")
+    return tier_binds(config)
+
+
+async def ask(
+    client: httpx.AsyncClient, model: str, task: Task, retries: int = 3, *, with_bill: bool = False
+) -> Outcome:
+    """One task through one tier (or `auto`), ungraded; retries 429 and 5xx with a growing pause. Raises EngineError
+    where that is no use: after `retries` tries, or where the reply says to come back in over LONGEST_PAUSE_S.
+
+    `with_bill` puts the endpoint's own `outcome` and `cost_usd` among the metadata.
+    """
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": task.prompt}],
+        "max_tokens": task.max_tokens,
+        "logprobs": True,
+    }
+    for attempt in range(retries):
+        started = time.perf_counter()
+        reply = await client.post("/v1/chat/completions", json=body)
+        if (reply.status_code < 500 and reply.status_code != 429) or attempt == retries - 1:
+            break
+        if (asked_s := float(reply.headers.get("retry-after", 0))) > LONGEST_PAUSE_S:  # a budget: till tomorrow
+            break
+        await asyncio.sleep(max(2.0**attempt, asked_s))
+    if reply.status_code != 200:
+        raise EngineError(f"{model} answered {reply.status_code} to task {task.id}: {reply.text[:300]}")
+    data: dict[str, Any] = reply.json()
+    completion = completion_of(data, time.perf_counter() - started)
+    facts = data.get("serve_graph") or {}
+    metadata = {"family": task.family, "difficulty": str(task.difficulty), "language": task.language}
+    if with_bill:
+        metadata |= {"outcome": str(facts.get("outcome")), "cost_usd": str(facts.get("cost_usd"))}
+    return Outcome(
+        prompt_id=prompt_id(task.prompt),
+        prompt=task.prompt,
+        tier=str(facts.get("tier", model)),
+        answer=completion.text,
+        grade=0.0,
+        usage=completion.usage,
+        latency_s=completion.latency_s,
+        finish_reason=completion.finish_reason,
+        logprobs=logprob_summary(completion.token_logprobs),
+        metadata=metadata,
+        token_texts=token_texts(completion.payload),
+        token_logprobs=kept_logprobs(completion.token_logprobs),
+    )
+
+
+def _graded(task: Task, outcome: Outcome) -> Outcome:
+    data = {name: getattr(outcome, name) for name in Outcome.__slots__}
+    return Outcome(**data | {"grade": float(grade(task, outcome.answer))})
+
+
+def _read_partial(path: Path) -> list[Outcome]:
+    if not path.exists():
+        return []
+    outcomes = []
+    for line in path.read_text().split("\n"):  # not splitlines: JSON leaves U+2028 and its like inside a line
+        try:
+            data = json.loads(line)
+            tokens = {name: tuple(data.get(name, ())) for name in TOKEN_COLUMNS}
+            outcomes.append(Outcome(**data | tokens | {"usage": Usage(**data["usage"])}))
+        except (ValueError, TypeError, KeyError):
+            continue  # a line cut short when the run was killed: that task is asked again
+    return outcomes

@@ -1,0 +1,146 @@
+"""`serve-graph demo`: held-out questions through the running graph, and what they cost beside the two extremes.
+
+The same questions are asked of `auto` and, forced, of every tier, in the same run. Questions come from the starter
+generator with another seed, never from the prompts the shipped version was made from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import numpy as np
+
+from router_models.data.outcomes import read_outcomes
+from router_models.data.starter import STARTER_OUTCOMES, Task, generate, grade
+from router_models.data.starter.task import task_id
+from router_models.reports.plots import wilson
+from router_models.types import Outcome
+from serve_graph.cli.client.api_key import key_headers
+from serve_graph.cli.client.collect import ask
+from serve_graph.config.graph import GraphConfig
+
+HELD_OUT_SEED = 20_001
+Progress = Callable[[str], None]
+
+
+def run_demo(url: str, config: GraphConfig, questions: int, concurrency: int, progress: Progress) -> dict[str, Any]:
+    """Ask, grade and add up; returns the table's figures. Latencies are client-side, under `concurrency` requests."""
+    tasks = held_out(questions)
+    before = counters(url)
+    answers = {model: asyncio.run(ask_all(url, model, tasks, concurrency)) for model in ("auto",)}
+    after = counters(url)
+    for tier in config.tier_names:
+        progress(f"the same questions, all to {tier}")
+        answers[tier] = asyncio.run(ask_all(url, tier, tasks, concurrency))
+    state = httpx.get(f"{url}/readyz", timeout=30).json()
+    auto = answers["auto"]
+    shares = Counter((o.tier, o.metadata["outcome"]) for o in auto)
+    return {
+        "questions": questions,
+        "concurrency": concurrency,
+        "version": state["version"],
+        "promise": state["promise"],
+        "outcomes": [{"tier": t, "outcome": o, "n": n} for (t, o), n in sorted(shares.items())],
+        "by_tier": [_row(t, tasks, [o if o.tier == t else None for o in auto], None) for t in config.tier_names],
+        "overall": [
+            _row("auto", tasks, list(auto), _bills(auto)),
+            *(_row(f"always {t}", tasks, list(answers[t]), _bills(answers[t])) for t in config.tier_names),
+        ],
+        "speculation": speculation(before, after),
+    }
+
+
+def held_out(n: int) -> list[Task]:
+    """Starter tasks in the generator's usual mix, none of them in the shipped outcomes."""
+    known: set[str] = set()
+    if STARTER_OUTCOMES.is_file():
+        known = {task_id(prompt) for prompt in read_outcomes(STARTER_OUTCOMES).prompts.texts}
+    return generate(n, seed=HELD_OUT_SEED, exclude=known)
+
+
+async def ask_all(url: str, model: str, tasks: list[Task], concurrency: int) -> list[Outcome]:
+    """Every task to one model, at most `concurrency` at a time, in order."""
+    gate = asyncio.Semaphore(concurrency)
+    async with httpx.AsyncClient(base_url=url, timeout=600, headers=key_headers()) as client:
+
+        async def one(task: Task) -> Outcome:
+            async with gate:
+                return await ask(client, model, task, with_bill=True)
+
+        return list(await asyncio.gather(*(one(task) for task in tasks)))
+
+
+def counters(url: str) -> dict[str, float]:
+    """The endpoint's metrics as name{labels} → value."""
+    lines = httpx.get(f"{url}/metrics", timeout=30, headers=key_headers()).text.splitlines()
+    return {k: float(v) for k, _, v in (line.rpartition(" ") for line in lines if line and not line.startswith("#"))}
+
+
+def speculation(before: dict[str, float], after: dict[str, float]) -> dict[str, float | None]:
+    """Draft tokens, accepted tokens and their ratio per tier between two readings."""
+    found: dict[str, float | None] = {}
+    for name in after:
+        if "spec_decode_num_draft_tokens_total" in name:
+            accepted_name = name.replace("draft_tokens", "accepted_tokens")
+            drafted = after[name] - before.get(name, 0.0)
+            accepted = after.get(accepted_name, 0.0) - before.get(accepted_name, 0.0)
+            tier = name.split('tier="')[1].split('"')[0]
+            found |= {f"{tier} drafted": drafted, f"{tier} accepted": accepted}
+            found[f"{tier} acceptance"] = accepted / drafted if drafted else None
+    return found
+
+
+def _bills(outcomes: list[Outcome]) -> list[float]:
+    """Every request's whole bill: failed attempts, routing and judging included."""
+    return [float(o.metadata["cost_usd"]) for o in outcomes]
+
+
+def _row(name: str, tasks: list[Task], outcomes: list[Outcome | None], costs: list[float] | None) -> dict[str, Any]:
+    asked = [(t, o) for t, o in zip(tasks, outcomes, strict=True) if o is not None]
+    row: dict[str, Any] = {"policy": name, "n": len(asked), "share": len(asked) / len(tasks)}
+    if not asked:
+        return row
+    right = sum(grade(t, o.answer) for t, o in asked if o.metadata.get("outcome") != "abstained")
+    latencies = [o.latency_s for _, o in asked]
+    low, high = wilson(float(right), len(asked), z=1.96)
+    row |= {"right": right / len(asked), "right_low": low, "right_high": high}
+    row |= {"p50_s": float(np.quantile(latencies, 0.5)), "p95_s": float(np.quantile(latencies, 0.95))}
+    return row | ({"usd": sum(costs)} if costs is not None else {})
+
+
+def render_demo(result: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    top = result["overall"][-1]["usd"]
+    lines = [
+        f"{result['questions']} held-out questions, {result['concurrency']} at a time, "
+        f"{time.strftime('%Y-%m-%d')}. Version {result['version']}: {result['promise']}",
+        "",
+        "| policy | right (95 % interval) | cost, $ per 1000 questions | of always-frontier | p50 / p95 s |",
+        "|---|---|---|---|---|",
+    ]
+    for row in result["overall"]:
+        usd = 1000 * row["usd"] / row["n"]
+        lines.append(f"| {row['policy']} | {_right(row)} | {usd:.5f} | {row['usd'] / top:.0%} | {_latency(row)} |")
+    lines += ["", "| answered by | share | right (95 % interval) | p50 / p95 s |", "|---|---|---|---|"]
+    for row in result["by_tier"]:
+        lines.append(f"| {row['policy']} | {row['share']:.0%} | {_right(row)} | {_latency(row)} |")
+    outcomes = ", ".join(f"{o['outcome']} by {o['tier']}: {o['n']}" for o in result["outcomes"])
+    lines += ["", f"Outcomes: {outcomes}."]
+    spoken = ", ".join(
+        f"{k} {v:.2g}" if isinstance(v, float) and v < 1 else f"{k} {v:.0f}" if v is not None else f"{k} none"
+        for k, v in result["speculation"].items()
+    )
+    return "\n".join([*lines, f"Speculation: {spoken or 'off'}."])
+
+
+def _right(row: dict[str, Any]) -> str:
+    return f"{row['right']:.0%} ({row['right_low']:.0%} to {row['right_high']:.0%})" if "right" in row else "none"
+
+
+def _latency(row: dict[str, Any]) -> str:
+    return f"{row['p50_s']:.2f} / {row['p95_s']:.2f}" if "p50_s" in row else "none"

@@ -1,0 +1,106 @@
+"""What `serve-graph doctor` checks, without starting anything: one finding per thing that start-up needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from router_models.data.features import Encoder
+from router_models.errors import RouterModelsError
+from serve_graph.cli.local.haproxy import usable_haproxy
+from serve_graph.cli.local.launch import check_port
+from serve_graph.cli.local.memory import available_gib, wanted
+from serve_graph.config.graph import GraphConfig
+from serve_graph.config.tiers import HostedTierConfig, VllmTierConfig
+from serve_graph.engines.weights.model_folder import check_model_folder
+from serve_graph.engines.weights.resolve import PACKAGED, check_folder, unpinned
+from serve_graph.errors import ServeGraphError
+from serve_graph.policy.bindings import vllm_version
+from serve_graph.policy.serving_version import serving_version
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: what, whether it passed, and the figure or the remedy."""
+
+    check: str
+    ok: bool
+    detail: str
+
+
+def examine(config: GraphConfig) -> list[Finding]:
+    """Run every check; none raises."""
+    checks: dict[str, Callable[[], str]] = {
+        "python": _python,
+        "memory": lambda: _memory(config),
+        "port": lambda: _port(config),
+        "haproxy": lambda: "runs" if usable_haproxy() else "does not run here; the plain proxy will be used",
+        "encoder": lambda: f"sha256 {Encoder().digest[:12]}",
+        **{f"tier {tier.name}": _tier_check(tier, config) for tier in (*config.tiers, *config.embedders)},
+        "router version": lambda: _version(config),
+    }
+    return [_finding(name, check) for name, check in checks.items()]
+
+
+def _finding(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, check())
+    except (ServeGraphError, RouterModelsError, OSError) as error:
+        return Finding(name, False, str(error))
+
+
+def _python() -> str:
+    if not (3, 11) <= sys.version_info[:2] <= (3, 12):
+        raise ServeGraphError(f"Python 3.11 or 3.12 is needed, this is {sys.version.split()[0]}")
+    return sys.version.split()[0]
+
+
+def _memory(config: GraphConfig) -> str:
+    need, gib = wanted(config), available_gib()
+    free = shutil.disk_usage(".").free / 2**30
+    if gib < need.gib:
+        raise ServeGraphError(f"{gib:.3g} GiB of memory; this configuration wants {need.text()}")
+    return f"{gib:.0f} GiB, {need.text()} wanted, {os.cpu_count()} cores, {free:.0f} GiB of disk free"
+
+
+def _port(config: GraphConfig) -> str:
+    check_port(config.http.host, config.http.port)
+    return f"{config.http.host}:{config.http.port} is free"
+
+
+def _tier_check(tier: VllmTierConfig | HostedTierConfig | object, config: GraphConfig) -> Callable[[], str]:
+    def check() -> str:
+        if isinstance(tier, HostedTierConfig):
+            for api in tier.apis:
+                api.read_key()
+            return ", ".join(f"{api.model} at {api.base_url or 'api.openai.com'}" for api in tier.apis)
+        if not isinstance(tier, VllmTierConfig):
+            return "echo: no model"
+        if vllm_version() == "none":
+            raise ServeGraphError("vLLM is not installed: install the extra `cpu` or `gpu`")
+        name = tier.weights.package
+        if tier.weights.folder is not None:
+            digest = check_model_folder(tier.weights.folder, config.state_folder)
+            return f"vLLM {vllm_version()}, {tier.weights.folder}, weights verified ({digest[:12]})"
+        if name is None:
+            advice = unpinned(tier.weights)
+            return f"vLLM {vllm_version()}, {advice or f'{tier.weights.hub}@{tier.weights.revision}'}"
+        if name not in PACKAGED:
+            raise ServeGraphError(f"unknown packaged model {name!r}; known: {', '.join(sorted(PACKAGED))}")
+        folder = config.state_folder.resolve() / "weights" / name
+        state = (
+            f"weights verified ({check_folder(name, folder)[:12]})" if folder.exists() else "weights not converted yet"
+        )
+        return f"vLLM {vllm_version()}, {name}, {state}"
+
+    return check
+
+
+def _version(config: GraphConfig) -> str:
+    served = serving_version(config)
+    spills = served.version.policy.spills if served.version else {}
+    idle = "; policy.spill is on, but no spill is certified: a full last tier is a 429"
+    return f"{served.name}: {served.reason}{idle if config.policy.spill and not spills else ''}"

@@ -1,0 +1,224 @@
+"""Bring the graph up on this machine, and down again: only what was started here.
+
+Ray Serve reads its HAProxy and throughput switches when it is first imported, so `prepare_environment` comes before
+any import of ray; this module imports none at its top.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serve_graph.access.listening import check_listening
+from serve_graph.cli.local.haproxy import OVERRIDE as HAPROXY_OVERRIDE
+from serve_graph.cli.local.haproxy import usable_haproxy, without_splicing
+from serve_graph.config.graph import GraphConfig
+from serve_graph.errors import ConfigError, ServeGraphError
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+Progress = Callable[[str], None]
+APP = "serve-graph"
+SAY_AGAIN_S = 20.0
+REPLICA_PORTS = 50
+REPLICA_PORTS_WITHIN = (20_000, 32_000)
+
+
+def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
+    """Set what Ray Serve reads at import: throughput mode, and HAProxy where its binary runs; returns whether it does.
+
+    HAProxy's files and ports are this start's own, so that two graphs on one machine do not meet.
+    """
+    if "ray.serve" in sys.modules and os.environ.get("RAY_SERVE_THROUGHPUT_OPTIMIZED") is None:
+        raise ConfigError("ray.serve was imported before the graph's environment was set")
+    haproxy = usable_haproxy() if config.http.haproxy else None
+    metrics_port, stats_port, fallback_port, grpc_fallback_port = free_ports(4)
+    first, last = free_range(REPLICA_PORTS)
+    settings = {
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_raylet_start_wait_time_s": "120",  # a busy machine needs more than Ray's 30 s
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",  # and more than 5 s until a proxy is killed and started anew
+        "RAY_worker_niceness": "0",  # Ray would run engines at 15, behind everything else on the machine
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(scratch / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(scratch / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(scratch),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(scratch / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
+        "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+        # Whom HAProxy asks while no ingress replica is healthy, and where those replicas listen. Ray's default ports
+        # are the same for every cluster, so that one graph would answer for another.
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(grpc_fallback_port),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(last),
+        # How long the ingress outlives its removal: 30 s by default, for load balancers that this machine has not.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+    }
+    if haproxy is not None:
+        settings[HAPROXY_OVERRIDE] = str(without_splicing(haproxy, scratch))
+    os.environ.update(settings)
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # vLLM logs to stdout, where results go
+    return haproxy is not None
+
+
+def free_port() -> int:
+    """A TCP port that was free a moment ago."""
+    return free_ports(1)[0]
+
+
+def free_ports(n: int) -> list[int]:
+    """`n` different TCP ports that were free a moment ago."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(n)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def free_range(n: int, within: tuple[int, int] = REPLICA_PORTS_WITHIN) -> tuple[int, int]:
+    """First and last of `n` neighbouring TCP ports that were all free a moment ago, chosen at random.
+
+    By default they lie between the ports of Ray's workers and those that the system hands out for outgoing
+    connections. Raises ServeGraphError where no such range is left.
+    """
+    low, high = within
+    for first in random.sample(range(low, high - n + 1, n), k=(high - low) // n):
+        with ExitStack() as stack, suppress(OSError):
+            for port in range(first, first + n):
+                stack.enter_context(socket.socket()).bind(("0.0.0.0", port))
+            return first, first + n - 1
+    raise ServeGraphError(f"no {n} neighbouring ports between {low} and {high} are free")
+
+
+def check_port(host: str, port: int) -> None:
+    """Refuse to start where something listens already, naming the port and the way out."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"{host}:{port} is taken ({error.strerror}); stop what listens there or set http.port (--port)"
+            ) from error
+
+
+@contextmanager
+def running_graph(
+    config: GraphConfig,
+    version: Path | None = None,
+    progress: Progress = lambda _: None,
+    stop: threading.Event | None = None,
+) -> Iterator[str]:
+    """A local Ray cluster with the graph on it, for as long as the block runs; yields the base URL.
+
+    Raises ConfigError, WeightsError or ArtifactError before anything starts, ServeGraphError where a deployment does
+    not come up or `stop` is set meanwhile. On the way out the cluster it started is shut down, and nothing else.
+    """
+    check_listening(config)
+    check_port(config.http.host, config.http.port)
+    scratch = Path(tempfile.mkdtemp(prefix="sg-", dir="/tmp"))
+    chosen = os.environ.get(HAPROXY_OVERRIDE)
+    haproxy = prepare_environment(config, scratch)
+    import ray
+    from ray import serve
+
+    from serve_graph.app import build_app
+
+    args: dict[str, Any] = {"config": config}
+    if version is not None:
+        args["version"] = str(version)
+    progress(f"starting a local Ray cluster ({'HAProxy' if haproxy else 'plain proxy'}, throughput mode)")
+    with ExitStack() as started:  # undone in reverse order, and only as far as it went
+        started.callback(shutil.rmtree, scratch, ignore_errors=True)
+        started.callback(_restore_environment, HAPROXY_OVERRIDE, chosen)  # ours lies in the folder that goes
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        with on_a_busy_machine():
+            ray.init(
+                num_cpus=config.logical_cpus or max(os.cpu_count() or 1, 4),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                configure_logging=False,
+                address="local",
+            )
+        started.callback(ray.shutdown)
+        started.callback(serve.shutdown)
+        _restore_signals(handlers)
+        for chatty in ("ray.serve", "httpx"):  # our own progress lines say what matters
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+        with on_a_busy_machine():
+            serve.start(proxy_location="HeadOnly", http_options={"host": config.http.host, "port": config.http.port})
+        app = build_app(args)  # after ray.init: building an LLMServer asks the cluster for its hardware
+        _run(app, progress, stop)
+        yield f"http://{config.http.host}:{config.http.port}"
+
+
+@contextmanager
+def on_a_busy_machine() -> Iterator[None]:
+    """Turn what Ray raises where it gives up on a slow machine (a bare Exception, a dead actor) into one sentence."""
+    try:
+        yield
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ServeGraphError(f"Ray did not start: {reason} Try again when the machine is less busy.") from error
+
+
+def _restore_environment(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
+
+
+def _restore_signals(handlers: Mapping[signal.Signals, Any]) -> None:
+    """Undo what `ray.init` did to signals: its own handler aborts on SIGTERM and leaves the cluster behind."""
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            signal.signal(number, _exit if handler is signal.SIG_DFL else handler)
+
+
+def _exit(number: int, _: object) -> None:
+    sys.exit(128 + number)
+
+
+def _run(application: Application, progress: Progress, stop: threading.Event | None) -> None:
+    """Deploy and wait, saying which deployments are still starting; raises where one fails for good."""
+    from ray import serve
+    from ray.serve.schema import ApplicationStatus
+
+    serve.run_many([serve.RunTarget(application, name=APP)], wait_for_applications_running=False)
+    started = time.monotonic()
+    waiting_for: tuple[str, ...] = ()
+    say_again = 0.0
+    while stop is None or not stop.is_set():
+        status = serve.status().applications[APP]
+        if status.status == ApplicationStatus.RUNNING:
+            return
+        failed = {name: d for name, d in status.deployments.items() if str(d.status.value) == "DEPLOY_FAILED"}
+        if failed or status.status == ApplicationStatus.DEPLOY_FAILED:
+            reasons = "; ".join(f"{name}: {d.message}" for name, d in failed.items()) or status.message
+            raise ServeGraphError(f"the graph did not come up: {reasons}")
+        pending = tuple(sorted(n for n, d in status.deployments.items() if str(d.status.value) != "HEALTHY"))
+        waited = time.monotonic() - started
+        if pending != waiting_for or waited >= say_again:
+            waiting_for, say_again = pending, waited + SAY_AGAIN_S
+            progress(f"{waited:4.0f} s: waiting for {', '.join(pending) or 'the ingress'}")
+        time.sleep(0.5)
+    raise ServeGraphError("stopped while starting")

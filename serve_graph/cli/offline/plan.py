@@ -1,0 +1,184 @@
+"""`serve-graph plan`: should these two tiers be routed between, and how; as a page one can forward."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serve_graph.cli.offline.tier_options import (
+    EMBEDDINGS_CACHE,
+    CacheOption,
+    CharsOption,
+    EmbeddingsOption,
+    LatencyStrongOption,
+    LatencyWeakOption,
+    PriceStrongOption,
+    PriceWeakOption,
+    ScaleOption,
+    SeedOption,
+    TermsOption,
+    TierFlags,
+    TokensStrongOption,
+    TokensWeakOption,
+    check_two,
+    embedded,
+    pair,
+    terms_of,
+)
+from serve_graph.cli.output import JsonOption, check_out, progress_to_stderr, say, say_json
+
+if TYPE_CHECKING:
+    from router_models.planning.workload import Workload
+    from router_models.pricing.tier_costs import TierTerms
+
+
+def plan(
+    weak: Annotated[str, typer.Option(help="The cheaper tier's name.")],
+    strong: Annotated[str, typer.Option(help="The better tier's name.")],
+    volume: Annotated[float, typer.Option(help="Requests per day.", min=0)],
+    outcomes: Annotated[
+        Path | None, typer.Option("--outcomes", "-o", help="Recorded outcomes: .parquet, .csv or .jsonl.")
+    ] = None,
+    traffic: Annotated[Path | None, typer.Option(help="Or a traffic mix (YAML): see docs.")] = None,
+    epsilon: Annotated[float, typer.Option(help="Share of accepted cheap answers that may be wrong.")] = 0.10,
+    delta: Annotated[float, typer.Option(help="1 − confidence.")] = 0.10,
+    max_drop: Annotated[float | None, typer.Option(help="How far the share right may fall, e.g. 0.02.")] = None,
+    acceptable: Annotated[float | None, typer.Option(help="Grades ≥ this count as right (0 to 1).")] = None,
+    price_weak: PriceWeakOption = None,
+    price_strong: PriceStrongOption = None,
+    tokens_weak: TokensWeakOption = None,
+    tokens_strong: TokensStrongOption = None,
+    latency_weak: LatencyWeakOption = None,
+    latency_strong: LatencyStrongOption = None,
+    chars_per_token: CharsOption = None,
+    terms: TermsOption = None,
+    router_ms: Annotated[float, typer.Option(help="Latency of one decision.", min=0)] = 5.0,
+    verifier_ms: Annotated[float, typer.Option(help="Latency of one verdict.", min=0)] = 2.0,
+    cpu_usd_per_hour: Annotated[float, typer.Option(help="What router and verifier run on costs.", min=0)] = 0.10,
+    samples: Annotated[
+        int | None, typer.Option(help="Answers per try behind a recorded signal `agreement`.", min=2)
+    ] = None,
+    min_volume: Annotated[float, typer.Option(help="Requests per day under which not to route.", min=0)] = 10_000,
+    label_usd: Annotated[float | None, typer.Option(help="What one graded prompt costs.", min=0)] = None,
+    router: Annotated[str | None, typer.Option(help="Router families to try, comma between.")] = None,
+    scale: ScaleOption = None,
+    seed: SeedOption = 0,
+    embeddings: EmbeddingsOption = None,
+    cache: CacheOption = EMBEDDINGS_CACHE,
+    machine: Annotated[str | None, typer.Option(help="What to call this machine in the page's header.")] = None,
+    title: Annotated[str | None, typer.Option(help="The page's title.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the page here; default: print it.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether routing between two tiers pays, how to do it, and what would change the answer.
+
+    Example: serve-graph plan --outcomes outcomes.parquet --weak cheap --strong frontier --volume 50000
+    --price-weak 0.1,0.2 --price-strong 1,3,0.5 --epsilon 0.1 --out plan.md
+
+    A traffic mix, where nothing is recorded yet: serve-graph plan --traffic mix.yaml --weak cheap --strong frontier
+    --volume 50000
+    """
+    from router_models.data.json_values import plain
+    from router_models.planning.page import Context, page
+    from router_models.planning.patterns import Budget, Extra
+    from router_models.planning.plan import Demand
+    from router_models.planning.plan import plan as work_out
+
+    check_two(weak, strong)
+    if (outcomes is None) == (traffic is None):
+        raise typer.BadParameter("give either --outcomes FILE or --traffic FILE")
+    check_out(out)
+    progress = progress_to_stderr()
+    now = datetime.now(UTC)
+    if outcomes is not None:
+        flags = (
+            TierFlags(weak, "weak", price_weak, tokens_weak, latency_weak),
+            TierFlags(strong, "strong", price_strong, tokens_strong, latency_strong),
+        )
+        tier_terms = {flag.tier: terms_of(flag, chars_per_token, terms) for flag in flags}
+        families = tuple(router.split(",")) if router else None
+        work = _recorded(outcomes, weak, strong, tier_terms, scale, acceptable, families, seed, embeddings, cache)
+    else:
+        assert traffic is not None
+        tier_terms, work = _described(traffic, weak, strong, seed)
+    rate = cpu_usd_per_hour / 3600
+    extra = Extra(rate * router_ms / 1000, rate * verifier_ms / 1000, router_ms / 1000, verifier_ms / 1000)
+    progress("comparing the patterns")
+    found = work_out(
+        work,
+        Budget(epsilon, delta, max_drop),
+        Demand(volume, min_volume, label_usd),
+        extra,
+        now,
+        samples=samples,
+        seed=seed,
+    )
+    source = (outcomes or traffic or Path()).name
+    context = Context(
+        title=title or f"Plan: {weak} → {strong} on {source}",
+        source=f"`{source}`",
+        made_at=f"{now:%Y-%m-%d}",
+        command=shlex.join(["serve-graph", *sys.argv[1:]]),
+        machine=machine or _machine(),
+        terms=tier_terms,
+    )
+    if as_json:
+        say_json(plain(found))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(page(found, context))
+        progress(f"written to {out}")
+    elif not as_json:
+        say(page(found, context))
+
+
+def _recorded(
+    path: Path,
+    weak: str,
+    strong: str,
+    terms: dict[str, TierTerms],
+    scale: str | None,
+    acceptable: float | None,
+    routers: tuple[str, ...] | None,
+    seed: int,
+    embeddings: Path | None,
+    cache: Path,
+) -> Workload:
+    from router_models.data.outcomes import read_outcomes
+    from router_models.planning.workload import workload_of
+
+    table = read_outcomes(path, (weak, strong), pair(scale, "--scale"))
+    table = embedded(table, embeddings, cache)
+    progress_to_stderr()(f"scoring {len(table)} prompts out of fold")
+    return workload_of(table, weak, strong, terms, name=path.name, acceptable=acceptable, routers=routers, seed=seed)
+
+
+def _described(path: Path, weak: str, strong: str, seed: int) -> tuple[dict[str, TierTerms], Workload]:
+    from router_models.planning.inputs import read_mix
+    from router_models.planning.traffic_mix import workload_of_mix
+
+    mix = read_mix(path)
+    terms = {tier: mix.terms_of(tier, path) for tier in (weak, strong)}
+    work = workload_of_mix(
+        mix.slices,
+        weak,
+        strong,
+        terms,
+        router_auc=mix.signals.router_auc,
+        verifier_auc=mix.signals.verifier_auc,
+        name=path.name,
+        seed=seed,
+    )
+    return terms, work
+
+
+def _machine() -> str:
+    import os
+    import platform
+
+    return f"{os.cpu_count()}-core {platform.machine()}, {platform.system()}"

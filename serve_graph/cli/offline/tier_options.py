@@ -1,0 +1,127 @@
+"""Options that the offline analyses share: tiers, prices, and what to assume where nothing is recorded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serve_graph.cli.output import progress_to_stderr
+
+if TYPE_CHECKING:
+    from router_models.data.outcomes import OutcomeTable
+    from router_models.pricing.tier_costs import TierTerms
+
+EMBEDDINGS_CACHE = Path(".serve_graph/embeddings")
+
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of everything drawn by chance.")]
+ScaleOption = Annotated[
+    str | None, typer.Option("--scale", help="LOW,HIGH of the grades where they are scores, e.g. 1,10.")
+]
+EmbeddingsOption = Annotated[
+    Path | None, typer.Option("--embeddings", help="The prompts' embeddings, .npy, one row each in the file's order.")
+]
+CacheOption = Annotated[Path, typer.Option("--cache", help="Folder where computed embeddings are kept.")]
+PriceWeakOption = Annotated[
+    str | None, typer.Option("--price-weak", help="IN,OUT[,CACHED] dollars per million tokens of the weak tier.")
+]
+PriceStrongOption = Annotated[
+    str | None, typer.Option("--price-strong", help="IN,OUT[,CACHED] dollars per million tokens of the strong tier.")
+]
+TokensWeakOption = Annotated[
+    str | None, typer.Option("--tokens-weak", help="IN,OUT tokens per call to assume where none are recorded.")
+]
+TokensStrongOption = Annotated[
+    str | None, typer.Option("--tokens-strong", help="IN,OUT tokens per call to assume where none are recorded.")
+]
+LatencyWeakOption = Annotated[
+    str | None, typer.Option("--latency-weak", help="P50,P95 seconds to assume where no latency is recorded.")
+]
+LatencyStrongOption = Annotated[
+    str | None, typer.Option("--latency-strong", help="P50,P95 seconds to assume where no latency is recorded.")
+]
+CharsOption = Annotated[
+    float | None, typer.Option("--chars-per-token", help="Assume tokens from characters, e.g. 4, where not recorded.")
+]
+TermsOption = Annotated[
+    Path | None,
+    typer.Option("--terms", help="YAML with `tiers:`: price, batch, tokens, token_ratio, cached_share, latency_s."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TierFlags:
+    """One tier's options as they were typed; `which` is weak, strong, or '' where only a file can say."""
+
+    tier: str
+    which: str
+    price: str | None
+    tokens: str | None = None
+    latency: str | None = None
+
+
+def check_two(weak: str, strong: str) -> None:
+    """Wrong use where both tiers are the same one."""
+    if weak == strong:
+        raise typer.BadParameter(f"--weak and --strong name the same tier {weak!r}: there is nothing to route between")
+
+
+def terms_of(flags: TierFlags, chars_per_token: float | None, file: Path | None) -> TierTerms:
+    """One tier's terms from its options, or from the terms file; wrong use (exit 2) where neither gives a price."""
+    from decimal import Decimal
+
+    from router_models.planning.inputs import read_terms
+    from router_models.pricing.prices import Price
+    from router_models.pricing.tier_costs import TierTerms
+
+    which = flags.which
+    if flags.price is None and file is not None:
+        return read_terms(file, flags.tier)
+    if flags.price is None:
+        option = f"--price-{which} IN,OUT, or " if which else ""
+        raise typer.BadParameter(f"prices of {flags.tier!r} are needed: {option}--terms FILE")
+    sent, made = pair(flags.tokens, f"--tokens-{which}") or (None, None)
+    p50, p95 = pair(flags.latency, f"--latency-{which}") or (None, None)
+    return TierTerms(
+        price=Price(*map(Decimal, numbers(flags.price, f"--price-{which}", 2, 3))),
+        chars_per_token=chars_per_token,
+        input_tokens=sent,
+        output_tokens=made,
+        latency_p50_s=p50,
+        latency_p95_s=p95,
+    )
+
+
+def numbers(text: str, flag: str, least: int, most: int) -> list[str]:
+    """The comma-separated numbers of an option, as text; wrong use where they are not finite numbers."""
+    parts = [part.strip() for part in text.split(",")]
+    wanted = str(least) if least == most else f"{least} to {most}"
+    complaint = typer.BadParameter(f"{flag} takes {wanted} finite numbers, comma between; found {text!r}")
+    try:
+        fine = least <= len(parts) <= most and all(math.isfinite(float(part)) for part in parts)
+    except ValueError as error:
+        raise complaint from error
+    if not fine:
+        raise complaint
+    return parts
+
+
+def pair(text: str | None, flag: str) -> tuple[float, float] | None:
+    """Two numbers of an option, None where it was not given."""
+    if text is None:
+        return None
+    low, high = numbers(text, flag, 2, 2)
+    return float(low), float(high)
+
+
+def embedded(table: OutcomeTable, embeddings: Path | None, cache: Path) -> OutcomeTable:
+    """The table with embeddings from a file, or made by the packaged encoder and kept in the cache folder."""
+    from router_models.data.features import Encoder
+
+    if embeddings is not None:
+        return table.with_embeddings(embeddings)
+    progress_to_stderr()(f"embedding {len(table)} prompts (kept in {cache})")
+    return table.with_embeddings(Encoder(), cache)

@@ -1,0 +1,154 @@
+"""`up`, `demo`, `status`, `doctor`: the running graph."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Annotated, Any
+
+import typer
+
+from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, progress_to_stderr, say, say_json
+from serve_graph.config.graph import GraphConfig, load_config
+from serve_graph.errors import ServeGraphError
+
+PortOption = Annotated[int | None, typer.Option(help="Listen here instead of http.port.", min=1, max=65535)]
+
+
+def up(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None) -> None:
+    """Bring the graph up and stay: weights, first router version, engines, endpoint. Ctrl-C stops what it started.
+
+    Example: serve-graph up --config configs/local.yaml
+    """
+    from serve_graph.cli.local.launch import running_graph
+
+    graph = with_port(load_config(config), port)
+    progress = progress_to_stderr()
+    reason = prepare(graph, progress)
+    stop = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
+    with running_graph(graph, progress=progress, stop=stop) as url:
+        say(banner(graph, url, reason))
+        stop.wait()
+        progress("stopping")
+    progress("stopped")
+
+
+def demo(
+    config: ConfigOption = DEFAULT_CONFIG,
+    questions: Annotated[int, typer.Option(help="How many held-out questions.", min=1, max=400)] = 40,
+    concurrency: Annotated[int, typer.Option(min=1, max=64)] = 4,
+    port: PortOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the graph up, ask held-out questions, print what they cost and how many were right, stop.
+
+    Example: serve-graph demo --questions 40 --concurrency 4
+    """
+    from serve_graph.cli.client.demo import render_demo, run_demo
+    from serve_graph.cli.local.launch import running_graph
+
+    graph = with_port(load_config(config), port)
+    progress = progress_to_stderr()
+    reason = prepare(graph, progress)
+    with running_graph(graph, progress=progress) as url:
+        progress(f"asking {questions} questions, {concurrency} at a time, then the same ones of every tier")
+        result = run_demo(url, graph, questions, concurrency, progress)
+    if as_json:
+        return say_json(result)
+    if reason:
+        say(f"always-frontier: {reason}\n")
+    return say(render_demo(result))
+
+
+def status(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None, as_json: JsonOption = False) -> None:
+    """Ask a running graph how it is. Exit 1 where none answers. Example: serve-graph status"""
+    import httpx
+
+    graph = with_port(load_config(config), port)
+    url = f"http://{graph.http.host}:{graph.http.port}"
+    try:
+        state: dict[str, Any] = httpx.get(f"{url}/readyz", timeout=10).json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise ServeGraphError(
+            f"no graph answers at {url} ({type(error).__name__}); `serve-graph up` starts one"
+        ) from None
+    if as_json:
+        say_json(state)
+    else:
+        down = [tier for tier, ready in state["tiers_ready"].items() if ready is False]
+        faults = f"; not answering: {', '.join(down)}" if down else ""
+        say(f"{url}: {'ready' if state['ready'] else 'not ready'}; tiers {', '.join(state['tiers'])}{faults}")
+        say(f"version {state['version']}: {state['promise']}")
+        for tier, promise in state.get("prefixes", {}).items():
+            say(f"streams of {tier} by their beginning: {promise}")
+    if not state["ready"]:
+        raise typer.Exit(1)
+
+
+def doctor(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Check this machine and configuration without starting anything. Exit 1 where something is wrong.
+
+    Example: serve-graph doctor
+    """
+    from serve_graph.cli.local.doctor import examine
+
+    findings = examine(load_config(config))
+    if as_json:
+        say_json([{"check": f.check, "ok": f.ok, "detail": f.detail} for f in findings])
+    else:
+        for finding in findings:
+            say(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.check}: {finding.detail}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def with_port(config: GraphConfig, port: int | None) -> GraphConfig:
+    """The configuration, listening elsewhere if asked to."""
+    if port is None:
+        return config
+    return config.model_copy(update={"http": config.http.model_copy(update={"port": port})})
+
+
+def prepare(config: GraphConfig, progress: Any) -> str | None:
+    """Weights and a first version, before anything starts; returns why there is no version, if there is none."""
+    from serve_graph.cli.local.launch import check_port
+    from serve_graph.config.tiers import VllmTierConfig
+    from serve_graph.engines.weights.resolve import remove_leftovers, resolve_weights
+    from serve_graph.policy.serving_version import ensure_first_version
+
+    check_port(config.http.host, config.http.port)
+    remove_leftovers(config.state_folder)
+    for tier in (*config.tiers, *config.embedders):
+        if isinstance(tier, VllmTierConfig):
+            resolve_weights(tier.weights, config.state_folder, progress)
+    return ensure_first_version(config, progress)
+
+
+def banner(config: GraphConfig, url: str, reason: str | None) -> str:
+    """What a newcomer needs: the URL, a line to paste, the tiers, what is promised."""
+    import httpx
+
+    state = httpx.get(f"{url}/readyz", timeout=30).json()
+    promise = (
+        state["promise"]
+        if state["version"] != "none"
+        else f"always {config.tiers[-1].name}: {reason or state['promise']}"
+    )
+    body = '{"model": "auto", "messages": [{"role": "user", "content": "What is the plural of \\"mouse\\"?"}]}'
+    tiers = ", ".join(
+        f"{t.name} ({t.engine}, ${t.price.input_usd_per_mtok:f}/${t.price.output_usd_per_mtok:f} per Mtok)"
+        for t in config.tiers
+    )
+    prefixes = "".join(f"\n prefix:   {promise}" for promise in state.get("prefixes", {}).values())
+    rule = "─" * 78
+    return f"""{rule}
+ serve-graph is up:  {url}/v1
+ try it:   curl -s {url}/v1/chat/completions -H 'content-type: application/json' \\
+             -d '{body}'
+ tiers:    {tiers}
+ router:   {state["version"]}
+ promise:  {promise}{prefixes}
+ stop:     Ctrl-C
+{rule}"""

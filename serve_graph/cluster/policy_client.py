@@ -1,0 +1,69 @@
+"""Router and verifier behind their Ray Serve handles; and what stands in for them where no version serves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import Any
+
+from ray.serve.handle import DeploymentHandle
+
+from router_models.types import Action, Completion, Decision, Query, Verdict
+from router_models.versions.policy import Policy
+from serve_graph.errors import PolicyUnavailableError
+
+
+class HandlePolicy:
+    """Router and verifier handles as Decider and Judge, with a deadline and a short memory of failures.
+
+    After a time-out, calls fail at once for `rest_s`, so that one dead replica does not add its time-out to every
+    request until Ray has replaced it. Other failures are quick, and may be one query's own: they do not count.
+    """
+
+    def __init__(
+        self, handle: DeploymentHandle[Any], what: str, policy: Policy, timeout_s: float, rest_s: float = 1.0
+    ) -> None:
+        self.handle = handle
+        self.what = what
+        self.policy = policy
+        self.timeout_s = timeout_s
+        self.rest_s = rest_s
+        self._resting_until = 0.0
+
+    async def decide(self, query: Query) -> Decision:
+        decision: Decision = await self._guarded("decide", query)
+        return decision
+
+    async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
+        """The replica's verdict; where abstaining is forbidden, an abstention becomes what it stands in for."""
+        verdict: Verdict = await self._guarded("judge", query, completion, decision)
+        point = self.policy.points.get(decision.tier)
+        if verdict.action is not Action.ABSTAINED or (point is not None and point.abstain_below is not None):
+            return verdict
+        action = Action.ACCEPTED if decision.tier == self.policy.top else Action.ESCALATED
+        return replace(verdict, action=action, reason=f"{verdict.reason}; forbidden: {action}")
+
+    async def _guarded(self, method: str, *args: Any) -> Any:
+        if time.monotonic() < self._resting_until:
+            raise PolicyUnavailableError(f"{self.what} did not reply a moment ago")
+        try:
+            return await asyncio.wait_for(getattr(self.handle, method).remote(*args), self.timeout_s)
+        except TimeoutError:
+            self._resting_until = time.monotonic() + self.rest_s
+            raise PolicyUnavailableError(f"{self.what}: no reply in {self.timeout_s:g} s") from None
+        except Exception as error:
+            raise PolicyUnavailableError(f"{self.what}: {type(error).__name__}") from error
+
+
+class AlwaysTop:
+    """Decider and Judge of a graph without a certified version: the last tier, accepted as it is."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    async def decide(self, query: Query) -> Decision:
+        return Decision(self.policy.top, "no certified router version: always the last tier")
+
+    async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
+        return self.policy.judge(decision.tier, 1.0)

@@ -1,0 +1,18 @@
+"""Where the Ray Serve proxy that is running already listens."""
+
+from __future__ import annotations
+
+
+def host_of_serve() -> str | None:
+    """The address that Ray Serve listens on where it runs already (`serve deploy`, `up`); None where none is known."""
+    import ray
+    from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
+
+    if not ray.is_initialized():
+        return None
+    try:
+        controller = ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
+    except ValueError:  # no Serve on this cluster yet
+        return None
+    host: str | None = ray.get(controller.get_http_config.remote(), timeout=60).host
+    return host

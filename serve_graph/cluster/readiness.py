@@ -1,0 +1,68 @@
+"""Whether each tier answers now, asked of its replicas and cheap enough to be asked every second."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ray.serve.exceptions import BackPressureError
+from ray.serve.handle import DeploymentHandle
+
+from serve_graph.cluster.tier_client import HandleEngine
+
+PATIENCE_S = 2.0
+KEEP_S = 1.0
+BUSY_S = 10.0
+"""A replica that works at full capacity cannot answer a question in time; a reply this recent shows that it lives."""
+
+
+class TierReadiness:
+    """Ask every tier's deployment, at most once in `keep_s` seconds however many ask here.
+
+    A tier that may scale to zero is not asked: that would wake it, or keep it awake. It reads as None.
+    """
+
+    def __init__(
+        self,
+        handles: Mapping[str, DeploymentHandle[Any]],
+        engines: Mapping[str, HandleEngine],
+        *,
+        patience_s: float = PATIENCE_S,
+        keep_s: float = KEEP_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.handles = handles
+        self.engines = engines
+        self.patience_s = patience_s
+        self.keep_s = keep_s
+        self.clock = clock
+        self._known: dict[str, bool | None] = {}
+        self._until = float("-inf")
+        self._asking = asyncio.Lock()
+
+    async def tiers(self) -> dict[str, bool | None]:
+        """Tier → whether a replica answered within `patience_s`; None where it may be asleep."""
+        async with self._asking:
+            if self.clock() >= self._until:
+                answers = await asyncio.gather(*map(self._is_ready, self.handles))
+                self._known = dict(zip(self.handles, answers, strict=True))
+                self._until = self.clock() + self.keep_s
+            return dict(self._known)
+
+    async def _is_ready(self, name: str) -> bool | None:
+        engine = self.engines[name]
+        if engine.config.scaling.min_replicas == 0:
+            return None
+        response = self.handles[name].counters.remote()
+        try:
+            await asyncio.wait_for(response, self.patience_s)
+        except BackPressureError:
+            return True
+        except TimeoutError:
+            response.cancel()
+            return engine.gate.in_flight > 0 and self.clock() - engine.answered_at < BUSY_S
+        except Exception:  # noqa: BLE001 (whatever Ray raises, nobody answered)
+            return False
+        return True

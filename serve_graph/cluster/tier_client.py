@@ -1,0 +1,160 @@
+"""A tier's Ray Serve handle as the cascade's Engine and StreamingEngine, behind its gate."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ray.serve.exceptions import BackPressureError
+from ray.serve.handle import DeploymentHandle
+
+from router_models.types import Attempt, Completion, Query
+from serve_graph.cluster.admission import Gate
+from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
+from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, SaturatedError
+from serve_graph.protocol.requests import engine_body
+from serve_graph.protocol.responses import MALFORMED, completion_of
+
+GRACE_S = 1.0  # a hosted tier watches its own deadline, and can say what it tried: it gets a moment more
+
+
+class HandleEngine:
+    """Every failure becomes an EngineError; a request waits at the gate for its turn, and what it waited is off its
+    time: the tier's `timeout_s` (for the whole answer, or for each next piece of a stream), and what the request has
+    left for everything.
+    """
+
+    def __init__(self, handle: DeploymentHandle[Any], config: AnyTierConfig) -> None:
+        adapter = adapter_of(config)
+        self.handle = handle if adapter is None else handle.options(multiplexed_model_id=adapter)
+        self.model = adapter or config.name
+        self.config = config
+        self.gate = gate_of(config)
+        self.answered_at = float("-inf")  # time.monotonic() of the last reply or piece: a sign of life
+        self.defaults = {**config.decoding, "max_tokens": config.default_max_tokens}
+        self.hosted = isinstance(config, HostedTierConfig)
+        self.grace_s = GRACE_S if self.hosted else 0.0
+        # Usage on every chunk, so that a stream cut short is billed for what it said; hosted APIs know no such field.
+        self.stream_extras = {} if self.hosted else {"continuous_usage_stats": True}
+
+    async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
+        body = engine_body(query, self.model, self.defaults)
+        async with self.gate.place(min(self.config.timeout_s, left_s)) as left_s:
+            started = time.perf_counter()
+            reply = await self._reply("generate", body, left_s)
+            attempts = reply.pop("attempts", ())
+            raise_error(reply, self.config.name, attempts)
+            try:
+                return replace(completion_of(reply, time.perf_counter() - started), attempts=attempts)
+            except MALFORMED as error:
+                raise EngineError(
+                    f"tier {self.config.name!r} gave a reply that is no completion ({type(error).__name__})", attempts
+                ) from error
+
+    async def embed(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        async with self.gate.place(self.config.timeout_s) as left_s:
+            reply = await self._reply("embed", {**body, "model": self.model}, left_s)
+        attempts = reply.pop("attempts", ())
+        raise_error(reply, self.config.name, attempts)
+        if not isinstance(reply.get("data"), list):
+            raise EngineError(f"tier {self.config.name!r} gave a reply that holds no embeddings", attempts)
+        return reply
+
+    async def _reply(self, method: str, body: dict[str, Any], left_s: float) -> dict[str, Any]:
+        response = getattr(self.handle, method).remote(body, *self._deadline(left_s))
+        done = False
+        try:
+            reply: dict[str, Any] = await asyncio.wait_for(response, left_s + self.grace_s)
+            self.answered_at = time.monotonic()
+            done = True
+        except TimeoutError:
+            raise EngineTimeoutError(f"tier {self.config.name!r} took over {left_s:.3g} s") from None
+        except Exception as error:
+            raise self._failure(error) from error
+        finally:
+            if not done:
+                response.cancel()  # nobody waits for it: the replica must not go on generating
+        _check_object(reply, self.config.name)
+        return reply
+
+    async def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[Mapping[str, Any], None]:
+        """Chunks as the engine sends them. `attempts` beside the first: the calls it took, where there is a tale."""
+        until = time.monotonic() + left_s
+        body = engine_body(query, self.model, self.defaults)
+        body |= {"stream": True, "stream_options": {"include_usage": True, **self.stream_extras}}
+        async with self.gate.place(min(self.config.timeout_s, left_s)) as left_s:
+            pieces = self.handle.options(stream=True).stream.remote(body, *self._deadline(left_s))
+            patience_s = left_s + self.grace_s
+            done = False
+            try:
+                while True:
+                    try:
+                        piece = await asyncio.wait_for(anext(pieces), patience_s)
+                    except StopAsyncIteration:
+                        done = True
+                        return
+                    except TimeoutError:
+                        raise EngineTimeoutError(f"tier {self.config.name!r} fell silent") from None
+                    except Exception as error:
+                        raise self._failure(error) from error
+                    _check_object(piece, self.config.name)
+                    raise_error(piece, self.config.name, piece.get("attempts", ()))
+                    self.answered_at = time.monotonic()
+                    yield piece
+                    patience_s = min(self.config.timeout_s, until - time.monotonic()) + self.grace_s
+            finally:
+                if not done:
+                    pieces.cancel()
+
+    def _deadline(self, left_s: float) -> tuple[float, ...]:
+        """What a hosted tier is told beside the body: it spends its time on several calls."""
+        return (left_s,) if self.hosted else ()
+
+    def _failure(self, error: Exception) -> EngineError:
+        """Whatever Ray raised, for a dead replica or a full queue."""
+        if isinstance(error, BackPressureError):
+            return SaturatedError(f"tier {self.config.name!r} is saturated: its replicas take no more")
+        return EngineError(f"tier {self.config.name!r} is unavailable ({type(error).__name__})")
+
+
+def adapter_of(config: AnyTierConfig) -> str | None:
+    """The LoRA adapter a tier answers with, in Ray's words: `<model id>:<adapter>`."""
+    if isinstance(config, VllmTierConfig) and config.lora is not None:
+        return f"{config.name}:{config.lora.adapter}"
+    return None
+
+
+def gate_of(config: AnyTierConfig) -> Gate:
+    """The tier's gate; what its configuration leaves open follows from its scaling."""
+    most = config.scaling.max_ongoing_requests * config.scaling.max_replicas
+    in_flight = config.admission.max_in_flight or most
+    queued = config.admission.max_queued
+    return Gate(config.name, in_flight, in_flight if queued is None else queued)
+
+
+def _check_object(reply: Any, tier: str) -> None:
+    if not isinstance(reply, Mapping):
+        raise EngineError(f"tier {tier!r} gave a reply that is no object")
+
+
+def raise_error(reply: Mapping[str, Any], tier: str, attempts: Sequence[Attempt] = ()) -> None:
+    """Turn an engine's error object into the exception it means: 4xx is the request's fault, the rest the tier's."""
+    error = reply.get("error")
+    if not error:
+        return
+    message, status = str(error.get("message", "unknown error")), str(error.get("code") or 500)
+    code = int(status) if status.isdecimal() else 500
+    recordable = f"its engine answered {code}"
+    wait_s = error.get("retry_after_s")
+    if code == 429:
+        raise SaturatedError(f"tier {tier!r}: {message}", attempts, wait_s, recordable)
+    if code in (408, 504):
+        raise EngineTimeoutError(f"tier {tier!r}: {message}", attempts, wait_s, recordable)
+    if 400 <= code < 500 and code not in (401, 402, 403, 404, 405):
+        too_long = "context length" in message or "maximum model length" in message
+        raise EngineRequestError(message, "context_length_exceeded" if too_long else None, attempts, recordable)
+    raise EngineError(f"tier {tier!r}: {message}", attempts, wait_s, recordable)

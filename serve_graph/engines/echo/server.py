@@ -1,0 +1,241 @@
+"""The echo engine behind real sockets: an OpenAI-compatible API that misbehaves on command. For tests and benches.
+
+    python -m serve_graph.engines.echo.server --port 9000
+
+`PUT /script` takes a list of faults, one for each coming request: `{"fault": NAME, "times": N, …}`, see `FAULTS`.
+`GET /script` tells how many requests were `seen`, are `open`, and what the last one brought along. Any key is welcome.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import socket
+import struct
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from serve_graph.config.prices import PriceConfig
+from serve_graph.config.tiers import EchoTierConfig
+from serve_graph.engines.echo.engine import EchoEngine, EchoError
+
+Fault = Mapping[str, Any]
+JSON = (b"content-type", b"application/json")
+SSE = (b"content-type", b"text/event-stream")
+NO_PRICE = PriceConfig(input_usd_per_mtok=Decimal(0), output_usd_per_mtok=Decimal(0))
+USAGE = MappingProxyType({"prompt_tokens": 7, "completion_tokens": 0, "total_tokens": 7})
+
+
+class EchoServer:
+    """The ASGI application. One script for all connections, in the order in which requests arrive."""
+
+    def __init__(self, name: str = "echo") -> None:
+        self.engine = EchoEngine(EchoTierConfig(name=name, engine="echo", price=NO_PRICE))
+        self.script: deque[Fault] = deque()
+        self.seen = 0
+        self.open = 0
+        self.last: dict[str, Any] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["path"] == "/script" and scope["method"] == "PUT":
+            faults = json.loads(await _body(receive))
+            self.script = deque(fault for fault in faults for _ in range(int(fault.get("times", 1))))
+            self.seen = 0
+            await _whole(send, 200, b"{}")
+        elif scope["path"] == "/script":
+            state = {"seen": self.seen, "open": self.open, "left": len(self.script), "last": self.last}
+            await _whole(send, 200, json.dumps(state).encode())
+        elif scope["path"].endswith("/chat/completions"):
+            await self._chat(scope, receive, send)
+        else:
+            await _whole(send, 404, b'{"error": {"message": "no such path"}}')
+
+    async def _chat(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = json.loads(await _body(receive))
+        self.last = {"headers": {k.decode(): v.decode("latin-1") for k, v in scope["headers"]}, "body": body}
+        fault = self.script.popleft() if self.script else {"fault": "none"}
+        self.seen += 1
+        self.open += 1
+        answering = asyncio.ensure_future(FAULTS[fault["fault"]](self, body, fault, send))
+        leaving = asyncio.ensure_future(receive())  # the only message left is that the caller went away
+        try:
+            await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.open -= 1
+            for task in (answering, leaving):
+                task.cancel()
+            await asyncio.gather(answering, leaving, return_exceptions=True)
+
+    async def answer(self, body: dict[str, Any], _: Fault, send: Send) -> None:
+        """No fault: a completion, or its stream."""
+        try:
+            if not body.get("stream"):
+                return await _whole(send, 200, json.dumps(await self.engine.generate(body)).encode())
+            await _begin(send, 200, SSE)
+            async for event in self.events(body):
+                await _piece(send, event)
+            await _piece(send, b"data: [DONE]\n\n", more=False)
+        except EchoError as fault:
+            await _whole(send, fault.status, json.dumps({"error": {"message": fault.message}}).encode())
+
+    async def status(self, _: dict[str, Any], fault: Fault, send: Send) -> None:
+        """`status`, and `retry_after` where given."""
+        wait = [(b"retry-after", str(fault["retry_after"]).encode())] if "retry_after" in fault else []
+        error = {"error": {"message": fault.get("message", "scripted"), "code": "scripted"}}
+        await _whole(send, fault["status"], json.dumps(error).encode(), *wait)
+
+    async def slow(self, body: dict[str, Any], fault: Fault, send: Send) -> None:
+        """Headers at once, then the answer in crumbs, one every `seconds`."""
+        await _begin(send, 200, SSE if body.get("stream") else JSON)
+        async for crumb in self._crumbs(body):
+            await _piece(send, crumb)
+            await asyncio.sleep(fault.get("seconds", 0.2))
+        await _piece(send, b"", more=False)
+
+    async def reset(self, body: dict[str, Any], fault: Fault, send: Send) -> None:
+        """The socket is closed with a reset after `after` crumbs of the answer (0: after nothing at all)."""
+        after = fault.get("after", 0)
+        if after:
+            await _begin(send, 200, SSE if body.get("stream") else JSON)
+            sent = 0
+            async for crumb in self._crumbs(body):
+                if sent == after:
+                    break
+                await _piece(send, crumb)
+                await asyncio.sleep(0.02)
+                sent += 1
+        _reset(send)
+
+    async def malformed(self, body: dict[str, Any], _: Fault, send: Send) -> None:
+        """Status 200 and JSON that ends in the middle; in a stream after its first word."""
+        if not body.get("stream"):
+            return await _whole(send, 200, b'{"id": "x", "choices": [{"message": ')
+        await _begin(send, 200, SSE)
+        events = self.events(body)
+        await _piece(send, await anext(events))
+        await _piece(send, b'data: {"id": "x", "choices": [{"del\n\n', more=False)
+        return None
+
+    async def error_body(self, body: dict[str, Any], fault: Fault, send: Send) -> None:
+        """Status 200 with an error inside, `code` in it where given."""
+        error = json.dumps(
+            {"error": {"message": "scripted", "code": fault.get("code")}, "usage": dict(USAGE)}
+        ).encode()
+        if not body.get("stream"):
+            return await _whole(send, 200, error)
+        await _begin(send, 200, SSE)
+        return await _piece(send, b"data: " + error + b"\n\n", more=False)
+
+    async def no_choices(self, body: dict[str, Any], fault: Fault, send: Send) -> None:
+        """Status 200, billed, and no answer in it, or `choices` that are none."""
+        choices = fault.get("choices", [])
+        reply = json.dumps({"id": "x", "object": "chat.completion", "choices": choices, "usage": dict(USAGE)}).encode()
+        if not body.get("stream"):
+            return await _whole(send, 200, reply)
+        await _begin(send, 200, SSE)
+        return await _piece(send, b"data: " + reply + b"\n\ndata: [DONE]\n\n", more=False)
+
+    async def html(self, _: dict[str, Any], fault: Fault, send: Send) -> None:
+        """A proxy's page instead of JSON."""
+        page = b"<html><body>Bad gateway</body></html>"
+        await _begin(send, fault.get("status", 200), (b"content-type", b"text/html"))
+        await _piece(send, page, more=False)
+
+    async def hang(self, _: dict[str, Any], __: Fault, ___: Send) -> None:
+        """The request is taken, and nothing is ever said."""
+        await asyncio.Event().wait()
+
+    async def events(self, body: dict[str, Any]) -> AsyncIterator[bytes]:
+        """The answer's stream as server-sent events."""
+        async for chunk in self.engine.stream(body):
+            yield b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+    async def _crumbs(self, body: dict[str, Any]) -> AsyncIterator[bytes]:
+        if body.get("stream"):
+            async for event in self.events(body):
+                yield event
+            return
+        whole = json.dumps(await self.engine.generate(body)).encode()
+        for start in range(0, len(whole), 40):
+            yield whole[start : start + 40]
+
+
+FAULTS: Mapping[str, Callable[[EchoServer, dict[str, Any], Fault, Send], Awaitable[None]]] = MappingProxyType(
+    {
+        "none": EchoServer.answer,
+        "status": EchoServer.status,
+        "slow": EchoServer.slow,
+        "reset": EchoServer.reset,
+        "malformed": EchoServer.malformed,
+        "error_body": EchoServer.error_body,
+        "no_choices": EchoServer.no_choices,
+        "html": EchoServer.html,
+        "hang": EchoServer.hang,
+    }
+)
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    for kind in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{kind}.complete"})
+
+
+async def _body(receive: Receive) -> bytes:
+    parts, more = [], True
+    while more:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+async def _begin(send: Send, status: int, *headers: tuple[bytes, bytes]) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+
+
+async def _piece(send: Send, piece: bytes, more: bool = True) -> None:
+    await send({"type": "http.response.body", "body": piece, "more_body": more})
+
+
+async def _whole(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    await _begin(send, status, JSON, *headers)
+    await _piece(send, body, more=False)
+
+
+def _reset(send: Send) -> None:
+    """Close uvicorn's connection with a reset: ASGI knows no such thing, so its transport is asked directly."""
+    transport = send.__self__.transport  # type: ignore[attr-defined]
+    linger = struct.pack("ii", 1, 0)
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    transport.abort()
+
+
+def main() -> None:
+    """Serve on loopback until stopped."""
+    import uvicorn
+
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--name", default="echo")
+    asked = parser.parse_args()
+    uvicorn.run(
+        EchoServer(asked.name),
+        host="127.0.0.1",
+        port=asked.port,
+        log_level="critical",
+        proxy_headers=False,
+        loop="asyncio",
+    )
+
+
+if __name__ == "__main__":
+    main()

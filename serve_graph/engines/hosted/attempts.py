@@ -1,0 +1,136 @@
+"""Which deployment to call next for one request, when, and for how long. Pure: time and chance are arguments.
+
+A failed request goes at once to a deployment that it has not tried, as long as fallbacks are left; otherwise back to
+one it has, after a pause. It never makes more than `max_attempts` calls, nor begins one after its deadline.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from router_models.types import Attempt
+from serve_graph.config.tier_parts import FailoverConfig
+from serve_graph.engines.hosted.breaker import Breaker
+from serve_graph.engines.hosted.deployment_error import DeploymentError
+
+MOMENT_S = 0.001  # sooner than this is now
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Call `deployment` now, for at most `timeout_s` seconds; `probe` is its breaker's."""
+
+    deployment: str
+    timeout_s: float
+    probe: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Come back after so many seconds."""
+
+    seconds: float
+
+
+@dataclass(slots=True)
+class Attempts:
+    """One request's way through a tier's deployments. `deadline` is on the same clock as `now`, everywhere.
+
+    `weights` and `breakers` have the same keys; breakers are shared by all requests.
+    """
+
+    weights: Mapping[str, float]
+    breakers: Mapping[str, Breaker]
+    config: FailoverConfig
+    deadline: float
+    draw: Callable[[], float]
+    made: list[Attempt] = field(default_factory=list)
+    last: DeploymentError | None = None
+    ready_at: dict[str, float] = field(default_factory=dict)
+    ruled_out: set[str] = field(default_factory=set)
+
+    def next(self, now: float) -> Try | Pause:
+        """What to do now; raises DeploymentError where nothing is left to be done."""
+        left = self.deadline - now
+        if left <= 0:
+            raise self._given_up(504, "its time is over")
+        if len(self.made) >= self.config.max_attempts:
+            raise self._given_up(503, "no attempt is left")
+        open_to = self._open_to()
+        if not open_to:
+            raise self._given_up(503, "no other deployment is left")
+        when = {name: max(self.breakers[name].free_at(now), self.ready_at.get(name, now)) for name in open_to}
+        ready = [name for name in open_to if when[name] <= now + MOMENT_S]
+        if ready:
+            name = self._choose(ready)
+            longest = self.config.attempt_timeout_s or math.inf
+            return Try(name, min(left, longest), self.breakers[name].begin())
+        soonest = min(open_to, key=lambda name: when[name])
+        wait = when[soonest] - now
+        if when[soonest] > self.ready_at.get(
+            soonest, now
+        ):  # a rest that many wait for: they must not come all at once
+            wait += self.draw() * self.config.backoff_s
+        if wait >= left or wait > self.config.max_wait_s:
+            broken = all(self.breakers[name].tripped for name in open_to)
+            raise self._given_up(503 if broken else 429, "every deployment rests", wait)
+        return Pause(wait)
+
+    def answered(self, tried: Try, latency_s: float) -> None:
+        """The call was answered (a stream: began to be): this request is settled, and a probe has shown enough."""
+        self.made.append(Attempt(tried.deployment, 200, latency_s))
+        if tried.probe:
+            self.breakers[tried.deployment].succeeded(True)
+
+    def ended(self, tried: Try) -> None:
+        """The answer came to its end: the deployment is well. One that breaks off its streams is not."""
+        self.breakers[tried.deployment].succeeded(False)
+
+    def failed(self, tried: Try, error: DeploymentError, now: float, latency_s: float) -> None:
+        """The call failed: note it, and when its deployment may be tried again. Re-raises the request's own fault."""
+        name, breaker = tried.deployment, self.breakers[tried.deployment]
+        self.made.append(Attempt(name, error.status, latency_s, dict(error.usage or {})))
+        self.last = error
+        if error.is_requests_fault:
+            breaker.succeeded(tried.probe)
+            error.attempts = tuple(self.made)
+            raise error
+        breaker.failed(tried.probe, now, error.retry_after_s)
+        if error.is_setups_fault:
+            self.ruled_out.add(name)
+        before = sum(attempt.deployment == name for attempt in self.made) - 1
+        backoff = min(self.config.backoff_max_s, self.config.backoff_s * 2**before)
+        self.ready_at[name] = now + backoff * (0.5 + 0.5 * self.draw())
+
+    def dropped(self, tried: Try) -> None:
+        """The caller went away during the call."""
+        self.breakers[tried.deployment].dropped(tried.probe)
+
+    def _open_to(self) -> list[str]:
+        """The deployments this request may still call."""
+        tried = {attempt.deployment for attempt in self.made}
+        may_leave = len(tried) <= self.config.max_fallbacks
+        names = self.weights if may_leave else tried
+        return [name for name in self.weights if name in names and name not in self.ruled_out]
+
+    def _choose(self, ready: Sequence[str]) -> str:
+        """By weight among those not tried before, if there are any; spares (weight 0) only where nothing else is."""
+        fresh = [name for name in ready if name not in self.ready_at] or ready
+        regular = [name for name in fresh if self.weights[name] > 0] or fresh
+        weights = [self.weights[name] or 1.0 for name in regular]
+        point = self.draw() * math.fsum(weights)
+        for name, weight in zip(regular, weights, strict=True):
+            point -= weight
+            if point < 0:
+                return name
+        return regular[-1]
+
+    def _given_up(self, status: int, why: str, wait_s: float | None = None) -> DeploymentError:
+        """The error of the whole request: the last call's status where there was one."""
+        retry_after = None if wait_s is None else wait_s if math.isfinite(wait_s) else self.config.backoff_s
+        if self.last is None:
+            return DeploymentError(why, status, retry_after)
+        asked = self.last.retry_after_s if retry_after is None else retry_after
+        return DeploymentError(f"{self.last.message} ({why})", self.last.status, asked, None, self.made)

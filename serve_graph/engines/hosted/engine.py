@@ -1,0 +1,61 @@
+"""A hosted tier's configuration → its failover over one engine for each API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from router_models.types import Attempt
+from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.engines.hosted.deployment_error import DeploymentError
+from serve_graph.engines.hosted.failover import Failover
+from serve_graph.engines.hosted.openai_compatible import OpenAICompatibleEngine
+
+
+class HostedEngine:
+    """OpenAI dicts in, OpenAI dicts out; `attempts` beside a reply, a stream's first chunk or an error tell the calls.
+
+    Told are several calls, and which deployment answered where there are several. Raises ConfigError at construction
+    where a key is missing.
+    """
+
+    def __init__(self, config: HostedTierConfig) -> None:
+        self.config = config
+        self.engines = {api.name: OpenAICompatibleEngine(api, config.timeout_s) for api in config.apis}
+        self.failover = Failover(self.engines, {api.name: api.weight for api in config.apis}, config.failover)
+
+    async def generate(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """One chat.completion, or an error object."""
+        try:
+            reply, attempts = await self.failover.generate(body, timeout_s)
+        except DeploymentError as error:
+            return error.body()
+        return reply | self._told(attempts)
+
+    async def embed(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """One embeddings reply, or an error object."""
+        try:
+            reply, attempts = await self.failover.embed(body, timeout_s)
+        except DeploymentError as error:
+            return error.body()
+        return reply | self._told(attempts)
+
+    async def stream(self, body: dict[str, Any], timeout_s: float) -> AsyncGenerator[dict[str, Any], None]:
+        """chat.completion.chunk dicts, an error object last where the tier failed."""
+        first = True
+        try:
+            async with aclosing(self.failover.stream(body, timeout_s)) as chunks:
+                async for chunk, attempts in chunks:
+                    yield chunk | (self._told(attempts) if first else {})
+                    first = False
+        except DeploymentError as error:
+            yield error.body()
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        for engine in self.engines.values():
+            await engine.close()
+
+    def _told(self, attempts: tuple[Attempt, ...]) -> dict[str, Any]:
+        return {"attempts": attempts} if len(attempts) > 1 or len(self.config.apis) > 1 else {}

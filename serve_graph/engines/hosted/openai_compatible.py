@@ -1,0 +1,192 @@
+"""Any OpenAI-compatible API as an engine, through the `openai` client. Its own retries are off: failover decides."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncGenerator, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncOpenAI
+
+from serve_graph.config.tier_parts import HostedDeploymentConfig
+from serve_graph.engines.hosted.deployment_error import SETUP_FAULTS, DeploymentError
+from serve_graph.errors import ConfigError
+from serve_graph.protocol.chunks import check_chunk, says_something
+from serve_graph.protocol.responses import MALFORMED, completion_of
+
+logger = logging.getLogger(__name__)
+MESSAGE_CHARS = 500
+
+
+class OpenAICompatibleEngine:
+    """Forward OpenAI bodies to one API. Whatever goes wrong is a DeploymentError in plain words, within its time.
+
+    `silence_s`: how long a stream may pause between two chunks. Raises ConfigError where there is no key.
+    """
+
+    def __init__(self, config: HostedDeploymentConfig, silence_s: float) -> None:
+        config.read_key()
+        self.config = config
+        self.silence_s = silence_s
+        self.client = AsyncOpenAI(
+            api_key=self._key,
+            base_url=config.base_url or "https://api.openai.com/v1",  # never from the environment
+            organization=config.organization,
+            project=config.project,
+            default_headers=config.headers,
+            timeout=None,  # ours are around whole calls
+            max_retries=0,
+        )
+
+    async def generate(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """One chat.completion, as the API wrote it."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                raw = await self.client.chat.completions.with_raw_response.create(**self._arguments(body))
+                data = json.loads(raw.content)
+        except Exception as error:
+            raise failure_of(error, timeout_s) from error
+        return _checked(data)
+
+    async def embed(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """One embeddings reply, as the API wrote it: numbers, or base64 where asked for."""
+        wanted = {"encoding_format": "float", **body, "model": self.config.embedding_model or self.config.model}
+        try:
+            async with asyncio.timeout(timeout_s):
+                raw = await self.client.embeddings.with_raw_response.create(**wanted)
+                data = json.loads(raw.content)
+        except Exception as error:
+            raise failure_of(error, timeout_s) from error
+        if not isinstance(data, dict) or data.get("error") or not isinstance(data.get("data"), list):
+            raise DeploymentError("the hosted API's reply holds no embeddings", 502)
+        return data
+
+    async def stream(self, body: dict[str, Any], timeout_s: float) -> AsyncGenerator[dict[str, Any], None]:
+        """chat.completion.chunk dicts; one that says something within `timeout_s`, each next within `silence_s`."""
+        deadline, patience_s = time.monotonic() + timeout_s, timeout_s
+        spoken = finished = False
+        usage: dict[str, Any] | None = None
+        try:
+            async with asyncio.timeout(timeout_s):
+                pieces = await self.client.chat.completions.create(**self._arguments(body))
+            async with pieces:
+                while True:
+                    async with asyncio.timeout(deadline - time.monotonic()):
+                        chunk = await anext(pieces, None)
+                    if chunk is None:
+                        break
+                    data = chunk.model_dump(mode="json", exclude_none=True, warnings=False)
+                    check_chunk(data)
+                    usage = data.get("usage") or usage
+                    spoken = spoken or says_something(data)
+                    finished = finished or any(choice.get("finish_reason") for choice in data.get("choices") or ())
+                    yield data
+                    if spoken:
+                        deadline, patience_s = time.monotonic() + self.silence_s, self.silence_s
+            if not finished:
+                raise DeploymentError("the hosted API broke off its stream", 502, usage=usage)
+        except Exception as error:
+            raise failure_of(error, patience_s) from error
+
+    def _arguments(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The body as arguments of the client, in this API's words: those it need not know go through, too."""
+        own = {"model": self.config.model, "messages": body["messages"], "stream": body.get("stream", False)}
+        names = {name: self.config.parameters.get(name, name) for name in body if name not in own}
+        if not body.get("top_logprobs") or names.get("logprobs") is None:
+            names["top_logprobs"] = None
+        return own | {"extra_body": {name: body[ours] for ours, name in names.items() if name is not None}}
+
+    async def close(self) -> None:
+        """Let go of its connections."""
+        await self.client.close()
+
+    async def _key(self) -> str:
+        return self.config.read_key()
+
+
+def _checked(data: Any) -> dict[str, Any]:
+    """A reply with status 200, if it is an answer."""
+    if not isinstance(data, dict):
+        raise DeploymentError("the hosted API's reply is not a JSON object", 502)
+    if data.get("error"):
+        raise _error_with_status_200(data["error"], data.get("usage"))
+    try:
+        completion_of(data, 0.0)
+    except MALFORMED as error:
+        raise DeploymentError("the hosted API's reply holds no answer", 502, usage=_usage(data)) from error
+    return data
+
+
+def _usage(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    usage = data.get("usage")
+    return usage if isinstance(usage, dict) else None
+
+
+def _error_with_status_200(error: Any, usage: Any = None) -> DeploymentError:
+    code = error.get("code") if isinstance(error, Mapping) else None
+    text = error.get("message") if isinstance(error, Mapping) else error
+    status = int(code) if isinstance(code, int | str) and str(code).isdecimal() and 400 <= int(code) < 600 else 502
+    billed = usage if isinstance(usage, dict) else None
+    return DeploymentError(f"the hosted API sent an error: {_short(text)}", status, usage=billed)
+
+
+def failure_of(error: Exception, timeout_s: float) -> DeploymentError:
+    """Any exception of a call as what it means."""
+    if isinstance(error, DeploymentError):
+        return error
+    if isinstance(error, APIStatusError):
+        return _refusal(error)
+    if isinstance(error, TimeoutError | APITimeoutError):
+        return DeploymentError(f"the hosted API did not answer within {timeout_s:.3g} s", 504)
+    if isinstance(error, APIConnectionError):
+        return DeploymentError("the connection to the hosted API failed or broke off", 503)
+    if isinstance(error, APIError):  # an error inside a stream
+        return _error_with_status_200(error.body if isinstance(error.body, Mapping) else error.message)
+    if isinstance(error, ConfigError):
+        return DeploymentError(str(error), 401)
+    if isinstance(error, OSError):
+        return DeploymentError(f"the connection to the hosted API failed ({type(error).__name__})", 503)
+    return DeploymentError(f"the hosted API's reply was not understood ({type(error).__name__})", 502)
+
+
+def _refusal(error: APIStatusError) -> DeploymentError:
+    """A status other than 200. What is said of the tier's own key or set-up is for the log, not for callers."""
+    status, words = error.status_code, _said(error)
+    if status in SETUP_FAULTS:
+        logger.warning("%s said %d: %s", error.request.url, status, words)
+        words = "the tier's key or set-up is wrong, its log says more"
+    asked = retry_after_s(error.response.headers, time.time())
+    return DeploymentError(f"the hosted API said {status}: {words}", status, asked)
+
+
+def _said(error: APIStatusError) -> str:
+    """The API's own words, where it has any; a page of HTML is none."""
+    body = error.body
+    if isinstance(body, Mapping):
+        inner = body.get("error", body)
+        return _short(inner.get("message") if isinstance(inner, Mapping) else inner)
+    return "no reason given"
+
+
+def _short(text: Any) -> str:
+    return " ".join(str(text or "no reason given").split())[:MESSAGE_CHARS]
+
+
+def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
+    """`Retry-After` (or `retry-after-ms`) in seconds from `now` (Unix time); None where there is none to be read."""
+    try:
+        if milliseconds := headers.get("retry-after-ms"):
+            seconds = float(milliseconds) / 1000
+        elif (value := headers.get("retry-after")) is None:
+            return None
+        elif value.strip()[:1].isdigit():
+            seconds = float(value)
+        else:
+            seconds = parsedate_to_datetime(value).timestamp() - now
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return seconds if 0 <= seconds < float("inf") else None

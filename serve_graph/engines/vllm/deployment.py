@@ -1,0 +1,104 @@
+"""The vLLM tier: `ray.serve.llm`'s LLMServer, plus plain-dict calls, a warm-up, and its own counters.
+
+With `vllm_embedder` the only module that imports `ray.serve.llm.deployment` at its top (and with it vLLM): it is
+imported by the engine's replica and by `app` where a vLLM tier is configured. Callers send OpenAI bodies as dicts, so
+that nobody else pays for importing vLLM.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ray.serve.llm import LLMConfig
+from ray.serve.llm.deployment import LLMServer
+from ray.serve.llm.openai_api_models import ChatCompletionRequest
+
+from serve_graph.engines.vllm.counters import engine_counters
+
+logger = logging.getLogger(__name__)
+WARM_UP = ("Hi", "Name three colours, then three numbers, then three animals.")
+
+
+class VllmDeployment(LLMServer):  # type: ignore[misc]  # Ray ships no types
+    """One replica of a vLLM tier. Ready means warmed up: the first request of a cold engine takes many seconds.
+
+    `adapters` is the folder that LoRA adapters lie in, where they are not in a remote store.
+    """
+
+    async def __init__(  # type: ignore[misc]  # Ray awaits it
+        self, llm_config: LLMConfig, adapters: str | None = None
+    ) -> None:
+        await super().__init__(
+            llm_config, model_downloader=None if adapters is None else partial(AdapterFolder, Path(adapters))
+        )
+        for prompt in WARM_UP:
+            body = {"model": llm_config.model_id, "messages": [{"role": "user", "content": prompt}]}
+            reply = await self.generate(body | {"max_tokens": 8, "temperature": 0.0, "logprobs": True})
+            if "error" in reply:
+                raise RuntimeError(f"tier {llm_config.model_id!r} failed its warm-up: {reply['error']['message']}")
+
+    async def generate(self, body: dict[str, Any]) -> dict[str, Any]:
+        """One chat.completion as a dict, or `{"error": …}` with an HTTP-like `code`."""
+        request = _request(body)
+        if isinstance(request, dict):
+            return request
+        async for reply in await self.chat(request):
+            data: dict[str, Any] = reply.model_dump(mode="json", exclude_none=True)
+            return data
+        return {"error": {"message": "the engine gave no reply", "code": 500}}
+
+    async def stream(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """chat.completion.chunk dicts; an `{"error": …}` dict ends the stream where the engine fails."""
+        request = _request(body)
+        if isinstance(request, dict):
+            yield request
+            return
+        async for batch in await self.chat(request):
+            for item in batch if isinstance(batch, list) else [batch]:
+                for piece in _pieces(item):
+                    yield piece
+
+    async def counters(self) -> dict[str, float]:
+        return engine_counters()
+
+
+@dataclass(frozen=True, slots=True)
+class FoundAdapter:
+    """Where an adapter is, in the fields that LLMServer reads."""
+
+    model_id: str
+    local_path: str
+
+
+class AdapterFolder:
+    """What LLMServer's own loader is for remote stores, for a folder: `<tier>:<adapter>` → `folder/<adapter>`."""
+
+    def __init__(self, folder: Path, **_: Any) -> None:
+        self.folder = folder
+
+    async def load_model_from_config(self, lora_model_id: str, llm_config: LLMConfig) -> FoundAdapter:
+        return FoundAdapter(lora_model_id, str(self.folder / lora_model_id.rpartition(":")[2]))
+
+
+def _request(body: dict[str, Any]) -> Any:
+    """Build vLLM's request; an error dict where vLLM's own validation refuses it."""
+    try:
+        return ChatCompletionRequest(**body)
+    except ValueError as error:
+        problems: list[Any] = getattr(error, "errors", list)()
+        message = str(problems[0]["msg"]) if problems else str(error)
+        return {"error": {"message": message, "code": 400}}
+
+
+def _pieces(item: Any) -> list[dict[str, Any]]:
+    """One item of LLMServer's stream (SSE text or an error model) → chunk dicts."""
+    if not isinstance(item, str):
+        return [item.model_dump(mode="json", exclude_none=True)]
+    lines = [line for line in item.split("\n") if line.startswith("data: ") and line != "data: [DONE]"]
+    return [json.loads(line.removeprefix("data: ")) for line in lines]

@@ -1,0 +1,41 @@
+"""A model that only makes embeddings: `ray.serve.llm`'s LLMServer over vLLM's pooling runner.
+
+Imports vLLM at its top, as `vllm_deployment` does, and is imported in the same two places.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import TypeAdapter
+from ray.serve.llm import LLMConfig
+from ray.serve.llm.deployment import LLMServer
+from ray.serve.llm.openai_api_models import EmbeddingRequest
+
+from serve_graph.engines.vllm.counters import engine_counters
+
+REQUEST: TypeAdapter[Any] = TypeAdapter(EmbeddingRequest)  # a union of what may be embedded
+
+
+class VllmEmbedder(LLMServer):  # type: ignore[misc]  # Ray ships no types
+    """One replica. Ready means that it has embedded something."""
+
+    async def __init__(self, llm_config: LLMConfig) -> None:  # type: ignore[misc]  # Ray awaits it
+        await super().__init__(llm_config)
+        reply = await self.embed({"model": llm_config.model_id, "input": "warm-up"})
+        if "error" in reply:
+            raise RuntimeError(f"embedder {llm_config.model_id!r} failed its warm-up: {reply['error']['message']}")
+
+    async def embed(self, body: dict[str, Any]) -> dict[str, Any]:
+        """One embeddings reply as a dict, or `{"error": …}` with an HTTP-like `code`."""
+        try:
+            request = REQUEST.validate_python(body)
+        except ValueError as error:
+            return {"error": {"message": str(error), "code": 400}}
+        async for reply in await self.embeddings(request):
+            data: dict[str, Any] = reply.model_dump(mode="json", exclude_none=True)
+            return data
+        return {"error": {"message": "the engine gave no reply", "code": 500}}
+
+    async def counters(self) -> dict[str, float]:
+        return engine_counters()

@@ -1,0 +1,95 @@
+"""A vLLM tier's configuration → `ray.serve.llm`'s LLMConfig. Nothing here imports vLLM before it is called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serve_graph.config.tier_parts import LoraSection
+from serve_graph.config.tiers import VllmTierConfig
+
+
+def llm_config(tier: VllmTierConfig, model_source: str, *, pooling: bool = False) -> Any:
+    """Build the LLMConfig of one tier, or with `pooling` of an embedder; engine arguments and speculation go through
+    untouched.
+
+    `model_source` is a folder or hub id (`weights.resolve_weights`). Engine counters stay in the replica's own
+    Prometheus registry, from where `/metrics` collects them.
+    """
+    from ray.serve.llm import LLMConfig
+
+    return LLMConfig(**llm_settings(tier, model_source, pooling=pooling))
+
+
+def llm_settings(tier: VllmTierConfig, model_source: str, *, pooling: bool = False) -> dict[str, Any]:
+    """LLMConfig's arguments as plain data."""
+    scaling = tier.scaling
+    bundles = tier.placement_bundles or ([{"CPU": 0.5}] if tier.accelerator == "cpu" else None)
+    return {
+        "model_loading_config": {"model_id": tier.name, "model_source": model_source},
+        "engine_kwargs": ({"runner": "pooling"} if pooling else {}) | _engine_kwargs(tier),
+        "accelerator_config": {"kind": tier.accelerator},
+        "accelerator_type": tier.accelerator_type,
+        "placement_group_config": None if bundles is None else {"bundles": bundles},
+        "runtime_env": {"env_vars": dict(tier.env)},
+        "log_engine_metrics": False,
+        "lora_config": None if tier.lora is None else _lora_config(tier.lora),
+        "deployment_config": {
+            "autoscaling_config": {
+                "min_replicas": scaling.min_replicas,
+                "max_replicas": scaling.max_replicas,
+                "target_ongoing_requests": scaling.target_ongoing_requests,
+                "upscale_delay_s": scaling.upscale_delay_s,
+                "downscale_delay_s": scaling.downscale_delay_s,
+            },
+            "max_ongoing_requests": scaling.max_ongoing_requests,
+            "max_queued_requests": scaling.max_queued_requests,
+            "graceful_shutdown_timeout_s": scaling.drain_s,
+            "graceful_shutdown_wait_loop_s": min(scaling.drain_s, 0.5),
+        }
+        | (
+            {"request_router_config": prefix_routing(scaling.target_ongoing_requests)}
+            if tier.request_router == "prefix"
+            else {}
+        ),
+    }
+
+
+PREFIX_ROUTER = "ray.llm._internal.serve.routing_policies.prefix_aware.prefix_aware_router.PrefixCacheAffinityRouter"
+"""Where it is defined. `ray.serve.llm.request_router` shows the same class, but with that package comes vLLM: the
+ingress, which does the routing, would take half a gigabyte more, and longer to start."""
+
+
+def prefix_routing(ahead: float) -> Any:
+    """Ray Serve's prefix-aware choice of a replica: the one that has most of a prompt's beginning in its cache.
+
+    A replica that has over `ahead` more requests waiting than another does not get it all the same; left to itself Ray
+    (2.60) would never mind.
+    """
+    from ray.serve.config import RequestRouterConfig
+
+    return RequestRouterConfig(
+        request_router_class=PREFIX_ROUTER, request_router_kwargs={"imbalanced_threshold": ahead}
+    )
+
+
+def _engine_kwargs(tier: VllmTierConfig) -> dict[str, Any]:
+    """vLLM's arguments: what a section of ours asks for, under what `engine_kwargs` says itself."""
+    asked: dict[str, Any] = {"disable_log_stats": False, "enable_prompt_tokens_details": True}  # of cached tokens
+    if tier.lora is not None:
+        asked |= {"enable_lora": True, "max_lora_rank": tier.lora.max_rank}
+    if tier.weights.revision is not None:
+        asked |= {"revision": tier.weights.revision, "tokenizer_revision": tier.weights.revision}
+    asked |= tier.engine_kwargs
+    if tier.speculation is not None:
+        asked["speculative_config"] = dict(tier.speculation)
+    return asked
+
+
+def _lora_config(lora: LoraSection) -> dict[str, Any]:
+    """Our section in the words of Ray's LoraConfig. It knows no local folders: those are the deployment's matter."""
+    return {
+        "dynamic_lora_loading_path": lora.loading_path if lora.folder is None else None,
+        "max_num_adapters_per_replica": lora.max_adapters_per_replica,
+        "download_timeout_s": lora.download_timeout_s,
+        "max_download_tries": lora.max_download_tries,
+    }

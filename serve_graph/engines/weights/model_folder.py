@@ -1,0 +1,160 @@
+"""A model folder of the user's own: every file's sha256, noted on first sight and checked at every start.
+
+The note lies under the state folder, never in the model folder (which may be read-only). A hash is read from the note
+while the file's size, times and inode are what they were, so that 15 GB are read once and not at every start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from router_models.data.artifacts import file_sha256
+from serve_graph.errors import WeightsError
+
+Progress = Callable[[str], None]
+SETTLED_S = 2.0
+"""A file written this shortly before it was hashed may change again within one tick of its clock: hashed anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderNote:
+    """What is known of a folder: `first` are the hashes of first sight, `now` today's, both by file name."""
+
+    path: Path
+    first: Mapping[str, str]
+    now: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """sha256 over today's names and hashes."""
+        return hashlib.sha256(json.dumps(self.now, sort_keys=True).encode()).hexdigest()
+
+
+def check_model_folder(
+    folder: Path, state_folder: Path, progress: Progress = lambda _: None, *, adapter: bool = False
+) -> str:
+    """Return the digest of a whole model folder (or a LoRA adapter's) that is what it was when first seen.
+
+    Raises WeightsError naming the file that is cut short, missing, added or altered, and what to do.
+    """
+    if adapter and not (folder / "adapter_config.json").is_file():
+        raise WeightsError(f"{folder} holds no adapter_config.json: not a LoRA adapter")
+    if not adapter and not (folder / "config.json").is_file():
+        raise WeightsError(f"weights.folder {folder} holds no config.json: not a model folder")
+    for file in _files(folder).values():
+        if file.suffix == ".safetensors":
+            _check_length(file)
+        elif file.name.endswith(".safetensors.index.json"):
+            _check_shards(file)
+    note = look_at(folder, state_folder, progress, trust=True)
+    for name in sorted({*note.first, *note.now}):
+        was, is_ = note.first.get(name), note.now.get(name)
+        if was != is_:
+            what = "added" if was is None else "missing" if is_ is None else "altered (its sha256 differs)"
+            raise WeightsError(
+                f"{folder / name}: {what} since the folder was first seen. Restore it, or, where the change is "
+                f"meant, remove {note.path} and certify again"
+            )
+    return note.digest
+
+
+def look_at(
+    folder: Path, state_folder: Path, progress: Progress = lambda _: None, *, trust: bool = False
+) -> FolderNote:
+    """Hash what has changed since the last look, and note it; with `trust` a first look becomes what it must stay.
+
+    Raises WeightsError for a folder or a file that cannot be read.
+    """
+    path = note_path(folder, state_folder)
+    try:
+        known: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        known = {}
+    try:
+        seen = _hashed(folder, known.get("seen", {}), progress)
+    except OSError as error:
+        raise WeightsError(f"the folder {folder} cannot be read: {error}") from error
+    now = {name: entry["sha256"] for name, entry in seen.items()}
+    first = known.get("first") or (now if trust else {})
+    if known.get("seen") != seen or known.get("first") != first:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half = path.with_name(f"{path.name}.{os.getpid()}")
+        half.write_text(json.dumps({"folder": str(folder.resolve()), "first": first, "seen": seen}, indent=1))
+        half.replace(path)
+    return FolderNote(path, first, now)
+
+
+def note_path(folder: Path, state_folder: Path) -> Path:
+    """Where a folder's note lies: one for each place."""
+    place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    return state_folder.resolve() / "model_folders" / f"{folder.resolve().name}-{place}.json"
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Every file but hidden ones (download caches), by its name inside the folder."""
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is no folder")
+    found = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {name: p for name, p in found.items() if not any(part.startswith(".") for part in Path(name).parts)}
+
+
+def _hashed(folder: Path, known: Mapping[str, Any], progress: Progress) -> dict[str, dict[str, Any]]:
+    stats = {name: _stat(path) for name, path in _files(folder).items()}
+    fresh = {name for name, stat in stats.items() if {k: known.get(name, {}).get(k) for k in stat} != stat}
+    size = sum(stats[name]["size"] for name in fresh)
+    started = time.monotonic()
+    if fresh:
+        progress(f"{folder.name}: hashing {size / 1e9:.2f} GB in {len(fresh)} file(s), a minute or less for 15 GB")
+    seen: dict[str, dict[str, Any]] = {}
+    for name, stat in stats.items():
+        if name not in fresh:
+            seen[name] = dict(known[name])
+            continue
+        began_ns = time.time_ns()
+        digest = file_sha256(folder / name)
+        settled = max(stat["mtime_ns"], stat["ctime_ns"]) < began_ns - int(SETTLED_S * 1e9)
+        seen[name] = {**(stat if settled else {}), "sha256": digest}
+    if fresh:
+        progress(f"{folder.name}: hashed in {time.monotonic() - started:.1f} s")
+    return seen
+
+
+def _stat(path: Path) -> dict[str, int]:
+    stat = path.stat()
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "ctime_ns": stat.st_ctime_ns, "inode": stat.st_ino}
+
+
+def _check_length(file: Path) -> None:
+    """Raise WeightsError unless a safetensors file is as long as its header says."""
+    size = file.stat().st_size
+    try:
+        with file.open("rb") as handle:
+            header = int.from_bytes(handle.read(8), "little")
+            if size < 8 or header > size - 8:
+                raise WeightsError(f"{file}: cut short within its header ({size} bytes); fetch it again")
+            tensors = json.loads(handle.read(header))
+        ends = [tensor["data_offsets"][1] for name, tensor in tensors.items() if name != "__metadata__"]
+        expected = 8 + header + max(ends, default=0)
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{file}: not a safetensors file ({type(error).__name__}); fetch it again") from error
+    if size != expected:
+        word = "cut short" if size < expected else "too long"
+        raise WeightsError(f"{file}: {word}, {size} bytes where its header says {expected}; fetch it again")
+
+
+def _check_shards(index: Path) -> None:
+    """Raise WeightsError naming a shard that the index lists and the folder lacks."""
+    try:
+        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{index}: cannot be read ({type(error).__name__}); fetch it again") from error
+    for shard in shards:
+        if not (index.parent / str(shard)).is_file():
+            raise WeightsError(f"{index.parent / str(shard)}: named in {index.name} but missing; fetch it again")

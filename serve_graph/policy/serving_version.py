@@ -1,0 +1,115 @@
+"""Which router version serves: found in the registry, verified, its certificate checked against this graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from router_models.data.starter import STARTER_OUTCOMES
+from router_models.errors import CertificateError, NotCertifiedError, RegistryError
+from router_models.pipeline import run
+from router_models.training.candidate import Settings
+from router_models.versions.registry import find_version
+from router_models.versions.router_version import RouterVersion, builtin_version
+from serve_graph.config.graph import GraphConfig
+from serve_graph.policy.bindings import check_certificate, collected_binds, tier_binds, tier_prices
+from serve_graph.policy.validity import Validity, validity_of
+
+Progress = Callable[[str], None]
+FIRST_PREFIX = (4,)
+"""After how many tokens the first version may show an answer, where that certifies."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What will decide: a version and its folder, or neither and the reason why the last tier answers everything.
+
+    `validity` says how long.
+    """
+
+    version: RouterVersion | None
+    folder: Path | None
+    reason: str
+    validity: Validity = field(default_factory=Validity)
+
+    @property
+    def name(self) -> str:
+        return self.version.name if self.version else "none"
+
+
+def serving_version(config: GraphConfig, folder: Path | None = None, now: datetime | None = None) -> Served:
+    """Find what the configuration asks for; an unusable certificate means always-frontier, with the reason.
+
+    Raises ArtifactError where the version's files are damaged: that is never papered over.
+    """
+    if folder is None and config.policy.version == "none":
+        return Served(None, None, "the configuration asks for no router version")
+    if folder is None and config.policy.version == "builtin":
+        folder = builtin_version(config.tier_names, config.state_folder.resolve() / "builtin")
+        return Served(RouterVersion.load(folder), folder, "uncertified: for tests and benches only")
+    name = None
+    if folder is None:
+        try:
+            found = find_version(config.registry_uri, config.policy.model_name, config.policy.version)
+            if found is None:
+                wanted = f"{config.policy.model_name}@{config.policy.version}"
+                return Served(
+                    None, None, f"the registry holds no {wanted}; `serve-graph train` and `certify` make one"
+                )
+            folder, name = found.folder(config.state_folder.resolve() / "versions"), found.name
+        except RegistryError as error:
+            return Served(None, None, f"the registry cannot be reached: {error}")
+    version = RouterVersion.load(folder, name)
+    try:
+        check_certificate(version, config, now or datetime.now(UTC))
+    except CertificateError as error:
+        return Served(None, None, str(error))
+    assert version.certificate is not None
+    return Served(version, folder, version.certificate.summary(), validity_of(version, config))
+
+
+def ensure_first_version(config: GraphConfig, progress: Progress) -> str | None:
+    """Train, certify and register a first version from the shipped outcomes, where the registry has none.
+
+    Returns why there is none afterwards, or None. The shipped outcomes count only for the very tiers they were
+    collected from: for other weights or flags the reason says how to collect one's own.
+    """
+    if config.policy.version in ("none", "builtin"):
+        return None
+    if find_version(config.registry_uri, config.policy.model_name, config.policy.version) is not None:
+        return None
+    if config.policy.version != "stable" or len(config.tiers) != 2:
+        return "no such version, and a first one is trained for two tiers and the alias `stable` only"
+    if collected_binds(STARTER_OUTCOMES) != tier_binds(config):
+        return (
+            "the shipped outcomes are of other models or engine flags; run `serve-graph collect`, `train`, `certify`"
+        )
+    progress("no router version yet: training the first one from the shipped outcomes")
+    try:
+        run(
+            STARTER_OUTCOMES,
+            settings_of(config),
+            config.state_folder,
+            config.registry_uri,
+            config.policy.model_name,
+            datetime.now(UTC),
+            alias="stable",
+            prefix=FIRST_PREFIX,
+            progress=progress,
+        )
+    except NotCertifiedError as error:
+        return error.reason
+    return None
+
+
+def settings_of(config: GraphConfig) -> Settings:
+    """The offline settings a graph configuration implies."""
+    return Settings(
+        tiers=config.tier_names,
+        prices=tier_prices(config),
+        epsilon=config.policy.epsilon,
+        delta=config.policy.delta,
+        binds=tier_binds(config),
+    )

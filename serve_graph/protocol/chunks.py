@@ -1,0 +1,165 @@
+"""Stream pieces ⇄ completions. A piece is the `choices` of one chat.completion.chunk; pure, nothing waits here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from router_models.data.prefixes import beginning
+from router_models.types import Completion, Usage
+from serve_graph.protocol.responses import check_choice, completion_of, text_pieces, token_texts, usage_json, usage_of
+
+Choices = list[dict[str, Any]]
+
+
+def says_something(chunk: Mapping[str, Any]) -> bool:
+    """Whether a chunk holds more than an opening: any text, tool call, refusal or finish reason."""
+    for choice in chunk.get("choices") or ():
+        delta = choice.get("delta") or {}
+        if choice.get("finish_reason") or any(value for key, value in delta.items() if key != "role"):
+            return True
+    return False
+
+
+def finishes(chunk: Mapping[str, Any]) -> bool:
+    """Whether every choice in a chunk says why it stops."""
+    return bool(chunk.get("choices")) and all(choice.get("finish_reason") for choice in chunk["choices"])
+
+
+def check_chunk(chunk: Mapping[str, Any]) -> None:
+    """Raise one of MALFORMED where a chunk is none, in whichever of its choices."""
+    for choice in chunk.get("choices") or ():
+        check_choice(choice, choice.get("delta"), whole=False)
+
+
+class Hearing:
+    """A completion as it grows: give it every chunk a tier sends, ask for the whole or its beginning at any time."""
+
+    def __init__(self) -> None:
+        self.choices: dict[int, dict[str, Any]] = {}
+        self.usage = Usage()
+        self.service_tier: str | None = None
+
+    def add(self, chunk: Mapping[str, Any]) -> None:
+        """Take in one chunk (`choices`, `usage`, and `service_tier`: the tariff that a hosted API applied).
+
+        Raises one of MALFORMED where it is none; what was heard before it is still there then.
+        """
+        check_chunk(chunk)
+        self.service_tier = chunk.get("service_tier") or self.service_tier
+        if chunk.get("usage"):
+            self.usage = usage_of(chunk["usage"])
+        for piece in chunk.get("choices") or []:
+            index = piece.get("index") or 0
+            choice = self.choices.setdefault(index, _silent(index))
+            delta = piece.get("delta") or {}
+            for name, value in delta.items():
+                _grow(choice["message"], name, value)
+            if tokens := (piece.get("logprobs") or {}).get("content"):
+                named = [{**token, "logprob": float(token["logprob"])} for token in tokens]
+                choice["logprobs"] = choice["logprobs"] or {"content": []}
+                choice["logprobs"]["content"] += named
+            choice["finish_reason"] = piece.get("finish_reason") or choice["finish_reason"]
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice that began has ended."""
+        return bool(self.choices) and all(choice["finish_reason"] for choice in self.choices.values())
+
+    @property
+    def named(self) -> int:
+        """How many tokens the engine has named one by one, with a logprob each, in all choices."""
+        return sum(len((choice["logprobs"] or {}).get("content", ())) for choice in self.choices.values())
+
+    def completion(self, latency_s: float, finish_reason: str | None = None) -> Completion:
+        """What has been said as one Completion; `finish_reason` names the end of what has none yet."""
+        whole = [dict(choice) for _, choice in sorted(self.choices.items())] or [_silent(0)]
+        for choice in whole:
+            choice["finish_reason"] = choice["finish_reason"] or finish_reason
+        tariff = {"service_tier": self.service_tier} if self.service_tier else {}
+        return completion_of({"choices": whole, "usage": usage_json(self.usage), **tariff}, latency_s)
+
+    def prefix(self, tokens: int) -> Completion | None:
+        """The first `tokens` tokens of the first choice, cut as they are for certifying; None while there is no more.
+
+        However many tokens an engine sends at once, the same answer has the same beginning. An engine that gives no
+        logprobs has none: its answers are judged whole.
+        """
+        choice = self.choices.get(0)
+        said = ((choice or {}).get("logprobs") or {}).get("content") or []
+        if len(said) <= tokens:
+            return None
+        heard = {"choices": [{"logprobs": {"content": said[:tokens]}}]}
+        return beginning([*token_texts(heard), ""], [float(t["logprob"]) for t in said[: tokens + 1]], tokens)
+
+
+def _silent(index: int) -> dict[str, Any]:
+    return {
+        "index": index,
+        "message": {"role": "assistant", "content": None},
+        "logprobs": None,
+        "finish_reason": None,
+    }
+
+
+def _grow(message: dict[str, Any], name: str, value: Any) -> None:
+    """Add one delta field to a message: texts are joined, tool calls merged by index, anything else replaced."""
+    if value is None:
+        return
+    if name == "tool_calls":
+        calls: list[dict[str, Any]] = message.setdefault("tool_calls", [])
+        for part in value:
+            at = min(part.get("index") or 0, len(calls))  # engines count upwards; no index may cost memory
+            if at == len(calls):
+                calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
+            call, function = calls[at], part.get("function") or {}
+            call["id"] = part.get("id") or call["id"]
+            call["function"]["name"] += function.get("name") or ""
+            call["function"]["arguments"] += function.get("arguments") or ""
+    elif name != "role" and isinstance(value, str):
+        message[name] = (message.get(name) or "") + value
+    else:
+        message[name] = value
+
+
+def spoken_pieces(completion: Completion) -> Iterator[Choices]:
+    """A finished completion as pieces, choice by choice: role (with its logprobs), text, refusal, tool calls, end."""
+    plain = {"message": {"content": completion.text}, "finish_reason": completion.finish_reason}
+    for position, choice in enumerate(completion.payload.get("choices") or [plain]):
+        index = choice.get("index") or position
+        message = choice.get("message") or {}
+        opening = _piece(index, {"role": "assistant", "content": ""})
+        if choice.get("logprobs"):
+            opening["logprobs"] = choice["logprobs"]
+        yield [opening]
+        for name in ("reasoning", "reasoning_content"):
+            if message.get(name):
+                yield [_piece(index, {name: message[name]})]
+        for name in ("content", "refusal"):
+            for text in text_pieces(message.get(name) or ""):
+                yield [_piece(index, {name: text})]
+        if calls := message.get("tool_calls"):
+            yield [_piece(index, {"tool_calls": [{"index": i, **call} for i, call in enumerate(calls)]})]
+        yield [_piece(index, {}, choice.get("finish_reason") or completion.finish_reason)]
+
+
+def _piece(index: int, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "finish_reason": finish_reason}
+
+
+def whole_choice(index: int, original: Mapping[str, Any]) -> dict[str, Any]:
+    """An engine's choice as callers see it: OpenAI's fields alone, all of them there."""
+    kept = {k: original[k] for k in ("index", "finish_reason", "logprobs") if original.get(k) is not None}
+    return {"index": index, "finish_reason": "stop", **kept, "message": {"content": None, **original["message"]}}
+
+
+def each_choice(completion: Completion) -> tuple[Completion, ...]:
+    """A completion of n choices as n completions of one, for whoever judges them; usage stays with the first."""
+    choices = completion.payload.get("choices") or []
+    if len(choices) < 2:
+        return (completion,)
+    usage = completion.payload.get("usage") or {}
+    return tuple(
+        completion_of({"choices": [choice], "usage": usage if i == 0 else {}}, completion.latency_s)
+        for i, choice in enumerate(choices)
+    )

@@ -1,0 +1,36 @@
+"""The wire of `POST /v1/embeddings`: checked, then passed through to a tier that embeds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from router_models.types import Message, Query
+from serve_graph.protocol.requests import Text
+
+Tokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=100_000)]
+
+
+class EmbeddingsRequest(BaseModel):
+    """Text or tokens, one or many."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    input: (
+        Text
+        | Annotated[list[Text], Field(min_length=1, max_length=2048)]
+        | Tokens
+        | Annotated[list[Tokens], Field(min_length=1, max_length=2048)]
+    )
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+    user: str | None = None
+
+
+def embeddings_query(request: EmbeddingsRequest) -> tuple[Query, dict[str, Any]]:
+    """What is recorded of the request, and the body the tier gets. Token ids are recorded as no text."""
+    texts = [request.input] if isinstance(request.input, str) else request.input
+    messages = tuple(Message("user", text) for text in texts if isinstance(text, str))
+    body = request.model_dump(include={"input", "encoding_format", "dimensions"}, exclude_none=True)
+    return Query(messages), body

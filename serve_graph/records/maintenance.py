@@ -1,0 +1,112 @@
+"""What the ingress does beside answering: prompts kept only as asked, old records deleted, keys and sums refreshed."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from serve_graph.access.budgets import Spending, starts
+from serve_graph.access.keys import Keyring
+from serve_graph.config.graph import GraphConfig, RecordsConfig
+from serve_graph.errors import ConfigError, StoreUnavailableError
+from serve_graph.records.spool import SpooledSink
+from serve_graph.records.store import DecisionStore
+
+logger = logging.getLogger(__name__)
+REDACTED = "[redacted]"
+HOUR_S = 3600.0
+
+
+def prompt_keeper(config: RecordsConfig) -> Callable[[str], str | None]:
+    """What of a prompt goes into its record: nothing, unless `keep_prompts`; then what redaction leaves of it.
+
+    Raises ConfigError where the hook `redact_with` cannot be imported. A hook that fails costs the text, never the
+    request.
+    """
+    if not config.keep_prompts:
+        return lambda _: None
+    hook = _hook(config.redact_with)
+
+    def kept(text: str) -> str:
+        for pattern in config.redact:
+            text = pattern.sub(REDACTED, text)
+        if hook is None:
+            return text
+        try:
+            return str(hook(text))
+        except Exception as error:  # noqa: BLE001 (somebody else's code, which must not decide who gets an answer)
+            logger.error("records.redact_with failed (%s): the prompt is not kept", type(error).__name__)
+            return REDACTED
+
+    return kept
+
+
+def _hook(name: str | None) -> Callable[[str], str] | None:
+    if name is None:
+        return None
+    module, _, attribute = name.partition(":")
+    try:
+        found: Callable[[str], str] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"records.redact_with {name!r} cannot be imported: {error}") from error
+    return found
+
+
+class Upkeep:
+    """Runs beside the requests for ever; what fails is logged and tried again at the next round."""
+
+    def __init__(
+        self, store: DecisionStore, sink: SpooledSink, keyring: Keyring, spending: Spending, config: GraphConfig
+    ) -> None:
+        self.store = store
+        self.sink = sink
+        self.keyring = keyring
+        self.spending = spending
+        self.keep_days = config.records.keep_days
+        self.refresh_s = config.access.refresh_s
+        self._deleted_at: float | None = None
+
+    async def run(self) -> None:
+        while True:
+            for step in (self.refresh_keys, self.refresh_spending, self.delete_old):
+                try:
+                    await step()
+                except (ConfigError, StoreUnavailableError) as error:
+                    logger.warning("%s", error)
+                except Exception as error:  # noqa: BLE001 (whatever a driver raises)
+                    logger.warning("%s: %s", step.__name__, type(error).__name__)
+            await asyncio.sleep(self.refresh_s)
+
+    async def refresh_keys(self) -> None:
+        self.keyring.refresh()
+
+    async def refresh_spending(self) -> None:
+        """Sum up what keys spent, of all replicas, once the store holds what this one wrote until now.
+
+        Where that takes over `refresh_s` (the store is down), what is known stays. Without budgets nothing is summed.
+        """
+        budgets = [usd for key in self.keyring.keys for usd in (key.usd_per_day, key.usd_per_month)]
+        self.spending.mark()
+        if all(usd is None for usd in budgets):
+            return self.spending.settle({}, datetime.now(UTC))
+        written, gives_up_at = self.sink.written, time.monotonic() + self.refresh_s
+        while self.sink.delivered < written:
+            if time.monotonic() >= gives_up_at:
+                return None
+            await asyncio.sleep(self.sink.idle_s)
+        now = datetime.now(UTC)
+        return self.spending.settle(await self.store.spent_by_key(starts(now)), now)
+
+    async def delete_old(self) -> None:
+        """Once an hour, forget what is older than `keep_days`."""
+        if self.keep_days is None or (self._deleted_at is not None and time.monotonic() - self._deleted_at < HOUR_S):
+            return
+        moment = datetime.now(UTC) - timedelta(days=self.keep_days)
+        gone = await self.store.delete_before(moment.isoformat(timespec="milliseconds"))
+        self._deleted_at = time.monotonic()
+        if gone:
+            logger.info("deleted %d record(s) older than %g days", gone, self.keep_days)

@@ -1,9 +1,0 @@
-"""OpenAI's `/v1/responses` over chat: requests in, responses and typed events out. Text and function calls.
-
-Nothing is kept between requests: `previous_response_id`, `conversation` and background runs are refused by name.
-"""
-
-from serve_graph.responses.dialect import ResponsesDialect
-from serve_graph.responses.request import ResponsesRequest, responses_query
-
-__all__ = ["ResponsesDialect", "ResponsesRequest", "responses_query"]

@@ -1,0 +1,90 @@
+"""Ray's own tools: `serve build` writes the graph down, `serve deploy` brings it up on a running cluster."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from serve_graph.cli.local.launch import free_ports
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(ROOT),
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",  # the command knows no token of a cluster that lives a minute on loopback
+    "RAY_raylet_start_wait_time_s": "120",
+}
+SERVE = str(Path(sys.executable).with_name("serve"))
+
+
+@pytest.fixture
+def echo_folder(tmp_path: Path) -> Path:
+    """A folder whose configs/local.yaml is the echo graph."""
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "local.yaml").write_text((ROOT / "configs" / "echo.yaml").read_text())
+    return tmp_path
+
+
+@pytest.fixture
+def dashboard(echo_folder: Path) -> Iterator[str]:
+    port = free_ports(1)[0]
+    head = Path(__file__).with_name("ray_head.py")
+    process = subprocess.Popen(
+        [sys.executable, str(head), str(port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=echo_folder,
+        env=ENVIRONMENT,
+    )
+    assert process.stdout is not None
+    assert process.stdin is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.stdin.close()
+        process.wait(60)
+        process.stdout.close()
+
+
+def test_serve_build_writes_the_graph_down(echo_folder: Path) -> None:
+    out = echo_folder / "graph.yaml"
+    command = [SERVE, "build", "serve_graph.app:app", "--app-dir", str(ROOT), "-o", str(out)]
+    subprocess.run(command, cwd=echo_folder, check=True, capture_output=True, timeout=300)
+    [application] = yaml.safe_load(out.read_text())["applications"]
+    assert [d["name"] for d in application["deployments"]] == ["cheap", "frontier", "router", "verifier", "ingress"]
+    assert all("autoscaling_config" in d for d in application["deployments"])
+
+
+def test_serve_deploy_brings_the_graph_up(echo_folder: Path, dashboard: str, wait_until: Callable[..., float]) -> None:
+    port = free_ports(1)[0]
+    graph = {
+        "name": "serve-graph",
+        "import_path": "serve_graph.app:build_app",
+        "args": {"config": str(echo_folder / "configs" / "local.yaml")},
+    }
+    deployed = echo_folder / "deploy.yaml"
+    settings = {"http_options": {"host": "127.0.0.1", "port": port}, "applications": [graph]}
+    deployed.write_text(yaml.safe_dump(settings))
+    command = [SERVE, "deploy", str(deployed), "--address", dashboard]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=200, env=ENVIRONMENT, check=False)
+    assert said.returncode == 0, said.stdout + said.stderr
+    body = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
+    url = f"http://127.0.0.1:{port}/v1/chat/completions"
+
+    def answered() -> bool:
+        try:
+            return httpx.post(url, json=body, timeout=20).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    wait_until(answered, 240)
+    assert httpx.post(url, json=body).json()["choices"][0]["message"]["content"] == "echo cheap: hello"

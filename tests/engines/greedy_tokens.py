@@ -1,0 +1,60 @@
+"""Run in a process of its own: greedy tokens of prompts from vLLM (speculation on or off) or from transformers.
+
+python greedy_tokens.py {vllm|vllm-speculating|transformers} MODEL_FOLDER < prompts.json > tokens.json
+"""
+
+import json
+import sys
+from typing import Any
+
+from serve_graph.config.graph import load_config
+from serve_graph.config.tiers import VllmTierConfig
+
+MAX_TOKENS = 32
+
+
+def chat_ids(tokenizer: Any, prompt: str) -> list[int]:
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+    )
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def from_transformers(folder: str, prompts: list[str]) -> dict[str, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+    tokens = []
+    for prompt in prompts:
+        ids = torch.tensor([chat_ids(tokenizer, prompt)])
+        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=MAX_TOKENS, do_sample=False)
+        tokens.append(out[0, ids.shape[1] :].tolist())
+    return {"tokens": tokens, "counters": {}}
+
+
+def from_vllm(folder: str, prompts: list[str], speculating: bool) -> dict[str, Any]:
+    from pathlib import Path
+
+    from vllm import LLM, SamplingParams
+
+    tier = load_config(Path(__file__).parents[2] / "configs" / "local.yaml").tier("cheap")
+    assert isinstance(tier, VllmTierConfig)
+    speculation = {"speculative_config": tier.speculation} if speculating else {}
+    llm = LLM(model=folder, disable_log_stats=False, **tier.engine_kwargs, **speculation)
+    tokenizer = llm.get_tokenizer()
+    asked = [{"prompt_token_ids": chat_ids(tokenizer, prompt)} for prompt in prompts]
+    outputs = llm.generate(asked, SamplingParams(temperature=0.0, max_tokens=MAX_TOKENS), use_tqdm=False)
+    metrics = {m.name: float(m.value) for m in llm.get_metrics() if "spec_decode" in m.name and hasattr(m, "value")}
+    return {"tokens": [list(o.outputs[0].token_ids) for o in outputs], "counters": metrics}
+
+
+if __name__ == "__main__":
+    kind, model_folder = sys.argv[1:3]
+    questions = json.load(sys.stdin)
+    if kind == "transformers":
+        result = from_transformers(model_folder, questions)
+    else:
+        result = from_vllm(model_folder, questions, kind == "vllm-speculating")
+    sys.stdout.write("\nRESULT " + json.dumps(result) + "\n")

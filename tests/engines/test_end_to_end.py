@@ -1,0 +1,163 @@
+"""The whole graph with real engines: what a newcomer gets from `make up`, asked through the openai client."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema
+import openai
+import pytest
+import yaml
+
+from serve_graph.cli.local.launch import free_port
+from serve_graph.config.graph import GraphConfig
+from serve_graph.engines.weights.resolve import resolve_weights
+
+# Ray, vLLM and what they start warn of much that is theirs to mend.
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(1500), pytest.mark.filterwarnings("ignore")]
+ROOT = Path(__file__).parents[2]
+Serving = Callable[[dict[str, Any], Path], AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="module")
+def graph(serving: Serving, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, GraphConfig]]:
+    """A graph from nothing but the weights: its own registry, records and first version."""
+    state = tmp_path_factory.mktemp("state")
+    given = yaml.safe_load((ROOT / "configs" / "local.yaml").read_text())
+    given |= {"state_folder": str(state), "http": {"port": free_port()}}
+    config = GraphConfig.model_validate(given)
+    for tier in config.tiers:
+        resolve_weights(tier.weights, ROOT / ".serve_graph")  # type: ignore[union-attr]
+    (state / "weights").symlink_to(ROOT / ".serve_graph" / "weights")
+    with serving(given, state) as url:
+        yield url, config
+
+
+@pytest.fixture
+def client(graph: tuple[str, GraphConfig]) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{graph[0]}/v1", api_key="unused", timeout=120, max_retries=0)
+
+
+def ask(client: openai.OpenAI, model: str, prompt: str) -> openai.types.chat.ChatCompletion:
+    return client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": prompt}], max_tokens=48, temperature=0
+    )
+
+
+@pytest.mark.parametrize("model", ["auto", "cheap", "frontier"])
+def test_a_simple_question_is_answered_right_by_every_model_name(client: openai.OpenAI, model: str) -> None:
+    reply = ask(client, model, "What is the capital of France?")
+    assert "Paris" in (reply.choices[0].message.content or "")
+    assert reply.usage is not None
+    assert reply.usage.completion_tokens > 0
+
+
+@pytest.mark.parametrize("model", ["auto", "cheap", "frontier"])
+def test_a_stream_says_what_the_whole_answer_says(client: openai.OpenAI, model: str) -> None:
+    whole = ask(client, model, "What is the capital of Japan?").choices[0].message.content
+    stream = client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": "What is the capital of Japan?"}],
+        max_tokens=48, temperature=0, stream=True, stream_options={"include_usage": True},
+    )  # fmt: skip
+    chunks = list(stream)
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == whole
+    assert chunks[-1].usage is not None
+
+
+def test_the_version_is_certified_and_says_so(graph: tuple[str, GraphConfig]) -> None:
+    state = httpx.get(f"{graph[0]}/readyz").json()
+    assert state["certified"]
+    assert state["promise"].startswith("P(wrong | cheap accepted) <=")
+
+
+def test_routing_accepts_some_cheap_answers_and_refuses_others(graph: tuple[str, GraphConfig]) -> None:
+    asked = [f'Extract the name and age as JSON from this sentence: "{n} is {a} years old."' for n, a in
+             (("Omar", 41), ("Lena", 33), ("Paul", 62), ("Rita", 27), ("Hugo", 55), ("Iris", 38))]  # fmt: skip
+    asked += ["Sort these words by their last letter: lamp, tree, moon, desk.", "What is 347 * 29? Only the number."]
+    outcomes = set()
+    for prompt in asked:
+        body = {"model": "auto", "messages": [{"role": "user", "content": prompt}], "max_tokens": 64}
+        reply = httpx.post(f"{graph[0]}/v1/chat/completions", json=body, timeout=120)
+        outcomes.add(reply.headers["x-serve-graph-outcome"])
+        assert json.loads(reply.text)["serve_graph"]["tier"] == reply.headers["x-serve-graph-tier"]
+    assert "accepted" in outcomes
+    assert outcomes & {"routed", "escalated", "abstained"}
+
+
+def test_speculation_is_at_work_in_the_cheap_tier(graph: tuple[str, GraphConfig], client: openai.OpenAI) -> None:
+    ask(client, "cheap", "Repeat three times: the red cat and the blue cat and the green cat.")
+    text = httpx.get(f"{graph[0]}/metrics").text
+    drafted = [line for line in text.splitlines() if "spec_decode_num_draft_tokens_total" in line]
+    assert drafted
+    assert float(drafted[0].rsplit(" ", 1)[1]) > 0
+
+
+def test_a_prompt_that_fits_no_tier_is_a_clear_400(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        ask(client, "auto", "word " * 6000)
+    assert refused.value.body["code"] == "context_length_exceeded"  # type: ignore[index]
+
+
+CITY = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "country": {"type": "string"}},
+    "required": ["city", "country"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("model", ["auto", "frontier"])
+def test_a_json_schema_is_kept_by_the_real_models(client: openai.OpenAI, model: str) -> None:
+    reply = client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": "Name one city and its country, as JSON."}],
+        response_format={"type": "json_schema", "json_schema": {"name": "place", "schema": CITY}},
+        max_tokens=60,
+    )
+    jsonschema.validate(json.loads(reply.choices[0].message.content or ""), CITY)
+
+
+def test_a_tool_is_called_and_its_result_is_used(client: openai.OpenAI) -> None:
+    tool: Any = {"type": "function", "function": {"name": "weather_of", "parameters": CITY}}
+    messages: list[Any] = [{"role": "user", "content": "What is the weather in Oslo, Norway?"}]
+    first = client.chat.completions.create(
+        model="frontier",
+        messages=messages,
+        tools=[tool],
+        tool_choice={"type": "function", "function": {"name": "weather_of"}},
+        max_tokens=80,
+    )
+    [call] = first.choices[0].message.tool_calls or []
+    assert call.type == "function"
+    jsonschema.validate(json.loads(call.function.arguments), CITY)
+    messages += [
+        first.choices[0].message.model_dump(exclude_none=True),
+        {"role": "tool", "tool_call_id": call.id, "content": "It is snowing, -7 degrees."},
+    ]
+    then = client.chat.completions.create(model="auto", messages=messages, max_tokens=60)
+    assert then.model_extra is not None
+    assert then.model_extra["serve_graph"]["tier"] == "frontier"
+    assert "snow" in (then.choices[0].message.content or "").lower()
+
+
+def test_every_request_has_its_record(graph: tuple[str, GraphConfig], client: openai.OpenAI) -> None:
+    raw = client.chat.completions.with_raw_response.create(
+        model="auto", messages=[{"role": "user", "content": "What is the opposite of hot?"}], max_tokens=32
+    )
+    decision = raw.headers["x-serve-graph-decision"]
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with sqlite3.connect(graph[1].state_folder / "decisions.db") as db:
+            row = db.execute("select tier, outcome, cost_usd from decisions where id = ?", (decision,)).fetchone()
+        if row:
+            break
+        time.sleep(0.2)
+    assert row == (
+        raw.headers["x-serve-graph-tier"], raw.headers["x-serve-graph-outcome"], row[2],
+    )  # fmt: skip
+    assert float(row[2]) > 0

@@ -1,0 +1,77 @@
+"""The real SmolLM2 on vLLM says what transformers says, and says the same with speculation on."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serve_graph.config.graph import load_config
+from serve_graph.config.tiers import VllmTierConfig
+from serve_graph.engines.weights.resolve import resolve_weights
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+ROOT = Path(__file__).parents[2]
+PROMPTS = [
+    "What is the capital of France?",
+    "What is the plural of the word 'cat'?",
+    "Repeat this sentence: The cat sat on the mat and the cat sat on the hat.",
+    'Extract the name and age as JSON: "Alice is 30 years old."',
+    "What is the opposite of hot?",
+    "Who wrote Romeo and Juliet?",
+    "List the numbers from one to ten.",
+    "Anna has a red car. What color is the car of Anna?",
+    "What is the chemical symbol for water?",
+    'Write one sentence with the word "dog".',
+]
+
+
+@pytest.fixture(scope="module")
+def folder() -> str:
+    tier = load_config(ROOT / "configs" / "local.yaml").tier("cheap")
+    assert isinstance(tier, VllmTierConfig)
+    return resolve_weights(tier.weights, ROOT / ".serve_graph")
+
+
+def run(kind: str, folder: str) -> dict[str, Any]:
+    tier = load_config(ROOT / "configs" / "local.yaml").tier("cheap")
+    assert isinstance(tier, VllmTierConfig)
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("greedy_tokens.py")), kind, folder],
+        input=json.dumps(PROMPTS), capture_output=True, text=True, timeout=600, check=False,
+        env={**os.environ, **tier.env, "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    assert lines, f"{kind} exited {done.returncode}:\n{done.stderr[-3000:]}"
+    result: dict[str, Any] = json.loads(lines[-1].removeprefix("RESULT "))
+    return result
+
+
+@pytest.fixture(scope="module")
+def plain(folder: str) -> dict[str, Any]:
+    return run("vllm", folder)
+
+
+@pytest.fixture(scope="module")
+def speculating(folder: str) -> dict[str, Any]:
+    return run("vllm-speculating", folder)
+
+
+def test_greedy_tokens_equal_those_of_transformers(folder: str, plain: dict[str, Any]) -> None:
+    reference = run("transformers", folder)["tokens"]
+    differing = [p for p, a, b in zip(PROMPTS, plain["tokens"], reference, strict=True) if a != b]
+    assert len(PROMPTS) - len(differing) >= 8, f"different answers to {differing}"
+
+
+def test_speculation_changes_no_token(plain: dict[str, Any], speculating: dict[str, Any]) -> None:
+    assert speculating["tokens"] == plain["tokens"]
+
+
+def test_acceptance_counters_move_only_with_speculation(plain: dict[str, Any], speculating: dict[str, Any]) -> None:
+    assert not any(plain["counters"].values())
+    drafted = speculating["counters"]["vllm:spec_decode_num_draft_tokens"]
+    accepted = speculating["counters"]["vllm:spec_decode_num_accepted_tokens"]
+    assert 0 < accepted <= drafted

@@ -1,0 +1,154 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from router_models.data.features import (
+    EMBEDDING_DIM,
+    LOGPROB_NAMES,
+    SURFACE_NAMES,
+    Encoder,
+    answers_of,
+    cached_embeddings,
+    load_embeddings,
+    logprob_summary,
+    prompts_of,
+    surface_features,
+)
+from router_models.errors import ArtifactError, DataError
+from router_models.types import Completion, Query
+
+
+class CountingEncoder:
+    """Encodes a text as its length; counts how often it is asked."""
+
+    digest = "0" * 64
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def encode(self, texts: list[str]) -> NDArray[np.float32]:
+        self.asked += 1
+        return np.array([[len(text)] for text in texts], dtype=np.float32)
+
+
+def feature(text: str, name: str) -> float:
+    return float(surface_features([text])[0, SURFACE_NAMES.index(name)])
+
+
+@given(st.lists(st.text(), max_size=5))
+def test_surface_features_are_finite_whatever_the_text(texts: list[str]) -> None:
+    found = surface_features(texts)
+    assert found.shape == (len(texts), len(SURFACE_NAMES))
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "has", "has_not"),
+    [
+        ("has_code", "def f(x):\n  return x", "a plain question"),
+        ("has_math", "What is 12 + 30?", "What is love?"),
+        ("has_choices", "Which?\nA) one\nB) two", "Which one?"),
+        ("asks_why_or_how", "Explain gravity", "Gravity?"),
+        ("question_marks", "Why? How?", "Tell me."),
+        ("non_ascii_share", "naïve", "naive"),
+        ("digit_share", "2024", "year"),
+        ("upper_share", "LOUD", "quiet"),
+    ],
+)
+def test_a_feature_sees_what_it_is_named_for(name: str, has: str, has_not: str) -> None:
+    assert feature(has, name) > feature(has_not, name) == 0
+
+
+@given(st.lists(st.floats() | st.just(-math.inf), min_size=1, max_size=20))
+def test_logprob_summary_is_finite_whatever_the_engine_says(values: list[float]) -> None:
+    summary = logprob_summary(values)
+    assert tuple(summary) == LOGPROB_NAMES
+    assert all(math.isfinite(x) for x in summary.values())
+    assert all(-30 <= summary[name] <= 0 for name in LOGPROB_NAMES[:-1])
+
+
+def test_logprob_summary_of_no_tokens_is_nan_not_zero() -> None:
+    summary = logprob_summary([])
+    assert summary["log_tokens"] == 0
+    assert all(math.isnan(summary[name]) for name in LOGPROB_NAMES[:-1])
+
+
+def test_logprob_summary_has_the_quantiles_it_names() -> None:
+    summary = logprob_summary([-1.0, -2.0, -3.0, -4.0])
+    assert summary["lp_mean"] == -2.5
+    assert summary["lp_min"] == -4.0
+    assert summary["lp_first"] == -1.0
+    assert summary["lp_first3_mean"] == -2.0
+    assert summary["lp_p50"] == -2.5
+
+
+def test_embeddings_are_read_back_instead_of_made_again(tmp_path: Path) -> None:
+    encoder = CountingEncoder()
+    first = cached_embeddings(encoder, ["a", "bb"], tmp_path)
+    again = cached_embeddings(encoder, ["a", "bb"], tmp_path)
+    np.testing.assert_array_equal(first, again)
+    assert encoder.asked == 1
+    cached_embeddings(encoder, ["bb", "a"], tmp_path)
+    assert encoder.asked == 2
+    cached_embeddings(encoder, ["a", "bb"], None)
+    assert encoder.asked == 3
+
+
+def test_embeddings_of_other_weights_are_not_read_back(tmp_path: Path) -> None:
+    encoder, other = CountingEncoder(), CountingEncoder()
+    other.digest = "1" * 64
+    cached_embeddings(encoder, ["a"], tmp_path)
+    cached_embeddings(other, ["a"], tmp_path)
+    assert other.asked == 1
+
+
+def test_a_damaged_cache_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY half")
+    with pytest.raises(DataError, match=r"x\.npy"):
+        load_embeddings(tmp_path / "x.npy")
+
+
+def test_queries_are_batched_into_columns() -> None:
+    prompts = prompts_of([Query.from_prompt("a", lang="en"), Query.from_prompt("b", task="sum")], None)
+    assert prompts.texts == ("a", "b")
+    assert prompts.metadata == {"lang": ("en", ""), "task": ("", "sum")}
+    assert prompts.embeddings is None
+
+
+def test_answers_carry_their_logprob_summaries_and_further_signals() -> None:
+    prompts = prompts_of([Query.from_prompt("a"), Query.from_prompt("b")], None)
+    completions = [Completion("x", "stop", token_logprobs=(-1.0,)), Completion("", "length")]
+    answers = answers_of(prompts, completions, {"router_score": np.array([0.5, 0.6])})
+    assert answers.texts == ("x", "")
+    assert answers.finish_reasons == ("stop", "length")
+    assert answers.signals["lp_mean"][0] == -1.0
+    assert math.isnan(answers.signals["lp_mean"][1])
+    assert answers.signals["router_score"].tolist() == [0.5, 0.6]
+
+
+def test_the_encoder_maps_like_to_like() -> None:
+    encoder = Encoder()
+    try:
+        rows = encoder.encode(["The cat sat on the mat.", "A cat was sitting on a mat.", "Quarterly tax law.", ""])
+    except ArtifactError as error:
+        pytest.skip(f"the encoder's packages are not installed: {error}")
+    assert rows.shape == (4, EMBEDDING_DIM)
+    assert rows.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1.0, atol=1e-5)
+    assert rows[0] @ rows[1] > 0.7 > rows[0] @ rows[2]
+
+
+def test_the_encoder_does_not_care_about_batches_or_order() -> None:
+    encoder = Encoder()
+    texts = [f"sentence number {i} " * (i % 5 + 1) for i in range(10)]
+    try:
+        rows = encoder.encode(texts, batch_size=3)
+    except ArtifactError as error:
+        pytest.skip(f"the encoder's packages are not installed: {error}")
+    np.testing.assert_allclose(rows[::-1], encoder.encode(texts[::-1], batch_size=4), atol=2e-2)
+    assert encoder.digest == Encoder().digest

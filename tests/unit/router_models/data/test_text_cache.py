@@ -1,0 +1,44 @@
+"""Texts are read once inside a block, and nothing is kept after it."""
+
+import numpy as np
+import pytest
+
+from router_models.data.features import surface_features
+from router_models.data.text_cache import each_text_once, recalled
+from router_models.estimators.routers.text.tfidf import hashed
+
+
+def test_inside_a_block_every_text_is_read_once_and_afterwards_anew() -> None:
+    read: list[str] = []
+
+    def lengths(texts: list[str]) -> list[int]:
+        read.extend(texts)
+        return [len(text) for text in texts]
+
+    with each_text_once():
+        assert recalled("length", ["a", "bb", "a"], lengths) == [1, 2, 1]
+        with each_text_once():
+            assert recalled("length", ["bb", "ccc"], lengths) == [2, 3]
+        assert recalled("length", ["ccc"], lengths) == [3]
+        assert read == ["a", "bb", "ccc"]
+        assert recalled("first letter", ["bb"], lambda texts: [text[0] for text in texts]) == ["b"]
+    assert recalled("length", ["a"], lengths) == [1]
+    assert read == ["a", "bb", "ccc", "a"]
+
+
+def test_a_block_that_fails_keeps_nothing_either() -> None:
+    def fail(texts: list[str]) -> list[int]:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError), each_text_once():
+        recalled("x", ["a", "b"], lambda texts: [1] * len(texts)) and recalled("y", ["a"], fail)
+    assert recalled("x", ["a"], lambda texts: [2 for _ in texts]) == [2]
+
+
+def test_features_are_the_same_inside_and_outside() -> None:
+    texts = ["Why is 2 + 2 = 4?", "", "long " * 50, "Why is 2 + 2 = 4?", "\ud800 lone"]
+    plain, words = surface_features(texts), hashed(texts).toarray()
+    with each_text_once():
+        for _ in range(2):
+            np.testing.assert_array_equal(surface_features(texts), plain)
+            np.testing.assert_array_equal(hashed(texts).toarray(), words)

@@ -1,0 +1,79 @@
+"""The distance to the training data: typical prompts, strange ones, and the way through a stored version."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from router_models.errors import ArtifactError, DataError
+from router_models.estimators.novelty import LEAST, Home
+from router_models.estimators.routers import ConstantRouter
+from router_models.estimators.verifiers import NonEmptyVerifier
+from router_models.types import OperatingPoint, Prompts, Query
+from router_models.versions.policy import Policy
+from router_models.versions.router_version import RouterVersion, Stage
+
+TEXTS = tuple(f"What colour is the {'big ' * (i % 4)}animal number {i}?" for i in range(200))
+STRANGE = "```python\ndef f(x):\n    return [y ** 2 for y in x]\n```\n" * 20
+
+
+def clustered(n: int, seed: int) -> Prompts:
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(0, 0.2, (n, 16)) + np.eye(16)[0]
+    return Prompts(("x",) * n, (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32))
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+def test_half_of_home_is_typical_and_a_twentieth_lies_beyond_the_edge(embedded: bool) -> None:
+    inside = clustered(400, 0) if embedded else Prompts(TEXTS)
+    fresh = clustered(400, 1) if embedded else Prompts(TEXTS)
+    distance = Home().fit(inside, embedded=embedded).distance(fresh)
+    assert (distance >= 0).all()
+    assert 0.3 < (distance == 0).mean() < 0.75
+    assert (distance > 1).mean() < 0.12
+
+
+def test_what_looks_unlike_the_training_prompts_is_far() -> None:
+    home = Home().fit(Prompts(TEXTS), embedded=False)
+    assert home.distance(Prompts((STRANGE,)))[0] > 3
+    away = clustered(5, 2)
+    flipped = replace(away, embeddings=-away.embeddings)  # type: ignore[operator]
+    assert (Home().fit(clustered(300, 0), embedded=True).distance(flipped) > 3).all()
+
+
+def test_stored_and_loaded_it_measures_equally() -> None:
+    home = Home().fit(clustered(2500, 0), embedded=True)
+    assert len(home.memory_) == 2000
+    again = Home.from_state(home.state())
+    assert (again.distance(clustered(50, 1)) == home.distance(clustered(50, 1))).all()
+
+
+def test_too_few_prompts_missing_embeddings_and_damage_are_refused() -> None:
+    with pytest.raises(DataError, match=f"at least {LEAST}"):
+        Home().fit(Prompts(TEXTS[:5]), embedded=False)
+    with pytest.raises(DataError, match="needs prompt embeddings"):
+        Home().fit(Prompts(TEXTS), embedded=True)
+    state = Home().fit(Prompts(TEXTS), embedded=False).state()
+    with pytest.raises(ArtifactError, match="memory"):
+        Home.from_state(replace(state, arrays={}))
+
+
+def test_a_version_says_when_a_prompt_is_far_even_after_loading(tmp_path: Path) -> None:
+    version = RouterVersion(
+        Policy(("cheap", "frontier"), {"cheap": OperatingPoint(0.5, 0.5)}),
+        {"cheap": Stage(ConstantRouter(0.7), None, NonEmptyVerifier(), None)},
+        home=Home().fit(Prompts(TEXTS), embedded=False),
+    )
+    version.save(tmp_path / "v")
+    loaded = RouterVersion.load(tmp_path / "v")
+    near, far = (loaded.decide(Query.from_prompt(text)) for text in (TEXTS[150], STRANGE))
+    assert near.distance is not None
+    assert near.distance < 1
+    assert "unlike" not in near.reason
+    assert far.tier == near.tier, "the distance informs; it decides nothing"
+    assert far.distance is not None
+    assert far.distance > 1
+    assert f"unlike the training prompts (distance {far.distance:.2f})" in far.reason
+    assert math.isclose(far.distance, version.decide(Query.from_prompt(STRANGE)).distance or 0)

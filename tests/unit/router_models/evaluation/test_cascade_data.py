@@ -1,0 +1,102 @@
+"""Contenders of a cascade: fitted on other folds only, ordered within theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from router_models.data.outcomes import OutcomeTable, group_duplicates, prompt_id
+from router_models.errors import DataError
+from router_models.estimators.routers.text.linear import SurfaceRouter
+from router_models.estimators.verifiers.learned.logistic import grouped_folds
+from router_models.evaluation.cascade_data import (
+    COMBINED,
+    FITTED,
+    PROMPT,
+    RAW,
+    CascadeData,
+    CascadeScores,
+    cascade_data,
+    contenders,
+    cross_fitted_router,
+    cross_validate,
+    with_one_token_logprobs,
+)
+from router_models.types import Answers, FloatArray, Prompts
+
+
+def test_grades_of_the_held_out_fold_do_not_reach_its_scores(drawn: Callable[..., CascadeData]) -> None:
+    data = drawn(300, seed=2)
+    entered = {name: c for name, c in contenders(SurfaceRouter).items() if name in (FITTED, COMBINED)}
+    dealt = grouped_folds(data.answers.prompts.texts, data.cheap, 5, 0)
+
+    def seen(train: CascadeData, test: Answers) -> FloatArray:
+        assert not set(train.answers.prompts.texts) & set(test.prompts.texts)
+        return np.full(len(test), train.cheap.mean())
+
+    cross_validate(data, {"spy": seen})
+    assert set(np.unique(dealt)) == set(range(5))
+    router, crossed = cross_fitted_router(SurfaceRouter, data.answers, data.cheap, dealt)
+    held = dealt == 0
+    alone = SurfaceRouter().fit(data.answers.prompts.take(~held), data.cheap[~held])
+    np.testing.assert_allclose(crossed[held], alone.predict(data.answers.prompts.take(held)))
+    assert not np.allclose(crossed, router.predict(data.answers.prompts))
+    assert set(cross_validate(data, entered).by_name) == {FITTED, COMBINED}
+
+
+def test_domains_kept_together_are_never_on_both_sides(drawn: Callable[..., CascadeData]) -> None:
+    data = drawn(200, seed=3)
+    domain = [str(i % 10) for i in range(200)]
+    of = dict(zip(data.answers.prompts.texts, domain, strict=True))
+
+    def spy(train: CascadeData, test: Answers) -> FloatArray:
+        assert not {of[p] for p in train.answers.prompts.texts} & {of[p] for p in test.prompts.texts}
+        return np.zeros(len(test))
+
+    cross_validate(data, {"spy": spy}, together=domain)
+    with pytest.raises(DataError, match="separate groups"):
+        cross_validate(data, {"spy": spy}, together=["one"] * 200)
+
+
+def test_a_token_probability_is_read_as_a_one_token_answer() -> None:
+    answers = Answers(Prompts(("a", "b", "c")), ("", "", ""), ("stop",) * 3)
+    given = replace(answers, signals={"max_token_confidence": np.array([0.5, np.nan, 0.0])})
+    read = with_one_token_logprobs(given).signals
+    assert read["lp_mean"][0] == pytest.approx(np.log(0.5))
+    assert np.isnan(read["lp_mean"][1])
+    assert read["lp_mean"][2] < -20
+    assert with_one_token_logprobs(answers) is answers
+
+
+def test_missing_grades_are_refused(drawn: Callable[..., CascadeData]) -> None:
+    data = drawn(60, seed=4)
+    with pytest.raises(DataError, match="graded for both"):
+        cross_validate(replace(data, dear=np.where(np.arange(60) == 0, np.nan, data.dear)), {})
+
+
+def test_a_tier_of_whose_certainty_nothing_is_known_makes_no_cascade() -> None:
+    texts = ("one", "two", "three")
+    grades = {"small": np.array([1.0, 0.0, 1.0]), "large": np.ones(3)}
+    table = OutcomeTable(
+        Prompts(texts), tuple(map(prompt_id, texts)), ("small", "large"), grades, group_duplicates(texts)
+    )
+    with pytest.raises(DataError, match="logprobs of 'small'"):
+        cascade_data(table, "small", "large")
+
+
+def test_order_is_taken_within_folds_whatever_their_scales() -> None:
+    """A monotone change of one fold's scores, as any refit makes it, changes nothing; pooled it would."""
+    fold = np.array([0, 0, 0, 1, 1, 1])
+    raw = np.array([0.1, 0.5, 0.9, 0.2, 0.6, 0.6])
+    scores = CascadeScores({"as it is": raw, "refitted": np.where(fold == 0, raw / 100, 0.5 + raw / 2)}, fold)
+    np.testing.assert_allclose(scores.ordered("as it is"), [1 / 3, 2 / 3, 1, 1 / 3, 2.5 / 3, 2.5 / 3])
+    np.testing.assert_array_equal(scores.ordered("as it is"), scores.ordered("refitted"))
+
+
+def test_every_contender_scores_every_prompt(drawn: Callable[..., CascadeData]) -> None:
+    scores = cross_validate(drawn(120, seed=5), contenders(SurfaceRouter), folds=3)
+    assert list(scores.by_name) == [RAW, FITTED, PROMPT, COMBINED]
+    assert all(((p >= 0) & (p <= 1)).all() for p in scores.by_name.values())

@@ -1,0 +1,281 @@
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from router_models.data.artifacts import seal
+from router_models.data.features import FEATURES_VERSION
+from router_models.errors import ArtifactError
+from router_models.estimators.calibrators.scores import CALIBRATORS
+from router_models.estimators.routers import ConstantRouter, LengthRouter, RouterModel
+from router_models.estimators.verifiers import NonEmptyVerifier, VerifierModel
+from router_models.pricing.prices import Price
+from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate, LabelSource
+from router_models.types import Action, Completion, Decision, OperatingPoint, Prompts, Query
+from router_models.versions.policy import Policy
+from router_models.versions.router_version import RouterVersion, Stage, builtin_version, models_digest
+
+MADE = datetime(2026, 1, 1, tzinfo=UTC)
+PRICES = {"cheap": Price(Decimal(1), Decimal(2)), "frontier": Price(Decimal(10), Decimal(20))}
+QUERIES = [Query.from_prompt(text) for text in ("short", "a longer question " * 20, "x" * 2000, "", "naïve ☃\n")]
+
+
+def certificate(**fields: object) -> Certificate:
+    made = Certificate(
+        what=ACCEPTED_RISK,
+        epsilon=0.1,
+        delta=0.1,
+        level=0.1,
+        n=300,
+        accepted_n=200,
+        errors=9,
+        upper=0.08,
+        threshold=0.7,
+        label_source=LabelSource.PROGRAMMATIC,
+        made_at=MADE,
+        expires_at=MADE + timedelta(days=90),
+        binds={},
+    )
+    return replace(made, **fields)  # type: ignore[arg-type]
+
+
+def version(stage: Stage | None = None, **fields: object) -> RouterVersion:
+    rng = np.random.default_rng(0)
+    scores, grades = rng.random(300), (rng.random(300) < 0.6).astype(float)
+    platt = CALIBRATORS["platt"]().fit(scores, grades)
+    stages = {"cheap": stage or Stage(LengthRouter(), platt, NonEmptyVerifier(), platt)}
+    points = {"cheap": OperatingPoint(0.5, 0.7, 0.1), "frontier": OperatingPoint(math.inf, 0.0, 0.05)}
+    return RouterVersion(Policy(("cheap", "frontier"), points), stages, certificate(), **fields)  # type: ignore[arg-type]
+
+
+def behaviour(of: RouterVersion) -> list[object]:
+    """Everything a version says about some queries and answers."""
+    said: list[object] = []
+    for query in QUERIES:
+        decision = of.decide(query)
+        said.append(decision)
+        for text in ("an answer", ""):
+            said += [of.judge(query, Completion(text), replace(decision, tier=tier)) for tier in of.policy.tiers]
+    return said
+
+
+def test_saved_and_loaded_version_behaves_the_same(tmp_path: Path) -> None:
+    made = version()
+    digest = made.save(tmp_path / "v1")
+    loaded = RouterVersion.load(tmp_path / "v1", "router/1")
+    assert behaviour(loaded) == behaviour(made)
+    assert loaded.policy == made.policy
+    assert loaded.certificate == made.certificate
+    assert (loaded.name, loaded.digest) == ("router/1", digest)
+    assert models_digest(loaded) == models_digest(made)
+
+
+def test_loaded_version_saves_to_the_same_hash(tmp_path: Path) -> None:
+    first = version().save(tmp_path / "a")
+    assert RouterVersion.load(tmp_path / "a").save(tmp_path / "b") == first
+
+
+def test_uncertified_version_has_no_certificate(tmp_path: Path) -> None:
+    replace(version(), certificate=None).save(tmp_path / "v")
+    assert RouterVersion.load(tmp_path / "v").certificate is None
+
+
+def test_the_report_is_sealed_with_the_version(tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.md").write_text("# Report")
+    version().save(tmp_path / "v", extra=tmp_path / "report")
+    assert "report.md" in json.loads((tmp_path / "v" / "manifest.json").read_text())
+
+
+def test_a_version_is_never_replaced(tmp_path: Path) -> None:
+    version().save(tmp_path / "v")
+    with pytest.raises(ArtifactError, match="never replaced"):
+        version().save(tmp_path / "v")
+
+
+def test_a_save_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    class Unsaveable(ConstantRouter):
+        def state(self):  # type: ignore[no-untyped-def]
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        version(Stage(Unsaveable(), None, NonEmptyVerifier(), None)).save(tmp_path / "v")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_file_of_a_version_is_a_pickle(tmp_path: Path) -> None:
+    version().save(tmp_path / "v")
+    assert {path.suffix for path in (tmp_path / "v").iterdir()} == {".json", ".npz"}
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    version().save(tmp_path / "v")
+    return tmp_path / "v"
+
+
+@pytest.mark.parametrize(
+    "name", ["policy.json", "certificate.json", "cheap.router.json", "cheap.verifier_calibrator.json"]
+)
+@pytest.mark.parametrize("harm", ["alter", "cut", "remove"])
+def test_a_damaged_file_is_named(saved: Path, name: str, harm: str) -> None:
+    data = (saved / name).read_bytes()
+    if harm == "remove":
+        (saved / name).unlink()
+    else:
+        (saved / name).write_bytes(data[:-1] if harm == "cut" else data.replace(b"0", b"1", 1) + b" ")
+    with pytest.raises(ArtifactError, match=name):
+        RouterVersion.load(saved)
+
+
+def test_a_half_written_version_is_refused(saved: Path) -> None:
+    (saved / "manifest.json").unlink()
+    with pytest.raises(ArtifactError, match="incomplete"):
+        RouterVersion.load(saved)
+
+
+def test_a_certificate_slipped_in_after_sealing_is_refused(tmp_path: Path) -> None:
+    replace(version(), certificate=None).save(tmp_path / "v")
+    (tmp_path / "v" / "certificate.json").write_text(json.dumps(certificate().to_json()))
+    with pytest.raises(ArtifactError, match=r"certificate\.json: added after"):
+        RouterVersion.load(tmp_path / "v")
+
+
+def tampered(folder: Path, change: Callable[[dict[str, object]], object]) -> Path:
+    """Change policy.json and seal again: what only a sealed lie can look like."""
+    path = folder / "policy.json"
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+    seal(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda d: d.update(features_version=FEATURES_VERSION + 1), "retrain"),
+        (lambda d: d["families"]["cheap"].update(router="no-such-family"), "no-such-family"),
+        (lambda d: d.pop("tiers"), "not a router version"),
+        (lambda d: d.update(tiers=[]), "not a router version"),
+        (lambda d: d.update(tiers=5), "not a router version"),
+        (lambda d: d.update(points={"nowhere": [0, 0, None]}), "nowhere"),
+        (lambda d: d["points"].update(cheap=[0.5]), "not a router version"),
+        (lambda d: d["points"].update(cheap=["high", 1, None]), "not a router version"),
+        (lambda d: d.update(families=None), "not a router version"),
+        (lambda d: d["families"].update(cheap={}), "has no verifier"),
+    ],
+    ids=[
+        "features",
+        "family",
+        "no tiers",
+        "empty ladder",
+        "ladder",
+        "tier",
+        "point",
+        "word",
+        "families",
+        "no verifier",
+    ],
+)
+def test_a_version_this_release_does_not_understand_is_refused(
+    saved: Path, change: Callable[[dict[str, object]], object], word: str
+) -> None:
+    with pytest.raises(ArtifactError, match=word):
+        RouterVersion.load(tampered(saved, change))
+
+
+def test_infinite_thresholds_survive(saved: Path) -> None:
+    assert RouterVersion.load(saved).policy.points["frontier"].route_at == math.inf
+
+
+def test_binds_name_models_encoder_prices_and_thresholds() -> None:
+    before = version().binds(PRICES)
+    assert set(before) == {"models", "encoder", "prices", "thresholds"}
+    dearer = PRICES | {"cheap": Price(Decimal(2), Decimal(2))}
+    other = version(Stage(ConstantRouter(0.3), None, NonEmptyVerifier(), None))
+    moved = version()
+    moved = replace(moved, policy=Policy(moved.policy.tiers, {"cheap": OperatingPoint(0.4, 0.7)}))
+    for changed, name in (
+        (version().binds(dearer), "prices"),
+        (other.binds(PRICES), "models"),
+        (moved.binds(PRICES), "thresholds"),
+    ):
+        assert {key for key in before if before[key] != changed[key]} == {name}
+
+
+def test_a_tier_without_models_is_not_judged() -> None:
+    verdict = version().judge(QUERIES[0], Completion(""), Decision("frontier", "forced"))
+    assert verdict.action is Action.ACCEPTED
+
+
+def test_missing_estimate_reaches_the_verifier_as_not_measured() -> None:
+    class Seeing(NonEmptyVerifier):
+        seen: float = 0.0
+
+        def predict(self, X):  # type: ignore[no-untyped-def]
+            self.seen = float(X.signals["router_score"][0])
+            return super().predict(X)
+
+    verifier = Seeing()
+    version(Stage(None, None, verifier, None)).judge(QUERIES[0], Completion("x"), Decision("cheap", "forced"))
+    assert math.isnan(verifier.seen)
+
+
+class OneHot:
+    """An encoder for tests: counts its calls."""
+
+    digest = "0" * 64
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def encode(self, texts: tuple[str, ...]) -> NDArray[np.float32]:
+        self.calls += 1
+        return np.ones((len(texts), 1), dtype=np.float32)
+
+
+def test_the_encoder_is_asked_only_by_models_that_want_it() -> None:
+    class Embedding(ConstantRouter):
+        needs_embeddings = True
+
+        def predict(self, X: Prompts) -> NDArray[np.float64]:
+            assert X.embeddings is not None
+            return super().predict(X)
+
+    class EmbeddingVerifier(NonEmptyVerifier):
+        @property
+        def wants_embeddings(self) -> bool:
+            return True
+
+        def predict(self, X):  # type: ignore[no-untyped-def]
+            assert X.prompts.embeddings is not None
+            return super().predict(X)
+
+    def calls(router: RouterModel, verifier: VerifierModel) -> int:
+        encoder = OneHot()
+        made = version(Stage(router, None, verifier, None), encoder=encoder)
+        made.judge(QUERIES[0], Completion("x"), made.decide(QUERIES[0]))
+        return encoder.calls
+
+    assert calls(ConstantRouter(0.9), NonEmptyVerifier()) == 0
+    assert calls(Embedding(0.9), NonEmptyVerifier()) == 1
+    assert calls(ConstantRouter(0.9), EmbeddingVerifier()) == 1
+
+
+def test_builtin_version_routes_by_length_and_promises_nothing(tmp_path: Path) -> None:
+    folder = builtin_version(("cheap", "frontier"), tmp_path)
+    loaded = RouterVersion.load(folder)
+    assert loaded.certificate is None
+    assert "uncertified" in loaded.name
+    assert loaded.decide(Query.from_prompt("x" * 800)).tier == "cheap"
+    assert loaded.decide(Query.from_prompt("x" * 801)).tier == "frontier"
+    assert loaded.judge(QUERIES[0], Completion(" "), Decision("cheap", "")).action is Action.ESCALATED
+    assert builtin_version(("cheap", "frontier"), tmp_path) == folder

@@ -1,0 +1,144 @@
+"""Callers who leave, at every moment there is, over plain ASGI."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from router_models.types import Action
+from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge
+
+Endpoints = Callable[..., Any]
+HELLO = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
+LONG = "word " * 60
+
+
+class Wire:
+    """One request over plain ASGI, from a caller who can leave: after some messages, or when `gone` is set."""
+
+    def __init__(self, app: Any, leave_after: int = 2, stream: bool = True) -> None:
+        self.app = app
+        self.leave_after = leave_after
+        self.body = json.dumps(HELLO | {"stream": stream}).encode()
+        self.sent: list[dict[str, Any]] = []
+        self.gone = asyncio.Event()
+        self.asked = False
+
+    async def receive(self) -> dict[str, Any]:
+        if not self.asked:
+            self.asked = True
+            return {"type": "http.request", "body": self.body, "more_body": False}
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: dict[str, Any]) -> None:
+        self.sent.append(message)
+        if len(self.sent) >= self.leave_after:
+            self.gone.set()
+
+    async def run(self, spec_version: str = "2.3") -> None:
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": spec_version},
+            "http_version": "1.1",
+            "method": "POST",
+            "path": "/v1/chat/completions",
+            "raw_path": b"/v1/chat/completions",
+            "query_string": b"",
+            "headers": [],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 2),
+            "scheme": "http",
+            "root_path": "",
+        }
+        await asyncio.wait_for(self.app(scope, self.receive, self.send), 5)
+
+
+async def hang_up_once(wire: Wire, called: Callable[[], bool]) -> None:
+    """Leave as soon as `called` is true."""
+    task = asyncio.ensure_future(wire.run())
+    while not called():
+        await asyncio.sleep(0.001)
+    wire.gone.set()
+    await task
+
+
+async def test_caller_who_hangs_up_ends_the_engines_call_and_is_recorded(endpoint: Endpoints) -> None:
+    frontier = FakeEngine(LONG, hang_after=3)
+    at = endpoint(frontier=frontier, decider=FakeDecider("frontier"))
+    await Wire(at.app).run()
+    assert frontier.closed == 1
+    assert (at.record.status, at.record.error) == (499, "client_closed_request")
+    assert [call.tier for call in at.record.calls] == ["frontier"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_caller_who_hangs_up_before_the_commit_ends_the_cheap_call(endpoint: Endpoints, stream: bool) -> None:
+    cheap = FakeEngine(LONG, slow_s=60)
+    at = endpoint(cheap=cheap)
+    await hang_up_once(Wire(at.app, 1_000, stream), lambda: bool(cheap.queries))
+    assert cheap.closed == 1
+    assert (at.record.status, at.record.error) == (499, "client_closed_request")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_caller_who_hangs_up_on_an_escalation_ends_it(endpoint: Endpoints, stream: bool) -> None:
+    frontier = FakeEngine(LONG, slow_s=60)
+    at = endpoint(frontier=frontier, judge=FakeJudge(Action.ESCALATED))
+    await hang_up_once(Wire(at.app, 1_000, stream), lambda: bool(frontier.queries))
+    assert frontier.closed == 1
+    assert (at.record.status, at.record.calls[0].tier) == (499, "cheap")
+
+
+async def test_caller_who_hangs_up_on_a_reply_that_has_begun_uncommitted_is_recorded(endpoint: Endpoints) -> None:
+    cheap = FakeEngine(LONG, slow_s=60)
+    at = endpoint(cheap=cheap, keep_alive_s=0.01)
+    await Wire(at.app, leave_after=4).run()
+    assert cheap.closed == 1
+    assert at.record.status == 499
+
+
+async def test_caller_whose_socket_breaks_before_the_first_byte_is_recorded(endpoint: Endpoints) -> None:
+    class Broken(Wire):
+        async def send(self, message: dict[str, Any]) -> None:
+            raise OSError("broken pipe")
+
+    frontier = FakeEngine(LONG)
+    at = endpoint(frontier=frontier, decider=FakeDecider("frontier"))
+    with pytest.raises(Exception):  # noqa: B017, PT011 (whatever the server is told)
+        await Broken(at.app).run("2.4")
+    assert frontier.closed == 1
+    assert at.record.status == 499
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("wait_for_call", [False, True])
+async def test_request_that_the_server_cancels_is_recorded(
+    endpoint: Endpoints, stream: bool, wait_for_call: bool
+) -> None:
+    frontier = FakeEngine(LONG, slow_s=60)
+    at = endpoint(frontier=frontier, decider=FakeDecider("frontier"))
+    wire = Wire(at.app, 1_000, stream)
+    task = asyncio.ensure_future(wire.run())
+    while not (frontier.queries if wait_for_call else wire.asked):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert frontier.closed == len(frontier.queries)
+    assert [record.status for record in at.sink.records] in ([499], [])
+    assert len(at.sink.records) >= len(frontier.queries)
+
+
+async def test_request_that_the_server_cancels_while_it_streams_is_recorded(endpoint: Endpoints) -> None:
+    frontier = FakeEngine(LONG, hang_after=3)
+    at = endpoint(frontier=frontier, decider=FakeDecider("frontier"))
+    wire = Wire(at.app, leave_after=1_000)
+    task = asyncio.ensure_future(wire.run())
+    while len(wire.sent) < 3:
+        await asyncio.sleep(0.001)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert frontier.closed == 1
+    assert at.record.status == 499

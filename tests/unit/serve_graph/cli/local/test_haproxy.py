@@ -1,0 +1,115 @@
+"""Against the real HAProxy, with the options that Ray Serve gives it; skipped where its binary does not run."""
+
+import asyncio
+import os
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from serve_graph.cli.local.haproxy import OVERRIDE, usable_haproxy, without_splicing
+from serve_graph.cli.local.launch import free_ports
+
+BARE = usable_haproxy()
+pytestmark = pytest.mark.skipif(BARE is None, reason="the HAProxy binary does not run here")
+CONFIG = """
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+    option abortonclose
+    option splice-request
+    option splice-response
+frontend callers
+    bind 127.0.0.1:{front}
+    default_backend ingress
+backend ingress
+    http-reuse always
+    server one 127.0.0.1:{back}
+"""
+
+
+@asynccontextmanager
+async def in_front_of_silence(binary: Path, folder: Path) -> AsyncIterator[tuple[int, asyncio.Event]]:
+    """HAProxy before a server that reads and never answers: its port, and whether the server's caller has left."""
+    front, back = free_ports(2)
+    left = asyncio.Event()
+
+    async def read_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while await reader.read(65536):
+                pass
+        left.set()
+        writer.close()
+
+    (folder / "haproxy.cfg").write_text(CONFIG.format(front=front, back=back))
+    async with await asyncio.start_server(read_on, "127.0.0.1", back):
+        process = await asyncio.create_subprocess_exec(binary, "-db", "-f", folder / "haproxy.cfg")
+        try:
+            for _ in range(200):
+                with suppress(OSError), socket.create_connection(("127.0.0.1", front)):
+                    break
+                await asyncio.sleep(0.02)
+            yield front, left
+        finally:
+            process.kill()
+            await process.wait()
+            await asyncio.wait_for(left.wait(), 5)
+
+
+async def noticed(port: int, left: asyncio.Event, pause_s: float) -> bool:
+    """Send headers, then (after a pause) the body, hang up; whether the server learns of it within two seconds."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+    await writer.drain()
+    await asyncio.sleep(pause_s)
+    writer.write(b"hello")
+    await writer.drain()
+    await asyncio.sleep(0.2)
+    writer.close()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(left.wait(), 2)
+    return left.is_set()
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.1], ids=["at once", "body later"])
+async def test_a_caller_who_hangs_up_is_noticed_behind_it(tmp_path: Path, pause_s: float) -> None:
+    assert BARE is not None
+    async with in_front_of_silence(without_splicing(BARE, tmp_path), tmp_path) as (port, left):
+        assert await noticed(port, left, pause_s)
+
+
+async def test_with_splicing_they_are_not(tmp_path: Path) -> None:
+    """Why the wrapper is there. Skipped once this HAProxy needs none."""
+    assert BARE is not None
+    async with in_front_of_silence(BARE, tmp_path) as (port, left):
+        if await noticed(port, left, 0.1):
+            pytest.skip("this HAProxy notices without our help")
+
+
+def test_the_wrapper_passes_everything_on(tmp_path: Path) -> None:
+    assert BARE is not None
+    folder = tmp_path / "with 'quotes' and spaces"
+    folder.mkdir()
+    wrapper = without_splicing(BARE, folder)
+    assert wrapper != BARE
+    said = [subprocess.run([program, "-vv"], capture_output=True, check=True).stdout for program in (BARE, wrapper)]
+    assert said[0] == said[1]
+
+
+def test_where_no_wrapper_can_run_the_binary_is_used_as_it_is(tmp_path: Path) -> None:
+    assert without_splicing(Path("/bin/false"), tmp_path) == Path("/bin/false")
+
+
+def test_an_operators_own_binary_is_the_one_that_is_wrapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert BARE is not None
+    own = tmp_path / "own"
+    own.symlink_to(BARE)
+    monkeypatch.setenv(OVERRIDE, str(own))
+    assert usable_haproxy() == own
+    monkeypatch.setenv(OVERRIDE, os.devnull)
+    assert usable_haproxy() is None

@@ -1,0 +1,54 @@
+"""`decisions show` and `export` over a store that holds one decision."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from router_models.types import DecisionRecord
+from serve_graph.cli import app
+from serve_graph.config.graph import load_config
+from serve_graph.errors import ServeGraphError
+from serve_graph.records.store import DecisionStore
+
+ROOT = Path(__file__).parents[4]
+
+
+@pytest.fixture
+def config(tmp_path: Path, a_record: Callable[..., DecisionRecord]) -> Path:
+    path = tmp_path / "c.yaml"
+    path.write_text((ROOT / "configs" / "echo.yaml").read_text() + f"state_folder: {tmp_path}\n")
+    record = a_record("dec-1", cost_usd=Decimal("1E-7"))
+    record = replace(record, calls=tuple(replace(call, cost_usd=Decimal("2E-8")) for call in record.calls))
+
+    async def keep() -> None:
+        store = DecisionStore(load_config(path).records_url)
+        await store.write_many([record])
+        await store.close()
+
+    asyncio.run(keep())
+    return path
+
+
+def test_a_decision_is_explained_with_plain_money(config: Path) -> None:
+    shown = CliRunner().invoke(app, ["decisions", "show", "dec-1", "--config", str(config)])
+    assert shown.exit_code == 0
+    assert "$0.0000001." in shown.stdout
+    assert "E-" not in shown.stdout
+
+
+def test_decisions_are_exported_as_json_lines(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "d.jsonl"
+    done = CliRunner().invoke(app, ["decisions", "export", "--out", str(out), "--config", str(config)])
+    assert "1 decisions" in done.stdout
+    assert json.loads(out.read_text())["cost_usd"] == "0.0000001"
+
+
+def test_an_unknown_decision_is_one_clear_error(config: Path) -> None:
+    found = CliRunner().invoke(app, ["decisions", "show", "dec-9", "--config", str(config)])
+    assert isinstance(found.exception, ServeGraphError)

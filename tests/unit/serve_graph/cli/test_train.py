@@ -1,0 +1,157 @@
+"""From outcomes to `stable` as typed: collect's refusals, train, certify, and the review of versions."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from serve_graph.cli import app
+from serve_graph.config.graph import load_config
+from serve_graph.errors import ServeGraphError
+from serve_graph.policy.bindings import tier_binds, write_collected_binds
+
+N = 900
+
+
+def call(*words: object) -> Any:
+    return CliRunner().invoke(app, list(map(str, words)))
+
+
+def done(*words: object) -> str:
+    found = call(*words)
+    assert found.exit_code == 0, found.output
+    return str(found.stdout)
+
+
+def refused(*words: object) -> str:
+    found = call(*words)
+    assert isinstance(found.exception, ServeGraphError), found.output
+    return str(found.exception)
+
+
+def graph_file(folder: Path, skill: float = 0.5) -> Path:
+    """Two echo tiers, their state beside the file."""
+    tiers = [
+        {"name": name, "engine": "echo", "skill": s, "price": {"input_usd_per_mtok": p, "output_usd_per_mtok": 4 * p}}
+        for name, s, p in (("cheap", skill, 0.1), ("frontier", 1.0, 2))
+    ]
+    config = {"tiers": tiers, "policy": {"version": "none", "safe_tier": "frontier"}}
+    path = folder / f"graph-{skill}.yaml"
+    path.write_text(yaml.safe_dump(config | {"state_folder": str(folder / "state")}))
+    return path
+
+
+def outcomes_file(path: Path, seed: int = 0) -> Path:
+    """N graded prompts; what cheap is sure of it mostly gets right."""
+    chance = np.random.default_rng(seed)
+    right = chance.random(N) < 0.7
+    frame: dict[str, Any] = {
+        "prompt": [f"{'short' if r else 'rather long and winding'} question {seed}.{i}" for i, r in enumerate(right)],
+        "cheap": right.astype(float),
+        "frontier": (chance.random(N) < 0.97).astype(float),
+        "cheap|max_token_confidence": np.where(right, 0.9, 0.2) + 0.05 * chance.random(N),
+        "frontier|max_token_confidence": 0.9 + 0.05 * chance.random(N),
+    }
+    for tier in ("cheap", "frontier"):
+        frame |= {f"{tier}_prompt_tokens": 50, f"{tier}_completion_tokens": 20}
+    pd.DataFrame(frame).to_parquet(path)
+    return path
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A configuration, outcomes that were collected from it, a candidate; `certify` and `versions` ready to call."""
+
+    folder: Path
+    graph: Path
+    outcomes: Path
+    candidate: Path
+
+    def certify(self, *words: object, outcomes: Path | None = None, graph: Path | None = None) -> list[object]:
+        given = ["--config", graph or self.graph, "-o", outcomes or self.outcomes, "--candidate", self.candidate]
+        return ["certify", *given, "--epsilon", "0.2", *words]
+
+    def versions(self, what: str, *words: object) -> list[object]:
+        return ["versions", what, *words, "--config", self.graph]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    folder = tmp_path_factory.mktemp("making")
+    graph, outcomes = graph_file(folder), outcomes_file(folder / "outcomes.parquet")
+    write_collected_binds(outcomes, tier_binds(load_config(graph)))
+    found = Bench(folder, graph, outcomes, folder / "candidate")
+    families = ["--router", "surface", "--verifier", "combined"]
+    said = done("train", "--config", graph, "-o", outcomes, "--out", found.candidate, *families, "--json")
+    assert {row["family"] for row in json.loads(said)["tried"]} >= {"surface", "combined"}
+    return found
+
+
+def test_a_candidate_is_never_overwritten(bench: Bench) -> None:
+    assert "never overwritten" in refused(
+        "train", "--config", bench.graph, "-o", bench.outcomes, "--out", bench.candidate
+    )
+
+
+def test_outcomes_of_other_engines_are_named(bench: Bench) -> None:
+    other = graph_file(bench.folder, skill=0.9)
+    assert "['cheap.engine'] differ" in refused(*bench.certify(graph=other))
+
+
+def test_outcomes_of_nobody_knows_which_engines_certify_only_on_the_users_word(bench: Bench) -> None:
+    unknown = outcomes_file(bench.folder / "found.parquet", seed=7)
+    message = refused(*bench.certify(outcomes=unknown))
+    assert "nothing notes which engines" in message
+    assert "--engines-as-configured" in message
+    found = call(*bench.certify("--engines-as-configured", "--json", outcomes=unknown))
+    assert "on your word" in found.stderr
+    binds = json.loads(found.stdout)["certificate"]["binds"]
+    assert binds.items() >= tier_binds(load_config(bench.graph)).items()
+
+
+def test_versions_are_reviewed_before_they_are_stable_and_can_be_taken_back(bench: Bench) -> None:
+    first, second = (json.loads(done(*bench.certify("--json"))) for _ in range(2))
+    assert first["certificate"]["epsilon"] == 0.2
+    assert second["certificate"]["level"] < first["certificate"]["level"], "a second look costs"
+    a, b = (made["version"].rsplit("/", 1)[-1] for made in (first, second))
+    for name in (first["version"], second["version"]):
+        assert name in done(*bench.versions("list"))
+    assert "## Promise" in done(*bench.versions("show", a))
+
+    assert "approve it first" in refused(*bench.versions("promote", a))
+    done(*bench.versions("approve", a))
+    done(*bench.versions("promote", a))
+    assert stable(bench) == first["version"]
+    assert "replaced no version" in refused(*bench.versions("rollback"))
+
+    done(*bench.versions("reject", b))
+    assert "rejected" in refused(*bench.versions("promote", b))
+    assert stable(bench) == first["version"]
+    done(*bench.versions("approve", b))
+    done(*bench.versions("promote", b))
+    assert stable(bench) == second["version"]
+    done(*bench.versions("rollback"))
+    assert stable(bench) == first["version"]
+    assert "no version '99'" in refused(*bench.versions("approve", "99"))
+
+
+def stable(bench: Bench) -> str:
+    return str(json.loads(done(*bench.versions("show", "stable", "--json")))["version"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"), [([], "is complete; --overwrite"), (["--overwrite"], "does not answer")]
+)
+def test_a_finished_table_is_asked_for_again_only_where_told(
+    bench: Bench, words: list[str], message: str, unused_tcp_port: int
+) -> None:
+    before = bench.outcomes.read_bytes()
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    assert message in refused("collect", "--config", bench.graph, "--out", bench.outcomes, "--url", url, *words)
+    assert bench.outcomes.read_bytes() == before

@@ -1,0 +1,66 @@
+"""The handle of router and verifier as Decider and Judge, over a handle that needs no cluster."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from router_models.types import Action, Completion, Decision, OperatingPoint, Query, Verdict
+from router_models.versions.policy import Policy
+from serve_graph.cascade.fakes import FakeHandle
+from serve_graph.errors import (
+    PolicyUnavailableError,
+)
+
+QUERY = Query.from_prompt("why?")
+
+
+@pytest.fixture
+def policy() -> Callable[..., Any]:
+    from serve_graph.cluster.policy_client import HandlePolicy
+
+    def make(handle: FakeHandle, abstain_below: float | None = None) -> Any:
+        point = OperatingPoint(0.5, 0.5, abstain_below)
+        served = Policy(("cheap", "frontier"), {"cheap": point, "frontier": point})
+        return HandlePolicy(handle, "router", served, timeout_s=0.05, rest_s=0.2)  # type: ignore[arg-type]
+
+    return make
+
+
+async def test_policys_reply_is_passed_on(policy: Callable[..., Any]) -> None:
+    decision, verdict = Decision("cheap", "why"), Verdict(Action.ACCEPTED, "why", 0.9)
+    assert await policy(FakeHandle(decision)).decide(QUERY) == decision
+    assert await policy(FakeHandle(verdict)).judge(QUERY, Completion("x"), decision) == verdict
+
+
+async def test_policy_that_does_not_reply_is_not_asked_again_for_a_while(policy: Callable[..., Any]) -> None:
+    handle = FakeHandle(Decision("cheap", "why"), delay_s=30)
+    asking = policy(handle)
+    with pytest.raises(PolicyUnavailableError, match=r"no reply in 0\.05 s"):
+        await asking.decide(QUERY)
+    handle.delay_s = 0.0
+    with pytest.raises(PolicyUnavailableError, match="a moment ago"):
+        await asking.decide(QUERY)
+    assert len(handle.asked) == 1
+    await asyncio.sleep(0.25)
+    assert (await asking.decide(QUERY)).tier == "cheap"
+
+
+async def test_one_querys_own_failure_does_not_keep_others_from_the_policy(policy: Callable[..., Any]) -> None:
+    handle = FakeHandle(ValueError("this prompt cannot be scored"))
+    asking = policy(handle)
+    with pytest.raises(PolicyUnavailableError, match="ValueError"):
+        await asking.decide(QUERY)
+    handle.reply = Decision("cheap", "why")
+    assert (await asking.decide(QUERY)).tier == "cheap"
+
+
+@pytest.mark.parametrize(("tier", "instead"), [("cheap", Action.ESCALATED), ("frontier", Action.ACCEPTED)])
+async def test_forbidden_abstention_becomes_what_it_stands_in_for(
+    policy: Callable[..., Any], tier: str, instead: Action
+) -> None:
+    handle = FakeHandle(Verdict(Action.ABSTAINED, "hopeless", 0.01))
+    asked = (QUERY, Completion("x"), Decision(tier, "why"))
+    assert (await policy(handle).judge(*asked)).action is instead
+    assert (await policy(handle, abstain_below=0.1).judge(*asked)).action is Action.ABSTAINED

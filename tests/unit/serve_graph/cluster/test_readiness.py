@@ -1,0 +1,127 @@
+"""Readiness over handles that need no cluster. Importing it imports ray.serve: inside, never above."""
+
+import asyncio
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from serve_graph.config.graph import GraphConfig
+from serve_graph.config.prices import PriceConfig
+from serve_graph.config.tier_parts import AdmissionConfig
+from serve_graph.config.tiers import EchoTierConfig, ScalingConfig
+
+PRICE = PriceConfig(input_usd_per_mtok=Decimal(1), output_usd_per_mtok=Decimal(2))
+
+
+class Replica:
+    """A tier's handle whose `counters` gives `reply`, raises it, or never comes back ("silence")."""
+
+    def __init__(self, reply: Any = None) -> None:
+        self.reply = {} if reply is None else reply
+        self.asked = 0
+        self.cancelled = 0
+
+    def __getattr__(self, name: str) -> "Replica":
+        assert name in ("counters", "options"), name
+        return self
+
+    def remote(self) -> "Replica":
+        self.asked += 1
+        return self
+
+    def __await__(self) -> Any:
+        return self._wait().__await__()
+
+    async def _wait(self) -> Any:
+        if self.reply == "silence":
+            await asyncio.sleep(3600)
+        if isinstance(self.reply, Exception):
+            raise self.reply
+        return self.reply
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+
+@pytest.fixture
+def readiness() -> Callable[..., Any]:
+    """A TierReadiness over replicas by tier name; `now` is its clock."""
+    from serve_graph.cluster.readiness import TierReadiness
+    from serve_graph.cluster.tier_client import HandleEngine
+
+    def make(now: list[float] | None = None, min_replicas: int = 1, **replicas: Replica) -> Any:
+        moment = now or [100.0]
+        scaling = ScalingConfig(min_replicas=min_replicas)
+        engines = {
+            name: HandleEngine(
+                replica,  # type: ignore[arg-type]
+                EchoTierConfig(
+                    engine="echo", name=name, price=PRICE, scaling=scaling, admission=AdmissionConfig(max_in_flight=1)
+                ),
+            )
+            for name, replica in replicas.items()
+        }
+        return TierReadiness(replicas, engines, patience_s=0.05, clock=lambda: moment[0])  # type: ignore[arg-type]
+
+    return make
+
+
+async def test_each_tier_is_what_its_replicas_say(readiness: Callable[..., Any]) -> None:
+    silent = Replica("silence")
+    made = readiness(well=Replica(), dead=Replica(RuntimeError("the actor died")), silent=silent)
+    assert await made.tiers() == {"well": True, "dead": False, "silent": False}
+    assert silent.cancelled == 1
+
+
+async def test_replicas_are_asked_once_a_second_however_many_ask_here(readiness: Callable[..., Any]) -> None:
+    replica, now = Replica(), [100.0]
+    made = readiness(now, cheap=replica)
+    await asyncio.gather(*(made.tiers() for _ in range(50)))
+    assert replica.asked == 1
+    replica.reply = RuntimeError("died")
+    assert await made.tiers() == {"cheap": True}
+    now[0] += 1.0
+    assert await made.tiers() == {"cheap": False}
+    assert replica.asked == 2
+
+
+async def test_a_tier_that_may_sleep_is_not_woken(readiness: Callable[..., Any]) -> None:
+    replica = Replica()
+    assert await readiness(min_replicas=0, cheap=replica).tiers() == {"cheap": None}
+    assert replica.asked == 0
+
+
+async def test_a_full_tier_that_still_answers_is_not_taken_for_dead(readiness: Callable[..., Any]) -> None:
+    now = [100.0]
+    made = readiness(now, cheap=Replica("silence"))
+    engine = made.engines["cheap"]
+    async with engine.gate.place(60.0):
+        engine.answered_at = 95.0
+        assert await made.tiers() == {"cheap": True}
+        now[0] = 120.0
+        assert await made.tiers() == {"cheap": False}, "it has not answered for long"
+
+
+async def test_a_full_queue_is_a_sign_of_life(readiness: Callable[..., Any]) -> None:
+    from ray.serve.exceptions import BackPressureError
+
+    assert await readiness(cheap=Replica(BackPressureError(1, 1))).tiers() == {"cheap": True}
+
+
+@pytest.mark.parametrize(("down", "ready"), [("cheap", True), ("frontier", False), (None, True)])
+async def test_the_graph_is_ready_while_its_safe_tier_answers(tmp_path: Any, down: str | None, ready: bool) -> None:
+    from serve_graph.cluster.deployments import IngressDeployment, ServedPolicy
+
+    tiers = [EchoTierConfig(engine="echo", name=name, price=PRICE) for name in ("cheap", "frontier")]
+    config = GraphConfig(tiers=tuple(tiers), state_folder=tmp_path)
+    handles: Any = {name: Replica(RuntimeError("died") if name == down else None) for name in config.tier_names}
+    ingress = IngressDeployment(config, ServedPolicy.of(None, "none", "none", config), handles, None, None, b"x" * 16)
+    try:
+        state = await ingress.readiness()
+        assert state["ready"] is ready
+        assert state["tiers_ready"] == {name: name != down for name in config.tier_names}
+    finally:
+        ingress.sink.close()
+        await ingress.store.close()

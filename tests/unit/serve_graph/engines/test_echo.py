@@ -1,0 +1,114 @@
+import base64
+import struct
+import time
+from typing import Any
+
+import pytest
+
+from serve_graph.config.prices import PriceConfig
+from serve_graph.config.tiers import EchoTierConfig
+from serve_graph.engines.echo.engine import EchoEngine, EchoError
+from serve_graph.protocol.responses import completion_of
+
+PRICE = PriceConfig(input_usd_per_mtok=1, output_usd_per_mtok=2)  # type: ignore[arg-type]
+
+
+def engine(name: str = "cheap", **fields: Any) -> EchoEngine:
+    return EchoEngine(EchoTierConfig(name=name, engine="echo", price=PRICE, **fields))
+
+
+def body(text: str, **fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}], **fields}
+
+
+async def spoken(asked: dict[str, Any], on: EchoEngine | None = None) -> list[dict[str, Any]]:
+    return [piece async for piece in (on or engine()).stream(asked)]
+
+
+async def test_answer_says_that_it_is_an_echo() -> None:
+    completion = completion_of(await engine().generate(body("two words")), 0.0)
+    assert completion.text == "echo cheap: two words"
+    assert completion.usage.completion_tokens == 4 == len(completion.token_logprobs)
+
+
+async def test_answer_stops_at_max_tokens() -> None:
+    completion = completion_of(await engine().generate(body("a b c d e", max_tokens=3)), 0.0)
+    assert completion.text == "echo cheap: a"
+
+
+async def test_stream_says_the_same_as_the_whole_answer() -> None:
+    pieces = await spoken(body("one two three"))
+    whole = completion_of(await engine().generate(body("one two three")), 0.0)
+    assert "".join(p["choices"][0]["delta"].get("content", "") for p in pieces if p["choices"]) == whole.text
+    assert pieces[-1]["usage"]["completion_tokens"] == whole.usage.completion_tokens
+    assert pieces[-2]["choices"][0]["finish_reason"] == "stop"
+
+
+async def test_usage_comes_with_every_chunk_if_asked_for() -> None:
+    pieces = await spoken(body("one two", stream_options={"continuous_usage_stats": True}))
+    assert [p["usage"]["completion_tokens"] for p in pieces if p.get("usage")] == [1, 2, 3, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [("[echo:fail]", 500), ("[cheap:fail]", 500), ("[cheap:refuse]", 400), ("word " * 20_000, 400)],
+    ids=["any", "this", "refuse", "too-long"],
+)
+async def test_directive_causes_the_fault_it_names(text: str, status: int) -> None:
+    for call in (engine().generate(body(text)), spoken(body(text))):
+        with pytest.raises(EchoError) as caught:
+            await call
+        assert caught.value.status == status
+
+
+async def test_too_long_a_prompt_is_refused_in_words_the_graph_knows() -> None:
+    with pytest.raises(EchoError, match="maximum context length is 2048 tokens"):
+        await engine().generate(body("x" * 9_000))
+
+
+async def test_directive_for_another_tier_is_not_meant() -> None:
+    await engine().generate(body("[frontier:fail] [other:refuse]"))
+
+
+async def test_stream_breaks_after_its_first_chunk() -> None:
+    pieces = engine().stream(body("[echo:break] x"))
+    assert (await anext(pieces))["choices"]
+    with pytest.raises(EchoError):
+        await anext(pieces)
+
+
+async def test_slow_is_as_slow_as_it_says() -> None:
+    started = time.perf_counter()
+    await engine().generate(body("[echo:slow=0.1]"))
+    assert time.perf_counter() - started >= 0.1
+
+
+async def test_hang_falls_silent_after_the_first_chunk() -> None:
+    started = time.perf_counter()
+    pieces = await spoken(body("[echo:hang=0.1] x"))
+    assert time.perf_counter() - started >= 0.1
+    assert len(pieces) > 2
+
+
+async def test_skill_is_the_share_of_confident_answers() -> None:
+    some = engine(skill=0.5)
+    sure = [completion_of(await some.generate(body(f"prompt {i}")), 0.0).token_logprobs[0] > -1 for i in range(200)]
+    assert 70 < sum(sure) < 130
+    again = [completion_of(await some.generate(body(f"prompt {i}")), 0.0).token_logprobs[0] > -1 for i in range(200)]
+    assert again == sure
+    unsure = completion_of(await engine().generate(body("[echo:unsure]")), 0.0)
+    assert unsure.token_logprobs[0] < -1
+
+
+@pytest.mark.parametrize(("asked", "count"), [("a", 1), (["a", "b"], 2), ([1, 2, 3], 1), ([[1], [2, 3]], 2)])
+def test_embeddings_are_one_vector_for_each_input(asked: Any, count: int) -> None:
+    reply = engine().embed({"input": asked})
+    assert [len(item["embedding"]) for item in reply["data"]] == [8] * count
+    assert reply == engine().embed({"input": asked})
+    assert reply["usage"]["prompt_tokens"] >= count
+
+
+def test_embeddings_in_base64_are_the_same_numbers() -> None:
+    packed = engine().embed({"input": "a", "encoding_format": "base64"})["data"][0]["embedding"]
+    [plain] = engine().embed({"input": "a"})["data"]
+    assert list(struct.unpack("<8f", base64.b64decode(packed))) == pytest.approx(plain["embedding"])

@@ -1,0 +1,187 @@
+"""Failover over deployments that do as they are told, on a clock that only they move."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from serve_graph.config.tier_parts import FailoverConfig
+from serve_graph.engines.hosted.deployment_error import DeploymentError
+from serve_graph.engines.hosted.failover import Failover
+
+BODY: dict[str, Any] = {"messages": []}
+REPLY = {"choices": [{"message": {"content": "hi"}}]}
+ROLE = {"choices": [{"delta": {"role": "assistant", "content": ""}}]}
+WORD = {"choices": [{"delta": {"content": "word"}}]}
+END = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+DOWN = DeploymentError("down", 503)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
+@dataclass
+class Scripted:
+    """A deployment that plays one entry for each call: a reply, a list of chunks and errors, an error, or 'hang'."""
+
+    clock: Clock
+    script: list[Any]
+    latency_s: float = 0.0
+    timeouts: list[float] = field(default_factory=list)
+    closed: int = 0
+
+    async def generate(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        self.timeouts.append(timeout_s)
+        await self.clock.sleep(self.latency_s)
+        step = self.script.pop(0)
+        if step == "hang":
+            await asyncio.Event().wait()
+        if isinstance(step, Exception):
+            raise step
+        return dict(step)
+
+    async def stream(self, body: dict[str, Any], timeout_s: float) -> AsyncGenerator[dict[str, Any], None]:
+        self.timeouts.append(timeout_s)
+        try:
+            for chunk in self.script.pop(0):
+                await self.clock.sleep(self.latency_s)
+                if isinstance(chunk, Exception):
+                    raise chunk
+                if chunk == "silence":
+                    await asyncio.Event().wait()
+                yield chunk
+        finally:
+            self.closed += 1
+
+
+def tier(clock: Clock, *scripts: list[Any], latency_s: float = 0.0, **config: Any) -> Failover:
+    """Deployments a, b, …, asked in that order."""
+    targets = {name: Scripted(clock, script, latency_s) for name, script in zip("abcd", scripts, strict=False)}
+    return Failover(
+        targets, dict.fromkeys(targets, 1.0), FailoverConfig(**config), clock, clock.sleep, draw=lambda: 0.0
+    )
+
+
+def names(attempts: Any) -> list[tuple[str, int]]:
+    return [(attempt.deployment, attempt.status) for attempt in attempts]
+
+
+async def heard(failover: Failover, timeout_s: float = 60.0) -> list[dict[str, Any]]:
+    return [chunk async for chunk, _ in failover.stream(BODY, timeout_s)]
+
+
+async def test_another_deployment_answers_and_both_calls_are_told() -> None:
+    reply, attempts = await tier(Clock(), [DOWN], [REPLY]).generate(BODY, 60.0)
+    assert reply == REPLY
+    assert names(attempts) == [("a", 503), ("b", 200)]
+
+
+async def test_time_given_shrinks_along_the_way() -> None:
+    clock = Clock()
+    failover = tier(clock, [DOWN, REPLY], latency_s=10.0)
+    await failover.generate(BODY, 60.0)
+    assert failover.targets["a"].timeouts == [60.0, pytest.approx(49.75)]  # type: ignore[attr-defined]
+
+
+async def test_one_call_gets_no_more_than_its_share() -> None:
+    failover = tier(Clock(), [DOWN], [REPLY], attempt_timeout_s=20.0)
+    await failover.generate(BODY, 60.0)
+    assert failover.targets["b"].timeouts == [20.0]  # type: ignore[attr-defined]
+
+
+async def test_everything_failing_is_one_error_with_every_call() -> None:
+    with pytest.raises(DeploymentError, match="no attempt is left") as caught:
+        await tier(Clock(), [DOWN, DOWN], [DOWN]).generate(BODY, 60.0)
+    assert caught.value.status == 503
+    assert names(caught.value.attempts) == [("a", 503), ("b", 503), ("a", 503)]
+
+
+async def test_failed_call_that_was_billed_is_passed_up() -> None:
+    billed = DeploymentError("nothing in it", 502, usage={"prompt_tokens": 7})
+    _, attempts = await tier(Clock(), [billed], [REPLY]).generate(BODY, 60.0)
+    assert [attempt.usage for attempt in attempts] == [{"prompt_tokens": 7}, {}]
+
+
+async def test_stream_that_fails_before_its_first_word_goes_elsewhere_unseen() -> None:
+    failover = tier(Clock(), [[ROLE, DOWN]], [[ROLE, WORD, END]])
+    assert await heard(failover) == [ROLE, WORD, END]
+
+
+async def test_stream_that_ends_without_a_word_goes_elsewhere() -> None:
+    assert await heard(tier(Clock(), [[ROLE]], [[WORD, END]])) == [WORD, END]
+
+
+async def test_nobody_else_is_asked_after_the_first_word() -> None:
+    failover = tier(Clock(), [[ROLE, WORD, DOWN]], [[WORD, END]])
+    chunks = failover.stream(BODY, 60.0)
+    got = [(await anext(chunks))[0], (await anext(chunks))[0]]
+    with pytest.raises(DeploymentError, match="down"):
+        await anext(chunks)
+    assert got == [ROLE, WORD]
+    assert failover.targets["b"].timeouts == []  # type: ignore[attr-defined]
+
+
+async def test_streams_that_break_trip_the_breaker_too() -> None:
+    failover = tier(Clock(), [[WORD, DOWN]] * 2, trip_after=2)
+    for resting in (0, 1):
+        with pytest.raises(DeploymentError):
+            await heard(failover)
+        assert failover.counters()["deployments_resting"] == resting
+    assert failover.counters() == {"deployment_calls": 2, "deployment_failures": 2, "deployments_resting": 1}
+
+
+async def test_stream_that_is_closed_closes_the_deployments() -> None:
+    failover = tier(Clock(), [[WORD, WORD, END]])
+    chunks = failover.stream(BODY, 60.0)
+    await anext(chunks)
+    await chunks.aclose()
+    assert failover.targets["a"].closed == 1  # type: ignore[attr-defined]
+
+
+async def test_probe_whose_caller_leaves_does_not_keep_the_deployment_out_for_ever() -> None:
+    clock = Clock()
+    failover = tier(clock, [DOWN, "hang", REPLY], trip_after=1, max_attempts=1)
+    with pytest.raises(DeploymentError):
+        await failover.generate(BODY, 60.0)
+    clock.now += 31.0
+    probe = asyncio.ensure_future(failover.generate(BODY, 60.0))
+    await asyncio.sleep(0.01)
+    with pytest.raises(DeploymentError, match="every deployment rests"):
+        await failover.generate(BODY, 60.0)
+    probe.cancel()
+    await asyncio.gather(probe, return_exceptions=True)
+    assert (await failover.generate(BODY, 60.0))[0] == REPLY
+
+
+async def test_stream_that_probes_and_is_left_before_its_first_word_gives_its_place_back() -> None:
+    clock = Clock()
+    failover = tier(clock, [[DOWN], [ROLE, "silence"], [WORD, END]], trip_after=1, max_attempts=1)
+    with pytest.raises(DeploymentError):
+        await heard(failover)
+    clock.now += 31.0
+    probe = asyncio.ensure_future(heard(failover))
+    await asyncio.sleep(0.01)
+    probe.cancel()
+    await asyncio.gather(probe, return_exceptions=True)
+    assert await heard(failover) == [WORD, END]
+
+
+async def test_healed_deployment_is_probed_by_one_call() -> None:
+    clock = Clock()
+    failover = tier(clock, [DOWN, REPLY, REPLY], [REPLY], trip_after=1)
+    await failover.generate(BODY, 60.0)
+    assert failover.counters()["deployments_resting"] == 1
+    clock.now += 31.0
+    assert names((await failover.generate(BODY, 60.0))[1]) == [("a", 200)]
+    assert failover.counters()["deployments_resting"] == 0

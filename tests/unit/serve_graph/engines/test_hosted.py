@@ -1,0 +1,343 @@
+"""The hosted tier against a second server process: real sockets, scripted faults, no Ray cluster."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from serve_graph.config.graph import load_config
+from serve_graph.config.prices import PriceConfig
+from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.errors import (
+    ConfigError,
+    EngineError,
+    EngineRequestError,
+    EngineTimeoutError,
+    SaturatedError,
+    status_of,
+)
+
+Api = Any  # conftest.Api
+BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "one two three"}], "max_tokens": 20}
+PRICE = PriceConfig(input_usd_per_mtok=Decimal(1), output_usd_per_mtok=Decimal(2))
+ONCE = {"max_attempts": 1}
+OPEN: list[Any] = []
+QUICK = {"backoff_s": 0.01, "backoff_max_s": 0.05}
+
+
+def hosted(*apis: Api, timeout_s: float = 5.0, failover: dict[str, Any] | None = None, **fields: Any) -> Any:
+    """A HostedDeployment over one API or several."""
+    from serve_graph.cluster.deployments import HostedDeployment
+
+    if len(apis) == 1:
+        fields |= {"model": "some-model", "base_url": apis[0].url}
+    else:
+        fields["deployments"] = [
+            {"name": name, "model": "some-model", "base_url": api.url, "weight": weight}
+            for name, weight, api in zip(("east", "west"), (1, 0), apis, strict=True)
+        ]
+    common = {"name": "frontier", "engine": "openai", "price": PRICE, "timeout_s": timeout_s}
+    OPEN.append(HostedDeployment(HostedTierConfig.model_validate(common | {"failover": failover or QUICK} | fields)))
+    return OPEN[-1]
+
+
+async def asked(tier: Any, stream: bool, timeout_s: float = 5.0) -> tuple[str, tuple[Any, ...]]:
+    """Text and calls; raises what the ingress would."""
+    from serve_graph.cluster.tier_client import raise_error
+
+    if not stream:
+        reply = await tier.generate(dict(BODY), timeout_s)
+        raise_error(reply, "frontier", reply.get("attempts", ()))
+        return reply["choices"][0]["message"]["content"], reply.get("attempts", ())
+    text, calls = [], ()
+    async for piece in tier.stream(BODY | {"stream": True, "stream_options": {"include_usage": True}}, timeout_s):
+        raise_error(piece, "frontier", piece.get("attempts", ()))
+        calls = piece.get("attempts", calls)
+        text += [choice["delta"].get("content") or "" for choice in piece["choices"]]
+    return "".join(text), calls
+
+
+def test_parameters_reach_the_api_in_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    from serve_graph.config.tier_parts import HostedDeploymentConfig
+    from serve_graph.engines.hosted.openai_compatible import OpenAICompatibleEngine
+
+    def sent(body: dict[str, Any], **parameters: str | None) -> dict[str, Any]:
+        config = HostedDeploymentConfig(name="api", model="m", parameters=parameters)
+        return dict(OpenAICompatibleEngine(config, 1.0)._arguments(body)["extra_body"])
+
+    body = BODY | {"model": "cheap", "logprobs": True, "top_logprobs": 2, "temperature": 0.0}
+    assert sent(body) == {"max_tokens": 20, "logprobs": True, "top_logprobs": 2, "temperature": 0.0}
+    assert sent(body | {"top_logprobs": 0}) == {"max_tokens": 20, "logprobs": True, "temperature": 0.0}
+    assert sent(body, max_tokens="max_completion_tokens", logprobs=None, temperature=None) == {
+        "max_completion_tokens": 20
+    }
+
+
+@pytest.fixture(autouse=True)
+async def _closed() -> AsyncIterator[None]:
+    """Close the connections of every tier that a test made."""
+    yield
+    while OPEN:
+        await OPEN.pop().engine.close()
+
+
+@pytest.fixture(params=[False, True], ids=["whole", "stream"])
+def stream(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+async def test_answer_comes_through_and_the_request_goes_out_as_it_came(api: Api, stream: bool) -> None:
+    tier = hosted(api, organization="org-1", headers={"x-team": "search"})
+    reply = await tier.generate({**BODY, "top_k": 5, "logprobs": True}, 5.0)
+    assert reply["choices"][0]["message"]["content"] == "echo east: one two three"
+    last = api.state()["last"]
+    assert last["headers"]["authorization"] == "Bearer sk-test"
+    assert (last["headers"]["openai-organization"], last["headers"]["x-team"]) == ("org-1", "search")
+    assert (last["body"]["model"], last["body"]["top_k"], last["body"]["logprobs"]) == ("some-model", 5, True)
+    assert await asked(tier, stream) == ("echo east: one two three", ())
+
+
+FAULTS = [
+    ({"fault": "status", "status": 429, "retry_after": 7}, SaturatedError, "said 429: scripted"),
+    ({"fault": "status", "status": 500}, EngineError, "said 500: scripted"),
+    ({"fault": "status", "status": 503}, EngineError, "said 503"),
+    ({"fault": "status", "status": 401, "message": "bad key"}, EngineError, "401: the tier's key or set-up is wrong"),
+    ({"fault": "status", "status": 404, "message": "no model"}, EngineError, "404: the tier's key or set-up is wrong"),
+    ({"fault": "status", "status": 400, "message": "bad field"}, EngineRequestError, "bad field"),
+    ({"fault": "reset"}, EngineError, "connection"),
+    ({"fault": "error_body"}, EngineError, "sent an error: scripted"),
+    ({"fault": "error_body", "code": 429}, SaturatedError, "sent an error: scripted"),
+    ({"fault": "no_choices"}, EngineError, "holds no answer|broke off"),
+    ({"fault": "html"}, EngineError, "not understood|without an answer|broke off"),
+    ({"fault": "html", "status": 502}, EngineError, "said 502: no reason given"),
+    ({"fault": "hang"}, EngineTimeoutError, "did not answer within"),
+]
+
+
+@pytest.mark.parametrize(("fault", "kind", "words"), FAULTS, ids=lambda value: str(value)[:40])
+async def test_every_fault_is_the_right_error_in_plain_words_and_in_time(
+    api: Api, stream: bool, fault: dict[str, Any], kind: type[EngineError], words: str
+) -> None:
+    api.plays(fault)
+    started = time.perf_counter()
+    with pytest.raises(kind, match=words) as caught:
+        await asked(hosted(api, failover=ONCE), stream, 0.6 if fault["fault"] == "hang" else 10.0)
+    assert type(caught.value) is kind
+    assert status_of(caught.value)[0] >= 400
+    assert time.perf_counter() - started < 10.0
+    assert api.state()["seen"] == 1
+    assert "Traceback" not in str(caught.value)
+    if "retry_after" in fault:
+        assert caught.value.retry_after_s == 7.0
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "words"),
+    [
+        ({"fault": "malformed"}, EngineError, "not understood"),
+        ({"fault": "reset", "after": 2}, EngineError, "connection"),
+        ({"fault": "slow", "seconds": 0.5}, EngineTimeoutError, "did not answer within 1.5 s"),
+    ],
+    ids=str,
+)
+async def test_whole_reply_that_comes_in_pieces_fails_as_a_whole(
+    api: Api, fault: dict[str, Any], kind: type[EngineError], words: str
+) -> None:
+    api.plays(fault)
+    with pytest.raises(kind, match=words):
+        await asked(hosted(api, failover=ONCE), False, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "words"),
+    [
+        ({"fault": "malformed"}, EngineError, "not understood"),
+        ({"fault": "reset", "after": 2}, EngineError, "connection"),
+        ({"fault": "slow", "seconds": 30}, EngineTimeoutError, "did not answer within 1 s"),
+    ],
+    ids=str,
+)
+async def test_stream_that_fails_after_its_first_word_is_not_begun_again(
+    api: Api, other_api: Api, fault: dict[str, Any], kind: type[EngineError], words: str
+) -> None:
+    from serve_graph.cluster.tier_client import raise_error
+
+    api.plays(fault)
+    pieces = [piece async for piece in hosted(api, other_api, timeout_s=1.0).stream({**BODY, "stream": True}, 5.0)]
+    assert pieces[0]["choices"][0]["delta"]["content"] == "echo"
+    with pytest.raises(kind, match=words):
+        raise_error(pieces[-1], "frontier")
+    assert (api.state()["seen"], other_api.state()["seen"]) == (1, 0)
+
+
+async def test_slow_stream_is_fine_as_long_as_it_goes_on(api: Api) -> None:
+    api.plays({"fault": "slow", "seconds": 0.4})
+    text, _ = await asked(hosted(api, timeout_s=1.5, failover=ONCE), True, 1.5)
+    assert text == "echo east: one two three"
+
+
+async def test_storm_of_429s_is_sat_out_as_long_as_the_api_asks(api: Api, stream: bool) -> None:
+    api.plays({"fault": "status", "status": 429, "retry_after": 0.4, "times": 2})
+    started = time.perf_counter()
+    text, calls = await asked(hosted(api), stream)
+    assert text == "echo east: one two three"
+    assert [call.status for call in calls] == [429, 429, 200]
+    assert time.perf_counter() - started >= 0.8
+
+
+async def test_storm_meets_few_calls_however_many_ask(api: Api) -> None:
+    api.plays({"fault": "status", "status": 429, "retry_after": 60, "times": 100})
+    tier = hosted(api)
+    with pytest.raises(SaturatedError):
+        await asked(tier, False)
+    failures = await asyncio.gather(*(asked(tier, False) for _ in range(30)), return_exceptions=True)
+    assert all(isinstance(failure, SaturatedError) and failure.retry_after_s > 50 for failure in failures)  # type: ignore[operator]
+    assert api.state()["seen"] == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"fault": "status", "status": 429, "retry_after": 60},
+        {"fault": "status", "status": 500},
+        {"fault": "status", "status": 401},
+        {"fault": "reset"},
+        {"fault": "error_body"},
+        {"fault": "no_choices"},
+        {"fault": "hang"},
+    ],
+    ids=str,
+)
+async def test_another_deployment_answers_in_a_failing_ones_place(
+    api: Api, other_api: Api, stream: bool, fault: dict[str, Any]
+) -> None:
+    api.plays(fault)
+    text, calls = await asked(hosted(api, other_api, failover=QUICK | {"attempt_timeout_s": 1.0}), stream)
+    assert text == "echo west: one two three"
+    assert [call.deployment for call in calls] == ["east", "west"]
+    if fault["fault"] == "no_choices":
+        assert calls[0].usage["prompt_tokens"] == 7
+
+
+async def test_half_an_answer_of_two_choices_is_none(api: Api, other_api: Api) -> None:
+    whole = {"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}
+    api.plays({"fault": "no_choices", "choices": [whole, {"index": 1, "message": None, "finish_reason": "stop"}]})
+    text, calls = await asked(hosted(api, other_api), stream=False)
+    assert text == "echo west: one two three"
+    assert [(call.deployment, call.status) for call in calls] == [("east", 502), ("west", 200)]
+
+
+async def test_failing_deployment_rests_and_is_taken_back_when_it_is_well(api: Api, other_api: Api) -> None:
+    api.plays({"fault": "status", "status": 500, "times": 2})
+    tier = hosted(api, other_api, failover=QUICK | {"trip_after": 2, "cooldown_s": 0.5})
+    for _ in range(6):
+        assert (await asked(tier, False))[0] == "echo west: one two three"
+    assert api.state()["seen"] == 2
+    assert (await tier.counters())["deployments_resting"] == 1
+    await asyncio.sleep(0.6)
+    assert (await asked(tier, False))[0] == "echo east: one two three"
+    assert (await tier.counters())["deployments_resting"] == 0
+
+
+async def test_whole_request_keeps_its_deadline_whatever_is_tried(api: Api, other_api: Api, stream: bool) -> None:
+    api.plays({"fault": "hang", "times": 9})
+    other_api.plays({"fault": "hang", "times": 9})
+    tier = hosted(api, other_api, failover=QUICK | {"max_attempts": 9, "attempt_timeout_s": 0.3, "trip_after": 99})
+    started = time.perf_counter()
+    with pytest.raises(EngineTimeoutError):
+        await asked(tier, stream, 1.0)
+    assert 0.9 < time.perf_counter() - started < 3.0
+    assert 2 <= api.state()["seen"] + other_api.state()["seen"] <= 5
+
+
+async def test_caller_who_leaves_ends_the_call(api: Api, stream: bool) -> None:
+    api.plays({"fault": "hang"})
+    task = asyncio.ensure_future(asked(hosted(api, timeout_s=30.0), stream, 30.0))
+    while api.state()["seen"] == 0:
+        await asyncio.sleep(0.02)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    for _ in range(100):
+        if api.state()["open"] == 0:
+            return
+        await asyncio.sleep(0.02)
+    pytest.fail("the call goes on without its caller")
+
+
+async def test_stream_that_is_closed_ends_the_call(api: Api) -> None:
+    api.plays({"fault": "slow", "seconds": 1})
+    pieces = hosted(api).stream({**BODY, "stream": True}, 5.0)
+    await anext(pieces)
+    await pieces.aclose()
+    for _ in range(100):
+        if api.state()["open"] == 0:
+            return
+        await asyncio.sleep(0.02)
+    pytest.fail("the stream goes on without its caller")
+
+
+async def test_nothing_listens_there(api: Api, stream: bool) -> None:
+    nowhere = SimpleNamespace(url="http://127.0.0.1:1/v1")
+    with pytest.raises(EngineError, match="connection"):
+        await asked(hosted(nowhere), stream)
+
+
+def test_missing_key_is_named_at_start(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(ConfigError, match=r"no API key in \$OPENAI_API_KEY"):
+        hosted(api)
+
+
+async def test_what_is_said_of_the_tiers_key_is_for_the_log(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    api.plays({"fault": "status", "status": 401, "message": "wrong key sk-te**st"})
+    with pytest.raises(EngineError) as caught:
+        await asked(hosted(api, failover=ONCE), False)
+    assert "sk-te" not in str(caught.value)
+    assert "said 401: wrong key sk-te**st" in caplog.text
+
+
+@pytest.mark.parametrize("content", [None, "", " \n"], ids=repr)
+def test_key_file_without_a_key_is_named_at_start(api: Api, tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "key"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigError, match=str(path)):
+        hosted(api, api_key_file=path)
+
+
+async def test_rotated_key_file_is_read_anew(api: Api, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text("sk-first\n")
+    tier = hosted(api, api_key_file=path)
+    await asked(tier, False)
+    assert api.state()["last"]["headers"]["authorization"] == "Bearer sk-first"
+    path.write_text("sk-second\n")
+    await asked(tier, False)
+    assert api.state()["last"]["headers"]["authorization"] == "Bearer sk-second"
+    path.unlink()
+    with pytest.raises(EngineError, match="cannot be read"):
+        await asked(tier, False)
+
+
+async def test_shipped_configuration_answers_through_a_second_server(api: Api, tmp_path: Path) -> None:
+    from serve_graph.cluster.deployments import HostedDeployment
+
+    shipped = (Path(__file__).parents[4] / "configs" / "hosted.yaml").read_text()
+    assert "https://api.openai.com/v1" in shipped
+    path = tmp_path / "hosted.yaml"
+    path.write_text(shipped.replace("https://api.openai.com/v1", api.url))
+    config = load_config(path).tier("frontier")
+    assert isinstance(config, HostedTierConfig)
+    tier = HostedDeployment(config)
+    OPEN.append(tier)
+    assert (await asked(tier, False))[0] == "echo east: one two three"
+    assert (await asked(tier, True))[0] == "echo east: one two three"
+    assert api.state()["last"]["body"]["model"] == config.model
+    api.plays({"fault": "status", "status": 500})
+    assert (await asked(tier, False))[0] == "echo east: one two three"

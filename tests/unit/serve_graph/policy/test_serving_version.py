@@ -1,0 +1,90 @@
+"""Which version serves, and what is said where none can."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import pytest
+
+from router_models.data.starter import STARTER_OUTCOMES
+from serve_graph.cli.serve import banner
+from serve_graph.config.graph import GraphConfig, load_config
+from serve_graph.policy import serving_version as versions
+from serve_graph.policy.serving_version import ensure_first_version, serving_version
+
+CONFIGS = Path(__file__).resolve().parents[4] / "configs"
+
+
+def local(tmp_path: Path, **policy: Any) -> GraphConfig:
+    graph = load_config(CONFIGS / "local.yaml", state_folder=tmp_path)
+    return graph.model_copy(update={"policy": graph.policy.model_copy(update=policy)})
+
+
+@pytest.fixture
+def few_outcomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The shipped outcomes, cut to 300 prompts, in the place of the whole."""
+    table = pd.read_parquet(STARTER_OUTCOMES)
+    some = table["prompt_id"].drop_duplicates().sample(300, random_state=0)
+    path = tmp_path / "outcomes.parquet"
+    table[table["prompt_id"].isin(some)].to_parquet(path)
+    shutil.copy(f"{STARTER_OUTCOMES}.binds.json", f"{path}.binds.json")
+    monkeypatch.setattr(versions, "STARTER_OUTCOMES", path)
+    return path
+
+
+def test_without_a_version_the_last_tier_answers_and_the_banner_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = local(tmp_path)
+    served = serving_version(graph)
+    assert (served.version, served.name) == (None, "none")
+    assert "the registry holds no serve-graph-router@stable" in served.reason
+    ready = {"ready": True, "version": served.name, "promise": served.reason}
+    monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(200, json=ready))
+    text = banner(graph, "http://127.0.0.1:1", None)
+    assert "always frontier" in text
+    assert served.reason in text
+    assert "prefix:" not in text
+
+
+def test_the_banner_says_what_is_promised_of_streams_shown_by_their_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promise = "P(wrong | cheap accepted by its first 4 tokens) <= 0.20"
+    ready = {"version": "router/1", "promise": "the main one", "prefixes": {"cheap": promise}}
+    monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(200, json=ready))
+    assert f" prefix:   {promise}" in banner(local(tmp_path), "http://127.0.0.1:1", None)
+
+
+def test_nothing_certifiable_says_how_many_labels_are_missing_and_registers_nothing(
+    tmp_path: Path, few_outcomes: Path
+) -> None:
+    said: list[str] = []
+    graph = local(tmp_path, epsilon=0.02)
+    reason = ensure_first_version(graph, said.append)
+    assert reason is not None
+    assert "more" in reason
+    assert any(word.isdigit() for word in reason.replace(",", "").split())
+    assert serving_version(graph).version is None
+    assert any("training the first one" in line for line in said)
+
+
+def test_outcomes_of_other_engines_are_not_passed_off_as_these(tmp_path: Path) -> None:
+    graph = local(tmp_path)
+    cheap = graph.tiers[0].model_copy(update={"decoding": {"temperature": 0.7}})
+    reason = ensure_first_version(graph.model_copy(update={"tiers": (cheap, graph.tiers[1])}), lambda _: None)
+    assert reason is not None
+    assert "other models or engine flags" in reason
+
+
+@pytest.mark.parametrize("version", ["none", "builtin"])
+def test_a_configuration_that_asks_for_no_learned_version_trains_none(tmp_path: Path, version: str) -> None:
+    assert ensure_first_version(local(tmp_path, version=version), lambda _: pytest.fail("trained")) is None
+
+
+def test_an_alias_nobody_set_is_not_trained_for(tmp_path: Path) -> None:
+    reason = ensure_first_version(local(tmp_path, version="canary"), lambda _: None)
+    assert reason is not None
+    assert "`stable` only" in reason

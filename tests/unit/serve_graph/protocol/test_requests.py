@@ -1,0 +1,322 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router_models.types import Message, Query, Usage
+from serve_graph.errors import RequestError
+from serve_graph.protocol.requests import (
+    MAX_DEPTH,
+    ChatRequest,
+    CompletionRequest,
+    chat_query,
+    completion_query,
+    engine_body,
+    parse_request,
+)
+from serve_graph.protocol.responses import completion_of, text_pieces, usage_json, usage_of
+
+HELLO: dict[str, Any] = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def body(**fields: Any) -> bytes:
+    return json.dumps(HELLO | fields).encode()
+
+
+def refusal(raw: bytes, kind: type[Any] = ChatRequest) -> RequestError:
+    with pytest.raises(RequestError) as caught:
+        parse_request(kind, raw)
+    return caught.value
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_a_plain_request_is_taken() -> None:
+    request = parse_request(ChatRequest, body(temperature=0, max_tokens=5, stream=False, top_k=3))
+    assert request.model == "auto"
+    assert request.temperature == 0
+
+
+def test_the_largest_numbers_engines_hold_are_taken() -> None:
+    most = {"max_tokens": 2**31 - 1, "top_k": 2**31 - 1, "logit_bias": {"50256": -100, "0": 100}}
+    request = parse_request(ChatRequest, body(**most))
+    assert request.logit_bias == {"50256": -100, "0": 100}
+    assert parse_request(ChatRequest, body(top_k=-1)).top_k == -1
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (b"", "empty_body"),
+        (b" \n\t", "empty_body"),
+        (b"{", "invalid_json"),
+        (b"hello", "invalid_json"),
+        (b"{'model': 'auto'}", "invalid_json"),
+        (body()[:-1], "invalid_json"),
+        (body() + b"}", "invalid_json"),
+        (b"[]", "invalid_json"),
+        (b"[" + body() + b"]", "invalid_json"),
+        (b'"auto"', "invalid_json"),
+        (b"null", "invalid_json"),
+        (b"17", "invalid_json"),
+        (b"\xff\xfe", "invalid_utf8"),
+        (body().replace(b"hello", b"h\xe9llo"), "invalid_utf8"),
+        (body().replace(b"hello", rb"\ud800"), "invalid_utf8"),
+        (body().replace(b"auto", rb"\udfff"), "invalid_utf8"),
+        (body(temperature=float("nan")), "invalid_json"),
+        (body(temperature=float("inf")), "invalid_json"),
+        (body(logit_bias={"1": float("-inf")}), "invalid_json"),
+        (body().replace(b'"hello"', b"1e999"), "invalid_json"),
+        (body(seed=0).replace(b'"seed": 0', b'"seed": ' + b"9" * 5000), "invalid_json"),
+        (body(response_format={"x": nested(MAX_DEPTH)}), "invalid_json"),
+        (b'{"a":' * 5_000 + b"1" + b"}" * 5_000, "invalid_json"),
+        (b"[" * 100_000, "invalid_json"),
+    ],
+    ids=lambda value: value[:24].decode("ascii", "replace") if isinstance(value, bytes) else value,
+)
+def test_a_body_that_is_no_json_object_is_refused(raw: bytes, code: str) -> None:
+    error = refusal(raw)
+    assert error.code == code
+    assert "Traceback" not in str(error)
+
+
+def test_a_surrogate_pair_is_ordinary_text() -> None:
+    request = parse_request(ChatRequest, body().replace(b"hello", rb"\ud83d\ude00"))
+    assert request.messages[0].content == "😀"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "code"),
+    [
+        ({"colour": "blue"}, "colour", "unknown_field"),
+        ({"stream_options": {"colour": 1}}, "stream_options", "unknown_field"),
+        ({"model": None}, "model", "invalid_value"),
+        ({"model": 3}, "model", "invalid_value"),
+        ({"model": ""}, "model", "invalid_value"),
+        ({"model": "m" * 300}, "model", "invalid_value"),
+        ({"messages": []}, "messages", "invalid_value"),
+        ({"messages": "hello"}, "messages", "invalid_value"),
+        ({"messages": {"role": "user"}}, "messages", "invalid_value"),
+        ({"messages": ["hello"]}, "messages", "invalid_value"),
+        ({"messages": [{"content": "hello"}]}, "messages", "missing_field"),
+        ({"messages": [{"role": "wizard", "content": "x"}]}, "messages", "invalid_value"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages", "invalid_value"),
+        ({"messages": [{"role": "user", "content": [{"text": "no type"}]}]}, "messages", "invalid_value"),
+        ({"messages": [{"role": "user", "content": "x"}] * 5000}, "messages", "invalid_value"),
+        ({"n": 9}, "n", "unsupported_value"),
+        ({"serve_graph": {"stream": "guess"}}, "serve_graph", "invalid_value"),
+        ({"serve_graph": {"colour": "blue"}}, "serve_graph", "unknown_field"),
+        ({"n": 0}, "n", "unsupported_value"),
+        ({"n": "1"}, "n", "unsupported_value"),
+        ({"max_tokens": 0}, "max_tokens", "invalid_value"),
+        ({"max_tokens": -1}, "max_tokens", "invalid_value"),
+        ({"max_tokens": 10**30}, "max_tokens", "invalid_value"),
+        ({"max_completion_tokens": 2**31}, "max_completion_tokens", "invalid_value"),
+        ({"min_tokens": 10**30}, "min_tokens", "invalid_value"),
+        ({"top_k": 10**30}, "top_k", "invalid_value"),
+        ({"top_k": -2}, "top_k", "invalid_value"),
+        ({"repetition_penalty": 1e300}, "repetition_penalty", "invalid_value"),
+        ({"logit_bias": {"1": 10**30}}, "logit_bias", "invalid_value"),
+        ({"logit_bias": {str(10**30): 1}}, "logit_bias", "invalid_value"),
+        ({"logit_bias": {"the": 1}}, "logit_bias", "invalid_value"),
+        ({"logit_bias": {str(i): 1 for i in range(1025)}}, "logit_bias", "invalid_value"),
+        ({"max_tokens": 1.5}, "max_tokens", "invalid_value"),
+        ({"max_tokens": "5"}, "max_tokens", "invalid_value"),
+        ({"max_tokens": True}, "max_tokens", "invalid_value"),
+        ({"max_completion_tokens": -5}, "max_completion_tokens", "invalid_value"),
+        ({"temperature": -0.1}, "temperature", "invalid_value"),
+        ({"temperature": 2.1}, "temperature", "invalid_value"),
+        ({"temperature": "warm"}, "temperature", "invalid_value"),
+        ({"top_p": 0}, "top_p", "invalid_value"),
+        ({"top_p": 1.01}, "top_p", "invalid_value"),
+        ({"presence_penalty": 3}, "presence_penalty", "invalid_value"),
+        ({"top_logprobs": 21}, "top_logprobs", "invalid_value"),
+        ({"seed": 2**63}, "seed", "invalid_value"),
+        ({"stop": 7}, "stop", "invalid_value"),
+        ({"stream": "yes"}, "stream", "invalid_value"),
+        ({"stream_options": {"include_usage": "yes"}}, "stream_options", "invalid_value"),
+        ({"logit_bias": [1]}, "logit_bias", "invalid_value"),
+        ({"tools": {}}, "tools", "invalid_value"),
+        ({"metadata": {"k": 1}}, "metadata", "invalid_value"),
+        ({"metadata": {"k": "v" * 513}}, "metadata", "invalid_value"),
+        ({"metadata": {str(i): "v" for i in range(17)}}, "metadata", "invalid_value"),
+        ({"prompt": "hello"}, "prompt", "unknown_field"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_field_that_is_wrong_is_named(fields: dict[str, Any], param: str, code: str) -> None:
+    error = refusal(body(**fields))
+    assert (error.param, error.code) == (param, code)
+    assert param in str(error)
+
+
+@pytest.mark.parametrize("missing", ["model", "messages"])
+def test_a_field_that_is_missing_is_named(missing: str) -> None:
+    error = refusal(json.dumps({k: v for k, v in HELLO.items() if k != missing}).encode())
+    assert (error.param, error.code) == (missing, "missing_field")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prompt": None},
+        {"prompt": ["a", "b"]},
+        {"prompt": []},
+        {"prompt": [1, 2]},
+        {"echo": True},
+        {"logprobs": 3},
+        {"suffix": "x"},
+        {"best_of": 2},
+    ],
+    ids=str,
+)
+def test_a_text_completion_refuses_what_it_does_not_do(fields: dict[str, Any]) -> None:
+    raw = json.dumps({"model": "auto", "prompt": "hello"} | fields).encode()
+    assert refusal(raw, CompletionRequest).param == next(iter(fields))
+
+
+def test_messages_in_parts_are_routed_on_their_text() -> None:
+    parts = [
+        {"type": "text", "text": "one"},
+        {"type": "image_url", "image_url": {"url": "x"}},
+        {"type": "text", "text": "two"},
+    ]
+    query = chat_query(parse_request(ChatRequest, body(messages=[{"role": "user", "content": parts}])))
+    assert query.text == "one\ntwo"
+    assert query.parameters["messages"] == [{"role": "user", "content": parts}]
+
+
+@given(JSON)
+def test_any_json_either_parses_or_is_refused(value: Any) -> None:
+    for kind in (ChatRequest, CompletionRequest):
+        try:
+            parse_request(kind, json.dumps(value).encode())
+        except RequestError:
+            continue
+
+
+@given(st.dictionaries(st.sampled_from(sorted(ChatRequest.model_fields)), JSON))
+def test_any_json_in_known_fields_either_parses_or_is_refused(fields: dict[str, Any]) -> None:
+    try:
+        request = parse_request(ChatRequest, json.dumps(HELLO | fields).encode())
+    except RequestError:
+        return
+    json.dumps(engine_body(chat_query(request), "tier", {}), allow_nan=False)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_either_parse_or_are_refused(raw: bytes) -> None:
+    try:
+        parse_request(ChatRequest, raw)
+    except RequestError:
+        return
+
+
+@given(
+    response_format=st.none() | st.dictionaries(st.text(), JSON.filter(lambda v: v == v), max_size=3),
+    seed=st.none() | st.integers(-(2**63), 2**63 - 1),
+    stop=st.none() | st.text() | st.lists(st.text(), max_size=3),
+    extra=st.dictionaries(
+        st.text(min_size=1).filter(lambda s: s not in ("role", "content")), st.text() | st.integers(), max_size=3
+    ),
+    contents=st.lists(st.text(), min_size=1, max_size=4),
+)
+def test_nothing_is_lost_on_the_way_to_the_engine(
+    response_format: Any, seed: int | None, stop: Any, extra: dict[str, Any], contents: list[str]
+) -> None:
+    messages = [{"role": "user", "content": content, **extra} for content in contents]
+    sent = {"response_format": response_format, "seed": seed, "stop": stop, "messages": messages}
+    try:
+        request = parse_request(ChatRequest, json.dumps({"model": "auto", **sent}).encode())
+    except RequestError:  # NaN, infinities and lone surrogates inside
+        return
+    got = engine_body(chat_query(request), "cheap", {})
+    for name, value in sent.items():
+        assert got.get(name) == value
+    assert got["model"] == "cheap"
+
+
+def test_nulls_inside_a_json_schema_are_kept() -> None:
+    schema = {"type": "json_schema", "json_schema": {"schema": {"enum": ["a", None], "default": None}}}
+    query = chat_query(parse_request(ChatRequest, body(response_format=schema)))
+    assert query.parameters["response_format"] == schema
+
+
+def test_what_concerns_the_endpoint_alone_is_not_forwarded() -> None:
+    fields = {"metadata": {"task": "sum"}, "user": "u1", "store": False, "stream": True}
+    fields |= {"serve_graph": {"stream": "route"}, "prompt_cache_key": "k", "service_tier": "auto"}
+    query = chat_query(parse_request(ChatRequest, body(**fields, stream_options={"include_usage": True})))
+    assert query.metadata == {"task": "sum"}
+    assert set(engine_body(query, "t", {})) == {"messages", "model", "logprobs", "top_logprobs"}
+
+
+def test_max_completion_tokens_is_max_tokens_to_the_engine() -> None:
+    query = chat_query(parse_request(ChatRequest, body(max_completion_tokens=7)))
+    assert engine_body(query, "t", {"max_tokens": 256})["max_tokens"] == 7
+
+
+def test_the_callers_settings_win_over_the_tiers() -> None:
+    query = chat_query(parse_request(ChatRequest, body(temperature=0.7)))
+    got = engine_body(query, "t", {"temperature": 0.0, "max_tokens": 256})
+    assert (got["temperature"], got["max_tokens"]) == (0.7, 256)
+
+
+def test_an_explicit_null_leaves_the_tiers_setting() -> None:
+    query = chat_query(parse_request(ChatRequest, body(temperature=None)))
+    assert engine_body(query, "t", {"temperature": 0.3})["temperature"] == 0.3
+
+
+def test_a_text_completion_becomes_one_user_message() -> None:
+    query = completion_query(parse_request(CompletionRequest, b'{"model": "auto", "prompt": "2+2", "max_tokens": 3}'))
+    assert query == Query((Message("user", "2+2"),), {}, {"max_tokens": 3})
+    assert engine_body(query, "t", {})["messages"] == [{"role": "user", "content": "2+2"}]
+    listed = completion_query(
+        parse_request(CompletionRequest, b'{"model": "auto", "prompt": ["2+2"], "max_tokens": 3}')
+    )
+    assert listed == query
+
+
+def test_an_engines_reply_is_read_whole() -> None:
+    payload = {
+        "choices": [
+            {
+                "message": {"role": "assistant", "content": "hi"},
+                "finish_reason": "length",
+                "logprobs": {"content": [{"token": "hi", "logprob": -0.5}]},
+            }
+        ],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 2}},
+    }
+    completion = completion_of(payload, 0.5)
+    assert (completion.text, completion.finish_reason, completion.latency_s) == ("hi", "length", 0.5)
+    assert completion.usage == Usage(3, 1, 2)
+    assert completion.token_logprobs == (-0.5,)
+    assert completion.payload is payload
+
+
+def test_an_engines_reply_may_lack_text_usage_and_logprobs() -> None:
+    completion = completion_of({"choices": [{"message": {"tool_calls": []}}]}, 0.0)
+    assert (completion.text, completion.finish_reason, completion.usage) == ("", "stop", Usage())
+
+
+def test_usage_survives_both_ways() -> None:
+    for usage in (Usage(7, 5), Usage(7, 5, 3), Usage(7, 5, 3, 2)):
+        assert usage_of(usage_json(usage)) == usage
+    assert usage_json(Usage(7, 5))["total_tokens"] == 12
+
+
+@given(st.text(), st.integers(1, 50))
+def test_pieces_joined_are_the_text_again(text: str, size: int) -> None:
+    assert "".join(text_pieces(text, size)) == text

@@ -1,0 +1,176 @@
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from router_models.types import DecisionRecord
+from serve_graph.access.budgets import Spending
+from serve_graph.access.keys import Keyring, key_hash, write_keys
+from serve_graph.config.access import KeyConfig
+from serve_graph.config.graph import GraphConfig, RecordsConfig
+from serve_graph.errors import ConfigError
+from serve_graph.records.maintenance import REDACTED, Upkeep, prompt_keeper
+from serve_graph.records.spool import SpooledSink
+from serve_graph.records.store import DecisionStore
+
+Records = Callable[..., DecisionRecord]
+Keepers = Callable[..., Upkeep]
+
+
+def shout(prompt: str) -> str:
+    return prompt.upper()
+
+
+def fail(prompt: str) -> str:
+    raise RuntimeError(prompt)
+
+
+def test_no_prompt_is_kept_unless_asked_for() -> None:
+    assert prompt_keeper(RecordsConfig(redact=(re.compile("x"),)))("secret") is None
+
+
+def test_what_patterns_find_is_gone_before_it_is_kept() -> None:
+    keep = prompt_keeper(RecordsConfig(keep_prompts=True, redact=(re.compile(r"\d{4,}"), re.compile(r"\S+@\S+"))))
+    assert keep("card 12345678 of a@b.org") == f"card {REDACTED} of {REDACTED}"
+
+
+def test_a_hook_of_ones_own_redacts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    assert prompt_keeper(RecordsConfig(keep_prompts=True, redact_with="test_maintenance:shout"))("a") == "A"
+    assert prompt_keeper(RecordsConfig(keep_prompts=True, redact_with="test_maintenance:fail"))("a") == REDACTED
+
+
+@pytest.mark.parametrize("hook", ["no_such_module:f", "json:no_such_function"])
+def test_a_hook_that_is_not_there_is_refused(hook: str) -> None:
+    with pytest.raises(ConfigError, match="redact_with"):
+        prompt_keeper(RecordsConfig(keep_prompts=True, redact_with=hook))
+
+
+@pytest.fixture
+async def store(store_url: str) -> AsyncIterator[DecisionStore]:
+    made = DecisionStore(store_url)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def upkeep(store: DecisionStore, tmp_path: Path) -> Iterator[Keepers]:
+    """Make an Upkeep of some keys, over the store; keywords are the configuration's `records`."""
+    made: list[Upkeep] = []
+
+    def make(keys: list[dict[str, Any]], **records: Any) -> Upkeep:
+        tier = {"name": "frontier", "engine": "echo", "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}}
+        config = GraphConfig.model_validate({"tiers": [tier], "records": records})
+        sealed = [KeyConfig.model_validate({"sha256": key_hash(key["name"]), **key}) for key in keys]
+        ring = Keyring(sealed, tmp_path / "k.yaml")
+        made.append(Upkeep(store, SpooledSink(store, tmp_path / "spool"), ring, Spending(), config))
+        return made[-1]
+
+    yield make
+    for keeping in made:
+        keeping.sink.close()
+
+
+async def test_records_older_than_asked_are_deleted(store: DecisionStore, upkeep: Keepers, a_record: Records) -> None:
+    now = datetime.now(UTC)
+    for days in (1, 29, 31):
+        moment = (now - timedelta(days=days)).isoformat(timespec="milliseconds")
+        await store.write_many([a_record(f"dec-{days}", created_at=moment, prompt="hello")])
+    await upkeep([]).delete_old()
+    assert await store.count() == 3
+    await upkeep([], keep_days=30).delete_old()
+    assert await store.count() == 2
+    assert await store.get("dec-31") is None
+    kept = await store.get("dec-1")
+    assert kept is not None
+    assert kept.prompt == "hello"
+
+
+async def test_spending_of_all_replicas_is_summed_to_the_last_digit(
+    store: DecisionStore, upkeep: Keepers, a_record: Records
+) -> None:
+    now = datetime.now(UTC)
+    today = now.isoformat(timespec="milliseconds")
+    amounts = [Decimal("0.000000000001"), Decimal("0.1"), Decimal("0.2")]
+    await store.write_many(
+        [a_record(f"dec-{i}", created_at=today, key="a", cost_usd=usd) for i, usd in enumerate(amounts)]
+    )
+    await store.write_many([a_record("old", created_at="2020-01-01T00:00:00.000+00:00", key="a", cost_usd=Decimal(9))])
+    await store.write_many([a_record("other", created_at=today, key="b", cost_usd=Decimal(7))])
+    await store.write_many([a_record("nobody", created_at=today)])
+    keeping = upkeep([{"name": "a", "usd_per_day": "1"}])
+    keeping.spending.note("a", now, Decimal("0.3"))  # written by this replica, and in the store by now
+    await keeping.refresh_spending()
+    assert keeping.spending.spent("a", now) == (sum(amounts), sum(amounts))
+    assert keeping.spending.spent("b", now)[0] == 7
+
+
+async def test_sums_wait_while_records_do(upkeep: Keepers, a_record: Records) -> None:
+    keeping = upkeep([{"name": "a", "usd_per_day": "1"}])
+    keeping.refresh_s = 0.01
+    now = datetime.now(UTC)
+    keeping.sink.write(a_record(key="a"))
+    keeping.spending.note("a", now, Decimal("0.3"))
+    await keeping.refresh_spending()
+    assert keeping.spending.spent("a", now)[0] == Decimal("0.3")
+
+
+async def test_sums_are_taken_while_requests_keep_coming(upkeep: Keepers, a_record: Records) -> None:
+    """Under load a record is always on its way: what other replicas spent counts all the same."""
+    keeping = upkeep([{"name": "a", "usd_per_day": "1"}])
+    now = datetime.now(UTC)
+    today = now.isoformat(timespec="milliseconds")
+    await keeping.store.write_many([a_record("elsewhere", created_at=today, key="a", cost_usd=Decimal("0.5"))])
+
+    async def load() -> None:
+        for i in range(10_000):
+            keeping.sink.write(a_record(f"dec-{i}", created_at=today, key="a", cost_usd=Decimal(0)))
+            await asyncio.sleep(0.001)
+
+    tasks = [asyncio.ensure_future(load()), asyncio.ensure_future(keeping.sink.run())]
+    await asyncio.sleep(0.05)
+    assert keeping.sink.pending
+    await keeping.refresh_spending()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert keeping.spending.spent("a", now)[1] == Decimal("0.5")
+
+
+async def test_without_budgets_no_amount_is_kept(upkeep: Keepers) -> None:
+    keeping = upkeep([{"name": "a"}])
+    keeping.spending.note("a", datetime.now(UTC), Decimal(1))
+    await keeping.refresh_spending()
+    assert keeping.spending.spent("a", datetime.now(UTC))[0] == 0
+
+
+async def test_keys_come_and_go_while_running(upkeep: Keepers, tmp_path: Path) -> None:
+    keeping = upkeep([])
+    write_keys(tmp_path / "k.yaml", [KeyConfig(name="late", sha256=key_hash("late"))])
+    await keeping.refresh_keys()
+    assert keeping.keyring.find("late") is not None
+
+
+async def test_a_store_of_an_earlier_release_gains_the_new_columns(tmp_path: Path, a_record: Records) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'old.db'}"
+    store = DecisionStore(url)
+    await store.write_many([a_record("before")])
+    engine = store._engine
+    assert engine is not None
+    async with engine.begin() as connection:
+        await connection.execute(text("DROP INDEX decisions_by_key"))
+        for column in ("overhead", "key", "session", "evidence", "prompt", "cost_pico_usd"):
+            await connection.execute(text(f'ALTER TABLE decisions DROP COLUMN "{column}"'))
+    await store.close()
+    renewed = DecisionStore(url)
+    await renewed.write_many([a_record("after", key="a")])
+    assert await renewed.get("before") == a_record("before")
+    assert await renewed.get("after") == a_record("after", key="a")
+    assert set(await renewed.spent_by_key(["2000"])) == {"a"}
+    await renewed.close()
