@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from serve_graph.cli.extras import need_engines, needs, require
+from serve_graph.cli.extras import SERVING, need_vllm, needs, require
 from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, check_out, progress_to_stderr, say
 
 
@@ -53,8 +53,8 @@ def collect(
             f"no tier {', '.join(sorted(unknown))} in {config}: it has {', '.join(graph.tier_names)}"
         )
     if url is None:
-        require("`serve-graph collect` without --url", "ray", "fastapi")
-        need_engines(graph)
+        require("`serve-graph collect` without --url", *SERVING)
+        need_vllm(graph)
     asked = read_tasks(tasks) if tasks else generate(starter, seed=seed)
     if not overwrite:
         refuse_finished(out)

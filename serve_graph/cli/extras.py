@@ -37,6 +37,12 @@ EXTRA_OF: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """Module → what it is called, and the extra that installs it."""
 
+SERVING = ("ray", "fastapi", "openai", "httpx", "aiosqlite", "asyncpg")
+"""What a running graph needs whatever its tiers are: the modules of the extra `serve`."""
+
+INDEX: Mapping[str, str] = MappingProxyType({"cpu": " --extra-index-url https://download.pytorch.org/whl/cpu"})
+"""What an extra needs beside PyPI: vLLM's CPU build pins PyTorch's."""
+
 
 def needs(command: str, *modules: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Refuse `serve-graph COMMAND` (exit 2) before it begins where one of `modules` is not installed."""
@@ -66,16 +72,19 @@ def require(who: str, *modules: str, extra: str | None = None) -> None:
 def sentence(who: str, module: str, extra: str | None = None) -> str:
     """`serve-graph up` needs Ray Serve: pip install 'serve-graph[serve]'."""
     name, usual = EXTRA_OF[module]
-    return f"{who} needs {name}: pip install 'serve-graph[{extra or usual}]'"
+    chosen = extra or usual
+    return f"{who} needs {name}: pip install 'serve-graph[{chosen}]'{INDEX.get(chosen, '')}"
 
 
-def need_engines(config: GraphConfig) -> None:
-    """Leave with exit 2 and what to install where a tier's engine is not installed."""
-    from serve_graph.config.tiers import HostedTierConfig, VllmTierConfig
+def need_vllm(config: GraphConfig) -> None:
+    """Leave with exit 2 and what to install where a tier of `config` runs on vLLM, which is not installed."""
+    from serve_graph.config.tiers import VllmTierConfig
 
     for tier in (*config.tiers, *config.embedders):
         if isinstance(tier, VllmTierConfig):
-            build = "cpu" if tier.accelerator == "cpu" else "gpu"
-            require(f"tier {tier.name!r} of this configuration", "vllm", extra=build)
-        elif isinstance(tier, HostedTierConfig):
-            require(f"tier {tier.name!r} of this configuration", "openai")
+            require(f"tier {tier.name!r} of this configuration", "vllm", extra=vllm_extra(tier.accelerator))
+
+
+def vllm_extra(accelerator: str) -> str:
+    """The extra that installs vLLM's build for this accelerator."""
+    return "cpu" if accelerator == "cpu" else "gpu"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from serve_graph.cli.extras import need_engines, needs
+from serve_graph.cli.extras import SERVING, need_vllm, needs
 from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, progress_to_stderr, say, say_json
 from serve_graph.errors import ServeGraphError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PortOption = Annotated[int | None, typer.Option(help="Listen here instead of http.port.", min=1, max=65535)]
 
 
-@needs("up", "ray", "fastapi")
+@needs("up", *SERVING)
 def up(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None) -> None:
     """Bring the graph up and stay: weights, first router version, engines, endpoint. Ctrl-C stops what it started.
 
@@ -40,7 +40,7 @@ def up(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None) -> None:
     progress("stopped")
 
 
-@needs("demo", "ray", "fastapi", "httpx")
+@needs("demo", *SERVING)
 def demo(
     config: ConfigOption = DEFAULT_CONFIG,
     questions: Annotated[int, typer.Option(help="How many held-out questions.", min=1, max=400)] = 40,
@@ -129,7 +129,7 @@ def prepare(config: GraphConfig, progress: Any) -> str | None:
     from serve_graph.engines.weights.resolve import remove_leftovers, resolve_weights
     from serve_graph.policy.serving_version import ensure_first_version
 
-    need_engines(config)
+    need_vllm(config)
     check_port(config.http.host, config.http.port)
     remove_leftovers(config.state_folder)
     for tier in (*config.tiers, *config.embedders):

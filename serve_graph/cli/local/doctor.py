@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from router_models.data.features import Encoder
 from router_models.errors import RouterModelsError
-from serve_graph.cli.extras import sentence
+from serve_graph.cli.extras import sentence, vllm_extra
 from serve_graph.cli.local.haproxy import usable_haproxy
 from serve_graph.cli.local.launch import check_port
 from serve_graph.cli.local.memory import available_gib, wanted
@@ -90,8 +90,7 @@ def _tier_check(tier: VllmTierConfig | HostedTierConfig | object, config: GraphC
         if not isinstance(tier, VllmTierConfig):
             return "echo: no model"
         if vllm_version() == "none":
-            build = "cpu" if tier.accelerator == "cpu" else "gpu"
-            raise ServeGraphError(sentence(f"tier {tier.name!r}", "vllm", build))
+            raise ServeGraphError(sentence(f"tier {tier.name!r}", "vllm", vllm_extra(tier.accelerator)))
         name = tier.weights.package
         if tier.weights.folder is not None:
             digest = check_model_folder(tier.weights.folder, config.state_folder)
