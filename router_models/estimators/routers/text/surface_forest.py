@@ -7,7 +7,7 @@ from typing import Self
 from router_models.data.artifacts import State
 from router_models.data.features import FEATURES_VERSION, surface_features
 from router_models.estimators.routers.base import RouterModel, check_features_version, check_fit_input, fitted, squash
-from router_models.estimators.routers.text.forest import Forest
+from router_models.estimators.routers.text.tree_ensemble import Forest
 from router_models.types import FloatArray, Prompts
 
 
