@@ -2,7 +2,7 @@
 
 What is stored are six arrays that are checked when they are loaded: a pickle could run code, and an .onnx file could
 hold any graph. The ONNX graph is made from them, one `TreeEnsemble` operator (ai.onnx.ml, version 5) in float64, so
-that scores are scikit-learn's to the last bit but rounding; docs/decisions/0019-libraries-and-our-own.md has the figures.
+that a score is the mean that scikit-learn computes. Figures: docs/decisions/0019-libraries-and-our-own.md.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Forest:
         from onnx import TensorProto, helper, numpy_helper
 
         leaf = self.left == np.arange(len(self.left))
-        # The operator numbers inner nodes and leaves apart. A tree of one leaf gets a node with that leaf on both sides.
+        # The operator numbers inner nodes and leaves apart; a tree of one leaf gets a node with it on both sides.
         alone = self.roots[leaf[self.roots]]
         inner = np.concatenate([np.flatnonzero(~leaf), alone])
         leaf_number, node_number = np.cumsum(leaf) - 1, np.empty(len(leaf), dtype=np.int64)

@@ -83,7 +83,8 @@ def test_the_graph_is_one_operator_that_the_onnx_checker_accepts() -> None:
 def test_trees_without_a_branch_predict_their_only_value() -> None:
     A = np.ones((40, 2))
     y = np.arange(40) % 4 / 3
-    np.testing.assert_allclose(Forest.grow(A, y, trees=3, leaf=5, share=1.0, seed=0).predict(A[:2]), y.mean(), atol=1e-7)
+    stumps = Forest.grow(A, y, trees=3, leaf=5, share=1.0, seed=0)
+    np.testing.assert_allclose(stumps.predict(A[:2]), y.mean(), atol=1e-7)
     two_leaves = {"left": [1, 1, 2, 3], "right": [2, 1, 2, 3], "threshold": [0.5, np.inf, np.inf, np.inf]}
     nodes = {"roots": [0, 3], "feature": [1, 0, 0, 0], "value": [0.0, 0.25, 0.5, 1.0], "width": 2}
     mixed = Forest.from_state(State({name: np.array(values) for name, values in (two_leaves | nodes).items()}))
