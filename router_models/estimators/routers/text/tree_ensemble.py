@@ -20,7 +20,7 @@ from router_models.estimators.routers.base import array_of
 from router_models.types import FloatArray, IntArray
 
 ML_OPSET, OPSET, IR_VERSION = 5, 21, 10
-"""The versions of ONNX's operators and file format that the graph is written in: onnxruntime 1.20 reads them."""
+"""The versions of ONNX's operators and file format that the graph is written in: onnxruntime 1.21 reads them."""
 
 
 @dataclass(frozen=True)
@@ -77,22 +77,16 @@ class Forest:
         """The forest as an ONNX model: `rows` (n, width) float64 → `mean` (n, 1) float64."""
         from onnx import TensorProto, helper, numpy_helper
 
-        leaf = self.left == np.arange(len(self.left))
-        # The operator numbers inner nodes and leaves apart; a tree of one leaf gets a node with it on both sides.
-        alone = self.roots[leaf[self.roots]]
-        inner = np.concatenate([np.flatnonzero(~leaf), alone])
-        leaf_number, node_number = np.cumsum(leaf) - 1, np.empty(len(leaf), dtype=np.int64)
-        node_number[inner] = np.arange(len(inner))
-
-        def numbered(side: IntArray) -> list[int]:
-            return np.where(leaf[side], leaf_number[side], node_number[side]).tolist()  # type: ignore[no-any-return]
-
-        lower, upper = self.left[inner], self.right[inner]
-        thresholds = np.where(leaf[inner], np.float32(0), self.threshold[inner])
+        trees = self._with_branches()
+        # The operator numbers inner nodes and leaves apart, and says of each child which of the two it is.
+        leaf = trees.left == np.arange(len(trees.left))
+        inner = np.flatnonzero(~leaf)
+        number = np.where(leaf, np.cumsum(leaf), np.cumsum(~leaf)) - 1
+        lower, upper = trees.left[inner], trees.right[inner]
         tensors = {
             "nodes_modes": np.zeros(len(inner), dtype=np.uint8),  # 0 = BRANCH_LEQ: at most the threshold goes left
-            "nodes_splits": thresholds.astype(np.float64),
-            "leaf_weights": self.value[leaf].astype(np.float64),
+            "nodes_splits": trees.threshold[inner].astype(np.float64),
+            "leaf_weights": trees.value[leaf].astype(np.float64),
         }
         node = helper.make_node(
             "TreeEnsemble",
@@ -101,11 +95,11 @@ class Forest:
             domain="ai.onnx.ml",
             n_targets=1,
             aggregate_function=0,  # 0 = AVERAGE
-            tree_roots=node_number[self.roots].tolist(),
-            nodes_featureids=self.feature[inner].tolist(),
-            nodes_truenodeids=numbered(lower),
+            tree_roots=number[trees.roots].tolist(),
+            nodes_featureids=trees.feature[inner].tolist(),
+            nodes_truenodeids=number[lower].tolist(),
             nodes_trueleafs=leaf[lower].astype(int).tolist(),
-            nodes_falsenodeids=numbered(upper),
+            nodes_falsenodeids=number[upper].tolist(),
             nodes_falseleafs=leaf[upper].astype(int).tolist(),
             leaf_targetids=[0] * int(leaf.sum()),
             **{name: numpy_helper.from_array(array, name) for name, array in tensors.items()},
@@ -116,6 +110,25 @@ class Forest:
         graph = helper.make_graph([node], "forest", [rows], [mean])
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
         return bytes(model.SerializeToString())
+
+    def _with_branches(self) -> Forest:
+        """The same function with a branch in every tree: one that is a leaf gets two leaves of its value.
+
+        The operator has a form for such trees, too, but onnxruntime 1.21 to 1.23 reads it wrongly beside larger trees.
+        """
+        alone = self.roots[self.left[self.roots] == self.roots]
+        new = len(self.left) + np.arange(2 * len(alone))
+        left, right = np.append(self.left, new), np.append(self.right, new)
+        left[alone], right[alone] = new[::2], new[1::2]
+        return Forest(
+            self.roots,
+            np.append(self.feature, np.zeros_like(new)),
+            np.append(np.where(np.isfinite(self.threshold), self.threshold, np.float32(0)), np.zeros_like(new)),
+            left,
+            right,
+            np.append(self.value, np.repeat(self.value[alone], 2)),
+            self.width,
+        )
 
     @cached_property
     def _session(self) -> Any:
