@@ -21,7 +21,7 @@ from serve_graph.cli.client.collect import (
     ask,
     binds_behind,
     claim,
-    collect,
+    collect_outcomes,
     other_tiers,
     partial_of,
     read_tasks,
@@ -84,7 +84,7 @@ def client_of(api: Callable[[httpx.Request], httpx.Response]) -> httpx.AsyncClie
 
 
 async def run(api: Api, out: Path, binds: dict[str, str] | None = BINDS) -> Any:
-    return await collect("http://test", TIERS, TASKS, out, binds=binds, http_client=client_of(api))
+    return await collect_outcomes("http://test", TIERS, TASKS, out, binds=binds, http_client=client_of(api))
 
 
 async def test_a_table_is_written_with_its_engines_and_nothing_partial_is_left(tmp_path: Path) -> None:
@@ -332,7 +332,9 @@ async def test_one_tier_is_asked_again_and_the_others_rows_stay(tmp_path: Path) 
     await run(api, out)
     api = Api()
     beside = other_tiers(out, ["cheap"], BINDS)
-    await collect("http://test", ["cheap"], TASKS, out, binds=BINDS, beside=beside, http_client=client_of(api))
+    await collect_outcomes(
+        "http://test", ["cheap"], TASKS, out, binds=BINDS, beside=beside, http_client=client_of(api)
+    )
     assert {tier for tier, _ in api.asked} == {"cheap"}
     table = read_outcomes(out)
     assert (len(table), set(table.tiers)) == (4, set(TIERS))
