@@ -107,7 +107,7 @@ def test_outcomes_of_other_engines_are_named(bench: Bench) -> None:
 def test_outcomes_of_nobody_knows_which_engines_certify_only_on_the_users_word(bench: Bench) -> None:
     unknown = outcomes_file(bench.folder / "found.parquet", seed=7)
     message = refused(*bench.certify(outcomes=unknown))
-    assert "nothing notes which engines" in message
+    assert "the engines that gave these answers are not recorded" in message
     assert "--engines-as-configured" in message
     found = call(*bench.certify("--engines-as-configured", "--json", outcomes=unknown))
     assert "on your word" in found.stderr
