@@ -91,7 +91,8 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
     """Return the decision as sentences, in order."""
     lines = [
         f"{record.created_at}: model {record.requested_model!r} was requested; {record.tier} answered "
-        f"({record.outcome}, status {record.status}{f', {record.error}' if record.error else ''}) in {record.latency_s:.2f} s",
+        f"({record.outcome}, status {record.status}{f', {record.error}' if record.error else ''}) "
+        f"in {record.latency_s:.2f} s",
         f"Routing: {record.route_reason}.",
     ]
     if record.distance is not None:
