@@ -48,7 +48,7 @@ format: env
 
 env: $(STAMP)
 
-# uv, because pip knows no overrides (docs/decisions/0001); UV_FIND_LINKS lets a provided CPU torch wheel be found.
+# uv, because pip knows no overrides (docs/decisions/project/0001); UV_FIND_LINKS lets a provided CPU torch wheel be found.
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
 	  || { echo "Python 3.11 or 3.12 is needed; $$($(PYTHON) --version) found. Say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
