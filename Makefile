@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(BUILD)
 CLIENTS := $(VENV)-clients
 
-.PHONY: up demo test clients faults adapters soak check statistical format env clean
+.PHONY: up demo test clients faults adapters soak check statistical docs format env clean
 
 up: env            ## bring the graph up: environment, weights, first router version, engines; Ctrl-C stops it
 	@$(BIN)/serve-graph up --config $(CONFIG)
@@ -35,6 +35,9 @@ soak: env          ## 15 minutes of load with faults on a real cluster, and what
 
 statistical: env   ## the statistical experiments and model comparisons at full size
 	@$(BIN)/python -m pytest -q -m full tests
+
+docs: env          ## the documentation site, into build/site; any broken link or reference fails it
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet -f docs/site/mkdocs.yml
 
 check: env         ## format, lint, types, floors
 	@$(BIN)/ruff format --check .
