@@ -33,7 +33,8 @@ GENERATED: dict[str, Callable[[], str]] = {
 
 
 def on_config(config: Any) -> Any:
-    """Replace every `folder/*` of the navigation by the folder's pages."""
+    """Replace every `folder/*` of the navigation by the folder's pages; the code documented is this checkout's."""
+    sys.path.insert(0, str(ROOT))  # mkdocs puts the path back as it was once this file is loaded
     config.nav = _listed(config.nav)
     return config
 
