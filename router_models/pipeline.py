@@ -17,7 +17,7 @@ from router_models.reports.two_tier import write_report
 from router_models.risk_control.sequence import spent_delta
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.certify import Certified, certify_candidate, check_candidate
-from router_models.training.certify_overload import with_spill
+from router_models.training.certify_overload import with_overload
 from router_models.training.certify_prefix import check_prefix, with_prefix
 from router_models.training.fit import fit_candidate
 from router_models.training.label_budget import labels_read
@@ -93,10 +93,10 @@ def certify_next(
     labels = labels_read(table, settings.tiers, settings.seed)
     what = {"epsilon": str(settings.epsilon), "delta": str(settings.delta), "seed": str(settings.seed)}
     look = record_look(registry_uri, table.content_hash, labels, what, artifacts_folder)
-    settings = replace(settings, round=look)
-    spent = sum(spent_delta(settings.delta, i) for i in range(1, settings.round + 1))
+    settings = replace(settings, look_index=look)
+    spent = sum(spent_delta(settings.delta, i) for i in range(1, settings.look_index + 1))
     progress(
-        f"look {settings.round} at these labels: δ {settings.level:.3g} for this one, {spent:.3g} spent of "
+        f"look {settings.look_index} at these labels: δ {settings.level:.3g} for this one, {spent:.3g} spent of "
         f"{settings.delta:g}; fresh labels begin anew"
     )
     return certify_candidate(candidate, table, settings, now, cache), settings
@@ -120,7 +120,7 @@ def certify_prefix_next(
     what = {"epsilon": str(settings.epsilon), "delta": str(settings.delta), "prefix": ",".join(map(str, lengths))}
     labels = {f"prefix {label}" for label in labels_read(table, settings.tiers, settings.seed)}
     look = record_look(registry_uri, f"{table.content_hash}.prefix", labels, what, artifacts_folder)
-    settings = replace(settings, round=look)
+    settings = replace(settings, look_index=look)
     progress(f"certifying a prefix: look {look} at these labels for one, δ {settings.level:.3g} for it")
     try:
         return with_prefix(certified, table, settings, lengths, now, cache), None
@@ -145,10 +145,10 @@ def certify_spill_next(
     it is bound to the version as it then is.
     """
     progress(
-        f"certifying a spill: P(wrong | spilled) ≤ {epsilon:g}, δ {spent_delta(delta, settings.round):.3g} for it"
+        f"certifying a spill: P(wrong | spilled) ≤ {epsilon:g}, δ {spent_delta(delta, settings.look_index):.3g} for it"
     )
     try:
-        return with_spill(certified, table, settings, epsilon, delta, now, cache), None
+        return with_overload(certified, table, settings, epsilon, delta, now, cache), None
     except NotCertifiedError as error:
         progress(f"no spill: {error.reason}")
         return certified, error.reason
@@ -187,7 +187,7 @@ def publish(
             "verifier": candidate_family(version, settings.tiers[0], "verifier"),
             "epsilon": str(settings.epsilon),
             "delta": str(settings.delta),
-            "look": str(settings.round),
+            "look": str(settings.look_index),
             "seed": str(settings.seed),
             "prices": json.dumps({k: {n: str(v) for n, v in asdict(p).items()} for k, p in settings.prices.items()}),
         },
@@ -195,7 +195,7 @@ def publish(
         tags={
             "dataset_sha256": candidate.dataset_hash,
             "certificate": certificate.summary() if certificate else "none",
-            **{f"spill.{tier}": made.summary() for tier, made in version.spill_certificates.items()},
+            **{f"spill.{tier}": made.summary() for tier, made in version.overload_certificates.items()},
             "label_source": str(settings.label_source),
             "status": "approved" if alias == "stable" else "pending",
             **prefixes,

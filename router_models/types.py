@@ -130,13 +130,14 @@ class Decision:
 class Verdict:
     """What the verifier made of a completion: accepted, escalated or abstained, and why.
 
-    `may_spill`: an escalated answer that is certified to be served all the same while the last tier is full.
+    `may_serve_on_overload`: an escalated answer that is certified to be served all the same while the last tier is
+    full.
     """
 
     action: Action
     reason: str
     p_ok: float | None = None
-    may_spill: bool = False
+    may_serve_on_overload: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from router_models.data.text_cache import recalled
+from router_models.data.text_cache import cached_by_text
 from router_models.errors import ArtifactError, DataError
 from router_models.types import Answers, Completion, FloatArray, Prompts, Query
 
@@ -58,7 +58,7 @@ _PUNCTUATION = "".join(c for c in _ASCII if not c.isalnum() and not c.isspace())
 
 def surface_features(texts: Sequence[str]) -> FloatArray:
     """Count what is visible on a prompt's surface: (n, len(SURFACE_NAMES)) floats, no model involved."""
-    rows = recalled("surface", texts, lambda new: [_surface(text) for text in new])
+    rows = cached_by_text("surface", texts, lambda new: [_surface(text) for text in new])
     return np.array(rows, dtype=np.float64).reshape(len(texts), len(SURFACE_NAMES))
 
 

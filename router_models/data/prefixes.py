@@ -16,7 +16,7 @@ KEPT_BITS = 12
 """Of a logprob's mantissa: relative steps of 1 in 4096, far below what any verifier can tell, small in a file."""
 
 
-def beginning(texts: Sequence[str], logprobs: Sequence[float], tokens: int) -> Completion | None:
+def prefix_of(texts: Sequence[str], logprobs: Sequence[float], tokens: int) -> Completion | None:
     """The first `tokens` tokens as a Completion whose finish_reason is PREFIX; None where the answer is no longer.
 
     `texts` and `logprobs` have one entry per generated token, the one that ends the answer included: only an answer of

@@ -10,7 +10,7 @@ import numpy as np
 
 from router_models.data.outcomes import OutcomeTable
 from router_models.errors import DataError
-from router_models.evaluation.certified_point import Terms
+from router_models.evaluation.certified_point import TierInputs
 from router_models.evaluation.figures import Evaluation, baselines, evaluate
 from router_models.evaluation.held_out import (
     Held,
@@ -25,7 +25,7 @@ from router_models.evaluation.held_out import (
     transferred_scores,
     without_near_duplicates,
 )
-from router_models.pricing.tier_costs import TierTerms, calls_of, check_ladder
+from router_models.pricing.tier_costs import TierCosts, calls_of, check_ladder
 from router_models.types import FloatArray
 
 
@@ -68,7 +68,7 @@ def cross_validate(
     weak: str,
     strong: str,
     protocol: Protocol,
-    terms: Terms,
+    terms: TierInputs,
     now: datetime,
     *,
     name: str = "outcomes",
@@ -192,19 +192,19 @@ def costs_of(
     table: OutcomeTable,
     weak: str,
     strong: str,
-    prices: tuple[TierTerms, TierTerms] | None,
+    prices: tuple[TierCosts, TierCosts] | None,
     *,
     epsilon: float,
     delta: float,
     acceptable: float | None = None,
-) -> Terms:
+) -> TierInputs:
     """What the figures are taken at: dollars per prompt where prices are given, else strong calls.
 
     DataError for prices at which nothing can be saved: a free strong tier, a weak one that is not cheaper.
     """
     if prices is None:
         n = len(table)
-        return Terms(np.zeros(n), np.ones(n), False, epsilon, delta, acceptable)
+        return TierInputs(np.zeros(n), np.ones(n), False, epsilon, delta, acceptable)
     low, high = (calls_of(table, tier, given).usd for tier, given in zip((weak, strong), prices, strict=True))
     check_ladder({weak: low, strong: high}, {weak: table.grade(weak), strong: table.grade(strong)}, weak, strong)
-    return Terms(low, high, True, epsilon, delta, acceptable)
+    return TierInputs(low, high, True, epsilon, delta, acceptable)

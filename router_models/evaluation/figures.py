@@ -15,7 +15,7 @@ from router_models.data.outcomes import OutcomeTable
 from router_models.data.slices import slice_columns
 from router_models.errors import DataError
 from router_models.estimators.routers import LengthRouter
-from router_models.evaluation.certified_point import CertifiedPoint, Terms, certification_rows, certified_point
+from router_models.evaluation.certified_point import CertifiedPoint, TierInputs, certification_rows, certified_point
 from router_models.evaluation.held_out import Held
 from router_models.evaluation.intervals import DRAWS, aiq_interval, pgr_at
 from router_models.evaluation.slices import SliceRow, slice_rows
@@ -56,7 +56,7 @@ class Row:
     deciles_apgr: float
     deciles_cpt: Mapping[float, tuple[float, float]]
     away: Interval | None
-    away_over_length: Interval | None
+    out_of_domain_over_length: Interval | None
     certified: CertifiedPoint | None
 
 
@@ -70,7 +70,7 @@ class Evaluation:
     n: int
     weak_quality: float
     strong_quality: float
-    terms: Terms
+    terms: TierInputs
     rows: tuple[Row, ...]
     slices: Mapping[str, tuple[SliceRow, ...]]
     domain: str | None
@@ -92,7 +92,7 @@ def evaluate(
     weak: str,
     strong: str,
     methods: Sequence[Held],
-    terms: Terms,
+    terms: TierInputs,
     now: datetime,
     *,
     name: str = "outcomes",
@@ -144,7 +144,7 @@ def _row(
     one: Held,
     w: FloatArray,
     s: FloatArray,
-    terms: Terms,
+    terms: TierInputs,
     length: FloatArray,
     length_scores: FloatArray,
     away: FloatArray | None,
@@ -174,6 +174,6 @@ def _row(
         deciles_apgr=apgr(deciles),
         deciles_cpt={x: (cpt(deciles, x), cpt_interpolated(deciles, x)) for x in (0.5, 0.8)},
         away=far,
-        away_over_length=far_over,
+        out_of_domain_over_length=far_over,
         certified=point,
     )

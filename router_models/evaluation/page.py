@@ -51,7 +51,7 @@ def figures_table(found: Evaluation) -> str:
             spread(row.aiq, 1, 3),
         ]
         if away:
-            cells += [_maybe(row.away), _maybe(row.away_over_length)]
+            cells += [_maybe(row.away), _maybe(row.out_of_domain_over_length)]
         rows.append(cells)
     return table(rows)
 

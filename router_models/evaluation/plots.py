@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from router_models.evaluation.certified_point import Terms
+from router_models.evaluation.certified_point import TierInputs
 from router_models.evaluation.held_out import Held
 from router_models.metrics import cost_quality, routing_curve
 from router_models.types import FloatArray
@@ -27,7 +27,7 @@ def draw_deferral(path: Path, held: Sequence[Held], weak: FloatArray, strong: Fl
 
 
 def draw_cost(
-    path: Path, held: Sequence[Held], weak: FloatArray, strong: FloatArray, terms: Terms, title: str
+    path: Path, held: Sequence[Held], weak: FloatArray, strong: FloatArray, terms: TierInputs, title: str
 ) -> None:
     """Quality by mean cost per prompt, one line per method."""
     figure, axis = _figure()

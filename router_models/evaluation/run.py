@@ -26,7 +26,7 @@ from router_models.evaluation.held_out import (
 )
 from router_models.evaluation.page import page
 from router_models.evaluation.plots import draw_cost, draw_deferral
-from router_models.pricing.tier_costs import TierTerms
+from router_models.pricing.tier_costs import TierCosts
 from router_models.reports.markdown import spread
 from router_models.reports.markdown import table as markdown_table
 
@@ -41,7 +41,7 @@ def run_one(
     weak: str,
     strong: str,
     protocol: Protocol,
-    prices: tuple[TierTerms, TierTerms] | None,
+    prices: tuple[TierCosts, TierCosts] | None,
     budget: tuple[float, float, float | None],
     name: str,
     made: str,

@@ -10,7 +10,7 @@ from router_models.planning.evidence_page import labels_section, signals_section
 from router_models.planning.expected import Expected, right_difference
 from router_models.planning.plan import Option, Plan
 from router_models.pricing.prices import plain
-from router_models.pricing.tier_costs import TierTerms
+from router_models.pricing.tier_costs import TierCosts
 from router_models.reports.markdown import dollars, percent, sentence, spread, table
 
 SMALL_USD_PER_MONTH = 100
@@ -26,7 +26,7 @@ class Context:
     made_at: str
     command: str
     machine: str
-    terms: Mapping[str, TierTerms]
+    terms: Mapping[str, TierCosts]
 
 
 def page(plan: Plan, context: Context) -> str:

@@ -15,7 +15,7 @@ from router_models.data.slices import slice_columns
 from router_models.errors import DataError
 from router_models.estimators.calibrators.scores import choose_calibrator
 from router_models.estimators.routers import ROUTERS
-from router_models.pricing.tier_costs import TierTerms, calls_of, check_ladder, token_ratio_recorded
+from router_models.pricing.tier_costs import TierCosts, calls_of, check_ladder, token_ratio_recorded
 from router_models.risk_control.certificate import check_acceptable
 from router_models.training.evidence import Evidence
 from router_models.training.model_selection import (
@@ -77,7 +77,7 @@ def workload_of(
     table: OutcomeTable,
     cheap: str,
     frontier: str,
-    terms: Mapping[str, TierTerms],
+    terms: Mapping[str, TierCosts],
     *,
     name: str = "outcomes",
     acceptable: float | None = None,

@@ -51,7 +51,7 @@ class Stickiness:
         return f"session {verb}: ${self.stay_usd:.9f} to stay {sign} ${self.move_usd:.9f} to move"
 
 
-def stickiness(talk: Conversation, warm: Price, other: Price) -> Stickiness:
+def session_cost(talk: Conversation, warm: Price, other: Price) -> Stickiness:
     """Compare staying on `warm` with moving to the cheaper `other`, whose cache holds nothing of the conversation.
 
     Staying: this turn reads `cached` prefix tokens at the cached rate and writes the rest to the cache; later turns

@@ -153,17 +153,17 @@ def choice_section(what: str, tried: Mapping[str, Sequence[Scored]]) -> str:
 def _choice(what: str, tried: Sequence[Scored]) -> str:
     if not tried:
         return f"No {what}: every answer that it could be fitted on is right, none is abstained from."
-    away = what.startswith("router")
-    rows = [[what, "AUC", "over the baseline", "95 % interval", *(["AUC, unseen domains"] if away else [])]]
+    out_of_domain = what.startswith("router")
+    rows = [[what, "AUC", "over the baseline", "95 % interval", *(["AUC, unseen domains"] if out_of_domain else [])]]
     for i, scored in enumerate(tried):
         advantage = "baseline" if i == 0 else f"{scored.advantage:+.3f}"
         span = "" if i == 0 else f"{scored.low:+.3f} to {scored.high:+.3f}"
-        far = "no domains recorded" if scored.away_auc is None else f"{scored.away_auc:.3f}"
-        rows.append([scored.family, f"{scored.auc:.3f}", advantage, span, *([far] if away else [])])
+        far = "no domains recorded" if scored.out_of_domain_auc is None else f"{scored.out_of_domain_auc:.3f}"
+        rows.append([scored.family, f"{scored.auc:.3f}", advantage, span, *([far] if out_of_domain else [])])
     return table(rows)
 
 
-def spill_section(certificates: Mapping[str, Certificate]) -> str:
+def overload_section(certificates: Mapping[str, Certificate]) -> str:
     """What may be served under its threshold while the last tier is full, and on what evidence."""
     if not certificates:
         return "No spill is certified: while the last tier is full, what would go to it is refused (429)."

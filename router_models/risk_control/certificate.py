@@ -86,7 +86,7 @@ class Certificate:
     made_at: datetime
     expires_at: datetime
     binds: Mapping[str, str]
-    round: int = 0
+    look_index: int = 0
     slices: Mapping[str, Promise] = field(default_factory=dict)
     also: tuple[Promise, ...] = ()
     settings: Mapping[str, float] = field(default_factory=dict)
@@ -150,8 +150,8 @@ class Certificate:
         evidence = f"n={self.n}, accepted {self.accepted_n}, {self.errors} wrong, {self.label_source} labels"
         if self.label_source is LabelSource.JUDGE:
             evidence += " (agreement with the judge)"
-        if self.round > 1:
-            evidence += f", look {self.round} at these labels"
+        if self.look_index > 1:
+            evidence += f", look {self.look_index} at these labels"
         also = "".join(f" and {p.what} <= {p.bound:g}" for p in self.also)
         slices = ""
         if self.slices:
@@ -184,7 +184,7 @@ class Certificate:
             "made_at": self.made_at.isoformat(),
             "expires_at": self.expires_at.isoformat(),
             "binds": dict(self.binds),
-            "round": self.round,
+            "round": self.look_index,
             "slices": {name: _promise_to_json(p) for name, p in self.slices.items()},
             "also": [_promise_to_json(p) for p in self.also],
             "settings": {name: _number(v) for name, v in self.settings.items()},
@@ -211,7 +211,7 @@ class Certificate:
                 made_at=datetime.fromisoformat(data["made_at"]),
                 expires_at=datetime.fromisoformat(data["expires_at"]),
                 binds={str(k): str(v) for k, v in data["binds"].items()},
-                round=int(data["round"]),
+                look_index=int(data["round"]),
                 slices={str(k): _promise_from_json(v) for k, v in data["slices"].items()},
                 also=tuple(_promise_from_json(v) for v in data["also"]),
                 settings={str(k): float(v) for k, v in data["settings"].items()},

@@ -71,7 +71,7 @@ def certify_joint(
     expires_at: datetime,
     abstain_share: float = 0.0,
     max_drop: float | None = None,
-    round: int = 0,
+    look_index: int = 0,
 ) -> JointPolicy:
     """Find the thresholds that save most with P(wrong | answered) ≤ ε and P(abstain) ≤ a, at confidence 1 - δ.
 
@@ -90,7 +90,7 @@ def certify_joint(
     if max_drop is not None:
         check_budget(max_drop, delta)
     families = _families(tune, cert)
-    level = spent_delta(delta, round)
+    level = spent_delta(delta, look_index)
     budget = Budget(epsilon, level / len(families), abstain_share, max_drop)
     proposed = propose(tune, len(cert) // len(families), budget)
     paths, refusals = _follow_all(proposed, families, budget)
@@ -116,7 +116,7 @@ def certify_joint(
         made_at=made_at,
         expires_at=expires_at,
         binds=dict(binds),
-        round=round,
+        look_index=look_index,
         slices={} if cert.slices is None else promises,
         also=whole.also,
         settings=chosen.thresholds.named(tune.tiers),

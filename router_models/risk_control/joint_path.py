@@ -14,7 +14,7 @@ import numpy as np
 
 from router_models.errors import DataError, NotCertifiedError
 from router_models.risk_control.labels import labels_needed, p_value
-from router_models.risk_control.ladder import Ladder, Thresholds, play
+from router_models.risk_control.ladder import Ladder, Thresholds, replay_ladder
 from router_models.risk_control.risk_and_drop import drop_p_value, likely_provable
 from router_models.risk_control.sequence import fixed_sequence, predicted_p_values, smoothed_risk
 from router_models.risk_control.tuning import Configuration, always_top, pareto_path, predict
@@ -145,14 +145,14 @@ def nothing_rejected(
 def counts(data: Ladder, thresholds: Thresholds) -> tuple[int, int]:
     """How many are answered, and how many of those wrong."""
     assert data.right is not None
-    played = play(data, thresholds)
+    played = replay_ladder(data, thresholds)
     return int((~played.abstained).sum()), int(played.wrong(data.right).sum())
 
 
 def change(data: Ladder, thresholds: Thresholds) -> FloatArray:
     """Right less right under always-top, (n,) in {-1, 0, 1}; what is abstained on counts as not right."""
     assert data.right is not None
-    played = play(data, thresholds)
+    played = replay_ladder(data, thresholds)
     right = ~played.abstained & ~played.wrong(data.right)
     return np.asarray(right.astype(np.float64) - data.right[:, -1], dtype=np.float64)
 

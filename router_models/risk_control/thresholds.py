@@ -42,7 +42,7 @@ def certify_threshold(
     label_source: LabelSource | str,
     made_at: datetime,
     expires_at: datetime,
-    round: int = 0,
+    look_index: int = 0,
     grid: ArrayLike | None = None,
     utility: ArrayLike | None = None,
     common_threshold: bool = True,
@@ -63,7 +63,7 @@ def certify_threshold(
         raise DataError(f"certification needs TUNE and CERT labels, got {len(tune)} and {len(cert)}")
     thresholds = quantile_grid(tune.scores) if grid is None else np.asarray(grid, dtype=np.float64)
     worth = _utility(utility, thresholds, tune)
-    level = spent_delta(delta, round)
+    level = spent_delta(delta, look_index)
     families = _families(tune, cert)
     each = level / len(families)
 
@@ -96,7 +96,7 @@ def certify_threshold(
         made_at=made_at,
         expires_at=expires_at,
         binds=dict(binds),
-        round=round,
+        look_index=look_index,
         slices={} if cert.slices is None else promises,
     )
 

@@ -51,7 +51,7 @@ class Settings:
     promise: Promised | None = None
     max_drop: float | None = None
     binds: Mapping[str, str] = field(default_factory=dict)
-    round: int = 0
+    look_index: int = 0
 
     def __post_init__(self) -> None:
         check_budget(self.epsilon, self.delta)
@@ -65,7 +65,7 @@ class Settings:
     @property
     def level(self) -> float:
         """The part of `delta` that this look may spend."""
-        return spent_delta(self.delta, self.round)
+        return spent_delta(self.delta, self.look_index)
 
     @property
     def promised(self) -> Promised:

@@ -141,7 +141,7 @@ def _whole_ladder(
         expires_at=now + timedelta(days=settings.valid_days),
         abstain_share=settings.abstain_share,
         max_drop=settings.max_drop,
-        round=settings.round,
+        look_index=settings.look_index,
     )
     version = replace(draft, policy=Policy(settings.tiers, result.points), slicer=settings.slicer)
     version = replace(version, certificate=_bound(result.certificate, version, settings))
@@ -170,7 +170,7 @@ def _one_threshold(
             label_source=settings.label_source,
             made_at=now,
             expires_at=now + timedelta(days=settings.valid_days),
-            round=settings.round,
+            look_index=settings.look_index,
         )
     else:
         # Whether or not abstaining is proved, what it would cost is counted: that errs on the safe side.
@@ -213,7 +213,7 @@ def _both(tune: Paired, cert: Paired, max_drop: float, settings: Settings, now: 
         made_at=now,
         expires_at=now + timedelta(days=settings.valid_days),
         binds={},
-        round=settings.round,
+        look_index=settings.look_index,
         also=(both.promise,),
     )
 

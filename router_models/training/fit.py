@@ -18,7 +18,7 @@ from router_models.data.outcomes import OutcomeTable, assert_disjoint, split
 from router_models.data.slices import UNKNOWN, slices_of
 from router_models.errors import DataError
 from router_models.estimators.calibrators.scores import choose_calibrator, constant_calibrator
-from router_models.estimators.novelty import Home
+from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.verifiers import VERIFIERS, NonEmptyVerifier
 from router_models.pricing.tier_costs import check_ladder
@@ -69,7 +69,7 @@ def fit_candidate(table: OutcomeTable, settings: Settings, encoder: Encoder, cac
     known = estimates[tiers[0]] if len(tiers) == 2 else None
     stages[tiers[-1]], verifiers[tiers[-1]] = _judging(tiers[-1], train, tune, known, settings)
     draft = RouterVersion(Policy(tiers, {}), stages, encoder=encoder)
-    draft = replace(draft, home=Home().fit(train.prompts, embedded=draft.needs_encoder))
+    draft = replace(draft, novelty=NoveltyDetector().fit(train.prompts, embedded=draft.needs_encoder))
     if settings.promised == "accepted":
         draft = replace(draft, policy=_two_tier_policy(draft, tune, settings, may_abstain=bool(verifiers[tiers[-1]])))
     return Candidate(draft, table.content_hash, routers, verifiers)

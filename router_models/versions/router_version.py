@@ -27,14 +27,14 @@ from router_models.data.features import FEATURES_VERSION, Encoder, answers_of, p
 from router_models.data.slices import SLICERS, slice_of
 from router_models.errors import ArtifactError
 from router_models.estimators.calibrators.base import ScoreCalibrator
-from router_models.estimators.novelty import Home
+from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.routers import LengthRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.estimators.verifiers.checks.formats import broken_shape
 from router_models.pricing.prices import Price, prices_digest_input
 from router_models.risk_control.certificate import Certificate, binding_hashes
 from router_models.types import PREFIX, Action, Completion, Decision, OperatingPoint, PrefixPoint, Query, Verdict
-from router_models.versions.policy import Policy, SpillPoint
+from router_models.versions.policy import OverloadPoint, Policy
 from router_models.versions.tier_models import Stage as Stage
 from router_models.versions.tier_models import families_of, load_stage, parts_of, prefix_named
 
@@ -55,8 +55,8 @@ class RouterVersion:
     slicer: str | None = None
     prefix_certificates: Mapping[str, Certificate] = field(default_factory=dict)
     prefix_stages: Mapping[str, Stage] = field(default_factory=dict)
-    home: Home | None = None
-    spill_certificates: Mapping[str, Certificate] = field(default_factory=dict)
+    novelty: NoveltyDetector | None = None
+    overload_certificates: Mapping[str, Certificate] = field(default_factory=dict)
 
     def decide(self, query: Query) -> Decision:
         """Choose a tier before generation; embeds the query once, for all stages."""
@@ -71,8 +71,8 @@ class RouterVersion:
             if distance is None:
                 far = stage.router.distance(prompts)
                 distance = None if far is None else float(far[0])
-        if distance is None and self.home is not None:
-            distance = float(self.home.distance(prompts)[0])
+        if distance is None and self.novelty is not None:
+            distance = float(self.novelty.distance(prompts)[0])
         return self.policy.decide(p_ok, distance, self._open_slice(query))
 
     def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
@@ -91,7 +91,7 @@ class RouterVersion:
         p_ok = self.estimate(query, completion, decision)
         if is_prefix:
             return self.policy.judge_prefix(decision.tier, p_ok)
-        spill = self.spill_certificates.get(decision.tier)
+        spill = self.overload_certificates.get(decision.tier)
         return self.policy.judge(
             decision.tier, p_ok, self._slice_threshold(query, self.certificate), self._slice_threshold(query, spill)
         )
@@ -151,8 +151,8 @@ class RouterVersion:
                 for what, part in parts_of(stage).items():
                     if part is not None:
                         save_state(out, f"{name}.{what}", part.state())
-            if self.home is not None:
-                save_state(out, "home", self.home.state())
+            if self.novelty is not None:
+                save_state(out, "home", self.novelty.state())
             (out / "policy.json").write_text(json.dumps(self._policy_json(), indent=1))
             if self.certificate is not None:
                 (out / "certificate.json").write_text(json.dumps(self.certificate.to_json(), indent=1))
@@ -168,8 +168,8 @@ class RouterVersion:
             "tiers": list(self.policy.tiers),
             "slicer": self.slicer,
             "prefix_certificates": {tier: made.to_json() for tier, made in self.prefix_certificates.items()},
-            "spill_certificates": {tier: made.to_json() for tier, made in self.spill_certificates.items()},
-            "home": self.home is not None,
+            "spill_certificates": {tier: made.to_json() for tier, made in self.overload_certificates.items()},
+            "home": self.novelty is not None,
             "points": {
                 tier: [_plain(p.route_at), _plain(p.accept_at), p.abstain_below]
                 for tier, p in self.policy.points.items()
@@ -204,14 +204,16 @@ class RouterVersion:
             path = folder / "certificate.json"
             certificate = Certificate.from_json(json.loads(path.read_text())) if path.is_file() else None
             prefixes = {t: Certificate.from_json(made) for t, made in data.get("prefix_certificates", {}).items()}
-            spills = {t: Certificate.from_json(made) for t, made in data.get("spill_certificates", {}).items()}
+            overload_points = {
+                t: Certificate.from_json(made) for t, made in data.get("spill_certificates", {}).items()
+            }
             policy = Policy(
                 tuple(data["tiers"]),
                 points,
                 {t: prefix_point(made) for t, made in prefixes.items()},
-                {t: spill_point(made) for t, made in spills.items()},
+                {t: overload_point(made) for t, made in overload_points.items()},
             )
-            home = Home.from_state(load_state(folder, "home")) if data.get("home") else None
+            novelty = NoveltyDetector.from_state(load_state(folder, "home")) if data.get("home") else None
         except (OSError, KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
             raise ArtifactError(f"{folder}: not a router version ({type(error).__name__}: {error})") from error
         return cls(
@@ -223,8 +225,8 @@ class RouterVersion:
             slicer=slicer,
             prefix_certificates=prefixes,
             prefix_stages=beginnings,
-            home=home,
-            spill_certificates=spills,
+            novelty=novelty,
+            overload_certificates=overload_points,
         )
 
 
@@ -233,9 +235,9 @@ def prefix_point(certificate: Certificate) -> PrefixPoint:
     return PrefixPoint(int(certificate.settings[PREFIX_TOKENS]), certificate.threshold_for())
 
 
-def spill_point(certificate: Certificate) -> SpillPoint:
+def overload_point(certificate: Certificate) -> OverloadPoint:
     """What a spill certificate permits; where slices are certified each is asked for its own threshold."""
-    return SpillPoint(np.inf if certificate.threshold is None else certificate.threshold, certificate.epsilon)
+    return OverloadPoint(np.inf if certificate.threshold is None else certificate.threshold, certificate.epsilon)
 
 
 def models_digest(version: RouterVersion) -> str:

@@ -62,7 +62,7 @@ def write_keys(path: Path, keys: Iterable[KeyConfig]) -> None:
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Keep others from changing a keys file meanwhile: of two writers at once, one would lose a key."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("w") as lock:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from serve_graph.api.sse import DONE, Chunks, Events, chat_events, ended, event
 
 
-class Dialect(Protocol):
+class ResponseFormat(Protocol):
     """One endpoint's wording of chat.completion objects and of streams of chat.completion.chunk."""
 
     def whole(self, reply: dict[str, Any]) -> dict[str, Any]: ...
@@ -19,7 +19,7 @@ class Dialect(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ChatDialect:
+class ChatFormat:
     """`/v1/chat/completions`: as they are."""
 
     include_usage: bool
@@ -32,7 +32,7 @@ class ChatDialect:
 
 
 @dataclass(frozen=True, slots=True)
-class TextDialect:
+class TextFormat:
     """`/v1/completions`: text instead of messages; a tool call has no place there and reads as no text."""
 
     include_usage: bool

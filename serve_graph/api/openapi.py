@@ -14,7 +14,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from serve_graph.access.gate import scopes_for
+from serve_graph.access.auth import scopes_for
 
 SCHEME = "access_key"
 REF = "#/components/schemas/"

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import Any
 
 from serve_graph.errors import ServeGraphError, error_body, status_of
-from serve_graph.protocol.async_stream import Patient
+from serve_graph.protocol.async_stream import BufferedAsyncIterator
 from serve_graph.protocol.chunks import finishes
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ async def kept_alive(events: Events, every_s: float, *, at_once: bool = False) -
     It keeps proxies from giving up, and is how a caller who hung up is noticed while a tier is silent: a proxy learns
     of it when it writes. Closing it closes the events.
     """
-    coming = Patient(events)
+    coming = BufferedAsyncIterator(events)
     try:
         if at_once:
             yield KEEP_ALIVE

@@ -26,7 +26,7 @@ from router_models.types import (
     Verdict,
 )
 from router_models.versions.policy import Policy
-from serve_graph.cascade.context import Graph
+from serve_graph.cascade.context import CascadeContext
 from serve_graph.errors import EngineTimeoutError
 from serve_graph.protocol.responses import text_pieces, usage_json
 
@@ -252,7 +252,7 @@ class ListSink:
         self.records.append(record)
 
 
-def fake_graph(
+def fake_context(
     cheap: FakeEngine | None = None,
     frontier: FakeEngine | None = None,
     decider: FakeDecider | None = None,
@@ -262,14 +262,14 @@ def fake_graph(
     abstain_at_top: float | None = None,
     prefix_tokens: int | None = None,
     embedder: FakeEmbedder | None = None,
-) -> Graph:
+) -> CascadeContext:
     """A two-tier Graph of fakes; what is not given answers, accepts and never fails."""
     engines = {"cheap": cheap or FakeEngine("cheap says"), "frontier": frontier or FakeEngine("frontier says")}
     points = {"cheap": OperatingPoint(0.5, 0.5)}
     if abstain_at_top is not None:
         points["frontier"] = OperatingPoint(0.0, 0.0, abstain_at_top)
     prefixes = {} if prefix_tokens is None else {"cheap": PrefixPoint(prefix_tokens, 0.5)}
-    return Graph(
+    return CascadeContext(
         engines=engines,
         streams=engines,
         decider=decider or FakeDecider(),

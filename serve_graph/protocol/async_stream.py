@@ -11,7 +11,7 @@ import anyio
 T = TypeVar("T")
 
 
-class Patient(Generic[T]):
+class BufferedAsyncIterator(Generic[T]):
     """A generator's items, each awaited for as long as one likes: a time-out leaves the item coming.
 
     An object, not a generator: `aclose` ends the source even where nothing was ever read.
@@ -36,7 +36,7 @@ class Patient(Generic[T]):
         await asyncio.wait({self.coming}, timeout=timeout_s)
         return self.coming
 
-    def __aiter__(self) -> Patient[T]:
+    def __aiter__(self) -> BufferedAsyncIterator[T]:
         return self
 
     async def __anext__(self) -> T:

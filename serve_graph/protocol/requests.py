@@ -1,4 +1,4 @@
-"""The wire: OpenAI's chat and completion requests, checked, and passed on to engines. Replies are in `replies`.
+"""The wire: OpenAI's chat and completion requests, checked, and passed on to engines. Replies are in `responses`.
 
 Requests are checked for shape and for what this endpoint supports; everything else goes to the engine untouched.
 Unknown fields are refused by name, as OpenAI does. vLLM's own sampling fields are known.

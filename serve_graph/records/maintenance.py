@@ -56,7 +56,7 @@ def _hook(name: str | None) -> Callable[[str], str] | None:
     return found
 
 
-class Upkeep:
+class Maintenance:
     """Runs beside the requests for ever; what fails is logged and tried again at the next round."""
 
     def __init__(

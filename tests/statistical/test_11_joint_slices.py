@@ -10,7 +10,7 @@ from router_models.errors import NotCertifiedError
 from router_models.estimators.calibrators.scores import PlattCalibrator
 from router_models.risk_control.joint import certify_joint
 from router_models.risk_control.joint_path import Budget, follow
-from router_models.risk_control.ladder import Ladder, Thresholds, play
+from router_models.risk_control.ladder import Ladder, Thresholds, replay_ladder
 from router_models.risk_control.tuning import pareto_path, predict
 
 pytestmark = pytest.mark.statistical
@@ -66,7 +66,7 @@ def truth(parts: dict[str, Ladder], thresholds: Thresholds) -> dict[str, Truth]:
     found = {}
     paid = sum(part.cost_usd[:, -1].sum() for part in parts.values())
     for name, part in parts.items():
-        played = play(part, thresholds)
+        played = replay_ladder(part, thresholds)
         answered = int((~played.abstained).sum())
         risk = played.wrong(part.right).sum() / max(answered, 1)
         saved = (part.cost_usd[:, -1].sum() - played.cost_usd.sum()) / paid

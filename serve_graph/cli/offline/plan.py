@@ -34,7 +34,7 @@ from serve_graph.cli.output import JsonOption, check_out, progress_to_stderr, sa
 
 if TYPE_CHECKING:
     from router_models.planning.workload import Workload
-    from router_models.pricing.tier_costs import TierTerms
+    from router_models.pricing.tier_costs import TierCosts
 
 
 def plan(
@@ -141,7 +141,7 @@ def _recorded(
     path: Path,
     weak: str,
     strong: str,
-    terms: dict[str, TierTerms],
+    terms: dict[str, TierCosts],
     scale: str | None,
     acceptable: float | None,
     routers: tuple[str, ...] | None,
@@ -158,11 +158,11 @@ def _recorded(
     return workload_of(table, weak, strong, terms, name=path.name, acceptable=acceptable, routers=routers, seed=seed)
 
 
-def _described(path: Path, weak: str, strong: str, seed: int) -> tuple[dict[str, TierTerms], Workload]:
-    from router_models.planning.inputs import read_mix
+def _described(path: Path, weak: str, strong: str, seed: int) -> tuple[dict[str, TierCosts], Workload]:
+    from router_models.planning.inputs import read_traffic_mix
     from router_models.planning.traffic_mix import workload_of_mix
 
-    mix = read_mix(path)
+    mix = read_traffic_mix(path)
     terms = {tier: mix.terms_of(tier, path) for tier in (weak, strong)}
     work = workload_of_mix(
         mix.slices,

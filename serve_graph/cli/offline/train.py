@@ -1,4 +1,4 @@
-"""`collect`, `train`: from prompts to a candidate. `certifying` takes it from there."""
+"""`collect`, `train`: from prompts to a candidate. `certify` takes it from there."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def train(
             "advantage": s.advantage,
             "low": s.low,
             "high": s.high,
-            "auc_unseen_domains": s.away_auc,
+            "auc_unseen_domains": s.out_of_domain_auc,
         }
         for what, by_tier in (("router", candidate.routers), ("verifier", candidate.verifiers))
         for tier, scored in by_tier.items()

@@ -165,7 +165,7 @@ def test_every_look_at_the_same_labels_spends_its_part_of_delta(tmp_path: Path) 
     third = look("another", seed=1)
     assert first is not None
     assert third is not None
-    assert (first.round, third.round) == (1, 3)
+    assert (first.look_index, third.look_index) == (1, 3)
     assert first.level == pytest.approx(0.6079 * 0.1, rel=1e-3)
     assert third.level == pytest.approx(first.level / 9)
     assert all(promise.level == third.level for promise in third.also)
@@ -176,7 +176,7 @@ def test_every_look_at_the_same_labels_spends_its_part_of_delta(tmp_path: Path) 
     write_outcomes(tmp_path / "o.parquet", world(930, p_easy=0.97))
     grown = look("router")
     assert grown is not None
-    assert grown.round == 4  # the labels that were read before are among those of the larger table
+    assert grown.look_index == 4  # the labels that were read before are among those of the larger table
 
 
 def test_what_is_refused_unseen_is_no_look(tmp_path: Path) -> None:

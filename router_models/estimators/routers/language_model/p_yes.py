@@ -45,7 +45,7 @@ def p_yes(first_token_logprobs: Mapping[str, float]) -> float:
     return 0.5 if total == 0.0 else mass["yes"] / total
 
 
-class AskedRouter(RouterModel):
+class PYesRouter(RouterModel):
     """Platt calibration, σ(a·logit(P(yes)) + b), of what the model said.
 
     P(yes) is read from the metadata column `column` (numbers in [0, 1] as text), or got from `ask`, a function of the

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router_models.data.artifacts import State
-from router_models.data.text_cache import recalled
+from router_models.data.text_cache import cached_by_text
 from router_models.estimators.routers.base import RouterModel, array_of, check_fit_input, fitted, squash
 from router_models.types import FloatArray, Prompts
 
@@ -71,7 +71,7 @@ def hashed(texts: Sequence[str]) -> Any:
 
 
 def _rows(texts: Sequence[str]) -> list[Row]:
-    return recalled("tfidf", texts, lambda new: [_counted(text) for text in new])
+    return cached_by_text("tfidf", texts, lambda new: [_counted(text) for text in new])
 
 
 def _counted(text: str) -> Row:

@@ -20,7 +20,7 @@ from router_models.estimators.verifiers.base import VerifierModel, check_fit_inp
 from router_models.estimators.verifiers.checks.checks import CHECKS_VERSION, blank
 from router_models.estimators.verifiers.learned.embedding_score import EmbeddingScore
 from router_models.estimators.verifiers.learned.logistic import Logistic, grouped_folds
-from router_models.estimators.verifiers.learned.nested_state import nested, unnested
+from router_models.estimators.verifiers.learned.nested_state import join_states, split_state
 from router_models.estimators.verifiers.learned.sources import (
     DEFAULT_SOURCES,
     available,
@@ -128,7 +128,7 @@ class CombinedVerifier(VerifierModel):
             parts["text"] = self.text_.state()
         if self.embedding_ is not None:
             parts["embedding"] = self.embedding_.state()
-        return nested(
+        return join_states(
             parts,
             {
                 "version": VERSION,
@@ -143,7 +143,7 @@ class CombinedVerifier(VerifierModel):
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        parts, meta = unnested(state)
+        parts, meta = split_state(state)
         try:
             verifier = cls(meta["sources"], int(meta["folds"]), int(meta["seed"]))
             verifier.sources_, verifier.signals_ = tuple(meta["sources"]), tuple(meta["signals"])

@@ -18,7 +18,7 @@ from router_models.errors import ArtifactError, NotFittedError
 from router_models.estimators.verifiers.base import VerifierModel, check_fit_input, embeddings_of
 from router_models.estimators.verifiers.learned.embedding_score import EmbeddingScore
 from router_models.estimators.verifiers.learned.logistic import Logistic, grouped_folds
-from router_models.estimators.verifiers.learned.nested_state import nested, unnested
+from router_models.estimators.verifiers.learned.nested_state import join_states, split_state
 from router_models.estimators.verifiers.learned.text_score import TextScore
 from router_models.types import Answers, FloatArray
 
@@ -100,11 +100,11 @@ class LearnedVerifier(VerifierModel):
             parts["prompt"] = self.prompt_.state()
         if self.pair_ is not None:
             parts["pair"] = self.pair_.state()
-        return nested(parts, {"folds": self.folds, "seed": self.seed})
+        return join_states(parts, {"folds": self.folds, "seed": self.seed})
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        parts, meta = unnested(state)
+        parts, meta = split_state(state)
         try:
             verifier = cls(int(meta["folds"]), int(meta["seed"]))
             verifier.model_ = Logistic.from_state(parts["model"])

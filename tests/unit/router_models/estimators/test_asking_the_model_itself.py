@@ -10,10 +10,10 @@ import pytest
 from router_models.errors import DataError
 from router_models.estimators.verifiers import (
     AgreementVerifier,
-    ComposedVerifier,
     LearnedVerifier,
     PTrueVerifier,
     RewardVerifier,
+    StackedVerifier,
 )
 from router_models.estimators.verifiers.language_model.agreement import (
     agreement,
@@ -179,10 +179,10 @@ def test_a_composed_verifier_trusts_the_member_that_knows() -> None:
     rng = np.random.default_rng(0)
     y = (rng.random(300) < 0.5).astype(np.float64)
     X = _answers(p_true=rng.random(300), reward=y * 2 + rng.normal(0, 1, 300))
-    composed = ComposedVerifier({"asked": PTrueVerifier(), "judged": RewardVerifier()}).fit(X, y)
+    composed = StackedVerifier({"asked": PTrueVerifier(), "judged": RewardVerifier()}).fit(X, y)
     asked, judged = composed.model_.coef if composed.model_ else (0, 0)
     assert judged > 3 * abs(asked)
     assert composed.wants_signals == ("p_true", "reward")
     for members in ({}, {"a/b": PTrueVerifier()}):
         with pytest.raises(DataError, match="members"):
-            ComposedVerifier(members)
+            StackedVerifier(members)

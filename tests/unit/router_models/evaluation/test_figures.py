@@ -14,7 +14,7 @@ from router_models.data.formats import parse_columns
 from router_models.data.json_values import plain
 from router_models.data.outcomes import OutcomeTable, read_outcomes, table_of
 from router_models.errors import DataError
-from router_models.evaluation.certified_point import Terms, certification_rows, certified_point
+from router_models.evaluation.certified_point import TierInputs, certification_rows, certified_point
 from router_models.evaluation.cross_validation import Protocol, Source, costs_of, cross_validate
 from router_models.evaluation.figures import baselines, evaluate
 from router_models.evaluation.held_out import Held, domain_folds_of, families_of, folds_of, held_out_scores, targets_of
@@ -23,7 +23,7 @@ from router_models.evaluation.page import page
 from router_models.evaluation.plots import draw_cost, draw_deferral
 from router_models.metrics import aiq, cost_quality
 from router_models.pricing.prices import Price
-from router_models.pricing.tier_costs import TierTerms
+from router_models.pricing.tier_costs import TierCosts
 from router_models.types import FloatArray
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -50,9 +50,9 @@ def drawn(n: int = 600, seed: int = 0) -> tuple[OutcomeTable, FloatArray]:
     return table(weak.tolist(), strong.tolist(), domain=domain), ease
 
 
-def terms(t: OutcomeTable, **given: float) -> Terms:
+def terms(t: OutcomeTable, **given: float) -> TierInputs:
     n = len(t)
-    return Terms(np.zeros(n), np.ones(n), False, given.get("epsilon", 0.1), given.get("delta", 0.1))
+    return TierInputs(np.zeros(n), np.ones(n), False, given.get("epsilon", 0.1), given.get("delta", 0.1))
 
 
 def test_baselines_stand_beside_every_router_and_bound_it() -> None:
@@ -142,7 +142,7 @@ def test_scores_of_one_to_ten_are_certified_only_when_somebody_says_what_is_acce
     point = evaluate(t, "weak", "strong", [], terms(t), NOW).rows[1].certified
     assert point is not None
     assert "from which grade on an answer is acceptable" in point.why
-    told = Terms(np.zeros(400), np.ones(400), False, 0.1, 0.1, acceptable=0.5)
+    told = TierInputs(np.zeros(400), np.ones(400), False, 0.1, 0.1, acceptable=0.5)
     point = evaluate(t, "weak", "strong", [], told, NOW).rows[1].certified
     assert point is not None
     assert "acceptable" not in point.why
@@ -160,7 +160,7 @@ def test_aiq_is_the_metrics_own_and_lies_in_its_interval() -> None:
 
 def test_dollars_are_used_where_prices_are_given() -> None:
     t, _ = drawn()
-    prices = tuple(TierTerms(Price(p, p), input_tokens=1000, output_tokens=0) for p in map(Decimal, ("1", "10")))
+    prices = tuple(TierCosts(Price(p, p), input_tokens=1000, output_tokens=0) for p in map(Decimal, ("1", "10")))
     seen = costs_of(t, "weak", "strong", (prices[0], prices[1]), epsilon=0.1, delta=0.1)
     assert seen.usd
     assert seen.weak_cost == pytest.approx([0.001] * 600)

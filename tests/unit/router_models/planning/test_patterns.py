@@ -25,14 +25,14 @@ from router_models.planning.traffic_mix import TrafficSlice, workload_of_mix
 from router_models.planning.what_if import break_even
 from router_models.planning.workload import Workload
 from router_models.pricing.prices import Price
-from router_models.pricing.tier_costs import TierTerms
+from router_models.pricing.tier_costs import TierCosts
 from router_models.risk_control.risk_and_drop import Paired, certify_both
 from router_models.training.evidence import Evidence
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TERMS = {
-    "cheap": TierTerms(Price(Decimal("0.1"), Decimal("0.4"))),
-    "frontier": TierTerms(Price(Decimal(2), Decimal(8))),
+    "cheap": TierCosts(Price(Decimal("0.1"), Decimal("0.4"))),
+    "frontier": TierCosts(Price(Decimal(2), Decimal(8))),
 }
 
 

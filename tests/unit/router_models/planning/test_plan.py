@@ -21,15 +21,15 @@ from router_models.planning.plan import Demand, Plan, plan
 from router_models.planning.traffic_mix import TrafficSlice, workload_of_mix
 from router_models.planning.workload import Workload, workload_of
 from router_models.pricing.prices import Price
-from router_models.pricing.tier_costs import TierTerms
+from router_models.pricing.tier_costs import TierCosts
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EXTRA = Extra(1e-7, 1e-7, 0.005, 0.002)
 BUSY = Demand(100_000)
 
 
-def terms(sent: str, made: str, **given: Any) -> TierTerms:
-    return TierTerms(Price(Decimal(sent), Decimal(made)), **given)
+def terms(sent: str, made: str, **given: Any) -> TierCosts:
+    return TierCosts(Price(Decimal(sent), Decimal(made)), **given)
 
 
 TERMS = {"cheap": terms("0.1", "0.4"), "frontier": terms("2", "8")}
@@ -74,7 +74,7 @@ def mix(
     strong: float = 0.95,
     verifier_auc: float = 0.8,
     n: int = 4000,
-    prices: dict[str, TierTerms] = TERMS,
+    prices: dict[str, TierCosts] = TERMS,
 ) -> Workload:
     slices = [TrafficSlice("all", 1.0, weak, strong, 300, 100)]
     return workload_of_mix(slices, "cheap", "frontier", prices, router_auc=0.6, verifier_auc=verifier_auc, prompts=n)

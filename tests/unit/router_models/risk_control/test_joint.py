@@ -14,7 +14,7 @@ from router_models.risk_control.certificate import ABSTAIN_RISK, ANSWERED_RISK, 
 from router_models.risk_control.joint import certify_joint
 from router_models.risk_control.joint_path import Budget, follow, nothing_rejected
 from router_models.risk_control.labels import labels_needed, p_value
-from router_models.risk_control.ladder import Ladder, Thresholds, play
+from router_models.risk_control.ladder import Ladder, Thresholds, replay_ladder
 from router_models.risk_control.tuning import Grid, always_top, pareto_path, predict, tune_all
 from router_models.types import Action
 from router_models.versions.policy import Policy
@@ -51,7 +51,7 @@ def test_playing_a_ladder_is_what_the_served_policy_does(rows, route_at, accept_
     data = Ladder.of(TIERS, [r[:2] for r in rows], [r[2:] for r in rows], (1.0, 6.0, 30.0))
     thresholds = Thresholds(route_at, accept_at, abstain_below)
     policy = Policy(TIERS, thresholds.points(TIERS))
-    played = play(data, thresholds)
+    played = replay_ladder(data, thresholds)
     for i, row in enumerate(rows):
         decision = policy.decide({"small": row[0], "medium": row[1]})
         calls = [decision.tier]
@@ -86,7 +86,7 @@ def test_stage_a_finds_the_grids_minimum(tiers, abstain_weight):
     top_abstain = 1 - abstain_weight if abstain_weight < 1 else -np.inf
 
     def loss(thresholds: Thresholds, cost_weight: float) -> float:
-        played = play(data, thresholds)
+        played = replay_ladder(data, thresholds)
         answered = ~played.abstained
         soft = data.p_ok[np.arange(len(data)), np.maximum(played.answered_by, 0)]
         silent = abstain_weight * played.abstained.mean() if played.abstained.any() else 0.0
@@ -140,7 +140,7 @@ def test_the_certificate_counts_what_the_whole_system_answered():
     tune, cert = ladder(500, 5), ladder(1500, 6)
     result = certify_joint(tune, cert, epsilon=0.2, delta=0.1, abstain_share=0.1, **KEPT)
     c = result.certificate
-    played = play(cert, result.chosen.thresholds)
+    played = replay_ladder(cert, result.chosen.thresholds)
     assert c.what == ANSWERED_RISK
     assert (c.n, c.accepted_n, c.errors) == (1500, (~played.abstained).sum(), played.wrong(cert.right).sum())
     assert p_value(c.errors, c.accepted_n, 0.2) <= 0.1

@@ -13,7 +13,7 @@ from router_models.risk_control.certificate import ABSTAIN_RISK, ANSWERED_RISK, 
 from router_models.risk_control.joint import JointPolicy, certify_joint
 from router_models.risk_control.joint_path import Budget, follow, propose
 from router_models.risk_control.labels import p_value
-from router_models.risk_control.ladder import Ladder, Thresholds, play
+from router_models.risk_control.ladder import Ladder, Thresholds, replay_ladder
 from router_models.risk_control.tuning import predict
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -48,7 +48,7 @@ def test_every_certified_slice_keeps_every_promise_on_its_own_rows_at_its_share_
     c = made.certificate
     assert [name for name in HARD if c.covers(name)] == ["en", "fr"]
     for name in ("en", "fr"):
-        played, p = play(cert.only(name), made.chosen.thresholds), c.slices[name]
+        played, p = replay_ladder(cert.only(name), made.chosen.thresholds), c.slices[name]
         silent = p.also[0]
         assert (p.what, p.level, silent.what) == (ANSWERED_RISK, 0.1 / 3, ABSTAIN_RISK)
         assert (p.trials, p.errors) == (
@@ -88,7 +88,7 @@ def test_what_is_deployed_saves_most_where_it_is_certified(made):
 
     def saved(j: int) -> float:
         held = [name for name, path in paths.items() if path.rejected[j]]
-        played = {name: play(tune.only(name), paths[name].configurations[j].thresholds) for name in held}
+        played = {name: replay_ladder(tune.only(name), paths[name].configurations[j].thresholds) for name in held}
         return sum(float((30 - played[name].cost_usd).sum()) for name in held)
 
     thresholds = [c.thresholds for c in paths["en"].configurations]
@@ -228,6 +228,6 @@ def test_what_is_not_covered_goes_to_the_top_unjudged_and_the_rest_is_played_as_
     data = Ladder.of(TIERS, [r[:2] for r in rows], [r[2:5] for r in rows], (1.0, 6.0, 30.0))
     thresholds = Thresholds(route_at, (max(below[0], 0.5), max(below[1], 0.5)), below)
     covered = np.array([r[5] for r in rows])
-    plain, sliced = play(data, thresholds), play(data, thresholds, covered)
+    plain, sliced = replay_ladder(data, thresholds), replay_ladder(data, thresholds, covered)
     assert (sliced.answered_by == np.where(covered, plain.answered_by, 2)).all()
     assert (sliced.cost_usd == np.where(covered, plain.cost_usd, 30.0)).all()

@@ -79,7 +79,7 @@ def test_gaps_in_the_token_counts_are_not_free_calls(fitted: Callable[..., Candi
 def test_domains_that_are_all_right_or_all_wrong_do_not_stop_the_fit(fitted: Callable[..., Candidate]) -> None:
     grades = frame()["cheap"]
     scored = fitted(domain=np.where(grades > 0, "easy", "hard")).routers["cheap"]
-    assert scored[-1].away_auc == 0.0  # each domain gets the other's level
+    assert scored[-1].out_of_domain_auc == 0.0  # each domain gets the other's level
 
 
 def test_prompts_without_a_domain_are_left_out_of_the_domains_held_out(fitted: Callable[..., Candidate]) -> None:
@@ -88,7 +88,7 @@ def test_prompts_without_a_domain_are_left_out_of_the_domains_held_out(fitted: C
     assert labels is not None
     assert labels[:4].tolist() == [0, 1, 2, -1]
     assert domain_labels(table(domain=np.array(["art", None, None] * 100, dtype=object))) is None
-    assert all(scored.away_auc is not None for scored in fitted(domain=domains).routers["cheap"])
+    assert all(scored.out_of_domain_auc is not None for scored in fitted(domain=domains).routers["cheap"])
 
 
 def test_a_last_tier_that_is_never_wrong_in_tune_is_judged_by_what_train_said(

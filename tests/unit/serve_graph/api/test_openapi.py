@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from router_models.types import Action
 from serve_graph.access.keys import Keyring
 from serve_graph.api.http import Backend, build_http
-from serve_graph.cascade.fakes import FakeEmbedder, FakeJudge, ListSink, fake_graph
+from serve_graph.cascade.fakes import FakeEmbedder, FakeJudge, ListSink, fake_context
 from serve_graph.config.access import KeyConfig
 from serve_graph.gateway.handler import Service
 
@@ -46,7 +46,7 @@ def keyed(keyring: Keyring) -> FastAPI:
         return {"ready": True}
 
     return build_http(
-        Backend(Service(fake_graph(), ListSink()), nothing, nothing, nothing, nothing, 4096, keyring=keyring)
+        Backend(Service(fake_context(), ListSink()), nothing, nothing, nothing, nothing, 4096, keyring=keyring)
     )
 
 

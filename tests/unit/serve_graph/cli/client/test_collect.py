@@ -211,7 +211,7 @@ def test_a_finished_table_is_refused_and_one_under_way_is_not(tmp_path: Path) ->
 
 
 @pytest.fixture
-def graph() -> GraphConfig:
+def context() -> GraphConfig:
     return load_config(ROOT / "configs" / "echo.yaml")
 
 
@@ -220,31 +220,31 @@ def endpoint_says(monkeypatch: pytest.MonkeyPatch, reply: httpx.Response) -> Non
 
 
 def test_an_endpoint_is_believed_when_it_runs_the_same_engines(
-    graph: GraphConfig, monkeypatch: pytest.MonkeyPatch
+    context: GraphConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    endpoint_says(monkeypatch, httpx.Response(200, json={"binds": binds_digest(graph)}))
-    assert binds_behind("http://x", graph) == tier_binds(graph)
+    endpoint_says(monkeypatch, httpx.Response(200, json={"binds": binds_digest(context)}))
+    assert binds_behind("http://x", context) == tier_binds(context)
 
 
-def test_an_endpoint_with_other_engines_is_refused(graph: GraphConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_with_other_engines_is_refused(context: GraphConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     endpoint_says(monkeypatch, httpx.Response(200, json={"binds": "f" * 64}))
     with pytest.raises(ServeGraphError, match="runs other engines"):
-        binds_behind("http://x", graph)
+        binds_behind("http://x", context)
 
 
 @pytest.mark.parametrize(
     "reply", [httpx.Response(404, text="?"), httpx.Response(200, text="ok"), httpx.Response(200, json=[1])]
 )
 def test_a_foreign_endpoint_claims_no_engines(
-    reply: httpx.Response, graph: GraphConfig, monkeypatch: pytest.MonkeyPatch
+    reply: httpx.Response, context: GraphConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoint_says(monkeypatch, reply)
-    assert binds_behind("http://x", graph) is None
+    assert binds_behind("http://x", context) is None
 
 
-def test_an_endpoint_that_is_down_is_one_clear_error(graph: GraphConfig) -> None:
+def test_an_endpoint_that_is_down_is_one_clear_error(context: GraphConfig) -> None:
     with pytest.raises(ServeGraphError, match="does not answer"):
-        binds_behind("http://127.0.0.1:9", graph)
+        binds_behind("http://127.0.0.1:9", context)
 
 
 def test_tasks_are_read_and_the_first_bad_line_is_named(tmp_path: Path) -> None:

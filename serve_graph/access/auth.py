@@ -26,7 +26,7 @@ ADMIN = ("/v1/decisions", "/metrics", "/console")
 WORDS: Mapping[KeyScope, str] = MappingProxyType({"use": "asking", "admin": "reading decisions and metrics"})
 
 
-class AccessGate:
+class AuthMiddleware:
     """ASGI middleware before every route; `refused` is told the status of whoever is turned away."""
 
     def __init__(
