@@ -136,13 +136,13 @@ def _fields(body: dict[str, Any], schemas: dict[str, Any]) -> str:
 
 def _openapi() -> dict[str, Any]:
     from serve_graph.api.http import Backend, build_http
-    from serve_graph.cascade.fakes import FakeEmbedder, ListSink, fake_graph
+    from serve_graph.cascade.fakes import FakeEmbedder, ListSink, fake_context
     from serve_graph.gateway.handler import Service
 
     async def nothing(*_: Any) -> Any:
         return None
 
-    service = Service(fake_graph(embedder=FakeEmbedder()), ListSink())
+    service = Service(fake_context(embedder=FakeEmbedder()), ListSink())
     document: dict[str, Any] = build_http(Backend(service, nothing, nothing, nothing, nothing, 4096)).openapi()
     return document
 
