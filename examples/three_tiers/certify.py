@@ -16,7 +16,7 @@ import numpy as np
 from router_models.data.features import logprob_summary
 from router_models.data.outcomes import prompt_id, write_outcomes
 from router_models.errors import NotCertifiedError
-from router_models.pipeline import run
+from router_models.pipeline import run_pipeline
 from router_models.pricing.prices import Price
 from router_models.training.candidate import Settings
 from router_models.types import Outcome, Usage
@@ -60,7 +60,7 @@ def main(work: Path) -> None:
     settings = Settings(
         tiers=tuple(PRICES), prices=PRICES, epsilon=0.2, delta=0.1, binds={}, router="surface", verifier="logprob"
     )
-    made = run(
+    made = run_pipeline(
         table, settings, work, f"sqlite:///{work / 'mlflow.db'}", "three-tiers", datetime.now(UTC), progress=print
     )
     print(f"{made.name}: {made.tags['certificate']}")
