@@ -56,7 +56,7 @@ def made_up(n: int, seed: int) -> list[Outcome]:
 def main(work: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     table = work / "outcomes.parquet"
-    write_outcomes(table, made_up(1200, seed=1))
+    write_outcomes(table, made_up(800, seed=1))
     settings = Settings(
         tiers=tuple(PRICES), prices=PRICES, epsilon=0.2, delta=0.1, binds={}, router="surface", verifier="logprob"
     )

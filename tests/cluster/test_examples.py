@@ -21,7 +21,7 @@ CONFIG = EXAMPLES / "two_hosted_tiers" / "graph.yaml"
 
 
 @pytest.fixture(scope="module")
-def graph(new_graph: Callable[..., Any], apis: Callable[[str], Any]) -> Any:
+def hosted(new_graph: Callable[..., Any], apis: Callable[[str], Any]) -> Any:
     """The example's configuration; echo servers stand where its two APIs would be."""
     os.environ |= {"SMALL_URL": apis("small").url, "LARGE_URL": apis("large").url, "API_KEY": "none"}
     return new_graph(**yaml.safe_load(CONFIG.read_text()))
@@ -40,17 +40,17 @@ def command(*words: object) -> str:
     return run("-c", "from serve_graph.cli import main; main()", *words)
 
 
-def test_the_ten_lines_get_an_answer_of_the_last_tier_while_nothing_is_certified(graph: Any) -> None:
-    said = run(EXAMPLES / "two_hosted_tiers" / "ask.py", BASE_URL=f"{graph.url}/v1").splitlines()
+def test_the_ten_lines_get_an_answer_of_the_last_tier_while_nothing_is_certified(hosted: Any) -> None:
+    said = run(EXAMPLES / "two_hosted_tiers" / "ask.py", BASE_URL=f"{hosted.url}/v1").splitlines()
     assert said[0] == "auto: echo large: What is the capital of France?"
     assert said[2] == "cheap: echo small: What is the capital of France?"
 
 
-def test_a_file_of_tasks_becomes_a_certified_version(graph: Any, tmp_path: Path) -> None:
-    config = graph.state / "graph.yaml"  # the example's, with the port of this run
+def test_a_file_of_tasks_becomes_a_certified_version(hosted: Any, tmp_path: Path) -> None:
+    config = hosted.state / "graph.yaml"  # the example's, with the port of this run
     tasks, table, candidate = tmp_path / "tasks.jsonl", tmp_path / "outcomes.parquet", tmp_path / "candidate"
     run(EXAMPLES / "own_tasks" / "write_tasks.py", tasks)
-    command("collect", "--config", config, "--url", graph.url, "--tasks", tasks, "--out", table)
+    command("collect", "--config", config, "--url", hosted.url, "--tasks", tasks, "--out", table)
     command("train", "--config", config, "--outcomes", table, "--out", candidate)
     command("certify", "--config", config, "--outcomes", table, "--candidate", candidate, "--alias", "stable")
     served = serving_version(load_config(config))
