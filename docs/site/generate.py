@@ -216,7 +216,7 @@ def index(title: str, folder: Path, about: str) -> str:
     for path in sorted(folder.rglob("*.md"), key=lambda path: path.name):
         text = path.read_text(encoding="utf-8")
         number = re.match(r"\d{4}", path.name)
-        heading = re.sub(r"^\d{4}: ", "", text.split("\n", 1)[0].lstrip("# "))
+        heading = re.sub(r"^\d{4}:? ", "", text.split("\n", 1)[0].lstrip("# "))
         heading = f"{number[0]}: {heading[:1].upper()}{heading[1:]}" if number else heading
         date = re.search(r"\b20\d\d-\d\d-\d\d\b", text)
         rows.append(f"| [{heading}]({path.relative_to(folder).as_posix()}) | {date[0] if date else ''} |")
