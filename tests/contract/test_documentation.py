@@ -1,5 +1,6 @@
 """Documents name what is there: links, commands with their options, and pages that are made from the code."""
 
+import importlib
 import importlib.util
 import re
 import shlex
@@ -12,6 +13,7 @@ import pytest
 import typer.main
 import yaml
 
+import router_models
 from serve_graph.cli import app
 from serve_graph.config.graph import GraphConfig
 
@@ -126,6 +128,24 @@ def test_the_generated_reference_names_every_command_key_and_error() -> None:
     assert "| `input_usd_per_mtok` | number, ≥ 0 | **required** |" in told
     assert "`POST /v1/chat/completions`" in generate.http()
     assert "| 429 | `rate_limit_error` | `SaturatedError` |" in generate.errors()
+
+
+def test_the_python_reference_shows_every_public_name_of_the_library() -> None:
+    text = (ROOT / "docs" / "reference" / "python.md").read_text()
+    shown = set(re.findall(r"`router_models\.[\w.]*\.(\w+)`", text))
+    for target, options in re.findall(r"^::: ([\w.]+)\n((?:    .*\n)*)", text, re.MULTILINE):
+        members = re.search(r"members: \[(.*)\]", options)
+        if "show_root_heading: false" not in options:
+            path, _, name = target.rpartition(".")
+            assert hasattr(importlib.import_module(path), name), target
+            shown.add(name)
+        else:
+            module = importlib.import_module(target)
+            named = members[1].split(", ") if members else [name for name in vars(module) if name.endswith("Error")]
+            assert all(hasattr(module, name) for name in named), target
+            shown |= set(named)
+    assert len(shown) > 30
+    assert set(getattr(router_models, "__all__", ())) <= shown
 
 
 def test_an_empty_line_is_put_before_a_list_and_nowhere_else() -> None:
