@@ -14,13 +14,13 @@ ANIMALS = "cat dog fox owl bee ant hen cow pig bat".split()
 
 
 def task(i: int) -> dict[str, object]:
-    """Easy: any answer that repeats the animal is right. Hard, and one easy one in twenty: only `large` is."""
+    """Easy: either server is right (its answer begins with its name). Hard, and one easy in 20: only `large` is."""
     hard = i % 3 == 0
     animal = ANIMALS[i % len(ANIMALS)]
     prompt = (
         f"Prove in full that theorem {i} holds for every {animal}." if hard else f"What colour is {animal} number {i}?"
     )
-    accepted = ["large"] if hard or i % 20 == 1 else [animal]
+    accepted = ["large"] if hard or i % 20 == 1 else ["small", "large"]
     return {
         "id": f"task-{i}",
         "prompt": prompt,

@@ -38,6 +38,9 @@ def test_the_tasks_of_the_example_are_tasks_whose_solutions_are_right(tmp_path: 
     for task in tasks:
         assert grade(task, f"it is {task.solution}")
         assert not grade(task, "nothing of the kind")
+        assert grade(task, f"echo large: {task.prompt}"), "what the echo server called large answers"
+    right = [grade(task, f"echo small: {task.prompt}") for task in tasks]
+    assert 0.5 < sum(right) / len(tasks) < 0.7
 
 
 def test_three_tiers_are_certified_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
