@@ -191,6 +191,25 @@ def _option(option: Any) -> str:
     return f"| {names} | {_cell(option.help or '')} | {'**required**' if option.required else default} |"
 
 
+def metrics() -> str:
+    """Every metric of /metrics with its type and help, as a page that has just begun shows them."""
+    from serve_graph.records.metrics import RequestMetrics, render_metrics
+
+    text = render_metrics(RequestMetrics(), 0, {}, certificates={"answers": 0.0})
+    helps = dict(re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE))
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    rows = [f"| `{name}` | {kinds[name]} | {_cell(helps[name])} |" for name in sorted(helps)]
+    return f"""# Metrics
+
+`/metrics` in Prometheus' text format (an admin key's, where there are keys). Every ingress replica counts what it
+answered. Engines' own counters are added as `serve_graph_engine_*`, by tier: vLLM's under its names without `vllm:`, and of
+admission and hosted deployments `in_flight`, `queued`, `refused`, `deployment_calls`, `deployment_failures`.
+{NOTE}
+| metric | type | meaning |
+|---|---|---|
+""" + "\n".join(rows)
+
+
 def errors() -> str:
     """Exceptions, the HTTP status and type each becomes, and what it means."""
     from serve_graph.errors import STATUS

@@ -27,6 +27,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "reference/http.md": generate.http,
     "reference/cli.md": generate.cli,
     "reference/errors.md": generate.errors,
+    "reference/metrics.md": generate.metrics,
     "decisions/index.md": lambda: generate.index("Decisions", DOCS / "decisions", generate.DECISIONS),
     "results/index.md": lambda: generate.index("Results", DOCS / "results", generate.RESULTS),
 }

@@ -59,7 +59,7 @@ def test_every_place_that_the_steps_name_is_there(kind: str) -> None:
         for path in paths:
             assert (ROOT / path).exists(), path
         sources = "".join((ROOT / path).read_text() for path in paths if path.endswith(".py"))
-        for name in re.findall(r"`((?:Tally|Any|Engine|Tier|bind|render|_e|_w)\w*)`", step):
+        for name in re.findall(r"`((?:Request|Any|Engine|Tier|bind|render|_e|_w)\w*)`", step):
             if sources:
                 assert re.search(rf"\b{name}\b", sources), f"{name} is not in {paths}"
 

@@ -127,6 +127,7 @@ def test_the_generated_reference_names_every_command_key_and_error() -> None:
         assert f"| `{key}` |" in told
     assert "| `input_usd_per_mtok` | number, ≥ 0 | **required** |" in told
     assert "`POST /v1/chat/completions`" in generate.http()
+    assert "| `serve_graph_requests_total` | counter | Requests" in generate.metrics()
     assert "| 429 | `rate_limit_error` | `SaturatedError` |" in generate.errors()
 
 
