@@ -58,7 +58,7 @@ async def asked(tier: Any, stream: bool, timeout_s: float = 5.0) -> tuple[str, t
     async for piece in tier.stream(BODY | {"stream": True, "stream_options": {"include_usage": True}}, timeout_s):
         raise_error(piece, "frontier", piece.get("attempts", ()))
         calls = piece.get("attempts", calls)
-        text += [choice["delta"].get("content") or "" for choice in piece["choices"]]
+        text += [choice["delta"].get("content") or "" for choice in piece.get("choices") or ()]
     return "".join(text), calls
 
 
@@ -101,6 +101,12 @@ async def test_answer_comes_through_and_the_request_goes_out_as_it_came(api: Api
     assert (last["headers"]["openai-organization"], last["headers"]["x-team"]) == ("org-1", "search")
     assert (last["body"]["model"], last["body"]["top_k"], last["body"]["logprobs"]) == ("some-model", 5, True)
     assert await asked(tier, stream) == ("echo east: one two three", ())
+
+
+async def test_chunks_without_choices_are_legal_wherever_they_stand(api: Api, stream: bool) -> None:
+    api.plays({"fault": "choiceless"})
+    assert await asked(hosted(api, failover=ONCE), stream) == ("echo east: one two three", ())
+    assert api.state()["seen"] == 1
 
 
 FAULTS = [
