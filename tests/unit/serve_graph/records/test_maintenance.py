@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from router_models.types import DecisionRecord
 from serve_graph.access.budgets import Spending
@@ -155,22 +154,3 @@ async def test_keys_come_and_go_while_running(upkeep: Keepers, tmp_path: Path) -
     write_keys(tmp_path / "k.yaml", [KeyConfig(name="late", sha256=key_hash("late"))])
     await keeping.refresh_keys()
     assert keeping.keyring.find("late") is not None
-
-
-async def test_a_store_of_an_earlier_release_gains_the_new_columns(tmp_path: Path, a_record: Records) -> None:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'old.db'}"
-    store = DecisionStore(url)
-    await store.write_many([a_record("before")])
-    engine = store._engine
-    assert engine is not None
-    async with engine.begin() as connection:
-        await connection.execute(text("DROP INDEX decisions_by_key"))
-        for column in ("overhead", "key", "session", "evidence", "prompt", "cost_pico_usd"):
-            await connection.execute(text(f'ALTER TABLE decisions DROP COLUMN "{column}"'))
-    await store.close()
-    renewed = DecisionStore(url)
-    await renewed.write_many([a_record("after", key="a")])
-    assert await renewed.get("before") == a_record("before")
-    assert await renewed.get("after") == a_record("after", key="a")
-    assert set(await renewed.spent_by_key(["2000"])) == {"a"}
-    await renewed.close()
