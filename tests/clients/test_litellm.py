@@ -20,7 +20,7 @@ TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"ty
 def ask(at: Any, **fields: Any) -> Any:
     messages = fields.pop("messages", [{"role": "user", "content": "hello"}])
     return litellm.completion(
-        model="openai/auto", messages=messages, api_base=at.url, api_key="none", num_retries=0, timeout=20, **fields
+        model="openai/auto", messages=messages, api_base=at.url, api_key="none", num_retries=0, timeout=60, **fields
     )
 
 
