@@ -12,7 +12,7 @@ PYTEST := -m pytest -q --durations=25
 # Unit tests in parallel, a worker a core (each takes about a gigabyte); tests that start a cluster or engines never are.
 UNIT := $(BIN)/python $(PYTEST) -n logical --maxprocesses 8 tests/unit tests/contract tests/statistical
 
-.PHONY: up demo test test-unit test-all clients faults adapters soak check statistical format env lock newest clean
+.PHONY: up demo test test-unit test-all clients package faults adapters soak check statistical format env lock newest clean
 
 up: env            ## bring the graph up: environment, weights, first router version, engines; Ctrl-C stops it
 	@$(BIN)/serve-graph up --config $(CONFIG)
@@ -39,6 +39,9 @@ test-all: env      ## every test at its whole size (hours)
 
 clients: $(CLIENTS)/.installed  ## other projects' clients (LiteLLM, LangChain) against the endpoint
 	@$(CLIENTS)/bin/python $(PYTEST) tests/clients
+
+package: env       ## wheel and sdist, built, installed outside the checkout and tried, with and without what serves
+	@$(BIN)/python -m pytest -q -m full tests/contract/test_package.py
 
 faults: env        ## every fault, before and after the commit and without a stream, as a table
 	@$(BIN)/python -m pytest -q tests/cluster/test_fault_matrix.py

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,17 +17,16 @@ from router_models.reports.two_tier import write_report
 from router_models.risk_control.sequence import spent_delta
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.certify import Certified, certify_candidate, check_candidate
-from router_models.training.certify_overload import with_spill
+from router_models.training.certify_overload import with_overload
 from router_models.training.certify_prefix import check_prefix, with_prefix
 from router_models.training.fit import fit_candidate
 from router_models.training.label_budget import labels_read
+from router_models.types import Progress
 from router_models.versions.registry import RegisteredVersion, record_look, register
 from router_models.versions.router_version import RouterVersion
 
-Progress = Callable[[str], None]
 
-
-def run(
+def run_pipeline(
     outcomes: Path,
     settings: Settings,
     state_folder: Path,
@@ -41,9 +40,38 @@ def run(
 ) -> RegisteredVersion:
     """Train, certify and register one version from an outcomes file; with a prefix point where one is certified.
 
-    `prefix`: the lengths to try for one, none by default.
+    Parameters
+    ----------
+    outcomes : Path
+        The table, see `read_outcomes`.
+    settings : Settings
+        What the version is made for, and what is to be promised.
+    state_folder : Path
+        Where embeddings, candidates and artifacts are kept.
+    registry_uri : str
+        MLflow's tracking URI.
+    model : str
+        The registered model's name.
+    now : datetime
+        When the certificate is made; with time zone.
+    alias : str, optional
+        Points at the new version, for example `stable`.
+    prefix : sequence of int
+        Numbers of tokens to try for a prefix point; none by default.
+    progress : callable
+        Gets one line a step.
 
-    Raises DataError for unusable outcomes and NotCertifiedError, with the reason, where nothing can be promised.
+    Returns
+    -------
+    RegisteredVersion
+        Its number, aliases and tags.
+
+    Raises
+    ------
+    DataError
+        For unusable outcomes.
+    NotCertifiedError
+        With the reason, where nothing can be promised.
     """
     encoder, cache = Encoder(), state_folder / "embeddings"
     table = read_outcomes(outcomes, settings.tiers)
@@ -93,10 +121,10 @@ def certify_next(
     labels = labels_read(table, settings.tiers, settings.seed)
     what = {"epsilon": str(settings.epsilon), "delta": str(settings.delta), "seed": str(settings.seed)}
     look = record_look(registry_uri, table.content_hash, labels, what, artifacts_folder)
-    settings = replace(settings, round=look)
-    spent = sum(spent_delta(settings.delta, i) for i in range(1, settings.round + 1))
+    settings = replace(settings, look_index=look)
+    spent = sum(spent_delta(settings.delta, i) for i in range(1, settings.look_index + 1))
     progress(
-        f"look {settings.round} at these labels: δ {settings.level:.3g} for this one, {spent:.3g} spent of "
+        f"look {settings.look_index} at these labels: δ {settings.level:.3g} for this one, {spent:.3g} spent of "
         f"{settings.delta:g}; fresh labels begin anew"
     )
     return certify_candidate(candidate, table, settings, now, cache), settings
@@ -120,7 +148,7 @@ def certify_prefix_next(
     what = {"epsilon": str(settings.epsilon), "delta": str(settings.delta), "prefix": ",".join(map(str, lengths))}
     labels = {f"prefix {label}" for label in labels_read(table, settings.tiers, settings.seed)}
     look = record_look(registry_uri, f"{table.content_hash}.prefix", labels, what, artifacts_folder)
-    settings = replace(settings, round=look)
+    settings = replace(settings, look_index=look)
     progress(f"certifying a prefix: look {look} at these labels for one, δ {settings.level:.3g} for it")
     try:
         return with_prefix(certified, table, settings, lengths, now, cache), None
@@ -145,10 +173,10 @@ def certify_spill_next(
     it is bound to the version as it then is.
     """
     progress(
-        f"certifying a spill: P(wrong | spilled) ≤ {epsilon:g}, δ {spent_delta(delta, settings.round):.3g} for it"
+        f"certifying a spill: P(wrong | spilled) ≤ {epsilon:g}, δ {spent_delta(delta, settings.look_index):.3g} for it"
     )
     try:
-        return with_spill(certified, table, settings, epsilon, delta, now, cache), None
+        return with_overload(certified, table, settings, epsilon, delta, now, cache), None
     except NotCertifiedError as error:
         progress(f"no spill: {error.reason}")
         return certified, error.reason
@@ -187,7 +215,7 @@ def publish(
             "verifier": candidate_family(version, settings.tiers[0], "verifier"),
             "epsilon": str(settings.epsilon),
             "delta": str(settings.delta),
-            "look": str(settings.round),
+            "look": str(settings.look_index),
             "seed": str(settings.seed),
             "prices": json.dumps({k: {n: str(v) for n, v in asdict(p).items()} for k, p in settings.prices.items()}),
         },
@@ -195,7 +223,7 @@ def publish(
         tags={
             "dataset_sha256": candidate.dataset_hash,
             "certificate": certificate.summary() if certificate else "none",
-            **{f"spill.{tier}": made.summary() for tier, made in version.spill_certificates.items()},
+            **{f"spill.{tier}": made.summary() for tier, made in version.overload_certificates.items()},
             "label_source": str(settings.label_source),
             "status": "approved" if alias == "stable" else "pending",
             **prefixes,

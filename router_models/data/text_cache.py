@@ -18,7 +18,7 @@ _kept: ContextVar[dict[str, dict[str, Any]] | None] = ContextVar("kept", default
 
 @contextmanager
 def each_text_once() -> Iterator[None]:
-    """Keep what `recalled` computes until the block ends; a block inside a block shares the outer one's."""
+    """Keep what `cached_by_text` computes until the block ends; a block inside a block shares the outer one's."""
     if _kept.get() is not None:
         yield
         return
@@ -29,7 +29,7 @@ def each_text_once() -> Iterator[None]:
         _kept.reset(token)
 
 
-def recalled(reader: str, texts: Sequence[str], read: Callable[[list[str]], list[T]]) -> list[T]:
+def cached_by_text(reader: str, texts: Sequence[str], read: Callable[[list[str]], list[T]]) -> list[T]:
     """`read(texts)`, one result per text, in order; inside `each_text_once` only for texts that `reader` has not read.
 
     A result must depend on its text alone, and must not be changed by whoever receives it.

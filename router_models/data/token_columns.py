@@ -1,6 +1,6 @@
 """Answers token by token, as columns of an outcomes table: what a beginning of N tokens is cut from.
 
-`token_texts` holds lists of strings, `token_logprobs` lists of 32-bit floats (`beginnings.kept_logprobs`); both are
+`token_texts` holds lists of strings, `token_logprobs` lists of 32-bit floats (`prefixes.kept_logprobs`); both are
 optional, and a row without them is null or empty.
 """
 

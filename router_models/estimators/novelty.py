@@ -17,12 +17,12 @@ from router_models.errors import ArtifactError, DataError
 from router_models.types import FloatArray, Prompts
 
 MEMORY = 2000
-NEIGHBOURS = 10
+NOVELTY_NEIGHBOURS = 10
 LEAST = 20
 EDGE = 0.95
 
 
-class Home:
+class NoveltyDetector:
     """Mean distance to the ten nearest training prompts, scaled by the training prompts' own.
 
     0 = as near as the median training prompt is to the others, 1 = as far as the 95th percentile. In embedding space
@@ -54,8 +54,8 @@ class Home:
 
     def distance(self, X: Prompts) -> FloatArray:
         """(n,) ≥ 0; above 1 = farther than 95 of 100 training prompts are from each other."""
-        away = self._to_nearest(self._scaled(self._columns(X)))
-        return np.asarray(np.maximum(0.0, (away - self.median_) / max(self.edge_ - self.median_, 1e-6)))
+        out_of_domain = self._to_nearest(self._scaled(self._columns(X)))
+        return np.asarray(np.maximum(0.0, (out_of_domain - self.median_) / max(self.edge_ - self.median_, 1e-6)))
 
     def state(self) -> State:
         """As data; `from_state` measures equally."""
@@ -69,15 +69,15 @@ class Home:
     @classmethod
     def from_state(cls, state: State) -> Self:
         """Rebuild; ArtifactError where something is missing."""
-        home = cls()
+        novelty = cls()
         try:
-            home.memory_ = state.arrays["memory"].astype(np.float32)
-            home.centre_, home.spread_ = state.arrays["centre"], state.arrays["spread"]
-            home.embedded_ = bool(state.meta["embedded"])
-            home.median_, home.edge_ = float(state.meta["median"]), float(state.meta["edge"])
+            novelty.memory_ = state.arrays["memory"].astype(np.float32)
+            novelty.centre_, novelty.spread_ = state.arrays["centre"], state.arrays["spread"]
+            novelty.embedded_ = bool(state.meta["embedded"])
+            novelty.median_, novelty.edge_ = float(state.meta["median"]), float(state.meta["edge"])
         except KeyError as error:
             raise ArtifactError(f"the stored training prompts lack {error}") from error
-        return home
+        return novelty
 
     def _columns(self, X: Prompts) -> FloatArray:
         if not self.embedded_:
@@ -91,7 +91,7 @@ class Home:
 
     def _to_nearest(self, rows: NDArray[np.float32], *, leave_out_self: bool = False) -> FloatArray:
         memory = self.memory_
-        k = min(NEIGHBOURS, len(memory) - 1)
+        k = min(NOVELTY_NEIGHBOURS, len(memory) - 1)
         squares = (memory**2).sum(axis=1)
         out = np.empty(len(rows))
         for start in range(0, len(rows), 512):

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from router_models.errors import DataError
 from router_models.planning.traffic_mix import TrafficSlice
 from router_models.pricing.prices import Price
-from router_models.pricing.tier_costs import TierTerms
+from router_models.pricing.tier_costs import TierCosts
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -28,7 +28,7 @@ class Batch(Strict):
     share: float
 
 
-class Tokens(Strict):
+class TokenPrices(Strict):
     input: float | None = None
     output: float | None = None
 
@@ -38,19 +38,19 @@ class Latency(Strict):
     p95: float
 
 
-class Terms(Strict):
-    """One tier in a terms file; the same words as `economics.TierTerms`."""
+class TierInputs(Strict):
+    """One tier in a terms file; the same words as `tier_costs.TierTerms`."""
 
     price: Annotated[list[Decimal], Field(min_length=2, max_length=3)]
     batch: Batch | None = None
-    tokens: Tokens = Tokens()
+    tokens: TokenPrices = TokenPrices()
     token_ratio: float = 1.0
     chars_per_token: float | None = None
     cached_share: float | None = None
     latency_s: Latency | None = None
 
-    def terms(self) -> TierTerms:
-        return TierTerms(
+    def terms(self) -> TierCosts:
+        return TierCosts(
             price=Price(*self.price),
             batch_factor=self.batch.factor if self.batch else 1.0,
             batch_share=self.batch.share if self.batch else 0.0,
@@ -64,13 +64,13 @@ class Terms(Strict):
         )
 
 
-class TermsFile(Strict):
-    tiers: dict[str, Terms]
+class TierInputsFile(Strict):
+    tiers: dict[str, TierInputs]
 
 
-def read_terms(path: Path, tier: str) -> TierTerms:
+def read_tier_inputs(path: Path, tier: str) -> TierCosts:
     """One tier's terms from a YAML file; DataError naming file and key where it does not hold them."""
-    found = validated(TermsFile, path).tiers
+    found = validated(TierInputsFile, path).tiers
     if tier not in found:
         raise DataError(f"{path}: no terms of tier {tier!r}; it has: {', '.join(found)}")
     return found[tier].terms()
@@ -94,17 +94,17 @@ class MixSignals(Strict):
     verifier_auc: float
 
 
-class MixFile(Strict):
-    tiers: dict[str, Terms]
+class TrafficMixFile(Strict):
+    tiers: dict[str, TierInputs]
     signals: MixSignals
     slices: Annotated[list[TrafficSlice], Field(min_length=1)]
 
-    def terms_of(self, tier: str, path: Path) -> TierTerms:
+    def terms_of(self, tier: str, path: Path) -> TierCosts:
         if tier not in self.tiers:
             raise DataError(f"{path}: no terms of tier {tier!r}; it has: {', '.join(self.tiers)}")
         return self.tiers[tier].terms()
 
 
-def read_mix(path: Path) -> MixFile:
+def read_traffic_mix(path: Path) -> TrafficMixFile:
     """A traffic mix from a YAML file; DataError naming file and key where it is none."""
-    return validated(MixFile, path)
+    return validated(TrafficMixFile, path)

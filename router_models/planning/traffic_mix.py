@@ -15,7 +15,7 @@ import numpy as np
 
 from router_models.errors import DataError
 from router_models.planning.workload import Workload
-from router_models.pricing.tier_costs import TierTerms, check_ladder, lognormal_seconds
+from router_models.pricing.tier_costs import TierCosts, check_ladder, lognormal_seconds
 from router_models.training.evidence import Evidence
 from router_models.types import BoolArray, FloatArray, Usage
 
@@ -64,7 +64,7 @@ def workload_of_mix(
     slices: Sequence[TrafficSlice],
     cheap: str,
     frontier: str,
-    terms: Mapping[str, TierTerms],
+    terms: Mapping[str, TierCosts],
     *,
     router_auc: float,
     verifier_auc: float,
@@ -153,7 +153,7 @@ def _exact_share(n: int, share: float, chance: np.random.Generator) -> FloatArra
     return chance.permutation(values)
 
 
-def _usd(slices: Sequence[TrafficSlice], which: np.ndarray, terms: TierTerms) -> FloatArray:
+def _usd(slices: Sequence[TrafficSlice], which: np.ndarray, terms: TierCosts) -> FloatArray:
     each = []
     for part in slices:
         sent, made = round(part.input_tokens * terms.token_ratio), round(part.output_tokens * terms.token_ratio)
@@ -162,7 +162,7 @@ def _usd(slices: Sequence[TrafficSlice], which: np.ndarray, terms: TierTerms) ->
     return np.asarray(np.array(each)[which], dtype=np.float64)
 
 
-def _seconds(terms: TierTerms, n: int, seed: int) -> FloatArray | None:
+def _seconds(terms: TierCosts, n: int, seed: int) -> FloatArray | None:
     if terms.latency_p50_s is None or terms.latency_p95_s is None:
         return None
     return lognormal_seconds(terms.latency_p50_s, terms.latency_p95_s, n, seed)

@@ -15,7 +15,7 @@ from router_models.data.slices import slice_columns
 from router_models.errors import DataError
 from router_models.estimators.calibrators.scores import choose_calibrator
 from router_models.estimators.routers import ROUTERS
-from router_models.pricing.tier_costs import TierTerms, calls_of, check_ladder, token_ratio_recorded
+from router_models.pricing.tier_costs import TierCosts, calls_of, check_ladder, token_ratio_recorded
 from router_models.risk_control.certificate import check_acceptable
 from router_models.training.evidence import Evidence
 from router_models.training.model_selection import (
@@ -29,7 +29,7 @@ from router_models.types import Answers, BoolArray, FloatArray
 from router_models.versions.router_version import ROUTER_SCORE
 
 MIN_PROMPTS = 60
-SHARES = {"tune": 0.4, "cert": 0.6}
+PLAN_SHARES = {"tune": 0.4, "cert": 0.6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def workload_of(
     table: OutcomeTable,
     cheap: str,
     frontier: str,
-    terms: Mapping[str, TierTerms],
+    terms: Mapping[str, TierCosts],
     *,
     name: str = "outcomes",
     acceptable: float | None = None,
@@ -189,7 +189,7 @@ def usable_routers(table: OutcomeTable, families: Sequence[str]) -> list[str]:
 
 
 def _choosing(table: OutcomeTable, seed: int) -> BoolArray:
-    inside = set(split(table, SHARES, seed)["tune"].groups.tolist())
+    inside = set(split(table, PLAN_SHARES, seed)["tune"].groups.tolist())
     return np.array([int(group) in inside for group in table.groups], dtype=np.bool_)
 
 

@@ -82,22 +82,22 @@ def savings(
         amount = would_have_cost(record, frontier, prices)
         if amount is not None:
             alone += amount
-            estimated += shown(record, frontier) is None
+            estimated += answering_call(record, frontier) is None
     return Savings(requests, spent, overhead, alone, estimated, quality, unmetered)
 
 
 def would_have_cost(record: DecisionRecord, tier: str, prices: Mapping[str, Price | PriceList]) -> Decimal | None:
     """What `tier` alone cost, or by estimate would have cost, for this request; None where nothing was answered."""
-    billed = shown(record, tier)
+    billed = answering_call(record, tier)
     if billed is not None:
         return billed.cost_usd
-    answer = shown(record, record.tier)
+    answer = answering_call(record, record.tier)
     if answer is None or not answer.metered:
         return None
     return prices[tier].at(datetime.fromisoformat(record.created_at)).cost(answer.usage)
 
 
-def shown(record: DecisionRecord, tier: str) -> Call | None:
+def answering_call(record: DecisionRecord, tier: str) -> Call | None:
     """The line of the answer that was shown, where it is `tier`'s."""
     lines = (line for line in record.calls if line.tier == tier == record.tier and line.what in SHOWN)
     return next(lines, None) if record.status == 200 else None

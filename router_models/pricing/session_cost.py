@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from router_models.errors import DataError
-from router_models.pricing.prices import MILLION, Price, rounded
+from router_models.pricing.prices import MILLION, Price, rounded_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Stickiness:
         return f"session {verb}: ${self.stay_usd:.9f} to stay {sign} ${self.move_usd:.9f} to move"
 
 
-def stickiness(talk: Conversation, warm: Price, other: Price) -> Stickiness:
+def session_cost(talk: Conversation, warm: Price, other: Price) -> Stickiness:
     """Compare staying on `warm` with moving to the cheaper `other`, whose cache holds nothing of the conversation.
 
     Staying: this turn reads `cached` prefix tokens at the cached rate and writes the rest to the cache; later turns
@@ -63,7 +63,7 @@ def stickiness(talk: Conversation, warm: Price, other: Price) -> Stickiness:
     cached = min(talk.cached, talk.prefix)
     stay = _turn(talk, warm, cached) + later * _turn(talk, warm, talk.prefix)
     move = _turn(talk, other, 0) + later * _turn(talk, other, talk.prefix)
-    stay, move = rounded(stay), rounded(move + Decimal(str(talk.p_escalate)) * stay)
+    stay, move = rounded_usd(stay), rounded_usd(move + Decimal(str(talk.p_escalate)) * stay)
     return Stickiness(stay <= move, stay, move)
 
 

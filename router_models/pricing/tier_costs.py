@@ -19,7 +19,7 @@ from router_models.types import FloatArray, Usage
 
 
 @dataclass(frozen=True, slots=True)
-class TierTerms:
+class TierCosts:
     """A tier's prices, and what to assume of it where nothing is recorded.
 
     `batch_factor` multiplies the price of the `batch_share` of traffic that may wait for a batch (0.5 = half price).
@@ -78,7 +78,7 @@ class Calls:
     seconds_basis: str
 
 
-def calls_of(table: OutcomeTable, tier: str, terms: TierTerms, seed: int = 0) -> Calls:
+def calls_of(table: OutcomeTable, tier: str, terms: TierCosts, seed: int = 0) -> Calls:
     """Tokens, cost and time of every prompt of a table at one tier; `seed` orders assumed latencies."""
     table.grade(tier)
     sent, sent_basis = _tokens(table, tier, terms, "prompt")
@@ -116,7 +116,7 @@ def check_ladder(usd: Mapping[str, FloatArray], right: Mapping[str, FloatArray],
     raise DataError(f"{found}: it is the dearer and the better one. Name the tiers the other way round.")
 
 
-def _tokens(table: OutcomeTable, tier: str, terms: TierTerms, what: str) -> tuple[FloatArray, str]:
+def _tokens(table: OutcomeTable, tier: str, terms: TierCosts, what: str) -> tuple[FloatArray, str]:
     recorded = (table.prompt_tokens if what == "prompt" else table.completion_tokens).get(tier)
     if recorded is not None and np.isfinite(recorded).all():
         return recorded, "recorded"
@@ -148,14 +148,14 @@ def _characters(table: OutcomeTable, tier: str, what: str) -> FloatArray | None:
     return np.array([len(t) for t in answers.texts], dtype=np.float64) if any(answers.texts) else None
 
 
-def _cached(table: OutcomeTable, tier: str, terms: TierTerms, sent: FloatArray) -> FloatArray:
+def _cached(table: OutcomeTable, tier: str, terms: TierCosts, sent: FloatArray) -> FloatArray:
     recorded = table.cached_tokens.get(tier)
     if terms.cached_share is not None:
         return np.floor(sent * terms.cached_share)
     return np.zeros(len(sent)) if recorded is None else np.nan_to_num(recorded)
 
 
-def _seconds(table: OutcomeTable, tier: str, terms: TierTerms, seed: int) -> tuple[FloatArray | None, str]:
+def _seconds(table: OutcomeTable, tier: str, terms: TierCosts, seed: int) -> tuple[FloatArray | None, str]:
     recorded = table.latency_s.get(tier)
     if recorded is not None and np.isfinite(recorded).all() and (recorded > 0).any():
         return recorded, "recorded"

@@ -9,7 +9,7 @@ import numpy as np
 
 from router_models.reports.markdown import table
 from router_models.reports.sections import (
-    DRAWS,
+    REPORT_DRAWS,
     binds_section,
     calibration_section,
     choice_section,
@@ -20,7 +20,7 @@ from router_models.reports.sections import (
 )
 from router_models.risk_control.certificate import Certificate
 from router_models.risk_control.joint_path import JointPath
-from router_models.risk_control.ladder import Ladder, Played, Thresholds, play
+from router_models.risk_control.ladder import Ladder, LadderReplay, Thresholds, replay_ladder
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.certify import Certified
 from router_models.types import BoolArray, FloatArray
@@ -35,7 +35,7 @@ def write_ladder_report(
     assert data.right is not None
     assert certificate is not None
     thresholds = Thresholds.from_named(certificate.settings, data.tiers)
-    played = play(data, thresholds, _covered(data, certificate))
+    played = replay_ladder(data, thresholds, _covered(data, certificate))
     right = _right(played, data.right)
     wrong = played.wrong(data.right)
     (folder / "report.md").write_text(f"""# Router version: {" → ".join(data.tiers)}
@@ -54,8 +54,8 @@ abstained on below `abstain below` (early abstention: no dearer tier is asked), 
 {_points(thresholds, data.tiers)}
 
 ## What one pays and gets
-{len(data)} certification prompts; intervals are 95 % bootstrap over prompts ({DRAWS} draws). An abstention counts as
-not right.
+{len(data)} certification prompts; intervals are 95 % bootstrap over prompts ({REPORT_DRAWS} draws). An abstention
+counts as not right.
 
 {_policies(data, played, right, settings.seed)}
 
@@ -141,7 +141,7 @@ def _cell(threshold: float, lowest: str) -> str:
     return f"{threshold:.4f}" if np.isfinite(threshold) else "never" if threshold > 0 else lowest
 
 
-def _policies(data: Ladder, played: Played, right: FloatArray, seed: int) -> str:
+def _policies(data: Ladder, played: LadderReplay, right: FloatArray, seed: int) -> str:
     """What one pays and gets, beside each tier alone, a random mixture with the same shares, and the oracle."""
     assert data.right is not None
     graded = data.right.astype(np.float64)
@@ -154,7 +154,7 @@ def _policies(data: Ladder, played: Played, right: FloatArray, seed: int) -> str
     rivals |= {f"always {tier}": (data.cost_usd[:, i], graded[:, i]) for i, tier in enumerate(data.tiers)}
     rivals["random, same shares"] = (data.cost_usd @ shares, graded @ shares)
     rivals["oracle (knows the grades)"] = (data.cost_usd[rows, cheapest_right], graded[rows, cheapest_right])
-    draws = np.random.default_rng(seed).integers(0, len(data), (DRAWS, len(data)))
+    draws = np.random.default_rng(seed).integers(0, len(data), (REPORT_DRAWS, len(data)))
     top, best = data.cost_usd[:, -1].mean(), graded[:, -1]
     lines = [["policy", "cost, % of the last tier alone", "right, %", "right − last tier alone, points"]]
     for name, (paid, good) in rivals.items():
@@ -176,5 +176,5 @@ def _path(path: JointPath, deployed: Thresholds) -> str:
     return table(rows)
 
 
-def _right(played: Played, right: BoolArray) -> FloatArray:
+def _right(played: LadderReplay, right: BoolArray) -> FloatArray:
     return np.asarray((~played.abstained & ~played.wrong(right)).astype(np.float64))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from router_models.training.evidence import Evidence, Played
+from router_models.training.evidence import Evidence, Replay
 from router_models.types import FloatArray
 
 BINS = 10
@@ -46,7 +46,7 @@ def draw_acceptance(path: Path, seen: Evidence, accept_at: float, route_at: floa
     _save(figure, path)
 
 
-def draw_deferral(path: Path, seen: Evidence, played: Played) -> dict[str, float]:
+def draw_deferral(path: Path, seen: Evidence, played: Replay) -> dict[str, float]:
     """Quality by share answered by the last tier, for each ranking; returns the areas under the curves."""
     figure, (axis,) = _figure(1, 1, (6.5, 4.5))
     rankings = {

@@ -21,8 +21,8 @@ from router_models.risk_control.sequence import upper_bound
 from router_models.training.model_selection import Scored
 from router_models.types import BoolArray, FloatArray
 
-DRAWS = 2000
-MOST_SLICES = 25
+REPORT_DRAWS = 2000
+MAX_REPORT_SLICES = 25
 DROP = "quality drop against always-frontier"
 Mean = tuple[float, float, float]
 
@@ -69,14 +69,14 @@ def calibration_section(data: Ladder, seed: int) -> str:
     rows = [["estimate", "Brier score", "log-loss", "of the base rate alone", "smooth calibration error"]]
     for name, p, y in named:
         figures = [
-            bootstrap(figure(p, y), len(y), draws=DRAWS, seed=seed)
+            bootstrap(figure(p, y), len(y), draws=REPORT_DRAWS, seed=seed)
             for figure in (brier_weighted, log_loss_weighted, smooth_calibration_error_weighted)
         ]
         cells = [spread(figure, 1, 3) for figure in figures]
         rows.append([name, *cells[:2], f"{log_loss(np.full(len(y), y.mean()), y):.3f}", cells[2]])
     note = (
-        f"95 % bootstrap over the {len(data)} certification prompts ({DRAWS} draws). Smooth calibration error is "
-        "above 0 for any finite sample, and its interval leans upwards: compare it between estimates, not with 0."
+        f"95 % bootstrap over the {len(data)} certification prompts ({REPORT_DRAWS} draws). Smooth calibration error "
+        "is above 0 for any finite sample, and its interval leans upwards: compare it between estimates, not with 0."
     )
     return f"{table(rows)}\n\n{note}"
 
@@ -101,7 +101,7 @@ def slices_section(
         rows = [
             [slicer.replace("_", " "), "prompts", "kept", "wrong", "risk, %", f"upper bound, % (level {level:.3g})"]
         ]
-        for name in found[:MOST_SLICES]:
+        for name in found[:MAX_REPORT_SLICES]:
             here = kept & (labels == name)
             n, k = int(here.sum()), int((here & wrong).sum())
             risk = f"{100 * k / n:.1f}" if n else "–"
@@ -153,17 +153,17 @@ def choice_section(what: str, tried: Mapping[str, Sequence[Scored]]) -> str:
 def _choice(what: str, tried: Sequence[Scored]) -> str:
     if not tried:
         return f"No {what}: every answer that it could be fitted on is right, none is abstained from."
-    away = what.startswith("router")
-    rows = [[what, "AUC", "over the baseline", "95 % interval", *(["AUC, unseen domains"] if away else [])]]
+    out_of_domain = what.startswith("router")
+    rows = [[what, "AUC", "over the baseline", "95 % interval", *(["AUC, unseen domains"] if out_of_domain else [])]]
     for i, scored in enumerate(tried):
         advantage = "baseline" if i == 0 else f"{scored.advantage:+.3f}"
         span = "" if i == 0 else f"{scored.low:+.3f} to {scored.high:+.3f}"
-        far = "no domains recorded" if scored.away_auc is None else f"{scored.away_auc:.3f}"
-        rows.append([scored.family, f"{scored.auc:.3f}", advantage, span, *([far] if away else [])])
+        far = "no domains recorded" if scored.out_of_domain_auc is None else f"{scored.out_of_domain_auc:.3f}"
+        rows.append([scored.family, f"{scored.auc:.3f}", advantage, span, *([far] if out_of_domain else [])])
     return table(rows)
 
 
-def spill_section(certificates: Mapping[str, Certificate]) -> str:
+def overload_section(certificates: Mapping[str, Certificate]) -> str:
     """What may be served under its threshold while the last tier is full, and on what evidence."""
     if not certificates:
         return "No spill is certified: while the last tier is full, what would go to it is refused (429)."

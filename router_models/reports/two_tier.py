@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from router_models.reports.plots import draw_acceptance, draw_deferral, draw_reliability
 from router_models.reports.prefix import prefix_section
 from router_models.reports.sections import (
-    DRAWS,
+    REPORT_DRAWS,
     binds_section,
     calibration_section,
     choice_section,
     mean_interval,
+    overload_section,
     promise_section,
     slices_section,
-    spill_section,
     with_interval,
 )
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.certify import Certified
-from router_models.training.evidence import Evidence, Played, play, route_at_for_share
+from router_models.training.evidence import Evidence, Replay, replay_policy, route_at_for_share
 from router_models.types import FloatArray
 from router_models.versions.router_version import RouterVersion
 
@@ -44,8 +44,8 @@ def write_report(folder: Path, candidate: Candidate, certified: Certified, setti
     cheap, frontier = settings.tiers
     tiers, seed = (cheap, frontier), settings.seed
     point = version.policy.points[tiers[0]]
-    played = _spoken(seen, version, play(seen, point.route_at, _accept_at(certified, point.accept_at)))
-    rows = np.random.default_rng(seed).integers(0, len(seen), (DRAWS, len(seen)))
+    played = _spoken(seen, version, replay_policy(seen, point.route_at, _accept_at(certified, point.accept_at)))
+    rows = np.random.default_rng(seed).integers(0, len(seen), (REPORT_DRAWS, len(seen)))
     lines = _policies(seen, played.usd, played.right, played.accepted, rows)
     draw_reliability(folder / "reliability.png", seen, tiers)
     draw_acceptance(folder / "acceptance.png", seen, point.accept_at, point.route_at)
@@ -77,7 +77,7 @@ def _accept_at(certified: Certified, otherwise: float) -> FloatArray:
     return np.array([version.certificate.threshold_for(name) for name in certified.slices[version.slicer]])
 
 
-def _spoken(seen: Evidence, version: RouterVersion, played: Played) -> Played:
+def _spoken(seen: Evidence, version: RouterVersion, played: Replay) -> Replay:
     """What the version does, with the last tier's answers that it abstains on not right."""
     last = version.policy.points.get(version.policy.top)
     below = -np.inf if last is None or last.abstain_below is None else last.abstain_below
@@ -155,8 +155,8 @@ Try {cheap} when the router estimates ≥ {point.route_at:.4f}; accept its answe
 {prefix_section(version)}
 
 ## What one pays and gets
-{len(seen)} certification prompts; intervals are 95 % bootstrap over prompts ({DRAWS} draws). An abstention counts as
-not right.
+{len(seen)} certification prompts; intervals are 95 % bootstrap over prompts ({REPORT_DRAWS} draws). An abstention
+counts as not right.
 
 {chr(10).join(lines)}
 
@@ -186,7 +186,7 @@ Kept: a cheap answer that this policy lets through.
 {choice_section("verifier", candidate.verifiers)}
 
 ## Spilled while the last tier is full
-{spill_section(version.spill_certificates)}
+{overload_section(version.overload_certificates)}
 
 ## If a share is all that is wanted
 Router score alone, no verifier, no certificate: the threshold that sends so much of traffic to {frontier}. It is a
@@ -205,7 +205,7 @@ def _shares(seen: Evidence) -> str:
     lines = []
     for share in (0.1, 0.3, 0.5, 0.7, 0.9):
         at = route_at_for_share(seen.p_route_ok, share)
-        played = play(seen, at, -np.inf)
+        played = replay_policy(seen, at, -np.inf)
         cost = 100 * played.usd.mean() / seen.frontier_usd.mean()
         lines.append(f"| {share:.0%} | {at:.4f} | {cost:.1f} | {100 * played.right.mean():.1f} |")
     return "\n".join(lines)

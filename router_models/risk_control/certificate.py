@@ -63,14 +63,37 @@ class Promise:
 class Certificate:
     """Proof that a risk stays within its budget: selective risk `what` ≤ `epsilon` with confidence 1 - `delta`.
 
-    `n` labels were read, `accepted_n` of them at the deployed threshold, `errors` of those wrong. `level` is the part
-    of `delta` spent by this certificate (`round` 0: all of it; i ≥ 1: the i-th under one shared budget). `threshold`
-    is None where each slice has its own: ask `threshold_for`. `slices` maps a slice to its Promise, `also` holds
-    further certified risks. `settings` are named thresholds of a joint policy: one configuration for all slices, of
-    which it is certified in those that `covers` names; counts are then those of the certified slices. `binds` maps the
-    name of everything the proof depends on to its sha256.
-
     It covers traffic like the CERT sample and nothing else: shift voids it silently, which is why it expires.
+
+    Parameters
+    ----------
+    what : str
+        The risk, for example `P(wrong | cheap accepted)`.
+    epsilon, delta : float
+        Its bound, and 1 - the confidence; both in (0, 1).
+    level : float
+        The part of `delta` that this certificate spends.
+    n, accepted_n, errors : int
+        Labels read, those accepted at the threshold, and the wrong ones among these; of the certified slices only,
+        where thresholds were certified together.
+    upper : float
+        One-sided Clopper-Pearson bound on the same counts: information, not part of the proof.
+    threshold : float or None
+        Scores ≥ this are accepted; None where each slice has its own (`threshold_for`).
+    label_source : LabelSource
+        Who said right or wrong.
+    made_at, expires_at : datetime
+        With time zone; void from `expires_at` on.
+    binds : mapping of str to str
+        Everything that the proof depends on, by name, with its sha256.
+    look_index : int
+        Which look at these labels this was: 0, all of `delta` is spent; i ≥ 1, the i-th under one shared budget.
+    slices : mapping of str to Promise
+        What is promised of each slice by itself; empty where traffic is one.
+    also : tuple of Promise
+        Further risks that are certified with it.
+    settings : mapping of str to float
+        Named thresholds that were certified together, for all slices; `covers` says for which the promise holds.
     """
 
     what: str
@@ -86,7 +109,7 @@ class Certificate:
     made_at: datetime
     expires_at: datetime
     binds: Mapping[str, str]
-    round: int = 0
+    look_index: int = 0
     slices: Mapping[str, Promise] = field(default_factory=dict)
     also: tuple[Promise, ...] = ()
     settings: Mapping[str, float] = field(default_factory=dict)
@@ -150,8 +173,8 @@ class Certificate:
         evidence = f"n={self.n}, accepted {self.accepted_n}, {self.errors} wrong, {self.label_source} labels"
         if self.label_source is LabelSource.JUDGE:
             evidence += " (agreement with the judge)"
-        if self.round > 1:
-            evidence += f", look {self.round} at these labels"
+        if self.look_index > 1:
+            evidence += f", look {self.look_index} at these labels"
         also = "".join(f" and {p.what} <= {p.bound:g}" for p in self.also)
         slices = ""
         if self.slices:
@@ -184,7 +207,7 @@ class Certificate:
             "made_at": self.made_at.isoformat(),
             "expires_at": self.expires_at.isoformat(),
             "binds": dict(self.binds),
-            "round": self.round,
+            "round": self.look_index,
             "slices": {name: _promise_to_json(p) for name, p in self.slices.items()},
             "also": [_promise_to_json(p) for p in self.also],
             "settings": {name: _number(v) for name, v in self.settings.items()},
@@ -211,7 +234,7 @@ class Certificate:
                 made_at=datetime.fromisoformat(data["made_at"]),
                 expires_at=datetime.fromisoformat(data["expires_at"]),
                 binds={str(k): str(v) for k, v in data["binds"].items()},
-                round=int(data["round"]),
+                look_index=int(data["round"]),
                 slices={str(k): _promise_from_json(v) for k, v in data["slices"].items()},
                 also=tuple(_promise_from_json(v) for v in data["also"]),
                 settings={str(k): float(v) for k, v in data["settings"].items()},

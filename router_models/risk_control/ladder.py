@@ -135,7 +135,7 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
+class LadderReplay:
     """What became of each prompt, (n,): which tier answered (-1 = abstained), what all its calls cost."""
 
     answered_by: NDArray[np.int64]
@@ -151,7 +151,7 @@ class Played:
         return np.asarray(~chosen & ~self.abstained, dtype=np.bool_)
 
 
-def play(data: Ladder, thresholds: Thresholds, covered: BoolArray | None = None) -> Played:
+def replay_ladder(data: Ladder, thresholds: Thresholds, covered: BoolArray | None = None) -> LadderReplay:
     """Run the ladder's rules over every prompt; pure and vectorised.
 
     Where `covered` (n,) is False nothing is promised of the prompt's slice: the top tier answers at once, unjudged.
@@ -174,8 +174,8 @@ def play(data: Ladder, thresholds: Thresholds, covered: BoolArray | None = None)
     cost[at_top] += data.cost_usd[at_top, top]
     answered[at_top & (data.p_ok[:, top] < thresholds.abstain_below[top])] = -1
     if covered is None:
-        return Played(answered, cost)
-    return Played(np.where(covered, answered, top), np.where(covered, cost, data.cost_usd[:, top]))
+        return LadderReplay(answered, cost)
+    return LadderReplay(np.where(covered, answered, top), np.where(covered, cost, data.cost_usd[:, top]))
 
 
 def _or_none(value: float) -> float | None:

@@ -26,7 +26,17 @@ GRID_SIZE = 20
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """n labelled answers: `scores` (n,), whether each was `wrong` (n,), and a slice name each where wanted."""
+    """n answers with their scores and labels.
+
+    Parameters
+    ----------
+    scores : array of float, (n,)
+        Higher is more likely to be right.
+    wrong : array of bool, (n,)
+        Whether the answer is wrong.
+    slices : tuple of str, optional
+        The name of each answer's slice, where slices are certified by themselves.
+    """
 
     scores: FloatArray
     wrong: BoolArray
@@ -132,14 +142,14 @@ def anchored_path(tune: Labelled, cert: Labelled, thresholds: FloatArray, *, eps
     return Path(thresholds, accepted, errors, p, anchor, fixed_sequence(p, anchor, level), tuned, tuned_wrong)
 
 
-def spent_delta(delta: float, round: int) -> float:
+def spent_delta(delta: float, look_index: int) -> float:
     """The level of the i-th certificate under one lifetime budget: δ_i = 6δ/(π² i²), which sum to δ; all of δ for 0.
 
-    Every look at CERT labels counts as a round, one that certified nothing included.
+    Every look at CERT labels counts, one that certified nothing included.
     """
-    if round < 0:
-        raise DataError(f"round must be 0 (a single certificate) or 1, 2, …, got {round}")
-    return delta if round == 0 else 6 * delta / (np.pi * round) ** 2
+    if look_index < 0:
+        raise DataError(f"look_index must be 0 (a single certificate) or 1, 2, …, got {look_index}")
+    return delta if look_index == 0 else 6 * delta / (np.pi * look_index) ** 2
 
 
 def upper_bound(errors: int, n: int, level: float) -> float:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from router_models.risk_control.ladder import Ladder, Thresholds, play
+from router_models.risk_control.ladder import Ladder, Thresholds, replay_ladder
 from router_models.risk_control.sequence import quantile_grid
 from router_models.types import FloatArray
 
@@ -116,7 +116,7 @@ def pareto_path(data: Ladder, *, abstain_share: float = 0.0, size: int = GRID) -
 
 def predict(data: Ladder, thresholds: Thresholds) -> Configuration:
     """What the calibrated scores say that these thresholds would do."""
-    played = play(data, thresholds)
+    played = replay_ladder(data, thresholds)
     answered = ~played.abstained
     soft = data.p_ok[np.arange(len(data)), np.maximum(played.answered_by, 0)]
     risk = float((1 - soft[answered]).mean()) if answered.any() else 1.0

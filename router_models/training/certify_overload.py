@@ -1,7 +1,7 @@
 """Certify which cheap answers may be served under their threshold while the last tier is full.
 
-A spilled answer is one the verdict sent on: its score lies in [`spill_at`, `accept_at`). What is promised is of those
-answers alone, P(wrong | spilled) ≤ ε₂. P(wrong | score ≥ `spill_at`) ≤ ε₂ would be easier to show and say little:
+A spilled answer is one the verdict sent on: its score lies in [`serve_at`, `accept_at`). What is promised is of those
+answers alone, P(wrong | spilled) ≤ ε₂. P(wrong | score ≥ `serve_at`) ≤ ε₂ would be easier to show and say little:
 answers that were accepted anyway would pay for the spilled ones. The promise of accepted answers stays what it is.
 
 One CERT sample proves both. `accept_at` was chosen on it, and the labels below it are used again here. That is sound:
@@ -24,17 +24,17 @@ from router_models.errors import DataError, NotCertifiedError
 from router_models.risk_control.certificate import Certificate
 from router_models.risk_control.sequence import Labelled
 from router_models.risk_control.thresholds import certify_threshold
-from router_models.training.candidate import SHARES, Settings
+from router_models.training.candidate import SPLIT_SHARES, Settings
 from router_models.training.certify import Certified
 from router_models.training.evidence import Evidence, evidence_of
-from router_models.versions.router_version import RouterVersion, spill_point
+from router_models.versions.router_version import RouterVersion, overload_point
 
-SPILL_RISK = "P(wrong | cheap spilled)"
-SPILL_SHARE = 0.25
+OVERLOAD_RISK = "P(wrong | cheap spilled)"
+OVERLOAD_SHARE = 0.25
 """Of δ. A larger ε needs fewer labels, so the spill gets the smaller part."""
 
 
-def check_spill(settings: Settings, epsilon: float) -> None:
+def check_overload(settings: Settings, epsilon: float) -> None:
     """Raise DataError where a spill cannot be asked for, before a label is looked at."""
     if settings.promised != "accepted":
         raise DataError("a spill is certified beside the promise `accepted`: it would break P(wrong | answered)")
@@ -48,10 +48,10 @@ def check_spill(settings: Settings, epsilon: float) -> None:
 
 def shared(settings: Settings) -> tuple[Settings, float]:
     """Settings for the version's own certificate where a spill is certified beside it, and the δ of the spill."""
-    return replace(settings, delta=settings.delta * (1 - SPILL_SHARE)), settings.delta * SPILL_SHARE
+    return replace(settings, delta=settings.delta * (1 - OVERLOAD_SHARE)), settings.delta * OVERLOAD_SHARE
 
 
-def with_spill(
+def with_overload(
     certified: Certified,
     table: OutcomeTable,
     settings: Settings,
@@ -63,19 +63,19 @@ def with_spill(
     """The certified version with a spill point for its first tier: P(wrong | spilled) ≤ ε₂ with confidence 1 - δ₂.
 
     `settings` are those of the version's own certificate: same splits, same look, same slices. Raises
-    NotCertifiedError with the reason and the labels missing; DataError as `check_spill` does.
+    NotCertifiedError with the reason and the labels missing; DataError as `check_overload` does.
     """
-    check_spill(settings, epsilon)
+    check_overload(settings, epsilon)
     version = certified.version
     cheap, last = settings.tiers
     table = table.only(*settings.tiers).with_embeddings(version.encoder, cache)
-    parts = split(table, SHARES, settings.seed)
+    parts = split(table, SPLIT_SHARES, settings.seed)
     assert_disjoint(parts)
     tune, cert = (
         rejected(version, evidence_of(version, part, (cheap, last), settings.prices), part)
         for part in (parts["tune"], parts["cert"])
     )
-    certificate = certify_spill(
+    certificate = certify_overload(
         tune,
         cert,
         epsilon=epsilon,
@@ -84,16 +84,16 @@ def with_spill(
         now=now,
         binds={**settings.binds, **version.binds(settings.prices)},
     )
-    spills = {**version.policy.spills, cheap: spill_point(certificate)}
+    overload_points = {**version.policy.overload_points, cheap: overload_point(certificate)}
     version = replace(
         version,
-        policy=replace(version.policy, spills=spills),
-        spill_certificates={**version.spill_certificates, cheap: certificate},
+        policy=replace(version.policy, overload_points=overload_points),
+        overload_certificates={**version.overload_certificates, cheap: certificate},
     )
     return replace(certified, version=version)
 
 
-def certify_spill(
+def certify_overload(
     tune: Labelled,
     cert: Labelled,
     *,
@@ -116,8 +116,8 @@ def certify_spill(
             label_source=settings.label_source,
             made_at=now,
             expires_at=now + timedelta(days=settings.valid_days),
-            round=settings.round,
-            what=SPILL_RISK,
+            look_index=settings.look_index,
+            what=OVERLOAD_RISK,
         )
     except NotCertifiedError as error:
         raise NotCertifiedError(f"among rejected answers: {error.reason}", error.labels_missing) from error

@@ -15,9 +15,9 @@ import numpy as np
 
 from router_models.data.outcomes import OutcomeTable, assert_disjoint, split
 from router_models.errors import DataError
-from router_models.training.candidate import SHARES, Settings
+from router_models.training.candidate import SPLIT_SHARES, Settings
 from router_models.training.certify import Certified
-from router_models.training.prefix import certify_prefix, check_tokens, labelled_beginnings, routed_to
+from router_models.training.prefix import certify_prefix, check_tokens, labelled_prefixes, routed_to
 from router_models.versions.router_version import PREFIX_TOKENS, RouterVersion
 
 SHORT, SHORT_ACCEPTED, SHORT_WRONG = "cert_judged_whole", "cert_whole_accepted", "cert_whole_wrong"
@@ -49,13 +49,13 @@ def with_prefix(
 ) -> Certified:
     """The certified version with a prefix point for its first tier: P(wrong | accepted by N tokens) ≤ ε as well.
 
-    `settings.round` counts the looks at these labels *for a prefix*. Raises NotCertifiedError, with every length's
-    reason and the labels missing; DataError as `check_prefix` does.
+    `settings.look_index` counts the looks at these labels *for a prefix*. Raises NotCertifiedError, with every
+    length's reason and the labels missing; DataError as `check_prefix` does.
     """
     check_prefix(table, settings, lengths)
     tier, draft = settings.tiers[0], certified.version
     table = table.only(*settings.tiers).with_embeddings(draft.encoder, cache)
-    parts = split(table, SHARES, settings.seed)
+    parts = split(table, SPLIT_SHARES, settings.seed)
     assert_disjoint(parts)
     version = certify_prefix(
         draft,
@@ -64,7 +64,7 @@ def with_prefix(
         parts,
         epsilon=settings.epsilon,
         delta=settings.delta,
-        round=settings.round,
+        look_index=settings.look_index,
         label_source=settings.label_source,
         made_at=now,
         expires_at=now + timedelta(days=settings.valid_days),
@@ -80,7 +80,7 @@ def _bound(version: RouterVersion, settings: Settings) -> RouterVersion:
         version,
         certificate=replace(version.certificate, binds=binds),
         prefix_certificates={t: replace(made, binds=binds) for t, made in version.prefix_certificates.items()},
-        spill_certificates={t: replace(made, binds=binds) for t, made in version.spill_certificates.items()},
+        overload_certificates={t: replace(made, binds=binds) for t, made in version.overload_certificates.items()},
     )
 
 
@@ -93,7 +93,7 @@ def _described(version: RouterVersion, tier: str, cert: OutcomeTable, certified:
     lengths = np.array([len(cert.tokens[tier].texts[row]) for row in routed])
     short = routed[lengths <= tokens]
     kept = short[seen.p_cheap_ok[short] >= point.accept_at]
-    scores = labelled_beginnings(version.prefix_stages[tier], tier, tokens, cert.take(routed)).scores
+    scores = labelled_prefixes(version.prefix_stages[tier], tier, tokens, cert.take(routed)).scores
     ahead = (lengths[lengths > tokens] - tokens)[scores >= made.threshold_for()]
     noted = {
         SHORT: float(len(short)),

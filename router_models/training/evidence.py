@@ -41,7 +41,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
+class Replay:
     """What happens to each prompt under given thresholds: masks and per-prompt cost and rightness, all (n,)."""
 
     tried: np.ndarray
@@ -71,7 +71,7 @@ def evidence_of(
     )
 
 
-def play(seen: Evidence, route_at: float, accept_at: float | FloatArray) -> Played:
+def replay_policy(seen: Evidence, route_at: float, accept_at: float | FloatArray) -> Replay:
     """Run the two-tier cascade on labelled prompts: try cheap at ≥ route_at, keep it at ≥ accept_at, else frontier.
 
     `accept_at` may differ from prompt to prompt, (n,).
@@ -79,7 +79,7 @@ def play(seen: Evidence, route_at: float, accept_at: float | FloatArray) -> Play
     tried = seen.p_route_ok >= route_at
     accepted = tried & (seen.p_cheap_ok >= accept_at)
     usd = np.where(tried, seen.cheap_usd, 0.0) + np.where(accepted, 0.0, seen.frontier_usd)
-    return Played(tried, accepted, usd, np.where(accepted, seen.cheap_right, seen.frontier_right))
+    return Replay(tried, accepted, usd, np.where(accepted, seen.cheap_right, seen.frontier_right))
 
 
 def cheapest_route_at(seen: Evidence, epsilon: float) -> tuple[float, float]:
@@ -90,7 +90,7 @@ def cheapest_route_at(seen: Evidence, epsilon: float) -> tuple[float, float]:
     """
     accept_at = _provisional(seen.p_cheap_ok, seen.cheap_right, 0.75 * epsilon)
     grid = np.unique(np.quantile(seen.p_route_ok, np.linspace(0.0, 0.95, 39)))
-    costs = [float(play(seen, route_at, accept_at).usd.mean()) for route_at in grid]
+    costs = [float(replay_policy(seen, route_at, accept_at).usd.mean()) for route_at in grid]
     best = len(grid) - 1 - int(np.argmin(costs[::-1]))
     return float(grid[best]), accept_at
 

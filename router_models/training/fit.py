@@ -18,11 +18,11 @@ from router_models.data.outcomes import OutcomeTable, assert_disjoint, split
 from router_models.data.slices import UNKNOWN, slices_of
 from router_models.errors import DataError
 from router_models.estimators.calibrators.scores import choose_calibrator, constant_calibrator
-from router_models.estimators.novelty import Home
+from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.verifiers import VERIFIERS, NonEmptyVerifier
 from router_models.pricing.tier_costs import check_ladder
-from router_models.training.candidate import SHARES, Candidate, Settings
+from router_models.training.candidate import SPLIT_SHARES, Candidate, Settings
 from router_models.training.evidence import call_costs, cheapest_route_at, evidence_of
 from router_models.training.model_selection import Scored, choose_router, choose_verifier, usable_verifiers
 from router_models.types import Answers, FloatArray, IntArray, OperatingPoint
@@ -39,14 +39,33 @@ def fit_candidate(table: OutcomeTable, settings: Settings, encoder: Encoder, cac
 
     A last tier that TRAIN knows to be right everywhere gets no verifier, but its level: nothing is abstained from.
 
-    Raises DataError naming what is missing where the outcomes cannot support it: too few prompts, a cheaper tier that
-    is always right or always wrong, a tier that is dearer and worse, prices at which nothing can be saved.
+    Parameters
+    ----------
+    table : OutcomeTable
+        Graded outcomes of every tier of `settings`.
+    settings : Settings
+        Tiers, prices, families and the seed of the splits.
+    encoder : Encoder
+        Embeds the prompts.
+    cache : Path, optional
+        Folder where embeddings are kept.
+
+    Returns
+    -------
+    Candidate
+        Fitted and calibrated; it promises nothing until `certify_candidate`.
+
+    Raises
+    ------
+    DataError
+        Naming what is missing where the outcomes cannot support it: too few prompts, a cheaper tier that is always
+        right or always wrong, a tier that is dearer and worse, prices at which nothing can be saved.
     """
     tiers = settings.tiers
     table = table.only(*tiers)
     check_outcomes(table, settings)
     table = table.with_embeddings(encoder, cache)
-    parts = split(table, SHARES, settings.seed)
+    parts = split(table, SPLIT_SHARES, settings.seed)
     assert_disjoint(parts)
     train, tune = parts["train"], parts["tune"]
     _check_classes(train, "fit on", tiers[:-1])
@@ -69,7 +88,7 @@ def fit_candidate(table: OutcomeTable, settings: Settings, encoder: Encoder, cac
     known = estimates[tiers[0]] if len(tiers) == 2 else None
     stages[tiers[-1]], verifiers[tiers[-1]] = _judging(tiers[-1], train, tune, known, settings)
     draft = RouterVersion(Policy(tiers, {}), stages, encoder=encoder)
-    draft = replace(draft, home=Home().fit(train.prompts, embedded=draft.needs_encoder))
+    draft = replace(draft, novelty=NoveltyDetector().fit(train.prompts, embedded=draft.needs_encoder))
     if settings.promised == "accepted":
         draft = replace(draft, policy=_two_tier_policy(draft, tune, settings, may_abstain=bool(verifiers[tiers[-1]])))
     return Candidate(draft, table.content_hash, routers, verifiers)

@@ -27,7 +27,7 @@ SIMPLE_VERIFIERS = ("logprob", "combined")
 class Scored:
     """One family's held-out result: scores (n,), AUC, its paired advantage over the baseline and a 95 % interval.
 
-    `away_auc`: the AUC where whole domains were held out, None where no domains are known.
+    `out_of_domain_auc`: the AUC where whole domains were held out, None where no domains are known.
     """
 
     family: str
@@ -36,7 +36,7 @@ class Scored:
     advantage: float
     low: float
     high: float
-    away_auc: float | None = None
+    out_of_domain_auc: float | None = None
 
     @property
     def beats_baseline(self) -> bool:
@@ -85,8 +85,8 @@ def choose_router(
     parts, right = min(folds, len(np.unique(names))), (y >= 0.5).astype(np.float64)
     if parts < 2 or right.min() == right.max():
         return best, scored
-    away = [replace(s, away_auc=auc(held_out(s.family, names, parts), right)) for s in scored]
-    return next(s for s in away if s.family == best.family), away
+    out_of_domain = [replace(s, out_of_domain_auc=auc(held_out(s.family, names, parts), right)) for s in scored]
+    return next(s for s in out_of_domain if s.family == best.family), out_of_domain
 
 
 def choose_verifier(

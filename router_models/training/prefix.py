@@ -1,6 +1,6 @@
 """The first N tokens of a cheap answer: what to judge them by, and the proof that they suffice to accept it.
 
-What the stream mode `prefix` stands on. Beginnings are cut as the server cuts them (`beginnings`), judged by a
+What the stream mode `prefix` stands on. Beginnings are cut as the server cuts them (`prefixes`), judged by a
 verifier of their own that was fitted on beginnings, and accepted at a threshold of their own. Answers of N tokens or
 fewer are no part of it: they are judged whole, under the version's own certificate.
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from router_models.data.features import answers_of
 from router_models.data.outcomes import OutcomeTable
-from router_models.data.prefixes import beginning
+from router_models.data.prefixes import prefix_of
 from router_models.errors import DataError, NotCertifiedError
 from router_models.estimators.calibrators.scores import choose_calibrator
 from router_models.estimators.verifiers import VERIFIERS
@@ -30,7 +30,7 @@ LENGTHS_TRIED = "prefix_lengths_tried"
 
 
 @dataclass(frozen=True, slots=True)
-class Beginnings:
+class PrefixTable:
     """The rows of a table whose answer by a tier is longer than N tokens, with those first N; all (m,).
 
     `right` grades the *whole* answer. `answers` are what the prefix verifier sees.
@@ -44,18 +44,18 @@ class Beginnings:
         return len(self.rows)
 
 
-def beginnings_of(table: OutcomeTable, tier: str, tokens: int) -> Beginnings:
+def prefixes_of(table: OutcomeTable, tier: str, tokens: int) -> PrefixTable:
     """Cut every answer of a tier after N tokens; embeddings come along. `check_tokens` says what is needed."""
     kept = table.tokens[tier]
     cut: list[Completion] = []
     rows: list[int] = []
     for row, (texts, logprobs) in enumerate(zip(kept.texts, kept.logprobs, strict=True)):
-        begun = beginning(texts, logprobs, tokens)
+        begun = prefix_of(texts, logprobs, tokens)
         if begun is not None:
             rows.append(row)
             cut.append(begun)
     index = np.array(rows, dtype=np.int64)
-    return Beginnings(index, answers_of(table.prompts.take(index), cut), table.grade(tier)[index])
+    return PrefixTable(index, answers_of(table.prompts.take(index), cut), table.grade(tier)[index])
 
 
 def check_tokens(table: OutcomeTable, tier: str, tokens: int) -> None:
@@ -80,7 +80,7 @@ def fit_prefix_stage(version: RouterVersion, tier: str, tokens: int, train: Outc
 
     It is not shown the router's estimate, which TRAIN's own router would flatter. DataError where they are too few.
     """
-    known, checking = (beginnings_of(part, tier, tokens) for part in (train, tune))
+    known, checking = (prefixes_of(part, tier, tokens) for part in (train, tune))
     verifier = VERIFIERS[version.stages[tier].verifier.family]().fit(known.answers, known.right)
     return Stage(None, None, verifier, choose_calibrator(verifier.predict(checking.answers), checking.right))
 
@@ -98,9 +98,9 @@ def routed_to(version: RouterVersion, tier: str, table: OutcomeTable) -> IntArra
     return np.flatnonzero(np.array(decided) == tier)
 
 
-def labelled_beginnings(stage: Stage, tier: str, tokens: int, routed: OutcomeTable) -> Labelled:
+def labelled_prefixes(stage: Stage, tier: str, tokens: int, routed: OutcomeTable) -> Labelled:
     """Score the beginnings of answers longer than N tokens, of prompts routed to the tier, as the server would."""
-    begun = beginnings_of(routed, tier, tokens)
+    begun = prefixes_of(routed, tier, tokens)
     if len(begun) == 0:
         return Labelled.of(np.empty(0), np.empty(0))
     raw = stage.verifier.predict(begun.answers)
@@ -117,7 +117,7 @@ def certify_prefix(
     *,
     epsilon: float,
     delta: float,
-    round: int,
+    look_index: int,
     label_source: LabelSource | str,
     made_at: datetime,
     expires_at: datetime,
@@ -136,7 +136,7 @@ def certify_prefix(
 
     def labelled(tokens: int) -> tuple[Labelled, Labelled]:
         stages[tokens] = stage = fit_prefix_stage(version, tier, tokens, parts["train"], parts["tune"])
-        tune, cert = (labelled_beginnings(stage, tier, tokens, part) for part in routed.values())
+        tune, cert = (labelled_prefixes(stage, tier, tokens, part) for part in routed.values())
         return tune, cert
 
     certificate = first_certified(
@@ -144,7 +144,7 @@ def certify_prefix(
         labelled,
         epsilon=epsilon,
         delta=delta,
-        round=round,
+        look_index=look_index,
         label_source=label_source,
         made_at=made_at,
         expires_at=expires_at,
@@ -158,7 +158,7 @@ def first_certified(
     *,
     epsilon: float,
     delta: float,
-    round: int,
+    look_index: int,
     label_source: LabelSource | str,
     made_at: datetime,
     expires_at: datetime,
@@ -179,7 +179,7 @@ def first_certified(
                 label_source=label_source,
                 made_at=made_at,
                 expires_at=expires_at,
-                round=round,
+                look_index=look_index,
                 what=PREFIX_RISK.format(tokens=tokens),
             )
         except NotCertifiedError as error:

@@ -16,10 +16,10 @@ FAR = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class SpillPoint:
+class OverloadPoint:
     """From which score on a rejected answer may be served while the last tier is full; `epsilon` bounds its risk."""
 
-    spill_at: float
+    serve_at: float
     epsilon: float
 
     @property
@@ -32,14 +32,27 @@ class SpillPoint:
 class Policy:
     """The ladder and its thresholds. A tier without a point is never tried by the router, only by force.
 
-    `prefixes` holds the tiers whose answers may be accepted by their beginning alone, `spills` those of which rejected
-    answers may be served while the last tier is full.
+    Parameters
+    ----------
+    tiers : tuple of str
+        Cheapest first; the last one answers when nothing cheaper may.
+    points : mapping of tier to OperatingPoint
+        When a tier is tried, and when its answer is accepted.
+    prefixes : mapping of tier to PrefixPoint
+        The tiers whose answers may be accepted by their beginning alone.
+    overload_points : mapping of tier to OverloadPoint
+        The tiers of which rejected answers may be served while the last tier is full.
+
+    Raises
+    ------
+    DataError
+        For no tier at all, and for points of a tier that is not in the ladder.
     """
 
     tiers: tuple[str, ...]
     points: Mapping[str, OperatingPoint]
     prefixes: Mapping[str, PrefixPoint] = field(default_factory=dict)
-    spills: Mapping[str, SpillPoint] = field(default_factory=dict)
+    overload_points: Mapping[str, OverloadPoint] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.tiers:
@@ -48,7 +61,7 @@ class Policy:
             raise DataError(f"operating points for unknown tier(s) {sorted(unknown)}; the ladder is {self.tiers}")
         if unknown := set(self.prefixes) - set(self.points):
             raise DataError(f"prefix points for tier(s) {sorted(unknown)} that have no operating point")
-        if unknown := set(self.spills) - set(self.points):
+        if unknown := set(self.overload_points) - set(self.points):
             raise DataError(f"spill points for tier(s) {sorted(unknown)} that have no operating point")
 
     @property
@@ -65,24 +78,26 @@ class Policy:
         `distance` (1 = the edge of the training data) changes nothing but the reason, which says when a prompt is far.
         `open_slice` names the query's slice where nothing is promised of it: the top tier, whatever is estimated.
         """
-        away = "" if distance is None or distance < FAR else f"; unlike the training prompts (distance {distance:.2f})"
+        out_of_domain = (
+            "" if distance is None or distance < FAR else f"; unlike the training prompts (distance {distance:.2f})"
+        )
         first = next((p_ok[tier] for tier in self.tiers[:-1] if tier in p_ok), None)
         if open_slice is not None:
-            reason = f"the slice {open_slice} is not certified: {self.top}{away}"
+            reason = f"the slice {open_slice} is not certified: {self.top}{out_of_domain}"
             return Decision(self.top, reason, first, distance, promised=False)
         for tier in self.tiers[:-1]:
             point = self.points.get(tier)
             if point is not None and tier in p_ok and p_ok[tier] >= point.route_at:
-                reason = f"estimated {p_ok[tier]:.3f} ≥ {point.route_at:.3f}: try {tier}{away}"
+                reason = f"estimated {p_ok[tier]:.3f} ≥ {point.route_at:.3f}: try {tier}{out_of_domain}"
                 return Decision(tier, reason, p_ok[tier], distance)
         reason = "no certified threshold" if first is None else f"estimated {first:.3f} below every tier's threshold"
-        return Decision(self.top, reason + away, first, distance)
+        return Decision(self.top, reason + out_of_domain, first, distance)
 
-    def judge(self, tier: str, p_ok: float, accept_at: float | None = None, spill_at: float | None = None) -> Verdict:
+    def judge(self, tier: str, p_ok: float, accept_at: float | None = None, serve_at: float | None = None) -> Verdict:
         """Accept, escalate or abstain, from P(this completion is acceptable).
 
         Below the top: accept at `accept_at`, abstain early under `abstain_below`, escalate otherwise. At the top:
-        abstain under `abstain_below`, accept otherwise. `accept_at` and `spill_at` replace the points' (for a slice).
+        abstain under `abstain_below`, accept otherwise. `accept_at` and `serve_at` replace the points' (for a slice).
         """
         point = self.points.get(tier)
         if point is None:
@@ -94,9 +109,9 @@ class Policy:
         least = point.accept_at if accept_at is None else accept_at
         if p_ok >= least:
             return Verdict(Action.ACCEPTED, f"estimated {p_ok:.3f} ≥ {least:.3f}: accept", p_ok)
-        spill = self.spills.get(tier)
-        may_spill = spill is not None and p_ok >= (spill.spill_at if spill_at is None else spill_at)
-        return Verdict(Action.ESCALATED, f"estimated {p_ok:.3f} < {least:.3f}: escalate", p_ok, may_spill)
+        spill = self.overload_points.get(tier)
+        may_serve_on_overload = spill is not None and p_ok >= (spill.serve_at if serve_at is None else serve_at)
+        return Verdict(Action.ESCALATED, f"estimated {p_ok:.3f} < {least:.3f}: escalate", p_ok, may_serve_on_overload)
 
     def judge_open(self, tier: str, open_slice: str) -> Verdict:
         """The verdict where nothing is promised of the slice: what any cheaper tier said is sent on, unjudged."""
@@ -141,7 +156,9 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
         key=lambda v: (order.index(v.action) if v.action in order else len(order), 1.0 if v.p_ok is None else v.p_ok),
     )
     return replace(
-        found, may_spill=found.may_spill and all(v.may_spill or v.action is Action.ACCEPTED for v in verdicts)
+        found,
+        may_serve_on_overload=found.may_serve_on_overload
+        and all(v.may_serve_on_overload or v.action is Action.ACCEPTED for v in verdicts),
     )
 
 

@@ -27,14 +27,23 @@ from router_models.data.features import FEATURES_VERSION, Encoder, answers_of, p
 from router_models.data.slices import SLICERS, slice_of
 from router_models.errors import ArtifactError
 from router_models.estimators.calibrators.base import ScoreCalibrator
-from router_models.estimators.novelty import Home
+from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.routers import LengthRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.estimators.verifiers.checks.formats import broken_shape
 from router_models.pricing.prices import Price, prices_digest_input
 from router_models.risk_control.certificate import Certificate, binding_hashes
-from router_models.types import PREFIX, Action, Completion, Decision, OperatingPoint, PrefixPoint, Query, Verdict
-from router_models.versions.policy import Policy, SpillPoint
+from router_models.types import (
+    PREFIX_FINISH,
+    Action,
+    Completion,
+    Decision,
+    OperatingPoint,
+    PrefixPoint,
+    Query,
+    Verdict,
+)
+from router_models.versions.policy import OverloadPoint, Policy
 from router_models.versions.tier_models import Stage as Stage
 from router_models.versions.tier_models import families_of, load_stage, parts_of, prefix_named
 
@@ -44,7 +53,31 @@ PREFIX_TOKENS = "prefix_tokens"
 
 @dataclass(frozen=True)
 class RouterVersion:
-    """One version, ready to decide and judge. Deterministic; no I/O after loading but the encoder's first use."""
+    """One version, ready to decide and judge. Deterministic; no I/O after loading but the encoder's first use.
+
+    Parameters
+    ----------
+    policy : Policy
+        The ladder and its thresholds.
+    stages : mapping of tier to Stage
+        Router, verifier and their calibrators.
+    certificate : Certificate, optional
+        What is promised of it; None: nothing.
+    name : str
+        `<model>/<number>` once it is registered.
+    digest : str
+        sha256 over its files, where it was loaded from a folder.
+    encoder : Encoder
+        Embeds prompts, where a stage wants that.
+    slicer : str, optional
+        The rule by which a query's slice is found, where slices were certified by themselves.
+    prefix_certificates, prefix_stages : mapping of tier to Certificate, to Stage
+        For answers that are accepted by their beginning.
+    novelty : NoveltyDetector, optional
+        How far a prompt lies from the training data.
+    overload_certificates : mapping of tier to Certificate
+        For rejected answers that are served while the last tier is full.
+    """
 
     policy: Policy
     stages: Mapping[str, Stage]
@@ -55,8 +88,8 @@ class RouterVersion:
     slicer: str | None = None
     prefix_certificates: Mapping[str, Certificate] = field(default_factory=dict)
     prefix_stages: Mapping[str, Stage] = field(default_factory=dict)
-    home: Home | None = None
-    spill_certificates: Mapping[str, Certificate] = field(default_factory=dict)
+    novelty: NoveltyDetector | None = None
+    overload_certificates: Mapping[str, Certificate] = field(default_factory=dict)
 
     def decide(self, query: Query) -> Decision:
         """Choose a tier before generation; embeds the query once, for all stages."""
@@ -71,8 +104,8 @@ class RouterVersion:
             if distance is None:
                 far = stage.router.distance(prompts)
                 distance = None if far is None else float(far[0])
-        if distance is None and self.home is not None:
-            distance = float(self.home.distance(prompts)[0])
+        if distance is None and self.novelty is not None:
+            distance = float(self.novelty.distance(prompts)[0])
         return self.policy.decide(p_ok, distance, self._open_slice(query))
 
     def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
@@ -85,13 +118,13 @@ class RouterVersion:
             return self.policy.judge_open(decision.tier, open_slice)
         if decision.tier not in self.stages:
             return self.policy.judge(decision.tier, 1.0)
-        is_prefix = completion.finish_reason == PREFIX
+        is_prefix = completion.finish_reason == PREFIX_FINISH
         if not is_prefix and decision.tier != self.policy.top and (fault := broken_shape(query, completion)):
             return Verdict(Action.ESCALATED, fault, 0.0)
         p_ok = self.estimate(query, completion, decision)
         if is_prefix:
             return self.policy.judge_prefix(decision.tier, p_ok)
-        spill = self.spill_certificates.get(decision.tier)
+        spill = self.overload_certificates.get(decision.tier)
         return self.policy.judge(
             decision.tier, p_ok, self._slice_threshold(query, self.certificate), self._slice_threshold(query, spill)
         )
@@ -99,7 +132,7 @@ class RouterVersion:
     def estimate(self, query: Query, completion: Completion, decision: Decision) -> float:
         """P(this completion, or this beginning, is acceptable) by the tier's verifier; KeyError where it has none."""
         stage = self.stages[decision.tier]
-        if completion.finish_reason == PREFIX:
+        if completion.finish_reason == PREFIX_FINISH:
             stage = self.prefix_stages.get(decision.tier, stage)
         prompts = prompts_of([query], self.encoder if stage.verifier.wants_embeddings else None)
         before = np.nan if decision.p_cheap_ok is None else decision.p_cheap_ok
@@ -151,8 +184,8 @@ class RouterVersion:
                 for what, part in parts_of(stage).items():
                     if part is not None:
                         save_state(out, f"{name}.{what}", part.state())
-            if self.home is not None:
-                save_state(out, "home", self.home.state())
+            if self.novelty is not None:
+                save_state(out, "home", self.novelty.state())
             (out / "policy.json").write_text(json.dumps(self._policy_json(), indent=1))
             if self.certificate is not None:
                 (out / "certificate.json").write_text(json.dumps(self.certificate.to_json(), indent=1))
@@ -168,8 +201,8 @@ class RouterVersion:
             "tiers": list(self.policy.tiers),
             "slicer": self.slicer,
             "prefix_certificates": {tier: made.to_json() for tier, made in self.prefix_certificates.items()},
-            "spill_certificates": {tier: made.to_json() for tier, made in self.spill_certificates.items()},
-            "home": self.home is not None,
+            "spill_certificates": {tier: made.to_json() for tier, made in self.overload_certificates.items()},
+            "home": self.novelty is not None,
             "points": {
                 tier: [_plain(p.route_at), _plain(p.accept_at), p.abstain_below]
                 for tier, p in self.policy.points.items()
@@ -204,14 +237,16 @@ class RouterVersion:
             path = folder / "certificate.json"
             certificate = Certificate.from_json(json.loads(path.read_text())) if path.is_file() else None
             prefixes = {t: Certificate.from_json(made) for t, made in data.get("prefix_certificates", {}).items()}
-            spills = {t: Certificate.from_json(made) for t, made in data.get("spill_certificates", {}).items()}
+            overload_points = {
+                t: Certificate.from_json(made) for t, made in data.get("spill_certificates", {}).items()
+            }
             policy = Policy(
                 tuple(data["tiers"]),
                 points,
                 {t: prefix_point(made) for t, made in prefixes.items()},
-                {t: spill_point(made) for t, made in spills.items()},
+                {t: overload_point(made) for t, made in overload_points.items()},
             )
-            home = Home.from_state(load_state(folder, "home")) if data.get("home") else None
+            novelty = NoveltyDetector.from_state(load_state(folder, "home")) if data.get("home") else None
         except (OSError, KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
             raise ArtifactError(f"{folder}: not a router version ({type(error).__name__}: {error})") from error
         return cls(
@@ -223,8 +258,8 @@ class RouterVersion:
             slicer=slicer,
             prefix_certificates=prefixes,
             prefix_stages=beginnings,
-            home=home,
-            spill_certificates=spills,
+            novelty=novelty,
+            overload_certificates=overload_points,
         )
 
 
@@ -233,9 +268,9 @@ def prefix_point(certificate: Certificate) -> PrefixPoint:
     return PrefixPoint(int(certificate.settings[PREFIX_TOKENS]), certificate.threshold_for())
 
 
-def spill_point(certificate: Certificate) -> SpillPoint:
+def overload_point(certificate: Certificate) -> OverloadPoint:
     """What a spill certificate permits; where slices are certified each is asked for its own threshold."""
-    return SpillPoint(np.inf if certificate.threshold is None else certificate.threshold, certificate.epsilon)
+    return OverloadPoint(np.inf if certificate.threshold is None else certificate.threshold, certificate.epsilon)
 
 
 def models_digest(version: RouterVersion) -> str:

@@ -21,12 +21,12 @@ from pydantic import ValidationError
 from serve_graph.config.access import KeyConfig
 from serve_graph.errors import ConfigError
 
-PREFIX = "sg-"
+KEY_PREFIX = "sg-"
 
 
 def new_key() -> str:
     """A fresh secret key."""
-    return PREFIX + secrets.token_urlsafe(32)
+    return KEY_PREFIX + secrets.token_urlsafe(32)
 
 
 def key_hash(key: str) -> str:
@@ -62,7 +62,7 @@ def write_keys(path: Path, keys: Iterable[KeyConfig]) -> None:
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Keep others from changing a keys file meanwhile: of two writers at once, one would lose a key."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("w") as lock:

@@ -7,10 +7,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from serve_graph.api.sse import DONE, Chunks, Events, chat_events, ended, event
+from serve_graph.api.sse import DONE, Chunks, Events, chat_events, event, with_final_chunk
 
 
-class Dialect(Protocol):
+class ResponseFormat(Protocol):
     """One endpoint's wording of chat.completion objects and of streams of chat.completion.chunk."""
 
     def whole(self, reply: dict[str, Any]) -> dict[str, Any]: ...
@@ -19,7 +19,7 @@ class Dialect(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ChatDialect:
+class ChatFormat:
     """`/v1/chat/completions`: as they are."""
 
     include_usage: bool
@@ -32,7 +32,7 @@ class ChatDialect:
 
 
 @dataclass(frozen=True, slots=True)
-class TextDialect:
+class TextFormat:
     """`/v1/completions`: text instead of messages; a tool call has no place there and reads as no text."""
 
     include_usage: bool
@@ -42,7 +42,7 @@ class TextDialect:
         return reply | {"id": _text_id(reply), "object": "text_completion", "choices": choices}
 
     async def events(self, chunks: Chunks) -> Events:
-        async with aclosing(ended(chunks, self.include_usage)) as sent:
+        async with aclosing(with_final_chunk(chunks, self.include_usage)) as sent:
             async for chunk in sent:
                 if "error" in chunk:
                     yield event(chunk)

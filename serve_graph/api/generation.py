@@ -10,14 +10,14 @@ from fastapi import FastAPI, Request, Response
 
 from router_models.types import Query
 from serve_graph.api.connection import EventStream, Reply, read_body, while_connected
-from serve_graph.api.formats import ChatDialect, Dialect, TextDialect
+from serve_graph.api.formats import ChatFormat, ResponseFormat, TextFormat
 from serve_graph.api.openapi import asks, errors, reply
-from serve_graph.api.responses import ResponsesDialect, ResponsesRequest, responses_query
+from serve_graph.api.responses import ResponsesFormat, ResponsesRequest, responses_query
 from serve_graph.api.sse import kept_alive, unbroken
 from serve_graph.errors import RequestError
 from serve_graph.gateway.handler import Service
 from serve_graph.gateway.request import Request as Opened
-from serve_graph.protocol.async_stream import Patient
+from serve_graph.protocol.async_stream import BufferedAsyncIterator
 from serve_graph.protocol.embeddings import EmbeddingsRequest, embeddings_query
 from serve_graph.protocol.requests import (
     ChatRequest,
@@ -34,7 +34,7 @@ FAILURES = (400, 401, 403, 404, 413, 429, 499, 500, 503, 504)
 
 
 @dataclass(frozen=True, slots=True)
-class Manners:
+class HttpLimits:
     """How large a body is read, how long a stream may be silent, whether a reply may begin uncommitted."""
 
     max_body_bytes: int
@@ -42,7 +42,7 @@ class Manners:
     start_before_commit: bool
 
 
-class Asked(Protocol):
+class OpenAIRequest(Protocol):
     """What the request bodies have in common."""
 
     @property
@@ -59,7 +59,7 @@ class Asked(Protocol):
     def user(self) -> str | None: ...
 
 
-def add_generation(app: FastAPI, service: Service, manners: Manners) -> None:
+def add_generation(app: FastAPI, service: Service, limits: HttpLimits) -> None:
     """Add the routes to the application."""
 
     @app.post(
@@ -68,8 +68,8 @@ def add_generation(app: FastAPI, service: Service, manners: Manners) -> None:
         openapi_extra=asks("ChatRequest"),
     )
     async def chat_completions(request: Request) -> Response:
-        asked = parse_request(ChatRequest, await read_body(request, manners.max_body_bytes))
-        return await respond(request, chat_query(asked), asked, ChatDialect(_wants_usage(asked)))
+        parsed = parse_request(ChatRequest, await read_body(request, limits.max_body_bytes))
+        return await respond(request, chat_query(parsed), parsed, ChatFormat(_wants_usage(parsed)))
 
     @app.post(
         "/v1/completions",
@@ -77,8 +77,8 @@ def add_generation(app: FastAPI, service: Service, manners: Manners) -> None:
         openapi_extra=asks("CompletionRequest"),
     )
     async def completions(request: Request) -> Response:
-        asked = parse_request(CompletionRequest, await read_body(request, manners.max_body_bytes))
-        return await respond(request, completion_query(asked), asked, TextDialect(_wants_usage(asked)))
+        parsed = parse_request(CompletionRequest, await read_body(request, limits.max_body_bytes))
+        return await respond(request, completion_query(parsed), parsed, TextFormat(_wants_usage(parsed)))
 
     @app.post(
         "/v1/responses",
@@ -86,8 +86,8 @@ def add_generation(app: FastAPI, service: Service, manners: Manners) -> None:
         openapi_extra=asks("ResponsesRequest"),
     )
     async def responses(request: Request) -> Response:
-        asked = parse_request(ResponsesRequest, await read_body(request, manners.max_body_bytes))
-        return await respond(request, responses_query(asked), asked, ResponsesDialect(asked))
+        parsed = parse_request(ResponsesRequest, await read_body(request, limits.max_body_bytes))
+        return await respond(request, responses_query(parsed), parsed, ResponsesFormat(parsed))
 
     @app.post(
         "/v1/embeddings",
@@ -95,9 +95,9 @@ def add_generation(app: FastAPI, service: Service, manners: Manners) -> None:
         openapi_extra=asks("EmbeddingsRequest"),
     )
     async def embeddings(request: Request) -> Response:
-        asked = parse_request(EmbeddingsRequest, await read_body(request, manners.max_body_bytes))
-        query, body = embeddings_query(asked)
-        opened = service.open_embeddings(query, asked.model)
+        parsed = parse_request(EmbeddingsRequest, await read_body(request, limits.max_body_bytes))
+        query, body = embeddings_query(parsed)
+        opened = service.open_embeddings(query, parsed.model)
         try:
             said = await while_connected(request, service.embed(opened, body))
         except BaseException:
@@ -105,32 +105,34 @@ def add_generation(app: FastAPI, service: Service, manners: Manners) -> None:
             raise
         return Reply(said, headers=service.headers(opened))
 
-    async def respond(request: Request, query: Query, asked: Asked, dialect: Dialect) -> Response:
-        if asked.stream_options and not asked.stream:
+    async def respond(
+        request: Request, query: Query, parsed: OpenAIRequest, response_format: ResponseFormat
+    ) -> Response:
+        if parsed.stream_options and not parsed.stream:
             raise RequestError("stream_options needs stream: true", "stream_options", "invalid_value")
-        opened = service.open(query, asked.model, bool(asked.stream), wished(asked))
+        opened = service.open(query, parsed.model, bool(parsed.stream), options_from(parsed))
         try:
-            if asked.stream:
-                return await streamed(request, opened, dialect)
-            said = await while_connected(request, service.answer(opened, dialect.whole))
+            if parsed.stream:
+                return await streamed(request, opened, response_format)
+            said = await while_connected(request, service.answer(opened, response_format.whole))
         except BaseException:
             service.record(opened, asyncio.CancelledError())  # nothing, unless it was cancelled before it began
             raise
         return Reply(said, headers=service.headers(opened))
 
-    async def streamed(request: Request, opened: Opened, dialect: Dialect) -> Response:
+    async def streamed(request: Request, opened: Opened, response_format: ResponseFormat) -> Response:
         """Begin once somebody speaks, or after `keep_alive_s` with comments. Failures until then are raised."""
-        chunks = Patient(service.stream(opened))
+        chunks = BufferedAsyncIterator(service.stream(opened))
         try:
-            patience_s = manners.keep_alive_s if manners.start_before_commit else None
-            first = await while_connected(request, chunks.started(patience_s))
+            wait_s = limits.keep_alive_s if limits.start_before_commit else None
+            first = await while_connected(request, chunks.started(wait_s))
             if first.done():
                 first.result()
         except BaseException:
             await chunks.aclose()
             raise
         spoke = first.done()
-        events = kept_alive(dialect.events(unbroken(chunks)), manners.keep_alive_s, at_once=not spoke)
+        events = kept_alive(response_format.events(unbroken(chunks)), limits.keep_alive_s, at_once=not spoke)
 
         async def ending() -> None:
             await chunks.aclose()
@@ -139,10 +141,10 @@ def add_generation(app: FastAPI, service: Service, manners: Manners) -> None:
         return EventStream(events, service.headers(opened, committed=spoke), ending)
 
 
-def wished(asked: Asked) -> RequestOptions | None:
+def options_from(parsed: OpenAIRequest) -> RequestOptions | None:
     """What the caller asks of the policy, a session in OpenAI's own fields included."""
-    return options_of(asked.serve_graph, asked.prompt_cache_key, asked.user)
+    return options_of(parsed.serve_graph, parsed.prompt_cache_key, parsed.user)
 
 
-def _wants_usage(asked: Asked) -> bool:
-    return bool(asked.stream_options and asked.stream_options.include_usage)
+def _wants_usage(parsed: OpenAIRequest) -> bool:
+    return bool(parsed.stream_options and parsed.stream_options.include_usage)

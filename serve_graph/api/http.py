@@ -16,11 +16,12 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router_models.types import DecisionRecord
+from serve_graph import __version__
 from serve_graph.access.accounts import Accounts
-from serve_graph.access.gate import AccessGate
+from serve_graph.access.auth import AuthMiddleware
 from serve_graph.access.keys import Keyring
 from serve_graph.api.connection import Reply
-from serve_graph.api.generation import Manners, add_generation
+from serve_graph.api.generation import HttpLimits, add_generation
 from serve_graph.api.openapi import describe, errors, reply
 from serve_graph.errors import (
     NotFoundError,
@@ -63,11 +64,11 @@ def build_http(backend: Backend) -> FastAPI:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    app = FastAPI(title="serve-graph", version="0.1.0", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(title="serve-graph", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     service = backend.service
-    names = dict.fromkeys([AUTO, *service.graph.engines, *service.graph.embedders])
+    names = dict.fromkeys([AUTO, *service.context.engines, *service.context.embedders])
 
-    add_generation(app, service, Manners(backend.max_body_bytes, backend.keep_alive_s, backend.start_before_commit))
+    add_generation(app, service, HttpLimits(backend.max_body_bytes, backend.keep_alive_s, backend.start_before_commit))
 
     @app.get("/v1/models", responses=reply("ModelList") | errors(401, 403))
     async def models() -> dict[str, Any]:
@@ -87,7 +88,7 @@ def build_http(backend: Backend) -> FastAPI:
         found = await backend.find_decision(decision_id) if known else None
         if found is None:
             raise NotFoundError(f"no decision {decision_id!r} (records appear within a second of the reply)", "id")
-        return JSONResponse(explained(found, service.graph.prices, service.graph.policy.tiers))
+        return JSONResponse(explained(found, service.context.prices, service.context.policy.tiers))
 
     @app.get("/healthz", responses=reply("Health") | errors(403))
     async def healthz() -> dict[str, str]:
@@ -103,7 +104,7 @@ def build_http(backend: Backend) -> FastAPI:
         return PlainTextResponse(await backend.metrics(), media_type="text/plain; version=0.0.4")
 
     app.add_middleware(
-        AccessGate,
+        AuthMiddleware,
         keyring=backend.keyring,
         accounts=backend.accounts,
         refused=service.refuse,
@@ -111,8 +112,8 @@ def build_http(backend: Backend) -> FastAPI:
     )
     app.add_middleware(HeadAsGet)
     _install_guards(app, service.refuse)
-    graph = service.graph
-    describe(app, [AUTO, *graph.engines], [AUTO, *graph.embedders], lambda: bool(backend.keyring))
+    context = service.context
+    describe(app, [AUTO, *context.engines], [AUTO, *context.embedders], lambda: bool(backend.keyring))
     return app
 
 

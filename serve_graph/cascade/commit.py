@@ -9,15 +9,15 @@ from typing import Literal
 
 from router_models.types import Action, Completion, Decision, PrefixPoint, Query
 from serve_graph.cascade import cascade
-from serve_graph.cascade.context import Graph, Trail
-from serve_graph.cascade.tier_stream import Speech, as_shown, live
+from serve_graph.cascade.context import CascadeContext, RequestState
+from serve_graph.cascade.tier_stream import TierStream, as_delivered, stream_tier
 from serve_graph.errors import EngineError, PolicyUnavailableError
-from serve_graph.protocol.async_stream import Patient
-from serve_graph.protocol.chunks import Choices, Hearing, spoken_pieces
+from serve_graph.protocol.async_stream import BufferedAsyncIterator
+from serve_graph.protocol.chunks import Choices, CompletionAccumulator, to_chunks
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class CommitPolicy:
     """What opens the curtain before the answer's end: a certified prefix verdict, a budget of seconds, or neither."""
 
     point: PrefixPoint | None = None
@@ -25,7 +25,7 @@ class Opening:
     at_first_token: Literal["commit", "escalate"] = "escalate"
 
 
-class _Show(Enum):
+class _Delivery(Enum):
     """What may be shown of the held pieces: all, for the answer is over; all and what follows; none, ever."""
 
     WHOLE = auto()
@@ -33,92 +33,94 @@ class _Show(Enum):
     NEVER = auto()
 
 
-class Curtain:
-    """The decided cheap tier's answer to one query. `speech` yields nothing where another tier must answer."""
+class CommitBuffer:
+    """The decided cheap tier's answer to one query. `pieces` yields nothing where another tier must answer."""
 
-    def __init__(self, graph: Graph, query: Query, trail: Trail, opening: Opening) -> None:
-        self.graph, self.query, self.trail, self.opening = graph, query, trail, opening
-        self.started, self.closed_at = time.perf_counter(), graph.deadline.clock()
-        self.hearing = Hearing()
-        self.held: list[Choices] = []
-        self.hurried = False
+    def __init__(
+        self, context: CascadeContext, query: Query, state: RequestState, commit_policy: CommitPolicy
+    ) -> None:
+        self.context, self.query, self.state, self.commit_policy = context, query, state, commit_policy
+        self.started, self.closed_at = time.perf_counter(), context.deadline.clock()
+        self.accumulator = CompletionAccumulator()
+        self.buffered: list[Choices] = []
+        self.committed_unjudged = False
 
-    async def speech(self) -> Speech:
+    async def pieces(self) -> TierStream:
         """The pieces from the commit on; the trail says who answers where there are none.
 
         Raises EngineError where the tier breaks off after the commit, or before it with nobody to take its place.
         """
-        coming = Patient(live(self.graph, self.query, self.trail, self.hearing))
+        incoming = BufferedAsyncIterator(stream_tier(self.context, self.query, self.state, self.accumulator))
         try:
-            show = await self._what_to_show(coming)
-            if show is _Show.NEVER:
+            delivery = await self._what_to_show(incoming)
+            if delivery is _Delivery.NEVER:
                 return
-            for piece in self.held:
+            for piece in self.buffered:
                 yield piece
-            if show is _Show.ON:
-                async for piece in coming:
+            if delivery is _Delivery.ON:
+                async for piece in incoming:
                     yield piece
         finally:
-            await coming.aclose()
+            await incoming.aclose()
 
-    async def _what_to_show(self, coming: Patient[Choices]) -> _Show:
+    async def _what_to_show(self, incoming: BufferedAsyncIterator[Choices]) -> _Delivery:
         while True:
             try:
-                self.held.append(await coming.next(self._left_s()))
+                self.buffered.append(await incoming.next(self._left_s()))
             except TimeoutError:
-                if self.opening.at_first_token == "escalate":
-                    return self._give_up()
-                self._hurry()
+                if self.commit_policy.at_first_token == "escalate":
+                    return self._escalate_unjudged()
+                self._commit_unjudged()
             except StopAsyncIteration:
                 return await self._whole_verdict()
             except EngineError as error:
-                cascade.fall_back(self.graph, self.trail, error)
-                return _Show.NEVER
-            if self.hurried and self.held:
-                return _Show.ON
-            point = self.opening.point
-            prefix = None if point is None else self.hearing.prefix(point.tokens)
+                cascade.fall_back(self.context, self.state, error)
+                return _Delivery.NEVER
+            if self.committed_unjudged and self.buffered:
+                return _Delivery.ON
+            point = self.commit_policy.point
+            prefix = None if point is None else self.accumulator.prefix(point.tokens)
             if prefix is not None:
                 return await self._prefix_verdict(prefix)
 
-    async def _whole_verdict(self) -> _Show:
-        trail = self.trail
-        completion = self.hearing.completion(time.perf_counter() - self.started)
-        await cascade.weigh(self.graph, self.query, completion, trail)
-        if trail.completion is None:
-            return _Show.NEVER
-        if trail.action is Action.ABSTAINED:
-            self.held = list(spoken_pieces(as_shown(trail, completion)))
-        return _Show.WHOLE
+    async def _whole_verdict(self) -> _Delivery:
+        state = self.state
+        completion = self.accumulator.completion(time.perf_counter() - self.started)
+        await cascade.apply_verdict(self.context, self.query, completion, state)
+        if state.completion is None:
+            return _Delivery.NEVER
+        if state.action is Action.ABSTAINED:
+            self.buffered = list(to_chunks(as_delivered(state, completion)))
+        return _Delivery.WHOLE
 
-    async def _prefix_verdict(self, prefix: Completion) -> _Show:
+    async def _prefix_verdict(self, prefix: Completion) -> _Delivery:
         """Asked once, when the answer is known to be longer than N tokens; what came with them is not judged."""
-        trail, graph = self.trail, self.graph
-        decision = trail.decision or Decision(trail.tier, "not decided")
+        state, context = self.state, self.context
+        decision = state.decision or Decision(state.tier, "not decided")
         try:
-            verdict = trail.verdict = await graph.judge.judge(self.query, prefix, decision)
+            verdict = state.verdict = await context.judge.judge(self.query, prefix, decision)
         except PolicyUnavailableError as error:
-            cascade.go_without(graph, trail, "verifier", error)
-            return _Show.ON if trail.tier == decision.tier else _Show.NEVER
+            cascade.use_safe_tier(context, state, "verifier", error)
+            return _Delivery.ON if state.tier == decision.tier else _Delivery.NEVER
         if verdict.action is Action.ACCEPTED:
-            trail.go(trail.tier, Action.ACCEPTED)
-            return _Show.ON
-        trail.go(graph.policy.top, Action.ESCALATED)
-        return _Show.NEVER
+            state.go(state.tier, Action.ACCEPTED)
+            return _Delivery.ON
+        state.go(context.policy.top, Action.ESCALATED)
+        return _Delivery.NEVER
 
-    def _give_up(self) -> _Show:
-        self.trail.go(self.graph.policy.top, Action.ESCALATED, f"{self._budget}: escalated unjudged")
-        return _Show.NEVER
+    def _escalate_unjudged(self) -> _Delivery:
+        self.state.go(self.context.policy.top, Action.ESCALATED, f"{self._budget}: escalated unjudged")
+        return _Delivery.NEVER
 
-    def _hurry(self) -> None:
-        self.trail.notes.append(f"{self._budget}: committed unjudged")
-        self.hurried = True
+    def _commit_unjudged(self) -> None:
+        self.state.notes.append(f"{self._budget}: committed unjudged")
+        self.committed_unjudged = True
 
     @property
     def _budget(self) -> str:
-        return f"nothing shown within {self.opening.first_token_s:.3g} s"
+        return f"nothing shown within {self.commit_policy.first_token_s:.3g} s"
 
     def _left_s(self) -> float | None:
-        if self.opening.first_token_s is None or self.hurried:
+        if self.commit_policy.first_token_s is None or self.committed_unjudged:
             return None
-        return max(0.0, self.closed_at + self.opening.first_token_s - self.graph.deadline.clock())
+        return max(0.0, self.closed_at + self.commit_policy.first_token_s - self.context.deadline.clock())

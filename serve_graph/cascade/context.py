@@ -14,11 +14,11 @@ from serve_graph.cascade.interfaces import Decider, Embedder, Engine, Judge, Str
 
 
 @dataclass(frozen=True, slots=True)
-class Graph:
+class CascadeContext:
     """What the cascade works with. `policy` is the served version's thresholds, for what needs no score.
 
-    `deadline` and `may_spill` (whether a tier's rejected answer may be shown now, while the last tier is full) are one
-    request's: a graph that all share has no deadline and never spills.
+    `deadline` and `may_serve_on_overload` (whether a tier's rejected answer may be served now, while the last tier is
+    full) belong to one request: a context that all requests share has no deadline and never serves on overload.
     """
 
     engines: Mapping[str, Engine]
@@ -33,11 +33,11 @@ class Graph:
     verifier_usd_per_s: Decimal = Decimal(0)
     embedders: Mapping[str, Embedder] = field(default_factory=dict)
     deadline: Deadline = NEVER
-    may_spill: Callable[[str], bool] = lambda _: False
+    may_serve_on_overload: Callable[[str], bool] = lambda _: False
 
 
 @dataclass(slots=True)
-class Trail:
+class RequestState:
     """What happened to one request so far: written down as it happens, so that a failure has its record too.
 
     `held` is the tier its conversation began on: kept in place of the router's choice; verdicts still count.
@@ -52,9 +52,9 @@ class Trail:
     overhead: list[Call] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     completion: Completion | None = None
-    held: str | None = None
+    pinned: str | None = None
     rejected: tuple[str, Completion] | None = None
-    spilled: bool = False
+    served_on_overload: bool = False
 
     def go(self, tier: str, action: Action, note: str = "") -> None:
         self.tier, self.action = tier, action

@@ -14,7 +14,7 @@ from typing import Any
 
 from router_models.pricing.prices import Price
 from router_models.types import (
-    PREFIX,
+    PREFIX_FINISH,
     Action,
     Completion,
     Decision,
@@ -26,7 +26,7 @@ from router_models.types import (
     Verdict,
 )
 from router_models.versions.policy import Policy
-from serve_graph.cascade.context import Graph
+from serve_graph.cascade.context import CascadeContext
 from serve_graph.errors import EngineTimeoutError
 from serve_graph.protocol.responses import text_pieces, usage_json
 
@@ -35,7 +35,7 @@ PRICES: Mapping[str, Price] = {
     "frontier": Price(Decimal(10), Decimal(20)),
 }
 
-USAGE = Usage(prompt_tokens=10, completion_tokens=5)
+FAKE_USAGE = Usage(prompt_tokens=10, completion_tokens=5)
 
 
 @dataclass
@@ -49,7 +49,7 @@ class FakeEngine:
     """
 
     text: str = "the answer"
-    usage: Usage = USAGE
+    usage: Usage = FAKE_USAGE
     token_logprobs: tuple[float, ...] = (-0.1, -0.2)
     error: Exception | None = None
     break_after: int | None = None
@@ -164,7 +164,7 @@ class FakeJudge:
         self.completions.append(completion)
         if self.error is not None:
             raise self.error
-        action = self.prefix_action if completion.finish_reason == PREFIX else self.action
+        action = self.prefix_action if completion.finish_reason == PREFIX_FINISH else self.action
         return Verdict(action, f"the fake {action}", self.p_ok)
 
 
@@ -252,7 +252,7 @@ class ListSink:
         self.records.append(record)
 
 
-def fake_graph(
+def fake_context(
     cheap: FakeEngine | None = None,
     frontier: FakeEngine | None = None,
     decider: FakeDecider | None = None,
@@ -262,14 +262,14 @@ def fake_graph(
     abstain_at_top: float | None = None,
     prefix_tokens: int | None = None,
     embedder: FakeEmbedder | None = None,
-) -> Graph:
+) -> CascadeContext:
     """A two-tier Graph of fakes; what is not given answers, accepts and never fails."""
     engines = {"cheap": cheap or FakeEngine("cheap says"), "frontier": frontier or FakeEngine("frontier says")}
     points = {"cheap": OperatingPoint(0.5, 0.5)}
     if abstain_at_top is not None:
         points["frontier"] = OperatingPoint(0.0, 0.0, abstain_at_top)
     prefixes = {} if prefix_tokens is None else {"cheap": PrefixPoint(prefix_tokens, 0.5)}
-    return Graph(
+    return CascadeContext(
         engines=engines,
         streams=engines,
         decider=decider or FakeDecider(),

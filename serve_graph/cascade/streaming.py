@@ -1,4 +1,4 @@
-"""When a tier may speak: the commit contract (docs/streaming.md), kept here and in `curtain`, nowhere else.
+"""When a tier may speak: the commit contract (docs/streaming.md), kept here and in `commit`, nowhere else.
 
 Before the commit nothing of an answer is shown, and a tier that fails is replaced unseen. The commit is the first
 piece that says something. After it the tier never changes, nothing is repeated, dropped or reordered, and a failure
@@ -20,12 +20,12 @@ from typing import Literal
 from router_models.estimators.verifiers.checks.formats import declares_shape
 from router_models.types import PrefixPoint, Query
 from serve_graph.cascade import cascade
-from serve_graph.cascade.commit import Curtain, Opening
-from serve_graph.cascade.context import Graph, Trail
-from serve_graph.cascade.overload import spilled
-from serve_graph.cascade.tier_stream import Speech, as_shown, live
+from serve_graph.cascade.commit import CommitBuffer, CommitPolicy
+from serve_graph.cascade.context import CascadeContext, RequestState
+from serve_graph.cascade.overload import overload_answer
+from serve_graph.cascade.tier_stream import TierStream, as_delivered, stream_tier
 from serve_graph.errors import EngineError, EngineRequestError
-from serve_graph.protocol.chunks import Hearing, spoken_pieces
+from serve_graph.protocol.chunks import CompletionAccumulator, to_chunks
 
 
 class StreamMode(StrEnum):
@@ -46,37 +46,39 @@ class StreamTerms:
     first_token_s: float | None = None
     at_first_token: Literal["commit", "escalate"] = "escalate"
 
-    def asked(self, mode: str | None) -> StreamTerms:
+    def with_mode(self, mode: str | None) -> StreamTerms:
         """The terms with a request's own mode; None keeps the policy's."""
         return self if mode is None else replace(self, mode=StreamMode(mode))
 
 
-async def speak(graph: Graph, query: Query, forced: str | None, terms: StreamTerms, trail: Trail) -> Speech:
+async def stream_answer(
+    context: CascadeContext, query: Query, forced: str | None, terms: StreamTerms, state: RequestState
+) -> TierStream:
     """Answer a query in pieces under the commit contract; from the first piece on the trail names its tier.
 
     Raises what `cascade.answer` raises: before the first piece, or after it where the speaking tier breaks off.
     Closing it ends every engine call it made.
     """
-    if await cascade.decide(graph, query, forced, trail):
+    if await cascade.decide(context, query, forced, state):
         if terms.mode is StreamMode.ROUTE:
-            trail.notes.append("streamed at once, unjudged")
+            state.notes.append("streamed at once, unjudged")
         else:
-            async with aclosing(_tried(graph, query, terms, trail)) as pieces:
+            async with aclosing(_tried(context, query, terms, state)) as pieces:
                 async for piece in pieces:
                     yield piece
-            if trail.completion is not None:
+            if state.completion is not None:
                 return
-    async with aclosing(_settled(graph, query, trail)) as pieces:
+    async with aclosing(_settled(context, query, state)) as pieces:
         async for piece in pieces:
             yield piece
 
 
-async def _settled(graph: Graph, query: Query, trail: Trail) -> Speech:
+async def _settled(context: CascadeContext, query: Query, state: RequestState) -> TierStream:
     """The settled tier, as it speaks; where it fails before it said anything, another takes its place unseen."""
     while True:
         shown = False
         try:
-            async with aclosing(live(graph, query, trail, Hearing())) as pieces:
+            async with aclosing(stream_tier(context, query, state, CompletionAccumulator())) as pieces:
                 async for piece in pieces:
                     shown = True
                     yield piece
@@ -84,41 +86,41 @@ async def _settled(graph: Graph, query: Query, trail: Trail) -> Speech:
         except EngineError as error:
             if shown or isinstance(error, EngineRequestError):
                 raise
-            if (answer := spilled(graph, trail, error)) is None:
-                cascade.fall_back(graph, trail, error)
+            if (answer := overload_answer(context, state, error)) is None:
+                cascade.fall_back(context, state, error)
                 continue
-            for piece in spoken_pieces(as_shown(trail, answer)):
+            for piece in to_chunks(as_delivered(state, answer)):
                 yield piece
             return
 
 
-def _tried(graph: Graph, query: Query, terms: StreamTerms, trail: Trail) -> Speech:
+def _tried(context: CascadeContext, query: Query, terms: StreamTerms, state: RequestState) -> TierStream:
     """A cheap tier's answer: heard behind the curtain where that can open early, else awaited whole."""
-    point = _prefix_point(graph, query, trail) if terms.mode is StreamMode.PREFIX else None
-    try_s = graph.deadline.try_s()
+    point = _prefix_point(context, query, state) if terms.mode is StreamMode.PREFIX else None
+    try_s = context.deadline.try_s()
     if try_s < (terms.first_token_s or math.inf):  # what the last tier needs of the deadline must be left to it
         terms = replace(terms, first_token_s=try_s, at_first_token="escalate")
     if point is None and terms.first_token_s is None:
-        return _tried_whole(graph, query, trail)
-    return Curtain(graph, query, trail, Opening(point, terms.first_token_s, terms.at_first_token)).speech()
+        return _tried_whole(context, query, state)
+    return CommitBuffer(context, query, state, CommitPolicy(point, terms.first_token_s, terms.at_first_token)).pieces()
 
 
-def _prefix_point(graph: Graph, query: Query, trail: Trail) -> PrefixPoint | None:
+def _prefix_point(context: CascadeContext, query: Query, state: RequestState) -> PrefixPoint | None:
     """The tier's certified prefix point; None, with a note why, where the answer must be judged whole."""
-    point = graph.policy.prefixes.get(trail.tier)
+    point = context.policy.prefixes.get(state.tier)
     if point is None:
-        trail.notes.append(f"prefix asked for, but {trail.tier} has no certified prefix verdict: verify")
+        state.notes.append(f"prefix asked for, but {state.tier} has no certified prefix verdict: verify")
     elif int(query.parameters.get("n") or 1) > 1:
-        trail.notes.append("prefix asked for, but several choices are judged whole: verify")
+        state.notes.append("prefix asked for, but several choices are judged whole: verify")
         return None
     elif declares_shape(query):
-        trail.notes.append("prefix asked for, but an answer of a declared shape is judged whole: verify")
+        state.notes.append("prefix asked for, but an answer of a declared shape is judged whole: verify")
         return None
     return point
 
 
-async def _tried_whole(graph: Graph, query: Query, trail: Trail) -> Speech:
-    await cascade.attempt(graph, query, trail)
-    if trail.completion is not None:
-        for piece in spoken_pieces(as_shown(trail, trail.completion)):
+async def _tried_whole(context: CascadeContext, query: Query, state: RequestState) -> TierStream:
+    await cascade.attempt(context, query, state)
+    if state.completion is not None:
+        for piece in to_chunks(as_delivered(state, state.completion)):
             yield piece

@@ -8,30 +8,32 @@ from contextlib import aclosing
 from typing import Any
 
 from router_models.types import Action, Completion, Query
-from serve_graph.cascade.calls import charge, tell
-from serve_graph.cascade.context import Graph, Trail
+from serve_graph.cascade.calls import charge, record_attempts
+from serve_graph.cascade.context import CascadeContext, RequestState
 from serve_graph.errors import EngineError
-from serve_graph.protocol.chunks import Choices, Hearing, says_something
+from serve_graph.protocol.chunks import Choices, CompletionAccumulator, says_something
 from serve_graph.protocol.responses import MALFORMED
 
-Speech = AsyncGenerator[Choices, None]
+TierStream = AsyncGenerator[Choices, None]
 ABSTENTION = "I am not confident enough in an answer to give one."
 
 
-async def live(graph: Graph, query: Query, trail: Trail, hearing: Hearing) -> Speech:
-    """The trail's tier as it speaks, from its first piece that says something; `hearing` keeps what it said.
+async def stream_tier(
+    context: CascadeContext, query: Query, state: RequestState, accumulator: CompletionAccumulator
+) -> TierStream:
+    """The trail's tier as it speaks, from its first piece that says something; `accumulator` keeps what it said.
 
     The bill is written when it ends, however it ends; the completion is left in the trail where it ended well.
     Raises EngineError where the tier falls silent without a finish reason. Closing it ends the engine's call.
     """
-    started, tier = time.perf_counter(), trail.tier
+    started, tier = time.perf_counter(), state.tier
     silent: list[Choices] = []
     speaking = False
     try:
-        async with aclosing(graph.streams[tier].stream(query)) as chunks:
+        async with aclosing(context.streams[tier].stream(query)) as chunks:
             async for chunk in chunks:
-                _hear(hearing, chunk, tier)
-                tell(graph, tier, chunk.get("attempts", ()), trail)
+                _hear(accumulator, chunk, tier)
+                record_attempts(context, tier, chunk.get("attempts", ()), state)
                 if not chunk.get("choices"):
                     continue
                 piece: Choices = [_complete(choice) for choice in chunk["choices"]]
@@ -42,20 +44,20 @@ async def live(graph: Graph, query: Query, trail: Trail, hearing: Hearing) -> Sp
                 while silent:
                     yield silent.pop(0)
                 yield piece
-        if not hearing.finished:
+        if not accumulator.finished:
             raise EngineError(f"tier {tier!r} ended its stream without finishing the answer")
-        trail.completion = hearing.completion(time.perf_counter() - started)
+        state.completion = accumulator.completion(time.perf_counter() - started)
     except EngineError as error:
-        tell(graph, tier, error.attempts, trail)
+        record_attempts(context, tier, error.attempts, state)
         raise
     finally:
-        said = hearing.completion(time.perf_counter() - started, "stop")
-        trail.calls.append(charge(graph, tier, said, said.latency_s, hearing.named))
+        said = accumulator.completion(time.perf_counter() - started, "stop")
+        state.calls.append(charge(context, tier, said, said.latency_s, accumulator.named))
 
 
-def _hear(hearing: Hearing, chunk: Mapping[str, Any], tier: str) -> None:
+def _hear(accumulator: CompletionAccumulator, chunk: Mapping[str, Any], tier: str) -> None:
     try:
-        hearing.add(chunk)
+        accumulator.add(chunk)
     except MALFORMED as error:
         attempts = chunk.get("attempts", ()) if isinstance(chunk, Mapping) else ()
         raise EngineError(f"tier {tier!r} sent a piece that is none ({type(error).__name__})", attempts) from error
@@ -67,9 +69,9 @@ def _complete(choice: Mapping[str, Any]) -> dict[str, Any]:
     return {"finish_reason": None, **choice, "index": index, "delta": delta}
 
 
-def as_shown(trail: Trail, completion: Completion) -> Completion:
+def as_delivered(state: RequestState, completion: Completion) -> Completion:
     """The completion as the caller may see it: an abstention says so instead of answering, and is a refusal."""
-    if trail.action is not Action.ABSTAINED:
+    if state.action is not Action.ABSTAINED:
         return completion
     message = {"role": "assistant", "content": ABSTENTION, "refusal": ABSTENTION}
     payload = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}

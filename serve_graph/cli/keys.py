@@ -29,7 +29,7 @@ def new(
     """Make a key and print it, this once. Example: serve-graph keys new team-a --scope use --usd-per-day 5"""
     from pydantic import ValidationError
 
-    from serve_graph.access.keys import held, key_hash, new_key, read_keys, refuse_doubles, write_keys
+    from serve_graph.access.keys import key_hash, locked, new_key, read_keys, refuse_doubles, write_keys
     from serve_graph.config.access import KeyConfig
     from serve_graph.config.graph import load_config
 
@@ -52,7 +52,7 @@ def new(
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    with held(graph.keys_file):
+    with locked(graph.keys_file):
         keys = (*read_keys(graph.keys_file), made)
         refuse_doubles((*graph.access.keys, *keys))
         write_keys(graph.keys_file, keys)
@@ -86,12 +86,12 @@ def revoke(
     name: Annotated[str, typer.Argument(help="The key's name.")], config: ConfigOption = DEFAULT_CONFIG
 ) -> None:
     """Take a key out of the file; a running graph forgets it in seconds. Example: serve-graph keys revoke team-a"""
-    from serve_graph.access.keys import held, read_keys, write_keys
+    from serve_graph.access.keys import locked, read_keys, write_keys
     from serve_graph.config.graph import load_config
 
     graph = load_config(config)
     check_out(graph.keys_file)
-    with held(graph.keys_file):
+    with locked(graph.keys_file):
         keys = read_keys(graph.keys_file)
         left = [key for key in keys if key.name != name]
         if len(left) == len(keys):

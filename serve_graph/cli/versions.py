@@ -52,12 +52,12 @@ def show(version: Number = "stable", config: ConfigOption = DEFAULT_CONFIG, as_j
             for tier, p in loaded.policy.prefixes.items()
             if (made := loaded.prefix_certificates.get(tier)) is not None
         }
-        spills = {
-            tier: {"spill_at": str(p.spill_at), "certificate": loaded.spill_certificates[tier].to_json()}
-            for tier, p in loaded.policy.spills.items()
+        overload_points = {
+            tier: {"spill_at": str(p.serve_at), "certificate": loaded.overload_certificates[tier].to_json()}
+            for tier, p in loaded.policy.overload_points.items()
         }
         shown = {"version": found.name, "aliases": found.aliases, "points": points, "certificate": certificate}
-        say_json(shown | {"prefixes": prefixes, "spills": spills})
+        say_json(shown | {"prefixes": prefixes, "spills": overload_points})
         return
     say(f"{found.name}  aliases: {', '.join(found.aliases) or '-'}  status: {found.tags.get('status', '-')}")
     say(f"files: {folder}\n")

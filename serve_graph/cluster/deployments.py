@@ -22,7 +22,7 @@ from router_models.versions.router_version import RouterVersion
 from serve_graph.access.accounts import AccountingSink, Accounts
 from serve_graph.access.keys import Keyring
 from serve_graph.api.http import Backend, build_http
-from serve_graph.cascade.context import Graph
+from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.streaming import StreamMode, StreamTerms
 from serve_graph.cluster.policy_client import AlwaysTop, HandlePolicy
 from serve_graph.cluster.readiness import TierReadiness
@@ -31,12 +31,12 @@ from serve_graph.config.graph import GraphConfig
 from serve_graph.config.tiers import EchoTierConfig, HostedTierConfig
 from serve_graph.engines.echo.engine import EchoEngine, EchoError
 from serve_graph.engines.hosted.engine import HostedEngine
-from serve_graph.gateway.constraints import bearings_of
+from serve_graph.gateway.constraints import routing_context_for
 from serve_graph.gateway.handler import Service
-from serve_graph.gateway.tool_affinity import ToolMarks
+from serve_graph.gateway.tool_affinity import ToolAffinity
 from serve_graph.policy.bindings import binds_digest, price_list, price_lists
-from serve_graph.policy.validity import CertifiedPolicy, Clock, Standing, Validity, utc_now
-from serve_graph.records.maintenance import Upkeep, prompt_keeper
+from serve_graph.policy.validity import CertificateStatus, CertifiedPolicy, Clock, Validity, utc_now
+from serve_graph.records.maintenance import Maintenance, prompt_keeper
 from serve_graph.records.metrics import render_metrics
 from serve_graph.records.spool import SpooledSink
 from serve_graph.records.store import DecisionStore
@@ -50,7 +50,7 @@ class PolicyDeployment:
 
     def __init__(self, folder: str, validity: Validity | None = None, clock: Clock | None = None) -> None:
         self.version = RouterVersion.load(Path(folder))
-        self.standing = Standing(validity, self.version.name, clock or utc_now)
+        self.certificate_status = CertificateStatus(validity, self.version.name, clock or utc_now)
         self._warm_up()
 
     def _warm_up(self) -> None:
@@ -62,12 +62,12 @@ class PolicyDeployment:
             self.version.estimate(query, completion, Decision(tier, "warm-up", decision.p_cheap_ok))
 
     async def decide(self, query: Query) -> Decision:
-        if fault := self.standing.faults().get("answers"):
+        if fault := self.certificate_status.faults().get("answers"):
             return Decision(self.version.policy.top, fault)
         return self.version.decide(query)
 
     async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
-        fault = self.standing.faults().get("answers")
+        fault = self.certificate_status.faults().get("answers")
         if fault and decision.tier != self.version.policy.top:
             return Verdict(Action.ESCALATED, fault)
         return self.version.judge(query, completion, decision)
@@ -161,7 +161,7 @@ class ServedPolicy:
             voided = joint and policy.abstains  # what was certified counts on silence
             policy = policy.without_abstention()
         if not config.policy.spill:
-            policy = replace(policy, spills={})
+            policy = replace(policy, overload_points={})
         promised = None if certificate is None or voided else 1.0 - certificate.promised_risk
         begun = {} if version is None else {t: made.summary() for t, made in version.prefix_certificates.items()}
         digest, promising = binds_digest(config), certificate is not None and not voided
@@ -180,7 +180,7 @@ class IngressDeployment:
         tiers: dict[str, DeploymentHandle[Any]],
         router: DeploymentHandle[Any] | None,
         verifier: DeploymentHandle[Any] | None,
-        mark_secret: bytes,
+        affinity_secret: bytes,
     ) -> None:
         engines = {name: HandleEngine(handle, config.tier(name)) for name, handle in tiers.items()}
         self.engines = engines
@@ -194,15 +194,15 @@ class IngressDeployment:
         self.accounts = Accounts(config.access.watch)
         self.served = served
         top, wait_s = AlwaysTop(served.policy), config.policy.timeout_s
-        self.standing = Standing(served.validity, served.name)
+        self.certificate_status = CertificateStatus(served.validity, served.name)
         certified = CertifiedPolicy(
             HandlePolicy(router, "router", served.policy, wait_s) if router else top,
             HandlePolicy(verifier, "verifier", served.policy, wait_s) if verifier else top,
-            self.standing,
+            self.certificate_status,
         )
         answering = {name: engines[name] for name in config.tier_names}
         embedding = {embedder.name: engines[embedder.name] for embedder in config.embedders}
-        graph = Graph(
+        context = CascadeContext(
             engines=answering,
             streams=answering,
             decider=certified,
@@ -215,18 +215,18 @@ class IngressDeployment:
             verifier_usd_per_s=config.policy.verifier_usd_per_s,
             embedders=embedding | {name: engine for name, engine in answering.items() if engine.config.embeddings},
         )
-        asked = config.policy
+        policy_config = config.policy
         self.service = Service(
-            graph,
+            context,
             AccountingSink(self.sink, self.accounts, self.keyring.named),
-            StreamTerms(StreamMode(asked.stream), asked.first_token_s, asked.at_first_token),
-            ToolMarks(mark_secret),
-            hold_tool_loops=asked.tool_loop == "stay",
-            bearings=bearings_of(config, served.promised, self.standing, joint=served.joint),
+            StreamTerms(StreamMode(policy_config.stream), policy_config.first_token_s, policy_config.at_first_token),
+            ToolAffinity(affinity_secret),
+            pin_tool_loops=policy_config.tool_loop == "stay",
+            routing=routing_context_for(config, served.promised, self.certificate_status, joint=served.joint),
             keep_prompt=prompt_keeper(config.records),
             deadline_s=config.http.deadline_s,
         )
-        self.upkeep = Upkeep(self.store, self.sink, self.keyring, self.accounts.spending, config)
+        self.maintenance = Maintenance(self.store, self.sink, self.keyring, self.accounts.spending, config)
         self.http = config.http
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -248,12 +248,12 @@ class IngressDeployment:
         )
 
     async def background(self) -> None:
-        await asyncio.gather(self.sink.run(), self.upkeep.run(), self.standing.watch())
+        await asyncio.gather(self.sink.run(), self.maintenance.run(), self.certificate_status.watch())
 
     async def readiness(self) -> dict[str, Any]:
         """Ready means: the safe tier, which every failure falls back on, answers (or may be asleep by its scaling)."""
         served, ready = self.served, await self.tiers_ready.tiers()
-        faults, until = self.standing.faults(), self.standing.until()
+        faults, until = self.certificate_status.faults(), self.certificate_status.until()
         return {
             "ready": ready[self.safe_tier] is not False,
             "tiers_ready": ready,
@@ -262,7 +262,10 @@ class IngressDeployment:
             "certified": served.certified and "answers" not in faults,
             "promise": faults.get("answers", served.promise),
             "valid_until": None if until is None else until.isoformat(),
-            "spills": {tier: point.promised for tier, point in self.standing.policy(served.policy).spills.items()},
+            "spills": {
+                tier: point.promised
+                for tier, point in self.certificate_status.policy(served.policy).overload_points.items()
+            },
             "void": faults,
             "prefixes": {t: faults.get(f"prefix:{t}", told) for t, told in served.prefixes.items()},
             "binds": served.binds,
@@ -277,7 +280,13 @@ class IngressDeployment:
                 counters[name] = {}
             counters[name] = {**counters[name], **self.engines[name].gate.counters()}
         sink, caps = self.sink, self.accounts.watch.caps
-        certificates = self.standing.left_s() if self.served.certified else {}
+        certificates = self.certificate_status.left_s() if self.served.certified else {}
         return render_metrics(
-            self.service.tally, sink.pending, counters, caps, held=sink.held, lost=sink.lost, certificates=certificates
+            self.service.metrics,
+            sink.pending,
+            counters,
+            caps,
+            held=sink.held,
+            lost=sink.lost,
+            certificates=certificates,
         )

@@ -29,13 +29,13 @@ class TierReadiness:
         handles: Mapping[str, DeploymentHandle[Any]],
         engines: Mapping[str, HandleEngine],
         *,
-        patience_s: float = PATIENCE_S,
+        wait_s: float = PATIENCE_S,
         keep_s: float = KEEP_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.handles = handles
         self.engines = engines
-        self.patience_s = patience_s
+        self.wait_s = wait_s
         self.keep_s = keep_s
         self.clock = clock
         self._known: dict[str, bool | None] = {}
@@ -43,7 +43,7 @@ class TierReadiness:
         self._asking = asyncio.Lock()
 
     async def tiers(self) -> dict[str, bool | None]:
-        """Tier → whether a replica answered within `patience_s`; None where it may be asleep."""
+        """Tier → whether a replica answered within `wait_s`; None where it may be asleep."""
         async with self._asking:
             if self.clock() >= self._until:
                 answers = await asyncio.gather(*map(self._is_ready, self.handles))
@@ -57,7 +57,7 @@ class TierReadiness:
             return None
         response = self.handles[name].counters.remote()
         try:
-            await asyncio.wait_for(response, self.patience_s)
+            await asyncio.wait_for(response, self.wait_s)
         except BackPressureError:
             return True
         except TimeoutError:

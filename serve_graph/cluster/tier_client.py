@@ -13,7 +13,7 @@ from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
 from router_models.types import Attempt, Completion, Query
-from serve_graph.cluster.admission import Gate
+from serve_graph.cluster.admission import AdmissionController
 from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
 from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, SaturatedError
 from serve_graph.protocol.requests import engine_body
@@ -33,7 +33,7 @@ class HandleEngine:
         self.handle = handle if adapter is None else handle.options(multiplexed_model_id=adapter)
         self.model = adapter or config.name
         self.config = config
-        self.gate = gate_of(config)
+        self.gate = admission_for(config)
         self.answered_at = float("-inf")  # time.monotonic() of the last reply or piece: a sign of life
         self.defaults = {**config.decoding, "max_tokens": config.default_max_tokens}
         self.hosted = isinstance(config, HostedTierConfig)
@@ -88,12 +88,12 @@ class HandleEngine:
         body |= {"stream": True, "stream_options": {"include_usage": True, **self.stream_extras}}
         async with self.gate.place(min(self.config.timeout_s, left_s)) as left_s:
             pieces = self.handle.options(stream=True).stream.remote(body, *self._deadline(left_s))
-            patience_s = left_s + self.grace_s
+            wait_s = left_s + self.grace_s
             done = False
             try:
                 while True:
                     try:
-                        piece = await asyncio.wait_for(anext(pieces), patience_s)
+                        piece = await asyncio.wait_for(anext(pieces), wait_s)
                     except StopAsyncIteration:
                         done = True
                         return
@@ -105,7 +105,7 @@ class HandleEngine:
                     raise_error(piece, self.config.name, piece.get("attempts", ()))
                     self.answered_at = time.monotonic()
                     yield piece
-                    patience_s = min(self.config.timeout_s, until - time.monotonic()) + self.grace_s
+                    wait_s = min(self.config.timeout_s, until - time.monotonic()) + self.grace_s
             finally:
                 if not done:
                     pieces.cancel()
@@ -128,12 +128,12 @@ def adapter_of(config: AnyTierConfig) -> str | None:
     return None
 
 
-def gate_of(config: AnyTierConfig) -> Gate:
+def admission_for(config: AnyTierConfig) -> AdmissionController:
     """The tier's gate; what its configuration leaves open follows from its scaling."""
     most = config.scaling.max_ongoing_requests * config.scaling.max_replicas
     in_flight = config.admission.max_in_flight or most
     queued = config.admission.max_queued
-    return Gate(config.name, in_flight, in_flight if queued is None else queued)
+    return AdmissionController(config.name, in_flight, in_flight if queued is None else queued)
 
 
 def _check_object(reply: Any, tier: str) -> None:

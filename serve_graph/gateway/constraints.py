@@ -15,14 +15,14 @@ from typing import Any
 from router_models.types import Action, Completion, Decision, DecisionRecord, Query, Verdict
 from router_models.versions.policy import Policy
 from serve_graph.cascade.billing import timed, unanswered
-from serve_graph.cascade.context import Graph, Trail
+from serve_graph.cascade.context import CascadeContext, RequestState
 from serve_graph.cascade.deadline import NEVER, Deadline
 from serve_graph.cascade.interfaces import Decider, Engine, Judge, StreamingEngine
 from serve_graph.config.graph import GraphConfig
-from serve_graph.gateway.options import Wishes
+from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.gateway.rules import Expectations, Room, fit_context, keep_session, within_latency
 from serve_graph.gateway.sessions import Sessions
-from serve_graph.policy.validity import Standing
+from serve_graph.policy.validity import CertificateStatus
 
 
 class Latencies:
@@ -44,11 +44,11 @@ class Latencies:
 
 
 @dataclass(frozen=True, slots=True)
-class Bearings:
+class RoutingContext:
     """What steering goes by. `certified`: the promised share of right answers among accepted cheap ones, None = none.
 
     `joint`: it is the share among all answers, the thresholds having been certified together. `rooms` empty: nothing
-    is known of the tiers' contexts. `standing`: whether what was certified holds now.
+    is known of the tiers' contexts. `certificate_status`: whether what was certified holds now.
     """
 
     certified: float | None = None
@@ -57,12 +57,12 @@ class Bearings:
     sessions: Sessions = field(default_factory=lambda: Sessions({}, 1))
     latencies: Latencies = field(default_factory=Latencies)
     expectations: Expectations = field(default_factory=Expectations)
-    standing: Standing = field(default_factory=Standing)
+    certificate_status: CertificateStatus = field(default_factory=CertificateStatus)
 
     @property
     def promised(self) -> float | None:
         """What is promised now: nothing once the certificate has ended."""
-        return None if "answers" in self.standing.faults() else self.certified
+        return None if "answers" in self.certificate_status.faults() else self.certified
 
     def promised_to(self, policy: Policy, *, stream: bool, forbids_abstaining: bool) -> float | None:
         """What is promised now of a request under this policy.
@@ -73,9 +73,9 @@ class Bearings:
         is_mute = (forbids_abstaining and policy.abstains) or (stream and policy.judges_top)
         return None if self.joint and is_mute else self.promised
 
-    def may_spill(self, tier: str, policy: Policy, floor: float | None) -> bool:
+    def may_serve_on_overload(self, tier: str, policy: Policy, floor: float | None) -> bool:
         """Whether a rejected answer of this tier may be shown now to somebody with this quality floor."""
-        point = self.standing.policy(policy).spills.get(tier)
+        point = self.certificate_status.policy(policy).overload_points.get(tier)
         return point is not None and (floor is None or floor <= point.promised)
 
     def note(self, record: DecisionRecord, query: Query) -> None:
@@ -84,25 +84,33 @@ class Bearings:
         self.sessions.note(record, query)
 
 
-def view_for(
-    graph: Graph, wishes: Wishes, bearings: Bearings, trail: Trail, deadline: Deadline = NEVER, *, stream: bool = False
-) -> Graph:
+def request_context(
+    context: CascadeContext,
+    resolved: ResolvedOptions,
+    routing: RoutingContext,
+    state: RequestState,
+    deadline: Deadline = NEVER,
+    *,
+    stream: bool = False,
+) -> CascadeContext:
     """The graph as this request is to see it."""
-    usual_s = bearings.latencies.expected_s(graph.policy.top)
+    usual_s = routing.latencies.expected_s(context.policy.top)
     deadline = replace(deadline, reserve_s=usual_s or 0.0)
-    policy = bearings.standing.policy(graph.policy)
-    if wishes.forbids_abstaining:
+    policy = routing.certificate_status.policy(context.policy)
+    if resolved.forbids_abstaining:
         policy = policy.without_abstention()
     return replace(
-        graph,
-        engines={tier: BilledEngine(tier, engine, graph, trail, deadline) for tier, engine in graph.engines.items()},
-        streams={tier: PunctualStream(stream, deadline) for tier, stream in graph.streams.items()},
-        decider=SteeredDecider(graph, wishes, bearings, trail, deadline, stream),
-        judge=TimedJudge(graph, trail, wishes.forbids_abstaining),
+        context,
+        engines={
+            tier: BilledEngine(tier, engine, context, state, deadline) for tier, engine in context.engines.items()
+        },
+        streams={tier: PunctualStream(stream, deadline) for tier, stream in context.streams.items()},
+        decider=ConstrainedRouter(context, resolved, routing, state, deadline, stream),
+        judge=TimedJudge(context, state, resolved.forbids_abstaining),
         policy=policy,
-        safe_tier=graph.policy.top if wishes.quality_floor is not None else graph.safe_tier,
+        safe_tier=context.policy.top if resolved.quality_floor is not None else context.safe_tier,
         deadline=deadline,
-        may_spill=lambda tier: bearings.may_spill(tier, policy, wishes.quality_floor),
+        may_serve_on_overload=lambda tier: routing.may_serve_on_overload(tier, policy, resolved.quality_floor),
     )
 
 
@@ -112,19 +120,19 @@ class BilledEngine:
 
     tier: str
     engine: Engine
-    graph: Graph
-    trail: Trail
+    context: CascadeContext
+    state: RequestState
     deadline: Deadline
 
     async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
-        is_try = self.trail.action is Action.ROUTED and self.tier != self.graph.policy.top
+        is_try = self.state.action is Action.ROUTED and self.tier != self.context.policy.top
         left_s = min(left_s, self.deadline.try_s() if is_try else self.deadline.check())
         started = time.perf_counter()
         try:
             return await self.engine.generate(query, left_s)
         except BaseException as error:
             seconds = time.perf_counter() - started
-            self.trail.overhead.append(unanswered(self.graph.prices, self.tier, seconds, error))
+            self.state.overhead.append(unanswered(self.context.prices, self.tier, seconds, error))
             raise
 
 
@@ -142,37 +150,37 @@ class PunctualStream:
 
 
 @dataclass(frozen=True, slots=True)
-class SteeredDecider:
+class ConstrainedRouter:
     """The router's decision, then what the wishes, the context lengths and the session make of it."""
 
-    graph: Graph
-    wishes: Wishes
-    bearings: Bearings
-    trail: Trail
+    context: CascadeContext
+    resolved: ResolvedOptions
+    routing: RoutingContext
+    state: RequestState
     deadline: Deadline
     stream: bool = False
 
     async def decide(self, query: Query) -> Decision:
-        top, wishes, bearings = self.graph.policy.top, self.wishes, self.bearings
-        floor, forbids = wishes.quality_floor, wishes.forbids_abstaining
-        promised = bearings.promised_to(self.graph.policy, stream=self.stream, forbids_abstaining=forbids)
+        top, resolved, routing = self.context.policy.top, self.resolved, self.routing
+        floor, forbids = resolved.quality_floor, resolved.forbids_abstaining
+        promised = routing.promised_to(self.context.policy, stream=self.stream, forbids_abstaining=forbids)
         if floor is not None and (promised is None or floor > promised):
             known = "nothing is certified" if promised is None else f"{promised:g} is certified"
             return Decision(top, f"quality floor {floor:g}: {known} of cheaper tiers, so {top}")
-        decider: Decider = self.graph.decider
-        with timed(self.trail.overhead, "router", "routing", self.graph.router_usd_per_s):
+        decider: Decider = self.context.decider
+        with timed(self.state.overhead, "router", "routing", self.context.router_usd_per_s):
             decision = await decider.decide(query)
-        budget_s = min(wishes.latency_budget_s or math.inf, self.deadline.left_s)
+        budget_s = min(resolved.latency_budget_s or math.inf, self.deadline.left_s)
         if math.isfinite(budget_s):
-            expected = {tier: bearings.latencies.expected_s(tier) for tier in self.graph.engines}
+            expected = {tier: routing.latencies.expected_s(tier) for tier in self.context.engines}
             decision = within_latency(decision, budget_s, expected, top)
-        session = bearings.sessions.get(wishes.session, query) if wishes.session else None
+        session = routing.sessions.get(resolved.session, query) if resolved.session else None
         if session is not None:
             now = datetime.now(UTC)
-            prices = {tier: prices.at(now) for tier, prices in self.graph.prices.items()}
-            decision = keep_session(decision, session, prices, top, bearings.expectations)
-        if bearings.rooms:
-            decision = fit_context(decision, query, bearings.rooms, self.graph.policy.tiers)
+            prices = {tier: prices.at(now) for tier, prices in self.context.prices.items()}
+            decision = keep_session(decision, session, prices, top, routing.expectations)
+        if routing.rooms:
+            decision = fit_context(decision, query, routing.rooms, self.context.policy.tiers)
         return decision
 
 
@@ -180,28 +188,30 @@ class SteeredDecider:
 class TimedJudge:
     """The verifier, its time billed; an abstention that this request forbids becomes what it stands in for."""
 
-    graph: Graph
-    trail: Trail
+    context: CascadeContext
+    state: RequestState
     forbids_abstaining: bool
 
     async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
-        judge: Judge = self.graph.judge
-        with timed(self.trail.overhead, "verifier", "judging", self.graph.verifier_usd_per_s):
+        judge: Judge = self.context.judge
+        with timed(self.state.overhead, "verifier", "judging", self.context.verifier_usd_per_s):
             verdict = await judge.judge(query, completion, decision)
         if verdict.action is not Action.ABSTAINED or not self.forbids_abstaining:
             return verdict
-        action = Action.ACCEPTED if decision.tier == self.graph.policy.top else Action.ESCALATED
+        action = Action.ACCEPTED if decision.tier == self.context.policy.top else Action.ESCALATED
         return replace(verdict, action=action, reason=f"{verdict.reason}; forbidden: {action}")
 
 
-def bearings_of(config: GraphConfig, certified: float | None, standing: Standing, *, joint: bool = False) -> Bearings:
+def routing_context_for(
+    config: GraphConfig, certified: float | None, certificate_status: CertificateStatus, *, joint: bool = False
+) -> RoutingContext:
     """What a configuration says about steering, for a version that stands as it does."""
     sessions = config.sessions
-    return Bearings(
+    return RoutingContext(
         certified,
         joint,
         {tier.name: Room(tier.context_tokens, tier.default_max_tokens) for tier in config.tiers},
         Sessions({tier.name: min(sessions.ttl_s, tier.prompt_cache_s) for tier in config.tiers}, sessions.most),
         expectations=Expectations(sessions.expected_turns, sessions.turn_tokens),
-        standing=standing,
+        certificate_status=certificate_status,
     )

@@ -18,20 +18,20 @@ from typing import Any
 from router_models.types import Action, Completion, Query
 from serve_graph.access.caller import CALLER
 from serve_graph.cascade import calls, cascade
-from serve_graph.cascade.context import Graph
+from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.deadline import Deadline
 from serve_graph.cascade.interfaces import RecordSink
-from serve_graph.cascade.streaming import StreamMode, StreamTerms, speak
-from serve_graph.cascade.tier_stream import as_shown
+from serve_graph.cascade.streaming import StreamMode, StreamTerms, stream_answer
+from serve_graph.cascade.tier_stream import as_delivered
 from serve_graph.errors import EngineError, UnknownModelError
-from serve_graph.gateway.constraints import Bearings, view_for
-from serve_graph.gateway.options import Wishes, chosen_tier, read_wishes
+from serve_graph.gateway.constraints import RoutingContext, request_context
+from serve_graph.gateway.options import ResolvedOptions, chosen_tier, resolve_options
 from serve_graph.gateway.request import Request, record_of
-from serve_graph.gateway.tool_affinity import ToolMarks, bound
+from serve_graph.gateway.tool_affinity import ToolAffinity, bound
 from serve_graph.protocol.chunks import Choices, finishes, whole_choice
 from serve_graph.protocol.requests import RequestOptions
 from serve_graph.protocol.responses import usage_json
-from serve_graph.records.metrics import Tally
+from serve_graph.records.metrics import RequestMetrics
 
 logger = logging.getLogger(__name__)
 AUTO = "auto"
@@ -41,66 +41,68 @@ Wording = Callable[[dict[str, Any]], dict[str, Any]]
 class Service:
     """Answer requests with a graph and keep their records.
 
-    `marks` remembers in tool-call ids which tier made them; with `hold_tool_loops` that tier keeps the loop. A request
+    `marks` remembers in tool-call ids which tier made them; with `pin_tool_loops` that tier keeps the loop. A request
     has `deadline_s` for everything; `clock` is what it is measured by.
     """
 
     def __init__(
         self,
-        graph: Graph,
+        context: CascadeContext,
         sink: RecordSink,
         terms: StreamTerms | None = None,
-        marks: ToolMarks | None = None,
+        tool_affinity: ToolAffinity | None = None,
         *,
-        hold_tool_loops: bool = True,
-        bearings: Bearings | None = None,
+        pin_tool_loops: bool = True,
+        routing: RoutingContext | None = None,
         keep_prompt: Callable[[str], str | None] = lambda _: None,
         deadline_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.graph = graph
+        self.context = context
         self.sink = sink
         self.terms = terms or StreamTerms()
-        self.marks = marks or ToolMarks(secrets.token_bytes(16))
-        self.hold_tool_loops = hold_tool_loops
-        self.bearings = bearings or Bearings()
+        self.tool_affinity = tool_affinity or ToolAffinity(secrets.token_bytes(16))
+        self.pin_tool_loops = pin_tool_loops
+        self.routing = routing or RoutingContext()
         self.keep_prompt = keep_prompt
         self.deadline_s = deadline_s
         self.clock = clock
-        self.tally = Tally()
+        self.metrics = RequestMetrics()
 
     def open(self, query: Query, model: str, stream: bool, options: RequestOptions | None = None) -> Request:
         """Accept a request; raises UnknownModelError where `model` is neither `auto` nor a tier, AccessError where the
         caller may not choose it.
         """
         caller = CALLER.get()
-        wishes = read_wishes(options, query.metadata, caller, None if model == AUTO else model, self.graph.policy.top)
-        forced = wishes.forced
-        if forced is not None and forced not in self.graph.engines:
-            known = ", ".join([AUTO, *self.graph.engines])
-            raise UnknownModelError(f"the model {forced!r} does not exist; known: {known}", "model", "model_not_found")
-        query, began = self.marks.restored(replace(query, metadata=wishes.labels(query.metadata)), caller.name)
-        request = Request(query, model, forced, stream, options or RequestOptions(), caller=caller, wishes=wishes)
-        request.view = view_for(
-            self.graph, wishes, self.bearings, request.trail, self._deadline(wishes), stream=stream
+        resolved = resolve_options(
+            options, query.metadata, caller, None if model == AUTO else model, self.context.policy.top
         )
-        if self.hold_tool_loops and began in self.graph.engines and wishes.quality_floor is None:
-            request.trail.held = began
+        forced = resolved.forced
+        if forced is not None and forced not in self.context.engines:
+            known = ", ".join([AUTO, *self.context.engines])
+            raise UnknownModelError(f"the model {forced!r} does not exist; known: {known}", "model", "model_not_found")
+        query, began = self.tool_affinity.untag(replace(query, metadata=resolved.labels(query.metadata)), caller.name)
+        request = Request(query, model, forced, stream, options or RequestOptions(), caller=caller, resolved=resolved)
+        request.view = request_context(
+            self.context, resolved, self.routing, request.state, self._deadline(resolved), stream=stream
+        )
+        if self.pin_tool_loops and began in self.context.engines and resolved.quality_floor is None:
+            request.state.pinned = began
         return request
 
     def refuse(self, status: int) -> None:
         """Count a request that was turned away before it became a decision: it has no record."""
-        self.tally.refused[status] += 1
+        self.metrics.refused[status] += 1
 
     async def answer(self, request: Request, word: Wording = dict) -> dict[str, Any]:
         """The whole reply in OpenAI's chat.completion shape, with `serve_graph` beside it, put by `word` in another's.
 
         The record is written once that is done: it says 200 of nothing that could not be worded.
         """
-        graph = request.view or self.graph
+        context = request.view or self.context
         try:
-            answering = cascade.answer(graph, request.query, request.forced, request.trail)
-            completion = await graph.deadline.kept(answering)
+            answering = cascade.answer(context, request.query, request.forced, request.state)
+            completion = await context.deadline.kept(answering)
             reply = word(self._reply(request, completion))
         except BaseException as error:
             self.record(request, error)
@@ -115,15 +117,15 @@ class Service:
         leaves: whoever hangs up on that has had the whole answer, and the engine's own count of it is on the bill.
         Close it (`aclose`) however the sending ends: that ends every engine call.
         """
-        trail = request.trail
+        state = request.state
         last: dict[str, Any] | None = None
         try:
-            terms, graph = self.terms.asked(request.options.stream), request.view or self.graph
-            if request.wishes.quality_floor is not None:  # nothing unjudged to somebody who asked for quality
+            terms, context = self.terms.with_mode(request.options.stream), request.view or self.context
+            if request.resolved.quality_floor is not None:  # nothing unjudged to somebody who asked for quality
                 terms = replace(terms, at_first_token="escalate")
-                terms = terms.asked(StreamMode.VERIFY) if terms.mode is StreamMode.ROUTE else terms
-            async with aclosing(speak(graph, request.query, request.forced, terms, trail)) as pieces:
-                async for choices in graph.deadline.pieces(pieces):
+                terms = terms.with_mode(StreamMode.VERIFY) if terms.mode is StreamMode.ROUTE else terms
+            async with aclosing(stream_answer(context, request.query, request.forced, terms, state)) as pieces:
+                async for choices in context.deadline.pieces(pieces):
                     if last is not None:
                         yield last
                         last = None
@@ -133,8 +135,8 @@ class Service:
                     else:
                         yield chunk
             closing = {"choices": [], "serve_graph": self.facts(request)}
-            if trail.completion is not None:
-                closing["usage"] = usage_json(trail.completion.usage)
+            if state.completion is not None:
+                closing["usage"] = usage_json(state.completion.usage)
             self.record(request)
             if last is not None:
                 yield last
@@ -151,7 +153,7 @@ class Service:
 
         Raises as `open` does, UnknownModelError where that tier does not embed.
         """
-        caller, embedders = CALLER.get(), self.graph.embedders
+        caller, embedders = CALLER.get(), self.context.embedders
         forced = chosen_tier(caller, None if model == AUTO else model)
         tier = next(iter(embedders), AUTO) if forced is None else forced
         if tier not in embedders:
@@ -160,28 +162,28 @@ class Service:
                 f"no embeddings from {tier!r}; tiers that embed: {known}", "model", "model_not_found"
             )
         request = Request(query, model, forced, stream=False, caller=caller, embeds=True)
-        request.trail.go(tier, Action.ROUTED if forced is None else Action.FORCED, "embeddings")
+        request.state.go(tier, Action.ROUTED if forced is None else Action.FORCED, "embeddings")
         return request
 
     async def embed(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
         """Pass embeddings through. Raises EngineError where the tier cannot make them now."""
         try:
-            reply = await self._deadline(request.wishes).kept(calls.embed(self.graph, body, request.trail))
+            reply = await self._deadline(request.resolved).kept(calls.embed(self.context, body, request.state))
         except BaseException as error:
             self.record(request, error)
             raise
         self.record(request)
-        return reply | {"model": request.trail.tier, "serve_graph": self.facts(request)}
+        return reply | {"model": request.state.tier, "serve_graph": self.facts(request)}
 
     def facts(self, request: Request) -> dict[str, Any]:
         """The `serve_graph` object: what the headers say, in the body. Scores and thresholds stay inside."""
         return {
             "decision": request.id,
-            "tier": request.trail.tier,
-            "outcome": str(request.trail.action),
-            "version": self.graph.version,
+            "tier": request.state.tier,
+            "outcome": str(request.state.action),
+            "version": self.context.version,
             "cost_usd": f"{request.cost_usd:.9f}",
-            **({"spilled": True} if request.trail.spilled else {}),
+            **({"spilled": True} if request.state.served_on_overload else {}),
         }
 
     def headers(self, request: Request, *, committed: bool = True) -> dict[str, str]:
@@ -191,7 +193,7 @@ class Service:
         facts = self.facts(request)
         names = ["decision", "version"]
         if committed:
-            is_over = request.recorded or request.trail.completion is not None
+            is_over = request.recorded or request.state.completion is not None
             names += ["tier", "outcome"] + ["cost_usd"] * is_over
         return {f"x-serve-graph-{name.replace('_', '-')}": str(facts[name]) for name in names}
 
@@ -200,28 +202,28 @@ class Service:
         if request.recorded:
             return
         request.recorded = True
-        forbids, policy = request.wishes.forbids_abstaining, self.graph.policy
-        promised = self.bearings.promised_to(policy, stream=request.stream, forbids_abstaining=forbids)
-        record = record_of(request, self.graph, promised, self.keep_prompt, error, joint=self.bearings.joint)
-        self.tally.add(record)
+        forbids, policy = request.resolved.forbids_abstaining, self.context.policy
+        promised = self.routing.promised_to(policy, stream=request.stream, forbids_abstaining=forbids)
+        record = record_of(request, self.context, promised, self.keep_prompt, error, joint=self.routing.joint)
+        self.metrics.add(record)
         try:
             self.sink.write(record)
         except OSError as failure:  # the answer is made and paid for: it must leave
-            self.tally.unrecorded += 1
+            self.metrics.unrecorded += 1
             logger.error("the record of %s could not be written: %s", request.id, failure)
         if not request.embeds:  # nothing is learned from them of how long answers take
-            self.bearings.note(record, request.query)
+            self.routing.note(record, request.query)
 
-    def _deadline(self, wishes: Wishes) -> Deadline:
+    def _deadline(self, resolved: ResolvedOptions) -> Deadline:
         """From now on: the configured one, or the request's own where that is sooner."""
-        return Deadline(min(self.deadline_s or math.inf, wishes.deadline_s or math.inf), self.clock(), self.clock)
+        return Deadline(min(self.deadline_s or math.inf, resolved.deadline_s or math.inf), self.clock(), self.clock)
 
     def _head(self, request: Request, kind: str) -> dict[str, Any]:
         return {
             "id": f"chatcmpl-{request.id[4:]}",
             "object": kind,
             "created": int(request.created),
-            "model": request.trail.tier,
+            "model": request.state.tier,
         }
 
     def _shown(self, request: Request, choices: Choices) -> Choices:
@@ -235,19 +237,19 @@ class Service:
                 said = seen.get(where)
                 if said and said.get("tool_calls"):
                     holds = bound(request.query.parameters.get("messages") or (), request.caller.name)
-                    calls = self.marks.mark_calls(request.trail.tier, said["tool_calls"], holds)
+                    calls = self.tool_affinity.tag_calls(request.state.tier, said["tool_calls"], holds)
                     seen[where] = {**said, "tool_calls": calls}
             shown.append(seen)
         return shown
 
     def _reply(self, request: Request, completion: Completion) -> dict[str, Any]:
-        said = as_shown(request.trail, completion)
+        said = as_delivered(request.state, completion)
         message: dict[str, Any] = {"role": "assistant", "content": said.text}
         choices: Choices = [{"index": 0, "message": message, "finish_reason": said.finish_reason, "logprobs": None}]
         if said.payload:
             choices = [whole_choice(i, original) for i, original in enumerate(said.payload["choices"])]
         if not choices:
-            raise EngineError(f"tier {request.trail.tier!r} gave a reply without a choice")
+            raise EngineError(f"tier {request.state.tier!r} gave a reply without a choice")
         choices = [{"logprobs": None, **choice} for choice in self._shown(request, choices)]
         return self._head(request, "chat.completion") | {
             "choices": choices,

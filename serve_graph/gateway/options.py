@@ -18,12 +18,12 @@ from serve_graph.access.caller import Caller
 from serve_graph.errors import AccessError, RequestError
 from serve_graph.protocol.requests import RequestOptions
 
-PREFIX = "serve_graph."
+METADATA_PREFIX = "serve_graph."
 NUMBERS = ("quality_floor", "latency_budget_s", "deadline_s")
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class ResolvedOptions:
     """A request's wishes, all optional. `forced` is the tier's name where the caller chooses; `session` is a hash."""
 
     forced: str | None = None
@@ -38,39 +38,39 @@ class Wishes:
     def labels(self, metadata: Mapping[str, str]) -> dict[str, str]:
         """A query's metadata with the task and user tier that were asked for."""
         given = {"task": self.task, "user_tier": self.user_tier}
-        kept = {name: value for name, value in metadata.items() if not name.startswith(PREFIX)}
+        kept = {name: value for name, value in metadata.items() if not name.startswith(METADATA_PREFIX)}
         return kept | {name: value for name, value in given.items() if value is not None}
 
-    def spoken(self) -> dict[str, Any]:
+    def as_recorded(self) -> dict[str, Any]:
         """What was wished for, for the record."""
-        wishes: dict[str, Any] = {name: getattr(self, name) for name in (*NUMBERS, "task", "user_tier", "forced")}
-        return {k: v for k, v in wishes.items() if v} | ({"abstain": "forbid"} if self.forbids_abstaining else {})
+        resolved: dict[str, Any] = {name: getattr(self, name) for name in (*NUMBERS, "task", "user_tier", "forced")}
+        return {k: v for k, v in resolved.items() if v} | ({"abstain": "forbid"} if self.forbids_abstaining else {})
 
 
-def read_wishes(
+def resolve_options(
     options: RequestOptions | None, metadata: Mapping[str, str], caller: Caller, model: str | None, top: str
-) -> Wishes:
+) -> ResolvedOptions:
     """Put the wishes together; `model` is the tier that was named instead of `auto`, `top` the last tier.
 
     Raises RequestError for values that are none, or two different tiers; AccessError where the key may not choose a
     tier, or demands a quality that the chosen tier does not promise.
     """
-    asked = _merged(options, metadata)
+    requested = _merged(options, metadata)
     forced = chosen_tier(caller, model)
-    floors = [asked.quality_floor, None if caller.key is None else caller.key.quality_floor]
+    floors = [requested.quality_floor, None if caller.key is None else caller.key.quality_floor]
     if forced not in (None, top) and floors[1] is not None:
         raise AccessError(f"this key is promised a quality of {floors[1]:g}, which {forced!r} by itself is not")
-    if asked.stream == "route" and any(floors):
+    if requested.stream == "route" and any(floors):
         raise RequestError("stream: route shows unjudged answers: it has no quality_floor", "serve_graph")
-    session = caller.session or asked.session
-    return Wishes(
+    session = caller.session or requested.session
+    return ResolvedOptions(
         forced,
         max((floor for floor in floors if floor is not None), default=None),
-        asked.latency_budget_s,
-        asked.deadline_s,
-        asked.task,
-        asked.user_tier,
-        asked.abstain == "forbid",
+        requested.latency_budget_s,
+        requested.deadline_s,
+        requested.task,
+        requested.user_tier,
+        requested.abstain == "forbid",
         None if not session else hashlib.sha256(f"{caller.name}\0{session}".encode()).hexdigest()[:32],
     )
 
@@ -91,7 +91,11 @@ def chosen_tier(caller: Caller, model: str | None) -> str | None:
 
 
 def _merged(options: RequestOptions | None, metadata: Mapping[str, str]) -> RequestOptions:
-    named = {name.removeprefix(PREFIX): value for name, value in metadata.items() if name.startswith(PREFIX)}
+    named = {
+        name.removeprefix(METADATA_PREFIX): value
+        for name, value in metadata.items()
+        if name.startswith(METADATA_PREFIX)
+    }
     if not named:
         return options or RequestOptions()
     try:
@@ -101,5 +105,7 @@ def _merged(options: RequestOptions | None, metadata: Mapping[str, str]) -> Requ
             raise ValueError("not finite")
         return RequestOptions.model_validate(values | given)
     except (ValueError, ValidationError):
-        message = f"metadata {', '.join(PREFIX + name for name in named)}: not what the serve_graph object takes"
+        message = (
+            f"metadata {', '.join(METADATA_PREFIX + name for name in named)}: not what the serve_graph object takes"
+        )
         raise RequestError(message, "metadata", "invalid_value") from None

@@ -13,9 +13,9 @@ from decimal import Decimal
 from router_models.types import DecisionRecord, Query
 from serve_graph.access.caller import NOBODY, Caller
 from serve_graph.cascade.billing import purposes, total
-from serve_graph.cascade.context import Graph, Trail
+from serve_graph.cascade.context import CascadeContext, RequestState
 from serve_graph.errors import ending_of
-from serve_graph.gateway.options import Wishes
+from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.protocol.requests import RequestOptions
 from serve_graph.records.explanation import evidence
 
@@ -32,21 +32,21 @@ class Request:
     id: str = field(default_factory=lambda: f"dec-{uuid.uuid4().hex}")
     created: float = field(default_factory=time.time)
     started: float = field(default_factory=time.perf_counter)
-    trail: Trail = field(default_factory=Trail)
+    state: RequestState = field(default_factory=RequestState)
     recorded: bool = False
     caller: Caller = NOBODY
-    wishes: Wishes = field(default_factory=Wishes)
-    view: Graph | None = None
+    resolved: ResolvedOptions = field(default_factory=ResolvedOptions)
+    view: CascadeContext | None = None
     embeds: bool = False
 
     @property
     def cost_usd(self) -> Decimal:
-        return total(line.cost_usd for line in (*self.trail.calls, *self.trail.overhead))
+        return total(line.cost_usd for line in (*self.state.calls, *self.state.overhead))
 
 
 def record_of(
     request: Request,
-    graph: Graph,
+    context: CascadeContext,
     promised: float | None,
     keep_prompt: Callable[[str], str | None],
     error: BaseException | None,
@@ -57,8 +57,8 @@ def record_of(
 
     `promised` is what was certified when it ended (`joint`: of all answers); `keep_prompt` says what text is kept.
     """
-    trail = request.trail
-    decision, verdict = trail.decision, trail.verdict
+    state = request.state
+    decision, verdict = state.decision, state.verdict
     promised = promised if decision is None or decision.promised else None
     reason = decision.reason if decision else "forced by name" if request.forced else "no decision"
     status, kind = ending_of(error)
@@ -66,27 +66,27 @@ def record_of(
         id=request.id,
         created_at=datetime.fromtimestamp(request.created, UTC).isoformat(timespec="milliseconds"),
         requested_model=request.model,
-        tier=trail.tier or "none",
-        outcome=str(trail.action),
-        version=graph.version,
+        tier=state.tier or "none",
+        outcome=str(state.action),
+        version=context.version,
         status=status,
         stream=request.stream,
         prompt_sha256=hashlib.sha256(request.query.text.encode("utf-8", "replace")).hexdigest(),
         prompt_chars=len(request.query.text),
-        route_reason="; ".join([reason, *trail.notes]),
+        route_reason="; ".join([reason, *state.notes]),
         p_cheap_ok=decision.p_cheap_ok if decision else None,
         distance=decision.distance if decision else None,
         verdict_reason=verdict.reason if verdict else None,
         p_answer_ok=verdict.p_ok if verdict else None,
-        calls=purposes(trail.calls, trail.tier, trail.action),
+        calls=purposes(state.calls, state.tier, state.action),
         cost_usd=request.cost_usd,
         latency_s=time.perf_counter() - request.started,
-        arm=graph.version,
+        arm=context.version,
         error=kind,
         metadata=request.query.metadata,
-        overhead=tuple(trail.overhead),
+        overhead=tuple(state.overhead),
         key=request.caller.name,
-        session=request.wishes.session,
-        evidence=evidence(request.view or graph, trail, request.wishes.spoken(), promised, joint),
+        session=request.resolved.session,
+        evidence=evidence(request.view or context, state, request.resolved.as_recorded(), promised, joint),
         prompt=keep_prompt(request.query.text),
     )

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from router_models.pricing.prices import Price
-from router_models.pricing.session_cost import Conversation, stickiness
+from router_models.pricing.session_cost import Conversation, session_cost
 from router_models.types import Decision, Query
 from serve_graph.gateway.sessions import Session
 
@@ -99,7 +99,7 @@ def keep_session(
         expected.turns,
         p_escalate,
     )
-    found = stickiness(talk, prices[top], prices[decision.tier])
+    found = session_cost(talk, prices[top], prices[decision.tier])
     if found.stay:
         return moved(decision, top, found.reason)
     return replace(decision, reason=f"{decision.reason}; {found.reason}")

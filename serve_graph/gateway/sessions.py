@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from router_models.pricing.savings import shown
+from router_models.pricing.savings import answering_call
 from router_models.types import DecisionRecord, Query
 
 
@@ -51,7 +51,7 @@ class Sessions:
 
     def note(self, record: DecisionRecord, query: Query) -> None:
         """Remember where a conversation was answered."""
-        answer = shown(record, record.tier)
+        answer = answering_call(record, record.tier)
         if record.session is None or answer is None or self.ttl_s.get(record.tier, 0.0) <= 0:
             return
         tokens = answer.usage.prompt_tokens + answer.usage.completion_tokens

@@ -23,13 +23,13 @@ from router_models.types import Query
 _SIGNATURE = 12
 
 
-class ToolMarks:
+class ToolAffinity:
     """Write and read the marks. A secret that changed makes old marks plain ids: those loops are routed anew."""
 
     def __init__(self, secret: bytes) -> None:
         self.secret = secret
 
-    def marked(self, tier: str, call_id: str, bound: str = "") -> str:
+    def tag(self, tier: str, call_id: str, bound: str = "") -> str:
         """An engine's call id as the caller sees it; `bound` is what the mark holds for (see the function)."""
         return f"sg{self._signature(tier, call_id, bound)}{len(tier):02x}{tier}_{call_id}"
 
@@ -47,13 +47,11 @@ class ToolMarks:
             return None, call_id
         return tier, original
 
-    def mark_calls(self, tier: str, calls: Iterable[Mapping[str, Any]], bound: str = "") -> list[dict[str, Any]]:
+    def tag_calls(self, tier: str, calls: Iterable[Mapping[str, Any]], bound: str = "") -> list[dict[str, Any]]:
         """Tool calls (whole or in pieces) with their ids marked; pieces without an id stay as they are."""
-        return [
-            {**call, "id": self.marked(tier, call["id"], bound)} if call.get("id") else dict(call) for call in calls
-        ]
+        return [{**call, "id": self.tag(tier, call["id"], bound)} if call.get("id") else dict(call) for call in calls]
 
-    def restored(self, query: Query, key: str | None = None) -> tuple[Query, str | None]:
+    def untag(self, query: Query, key: str | None = None) -> tuple[Query, str | None]:
         """The query with the engines' own ids, and the tier of the loop that is under way; `key` is the caller's name.
 
         None where the last message is no tool's result: what a loop has led to does not bind the next question.

@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from router_models.errors import CertificateError
 from router_models.risk_control.certificate import Certificate
-from router_models.types import PREFIX, Action, Completion, Decision, Query, Verdict
+from router_models.types import PREFIX_FINISH, Action, Completion, Decision, Query, Verdict
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion
 from serve_graph.cascade.interfaces import Decider, Judge
@@ -36,7 +36,7 @@ def utc_now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class ValidityPeriod:
     """One certificate over time: `faults[i]` is what is wrong with it from `since[i]` on, None while it holds."""
 
     since: tuple[datetime, ...] = (BEGINNING,)
@@ -59,16 +59,16 @@ class Validity:
     The default holds for ever: what nothing was promised of.
     """
 
-    whole: Term = Term()
-    prefixes: Mapping[str, Term] = field(default_factory=dict)
-    spills: Mapping[str, Term] = field(default_factory=dict)
+    whole: ValidityPeriod = ValidityPeriod()
+    prefixes: Mapping[str, ValidityPeriod] = field(default_factory=dict)
+    overload_points: Mapping[str, ValidityPeriod] = field(default_factory=dict)
 
-    def terms(self) -> dict[str, Term]:
+    def periods(self) -> dict[str, ValidityPeriod]:
         """Every term by a name for people: `answers`, `prefix:<tier>`, `spill:<tier>`."""
         return {
             "answers": self.whole,
-            **{f"prefix:{tier}": term for tier, term in self.prefixes.items()},
-            **{f"spill:{tier}": term for tier, term in self.spills.items()},
+            **{f"prefix:{tier}": period for tier, period in self.prefixes.items()},
+            **{f"spill:{tier}": period for tier, period in self.overload_points.items()},
         }
 
 
@@ -77,18 +77,18 @@ def validity_of(version: RouterVersion, config: GraphConfig) -> Validity:
     if version.certificate is None:
         return Validity()
     served, prices = tier_binds(config), price_lists(config)
-    beside = (version.prefix_certificates, version.spill_certificates)
+    beside = (version.prefix_certificates, version.overload_certificates)
     certificates = (version.certificate, *(made for by_tier in beside for made in by_tier.values()))
     dated = {moment for listed in prices.values() for moment, _ in listed.changes}
     moments = (BEGINNING, *sorted(dated | {certificate.expires_at for certificate in certificates}))
     binds = [{**served, **version.binds({tier: p.at(moment) for tier, p in prices.items()})} for moment in moments]
 
-    def term(certificate: Certificate) -> Term:
+    def period(certificate: Certificate) -> ValidityPeriod:
         faults = [_fault(certificate, bound, moment) for bound, moment in zip(binds, moments, strict=True)]
-        return Term(moments, tuple(faults))
+        return ValidityPeriod(moments, tuple(faults))
 
-    prefixes, spills = ({tier: term(made) for tier, made in by_tier.items()} for by_tier in beside)
-    return Validity(term(version.certificate), prefixes, spills)
+    prefixes, overload_points = ({tier: period(made) for tier, made in by_tier.items()} for by_tier in beside)
+    return Validity(period(version.certificate), prefixes, overload_points)
 
 
 def _fault(certificate: Certificate, binds: Mapping[str, str], moment: datetime) -> str | None:
@@ -99,7 +99,7 @@ def _fault(certificate: Certificate, binds: Mapping[str, str], moment: datetime)
     return None
 
 
-class Standing:
+class CertificateStatus:
     """A validity with a clock: what holds now. A certificate that ends is logged once, by whoever notices first."""
 
     def __init__(self, validity: Validity | None = None, version: str = "none", clock: Clock = utc_now) -> None:
@@ -111,7 +111,7 @@ class Standing:
     def faults(self) -> dict[str, str]:
         """What does not hold now, by the name of its term, with the reason."""
         now = self.clock()
-        found = {name: term.fault(now) for name, term in self.validity.terms().items()}
+        found = {name: period.fault(now) for name, period in self.validity.periods().items()}
         for name, fault in found.items():
             if fault != self._said.get(name):
                 self._said[name] = fault
@@ -132,15 +132,17 @@ class Standing:
         return replace(
             policy,
             prefixes={t: point for t, point in policy.prefixes.items() if not void and f"prefix:{t}" not in faults},
-            spills={t: point for t, point in policy.spills.items() if not void and f"spill:{t}" not in faults},
+            overload_points={
+                t: point for t, point in policy.overload_points.items() if not void and f"spill:{t}" not in faults
+            },
         )
 
     def left_s(self) -> Mapping[str, float | None]:
         """Seconds that each certificate still holds, by the name of its term: 0 = void, None = no end is known."""
         now, left = self.clock(), {}
-        for name, term in self.validity.terms().items():
-            until = term.until(now)
-            left[name] = 0.0 if term.fault(now) else None if until is None else (until - now).total_seconds()
+        for name, period in self.validity.periods().items():
+            until = period.until(now)
+            left[name] = 0.0 if period.fault(now) else None if until is None else (until - now).total_seconds()
         return MappingProxyType(left)
 
     def until(self) -> datetime | None:
@@ -165,17 +167,17 @@ class CertifiedPolicy:
 
     decider: Decider
     judged_by: Judge
-    standing: Standing
+    certificate_status: CertificateStatus
 
     async def decide(self, query: Query) -> Decision:
-        self.standing.check()
+        self.certificate_status.check()
         return await self.decider.decide(query)
 
     async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
-        self.standing.check()
+        self.certificate_status.check()
         verdict = await self.judged_by.judge(query, completion, decision)
-        self.standing.check()
-        fault = self.standing.faults().get(f"prefix:{decision.tier}")
-        if completion.finish_reason == PREFIX and fault and verdict.action is Action.ACCEPTED:
+        self.certificate_status.check()
+        fault = self.certificate_status.faults().get(f"prefix:{decision.tier}")
+        if completion.finish_reason == PREFIX_FINISH and fault and verdict.action is Action.ACCEPTED:
             return Verdict(Action.ESCALATED, fault, verdict.p_ok)
         return verdict

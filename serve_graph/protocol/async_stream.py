@@ -11,7 +11,7 @@ import anyio
 T = TypeVar("T")
 
 
-class Patient(Generic[T]):
+class BufferedAsyncIterator(Generic[T]):
     """A generator's items, each awaited for as long as one likes: a time-out leaves the item coming.
 
     An object, not a generator: `aclose` ends the source even where nothing was ever read.
@@ -36,7 +36,7 @@ class Patient(Generic[T]):
         await asyncio.wait({self.coming}, timeout=timeout_s)
         return self.coming
 
-    def __aiter__(self) -> Patient[T]:
+    def __aiter__(self) -> BufferedAsyncIterator[T]:
         return self
 
     async def __anext__(self) -> T:
@@ -46,11 +46,11 @@ class Patient(Generic[T]):
         """End the source, whatever it was doing; what it raises on the way is dropped."""
         with anyio.CancelScope(shield=True):  # a caller's task group cancels again at every await
             if self.coming is not None:
-                await ended(self.coming)
+                await wait_until_done(self.coming)
             await self.source.aclose()
 
 
-async def ended(future: asyncio.Future[T]) -> None:
+async def wait_until_done(future: asyncio.Future[T]) -> None:
     """Cancel a future and wait until it is over; its failure, if any, counts as seen."""
     future.cancel()
     await asyncio.wait({future})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from router_models.data.prefixes import beginning
+from router_models.data.prefixes import prefix_of
 from router_models.types import Completion, Usage
 from serve_graph.protocol.responses import check_choice, completion_of, text_pieces, token_texts, usage_json, usage_of
 
@@ -32,7 +32,7 @@ def check_chunk(chunk: Mapping[str, Any]) -> None:
         check_choice(choice, choice.get("delta"), whole=False)
 
 
-class Hearing:
+class CompletionAccumulator:
     """A completion as it grows: give it every chunk a tier sends, ask for the whole or its beginning at any time."""
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class Hearing:
         if len(said) <= tokens:
             return None
         heard = {"choices": [{"logprobs": {"content": said[:tokens]}}]}
-        return beginning([*token_texts(heard), ""], [float(t["logprob"]) for t in said[: tokens + 1]], tokens)
+        return prefix_of([*token_texts(heard), ""], [float(t["logprob"]) for t in said[: tokens + 1]], tokens)
 
 
 def _silent(index: int) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def _grow(message: dict[str, Any], name: str, value: Any) -> None:
         message[name] = value
 
 
-def spoken_pieces(completion: Completion) -> Iterator[Choices]:
+def to_chunks(completion: Completion) -> Iterator[Choices]:
     """A finished completion as pieces, choice by choice: role (with its logprobs), text, refusal, tool calls, end."""
     plain = {"message": {"content": completion.text}, "finish_reason": completion.finish_reason}
     for position, choice in enumerate(completion.payload.get("choices") or [plain]):

@@ -12,16 +12,20 @@ from decimal import Decimal
 from typing import Any
 
 from router_models.data.features import logprob_summary
-from router_models.pricing.prices import plain
-from router_models.pricing.savings import shown, would_have_cost
+from router_models.pricing.prices import plain_decimal
+from router_models.pricing.savings import answering_call, would_have_cost
 from router_models.types import Call, DecisionRecord
 from serve_graph.cascade.billing import Prices
-from serve_graph.cascade.context import Graph, Trail
+from serve_graph.cascade.context import CascadeContext, RequestState
 from serve_graph.records.store import record_to_json
 
 
 def evidence(
-    graph: Graph, trail: Trail, wishes: Mapping[str, Any], promised: float | None, joint: bool = False
+    context: CascadeContext,
+    state: RequestState,
+    resolved: Mapping[str, Any],
+    promised: float | None,
+    joint: bool = False,
 ) -> dict[str, Any]:
     """What the record keeps: thresholds in force, the promise, the wishes, and what was measured of the answer."""
     found: dict[str, Any] = {
@@ -31,21 +35,21 @@ def evidence(
                 "accept_at": _plain(point.accept_at),
                 "abstain_below": point.abstain_below,
             }
-            for tier, point in graph.policy.points.items()
+            for tier, point in context.policy.points.items()
         },
         "promised": promised,
         "promised_of": "answers" if joint else "accepted cheap answers",
-        "safe_tier": graph.safe_tier,
+        "safe_tier": context.safe_tier,
     }
-    if math.isfinite(graph.deadline.seconds):
-        found["deadline_s"] = graph.deadline.seconds
-    if trail.spilled:
-        point = graph.policy.spills[trail.tier]
-        found["spilled"] = {"spill_at": _plain(point.spill_at), "promised": point.promised}
-    if wishes:
-        found["wishes"] = dict(wishes)
-    if trail.completion is not None:
-        answer = trail.completion
+    if math.isfinite(context.deadline.seconds):
+        found["deadline_s"] = context.deadline.seconds
+    if state.served_on_overload:
+        point = context.policy.overload_points[state.tier]
+        found["spilled"] = {"spill_at": _plain(point.serve_at), "promised": point.promised}
+    if resolved:
+        found["wishes"] = dict(resolved)
+    if state.completion is not None:
+        answer = state.completion
         found["signals"] = {"finish_reason": answer.finish_reason, "answer_chars": len(answer.text)}
         if answer.token_logprobs:
             found["signals"] |= logprob_summary(answer.token_logprobs)
@@ -64,7 +68,7 @@ def other_branch(record: DecisionRecord, prices: Prices, tiers: Sequence[str]) -
     Always an estimate from the tokens of the answer that was shown; None where nothing was answered.
     """
     top = tiers[-1]
-    answer = shown(record, record.tier)
+    answer = answering_call(record, record.tier)
     if answer is None or len(tiers) < 2:
         return None
     tried = {call.tier for call in record.calls}
@@ -96,8 +100,8 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
     seen = record.evidence
     if deadline_s := seen.get("deadline_s"):
         told.append(f"Deadline: {deadline_s:g} s for everything.")
-    if wishes := seen.get("wishes"):
-        told.append("Wishes: " + ", ".join(f"{name} {value}" for name, value in wishes.items()) + ".")
+    if resolved := seen.get("wishes"):
+        told.append("Wishes: " + ", ".join(f"{name} {value}" for name, value in resolved.items()) + ".")
     told += [
         f"Thresholds of {tier}: tried from {_shown(t['route_at'])}, accepted from {_shown(t['accept_at'])}, "
         f"abstains below {_shown(t['abstain_below'])}."
@@ -116,10 +120,10 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
     told += [_line(line) for line in record.bill]
     unmetered = sum(not line.metered for line in record.bill)
     short = f", without the tokens of {unmetered} call(s) that nobody counted" if unmetered else ""
-    told.append(f"Bill: ${plain(record.cost_usd)}{short}.")
+    told.append(f"Bill: ${plain_decimal(record.cost_usd)}{short}.")
     if other is not None:
         kind = "estimated from the tokens" if other["estimated"] else "billed"
-        told.append(f"The other way, {other['way']}: ${plain(Decimal(other['usd']))} ({kind}).")
+        told.append(f"The other way, {other['way']}: ${plain_decimal(Decimal(other['usd']))} ({kind}).")
     return told
 
 
@@ -129,7 +133,7 @@ def _line(line: Call) -> str:
     cached = f" ({used.cached_tokens} from the cache)" if used.cached_tokens else ""
     uncounted = f", {used.completion_tokens} tokens named" if used.completion_tokens else ", tokens unknown"
     counted = f", {tokens}{cached}" if line.metered and used.prompt_tokens else "" if line.metered else uncounted
-    return f"Paid: {line.what} by {line.tier}{counted}, {line.latency_s:.3f} s: ${plain(line.cost_usd)}."
+    return f"Paid: {line.what} by {line.tier}{counted}, {line.latency_s:.3f} s: ${plain_decimal(line.cost_usd)}."
 
 
 def _plain(value: float) -> float | str:

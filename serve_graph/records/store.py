@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from router_models.pricing.prices import plain
+from router_models.pricing.prices import plain_decimal
 from router_models.types import Call, DecisionRecord, Usage
 from serve_graph.errors import StoreUnavailableError
 from serve_graph.records.migrate import bring_up_to_date
@@ -32,7 +32,7 @@ JSON_COLUMNS = ("calls", "overhead", "metadata", "evidence")
 def record_to_json(record: DecisionRecord) -> dict[str, Any]:
     """A record as JSON-able data; money as strings, never floats."""
     data = asdict(record)
-    data["cost_usd"] = plain(record.cost_usd)
+    data["cost_usd"] = plain_decimal(record.cost_usd)
     data["calls"] = [_line_to_json(call) for call in record.calls]
     data["overhead"] = [_line_to_json(line) for line in record.overhead]
     return data
@@ -45,8 +45,8 @@ def record_from_json(data: dict[str, Any]) -> DecisionRecord:
 
 
 def _line_to_json(line: Call) -> dict[str, Any]:
-    parts = {name: plain(amount) for name, amount in line.parts.items()}
-    return asdict(line) | {"cost_usd": plain(line.cost_usd), "parts": parts}
+    parts = {name: plain_decimal(amount) for name, amount in line.parts.items()}
+    return asdict(line) | {"cost_usd": plain_decimal(line.cost_usd), "parts": parts}
 
 
 def _line_from_json(data: dict[str, Any]) -> Call:
@@ -102,8 +102,8 @@ class DecisionStore:
             row |= {name: json.dumps(row[name]) for name in JSON_COLUMNS}
             row["cost_pico_usd"] = min(int(record.cost_usd * PICO), MOST_PICO)
             rows.append({k: v.replace("\0", "\ufffd") if isinstance(v, str) else v for k, v in row.items()})
-        dialect = sqlite if engine.dialect.name == "sqlite" else postgresql
-        statement = dialect.insert(DECISIONS).on_conflict_do_nothing(index_elements=["id"])
+        response_format = sqlite if engine.dialect.name == "sqlite" else postgresql
+        statement = response_format.insert(DECISIONS).on_conflict_do_nothing(index_elements=["id"])
         async with engine.begin() as connection:
             try:
                 await connection.execute(statement, rows)

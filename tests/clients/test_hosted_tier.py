@@ -38,7 +38,7 @@ async def test_embeddings_go_out_as_asked_and_come_back_as_said(
     tier = tier_of(at, monkeypatch)
     reply = await tier.embed({"model": "x", "input": ["a", "b"], "dimensions": 2}, 5.0)
     assert [item["embedding"] for item in reply["data"]] == [[0.25, 0.5]] * 2
-    [body] = at.graph.embedders["cheap"].bodies
+    [body] = at.context.embedders["cheap"].bodies
     assert body == {"input": ["a", "b"], "dimensions": 2, "encoding_format": "float"}
     await tier.engine.close()
 

@@ -48,7 +48,7 @@ def test_a_tool_loop_goes_round(served: Served, responses: bool) -> None:
     said = model.invoke([asked])
     [call] = said.tool_calls
     assert (call["name"], call["args"]) == ("weather", {"city": "Oslo"})
-    at.graph.decider.tier = "frontier"
+    at.context.decider.tier = "frontier"
     model.invoke([asked, said, ToolMessage("rain", tool_call_id=call["id"])])
     assert at.sink.records[-1].tier == "cheap"
 

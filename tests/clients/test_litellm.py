@@ -41,7 +41,7 @@ def test_a_tool_loop_goes_round(served: Served) -> None:
     message = ask(at, tools=TOOLS).choices[0].message
     [call] = message.tool_calls
     assert json.loads(call.function.arguments) == {"city": "Oslo"}
-    at.graph.decider.tier = "frontier"
+    at.context.decider.tier = "frontier"
     result = {"role": "tool", "tool_call_id": call.id, "content": "rain"}
     ask(at, tools=TOOLS, messages=[{"role": "user", "content": "hello"}, message.model_dump(), result])
     assert at.sink.records[-1].tier == "cheap"

@@ -53,7 +53,9 @@ def test_every_range_is_locked_within_it(build: str) -> None:
         for wanted in requirements(extra):
             found = versions.get(canonicalize_name(wanted.name), set())
             assert found, f"{wanted} is not locked: make lock"
-            assert all(wanted.specifier.contains(version, prereleases=True) for version in found), f"{wanted}: make lock"
+            assert all(wanted.specifier.contains(version, prereleases=True) for version in found), (
+                f"{wanted}: make lock"
+            )
 
 
 @pytest.mark.parametrize(("name", "group"), [("uv", "tools"), ("clients", "clients")])

@@ -8,7 +8,7 @@ import pytest
 from router_models.errors import NotCertifiedError
 from router_models.estimators.calibrators.scores import PlattCalibrator
 from router_models.risk_control.joint_path import run_path
-from router_models.risk_control.ladder import Ladder, Thresholds, play
+from router_models.risk_control.ladder import Ladder, Thresholds, replay_ladder
 from router_models.risk_control.tuning import pareto_path
 
 pytestmark = pytest.mark.statistical
@@ -64,7 +64,7 @@ def population(request):
 
 def truth(whole: Ladder, thresholds: Thresholds) -> tuple[float, float, float]:
     """True P(wrong | answered), P(abstain), and cost as a share of always-top's."""
-    played = play(whole, thresholds)
+    played = replay_ladder(whole, thresholds)
     answered = ~played.abstained
     risk = played.wrong(whole.right).sum() / max(answered.sum(), 1)
     return risk, 1 - answered.mean(), played.cost_usd.mean() / whole.cost_usd[:, -1].mean()

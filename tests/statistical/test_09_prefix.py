@@ -34,7 +34,7 @@ def test_beginnings_keep_their_promise_and_the_threshold_of_whole_answers_does_n
         try:
             main = certify_threshold(*whole, epsilon=EPSILON, delta=DELTA, binds={}, **TERMS)
             with_the_other += begun.risk_and_share(main.threshold_for())[0] > EPSILON
-            made = first_certified([8], lambda _: tuple(first), epsilon=EPSILON, delta=DELTA, round=0, **TERMS)  # noqa: B023
+            made = first_certified([8], lambda _: tuple(first), epsilon=EPSILON, delta=DELTA, look_index=0, **TERMS)  # noqa: B023
             risk, share = begun.risk_and_share(made.threshold_for())
             broken += risk > EPSILON
             shares.append(share)
@@ -72,7 +72,7 @@ def test_lengths_that_are_tried_share_delta(size, allowed, measured):
 
 def certifies(lengths, seen) -> bool:
     try:
-        first_certified(lengths, seen.__getitem__, epsilon=EPSILON, delta=DELTA, round=0, **TERMS)
+        first_certified(lengths, seen.__getitem__, epsilon=EPSILON, delta=DELTA, look_index=0, **TERMS)
     except NotCertifiedError:
         return False
     return True

@@ -1,6 +1,6 @@
 """Experiment 10: a spill keeps its promise of the spilled answers alone, though the same labels chose who is spilled.
 
-`accept_at` and `spill_at` are both chosen on one CERT sample. In the tight null every rejected answer is wrong with a
+`accept_at` and `serve_at` are both chosen on one CERT sample. In the tight null every rejected answer is wrong with a
 probability just above ε₂, so that any spill certificate is a broken promise, and where the rejected begin is
 decided by luck with the very same labels.
 """
@@ -16,7 +16,7 @@ from router_models.pricing.prices import Price
 from router_models.risk_control.sequence import Labelled, counts_at, quantile_grid
 from router_models.risk_control.thresholds import certify_threshold
 from router_models.training.candidate import Settings
-from router_models.training.certify_overload import certify_spill
+from router_models.training.certify_overload import certify_overload
 
 pytestmark = pytest.mark.statistical
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -29,15 +29,15 @@ def below(data: Labelled, accept_at: float) -> Labelled:
     return Labelled.of(data.scores[rows], data.wrong[rows])
 
 
-def both(tune: Labelled, cert: Labelled, epsilon: float, spill_epsilon: float) -> tuple[float, float | None]:
-    """`accept_at` and `spill_at` (None: none certified), each at δ = .1, as `certify --spill-epsilon` finds them."""
+def both(tune: Labelled, cert: Labelled, epsilon: float, overload_epsilon: float) -> tuple[float, float | None]:
+    """`accept_at` and `serve_at` (None: none certified), each at δ = .1, as `certify --spill-epsilon` finds them."""
     accept_at = certify_threshold(
         tune, cert, epsilon=epsilon, delta=DELTA, binds={}, label_source="programmatic",
         made_at=NOW, expires_at=NOW + timedelta(days=90),
     ).threshold_for()  # fmt: skip
     try:
-        made = certify_spill(
-            below(tune, accept_at), below(cert, accept_at), epsilon=spill_epsilon, delta=DELTA,
+        made = certify_overload(
+            below(tune, accept_at), below(cert, accept_at), epsilon=overload_epsilon, delta=DELTA,
             settings=SETTINGS, now=NOW, binds={},
         )  # fmt: skip
     except NotCertifiedError:
@@ -57,7 +57,7 @@ def plug_in(tune: Labelled, cert: Labelled, epsilon: float) -> float | None:
 
 @pytest.mark.parametrize(("epsilon", "spill_epsilon", "n"), [(0.1, 0.35, 1500), (0.1, 0.3, 3000)])
 def test_spilled_answers_keep_their_risk_and_naively_spilled_ones_do_not(
-    epsilon, spill_epsilon, n, pools, size, allowed, measured
+    epsilon, overload_epsilon, n, pools, size, allowed, measured
 ):
     pool, runs = pools("synthetic"), size(200, 2000)
     rng = np.random.default_rng(1)
@@ -67,21 +67,21 @@ def test_spilled_answers_keep_their_risk_and_naively_spilled_ones_do_not(
         tune, cert = (rng.integers(0, len(pool), m) for m in (n // 2, n))
         tune, cert = (Labelled.of(pool.scores[rows], pool.wrong[rows]) for rows in (tune, cert))
         try:
-            accept_at, spill_at = both(tune, cert, epsilon, spill_epsilon)
+            accept_at, serve_at = both(tune, cert, epsilon, overload_epsilon)
         except NotCertifiedError:
             continue
         total += 1
         rejected = pool.scores < accept_at
-        if spill_at is not None:
-            risk, share = pool.risk_and_share(spill_at, rejected)
+        if serve_at is not None:
+            risk, share = pool.risk_and_share(serve_at, rejected)
             certified += 1
-            broken += risk > spill_epsilon
+            broken += risk > overload_epsilon
             shares.append(share)
-        naive = plug_in(below(tune, accept_at), below(cert, accept_at), spill_epsilon)
-        naive_broken += naive is not None and pool.risk_and_share(naive, rejected)[0] > spill_epsilon
+        naive = plug_in(below(tune, accept_at), below(cert, accept_at), overload_epsilon)
+        naive_broken += naive is not None and pool.risk_and_share(naive, rejected)[0] > overload_epsilon
     share = np.mean(shares) if shares else 0.0
     measured(
-        f"ε₂={spill_epsilon} n={n} B={total}: broken {broken} (≤ {allowed(total, DELTA)}), naive {naive_broken}, "
+        f"ε₂={overload_epsilon} n={n} B={total}: broken {broken} (≤ {allowed(total, DELTA)}), naive {naive_broken}, "
         f"certified {certified / total:.0%}, spilling {share:.0%} of the rejected"
     )
     assert total > runs / 2
@@ -92,25 +92,25 @@ def test_spilled_answers_keep_their_risk_and_naively_spilled_ones_do_not(
 
 
 def test_tight_null_where_luck_with_the_same_labels_says_who_is_rejected(size, allowed, measured):
-    runs, spill_epsilon = size(1000, 20_000), 0.3
+    runs, overload_epsilon = size(1000, 20_000), 0.3
     rng = np.random.default_rng(2)
     broken = naive_broken = total = 0
     places = set()
     for _ in range(runs):
         scores = [rng.random(m) for m in (300, 600)]
         tune, cert = (
-            Labelled.of(s, rng.random(len(s)) < np.where(s >= 0.5, 0.02, spill_epsilon + 1e-6)) for s in scores
+            Labelled.of(s, rng.random(len(s)) < np.where(s >= 0.5, 0.02, overload_epsilon + 1e-6)) for s in scores
         )
         try:
-            accept_at, spill_at = both(tune, cert, 0.1, spill_epsilon)
+            accept_at, serve_at = both(tune, cert, 0.1, overload_epsilon)
         except NotCertifiedError:
             continue
         total += 1
         places.add(round(accept_at, 1))
         if accept_at > 0.5:  # then the rejected hold good answers too, and a spill may be right
             continue
-        broken += spill_at is not None
-        naive_broken += plug_in(below(tune, accept_at), below(cert, accept_at), spill_epsilon) is not None
+        broken += serve_at is not None
+        naive_broken += plug_in(below(tune, accept_at), below(cert, accept_at), overload_epsilon) is not None
     measured(f"tight null B={total}: broken {broken} (≤ {allowed(total, DELTA)}), naive {naive_broken}")
     assert len(places) >= 3, "where the rejected begin does vary"
     assert total > 0.9 * runs

@@ -9,8 +9,8 @@ import pytest
 from router_models.errors import NotCertifiedError
 from router_models.estimators.calibrators.scores import PlattCalibrator
 from router_models.risk_control.joint import certify_joint
-from router_models.risk_control.joint_path import Budget, follow
-from router_models.risk_control.ladder import Ladder, Thresholds, play
+from router_models.risk_control.joint_path import PathBudget, follow
+from router_models.risk_control.ladder import Ladder, Thresholds, replay_ladder
 from router_models.risk_control.tuning import pareto_path, predict
 
 pytestmark = pytest.mark.statistical
@@ -66,7 +66,7 @@ def truth(parts: dict[str, Ladder], thresholds: Thresholds) -> dict[str, Truth]:
     found = {}
     paid = sum(part.cost_usd[:, -1].sum() for part in parts.values())
     for name, part in parts.items():
-        played = play(part, thresholds)
+        played = replay_ladder(part, thresholds)
         answered = int((~played.abstained).sum())
         risk = played.wrong(part.right).sum() / max(answered, 1)
         saved = (part.cost_usd[:, -1].sum() - played.cost_usd.sum()) / paid
@@ -130,7 +130,7 @@ def test_slices_exactly_at_the_budget_are_rarely_certified_however_many_configur
     columns = (tiers, np.full((n, k - 1), 0.5), np.full((n, k), 0.95), tuple(range(1, k + 1)))
     tune = Ladder.of(*columns, np.ones((n, k)))
     proposed = [predict(tune, thresholds) for thresholds in always]
-    budget = Budget(epsilon, DELTA / 2)
+    budget = PathBudget(epsilon, DELTA / 2)
     broken = any_small = 0
     for _ in range(runs):
         certs = [replace(tune, right=rng.random((n, k)) >= epsilon) for _ in ("a", "b")]

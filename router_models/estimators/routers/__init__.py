@@ -21,7 +21,7 @@ from router_models.estimators.routers.embedding.matrix_factorisation import Matr
 from router_models.estimators.routers.embedding.ridge import RidgeRouter
 from router_models.estimators.routers.embedding.semantic import SemanticRouter
 from router_models.estimators.routers.language_model.encoder import EncoderRouter
-from router_models.estimators.routers.language_model.p_yes import AskedRouter
+from router_models.estimators.routers.language_model.p_yes import PYesRouter
 from router_models.estimators.routers.language_model.probe import ProbeRouter
 from router_models.estimators.routers.text.forest import ForestRouter
 from router_models.estimators.routers.text.linear import LinearRouter, SurfaceRouter
@@ -51,7 +51,7 @@ ROUTERS: Mapping[str, type[RouterModel]] = MappingProxyType(
             BradleyTerryRouter,
             ClusterErrorRouter,
             LayeredRouter,
-            AskedRouter,
+            PYesRouter,
             ProbeRouter,
             EncoderRouter,
         )

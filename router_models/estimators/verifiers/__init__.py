@@ -14,7 +14,7 @@ from router_models.estimators.verifiers.learned.combined import CombinedVerifier
 from router_models.estimators.verifiers.learned.fitted import LearnedVerifier
 from router_models.estimators.verifiers.learned.logprob import LogprobVerifier
 from router_models.estimators.verifiers.rule_checks import ChecksVerifier
-from router_models.estimators.verifiers.stacked import ComposedVerifier
+from router_models.estimators.verifiers.stacked import StackedVerifier
 
 VERIFIERS: Mapping[str, type[VerifierModel]] = MappingProxyType(
     {
@@ -27,7 +27,7 @@ VERIFIERS: Mapping[str, type[VerifierModel]] = MappingProxyType(
             AgreementVerifier,
             RewardVerifier,
             LearnedVerifier,
-            ComposedVerifier,
+            StackedVerifier,
             CombinedVerifier,
         )
     }

@@ -14,16 +14,16 @@ import numpy as np
 
 from router_models.data.artifacts import State
 from router_models.errors import ArtifactError, DataError, NotFittedError
-from router_models.estimators.verifiers.base import VerifierModel, check_fit_input
+from router_models.estimators.verifiers.base import VerifierModel, check_answers_input
 from router_models.estimators.verifiers.learned.fitted import LearnedVerifier
-from router_models.estimators.verifiers.learned.logistic import Logistic, grouped_folds, logit
+from router_models.estimators.verifiers.learned.logistic import Logistic, folds_by_prompt, logit
 from router_models.estimators.verifiers.learned.logprob import LogprobVerifier
-from router_models.estimators.verifiers.learned.nested_state import nested, unnested
+from router_models.estimators.verifiers.learned.nested_state import join_states, split_state
 from router_models.estimators.verifiers.rule_checks import ChecksVerifier
 from router_models.types import Answers, FloatArray
 
 
-class ComposedVerifier(VerifierModel):
+class StackedVerifier(VerifierModel):
     """σ(Σ w_m·logit(p_m) + b) over named members.
 
     `fit` cross-fits every member, so that the weights are learned from opinions on unseen rows, then fits each on all
@@ -54,8 +54,8 @@ class ComposedVerifier(VerifierModel):
         return tuple(dict.fromkeys(wanted))
 
     def fit(self, X: Answers, y: FloatArray) -> Self:
-        y = check_fit_input(X, y)
-        folds = grouped_folds(X.prompts.texts, y, self.folds, self.seed)
+        y = check_answers_input(X, y)
+        folds = folds_by_prompt(X.prompts.texts, y, self.folds, self.seed)
         opinions = np.full((len(y), len(self.members)), float(y.mean()))
         for fold in np.unique(folds):
             held = folds == fold
@@ -78,7 +78,7 @@ class ComposedVerifier(VerifierModel):
             raise NotFittedError("ComposedVerifier has no state before fit")
         parts = {f"member {name}": member.state() for name, member in self.members_.items()}
         families = [[name, member.family] for name, member in self.members_.items()]
-        return nested(
+        return join_states(
             {"model": self.model_.state(), **parts}, {"members": families, "folds": self.folds, "seed": self.seed}
         )
 
@@ -86,7 +86,7 @@ class ComposedVerifier(VerifierModel):
     def from_state(cls, state: State) -> Self:
         from router_models.estimators.verifiers import VERIFIERS  # the registry imports this file
 
-        parts, meta = unnested(state)
+        parts, meta = split_state(state)
         try:
             members = {name: VERIFIERS[family].from_state(parts[f"member {name}"]) for name, family in meta["members"]}
             verifier = cls(members, int(meta["folds"]), int(meta["seed"]))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from router_models.data.features import cached_embeddings
 from router_models.data.outcomes import OutcomeTable
-from router_models.estimators.routers.language_model.p_yes import AskedRouter, YesEncoder
+from router_models.estimators.routers.language_model.p_yes import PYesRouter, YesEncoder
 from router_models.estimators.routers.language_model.probe import HiddenStateEncoder
 
 MAX_TOKENS = 256
@@ -19,7 +19,7 @@ def read_by(table: OutcomeTable, folder: Path, cache: Path | None, max_tokens: i
     Prompts are cut to `max_tokens` tokens. A column `p_yes` that is there already stays: it is the tier's own word.
     What was read is kept in `cache` (None: nowhere). ArtifactError where the folder holds no model.
     """
-    texts, name = table.prompts.texts, AskedRouter().column
+    texts, name = table.prompts.texts, PYesRouter().column
     states = cached_embeddings(HiddenStateEncoder(folder, max_tokens=max_tokens), texts, cache)
     metadata = dict(table.prompts.metadata)
     if name not in metadata:

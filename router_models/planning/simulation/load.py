@@ -39,7 +39,7 @@ class ReplayTier:
     """A tier as it is replayed: for each of n prompts its grade, tokens and service seconds; its slots and prices.
 
     `queue_limit` None = a queue without end; where a call finds the queue full, its request is refused.
-    `price_factor` multiplies every price (`economics.TierTerms.batch_multiplier`).
+    `price_factor` multiplies every price (`tier_costs.TierTerms.batch_multiplier`).
     """
 
     grades: FloatArray

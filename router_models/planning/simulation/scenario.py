@@ -27,7 +27,7 @@ from router_models.planning.simulation.queues import (
     simulate,
 )
 from router_models.pricing.prices import Price
-from router_models.pricing.tier_costs import TierTerms, calls_of
+from router_models.pricing.tier_costs import TierCosts, calls_of
 from router_models.types import FloatArray, OperatingPoint
 from router_models.versions.policy import Policy
 
@@ -46,7 +46,7 @@ class Circumstances:
 
 def replay(
     table: OutcomeTable,
-    terms: Mapping[str, TierTerms],
+    terms: Mapping[str, TierCosts],
     policies: Mapping[str, Sequence[Itinerary]],
     given: Circumstances,
     seeds: Sequence[int],
@@ -68,7 +68,7 @@ def replay(
     return runs
 
 
-def replay_tier(table: OutcomeTable, tier: str, terms: TierTerms, given: Circumstances, seed: int) -> ReplayTier:
+def replay_tier(table: OutcomeTable, tier: str, terms: TierCosts, given: Circumstances, seed: int) -> ReplayTier:
     """One tier of a table, ready to be replayed."""
     calls = calls_of(table, tier, terms, seed)
     if calls.seconds is None:

@@ -3,7 +3,7 @@
 Nothing is kept between requests: `previous_response_id`, `conversation` and background runs are refused by name.
 """
 
-from serve_graph.api.responses.format import ResponsesDialect
+from serve_graph.api.responses.format import ResponsesFormat
 from serve_graph.api.responses.request import ResponsesRequest, responses_query
 
-__all__ = ["ResponsesDialect", "ResponsesRequest", "responses_query"]
+__all__ = ["ResponsesFormat", "ResponsesRequest", "responses_query"]

@@ -13,10 +13,10 @@ from serve_graph.api.sse import Chunks, Events, event
 
 
 @dataclass(frozen=True, slots=True)
-class ResponsesDialect:
+class ResponsesFormat:
     """One request's wording; `asked` is echoed in the response object, as OpenAI does."""
 
-    asked: ResponsesRequest
+    request: ResponsesRequest
 
     def whole(self, reply: dict[str, Any]) -> dict[str, Any]:
         choice = reply["choices"][0]
@@ -37,8 +37,8 @@ class ResponsesDialect:
                     number += 1
 
     def _response(self, reply: Mapping[str, Any], status: str) -> dict[str, Any]:
-        asked = self.asked
-        echoed = asked.model_dump(mode="json", by_alias=True)
+        request = self.request
+        echoed = request.model_dump(mode="json", by_alias=True)
         text = {name: value for name, value in (echoed["text"] or {}).items() if value is not None}
         return {
             "id": f"resp_{reply['id'].removeprefix('chatcmpl-')}",
@@ -48,23 +48,23 @@ class ResponsesDialect:
             "background": False,
             "error": None,
             "incomplete_details": None,
-            "instructions": asked.instructions,
-            "max_output_tokens": asked.max_output_tokens,
+            "instructions": request.instructions,
+            "max_output_tokens": request.max_output_tokens,
             "model": reply["model"],
             "output": [],
-            "parallel_tool_calls": asked.parallel_tool_calls is not False,
+            "parallel_tool_calls": request.parallel_tool_calls is not False,
             "previous_response_id": None,
-            "reasoning": {"effort": asked.reasoning.effort if asked.reasoning else None, "summary": None},
+            "reasoning": {"effort": request.reasoning.effort if request.reasoning else None, "summary": None},
             "store": False,
-            "temperature": asked.temperature,
+            "temperature": request.temperature,
             "text": {"format": {"type": "text"}} | text,
             "tool_choice": echoed["tool_choice"] or "auto",
             "tools": echoed["tools"] or [],
-            "top_p": asked.top_p,
+            "top_p": request.top_p,
             "truncation": "disabled",
             "usage": None,
-            "user": asked.user,
-            "metadata": dict(asked.metadata or {}),
+            "user": request.user,
+            "metadata": dict(request.metadata or {}),
         }
 
     def _finished(
@@ -81,8 +81,8 @@ class ResponsesDialect:
 class _Talk:
     """One stream under way: which response it makes, and what of it has been said."""
 
-    def __init__(self, dialect: ResponsesDialect) -> None:
-        self.dialect = dialect
+    def __init__(self, response_format: ResponsesFormat) -> None:
+        self.response_format = response_format
         self.choice: int | None = None
         self.reason: str | None = None
         self.response: dict[str, Any] = {}
@@ -94,7 +94,7 @@ class _Talk:
             yield from self._failed(chunk["error"])
             return
         if not self.response:
-            self.response = self.dialect._response(chunk, "in_progress")
+            self.response = self.response_format._response(chunk, "in_progress")
             self.items = Items(chunk["id"])
             yield {"type": "response.created", "response": dict(self.response)}
             yield {"type": "response.in_progress", "response": dict(self.response)}
@@ -106,7 +106,7 @@ class _Talk:
         if "serve_graph" in chunk:
             yield from self.items.close()
             done = self.response | {"status": "completed", "output": self.items.done()}
-            done = self.dialect._finished(done, self.reason, chunk)
+            done = self.response_format._finished(done, self.reason, chunk)
             yield {"type": f"response.{done['status']}", "response": done}
 
     def _failed(self, error: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

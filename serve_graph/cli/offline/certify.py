@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from serve_graph.cli.extras import need_vllm
 from serve_graph.cli.offline.train import OutcomesOption, PromiseOption
 from serve_graph.cli.output import (
     DEFAULT_CONFIG,
@@ -83,7 +84,7 @@ def certify(
     from router_models.data.outcomes import read_outcomes
     from router_models.pipeline import certify_next, certify_prefix_next, certify_spill_next, publish
     from router_models.training.candidate import load_candidate
-    from router_models.training.certify_overload import check_spill, shared
+    from router_models.training.certify_overload import check_overload, shared
     from router_models.training.certify_prefix import check_prefix
     from serve_graph.config.graph import load_config
     from serve_graph.errors import ServeGraphError
@@ -91,6 +92,7 @@ def certify(
     from serve_graph.policy.serving_version import settings_of
 
     graph = load_config(config)
+    need_vllm(graph)  # a certificate binds itself to the engine's version
     check_out(graph.state_folder, folder=True)
     progress = progress_to_stderr()
     loaded, settings = load_candidate(candidate, settings_of(graph), Encoder())
@@ -105,7 +107,7 @@ def certify(
     )
     spill_delta = 0.0
     if spill_epsilon is not None:
-        check_spill(settings, spill_epsilon)
+        check_overload(settings, spill_epsilon)
         settings, spill_delta = shared(settings)
     noted = collected_binds(outcomes)
     if noted is None and not engines_as_configured:
@@ -147,12 +149,12 @@ def certify(
     )  # fmt: skip
     certificate = certified.version.certificate
     assert certificate is not None
-    prefixes, spills = certified.version.prefix_certificates, certified.version.spill_certificates
+    prefixes, overload_points = certified.version.prefix_certificates, certified.version.overload_certificates
     if as_json:
         shown: dict[str, Any] = {"version": made.name, "aliases": made.aliases}
         shown["certificate"] = certificate.to_json()
         begun = {tier: proof.to_json() for tier, proof in prefixes.items()}
-        spilled = {tier: proof.to_json() for tier, proof in spills.items()}
+        spilled = {tier: proof.to_json() for tier, proof in overload_points.items()}
         shown |= {"prefixes": begun, "no_prefix": without} if lengths else {}
         say_json(shown | ({"spills": spilled, "no_spill": no_spill} if spill_epsilon is not None else {}))
         return
@@ -161,7 +163,7 @@ def certify(
         say(f"streams of {tier} by their beginning: {proof.summary()}")
     if without is not None:
         say(f"without a prefix verdict: {without}")
-    for tier, proof in spills.items():
+    for tier, proof in overload_points.items():
         say(f"spilled from {tier} while the last tier is full: {proof.summary()}")
     if no_spill is not None:
         say(f"without a spill: {no_spill}")

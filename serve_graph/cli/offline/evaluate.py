@@ -33,7 +33,7 @@ from serve_graph.cli.output import JsonOption, check_out, progress_to_stderr, sa
 
 if TYPE_CHECKING:
     from router_models.evaluation.cross_validation import Source
-    from router_models.pricing.tier_costs import TierTerms
+    from router_models.pricing.tier_costs import TierCosts
 
 
 TARGET_HELP = (
@@ -174,7 +174,7 @@ def _prices(
     tokens_strong: str | None,
     chars_per_token: float | None,
     terms: Path | None,
-) -> tuple[TierTerms, TierTerms] | None:
+) -> tuple[TierCosts, TierCosts] | None:
     if price_weak is None and price_strong is None and terms is None:
         return None
     return (

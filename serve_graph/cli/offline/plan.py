@@ -34,7 +34,7 @@ from serve_graph.cli.output import JsonOption, check_out, progress_to_stderr, sa
 
 if TYPE_CHECKING:
     from router_models.planning.workload import Workload
-    from router_models.pricing.tier_costs import TierTerms
+    from router_models.pricing.tier_costs import TierCosts
 
 
 def plan(
@@ -83,9 +83,9 @@ def plan(
     A traffic mix, where nothing is recorded yet: serve-graph plan --traffic mix.yaml --weak cheap --strong frontier
     --volume 50000
     """
-    from router_models.data.json_values import plain
-    from router_models.planning.page import Context, page
-    from router_models.planning.patterns import Budget, Extra
+    from router_models.data.json_values import to_json_values
+    from router_models.planning.page import Context, plan_page
+    from router_models.planning.patterns import Extra, RiskBudget
     from router_models.planning.plan import Demand
     from router_models.planning.plan import plan as work_out
 
@@ -111,7 +111,7 @@ def plan(
     progress("comparing the patterns")
     found = work_out(
         work,
-        Budget(epsilon, delta, max_drop),
+        RiskBudget(epsilon, delta, max_drop),
         Demand(volume, min_volume, label_usd),
         extra,
         now,
@@ -128,20 +128,20 @@ def plan(
         terms=tier_terms,
     )
     if as_json:
-        say_json(plain(found))
+        say_json(to_json_values(found))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(page(found, context))
+        out.write_text(plan_page(found, context))
         progress(f"written to {out}")
     elif not as_json:
-        say(page(found, context))
+        say(plan_page(found, context))
 
 
 def _recorded(
     path: Path,
     weak: str,
     strong: str,
-    terms: dict[str, TierTerms],
+    terms: dict[str, TierCosts],
     scale: str | None,
     acceptable: float | None,
     routers: tuple[str, ...] | None,
@@ -158,11 +158,11 @@ def _recorded(
     return workload_of(table, weak, strong, terms, name=path.name, acceptable=acceptable, routers=routers, seed=seed)
 
 
-def _described(path: Path, weak: str, strong: str, seed: int) -> tuple[dict[str, TierTerms], Workload]:
-    from router_models.planning.inputs import read_mix
+def _described(path: Path, weak: str, strong: str, seed: int) -> tuple[dict[str, TierCosts], Workload]:
+    from router_models.planning.inputs import read_traffic_mix
     from router_models.planning.traffic_mix import workload_of_mix
 
-    mix = read_mix(path)
+    mix = read_traffic_mix(path)
     terms = {tier: mix.terms_of(tier, path) for tier in (weak, strong)}
     work = workload_of_mix(
         mix.slices,

@@ -13,7 +13,7 @@ from serve_graph.cli.output import progress_to_stderr
 
 if TYPE_CHECKING:
     from router_models.data.outcomes import OutcomeTable
-    from router_models.pricing.tier_costs import TierTerms
+    from router_models.pricing.tier_costs import TierCosts
 
 EMBEDDINGS_CACHE = Path(".serve_graph/embeddings")
 
@@ -69,23 +69,23 @@ def check_two(weak: str, strong: str) -> None:
         raise typer.BadParameter(f"--weak and --strong name the same tier {weak!r}: there is nothing to route between")
 
 
-def terms_of(flags: TierFlags, chars_per_token: float | None, file: Path | None) -> TierTerms:
+def terms_of(flags: TierFlags, chars_per_token: float | None, file: Path | None) -> TierCosts:
     """One tier's terms from its options, or from the terms file; wrong use (exit 2) where neither gives a price."""
     from decimal import Decimal
 
-    from router_models.planning.inputs import read_terms
+    from router_models.planning.inputs import read_tier_inputs
     from router_models.pricing.prices import Price
-    from router_models.pricing.tier_costs import TierTerms
+    from router_models.pricing.tier_costs import TierCosts
 
     which = flags.which
     if flags.price is None and file is not None:
-        return read_terms(file, flags.tier)
+        return read_tier_inputs(file, flags.tier)
     if flags.price is None:
         option = f"--price-{which} IN,OUT, or " if which else ""
         raise typer.BadParameter(f"prices of {flags.tier!r} are needed: {option}--terms FILE")
     sent, made = pair(flags.tokens, f"--tokens-{which}") or (None, None)
     p50, p95 = pair(flags.latency, f"--latency-{which}") or (None, None)
-    return TierTerms(
+    return TierCosts(
         price=Price(*map(Decimal, numbers(flags.price, f"--price-{which}", 2, 3))),
         chars_per_token=chars_per_token,
         input_tokens=sent,

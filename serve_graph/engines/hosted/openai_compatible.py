@@ -67,7 +67,7 @@ class OpenAICompatibleEngine:
 
     async def stream(self, body: dict[str, Any], timeout_s: float) -> AsyncGenerator[dict[str, Any], None]:
         """chat.completion.chunk dicts; one that says something within `timeout_s`, each next within `silence_s`."""
-        deadline, patience_s = time.monotonic() + timeout_s, timeout_s
+        deadline, wait_s = time.monotonic() + timeout_s, timeout_s
         spoken = finished = False
         usage: dict[str, Any] | None = None
         try:
@@ -86,11 +86,11 @@ class OpenAICompatibleEngine:
                     finished = finished or any(choice.get("finish_reason") for choice in data.get("choices") or ())
                     yield data
                     if spoken:
-                        deadline, patience_s = time.monotonic() + self.silence_s, self.silence_s
+                        deadline, wait_s = time.monotonic() + self.silence_s, self.silence_s
             if not finished:
                 raise DeploymentError("the hosted API broke off its stream", 502, usage=usage)
         except Exception as error:
-            raise failure_of(error, patience_s) from error
+            raise failure_of(error, wait_s) from error
 
     def _arguments(self, body: dict[str, Any]) -> dict[str, Any]:
         """The body as arguments of the client, in this API's words: those it need not know go through, too."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from router_models.data.artifacts import State
 from router_models.data.text_cache import each_text_once
-from router_models.estimators.routers.base import RouterModel, array_of, check_fit_input, embeddings_of, fitted
+from router_models.estimators.routers.base import RouterModel, array_of, check_prompts_input, fitted, prompt_embeddings
 from router_models.estimators.routers.baselines.length import LengthRouter
 from router_models.estimators.routers.combined.stacked import (
     Maker,
@@ -26,7 +26,7 @@ from router_models.estimators.routers.combined.stacked import (
     stack_weights,
     unpack,
 )
-from router_models.estimators.routers.embedding.knn import KnnRouter, nearest, rounded
+from router_models.estimators.routers.embedding.knn import KnnRouter, half_precision, nearest
 from router_models.estimators.routers.embedding.ridge import RidgeRouter
 from router_models.estimators.routers.text.forest import ForestRouter
 from router_models.estimators.routers.text.linear import SurfaceRouter
@@ -43,7 +43,7 @@ NEIGHBOURS = 10
 # are few examples (MMLU, domains held out: .583 to .610 free, .613 fixed), so learning stays near.
 PRIOR = np.array([1.0, 0.5, 1.0, 1.0, 2.0, 0.5]) / 6.0
 # Length is not trained, so its share is not learned: none at home, this much away, where it is the floor.
-LENGTH_AWAY = 0.06
+LENGTH_OUT_OF_DOMAIN = 0.06
 STRENGTH = 2.0
 
 
@@ -64,10 +64,10 @@ class DefaultRouter(RouterModel):
         self.members_: tuple[RouterModel, ...] | None = None
         self.near_: FloatArray | None = None
         self.far_: FloatArray | None = None
-        self.home_: FloatArray | None = None
+        self.in_domain_: FloatArray | None = None
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
-        y = check_fit_input(X, y)
+        y = check_prompts_input(X, y)
         with each_text_once():
             return self._fit(X, y)
 
@@ -77,9 +77,9 @@ class DefaultRouter(RouterModel):
         far = self._domain_folds(X)
         trained = light[: len(PRIOR)]
         self.near_ = np.append(stack_weights(out_of_fold(trained, X, y, near), y, PRIOR, STRENGTH), 0.0)
-        away = stack_weights(out_of_fold(trained, X, y, far), y, PRIOR, STRENGTH)
-        self.far_ = np.append((1 - LENGTH_AWAY) * away, LENGTH_AWAY)
-        self.home_ = self._measure_home(X, far)
+        out_of_domain = stack_weights(out_of_fold(trained, X, y, far), y, PRIOR, STRENGTH)
+        self.far_ = np.append((1 - LENGTH_OUT_OF_DOMAIN) * out_of_domain, LENGTH_OUT_OF_DOMAIN)
+        self.in_domain_ = self._measure_home(X, far)
         self.members_ = tuple(make().fit(X, y) for make in full)
         return self
 
@@ -102,55 +102,55 @@ class DefaultRouter(RouterModel):
                 return balanced_folds(labels.astype(np.int64), self.folds)
         from sklearn.cluster import KMeans
 
-        E = embeddings_of(X)
+        E = prompt_embeddings(X)
         clusters = min(4 * self.folds, len(np.unique(E.round(6), axis=0)))
         labels = KMeans(clusters, n_init=1, max_iter=30, random_state=self.seed).fit_predict(E)
         return balanced_folds(labels.astype(np.int64), self.folds)
 
     def _measure_home(self, X: Prompts, far: IntArray) -> FloatArray:
         """Median similarity at home, and the drop from it to the median of domains held out."""
-        memory = rounded(embeddings_of(X))
+        memory = half_precision(prompt_embeddings(X))
         k = min(NEIGHBOURS, len(memory) - 1)
-        home = float(np.median(nearest(memory, memory, k, leave_out_self=True)[1].mean(axis=1)))
-        away = []
+        in_domain = float(np.median(nearest(memory, memory, k, leave_out_self=True)[1].mean(axis=1)))
+        out_of_domain = []
         for f in np.unique(far):
             rest = memory[far != f]
             if len(rest):
-                away.append(nearest(memory[far == f], rest, min(k, len(rest)))[1].mean(axis=1))
-        drop = home - float(np.median(np.concatenate(away))) if away else 0.0
-        return np.array([home, max(drop, 0.05)])
+                out_of_domain.append(nearest(memory[far == f], rest, min(k, len(rest)))[1].mean(axis=1))
+        drop = in_domain - float(np.median(np.concatenate(out_of_domain))) if out_of_domain else 0.0
+        return np.array([in_domain, max(drop, 0.05)])
 
     def predict(self, X: Prompts) -> FloatArray:
         with each_text_once():
             return self._predict(X)
 
     def _predict(self, X: Prompts) -> FloatArray:
-        members, scores, away = fitted(self.members_, self.family), [], np.zeros(len(X))
+        members, scores, out_of_domain = fitted(self.members_, self.family), [], np.zeros(len(X))
         for member in members:
             if isinstance(member, KnnRouter):
                 score, cosines = member.vote(X)
-                away = np.clip(self._away(cosines), 0.0, 1.0)
+                out_of_domain = np.clip(self._away(cosines), 0.0, 1.0)
                 scores.append(score)
             else:
                 scores.append(member.predict(X))
         seen = np.stack(scores, axis=1)
         near, far = fitted(self.near_, self.family), fitted(self.far_, self.family)
-        return np.clip((1 - away) * (seen @ near) + away * (seen @ far), 0.0, 1.0)
+        return np.clip((1 - out_of_domain) * (seen @ near) + out_of_domain * (seen @ far), 0.0, 1.0)
 
     def distance(self, X: Prompts) -> FloatArray:
         knn = next(m for m in fitted(self.members_, self.family) if isinstance(m, KnnRouter))
         return self._away(knn.vote(X)[1])
 
     def _away(self, cosines: FloatArray) -> FloatArray:
-        home, drop = fitted(self.home_, self.family)
+        in_domain, drop = fitted(self.in_domain_, self.family)
         near = cosines[:, : min(NEIGHBOURS, cosines.shape[1])]
-        return np.asarray(np.maximum(0.0, (home - near.mean(axis=1)) / drop), dtype=np.float64)
+        return np.asarray(np.maximum(0.0, (in_domain - near.mean(axis=1)) / drop), dtype=np.float64)
 
     def state(self) -> State:
         arrays: dict[str, NDArray[Any]] = {
             "near": fitted(self.near_, self.family),
             "far": fitted(self.far_, self.family),
-            "home": fitted(self.home_, self.family),
+            "home": fitted(self.in_domain_, self.family),
         }
         return pack(fitted(self.members_, self.family), arrays, {})
 
@@ -160,7 +160,7 @@ class DefaultRouter(RouterModel):
         router.members_ = unpack(state)
         router.near_ = array_of(state, "near").astype(np.float64)
         router.far_ = array_of(state, "far").astype(np.float64)
-        router.home_ = array_of(state, "home").astype(np.float64)
+        router.in_domain_ = array_of(state, "home").astype(np.float64)
         return router
 
 

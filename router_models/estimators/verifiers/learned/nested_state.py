@@ -11,14 +11,14 @@ from router_models.data.artifacts import State
 from router_models.errors import ArtifactError
 
 
-def nested(parts: Mapping[str, State], meta: Mapping[str, Any]) -> State:
+def join_states(parts: Mapping[str, State], meta: Mapping[str, Any]) -> State:
     """Pack named states and metadata of the whole into one state. Names hold no `/`."""
     arrays = {f"{name}/{key}": array for name, part in parts.items() for key, array in part.arrays.items()}
     return State(arrays, {"own": dict(meta), "parts": {name: dict(part.meta) for name, part in parts.items()}})
 
 
-def unnested(state: State) -> tuple[dict[str, State], dict[str, Any]]:
-    """What `nested` packed: (parts, metadata); ArtifactError where it was not packed by it."""
+def split_state(state: State) -> tuple[dict[str, State], dict[str, Any]]:
+    """What `join_states` packed: (parts, metadata); ArtifactError where it was not packed by it."""
     metas, own = state.meta.get("parts"), state.meta.get("own")
     if not isinstance(metas, Mapping) or not isinstance(own, Mapping):
         raise ArtifactError("not a state of several parts")

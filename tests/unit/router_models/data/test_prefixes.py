@@ -4,29 +4,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_models.data.prefixes import beginning, kept_logprobs
-from router_models.types import PREFIX
+from router_models.data.prefixes import kept_logprobs, prefix_of
+from router_models.types import PREFIX_FINISH
 
 LOGPROBS = st.lists(st.floats(-40, 0), min_size=0, max_size=12)
 
 
 def test_the_beginning_is_the_first_tokens_and_says_that_it_is_no_end() -> None:
-    begun = beginning(("I", " am", " here", "."), (-0.5, -1.0, -0.25, -2.0), 2)
+    begun = prefix_of(("I", " am", " here", "."), (-0.5, -1.0, -0.25, -2.0), 2)
     assert begun is not None
-    assert (begun.text, begun.token_logprobs, begun.finish_reason) == ("I am", (-0.5, -1.0), PREFIX)
+    assert (begun.text, begun.token_logprobs, begun.finish_reason) == ("I am", (-0.5, -1.0), PREFIX_FINISH)
 
 
 @pytest.mark.parametrize("tokens", [3, 4, 100])
 def test_an_answer_that_is_no_longer_has_none(tokens: int) -> None:
-    assert beginning(("a", "b", "c"), (-0.1, -0.1, -0.1), tokens) is None
+    assert prefix_of(("a", "b", "c"), (-0.1, -0.1, -0.1), tokens) is None
 
 
 @given(LOGPROBS, LOGPROBS, st.integers(1, 8))
 def test_what_follows_is_never_looked_at(first: list[float], rest: list[float], tokens: int) -> None:
     first = (first * tokens)[:tokens] if first else [-1.0] * tokens
     texts = [f"t{i}" for i in range(tokens)]
-    short = beginning([*texts, "x"], [*first, -1.0], tokens)
-    long = beginning([*texts, *("y" for _ in rest), "z"], [*first, *rest, -9.0], tokens)
+    short = prefix_of([*texts, "x"], [*first, -1.0], tokens)
+    long = prefix_of([*texts, *("y" for _ in rest), "z"], [*first, *rest, -9.0], tokens)
     assert short == long
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from router_models.data.features import surface_features
-from router_models.data.text_cache import each_text_once, recalled
+from router_models.data.text_cache import cached_by_text, each_text_once
 from router_models.estimators.routers.text.tfidf import hashed
 
 
@@ -16,13 +16,13 @@ def test_inside_a_block_every_text_is_read_once_and_afterwards_anew() -> None:
         return [len(text) for text in texts]
 
     with each_text_once():
-        assert recalled("length", ["a", "bb", "a"], lengths) == [1, 2, 1]
+        assert cached_by_text("length", ["a", "bb", "a"], lengths) == [1, 2, 1]
         with each_text_once():
-            assert recalled("length", ["bb", "ccc"], lengths) == [2, 3]
-        assert recalled("length", ["ccc"], lengths) == [3]
+            assert cached_by_text("length", ["bb", "ccc"], lengths) == [2, 3]
+        assert cached_by_text("length", ["ccc"], lengths) == [3]
         assert read == ["a", "bb", "ccc"]
-        assert recalled("first letter", ["bb"], lambda texts: [text[0] for text in texts]) == ["b"]
-    assert recalled("length", ["a"], lengths) == [1]
+        assert cached_by_text("first letter", ["bb"], lambda texts: [text[0] for text in texts]) == ["b"]
+    assert cached_by_text("length", ["a"], lengths) == [1]
     assert read == ["a", "bb", "ccc", "a"]
 
 
@@ -31,8 +31,8 @@ def test_a_block_that_fails_keeps_nothing_either() -> None:
         raise RuntimeError
 
     with pytest.raises(RuntimeError), each_text_once():
-        recalled("x", ["a", "b"], lambda texts: [1] * len(texts)) and recalled("y", ["a"], fail)
-    assert recalled("x", ["a"], lambda texts: [2 for _ in texts]) == [2]
+        cached_by_text("x", ["a", "b"], lambda texts: [1] * len(texts)) and cached_by_text("y", ["a"], fail)
+    assert cached_by_text("x", ["a"], lambda texts: [2 for _ in texts]) == [2]
 
 
 def test_features_are_the_same_inside_and_outside() -> None:

@@ -10,10 +10,10 @@ import pytest
 from router_models.errors import DataError
 from router_models.estimators.verifiers import (
     AgreementVerifier,
-    ComposedVerifier,
     LearnedVerifier,
     PTrueVerifier,
     RewardVerifier,
+    StackedVerifier,
 )
 from router_models.estimators.verifiers.language_model.agreement import (
     agreement,
@@ -31,7 +31,7 @@ from router_models.estimators.verifiers.language_model.p_true import (
     verdict_messages,
     verdict_share,
 )
-from router_models.estimators.verifiers.learned.logistic import log_loss
+from router_models.estimators.verifiers.learned.logistic import mean_log_loss
 from router_models.types import Answers, Completion, FloatArray, Prompts, Query
 
 
@@ -92,7 +92,7 @@ def test_an_overconfident_self_assessment_is_repaired_by_the_calibrator() -> Non
     y = (rng.random(3000) < 0.2 + 0.5 * (claimed - 0.5) / 0.5).astype(np.float64)
     fitted = PTrueVerifier().fit(_answers(p_true=claimed[:500]), y[:500])
     calibrated = fitted.predict(_answers(p_true=claimed[500:]))
-    assert log_loss(y[500:], calibrated) < log_loss(y[500:], claimed[500:]) - 0.1
+    assert mean_log_loss(y[500:], calibrated) < mean_log_loss(y[500:], claimed[500:]) - 0.1
     assert abs(calibrated.mean() - y[500:].mean()) < 0.05
 
 
@@ -179,10 +179,10 @@ def test_a_composed_verifier_trusts_the_member_that_knows() -> None:
     rng = np.random.default_rng(0)
     y = (rng.random(300) < 0.5).astype(np.float64)
     X = _answers(p_true=rng.random(300), reward=y * 2 + rng.normal(0, 1, 300))
-    composed = ComposedVerifier({"asked": PTrueVerifier(), "judged": RewardVerifier()}).fit(X, y)
+    composed = StackedVerifier({"asked": PTrueVerifier(), "judged": RewardVerifier()}).fit(X, y)
     asked, judged = composed.model_.coef if composed.model_ else (0, 0)
     assert judged > 3 * abs(asked)
     assert composed.wants_signals == ("p_true", "reward")
     for members in ({}, {"a/b": PTrueVerifier()}):
         with pytest.raises(DataError, match="members"):
-            ComposedVerifier(members)
+            StackedVerifier(members)

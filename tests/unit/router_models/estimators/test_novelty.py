@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from router_models.errors import ArtifactError, DataError
-from router_models.estimators.novelty import LEAST, Home
+from router_models.estimators.novelty import LEAST, NoveltyDetector
 from router_models.estimators.routers import ConstantRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.types import OperatingPoint, Prompts, Query
@@ -29,42 +29,42 @@ def clustered(n: int, seed: int) -> Prompts:
 def test_half_of_home_is_typical_and_a_twentieth_lies_beyond_the_edge(embedded: bool) -> None:
     inside = clustered(400, 0) if embedded else Prompts(TEXTS)
     fresh = clustered(400, 1) if embedded else Prompts(TEXTS)
-    distance = Home().fit(inside, embedded=embedded).distance(fresh)
+    distance = NoveltyDetector().fit(inside, embedded=embedded).distance(fresh)
     assert (distance >= 0).all()
     assert 0.3 < (distance == 0).mean() < 0.75
     assert (distance > 1).mean() < 0.12
 
 
 def test_what_looks_unlike_the_training_prompts_is_far() -> None:
-    home = Home().fit(Prompts(TEXTS), embedded=False)
-    assert home.distance(Prompts((STRANGE,)))[0] > 3
-    away = clustered(5, 2)
-    flipped = replace(away, embeddings=-away.embeddings)  # type: ignore[operator]
-    assert (Home().fit(clustered(300, 0), embedded=True).distance(flipped) > 3).all()
+    novelty = NoveltyDetector().fit(Prompts(TEXTS), embedded=False)
+    assert novelty.distance(Prompts((STRANGE,)))[0] > 3
+    out_of_domain = clustered(5, 2)
+    flipped = replace(out_of_domain, embeddings=-out_of_domain.embeddings)  # type: ignore[operator]
+    assert (NoveltyDetector().fit(clustered(300, 0), embedded=True).distance(flipped) > 3).all()
 
 
 def test_stored_and_loaded_it_measures_equally() -> None:
-    home = Home().fit(clustered(2500, 0), embedded=True)
-    assert len(home.memory_) == 2000
-    again = Home.from_state(home.state())
-    assert (again.distance(clustered(50, 1)) == home.distance(clustered(50, 1))).all()
+    novelty = NoveltyDetector().fit(clustered(2500, 0), embedded=True)
+    assert len(novelty.memory_) == 2000
+    again = NoveltyDetector.from_state(novelty.state())
+    assert (again.distance(clustered(50, 1)) == novelty.distance(clustered(50, 1))).all()
 
 
 def test_too_few_prompts_missing_embeddings_and_damage_are_refused() -> None:
     with pytest.raises(DataError, match=f"at least {LEAST}"):
-        Home().fit(Prompts(TEXTS[:5]), embedded=False)
+        NoveltyDetector().fit(Prompts(TEXTS[:5]), embedded=False)
     with pytest.raises(DataError, match="needs prompt embeddings"):
-        Home().fit(Prompts(TEXTS), embedded=True)
-    state = Home().fit(Prompts(TEXTS), embedded=False).state()
+        NoveltyDetector().fit(Prompts(TEXTS), embedded=True)
+    state = NoveltyDetector().fit(Prompts(TEXTS), embedded=False).state()
     with pytest.raises(ArtifactError, match="memory"):
-        Home.from_state(replace(state, arrays={}))
+        NoveltyDetector.from_state(replace(state, arrays={}))
 
 
 def test_a_version_says_when_a_prompt_is_far_even_after_loading(tmp_path: Path) -> None:
     version = RouterVersion(
         Policy(("cheap", "frontier"), {"cheap": OperatingPoint(0.5, 0.5)}),
         {"cheap": Stage(ConstantRouter(0.7), None, NonEmptyVerifier(), None)},
-        home=Home().fit(Prompts(TEXTS), embedded=False),
+        novelty=NoveltyDetector().fit(Prompts(TEXTS), embedded=False),
     )
     version.save(tmp_path / "v")
     loaded = RouterVersion.load(tmp_path / "v")

@@ -11,13 +11,13 @@ import pytest
 from router_models.data.artifacts import State
 from router_models.errors import ArtifactError, DataError
 from router_models.estimators.routers import (
-    AskedRouter,
     DefaultRouter,
     EncoderRouter,
     LayeredRouter,
     MetadataRouter,
     OracleRouter,
     ProbeRouter,
+    PYesRouter,
     RandomRouter,
     SemanticRouter,
     StackedRouter,
@@ -131,14 +131,14 @@ def test_a_models_word_is_calibrated_even_when_it_says_the_opposite(
     said = rng.uniform(0.05, 0.95, 400)
     X = Prompts(("q",) * 400, None, {"p_yes": tuple(map(str, said))})
     y = draws(1 - said)
-    assert auc(AskedRouter().fit(X, y).predict(X), y) > 0.7
+    assert auc(PYesRouter().fit(X, y).predict(X), y) > 0.7
     with pytest.raises(DataError, match="p_yes"):
-        AskedRouter().fit(Prompts(("q",) * 2, None, {"p_yes": ("likely", "0.1")}), np.array([0.0, 1.0]))
+        PYesRouter().fit(Prompts(("q",) * 2, None, {"p_yes": ("likely", "0.1")}), np.array([0.0, 1.0]))
 
 
 def test_a_function_may_be_asked_where_no_column_was_recorded(draws: Callable[..., Any]) -> None:
     X = Prompts(tuple("hard" if i % 2 else "easy" for i in range(60)))
-    router = AskedRouter(ask=lambda text: 0.9 if text == "easy" else 0.2)
+    router = PYesRouter(ask=lambda text: 0.9 if text == "easy" else 0.2)
     y = draws(np.where(np.arange(60) % 2 == 1, 0.1, 0.9))
     scores = router.fit(X, y).predict(X)
     assert scores[0] > 0.6 > scores[1]
@@ -186,9 +186,9 @@ def test_the_default_router_notices_where_it_has_never_been(
 ) -> None:
     X, label = clusters(80)
     router = DefaultRouter(trees=20).fit(X, draws(np.array([0.9, 0.6, 0.4, 0.1])[label]))
-    home, _ = clusters(20, seed=3)
+    novelty, _ = clusters(20, seed=3)
     strange = Prompts(("x",) * 5, -np.ones((5, 16), dtype=np.float32) / 4)
-    assert np.median(router.distance(home)) < 0.5
+    assert np.median(router.distance(novelty)) < 0.5
     assert (router.distance(strange) > 1).all()
 
 

@@ -10,11 +10,11 @@ from router_models.metrics import auc, smooth_calibration_error
 from router_models.planning.traffic_mix import TrafficSlice, posterior, with_verifier, workload_of_mix
 from router_models.planning.workload import Workload
 from router_models.pricing.prices import Price
-from router_models.pricing.tier_costs import TierTerms
+from router_models.pricing.tier_costs import TierCosts
 
 TERMS = {
-    "cheap": TierTerms(Price(Decimal("0.1"), Decimal("0.4")), latency_p50_s=0.5, latency_p95_s=2.0),
-    "frontier": TierTerms(Price(Decimal(2), Decimal(8), Decimal(1)), token_ratio=1.5, cached_share=0.5),
+    "cheap": TierCosts(Price(Decimal("0.1"), Decimal("0.4")), latency_p50_s=0.5, latency_p95_s=2.0),
+    "frontier": TierCosts(Price(Decimal(2), Decimal(8), Decimal(1)), token_ratio=1.5, cached_share=0.5),
 }
 EASY = TrafficSlice("easy", 0.75, 0.9, 0.96, 400, 100)
 HARD = TrafficSlice("hard", 0.25, 0.4, 0.9, 200, 300, strong_right_when_weak_wrong=0.85)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from router_models.errors import DataError
 from router_models.pricing.prices import Price
-from router_models.pricing.session_cost import Conversation, stickiness
+from router_models.pricing.session_cost import Conversation, session_cost
 
 WARM = Price(Decimal("2.50"), Decimal("10"), Decimal("0.25"))
 OTHER = Price(Decimal("0.15"), Decimal("0.60"))
@@ -19,7 +19,7 @@ prices = st.builds(Price, rates, rates, st.none() | rates, st.none() | rates)
 
 
 def test_both_amounts_by_hand() -> None:
-    found = stickiness(TALK, WARM, OTHER)
+    found = session_cost(TALK, WARM, OTHER)
     # stay: 2 turns x (10,000 x 0.25 + 100 x 2.50 + 50 x 10) = 2 x 3,250 millionths
     # move: 2 turns x (10,000 x 0.15 + 100 x 0.15 + 50 x 0.60) = 2 x 1,545 millionths, and a quarter of staying
     assert found.stay_usd == Decimal("0.0065")
@@ -29,21 +29,21 @@ def test_both_amounts_by_hand() -> None:
 
 
 def test_a_warm_cache_is_worth_staying_for_where_the_move_would_mostly_be_escalated() -> None:
-    found = stickiness(replace(TALK, p_escalate=0.9), WARM, OTHER)
+    found = session_cost(replace(TALK, p_escalate=0.9), WARM, OTHER)
     assert found.stay
     assert "stays" in found.reason
 
 
 def test_a_cold_prefix_is_no_reason_to_stay() -> None:
     dearer = Price(Decimal("0.20"), Decimal("0.60"), Decimal("0.01"))
-    warm, cold = (stickiness(replace(TALK, cached=n, turns=1, p_escalate=0.0), dearer, OTHER) for n in (10_000, 0))
+    warm, cold = (session_cost(replace(TALK, cached=n, turns=1, p_escalate=0.0), dearer, OTHER) for n in (10_000, 0))
     assert warm.stay
     assert not cold.stay
 
 
 def test_the_cache_write_surcharge_of_the_other_tier_counts_once() -> None:
     one, two = (
-        stickiness(
+        session_cost(
             replace(TALK, turns=turns, p_escalate=0.0), WARM, replace(OTHER, cache_write_usd_per_mtok=Decimal(9))
         )
         for turns in (1, 2)
@@ -54,15 +54,15 @@ def test_the_cache_write_surcharge_of_the_other_tier_counts_once() -> None:
 @given(talks, prices)
 def test_between_equal_prices_nobody_moves(talk: Conversation, price: Price) -> None:
     if price.rates(0).cached_rate <= price.rates(0).write_rate:
-        assert stickiness(talk, price, price).stay
+        assert session_cost(talk, price, price).stay
 
 
 @given(talks, prices, prices, st.integers(1, 10_000))
 def test_more_of_the_prefix_in_the_cache_never_makes_a_stayer_move(
     talk: Conversation, warm: Price, other: Price, more: int
 ) -> None:
-    if warm.rates(0).cached_rate <= warm.rates(0).write_rate and stickiness(talk, warm, other).stay:
-        assert stickiness(replace(talk, cached=talk.cached + more), warm, other).stay
+    if warm.rates(0).cached_rate <= warm.rates(0).write_rate and session_cost(talk, warm, other).stay:
+        assert session_cost(replace(talk, cached=talk.cached + more), warm, other).stay
 
 
 @given(talks, prices, prices, st.floats(0, 1))
@@ -70,8 +70,8 @@ def test_a_likelier_escalation_never_makes_a_stayer_move(
     talk: Conversation, warm: Price, other: Price, p: float
 ) -> None:
     likelier = replace(talk, p_escalate=max(talk.p_escalate, p))
-    if stickiness(talk, warm, other).stay:
-        assert stickiness(likelier, warm, other).stay
+    if session_cost(talk, warm, other).stay:
+        assert session_cost(likelier, warm, other).stay
 
 
 @pytest.mark.parametrize("field", [{"prefix": -1}, {"turns": 0.5}, {"p_escalate": 1.1}])

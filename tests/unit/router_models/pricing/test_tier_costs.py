@@ -8,7 +8,7 @@ from router_models.data.formats import parse_columns
 from router_models.data.outcomes import OutcomeTable, table_of
 from router_models.errors import DataError
 from router_models.pricing.prices import Price
-from router_models.pricing.tier_costs import TierTerms, calls_of, check_ladder, token_ratio_recorded
+from router_models.pricing.tier_costs import TierCosts, calls_of, check_ladder, token_ratio_recorded
 
 
 def price(sent: str = "1", made: str = "2", cached: str | None = None) -> Price:
@@ -26,14 +26,14 @@ def test_recorded_tokens_are_priced_as_they_are() -> None:
     seen = calls_of(
         table(a_prompt_tokens=[100, 200, 300], a_completion_tokens=[10, 20, 30]),
         "a",
-        TierTerms(price(), token_ratio=3),
+        TierCosts(price(), token_ratio=3),
     )
     assert seen.usd == pytest.approx(np.array([120, 240, 360]) / 1e6)
     assert seen.tokens_basis == "recorded"
 
 
 def test_cached_batched_and_dearer_tokenizers_change_the_price() -> None:
-    terms = TierTerms(
+    terms = TierCosts(
         price("1", "2", "0.1"),
         batch_factor=0.5,
         batch_share=0.4,
@@ -49,16 +49,16 @@ def test_cached_batched_and_dearer_tokenizers_change_the_price() -> None:
 
 
 def test_characters_stand_in_for_tokens_only_when_asked() -> None:
-    terms = TierTerms(price(), chars_per_token=4, output_tokens=5)
+    terms = TierCosts(price(), chars_per_token=4, output_tokens=5)
     assert [u.prompt_tokens for u in calls_of(table(), "a", terms).usage] == [2, 4, 1]
     with pytest.raises(DataError, match="prompt_tokens of tier 'a': record them, or assume input tokens"):
-        calls_of(table(), "a", TierTerms(price()))
+        calls_of(table(), "a", TierCosts(price()))
 
 
 def test_missing_latencies_are_unknown_or_assumed_never_zero() -> None:
-    terms = TierTerms(price(), input_tokens=1, output_tokens=1)
+    terms = TierCosts(price(), input_tokens=1, output_tokens=1)
     assert calls_of(table(), "a", terms).seconds is None
-    assumed = TierTerms(price(), input_tokens=1, output_tokens=1, latency_p50_s=1.0, latency_p95_s=4.0)
+    assumed = TierCosts(price(), input_tokens=1, output_tokens=1, latency_p50_s=1.0, latency_p95_s=4.0)
     big = table_of(parse_columns(pd.DataFrame({"prompt": [f"p{i}" for i in range(2001)], "a": 1.0, "b": 0.0})))
     seconds = calls_of(big, "a", assumed).seconds
     assert seconds is not None
@@ -107,4 +107,4 @@ def test_a_free_cheap_tier_is_fine() -> None:
 )
 def test_impossible_terms_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(DataError):
-        TierTerms(price(), **wrong)
+        TierCosts(price(), **wrong)

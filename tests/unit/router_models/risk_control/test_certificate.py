@@ -159,7 +159,7 @@ promises = st.builds(Promise, *fields, st.lists(st.builds(Promise, *fields), max
         made_at=st.just(NOW),
         expires_at=st.timedeltas(timedelta(seconds=1), timedelta(days=1000)).map(lambda d: NOW + d),
         binds=st.dictionaries(st.text(max_size=8), st.text("0123456789abcdef", min_size=64, max_size=64), max_size=3),
-        round=st.integers(0, 9),
+        look_index=st.integers(0, 9),
         slices=st.dictionaries(st.text(max_size=8), promises, max_size=3),
         also=st.lists(promises, max_size=2).map(tuple),
         settings=st.dictionaries(st.text(max_size=8), thresholds, max_size=3),

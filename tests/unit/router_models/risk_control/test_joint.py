@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from router_models.errors import DataError, NotCertifiedError
 from router_models.risk_control.certificate import ABSTAIN_RISK, ANSWERED_RISK, Certificate
 from router_models.risk_control.joint import certify_joint
-from router_models.risk_control.joint_path import Budget, follow, nothing_rejected
+from router_models.risk_control.joint_path import PathBudget, follow, nothing_rejected
 from router_models.risk_control.labels import labels_needed, p_value
-from router_models.risk_control.ladder import Ladder, Thresholds, play
+from router_models.risk_control.ladder import Ladder, Thresholds, replay_ladder
 from router_models.risk_control.tuning import Grid, always_top, pareto_path, predict, tune_all
 from router_models.types import Action
 from router_models.versions.policy import Policy
@@ -51,7 +51,7 @@ def test_playing_a_ladder_is_what_the_served_policy_does(rows, route_at, accept_
     data = Ladder.of(TIERS, [r[:2] for r in rows], [r[2:] for r in rows], (1.0, 6.0, 30.0))
     thresholds = Thresholds(route_at, accept_at, abstain_below)
     policy = Policy(TIERS, thresholds.points(TIERS))
-    played = play(data, thresholds)
+    played = replay_ladder(data, thresholds)
     for i, row in enumerate(rows):
         decision = policy.decide({"small": row[0], "medium": row[1]})
         calls = [decision.tier]
@@ -86,7 +86,7 @@ def test_stage_a_finds_the_grids_minimum(tiers, abstain_weight):
     top_abstain = 1 - abstain_weight if abstain_weight < 1 else -np.inf
 
     def loss(thresholds: Thresholds, cost_weight: float) -> float:
-        played = play(data, thresholds)
+        played = replay_ladder(data, thresholds)
         answered = ~played.abstained
         soft = data.p_ok[np.arange(len(data)), np.maximum(played.answered_by, 0)]
         silent = abstain_weight * played.abstained.mean() if played.abstained.any() else 0.0
@@ -140,7 +140,7 @@ def test_the_certificate_counts_what_the_whole_system_answered():
     tune, cert = ladder(500, 5), ladder(1500, 6)
     result = certify_joint(tune, cert, epsilon=0.2, delta=0.1, abstain_share=0.1, **KEPT)
     c = result.certificate
-    played = play(cert, result.chosen.thresholds)
+    played = replay_ladder(cert, result.chosen.thresholds)
     assert c.what == ANSWERED_RISK
     assert (c.n, c.accepted_n, c.errors) == (1500, (~played.abstained).sum(), played.wrong(cert.right).sum())
     assert p_value(c.errors, c.accepted_n, 0.2) <= 0.1
@@ -190,7 +190,7 @@ def test_what_lies_behind_a_gap_is_not_certified_however_small_its_p_value():
     even, ok = np.full((n, 2), 0.5), np.tile([0.9, 0.95, 0.99], (n, 1))
     tune = Ladder.of(TIERS, even, ok, (1.0, 6.0, 30.0), np.arange(n)[:, None] >= [30, 15, 0])
     cert = Ladder.of(TIERS, even, ok, (1.0, 6.0, 30.0), np.tile([True, False, True], (n, 1)))
-    path = follow([predict(tune, t) for t in thresholds], tune, cert, Budget(0.2, 0.1))
+    path = follow([predict(tune, t) for t in thresholds], tune, cert, PathBudget(0.2, 0.1))
     assert path.anchor == 2
     assert (path.p_values <= 0.1).tolist() == [True, False, True]
     assert path.rejected.tolist() == [False, False, True]
@@ -207,7 +207,7 @@ QUIET = Thresholds((np.inf,), (-np.inf,), (-np.inf, 0.5))
 
 
 def test_where_abstention_has_no_proof_the_refusal_counts_its_labels():
-    tune, cert, budget = certain(200, silent=2), certain(60, silent=1), Budget(0.2, 0.1, abstain_share=0.05)
+    tune, cert, budget = certain(200, silent=2), certain(60, silent=1), PathBudget(0.2, 0.1, abstain_share=0.05)
     path = follow((predict(tune, QUIET),), tune, cert, budget)
     assert not path.rejected.any()
     refused = nothing_rejected(path, tune, cert, budget)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from router_models.errors import DataError, NotCertifiedError
 from router_models.risk_control.certificate import ABSTAIN_RISK, ANSWERED_RISK, Certificate
 from router_models.risk_control.joint import JointPolicy, certify_joint
-from router_models.risk_control.joint_path import Budget, follow, propose
+from router_models.risk_control.joint_path import PathBudget, follow, propose
 from router_models.risk_control.labels import p_value
-from router_models.risk_control.ladder import Ladder, Thresholds, play
+from router_models.risk_control.ladder import Ladder, Thresholds, replay_ladder
 from router_models.risk_control.tuning import predict
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -48,7 +48,7 @@ def test_every_certified_slice_keeps_every_promise_on_its_own_rows_at_its_share_
     c = made.certificate
     assert [name for name in HARD if c.covers(name)] == ["en", "fr"]
     for name in ("en", "fr"):
-        played, p = play(cert.only(name), made.chosen.thresholds), c.slices[name]
+        played, p = replay_ladder(cert.only(name), made.chosen.thresholds), c.slices[name]
         silent = p.also[0]
         assert (p.what, p.level, silent.what) == (ANSWERED_RISK, 0.1 / 3, ABSTAIN_RISK)
         assert (p.trials, p.errors) == (
@@ -88,7 +88,7 @@ def test_what_is_deployed_saves_most_where_it_is_certified(made):
 
     def saved(j: int) -> float:
         held = [name for name, path in paths.items() if path.rejected[j]]
-        played = {name: play(tune.only(name), paths[name].configurations[j].thresholds) for name in held}
+        played = {name: replay_ladder(tune.only(name), paths[name].configurations[j].thresholds) for name in held}
         return sum(float((30 - played[name].cost_usd).sum()) for name in held)
 
     thresholds = [c.thresholds for c in paths["en"].configurations]
@@ -159,7 +159,7 @@ def perfect(n: int) -> Ladder:
 
 @pytest.mark.parametrize("slice_name", [None, "en", "fr"])
 def test_the_labels_of_the_certification_sample_move_neither_the_path_nor_where_it_starts(cert, slice_name):
-    tune, budget = ladder(900, 5), Budget(0.2, 0.1 / 3, 0.1)
+    tune, budget = ladder(900, 5), PathBudget(0.2, 0.1 / 3, 0.1)
     proposed = propose(tune, 1000, budget)
     if slice_name is not None:
         tune, cert = tune.only(slice_name), cert.only(slice_name)
@@ -198,7 +198,7 @@ def test_a_slice_that_hears_nothing_too_often_is_not_certified_though_no_answer_
     far = np.arange(600)[:, None] % 10 == 0
     cert = replace(tune, p_ok=np.where(far, 0.1, tune.p_ok))
     quiet = Thresholds((np.inf, np.inf), (-np.inf,) * 2, (-np.inf, -np.inf, 0.5))
-    budget = Budget(0.3, 0.05, abstain_share=0.15)
+    budget = PathBudget(0.3, 0.05, abstain_share=0.15)
     held = {}
     for name in ("a", "b"):
         path = follow([predict(tune, quiet)], tune.only(name), cert.only(name), budget, name)
@@ -228,6 +228,6 @@ def test_what_is_not_covered_goes_to_the_top_unjudged_and_the_rest_is_played_as_
     data = Ladder.of(TIERS, [r[:2] for r in rows], [r[2:5] for r in rows], (1.0, 6.0, 30.0))
     thresholds = Thresholds(route_at, (max(below[0], 0.5), max(below[1], 0.5)), below)
     covered = np.array([r[5] for r in rows])
-    plain, sliced = play(data, thresholds), play(data, thresholds, covered)
+    plain, sliced = replay_ladder(data, thresholds), replay_ladder(data, thresholds, covered)
     assert (sliced.answered_by == np.where(covered, plain.answered_by, 2)).all()
     assert (sliced.cost_usd == np.where(covered, plain.cost_usd, 30.0)).all()

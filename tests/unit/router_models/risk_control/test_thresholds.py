@@ -149,7 +149,7 @@ def test_the_certificate_reports_the_counts_at_its_threshold():
 
 def test_a_later_round_spends_less_and_never_accepts_more():
     tune, cert = draw(500, 1), draw(800, 2)
-    first, third = (certify_threshold(tune, cert, epsilon=0.15, delta=0.1, round=i, **KEPT) for i in (0, 3))
+    first, third = (certify_threshold(tune, cert, epsilon=0.15, delta=0.1, look_index=i, **KEPT) for i in (0, 3))
     assert third.level == pytest.approx(spent_delta(0.1, 3))
     assert third.delta == 0.1
     assert third.threshold >= first.threshold

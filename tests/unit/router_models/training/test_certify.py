@@ -21,10 +21,10 @@ from router_models.pricing.prices import Price
 from router_models.reports.ladder import write_ladder_report
 from router_models.reports.two_tier import write_report
 from router_models.risk_control.certificate import ABSTAIN_RISK, ACCEPTED_RISK, ANSWERED_RISK
-from router_models.risk_control.ladder import Thresholds, play
+from router_models.risk_control.ladder import Thresholds, replay_ladder
 from router_models.training.candidate import Candidate, Settings, load_candidate, save_candidate
 from router_models.training.certify import Certified, certify_candidate
-from router_models.training.evidence import play as play_pair
+from router_models.training.evidence import replay_ladder as play_pair
 from router_models.training.fit import fit_candidate
 from router_models.training.model_selection import Scored
 from router_models.types import Completion, OperatingPoint, Outcome, Query, Usage
@@ -92,7 +92,7 @@ def test_three_tiers_are_fitted_with_a_router_each_below_the_last(ladder: tuple[
         "medium",
     ]
     assert set(candidate.verifiers) == set(TIERS)
-    assert all(scored.away_auc is not None for scored in candidate.routers["small"])
+    assert all(scored.out_of_domain_auc is not None for scored in candidate.routers["small"])
 
 
 def test_a_three_tier_certificate_covers_the_whole_system(ladder: tuple[Candidate, Certified, float]) -> None:
@@ -103,7 +103,7 @@ def test_a_three_tier_certificate_covers_the_whole_system(ladder: tuple[Candidat
     assert [p.what for p in certificate.also] == [ABSTAIN_RISK]
     thresholds = Thresholds.from_named(certificate.settings, TIERS)
     assert certified.version.policy.points == thresholds.points(TIERS)
-    played = play(certified.ladder, thresholds)
+    played = replay_ladder(certified.ladder, thresholds)
     assert len({*played.answered_by.tolist()} - {-1}) >= 2, "more than one tier answers"
     assert played.cost_usd.mean() < 0.8 * certified.ladder.cost_usd[:, -1].mean()
     certificate.check(certified.version.binds(PRICES), NOW)
@@ -214,7 +214,7 @@ def test_slices_of_three_tiers_are_certified_shown_and_served(
     assert page.count("**deployed**") == 1
     names = np.array(certified.slices["domain"])
     assert certified.ladder.right is not None
-    played = play(certified.ladder, Thresholds.from_named(certificate.settings, TIERS))
+    played = replay_ladder(certified.ladder, Thresholds.from_named(certificate.settings, TIERS))
     cost = np.where(np.isin(names, list(certified.refused)), certified.ladder.cost_usd[:, -1], played.cost_usd)
     assert numbers["saving_vs_always_frontier"] == pytest.approx(
         1 - cost.sum() / certified.ladder.cost_usd[:, -1].sum()
@@ -270,7 +270,7 @@ def test_a_candidate_is_stored_with_its_promise_and_every_tiers_choice(
     loaded, settings = load_candidate(tmp_path / "c", replace(LADDER, seed=9), Given())
     assert (settings.seed, settings.promise) == (0, "answered")
     assert loaded.routers.keys() == ladder[0].routers.keys()
-    assert loaded.routers["small"][0].away_auc == ladder[0].routers["small"][0].away_auc
+    assert loaded.routers["small"][0].out_of_domain_auc == ladder[0].routers["small"][0].out_of_domain_auc
 
 
 def test_bounds_that_are_not_known_are_stored_as_json_that_every_parser_reads(
@@ -286,7 +286,7 @@ def test_bounds_that_are_not_known_are_stored_as_json_that_every_parser_reads(
 
     json.loads((tmp_path / "c" / "candidate.json").read_text(), parse_constant=no)
     loaded = load_candidate(tmp_path / "c", LADDER, Given())[0].routers["small"][0]
-    assert (loaded.low, loaded.high, loaded.away_auc) == (-math.inf, math.inf, None)
+    assert (loaded.low, loaded.high, loaded.out_of_domain_auc) == (-math.inf, math.inf, None)
 
 
 @pytest.mark.parametrize(

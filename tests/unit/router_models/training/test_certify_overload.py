@@ -14,29 +14,29 @@ from router_models.errors import DataError, NotCertifiedError
 from router_models.estimators.routers import ConstantRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.pricing.prices import Price
-from router_models.reports.sections import spill_section
+from router_models.reports.sections import overload_section
 from router_models.risk_control.sequence import Labelled
 from router_models.risk_control.thresholds import certify_threshold
 from router_models.training.candidate import Settings
-from router_models.training.certify_overload import SPILL_RISK, certify_spill, check_spill, rejected, shared
+from router_models.training.certify_overload import OVERLOAD_RISK, certify_overload, check_overload, rejected, shared
 from router_models.training.evidence import Evidence
 from router_models.types import Action, OperatingPoint, Prompts, Verdict
-from router_models.versions.policy import Policy, SpillPoint, worst
-from router_models.versions.router_version import RouterVersion, Stage, spill_point
+from router_models.versions.policy import OverloadPoint, Policy, worst
+from router_models.versions.router_version import RouterVersion, Stage, overload_point
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 TIERS = ("cheap", "frontier")
 SETTINGS = Settings(TIERS, {tier: Price(Decimal(1), Decimal(2)) for tier in TIERS}, epsilon=0.1, delta=0.1)
 
 
-def policy(spill_at: float | None = 0.4) -> Policy:
-    spills = {} if spill_at is None else {"cheap": SpillPoint(spill_at, 0.3)}
-    return Policy(TIERS, {"cheap": OperatingPoint(0.2, 0.7)}, spills=spills)
+def policy(serve_at: float | None = 0.4) -> Policy:
+    overload_points = {} if serve_at is None else {"cheap": OverloadPoint(serve_at, 0.3)}
+    return Policy(TIERS, {"cheap": OperatingPoint(0.2, 0.7)}, overload_points=overload_points)
 
 
 def test_rejected_answers_from_the_spill_point_on_may_spill_and_no_others() -> None:
     judged = {p: policy().judge("cheap", p) for p in (0.39, 0.4, 0.69, 0.7)}
-    assert {p: (str(v.action), v.may_spill) for p, v in judged.items()} == {
+    assert {p: (str(v.action), v.may_serve_on_overload) for p, v in judged.items()} == {
         0.39: ("escalated", False),
         0.4: ("escalated", True),
         0.69: ("escalated", True),
@@ -45,18 +45,18 @@ def test_rejected_answers_from_the_spill_point_on_may_spill_and_no_others() -> N
 
 
 def test_without_a_spill_point_nothing_may() -> None:
-    assert not policy(None).judge("cheap", 0.69).may_spill
+    assert not policy(None).judge("cheap", 0.69).may_serve_on_overload
 
 
 def test_abstained_answers_and_the_last_tiers_never_spill() -> None:
     silent = replace(policy(), points={"cheap": OperatingPoint(0.2, 0.7, 0.5), "frontier": OperatingPoint(0, 0, 0.5)})
-    assert not silent.judge("cheap", 0.45).may_spill
-    assert not silent.judge("frontier", 0.6).may_spill
+    assert not silent.judge("cheap", 0.45).may_serve_on_overload
+    assert not silent.judge("frontier", 0.6).may_serve_on_overload
 
 
 def test_spill_point_of_an_unjudged_tier_is_refused() -> None:
     with pytest.raises(DataError, match="spill points"):
-        Policy(TIERS, {}, spills={"cheap": SpillPoint(0.4, 0.3)})
+        Policy(TIERS, {}, overload_points={"cheap": OverloadPoint(0.4, 0.3)})
 
 
 ESCALATED, ACCEPTED = Verdict(Action.ESCALATED, "", 0.5, True), Verdict(Action.ACCEPTED, "", 0.9)
@@ -72,7 +72,7 @@ ESCALATED, ACCEPTED = Verdict(Action.ESCALATED, "", 0.5, True), Verdict(Action.A
     ],
 )
 def test_choices_that_are_shown_together_spill_only_where_each_may(others: Sequence[Verdict], may: bool) -> None:
-    assert worst([ESCALATED, *others]).may_spill is may
+    assert worst([ESCALATED, *others]).may_serve_on_overload is may
 
 
 def evidence(n: int, seed: int, calm: bool = True) -> tuple[Evidence, Prompts]:
@@ -114,23 +114,23 @@ def test_labels_of_a_spill_are_those_of_tried_and_rejected_answers_alone() -> No
 
 
 def test_certified_spill_promises_something_of_the_spilled_answers_alone() -> None:
-    made = certify_spill(
+    made = certify_overload(
         band(900, 1), band(4000, 2), epsilon=0.4, delta=0.025, settings=SETTINGS, now=NOW, binds={"a": "b"}
     )
-    assert (made.what, made.epsilon, made.delta, made.binds) == (SPILL_RISK, 0.4, 0.025, {"a": "b"})
-    point = spill_point(made)
-    assert 0.3 < point.spill_at < 0.8
+    assert (made.what, made.epsilon, made.delta, made.binds) == (OVERLOAD_RISK, 0.4, 0.025, {"a": "b"})
+    point = overload_point(made)
+    assert 0.3 < point.serve_at < 0.8
     assert point.promised == 0.6
     fresh = band(200_000, 3)
-    assert fresh.wrong[fresh.scores >= point.spill_at].mean() <= 0.4
+    assert fresh.wrong[fresh.scores >= point.serve_at].mean() <= 0.4
     whole, _ = evidence(200_000, 3)
-    let_through = (whole.p_route_ok >= 0.5) & (whole.p_cheap_ok >= point.spill_at)
+    let_through = (whole.p_route_ok >= 0.5) & (whole.p_cheap_ok >= point.serve_at)
     assert whole.cheap_wrong[let_through].mean() < 0.25, "the looser promise would have said much less"
 
 
 def test_what_cannot_be_proved_is_not_certified_and_says_of_what() -> None:
     with pytest.raises(NotCertifiedError, match="among rejected answers"):
-        certify_spill(
+        certify_overload(
             band(900, 1, False), band(900, 2, False), epsilon=0.4, delta=0.025, settings=SETTINGS, now=NOW, binds={}
         )
 
@@ -139,7 +139,7 @@ def test_a_version_that_rejects_nothing_has_nothing_to_spill() -> None:
     seen, prompts = evidence(100, 1)
     none = rejected(version(accept_at=0.0), seen, Table(prompts))  # type: ignore[arg-type]
     with pytest.raises(NotCertifiedError, match="nothing to spill"):
-        certify_spill(none, none, epsilon=0.4, delta=0.025, settings=SETTINGS, now=NOW, binds={})
+        certify_overload(none, none, epsilon=0.4, delta=0.025, settings=SETTINGS, now=NOW, binds={})
 
 
 def test_slices_are_rejected_and_certified_each_by_its_own_threshold() -> None:
@@ -154,7 +154,7 @@ def test_slices_are_rejected_and_certified_each_by_its_own_threshold() -> None:
     sliced = replace(sliced, certificate=own)
     tune, cert = (rejected(sliced, *_cut(seen, prompts, rows)) for rows in (slice(0, 2000), slice(2000, 6000)))
     assert tune.slices is not None
-    made = certify_spill(tune, cert, epsilon=0.5, delta=0.05, settings=SETTINGS, now=NOW, binds={})
+    made = certify_overload(tune, cert, epsilon=0.5, delta=0.05, settings=SETTINGS, now=NOW, binds={})
     assert set(made.slices) == set(tune.slices)
     assert all(p.level == 0.025 for p in made.slices.values())
 
@@ -184,7 +184,7 @@ def test_spill_that_would_break_another_promise_or_say_nothing_is_refused(
     settings: Settings, epsilon: float, reason: str
 ) -> None:
     with pytest.raises(DataError, match=reason):
-        check_spill(settings, epsilon)
+        check_overload(settings, epsilon)
 
 
 def test_both_certificates_share_delta() -> None:
@@ -194,24 +194,28 @@ def test_both_certificates_share_delta() -> None:
 
 
 def test_saved_spill_point_is_loaded_with_its_certificate_and_voids_nothing(tmp_path: Path) -> None:
-    made = certify_spill(
+    made = certify_overload(
         band(900, 1), band(4000, 2), epsilon=0.4, delta=0.025, settings=SETTINGS, now=NOW, binds={"a": "b"}
     )
     plain = version()
     spilling = replace(
-        plain, policy=replace(plain.policy, spills={"cheap": spill_point(made)}), spill_certificates={"cheap": made}
+        plain,
+        policy=replace(plain.policy, overload_points={"cheap": overload_point(made)}),
+        overload_certificates={"cheap": made},
     )
     spilling.save(tmp_path / "v")
     loaded = RouterVersion.load(tmp_path / "v")
-    assert (loaded.policy, loaded.spill_certificates) == (spilling.policy, {"cheap": made})
+    assert (loaded.policy, loaded.overload_certificates) == (spilling.policy, {"cheap": made})
     assert loaded.binds(SETTINGS.prices) == plain.binds(SETTINGS.prices)
 
 
 def test_report_says_what_is_spilled_on_what_evidence_until_when() -> None:
-    made = certify_spill(band(900, 1), band(4000, 2), epsilon=0.4, delta=0.025, settings=SETTINGS, now=NOW, binds={})
-    page = spill_section({"cheap": made})
+    made = certify_overload(
+        band(900, 1), band(4000, 2), epsilon=0.4, delta=0.025, settings=SETTINGS, now=NOW, binds={}
+    )
+    page = overload_section({"cheap": made})
     assert f"{made.errors} of {made.accepted_n}" in page
     assert "0.4" in page
     assert "97.5%" in page
     assert "2026-04-05" in page
-    assert "refused (429)" in spill_section({})
+    assert "refused (429)" in overload_section({})

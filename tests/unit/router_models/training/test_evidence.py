@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_models.errors import DataError
-from router_models.training.evidence import Evidence, cheapest_route_at, play, route_at_for_share
+from router_models.training.evidence import Evidence, cheapest_route_at, replay_policy, route_at_for_share
 
 scores = st.lists(st.floats(0, 1), min_size=1, max_size=60).map(np.array)
 
@@ -31,11 +31,11 @@ def test_a_share_outside_the_unit_interval_is_refused() -> None:
 
 def test_trying_nothing_costs_what_always_frontier_costs() -> None:
     seen = evidence()
-    assert play(seen, np.inf, 0.0).usd.mean() == pytest.approx(1.0)
+    assert replay_policy(seen, np.inf, 0.0).usd.mean() == pytest.approx(1.0)
 
 
 def test_a_rejected_cheap_answer_is_paid_for_twice() -> None:
-    played = play(evidence(), 0.0, np.inf)
+    played = replay_policy(evidence(), 0.0, np.inf)
     assert played.usd.mean() == pytest.approx(1.1)
     assert played.right.all()
 
@@ -43,9 +43,9 @@ def test_a_rejected_cheap_answer_is_paid_for_twice() -> None:
 def test_the_cheapest_routing_threshold_costs_no_more_than_any_other() -> None:
     seen = evidence()
     route_at, accept_at = cheapest_route_at(seen, epsilon=0.1)
-    best = play(seen, route_at, accept_at).usd.mean()
+    best = replay_policy(seen, route_at, accept_at).usd.mean()
     assert all(
-        best <= play(seen, other, accept_at).usd.mean() + 1e-12
+        best <= replay_policy(seen, other, accept_at).usd.mean() + 1e-12
         for other in np.quantile(seen.p_route_ok, [0, 0.3, 0.6])
     )
 
@@ -54,4 +54,4 @@ def test_the_cheapest_routing_threshold_costs_no_more_than_any_other() -> None:
 def test_raising_the_acceptance_threshold_never_accepts_more(low: float, high: float) -> None:
     seen = evidence(60)
     low, high = min(low, high), max(low, high)
-    assert (play(seen, 0.0, high).accepted <= play(seen, 0.0, low).accepted).all()
+    assert (replay_policy(seen, 0.0, high).accepted <= replay_policy(seen, 0.0, low).accepted).all()

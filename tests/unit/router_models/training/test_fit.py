@@ -16,7 +16,7 @@ from router_models.data.outcomes import OutcomeTable, prompt_id, split, table_of
 from router_models.errors import DataError
 from router_models.pricing.prices import Price
 from router_models.reports.sections import choice_section
-from router_models.training.candidate import SHARES, Candidate, Settings
+from router_models.training.candidate import SPLIT_SHARES, Candidate, Settings
 from router_models.training.certify import certify_candidate
 from router_models.training.fit import domain_labels, fit_candidate
 from router_models.types import Completion, Decision, Query
@@ -79,7 +79,7 @@ def test_gaps_in_the_token_counts_are_not_free_calls(fitted: Callable[..., Candi
 def test_domains_that_are_all_right_or_all_wrong_do_not_stop_the_fit(fitted: Callable[..., Candidate]) -> None:
     grades = frame()["cheap"]
     scored = fitted(domain=np.where(grades > 0, "easy", "hard")).routers["cheap"]
-    assert scored[-1].away_auc == 0.0  # each domain gets the other's level
+    assert scored[-1].out_of_domain_auc == 0.0  # each domain gets the other's level
 
 
 def test_prompts_without_a_domain_are_left_out_of_the_domains_held_out(fitted: Callable[..., Candidate]) -> None:
@@ -88,13 +88,13 @@ def test_prompts_without_a_domain_are_left_out_of_the_domains_held_out(fitted: C
     assert labels is not None
     assert labels[:4].tolist() == [0, 1, 2, -1]
     assert domain_labels(table(domain=np.array(["art", None, None] * 100, dtype=object))) is None
-    assert all(scored.away_auc is not None for scored in fitted(domain=domains).routers["cheap"])
+    assert all(scored.out_of_domain_auc is not None for scored in fitted(domain=domains).routers["cheap"])
 
 
 def test_a_last_tier_that_is_never_wrong_in_tune_is_judged_by_what_train_said(
     fitted: Callable[..., Candidate],
 ) -> None:
-    parts = split(table(), SHARES, SETTINGS.seed)
+    parts = split(table(), SPLIT_SHARES, SETTINGS.seed)
     wrong = set(parts["train"].prompt_ids[:6])
     seldom = [0.0 if prompt_id(prompt) in wrong else 1.0 for prompt in frame()["prompt"]]
     made = fitted(frontier=np.array(seldom)).version
@@ -108,7 +108,7 @@ def test_a_last_tier_that_is_never_wrong_in_tune_is_judged_by_what_train_said(
 @pytest.mark.parametrize("promise", ["accepted", "answered"])
 def test_a_last_tier_that_is_hardly_ever_wrong_needs_no_variety(wrong: int, promise: str) -> None:
     """The cheap tier's models learn what they ever did; the last tier abstains only from what it knows."""
-    learned = split(table(), SHARES, SETTINGS.seed)["train"].prompts.texts[:wrong]
+    learned = split(table(), SPLIT_SHARES, SETTINGS.seed)["train"].prompts.texts[:wrong]
     graded = table(frontier=np.array([0.0 if prompt in learned else 1.0 for prompt in frame()["prompt"]]))
     settings = replace(SETTINGS, epsilon=0.3, promise=promise)
     candidate = fit_candidate(graded, settings, Given())
@@ -142,7 +142,7 @@ def test_what_cannot_be_learned_is_said_with_the_remedy(
 
 
 def test_a_part_without_both_right_and_wrong_answers_is_named(fitted: Callable[..., Candidate]) -> None:
-    tune = split(table(), SHARES, SETTINGS.seed)["tune"].prompts.texts
+    tune = split(table(), SPLIT_SHARES, SETTINGS.seed)["tune"].prompts.texts
     grades = [1.0 if text in tune else grade for text, grade in zip(frame()["prompt"], frame()["cheap"], strict=True)]
     with pytest.raises(DataError, match="prompts to calibrate routers on, tier 'cheap' answered all alike"):
         fitted(cheap=np.array(grades))

@@ -12,7 +12,7 @@ import pytest
 from router_models.data.features import Encoder, logprob_summary
 from router_models.data.formats import outcomes_to_frame, parse_columns
 from router_models.data.outcomes import OutcomeTable, prompt_id, table_of
-from router_models.data.prefixes import beginning
+from router_models.data.prefixes import prefix_of
 from router_models.errors import ArtifactError, CertificateError, DataError, NotCertifiedError
 from router_models.pricing.prices import Price
 from router_models.reports.prefix import prefix_section
@@ -20,7 +20,7 @@ from router_models.training.candidate import Settings
 from router_models.training.certify import Certified, certify_candidate
 from router_models.training.certify_prefix import check_prefix, with_prefix
 from router_models.training.fit import fit_candidate
-from router_models.training.prefix import certify_prefix, labelled_beginnings
+from router_models.training.prefix import certify_prefix, labelled_prefixes
 from router_models.types import Action, Decision, Outcome, Query, Usage
 from router_models.versions.router_version import PREFIX_TOKENS, RouterVersion
 
@@ -76,7 +76,7 @@ def made(table: OutcomeTable, plain: Certified) -> RouterVersion:
 
 
 def begun(logprob: float, tokens: int = 6):  # type: ignore[no-untyped-def]
-    return beginning([" w"] * (tokens + 1), [logprob] * (tokens + 1), tokens)
+    return prefix_of([" w"] * (tokens + 1), [logprob] * (tokens + 1), tokens)
 
 
 def test_a_beginning_is_accepted_at_its_own_certified_threshold(made: RouterVersion) -> None:
@@ -95,7 +95,7 @@ def test_a_beginning_is_accepted_at_its_own_certified_threshold(made: RouterVers
 def test_only_answers_that_go_on_after_n_tokens_are_evidence(table: OutcomeTable, made: RouterVersion) -> None:
     proof = made.prefix_certificates["cheap"]
     assert proof.n < made.certificate.n  # type: ignore[union-attr]
-    scored = labelled_beginnings(made.prefix_stages["cheap"], "cheap", 6, table)
+    scored = labelled_prefixes(made.prefix_stages["cheap"], "cheap", 6, table)
     assert len(scored) == sum(len(texts) > 6 for texts in table.tokens["cheap"].texts)
 
 
@@ -140,7 +140,7 @@ def test_beginnings_that_tell_nothing_are_not_certified_and_the_reason_names_eve
 
 
 def test_too_few_labels_say_how_many_are_missing(table: OutcomeTable, plain: Certified) -> None:
-    strict = replace(SETTINGS, epsilon=0.03, round=9)
+    strict = replace(SETTINGS, epsilon=0.03, look_index=9)
     with pytest.raises(NotCertifiedError) as refused:
         with_prefix(plain, table, strict, [6], NOW)
     assert refused.value.labels_missing is not None
@@ -198,6 +198,6 @@ def test_a_table_without_tokens_is_refused_with_the_way_out(table: OutcomeTable)
 def test_only_a_tier_below_the_last_has_beginnings_to_judge(plain: Certified, table: OutcomeTable, tier: str) -> None:
     with pytest.raises(DataError, match="a tier below the last"):
         certify_prefix(
-            plain.version, tier, [6], {"train": table, "tune": table, "cert": table}, epsilon=0.1, delta=0.1, round=0,
-            label_source="programmatic", made_at=NOW, expires_at=NOW.replace(year=2027),
+            plain.version, tier, [6], {"train": table, "tune": table, "cert": table}, epsilon=0.1, delta=0.1,
+            look_index=0, label_source="programmatic", made_at=NOW, expires_at=NOW.replace(year=2027),
         )  # fmt: skip

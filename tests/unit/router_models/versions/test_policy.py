@@ -146,5 +146,5 @@ def test_in_a_slice_without_proof_only_the_last_tier_is_believed() -> None:
     assert policy.judge_open("large", "domain=law").action is Action.ACCEPTED
     for tier in ("small", "medium"):
         verdict = policy.judge_open(tier, "domain=law")
-        assert (verdict.action, verdict.may_spill) == (Action.ESCALATED, False)
+        assert (verdict.action, verdict.may_serve_on_overload) == (Action.ESCALATED, False)
         assert "domain=law" in verdict.reason

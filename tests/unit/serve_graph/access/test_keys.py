@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_graph.access.keys import Keyring, held, key_hash, new_key, read_keys, write_keys
+from serve_graph.access.keys import Keyring, key_hash, locked, new_key, read_keys, write_keys
 from serve_graph.cli.client.api_key import key_headers
 from serve_graph.config.access import KeyConfig
 from serve_graph.errors import ConfigError
@@ -110,7 +110,7 @@ def test_keys_made_at_once_are_all_kept(tmp_path: Path) -> None:
 
     def make(names: range) -> None:
         for i in names:
-            with held(path):
+            with locked(path):
                 write_keys(path, [*read_keys(path), key(f"k{i}")])
 
     with ThreadPoolExecutor() as pool:

@@ -70,7 +70,7 @@ async def test_a_requests_stream_mode_is_honoured(endpoint: Endpoints) -> None:
     at = endpoint(judge=FakeJudge(Action.ESCALATED))
     response = await at.chat(stream=True, serve_graph={"stream": "route"})
     assert response.headers["x-serve-graph-outcome"] == "routed"
-    assert at.graph.engines["cheap"].queries[0].parameters.keys() == {"messages"}
+    assert at.context.engines["cheap"].queries[0].parameters.keys() == {"messages"}
 
 
 async def test_every_choice_of_n_is_shown_and_the_worst_decides(endpoint: Endpoints) -> None:
@@ -97,13 +97,13 @@ async def test_tool_loop_stays_on_the_tier_that_began_it(endpoint: Endpoints, st
     else:
         [call] = first.json()["choices"][0]["message"]["tool_calls"]
     assert call["id"] != "call_1"
-    at.graph.decider.tier = "frontier"  # the router would now go elsewhere
+    at.context.decider.tier = "frontier"  # the router would now go elsewhere
     async with at.client() as client:
         second = await client.post("/v1/chat/completions", json=with_result({**CALL, "id": call["id"]}))
         after = await client.post("/v1/chat/completions", json=with_result({**CALL, "id": call["id"]}, "user"))
     assert second.headers["x-serve-graph-tier"] == "cheap"
     assert after.headers["x-serve-graph-tier"] == "frontier"
-    seen = at.graph.engines["cheap"].queries[-1].parameters["messages"]
+    seen = at.context.engines["cheap"].queries[-1].parameters["messages"]
     assert (seen[1]["tool_calls"][0]["id"], seen[2]["tool_call_id"]) == ("call_1", "call_1")
     assert "cheap began it" in at.sink.records[1].route_reason
 
@@ -115,7 +115,10 @@ async def test_live_tool_calls_are_marked_too(endpoint: Endpoints) -> None:
     deltas = [e["choices"][0]["delta"] for e in events_of(await at.chat(stream=True, tools=TOOLS)) if e["choices"]]
     ids = [call["id"] for delta in deltas for call in delta.get("tool_calls", []) if "id" in call]
     holds = bound([{"role": "user", "content": "hello"}], None)
-    assert [at.service.marks.read(name, holds) for name in ids] == [("frontier", "call_1"), ("frontier", "call_2")]
+    assert [at.service.tool_affinity.read(name, holds) for name in ids] == [
+        ("frontier", "call_1"),
+        ("frontier", "call_2"),
+    ]
     arguments = [
         call["function"]["arguments"] for delta in deltas for call in delta.get("tool_calls", []) if call["index"] == 1
     ]
@@ -126,7 +129,7 @@ async def test_rejected_answer_moves_the_loop_to_the_last_tier(endpoint: Endpoin
     at = endpoint(judge=FakeJudge(Action.ESCALATED))
     marked = {
         **CALL,
-        "id": at.service.marks.marked("cheap", "call_1", ASKED),
+        "id": at.service.tool_affinity.tag("cheap", "call_1", ASKED),
     }
     async with at.client() as client:
         response = await client.post("/v1/chat/completions", json=with_result(marked))
@@ -143,10 +146,10 @@ async def test_forged_mark_does_not_choose_the_tier(endpoint: Endpoints) -> None
 
 
 async def test_policy_may_route_every_turn_of_a_loop(endpoint: Endpoints) -> None:
-    at = endpoint(decider=FakeDecider("frontier"), hold_tool_loops=False)
+    at = endpoint(decider=FakeDecider("frontier"), pin_tool_loops=False)
     marked = {
         **CALL,
-        "id": at.service.marks.marked("cheap", "call_1", ASKED),
+        "id": at.service.tool_affinity.tag("cheap", "call_1", ASKED),
     }
     async with at.client() as client:
         response = await client.post("/v1/chat/completions", json=with_result(marked))
@@ -159,7 +162,7 @@ async def test_embeddings_are_passed_through_recorded_and_billed(endpoint: Endpo
     async with at.client() as client:
         response = await client.post("/v1/embeddings", json={"model": model, "input": ["a", "b"], "dimensions": 2})
     assert [item["embedding"] for item in response.json()["data"]] == [[0.25, 0.5]] * 2
-    assert at.graph.embedders["cheap"].bodies == [{"input": ["a", "b"], "dimensions": 2}]
+    assert at.context.embedders["cheap"].bodies == [{"input": ["a", "b"], "dimensions": 2}]
     assert (at.record.tier, at.record.status, at.record.outcome) == (
         "cheap",
         200,
@@ -199,7 +202,7 @@ async def test_embeddings_say_in_headers_what_they_were(endpoint: Endpoints) -> 
 
 async def test_embeddings_say_nothing_of_how_long_answers_take(endpoint: Endpoints) -> None:
     at = endpoint(embedder=FakeEmbedder())
-    latencies = at.service.bearings.latencies
+    latencies = at.service.routing.latencies
     async with at.client() as client:
         for _ in range(latencies.least):
             assert (await client.post("/v1/embeddings", json={"model": "cheap", "input": "a"})).status_code == 200

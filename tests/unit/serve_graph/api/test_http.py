@@ -141,7 +141,7 @@ async def test_text_completion_has_its_own_shape(endpoint: Endpoints) -> None:
     assert data["object"] == "text_completion"
     assert data["choices"] == [{"index": 0, "text": "cheap says", "logprobs": None, "finish_reason": "stop"}]
     assert response.headers["x-serve-graph-tier"] == "cheap"
-    assert at.graph.engines["cheap"].queries[0].parameters == {"max_tokens": 3}
+    assert at.context.engines["cheap"].queries[0].parameters == {"max_tokens": 3}
 
 
 async def test_text_completion_without_text_is_empty_not_an_error(endpoint: Endpoints) -> None:

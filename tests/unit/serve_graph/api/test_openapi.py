@@ -6,10 +6,11 @@ import jsonschema
 import pytest
 from fastapi import FastAPI
 
+import serve_graph
 from router_models.types import Action
 from serve_graph.access.keys import Keyring
 from serve_graph.api.http import Backend, build_http
-from serve_graph.cascade.fakes import FakeEmbedder, FakeJudge, ListSink, fake_graph
+from serve_graph.cascade.fakes import FakeEmbedder, FakeJudge, ListSink, fake_context
 from serve_graph.config.access import KeyConfig
 from serve_graph.gateway.handler import Service
 
@@ -46,7 +47,7 @@ def keyed(keyring: Keyring) -> FastAPI:
         return {"ready": True}
 
     return build_http(
-        Backend(Service(fake_graph(), ListSink()), nothing, nothing, nothing, nothing, 4096, keyring=keyring)
+        Backend(Service(fake_context(), ListSink()), nothing, nothing, nothing, nothing, 4096, keyring=keyring)
     )
 
 
@@ -54,6 +55,10 @@ def test_a_request_for_embeddings_may_name_what_embeds(endpoint: Endpoints) -> N
     schemas = endpoint(embedder=FakeEmbedder()).app.openapi()["components"]["schemas"]
     assert schemas["EmbeddingsRequest"]["properties"]["model"]["enum"] == ["auto", "cheap"]
     assert schemas["ChatRequest"]["properties"]["model"]["enum"] == ["auto", "cheap", "frontier"]
+
+
+def test_the_document_has_the_distributions_version(document: dict[str, Any]) -> None:
+    assert document["info"]["version"] == serve_graph.__version__
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ async def test_text_has_openais_shape_and_our_object(endpoint: Endpoints) -> Non
     assert (response.usage.input_tokens, response.usage.output_tokens) == (10, 5)
     assert response.serve_graph["decision"] == at.record.id
     assert at.record.metadata == {"task": "sum"}
-    sent = at.graph.engines["cheap"].queries[0].parameters["messages"]
+    sent = at.context.engines["cheap"].queries[0].parameters["messages"]
     assert sent == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hello"}]
 
 
@@ -95,7 +95,7 @@ async def test_function_calls_go_there_and_back(endpoint: Endpoints, stream: boo
         deltas = [e.delta for e in said if e.type == "response.function_call_arguments.delta" and e.item_id == one.id]
         assert "".join(deltas) == one.arguments
 
-    at.graph.decider.tier = "frontier"
+    at.context.decider.tier = "frontier"
     results = [{"type": "function_call_output", "call_id": call.call_id, "output": "rain"} for call in (one, two)]
     history = [{"role": "user", "content": "weather?"}, *(item.model_dump() for item in response.output), *results]
     after = await ask(at, input=history, tools=[TOOL])
@@ -110,7 +110,7 @@ async def test_a_schema_is_asked_of_the_engine(endpoint: Endpoints) -> None:
     at = endpoint()
     schema = {"type": "json_schema", "name": "answer", "schema": {"type": "object"}, "strict": True}
     await ask(at, text={"format": schema, "verbosity": "low"}, max_output_tokens=9, reasoning={"effort": "low"})
-    sent = at.graph.engines["cheap"].queries[0].parameters
+    sent = at.context.engines["cheap"].queries[0].parameters
     assert sent["response_format"] == {
         "type": "json_schema",
         "json_schema": {"name": "answer", "schema": {"type": "object"}, "strict": True},
@@ -122,7 +122,7 @@ async def test_parts_are_translated(endpoint: Endpoints) -> None:
     at = endpoint()
     parts = [{"type": "input_text", "text": "what is this?"}, {"type": "input_image", "image_url": "data:x"}]
     await ask(at, input=[{"type": "message", "role": "user", "content": parts}, {"type": "reasoning", "summary": []}])
-    [message] = at.graph.engines["cheap"].queries[0].parameters["messages"]
+    [message] = at.context.engines["cheap"].queries[0].parameters["messages"]
     assert message["content"] == [
         {"type": "text", "text": "what is this?"},
         {"type": "image_url", "image_url": {"url": "data:x"}},

@@ -11,7 +11,7 @@ from router_models.pricing.prices import Price, PriceList
 from router_models.pricing.savings import savings
 from router_models.types import Action, Call, Completion, Query, Usage
 from serve_graph.cascade.billing import answered, purposes, timed, total, unanswered
-from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_graph
+from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_context
 from serve_graph.errors import EngineError, PolicyUnavailableError
 from serve_graph.gateway.handler import Service
 from serve_graph.protocol.responses import usage_of
@@ -93,8 +93,8 @@ def test_written_tokens_are_read_under_either_name(details: dict[str, int]) -> N
 
 async def billed(**fakes: Any) -> Any:
     sink = ListSink()
-    graph = replace(fake_graph(**fakes), router_usd_per_s=D(1), verifier_usd_per_s=D(1))
-    service = Service(graph, sink)
+    context = replace(fake_context(**fakes), router_usd_per_s=D(1), verifier_usd_per_s=D(1))
+    service = Service(context, sink)
     request = service.open(Query.from_prompt("hello"), "auto", False)
     await service.answer(request)
     return sink.records[0]
@@ -132,8 +132,8 @@ async def test_a_cancelled_request_pays_for_what_it_began() -> None:
         raise AssertionError
 
     sink = ListSink()
-    graph = fake_graph()
-    service = Service(replace(graph, engines={**graph.engines, "cheap": never}, prices=OWN), sink)
+    context = fake_context()
+    service = Service(replace(context, engines={**context.engines, "cheap": never}, prices=OWN), sink)
     task = asyncio.ensure_future(service.answer(service.open(Query.from_prompt("hello"), "auto", False)))
     await called.wait()
     await asyncio.sleep(0.02)  # what it costs is by the second
@@ -144,11 +144,11 @@ async def test_a_cancelled_request_pays_for_what_it_began() -> None:
     [line] = [line for line in record.bill if line.tier == "cheap"]
     assert (record.status, line.what, line.metered) == (499, "cancelled", False)
     assert line.cost_usd == record.cost_usd > D("0.00001")
-    assert service.tally.unmetered[("cheap", "cancelled")] == 1
+    assert service.metrics.unmetered[("cheap", "cancelled")] == 1
     told = "\n".join(sentences(record, None))
     assert "Paid: cancelled by cheap, tokens unknown" in told
     assert "without the tokens of 1 call(s) that nobody counted." in told
-    assert "1 call(s) are not in it whole" in savings([record], "frontier", graph.prices).text()
+    assert "1 call(s) are not in it whole" in savings([record], "frontier", context.prices).text()
 
 
 class Function:

@@ -6,8 +6,8 @@ import pytest
 
 from router_models.types import Action, Attempt, Completion, Query, Usage
 from serve_graph.cascade.cascade import answer
-from serve_graph.cascade.context import Graph, Trail
-from serve_graph.cascade.fakes import PRICES, USAGE, FakeDecider, FakeEngine, FakeJudge, fake_graph
+from serve_graph.cascade.context import CascadeContext, RequestState
+from serve_graph.cascade.fakes import FAKE_USAGE, PRICES, FakeDecider, FakeEngine, FakeJudge, fake_context
 from serve_graph.errors import (
     EngineError,
     EngineRequestError,
@@ -20,43 +20,43 @@ QUERY = Query.from_prompt("why?")
 DOWN = PolicyUnavailableError("no reply in 2 s")
 
 
-async def asked(graph: Graph, forced: str | None = None) -> Trail:
-    trail = Trail()
-    await answer(graph, QUERY, forced, trail)
-    return trail
+async def asked(context: CascadeContext, forced: str | None = None) -> RequestState:
+    state = RequestState()
+    await answer(context, QUERY, forced, state)
+    return state
 
 
-def called(trail: Trail) -> list[str]:
-    return [call.tier for call in trail.calls]
+def called(state: RequestState) -> list[str]:
+    return [call.tier for call in state.calls]
 
 
-def text(trail: Trail) -> str:
-    assert trail.completion is not None
-    return trail.completion.text
+def text(state: RequestState) -> str:
+    assert state.completion is not None
+    return state.completion.text
 
 
 async def test_accepted_cheap_answer_is_the_answer() -> None:
-    trail = await asked(fake_graph())
-    assert (trail.tier, trail.action, text(trail), called(trail)) == ("cheap", "accepted", "cheap says", ["cheap"])
+    state = await asked(fake_context())
+    assert (state.tier, state.action, text(state), called(state)) == ("cheap", "accepted", "cheap says", ["cheap"])
 
 
 async def test_rejected_cheap_answer_is_escalated_once() -> None:
     judge = FakeJudge(Action.ESCALATED)
-    trail = await asked(fake_graph(judge=judge))
-    assert (trail.tier, trail.action, text(trail)) == ("frontier", "escalated", "frontier says")
-    assert called(trail) == ["cheap", "frontier"]
+    state = await asked(fake_context(judge=judge))
+    assert (state.tier, state.action, text(state)) == ("frontier", "escalated", "frontier says")
+    assert called(state) == ["cheap", "frontier"]
     assert len(judge.completions) == 1
 
 
 async def test_hopeless_cheap_answer_makes_the_graph_abstain_early() -> None:
-    trail = await asked(fake_graph(judge=FakeJudge(Action.ABSTAINED)))
-    assert (trail.tier, trail.action, called(trail)) == ("cheap", "abstained", ["cheap"])
+    state = await asked(fake_context(judge=FakeJudge(Action.ABSTAINED)))
+    assert (state.tier, state.action, called(state)) == ("cheap", "abstained", ["cheap"])
 
 
 async def test_hard_question_goes_straight_to_the_last_tier_unjudged() -> None:
     judge = FakeJudge()
-    trail = await asked(fake_graph(decider=FakeDecider("frontier", 0.1), judge=judge))
-    assert (trail.tier, trail.action, called(trail)) == ("frontier", "routed", ["frontier"])
+    state = await asked(fake_context(decider=FakeDecider("frontier", 0.1), judge=judge))
+    assert (state.tier, state.action, called(state)) == ("frontier", "routed", ["frontier"])
     assert judge.completions == []
 
 
@@ -67,120 +67,120 @@ async def test_last_answer_is_judged_where_the_policy_may_abstain(decided: str) 
             self.action = Action.ESCALATED if decision.tier == "cheap" else Action.ABSTAINED
             return await super().judge(query, completion, decision)
 
-    trail = await asked(
-        fake_graph(decider=FakeDecider(decided), judge=EscalateThenAbstain(), abstain_at_top=0.5),
+    state = await asked(
+        fake_context(decider=FakeDecider(decided), judge=EscalateThenAbstain(), abstain_at_top=0.5),
     )
-    assert (trail.tier, trail.action) == ("frontier", "abstained")
-    assert trail.verdict is not None
-    assert trail.verdict.action is Action.ABSTAINED
+    assert (state.tier, state.action) == ("frontier", "abstained")
+    assert state.verdict is not None
+    assert state.verdict.action is Action.ABSTAINED
 
 
 async def test_last_answer_stands_where_its_judge_is_down() -> None:
-    graph = fake_graph(decider=FakeDecider("frontier"), judge=FakeJudge(error=DOWN), abstain_at_top=0.5)
-    trail = await asked(graph)
-    assert (trail.tier, trail.action, text(trail)) == ("frontier", "routed", "frontier says")
-    assert "not judged" in trail.notes[0]
+    context = fake_context(decider=FakeDecider("frontier"), judge=FakeJudge(error=DOWN), abstain_at_top=0.5)
+    state = await asked(context)
+    assert (state.tier, state.action, text(state)) == ("frontier", "routed", "frontier says")
+    assert "not judged" in state.notes[0]
 
 
 async def test_router_down_means_the_safe_tier_marked_fallback() -> None:
-    trail = await asked(fake_graph(decider=FakeDecider(error=DOWN)))
-    assert (trail.tier, trail.action, called(trail)) == ("frontier", "fallback", ["frontier"])
-    assert "router unavailable" in trail.notes[0]
-    assert trail.decision is None
+    state = await asked(fake_context(decider=FakeDecider(error=DOWN)))
+    assert (state.tier, state.action, called(state)) == ("frontier", "fallback", ["frontier"])
+    assert "router unavailable" in state.notes[0]
+    assert state.decision is None
 
 
 async def test_verifier_down_means_the_safe_tier_marked_fallback() -> None:
-    trail = await asked(fake_graph(judge=FakeJudge(error=DOWN)))
-    assert (trail.tier, trail.action, text(trail)) == ("frontier", "fallback", "frontier says")
-    assert called(trail) == ["cheap", "frontier"]
-    assert "verifier unavailable" in trail.notes[0]
+    state = await asked(fake_context(judge=FakeJudge(error=DOWN)))
+    assert (state.tier, state.action, text(state)) == ("frontier", "fallback", "frontier says")
+    assert called(state) == ["cheap", "frontier"]
+    assert "verifier unavailable" in state.notes[0]
 
 
 async def test_verifier_down_and_cheap_declared_safe_keeps_the_answer_there_is() -> None:
     cheap = FakeEngine("cheap says")
-    trail = await asked(fake_graph(cheap, judge=FakeJudge(error=DOWN), safe_tier="cheap"))
-    assert (trail.tier, trail.action, text(trail)) == ("cheap", "fallback", "cheap says")
+    state = await asked(fake_context(cheap, judge=FakeJudge(error=DOWN), safe_tier="cheap"))
+    assert (state.tier, state.action, text(state)) == ("cheap", "fallback", "cheap says")
     assert len(cheap.queries) == 1
 
 
 @pytest.mark.parametrize("error", [EngineError("dead"), EngineTimeoutError("slow"), EngineRequestError("too long")])
 async def test_cheap_failing_or_refusing_means_the_safe_tier_marked_fallback(error: EngineError) -> None:
-    trail = await asked(fake_graph(FakeEngine(error=error)))
-    assert (trail.tier, trail.action, text(trail)) == ("frontier", "fallback", "frontier says")
-    assert called(trail) == ["frontier"]
-    assert f"cheap failed: {error}" in trail.notes
+    state = await asked(fake_context(FakeEngine(error=error)))
+    assert (state.tier, state.action, text(state)) == ("frontier", "fallback", "frontier says")
+    assert called(state) == ["frontier"]
+    assert f"cheap failed: {error}" in state.notes
 
 
 async def test_an_engines_own_words_stay_out_of_the_record() -> None:
     error = EngineRequestError("cannot answer 'my secret'", recordable="its engine answered 400")
-    trail = await asked(fake_graph(FakeEngine(error=error)))
-    assert trail.notes == ["cheap failed: its engine answered 400"]
+    state = await asked(fake_context(FakeEngine(error=error)))
+    assert state.notes == ["cheap failed: its engine answered 400"]
 
 
 async def test_failing_cheap_tier_is_not_its_own_fallback() -> None:
     cheap = FakeEngine(error=EngineError("dead"))
-    trail = await asked(fake_graph(cheap, safe_tier="cheap"))
-    assert (trail.tier, trail.action, len(cheap.queries)) == ("frontier", "fallback", 1)
+    state = await asked(fake_context(cheap, safe_tier="cheap"))
+    assert (state.tier, state.action, len(cheap.queries)) == ("frontier", "fallback", 1)
 
 
 @pytest.mark.parametrize("error", [EngineError("dead"), EngineRequestError("too long", "context_length_exceeded")])
 async def test_last_tier_failing_fails_the_request_as_it_failed(error: EngineError) -> None:
     with pytest.raises(EngineError) as caught:
-        await asked(fake_graph(frontier=FakeEngine(error=error), decider=FakeDecider("frontier")))
+        await asked(fake_context(frontier=FakeEngine(error=error), decider=FakeDecider("frontier")))
     assert caught.value is error
 
 
 async def test_last_tier_failing_is_answered_by_another_safe_tier() -> None:
-    graph = fake_graph(
+    context = fake_context(
         frontier=FakeEngine(error=EngineError("dead")), decider=FakeDecider("frontier"), safe_tier="cheap"
     )
-    trail = await asked(graph)
-    assert (trail.tier, trail.action, text(trail), called(trail)) == ("cheap", "fallback", "cheap says", ["cheap"])
+    state = await asked(context)
+    assert (state.tier, state.action, text(state), called(state)) == ("cheap", "fallback", "cheap says", ["cheap"])
 
 
 async def test_rejected_answer_is_not_given_because_the_last_tier_failed() -> None:
     frontier = FakeEngine(error=EngineError("dead"))
-    graph = fake_graph(frontier=frontier, judge=FakeJudge(Action.ESCALATED), safe_tier="cheap")
+    context = fake_context(frontier=frontier, judge=FakeJudge(Action.ESCALATED), safe_tier="cheap")
     with pytest.raises(EngineError, match="dead"):
-        await asked(graph)
+        await asked(context)
 
 
 async def test_request_that_the_last_tier_refuses_goes_nowhere_else() -> None:
     cheap = FakeEngine()
     refusing = FakeEngine(error=EngineRequestError("too long"))
     with pytest.raises(EngineRequestError):
-        await asked(fake_graph(cheap, refusing, FakeDecider("frontier"), safe_tier="cheap"))
+        await asked(fake_context(cheap, refusing, FakeDecider("frontier"), safe_tier="cheap"))
     assert cheap.queries == []
 
 
 async def test_held_tier_replaces_the_routers_choice_and_is_still_judged() -> None:
     judge = FakeJudge()
-    trail = Trail(held="cheap")
-    await answer(fake_graph(decider=FakeDecider("frontier", 0.1), judge=judge), QUERY, None, trail)
-    assert (trail.tier, trail.action, len(judge.completions)) == ("cheap", "accepted", 1)
-    assert trail.decision is not None
-    assert trail.decision.p_cheap_ok == 0.1
+    state = RequestState(pinned="cheap")
+    await answer(fake_context(decider=FakeDecider("frontier", 0.1), judge=judge), QUERY, None, state)
+    assert (state.tier, state.action, len(judge.completions)) == ("cheap", "accepted", 1)
+    assert state.decision is not None
+    assert state.decision.p_cheap_ok == 0.1
 
 
 async def test_forced_tier_wins_over_a_held_one() -> None:
-    trail = Trail(held="cheap")
-    await answer(fake_graph(), QUERY, "frontier", trail)
-    assert (trail.tier, trail.action) == ("frontier", "forced")
+    state = RequestState(pinned="cheap")
+    await answer(fake_context(), QUERY, "frontier", state)
+    assert (state.tier, state.action) == ("frontier", "forced")
 
 
 async def test_both_tiers_failing_fails_the_request() -> None:
     dead = EngineError("dead")
-    trail = Trail()
+    state = RequestState()
     with pytest.raises(EngineError):
-        await answer(fake_graph(FakeEngine(error=dead), FakeEngine(error=dead)), QUERY, None, trail)
-    assert (trail.tier, trail.action, trail.calls) == ("frontier", "fallback", [])
+        await answer(fake_context(FakeEngine(error=dead), FakeEngine(error=dead)), QUERY, None, state)
+    assert (state.tier, state.action, state.calls) == ("frontier", "fallback", [])
 
 
 @pytest.mark.parametrize("tier", ["cheap", "frontier"])
 async def test_forced_tier_answers_without_router_or_verifier(tier: str) -> None:
     decider, judge = FakeDecider(error=DOWN), FakeJudge(error=DOWN)
-    trail = await asked(fake_graph(decider=decider, judge=judge, abstain_at_top=0.5), forced=tier)
-    assert (trail.tier, trail.action, text(trail)) == (tier, "forced", f"{tier} says")
+    state = await asked(fake_context(decider=decider, judge=judge, abstain_at_top=0.5), forced=tier)
+    assert (state.tier, state.action, text(state)) == (tier, "forced", f"{tier} says")
     assert decider.queries == []
     assert judge.completions == []
 
@@ -188,16 +188,16 @@ async def test_forced_tier_answers_without_router_or_verifier(tier: str) -> None
 async def test_forced_tier_failing_is_not_answered_by_another() -> None:
     frontier = FakeEngine()
     with pytest.raises(EngineError):
-        await asked(fake_graph(FakeEngine(error=EngineError("dead")), frontier), forced="cheap")
+        await asked(fake_context(FakeEngine(error=EngineError("dead")), frontier), forced="cheap")
     assert frontier.queries == []
 
 
 async def test_every_call_is_on_the_bill_at_its_tiers_price() -> None:
-    graph = fake_graph(
+    context = fake_context(
         FakeEngine(usage=Usage(100, 10)), FakeEngine(usage=Usage(200, 20)), judge=FakeJudge(Action.ESCALATED)
     )
-    trail = await asked(graph)
-    cheap, frontier = trail.calls
+    state = await asked(context)
+    cheap, frontier = state.calls
     assert cheap.cost_usd == PRICES["cheap"].cost(Usage(100, 10)) == Decimal("0.00012")
     assert frontier.cost_usd == PRICES["frontier"].cost(Usage(200, 20)) == Decimal("0.0024")
     assert cheap.latency_s >= 0
@@ -205,7 +205,7 @@ async def test_every_call_is_on_the_bill_at_its_tiers_price() -> None:
 
 async def test_the_query_reaches_every_seam_unchanged() -> None:
     cheap, decider = FakeEngine(), FakeDecider()
-    await asked(fake_graph(cheap, decider=decider))
+    await asked(fake_context(cheap, decider=decider))
     assert decider.queries == cheap.queries == [QUERY]
 
 
@@ -219,16 +219,16 @@ class Hosted(FakeEngine):
 
 
 async def test_calls_that_a_tier_took_are_noted_and_the_failed_one_that_was_billed_is_on_the_bill() -> None:
-    trail = await asked(fake_graph(frontier=Hosted()), "frontier")
-    assert "frontier called east (502 after 0.50 s), west (200 after 1.25 s)" in trail.notes
-    ours = fake_graph().prices["frontier"].cost(USAGE)
-    assert sum(call.cost_usd for call in trail.calls) == Decimal(10) + ours
+    state = await asked(fake_context(frontier=Hosted()), "frontier")
+    assert "frontier called east (502 after 0.50 s), west (200 after 1.25 s)" in state.notes
+    ours = fake_context().prices["frontier"].cost(FAKE_USAGE)
+    assert sum(call.cost_usd for call in state.calls) == Decimal(10) + ours
 
 
 async def test_calls_that_all_failed_are_noted_too() -> None:
     error = SaturatedError("frontier is full", Hosted.CALLS[:1], 3.0)
-    trail = Trail()
+    state = RequestState()
     with pytest.raises(SaturatedError):
-        await answer(fake_graph(frontier=FakeEngine(error=error)), QUERY, "frontier", trail)
-    assert "frontier called east (502 after 0.50 s)" in trail.notes
-    assert Decimal(10) in [call.cost_usd for call in trail.calls]
+        await answer(fake_context(frontier=FakeEngine(error=error)), QUERY, "frontier", state)
+    assert "frontier called east (502 after 0.50 s)" in state.notes
+    assert Decimal(10) in [call.cost_usd for call in state.calls]

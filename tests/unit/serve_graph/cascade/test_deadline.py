@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from router_models.types import Action, Completion, Decision, Query, Verdict
 from serve_graph.cascade.deadline import SLACK_S
-from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_graph
+from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_context
 from serve_graph.cascade.streaming import StreamMode, StreamTerms
 from serve_graph.errors import (
     DeadlineError,
     ServeGraphError,
     status_of,
 )
-from serve_graph.gateway.constraints import Bearings, Latencies
+from serve_graph.gateway.constraints import Latencies, RoutingContext
 from serve_graph.gateway.handler import Service
 from serve_graph.protocol.requests import RequestOptions
 from tests.fixtures.made_up_time import run
@@ -87,7 +87,7 @@ class Seen:
 
 
 async def ask(
-    graph: Any,
+    context: Any,
     deadline_s: float | None,
     *,
     wish_s: float | None = None,
@@ -97,8 +97,8 @@ async def ask(
     model: str = "auto",
 ) -> Seen:
     sink = ListSink()
-    bearings = Bearings(0.9, latencies=latencies or Latencies())
-    service = Service(graph, sink, terms, bearings=bearings, deadline_s=deadline_s, clock=now)
+    routing = RoutingContext(0.9, latencies=latencies or Latencies())
+    service = Service(context, sink, terms, routing=routing, deadline_s=deadline_s, clock=now)
     options = RequestOptions(deadline_s=wish_s)
     request = service.open(Query.from_prompt("why?"), model, stream, options)
     text, error = "", None
@@ -151,9 +151,9 @@ def test_nobody_gets_more_time_than_is_left_and_every_reply_comes_in_time(
     cheap = Asked("the cheap one says", slow_s=cheap_s, pause_s=pause_s)
     frontier = Asked("THE DEAR ONE SAYS", slow_s=frontier_s, pause_s=pause_s, hang_after=hangs)
     judge = SlowJudge(verdict, slow_s=verdict_s)
-    graph = fake_graph(cheap, frontier, judge=judge, safe_tier=safe_tier, prefix_tokens=prefix_tokens)
+    context = fake_context(cheap, frontier, judge=judge, safe_tier=safe_tier, prefix_tokens=prefix_tokens)
     terms = StreamTerms(mode, first_token_s, at_first_token)
-    seen: Seen = run(ask(graph, deadline_s, stream=stream, terms=terms, latencies=Usual(**usual), model=model))
+    seen: Seen = run(ask(context, deadline_s, stream=stream, terms=terms, latencies=Usual(**usual), model=model))
     assert seen.took_s <= deadline_s + SLACK_S + EPSILON
     for engine in (cheap, frontier):
         for asked_at, left_s in zip(engine.asked_at, engine.left_s, strict=True):
@@ -169,7 +169,7 @@ def test_nobody_gets_more_time_than_is_left_and_every_reply_comes_in_time(
 
 def test_escalation_gets_what_a_slow_cheap_answer_left() -> None:
     cheap, frontier = Asked(slow_s=1.5), Asked("THE DEAR ONE", slow_s=0.3)
-    seen = run(ask(fake_graph(cheap, frontier, judge=SlowJudge(Action.ESCALATED, slow_s=0.1)), 2.0))
+    seen = run(ask(fake_context(cheap, frontier, judge=SlowJudge(Action.ESCALATED, slow_s=0.1)), 2.0))
     assert (seen.text, seen.outcome) == ("THE DEAR ONE", ("frontier", "escalated"))
     assert cheap.left_s == [pytest.approx(2.0)]
     assert frontier.left_s == [pytest.approx(0.4)]
@@ -178,8 +178,8 @@ def test_escalation_gets_what_a_slow_cheap_answer_left() -> None:
 @pytest.mark.parametrize("stream", [False, True])
 def test_escalation_that_does_not_fit_is_tried_and_ends_in_a_504(stream: bool) -> None:
     frontier = Asked(slow_s=1.0)
-    graph = fake_graph(Asked(slow_s=1.5), frontier, judge=FakeJudge(Action.ESCALATED))
-    seen = run(ask(graph, 2.0, stream=stream))
+    context = fake_context(Asked(slow_s=1.5), frontier, judge=FakeJudge(Action.ESCALATED))
+    seen = run(ask(context, 2.0, stream=stream))
     assert (seen.status, seen.text) == (504, "")
     assert frontier.left_s == [pytest.approx(0.5)]
     assert seen.took_s == pytest.approx(2.0)
@@ -188,8 +188,8 @@ def test_escalation_that_does_not_fit_is_tried_and_ends_in_a_504(stream: bool) -
 @pytest.mark.parametrize("stream", [False, True])
 def test_cheap_try_leaves_the_last_tier_what_it_usually_takes(stream: bool) -> None:
     frontier = Asked("THE DEAR ONE", slow_s=0.7)
-    graph = fake_graph(Asked(slow_s=9.0), frontier)
-    seen = run(ask(graph, 2.0, stream=stream, latencies=Usual(frontier=0.8)))
+    context = fake_context(Asked(slow_s=9.0), frontier)
+    seen = run(ask(context, 2.0, stream=stream, latencies=Usual(frontier=0.8)))
     assert seen.text == "THE DEAR ONE"
     assert frontier.asked_at == [pytest.approx(1.2)]
     assert seen.outcome in [("frontier", "fallback"), ("frontier", "escalated")]
@@ -197,24 +197,24 @@ def test_cheap_try_leaves_the_last_tier_what_it_usually_takes(stream: bool) -> N
 
 def test_where_the_last_tier_would_not_fit_anyway_the_cheap_try_has_it_all() -> None:
     cheap = Asked(slow_s=1.9)
-    assert run(ask(fake_graph(cheap), 2.0, latencies=Usual(frontier=5.0))).outcome == ("cheap", "accepted")
+    assert run(ask(fake_context(cheap), 2.0, latencies=Usual(frontier=5.0))).outcome == ("cheap", "accepted")
     assert cheap.left_s == [2.0]
 
 
 def test_known_to_be_too_slow_together_goes_straight_to_the_last_tier() -> None:
     cheap = Asked(slow_s=1.0)
-    seen = run(ask(fake_graph(cheap, Asked(slow_s=1.0)), 2.0, latencies=Usual(cheap=1.2, frontier=1.2)))
+    seen = run(ask(fake_context(cheap, Asked(slow_s=1.0)), 2.0, latencies=Usual(cheap=1.2, frontier=1.2)))
     assert (seen.outcome, cheap.asked_at) == (("frontier", "routed"), [])
 
 
 def test_stream_that_speaks_already_ends_with_the_error_at_the_deadline() -> None:
-    graph = fake_graph(frontier=Asked("0123456789ABCDEF", pause_s=0.5), decider=FakeDecider("frontier"))
-    seen = run(ask(graph, 1.2, stream=True))
+    context = fake_context(frontier=Asked("0123456789ABCDEF", pause_s=0.5), decider=FakeDecider("frontier"))
+    seen = run(ask(context, 1.2, stream=True))
     assert isinstance(seen.error, DeadlineError)
     assert 0 < len(seen.text) < 16
     assert "0123456789ABCDEF".startswith(seen.text)
     assert seen.took_s <= 1.2 + SLACK_S + EPSILON
-    assert graph.engines["frontier"].closed == 1  # type: ignore[attr-defined]
+    assert context.engines["frontier"].closed == 1  # type: ignore[attr-defined]
 
 
 def test_engine_that_keeps_no_deadline_is_cut_off() -> None:
@@ -223,12 +223,12 @@ def test_engine_that_keeps_no_deadline_is_cut_off() -> None:
             await asyncio.sleep(3600)
 
     deaf = Deaf()
-    seen = run(ask(fake_graph(deaf), 1.0))
+    seen = run(ask(fake_context(deaf), 1.0))
     assert (seen.status, seen.took_s, deaf.closed) == (504, 1.0 + SLACK_S, 1)
 
 
 def test_verifier_that_hangs_does_not_outlast_the_deadline_nor_let_the_answer_through() -> None:
-    seen = run(ask(fake_graph(judge=SlowJudge(slow_s=3600)), 1.0))
+    seen = run(ask(fake_context(judge=SlowJudge(slow_s=3600)), 1.0))
     assert (seen.status, seen.text) == (504, "")
     assert "within the deadline of 1 s" in str(seen.error)
 
@@ -240,13 +240,13 @@ def test_sooner_of_the_configured_and_the_requests_own_counts(
     own: float | None, wish: float | None, counts: float
 ) -> None:
     cheap = Asked()
-    run(ask(fake_graph(cheap), own, wish_s=wish))
+    run(ask(fake_context(cheap), own, wish_s=wish))
     assert cheap.left_s == [counts]
 
 
 def test_without_a_deadline_nothing_is_in_a_hurry() -> None:
     cheap, frontier = Asked(slow_s=5000.0), Asked("THE DEAR ONE", slow_s=5000.0)
-    seen = run(ask(fake_graph(cheap, frontier, judge=FakeJudge(Action.ESCALATED)), None))
+    seen = run(ask(fake_context(cheap, frontier, judge=FakeJudge(Action.ESCALATED)), None))
     assert (seen.text, seen.took_s, frontier.left_s) == ("THE DEAR ONE", 10_000.0, [math.inf])
 
 
@@ -255,7 +255,7 @@ def test_what_was_cancelled_is_on_the_bill() -> None:
         async def _think(self, left_s: float) -> None:
             await asyncio.sleep(3600)
 
-    [record] = run(ask(fake_graph(Deaf()), 1.0)).sink.records
+    [record] = run(ask(fake_context(Deaf()), 1.0)).sink.records
     assert [(line.tier, line.what) for line in record.bill if line.what == "cancelled"] == [("cheap", "cancelled")]
     assert (record.status, record.error) == (504, "timeout_error")
     assert record.evidence["deadline_s"] == 1.0

@@ -10,7 +10,7 @@ import pytest
 from router_models.types import Query
 from serve_graph.access.caller import Caller
 from serve_graph.cascade.deadline import Deadline
-from serve_graph.cascade.fakes import FakeEngine, ListSink, fake_graph
+from serve_graph.cascade.fakes import FakeEngine, ListSink, fake_context
 from serve_graph.errors import (
     DeadlineError,
     EngineError,
@@ -18,7 +18,7 @@ from serve_graph.errors import (
     SaturatedError,
 )
 from serve_graph.gateway.handler import Service
-from serve_graph.gateway.options import read_wishes
+from serve_graph.gateway.options import resolve_options
 
 
 async def test_timeout_of_the_works_own_is_not_taken_for_the_deadline() -> None:
@@ -30,7 +30,7 @@ async def test_timeout_of_the_works_own_is_not_taken_for_the_deadline() -> None:
 
 
 def test_deadline_in_metadata_is_a_wish_too() -> None:
-    assert read_wishes(None, {"serve_graph.deadline_s": "1.5"}, Caller(), None, "frontier").deadline_s == 1.5
+    assert resolve_options(None, {"serve_graph.deadline_s": "1.5"}, Caller(), None, "frontier").deadline_s == 1.5
 
 
 async def test_over_http_it_is_a_504_in_openais_shape(endpoint: Callable[..., Any]) -> None:
@@ -47,8 +47,8 @@ async def test_embeddings_have_the_deadline_too() -> None:
         async def embed(self, body: Any) -> Any:
             await asyncio.sleep(3600)
 
-    graph = replace(fake_graph(), embedders={"cheap": Asleep()})
-    service = Service(graph, ListSink(), deadline_s=0.01)
+    context = replace(fake_context(), embedders={"cheap": Asleep()})
+    service = Service(context, ListSink(), deadline_s=0.01)
     with pytest.raises(DeadlineError):
         await service.embed(service.open_embeddings(Query.from_prompt("a"), "auto"), {"input": "a"})
 

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from router_models.types import Action, Completion, Decision, Query, Verdict
-from router_models.versions.policy import SpillPoint
+from router_models.versions.policy import OverloadPoint
 from serve_graph.access.caller import CALLER, Caller
-from serve_graph.cascade.fakes import PRICES, FakeDecider, FakeEngine, FakeJudge, ListSink, fake_graph
+from serve_graph.cascade.fakes import PRICES, FakeDecider, FakeEngine, FakeJudge, ListSink, fake_context
 from serve_graph.cascade.streaming import StreamMode, StreamTerms
 from serve_graph.config.access import KeyConfig
 from serve_graph.config.graph import GraphConfig
 from serve_graph.errors import EngineError, EngineTimeoutError, PolicyUnavailableError, SaturatedError
-from serve_graph.gateway.constraints import Bearings
+from serve_graph.gateway.constraints import RoutingContext
 from serve_graph.gateway.handler import Service
-from serve_graph.policy.validity import CertifiedPolicy, Standing, Term, Validity
+from serve_graph.policy.validity import CertificateStatus, CertifiedPolicy, Validity, ValidityPeriod
 from serve_graph.protocol.requests import RequestOptions
 from serve_graph.records.explanation import explained
 from serve_graph.records.metrics import render_metrics
@@ -34,13 +34,15 @@ class Judge(FakeJudge):
 
     action: Action = Action.ESCALATED
     prefix_action: Action = Action.ESCALATED
-    may_spill: bool = True
+    may_serve_on_overload: bool = True
     then: Callable[[], None] = lambda: None
 
     async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
         verdict = await super().judge(query, completion, decision)
         self.then()
-        return replace(verdict, may_spill=self.may_spill and completion.finish_reason != "prefix")
+        return replace(
+            verdict, may_serve_on_overload=self.may_serve_on_overload and completion.finish_reason != "prefix"
+        )
 
 
 @dataclass
@@ -59,17 +61,21 @@ class Busy:
 
     def __post_init__(self) -> None:
         self.frontier = FakeEngine("FRONTIER SAYS", error=self.error)
-        graph = fake_graph(FakeEngine("cheap says"), self.frontier, judge=self.judge, **self.graph_settings)
+        context = fake_context(FakeEngine("cheap says"), self.frontier, judge=self.judge, **self.graph_settings)
         if self.spill:
-            graph = replace(graph, policy=replace(graph.policy, spills={"cheap": SpillPoint(0.3, 0.25)}))
-        terms = [Term((START, end), (None, f"over: {end:%d}")) for end in (self.whole_ends, ENDS)]
-        standing = Standing(Validity(terms[0], {}, {"cheap": terms[1]}), "fake/1", lambda: self.now)
-        certified = CertifiedPolicy(graph.decider, graph.judge, standing)
-        graph = replace(graph, decider=certified, judge=certified)
-        self.service = Service(graph, self.sink, self.terms, bearings=Bearings(0.9, standing=standing))
+            context = replace(
+                context, policy=replace(context.policy, overload_points={"cheap": OverloadPoint(0.3, 0.25)})
+            )
+        terms = [ValidityPeriod((START, end), (None, f"over: {end:%d}")) for end in (self.whole_ends, ENDS)]
+        certificate_status = CertificateStatus(Validity(terms[0], {}, {"cheap": terms[1]}), "fake/1", lambda: self.now)
+        certified = CertifiedPolicy(context.decider, context.judge, certificate_status)
+        context = replace(context, decider=certified, judge=certified)
+        self.service = Service(
+            context, self.sink, self.terms, routing=RoutingContext(0.9, certificate_status=certificate_status)
+        )
 
-    async def ask(self, model: str = "auto", stream: bool = False, **wishes: Any) -> tuple[str, dict[str, Any]]:
-        request = self.service.open(Query.from_prompt("why?"), model, stream, RequestOptions(**wishes))
+    async def ask(self, model: str = "auto", stream: bool = False, **resolved: Any) -> tuple[str, dict[str, Any]]:
+        request = self.service.open(Query.from_prompt("why?"), model, stream, RequestOptions(**resolved))
         if not stream:
             reply = await self.service.answer(request)
             return reply["choices"][0]["message"]["content"], reply["serve_graph"]
@@ -79,10 +85,10 @@ class Busy:
             facts = chunk.get("serve_graph", facts)
         return text, facts
 
-    async def refused(self, stream: bool = False, **wishes: Any) -> None:
+    async def refused(self, stream: bool = False, **resolved: Any) -> None:
         """The same request is a 429 that says when to come back."""
         with pytest.raises(SaturatedError) as caught:
-            await self.ask(stream=stream, **wishes)
+            await self.ask(stream=stream, **resolved)
         assert caught.value.retry_after_s == 7.0
         [record] = self.sink.records
         assert (record.status, record.tier) == (429, "frontier")
@@ -99,7 +105,7 @@ async def test_rejected_answer_is_shown_and_marked_while_the_last_tier_is_full(s
     assert (record.status, record.tier, record.outcome) == (200, "cheap", "fallback")
     assert "spilled: frontier has no room now" in record.route_reason
     assert record.evidence["spilled"] == {"spill_at": 0.3, "promised": 0.75}
-    assert 'serve_graph_spilled_total{tier="cheap"} 1' in render_metrics(at.service.tally, 0, {})
+    assert 'serve_graph_spilled_total{tier="cheap"} 1' in render_metrics(at.service.metrics, 0, {})
     told = " ".join(explained(record, PRICES, ("cheap", "frontier"))["explanation"])
     assert "75.0% of such answers certified to be right" in told
 
@@ -116,13 +122,13 @@ async def test_without_a_certified_spill_it_is_a_429(stream: bool) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_answer_below_the_spill_point_is_a_429(stream: bool) -> None:
-    await Busy(judge=Judge(may_spill=False)).refused(stream)
+    await Busy(judge=Judge(may_serve_on_overload=False)).refused(stream)
 
 
-@pytest.mark.parametrize(("floor", "spills"), [(0.75, True), (0.76, False)])
-async def test_nobody_gets_less_than_the_floor_they_asked_for(floor: float, spills: bool) -> None:
+@pytest.mark.parametrize(("floor", "serves"), [(0.75, True), (0.76, False)])
+async def test_nobody_gets_less_than_the_floor_they_asked_for(floor: float, serves: bool) -> None:
     at = Busy()
-    if spills:
+    if serves:
         assert (await at.ask(quality_floor=floor))[1]["spilled"]
     else:
         await at.refused(quality_floor=floor)
@@ -211,9 +217,9 @@ def test_it_is_off_unless_the_configuration_says_so(spill: bool, there: set[str]
     tiers = [{"engine": "echo", "name": name, "price": price} for name in ("cheap", "frontier")]
     asked = {"spill": True} if spill else {}
     config = GraphConfig.model_validate({"tiers": tiers, "policy": asked})
-    policy = replace(fake_graph().policy, spills={"cheap": SpillPoint(0.3, 0.25)})
+    policy = replace(fake_context().policy, overload_points={"cheap": OverloadPoint(0.3, 0.25)})
     served = ServedPolicy.of(RouterVersion(policy, {}), "v/1", "", config)
-    assert set(served.policy.spills) == there
+    assert set(served.policy.overload_points) == there
 
 
 def test_doctor_says_where_a_spill_is_wanted_that_nothing_certifies(tmp_path: Path) -> None:

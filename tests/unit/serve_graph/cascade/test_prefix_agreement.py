@@ -11,12 +11,12 @@ from router_models.data.formats import outcomes_to_frame, parse_columns
 from router_models.data.outcomes import prompt_id, read_outcomes, table_of, write_outcomes
 from router_models.estimators.routers import ConstantRouter
 from router_models.estimators.verifiers import LogprobVerifier, NonEmptyVerifier
-from router_models.training.prefix import beginnings_of, labelled_beginnings
+from router_models.training.prefix import labelled_prefixes, prefixes_of
 from router_models.types import Completion, Decision, OperatingPoint, Outcome, PrefixPoint, Query, Usage
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 from serve_graph.cli.client.collect import kept_logprobs
-from serve_graph.protocol.chunks import Hearing
+from serve_graph.protocol.chunks import CompletionAccumulator
 from serve_graph.protocol.responses import completion_of, token_texts
 
 PROMPT = "¿Qué?"
@@ -57,17 +57,19 @@ def collected(completion: Completion, prompt: str = PROMPT) -> Outcome:
 
 def streamed(tokens: list[dict[str, Any]], sizes: list[int], late: bool, length: int) -> Completion | None:
     """The first beginning that a server can judge, of the same tokens in chunks of any size."""
-    hearing, at = Hearing(), 0
+    accumulator, at = CompletionAccumulator(), 0
     for size in [*sizes, len(tokens)]:
         if at == len(tokens):
             break
         now, at = tokens[at : at + size], min(at + size, len(tokens))
         ends = "stop" if at == len(tokens) and not late else None
         delta = {"content": f"chunk {at}"}
-        hearing.add({"choices": [{"index": 0, "delta": delta, "logprobs": {"content": now}, "finish_reason": ends}]})
-        if (begun := hearing.prefix(length)) is not None:
+        accumulator.add(
+            {"choices": [{"index": 0, "delta": delta, "logprobs": {"content": now}, "finish_reason": ends}]}
+        )
+        if (begun := accumulator.prefix(length)) is not None:
             return begun
-    return hearing.prefix(length)
+    return accumulator.prefix(length)
 
 
 def version() -> RouterVersion:
@@ -80,7 +82,7 @@ def version() -> RouterVersion:
             Outcome(prompt_id(f"q{i}"), f"q{i}", "cheap", "abcd", float(i % 2), Usage(9, 4), 0.1,
                     token_texts=tuple("abcd"), token_logprobs=numbers)
         )  # fmt: skip
-    learned = beginnings_of(table_of(parse_columns(outcomes_to_frame(outcomes))), "cheap", 3)
+    learned = prefixes_of(table_of(parse_columns(outcomes_to_frame(outcomes))), "cheap", 3)
     verifier = LogprobVerifier().fit(learned.answers, learned.right)
     policy = Policy(("cheap", "top"), {"cheap": OperatingPoint(0.0, 0.5)}, {"cheap": PrefixPoint(3, 0.5)})
     stage = Stage(ConstantRouter(), None, NonEmptyVerifier(), None)
@@ -96,18 +98,18 @@ def test_what_is_judged_is_what_was_certified(
     tokens: list[dict[str, Any]], sizes: list[int], late: bool, length: int
 ) -> None:
     table = table_of(parse_columns(outcomes_to_frame([collected(whole(tokens))])))
-    live = streamed(tokens, sizes, late, length)
-    if live is None:
+    stream_tier = streamed(tokens, sizes, late, length)
+    if stream_tier is None:
         assert len(tokens) <= length, "judged whole, and left out of what is certified"
         return
-    kept = beginnings_of(table, "cheap", length)
-    assert kept.answers.texts == (live.text,)
-    assert kept.answers.finish_reasons == (live.finish_reason,)
-    assert whole(tokens).text.startswith(live.text)
+    kept = prefixes_of(table, "cheap", length)
+    assert kept.answers.texts == (stream_tier.text,)
+    assert kept.answers.finish_reasons == (stream_tier.finish_reason,)
+    assert whole(tokens).text.startswith(stream_tier.text)
     stage = VERSION.prefix_stages["cheap"]
     query = Query.from_prompt(PROMPT)
-    estimate = VERSION.judge(query, live, Decision("cheap", "test", 0.5)).p_ok
-    assert labelled_beginnings(stage, "cheap", length, table).scores.tolist() == [estimate]
+    estimate = VERSION.judge(query, stream_tier, Decision("cheap", "test", 0.5)).p_ok
+    assert labelled_prefixes(stage, "cheap", length, table).scores.tolist() == [estimate]
 
 
 def test_a_beginning_survives_the_file_it_is_kept_in(tmp_path: Path) -> None:
@@ -117,5 +119,5 @@ def test_a_beginning_survives_the_file_it_is_kept_in(tmp_path: Path) -> None:
     assert answer.text == "é ☃!"
     write_outcomes(tmp_path / "o.parquet", [collected(answer)])
     table = read_outcomes(tmp_path / "o.parquet")
-    begun = [beginnings_of(table, "cheap", n).answers.texts for n in (1, 2, 3, 4)]
+    begun = [prefixes_of(table, "cheap", n).answers.texts for n in (1, 2, 3, 4)]
     assert begun == [("",), ("é",), ("é ☃",), ("é ☃!",)]

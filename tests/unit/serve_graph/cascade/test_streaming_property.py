@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from router_models.types import Action, Query
 from serve_graph.api.sse import DONE, chat_events, unbroken
-from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_graph
+from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_context
 from serve_graph.cascade.streaming import StreamTerms
 from serve_graph.cascade.tier_stream import ABSTENTION
 from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, PolicyUnavailableError
@@ -74,9 +74,9 @@ def test_text_is_one_tiers_own_in_order_whatever_happens(
     down = PolicyUnavailableError("down")
     judge = FakeJudge(verdict, prefix_verdict, error=down if verifier_fails else None)
     decider = FakeDecider(decided, error=down if router_fails else None)
-    graph = fake_graph(cheap, frontier, decider, judge, safe_tier=safe_tier, prefix_tokens=prefix_tokens)
+    context = fake_context(cheap, frontier, decider, judge, safe_tier=safe_tier, prefix_tokens=prefix_tokens)
     sink = ListSink()
-    service = Service(graph, sink, StreamTerms(first_token_s=budget, at_first_token=at_budget))
+    service = Service(context, sink, StreamTerms(first_token_s=budget, at_first_token=at_budget))
     request = service.open(Query.from_prompt("why?"), model, True, RequestOptions(stream=mode))
     sent: list[bytes] = []
 
@@ -106,11 +106,11 @@ def test_text_is_one_tiers_own_in_order_whatever_happens(
     assert all(choice["finish_reason"] is None for choice in choices[:-1])
     if tiers and text != ABSTENTION[: len(text)]:
         [tier] = tiers
-        assert graph.engines[tier].text.startswith(text)  # type: ignore[attr-defined]
+        assert context.engines[tier].text.startswith(text)  # type: ignore[attr-defined]
     if done:
         assert "error" not in chunks[-1]
         assert chunks[-1]["usage"]["completion_tokens"] == 5
-        whole = graph.engines[record.tier].text  # type: ignore[attr-defined]
+        whole = context.engines[record.tier].text  # type: ignore[attr-defined]
         assert text == (ABSTENTION if record.outcome == "abstained" else whole)
         assert (record.status, record.tier) == (200, tiers.pop())
     if any("error" in chunk for chunk in chunks):

@@ -18,7 +18,7 @@ from router_models.data.outcomes import prompt_id, write_outcomes
 from router_models.types import Completion, Decision, Outcome, Query, Usage, Verdict
 from router_models.versions.registry import find_version
 from router_models.versions.router_version import RouterVersion
-from serve_graph.cascade.fakes import FakeEngine, ListSink, fake_graph
+from serve_graph.cascade.fakes import FakeEngine, ListSink, fake_context
 from serve_graph.cli import app
 from serve_graph.cluster.deployments import ServedPolicy
 from serve_graph.config.graph import load_config
@@ -64,15 +64,15 @@ class Made:
 
     def __init__(self, folder: Path, outcomes: list[Outcome]) -> None:
         self.folder, self.outcomes = folder, folder / "outcomes.parquet"
-        self.graph = folder / "graph.yaml"
-        self.graph.write_text(yaml.safe_dump(CONFIG | {"state_folder": str(folder / "state")}))
+        self.context = folder / "graph.yaml"
+        self.context.write_text(yaml.safe_dump(CONFIG | {"state_folder": str(folder / "state")}))
         write_outcomes(self.outcomes, outcomes)
-        write_collected_binds(self.outcomes, tier_binds(load_config(self.graph)))
+        write_collected_binds(self.outcomes, tier_binds(load_config(self.context)))
         trained = self.call("train", "--out", folder / "candidate", "--router", "surface", "--verifier", "logprob")
         assert trained.exit_code == 0, trained.output
 
     def call(self, command: str, *words: object) -> Result:
-        given = [command, "--config", self.graph, *words]
+        given = [command, "--config", self.context, *words]
         if command != "versions":
             given += ["--outcomes", self.outcomes]
         return CliRunner().invoke(app, [str(word) for word in given])
@@ -81,8 +81,8 @@ class Made:
         return self.call("certify", "--candidate", self.folder / "candidate", *words)
 
     def version(self, alias: str) -> RouterVersion:
-        graph = load_config(self.graph)
-        found = find_version(graph.registry_uri, graph.policy.model_name, alias)
+        context = load_config(self.context)
+        found = find_version(context.registry_uri, context.policy.model_name, alias)
         assert found is not None
         return RouterVersion.load(found.folder(self.folder / "cache"), found.name)
 
@@ -107,13 +107,13 @@ def test_certify_makes_a_version_with_a_prefix_point_and_says_so(made: Made, cer
     assert (proof["epsilon"], proof["round"]) == (0.15, 1)
     version = made.version("stable")
     assert version.policy.prefixes["cheap"].tokens == N
-    served = serving_version(load_config(made.graph))
+    served = serving_version(load_config(made.context))
     assert served.version is not None, served.reason
-    told = ServedPolicy.of(served.version, served.name, served.reason, load_config(made.graph)).prefixes
+    told = ServedPolicy.of(served.version, served.name, served.reason, load_config(made.context)).prefixes
     assert told == {"cheap": served.version.prefix_certificates["cheap"].summary()}
-    shown = CliRunner().invoke(app, ["versions", "show", "stable", "--config", str(made.graph), "--json"])
+    shown = CliRunner().invoke(app, ["versions", "show", "stable", "--config", str(made.context), "--json"])
     assert json.loads(shown.stdout)["prefixes"]["cheap"]["tokens"] == N
-    page = CliRunner().invoke(app, ["versions", "show", "stable", "--config", str(made.graph)])
+    page = CliRunner().invoke(app, ["versions", "show", "stable", "--config", str(made.context)])
     assert f"by their first {N}: **the promise**" in page.stdout
 
 
@@ -162,8 +162,8 @@ async def test_a_stream_of_that_version_commits_after_n_tokens(
     cheap.logprob = logprob
     version = made.version("stable")
     seam, sink = Decides(version), ListSink()
-    graph = replace(fake_graph(cheap), policy=version.policy, decider=seam, judge=seam)
-    service = Service(graph, sink)
+    context = replace(fake_context(cheap), policy=version.policy, decider=seam, judge=seam)
+    service = Service(context, sink)
     query = Query.from_prompt("What colour is the cat number 12345?")
     chunks = service.stream(service.open(query, "auto", True, RequestOptions(stream="prefix")))
     said = [await anext(chunks)]

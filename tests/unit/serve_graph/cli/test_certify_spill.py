@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from router_models.data.features import LOGPROB_NAMES
 from router_models.data.formats import outcomes_to_frame
 from router_models.data.outcomes import prompt_id
-from router_models.training.certify_overload import SPILL_RISK
+from router_models.training.certify_overload import OVERLOAD_RISK
 from router_models.types import Outcome, Usage
 from serve_graph.cli import app
 
@@ -66,7 +66,7 @@ def test_spill_is_certified_shown_and_sealed_beside_the_versions_own(workshop: d
     made = json.loads(done.stdout)
     own, spill = made["certificate"], made["spills"]["cheap"]
     assert made["no_spill"] is None
-    assert (spill["what"], spill["epsilon"]) == (SPILL_RISK, 0.75)
+    assert (spill["what"], spill["epsilon"]) == (OVERLOAD_RISK, 0.75)
     assert own["delta"] + spill["delta"] == pytest.approx(0.1)
     assert spill["binds"] == own["binds"]
     assert spill["threshold"] < own["threshold"]

@@ -69,39 +69,39 @@ class Bench:
     """A configuration, outcomes that were collected from it, a candidate; `certify` and `versions` ready to call."""
 
     folder: Path
-    graph: Path
+    context: Path
     outcomes: Path
     candidate: Path
 
-    def certify(self, *words: object, outcomes: Path | None = None, graph: Path | None = None) -> list[object]:
-        given = ["--config", graph or self.graph, "-o", outcomes or self.outcomes, "--candidate", self.candidate]
+    def certify(self, *words: object, outcomes: Path | None = None, context: Path | None = None) -> list[object]:
+        given = ["--config", context or self.context, "-o", outcomes or self.outcomes, "--candidate", self.candidate]
         return ["certify", *given, "--epsilon", "0.2", *words]
 
     def versions(self, what: str, *words: object) -> list[object]:
-        return ["versions", what, *words, "--config", self.graph]
+        return ["versions", what, *words, "--config", self.context]
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     folder = tmp_path_factory.mktemp("making")
-    graph, outcomes = graph_file(folder), outcomes_file(folder / "outcomes.parquet")
-    write_collected_binds(outcomes, tier_binds(load_config(graph)))
-    found = Bench(folder, graph, outcomes, folder / "candidate")
+    context, outcomes = graph_file(folder), outcomes_file(folder / "outcomes.parquet")
+    write_collected_binds(outcomes, tier_binds(load_config(context)))
+    found = Bench(folder, context, outcomes, folder / "candidate")
     families = ["--router", "surface", "--verifier", "combined"]
-    said = done("train", "--config", graph, "-o", outcomes, "--out", found.candidate, *families, "--json")
+    said = done("train", "--config", context, "-o", outcomes, "--out", found.candidate, *families, "--json")
     assert {row["family"] for row in json.loads(said)["tried"]} >= {"surface", "combined"}
     return found
 
 
 def test_a_candidate_is_never_overwritten(bench: Bench) -> None:
     assert "never overwritten" in refused(
-        "train", "--config", bench.graph, "-o", bench.outcomes, "--out", bench.candidate
+        "train", "--config", bench.context, "-o", bench.outcomes, "--out", bench.candidate
     )
 
 
 def test_outcomes_of_other_engines_are_named(bench: Bench) -> None:
     other = graph_file(bench.folder, skill=0.9)
-    assert "['cheap.engine'] differ" in refused(*bench.certify(graph=other))
+    assert "['cheap.engine'] differ" in refused(*bench.certify(context=other))
 
 
 def test_outcomes_of_nobody_knows_which_engines_certify_only_on_the_users_word(bench: Bench) -> None:
@@ -112,7 +112,7 @@ def test_outcomes_of_nobody_knows_which_engines_certify_only_on_the_users_word(b
     found = call(*bench.certify("--engines-as-configured", "--json", outcomes=unknown))
     assert "on your word" in found.stderr
     binds = json.loads(found.stdout)["certificate"]["binds"]
-    assert binds.items() >= tier_binds(load_config(bench.graph)).items()
+    assert binds.items() >= tier_binds(load_config(bench.context)).items()
 
 
 def test_versions_are_reviewed_before_they_are_stable_and_can_be_taken_back(bench: Bench) -> None:
@@ -153,5 +153,5 @@ def test_a_finished_table_is_asked_for_again_only_where_told(
 ) -> None:
     before = bench.outcomes.read_bytes()
     url = f"http://127.0.0.1:{unused_tcp_port}"
-    assert message in refused("collect", "--config", bench.graph, "--out", bench.outcomes, "--url", url, *words)
+    assert message in refused("collect", "--config", bench.context, "--out", bench.outcomes, "--url", url, *words)
     assert bench.outcomes.read_bytes() == before

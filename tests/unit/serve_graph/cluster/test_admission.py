@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_graph.cluster.admission import Gate
+from serve_graph.cluster.admission import AdmissionController
 from serve_graph.errors import SaturatedError, retry_after, status_of
 from tests.fixtures.made_up_time import settled
 
@@ -20,30 +20,32 @@ class Clock:
         return self.now
 
 
-def gate(in_flight: int = 2, queued: int = 2, clock: Callable[[], float] | None = None) -> Gate:
-    return Gate("frontier", in_flight, queued, clock or Clock())
+def gate(in_flight: int = 2, queued: int = 2, clock: Callable[[], float] | None = None) -> AdmissionController:
+    return AdmissionController("frontier", in_flight, queued, clock or Clock())
 
 
-async def served(gate: Gate, clock: Clock, seconds: float) -> None:
+async def served(gate: AdmissionController, clock: Clock, seconds: float) -> None:
     """One request that takes `seconds`."""
     async with gate.place(1000.0):
         clock.now += seconds
 
 
-async def passing(gate: Gate, deadline_s: float) -> None:
+async def passing(gate: AdmissionController, deadline_s: float) -> None:
     async with gate.place(deadline_s):
         pass
 
 
 async def holding(
-    gate: Gate, inside: list[int], number: int, release: asyncio.Event, deadline_s: float = 99.0
+    gate: AdmissionController, inside: list[int], number: int, release: asyncio.Event, deadline_s: float = 99.0
 ) -> None:
     async with gate.place(deadline_s):
         inside.append(number)
         await release.wait()
 
 
-async def started(gate: Gate, n: int, release: asyncio.Event, inside: list[int]) -> list[asyncio.Task[None]]:
+async def started(
+    gate: AdmissionController, n: int, release: asyncio.Event, inside: list[int]
+) -> list[asyncio.Task[None]]:
     tasks = []
     for number in range(n):
         tasks.append(asyncio.ensure_future(holding(gate, inside, number, release)))
@@ -177,7 +179,7 @@ def test_bounds_hold_and_no_place_is_ever_lost(in_flight: int, queued: int, step
     asyncio.run(_followed(gate(in_flight, queued), steps))
 
 
-async def _followed(made: Gate, steps: list[tuple[str, int]]) -> None:
+async def _followed(made: AdmissionController, steps: list[tuple[str, int]]) -> None:
     """Requests come, finish, fail and go away in any order, several of them between two turns of the loop."""
     ends: dict[asyncio.Task[None], asyncio.Future[None]] = {}
 

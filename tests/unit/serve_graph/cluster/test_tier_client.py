@@ -106,7 +106,7 @@ async def test_second_choice_without_a_message_is_no_internal_error(
     """Another tier answers; where the caller named this one, it is a tier's failure in OpenAI's shape."""
     half = FakeHandle({"choices": [WHOLE, {"index": 1, "finish_reason": "stop"}]})
     made = endpoint()
-    made.graph.engines["cheap"] = engine(half)
+    made.context.engines["cheap"] = engine(half)
     reply = await made.chat(tier, n=2)
     if tier == "auto":
         assert (reply.status_code, len(reply.json()["choices"]), made.record.outcome) == (200, 2, "fallback")
@@ -219,11 +219,11 @@ async def test_stream_holds_its_place_until_it_is_closed(engine: Callable[..., A
 
 
 def test_a_tiers_bounds_follow_from_its_scaling_where_they_are_not_given() -> None:
-    from serve_graph.cluster.tier_client import gate_of
+    from serve_graph.cluster.tier_client import admission_for
 
     scaling = {"max_ongoing_requests": 8, "max_replicas": 3}
     tier = EchoTierConfig(engine="echo", name="cheap", price=PRICE, scaling=scaling)  # type: ignore[arg-type]
-    assert (gate_of(tier).max_in_flight, gate_of(tier).max_queued) == (24, 24)
+    assert (admission_for(tier).max_in_flight, admission_for(tier).max_queued) == (24, 24)
 
 
 async def test_hosted_tier_is_told_the_time_that_is_left(engine: Callable[..., Any]) -> None:
@@ -260,12 +260,12 @@ async def test_reply_without_embeddings_is_an_engine_error(engine: Callable[...,
 @pytest.mark.parametrize("code", [429, 500, 504])
 async def test_what_an_engine_says_reaches_the_caller_and_no_record(engine: Callable[..., Any], code: int) -> None:
     """An error may quote the prompt, and prompts are not kept."""
-    from serve_graph.cascade.fakes import ListSink, fake_graph
+    from serve_graph.cascade.fakes import ListSink, fake_context
     from serve_graph.gateway.handler import Service
 
     cheap = engine(FakeHandle({"error": {"message": "cannot answer 'my secret'", "code": code}}))
-    graph, sink = fake_graph(), ListSink()
-    service = Service(replace(graph, engines={**graph.engines, "cheap": cheap}), sink)
+    context, sink = fake_context(), ListSink()
+    service = Service(replace(context, engines={**context.engines, "cheap": cheap}), sink)
     await service.answer(service.open(Query.from_prompt("my secret"), "auto", False))
     [record] = sink.records
     assert record.outcome == "fallback"

@@ -15,7 +15,7 @@ from serve_graph.policy.bindings import price_lists, tier_prices
 PLAIN = {"input_usd_per_mtok": "0.01", "output_usd_per_mtok": "0.02"}
 
 
-def graph(price: dict[str, Any], *changes: dict[str, Any], **more: Any) -> GraphConfig:
+def context(price: dict[str, Any], *changes: dict[str, Any], **more: Any) -> GraphConfig:
     tier = {"name": "frontier", "engine": "echo", "price": price, "price_changes": changes}
     return GraphConfig.model_validate({"tiers": [tier], **more})
 
@@ -66,7 +66,7 @@ def test_a_price_that_is_none_is_refused(price: dict[str, Any], said: str) -> No
 
 def test_the_price_in_force_is_the_one_that_certificates_are_made_for() -> None:
     dearer = {"input_usd_per_mtok": "0.03", "output_usd_per_mtok": "0.02", "valid_from": "2026-06-01T00:00:00Z"}
-    config = graph(PLAIN, dearer)
+    config = context(PLAIN, dearer)
     before, after = (
         tier_prices(config, datetime(2026, month, 1, tzinfo=UTC))["frontier"].input_usd_per_mtok for month in (5, 6)
     )
@@ -83,15 +83,15 @@ def test_the_price_in_force_is_the_one_that_certificates_are_made_for() -> None:
 @pytest.mark.parametrize("moments", [[None], ["2026-06-01T00:00:00Z", "2026-05-01T00:00:00Z"]])
 def test_changes_need_moments_in_order(moments: list[str | None]) -> None:
     with pytest.raises(ValidationError, match="valid_from"):
-        graph(PLAIN, *({**PLAIN, "valid_from": moment} for moment in moments))
+        context(PLAIN, *({**PLAIN, "valid_from": moment} for moment in moments))
 
 
 def test_a_replicas_second_is_divided_among_the_calls_it_serves() -> None:
-    config = graph({**PLAIN, "gpu_usd_per_s": "0.0008", "gpu_shared_by": 16})
+    config = context({**PLAIN, "gpu_usd_per_s": "0.0008", "gpu_shared_by": 16})
     assert price_lists(config)["frontier"].first.engine_usd_per_s == Decimal("0.00005")
 
 
 def test_sessions_do_not_outlive_the_prompt_cache() -> None:
     with pytest.raises(ValidationError, match="outlives"):
-        graph(PLAIN, sessions={"ttl_s": 301})
-    assert graph(PLAIN, sessions={"ttl_s": 0}).sessions.ttl_s == 0
+        context(PLAIN, sessions={"ttl_s": 301})
+    assert context(PLAIN, sessions={"ttl_s": 0}).sessions.ttl_s == 0

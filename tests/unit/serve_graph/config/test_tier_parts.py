@@ -18,18 +18,18 @@ HOSTED = {"name": "frontier", "engine": "openai", "price": PRICE}
 TWO = [{"name": "east", "model": "m", "base_url": "http://e/v1"}, {"name": "west", "model": "m2", "weight": 3}]
 
 
-def graph(**fields: Any) -> GraphConfig:
+def context(**fields: Any) -> GraphConfig:
     return GraphConfig.model_validate({"tiers": [HOSTED | fields]})
 
 
 def refusal(**fields: Any) -> str:
     with pytest.raises(ValidationError) as caught:
-        graph(**fields)
+        context(**fields)
     return str(caught.value)
 
 
 def hosted(**fields: Any) -> HostedTierConfig:
-    tier = graph(**fields).tier("frontier")
+    tier = context(**fields).tier("frontier")
     assert isinstance(tier, HostedTierConfig)
     return tier
 
@@ -111,16 +111,16 @@ def test_an_adapter_on_disk_binds_the_certificate_by_its_bytes(tmp_path: Path) -
     adapter = tmp_path / "loras" / "x"
     adapter.mkdir(parents=True)
     (adapter / "adapter_model.safetensors").write_bytes(b"one")
-    graph = lora_graph(f"{tmp_path}/loras/", tmp_path)
-    before = tier_binds(graph)
-    assert tier_binds(graph) == before
+    context = lora_graph(f"{tmp_path}/loras/", tmp_path)
+    before = tier_binds(context)
+    assert tier_binds(context) == before
     (adapter / "adapter_model.safetensors").write_bytes(b"two")
-    assert {name for name, bind in tier_binds(graph).items() if bind != before[name]} == {"frontier.weights"}
+    assert {name for name, bind in tier_binds(context).items() if bind != before[name]} == {"frontier.weights"}
     assert tier_binds(lora_graph("s3://bucket/a")) != tier_binds(lora_graph("s3://bucket/b"))
 
 
 def test_certificate_of_a_single_api_is_bound_to_model_url_and_decoding() -> None:
-    binds = tier_binds(graph(model="gpt-4o", base_url="https://api.openai.com/v1"))
+    binds = tier_binds(context(model="gpt-4o", base_url="https://api.openai.com/v1"))
     from router_models.risk_control.certificate import binding_hashes
 
     engine = {"engine": "openai", "base_url": "https://api.openai.com/v1"}
@@ -130,8 +130,8 @@ def test_certificate_of_a_single_api_is_bound_to_model_url_and_decoding() -> Non
 
 
 def test_certificate_is_bound_to_every_model_and_url_and_to_no_weight() -> None:
-    binds = tier_binds(graph(deployments=TWO))
-    moved = tier_binds(graph(deployments=[TWO[1] | {"weight": 1}, TWO[0] | {"weight": 9}]))
+    binds = tier_binds(context(deployments=TWO))
+    moved = tier_binds(context(deployments=[TWO[1] | {"weight": 1}, TWO[0] | {"weight": 9}]))
     assert moved == binds
-    assert tier_binds(graph(deployments=[TWO[0], TWO[1] | {"model": "m3"}])) != binds
-    assert tier_binds(graph(deployments=[TWO[0] | {"base_url": "http://f/v1"}, TWO[1]])) != binds
+    assert tier_binds(context(deployments=[TWO[0], TWO[1] | {"model": "m3"}])) != binds
+    assert tier_binds(context(deployments=[TWO[0] | {"base_url": "http://f/v1"}, TWO[1]])) != binds

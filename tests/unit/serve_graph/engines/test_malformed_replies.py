@@ -149,7 +149,7 @@ async def test_a_reply_that_cannot_be_worded_is_not_recorded_as_given(
     def broken(self: object, reply: dict[str, Any]) -> dict[str, Any]:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("serve_graph.api.responses.ResponsesDialect.whole", broken)
+    monkeypatch.setattr("serve_graph.api.responses.ResponsesFormat.whole", broken)
     at = endpoint()
     reply = await ask(at, "/v1/responses", {"input": "q"})
     assert (reply.status_code, at.record.status) == (500, 500)

@@ -5,13 +5,13 @@ import pytest
 
 from router_models.types import Action, Query
 from serve_graph.access.caller import Caller
-from serve_graph.cascade.fakes import FakeDecider, FakeJudge, ListSink, fake_graph
+from serve_graph.cascade.fakes import FakeDecider, FakeJudge, ListSink, fake_context
 from serve_graph.cascade.streaming import StreamMode, StreamTerms
 from serve_graph.config.access import KeyConfig
 from serve_graph.errors import AccessError, RequestError
-from serve_graph.gateway.constraints import Bearings
+from serve_graph.gateway.constraints import RoutingContext
 from serve_graph.gateway.handler import Service
-from serve_graph.gateway.options import Wishes, read_wishes
+from serve_graph.gateway.options import ResolvedOptions, resolve_options
 from serve_graph.protocol.requests import RequestOptions, options_of
 
 Endpoints = Callable[..., Any]
@@ -19,9 +19,9 @@ Endpoints = Callable[..., Any]
 
 def read(
     options: RequestOptions | None = None, caller: Caller | None = None, model: str | None = None, **metadata: str
-) -> Wishes:
+) -> ResolvedOptions:
     named = {name.replace("__", "."): value for name, value in metadata.items()}
-    return read_wishes(options, named, caller or Caller(), model, "frontier")
+    return resolve_options(options, named, caller or Caller(), model, "frontier")
 
 
 def a_key(**fields: Any) -> KeyConfig:
@@ -45,10 +45,10 @@ def test_wishes_that_are_none_are_refused(metadata: dict[str, str]) -> None:
 
 
 def test_other_metadata_is_left_alone() -> None:
-    wishes = read(RequestOptions(task="sum", user_tier="gold"), quality_floor="high", serve_graph__abstain="forbid")
-    labels = wishes.labels({"quality_floor": "high", "serve_graph.abstain": "forbid"})
+    resolved = read(RequestOptions(task="sum", user_tier="gold"), quality_floor="high", serve_graph__abstain="forbid")
+    labels = resolved.labels({"quality_floor": "high", "serve_graph.abstain": "forbid"})
     assert labels == {"quality_floor": "high", "task": "sum", "user_tier": "gold"}
-    assert wishes.forbids_abstaining
+    assert resolved.forbids_abstaining
 
 
 def test_the_higher_floor_of_key_and_request_counts() -> None:
@@ -132,9 +132,9 @@ async def test_abstaining_may_be_forbidden_for_one_request(
 async def test_labels_reach_the_router_and_the_engine_sees_no_wishes(endpoint: Endpoints) -> None:
     at = endpoint()
     await at.chat(serve_graph={"task": "sum", "user_tier": "gold"}, prompt_cache_key="k")
-    [query] = at.graph.decider.queries
+    [query] = at.context.decider.queries
     assert query.metadata == {"task": "sum", "user_tier": "gold"}
-    [sent] = at.graph.engines["cheap"].queries
+    [sent] = at.context.engines["cheap"].queries
     assert not {"serve_graph", "prompt_cache_key"} & set(sent.parameters)
     assert at.record.evidence["wishes"] == {"task": "sum", "user_tier": "gold"}
 
@@ -150,7 +150,7 @@ async def test_wishes_out_of_range_are_400(endpoint: Endpoints, wrong: Any) -> N
 async def test_whoever_asks_for_quality_is_shown_nothing_unjudged() -> None:
     unjudged = StreamTerms(StreamMode.ROUTE)
     judge, sink = FakeJudge(), ListSink()
-    service = Service(fake_graph(judge=judge), sink, unjudged, bearings=Bearings(certified=0.9))
+    service = Service(fake_context(judge=judge), sink, unjudged, routing=RoutingContext(certified=0.9))
     for options, judged in ((None, 0), (RequestOptions(quality_floor=0.5), 1)):
         opened = service.open(Query.from_prompt("hello"), "auto", True, options)
         assert [piece async for piece in service.stream(opened)]

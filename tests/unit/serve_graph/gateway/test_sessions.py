@@ -5,8 +5,8 @@ from typing import Any
 
 from router_models.pricing.prices import Price
 from router_models.types import Call, DecisionRecord, Message, Query, Usage
-from serve_graph.cascade.fakes import FakeDecider, FakeEngine, ListSink, fake_graph
-from serve_graph.gateway.constraints import Bearings
+from serve_graph.cascade.fakes import FakeDecider, FakeEngine, ListSink, fake_context
+from serve_graph.gateway.constraints import RoutingContext
 from serve_graph.gateway.handler import Service
 from serve_graph.gateway.sessions import Sessions
 from serve_graph.protocol.requests import RequestOptions
@@ -66,13 +66,13 @@ def test_the_longest_silent_is_forgotten_first(a_record: Records) -> None:
 async def test_a_conversation_stays_on_its_warm_tier_through_the_service() -> None:
     sink, clock = ListSink(), Clock()
     decider = FakeDecider("frontier")
-    graph = fake_graph(frontier=FakeEngine(usage=Usage(10_000, 50)), decider=decider)
+    context = fake_context(frontier=FakeEngine(usage=Usage(10_000, 50)), decider=decider)
     prices = {
         "cheap": Price(Decimal("0.15"), Decimal("0.60")),
         "frontier": Price(Decimal("0.20"), Decimal("0.60"), Decimal("0.01")),
     }
-    bearings = Bearings(sessions=Sessions({"frontier": 300.0, "cheap": 300.0}, 10, clock))
-    service = Service(replace(graph, prices=prices), sink, bearings=bearings)
+    routing = RoutingContext(sessions=Sessions({"frontier": 300.0, "cheap": 300.0}, 10, clock))
+    service = Service(replace(context, prices=prices), sink, routing=routing)
 
     async def turn(query: Query, session: str | None) -> str:
         await service.answer(service.open(query, "auto", False, RequestOptions(session=session)))

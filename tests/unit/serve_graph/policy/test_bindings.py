@@ -40,10 +40,10 @@ def config(names: tuple[str, ...] = ("cheap", "frontier"), **cheap: Any) -> Grap
     return GraphConfig.model_validate({"tiers": tiers})
 
 
-def certified(graph: GraphConfig, **fields: Any) -> RouterVersion:
+def certified(context: GraphConfig, **fields: Any) -> RouterVersion:
     """A version whose certificate was made for exactly this graph."""
     bare = RouterVersion(
-        Policy(graph.tier_names, {"cheap": OperatingPoint(0.5, 0.5)}),
+        Policy(context.tier_names, {"cheap": OperatingPoint(0.5, 0.5)}),
         {"cheap": Stage(ConstantRouter(0.7), None, NonEmptyVerifier(), None)},
     )
     values: dict[str, Any] = {
@@ -59,14 +59,14 @@ def certified(graph: GraphConfig, **fields: Any) -> RouterVersion:
         "label_source": LabelSource.PROGRAMMATIC,
         "made_at": MADE,
         "expires_at": MADE + timedelta(days=90),
-        "binds": {**tier_binds(graph), **bare.binds(tier_prices(graph))},
+        "binds": {**tier_binds(context), **bare.binds(tier_prices(context))},
     }
     return RouterVersion(bare.policy, bare.stages, Certificate(**values | fields), "router/1")
 
 
-def fault(version: RouterVersion, graph: GraphConfig, now: datetime = TODAY) -> str:
+def fault(version: RouterVersion, context: GraphConfig, now: datetime = TODAY) -> str:
     with pytest.raises(CertificateError) as caught:
-        check_certificate(version, graph, now)
+        check_certificate(version, context, now)
     return str(caught.value)
 
 
@@ -138,11 +138,11 @@ def test_a_folder_of_other_weights_of_the_same_size_voids_it(tmp_path: Path) -> 
     (tmp_path / "m" / "config.json").write_text("{}")
     weights = tmp_path / "m" / "model.bin"
     weights.write_bytes(b"a" * 100)
-    graph = config(weights={"folder": str(tmp_path / "m")}).model_copy(update={"state_folder": tmp_path / "state"})
-    version = certified(graph)
-    check_certificate(version, graph, TODAY)
+    context = config(weights={"folder": str(tmp_path / "m")}).model_copy(update={"state_folder": tmp_path / "state"})
+    version = certified(context)
+    check_certificate(version, context, TODAY)
     weights.write_bytes(b"b" * 100)
-    assert "cheap.weights changed" in fault(version, graph)
+    assert "cheap.weights changed" in fault(version, context)
 
 
 def test_an_expired_certificate_says_when() -> None:
@@ -199,9 +199,9 @@ def test_an_expired_version_is_not_served(serve: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("version", ["none", "stable"])
 def test_a_graph_without_a_version_says_why(tmp_path: Path, version: str) -> None:
-    graph = config().model_copy(update={"state_folder": tmp_path})
-    graph = graph.model_copy(update={"policy": graph.policy.model_copy(update={"version": version})})
-    served = serving_version(graph)
+    context = config().model_copy(update={"state_folder": tmp_path})
+    context = context.model_copy(update={"policy": context.policy.model_copy(update={"version": version})})
+    served = serving_version(context)
     assert served.version is None
     assert "no router version" in served.reason or "registry holds no" in served.reason
 
@@ -210,7 +210,7 @@ def test_a_registry_that_cannot_be_reached_is_a_reason_not_a_crash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    graph = config().model_copy(update={"state_folder": tmp_path, "tracking_uri": "http://127.0.0.1:9"})
-    served = serving_version(graph)
+    context = config().model_copy(update={"state_folder": tmp_path, "tracking_uri": "http://127.0.0.1:9"})
+    served = serving_version(context)
     assert served.version is None
     assert "registry cannot be reached" in served.reason

@@ -14,10 +14,10 @@ from router_models.types import Completion, Decision, DecisionRecord, OperatingP
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 from serve_graph.cascade.cascade import answer
-from serve_graph.cascade.context import Graph, Trail
-from serve_graph.cascade.fakes import FakeEngine, ListSink, fake_graph
+from serve_graph.cascade.context import CascadeContext, RequestState
+from serve_graph.cascade.fakes import FakeEngine, ListSink, fake_context
 from serve_graph.config.graph import GraphConfig
-from serve_graph.gateway.constraints import Bearings
+from serve_graph.gateway.constraints import RoutingContext
 from serve_graph.gateway.handler import Service
 from serve_graph.protocol.requests import RequestOptions
 
@@ -51,41 +51,41 @@ class VersionPolicy:
         return self.version.judge(query, completion, decision)
 
 
-def graph(cheap: str = "cheap says", frontier: str = "frontier says") -> Graph:
+def context(cheap: str = "cheap says", frontier: str = "frontier says") -> CascadeContext:
     policy = VersionPolicy()
-    made = fake_graph(FakeEngine(cheap), FakeEngine(frontier))
+    made = fake_context(FakeEngine(cheap), FakeEngine(frontier))
     return replace(made, decider=policy, judge=policy, policy=policy.version.policy)
 
 
-async def asked(of: Graph, language: str, held: str | None = None) -> Trail:
-    trail = Trail(held=held)
-    await answer(of, Query.from_prompt("why?", language=language), None, trail)
-    return trail
+async def asked(of: CascadeContext, language: str, held: str | None = None) -> RequestState:
+    state = RequestState(pinned=held)
+    await answer(of, Query.from_prompt("why?", language=language), None, state)
+    return state
 
 
 @pytest.mark.parametrize("language", ["de", "it"])
 async def test_a_request_in_a_slice_without_proof_is_answered_by_the_last_tier_alone(language: str) -> None:
-    trail = await asked(graph(), language)
-    assert (trail.tier, trail.action, [call.tier for call in trail.calls]) == ("frontier", "routed", ["frontier"])
-    assert trail.decision is not None
-    assert f"language={language} is not certified" in trail.decision.reason
-    assert (await asked(graph(), "en")).tier == "cheap"
+    state = await asked(context(), language)
+    assert (state.tier, state.action, [call.tier for call in state.calls]) == ("frontier", "routed", ["frontier"])
+    assert state.decision is not None
+    assert f"language={language} is not certified" in state.decision.reason
+    assert (await asked(context(), "en")).tier == "cheap"
 
 
 async def test_the_last_tier_abstains_where_that_is_promised_and_nowhere_else() -> None:
-    silent = graph(cheap="", frontier="")
+    silent = context(cheap="", frontier="")
     assert (await asked(silent, "en")).action == "abstained"
     assert (await asked(silent, "de")).action == "routed"
 
 
 async def test_a_cheap_answer_that_a_held_tier_brings_is_escalated_in_a_slice_without_proof() -> None:
-    trail = await asked(graph(), "de", held="cheap")
-    assert (trail.tier, trail.action, [call.tier for call in trail.calls]) == (
+    state = await asked(context(), "de", held="cheap")
+    assert (state.tier, state.action, [call.tier for call in state.calls]) == (
         "frontier",
         "escalated",
         ["cheap", "frontier"],
     )
-    assert (await asked(graph(), "en", held="cheap")).action == "accepted"
+    assert (await asked(context(), "en", held="cheap")).action == "accepted"
 
 
 class Asked:
@@ -93,12 +93,12 @@ class Asked:
 
     def __init__(self) -> None:
         self.sink = ListSink()
-        self.graph = graph()
-        self.service = Service(self.graph, self.sink, bearings=Bearings(0.9, joint=True))
+        self.context = context()
+        self.service = Service(self.context, self.sink, routing=RoutingContext(0.9, joint=True))
 
-    async def record(self, language: str = "en", stream: bool = False, **wishes: Any) -> DecisionRecord:
+    async def record(self, language: str = "en", stream: bool = False, **resolved: Any) -> DecisionRecord:
         query = Query.from_prompt("why?", language=language)
-        request = self.service.open(query, "auto", stream, RequestOptions(**wishes))
+        request = self.service.open(query, "auto", stream, RequestOptions(**resolved))
         if stream:
             assert [chunk async for chunk in self.service.stream(request)]
         else:
@@ -118,8 +118,8 @@ async def test_thresholds_certified_together_promise_nothing_where_they_may_not_
     asked = Asked()
     assert (await asked.record(stream=True)).evidence["promised"] is None
     assert (await asked.record(abstain="forbid")).evidence["promised"] is None
-    loud = replace(asked.graph, policy=asked.graph.policy.without_abstention())
-    asked.service = Service(loud, asked.sink, bearings=Bearings(0.9, joint=True))
+    loud = replace(asked.context, policy=asked.context.policy.without_abstention())
+    asked.service = Service(loud, asked.sink, routing=RoutingContext(0.9, joint=True))
     assert (await asked.record(stream=True)).evidence["promised"] == 0.9
 
 
@@ -133,7 +133,7 @@ async def test_a_quality_floor_is_not_met_by_a_promise_that_counts_on_silence(wi
 
 
 async def test_nobody_judges_the_last_tier_where_nothing_is_promised() -> None:
-    made, judged = graph(), list[str]()
+    made, judged = context(), list[str]()
 
     class Counts(VersionPolicy):
         async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:

@@ -18,8 +18,8 @@ CONFIGS = Path(__file__).resolve().parents[4] / "configs"
 
 
 def local(tmp_path: Path, **policy: Any) -> GraphConfig:
-    graph = load_config(CONFIGS / "local.yaml", state_folder=tmp_path)
-    return graph.model_copy(update={"policy": graph.policy.model_copy(update=policy)})
+    context = load_config(CONFIGS / "local.yaml", state_folder=tmp_path)
+    return context.model_copy(update={"policy": context.policy.model_copy(update=policy)})
 
 
 @pytest.fixture
@@ -37,13 +37,13 @@ def few_outcomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_without_a_version_the_last_tier_answers_and_the_banner_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    graph = local(tmp_path)
-    served = serving_version(graph)
+    context = local(tmp_path)
+    served = serving_version(context)
     assert (served.version, served.name) == (None, "none")
     assert "the registry holds no serve-graph-router@stable" in served.reason
     ready = {"ready": True, "version": served.name, "promise": served.reason}
     monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(200, json=ready))
-    text = banner(graph, "http://127.0.0.1:1", None)
+    text = banner(context, "http://127.0.0.1:1", None)
     assert "always frontier" in text
     assert served.reason in text
     assert "prefix:" not in text
@@ -62,19 +62,19 @@ def test_nothing_certifiable_says_how_many_labels_are_missing_and_registers_noth
     tmp_path: Path, few_outcomes: Path
 ) -> None:
     said: list[str] = []
-    graph = local(tmp_path, epsilon=0.02)
-    reason = ensure_first_version(graph, said.append)
+    context = local(tmp_path, epsilon=0.02)
+    reason = ensure_first_version(context, said.append)
     assert reason is not None
     assert "more" in reason
     assert any(word.isdigit() for word in reason.replace(",", "").split())
-    assert serving_version(graph).version is None
+    assert serving_version(context).version is None
     assert any("training the first one" in line for line in said)
 
 
 def test_outcomes_of_other_engines_are_not_passed_off_as_these(tmp_path: Path) -> None:
-    graph = local(tmp_path)
-    cheap = graph.tiers[0].model_copy(update={"decoding": {"temperature": 0.7}})
-    reason = ensure_first_version(graph.model_copy(update={"tiers": (cheap, graph.tiers[1])}), lambda _: None)
+    context = local(tmp_path)
+    cheap = context.tiers[0].model_copy(update={"decoding": {"temperature": 0.7}})
+    reason = ensure_first_version(context.model_copy(update={"tiers": (cheap, context.tiers[1])}), lambda _: None)
     assert reason is not None
     assert "other models or engine flags" in reason
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from router_models.types import Completion, Decision, Query, Verdict
-from serve_graph.cascade.context import Graph
-from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_graph
+from serve_graph.cascade.context import CascadeContext
+from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_context
 from serve_graph.cascade.streaming import StreamMode, StreamTerms
-from serve_graph.gateway.constraints import Bearings
+from serve_graph.gateway.constraints import RoutingContext
 from serve_graph.gateway.handler import Service
 from serve_graph.gateway.request import Request
-from serve_graph.policy.validity import CertifiedPolicy, Standing, Term, Validity
+from serve_graph.policy.validity import CertificateStatus, CertifiedPolicy, Validity, ValidityPeriod
 
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
 EXPIRES = MADE + timedelta(days=90)
@@ -38,13 +38,17 @@ class Serving:
     calendar: Calendar = field(default_factory=Calendar)
     sink: ListSink = field(default_factory=ListSink)
 
-    def over(self, graph: Graph, terms: StreamTerms | None = None, prefix_ends: datetime = EXPIRES) -> Service:
-        ends = {name: Term((MADE, end), (None, f"over: {name}")) for name, end in
+    def over(
+        self, context: CascadeContext, terms: StreamTerms | None = None, prefix_ends: datetime = EXPIRES
+    ) -> Service:
+        ends = {name: ValidityPeriod((MADE, end), (None, f"over: {name}")) for name, end in
                 (("whole", EXPIRES), ("cheap", prefix_ends))}  # fmt: skip
-        standing = Standing(Validity(ends["whole"], {"cheap": ends["cheap"]}), "fake/1", self.calendar)
-        policy = CertifiedPolicy(graph.decider, graph.judge, standing)
-        graph = replace(graph, decider=policy, judge=policy)
-        return Service(graph, self.sink, terms, bearings=Bearings(0.9, standing=standing))
+        certificate_status = CertificateStatus(
+            Validity(ends["whole"], {"cheap": ends["cheap"]}), "fake/1", self.calendar
+        )
+        policy = CertifiedPolicy(context.decider, context.judge, certificate_status)
+        context = replace(context, decider=policy, judge=policy)
+        return Service(context, self.sink, terms, routing=RoutingContext(0.9, certificate_status=certificate_status))
 
     @property
     def outcome(self) -> tuple[str, str]:
@@ -72,7 +76,7 @@ async def streamed(service: Service) -> str:
 @pytest.mark.parametrize("stream", [False, True])
 async def test_after_the_end_the_last_tier_answers_marked_whatever_the_safe_tier(safe_tier: str, stream: bool) -> None:
     serving, cheap, decider = Serving(), FakeEngine("cheap says"), FakeDecider()
-    service = serving.over(fake_graph(cheap, decider=decider, safe_tier=safe_tier))
+    service = serving.over(fake_context(cheap, decider=decider, safe_tier=safe_tier))
     serving.calendar.now = EXPIRES
     if stream:
         assert await streamed(service) == "frontier says"
@@ -88,7 +92,7 @@ async def test_after_the_end_the_last_tier_answers_marked_whatever_the_safe_tier
 
 async def test_a_moment_before_the_end_nothing_is_different() -> None:
     serving = Serving(Calendar(EXPIRES - MOMENT))
-    service = serving.over(fake_graph())
+    service = serving.over(fake_context())
     await service.answer(asked(service))
     assert serving.outcome == ("cheap", "accepted")
     assert serving.sink.records[0].evidence["promised"] == 0.9
@@ -131,7 +135,7 @@ class EndsWhileJudged(FakeJudge):
 @pytest.mark.parametrize("safe_tier", ["cheap", "frontier"])
 async def test_cheap_answer_in_flight_at_the_end_is_not_accepted(safe_tier: str) -> None:
     serving, judge = Serving(), FakeJudge()
-    service = serving.over(fake_graph(Ends(serving.calendar), judge=judge, safe_tier=safe_tier))
+    service = serving.over(fake_context(Ends(serving.calendar), judge=judge, safe_tier=safe_tier))
     reply = await service.answer(asked(service))
     assert reply["choices"][0]["message"]["content"] == "frontier says"
     assert serving.outcome == ("frontier", "fallback")
@@ -141,7 +145,7 @@ async def test_cheap_answer_in_flight_at_the_end_is_not_accepted(safe_tier: str)
 async def test_verdict_in_flight_at_the_end_does_not_count() -> None:
     serving, judge = Serving(), EndsWhileJudged()
     judge.calendar = serving.calendar
-    service = serving.over(fake_graph(judge=judge))
+    service = serving.over(fake_context(judge=judge))
     await service.answer(asked(service))
     assert serving.outcome == ("frontier", "fallback")
     assert len(judge.completions) == 1
@@ -149,22 +153,22 @@ async def test_verdict_in_flight_at_the_end_does_not_count() -> None:
 
 async def test_stream_that_was_let_through_before_the_end_goes_on() -> None:
     serving = Serving()
-    graph = fake_graph(Ends(serving.calendar, piece_chars=1), prefix_tokens=4)
-    assert await streamed(serving.over(graph, StreamTerms(StreamMode.PREFIX))) == "cheap says a lot of things"
+    context = fake_context(Ends(serving.calendar, piece_chars=1), prefix_tokens=4)
+    assert await streamed(serving.over(context, StreamTerms(StreamMode.PREFIX))) == "cheap says a lot of things"
     assert serving.outcome == ("cheap", "accepted")
 
 
 async def test_stream_that_is_still_hidden_at_the_end_is_dropped_unseen() -> None:
     serving = Serving()
-    graph = fake_graph(Ends(serving.calendar, piece_chars=1), prefix_tokens=16, safe_tier="cheap")
-    assert await streamed(serving.over(graph, StreamTerms(StreamMode.PREFIX))) == "frontier says"
+    context = fake_context(Ends(serving.calendar, piece_chars=1), prefix_tokens=16, safe_tier="cheap")
+    assert await streamed(serving.over(context, StreamTerms(StreamMode.PREFIX))) == "frontier says"
     assert serving.outcome == ("frontier", "fallback")
 
 
 async def test_without_its_prefix_certificate_an_answer_is_judged_whole() -> None:
     serving, judge = Serving(), FakeJudge()
-    graph = fake_graph(FakeEngine("cheap says a lot"), judge=judge, prefix_tokens=2)
-    service = serving.over(graph, StreamTerms(StreamMode.PREFIX), prefix_ends=MADE + MOMENT)
+    context = fake_context(FakeEngine("cheap says a lot"), judge=judge, prefix_tokens=2)
+    service = serving.over(context, StreamTerms(StreamMode.PREFIX), prefix_ends=MADE + MOMENT)
     serving.calendar.now = MADE + MOMENT
     assert await streamed(service) == "cheap says a lot"
     assert serving.outcome == ("cheap", "accepted")
@@ -173,8 +177,8 @@ async def test_without_its_prefix_certificate_an_answer_is_judged_whole() -> Non
 
 async def test_beginning_judged_in_the_moment_its_certificate_ended_is_escalated() -> None:
     serving = Serving()
-    graph = fake_graph(Ends(serving.calendar, piece_chars=1), prefix_tokens=16)
-    service = serving.over(graph, StreamTerms(StreamMode.PREFIX), prefix_ends=EXPIRES - 2 * MOMENT)
+    context = fake_context(Ends(serving.calendar, piece_chars=1), prefix_tokens=16)
+    service = serving.over(context, StreamTerms(StreamMode.PREFIX), prefix_ends=EXPIRES - 2 * MOMENT)
     request = asked(service, stream=True)
     serving.calendar.now = EXPIRES - 2 * MOMENT
     pieces = [chunk async for chunk in service.stream(request)]
@@ -183,6 +187,6 @@ async def test_beginning_judged_in_the_moment_its_certificate_ended_is_escalated
 
 async def test_a_tier_asked_for_by_name_needs_no_certificate() -> None:
     serving = Serving(Calendar(EXPIRES))
-    service = serving.over(fake_graph())
+    service = serving.over(fake_context())
     await service.answer(asked(service, forced="cheap"))
     assert serving.outcome == ("cheap", "forced")

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_models.pricing.prices import Price
-from router_models.types import PREFIX, Completion, Usage
+from router_models.types import PREFIX_FINISH, Completion, Usage
 from serve_graph.cascade.billing import answered
-from serve_graph.protocol.chunks import Hearing, each_choice, says_something, spoken_pieces
+from serve_graph.protocol.chunks import CompletionAccumulator, each_choice, says_something, to_chunks
 from serve_graph.protocol.responses import MALFORMED, completion_of
 
 CALLS = st.lists(
@@ -29,33 +29,33 @@ MESSAGES = st.fixed_dictionaries({"content": st.text(max_size=60), "tool_calls":
 @given(st.lists(MESSAGES, min_size=1, max_size=3))
 def test_what_is_spoken_is_heard_again(messages: list[dict[str, Any]]) -> None:
     choices = [{"index": i, "message": said, "finish_reason": "stop"} for i, said in enumerate(messages)]
-    hearing = Hearing()
-    for piece in spoken_pieces(completion_of({"choices": choices}, 0.0)):
-        hearing.add({"choices": piece})
-    heard = [choice["message"] for choice in hearing.completion(0.0).payload["choices"]]
-    assert hearing.finished
+    accumulator = CompletionAccumulator()
+    for piece in to_chunks(completion_of({"choices": choices}, 0.0)):
+        accumulator.add({"choices": piece})
+    heard = [choice["message"] for choice in accumulator.completion(0.0).payload["choices"]]
+    assert accumulator.finished
     assert [said["content"] or "" for said in heard] == [said["content"] for said in messages]
     assert [said.get("tool_calls") or [] for said in heard] == [said["tool_calls"] for said in messages]
 
 
 def test_usage_and_logprobs_are_heard() -> None:
-    hearing = Hearing()
+    accumulator = CompletionAccumulator()
     for word in ("a", "b"):
         logprobs = {"content": [{"token": word, "logprob": -0.5}]}
-        hearing.add({"choices": [{"index": 0, "delta": {"content": word}, "logprobs": logprobs}]})
-    hearing.add({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}})
-    assert not hearing.finished
-    said = hearing.completion(1.0, "stop")
+        accumulator.add({"choices": [{"index": 0, "delta": {"content": word}, "logprobs": logprobs}]})
+    accumulator.add({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}})
+    assert not accumulator.finished
+    said = accumulator.completion(1.0, "stop")
     assert (said.text, said.token_logprobs, said.usage, said.finish_reason) == (
         "ab",
         (-0.5, -0.5),
         Usage(3, 2),
         "stop",
     )
-    begun = hearing.prefix(1)
+    begun = accumulator.prefix(1)
     assert begun is not None
-    assert (begun.text, begun.finish_reason, begun.token_logprobs) == ("a", PREFIX, (-0.5,))
-    assert hearing.prefix(2) is None, "it is not known yet that the answer goes on"
+    assert (begun.text, begun.finish_reason, begun.token_logprobs) == ("a", PREFIX_FINISH, (-0.5,))
+    assert accumulator.prefix(2) is None, "it is not known yet that the answer goes on"
 
 
 JSON = st.recursive(
@@ -77,18 +77,18 @@ PIECES = st.fixed_dictionaries(
 @given(st.lists(st.fixed_dictionaries({"choices": st.lists(PIECES, max_size=2) | JSON}, optional={"usage": JSON})))
 def test_whatever_an_engine_streams_is_heard_or_refused(chunks: list[dict[str, Any]]) -> None:
     """A chunk that is none leaves what was said before it, which is still a completion: it is billed."""
-    hearing = Hearing()
+    accumulator = CompletionAccumulator()
     for chunk in chunks:
         with suppress(*MALFORMED):
-            hearing.add(chunk)
-    assert isinstance(hearing.completion(0.0, "stop"), Completion)
+            accumulator.add(chunk)
+    assert isinstance(accumulator.completion(0.0, "stop"), Completion)
 
 
 def test_an_answer_without_logprobs_has_no_beginning_to_judge() -> None:
-    hearing = Hearing()
+    accumulator = CompletionAccumulator()
     for delta in ({"role": "assistant", "content": ""}, {"content": "one two"}, {"content": " three"}):
-        hearing.add({"choices": [{"index": 0, "delta": delta}]})
-    assert hearing.prefix(1) is None
+        accumulator.add({"choices": [{"index": 0, "delta": delta}]})
+    assert accumulator.prefix(1) is None
 
 
 def test_the_role_alone_says_nothing() -> None:
@@ -107,16 +107,16 @@ def test_choices_are_told_apart_and_usage_counted_once() -> None:
 
 
 def test_a_tool_call_index_out_of_reason_is_not_built_up_to() -> None:
-    hearing = Hearing()
-    hearing.add({"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 10**9, "id": "x"}]}}]})
+    accumulator = CompletionAccumulator()
+    accumulator.add({"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 10**9, "id": "x"}]}}]})
 
 
 def test_what_a_stream_is_billed_by_is_heard() -> None:
-    hearing = Hearing()
-    hearing.add({"choices": [{"index": 0, "delta": {"content": "a"}}], "service_tier": "flex"})
+    accumulator = CompletionAccumulator()
+    accumulator.add({"choices": [{"index": 0, "delta": {"content": "a"}}], "service_tier": "flex"})
     usage = {"prompt_tokens": 9, "completion_tokens": 1, "prompt_tokens_details": {"cache_write_tokens": 4}}
-    hearing.add({"choices": [], "usage": usage})
-    completion = hearing.completion(0.0, "stop")
+    accumulator.add({"choices": [], "usage": usage})
+    completion = accumulator.completion(0.0, "stop")
     assert completion.usage == Usage(9, 1, 0, 4)
     prices = {"cheap": Price(Decimal(1), Decimal(2), None, Decimal(4), batch_factor=Decimal("0.5"))}
     line = answered(prices, "cheap", completion, 0.0)

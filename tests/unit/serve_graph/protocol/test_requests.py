@@ -36,7 +36,7 @@ def refusal(raw: bytes, kind: type[Any] = ChatRequest) -> RequestError:
     return caught.value
 
 
-def nested(depth: int) -> Any:
+def join_states(depth: int) -> Any:
     value: Any = 1
     for _ in range(depth):
         value = [value]
@@ -80,7 +80,7 @@ def test_the_largest_numbers_engines_hold_are_taken() -> None:
         (body(logit_bias={"1": float("-inf")}), "invalid_json"),
         (body().replace(b'"hello"', b"1e999"), "invalid_json"),
         (body(seed=0).replace(b'"seed": 0', b'"seed": ' + b"9" * 5000), "invalid_json"),
-        (body(response_format={"x": nested(MAX_DEPTH)}), "invalid_json"),
+        (body(response_format={"x": join_states(MAX_DEPTH)}), "invalid_json"),
         (b'{"a":' * 5_000 + b"1" + b"}" * 5_000, "invalid_json"),
         (b"[" * 100_000, "invalid_json"),
     ],

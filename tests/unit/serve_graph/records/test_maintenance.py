@@ -14,12 +14,12 @@ from serve_graph.access.keys import Keyring, key_hash, write_keys
 from serve_graph.config.access import KeyConfig
 from serve_graph.config.graph import GraphConfig, RecordsConfig
 from serve_graph.errors import ConfigError
-from serve_graph.records.maintenance import REDACTED, Upkeep, prompt_keeper
+from serve_graph.records.maintenance import REDACTED, Maintenance, prompt_keeper
 from serve_graph.records.spool import SpooledSink
 from serve_graph.records.store import DecisionStore
 
 Records = Callable[..., DecisionRecord]
-Keepers = Callable[..., Upkeep]
+Keepers = Callable[..., Maintenance]
 
 
 def shout(prompt: str) -> str:
@@ -59,16 +59,16 @@ async def store(store_url: str) -> AsyncIterator[DecisionStore]:
 
 
 @pytest.fixture
-def upkeep(store: DecisionStore, tmp_path: Path) -> Iterator[Keepers]:
+def maintenance(store: DecisionStore, tmp_path: Path) -> Iterator[Keepers]:
     """Make an Upkeep of some keys, over the store; keywords are the configuration's `records`."""
-    made: list[Upkeep] = []
+    made: list[Maintenance] = []
 
-    def make(keys: list[dict[str, Any]], **records: Any) -> Upkeep:
+    def make(keys: list[dict[str, Any]], **records: Any) -> Maintenance:
         tier = {"name": "frontier", "engine": "echo", "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}}
         config = GraphConfig.model_validate({"tiers": [tier], "records": records})
         sealed = [KeyConfig.model_validate({"sha256": key_hash(key["name"]), **key}) for key in keys]
         ring = Keyring(sealed, tmp_path / "k.yaml")
-        made.append(Upkeep(store, SpooledSink(store, tmp_path / "spool"), ring, Spending(), config))
+        made.append(Maintenance(store, SpooledSink(store, tmp_path / "spool"), ring, Spending(), config))
         return made[-1]
 
     yield make
@@ -76,14 +76,16 @@ def upkeep(store: DecisionStore, tmp_path: Path) -> Iterator[Keepers]:
         keeping.sink.close()
 
 
-async def test_records_older_than_asked_are_deleted(store: DecisionStore, upkeep: Keepers, a_record: Records) -> None:
+async def test_records_older_than_asked_are_deleted(
+    store: DecisionStore, maintenance: Keepers, a_record: Records
+) -> None:
     now = datetime.now(UTC)
     for days in (1, 29, 31):
         moment = (now - timedelta(days=days)).isoformat(timespec="milliseconds")
         await store.write_many([a_record(f"dec-{days}", created_at=moment, prompt="hello")])
-    await upkeep([]).delete_old()
+    await maintenance([]).delete_old()
     assert await store.count() == 3
-    await upkeep([], keep_days=30).delete_old()
+    await maintenance([], keep_days=30).delete_old()
     assert await store.count() == 2
     assert await store.get("dec-31") is None
     kept = await store.get("dec-1")
@@ -92,7 +94,7 @@ async def test_records_older_than_asked_are_deleted(store: DecisionStore, upkeep
 
 
 async def test_spending_of_all_replicas_is_summed_to_the_last_digit(
-    store: DecisionStore, upkeep: Keepers, a_record: Records
+    store: DecisionStore, maintenance: Keepers, a_record: Records
 ) -> None:
     now = datetime.now(UTC)
     today = now.isoformat(timespec="milliseconds")
@@ -103,15 +105,15 @@ async def test_spending_of_all_replicas_is_summed_to_the_last_digit(
     await store.write_many([a_record("old", created_at="2020-01-01T00:00:00.000+00:00", key="a", cost_usd=Decimal(9))])
     await store.write_many([a_record("other", created_at=today, key="b", cost_usd=Decimal(7))])
     await store.write_many([a_record("nobody", created_at=today)])
-    keeping = upkeep([{"name": "a", "usd_per_day": "1"}])
+    keeping = maintenance([{"name": "a", "usd_per_day": "1"}])
     keeping.spending.note("a", now, Decimal("0.3"))  # written by this replica, and in the store by now
     await keeping.refresh_spending()
     assert keeping.spending.spent("a", now) == (sum(amounts), sum(amounts))
     assert keeping.spending.spent("b", now)[0] == 7
 
 
-async def test_sums_wait_while_records_do(upkeep: Keepers, a_record: Records) -> None:
-    keeping = upkeep([{"name": "a", "usd_per_day": "1"}])
+async def test_sums_wait_while_records_do(maintenance: Keepers, a_record: Records) -> None:
+    keeping = maintenance([{"name": "a", "usd_per_day": "1"}])
     keeping.refresh_s = 0.01
     now = datetime.now(UTC)
     keeping.sink.write(a_record(key="a"))
@@ -120,9 +122,9 @@ async def test_sums_wait_while_records_do(upkeep: Keepers, a_record: Records) ->
     assert keeping.spending.spent("a", now)[0] == Decimal("0.3")
 
 
-async def test_sums_are_taken_while_requests_keep_coming(upkeep: Keepers, a_record: Records) -> None:
+async def test_sums_are_taken_while_requests_keep_coming(maintenance: Keepers, a_record: Records) -> None:
     """Under load a record is always on its way: what other replicas spent counts all the same."""
-    keeping = upkeep([{"name": "a", "usd_per_day": "1"}])
+    keeping = maintenance([{"name": "a", "usd_per_day": "1"}])
     now = datetime.now(UTC)
     today = now.isoformat(timespec="milliseconds")
     await keeping.store.write_many([a_record("elsewhere", created_at=today, key="a", cost_usd=Decimal("0.5"))])
@@ -143,15 +145,15 @@ async def test_sums_are_taken_while_requests_keep_coming(upkeep: Keepers, a_reco
     assert keeping.spending.spent("a", now)[1] == Decimal("0.5")
 
 
-async def test_without_budgets_no_amount_is_kept(upkeep: Keepers) -> None:
-    keeping = upkeep([{"name": "a"}])
+async def test_without_budgets_no_amount_is_kept(maintenance: Keepers) -> None:
+    keeping = maintenance([{"name": "a"}])
     keeping.spending.note("a", datetime.now(UTC), Decimal(1))
     await keeping.refresh_spending()
     assert keeping.spending.spent("a", datetime.now(UTC))[0] == 0
 
 
-async def test_keys_come_and_go_while_running(upkeep: Keepers, tmp_path: Path) -> None:
-    keeping = upkeep([])
+async def test_keys_come_and_go_while_running(maintenance: Keepers, tmp_path: Path) -> None:
+    keeping = maintenance([])
     write_keys(tmp_path / "k.yaml", [KeyConfig(name="late", sha256=key_hash("late"))])
     await keeping.refresh_keys()
     assert keeping.keyring.find("late") is not None

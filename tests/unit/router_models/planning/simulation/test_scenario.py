@@ -15,7 +15,7 @@ from router_models.planning.simulation.arrivals import Arrivals
 from router_models.planning.simulation.itineraries import always_itineraries, version_itineraries
 from router_models.planning.simulation.scenario import Circumstances, replay
 from router_models.pricing.prices import Price
-from router_models.pricing.tier_costs import TierTerms
+from router_models.pricing.tier_costs import TierCosts
 from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate, LabelSource, Promise
 from router_models.types import Action, Completion, OperatingPoint, Query
 from router_models.versions.policy import Policy
@@ -37,12 +37,12 @@ def test_traffic_that_may_wait_is_billed_at_batch_prices(table: OutcomeTable) ->
     price = Price(Decimal(1), Decimal(2))
     given = Circumstances(Arrivals(1.0), 10, {"cheap": 1})
 
-    def cost(terms: TierTerms) -> Decimal:
+    def cost(terms: TierCosts) -> Decimal:
         ways = {"always": always_itineraries("cheap", len(table))}
         return replay(table, {"cheap": terms}, ways, given, [0])["always"][0].cost_usd
 
-    assert cost(TierTerms(price)) == 10 * Decimal("0.00012")
-    assert cost(TierTerms(price, batch_factor=0.5, batch_share=0.2)) == 9 * Decimal("0.00012")
+    assert cost(TierCosts(price)) == 10 * Decimal("0.00012")
+    assert cost(TierCosts(price, batch_factor=0.5, batch_share=0.2)) == 9 * Decimal("0.00012")
 
 
 def test_a_slice_without_proof_is_escalated_as_when_served(table: OutcomeTable) -> None:

@@ -15,7 +15,7 @@ ECHO = {"engine": "echo", "name": "frontier", "price": PRICE}
 PACKAGED = {"package": "smollm2-135m-instruct"}
 
 
-def graph(**tier: Any) -> GraphConfig:
+def context(**tier: Any) -> GraphConfig:
     """One tier as given, `cheap`, below an echo tier."""
     return GraphConfig.model_validate({"tiers": [{"name": "cheap", "price": PRICE} | tier, ECHO]})
 
@@ -36,7 +36,7 @@ def test_shipped_configurations_want_what_runs_on_this_machine(name: str, gib: f
     ids=lambda tier: f"{tier['engine']} {tier.get('accelerator', '')}",
 )
 def test_only_cpu_engines_want_memory_of_their_own(tier: dict[str, Any]) -> None:
-    found = wanted(graph(**tier))
+    found = wanted(context(**tier))
     assert (found.gib, found.unknown) == (GRAPH_GIB, ())
 
 
@@ -46,14 +46,14 @@ def test_weights_cache_and_replicas_of_a_cpu_engine_are_counted(tmp_path: Path) 
     tier = {"engine": "vllm", "accelerator": "cpu", "weights": {"folder": tmp_path}}
     cache = {"VLLM_CPU_KVCACHE_SPACE": "4"}
     two = {"scaling": {"min_replicas": 2, "max_replicas": 2}}
-    assert wanted(graph(**tier)).parts["cheap"] == ENGINE_GIB + 1.5
-    assert wanted(graph(**tier, env=cache)).parts["cheap"] == ENGINE_GIB + 5.5
-    assert wanted(graph(**tier, engine_kwargs={"kv_cache_memory_bytes": GIB})).parts["cheap"] == ENGINE_GIB + 2.5
-    assert wanted(graph(**tier, **two)).parts["cheap"] == 2 * (ENGINE_GIB + 1.5)
+    assert wanted(context(**tier)).parts["cheap"] == ENGINE_GIB + 1.5
+    assert wanted(context(**tier, env=cache)).parts["cheap"] == ENGINE_GIB + 5.5
+    assert wanted(context(**tier, engine_kwargs={"kv_cache_memory_bytes": GIB})).parts["cheap"] == ENGINE_GIB + 2.5
+    assert wanted(context(**tier, **two)).parts["cheap"] == 2 * (ENGINE_GIB + 1.5)
 
 
 def test_weights_of_a_hub_are_named_as_not_counted() -> None:
-    found = wanted(graph(engine="vllm", accelerator="cpu", weights={"hub": "some/model"}))
+    found = wanted(context(engine="vllm", accelerator="cpu", weights={"hub": "some/model"}))
     assert found.text() == "about 4 GiB (the graph 2, cheap 2), and the weights of some/model"
 
 
@@ -63,7 +63,7 @@ def test_doctor_asks_for_what_the_tiers_want(
 ) -> None:
     monkeypatch.setattr(doctor.os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": gib * GIB // 4096}.__getitem__)
     tier = {"engine": "vllm", "accelerator": "cpu", "weights": PACKAGED, "env": {"VLLM_CPU_KVCACHE_SPACE": "1"}}
-    config = graph(**tier).model_copy(update={"state_folder": tmp_path})
+    config = context(**tier).model_copy(update={"state_folder": tmp_path})
     [memory] = [found for found in doctor.examine(config) if found.check == "memory"]
     assert memory.ok is ok
     assert "about 5.25 GiB (the graph 2, cheap 3.25)" in memory.detail
@@ -81,7 +81,7 @@ def test_doctor_asks_for_what_the_tiers_want(
 )
 def test_a_cache_that_is_no_number_is_a_finding(cache: dict[str, Any], tmp_path: Path) -> None:
     tier = {"engine": "vllm", "accelerator": "cpu", "weights": PACKAGED}
-    config = graph(**tier, **cache).model_copy(update={"state_folder": tmp_path})
+    config = context(**tier, **cache).model_copy(update={"state_folder": tmp_path})
     [memory] = [found for found in doctor.examine(config) if found.check == "memory"]
     assert not memory.ok
     assert "tier 'cheap': " in memory.detail
@@ -91,7 +91,7 @@ def test_a_cache_that_is_no_number_is_a_finding(cache: dict[str, Any], tmp_path:
 @pytest.mark.parametrize("said", [2 * GIB, 2.0 * GIB, str(2 * GIB)])
 def test_a_cache_is_read_however_it_is_written(said: Any) -> None:
     tier = {"engine": "vllm", "accelerator": "cpu", "weights": {"hub": "a/b"}}
-    assert wanted(graph(**tier, engine_kwargs={"kv_cache_memory_bytes": said})).parts["cheap"] == ENGINE_GIB + 2
+    assert wanted(context(**tier, engine_kwargs={"kv_cache_memory_bytes": said})).parts["cheap"] == ENGINE_GIB + 2
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from router_models.types import Action
 from serve_graph.access.accounts import AccountingSink, Accounts, was_escalated
 from serve_graph.access.keys import Keyring, key_hash
 from serve_graph.api.http import Backend, build_http
-from serve_graph.cascade.fakes import FakeEmbedder, FakeJudge, ListSink, fake_graph
+from serve_graph.cascade.fakes import FakeEmbedder, FakeJudge, ListSink, fake_context
 from serve_graph.config.access import EscalationWatchConfig, KeyConfig
-from serve_graph.gateway.constraints import Bearings
+from serve_graph.gateway.constraints import RoutingContext
 from serve_graph.gateway.handler import Service
 from serve_graph.records.metrics import render_metrics
 
@@ -38,7 +38,7 @@ class Guarded:
         keyring = Keyring(made)
         self.accounts = Accounts(watch, lambda: self.now, lambda: datetime(2026, 3, 15, 12, tzinfo=UTC))
         sink = AccountingSink(self.sink, self.accounts, keyring.named)
-        self.service = Service(fake_graph(**fakes), sink, bearings=Bearings(certified=0.9))
+        self.service = Service(fake_context(**fakes), sink, routing=RoutingContext(certified=0.9))
         backend = Backend(
             self.service,
             self.find,
@@ -70,7 +70,7 @@ class Guarded:
         return {"ready": True}
 
     async def metrics(self) -> str:
-        return render_metrics(self.service.tally, 0, {}, self.accounts.watch.caps)
+        return render_metrics(self.service.metrics, 0, {}, self.accounts.watch.caps)
 
     async def nothing(self) -> None:
         return None
