@@ -9,7 +9,7 @@
     ├── SandboxUnavailableError  a program a model wrote cannot be confined on this machine, so it is not run
     └── RegistryError        the model registry cannot be reached or has no such version
 
-Each message says what was asked, what was found and what to do.
+Each message says what was asked, what was found and what to do. `RenamedWarning` is a DeprecationWarning.
 """
 
 from __future__ import annotations
@@ -53,3 +53,7 @@ class SandboxUnavailableError(RouterModelsError):
 
 class RegistryError(RouterModelsError):
     """The model registry cannot be reached, or holds no such version."""
+
+
+class RenamedWarning(DeprecationWarning):
+    """A former name was used. It is accepted for one release; the message holds the present name."""

@@ -118,12 +118,12 @@ def domain_column(table: OutcomeTable, wanted: str | None) -> str | None:
 
 def usable_families(names: Sequence[str], table: OutcomeTable) -> tuple[list[str], dict[str, str]]:
     """Which of the named families ('all', 'default') this table can feed, and why not the others."""
-    wanted = list(ROUTERS) if list(names) == ["all"] else [default_family() if n == "default" else n for n in names]
-    unknown = [name for name in wanted if name not in ROUTERS]
+    requested = _requested(names)
+    unknown = [name for name in requested if name not in ROUTERS]
     if unknown:
         raise DataError(f"unknown router families {', '.join(unknown)}; known: default, all, {', '.join(ROUTERS)}")
     usable, left = [], {}
-    for name in dict.fromkeys(wanted):
+    for name in dict.fromkeys(map(ROUTERS.current_name, requested)):
         why = _missing(name, table) or (ROUTERS[name].apart if list(names) == ["all"] else "") or None
         if name in UNTRAINED:
             continue  # the baselines are always beside
@@ -136,13 +136,16 @@ def usable_families(names: Sequence[str], table: OutcomeTable) -> tuple[list[str
 
 def want_embeddings(names: Sequence[str]) -> bool:
     """Whether any of the named families reads embeddings; unknown names are complained about elsewhere."""
-    wanted = list(ROUTERS) if list(names) == ["all"] else [default_family() if n == "default" else n for n in names]
-    return any(ROUTERS[name].needs_embeddings for name in wanted if name in ROUTERS)
+    return any(ROUTERS[name].needs_embeddings for name in _requested(names) if name in ROUTERS)
 
 
 def default_family() -> str:
     """The family that `--router default` means: the registry's own default, else the best that there is."""
     return next(name for name in ("default", "stacked", "linear", "surface", "length") if name in ROUTERS)
+
+
+def _requested(names: Sequence[str]) -> list[str]:
+    return list(ROUTERS) if list(names) == ["all"] else [default_family() if n == "default" else n for n in names]
 
 
 def _missing(family: str, table: OutcomeTable) -> str | None:

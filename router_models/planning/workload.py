@@ -178,6 +178,7 @@ def recorded_answers(table: OutcomeTable, tier: str) -> Answers:
 
 def usable_routers(table: OutcomeTable, families: Sequence[str]) -> list[str]:
     """The families that this table can feed, in the given order."""
+    families = [ROUTERS.current_name(f) for f in families]
     unknown = [f for f in families if f not in ROUTERS]
     if unknown:
         raise DataError(f"unknown router families {unknown}; known: {', '.join(ROUTERS)}")

@@ -8,10 +8,10 @@ from typing import ClassVar
 from router_models.estimators.verifiers.learned.combined import CombinedVerifier
 
 
-class ChecksVerifier(CombinedVerifier):
+class RuleChecksVerifier(CombinedVerifier):
     """P(acceptable) from `checks.check_columns` alone; no model, no logprobs, no embeddings."""
 
-    family = "checks"
+    family = "rule-checks"
     card = "needs the answer's text; costs under a millisecond; finds what is visibly wrong, not what is false"
     needs_embeddings: ClassVar[bool] = False
 

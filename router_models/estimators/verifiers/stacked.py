@@ -14,12 +14,13 @@ import numpy as np
 
 from router_models.data.artifacts import State
 from router_models.errors import ArtifactError, DataError, NotFittedError
+from router_models.estimators.registry import original_name
 from router_models.estimators.verifiers.base import VerifierModel, check_answers_input
 from router_models.estimators.verifiers.learned.fitted import LearnedVerifier
 from router_models.estimators.verifiers.learned.logistic import Logistic, folds_by_prompt, logit
 from router_models.estimators.verifiers.learned.logprob import LogprobVerifier
 from router_models.estimators.verifiers.learned.nested_state import join_states, split_state
-from router_models.estimators.verifiers.rule_checks import ChecksVerifier
+from router_models.estimators.verifiers.rule_checks import RuleChecksVerifier
 from router_models.types import Answers, FloatArray
 
 
@@ -30,12 +31,12 @@ class StackedVerifier(VerifierModel):
     rows. Members are unfitted templates: `fit` works on copies. By default logprob, checks and learned.
     """
 
-    family = "composed"
+    family = "stacked"
     card = "needs what its members need; costs their sum; (folds + 1) fits of each member"
 
     def __init__(self, members: Mapping[str, VerifierModel] | None = None, folds: int = 5, seed: int = 0) -> None:
         if members is None:
-            members = {"logprob": LogprobVerifier(), "checks": ChecksVerifier(), "learned": LearnedVerifier()}
+            members = {"logprob": LogprobVerifier(), "checks": RuleChecksVerifier(), "learned": LearnedVerifier()}
         if not members or any("/" in name for name in members):
             raise DataError(f"members need names without '/', at least one; given: {', '.join(members) or 'none'}")
         self.members = dict(members)
@@ -70,14 +71,14 @@ class StackedVerifier(VerifierModel):
 
     def predict(self, X: Answers) -> FloatArray:
         if self.model_ is None:
-            raise NotFittedError("ComposedVerifier was asked before fit")
+            raise NotFittedError("StackedVerifier was asked before fit")
         return self.model_.predict(logit(np.column_stack([m.predict(X) for m in self.members_.values()])))
 
     def state(self) -> State:
         if self.model_ is None:
-            raise NotFittedError("ComposedVerifier has no state before fit")
+            raise NotFittedError("StackedVerifier has no state before fit")
         parts = {f"member {name}": member.state() for name, member in self.members_.items()}
-        families = [[name, member.family] for name, member in self.members_.items()]
+        families = [[name, original_name("verifier", member.family)] for name, member in self.members_.items()]
         return join_states(
             {"model": self.model_.state(), **parts}, {"members": families, "folds": self.folds, "seed": self.seed}
         )
@@ -92,7 +93,7 @@ class StackedVerifier(VerifierModel):
             verifier = cls(members, int(meta["folds"]), int(meta["seed"]))
             verifier.model_ = Logistic.from_state(parts["model"])
         except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(f"not a stored composed verifier: {error!r}") from error
+            raise ArtifactError(f"not a stored stacked verifier: {error!r}") from error
         if len(verifier.model_.coef) != len(members):
             raise ArtifactError(f"{len(members)} members but {len(verifier.model_.coef)} weights")
         verifier.members_ = members

@@ -52,7 +52,7 @@ class PYesRouter(RouterModel):
     prompt, where the batch has no such column. `ask` is not stored with the router.
     """
 
-    family = "asked"
+    family = "p-yes"
     card = "needs one constrained token from the cheap tier per query (its prefill time)"
     apart = "asks a language model about every prompt, which recorded outcomes do not hold"
     needs_metadata = ("p_yes",)

@@ -103,7 +103,7 @@ def test_slow_families_stand_beside_the_default_on_the_same_prompts(reader: Path
     found = evaluate_slow(t, "weak", "strong", Protocol(folds=2), Slow(60, reader, tmp_path), NOW)
     assert found.n == 60
     methods = {row.method: row for row in found.rows}
-    assert set(methods) == {"random", "length", "oracle", "default", "encoder", "asked", "probe"}
+    assert set(methods) == {"random", "length", "oracle", "default", "encoder", "p-yes", "probe"}
     assert methods["probe"].apgr.value > 0.55  # two kinds of prompts, told apart by their states
     again = evaluate_slow(t, "weak", "strong", Protocol(folds=2), Slow(60, reader, tmp_path), NOW)
     assert [row.apgr.value for row in again.rows] == [row.apgr.value for row in found.rows]
