@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -47,11 +47,18 @@ def show_renamed() -> None:
 
     show = warnings.showwarning
 
-    def print_sentence(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    def print_sentence(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if issubclass(category, RenamedWarning):
             sys.stderr.write(f"serve-graph: warning: {message}\n")
         else:
-            show(message, category, *where)
+            show(message, category, filename, lineno, file, line)
 
     warnings.simplefilter("default", RenamedWarning)
     warnings.showwarning = print_sentence
