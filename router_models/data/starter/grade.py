@@ -16,8 +16,9 @@ _BREAK = re.compile(r"[^\w\s]|\n")
 def grade(task: Task, answer: str) -> bool:
     """Return whether an answer is right.
 
-    An answer that repeats the whole question must be right without it too, so that repeating the question earns nothing.
-    Answers to `program` tasks are run in the sandbox, which takes up to about 3 s; every other grader is pure and fast.
+    An answer that repeats the whole question must be right without it too, so that repeating the question earns
+    nothing. Answers to `program` tasks are run in the sandbox, which takes up to about 3 s; every other grader is pure
+    and fast.
 
     Parameters
     ----------

@@ -86,7 +86,7 @@ def _run(payload: bytes) -> bytes:
         start_new_session=True,
     )
     try:
-        return _talk(child, payload)
+        return _exchange(child, payload)
     finally:
         _kill_group(child.pid)
         for pipe in (child.stdin, child.stdout):
@@ -95,8 +95,8 @@ def _run(payload: bytes) -> bytes:
         child.wait()
 
 
-def _talk(child: "subprocess.Popen[bytes]", payload: bytes) -> bytes:
-    """Feed the job and return the results; empty when a deadline passes or there is too much to read.
+def _exchange(child: "subprocess.Popen[bytes]", payload: bytes) -> bytes:
+    """Write the job and return the results; empty when a deadline passes or there is too much to read.
 
     The child's first byte says that it is ready: only then does the untrusted code's own clock start.
     """

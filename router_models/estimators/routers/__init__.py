@@ -1,4 +1,4 @@
-"""Router families by name. The registry is the list below; a new family is a file and a line here."""
+"""The registry of router families by name; a new family is a file and a line here."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Several verifiers as one: each member's out-of-fold opinion is a column of one calibrating regression.
+"""Several verifiers as one: each member's out-of-fold estimate is a column of one calibrating regression.
 
-`CombinedVerifier` joins evidence column by column and is the default; this joins whole verifiers, of any family,
-and is what to use for members that cannot be reduced to columns (a reward model, a learned scorer).
+`CombinedVerifier` joins evidence column by column and is the default; this joins whole verifiers, of any family. Use
+it for members that cannot be reduced to columns (a reward model, a learned scorer).
 """
 
 from __future__ import annotations
@@ -25,10 +25,24 @@ from router_models.types import Answers, FloatArray
 
 
 class StackedVerifier(VerifierModel):
-    """σ(Σ w_m·logit(p_m) + b) over named members.
+    """Combine named members: σ(Σ w_m·logit(p_m) + b).
 
-    `fit` cross-fits every member, so that the weights are learned from opinions on unseen rows, then fits each on all
-    rows. Members are unfitted templates: `fit` works on copies. By default logprob, checks and learned.
+    `fit` cross-fits every member, so that the weights are learned from out-of-fold estimates, then fits each on all
+    rows.
+
+    Parameters
+    ----------
+    members : mapping of str to VerifierModel, optional
+        Unfitted templates by name, of which `fit` fits copies. By default logprob, checks and learned.
+    folds : int
+        Folds of the cross-fitting.
+    seed : int
+        Seeds the folds.
+
+    Raises
+    ------
+    DataError
+        For no members, or a name that contains '/'.
     """
 
     family = "stacked"
@@ -51,27 +65,27 @@ class StackedVerifier(VerifierModel):
 
     @property
     def wants_signals(self) -> tuple[str, ...]:
-        wanted = [name for member in (self.members_ or self.members).values() for name in member.wants_signals]
-        return tuple(dict.fromkeys(wanted))
+        names = [name for member in (self.members_ or self.members).values() for name in member.wants_signals]
+        return tuple(dict.fromkeys(names))
 
     def fit(self, X: Answers, y: FloatArray) -> Self:
         y = check_answers_input(X, y)
         folds = folds_by_prompt(X.prompts.texts, y, self.folds, self.seed)
-        opinions = np.full((len(y), len(self.members)), float(y.mean()))
+        estimates = np.full((len(y), len(self.members)), float(y.mean()))
         for fold in np.unique(folds):
-            held = folds == fold
-            if len(np.unique(y[~held])) < 2:
+            held_out = folds == fold
+            if len(np.unique(y[~held_out])) < 2:
                 continue
             for column, member in enumerate(self.members.values()):
-                fitted = copy.deepcopy(member).fit(X.take(~held), y[~held])
-                opinions[held, column] = fitted.predict(X.take(held))
+                fitted = copy.deepcopy(member).fit(X.take(~held_out), y[~held_out])
+                estimates[held_out, column] = fitted.predict(X.take(held_out))
         self.members_ = {name: copy.deepcopy(member).fit(X, y) for name, member in self.members.items()}
-        self.model_ = Logistic.fit(logit(opinions), y, folds)
+        self.model_ = Logistic.fit(logit(estimates), y, folds)
         return self
 
     def predict(self, X: Answers) -> FloatArray:
         if self.model_ is None:
-            raise NotFittedError("StackedVerifier was asked before fit")
+            raise NotFittedError("StackedVerifier was used before fit")
         return self.model_.predict(logit(np.column_stack([m.predict(X) for m in self.members_.values()])))
 
     def state(self) -> State:
