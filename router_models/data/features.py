@@ -178,7 +178,7 @@ def load_embeddings(path: Path) -> NDArray[np.float32]:
 
 
 class Encoder:
-    """all-MiniLM-L6-v2 (ONNX, int8): text → unit vectors of 384 float32.
+    """Embed texts with all-MiniLM-L6-v2 (ONNX, int8): text → unit vectors of 384 float32.
 
     Mean-pooled over the first 256 tokens and normalised. Nothing is loaded before the first `encode`. Not thread-safe
     to *construct* lazily twice, safe to call from threads.

@@ -100,9 +100,10 @@ class RoutingSums:
 
 
 def routing_curve(p_weak_ok: ArrayLike, weak: ArrayLike, strong: ArrayLike) -> RoutingCurve:
-    """The exact curve of quality over the share of strong calls: one point per distinct score, tied prompts averaged.
+    """Return the exact curve of quality over the share of strong calls; tied prompts are averaged.
 
-    Equals the expectation over random orders of tied prompts, so a constant score gives the straight line.
+    The curve has one point per distinct score. It equals the expectation over random orders of tied prompts, so a
+    constant score gives the straight line.
 
     Parameters
     ----------
@@ -195,7 +196,9 @@ def pgr(quality: float, weak: float, strong: float) -> float:
 
 
 def apgr(curve: RoutingCurve) -> float:
-    """Average performance gap recovered: (area - weak's area) / (strong's - weak's) over the share of strong calls.
+    """Return the average performance gap recovered (APGR) over the share of strong calls.
+
+    (area - weak's area) / (strong's area - weak's area).
 
     Parameters
     ----------
@@ -211,7 +214,7 @@ def apgr(curve: RoutingCurve) -> float:
 
 
 def cpt(curve: RoutingCurve, x: float) -> float:
-    """Call-performance threshold: the first share of strong calls at which x of the gap is recovered.
+    """Return the call-performance threshold: the first share of strong calls at which x of the gap is recovered.
 
     Parameters
     ----------

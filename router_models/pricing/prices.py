@@ -98,7 +98,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a tier's calls cost: rates per million tokens, and per second on an engine of one's own.
+    """Hold what a tier's calls cost: rates per million tokens, and per second on an engine of one's own.
 
     Parameters
     ----------
@@ -206,12 +206,12 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class PriceList:
-    """A tier's prices over time. A call is charged the price in force when it began.
+    """Hold a tier's prices over time. A call is charged the price in force when it began.
 
     Parameters
     ----------
     first : Price
-        In force from ever.
+        In force before the first change.
     changes : tuple of (datetime, Price)
         Each in force from its moment on; moments have a time zone and rise.
 
