@@ -20,22 +20,22 @@ Column = TypeVar("Column")
 
 @dataclass(frozen=True, slots=True)
 class OutcomeTable:
-    """n prompts with the grades of every tier, and what else was measured; all columns have n entries.
+    """Hold n prompts with the grades of every tier, and what else was measured; all columns have n entries.
 
     Parameters
     ----------
     prompts : Prompts
         The texts, with embeddings and metadata where there are any.
     prompt_ids : tuple of str
-        One a prompt; equal texts have equal ids.
+        One per prompt; equal texts have equal ids.
     tiers : tuple of str
-        Their names.
+        The tiers' names.
     grades : mapping of tier to array of float
-        In [0, 1]; NaN = this tier was not asked.
+        In [0, 1]; NaN = not graded.
     groups : array of int
         Equal where prompts are duplicates, in this table and in any other.
     answers : mapping of tier to Answers
-        For the tiers whose answers are known, as are the five below.
+        For the tiers whose answers are recorded.
     prompt_tokens, completion_tokens, cached_tokens : mapping of tier to array of float
         As the engines counted them.
     latency_s : mapping of tier to array of float
@@ -43,7 +43,7 @@ class OutcomeTable:
     confidences : mapping of str to array of float
         Further numbers, by `<tier>|<name>`.
     tokens : mapping of tier to Tokens
-        Answers token by token, for the tiers of which they were kept.
+        Answers token by token, for the tiers of which they were recorded.
     """
 
     prompts: Prompts
