@@ -281,6 +281,7 @@ def _no_gap(weak: float, strong: float) -> str:
 
 
 def check_grades(p: ArrayLike, weak: ArrayLike, strong: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return scores and both models' grades as float64 (n,); DataError where they are unusable or there is no gap."""
     arrays = [np.asarray(a, dtype=np.float64) for a in (p, weak, strong)]
     if arrays[0].ndim != 1 or len({a.shape for a in arrays}) != 1 or arrays[0].size == 0:
         raise DataError(f"scores, weak and strong must be (n,) alike, got {', '.join(str(a.shape) for a in arrays)}")

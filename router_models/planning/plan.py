@@ -178,7 +178,7 @@ def _options(
 
 
 def _keeps_drop(work: Workload, budget: RiskBudget, played: Outcomes, figure: Expected, tried: int) -> bool:
-    """Return whether the allowed drop is kept: by proof on paired grades, δ shared by the patterns, else by the mean."""
+    """Return whether the allowed drop is kept: proved on paired grades, δ shared by the patterns, or by the mean."""
     if budget.max_drop is None:
         return True
     if not work.labelled:

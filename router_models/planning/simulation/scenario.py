@@ -174,7 +174,7 @@ def by_agreement(
 def by_share(
     table: OutcomeTable, weak: str, strong: str, share: float, *, rule: str, seed: int = 0
 ) -> tuple[Itinerary, ...]:
-    """Return itineraries that send a given share to strong: the longest prompts (`rule` 'length') or any ('random')."""
+    """Return itineraries that send a share to strong: the longest prompts (`rule` 'length') or any ('random')."""
     if not 0 <= share <= 1:
         raise DataError(f"the strong tier's share must lie in [0, 1], found {share}")
     n = len(table)
