@@ -265,7 +265,7 @@ def _verdict(found: CascadeComparison) -> str:
         better = _named(row, [f for f in FIGURES if row.reference_gain[f].low > 0])
         worse = _named(row, [f for f in FIGURES if row.reference_gain[f].high < 0])
         open_ = _named(row, [f for f in FIGURES if row.reference_gain[f].low <= 0 <= row.reference_gain[f].high])
-        lines.append(f"- against {row.name}: better in {better}; worse in {worse}; not told apart in {open_}.")
+        lines.append(f"- against {row.name}: better in {better}; worse in {worse}; no difference shown in {open_}.")
     return "\n".join(lines)
 
 

@@ -157,7 +157,7 @@ def routellm_curve(p_weak_ok: ArrayLike, weak: ArrayLike, strong: ArrayLike, bin
     to_strong = [score >= edge for edge in edges[:-1]] + [score > edges[-1]]
     share = np.array([float(mask.mean()) for mask in to_strong])
     quality = np.array([float(np.where(mask, s, w).mean()) for mask in to_strong])
-    if len(edges) == 1:  # one score for all: the only thresholds are nobody and everybody
+    if len(edges) == 1:  # one score for all: the only thresholds send none or all
         share, quality = np.array([1.0, 0.0]), np.array([s.mean(), w.mean()])
     order = np.argsort(share, kind="stable")
     return RoutingCurve(share[order], quality[order], float(w.mean()), float(s.mean()))

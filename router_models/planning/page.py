@@ -165,7 +165,7 @@ def _assumptions(plan: Plan, context: Context) -> str:
         "" if budget.max_drop is None else f"; the share right falls by at most {100 * budget.max_drop:g} points too"
     )
     notes = [
-        f"{plan.demand.per_day:,.0f} requests a day; under {plan.demand.least_per_day:,.0f} nobody should bother.",
+        f"{plan.demand.per_day:,.0f} requests a day; under {plan.demand.least_per_day:,.0f} routing is not worth it.",
         f"Quality budget: of the {plan.workload.cheap} answers kept at most {budget.epsilon:.1%} wrong, with "
         f"{1 - budget.delta:.0%} confidence{drop}.",
         f"A decision costs ${plain_decimal(Decimal(f'{extra.router_usd:.2g}'))} and {1000 * extra.router_s:g} ms, a "

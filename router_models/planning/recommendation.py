@@ -173,7 +173,7 @@ def recommend(
         return Answer(f"Do not route: serve {frontier} alone for now.", reasons, None, frontier)
     figures = best.figures
     if figures.kept > NEARLY_ALL:
-        why = f"{cheap} keeps the error budget on everything it is asked: {best.operated.why}"
+        why = f"{cheap} keeps the error budget on all traffic: {best.operated.why}"
         return Answer(f"Do not route: serve {cheap} alone.", (why,), None, cheap)
     month = 30 * demand.per_day * (frontier_alone.usd_per_1000.value - figures.usd_per_1000.value) / 1000
     money = f"{figures.saving.value:.0%} of always-{frontier}'s cost, {dollars(month)} a month at this volume"

@@ -145,7 +145,7 @@ def workload_of(
         raise DataError(f"{len(table)} graded prompts: a plan needs at least {MIN_PROMPTS}, better a thousand")
     if y.min() == y.max():
         raise DataError(
-            f"every answer of {cheap!r} is {'right' if y[0] else 'wrong'}: there is nothing to tell apart; "
+            f"every answer of {cheap!r} is {'right' if y[0] else 'wrong'}: there is nothing to route; "
             + (f"serve {cheap!r} alone or grade harder" if y[0] else f"serve {frontier!r} alone")
         )
     calls = {tier: calls_of(table, tier, terms[tier], seed) for tier in (cheap, frontier)}

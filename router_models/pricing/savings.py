@@ -43,7 +43,7 @@ class Savings:
     estimated : int
         The number of requests for which that is an estimate.
     quality : Quality, optional
-        None = nobody graded these answers.
+        None = none of these answers was graded.
     unmetered : int
         Calls that ended before their engine reported tokens, whose cost is in no sum.
     """
@@ -64,12 +64,14 @@ class Savings:
     def text(self) -> str:
         """Return the savings in one sentence, which always says what is known of the quality."""
         share = f" ({self.net_usd / self.frontier_usd:.1%})" if self.frontier_usd else ""
-        quality = "quality unmeasured: nobody graded these answers"
+        quality = "quality not measured: none of these answers was graded"
         if self.quality is not None and self.quality.n:
             part = f"{self.quality.right} of {self.quality.n} graded answers acceptable"
             quality = f"{part} ({self.quality.right / self.quality.n:.1%})"
         short = (
-            f"; {self.unmetered} call(s) are not in it whole: nobody counted their tokens" if self.unmetered else ""
+            f"; {self.unmetered} call(s) are only partly included: their tokens were not reported"
+            if self.unmetered
+            else ""
         )
         return (
             f"{self.requests} requests: ${self.spent_usd:.6f} spent, ${self.overhead_usd:.6f} of it overhead; "

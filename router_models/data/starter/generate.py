@@ -48,7 +48,9 @@ def generate(n: int, *, seed: int, exclude: Collection[str] = ()) -> list[Task]:
         Where `n` is beyond `MOST_TASKS`, or the pools hold fewer than `n` new tasks.
     """
     if n > MOST_TASKS:
-        raise ValueError(f"asked for {n} tasks: ask for at most {MOST_TASKS:,}, beyond that families run dry")
+        raise ValueError(
+            f"{n} tasks requested: request at most {MOST_TASKS:,}; beyond that the families are exhausted"
+        )
     plain = round(n * EVERYDAY_SHARE)
     tasks = _pool(FAMILIES, n - plain, random.Random(f"starter:{seed}"), exclude, framed=True)
     tasks += _pool(EVERYDAY, plain, random.Random(f"everyday:{seed}"), exclude, framed=False)
@@ -73,7 +75,7 @@ def _pool(
                 break
         dry = dry + 1 if len(tasks) == before else 0
     if len(tasks) < n:
-        raise ValueError(f"asked for {n} new tasks, the families hold {len(tasks)}: ask for fewer or exclude fewer")
+        raise ValueError(f"{n} new tasks requested, the families have {len(tasks)}: request fewer or exclude fewer")
     rng.shuffle(tasks)
     return tasks
 

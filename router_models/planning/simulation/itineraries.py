@@ -181,7 +181,7 @@ def _one(
     if tier == policy.top:
         return _at_top(policy, p_answer, i, (), Action.ROUTED, routed)
     if policy.points[tier].accept_at == -np.inf and policy.points[tier].abstain_below is None:
-        return Itinerary((Step((tier,)),), tier, Action.ACCEPTED, routed)  # pre-routed: nobody looks at the answer
+        return Itinerary((Step((tier,)),), tier, Action.ACCEPTED, routed)  # pre-routed: the answer is not judged
     step = Step((tier,), judged=True)
     verdict = policy.judge(tier, float(p_answer[tier][i]), accept_at)
     if verdict.action is Action.ESCALATED:

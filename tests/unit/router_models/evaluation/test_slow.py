@@ -65,7 +65,7 @@ def test_what_the_model_says_is_read_off_its_next_token(reader: Path) -> None:
     assert not 0.49 < said < 0.51  # the yardstick is not the answer for "neither word found"
 
 
-def test_a_model_with_a_chat_template_is_asked_by_it(reader: Path, tmp_path: Path) -> None:
+def test_a_model_with_a_chat_template_is_prompted_with_it(reader: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(reader)
@@ -78,7 +78,7 @@ def test_a_model_with_a_chat_template_is_asked_by_it(reader: Path, tmp_path: Pat
     assert "user says" in again.decode(asked._ids(again, "hello"))
 
 
-def test_a_long_prompt_is_cut_and_still_asked_about(reader: Path) -> None:
+def test_a_long_prompt_is_cut_and_still_scored(reader: Path) -> None:
     asked = YesEncoder(reader, max_tokens=20)
     [[long], [short]] = asked.encode(["word " * 500, "word " * 20])
     assert long == short
