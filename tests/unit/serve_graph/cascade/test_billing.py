@@ -148,7 +148,7 @@ async def test_a_cancelled_request_pays_for_what_it_began() -> None:
     told = "\n".join(sentences(record, None))
     assert "Paid: cancelled by cheap, tokens unknown" in told
     assert "without the tokens of 1 call(s) that nobody counted." in told
-    assert "1 call(s) are not in it whole" in savings([record], "frontier", context.prices).text()
+    assert "1 call(s) are only partly included" in savings([record], "frontier", context.prices).text()
 
 
 class Function:
