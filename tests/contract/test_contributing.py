@@ -31,10 +31,10 @@ def test_a_family_added_by_the_steps_keeps_the_contract(kind: str, tmp_path: Pat
 
     [(registry, cls, table)] = re.findall(r"Import it in `([^`]+)` and add `(\w+)` to `(\w+)`", steps)
     lines = (tmp_path / registry).read_text()
-    place = re.search(rf"{table}: .*?for cls in \(\n", lines, re.DOTALL)
+    place = re.search(rf"^{table}: .*?^    \(\n", lines, re.DOTALL | re.MULTILINE)
     assert place, f"{registry} holds no list {table}"
     imported = f"from {path.removesuffix('.py').replace('/', '.')} import {cls}\n"
-    added = f"{lines[: place.end()]}            {cls},\n{lines[place.end() :]}"
+    added = f"{lines[: place.end()]}        {cls},\n{lines[place.end() :]}"
     (tmp_path / registry).write_text(added.replace("from router_models", f"{imported}from router_models", 1))
 
     [(contract, family)] = re.findall(r"`pytest (\S+) -k ([\w-]+)`", steps)
