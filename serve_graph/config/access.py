@@ -89,7 +89,7 @@ class AccessConfig(Frozen):
 
 
 class SessionsConfig(Frozen):
-    """How long, and under which assumptions, a conversation stays on its tier (docs/sessions.md)."""
+    """How long, and under which assumptions, a conversation stays on its tier (docs/guides/sessions.md)."""
 
     ttl_s: Annotated[float, Field(ge=0)] = 300.0
     """Seconds after its last request for which a conversation is remembered; must not exceed the longest

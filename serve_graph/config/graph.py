@@ -49,7 +49,7 @@ class PolicyConfig(Frozen):
     """Whether the policy may decline to answer; a request may ask for `forbid` itself."""
     stream: Literal["verify", "prefix", "route"] = "verify"
     """When a stream of a cheap tier may start: `verify` after the verdict on the whole answer, `prefix` after the
-    verdict on its first tokens, `route` at once (docs/streaming.md).
+    verdict on its first tokens, `route` at once (docs/guides/streaming.md).
     """
     first_token_s: Annotated[float, Field(gt=0)] | None = None
     """Seconds without output after which `at_first_token` applies; null: no limit."""
@@ -59,7 +59,7 @@ class PolicyConfig(Frozen):
     """`stay`: a conversation stays on the tier that made its tool calls; `route`: each request is routed."""
     spill: bool = False
     """While the last tier is full, serve rejected cheap answers for which the version has an overload certificate
-    (docs/tiers.md).
+    (docs/guides/tiers.md).
     """
     epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.10
     """Error budget of the first version that `serve-graph up` makes and the default of `certify`: the share of wrong

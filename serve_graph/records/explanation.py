@@ -120,7 +120,7 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
         lines.append("Answer: " + ", ".join(f"{name} {_shown(value)}" for name, value in signals.items()) + ".")
     lines += [_line(line) for line in record.bill]
     unmetered = sum(not line.metered for line in record.bill)
-    short = f", without the tokens of {unmetered} call(s) without usage data" if unmetered else ""
+    short = f", excluding the tokens of {unmetered} call(s) without usage data" if unmetered else ""
     lines.append(f"Bill: ${plain_decimal(record.cost_usd)}{short}.")
     if other is not None:
         kind = "estimated from the tokens" if other["estimated"] else "billed"

@@ -3,7 +3,7 @@
 With `option splice-request`, which Ray Serve's configuration sets, HAProxy 2.8.25 misses some disconnects: if a
 request's body came after its headers (as most HTTP clients send it) and the client then disconnects, it neither
 forwards that nor closes, and uses a whole core until the reply arrives. `-dS` disables splicing, which avoids both
-(docs/faults.md). Ray Serve generates the configuration, but lets us choose the binary.
+(docs/operate/faults.md). Ray Serve generates the configuration, but lets us choose the binary.
 """
 
 from __future__ import annotations

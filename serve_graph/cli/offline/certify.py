@@ -66,11 +66,11 @@ def certify(
     --slices language certifies the same promise for each language separately, at a share of delta each; a language
     that cannot be certified gets no cheap answers and no promise.
 
-    --prefix 16 adds what the stream mode `prefix` needs (docs/streaming.md): a verdict on the first 16 tokens, with
-    the same epsilon and a separate delta. Of --prefix 8,16,32 the first that certifies is used, each at a third of
-    that delta. If none does, the version is registered without.
+    --prefix 16 adds what the stream mode `prefix` needs (docs/guides/streaming.md): a verdict on the first 16 tokens,
+    with the same epsilon and a separate delta. Of --prefix 8,16,32 the first that certifies is used, each at a third
+    of that delta. If none does, the version is registered without.
 
-    --spill-epsilon 0.3 adds what `policy.spill` needs (docs/tiers.md): from which score on at most 30 % of the
+    --spill-epsilon 0.3 adds what `policy.spill` needs (docs/guides/tiers.md): from which score on at most 30 % of the
     rejected answers are wrong. It takes a quarter of delta, the version's own promise the rest. Where none certifies,
     the version is made without.
 
