@@ -40,7 +40,7 @@ def with_result(call: dict[str, Any], last: str = "tool") -> dict[str, Any]:
     return {"model": "auto", "messages": messages, "tools": TOOLS}
 
 
-def test_silent_reply_begins_with_comments_and_ends_with_the_answer(endpoint: Endpoints) -> None:
+def test_slow_reply_begins_with_comments_and_ends_with_the_answer(endpoint: Endpoints) -> None:
     at = endpoint(cheap=FakeEngine(LONG, slow_s=0.15), keep_alive_s=0.04)
     response = run(at.chat(stream=True))
     assert response.status_code == 200

@@ -139,7 +139,7 @@ async def test_answer_cut_for_length_is_incomplete(endpoint: Endpoints) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_abstention_is_said_in_words_and_is_a_refusal(endpoint: Endpoints, stream: bool) -> None:
+async def test_abstention_is_text_and_a_refusal(endpoint: Endpoints, stream: bool) -> None:
     said = await ask(endpoint(judge=FakeJudge(Action.ABSTAINED)), stream=stream)
     for event in said if stream else ():
         TypeAdapter(ResponseStreamEvent).validate_json(json.dumps(event.model_dump(mode="json", warnings="none")))
@@ -168,7 +168,7 @@ class Refusing(FakeEngine):
 
 
 @pytest.mark.parametrize(("stream", "tier"), [(False, "cheap"), (True, "cheap"), (True, "frontier")])
-async def test_a_refusal_is_told_as_one(endpoint: Endpoints, stream: bool, tier: str) -> None:
+async def test_a_refusal_is_streamed_as_one(endpoint: Endpoints, stream: bool, tier: str) -> None:
     said = await ask(endpoint(cheap=Refusing(), frontier=Refusing(), decider=FakeDecider(tier)), stream=stream)
     for event in said if stream else ():
         TypeAdapter(ResponseStreamEvent).validate_json(json.dumps(event.model_dump(mode="json", warnings="none")))

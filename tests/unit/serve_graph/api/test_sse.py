@@ -37,7 +37,7 @@ def test_silence_is_filled_with_comments_and_no_event_is_lost() -> None:
     assert ended == ["ended"]
 
 
-async def test_a_stream_that_speaks_in_time_gets_no_comment() -> None:
+async def test_a_stream_with_output_in_time_gets_no_comment() -> None:
     assert KEEP_ALIVE not in [item async for item in kept_alive(_said_slowly([], 0), 5)]
 
 

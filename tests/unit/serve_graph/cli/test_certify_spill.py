@@ -60,7 +60,7 @@ def call(command: str, *words: object, config: Path, outcomes: Path, candidate: 
     return CliRunner().invoke(app, [command, *map(str, [*words, *given])])
 
 
-def test_spill_is_certified_shown_and_sealed_beside_the_versions_own(workshop: dict[str, Path]) -> None:
+def test_overload_certificate_is_issued_shown_and_sealed_with_the_version(workshop: dict[str, Path]) -> None:
     done = call("certify", "--spill-epsilon", 0.75, "--json", **workshop)
     assert done.exit_code == 0, done.output
     made = json.loads(done.stdout)
@@ -80,7 +80,9 @@ def test_spill_is_certified_shown_and_sealed_beside_the_versions_own(workshop: d
     assert f"{spill['errors']} of {spill['accepted_n']}" in page
 
 
-def test_where_no_spill_certifies_the_version_is_made_without_and_says_why(workshop: dict[str, Path]) -> None:
+def test_where_no_overload_certificate_holds_the_version_is_made_without_and_says_why(
+    workshop: dict[str, Path],
+) -> None:
     done = call("certify", "--spill-epsilon", 0.26, **workshop)
     assert done.exit_code == 0, done.output
     assert "no overload certificate: among rejected answers: " in done.stdout
@@ -94,7 +96,7 @@ def test_where_no_spill_certifies_the_version_is_made_without_and_says_why(works
         (["--spill-epsilon", 0.4, "--max-drop", 0.05], "largest drop"),
     ],
 )
-def test_spill_that_cannot_be_is_refused_before_a_label_is_looked_at(
+def test_impossible_overload_certificate_is_refused_before_a_label_is_read(
     workshop: dict[str, Path], words: list[Any], reason: str
 ) -> None:
     done = call("certify", *words, **workshop)

@@ -194,7 +194,7 @@ def test_evaluate_writes_page_figures_and_pictures(outcomes: Path, tmp_path: Pat
     assert [row["method"] for row in data["rows"]] == ["random", "length", "oracle", "surface", "ridge"]
 
 
-def test_evaluate_learns_elsewhere_where_told(outcomes: Path, tmp_path: Path) -> None:
+def test_evaluate_trains_on_other_outcomes_with_train(outcomes: Path, tmp_path: Path) -> None:
     frame = pd.read_parquet(outcomes)[["prompt", "cheap", "frontier"]]
     words = [text.split("question")[0] for text in frame["prompt"]]
     frame["prompt"] = [f"{word} enquiry made of entirely different words {i}" for i, word in enumerate(words)]

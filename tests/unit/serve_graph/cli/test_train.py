@@ -128,7 +128,7 @@ def test_versions_are_reviewed_before_they_are_stable_and_can_be_taken_back(benc
     done(*bench.versions("approve", a))
     done(*bench.versions("promote", a))
     assert stable(bench) == first["version"]
-    assert "replaced no version" in refused(*bench.versions("rollback"))
+    assert "has no recorded predecessor" in refused(*bench.versions("rollback"))
 
     done(*bench.versions("reject", b))
     assert "rejected" in refused(*bench.versions("promote", b))
@@ -148,7 +148,7 @@ def stable(bench: Bench) -> str:
 @pytest.mark.parametrize(
     ("words", "message"), [([], "is complete; --overwrite"), (["--overwrite"], "does not answer")]
 )
-def test_a_finished_table_is_asked_for_again_only_where_told(
+def test_a_complete_table_is_collected_again_only_with_overwrite(
     bench: Bench, words: list[str], message: str, unused_tcp_port: int
 ) -> None:
     before = bench.outcomes.read_bytes()

@@ -187,7 +187,7 @@ def test_spare_is_called_when_the_others_fail() -> None:
     assert [name for name, _ in world.calls] == ["a", "spare"]
 
 
-def test_a_deployment_with_a_wrong_key_is_not_asked_twice_by_one_request() -> None:
+def test_a_deployment_with_a_wrong_key_is_not_called_twice_by_one_request() -> None:
     tier = Tier({"a": 1.0}, FailoverConfig(), random.Random(0).random)
     world = World({"a": 401}, 0.0, None, float("inf"))
     failure = tier.request(world, 0.0, 60.0)[2]

@@ -53,7 +53,7 @@ def test_probe_that_fails_makes_it_rest_again() -> None:
     assert made.free_at(141.0) == 170.0
 
 
-def test_probe_whose_caller_went_away_leaves_the_place_to_the_next() -> None:
+def test_probe_whose_caller_disconnects_frees_the_probe() -> None:
     made = tripped(100.0)
     made.dropped(made.begin())
     assert made.free_at(131.0) == 131.0

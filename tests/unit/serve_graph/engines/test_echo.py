@@ -61,7 +61,7 @@ async def test_directive_causes_the_fault_it_names(text: str, status: int) -> No
         assert caught.value.status == status
 
 
-async def test_too_long_a_prompt_is_refused_in_words_the_graph_knows() -> None:
+async def test_too_long_a_prompt_is_refused_with_a_message_the_graph_recognises() -> None:
     with pytest.raises(EchoError, match="maximum context length is 2048 tokens"):
         await engine().generate(body("x" * 9_000))
 

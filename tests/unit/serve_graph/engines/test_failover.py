@@ -82,7 +82,7 @@ async def heard(failover: Failover, timeout_s: float = 60.0) -> list[dict[str, A
     return [chunk async for chunk, _ in failover.stream(BODY, timeout_s)]
 
 
-async def test_another_deployment_answers_and_both_calls_are_told() -> None:
+async def test_another_deployment_answers_and_both_calls_are_reported() -> None:
     reply, attempts = await tier(Clock(), [DOWN], [REPLY]).generate(BODY, 60.0)
     assert reply == REPLY
     assert names(attempts) == [("a", 503), ("b", 200)]
@@ -114,16 +114,16 @@ async def test_failed_call_that_was_billed_is_passed_up() -> None:
     assert [attempt.usage for attempt in attempts] == [{"prompt_tokens": 7}, {}]
 
 
-async def test_stream_that_fails_before_its_first_word_goes_elsewhere_unseen() -> None:
+async def test_stream_that_fails_before_its_first_chunk_is_retried_elsewhere() -> None:
     failover = tier(Clock(), [[ROLE, DOWN]], [[ROLE, WORD, END]])
     assert await heard(failover) == [ROLE, WORD, END]
 
 
-async def test_stream_that_ends_without_a_word_goes_elsewhere() -> None:
+async def test_stream_that_ends_without_content_is_retried_elsewhere() -> None:
     assert await heard(tier(Clock(), [[ROLE]], [[WORD, END]])) == [WORD, END]
 
 
-async def test_nobody_else_is_asked_after_the_first_word() -> None:
+async def test_no_other_deployment_is_called_after_the_first_chunk() -> None:
     failover = tier(Clock(), [[ROLE, WORD, DOWN]], [[WORD, END]])
     chunks = failover.stream(BODY, 60.0)
     got = [(await anext(chunks))[0], (await anext(chunks))[0]]
@@ -165,7 +165,7 @@ async def test_probe_whose_caller_leaves_does_not_keep_the_deployment_out_for_ev
     assert (await failover.generate(BODY, 60.0))[0] == REPLY
 
 
-async def test_stream_that_probes_and_is_left_before_its_first_word_gives_its_place_back() -> None:
+async def test_probing_stream_that_is_cancelled_before_its_first_chunk_frees_the_probe() -> None:
     clock = Clock()
     failover = tier(clock, [[DOWN], [ROLE, "silence"], [WORD, END]], trip_after=1, max_attempts=1)
     with pytest.raises(DeploymentError):

@@ -62,7 +62,7 @@ async def asked(tier: Any, stream: bool, timeout_s: float = 20.0) -> tuple[str, 
     return "".join(text), calls
 
 
-def test_parameters_reach_the_api_in_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parameters_reach_the_api_under_its_own_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     from serve_graph.config.tier_parts import HostedDeploymentConfig
     from serve_graph.engines.hosted.openai_compatible import OpenAICompatibleEngine
@@ -135,7 +135,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("fault", "kind", "words"), FAULTS, ids=lambda value: str(value)[:40])
-async def test_every_fault_is_the_right_error_in_plain_words_and_in_time(
+async def test_every_fault_is_the_right_error_with_a_plain_message_and_in_time(
     api: Api, stream: bool, fault: dict[str, Any], kind: type[EngineError], words: str
 ) -> None:
     api.plays(fault)
@@ -177,7 +177,7 @@ async def test_whole_reply_that_comes_in_pieces_fails_as_a_whole(
     ],
     ids=str,
 )
-async def test_stream_that_fails_after_its_first_word_is_not_begun_again(
+async def test_stream_that_fails_after_its_first_chunk_is_not_retried(
     api: Api, other_api: Api, fault: dict[str, Any], kind: type[EngineError], words: str
 ) -> None:
     from serve_graph.cluster.tier_client import raise_error

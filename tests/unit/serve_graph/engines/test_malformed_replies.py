@@ -143,7 +143,7 @@ async def test_calls_and_choices_without_an_index_are_counted(endpoint: Endpoint
     assert (choice["index"], choice["finish_reason"]) == (0, "stop")
 
 
-async def test_a_reply_that_cannot_be_worded_is_not_recorded_as_given(
+async def test_a_reply_that_cannot_be_converted_is_not_recorded_as_delivered(
     endpoint: Endpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(self: object, reply: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ MESSAGES = st.fixed_dictionaries({"content": st.text(max_size=60), "tool_calls":
 
 
 @given(st.lists(MESSAGES, min_size=1, max_size=3))
-def test_what_is_spoken_is_heard_again(messages: list[dict[str, Any]]) -> None:
+def test_chunks_accumulate_to_the_same_completion(messages: list[dict[str, Any]]) -> None:
     choices = [{"index": i, "message": said, "finish_reason": "stop"} for i, said in enumerate(messages)]
     accumulator = CompletionAccumulator()
     for piece in to_chunks(completion_of({"choices": choices}, 0.0)):
@@ -97,7 +97,7 @@ def test_the_role_alone_says_nothing() -> None:
     assert says_something({"choices": [{"delta": {"tool_calls": [{}]}}]})
 
 
-def test_choices_are_told_apart_and_usage_counted_once() -> None:
+def test_choices_are_separated_and_usage_is_counted_once() -> None:
     choices = [{"index": i, "message": {"content": text}, "finish_reason": "stop"} for i, text in enumerate("ab")]
     parts = each_choice(completion_of({"choices": choices, "usage": {"prompt_tokens": 5}}, 0.0))
     assert [part.text for part in parts] == ["a", "b"]

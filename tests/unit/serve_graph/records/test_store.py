@@ -116,7 +116,7 @@ async def test_a_long_version_name_is_kept_whole(store: DecisionStore, a_record:
 
 
 @pytest.mark.parametrize("damage", [{"prompt_chars": 2**70}, {"tier": None}], ids=str)
-async def test_a_row_nobody_can_store_is_told_from_a_store_that_is_down(
+async def test_a_row_the_store_rejects_is_distinguished_from_a_store_that_is_down(
     store: DecisionStore, a_record: Records, damage: dict[str, Any]
 ) -> None:
     with pytest.raises(RefusedRowError):

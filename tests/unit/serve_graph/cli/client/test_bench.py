@@ -114,7 +114,7 @@ def test_every_request_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(found.decisions) == 20
 
 
-def test_streams_ask_for_a_mode_and_their_first_words_are_told_apart_by_outcome(
+def test_streams_request_a_mode_and_first_bytes_are_split_by_outcome(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[Any] = []

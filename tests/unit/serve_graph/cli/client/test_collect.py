@@ -326,7 +326,7 @@ def test_a_tier_that_the_configuration_lacks_is_refused(tmp_path: Path) -> None:
     assert "it has cheap, frontier" in str(result.exception)
 
 
-async def test_one_tier_is_asked_again_and_the_others_rows_stay(tmp_path: Path) -> None:
+async def test_one_tier_is_collected_again_and_the_other_rows_are_kept(tmp_path: Path) -> None:
     api = Api()
     out = tmp_path / "o.parquet"
     await run(api, out)
