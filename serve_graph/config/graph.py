@@ -53,7 +53,7 @@ class PolicyConfig(Frozen):
     first_token_s: Annotated[float, Field(gt=0)] | None = None
     at_first_token: Literal["commit", "escalate"] = "escalate"
     tool_loop: Literal["stay", "route"] = "stay"
-    spill: bool = False
+    overload_fallback: bool = False
     epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.10
     delta: Annotated[float, Field(gt=0, lt=1)] = 0.10
     router_usd_per_s: Amount = Decimal(0)

@@ -21,8 +21,8 @@ from serve_graph.cascade import calls, cascade
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.deadline import Deadline
 from serve_graph.cascade.interfaces import RecordSink
-from serve_graph.cascade.streaming import StreamMode, StreamTerms, stream_answer
-from serve_graph.cascade.tier_stream import as_delivered
+from serve_graph.cascade.steps import StreamMode, StreamTerms
+from serve_graph.cascade.streaming import abstention, stream_answer
 from serve_graph.errors import EngineError, UnknownModelError
 from serve_graph.gateway.constraints import RoutingContext, request_context
 from serve_graph.gateway.options import ResolvedOptions, chosen_tier, resolve_options
@@ -83,7 +83,7 @@ class Service:
             raise UnknownModelError(f"the model {forced!r} does not exist; known: {known}", "model", "model_not_found")
         query, began = self.tool_affinity.untag(replace(query, metadata=resolved.labels(query.metadata)), caller.name)
         request = Request(query, model, forced, stream, options or RequestOptions(), caller=caller, resolved=resolved)
-        request.view = request_context(
+        request.context = request_context(
             self.context, resolved, self.routing, request.state, self._deadline(resolved), stream=stream
         )
         if self.pin_tool_loops and began in self.context.engines and resolved.quality_floor is None:
@@ -99,7 +99,7 @@ class Service:
 
         The record is written once that is done: it says 200 of nothing that could not be worded.
         """
-        context = request.view or self.context
+        context = request.context or self.context
         try:
             answering = cascade.answer(context, request.query, request.forced, request.state)
             completion = await context.deadline.kept(answering)
@@ -120,7 +120,7 @@ class Service:
         state = request.state
         last: dict[str, Any] | None = None
         try:
-            terms, context = self.terms.with_mode(request.options.stream), request.view or self.context
+            terms, context = self.terms.with_mode(request.options.stream), request.context or self.context
             if request.resolved.quality_floor is not None:  # nothing unjudged to somebody who asked for quality
                 terms = replace(terms, at_first_token="escalate")
                 terms = terms.with_mode(StreamMode.VERIFY) if terms.mode is StreamMode.ROUTE else terms
@@ -162,6 +162,7 @@ class Service:
                 f"no embeddings from {tier!r}; tiers that embed: {known}", "model", "model_not_found"
             )
         request = Request(query, model, forced, stream=False, caller=caller, embeds=True)
+        request.context = replace(self.context, certificate=self.routing.certificate_status.snapshot())
         request.state.go(tier, Action.ROUTED if forced is None else Action.FORCED, "embeddings")
         return request
 
@@ -202,9 +203,14 @@ class Service:
         if request.recorded:
             return
         request.recorded = True
-        forbids, policy = request.resolved.forbids_abstaining, self.context.policy
-        promised = self.routing.promised_to(policy, stream=request.stream, forbids_abstaining=forbids)
-        record = record_of(request, self.context, promised, self.keep_prompt, error, joint=self.routing.joint)
+        context = request.context or self.context
+        promised = self.routing.promised_to(
+            self.context.policy,
+            context.certificate,
+            stream=request.stream,
+            forbids_abstaining=request.resolved.forbids_abstaining,
+        )
+        record = record_of(request, context, promised, self.keep_prompt, error, joint=self.routing.joint)
         self.tally.add(record)
         try:
             self.sink.write(record)
@@ -243,7 +249,7 @@ class Service:
         return shown
 
     def _reply(self, request: Request, completion: Completion) -> dict[str, Any]:
-        said = as_delivered(request.state, completion)
+        said = abstention(completion) if request.state.action is Action.ABSTAINED else completion
         message: dict[str, Any] = {"role": "assistant", "content": said.text}
         choices: Choices = [{"index": 0, "message": message, "finish_reason": said.finish_reason, "logprobs": None}]
         if said.payload:

@@ -13,7 +13,8 @@ from decimal import Decimal
 from router_models.types import DecisionRecord, Query
 from serve_graph.access.caller import NOBODY, Caller
 from serve_graph.cascade.billing import purposes, total
-from serve_graph.cascade.context import CascadeContext, RequestState
+from serve_graph.cascade.context import CascadeContext
+from serve_graph.cascade.steps import RequestState
 from serve_graph.errors import ending_of
 from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.protocol.requests import RequestOptions
@@ -22,7 +23,7 @@ from serve_graph.records.explanation import evidence
 
 @dataclass(slots=True)
 class Request:
-    """One request under way: who asked for what, and its trail. `embeds`: for embeddings, not for an answer."""
+    """One request under way: who asked for what, and what happened. `embeds`: for embeddings, not for an answer."""
 
     query: Query
     model: str
@@ -36,7 +37,7 @@ class Request:
     recorded: bool = False
     caller: Caller = NOBODY
     resolved: ResolvedOptions = field(default_factory=ResolvedOptions)
-    view: CascadeContext | None = None
+    context: CascadeContext | None = None
     embeds: bool = False
 
     @property
@@ -87,6 +88,6 @@ def record_of(
         overhead=tuple(state.overhead),
         key=request.caller.name,
         session=request.resolved.session,
-        evidence=evidence(request.view or context, state, request.resolved.as_recorded(), promised, joint),
+        evidence=evidence(context, state, request.resolved.as_recorded(), promised, joint),
         prompt=keep_prompt(request.query.text),
     )

@@ -20,10 +20,10 @@ from router_models.versions.registry import find_version
 from router_models.versions.router_version import RouterVersion
 from serve_graph.cascade.fakes import FakeEngine, ListSink, fake_context
 from serve_graph.cli import app
-from serve_graph.cluster.deployments import ServedPolicy
 from serve_graph.config.graph import load_config
 from serve_graph.gateway.handler import Service
 from serve_graph.policy.bindings import tier_binds, write_collected_binds
+from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.serving_version import serving_version
 from serve_graph.protocol.requests import RequestOptions
 

@@ -165,7 +165,7 @@ async def test_the_end_is_noticed_without_traffic(caplog: pytest.LogCaptureFixtu
 @pytest.fixture
 def deployed(tmp_path: Path) -> Callable[[Calendar], Any]:
     """The router's deployment, in this process; importing it imports ray.serve."""
-    from serve_graph.cluster.deployments import PolicyDeployment
+    from serve_graph.cluster.policy_deployment import PolicyDeployment
 
     def make(calendar: Calendar) -> Any:
         version = certified(config())
@@ -188,7 +188,8 @@ async def test_router_replica_knows_the_last_tier_only_after_the_end(deployed: C
 
 
 async def test_readyz_says_that_nothing_is_certified_any_more(tmp_path: Path) -> None:
-    from serve_graph.cluster.deployments import IngressDeployment, ServedPolicy
+    from serve_graph.cluster.ingress_deployment import IngressDeployment
+    from serve_graph.policy.served_policy import ServedPolicy
 
     class Replica:
         def __getattr__(self, name: str) -> "Replica":

@@ -1,0 +1,154 @@
+"""The ingress as a Ray Serve deployment: builds a Service over the tiers' handles and forwards to it.
+
+Classes of deployments stay plain (`serve.deployment(name=…)(Class)` in `app`), so they are typed and can be built in
+a test without a cluster. No decision is made in any of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import FastAPI
+from ray.serve.handle import DeploymentHandle
+
+from serve_graph.access.accounts import AccountingSink, Accounts
+from serve_graph.access.keys import Keyring
+from serve_graph.api.http import Backend, build_http
+from serve_graph.cascade.context import CascadeContext
+from serve_graph.cascade.steps import StreamMode, StreamTerms
+from serve_graph.cluster.policy_client import AlwaysTop, HandlePolicy
+from serve_graph.cluster.readiness import TierReadiness
+from serve_graph.cluster.tier_client import HandleEngine
+from serve_graph.config.graph import GraphConfig
+from serve_graph.gateway.constraints import routing_context_for
+from serve_graph.gateway.handler import Service
+from serve_graph.gateway.tool_affinity import ToolAffinity
+from serve_graph.policy.bindings import price_list, price_lists
+from serve_graph.policy.served_policy import ServedPolicy
+from serve_graph.policy.validity import CertificateStatus
+from serve_graph.records.maintenance import Maintenance, prompt_keeper
+from serve_graph.records.metrics import render_metrics
+from serve_graph.records.spool import SpooledSink
+from serve_graph.records.store import DecisionStore
+
+
+class IngressDeployment:
+    """The HTTP face: one Service over the tiers' handles. Ray Serve asks for the ASGI app after construction."""
+
+    def __init__(
+        self,
+        config: GraphConfig,
+        served: ServedPolicy,
+        tiers: dict[str, DeploymentHandle[Any]],
+        router: DeploymentHandle[Any] | None,
+        verifier: DeploymentHandle[Any] | None,
+        affinity_secret: bytes,
+    ) -> None:
+        engines = {name: HandleEngine(handle, config.tier(name)) for name, handle in tiers.items()}
+        self.engines = engines
+        self.handles = tiers
+        self.tier_names = config.tier_names
+        self.safe_tier = config.policy.safe_tier
+        self.tiers_ready = TierReadiness(tiers, engines)
+        self.store = DecisionStore(config.records_url)
+        self.sink = SpooledSink(self.store, config.state_folder.resolve() / "spool", config.records.retry_s)
+        self.keyring, self.is_open = Keyring(config.access.keys, config.keys_file), config.access.open
+        self.accounts = Accounts(config.access.watch)
+        self.served = served
+        self.certificate_status = CertificateStatus(served.validity, served.name)
+        policy_config = config.policy
+        self.service = Service(
+            cascade_context(config, served, engines, router, verifier),
+            AccountingSink(self.sink, self.accounts, self.keyring.named),
+            StreamTerms(StreamMode(policy_config.stream), policy_config.first_token_s, policy_config.at_first_token),
+            ToolAffinity(affinity_secret),
+            pin_tool_loops=policy_config.tool_loop == "stay",
+            routing=routing_context_for(config, served, self.certificate_status),
+            keep_prompt=prompt_keeper(config.records),
+            deadline_s=config.http.deadline_s,
+        )
+        self.maintenance = Maintenance(self.store, self.sink, self.keyring, self.accounts.spending, config)
+        self.http = config.http
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        http, service = self.http, self.service
+        return build_http(
+            Backend(
+                service,
+                self.store.get,
+                self.readiness,
+                self.metrics,
+                self.background,
+                http.max_body_bytes,
+                http.keep_alive_s,
+                http.start_before_commit,
+                keyring=self.keyring,
+                accounts=self.accounts,
+                is_open=self.is_open,
+            )
+        )
+
+    async def background(self) -> None:
+        await asyncio.gather(self.sink.run(), self.maintenance.run(), self.certificate_status.watch())
+
+    async def readiness(self) -> dict[str, Any]:
+        """Ready means: the safe tier, which every failure falls back on, answers (or may be asleep by its scaling)."""
+        served, ready = self.served, await self.tiers_ready.tiers()
+        faults, until = self.certificate_status.faults(), self.certificate_status.until()
+        return {
+            "ready": ready[self.safe_tier] is not False,
+            "tiers_ready": ready,
+            "tiers": list(self.tier_names),
+            "version": served.name,
+            "certified": served.certified and "answers" not in faults,
+            "promise": faults.get("answers", served.promise),
+            "valid_until": None if until is None else until.isoformat(),
+            "spills": {
+                tier: point.promised
+                for tier, point in self.certificate_status.policy(served.policy).overload_points.items()
+            },
+            "void": faults,
+            "prefixes": {t: faults.get(f"prefix:{t}", told) for t, told in served.prefixes.items()},
+            "binds": served.binds,
+        }
+
+    async def metrics(self) -> str:
+        counters = {}
+        for name, handle in self.handles.items():
+            try:
+                counters[name] = await asyncio.wait_for(handle.counters.remote(), 2.0)
+            except Exception:  # noqa: BLE001 (a tier that is down has no counters; the rest still has)
+                counters[name] = {}
+            counters[name] = {**counters[name], **self.engines[name].gate.counters()}
+        sink, caps = self.sink, self.accounts.watch.caps
+        certificates = self.certificate_status.left_s() if self.served.certified else {}
+        return render_metrics(
+            self.service.tally, sink.pending, counters, caps, held=sink.held, lost=sink.lost, certificates=certificates
+        )
+
+
+def cascade_context(
+    config: GraphConfig,
+    served: ServedPolicy,
+    engines: dict[str, HandleEngine],
+    router: DeploymentHandle[Any] | None,
+    verifier: DeploymentHandle[Any] | None,
+) -> CascadeContext:
+    """What all requests of a graph work with; without router and verifier the last tier answers everything."""
+    policy, top = config.policy, AlwaysTop(served.policy)
+    answering = {name: engines[name] for name in config.tier_names}
+    embedding = {embedder.name: engines[embedder.name] for embedder in config.embedders}
+    return CascadeContext(
+        engines=answering,
+        streams=answering,
+        decider=HandlePolicy(router, "router", policy.timeout_s) if router else top,
+        judge=HandlePolicy(verifier, "verifier", policy.timeout_s) if verifier else top,
+        policy=served.policy,
+        prices=price_lists(config) | {embedder.name: price_list(embedder) for embedder in config.embedders},
+        safe_tier=policy.safe_tier,
+        version=served.name,
+        router_usd_per_s=policy.router_usd_per_s,
+        verifier_usd_per_s=policy.verifier_usd_per_s,
+        embedders=embedding | {name: engine for name, engine in answering.items() if engine.config.embeddings},
+    )
