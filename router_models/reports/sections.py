@@ -180,8 +180,8 @@ def overload_section(certificates: Mapping[str, Certificate]) -> str:
     ]
     by_slice = f"\n\n{table([['slice', 'spilled', 'wrong', 'promise'], *slices])}" if slices else ""
     return (
-        "Served, with `policy.spill`, while the last tier is full: answers that the verdict rejected, from this score "
-        f"on. The promise is of those answers alone.\n\n{table(rows)}{by_slice}"
+        "Served, with `policy.overload_fallback`, while the last tier is full: answers that the verdict rejected, "
+        f"from this score on. The promise is of those answers alone.\n\n{table(rows)}{by_slice}"
     )
 
 

@@ -103,7 +103,7 @@ def add_generation(app: FastAPI, service: Service, limits: HttpLimits) -> None:
         except BaseException:
             service.record(opened, asyncio.CancelledError())  # nothing, unless it was cancelled before it began
             raise
-        return Reply(said, headers=service.headers(opened))
+        return Reply(said, headers=opened.headers())
 
     async def respond(
         request: Request, query: Query, parsed: OpenAIRequest, response_format: ResponseFormat
@@ -118,7 +118,7 @@ def add_generation(app: FastAPI, service: Service, limits: HttpLimits) -> None:
         except BaseException:
             service.record(opened, asyncio.CancelledError())  # nothing, unless it was cancelled before it began
             raise
-        return Reply(said, headers=service.headers(opened))
+        return Reply(said, headers=opened.headers())
 
     async def streamed(request: Request, opened: Opened, response_format: ResponseFormat) -> Response:
         """Begin once somebody speaks, or after `keep_alive_s` with comments. Failures until then are raised."""
@@ -132,13 +132,15 @@ def add_generation(app: FastAPI, service: Service, limits: HttpLimits) -> None:
             await chunks.aclose()
             raise
         spoke = first.done()
-        events = kept_alive(response_format.events(unbroken(chunks)), limits.keep_alive_s, at_once=not spoke)
+        events = kept_alive(
+            response_format.events(unbroken(chunks.source, first)), limits.keep_alive_s, at_once=not spoke
+        )
 
         async def ending() -> None:
             await chunks.aclose()
             service.record(opened, asyncio.CancelledError())  # nothing, where the stream has recorded itself
 
-        return EventStream(events, service.headers(opened, committed=spoke), ending)
+        return EventStream(events, opened.headers(committed=spoke), ending)
 
 
 def options_from(parsed: OpenAIRequest) -> RequestOptions | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -30,9 +31,14 @@ def event(data: Mapping[str, Any], name: str | None = None) -> bytes:
     return f"{head}data: {text}\n\n".encode(errors=LONE)
 
 
-async def unbroken(chunks: AsyncIterator[dict[str, Any]]) -> Chunks:
-    """The chunks; a failure becomes a last one, OpenAI's error object: the status line has long been sent."""
+async def unbroken(chunks: AsyncIterator[dict[str, Any]], first: Awaitable[dict[str, Any]] | None = None) -> Chunks:
+    """The chunks, `first` before them where it is waited for already.
+
+    A failure becomes a last one, OpenAI's error object: the status line has long been sent.
+    """
     try:
+        if first is not None:
+            yield await first
         async for chunk in chunks:
             yield chunk
     except ServeGraphError as error:
@@ -78,17 +84,21 @@ async def kept_alive(events: Events, every_s: float, *, at_once: bool = False) -
     It keeps proxies from giving up, and is how a caller who hung up is noticed while a tier is silent: a proxy learns
     of it when it writes. Closing it closes the events.
     """
-    coming = BufferedAsyncIterator(events)
+    reader = BufferedAsyncIterator(events)
     try:
         if at_once:
             yield KEEP_ALIVE
         while True:
+            coming = reader.coming = reader.coming or asyncio.ensure_future(anext(events))
+            await asyncio.wait({coming}, timeout=every_s)
+            if not coming.done():
+                yield KEEP_ALIVE
+                continue
+            reader.coming = None
             try:
-                item = await coming.next(every_s)
-            except TimeoutError:
-                item = KEEP_ALIVE
+                item = coming.result()
             except StopAsyncIteration:
                 return
             yield item
     finally:
-        await coming.aclose()
+        await reader.aclose()

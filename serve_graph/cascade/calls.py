@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,12 +19,36 @@ from serve_graph.cascade.steps import (
     Judged,
     PolicyFailed,
     RequestState,
+    Rules,
+    Started,
     Step,
+    StreamTerms,
     TierFailed,
 )
 from serve_graph.errors import EngineError, PolicyUnavailableError
 from serve_graph.protocol.chunks import each_choice
 from serve_graph.protocol.responses import usage_of
+
+
+def start(
+    context: CascadeContext, forced: str | None, stream: StreamTerms | None = None, judged_whole: str | None = None
+) -> Started:
+    """The first event of a request with this context; `stream` None where its answer is wanted whole."""
+    left_s, policy, deadline = time_left(context), context.policy, context.deadline
+    rules = Rules(
+        policy,
+        policy.top,
+        policy.judges_top,
+        context.safe_tier,
+        forced,
+        stream,
+        judged_whole,
+        context.forbids_abstaining,
+        context.quality_floor is not None,
+        deadline.seconds,
+        deadline.reserve_s,
+    )
+    return Started(rules, left_s)
 
 
 async def perform(context: CascadeContext, query: Query, step: Step, state: RequestState) -> Event:
@@ -35,12 +60,35 @@ async def perform(context: CascadeContext, query: Query, step: Step, state: Requ
         if step.do is Do.CALL:
             return await _call_tier(context, query, step, state)
         if step.do is Do.ASK_ROUTER:
-            return Decided(await context.decider.decide(query), context.deadline.left_s)
-        return Judged(await _judge(context, query, step, state), context.deadline.left_s)
+            return Decided(await _decide(context, query, state), time_left(context))
+        return Judged(await _judge(context, query, step, state), time_left(context))
     except EngineError as error:
         return tier_failed(context, error, state)
     except PolicyUnavailableError as error:
-        return PolicyFailed(error, context.deadline.left_s)
+        return PolicyFailed(error, time_left(context))
+
+
+async def _decide(context: CascadeContext, query: Query, state: RequestState) -> Decision:
+    """The router's decision, its time billed, as the request's constraints leave it.
+
+    Raises CertificateVoidError once the version's certificate has ended.
+    """
+    constraints = context.constraints
+    if constraints is not None and (known := constraints.without_router()) is not None:
+        return known
+    started = time.perf_counter()
+    try:
+        context.certificate.check()
+        decision = await context.decider.decide(query)
+    finally:
+        seconds = time.perf_counter() - started
+        state.overhead.append(timed("router", "routing", seconds, context.router_usd_per_s))
+    return decision if constraints is None else constraints.apply(decision, query)
+
+
+def time_left(context: CascadeContext) -> float:
+    """Seconds left of the request's deadline; infinite without one."""
+    return math.inf if context.deadline.seconds == math.inf else context.deadline.left_s
 
 
 async def _call_tier(context: CascadeContext, query: Query, step: Step, state: RequestState) -> Answered:
@@ -63,9 +111,9 @@ async def _judge(context: CascadeContext, query: Query, step: Step, state: Reque
         decision = Decision(step.tier, "last tier", decision.p_cheap_ok if decision else None)
     assert decision is not None, "nothing is on trial that the router did not choose"
     is_prefix = step.hold.prefix_tokens is not None
-    choices = each_choice(completion) if step.on_trial and not is_prefix else (completion,)
-    if len(choices) == 1:
+    if is_prefix or not step.on_trial or len(completion.payload.get("choices") or ()) < 2:
         return [await _verdict(context, query, completion, decision, state, is_prefix)]
+    choices = each_choice(completion)
     return await asyncio.gather(*(_verdict(context, query, choice, decision, state, False) for choice in choices))
 
 
@@ -81,10 +129,14 @@ async def _verdict(
     of the prefix point alone has, the verdict is an escalation.
     """
     certificate = context.certificate
-    with timed(state.overhead, "verifier", "judging", context.verifier_usd_per_s):
+    started = time.perf_counter()
+    try:
         certificate.check()
         verdict = await context.judge.judge(query, completion, decision)
         certificate.check()
+    finally:
+        seconds = time.perf_counter() - started
+        state.overhead.append(timed("verifier", "judging", seconds, context.verifier_usd_per_s))
     fault = certificate.fault(f"prefix:{decision.tier}") if is_prefix else None
     return Verdict(Action.ESCALATED, fault, verdict.p_ok) if fault and verdict.action is Action.ACCEPTED else verdict
 
@@ -97,7 +149,7 @@ def tier_failed(context: CascadeContext, error: EngineError, state: RequestState
         point, certificate = context.policy.overload_points.get(tier), context.certificate
         holds = certificate.fault() is None and certificate.fault(f"spill:{tier}") is None
         may_serve = point is not None and holds and (floor is None or floor <= point.promised)
-    return TierFailed(error, may_serve, context.deadline.left_s)
+    return TierFailed(error, may_serve, time_left(context))
 
 
 async def embed(context: CascadeContext, body: Mapping[str, Any], state: RequestState) -> dict[str, Any]:

@@ -7,10 +7,10 @@ same piece by piece.
 from __future__ import annotations
 
 from router_models.types import Completion, Query
-from serve_graph.cascade.calls import perform
+from serve_graph.cascade.calls import perform, start
 from serve_graph.cascade.context import CascadeContext
-from serve_graph.cascade.next_step import next_step
-from serve_graph.cascade.steps import Do, Event, RequestState, Rules, Started, StreamTerms
+from serve_graph.cascade.next_step import advance
+from serve_graph.cascade.steps import Do, Event, RequestState
 
 
 async def answer(context: CascadeContext, query: Query, forced: str | None, state: RequestState) -> Completion:
@@ -34,28 +34,11 @@ async def answer(context: CascadeContext, query: Query, forced: str | None, stat
     DeadlineError
         The request's time is spent.
     """
-    event: Event = Started(rules_of(context, forced), context.deadline.left_s)
+    event: Event = start(context, forced)
     while True:
-        step = state.take(next_step(state, event))
+        step = advance(state, event)
         if step.completion is not None and step.do is Do.REPLY:
             return step.completion
         if step.error is not None:
             raise step.error
         event = await perform(context, query, step, state)
-
-
-def rules_of(
-    context: CascadeContext, forced: str | None, stream: StreamTerms | None = None, judged_whole: str | None = None
-) -> Rules:
-    """What a request with this context goes by; `stream` None where its answer is wanted whole."""
-    deadline = context.deadline
-    return Rules(
-        context.policy,
-        context.safe_tier,
-        forced,
-        stream,
-        judged_whole,
-        context.forbids_abstaining,
-        deadline.seconds,
-        deadline.reserve_s,
-    )

@@ -10,15 +10,15 @@ from router_models.versions.policy import Policy
 from serve_graph.cascade.billing import Prices
 from serve_graph.cascade.certificate import HOLDS, CertificateSnapshot
 from serve_graph.cascade.deadline import NEVER, Deadline
-from serve_graph.cascade.interfaces import Decider, Embedder, Engine, Judge, StreamingEngine
+from serve_graph.cascade.interfaces import Constraints, Decider, Embedder, Engine, Judge, StreamingEngine
 
 
 @dataclass(frozen=True, slots=True)
 class CascadeContext:
     """What the cascade works with. `policy` is the served version's thresholds, for what needs no score.
 
-    `certificate`, `deadline`, `quality_floor` and `forbids_abstaining` belong to one request: a context that all
-    requests share has a certificate that holds for ever and no deadline.
+    `constraints` and all after it belong to one request: a context that all requests share has a certificate that
+    holds for ever and no deadline.
     """
 
     engines: Mapping[str, Engine]
@@ -32,6 +32,7 @@ class CascadeContext:
     router_usd_per_s: Decimal = Decimal(0)
     verifier_usd_per_s: Decimal = Decimal(0)
     embedders: Mapping[str, Embedder] = field(default_factory=dict)
+    constraints: Constraints | None = None
     deadline: Deadline = NEVER
     certificate: CertificateSnapshot = HOLDS
     quality_floor: float | None = None

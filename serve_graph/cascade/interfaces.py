@@ -42,6 +42,16 @@ class Decider(Protocol):
     async def decide(self, query: Query) -> Decision: ...
 
 
+class Constraints(Protocol):
+    """What one request makes of the router's decision. No I/O."""
+
+    def without_router(self) -> Decision | None:
+        """A decision that stands before the router is asked; None where it is to be asked."""
+
+    def apply(self, decision: Decision, query: Query) -> Decision:
+        """The router's decision as the request wants it."""
+
+
 class Judge(Protocol):
     """Judge a completion of `decision.tier`. Raises PolicyUnavailableError where no verdict can be had in time."""
 

@@ -40,7 +40,7 @@ from serve_graph.errors import CertificateVoidError, DeadlineError, EngineReques
 
 
 def next_step(state: RequestState, event: Event) -> Step:
-    """What to do about `event`, which answers the state's last step. Changes nothing: see `RequestState.take`.
+    """What to do about `event`, which answers the state's last step. Changes nothing: `advance` does.
 
     Raises TypeError for an event that the last step cannot end in.
     """
@@ -70,8 +70,26 @@ def next_step(state: RequestState, event: Event) -> Step:
     raise TypeError(f"{type(event).__name__} does not answer {last.do.name}")
 
 
+def advance(state: RequestState, event: Event) -> Step:
+    """The next step, written down in the state."""
+    step = next_step(state, event)
+    state.step, state.tier, state.action = step, step.tier, step.action
+    if step.note:
+        state.notes.append(step.note)
+    state.rules = step.rules or state.rules
+    state.decision = step.decision or state.decision
+    state.verdict = step.verdict or state.verdict
+    state.rejected = step.rejected or state.rejected
+    if step.do is Do.REPLY:
+        state.completion, state.served_on_overload = step.completion, step.serves_rejected
+    return step
+
+
 def _started(state: RequestState, event: Started) -> Step:
-    rules = event.rules
+    rules, terms = event.rules, event.rules.stream
+    if terms is not None and rules.asks_quality:
+        mode = StreamMode.VERIFY if terms.mode is StreamMode.ROUTE else terms.mode
+        rules = replace(rules, stream=replace(terms, mode=mode, at_first_token="escalate"))
     if rules.forced is not None:
         return replace(_call(rules, rules.forced, Action.FORCED, event.left_s), rules=rules)
     return Step(Do.ASK_ROUTER, state.tier, state.action, rules=rules)
@@ -82,7 +100,7 @@ def _decided(rules: Rules, state: RequestState, event: Decided) -> Step:
     if state.pinned is not None:
         decision = replace(decision, tier=state.pinned, reason=f"{decision.reason}; held: {state.pinned} began it")
     call = _call(rules, decision.tier, Action.ROUTED, event.left_s)
-    if call.do is Do.CALL and decision.tier != rules.policy.top:
+    if call.do is Do.CALL and decision.tier != rules.top:
         call = _try(rules, call)
     return replace(call, decision=decision)
 
@@ -115,15 +133,16 @@ def _hold(rules: Rules, terms: StreamTerms, tier: str, try_s: float) -> tuple[Ho
 def _answered(rules: Rules, state: RequestState, last: Step, completion: Completion) -> Step:
     if last.do is not Do.COMMIT:
         promised = state.decision is None or state.decision.promised  # else nobody abstains, whatever a verdict says
-        may_abstain = rules.policy.judges_top and promised and state.action in (Action.ROUTED, Action.ESCALATED)
+        may_abstain = rules.judges_top and promised and state.action in (Action.ROUTED, Action.ESCALATED)
         if last.on_trial or (may_abstain and last.delivery is Delivery.WHOLE):
             return replace(last, do=Do.JUDGE, note="", completion=completion, hold=Hold())
     return Step(Do.REPLY, state.tier, state.action, completion=completion)
 
 
 def _judged(rules: Rules, state: RequestState, last: Step, event: Judged) -> Step:
-    tier, top, completion = state.tier, rules.policy.top, last.completion
-    verdict = worst([_permitted(rules, tier, verdict) for verdict in event.verdicts])
+    tier, top, completion = state.tier, rules.top, last.completion
+    verdicts = [_permitted(rules, tier, verdict) for verdict in event.verdicts]
+    verdict = verdicts[0] if len(verdicts) == 1 else worst(verdicts)
     if not last.on_trial:
         if verdict.action is Action.ABSTAINED:
             return Step(Do.REPLY, tier, Action.ABSTAINED, verdict=verdict, completion=completion)
@@ -142,7 +161,7 @@ def _permitted(rules: Rules, tier: str, verdict: Verdict) -> Verdict:
     """The verdict; where abstaining is forbidden, an abstention becomes what it stands in for."""
     if verdict.action is not Action.ABSTAINED or not rules.forbids_abstaining:
         return verdict
-    action = Action.ACCEPTED if tier == rules.policy.top else Action.ESCALATED
+    action = Action.ACCEPTED if tier == rules.top else Action.ESCALATED
     return replace(verdict, action=action, reason=f"{verdict.reason}; forbidden: {action}")
 
 
@@ -154,7 +173,7 @@ def _policy_failed(rules: Rules, state: RequestState, last: Step, event: PolicyF
     who = "router" if last.do is Do.ASK_ROUTER else "verifier"
     tier, note = rules.safe_tier, f"{who} unavailable: {event.error}"
     if isinstance(event.error, CertificateVoidError):
-        tier, note = rules.policy.top, str(event.error)
+        tier, note = rules.top, str(event.error)
     if last.do is Do.JUDGE and tier == state.tier:  # it has answered already
         do = Do.COMMIT if last.hold.prefix_tokens is not None else Do.REPLY
         return replace(last, do=do, action=Action.FALLBACK, note=note)
@@ -172,7 +191,7 @@ def _tier_failed(rules: Rules, state: RequestState, last: Step, event: TierFaile
         note = f"spilled: {state.tier} has no room now"
         return Step(Do.REPLY, tier, Action.FALLBACK, note, completion=completion, serves_rejected=True)
     failed, rejected = state.tier, state.decision.tier if state.decision else None
-    spare = rules.safe_tier if rules.safe_tier != failed else rules.policy.top
+    spare = rules.safe_tier if rules.safe_tier != failed else rules.top
     if state.action in (Action.FORCED, Action.FALLBACK) or spare in (failed, rejected):
         return fail
     return _call(rules, spare, Action.FALLBACK, event.left_s, f"{failed} failed: {error.recordable}")
@@ -181,7 +200,7 @@ def _tier_failed(rules: Rules, state: RequestState, last: Step, event: TierFaile
 def _budget_spent(rules: Rules, state: RequestState, last: Step, event: BudgetSpent) -> Step:
     why = f"nothing shown within {last.hold.budget_s:.3g} s"
     if last.hold.at_budget == "escalate":
-        return _call(rules, rules.policy.top, Action.ESCALATED, event.left_s, f"{why}: escalated unjudged")
+        return _call(rules, rules.top, Action.ESCALATED, event.left_s, f"{why}: escalated unjudged")
     hold = Hold(commits_unjudged=True)
     return replace(last, do=Do.COMMIT if event.spoke else Do.READ, hold=hold, note=f"{why}: committed unjudged")
 

@@ -45,19 +45,23 @@ class StreamTerms:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What one request's cascade goes by. `stream` None: the answer is wanted whole.
+    """What one request's cascade goes by: the policy, and of it the last tier (`top`) and whether that is judged.
 
-    `judged_whole` says why an answer to this query is never judged by its prefix; None where it may be. `reserve_s`
-    is what the last tier usually takes: a cheap try leaves it that much of the deadline (`deadline_s`), where there
-    is that much.
+    `stream` None: the answer is wanted whole. `judged_whole` says why an answer to this query is never judged by its
+    prefix; None where it may be. `reserve_s` is what the last tier usually takes: a cheap try leaves it that much of
+    the deadline (`deadline_s`), where there is that much. `asks_quality`: the caller has a quality floor, and is shown
+    nothing unjudged.
     """
 
     policy: Policy
+    top: str
+    judges_top: bool
     safe_tier: str
     forced: str | None = None
     stream: StreamTerms | None = None
     judged_whole: str | None = None
     forbids_abstaining: bool = False
+    asks_quality: bool = False
     deadline_s: float = math.inf
     reserve_s: float = 0.0
 
@@ -216,19 +220,6 @@ class RequestState:
     served_on_overload: bool = False
     rules: Rules | None = None
     step: Step | None = None
-
-    def take(self, step: Step) -> Step:
-        """Write a step down; gives it back."""
-        self.step, self.tier, self.action = step, step.tier, step.action
-        if step.note:
-            self.notes.append(step.note)
-        self.rules = step.rules or self.rules
-        self.decision = step.decision or self.decision
-        self.verdict = step.verdict or self.verdict
-        self.rejected = step.rejected or self.rejected
-        if step.do is Do.REPLY:
-            self.completion, self.served_on_overload = step.completion, step.serves_rejected
-        return step
 
     def go(self, tier: str, action: Action, note: str = "") -> None:
         """Name the tier of a request that takes no steps (embeddings)."""

@@ -15,10 +15,9 @@ from typing import Any
 from router_models.estimators.verifiers.checks.formats import declares_shape
 from router_models.types import Action, Completion, Query
 from serve_graph.cascade.billing import answered
-from serve_graph.cascade.calls import perform, record_attempts, tier_failed
-from serve_graph.cascade.cascade import rules_of
+from serve_graph.cascade.calls import perform, record_attempts, start, tier_failed, time_left
 from serve_graph.cascade.context import CascadeContext
-from serve_graph.cascade.next_step import next_step
+from serve_graph.cascade.next_step import advance
 from serve_graph.cascade.steps import (
     Answered,
     BudgetSpent,
@@ -28,7 +27,6 @@ from serve_graph.cascade.steps import (
     PrefixReady,
     RequestState,
     Spoke,
-    Started,
     Step,
     StreamMode,
     StreamTerms,
@@ -51,12 +49,12 @@ async def stream_answer(
     Closing it ends every engine call it made.
     """
     why = _judged_whole(query) if terms.mode is StreamMode.PREFIX else None
-    event: Event = Started(rules_of(context, forced, terms, why), context.deadline.left_s)
+    event: Event = start(context, forced, terms, why)
     call: TierStream | None = None
     committed = False
     try:
         while True:
-            step = state.take(next_step(state, event))
+            step = advance(state, event)
             match step.do:
                 case Do.CALL if step.delivery is not Delivery.WHOLE:
                     if call is not None:
@@ -115,7 +113,7 @@ class TierStream:
             except TimeoutError:
                 if hold.budget_s is None:
                     raise
-                return BudgetSpent(bool(self.held), self.context.deadline.left_s)
+                return BudgetSpent(bool(self.held), time_left(self.context))
             except StopAsyncIteration:
                 return Answered(self.answer())
             except EngineError as error:

@@ -29,12 +29,12 @@ class PolicyDeployment:
             self.version.estimate(query, completion, Decision(tier, "warm-up", decision.p_cheap_ok))
 
     async def decide(self, query: Query) -> Decision:
-        if fault := self.certificate_status.snapshot().fault():
+        if fault := self.certificate_status.fault():
             return Decision(self.version.policy.top, fault)
         return self.version.decide(query)
 
     async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
-        fault = self.certificate_status.snapshot().fault()
+        fault = self.certificate_status.fault()
         if fault and decision.tier != self.version.policy.top:
             return Verdict(Action.ESCALATED, fault)
         return self.version.judge(query, completion, decision)

@@ -6,8 +6,10 @@ graph's shape; `${NAME}` inside a YAML string is replaced by an environment vari
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import warnings
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +24,7 @@ from serve_graph.config.prices import Amount
 from serve_graph.config.tiers import AnyTierConfig, ScalingConfig, TierName, VllmTierConfig
 from serve_graph.errors import ConfigError
 
+logger = logging.getLogger(__name__)
 STORE_DRIVERS = MappingProxyType(
     {
         "sqlite": "sqlite+aiosqlite",
@@ -39,9 +42,10 @@ class PolicyConfig(Frozen):
 
     `version`: an alias or number of the registered model. `safe_tier` answers when the policy cannot decide.
     `stream` is when a cheap answer may be shown (docs/streaming.md); after `first_token_s` seconds without a word,
-    `at_first_token` is done regardless. `tool_loop`: whether a conversation's tool calls hold the tier that made them.
-    With `overload`, and a version certified for it, rejected cheap answers may be shown while the last tier is full
-    (docs/tiers.md). `router_usd_per_s` and `verifier_usd_per_s` put their time on every bill.
+    `at_first_token` is done regardless. `tool_loop`: whether a conversation stays on the tier that made its tool
+    calls. With `overload_fallback`, and a version certified for it, rejected cheap answers may be shown while the last
+    tier is full (docs/tiers.md); `spill` is its old name, read for one more release. `router_usd_per_s` and
+    `verifier_usd_per_s` put their time on every bill.
     """
 
     model_name: str = "serve-graph-router"
@@ -60,6 +64,18 @@ class PolicyConfig(Frozen):
     verifier_usd_per_s: Amount = Decimal(0)
     router_scaling: ScalingConfig = ScalingConfig(max_replicas=2)
     verifier_scaling: ScalingConfig = ScalingConfig(max_replicas=2)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "spill" not in data:
+            return data
+        if "overload_fallback" in data:
+            raise ValueError("`spill` is the old name of `overload_fallback`: give one of them")
+        message = "policy.spill is now policy.overload_fallback; the next release will not read the old name"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        logger.warning(message)
+        return {name: value for name, value in data.items() if name != "spill"} | {"overload_fallback": data["spill"]}
 
 
 class RecordsConfig(Frozen):

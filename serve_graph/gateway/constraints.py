@@ -11,11 +11,9 @@ from datetime import UTC, datetime
 
 from router_models.types import Decision, DecisionRecord, Query
 from router_models.versions.policy import Policy
-from serve_graph.cascade.billing import timed
 from serve_graph.cascade.certificate import CertificateSnapshot
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.deadline import NEVER, Deadline
-from serve_graph.cascade.steps import RequestState
 from serve_graph.config.graph import GraphConfig
 from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.gateway.rules import Expectations, Room, fit_context, keep_session, within_latency
@@ -64,6 +62,8 @@ class RoutingContext:
         self, policy: Policy, certificate: CertificateSnapshot, *, stream: bool, forbids_abstaining: bool
     ) -> float | None:
         """What is promised now of a request under this policy: nothing once the certificate has ended."""
+        if self.certified is None:
+            return None
         if self.joint and counts_on_abstaining(policy, forbids_abstaining=forbids_abstaining, stream=stream):
             return None
         return None if certificate.fault() else self.certified
@@ -79,22 +79,23 @@ def request_context(
     context: CascadeContext,
     resolved: ResolvedOptions,
     routing: RoutingContext,
-    state: RequestState,
+    top: str,
     deadline: Deadline = NEVER,
     *,
     stream: bool = False,
 ) -> CascadeContext:
     """The context that all requests share, as one request is to see it: its options, its deadline, what holds now."""
-    usual_s = routing.latencies.expected_s(context.policy.top)
-    certificate = routing.certificate_status.snapshot()
-    policy = certificate.policy(context.policy)
+    usual_s = routing.latencies.expected_s(top) if math.isfinite(deadline.seconds) else None
+    certificate, policy = routing.certificate_status.snapshot(), context.policy
+    if certificate.faults:
+        policy = certificate.policy(policy)
     if resolved.forbids_abstaining:
         policy = policy.without_abstention()
     return replace(
         context,
-        decider=ConstrainedRouter(context, resolved, routing, state, deadline, certificate, stream),
+        constraints=RequestConstraints(context, resolved, routing, certificate, top, deadline, stream),
         policy=policy,
-        safe_tier=context.policy.top if resolved.quality_floor is not None else context.safe_tier,
+        safe_tier=top if resolved.quality_floor is not None else context.safe_tier,
         deadline=replace(deadline, reserve_s=usual_s or 0.0),
         certificate=certificate,
         quality_floor=resolved.quality_floor,
@@ -103,46 +104,48 @@ def request_context(
 
 
 @dataclass(frozen=True, slots=True)
-class ConstrainedRouter:
-    """The router's decision, its time billed, then what the options, the context lengths and the session make of it.
-
-    Without the quality that was asked for, or any certificate that holds, the router is not asked.
-    """
+class RequestConstraints:
+    """What one request's options, the context lengths and its session make of the router's decision."""
 
     context: CascadeContext
     resolved: ResolvedOptions
     routing: RoutingContext
-    state: RequestState
-    deadline: Deadline
     certificate: CertificateSnapshot
+    top: str
+    deadline: Deadline
     stream: bool = False
 
-    async def decide(self, query: Query) -> Decision:
-        top, resolved, routing = self.context.policy.top, self.resolved, self.routing
-        if (floor := resolved.quality_floor) is not None:
-            promised = routing.promised_to(
-                self.context.policy,
-                self.certificate,
-                stream=self.stream,
-                forbids_abstaining=resolved.forbids_abstaining,
-            )
-            if promised is None or floor > promised:
-                known = "nothing is certified" if promised is None else f"{promised:g} is certified"
-                return Decision(top, f"quality floor {floor:g}: {known} of cheaper tiers, so {top}")
-        with timed(self.state.overhead, "router", "routing", self.context.router_usd_per_s):
-            self.certificate.check()
-            decision = await self.context.decider.decide(query)
-        budget_s = min(resolved.latency_budget_s or math.inf, self.deadline.left_s)
+    def without_router(self) -> Decision | None:
+        """The last tier, where the quality that was asked for is not promised of any other; else None."""
+        if (floor := self.resolved.quality_floor) is None:
+            return None
+        promised = self.routing.promised_to(
+            self.context.policy,
+            self.certificate,
+            stream=self.stream,
+            forbids_abstaining=self.resolved.forbids_abstaining,
+        )
+        if promised is not None and floor <= promised:
+            return None
+        known = "nothing is certified" if promised is None else f"{promised:g} is certified"
+        return Decision(self.top, f"quality floor {floor:g}: {known} of cheaper tiers, so {self.top}")
+
+    def apply(self, decision: Decision, query: Query) -> Decision:
+        """The decision as the request's time, its session and the tiers' context lengths leave it."""
+        context, resolved, routing, top = self.context, self.resolved, self.routing, self.top
+        budget_s = resolved.latency_budget_s or math.inf
+        if math.isfinite(self.deadline.seconds):
+            budget_s = min(budget_s, self.deadline.left_s)
         if math.isfinite(budget_s):
-            expected = {tier: routing.latencies.expected_s(tier) for tier in self.context.engines}
+            expected = {tier: routing.latencies.expected_s(tier) for tier in context.engines}
             decision = within_latency(decision, budget_s, expected, top)
         session = routing.sessions.get(resolved.session, query) if resolved.session else None
         if session is not None:
             now = datetime.now(UTC)
-            prices = {tier: prices.at(now) for tier, prices in self.context.prices.items()}
+            prices = {tier: prices.at(now) for tier, prices in context.prices.items()}
             decision = keep_session(decision, session, prices, top, routing.expectations)
         if routing.rooms:
-            decision = fit_context(decision, query, routing.rooms, self.context.policy.tiers)
+            decision = fit_context(decision, query, routing.rooms, context.policy.tiers)
         return decision
 
 

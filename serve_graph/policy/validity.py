@@ -124,6 +124,10 @@ class CertificateStatus:
         """What does not hold now, by the certificate's name, with the reason."""
         return self.snapshot().faults
 
+    def fault(self) -> str | None:
+        """Why the version's own certificate does not hold now; None where it does."""
+        return self.snapshot().faults.get(ANSWERS)
+
     def policy(self, policy: Policy) -> Policy:
         """A policy without the prefix and overload points that do not hold now."""
         return self.snapshot().policy(policy)

@@ -52,7 +52,8 @@ class BufferedAsyncIterator(Generic[T]):
 
 async def ended(future: asyncio.Future[T]) -> None:
     """Cancel a future and wait until it is over; its failure, if any, counts as seen."""
-    future.cancel()
-    await asyncio.wait({future})
+    if not future.done():
+        future.cancel()
+        await asyncio.wait({future})
     if not future.cancelled():
         future.exception()

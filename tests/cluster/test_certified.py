@@ -40,7 +40,7 @@ TIERS: list[dict[str, Any]] = [
         "admission": {"max_in_flight": 1, "max_queued": 0},
     },
 ]
-POLICY = {"version": "stable", "safe_tier": "frontier", "epsilon": 0.1, "spill": True}
+POLICY = {"version": "stable", "safe_tier": "frontier", "epsilon": 0.1, "overload_fallback": True}
 
 
 @dataclass(frozen=True)

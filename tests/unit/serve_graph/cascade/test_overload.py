@@ -228,6 +228,5 @@ def test_doctor_says_where_a_spill_is_wanted_that_nothing_certifies(tmp_path: Pa
     policy = {"version": "none", "overload_fallback": True}
     config = GraphConfig.model_validate({"tiers": tiers, "policy": policy, "state_folder": tmp_path})
     assert any(
-        "policy.overload_fallback is on, but none is certified" in finding.detail
-        for finding in examine(config)
+        "policy.overload_fallback is on, but none is certified" in finding.detail for finding in examine(config)
     )
