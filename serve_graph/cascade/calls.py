@@ -110,7 +110,7 @@ async def _judge(context: CascadeContext, query: Query, step: Step, state: Reque
     if not step.on_trial:
         decision = Decision(step.tier, "last tier", decision.p_cheap_ok if decision else None)
     assert decision is not None, "nothing is on trial that the router did not choose"
-    is_prefix = step.hold.prefix_tokens is not None
+    is_prefix = step.commit_policy.prefix_tokens is not None
     if is_prefix or not step.on_trial or len(completion.payload.get("choices") or ()) < 2:
         return [await _verdict(context, query, completion, decision, state, is_prefix)]
     choices = each_choice(completion)

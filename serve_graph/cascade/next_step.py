@@ -4,9 +4,9 @@
                                 └────▶ CALL a tier below, on trial ─ Answered ─▶ JUDGE ─ accepted, abstained ─▶ REPLY
                                                                                    └─ escalated ─▶ CALL the last tier
 
-A tier that fails is replaced once (`_replace`); router or verifier down: the safe tier answers (`_policy_failed`); the
-last tier full: a rejected answer that is certified for that may be served. A stream adds COMMIT: from there on the
-tier never changes (docs/streaming.md).
+A tier that fails is replaced once (`_tier_failed`); router or verifier down: the safe tier answers (`_policy_failed`);
+the last tier full: a rejected answer that is certified for that may be served. A stream adds COMMIT: from there on
+the tier never changes (docs/streaming.md).
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from router_models.versions.policy import worst
 from serve_graph.cascade.steps import (
     Answered,
     BudgetSpent,
+    CommitPolicy,
     Decided,
     Delivery,
     Do,
     Event,
-    Hold,
+    FirstPiece,
     Judged,
     PolicyFailed,
     PrefixReady,
     RequestState,
     Rules,
-    Spoke,
     Started,
     Step,
     StreamMode,
@@ -60,12 +60,12 @@ def next_step(state: RequestState, event: Event) -> Step:
             return _answered(rules, state, last, event.completion)
         case TierFailed(), Do.CALL | Do.READ | Do.COMMIT:
             return _tier_failed(rules, state, last, event)
-        case Spoke(), Do.CALL | Do.READ if last.delivery is not Delivery.WHOLE:
-            may_show = last.delivery is Delivery.LIVE or last.hold.commits_unjudged
+        case FirstPiece(), Do.CALL | Do.READ if last.delivery is not Delivery.WHOLE:
+            may_show = last.delivery is Delivery.LIVE or last.commit_policy.commits_unjudged
             return replace(last, do=Do.COMMIT if may_show else Do.READ, note="", decision=None, verdict=None)
-        case PrefixReady(), Do.CALL | Do.READ if last.hold.prefix_tokens is not None:
+        case PrefixReady(), Do.CALL | Do.READ if last.commit_policy.prefix_tokens is not None:
             return replace(last, do=Do.JUDGE, note="", completion=event.prefix)
-        case BudgetSpent(), Do.CALL | Do.READ if last.hold.budget_s is not None:
+        case BudgetSpent(), Do.CALL | Do.READ if last.commit_policy.budget_s is not None:
             return _budget_spent(rules, state, last, event)
     raise TypeError(f"{type(event).__name__} does not answer {last.do.name}")
 
@@ -113,13 +113,14 @@ def _try(rules: Rules, call: Step) -> Step:
         return replace(call, on_trial=True, timeout_s=try_s)
     if terms.mode is StreamMode.ROUTE:
         return replace(call, note="streamed at once, unjudged")
-    hold, note = _hold(rules, terms, call.tier, try_s)
-    is_held = hold.prefix_tokens is not None or hold.budget_s is not None
-    return replace(call, note=note, on_trial=True, delivery=Delivery.HELD if is_held else Delivery.WHOLE, hold=hold)
+    early, note = _commit_policy(rules, terms, call.tier, try_s)
+    is_buffered = early.prefix_tokens is not None or early.budget_s is not None
+    delivery = Delivery.BUFFERED if is_buffered else Delivery.WHOLE
+    return replace(call, note=note, on_trial=True, delivery=delivery, commit_policy=early)
 
 
-def _hold(rules: Rules, terms: StreamTerms, tier: str, try_s: float) -> tuple[Hold, str]:
-    """What may end the holding back of this tier's stream early, and a note where a prefix verdict cannot."""
+def _commit_policy(rules: Rules, terms: StreamTerms, tier: str, try_s: float) -> tuple[CommitPolicy, str]:
+    """What may commit this tier's stream before its end, and a note where a prefix verdict cannot."""
     budget_s, at_budget, tokens, why = terms.first_token_s, terms.at_first_token, None, ""
     if terms.mode is StreamMode.PREFIX:
         point = rules.policy.prefixes.get(tier)
@@ -127,7 +128,7 @@ def _hold(rules: Rules, terms: StreamTerms, tier: str, try_s: float) -> tuple[Ho
         tokens = None if point is None or why else point.tokens
     if try_s < (budget_s or math.inf):  # what the last tier needs of the deadline must be left to it
         budget_s, at_budget = try_s, "escalate"
-    return Hold(tokens, budget_s, at_budget), f"prefix asked for, but {why}: verify" if why else ""
+    return CommitPolicy(tokens, budget_s, at_budget), f"prefix asked for, but {why}: verify" if why else ""
 
 
 def _answered(rules: Rules, state: RequestState, last: Step, completion: Completion) -> Step:
@@ -135,7 +136,7 @@ def _answered(rules: Rules, state: RequestState, last: Step, completion: Complet
         promised = state.decision is None or state.decision.promised  # else nobody abstains, whatever a verdict says
         may_abstain = rules.judges_top and promised and state.action in (Action.ROUTED, Action.ESCALATED)
         if last.on_trial or (may_abstain and last.delivery is Delivery.WHOLE):
-            return replace(last, do=Do.JUDGE, note="", completion=completion, hold=Hold())
+            return replace(last, do=Do.JUDGE, note="", completion=completion, commit_policy=CommitPolicy())
     return Step(Do.REPLY, state.tier, state.action, completion=completion)
 
 
@@ -147,7 +148,7 @@ def _judged(rules: Rules, state: RequestState, last: Step, event: Judged) -> Ste
         if verdict.action is Action.ABSTAINED:
             return Step(Do.REPLY, tier, Action.ABSTAINED, verdict=verdict, completion=completion)
         return Step(Do.REPLY, tier, state.action, completion=completion)
-    is_prefix = last.hold.prefix_tokens is not None
+    is_prefix = last.commit_policy.prefix_tokens is not None
     if verdict.action is Action.ESCALATED or (is_prefix and verdict.action is not Action.ACCEPTED):
         rejected = (tier, completion) if completion and verdict.may_serve_on_overload and not is_prefix else None
         call = _call(rules, top, Action.ESCALATED, event.left_s)
@@ -175,7 +176,7 @@ def _policy_failed(rules: Rules, state: RequestState, last: Step, event: PolicyF
     if isinstance(event.error, CertificateVoidError):
         tier, note = rules.top, str(event.error)
     if last.do is Do.JUDGE and tier == state.tier:  # it has answered already
-        do = Do.COMMIT if last.hold.prefix_tokens is not None else Do.REPLY
+        do = Do.COMMIT if last.commit_policy.prefix_tokens is not None else Do.REPLY
         return replace(last, do=do, action=Action.FALLBACK, note=note)
     return _call(rules, tier, Action.FALLBACK, event.left_s, note)
 
@@ -198,11 +199,16 @@ def _tier_failed(rules: Rules, state: RequestState, last: Step, event: TierFaile
 
 
 def _budget_spent(rules: Rules, state: RequestState, last: Step, event: BudgetSpent) -> Step:
-    why = f"nothing shown within {last.hold.budget_s:.3g} s"
-    if last.hold.at_budget == "escalate":
+    why = f"nothing shown within {last.commit_policy.budget_s:.3g} s"
+    if last.commit_policy.at_budget == "escalate":
         return _call(rules, rules.top, Action.ESCALATED, event.left_s, f"{why}: escalated unjudged")
-    hold = Hold(commits_unjudged=True)
-    return replace(last, do=Do.COMMIT if event.spoke else Do.READ, hold=hold, note=f"{why}: committed unjudged")
+    commit_policy = CommitPolicy(commits_unjudged=True)
+    return replace(
+        last,
+        do=Do.COMMIT if event.has_pieces else Do.READ,
+        commit_policy=commit_policy,
+        note=f"{why}: committed unjudged",
+    )
 
 
 def _call(rules: Rules, tier: str, action: Action, left_s: float, note: str = "") -> Step:

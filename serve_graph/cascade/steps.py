@@ -107,22 +107,22 @@ class TierFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class Spoke:
-    """A streamed answer began: its first piece that says something is here."""
+class FirstPiece:
+    """The first piece of a streamed answer that holds any content is here."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrefixReady:
-    """A held answer turned out to be longer than the N tokens asked for; `prefix` is these N."""
+    """A buffered answer turned out to be longer than the N tokens asked for; `prefix` is these N."""
 
     prefix: Completion
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetSpent:
-    """A held answer was not committed within the step's `budget_s`; `spoke`: there is something to show of it."""
+    """A buffered answer was not committed within its `budget_s`; `has_pieces`: there is something to show of it."""
 
-    spoke: bool
+    has_pieces: bool
     left_s: float = math.inf
 
 
@@ -134,7 +134,7 @@ class Judged:
     left_s: float = math.inf
 
 
-Event = Started | Decided | PolicyFailed | Answered | TierFailed | Spoke | PrefixReady | BudgetSpent | Judged
+Event = Started | Decided | PolicyFailed | Answered | TierFailed | FirstPiece | PrefixReady | BudgetSpent | Judged
 
 
 class Do(Enum):
@@ -144,7 +144,7 @@ class Do(Enum):
     CALL = auto()
     """Call `tier`, as `delivery` says."""
     READ = auto()
-    """Read on in the held stream, showing nothing."""
+    """Read on in the buffered stream, showing nothing."""
     JUDGE = auto()
     """Ask the verifier about `completion`."""
     COMMIT = auto()
@@ -156,16 +156,16 @@ class Do(Enum):
 
 
 class Delivery(Enum):
-    """How a call's answer arrives: as one reply; as a stream that is held back; as a stream shown as it comes."""
+    """How a call's answer arrives: as one reply; as a stream that is buffered; as a stream shown as it comes."""
 
     WHOLE = auto()
-    HELD = auto()
+    BUFFERED = auto()
     LIVE = auto()
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
-    """What may commit a held stream before its end: a prefix verdict, a budget of seconds, its first piece."""
+class CommitPolicy:
+    """What may commit a buffered stream before its end: a prefix verdict, a budget of seconds, its first piece."""
 
     prefix_tokens: int | None = None
     budget_s: float | None = None
@@ -177,8 +177,8 @@ class Hold:
 class Step:
     """What to do next, and what becomes of the request with it: its `tier`, its `action`, a note, a verdict …
 
-    `on_trial`: the answer that is being made or judged needs a verdict before anybody sees it. `hold` goes with HELD
-    calls, `timeout_s` with every call.
+    `on_trial`: the answer that is being made or judged needs a verdict before anybody sees it. `commit_policy` goes
+    with BUFFERED calls, `timeout_s` with every call.
     """
 
     do: Do
@@ -193,7 +193,7 @@ class Step:
     error: ServeGraphError | None = None
     delivery: Delivery = Delivery.WHOLE
     on_trial: bool = False
-    hold: Hold = Hold()
+    commit_policy: CommitPolicy = CommitPolicy()
     timeout_s: float = math.inf
     serves_rejected: bool = False
 

@@ -1,8 +1,8 @@
 """The commit contract (docs/streaming.md): the cascade's steps done for an answer that is shown piece by piece.
 
 Before the commit nothing of an answer is shown, and a tier that fails is replaced unseen. The commit is the first
-piece that says something. After it the tier never changes, nothing is repeated, dropped or reordered, and a failure
-ends the stream. What is shown when, `next_step` decides; see StreamMode.
+piece with content (text, reasoning, a tool call, a finish reason). After it the tier never changes, nothing is
+repeated, dropped or reordered, and a failure ends the stream. What is shown when, `next_step` decides; see StreamMode.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from serve_graph.cascade.steps import (
     Delivery,
     Do,
     Event,
+    FirstPiece,
     PrefixReady,
     RequestState,
-    Spoke,
     Step,
     StreamMode,
     StreamTerms,
@@ -65,7 +65,7 @@ async def stream_answer(
                     event = await call.event(step)
                 case Do.COMMIT if call is not None:
                     committed = True
-                    for piece in call.held:
+                    for piece in call.buffered:
                         yield piece
                     try:
                         async for piece in call.coming:
@@ -87,7 +87,7 @@ async def stream_answer(
 
 
 class TierStream:
-    """One tier's answer as it comes: `held` has been read and not been shown, `coming` is the rest.
+    """One tier's answer as it comes: `buffered` has been read and not been shown, `coming` is the rest.
 
     The bill is written when the call ends, however it ends. `completion` is the answer once it has ended well.
     """
@@ -98,29 +98,29 @@ class TierStream:
         self.began_at = context.deadline.clock()
         self.accumulator = CompletionAccumulator()
         self.completion: Completion | None = None
-        self.held: list[Choices] = []
+        self.buffered: list[Choices] = []
         pieces = self._pieces()
         self.coming: Pieces | BufferedAsyncIterator[Choices] = (
-            BufferedAsyncIterator(pieces) if step.delivery is Delivery.HELD else pieces
+            BufferedAsyncIterator(pieces) if step.delivery is Delivery.BUFFERED else pieces
         )
 
     async def event(self, step: Step) -> Event:
         """Read on until something happens that the next step depends on."""
-        hold = step.hold
+        policy = step.commit_policy
         while True:
             try:
-                self.held.append(await self._next(hold.budget_s))
+                self.buffered.append(await self._next(policy.budget_s))
             except TimeoutError:
-                if hold.budget_s is None:
+                if policy.budget_s is None:
                     raise
-                return BudgetSpent(bool(self.held), time_left(self.context))
+                return BudgetSpent(bool(self.buffered), time_left(self.context))
             except StopAsyncIteration:
                 return Answered(self.answer())
             except EngineError as error:
                 return tier_failed(self.context, error, self.state)
-            if step.delivery is Delivery.LIVE or hold.commits_unjudged:
-                return Spoke()
-            prefix = None if hold.prefix_tokens is None else self.accumulator.prefix(hold.prefix_tokens)
+            if step.delivery is Delivery.LIVE or policy.commits_unjudged:
+                return FirstPiece()
+            prefix = None if policy.prefix_tokens is None else self.accumulator.prefix(policy.prefix_tokens)
             if prefix is not None:
                 return PrefixReady(prefix)
 
@@ -141,14 +141,14 @@ class TierStream:
         return await self.coming.next(max(0.0, self.began_at + budget_s - self.context.deadline.clock()))
 
     async def _pieces(self) -> Pieces:
-        """The tier's pieces, from the first that says something.
+        """The tier's pieces, from the first that has content; what came before it, a role, is sent with it.
 
         Raises EngineError where the tier ends its stream without a finish reason. Closing it ends the engine's call.
         """
         context, state, tier, accumulator = self.context, self.state, self.tier, self.accumulator
         started = time.perf_counter()
-        silent: list[Choices] = []
-        spoke = False
+        empty: list[Choices] = []
+        began = False
         try:
             async with aclosing(context.streams[tier].stream(self.query, self.timeout_s)) as chunks:
                 async for chunk in chunks:
@@ -158,12 +158,12 @@ class TierStream:
                     if not chunk.get("choices"):
                         continue
                     piece: Choices = [_complete(choice) for choice in chunk["choices"]]
-                    spoke = spoke or says_something(chunk)
-                    if not spoke:
-                        silent.append(piece)
+                    began = began or says_something(chunk)
+                    if not began:
+                        empty.append(piece)
                         continue
-                    while silent:
-                        yield silent.pop(0)
+                    while empty:
+                        yield empty.pop(0)
                     yield piece
             if not accumulator.finished:
                 raise EngineError(f"tier {tier!r} ended its stream without finishing the answer")
@@ -201,7 +201,7 @@ def _whole(call: TierStream | None, step: Step, completion: Completion) -> Itera
     """The pieces of an answer that nothing has been shown of: as they came, where they came as a stream."""
     if step.action is Action.ABSTAINED:
         return to_chunks(abstention(completion))
-    return call.held if call is not None and call.completion is completion else to_chunks(completion)
+    return call.buffered if call is not None and call.completion is completion else to_chunks(completion)
 
 
 def abstention(completion: Completion) -> Completion:

@@ -12,7 +12,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_graph.cluster.tier_client import HandleEngine
 
-PATIENCE_S = 2.0
+WAIT_S = 2.0
 KEEP_S = 1.0
 BUSY_S = 10.0
 """A replica that works at full capacity cannot answer a question in time; a reply this recent shows that it lives."""
@@ -29,7 +29,7 @@ class TierReadiness:
         handles: Mapping[str, DeploymentHandle[Any]],
         engines: Mapping[str, HandleEngine],
         *,
-        wait_s: float = PATIENCE_S,
+        wait_s: float = WAIT_S,
         keep_s: float = KEEP_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -41,8 +41,8 @@ Wording = Callable[[dict[str, Any]], dict[str, Any]]
 class Service:
     """Answer requests with a graph and keep their records.
 
-    `marks` remembers in tool-call ids which tier made them; with `pin_tool_loops` that tier keeps the loop. A request
-    has `deadline_s` for everything; `clock` is what it is measured by.
+    `tool_affinity` notes in tool-call ids which tier made them; with `pin_tool_loops` the conversation stays on it. A
+    request has `deadline_s` for everything; `clock` is what it is measured by.
     """
 
     def __init__(

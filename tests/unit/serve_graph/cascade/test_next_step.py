@@ -16,12 +16,12 @@ from serve_graph.cascade.steps import (
     Delivery,
     Do,
     Event,
+    FirstPiece,
     Judged,
     PolicyFailed,
     PrefixReady,
     RequestState,
     Rules,
-    Spoke,
     Started,
     Step,
     StreamMode,
@@ -81,10 +81,10 @@ def answers_to(draw: st.DrawFn, step: Step, tiers: tuple[str, ...]) -> Event:
     error = draw(st.sampled_from([EngineError("died"), EngineRequestError("no"), SaturatedError("full")]))
     happened: list[Event] = [Answered(Completion(f"{step.tier} says")), TierFailed(error, draw(st.booleans()), left_s)]
     if step.do is not Do.COMMIT and step.delivery is not Delivery.WHOLE:
-        happened.append(Spoke())
-        if step.hold.prefix_tokens is not None:
+        happened.append(FirstPiece())
+        if step.commit_policy.prefix_tokens is not None:
             happened.append(PrefixReady(Completion(f"{step.tier} sa", PREFIX)))
-        if step.hold.budget_s is not None:
+        if step.commit_policy.budget_s is not None:
             happened.append(BudgetSpent(draw(st.booleans()), left_s))
     return draw(st.sampled_from(happened))
 
