@@ -15,19 +15,13 @@ from ray.serve.handle import DeploymentHandle
 from serve_graph.access.accounts import AccountingSink, Accounts
 from serve_graph.access.keys import Keyring
 from serve_graph.api.http import Backend, build_http
-from serve_graph.cascade.context import CascadeContext
-from serve_graph.cascade.steps import StreamMode, StreamTerms
-from serve_graph.cluster.policy_client import AlwaysTop, HandlePolicy
-from serve_graph.cluster.readiness import TierReadiness
+from serve_graph.cluster.readiness import TierReadiness, readiness_report
+from serve_graph.cluster.service import build_service, cascade_context
 from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.graph import GraphConfig
-from serve_graph.gateway.constraints import routing_context_for
-from serve_graph.gateway.handler import Service
-from serve_graph.gateway.tool_affinity import ToolAffinity
-from serve_graph.policy.bindings import price_list, price_lists
 from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.validity import CertificateStatus
-from serve_graph.records.maintenance import Maintenance, prompt_keeper
+from serve_graph.records.maintenance import Maintenance
 from serve_graph.records.metrics import render_metrics
 from serve_graph.records.spool import SpooledSink
 from serve_graph.records.store import DecisionStore
@@ -57,16 +51,13 @@ class IngressDeployment:
         self.accounts = Accounts(config.access.watch)
         self.served = served
         self.certificate_status = CertificateStatus(served.validity, served.name)
-        policy_config = config.policy
-        self.service = Service(
+        self.service = build_service(
+            config,
+            served,
             cascade_context(config, served, engines, router, verifier),
+            self.certificate_status,
             AccountingSink(self.sink, self.accounts, self.keyring.named),
-            StreamTerms(StreamMode(policy_config.stream), policy_config.first_token_s, policy_config.at_first_token),
-            ToolAffinity(affinity_secret),
-            pin_tool_loops=policy_config.tool_loop == "stay",
-            routing=routing_context_for(config, served, self.certificate_status),
-            keep_prompt=prompt_keeper(config.records),
-            deadline_s=config.http.deadline_s,
+            affinity_secret,
         )
         self.maintenance = Maintenance(self.store, self.sink, self.keyring, self.accounts.spending, config)
         self.http = config.http
@@ -94,24 +85,8 @@ class IngressDeployment:
 
     async def readiness(self) -> dict[str, Any]:
         """Ready means: the safe tier, which every failure falls back on, answers (or may be asleep by its scaling)."""
-        served, ready = self.served, await self.tiers_ready.tiers()
-        faults, until = self.certificate_status.faults(), self.certificate_status.until()
-        return {
-            "ready": ready[self.safe_tier] is not False,
-            "tiers_ready": ready,
-            "tiers": list(self.tier_names),
-            "version": served.name,
-            "certified": served.certified and "answers" not in faults,
-            "promise": faults.get("answers", served.promise),
-            "valid_until": None if until is None else until.isoformat(),
-            "spills": {
-                tier: point.promised
-                for tier, point in self.certificate_status.policy(served.policy).overload_points.items()
-            },
-            "void": faults,
-            "prefixes": {t: faults.get(f"prefix:{t}", told) for t, told in served.prefixes.items()},
-            "binds": served.binds,
-        }
+        ready = await self.tiers_ready.tiers()
+        return readiness_report(self.served, self.certificate_status, self.tier_names, self.safe_tier, ready)
 
     async def metrics(self) -> str:
         counters = {}
@@ -126,29 +101,3 @@ class IngressDeployment:
         return render_metrics(
             self.service.tally, sink.pending, counters, caps, held=sink.held, lost=sink.lost, certificates=certificates
         )
-
-
-def cascade_context(
-    config: GraphConfig,
-    served: ServedPolicy,
-    engines: dict[str, HandleEngine],
-    router: DeploymentHandle[Any] | None,
-    verifier: DeploymentHandle[Any] | None,
-) -> CascadeContext:
-    """What all requests of a graph work with; without router and verifier the last tier answers everything."""
-    policy, top = config.policy, AlwaysTop(served.policy)
-    answering = {name: engines[name] for name in config.tier_names}
-    embedding = {embedder.name: engines[embedder.name] for embedder in config.embedders}
-    return CascadeContext(
-        engines=answering,
-        streams=answering,
-        decider=HandlePolicy(router, "router", policy.timeout_s) if router else top,
-        judge=HandlePolicy(verifier, "verifier", policy.timeout_s) if verifier else top,
-        policy=served.policy,
-        prices=price_lists(config) | {embedder.name: price_list(embedder) for embedder in config.embedders},
-        safe_tier=policy.safe_tier,
-        version=served.name,
-        router_usd_per_s=policy.router_usd_per_s,
-        verifier_usd_per_s=policy.verifier_usd_per_s,
-        embedders=embedding | {name: engine for name, engine in answering.items() if engine.config.embeddings},
-    )
