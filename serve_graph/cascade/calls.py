@@ -56,14 +56,15 @@ async def perform(context: CascadeContext, query: Query, step: Step, state: Requ
 
     Raises whatever means neither that a tier failed nor that router or verifier is down.
     """
-    try:
-        if step.do is Do.CALL:
+    if step.do is Do.CALL:
+        try:
             return await _call_tier(context, query, step, state)
+        except EngineError as error:
+            return tier_failed(context, error, state)
+    try:
         if step.do is Do.ASK_ROUTER:
             return Decided(await _decide(context, query, state), time_left(context))
         return Judged(await _judge(context, query, step, state), time_left(context))
-    except EngineError as error:
-        return tier_failed(context, error, state)
     except PolicyUnavailableError as error:
         return PolicyFailed(error, time_left(context))
 
