@@ -5,7 +5,6 @@ Each figure exists on the sample and `_weighted` for `intervals.bootstrap`: weig
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +13,9 @@ from scipy.fft import dct, idct
 from scipy.stats import beta
 
 from router_models.errors import DataError
+from router_models.metrics.intervals import WeightedStatistic
 from router_models.types import FloatArray
 
-WeightedStatistic = Callable[[FloatArray], FloatArray]
 _GRID = 1000
 
 
@@ -55,7 +54,25 @@ def log_loss_weighted(p: ArrayLike, y: ArrayLike) -> WeightedStatistic:
 
 
 def auc(scores: ArrayLike, right: ArrayLike) -> float:
-    """P(a right answer scores above a wrong one), ties counting half. Fractional grades count as that much right."""
+    """P(a right answer scores above a wrong one), ties counting half.
+
+    Parameters
+    ----------
+    scores : array-like of float, (n,)
+        Any scale; higher is more likely to be right.
+    right : array-like of float, (n,)
+        Grades in [0, 1]; fractional ones count as that much right.
+
+    Returns
+    -------
+    float
+        In [0, 1]; ½ for scores that say nothing.
+
+    Raises
+    ------
+    DataError
+        Where every grade is the same.
+    """
     return float(auc_weighted(scores, right)(np.ones((1, np.size(scores))))[0])
 
 

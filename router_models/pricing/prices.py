@@ -22,7 +22,7 @@ NOTHING = Decimal(0)
 _RATES = ("input_usd_per_mtok", "output_usd_per_mtok", "cached_input_usd_per_mtok", "cache_write_usd_per_mtok")
 
 
-def plain(usd: Decimal | float) -> str:
+def plain_decimal(usd: Decimal | float) -> str:
     """Return an amount of dollars as people write it: digits and a point, never an exponent (0.0000001, not 1E-7)."""
     return f"{usd if isinstance(usd, Decimal) else Decimal(str(usd)):f}"
 
@@ -75,12 +75,29 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a tier's calls cost: rates per million tokens (see Rates), and per second on an engine of one's own.
+    """What a tier's calls cost: rates per million tokens, and per second on an engine of one's own.
 
-    `batch_factor` multiplies token prices of calls that may wait for a batch (0.5 = half price),
-    `batch_cached_factor` those of tokens read from a cache (None = the same), `priority_factor` those of calls that
-    are served first. A call whose prompt has more tokens than `long_prompts[0]` is charged `long_prompts[1]` for
-    all of its tokens. `engine_usd_per_s` is what one call's place in an engine costs a second.
+    Parameters
+    ----------
+    input_usd_per_mtok, output_usd_per_mtok : Decimal
+        Dollars per million tokens sent and generated.
+    cached_input_usd_per_mtok, cache_write_usd_per_mtok : Decimal, optional
+        The same for tokens read from a cache and written to it; None = the price of input.
+    batch_factor : Decimal
+        Multiplies token prices of calls that may wait for a batch; 0.5 = half price.
+    engine_usd_per_s : Decimal
+        What one call's place in an engine costs a second.
+    batch_cached_factor : Decimal, optional
+        The batch factor of tokens read from a cache; None = the same.
+    priority_factor : Decimal
+        Multiplies token prices of calls that are served first.
+    long_prompts : tuple of int and Rates, optional
+        A call whose prompt has more tokens than the first is charged the second for all of its tokens.
+
+    Raises
+    ------
+    DataError
+        For amounts that are negative or not finite, and factors outside of [0, 1].
     """
 
     input_usd_per_mtok: Decimal
@@ -130,7 +147,7 @@ class Price:
             for name, millionths in self.rates(usage.prompt_tokens).amounts(usage).items()
         }
         amounts["engine_time"] = self.engine_usd_per_s * Decimal(f"{seconds:.6f}")
-        return {name: rounded(amount) for name, amount in amounts.items() if amount}
+        return {name: rounded_usd(amount) for name, amount in amounts.items() if amount}
 
     def cost(self, usage: Usage, seconds: float = 0.0, *, tariff: Tariff = Tariff.STANDARD) -> Decimal:
         """The price of one call: the sum of its parts."""
@@ -139,9 +156,19 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class PriceList:
-    """A tier's prices over time: `first` from ever, each of `changes` (moment with time zone, price) from then on.
+    """A tier's prices over time. A call is charged the price in force when it began.
 
-    A call is charged the price in force when it began. Raises DataError where moments do not rise or lack a zone.
+    Parameters
+    ----------
+    first : Price
+        In force from ever.
+    changes : tuple of (datetime, Price)
+        Each in force from its moment on; moments have a time zone and rise.
+
+    Raises
+    ------
+    DataError
+        Where moments do not rise or lack a time zone.
     """
 
     first: Price
@@ -164,7 +191,7 @@ def _check_amount(name: str, value: Decimal | None) -> None:
         raise DataError(f"price {name} must be a finite amount ≥ 0, found {value}")
 
 
-def rounded(amount: Decimal) -> Decimal:
+def rounded_usd(amount: Decimal) -> Decimal:
     """An amount as it goes on a bill: unchanged down to 1e-12 dollars, half-even below."""
     exponent = amount.as_tuple().exponent
     if isinstance(exponent, int) and exponent < -12:

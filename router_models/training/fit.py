@@ -22,7 +22,7 @@ from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.verifiers import VERIFIERS, NonEmptyVerifier
 from router_models.pricing.tier_costs import check_ladder
-from router_models.training.candidate import SHARES, Candidate, Settings
+from router_models.training.candidate import SPLIT_SHARES, Candidate, Settings
 from router_models.training.evidence import call_costs, cheapest_route_at, evidence_of
 from router_models.training.model_selection import Scored, choose_router, choose_verifier, usable_verifiers
 from router_models.types import Answers, FloatArray, IntArray, OperatingPoint
@@ -39,14 +39,33 @@ def fit_candidate(table: OutcomeTable, settings: Settings, encoder: Encoder, cac
 
     A last tier that TRAIN knows to be right everywhere gets no verifier, but its level: nothing is abstained from.
 
-    Raises DataError naming what is missing where the outcomes cannot support it: too few prompts, a cheaper tier that
-    is always right or always wrong, a tier that is dearer and worse, prices at which nothing can be saved.
+    Parameters
+    ----------
+    table : OutcomeTable
+        Graded outcomes of every tier of `settings`.
+    settings : Settings
+        Tiers, prices, families and the seed of the splits.
+    encoder : Encoder
+        Embeds the prompts.
+    cache : Path, optional
+        Folder where embeddings are kept.
+
+    Returns
+    -------
+    Candidate
+        Fitted and calibrated; it promises nothing until `certify_candidate`.
+
+    Raises
+    ------
+    DataError
+        Naming what is missing where the outcomes cannot support it: too few prompts, a cheaper tier that is always
+        right or always wrong, a tier that is dearer and worse, prices at which nothing can be saved.
     """
     tiers = settings.tiers
     table = table.only(*tiers)
     check_outcomes(table, settings)
     table = table.with_embeddings(encoder, cache)
-    parts = split(table, SHARES, settings.seed)
+    parts = split(table, SPLIT_SHARES, settings.seed)
     assert_disjoint(parts)
     train, tune = parts["train"], parts["tune"]
     _check_classes(train, "fit on", tiers[:-1])

@@ -33,7 +33,16 @@ from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.estimators.verifiers.checks.formats import broken_shape
 from router_models.pricing.prices import Price, prices_digest_input
 from router_models.risk_control.certificate import Certificate, binding_hashes
-from router_models.types import PREFIX, Action, Completion, Decision, OperatingPoint, PrefixPoint, Query, Verdict
+from router_models.types import (
+    PREFIX_FINISH,
+    Action,
+    Completion,
+    Decision,
+    OperatingPoint,
+    PrefixPoint,
+    Query,
+    Verdict,
+)
 from router_models.versions.policy import OverloadPoint, Policy
 from router_models.versions.tier_models import Stage as Stage
 from router_models.versions.tier_models import families_of, load_stage, parts_of, prefix_named
@@ -44,7 +53,31 @@ PREFIX_TOKENS = "prefix_tokens"
 
 @dataclass(frozen=True)
 class RouterVersion:
-    """One version, ready to decide and judge. Deterministic; no I/O after loading but the encoder's first use."""
+    """One version, ready to decide and judge. Deterministic; no I/O after loading but the encoder's first use.
+
+    Parameters
+    ----------
+    policy : Policy
+        The ladder and its thresholds.
+    stages : mapping of tier to Stage
+        Router, verifier and their calibrators.
+    certificate : Certificate, optional
+        What is promised of it; None: nothing.
+    name : str
+        `<model>/<number>` once it is registered.
+    digest : str
+        sha256 over its files, where it was loaded from a folder.
+    encoder : Encoder
+        Embeds prompts, where a stage wants that.
+    slicer : str, optional
+        The rule by which a query's slice is found, where slices were certified by themselves.
+    prefix_certificates, prefix_stages : mapping of tier to Certificate, to Stage
+        For answers that are accepted by their beginning.
+    novelty : NoveltyDetector, optional
+        How far a prompt lies from the training data.
+    overload_certificates : mapping of tier to Certificate
+        For rejected answers that are served while the last tier is full.
+    """
 
     policy: Policy
     stages: Mapping[str, Stage]
@@ -85,7 +118,7 @@ class RouterVersion:
             return self.policy.judge_open(decision.tier, open_slice)
         if decision.tier not in self.stages:
             return self.policy.judge(decision.tier, 1.0)
-        is_prefix = completion.finish_reason == PREFIX
+        is_prefix = completion.finish_reason == PREFIX_FINISH
         if not is_prefix and decision.tier != self.policy.top and (fault := broken_shape(query, completion)):
             return Verdict(Action.ESCALATED, fault, 0.0)
         p_ok = self.estimate(query, completion, decision)
@@ -99,7 +132,7 @@ class RouterVersion:
     def estimate(self, query: Query, completion: Completion, decision: Decision) -> float:
         """P(this completion, or this beginning, is acceptable) by the tier's verifier; KeyError where it has none."""
         stage = self.stages[decision.tier]
-        if completion.finish_reason == PREFIX:
+        if completion.finish_reason == PREFIX_FINISH:
             stage = self.prefix_stages.get(decision.tier, stage)
         prompts = prompts_of([query], self.encoder if stage.verifier.wants_embeddings else None)
         before = np.nan if decision.p_cheap_ok is None else decision.p_cheap_ok

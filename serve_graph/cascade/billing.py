@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 
-from router_models.pricing.prices import Price, PriceList, Tariff, rounded
+from router_models.pricing.prices import Price, PriceList, Tariff, rounded_usd
 from router_models.types import Action, Call, Completion, Usage
 
 Prices = Mapping[str, Price | PriceList]
@@ -39,7 +39,7 @@ def unanswered(prices: Prices, tier: str, seconds: float, error: BaseException) 
 
 def timed(who: str, what: str, seconds: float, usd_per_s: Decimal) -> Call:
     """The line of the time that router or verifier took, at `usd_per_s`."""
-    usd = rounded(usd_per_s * Decimal(f"{seconds:.6f}")) if usd_per_s else Decimal(0)
+    usd = rounded_usd(usd_per_s * Decimal(f"{seconds:.6f}")) if usd_per_s else Decimal(0)
     return Call(who, Usage(), seconds, usd, what, {"time": usd} if usd else {})
 
 

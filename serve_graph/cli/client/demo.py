@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -19,13 +18,12 @@ from router_models.data.outcomes import read_outcomes
 from router_models.data.starter import STARTER_OUTCOMES, Task, generate, grade
 from router_models.data.starter.task import task_id
 from router_models.reports.plots import wilson
-from router_models.types import Outcome
+from router_models.types import Outcome, Progress
 from serve_graph.cli.client.api_key import key_headers
-from serve_graph.cli.client.collect import ask
+from serve_graph.cli.client.collect import api_client, ask
 from serve_graph.config.graph import GraphConfig
 
 HELD_OUT_SEED = 20_001
-Progress = Callable[[str], None]
 
 
 def run_demo(url: str, config: GraphConfig, questions: int, concurrency: int, progress: Progress) -> dict[str, Any]:
@@ -66,7 +64,7 @@ def held_out(n: int) -> list[Task]:
 async def ask_all(url: str, model: str, tasks: list[Task], concurrency: int) -> list[Outcome]:
     """Every task to one model, at most `concurrency` at a time, in order."""
     gate = asyncio.Semaphore(concurrency)
-    async with httpx.AsyncClient(base_url=url, timeout=600, headers=key_headers()) as client:
+    async with api_client(url) as client:
 
         async def one(task: Task) -> Outcome:
             async with gate:

@@ -37,8 +37,8 @@ from serve_graph.errors import (
     SaturatedError,
 )
 
-LADDERS = (("only",), ("cheap", "frontier"), ("cheap", "middle", "frontier"))
-TIME = st.sampled_from([math.inf, 5.0, 0.5, 0.0])
+LADDERS = (("only",), *[("cheap", "frontier")] * 3, *[("cheap", "middle", "frontier")] * 3)
+TIME = st.sampled_from([math.inf] * 8 + [5.0, 0.5, 0.0])
 MOST_STEPS = 12
 
 
@@ -57,7 +57,7 @@ def rules(draw: st.DrawFn) -> Rules:
         policy.top,
         policy.judges_top,
         safe_tier=draw(st.sampled_from(tiers)),
-        forced=draw(st.sampled_from([None, None, None, *tiers])),
+        forced=draw(st.sampled_from([None] * 6 + list(tiers))),
         stream=draw(st.none() | st.just(terms)),
         judged_whole=draw(st.none() | st.just("several choices are judged whole")),
         forbids_abstaining=draw(st.booleans()),
@@ -73,11 +73,12 @@ def answers_to(draw: st.DrawFn, step: Step, tiers: tuple[str, ...]) -> Event:
     left_s = draw(TIME)
     down = PolicyFailed(draw(st.sampled_from([PolicyUnavailableError("down"), CertificateVoidError("over")])), left_s)
     if step.do is Do.ASK_ROUTER:
-        return draw(st.sampled_from([Decided(Decision(tier, "so"), left_s) for tier in tiers] + [down]))
+        return draw(st.sampled_from([Decided(Decision(tier, "so"), left_s) for tier in tiers] * 3 + [down]))
     if step.do is Do.JUDGE:
-        actions = draw(st.lists(st.sampled_from([Action.ACCEPTED, Action.ESCALATED, Action.ABSTAINED]), min_size=1))
+        every = [Action.ACCEPTED, Action.ESCALATED, Action.ESCALATED, Action.ABSTAINED]
+        actions = draw(st.lists(st.sampled_from(every), min_size=1, max_size=2))
         verdicts = [Verdict(action, "so", 0.5, draw(st.booleans())) for action in actions]
-        return draw(st.sampled_from([Judged(verdicts, left_s), down]))
+        return draw(st.sampled_from([*[Judged(verdicts, left_s)] * 4, down]))
     error = draw(st.sampled_from([EngineError("died"), EngineRequestError("no"), SaturatedError("full")]))
     happened: list[Event] = [Answered(Completion(f"{step.tier} says")), TierFailed(error, draw(st.booleans()), left_s)]
     if step.do is not Do.COMMIT and step.delivery is not Delivery.WHOLE:
