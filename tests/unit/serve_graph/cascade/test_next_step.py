@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router_models.types import PREFIX, Action, Completion, Decision, OperatingPoint, PrefixPoint, Verdict
+from router_models.types import PREFIX_FINISH, Action, Completion, Decision, OperatingPoint, PrefixPoint, Verdict
 from router_models.versions.policy import Policy
 from serve_graph.cascade.next_step import advance, next_step
 from serve_graph.cascade.steps import (
@@ -84,7 +84,7 @@ def answers_to(draw: st.DrawFn, step: Step, tiers: tuple[str, ...]) -> Event:
     if step.do is not Do.COMMIT and step.delivery is not Delivery.WHOLE:
         happened.append(FirstPiece())
         if step.commit_policy.prefix_tokens is not None:
-            happened.append(PrefixReady(Completion(f"{step.tier} sa", PREFIX)))
+            happened.append(PrefixReady(Completion(f"{step.tier} sa", PREFIX_FINISH)))
         if step.commit_policy.budget_s is not None:
             happened.append(BudgetSpent(draw(st.booleans()), left_s))
     return draw(st.sampled_from(happened))
