@@ -13,9 +13,9 @@ from serve_graph.cascade.billing import answered, timed, unanswered
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.steps import (
     Answered,
+    CascadeEvent,
     Decided,
     Do,
-    Event,
     Judged,
     PolicyFailed,
     RequestState,
@@ -51,7 +51,7 @@ def start(
     return Started(rules, left_s)
 
 
-async def perform(context: CascadeContext, query: Query, step: Step, state: RequestState) -> Event:
+async def perform(context: CascadeContext, query: Query, step: Step, state: RequestState) -> CascadeEvent:
     """Make the call that a step asks for: of the router, the verifier, or a tier for a whole answer.
 
     Raises whatever means neither that a tier failed nor that router or verifier is down.

@@ -10,7 +10,7 @@ from router_models.types import Completion, Query
 from serve_graph.cascade.calls import perform, start
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.next_step import advance
-from serve_graph.cascade.steps import Do, Event, RequestState
+from serve_graph.cascade.steps import CascadeEvent, Do, RequestState
 
 
 async def answer(context: CascadeContext, query: Query, forced: str | None, state: RequestState) -> Completion:
@@ -34,7 +34,7 @@ async def answer(context: CascadeContext, query: Query, forced: str | None, stat
     DeadlineError
         The request's time is spent.
     """
-    event: Event = start(context, forced)
+    event: CascadeEvent = start(context, forced)
     while True:
         step = advance(state, event)
         if step.completion is not None and step.do is Do.REPLY:

@@ -19,11 +19,11 @@ from router_models.versions.policy import worst
 from serve_graph.cascade.steps import (
     Answered,
     BudgetSpent,
+    CascadeEvent,
     CommitPolicy,
     Decided,
     Delivery,
     Do,
-    Event,
     FirstPiece,
     Judged,
     PolicyFailed,
@@ -39,7 +39,7 @@ from serve_graph.cascade.steps import (
 from serve_graph.errors import CertificateVoidError, DeadlineError, EngineRequestError, SaturatedError
 
 
-def next_step(state: RequestState, event: Event) -> Step:
+def next_step(state: RequestState, event: CascadeEvent) -> Step:
     """What to do about `event`, which answers the state's last step. Changes nothing: `advance` does.
 
     Raises TypeError for an event that the last step cannot end in.
@@ -70,7 +70,7 @@ def next_step(state: RequestState, event: Event) -> Step:
     raise TypeError(f"{type(event).__name__} does not answer {last.do.name}")
 
 
-def advance(state: RequestState, event: Event) -> Step:
+def advance(state: RequestState, event: CascadeEvent) -> Step:
     """The next step, written down in the state."""
     step = next_step(state, event)
     state.step, state.tier, state.action = step, step.tier, step.action

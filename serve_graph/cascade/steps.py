@@ -134,7 +134,9 @@ class Judged:
     left_s: float = math.inf
 
 
-Event = Started | Decided | PolicyFailed | Answered | TierFailed | FirstPiece | PrefixReady | BudgetSpent | Judged
+CascadeEvent = (
+    Started | Decided | PolicyFailed | Answered | TierFailed | FirstPiece | PrefixReady | BudgetSpent | Judged
+)
 
 
 class Do(Enum):

@@ -21,9 +21,9 @@ from serve_graph.cascade.next_step import advance
 from serve_graph.cascade.steps import (
     Answered,
     BudgetSpent,
+    CascadeEvent,
     Delivery,
     Do,
-    Event,
     FirstPiece,
     PrefixReady,
     RequestState,
@@ -49,7 +49,7 @@ async def stream_answer(
     Closing it ends every engine call it made.
     """
     why = _judged_whole(query) if terms.mode is StreamMode.PREFIX else None
-    event: Event = start(context, forced, terms, why)
+    event: CascadeEvent = start(context, forced, terms, why)
     call: TierStream | None = None
     committed = False
     try:
@@ -104,7 +104,7 @@ class TierStream:
             BufferedAsyncIterator(pieces) if step.delivery is Delivery.BUFFERED else pieces
         )
 
-    async def event(self, step: Step) -> Event:
+    async def event(self, step: Step) -> CascadeEvent:
         """Read on until something happens that the next step depends on."""
         policy = step.commit_policy
         while True:

@@ -12,10 +12,10 @@ from serve_graph.cascade.next_step import advance, next_step
 from serve_graph.cascade.steps import (
     Answered,
     BudgetSpent,
+    CascadeEvent,
     Decided,
     Delivery,
     Do,
-    Event,
     FirstPiece,
     Judged,
     PolicyFailed,
@@ -68,7 +68,7 @@ def rules(draw: st.DrawFn) -> Rules:
 
 
 @st.composite
-def answers_to(draw: st.DrawFn, step: Step, tiers: tuple[str, ...]) -> Event:
+def answers_to(draw: st.DrawFn, step: Step, tiers: tuple[str, ...]) -> CascadeEvent:
     """Any event that a step of this kind may end in."""
     left_s = draw(TIME)
     down = PolicyFailed(draw(st.sampled_from([PolicyUnavailableError("down"), CertificateVoidError("over")])), left_s)
@@ -80,7 +80,10 @@ def answers_to(draw: st.DrawFn, step: Step, tiers: tuple[str, ...]) -> Event:
         verdicts = [Verdict(action, "so", 0.5, draw(st.booleans())) for action in actions]
         return draw(st.sampled_from([*[Judged(verdicts, left_s)] * 4, down]))
     error = draw(st.sampled_from([EngineError("died"), EngineRequestError("no"), SaturatedError("full")]))
-    happened: list[Event] = [Answered(Completion(f"{step.tier} says")), TierFailed(error, draw(st.booleans()), left_s)]
+    happened: list[CascadeEvent] = [
+        Answered(Completion(f"{step.tier} says")),
+        TierFailed(error, draw(st.booleans()), left_s),
+    ]
     if step.do is not Do.COMMIT and step.delivery is not Delivery.WHOLE:
         happened.append(FirstPiece())
         if step.commit_policy.prefix_tokens is not None:
@@ -96,7 +99,7 @@ def walk(data: st.DataObject, given_rules: Rules, pinned: str | None = None) -> 
     steps = [advance(state, Started(given_rules, data.draw(TIME)))]
     while steps[-1].do not in (Do.REPLY, Do.FAIL):
         if steps[-1].do is Do.READ and len(steps) > 2 and steps[-2].do is Do.READ:
-            event: Event = Answered(Completion(f"{state.tier} says"))  # a stream says its first word once
+            event: CascadeEvent = Answered(Completion(f"{state.tier} says"))  # a stream says its first word once
         else:
             event = data.draw(answers_to(steps[-1], given_rules.policy.tiers))
         steps.append(advance(state, event))
@@ -173,7 +176,7 @@ def test_no_call_begins_without_time(given_rules: Rules, data: st.DataObject) ->
 @given(rules(), st.data())
 def test_a_step_is_a_function_of_state_and_event(given_rules: Rules, data: st.DataObject) -> None:
     state = RequestState()
-    event: Event = Started(given_rules)
+    event: CascadeEvent = Started(given_rules)
     for _ in range(3):
         before = (state.tier, state.action, state.decision, state.verdict, list(state.notes), state.step)
         first, again = next_step(state, event), next_step(state, event)
@@ -190,7 +193,7 @@ def two_tiers(**fields: object) -> Rules:
     return Rules(**values | fields)  # type: ignore[arg-type]
 
 
-def after(*events: Event, state: RequestState | None = None) -> Step:
+def after(*events: CascadeEvent, state: RequestState | None = None) -> Step:
     state = state or RequestState()
     for event in events[:-1]:
         advance(state, event)
