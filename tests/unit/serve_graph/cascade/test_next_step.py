@@ -1,6 +1,8 @@
 """The cascade's rules by themselves: no engine, no clock, every sequence of events that can happen."""
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -37,9 +39,10 @@ from serve_graph.errors import (
     SaturatedError,
 )
 
-LADDERS = (("only",), *[("cheap", "frontier")] * 3, *[("cheap", "middle", "frontier")] * 3)
-TIME = st.sampled_from([math.inf] * 8 + [5.0, 0.5, 0.0])
-MOST_STEPS = 12
+LADDERS = (("cheap", "frontier"), ("cheap", "middle", "frontier"), ("only",))
+MOST_STEPS = 8
+SOME_TIME, NONE_LEFT = 5.0, 0.0
+Path = tuple[list[Step], RequestState]
 
 
 @st.composite
@@ -57,134 +60,132 @@ def rules(draw: st.DrawFn) -> Rules:
         policy.top,
         policy.judges_top,
         safe_tier=draw(st.sampled_from(tiers)),
-        forced=draw(st.sampled_from([None] * 6 + list(tiers))),
+        forced=draw(st.sampled_from([None, None, None, None, *tiers])),
         stream=draw(st.none() | st.just(terms)),
         judged_whole=draw(st.none() | st.just("several choices are judged whole")),
         forbids_abstaining=draw(st.booleans()),
         asks_quality=draw(st.booleans()),
-        deadline_s=5.0,
+        deadline_s=draw(st.sampled_from([math.inf, SOME_TIME])),
         reserve_s=draw(st.sampled_from([0.0, 1.0])),
     )
 
 
-@st.composite
-def answers_to(draw: st.DrawFn, step: Step, tiers: tuple[str, ...]) -> CascadeEvent:
-    """Any event that a step of this kind may end in."""
-    left_s = draw(TIME)
-    down = PolicyFailed(draw(st.sampled_from([PolicyUnavailableError("down"), CertificateVoidError("over")])), left_s)
+def ends_of(step: Step, rules: Rules) -> Iterator[CascadeEvent]:
+    """Every event that a step may end in, one of each kind that differs."""
+    left_s = math.inf if rules.deadline_s == math.inf else SOME_TIME
+    if step.do in (Do.ASK_ROUTER, Do.JUDGE):
+        yield PolicyFailed(PolicyUnavailableError("down"), left_s)
+        yield PolicyFailed(CertificateVoidError("over"), left_s)
     if step.do is Do.ASK_ROUTER:
-        return draw(st.sampled_from([Decided(Decision(tier, "so"), left_s) for tier in tiers] * 3 + [down]))
-    if step.do is Do.JUDGE:
-        every = [Action.ACCEPTED, Action.ESCALATED, Action.ESCALATED, Action.ABSTAINED]
-        actions = draw(st.lists(st.sampled_from(every), min_size=1, max_size=2))
-        verdicts = [Verdict(action, "so", 0.5, draw(st.booleans())) for action in actions]
-        return draw(st.sampled_from([*[Judged(verdicts, left_s)] * 4, down]))
-    error = draw(st.sampled_from([EngineError("died"), EngineRequestError("no"), SaturatedError("full")]))
-    happened: list[CascadeEvent] = [
-        Answered(Completion(f"{step.tier} says")),
-        TierFailed(error, draw(st.booleans()), left_s),
-    ]
-    if step.do is not Do.COMMIT and step.delivery is not Delivery.WHOLE:
-        happened.append(FirstPiece())
-        if step.commit_policy.prefix_tokens is not None:
-            happened.append(PrefixReady(Completion(f"{step.tier} sa", PREFIX_FINISH)))
-        if step.commit_policy.budget_s is not None:
-            happened.append(BudgetSpent(draw(st.booleans()), left_s))
-    return draw(st.sampled_from(happened))
-
-
-def walk(data: st.DataObject, given_rules: Rules, pinned: str | None = None) -> tuple[list[Step], RequestState]:
-    """One request from Started to its end."""
-    state = RequestState(pinned=pinned)
-    steps = [advance(state, Started(given_rules, data.draw(TIME)))]
-    while steps[-1].do not in (Do.REPLY, Do.FAIL):
-        if steps[-1].do is Do.READ and len(steps) > 2 and steps[-2].do is Do.READ:
-            event: CascadeEvent = Answered(Completion(f"{state.tier} says"))  # a stream says its first word once
-        else:
-            event = data.draw(answers_to(steps[-1], given_rules.policy.tiers))
-        steps.append(advance(state, event))
-        assert len(steps) <= MOST_STEPS, [step.do.name for step in steps]
-    return steps, state
-
-
-@settings(max_examples=300, deadline=None)
-@given(rules(), st.data())
-def test_every_path_ends_and_no_tier_is_called_twice(given_rules: Rules, data: st.DataObject) -> None:
-    tiers = given_rules.policy.tiers
-    steps, state = walk(data, given_rules, data.draw(st.none() | st.sampled_from(tiers)))
-    called = [step.tier for step in steps if step.do is Do.CALL]
-    assert len(called) == len(set(called)) <= len(tiers)
-    assert [step.do for step in steps].count(Do.ASK_ROUTER) == (given_rules.forced is None)
-    assert state.tier == steps[-1].tier
-    if steps[-1].do is Do.REPLY:
-        assert steps[-1].completion is not None
-        assert state.completion is steps[-1].completion
-        assert state.completion.text == f"{state.tier} says"
+        for tier in rules.policy.tiers:
+            yield Decided(Decision(tier, "so"), left_s)
+        yield Decided(Decision(rules.policy.tiers[0], "so"), NONE_LEFT)
+    elif step.do is Do.JUDGE:
+        for action in (Action.ACCEPTED, Action.ESCALATED, Action.ABSTAINED):
+            yield Judged([Verdict(action, "so", 0.5, may_serve_on_overload=True)], left_s)
+        yield Judged([Verdict(Action.ACCEPTED, "so", 0.9), Verdict(Action.ESCALATED, "so", 0.1)], NONE_LEFT)
     else:
-        assert steps[-1].error is not None
-    if given_rules.forced is not None:
-        assert called in ([], [given_rules.forced])
-        assert state.action is Action.FORCED
+        yield Answered(Completion(f"{step.tier} says"))
+        for error in (EngineError("died"), EngineRequestError("no"), SaturatedError("full")):
+            yield TierFailed(error, may_serve_rejected=True, left_s=left_s)
+        if step.do is not Do.COMMIT and step.delivery is not Delivery.WHOLE:
+            yield FirstPiece()
+            if step.commit_policy.prefix_tokens is not None:
+                yield PrefixReady(Completion(f"{step.tier} sa", PREFIX_FINISH))
+            if step.commit_policy.budget_s is not None:
+                yield BudgetSpent(has_pieces=True, left_s=left_s)
+                yield BudgetSpent(has_pieces=False, left_s=left_s)
 
 
-@settings(max_examples=300, deadline=None)
-@given(rules(), st.data())
-def test_a_commit_is_never_undone(given_rules: Rules, data: st.DataObject) -> None:
-    steps, state = walk(data, given_rules)
-    commits = [i for i, step in enumerate(steps) if step.do is Do.COMMIT]
-    assert len(commits) <= 1
-    for i in commits:
-        assert {step.tier for step in steps[i:]} == {steps[i].tier}
-        assert {step.action for step in steps[i:]} == {steps[i].action}
-        assert [step.do for step in steps[i + 1 :]] in ([Do.REPLY], [Do.FAIL])
-        assert not state.served_on_overload
-    if given_rules.stream is None:
-        assert commits == []
+def every_path(rules: Rules, pinned: str | None = None) -> Iterator[Path]:
+    """Every way that one request can go from Started to its end."""
+    start = RequestState(pinned=pinned)
+    steps = [advance(start, Started(rules, rules.deadline_s))]
+    under_way: list[Path] = [(steps, start)]
+    while under_way:
+        steps, state = under_way.pop()
+        if steps[-1].do in (Do.REPLY, Do.FAIL):
+            yield steps, state
+            continue
+        assert len(steps) <= MOST_STEPS, [step.do.name for step in steps]
+        for event in ends_of(steps[-1], rules):
+            if isinstance(event, FirstPiece) and [step.do for step in steps].count(Do.READ) > 1:
+                continue  # a stream begins once
+            after = replace(state, notes=list(state.notes))
+            under_way.append(([*steps, advance(after, event)], after))
 
 
-@settings(max_examples=300, deadline=None)
-@given(rules(), st.data())
-def test_nothing_below_the_last_tier_is_shown_without_a_verdict_unless_the_terms_say_so(
-    given_rules: Rules, data: st.DataObject
-) -> None:
-    steps, state = walk(data, given_rules)
-    shown = next((step for step in steps if step.do in (Do.COMMIT, Do.REPLY)), None)
-    terms = given_rules.stream
+def pins(rules: Rules) -> tuple[str | None, ...]:
+    return (None, *rules.policy.tiers)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rules())
+def test_every_path_ends_and_no_tier_is_called_twice(rules: Rules) -> None:
+    for steps, state in (path for pinned in pins(rules) for path in every_path(rules, pinned)):
+        called = [step.tier for step in steps if step.do is Do.CALL]
+        assert len(called) == len(set(called)), called
+        assert [step.do for step in steps].count(Do.ASK_ROUTER) == (rules.forced is None)
+        assert state.tier == steps[-1].tier
+        if steps[-1].do is Do.REPLY:
+            assert state.completion is steps[-1].completion is not None
+            assert state.completion.text == f"{state.tier} says"
+        else:
+            assert steps[-1].error is not None
+        if rules.forced is not None:
+            assert (called, state.action) == ([rules.forced], Action.FORCED)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rules())
+def test_a_commit_is_never_undone(rules: Rules) -> None:
+    for steps, state in every_path(rules):
+        commits = [i for i, step in enumerate(steps) if step.do is Do.COMMIT]
+        assert len(commits) <= (rules.stream is not None)
+        for i in commits:
+            assert {(step.tier, step.action) for step in steps[i:]} == {(steps[i].tier, steps[i].action)}
+            assert [step.do for step in steps[i + 1 :]] in ([Do.REPLY], [Do.FAIL])
+            assert not state.served_on_overload
+
+
+@settings(max_examples=40, deadline=None)
+@given(rules())
+def test_nothing_below_the_last_tier_is_shown_without_a_verdict_unless_the_terms_say_so(rules: Rules) -> None:
+    terms = rules.stream
     unjudged = terms is not None and (terms.mode is StreamMode.ROUTE or terms.at_first_token == "commit")
-    if shown is not None and shown.tier != given_rules.top and shown.action is Action.ROUTED:
-        assert unjudged, "a routed answer of a tier below the last was not judged"
-        assert not given_rules.asks_quality
-    if shown is not None and shown.action is Action.ABSTAINED:
-        assert not given_rules.forbids_abstaining
-    if state.action is Action.ACCEPTED:
-        assert state.verdict is not None
-        assert state.verdict.action is Action.ACCEPTED
-    if state.served_on_overload:
-        assert state.action is Action.FALLBACK
-        assert state.rejected is not None
-        assert state.tier == state.rejected[0]
+    for steps, state in every_path(rules):
+        shown = next((step for step in steps if step.do in (Do.COMMIT, Do.REPLY)), None)
+        if shown is not None and shown.tier != rules.top and shown.action is Action.ROUTED:
+            assert unjudged, "a routed answer of a tier below the last was not judged"
+            assert not rules.asks_quality
+        if state.action is Action.ABSTAINED:
+            assert not rules.forbids_abstaining
+        if state.action is Action.ACCEPTED:
+            assert state.verdict is not None
+            assert state.verdict.action is Action.ACCEPTED
+        if state.served_on_overload:
+            assert state.rejected is not None
+            assert (state.tier, state.action) == (state.rejected[0], Action.FALLBACK)
 
 
-@settings(max_examples=150, deadline=None)
-@given(rules(), st.data())
-def test_no_call_begins_without_time(given_rules: Rules, data: st.DataObject) -> None:
-    steps, _ = walk(data, given_rules)
-    assert all(step.timeout_s > 0 for step in steps if step.do is Do.CALL)
+@settings(max_examples=40, deadline=None)
+@given(rules())
+def test_no_call_begins_without_time(rules: Rules) -> None:
+    for steps, _ in every_path(rules):
+        assert all(step.timeout_s > 0 for step in steps if step.do is Do.CALL)
 
 
-@settings(max_examples=100, deadline=None)
-@given(rules(), st.data())
-def test_a_step_is_a_function_of_state_and_event(given_rules: Rules, data: st.DataObject) -> None:
-    state = RequestState()
-    event: CascadeEvent = Started(given_rules)
-    for _ in range(3):
-        before = (state.tier, state.action, state.decision, state.verdict, list(state.notes), state.step)
-        first, again = next_step(state, event), next_step(state, event)
-        assert repr(first) == repr(again)  # errors compare by identity
-        assert before == (state.tier, state.action, state.decision, state.verdict, state.notes, state.step)
-        if advance(state, event).do in (Do.REPLY, Do.FAIL):
-            return
-        event = data.draw(answers_to(first, given_rules.policy.tiers))
+@settings(max_examples=20, deadline=None)
+@given(rules())
+def test_a_step_is_a_function_of_state_and_event(rules: Rules) -> None:
+    for _, state in every_path(rules):
+        assert state.step is not None
+        last, before = state.step, repr(state)
+        state.step = replace(last, do=Do.ASK_ROUTER)
+        event = Decided(Decision(rules.top, "so"), SOME_TIME)
+        assert repr(next_step(state, event)) == repr(next_step(state, event))
+        state.step = last
+        assert repr(state) == before
 
 
 def two_tiers(**fields: object) -> Rules:

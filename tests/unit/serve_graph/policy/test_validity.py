@@ -127,6 +127,23 @@ def test_an_uncertified_version_has_nothing_to_lose() -> None:
     assert CertificateStatus().left_s() == {"answers": None}
 
 
+def test_what_holds_is_looked_up_once_between_two_changes() -> None:
+    context = config((DEARER, 3), (USUAL_AGAIN, 2))
+    calendar = Calendar()
+    certificate_status = CertificateStatus(validity_of(certified(context), context), "router/1", calendar)
+    first = certificate_status.snapshot()
+    calendar.now = DEARER - MOMENT
+    assert certificate_status.snapshot() is first
+    assert first.fault() is None
+    calendar.now = DEARER
+    assert "prices changed" in str(first.fault()), "a request that began before compares the clock with the end"
+    assert certificate_status.snapshot() is not first
+    calendar.now = USUAL_AGAIN
+    assert certificate_status.snapshot().fault() is None
+    calendar.now = MADE
+    assert certificate_status.snapshot().ends == first.ends
+
+
 def test_it_is_logged_once_and_again_when_it_holds_again(caplog: pytest.LogCaptureFixture) -> None:
     context = config((DEARER, 3), (USUAL_AGAIN, 2))
     calendar = Calendar()
