@@ -1,9 +1,9 @@
-"""The interfaces of the serving half: what the cascade needs from the world, one method each.
+"""The interfaces of the serving half: what the cascade needs from the world.
 
 `left_s` is the time a request has left: an engine is not asked to begin without any, and gives up when it is over.
 
-All are asynchronous but `RecordSink.write`, which only appends and must be quick. Implementations: Ray Serve handles
-(`cluster.tier_client`, `cluster.policy_client`), in-process fakes (`fakes`).
+All are asynchronous but `Constraints`, which compute, and `RecordSink.write`, which only appends and must be quick.
+Implementations: Ray Serve handles (`cluster.tier_client`, `cluster.policy_client`), in-process fakes (`fakes`).
 """
 
 from __future__ import annotations
