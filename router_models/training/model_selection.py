@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from router_models.errors import DataError
+from router_models.estimators.registry import Registry
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.verifiers import VERIFIERS
 from router_models.metrics import auc, auc_weighted, bootstrap_values, interval_of
@@ -71,7 +73,8 @@ def choose_router(
             scores[outside] = target.mean() if found is None else found
         return scores
 
-    if unserved := [f for f in _known(families, ROUTERS) if ROUTERS[f].needs_reader]:
+    families = _known(families, ROUTERS)
+    if unserved := [f for f in families if ROUTERS[f].needs_reader]:
         raise DataError(
             f"{', '.join(unserved)}: reads every prompt with a language model, which the served router does not do; "
             "`evaluate --reader` says what it would be worth"
@@ -127,10 +130,10 @@ def grouped_folds(groups: IntArray, folds: int, seed: int) -> list[tuple[NDArray
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(folds)]
 
 
-def _known(families: Sequence[str], registry: Mapping[str, object]) -> list[str]:
+def _known(families: Sequence[str], registry: Registry[Any]) -> list[str]:
     if unknown := [f for f in families if f not in registry]:
         raise DataError(f"unknown famil{'y' if len(unknown) == 1 else 'ies'} {unknown}; known: {', '.join(registry)}")
-    return list(families)
+    return [registry.current_name(family) for family in families]
 
 
 def _simplest_good(

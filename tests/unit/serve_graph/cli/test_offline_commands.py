@@ -330,3 +330,15 @@ def test_what_cannot_be_done_is_said_in_one_line_and_exits_with_one(
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("serve-graph:")]
     assert len(errors) == 1
     assert message in errors[0]
+
+
+def test_a_former_family_name_is_accepted_with_one_sentence(
+    outcomes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", "-o", str(outcomes), *NAMES, "--cascade", "--router", "asked"]
+    monkeypatch.setattr(sys, "argv", ["serve-graph", *words])
+    with pytest.raises(SystemExit):
+        main()
+    errors = capsys.readouterr().err
+    assert errors.count("serve-graph: warning: the router family 'asked' is now called 'p-yes'") == 1
+    assert "unknown router" not in errors

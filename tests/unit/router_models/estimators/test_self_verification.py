@@ -138,7 +138,7 @@ def test_agreement_not_measured_scores_the_base_rate() -> None:
     assert score[2] < 0.2
 
 
-def test_a_reward_model_is_asked_where_the_batch_holds_no_reward() -> None:
+def test_a_reward_model_is_called_where_the_batch_holds_no_reward() -> None:
     rng = np.random.default_rng(0)
     y = (rng.random(200) < 0.5).astype(np.float64)
     texts = tuple("good" if ok else "bad" for ok in y)
@@ -175,7 +175,7 @@ def test_a_learned_scorer_with_a_pair_encoder_needs_it_again_after_loading() -> 
     assert np.array_equal(loaded.with_encoder(CountingEncoder()).predict(X), fitted.predict(X))
 
 
-def test_a_composed_verifier_trusts_the_member_that_knows() -> None:
+def test_a_stacked_verifier_weights_the_informative_member() -> None:
     rng = np.random.default_rng(0)
     y = (rng.random(300) < 0.5).astype(np.float64)
     X = _answers(p_true=rng.random(300), reward=y * 2 + rng.normal(0, 1, 300))

@@ -1,34 +1,18 @@
-"""Outcome files → columns of numbers and texts, whatever their shape; and outcomes → the file `collect` writes.
-
-Two shapes are understood, as parquet, CSV (`.csv`, `.csv.gz`) or JSON lines (`.jsonl`, `.jsonl.gz`):
-
-LONG, one row per prompt × tier (what `serve-graph collect` writes): `prompt`, `tier`, `grade`, and where known
-`prompt_id`, `answer`, `prompt_tokens`, `completion_tokens`, `cached_tokens`, `latency_s`, `finish_reason`, the
-logprob summary (`features.LOGPROB_NAMES`), every token's text and logprob (`TOKEN_COLUMNS`: lists, equally long, in
-parquet and JSON lines only); other numeric columns become signals, other text columns metadata.
-
-WIDE, one row per prompt: `prompt`, one column of grades per model, and where known `<model>_answer`, `<model>_pred`,
-`<model>_outchars`, `<model>_prompt_tokens`, `<model>_completion_tokens`, `<model>_latency_s`, `<model>|<signal>`;
-text and flag columns become metadata.
-
-Nothing is repaired in silence: a value that cannot be used raises DataError naming its column and row.
-"""
+"""Interpret the columns of a table of outcomes, LONG or WIDE."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Number
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from router_models.data.features import LOGPROB_NAMES
-from router_models.data.token_columns import TOKEN_COLUMNS, token_cells, tokens_of
+from router_models.data.formats.token_columns import TOKEN_COLUMNS, tokens_of
 from router_models.errors import DataError
-from router_models.types import FloatArray, Outcome, Tokens, Usage
+from router_models.types import FloatArray, Tokens
 
 COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "latency_s")
 LONG_COLUMNS = ("prompt_id", "prompt", "tier", "answer", "grade", *COUNTS, "finish_reason", *LOGPROB_NAMES)
@@ -43,7 +27,7 @@ _SUFFIXES = ("_answer", "_pred", *_MEASURED)
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """A file's content, one entry per prompt: what `outcomes.OutcomeTable` is built from."""
+    """Hold a file's content with one entry per prompt: what `outcomes.OutcomeTable` is built from."""
 
     prompts: tuple[str, ...]
     metadata: Mapping[str, tuple[str, ...]]
@@ -61,10 +45,27 @@ def parse_columns(
     scale: tuple[float, float] | None = None,
     metadata: Sequence[str] = (),
 ) -> Columns:
-    """Tell LONG from WIDE and read it.
+    """Detect whether a table is LONG or WIDE, and interpret it.
 
-    `tiers` keeps only these (an unknown one is a DataError); `scale=(1, 10)` maps grades from that range to [0, 1].
-    `metadata` names columns to read as such although they hold numbers.
+    Parameters
+    ----------
+    frame : DataFrame
+        What `readers.read_frame` returns.
+    tiers : sequence of str, optional
+        Keep only these tiers.
+    scale : tuple of float, optional
+        The lowest and highest grade, such as (1, 10); grades are mapped from there to [0, 1].
+    metadata : sequence of str
+        Columns that are metadata although they hold numbers.
+
+    Returns
+    -------
+    Columns
+
+    Raises
+    ------
+    DataError
+        For an unknown tier, or naming the column and row of a value that cannot be used.
     """
     if scale is not None and not scale[0] < scale[1]:
         raise DataError(f"a scale runs from its lowest grade to its highest, found {scale[0]:g} to {scale[1]:g}")
@@ -92,7 +93,7 @@ def _long(
     if unnamed.any():
         raise DataError(f"column 'tier' is empty in row {int(unnamed.argmax())}")
     frame["tier"] = frame["tier"].astype(str)
-    names = _wanted(list(dict.fromkeys(frame["tier"])), tiers, list(dict.fromkeys(frame["tier"])))
+    names = _selected(list(dict.fromkeys(frame["tier"])), tiers, list(dict.fromkeys(frame["tier"])))
     frame["grade"] = _grade(frame, "grade", scale)
     key = "prompt_id" if "prompt_id" in frame.columns else "prompt"
     if key == "prompt_id":
@@ -107,12 +108,12 @@ def _long(
             "keep one row per prompt and tier"
         )
     first = frame.drop_duplicates(key)
-    known = {*LONG_COLUMNS, *TOKEN_COLUMNS, "id"}
-    others = [c for c in frame.columns if c not in known]
+    standard = {*LONG_COLUMNS, *TOKEN_COLUMNS, "id"}
+    others = [c for c in frame.columns if c not in standard]
     flags = [c for c in others if _is_text(frame[c]) or c in metadata]
     numeric = [c for c in frame.columns if c in LOGPROB_NAMES or (c in others and c not in flags)]
     for name in (c for c in frame.columns if c in COUNTS or c in numeric):
-        frame[name] = _floats(frame, name)  # before rows are parted by tier, so that messages name rows of the file
+        frame[name] = _floats(frame, name)  # before rows are divided by tier, so that messages name rows of the file
     per_tier = {t: frame[frame["tier"] == t].set_index(key).reindex(first[key].to_numpy()) for t in names}
     return Columns(
         prompts=tuple(first["prompt"].astype(str)),
@@ -122,7 +123,7 @@ def _long(
         finish_reasons={t: _strings(rows["finish_reason"]) for t, rows in per_tier.items() if "finish_reason" in rows},
         counts={c: {t: _floats(rows, c) for t, rows in per_tier.items()} for c in COUNTS if c in frame.columns},
         signals={t: {str(c): _floats(rows, c) for c in numeric} for t, rows in per_tier.items()},
-        tokens={t: kept for t, rows in per_tier.items() if (kept := tokens_of(rows)) is not None},
+        tokens={t: tokens for t, rows in per_tier.items() if (tokens := tokens_of(rows)) is not None},
     )
 
 
@@ -138,23 +139,23 @@ def _wide(
     plain = [c for c in names if c != "prompt" and "|" not in c and c not in metadata]
     plain = [c for c in plain if not any(c.endswith(s) and c.removesuffix(s) in names for s in _SUFFIXES)]
     candidates = [c for c in plain if not _is_text(frame[c])]
-    wanted = _wanted(candidates, tiers, names)
-    if not wanted:
+    models = _selected(candidates, tiers, names)
+    if not models:
         raise DataError(f"no numeric column of grades beside 'prompt'; found: {', '.join(names)}")
-    grades = {t: _grade(frame, t, scale).to_numpy() for t in wanted}
-    flags = [c for c in names if c in metadata or (c in plain and c not in wanted and _is_text(frame[c]))]
+    grades = {t: _grade(frame, t, scale).to_numpy() for t in models}
+    flags = [c for c in names if c in metadata or (c in plain and c not in models and _is_text(frame[c]))]
 
     def of(suffix: str) -> dict[str, FloatArray]:
-        return {t: _floats(frame, t + suffix) for t in wanted if t + suffix in names}
+        return {t: _floats(frame, t + suffix) for t in models if t + suffix in names}
 
-    signals: dict[str, dict[str, FloatArray]] = {t: {} for t in wanted}
+    signals: dict[str, dict[str, FloatArray]] = {t: {} for t in models}
     for name in names:
         tier, bar, signal = name.partition("|")
         if bar and tier in signals:
             signals[tier][signal] = _floats(frame, name)
     for tier, column in of("_outchars").items():
         signals[tier]["outchars"] = column
-    texts = {t: next((t + s for s in ("_answer", "_pred") if t + s in names), None) for t in wanted}
+    texts = {t: next((t + s for s in ("_answer", "_pred") if t + s in names), None) for t in models}
     return Columns(
         prompts=tuple(frame["prompt"].astype(str)),
         metadata={c: _strings(frame[c]) for c in flags},
@@ -166,7 +167,7 @@ def _wide(
     )
 
 
-def _wanted(found: list[str], tiers: Sequence[str] | None, present: list[str]) -> list[str]:
+def _selected(found: list[str], tiers: Sequence[str] | None, present: list[str]) -> list[str]:
     if tiers is None:
         return found
     unknown = [t for t in tiers if t not in present]
@@ -176,7 +177,7 @@ def _wanted(found: list[str], tiers: Sequence[str] | None, present: list[str]) -
 
 
 def _is_text(column: pd.Series) -> bool:
-    """Whether a column holds something else than numbers and truths; one with gaps may come as objects of either."""
+    """Return whether a column holds something other than numbers and booleans; columns with gaps may hold objects."""
     if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
         return False
     there = column.dropna()
@@ -188,7 +189,7 @@ def _strings(column: pd.Series) -> tuple[str, ...]:
 
 
 def _floats(frame: pd.DataFrame, name: str) -> FloatArray:
-    """A numeric column as float64, NaN = missing; DataError where a value is infinite or not a number."""
+    """Return a numeric column as float64, NaN = missing; DataError where a value is infinite or not a number."""
     try:
         values = pd.to_numeric(frame[name]).to_numpy(dtype=np.float64, na_value=np.nan)
     except (ValueError, TypeError) as error:
@@ -214,62 +215,3 @@ def _grade(frame: pd.DataFrame, name: str, scale: tuple[float, float] | None) ->
             "is a score, or name the tiers if this column is not a grade"
         )
     return pd.Series(values)
-
-
-def outcomes_to_frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """Outcomes as a LONG table: `LONG_COLUMNS`, the tokens where any were kept, metadata in alphabetical order."""
-    extra = sorted({name for o in outcomes for name in o.metadata} - {*LONG_COLUMNS, *TOKEN_COLUMNS})
-    tokens = TOKEN_COLUMNS if any(o.token_texts for o in outcomes) else ()
-    rows = [
-        {
-            "prompt_id": o.prompt_id,
-            "prompt": o.prompt,
-            "tier": o.tier,
-            "answer": o.answer,
-            "grade": o.grade,
-            "prompt_tokens": o.usage.prompt_tokens,
-            "completion_tokens": o.usage.completion_tokens,
-            "cached_tokens": o.usage.cached_tokens,
-            "latency_s": o.latency_s,
-            "finish_reason": o.finish_reason,
-        }
-        | {name: o.logprobs.get(name, np.nan) for name in LOGPROB_NAMES}
-        | {name: token_cells(o, name) for name in tokens}
-        | {name: o.metadata.get(name, "") for name in extra}
-        for o in outcomes
-    ]
-    return pd.DataFrame(rows, columns=[*LONG_COLUMNS, *tokens, *extra])
-
-
-def frame_to_outcomes(frame: pd.DataFrame) -> list[Outcome]:
-    """The inverse of `outcomes_to_frame`; DataError names a column that is missing."""
-    missing = [c for c in LONG_COLUMNS if c not in frame.columns]
-    if missing:
-        raise DataError(f"not a table of outcomes: column(s) {', '.join(missing)} missing")
-    extra = [str(c) for c in frame.columns if c not in (*LONG_COLUMNS, *TOKEN_COLUMNS)]
-    kept = tokens_of(frame) or Tokens(((),) * len(frame), ((),) * len(frame))
-    return [
-        Outcome(
-            prompt_id=str(row["prompt_id"]),
-            prompt=str(row["prompt"]),
-            tier=str(row["tier"]),
-            answer=str(row["answer"]),
-            grade=float(row["grade"]),
-            usage=Usage(int(row["prompt_tokens"]), int(row["completion_tokens"]), int(row["cached_tokens"])),
-            latency_s=float(row["latency_s"]),
-            finish_reason=str(row["finish_reason"]),
-            logprobs={name: float(row[name]) for name in LOGPROB_NAMES if not pd.isna(row[name])},
-            metadata={name: str(row[name]) for name in extra if not pd.isna(row[name]) and str(row[name])},
-            token_texts=texts,
-            token_logprobs=logprobs,
-        )
-        for row, texts, logprobs in zip(frame.to_dict("records"), kept.texts, kept.logprobs, strict=True)
-    ]
-
-
-def write_outcomes(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Store outcomes as a LONG parquet (zstd); the file appears complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    outcomes_to_frame(outcomes).to_parquet(partial, compression="zstd", index=False)
-    os.replace(partial, path)

@@ -1,4 +1,4 @@
-"""Answers token by token, as columns of an outcomes table: what a beginning of N tokens is cut from.
+"""Store answers token by token in two columns of a table of outcomes; prefixes of answers are cut from them.
 
 `token_texts` holds lists of strings, `token_logprobs` lists of 32-bit floats (`prefixes.kept_logprobs`); both are
 optional, and a row without them is null or empty.
@@ -20,9 +20,22 @@ TOKEN_COLUMNS = ("token_texts", "token_logprobs")
 
 
 def tokens_of(frame: pd.DataFrame) -> Tokens | None:
-    """Read the token columns of a LONG table; None where it has none, or where no row holds a token.
+    """Read the token columns of a LONG table.
 
-    DataError where there is only one of them, or where a row's lists are not equally long.
+    Parameters
+    ----------
+    frame : DataFrame
+        The table.
+
+    Returns
+    -------
+    Tokens or None
+        None where the table has no token columns, or no row holds a token.
+
+    Raises
+    ------
+    DataError
+        Where only one of the columns is there, or a row's lists differ in length.
     """
     present = [name for name in TOKEN_COLUMNS if name in frame.columns]
     if not present:
@@ -32,19 +45,19 @@ def tokens_of(frame: pd.DataFrame) -> Tokens | None:
     texts: list[tuple[str, ...]] = []
     logprobs: list[tuple[float, ...]] = []
     for row, (words, numbers) in enumerate(zip(*(frame[name] for name in TOKEN_COLUMNS), strict=True)):
-        said, certain = _list(words, "token_texts", row), _list(numbers, "token_logprobs", row)
-        if len(said) != len(certain):
-            raise DataError(f"row {row}: {len(said)} token_texts but {len(certain)} token_logprobs")
+        tokens, values = _list(words, "token_texts", row), _list(numbers, "token_logprobs", row)
+        if len(tokens) != len(values):
+            raise DataError(f"row {row}: {len(tokens)} token_texts but {len(values)} token_logprobs")
         try:
-            logprobs.append(kept_logprobs([float(number) for number in certain]) if certain else ())
+            logprobs.append(kept_logprobs([float(value) for value in values]) if values else ())
         except (TypeError, ValueError) as error:
             raise DataError(f"column 'token_logprobs', row {row}: not numbers ({error})") from error
-        texts.append(tuple(str(text) for text in said))
+        texts.append(tuple(str(token) for token in tokens))
     return Tokens(tuple(texts), tuple(logprobs)) if any(texts) else None
 
 
 def token_cells(outcome: Outcome, name: str) -> np.ndarray | list[str] | None:
-    """One outcome's cell of a token column; None where its tokens were not kept."""
+    """Return one outcome's cell of a token column; None where its tokens were not kept."""
     if not outcome.token_texts:
         return None
     if name == "token_texts":

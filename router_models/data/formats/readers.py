@@ -1,4 +1,4 @@
-"""Outcome files → frames, as they stand: `outcome_formats` says what their columns mean."""
+"""Read files of outcomes into data frames; `formats` interprets their columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,23 @@ _CSV_TEXTS = frozenset({"prompt", "answer", "tier"})
 
 
 def read_frame(path: Path) -> pd.DataFrame:
-    """Load a table by its suffix; DataError where the file is missing, unreadable, of another kind, or empty."""
+    """Load a table in the format that its suffix names.
+
+    Parameters
+    ----------
+    path : Path
+        A .parquet, .csv, .csv.gz, .jsonl, .ndjson or .jsonl.gz file.
+
+    Returns
+    -------
+    DataFrame
+        The file's columns, uninterpreted; texts of CSV files are read literally (an answer may be the word None).
+
+    Raises
+    ------
+    DataError
+        Where the file is missing, unreadable, of another kind, or empty.
+    """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     name = path.name.removesuffix(".gz")
@@ -37,7 +53,7 @@ def read_frame(path: Path) -> pd.DataFrame:
 
 
 def _csv(path: Path) -> pd.DataFrame:
-    """Texts as they stand (an answer may be the word None), everything else as pandas reads it."""
+    """Read text columns literally (an answer may be the word None), all others as pandas does."""
     names = pd.read_csv(path, nrows=0).columns
     texts = [name for name in names if name in _CSV_TEXTS or name.endswith(("_answer", "_pred"))]
     frame = pd.read_csv(path, dtype=dict.fromkeys(texts, str))
