@@ -12,7 +12,7 @@ PYTEST := -m pytest -q --durations=25
 # Unit tests in parallel, a worker a core (each takes about a gigabyte); tests that start a cluster or engines never are.
 UNIT := $(BIN)/python $(PYTEST) -n logical --maxprocesses 8 tests/unit tests/contract tests/statistical
 
-.PHONY: up demo test test-unit test-all clients package faults adapters soak check statistical format env lock newest clean
+.PHONY: up demo test test-unit test-all clients package faults adapters soak check statistical docs format env lock newest clean
 
 up: env            ## bring the graph up: environment, weights, first router version, engines; Ctrl-C stops it
 	@$(BIN)/serve-graph up --config $(CONFIG)
@@ -55,6 +55,9 @@ soak: env          ## 15 minutes of load with faults on a real cluster, and what
 statistical: env   ## the statistical experiments and model comparisons at full size
 	@$(BIN)/python -m pytest -q -m full tests
 
+docs: env          ## the documentation site, into build/site; any broken link or reference fails it
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet -f docs/site/mkdocs.yml
+
 check: env         ## format, lint, types, floors
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -67,7 +70,7 @@ format: env
 
 env: $(STAMP)
 
-# What is locked, by uv, because pip knows no overrides (docs/decisions/0001 and 0018).
+# What is locked, by uv, because pip knows no overrides (docs/decisions/project/0001 and 0018).
 $(STAMP): pyproject.toml $(wildcard locks/*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
 	  || { echo "Python 3.11 or 3.12 is needed; $$($(PYTHON) --version) found. Say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }

@@ -6,7 +6,7 @@
 
 A tier that fails is replaced once (`_tier_failed`); router or verifier down: the safe tier answers (`_policy_failed`);
 the last tier full: a rejected answer that is certified for that may be served. A stream adds COMMIT: from there on
-the tier never changes (docs/streaming.md).
+the tier never changes (docs/guides/streaming.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The commit contract (docs/streaming.md): the cascade's steps done for an answer that is shown piece by piece.
+"""The commit contract (docs/guides/streaming.md): the cascade's steps done for an answer that is shown piece by piece.
 
 Before the commit nothing of an answer is shown, and a tier that fails is replaced unseen. The commit is the first
 piece with content (text, reasoning, a tool call, a finish reason). After it the tier never changes, nothing is

@@ -41,10 +41,10 @@ class PolicyConfig(Frozen):
     """Which router version serves, and what is promised where none does.
 
     `version`: an alias or number of the registered model. `safe_tier` answers when the policy cannot decide.
-    `stream` is when a cheap answer may be shown (docs/streaming.md); after `first_token_s` seconds without a word,
-    `at_first_token` is done regardless. `tool_loop`: whether a conversation stays on the tier that made its tool
+    `stream` is when a cheap answer may be shown (docs/guides/streaming.md); after `first_token_s` seconds without a
+    word, `at_first_token` is done regardless. `tool_loop`: whether a conversation stays on the tier that made its tool
     calls. With `overload_fallback`, and a version certified for it, rejected cheap answers may be shown while the last
-    tier is full (docs/tiers.md); `spill` is its old name, read for one more release. `router_usd_per_s` and
+    tier is full (docs/guides/tiers.md); `spill` is its old name, read for one more release. `router_usd_per_s` and
     `verifier_usd_per_s` put their time on every bill.
     """
 

@@ -5,7 +5,7 @@ module is another than the last one's is a switch. Two graphs: fakes behind the 
 the real deployments of router, verifier and echo tiers behind handles that call them directly.
 Engines say three words.
 
-BEFORE is what the same code counted at commit 9cdc42a. See docs/decisions/0017.
+BEFORE is what the same code counted at commit 9cdc42a. See docs/decisions/serving/0017.
 """
 
 import sys
