@@ -15,7 +15,7 @@ from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.validity import CertificateStatus
 
-WAIT_S = 2.0
+ANSWER_WITHIN_S = 2.0
 KEEP_S = 1.0
 BUSY_S = 10.0
 """A replica that works at full capacity cannot answer a question in time; a reply this recent shows that it lives."""
@@ -32,7 +32,7 @@ class TierReadiness:
         handles: Mapping[str, DeploymentHandle[Any]],
         engines: Mapping[str, HandleEngine],
         *,
-        wait_s: float = WAIT_S,
+        wait_s: float = ANSWER_WITHIN_S,
         keep_s: float = KEEP_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
