@@ -9,9 +9,9 @@ import numpy as np
 
 from router_models.metrics import Interval, bootstrap_values, interval_of
 from router_models.planning.patterns import Outcomes
-from router_models.planning.workload import Workload, rows_of
+from router_models.planning.workload import Workload
 from router_models.risk_control.sequence import upper_bound
-from router_models.training.evidence import Evidence
+from router_models.risk_control.evidence import CascadeEvidence
 from router_models.types import FloatArray
 
 DRAWS = 2000
@@ -44,8 +44,8 @@ class Expected:
 
 def expected(work: Workload, policies: Sequence[tuple[str, str, Outcomes]], seed: int) -> tuple[Expected, ...]:
     """Figures of several policies, (name, what it does, what became of the evidence rows), on the same resamples."""
-    seen = rows_of(work.seen, ~work.choosing)
-    columns = [seen.frontier_usd, seen.frontier_right]
+    seen = work.seen.take(~work.choosing)
+    columns = [seen.cost_usd[:, -1], seen.grades[:, -1]]
     for _, _, played in policies:
         columns += [played.usd, played.right]
     each = np.column_stack(columns)
@@ -63,16 +63,16 @@ def expected(work: Workload, policies: Sequence[tuple[str, str, Outcomes]], seed
 
 def reference_policies(work: Workload, share: float) -> list[tuple[str, str, Outcomes]]:
     """Always-cheap, always-frontier, and at the same cheap share random and the shortest prompts; and the oracle."""
-    seen = rows_of(work.seen, ~work.choosing)
+    seen = work.seen.take(~work.choosing)
     n = len(seen)
     short = np.zeros(n)
-    short[np.argsort(seen.lengths, kind="stable")[: round(share * n)]] = 1.0
+    short[np.argsort(seen.prompt_lengths, kind="stable")[: round(share * n)]] = 1.0
     mixes = (
         (f"always {work.cheap}", "no routing", np.ones(n)),
         (f"always {work.frontier}", "no routing", np.zeros(n)),
         ("random", f"{share:.0%} of requests to {work.cheap} by chance", np.full(n, share)),
         ("prompt length", f"the shortest {share:.0%} to {work.cheap}", short),
-        ("oracle", f"{work.cheap} exactly where it is right", seen.cheap_right),
+        ("oracle", f"{work.cheap} exactly where it is right", seen.grades[:, 0]),
     )
     return [(name, what, _mixed(work, part)) for name, what, part in mixes]
 
@@ -87,10 +87,10 @@ def right_difference(a: Expected, b: Expected) -> Interval:
     return interval_of(a.right.value - b.right.value, a.right_draws - b.right_draws)
 
 
-def _figures(name: str, what: str, played: Outcomes, seen: Evidence, mean: FloatArray, drawn: FloatArray) -> Expected:
+def _figures(name: str, what: str, played: Outcomes, seen: CascadeEvidence, mean: FloatArray, drawn: FloatArray) -> Expected:
     """One policy's figures from means and resampled means of (frontier dollars, frontier right, dollars, right)."""
     kept = int(played.kept.sum())
-    wrong = round(float((1 - seen.cheap_right)[played.kept].sum()))
+    wrong = round(float((1 - seen.grades[:, 0])[played.kept].sum()))
     p50, p95 = (None, None) if played.seconds is None else map(float, np.quantile(played.seconds, [0.5, 0.95]))
     top, best, usd, right = drawn.T
     return Expected(
@@ -114,10 +114,10 @@ def _figures(name: str, what: str, played: Outcomes, seen: Evidence, mean: Float
 def _mixed(work: Workload, part: FloatArray) -> Outcomes:
     """Outcomes where the cheap tier answers this part of each evidence prompt; nothing is tried twice."""
     rows = ~work.choosing
-    seen = rows_of(work.seen, rows)
+    seen = work.seen.take(rows)
     seconds = None
     if work.cheap_s is not None and work.frontier_s is not None and np.isin(part, (0.0, 1.0)).all():
         seconds = np.where(part > 0, work.cheap_s[rows], work.frontier_s[rows])
     mask = part >= 1.0
-    usd = part * seen.cheap_usd + (1 - part) * seen.frontier_usd
-    return Outcomes(mask, mask, usd, part * seen.cheap_right + (1 - part) * seen.frontier_right, seconds)
+    usd = part * seen.cost_usd[:, 0] + (1 - part) * seen.cost_usd[:, -1]
+    return Outcomes(mask, mask, usd, part * seen.grades[:, 0] + (1 - part) * seen.grades[:, -1], seconds)

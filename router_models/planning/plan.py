@@ -127,7 +127,7 @@ def _keeps_drop(work: Workload, budget: Budget, played: Outcomes, figure: Expect
         return True
     if not work.labelled:
         return figure.drop.value <= budget.max_drop
-    best = work.seen.frontier_right[~work.choosing]
+    best = work.seen.grades[:, -1][~work.choosing]
     return not_worse(played.right, best, margin=budget.max_drop, delta=budget.delta / tried).certified
 
 

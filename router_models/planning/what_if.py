@@ -9,7 +9,7 @@ import numpy as np
 from router_models.metrics import Interval, auc_weighted, bootstrap
 from router_models.planning.patterns import Extra, Operated, Outcomes, Pattern, play_out, provisional
 from router_models.planning.traffic_mix import with_verifier
-from router_models.planning.workload import Workload, rows_of
+from router_models.planning.workload import Workload
 from router_models.risk_control.sequence import upper_bound
 from router_models.types import BoolArray
 
@@ -67,23 +67,23 @@ class BreakEven:
 
 def break_even(work: Workload, operated: Operated, played: Outcomes, extra: Extra) -> BreakEven:
     """p* = 1 - (cheap calls + router + verifier) / frontier, and p, both over the prompts tried."""
-    seen = rows_of(work.seen, ~work.choosing)
+    seen = work.seen.take(~work.choosing)
     on = played.tried if played.tried.any() else np.ones(len(seen), dtype=np.bool_)
     pattern = operated.pattern
     overhead = (extra.router_usd if pattern.before is not None else 0.0) + (
         extra.verifier_usd if pattern.after is not None else 0.0
     )
-    cheap = pattern.calls * float(seen.cheap_usd[on].mean()) + overhead
-    frontier = float(seen.frontier_usd[on].mean())
+    cheap = pattern.calls * float(seen.cost_usd[:, 0][on].mean()) + overhead
+    frontier = float(seen.cost_usd[:, -1][on].mean())
     return BreakEven(1 - cheap / frontier, float((~played.kept[on]).mean()), cheap, frontier)
 
 
 def price_changes(work: Workload, operated: Operated, played: Outcomes, extra: Extra) -> tuple[WhatIf, ...]:
     """Re-cost the same decisions under other prices and escalation shares, and find where the saving ends."""
-    seen = rows_of(work.seen, ~work.choosing)
-    top = float(seen.frontier_usd.mean())
-    sent = float(np.where(played.kept, 0.0, seen.frontier_usd).mean())
-    tried = operated.pattern.calls * float(np.where(played.tried, seen.cheap_usd, 0.0).mean())
+    seen = work.seen.take(~work.choosing)
+    top = float(seen.cost_usd[:, -1].mean())
+    sent = float(np.where(played.kept, 0.0, seen.cost_usd[:, -1]).mean())
+    tried = operated.pattern.calls * float(np.where(played.tried, seen.cost_usd[:, 0], 0.0).mean())
     fixed = float(played.usd.mean()) - sent - tried
 
     def saving(frontier: float = 1.0, cheap: float = 1.0, more: float = 0.0) -> float:
@@ -109,9 +109,9 @@ def price_changes(work: Workload, operated: Operated, played: Outcomes, extra: E
 
 def signal_figures(work: Workload, seed: int, most: int = 12) -> tuple[SignalFigure, ...]:
     """AUC of every recorded or fitted score for "the cheap answer is right", best first; rows without it left out."""
-    right = work.seen.cheap_right
+    right = work.seen.grades[:, 0]
     found = []
-    for name, scores in {**work.signals, "prompt length (short first)": -work.seen.lengths}.items():
+    for name, scores in {**work.signals, "prompt length (short first)": -work.seen.prompt_lengths}.items():
         rows = np.isfinite(scores)
         if rows.sum() < MIN_IN_SLICE or right[rows].min() == right[rows].max():
             continue
@@ -129,7 +129,7 @@ def slice_figures(work: Workload, played: Outcomes, epsilon: float) -> tuple[Sli
     Slices of fewer than MIN_IN_SLICE prompts are left out.
     """
     evidence = np.flatnonzero(~work.choosing)
-    seen = rows_of(work.seen, ~work.choosing)
+    seen = work.seen.take(~work.choosing)
     found = []
     for column, values in work.slices.items():
         here = np.array([values[i] for i in evidence])
@@ -138,14 +138,14 @@ def slice_figures(work: Workload, played: Outcomes, epsilon: float) -> tuple[Sli
             if rows.sum() < MIN_IN_SLICE:
                 continue
             kept = played.kept & rows
-            n, k = int(kept.sum()), int((1 - seen.cheap_right)[kept].sum())
+            n, k = int(kept.sum()), int((1 - seen.grades[:, 0])[kept].sum())
             found.append(
                 SliceFigure(
                     column,
                     value,
                     int(rows.sum()),
-                    float(seen.cheap_right[rows].mean()),
-                    float(seen.frontier_right[rows].mean()),
+                    float(seen.grades[:, 0][rows].mean()),
+                    float(seen.grades[:, -1][rows].mean()),
                     n,
                     k,
                     upper_bound(k, n, 0.05) if n else None,
@@ -162,11 +162,11 @@ def imagined_verifiers(
     found = []
     for auc in aucs:
         other = with_verifier(work, auc, seed)
-        scores, wrong = other.seen.p_cheap_ok, 1 - other.seen.cheap_right
+        scores, wrong = other.seen.p_ok[:, 0], 1 - other.seen.grades[:, 0]
         at = provisional(scores[work.choosing], wrong[work.choosing], 0.75 * epsilon)
         rows: BoolArray = ~work.choosing
         played = play_out(other, Operated(Pattern("imagined", "", after=scores), None, at, False, ""), rows, extra)
-        saving = 1 - float(played.usd.mean()) / float(work.seen.frontier_usd[rows].mean())
+        saving = 1 - float(played.usd.mean()) / float(work.seen.cost_usd[:, -1][rows].mean())
         found.append((auc, float(played.kept.mean()), saving))
     return tuple(found)
 

@@ -20,7 +20,7 @@ from router_models.reports.sections import (
 )
 from router_models.risk_control.certificate import Certificate
 from router_models.risk_control.joint_path import JointPath
-from router_models.risk_control.ladder import Ladder, LadderReplay, Thresholds, replay_ladder
+from router_models.risk_control.evidence import CascadeEvidence, Replay, Thresholds, replay_policy
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.certify import Certified
 from router_models.types import BoolArray, FloatArray
@@ -35,7 +35,7 @@ def write_ladder_report(
     assert data.right is not None
     assert certificate is not None
     thresholds = Thresholds.from_named(certificate.settings, data.tiers)
-    played = replay_ladder(data, thresholds, _covered(data, certificate))
+    played = replay_policy(data, thresholds, _covered(data, certificate))
     right = _right(played, data.right)
     wrong = played.wrong(data.right)
     (folder / "report.md").write_text(f"""# Router version: {" → ".join(data.tiers)}
@@ -92,7 +92,7 @@ Kept: an answer that was given.
     }
 
 
-def _covered(data: Ladder, certificate: Certificate) -> BoolArray | None:
+def _covered(data: CascadeEvidence, certificate: Certificate) -> BoolArray | None:
     """Of which prompts something is promised, (n,); None: of all."""
     return None if data.slices is None else np.array([certificate.covers(name) for name in data.slices])
 
@@ -141,7 +141,7 @@ def _cell(threshold: float, lowest: str) -> str:
     return f"{threshold:.4f}" if np.isfinite(threshold) else "never" if threshold > 0 else lowest
 
 
-def _policies(data: Ladder, played: LadderReplay, right: FloatArray, seed: int) -> str:
+def _policies(data: CascadeEvidence, played: Replay, right: FloatArray, seed: int) -> str:
     """What one pays and gets, beside each tier alone, a random mixture with the same shares, and the oracle."""
     assert data.right is not None
     graded = data.right.astype(np.float64)
@@ -176,5 +176,5 @@ def _path(path: JointPath, deployed: Thresholds) -> str:
     return table(rows)
 
 
-def _right(played: LadderReplay, right: BoolArray) -> FloatArray:
+def _right(played: Replay, right: BoolArray) -> FloatArray:
     return np.asarray((~played.abstained & ~played.wrong(right)).astype(np.float64))

@@ -16,7 +16,7 @@ from router_models.metrics import (
 )
 from router_models.reports.markdown import spread, table
 from router_models.risk_control.certificate import Certificate, Promise
-from router_models.risk_control.ladder import Ladder
+from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.sequence import upper_bound
 from router_models.training.model_selection import Scored
 from router_models.types import BoolArray, FloatArray
@@ -58,7 +58,7 @@ def promise_section(certificate: Certificate | None) -> str:
     return f"{certificate.summary()}\n\n{table(rows)}"
 
 
-def calibration_section(data: Ladder, seed: int) -> str:
+def calibration_section(data: CascadeEvidence, seed: int) -> str:
     """How far each estimate is from a probability, on CERT: Brier score, log-loss and smooth calibration error."""
     assert data.right is not None
     graded = data.right.astype(np.float64)

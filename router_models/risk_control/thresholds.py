@@ -7,13 +7,12 @@ thresholds to deploy, and what to say when there is none.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from router_models.errors import DataError, NotCertifiedError
-from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate, LabelSource, Promise, check_budget
+from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate, Promise
 from router_models.risk_control.labels import labels_guess, labels_needed
 from router_models.risk_control.sequence import (
     Labelled,
@@ -23,9 +22,9 @@ from router_models.risk_control.sequence import (
     feasible_share,
     quantile_grid,
     smoothed_risk,
-    spent_delta,
     upper_bound,
 )
+from router_models.risk_control.terms import CertificateTerms
 from router_models.types import FloatArray
 
 WHOLE = ""
@@ -35,43 +34,52 @@ WHOLE = ""
 def certify_threshold(
     tune: Labelled,
     cert: Labelled,
+    terms: CertificateTerms,
     *,
-    epsilon: float,
-    delta: float,
-    binds: Mapping[str, str],
-    label_source: LabelSource | str,
-    made_at: datetime,
-    expires_at: datetime,
-    look_index: int = 0,
+    what: str = ACCEPTED_RISK,
     grid: ArrayLike | None = None,
     utility: ArrayLike | None = None,
     common_threshold: bool = True,
-    what: str = ACCEPTED_RISK,
 ) -> Certificate:
     """Find the threshold of greatest utility whose risk P(wrong | score ≥ threshold) ≤ ε holds with confidence 1 - δ.
 
-    `tune` and `cert` must share no prompt; CERT is read here and nowhere else. `utility`, one number per threshold of
-    `grid` (ascending, distinct), defaults to the share accepted on TUNE. With slice names on both sides each of the G
-    slices is tested at δ/G and every certified slice keeps the promise by itself; a slice without proof gets the
-    threshold +inf. One threshold serves all certified slices, or each has its own (`common_threshold=False`).
+    With slice names on both sides each of the G slices is tested at δ/G and every certified slice keeps the promise
+    by itself; a slice without proof gets the threshold +inf.
 
-    Raises NotCertifiedError with the reason and, where it helps, the number of further CERT labels; DataError for
-    unusable input.
+    Parameters
+    ----------
+    tune, cert
+        Labelled answers that share no prompt; CERT is read here and nowhere else.
+    terms
+        ε, δ and what else the certificate states.
+    what
+        The risk in words, as the certificate names it.
+    grid
+        Ascending, distinct thresholds that do not depend on CERT; by default the quantiles of TUNE's scores.
+    utility
+        One number for each threshold of the grid; by default the share accepted on TUNE.
+    common_threshold
+        Whether one threshold serves all certified slices, or each has its own.
+
+    Raises
+    ------
+    NotCertifiedError
+        With the reason and, where it helps, the number of further CERT labels.
+    DataError
+        For unusable input.
     """
-    check_budget(epsilon, delta)
     if len(tune) == 0 or len(cert) == 0:
         raise DataError(f"certification needs TUNE and CERT labels, got {len(tune)} and {len(cert)}")
     thresholds = quantile_grid(tune.scores) if grid is None else np.asarray(grid, dtype=np.float64)
     worth = _utility(utility, thresholds, tune)
-    level = spent_delta(delta, look_index)
     families = _families(tune, cert)
-    each = level / len(families)
+    each = terms.level / len(families)
 
     paths: dict[str, Path] = {}
     reasons: dict[str, NotCertifiedError] = {}
     for name, (part_tune, part_cert) in families.items():
         try:
-            paths[name] = _certified_path(part_tune, part_cert, thresholds, epsilon, each, name)
+            paths[name] = _certified_path(part_tune, part_cert, thresholds, terms.epsilon, each, name)
         except NotCertifiedError as error:
             reasons[name] = error
     if not paths:
@@ -79,24 +87,14 @@ def certify_threshold(
         raise NotCertifiedError("; ".join(e.reason for e in reasons.values()), min(missing) if missing else None)
 
     chosen = _choose(paths, worth, common=common_threshold)
-    promises = {name: _promise(what, epsilon, each, paths.get(name), chosen.get(name)) for name in families}
-    accepted, errors = sum(p.trials for p in promises.values()), sum(p.errors for p in promises.values())
+    promises = {name: _promise(what, terms.epsilon, each, paths.get(name), chosen.get(name)) for name in families}
     deployed = {p.threshold for p in promises.values() if p.certified}
-    return Certificate(
-        what=what,
-        epsilon=epsilon,
-        delta=delta,
-        level=level,
+    return terms.issue(
+        what,
         n=len(cert),
-        accepted_n=accepted,
-        errors=errors,
-        upper=upper_bound(errors, accepted, level),
+        accepted_n=sum(p.trials for p in promises.values()),
+        errors=sum(p.errors for p in promises.values()),
         threshold=deployed.pop() if common_threshold else None,
-        label_source=LabelSource(label_source),
-        made_at=made_at,
-        expires_at=expires_at,
-        binds=dict(binds),
-        look_index=look_index,
         slices={} if cert.slices is None else promises,
     )
 

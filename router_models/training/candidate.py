@@ -6,8 +6,8 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -16,25 +16,54 @@ from router_models.data.slices import SLICERS
 from router_models.errors import ArtifactError, DataError
 from router_models.pricing.prices import Price
 from router_models.risk_control.certificate import LabelSource, check_budget
+from router_models.risk_control.certify import Guarantee, Promised
 from router_models.risk_control.sequence import spent_delta
+from router_models.risk_control.terms import CertificateTerms
 from router_models.training.model_selection import Scored
 from router_models.versions.router_version import RouterVersion
 
-SHARES: Mapping[str, float] = {"train": 0.40, "tune": 0.20, "cert": 0.40}
-Promised = Literal["accepted", "answered"]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a candidate is made for: tiers, cheapest first, their prices, and what is to be promised.
+    """What a candidate is made for, and what is to be promised of it.
 
-    `promise` "accepted" bounds P(wrong | cheap accepted) by one threshold (two tiers); "answered" bounds the whole
-    system's P(wrong | answered) by all thresholds together, with early abstention (any ladder); None takes the first
-    for two tiers and the second for more. `abstain_share` is the most that may be abstained on, `max_drop` the most
-    by which fewer answers than always-frontier's may be right (None: not promised). `slicer`: every certified slice
-    keeps all of it by itself (None: traffic as a whole). `binds`: hashes of everything served that the data came from.
-    `round`: which look at these labels this is (`pipeline.certify_next` counts them), whose share of `delta` is
-    `level`; 0: the only one there will ever be. DataError for a budget that is none.
+    Parameters
+    ----------
+    tiers
+        Two or more, cheapest first.
+    prices
+        By tier.
+    epsilon, delta
+        The largest risk, and 1 - confidence over all looks at the same labels; both in (0, 1).
+    abstain_share
+        The most that may be abstained on, in [0, 1).
+    label_source
+        Who said right or wrong.
+    valid_days
+        Days until a certificate ends.
+    seed
+        Of splits, folds and resamples.
+    router, verifier
+        A family by name, or `auto`: the simplest that beats the baseline.
+    slicer
+        Every certified slice keeps all that is promised by itself; None: traffic as a whole.
+    promise
+        `accepted` bounds P(wrong | cheap accepted) by one threshold (two tiers); `answered` the whole system's
+        P(wrong | answered) by all thresholds together, with early abstention (any ladder); None takes the first for
+        two tiers and the second for more.
+    max_drop
+        The most by which fewer answers than always-frontier's may be right, in (0, 1); None: not promised.
+    binds
+        sha256 by name of everything served that the outcomes came from.
+    look_index
+        Which look at these labels this is (`label_budget.next_look` counts them), whose share of `delta` is `level`;
+        0: the only one there will ever be.
+
+    Raises
+    ------
+    DataError
+        For a budget outside its range or an unknown slicer.
     """
 
     tiers: tuple[str, ...]
@@ -68,6 +97,18 @@ class Settings:
         return spent_delta(self.delta, self.look_index)
 
     @property
+    def guarantee(self) -> Guarantee:
+        """What is promised beside ε and δ."""
+        return Guarantee(self.promised, self.abstain_share, self.max_drop)
+
+    def terms(self, now: datetime) -> CertificateTerms:
+        """What a certificate made now states beside its evidence; it is bound once the version is known."""
+        ends = now + timedelta(days=self.valid_days)
+        return CertificateTerms(
+            self.epsilon, self.delta, self.label_source, now, ends, look_index=self.look_index
+        )
+
+    @property
     def promised(self) -> Promised:
         """Which risk is certified; DataError for a combination that cannot be."""
         if len(self.tiers) < 2:
@@ -90,6 +131,10 @@ class Candidate:
     dataset_hash: str
     routers: Mapping[str, tuple[Scored, ...]]
     verifiers: Mapping[str, tuple[Scored, ...]]
+
+
+_SCORED = {"auc": "auc", "advantage": "advantage", "low": "low", "high": "high", "out_of_domain_auc": "away_auc"}
+"""The numbers of a `Scored` and their names in candidate.json."""
 
 
 def save_candidate(candidate: Candidate, settings: Settings, folder: Path) -> None:
@@ -120,18 +165,21 @@ def load_candidate(folder: Path, settings: Settings, encoder: Encoder) -> tuple[
 
 
 def _scored(row: Mapping[str, float | str | None]) -> Scored:
-    numbers = {name: None if value is None else float(value) for name, value in row.items() if name != "family"}
-    return Scored(str(row["family"]), np.empty(0), **numbers)  # type: ignore[arg-type]
+    numbers = {field: row[key] for field, key in _SCORED.items() if key in row}
+    known = {name: None if value is None else float(value) for name, value in numbers.items()}
+    return Scored(str(row["family"]), np.empty(0), **known)  # type: ignore[arg-type]
 
 
 def _scored_json(tried: Mapping[str, tuple[Scored, ...]]) -> dict[str, list[dict[str, float | str | None]]]:
     """JSON has no infinity (a bound that the resamples do not know): such a number is written as text."""
-    names = ("family", "auc", "advantage", "low", "high", "away_auc")
 
-    def number(value: float | str | None) -> float | str | None:
-        return value if value is None or isinstance(value, str) or np.isfinite(value) else str(value)
+    def number(value: float | None) -> float | str | None:
+        return value if value is None or np.isfinite(value) else str(value)
 
     return {
-        tier: [{name: number(getattr(scored, name)) for name in names} for scored in all_]
+        tier: [
+            {"family": scored.family, **{key: number(getattr(scored, name)) for name, key in _SCORED.items()}}
+            for scored in all_
+        ]
         for tier, all_ in tried.items()
     }

@@ -26,7 +26,6 @@ from router_models.data.artifacts import load_state, save_state, seal, verify
 from router_models.data.features import FEATURES_VERSION, Encoder, answers_of, prompts_of
 from router_models.data.slices import SLICERS, slice_of
 from router_models.errors import ArtifactError
-from router_models.estimators.calibrators.base import ScoreCalibrator
 from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.routers import LengthRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
@@ -35,10 +34,17 @@ from router_models.pricing.prices import Price, prices_digest_input
 from router_models.risk_control.certificate import Certificate, binding_hashes
 from router_models.types import PREFIX, Action, Completion, Decision, OperatingPoint, PrefixPoint, Query, Verdict
 from router_models.versions.policy import OverloadPoint, Policy
+from router_models.versions.tier_models import ROUTER_SCORE as ROUTER_SCORE
 from router_models.versions.tier_models import Stage as Stage
-from router_models.versions.tier_models import families_of, load_stage, parts_of, prefix_named
+from router_models.versions.tier_models import (
+    as_served,
+    families_of,
+    load_stage,
+    parts_of,
+    prefix_named,
+    shows_route,
+)
 
-ROUTER_SCORE = "router_score"
 PREFIX_TOKENS = "prefix_tokens"
 
 
@@ -67,7 +73,7 @@ class RouterVersion:
         for tier, stage in self.stages.items():
             if stage.router is None:
                 continue
-            p_ok[tier] = _calibrated(stage.router_calibrator, float(stage.router.predict(prompts)[0]))
+            p_ok[tier] = float(stage.estimate_route(prompts)[0])
             if distance is None:
                 far = stage.router.distance(prompts)
                 distance = None if far is None else float(far[0])
@@ -98,13 +104,12 @@ class RouterVersion:
 
     def estimate(self, query: Query, completion: Completion, decision: Decision) -> float:
         """P(this completion, or this beginning, is acceptable) by the tier's verifier; KeyError where it has none."""
-        stage = self.stages[decision.tier]
-        if completion.finish_reason == PREFIX:
-            stage = self.prefix_stages.get(decision.tier, stage)
+        tier, is_prefix = decision.tier, completion.finish_reason == PREFIX
+        stage = self.prefix_stages.get(tier, self.stages[tier]) if is_prefix else self.stages[tier]
         prompts = prompts_of([query], self.encoder if stage.verifier.wants_embeddings else None)
-        before = np.nan if decision.p_cheap_ok is None else decision.p_cheap_ok
-        answers = answers_of(prompts, [completion], {ROUTER_SCORE: np.array([before])})
-        return _calibrated(stage.verifier_calibrator, float(stage.verifier.predict(answers)[0]))
+        estimate = np.array([np.nan if decision.p_cheap_ok is None else decision.p_cheap_ok])
+        shown = estimate if not is_prefix and shows_route(self.policy.tiers, tier) else None
+        return float(stage.estimate_ok(as_served(answers_of(prompts, [completion]), shown))[0])
 
     def _open_slice(self, query: Query) -> str | None:
         """The query's slice where thresholds were certified together, but not for it; None where they hold."""
@@ -266,10 +271,6 @@ def builtin_version(tiers: tuple[str, ...], folder: Path) -> Path:
         points = {tier: OperatingPoint(route_at=0.2, accept_at=0.5) for tier in tiers[:-1]}
         RouterVersion(Policy(tiers, points), stages).save(path)
     return path
-
-
-def _calibrated(calibrator: ScoreCalibrator | None, score: float) -> float:
-    return score if calibrator is None else float(calibrator.predict(np.array([score]))[0])
 
 
 def _plain(x: float) -> float | str:

@@ -10,7 +10,7 @@ from router_models.errors import NotCertifiedError
 from router_models.estimators.calibrators.scores import PlattCalibrator
 from router_models.risk_control.joint import certify_joint
 from router_models.risk_control.joint_path import Budget, follow
-from router_models.risk_control.ladder import Ladder, Thresholds, replay_ladder
+from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.tuning import pareto_path, predict
 
 pytestmark = pytest.mark.statistical
@@ -34,12 +34,12 @@ class Population:
         self.ok = 1 / (1 + np.exp(-(seen + rng.normal(0.3, 0.9, (n, 3)))))
         self.route = 1 / (1 + np.exp(-(0.5 * logits[:, :2] + rng.normal(0, 0.8, (n, 2)))))
 
-    def calibrated_on(self, rows: np.ndarray) -> Ladder:
+    def calibrated_on(self, rows: np.ndarray) -> CascadeEvidence:
         def columns(scores: np.ndarray) -> np.ndarray:
             fitted = [PlattCalibrator().fit(s[rows], self.right[rows, i]) for i, s in enumerate(scores.T)]
             return np.column_stack([c.predict(s) for c, s in zip(fitted, scores.T, strict=True)])
 
-        ladder = Ladder.of(
+        ladder = CascadeEvidence.of(
             ("small", "medium", "large"), columns(self.route), columns(self.ok), (1.0, 6.0, 30.0), self.right
         )
         return ladder.cut([NAMES[i] for i in self.which])
@@ -62,11 +62,11 @@ class Truth:
         return self.risk <= epsilon and self.silent <= abstain
 
 
-def truth(parts: dict[str, Ladder], thresholds: Thresholds) -> dict[str, Truth]:
+def truth(parts: dict[str, CascadeEvidence], thresholds: Thresholds) -> dict[str, Truth]:
     found = {}
     paid = sum(part.cost_usd[:, -1].sum() for part in parts.values())
     for name, part in parts.items():
-        played = replay_ladder(part, thresholds)
+        played = replay_policy(part, thresholds)
         answered = int((~played.abstained).sum())
         risk = played.wrong(part.right).sum() / max(answered, 1)
         saved = (part.cost_usd[:, -1].sum() - played.cost_usd.sum()) / paid
@@ -128,7 +128,7 @@ def test_slices_exactly_at_the_budget_are_rarely_certified_however_many_configur
         Thresholds(tuple(-np.inf if i == j else np.inf for i in range(k - 1)), never[:-1], never) for j in range(k)
     ]
     columns = (tiers, np.full((n, k - 1), 0.5), np.full((n, k), 0.95), tuple(range(1, k + 1)))
-    tune = Ladder.of(*columns, np.ones((n, k)))
+    tune = CascadeEvidence.of(*columns, np.ones((n, k)))
     proposed = [predict(tune, thresholds) for thresholds in always]
     budget = Budget(epsilon, DELTA / 2)
     broken = any_small = 0

@@ -14,7 +14,7 @@ from router_models.risk_control.certificate import ABSTAIN_RISK, ANSWERED_RISK, 
 from router_models.risk_control.joint import certify_joint
 from router_models.risk_control.joint_path import Budget, follow, nothing_rejected
 from router_models.risk_control.labels import labels_needed, p_value
-from router_models.risk_control.ladder import Ladder, Thresholds, replay_ladder
+from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.tuning import Grid, always_top, pareto_path, predict, tune_all
 from router_models.types import Action
 from router_models.versions.policy import Policy
@@ -24,7 +24,7 @@ KEPT = {"binds": {}, "label_source": "human", "made_at": NOW, "expires_at": NOW 
 TIERS = ("small", "medium", "large")
 
 
-def ladder(n: int, seed: int, tiers: int = 3) -> Ladder:
+def ladder(n: int, seed: int, tiers: int = 3) -> CascadeEvidence:
     """Calibrated by construction: labels are drawn from the estimates themselves."""
     rng = np.random.default_rng(seed)
     difficulty = rng.normal(0, 1.5, n)
@@ -32,7 +32,7 @@ def ladder(n: int, seed: int, tiers: int = 3) -> Ladder:
     p_ok = 1 / (1 + np.exp(-(skills - difficulty[:, None] + rng.normal(0, 0.7, (n, tiers)))))
     p_route = 1 / (1 + np.exp(-(skills[:-1] - 0.8 * difficulty[:, None] + rng.normal(0, 0.5, (n, tiers - 1)))))
     cost = np.array([1.0, 6.0, 30.0])[3 - tiers :]
-    return Ladder.of(TIERS[3 - tiers :], p_route, p_ok, cost, rng.random((n, tiers)) < p_ok)
+    return CascadeEvidence.of(TIERS[3 - tiers :], p_route, p_ok, cost, rng.random((n, tiers)) < p_ok)
 
 
 probability = st.one_of(st.floats(0, 1, width=16), st.sampled_from([0.0, 0.5, 1.0]))
@@ -48,10 +48,10 @@ cut = st.one_of(probability, st.just(-np.inf), st.just(np.inf))
 def test_playing_a_ladder_is_what_the_served_policy_does(rows, route_at, accept_at, abstain_below):
     # An answer is never both accepted and abstained on: Stage A only proposes abstain ≤ accept.
     accept_at = tuple(max(a, b) for a, b in zip(accept_at, abstain_below, strict=False))
-    data = Ladder.of(TIERS, [r[:2] for r in rows], [r[2:] for r in rows], (1.0, 6.0, 30.0))
+    data = CascadeEvidence.of(TIERS, [r[:2] for r in rows], [r[2:] for r in rows], (1.0, 6.0, 30.0))
     thresholds = Thresholds(route_at, accept_at, abstain_below)
     policy = Policy(TIERS, thresholds.points(TIERS))
-    played = replay_ladder(data, thresholds)
+    played = replay_policy(data, thresholds)
     for i, row in enumerate(rows):
         decision = policy.decide({"small": row[0], "medium": row[1]})
         calls = [decision.tier]
@@ -86,7 +86,7 @@ def test_stage_a_finds_the_grids_minimum(tiers, abstain_weight):
     top_abstain = 1 - abstain_weight if abstain_weight < 1 else -np.inf
 
     def loss(thresholds: Thresholds, cost_weight: float) -> float:
-        played = replay_ladder(data, thresholds)
+        played = replay_policy(data, thresholds)
         answered = ~played.abstained
         soft = data.p_ok[np.arange(len(data)), np.maximum(played.answered_by, 0)]
         silent = abstain_weight * played.abstained.mean() if played.abstained.any() else 0.0
@@ -140,7 +140,7 @@ def test_the_certificate_counts_what_the_whole_system_answered():
     tune, cert = ladder(500, 5), ladder(1500, 6)
     result = certify_joint(tune, cert, epsilon=0.2, delta=0.1, abstain_share=0.1, **KEPT)
     c = result.certificate
-    played = replay_ladder(cert, result.chosen.thresholds)
+    played = replay_policy(cert, result.chosen.thresholds)
     assert c.what == ANSWERED_RISK
     assert (c.n, c.accepted_n, c.errors) == (1500, (~played.abstained).sum(), played.wrong(cert.right).sum())
     assert p_value(c.errors, c.accepted_n, 0.2) <= 0.1
@@ -157,7 +157,7 @@ def test_the_certificate_counts_what_the_whole_system_answered():
 
 def test_unlabelled_traffic_is_enough_for_stage_a():
     tune, cert = ladder(500, 5), ladder(1500, 6)
-    blind = Ladder(tune.tiers, tune.p_route, tune.p_ok, tune.cost_usd)
+    blind = CascadeEvidence(tune.tiers, tune.p_route, tune.p_ok, tune.cost_usd)
     result = certify_joint(blind, cert, epsilon=0.2, delta=0.1, **KEPT)
     assert result.certificate.errors / result.certificate.accepted_n < 0.2
 
@@ -188,18 +188,18 @@ def test_what_lies_behind_a_gap_is_not_certified_however_small_its_p_value():
     n, only = 300, {"small": (-np.inf, -np.inf), "medium": (np.inf, -np.inf), "large": (np.inf, np.inf)}
     thresholds = [Thresholds(only[tier], (-np.inf,) * 2, (-np.inf,) * 3) for tier in TIERS]
     even, ok = np.full((n, 2), 0.5), np.tile([0.9, 0.95, 0.99], (n, 1))
-    tune = Ladder.of(TIERS, even, ok, (1.0, 6.0, 30.0), np.arange(n)[:, None] >= [30, 15, 0])
-    cert = Ladder.of(TIERS, even, ok, (1.0, 6.0, 30.0), np.tile([True, False, True], (n, 1)))
+    tune = CascadeEvidence.of(TIERS, even, ok, (1.0, 6.0, 30.0), np.arange(n)[:, None] >= [30, 15, 0])
+    cert = CascadeEvidence.of(TIERS, even, ok, (1.0, 6.0, 30.0), np.tile([True, False, True], (n, 1)))
     path = follow([predict(tune, t) for t in thresholds], tune, cert, Budget(0.2, 0.1))
     assert path.anchor == 2
     assert (path.p_values <= 0.1).tolist() == [True, False, True]
     assert path.rejected.tolist() == [False, False, True]
 
 
-def certain(n: int, *, silent: int = 0) -> Ladder:
+def certain(n: int, *, silent: int = 0) -> CascadeEvidence:
     """Nobody errs; of the first `silent` prompts the top tier's verifier thinks little."""
     p_ok = np.where(np.arange(n) < silent, 0.1, 0.9)[:, None] * np.ones(2)
-    return Ladder.of(("small", "large"), np.zeros((n, 1)), p_ok, (1.0, 30.0), np.ones((n, 2)))
+    return CascadeEvidence.of(("small", "large"), np.zeros((n, 1)), p_ok, (1.0, 30.0), np.ones((n, 2)))
 
 
 QUIET = Thresholds((np.inf,), (-np.inf,), (-np.inf, 0.5))
@@ -237,8 +237,8 @@ def test_unusable_ladders_are_refused():
     ):
         columns = {"p_route": good.p_route, "p_ok": good.p_ok, "cost_usd": good.cost_usd, "right": good.right} | change
         with pytest.raises(DataError, match=message):
-            Ladder.of(TIERS, **columns)
-    blind = Ladder(good.tiers, good.p_route, good.p_ok, good.cost_usd)
+            CascadeEvidence.of(TIERS, **columns)
+    blind = CascadeEvidence(good.tiers, good.p_route, good.p_ok, good.cost_usd)
     with pytest.raises(DataError, match="no labels"):
         certify_joint(good, blind, epsilon=0.2, delta=0.1, **KEPT)
     with pytest.raises(DataError, match="TUNE is about"):

@@ -13,7 +13,7 @@ from router_models.risk_control.certificate import ABSTAIN_RISK, ANSWERED_RISK, 
 from router_models.risk_control.joint import JointPolicy, certify_joint
 from router_models.risk_control.joint_path import Budget, follow, propose
 from router_models.risk_control.labels import p_value
-from router_models.risk_control.ladder import Ladder, Thresholds, replay_ladder
+from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.tuning import predict
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -23,7 +23,7 @@ HARD = {"en": -0.5, "fr": 0.0, "de": 3.0}
 """How much harder than it looks every slice is; nobody can do `de`."""
 
 
-def ladder(n: int, seed: int, names: tuple[str, ...] = tuple(HARD)) -> Ladder:
+def ladder(n: int, seed: int, names: tuple[str, ...] = tuple(HARD)) -> CascadeEvidence:
     rng = np.random.default_rng(seed)
     slices = rng.choice(names, n)
     logits = np.array([1.0, 2.2, 3.4]) - rng.normal(0, 1.2, n)[:, None]
@@ -31,16 +31,16 @@ def ladder(n: int, seed: int, names: tuple[str, ...] = tuple(HARD)) -> Ladder:
     p_route = 1 / (1 + np.exp(-(logits[:, :2] + rng.normal(0, 0.8, (n, 2)))))
     hard = np.array([HARD[name] for name in slices])[:, None]
     right = rng.random((n, 3)) < 1 / (1 + np.exp(-(logits - hard)))
-    return Ladder.of(TIERS, p_route, p_ok, (1.0, 6.0, 30.0), right).cut(slices.tolist())
+    return CascadeEvidence.of(TIERS, p_route, p_ok, (1.0, 6.0, 30.0), right).cut(slices.tolist())
 
 
 @pytest.fixture(scope="module")
-def cert() -> Ladder:
+def cert() -> CascadeEvidence:
     return ladder(3000, 6)
 
 
 @pytest.fixture(scope="module")
-def made(cert: Ladder) -> JointPolicy:
+def made(cert: CascadeEvidence) -> JointPolicy:
     return certify_joint(ladder(900, 5), cert, epsilon=0.15, abstain_share=0.1, **KEPT)
 
 
@@ -48,7 +48,7 @@ def test_every_certified_slice_keeps_every_promise_on_its_own_rows_at_its_share_
     c = made.certificate
     assert [name for name in HARD if c.covers(name)] == ["en", "fr"]
     for name in ("en", "fr"):
-        played, p = replay_ladder(cert.only(name), made.chosen.thresholds), c.slices[name]
+        played, p = replay_policy(cert.only(name), made.chosen.thresholds), c.slices[name]
         silent = p.also[0]
         assert (p.what, p.level, silent.what) == (ANSWERED_RISK, 0.1 / 3, ABSTAIN_RISK)
         assert (p.trials, p.errors) == (
@@ -88,7 +88,7 @@ def test_what_is_deployed_saves_most_where_it_is_certified(made):
 
     def saved(j: int) -> float:
         held = [name for name, path in paths.items() if path.rejected[j]]
-        played = {name: replay_ladder(tune.only(name), paths[name].configurations[j].thresholds) for name in held}
+        played = {name: replay_policy(tune.only(name), paths[name].configurations[j].thresholds) for name in held}
         return sum(float((30 - played[name].cost_usd).sum()) for name in held)
 
     thresholds = [c.thresholds for c in paths["en"].configurations]
@@ -151,10 +151,10 @@ def test_the_slice_whose_drop_has_no_proof_does_not_come_nearest_by_the_labels_o
     assert all(f"slice '{name}': the most promising changes" in caught.value.reason for name in ("a", "b"))
 
 
-def perfect(n: int) -> Ladder:
+def perfect(n: int) -> CascadeEvidence:
     """Nobody errs, in two slices."""
     surely = np.full((n, 3), (n + 1) / (n + 2))
-    return Ladder.of(TIERS, surely[:, :2], surely, (1.0, 6.0, 30.0), np.ones((n, 3))).cut(["a", "b"] * (n // 2))
+    return CascadeEvidence.of(TIERS, surely[:, :2], surely, (1.0, 6.0, 30.0), np.ones((n, 3))).cut(["a", "b"] * (n // 2))
 
 
 @pytest.mark.parametrize("slice_name", [None, "en", "fr"])
@@ -225,9 +225,9 @@ probability = st.floats(0, 1, width=16)
     st.tuples(*[st.one_of(probability, st.just(-np.inf))] * 3),
 )
 def test_what_is_not_covered_goes_to_the_top_unjudged_and_the_rest_is_played_as_ever(rows, route_at, below):
-    data = Ladder.of(TIERS, [r[:2] for r in rows], [r[2:5] for r in rows], (1.0, 6.0, 30.0))
+    data = CascadeEvidence.of(TIERS, [r[:2] for r in rows], [r[2:5] for r in rows], (1.0, 6.0, 30.0))
     thresholds = Thresholds(route_at, (max(below[0], 0.5), max(below[1], 0.5)), below)
     covered = np.array([r[5] for r in rows])
-    plain, sliced = replay_ladder(data, thresholds), replay_ladder(data, thresholds, covered)
+    plain, sliced = replay_policy(data, thresholds), replay_policy(data, thresholds, covered)
     assert (sliced.answered_by == np.where(covered, plain.answered_by, 2)).all()
     assert (sliced.cost_usd == np.where(covered, plain.cost_usd, 30.0)).all()

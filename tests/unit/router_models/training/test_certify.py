@@ -21,10 +21,10 @@ from router_models.pricing.prices import Price
 from router_models.reports.ladder import write_ladder_report
 from router_models.reports.two_tier import write_report
 from router_models.risk_control.certificate import ABSTAIN_RISK, ACCEPTED_RISK, ANSWERED_RISK
-from router_models.risk_control.ladder import Thresholds, replay_ladder
+from router_models.risk_control.evidence import Thresholds, replay_policy
 from router_models.training.candidate import Candidate, Settings, load_candidate, save_candidate
 from router_models.training.certify import Certified, certify_candidate
-from router_models.training.evidence import replay_ladder as play_pair
+from router_models.training.evidence import replay_policy as play_pair
 from router_models.training.fit import fit_candidate
 from router_models.training.model_selection import Scored
 from router_models.types import Completion, OperatingPoint, Outcome, Query, Usage
@@ -103,7 +103,7 @@ def test_a_three_tier_certificate_covers_the_whole_system(ladder: tuple[Candidat
     assert [p.what for p in certificate.also] == [ABSTAIN_RISK]
     thresholds = Thresholds.from_named(certificate.settings, TIERS)
     assert certified.version.policy.points == thresholds.points(TIERS)
-    played = replay_ladder(certified.ladder, thresholds)
+    played = replay_policy(certified.ladder, thresholds)
     assert len({*played.answered_by.tolist()} - {-1}) >= 2, "more than one tier answers"
     assert played.cost_usd.mean() < 0.8 * certified.ladder.cost_usd[:, -1].mean()
     certificate.check(certified.version.binds(PRICES), NOW)
@@ -214,7 +214,7 @@ def test_slices_of_three_tiers_are_certified_shown_and_served(
     assert page.count("**deployed**") == 1
     names = np.array(certified.slices["domain"])
     assert certified.ladder.right is not None
-    played = replay_ladder(certified.ladder, Thresholds.from_named(certificate.settings, TIERS))
+    played = replay_policy(certified.ladder, Thresholds.from_named(certificate.settings, TIERS))
     cost = np.where(np.isin(names, list(certified.refused)), certified.ladder.cost_usd[:, -1], played.cost_usd)
     assert numbers["saving_vs_always_frontier"] == pytest.approx(
         1 - cost.sum() / certified.ladder.cost_usd[:, -1].sum()
