@@ -22,9 +22,9 @@ from router_models.risk_control.certificate import (
     check_budget,
 )
 from router_models.risk_control.joint_path import (
-    Budget,
     InfeasibleError,
     JointPath,
+    PathBudget,
     change,
     counts,
     follow,
@@ -35,11 +35,10 @@ from router_models.risk_control.evidence import CascadeEvidence, Thresholds
 from router_models.risk_control.paired import not_worse
 from router_models.risk_control.sequence import upper_bound
 from router_models.risk_control.terms import CertificateTerms
+from router_models.risk_control.thresholds import WHOLE
 from router_models.risk_control.tuning import Configuration
 from router_models.types import OperatingPoint
 
-WHOLE = ""
-"""The name of the only family where no slices are given."""
 Families = Mapping[str, tuple[CascadeEvidence, CascadeEvidence]]
 
 
@@ -111,7 +110,7 @@ def certify_joint(
     if max_drop is not None:
         check_budget(max_drop, terms.delta)
     families = _families(tune, cert)
-    budget = Budget(terms.epsilon, terms.level / len(families), abstain_share, max_drop)
+    budget = PathBudget(terms.epsilon, terms.level / len(families), abstain_share, max_drop)
     proposed = propose(tune, len(cert) // len(families), budget)
     paths, refusals = _follow_all(proposed, families, budget)
     if not any(path.rejected.any() for path in paths.values()):
@@ -150,7 +149,7 @@ def _families(tune: CascadeEvidence, cert: CascadeEvidence) -> Families:
 
 
 def _follow_all(
-    proposed: tuple[Configuration, ...], families: Families, budget: Budget
+    proposed: tuple[Configuration, ...], families: Families, budget: PathBudget
 ) -> tuple[dict[str, JointPath], dict[str, NotCertifiedError]]:
     """Every family's tests, and why nothing was rejected in the others."""
     paths: dict[str, JointPath] = {}
@@ -187,7 +186,7 @@ def _saves_most(paths: Mapping[str, JointPath], families: Families) -> int:
     return max(range(len(saved)), key=lambda j: (slices[j] > 0, saved[j], slices[j], -j))
 
 
-def _promise(cert: CascadeEvidence, thresholds: Thresholds, budget: Budget, held: bool) -> Promise:
+def _promise(cert: CascadeEvidence, thresholds: Thresholds, budget: PathBudget, held: bool) -> Promise:
     """What CERT rows show of the deployed thresholds, where they are certified; else that nothing is promised."""
     if not held:
         return Promise(ANSWERED_RISK, budget.epsilon, budget.level, 0, 0, 1.0)

@@ -18,7 +18,7 @@ from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.joint_path import JointPath
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.evidence import evidence_of
-from router_models.training.splits import SHARES, LabelledSplits
+from router_models.training.splits import SPLIT_SHARES, LabelledSplits
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion
 
@@ -115,10 +115,10 @@ def _to_collect(
     """The same refusal, with the prompts to collect for the labels missing: only some of all prompts certify."""
     if error.labels_missing is None or settings.slicer is not None:
         return error
-    first, share, of_those = settings.tiers[0], SHARES["cert"], ""
+    first, share, of_those = settings.tiers[0], SPLIT_SHARES["cert"], ""
     if settings.promised == "accepted":
         routed = float((tune.p_route[:, 0] >= draft.policy.points[first].route_at).mean())
         share, of_those = share * routed, f", and {routed:.0%} of those are routed to {first}"
     prompts = math.ceil(error.labels_missing / share)
-    more = f"Collect about {prompts:,} more prompts: {SHARES['cert']:.0%} of them certify{of_those}."
+    more = f"Collect about {prompts:,} more prompts: {SPLIT_SHARES['cert']:.0%} of them certify{of_those}."
     return NotCertifiedError(f"{error.reason.rstrip('.')}. {more}", error.labels_missing)

@@ -14,7 +14,7 @@ from router_models.data.features import Encoder
 from router_models.data.outcomes import OutcomeTable, assert_disjoint, split
 from router_models.errors import DataError
 
-SHARES: Mapping[str, float] = {"train": 0.40, "tune": 0.20, "cert": 0.40}
+SPLIT_SHARES: Mapping[str, float] = {"train": 0.40, "tune": 0.20, "cert": 0.40}
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,6 @@ def split_outcomes(table: OutcomeTable, tiers: Sequence[str], seed: int) -> Labe
 
 
 def _parted(table: OutcomeTable, seed: int) -> LabelledSplits:
-    parts = split(table, SHARES, seed)
+    parts = split(table, SPLIT_SHARES, seed)
     assert_disjoint(parts)
     return LabelledSplits(table, **parts, seed=seed)

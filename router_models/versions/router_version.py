@@ -32,7 +32,16 @@ from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.estimators.verifiers.checks.formats import broken_shape
 from router_models.pricing.prices import Price, prices_digest_input
 from router_models.risk_control.certificate import Certificate, binding_hashes
-from router_models.types import PREFIX, Action, Completion, Decision, OperatingPoint, PrefixPoint, Query, Verdict
+from router_models.types import (
+    PREFIX_FINISH,
+    Action,
+    Completion,
+    Decision,
+    OperatingPoint,
+    PrefixPoint,
+    Query,
+    Verdict,
+)
 from router_models.versions.policy import OverloadPoint, Policy
 from router_models.versions.tier_models import ROUTER_SCORE as ROUTER_SCORE
 from router_models.versions.tier_models import Stage as Stage
@@ -91,7 +100,7 @@ class RouterVersion:
             return self.policy.judge_open(decision.tier, open_slice)
         if decision.tier not in self.stages:
             return self.policy.judge(decision.tier, 1.0)
-        is_prefix = completion.finish_reason == PREFIX
+        is_prefix = completion.finish_reason == PREFIX_FINISH
         if not is_prefix and decision.tier != self.policy.top and (fault := broken_shape(query, completion)):
             return Verdict(Action.ESCALATED, fault, 0.0)
         p_ok = self.estimate(query, completion, decision)
