@@ -10,8 +10,8 @@ import numpy as np
 from router_models.metrics import Interval, bootstrap_values, interval_of
 from router_models.planning.patterns import Outcomes
 from router_models.planning.workload import Workload
-from router_models.risk_control.sequence import upper_bound
 from router_models.risk_control.evidence import CascadeEvidence
+from router_models.risk_control.sequence import upper_bound
 from router_models.types import FloatArray
 
 PLAN_DRAWS = 2000
@@ -87,7 +87,9 @@ def right_difference(a: Expected, b: Expected) -> Interval:
     return interval_of(a.right.value - b.right.value, a.right_draws - b.right_draws)
 
 
-def _figures(name: str, what: str, played: Outcomes, seen: CascadeEvidence, mean: FloatArray, drawn: FloatArray) -> Expected:
+def _figures(
+    name: str, what: str, played: Outcomes, seen: CascadeEvidence, mean: FloatArray, drawn: FloatArray
+) -> Expected:
     """One policy's figures from means and resampled means of (frontier dollars, frontier right, dollars, right)."""
     kept = int(played.kept.sum())
     wrong = round(float((1 - seen.grades[:, 0])[played.kept].sum()))

@@ -74,9 +74,7 @@ def certify_policy(
         For evidence that cannot be used.
     """
     if guarantee.risk == "answered":
-        return certify_joint(
-            tune, cert, terms, abstain_share=guarantee.abstain_share, max_drop=guarantee.max_drop
-        )
+        return certify_joint(tune, cert, terms, abstain_share=guarantee.abstain_share, max_drop=guarantee.max_drop)
     cheap, top = _pair(cert)
     first, last = placed[cheap], placed[top]
     abstention = _abstention(cert, last.abstain_below, guarantee.abstain_share, terms.level)
@@ -85,9 +83,7 @@ def certify_policy(
     else:
         # Whether or not abstaining is proved, what it would cost is counted: that errs on the safe side.
         known, fresh = (_paired(part, first.route_at, last.abstain_below) for part in (tune, cert))
-        both = certify_both(
-            known, fresh, epsilon=terms.epsilon, max_drop=guarantee.max_drop, level=terms.level
-        )
+        both = certify_both(known, fresh, epsilon=terms.epsilon, max_drop=guarantee.max_drop, level=terms.level)
         certificate = terms.issue(
             ACCEPTED_RISK,
             n=len(fresh.labelled()),

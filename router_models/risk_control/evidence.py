@@ -185,11 +185,12 @@ class Thresholds:
 class Replay:
     """What became of each prompt under a policy, all (n,).
 
-    `tried`: the tier that was asked first. `answered_by`: the tier whose answer was given, -1 where it abstained.
-    `cost_usd`: what all its calls cost. `top` is the number of the last tier.
+    `tried`: the tier that was asked first. `escalated`: whether the last tier was asked after it. `answered_by`: the
+    tier whose answer was given, -1 where it abstained. `cost_usd`: what all its calls cost. `top` is the last tier.
     """
 
     tried: IntArray
+    escalated: BoolArray
     answered_by: IntArray
     cost_usd: FloatArray
     top: int
@@ -251,12 +252,14 @@ def replay_policy(
         answered[below] = -1
         cost[here] += data.cost_usd[here, i]
     at_top = answered == top
+    escalated = at_top & (tried < top)
     cost[at_top] += data.cost_usd[at_top, top]
     answered[at_top & (data.p_ok[:, top] < thresholds.abstain_below[top])] = -1
     if covered is None:
-        return Replay(tried, answered, cost, top)
+        return Replay(tried, escalated, answered, cost, top)
     return Replay(
         np.where(covered, tried, top),
+        escalated & covered,
         np.where(covered, answered, top),
         np.where(covered, cost, data.cost_usd[:, top]),
         top,

@@ -21,6 +21,7 @@ from router_models.risk_control.certificate import (
     Promise,
     check_budget,
 )
+from router_models.risk_control.evidence import CascadeEvidence, Thresholds
 from router_models.risk_control.joint_path import (
     InfeasibleError,
     JointPath,
@@ -31,7 +32,6 @@ from router_models.risk_control.joint_path import (
     nothing_rejected,
     propose,
 )
-from router_models.risk_control.evidence import CascadeEvidence, Thresholds
 from router_models.risk_control.paired import not_worse
 from router_models.risk_control.sequence import upper_bound
 from router_models.risk_control.terms import CertificateTerms

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from router_models.errors import DataError, NotCertifiedError
-from router_models.risk_control.labels import labels_needed, p_value
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
+from router_models.risk_control.labels import labels_needed, p_value
 from router_models.risk_control.risk_and_drop import drop_p_value, likely_provable
 from router_models.risk_control.sequence import fixed_sequence, predicted_p_values, smoothed_risk
 from router_models.risk_control.tuning import Configuration, always_top, pareto_path, predict
@@ -83,7 +83,11 @@ def run_path(
 
 
 def follow(
-    proposed: Sequence[Configuration], tune: CascadeEvidence, cert: CascadeEvidence, budget: PathBudget, slice_name: str | None = None
+    proposed: Sequence[Configuration],
+    tune: CascadeEvidence,
+    cert: CascadeEvidence,
+    budget: PathBudget,
+    slice_name: str | None = None,
 ) -> JointPath:
     """The anchored sequence over a path that was fixed without CERT: anchor from `tune`, tests on `cert`.
 
@@ -157,7 +161,9 @@ def change(data: CascadeEvidence, thresholds: Thresholds) -> FloatArray:
     return np.asarray(right.astype(np.float64) - data.right[:, -1], dtype=np.float64)
 
 
-def _p_values(cert: CascadeEvidence, configurations: Sequence[Configuration], budget: PathBudget) -> dict[str, FloatArray]:
+def _p_values(
+    cert: CascadeEvidence, configurations: Sequence[Configuration], budget: PathBudget
+) -> dict[str, FloatArray]:
     """Of each statement that is to be shown, the p-value of its contrary at every configuration."""
     answered, wrong = np.array([counts(cert, c.thresholds) for c in configurations]).T
     tested = {_RISK: p_value(wrong, answered, budget.epsilon)}

@@ -1,4 +1,4 @@
-"""The terms a certificate is issued under: budget, look, labels, validity and bindings, fixed before a label is read."""
+"""The terms a certificate is issued under, fixed before a label is read: budget, look, labels, validity, bindings."""
 
 from __future__ import annotations
 

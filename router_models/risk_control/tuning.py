@@ -123,7 +123,9 @@ def predict(data: CascadeEvidence, thresholds: Thresholds) -> Configuration:
     return Configuration(thresholds, risk, float(played.cost_usd.mean()), float(played.abstained.mean()))
 
 
-def tune_all(data: CascadeEvidence, grid: Grid, cost_weights: Sequence[float], abstain_weight: float) -> list[Thresholds]:
+def tune_all(
+    data: CascadeEvidence, grid: Grid, cost_weights: Sequence[float], abstain_weight: float
+) -> list[Thresholds]:
     """For each cost weight the minimiser of P(answered and wrong) + cost_weight·USD + abstain_weight·P(abstain).
 
     An infinite `abstain_weight` forbids abstention.

@@ -23,7 +23,6 @@ from router_models.training.model_selection import Scored
 from router_models.versions.router_version import RouterVersion
 
 
-
 @dataclass(frozen=True)
 class Settings:
     """What a candidate is made for, and what is to be promised of it.
@@ -104,9 +103,7 @@ class Settings:
     def terms(self, now: datetime) -> CertificateTerms:
         """What a certificate made now states beside its evidence; it is bound once the version is known."""
         ends = now + timedelta(days=self.valid_days)
-        return CertificateTerms(
-            self.epsilon, self.delta, self.label_source, now, ends, look_index=self.look_index
-        )
+        return CertificateTerms(self.epsilon, self.delta, self.label_source, now, ends, look_index=self.look_index)
 
     @property
     def promised(self) -> Promised:

@@ -48,9 +48,7 @@ class Certified:
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
-def certify_candidate(
-    candidate: Candidate, splits: LabelledSplits, settings: Settings, now: datetime
-) -> Certified:
+def certify_candidate(candidate: Candidate, splits: LabelledSplits, settings: Settings, now: datetime) -> Certified:
     """Read CERT once and certify; returns the version with its evidence.
 
     Parameters
@@ -76,9 +74,7 @@ def certify_candidate(
     if min(len(splits.tune), len(splits.cert)) == 0:
         raise DataError(f"{len(splits.table)} prompts leave nothing to tune or to certify on: collect more")
     draft = candidate.version
-    known, fresh = (
-        evidence_of(draft, part, settings.prices, settings.slicer) for part in (splits.tune, splits.cert)
-    )
+    known, fresh = (evidence_of(draft, part, settings.prices, settings.slicer) for part in (splits.tune, splits.cert))
     try:
         found = certify_policy(known, fresh, settings.guarantee, settings.terms(now), draft.policy.points)
     except NotCertifiedError as error:

@@ -44,7 +44,7 @@ def check_overload(settings: Settings, epsilon: float) -> None:
 
 
 def shared(settings: Settings) -> tuple[Settings, float]:
-    """Settings for the version's own certificate where an overload point is certified beside it, and the latter's δ."""
+    """Settings for the version's own certificate beside an overload point's, and the δ of the latter."""
     return replace(settings, delta=settings.delta * (1 - OVERLOAD_SHARE)), settings.delta * OVERLOAD_SHARE
 
 

@@ -1,4 +1,4 @@
-"""A prefix point for a version that is certified already: on the same splits, with a δ and a count of looks of its own.
+"""A prefix point for a version that is certified already: on the same splits, with a δ and looks of its own.
 
 The main certificate stays what it is: its labels are read once more, but for another promise, and a version for which
 nothing can be promised of answers' first tokens is the version that it was.

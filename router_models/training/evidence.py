@@ -30,11 +30,9 @@ class VersionScores:
 
 
 def score_table(version: RouterVersion, table: OutcomeTable) -> VersionScores:
-    """Ask a version's models about every prompt and recorded answer; embeddings must be present where they read any."""
+    """Ask a version's models about every prompt and recorded answer; embeddings must be there where they read any."""
     p_route = {
-        tier: stage.estimate_route(table.prompts)
-        for tier, stage in version.stages.items()
-        if stage.router is not None
+        tier: stage.estimate_route(table.prompts) for tier, stage in version.stages.items() if stage.router is not None
     }
     first = next((p_route[tier] for tier in version.policy.tiers if tier in p_route), np.full(len(table), np.nan))
     p_ok = {
@@ -118,7 +116,7 @@ def replay_version(version: RouterVersion, seen: CascadeEvidence) -> Replay:
 
 
 def cheapest_route_at(seen: CascadeEvidence, epsilon: float) -> tuple[float, float]:
-    """The routing threshold of the first of two tiers that makes TUNE cheapest, with a provisional acceptance threshold.
+    """The routing threshold of two tiers that makes TUNE cheapest, with a provisional acceptance threshold.
 
     Provisional acceptance: the lowest verifier score above which TUNE's accepted answers err at most 3/4 ε, so that a
     certificate is likely to reach about as low. Ties go to the higher routing threshold (fewer wasted tries).

@@ -9,19 +9,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from router_models.data.outcomes import OutcomeTable
 from router_models.training.candidate import Settings
 from router_models.training.splits import LabelledSplits
 from router_models.versions.registry import record_look
+from router_models.versions.workspace import Workspace
 
 
 def next_look(
     splits: LabelledSplits,
     settings: Settings,
-    registry_uri: str,
-    artifacts_folder: Path,
+    work: Workspace,
     *,
     purpose: str = "",
     noted: Mapping[str, str] | None = None,
@@ -34,8 +33,8 @@ def next_look(
         Whose CERT labels are about to be read, whether or not rows were added since the last look.
     settings
         What is to be promised.
-    registry_uri, artifacts_folder
-        Where looks are kept.
+    work
+        Its registry keeps the looks.
     purpose
         A promise with a δ of its own counts its looks apart, under this name; '' is the version's own.
     noted
@@ -46,7 +45,7 @@ def next_look(
     if purpose:
         labels, digest = frozenset(f"{purpose} {label}" for label in labels), f"{digest}.{purpose}"
     what = {"epsilon": str(settings.epsilon), "delta": str(settings.delta), **(noted or {})}
-    return replace(settings, look_index=record_look(registry_uri, digest, labels, what, artifacts_folder))
+    return replace(settings, look_index=record_look(work.registry_uri, digest, labels, what, work.artifacts))
 
 
 def labels_read(cert: OutcomeTable, tiers: Sequence[str]) -> frozenset[str]:

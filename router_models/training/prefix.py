@@ -91,9 +91,7 @@ def fit_prefix_stage(version: RouterVersion, tier: str, tokens: int, splits: Lab
 def routed_to(version: RouterVersion, tier: str, table: OutcomeTable) -> IntArray:
     """The rows of a table that the version's policy sends to a tier; embeddings must be present."""
     estimates = {
-        name: stage.estimate_route(table.prompts)
-        for name, stage in version.stages.items()
-        if stage.router is not None
+        name: stage.estimate_route(table.prompts) for name, stage in version.stages.items() if stage.router is not None
     }
     decided = [
         version.policy.decide({name: float(p[row]) for name, p in estimates.items()}).tier for row in range(len(table))

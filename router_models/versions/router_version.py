@@ -113,7 +113,7 @@ class RouterVersion:
 
     def estimate(self, query: Query, completion: Completion, decision: Decision) -> float:
         """P(this completion, or this beginning, is acceptable) by the tier's verifier; KeyError where it has none."""
-        tier, is_prefix = decision.tier, completion.finish_reason == PREFIX
+        tier, is_prefix = decision.tier, completion.finish_reason == PREFIX_FINISH
         stage = self.prefix_stages.get(tier, self.stages[tier]) if is_prefix else self.stages[tier]
         prompts = prompts_of([query], self.encoder if stage.verifier.wants_embeddings else None)
         estimate = np.array([np.nan if decision.p_cheap_ok is None else decision.p_cheap_ok])

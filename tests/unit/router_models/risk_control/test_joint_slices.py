@@ -154,7 +154,9 @@ def test_the_slice_whose_drop_has_no_proof_does_not_come_nearest_by_the_labels_o
 def perfect(n: int) -> CascadeEvidence:
     """Nobody errs, in two slices."""
     surely = np.full((n, 3), (n + 1) / (n + 2))
-    return CascadeEvidence.of(TIERS, surely[:, :2], surely, (1.0, 6.0, 30.0), np.ones((n, 3))).cut(["a", "b"] * (n // 2))
+    return CascadeEvidence.of(TIERS, surely[:, :2], surely, (1.0, 6.0, 30.0), np.ones((n, 3))).cut(
+        ["a", "b"] * (n // 2)
+    )
 
 
 @pytest.mark.parametrize("slice_name", [None, "en", "fr"])
