@@ -53,7 +53,7 @@ def fit_candidate(splits: LabelledSplits, settings: Settings, encoder: Encoder) 
         Naming what is missing where the outcomes cannot support it: too few prompts, a cheaper tier that is always
         right or always wrong, a tier that is dearer and worse, prices at which nothing can be saved.
     """
-    tiers = settings.tiers
+    tiers, promised = settings.tiers, settings.promised
     splits.check(tiers, settings.seed)
     check_outcomes(splits.table, settings)
     train, tune = splits.train, splits.tune
@@ -76,7 +76,7 @@ def fit_candidate(splits: LabelledSplits, settings: Settings, encoder: Encoder) 
     stages[tiers[-1]], verifiers[tiers[-1]] = _judging(tiers[-1], train, tune, estimates[tiers[0]], settings)
     draft = RouterVersion(Policy(tiers, {}), stages, encoder=encoder)
     draft = replace(draft, novelty=NoveltyDetector().fit(train.prompts, embedded=draft.needs_encoder))
-    if settings.promised == "accepted":
+    if promised == "accepted":
         draft = replace(draft, policy=_two_tier_policy(draft, tune, settings, may_abstain=bool(verifiers[tiers[-1]])))
     return Candidate(draft, splits.table.content_hash, routers, verifiers)
 

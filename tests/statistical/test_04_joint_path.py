@@ -7,8 +7,8 @@ import pytest
 
 from router_models.errors import NotCertifiedError
 from router_models.estimators.calibrators.scores import PlattCalibrator
-from router_models.risk_control.joint_path import run_path
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
+from router_models.risk_control.joint_path import run_path
 from router_models.risk_control.tuning import pareto_path
 
 pytestmark = pytest.mark.statistical

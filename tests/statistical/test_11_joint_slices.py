@@ -8,15 +8,15 @@ import pytest
 
 from router_models.errors import NotCertifiedError
 from router_models.estimators.calibrators.scores import PlattCalibrator
+from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.joint import certify_joint
 from router_models.risk_control.joint_path import PathBudget, follow
-from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
+from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.tuning import pareto_path, predict
 
 pytestmark = pytest.mark.statistical
 DELTA = 0.1
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-KEPT = {"delta": DELTA, "binds": {}, "label_source": "programmatic", "made_at": NOW, "expires_at": NOW + timedelta(90)}
 NAMES = ("easy", "fair", "hard", "hardest")
 
 
@@ -79,7 +79,7 @@ def test_no_certified_slice_of_a_ladder_breaks_its_promise(
     population, epsilon, abstain, quick, useful, size, allowed, measured
 ):
     runs, n = size(quick, 500), len(population.right)
-    budget = {"epsilon": epsilon, "abstain_share": abstain, **KEPT}
+    terms = CertificateTerms(epsilon, DELTA, "programmatic", NOW, NOW + timedelta(90))
     rng = np.random.default_rng(31)
     broken = whole_broken = none = 0
     held, saved, could_save = [], [], []
@@ -91,7 +91,7 @@ def test_no_certified_slice_of_a_ladder_breaks_its_promise(
         known = [truth(parts, c.thresholds).values() for c in pareto_path(tune, abstain_share=abstain)]
         could_save.append(max(sum(t.saved for t in slices if t.keeps(epsilon, abstain)) for slices in known))
         try:
-            found = certify_joint(tune, cert, **budget)
+            found = certify_joint(tune, cert, terms, abstain_share=abstain)
             true = truth(parts, found.chosen.thresholds)
             certified = [true[name] for name in NAMES if found.certificate.covers(name)]
             broken += not all(t.keeps(epsilon, abstain) for t in certified)
@@ -102,7 +102,7 @@ def test_no_certified_slice_of_a_ladder_breaks_its_promise(
             held.append(0)
             saved.append(0.0)
         try:
-            whole = certify_joint(replace(tune, slices=None), replace(cert, slices=None), **budget)
+            whole = certify_joint(replace(tune, slices=None), replace(cert, slices=None), terms, abstain_share=abstain)
         except NotCertifiedError:
             continue
         whole_broken += not all(t.keeps(epsilon, abstain) for t in truth(parts, whole.chosen.thresholds).values())

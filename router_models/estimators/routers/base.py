@@ -34,6 +34,7 @@ class RouterModel(ABC):
     `family` is the name in the registry; `card` one line: what it needs, what it costs per query. `apart` says why
     a comparison of all families on recorded outcomes leaves this one out unless it is named ('' = it does not);
     `needs_reader`: it needs what a language model makes of the prompt before it is answered (`evaluation.reading`).
+    `needs_grades`: it reads the answer's grade, which no request brings.
     """
 
     family: ClassVar[str]
@@ -42,6 +43,7 @@ class RouterModel(ABC):
     needs_embeddings: ClassVar[bool] = False
     needs_metadata: ClassVar[tuple[str, ...]] = ()
     needs_reader: ClassVar[bool] = False
+    needs_grades: ClassVar[bool] = False
 
     @abstractmethod
     def fit(self, X: Prompts, y: FloatArray) -> Self:

@@ -11,17 +11,21 @@ from hypothesis import strategies as st
 
 from router_models.errors import DataError, NotCertifiedError
 from router_models.risk_control.certificate import ABSTAIN_RISK, ANSWERED_RISK, Certificate
+from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.joint import certify_joint
 from router_models.risk_control.joint_path import PathBudget, follow, nothing_rejected
 from router_models.risk_control.labels import labels_needed, p_value
-from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
+from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.tuning import Grid, always_top, pareto_path, predict, tune_all
 from router_models.types import Action
 from router_models.versions.policy import Policy
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-KEPT = {"binds": {}, "label_source": "human", "made_at": NOW, "expires_at": NOW + timedelta(days=30)}
 TIERS = ("small", "medium", "large")
+
+
+def terms(epsilon: float, delta: float = 0.1, look_index: int = 0) -> CertificateTerms:
+    return CertificateTerms(epsilon, delta, "human", NOW, NOW + timedelta(days=30), look_index=look_index)
 
 
 def ladder(n: int, seed: int, tiers: int = 3) -> CascadeEvidence:
@@ -138,7 +142,7 @@ def test_early_abstention_saves_cost_at_equal_risk():
 
 def test_the_certificate_counts_what_the_whole_system_answered():
     tune, cert = ladder(500, 5), ladder(1500, 6)
-    result = certify_joint(tune, cert, epsilon=0.2, delta=0.1, abstain_share=0.1, **KEPT)
+    result = certify_joint(tune, cert, terms(0.2), abstain_share=0.1)
     c = result.certificate
     played = replay_policy(cert, result.chosen.thresholds)
     assert c.what == ANSWERED_RISK
@@ -158,28 +162,28 @@ def test_the_certificate_counts_what_the_whole_system_answered():
 def test_unlabelled_traffic_is_enough_for_stage_a():
     tune, cert = ladder(500, 5), ladder(1500, 6)
     blind = CascadeEvidence(tune.tiers, tune.p_route, tune.p_ok, tune.cost_usd)
-    result = certify_joint(blind, cert, epsilon=0.2, delta=0.1, **KEPT)
+    result = certify_joint(blind, cert, terms(0.2))
     assert result.certificate.errors / result.certificate.accepted_n < 0.2
 
 
 def test_three_tiers_are_certified_in_under_five_seconds():
     tune, cert = ladder(5000, 7), ladder(5000, 8)
     started = time.process_time()
-    certify_joint(tune, cert, epsilon=0.2, delta=0.1, abstain_share=0.1, **KEPT)
+    certify_joint(tune, cert, terms(0.2), abstain_share=0.1)
     assert time.process_time() - started < 5
 
 
 def test_an_unreachable_budget_is_explained_with_what_always_top_would_err():
     tune, cert = ladder(500, 5), ladder(800, 6)
     with pytest.raises(NotCertifiedError, match=r"always large: \d") as caught:
-        certify_joint(tune, cert, epsilon=0.01, delta=0.1, **KEPT)
+        certify_joint(tune, cert, terms(0.01))
     assert caught.value.labels_missing is None
 
 
 def test_too_few_labels_are_counted():
     tune, cert = ladder(500, 5), ladder(20, 6)
     with pytest.raises(NotCertifiedError, match="more labels are needed") as caught:
-        certify_joint(tune, cert, epsilon=0.15, delta=0.1, **KEPT)
+        certify_joint(tune, cert, terms(0.15))
     assert caught.value.labels_missing > 10
 
 
@@ -220,7 +224,7 @@ def test_where_a_largest_drop_has_no_proof_no_number_of_labels_is_made_up():
     with pytest.raises(
         NotCertifiedError, match=r"changes the share right by 0\.0 points .* a drop of 0\.005"
     ) as caught:
-        certify_joint(certain(300), certain(300), epsilon=0.3, delta=0.1, max_drop=0.005, **KEPT)
+        certify_joint(certain(300), certain(300), terms(0.3), max_drop=0.005)
     assert caught.value.reason.endswith("allow a larger drop, or label more")
     assert caught.value.labels_missing is None
 
@@ -240,6 +244,6 @@ def test_unusable_ladders_are_refused():
             CascadeEvidence.of(TIERS, **columns)
     blind = CascadeEvidence(good.tiers, good.p_route, good.p_ok, good.cost_usd)
     with pytest.raises(DataError, match="no labels"):
-        certify_joint(good, blind, epsilon=0.2, delta=0.1, **KEPT)
+        certify_joint(good, blind, terms(0.2))
     with pytest.raises(DataError, match="TUNE is about"):
-        certify_joint(ladder(10, 0, tiers=2), good, epsilon=0.2, delta=0.1, **KEPT)
+        certify_joint(ladder(10, 0, tiers=2), good, terms(0.2))
