@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(BUILD)
 CLIENTS := $(VENV)-clients
 
-.PHONY: up demo test clients faults adapters soak check statistical format env clean
+.PHONY: up demo test clients package faults adapters soak check statistical format env clean
 
 up: env            ## bring the graph up: environment, weights, first router version, engines; Ctrl-C stops it
 	@$(BIN)/serve-graph up --config $(CONFIG)
@@ -23,6 +23,9 @@ test: env          ## every test that needs no GPU (engines and cluster tests la
 
 clients: $(CLIENTS)/.installed  ## other projects' clients (LiteLLM, LangChain) against the endpoint
 	@$(CLIENTS)/bin/python -m pytest -q tests/clients
+
+package: env       ## wheel and sdist, built, installed outside the checkout and tried, with and without what serves
+	@$(BIN)/python -m pytest -q -m full tests/contract/test_package.py
 
 faults: env        ## every fault, before and after the commit and without a stream, as a table
 	@$(BIN)/python -m pytest -q tests/cluster/test_fault_matrix.py

@@ -26,11 +26,11 @@ def publish(
 
     Parameters
     ----------
-    candidate, certified, settings
+    candidate, certified, settings : Candidate
         What was fitted, what was proved of it, and under which settings.
-    work
+    work : Workspace
         Where it is sealed and registered.
-    alias
+    alias : str, optional
         An alias to point at the new version; None: none.
     """
     digest = hashlib.sha256(json.dumps([candidate.dataset_hash, str(settings)]).encode()).hexdigest()[:12]

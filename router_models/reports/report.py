@@ -35,13 +35,13 @@ def write_report(folder: Path, candidate: Candidate, certified: Certified, setti
 
     Parameters
     ----------
-    folder
+    folder : Path
         Made where it does not exist.
-    candidate
+    candidate : Candidate
         What the models were chosen from.
-    certified
+    certified : Certified
         The version and the CERT prompts that it was proved on.
-    settings
+    settings : Settings
         Those it was certified with.
 
     Returns

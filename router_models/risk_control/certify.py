@@ -34,12 +34,12 @@ class Guarantee:
 
     Parameters
     ----------
-    risk
+    risk : {"accepted", "answered"}
         `accepted` bounds P(wrong | cheap accepted) of two tiers, `answered` P(wrong | answered) of any ladder.
-    abstain_share
+    abstain_share : float
         The largest share of requests left unanswered, in [0, 1); 0: nothing is promised of it (`accepted`), or
         nothing is left unanswered (`answered`).
-    max_drop
+    max_drop : float, optional
         By how much fewer answers than always asking the last tier's may be right, in (0, 1); None: not promised.
     """
 
@@ -59,11 +59,13 @@ def certify_policy(
 
     Parameters
     ----------
-    tune, cert
+    tune, cert : CascadeEvidence
         Evidence of the same tiers that shares no prompt, both cut into slices or neither.
-    guarantee, terms
-        What is promised, and what the certificate states beside it.
-    placed
+    guarantee : Guarantee
+        What is promised beside ε and δ.
+    terms : CertificateTerms
+        ε, δ and what else the certificate states.
+    placed : mapping of str to OperatingPoint
         The points as TUNE placed them; read for `accepted` alone, whose routing threshold is fixed beforehand.
 
     Raises

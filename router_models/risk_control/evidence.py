@@ -23,20 +23,20 @@ class CascadeEvidence:
 
     Parameters
     ----------
-    tiers
+    tiers : tuple of str
         The K names, cheapest first.
-    p_route
+    p_route : array of float
         (n, K-1), before generation: P(tier i's answer is acceptable), calibrated, for the tiers below the top.
-    p_ok
+    p_ok : array of float
         (n, K), after generation: P(this answer is acceptable), calibrated; where the top tier has no verifier, its
         router estimate or its mean grade.
-    cost_usd
+    cost_usd : array of float
         (n, K): what calling that tier costs for that prompt, in US dollars.
-    right
+    right : array of bool, optional
         (n, K): whether that answer was right; None for unlabelled traffic.
-    slices
+    slices : tuple of str, optional
         (n,): every prompt's slice, where each is to be promised by itself.
-    lengths
+    lengths : array of float, optional
         (n,): characters of the prompt, for baselines that need no model; 0 where nothing is known of the texts.
     """
 
@@ -227,13 +227,13 @@ def replay_policy(
 
     Parameters
     ----------
-    data
+    data : CascadeEvidence
         The prompts.
-    thresholds
+    thresholds : Thresholds
         The policy's.
-    covered
+    covered : array of bool, optional
         (n,): where False nothing is promised of the prompt's slice, and the top tier answers at once, unjudged.
-    accept_at
+    accept_at : array of float, optional
         (n,): what each prompt's cheap answer must reach, in place of `thresholds.accept_at`, where every slice has a
         threshold of its own.
     """

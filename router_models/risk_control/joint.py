@@ -48,16 +48,16 @@ class CertifiedPolicy:
 
     Parameters
     ----------
-    points
+    points : mapping of str to OperatingPoint
         The thresholds of every tier, for `policy.Policy`.
-    certificate
+    certificate : Certificate
         The proof; what depends on the finished version is still to be bound.
-    chosen
+    chosen : Configuration, optional
         The configuration that saves most, where all thresholds were certified together; None: one was.
-    paths
+    paths : mapping of str to JointPath
         The tests of every slice that could be tested, `WHOLE` alone without slices; empty where one threshold was
         certified.
-    refused
+    refused : mapping of str to str
         Why each of the other slices, and of those in which the chosen configuration was not rejected, has no promise.
     """
 
@@ -82,15 +82,15 @@ def certify_joint(
 
     Parameters
     ----------
-    tune
+    tune : CascadeEvidence
         May be unlabelled where no largest drop is asked for.
-    cert
+    cert : CascadeEvidence
         Must carry labels for every tier; is read once, and must share no prompt with `tune`.
-    terms
+    terms : CertificateTerms
         ε, δ and what else the certificate states.
-    abstain_share
+    abstain_share : float
         a; 0 forbids abstention.
-    max_drop
+    max_drop : float, optional
         The share right (an abstention is not right) also falls below always-top's by less than this; None: not
         promised.
 

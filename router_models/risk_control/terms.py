@@ -16,17 +16,17 @@ class CertificateTerms:
 
     Parameters
     ----------
-    epsilon
+    epsilon : float
         The largest risk that may be promised, in (0, 1).
-    delta
+    delta : float
         1 - confidence over all looks at these labels together, in (0, 1).
-    label_source
+    label_source : LabelSource | str
         Who said right or wrong: `human`, `programmatic` or `judge`.
-    made_at, expires_at
+    made_at, expires_at : datetime
         When the certificate is made and when it ends; aware datetimes.
-    binds
+    binds : mapping of str to str
         sha256 by name of everything that the proof depends on, as far as it is known beforehand.
-    look_index
+    look_index : int
         Which look at these labels this is, from 1; 0: the only one there will ever be.
 
     Raises
@@ -67,11 +67,13 @@ class CertificateTerms:
 
         Parameters
         ----------
-        what
+        what : str
             The risk that is bounded by `epsilon`.
-        n, accepted_n, errors
+        n, accepted_n, errors : int
             Labels read, those among them that the statement is about, and the wrong ones of those.
-        threshold, slices, also, settings
+        threshold : float, optional
+            What a score is compared with; None where there is none for all.
+        slices, also, settings : optional
             As `Certificate` holds them.
         """
         return Certificate(

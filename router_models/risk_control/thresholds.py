@@ -43,23 +43,28 @@ def certify_threshold(
 ) -> Certificate:
     """Find the threshold of greatest utility whose risk P(wrong | score ≥ threshold) ≤ ε holds with confidence 1 - δ.
 
-    With slice names on both sides each of the G slices is tested at δ/G and every certified slice keeps the promise
-    by itself; a slice without proof gets the threshold +inf.
+    With slice names on both sides each of the G slices is tested at δ/G and every certified slice keeps the promise by
+    itself; a slice without proof gets the threshold +inf.
 
     Parameters
     ----------
-    tune, cert
-        Labelled answers that share no prompt; CERT is read here and nowhere else.
-    terms
+    tune, cert : Labelled
+        They must share no prompt. Thresholds are chosen on TUNE; CERT is read here and nowhere else.
+    terms : CertificateTerms
         ε, δ and what else the certificate states.
-    what
-        The risk in words, as the certificate names it.
-    grid
-        Ascending, distinct thresholds that do not depend on CERT; by default the quantiles of TUNE's scores.
-    utility
-        One number for each threshold of the grid; by default the share accepted on TUNE.
-    common_threshold
+    what : str
+        The risk's name in the certificate.
+    grid : array-like of float, optional
+        Thresholds to try, ascending and distinct; default: quantiles of TUNE's scores.
+    utility : array-like of float, optional
+        One number per threshold of `grid`; default: the share accepted on TUNE.
+    common_threshold : bool
         Whether one threshold serves all certified slices, or each has its own.
+
+    Returns
+    -------
+    Certificate
+        With the threshold, the counts and the bound.
 
     Raises
     ------

@@ -29,15 +29,15 @@ class Certified:
 
     Parameters
     ----------
-    version
+    version : RouterVersion
         The version; its certificates are bound to it.
-    evidence
+    evidence : CascadeEvidence
         The n CERT prompts, cut into slices where slices are certified.
-    slices
+    slices : mapping of str to sequence of str
         The slice of every CERT prompt by slicer.
-    paths
+    paths : mapping of str to JointPath
         The configurations tested, by slice, '' for the whole; empty where one threshold was certified.
-    refused
+    refused : mapping of str to str
         Why a slice has no promise, by slice.
     """
 
@@ -49,23 +49,28 @@ class Certified:
 
 
 def certify_candidate(candidate: Candidate, splits: LabelledSplits, settings: Settings, now: datetime) -> Certified:
-    """Read CERT once and certify; returns the version with its evidence.
+    """Read CERT once and certify.
 
     Parameters
     ----------
-    candidate
-        What `fit_candidate` made.
-    splits
-        The very splits that it was fitted on, with embeddings.
-    settings
-        What is to be promised, and which look at the labels this is.
-    now
-        When the certificate is made.
+    candidate : Candidate
+        From `fit_candidate`, on the same splits and settings.
+    splits : LabelledSplits
+        With embeddings; only CERT, and of TUNE what thresholds are chosen by, is read.
+    settings : Settings
+        What is to be promised. `look_index` is which look at these labels this is.
+    now : datetime
+        When the certificate is made; with time zone.
+
+    Returns
+    -------
+    Certified
+        The version with its certificate, and the evidence behind it.
 
     Raises
     ------
     NotCertifiedError
-        With the reason and the labels missing.
+        Where nothing can be promised: the reason, and the labels missing where more would help.
     DataError
         For outcomes that cannot serve.
     """

@@ -60,15 +60,15 @@ def with_overload(
 
     Parameters
     ----------
-    certified
+    certified : Certified
         What `certify_candidate` made of the same splits and settings.
-    splits
+    splits : LabelledSplits
         The candidate's, with embeddings.
-    settings
+    settings : Settings
         Those of the version's own certificate: same look, same slices.
-    epsilon, delta
+    epsilon, delta : float
         P(wrong | served on overload) ≤ `epsilon` with confidence 1 - `delta`.
-    now
+    now : datetime
         When the certificate is made.
 
     Raises

@@ -46,15 +46,15 @@ def with_prefix(
 
     Parameters
     ----------
-    certified
+    certified : Certified
         What `certify_candidate` made of the same splits.
-    splits
+    splits : LabelledSplits
         The candidate's, with embeddings.
-    settings
+    settings : Settings
         Their `look_index` counts the looks at these labels *for a prefix*.
-    lengths
+    lengths : sequence of int
         The numbers of tokens to try, in this order.
-    now
+    now : datetime
         When the certificate is made.
 
     Raises

@@ -47,13 +47,13 @@ def answers_as_served(table: OutcomeTable, tiers: tuple[str, ...], tier: str, p_
 
     Parameters
     ----------
-    table
+    table : OutcomeTable
         The outcomes.
-    tiers
+    tiers : tuple of str
         The ladder that the tier belongs to.
-    tier
+    tier : str
         Whose answers.
-    p_route
+    p_route : array of float, optional
         The router's calibrated estimate of every prompt, (n,): the tier's own, or at the top the first tier's.
     """
     return as_served(table.answers_of(tier), p_route if shows_route(tiers, tier) else None)
@@ -66,13 +66,13 @@ def evidence_of(
 
     Parameters
     ----------
-    version
+    version : RouterVersion
         Its policy names the tiers; every tier below the last needs a router, every tier a verifier.
-    table
+    table : OutcomeTable
         Outcomes with embeddings and token counts.
-    prices
+    prices : mapping of str to Price
         By tier.
-    slicer
+    slicer : str, optional
         How the prompts are cut into slices; None: not at all.
 
     Raises
@@ -101,9 +101,9 @@ def replay_version(version: RouterVersion, seen: CascadeEvidence) -> Replay:
 
     Parameters
     ----------
-    version
+    version : RouterVersion
         The version; without a certificate its policy's own thresholds hold everywhere.
-    seen
+    seen : CascadeEvidence
         Evidence of its tiers, cut into slices by the version's slicer where it has one.
     """
     thresholds, certificate = Thresholds.from_points(version.policy.points, seen.tiers), version.certificate

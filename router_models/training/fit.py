@@ -40,12 +40,17 @@ def fit_candidate(splits: LabelledSplits, settings: Settings, encoder: Encoder) 
 
     Parameters
     ----------
-    splits
-        The outcomes of the settings' tiers, with embeddings.
-    settings
-        What the candidate is made for.
-    encoder
+    splits : LabelledSplits
+        The outcomes of the settings' tiers, with embeddings; `split_outcomes` makes them.
+    settings : Settings
+        Tiers, prices, families and the seed of the splits.
+    encoder : Encoder
         What made the embeddings; the version keeps it.
+
+    Returns
+    -------
+    Candidate
+        Fitted and calibrated; it promises nothing until `certify_candidate`.
 
     Raises
     ------

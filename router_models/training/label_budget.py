@@ -29,15 +29,15 @@ def next_look(
 
     Parameters
     ----------
-    splits
+    splits : LabelledSplits
         Whose CERT labels are about to be read, whether or not rows were added since the last look.
-    settings
+    settings : Settings
         What is to be promised.
-    work
+    work : Workspace
         Its registry keeps the looks.
-    purpose
+    purpose : str
         A promise with a δ of its own counts its looks apart, under this name; '' is the version's own.
-    noted
+    noted : mapping of str to str, optional
         What else to note of this look.
     """
     labels: frozenset[str] = labels_read(splits.cert, settings.tiers)

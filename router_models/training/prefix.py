@@ -116,15 +116,15 @@ def certify_prefix(
 
     Parameters
     ----------
-    version
+    version : RouterVersion
         A certified version of two tiers.
-    tier
+    tier : str
         A tier below the last that has an operating point.
-    lengths
+    lengths : sequence of int
         The numbers of tokens to try, in this order.
-    splits
+    splits : LabelledSplits
         Those the version was made on, with embeddings.
-    terms
+    terms : CertificateTerms
         Their δ is this promise's own; every length gets an equal part of it, since each is a test on the same labels.
 
     Raises

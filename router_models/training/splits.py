@@ -53,11 +53,11 @@ def split_outcomes(table: OutcomeTable, tiers: Sequence[str], seed: int) -> Labe
 
     Parameters
     ----------
-    table
+    table : OutcomeTable
         Outcomes; only the rows that are graded for every one of `tiers` are kept.
-    tiers
+    tiers : sequence of str
         The tiers of the version to be made.
-    seed
+    seed : int
         The candidate's; the same seed gives the same parts.
 
     Raises

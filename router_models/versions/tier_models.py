@@ -47,9 +47,9 @@ def as_served(answers: Answers, p_route: FloatArray | None) -> Answers:
 
     Parameters
     ----------
-    answers
+    answers : Answers
         n answers; of their signals the token logprobs stay.
-    p_route
+    p_route : array of float, optional
         The router's calibrated estimate of every prompt, (n,), NaN where none was made; None where the verifier is
         not shown one (`shows_route`).
     """

@@ -14,13 +14,13 @@ class Workspace:
 
     Parameters
     ----------
-    state_folder
+    state_folder : Path
         Holds embeddings, sealed versions and a local registry's files.
-    registry_uri
+    registry_uri : str
         An MLflow tracking URI.
-    model
+    model : str
         The name that versions are registered under.
-    progress
+    progress : callable
         Called with a sentence at each step.
     """
 
