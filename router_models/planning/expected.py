@@ -1,4 +1,4 @@
-"""What a policy is expected to cost and yield: figures of its prompts with 95 % paired bootstrap intervals."""
+"""Estimate what a policy costs and yields: figures over its prompts with 95 % paired bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -19,11 +19,32 @@ PLAN_DRAWS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Figures per request; shares of all prompts. Intervals are 95 % bootstrap over prompts, draws shared by all.
+    """Hold one policy's figures.
 
-    `saving` = 1 - cost / always-frontier's cost. `drop` = always-frontier's share right less this one's.
-    `kept_risk_upper` bounds P(wrong | kept) at 95 % (one-sided Clopper-Pearson). Latencies None = not known.
-    `usd_draws`, `right_draws`: resampled dollars per 1,000 requests and shares right, for paired comparisons.
+    Intervals are 95 % bootstrap over prompts, draws shared by all policies; shares are of all prompts.
+
+    Parameters
+    ----------
+    name : str
+        The policy.
+    what : str
+        What it does, in words.
+    tried, kept : float
+        The shares tried and kept on the cheap tier.
+    usd_per_1000 : Interval
+        US dollars per 1,000 requests.
+    saving : Interval
+        1 - cost / always-frontier's cost.
+    right : Interval
+        The share of right answers.
+    drop : Interval
+        Always-frontier's share right less this one's.
+    kept_risk, kept_risk_upper : float, optional
+        P(wrong | kept), and its 95 % upper bound (one-sided Clopper-Pearson); None where nothing is kept.
+    p50_s, p95_s : float, optional
+        Latency in seconds; None = not known.
+    usd_draws, right_draws : array of float, (draws,)
+        Resampled dollars per 1,000 requests and shares right, for paired comparisons.
     """
 
     name: str
@@ -43,7 +64,22 @@ class Expected:
 
 
 def expected(work: Workload, policies: Sequence[tuple[str, str, Outcomes]], seed: int) -> tuple[Expected, ...]:
-    """Figures of several policies, (name, what it does, what became of the evidence rows), on the same resamples."""
+    """Compute the figures of several policies on the same resamples.
+
+    Parameters
+    ----------
+    work : Workload
+        The workload.
+    policies : sequence of tuple
+        (name, what it does, its outcomes on the evidence rows).
+    seed : int
+        Seeds the resamples.
+
+    Returns
+    -------
+    tuple of Expected
+        One per policy.
+    """
     seen = work.seen.take(~work.choosing)
     columns = [seen.cost_usd[:, -1], seen.grades[:, -1]]
     for _, _, played in policies:
@@ -62,7 +98,10 @@ def expected(work: Workload, policies: Sequence[tuple[str, str, Outcomes]], seed
 
 
 def reference_policies(work: Workload, share: float) -> list[tuple[str, str, Outcomes]]:
-    """Always-cheap, always-frontier, and at the same cheap share random and the shortest prompts; and the oracle."""
+    """Return the policies to compare with: always-cheap, always-frontier, random, shortest prompts, and the oracle.
+
+    Random and shortest prompts use the given share of the cheap tier.
+    """
     seen = work.seen.take(~work.choosing)
     n = len(seen)
     short = np.zeros(n)
@@ -78,19 +117,19 @@ def reference_policies(work: Workload, share: float) -> list[tuple[str, str, Out
 
 
 def cost_difference(a: Expected, b: Expected) -> Interval:
-    """Paired difference in dollars per 1,000 requests, a less b."""
+    """Return the paired difference in dollars per 1,000 requests, a less b."""
     return interval_of(a.usd_per_1000.value - b.usd_per_1000.value, a.usd_draws - b.usd_draws)
 
 
 def right_difference(a: Expected, b: Expected) -> Interval:
-    """Paired difference in the share right, a less b."""
+    """Return the paired difference in the share right, a less b."""
     return interval_of(a.right.value - b.right.value, a.right_draws - b.right_draws)
 
 
 def _figures(
     name: str, what: str, played: Outcomes, seen: CascadeEvidence, mean: FloatArray, drawn: FloatArray
 ) -> Expected:
-    """One policy's figures from means and resampled means of (frontier dollars, frontier right, dollars, right)."""
+    """Return one policy's figures from (resampled) means of (frontier dollars, frontier right, dollars, right)."""
     kept = int(played.kept.sum())
     wrong = round(float((1 - seen.grades[:, 0])[played.kept].sum()))
     p50, p95 = (None, None) if played.seconds is None else map(float, np.quantile(played.seconds, [0.5, 0.95]))
@@ -114,7 +153,7 @@ def _figures(
 
 
 def _mixed(work: Workload, part: FloatArray) -> Outcomes:
-    """Outcomes where the cheap tier answers this part of each evidence prompt; nothing is tried twice."""
+    """Return outcomes where the cheap tier answers this part of each evidence prompt; nothing is tried twice."""
     rows = ~work.choosing
     seen = work.seen.take(rows)
     seconds = None

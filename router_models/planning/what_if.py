@@ -1,4 +1,4 @@
-"""What would change a plan's answer: prices, escalations, slices, signals, a verifier one has not got."""
+"""Compute what would change a plan's answer: prices, escalations, slices, signals, a better verifier."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MIN_IN_SLICE = 20
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
-    """One change and the saving against always-frontier it leaves, everything else unchanged."""
+    """Hold one change, and the saving against always-frontier that remains when nothing else changes."""
 
     change: str
     saving: float
@@ -26,7 +26,7 @@ class WhatIf:
 
 @dataclass(frozen=True, slots=True)
 class SignalFigure:
-    """How well one score tells right cheap answers from wrong ones. `flipped`: low values mean right."""
+    """Hold how well one score separates right cheap answers from wrong ones; `flipped`: low values mean right."""
 
     name: str
     auc: Interval
@@ -35,9 +35,22 @@ class SignalFigure:
 
 @dataclass(frozen=True, slots=True)
 class SliceFigure:
-    """One slice of the evidence under the plan's pattern: of n prompts `kept` on the cheap tier, `wrong` of those.
+    """Hold one slice of the evidence under the plan's pattern.
 
-    `over` = more of the kept are wrong than ε allows, beyond chance.
+    Parameters
+    ----------
+    column, value : str
+        The slice.
+    n : int
+        Its prompts.
+    cheap_right, frontier_right : float
+        The tiers' mean grades.
+    kept, wrong : int
+        Answers kept on the cheap tier, and the wrong ones among them.
+    kept_risk_upper : float, optional
+        A 95 % upper bound of P(wrong | kept); None where nothing is kept.
+    over : bool
+        Whether more of the kept are wrong than ε allows, beyond chance.
     """
 
     column: str
@@ -53,7 +66,7 @@ class SliceFigure:
 
 @dataclass(frozen=True, slots=True)
 class BreakEven:
-    """A cascade's sum: it pays while the escalated share `p` of what it tries stays below `p_star`."""
+    """Hold a cascade's break-even: it pays while the escalated share `p` of what it tries stays below `p_star`."""
 
     p_star: float
     p: float
@@ -62,11 +75,12 @@ class BreakEven:
 
     @property
     def pays(self) -> bool:
+        """Return whether trying the cheap tier pays."""
         return self.p < self.p_star
 
 
 def break_even(work: Workload, operated: Operated, played: Outcomes, extra: Extra) -> BreakEven:
-    """p* = 1 - (cheap calls + router + verifier) / frontier, and p, both over the prompts tried."""
+    """Return p* = 1 - (cheap calls + router + verifier) / frontier, and p, both over the prompts tried."""
     seen = work.seen.take(~work.choosing)
     on = played.tried if played.tried.any() else np.ones(len(seen), dtype=np.bool_)
     pattern = operated.pattern
@@ -108,7 +122,7 @@ def price_changes(work: Workload, operated: Operated, played: Outcomes, extra: E
 
 
 def signal_figures(work: Workload, seed: int, most: int = 12) -> tuple[SignalFigure, ...]:
-    """AUC of every recorded or fitted score for "the cheap answer is right", best first; rows without it left out."""
+    """Return the AUC of every score for "the cheap answer is right", best first, over the rows that have it."""
     right = work.seen.grades[:, 0]
     found = []
     for name, scores in {**work.signals, "prompt length (short first)": -work.seen.prompt_lengths}.items():
@@ -124,7 +138,7 @@ def signal_figures(work: Workload, seed: int, most: int = 12) -> tuple[SignalFig
 
 
 def slice_figures(work: Workload, played: Outcomes, epsilon: float) -> tuple[SliceFigure, ...]:
-    """The plan's pattern slice by slice, on the evidence rows, the most suspicious first.
+    """Return the plan's pattern slice by slice, on the evidence rows, the most suspicious first.
 
     Slices of fewer than MIN_IN_SLICE prompts are left out.
     """
@@ -158,7 +172,7 @@ def slice_figures(work: Workload, played: Outcomes, epsilon: float) -> tuple[Sli
 def imagined_verifiers(
     work: Workload, epsilon: float, extra: Extra, seed: int, aucs: tuple[float, ...] = (0.6, 0.7, 0.8, 0.9)
 ) -> tuple[tuple[float, float, float], ...]:
-    """(AUC, share kept, saving) of a cascade with a verifier one has not got, at three quarters of ε."""
+    """Return (AUC, share kept, saving) of a cascade with verifiers of given AUC, at three quarters of ε."""
     found = []
     for auc in aucs:
         other = with_verifier(work, auc, seed)
@@ -172,12 +186,12 @@ def imagined_verifiers(
 
 
 def _surely_over(errors: int, n: int, epsilon: float) -> bool:
-    """Whether so many errors would be rare (5 %) if the slice kept the budget."""
+    """Return whether so many errors would be rare (5 %) if the slice kept the budget."""
     return n >= MIN_IN_SLICE and _chance_of(errors, n, epsilon) <= 0.05
 
 
 def _chance_of(errors: int, n: int, epsilon: float) -> float:
-    """P(at least so many errors among n | risk ε): 1 where nothing was kept or nothing was wrong."""
+    """Return P(at least so many errors among n | risk ε): 1 where nothing was kept or nothing was wrong."""
     from scipy.special import bdtrc
 
     return float(bdtrc(float(errors - 1), n, epsilon)) if errors else 1.0

@@ -27,6 +27,7 @@ from router_models.data.features import FEATURES_VERSION, Encoder, answers_of, p
 from router_models.data.slices import SLICERS, slice_of
 from router_models.errors import ArtifactError
 from router_models.estimators.novelty import NoveltyDetector
+from router_models.estimators.registry import original_name
 from router_models.estimators.routers import LengthRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.estimators.verifiers.checks.formats import broken_shape
@@ -284,7 +285,8 @@ def models_digest(version: RouterVersion) -> str:
     for tier, stage in [*sorted(version.stages.items()), *sorted(prefix_named(version.prefix_stages).items())]:
         for what, part in sorted(parts_of(stage).items()):
             state = None if part is None else part.state()
-            digest.update(f"{tier}.{what}:{part.family if part else None}".encode())
+            family = original_name(what, part.family) if part else None
+            digest.update(f"{tier}.{what}:{family}".encode())
             if state is not None:
                 digest.update(json.dumps(state.meta, sort_keys=True).encode())
                 for key, array in sorted(state.arrays.items()):

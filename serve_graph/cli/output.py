@@ -6,9 +6,10 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -38,6 +39,29 @@ def progress_to_stderr() -> Callable[[str], None]:
         sys.stderr.flush()
 
     return show
+
+
+def show_renamed() -> None:
+    """Print every use of a former name as one sentence on stderr; Python hides such warnings otherwise."""
+    from router_models.errors import RenamedWarning
+
+    show = warnings.showwarning
+
+    def print_sentence(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, RenamedWarning):
+            sys.stderr.write(f"serve-graph: warning: {message}\n")
+        else:
+            show(message, category, filename, lineno, file, line)
+
+    warnings.simplefilter("default", RenamedWarning)
+    warnings.showwarning = print_sentence
 
 
 def check_out(out: Path | None, *, folder: bool = False) -> None:

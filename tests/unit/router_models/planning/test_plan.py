@@ -167,7 +167,7 @@ def test_without_a_measurable_gap_the_cheap_tier_serves_alone() -> None:
 def test_a_cheap_tier_within_budget_on_everything_needs_no_router() -> None:
     found = plan(mix(weak=0.97, strong=0.995), RiskBudget(0.1, 0.1), BUSY, EXTRA, NOW)
     assert found.answer.serve == "cheap"
-    assert "on everything it is asked" in found.answer.reasons[0]
+    assert "on all traffic" in found.answer.reasons[0]
 
 
 def test_a_cascade_that_escalates_too_much_does_not_pay() -> None:

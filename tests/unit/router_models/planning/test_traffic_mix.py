@@ -49,7 +49,7 @@ def test_latencies_are_known_only_where_stated() -> None:
     assert work.frontier_s is None
 
 
-def test_the_verifier_looks_further_than_the_router() -> None:
+def test_the_verifier_adds_to_what_the_router_knows() -> None:
     work = written(TrafficSlice("all", 1.0, 0.8, 0.9, 400, 100))
     assert auc(work.seen.p_route[:, 0], work.seen.grades[:, 0]) == pytest.approx(0.6, abs=0.02)
     assert auc(work.seen.p_ok[:, 0], work.seen.grades[:, 0]) > 0.8

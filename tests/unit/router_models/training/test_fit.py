@@ -153,7 +153,7 @@ def test_a_part_without_both_right_and_wrong_answers_is_named(fitted: Callable[.
         fitted(cheap=np.array(grades))
 
 
-@pytest.mark.parametrize("family", ["asked", "probe", "oracle"])
+@pytest.mark.parametrize("family", ["p-yes", "probe", "oracle"])
 def test_a_family_that_no_server_can_feed_makes_no_version(family: str) -> None:
     """With the column there too: a request's own metadata must never stand for what a model was asked."""
     labelled = table(p_yes=["0.5"] * 300, oracle=["1"] * 300)

@@ -100,7 +100,7 @@ TRAIN = {
 PLAN = {
     "one class": (
         having(cheap=1.0),
-        "every answer of 'cheap' is right: there is nothing to tell apart; serve 'cheap' alone",
+        "every answer of 'cheap' is right: there is nothing to route; serve 'cheap' alone",
     ),
     "too few": (lambda f: f.head(30), "30 graded prompts: a plan needs at least 60"),
     "too few, and numbers that are no grades": (lambda f: f.head(30).assign(words=31), "30 graded prompts"),
