@@ -82,8 +82,8 @@ def expected(work: Workload, policies: Sequence[tuple[str, str, Outcomes]], seed
     """
     seen = work.seen.take(~work.choosing)
     columns = [seen.cost_usd[:, -1], seen.grades[:, -1]]
-    for _, _, played in policies:
-        columns += [played.usd, played.right]
+    for _, _, replayed in policies:
+        columns += [replayed.usd, replayed.right]
     each = np.column_stack(columns)
 
     def means(weights: FloatArray) -> FloatArray:
@@ -92,8 +92,8 @@ def expected(work: Workload, policies: Sequence[tuple[str, str, Outcomes]], seed
     drawn = bootstrap_values(means, len(seen), draws=PLAN_DRAWS, seed=seed)
     mean = each.mean(axis=0)
     return tuple(
-        _figures(name, what, played, seen, mean[[0, 1, k, k + 1]], drawn[:, [0, 1, k, k + 1]])
-        for k, (name, what, played) in zip(range(2, len(columns), 2), policies, strict=True)
+        _figures(name, what, replayed, seen, mean[[0, 1, k, k + 1]], drawn[:, [0, 1, k, k + 1]])
+        for k, (name, what, replayed) in zip(range(2, len(columns), 2), policies, strict=True)
     )
 
 
@@ -127,18 +127,18 @@ def right_difference(a: Expected, b: Expected) -> Interval:
 
 
 def _figures(
-    name: str, what: str, played: Outcomes, seen: CascadeEvidence, mean: FloatArray, drawn: FloatArray
+    name: str, what: str, replayed: Outcomes, seen: CascadeEvidence, mean: FloatArray, drawn: FloatArray
 ) -> Expected:
     """Return one policy's figures from (resampled) means of (frontier dollars, frontier right, dollars, right)."""
-    kept = int(played.kept.sum())
-    wrong = round(float((1 - seen.grades[:, 0])[played.kept].sum()))
-    p50, p95 = (None, None) if played.seconds is None else map(float, np.quantile(played.seconds, [0.5, 0.95]))
+    kept = int(replayed.kept.sum())
+    wrong = round(float((1 - seen.grades[:, 0])[replayed.kept].sum()))
+    p50, p95 = (None, None) if replayed.seconds is None else map(float, np.quantile(replayed.seconds, [0.5, 0.95]))
     top, best, usd, right = drawn.T
     return Expected(
         name=name,
         what=what,
-        tried=float(played.tried.mean()),
-        kept=float(played.kept.mean()),
+        tried=float(replayed.tried.mean()),
+        kept=float(replayed.kept.mean()),
         usd_per_1000=interval_of(1000 * float(mean[2]), 1000 * usd),
         saving=interval_of(1 - float(mean[2] / mean[0]), 1 - usd / top),
         right=interval_of(float(mean[3]), right),

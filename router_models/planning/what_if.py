@@ -79,26 +79,26 @@ class BreakEven:
         return self.p < self.p_star
 
 
-def break_even(work: Workload, operated: Operated, played: Outcomes, extra: Extra) -> BreakEven:
+def break_even(work: Workload, operated: Operated, replayed: Outcomes, extra: Extra) -> BreakEven:
     """Return p* = 1 - (cheap calls + router + verifier) / frontier, and p, both over the prompts tried."""
     seen = work.seen.take(~work.choosing)
-    on = played.tried if played.tried.any() else np.ones(len(seen), dtype=np.bool_)
+    on = replayed.tried if replayed.tried.any() else np.ones(len(seen), dtype=np.bool_)
     pattern = operated.pattern
     overhead = (extra.router_usd if pattern.before is not None else 0.0) + (
         extra.verifier_usd if pattern.after is not None else 0.0
     )
     cheap = pattern.calls * float(seen.cost_usd[:, 0][on].mean()) + overhead
     frontier = float(seen.cost_usd[:, -1][on].mean())
-    return BreakEven(1 - cheap / frontier, float((~played.kept[on]).mean()), cheap, frontier)
+    return BreakEven(1 - cheap / frontier, float((~replayed.kept[on]).mean()), cheap, frontier)
 
 
-def price_changes(work: Workload, operated: Operated, played: Outcomes, extra: Extra) -> tuple[WhatIf, ...]:
+def price_changes(work: Workload, operated: Operated, replayed: Outcomes, extra: Extra) -> tuple[WhatIf, ...]:
     """Re-cost the same decisions under other prices and escalation shares, and find where the saving ends."""
     seen = work.seen.take(~work.choosing)
     top = float(seen.cost_usd[:, -1].mean())
-    sent = float(np.where(played.kept, 0.0, seen.cost_usd[:, -1]).mean())
-    tried = operated.pattern.calls * float(np.where(played.tried, seen.cost_usd[:, 0], 0.0).mean())
-    fixed = float(played.usd.mean()) - sent - tried
+    sent = float(np.where(replayed.kept, 0.0, seen.cost_usd[:, -1]).mean())
+    tried = operated.pattern.calls * float(np.where(replayed.tried, seen.cost_usd[:, 0], 0.0).mean())
+    fixed = float(replayed.usd.mean()) - sent - tried
 
     def saving(frontier: float = 1.0, cheap: float = 1.0, more: float = 0.0) -> float:
         return 1 - (fixed + cheap * tried + frontier * (sent + more * top)) / (frontier * top)
@@ -137,7 +137,7 @@ def signal_figures(work: Workload, seed: int, most: int = 12) -> tuple[SignalFig
     return tuple(sorted(found, key=lambda f: -f.auc.value)[:most])
 
 
-def slice_figures(work: Workload, played: Outcomes, epsilon: float) -> tuple[SliceFigure, ...]:
+def slice_figures(work: Workload, replayed: Outcomes, epsilon: float) -> tuple[SliceFigure, ...]:
     """Return the plan's pattern slice by slice, on the evidence rows, the most suspicious first.
 
     Slices of fewer than MIN_IN_SLICE prompts are left out.
@@ -151,7 +151,7 @@ def slice_figures(work: Workload, played: Outcomes, epsilon: float) -> tuple[Sli
             rows = here == value
             if rows.sum() < MIN_IN_SLICE:
                 continue
-            kept = played.kept & rows
+            kept = replayed.kept & rows
             n, k = int(kept.sum()), int((1 - seen.grades[:, 0])[kept].sum())
             found.append(
                 SliceFigure(
@@ -179,9 +179,9 @@ def imagined_verifiers(
         scores, wrong = other.seen.p_ok[:, 0], 1 - other.seen.grades[:, 0]
         at = provisional(scores[work.choosing], wrong[work.choosing], 0.75 * epsilon)
         rows: BoolArray = ~work.choosing
-        played = play_out(other, Operated(Pattern("imagined", "", after=scores), None, at, False, ""), rows, extra)
-        saving = 1 - float(played.usd.mean()) / float(work.seen.cost_usd[:, -1][rows].mean())
-        found.append((auc, float(played.kept.mean()), saving))
+        replayed = play_out(other, Operated(Pattern("imagined", "", after=scores), None, at, False, ""), rows, extra)
+        saving = 1 - float(replayed.usd.mean()) / float(work.seen.cost_usd[:, -1][rows].mean())
+        found.append((auc, float(replayed.kept.mean()), saving))
     return tuple(found)
 
 

@@ -50,7 +50,7 @@ def draw_acceptance(path: Path, seen: CascadeEvidence, thresholds: Thresholds) -
     _save(figure, path)
 
 
-def draw_deferral(path: Path, seen: CascadeEvidence, played: Replay) -> dict[str, float]:
+def draw_deferral(path: Path, seen: CascadeEvidence, replayed: Replay) -> dict[str, float]:
     """Quality by share answered by the last tier instead of the first, for each ranking.
 
     Returns the areas under the curves by ranking. The operating point is drawn in where there are two tiers.
@@ -72,8 +72,8 @@ def draw_deferral(path: Path, seen: CascadeEvidence, played: Replay) -> dict[str
     areas["random"] = float(np.mean(ends))
     axis.plot([0, 1], ends, color="0.6", ls=":", label=f"random ({areas['random']:.3f})")
     if len(seen.tiers) == 2:
-        right = played.right(seen.grades >= 0.5)
-        axis.plot(1 - played.accepted.mean(), right.mean(), "k*", ms=12, label="operating point")
+        right = replayed.right(seen.grades >= 0.5)
+        axis.plot(1 - replayed.accepted.mean(), right.mean(), "k*", ms=12, label="operating point")
     axis.set(xlabel=f"share answered by {seen.tiers[-1]} instead of {seen.tiers[0]}", ylabel="share right")
     axis.legend(loc="lower right", fontsize=8)
     _save(figure, path)

@@ -13,18 +13,18 @@ from router_models.types import FloatArray, IntArray
 SHARES_SHOWN = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
-def policies_section(seen: CascadeEvidence, played: Replay, seed: int) -> str:
+def policies_section(seen: CascadeEvidence, replayed: Replay, seed: int) -> str:
     """A table of cost and quality with paired bootstrap intervals over the prompts.
 
     Random and prompt length answer with each cheaper tier as often as the version does; the last tier answers what is
     left. The oracle asks the cheapest tier that is right.
     """
     grades, n, top = seen.grades, len(seen), len(seen.tiers) - 1
-    shares = np.array([(played.answered_by == i).mean() for i in range(top)])
+    shares = np.array([(replayed.answered_by == i).mean() for i in range(top)])
     mixture = np.append(shares, 1 - shares.sum())
     cheapest_right = np.where(seen.grades.any(axis=1), seen.grades.argmax(axis=1), top)
     rivals: dict[str, tuple[FloatArray, FloatArray]] = {
-        "**this version**": (played.cost_usd, played.right(grades >= 0.5).astype(np.float64)),
+        "**this version**": (replayed.cost_usd, replayed.right(grades >= 0.5).astype(np.float64)),
         **{f"always {tier}": (seen.cost_usd[:, i], grades[:, i]) for i, tier in enumerate(seen.tiers)},
         "random, same shares": (seen.cost_usd @ mixture, grades @ mixture),
         "shortest prompts, same shares": _answered_by(seen, _by_length(seen.prompt_lengths, shares)),
@@ -47,9 +47,9 @@ def shares_section(seen: CascadeEvidence) -> str:
     ]
     for share in SHARES_SHOWN:
         at = route_at_for_share(seen.p_route[:, 0], share)
-        played = replay_policy(seen, one_pair(at, -np.inf))
-        cost = 100 * played.cost_usd.mean() / seen.cost_usd[:, -1].mean()
-        right = 100 * played.right(seen.grades >= 0.5).mean()
+        replayed = replay_policy(seen, one_pair(at, -np.inf))
+        cost = 100 * replayed.cost_usd.mean() / seen.cost_usd[:, -1].mean()
+        right = 100 * replayed.right(seen.grades >= 0.5).mean()
         rows.append([f"{share:.0%}", f"{at:.4f}", f"{cost:.1f}", f"{right:.1f}"])
     return table(rows)
 

@@ -52,11 +52,11 @@ def write_report(folder: Path, candidate: Candidate, certified: Certified, setti
     folder.mkdir(parents=True, exist_ok=True)
     version, seen, seed = certified.version, certified.evidence, settings.seed
     certificate, right = version.certificate, certified.evidence.grades >= 0.5
-    played, thresholds = replay_version(version, seen), Thresholds.from_points(version.policy.points, seen.tiers)
+    replayed, thresholds = replay_version(version, seen), Thresholds.from_points(version.policy.points, seen.tiers)
     draw_reliability(folder / "reliability.png", seen)
     draw_acceptance(folder / "acceptance.png", seen, thresholds)
-    areas = draw_deferral(folder / "deferral.png", seen, played)
-    kept = played.accepted if settings.promised == "accepted" else ~played.abstained
+    areas = draw_deferral(folder / "deferral.png", seen, replayed)
+    kept = replayed.accepted if settings.promised == "accepted" else ~replayed.abstained
     slices = {} if certificate is None else certificate.slices
     page = render(
         "report.md.j2",
@@ -71,9 +71,9 @@ def write_report(folder: Path, candidate: Candidate, certified: Certified, setti
         prefixes=prefix_section(version),
         n=len(seen),
         draws=REPORT_DRAWS,
-        policies=policies_section(seen, played, seed),
+        policies=policies_section(seen, replayed, seed),
         path=path_section(certified.paths, thresholds),
-        slices=slices_section(certified.slices, kept, played.wrong(right), certificate),
+        slices=slices_section(certified.slices, kept, replayed.wrong(right), certificate),
         calibration=calibration_section(seen, seed),
         areas=table(
             [["ranking by", "area under the curve"], *([name, f"{area:.3f}"] for name, area in areas.items())]
@@ -86,27 +86,27 @@ def write_report(folder: Path, candidate: Candidate, certified: Certified, setti
     )
     (folder / "report.md").write_text(page + "\n")
     return {
-        **_numbers(seen, played),
+        **_numbers(seen, replayed),
         "router_auc": _chosen_auc(candidate, seen.tiers[0]),
         **{f"deferral_area_{name}": area for name, area in areas.items()},
     }
 
 
-def _numbers(seen: CascadeEvidence, played: Replay) -> dict[str, float]:
+def _numbers(seen: CascadeEvidence, replayed: Replay) -> dict[str, float]:
     """What the version costs and yields on CERT."""
     grades, top = seen.grades, len(seen.tiers) - 1
-    right, wrong = played.right(grades >= 0.5), played.wrong(grades >= 0.5)
+    right, wrong = replayed.right(grades >= 0.5), replayed.wrong(grades >= 0.5)
     return {
-        "saving_vs_always_frontier": float(1 - played.cost_usd.mean() / seen.cost_usd[:, top].mean()),
+        "saving_vs_always_frontier": float(1 - replayed.cost_usd.mean() / seen.cost_usd[:, top].mean()),
         "accuracy": float(right.mean()),
         "accuracy_always_frontier": float(grades[:, top].mean()),
         "accuracy_always_cheap": float(grades[:, 0].mean()),
-        "accepted_share": float(played.accepted.mean()),
-        "accepted_risk": float(wrong[played.accepted].mean()) if played.accepted.any() else 0.0,
-        "escalated_share_of_tried": float(played.escalated.sum() / max(int((played.tried < top).sum()), 1)),
-        "abstained_share": float(played.abstained.mean()),
-        "answered_risk": float(wrong.sum() / max(int((~played.abstained).sum()), 1)),
-        **{f"answered_by_{tier}": float((played.answered_by == i).mean()) for i, tier in enumerate(seen.tiers)},
+        "accepted_share": float(replayed.accepted.mean()),
+        "accepted_risk": float(wrong[replayed.accepted].mean()) if replayed.accepted.any() else 0.0,
+        "escalated_share_of_tried": float(replayed.escalated.sum() / max(int((replayed.tried < top).sum()), 1)),
+        "abstained_share": float(replayed.abstained.mean()),
+        "answered_risk": float(wrong.sum() / max(int((~replayed.abstained).sum()), 1)),
+        **{f"answered_by_{tier}": float((replayed.answered_by == i).mean()) for i, tier in enumerate(seen.tiers)},
     }
 
 

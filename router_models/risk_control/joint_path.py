@@ -149,15 +149,15 @@ def nothing_rejected(
 def counts(data: CascadeEvidence, thresholds: Thresholds) -> tuple[int, int]:
     """How many are answered, and how many of those wrong."""
     assert data.right is not None
-    played = replay_policy(data, thresholds)
-    return int((~played.abstained).sum()), int(played.wrong(data.right).sum())
+    replayed = replay_policy(data, thresholds)
+    return int((~replayed.abstained).sum()), int(replayed.wrong(data.right).sum())
 
 
 def change(data: CascadeEvidence, thresholds: Thresholds) -> FloatArray:
     """Right less right under always-top, (n,) in {-1, 0, 1}; what is abstained on counts as not right."""
     assert data.right is not None
-    played = replay_policy(data, thresholds)
-    right = ~played.abstained & ~played.wrong(data.right)
+    replayed = replay_policy(data, thresholds)
+    right = ~replayed.abstained & ~replayed.wrong(data.right)
     return np.asarray(right.astype(np.float64) - data.right[:, -1], dtype=np.float64)
 
 

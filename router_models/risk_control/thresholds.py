@@ -114,7 +114,7 @@ def _certified_path(
     if path.rejected.any():
         return path
     j = path.anchor
-    # The plan for the next round may use both samples: only the test had to be fixed before CERT was read.
+    # The plan for the next look may use both samples: only the test had to be fixed before CERT was read.
     risk = smoothed_risk(path.tuned + path.accepted, path.tuned_wrong + path.errors)
     missing = labels_missing(risk, path.tuned / len(tune), len(cert), epsilon=epsilon, level=level)
     more = "no number of labels is predicted to do" if missing is None else f"about {missing} more labels are needed"

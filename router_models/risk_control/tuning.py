@@ -116,11 +116,11 @@ def pareto_path(data: CascadeEvidence, *, abstain_share: float = 0.0, size: int 
 
 def predict(data: CascadeEvidence, thresholds: Thresholds) -> Configuration:
     """What the calibrated scores say that these thresholds would do."""
-    played = replay_policy(data, thresholds)
-    answered = ~played.abstained
-    soft = data.p_ok[np.arange(len(data)), np.maximum(played.answered_by, 0)]
+    replayed = replay_policy(data, thresholds)
+    answered = ~replayed.abstained
+    soft = data.p_ok[np.arange(len(data)), np.maximum(replayed.answered_by, 0)]
     risk = float((1 - soft[answered]).mean()) if answered.any() else 1.0
-    return Configuration(thresholds, risk, float(played.cost_usd.mean()), float(played.abstained.mean()))
+    return Configuration(thresholds, risk, float(replayed.cost_usd.mean()), float(replayed.abstained.mean()))
 
 
 def tune_all(

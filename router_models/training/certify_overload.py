@@ -114,6 +114,6 @@ def rejected(version: RouterVersion, seen: CascadeEvidence) -> Labelled:
     """
     if version.certificate is None:
         seen = replace(seen, slices=None)
-    played = replay_version(version, seen)
-    chosen = seen.take((played.tried == 0) & ~played.accepted)
+    replayed = replay_version(version, seen)
+    chosen = seen.take((replayed.tried == 0) & ~replayed.accepted)
     return Labelled.of(chosen.p_ok[:, 0], 1.0 - chosen.grades[:, 0], chosen.slices)

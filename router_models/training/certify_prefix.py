@@ -29,7 +29,7 @@ def check_prefix(table: OutcomeTable, settings: Settings, lengths: Sequence[int]
     if settings.promised != "accepted":
         raise DataError(
             "a prefix verdict is certified for the promise `accepted`: there the routing threshold, which says whose "
-            "beginnings are judged, is fixed before the labels are read"
+            "prefixes are judged, is fixed before the labels are read"
         )
     if settings.slicer is not None:
         raise DataError("a prefix verdict is certified for all slices together: ask for slices or for a prefix")

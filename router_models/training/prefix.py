@@ -1,7 +1,7 @@
 """The first N tokens of a cheap answer: what to judge them by, and the proof that they suffice to accept it.
 
-What the stream mode `prefix` stands on. Beginnings are cut as the server cuts them (`prefixes`), judged by a
-verifier of their own that was fitted on beginnings, and accepted at a threshold of their own. Answers of N tokens or
+What the stream mode `prefix` stands on. Prefixes are cut as the server cuts them (`prefixes`), judged by a
+verifier of their own that was fitted on prefixes, and accepted at a threshold of their own. Answers of N tokens or
 fewer are no part of it: they are judged whole, under the version's own certificate.
 """
 
@@ -79,7 +79,7 @@ def check_tokens(table: OutcomeTable, tier: str, tokens: int) -> None:
 
 
 def fit_prefix_stage(version: RouterVersion, tier: str, tokens: int, splits: LabelledSplits) -> Stage:
-    """A verifier of the tier's own family, fitted on the beginnings of TRAIN and calibrated on those of TUNE.
+    """A verifier of the tier's own family, fitted on the prefixes of TRAIN and calibrated on those of TUNE.
 
     It is not shown the router's estimate, which TRAIN's own router would flatter. DataError where they are too few.
     """
@@ -100,7 +100,7 @@ def routed_to(version: RouterVersion, tier: str, table: OutcomeTable) -> IntArra
 
 
 def labelled_prefixes(stage: Stage, tier: str, tokens: int, routed: OutcomeTable) -> Labelled:
-    """Score the beginnings of answers longer than N tokens, of prompts routed to the tier, as the server would."""
+    """Score the prefixes of answers longer than N tokens, of prompts routed to the tier, as the server would."""
     begun = prefixes_of(routed, tier, tokens)
     if len(begun) == 0:
         return Labelled.of(np.empty(0), np.empty(0))
@@ -151,7 +151,7 @@ def certify_prefix(
 def first_certified(
     lengths: Sequence[int], labelled: Callable[[int], tuple[Labelled, Labelled]], terms: CertificateTerms
 ) -> Certificate:
-    """The certificate of the first length that has one; `labelled` gives the TUNE and CERT beginnings of a length.
+    """The certificate of the first length that has one; `labelled` gives the TUNE and CERT prefixes of a length.
 
     Every length is tested at δ / len(lengths), so that all of them together keep 1 - δ however they are chosen from.
     Raises NotCertifiedError with each length's reason.

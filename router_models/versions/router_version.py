@@ -79,7 +79,7 @@ class RouterVersion:
     slicer : str, optional
         The rule by which a query's slice is found, where slices were certified by themselves.
     prefix_certificates, prefix_stages : mapping of tier to Certificate, to Stage
-        For answers that are accepted by their beginning.
+        For answers that are accepted by their first tokens.
     novelty : NoveltyDetector, optional
         How far a prompt lies from the training data.
     overload_certificates : mapping of tier to Certificate
@@ -116,7 +116,7 @@ class RouterVersion:
         return self.policy.decide(p_ok, distance, self._open_slice(query))
 
     def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
-        """Accept, escalate or abstain, after generation; a completion that ends in PREFIX is judged as a beginning.
+        """Accept, escalate or abstain, after generation; a completion that ends in PREFIX_FINISH is judged by its first tokens.
 
         A cheap answer that breaks the shape the request declared (JSON schema, tools) is escalated whatever its score.
         In a slice of which a joint policy promises nothing every cheap answer is, and the last tier's is accepted.
@@ -137,7 +137,7 @@ class RouterVersion:
         )
 
     def estimate(self, query: Query, completion: Completion, decision: Decision) -> float:
-        """P(this completion, or this beginning, is acceptable) by the tier's verifier; KeyError where it has none."""
+        """P(this completion, or this prefix, is acceptable) by the tier's verifier; KeyError where it has none."""
         tier, is_prefix = decision.tier, completion.finish_reason == PREFIX_FINISH
         stage = self.prefix_stages.get(tier, self.stages[tier]) if is_prefix else self.stages[tier]
         prompts = prompts_of([query], self.encoder if stage.verifier.wants_embeddings else None)
@@ -236,7 +236,7 @@ class RouterVersion:
                 for tier, p in data["points"].items()
             }
             stages = {tier: load_stage(folder, tier, families) for tier, families in data["families"].items()}
-            beginnings = {
+            prefix_stages = {
                 tier: load_stage(folder, f"{tier}.prefix", families)
                 for tier, families in data.get("prefix_families", {}).items()
             }
@@ -263,7 +263,7 @@ class RouterVersion:
             digest,
             slicer=slicer,
             prefix_certificates=prefixes,
-            prefix_stages=beginnings,
+            prefix_stages=prefix_stages,
             novelty=novelty,
             overload_certificates=overload_points,
         )

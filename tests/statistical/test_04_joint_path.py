@@ -64,10 +64,10 @@ def population(request):
 
 def truth(whole: CascadeEvidence, thresholds: Thresholds) -> tuple[float, float, float]:
     """True P(wrong | answered), P(abstain), and cost as a share of always-top's."""
-    played = replay_policy(whole, thresholds)
-    answered = ~played.abstained
-    risk = played.wrong(whole.right).sum() / max(answered.sum(), 1)
-    return risk, 1 - answered.mean(), played.cost_usd.mean() / whole.cost_usd[:, -1].mean()
+    replayed = replay_policy(whole, thresholds)
+    answered = ~replayed.abstained
+    risk = replayed.wrong(whole.right).sum() / max(answered.sum(), 1)
+    return risk, 1 - answered.mean(), replayed.cost_usd.mean() / whole.cost_usd[:, -1].mean()
 
 
 @pytest.mark.parametrize(

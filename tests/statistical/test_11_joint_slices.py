@@ -66,10 +66,10 @@ def truth(parts: dict[str, CascadeEvidence], thresholds: Thresholds) -> dict[str
     found = {}
     paid = sum(part.cost_usd[:, -1].sum() for part in parts.values())
     for name, part in parts.items():
-        played = replay_policy(part, thresholds)
-        answered = int((~played.abstained).sum())
-        risk = played.wrong(part.right).sum() / max(answered, 1)
-        saved = (part.cost_usd[:, -1].sum() - played.cost_usd.sum()) / paid
+        replayed = replay_policy(part, thresholds)
+        answered = int((~replayed.abstained).sum())
+        risk = replayed.wrong(part.right).sum() / max(answered, 1)
+        saved = (part.cost_usd[:, -1].sum() - replayed.cost_usd.sum()) / paid
         found[name] = Truth(float(risk), 1 - answered / len(part), float(saved))
     return found
 

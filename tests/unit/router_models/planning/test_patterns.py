@@ -67,10 +67,10 @@ def test_a_cascade_pays_exactly_below_the_break_even_share(cheap_cost: float, es
     work = Workload("w", "cheap", "frontier", seen, np.zeros(n, bool), None, None, "r", "v", True)
     operated = Operated(Pattern("cascade", "", after=scores), None, float(np.quantile(scores, escalated)), True, "")
     extra = Extra(verifier_usd=0.01)
-    played = play_out(work, operated, np.ones(n, bool), extra)
-    even = break_even(work, operated, played, extra)
+    replayed = play_out(work, operated, np.ones(n, bool), extra)
+    even = break_even(work, operated, replayed, extra)
     assert even.p_star == pytest.approx(1 - cheap_cost - 0.01)
-    assert even.pays == (float(played.usd.mean()) < 1.0) or abs(even.p - even.p_star) < 1e-9
+    assert even.pays == (float(replayed.usd.mean()) < 1.0) or abs(even.p - even.p_star) < 1e-9
 
 
 @pytest.mark.statistical

@@ -111,9 +111,9 @@ def test_the_break_even_price_is_where_the_saving_ends(recorded: Workload, worke
     seen = recorded.seen
     option = worked.option(worked.shown)
     cheaper = replace(recorded, seen=replace(seen, cost_usd=seen.cost_usd * [1.0, factor]))
-    played = play_out(cheaper, option.operated, ~recorded.choosing, EXTRA)
+    replayed = play_out(cheaper, option.operated, ~recorded.choosing, EXTRA)
     top = cheaper.seen.cost_usd[:, -1][~recorded.choosing].mean()
-    assert 1 - played.usd.mean() / top == pytest.approx(0.0, abs=0.002)
+    assert 1 - replayed.usd.mean() / top == pytest.approx(0.0, abs=0.002)
 
 
 def test_little_traffic_is_not_worth_routing(recorded: Workload) -> None:

@@ -36,18 +36,18 @@ def test_the_accepted_promise_is_the_threshold_test_on_the_prompts_that_are_rout
     assert replace(found.certificate, also=()) == own
     assert found.points["small"] == OperatingPoint(0.5, own.threshold_for())
     assert [promise.what for promise in found.certificate.also] == [ABSTAIN_RISK]
-    played = replay_policy(cert, Thresholds.from_points(found.points, cert.tiers))
-    assert int(played.accepted.sum()) == own.accepted_n
-    assert int((played.accepted & played.wrong(cert.grades > 0)).sum()) == own.errors
+    replayed = replay_policy(cert, Thresholds.from_points(found.points, cert.tiers))
+    assert int(replayed.accepted.sum()) == own.accepted_n
+    assert int((replayed.accepted & replayed.wrong(cert.grades > 0)).sum()) == own.errors
 
 
 def test_the_answered_promise_counts_what_the_whole_policy_answers() -> None:
     tune, cert = pair(800, 1), pair(1500, 2)
     found = certify_policy(tune, cert, Guarantee("answered", abstain_share=0.1), TERMS, {})
     assert found.certificate.what == ANSWERED_RISK
-    played = replay_policy(cert, Thresholds.from_points(found.points, cert.tiers))
-    assert found.certificate.accepted_n == int((~played.abstained).sum())
-    assert found.certificate.errors == int(played.wrong(cert.grades > 0).sum())
+    replayed = replay_policy(cert, Thresholds.from_points(found.points, cert.tiers))
+    assert found.certificate.accepted_n == int((~replayed.abstained).sum())
+    assert found.certificate.errors == int(replayed.wrong(cert.grades > 0).sum())
     assert found.chosen is not None
     assert found.chosen.thresholds == Thresholds.from_points(found.points, cert.tiers)
 
@@ -95,21 +95,21 @@ def test_what_is_abstained_from_is_neither_right_nor_wrong_nor_accepted() -> Non
     data = CascadeEvidence.of(
         ("small", "large"), [[0.9], [0.9], [0.1]], [[0.9, 0.5], [0.1, 0.5], [0.9, 0.1]], (1.0, 5.0), np.ones((3, 2))
     )
-    played = replay_policy(data, Thresholds((0.5,), (0.5,), (-np.inf, 0.3)))
-    assert played.answered_by.tolist() == [0, 1, -1]
-    assert played.tried.tolist() == [0, 0, 1]
-    assert played.accepted.tolist() == [True, False, False]
-    assert played.escalated.tolist() == [False, True, False]
-    assert played.cost_usd.tolist() == [1.0, 6.0, 5.0]
-    assert played.right(data.grades > 0).tolist() == [True, True, False]
-    assert not played.wrong(data.grades > 0).any()
+    replayed = replay_policy(data, Thresholds((0.5,), (0.5,), (-np.inf, 0.3)))
+    assert replayed.answered_by.tolist() == [0, 1, -1]
+    assert replayed.tried.tolist() == [0, 0, 1]
+    assert replayed.accepted.tolist() == [True, False, False]
+    assert replayed.escalated.tolist() == [False, True, False]
+    assert replayed.cost_usd.tolist() == [1.0, 6.0, 5.0]
+    assert replayed.right(data.grades > 0).tolist() == [True, True, False]
+    assert not replayed.wrong(data.grades > 0).any()
 
 
 def test_every_slice_may_have_an_acceptance_threshold_of_its_own() -> None:
     data = pair(50, 3)
     own = np.where(np.arange(50) % 2 == 0, 0.4, np.inf)
-    played = replay_policy(data, Thresholds((0.0,), (0.4,), (-np.inf, -np.inf)), accept_at=own)
-    assert played.accepted.tolist() == ((data.p_ok[:, 0] >= 0.4) & (np.arange(50) % 2 == 0)).tolist()
+    replayed = replay_policy(data, Thresholds((0.0,), (0.4,), (-np.inf, -np.inf)), accept_at=own)
+    assert replayed.accepted.tolist() == ((data.p_ok[:, 0] >= 0.4) & (np.arange(50) % 2 == 0)).tolist()
 
 
 def test_unlabelled_traffic_has_no_grades() -> None:

@@ -55,7 +55,7 @@ def test_playing_a_ladder_is_what_the_served_policy_does(rows, route_at, accept_
     data = CascadeEvidence.of(TIERS, [r[:2] for r in rows], [r[2:] for r in rows], (1.0, 6.0, 30.0))
     thresholds = Thresholds(route_at, accept_at, abstain_below)
     policy = Policy(TIERS, thresholds.points(TIERS))
-    played = replay_policy(data, thresholds)
+    replayed = replay_policy(data, thresholds)
     for i, row in enumerate(rows):
         decision = policy.decide({"small": row[0], "medium": row[1]})
         calls = [decision.tier]
@@ -64,8 +64,8 @@ def test_playing_a_ladder_is_what_the_served_policy_does(rows, route_at, accept_
             calls.append("large")
             verdict = policy.judge("large", row[4])
         abstained = verdict.action is Action.ABSTAINED
-        assert played.answered_by[i] == (-1 if abstained else TIERS.index(calls[-1]))
-        assert played.cost_usd[i] == sum({"small": 1.0, "medium": 6.0, "large": 30.0}[t] for t in calls)
+        assert replayed.answered_by[i] == (-1 if abstained else TIERS.index(calls[-1]))
+        assert replayed.cost_usd[i] == sum({"small": 1.0, "medium": 6.0, "large": 30.0}[t] for t in calls)
 
 
 @settings(max_examples=50)
@@ -90,11 +90,11 @@ def test_stage_a_finds_the_grids_minimum(tiers, abstain_weight):
     top_abstain = 1 - abstain_weight if abstain_weight < 1 else -np.inf
 
     def loss(thresholds: Thresholds, cost_weight: float) -> float:
-        played = replay_policy(data, thresholds)
-        answered = ~played.abstained
-        soft = data.p_ok[np.arange(len(data)), np.maximum(played.answered_by, 0)]
-        silent = abstain_weight * played.abstained.mean() if played.abstained.any() else 0.0
-        return ((1 - soft) * answered).mean() + cost_weight * played.cost_usd.mean() + silent
+        replayed = replay_policy(data, thresholds)
+        answered = ~replayed.abstained
+        soft = data.p_ok[np.arange(len(data)), np.maximum(replayed.answered_by, 0)]
+        silent = abstain_weight * replayed.abstained.mean() if replayed.abstained.any() else 0.0
+        return ((1 - soft) * answered).mean() + cost_weight * replayed.cost_usd.mean() + silent
 
     for cost_weight in (0.001, 0.01):
         found = tune_all(data, grid, [cost_weight], abstain_weight)[0]
@@ -144,12 +144,12 @@ def test_the_certificate_counts_what_the_whole_system_answered():
     tune, cert = ladder(500, 5), ladder(1500, 6)
     result = certify_joint(tune, cert, terms(0.2), abstain_share=0.1)
     c = result.certificate
-    played = replay_policy(cert, result.chosen.thresholds)
+    replayed = replay_policy(cert, result.chosen.thresholds)
     assert c.what == ANSWERED_RISK
-    assert (c.n, c.accepted_n, c.errors) == (1500, (~played.abstained).sum(), played.wrong(cert.right).sum())
+    assert (c.n, c.accepted_n, c.errors) == (1500, (~replayed.abstained).sum(), replayed.wrong(cert.right).sum())
     assert p_value(c.errors, c.accepted_n, 0.2) <= 0.1
     assert [p.what for p in c.also] == [ABSTAIN_RISK]
-    assert c.also[0].errors == played.abstained.sum()
+    assert c.also[0].errors == replayed.abstained.sum()
     assert p_value(c.also[0].errors, 1500, 0.1) <= 0.1
     assert c.settings["small.route_at"] == result.chosen.thresholds.route_at[0]
     assert Certificate.from_json(c.to_json()) == c

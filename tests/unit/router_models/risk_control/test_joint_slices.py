@@ -52,14 +52,14 @@ def test_every_certified_slice_keeps_every_promise_on_its_own_rows_at_its_share_
     c = made.certificate
     assert [name for name in HARD if c.covers(name)] == ["en", "fr"]
     for name in ("en", "fr"):
-        played, p = replay_policy(cert.only(name), made.chosen.thresholds), c.slices[name]
+        replayed, p = replay_policy(cert.only(name), made.chosen.thresholds), c.slices[name]
         silent = p.also[0]
         assert (p.what, p.level, silent.what) == (ANSWERED_RISK, 0.1 / 3, ABSTAIN_RISK)
         assert (p.trials, p.errors) == (
-            (~played.abstained).sum(),
-            played.wrong(cert.only(name).right).sum(),
+            (~replayed.abstained).sum(),
+            replayed.wrong(cert.only(name).right).sum(),
         )
-        assert (silent.trials, silent.errors) == (len(cert.only(name)), played.abstained.sum())
+        assert (silent.trials, silent.errors) == (len(cert.only(name)), replayed.abstained.sum())
         path = made.paths[name]
         j = [x.thresholds for x in path.configurations].index(made.chosen.thresholds)
         tested = max(p_value(p.errors, p.trials, 0.15), p_value(silent.errors, silent.trials, 0.1))
@@ -92,8 +92,8 @@ def test_what_is_deployed_saves_most_where_it_is_certified(made):
 
     def saved(j: int) -> float:
         held = [name for name, path in paths.items() if path.rejected[j]]
-        played = {name: replay_policy(tune.only(name), paths[name].configurations[j].thresholds) for name in held}
-        return sum(float((30 - played[name].cost_usd).sum()) for name in held)
+        replayed = {name: replay_policy(tune.only(name), paths[name].configurations[j].thresholds) for name in held}
+        return sum(float((30 - replayed[name].cost_usd).sum()) for name in held)
 
     thresholds = [c.thresholds for c in paths["en"].configurations]
     best = max(saved(j) for j in range(len(thresholds)))

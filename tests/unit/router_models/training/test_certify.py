@@ -111,9 +111,9 @@ def test_a_three_tier_certificate_covers_the_whole_system(ladder: tuple[Candidat
     assert [p.what for p in certificate.also] == [ABSTAIN_RISK]
     thresholds = Thresholds.from_named(certificate.settings, TIERS)
     assert certified.version.policy.points == thresholds.points(TIERS)
-    played = replay_policy(certified.evidence, thresholds)
-    assert len({*played.answered_by.tolist()} - {-1}) >= 2, "more than one tier answers"
-    assert played.cost_usd.mean() < 0.8 * certified.evidence.cost_usd[:, -1].mean()
+    replayed = replay_policy(certified.evidence, thresholds)
+    assert len({*replayed.answered_by.tolist()} - {-1}) >= 2, "more than one tier answers"
+    assert replayed.cost_usd.mean() < 0.8 * certified.evidence.cost_usd[:, -1].mean()
     certificate.check(certified.version.binds(PRICES), NOW)
 
 
@@ -219,8 +219,8 @@ def test_slices_of_three_tiers_are_certified_shown_and_served(
     assert "none: always the last tier" in page
     assert page.count("**deployed**") == 1
     names = np.array(certified.slices["domain"])
-    played = replay_policy(certified.evidence, Thresholds.from_named(certificate.settings, TIERS))
-    cost = np.where(np.isin(names, list(certified.refused)), certified.evidence.cost_usd[:, -1], played.cost_usd)
+    replayed = replay_policy(certified.evidence, Thresholds.from_named(certificate.settings, TIERS))
+    cost = np.where(np.isin(names, list(certified.refused)), certified.evidence.cost_usd[:, -1], replayed.cost_usd)
     assert numbers["saving_vs_always_frontier"] == pytest.approx(
         1 - cost.sum() / certified.evidence.cost_usd[:, -1].sum()
     )

@@ -36,9 +36,9 @@ def test_trying_nothing_costs_what_always_frontier_costs() -> None:
 
 
 def test_a_rejected_cheap_answer_is_paid_for_twice() -> None:
-    played = replay_policy(evidence(), one_pair(0.0, np.inf))
-    assert played.cost_usd.mean() == pytest.approx(1.1)
-    assert played.right(evidence().right).all()
+    replayed = replay_policy(evidence(), one_pair(0.0, np.inf))
+    assert replayed.cost_usd.mean() == pytest.approx(1.1)
+    assert replayed.right(evidence().right).all()
 
 
 def test_the_cheapest_routing_threshold_costs_no_more_than_any_other() -> None:
