@@ -116,7 +116,7 @@ class RouterVersion:
         return self.policy.decide(p_ok, distance, self._open_slice(query))
 
     def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
-        """Accept, escalate or abstain, after generation; a completion that ends in PREFIX_FINISH is judged by its first tokens.
+        """Accept, escalate or abstain, after generation; one that ends in PREFIX_FINISH is judged by its first tokens.
 
         A cheap answer that breaks the shape the request declared (JSON schema, tools) is escalated whatever its score.
         In a slice of which a joint policy promises nothing every cheap answer is, and the last tier's is accepted.
