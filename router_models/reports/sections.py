@@ -100,7 +100,7 @@ def slices_section(
     delta = 0.1 if certificate is None else certificate.level
     for slicer, names in slices.items():
         labels = np.array(names)
-        found = sorted(set(names), key=lambda name: -int((labels == name).sum()))
+        found = sorted(set(names), key=lambda name: (-int((labels == name).sum()), name))
         if not 2 <= len(found) <= len(labels) // 2:
             continue
         level = delta / len(found)
