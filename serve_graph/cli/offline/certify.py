@@ -82,10 +82,13 @@ def certify(
 
     from router_models.data.features import Encoder
     from router_models.data.outcomes import read_outcomes
-    from router_models.pipeline import certify_next, certify_prefix_next, certify_spill_next, publish
+    from router_models.pipeline import certify_next, certify_overload_next, certify_prefix_next
+    from router_models.reports.publish import publish
     from router_models.training.candidate import load_candidate
     from router_models.training.certify_overload import check_overload, shared
     from router_models.training.certify_prefix import check_prefix
+    from router_models.training.splits import split_outcomes
+    from router_models.versions.workspace import Workspace
     from serve_graph.config.graph import load_config
     from serve_graph.errors import ServeGraphError
     from serve_graph.policy.bindings import collected_binds, tier_binds
@@ -94,8 +97,9 @@ def certify(
     graph = load_config(config)
     need_vllm(graph)  # a certificate binds itself to the engine's version
     check_out(graph.state_folder, folder=True)
-    progress = progress_to_stderr()
-    loaded, settings = load_candidate(candidate, settings_of(graph), Encoder())
+    progress, encoder = progress_to_stderr(), Encoder()
+    work = Workspace(graph.state_folder, graph.registry_uri, graph.policy.model_name, progress)
+    loaded, settings = load_candidate(candidate, settings_of(graph), encoder)
     settings = replace(
         settings,
         epsilon=settings.epsilon if epsilon is None else epsilon,
@@ -126,27 +130,17 @@ def certify(
     if lengths:
         check_prefix(table, settings, lengths)
     progress("certifying")
-    certified, settings = certify_next(
-        loaded, table, settings, datetime.now(UTC), graph.state_folder / "embeddings", graph.registry_uri,
-        graph.state_folder / "artifacts", progress,
-    )  # fmt: skip
+    splits = split_outcomes(table, settings.tiers, settings.seed).with_embeddings(encoder, work.embeddings)
+    certified, settings = certify_next(loaded, splits, settings, datetime.now(UTC), work)
     without: str | None = None
     if lengths:
-        certified, without = certify_prefix_next(
-            certified, table, settings, lengths, datetime.now(UTC), graph.state_folder / "embeddings",
-            graph.registry_uri, graph.state_folder / "artifacts", progress,
-        )  # fmt: skip
+        certified, without = certify_prefix_next(certified, splits, settings, lengths, datetime.now(UTC), work)
     no_spill: str | None = None
     if spill_epsilon is not None:
-        certified, no_spill = certify_spill_next(
-            certified, table, settings, spill_epsilon, spill_delta, datetime.now(UTC),
-            graph.state_folder / "embeddings", progress,
-        )  # fmt: skip
-    progress("writing the report and registering")
-    made = publish(
-        loaded, certified, settings, graph.state_folder / "candidates", graph.registry_uri,
-        graph.policy.model_name, alias=alias, artifacts_folder=graph.state_folder / "artifacts",
-    )  # fmt: skip
+        certified, no_spill = certify_overload_next(
+            certified, splits, settings, spill_epsilon, spill_delta, datetime.now(UTC), work
+        )
+    made = publish(loaded, certified, settings, work, alias=alias)
     certificate = certified.version.certificate
     assert certificate is not None
     prefixes, overload_points = certified.version.prefix_certificates, certified.version.overload_certificates
