@@ -180,7 +180,7 @@ def test_where_nothing_certifies_the_version_is_made_without_and_the_reason_is_s
     made = Made(tmp_path, world(700, tells=False))
     result = made.certify("--prefix", "4,8", "--alias", "stable")
     assert result.exit_code == 0, result.output
-    assert "without a prefix verdict: first 4 tokens:" in result.stdout
+    assert "no prefix verdict: first 4 tokens:" in result.stdout
     assert made.version("stable").policy.prefixes == {}
 
 
