@@ -22,7 +22,7 @@ from serve_graph.config.tiers import EchoTierConfig
 from serve_graph.engines.echo.engine import EchoEngine
 from serve_graph.policy.bindings import tier_binds, write_collected_binds
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
+pytestmark = pytest.mark.timeout(1500)
 
 Graph = Any
 TOKENS = 4

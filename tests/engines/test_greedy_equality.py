@@ -13,7 +13,7 @@ from serve_graph.config.graph import load_config
 from serve_graph.config.tiers import VllmTierConfig
 from serve_graph.engines.weights.resolve import resolve_weights
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 ROOT = Path(__file__).parents[2]
 PROMPTS = [
     "What is the capital of France?",

@@ -11,7 +11,6 @@ from router_models.risk_control.joint_path import run_path
 from router_models.risk_control.ladder import Ladder, Thresholds, replay_ladder
 from router_models.risk_control.tuning import pareto_path
 
-pytestmark = pytest.mark.statistical
 DELTA = 0.1
 
 

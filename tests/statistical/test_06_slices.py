@@ -9,7 +9,6 @@ from router_models.errors import NotCertifiedError
 from router_models.risk_control.sequence import Labelled
 from router_models.risk_control.thresholds import certify_threshold
 
-pytestmark = pytest.mark.statistical
 DELTA = 0.05
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KEPT = {"delta": DELTA, "binds": {}, "label_source": "programmatic", "made_at": NOW, "expires_at": NOW + timedelta(90)}

@@ -4,14 +4,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-import pytest
 
 from router_models.errors import NotCertifiedError
 from router_models.risk_control.sequence import Labelled, anchored_path, quantile_grid
 from router_models.risk_control.thresholds import certify_threshold
 from router_models.training.prefix import first_certified
 
-pytestmark = pytest.mark.statistical
 DELTA, EPSILON = 0.1, 0.10
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TERMS: dict[str, Any] = {"label_source": "programmatic", "made_at": NOW, "expires_at": NOW + timedelta(days=90)}

@@ -18,7 +18,6 @@ from router_models.risk_control.thresholds import certify_threshold
 from router_models.training.candidate import Settings
 from router_models.training.certify_overload import certify_overload
 
-pytestmark = pytest.mark.statistical
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SETTINGS = Settings(("cheap", "frontier"), {t: Price(Decimal(1), Decimal(1)) for t in ("cheap", "frontier")})
 DELTA = 0.1
@@ -55,7 +54,7 @@ def plug_in(tune: Labelled, cert: Labelled, epsilon: float) -> float | None:
     return float(grid[fits[0]]) if len(fits) else None
 
 
-@pytest.mark.parametrize(("epsilon", "spill_epsilon", "n"), [(0.1, 0.35, 1500), (0.1, 0.3, 3000)])
+@pytest.mark.parametrize(("epsilon", "overload_epsilon", "n"), [(0.1, 0.35, 1500), (0.1, 0.3, 3000)])
 def test_spilled_answers_keep_their_risk_and_naively_spilled_ones_do_not(
     epsilon, overload_epsilon, n, pools, size, allowed, measured
 ):

@@ -13,7 +13,6 @@ from router_models.risk_control.joint_path import Budget, follow
 from router_models.risk_control.ladder import Ladder, Thresholds, replay_ladder
 from router_models.risk_control.tuning import pareto_path, predict
 
-pytestmark = pytest.mark.statistical
 DELTA = 0.1
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KEPT = {"delta": DELTA, "binds": {}, "label_source": "programmatic", "made_at": NOW, "expires_at": NOW + timedelta(90)}

@@ -24,7 +24,7 @@ from router_models.risk_control.certificate import ABSTAIN_RISK, ACCEPTED_RISK, 
 from router_models.risk_control.ladder import Thresholds, replay_ladder
 from router_models.training.candidate import Candidate, Settings, load_candidate, save_candidate
 from router_models.training.certify import Certified, certify_candidate
-from router_models.training.evidence import replay_ladder as play_pair
+from router_models.training.evidence import replay_policy as play_pair
 from router_models.training.fit import fit_candidate
 from router_models.training.model_selection import Scored
 from router_models.types import Completion, OperatingPoint, Outcome, Query, Usage
