@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,13 +21,12 @@ from router_models.training.certify_overload import with_overload
 from router_models.training.certify_prefix import check_prefix, with_prefix
 from router_models.training.fit import fit_candidate
 from router_models.training.label_budget import labels_read
+from router_models.types import Progress
 from router_models.versions.registry import RegisteredVersion, record_look, register
 from router_models.versions.router_version import RouterVersion
 
-Progress = Callable[[str], None]
 
-
-def run(
+def run_pipeline(
     outcomes: Path,
     settings: Settings,
     state_folder: Path,

@@ -6,7 +6,7 @@ Nothing here computes more than a view of its own fields.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+Progress = Callable[[str], None]
+"""Is told in a sentence what a long piece of work does next."""
 
-PREFIX = "prefix"
+PREFIX_FINISH = "prefix"
 """The finish_reason of a completion that is still being said."""
 
 

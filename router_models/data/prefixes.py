@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from router_models.types import PREFIX, Completion
+from router_models.types import PREFIX_FINISH, Completion
 
 KEPT_BITS = 12
 """Of a logprob's mantissa: relative steps of 1 in 4096, far below what any verifier can tell, small in a file."""
@@ -24,7 +24,7 @@ def prefix_of(texts: Sequence[str], logprobs: Sequence[float], tokens: int) -> C
     """
     if min(len(texts), len(logprobs)) <= tokens:
         return None
-    return Completion("".join(texts[:tokens]), PREFIX, token_logprobs=kept_logprobs(logprobs[:tokens]))
+    return Completion("".join(texts[:tokens]), PREFIX_FINISH, token_logprobs=kept_logprobs(logprobs[:tokens]))
 
 
 def kept_logprobs(logprobs: Sequence[float]) -> tuple[float, ...]:

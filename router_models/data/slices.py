@@ -16,7 +16,7 @@ from router_models.errors import DataError
 from router_models.types import Prompts, Query
 
 UNKNOWN = "unknown"
-MOST_SLICES = 60
+MAX_SLICES = 60
 _STOPWORDS: Mapping[str, frozenset[str]] = {
     "en": frozenset("the is are what of and in to a for with which how that this you".split()),
     "de": frozenset("der die das ist und ein eine was welche wie mit nicht nur den im zu auf für".split()),
@@ -79,7 +79,7 @@ def slice_columns(prompts: Prompts) -> dict[str, tuple[str, ...]]:
     found = {
         name: values
         for name, values in prompts.metadata.items()
-        if 2 <= len(set(values)) <= min(MOST_SLICES, len(prompts.texts) // 10)
+        if 2 <= len(set(values)) <= min(MAX_SLICES, len(prompts.texts) // 10)
     }
     lengths = np.array([len(text) for text in prompts.texts])
     low, high = np.quantile(lengths, [1 / 3, 2 / 3])

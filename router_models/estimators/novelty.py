@@ -17,7 +17,7 @@ from router_models.errors import ArtifactError, DataError
 from router_models.types import FloatArray, Prompts
 
 MEMORY = 2000
-NEIGHBOURS = 10
+NOVELTY_NEIGHBOURS = 10
 LEAST = 20
 EDGE = 0.95
 
@@ -91,7 +91,7 @@ class NoveltyDetector:
 
     def _to_nearest(self, rows: NDArray[np.float32], *, leave_out_self: bool = False) -> FloatArray:
         memory = self.memory_
-        k = min(NEIGHBOURS, len(memory) - 1)
+        k = min(NOVELTY_NEIGHBOURS, len(memory) - 1)
         squares = (memory**2).sum(axis=1)
         out = np.empty(len(rows))
         for start in range(0, len(rows), 512):

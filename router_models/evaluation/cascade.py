@@ -21,9 +21,8 @@ from router_models.evaluation.cascade_data import (
     CascadeScores,
     cascade_data,
     contenders,
-    cross_validate,
+    cross_validate_cascade,
 )
-from router_models.evaluation.held_out import Progress
 from router_models.metrics import (
     Interval,
     RoutingSums,
@@ -34,10 +33,10 @@ from router_models.metrics import (
     log_loss_weighted,
     risk_area_weighted,
 )
-from router_models.metrics.intervals import DRAWS, WeightedStatistic
+from router_models.metrics.intervals import BOOTSTRAP_DRAWS, WeightedStatistic
 from router_models.reports.markdown import spread
 from router_models.reports.markdown import table as markdown_table
-from router_models.types import FloatArray
+from router_models.types import FloatArray, Progress
 
 FIGURES = ("AUC", "log-loss", "risk area", "kept", "APGR")
 LOWER_IS_BETTER = frozenset({"log-loss", "risk area"})
@@ -85,7 +84,7 @@ def compare_cascade(
     Raises DataError where the table says nothing of the cheap tier's certainty, or cannot feed that family.
     """
     data = cascade_data(table, cheap, dear)
-    scores = cross_validate(data, contenders(ROUTERS[router], seed), folds, seed, progress=progress)
+    scores = cross_validate_cascade(data, contenders(ROUTERS[router], seed), folds, seed, progress=progress)
     progress("intervals")
     return CascadeComparison(
         name=name,
@@ -107,7 +106,7 @@ def cascade_rows(
     reference: str = COMBINED,
     *,
     epsilon: float = 0.1,
-    draws: int = DRAWS,
+    draws: int = BOOTSTRAP_DRAWS,
     seed: int = 0,
 ) -> tuple[CascadeRow, ...]:
     """Every contender's figures with paired bootstrap intervals over prompts.

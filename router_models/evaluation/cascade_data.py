@@ -17,7 +17,7 @@ from router_models.data.outcomes import OutcomeTable
 from router_models.errors import DataError
 from router_models.estimators.routers.base import RouterModel
 from router_models.estimators.verifiers.learned.combined import CombinedVerifier
-from router_models.estimators.verifiers.learned.logistic import grouped_folds
+from router_models.estimators.verifiers.learned.logistic import folds_by_prompt
 from router_models.estimators.verifiers.learned.logprob import LogprobVerifier
 from router_models.types import Answers, FloatArray, IntArray
 
@@ -119,7 +119,7 @@ def contenders(make_router: MakeRouter, seed: int = 0) -> dict[str, Contender]:
         return make_router().fit(train.answers.prompts, train.cheap).predict(test.prompts)
 
     def combined(train: CascadeData, test: Answers) -> FloatArray:
-        folds = grouped_folds(train.answers.prompts.texts, train.cheap, 5, seed)
+        folds = folds_by_prompt(train.answers.prompts.texts, train.cheap, 5, seed)
         router, scores = cross_fitted_router(make_router, train.answers, train.cheap, folds)
         known = replace(train.answers, signals={**train.answers.signals, "router_score": scores})
         new = replace(test, signals={**test.signals, "router_score": router.predict(test.prompts)})
@@ -128,7 +128,7 @@ def contenders(make_router: MakeRouter, seed: int = 0) -> dict[str, Contender]:
     return {RAW: logprob_raw, FITTED: logprob, PROMPT: prompt_only, COMBINED: combined}
 
 
-def cross_validate(
+def cross_validate_cascade(
     data: CascadeData,
     entered: Mapping[str, Contender],
     folds: int = 5,
@@ -143,7 +143,7 @@ def cross_validate(
     """
     if not np.isfinite([data.cheap, data.dear]).all():
         raise DataError("a cascade is judged on prompts graded for both tiers; drop the others (`OutcomeTable.only`)")
-    dealt = grouped_folds(together or data.answers.prompts.texts, data.cheap, folds, seed)
+    dealt = folds_by_prompt(together or data.answers.prompts.texts, data.cheap, folds, seed)
     if len(np.unique(dealt)) < folds:
         raise DataError(f"{len(data)} answers in fewer than {folds} separate groups cannot be cross-validated")
     scores = {name: np.empty(len(data)) for name in entered}

@@ -17,7 +17,7 @@ from router_models.types import BoolArray, FloatArray
 
 
 @dataclass(frozen=True, slots=True)
-class TierInputs:
+class PromiseTerms:
     """What the figures are taken at: weak and strong cost per prompt (n,), the certificate's ε and δ, grades.
 
     `usd` False = costs are shares of strong calls (weak 0, strong 1). `acceptable`: grades ≥ this are right.
@@ -55,7 +55,7 @@ def certified_point(
     scores: FloatArray,
     weak: FloatArray,
     strong: FloatArray,
-    terms: TierInputs,
+    terms: PromiseTerms,
     cert_rows: BoolArray,
     now: datetime,
     seed: int,

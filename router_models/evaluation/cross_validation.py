@@ -10,23 +10,22 @@ import numpy as np
 
 from router_models.data.outcomes import OutcomeTable
 from router_models.errors import DataError
-from router_models.evaluation.certified_point import TierInputs
+from router_models.evaluation.certified_point import PromiseTerms
 from router_models.evaluation.figures import Evaluation, baselines, evaluate
 from router_models.evaluation.held_out import (
     Held,
-    Progress,
     Split,
     domain_column,
     domain_folds_of,
-    families_of,
     folds_of,
     held_out_scores,
-    targets_of,
+    routing_targets,
     transferred_scores,
+    usable_families,
     without_near_duplicates,
 )
 from router_models.pricing.tier_costs import TierCosts, calls_of, check_ladder
-from router_models.types import FloatArray
+from router_models.types import FloatArray, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +62,12 @@ class Protocol:
         return self.target if self.target != "auto" else "gain" if self.train is None else "ease"
 
 
-def cross_validate(
+def cross_validate_routers(
     table: OutcomeTable,
     weak: str,
     strong: str,
     protocol: Protocol,
-    terms: TierInputs,
+    terms: PromiseTerms,
     now: datetime,
     *,
     name: str = "outcomes",
@@ -79,7 +78,7 @@ def cross_validate(
 
     DataError for unknown families or columns, a pair without a gap, or training data that is the test data.
     """
-    usable, left = families_of(protocol.families, table)
+    usable, left = usable_families(protocol.families, table)
     said = [*notes, *(f"{family} left out: it {why}" for family, why in left.items())]
     seed, target = protocol.seed, protocol.resolved_target
     if usable:
@@ -149,7 +148,7 @@ def _folded(
     where: str = "",
 ) -> Scores:
     """Scores of every family that these splits can feed; of the others `said` gets the reason."""
-    y = targets_of(table, weak, strong, target)
+    y = routing_targets(table, weak, strong, target)
     found: Scores = {}
     for family in families:
         try:
@@ -181,7 +180,7 @@ def _transferred(
     )
     found: Scores = {}
     for target in dict.fromkeys((protocol.resolved_target, *(("weak",) if protocol.certify else ()))):
-        y = targets_of(other, source.weak, source.strong, target)
+        y = routing_targets(other, source.weak, source.strong, target)
         for family in families:
             progress(f"{family}: fitting the {target} on {len(other)} prompts of {source.name}")
             found[family, target] = transferred_scores(table, family, other, y)
@@ -197,14 +196,14 @@ def costs_of(
     epsilon: float,
     delta: float,
     acceptable: float | None = None,
-) -> TierInputs:
+) -> PromiseTerms:
     """What the figures are taken at: dollars per prompt where prices are given, else strong calls.
 
     DataError for prices at which nothing can be saved: a free strong tier, a weak one that is not cheaper.
     """
     if prices is None:
         n = len(table)
-        return TierInputs(np.zeros(n), np.ones(n), False, epsilon, delta, acceptable)
+        return PromiseTerms(np.zeros(n), np.ones(n), False, epsilon, delta, acceptable)
     low, high = (calls_of(table, tier, given).usd for tier, given in zip((weak, strong), prices, strict=True))
     check_ladder({weak: low, strong: high}, {weak: table.grade(weak), strong: table.grade(strong)}, weak, strong)
-    return TierInputs(low, high, True, epsilon, delta, acceptable)
+    return PromiseTerms(low, high, True, epsilon, delta, acceptable)

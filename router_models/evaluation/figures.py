@@ -15,9 +15,9 @@ from router_models.data.outcomes import OutcomeTable
 from router_models.data.slices import slice_columns
 from router_models.errors import DataError
 from router_models.estimators.routers import LengthRouter
-from router_models.evaluation.certified_point import CertifiedPoint, TierInputs, certification_rows, certified_point
+from router_models.evaluation.certified_point import CertifiedPoint, PromiseTerms, certification_rows, certified_point
 from router_models.evaluation.held_out import Held
-from router_models.evaluation.intervals import DRAWS, aiq_interval, pgr_at
+from router_models.evaluation.intervals import AIQ_DRAWS, aiq_interval, pgr_at
 from router_models.evaluation.slices import SliceRow, slice_rows
 from router_models.metrics import (
     Interval,
@@ -37,7 +37,7 @@ from router_models.types import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MethodFigures:
     """One method's figures. Shares in [0, 1]; intervals 95 % over prompts, draws shared by all rows.
 
     `cpt_*` is the first crossing of the exact curve. `deciles_*` are taken on RouteLLM's decile curve: its APGR, and
@@ -70,8 +70,8 @@ class Evaluation:
     n: int
     weak_quality: float
     strong_quality: float
-    terms: TierInputs
-    rows: tuple[Row, ...]
+    terms: PromiseTerms
+    rows: tuple[MethodFigures, ...]
     slices: Mapping[str, tuple[SliceRow, ...]]
     domain: str | None
     notes: tuple[str, ...] = ()
@@ -92,7 +92,7 @@ def evaluate(
     weak: str,
     strong: str,
     methods: Sequence[Held],
-    terms: TierInputs,
+    terms: PromiseTerms,
     now: datetime,
     *,
     name: str = "outcomes",
@@ -114,7 +114,7 @@ def evaluate(
     for one in held:
         if np.isnan(one.scores).any():
             raise DataError(f"{one.method}: {int(np.isnan(one.scores).sum())} of {len(w)} prompts have no score")
-    length = bootstrap_values(RoutingSums(held[1].scores, w, s).apgr, len(w), draws=DRAWS, seed=seed)
+    length = bootstrap_values(RoutingSums(held[1].scores, w, s).apgr, len(w), draws=AIQ_DRAWS, seed=seed)
     cert_rows = certification_rows(table, seed)
     far = away or {}
     own = {m.method: m.scores for m in held if m.method not in ("random", "oracle")}
@@ -144,31 +144,31 @@ def _row(
     one: Held,
     w: FloatArray,
     s: FloatArray,
-    terms: TierInputs,
+    terms: PromiseTerms,
     length: FloatArray,
     length_scores: FloatArray,
     away: FloatArray | None,
     point: CertifiedPoint | None,
     seed: int,
-) -> Row:
+) -> MethodFigures:
     n = len(w)
     sums = RoutingSums(one.scores, w, s)
-    values = bootstrap_values(sums.apgr, n, draws=DRAWS, seed=seed)
+    values = bootstrap_values(sums.apgr, n, draws=AIQ_DRAWS, seed=seed)
     mine = apgr(routing_curve(one.scores, w, s))
     theirs = apgr(routing_curve(length_scores, w, s))
     deciles = routellm_curve(one.scores, w, s)
     far = far_over = None
     if away is not None:
-        far_values = bootstrap_values(RoutingSums(away, w, s).apgr, n, draws=DRAWS, seed=seed)
+        far_values = bootstrap_values(RoutingSums(away, w, s).apgr, n, draws=AIQ_DRAWS, seed=seed)
         far_value = apgr(routing_curve(away, w, s))
         far, far_over = interval_of(far_value, far_values), interval_of(far_value - theirs, far_values - length)
-    return Row(
+    return MethodFigures(
         method=one.method,
         split=one.split,
         apgr=interval_of(mine, values),
-        cpt_50=bootstrap(lambda W: sums.cpt(W, 0.5), n, draws=DRAWS, seed=seed),
-        cpt_80=bootstrap(lambda W: sums.cpt(W, 0.8), n, draws=DRAWS, seed=seed),
-        pgr_half=bootstrap(lambda W: pgr_at(sums, W, 0.5), n, draws=DRAWS, seed=seed),
+        cpt_50=bootstrap(lambda W: sums.cpt(W, 0.5), n, draws=AIQ_DRAWS, seed=seed),
+        cpt_80=bootstrap(lambda W: sums.cpt(W, 0.8), n, draws=AIQ_DRAWS, seed=seed),
+        pgr_half=bootstrap(lambda W: pgr_at(sums, W, 0.5), n, draws=AIQ_DRAWS, seed=seed),
         aiq=aiq_interval(one.scores, w, s, (terms.weak_cost, terms.strong_cost), seed),
         over_length=interval_of(mine - theirs, values - length),
         deciles_apgr=apgr(deciles),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +13,11 @@ from router_models.data.outcomes import OutcomeTable
 from router_models.errors import DataError
 from router_models.estimators.routers import ROUTERS
 from router_models.training.model_selection import grouped_folds
-from router_models.types import FloatArray, IntArray
+from router_models.types import FloatArray, IntArray, Progress
 
-DOMAIN_COLUMNS = ("domain", "category", "family", "qset")
+EVALUATION_DOMAINS = ("domain", "category", "family", "qset")
 UNTRAINED = frozenset({"length", "random", "constant", "oracle"})
 Split = tuple[IntArray, IntArray]
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Held:
     scores: FloatArray
 
 
-def targets_of(table: OutcomeTable, weak: str, strong: str, target: str) -> FloatArray:
+def routing_targets(table: OutcomeTable, weak: str, strong: str, target: str) -> FloatArray:
     """What a router is fitted to, in [0, 1], 1 = stay with weak.
 
     'weak': the weak grade, what a certificate of its answers needs. 'gain': (1 + weak - strong) / 2, what the deferral
@@ -113,11 +112,11 @@ def domain_column(table: OutcomeTable, wanted: str | None) -> str | None:
     if wanted is not None:
         table.column(wanted)
         return wanted
-    usual = (name for name in DOMAIN_COLUMNS if name in table.prompts.metadata)
+    usual = (name for name in EVALUATION_DOMAINS if name in table.prompts.metadata)
     return next((name for name in usual if len(set(table.column(name))) > 1), None)
 
 
-def families_of(names: Sequence[str], table: OutcomeTable) -> tuple[list[str], dict[str, str]]:
+def usable_families(names: Sequence[str], table: OutcomeTable) -> tuple[list[str], dict[str, str]]:
     """Which of the named families ('all', 'default') this table can feed, and why not the others."""
     wanted = list(ROUTERS) if list(names) == ["all"] else [default_family() if n == "default" else n for n in names]
     unknown = [name for name in wanted if name not in ROUTERS]

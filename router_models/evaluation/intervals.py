@@ -7,7 +7,7 @@ import numpy as np
 from router_models.metrics import Interval, RoutingSums, aiq, bootstrap_values, cost_quality, interval_of
 from router_models.types import FloatArray
 
-DRAWS = 2000
+AIQ_DRAWS = 2000
 HULL_POINTS = 60
 
 
@@ -41,7 +41,7 @@ def aiq_interval(
         qualities = _from(weights @ w, np.cumsum(ordered * better, axis=1)[:, picked], total)
         return np.array([aiq(c, q, max(greatest, float(c.max()))) for c, q in zip(paid, qualities, strict=True)])
 
-    return interval_of(value, bootstrap_values(statistic, len(p), draws=DRAWS, seed=seed))
+    return interval_of(value, bootstrap_values(statistic, len(p), draws=AIQ_DRAWS, seed=seed))
 
 
 def _from(base: FloatArray, steps: FloatArray, total: FloatArray) -> FloatArray:

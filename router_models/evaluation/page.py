@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from router_models.evaluation.certified_point import CertifiedPoint
-from router_models.evaluation.figures import Evaluation, Row
+from router_models.evaluation.figures import Evaluation, MethodFigures
 from router_models.metrics import Interval
 from router_models.reports.markdown import spread, table
 
-MOST_SLICES = 25
+MAX_PAGE_SLICES = 25
 DIFFER = 0.005
 """First crossing and np.interp are both shown where they lie further apart than this."""
 
 
-def page(found: Evaluation, *, made: str = "", pictures: Sequence[str] = ()) -> str:
+def evaluation_page(found: Evaluation, *, made: str = "", pictures: Sequence[str] = ()) -> str:
     """The whole page; `made` says when, where and by which command, `pictures` are file names."""
     parts = [
         f"# {found.weak} → {found.strong} on {found.name}",
@@ -85,7 +85,7 @@ def _reading(found: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def _non_monotone(row: Row) -> list[str]:
+def _non_monotone(row: MethodFigures) -> list[str]:
     return [
         f"{row.method} CPT({100 * x:.0f}) {100 * first:.1f} and {100 * interpolated:.1f} %"
         for x, (first, interpolated) in row.deciles_cpt.items()
@@ -110,7 +110,7 @@ def _slices(found: Evaluation) -> str:
     method, slices = list(found.slices.items())[-1]
     if not slices:
         return "No slices: the prompts carry no metadata."
-    shown = sorted(slices, key=lambda s: -s.n)[:MOST_SLICES]
+    shown = sorted(slices, key=lambda s: -s.n)[:MAX_PAGE_SLICES]
     rows = [["slice", "n", "weak right, %", "strong right, %", "to strong, %", "PGR, %", "APGR"]]
     rows += [
         [

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from router_models.evaluation.certified_point import TierInputs
+from router_models.evaluation.certified_point import PromiseTerms
 from router_models.evaluation.held_out import Held
 from router_models.metrics import cost_quality, routing_curve
 from router_models.types import FloatArray
@@ -14,7 +14,9 @@ from router_models.types import FloatArray
 STYLES = {"random": ("0.6", "--"), "length": ("0.3", ":"), "oracle": ("0.75", "-.")}
 
 
-def draw_deferral(path: Path, held: Sequence[Held], weak: FloatArray, strong: FloatArray, title: str) -> None:
+def draw_evaluation_deferral(
+    path: Path, held: Sequence[Held], weak: FloatArray, strong: FloatArray, title: str
+) -> None:
     """Quality by share of strong calls, one line per method, beside random, length and oracle."""
     figure, axis = _figure()
     for one in held:
@@ -27,7 +29,7 @@ def draw_deferral(path: Path, held: Sequence[Held], weak: FloatArray, strong: Fl
 
 
 def draw_cost(
-    path: Path, held: Sequence[Held], weak: FloatArray, strong: FloatArray, terms: TierInputs, title: str
+    path: Path, held: Sequence[Held], weak: FloatArray, strong: FloatArray, terms: PromiseTerms, title: str
 ) -> None:
     """Quality by mean cost per prompt, one line per method."""
     figure, axis = _figure()

@@ -10,25 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from router_models.data.features import Encoder
-from router_models.data.json_values import plain
+from router_models.data.json_values import to_json_values
 from router_models.data.outcomes import OutcomeTable
 from router_models.errors import DataError
 from router_models.evaluation.benchmarks.routellm import STRONG, WEAK, Benchmark, read_benchmarks
 from router_models.evaluation.benchmarks.routellm_paper import PUBLISHED
 from router_models.evaluation.cascade import cascade_page, compare_cascade
-from router_models.evaluation.cross_validation import Protocol, costs_of, cross_validate
-from router_models.evaluation.figures import Evaluation, Row
+from router_models.evaluation.cross_validation import Protocol, costs_of, cross_validate_routers
+from router_models.evaluation.figures import Evaluation, MethodFigures
 from router_models.evaluation.held_out import (
     Held,
-    Progress,
-    families_of,
+    usable_families,
     want_embeddings,
 )
-from router_models.evaluation.page import page
-from router_models.evaluation.plots import draw_cost, draw_deferral
+from router_models.evaluation.page import evaluation_page
+from router_models.evaluation.plots import draw_cost, draw_evaluation_deferral
 from router_models.pricing.tier_costs import TierCosts
 from router_models.reports.markdown import spread
 from router_models.reports.markdown import table as markdown_table
+from router_models.types import Progress
 
 MT_BENCH_NOTE = (
     "MT-Bench holds 72 questions: one random router's APGR has a standard deviation of about .07 here, so nothing "
@@ -51,11 +51,13 @@ def run_one(
     """One set: the page and its figures; with `out`, both and the pictures in that folder."""
     epsilon, delta, acceptable = budget
     terms = costs_of(table, weak, strong, prices, epsilon=epsilon, delta=delta, acceptable=acceptable)
-    found, held = cross_validate(table, weak, strong, protocol, terms, datetime.now(UTC), name=name, progress=progress)
+    found, held = cross_validate_routers(
+        table, weak, strong, protocol, terms, datetime.now(UTC), name=name, progress=progress
+    )
     if out is not None:
         _write(out, found, held, table, made)
         progress(f"written to {out}")
-    return page(found, made=made), plain(found)
+    return evaluation_page(found, made=made), to_json_values(found)
 
 
 def run_cascade(
@@ -72,14 +74,14 @@ def run_cascade(
     """Both tiers as a cascade: logprobs alone, the prompt alone, all in one; with `out`, page and figures there."""
     import json
 
-    usable, left = families_of(protocol.families, table)
+    usable, left = usable_families(protocol.families, table)
     if len(usable) != 1:
         raise DataError(f"--cascade takes one router family that this table feeds; {left or 'name one: --router F'}")
     found = compare_cascade(
         table, weak, strong, usable[0], name=name, folds=protocol.folds, epsilon=epsilon, seed=protocol.seed,
         progress=progress,
     )  # fmt: skip
-    text, figures = cascade_page(found, made), plain(found)
+    text, figures = cascade_page(found, made), to_json_values(found)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         (out / "cascade.md").write_text(text)
@@ -104,15 +106,15 @@ def run_benchmark(
         table = with_sentences(one.name, one.table, protocol, cache, progress)
         terms = costs_of(table, WEAK, STRONG, None, epsilon=epsilon, delta=delta)
         try:
-            found, held = cross_validate(
+            found, held = cross_validate_routers(
                 table, WEAK, STRONG, protocol, terms, datetime.now(UTC), name=one.name, progress=progress
             )
         except DataError as error:  # a few dozen questions are too few for some families: the baselines still stand
             bare, why = replace(protocol, families=()), f"no router: {error}"
-            found, held = cross_validate(
+            found, held = cross_validate_routers(
                 table, WEAK, STRONG, bare, terms, datetime.now(UTC), name=one.name, notes=[why], progress=progress
             )
-        figures[one.name] = {"raw": one.raw, "dropped": one.dropped, **plain(found)}
+        figures[one.name] = {"raw": one.raw, "dropped": one.dropped, **to_json_values(found)}
         parts.append(_benchmark_section(one, found))
         if out is not None:
             _write(out / one.name, found, held, table, made)
@@ -143,10 +145,10 @@ def _write(out: Path, found: Evaluation, held: list[Held], table: OutcomeTable, 
     out.mkdir(parents=True, exist_ok=True)
     w, s = table.grade(found.weak), table.grade(found.strong)
     title = f"{found.weak} → {found.strong} on {found.name}"
-    draw_deferral(out / "deferral.png", held, w, s, title)
+    draw_evaluation_deferral(out / "deferral.png", held, w, s, title)
     draw_cost(out / "cost.png", held, w, s, found.terms, title)
-    (out / "evaluation.json").write_text(json.dumps(plain(found), indent=1))
-    (out / "evaluation.md").write_text(page(found, made=made, pictures=("deferral.png", "cost.png")))
+    (out / "evaluation.json").write_text(json.dumps(to_json_values(found), indent=1))
+    (out / "evaluation.md").write_text(evaluation_page(found, made=made, pictures=("deferral.png", "cost.png")))
 
 
 def _benchmark_section(one: Benchmark, found: Evaluation) -> str:
@@ -175,15 +177,15 @@ def _benchmark_section(one: Benchmark, found: Evaluation) -> str:
     )
 
 
-def _learned(row: Row) -> str:
+def _learned(row: MethodFigures) -> str:
     if row.method in ("random", "length", "oracle"):
         return row.split
     return f"other folds of this benchmark; {row.split}"
 
 
-def _three(row: Row) -> list[str]:
+def _three(row: MethodFigures) -> list[str]:
     return [spread(row.cpt_50, 100, 1), spread(row.cpt_80, 100, 1), spread(row.apgr, 1, 3)]
 
 
-def _away(row: Row) -> str:
+def _away(row: MethodFigures) -> str:
     return "" if row.away is None else spread(row.away, 1, 3)

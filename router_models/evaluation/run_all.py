@@ -8,17 +8,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from router_models.data.json_values import plain
+from router_models.data.json_values import to_json_values
 from router_models.data.outcomes import OutcomeTable, read_outcomes
 from router_models.errors import DataError
-from router_models.evaluation.cross_validation import Protocol, costs_of, cross_validate
-from router_models.evaluation.figures import Evaluation, Row
-from router_models.evaluation.held_out import Progress, folds_of, held_out_scores, targets_of
+from router_models.evaluation.cross_validation import Protocol, costs_of, cross_validate_routers
+from router_models.evaluation.figures import Evaluation, MethodFigures
+from router_models.evaluation.held_out import folds_of, held_out_scores, routing_targets
 from router_models.evaluation.run import with_sentences
 from router_models.evaluation.slow import Slow, evaluate_slow
 from router_models.metrics import Interval, RoutingSums, bootstrap
 from router_models.reports.markdown import spread
 from router_models.reports.markdown import table as markdown_table
+from router_models.types import Progress
 
 FEW = 1500
 
@@ -52,17 +53,17 @@ def run_all(
         notes = ([note] if note else []) + ([] if file.stem in pairs else ["pair: the worst and the best tier"])
         table = with_sentences(file.stem, table, read, cache, progress).only(weak, strong)
         terms = costs_of(table, weak, strong, None, epsilon=0.1, delta=0.1)
-        found, _ = cross_validate(
+        found, _ = cross_validate_routers(
             table, weak, strong, protocol, terms, datetime.now(UTC), name=file.stem, notes=notes, progress=progress
         )
         scarce = _with_few(table, weak, strong, protocol, [row.method for row in found.rows[3:]], few, progress)
-        figures[file.stem] = {**plain(found), "few_labels": few, "few": plain(scarce)}
+        figures[file.stem] = {**to_json_values(found), "few_labels": few, "few": to_json_values(scarce)}
         parts.append(_set_section(found, few, scarce))
         if slow is not None:
             rest = evaluate_slow(
                 table, weak, strong, protocol, slow, datetime.now(UTC), name=file.stem, progress=progress
             )
-            figures[file.stem]["slow"] = plain(rest)
+            figures[file.stem]["slow"] = to_json_values(rest)
             parts.append(_slow_section(rest, found.n))
         if out is not None:  # after every set, so that a run cut short leaves what it found
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +83,7 @@ def _with_few(
     """APGR by family with so few labels a fold; empty where a fold holds no more than that."""
     if len(table) * (protocol.folds - 1) // protocol.folds <= few:
         return {}
-    y = targets_of(table, weak, strong, protocol.resolved_target)
+    y = routing_targets(table, weak, strong, protocol.resolved_target)
     splits = folds_of(table, protocol.folds, protocol.seed)
     w, s = table.grade(weak), table.grade(strong)
     found = {}
@@ -95,7 +96,7 @@ def _with_few(
 def _set_section(found: Evaluation, few: int, scarce: Mapping[str, Interval]) -> str:
     more = [f"APGR, {few:,} labels", f"APGR, unseen {found.domain or 'domains'}"]
 
-    def cells(row: Row) -> list[str]:
+    def cells(row: MethodFigures) -> list[str]:
         return [
             spread(scarce[row.method], 1, 3) if row.method in scarce else "",
             "" if row.away is None else spread(row.away, 1, 3),
@@ -115,10 +116,10 @@ def _slow_section(found: Evaluation, of: int) -> str:
     return f"{head}{_notes(found)}\n\n{markdown_table([line for _, line in _ranked(found)])}"
 
 
-def _ranked(found: Evaluation) -> list[tuple[Row | None, list[str]]]:
+def _ranked(found: Evaluation) -> list[tuple[MethodFigures | None, list[str]]]:
     """The heading, the baselines, then the routers, best first; each beside the row that it shows."""
     heading = ["router", "APGR", "over length", "CPT(50), %", "CPT(80), %"]
-    lines: list[tuple[Row | None, list[str]]] = [(None, heading)]
+    lines: list[tuple[MethodFigures | None, list[str]]] = [(None, heading)]
     for row in [*found.rows[:3], *sorted(found.rows[3:], key=lambda row: -row.apgr.value)]:
         over = "" if row.method == "length" else spread(row.over_length, 1, 3)
         shares = [spread(row.cpt_50, 100, 1), spread(row.cpt_80, 100, 1)]

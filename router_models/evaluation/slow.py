@@ -11,10 +11,10 @@ import numpy as np
 from router_models.data.outcomes import OutcomeTable
 from router_models.estimators.routers import ROUTERS
 from router_models.evaluation.benchmarks.prompt_readers import read_by
-from router_models.evaluation.certified_point import TierInputs
-from router_models.evaluation.cross_validation import Protocol, cross_validate
+from router_models.evaluation.certified_point import PromiseTerms
+from router_models.evaluation.cross_validation import Protocol, cross_validate_routers
 from router_models.evaluation.figures import Evaluation
-from router_models.evaluation.held_out import Progress
+from router_models.types import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,6 @@ def evaluate_slow(
         table = read_by(table, slow.reader, slow.cache)
     families = ("default", *slow.families)
     plainly = replace(protocol, families=families, labels=None, domain="", certify=False)
-    terms = TierInputs(np.zeros(len(table)), np.ones(len(table)), False, 0.1, 0.1)
-    found, _ = cross_validate(table, weak, strong, plainly, terms, now, name=name, progress=progress)
+    terms = PromiseTerms(np.zeros(len(table)), np.ones(len(table)), False, 0.1, 0.1)
+    found, _ = cross_validate_routers(table, weak, strong, plainly, terms, now, name=name, progress=progress)
     return found

@@ -14,7 +14,7 @@ import numpy as np
 from router_models.errors import DataError
 from router_models.types import FloatArray
 
-DRAWS = 2000
+BOOTSTRAP_DRAWS = 2000
 _CELLS_AT_ONCE = 4_000_000
 
 WeightedStatistic = Callable[[FloatArray], FloatArray]
@@ -33,7 +33,9 @@ class Interval:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def bootstrap_values(statistic: WeightedStatistic, n: int, *, draws: int = DRAWS, seed: int = 0) -> FloatArray:
+def bootstrap_values(
+    statistic: WeightedStatistic, n: int, *, draws: int = BOOTSTRAP_DRAWS, seed: int = 0
+) -> FloatArray:
     """The statistic on `draws` resamples of n prompts, (draws,). Equal n, draws and seed mean equal resamples."""
     if n < 1 or draws < 1:
         raise DataError(f"a bootstrap needs prompts and draws, got {n} and {draws}")
@@ -61,7 +63,7 @@ def interval_of(value: float, values: FloatArray, level: float = 0.95) -> Interv
 
 
 def bootstrap(
-    statistic: WeightedStatistic, n: int, *, draws: int = DRAWS, seed: int = 0, level: float = 0.95
+    statistic: WeightedStatistic, n: int, *, draws: int = BOOTSTRAP_DRAWS, seed: int = 0, level: float = 0.95
 ) -> Interval:
     """The statistic on the sample itself (every weight 1) with its bootstrap interval."""
     value = float(statistic(np.ones((1, n)))[0])

@@ -5,7 +5,6 @@ Each figure exists on the sample and `_weighted` for `intervals.bootstrap`: weig
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +13,9 @@ from scipy.fft import dct, idct
 from scipy.stats import beta
 
 from router_models.errors import DataError
+from router_models.metrics.intervals import WeightedStatistic
 from router_models.types import FloatArray
 
-WeightedStatistic = Callable[[FloatArray], FloatArray]
 _GRID = 1000
 
 

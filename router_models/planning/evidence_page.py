@@ -93,7 +93,7 @@ def what_ifs_section(plan: Plan) -> str:
     return "\n\n".join([table(rows), table(budgets), " ".join(closing)])
 
 
-def slices_section(plan: Plan) -> str:
+def plan_slices_section(plan: Plan) -> str:
     """Where the error among kept answers is highest."""
     if not plan.slices:
         return "No slices: the workload carries no metadata."

@@ -14,7 +14,7 @@ from router_models.risk_control.sequence import upper_bound
 from router_models.training.evidence import Evidence
 from router_models.types import FloatArray
 
-DRAWS = 2000
+PLAN_DRAWS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def expected(work: Workload, policies: Sequence[tuple[str, str, Outcomes]], seed
     def means(weights: FloatArray) -> FloatArray:
         return np.asarray(weights @ each / weights.sum(axis=1, keepdims=True), dtype=np.float64)
 
-    drawn = bootstrap_values(means, len(seen), draws=DRAWS, seed=seed)
+    drawn = bootstrap_values(means, len(seen), draws=PLAN_DRAWS, seed=seed)
     mean = each.mean(axis=0)
     return tuple(
         _figures(name, what, played, seen, mean[[0, 1, k, k + 1]], drawn[:, [0, 1, k, k + 1]])

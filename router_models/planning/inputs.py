@@ -28,7 +28,7 @@ class Batch(Strict):
     share: float
 
 
-class Tokens(Strict):
+class TokenPrices(Strict):
     input: float | None = None
     output: float | None = None
 
@@ -43,7 +43,7 @@ class TierInputs(Strict):
 
     price: Annotated[list[Decimal], Field(min_length=2, max_length=3)]
     batch: Batch | None = None
-    tokens: Tokens = Tokens()
+    tokens: TokenPrices = TokenPrices()
     token_ratio: float = 1.0
     chars_per_token: float | None = None
     cached_share: float | None = None

@@ -11,11 +11,11 @@ from router_models.planning.recommendation import Demand
 from router_models.planning.workload import Workload
 from router_models.risk_control.labels import labels_needed
 from router_models.risk_control.sequence import Labelled, counts_at, quantile_grid, smoothed_risk, spent_delta
-from router_models.training.candidate import SHARES
+from router_models.training.candidate import SPLIT_SHARES
 
 EPSILONS = (0.01, 0.02, 0.05, 0.10, 0.15, 0.20)
 MOST_LABELS = 200_000
-CERT_SHARE = SHARES["cert"]
+CERT_SHARE = SPLIT_SHARES["cert"]
 """The part of all labels that `train` and `certify` keep for certification."""
 
 

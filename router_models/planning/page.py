@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from router_models.planning.evidence_page import labels_section, signals_section, slices_section, what_ifs_section
+from router_models.planning.evidence_page import labels_section, plan_slices_section, signals_section, what_ifs_section
 from router_models.planning.expected import Expected, right_difference
 from router_models.planning.plan import Option, Plan
-from router_models.pricing.prices import plain
+from router_models.pricing.prices import plain_decimal
 from router_models.pricing.tier_costs import TierCosts
 from router_models.reports.markdown import dollars, percent, sentence, spread, table
 
@@ -29,7 +29,7 @@ class Context:
     terms: Mapping[str, TierCosts]
 
 
-def page(plan: Plan, context: Context) -> str:
+def plan_page(plan: Plan, context: Context) -> str:
     """The whole page."""
     work = plan.workload
     parts = [
@@ -50,7 +50,7 @@ def page(plan: Plan, context: Context) -> str:
         "## What would change the answer",
         what_ifs_section(plan),
         "## Where it holds, and where not",
-        slices_section(plan),
+        plan_slices_section(plan),
         "## What this page does not show",
         _limits(plan),
         "## Next",
@@ -137,8 +137,8 @@ def _assumptions(plan: Plan, context: Context) -> str:
         cached = price.cached_input_usd_per_mtok
         batch = f"{terms.batch_share:.0%} of calls at × {terms.batch_factor:g}" if terms.batch_share else "none"
         share = "as recorded" if terms.cached_share is None else f"{terms.cached_share:.0%}"
-        in_, out = plain(price.input_usd_per_mtok), plain(price.output_usd_per_mtok)
-        rates = f"{in_}, {out}, {'as input' if cached is None else plain(cached)}"
+        in_, out = plain_decimal(price.input_usd_per_mtok), plain_decimal(price.output_usd_per_mtok)
+        rates = f"{in_}, {out}, {'as input' if cached is None else plain_decimal(cached)}"
         rows.append([tier, rates, batch, share, f"{terms.token_ratio:g}"])
     drop = (
         "" if budget.max_drop is None else f"; the share right falls by at most {100 * budget.max_drop:g} points too"
@@ -147,8 +147,8 @@ def _assumptions(plan: Plan, context: Context) -> str:
         f"{plan.demand.per_day:,.0f} requests a day; under {plan.demand.least_per_day:,.0f} nobody should bother.",
         f"Quality budget: of the {plan.workload.cheap} answers kept at most {budget.epsilon:.1%} wrong, with "
         f"{1 - budget.delta:.0%} confidence{drop}.",
-        f"A decision costs ${plain(Decimal(f'{extra.router_usd:.2g}'))} and {1000 * extra.router_s:g} ms, a verdict "
-        f"${plain(Decimal(f'{extra.verifier_usd:.2g}'))} and {1000 * extra.verifier_s:g} ms.",
+        f"A decision costs ${plain_decimal(Decimal(f'{extra.router_usd:.2g}'))} and {1000 * extra.router_s:g} ms, a "
+        f"verdict ${plain_decimal(Decimal(f'{extra.verifier_usd:.2g}'))} and {1000 * extra.verifier_s:g} ms.",
         *plan.workload.notes,
     ]
     return table(rows) + "\n\n" + "\n".join(f"- {note}" for note in notes)

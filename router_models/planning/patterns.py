@@ -26,7 +26,7 @@ MARGIN = 0.75
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class RiskBudget:
     """The quality a plan must keep: of accepted cheap answers at most `epsilon` wrong, with confidence 1 - `delta`.
 
     `max_drop`: how far the share right may fall below always-frontier's (None = not asked for).
@@ -90,7 +90,7 @@ class Outcomes:
     seconds: FloatArray | None
 
 
-def patterns_of(work: Workload, budget: Budget, samples: int | None) -> tuple[Pattern, ...]:
+def patterns_of(work: Workload, budget: RiskBudget, samples: int | None) -> tuple[Pattern, ...]:
     """The patterns this workload lets one assess, simplest first."""
     seen = work.seen
     found = [
@@ -108,7 +108,7 @@ def patterns_of(work: Workload, budget: Budget, samples: int | None) -> tuple[Pa
     return tuple(found)
 
 
-def operate(work: Workload, patterns: Sequence[Pattern], budget: Budget, now: datetime) -> tuple[Operated, ...]:
+def operate(work: Workload, patterns: Sequence[Pattern], budget: RiskBudget, now: datetime) -> tuple[Operated, ...]:
     """Find every pattern's threshold: certified where labels allow it, else the one TUNE suggests, marked so."""
     level = budget.delta / max(len(patterns), 1)
     return tuple(_operate(work, pattern, budget, level, now) for pattern in patterns)
@@ -146,7 +146,7 @@ def provisional(
     return float(-values[fitting[-1]]) if len(fitting) else NEVER
 
 
-def _operate(work: Workload, pattern: Pattern, budget: Budget, level: float, now: datetime) -> Operated:
+def _operate(work: Workload, pattern: Pattern, budget: RiskBudget, level: float, now: datetime) -> Operated:
     eligible = np.ones(len(work), dtype=np.bool_)
     if pattern.route_at is not None and pattern.before is not None:
         eligible = pattern.before >= pattern.route_at
@@ -170,7 +170,7 @@ def _operate(work: Workload, pattern: Pattern, budget: Budget, level: float, now
     return Operated(pattern, pattern.route_at, threshold, certified, why, missing)
 
 
-def _certify(work: Workload, scores: FloatArray, budget: Budget, level: float, now: datetime) -> tuple[float, str]:
+def _certify(work: Workload, scores: FloatArray, budget: RiskBudget, level: float, now: datetime) -> tuple[float, str]:
     """The proved threshold and its evidence in words; -inf scores are never kept. Raises NotCertifiedError."""
     tune, cert = (
         Paired(scores[rows], work.seen.cheap_right[rows], work.seen.frontier_right[rows])

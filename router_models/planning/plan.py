@@ -12,7 +12,7 @@ from datetime import datetime
 from router_models.errors import DataError
 from router_models.planning.expected import Expected, expected, reference_policies
 from router_models.planning.labels import EPSILONS, LabelsRow, label_money, labels_table
-from router_models.planning.patterns import Budget, Extra, Outcomes, operate, patterns_of, play_out
+from router_models.planning.patterns import Extra, Outcomes, RiskBudget, operate, patterns_of, play_out
 from router_models.planning.recommendation import MIN_VOLUME, Answer, Demand, Option, best_option, obstacle, recommend
 from router_models.planning.what_if import (
     SignalFigure,
@@ -28,7 +28,7 @@ from router_models.planning.workload import Workload
 from router_models.risk_control.certificate import check_budget
 from router_models.risk_control.paired import not_worse
 
-__all__ = ["MIN_VOLUME", "Answer", "Budget", "Demand", "Extra", "Option", "Plan", "plan"]
+__all__ = ["MIN_VOLUME", "Answer", "Demand", "Extra", "Option", "Plan", "RiskBudget", "plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Plan:
     """
 
     workload: Workload
-    budget: Budget
+    budget: RiskBudget
     demand: Demand
     extra: Extra
     answer: Answer
@@ -65,7 +65,7 @@ class Plan:
 
 def plan(
     work: Workload,
-    budget: Budget,
+    budget: RiskBudget,
     demand: Demand,
     extra: Extra,
     now: datetime,
@@ -103,7 +103,7 @@ def plan(
 
 
 def _options(
-    work: Workload, budget: Budget, extra: Extra, now: datetime, samples: int | None, seed: int
+    work: Workload, budget: RiskBudget, extra: Extra, now: datetime, samples: int | None, seed: int
 ) -> tuple[tuple[Option, ...], list[Outcomes]]:
     found = operate(work, patterns_of(work, budget, samples), budget, now)
     played = [play_out(work, operated, ~work.choosing, extra) for operated in found]
@@ -121,7 +121,7 @@ def _options(
     return options, played
 
 
-def _keeps_drop(work: Workload, budget: Budget, played: Outcomes, figure: Expected, tried: int) -> bool:
+def _keeps_drop(work: Workload, budget: RiskBudget, played: Outcomes, figure: Expected, tried: int) -> bool:
     """Whether the drop allowed is kept: proved on paired grades, δ shared by the patterns; by the mean if assumed."""
     if budget.max_drop is None:
         return True
@@ -132,14 +132,14 @@ def _keeps_drop(work: Workload, budget: Budget, played: Outcomes, figure: Expect
 
 
 def _other_budgets(
-    work: Workload, budget: Budget, extra: Extra, now: datetime, samples: int | None, seed: int
+    work: Workload, budget: RiskBudget, extra: Extra, now: datetime, samples: int | None, seed: int
 ) -> tuple[tuple[float, str], ...]:
     """The best pattern in a few words at half, one and a half and twice the error budget."""
     found = []
     for epsilon in (round(factor * budget.epsilon, 6) for factor in (0.5, 1.5, 2.0)):
         if epsilon >= 1:
             continue
-        options, _ = _options(work, Budget(epsilon, budget.delta, budget.max_drop), extra, now, samples, seed)
+        options, _ = _options(work, RiskBudget(epsilon, budget.delta, budget.max_drop), extra, now, samples, seed)
         best = options[best_option(options)]
         words = f"{best.name}: keeps {best.figures.kept:.0%}, saves {best.figures.saving.value:.0%}"
         if not best.eligible:

@@ -9,7 +9,7 @@ import numpy as np
 
 from router_models.errors import DataError
 from router_models.planning.expected import Expected, cost_difference
-from router_models.planning.patterns import Budget, Operated
+from router_models.planning.patterns import Operated, RiskBudget
 from router_models.planning.what_if import BreakEven
 from router_models.planning.workload import Workload
 from router_models.reports.markdown import dollars
@@ -87,7 +87,7 @@ def best_option(options: Sequence[Option]) -> int:
 
 def recommend(
     work: Workload,
-    budget: Budget,
+    budget: RiskBudget,
     demand: Demand,
     options: Sequence[Option],
     best: Option,
@@ -142,7 +142,7 @@ def recommend(
     return Answer(f"Route: {best.name}{ground}.", (what, promise + best.operated.why), best.name, None)
 
 
-def _obstacles(work: Workload, budget: Budget, options: Sequence[Option]) -> tuple[str, ...]:
+def _obstacles(work: Workload, budget: RiskBudget, options: Sequence[Option]) -> tuple[str, ...]:
     """What stands in the way: one general reason where there is one, else one for each pattern."""
     seen = work.seen
     base = float(1 - seen.cheap_right.mean())

@@ -29,7 +29,7 @@ from router_models.types import Answers, BoolArray, FloatArray
 from router_models.versions.router_version import ROUTER_SCORE
 
 MIN_PROMPTS = 60
-SHARES = {"tune": 0.4, "cert": 0.6}
+PLAN_SHARES = {"tune": 0.4, "cert": 0.6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ def usable_routers(table: OutcomeTable, families: Sequence[str]) -> list[str]:
 
 
 def _choosing(table: OutcomeTable, seed: int) -> BoolArray:
-    inside = set(split(table, SHARES, seed)["tune"].groups.tolist())
+    inside = set(split(table, PLAN_SHARES, seed)["tune"].groups.tolist())
     return np.array([int(group) in inside for group in table.groups], dtype=np.bool_)
 
 

@@ -22,7 +22,7 @@ NOTHING = Decimal(0)
 _RATES = ("input_usd_per_mtok", "output_usd_per_mtok", "cached_input_usd_per_mtok", "cache_write_usd_per_mtok")
 
 
-def plain(usd: Decimal | float) -> str:
+def plain_decimal(usd: Decimal | float) -> str:
     """Return an amount of dollars as people write it: digits and a point, never an exponent (0.0000001, not 1E-7)."""
     return f"{usd if isinstance(usd, Decimal) else Decimal(str(usd)):f}"
 
@@ -130,7 +130,7 @@ class Price:
             for name, millionths in self.rates(usage.prompt_tokens).amounts(usage).items()
         }
         amounts["engine_time"] = self.engine_usd_per_s * Decimal(f"{seconds:.6f}")
-        return {name: rounded(amount) for name, amount in amounts.items() if amount}
+        return {name: rounded_usd(amount) for name, amount in amounts.items() if amount}
 
     def cost(self, usage: Usage, seconds: float = 0.0, *, tariff: Tariff = Tariff.STANDARD) -> Decimal:
         """The price of one call: the sum of its parts."""
@@ -164,7 +164,7 @@ def _check_amount(name: str, value: Decimal | None) -> None:
         raise DataError(f"price {name} must be a finite amount ≥ 0, found {value}")
 
 
-def rounded(amount: Decimal) -> Decimal:
+def rounded_usd(amount: Decimal) -> Decimal:
     """An amount as it goes on a bill: unchanged down to 1e-12 dollars, half-even below."""
     exponent = amount.as_tuple().exponent
     if isinstance(exponent, int) and exponent < -12:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from router_models.errors import DataError
-from router_models.pricing.prices import MILLION, Price, rounded
+from router_models.pricing.prices import MILLION, Price, rounded_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def session_cost(talk: Conversation, warm: Price, other: Price) -> Stickiness:
     cached = min(talk.cached, talk.prefix)
     stay = _turn(talk, warm, cached) + later * _turn(talk, warm, talk.prefix)
     move = _turn(talk, other, 0) + later * _turn(talk, other, talk.prefix)
-    stay, move = rounded(stay), rounded(move + Decimal(str(talk.p_escalate)) * stay)
+    stay, move = rounded_usd(stay), rounded_usd(move + Decimal(str(talk.p_escalate)) * stay)
     return Stickiness(stay <= move, stay, move)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from router_models.reports.markdown import table
 from router_models.reports.sections import (
-    DRAWS,
+    REPORT_DRAWS,
     binds_section,
     calibration_section,
     choice_section,
@@ -54,8 +54,8 @@ abstained on below `abstain below` (early abstention: no dearer tier is asked), 
 {_points(thresholds, data.tiers)}
 
 ## What one pays and gets
-{len(data)} certification prompts; intervals are 95 % bootstrap over prompts ({DRAWS} draws). An abstention counts as
-not right.
+{len(data)} certification prompts; intervals are 95 % bootstrap over prompts ({REPORT_DRAWS} draws). An abstention
+counts as not right.
 
 {_policies(data, played, right, settings.seed)}
 
@@ -154,7 +154,7 @@ def _policies(data: Ladder, played: LadderReplay, right: FloatArray, seed: int) 
     rivals |= {f"always {tier}": (data.cost_usd[:, i], graded[:, i]) for i, tier in enumerate(data.tiers)}
     rivals["random, same shares"] = (data.cost_usd @ shares, graded @ shares)
     rivals["oracle (knows the grades)"] = (data.cost_usd[rows, cheapest_right], graded[rows, cheapest_right])
-    draws = np.random.default_rng(seed).integers(0, len(data), (DRAWS, len(data)))
+    draws = np.random.default_rng(seed).integers(0, len(data), (REPORT_DRAWS, len(data)))
     top, best = data.cost_usd[:, -1].mean(), graded[:, -1]
     lines = [["policy", "cost, % of the last tier alone", "right, %", "right − last tier alone, points"]]
     for name, (paid, good) in rivals.items():

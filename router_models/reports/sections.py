@@ -21,8 +21,8 @@ from router_models.risk_control.sequence import upper_bound
 from router_models.training.model_selection import Scored
 from router_models.types import BoolArray, FloatArray
 
-DRAWS = 2000
-MOST_SLICES = 25
+REPORT_DRAWS = 2000
+MAX_REPORT_SLICES = 25
 DROP = "quality drop against always-frontier"
 Mean = tuple[float, float, float]
 
@@ -69,14 +69,14 @@ def calibration_section(data: Ladder, seed: int) -> str:
     rows = [["estimate", "Brier score", "log-loss", "of the base rate alone", "smooth calibration error"]]
     for name, p, y in named:
         figures = [
-            bootstrap(figure(p, y), len(y), draws=DRAWS, seed=seed)
+            bootstrap(figure(p, y), len(y), draws=REPORT_DRAWS, seed=seed)
             for figure in (brier_weighted, log_loss_weighted, smooth_calibration_error_weighted)
         ]
         cells = [spread(figure, 1, 3) for figure in figures]
         rows.append([name, *cells[:2], f"{log_loss(np.full(len(y), y.mean()), y):.3f}", cells[2]])
     note = (
-        f"95 % bootstrap over the {len(data)} certification prompts ({DRAWS} draws). Smooth calibration error is "
-        "above 0 for any finite sample, and its interval leans upwards: compare it between estimates, not with 0."
+        f"95 % bootstrap over the {len(data)} certification prompts ({REPORT_DRAWS} draws). Smooth calibration error "
+        "is above 0 for any finite sample, and its interval leans upwards: compare it between estimates, not with 0."
     )
     return f"{table(rows)}\n\n{note}"
 
@@ -101,7 +101,7 @@ def slices_section(
         rows = [
             [slicer.replace("_", " "), "prompts", "kept", "wrong", "risk, %", f"upper bound, % (level {level:.3g})"]
         ]
-        for name in found[:MOST_SLICES]:
+        for name in found[:MAX_REPORT_SLICES]:
             here = kept & (labels == name)
             n, k = int(here.sum()), int((here & wrong).sum())
             risk = f"{100 * k / n:.1f}" if n else "–"

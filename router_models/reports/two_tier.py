@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from router_models.reports.plots import draw_acceptance, draw_deferral, draw_reliability
 from router_models.reports.prefix import prefix_section
 from router_models.reports.sections import (
-    DRAWS,
+    REPORT_DRAWS,
     binds_section,
     calibration_section,
     choice_section,
@@ -45,7 +45,7 @@ def write_report(folder: Path, candidate: Candidate, certified: Certified, setti
     tiers, seed = (cheap, frontier), settings.seed
     point = version.policy.points[tiers[0]]
     played = _spoken(seen, version, replay_policy(seen, point.route_at, _accept_at(certified, point.accept_at)))
-    rows = np.random.default_rng(seed).integers(0, len(seen), (DRAWS, len(seen)))
+    rows = np.random.default_rng(seed).integers(0, len(seen), (REPORT_DRAWS, len(seen)))
     lines = _policies(seen, played.usd, played.right, played.accepted, rows)
     draw_reliability(folder / "reliability.png", seen, tiers)
     draw_acceptance(folder / "acceptance.png", seen, point.accept_at, point.route_at)
@@ -155,8 +155,8 @@ Try {cheap} when the router estimates ≥ {point.route_at:.4f}; accept its answe
 {prefix_section(version)}
 
 ## What one pays and gets
-{len(seen)} certification prompts; intervals are 95 % bootstrap over prompts ({DRAWS} draws). An abstention counts as
-not right.
+{len(seen)} certification prompts; intervals are 95 % bootstrap over prompts ({REPORT_DRAWS} draws). An abstention
+counts as not right.
 
 {chr(10).join(lines)}
 

@@ -24,9 +24,9 @@ from router_models.risk_control.certificate import (
     check_budget,
 )
 from router_models.risk_control.joint_path import (
-    Budget,
     InfeasibleError,
     JointPath,
+    PathBudget,
     change,
     counts,
     follow,
@@ -36,10 +36,10 @@ from router_models.risk_control.joint_path import (
 from router_models.risk_control.ladder import Ladder, Thresholds
 from router_models.risk_control.paired import not_worse
 from router_models.risk_control.sequence import spent_delta, upper_bound
+from router_models.risk_control.thresholds import WHOLE
 from router_models.risk_control.tuning import Configuration
 from router_models.types import OperatingPoint
 
-WHOLE = ""
 """The name of the only family where no slices are given."""
 Families = Mapping[str, tuple[Ladder, Ladder]]
 
@@ -91,7 +91,7 @@ def certify_joint(
         check_budget(max_drop, delta)
     families = _families(tune, cert)
     level = spent_delta(delta, look_index)
-    budget = Budget(epsilon, level / len(families), abstain_share, max_drop)
+    budget = PathBudget(epsilon, level / len(families), abstain_share, max_drop)
     proposed = propose(tune, len(cert) // len(families), budget)
     paths, refusals = _follow_all(proposed, families, budget)
     if not any(path.rejected.any() for path in paths.values()):
@@ -139,7 +139,7 @@ def _families(tune: Ladder, cert: Ladder) -> Families:
 
 
 def _follow_all(
-    proposed: tuple[Configuration, ...], families: Families, budget: Budget
+    proposed: tuple[Configuration, ...], families: Families, budget: PathBudget
 ) -> tuple[dict[str, JointPath], dict[str, NotCertifiedError]]:
     """Every family's tests, and why nothing was rejected in the others."""
     paths: dict[str, JointPath] = {}
@@ -176,7 +176,7 @@ def _saves_most(paths: Mapping[str, JointPath], families: Families) -> int:
     return max(range(len(saved)), key=lambda j: (slices[j] > 0, saved[j], slices[j], -j))
 
 
-def _promise(cert: Ladder, thresholds: Thresholds, budget: Budget, held: bool) -> Promise:
+def _promise(cert: Ladder, thresholds: Thresholds, budget: PathBudget, held: bool) -> Promise:
     """What CERT rows show of the deployed thresholds, where they are certified; else that nothing is promised."""
     if not held:
         return Promise(ANSWERED_RISK, budget.epsilon, budget.level, 0, 0, 1.0)

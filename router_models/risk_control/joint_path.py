@@ -35,7 +35,7 @@ class InfeasibleError(NotCertifiedError):
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class PathBudget:
     """What must hold together at `level`: P(wrong | answered) ≤ `epsilon`, P(abstain) ≤ `abstain_share`, `max_drop`.
 
     An `abstain_share` of 0 allows no abstention, and so nothing is to be shown of it; None: no largest drop is asked.
@@ -63,7 +63,7 @@ class JointPath:
     rejected: BoolArray
 
 
-def propose(tune: Ladder, n_cert: int, budget: Budget) -> tuple[Configuration, ...]:
+def propose(tune: Ladder, n_cert: int, budget: PathBudget) -> tuple[Configuration, ...]:
     """Stage A: the path of configurations, none likely to abstain too often to be certified on `n_cert` prompts."""
     return pareto_path(tune, abstain_share=_predicted_cap(budget.abstain_share, n_cert, budget.level))
 
@@ -78,12 +78,12 @@ def run_path(
     max_drop: float | None = None,
 ) -> JointPath:
     """Stage A on TUNE, then the anchored sequence on CERT at `level`; NotCertifiedError where TUNE says never."""
-    budget = Budget(epsilon, level, abstain_share, max_drop)
+    budget = PathBudget(epsilon, level, abstain_share, max_drop)
     return follow(propose(tune, len(cert), budget), tune, cert, budget)
 
 
 def follow(
-    proposed: Sequence[Configuration], tune: Ladder, cert: Ladder, budget: Budget, slice_name: str | None = None
+    proposed: Sequence[Configuration], tune: Ladder, cert: Ladder, budget: PathBudget, slice_name: str | None = None
 ) -> JointPath:
     """The anchored sequence over a path that was fixed without CERT: anchor from `tune`, tests on `cert`.
 
@@ -106,7 +106,7 @@ def follow(
 
 
 def nothing_rejected(
-    path: JointPath, tune: Ladder, cert: Ladder, budget: Budget, slice_name: str | None = None
+    path: JointPath, tune: Ladder, cert: Ladder, budget: PathBudget, slice_name: str | None = None
 ) -> NotCertifiedError:
     """Why a path on which nothing was rejected certifies nothing, with the labels missing.
 
@@ -157,7 +157,7 @@ def change(data: Ladder, thresholds: Thresholds) -> FloatArray:
     return np.asarray(right.astype(np.float64) - data.right[:, -1], dtype=np.float64)
 
 
-def _p_values(cert: Ladder, configurations: Sequence[Configuration], budget: Budget) -> dict[str, FloatArray]:
+def _p_values(cert: Ladder, configurations: Sequence[Configuration], budget: PathBudget) -> dict[str, FloatArray]:
     """Of each statement that is to be shown, the p-value of its contrary at every configuration."""
     answered, wrong = np.array([counts(cert, c.thresholds) for c in configurations]).T
     tested = {_RISK: p_value(wrong, answered, budget.epsilon)}
@@ -188,7 +188,7 @@ def predicted_risk(tune: Ladder, configuration: Configuration) -> float:
 
 
 def _expected(
-    configurations: Sequence[Configuration], tune: Ladder, n_cert: int, budget: Budget, where: str
+    configurations: Sequence[Configuration], tune: Ladder, n_cert: int, budget: PathBudget, where: str
 ) -> FloatArray:
     """The p-values that TUNE predicts on `n_cert` prompts; NotCertifiedError where it predicts none that would do."""
     risk = np.array([predicted_risk(tune, c) for c in configurations])

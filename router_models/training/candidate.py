@@ -20,7 +20,7 @@ from router_models.risk_control.sequence import spent_delta
 from router_models.training.model_selection import Scored
 from router_models.versions.router_version import RouterVersion
 
-SHARES: Mapping[str, float] = {"train": 0.40, "tune": 0.20, "cert": 0.40}
+SPLIT_SHARES: Mapping[str, float] = {"train": 0.40, "tune": 0.20, "cert": 0.40}
 Promised = Literal["accepted", "answered"]
 
 

@@ -26,7 +26,7 @@ from router_models.risk_control.ladder import Ladder
 from router_models.risk_control.risk_and_drop import Paired, certify_both
 from router_models.risk_control.sequence import Labelled, upper_bound
 from router_models.risk_control.thresholds import certify_threshold
-from router_models.training.candidate import SHARES, Candidate, Settings
+from router_models.training.candidate import SPLIT_SHARES, Candidate, Settings
 from router_models.training.evidence import Evidence, call_costs, evidence_of
 from router_models.training.fit import answers_with
 from router_models.types import BoolArray, FloatArray, OperatingPoint
@@ -60,7 +60,7 @@ def certify_candidate(
     check_candidate(candidate, settings)
     promise, draft = settings.promised, candidate.version
     table = table.only(*settings.tiers).with_embeddings(draft.encoder, cache)
-    parts = split(table, SHARES, settings.seed)
+    parts = split(table, SPLIT_SHARES, settings.seed)
     assert_disjoint(parts)
     if min(len(parts["tune"]), len(parts["cert"])) == 0:
         raise DataError(f"{len(table)} prompts leave nothing to tune or to certify on: collect more")
@@ -113,7 +113,7 @@ def _to_collect(
     """The same refusal, with the prompts to collect for the labels missing: only some of all prompts certify."""
     if error.labels_missing is None or settings.slicer is not None:
         return error
-    first, share, of_those = settings.tiers[0], SHARES["cert"], ""
+    first, share, of_those = settings.tiers[0], SPLIT_SHARES["cert"], ""
     if settings.promised == "accepted":
         stage, point = draft.stages[first], draft.policy.points[first]
         assert stage.router is not None
@@ -121,7 +121,7 @@ def _to_collect(
         routed = float((stage.router_calibrator.predict(stage.router.predict(tune.prompts)) >= point.route_at).mean())
         share, of_those = share * routed, f", and {routed:.0%} of those are routed to {first}"
     prompts = math.ceil(error.labels_missing / share)
-    more = f"Collect about {prompts:,} more prompts: {SHARES['cert']:.0%} of them certify{of_those}."
+    more = f"Collect about {prompts:,} more prompts: {SPLIT_SHARES['cert']:.0%} of them certify{of_those}."
     return NotCertifiedError(f"{error.reason.rstrip('.')}. {more}", error.labels_missing)
 
 

@@ -24,7 +24,7 @@ from router_models.errors import DataError, NotCertifiedError
 from router_models.risk_control.certificate import Certificate
 from router_models.risk_control.sequence import Labelled
 from router_models.risk_control.thresholds import certify_threshold
-from router_models.training.candidate import SHARES, Settings
+from router_models.training.candidate import SPLIT_SHARES, Settings
 from router_models.training.certify import Certified
 from router_models.training.evidence import Evidence, evidence_of
 from router_models.versions.router_version import RouterVersion, overload_point
@@ -69,7 +69,7 @@ def with_overload(
     version = certified.version
     cheap, last = settings.tiers
     table = table.only(*settings.tiers).with_embeddings(version.encoder, cache)
-    parts = split(table, SHARES, settings.seed)
+    parts = split(table, SPLIT_SHARES, settings.seed)
     assert_disjoint(parts)
     tune, cert = (
         rejected(version, evidence_of(version, part, (cheap, last), settings.prices), part)

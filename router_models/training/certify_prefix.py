@@ -15,7 +15,7 @@ import numpy as np
 
 from router_models.data.outcomes import OutcomeTable, assert_disjoint, split
 from router_models.errors import DataError
-from router_models.training.candidate import SHARES, Settings
+from router_models.training.candidate import SPLIT_SHARES, Settings
 from router_models.training.certify import Certified
 from router_models.training.prefix import certify_prefix, check_tokens, labelled_prefixes, routed_to
 from router_models.versions.router_version import PREFIX_TOKENS, RouterVersion
@@ -55,7 +55,7 @@ def with_prefix(
     check_prefix(table, settings, lengths)
     tier, draft = settings.tiers[0], certified.version
     table = table.only(*settings.tiers).with_embeddings(draft.encoder, cache)
-    parts = split(table, SHARES, settings.seed)
+    parts = split(table, SPLIT_SHARES, settings.seed)
     assert_disjoint(parts)
     version = certify_prefix(
         draft,

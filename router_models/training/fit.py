@@ -22,7 +22,7 @@ from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.verifiers import VERIFIERS, NonEmptyVerifier
 from router_models.pricing.tier_costs import check_ladder
-from router_models.training.candidate import SHARES, Candidate, Settings
+from router_models.training.candidate import SPLIT_SHARES, Candidate, Settings
 from router_models.training.evidence import call_costs, cheapest_route_at, evidence_of
 from router_models.training.model_selection import Scored, choose_router, choose_verifier, usable_verifiers
 from router_models.types import Answers, FloatArray, IntArray, OperatingPoint
@@ -46,7 +46,7 @@ def fit_candidate(table: OutcomeTable, settings: Settings, encoder: Encoder, cac
     table = table.only(*tiers)
     check_outcomes(table, settings)
     table = table.with_embeddings(encoder, cache)
-    parts = split(table, SHARES, settings.seed)
+    parts = split(table, SPLIT_SHARES, settings.seed)
     assert_disjoint(parts)
     train, tune = parts["train"], parts["tune"]
     _check_classes(train, "fit on", tiers[:-1])

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 from router_models.data.outcomes import OutcomeTable, split
-from router_models.training.candidate import SHARES
+from router_models.training.candidate import SPLIT_SHARES
 
 
 def labels_read(table: OutcomeTable, tiers: Sequence[str], seed: int) -> frozenset[str]:
@@ -15,7 +15,7 @@ def labels_read(table: OutcomeTable, tiers: Sequence[str], seed: int) -> frozens
     Rows and columns that are added to a table change none of them; asking the tiers again makes others, known by their
     texts, token counts and latencies where those are recorded. Raises DataError as `OutcomeTable.only` does.
     """
-    cert = split(table.only(*tiers), SHARES, seed)["cert"]
+    cert = split(table.only(*tiers), SPLIT_SHARES, seed)["cert"]
     found: set[str] = set()
     for tier in tiers:
         texts = cert.answers_of(tier).texts

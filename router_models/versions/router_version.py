@@ -33,7 +33,16 @@ from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.estimators.verifiers.checks.formats import broken_shape
 from router_models.pricing.prices import Price, prices_digest_input
 from router_models.risk_control.certificate import Certificate, binding_hashes
-from router_models.types import PREFIX, Action, Completion, Decision, OperatingPoint, PrefixPoint, Query, Verdict
+from router_models.types import (
+    PREFIX_FINISH,
+    Action,
+    Completion,
+    Decision,
+    OperatingPoint,
+    PrefixPoint,
+    Query,
+    Verdict,
+)
 from router_models.versions.policy import OverloadPoint, Policy
 from router_models.versions.tier_models import Stage as Stage
 from router_models.versions.tier_models import families_of, load_stage, parts_of, prefix_named
@@ -85,7 +94,7 @@ class RouterVersion:
             return self.policy.judge_open(decision.tier, open_slice)
         if decision.tier not in self.stages:
             return self.policy.judge(decision.tier, 1.0)
-        is_prefix = completion.finish_reason == PREFIX
+        is_prefix = completion.finish_reason == PREFIX_FINISH
         if not is_prefix and decision.tier != self.policy.top and (fault := broken_shape(query, completion)):
             return Verdict(Action.ESCALATED, fault, 0.0)
         p_ok = self.estimate(query, completion, decision)
@@ -99,7 +108,7 @@ class RouterVersion:
     def estimate(self, query: Query, completion: Completion, decision: Decision) -> float:
         """P(this completion, or this beginning, is acceptable) by the tier's verifier; KeyError where it has none."""
         stage = self.stages[decision.tier]
-        if completion.finish_reason == PREFIX:
+        if completion.finish_reason == PREFIX_FINISH:
             stage = self.prefix_stages.get(decision.tier, stage)
         prompts = prompts_of([query], self.encoder if stage.verifier.wants_embeddings else None)
         before = np.nan if decision.p_cheap_ok is None else decision.p_cheap_ok

@@ -23,7 +23,7 @@ from serve_graph.errors import AccessError, AuthenticationError, ServeGraphError
 
 OPEN = frozenset({"/healthz", "/readyz"})
 ADMIN = ("/v1/decisions", "/metrics", "/console")
-WORDS: Mapping[KeyScope, str] = MappingProxyType({"use": "asking", "admin": "reading decisions and metrics"})
+SCOPE_NAMES: Mapping[KeyScope, str] = MappingProxyType({"use": "asking", "admin": "reading decisions and metrics"})
 
 
 class AuthMiddleware:
@@ -68,7 +68,7 @@ class AuthMiddleware:
         if key is None or needed is None:
             return caller
         for each in needed:
-            caller.require(each, WORDS[each])
+            caller.require(each, SCOPE_NAMES[each])
         if scope["method"] == "POST" and "admin" not in needed:
             self.accounts.admit(key)
         return caller

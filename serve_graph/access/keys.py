@@ -21,12 +21,12 @@ from pydantic import ValidationError
 from serve_graph.config.access import KeyConfig
 from serve_graph.errors import ConfigError
 
-PREFIX = "sg-"
+KEY_PREFIX = "sg-"
 
 
 def new_key() -> str:
     """A fresh secret key."""
-    return PREFIX + secrets.token_urlsafe(32)
+    return KEY_PREFIX + secrets.token_urlsafe(32)
 
 
 def key_hash(key: str) -> str:

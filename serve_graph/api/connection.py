@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from serve_graph.api.sse import LONE
 from serve_graph.errors import PayloadTooLargeError
-from serve_graph.protocol.async_stream import ended
+from serve_graph.protocol.async_stream import wait_until_done
 
 T = TypeVar("T")
 
@@ -46,8 +46,8 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T:
         return working.result()
     finally:
         with anyio.CancelScope(shield=True):
-            await ended(leaving)
-            await ended(working)
+            await wait_until_done(leaving)
+            await wait_until_done(working)
 
 
 async def _hung_up(receive: Callable[[], Awaitable[Any]]) -> None:

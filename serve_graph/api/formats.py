@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from serve_graph.api.sse import DONE, Chunks, Events, chat_events, ended, event
+from serve_graph.api.sse import DONE, Chunks, Events, chat_events, event, with_final_chunk
 
 
 class ResponseFormat(Protocol):
@@ -42,7 +42,7 @@ class TextFormat:
         return reply | {"id": _text_id(reply), "object": "text_completion", "choices": choices}
 
     async def events(self, chunks: Chunks) -> Events:
-        async with aclosing(ended(chunks, self.include_usage)) as sent:
+        async with aclosing(with_final_chunk(chunks, self.include_usage)) as sent:
             async for chunk in sent:
                 if "error" in chunk:
                     yield event(chunk)

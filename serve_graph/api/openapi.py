@@ -35,7 +35,7 @@ REASONS: Mapping[int, str] = MappingProxyType(
 
 
 RETRY_AFTER = {"retry-after": {"description": "Seconds to stay away", "schema": {"type": "integer", "minimum": 1}}}
-HEADERS: Mapping[int, Mapping[str, Any]] = MappingProxyType(
+ERROR_HEADERS: Mapping[int, Mapping[str, Any]] = MappingProxyType(
     {
         401: {"www-authenticate": {"description": "Always `Bearer`", "schema": {"const": "Bearer"}}},
         429: RETRY_AFTER,
@@ -69,7 +69,7 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     content = {"application/json": {"schema": {"$ref": REF + "Error"}}}
     return {
         status: {"description": REASONS[status], "content": content}
-        | ({"headers": HEADERS[status]} if status in HEADERS else {})
+        | ({"headers": ERROR_HEADERS[status]} if status in ERROR_HEADERS else {})
         for status in statuses
     }
 

@@ -45,7 +45,7 @@ async def unbroken(chunks: AsyncIterator[dict[str, Any]]) -> Chunks:
 
 async def chat_events(chunks: Chunks, include_usage: bool) -> Events:
     """chat.completion.chunk events and [DONE]. An error object is the last event, without [DONE]."""
-    async with aclosing(ended(chunks, include_usage)) as sent:
+    async with aclosing(with_final_chunk(chunks, include_usage)) as sent:
         async for chunk in sent:
             yield event(chunk)
             if "error" in chunk:
@@ -53,7 +53,7 @@ async def chat_events(chunks: Chunks, include_usage: bool) -> Events:
     yield DONE
 
 
-async def ended(chunks: Chunks, include_usage: bool) -> Chunks:
+async def with_final_chunk(chunks: Chunks, include_usage: bool) -> Chunks:
     """The chunks with the end that was asked for. With usage: a closing chunk without choices, as OpenAI sends it.
     Without: the closing chunk's `serve_graph` joins the finish reason: callers read `choices[0]` of every chunk.
     """

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 
-from router_models.pricing.prices import Price, PriceList, Tariff, rounded
+from router_models.pricing.prices import Price, PriceList, Tariff, rounded_usd
 from router_models.types import Action, Call, Completion, Usage
 
 Prices = Mapping[str, Price | PriceList]
@@ -47,7 +47,7 @@ def timed(lines: list[Call], who: str, what: str, usd_per_s: Decimal) -> Iterato
         yield
     finally:
         seconds = time.perf_counter() - started
-        usd = rounded(usd_per_s * Decimal(f"{seconds:.6f}"))
+        usd = rounded_usd(usd_per_s * Decimal(f"{seconds:.6f}"))
         lines.append(Call(who, Usage(), seconds, usd, what, {"time": usd} if usd else {}))
 
 

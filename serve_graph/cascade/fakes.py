@@ -14,7 +14,7 @@ from typing import Any
 
 from router_models.pricing.prices import Price
 from router_models.types import (
-    PREFIX,
+    PREFIX_FINISH,
     Action,
     Completion,
     Decision,
@@ -35,7 +35,7 @@ PRICES: Mapping[str, Price] = {
     "frontier": Price(Decimal(10), Decimal(20)),
 }
 
-USAGE = Usage(prompt_tokens=10, completion_tokens=5)
+FAKE_USAGE = Usage(prompt_tokens=10, completion_tokens=5)
 
 
 @dataclass
@@ -49,7 +49,7 @@ class FakeEngine:
     """
 
     text: str = "the answer"
-    usage: Usage = USAGE
+    usage: Usage = FAKE_USAGE
     token_logprobs: tuple[float, ...] = (-0.1, -0.2)
     error: Exception | None = None
     break_after: int | None = None
@@ -164,7 +164,7 @@ class FakeJudge:
         self.completions.append(completion)
         if self.error is not None:
             raise self.error
-        action = self.prefix_action if completion.finish_reason == PREFIX else self.action
+        action = self.prefix_action if completion.finish_reason == PREFIX_FINISH else self.action
         return Verdict(action, f"the fake {action}", self.p_ok)
 
 

@@ -24,9 +24,9 @@ def say(text: str) -> None:
 
 def say_json(data: Any) -> None:
     """A result as one JSON object, to stdout; money stays text, and what is no number is null."""
-    from router_models.data.json_values import plain
+    from router_models.data.json_values import to_json_values
 
-    typer.echo(json.dumps(plain(data), indent=1, default=repr, allow_nan=False))
+    typer.echo(json.dumps(to_json_values(data), indent=1, default=repr, allow_nan=False))
 
 
 def progress_to_stderr() -> Callable[[str], None]:

@@ -18,7 +18,7 @@ from serve_graph.access.caller import Caller
 from serve_graph.errors import AccessError, RequestError
 from serve_graph.protocol.requests import RequestOptions
 
-PREFIX = "serve_graph."
+METADATA_PREFIX = "serve_graph."
 NUMBERS = ("quality_floor", "latency_budget_s", "deadline_s")
 
 
@@ -38,7 +38,7 @@ class ResolvedOptions:
     def labels(self, metadata: Mapping[str, str]) -> dict[str, str]:
         """A query's metadata with the task and user tier that were asked for."""
         given = {"task": self.task, "user_tier": self.user_tier}
-        kept = {name: value for name, value in metadata.items() if not name.startswith(PREFIX)}
+        kept = {name: value for name, value in metadata.items() if not name.startswith(METADATA_PREFIX)}
         return kept | {name: value for name, value in given.items() if value is not None}
 
     def as_recorded(self) -> dict[str, Any]:
@@ -91,7 +91,11 @@ def chosen_tier(caller: Caller, model: str | None) -> str | None:
 
 
 def _merged(options: RequestOptions | None, metadata: Mapping[str, str]) -> RequestOptions:
-    named = {name.removeprefix(PREFIX): value for name, value in metadata.items() if name.startswith(PREFIX)}
+    named = {
+        name.removeprefix(METADATA_PREFIX): value
+        for name, value in metadata.items()
+        if name.startswith(METADATA_PREFIX)
+    }
     if not named:
         return options or RequestOptions()
     try:
@@ -101,5 +105,7 @@ def _merged(options: RequestOptions | None, metadata: Mapping[str, str]) -> Requ
             raise ValueError("not finite")
         return RequestOptions.model_validate(values | given)
     except (ValueError, ValidationError):
-        message = f"metadata {', '.join(PREFIX + name for name in named)}: not what the serve_graph object takes"
+        message = (
+            f"metadata {', '.join(METADATA_PREFIX + name for name in named)}: not what the serve_graph object takes"
+        )
         raise RequestError(message, "metadata", "invalid_value") from None

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from router_models.data.starter import STARTER_OUTCOMES
 from router_models.errors import CertificateError, NotCertifiedError, RegistryError
-from router_models.pipeline import run
+from router_models.pipeline import run_pipeline
 from router_models.training.candidate import Settings
+from router_models.types import Progress
 from router_models.versions.registry import find_version
 from router_models.versions.router_version import RouterVersion, builtin_version
 from serve_graph.config.graph import GraphConfig
 from serve_graph.policy.bindings import check_certificate, collected_binds, tier_binds, tier_prices
 from serve_graph.policy.validity import Validity, validity_of
 
-Progress = Callable[[str], None]
 FIRST_PREFIX = (4,)
 """After how many tokens the first version may show an answer, where that certifies."""
 
@@ -88,7 +87,7 @@ def ensure_first_version(config: GraphConfig, progress: Progress) -> str | None:
         )
     progress("no router version yet: training the first one from the shipped outcomes")
     try:
-        run(
+        run_pipeline(
             STARTER_OUTCOMES,
             settings_of(config),
             config.state_folder,

@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from router_models.errors import CertificateError
 from router_models.risk_control.certificate import Certificate
-from router_models.types import PREFIX, Action, Completion, Decision, Query, Verdict
+from router_models.types import PREFIX_FINISH, Action, Completion, Decision, Query, Verdict
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion
 from serve_graph.cascade.interfaces import Decider, Judge
@@ -178,6 +178,6 @@ class CertifiedPolicy:
         verdict = await self.judged_by.judge(query, completion, decision)
         self.certificate_status.check()
         fault = self.certificate_status.faults().get(f"prefix:{decision.tier}")
-        if completion.finish_reason == PREFIX and fault and verdict.action is Action.ACCEPTED:
+        if completion.finish_reason == PREFIX_FINISH and fault and verdict.action is Action.ACCEPTED:
             return Verdict(Action.ESCALATED, fault, verdict.p_ok)
         return verdict

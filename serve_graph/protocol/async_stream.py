@@ -46,11 +46,11 @@ class BufferedAsyncIterator(Generic[T]):
         """End the source, whatever it was doing; what it raises on the way is dropped."""
         with anyio.CancelScope(shield=True):  # a caller's task group cancels again at every await
             if self.coming is not None:
-                await ended(self.coming)
+                await wait_until_done(self.coming)
             await self.source.aclose()
 
 
-async def ended(future: asyncio.Future[T]) -> None:
+async def wait_until_done(future: asyncio.Future[T]) -> None:
     """Cancel a future and wait until it is over; its failure, if any, counts as seen."""
     future.cancel()
     await asyncio.wait({future})

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from router_models.types import Message, Query
 from serve_graph.protocol.requests import Text
 
-Tokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=100_000)]
+InputTokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=100_000)]
 
 
 class EmbeddingsRequest(BaseModel):
@@ -20,8 +20,8 @@ class EmbeddingsRequest(BaseModel):
     input: (
         Text
         | Annotated[list[Text], Field(min_length=1, max_length=2048)]
-        | Tokens
-        | Annotated[list[Tokens], Field(min_length=1, max_length=2048)]
+        | InputTokens
+        | Annotated[list[InputTokens], Field(min_length=1, max_length=2048)]
     )
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None

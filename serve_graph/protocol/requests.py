@@ -20,7 +20,7 @@ Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
 ]
 MAX_INT = 2**31 - 1  # what an engine's 32-bit counters hold
-Tokens = Annotated[int, Field(ge=1, le=MAX_INT)]
+PromptTokens = Annotated[int, Field(ge=1, le=MAX_INT)]
 TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,7}$")]
 LogitBias = Annotated[dict[TokenId, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)]
 R = TypeVar("R", bound=BaseModel)
@@ -82,7 +82,7 @@ class Sampling(BaseModel):
     model: Annotated[str, Field(min_length=1, max_length=256)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: Tokens | None = None
+    max_tokens: PromptTokens | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
@@ -111,7 +111,7 @@ class ChatRequest(Sampling):
     """`POST /v1/chat/completions`."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=4096)]
-    max_completion_tokens: Tokens | None = None
+    max_completion_tokens: PromptTokens | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: dict[str, Any] | None = None

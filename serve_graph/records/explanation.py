@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from router_models.data.features import logprob_summary
-from router_models.pricing.prices import plain
+from router_models.pricing.prices import plain_decimal
 from router_models.pricing.savings import answering_call, would_have_cost
 from router_models.types import Call, DecisionRecord
 from serve_graph.cascade.billing import Prices
@@ -120,10 +120,10 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
     told += [_line(line) for line in record.bill]
     unmetered = sum(not line.metered for line in record.bill)
     short = f", without the tokens of {unmetered} call(s) that nobody counted" if unmetered else ""
-    told.append(f"Bill: ${plain(record.cost_usd)}{short}.")
+    told.append(f"Bill: ${plain_decimal(record.cost_usd)}{short}.")
     if other is not None:
         kind = "estimated from the tokens" if other["estimated"] else "billed"
-        told.append(f"The other way, {other['way']}: ${plain(Decimal(other['usd']))} ({kind}).")
+        told.append(f"The other way, {other['way']}: ${plain_decimal(Decimal(other['usd']))} ({kind}).")
     return told
 
 
@@ -133,7 +133,7 @@ def _line(line: Call) -> str:
     cached = f" ({used.cached_tokens} from the cache)" if used.cached_tokens else ""
     uncounted = f", {used.completion_tokens} tokens named" if used.completion_tokens else ", tokens unknown"
     counted = f", {tokens}{cached}" if line.metered and used.prompt_tokens else "" if line.metered else uncounted
-    return f"Paid: {line.what} by {line.tier}{counted}, {line.latency_s:.3f} s: ${plain(line.cost_usd)}."
+    return f"Paid: {line.what} by {line.tier}{counted}, {line.latency_s:.3f} s: ${plain_decimal(line.cost_usd)}."
 
 
 def _plain(value: float) -> float | str:

@@ -18,7 +18,7 @@ from serve_graph.records.store import DecisionStore
 
 logger = logging.getLogger(__name__)
 REDACTED = "[redacted]"
-HOUR_S = 3600.0
+RETENTION_EVERY_S = 3600.0
 
 
 def prompt_keeper(config: RecordsConfig) -> Callable[[str], str | None]:
@@ -103,7 +103,9 @@ class Maintenance:
 
     async def delete_old(self) -> None:
         """Once an hour, forget what is older than `keep_days`."""
-        if self.keep_days is None or (self._deleted_at is not None and time.monotonic() - self._deleted_at < HOUR_S):
+        if self.keep_days is None or (
+            self._deleted_at is not None and time.monotonic() - self._deleted_at < RETENTION_EVERY_S
+        ):
             return
         moment = datetime.now(UTC) - timedelta(days=self.keep_days)
         gone = await self.store.delete_before(moment.isoformat(timespec="milliseconds"))

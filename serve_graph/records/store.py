@@ -37,7 +37,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from router_models.pricing.prices import plain
+from router_models.pricing.prices import plain_decimal
 from router_models.types import Call, DecisionRecord, Usage
 from serve_graph.errors import StoreUnavailableError
 
@@ -85,7 +85,7 @@ JSON_COLUMNS = ("calls", "overhead", "metadata", "evidence")
 def record_to_json(record: DecisionRecord) -> dict[str, Any]:
     """A record as JSON-able data; money as strings, never floats."""
     data = asdict(record)
-    data["cost_usd"] = plain(record.cost_usd)
+    data["cost_usd"] = plain_decimal(record.cost_usd)
     data["calls"] = [_line_to_json(call) for call in record.calls]
     data["overhead"] = [_line_to_json(line) for line in record.overhead]
     return data
@@ -98,8 +98,8 @@ def record_from_json(data: dict[str, Any]) -> DecisionRecord:
 
 
 def _line_to_json(line: Call) -> dict[str, Any]:
-    parts = {name: plain(amount) for name, amount in line.parts.items()}
-    return asdict(line) | {"cost_usd": plain(line.cost_usd), "parts": parts}
+    parts = {name: plain_decimal(amount) for name, amount in line.parts.items()}
+    return asdict(line) | {"cost_usd": plain_decimal(line.cost_usd), "parts": parts}
 
 
 def _line_from_json(data: dict[str, Any]) -> Call:

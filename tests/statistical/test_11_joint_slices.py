@@ -9,7 +9,7 @@ import pytest
 from router_models.errors import NotCertifiedError
 from router_models.estimators.calibrators.scores import PlattCalibrator
 from router_models.risk_control.joint import certify_joint
-from router_models.risk_control.joint_path import Budget, follow
+from router_models.risk_control.joint_path import PathBudget, follow
 from router_models.risk_control.ladder import Ladder, Thresholds, replay_ladder
 from router_models.risk_control.tuning import pareto_path, predict
 
@@ -129,7 +129,7 @@ def test_slices_exactly_at_the_budget_are_rarely_certified_however_many_configur
     columns = (tiers, np.full((n, k - 1), 0.5), np.full((n, k), 0.95), tuple(range(1, k + 1)))
     tune = Ladder.of(*columns, np.ones((n, k)))
     proposed = [predict(tune, thresholds) for thresholds in always]
-    budget = Budget(epsilon, DELTA / 2)
+    budget = PathBudget(epsilon, DELTA / 2)
     broken = any_small = 0
     for _ in range(runs):
         certs = [replace(tune, right=rng.random((n, k)) >= epsilon) for _ in ("a", "b")]

@@ -95,7 +95,7 @@ def short_answers(answer: str) -> Iterator[str]:
         yield unwrapped(next(part for part in quoted[-1] if part))
 
 
-def json_value(answer: str) -> tuple[bool, object]:
+def read_json(answer: str) -> tuple[bool, object]:
     """Return (True, value) for the first JSON object or array that opens a line or follows a colon.
 
     (False, None) when there is none; a value inside a call (`json.dumps({...})`) is code, not an answer.

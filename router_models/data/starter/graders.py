@@ -142,7 +142,7 @@ def json_equal(reference: Reference, answer: str) -> bool:
 
     With `loose`, scalars are compared as trimmed text in any case, so that 42 and "42" are the same.
     """
-    found, value = reading.json_value(answer)
+    found, value = reading.read_json(answer)
     return found and same(value, reference["value"], loose=reference.get("loose") is True)
 
 
@@ -170,7 +170,7 @@ def letter(reference: Reference, answer: str) -> bool:
     return named == [want]
 
 
-def sentence(reference: Reference, answer: str) -> bool:
+def marks_sentence(reference: Reference, answer: str) -> bool:
     """Accept one or two finished sentences, 4 to 45 words, that use every one of `words`; not the request itself."""
     text = reading.unwrapped(reading.unfenced(answer)).strip()
     used = reading.fold(text)
@@ -190,7 +190,7 @@ def record(reference: Reference, answer: str) -> bool:
     fields = reference["fields"]
     if not isinstance(fields, Mapping):
         raise TypeError(f"record grader: 'fields' must be an object, got {fields!r}")
-    found, value = reading.json_value(answer)
+    found, value = reading.read_json(answer)
     if not found or not isinstance(value, dict):
         return False
     given = {str(key).casefold(): str(item).strip().casefold() for key, item in value.items()}
@@ -209,7 +209,7 @@ GRADERS: Mapping[str, Callable[[Reference, str], bool]] = {
     "date": date,
     "letter": letter,
     "program": marks_program,
-    "sentence": sentence,
+    "sentence": marks_sentence,
     "record": record,
 }
 

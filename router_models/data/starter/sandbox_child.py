@@ -58,7 +58,7 @@ def confine(cpu_s: int, memory_bytes: int) -> None:
         raise OSError(ctypes.get_errno(), "the kernel refuses a system call filter")
 
 
-def run(cpu_s: int, memory_bytes: int) -> None:
+def run_program(cpu_s: int, memory_bytes: int) -> None:
     """Run the job on standard input; leave by os._exit, with results written or with nothing written."""
     import bisect
     import collections
@@ -114,4 +114,4 @@ def _no_more_modules(event: str, _: Sequence[object]) -> None:
 
 
 if __name__ == "__main__":
-    run(int(sys.argv[1]), int(sys.argv[2]))
+    run_program(int(sys.argv[1]), int(sys.argv[2]))

@@ -86,7 +86,7 @@ def logit_of(scores: ArrayLike) -> FloatArray:
     return np.asarray(np.log(s) - np.log1p(-s), dtype=np.float64)
 
 
-def targets_of(y: ArrayLike, n: int) -> FloatArray:
+def calibration_targets(y: ArrayLike, n: int) -> FloatArray:
     """Grades as float64 (n,); raises DataError unless they are n numbers in [0, 1] of more than one value."""
     t = np.asarray(y, dtype=np.float64)
     if t.shape != (n,):

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 
 from router_models.data.artifacts import State
 from router_models.errors import ArtifactError, DataError, NotFittedError
-from router_models.estimators.calibrators.base import P_MIN, ScoreCalibrator, columns_of, logit_of, targets_of
+from router_models.estimators.calibrators.base import P_MIN, ScoreCalibrator, calibration_targets, columns_of, logit_of
 from router_models.types import FloatArray
 
 
@@ -35,7 +35,7 @@ class PlattCalibrator(ScoreCalibrator):
 
     def fit(self, scores: ArrayLike, y: ArrayLike) -> Self:
         x = logit_of(scores)
-        t = smoothed_targets(targets_of(y, len(x)))
+        t = smoothed_targets(calibration_targets(y, len(x)))
         slope, intercept = fit_line(x, t)
         if slope <= 0:
             slope, intercept = 0.0, float(logit(t.mean()))
@@ -68,7 +68,7 @@ class TemperatureCalibrator(ScoreCalibrator):
 
     def fit(self, scores: ArrayLike, y: ArrayLike) -> Self:
         x = logit_of(scores)
-        t = targets_of(y, len(x))
+        t = calibration_targets(y, len(x))
 
         def loss(log_temperature: float) -> float:
             z = x * np.exp(-log_temperature)
@@ -107,7 +107,7 @@ class LogisticCalibrator(ScoreCalibrator):
 
     def fit(self, scores: ArrayLike, y: ArrayLike) -> Self:
         X = columns_of(scores)
-        t = targets_of(y, len(X))
+        t = calibration_targets(y, len(X))
         finite = np.where(np.isfinite(X), X, np.nan)
         empty = np.isnan(finite).all(axis=0)
         if empty.any():

@@ -8,7 +8,7 @@ from scipy.special import logit
 
 from router_models.data.artifacts import State
 from router_models.errors import ArtifactError
-from router_models.estimators.calibrators.base import ScoreCalibrator, columns_of, targets_of
+from router_models.estimators.calibrators.base import ScoreCalibrator, calibration_targets, columns_of
 from router_models.estimators.calibrators.parametric import LogisticCalibrator, PlattCalibrator, TemperatureCalibrator
 from router_models.estimators.calibrators.steps import IsotonicCalibrator, VennAbersCalibrator
 from router_models.types import FloatArray, IntArray
@@ -51,7 +51,7 @@ def choose_calibrator(scores: ArrayLike, y: ArrayLike, *, seed: int = 0, folds: 
     the folds, which hold right and wrong answers alike. Raises DataError as `fit` does.
     """
     X = columns_of(scores)
-    t = targets_of(y, len(X))
+    t = calibration_targets(y, len(X))
     default, *rivals = candidates(len(X), X.shape[1])
     right = t > 0.5
     if not rivals or min(right.sum(), (~right).sum()) < folds:

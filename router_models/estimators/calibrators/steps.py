@@ -10,7 +10,7 @@ from scipy.optimize import isotonic_regression
 
 from router_models.data.artifacts import State
 from router_models.errors import NotFittedError
-from router_models.estimators.calibrators.base import ScoreCalibrator, confidences_of, targets_of
+from router_models.estimators.calibrators.base import ScoreCalibrator, calibration_targets, confidences_of
 from router_models.estimators.calibrators.parametric import check_family, inside
 from router_models.types import FloatArray
 
@@ -25,7 +25,7 @@ class IsotonicCalibrator(ScoreCalibrator):
 
     def fit(self, scores: ArrayLike, y: ArrayLike) -> Self:
         s = confidences_of(scores)
-        self.knots_, means, counts = _pooled_by_score(s, targets_of(y, len(s)))
+        self.knots_, means, counts = _pooled_by_score(s, calibration_targets(y, len(s)))
         self.values_ = np.asarray(isotonic_regression(means, weights=counts).x, dtype=np.float64)
         return self
 
@@ -63,7 +63,7 @@ class VennAbersCalibrator(ScoreCalibrator):
 
     def fit(self, scores: ArrayLike, y: ArrayLike) -> Self:
         s = confidences_of(scores)
-        self.knots_, means, counts = _pooled_by_score(s, targets_of(y, len(s)))
+        self.knots_, means, counts = _pooled_by_score(s, calibration_targets(y, len(s)))
         k = len(self.knots_)
         self.p0_, self.p1_ = np.empty(k), np.empty(k)
         for i in range(k):

@@ -65,7 +65,7 @@ class RouterModel(ABC):
         """Rebuild from `state()`; raises ArtifactError where it does not fit this class."""
 
 
-def check_fit_input(X: Prompts, y: FloatArray, *, classes: int = 2) -> FloatArray:
+def check_prompts_input(X: Prompts, y: FloatArray, *, classes: int = 2) -> FloatArray:
     """Validate a training set, the same way for every family; returns y as float64.
 
     Raises DataError for no rows, unequal lengths, NaN or infinite targets, targets outside [0, 1], or fewer than
@@ -125,7 +125,7 @@ def metadata_of(X: Prompts, name: str) -> tuple[str, ...]:
     return X.metadata[name]
 
 
-def embeddings_of(X: Prompts) -> FloatArray:
+def prompt_embeddings(X: Prompts) -> FloatArray:
     """The batch's embeddings as float64; DataError where they were not computed."""
     if X.embeddings is None:
         raise DataError("this router needs embeddings: pass Prompts with `embeddings` (features.Encoder makes them)")

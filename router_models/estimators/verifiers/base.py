@@ -58,7 +58,7 @@ class VerifierModel(ABC):
         return self.needs_signals
 
 
-def check_fit_input(X: Answers, y: FloatArray, *, classes: int = 2) -> FloatArray:
+def check_answers_input(X: Answers, y: FloatArray, *, classes: int = 2) -> FloatArray:
     """Validate a training set, the same way for every family; returns y as float64.
 
     Raises DataError for no rows, unequal lengths, NaN or infinite grades, grades outside [0, 1], or fewer than
@@ -88,7 +88,7 @@ def signals_of(X: Answers, names: tuple[str, ...]) -> FloatArray:
     return np.column_stack([X.signals[name] for name in names]).astype(np.float64)
 
 
-def embeddings_of(X: Answers) -> FloatArray:
+def answer_embeddings(X: Answers) -> FloatArray:
     """The prompts' embeddings as float64 (n, d); DataError where they are missing, misshapen or not finite."""
     if X.prompts.embeddings is None:
         raise DataError("this verifier needs prompt embeddings: pass Prompts with `embeddings` (features.Encoder)")

@@ -14,9 +14,9 @@ import numpy as np
 
 from router_models.data.artifacts import State
 from router_models.errors import ArtifactError, DataError, NotFittedError
-from router_models.estimators.verifiers.base import VerifierModel, check_fit_input
+from router_models.estimators.verifiers.base import VerifierModel, check_answers_input
 from router_models.estimators.verifiers.learned.fitted import LearnedVerifier
-from router_models.estimators.verifiers.learned.logistic import Logistic, grouped_folds, logit
+from router_models.estimators.verifiers.learned.logistic import Logistic, folds_by_prompt, logit
 from router_models.estimators.verifiers.learned.logprob import LogprobVerifier
 from router_models.estimators.verifiers.learned.nested_state import join_states, split_state
 from router_models.estimators.verifiers.rule_checks import ChecksVerifier
@@ -54,8 +54,8 @@ class StackedVerifier(VerifierModel):
         return tuple(dict.fromkeys(wanted))
 
     def fit(self, X: Answers, y: FloatArray) -> Self:
-        y = check_fit_input(X, y)
-        folds = grouped_folds(X.prompts.texts, y, self.folds, self.seed)
+        y = check_answers_input(X, y)
+        folds = folds_by_prompt(X.prompts.texts, y, self.folds, self.seed)
         opinions = np.full((len(y), len(self.members)), float(y.mean()))
         for fold in np.unique(folds):
             held = folds == fold

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 Event = dict[str, Any]
-WORDS: Mapping[str, str] = MappingProxyType({"output_text": "text", "refusal": "refusal"})
+TEXT_FIELDS: Mapping[str, str] = MappingProxyType({"output_text": "text", "refusal": "refusal"})
 """Where a part of each kind holds its words."""
 
 
@@ -58,13 +58,13 @@ class Items:
         if not parts or parts[-1]["type"] != kind:
             yield from self._last_words(self.open) if parts else ()
             yield self._begin_part(kind)
-        parts[-1][WORDS[kind]] += text
+        parts[-1][TEXT_FIELDS[kind]] += text
         yield {"type": f"response.{kind}.delta", **self._part(self.open), "delta": text, **_extras(kind)}
 
     def _begin_part(self, kind: str) -> Event:
         assert self.open is not None
         noted: dict[str, Any] = {"annotations": []} if kind == "output_text" else {}
-        part: dict[str, Any] = {"type": kind, WORDS[kind]: "", **noted, **_extras(kind)}
+        part: dict[str, Any] = {"type": kind, TEXT_FIELDS[kind]: "", **noted, **_extras(kind)}
         self.open["content"].append(part)
         return {"type": "response.content_part.added", **self._part(self.open), "part": dict(part)}
 
@@ -97,7 +97,7 @@ class Items:
             return [{"type": "response.function_call_arguments.done", **self._at(item, named=True), **whole}]
         part = dict(item["content"][-1])
         kind = part["type"]
-        words = {WORDS[kind]: part[WORDS[kind]]}
+        words = {TEXT_FIELDS[kind]: part[TEXT_FIELDS[kind]]}
         return [
             {"type": f"response.{kind}.done", **self._part(item), **words, **_extras(kind)},
             {"type": "response.content_part.done", **self._part(item), "part": part},

@@ -12,10 +12,10 @@ from serve_graph.errors import RequestError
 from serve_graph.protocol.requests import (
     ChatRequest,
     Metadata,
+    PromptTokens,
     RequestOptions,
     StreamOptions,
     Text,
-    Tokens,
     chat_query,
 )
 
@@ -83,7 +83,7 @@ class ResponsesRequest(Strict):
     instructions: Text | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_output_tokens: Tokens | None = None
+    max_output_tokens: PromptTokens | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     tools: list[FunctionTool] | None = None

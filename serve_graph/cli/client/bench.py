@@ -19,7 +19,7 @@ import httpx
 import numpy as np
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-HEADERS = ("x-serve-graph-decision", "x-serve-graph-tier", "x-serve-graph-outcome")
+DECISION_HEADERS = ("x-serve-graph-decision", "x-serve-graph-tier", "x-serve-graph-outcome")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ def read_reply(
     if not stream:
         ChatCompletion.model_validate_json(content)
         facts = json.loads(content)["serve_graph"]
-        _check(all(headers.get(name) for name in HEADERS), "a header is missing")
+        _check(all(headers.get(name) for name in DECISION_HEADERS), "a header is missing")
         return "200", dict(facts)
     events = [part for part in content.decode("utf-8").split("\n\n") if part and not part.startswith(":")]
     _check(all(event.startswith("data: ") for event in events), "an event is not data")

@@ -61,7 +61,7 @@ def read_tasks(path: Path) -> list[Task]:
     return tasks
 
 
-async def collect(
+async def collect_outcomes(
     url: str,
     tiers: Sequence[str],
     tasks: Sequence[Task],

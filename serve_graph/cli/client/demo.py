@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -19,13 +18,12 @@ from router_models.data.outcomes import read_outcomes
 from router_models.data.starter import STARTER_OUTCOMES, Task, generate, grade
 from router_models.data.starter.task import task_id
 from router_models.reports.plots import wilson
-from router_models.types import Outcome
+from router_models.types import Outcome, Progress
 from serve_graph.cli.client.api_key import key_headers
 from serve_graph.cli.client.collect import ask
 from serve_graph.config.graph import GraphConfig
 
 HELD_OUT_SEED = 20_001
-Progress = Callable[[str], None]
 
 
 def run_demo(url: str, config: GraphConfig, questions: int, concurrency: int, progress: Progress) -> dict[str, Any]:

@@ -16,11 +16,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from router_models.types import Progress
 from serve_graph.access.listening import check_listening
 from serve_graph.cli.local.haproxy import OVERRIDE as HAPROXY_OVERRIDE
 from serve_graph.cli.local.haproxy import usable_haproxy, without_splicing
@@ -30,7 +31,6 @@ from serve_graph.errors import ConfigError, ServeGraphError
 if TYPE_CHECKING:
     from ray.serve import Application
 
-Progress = Callable[[str], None]
 APP = "serve-graph"
 SAY_AGAIN_S = 20.0
 REPLICA_PORTS = 50

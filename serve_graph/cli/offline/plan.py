@@ -83,9 +83,9 @@ def plan(
     A traffic mix, where nothing is recorded yet: serve-graph plan --traffic mix.yaml --weak cheap --strong frontier
     --volume 50000
     """
-    from router_models.data.json_values import plain
-    from router_models.planning.page import Context, page
-    from router_models.planning.patterns import Budget, Extra
+    from router_models.data.json_values import to_json_values
+    from router_models.planning.page import Context, plan_page
+    from router_models.planning.patterns import Extra, RiskBudget
     from router_models.planning.plan import Demand
     from router_models.planning.plan import plan as work_out
 
@@ -111,7 +111,7 @@ def plan(
     progress("comparing the patterns")
     found = work_out(
         work,
-        Budget(epsilon, delta, max_drop),
+        RiskBudget(epsilon, delta, max_drop),
         Demand(volume, min_volume, label_usd),
         extra,
         now,
@@ -128,13 +128,13 @@ def plan(
         terms=tier_terms,
     )
     if as_json:
-        say_json(plain(found))
+        say_json(to_json_values(found))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(page(found, context))
+        out.write_text(plan_page(found, context))
         progress(f"written to {out}")
     elif not as_json:
-        say(page(found, context))
+        say(plan_page(found, context))
 
 
 def _recorded(

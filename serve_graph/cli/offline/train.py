@@ -59,7 +59,7 @@ def collect(
 
     from router_models.data.starter import generate
     from serve_graph.cli.client.collect import binds_behind, claim, other_tiers, read_tasks, refuse_finished
-    from serve_graph.cli.client.collect import collect as run
+    from serve_graph.cli.client.collect import collect_outcomes as run
     from serve_graph.cli.local.launch import running_graph
     from serve_graph.config.graph import load_config
     from serve_graph.errors import ServeGraphError

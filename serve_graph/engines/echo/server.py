@@ -29,7 +29,7 @@ Fault = Mapping[str, Any]
 JSON = (b"content-type", b"application/json")
 SSE = (b"content-type", b"text/event-stream")
 NO_PRICE = PriceConfig(input_usd_per_mtok=Decimal(0), output_usd_per_mtok=Decimal(0))
-USAGE = MappingProxyType({"prompt_tokens": 7, "completion_tokens": 0, "total_tokens": 7})
+ECHO_USAGE = MappingProxyType({"prompt_tokens": 7, "completion_tokens": 0, "total_tokens": 7})
 
 
 class EchoServer:
@@ -127,7 +127,7 @@ class EchoServer:
     async def error_body(self, body: dict[str, Any], fault: Fault, send: Send) -> None:
         """Status 200 with an error inside, `code` in it where given."""
         error = json.dumps(
-            {"error": {"message": "scripted", "code": fault.get("code")}, "usage": dict(USAGE)}
+            {"error": {"message": "scripted", "code": fault.get("code")}, "usage": dict(ECHO_USAGE)}
         ).encode()
         if not body.get("stream"):
             return await _whole(send, 200, error)
@@ -137,7 +137,9 @@ class EchoServer:
     async def no_choices(self, body: dict[str, Any], fault: Fault, send: Send) -> None:
         """Status 200, billed, and no answer in it, or `choices` that are none."""
         choices = fault.get("choices", [])
-        reply = json.dumps({"id": "x", "object": "chat.completion", "choices": choices, "usage": dict(USAGE)}).encode()
+        reply = json.dumps(
+            {"id": "x", "object": "chat.completion", "choices": choices, "usage": dict(ECHO_USAGE)}
+        ).encode()
         if not body.get("stream"):
             return await _whole(send, 200, reply)
         await _begin(send, 200, SSE)

@@ -10,15 +10,15 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from router_models.data.artifacts import file_sha256
+from router_models.types import Progress
 from serve_graph.errors import WeightsError
 
-Progress = Callable[[str], None]
 SETTLED_S = 2.0
 """A file written this shortly before it was hashed may change again within one tick of its clock: hashed anew."""
 

@@ -13,7 +13,7 @@ import importlib.util
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +21,10 @@ from types import MappingProxyType
 
 from router_models.data.artifacts import seal, verify
 from router_models.errors import ArtifactError
+from router_models.types import Progress
 from serve_graph.config.tiers import WeightsConfig
 from serve_graph.engines.weights.model_folder import check_model_folder, look_at
 from serve_graph.errors import WeightsError
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

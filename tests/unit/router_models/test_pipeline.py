@@ -15,7 +15,7 @@ from router_models.data.features import LOGPROB_NAMES
 from router_models.data.formats import outcomes_to_frame, parse_columns
 from router_models.data.outcomes import prompt_id, table_of, write_outcomes
 from router_models.errors import ArtifactError, CertificateError, DataError, NotCertifiedError
-from router_models.pipeline import certify_next, run
+from router_models.pipeline import certify_next, run_pipeline
 from router_models.pricing.prices import Price
 from router_models.risk_control.certificate import Certificate
 from router_models.training.candidate import Candidate, Settings
@@ -60,7 +60,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[RegisteredVersion, P
     folder = tmp_path_factory.mktemp("pipeline")
     write_outcomes(folder / "outcomes.parquet", world(900, p_easy=0.97))
     uri = f"sqlite:///{folder / 'mlflow.db'}"
-    version = run(folder / "outcomes.parquet", SETTINGS, folder / "state", uri, "router", NOW, alias="stable")
+    version = run_pipeline(folder / "outcomes.parquet", SETTINGS, folder / "state", uri, "router", NOW, alias="stable")
     return version, folder
 
 
@@ -133,7 +133,7 @@ def test_nothing_certified_says_why_and_what_is_missing(tmp_path: Path) -> None:
     write_outcomes(tmp_path / "o.parquet", world(300, p_easy=0.55))
     strict = replace(SETTINGS, epsilon=0.01)
     with pytest.raises(NotCertifiedError) as refused:
-        run(tmp_path / "o.parquet", strict, tmp_path, f"sqlite:///{tmp_path / 'm.db'}", "router", NOW)
+        run_pipeline(tmp_path / "o.parquet", strict, tmp_path, f"sqlite:///{tmp_path / 'm.db'}", "router", NOW)
     assert "0.01" in refused.value.reason
     assert refused.value.labels_missing is not None
     said = re.search(
@@ -153,7 +153,7 @@ def test_every_look_at_the_same_labels_spends_its_part_of_delta(tmp_path: Path) 
 
     def look(name: str, **changes: float) -> Certificate | None:
         settings = replace(SETTINGS, router="surface", verifier="logprob", **changes)
-        version = run(
+        version = run_pipeline(
             tmp_path / "o.parquet", settings, tmp_path, f"sqlite:///{tmp_path / 'm.db'}", name, NOW,
             progress=said.append,
         )  # fmt: skip
@@ -202,4 +202,4 @@ def test_one_class_only_is_a_clear_error(tmp_path: Path) -> None:
     always = [replace(o, grade=1.0) for o in world(120, p_easy=1.0)]
     write_outcomes(tmp_path / "o.parquet", always)
     with pytest.raises(DataError, match="every grade of tier 'cheap' is 1"):
-        run(tmp_path / "o.parquet", SETTINGS, tmp_path, f"sqlite:///{tmp_path / 'm.db'}", "router", NOW)
+        run_pipeline(tmp_path / "o.parquet", SETTINGS, tmp_path, f"sqlite:///{tmp_path / 'm.db'}", "router", NOW)

@@ -34,18 +34,18 @@ def settled(options: Sequence[T], key: str) -> T:
     return options[int.from_bytes(digest[:4], "big") % len(options)]
 
 
-def mentions(prompt: str, accepted: Sequence[str], *, max_tokens: int = 24) -> Draft:
+def mentions_task(prompt: str, accepted: Sequence[str], *, max_tokens: int = 24) -> Draft:
     """Return a draft whose answer must name one of `accepted` (the first is the solution)."""
     return Draft(prompt, "mentions", {"accepted": list(accepted)}, accepted[0], max_tokens)
 
 
-def number(prompt: str, value: int | float, *, max_tokens: int = 24) -> Draft:
+def number_task(prompt: str, value: int | float, *, max_tokens: int = 24) -> Draft:
     """Return a draft whose answer must be `value`; numbers the prompt gives may be repeated around it."""
     given = [float(text) for text in re.findall(r"\d+(?:\.\d+)?", prompt)]
     return Draft(prompt, "number", {"value": value, "given": given}, str(value), max_tokens)
 
 
-def choice(
+def choice_task(
     prompt: str, answer: str, options: Sequence[str], *, given: Sequence[str] = (), max_tokens: int = 16
 ) -> Draft:
     """Return a draft whose answer must settle on `answer` among `options`; it may repeat those `given`."""
@@ -53,6 +53,6 @@ def choice(
     return Draft(prompt, "choice", reference, answer, max_tokens)
 
 
-def exact(prompt: str, text: str, *, fold_case: bool = False, max_tokens: int = 32) -> Draft:
+def exact_task(prompt: str, text: str, *, fold_case: bool = False, max_tokens: int = 32) -> Draft:
     """Return a draft whose answer must be `text` itself (`fold_case`: in any case)."""
     return Draft(prompt, "exact", {"text": text, "fold_case": fold_case}, text, max_tokens)

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from router_models.data.artifacts import State
-from router_models.estimators.routers.base import RouterModel, check_fit_input
+from router_models.estimators.routers.base import RouterModel, check_prompts_input
 from router_models.types import FloatArray, Prompts
 
 
@@ -21,7 +21,7 @@ class ConstantRouter(RouterModel):
         self.p_ = p
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
-        self.p_ = float(check_fit_input(X, y, classes=1).mean())
+        self.p_ = float(check_prompts_input(X, y, classes=1).mean())
         return self
 
     def predict(self, X: Prompts) -> FloatArray:

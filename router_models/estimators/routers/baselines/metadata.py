@@ -8,7 +8,7 @@ import numpy as np
 
 from router_models.data.artifacts import State
 from router_models.errors import DataError
-from router_models.estimators.routers.base import RouterModel, array_of, check_fit_input, fitted, meta_of, squash
+from router_models.estimators.routers.base import RouterModel, array_of, check_prompts_input, fitted, meta_of, squash
 from router_models.estimators.routers.embedding.ridge import fit_ridge
 from router_models.types import FloatArray, Prompts
 
@@ -31,7 +31,7 @@ class MetadataRouter(RouterModel):
         self.weights_: FloatArray | None = None
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
-        y = check_fit_input(X, y)
+        y = check_prompts_input(X, y)
         present = {c: X.metadata[c] for c in self.columns if c in X.metadata and len(set(X.metadata[c])) > 1}
         if not present:
             raise DataError(f"no metadata column that varies; looked for: {', '.join(self.columns)}")

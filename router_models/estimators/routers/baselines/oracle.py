@@ -8,7 +8,7 @@ import numpy as np
 
 from router_models.data.artifacts import State
 from router_models.errors import DataError
-from router_models.estimators.routers.base import RouterModel, check_fit_input, meta_of, metadata_of
+from router_models.estimators.routers.base import RouterModel, check_prompts_input, meta_of, metadata_of
 from router_models.types import FloatArray, Prompts
 
 
@@ -26,7 +26,7 @@ class OracleRouter(RouterModel):
         self.column = column
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
-        check_fit_input(X, y, classes=1)
+        check_prompts_input(X, y, classes=1)
         return self
 
     def predict(self, X: Prompts) -> FloatArray:

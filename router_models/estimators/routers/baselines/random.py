@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from router_models.data.artifacts import State
-from router_models.estimators.routers.base import RouterModel, check_fit_input, meta_of
+from router_models.estimators.routers.base import RouterModel, check_prompts_input, meta_of
 from router_models.types import FloatArray, Prompts
 
 
@@ -22,7 +22,7 @@ class RandomRouter(RouterModel):
         self.seed = seed
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
-        check_fit_input(X, y, classes=1)
+        check_prompts_input(X, y, classes=1)
         return self
 
     def predict(self, X: Prompts) -> FloatArray:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from router_models.data.artifacts import State
 from router_models.data.text_cache import each_text_once
-from router_models.estimators.routers.base import RouterModel, array_of, check_fit_input, embeddings_of, fitted
+from router_models.estimators.routers.base import RouterModel, array_of, check_prompts_input, fitted, prompt_embeddings
 from router_models.estimators.routers.baselines.length import LengthRouter
 from router_models.estimators.routers.combined.stacked import (
     Maker,
@@ -26,7 +26,7 @@ from router_models.estimators.routers.combined.stacked import (
     stack_weights,
     unpack,
 )
-from router_models.estimators.routers.embedding.knn import KnnRouter, nearest, rounded
+from router_models.estimators.routers.embedding.knn import KnnRouter, half_precision, nearest
 from router_models.estimators.routers.embedding.ridge import RidgeRouter
 from router_models.estimators.routers.text.forest import ForestRouter
 from router_models.estimators.routers.text.linear import SurfaceRouter
@@ -67,7 +67,7 @@ class DefaultRouter(RouterModel):
         self.in_domain_: FloatArray | None = None
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
-        y = check_fit_input(X, y)
+        y = check_prompts_input(X, y)
         with each_text_once():
             return self._fit(X, y)
 
@@ -102,14 +102,14 @@ class DefaultRouter(RouterModel):
                 return balanced_folds(labels.astype(np.int64), self.folds)
         from sklearn.cluster import KMeans
 
-        E = embeddings_of(X)
+        E = prompt_embeddings(X)
         clusters = min(4 * self.folds, len(np.unique(E.round(6), axis=0)))
         labels = KMeans(clusters, n_init=1, max_iter=30, random_state=self.seed).fit_predict(E)
         return balanced_folds(labels.astype(np.int64), self.folds)
 
     def _measure_home(self, X: Prompts, far: IntArray) -> FloatArray:
         """Median similarity at home, and the drop from it to the median of domains held out."""
-        memory = rounded(embeddings_of(X))
+        memory = half_precision(prompt_embeddings(X))
         k = min(NEIGHBOURS, len(memory) - 1)
         in_domain = float(np.median(nearest(memory, memory, k, leave_out_self=True)[1].mean(axis=1)))
         out_of_domain = []

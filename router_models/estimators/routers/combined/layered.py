@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 
 from router_models.data.artifacts import State
-from router_models.estimators.routers.base import RouterModel, check_fit_input, fitted, meta_of
+from router_models.estimators.routers.base import RouterModel, check_prompts_input, fitted, meta_of
 from router_models.estimators.routers.embedding.ridge import RidgeRouter
 from router_models.estimators.routers.embedding.semantic import SemanticRouter
 from router_models.types import FloatArray, Prompts
@@ -38,7 +38,7 @@ class LayeredRouter(RouterModel):
         self.p_: float | None = None
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
-        y = check_fit_input(X, y)
+        y = check_prompts_input(X, y)
         self.semantic_ = SemanticRouter(seed=self.seed).fit(X, y)
         self.classifier_ = RidgeRouter().fit(X, y)
         self.p_ = float(y.mean())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from router_models.data.artifacts import State
 from router_models.data.text_cache import each_text_once
 from router_models.errors import ArtifactError
-from router_models.estimators.routers.base import RouterModel, array_of, check_fit_input, fitted, meta_of
+from router_models.estimators.routers.base import RouterModel, array_of, check_prompts_input, fitted, meta_of
 from router_models.estimators.routers.baselines.length import LengthRouter
 from router_models.estimators.routers.embedding.knn import KnnRouter
 from router_models.estimators.routers.embedding.ridge import RidgeRouter
@@ -53,7 +53,7 @@ class StackedRouter(RouterModel):
         self.weights_: FloatArray | None = None
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
-        y = check_fit_input(X, y)
+        y = check_prompts_input(X, y)
         makers = [MEMBERS[name] for name in self.members]
         with each_text_once():
             seen = out_of_fold(makers, X, y, folds_by_text(X.texts, self.folds, self.seed))

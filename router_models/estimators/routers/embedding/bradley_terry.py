@@ -16,12 +16,12 @@ from router_models.errors import DataError
 from router_models.estimators.routers.base import (
     RouterModel,
     array_of,
-    check_fit_input,
-    embeddings_of,
+    check_prompts_input,
     fitted,
     meta_of,
+    prompt_embeddings,
 )
-from router_models.estimators.routers.embedding.knn import rounded
+from router_models.estimators.routers.embedding.knn import half_precision
 from router_models.types import FloatArray, IntArray, Prompts
 
 CHEAP, FRONTIER = "cheap", "frontier"
@@ -51,7 +51,7 @@ class BradleyTerryRouter(RouterModel):
 
     def fit_battles(self, X: Prompts, left: tuple[str, ...], right: tuple[str, ...], y: FloatArray) -> Self:
         """Remember n battles: y = 1 the left model won, 0 the right one, .5 a draw."""
-        y = check_fit_input(X, y)
+        y = check_prompts_input(X, y)
         if not len(left) == len(right) == len(X):
             raise DataError(f"{len(X)} prompts but {len(left)} left and {len(right)} right models")
         names = tuple(sorted({*left, *right}))
@@ -59,7 +59,7 @@ class BradleyTerryRouter(RouterModel):
         if missing:
             raise DataError(f"no battle of {', '.join(sorted(missing))}; models in the battles: {', '.join(names)}")
         place = {name: i for i, name in enumerate(names)}
-        self.memory_ = rounded(embeddings_of(X))
+        self.memory_ = half_precision(prompt_embeddings(X))
         self.battles_ = np.array([[place[a], place[b]] for a, b in zip(left, right, strict=True)], dtype=np.int64)
         self.results_, self.models_ = y, names
         return self
@@ -67,7 +67,7 @@ class BradleyTerryRouter(RouterModel):
     def predict(self, X: Prompts) -> FloatArray:
         memory, battles = fitted(self.memory_, self.family), fitted(self.battles_, self.family)
         results, names = fitted(self.results_, self.family), fitted(self.models_, self.family)
-        E = embeddings_of(X)
+        E = prompt_embeddings(X)
         if E.shape[1] != memory.shape[1]:
             raise DataError(f"embeddings of width {E.shape[1]}, but this router was fitted on {memory.shape[1]}")
         size = len(names)

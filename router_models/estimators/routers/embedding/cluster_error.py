@@ -15,10 +15,10 @@ from router_models.errors import DataError
 from router_models.estimators.routers.base import (
     RouterModel,
     array_of,
-    check_fit_input,
-    embeddings_of,
+    check_prompts_input,
     fitted,
     meta_of,
+    prompt_embeddings,
 )
 from router_models.types import FloatArray, IntArray, Prompts
 
@@ -41,8 +41,8 @@ class ClusterErrorRouter(RouterModel):
     def fit(self, X: Prompts, y: FloatArray) -> Self:
         from sklearn.cluster import KMeans
 
-        y = check_fit_input(X, y)
-        E = embeddings_of(X)
+        y = check_prompts_input(X, y)
+        E = prompt_embeddings(X)
         k = max(1, min(self.clusters, len(np.unique(E.round(6), axis=0)), len(X) // 4))
         self.centroids_ = np.asarray(
             KMeans(k, n_init=1, max_iter=50, random_state=self.seed).fit(E).cluster_centers_, dtype=np.float64
@@ -52,10 +52,10 @@ class ClusterErrorRouter(RouterModel):
 
     def for_model(self, X: Prompts, y: FloatArray) -> ClusterErrorRouter:
         """A router for another model, from its grades y on labelled prompts X, over the same clusters."""
-        y = check_fit_input(X, y, classes=1)
+        y = check_prompts_input(X, y, classes=1)
         other = ClusterErrorRouter(self.clusters, self.prior, self.seed)
         other.centroids_ = fitted(self.centroids_, self.family)
-        other.ok_ = other._describe(embeddings_of(X), y)
+        other.ok_ = other._describe(prompt_embeddings(X), y)
         return other
 
     def _describe(self, E: FloatArray, y: FloatArray) -> FloatArray:
@@ -72,7 +72,7 @@ class ClusterErrorRouter(RouterModel):
 
     def predict(self, X: Prompts) -> FloatArray:
         ok = fitted(self.ok_, self.family)
-        return np.asarray(ok[self._assign(embeddings_of(X))], dtype=np.float64)
+        return np.asarray(ok[self._assign(prompt_embeddings(X))], dtype=np.float64)
 
     def state(self) -> State:
         arrays = {"centroids": fitted(self.centroids_, self.family), "ok": fitted(self.ok_, self.family)}

@@ -12,10 +12,10 @@ from router_models.errors import DataError
 from router_models.estimators.routers.base import (
     RouterModel,
     array_of,
-    check_fit_input,
-    embeddings_of,
+    check_prompts_input,
     fitted,
     meta_of,
+    prompt_embeddings,
 )
 from router_models.types import FloatArray, IntArray, Prompts
 
@@ -36,8 +36,8 @@ class KnnRouter(RouterModel):
         self.targets_: FloatArray | None = None
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
-        y = check_fit_input(X, y)
-        memory = rounded(embeddings_of(X))
+        y = check_prompts_input(X, y)
+        memory = half_precision(prompt_embeddings(X))
         most = min(max(self.ks), len(y) - 1)
         index, similarity = nearest(memory, memory, most, leave_out_self=True)
         errors = {k: float(((_vote(index[:, :k], similarity[:, :k], y) - y) ** 2).mean()) for k in self.ks}
@@ -52,7 +52,7 @@ class KnnRouter(RouterModel):
         """Scores (n,), and the cosines (n, k) of the neighbours that made them, most similar first."""
         memory, y = fitted(self.memory_, self.family), fitted(self.targets_, self.family)
         k = min(fitted(self.k_, self.family), len(y))
-        index, similarity = nearest(embeddings_of(X).astype(np.float32), memory, k)
+        index, similarity = nearest(prompt_embeddings(X).astype(np.float32), memory, k)
         return np.clip(_vote(index, similarity, y), 0.0, 1.0), similarity
 
     def state(self) -> State:
@@ -71,7 +71,7 @@ class KnnRouter(RouterModel):
         return router
 
 
-def rounded(E: FloatArray) -> NDArray[np.float32]:
+def half_precision(E: FloatArray) -> NDArray[np.float32]:
     """Embeddings at the half precision they are stored in, so that a stored memory gives equal scores."""
     return E.astype(np.float16).astype(np.float32)
 

@@ -17,10 +17,10 @@ from router_models.errors import DataError
 from router_models.estimators.routers.base import (
     RouterModel,
     array_of,
-    check_fit_input,
-    embeddings_of,
+    check_prompts_input,
     fitted,
     meta_of,
+    prompt_embeddings,
 )
 from router_models.types import FloatArray, IntArray, Prompts
 
@@ -49,7 +49,7 @@ class MatrixFactorisationRouter(RouterModel):
         self.biases_: FloatArray | None = None
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
-        return self.fit_grades(X, {self.model: check_fit_input(X, y)})
+        return self.fit_grades(X, {self.model: check_prompts_input(X, y)})
 
     def fit_grades(self, X: Prompts, grades: Mapping[str, FloatArray]) -> Self:
         """Learn from grades of several models on the same n prompts; NaN = not asked."""
@@ -62,7 +62,7 @@ class MatrixFactorisationRouter(RouterModel):
 
     def fit_votes(self, X: Prompts, left: tuple[str, ...], right: tuple[str, ...], y: FloatArray) -> Self:
         """Learn from n votes between two models each: y = 1 the left one won, 0 the right one, .5 a tie."""
-        y = check_fit_input(X, y)
+        y = check_prompts_input(X, y)
         if not len(left) == len(right) == len(X):
             raise DataError(f"{len(X)} prompts but {len(left)} left and {len(right)} right models")
         names = tuple(sorted({*left, *right}))
@@ -76,7 +76,7 @@ class MatrixFactorisationRouter(RouterModel):
     ) -> Self:
         import torch
 
-        E = embeddings_of(X)
+        E = prompt_embeddings(X)
         generator = torch.Generator().manual_seed(self.seed)
         rank = min(self.rank, E.shape[1])
         W = torch.randn(E.shape[1], rank, generator=generator, dtype=torch.float64) / E.shape[1] ** 0.5
@@ -102,8 +102,8 @@ class MatrixFactorisationRouter(RouterModel):
         """Describe one more model by its grades on n prompts: only its vector and bias are fitted; returns self."""
         from sklearn.linear_model import LogisticRegression
 
-        y = check_fit_input(X, y)
-        Q = embeddings_of(X) @ fitted(self.projection_, self.family)
+        y = check_prompts_input(X, y)
+        Q = prompt_embeddings(X) @ fitted(self.projection_, self.family)
         spread = np.maximum(Q.std(axis=0), 1e-9)
         model = LogisticRegression(C=0.3, max_iter=500).fit(
             np.concatenate([Q, Q]) / spread, np.repeat([1, 0], len(y)), sample_weight=np.concatenate([y, 1 - y])
@@ -125,7 +125,7 @@ class MatrixFactorisationRouter(RouterModel):
         names, W = fitted(self.models_, self.family), fitted(self.projection_, self.family)
         if name not in names:
             raise DataError(f"unknown model {name!r}; this router knows: {', '.join(names)}")
-        E = embeddings_of(X)
+        E = prompt_embeddings(X)
         if E.shape[1] != len(W):
             raise DataError(f"embeddings of width {E.shape[1]}, but this router was fitted on {len(W)}")
         i = names.index(name)

@@ -8,7 +8,14 @@ import numpy as np
 
 from router_models.data.artifacts import State
 from router_models.errors import DataError
-from router_models.estimators.routers.base import RouterModel, array_of, check_fit_input, embeddings_of, fitted, squash
+from router_models.estimators.routers.base import (
+    RouterModel,
+    array_of,
+    check_prompts_input,
+    fitted,
+    prompt_embeddings,
+    squash,
+)
 from router_models.types import FloatArray, Prompts
 
 ALPHAS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
@@ -26,12 +33,12 @@ class RidgeRouter(RouterModel):
         self.weights_: FloatArray | None = None
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
-        y = check_fit_input(X, y)
-        self.weights_ = fit_ridge(embeddings_of(X), y, self.alphas)
+        y = check_prompts_input(X, y)
+        self.weights_ = fit_ridge(prompt_embeddings(X), y, self.alphas)
         return self
 
     def predict(self, X: Prompts) -> FloatArray:
-        return squash(linear(embeddings_of(X), fitted(self.weights_, self.family)))
+        return squash(linear(prompt_embeddings(X), fitted(self.weights_, self.family)))
 
     def state(self) -> State:
         return State({"weights": fitted(self.weights_, self.family)})

@@ -16,12 +16,12 @@ from router_models.errors import DataError
 from router_models.estimators.routers.base import (
     RouterModel,
     array_of,
-    check_fit_input,
-    embeddings_of,
+    check_prompts_input,
     fitted,
     meta_of,
+    prompt_embeddings,
 )
-from router_models.estimators.routers.embedding.knn import nearest, rounded
+from router_models.estimators.routers.embedding.knn import half_precision, nearest
 from router_models.types import FloatArray, Prompts
 
 
@@ -56,8 +56,8 @@ class SemanticRouter(RouterModel):
         self.p_: float | None = None
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
-        y = check_fit_input(X, y)
-        E = embeddings_of(X)
+        y = check_prompts_input(X, y)
+        E = prompt_embeddings(X)
         labels, names = self._label(X, E)
         sums = np.zeros((len(names), E.shape[1]))
         np.add.at(sums, labels, E)
@@ -67,7 +67,7 @@ class SemanticRouter(RouterModel):
         self.centroids_ = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
         good = np.bincount(labels, weights=y, minlength=len(names))
         self.scores_ = (good + self.prior * self.p_) / (count + self.prior)
-        self.hard_ = rounded(E[y <= self.hard_grade])
+        self.hard_ = half_precision(E[y <= self.hard_grade])
         return self
 
     def _label(self, X: Prompts, E: FloatArray) -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -99,11 +99,11 @@ class SemanticRouter(RouterModel):
         hard = fitted(self.hard_, self.family)
         if len(hard) == 0 or len(X) == 0:
             return np.zeros(len(X), dtype=np.bool_)
-        _, cosine = nearest(embeddings_of(X).astype(np.float32), hard, 1)
+        _, cosine = nearest(prompt_embeddings(X).astype(np.float32), hard, 1)
         return np.asarray(cosine[:, 0] >= self.hard_bar)
 
     def _nearest_intent(self, X: Prompts) -> tuple[NDArray[np.int64], FloatArray]:
-        centroids, E = fitted(self.centroids_, self.family), embeddings_of(X)
+        centroids, E = fitted(self.centroids_, self.family), prompt_embeddings(X)
         if E.shape[1] != centroids.shape[1]:
             raise DataError(f"embeddings of width {E.shape[1]}, but this router was fitted on {centroids.shape[1]}")
         similarity = E @ centroids.T

@@ -16,7 +16,7 @@ import numpy as np
 from router_models.data.artifacts import State, file_sha256
 from router_models.data.features import package_file
 from router_models.errors import ArtifactError
-from router_models.estimators.routers.base import RouterModel, array_of, check_fit_input, fitted, meta_of
+from router_models.estimators.routers.base import RouterModel, array_of, check_prompts_input, fitted, meta_of
 from router_models.types import FloatArray, Prompts
 
 
@@ -42,7 +42,7 @@ class EncoderRouter(RouterModel):
     def fit(self, X: Prompts, y: FloatArray) -> Self:
         import torch
 
-        y = check_fit_input(X, y)
+        y = check_prompts_input(X, y)
         tokenizer, model = self._base
         upper = [n for n, _ in model.named_parameters() if self._is_upper(n)]
         for name, parameter in model.named_parameters():

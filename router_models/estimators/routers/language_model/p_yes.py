@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from router_models.data.artifacts import State
 from router_models.errors import DataError
-from router_models.estimators.routers.base import RouterModel, check_fit_input, fitted, meta_of, metadata_of
+from router_models.estimators.routers.base import RouterModel, check_prompts_input, fitted, meta_of, metadata_of
 from router_models.estimators.routers.language_model.causal import causal_model, model_digest
 from router_models.types import FloatArray, Prompts
 
@@ -65,7 +65,7 @@ class PYesRouter(RouterModel):
     def fit(self, X: Prompts, y: FloatArray) -> Self:
         from sklearn.linear_model import LogisticRegression
 
-        y = check_fit_input(X, y)
+        y = check_prompts_input(X, y)
         z = self._logits(X)[:, None]
         # A fractional target is both classes, weighted.
         model = LogisticRegression(C=10.0).fit(

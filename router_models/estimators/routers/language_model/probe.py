@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from router_models.data.artifacts import State
 from router_models.errors import DataError
-from router_models.estimators.routers.base import RouterModel, array_of, check_fit_input, embeddings_of, fitted, squash
+from router_models.estimators.routers.base import (
+    RouterModel,
+    array_of,
+    check_prompts_input,
+    fitted,
+    prompt_embeddings,
+    squash,
+)
 from router_models.estimators.routers.embedding.ridge import fit_ridge, linear
 from router_models.estimators.routers.language_model.causal import causal_model, model_digest
 from router_models.types import FloatArray, Prompts
@@ -40,7 +47,7 @@ class ProbeRouter(RouterModel):
         self.weights_: FloatArray | None = None
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
-        y = check_fit_input(X, y)
+        y = check_prompts_input(X, y)
         H = _states_of(X)
         mean, sd = H.mean(axis=0), H.std(axis=0)
         self.scale_ = np.stack([mean, np.where(sd > 1e-9, sd, 1.0)])
@@ -69,7 +76,7 @@ class ProbeRouter(RouterModel):
 
 
 def _states_of(X: Prompts) -> FloatArray:
-    return embeddings_of(X) if X.states is None else np.asarray(X.states, dtype=np.float64)
+    return prompt_embeddings(X) if X.states is None else np.asarray(X.states, dtype=np.float64)
 
 
 class HiddenStateEncoder:

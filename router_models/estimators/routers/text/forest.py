@@ -24,9 +24,9 @@ from router_models.estimators.routers.base import (
     RouterModel,
     array_of,
     check_features_version,
-    check_fit_input,
-    embeddings_of,
+    check_prompts_input,
     fitted,
+    prompt_embeddings,
     squash,
 )
 from router_models.types import FloatArray, IntArray, Prompts
@@ -165,8 +165,8 @@ class ForestRouter(RouterModel):
         self.forest_: Forest | None = None
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
-        y = check_fit_input(X, y)
-        E = embeddings_of(X)
+        y = check_prompts_input(X, y)
+        E = prompt_embeddings(X)
         centred = E - E.mean(axis=0)
         # The eigenvectors of the scatter matrix, largest last; float32 so that a stored router projects equally.
         vectors = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, : min(self.directions, len(y))]
@@ -178,7 +178,7 @@ class ForestRouter(RouterModel):
         return squash(fitted(self.forest_, self.family).predict(self._features(X)))
 
     def _features(self, X: Prompts) -> FloatArray:
-        basis, E = fitted(self.basis_, self.family), embeddings_of(X)
+        basis, E = fitted(self.basis_, self.family), prompt_embeddings(X)
         if E.shape[1] != len(basis):
             raise DataError(f"embeddings of width {E.shape[1]}, but this router was fitted on {len(basis)}")
         return np.concatenate([surface_features(X.texts), E @ basis], axis=1)

@@ -10,7 +10,7 @@ import numpy as np
 from router_models.data.artifacts import State
 from router_models.data.features import surface_features
 from router_models.errors import ArtifactError, DataError, NotFittedError
-from router_models.estimators.routers.base import RouterModel, check_fit_input, embeddings_of
+from router_models.estimators.routers.base import RouterModel, check_prompts_input, prompt_embeddings
 from router_models.types import FloatArray, Prompts
 
 
@@ -34,7 +34,7 @@ class LogisticRouter(RouterModel):
     def fit(self, X: Prompts, y: FloatArray) -> Self:
         from sklearn.linear_model import LogisticRegression
 
-        y = check_fit_input(X, y)
+        y = check_prompts_input(X, y)
         F = self.columns(X)
         self.center_, self.scale_ = F.mean(axis=0), F.std(axis=0) + 1e-9
         Z = (F - self.center_) / self.scale_
@@ -81,7 +81,7 @@ class LinearRouter(LogisticRouter):
         super().__init__(C)
 
     def columns(self, X: Prompts) -> FloatArray:
-        return embeddings_of(X)
+        return prompt_embeddings(X)
 
 
 class SurfaceRouter(LogisticRouter):

@@ -6,7 +6,13 @@ from typing import Self
 
 from router_models.data.artifacts import State
 from router_models.data.features import FEATURES_VERSION, surface_features
-from router_models.estimators.routers.base import RouterModel, check_features_version, check_fit_input, fitted, squash
+from router_models.estimators.routers.base import (
+    RouterModel,
+    check_features_version,
+    check_prompts_input,
+    fitted,
+    squash,
+)
 from router_models.estimators.routers.text.forest import Forest
 from router_models.types import FloatArray, Prompts
 
@@ -22,7 +28,7 @@ class SurfaceForestRouter(RouterModel):
         self.forest_: Forest | None = None
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
-        y = check_fit_input(X, y)
+        y = check_prompts_input(X, y)
         A = surface_features(X.texts)
         self.forest_ = Forest.grow(A, y, trees=self.trees, leaf=self.leaf, share=0.5, seed=self.seed)
         return self

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from router_models.data.artifacts import State
 from router_models.data.text_cache import cached_by_text
-from router_models.estimators.routers.base import RouterModel, array_of, check_fit_input, fitted, squash
+from router_models.estimators.routers.base import RouterModel, array_of, check_prompts_input, fitted, squash
 from router_models.types import FloatArray, Prompts
 
 WIDTH = 2**17
 MAX_CHARS = 20_000
 _WORD = re.compile(r"\b\w\w+\b")
-Row = tuple[NDArray[np.int32], FloatArray]  # the buckets a text fills, ascending, and a number for each
+SparseRow = tuple[NDArray[np.int32], FloatArray]  # the buckets a text fills, ascending, and a number for each
 
 
 class TfidfRouter(RouterModel):
@@ -35,7 +35,7 @@ class TfidfRouter(RouterModel):
     def fit(self, X: Prompts, y: FloatArray) -> Self:
         from sklearn.linear_model import Ridge
 
-        y = check_fit_input(X, y)
+        y = check_prompts_input(X, y)
         counts = _rows(X.texts)
         seen = np.bincount(np.concatenate([buckets for buckets, _ in counts]), minlength=WIDTH)
         # A bucket seen once says nothing about other prompts: idf 0 drops it.
@@ -70,11 +70,11 @@ def hashed(texts: Sequence[str]) -> Any:
     return _sparse(_rows(texts))
 
 
-def _rows(texts: Sequence[str]) -> list[Row]:
+def _rows(texts: Sequence[str]) -> list[SparseRow]:
     return cached_by_text("tfidf", texts, lambda new: [_counted(text) for text in new])
 
 
-def _counted(text: str) -> Row:
+def _counted(text: str) -> SparseRow:
     """The buckets a text fills, and 1 + log(count) of each: scikit-learn's `HashingVectorizer` for one text at a time.
 
     That class is made for thousands; asked for one short prompt it spends nine tenths on its own preparations.
@@ -94,7 +94,7 @@ def _weighted(buckets: NDArray[np.int32], values: FloatArray, idf: FloatArray) -
     return np.asarray(weighted / max(float(np.sqrt(weighted @ weighted)), 1e-12), dtype=np.float64)
 
 
-def _sparse(rows: Sequence[Row]) -> Any:
+def _sparse(rows: Sequence[SparseRow]) -> Any:
     from scipy.sparse import csr_matrix
 
     if not rows:

@@ -19,7 +19,7 @@ from router_models.estimators.verifiers.checks.phrases import hedges, refuses
 from router_models.estimators.verifiers.checks.shape import SHAPES, asked_shape, has_shape
 from router_models.types import Answers, Completion, FloatArray, Query
 
-READ_CHARS = 20_000
+CHECK_CHARS = 20_000
 
 CHECKS_VERSION = 1
 """Raise it when a check or a column below changes its meaning: stored verifiers then refuse to load."""
@@ -41,7 +41,7 @@ def truncated(prompt: str, answer: str, finish_reason: str) -> float:
 
 def cut_off(prompt: str, answer: str, finish_reason: str) -> float:
     """1 where a long answer ends in the middle: no final punctuation, an open fence or bracket."""
-    text = answer[-READ_CHARS:].rstrip()
+    text = answer[-CHECK_CHARS:].rstrip()
     if len(text) < 80:
         return 0.0
     return float(text[-1].isalnum() or text[-1] in ",;:([{-" or answer.count("```") % 2 == 1)
@@ -60,7 +60,7 @@ def hedging(prompt: str, answer: str, finish_reason: str) -> float:
 
 def repetition(prompt: str, answer: str, finish_reason: str) -> float:
     """Share of 4-grams that occur before: loops score near 1, prose near 0. Short answers score 0."""
-    text = answer[:READ_CHARS]
+    text = answer[:CHECK_CHARS]
     tokens: list[str] = _TOKEN.findall(text)
     if len(tokens) < 16:
         tokens = list(text) if len(text) >= 64 else []
@@ -72,10 +72,10 @@ def repetition(prompt: str, answer: str, finish_reason: str) -> float:
 
 def echo(prompt: str, answer: str, finish_reason: str) -> float:
     """Share of the answer's word triples that are the prompt's: 1 = the question handed back."""
-    said = answer[:READ_CHARS].lower().split()
+    said = answer[:CHECK_CHARS].lower().split()
     if len(said) < 6:
         return 0.0
-    asked = prompt[:READ_CHARS].lower().split()
+    asked = prompt[:CHECK_CHARS].lower().split()
     known = set(zip(asked, asked[1:], asked[2:], strict=False))
     triples = list(zip(said, said[1:], said[2:], strict=False))
     return sum(triple in known for triple in triples) / len(triples)
@@ -88,7 +88,7 @@ def shape_broken(prompt: str, answer: str, finish_reason: str) -> float:
 
 def garbled(prompt: str, answer: str, finish_reason: str) -> float:
     """Share of control, private-use and replacement characters, times ten, at most 1."""
-    text = answer[:READ_CHARS]
+    text = answer[:CHECK_CHARS]
     bad = sum(
         c == "\ufffd" or (unicodedata.category(c) in ("Cc", "Co", "Cn", "Cs") and c not in "\n\r\t") for c in text
     )
@@ -97,7 +97,7 @@ def garbled(prompt: str, answer: str, finish_reason: str) -> float:
 
 def other_script(prompt: str, answer: str, finish_reason: str) -> float:
     """Share of the answer's letters in a script (Latin, Cyrillic, Han, …) that the prompt does not use."""
-    theirs = {_script(c) for c in prompt[:READ_CHARS] if c.isalpha()}
+    theirs = {_script(c) for c in prompt[:CHECK_CHARS] if c.isalpha()}
     letters = [c for c in answer[:2000] if c.isalpha()]
     if not letters or not theirs:
         return 0.0
@@ -157,7 +157,7 @@ def check_columns(X: Answers) -> FloatArray:
 def _row(prompt: str, answer: str, finish_reason: str) -> list[float]:
     found = {name: check(prompt, answer, finish_reason) for name, check in CHECKS.items()}
     shape = asked_shape(prompt)
-    head = answer[:READ_CHARS].strip()
+    head = answer[:CHECK_CHARS].strip()
     return [
         *found.values(),
         # A fault that training never saw still counts through the sum of all faults.

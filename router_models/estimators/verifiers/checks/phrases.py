@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-READ_CHARS = 4000
+PHRASE_CHARS = 4000
 """How much of an answer's opening is searched; a refusal does not hide behind page two."""
 
 REFUSALS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -103,4 +103,4 @@ def hedges(answer: str) -> int:
 
 def folded(text: str) -> str:
     """Lower case, straight apostrophes, single blanks; the first READ_CHARS characters."""
-    return " ".join(text[:READ_CHARS].lower().replace("’", "'").split())
+    return " ".join(text[:PHRASE_CHARS].lower().replace("’", "'").split())

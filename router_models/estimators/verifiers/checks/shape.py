@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-READ_CHARS = 20_000
+SHAPE_CHARS = 20_000
 ASK_CHARS = 6000
 
 _ONLY = r"(?:only|just|(?:a |one )?single|nothing but|nur|lediglich|bloß|solo|sólo|solamente|únicamente)"
@@ -78,10 +78,10 @@ def asked_shape(prompt: str) -> str:
 
 def has_shape(name: str, answer: str) -> bool:
     """Whether an answer has the named shape; True for '' (free text has any shape)."""
-    return not name or _TESTS[name](answer[:READ_CHARS].strip())
+    return not name or _TESTS[name](answer[:SHAPE_CHARS].strip())
 
 
-def json_value(answer: str) -> tuple[bool, object]:
+def parse_json_answer(answer: str) -> tuple[bool, object]:
     """(True, value) of the JSON in an answer: the whole of it, its first fence, or from its first bracket on."""
     candidates = [answer, *(match.strip() for match in _FENCE.findall(answer)[:1])]
     for text in candidates:
@@ -132,7 +132,7 @@ def _is_yes_no(answer: str) -> bool:
 
 _TESTS: Mapping[str, Callable[[str], bool]] = MappingProxyType(
     {
-        "json": lambda answer: json_value(answer)[0],
+        "json": lambda answer: parse_json_answer(answer)[0],
         "code": lambda answer: parses_as_python(code_of(answer)),
         "letter": _is_letter,
         "yes_no": _is_yes_no,

@@ -20,20 +20,20 @@ from router_models.estimators.verifiers.language_model.signal import SignalVerif
 
 Match = Callable[[str, str], bool]
 
-READ_CHARS = 4000
+AGREEMENT_CHARS = 4000
 
 _NUMBER = re.compile(r"[-+−]?\d[\d,. ]*")
 
 
 def normalised(text: str) -> str:
     """Fold case, accents' encoding, punctuation at the ends, markdown emphasis and blanks; drop a leading article."""
-    folded = " ".join(unicodedata.normalize("NFKC", text[:READ_CHARS]).casefold().replace("*", "").split())
+    folded = " ".join(unicodedata.normalize("NFKC", text[:AGREEMENT_CHARS]).casefold().replace("*", "").split())
     return re.sub(r"^(?:the|an?|der|die|das|el|la|los|las) ", "", folded.strip(" .!?\"'`“”„«»()[]:;,"))
 
 
 def last_number(text: str) -> float:
     """The last number written in a text, thousands separators removed; NaN where there is none."""
-    found = _NUMBER.findall(text[-READ_CHARS:])
+    found = _NUMBER.findall(text[-AGREEMENT_CHARS:])
     if not found:
         return math.nan
     digits = found[-1].replace("−", "-").replace(" ", "").rstrip(".,")

@@ -20,7 +20,7 @@ from router_models.types import Completion, Message, Query
 MIN_MASS = 0.1
 """Below this share of yes and no together the model did not answer the question: p_true is NaN."""
 
-READ_CHARS = 6000
+P_TRUE_CHARS = 6000
 
 P_TRUE_PARAMETERS: Mapping[str, Any] = MappingProxyType(
     {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": 20}
@@ -63,7 +63,7 @@ def p_true_messages(query: Query, completion: Completion, examples: Sequence[Exa
 
 def _exchange(question: str, answer: str) -> str:
     return (
-        f"<question>\n{question[-READ_CHARS:]}\n</question>\n<answer>\n{answer[:READ_CHARS]}\n</answer>\n"
+        f"<question>\n{question[-P_TRUE_CHARS:]}\n</question>\n<answer>\n{answer[:P_TRUE_CHARS]}\n</answer>\n"
         "Is the answer correct? Yes or No:"
     )
 
@@ -79,7 +79,7 @@ def verdict_messages(query: Query, completion: Completion, examples: Sequence[Ex
         "Your task is to evaluate whether the AI answer is correct. Think in one sentence, then end with "
         '"The AI answer is correct." or "The AI answer is incorrect."\n'
     )
-    asked = f"Question: {query.text[-READ_CHARS:]}\nAI answer: {completion.text[:READ_CHARS]}\nVerdict:"
+    asked = f"Question: {query.text[-P_TRUE_CHARS:]}\nAI answer: {completion.text[:P_TRUE_CHARS]}\nVerdict:"
     return (Message("user", "\n".join([instruction, *shown, asked])),)
 
 

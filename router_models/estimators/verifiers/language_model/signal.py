@@ -13,8 +13,8 @@ import numpy as np
 
 from router_models.data.artifacts import State
 from router_models.errors import ArtifactError, NotFittedError
-from router_models.estimators.verifiers.base import VerifierModel, check_fit_input, signals_of
-from router_models.estimators.verifiers.learned.logistic import Logistic, constant_logistic, grouped_folds, logit
+from router_models.estimators.verifiers.base import VerifierModel, check_answers_input, signals_of
+from router_models.estimators.verifiers.learned.logistic import Logistic, constant_logistic, folds_by_prompt, logit
 from router_models.types import Answers, FloatArray
 
 
@@ -37,14 +37,14 @@ class SignalVerifier(VerifierModel):
         return logit(raw) if self.is_probability else raw
 
     def fit(self, X: Answers, y: FloatArray) -> Self:
-        y = check_fit_input(X, y)
+        y = check_answers_input(X, y)
         column = self.column(X)
         known = np.flatnonzero(np.isfinite(column[:, 0]))
         self.base_rate_ = float(y.mean())
         if len(np.unique(y[known])) < 2:
             self.model_ = constant_logistic(self.base_rate_, 1)
             return self
-        folds = grouped_folds([X.prompts.texts[i] for i in known], y[known], self.folds, self.seed)
+        folds = folds_by_prompt([X.prompts.texts[i] for i in known], y[known], self.folds, self.seed)
         self.model_ = Logistic.fit(column[known], y[known], folds)
         return self
 

@@ -16,10 +16,10 @@ import numpy as np
 from router_models.data.artifacts import State
 from router_models.data.features import FEATURES_VERSION, LOGPROB_NAMES
 from router_models.errors import ArtifactError, NotFittedError
-from router_models.estimators.verifiers.base import VerifierModel, check_fit_input, embeddings_of
+from router_models.estimators.verifiers.base import VerifierModel, answer_embeddings, check_answers_input
 from router_models.estimators.verifiers.checks.checks import CHECKS_VERSION, blank
 from router_models.estimators.verifiers.learned.embedding_score import EmbeddingScore
-from router_models.estimators.verifiers.learned.logistic import Logistic, grouped_folds
+from router_models.estimators.verifiers.learned.logistic import Logistic, folds_by_prompt
 from router_models.estimators.verifiers.learned.nested_state import join_states, split_state
 from router_models.estimators.verifiers.learned.sources import (
     DEFAULT_SOURCES,
@@ -81,18 +81,18 @@ class CombinedVerifier(VerifierModel):
         return dict(zip(self.columns_, self._fitted().coef.tolist(), strict=True))
 
     def fit(self, X: Answers, y: FloatArray) -> Self:
-        y = check_fit_input(X, y)
+        y = check_answers_input(X, y)
         self.reads_answers_ = any(text.strip() for text in X.texts)
         self.sources_ = available(X, self.sources)
         self.signals_ = signals_in(X) if "signals" in self.sources_ else ()
-        folds = grouped_folds(X.prompts.texts, y, self.folds, self.seed)
+        folds = folds_by_prompt(X.prompts.texts, y, self.folds, self.seed)
         columns = self._plain(X)
         self.text_ = self.embedding_ = None
         if "text" in self.sources_:
             self.text_, scores = TextScore.fit_and_cross_score(X.prompts.texts, self._read(X), y, folds)
             columns.append(scores[:, None])
         if "embedding" in self.sources_:
-            self.embedding_, scores = EmbeddingScore.fit_and_cross_score(embeddings_of(X), y, folds)
+            self.embedding_, scores = EmbeddingScore.fit_and_cross_score(answer_embeddings(X), y, folds)
             columns.append(scores[:, None])
         self.model_ = Logistic.fit(np.hstack(columns), y, folds)
         return self
@@ -103,7 +103,7 @@ class CombinedVerifier(VerifierModel):
         if self.text_ is not None:
             columns.append(self.text_.predict(X.prompts.texts, self._read(X))[:, None])
         if self.embedding_ is not None:
-            columns.append(self.embedding_.predict(embeddings_of(X))[:, None])
+            columns.append(self.embedding_.predict(answer_embeddings(X))[:, None])
         score = model.predict(np.hstack(columns))
         if not self.reads_answers_:
             return score

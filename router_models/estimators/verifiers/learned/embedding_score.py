@@ -11,7 +11,7 @@ from router_models.data.artifacts import State
 from router_models.errors import ArtifactError, DataError
 from router_models.types import FloatArray, IntArray
 
-PENALTIES = np.logspace(-1.0, 3.0, 9)
+RIDGE_PENALTIES = np.logspace(-1.0, 3.0, 9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class EmbeddingScore:
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(limits=1, user_api="blas"):
-            model = RidgeCV(alphas=PENALTIES).fit(E, y)
+            model = RidgeCV(alphas=RIDGE_PENALTIES).fit(E, y)
         return cls(np.asarray(model.coef_, dtype=np.float64), float(model.intercept_))
 
     @classmethod

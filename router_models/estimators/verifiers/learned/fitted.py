@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from router_models.data.artifacts import State
 from router_models.errors import ArtifactError, NotFittedError
-from router_models.estimators.verifiers.base import VerifierModel, check_fit_input, embeddings_of
+from router_models.estimators.verifiers.base import VerifierModel, answer_embeddings, check_answers_input
 from router_models.estimators.verifiers.learned.embedding_score import EmbeddingScore
-from router_models.estimators.verifiers.learned.logistic import Logistic, grouped_folds
+from router_models.estimators.verifiers.learned.logistic import Logistic, folds_by_prompt
 from router_models.estimators.verifiers.learned.nested_state import join_states, split_state
 from router_models.estimators.verifiers.learned.text_score import TextScore
 from router_models.types import Answers, FloatArray
@@ -62,13 +62,13 @@ class LearnedVerifier(VerifierModel):
         return self
 
     def fit(self, X: Answers, y: FloatArray) -> Self:
-        y = check_fit_input(X, y)
-        folds = grouped_folds(X.prompts.texts, y, self.folds, self.seed)
+        y = check_answers_input(X, y)
+        folds = folds_by_prompt(X.prompts.texts, y, self.folds, self.seed)
         self.text_, scores = TextScore.fit_and_cross_score(X.prompts.texts, X.texts, y, folds)
         columns = [scores]
         self.prompt_ = self.pair_ = None
         if X.prompts.embeddings is not None:
-            self.prompt_, scores = EmbeddingScore.fit_and_cross_score(embeddings_of(X), y, folds)
+            self.prompt_, scores = EmbeddingScore.fit_and_cross_score(answer_embeddings(X), y, folds)
             columns.append(scores)
         if self.encoder is not None:
             self.pair_, scores = EmbeddingScore.fit_and_cross_score(self._pairs(X), y, folds)
@@ -81,7 +81,7 @@ class LearnedVerifier(VerifierModel):
             raise NotFittedError("LearnedVerifier was asked before fit")
         columns = [self.text_.predict(X.prompts.texts, X.texts)]
         if self.prompt_ is not None:
-            columns.append(self.prompt_.predict(embeddings_of(X)))
+            columns.append(self.prompt_.predict(answer_embeddings(X)))
         if self.pair_ is not None:
             columns.append(self.pair_.predict(self._pairs(X)))
         return self.model_.predict(np.column_stack(columns))

@@ -34,13 +34,13 @@ def sigmoid(z: FloatArray) -> FloatArray:
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * np.asarray(z, dtype=np.float64))), dtype=np.float64)
 
 
-def log_loss(y: FloatArray, p: FloatArray) -> float:
+def mean_log_loss(y: FloatArray, p: FloatArray) -> float:
     """Mean negative log-likelihood in nats; y may be fractional."""
     p = np.clip(p, 1e-9, 1 - 1e-9)
     return float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
 
 
-def grouped_folds(texts: Sequence[str], y: FloatArray, k: int, seed: int) -> IntArray:
+def folds_by_prompt(texts: Sequence[str], y: FloatArray, k: int, seed: int) -> IntArray:
     """Deal rows into k folds (n,): equal prompts share a fold, the mean grade is spread evenly over the folds.
 
     Depends on the texts, grades and seed alone, not on the order of the rows.
@@ -153,7 +153,7 @@ def _cross_loss(Z: FloatArray, y: FloatArray, folds: IntArray, strength: float) 
         held = folds == fold
         coef, intercept = _weights(Z[~held], y[~held], strength)
         oof[held] = sigmoid(Z[held] @ coef + intercept)
-    return log_loss(y, oof)
+    return mean_log_loss(y, oof)
 
 
 def _weights(Z: FloatArray, y: FloatArray, strength: float) -> tuple[FloatArray, float]:

@@ -15,8 +15,8 @@ import numpy as np
 from router_models.data.artifacts import State
 from router_models.data.features import LOGPROB_NAMES
 from router_models.errors import ArtifactError, NotFittedError
-from router_models.estimators.verifiers.base import VerifierModel, check_fit_input, signals_of
-from router_models.estimators.verifiers.learned.logistic import Logistic, constant_logistic, grouped_folds
+from router_models.estimators.verifiers.base import VerifierModel, check_answers_input, signals_of
+from router_models.estimators.verifiers.learned.logistic import Logistic, constant_logistic, folds_by_prompt
 from router_models.types import Answers, FloatArray
 
 _ODDS_KNOTS = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0)
@@ -61,7 +61,7 @@ class LogprobVerifier(VerifierModel):
         self.base_rate_ = 0.5
 
     def fit(self, X: Answers, y: FloatArray) -> Self:
-        y = check_fit_input(X, y)
+        y = check_answers_input(X, y)
         columns = logprob_columns(X)
         known = columns[:, -1] == 0
         self.base_rate_ = float(y.mean())
@@ -69,7 +69,7 @@ class LogprobVerifier(VerifierModel):
             self.model_ = constant_logistic(self.base_rate_, columns.shape[1])
             return self
         texts = [text for text, k in zip(X.prompts.texts, known, strict=True) if k]
-        self.model_ = Logistic.fit(columns[known], y[known], grouped_folds(texts, y[known], self.folds, self.seed))
+        self.model_ = Logistic.fit(columns[known], y[known], folds_by_prompt(texts, y[known], self.folds, self.seed))
         return self
 
     def predict(self, X: Answers) -> FloatArray:

@@ -19,8 +19,8 @@ from router_models.types import FloatArray, IntArray
 PROMPT_BUCKETS = 2**15
 ANSWER_BUCKETS = 2**14
 BUCKETS = PROMPT_BUCKETS + ANSWER_BUCKETS
-READ_CHARS = 20_000
-PENALTIES = (1.0, 3.0, 10.0, 30.0)
+TEXT_SCORE_CHARS = 20_000
+TEXT_PENALTIES = (1.0, 3.0, 10.0, 30.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class TextScore:
     ) -> tuple[Self, FloatArray]:
         """The fit on all rows, and scores (n,) of the same rows by fits that have not seen their fold."""
         counts = _counts(prompts, answers)
-        scores = {penalty: _cross(counts, y, folds, penalty) for penalty in PENALTIES}
-        best = min(PENALTIES, key=lambda penalty: float(((scores[penalty] - y) ** 2).mean()))
+        scores = {penalty: _cross(counts, y, folds, penalty) for penalty in TEXT_PENALTIES}
+        best = min(TEXT_PENALTIES, key=lambda penalty: float(((scores[penalty] - y) ** 2).mean()))
         return cls._fit(counts, y, best), scores[best]
 
     @classmethod
@@ -95,7 +95,7 @@ def _counts(prompts: Sequence[str], answers: Sequence[str]) -> Any:
     parts = [
         HashingVectorizer(
             n_features=buckets, ngram_range=(1, 2), alternate_sign=False, norm=None, token_pattern=r"\w+|[^\w\s]"
-        ).transform([text[:READ_CHARS].encode("utf-8", "replace").decode() for text in texts])
+        ).transform([text[:TEXT_SCORE_CHARS].encode("utf-8", "replace").decode() for text in texts])
         for texts, buckets in ((prompts, PROMPT_BUCKETS), (answers, ANSWER_BUCKETS))
     ]
     counts = csr_matrix(hstack(parts))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_models.data.prefixes import kept_logprobs, prefix_of
-from router_models.types import PREFIX
+from router_models.types import PREFIX_FINISH
 
 LOGPROBS = st.lists(st.floats(-40, 0), min_size=0, max_size=12)
 
@@ -13,7 +13,7 @@ LOGPROBS = st.lists(st.floats(-40, 0), min_size=0, max_size=12)
 def test_the_beginning_is_the_first_tokens_and_says_that_it_is_no_end() -> None:
     begun = prefix_of(("I", " am", " here", "."), (-0.5, -1.0, -0.25, -2.0), 2)
     assert begun is not None
-    assert (begun.text, begun.token_logprobs, begun.finish_reason) == ("I am", (-0.5, -1.0), PREFIX)
+    assert (begun.text, begun.token_logprobs, begun.finish_reason) == ("I am", (-0.5, -1.0), PREFIX_FINISH)
 
 
 @pytest.mark.parametrize("tokens", [3, 4, 100])

@@ -31,7 +31,7 @@ from router_models.estimators.verifiers.language_model.p_true import (
     verdict_messages,
     verdict_share,
 )
-from router_models.estimators.verifiers.learned.logistic import log_loss
+from router_models.estimators.verifiers.learned.logistic import mean_log_loss
 from router_models.types import Answers, Completion, FloatArray, Prompts, Query
 
 
@@ -92,7 +92,7 @@ def test_an_overconfident_self_assessment_is_repaired_by_the_calibrator() -> Non
     y = (rng.random(3000) < 0.2 + 0.5 * (claimed - 0.5) / 0.5).astype(np.float64)
     fitted = PTrueVerifier().fit(_answers(p_true=claimed[:500]), y[:500])
     calibrated = fitted.predict(_answers(p_true=claimed[500:]))
-    assert log_loss(y[500:], calibrated) < log_loss(y[500:], claimed[500:]) - 0.1
+    assert mean_log_loss(y[500:], calibrated) < mean_log_loss(y[500:], claimed[500:]) - 0.1
     assert abs(calibrated.mean() - y[500:].mean()) < 0.05
 
 

@@ -9,7 +9,7 @@ from router_models.data.artifacts import State
 from router_models.data.features import LOGPROB_NAMES, logprob_summary
 from router_models.errors import ArtifactError, DataError
 from router_models.estimators.verifiers import CombinedVerifier, LogprobVerifier
-from router_models.estimators.verifiers.learned.logistic import grouped_folds, log_loss, sigmoid
+from router_models.estimators.verifiers.learned.logistic import folds_by_prompt, mean_log_loss, sigmoid
 from router_models.estimators.verifiers.learned.sources import SOURCES
 from router_models.types import Answers, FloatArray, Prompts
 
@@ -47,7 +47,7 @@ def test_the_logprob_estimate_is_calibrated_and_near_the_best_possible() -> None
     X, y, _ = _drawn(600, 1)
     new, y_new, p = _drawn(4000, 2)
     score = LogprobVerifier().fit(X, y).predict(new)
-    assert log_loss(y_new, score) < log_loss(y_new, p) + 0.01
+    assert mean_log_loss(y_new, score) < mean_log_loss(y_new, p) + 0.01
     assert abs(score.mean() - y_new.mean()) < 0.03
 
 
@@ -76,7 +76,7 @@ def test_noise_embeddings_do_not_hurt_beyond_chance() -> None:
 
     alone = CombinedVerifier().fit(X, y).predict(new)
     beside = CombinedVerifier().fit(noisy(X), y).predict(noisy(new))
-    assert log_loss(y_new, beside) < log_loss(y_new, alone) + 0.02
+    assert mean_log_loss(y_new, beside) < mean_log_loss(y_new, alone) + 0.02
 
 
 def test_a_score_fitted_on_its_own_training_rows_would_be_overtrusted() -> None:
@@ -87,7 +87,7 @@ def test_a_score_fitted_on_its_own_training_rows_would_be_overtrusted() -> None:
     for seed in range(6):
         rng = np.random.default_rng(seed)
         E, y = rng.normal(size=(200, 384)), (rng.random(200) < 0.5).astype(np.float64)
-        folds = grouped_folds([str(i) for i in range(200)], y, 5, 0)
+        folds = folds_by_prompt([str(i) for i in range(200)], y, 5, 0)
         fitted, crossed = EmbeddingScore.fit_and_cross_score(E, y, folds)
         inside.append(np.corrcoef(fitted.predict(E), y)[0, 1])
         outside.append(np.corrcoef(crossed, y)[0, 1])
@@ -114,10 +114,10 @@ def test_a_fault_never_seen_in_training_still_lowers_the_score() -> None:
 def test_equal_prompts_share_a_fold_and_folds_do_not_depend_on_the_order() -> None:
     texts = [f"q{i % 30}" for i in range(120)]
     y = np.array([(i % 30) % 2 for i in range(120)], dtype=np.float64)
-    folds = grouped_folds(texts, y, 5, seed=0)
+    folds = folds_by_prompt(texts, y, 5, seed=0)
     assert all(len(set(folds[[t == text for t in texts]])) == 1 for text in set(texts))
     order = np.random.default_rng(0).permutation(120)
-    assert np.array_equal(grouped_folds([texts[i] for i in order], y[order], 5, seed=0), folds[order])
+    assert np.array_equal(folds_by_prompt([texts[i] for i in order], y[order], 5, seed=0), folds[order])
     assert np.bincount(folds, minlength=5).min() >= 20
 
 

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from router_models.data.features import Encoder
 from router_models.data.outcomes import OutcomeTable, read_outcomes
 from router_models.estimators.routers import DefaultRouter
-from router_models.evaluation.held_out import folds_of, held_out_scores, targets_of
+from router_models.evaluation.held_out import folds_of, held_out_scores, routing_targets
 from router_models.metrics import apgr, routing_curve
 from router_models.types import FloatArray, Prompts
 
@@ -50,7 +50,7 @@ def mmlu() -> OutcomeTable:
 
 def of_8000() -> tuple[Prompts, FloatArray]:
     """8,000 prompts and targets: all there are, and the first ones again under other words."""
-    prompts, y = mmlu().prompts, targets_of(mmlu(), WEAK, STRONG, "gain")
+    prompts, y = mmlu().prompts, routing_targets(mmlu(), WEAK, STRONG, "gain")
     again = prompts.take(np.arange(8000 - len(prompts)))
     assert prompts.embeddings is not None
     assert again.embeddings is not None
@@ -121,7 +121,7 @@ def test_short_prompts_are_embedded_at_400_a_second() -> None:
 def test_the_int8_encoder_routes_as_well_as_the_float_one(family: str) -> None:
     exact = mmlu()
     table = exact.with_embeddings(Encoder(), ROOT / ".serve_graph" / "embeddings")
-    y, splits = targets_of(exact, WEAK, STRONG, "gain"), folds_of(exact, 5, 0)
+    y, splits = routing_targets(exact, WEAK, STRONG, "gain"), folds_of(exact, 5, 0)
     w, s = exact.grade(WEAK), exact.grade(STRONG)
     found = [apgr(routing_curve(held_out_scores(t, family, y, splits), w, s)) for t in (exact, table)]
     print(f"{family}: APGR {found[0]:.4f} with float embeddings, {found[1]:.4f} with int8")

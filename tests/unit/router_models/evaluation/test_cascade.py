@@ -30,7 +30,7 @@ from router_models.evaluation.cascade_data import (
     CascadeData,
     CascadeScores,
     contenders,
-    cross_validate,
+    cross_validate_cascade,
 )
 from router_models.types import FloatArray
 
@@ -57,7 +57,7 @@ def _by_name(found: tuple[CascadeRow, ...]) -> dict[str, CascadeRow]:
 
 def test_both_sources_together_beat_each_alone(drawn: Callable[..., CascadeData]) -> None:
     data = drawn(700)
-    rows = _by_name(cascade_rows(data, cross_validate(data, contenders(SurfaceRouter)), draws=400))
+    rows = _by_name(cascade_rows(data, cross_validate_cascade(data, contenders(SurfaceRouter)), draws=400))
     for alone in (RAW, FITTED, PROMPT):
         assert rows[alone].reference_gain["AUC"].low > 0.02
         assert rows[alone].reference_gain["risk area"].low > 0

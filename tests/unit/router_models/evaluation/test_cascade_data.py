@@ -11,7 +11,7 @@ import pytest
 from router_models.data.outcomes import OutcomeTable, group_duplicates, prompt_id
 from router_models.errors import DataError
 from router_models.estimators.routers.text.linear import SurfaceRouter
-from router_models.estimators.verifiers.learned.logistic import grouped_folds
+from router_models.estimators.verifiers.learned.logistic import folds_by_prompt
 from router_models.evaluation.cascade_data import (
     COMBINED,
     FITTED,
@@ -22,7 +22,7 @@ from router_models.evaluation.cascade_data import (
     cascade_data,
     contenders,
     cross_fitted_router,
-    cross_validate,
+    cross_validate_cascade,
     with_one_token_logprobs,
 )
 from router_models.types import Answers, FloatArray, Prompts
@@ -31,20 +31,20 @@ from router_models.types import Answers, FloatArray, Prompts
 def test_grades_of_the_held_out_fold_do_not_reach_its_scores(drawn: Callable[..., CascadeData]) -> None:
     data = drawn(300, seed=2)
     entered = {name: c for name, c in contenders(SurfaceRouter).items() if name in (FITTED, COMBINED)}
-    dealt = grouped_folds(data.answers.prompts.texts, data.cheap, 5, 0)
+    dealt = folds_by_prompt(data.answers.prompts.texts, data.cheap, 5, 0)
 
     def seen(train: CascadeData, test: Answers) -> FloatArray:
         assert not set(train.answers.prompts.texts) & set(test.prompts.texts)
         return np.full(len(test), train.cheap.mean())
 
-    cross_validate(data, {"spy": seen})
+    cross_validate_cascade(data, {"spy": seen})
     assert set(np.unique(dealt)) == set(range(5))
     router, crossed = cross_fitted_router(SurfaceRouter, data.answers, data.cheap, dealt)
     held = dealt == 0
     alone = SurfaceRouter().fit(data.answers.prompts.take(~held), data.cheap[~held])
     np.testing.assert_allclose(crossed[held], alone.predict(data.answers.prompts.take(held)))
     assert not np.allclose(crossed, router.predict(data.answers.prompts))
-    assert set(cross_validate(data, entered).by_name) == {FITTED, COMBINED}
+    assert set(cross_validate_cascade(data, entered).by_name) == {FITTED, COMBINED}
 
 
 def test_domains_kept_together_are_never_on_both_sides(drawn: Callable[..., CascadeData]) -> None:
@@ -56,9 +56,9 @@ def test_domains_kept_together_are_never_on_both_sides(drawn: Callable[..., Casc
         assert not {of[p] for p in train.answers.prompts.texts} & {of[p] for p in test.prompts.texts}
         return np.zeros(len(test))
 
-    cross_validate(data, {"spy": spy}, together=domain)
+    cross_validate_cascade(data, {"spy": spy}, together=domain)
     with pytest.raises(DataError, match="separate groups"):
-        cross_validate(data, {"spy": spy}, together=["one"] * 200)
+        cross_validate_cascade(data, {"spy": spy}, together=["one"] * 200)
 
 
 def test_a_token_probability_is_read_as_a_one_token_answer() -> None:
@@ -74,7 +74,7 @@ def test_a_token_probability_is_read_as_a_one_token_answer() -> None:
 def test_missing_grades_are_refused(drawn: Callable[..., CascadeData]) -> None:
     data = drawn(60, seed=4)
     with pytest.raises(DataError, match="graded for both"):
-        cross_validate(replace(data, dear=np.where(np.arange(60) == 0, np.nan, data.dear)), {})
+        cross_validate_cascade(replace(data, dear=np.where(np.arange(60) == 0, np.nan, data.dear)), {})
 
 
 def test_a_tier_of_whose_certainty_nothing_is_known_makes_no_cascade() -> None:
@@ -97,6 +97,6 @@ def test_order_is_taken_within_folds_whatever_their_scales() -> None:
 
 
 def test_every_contender_scores_every_prompt(drawn: Callable[..., CascadeData]) -> None:
-    scores = cross_validate(drawn(120, seed=5), contenders(SurfaceRouter), folds=3)
+    scores = cross_validate_cascade(drawn(120, seed=5), contenders(SurfaceRouter), folds=3)
     assert list(scores.by_name) == [RAW, FITTED, PROMPT, COMBINED]
     assert all(((p >= 0) & (p <= 1)).all() for p in scores.by_name.values())

@@ -11,16 +11,23 @@ import pandas as pd
 import pytest
 
 from router_models.data.formats import parse_columns
-from router_models.data.json_values import plain
+from router_models.data.json_values import to_json_values
 from router_models.data.outcomes import OutcomeTable, read_outcomes, table_of
 from router_models.errors import DataError
-from router_models.evaluation.certified_point import TierInputs, certification_rows, certified_point
-from router_models.evaluation.cross_validation import Protocol, Source, costs_of, cross_validate
+from router_models.evaluation.certified_point import PromiseTerms, certification_rows, certified_point
+from router_models.evaluation.cross_validation import Protocol, Source, costs_of, cross_validate_routers
 from router_models.evaluation.figures import baselines, evaluate
-from router_models.evaluation.held_out import Held, domain_folds_of, families_of, folds_of, held_out_scores, targets_of
+from router_models.evaluation.held_out import (
+    Held,
+    domain_folds_of,
+    folds_of,
+    held_out_scores,
+    routing_targets,
+    usable_families,
+)
 from router_models.evaluation.intervals import aiq_interval
-from router_models.evaluation.page import page
-from router_models.evaluation.plots import draw_cost, draw_deferral
+from router_models.evaluation.page import evaluation_page
+from router_models.evaluation.plots import draw_cost, draw_evaluation_deferral
 from router_models.metrics import aiq, cost_quality
 from router_models.pricing.prices import Price
 from router_models.pricing.tier_costs import TierCosts
@@ -50,9 +57,9 @@ def drawn(n: int = 600, seed: int = 0) -> tuple[OutcomeTable, FloatArray]:
     return table(weak.tolist(), strong.tolist(), domain=domain), ease
 
 
-def terms(t: OutcomeTable, **given: float) -> TierInputs:
+def terms(t: OutcomeTable, **given: float) -> PromiseTerms:
     n = len(t)
-    return TierInputs(np.zeros(n), np.ones(n), False, given.get("epsilon", 0.1), given.get("delta", 0.1))
+    return PromiseTerms(np.zeros(n), np.ones(n), False, given.get("epsilon", 0.1), given.get("delta", 0.1))
 
 
 def test_baselines_stand_beside_every_router_and_bound_it() -> None:
@@ -105,8 +112,8 @@ def test_both_cpt_are_shown_where_quality_is_not_monotone() -> None:
     first, interpolated = found.rows[3].deciles_cpt[0.5]
     assert first == pytest.approx(0.2, abs=0.02)
     assert interpolated > 0.6
-    assert "crooked CPT(50)" in page(found)
-    assert "Not monotone" in page(found)
+    assert "crooked CPT(50)" in evaluation_page(found)
+    assert "Not monotone" in evaluation_page(found)
 
 
 def test_a_score_that_is_missing_is_refused() -> None:
@@ -142,7 +149,7 @@ def test_scores_of_one_to_ten_are_certified_only_when_somebody_says_what_is_acce
     point = evaluate(t, "weak", "strong", [], terms(t), NOW).rows[1].certified
     assert point is not None
     assert "from which grade on an answer is acceptable" in point.why
-    told = TierInputs(np.zeros(400), np.ones(400), False, 0.1, 0.1, acceptable=0.5)
+    told = PromiseTerms(np.zeros(400), np.ones(400), False, 0.1, 0.1, acceptable=0.5)
     point = evaluate(t, "weak", "strong", [], told, NOW).rows[1].certified
     assert point is not None
     assert "acceptable" not in point.why
@@ -189,19 +196,19 @@ def test_a_router_that_learns_what_matters_beats_the_baselines_and_a_label_limit
     prompts = [f"{'prove the theorem' if h else 'name the colour'} item {i}" for i, h in enumerate(hard)]
     weak = (chance.random(600) < np.where(hard, 0.2, 0.95)).astype(float)
     t = table(weak.tolist(), [1.0] * 600, prompts=prompts, domain=[f"d{i % 4}" for i in range(600)])
-    found, held = cross_validate(t, "weak", "strong", Protocol(("tfidf",)), terms(t), NOW)
+    found, held = cross_validate_routers(t, "weak", "strong", Protocol(("tfidf",)), terms(t), NOW)
     tfidf = found.rows[3]
     assert tfidf.apgr.low > 0.6
     assert tfidf.away is not None
     assert found.domain == "domain"
     assert [one.method for one in held] == ["random", "length", "oracle", "tfidf"]
-    text = page(found, made="made today")
+    text = evaluation_page(found, made="made today")
     assert "APGR, unseen domain" in text
     assert "nan" not in text
-    json.dumps(plain(found), allow_nan=False)
+    json.dumps(to_json_values(found), allow_nan=False)
     assert found.rows[3].certified is not None
     assert any("fitted to the weak grade" in note for note in found.notes)
-    bare, _ = cross_validate(t, "weak", "strong", Protocol(("tfidf",), certify=False), terms(t), NOW)
+    bare, _ = cross_validate_routers(t, "weak", "strong", Protocol(("tfidf",), certify=False), terms(t), NOW)
     assert bare.rows[3].certified is None
     few = held_out_scores(t, "tfidf", weak, folds_of(t, 5, 0), labels=30)
     assert np.isfinite(few).all()
@@ -216,39 +223,39 @@ def test_transfer_drops_near_repeats_and_says_how_many() -> None:
     t = table(weak.tolist(), [1.0] * 400, prompts=prompts)
     target, other = t.take(np.arange(200)), t.take(np.arange(100, 400))
     protocol = Protocol(("tfidf",), train=Source("elsewhere", other, "weak", "strong"))
-    found, _ = cross_validate(target, "weak", "strong", protocol, terms(target), NOW)
+    found, _ = cross_validate_routers(target, "weak", "strong", protocol, terms(target), NOW)
     assert found.rows[3].split == "trained on elsewhere"
     assert found.rows[3].apgr.value > 0.6
     assert any("trained on 200 prompts of elsewhere (weak → strong); 100 that" in note for note in found.notes)
     assert any(note.startswith("routers learn the ease") for note in found.notes)
     same = Protocol(("tfidf",), train=Source("itself", target, "weak", "strong"))
     with pytest.raises(DataError, match="this is the same set"):
-        cross_validate(target, "weak", "strong", same, terms(target), NOW)
+        cross_validate_routers(target, "weak", "strong", same, terms(target), NOW)
 
 
 def test_families_that_cannot_be_fed_are_left_out_with_the_reason() -> None:
     t, _ = drawn()
-    usable, left = families_of(["all"], t)
+    usable, left = usable_families(["all"], t)
     assert "tfidf" in usable
     assert "length" not in usable
     assert left["knn"] == "needs embeddings"
     with pytest.raises(DataError, match="unknown router families nonsense"):
-        families_of(["nonsense"], t)
+        usable_families(["nonsense"], t)
 
 
 def test_a_router_may_learn_the_gain_instead_of_the_weak_grade() -> None:
     t = table([0, 1, 0, 1], [1, 1, 0, 0])
-    assert targets_of(t, "weak", "strong", "weak").tolist() == [0, 1, 0, 1]
-    assert targets_of(t, "weak", "strong", "gain").tolist() == [0, 0.5, 0.5, 1]
-    assert targets_of(t, "weak", "strong", "ease").tolist() == [0.5, 1, 0, 0.5]
+    assert routing_targets(t, "weak", "strong", "weak").tolist() == [0, 1, 0, 1]
+    assert routing_targets(t, "weak", "strong", "gain").tolist() == [0, 0.5, 0.5, 1]
+    assert routing_targets(t, "weak", "strong", "ease").tolist() == [0.5, 1, 0, 0.5]
     with pytest.raises(DataError, match="unknown target"):
-        targets_of(t, "weak", "strong", "strong")
+        routing_targets(t, "weak", "strong", "strong")
 
 
 def test_the_pictures_are_drawn(tmp_path: Path) -> None:
     t, ease = drawn()
     held = [*baselines(t, "weak", "strong"), Held("mine", "x", ease)]
-    draw_deferral(tmp_path / "a.png", held, t.grade("weak"), t.grade("strong"), "title")
+    draw_evaluation_deferral(tmp_path / "a.png", held, t.grade("weak"), t.grade("strong"), "title")
     draw_cost(tmp_path / "b.png", held, t.grade("weak"), t.grade("strong"), terms(t), "title")
     assert all((tmp_path / name).stat().st_size > 5000 for name in ("a.png", "b.png"))
 

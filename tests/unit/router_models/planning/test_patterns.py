@@ -12,10 +12,10 @@ from scipy.stats import binom
 
 from router_models.errors import NotCertifiedError
 from router_models.planning.patterns import (
-    Budget,
     Extra,
     Operated,
     Pattern,
+    RiskBudget,
     operate,
     patterns_of,
     play_out,
@@ -70,7 +70,7 @@ def test_a_cascade_pays_exactly_below_the_break_even_share(cheap_cost: float, es
 def test_what_a_plan_certifies_holds_on_the_traffic_and_a_plain_pick_does_not() -> None:
     """Plans from samples of a known pool, δ = .1: violations stay within binom.ppf(.999); the plug-in's do not."""
     pool = mix(weak=0.75, verifier_auc=0.75, n=20_000)
-    budget, runs = Budget(0.1, 0.1), 300
+    budget, runs = RiskBudget(0.1, 0.1), 300
     broken = broken_pick = 0
     kept = []
     chance = np.random.default_rng(0)

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 from router_models.data.formats import parse_columns
-from router_models.data.json_values import plain
+from router_models.data.json_values import to_json_values
 from router_models.data.outcomes import OutcomeTable, table_of
 from router_models.errors import DataError
 from router_models.planning.labels import labels_table
-from router_models.planning.page import Context, page
-from router_models.planning.patterns import Budget, Extra, Pattern, patterns_of, play_out
+from router_models.planning.page import Context, plan_page
+from router_models.planning.patterns import Extra, Pattern, RiskBudget, patterns_of, play_out
 from router_models.planning.plan import Demand, Plan, plan
 from router_models.planning.traffic_mix import TrafficSlice, workload_of_mix
 from router_models.planning.workload import Workload, workload_of
@@ -66,7 +66,7 @@ def recorded() -> Workload:
 
 @pytest.fixture(scope="module")
 def worked(recorded: Workload) -> Plan:
-    return plan(recorded, Budget(0.1, 0.1), BUSY, EXTRA, NOW)
+    return plan(recorded, RiskBudget(0.1, 0.1), BUSY, EXTRA, NOW)
 
 
 def mix(
@@ -82,7 +82,7 @@ def mix(
 
 def text_of(found: Plan, **given: Any) -> str:
     context = Context("Plan", "`x`", "2026-01-01", "serve-graph plan", "a machine", given.get("terms", TERMS))
-    return page(found, context)
+    return plan_page(found, context)
 
 
 def test_a_cascade_that_pays_is_recommended_with_its_promise(worked: Plan) -> None:
@@ -117,16 +117,16 @@ def test_the_break_even_price_is_where_the_saving_ends(recorded: Workload, worke
 
 
 def test_little_traffic_is_not_worth_routing(recorded: Workload) -> None:
-    found = plan(recorded, Budget(0.1, 0.1), Demand(3000), EXTRA, NOW)
+    found = plan(recorded, RiskBudget(0.1, 0.1), Demand(3000), EXTRA, NOW)
     assert found.answer.headline == "Do not route yet: serve frontier alone."
     assert "3,000 requests a day is under the 10,000" in found.answer.reasons[0]
 
 
 def test_labels_that_are_never_earned_back_are_not_bought(recorded: Workload) -> None:
-    found = plan(recorded, Budget(0.1, 0.1), replace(BUSY, usd_per_label=500.0), EXTRA, NOW)
+    found = plan(recorded, RiskBudget(0.1, 0.1), replace(BUSY, usd_per_label=500.0), EXTRA, NOW)
     assert found.answer.headline == "Do not route yet: serve frontier alone."
     assert "not earned back" in found.answer.reasons[0]
-    cheap = plan(recorded, Budget(0.1, 0.1), replace(BUSY, usd_per_label=0.05), EXTRA, NOW)
+    cheap = plan(recorded, RiskBudget(0.1, 0.1), replace(BUSY, usd_per_label=0.05), EXTRA, NOW)
     assert cheap.answer.pattern == "cascade"
     assert "a label" in text_of(cheap)
 
@@ -139,47 +139,47 @@ def test_uniformly_hard_traffic_is_not_routed() -> None:
         {**TERMS, "cheap": terms("1", "4")},
         routers=("surface",),
     )
-    found = plan(hard, Budget(0.05, 0.1), BUSY, EXTRA, NOW)
+    found = plan(hard, RiskBudget(0.05, 0.1), BUSY, EXTRA, NOW)
     assert found.answer.serve == "frontier"
     assert found.answer.reasons[0].startswith("uniformly hard traffic")
 
 
 def test_nothing_certified_means_do_not_route_and_says_how_many_labels_are_missing() -> None:
     few = workload_of(outcomes(150), "cheap", "frontier", TERMS, routers=("surface",), verifiers=("combined",))
-    found = plan(few, Budget(0.02, 0.05), BUSY, EXTRA, NOW)
+    found = plan(few, RiskBudget(0.02, 0.05), BUSY, EXTRA, NOW)
     assert found.answer.serve == "frontier"
     assert any("nothing can be promised" in reason for reason in found.answer.reasons)
     assert any("label" in reason for reason in found.answer.reasons)
 
 
 def test_a_frontier_that_is_dearer_and_worse_is_not_served() -> None:
-    found = plan(mix(weak=0.95, strong=0.8), Budget(0.1, 0.1), BUSY, EXTRA, NOW)
+    found = plan(mix(weak=0.95, strong=0.8), RiskBudget(0.1, 0.1), BUSY, EXTRA, NOW)
     assert (found.answer.serve, found.answer.pattern) == ("cheap", None)
     assert "dearer and worse" in found.answer.reasons[0]
 
 
 def test_without_a_measurable_gap_the_cheap_tier_serves_alone() -> None:
-    found = plan(mix(weak=0.9, strong=0.9, n=600), Budget(0.1, 0.1), BUSY, EXTRA, NOW)
+    found = plan(mix(weak=0.9, strong=0.9, n=600), RiskBudget(0.1, 0.1), BUSY, EXTRA, NOW)
     assert found.answer.serve == "cheap"
     assert "no measurable gap" in found.answer.reasons[0]
 
 
 def test_a_cheap_tier_within_budget_on_everything_needs_no_router() -> None:
-    found = plan(mix(weak=0.97, strong=0.995), Budget(0.1, 0.1), BUSY, EXTRA, NOW)
+    found = plan(mix(weak=0.97, strong=0.995), RiskBudget(0.1, 0.1), BUSY, EXTRA, NOW)
     assert found.answer.serve == "cheap"
     assert "on everything it is asked" in found.answer.reasons[0]
 
 
 def test_a_cascade_that_escalates_too_much_does_not_pay() -> None:
     dear = {"cheap": terms("1.5", "6"), "frontier": terms("2", "8")}
-    found = plan(mix(weak=0.6, verifier_auc=0.65, prices=dear), Budget(0.1, 0.1), BUSY, EXTRA, NOW)
+    found = plan(mix(weak=0.6, verifier_auc=0.65, prices=dear), RiskBudget(0.1, 0.1), BUSY, EXTRA, NOW)
     even = found.option("cascade").even
     assert not even.pays
     assert even.p_star == pytest.approx(0.25, abs=0.01)
 
 
 def test_a_traffic_mix_is_planned_on_stated_assumptions() -> None:
-    found = plan(mix(), Budget(0.1, 0.1), BUSY, EXTRA, NOW)
+    found = plan(mix(), RiskBudget(0.1, 0.1), BUSY, EXTRA, NOW)
     assert found.answer.headline.endswith("if the assumed figures hold.")
     text = text_of(found)
     assert "Nothing is measured" in text
@@ -188,7 +188,7 @@ def test_a_traffic_mix_is_planned_on_stated_assumptions() -> None:
 
 def test_a_better_verifier_keeps_more_traffic() -> None:
     kept = [
-        plan(mix(verifier_auc=auc), Budget(0.1, 0.1), BUSY, EXTRA, NOW).option("cascade").figures.kept
+        plan(mix(verifier_auc=auc), RiskBudget(0.1, 0.1), BUSY, EXTRA, NOW).option("cascade").figures.kept
         for auc in (0.6, 0.75, 0.9)
     ]
     assert kept == sorted(kept)
@@ -198,22 +198,22 @@ def test_a_drop_in_quality_beyond_the_allowed_is_never_recommended() -> None:
     work = mix(weak=0.75, strong=0.97)
     for labelled in (False, True):
         for drop in (0.005, 0.05):
-            found = plan(replace(work, labelled=labelled), Budget(0.2, 0.1, max_drop=drop), BUSY, EXTRA, NOW)
+            found = plan(replace(work, labelled=labelled), RiskBudget(0.2, 0.1, max_drop=drop), BUSY, EXTRA, NOW)
             for option in found.options:
                 if option.name == found.answer.pattern:
                     assert option.figures.drop.value <= drop
                 if option.keeps_drop and labelled:  # proved, not only measured
                     assert option.figures.drop.high < drop
-    loose = plan(work, Budget(0.2, 0.1), BUSY, EXTRA, NOW).option("cascade").figures
-    strict = plan(work, Budget(0.2, 0.1, max_drop=0.02), BUSY, EXTRA, NOW).option("cascade").figures
+    loose = plan(work, RiskBudget(0.2, 0.1), BUSY, EXTRA, NOW).option("cascade").figures
+    strict = plan(work, RiskBudget(0.2, 0.1, max_drop=0.02), BUSY, EXTRA, NOW).option("cascade").figures
     assert strict.kept < loose.kept
 
 
 def test_an_ensemble_is_weighed_where_agreement_was_recorded_and_pays_for_every_sample(recorded: Workload) -> None:
     with_agreement = replace(recorded, agreement=recorded.seen.p_cheap_ok)
-    names = [p.name for p in patterns_of(with_agreement, Budget(0.1, 0.1), samples=None)]
+    names = [p.name for p in patterns_of(with_agreement, RiskBudget(0.1, 0.1), samples=None)]
     assert "ensemble sample" not in names
-    found = plan(with_agreement, Budget(0.1, 0.1), BUSY, EXTRA, NOW, samples=5)
+    found = plan(with_agreement, RiskBudget(0.1, 0.1), BUSY, EXTRA, NOW, samples=5)
     assert found.option("ensemble sample").even.p_star < found.option("cascade").even.p_star
 
 
@@ -222,7 +222,7 @@ def test_where_answers_were_not_recorded_the_worth_of_a_verifier_is_shown() -> N
     bare = replace(t, confidences={}, answers={})
     work = workload_of(bare, "cheap", "frontier", TERMS, routers=("surface",))
     assert work.verifier is None
-    found = plan(work, Budget(0.1, 0.1), BUSY, EXTRA, NOW)
+    found = plan(work, RiskBudget(0.1, 0.1), BUSY, EXTRA, NOW)
     assert [o.name for o in found.options] == ["pre-route"]
     savings = [saving for _, _, saving in found.imagined]
     assert savings == sorted(savings)
@@ -248,14 +248,14 @@ def test_the_page_is_whole_and_free_of_blanks(worked: Plan) -> None:
 
 
 def test_a_plan_is_json(worked: Plan) -> None:
-    data = json.loads(json.dumps(plain(worked), allow_nan=False))
+    data = json.loads(json.dumps(to_json_values(worked), allow_nan=False))
     assert data["answer"]["pattern"] == "cascade"
     assert data["workload"]["content_hash"] == worked.workload.content_hash
     assert "seen" not in data["workload"]
 
 
 def test_equal_input_gives_an_equal_plan(recorded: Workload, worked: Plan) -> None:
-    assert plain(plan(recorded, Budget(0.1, 0.1), BUSY, EXTRA, NOW)) == plain(worked)
+    assert to_json_values(plan(recorded, RiskBudget(0.1, 0.1), BUSY, EXTRA, NOW)) == to_json_values(worked)
 
 
 @pytest.mark.parametrize(
@@ -271,8 +271,8 @@ def test_equal_input_gives_an_equal_plan(recorded: Workload, worked: Plan) -> No
         (lambda: workload_of(outcomes(cheap_right=5.0), "cheap", "frontier", TERMS), "every answer of"),
         (lambda: mix(weak=1.2), "must lie in"),
         (lambda: mix(verifier_auc=0.4), "verifier_auc must lie"),
-        (lambda: plan(mix(n=500), Budget(0.0, 0.1), BUSY, EXTRA, NOW), "epsilon must lie"),
-        (lambda: plan(mix(n=500), Budget(0.1, 0.1, 1.5), BUSY, EXTRA, NOW), "max_drop must lie"),
+        (lambda: plan(mix(n=500), RiskBudget(0.0, 0.1), BUSY, EXTRA, NOW), "epsilon must lie"),
+        (lambda: plan(mix(n=500), RiskBudget(0.1, 0.1, 1.5), BUSY, EXTRA, NOW), "max_drop must lie"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_planned_with_is_refused_with_a_reason(wrong: Any, message: str) -> None:

@@ -13,9 +13,9 @@ from router_models.pricing.prices import (
     Rates,
     Tariff,
     cascade_break_even,
-    plain,
+    plain_decimal,
     prices_digest_input,
-    rounded,
+    rounded_usd,
 )
 from router_models.types import Usage
 
@@ -88,7 +88,7 @@ calls = st.lists(st.tuples(prices, usages, st.floats(0, 10_000), tariffs), max_s
 def test_parts_sum_to_the_cost(price: Price, usage: Usage, seconds: float, tariff: Tariff) -> None:
     parts = price.parts(usage, seconds, tariff=tariff)
     assert sum(parts.values(), Decimal(0)) == price.cost(usage, seconds, tariff=tariff)
-    assert all(amount == rounded(amount) >= 0 for amount in parts.values())
+    assert all(amount == rounded_usd(amount) >= 0 for amount in parts.values())
 
 
 @given(calls, st.randoms(use_true_random=False))
@@ -105,7 +105,9 @@ def test_a_bill_does_not_depend_on_the_order_of_events(
 def test_without_rounding_the_order_would_matter() -> None:
     third = Decimal(1) / 3
     assert third + Decimal(10**6) + third != third + third + Decimal(10**6)
-    assert rounded(third) + Decimal(10**6) + rounded(third) == rounded(third) + rounded(third) + Decimal(10**6)
+    assert rounded_usd(third) + Decimal(10**6) + rounded_usd(third) == rounded_usd(third) + rounded_usd(
+        third
+    ) + Decimal(10**6)
 
 
 def test_written_tokens_never_exceed_what_was_sent() -> None:
@@ -134,8 +136,8 @@ def test_a_price_list_is_in_order_and_knows_its_time_zone() -> None:
 
 
 def test_plain_prices_keep_the_hash_that_certificates_were_made_with() -> None:
-    plain = Price(Decimal("0.01"), Decimal("0.02"))
-    assert prices_digest_input({"cheap": plain}) == {"cheap": ["0.01", "0.02", "None"]}
+    plain_decimal = Price(Decimal("0.01"), Decimal("0.02"))
+    assert prices_digest_input({"cheap": plain_decimal}) == {"cheap": ["0.01", "0.02", "None"]}
     changed = [
         Price(Decimal("0.01"), Decimal("0.02"), None, Decimal(1)),
         Price(Decimal("0.01"), Decimal("0.02"), batch_factor=Decimal("0.5")),
@@ -145,9 +147,13 @@ def test_plain_prices_keep_the_hash_that_certificates_were_made_with() -> None:
         Price(Decimal("0.01"), Decimal("0.02"), long_prompts=(9, Rates(Decimal(1), Decimal(1)))),
         Price(Decimal("0.01"), Decimal("0.02"), long_prompts=(9, Rates(Decimal(1), Decimal(1), None, Decimal(2)))),
     ]
-    digests = [str(prices_digest_input({"cheap": price})) for price in (plain, *changed)]
+    digests = [str(prices_digest_input({"cheap": price})) for price in (plain_decimal, *changed)]
     assert len(set(digests)) == 1 + len(changed)
 
 
 def test_money_is_written_without_an_exponent() -> None:
-    assert [plain(Decimal("1E-7")), plain(Decimal("2.50")), plain(Decimal("1E+3"))] == ["0.0000001", "2.50", "1000"]
+    assert [plain_decimal(Decimal("1E-7")), plain_decimal(Decimal("2.50")), plain_decimal(Decimal("1E+3"))] == [
+        "0.0000001",
+        "2.50",
+        "1000",
+    ]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from router_models.errors import DataError, NotCertifiedError
 from router_models.risk_control.certificate import ABSTAIN_RISK, ANSWERED_RISK, Certificate
 from router_models.risk_control.joint import certify_joint
-from router_models.risk_control.joint_path import Budget, follow, nothing_rejected
+from router_models.risk_control.joint_path import PathBudget, follow, nothing_rejected
 from router_models.risk_control.labels import labels_needed, p_value
 from router_models.risk_control.ladder import Ladder, Thresholds, replay_ladder
 from router_models.risk_control.tuning import Grid, always_top, pareto_path, predict, tune_all
@@ -190,7 +190,7 @@ def test_what_lies_behind_a_gap_is_not_certified_however_small_its_p_value():
     even, ok = np.full((n, 2), 0.5), np.tile([0.9, 0.95, 0.99], (n, 1))
     tune = Ladder.of(TIERS, even, ok, (1.0, 6.0, 30.0), np.arange(n)[:, None] >= [30, 15, 0])
     cert = Ladder.of(TIERS, even, ok, (1.0, 6.0, 30.0), np.tile([True, False, True], (n, 1)))
-    path = follow([predict(tune, t) for t in thresholds], tune, cert, Budget(0.2, 0.1))
+    path = follow([predict(tune, t) for t in thresholds], tune, cert, PathBudget(0.2, 0.1))
     assert path.anchor == 2
     assert (path.p_values <= 0.1).tolist() == [True, False, True]
     assert path.rejected.tolist() == [False, False, True]
@@ -207,7 +207,7 @@ QUIET = Thresholds((np.inf,), (-np.inf,), (-np.inf, 0.5))
 
 
 def test_where_abstention_has_no_proof_the_refusal_counts_its_labels():
-    tune, cert, budget = certain(200, silent=2), certain(60, silent=1), Budget(0.2, 0.1, abstain_share=0.05)
+    tune, cert, budget = certain(200, silent=2), certain(60, silent=1), PathBudget(0.2, 0.1, abstain_share=0.05)
     path = follow((predict(tune, QUIET),), tune, cert, budget)
     assert not path.rejected.any()
     refused = nothing_rejected(path, tune, cert, budget)

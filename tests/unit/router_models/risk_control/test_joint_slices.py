@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from router_models.errors import DataError, NotCertifiedError
 from router_models.risk_control.certificate import ABSTAIN_RISK, ANSWERED_RISK, Certificate
 from router_models.risk_control.joint import JointPolicy, certify_joint
-from router_models.risk_control.joint_path import Budget, follow, propose
+from router_models.risk_control.joint_path import PathBudget, follow, propose
 from router_models.risk_control.labels import p_value
 from router_models.risk_control.ladder import Ladder, Thresholds, replay_ladder
 from router_models.risk_control.tuning import predict
@@ -159,7 +159,7 @@ def perfect(n: int) -> Ladder:
 
 @pytest.mark.parametrize("slice_name", [None, "en", "fr"])
 def test_the_labels_of_the_certification_sample_move_neither_the_path_nor_where_it_starts(cert, slice_name):
-    tune, budget = ladder(900, 5), Budget(0.2, 0.1 / 3, 0.1)
+    tune, budget = ladder(900, 5), PathBudget(0.2, 0.1 / 3, 0.1)
     proposed = propose(tune, 1000, budget)
     if slice_name is not None:
         tune, cert = tune.only(slice_name), cert.only(slice_name)
@@ -198,7 +198,7 @@ def test_a_slice_that_hears_nothing_too_often_is_not_certified_though_no_answer_
     far = np.arange(600)[:, None] % 10 == 0
     cert = replace(tune, p_ok=np.where(far, 0.1, tune.p_ok))
     quiet = Thresholds((np.inf, np.inf), (-np.inf,) * 2, (-np.inf, -np.inf, 0.5))
-    budget = Budget(0.3, 0.05, abstain_share=0.15)
+    budget = PathBudget(0.3, 0.05, abstain_share=0.15)
     held = {}
     for name in ("a", "b"):
         path = follow([predict(tune, quiet)], tune.only(name), cert.only(name), budget, name)

@@ -16,7 +16,7 @@ from router_models.data.outcomes import OutcomeTable, prompt_id, split, table_of
 from router_models.errors import DataError
 from router_models.pricing.prices import Price
 from router_models.reports.sections import choice_section
-from router_models.training.candidate import SHARES, Candidate, Settings
+from router_models.training.candidate import SPLIT_SHARES, Candidate, Settings
 from router_models.training.certify import certify_candidate
 from router_models.training.fit import domain_labels, fit_candidate
 from router_models.types import Completion, Decision, Query
@@ -94,7 +94,7 @@ def test_prompts_without_a_domain_are_left_out_of_the_domains_held_out(fitted: C
 def test_a_last_tier_that_is_never_wrong_in_tune_is_judged_by_what_train_said(
     fitted: Callable[..., Candidate],
 ) -> None:
-    parts = split(table(), SHARES, SETTINGS.seed)
+    parts = split(table(), SPLIT_SHARES, SETTINGS.seed)
     wrong = set(parts["train"].prompt_ids[:6])
     seldom = [0.0 if prompt_id(prompt) in wrong else 1.0 for prompt in frame()["prompt"]]
     made = fitted(frontier=np.array(seldom)).version
@@ -108,7 +108,7 @@ def test_a_last_tier_that_is_never_wrong_in_tune_is_judged_by_what_train_said(
 @pytest.mark.parametrize("promise", ["accepted", "answered"])
 def test_a_last_tier_that_is_hardly_ever_wrong_needs_no_variety(wrong: int, promise: str) -> None:
     """The cheap tier's models learn what they ever did; the last tier abstains only from what it knows."""
-    learned = split(table(), SHARES, SETTINGS.seed)["train"].prompts.texts[:wrong]
+    learned = split(table(), SPLIT_SHARES, SETTINGS.seed)["train"].prompts.texts[:wrong]
     graded = table(frontier=np.array([0.0 if prompt in learned else 1.0 for prompt in frame()["prompt"]]))
     settings = replace(SETTINGS, epsilon=0.3, promise=promise)
     candidate = fit_candidate(graded, settings, Given())
@@ -142,7 +142,7 @@ def test_what_cannot_be_learned_is_said_with_the_remedy(
 
 
 def test_a_part_without_both_right_and_wrong_answers_is_named(fitted: Callable[..., Candidate]) -> None:
-    tune = split(table(), SHARES, SETTINGS.seed)["tune"].prompts.texts
+    tune = split(table(), SPLIT_SHARES, SETTINGS.seed)["tune"].prompts.texts
     grades = [1.0 if text in tune else grade for text, grade in zip(frame()["prompt"], frame()["cheap"], strict=True)]
     with pytest.raises(DataError, match="prompts to calibrate routers on, tier 'cheap' answered all alike"):
         fitted(cheap=np.array(grades))

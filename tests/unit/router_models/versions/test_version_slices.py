@@ -17,7 +17,7 @@ from router_models.estimators.routers import LengthRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.planning.simulation.itineraries import Itinerary, version_itineraries
 from router_models.risk_control.certificate import ANSWERED_RISK, Certificate, LabelSource, Promise
-from router_models.types import PREFIX, Action, Completion, Decision, OperatingPoint, Query
+from router_models.types import PREFIX_FINISH, Action, Completion, Decision, OperatingPoint, Query
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 
@@ -74,7 +74,9 @@ def test_a_slicer_that_this_release_does_not_know_is_named_when_the_version_is_l
 
 
 @settings(deadline=None)
-@given(texts, st.sampled_from(["de", "it"]), st.sampled_from(["", "an answer"]), st.sampled_from(["stop", PREFIX]))
+@given(
+    texts, st.sampled_from(["de", "it"]), st.sampled_from(["", "an answer"]), st.sampled_from(["stop", PREFIX_FINISH])
+)
 def test_where_nothing_is_promised_the_last_tier_answers_and_no_cheap_answer_is_ever_shown(
     text: str, language: str, answer: str, finish: str
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from router_models.types import Action, Attempt, Completion, Query, Usage
 from serve_graph.cascade.cascade import answer
 from serve_graph.cascade.context import CascadeContext, RequestState
-from serve_graph.cascade.fakes import PRICES, USAGE, FakeDecider, FakeEngine, FakeJudge, fake_context
+from serve_graph.cascade.fakes import FAKE_USAGE, PRICES, FakeDecider, FakeEngine, FakeJudge, fake_context
 from serve_graph.errors import (
     EngineError,
     EngineRequestError,
@@ -221,7 +221,7 @@ class Hosted(FakeEngine):
 async def test_calls_that_a_tier_took_are_noted_and_the_failed_one_that_was_billed_is_on_the_bill() -> None:
     state = await asked(fake_context(frontier=Hosted()), "frontier")
     assert "frontier called east (502 after 0.50 s), west (200 after 1.25 s)" in state.notes
-    ours = fake_context().prices["frontier"].cost(USAGE)
+    ours = fake_context().prices["frontier"].cost(FAKE_USAGE)
     assert sum(call.cost_usd for call in state.calls) == Decimal(10) + ours
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from router_models.types import PREFIX, Action, Query
+from router_models.types import PREFIX_FINISH, Action, Query
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_context
 from serve_graph.cascade.streaming import StreamMode, StreamTerms
@@ -83,7 +83,7 @@ async def test_prefix_judged_is_as_long_as_its_certificate_says_however_large_th
     judge = FakeJudge()
     await Stream(fake_context(Blocks(LONG), judge=judge, prefix_tokens=6), with_mode="prefix").read()
     [seen] = judge.completions
-    assert (seen.text, len(seen.token_logprobs), seen.finish_reason) == (LONG[:6], 6, PREFIX)
+    assert (seen.text, len(seen.token_logprobs), seen.finish_reason) == (LONG[:6], 6, PREFIX_FINISH)
 
 
 async def test_prefix_that_fails_is_escalated_and_its_call_ended() -> None:
@@ -121,7 +121,7 @@ async def test_an_answer_of_a_declared_shape_is_never_shown_by_its_beginning(dec
     stream = Stream(fake_context(FakeEngine(LONG), prefix_tokens=3), query=query, with_mode="prefix")
     await stream.read()
     assert "a declared shape is judged whole: verify" in stream.sink.records[0].route_reason
-    assert all(seen.finish_reason != PREFIX for seen in stream.service.context.judge.completions)  # type: ignore[attr-defined]
+    assert all(seen.finish_reason != PREFIX_FINISH for seen in stream.service.context.judge.completions)  # type: ignore[attr-defined]
 
 
 async def test_prefix_without_a_certified_point_is_verify_and_says_so() -> None:

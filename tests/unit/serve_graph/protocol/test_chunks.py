@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_models.pricing.prices import Price
-from router_models.types import PREFIX, Completion, Usage
+from router_models.types import PREFIX_FINISH, Completion, Usage
 from serve_graph.cascade.billing import answered
 from serve_graph.protocol.chunks import CompletionAccumulator, each_choice, says_something, to_chunks
 from serve_graph.protocol.responses import MALFORMED, completion_of
@@ -54,7 +54,7 @@ def test_usage_and_logprobs_are_heard() -> None:
     )
     begun = accumulator.prefix(1)
     assert begun is not None
-    assert (begun.text, begun.finish_reason, begun.token_logprobs) == ("a", PREFIX, (-0.5,))
+    assert (begun.text, begun.finish_reason, begun.token_logprobs) == ("a", PREFIX_FINISH, (-0.5,))
     assert accumulator.prefix(2) is None, "it is not known yet that the answer goes on"
 
 

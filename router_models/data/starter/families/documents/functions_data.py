@@ -4,7 +4,7 @@ Each row: (level, name, parameters, what it returns, the body of a solution, the
 `{k}` and `{c}` in a row are replaced by a number and a letter, so that one row makes several tasks.
 """
 
-Row = tuple[int, str, str, str, str, tuple[tuple[object, ...], ...]]
+FunctionRow = tuple[int, str, str, str, str, tuple[tuple[object, ...], ...]]
 
 TEXTS = (("hello",), ("banana",), ("",), ("Open Sesame",), ("a",), ("mississippi river",))
 LISTS: tuple[tuple[object, ...], ...] = (
@@ -18,7 +18,7 @@ LISTS: tuple[tuple[object, ...], ...] = (
 FULL_LISTS = (([3, 1, 2],), ([5],), ([4, 4, -1, 7, 0],), ([10, 9, 8],), ([-3, -8],))
 NUMBERS = ((0,), (1,), (7,), (12,), (25,), (100,))
 
-EASY: tuple[Row, ...] = (
+EASY: tuple[FunctionRow, ...] = (
     (1, "add_{k}", "x", "the number x plus {k}", "return x + {k}", NUMBERS),
     (1, "times_{k}", "x", "the number x multiplied by {k}", "return x * {k}", NUMBERS),
     (1, "minus_{k}", "x", "the number x minus {k}", "return x - {k}", NUMBERS),

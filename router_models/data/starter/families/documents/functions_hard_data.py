@@ -1,8 +1,8 @@
 """Small Python functions to ask for: levels 4 and 5, in the form of functions_data.py."""
 
-from router_models.data.starter.families.documents.functions_data import LISTS, TEXTS, Row
+from router_models.data.starter.families.documents.functions_data import LISTS, TEXTS, FunctionRow
 
-HARD: tuple[Row, ...] = (
+HARD: tuple[FunctionRow, ...] = (
     (
         4,
         "is_prime",

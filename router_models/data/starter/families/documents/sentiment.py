@@ -2,7 +2,7 @@
 
 import random
 
-from router_models.data.starter.families.base import choice, settled
+from router_models.data.starter.families.base import choice_task, settled
 from router_models.data.starter.task import Draft
 
 LANGUAGES = ("en", "de", "es")
@@ -129,7 +129,7 @@ def draw(rng: random.Random, difficulty: int, language: str) -> Draft:
             sentences.insert(rng.randint(0, len(sentences)), padding)
     text = " ".join(sentences)
     answer = _LABELS[language][0 if good else 1]
-    draft = choice(settled(_ASK[language], text).format(text), answer, _LABELS[language])
+    draft = choice_task(settled(_ASK[language], text).format(text), answer, _LABELS[language])
     aliases = {label: _OTHER_FORMS[label] for label in _LABELS[language]}
     return Draft(draft.prompt, "choice", {**draft.reference, "aliases": aliases}, answer, 16)
 

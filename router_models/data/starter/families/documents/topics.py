@@ -3,7 +3,7 @@
 import random
 from collections.abc import Mapping
 
-from router_models.data.starter.families.base import choice, settled
+from router_models.data.starter.families.base import choice_task, settled
 from router_models.data.starter.families.words.words_data import CITIES, PEOPLE
 from router_models.data.starter.task import Draft
 
@@ -143,4 +143,4 @@ def draw(rng: random.Random, difficulty: int, language: str) -> Draft:
     values = {"who": rng.choice(PEOPLE), "city": rng.choice(CITIES), "n": rng.randint(3, 9)}
     text = " ".join(texts).format(**values)
     joined = ", ".join(options[:-1]) + _OR[language] + options[-1]
-    return choice(settled(_ASK[language], text).format(joined, text), topic, options)
+    return choice_task(settled(_ASK[language], text).format(joined, text), topic, options)

@@ -7,7 +7,7 @@ unframed, as the easy share of real traffic.
 import random
 from types import SimpleNamespace
 
-from router_models.data.starter.families.base import mentions, settled
+from router_models.data.starter.families.base import mentions_task, settled
 from router_models.data.starter.families.knowledge.everyday_data import (
     ADJECTIVES,
     ALSO,
@@ -73,7 +73,7 @@ def _word_form(rng: random.Random, difficulty: int, language: str) -> Draft:
         kind = rng.choice(("plural", "past"))
         word, _, form = rng.choice((PLURALS if kind == "plural" else PAST)[difficulty]).partition("/")
         accepted = [form]
-    return mentions(
+    return mentions_task(
         settled(_FORMS[kind], f"{kind}{word}").format(word), [*accepted, *ALSO.get(accepted[0], ())], max_tokens=32
     )
 
@@ -108,7 +108,7 @@ def _note(rng: random.Random, difficulty: int, language: str) -> Draft:
     text, question, key = _NOTES[difficulty]
     rivals = [color2] if difficulty == 4 else [name, friend] if difficulty == 5 else []
     accepted = [values[key], f"{values[key]}s"] if key == "day" else [values[key]]
-    draft = mentions(f"{text} {question}".format(**values), accepted, max_tokens=40)
+    draft = mentions_task(f"{text} {question}".format(**values), accepted, max_tokens=40)
     return Draft(draft.prompt, draft.grader, {**draft.reference, "rivals": rivals}, draft.solution, draft.max_tokens)
 
 

@@ -2,7 +2,7 @@
 
 import random
 
-from router_models.data.starter.families.base import choice, mentions, settled
+from router_models.data.starter.families.base import choice_task, mentions_task, settled
 from router_models.data.starter.families.knowledge.geography_data import COUNTRIES, Country
 from router_models.data.starter.task import Draft
 
@@ -50,9 +50,9 @@ def draw(rng: random.Random, difficulty: int, language: str) -> Draft:
     if kind == "country":
         capital = country.capital.split("|")[0]
         name = country.name.removeprefix("the ").removesuffix(" (the country)")
-        return mentions(settled(_COUNTRY, capital).format(capital), [name, *_ALIASES.get(name, ())])
+        return mentions_task(settled(_COUNTRY, capital).format(capital), [name, *_ALIASES.get(name, ())])
     if kind == "continent" and country.continent in _CONTINENTS:
-        return choice(settled(_CONTINENT, country.name).format(country.name), country.continent, _CONTINENTS)
+        return choice_task(settled(_CONTINENT, country.name).format(country.name), country.continent, _CONTINENTS)
     return _capital(country, language)
 
 
@@ -73,4 +73,4 @@ def _capital(country: Country, language: str) -> Draft:
     names = {"en": country.name, "de": country.name_de, "es": country.name_es.split("|")[0]}
     capitals = {"en": country.capital, "de": country.capital_de, "es": country.capital_es}
     prompt = settled(_CAPITAL[language], f"{language}:{country.name}").format(names[language])
-    return mentions(prompt, [*capitals[language].split("|"), *country.capital.split("|")])
+    return mentions_task(prompt, [*capitals[language].split("|"), *country.capital.split("|")])

@@ -2,7 +2,7 @@
 
 import random
 
-from router_models.data.starter.families.base import exact, mentions, number, settled
+from router_models.data.starter.families.base import exact_task, mentions_task, number_task, settled
 from router_models.data.starter.families.knowledge.science_data import ELEMENTS, FACTS
 from router_models.data.starter.task import Draft
 
@@ -35,11 +35,11 @@ def draw(rng: random.Random, difficulty: int, language: str) -> Draft:
     if rng.random() < 0.4:
         question, answers = rng.choice([(q, a) for level, q, a in FACTS if level == difficulty])
         prompt = settled(_FACT, question).format(question, question[0].lower() + question[1:])
-        return mentions(prompt, answers.split("|"))
+        return mentions_task(prompt, answers.split("|"))
     if difficulty > 1 and rng.random() < 0.3:
         name, count = rng.choice([(name, count) for level, name, _, count in ELEMENTS if level == difficulty - 1])
-        return number(settled(_NUMBER, name).format(name), count)
+        return number_task(settled(_NUMBER, name).format(name), count)
     name, symbol = rng.choice([(name, symbol) for level, name, symbol, _ in ELEMENTS if level == difficulty])
     if rng.random() < 0.5:
-        return mentions(settled(_NAME, name).format(symbol), [name, *_SPELLINGS.get(name, ())])
-    return exact(settled(_SYMBOL, name).format(name), symbol, max_tokens=16)
+        return mentions_task(settled(_NAME, name).format(symbol), [name, *_SPELLINGS.get(name, ())])
+    return exact_task(settled(_SYMBOL, name).format(name), symbol, max_tokens=16)

@@ -2,7 +2,7 @@
 
 import random
 
-from router_models.data.starter.families.base import mentions, settled
+from router_models.data.starter.families.base import mentions_task, settled
 from router_models.data.starter.families.knowledge.trivia_data import TRIVIA
 from router_models.data.starter.task import Draft
 
@@ -23,4 +23,4 @@ def draw(rng: random.Random, difficulty: int, language: str) -> Draft:
     """Return one question of the level."""
     question, answers = rng.choice([(q, a) for level, q, a in TRIVIA if level == difficulty])
     prompt = settled(_WORDINGS, question).format(question, question[0].lower() + question[1:])
-    return mentions(prompt, answers.split("|"))
+    return mentions_task(prompt, answers.split("|"))

@@ -2,7 +2,7 @@
 
 import random
 
-from router_models.data.starter.families.base import number, settled
+from router_models.data.starter.families.base import number_task, settled
 from router_models.data.starter.task import Draft
 
 LANGUAGES = ("en", "de", "es")
@@ -32,7 +32,7 @@ _WORDINGS = {
 def draw(rng: random.Random, difficulty: int, language: str) -> Draft:
     """Return one sum with a whole, non-negative result."""
     expression, value = _LEVELS[difficulty - 1](rng)
-    return number(settled(_WORDINGS[language], expression).format(expression), value)
+    return number_task(settled(_WORDINGS[language], expression).format(expression), value)
 
 
 def _one_digit(rng: random.Random) -> tuple[str, int]:

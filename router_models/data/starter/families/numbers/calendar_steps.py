@@ -2,7 +2,7 @@
 
 import random
 
-from router_models.data.starter.families.base import choice, mentions, settled
+from router_models.data.starter.families.base import choice_task, mentions_task, settled
 from router_models.data.starter.task import Draft
 
 LANGUAGES = ("en", "de", "es")
@@ -67,7 +67,7 @@ def draw(rng: random.Random, difficulty: int, language: str) -> Draft:
         step = {3: 2, 4: rng.randint(3, 4), 5: rng.randint(5, 15)}[difficulty]
         template = settled(_STEPS[language], f"{language}{names[start]}{step}")
         prompt = template.format(names[start], step, unit=unit, units=units)
-    return choice(prompt, names[(start + step) % len(names)], names, given=[names[start]])
+    return choice_task(prompt, names[(start + step) % len(names)], names, given=[names[start]])
 
 
 def _in_a_row(rng: random.Random) -> Draft:
@@ -79,4 +79,4 @@ def _in_a_row(rng: random.Random) -> Draft:
          "Here is the beginning of a well-known list, and I would like you to give me the one word that comes "
          "after it: {0}, ..."), "".join(row),
     )  # fmt: skip
-    return mentions(template.format(", ".join(row[:-1])), [row[-1]], max_tokens=16)
+    return mentions_task(template.format(", ".join(row[:-1])), [row[-1]], max_tokens=16)

@@ -2,7 +2,7 @@
 
 import random
 
-from router_models.data.starter.families.base import number, settled
+from router_models.data.starter.families.base import number_task, settled
 from router_models.data.starter.task import Draft
 
 LANGUAGES = ("en",)
@@ -36,7 +36,7 @@ def draw(rng: random.Random, difficulty: int, language: str) -> Draft:
         name, unit, factor, low, high = rng.choice(_UNITS[difficulty])
         count = rng.randint(low, high)
         amount, value = f"{count} {name if count != 1 else name.removesuffix('s')}", count * factor
-    return number(settled(_WORDINGS, amount + unit).format(amount, unit), value)
+    return number_task(settled(_WORDINGS, amount + unit).format(amount, unit), value)
 
 
 def _celsius(rng: random.Random) -> tuple[str, str, int]:

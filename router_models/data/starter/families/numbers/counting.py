@@ -2,8 +2,8 @@
 
 import random
 
-from router_models.data.starter.families.base import number, settled
-from router_models.data.starter.families.words.words_data import LONG_WORDS, PEOPLE, SHORT_WORDS, WORDS
+from router_models.data.starter.families.base import number_task, settled
+from router_models.data.starter.families.words.words_data import COMMON_WORDS, LONG_WORDS, PEOPLE, SHORT_WORDS
 from router_models.data.starter.task import Draft
 
 LANGUAGES = ("en",)
@@ -29,8 +29,8 @@ def draw(rng: random.Random, difficulty: int, language: str) -> Draft:
     """1, 2: short lists; 3: letters of a short word, repeats; 4: longer lists; 5: one letter in a long word."""
     if difficulty == 3:
         if rng.random() < 0.5:
-            word = rng.choice(SHORT_WORDS + WORDS)
-            return number(settled(_LETTERS, word).format(word), len(word))
+            word = rng.choice(SHORT_WORDS + COMMON_WORDS)
+            return number_task(settled(_LETTERS, word).format(word), len(word))
         return _repeats(rng, 5, 3)
     if difficulty == 4:
         return (
@@ -39,15 +39,15 @@ def draw(rng: random.Random, difficulty: int, language: str) -> Draft:
     if difficulty == 5:
         word = rng.choice(LONG_WORDS)
         letter = rng.choice(sorted(set(word)))
-        return number(settled(_LETTER, word).format(word, letter), word.count(letter))
+        return number_task(settled(_LETTER, word).format(word, letter), word.count(letter))
     return _items(rng, 2, 3) if difficulty == 1 else _items(rng, 4, 6)
 
 
 def _items(rng: random.Random, low: int, high: int) -> Draft:
     count = rng.randint(low, high)
     names = rng.random() < 0.4
-    items = ", ".join(rng.sample(PEOPLE if names else WORDS, count))
-    return number((_ITEMS[2] if names else settled(_ITEMS[:2], items)).format(items), count)
+    items = ", ".join(rng.sample(PEOPLE if names else COMMON_WORDS, count))
+    return number_task((_ITEMS[2] if names else settled(_ITEMS[:2], items)).format(items), count)
 
 
 def _repeats(rng: random.Random, length: int, most: int) -> Draft:
@@ -56,11 +56,11 @@ def _repeats(rng: random.Random, length: int, most: int) -> Draft:
     items = [word] * count + [rng.choice(others) for _ in range(length - count)]
     rng.shuffle(items)
     shown = ", ".join(items)
-    return number(settled(_REPEATS, shown).format(shown, word), count)
+    return number_task(settled(_REPEATS, shown).format(shown, word), count)
 
 
 def _sentence(rng: random.Random) -> Draft:
-    first, second, third = rng.sample(WORDS, 3)
+    first, second, third = rng.sample(COMMON_WORDS, 3)
     texts = (
         f"The {first} is behind the {second}",
         f"I left my {first} next to the {second} and the {third}",
@@ -68,4 +68,4 @@ def _sentence(rng: random.Random) -> Draft:
         f"A {first} can be more useful than a {second} or a {third} on such a day",
     )
     text = rng.choice(texts)
-    return number(settled(_WORDS, text).format(text), len(text.split()))
+    return number_task(settled(_WORDS, text).format(text), len(text.split()))

@@ -3,7 +3,7 @@
 import datetime
 import random
 
-from router_models.data.starter.families.base import number, settled
+from router_models.data.starter.families.base import number_task, settled
 from router_models.data.starter.task import Draft
 
 LANGUAGES = ("en",)
@@ -41,18 +41,18 @@ def draw(rng: random.Random, difficulty: int, language: str) -> Draft:
         month, year = rng.randint(1, 12), rng.randint(2015, 2031)
         days = (datetime.date(year + month // 12, month % 12 + 1, 1) - datetime.date(year, month, 1)).days
         name = f"{_MONTH_NAMES[month - 1]} {year}"
-        return number(settled(_LENGTH, name).format(name), days)
+        return number_task(settled(_LENGTH, name).format(name), days)
     if difficulty == 2:
         start = rng.choice((rng.randint(195, 200) * 10, rng.randint(1900, 2005)))
         span = rng.choice((10, 20, 30, 40, 50, rng.randint(5, 60)))
-        return number(settled(_AGE, f"{start}{span}").format(start, start + span), span)
+        return number_task(settled(_AGE, f"{start}{span}").format(start, start + span), span)
     if difficulty == 3:
         day = datetime.date(rng.randint(2020, 2028), rng.randint(1, 12), rng.randint(1, 14))
         days = rng.randint(2, 12)
         if rng.random() < 0.5:
             return _later(day, days)
         end = day + datetime.timedelta(days=days)
-        return number(settled(_BETWEEN, f"{day}{days}").format(day, end), days)
+        return number_task(settled(_BETWEEN, f"{day}{days}").format(day, end), days)
     if difficulty == 4:
         start, minutes = rng.randrange(6 * 60, 20 * 60, 5), rng.randrange(20, 130, 5)
         prompt = settled(_CLOCK, f"{start}{minutes}").format(_clock(start), minutes)

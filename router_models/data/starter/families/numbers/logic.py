@@ -3,7 +3,7 @@
 import random
 from itertools import pairwise
 
-from router_models.data.starter.families.base import choice, settled
+from router_models.data.starter.families.base import choice_task, settled
 from router_models.data.starter.families.words.words_data import PEOPLE, words
 from router_models.data.starter.task import Draft
 
@@ -55,7 +55,7 @@ def draw(rng: random.Random, difficulty: int, language: str) -> Draft:
         text, truth = _syllogism(rng, rng.sample(_MADE_UP, 3)) if rng.random() < 0.6 else _ordered(rng, 4)
     else:
         text, truth = _ordered(rng, min(difficulty + 1, 3))
-    return choice(text + settled(_END, text), "yes" if truth else "no", ("yes", "no"), max_tokens=16)
+    return choice_task(text + settled(_END, text), "yes" if truth else "no", ("yes", "no"), max_tokens=16)
 
 
 def _ordered(rng: random.Random, count: int) -> tuple[str, bool]:

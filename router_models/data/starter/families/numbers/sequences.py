@@ -2,7 +2,7 @@
 
 import random
 
-from router_models.data.starter.families.base import exact, number, settled
+from router_models.data.starter.families.base import exact_task, number_task, settled
 from router_models.data.starter.task import Draft
 
 LANGUAGES = ("en",)
@@ -26,10 +26,10 @@ def draw(rng: random.Random, difficulty: int, language: str) -> Draft:
         start, step = rng.randrange(16), difficulty
         row = [chr(ord("A") + start + step * place) for place in range(5)]
         shown = ", ".join(row[:-1])
-        return exact(settled(_LETTERS, shown).format(shown), row[-1], fold_case=True, max_tokens=16)
+        return exact_task(settled(_LETTERS, shown).format(shown), row[-1], fold_case=True, max_tokens=16)
     row_of_numbers = _row(rng, difficulty)
     shown = ", ".join(map(str, row_of_numbers[:-1]))
-    return number(settled(_NUMBERS, shown).format(shown), row_of_numbers[-1])
+    return number_task(settled(_NUMBERS, shown).format(shown), row_of_numbers[-1])
 
 
 def _row(rng: random.Random, difficulty: int) -> list[int]:

@@ -3,7 +3,7 @@
 import random
 
 from router_models.data.starter.families.base import settled
-from router_models.data.starter.families.words.words_data import PEOPLE, WORDS
+from router_models.data.starter.families.words.words_data import COMMON_WORDS, PEOPLE
 from router_models.data.starter.task import Draft
 
 LANGUAGES = ("en",)
@@ -35,7 +35,7 @@ def draw(rng: random.Random, difficulty: int, language: str) -> Draft:
         options = [str(item) for item in items]
         return Draft(wordings[0].format(shown), "choice", {"answer": str(pick), "options": options}, str(pick), 16)
     if difficulty >= 2 and rng.random() < 0.45:
-        words = _unsorted(rng, rng.sample(rng.choice((WORDS, PEOPLE)), count))
+        words = _unsorted(rng, rng.sample(rng.choice((COMMON_WORDS, PEOPLE)), count))
         return _draft(settled(_WORDS, words[0] + words[1]).format(", ".join(words)), sorted(words))
     numbers = rng.sample(range(1, 20 if difficulty == 1 else 100 if difficulty < 4 else 1000), count)
     down = rng.random() < 0.4

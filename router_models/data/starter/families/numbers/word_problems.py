@@ -2,7 +2,7 @@
 
 import random
 
-from router_models.data.starter.families.base import number, settled
+from router_models.data.starter.families.base import number_task, settled
 from router_models.data.starter.families.words.words_data import OBJECTS, PEOPLE
 from router_models.data.starter.task import Draft
 
@@ -52,7 +52,7 @@ def draw(rng: random.Random, difficulty: int, language: str) -> Draft:
     story, value = {2: _two, 3: _three, 4: _four, 5: _five}[difficulty](rng)
     working = difficulty >= 4 or (difficulty == 3 and rng.random() < 0.5)
     ends = _WORKED if working else _END["en"]
-    return number(f"{story} {settled(ends, story)}", value, max_tokens=128 if working else 24)
+    return number_task(f"{story} {settled(ends, story)}", value, max_tokens=128 if working else 24)
 
 
 def _one_step(rng: random.Random, language: str, most: int) -> Draft:
@@ -61,13 +61,13 @@ def _one_step(rng: random.Random, language: str, most: int) -> Draft:
     if sign == "-":
         a, b = max(a, b) + 1, min(a, b)
     story = story.format(who=rng.choice(PEOPLE), a=a, b=b, thing=rng.choice(OBJECTS))
-    return number(f"{story} {settled(_END[language], story)}", a + b if sign == "+" else a - b)
+    return number_task(f"{story} {settled(_END[language], story)}", a + b if sign == "+" else a - b)
 
 
 def _packs(rng: random.Random, language: str) -> Draft:
     a, b, c = rng.randint(2, 9), rng.randint(2, 9), rng.choice((4, 6, 10, 12))
     story = _PACKS[language].format(who=rng.choice(PEOPLE), a=a, b=b, c=c)
-    return number(f"{story} {settled(_END[language], story)}", a + b * c)
+    return number_task(f"{story} {settled(_END[language], story)}", a + b * c)
 
 
 def _two(rng: random.Random) -> tuple[str, int]:

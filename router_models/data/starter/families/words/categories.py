@@ -2,7 +2,7 @@
 
 import random
 
-from router_models.data.starter.families.base import choice, settled
+from router_models.data.starter.families.base import choice_task, settled
 from router_models.data.starter.task import Draft
 
 LANGUAGES = ("en", "de", "es")
@@ -80,7 +80,7 @@ def draw(rng: random.Random, difficulty: int, language: str) -> Draft:
     with_articles = [f"{_article(option)} {option}" for option in options]
     joined, joined_articles = _join(options, language), _join(with_articles, language)
     prompt = settled(_WORDINGS[language], f"{language}:{word}").format(word, joined_articles, joined)
-    return choice(prompt, answer, options)
+    return choice_task(prompt, answer, options)
 
 
 def _article(option: str) -> str:

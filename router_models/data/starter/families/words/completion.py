@@ -2,7 +2,7 @@
 
 import random
 
-from router_models.data.starter.families.base import mentions, settled
+from router_models.data.starter.families.base import mentions_task, settled
 from router_models.data.starter.families.knowledge.geography_data import COUNTRIES
 from router_models.data.starter.families.words.completion_data import PHRASES
 from router_models.data.starter.families.words.opposites_data import OPPOSITES
@@ -30,11 +30,11 @@ def draw(rng: random.Random, difficulty: int, language: str) -> Draft:
     """Return a phrase of the level, or an analogy of opposites, capitals or young animals."""
     if rng.random() < 0.65:
         phrase, answers = rng.choice([(phrase, answers) for level, phrase, answers in PHRASES if level == difficulty])
-        return mentions(settled(_PHRASE, phrase).format(phrase), answers.split("|"), max_tokens=20)
+        return mentions_task(settled(_PHRASE, phrase).format(phrase), answers.split("|"), max_tokens=20)
     pairs = _pairs(rng, difficulty)
     (first, second), (third, answers) = rng.sample(pairs, 2)
     prompt = settled(_ANALOGY, first + third).format(first, second.split("|")[0], third)
-    return mentions(prompt, answers.split("|"), max_tokens=20)
+    return mentions_task(prompt, answers.split("|"), max_tokens=20)
 
 
 def _pairs(rng: random.Random, difficulty: int) -> list[tuple[str, str]]:

@@ -2,8 +2,8 @@
 
 import random
 
-from router_models.data.starter.families.base import exact, settled
-from router_models.data.starter.families.words.words_data import LONG_WORDS, WORDS, words
+from router_models.data.starter.families.base import exact_task, settled
+from router_models.data.starter.families.words.words_data import COMMON_WORDS, LONG_WORDS, words
 from router_models.data.starter.task import Draft
 
 LANGUAGES = ("en", "de", "es")
@@ -71,9 +71,9 @@ _WORDS_ES = words("ventana jardín puente manzana verano calle café periódico 
 def draw(rng: random.Random, difficulty: int, language: str) -> Draft:
     """1: a word; 2: a sentence; 3: two sentences; 4: a serial number; 5: a word several times, a long number."""
     if difficulty == 1:
-        pool = {"en": WORDS + LONG_WORDS, "de": _WORDS_DE, "es": _WORDS_ES}[language]
+        pool = {"en": COMMON_WORDS + LONG_WORDS, "de": _WORDS_DE, "es": _WORDS_ES}[language]
         word = rng.choice(pool)
-        return exact(settled(_WORD[language], word).format(word), word, fold_case=True, max_tokens=16)
+        return exact_task(settled(_WORD[language], word).format(word), word, fold_case=True, max_tokens=16)
     if difficulty <= 3 or language != "en":
         text = " ".join(_sentence(rng, language) for _ in range(1 if difficulty <= 2 else 2))
         return _verbatim(settled(_REPEAT[language], text).format(text), text, 64)
@@ -81,7 +81,7 @@ def draw(rng: random.Random, difficulty: int, language: str) -> Draft:
         groups = difficulty - 1
         serial = "-".join("".join(rng.choices("ABCDEFGHJKLMNPRSTUVWXYZ23456789", k=4)) for _ in range(groups))
         return _verbatim(settled(_CODE, serial).format(serial), serial, 48)
-    word, times = rng.choice(WORDS), rng.randint(3, 6)
+    word, times = rng.choice(COMMON_WORDS), rng.randint(3, 6)
     return _verbatim(settled(_TWICE, word).format(word, times), " ".join([word] * times), 32)
 
 

@@ -2,8 +2,8 @@
 
 import random
 
-from router_models.data.starter.families.base import choice, mentions, settled
-from router_models.data.starter.families.words.words_data import LONG_WORDS, WORDS, words
+from router_models.data.starter.families.base import choice_task, mentions_task, settled
+from router_models.data.starter.families.words.words_data import COMMON_WORDS, LONG_WORDS, words
 from router_models.data.starter.task import Draft
 
 LANGUAGES = ("en",)
@@ -98,13 +98,13 @@ def draw(rng: random.Random, difficulty: int, language: str) -> Draft:
     """Return a question on one word of the level."""
     roll = rng.random()
     if difficulty <= 2 and roll < 0.2:
-        word = rng.choice(WORDS + LONG_WORDS)
+        word = rng.choice(COMMON_WORDS + LONG_WORDS)
         if word[0] not in "uo" and word != "universe":
             article = "an" if word[0] in "aei" else "a"
-            return choice(settled(_ARTICLE_ASK, word).format(word), article, ("a", "an"), max_tokens=8)
+            return choice_task(settled(_ARTICLE_ASK, word).format(word), article, ("a", "an"), max_tokens=8)
     if roll < 0.45:
         wrong, right = rng.choice([(wrong, right) for level, wrong, right in _MISSPELT if level == difficulty])
-        return mentions(settled(_SPELL_ASK, wrong).format(wrong), [right], max_tokens=16)
+        return mentions_task(settled(_SPELL_ASK, wrong).format(wrong), [right], max_tokens=16)
     table, wordings = (PLURALS, _PLURAL_ASK) if roll < 0.72 else (PAST, _PAST_ASK)
     base, form = rng.choice(table[difficulty]).split("/")
-    return mentions(settled(wordings, base).format(base), [form, *_ALSO.get(form, ())], max_tokens=16)
+    return mentions_task(settled(wordings, base).format(base), [form, *_ALSO.get(form, ())], max_tokens=16)

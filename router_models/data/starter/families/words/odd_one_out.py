@@ -2,7 +2,7 @@
 
 import random
 
-from router_models.data.starter.families.base import choice, settled
+from router_models.data.starter.families.base import choice_task, settled
 from router_models.data.starter.families.words.categories import GROUPS
 from router_models.data.starter.task import Draft
 
@@ -79,7 +79,7 @@ def _close(rng: random.Random) -> Draft:
 
 def _odd(rng: random.Random, words: list[str]) -> Draft:
     shown = rng.sample(words, len(words))
-    return choice(settled(_ODD, words[-1] + words[0]).format(", ".join(shown)), words[-1], words)
+    return choice_task(settled(_ODD, words[-1] + words[0]).format(", ".join(shown)), words[-1], words)
 
 
 def _sizes(rng: random.Random, difficulty: int) -> Draft:
@@ -89,7 +89,7 @@ def _sizes(rng: random.Random, difficulty: int) -> Draft:
     pair = [_SIZES[small], _SIZES[large]]
     shown = rng.sample(pair, 2)
     names = [name.split(" ", 1)[1] for name in pair]
-    return choice(settled(_BIGGER, "".join(shown)).format(*shown), names[1], names)
+    return choice_task(settled(_BIGGER, "".join(shown)).format(*shown), names[1], names)
 
 
 def _numbers(rng: random.Random, difficulty: int) -> Draft:

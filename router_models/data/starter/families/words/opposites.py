@@ -2,7 +2,7 @@
 
 import random
 
-from router_models.data.starter.families.base import mentions, settled
+from router_models.data.starter.families.base import mentions_task, settled
 from router_models.data.starter.families.words.opposites_data import OPPOSITES
 from router_models.data.starter.task import Draft
 
@@ -31,4 +31,4 @@ _WORDINGS = {
 def draw(rng: random.Random, difficulty: int, language: str) -> Draft:
     """Ask for the opposite of one word of the level."""
     word, answers = rng.choice([(w, a) for level, w, a in OPPOSITES[language] if level == difficulty])
-    return mentions(settled(_WORDINGS[language], word).format(word), answers.split("|"), max_tokens=16)
+    return mentions_task(settled(_WORDINGS[language], word).format(word), answers.split("|"), max_tokens=16)

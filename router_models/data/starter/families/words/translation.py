@@ -2,7 +2,7 @@
 
 import random
 
-from router_models.data.starter.families.base import mentions, number, settled
+from router_models.data.starter.families.base import mentions_task, number_task, settled
 from router_models.data.starter.families.words.translation_data import VOCABULARY
 from router_models.data.starter.families.words.words_data import words
 from router_models.data.starter.task import Draft
@@ -42,15 +42,17 @@ def draw(rng: random.Random, difficulty: int, language: str) -> Draft:
         value = rng.randrange(*((3, 20), (20, 100), (100, 1000), (1000, 10_000), (10_000, 1_000_000))[difficulty - 1])
         name = in_words(value)
         if roll < 0.18:
-            return number(settled(_DIGITS, name).format(name), value)
+            return number_task(settled(_DIGITS, name).format(name), value)
         return Draft(settled(_SPELLED, name).format(value), "number_words", {"words": name}, name, 32)
     english, *foreign = rng.choice([row[1:] for row in VOCABULARY if row[0] == difficulty])
     which = rng.randrange(3)
     target, forms = _LANGUAGES[which], foreign[which].split("|")
     if roll < 0.55:
         name = english.removeprefix("to ")
-        return mentions(settled(_FROM, target + english).format(forms[0], target), [name, *_ALSO.get(english, ())])
-    return mentions(settled(_INTO, target + english).format(english, target), forms)
+        return mentions_task(
+            settled(_FROM, target + english).format(forms[0], target), [name, *_ALSO.get(english, ())]
+        )
+    return mentions_task(settled(_INTO, target + english).format(english, target), forms)
 
 
 _ALSO = {

@@ -10,7 +10,7 @@ SHORT_WORDS = words(
     "cat dog sun map red box pen cup hat bus key egg ice jam leg net oil pig rat sky tea van web zoo fish bird "
     "tree moon star book milk rain snow wind fire ship king ring song lamp door hand foot nose road leaf"
 )
-WORDS = words(
+COMMON_WORDS = words(
     "apple bread chair dance eagle flame grape house island juice knife lemon mouse night ocean paper queen river "
     "stone table umbrella village window yellow zebra garden market pencil rocket silver ticket bridge candle "
     "dragon forest guitar hammer jacket kitchen ladder monkey needle orange pillow rabbit school tunnel winter "

@@ -18,7 +18,7 @@ from serve_graph.cli.client.collect import (
     ask,
     binds_behind,
     claim,
-    collect,
+    collect_outcomes,
     other_tiers,
     partial_of,
     read_tasks,
@@ -87,7 +87,7 @@ def through(monkeypatch: pytest.MonkeyPatch) -> Callable[[Api], Api]:
 
 
 async def run(out: Path, binds: dict[str, str] | None = BINDS) -> Any:
-    return await collect("http://test", TIERS, TASKS, out, binds=binds)
+    return await collect_outcomes("http://test", TIERS, TASKS, out, binds=binds)
 
 
 async def test_a_table_is_written_with_its_engines_and_nothing_partial_is_left(
@@ -303,7 +303,7 @@ async def test_one_tier_is_asked_again_and_the_others_rows_stay(tmp_path: Path, 
     await run(out)
     api = through(Api())
     beside = other_tiers(out, ["cheap"], BINDS)
-    await collect("http://test", ["cheap"], TASKS, out, binds=BINDS, beside=beside)
+    await collect_outcomes("http://test", ["cheap"], TASKS, out, binds=BINDS, beside=beside)
     assert {tier for tier, _ in api.asked} == {"cheap"}
     table = read_outcomes(out)
     assert (len(table), set(table.tiers)) == (4, set(TIERS))
