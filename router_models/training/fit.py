@@ -42,7 +42,7 @@ def fit_candidate(table: OutcomeTable, settings: Settings, encoder: Encoder, cac
     Raises DataError naming what is missing where the outcomes cannot support it: too few prompts, a cheaper tier that
     is always right or always wrong, a tier that is dearer and worse, prices at which nothing can be saved.
     """
-    tiers = settings.tiers
+    tiers, promised = settings.tiers, settings.promised  # what cannot be promised is refused before anything is fitted
     table = table.only(*tiers)
     check_outcomes(table, settings)
     table = table.with_embeddings(encoder, cache)
@@ -70,7 +70,7 @@ def fit_candidate(table: OutcomeTable, settings: Settings, encoder: Encoder, cac
     stages[tiers[-1]], verifiers[tiers[-1]] = _judging(tiers[-1], train, tune, known, settings)
     draft = RouterVersion(Policy(tiers, {}), stages, encoder=encoder)
     draft = replace(draft, novelty=NoveltyDetector().fit(train.prompts, embedded=draft.needs_encoder))
-    if settings.promised == "accepted":
+    if promised == "accepted":
         draft = replace(draft, policy=_two_tier_policy(draft, tune, settings, may_abstain=bool(verifiers[tiers[-1]])))
     return Candidate(draft, table.content_hash, routers, verifiers)
 

@@ -76,6 +76,13 @@ class Given(Encoder):
         return np.tile(np.eye(1, 384, dtype=np.float32), (len(texts), 1))  # type: ignore[arg-type]
 
 
+class Unasked(Encoder):
+    """An encoder that nobody may ask: vectors come before anything is fitted."""
+
+    def encode(self, texts: object) -> np.ndarray:
+        pytest.fail("prompts were embedded")
+
+
 @pytest.fixture(scope="module")
 def ladder(table: OutcomeTable) -> tuple[Candidate, Certified, float]:
     settings = replace(LADDER, router="surface", verifier="logprob")
@@ -301,10 +308,10 @@ def test_bounds_that_are_not_known_are_stored_as_json_that_every_parser_reads(
     ],
 )
 def test_what_cannot_be_promised_is_refused_before_anything_is_fitted(
-    table: OutcomeTable, change: dict[str, object], message: str
+    change: dict[str, object], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        fit_candidate(table, replace(LADDER, **change), Given())  # type: ignore[arg-type]
+        fit_candidate(world(300), replace(LADDER, **change), Unasked())  # type: ignore[arg-type]
 
 
 def test_a_top_tier_that_is_dearer_and_worse_is_refused(table: OutcomeTable) -> None:
