@@ -6,8 +6,15 @@ CONFIG ?= configs/local.yaml
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(BUILD)
 CLIENTS := $(VENV)-clients
+# By another name: a line that says MAKE is run even by `make -n`.
+SELF := $(MAKE)
+PYTEST := -m pytest -q --durations=25
+# Unit tests in parallel, a worker a core (each takes about a gigabyte); tests that start a cluster or engines never are.
+UNIT := $(BIN)/python $(PYTEST) -n logical --maxprocesses 8 tests/unit tests/contract tests/statistical
+# `full` tests too, and all of those of which a sample runs otherwise.
+WHOLE := --whole -m ""
 
-.PHONY: up demo test clients faults adapters soak check statistical format env clean
+.PHONY: up demo test test-unit test-all clients faults adapters soak check statistical format env clean
 
 up: env            ## bring the graph up: environment, weights, first router version, engines; Ctrl-C stops it
 	@$(BIN)/serve-graph up --config $(CONFIG)
@@ -15,14 +22,25 @@ up: env            ## bring the graph up: environment, weights, first router ver
 demo: env          ## up, 40 held-out questions, a table of what they cost and how many were right, down
 	@$(BIN)/serve-graph demo --config $(CONFIG)
 
-test: env          ## every test that needs no GPU (engines and cluster tests last)
-	@$(BIN)/python -m pytest -q -m "not full and not engine and not cluster"
-	@$(MAKE) --no-print-directory clients
-	@$(BIN)/python -m pytest -q -m "cluster and not full"
-	@$(BIN)/python -m pytest -q -m "engine and not full"
+test: env          ## every test that needs no GPU, all stages whatever fails (engines and cluster tests last)
+	@scripts/stages \
+	  "unit" '$(UNIT)' \
+	  "clients" '$(SELF) --no-print-directory clients' \
+	  "cluster" '$(BIN)/python $(PYTEST) tests/cluster' \
+	  "engines" '$(BIN)/python $(PYTEST) tests/engines'
+
+test-unit: env     ## what a change of code is held against: no cluster, no engine, no other client
+	@$(UNIT)
+
+test-all: env      ## every test at its whole size (hours)
+	@scripts/stages \
+	  "unit" '$(UNIT) $(WHOLE)' \
+	  "clients" '$(SELF) --no-print-directory clients' \
+	  "cluster" '$(BIN)/python $(PYTEST) $(WHOLE) tests/cluster' \
+	  "engines" '$(BIN)/python $(PYTEST) $(WHOLE) tests/engines'
 
 clients: $(CLIENTS)/.installed  ## other projects' clients (LiteLLM, LangChain) against the endpoint
-	@$(CLIENTS)/bin/python -m pytest -q tests/clients
+	@$(CLIENTS)/bin/python $(PYTEST) tests/clients
 
 faults: env        ## every fault, before and after the commit and without a stream, as a table
 	@$(BIN)/python -m pytest -q tests/cluster/test_fault_matrix.py

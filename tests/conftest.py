@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.fixtures.sampling import in_sample
 
@@ -10,19 +11,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before numpy is imported: more thread
     for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(threads, "1")
 
-pytest_plugins = ("tests.fixtures.serving", "tests.fixtures.outcomes")
+# No example has to be quick: on a busy machine any may be slow, and what must be quick has a test that says so.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
-MOST_WORKERS = 8
+pytest_plugins = ("tests.fixtures.serving", "tests.fixtures.outcomes")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--whole", action="store_true", help="run every test marked `sampled`, not one in five")
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """`-n auto`: a worker a core, up to what the memory of a usual machine holds."""
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MOST_WORKERS)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

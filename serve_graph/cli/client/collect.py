@@ -34,7 +34,8 @@ from serve_graph.policy.bindings import (
     tier_binds,
     write_collected_binds,
 )
-from serve_graph.protocol.responses import completion_of, token_texts
+from serve_graph.protocol.responses import MALFORMED, completion_of, token_texts
+from serve_graph.protocol.retry_after import retry_after_s
 
 Advance = Callable[[str, int], None]
 LONGEST_PAUSE_S = 120.0
@@ -208,13 +209,17 @@ async def ask(
         reply = await client.post("/v1/chat/completions", json=body)
         if (reply.status_code < 500 and reply.status_code != 429) or attempt == retries - 1:
             break
-        if (asked_s := float(reply.headers.get("retry-after", 0))) > LONGEST_PAUSE_S:  # a budget: till tomorrow
+        asked_s = retry_after_s(reply.headers, time.time()) or 0.0
+        if asked_s > LONGEST_PAUSE_S:  # a budget: till tomorrow
             break
         await asyncio.sleep(max(2.0**attempt, asked_s))
     if reply.status_code != 200:
         raise EngineError(f"{model} answered {reply.status_code} to task {task.id}: {reply.text[:300]}")
-    data: dict[str, Any] = reply.json()
-    completion = completion_of(data, time.perf_counter() - started)
+    try:
+        data: dict[str, Any] = reply.json()
+        completion = completion_of(data, time.perf_counter() - started)
+    except MALFORMED as error:
+        raise EngineError(f"{model}'s reply to task {task.id} holds no answer: {reply.text[:300]}") from error
     facts = data.get("serve_graph") or {}
     metadata = {"family": task.family, "difficulty": str(task.difficulty), "language": task.language}
     if with_bill:

@@ -123,8 +123,11 @@ async def test_a_failed_cheap_call_is_on_the_bill() -> None:
 
 
 async def test_a_cancelled_request_pays_for_what_it_began() -> None:
+    called = asyncio.Event()
+
     @Function
     async def never(_: Query, left_s: float) -> Completion:
+        called.set()
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -132,7 +135,7 @@ async def test_a_cancelled_request_pays_for_what_it_began() -> None:
     context = fake_context()
     service = Service(replace(context, engines={**context.engines, "cheap": never}, prices=OWN), sink)
     task = asyncio.ensure_future(service.answer(service.open(Query.from_prompt("hello"), "auto", False)))
-    await asyncio.sleep(0.02)
+    await called.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -4,6 +4,8 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -170,9 +172,37 @@ async def test_a_spent_budget_is_not_waited_out() -> None:
         return httpx.Response(429, text="insufficient_quota", headers={"retry-after": "43200"})
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://test") as client:
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(60):  # it asks for half a day
             with pytest.raises(EngineError, match="insufficient_quota"):
                 await ask(client, "cheap", TASKS[0])
+
+
+async def test_a_date_to_come_back_at_is_waited_for_like_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    paused: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        paused.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    busy = Api(lambda tier, prompt, n: 429 if n == 1 else 200)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        reply = busy(request)
+        if reply.status_code == 429:
+            reply.headers["retry-after"] = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+        return reply
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://test") as client:
+        assert (await ask(client, "cheap", TASKS[0])).answer == "It is brown."
+    assert 30 < max(paused) <= 60
+
+
+@pytest.mark.parametrize("content", [b"<html>", b"[]", b'{"choices": []}', b'{"choices": [{"message": null}]}'])
+async def test_a_reply_that_holds_no_answer_is_an_error_and_not_a_crash(content: bytes) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=content))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        with pytest.raises(EngineError, match="cheap's reply to task t0 holds no answer"):
+            await ask(client, "cheap", TASKS[0])
 
 
 async def test_a_run_begun_with_other_engines_is_not_finished_with_these(
