@@ -14,7 +14,7 @@ UNIT := $(BIN)/python $(PYTEST) -n logical --maxprocesses 8 tests/unit tests/con
 # `full` tests too, and all of those of which a sample runs otherwise.
 WHOLE := --whole -m ""
 
-.PHONY: up demo test test-unit test-all clients faults adapters soak check statistical format env clean
+.PHONY: up demo test test-unit test-all clients package faults adapters soak check statistical format env clean
 
 up: env            ## bring the graph up: environment, weights, first router version, engines; Ctrl-C stops it
 	@$(BIN)/serve-graph up --config $(CONFIG)
@@ -41,6 +41,9 @@ test-all: env      ## every test at its whole size (hours)
 
 clients: $(CLIENTS)/.installed  ## other projects' clients (LiteLLM, LangChain) against the endpoint
 	@$(CLIENTS)/bin/python $(PYTEST) tests/clients
+
+package: env       ## wheel and sdist, built, installed outside the checkout and tried, with and without what serves
+	@$(BIN)/python -m pytest -q -m full tests/contract/test_package.py
 
 faults: env        ## every fault, before and after the commit and without a stream, as a table
 	@$(BIN)/python -m pytest -q tests/cluster/test_fault_matrix.py

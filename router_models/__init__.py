@@ -1,0 +1,100 @@
+"""Train, certify and register router versions from graded outcomes; no serving library is needed.
+
+    from router_models import Encoder, Settings, certify_candidate, fit_candidate, read_outcomes
+
+The names below are the public ones; what else the modules hold may move. A name is loaded from its module when it is
+first asked for, so that importing the package loads nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from router_models.data.features import Encoder
+    from router_models.data.outcomes import OutcomeTable, read_outcomes
+    from router_models.errors import NotCertifiedError
+    from router_models.estimators.routers import ROUTERS
+    from router_models.estimators.verifiers import VERIFIERS
+    from router_models.metrics.probability import auc
+    from router_models.metrics.routing import apgr, cpt, routing_curve
+    from router_models.pipeline import run_pipeline
+    from router_models.pricing.prices import Price, PriceList
+    from router_models.risk_control.certificate import Certificate
+    from router_models.risk_control.labels import labels_needed
+    from router_models.risk_control.sequence import Labelled
+    from router_models.risk_control.thresholds import certify_threshold
+    from router_models.training.candidate import Candidate, Settings
+    from router_models.training.certify import certify_candidate
+    from router_models.training.fit import fit_candidate
+    from router_models.types import Completion, Query
+    from router_models.versions.policy import Policy
+    from router_models.versions.router_version import RouterVersion
+
+__version__: str
+
+__all__ = [
+    "ROUTERS",
+    "VERIFIERS",
+    "Candidate",
+    "Certificate",
+    "Completion",
+    "Encoder",
+    "Labelled",
+    "NotCertifiedError",
+    "OutcomeTable",
+    "Policy",
+    "Price",
+    "PriceList",
+    "Query",
+    "RouterVersion",
+    "Settings",
+    "apgr",
+    "auc",
+    "certify_candidate",
+    "certify_threshold",
+    "cpt",
+    "fit_candidate",
+    "labels_needed",
+    "read_outcomes",
+    "routing_curve",
+    "run_pipeline",
+]
+
+_MODULES = {
+    "data.features": ("Encoder",),
+    "data.outcomes": ("OutcomeTable", "read_outcomes"),
+    "errors": ("NotCertifiedError",),
+    "estimators.routers": ("ROUTERS",),
+    "estimators.verifiers": ("VERIFIERS",),
+    "metrics.probability": ("auc",),
+    "metrics.routing": ("apgr", "cpt", "routing_curve"),
+    "pipeline": ("run_pipeline",),
+    "pricing.prices": ("Price", "PriceList"),
+    "risk_control.certificate": ("Certificate",),
+    "risk_control.labels": ("labels_needed",),
+    "risk_control.sequence": ("Labelled",),
+    "risk_control.thresholds": ("certify_threshold",),
+    "training.candidate": ("Candidate", "Settings"),
+    "training.certify": ("certify_candidate",),
+    "training.fit": ("fit_candidate",),
+    "types": ("Completion", "Query"),
+    "versions.policy": ("Policy",),
+    "versions.router_version": ("RouterVersion",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("serve-graph")
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__, "__version__"])

@@ -38,7 +38,12 @@ class CertificateError(RouterModelsError):
 class NotCertifiedError(RouterModelsError):
     """No operating point keeps the risk budget on the evidence given.
 
-    `labels_missing` is an estimate of how many more CERT labels would be needed; None when no number would do.
+    Parameters
+    ----------
+    reason : str
+        What was found, in a sentence: the message.
+    labels_missing : int, optional
+        An estimate of how many more CERT labels would be needed; None when no number would do.
     """
 
     def __init__(self, reason: str, labels_missing: int | None = None) -> None:

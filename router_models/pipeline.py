@@ -40,9 +40,38 @@ def run_pipeline(
 ) -> RegisteredVersion:
     """Train, certify and register one version from an outcomes file; with a prefix point where one is certified.
 
-    `prefix`: the lengths to try for one, none by default.
+    Parameters
+    ----------
+    outcomes : Path
+        The table, see `read_outcomes`.
+    settings : Settings
+        What the version is made for, and what is to be promised.
+    state_folder : Path
+        Where embeddings, candidates and artifacts are kept.
+    registry_uri : str
+        MLflow's tracking URI.
+    model : str
+        The registered model's name.
+    now : datetime
+        When the certificate is made; with time zone.
+    alias : str, optional
+        Points at the new version, for example `stable`.
+    prefix : sequence of int
+        Numbers of tokens to try for a prefix point; none by default.
+    progress : callable
+        Gets one line a step.
 
-    Raises DataError for unusable outcomes and NotCertifiedError, with the reason, where nothing can be promised.
+    Returns
+    -------
+    RegisteredVersion
+        Its number, aliases and tags.
+
+    Raises
+    ------
+    DataError
+        For unusable outcomes.
+    NotCertifiedError
+        With the reason, where nothing can be promised.
     """
     encoder, cache = Encoder(), state_folder / "embeddings"
     table = read_outcomes(outcomes, settings.tiers)

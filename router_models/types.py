@@ -48,8 +48,14 @@ class Message:
 class Query:
     """A question as the policy sees it: the conversation and what is known about it.
 
-    `metadata` holds features of the request (task label, language, user tier); never secrets. `parameters` are
-    decoding settings in OpenAI's names, passed through to the engine untouched.
+    Parameters
+    ----------
+    messages : tuple of Message
+        The turns, oldest first. `Query.from_prompt` makes one of a single prompt.
+    metadata : mapping of str to str
+        Features of the request (task label, language, user tier); never secrets.
+    parameters : mapping
+        Decoding settings in OpenAI's names, passed through to the engine untouched.
     """
 
     messages: tuple[Message, ...]
@@ -97,9 +103,22 @@ class Attempt:
 class Completion:
     """One engine's answer to one query.
 
-    `token_logprobs` are natural logarithms, one per generated token, empty when the engine gives none. `payload`
-    is the engine's own reply (OpenAI's chat.completion as a dict), kept so that nothing is lost on the way out.
-    `attempts` are the calls it took, where a tier has several deployments or tried more than once.
+    Parameters
+    ----------
+    text : str
+        The answer.
+    finish_reason : str
+        OpenAI's word: `stop`, `length`, `tool_calls`, …
+    usage : Usage
+        Tokens as the engine counted them.
+    token_logprobs : tuple of float
+        Natural logarithms, one per generated token; empty when the engine gives none.
+    latency_s : float
+        Seconds from the call to the whole answer.
+    payload : mapping
+        The engine's own reply (OpenAI's chat.completion as a dict), kept so that nothing is lost on the way out.
+    attempts : tuple of Attempt
+        The calls it took, where a tier has several deployments or tried more than once.
     """
 
     text: str

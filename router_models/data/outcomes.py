@@ -50,10 +50,28 @@ _WORD = re.compile(r"[^\W_]+")
 class OutcomeTable:
     """n prompts with the grades of every tier, and what else was measured; all columns have n entries.
 
-    `grades` lie in [0, 1], NaN = this tier was not asked. `answers`, `prompt_tokens`, `completion_tokens`,
-    `cached_tokens`, `latency_s` hold the tiers for which they are known. `confidences` are further numbers by
-    '<tier>|<name>'. `groups` are equal where prompts are duplicates, in this table and in any other. `tokens` are the
-    tiers' answers token by token, for tiers of which they were kept.
+    Parameters
+    ----------
+    prompts : Prompts
+        The texts, with embeddings and metadata where there are any.
+    prompt_ids : tuple of str
+        One a prompt; equal texts have equal ids.
+    tiers : tuple of str
+        Their names.
+    grades : mapping of tier to array of float
+        In [0, 1]; NaN = this tier was not asked.
+    groups : array of int
+        Equal where prompts are duplicates, in this table and in any other.
+    answers : mapping of tier to Answers
+        For the tiers whose answers are known, as are the five below.
+    prompt_tokens, completion_tokens, cached_tokens : mapping of tier to array of float
+        As the engines counted them.
+    latency_s : mapping of tier to array of float
+        Seconds a call took.
+    confidences : mapping of str to array of float
+        Further numbers, by `<tier>|<name>`.
+    tokens : mapping of tier to Tokens
+        Answers token by token, for the tiers of which they were kept.
     """
 
     prompts: Prompts
@@ -203,11 +221,28 @@ def read_outcomes(
     scale: tuple[float, float] | None = None,
     metadata: Sequence[str] = (),
 ) -> OutcomeTable:
-    """Load a file of outcomes, LONG or WIDE (see `outcome_formats`).
+    """Load a file of outcomes: one row per prompt and tier (LONG), or a column of grades per tier (WIDE).
 
-    `tiers` keeps only these columns or tiers; `scale=(1, 10)` maps scores from that range to [0, 1]; `metadata` names
-    columns that are no grades although they hold numbers. Raises DataError naming the column and row for what cannot
-    be used.
+    Parameters
+    ----------
+    path : Path or str
+        A .parquet, .csv or .jsonl file.
+    tiers : sequence of str, optional
+        Keep only these tiers.
+    scale : tuple of float, optional
+        Maps scores from this range, such as (1, 10), to [0, 1].
+    metadata : sequence of str
+        Columns that are no grades although they hold numbers.
+
+    Returns
+    -------
+    OutcomeTable
+        Every prompt once, with the grades of every tier.
+
+    Raises
+    ------
+    DataError
+        Naming the column and row for what cannot be used.
     """
     try:
         return table_of(parse_columns(read_frame(Path(path)), tiers, scale, metadata))

@@ -54,7 +54,25 @@ def log_loss_weighted(p: ArrayLike, y: ArrayLike) -> WeightedStatistic:
 
 
 def auc(scores: ArrayLike, right: ArrayLike) -> float:
-    """P(a right answer scores above a wrong one), ties counting half. Fractional grades count as that much right."""
+    """P(a right answer scores above a wrong one), ties counting half.
+
+    Parameters
+    ----------
+    scores : array-like of float, (n,)
+        Any scale; higher is more likely to be right.
+    right : array-like of float, (n,)
+        Grades in [0, 1]; fractional ones count as that much right.
+
+    Returns
+    -------
+    float
+        In [0, 1]; ½ for scores that say nothing.
+
+    Raises
+    ------
+    DataError
+        Where every grade is the same.
+    """
     return float(auc_weighted(scores, right)(np.ones((1, np.size(scores))))[0])
 
 

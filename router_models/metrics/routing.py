@@ -86,10 +86,26 @@ class RoutingSums:
 
 
 def routing_curve(p_weak_ok: ArrayLike, weak: ArrayLike, strong: ArrayLike) -> RoutingCurve:
-    """The exact curve: one point per distinct score, tied prompts averaged.
+    """The exact curve of quality over the share of strong calls: one point per distinct score, tied prompts averaged.
 
-    Equals the expectation over random orders of tied prompts, so a constant score gives the straight line. Raises
-    DataError for NaN, unequal lengths, or a strong model that is not better than the weak one.
+    Equals the expectation over random orders of tied prompts, so a constant score gives the straight line.
+
+    Parameters
+    ----------
+    p_weak_ok : array-like of float, (n,)
+        The router's scores: P(the weak answer is acceptable).
+    weak, strong : array-like of float, (n,)
+        Grades of the two models' answers, in [0, 1].
+
+    Returns
+    -------
+    RoutingCurve
+        From nothing to everything sent to the strong model.
+
+    Raises
+    ------
+    DataError
+        For NaN, unequal lengths, or a strong model that is not better than the weak one.
     """
     p, w, s = _checked(p_weak_ok, weak, strong)
     share, recovered = RoutingSums(p, w, s).points(np.ones((1, len(p))))
@@ -136,15 +152,33 @@ def pgr(quality: float, weak: float, strong: float) -> float:
 def apgr(curve: RoutingCurve) -> float:
     """Average performance gap recovered: (area - weak's area) / (strong's - weak's) over the share of strong calls.
 
-    ½ for random; above 1 is possible (the oracle keeps what only the weak model answers).
+    Parameters
+    ----------
+    curve : RoutingCurve
+        Quality at every share of strong calls.
+
+    Returns
+    -------
+    float
+        ½ for random; above 1 is possible (the oracle keeps what only the weak model answers).
     """
     return float(np.trapezoid(curve.pgr, curve.strong_share) / np.ptp(curve.strong_share))
 
 
 def cpt(curve: RoutingCurve, x: float) -> float:
-    """Call-performance threshold: the first share of strong calls at which x of the gap is recovered, in [0, 1].
+    """Call-performance threshold: the first share of strong calls at which x of the gap is recovered.
 
-    NaN where that never happens (x above 1 and a router that does not reach it).
+    Parameters
+    ----------
+    curve : RoutingCurve
+        Quality at every share of strong calls.
+    x : float
+        The part of the gap between weak and strong, for example 0.5.
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN where that never happens (x above 1 and a router that does not reach it).
     """
     recovered, share = curve.pgr, curve.strong_share
     reached = np.flatnonzero(recovered >= x - _ROUNDING)

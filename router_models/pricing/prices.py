@@ -75,12 +75,29 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a tier's calls cost: rates per million tokens (see Rates), and per second on an engine of one's own.
+    """What a tier's calls cost: rates per million tokens, and per second on an engine of one's own.
 
-    `batch_factor` multiplies token prices of calls that may wait for a batch (0.5 = half price),
-    `batch_cached_factor` those of tokens read from a cache (None = the same), `priority_factor` those of calls that
-    are served first. A call whose prompt has more tokens than `long_prompts[0]` is charged `long_prompts[1]` for
-    all of its tokens. `engine_usd_per_s` is what one call's place in an engine costs a second.
+    Parameters
+    ----------
+    input_usd_per_mtok, output_usd_per_mtok : Decimal
+        Dollars per million tokens sent and generated.
+    cached_input_usd_per_mtok, cache_write_usd_per_mtok : Decimal, optional
+        The same for tokens read from a cache and written to it; None = the price of input.
+    batch_factor : Decimal
+        Multiplies token prices of calls that may wait for a batch; 0.5 = half price.
+    engine_usd_per_s : Decimal
+        What one call's place in an engine costs a second.
+    batch_cached_factor : Decimal, optional
+        The batch factor of tokens read from a cache; None = the same.
+    priority_factor : Decimal
+        Multiplies token prices of calls that are served first.
+    long_prompts : tuple of int and Rates, optional
+        A call whose prompt has more tokens than the first is charged the second for all of its tokens.
+
+    Raises
+    ------
+    DataError
+        For amounts that are negative or not finite, and factors outside of [0, 1].
     """
 
     input_usd_per_mtok: Decimal
@@ -139,9 +156,19 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class PriceList:
-    """A tier's prices over time: `first` from ever, each of `changes` (moment with time zone, price) from then on.
+    """A tier's prices over time. A call is charged the price in force when it began.
 
-    A call is charged the price in force when it began. Raises DataError where moments do not rise or lack a zone.
+    Parameters
+    ----------
+    first : Price
+        In force from ever.
+    changes : tuple of (datetime, Price)
+        Each in force from its moment on; moments have a time zone and rise.
+
+    Raises
+    ------
+    DataError
+        Where moments do not rise or lack a time zone.
     """
 
     first: Price

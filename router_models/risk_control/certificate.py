@@ -63,14 +63,37 @@ class Promise:
 class Certificate:
     """Proof that a risk stays within its budget: selective risk `what` ≤ `epsilon` with confidence 1 - `delta`.
 
-    `n` labels were read, `accepted_n` of them at the deployed threshold, `errors` of those wrong. `level` is the part
-    of `delta` spent by this certificate (`round` 0: all of it; i ≥ 1: the i-th under one shared budget). `threshold`
-    is None where each slice has its own: ask `threshold_for`. `slices` maps a slice to its Promise, `also` holds
-    further certified risks. `settings` are named thresholds of a joint policy: one configuration for all slices, of
-    which it is certified in those that `covers` names; counts are then those of the certified slices. `binds` maps the
-    name of everything the proof depends on to its sha256.
-
     It covers traffic like the CERT sample and nothing else: shift voids it silently, which is why it expires.
+
+    Parameters
+    ----------
+    what : str
+        The risk, for example `P(wrong | cheap accepted)`.
+    epsilon, delta : float
+        Its bound, and 1 - the confidence; both in (0, 1).
+    level : float
+        The part of `delta` that this certificate spends.
+    n, accepted_n, errors : int
+        Labels read, those accepted at the threshold, and the wrong ones among these; of the certified slices only,
+        where thresholds were certified together.
+    upper : float
+        One-sided Clopper-Pearson bound on the same counts: information, not part of the proof.
+    threshold : float or None
+        Scores ≥ this are accepted; None where each slice has its own (`threshold_for`).
+    label_source : LabelSource
+        Who said right or wrong.
+    made_at, expires_at : datetime
+        With time zone; void from `expires_at` on.
+    binds : mapping of str to str
+        Everything that the proof depends on, by name, with its sha256.
+    look_index : int
+        Which look at these labels this was: 0, all of `delta` is spent; i ≥ 1, the i-th under one shared budget.
+    slices : mapping of str to Promise
+        What is promised of each slice by itself; empty where traffic is one.
+    also : tuple of Promise
+        Further risks that are certified with it.
+    settings : mapping of str to float
+        Named thresholds that were certified together, for all slices; `covers` says for which the promise holds.
     """
 
     what: str

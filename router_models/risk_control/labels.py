@@ -43,9 +43,29 @@ def labels_needed(epsilon: float, true_risk: float, delta: float, wanted: float 
     """Labels among *accepted* answers from which on certification succeeds with probability ≥ `wanted`.
 
     Power is a saw-tooth in n (it falls until one more error is allowed, then jumps); this is the n after which it
-    never falls below `wanted` again, so that a label more is never a label too many. `delta` is the level the test
-    is really run at, after any split over slices or rounds. None where true_risk ≥ ε, when no number would do, or
-    where it lies so close to ε that more than 20,000 errors would have to be seen.
+    never falls below `wanted` again, so that a label more is never a label too many.
+
+    Parameters
+    ----------
+    epsilon : float
+        The bound to be certified, in (0, 1).
+    true_risk : float
+        How often accepted answers are wrong in truth, in [0, 1].
+    delta : float
+        The level the test is really run at, after any split over slices or looks.
+    wanted : float
+        The probability of success.
+
+    Returns
+    -------
+    int or None
+        None where true_risk ≥ ε, when no number would do, or where it lies so close to ε that more than 20,000 errors
+        would have to be seen.
+
+    Raises
+    ------
+    DataError
+        For a budget that is none, or a risk outside of [0, 1].
     """
     check_budget(epsilon, delta)
     if not 0 <= true_risk <= 1:

@@ -26,7 +26,17 @@ GRID_SIZE = 20
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """n labelled answers: `scores` (n,), whether each was `wrong` (n,), and a slice name each where wanted."""
+    """n answers with their scores and labels.
+
+    Parameters
+    ----------
+    scores : array of float, (n,)
+        Higher is more likely to be right.
+    wrong : array of bool, (n,)
+        Whether the answer is wrong.
+    slices : tuple of str, optional
+        The name of each answer's slice, where slices are certified by themselves.
+    """
 
     scores: FloatArray
     wrong: BoolArray

@@ -50,13 +50,43 @@ def certify_threshold(
 ) -> Certificate:
     """Find the threshold of greatest utility whose risk P(wrong | score ≥ threshold) ≤ ε holds with confidence 1 - δ.
 
-    `tune` and `cert` must share no prompt; CERT is read here and nowhere else. `utility`, one number per threshold of
-    `grid` (ascending, distinct), defaults to the share accepted on TUNE. With slice names on both sides each of the G
-    slices is tested at δ/G and every certified slice keeps the promise by itself; a slice without proof gets the
-    threshold +inf. One threshold serves all certified slices, or each has its own (`common_threshold=False`).
+    With slice names on both sides each of the G slices is tested at δ/G and every certified slice keeps the promise by
+    itself; a slice without proof gets the threshold +inf.
 
-    Raises NotCertifiedError with the reason and, where it helps, the number of further CERT labels; DataError for
-    unusable input.
+    Parameters
+    ----------
+    tune, cert : Labelled
+        They must share no prompt. Thresholds are chosen on TUNE; CERT is read here and nowhere else.
+    epsilon, delta : float
+        The risk's bound, and 1 - the confidence; both in (0, 1).
+    binds : mapping of str to str
+        What the proof depends on, by name, with its sha256.
+    label_source : LabelSource or str
+        Who said right or wrong.
+    made_at, expires_at : datetime
+        With time zone.
+    look_index : int
+        0: the only look at these labels there will ever be; i ≥ 1: the i-th, at its share of `delta`.
+    grid : array-like of float, optional
+        Thresholds to try, ascending and distinct; default: quantiles of TUNE's scores.
+    utility : array-like of float, optional
+        One number per threshold of `grid`; default: the share accepted on TUNE.
+    common_threshold : bool
+        Whether one threshold serves all certified slices, or each has its own.
+    what : str
+        The risk's name in the certificate.
+
+    Returns
+    -------
+    Certificate
+        With the threshold, the counts and the bound.
+
+    Raises
+    ------
+    NotCertifiedError
+        With the reason and, where it helps, the number of further CERT labels.
+    DataError
+        For unusable input.
     """
     check_budget(epsilon, delta)
     if len(tune) == 0 or len(cert) == 0:

@@ -26,15 +26,44 @@ Promised = Literal["accepted", "answered"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What a candidate is made for: tiers, cheapest first, their prices, and what is to be promised.
+    """What a candidate is made for: its tiers, their prices, and what is to be promised.
 
-    `promise` "accepted" bounds P(wrong | cheap accepted) by one threshold (two tiers); "answered" bounds the whole
-    system's P(wrong | answered) by all thresholds together, with early abstention (any ladder); None takes the first
-    for two tiers and the second for more. `abstain_share` is the most that may be abstained on, `max_drop` the most
-    by which fewer answers than always-frontier's may be right (None: not promised). `slicer`: every certified slice
-    keeps all of it by itself (None: traffic as a whole). `binds`: hashes of everything served that the data came from.
-    `round`: which look at these labels this is (`pipeline.certify_next` counts them), whose share of `delta` is
-    `level`; 0: the only one there will ever be. DataError for a budget that is none.
+    Parameters
+    ----------
+    tiers : tuple of str
+        Cheapest first.
+    prices : mapping of tier to Price
+        What they cost.
+    epsilon, delta : float
+        The risk's bound, and 1 - the confidence; both in (0, 1).
+    abstain_share : float
+        The most that may be abstained on, in [0, 1).
+    label_source : LabelSource
+        Who graded the outcomes.
+    valid_days : int
+        How long a certificate is valid.
+    seed : int
+        Of splits and folds.
+    router, verifier : str
+        A family, or `auto`: the simplest that beats its baseline.
+    slicer : str, optional
+        Every certified slice keeps the whole promise by itself; None: traffic as a whole.
+    promise : {"accepted", "answered"}, optional
+        Bounds P(wrong | cheap accepted) by one threshold, for two tiers; or the whole system's P(wrong | answered) by
+        all thresholds together, with early abstention, for any ladder. None: the first for two tiers, else the
+        second.
+    max_drop : float, optional
+        The most by which fewer answers than always-frontier's may be right, in (0, 1); None: not promised.
+    binds : mapping of str to str
+        Hashes of everything served that the outcomes came from.
+    look_index : int
+        Which look at these labels this is, whose share of `delta` is `level`; 0: the only one there will ever be.
+        `pipeline.certify_next` counts them.
+
+    Raises
+    ------
+    DataError
+        For a budget that is none, and for an unknown slicer.
     """
 
     tiers: tuple[str, ...]
@@ -84,7 +113,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A fitted, calibrated, uncertified policy, with what each choice was made on, by tier (baseline first)."""
+    """A fitted, calibrated, uncertified policy, with what each choice was made on.
+
+    Parameters
+    ----------
+    version : RouterVersion
+        Decides and judges already, and carries no certificate.
+    dataset_hash : str
+        sha256 of the outcomes that it was fitted on.
+    routers, verifiers : mapping of tier to tuple of Scored
+        The families that were tried for a tier, with their AUC; the baseline first.
+    """
 
     version: RouterVersion
     dataset_hash: str

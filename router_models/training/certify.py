@@ -53,9 +53,32 @@ class Certified:
 def certify_candidate(
     candidate: Candidate, table: OutcomeTable, settings: Settings, now: datetime, cache: Path | None = None
 ) -> Certified:
-    """Read CERT once and certify; returns the version with its evidence.
+    """Read CERT once and certify.
 
-    Raises NotCertifiedError with the reason and the labels missing; DataError for outcomes that cannot serve.
+    Parameters
+    ----------
+    candidate : Candidate
+        From `fit_candidate`, on the same table and settings.
+    table : OutcomeTable
+        The outcomes; only the CERT part, and of TUNE what thresholds are chosen by, is read.
+    settings : Settings
+        What is to be promised. `look_index` is which look at these labels this is.
+    now : datetime
+        When the certificate is made; with time zone.
+    cache : Path, optional
+        Folder where embeddings are kept.
+
+    Returns
+    -------
+    Certified
+        The version with its certificate, and the evidence behind it.
+
+    Raises
+    ------
+    NotCertifiedError
+        Where nothing can be promised: the reason, and the labels missing where more would help.
+    DataError
+        For outcomes that cannot serve.
     """
     check_candidate(candidate, settings)
     promise, draft = settings.promised, candidate.version

@@ -39,8 +39,27 @@ def fit_candidate(table: OutcomeTable, settings: Settings, encoder: Encoder, cac
 
     A last tier that TRAIN knows to be right everywhere gets no verifier, but its level: nothing is abstained from.
 
-    Raises DataError naming what is missing where the outcomes cannot support it: too few prompts, a cheaper tier that
-    is always right or always wrong, a tier that is dearer and worse, prices at which nothing can be saved.
+    Parameters
+    ----------
+    table : OutcomeTable
+        Graded outcomes of every tier of `settings`.
+    settings : Settings
+        Tiers, prices, families and the seed of the splits.
+    encoder : Encoder
+        Embeds the prompts.
+    cache : Path, optional
+        Folder where embeddings are kept.
+
+    Returns
+    -------
+    Candidate
+        Fitted and calibrated; it promises nothing until `certify_candidate`.
+
+    Raises
+    ------
+    DataError
+        Naming what is missing where the outcomes cannot support it: too few prompts, a cheaper tier that is always
+        right or always wrong, a tier that is dearer and worse, prices at which nothing can be saved.
     """
     tiers, promised = settings.tiers, settings.promised  # what cannot be promised is refused before anything is fitted
     table = table.only(*tiers)

@@ -32,8 +32,21 @@ class OverloadPoint:
 class Policy:
     """The ladder and its thresholds. A tier without a point is never tried by the router, only by force.
 
-    `prefixes` holds the tiers whose answers may be accepted by their beginning alone, `overload_points` those
-    of which rejected answers may be served while the last tier is full.
+    Parameters
+    ----------
+    tiers : tuple of str
+        Cheapest first; the last one answers when nothing cheaper may.
+    points : mapping of tier to OperatingPoint
+        When a tier is tried, and when its answer is accepted.
+    prefixes : mapping of tier to PrefixPoint
+        The tiers whose answers may be accepted by their beginning alone.
+    overload_points : mapping of tier to OverloadPoint
+        The tiers of which rejected answers may be served while the last tier is full.
+
+    Raises
+    ------
+    DataError
+        For no tier at all, and for points of a tier that is not in the ladder.
     """
 
     tiers: tuple[str, ...]

@@ -53,7 +53,31 @@ PREFIX_TOKENS = "prefix_tokens"
 
 @dataclass(frozen=True)
 class RouterVersion:
-    """One version, ready to decide and judge. Deterministic; no I/O after loading but the encoder's first use."""
+    """One version, ready to decide and judge. Deterministic; no I/O after loading but the encoder's first use.
+
+    Parameters
+    ----------
+    policy : Policy
+        The ladder and its thresholds.
+    stages : mapping of tier to Stage
+        Router, verifier and their calibrators.
+    certificate : Certificate, optional
+        What is promised of it; None: nothing.
+    name : str
+        `<model>/<number>` once it is registered.
+    digest : str
+        sha256 over its files, where it was loaded from a folder.
+    encoder : Encoder
+        Embeds prompts, where a stage wants that.
+    slicer : str, optional
+        The rule by which a query's slice is found, where slices were certified by themselves.
+    prefix_certificates, prefix_stages : mapping of tier to Certificate, to Stage
+        For answers that are accepted by their beginning.
+    novelty : NoveltyDetector, optional
+        How far a prompt lies from the training data.
+    overload_certificates : mapping of tier to Certificate
+        For rejected answers that are served while the last tier is full.
+    """
 
     policy: Policy
     stages: Mapping[str, Stage]

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router_models.types import DecisionRecord
+from serve_graph import __version__
 from serve_graph.access.accounts import Accounts
 from serve_graph.access.auth import AuthMiddleware
 from serve_graph.access.keys import Keyring
@@ -63,7 +64,7 @@ def build_http(backend: Backend) -> FastAPI:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    app = FastAPI(title="serve-graph", version="0.1.0", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(title="serve-graph", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     service = backend.service
     names = dict.fromkeys([AUTO, *service.context.engines, *service.context.embedders])
 

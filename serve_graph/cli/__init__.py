@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
-from serve_graph.cli import bench, decisions, keys, versions
-from serve_graph.cli import serve as running
-from serve_graph.cli.offline import certify as certifying
-from serve_graph.cli.offline import evaluate, plan, simulate
-from serve_graph.cli.offline import train as making
+from serve_graph.cli import bench, collect, decisions, init, keys, serve, versions
+from serve_graph.cli.extras import EXTRA_OF, sentence
+from serve_graph.cli.offline import certify, evaluate, plan, simulate, train
 
 app = typer.Typer(
     name="serve-graph",
-    help="Answer every question with the cheapest model tier that a certified policy says is good enough.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(running.up)
-app.command()(running.demo)
-app.command()(running.status)
-app.command()(running.doctor)
-app.command()(making.collect)
-app.command()(making.train)
-app.command()(certifying.certify)
+app.command()(init.init)
+app.command()(serve.up)
+app.command()(serve.demo)
+app.command()(serve.status)
+app.command()(serve.doctor)
+app.command()(collect.collect)
+app.command()(train.train)
+app.command()(certify.certify)
 app.command()(evaluate.evaluate)
 app.command()(plan.plan)
 app.command()(simulate.simulate)
@@ -34,6 +33,24 @@ app.command()(bench.bench)
 app.add_typer(versions.app, name="versions")
 app.add_typer(decisions.app, name="decisions")
 app.add_typer(keys.app, name="keys")
+
+
+def print_version(wanted: bool) -> None:
+    """`--version`: the installed distribution's, and nothing else."""
+    if wanted:
+        from serve_graph import __version__
+
+        typer.echo(f"serve-graph {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Answer every question with the cheapest model tier that a certified policy says is good enough."""
 
 
 def main() -> None:
@@ -46,6 +63,12 @@ def main() -> None:
     except (ServeGraphError, RouterModelsError) as error:
         sys.stderr.write(f"serve-graph: {error}\n")
         sys.exit(1)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in EXTRA_OF:
+            raise
+        sys.stderr.write(f"serve-graph: {sentence('this command', missing)}\n")
+        sys.exit(2)
     except OSError as error:  # a file that cannot be read or written, a full disk
         where = "" if error.filename is None else f"{error.filename}: "
         sys.stderr.write(f"serve-graph: {where}{error.strerror or error}\n")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from serve_graph.cli.extras import needs
 from serve_graph.cli.output import JsonOption, progress_to_stderr, say, say_json
 from serve_graph.errors import ConfigError
 
 
+@needs("bench", "httpx", "openai")
 def bench(
     url: Annotated[str, typer.Option(help="The endpoint, without /v1.")] = "http://127.0.0.1:8000",
     requests: Annotated[int, typer.Option(help="How many requests at most.", min=1)] = 200,
@@ -35,6 +36,8 @@ def bench(
 
     Example: serve-graph bench --requests 500 --concurrency 16
     """
+    import asyncio
+
     from router_models.data.starter import generate
     from serve_graph.cli.client.api_key import key_headers
     from serve_graph.cli.client.bench import Load, run_load

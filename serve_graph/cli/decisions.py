@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from serve_graph.cli.extras import needs
 from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, check_out, say, say_json
 from serve_graph.errors import ServeGraphError
-from serve_graph.records.store import DecisionStore, record_to_json
+
+if TYPE_CHECKING:
+    from serve_graph.records.store import DecisionStore
 
 app = typer.Typer(help="Look at what was decided.", no_args_is_help=True, rich_markup_mode=None)
 T = TypeVar("T")
+STORE = ("aiosqlite", "asyncpg")
 
 
 @app.command()
+@needs("decisions show", *STORE)
 def show(
     decision: Annotated[str, typer.Argument(help="The id from the x-serve-graph-decision header.")],
     config: ConfigOption = DEFAULT_CONFIG,
@@ -41,6 +45,7 @@ def show(
 
 
 @app.command()
+@needs("decisions bill", *STORE)
 def bill(
     limit: Annotated[int, typer.Option(min=1, help="How many of the newest decisions.")] = 1000,
     config: ConfigOption = DEFAULT_CONFIG,
@@ -65,12 +70,15 @@ def bill(
 
 
 @app.command()
+@needs("decisions export", *STORE)
 def export(
     out: Annotated[Path, typer.Option(help="JSON lines; '-' for stdout.")] = Path("-"),
     limit: Annotated[int, typer.Option(min=1)] = 1000,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Write the newest decisions as JSON lines. Example: serve-graph decisions export --out decisions.jsonl"""
+    from serve_graph.records.store import record_to_json
+
     if str(out) != "-":
         check_out(out)
     records = _ask(config, lambda store: store.latest(limit))
@@ -84,7 +92,10 @@ def export(
 
 
 def _ask(config: Path, question: Callable[[DecisionStore], Awaitable[T]]) -> T:
+    import asyncio
+
     from serve_graph.config.graph import load_config
+    from serve_graph.records.store import DecisionStore
 
     store = DecisionStore(load_config(config).records_url)
 

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from serve_graph.cli.extras import SERVING, need_vllm, needs
 from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, progress_to_stderr, say, say_json
-from serve_graph.config.graph import GraphConfig, load_config
 from serve_graph.errors import ServeGraphError
+
+if TYPE_CHECKING:
+    from serve_graph.config.graph import GraphConfig
 
 PortOption = Annotated[int | None, typer.Option(help="Listen here instead of http.port.", min=1, max=65535)]
 
 
+@needs("up", *SERVING)
 def up(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None) -> None:
     """Bring the graph up and stay: weights, first router version, engines, endpoint. Ctrl-C stops what it started.
 
     Example: serve-graph up --config configs/local.yaml
     """
     from serve_graph.cli.local.launch import running_graph
+    from serve_graph.config.graph import load_config
 
     graph = with_port(load_config(config), port)
     progress = progress_to_stderr()
@@ -35,6 +40,7 @@ def up(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None) -> None:
     progress("stopped")
 
 
+@needs("demo", *SERVING)
 def demo(
     config: ConfigOption = DEFAULT_CONFIG,
     questions: Annotated[int, typer.Option(help="How many held-out questions.", min=1, max=400)] = 40,
@@ -48,6 +54,7 @@ def demo(
     """
     from serve_graph.cli.client.demo import render_demo, run_demo
     from serve_graph.cli.local.launch import running_graph
+    from serve_graph.config.graph import load_config
 
     graph = with_port(load_config(config), port)
     progress = progress_to_stderr()
@@ -62,9 +69,12 @@ def demo(
     return say(render_demo(result))
 
 
+@needs("status", "httpx")
 def status(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None, as_json: JsonOption = False) -> None:
     """Ask a running graph how it is. Exit 1 where none answers. Example: serve-graph status"""
     import httpx
+
+    from serve_graph.config.graph import load_config
 
     graph = with_port(load_config(config), port)
     url = f"http://{graph.http.host}:{graph.http.port}"
@@ -93,6 +103,7 @@ def doctor(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
     Example: serve-graph doctor
     """
     from serve_graph.cli.local.doctor import examine
+    from serve_graph.config.graph import load_config
 
     findings = examine(load_config(config))
     if as_json:
@@ -118,6 +129,7 @@ def prepare(config: GraphConfig, progress: Any) -> str | None:
     from serve_graph.engines.weights.resolve import remove_leftovers, resolve_weights
     from serve_graph.policy.serving_version import ensure_first_version
 
+    need_vllm(config)
     check_port(config.http.host, config.http.port)
     remove_leftovers(config.state_folder)
     for tier in (*config.tiers, *config.embedders):

@@ -198,7 +198,7 @@ class RunningGraph:
 
     def names_so_far(self) -> set[str]:
         """The ids of every record written until now: none is still on its way."""
-        until(lambda: "serve_graph_records_spooled 0\n" in self.client.get("/metrics").text)
+        until(lambda: "serve_graph_records_spooled 0.0\n" in self.client.get("/metrics").text)
         return set(self.records())
 
     def record_of(self, response: httpx.Response, seconds: float = 20.0) -> DecisionRecord:

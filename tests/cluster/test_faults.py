@@ -180,7 +180,7 @@ def test_store_that_is_locked_delays_records_and_nothing_else(graph: Graph, wait
         assert time.monotonic() - started < 20
         names = {reply.headers["x-serve-graph-decision"] for reply in replies}
         assert {outcome(reply) for reply in replies} == {"accepted"}
-        assert "serve_graph_records_spooled 20" in graph.client.get("/metrics").text
+        assert "serve_graph_records_spooled 20.0" in graph.client.get("/metrics").text
         assert set(graph.records()) == before
     finally:
         lock.close()

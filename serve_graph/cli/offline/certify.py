@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from serve_graph.cli.extras import need_vllm
 from serve_graph.cli.offline.train import OutcomesOption, PromiseOption
 from serve_graph.cli.output import (
     DEFAULT_CONFIG,
@@ -91,6 +92,7 @@ def certify(
     from serve_graph.policy.serving_version import settings_of
 
     graph = load_config(config)
+    need_vllm(graph)  # a certificate binds itself to the engine's version
     check_out(graph.state_folder, folder=True)
     progress = progress_to_stderr()
     loaded, settings = load_candidate(candidate, settings_of(graph), Encoder())

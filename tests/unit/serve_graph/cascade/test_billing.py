@@ -143,7 +143,7 @@ async def test_a_cancelled_request_pays_for_what_it_began() -> None:
     [line] = [line for line in record.bill if line.tier == "cheap"]
     assert (record.status, line.what, line.metered) == (499, "cancelled", False)
     assert line.cost_usd == record.cost_usd > D("0.00001")
-    assert service.tally.unmetered[("cheap", "cancelled")] == 1
+    assert service.metrics.unmetered[("cheap", "cancelled")] == 1
     told = "\n".join(sentences(record, None))
     assert "Paid: cancelled by cheap, tokens unknown" in told
     assert "without the tokens of 1 call(s) that nobody counted." in told

@@ -1,0 +1,81 @@
+"""`collect`: prompts run through every tier and graded. `offline/train` takes the table from there."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serve_graph.cli.extras import SERVING, need_vllm, needs, require
+from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, check_out, progress_to_stderr, say
+
+
+@needs("collect", "httpx")
+def collect(
+    config: ConfigOption = DEFAULT_CONFIG,
+    out: Annotated[Path, typer.Option(help="Where the outcomes table goes.")] = Path("outcomes.parquet"),
+    starter: Annotated[int, typer.Option(help="How many starter tasks to generate.", min=1, max=20000)] = 3400,
+    seed: Annotated[int, typer.Option(help="The starter generator's seed.")] = 0,
+    tasks: Annotated[Path | None, typer.Option(help="Your own tasks, JSON lines, instead of the starter's.")] = None,
+    url: Annotated[str | None, typer.Option(help="An endpoint that runs already; default: start the graph.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=256)] = 16,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished table.")] = False,
+    tier: Annotated[
+        list[str] | None, typer.Option(help="Ask this tier only (repeatable); rows of the others stay.")
+    ] = None,
+) -> None:
+    """Run prompts through every tier and grade the answers. Resumable: run it again after an interruption.
+
+    A line of --tasks: {"id", "prompt", "family", "difficulty", "language", "grader", "reference", "solution",
+    "max_tokens"}; graders: see docs/outcomes.md.
+
+    Example: serve-graph collect --config configs/local.yaml --starter 3400 --out outcomes.parquet
+    """
+    import asyncio
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from router_models.data.starter import generate
+    from serve_graph.cli.client.collect import binds_behind, claim, other_tiers, read_tasks, refuse_finished
+    from serve_graph.cli.client.collect import collect_outcomes as run
+    from serve_graph.cli.local.launch import running_graph
+    from serve_graph.config.graph import load_config
+    from serve_graph.errors import ServeGraphError
+    from serve_graph.policy.bindings import tier_binds
+
+    check_out(out)
+    graph = load_config(config)
+    tiers = tuple(tier or graph.tier_names)
+    if unknown := set(tiers) - set(graph.tier_names):
+        raise ServeGraphError(
+            f"no tier {', '.join(sorted(unknown))} in {config}: it has {', '.join(graph.tier_names)}"
+        )
+    if url is None:
+        require("`serve-graph collect` without --url", *SERVING)
+        need_vllm(graph)
+    asked = read_tasks(tasks) if tasks else generate(starter, seed=seed)
+    if not overwrite:
+        refuse_finished(out)
+    binds = tier_binds(graph) if url is None else binds_behind(url, graph)
+    beside = other_tiers(out, tiers, binds) if tier else []
+    claim(out, binds)
+    if binds is None:
+        progress_to_stderr()(f"{url} does not say which engines it runs: the table will not say so either")
+    with ExitStack() as stack:
+        if url is None:
+            bare = graph.model_copy(update={"policy": graph.policy.model_copy(update={"version": "none"})})
+            url = stack.enter_context(running_graph(bare, progress=progress_to_stderr()))
+        bar = stack.enter_context(
+            Progress("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        )
+        bars = {tier: bar.add_task(tier, total=len(asked)) for tier in tiers}
+        outcomes = asyncio.run(
+            run(url, tiers, asked, out, binds=binds, concurrency=concurrency, beside=beside,
+                advance=lambda tier, n: bar.advance(bars[tier], n))
+        )  # fmt: skip
+    for name in tiers:
+        grades = [o.grade for o in outcomes if o.tier == name]
+        say(f"{name}: {len(grades)} outcomes, {sum(grades) / len(grades):.1%} right")
+    say(f"written to {out}")
