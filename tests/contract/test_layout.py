@@ -27,6 +27,7 @@ TESTED_ELSEWHERE = {
     "router_models/reports": "tests/unit/router_models/training/test_certify.py",
     "serve_graph/api/responses": "tests/unit/serve_graph/api/test_responses.py",
     "serve_graph/cli/offline": "tests/unit/serve_graph/cli/test_offline_commands.py",
+    "serve_graph/config/templates": "tests/unit/serve_graph/cli/test_init.py",
     "serve_graph/engines/echo": "tests/unit/serve_graph/engines/test_echo.py",
     "serve_graph/engines/hosted": "tests/unit/serve_graph/engines/test_hosted.py",
     "serve_graph/engines/vllm": "tests/unit/serve_graph/engines/test_vllm_settings.py",
