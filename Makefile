@@ -11,6 +11,8 @@ SELF := $(MAKE)
 PYTEST := -m pytest -q --durations=25
 # Unit tests in parallel, a worker a core (each takes about a gigabyte); tests that start a cluster or engines never are.
 UNIT := $(BIN)/python $(PYTEST) -n logical --maxprocesses 8 tests/unit tests/contract tests/statistical
+# `full` tests too, and all of those of which a sample runs otherwise.
+WHOLE := --whole -m ""
 
 .PHONY: up demo test test-unit test-all clients package faults adapters soak check statistical docs format env lock newest clean
 
@@ -22,20 +24,20 @@ demo: env          ## up, 40 held-out questions, a table of what they cost and h
 
 test: env          ## every test that needs no GPU, all stages whatever fails (engines and cluster tests last)
 	@scripts/stages \
-	  "unit" '$(UNIT) -m "not full"' \
-	  "clients" '$(SELF) --no-print-directory clients' \
-	  "cluster" '$(BIN)/python $(PYTEST) -m "not full" tests/cluster' \
-	  "engines" '$(BIN)/python $(PYTEST) -m "not full" tests/engines'
-
-test-unit: env     ## what a change of code is held against: no cluster, no engine, no other client
-	@$(UNIT) -m "not full"
-
-test-all: env      ## every test at its whole size (hours)
-	@scripts/stages \
 	  "unit" '$(UNIT)' \
 	  "clients" '$(SELF) --no-print-directory clients' \
 	  "cluster" '$(BIN)/python $(PYTEST) tests/cluster' \
 	  "engines" '$(BIN)/python $(PYTEST) tests/engines'
+
+test-unit: env     ## what a change of code is held against: no cluster, no engine, no other client
+	@$(UNIT)
+
+test-all: env      ## every test at its whole size (hours)
+	@scripts/stages \
+	  "unit" '$(UNIT) $(WHOLE)' \
+	  "clients" '$(SELF) --no-print-directory clients' \
+	  "cluster" '$(BIN)/python $(PYTEST) $(WHOLE) tests/cluster' \
+	  "engines" '$(BIN)/python $(PYTEST) $(WHOLE) tests/engines'
 
 clients: $(CLIENTS)/.installed  ## other projects' clients (LiteLLM, LangChain) against the endpoint
 	@$(CLIENTS)/bin/python $(PYTEST) tests/clients

@@ -11,7 +11,6 @@ from router_models.risk_control.evidence import CascadeEvidence, Thresholds, rep
 from router_models.risk_control.joint_path import run_path
 from router_models.risk_control.tuning import pareto_path
 
-pytestmark = pytest.mark.statistical
 DELTA = 0.1
 
 

@@ -10,7 +10,6 @@ from router_models.risk_control.sequence import Labelled
 from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 
-pytestmark = pytest.mark.statistical
 DELTA = 0.05
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

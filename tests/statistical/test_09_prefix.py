@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
-import pytest
 
 from router_models.errors import NotCertifiedError
 from router_models.risk_control.sequence import Labelled, anchored_path, quantile_grid
@@ -11,7 +10,6 @@ from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 from router_models.training.prefix import first_certified
 
-pytestmark = pytest.mark.statistical
 DELTA, EPSILON = 0.1, 0.10
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TERMS = CertificateTerms(EPSILON, DELTA, "programmatic", NOW, NOW + timedelta(days=90))

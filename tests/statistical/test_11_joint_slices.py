@@ -14,7 +14,6 @@ from router_models.risk_control.joint_path import PathBudget, follow
 from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.tuning import pareto_path, predict
 
-pytestmark = pytest.mark.statistical
 DELTA = 0.1
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NAMES = ("easy", "fair", "hard", "hardest")

@@ -150,7 +150,7 @@ def test_nothing_certified_says_why_and_what_is_missing(tmp_path: Path) -> None:
 
 def test_every_look_at_the_same_labels_spends_its_part_of_delta(tmp_path: Path) -> None:
     """Other seeds, budgets and names are looks as well, and so is one that certifies nothing."""
-    write_outcomes(tmp_path / "o.parquet", world(900, p_easy=0.97))
+    write_outcomes(tmp_path / "o.parquet", world(500, p_easy=0.995))
     said: list[str] = []
 
     def look(name: str, **changes: float) -> Certificate | None:
@@ -175,7 +175,7 @@ def test_every_look_at_the_same_labels_spends_its_part_of_delta(tmp_path: Path) 
     looks = [line for line in said if line.startswith("look ")]
     assert [line.split(" at ")[0] for line in looks] == ["look 1", "look 2", "look 3"]
     assert "0.0827 spent of 0.1" in looks[2]
-    write_outcomes(tmp_path / "o.parquet", world(930, p_easy=0.97))
+    write_outcomes(tmp_path / "o.parquet", world(520, p_easy=0.995))
     grown = look("router")
     assert grown is not None
     assert grown.look_index == 4  # the labels that were read before are among those of the larger table

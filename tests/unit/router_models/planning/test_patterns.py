@@ -73,7 +73,6 @@ def test_a_cascade_pays_exactly_below_the_break_even_share(cheap_cost: float, es
     assert even.pays == (float(replayed.usd.mean()) < 1.0) or abs(even.p - even.p_star) < 1e-9
 
 
-@pytest.mark.statistical
 def test_what_a_plan_certifies_holds_on_the_traffic_and_a_plain_pick_does_not() -> None:
     """Plans from samples of a known pool, δ = .1: violations stay within binom.ppf(.999); the plug-in's do not."""
     pool = mix(weak=0.75, verifier_auc=0.75, n=20_000)
@@ -109,7 +108,6 @@ def _risk(pool: Workload, option: Operated, wrong: np.ndarray) -> float:
     return float(wrong[kept].mean()) if kept.any() else 0.0
 
 
-@pytest.mark.statistical
 def test_both_promises_hold_together_and_a_plain_pick_breaks_them() -> None:
     """Risk among the kept and drop against the frontier, proved by one sequence at δ = .1 on samples of a pool."""
     pool = mix(weak=0.75, verifier_auc=0.75, n=20_000)

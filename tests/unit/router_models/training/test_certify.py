@@ -83,6 +83,13 @@ class Given(Encoder):
         return np.tile(np.eye(1, 384, dtype=np.float32), (len(texts), 1))  # type: ignore[arg-type]
 
 
+class Unasked(Encoder):
+    """An encoder that nobody may ask: vectors come before anything is fitted."""
+
+    def encode(self, texts: object) -> np.ndarray:
+        pytest.fail("prompts were embedded")
+
+
 @pytest.fixture(scope="module")
 def ladder(table: OutcomeTable) -> tuple[Candidate, Certified, float]:
     settings = replace(LADDER, router="surface", verifier="logprob")
@@ -301,13 +308,11 @@ def test_bounds_that_are_not_known_are_stored_as_json_that_every_parser_reads(
         ({"tiers": ("large", "small")}, "Name the tiers the other way round"),
     ],
 )
-def test_what_cannot_be_promised_is_refused_before_anything_is_fitted(
-    table: OutcomeTable, change: dict[str, object], message: str
-) -> None:
+def test_what_cannot_be_promised_is_refused_before_anything_is_fitted(change: dict[str, object], message: str) -> None:
     settings = replace(LADDER, **change)  # type: ignore[arg-type]
-    splits = split_outcomes(table, settings.tiers, 0)
+    splits = split_outcomes(world(300), settings.tiers, 0)
     with pytest.raises(DataError, match=message):
-        fit_candidate(splits, settings, Given())
+        fit_candidate(splits, settings, Unasked())
 
 
 def test_a_top_tier_that_is_dearer_and_worse_is_refused(table: OutcomeTable) -> None:
