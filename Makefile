@@ -73,7 +73,7 @@ format: env
 env: $(STAMP)
 
 # What is locked, by uv, because pip knows no overrides (docs/decisions/project/0001 and 0018).
-$(STAMP): pyproject.toml $(wildcard locks/*.txt)
+$(STAMP): pyproject.toml $(wildcard scripts/locks/*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
 	  || { echo "Python 3.11 or 3.12 is needed; $$($(PYTHON) --version) found. Say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV) \
@@ -85,10 +85,10 @@ $(STAMP): pyproject.toml $(wildcard locks/*.txt)
 # Beside the environment, not in it: they pin an older openai. What is not here is found there.
 $(CLIENTS)/.installed: $(STAMP)
 	@scripts/clients-venv $(VENV) $(CLIENTS)
-	@$(BIN)/uv pip install -q --no-deps --require-hashes --python $(CLIENTS)/bin/python -r locks/clients.txt
+	@$(BIN)/uv pip install -q --no-deps --require-hashes --python $(CLIENTS)/bin/python -r scripts/locks/clients.txt
 	@touch $@
 
-lock: env          ## remake locks/ from the ranges of pyproject.toml; make lock UPGRADE=--upgrade takes the newest
+lock: env          ## remake scripts/locks/ from the ranges of pyproject.toml; make lock UPGRADE=--upgrade takes the newest
 	@scripts/lock $(BIN)/uv $(UPGRADE)
 
 newest:            ## the newest of everything that the ranges allow, in an environment of its own, and what it breaks
