@@ -13,19 +13,17 @@ from ray import serve
 from ray.serve import Application
 
 from serve_graph.access.listening import check_listening
-from serve_graph.cluster.deployments import (
-    EchoDeployment,
-    HostedDeployment,
-    IngressDeployment,
-    PolicyDeployment,
-    ServedPolicy,
-)
+from serve_graph.cluster.echo_deployment import EchoDeployment
+from serve_graph.cluster.hosted_deployment import HostedDeployment
+from serve_graph.cluster.ingress_deployment import IngressDeployment
+from serve_graph.cluster.policy_deployment import PolicyDeployment
 from serve_graph.cluster.proxy_address import host_of_serve
 from serve_graph.config.graph import GraphConfig, load_config
 from serve_graph.config.tiers import AnyTierConfig, EchoTierConfig, HostedTierConfig, ScalingConfig, VllmTierConfig
 from serve_graph.engines.vllm.settings import llm_config
 from serve_graph.engines.weights.model_folder import check_model_folder
 from serve_graph.engines.weights.resolve import resolve_weights
+from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.serving_version import serving_version
 
 

@@ -103,7 +103,7 @@ def add_generation(app: FastAPI, service: Service, limits: HttpLimits) -> None:
         except BaseException:
             service.record(opened, asyncio.CancelledError())  # no effect unless cancelled before it started
             raise
-        return Reply(answer, headers=service.headers(opened))
+        return Reply(answer, headers=opened.headers())
 
     async def respond(
         request: Request, query: Query, parsed: OpenAIRequest, response_format: ResponseFormat
@@ -118,7 +118,7 @@ def add_generation(app: FastAPI, service: Service, limits: HttpLimits) -> None:
         except BaseException:
             service.record(opened, asyncio.CancelledError())  # no effect unless cancelled before it started
             raise
-        return Reply(answer, headers=service.headers(opened))
+        return Reply(answer, headers=opened.headers())
 
     async def streamed(request: Request, opened: Opened, response_format: ResponseFormat) -> Response:
         """Start the response with the first chunk, or with comments after `keep_alive_s`.
@@ -135,13 +135,15 @@ def add_generation(app: FastAPI, service: Service, limits: HttpLimits) -> None:
             await chunks.aclose()
             raise
         started = first.done()
-        events = kept_alive(response_format.events(unbroken(chunks)), limits.keep_alive_s, at_once=not started)
+        events = kept_alive(
+            response_format.events(unbroken(chunks.source, first)), limits.keep_alive_s, at_once=not started
+        )
 
         async def ending() -> None:
             await chunks.aclose()
             service.record(opened, asyncio.CancelledError())  # no effect if the stream has written its record
 
-        return EventStream(events, service.headers(opened, committed=started), ending)
+        return EventStream(events, opened.headers(committed=started), ending)
 
 
 def options_from(parsed: OpenAIRequest) -> RequestOptions | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -32,9 +33,14 @@ def event(data: Mapping[str, Any], name: str | None = None) -> bytes:
     return f"{head}data: {text}\n\n".encode(errors=LONE)
 
 
-async def unbroken(chunks: AsyncIterator[dict[str, Any]]) -> Chunks:
-    """Yield the chunks; an exception becomes a last chunk with OpenAI's error object, as the status has been sent."""
+async def unbroken(chunks: AsyncIterator[dict[str, Any]], first: Awaitable[dict[str, Any]] | None = None) -> Chunks:
+    """Yield the chunks, `first` before them if it is being awaited already.
+
+    An exception becomes a last chunk with OpenAI's error object, as the status has been sent.
+    """
     try:
+        if first is not None:
+            yield await first
         async for chunk in chunks:
             yield chunk
     except ServeGraphError as error:
@@ -83,17 +89,21 @@ async def kept_alive(events: Events, every_s: float, *, at_once: bool = False) -
     Comments keep proxies from timing out and reveal a disconnect while a tier is silent, since a proxy notices it when
     it writes. Closing this generator closes the events.
     """
-    coming = BufferedAsyncIterator(events)
+    reader = BufferedAsyncIterator(events)
     try:
         if at_once:
             yield KEEP_ALIVE
         while True:
+            coming = reader.coming = reader.coming or asyncio.ensure_future(anext(events))
+            await asyncio.wait({coming}, timeout=every_s)
+            if not coming.done():
+                yield KEEP_ALIVE
+                continue
+            reader.coming = None
             try:
-                item = await coming.next(every_s)
-            except TimeoutError:
-                item = KEEP_ALIVE
+                item = coming.result()
             except StopAsyncIteration:
                 return
             yield item
     finally:
-        await coming.aclose()
+        await reader.aclose()

@@ -6,8 +6,10 @@ graph's shape; `${NAME}` inside a YAML string is replaced by an environment vari
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import warnings
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +24,7 @@ from serve_graph.config.prices import Amount
 from serve_graph.config.tiers import AnyTierConfig, ScalingConfig, TierName, VllmTierConfig
 from serve_graph.errors import ConfigError
 
+logger = logging.getLogger(__name__)
 STORE_DRIVERS = MappingProxyType(
     {
         "sqlite": "sqlite+aiosqlite",
@@ -57,9 +60,9 @@ class PolicyConfig(Frozen):
     """What to do after `first_token_s`: commit to the tier, or escalate."""
     tool_loop: Literal["stay", "route"] = "stay"
     """`stay`: a conversation stays on the tier that made its tool calls; `route`: each request is routed."""
-    spill: bool = False
+    overload_fallback: bool = False
     """While the last tier is full, serve rejected cheap answers for which the version has an overload certificate
-    (docs/guides/tiers.md).
+    (docs/guides/tiers.md). `spill` is the former name, read for one more release.
     """
     epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.10
     """Error budget of the first version that `serve-graph up` makes and the default of `certify`: the share of wrong
@@ -75,6 +78,18 @@ class PolicyConfig(Frozen):
     """Scaling of the router deployment."""
     verifier_scaling: ScalingConfig = ScalingConfig(max_replicas=2)
     """Scaling of the verifier deployment."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "spill" not in data:
+            return data
+        if "overload_fallback" in data:
+            raise ValueError("`spill` is the old name of `overload_fallback`: give one of them")
+        message = "policy.spill is now policy.overload_fallback; the next release will not read the old name"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        logger.warning(message)
+        return {name: value for name, value in data.items() if name != "spill"} | {"overload_fallback": data["spill"]}
 
 
 class RecordsConfig(Frozen):

@@ -52,7 +52,8 @@ class BufferedAsyncIterator(Generic[T]):
 
 async def wait_until_done(future: asyncio.Future[T]) -> None:
     """Cancel a future and wait until it is done; its exception, if any, is retrieved and dropped."""
-    future.cancel()
-    await asyncio.wait({future})
+    if not future.done():
+        future.cancel()
+        await asyncio.wait({future})
     if not future.cancelled():
         future.exception()

@@ -16,7 +16,8 @@ from router_models.pricing.prices import plain_decimal
 from router_models.pricing.savings import answering_call, would_have_cost
 from router_models.types import Call, DecisionRecord
 from serve_graph.cascade.billing import Prices
-from serve_graph.cascade.context import CascadeContext, RequestState
+from serve_graph.cascade.context import CascadeContext
+from serve_graph.cascade.steps import RequestState
 from serve_graph.records.store import record_to_json
 
 

@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LOCKS = {path.stem: path.read_text() for path in sorted((ROOT / "locks").glob("*.txt"))}
+LOCKS = {path.stem: path.read_text() for path in sorted((ROOT / "scripts" / "locks").glob("*.txt"))}
 ENTRY = re.compile(r"^([A-Za-z0-9._-]+)(\[[^]]*\])?==(\S+)", re.MULTILINE)
 FROM = {  # lock files together, and the ranges they are made from
     "cpu": (("cpu", "torch"), ("cpu", "local-models", "dev")),

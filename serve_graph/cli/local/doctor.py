@@ -112,5 +112,5 @@ def _tier_check(tier: VllmTierConfig | HostedTierConfig | object, config: GraphC
 def _version(config: GraphConfig) -> str:
     served = serving_version(config)
     overload_points = served.version.policy.overload_points if served.version else {}
-    idle = "; policy.spill is on, but no spill is certified: a full last tier is a 429"
-    return f"{served.name}: {served.reason}{idle if config.policy.spill and not overload_points else ''}"
+    idle = "; policy.overload_fallback is on, but none is certified: a full last tier is a 429"
+    return f"{served.name}: {served.reason}{idle if config.policy.overload_fallback and not overload_points else ''}"

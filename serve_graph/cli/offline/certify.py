@@ -70,9 +70,9 @@ def certify(
     with the same epsilon and a separate delta. Of --prefix 8,16,32 the first that certifies is used, each at a third
     of that delta. If none does, the version is registered without.
 
-    --spill-epsilon 0.3 adds what `policy.spill` needs (docs/guides/tiers.md): from which score on at most 30 % of the
-    rejected answers are wrong. It takes a quarter of delta, the version's own promise the rest. Where none certifies,
-    the version is made without.
+    --spill-epsilon 0.3 adds what `policy.overload_fallback` needs (docs/guides/tiers.md): from which score on at most
+    30 % of the rejected answers are wrong. It takes a quarter of delta, the version's own promise the rest. Where none
+    certifies, the version is made without.
 
     Example: serve-graph certify --candidate candidate --outcomes outcomes.parquet --max-drop 0.05 --alias stable
     """
@@ -80,10 +80,13 @@ def certify(
 
     from router_models.data.features import Encoder
     from router_models.data.outcomes import read_outcomes
-    from router_models.pipeline import certify_next, certify_prefix_next, certify_spill_next, publish
+    from router_models.pipeline import certify_next, certify_overload_next, certify_prefix_next
+    from router_models.reports.publish import publish
     from router_models.training.candidate import load_candidate
     from router_models.training.certify_overload import check_overload, shared
     from router_models.training.certify_prefix import check_prefix
+    from router_models.training.splits import split_outcomes
+    from router_models.versions.workspace import Workspace
     from serve_graph.config.graph import load_config
     from serve_graph.errors import ServeGraphError
     from serve_graph.policy.bindings import collected_binds, tier_binds
@@ -92,8 +95,9 @@ def certify(
     graph = load_config(config)
     need_vllm(graph)  # a certificate is bound to the engine's version
     check_out(graph.state_folder, folder=True)
-    progress = progress_to_stderr()
-    loaded, settings = load_candidate(candidate, settings_of(graph), Encoder())
+    progress, encoder = progress_to_stderr(), Encoder()
+    work = Workspace(graph.state_folder, graph.registry_uri, graph.policy.model_name, progress)
+    loaded, settings = load_candidate(candidate, settings_of(graph), encoder)
     settings = replace(
         settings,
         epsilon=settings.epsilon if epsilon is None else epsilon,
@@ -124,27 +128,17 @@ def certify(
     if lengths:
         check_prefix(table, settings, lengths)
     progress("certifying")
-    certified, settings = certify_next(
-        loaded, table, settings, datetime.now(UTC), graph.state_folder / "embeddings", graph.registry_uri,
-        graph.state_folder / "artifacts", progress,
-    )  # fmt: skip
+    splits = split_outcomes(table, settings.tiers, settings.seed).with_embeddings(encoder, work.embeddings)
+    certified, settings = certify_next(loaded, splits, settings, datetime.now(UTC), work)
     without: str | None = None
     if lengths:
-        certified, without = certify_prefix_next(
-            certified, table, settings, lengths, datetime.now(UTC), graph.state_folder / "embeddings",
-            graph.registry_uri, graph.state_folder / "artifacts", progress,
-        )  # fmt: skip
+        certified, without = certify_prefix_next(certified, splits, settings, lengths, datetime.now(UTC), work)
     no_spill: str | None = None
     if spill_epsilon is not None:
-        certified, no_spill = certify_spill_next(
-            certified, table, settings, spill_epsilon, spill_delta, datetime.now(UTC),
-            graph.state_folder / "embeddings", progress,
-        )  # fmt: skip
-    progress("writing the report and registering")
-    registered = publish(
-        loaded, certified, settings, graph.state_folder / "candidates", graph.registry_uri,
-        graph.policy.model_name, alias=alias, artifacts_folder=graph.state_folder / "artifacts",
-    )  # fmt: skip
+        certified, no_spill = certify_overload_next(
+            certified, splits, settings, spill_epsilon, spill_delta, datetime.now(UTC), work
+        )
+    registered = publish(loaded, certified, settings, work, alias=alias)
     certificate = certified.version.certificate
     assert certificate is not None
     prefixes, overload_points = certified.version.prefix_certificates, certified.version.overload_certificates

@@ -54,7 +54,8 @@ def train(
     from router_models.data.features import Encoder
     from router_models.data.outcomes import read_outcomes
     from router_models.training.candidate import save_candidate
-    from router_models.training.fit import fit_candidate
+    from router_models.training.fit import check_outcomes, fit_candidate
+    from router_models.training.splits import split_outcomes
     from serve_graph.config.graph import load_config
     from serve_graph.errors import ServeGraphError
     from serve_graph.policy.serving_version import settings_of
@@ -71,7 +72,10 @@ def train(
     progress(f"reading {outcomes}")
     table = read_outcomes(outcomes, settings.tiers)
     progress(f"fitting on {len(table)} prompts")
-    candidate = fit_candidate(table, settings, Encoder(), graph.state_folder / "embeddings")
+    check_outcomes(table.only(*settings.tiers), settings)
+    encoder = Encoder()
+    splits = split_outcomes(table, settings.tiers, settings.seed)
+    candidate = fit_candidate(splits.with_embeddings(encoder, graph.state_folder / "embeddings"), settings, encoder)
     save_candidate(candidate, settings, out)
     tried = [
         {

@@ -76,7 +76,7 @@ def test_overload_certificate_is_issued_shown_and_sealed_with_the_version(worksh
     shown = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert shown["spills"]["cheap"]["certificate"] == spill
     page = CliRunner().invoke(app, words).stdout
-    assert "## Spilled while the last tier is full" in page
+    assert "## Served on overload, while the last tier is full" in page
     assert f"{spill['errors']} of {spill['accepted_n']}" in page
 
 

@@ -32,7 +32,7 @@ QUICK = {"backoff_s": 0.01, "backoff_max_s": 0.05}
 
 def hosted(*apis: Api, timeout_s: float = 20.0, failover: dict[str, Any] | None = None, **fields: Any) -> Any:
     """A HostedDeployment over one API or several."""
-    from serve_graph.cluster.deployments import HostedDeployment
+    from serve_graph.cluster.hosted_deployment import HostedDeployment
 
     if len(apis) == 1:
         fields |= {"model": "some-model", "base_url": apis[0].url}
@@ -344,7 +344,7 @@ async def test_rotated_key_file_is_read_anew(api: Api, tmp_path: Path) -> None:
 
 
 async def test_shipped_configuration_answers_through_a_second_server(api: Api, tmp_path: Path) -> None:
-    from serve_graph.cluster.deployments import HostedDeployment
+    from serve_graph.cluster.hosted_deployment import HostedDeployment
 
     shipped = (Path(__file__).parents[4] / "configs" / "hosted.yaml").read_text()
     assert "https://api.openai.com/v1" in shipped
