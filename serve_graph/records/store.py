@@ -102,8 +102,8 @@ class DecisionStore:
             row |= {name: json.dumps(row[name]) for name in JSON_COLUMNS}
             row["cost_pico_usd"] = min(int(record.cost_usd * PICO), MOST_PICO)
             rows.append({k: v.replace("\0", "\ufffd") if isinstance(v, str) else v for k, v in row.items()})
-        response_format = sqlite if engine.dialect.name == "sqlite" else postgresql
-        statement = response_format.insert(DECISIONS).on_conflict_do_nothing(index_elements=["id"])
+        dialect = sqlite if engine.dialect.name == "sqlite" else postgresql
+        statement = dialect.insert(DECISIONS).on_conflict_do_nothing(index_elements=["id"])
         async with engine.begin() as connection:
             try:
                 await connection.execute(statement, rows)

@@ -126,7 +126,7 @@ def test_another_look_for_a_prefix_spends_less_of_its_own_delta(made: Made, cert
 
 
 class Decides:
-    """The loaded version behind the two seams of the cascade."""
+    """The loaded version behind the two interfaces of the cascade."""
 
     def __init__(self, version: RouterVersion) -> None:
         self.version, self.judged = version, list[Completion]()
@@ -161,8 +161,8 @@ async def test_a_stream_of_that_version_commits_after_n_tokens(
     cheap = Sure(LONG, piece_chars=2)
     cheap.logprob = logprob
     version = made.version("stable")
-    seam, sink = Decides(version), ListSink()
-    context = replace(fake_context(cheap), policy=version.policy, decider=seam, judge=seam)
+    policy, sink = Decides(version), ListSink()
+    context = replace(fake_context(cheap), policy=version.policy, decider=policy, judge=policy)
     service = Service(context, sink)
     query = Query.from_prompt("What colour is the cat number 12345?")
     chunks = service.stream(service.open(query, "auto", True, RequestOptions(stream="prefix")))
@@ -170,7 +170,7 @@ async def test_a_stream_of_that_version_commits_after_n_tokens(
     sent_at_commit = cheap.sent
     said += [chunk async for chunk in chunks]
     assert sent_at_commit == N + 1, "shown, or dropped, as soon as the answer was known to go on"
-    [judged] = seam.judged
+    [judged] = policy.judged
     assert (judged.text, len(judged.token_logprobs)) == (LONG[: 2 * N], N)
     text = "".join(c["choices"][0]["delta"].get("content") or "" for c in said if c.get("choices"))
     assert (text, sink.records[0].outcome) == (LONG if outcome == "accepted" else "frontier says", outcome)

@@ -78,7 +78,7 @@ def names(attempts: Any) -> list[tuple[str, int]]:
     return [(attempt.deployment, attempt.status) for attempt in attempts]
 
 
-async def heard(failover: Failover, timeout_s: float = 60.0) -> list[dict[str, Any]]:
+async def collected(failover: Failover, timeout_s: float = 60.0) -> list[dict[str, Any]]:
     return [chunk async for chunk, _ in failover.stream(BODY, timeout_s)]
 
 
@@ -116,11 +116,11 @@ async def test_failed_call_that_was_billed_is_passed_up() -> None:
 
 async def test_stream_that_fails_before_its_first_chunk_is_retried_elsewhere() -> None:
     failover = tier(Clock(), [[ROLE, DOWN]], [[ROLE, WORD, END]])
-    assert await heard(failover) == [ROLE, WORD, END]
+    assert await collected(failover) == [ROLE, WORD, END]
 
 
 async def test_stream_that_ends_without_content_is_retried_elsewhere() -> None:
-    assert await heard(tier(Clock(), [[ROLE]], [[WORD, END]])) == [WORD, END]
+    assert await collected(tier(Clock(), [[ROLE]], [[WORD, END]])) == [WORD, END]
 
 
 async def test_no_other_deployment_is_called_after_the_first_chunk() -> None:
@@ -137,7 +137,7 @@ async def test_streams_that_break_trip_the_breaker_too() -> None:
     failover = tier(Clock(), [[WORD, DOWN]] * 2, trip_after=2)
     for resting in (0, 1):
         with pytest.raises(DeploymentError):
-            await heard(failover)
+            await collected(failover)
         assert failover.counters()["deployments_resting"] == resting
     assert failover.counters() == {"deployment_calls": 2, "deployment_failures": 2, "deployments_resting": 1}
 
@@ -169,13 +169,13 @@ async def test_probing_stream_that_is_cancelled_before_its_first_chunk_frees_the
     clock = Clock()
     failover = tier(clock, [[DOWN], [ROLE, "silence"], [WORD, END]], trip_after=1, max_attempts=1)
     with pytest.raises(DeploymentError):
-        await heard(failover)
+        await collected(failover)
     clock.now += 31.0
-    probe = asyncio.ensure_future(heard(failover))
+    probe = asyncio.ensure_future(collected(failover))
     await settled()
     probe.cancel()
     await asyncio.gather(probe, return_exceptions=True)
-    assert await heard(failover) == [WORD, END]
+    assert await collected(failover) == [WORD, END]
 
 
 async def test_healed_deployment_is_probed_by_one_call() -> None:

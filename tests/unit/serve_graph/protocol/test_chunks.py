@@ -32,10 +32,10 @@ def test_chunks_accumulate_to_the_same_completion(messages: list[dict[str, Any]]
     accumulator = CompletionAccumulator()
     for piece in to_chunks(completion_of({"choices": choices}, 0.0)):
         accumulator.add({"choices": piece})
-    heard = [choice["message"] for choice in accumulator.completion(0.0).payload["choices"]]
+    whole = [choice["message"] for choice in accumulator.completion(0.0).payload["choices"]]
     assert accumulator.finished
-    assert [said["content"] or "" for said in heard] == [said["content"] for said in messages]
-    assert [said.get("tool_calls") or [] for said in heard] == [said["tool_calls"] for said in messages]
+    assert [message["content"] or "" for message in whole] == [message["content"] for message in messages]
+    assert [message.get("tool_calls") or [] for message in whole] == [message["tool_calls"] for message in messages]
 
 
 def test_usage_and_logprobs_are_heard() -> None:

@@ -72,8 +72,8 @@ def maintenance(store: DecisionStore, tmp_path: Path) -> Iterator[Keepers]:
         return made[-1]
 
     yield make
-    for keeping in made:
-        keeping.sink.close()
+    for worker in made:
+        worker.sink.close()
 
 
 async def test_records_older_than_asked_are_deleted(
@@ -105,55 +105,55 @@ async def test_spending_of_all_replicas_is_summed_to_the_last_digit(
     await store.write_many([a_record("old", created_at="2020-01-01T00:00:00.000+00:00", key="a", cost_usd=Decimal(9))])
     await store.write_many([a_record("other", created_at=today, key="b", cost_usd=Decimal(7))])
     await store.write_many([a_record("nobody", created_at=today)])
-    keeping = maintenance([{"name": "a", "usd_per_day": "1"}])
-    keeping.spending.note("a", now, Decimal("0.3"))  # written by this replica, and in the store by now
-    await keeping.refresh_spending()
-    assert keeping.spending.spent("a", now) == (sum(amounts), sum(amounts))
-    assert keeping.spending.spent("b", now)[0] == 7
+    worker = maintenance([{"name": "a", "usd_per_day": "1"}])
+    worker.spending.note("a", now, Decimal("0.3"))  # written by this replica, and in the store by now
+    await worker.refresh_spending()
+    assert worker.spending.spent("a", now) == (sum(amounts), sum(amounts))
+    assert worker.spending.spent("b", now)[0] == 7
 
 
 async def test_sums_wait_while_records_do(maintenance: Keepers, a_record: Records) -> None:
-    keeping = maintenance([{"name": "a", "usd_per_day": "1"}])
-    keeping.refresh_s = 0.01
+    worker = maintenance([{"name": "a", "usd_per_day": "1"}])
+    worker.refresh_s = 0.01
     now = datetime.now(UTC)
-    keeping.sink.write(a_record(key="a"))
-    keeping.spending.note("a", now, Decimal("0.3"))
-    await keeping.refresh_spending()
-    assert keeping.spending.spent("a", now)[0] == Decimal("0.3")
+    worker.sink.write(a_record(key="a"))
+    worker.spending.note("a", now, Decimal("0.3"))
+    await worker.refresh_spending()
+    assert worker.spending.spent("a", now)[0] == Decimal("0.3")
 
 
 async def test_sums_are_taken_while_requests_keep_coming(maintenance: Keepers, a_record: Records) -> None:
     """Under load a record is always on its way: what other replicas spent counts all the same."""
-    keeping = maintenance([{"name": "a", "usd_per_day": "1"}])
+    worker = maintenance([{"name": "a", "usd_per_day": "1"}])
     now = datetime.now(UTC)
     today = now.isoformat(timespec="milliseconds")
-    await keeping.store.write_many([a_record("elsewhere", created_at=today, key="a", cost_usd=Decimal("0.5"))])
+    await worker.store.write_many([a_record("elsewhere", created_at=today, key="a", cost_usd=Decimal("0.5"))])
 
     async def load() -> None:
         for i in range(10_000):
-            keeping.sink.write(a_record(f"dec-{i}", created_at=today, key="a", cost_usd=Decimal(0)))
+            worker.sink.write(a_record(f"dec-{i}", created_at=today, key="a", cost_usd=Decimal(0)))
             await asyncio.sleep(0.001)
 
-    tasks = [asyncio.ensure_future(load()), asyncio.ensure_future(keeping.sink.run())]
+    tasks = [asyncio.ensure_future(load()), asyncio.ensure_future(worker.sink.run())]
     async with asyncio.timeout(60):
-        while not keeping.sink.pending:
+        while not worker.sink.pending:
             await asyncio.sleep(0)
-    await keeping.refresh_spending()
+    await worker.refresh_spending()
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    assert keeping.spending.spent("a", now)[1] == Decimal("0.5")
+    assert worker.spending.spent("a", now)[1] == Decimal("0.5")
 
 
 async def test_without_budgets_no_amount_is_kept(maintenance: Keepers) -> None:
-    keeping = maintenance([{"name": "a"}])
-    keeping.spending.note("a", datetime.now(UTC), Decimal(1))
-    await keeping.refresh_spending()
-    assert keeping.spending.spent("a", datetime.now(UTC))[0] == 0
+    worker = maintenance([{"name": "a"}])
+    worker.spending.note("a", datetime.now(UTC), Decimal(1))
+    await worker.refresh_spending()
+    assert worker.spending.spent("a", datetime.now(UTC))[0] == 0
 
 
 async def test_keys_come_and_go_while_running(maintenance: Keepers, tmp_path: Path) -> None:
-    keeping = maintenance([])
+    worker = maintenance([])
     write_keys(tmp_path / "k.yaml", [KeyConfig(name="late", sha256=key_hash("late"))])
-    await keeping.refresh_keys()
-    assert keeping.keyring.find("late") is not None
+    await worker.refresh_keys()
+    assert worker.keyring.find("late") is not None
