@@ -43,7 +43,7 @@ clients: $(CLIENTS)/.installed  ## other projects' clients (LiteLLM, LangChain) 
 	@$(CLIENTS)/bin/python $(PYTEST) tests/clients
 
 package: env       ## wheel and sdist, built, installed outside the checkout and tried, with and without what serves
-	@$(BIN)/python -m pytest -q -m full tests/contract/test_package.py
+	@$(BIN)/python -m pytest -q -m full tests/contract/project/test_package.py
 
 faults: env        ## every fault, before and after the commit and without a stream, as a table
 	@$(BIN)/python -m pytest -q tests/cluster/test_fault_matrix.py

@@ -23,7 +23,7 @@ from router_models.data.outcomes import prompt_id
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1200)]
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 UV = Path(sys.executable).with_name("uv")
 EVALUATE = ("evaluate", "-o", "small.csv", "--weak", "a", "--strong", "b", "--router", "length", "--json")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.fixtures.sampling import in_sample
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PACKAGES = ("router_models", "serve_graph")
 MOST_ENTRIES, MOST_LAYERS = 14, 13
 UNCOUNTED = {"__init__.py", "py.typed", "__pycache__"}
@@ -16,12 +16,13 @@ GENERATED = re.compile(r"\..*|__pycache__|build|dist|mlruns|.*\.egg-info|.*\.log
 
 # Packages whose tests stand in the folder above, or in another kind's. Everything else has a folder of its own.
 TESTED_ELSEWHERE = {
+    "router_models/data/formats": "tests/unit/router_models/data/test_formats.py",
     "router_models/data/starter/families": "tests/contract/test_every_starter_family.py",
     "router_models/estimators/calibrators": "tests/unit/router_models/estimators/test_calibrators.py",
     "router_models/estimators/routers": "tests/contract/test_every_router.py",
     "router_models/estimators/verifiers": "tests/contract/test_every_verifier.py",
     "router_models/evaluation/benchmarks": "tests/unit/router_models/evaluation/test_routellm.py",
-    "router_models/reports": "tests/unit/router_models/training/test_certify.py",
+    "router_models/types": "tests/unit/router_models/test_types.py",
     "serve_graph/api/responses": "tests/unit/serve_graph/api/test_responses.py",
     "serve_graph/cli/offline": "tests/unit/serve_graph/cli/test_offline_commands.py",
     "serve_graph/config/templates": "tests/unit/serve_graph/cli/test_init.py",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[2] / "router_models"
+PACKAGE = Path(__file__).parents[3] / "router_models"
 ROOMS = ("data", "estimators", "evaluation", "metrics", "planning", "pricing", "types")
 """Where every public name has a docstring whose first line is a sentence in the imperative."""
 ELSEWHERE = (

@@ -17,7 +17,7 @@ import router_models
 from serve_graph.cli import app
 from serve_graph.config.graph import GraphConfig
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGES = sorted(
     [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), ROOT / "examples" / "README.md", ROOT / "k8s" / "README.md"]
 )

@@ -11,7 +11,7 @@ from router_models.data.starter import grade
 from serve_graph.cli.client.collect import read_tasks
 from serve_graph.config.graph import load_config
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 FOLDERS = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir() and path.name != "__pycache__")
 
 
