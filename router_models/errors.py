@@ -1,38 +1,38 @@
-"""What can go wrong offline.
+"""Errors of the offline package.
 
     RouterModelsError
     ├── DataError            the outcomes cannot be used as they are (columns, classes, values, duplicates)
-    ├── NotFittedError       an estimator was asked before it was fitted
+    ├── NotFittedError       an estimator was used before it was fitted
     ├── ArtifactError        a stored router, report or model folder is damaged or incomplete
     ├── CertificateError     a certificate is void: expired, or made for something else than what is served
-    ├── NotCertifiedError    nothing meets the risk budget; carries why and how many labels are missing
-    ├── SandboxUnavailableError  a program a model wrote cannot be confined on this machine, so it is not run
+    ├── NotCertifiedError    nothing meets the risk budget; holds the reason and how many labels are missing
+    ├── SandboxUnavailableError  generated code cannot be confined on this machine, so it is not run
     └── RegistryError        the model registry cannot be reached or has no such version
 
-Each message says what was asked, what was found and what to do.
+Each message says what was attempted, what was found and what to do. `RenamedWarning` is a DeprecationWarning.
 """
 
 from __future__ import annotations
 
 
 class RouterModelsError(Exception):
-    """Base of everything `router_models` raises on purpose."""
+    """Base class of every error that `router_models` raises on purpose."""
 
 
 class DataError(RouterModelsError, ValueError):
-    """The data handed in cannot support what was asked."""
+    """Raised where the given data cannot support the operation."""
 
 
 class NotFittedError(RouterModelsError):
-    """An estimator was used before `fit`."""
+    """Raised where an estimator is used before `fit`."""
 
 
 class ArtifactError(RouterModelsError):
-    """A stored artifact is missing, half-written or altered."""
+    """Raised where a stored artifact is missing, incomplete or altered."""
 
 
 class CertificateError(RouterModelsError):
-    """A certificate does not cover what is being served."""
+    """Raised where a certificate does not cover what is being served."""
 
 
 class NotCertifiedError(RouterModelsError):
@@ -53,8 +53,12 @@ class NotCertifiedError(RouterModelsError):
 
 
 class SandboxUnavailableError(RouterModelsError):
-    """Untrusted programs cannot be confined on this machine, so none is run."""
+    """Raised where untrusted programs cannot be confined on this machine; none is run."""
 
 
 class RegistryError(RouterModelsError):
-    """The model registry cannot be reached, or holds no such version."""
+    """Raised where the model registry cannot be reached or has no such version."""
+
+
+class RenamedWarning(DeprecationWarning):
+    """Warn that a former name was used. It is accepted for one release; the message has the present name."""

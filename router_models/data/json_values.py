@@ -1,4 +1,4 @@
-"""Results as JSON-able data: what `--json` prints."""
+"""Convert results to JSON values: what `--json` prints."""
 
 from __future__ import annotations
 
@@ -13,9 +13,17 @@ LEFT_OUT = (np.ndarray,)
 
 
 def to_json_values(value: Any) -> Any:
-    """Dataclasses as objects, money as text, no number (NaN, infinity) as null; arrays are left out.
+    """Convert a result to values that `json.dumps` accepts.
 
-    An object that has `summary_fields` shows only those.
+    Parameters
+    ----------
+    value : object
+        Dataclasses become objects (only the fields in `summary_fields`, where a class defines them), amounts of money
+        text, NaN and infinity null; arrays are left out.
+
+    Returns
+    -------
+    dict, list, str, int, float, bool or None
     """
     if isinstance(value, np.generic):
         value = value.item()

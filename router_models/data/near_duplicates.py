@@ -1,7 +1,8 @@
-"""Prompts of one set that ask what another set asks, in nearly the same words.
+"""Find prompts of one set that nearly repeat prompts of another.
 
 Benchmarks share questions under other wordings, with options added or removed; a router trained on one and tested on
-the other would be remembering. Two signs count: shared runs of words, and sentence embeddings that all but coincide.
+the other would be tested on its training data. Two criteria are used: shared runs of words, and sentence embeddings
+that almost coincide.
 """
 
 from __future__ import annotations
@@ -30,10 +31,25 @@ def near_duplicates_of(
     shared: float = SHARED,
     cosine: float = COSINE,
 ) -> BoolArray:
-    """Which of `texts` (n,) nearly repeat one of `others`.
+    """Return which texts nearly repeat one of the others.
 
-    A text repeats another when at least `shared` of its runs of six words, or of the other's, occur in that one other
-    text. With embeddings of both (unit rows), also when a cosine reaches `cosine`.
+    A text repeats another when at least the share `shared` of its runs of six words, or of the other's, occurs in that
+    one other text. With embeddings of both, also when a cosine reaches `cosine`.
+
+    Parameters
+    ----------
+    texts, others : sequence of str
+        The n texts to test, and the m texts to compare them with.
+    embeddings, other_embeddings : array of float32, (n, d) and (m, d), optional
+        Unit rows.
+    shared : float
+        A share in (0, 1].
+    cosine : float
+        A similarity in [-1, 1].
+
+    Returns
+    -------
+    array of bool, (n,)
     """
     found = _by_words(texts, others, shared)
     if embeddings is not None and other_embeddings is not None:
@@ -63,7 +79,7 @@ def _by_words(texts: Sequence[str], others: Sequence[str], shared: float) -> Boo
 
 
 def _runs(text: str) -> set[int]:
-    """Hashes of all runs of RUN words; a shorter text is one run."""
+    """Return hashes of all runs of RUN words; a shorter text is one run."""
     words = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
     if len(words) <= RUN:
         return {hash(tuple(words))}

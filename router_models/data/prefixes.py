@@ -1,7 +1,7 @@
-"""The beginning of an answer, cut after N tokens: one definition for serving and for certifying.
+"""Cut the first N tokens of an answer, in the same way for certification and for serving.
 
-A prefix verdict is certified on recorded answers and made on live ones. Both are cut here, so that the same answer
-gives the same beginning whatever the size of the pieces it arrived in, from an engine or from a file.
+A verdict on a prefix is certified on recorded answers and made on streamed ones. Both are cut here, so that the same
+answer gives the same prefix whatever the size of the chunks in which it arrived.
 """
 
 from __future__ import annotations
@@ -17,10 +17,22 @@ KEPT_BITS = 12
 
 
 def prefix_of(texts: Sequence[str], logprobs: Sequence[float], tokens: int) -> Completion | None:
-    """The first `tokens` tokens as a Completion whose finish_reason is PREFIX; None where the answer is no longer.
+    """Return the first tokens of an answer as a completion of its own.
 
-    `texts` and `logprobs` have one entry per generated token, the one that ends the answer included: only an answer of
-    more than `tokens` of them has a beginning, a shorter one is judged whole. What follows is never looked at.
+    Parameters
+    ----------
+    texts : sequence of str
+        The generated tokens, including the one that ends the answer.
+    logprobs : sequence of float
+        Their natural-logarithm probabilities.
+    tokens : int
+        How many tokens to keep.
+
+    Returns
+    -------
+    Completion or None
+        With the finish_reason `PREFIX_FINISH`; None where the answer has no more than `tokens` tokens and is judged
+        whole. Later tokens are never read.
     """
     if min(len(texts), len(logprobs)) <= tokens:
         return None
@@ -28,9 +40,18 @@ def prefix_of(texts: Sequence[str], logprobs: Sequence[float], tokens: int) -> C
 
 
 def kept_logprobs(logprobs: Sequence[float]) -> tuple[float, ...]:
-    """Natural logarithms as they are stored and judged: `KEPT_BITS` bits of mantissa. Doing it twice changes nothing.
+    """Round natural logarithms to the `KEPT_BITS` bits of mantissa that are stored and judged.
 
-    NaN and -inf become -9999, which is also what engines write for them.
+    Rounding twice changes nothing. NaN and -inf become -9999, which is also what engines write for them.
+
+    Parameters
+    ----------
+    logprobs : sequence of float
+        Natural logarithms.
+
+    Returns
+    -------
+    tuple of float
     """
     values = np.nan_to_num(np.asarray(logprobs, dtype=np.float64), nan=-9999.0, neginf=-9999.0, posinf=0.0)
     mantissa, exponent = np.frexp(values)

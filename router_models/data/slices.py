@@ -1,7 +1,7 @@
-"""Slices of traffic that a promise can be made for one by one: language, length, domain, user tier.
+"""Divide traffic into slices that can be certified one by one: by language, length, domain or user tier.
 
-A slicer reads what is known before an answer: the prompt's text and the request's metadata. Metadata wins over
-guessing; '' in a metadata column counts as unknown.
+A slicer reads what is known before an answer: the prompt's text and the request's metadata. Metadata takes precedence
+over detection; an empty string in a metadata column counts as unknown.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DOMAIN_KEYS = ("domain", "category", "task", "family", "qset")
 
 
 def language(text: str, metadata: Mapping[str, str]) -> str:
-    """The stated language, else en, de, es or fr by their commonest words, else `other`."""
+    """Return the stated language, else en, de, es or fr by their commonest words, else `other`."""
     if metadata.get("language"):
         return metadata["language"]
     words = re.findall(r"[^\W\d_]+", text.casefold())
@@ -37,17 +37,17 @@ def language(text: str, metadata: Mapping[str, str]) -> str:
 
 
 def length(text: str, metadata: Mapping[str, str]) -> str:
-    """short (under 100 characters), medium (under 400) or long."""
+    """Return short (under 100 characters), medium (under 400) or long."""
     return "short" if len(text) < 100 else "medium" if len(text) < 400 else "long"
 
 
 def domain(text: str, metadata: Mapping[str, str]) -> str:
-    """The stated domain, category, task, family or question set."""
+    """Return the stated domain, category, task, family or question set."""
     return next((metadata[key] for key in _DOMAIN_KEYS if metadata.get(key)), UNKNOWN)
 
 
 def user_tier(text: str, metadata: Mapping[str, str]) -> str:
-    """The stated user tier."""
+    """Return the stated user tier."""
     return metadata.get("user_tier") or UNKNOWN
 
 
@@ -57,15 +57,50 @@ SLICERS: Mapping[str, Callable[[str, Mapping[str, str]], str]] = MappingProxyTyp
 
 
 def slice_of(slicer: str, query: Query) -> str:
-    """The slice of one query; DataError for an unknown slicer."""
+    """Return the slice of one query.
+
+    Parameters
+    ----------
+    slicer : str
+        A key of `SLICERS`.
+    query : Query
+        The request.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    DataError
+        For an unknown slicer.
+    """
     return _slicer(slicer)(query.text, query.metadata)
 
 
 def slices_of(slicer: str, prompts: Prompts) -> list[str]:
-    """The slice of every prompt, in order; DataError for an unknown slicer."""
-    cut = _slicer(slicer)
+    """Return the slice of every prompt.
+
+    Parameters
+    ----------
+    slicer : str
+        A key of `SLICERS`.
+    prompts : Prompts
+        n prompts.
+
+    Returns
+    -------
+    list of str
+        n slices, in order.
+
+    Raises
+    ------
+    DataError
+        For an unknown slicer.
+    """
+    slice_name = _slicer(slicer)
     rows = ({name: column[i] for name, column in prompts.metadata.items()} for i in range(len(prompts)))
-    return [cut(text, row) for text, row in zip(prompts.texts, rows, strict=True)]
+    return [slice_name(text, row) for text, row in zip(prompts.texts, rows, strict=True)]
 
 
 def _slicer(name: str) -> Callable[[str, Mapping[str, str]], str]:
@@ -75,7 +110,18 @@ def _slicer(name: str) -> Callable[[str, Mapping[str, str]], str]:
 
 
 def slice_columns(prompts: Prompts) -> dict[str, tuple[str, ...]]:
-    """Columns worth a table: metadata of 2 to MOST_SLICES values, and thirds of prompt length."""
+    """Return the columns that a report breaks results down by.
+
+    Parameters
+    ----------
+    prompts : Prompts
+        n prompts.
+
+    Returns
+    -------
+    dict of str to tuple of str
+        Metadata columns of 2 to `MAX_SLICES` distinct values, and the thirds of prompt length.
+    """
     found = {
         name: values
         for name, values in prompts.metadata.items()

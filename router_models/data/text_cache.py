@@ -1,8 +1,8 @@
-"""What was counted in a text is counted once while several families look at the same prompts, and then forgotten.
+"""Compute what depends on a text alone once, while several families read the same prompts.
 
-An ensemble fits and asks its members on overlapping parts of one training set, and each member reads the texts anew:
-more than half of the default router's fitting time, measured. Inside `each_text_once()` a reader's results are kept by
-text; nothing outlives the block, so that a server holds no prompt it has answered.
+An ensemble fits and evaluates its members on overlapping parts of one training set, and each member reads the texts
+again: more than half of the default router's fitting time, measured. Inside `each_text_once()` results are cached by
+text; nothing outlives the block, so that a server keeps no prompt that it has answered.
 """
 
 from __future__ import annotations
@@ -13,32 +13,45 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-_kept: ContextVar[dict[str, dict[str, Any]] | None] = ContextVar("kept", default=None)
+_cache: ContextVar[dict[str, dict[str, Any]] | None] = ContextVar("text_cache", default=None)
 
 
 @contextmanager
 def each_text_once() -> Iterator[None]:
-    """Keep what `cached_by_text` computes until the block ends; a block inside a block shares the outer one's."""
-    if _kept.get() is not None:
+    """Cache what `cached_by_text` computes until the block ends; nested blocks share the outermost cache."""
+    if _cache.get() is not None:
         yield
         return
-    token = _kept.set({})
+    token = _cache.set({})
     try:
         yield
     finally:
-        _kept.reset(token)
+        _cache.reset(token)
 
 
 def cached_by_text(reader: str, texts: Sequence[str], read: Callable[[list[str]], list[T]]) -> list[T]:
-    """`read(texts)`, one result per text, in order; inside `each_text_once` only for texts that `reader` has not read.
+    """Compute one result per text; inside `each_text_once`, only for texts that are not in the cache.
 
-    A result must depend on its text alone, and must not be changed by whoever receives it.
+    Parameters
+    ----------
+    reader : str
+        The name under which results are cached.
+    texts : sequence of str
+        n texts.
+    read : callable
+        Takes a list of texts and returns one result per text. A result depends on its text alone and is not modified
+        by whoever receives it.
+
+    Returns
+    -------
+    list
+        n results, in order.
     """
-    kept = _kept.get()
-    if kept is None:
+    cache = _cache.get()
+    if cache is None:
         return read(list(texts))
-    known = kept.setdefault(reader, {})
-    new = [text for text in dict.fromkeys(texts) if text not in known]
+    results = cache.setdefault(reader, {})
+    new = [text for text in dict.fromkeys(texts) if text not in results]
     if new:
-        known.update(zip(new, read(new), strict=True))
-    return [known[text] for text in texts]
+        results.update(zip(new, read(new), strict=True))
+    return [results[text] for text in texts]

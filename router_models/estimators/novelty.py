@@ -1,7 +1,7 @@
-"""How far a prompt lies from what a version was trained on: for the decision, its record and the drift signals.
+"""Measure the distance of a prompt from a version's training data: for its decision, its record and drift signals.
 
-It changes no decision: a learned router is simply worth less far from home, and a rising share of far prompts says
-that the traffic has changed.
+It changes no decision. A learned router is worth less far from its training data, and a rising share of distant
+prompts says that the traffic has changed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ EDGE = 0.95
 
 
 class NoveltyDetector:
-    """Mean distance to the ten nearest training prompts, scaled by the training prompts' own.
+    """Measure the mean distance to the ten nearest training prompts, scaled by the training prompts' own distances.
 
-    0 = as near as the median training prompt is to the others, 1 = as far as the 95th percentile. In embedding space
-    where the version embeds its prompts anyway (0.2 ms), else on the standardised surface features. At most MEMORY
-    training prompts are kept, evenly spaced over their order.
+    0 = as near as the median training prompt is to the others, 1 = as far as the 95th percentile. Distances are taken
+    in embedding space where the version embeds its prompts anyway (0.2 ms), else on the standardised surface features.
+    At most `MEMORY` training prompts are kept, evenly spaced over their order.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,25 @@ class NoveltyDetector:
         self.edge_ = 1.0
 
     def fit(self, X: Prompts, *, embedded: bool) -> Self:
-        """Remember the training prompts; DataError for fewer than LEAST, or missing embeddings."""
+        """Store the training prompts.
+
+        Parameters
+        ----------
+        X : Prompts
+            At least `LEAST` prompts.
+        embedded : bool
+            Use the prompts' embeddings instead of their surface features.
+
+        Returns
+        -------
+        NoveltyDetector
+            The detector itself.
+
+        Raises
+        ------
+        DataError
+            For too few prompts, or missing embeddings.
+        """
         if len(X) < LEAST:
             raise DataError(f"{len(X)} prompts do not show how far apart prompts lie; at least {LEAST} are needed")
         self.embedded_ = embedded
@@ -53,12 +71,23 @@ class NoveltyDetector:
         return self
 
     def distance(self, X: Prompts) -> FloatArray:
-        """(n,) ≥ 0; above 1 = farther than 95 of 100 training prompts are from each other."""
-        out_of_domain = self._to_nearest(self._scaled(self._columns(X)))
-        return np.asarray(np.maximum(0.0, (out_of_domain - self.median_) / max(self.edge_ - self.median_, 1e-6)))
+        """Return the distance of each prompt from the training data.
+
+        Parameters
+        ----------
+        X : Prompts
+            n prompts.
+
+        Returns
+        -------
+        array of float, (n,)
+            At least 0; above 1 = farther than 95 of 100 training prompts are from each other.
+        """
+        apart = self._to_nearest(self._scaled(self._columns(X)))
+        return np.asarray(np.maximum(0.0, (apart - self.median_) / max(self.edge_ - self.median_, 1e-6)))
 
     def state(self) -> State:
-        """As data; `from_state` measures equally."""
+        """Return the learned state; `from_state` rebuilds a detector that measures equally."""
         arrays: dict[str, NDArray[Any]] = {
             "memory": self.memory_.astype(np.float16),
             "centre": self.centre_,
@@ -68,7 +97,7 @@ class NoveltyDetector:
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """Rebuild; ArtifactError where something is missing."""
+        """Rebuild a detector from `state()`; ArtifactError where something is missing."""
         novelty = cls()
         try:
             novelty.memory_ = state.arrays["memory"].astype(np.float32)

@@ -1,5 +1,5 @@
-"""How good routers are on recorded outcomes: `serve-graph evaluate`.
+"""Evaluate routers on recorded outcomes: `serve-graph evaluate`.
 
-`held_out` scores prompts nobody was fitted on, `cross_validation` runs it, `figures` works the rows out, `page` and
-`plots` show them; `routellm` reads that project's published responses.
+`held_out` scores prompts that a router was not fitted on, `cross_validation` runs it, `figures` computes the rows,
+`page` and `plots` show them; `benchmarks.routellm` reads that project's published responses.
 """

@@ -1,9 +1,9 @@
-"""What looking at the answer is worth: contenders of `training_cascade` compared, paired by prompt.
+"""Compare cascades that read the answer with routers that read the prompt, paired by prompt.
 
-Four questions. Does the score know right from wrong (AUC)? Is it a probability (log-loss)? How many mistakes come with
-the answers kept (area of risk by coverage, and the share kept within the error budget)? And how much of the dearer
-tier's advantage does escalating the lowest scores recover (APGR)? The last differs from the others: a question the
-cheap tier gets wrong may be beyond the dear one too, and then escalating it buys nothing.
+Four questions. Does the score separate right from wrong (AUC)? Is it a probability (log-loss)? How many errors are
+among the answers kept (area of risk by coverage, and the share kept within the error budget)? And how much of the
+dearer tier's advantage does escalating the lowest scores recover (APGR)? The last differs from the others: a question
+that the cheap tier gets wrong may be beyond the dear one too, and then escalating it gains nothing.
 """
 
 from __future__ import annotations
@@ -44,7 +44,17 @@ LOWER_IS_BETTER = frozenset({"log-loss", "risk area"})
 
 @dataclass(frozen=True, slots=True)
 class CascadeRow:
-    """One contender: its figures by name, and by how much the reference is better (> 0), paired by prompt."""
+    """Hold one contender's figures.
+
+    Parameters
+    ----------
+    name : str
+        The contender.
+    figures : mapping of str to Interval
+        By the names in `FIGURES`.
+    reference_gain : mapping of str to Interval
+        By how much the reference is better (> 0), paired by prompt.
+    """
 
     name: str
     figures: Mapping[str, Interval]
@@ -53,7 +63,27 @@ class CascadeRow:
 
 @dataclass(frozen=True, slots=True)
 class CascadeComparison:
-    """Two tiers on n prompts; `epsilon` is the share of wrong answers that "kept" allows, `router` the family."""
+    """Hold the comparison of every contender on n prompts of two tiers.
+
+    Parameters
+    ----------
+    name : str
+        The set.
+    cheap, dear : str
+        The two tiers.
+    router : str
+        The router family.
+    n : int
+        The number of prompts.
+    cheap_right, dear_right : float
+        The tiers' mean grades.
+    epsilon : float
+        The share of wrong answers that "kept" allows.
+    reference : str
+        The contender that the others are compared with.
+    rows : tuple of CascadeRow
+        One per contender.
+    """
 
     name: str
     cheap: str
@@ -79,9 +109,35 @@ def compare_cascade(
     seed: int = 0,
     progress: Progress = lambda _: None,
 ) -> CascadeComparison:
-    """Cross-validate every contender on the prompts graded for both tiers, with routers of the family `router`.
+    """Cross-validate every contender on the prompts graded for both tiers.
 
-    Raises DataError where the table says nothing of the cheap tier's certainty, or cannot feed that family.
+    Parameters
+    ----------
+    table : OutcomeTable
+        Recorded outcomes of both tiers.
+    cheap, dear : str
+        The two tiers.
+    router : str
+        The router family.
+    name : str
+        The set's name.
+    folds : int
+        Folds; equal prompts share one.
+    epsilon : float
+        The share of wrong answers among the kept that "kept" allows, in (0, 1).
+    seed : int
+        Seeds folds, models and resamples.
+    progress : callable
+        Receives a sentence about each step.
+
+    Returns
+    -------
+    CascadeComparison
+
+    Raises
+    ------
+    DataError
+        Where the table has no confidence of the cheap tier, or lacks what the family needs.
     """
     data = cascade_data(table, cheap, dear)
     scores = cross_validate_cascade(data, contenders(ROUTERS[router], seed), folds, seed, progress=progress)
@@ -109,10 +165,33 @@ def cascade_rows(
     draws: int = BOOTSTRAP_DRAWS,
     seed: int = 0,
 ) -> tuple[CascadeRow, ...]:
-    """Every contender's figures with paired bootstrap intervals over prompts.
+    """Compute every contender's figures with paired bootstrap intervals over prompts.
 
-    All but log-loss look at the order within folds only. Raises DataError where the dear tier is not better (APGR has
-    no meaning) or one grade is missing on either side.
+    All but log-loss depend on the order within folds only.
+
+    Parameters
+    ----------
+    data : CascadeData
+        The n prompts.
+    scores : CascadeScores
+        Out-of-fold scores.
+    reference : str
+        The contender that the others are compared with.
+    epsilon : float
+        The share of wrong answers among the kept, in (0, 1).
+    draws : int
+        Resamples.
+    seed : int
+        Seeds the resamples.
+
+    Returns
+    -------
+    tuple of CascadeRow
+
+    Raises
+    ------
+    DataError
+        Where the dear tier is not better (APGR has no meaning).
     """
     n = len(data)
     ones = np.ones((1, n))
@@ -147,7 +226,7 @@ def _statistics(
 
 
 def cascade_page(found: CascadeComparison, made: str = "") -> str:
-    """The comparison as Markdown: what it comes to, the figures, then the reference's gain over each."""
+    """Render the comparison as Markdown: a summary, the figures, then the reference's gain over each."""
     head = (
         f"# Cascade {found.cheap} → {found.dear} on {found.name}: does looking at the answer pay?",
         made,
@@ -178,7 +257,7 @@ def _cells(of: Mapping[str, Interval]) -> list[str]:
 
 
 def _verdict(found: CascadeComparison) -> str:
-    """One line per rival: where the whole interval of the gain is above 0, where it is below, where it holds 0."""
+    """Return one line per rival: the figures in which the reference is better, worse, or not distinguishable."""
     lines = []
     for row in found.rows:
         if row.name == found.reference:
@@ -186,7 +265,7 @@ def _verdict(found: CascadeComparison) -> str:
         better = _named(row, [f for f in FIGURES if row.reference_gain[f].low > 0])
         worse = _named(row, [f for f in FIGURES if row.reference_gain[f].high < 0])
         open_ = _named(row, [f for f in FIGURES if row.reference_gain[f].low <= 0 <= row.reference_gain[f].high])
-        lines.append(f"- against {row.name}: better in {better}; worse in {worse}; not told apart in {open_}.")
+        lines.append(f"- against {row.name}: better in {better}; worse in {worse}; no difference shown in {open_}.")
     return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
-"""Does looking at the answer pay? Cascades of two tiers, cross-validated: logprobs alone, the prompt alone, both.
+"""Cross-validate two-tier cascades: by logprobs alone, by the prompt alone, by both.
 
-Every contender is fitted on four fifths of the prompts and judged on the rest; the router's score that enters a
-verifier is itself out of fold. What they score is P(cheap right), which is what a certificate bounds; the figures are
+Every contender is fitted on four fifths of the prompts and evaluated on the rest; the router's score that enters a
+verifier is itself out of fold. The scores are of P(cheap right), which is what a certificate bounds; the figures are
 in `evaluation.cascade`.
 """
 
@@ -27,7 +27,7 @@ MakeRouter = Callable[[], RouterModel]
 
 @dataclass(frozen=True, slots=True)
 class CascadeData:
-    """What the cheap tier answered to n prompts, and the grades (n,) of both tiers, none missing."""
+    """Hold the cheap tier's answers to n prompts, and the grades (n,) of both tiers, none missing."""
 
     answers: Answers
     cheap: FloatArray
@@ -47,15 +47,15 @@ Contender = Callable[[CascadeData, Answers], FloatArray]
 
 @dataclass(frozen=True, slots=True)
 class CascadeScores:
-    """Out-of-fold scores (n,) of every contender, and the fold (n,) each prompt was held out in."""
+    """Hold out-of-fold scores (n,) of every contender, and the fold (n,) in which each prompt was held out."""
 
     by_name: Mapping[str, FloatArray]
     fold: IntArray
 
     def ordered(self, name: str) -> FloatArray:
-        """One contender's scores as mean ranks in (0, 1] within their fold.
+        """Return one contender's scores as mean ranks in (0, 1] within their fold.
 
-        Every fold's fit has a scale of its own, and a threshold is set per fit. Pooling the raw scores would charge
+        Every fold's fit has a scale of its own, and a threshold is set per fit. Pooling the raw scores would penalise
         whatever is refitted for that: [measured] a monotone refit of logprobs, whose order is the logprobs' own, lost
         .004 APGR to them pooled and nothing within folds.
         """
@@ -69,7 +69,7 @@ class CascadeScores:
 
 
 def cascade_data(table: OutcomeTable, cheap: str, dear: str) -> CascadeData:
-    """The rows graded for both tiers; DataError where nothing is known of the cheap tier's certainty.
+    """Return the rows graded for both tiers; DataError where the cheap tier's confidence was not recorded.
 
     A `max_token_confidence` without logprobs is read as a one-token answer's.
     """
@@ -84,7 +84,7 @@ def cascade_data(table: OutcomeTable, cheap: str, dear: str) -> CascadeData:
 
 
 def with_one_token_logprobs(answers: Answers) -> Answers:
-    """Fill in the logprob quantiles of multiple-choice answers of which only the token's probability was kept."""
+    """Fill in the logprob quantiles of multiple-choice answers of which only the token's probability was recorded."""
     confidence = answers.signals.get("max_token_confidence")
     if confidence is None or all(name in answers.signals for name in LOGPROB_NAMES):
         return answers
@@ -97,17 +97,18 @@ def with_one_token_logprobs(answers: Answers) -> Answers:
 def cross_fitted_router(
     make: MakeRouter, X: Answers, y: FloatArray, folds: IntArray
 ) -> tuple[RouterModel, FloatArray]:
-    """A router fitted on all rows, and scores (n,) of the same rows by routers that have not seen their fold."""
+    """Return a router fitted on all rows, and out-of-fold scores (n,) of the same rows."""
     scores = np.full(len(y), float(y.mean()))
     for fold in np.unique(folds):
-        held = folds == fold
-        if len(np.unique(y[~held])) > 1:
-            scores[held] = make().fit(X.prompts.take(~held), y[~held]).predict(X.prompts.take(held))
+        held_out = folds == fold
+        if len(np.unique(y[~held_out])) > 1:
+            router = make().fit(X.prompts.take(~held_out), y[~held_out])
+            scores[held_out] = router.predict(X.prompts.take(held_out))
     return make().fit(X.prompts, y), scores
 
 
 def contenders(make_router: MakeRouter, seed: int = 0) -> dict[str, Contender]:
-    """Logprobs untrained and fitted, the router on the prompt alone, and all in one estimate of P(cheap right)."""
+    """Return the contenders by name: logprobs untrained and fitted, the router on the prompt alone, all combined."""
 
     def logprob_raw(train: CascadeData, test: Answers) -> FloatArray:
         return np.exp(np.nan_to_num(test.signals["lp_mean"], nan=-30.0))
@@ -121,9 +122,9 @@ def contenders(make_router: MakeRouter, seed: int = 0) -> dict[str, Contender]:
     def combined(train: CascadeData, test: Answers) -> FloatArray:
         folds = folds_by_prompt(train.answers.prompts.texts, train.cheap, 5, seed)
         router, scores = cross_fitted_router(make_router, train.answers, train.cheap, folds)
-        known = replace(train.answers, signals={**train.answers.signals, "router_score": scores})
+        learning = replace(train.answers, signals={**train.answers.signals, "router_score": scores})
         new = replace(test, signals={**test.signals, "router_score": router.predict(test.prompts)})
-        return CombinedVerifier(seed=seed).fit(known, train.cheap).predict(new)
+        return CombinedVerifier(seed=seed).fit(learning, train.cheap).predict(new)
 
     return {RAW: logprob_raw, FITTED: logprob, PROMPT: prompt_only, COMBINED: combined}
 
@@ -136,21 +137,44 @@ def cross_validate_cascade(
     together: Sequence[str] | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> CascadeScores:
-    """Out-of-fold scores of every contender; equal prompts share a fold.
+    """Compute out-of-fold scores of every contender.
 
-    `together` (n,) names a larger unit to keep on one side, a domain say: then every contender is away from home.
-    Raises DataError where a grade is missing or there are fewer than `folds` prompts.
+    Parameters
+    ----------
+    data : CascadeData
+        n prompts.
+    entered : mapping of str to callable
+        The contenders: each fits on a training set and scores other answers.
+    folds : int
+        Folds; equal prompts share one.
+    seed : int
+        Seeds the folds.
+    together : sequence of str, (n,), optional
+        A larger unit to keep in one fold, such as a domain: then every contender is scored out of domain.
+    progress : callable
+        Receives a sentence about each step.
+
+    Returns
+    -------
+    CascadeScores
+
+    Raises
+    ------
+    DataError
+        Where a grade is missing or there are fewer distinct prompts than folds.
     """
     if not np.isfinite([data.cheap, data.dear]).all():
-        raise DataError("a cascade is judged on prompts graded for both tiers; drop the others (`OutcomeTable.only`)")
-    dealt = folds_by_prompt(together or data.answers.prompts.texts, data.cheap, folds, seed)
-    if len(np.unique(dealt)) < folds:
+        raise DataError(
+            "a cascade is evaluated on prompts graded for both tiers; drop the others (`OutcomeTable.only`)"
+        )
+    fold_of = folds_by_prompt(together or data.answers.prompts.texts, data.cheap, folds, seed)
+    if len(np.unique(fold_of)) < folds:
         raise DataError(f"{len(data)} answers in fewer than {folds} separate groups cannot be cross-validated")
     scores = {name: np.empty(len(data)) for name in entered}
     for fold in range(folds):
-        inside, outside = np.flatnonzero(dealt != fold), np.flatnonzero(dealt == fold)
+        inside, outside = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
         train, test = data.take(inside), data.answers.take(outside)
         for name, contender in entered.items():
             progress(f"{name}: fold {fold + 1} of {folds}")
             scores[name][outside] = contender(train, test)
-    return CascadeScores(scores, dealt)
+    return CascadeScores(scores, fold_of)

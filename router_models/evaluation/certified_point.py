@@ -1,4 +1,4 @@
-"""What a certificate would let a router do: the point at which P(weak wrong | sent to weak) ≤ ε is proved."""
+"""Find the point at which P(weak wrong | sent to weak) ≤ ε is certified for a router."""
 
 from __future__ import annotations
 
@@ -12,15 +12,25 @@ from router_models.errors import DataError, NotCertifiedError
 from router_models.estimators.calibrators.scores import choose_calibrator
 from router_models.risk_control.certificate import LabelSource, check_acceptable, check_budget
 from router_models.risk_control.sequence import Labelled
+from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 from router_models.types import BoolArray, FloatArray
 
 
 @dataclass(frozen=True, slots=True)
 class PromiseTerms:
-    """What the figures are taken at: weak and strong cost per prompt (n,), the certificate's ε and δ, grades.
+    """Hold the costs and the risk budget at which figures are computed.
 
-    `usd` False = costs are shares of strong calls (weak 0, strong 1). `acceptable`: grades ≥ this are right.
+    Parameters
+    ----------
+    weak_cost, strong_cost : array of float, (n,)
+        The cost of each prompt at either tier.
+    usd : bool
+        Whether costs are dollars; False = shares of strong calls (weak 0, strong 1).
+    epsilon, delta : float
+        The certificate's risk budget and 1 - confidence, in (0, 1).
+    acceptable : float, optional
+        Grades from this on count as right.
     """
 
     weak_cost: FloatArray
@@ -37,9 +47,22 @@ class PromiseTerms:
 
 @dataclass(frozen=True, slots=True)
 class CertifiedPoint:
-    """What an anchored certificate of P(weak wrong | sent to weak) ≤ ε would let this router do, on CERT prompts.
+    """Hold what an anchored certificate of P(weak wrong | sent to weak) ≤ ε permits a router, on CERT prompts.
 
-    `threshold` None = nothing can be certified, and `why` says so; the figures are then those of always-strong.
+    Parameters
+    ----------
+    threshold : float, optional
+        None = nothing can be certified; the figures are then those of always-strong.
+    why : str
+        The evidence, or why there is none.
+    strong_share : float
+        The share sent to strong, in [0, 1].
+    cost, cost_of_strong : float
+        The mean cost of a prompt, and always-strong's.
+    quality : float
+        The mean grade.
+    pgr : float
+        The performance gap recovered.
     """
 
     threshold: float | None
@@ -60,7 +83,7 @@ def certified_point(
     now: datetime,
     seed: int,
 ) -> CertifiedPoint:
-    """Calibrate on the other rows, certify on `cert_rows`, and say what the policy would cost and yield there."""
+    """Calibrate on the other rows, certify on `cert_rows`, and compute cost and quality of the policy there."""
     right = weak if terms.acceptable is None else (weak >= terms.acceptable).astype(np.float64)
     tune = ~cert_rows
     threshold: float | None = None
@@ -72,12 +95,7 @@ def certified_point(
         certificate = certify_threshold(
             Labelled.of(p[tune], 1 - right[tune]),
             Labelled.of(p[cert_rows], 1 - right[cert_rows]),
-            epsilon=terms.epsilon,
-            delta=terms.delta,
-            binds={},
-            label_source=LabelSource.PROGRAMMATIC,
-            made_at=now,
-            expires_at=now + timedelta(days=1),
+            CertificateTerms(terms.epsilon, terms.delta, LabelSource.PROGRAMMATIC, now, now + timedelta(days=1)),
         )
         threshold = certificate.threshold_for()
         why = f"{certificate.errors} of {certificate.accepted_n} sent to weak were wrong"
@@ -99,6 +117,6 @@ def certified_point(
 
 
 def certification_rows(table: OutcomeTable, seed: int) -> BoolArray:
-    """Which prompts certify; the others calibrate and place the anchor. Duplicates of a prompt stay together."""
+    """Return which prompts certify; the others calibrate and place the anchor. Duplicates stay together."""
     inside = set(split(table, {"tune": 0.4, "cert": 0.6}, seed)["cert"].groups.tolist())
     return np.array([int(group) in inside for group in table.groups], dtype=np.bool_)

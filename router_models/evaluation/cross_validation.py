@@ -1,4 +1,4 @@
-"""Router families on a labelled table, each prompt scored by a router that had not seen it; then all the figures."""
+"""Cross-validate router families on a labelled table, and compute all figures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from router_models.errors import DataError
 from router_models.evaluation.certified_point import PromiseTerms
 from router_models.evaluation.figures import Evaluation, baselines, evaluate
 from router_models.evaluation.held_out import (
-    Held,
+    HeldOutScores,
     Split,
     domain_column,
     domain_folds_of,
@@ -30,7 +30,7 @@ from router_models.types import FloatArray, Progress
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Other outcomes to train on, with the names its tiers have there."""
+    """Hold other outcomes to train on, with the names of the two tiers there."""
 
     name: str
     table: OutcomeTable
@@ -40,11 +40,26 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How scores are made.
+    """Hold how scores are made.
 
-    `labels`: at most so many training prompts a fold. `domain`: the column to hold out whole values of, None = the
-    first usual one, '' = none. `train`: fit on this instead of on folds. `target`: see `held_out.targets_of`; 'auto' =
-    gain on the same pair, ease from another one. `certify`: also fit to the weak grade, for the certified point.
+    Parameters
+    ----------
+    families : sequence of str
+        Router families; `default` and `all` are understood.
+    folds : int
+        Folds; duplicates of a prompt share one.
+    labels : int, optional
+        At most so many training prompts a fold.
+    domain : str, optional
+        The column whose values are held out whole; None = the first usual one, '' = none.
+    target : str
+        What routers learn, see `held_out.routing_targets`; 'auto' = gain on the same pair, ease from another one.
+    train : Source, optional
+        Fit on these outcomes instead of on folds.
+    seed : int
+        Seeds folds, samples and resamples.
+    certify : bool
+        Also fit to the weak grade, for the certified point.
     """
 
     families: Sequence[str] = ("default",)
@@ -58,7 +73,7 @@ class Protocol:
 
     @property
     def resolved_target(self) -> str:
-        """The target with `auto` decided."""
+        """Return the target with `auto` decided."""
         return self.target if self.target != "auto" else "gain" if self.train is None else "ease"
 
 
@@ -73,41 +88,69 @@ def cross_validate_routers(
     name: str = "outcomes",
     notes: Sequence[str] = (),
     progress: Progress = lambda _: None,
-) -> tuple[Evaluation, list[Held]]:
-    """The figures, and every method's scores (baselines first) for the pictures. `table` holds graded rows only.
+) -> tuple[Evaluation, list[HeldOutScores]]:
+    """Cross-validate router families, and compute their figures beside the baselines'.
 
-    DataError for unknown families or columns, a pair without a gap, or training data that is the test data.
+    Parameters
+    ----------
+    table : OutcomeTable
+        n prompts graded for both tiers.
+    weak, strong : str
+        The two tiers.
+    protocol : Protocol
+        How scores are made.
+    terms : PromiseTerms
+        Costs and risk budget.
+    now : datetime
+        The time at which certified points are dated.
+    name : str
+        The set's name.
+    notes : sequence of str
+        Sentences to put before the run's own.
+    progress : callable
+        Receives a sentence about each step.
+
+    Returns
+    -------
+    tuple of Evaluation and list of HeldOutScores
+        The figures, and every method's scores, baselines first.
+
+    Raises
+    ------
+    DataError
+        For unknown families or columns, a pair without a gap, or training data that is the test data.
     """
     usable, left = usable_families(protocol.families, table)
-    said = [*notes, *(f"{family} left out: it {why}" for family, why in left.items())]
+    remarks = [*notes, *(f"{family} left out: it {why}" for family, why in left.items())]
     seed, target = protocol.seed, protocol.resolved_target
     if usable:
         why = "" if protocol.target != "auto" else _AUTO[protocol.train is not None]
-        said.append(f"routers learn the {target}{why}{_CERTIFIED if protocol.certify and target != 'weak' else ''}")
+        remarks.append(f"routers learn the {target}{why}{_CERTIFIED if protocol.certify and target != 'weak' else ''}")
     domain: str | None = None
     if protocol.train is not None:
-        scores, away = _transferred(table, protocol, protocol.train, usable, said, progress), {}
+        scores, away = _transferred(table, protocol, protocol.train, usable, remarks, progress), {}
         split = f"trained on {protocol.train.name}"
     else:
         domain = None if protocol.domain == "" else domain_column(table, protocol.domain)
-        near = folds_of(table, protocol.folds, seed) if usable else []
-        scores = _folded(table, weak, strong, protocol, usable, near, target, said, progress)
+        random_splits = folds_of(table, protocol.folds, seed) if usable else []
+        scores = _folded(table, weak, strong, protocol, usable, random_splits, target, remarks, progress)
         usable = [family for family in usable if (family, target) in scores]
         if protocol.certify and target != "weak":
-            scores |= _folded(table, weak, strong, protocol, usable, near, "weak", said, progress)
-        far = [] if domain is None or not usable else domain_folds_of(table, domain, protocol.folds, seed)
+            scores |= _folded(table, weak, strong, protocol, usable, random_splits, "weak", remarks, progress)
+        domain_splits = [] if domain is None or not usable else domain_folds_of(table, domain, protocol.folds, seed)
+        unseen = " of unseen domains"
         away = (
-            _folded(table, weak, strong, protocol, usable, far, target, said, progress, " of unseen domains")
-            if far
+            _folded(table, weak, strong, protocol, usable, domain_splits, target, remarks, progress, unseen)
+            if domain_splits
             else {}
         )
         split = f"{protocol.folds} grouped folds" + (
             "" if protocol.labels is None else f", {protocol.labels:,} labels"
         )
-    held = [Held(family, split, scores[family, target]) for family in usable]
-    known = baselines(table, weak, strong)
-    graded = {"length": known[1].scores}
-    graded |= {family: one for (family, learned), one in scores.items() if learned == "weak"}
+    held = [HeldOutScores(family, split, scores[family, target]) for family in usable]
+    baseline_scores = baselines(table, weak, strong)
+    graded = {"length": baseline_scores[1].scores}
+    graded |= {family: one for (family, target), one in scores.items() if target == "weak"}
     progress("intervals")
     found = evaluate(
         table,
@@ -120,10 +163,10 @@ def cross_validate_routers(
         away={family: far_scores for (family, _), far_scores in away.items()},
         certify=graded if protocol.certify else {},
         domain=domain,
-        notes=said,
+        notes=remarks,
         seed=seed,
     )
-    return found, [*known, *held]
+    return found, [*baseline_scores, *held]
 
 
 _AUTO = (
@@ -143,11 +186,11 @@ def _folded(
     families: Sequence[str],
     splits: Sequence[Split],
     target: str,
-    said: list[str],
+    remarks: list[str],
     progress: Progress,
     where: str = "",
 ) -> Scores:
-    """Scores of every family that these splits can feed; of the others `said` gets the reason."""
+    """Return scores of every family that these splits can serve; for the others, add the reason to `notes`."""
     y = routing_targets(table, weak, strong, target)
     found: Scores = {}
     for family in families:
@@ -157,8 +200,8 @@ def _folded(
             )
         except DataError as error:
             if len(families) == 1 and not where:
-                raise  # the one family that was asked for: its reason is the answer
-            said.append(f"{family} left out{where}: {error}")
+                raise  # the only requested family: its reason is the answer
+            remarks.append(f"{family} left out{where}: {error}")
     return found
 
 
@@ -167,14 +210,14 @@ def _transferred(
     protocol: Protocol,
     source: Source,
     families: Sequence[str],
-    said: list[str],
+    remarks: list[str],
     progress: Progress,
 ) -> Scores:
     other, dropped = without_near_duplicates(source.table, table)
     if protocol.labels is not None and protocol.labels < len(other):
         rows = np.random.default_rng(protocol.seed).permutation(len(other))[: protocol.labels]
         other = other.take(np.sort(rows))
-    said.append(
+    remarks.append(
         f"trained on {len(other):,} prompts of {source.name} ({source.weak} → {source.strong}); {dropped:,} that "
         "nearly repeat a test prompt were removed"
     )
@@ -197,9 +240,29 @@ def costs_of(
     delta: float,
     acceptable: float | None = None,
 ) -> PromiseTerms:
-    """What the figures are taken at: dollars per prompt where prices are given, else strong calls.
+    """Return the terms of an evaluation: dollars per prompt where prices are given, else shares of strong calls.
 
-    DataError for prices at which nothing can be saved: a free strong tier, a weak one that is not cheaper.
+    Parameters
+    ----------
+    table : OutcomeTable
+        n prompts.
+    weak, strong : str
+        The two tiers.
+    prices : tuple of TierCosts, optional
+        Of weak and strong.
+    epsilon, delta : float
+        The certificate's risk budget and 1 - confidence, in (0, 1).
+    acceptable : float, optional
+        Grades from this on count as right.
+
+    Returns
+    -------
+    PromiseTerms
+
+    Raises
+    ------
+    DataError
+        For prices at which nothing can be saved: a free strong tier, a weak one that is not cheaper.
     """
     if prices is None:
         n = len(table)

@@ -1,4 +1,4 @@
-"""How good routers are on labelled prompts: the routing figures with paired intervals, beside random, length, oracle.
+"""Compute routing figures with paired intervals, beside random, prompt length and the oracle.
 
 Scores come from `held_out`; nothing is fitted here but the calibrator of the certified point, on its own rows.
 """
@@ -16,7 +16,7 @@ from router_models.data.slices import slice_columns
 from router_models.errors import DataError
 from router_models.estimators.routers import LengthRouter
 from router_models.evaluation.certified_point import CertifiedPoint, PromiseTerms, certification_rows, certified_point
-from router_models.evaluation.held_out import Held
+from router_models.evaluation.held_out import HeldOutScores
 from router_models.evaluation.intervals import AIQ_DRAWS, aiq_interval, pgr_at
 from router_models.evaluation.slices import SliceRow, slice_rows
 from router_models.metrics import (
@@ -38,11 +38,30 @@ from router_models.types import FloatArray
 
 @dataclass(frozen=True, slots=True)
 class MethodFigures:
-    """One method's figures. Shares in [0, 1]; intervals 95 % over prompts, draws shared by all rows.
+    """Hold one method's figures. Shares in [0, 1]; intervals 95 % over prompts, draws shared by all rows.
 
-    `cpt_*` is the first crossing of the exact curve. `deciles_*` are taken on RouteLLM's decile curve: its APGR, and
-    CPT by first crossing and by `np.interp`, which differ where quality is not monotone. `over_length`: APGR less
-    prompt length's, paired. `away`: APGR with whole domains held out, and there less prompt length's.
+    Parameters
+    ----------
+    method : str
+        The router family or baseline.
+    split : str
+        Where its scores come from, in words.
+    apgr, cpt_50, cpt_80 : Interval
+        On the exact curve; CPT is its first crossing.
+    pgr_half : Interval
+        The gap recovered when half of the prompts go to strong.
+    aiq : Interval
+        The area under the hull of quality over cost.
+    over_length : Interval
+        APGR less prompt length's, paired.
+    deciles_apgr : float
+        APGR on RouteLLM's decile curve.
+    deciles_cpt : mapping of float to tuple of float
+        CPT there, by first crossing and by `np.interp`, which differ where quality is not monotone.
+    away, out_of_domain_over_length : Interval, optional
+        APGR with whole domains held out, and that less prompt length's.
+    certified : CertifiedPoint, optional
+        What a certificate would permit.
     """
 
     method: str
@@ -62,7 +81,29 @@ class MethodFigures:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A set, a pair, and every method's figures; the baselines come first."""
+    """Hold a set, a pair of tiers, and every method's figures; the baselines come first.
+
+    Parameters
+    ----------
+    name : str
+        The set.
+    weak, strong : str
+        The two tiers.
+    n : int
+        The number of prompts.
+    weak_quality, strong_quality : float
+        Their mean grades.
+    terms : PromiseTerms
+        Costs and risk budget.
+    rows : tuple of MethodFigures
+        One per method.
+    slices : mapping of str to tuple of SliceRow
+        By method.
+    domain : str, optional
+        The column whose values were held out whole.
+    notes : tuple of str
+        What a reader needs to know, in sentences.
+    """
 
     name: str
     weak: str
@@ -77,13 +118,13 @@ class Evaluation:
     notes: tuple[str, ...] = ()
 
 
-def baselines(table: OutcomeTable, weak: str, strong: str) -> list[Held]:
-    """Random (a constant: the expectation over all random orders), prompt length, and the oracle."""
+def baselines(table: OutcomeTable, weak: str, strong: str) -> list[HeldOutScores]:
+    """Return the scores of random (a constant: the mean over all random orders), prompt length, and the oracle."""
     w, s = table.grade(weak), table.grade(strong)
     return [
-        Held("random", "untrained", np.full(len(table), 0.5)),
-        Held("length", "untrained", LengthRouter().predict(table.prompts)),
-        Held("oracle", "knows the grades", oracle_scores(w, s)),
+        HeldOutScores("random", "untrained", np.full(len(table), 0.5)),
+        HeldOutScores("length", "untrained", LengthRouter().predict(table.prompts)),
+        HeldOutScores("oracle", "knows the grades", oracle_scores(w, s)),
     ]
 
 
@@ -91,7 +132,7 @@ def evaluate(
     table: OutcomeTable,
     weak: str,
     strong: str,
-    methods: Sequence[Held],
+    methods: Sequence[HeldOutScores],
     terms: PromiseTerms,
     now: datetime,
     *,
@@ -102,11 +143,41 @@ def evaluate(
     notes: Sequence[str] = (),
     seed: int = 0,
 ) -> Evaluation:
-    """Every figure of every method. `away[method]`: scores of the same prompts with whole domains held out.
+    """Compute every figure of every method.
 
-    `certify[method]`: scores for the certified point of those methods only; None = of every method by its own.
+    Parameters
+    ----------
+    table : OutcomeTable
+        n prompts graded for both tiers.
+    weak, strong : str
+        The two tiers.
+    methods : sequence of HeldOutScores
+        The routers' scores; baselines are added.
+    terms : PromiseTerms
+        Costs and risk budget.
+    now : datetime
+        The time at which certified points are dated.
+    name : str
+        The set's name.
+    away : mapping of str to array of float, (n,), optional
+        By method, scores of the same prompts with whole domains held out.
+    certify : mapping of str to array of float, (n,), optional
+        By method, scores for the certified point; None = of every method by its own.
+    domain : str, optional
+        The column whose values were held out whole.
+    notes : sequence of str
+        Sentences for the reader.
+    seed : int
+        Seeds the resamples.
 
-    DataError where strong is not better than weak (there is no gap to recover), or a score is NaN.
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    DataError
+        Where strong is not better than weak (there is no gap to recover), or a score is NaN.
     """
     w, s = table.grade(weak), table.grade(strong)
     gap_of(w, s)
@@ -116,14 +187,17 @@ def evaluate(
             raise DataError(f"{one.method}: {int(np.isnan(one.scores).sum())} of {len(w)} prompts have no score")
     length = bootstrap_values(RoutingSums(held[1].scores, w, s).apgr, len(w), draws=AIQ_DRAWS, seed=seed)
     cert_rows = certification_rows(table, seed)
-    far = away or {}
+    out_of_domain = away or {}
     own = {m.method: m.scores for m in held if m.method not in ("random", "oracle")}
     points = {
         method: certified_point(scores, w, s, terms, cert_rows, now, seed)
         for method, scores in (own if certify is None else certify).items()
     }
-    rows = [_row(m, w, s, terms, length, held[1].scores, far.get(m.method), points.get(m.method), seed) for m in held]
-    shown = [one for one in held if one.method != "random"]
+    rows = [
+        _row(m, w, s, terms, length, held[1].scores, out_of_domain.get(m.method), points.get(m.method), seed)
+        for m in held
+    ]
+    with_slices = [one for one in held if one.method != "random"]
     columns = slice_columns(table.prompts)
     return Evaluation(
         name=name,
@@ -134,14 +208,14 @@ def evaluate(
         strong_quality=float(s.mean()),
         terms=terms,
         rows=tuple(rows),
-        slices={one.method: slice_rows(columns, one.scores, w, s) for one in shown},
+        slices={one.method: slice_rows(columns, one.scores, w, s) for one in with_slices},
         domain=domain,
         notes=tuple(notes),
     )
 
 
 def _row(
-    one: Held,
+    one: HeldOutScores,
     w: FloatArray,
     s: FloatArray,
     terms: PromiseTerms,
@@ -154,26 +228,27 @@ def _row(
     n = len(w)
     sums = RoutingSums(one.scores, w, s)
     values = bootstrap_values(sums.apgr, n, draws=AIQ_DRAWS, seed=seed)
-    mine = apgr(routing_curve(one.scores, w, s))
-    theirs = apgr(routing_curve(length_scores, w, s))
+    own_apgr = apgr(routing_curve(one.scores, w, s))
+    length_apgr = apgr(routing_curve(length_scores, w, s))
     deciles = routellm_curve(one.scores, w, s)
-    far = far_over = None
+    out_of_domain = out_of_domain_over = None
     if away is not None:
-        far_values = bootstrap_values(RoutingSums(away, w, s).apgr, n, draws=AIQ_DRAWS, seed=seed)
-        far_value = apgr(routing_curve(away, w, s))
-        far, far_over = interval_of(far_value, far_values), interval_of(far_value - theirs, far_values - length)
+        away_values = bootstrap_values(RoutingSums(away, w, s).apgr, n, draws=AIQ_DRAWS, seed=seed)
+        away_value = apgr(routing_curve(away, w, s))
+        out_of_domain = interval_of(away_value, away_values)
+        out_of_domain_over = interval_of(away_value - length_apgr, away_values - length)
     return MethodFigures(
         method=one.method,
         split=one.split,
-        apgr=interval_of(mine, values),
+        apgr=interval_of(own_apgr, values),
         cpt_50=bootstrap(lambda W: sums.cpt(W, 0.5), n, draws=AIQ_DRAWS, seed=seed),
         cpt_80=bootstrap(lambda W: sums.cpt(W, 0.8), n, draws=AIQ_DRAWS, seed=seed),
         pgr_half=bootstrap(lambda W: pgr_at(sums, W, 0.5), n, draws=AIQ_DRAWS, seed=seed),
         aiq=aiq_interval(one.scores, w, s, (terms.weak_cost, terms.strong_cost), seed),
-        over_length=interval_of(mine - theirs, values - length),
+        over_length=interval_of(own_apgr - length_apgr, values - length),
         deciles_apgr=apgr(deciles),
         deciles_cpt={x: (cpt(deciles, x), cpt_interpolated(deciles, x)) for x in (0.5, 0.8)},
-        away=far,
-        out_of_domain_over_length=far_over,
+        away=out_of_domain,
+        out_of_domain_over_length=out_of_domain_over,
         certified=point,
     )

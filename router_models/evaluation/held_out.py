@@ -1,4 +1,4 @@
-"""Scores of prompts that the router was not fitted on: by folds, by whole domains, or from another set altogether."""
+"""Score prompts that a router was not fitted on: by folds, by whole domains, or from another set."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Split = tuple[IntArray, IntArray]
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """One method's scores (n,) of P(the weak answer will do), and on which split they were made."""
+class HeldOutScores:
+    """Hold one method's scores (n,) of P(the weak answer is acceptable), and the split on which they were made."""
 
     method: str
     split: str
@@ -30,32 +30,49 @@ class Held:
 
 
 def routing_targets(table: OutcomeTable, weak: str, strong: str, target: str) -> FloatArray:
-    """What a router is fitted to, in [0, 1], 1 = stay with weak.
+    """Return what a router is fitted to.
 
-    'weak': the weak grade, what a certificate of its answers needs. 'gain': (1 + weak - strong) / 2, what the deferral
-    curve of this very pair asks. 'ease': (weak + strong) / 2, which carries over to other pairs.
+    Parameters
+    ----------
+    table : OutcomeTable
+        n prompts graded for both tiers.
+    weak, strong : str
+        The two tiers.
+    target : str
+        'weak': the weak grade, what a certificate of its answers needs. 'gain': (1 + weak - strong) / 2, what the
+        deferral curve of this very pair needs. 'ease': (weak + strong) / 2, which transfers to other pairs.
+
+    Returns
+    -------
+    array of float, (n,)
+        In [0, 1]; 1 = stay with weak.
+
+    Raises
+    ------
+    DataError
+        For an unknown target.
     """
     low, high = table.grade(weak), table.grade(strong)
-    known = {"weak": low, "gain": (1 + low - high) / 2, "ease": (low + high) / 2}
-    if target not in known:
-        raise DataError(f"unknown target {target!r}; known: auto, {', '.join(known)}")
-    return known[target]
+    targets = {"weak": low, "gain": (1 + low - high) / 2, "ease": (low + high) / 2}
+    if target not in targets:
+        raise DataError(f"unknown target {target!r}; known: auto, {', '.join(targets)}")
+    return targets[target]
 
 
 def folds_of(table: OutcomeTable, folds: int, seed: int) -> list[Split]:
-    """(inside, outside) rows; duplicates of a prompt stay on one side."""
+    """Return (inside, outside) rows of each fold; duplicates of a prompt stay on one side."""
     return grouped_folds(table.groups, folds, seed)
 
 
 def domain_folds_of(table: OutcomeTable, column: str, folds: int, seed: int) -> list[Split]:
-    """(inside, outside) rows with whole domains outside, sizes balanced; at most one fold per domain.
+    """Return (inside, outside) rows with whole domains outside, sizes balanced; at most one fold per domain.
 
     Prompts that are duplicates of one outside are not inside either, nor are those whose domain is not known ('').
     DataError where the column has one value only.
     """
     values = np.array(table.column(column))
-    known = values != ""
-    names, which, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    has_domain = values != ""
+    names, index, sizes = np.unique(values, return_inverse=True, return_counts=True)
     if len(names) < 2:
         raise DataError(f"column {column!r} has one value only: nothing can be held out")
     order = np.random.default_rng(seed).permutation(len(names))
@@ -65,8 +82,8 @@ def domain_folds_of(table: OutcomeTable, column: str, folds: int, seed: int) -> 
     for name in order:
         fold_of[name] = int(load.argmin())
         load[fold_of[name]] += sizes[name]
-    fold = fold_of[which]
-    return [_apart(table, np.flatnonzero((fold != i) & known), np.flatnonzero(fold == i)) for i in range(k)]
+    fold = fold_of[index]
+    return [_apart(table, np.flatnonzero((fold != i) & has_domain), np.flatnonzero(fold == i)) for i in range(k)]
 
 
 def held_out_scores(
@@ -79,7 +96,30 @@ def held_out_scores(
     seed: int = 0,
     progress: Progress = lambda _: None,
 ) -> FloatArray:
-    """Fit a family inside every split and score outside, (n,). `labels` = at most so many training prompts a split."""
+    """Fit a family inside every split and score outside.
+
+    Parameters
+    ----------
+    table : OutcomeTable
+        n prompts.
+    family : str
+        The router family.
+    y : array of float, (n,)
+        Targets.
+    splits : sequence of tuple
+        (inside, outside) rows.
+    labels : int, optional
+        At most so many training prompts a split.
+    seed : int
+        Seeds the sample of training prompts.
+    progress : callable
+        Receives a sentence about each split.
+
+    Returns
+    -------
+    array of float, (n,)
+        NaN for rows outside of no split.
+    """
     scores = np.full(len(table), np.nan)
     for k, (inside, outside) in enumerate(splits):
         if labels is not None and labels < len(inside):
@@ -98,7 +138,7 @@ def transferred_scores(
 
 
 def without_near_duplicates(other: OutcomeTable, table: OutcomeTable) -> tuple[OutcomeTable, int]:
-    """The rows of `other` that ask nothing `table` asks, and how many were dropped."""
+    """Return the rows of `other` that nearly repeat no prompt of `table`, and how many were dropped."""
     repeats = near_duplicates_of(
         other.prompts.texts, table.prompts.texts, other.prompts.embeddings, table.prompts.embeddings
     )
@@ -107,23 +147,41 @@ def without_near_duplicates(other: OutcomeTable, table: OutcomeTable) -> tuple[O
     return other.take(~repeats), int(repeats.sum())
 
 
-def domain_column(table: OutcomeTable, wanted: str | None) -> str | None:
-    """The column whose values are domains: the one asked for, else the first usual name with two values or more."""
-    if wanted is not None:
-        table.column(wanted)
-        return wanted
-    usual = (name for name in EVALUATION_DOMAINS if name in table.prompts.metadata)
-    return next((name for name in usual if len(set(table.column(name))) > 1), None)
+def domain_column(table: OutcomeTable, name: str | None) -> str | None:
+    """Return the column whose values are domains: the named one, else the first usual name with two values or more."""
+    if name is not None:
+        table.column(name)
+        return name
+    usual = (column for column in EVALUATION_DOMAINS if column in table.prompts.metadata)
+    return next((column for column in usual if len(set(table.column(column))) > 1), None)
 
 
 def usable_families(names: Sequence[str], table: OutcomeTable) -> tuple[list[str], dict[str, str]]:
-    """Which of the named families ('all', 'default') this table can feed, and why not the others."""
-    wanted = list(ROUTERS) if list(names) == ["all"] else [default_family() if n == "default" else n for n in names]
-    unknown = [name for name in wanted if name not in ROUTERS]
+    """Return which of the named families this table has the inputs for, and why not the others.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Families; 'default', 'all' and former names are understood.
+    table : OutcomeTable
+        The table.
+
+    Returns
+    -------
+    tuple of list of str and dict of str to str
+        Usable families without the baselines, and the reason by each other family.
+
+    Raises
+    ------
+    DataError
+        For unknown names.
+    """
+    requested = _requested(names)
+    unknown = [name for name in requested if name not in ROUTERS]
     if unknown:
         raise DataError(f"unknown router families {', '.join(unknown)}; known: default, all, {', '.join(ROUTERS)}")
     usable, left = [], {}
-    for name in dict.fromkeys(wanted):
+    for name in dict.fromkeys(map(ROUTERS.current_name, requested)):
         why = _missing(name, table) or (ROUTERS[name].apart if list(names) == ["all"] else "") or None
         if name in UNTRAINED:
             continue  # the baselines are always beside
@@ -135,14 +193,17 @@ def usable_families(names: Sequence[str], table: OutcomeTable) -> tuple[list[str
 
 
 def want_embeddings(names: Sequence[str]) -> bool:
-    """Whether any of the named families reads embeddings; unknown names are complained about elsewhere."""
-    wanted = list(ROUTERS) if list(names) == ["all"] else [default_family() if n == "default" else n for n in names]
-    return any(ROUTERS[name].needs_embeddings for name in wanted if name in ROUTERS)
+    """Return whether any of the named families reads embeddings; unknown names are reported by `usable_families`."""
+    return any(ROUTERS[name].needs_embeddings for name in _requested(names) if name in ROUTERS)
 
 
 def default_family() -> str:
-    """The family that `--router default` means: the registry's own default, else the best that there is."""
+    """Return the family that `--router default` means: the registry's own default, else the best that there is."""
     return next(name for name in ("default", "stacked", "linear", "surface", "length") if name in ROUTERS)
+
+
+def _requested(names: Sequence[str]) -> list[str]:
+    return list(ROUTERS) if list(names) == ["all"] else [default_family() if n == "default" else n for n in names]
 
 
 def _missing(family: str, table: OutcomeTable) -> str | None:

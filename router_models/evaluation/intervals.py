@@ -1,4 +1,4 @@
-"""Bootstrap intervals of routing figures that `metrics.routing` gives as numbers."""
+"""Compute bootstrap intervals of routing figures that `metrics` returns as numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HULL_POINTS = 60
 
 
 def pgr_at(sums: RoutingSums, weights: FloatArray, share: float) -> FloatArray:
-    """Performance gap recovered when this share goes to strong, of each resample, (draws,)."""
+    """Return the performance gap recovered when a share goes to strong, of each resample, (draws,)."""
     shares, recovered = sums.points(weights)
     return np.array([np.interp(share, x, y) for x, y in zip(shares, recovered, strict=True)], dtype=np.float64)
 
@@ -20,7 +20,7 @@ def pgr_at(sums: RoutingSums, weights: FloatArray, share: float) -> FloatArray:
 def aiq_interval(
     p: FloatArray, w: FloatArray, s: FloatArray, costs: tuple[FloatArray, FloatArray], seed: int
 ) -> Interval:
-    """AIQ with a bootstrap interval; `costs` = (weak, strong), (n,) each.
+    """Return AIQ with a bootstrap interval; `costs` = (weak, strong), (n,) each.
 
     Resamples read their curve at HULL_POINTS shares of the prompts.
     """

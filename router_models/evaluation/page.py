@@ -1,4 +1,4 @@
-"""An evaluation as Markdown: tables of figures, certified points and slices, and how to read them."""
+"""Render an evaluation as Markdown: tables of figures, certified points and slices, and how to read them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,22 @@ DIFFER = 0.005
 
 
 def evaluation_page(found: Evaluation, *, made: str = "", pictures: Sequence[str] = ()) -> str:
-    """The whole page; `made` says when, where and by which command, `pictures` are file names."""
+    """Render the whole page.
+
+    Parameters
+    ----------
+    found : Evaluation
+        The figures.
+    made : str
+        When, where and by which command the page was made.
+    pictures : sequence of str
+        File names of pictures to show.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
     parts = [
         f"# {found.weak} → {found.strong} on {found.name}",
         made,
@@ -35,7 +50,7 @@ def evaluation_page(found: Evaluation, *, made: str = "", pictures: Sequence[str
 
 
 def figures_table(found: Evaluation) -> str:
-    """PGR, APGR, CPT, AIQ of every method, with where its scores come from."""
+    """Render PGR, APGR, CPT and AIQ of every method, with where its scores come from."""
     away = any(row.away is not None for row in found.rows)
     head = ["router", "scores from", "APGR", "over length", "CPT(50), %", "CPT(80), %", "PGR at half, %", "AIQ"]
     rows = [[*head, *([f"APGR, unseen {found.domain}", "there, over length"] if away else [])]]
@@ -57,7 +72,7 @@ def figures_table(found: Evaluation) -> str:
 
 
 def certified_table(found: Evaluation) -> str:
-    """What each router may do under a certificate; and why not, where it may not."""
+    """Render what each router may do under a certificate, or why nothing can be certified."""
     rows = [["router", "to strong, %", "cost, % of always-strong", "right, %", "PGR, %", "promise"]]
     rows += [[row.method, *_certified(row.certified)] for row in found.rows if row.certified is not None]
     text = (
@@ -106,11 +121,11 @@ def _certified(point: CertifiedPoint) -> list[str]:
 
 
 def _slices(found: Evaluation) -> str:
-    """The last method's slices (the router one came for), largest first."""
+    """Render the last method's slices (the evaluated router's), largest first."""
     method, slices = list(found.slices.items())[-1]
     if not slices:
         return "No slices: the prompts carry no metadata."
-    shown = sorted(slices, key=lambda s: -s.n)[:MAX_PAGE_SLICES]
+    largest = sorted(slices, key=lambda s: -s.n)[:MAX_PAGE_SLICES]
     rows = [["slice", "n", "weak right, %", "strong right, %", "to strong, %", "PGR, %", "APGR"]]
     rows += [
         [
@@ -122,9 +137,9 @@ def _slices(found: Evaluation) -> str:
             "no gap" if s.pgr is None else f"{100 * s.pgr:.0f}",
             "no gap" if s.apgr is None else f"{s.apgr:.2f}",
         ]
-        for s in shown
+        for s in largest
     ]
-    left = f" The {len(shown)} largest of {len(slices)}." if len(shown) < len(slices) else ""
+    left = f" The {len(largest)} largest of {len(slices)}." if len(largest) < len(slices) else ""
     return f"{method}, at the one threshold that sends half of all prompts to {found.strong}.{left}\n\n{table(rows)}"
 
 

@@ -1,4 +1,4 @@
-"""The evaluation's pictures: deferral curves and quality over cost. matplotlib is imported when one is drawn."""
+"""Draw deferral curves and quality over cost. matplotlib is imported when a picture is drawn."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from router_models.evaluation.certified_point import PromiseTerms
-from router_models.evaluation.held_out import Held
+from router_models.evaluation.held_out import HeldOutScores
 from router_models.metrics import cost_quality, routing_curve
 from router_models.types import FloatArray
 
@@ -15,9 +15,9 @@ STYLES = {"random": ("0.6", "--"), "length": ("0.3", ":"), "oracle": ("0.75", "-
 
 
 def draw_evaluation_deferral(
-    path: Path, held: Sequence[Held], weak: FloatArray, strong: FloatArray, title: str
+    path: Path, held: Sequence[HeldOutScores], weak: FloatArray, strong: FloatArray, title: str
 ) -> None:
-    """Quality by share of strong calls, one line per method, beside random, length and oracle."""
+    """Draw quality by share of strong calls, one line per method, beside random, length and oracle."""
     figure, axis = _figure()
     for one in held:
         curve = routing_curve(one.scores, weak, strong)
@@ -29,9 +29,9 @@ def draw_evaluation_deferral(
 
 
 def draw_cost(
-    path: Path, held: Sequence[Held], weak: FloatArray, strong: FloatArray, terms: PromiseTerms, title: str
+    path: Path, held: Sequence[HeldOutScores], weak: FloatArray, strong: FloatArray, terms: PromiseTerms, title: str
 ) -> None:
-    """Quality by mean cost per prompt, one line per method."""
+    """Draw quality by mean cost per prompt, one line per method."""
     figure, axis = _figure()
     scale = 1000.0 if terms.usd else 1.0
     for one in held:

@@ -1,4 +1,4 @@
-"""What `serve-graph evaluate` does with files: one set, a cascade, or the paper's benchmarks."""
+"""Run `serve-graph evaluate` on files: one set, a cascade, or the paper's benchmarks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from router_models.evaluation.cascade import cascade_page, compare_cascade
 from router_models.evaluation.cross_validation import Protocol, costs_of, cross_validate_routers
 from router_models.evaluation.figures import Evaluation, MethodFigures
 from router_models.evaluation.held_out import (
-    Held,
+    HeldOutScores,
     usable_families,
     want_embeddings,
 )
@@ -48,7 +48,39 @@ def run_one(
     out: Path | None,
     progress: Progress,
 ) -> tuple[str, Any]:
-    """One set: the page and its figures; with `out`, both and the pictures in that folder."""
+    """Evaluate routers on one set.
+
+    Parameters
+    ----------
+    table : OutcomeTable
+        Prompts graded for both tiers.
+    weak, strong : str
+        The two tiers.
+    protocol : Protocol
+        How scores are made.
+    prices : tuple of TierCosts, optional
+        Of weak and strong; None = costs are shares of strong calls.
+    budget : tuple of float
+        ε, δ, and the grade from which on an answer is right (None = grades are 0 or 1).
+    name : str
+        The set's name.
+    made : str
+        When, where and by which command: a line of the page.
+    out : Path, optional
+        A folder for the page, its figures and pictures.
+    progress : callable
+        Receives a sentence about each step.
+
+    Returns
+    -------
+    tuple of str and dict
+        The page as Markdown, and its figures as JSON values.
+
+    Raises
+    ------
+    DataError
+        For unknown families, a pair without a gap, or prices at which nothing can be saved.
+    """
     epsilon, delta, acceptable = budget
     terms = costs_of(table, weak, strong, prices, epsilon=epsilon, delta=delta, acceptable=acceptable)
     found, held = cross_validate_routers(
@@ -71,7 +103,37 @@ def run_cascade(
     out: Path | None,
     progress: Progress,
 ) -> tuple[str, Any]:
-    """Both tiers as a cascade: logprobs alone, the prompt alone, all in one; with `out`, page and figures there."""
+    """Evaluate both tiers as a cascade: by logprobs alone, by the prompt alone, by all combined.
+
+    Parameters
+    ----------
+    table : OutcomeTable
+        Recorded outcomes of both tiers.
+    weak, strong : str
+        The two tiers.
+    protocol : Protocol
+        How scores are made; it names one router family.
+    epsilon : float
+        The share of wrong answers among the kept that "kept" allows, in (0, 1).
+    name : str
+        The set's name.
+    made : str
+        When, where and by which command: a line of the page.
+    out : Path, optional
+        A folder for the page and its figures.
+    progress : callable
+        Receives a sentence about each step.
+
+    Returns
+    -------
+    tuple of str and dict
+        The page as Markdown, and its figures as JSON values.
+
+    Raises
+    ------
+    DataError
+        Where the protocol does not name exactly one usable family, or confidences were not recorded.
+    """
     import json
 
     usable, left = usable_families(protocol.families, table)
@@ -99,7 +161,35 @@ def run_benchmark(
     out: Path | None,
     progress: Progress,
 ) -> tuple[str, Any]:
-    """RouteLLM's benchmarks: our rows above the paper's, each saying what it was trained and tested on."""
+    """Evaluate routers on RouteLLM's benchmarks; every row says what it was trained and tested on.
+
+    Parameters
+    ----------
+    checkout : Path
+        The root of a checkout of lm-sys/RouteLLM.
+    protocol : Protocol
+        How scores are made.
+    cache : Path
+        A folder for embeddings.
+    epsilon, delta : float
+        The certificate's risk budget and 1 - confidence, in (0, 1).
+    made : str
+        When, where and by which command: a line of the page.
+    out : Path, optional
+        A folder for the page, its figures and pictures.
+    progress : callable
+        Receives a sentence about each step.
+
+    Returns
+    -------
+    tuple of str and dict
+        The page as Markdown, and its figures as JSON values.
+
+    Raises
+    ------
+    DataError
+        Where the checkout holds no responses, or they cannot be read.
+    """
     parts, figures = ["# RouteLLM's benchmarks, the paper's rows (arXiv 2406.18665 v3) and ours", made], {}
     protocol = replace(protocol, certify=False)
     for one in read_benchmarks(checkout):
@@ -127,7 +217,7 @@ def run_benchmark(
 def with_sentences(
     name: str, table: OutcomeTable, protocol: Protocol, cache: Path, progress: Progress
 ) -> OutcomeTable:
-    """The table with sentence embeddings where a family of the protocol reads them; kept in `cache`."""
+    """Return the table with sentence embeddings where a family of the protocol reads them; `cache` stores them."""
     if not want_embeddings(protocol.families):
         return table
     progress(f"{name}: embedding {len(table)} prompts (kept in {cache})")
@@ -135,11 +225,11 @@ def with_sentences(
 
 
 def machine() -> str:
-    """This machine in words."""
+    """Describe this machine in words."""
     return f"{os.cpu_count()}-core {platform.machine()}, {platform.system()}"
 
 
-def _write(out: Path, found: Evaluation, held: list[Held], table: OutcomeTable, made: str) -> None:
+def _write(out: Path, found: Evaluation, held: list[HeldOutScores], table: OutcomeTable, made: str) -> None:
     import json
 
     out.mkdir(parents=True, exist_ok=True)

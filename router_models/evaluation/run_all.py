@@ -1,4 +1,4 @@
-"""`serve-graph evaluate --all`: every outcomes file of a folder, one table of router families a set."""
+"""Run `serve-graph evaluate --all`: one table of router families for every file of outcomes in a folder."""
 
 from __future__ import annotations
 
@@ -34,10 +34,38 @@ def run_all(
     progress: Progress,
     slow: Slow | None = None,
 ) -> tuple[str, Any]:
-    """Every outcomes file of a folder: one table of families a set. Pairs not given: the worst and the best tier.
+    """Evaluate router families on every file of outcomes in a folder.
 
-    In-domain figures come from all labels, the column of few from `protocol.labels`, or FEW where that is None. With
-    `slow` a second table a set: the families that the first leaves out, on a sample.
+    In-domain figures use all labels, the column for few labels `protocol.labels`, or `FEW` where that is None.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds .parquet, .csv or .jsonl files.
+    pairs : mapping of str to tuple of str
+        (weak, strong) by file stem; by default the worst and the best tier.
+    protocol : Protocol
+        How scores are made.
+    cache : Path
+        A folder for embeddings.
+    made : str
+        When, where and by which command: a line of the page.
+    out : Path, optional
+        The file to write the page to.
+    progress : callable
+        Receives a sentence about each step.
+    slow : Slow, optional
+        Adds a second table per set: the families that the first leaves out, on a sample.
+
+    Returns
+    -------
+    tuple of str and dict
+        The page as Markdown, and the figures by set as JSON values.
+
+    Raises
+    ------
+    DataError
+        Where the folder does not exist or holds no such file.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
@@ -80,7 +108,7 @@ def _with_few(
     few: int,
     progress: Progress,
 ) -> dict[str, Interval]:
-    """APGR by family with so few labels a fold; empty where a fold holds no more than that."""
+    """Return APGR by family with that few labels a fold; empty where a fold has no more than that."""
     if len(table) * (protocol.folds - 1) // protocol.folds <= few:
         return {}
     y = routing_targets(table, weak, strong, protocol.resolved_target)
@@ -117,7 +145,7 @@ def _slow_section(found: Evaluation, of: int) -> str:
 
 
 def _ranked(found: Evaluation) -> list[tuple[MethodFigures | None, list[str]]]:
-    """The heading, the baselines, then the routers, best first; each beside the row that it shows."""
+    """Return the heading, the baselines, then the routers, best first; each beside the row that it shows."""
     heading = ["router", "APGR", "over length", "CPT(50), %", "CPT(80), %"]
     lines: list[tuple[MethodFigures | None, list[str]]] = [(None, heading)]
     for row in [*found.rows[:3], *sorted(found.rows[3:], key=lambda row: -row.apgr.value)]:
@@ -132,7 +160,7 @@ def _notes(found: Evaluation) -> str:
 
 
 def _read(file: Path, tiers: tuple[str, str] | None) -> tuple[OutcomeTable, str]:
-    """A table, and a note where its grades had to be read as scores of 1 to 10."""
+    """Read a table; the note says where its grades had to be read as scores of 1 to 10."""
     try:
         return read_outcomes(file, tiers), ""
     except DataError as error:

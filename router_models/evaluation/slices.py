@@ -1,4 +1,4 @@
-"""How a router does slice by slice."""
+"""Compute a router's figures slice by slice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,23 @@ from router_models.types import FloatArray
 
 @dataclass(frozen=True, slots=True)
 class SliceRow:
-    """One slice under one method: `strong_share` and `pgr` at the threshold that sends half of all prompts up."""
+    """Hold one slice's figures under one method.
+
+    Parameters
+    ----------
+    column, value : str
+        The slice.
+    n : int
+        Its prompts.
+    weak, strong : float
+        Both tiers' mean grades.
+    strong_share : float
+        The share sent to strong, at the threshold that sends half of all prompts there.
+    pgr : float, optional
+        The gap recovered at that threshold; None where the slice has no gap.
+    apgr : float, optional
+        The average over all thresholds.
+    """
 
     column: str
     value: str
@@ -28,7 +44,7 @@ class SliceRow:
 def slice_rows(
     columns: Mapping[str, Sequence[str]], scores: FloatArray, weak: FloatArray, strong: FloatArray, least: int = 20
 ) -> tuple[SliceRow, ...]:
-    """How one method does in every slice of at least `least` prompts, at one threshold for all: the median score."""
+    """Compute one method's figures in every slice of at least `least` prompts, at one threshold: the median score."""
     middle = float(np.median(scores))
     up = scores < middle if (scores < middle).any() else np.zeros(len(scores), dtype=np.bool_)
     found = []

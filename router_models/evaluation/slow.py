@@ -1,4 +1,4 @@
-"""Families that a comparison of all leaves out, on a sample: those that take minutes, or a language model, to try."""
+"""Evaluate on a sample the families that need minutes, or a language model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,17 @@ from router_models.types import Progress
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """How the slow families are tried: on at most `prompts` prompts, `reader` = a local language model's folder."""
+    """Hold how the slow families are evaluated.
+
+    Parameters
+    ----------
+    prompts : int
+        On at most so many prompts.
+    reader : Path, optional
+        The folder of a local language model that reads prompts.
+    cache : Path, optional
+        A folder for what it read.
+    """
 
     prompts: int
     reader: Path | None = None
@@ -27,7 +37,7 @@ class Slow:
 
     @property
     def families(self) -> tuple[str, ...]:
-        """Those that can be tried, by the registry's order: without a reader none that needs one."""
+        """Return the families that can be evaluated, in the registry's order: without a reader none that needs one."""
         slow = (name for name, cls in ROUTERS.items() if cls.apart)
         return tuple(name for name in slow if self.reader is not None or not ROUTERS[name].needs_reader)
 
@@ -43,9 +53,37 @@ def evaluate_slow(
     name: str = "outcomes",
     progress: Progress = lambda _: None,
 ) -> Evaluation:
-    """The slow families beside the baselines and the default, all on the same prompts, drawn by `protocol.seed`.
+    """Evaluate the slow families beside the baselines and the default, on prompts drawn by `protocol.seed`.
 
-    In-domain folds only, all labels of the sample. Raises what `cross_validate` and `read_by` raise.
+    In-domain folds only, with all labels of the sample.
+
+    Parameters
+    ----------
+    table : OutcomeTable
+        Prompts graded for both tiers.
+    weak, strong : str
+        The two tiers.
+    protocol : Protocol
+        How scores are made.
+    slow : Slow
+        Sample size and reader.
+    now : datetime
+        The time of the evaluation.
+    name : str
+        The set's name.
+    progress : callable
+        Receives a sentence about each step.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    DataError
+        As `cross_validate_routers` does.
+    ArtifactError
+        Where the reader's folder holds no model.
     """
     if slow.prompts < len(table):
         drawn = np.random.default_rng(protocol.seed).permutation(len(table))[: slow.prompts]

@@ -1,9 +1,10 @@
-"""How good scores and routers are, with intervals. Pure: arrays and seeds in, numbers out.
+"""Measure scores and routers, with intervals. Pure: arrays and seeds in, numbers out.
 
-`probability` measures calibration and ranking, `routing` the trade of strong calls for quality, `selective` what
-keeping the best-scored answers costs in mistakes, `intervals` how sure one may be of each.
+`probability` measures calibration and ranking, `routing` the trade of strong calls for quality, `cost` quality
+against dollars, `selective` the errors among the best-scored answers, `intervals` the uncertainty of each.
 """
 
+from router_models.metrics.cost import aiq, cost_quality
 from router_models.metrics.intervals import Interval, bootstrap, bootstrap_values, interval_of
 from router_models.metrics.probability import (
     ReliabilityBin,
@@ -22,9 +23,7 @@ from router_models.metrics.probability import (
 from router_models.metrics.routing import (
     RoutingCurve,
     RoutingSums,
-    aiq,
     apgr,
-    cost_quality,
     cpt,
     cpt_interpolated,
     gap_of,

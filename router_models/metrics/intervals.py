@@ -1,7 +1,7 @@
 """Paired bootstrap over prompts, all draws at once.
 
 A statistic takes weights (draws, n), how often each prompt was drawn, and returns (draws,) values. Two routers
-compared with the same seed see the same draws, so the difference of their values is a paired difference.
+compared with the same seed get the same draws, so that the difference of their values is a paired difference.
 """
 
 from __future__ import annotations
@@ -22,7 +22,17 @@ WeightedStatistic = Callable[[FloatArray], FloatArray]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure and its percentile interval at `level` (0.95: two-sided 95 %)."""
+    """Hold a figure and its percentile interval.
+
+    Parameters
+    ----------
+    value : float
+        The figure on the sample itself.
+    low, high : float
+        The interval's ends.
+    level : float
+        The interval's level; 0.95 = two-sided 95 %.
+    """
 
     value: float
     low: float
@@ -36,7 +46,28 @@ class Interval:
 def bootstrap_values(
     statistic: WeightedStatistic, n: int, *, draws: int = BOOTSTRAP_DRAWS, seed: int = 0
 ) -> FloatArray:
-    """The statistic on `draws` resamples of n prompts, (draws,). Equal n, draws and seed mean equal resamples."""
+    """Compute a statistic on resamples of the prompts.
+
+    Parameters
+    ----------
+    statistic : callable
+        Takes weights (draws, n) and returns (draws,) values.
+    n : int
+        The number of prompts.
+    draws : int
+        The number of resamples.
+    seed : int
+        Equal n, draws and seed mean equal resamples.
+
+    Returns
+    -------
+    array of float, (draws,)
+
+    Raises
+    ------
+    DataError
+        Where `n` or `draws` is below 1.
+    """
     if n < 1 or draws < 1:
         raise DataError(f"a bootstrap needs prompts and draws, got {n} and {draws}")
     rng = np.random.default_rng(seed)
@@ -51,10 +82,23 @@ def bootstrap_values(
 
 
 def interval_of(value: float, values: FloatArray, level: float = 0.95) -> Interval:
-    """The percentile interval of bootstrap `values` around `value`.
+    """Compute the percentile interval of bootstrap values around a figure.
 
     A draw on which the statistic is undefined (NaN: a resample without a gap between weak and strong) counts as
-    unbounded on both sides, so an interval is never narrower for it.
+    unbounded on both sides, so that it never narrows an interval.
+
+    Parameters
+    ----------
+    value : float
+        The figure on the sample itself.
+    values : array of float, (draws,)
+        The figure on resamples.
+    level : float
+        The interval's level, in (0, 1).
+
+    Returns
+    -------
+    Interval
     """
     tail = (1 - level) / 2
     low = np.quantile(np.where(np.isnan(values), -np.inf, values), tail, method="lower")
@@ -65,6 +109,24 @@ def interval_of(value: float, values: FloatArray, level: float = 0.95) -> Interv
 def bootstrap(
     statistic: WeightedStatistic, n: int, *, draws: int = BOOTSTRAP_DRAWS, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """The statistic on the sample itself (every weight 1) with its bootstrap interval."""
+    """Compute a statistic on the sample itself (every weight 1), with its bootstrap interval.
+
+    Parameters
+    ----------
+    statistic : callable
+        Takes weights (draws, n) and returns (draws,) values.
+    n : int
+        The number of prompts.
+    draws : int
+        The number of resamples.
+    seed : int
+        Equal n, draws and seed mean equal resamples.
+    level : float
+        The interval's level, in (0, 1).
+
+    Returns
+    -------
+    Interval
+    """
     value = float(statistic(np.ones((1, n)))[0])
     return interval_of(value, bootstrap_values(statistic, n, draws=draws, seed=seed), level)

@@ -1,6 +1,6 @@
-"""Is a probability right, and does a score rank? Calibration, discrimination, selective accuracy.
+"""Measure probabilities and rankings: calibration, discrimination, selective accuracy.
 
-Each figure exists on the sample and `_weighted` for `intervals.bootstrap`: weights (draws, n) → (draws,).
+Each figure exists on the sample and, as `…_weighted`, for `intervals.bootstrap`: weights (draws, n) → (draws,).
 """
 
 from __future__ import annotations
@@ -21,7 +21,19 @@ _GRID = 1000
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """Of `n` neighbouring probabilities the mean, and the share right with its 95 % Clopper-Pearson interval."""
+    """Hold one bin of a reliability diagram: neighbouring probabilities and the share right among them.
+
+    Parameters
+    ----------
+    n : int
+        Probabilities in the bin.
+    mean_p : float
+        Their mean.
+    share_right : float
+        The share of right answers.
+    low, high : float
+        Its 95 % Clopper-Pearson interval.
+    """
 
     n: int
     mean_p: float
@@ -31,30 +43,56 @@ class ReliabilityBin:
 
 
 def brier(p: ArrayLike, y: ArrayLike) -> float:
-    """Mean squared error of probabilities; y in [0, 1]."""
+    """Return the mean squared error of probabilities (the Brier score).
+
+    Parameters
+    ----------
+    p : array-like of float, (n,)
+        Probabilities.
+    y : array-like of float, (n,)
+        Grades in [0, 1].
+
+    Returns
+    -------
+    float
+        At least 0; lower is better.
+    """
     return float(brier_weighted(p, y)(np.ones((1, np.size(p))))[0])
 
 
 def brier_weighted(p: ArrayLike, y: ArrayLike) -> WeightedStatistic:
-    """`brier` of resamples."""
+    """Return `brier` as a statistic of resamples."""
     q, t = _paired(p, y)
     return _weighted_mean((q - t) ** 2)
 
 
 def log_loss(p: ArrayLike, y: ArrayLike) -> float:
-    """Mean -[y ln p + (1-y) ln(1-p)] in nats; p is clipped to [1e-15, 1 - 1e-15]; y may be fractional."""
+    """Return the mean log-loss, -[y ln p + (1-y) ln(1-p)], in nats.
+
+    Parameters
+    ----------
+    p : array-like of float, (n,)
+        Probabilities; clipped to [1e-15, 1 - 1e-15].
+    y : array-like of float, (n,)
+        Grades in [0, 1]; may be fractional.
+
+    Returns
+    -------
+    float
+        At least 0; lower is better.
+    """
     return float(log_loss_weighted(p, y)(np.ones((1, np.size(p))))[0])
 
 
 def log_loss_weighted(p: ArrayLike, y: ArrayLike) -> WeightedStatistic:
-    """`log_loss` of resamples."""
+    """Return `log_loss` as a statistic of resamples."""
     q, t = _paired(p, y)
     q = np.clip(q, 1e-15, 1 - 1e-15)
     return _weighted_mean(-(t * np.log(q) + (1 - t) * np.log1p(-q)))
 
 
 def auc(scores: ArrayLike, right: ArrayLike) -> float:
-    """P(a right answer scores above a wrong one), ties counting half.
+    """Return P(a right answer scores above a wrong one), ties counting half.
 
     Parameters
     ----------
@@ -66,7 +104,7 @@ def auc(scores: ArrayLike, right: ArrayLike) -> float:
     Returns
     -------
     float
-        In [0, 1]; ½ for scores that say nothing.
+        In [0, 1]; ½ for scores that carry no information.
 
     Raises
     ------
@@ -77,7 +115,7 @@ def auc(scores: ArrayLike, right: ArrayLike) -> float:
 
 
 def auc_weighted(scores: ArrayLike, right: ArrayLike) -> WeightedStatistic:
-    """`auc` of resamples; NaN for a resample that holds one class only."""
+    """Return `auc` as a statistic of resamples; NaN for a resample that holds one class only."""
     s, t = _paired(scores, right)
     if t.min() == t.max():
         raise DataError(f"every grade is {t[0]:g}: an AUC needs right and wrong answers")
@@ -96,19 +134,35 @@ def auc_weighted(scores: ArrayLike, right: ArrayLike) -> WeightedStatistic:
 
 
 def smooth_calibration_error(p: ArrayLike, y: ArrayLike) -> float:
-    """smECE (Błasiok and Nakkiran 2023, arXiv 2309.12236): calibration error without bins.
+    """Return smECE, a calibration error without bins.
 
     The residuals y - p are smoothed over [0, 1] by a reflected Gaussian of width σ; smECE is the σ at which the
-    integral of their absolute value equals σ. 0 = calibrated; any finite sample is above 0 and a resample adds noise,
-    so bootstrap intervals lean upwards: compare them between calibrators, not with 0.
+    integral of their absolute value equals σ. Any finite sample is above 0 and a resample adds noise, so that
+    bootstrap intervals are biased upwards: compare them between calibrators, not with 0.
+
+    Parameters
+    ----------
+    p : array-like of float, (n,)
+        Probabilities in [0, 1].
+    y : array-like of float, (n,)
+        Grades in [0, 1].
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0 = calibrated.
+
+    References
+    ----------
+    Błasiok and Nakkiran, "Smooth ECE: Principled reliability diagrams via kernel smoothing", 2023, arXiv 2309.12236.
     """
     return float(smooth_calibration_error_weighted(p, y)(np.ones((1, np.size(p))))[0])
 
 
 def smooth_calibration_error_weighted(p: ArrayLike, y: ArrayLike) -> WeightedStatistic:
-    """`smooth_calibration_error` of resamples, on a grid of 1,000 cells.
+    """Return `smooth_calibration_error` as a statistic of resamples, on a grid of 1,000 cells.
 
-    A reflected Gaussian is diagonal in the cosine transform, so every width costs one inverse transform.
+    A reflected Gaussian is diagonal in the cosine transform, so that every width costs one inverse transform.
     """
     q, t = _paired(p, y)
     if q.min() < 0 or q.max() > 1:
@@ -134,9 +188,22 @@ def smooth_calibration_error_weighted(p: ArrayLike, y: ArrayLike) -> WeightedSta
 
 
 def reliability(p: ArrayLike, y: ArrayLike, bins: int = 10) -> tuple[ReliabilityBin, ...]:
-    """The reliability diagram: bins of about equally many neighbouring probabilities (ties stay together).
+    """Return a reliability diagram: bins of about equally many neighbouring probabilities (ties stay together).
 
-    For the eye only: never gate on binned figures, they are biased.
+    For display only: binned figures are biased, so never base a decision on them.
+
+    Parameters
+    ----------
+    p : array-like of float, (n,)
+        Probabilities.
+    y : array-like of float, (n,)
+        Grades in [0, 1].
+    bins : int
+        The number of bins, at most.
+
+    Returns
+    -------
+    tuple of ReliabilityBin
     """
     q, t = _paired(p, y)
     edges = np.unique(np.quantile(q, np.linspace(0, 1, bins + 1)[1:-1], method="inverted_cdf"))
@@ -152,9 +219,21 @@ def reliability(p: ArrayLike, y: ArrayLike, bins: int = 10) -> tuple[Reliability
 
 
 def risk_by_coverage(scores: ArrayLike, right: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Accepting from the highest score down: share accepted and share wrong among those, per distinct score.
+    """Return the share accepted and the share wrong among those, when accepting from the highest score down.
 
-    (m,) each, coverage ascending to 1. Tied scores are accepted together, as a threshold would.
+    Tied scores are accepted together, as a threshold would.
+
+    Parameters
+    ----------
+    scores : array-like of float, (n,)
+        Higher is more likely to be right.
+    right : array-like of float, (n,)
+        Grades in [0, 1].
+
+    Returns
+    -------
+    tuple of arrays of float, (m,) each
+        Coverage, ascending to 1, and risk, per distinct score.
     """
     s, t = _paired(scores, right)
     order, starts = tie_groups(-s)
@@ -164,7 +243,22 @@ def risk_by_coverage(scores: ArrayLike, right: ArrayLike) -> tuple[FloatArray, F
 
 
 def selective_accuracy(scores: ArrayLike, right: ArrayLike, coverage: float) -> float:
-    """Accuracy among the `coverage` share of answers with the highest scores; scores tied at the edge are averaged."""
+    """Return the accuracy among the answers with the highest scores; scores tied at the edge are averaged.
+
+    Parameters
+    ----------
+    scores : array-like of float, (n,)
+        Higher is more likely to be right.
+    right : array-like of float, (n,)
+        Grades in [0, 1].
+    coverage : float
+        The share of answers to keep, in (0, 1].
+
+    Returns
+    -------
+    float
+        In [0, 1].
+    """
     if not 0 < coverage <= 1:
         raise DataError(f"coverage must lie in (0, 1], got {coverage!r}")
     s, t = _paired(scores, right)
@@ -174,7 +268,7 @@ def selective_accuracy(scores: ArrayLike, right: ArrayLike, coverage: float) -> 
 
 
 def tie_groups(scores: FloatArray) -> tuple[np.ndarray, np.ndarray]:
-    """The ascending order of scores, and where in it each run of equal scores starts."""
+    """Return the ascending order of scores, and where in it each run of equal scores starts."""
     order = np.argsort(scores, kind="stable")
     ordered = scores[order]
     return order, np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))

@@ -1,4 +1,4 @@
-"""What keeping the best-scored answers costs in mistakes: figures of selective prediction, ready for resampling."""
+"""Measure the errors among the best-scored answers (selective prediction), as statistics of resamples."""
 
 from __future__ import annotations
 
@@ -12,10 +12,22 @@ from router_models.types import FloatArray
 
 
 def risk_area_weighted(scores: ArrayLike, right: ArrayLike) -> WeightedStatistic:
-    """Area under risk by coverage (AURC): share wrong among the kept, averaged over how many are kept.
+    """Return the area under the risk-coverage curve (AURC) as a statistic of resamples.
 
-    Lower is better. Tied scores are kept together, as a threshold would. A constant score gives the overall share
-    wrong.
+    It is the share wrong among the kept, averaged over how many are kept. Tied scores are kept together, as a
+    threshold would. A constant score gives the overall share wrong.
+
+    Parameters
+    ----------
+    scores : array-like of float, (n,)
+        Higher is more likely to be right.
+    right : array-like of float, (n,)
+        Grades in [0, 1].
+
+    Returns
+    -------
+    callable
+        Weights (draws, n) → (draws,) in [0, 1]; lower is better.
     """
     order, starts, wrong = _from_the_top(scores, right)
 
@@ -28,9 +40,28 @@ def risk_area_weighted(scores: ArrayLike, right: ArrayLike) -> WeightedStatistic
 
 
 def kept_within_weighted(scores: ArrayLike, right: ArrayLike, epsilon: float) -> WeightedStatistic:
-    """The largest share of answers a threshold can keep with at most `epsilon` of the kept wrong; 0 where none can.
+    """Return the largest share of answers that a threshold keeps within an error budget, as a statistic of resamples.
 
-    On the sample itself, known with hindsight: what a certificate can come near to, not a promise.
+    The threshold is chosen on the sample itself: an upper bound of what a certificate can reach, not a guarantee.
+
+    Parameters
+    ----------
+    scores : array-like of float, (n,)
+        Higher is more likely to be right.
+    right : array-like of float, (n,)
+        Grades in [0, 1].
+    epsilon : float
+        The share of the kept answers that may be wrong, in (0, 1).
+
+    Returns
+    -------
+    callable
+        Weights (draws, n) → (draws,) in [0, 1]; 0 where no threshold keeps the budget.
+
+    Raises
+    ------
+    DataError
+        Where `epsilon` is not in (0, 1).
     """
     if not 0 < epsilon < 1:
         raise DataError(f"an error budget lies in (0, 1), got {epsilon!r}")
@@ -56,7 +87,7 @@ def _from_the_top(scores: ArrayLike, right: ArrayLike) -> tuple[np.ndarray, np.n
 def _cumulated(
     weights: FloatArray, order: np.ndarray, starts: np.ndarray, wrong: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Of each draw, per distinct score from the top: answers kept so far, wrong ones so far, answers at this score."""
+    """Return per draw and distinct score from the top: answers so far, wrong ones so far, answers at this score."""
     ordered = weights[:, order]
     step = np.add.reduceat(ordered, starts, axis=1)
     errors = np.cumsum(np.add.reduceat(ordered * wrong, starts, axis=1), axis=1)

@@ -1,4 +1,4 @@
-"""The sections of a plan's page that show what it rests on: signals, labels, what-ifs, slices."""
+"""Render the sections of a plan's page that show its evidence: signals, labels, what-ifs, slices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WORST_SLICES = 12
 
 
 def signals_section(plan: Plan) -> str:
-    """Every score and how well it tells right from wrong; and what a verifier would be worth where there is none."""
+    """Render the AUC of every score, and what a verifier would be worth where there is none."""
     if not plan.signals or not plan.workload.labelled:
         return "Not measured: a traffic mix holds no scores. Record outcomes with token logprobs to find out."
     rows = [["signal", "AUC", "95 % interval", "read"]]
@@ -36,7 +36,7 @@ def signals_section(plan: Plan) -> str:
 
 
 def labels_section(plan: Plan) -> str:
-    """How many labels for which error budget, and what they cost."""
+    """Render how many labels each error budget needs, and what they cost."""
     rows = [["ε", "reachable, %", "fewest labels (keeping)", "labels for ¾ of the reachable (keeping)"]]
     for row in plan.labels:
         here = f"**{row.epsilon:g}**" if row.epsilon == plan.budget.epsilon else f"{row.epsilon:g}"
@@ -61,7 +61,7 @@ def labels_section(plan: Plan) -> str:
 
 
 def _label_money(plan: Plan) -> str:
-    """What the labels cost and how soon they are earned back, where somebody said what a label costs."""
+    """Render what the labels cost and when they are earned back, where the price of a label is known."""
     each, row = plan.demand.usd_per_label, plan.labels_here
     money = None if row is None else label_money(plan.demand, row)
     if each is None or row is None or row.useful is None or money is None:
@@ -79,7 +79,7 @@ def _saved_per_request(plan: Plan) -> float:
 
 
 def what_ifs_section(plan: Plan) -> str:
-    """The saving under other prices, shares and error budgets."""
+    """Render the saving under other prices, shares and error budgets."""
     rows = [["if", f"{plan.shown} saves, %"]]
     rows += [[w.change, f"{100 * w.saving:.0f}"] for w in plan.what_ifs]
     budgets = [["error budget ε", "answer"], *([f"{epsilon:g}", words] for epsilon, words in plan.budgets)]
@@ -94,7 +94,7 @@ def what_ifs_section(plan: Plan) -> str:
 
 
 def plan_slices_section(plan: Plan) -> str:
-    """Where the error among kept answers is highest."""
+    """Render the slices in which the error among kept answers is highest."""
     if not plan.slices:
         return "No slices: the workload carries no metadata."
     over = [s for s in plan.slices if s.over]

@@ -1,4 +1,4 @@
-"""The YAML files of the offline commands: what tiers cost and how fast they are, and what traffic looks like."""
+"""Read the YAML files of the offline commands: what tiers cost and how fast they are, and what traffic looks like."""
 
 from __future__ import annotations
 
@@ -18,28 +18,34 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Strict(BaseModel):
-    """Unknown keys are refused."""
+    """Base class of models that refuse unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Batch(Strict):
+    """Hold the price factor of batched calls, and the share of calls that may be batched."""
+
     factor: float
     share: float
 
 
 class TokenPrices(Strict):
+    """Hold the tokens assumed of every call."""
+
     input: float | None = None
     output: float | None = None
 
 
 class Latency(Strict):
+    """Hold the assumed latency's median and 95th percentile, in seconds."""
+
     p50: float
     p95: float
 
 
 class TierInputs(Strict):
-    """One tier in a terms file; the same words as `tier_costs.TierTerms`."""
+    """Hold one tier of a planning inputs file; its keys are those of `tier_costs.TierCosts`."""
 
     price: Annotated[list[Decimal], Field(min_length=2, max_length=3)]
     batch: Batch | None = None
@@ -50,6 +56,7 @@ class TierInputs(Strict):
     latency_s: Latency | None = None
 
     def terms(self) -> TierCosts:
+        """Convert to prices and assumptions."""
         return TierCosts(
             price=Price(*self.price),
             batch_factor=self.batch.factor if self.batch else 1.0,
@@ -65,11 +72,30 @@ class TierInputs(Strict):
 
 
 class TierInputsFile(Strict):
+    """Hold a planning inputs file: tiers by name."""
+
     tiers: dict[str, TierInputs]
 
 
 def read_tier_inputs(path: Path, tier: str) -> TierCosts:
-    """One tier's terms from a YAML file; DataError naming file and key where it does not hold them."""
+    """Read one tier's prices and assumptions from a YAML file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    tier : str
+        The tier.
+
+    Returns
+    -------
+    TierCosts
+
+    Raises
+    ------
+    DataError
+        Naming the file and key where it does not have them.
+    """
     found = validated(TierInputsFile, path).tiers
     if tier not in found:
         raise DataError(f"{path}: no terms of tier {tier!r}; it has: {', '.join(found)}")
@@ -77,7 +103,7 @@ def read_tier_inputs(path: Path, tier: str) -> TierCosts:
 
 
 def validated(model: type[M], path: Path) -> M:
-    """A YAML file as a model of its content; DataError naming the file, the key and what is wrong with it."""
+    """Read a YAML file into a model; DataError names the file, the key and what is wrong with it."""
     try:
         return model.model_validate(yaml.safe_load(path.read_text()))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -88,23 +114,26 @@ def validated(model: type[M], path: Path) -> M:
 
 
 class MixSignals(Strict):
-    """How well router and verifier are taken to tell right from wrong within a slice (AUC)."""
+    """Hold the assumed AUC of router and verifier within a slice."""
 
     router_auc: float
     verifier_auc: float
 
 
 class TrafficMixFile(Strict):
+    """Hold a traffic mix file: tiers, assumed signals and slices."""
+
     tiers: dict[str, TierInputs]
     signals: MixSignals
     slices: Annotated[list[TrafficSlice], Field(min_length=1)]
 
     def terms_of(self, tier: str, path: Path) -> TierCosts:
+        """Return one tier's prices and assumptions; DataError where the file has no such tier."""
         if tier not in self.tiers:
             raise DataError(f"{path}: no terms of tier {tier!r}; it has: {', '.join(self.tiers)}")
         return self.tiers[tier].terms()
 
 
 def read_traffic_mix(path: Path) -> TrafficMixFile:
-    """A traffic mix from a YAML file; DataError naming file and key where it is none."""
+    """Read a traffic mix from a YAML file; DataError names the file and key where it is not one."""
     return validated(TrafficMixFile, path)

@@ -1,4 +1,4 @@
-"""How many labels a plan needs for which promise, from the risks measured on the labels there are."""
+"""Compute how many labels a certificate needs, from the risks measured on the labels there are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from router_models.planning.recommendation import Demand
 from router_models.planning.workload import Workload
 from router_models.risk_control.labels import labels_needed
 from router_models.risk_control.sequence import Labelled, counts_at, quantile_grid, smoothed_risk, spent_delta
-from router_models.training.candidate import SPLIT_SHARES
+from router_models.training.splits import SPLIT_SHARES
 
 EPSILONS = (0.01, 0.02, 0.05, 0.10, 0.15, 0.20)
 MOST_LABELS = 200_000
@@ -21,11 +21,24 @@ CERT_SHARE = SPLIT_SHARES["cert"]
 
 @dataclass(frozen=True, slots=True)
 class LabelsRow:
-    """CERT labels (of all prompts, kept or not) for one ε, by the risks measured on every labelled prompt.
+    """Hold the CERT labels (of all prompts, kept or not) for one ε, by the risks measured on every labelled prompt.
 
-    `reachable`: the largest share that could be kept at that risk. `fewest` labels certify the threshold cheapest to
-    certify, keeping `fewest_share`; `useful` one that keeps at least three quarters of what is reachable. None = no
-    number of labels would do. They are counted at the level of a first look, which is what `certify` has to spend.
+    Labels are counted at the level of a first look, which is what `certify` can spend. None = no number would do.
+
+    Parameters
+    ----------
+    epsilon : float
+        The error budget.
+    reachable : float
+        The largest share that could be kept at that risk.
+    fewest : int, optional
+        Labels that certify the threshold that needs the fewest.
+    fewest_share : float
+        The share kept at that threshold.
+    useful : int, optional
+        Labels that certify a threshold that keeps at least three quarters of what is reachable.
+    useful_share : float
+        The share kept at that threshold.
     """
 
     epsilon: float
@@ -37,20 +50,37 @@ class LabelsRow:
 
 
 def labels_table(work: Workload, pattern: Pattern, epsilons: tuple[float, ...], delta: float) -> tuple[LabelsRow, ...]:
-    """How many CERT labels which promise needs, and how much traffic it would keep."""
+    """Compute how many CERT labels each error budget needs, and how much traffic it would keep.
+
+    Parameters
+    ----------
+    work : Workload
+        The workload.
+    pattern : Pattern
+        The way of routing.
+    epsilons : tuple of float
+        Error budgets, in (0, 1).
+    delta : float
+        1 - confidence.
+
+    Returns
+    -------
+    tuple of LabelsRow
+        One per error budget.
+    """
     scores = pattern.after if pattern.after is not None else pattern.before
     assert scores is not None
     on = np.ones(len(work), dtype=np.bool_)
     if pattern.route_at is not None and pattern.before is not None:
         on = pattern.before >= pattern.route_at
-    data = Labelled(scores[on], work.seen.cheap_right[on] < 0.5)
+    data = Labelled(scores[on], work.seen.grades[:, 0][on] < 0.5)
     accepted, wrong = counts_at(quantile_grid(data.scores), data)
     risk, share = smoothed_risk(accepted, wrong), accepted / len(work)
     return tuple(_labels_row(epsilon, delta, risk, share) for epsilon in epsilons)
 
 
 def label_money(demand: Demand, row: LabelsRow) -> float | None:
-    """What the labels of a row's useful promise cost, those that train and tune included; None where not known."""
+    """Return what the labels of a row cost, including those for training and tuning; None where not known."""
     if demand.usd_per_label is None or row.useful is None:
         return None
     return demand.usd_per_label * row.useful / CERT_SHARE
@@ -70,7 +100,7 @@ def _labels_row(epsilon: float, delta: float, risk: np.ndarray, share: np.ndarra
 
 
 def _whole(labels: int | None, share: float) -> int | None:
-    """Labels among kept answers → labels among all; None where that is more than anyone would collect."""
+    """Convert labels among kept answers to labels among all; None where that is more than anyone would collect."""
     total = None if labels is None else int(np.ceil(labels / share))
     return None if total is None or total > MOST_LABELS else total
 

@@ -1,4 +1,4 @@
-"""A plan as a Markdown page that can be forwarded as it is."""
+"""Render a plan as a Markdown page that can be forwarded as it is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,15 @@ SMALL_USD_PER_MONTH = 100
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the page says of its own making. `machine` in words, `made_at` a date."""
+    """Hold what the page says of its own origin.
+
+    Parameters
+    ----------
+    title, source, made_at, command, machine : str
+        Its title, the file, the date, the command and the machine, in words.
+    terms : mapping of str to TierCosts
+        Prices and assumptions by tier.
+    """
 
     title: str
     source: str
@@ -30,7 +38,20 @@ class Context:
 
 
 def plan_page(plan: Plan, context: Context) -> str:
-    """The whole page."""
+    """Render the whole page.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    context : Context
+        Its origin.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
     work = plan.workload
     parts = [
         f"# {context.title}",
@@ -109,7 +130,7 @@ def _answer(plan: Plan) -> str:
 
 
 def _stake(plan: Plan) -> str:
-    """What is asked, in two figures a tier."""
+    """Return the question in two figures per tier."""
     work = plan.workload
     cheap, frontier = plan.beside[:2]
     per_day = f"{plan.demand.per_day:,.0f} requests a day"
@@ -121,7 +142,7 @@ def _stake(plan: Plan) -> str:
 
 
 def _small(plan: Plan, option: Option) -> str:
-    """A saving that would not pay for the attention it takes is called that."""
+    """Return a remark where the saving is too small to be worth the effort."""
     per_1000 = plan.beside[1].usd_per_1000.value - option.figures.usd_per_1000.value
     month = 30 * plan.demand.per_day * per_1000 / 1000
     if month >= SMALL_USD_PER_MONTH:
@@ -144,7 +165,7 @@ def _assumptions(plan: Plan, context: Context) -> str:
         "" if budget.max_drop is None else f"; the share right falls by at most {100 * budget.max_drop:g} points too"
     )
     notes = [
-        f"{plan.demand.per_day:,.0f} requests a day; under {plan.demand.least_per_day:,.0f} nobody should bother.",
+        f"{plan.demand.per_day:,.0f} requests a day; under {plan.demand.least_per_day:,.0f} routing is not worth it.",
         f"Quality budget: of the {plan.workload.cheap} answers kept at most {budget.epsilon:.1%} wrong, with "
         f"{1 - budget.delta:.0%} confidence{drop}.",
         f"A decision costs ${plain_decimal(Decimal(f'{extra.router_usd:.2g}'))} and {1000 * extra.router_s:g} ms, a "

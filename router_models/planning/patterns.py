@@ -1,7 +1,7 @@
-"""The ways to use two tiers, each at the thresholds it would run at: what it costs, yields and may promise.
+"""The ways to use two tiers, each at the thresholds it would run at: what it costs, yields and can certify.
 
 Thresholds are chosen on the workload's choosing rows; every figure is from the others. Certification is the anchored
-sequence of `calibration.thresholds`, its δ shared among the patterns tried, so that the one picked keeps its promise.
+sequence of `risk_control.thresholds`, its δ shared among the patterns tried, so that the selected one keeps its level.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from router_models.errors import NotCertifiedError
-from router_models.planning.workload import Workload, rows_of
+from router_models.planning.workload import Workload
 from router_models.risk_control.certificate import LabelSource
 from router_models.risk_control.risk_and_drop import Paired, certify_both
+from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 from router_models.training.evidence import cheapest_route_at
 from router_models.types import BoolArray, FloatArray
@@ -27,9 +28,16 @@ MARGIN = 0.75
 
 @dataclass(frozen=True, slots=True)
 class RiskBudget:
-    """The quality a plan must keep: of accepted cheap answers at most `epsilon` wrong, with confidence 1 - `delta`.
+    """Hold the quality that a plan must keep.
 
-    `max_drop`: how far the share right may fall below always-frontier's (None = not asked for).
+    Parameters
+    ----------
+    epsilon : float
+        The share of accepted cheap answers that may be wrong, in (0, 1).
+    delta : float
+        1 - confidence, in (0, 1).
+    max_drop : float, optional
+        How far the share right may fall below always-frontier's; None = no limit.
     """
 
     epsilon: float
@@ -39,7 +47,7 @@ class RiskBudget:
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """Dollars and seconds of one decision and of one verdict."""
+    """Hold US dollars and seconds of one routing decision and of one verdict."""
 
     router_usd: float = 0.0
     verifier_usd: float = 0.0
@@ -49,11 +57,20 @@ class Extra:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """One way to use the tiers. All scores (n,) over the whole workload, ≥ passes.
+    """Hold one way to use the tiers. Scores (n,) cover the whole workload; ≥ passes.
 
-    `before` decides whether the cheap tier is tried (None = always), at the fixed `route_at` or, where that is None
-    and there is no `after`, at the threshold to be found. `after` decides whether its answer is kept (None = always).
-    `calls` cheap calls are made per try.
+    Parameters
+    ----------
+    name, what : str
+        Its name, and what it does in words.
+    before : array of float, (n,), optional
+        Decides whether the cheap tier is tried; None = always.
+    after : array of float, (n,), optional
+        Decides whether its answer is kept; None = always.
+    route_at : float, optional
+        The fixed threshold of `before`; None = to be found, where there is no `after`.
+    calls : int
+        Cheap calls per try.
     """
 
     name: str
@@ -66,9 +83,20 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Operated:
-    """A pattern with its thresholds. `why` says what is promised, or why nothing can be.
+    """Hold a pattern with its thresholds.
 
-    `labels_missing` estimates the further CERT labels a promise needs, None where no number would do.
+    Parameters
+    ----------
+    pattern : Pattern
+        The pattern.
+    route_at, accept_at : float, optional
+        The thresholds before and after generation.
+    certified : bool
+        Whether the thresholds are certified.
+    why : str
+        What is certified, or why nothing can be.
+    labels_missing : int, optional
+        An estimate of the further CERT labels that are needed; None where no number would do.
     """
 
     pattern: Pattern
@@ -81,7 +109,19 @@ class Operated:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What becomes of each prompt: tried and kept on the cheap tier, dollars, grades, seconds (None = not known)."""
+    """Hold what becomes of each prompt under a pattern.
+
+    Parameters
+    ----------
+    tried, kept : array of bool, (n,)
+        Whether the cheap tier is tried, and its answer kept.
+    usd : array of float, (n,)
+        US dollars.
+    right : array of float, (n,)
+        Grades.
+    seconds : array of float, (n,), optional
+        Latency; None = not known.
+    """
 
     tried: BoolArray
     kept: BoolArray
@@ -91,17 +131,17 @@ class Outcomes:
 
 
 def patterns_of(work: Workload, budget: RiskBudget, samples: int | None) -> tuple[Pattern, ...]:
-    """The patterns this workload lets one assess, simplest first."""
+    """Return the patterns that this workload has the scores for, simplest first."""
     seen = work.seen
     found = [
-        Pattern("pre-route", f"a router ({work.router}) alone decides, before generation", before=seen.p_route_ok)
+        Pattern("pre-route", f"a router ({work.router}) alone decides, before generation", before=seen.p_route[:, 0])
     ]
     if work.verifier is not None:
-        wide, _ = cheapest_route_at(rows_of(seen, work.choosing), budget.epsilon)
+        wide, _ = cheapest_route_at(seen.take(work.choosing), budget.epsilon)
         tries = f"tries {work.cheap} on every request and keeps what a verifier ({work.verifier}) accepts"
-        found.append(Pattern("cascade", tries, after=seen.p_cheap_ok))
+        found.append(Pattern("cascade", tries, after=seen.p_ok[:, 0]))
         layers = f"a router ({work.router}) sends clear cases to {work.frontier}, the cascade takes the rest"
-        found.append(Pattern("layered", layers, before=seen.p_route_ok, after=seen.p_cheap_ok, route_at=wide))
+        found.append(Pattern("layered", layers, before=seen.p_route[:, 0], after=seen.p_ok[:, 0], route_at=wide))
     if work.agreement is not None and samples is not None:
         several = f"takes {samples} answers of {work.cheap} at once and keeps them where they agree"
         found.append(Pattern("ensemble sample", several, after=work.agreement, calls=samples))
@@ -109,33 +149,66 @@ def patterns_of(work: Workload, budget: RiskBudget, samples: int | None) -> tupl
 
 
 def operate(work: Workload, patterns: Sequence[Pattern], budget: RiskBudget, now: datetime) -> tuple[Operated, ...]:
-    """Find every pattern's threshold: certified where labels allow it, else the one TUNE suggests, marked so."""
+    """Find every pattern's threshold.
+
+    Parameters
+    ----------
+    work : Workload
+        The workload.
+    patterns : sequence of Pattern
+        The patterns; δ is shared among them.
+    budget : RiskBudget
+        The quality to keep.
+    now : datetime
+        The time at which certificates are dated.
+
+    Returns
+    -------
+    tuple of Operated
+        Certified where labels suffice, else at the threshold that the choosing rows suggest.
+    """
     level = budget.delta / max(len(patterns), 1)
     return tuple(_operate(work, pattern, budget, level, now) for pattern in patterns)
 
 
 def play_out(work: Workload, operated: Operated, rows: BoolArray, extra: Extra) -> Outcomes:
-    """What becomes of some of the workload's prompts under a pattern."""
-    pattern, seen = operated.pattern, rows_of(work.seen, rows)
+    """Compute what becomes of some of the workload's prompts under a pattern.
+
+    Parameters
+    ----------
+    work : Workload
+        The workload.
+    operated : Operated
+        The pattern with its thresholds.
+    rows : array of bool
+        Which prompts.
+    extra : Extra
+        The cost of decisions and verdicts.
+
+    Returns
+    -------
+    Outcomes
+    """
+    pattern, seen = operated.pattern, work.seen.take(rows)
     n = len(seen)
     tried = np.ones(n, dtype=np.bool_) if pattern.before is None else pattern.before[rows] >= _at(operated.route_at)
     kept = tried if pattern.after is None else tried & (pattern.after[rows] >= _at(operated.accept_at))
     routed, judged = float(pattern.before is not None), float(pattern.after is not None)
-    usd = np.where(tried, pattern.calls * seen.cheap_usd + judged * extra.verifier_usd, 0.0)
-    usd = usd + np.where(kept, 0.0, seen.frontier_usd) + routed * extra.router_usd
+    usd = np.where(tried, pattern.calls * seen.cost_usd[:, 0] + judged * extra.verifier_usd, 0.0)
+    usd = usd + np.where(kept, 0.0, seen.cost_usd[:, -1]) + routed * extra.router_usd
     seconds = None
     if work.cheap_s is not None and work.frontier_s is not None:
         seconds = np.where(tried, work.cheap_s[rows] + judged * extra.verifier_s, 0.0)
         seconds = seconds + np.where(kept, 0.0, work.frontier_s[rows]) + routed * extra.router_s
-    return Outcomes(tried, kept, usd, np.where(kept, seen.cheap_right, seen.frontier_right), seconds)
+    return Outcomes(tried, kept, usd, np.where(kept, seen.grades[:, 0], seen.grades[:, -1]), seconds)
 
 
 def provisional(
     scores: FloatArray, wrong: FloatArray, budget: float, lost: FloatArray | None = None, max_lost: float = NEVER
 ) -> float:
-    """The lowest score at and above which at most `budget` are wrong; inf where there is none. Ties stay together.
+    """Return the lowest score from which on at most the share `budget` is wrong, inf for none; ties stay together.
 
-    Where `lost` is given, its sum over the kept must not exceed `max_lost` either.
+    Where `lost` is given, its sum over the kept does not exceed `max_lost` either.
     """
     values, inverse, counts = np.unique(-scores, return_inverse=True, return_counts=True)
     risk = np.cumsum(np.bincount(inverse, weights=wrong)) / np.cumsum(counts)
@@ -152,9 +225,9 @@ def _operate(work: Workload, pattern: Pattern, budget: RiskBudget, level: float,
         eligible = pattern.before >= pattern.route_at
     scores = pattern.after if pattern.after is not None else pattern.before
     assert scores is not None
-    wrong = 1.0 - work.seen.cheap_right
+    wrong = 1.0 - work.seen.grades[:, 0]
     tune = work.choosing & eligible
-    lost = work.seen.frontier_right - work.seen.cheap_right
+    lost = work.seen.grades[:, -1] - work.seen.grades[:, 0]
     most = NEVER if budget.max_drop is None else MARGIN * budget.max_drop * int(work.choosing.sum())
     threshold = provisional(scores[tune], wrong[tune], MARGIN * budget.epsilon, lost[tune], most)
     certified, missing = False, None
@@ -171,24 +244,16 @@ def _operate(work: Workload, pattern: Pattern, budget: RiskBudget, level: float,
 
 
 def _certify(work: Workload, scores: FloatArray, budget: RiskBudget, level: float, now: datetime) -> tuple[float, str]:
-    """The proved threshold and its evidence in words; -inf scores are never kept. Raises NotCertifiedError."""
+    """Return the certified threshold and its evidence in words, or raise NotCertifiedError; -inf is never kept."""
     tune, cert = (
-        Paired(scores[rows], work.seen.cheap_right[rows], work.seen.frontier_right[rows])
+        Paired(scores[rows], work.seen.grades[:, 0][rows], work.seen.grades[:, -1][rows])
         for rows in (work.choosing, ~work.choosing)
     )
     if budget.max_drop is not None:
         both = certify_both(tune, cert, epsilon=budget.epsilon, max_drop=budget.max_drop, level=level)
         return both.threshold, both.words
-    certificate = certify_threshold(
-        tune.labelled(),
-        cert.labelled(),
-        epsilon=budget.epsilon,
-        delta=level,
-        binds={},
-        label_source=LabelSource.PROGRAMMATIC,
-        made_at=now,
-        expires_at=now + timedelta(days=1),
-    )
+    terms = CertificateTerms(budget.epsilon, level, LabelSource.PROGRAMMATIC, now, now + timedelta(days=1))
+    certificate = certify_threshold(tune.labelled(), cert.labelled(), terms)
     kept = f"{certificate.errors} of {certificate.accepted_n} answers kept in the certification sample were wrong"
     return certificate.threshold_for(), kept
 

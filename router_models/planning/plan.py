@@ -1,7 +1,7 @@
-"""Should two tiers be routed between, and how? The arithmetic of one workload, with intervals.
+"""Decide whether to route between two tiers, and how, for one workload, with intervals.
 
-What is asked, in this order: is the frontier any better; does a pattern keep the error budget with proof; does it pay;
-is there enough traffic to make it worth having. The answer may be "do not route".
+The questions, in this order: is the frontier any better; does a pattern keep the error budget with certainty; does it
+pay; is there enough traffic to make it worthwhile. The answer may be "do not route".
 """
 
 from __future__ import annotations
@@ -33,9 +33,38 @@ __all__ = ["MIN_VOLUME", "Answer", "Demand", "Extra", "Option", "Plan", "RiskBud
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything the page shows. `shown` names the option whose slices, labels and what-ifs are worked out.
+    """Hold everything that the page shows.
 
-    `budgets`: the answer in a few words at other ε. `imagined`: (AUC, kept, saving) with verifiers one has not got.
+    Parameters
+    ----------
+    workload : Workload
+        The prompts, their scores, grades and costs.
+    budget : RiskBudget
+        The quality to keep.
+    demand : Demand
+        The traffic, and what labels cost.
+    extra : Extra
+        The cost of decisions and verdicts.
+    answer : Answer
+        The recommendation.
+    options : tuple of Option
+        The patterns, simplest first.
+    beside : tuple of Expected
+        The policies to compare with.
+    shown : str
+        The option whose slices, labels and what-ifs are computed.
+    what_ifs : tuple of WhatIf
+        The saving under other prices and shares.
+    budgets : tuple of tuple
+        (ε, the answer in a few words) at other error budgets.
+    labels : tuple of LabelsRow
+        Labels by error budget.
+    signals : tuple of SignalFigure
+        The AUC of every score.
+    slices : tuple of SliceFigure
+        Figures by slice, the most suspicious first.
+    imagined : tuple of tuple
+        (AUC, kept, saving) with verifiers that do not exist yet.
     """
 
     workload: Workload
@@ -55,11 +84,11 @@ class Plan:
 
     @property
     def labels_here(self) -> LabelsRow | None:
-        """The labels for this plan's own ε."""
+        """Return the labels for this plan's own ε."""
         return next((row for row in self.labels if row.epsilon == self.budget.epsilon), None)
 
     def option(self, name: str) -> Option:
-        """An option by its pattern's name."""
+        """Return an option by its pattern's name."""
         return next(o for o in self.options if o.name == name)
 
 
@@ -73,13 +102,40 @@ def plan(
     samples: int | None = None,
     seed: int = 0,
 ) -> Plan:
-    """Work a plan out; deterministic. `samples` = answers taken by an ensemble whose agreement was recorded."""
+    """Compute a plan; deterministic.
+
+    Parameters
+    ----------
+    work : Workload
+        From `workload_of` or `workload_of_mix`.
+    budget : RiskBudget
+        The quality to keep.
+    demand : Demand
+        The traffic, and what labels cost.
+    extra : Extra
+        The cost of decisions and verdicts.
+    now : datetime
+        The time at which certificates are dated.
+    samples : int, optional
+        Answers taken by an ensemble whose agreement was recorded.
+    seed : int
+        Seeds the resamples.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    DataError
+        For a budget outside its range.
+    """
     check_budget(budget.epsilon, budget.delta)
     if budget.max_drop is not None and not 0 < budget.max_drop < 1:
         raise DataError(f"max_drop must lie strictly between 0 and 1, found {budget.max_drop}")
-    options, played = _options(work, budget, extra, now, samples, seed)
+    options, replayed = _options(work, budget, extra, now, samples, seed)
     i = best_option(options)
-    best, mine = options[i], played[i]
+    best, mine = options[i], replayed[i]
     beside = expected(work, reference_policies(work, best.figures.kept), seed)
     pattern = best.operated.pattern
     labels = labels_table(work, pattern, tuple(sorted({*EPSILONS, budget.epsilon})), budget.delta)
@@ -106,8 +162,8 @@ def _options(
     work: Workload, budget: RiskBudget, extra: Extra, now: datetime, samples: int | None, seed: int
 ) -> tuple[tuple[Option, ...], list[Outcomes]]:
     found = operate(work, patterns_of(work, budget, samples), budget, now)
-    played = [play_out(work, operated, ~work.choosing, extra) for operated in found]
-    figures = expected(work, [(o.pattern.name, o.pattern.what, p) for o, p in zip(found, played, strict=True)], seed)
+    replayed = [play_out(work, operated, ~work.choosing, extra) for operated in found]
+    figures = expected(work, [(o.pattern.name, o.pattern.what, p) for o, p in zip(found, replayed, strict=True)], seed)
     options = tuple(
         Option(
             operated,
@@ -116,25 +172,25 @@ def _options(
             keeps_drop=_keeps_drop(work, budget, outcome, figure, len(found)),
             allowed=operated.certified or not work.labelled,
         )
-        for operated, outcome, figure in zip(found, played, figures, strict=True)
+        for operated, outcome, figure in zip(found, replayed, figures, strict=True)
     )
-    return options, played
+    return options, replayed
 
 
-def _keeps_drop(work: Workload, budget: RiskBudget, played: Outcomes, figure: Expected, tried: int) -> bool:
-    """Whether the drop allowed is kept: proved on paired grades, δ shared by the patterns; by the mean if assumed."""
+def _keeps_drop(work: Workload, budget: RiskBudget, replayed: Outcomes, figure: Expected, tried: int) -> bool:
+    """Return whether the allowed drop is kept: proved on paired grades, δ shared by the patterns, or by the mean."""
     if budget.max_drop is None:
         return True
     if not work.labelled:
         return figure.drop.value <= budget.max_drop
-    best = work.seen.frontier_right[~work.choosing]
-    return not_worse(played.right, best, margin=budget.max_drop, delta=budget.delta / tried).certified
+    best = work.seen.grades[:, -1][~work.choosing]
+    return not_worse(replayed.right, best, margin=budget.max_drop, delta=budget.delta / tried).certified
 
 
 def _other_budgets(
     work: Workload, budget: RiskBudget, extra: Extra, now: datetime, samples: int | None, seed: int
 ) -> tuple[tuple[float, str], ...]:
-    """The best pattern in a few words at half, one and a half and twice the error budget."""
+    """Return the best pattern in a few words at half, one and a half and twice the error budget."""
     found = []
     for epsilon in (round(factor * budget.epsilon, 6) for factor in (0.5, 1.5, 2.0)):
         if epsilon >= 1:

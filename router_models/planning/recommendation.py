@@ -1,4 +1,4 @@
-"""From figures to an answer: which pattern to run, or why not to route at all."""
+"""Turn figures into an answer: which pattern to run, or why not to route at all."""
 
 from __future__ import annotations
 
@@ -22,9 +22,23 @@ MIN_VOLUME = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """How much is asked: requests a day, under how many of them nobody should bother, and what a label costs.
+    """Hold the traffic, and what labels cost.
 
-    Labels that are not earned back within `payback_days` are not worth buying.
+    Parameters
+    ----------
+    per_day : float
+        Requests a day.
+    least_per_day : float
+        Below this many, routing is not recommended.
+    usd_per_label : float, optional
+        The price of a label.
+    payback_days : float
+        Labels that are not earned back within this time are not recommended.
+
+    Raises
+    ------
+    DataError
+        For values that are negative or not finite.
     """
 
     per_day: float
@@ -41,9 +55,20 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One pattern: thresholds and promise, figures, whether trying cheap pays, and whether it keeps the drop allowed.
+    """Hold one pattern with its evidence.
 
-    `allowed`: certified, or everything is assumed and nothing could be.
+    Parameters
+    ----------
+    operated : Operated
+        The thresholds and what is certified.
+    figures : Expected
+        Cost and quality.
+    even : BreakEven
+        Whether trying the cheap tier pays.
+    keeps_drop : bool
+        Whether it keeps the allowed drop.
+    allowed : bool
+        Whether it is certified, or everything is assumed and nothing could be.
     """
 
     operated: Operated
@@ -54,17 +79,30 @@ class Option:
 
     @property
     def name(self) -> str:
+        """Return the pattern's name."""
         return self.operated.pattern.name
 
     @property
     def eligible(self) -> bool:
-        """Whether it may be recommended: allowed, keeping something, saving beyond chance, drop within budget."""
+        """Return whether it may be recommended: allowed, keeps something, saves beyond chance, drop within budget."""
         return self.allowed and self.figures.kept > 0 and self.figures.saving.low > 0 and self.keeps_drop
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What to do. `pattern` is the option to run, None for "do not route"; `serve` the tier to serve alone then."""
+    """Hold the recommendation.
+
+    Parameters
+    ----------
+    headline : str
+        In one sentence.
+    reasons : tuple of str
+        Why.
+    pattern : str, optional
+        The option to run; None = do not route.
+    serve : str, optional
+        The tier to serve alone then.
+    """
 
     headline: str
     reasons: tuple[str, ...]
@@ -73,9 +111,9 @@ class Answer:
 
 
 def best_option(options: Sequence[Option]) -> int:
-    """The index of the eligible option that saves most; a simpler one no dearer beyond chance goes first.
+    """Return the index of the eligible option that saves most; a simpler one no dearer beyond chance is preferred.
 
-    Where none is eligible: the same choice among all, for the page to show what is missing.
+    Where none is eligible: the same choice among all, so that the page shows what is missing.
     """
     order = [i for i, o in enumerate(options) if o.eligible] or list(range(len(options)))
     best = max(order, key=lambda i: options[i].figures.saving.value)
@@ -94,9 +132,28 @@ def recommend(
     beside: Sequence[Expected],
     labels_usd: float | None,
 ) -> Answer:
-    """The answer, with its reasons. `beside` begins with always-cheap and always-frontier.
+    """Return the answer, with its reasons.
 
-    `labels_usd`: what the labels for it cost, None where nobody said what a label costs.
+    Parameters
+    ----------
+    work : Workload
+        The workload.
+    budget : RiskBudget
+        The quality to keep.
+    demand : Demand
+        The traffic.
+    options : sequence of Option
+        The patterns.
+    best : Option
+        What `best_option` selects.
+    beside : sequence of Expected
+        The policies to compare with; always-cheap and always-frontier first.
+    labels_usd : float, optional
+        What the labels cost; None where the price of a label is not known.
+
+    Returns
+    -------
+    Answer
     """
     cheap_alone, frontier_alone = beside[0], beside[1]
     cheap, frontier = work.cheap, work.frontier
@@ -116,7 +173,7 @@ def recommend(
         return Answer(f"Do not route: serve {frontier} alone for now.", reasons, None, frontier)
     figures = best.figures
     if figures.kept > NEARLY_ALL:
-        why = f"{cheap} keeps the error budget on everything it is asked: {best.operated.why}"
+        why = f"{cheap} keeps the error budget on all traffic: {best.operated.why}"
         return Answer(f"Do not route: serve {cheap} alone.", (why,), None, cheap)
     month = 30 * demand.per_day * (frontier_alone.usd_per_1000.value - figures.usd_per_1000.value) / 1000
     money = f"{figures.saving.value:.0%} of always-{frontier}'s cost, {dollars(month)} a month at this volume"
@@ -143,11 +200,11 @@ def recommend(
 
 
 def _obstacles(work: Workload, budget: RiskBudget, options: Sequence[Option]) -> tuple[str, ...]:
-    """What stands in the way: one general reason where there is one, else one for each pattern."""
+    """Return what prevents routing: one general reason where there is one, else one for each pattern."""
     seen = work.seen
-    base = float(1 - seen.cheap_right.mean())
+    base = float(1 - seen.grades[:, 0].mean())
     most = feasible_share(base, budget.epsilon)
-    if most <= float(seen.cheap_usd.mean() / seen.frontier_usd.mean()):
+    if most <= float(seen.cost_usd[:, 0].mean() / seen.cost_usd[:, -1].mean()):
         return (
             f"uniformly hard traffic: {work.cheap} is wrong {base:.0%} of the time, so even a perfect verifier could "
             f"keep no more than {most:.0%} at ε = {budget.epsilon:g}, less than the tries cost",
@@ -156,7 +213,7 @@ def _obstacles(work: Workload, budget: RiskBudget, options: Sequence[Option]) ->
 
 
 def obstacle(option: Option) -> str:
-    """Why an option that is not eligible is not."""
+    """Return why an option that is not eligible is not."""
     figures, even = option.figures, option.even
     if not option.allowed:
         return f"nothing can be promised: {option.operated.why}"

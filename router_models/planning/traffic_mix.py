@@ -1,9 +1,9 @@
-"""A described traffic mix, when there are no outcomes yet: slices with shares, expected accuracies and tokens.
+"""Describe traffic where there are no outcomes yet: slices with shares, expected accuracies and tokens.
 
-The mix is written out as prompts: per slice its share of them, right and wrong answers in the stated proportions, and
+The mix is expanded into prompts: per slice its share of them, right and wrong answers in the stated proportions, and
 scores that separate right from wrong with a stated AUC (binormal: Normal(d, 1) against Normal(0, 1), AUC = Φ(d/√2)).
-Estimates are exact posteriors, so they are calibrated by construction. Within a slice the two tiers are taken to err
-independently unless the mix says how often the frontier is right where the cheap tier is wrong.
+Estimates are exact posteriors, so that they are calibrated by construction. Within a slice the two tiers are assumed
+to err independently unless the mix states how often the frontier is right where the cheap tier is wrong.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from router_models.errors import DataError
 from router_models.planning.workload import Workload
 from router_models.pricing.tier_costs import TierCosts, check_ladder, lognormal_seconds
-from router_models.training.evidence import Evidence
+from router_models.risk_control.evidence import CascadeEvidence
 from router_models.types import BoolArray, FloatArray, Usage
 
 PROMPTS = 8_000
@@ -24,7 +24,26 @@ PROMPTS = 8_000
 
 @dataclass(frozen=True, slots=True)
 class TrafficSlice:
-    """One kind of request. `strong_right_when_weak_wrong` None = the tiers err independently."""
+    """Hold one kind of request.
+
+    Parameters
+    ----------
+    name : str
+        The slice.
+    share : float
+        Its share of the traffic, in [0, 1].
+    weak_right, strong_right : float
+        The two tiers' accuracies, in [0, 1].
+    input_tokens, output_tokens : float
+        Tokens of a call.
+    strong_right_when_weak_wrong : float, optional
+        P(the frontier is right | the cheap tier is wrong); None = the tiers err independently.
+
+    Raises
+    ------
+    DataError
+        For values outside these ranges, or accuracies that contradict each other.
+    """
 
     name: str
     share: float
@@ -48,7 +67,7 @@ class TrafficSlice:
             raise DataError(f"slice {self.name!r}: the three accuracies contradict each other")
 
     def strong_right_given(self, weak_right: bool) -> float:
-        """P(the frontier is right | what the cheap tier did)."""
+        """Return P(the frontier is right | whether the cheap tier is)."""
         hard = self.strong_right_when_weak_wrong
         if hard is None:
             return self.strong_right
@@ -72,9 +91,33 @@ def workload_of_mix(
     prompts: int = PROMPTS,
     seed: int = 0,
 ) -> Workload:
-    """Write a mix out as a workload. AUCs are *within* a slice; the slice itself is taken to be recognised.
+    """Expand a mix into a workload.
 
-    DataError where shares do not sum to 1, an AUC is not in [½, 1), or the tiers cannot save anything.
+    Parameters
+    ----------
+    slices : sequence of TrafficSlice
+        Their shares sum to 1.
+    cheap, frontier : str
+        The two tiers.
+    terms : mapping of str to TierCosts
+        Prices and assumptions by tier.
+    router_auc, verifier_auc : float
+        AUC *within* a slice, in [½, 1); the slice itself is assumed to be recognised.
+    name : str
+        The workload's name.
+    prompts : int
+        How many prompts to expand it into.
+    seed : int
+        Seeds the draws.
+
+    Returns
+    -------
+    Workload
+
+    Raises
+    ------
+    DataError
+        Where shares do not sum to 1, an AUC is out of range, or the tiers cannot save anything.
     """
     total = sum(s.share for s in slices)
     if not slices or abs(total - 1) > 1e-6:
@@ -99,10 +142,14 @@ def workload_of_mix(
     after = posterior(before, cheap_right, verifier_auc, chance)
     usd = {tier: _usd(slices, which, terms[tier]) for tier in (cheap, frontier)}
     check_ladder(usd, {cheap: cheap_right, frontier: frontier_right}, cheap, frontier)
-    seen = Evidence(
-        before, after, np.ones(n), cheap_right, frontier_right, usd[cheap], usd[frontier],
-        np.array([s.input_tokens for s in slices])[which],
-    )  # fmt: skip
+    seen = CascadeEvidence(
+        (cheap, frontier),
+        before[:, None],
+        np.column_stack([after, np.ones(n)]),
+        np.column_stack([usd[cheap], usd[frontier]]),
+        np.column_stack([cheap_right, frontier_right]) >= 0.5,
+        lengths=np.array([s.input_tokens for s in slices])[which],
+    )
     notes = (
         f"assumed: every figure of the mix; the router tells right from wrong with AUC {router_auc:g} within a slice, "
         f"the verifier with {verifier_auc:g}; tiers err "
@@ -130,7 +177,7 @@ def workload_of_mix(
 
 
 def posterior(prior: FloatArray, right: FloatArray, auc: float, chance: np.random.Generator) -> FloatArray:
-    """P(right | a score of that AUC), for scores drawn Normal(d, 1) where right and Normal(0, 1) where wrong."""
+    """Return P(right | a score of that AUC), scores drawn Normal(d, 1) where right and Normal(0, 1) where wrong."""
     from scipy.special import expit, ndtri
 
     d = float(np.sqrt(2) * ndtri(auc))
@@ -140,14 +187,15 @@ def posterior(prior: FloatArray, right: FloatArray, auc: float, chance: np.rando
 
 
 def with_verifier(work: Workload, auc: float, seed: int) -> Workload:
-    """The same workload as if a verifier of that AUC looked at the cheap answers: what one would be worth."""
+    """Return the workload as it would be with a verifier of that AUC."""
     chance = np.random.default_rng(seed)
-    after = posterior(work.seen.p_route_ok, work.seen.cheap_right, auc, chance)
-    return replace(work, seen=replace(work.seen, p_cheap_ok=after), verifier=f"imagined, AUC {auc:g}")
+    after = posterior(work.seen.p_route[:, 0], work.seen.grades[:, 0], auc, chance)
+    p_ok = np.column_stack([after, work.seen.p_ok[:, 1:]])
+    return replace(work, seen=replace(work.seen, p_ok=p_ok), verifier=f"imagined, AUC {auc:g}")
 
 
 def _exact_share(n: int, share: float, chance: np.random.Generator) -> FloatArray:
-    """n zeros and ones in a random order, with as many ones as the share asks for."""
+    """Return n zeros and ones in a random order, with as many ones as the share says."""
     values = np.zeros(n)
     values[: round(share * n)] = 1.0
     return chance.permutation(values)

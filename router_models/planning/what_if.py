@@ -1,4 +1,4 @@
-"""What would change a plan's answer: prices, escalations, slices, signals, a verifier one has not got."""
+"""Compute what would change a plan's answer: prices, escalations, slices, signals, a better verifier."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from router_models.metrics import Interval, auc_weighted, bootstrap
 from router_models.planning.patterns import Extra, Operated, Outcomes, Pattern, play_out, provisional
 from router_models.planning.traffic_mix import with_verifier
-from router_models.planning.workload import Workload, rows_of
+from router_models.planning.workload import Workload
 from router_models.risk_control.sequence import upper_bound
 from router_models.types import BoolArray
 
@@ -18,7 +18,7 @@ MIN_IN_SLICE = 20
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
-    """One change and the saving against always-frontier it leaves, everything else unchanged."""
+    """Hold one change, and the saving against always-frontier that remains when nothing else changes."""
 
     change: str
     saving: float
@@ -26,7 +26,7 @@ class WhatIf:
 
 @dataclass(frozen=True, slots=True)
 class SignalFigure:
-    """How well one score tells right cheap answers from wrong ones. `flipped`: low values mean right."""
+    """Hold how well one score separates right cheap answers from wrong ones; `flipped`: low values mean right."""
 
     name: str
     auc: Interval
@@ -35,9 +35,22 @@ class SignalFigure:
 
 @dataclass(frozen=True, slots=True)
 class SliceFigure:
-    """One slice of the evidence under the plan's pattern: of n prompts `kept` on the cheap tier, `wrong` of those.
+    """Hold one slice of the evidence under the plan's pattern.
 
-    `over` = more of the kept are wrong than ε allows, beyond chance.
+    Parameters
+    ----------
+    column, value : str
+        The slice.
+    n : int
+        Its prompts.
+    cheap_right, frontier_right : float
+        The tiers' mean grades.
+    kept, wrong : int
+        Answers kept on the cheap tier, and the wrong ones among them.
+    kept_risk_upper : float, optional
+        A 95 % upper bound of P(wrong | kept); None where nothing is kept.
+    over : bool
+        Whether more of the kept are wrong than ε allows, beyond chance.
     """
 
     column: str
@@ -53,7 +66,7 @@ class SliceFigure:
 
 @dataclass(frozen=True, slots=True)
 class BreakEven:
-    """A cascade's sum: it pays while the escalated share `p` of what it tries stays below `p_star`."""
+    """Hold a cascade's break-even: it pays while the escalated share `p` of what it tries stays below `p_star`."""
 
     p_star: float
     p: float
@@ -62,29 +75,30 @@ class BreakEven:
 
     @property
     def pays(self) -> bool:
+        """Return whether trying the cheap tier pays."""
         return self.p < self.p_star
 
 
-def break_even(work: Workload, operated: Operated, played: Outcomes, extra: Extra) -> BreakEven:
-    """p* = 1 - (cheap calls + router + verifier) / frontier, and p, both over the prompts tried."""
-    seen = rows_of(work.seen, ~work.choosing)
-    on = played.tried if played.tried.any() else np.ones(len(seen), dtype=np.bool_)
+def break_even(work: Workload, operated: Operated, replayed: Outcomes, extra: Extra) -> BreakEven:
+    """Return p* = 1 - (cheap calls + router + verifier) / frontier, and p, both over the prompts tried."""
+    seen = work.seen.take(~work.choosing)
+    on = replayed.tried if replayed.tried.any() else np.ones(len(seen), dtype=np.bool_)
     pattern = operated.pattern
     overhead = (extra.router_usd if pattern.before is not None else 0.0) + (
         extra.verifier_usd if pattern.after is not None else 0.0
     )
-    cheap = pattern.calls * float(seen.cheap_usd[on].mean()) + overhead
-    frontier = float(seen.frontier_usd[on].mean())
-    return BreakEven(1 - cheap / frontier, float((~played.kept[on]).mean()), cheap, frontier)
+    cheap = pattern.calls * float(seen.cost_usd[:, 0][on].mean()) + overhead
+    frontier = float(seen.cost_usd[:, -1][on].mean())
+    return BreakEven(1 - cheap / frontier, float((~replayed.kept[on]).mean()), cheap, frontier)
 
 
-def price_changes(work: Workload, operated: Operated, played: Outcomes, extra: Extra) -> tuple[WhatIf, ...]:
+def price_changes(work: Workload, operated: Operated, replayed: Outcomes, extra: Extra) -> tuple[WhatIf, ...]:
     """Re-cost the same decisions under other prices and escalation shares, and find where the saving ends."""
-    seen = rows_of(work.seen, ~work.choosing)
-    top = float(seen.frontier_usd.mean())
-    sent = float(np.where(played.kept, 0.0, seen.frontier_usd).mean())
-    tried = operated.pattern.calls * float(np.where(played.tried, seen.cheap_usd, 0.0).mean())
-    fixed = float(played.usd.mean()) - sent - tried
+    seen = work.seen.take(~work.choosing)
+    top = float(seen.cost_usd[:, -1].mean())
+    sent = float(np.where(replayed.kept, 0.0, seen.cost_usd[:, -1]).mean())
+    tried = operated.pattern.calls * float(np.where(replayed.tried, seen.cost_usd[:, 0], 0.0).mean())
+    fixed = float(replayed.usd.mean()) - sent - tried
 
     def saving(frontier: float = 1.0, cheap: float = 1.0, more: float = 0.0) -> float:
         return 1 - (fixed + cheap * tried + frontier * (sent + more * top)) / (frontier * top)
@@ -108,10 +122,10 @@ def price_changes(work: Workload, operated: Operated, played: Outcomes, extra: E
 
 
 def signal_figures(work: Workload, seed: int, most: int = 12) -> tuple[SignalFigure, ...]:
-    """AUC of every recorded or fitted score for "the cheap answer is right", best first; rows without it left out."""
-    right = work.seen.cheap_right
+    """Return the AUC of every score for "the cheap answer is right", best first, over the rows that have it."""
+    right = work.seen.grades[:, 0]
     found = []
-    for name, scores in {**work.signals, "prompt length (short first)": -work.seen.lengths}.items():
+    for name, scores in {**work.signals, "prompt length (short first)": -work.seen.prompt_lengths}.items():
         rows = np.isfinite(scores)
         if rows.sum() < MIN_IN_SLICE or right[rows].min() == right[rows].max():
             continue
@@ -123,13 +137,13 @@ def signal_figures(work: Workload, seed: int, most: int = 12) -> tuple[SignalFig
     return tuple(sorted(found, key=lambda f: -f.auc.value)[:most])
 
 
-def slice_figures(work: Workload, played: Outcomes, epsilon: float) -> tuple[SliceFigure, ...]:
-    """The plan's pattern slice by slice, on the evidence rows, the most suspicious first.
+def slice_figures(work: Workload, replayed: Outcomes, epsilon: float) -> tuple[SliceFigure, ...]:
+    """Return the plan's pattern slice by slice, on the evidence rows, the most suspicious first.
 
     Slices of fewer than MIN_IN_SLICE prompts are left out.
     """
     evidence = np.flatnonzero(~work.choosing)
-    seen = rows_of(work.seen, ~work.choosing)
+    seen = work.seen.take(~work.choosing)
     found = []
     for column, values in work.slices.items():
         here = np.array([values[i] for i in evidence])
@@ -137,15 +151,15 @@ def slice_figures(work: Workload, played: Outcomes, epsilon: float) -> tuple[Sli
             rows = here == value
             if rows.sum() < MIN_IN_SLICE:
                 continue
-            kept = played.kept & rows
-            n, k = int(kept.sum()), int((1 - seen.cheap_right)[kept].sum())
+            kept = replayed.kept & rows
+            n, k = int(kept.sum()), int((1 - seen.grades[:, 0])[kept].sum())
             found.append(
                 SliceFigure(
                     column,
                     value,
                     int(rows.sum()),
-                    float(seen.cheap_right[rows].mean()),
-                    float(seen.frontier_right[rows].mean()),
+                    float(seen.grades[:, 0][rows].mean()),
+                    float(seen.grades[:, -1][rows].mean()),
                     n,
                     k,
                     upper_bound(k, n, 0.05) if n else None,
@@ -158,26 +172,26 @@ def slice_figures(work: Workload, played: Outcomes, epsilon: float) -> tuple[Sli
 def imagined_verifiers(
     work: Workload, epsilon: float, extra: Extra, seed: int, aucs: tuple[float, ...] = (0.6, 0.7, 0.8, 0.9)
 ) -> tuple[tuple[float, float, float], ...]:
-    """(AUC, share kept, saving) of a cascade with a verifier one has not got, at three quarters of ε."""
+    """Return (AUC, share kept, saving) of a cascade with verifiers of given AUC, at three quarters of ε."""
     found = []
     for auc in aucs:
         other = with_verifier(work, auc, seed)
-        scores, wrong = other.seen.p_cheap_ok, 1 - other.seen.cheap_right
+        scores, wrong = other.seen.p_ok[:, 0], 1 - other.seen.grades[:, 0]
         at = provisional(scores[work.choosing], wrong[work.choosing], 0.75 * epsilon)
         rows: BoolArray = ~work.choosing
-        played = play_out(other, Operated(Pattern("imagined", "", after=scores), None, at, False, ""), rows, extra)
-        saving = 1 - float(played.usd.mean()) / float(work.seen.frontier_usd[rows].mean())
-        found.append((auc, float(played.kept.mean()), saving))
+        replayed = play_out(other, Operated(Pattern("imagined", "", after=scores), None, at, False, ""), rows, extra)
+        saving = 1 - float(replayed.usd.mean()) / float(work.seen.cost_usd[:, -1][rows].mean())
+        found.append((auc, float(replayed.kept.mean()), saving))
     return tuple(found)
 
 
 def _surely_over(errors: int, n: int, epsilon: float) -> bool:
-    """Whether so many errors would be rare (5 %) if the slice kept the budget."""
+    """Return whether so many errors would be rare (5 %) if the slice kept the budget."""
     return n >= MIN_IN_SLICE and _chance_of(errors, n, epsilon) <= 0.05
 
 
 def _chance_of(errors: int, n: int, epsilon: float) -> float:
-    """P(at least so many errors among n | risk ε): 1 where nothing was kept or nothing was wrong."""
+    """Return P(at least so many errors among n | risk ε): 1 where nothing was kept or nothing was wrong."""
     from scipy.special import bdtrc
 
     return float(bdtrc(float(errors - 1), n, epsilon)) if errors else 1.0

@@ -1,4 +1,4 @@
-"""What a plan reasons about: prompts with scores nobody was fitted on, grades, dollars and seconds.
+"""The data of a plan: prompts with out-of-fold scores, grades, dollars and seconds.
 
 Built from recorded outcomes (here) or from a described traffic mix (`traffic_mix`).
 """
@@ -17,7 +17,7 @@ from router_models.estimators.calibrators.scores import choose_calibrator
 from router_models.estimators.routers import ROUTERS
 from router_models.pricing.tier_costs import TierCosts, calls_of, check_ladder, token_ratio_recorded
 from router_models.risk_control.certificate import check_acceptable
-from router_models.training.evidence import Evidence
+from router_models.risk_control.evidence import CascadeEvidence
 from router_models.training.model_selection import (
     SIMPLE_ROUTERS,
     SIMPLE_VERIFIERS,
@@ -34,18 +34,42 @@ PLAN_SHARES = {"tune": 0.4, "cert": 0.6}
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """n prompts as a planner sees them; every column is (n,).
+    """Hold n prompts with what a plan is computed from; every column is (n,).
 
-    `seen` holds calibrated estimates and grades; `choosing` marks the rows on which thresholds are chosen, the others
-    are evidence. `verifier` None = the answers tell nothing beyond the router, or nothing of them was recorded.
-    `signals` are candidate scores; `agreement` that of several cheap answers, where recorded. `labelled` is False
-    where the grades are assumed.
+    Parameters
+    ----------
+    name : str
+        The workload's name.
+    cheap, frontier : str
+        The two tiers.
+    seen : CascadeEvidence
+        Calibrated estimates, grades and dollars.
+    choosing : array of bool
+        The rows on which thresholds are chosen; the others are evidence.
+    cheap_s, frontier_s : array of float, optional
+        Seconds of each call; None = not known.
+    router : str
+        The router's family.
+    verifier : str, optional
+        The verifier's family; None = answers add nothing to the router's score, or were not recorded.
+    labelled : bool
+        False where the grades are assumed.
+    signals : mapping of str to array of float
+        Candidate scores.
+    agreement : array of float, optional
+        The agreement of several cheap answers, where recorded.
+    slices : mapping of str to tuple of str
+        Columns that figures are broken down by.
+    notes : tuple of str
+        What the page says of the data, in sentences.
+    content_hash : str
+        The table's content hash; empty for a traffic mix.
     """
 
     name: str
     cheap: str
     frontier: str
-    seen: Evidence
+    seen: CascadeEvidence
     choosing: BoolArray
     cheap_s: FloatArray | None
     frontier_s: FloatArray | None
@@ -63,14 +87,8 @@ class Workload:
 
     @property
     def summary_fields(self) -> tuple[str, ...]:
-        """What JSON shows of a workload: everything that is not a column."""
+        """Return the fields that JSON shows of a workload: everything that is not a column."""
         return ("name", "cheap", "frontier", "router", "verifier", "labelled", "notes", "content_hash")
-
-
-def rows_of(seen: Evidence, rows: BoolArray) -> Evidence:
-    """The same evidence for some of the prompts."""
-    names = seen.__dataclass_fields__
-    return Evidence(**{name: getattr(seen, name)[rows] for name in names})
 
 
 def workload_of(
@@ -87,9 +105,32 @@ def workload_of(
 ) -> Workload:
     """Score every prompt and cheap answer out of fold, calibrate on the choosing rows, and price every call.
 
-    Embeddings must be present for router families that need them. `acceptable`: grades at or above it count as right
-    (needed where grades are scores). DataError for what cannot be planned with: too few prompts, one class only,
-    grades that are neither right nor wrong, tiers that cannot save anything, tokens neither recorded nor assumed.
+    Parameters
+    ----------
+    table : OutcomeTable
+        Outcomes of both tiers; with embeddings for router families that read them.
+    cheap, frontier : str
+        The two tiers.
+    terms : mapping of str to TierCosts
+        Prices and assumptions by tier.
+    name : str
+        The workload's name.
+    acceptable : float, optional
+        Grades from this on count as right; needed where grades are fractional.
+    routers, verifiers : sequence of str, optional
+        Families to choose from; by default the simple ones.
+    seed : int
+        Seeds folds and splits.
+
+    Returns
+    -------
+    Workload
+
+    Raises
+    ------
+    DataError
+        Where too few prompts are graded, all answers are alike, grades are fractional without `acceptable`, the tiers
+        cannot save anything, or tokens are neither recorded nor assumed.
     """
     table = table.only(cheap, frontier)
     right = {tier: graded(table.grade(tier), tier, acceptable) for tier in (cheap, frontier)}
@@ -98,7 +139,7 @@ def workload_of(
         raise DataError(f"{len(table)} graded prompts: a plan needs at least {MIN_PROMPTS}, better a thousand")
     if y.min() == y.max():
         raise DataError(
-            f"every answer of {cheap!r} is {'right' if y[0] else 'wrong'}: there is nothing to tell apart; "
+            f"every answer of {cheap!r} is {'right' if y[0] else 'wrong'}: there is nothing to route; "
             + (f"serve {cheap!r} alone or grade harder" if y[0] else f"serve {frontier!r} alone")
         )
     calls = {tier: calls_of(table, tier, terms[tier], seed) for tier in (cheap, frontier)}
@@ -118,14 +159,12 @@ def workload_of(
             verifier, checked = best.family, best.scores
     choosing = _choosing(table, seed)
     _both_classes(y, choosing, cheap)
-    seen = Evidence(
-        p_route_ok=_calibrated(chosen.scores, y, choosing, seed),
-        p_cheap_ok=_calibrated(checked, y, choosing, seed),
-        p_frontier_ok=np.ones(len(table)),
-        cheap_right=y,
-        frontier_right=right[frontier],
-        cheap_usd=calls[cheap].usd,
-        frontier_usd=calls[frontier].usd,
+    seen = CascadeEvidence(
+        (cheap, frontier),
+        _calibrated(chosen.scores, y, choosing, seed)[:, None],
+        np.column_stack([_calibrated(checked, y, choosing, seed), np.ones(len(table))]),
+        np.column_stack([calls[tier].usd for tier in (cheap, frontier)]),
+        np.column_stack([right[tier] >= 0.5 for tier in (cheap, frontier)]),
         lengths=np.array([len(text) for text in table.prompts.texts], dtype=np.float64),
     )
     scored = {f"router {s.family}" if not s.family.startswith("verifier ") else s.family: s.scores for s in tried}
@@ -153,7 +192,26 @@ def workload_of(
 
 
 def graded(grades: FloatArray, tier: str, acceptable: float | None) -> FloatArray:
-    """Grades as 0 / 1; DataError where they are fractional and nobody said from which grade on an answer is right."""
+    """Return grades as 0 / 1.
+
+    Parameters
+    ----------
+    grades : array of float, (n,)
+        In [0, 1].
+    tier : str
+        Named in messages.
+    acceptable : float, optional
+        Grades from this on count as right.
+
+    Returns
+    -------
+    array of float, (n,)
+
+    Raises
+    ------
+    DataError
+        Where grades are fractional and `acceptable` is None.
+    """
     check_acceptable(acceptable)
     if acceptable is not None:
         return (grades >= acceptable).astype(np.float64)
@@ -167,17 +225,18 @@ def graded(grades: FloatArray, tier: str, acceptable: float | None) -> FloatArra
 
 
 def recorded_answers(table: OutcomeTable, tier: str) -> Answers:
-    """A tier's answers; where no text at all was kept, a placeholder stands in for it.
+    """Return a tier's answers, with a placeholder where no text at all was recorded.
 
-    Verifiers score an empty answer as wrong, which is right for a model that said nothing and wrong for a file that
-    recorded only grades and confidences.
+    Verifiers score an empty answer as wrong, which is right for a model that returned nothing and wrong for a file
+    that recorded only grades and confidences.
     """
     answers = table.answers_of(tier)
     return answers if any(answers.texts) else replace(answers, texts=("(text not recorded)",) * len(table))
 
 
 def usable_routers(table: OutcomeTable, families: Sequence[str]) -> list[str]:
-    """The families that this table can feed, in the given order."""
+    """Return the families that this table has the inputs for, in the given order; former names are understood."""
+    families = [ROUTERS.current_name(f) for f in families]
     unknown = [f for f in families if f not in ROUTERS]
     if unknown:
         raise DataError(f"unknown router families {unknown}; known: {', '.join(ROUTERS)}")

@@ -1,7 +1,7 @@
-"""What a call costs, in Decimal dollars, from the engine's own token counts and the time it held an engine.
+"""Price calls in Decimal dollars, from the engine's own token counts and the time a call held an engine.
 
-Every part of a cost is rounded to a millionth of a millionth of a dollar, once, where it arises. Sums are then exact
-in Decimal's 28 digits: parts add up to their bill, and no order of adding changes it.
+Every part of a cost is rounded to 1e-12 dollars, once, where it arises. Sums are then exact in Decimal's 28 digits:
+parts add up to their bill, whatever the order of addition.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _RATES = ("input_usd_per_mtok", "output_usd_per_mtok", "cached_input_usd_per_mto
 
 
 def plain_decimal(usd: Decimal | float) -> str:
-    """Return an amount of dollars as people write it: digits and a point, never an exponent (0.0000001, not 1E-7)."""
+    """Return an amount of dollars as digits and a point, never with an exponent (0.0000001, not 1E-7)."""
     return f"{usd if isinstance(usd, Decimal) else Decimal(str(usd)):f}"
 
 
 class Tariff(StrEnum):
-    """How a call was served, where a provider charges differently for it."""
+    """Name how a call was served, where a provider charges differently for it."""
 
     STANDARD = "standard"
     BATCH = "batch"
@@ -37,7 +37,20 @@ class Tariff(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """US dollars per million tokens. None = read from or written to a prompt cache costs the input price."""
+    """Hold US dollars per million tokens.
+
+    Parameters
+    ----------
+    input_usd_per_mtok, output_usd_per_mtok : Decimal
+        Tokens sent and generated.
+    cached_input_usd_per_mtok, cache_write_usd_per_mtok : Decimal, optional
+        Tokens read from a prompt cache and written to it; None = the price of input.
+
+    Raises
+    ------
+    DataError
+        For amounts that are negative or not finite.
+    """
 
     input_usd_per_mtok: Decimal
     output_usd_per_mtok: Decimal
@@ -50,18 +63,28 @@ class Rates:
 
     @property
     def cached_rate(self) -> Decimal:
-        """Dollars per million tokens read from a cache."""
+        """Return dollars per million tokens read from a cache."""
         return self.input_usd_per_mtok if self.cached_input_usd_per_mtok is None else self.cached_input_usd_per_mtok
 
     @property
     def write_rate(self) -> Decimal:
-        """Dollars per million tokens written to a cache."""
+        """Return dollars per million tokens written to a cache."""
         return self.input_usd_per_mtok if self.cache_write_usd_per_mtok is None else self.cache_write_usd_per_mtok
 
     def amounts(self, usage: Usage) -> dict[str, Decimal]:
-        """Millionths of a dollar for the tokens of one call, by what they were.
+        """Return the cost of one call's tokens, by what they were.
 
         Tokens read from and written to a cache are part of `prompt_tokens`; counts beyond it are cut off.
+
+        Parameters
+        ----------
+        usage : Usage
+            The call's tokens.
+
+        Returns
+        -------
+        dict of str to Decimal
+            Millionths of a dollar for `input`, `cache_read`, `cache_write` and `output`.
         """
         read = min(usage.cached_tokens, usage.prompt_tokens)
         written = min(usage.cache_write_tokens, usage.prompt_tokens - read)
@@ -75,7 +98,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a tier's calls cost: rates per million tokens, and per second on an engine of one's own.
+    """Hold what a tier's calls cost: rates per million tokens, and per second on an engine of one's own.
 
     Parameters
     ----------
@@ -121,19 +144,31 @@ class Price:
             raise DataError(f"long prompts have more than 1 token at least, found {self.long_prompts[0]}")
 
     def at(self, moment: datetime) -> Price:
-        """This price, whenever."""
+        """Return this price, at any moment: the interface of `PriceList`."""
         return self
 
     def rates(self, prompt_tokens: int) -> Rates:
-        """The rates for a prompt of that many tokens, cached ones included."""
+        """Return the rates for a prompt of that many tokens, cached ones included."""
         if self.long_prompts is not None and prompt_tokens > self.long_prompts[0]:
             return self.long_prompts[1]
         return Rates(*(getattr(self, name) for name in _RATES))
 
     def parts(self, usage: Usage, seconds: float = 0.0, *, tariff: Tariff = Tariff.STANDARD) -> dict[str, Decimal]:
-        """The cost of one call by what it is for; parts that cost nothing are left out.
+        """Return the cost of one call by what it is for; parts that cost nothing are left out.
 
-        `seconds` are rounded to microseconds.
+        Parameters
+        ----------
+        usage : Usage
+            The call's tokens.
+        seconds : float
+            How long it held an engine; rounded to microseconds.
+        tariff : Tariff
+            How it was served.
+
+        Returns
+        -------
+        dict of str to Decimal
+            US dollars for `input`, `cache_read`, `cache_write`, `output` and `engine_time`.
         """
         factors = dict.fromkeys(("input", "cache_read", "cache_write", "output"), Decimal(1))
         if tariff is Tariff.PRIORITY:
@@ -150,18 +185,33 @@ class Price:
         return {name: rounded_usd(amount) for name, amount in amounts.items() if amount}
 
     def cost(self, usage: Usage, seconds: float = 0.0, *, tariff: Tariff = Tariff.STANDARD) -> Decimal:
-        """The price of one call: the sum of its parts."""
+        """Return the price of one call: the sum of its parts.
+
+        Parameters
+        ----------
+        usage : Usage
+            The call's tokens.
+        seconds : float
+            How long it held an engine; rounded to microseconds.
+        tariff : Tariff
+            How it was served.
+
+        Returns
+        -------
+        Decimal
+            US dollars.
+        """
         return sum(self.parts(usage, seconds, tariff=tariff).values(), NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
 class PriceList:
-    """A tier's prices over time. A call is charged the price in force when it began.
+    """Hold a tier's prices over time. A call is charged the price in force when it began.
 
     Parameters
     ----------
     first : Price
-        In force from ever.
+        In force before the first change.
     changes : tuple of (datetime, Price)
         Each in force from its moment on; moments have a time zone and rise.
 
@@ -182,7 +232,7 @@ class PriceList:
             raise DataError("prices must be listed in the order in which they come into force")
 
     def at(self, moment: datetime) -> Price:
-        """The price in force at `moment`."""
+        """Return the price in force at a moment with time zone."""
         return next((price for start, price in reversed(self.changes) if moment >= start), self.first)
 
 
@@ -192,7 +242,7 @@ def _check_amount(name: str, value: Decimal | None) -> None:
 
 
 def rounded_usd(amount: Decimal) -> Decimal:
-    """An amount as it goes on a bill: unchanged down to 1e-12 dollars, half-even below."""
+    """Round an amount to 1e-12 dollars, half-even; amounts without finer digits are unchanged."""
     exponent = amount.as_tuple().exponent
     if isinstance(exponent, int) and exponent < -12:
         return amount.quantize(SMALLEST, rounding=ROUND_HALF_EVEN)
@@ -200,10 +250,24 @@ def rounded_usd(amount: Decimal) -> Decimal:
 
 
 def cascade_break_even(cheap_usd: Decimal, frontier_usd: Decimal) -> Decimal:
-    """The escalation share above which trying cheap first costs more than going straight to frontier.
+    """Return the escalation share above which trying cheap first costs more than going straight to frontier.
 
-    p* = 1 − c_cheap / c_frontier, from c_cheap + p · c_frontier < c_frontier; 0 where cheap is not cheaper.
-    Raises DataError where frontier costs nothing: then there is nothing to save.
+    p* = 1 − c_cheap / c_frontier, from c_cheap + p · c_frontier < c_frontier.
+
+    Parameters
+    ----------
+    cheap_usd, frontier_usd : Decimal
+        The mean price of a call.
+
+    Returns
+    -------
+    Decimal
+        At least 0; 0 where cheap is not cheaper.
+
+    Raises
+    ------
+    DataError
+        Where frontier costs nothing: then nothing can be saved.
     """
     if frontier_usd <= 0:
         raise DataError("the frontier tier costs nothing: a cascade cannot save anything")
@@ -211,7 +275,7 @@ def cascade_break_even(cheap_usd: Decimal, frontier_usd: Decimal) -> Decimal:
 
 
 def prices_digest_input(prices: Mapping[str, Price]) -> dict[str, list[str]]:
-    """Prices as plain strings, for hashing into a certificate; what is left at its default is left out."""
+    """Return prices as strings, for hashing into a certificate; fields at their defaults are left out."""
     return {tier: _strings(price) for tier, price in sorted(prices.items())}
 
 

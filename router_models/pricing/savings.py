@@ -1,8 +1,8 @@
-"""What routing saved against always asking the last tier: net of everything it cost, and never without the quality.
+"""Measure what routing saved against always calling the last tier: net of all costs, and never without the quality.
 
 What the last tier would have cost is billed where it answered and *estimated* where it did not: the same prompt tokens
 and as many answer tokens as the tier that answered, at the last tier's price of that moment. Tokenizers and
-verbosity differ, so the share that is estimated is part of the result.
+verbosity differ, so that the share that is estimated is part of the result.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SHOWN = ("answer", "escalation", "fallback")
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Of `n` graded answers, `right` were acceptable."""
+    """Hold a count of graded answers: of `n` graded ones, `right` were acceptable."""
 
     right: int
     n: int
@@ -28,11 +28,24 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Savings:
-    """Dollars of `requests` requests. `spent_usd` is every line of every bill, `overhead_usd` those that are no shown
-    answer; `frontier_usd` is what the last tier alone would have cost, `estimated` requests of it by estimate.
+    """Hold the dollars of a set of requests.
 
-    `quality` None means that nobody graded these answers. `unmetered` calls ended before their engine counted tokens:
-    what those cost is in no sum.
+    Parameters
+    ----------
+    requests : int
+        The number of requests.
+    spent_usd : Decimal
+        The sum of every line of every bill.
+    overhead_usd : Decimal
+        The part of it that paid for no returned answer.
+    frontier_usd : Decimal
+        What the last tier alone would have cost.
+    estimated : int
+        The number of requests for which that is an estimate.
+    quality : Quality, optional
+        None = none of these answers was graded.
+    unmetered : int
+        Calls that ended before their engine reported tokens, whose cost is in no sum.
     """
 
     requests: int
@@ -45,18 +58,20 @@ class Savings:
 
     @property
     def net_usd(self) -> Decimal:
-        """What was saved; negative where routing cost more than it saved."""
+        """Return what was saved; negative where routing cost more than it saved."""
         return self.frontier_usd - self.spent_usd
 
     def text(self) -> str:
-        """One sentence; there is no way to print the savings without it saying what is known of the quality."""
+        """Return the savings in one sentence, which always says what is known of the quality."""
         share = f" ({self.net_usd / self.frontier_usd:.1%})" if self.frontier_usd else ""
-        quality = "quality unmeasured: nobody graded these answers"
+        quality = "quality not measured: none of these answers was graded"
         if self.quality is not None and self.quality.n:
             part = f"{self.quality.right} of {self.quality.n} graded answers acceptable"
             quality = f"{part} ({self.quality.right / self.quality.n:.1%})"
         short = (
-            f"; {self.unmetered} call(s) are not in it whole: nobody counted their tokens" if self.unmetered else ""
+            f"; {self.unmetered} call(s) are only partly included: their tokens were not reported"
+            if self.unmetered
+            else ""
         )
         return (
             f"{self.requests} requests: ${self.spent_usd:.6f} spent, ${self.overhead_usd:.6f} of it overhead; "
@@ -71,7 +86,23 @@ def savings(
     prices: Mapping[str, Price | PriceList],
     quality: Quality | None = None,
 ) -> Savings:
-    """Add up records. Requests that failed are paid for, and would have cost the last tier nothing."""
+    """Add up decision records. Requests that failed are paid for, and would have cost the last tier nothing.
+
+    Parameters
+    ----------
+    records : iterable of DecisionRecord
+        The requests.
+    frontier : str
+        The last tier.
+    prices : mapping of str to Price or PriceList
+        Prices by tier.
+    quality : Quality, optional
+        Grades of these answers.
+
+    Returns
+    -------
+    Savings
+    """
     requests = estimated = unmetered = 0
     spent = overhead = alone = Decimal(0)
     for record in records:
@@ -87,7 +118,22 @@ def savings(
 
 
 def would_have_cost(record: DecisionRecord, tier: str, prices: Mapping[str, Price | PriceList]) -> Decimal | None:
-    """What `tier` alone cost, or by estimate would have cost, for this request; None where nothing was answered."""
+    """Return what a tier alone cost, or by estimate would have cost, for a request.
+
+    Parameters
+    ----------
+    record : DecisionRecord
+        The request.
+    tier : str
+        The tier.
+    prices : mapping of str to Price or PriceList
+        Prices by tier.
+
+    Returns
+    -------
+    Decimal or None
+        US dollars; None where the request was not answered.
+    """
     billed = answering_call(record, tier)
     if billed is not None:
         return billed.cost_usd
@@ -98,6 +144,6 @@ def would_have_cost(record: DecisionRecord, tier: str, prices: Mapping[str, Pric
 
 
 def answering_call(record: DecisionRecord, tier: str) -> Call | None:
-    """The line of the answer that was shown, where it is `tier`'s."""
+    """Return the call whose answer was returned, where it is `tier`'s; None otherwise."""
     lines = (line for line in record.calls if line.tier == tier == record.tier and line.what in SHOWN)
     return next(lines, None) if record.status == 200 else None

@@ -1,7 +1,7 @@
-"""Whether a conversation should stay on the dearer tier whose cache is warm, or move to the cheaper one now chosen.
+"""Decide whether a conversation stays on the dearer tier whose cache is warm, or moves to the cheaper one now chosen.
 
-Pure and priced: both ways are costed over the turns that are expected to come, and the cheaper one is taken. Moving
-*up* is never asked here: a router that no longer trusts the cheap tier is always obeyed.
+Pure and priced: both alternatives are costed over the turns that are expected to come, and the cheaper one is taken.
+Moving *up* is not decided here: a router that no longer trusts the cheap tier is always obeyed.
 """
 
 from __future__ import annotations
@@ -15,11 +15,27 @@ from router_models.pricing.prices import MILLION, Price, rounded_usd
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What is known of a conversation when its next turn arrives; counts are tokens.
+    """Hold what is known of a conversation when its next turn arrives.
 
-    `cached` of the prefix are in the warm tier's cache. `turns` (this one included) are still expected, each adding
-    `new` prompt tokens and an answer of `answer` tokens. `p_escalate`: the chance that a turn tried on the cheaper
-    tier ends on the warm one all the same.
+    Parameters
+    ----------
+    prefix : int
+        Tokens of the conversation so far.
+    cached : int
+        The tokens of the prefix that are in the warm tier's cache.
+    new : int
+        Prompt tokens that each turn adds.
+    answer : int
+        Tokens of each answer.
+    turns : float
+        Turns still expected, this one included; at least 1.
+    p_escalate : float
+        P(a turn tried on the cheaper tier is escalated to the warm one), in [0, 1].
+
+    Raises
+    ------
+    DataError
+        For values outside these ranges.
     """
 
     prefix: int
@@ -38,7 +54,15 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Stickiness:
-    """Whether to stay, and the two amounts that were compared (dollars over the expected turns)."""
+    """Hold the decision whether to stay, and the two amounts that were compared.
+
+    Parameters
+    ----------
+    stay : bool
+        Whether the conversation stays on the warm tier.
+    stay_usd, move_usd : Decimal
+        US dollars over the expected turns.
+    """
 
     stay: bool
     stay_usd: Decimal
@@ -46,18 +70,29 @@ class Stickiness:
 
     @property
     def reason(self) -> str:
-        """The comparison in words."""
+        """Return the comparison in words."""
         verb, sign = ("stays", "≤") if self.stay else ("moves", ">")
         return f"session {verb}: ${self.stay_usd:.9f} to stay {sign} ${self.move_usd:.9f} to move"
 
 
 def session_cost(talk: Conversation, warm: Price, other: Price) -> Stickiness:
-    """Compare staying on `warm` with moving to the cheaper `other`, whose cache holds nothing of the conversation.
+    """Compare staying on the warm tier with moving to the cheaper one, whose cache holds nothing of the conversation.
 
     Staying: this turn reads `cached` prefix tokens at the cached rate and writes the rest to the cache; later turns
     read the whole prefix from the cache. Moving: the same on the other tier from an empty cache, and with probability
-    `p_escalate` a turn of the warm tier on top. Growth of the prefix over the turns to come is left out on both
+    `p_escalate` a turn of the warm tier in addition. Growth of the prefix over the turns to come is ignored on both
     sides. Equal amounts: stay.
+
+    Parameters
+    ----------
+    talk : Conversation
+        The conversation.
+    warm, other : Price
+        The prices of the two tiers.
+
+    Returns
+    -------
+    Stickiness
     """
     later = Decimal(str(talk.turns)) - 1
     cached = min(talk.cached, talk.prefix)

@@ -1,7 +1,7 @@
-"""What a tier's calls cost and how long they take: from what was recorded, or from what somebody chose to assume.
+"""Compute what a tier's calls cost and how long they take, from recorded values or from stated assumptions.
 
-Nothing is filled in by itself: where a table holds no tokens or latencies and no assumption is given, that is a
-DataError naming what to record or assume; `basis` says which of the two a figure rests on.
+Nothing is filled in silently: where a table has no tokens or latencies and no assumption is given, DataError names
+what to record or assume; the `…_basis` fields say which of the two a figure rests on.
 """
 
 from __future__ import annotations
@@ -20,12 +20,31 @@ from router_models.types import FloatArray, Usage
 
 @dataclass(frozen=True, slots=True)
 class TierCosts:
-    """A tier's prices, and what to assume of it where nothing is recorded.
+    """Hold a tier's prices, and the assumptions for what is not recorded.
 
-    `batch_factor` multiplies the price of the `batch_share` of traffic that may wait for a batch (0.5 = half price).
-    `token_ratio`: this tier's tokens per assumed token (tokenizers differ; recorded counts are left alone).
-    `chars_per_token` turns prompt and answer characters into tokens; `input_tokens` and `output_tokens` are constants.
-    `cached_share` of the prompt is read from a cache where that was not recorded. Latencies are seconds.
+    Parameters
+    ----------
+    price : Price
+        The tier's prices.
+    batch_factor : float
+        Multiplies the price of batched traffic; 0.5 = half price. In [0, 1].
+    batch_share : float
+        The share of traffic that may wait for a batch, in [0, 1].
+    token_ratio : float
+        This tier's tokens per assumed token (tokenizers differ); recorded counts are not changed.
+    chars_per_token : float, optional
+        Converts characters of prompts and answers to tokens.
+    input_tokens, output_tokens : float, optional
+        Tokens of every call.
+    cached_share : float, optional
+        The share of the prompt that is read from a cache, in [0, 1]; it replaces recorded counts.
+    latency_p50_s, latency_p95_s : float, optional
+        Seconds; both or neither.
+
+    Raises
+    ------
+    DataError
+        For values outside these ranges.
     """
 
     price: Price
@@ -60,15 +79,24 @@ class TierCosts:
 
     @property
     def batch_multiplier(self) -> Decimal:
-        """What the average call is multiplied by, because part of the traffic is batched."""
+        """Return the factor on the price of the average call that comes from batching part of the traffic."""
         return (1 - Decimal(str(self.batch_share)) * (1 - Decimal(str(self.batch_factor)))).normalize()
 
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """One tier's n calls: tokens, dollars and seconds each, and in words what tokens and seconds rest on.
+    """Hold one tier's n calls.
 
-    `seconds` is None where latencies are neither recorded nor assumed.
+    Parameters
+    ----------
+    usage : tuple of Usage
+        Tokens of each call.
+    usd : array of float, (n,)
+        US dollars of each call.
+    seconds : array of float, (n,), optional
+        Seconds of each call; None where latencies are neither recorded nor assumed.
+    tokens_basis, seconds_basis : str
+        Whether tokens and seconds are recorded or assumed, in words.
     """
 
     usage: tuple[Usage, ...]
@@ -79,7 +107,28 @@ class Calls:
 
 
 def calls_of(table: OutcomeTable, tier: str, terms: TierCosts, seed: int = 0) -> Calls:
-    """Tokens, cost and time of every prompt of a table at one tier; `seed` orders assumed latencies."""
+    """Compute tokens, cost and time of every prompt of a table at one tier.
+
+    Parameters
+    ----------
+    table : OutcomeTable
+        n prompts.
+    tier : str
+        The tier.
+    terms : TierCosts
+        Its prices and assumptions.
+    seed : int
+        Orders assumed latencies.
+
+    Returns
+    -------
+    Calls
+
+    Raises
+    ------
+    DataError
+        Where tokens are neither recorded nor assumed.
+    """
     table.grade(tier)
     sent, sent_basis = _tokens(table, tier, terms, "prompt")
     made, made_basis = _tokens(table, tier, terms, "completion")
@@ -93,14 +142,24 @@ def calls_of(table: OutcomeTable, tier: str, terms: TierCosts, seed: int = 0) ->
 
 
 def token_ratio_recorded(table: OutcomeTable, tier: str, reference: str) -> float | None:
-    """How many tokens one tier's tokenizer needs for what another's counts as one; None where not recorded."""
+    """Return how many tokens one tier's tokenizer needs per token of another's; None where not recorded."""
     if tier not in table.prompt_tokens or reference not in table.prompt_tokens:
         return None
     return float(np.nansum(table.prompt_tokens[tier]) / max(np.nansum(table.prompt_tokens[reference]), 1.0))
 
 
 def check_ladder(usd: Mapping[str, FloatArray], right: Mapping[str, FloatArray], cheap: str, frontier: str) -> None:
-    """DataError where trying `cheap` first cannot save: a free frontier, or a cheap tier that is not cheaper."""
+    """Raise DataError where trying the cheap tier first cannot save: a free frontier, or a cheap tier not cheaper.
+
+    Parameters
+    ----------
+    usd : mapping of str to array of float, (n,)
+        The price of every call, by tier.
+    right : mapping of str to array of float, (n,)
+        Grades, by tier.
+    cheap, frontier : str
+        The two tiers.
+    """
     cost = {tier: float(values.mean()) for tier, values in usd.items()}
     good = {tier: float(values.mean()) for tier, values in right.items()}
     if cost[frontier] == 0:
@@ -166,7 +225,21 @@ def _seconds(table: OutcomeTable, tier: str, terms: TierCosts, seed: int) -> tup
 
 
 def lognormal_seconds(p50_s: float, p95_s: float, n: int, seed: int) -> FloatArray:
-    """n latencies at the quantiles of the lognormal law with this median and 95th percentile, in a seeded order."""
+    """Return latencies at evenly spaced quantiles of a lognormal distribution, in a seeded order.
+
+    Parameters
+    ----------
+    p50_s, p95_s : float
+        Its median and 95th percentile, in seconds.
+    n : int
+        How many.
+    seed : int
+        Orders them.
+
+    Returns
+    -------
+    array of float, (n,)
+    """
     from scipy.special import ndtri
 
     places = np.random.default_rng(seed).permutation((np.arange(n) + 0.5) / n)

@@ -6,8 +6,8 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -16,12 +16,11 @@ from router_models.data.slices import SLICERS
 from router_models.errors import ArtifactError, DataError
 from router_models.pricing.prices import Price
 from router_models.risk_control.certificate import LabelSource, check_budget
+from router_models.risk_control.certify import Guarantee, Promised
 from router_models.risk_control.sequence import spent_delta
+from router_models.risk_control.terms import CertificateTerms
 from router_models.training.model_selection import Scored
 from router_models.versions.router_version import RouterVersion
-
-SPLIT_SHARES: Mapping[str, float] = {"train": 0.40, "tune": 0.20, "cert": 0.40}
-Promised = Literal["accepted", "answered"]
 
 
 @dataclass(frozen=True)
@@ -97,6 +96,16 @@ class Settings:
         return spent_delta(self.delta, self.look_index)
 
     @property
+    def guarantee(self) -> Guarantee:
+        """What is promised beside ε and δ."""
+        return Guarantee(self.promised, self.abstain_share, self.max_drop)
+
+    def terms(self, now: datetime) -> CertificateTerms:
+        """What a certificate made now states beside its evidence; it is bound once the version is known."""
+        ends = now + timedelta(days=self.valid_days)
+        return CertificateTerms(self.epsilon, self.delta, self.label_source, now, ends, look_index=self.look_index)
+
+    @property
     def promised(self) -> Promised:
         """Which risk is certified; DataError for a combination that cannot be."""
         if len(self.tiers) < 2:
@@ -131,6 +140,10 @@ class Candidate:
     verifiers: Mapping[str, tuple[Scored, ...]]
 
 
+_SCORED = {"auc": "auc", "advantage": "advantage", "low": "low", "high": "high", "out_of_domain_auc": "away_auc"}
+"""The numbers of a `Scored` and their names in candidate.json."""
+
+
 def save_candidate(candidate: Candidate, settings: Settings, folder: Path) -> None:
     """Write the uncertified version and what it was made for; `load_candidate` reads it back."""
     notes = folder.with_name(f".{folder.name}-notes")
@@ -159,18 +172,21 @@ def load_candidate(folder: Path, settings: Settings, encoder: Encoder) -> tuple[
 
 
 def _scored(row: Mapping[str, float | str | None]) -> Scored:
-    numbers = {name: None if value is None else float(value) for name, value in row.items() if name != "family"}
-    return Scored(str(row["family"]), np.empty(0), **numbers)  # type: ignore[arg-type]
+    numbers = {field: row[key] for field, key in _SCORED.items() if key in row}
+    known = {name: None if value is None else float(value) for name, value in numbers.items()}
+    return Scored(str(row["family"]), np.empty(0), **known)  # type: ignore[arg-type]
 
 
 def _scored_json(tried: Mapping[str, tuple[Scored, ...]]) -> dict[str, list[dict[str, float | str | None]]]:
     """JSON has no infinity (a bound that the resamples do not know): such a number is written as text."""
-    names = ("family", "auc", "advantage", "low", "high", "away_auc")
 
-    def number(value: float | str | None) -> float | str | None:
-        return value if value is None or isinstance(value, str) or np.isfinite(value) else str(value)
+    def number(value: float | None) -> float | str | None:
+        return value if value is None or np.isfinite(value) else str(value)
 
     return {
-        tier: [{name: number(getattr(scored, name)) for name in names} for scored in all_]
+        tier: [
+            {"family": scored.family, **{key: number(getattr(scored, name)) for name, key in _SCORED.items()}}
+            for scored in all_
+        ]
         for tier, all_ in tried.items()
     }

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from router_models.errors import DataError
+from router_models.estimators.registry import Registry
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.verifiers import VERIFIERS
 from router_models.metrics import auc, auc_weighted, bootstrap_values, interval_of
@@ -71,11 +73,8 @@ def choose_router(
             scores[outside] = target.mean() if found is None else found
         return scores
 
-    if unserved := [f for f in _known(families, ROUTERS) if ROUTERS[f].needs_reader]:
-        raise DataError(
-            f"{', '.join(unserved)}: reads every prompt with a language model, which the served router does not do; "
-            "`evaluate --reader` says what it would be worth"
-        )
+    families = _known(families, ROUTERS)
+    _check_served(families)
     tried = {f: held_out(f, groups, folds) for f in ("length", *families)}
     best, scored = _simplest_good("length", tried, y, seed)
     if domains is None:
@@ -87,6 +86,17 @@ def choose_router(
         return best, scored
     out_of_domain = [replace(s, out_of_domain_auc=auc(held_out(s.family, names, parts), right)) for s in scored]
     return next(s for s in out_of_domain if s.family == best.family), out_of_domain
+
+
+def _check_served(families: Sequence[str]) -> None:
+    """Raise DataError for routers that read what no request brings."""
+    if unserved := [f for f in families if ROUTERS[f].needs_reader]:
+        raise DataError(
+            f"{', '.join(unserved)}: reads every prompt with a language model, which the served router does not do; "
+            "`evaluate --reader` says what it would be worth"
+        )
+    if unserved := [f for f in families if ROUTERS[f].needs_grades]:
+        raise DataError(f"{', '.join(unserved)}: reads the answer's grade, which no request brings; for reports alone")
 
 
 def choose_verifier(
@@ -127,10 +137,10 @@ def grouped_folds(groups: IntArray, folds: int, seed: int) -> list[tuple[NDArray
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(folds)]
 
 
-def _known(families: Sequence[str], registry: Mapping[str, object]) -> list[str]:
+def _known(families: Sequence[str], registry: Registry[Any]) -> list[str]:
     if unknown := [f for f in families if f not in registry]:
         raise DataError(f"unknown famil{'y' if len(unknown) == 1 else 'ies'} {unknown}; known: {', '.join(registry)}")
-    return list(families)
+    return [registry.current_name(family) for family in families]
 
 
 def _simplest_good(

@@ -1,4 +1,4 @@
-"""How results and progress reach a terminal or a program."""
+"""Print results and progress."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -18,19 +19,19 @@ DEFAULT_CONFIG = Path("configs/local.yaml")
 
 
 def say(text: str) -> None:
-    """A result, to stdout."""
+    """Print a result to stdout."""
     typer.echo(text)
 
 
 def say_json(data: Any) -> None:
-    """A result as one JSON object, to stdout; money stays text, and what is no number is null."""
+    """Print a result to stdout as one JSON object; money stays text, and NaN and infinity become null."""
     from router_models.data.json_values import to_json_values
 
     typer.echo(json.dumps(to_json_values(data), indent=1, default=repr, allow_nan=False))
 
 
 def progress_to_stderr() -> Callable[[str], None]:
-    """Progress lines with the seconds since the start, to stderr, so that stdout stays a result."""
+    """Return a function that prints progress to stderr, with the seconds since the start."""
     started = time.monotonic()
 
     def show(message: str) -> None:
@@ -40,8 +41,31 @@ def progress_to_stderr() -> Callable[[str], None]:
     return show
 
 
+def show_renamed() -> None:
+    """Print every use of a former name as one sentence on stderr; Python hides such warnings otherwise."""
+    from router_models.errors import RenamedWarning
+
+    show = warnings.showwarning
+
+    def print_sentence(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, RenamedWarning):
+            sys.stderr.write(f"serve-graph: warning: {message}\n")
+        else:
+            show(message, category, filename, lineno, file, line)
+
+    warnings.simplefilter("default", RenamedWarning)
+    warnings.showwarning = print_sentence
+
+
 def check_out(out: Path | None, *, folder: bool = False) -> None:
-    """Raise ServeGraphError where `out`, a file or a folder, could not be written: asked before the work is done."""
+    """Raise ServeGraphError where `out`, a file or a folder, cannot be written: call it before long work."""
     from serve_graph.errors import ServeGraphError
 
     if out is None:
@@ -56,7 +80,7 @@ def check_out(out: Path | None, *, folder: bool = False) -> None:
 
 
 def columns(rows: list[list[str]]) -> str:
-    """Rows as aligned columns, the first row being the heads."""
+    """Format rows as aligned columns; the first row is the header."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     return "\n".join(line.rstrip() for line in lines)

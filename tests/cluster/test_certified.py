@@ -40,7 +40,7 @@ TIERS: list[dict[str, Any]] = [
         "admission": {"max_in_flight": 1, "max_queued": 0},
     },
 ]
-POLICY = {"version": "stable", "safe_tier": "frontier", "epsilon": 0.1, "spill": True}
+POLICY = {"version": "stable", "safe_tier": "frontier", "epsilon": 0.1, "overload_fallback": True}
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     call("train", *given, "--out", folder / "candidate", "--router", "surface", "--verifier", "logprob")
     said = call("certify", *given, "--candidate", folder / "candidate", "--alias", "stable", "--prefix", TOKENS,
                 "--spill-epsilon", "0.4")  # fmt: skip
-    assert "spilled from cheap" in said, said
+    assert "overload certificate for cheap" in said, said
     return Made(uri, easy[True], easy[False])
 
 

@@ -6,21 +6,22 @@ decided by luck with the very same labels.
 """
 
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 
 import numpy as np
 import pytest
 
 from router_models.errors import NotCertifiedError
-from router_models.pricing.prices import Price
 from router_models.risk_control.sequence import Labelled, counts_at, quantile_grid
+from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
-from router_models.training.candidate import Settings
 from router_models.training.certify_overload import certify_overload
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SETTINGS = Settings(("cheap", "frontier"), {t: Price(Decimal(1), Decimal(1)) for t in ("cheap", "frontier")})
 DELTA = 0.1
+
+
+def terms(epsilon: float) -> CertificateTerms:
+    return CertificateTerms(epsilon, DELTA, "programmatic", NOW, NOW + timedelta(days=90))
 
 
 def below(data: Labelled, accept_at: float) -> Labelled:
@@ -30,15 +31,9 @@ def below(data: Labelled, accept_at: float) -> Labelled:
 
 def both(tune: Labelled, cert: Labelled, epsilon: float, overload_epsilon: float) -> tuple[float, float | None]:
     """`accept_at` and `serve_at` (None: none certified), each at δ = .1, as `certify --spill-epsilon` finds them."""
-    accept_at = certify_threshold(
-        tune, cert, epsilon=epsilon, delta=DELTA, binds={}, label_source="programmatic",
-        made_at=NOW, expires_at=NOW + timedelta(days=90),
-    ).threshold_for()  # fmt: skip
+    accept_at = certify_threshold(tune, cert, terms(epsilon)).threshold_for()
     try:
-        made = certify_overload(
-            below(tune, accept_at), below(cert, accept_at), epsilon=overload_epsilon, delta=DELTA,
-            settings=SETTINGS, now=NOW, binds={},
-        )  # fmt: skip
+        made = certify_overload(below(tune, accept_at), below(cert, accept_at), terms(overload_epsilon))
     except NotCertifiedError:
         return accept_at, None
     return accept_at, made.threshold_for()

@@ -1,7 +1,7 @@
-"""Starter tasks: prompts of graded difficulty that a program can mark.
+"""Starter tasks: prompts of graded difficulty whose answers a program can grade.
 
 A new installation has no traffic and no labels. `generate` makes questions, any two models answer them, `grade`
-marks the answers, and the first router is trained on the result. Nothing here calls a model.
+grades the answers, and the first router is trained on the result. Nothing here calls a model.
 """
 
 from pathlib import Path

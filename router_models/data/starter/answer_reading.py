@@ -1,6 +1,6 @@
-"""Read what a model wrote the way a patient human marker does: look past fences, quotes and small talk.
+"""Read a model's answer tolerantly: look past fences, quotes and introductory phrases.
 
-Every function is total: any text in, never an exception.
+Every function accepts any text and never raises.
 """
 
 import json

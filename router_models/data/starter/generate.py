@@ -2,7 +2,7 @@
 
 The plan is a list of slots (family, difficulty, language): families in proportion to their weight, difficulties
 1..5 as 5 : 5 : 4 : 3 : 3, about 15 % of all tasks in German or Spanish. Each slot draws until it finds a question
-not seen before; a slot whose pool is dry is skipped and the plan goes round again.
+that is new; a slot whose pool is exhausted is skipped, and the plan starts over.
 """
 
 import random
@@ -27,14 +27,30 @@ def families() -> tuple[str, ...]:
 
 
 def generate(n: int, *, seed: int, exclude: Collection[str] = ()) -> list[Task]:
-    """Return `n` different tasks in random order; equal arguments give equal lists.
+    """Draw different tasks in random order; equal arguments give equal lists.
 
-    `exclude` holds ids that must not come back: pass the training set's to get a held-out set.
-    Raise ValueError when `n` is beyond MOST_TASKS, where the finite pools (capitals, sayings, ...) are long dry
-    and the balance is gone, or when the pools hold fewer than `n` new tasks.
+    Parameters
+    ----------
+    n : int
+        How many tasks, at most `MOST_TASKS`: beyond that the finite pools are exhausted and the balance is lost.
+    seed : int
+        Another seed draws other tasks.
+    exclude : collection of str
+        Ids that must not be drawn: pass the training set's to get a held-out set.
+
+    Returns
+    -------
+    list of Task
+
+    Raises
+    ------
+    ValueError
+        Where `n` is beyond `MOST_TASKS`, or the pools hold fewer than `n` new tasks.
     """
     if n > MOST_TASKS:
-        raise ValueError(f"asked for {n} tasks: ask for at most {MOST_TASKS:,}, beyond that families run dry")
+        raise ValueError(
+            f"{n} tasks requested: request at most {MOST_TASKS:,}; beyond that the families are exhausted"
+        )
     plain = round(n * EVERYDAY_SHARE)
     tasks = _pool(FAMILIES, n - plain, random.Random(f"starter:{seed}"), exclude, framed=True)
     tasks += _pool(EVERYDAY, plain, random.Random(f"everyday:{seed}"), exclude, framed=False)
@@ -59,7 +75,7 @@ def _pool(
                 break
         dry = dry + 1 if len(tasks) == before else 0
     if len(tasks) < n:
-        raise ValueError(f"asked for {n} new tasks, the families hold {len(tasks)}: ask for fewer or exclude fewer")
+        raise ValueError(f"{n} new tasks requested, the families have {len(tasks)}: request fewer or exclude fewer")
     rng.shuffle(tasks)
     return tasks
 

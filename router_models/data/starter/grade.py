@@ -1,4 +1,4 @@
-"""Mark one answer to one task."""
+"""Grade one answer to one task."""
 
 import re
 
@@ -14,11 +14,29 @@ _BREAK = re.compile(r"[^\w\s]|\n")
 
 
 def grade(task: Task, answer: str) -> bool:
-    """Return whether `answer` is right; never raises on answer text, raises ValueError on an unknown grader.
+    """Return whether an answer is right.
 
-    An answer that repeats the whole question must be right without it too: an echo earns nothing.
-    Answers to `program` tasks are run in the sandbox (up to about 3 s; raises SandboxUnavailableError where there
-    is none); every other grader is pure and instant.
+    An answer that repeats the whole question must be right without it too, so that repeating the question earns
+    nothing. Answers to `program` tasks are run in the sandbox, which takes up to about 3 s; every other grader is pure
+    and fast.
+
+    Parameters
+    ----------
+    task : Task
+        The task.
+    answer : str
+        Any text; no text raises.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    ValueError
+        For an unknown grader.
+    SandboxUnavailableError
+        For a `program` task on a machine without the sandbox.
     """
     try:
         grader = GRADERS[task.grader]

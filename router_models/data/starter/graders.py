@@ -1,7 +1,7 @@
-"""Mark answers: one pure function per kind of answer, in a registry.
+"""Grade answers: one pure function per kind of answer, in a registry.
 
-A grader is tolerant where a human marker would be (white space, a final full stop, fences, prose around a number,
-case where case was not asked for) and strict where the form is the task. It never raises on any answer text;
+A grader is tolerant where a human grader would be (white space, a final full stop, fences, prose around a number,
+case where the task does not require one) and strict where the form is the task. It never raises on any answer text;
 a reference of the wrong shape is the author's mistake and raises TypeError.
 """
 

@@ -1,17 +1,17 @@
 """Run a function that a model wrote, without trusting it.
 
-The wall is the kernel: before the untrusted code starts, its process installs a seccomp filter it cannot take off,
-and from then on it may only compute, use memory, read the clock, read and write the descriptors it holds (the null
-device and the pipe back) and leave. Any other system call (a file, a socket, a signal, another process, a stat)
-kills it. Besides, resource limits hold (CPU time, address space, no core dump), and a wall clock, after which the
-process group is killed; at most 64 KiB of results are read.
+The kernel confines it: before the untrusted code starts, its process installs a seccomp filter that cannot be
+removed. From then on it may only compute, use memory, read the clock, read and write the descriptors it holds (the
+null device and the pipe back) and exit. Any other system call (a file, a socket, a signal, another process, a stat)
+kills it. In addition, resource limits hold (CPU time, address space, no core dump), and a wall-clock limit, after
+which the process group is killed; at most 64 KiB of results are read.
 
-A pass cannot be faked: the child is told the arguments and never the expected values; it sends back what the
-function returned and the parent compares. Leaving early (`os._exit(0)`) sends nothing, which is a failure.
+A pass cannot be faked: the child receives the arguments and never the expected values; it sends back what the
+function returned and the parent compares. Exiting early (`os._exit(0)`) sends nothing, which is a failure.
 
 Linux on x86-64 and aarch64 only. Elsewhere, and where the kernel refuses the filter, no program is run:
-SandboxUnavailableError. A process that may compute for a second can still warm the room and, in principle, watch
-the caches of its neighbours; that is not guarded against.
+SandboxUnavailableError. Not guarded against: a process may use the CPU for a second, and could in principle observe
+its neighbours through the caches.
 """
 
 import contextlib
@@ -36,12 +36,30 @@ _CHILD = Path(__file__).with_name("sandbox_child.py")
 
 
 def call(code: str, function: str, cases: Sequence[Sequence[object]]) -> list[object] | None:
-    """Run `code`, call `function` on each case's arguments, return the JSON forms of what came back.
+    """Run code that defines a function, and call the function once per case.
 
-    None when anything went wrong: it did not parse, raised, ran out of a limit, tried something forbidden or
-    returned what JSON cannot hold. Tuples come back as lists. Takes WALL_S seconds at most once the interpreter is up
-    (START_S is allowed for that, so that a busy machine does not turn right answers into wrong ones).
-    Raise SandboxUnavailableError where the process cannot be confined.
+    It takes `WALL_S` seconds at most once the interpreter has started; `START_S` seconds are allowed for the start, so
+    that a busy machine does not turn right answers into wrong ones.
+
+    Parameters
+    ----------
+    code : str
+        Untrusted Python source.
+    function : str
+        The name of the function that it defines.
+    cases : sequence of sequences
+        The arguments of each call; JSON values.
+
+    Returns
+    -------
+    list or None
+        What each call returned, as JSON values (tuples as lists). None where anything failed: a syntax error, an
+        exception, a limit, a forbidden system call, or a result that JSON cannot hold.
+
+    Raises
+    ------
+    SandboxUnavailableError
+        Where the process cannot be confined.
     """
     try:
         job = json.dumps({"code": code, "function": function, "cases": [list(case) for case in cases]})
@@ -68,7 +86,7 @@ def _run(payload: bytes) -> bytes:
         start_new_session=True,
     )
     try:
-        return _talk(child, payload)
+        return _exchange(child, payload)
     finally:
         _kill_group(child.pid)
         for pipe in (child.stdin, child.stdout):
@@ -77,8 +95,8 @@ def _run(payload: bytes) -> bytes:
         child.wait()
 
 
-def _talk(child: "subprocess.Popen[bytes]", payload: bytes) -> bytes:
-    """Feed the job and return the results; empty when a deadline passes or there is too much to read.
+def _exchange(child: "subprocess.Popen[bytes]", payload: bytes) -> bytes:
+    """Write the job and return the results; empty when a deadline passes or there is too much to read.
 
     The child's first byte says that it is ready: only then does the untrusted code's own clock start.
     """

@@ -1,6 +1,6 @@
-"""The inside of the sandbox: a script, run as `python -I -S`, never imported by the package.
+"""The script that runs inside the sandbox as `python -I -S`; it is never imported by the package.
 
-It reads the job from standard input, loads what the untrusted code may import, gives up everything else, then runs
+It reads the job from standard input, imports what the untrusted code may use, gives up everything else, then runs
 the code and writes the results, one JSON list, to what was standard output. Where it cannot give everything up it
 runs nothing and writes "!" and the reason.
 """
@@ -108,7 +108,7 @@ def run_program(cpu_s: int, memory_bytes: int) -> None:
 
 
 def _no_more_modules(event: str, _: Sequence[object]) -> None:
-    """An audit hook: a module that is not loaded is an ordinary ImportError, not a file that must not be opened."""
+    """Refuse imports by an audit hook: a module that is not loaded raises ImportError instead of opening a file."""
     if event == "import":
         raise ImportError("this module is not available here")
 

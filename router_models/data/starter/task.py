@@ -1,4 +1,4 @@
-"""A Task is one prompt with all that is needed to mark an answer to it, and nothing that needs a human.
+"""Tasks: one prompt each, with everything that a program needs to grade an answer to it.
 
 Tasks are data: `to_json` and `from_json` are inverse, so a task set is stored as JSON lines. The id is a hash
 of the prompt alone: the same question has the same id in every run and on every machine.
@@ -13,7 +13,7 @@ LANGUAGES = ("en", "de", "es")
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a family draws: a question, how to mark it and an answer known to be right."""
+    """Hold what a family draws: a question, how to grade it, and an answer known to be right."""
 
     prompt: str
     grader: str
@@ -24,11 +24,28 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One gradable prompt.
+    """Hold one gradable prompt.
 
-    `difficulty` runs from 1 (easiest) to 5 and is the author's guess within the family, not a measurement.
-    `grader` names an entry of `graders.GRADERS`; `reference` is the JSON-serialisable value it needs.
-    `solution` is an answer the grader accepts; it is for tests and must never be shown to a model.
+    Parameters
+    ----------
+    id : str
+        A hash of the prompt.
+    prompt : str
+        The question.
+    family : str
+        The family that drew it.
+    difficulty : int
+        From 1 (easiest) to 5: the author's estimate within the family, not a measurement.
+    language : str
+        One of `LANGUAGES`.
+    grader : str
+        A name in `graders.GRADERS`.
+    reference : mapping
+        The JSON-serialisable value that the grader needs.
+    solution : str
+        An answer that the grader accepts; for tests only, never shown to a model.
+    max_tokens : int
+        The length that an answer needs at most.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""The seam of every score calibrator: raw scores in, P(answer acceptable) out."""
+"""The interface of every score calibrator: raw scores in, P(answer acceptable) out."""
 
 from __future__ import annotations
 
@@ -17,35 +17,83 @@ P_MIN = 1e-6
 
 
 class ScoreCalibrator(ABC):
-    """A map from scores to P(answer acceptable) in (0, 1), learned on TUNE and stored as data.
+    """Map scores to P(answer acceptable) in (0, 1); learned on TUNE and stored as data.
 
-    Calibrators of one score never decrease in it, so a threshold on the probability is a threshold on the score.
-    `fit` takes scores (n,) or features (n, k) and grades y (n,) in [0, 1]. Infinite scores are clipped; NaN raises
-    DataError, because a missing confidence must be decided on upstream, not guessed here.
+    Calibrators of one score never decrease in it, so that a threshold on the probability is a threshold on the score.
+    Infinite scores are clipped; NaN raises DataError, because the caller must decide what a missing score means.
     """
 
     family: ClassVar[str]
 
     @abstractmethod
     def fit(self, scores: ArrayLike, y: ArrayLike) -> Self:
-        """Learn the map; raises DataError for NaN, unequal lengths, one class only, or the wrong number of columns."""
+        """Learn the map.
+
+        Parameters
+        ----------
+        scores : array-like of float, (n,) or (n, k)
+            Scores in [0, 1], or the k features of `LogisticCalibrator`.
+        y : array-like of float, (n,)
+            Grades in [0, 1].
+
+        Returns
+        -------
+        ScoreCalibrator
+            The calibrator itself.
+
+        Raises
+        ------
+        DataError
+            For NaN, unequal lengths, grades of one value only, or the wrong number of columns.
+        """
 
     @abstractmethod
     def predict(self, scores: ArrayLike) -> FloatArray:
-        """P(answer acceptable), (n,), strictly between 0 and 1."""
+        """Return P(answer acceptable).
+
+        Parameters
+        ----------
+        scores : array-like of float, (n,) or (n, k)
+            As in `fit`.
+
+        Returns
+        -------
+        array of float, (n,)
+            Strictly between 0 and 1.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
 
     @abstractmethod
     def state(self) -> State:
-        """The learned state, as data. `from_state(state())` predicts equally."""
+        """Return the learned state; `from_state` rebuilds a calibrator that predicts equally."""
 
     @classmethod
     @abstractmethod
     def from_state(cls, state: State) -> Self:
-        """Rebuild from `state()`; raises ArtifactError where it does not fit this class."""
+        """Rebuild a calibrator from `state()`.
+
+        Parameters
+        ----------
+        state : State
+            What `state` returned.
+
+        Returns
+        -------
+        ScoreCalibrator
+
+        Raises
+        ------
+        ArtifactError
+            Where the state does not fit this class.
+        """
 
 
 def columns_of(scores: ArrayLike) -> FloatArray:
-    """Scores as (n, k) float64; raises DataError for NaN, no rows or more than two dimensions."""
+    """Return scores as (n, k) float64; DataError for NaN, no rows or more than two dimensions."""
     X = np.asarray(scores, dtype=np.float64)
     if X.ndim == 1:
         X = X[:, None]
@@ -58,7 +106,7 @@ def columns_of(scores: ArrayLike) -> FloatArray:
 
 
 def one_column(scores: ArrayLike) -> FloatArray:
-    """Scores as (n,); raises DataError where several columns are given."""
+    """Return scores as (n,); DataError where several columns are given."""
     X = columns_of(scores)
     if X.shape[1] != 1:
         raise DataError(f"this calibrator takes one score, got {X.shape[1]} columns: use LogisticCalibrator")
@@ -66,7 +114,7 @@ def one_column(scores: ArrayLike) -> FloatArray:
 
 
 def confidences_of(scores: ArrayLike) -> FloatArray:
-    """Scores (n,) as confidences clipped into (0, 1); ±inf count as certain.
+    """Return scores (n,) as confidences clipped into (0, 1); ±inf count as certain.
 
     Raises DataError for finite scores outside [0, 1]: those are logits or log-probabilities, not confidences.
     """
@@ -81,13 +129,13 @@ def confidences_of(scores: ArrayLike) -> FloatArray:
 
 
 def logit_of(scores: ArrayLike) -> FloatArray:
-    """log(s / (1 - s)) of clipped confidences, (n,)."""
+    """Return log(s / (1 - s)) of clipped confidences, (n,)."""
     s = confidences_of(scores)
     return np.asarray(np.log(s) - np.log1p(-s), dtype=np.float64)
 
 
 def calibration_targets(y: ArrayLike, n: int) -> FloatArray:
-    """Grades as float64 (n,); raises DataError unless they are n numbers in [0, 1] of more than one value."""
+    """Return grades as float64 (n,); DataError unless they are n numbers in [0, 1] of more than one value."""
     t = np.asarray(y, dtype=np.float64)
     if t.shape != (n,):
         raise DataError(f"{n} scores but grades of shape {t.shape}")

@@ -1,4 +1,4 @@
-"""Calibrators with few parameters: the right ones below a thousand labels.
+"""Calibrators with few parameters: the right choice below a thousand labels.
 
 Platt (1999) with his smoothed targets; temperature (Guo et al. 2017, arXiv 1706.04599); L2 logistic regression where
 there are several features. Measured in docs: these beat isotonic and Venn-Abers on log-loss below n = 1000.
@@ -21,10 +21,14 @@ from router_models.types import FloatArray
 
 
 class PlattCalibrator(ScoreCalibrator):
-    """p = σ(a·logit(s) + b), a ≥ 0, by maximum likelihood on Platt's smoothed targets.
+    """Fit p = σ(a·logit(s) + b), a ≥ 0, by maximum likelihood on Platt's smoothed targets.
 
-    Where the best slope is negative (the score ranks backwards on this data) a is 0 and every score gets the base
-    rate: a calibrator must not silently turn a ranking round.
+    Where the best slope is negative (the score ranks in reverse on this data) a is 0 and every score is mapped to the
+    base rate: a calibrator must not silently reverse a ranking.
+
+    References
+    ----------
+    Platt, "Probabilistic outputs for support vector machines", 1999.
     """
 
     family = "platt"
@@ -59,7 +63,12 @@ class PlattCalibrator(ScoreCalibrator):
 
 
 class TemperatureCalibrator(ScoreCalibrator):
-    """p = σ(logit(s) / T), one parameter: for fewer than a hundred labels and scores that already mean something."""
+    """Fit p = σ(logit(s) / T): one parameter, for scores that are probabilities and fewer than a hundred labels.
+
+    References
+    ----------
+    Guo et al., "On calibration of modern neural networks", 2017, arXiv 1706.04599.
+    """
 
     family = "temperature"
 
@@ -94,9 +103,14 @@ class TemperatureCalibrator(ScoreCalibrator):
 
 
 class LogisticCalibrator(ScoreCalibrator):
-    """p = σ(w·z + b) on k standardised features z, with an L2 penalty of strength 1/C.
+    """Fit p = σ(w·z + b) on k standardised features z.
 
-    Infinite features are clipped to the finite range seen in training. Not monotone in any one feature.
+    Infinite features are clipped to the finite range of the training data. Not monotone in any one feature.
+
+    Parameters
+    ----------
+    C : float
+        The inverse of the L2 penalty.
     """
 
     family = "logistic"
@@ -127,7 +141,7 @@ class LogisticCalibrator(ScoreCalibrator):
             raise NotFittedError("LogisticCalibrator: call fit first")
         X = columns_of(scores)
         if X.shape[1] != len(self.weights_):
-            raise DataError(f"fitted on {len(self.weights_)} features, asked with {X.shape[1]}")
+            raise DataError(f"fitted on {len(self.weights_)} features, got {X.shape[1]}")
         Z = (np.clip(X, self.low_, self.high_) - self.mean_) / self.scale_
         return inside(expit(Z @ self.weights_ + self.intercept_))
 
@@ -184,20 +198,20 @@ def fit_line(x: FloatArray, t: FloatArray) -> tuple[float, float]:
 
 
 def fit_logistic(X: FloatArray, t: FloatArray, *, C: float) -> LogisticRegression:
-    """Fit logistic regression to fractional targets t: each row enters as right with weight t, wrong with 1 - t."""
+    """Fit logistic regression to fractional targets t: each row enters as right with weight t, as wrong with 1 - t."""
     n = len(X)
     model = LogisticRegression(C=C, max_iter=2000)
     return model.fit(np.vstack([X, X]), np.repeat([1, 0], n), sample_weight=np.concatenate([t, 1 - t]))
 
 
 def smoothed_targets(t: FloatArray) -> FloatArray:
-    """Platt's targets: (N₊+1)/(N₊+2) for right, 1/(N₋+2) for wrong; mixed for fractional grades."""
+    """Return Platt's targets: (N₊+1)/(N₊+2) for right, 1/(N₋+2) for wrong; mixed for fractional grades."""
     right, wrong = t.sum(), (1 - t).sum()
     return np.asarray(t * (right + 1) / (right + 2) + (1 - t) / (wrong + 2), dtype=np.float64)
 
 
 def inside(p: FloatArray) -> FloatArray:
-    """Keep probabilities off 0 and 1, so that a log-loss stays finite."""
+    """Clip probabilities away from 0 and 1, so that a log-loss stays finite."""
     return np.clip(np.asarray(p, dtype=np.float64), P_MIN, 1 - P_MIN)
 
 
@@ -205,4 +219,4 @@ def check_family(cls: type[ScoreCalibrator], state: State) -> None:
     """Raise ArtifactError where a stored state belongs to another family of calibrators."""
     found = state.meta.get("family")
     if found != cls.family:
-        raise ArtifactError(f"a {cls.family!r} calibrator was asked to load the state of {found!r}")
+        raise ArtifactError(f"a {cls.family!r} calibrator cannot load the state of {found!r}")

@@ -1,4 +1,4 @@
-"""Every score calibrator by name, and the choice among them by the number of labels."""
+"""The registry of score calibrators, and the choice among them by the number of labels."""
 
 from __future__ import annotations
 
@@ -29,11 +29,22 @@ MANY_LABELS = 1000
 
 
 def candidates(n: int, features: int = 1) -> tuple[type[ScoreCalibrator], ...]:
-    """The families worth fitting on n labels, the default first.
+    """Return the families worth fitting on n labels, the default first.
 
-    Several features → logistic. One score → temperature below 100 labels (Platt competes: a score that is no
+    Several features: logistic. One score: temperature below 100 labels (Platt competes: a score that is no
     probability, such as one made of prompt length, needs an intercept), Platt from there on, and from 1,000 labels
     isotonic and Venn-Abers compete with it.
+
+    Parameters
+    ----------
+    n : int
+        The number of labels.
+    features : int
+        The number of columns.
+
+    Returns
+    -------
+    tuple of type
     """
     if features > 1:
         return (LogisticCalibrator,)
@@ -45,10 +56,31 @@ def candidates(n: int, features: int = 1) -> tuple[type[ScoreCalibrator], ...]:
 
 
 def choose_calibrator(scores: ArrayLike, y: ArrayLike, *, seed: int = 0, folds: int = 5) -> ScoreCalibrator:
-    """Fit the calibrator that suits the number of labels; a rival must clearly beat the default's inner CV log-loss.
+    """Fit the calibrator that suits the number of labels.
 
-    Clearly: by more than one standard error of the paired difference. Returns it fitted on all rows. `seed` shuffles
-    the folds, which hold right and wrong answers alike. Raises DataError as `fit` does.
+    A rival replaces the default where its cross-validated log-loss is better by more than one standard error of the
+    paired difference.
+
+    Parameters
+    ----------
+    scores : array-like of float, (n,) or (n, k)
+        Scores in [0, 1], or k features.
+    y : array-like of float, (n,)
+        Grades in [0, 1].
+    seed : int
+        Shuffles the folds, which are stratified by right and wrong.
+    folds : int
+        The number of inner folds.
+
+    Returns
+    -------
+    ScoreCalibrator
+        Fitted on all rows.
+
+    Raises
+    ------
+    DataError
+        As `ScoreCalibrator.fit` does.
     """
     X = columns_of(scores)
     t = calibration_targets(y, len(X))
@@ -70,7 +102,7 @@ def choose_calibrator(scores: ArrayLike, y: ArrayLike, *, seed: int = 0, folds: 
 
 
 def constant_calibrator(y: ArrayLike) -> ScoreCalibrator:
-    """The map of every score to the level of y (n,), with one more right and one more wrong: grades of one class."""
+    """Return the calibrator for grades y (n,) of one class: it maps every score to their smoothed mean."""
     t = np.asarray(y, dtype=np.float64)
     level = (t.sum() + 1) / (len(t) + 2)
     meta = {"family": PlattCalibrator.family, "slope": 0.0, "intercept": float(logit(level))}
@@ -78,7 +110,7 @@ def constant_calibrator(y: ArrayLike) -> ScoreCalibrator:
 
 
 def calibrator_from_state(state: State) -> ScoreCalibrator:
-    """Rebuild whichever family wrote `state`; raises ArtifactError for an unknown one."""
+    """Rebuild whichever family wrote `state`; ArtifactError for an unknown one."""
     name = state.meta.get("family")
     if name not in CALIBRATORS:
         raise ArtifactError(f"unknown score calibrator {name!r}; known: {', '.join(CALIBRATORS)}")
@@ -86,7 +118,7 @@ def calibrator_from_state(state: State) -> ScoreCalibrator:
 
 
 def _cv_losses(family: type[ScoreCalibrator], X: FloatArray, t: FloatArray, fold: IntArray) -> FloatArray:
-    """Log-loss of every row when its fold is left out, (n,)."""
+    """Return the log-loss of every row when its fold is left out, (n,)."""
     p = np.empty(len(X))
     for held_out in np.unique(fold):
         rows = fold == held_out

@@ -16,7 +16,7 @@ from router_models.types import FloatArray
 
 
 class IsotonicCalibrator(ScoreCalibrator):
-    """The least-squares non-decreasing map, interpolated between the scores seen, flat outside them."""
+    """Fit the least-squares non-decreasing map, interpolated between the training scores, constant outside them."""
 
     family = "isotonic"
 
@@ -48,12 +48,17 @@ class IsotonicCalibrator(ScoreCalibrator):
 
 
 class VennAbersCalibrator(ScoreCalibrator):
-    """Inductive Venn-Abers: isotonic regression with the new score labelled both ways.
+    """Fit inductive Venn-Abers: isotonic regression with the new score labelled both ways.
 
-    Vovk, Petej and Fedorova 2015, arXiv 1511.00213. p0(s) and p1(s) are the isotonic values at s after adding (s, 0)
-    and (s, 1); p = p1 / (1 - p0 + p1), their minimax merge for log-loss. An added 1 between two known scores pools
-    with the upper one and an added 0 with the lower, so both are step functions over the known scores and `fit`
-    tabulates them: one isotonic fit per distinct score and label (8,000 scores: a second or two).
+    p0(s) and p1(s) are the isotonic values at s after adding (s, 0) and (s, 1); p = p1 / (1 - p0 + p1), their minimax
+    combination for log-loss. An added 1 between two training scores pools with the upper one and an added 0 with the
+    lower, so both are step functions over the training scores and `fit` tabulates them: one isotonic fit per distinct
+    score and label (8,000 scores: one to two seconds).
+
+    References
+    ----------
+    Vovk, Petej and Fedorova, "Large-scale probabilistic predictors with and without guarantees of validity", 2015,
+    arXiv 1511.00213.
     """
 
     family = "venn-abers"
@@ -76,7 +81,18 @@ class VennAbersCalibrator(ScoreCalibrator):
         return self
 
     def interval(self, scores: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """p0 and p1, (n,) each, p0 ≤ p1: their distance says how little is known at that score."""
+        """Return the two isotonic probabilities of each score; their distance is the uncertainty of the calibration.
+
+        Parameters
+        ----------
+        scores : array-like of float, (n,)
+            Confidences in [0, 1].
+
+        Returns
+        -------
+        tuple of arrays of float, (n,) each
+            p0 and p1, p0 ≤ p1.
+        """
         if self.knots_ is None:
             raise NotFittedError("VennAbersCalibrator: call fit first")
         s = confidences_of(scores)
@@ -104,7 +120,7 @@ class VennAbersCalibrator(ScoreCalibrator):
 
 
 def _pooled_by_score(s: FloatArray, t: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Distinct scores ascending, the mean grade at each, and how many rows it stands for (ties count as one)."""
+    """Return the distinct scores ascending, the mean grade at each, and its number of rows."""
     knots, inverse, counts = np.unique(s, return_inverse=True, return_counts=True)
     weights = counts.astype(np.float64)
     return knots, np.bincount(inverse, weights=t) / weights, weights

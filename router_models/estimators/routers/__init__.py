@@ -1,10 +1,8 @@
-"""Router families by name. The registry is the list below; a new family is a file and a line here."""
+"""The registry of router families by name; a new family is a file and a line here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
+from router_models.estimators.registry import Registry
 from router_models.estimators.routers.base import Router, RouterModel
 from router_models.estimators.routers.baselines.constant import ConstantRouter
 from router_models.estimators.routers.baselines.length import LengthRouter
@@ -28,39 +26,37 @@ from router_models.estimators.routers.text.linear import LinearRouter, SurfaceRo
 from router_models.estimators.routers.text.surface_forest import SurfaceForestRouter
 from router_models.estimators.routers.text.tfidf import TfidfRouter
 
-ROUTERS: Mapping[str, type[RouterModel]] = MappingProxyType(
-    {
-        cls.family: cls
-        for cls in (
-            ConstantRouter,
-            RandomRouter,
-            OracleRouter,
-            LengthRouter,
-            SurfaceRouter,
-            SurfaceForestRouter,
-            MetadataRouter,
-            SemanticRouter,
-            KnnRouter,
-            LinearRouter,
-            RidgeRouter,
-            TfidfRouter,
-            ForestRouter,
-            StackedRouter,
-            DefaultRouter,
-            MatrixFactorisationRouter,
-            BradleyTerryRouter,
-            ClusterErrorRouter,
-            LayeredRouter,
-            PYesRouter,
-            ProbeRouter,
-            EncoderRouter,
-        )
-    }
+ROUTERS: Registry[RouterModel] = Registry(
+    "router",
+    (
+        ConstantRouter,
+        RandomRouter,
+        OracleRouter,
+        LengthRouter,
+        SurfaceRouter,
+        SurfaceForestRouter,
+        MetadataRouter,
+        SemanticRouter,
+        KnnRouter,
+        LinearRouter,
+        RidgeRouter,
+        TfidfRouter,
+        ForestRouter,
+        StackedRouter,
+        DefaultRouter,
+        MatrixFactorisationRouter,
+        BradleyTerryRouter,
+        ClusterErrorRouter,
+        LayeredRouter,
+        PYesRouter,
+        ProbeRouter,
+        EncoderRouter,
+    ),
 )
+"""Every router family, from baselines to learned ones; `ROUTERS["knn"]` is its class."""
 
 __all__ = [
     "ROUTERS",
-    "AskedRouter",
     "BradleyTerryRouter",
     "ClusterErrorRouter",
     "ConstantRouter",
@@ -74,6 +70,7 @@ __all__ = [
     "MatrixFactorisationRouter",
     "MetadataRouter",
     "OracleRouter",
+    "PYesRouter",
     "ProbeRouter",
     "RandomRouter",
     "RidgeRouter",

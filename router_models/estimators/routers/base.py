@@ -1,9 +1,8 @@
-"""The seam of every router, and the manners of those that learn.
+"""The interface of every router, and the checks that the learned ones share.
 
-A `Router` answers one question, before generation: how likely is the cheap tier's answer acceptable? An estimator
-(`RouterModel`) learns it from prompts and grades, scikit-learn style: `__init__` stores, `fit` returns self, learned
-attributes end in `_`. Scores are raw; calibration to probabilities is `calibration.scores`' work, so a score only
-has to *rank*, within [0, 1].
+A `Router` estimates, before generation, how likely the cheap tier's answer is acceptable. A `RouterModel` learns it
+from prompts and grades, scikit-learn style: `__init__` stores, `fit` returns self, learned attributes end in `_`.
+Scores are raw; `calibrators` turn them into probabilities, so that a score only has to rank, within [0, 1].
 """
 
 from __future__ import annotations
@@ -23,17 +22,30 @@ T = TypeVar("T")
 
 
 class Router(Protocol):
-    """The online seam: P(the cheap answer to this query is acceptable), in [0, 1]. Pure and synchronous."""
+    """Score one query: P(the cheap answer is acceptable), in [0, 1]. Pure and synchronous."""
 
     def score(self, query: Query) -> float: ...
 
 
 class RouterModel(ABC):
-    """A family of routers that can be fitted, asked in batches, and stored as data.
+    """Base class of router families, which are fitted, evaluated in batches and stored as data.
 
-    `family` is the name in the registry; `card` one line: what it needs, what it costs per query. `apart` says why
-    a comparison of all families on recorded outcomes leaves this one out unless it is named ('' = it does not);
-    `needs_reader`: it needs what a language model makes of the prompt before it is answered (`evaluation.reading`).
+    Attributes
+    ----------
+    family : str
+        The name in the registry `ROUTERS`.
+    card : str
+        One line: what the family needs, and what it costs per query.
+    apart : str
+        Why `evaluate --router all` leaves the family out unless it is named; empty = it does not.
+    needs_embeddings : bool
+        Whether `predict` reads `Prompts.embeddings`.
+    needs_metadata : tuple of str
+        Metadata columns that `fit` and `predict` read.
+    needs_reader : bool
+        Whether it needs what a language model computes from the prompt (`evaluation.benchmarks.prompt_readers`).
+    needs_grades : bool
+        Whether it reads the answer's grade, which no request brings.
     """
 
     family: ClassVar[str]
@@ -42,34 +54,113 @@ class RouterModel(ABC):
     needs_embeddings: ClassVar[bool] = False
     needs_metadata: ClassVar[tuple[str, ...]] = ()
     needs_reader: ClassVar[bool] = False
+    needs_grades: ClassVar[bool] = False
 
     @abstractmethod
     def fit(self, X: Prompts, y: FloatArray) -> Self:
-        """Learn from n prompts and their targets y (n,) in [0, 1]: 1 = the cheap answer was acceptable."""
+        """Learn from graded prompts.
+
+        Parameters
+        ----------
+        X : Prompts
+            n prompts.
+        y : array of float, (n,)
+            Targets in [0, 1]: 1 = the cheap answer was acceptable.
+
+        Returns
+        -------
+        RouterModel
+            The router itself.
+
+        Raises
+        ------
+        DataError
+            For targets that cannot be learned from, or inputs that the family needs and the batch lacks.
+        """
 
     @abstractmethod
     def predict(self, X: Prompts) -> FloatArray:
-        """Scores (n,) in [0, 1]; higher = the cheap tier is more likely good enough."""
+        """Score prompts.
+
+        Parameters
+        ----------
+        X : Prompts
+            n prompts.
+
+        Returns
+        -------
+        array of float, (n,)
+            In [0, 1]; higher = the cheap tier is more likely good enough.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        DataError
+            For inputs that the family needs and the batch lacks.
+        """
 
     def distance(self, X: Prompts) -> FloatArray | None:
-        """How far each prompt lies from the training data: (n,) ≥ 0, 0 = typical; None where a family cannot tell."""
+        """Return the distance of each prompt from the training data.
+
+        Parameters
+        ----------
+        X : Prompts
+            n prompts.
+
+        Returns
+        -------
+        array of float, (n,), or None
+            At least 0, 0 = typical; None where a family does not measure it.
+        """
         return None
 
     @abstractmethod
     def state(self) -> State:
-        """The learned state, as data. `from_state(state())` scores equally."""
+        """Return the learned state; `from_state` rebuilds a router that scores equally."""
 
     @classmethod
     @abstractmethod
     def from_state(cls, state: State) -> Self:
-        """Rebuild from `state()`; raises ArtifactError where it does not fit this class."""
+        """Rebuild a router from `state()`.
+
+        Parameters
+        ----------
+        state : State
+            What `state` returned.
+
+        Returns
+        -------
+        RouterModel
+
+        Raises
+        ------
+        ArtifactError
+            Where the state does not fit this class.
+        """
 
 
 def check_prompts_input(X: Prompts, y: FloatArray, *, classes: int = 2) -> FloatArray:
-    """Validate a training set, the same way for every family; returns y as float64.
+    """Validate a training set, in the same way for every family.
 
-    Raises DataError for no rows, unequal lengths, NaN or infinite targets, targets outside [0, 1], or fewer than
-    `classes` distinct values.
+    Parameters
+    ----------
+    X : Prompts
+        n prompts.
+    y : array of float, (n,)
+        Targets.
+    classes : int
+        The number of distinct targets that are needed.
+
+    Returns
+    -------
+    array of float64, (n,)
+        The targets.
+
+    Raises
+    ------
+    DataError
+        For no rows, unequal lengths, targets that are NaN, infinite or outside [0, 1], or too few distinct ones.
     """
     y = np.asarray(y, dtype=np.float64)
     if len(X) == 0:
@@ -81,52 +172,52 @@ def check_prompts_input(X: Prompts, y: FloatArray, *, classes: int = 2) -> Float
     if y.min() < 0 or y.max() > 1:
         raise DataError(f"targets must lie in [0, 1], found {y.min():g} to {y.max():g}")
     if len(np.unique(y)) < classes:
-        raise DataError(f"every target is {y[0]:g}: nothing to tell apart; more varied prompts are needed")
+        raise DataError(f"every target is {y[0]:g}: nothing to learn; more varied prompts are needed")
     return y
 
 
 def fitted(value: T | None, family: str) -> T:
-    """Return a learned attribute; NotFittedError where `fit` has not been called."""
+    """Return a learned attribute; NotFittedError where it is None because `fit` has not been called."""
     if value is None:
         raise NotFittedError(f"the {family} router has not been fitted: call fit(X, y), or load a stored one")
     return value
 
 
 def squash(p: FloatArray) -> FloatArray:
-    """Map a regression's estimate of a probability into (0, 1), strictly increasing, about the identity near 1/2."""
+    """Map a regression's estimate of a probability into (0, 1), strictly increasing, almost unchanged near 1/2."""
     return np.asarray(1.0 / (1.0 + np.exp(-4.0 * (np.clip(p, -4.0, 5.0) - 0.5))), dtype=np.float64)
 
 
 def array_of(state: State, name: str) -> NDArray[Any]:
-    """One array of a stored state; ArtifactError names it where it is missing."""
+    """Return one array of a stored state; ArtifactError names it where it is missing."""
     if name not in state.arrays:
         raise ArtifactError(f"the stored router has no array {name!r}; it was made by another family or version")
     return np.asarray(state.arrays[name])
 
 
 def meta_of(state: State, name: str) -> Any:
-    """One entry of a stored state's metadata; ArtifactError names it where it is missing."""
+    """Return one entry of a stored state's metadata; ArtifactError names it where it is missing."""
     if name not in state.meta:
         raise ArtifactError(f"the stored router has no entry {name!r}; it was made by another family or version")
     return state.meta[name]
 
 
 def check_features_version(state: State) -> None:
-    """Refuse weights that were learned on other surface features than today's."""
+    """Raise ArtifactError for weights that were learned on another version of the surface features."""
     found = meta_of(state, "features_version")
     if found != FEATURES_VERSION:
         raise ArtifactError(f"fitted on surface features version {found}, this is version {FEATURES_VERSION}: retrain")
 
 
 def metadata_of(X: Prompts, name: str) -> tuple[str, ...]:
-    """A metadata column; DataError says which router input is missing."""
+    """Return a metadata column; DataError names the router input that is missing."""
     if name not in X.metadata:
         raise DataError(f"this router needs the metadata column {name!r}; present: {', '.join(X.metadata) or 'none'}")
     return X.metadata[name]
 
 
 def prompt_embeddings(X: Prompts) -> FloatArray:
-    """The batch's embeddings as float64; DataError where they were not computed."""
+    """Return the batch's embeddings as float64; DataError where they were not computed."""
     if X.embeddings is None:
         raise DataError("this router needs embeddings: pass Prompts with `embeddings` (features.Encoder makes them)")
     if X.embeddings.shape[0] != len(X):

@@ -1,10 +1,8 @@
-"""Verifier families by name. The registry is the list below; a new family is a file and a line here."""
+"""The registry of verifier families by name; a new family is a file and a line here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
+from router_models.estimators.registry import Registry
 from router_models.estimators.verifiers.base import Verifier, VerifierModel
 from router_models.estimators.verifiers.checks.nonempty import NonEmptyVerifier
 from router_models.estimators.verifiers.language_model.agreement import AgreementVerifier
@@ -13,37 +11,36 @@ from router_models.estimators.verifiers.language_model.reward import RewardVerif
 from router_models.estimators.verifiers.learned.combined import CombinedVerifier
 from router_models.estimators.verifiers.learned.fitted import LearnedVerifier
 from router_models.estimators.verifiers.learned.logprob import LogprobVerifier
-from router_models.estimators.verifiers.rule_checks import ChecksVerifier
+from router_models.estimators.verifiers.rule_checks import RuleChecksVerifier
 from router_models.estimators.verifiers.stacked import StackedVerifier
 
-VERIFIERS: Mapping[str, type[VerifierModel]] = MappingProxyType(
-    {
-        cls.family: cls
-        for cls in (
-            NonEmptyVerifier,
-            ChecksVerifier,
-            LogprobVerifier,
-            PTrueVerifier,
-            AgreementVerifier,
-            RewardVerifier,
-            LearnedVerifier,
-            StackedVerifier,
-            CombinedVerifier,
-        )
-    }
+VERIFIERS: Registry[VerifierModel] = Registry(
+    "verifier",
+    (
+        NonEmptyVerifier,
+        RuleChecksVerifier,
+        LogprobVerifier,
+        PTrueVerifier,
+        AgreementVerifier,
+        RewardVerifier,
+        LearnedVerifier,
+        StackedVerifier,
+        CombinedVerifier,
+    ),
 )
+"""Every verifier family, from the baseline to the default; `VERIFIERS["combined"]` is its class."""
 
 __all__ = [
     "VERIFIERS",
     "AgreementVerifier",
-    "ChecksVerifier",
     "CombinedVerifier",
-    "ComposedVerifier",
     "LearnedVerifier",
     "LogprobVerifier",
     "NonEmptyVerifier",
     "PTrueVerifier",
     "RewardVerifier",
+    "RuleChecksVerifier",
+    "StackedVerifier",
     "Verifier",
     "VerifierModel",
 ]

@@ -1,6 +1,6 @@
-"""The seam of every verifier, and the manners of those that learn.
+"""The interface of every verifier, and the checks that the learned ones share.
 
-A `Verifier` answers one question, after generation: how likely is this completion acceptable? The same manners as
+A `Verifier` estimates, after generation, how likely a completion is acceptable. The conventions are those of
 `routers.base`, over (prompt, completion) pairs.
 """
 
@@ -17,13 +17,25 @@ from router_models.types import Answers, Completion, FloatArray, Query
 
 
 class Verifier(Protocol):
-    """The online seam: P(this completion is acceptable), in [0, 1]. Pure and synchronous."""
+    """Score one completion: P(it is acceptable), in [0, 1]. Pure and synchronous."""
 
     def score(self, query: Query, completion: Completion) -> float: ...
 
 
 class VerifierModel(ABC):
-    """A family of verifiers that can be fitted, asked in batches, and stored as data."""
+    """Base class of verifier families, which are fitted, evaluated in batches and stored as data.
+
+    Attributes
+    ----------
+    family : str
+        The name in the registry `VERIFIERS`.
+    card : str
+        One line: what the family needs, and what it costs per answer.
+    needs_embeddings : bool
+        Whether the family can read `Prompts.embeddings`.
+    needs_signals : tuple of str
+        The entries of `Answers.signals` without which `fit` and `predict` raise DataError.
+    """
 
     family: ClassVar[str]
     card: ClassVar[str]
@@ -32,37 +44,104 @@ class VerifierModel(ABC):
 
     @abstractmethod
     def fit(self, X: Answers, y: FloatArray) -> Self:
-        """Learn from n completions and their grades y (n,) in [0, 1]."""
+        """Learn from graded completions.
+
+        Parameters
+        ----------
+        X : Answers
+            n completions.
+        y : array of float, (n,)
+            Grades in [0, 1].
+
+        Returns
+        -------
+        VerifierModel
+            The verifier itself.
+
+        Raises
+        ------
+        DataError
+            For grades that cannot be learned from, or signals that the family needs and the batch lacks.
+        """
 
     @abstractmethod
     def predict(self, X: Answers) -> FloatArray:
-        """Scores (n,) in [0, 1]; higher = more likely acceptable."""
+        """Score completions.
+
+        Parameters
+        ----------
+        X : Answers
+            n completions.
+
+        Returns
+        -------
+        array of float, (n,)
+            In [0, 1]; higher = more likely acceptable.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        DataError
+            For signals that the family needs and the batch lacks.
+        """
 
     @abstractmethod
     def state(self) -> State:
-        """The learned state, as data. `from_state(state())` scores equally."""
+        """Return the learned state; `from_state` rebuilds a verifier that scores equally."""
 
     @classmethod
     @abstractmethod
     def from_state(cls, state: State) -> Self:
-        """Rebuild from `state()`; raises ArtifactError where it does not fit this class."""
+        """Rebuild a verifier from `state()`.
+
+        Parameters
+        ----------
+        state : State
+            What `state` returned.
+
+        Returns
+        -------
+        VerifierModel
+
+        Raises
+        ------
+        ArtifactError
+            Where the state does not fit this class.
+        """
 
     @property
     def wants_embeddings(self) -> bool:
-        """Whether `predict` of this object reads `Prompts.embeddings`; where not, a server can skip the encoder."""
+        """Return whether `predict` of this object reads `Prompts.embeddings`; otherwise a server skips the encoder."""
         return self.needs_embeddings
 
     @property
     def wants_signals(self) -> tuple[str, ...]:
-        """The signals `predict` of this object reads from `Answers.signals`."""
+        """Return the signals that `predict` of this object reads from `Answers.signals`."""
         return self.needs_signals
 
 
 def check_answers_input(X: Answers, y: FloatArray, *, classes: int = 2) -> FloatArray:
-    """Validate a training set, the same way for every family; returns y as float64.
+    """Validate a training set, in the same way for every family.
 
-    Raises DataError for no rows, unequal lengths, NaN or infinite grades, grades outside [0, 1], or fewer than
-    `classes` distinct values.
+    Parameters
+    ----------
+    X : Answers
+        n completions.
+    y : array of float, (n,)
+        Grades.
+    classes : int
+        The number of distinct grades that are needed.
+
+    Returns
+    -------
+    array of float64, (n,)
+        The grades.
+
+    Raises
+    ------
+    DataError
+        For no rows, unequal lengths, grades that are NaN, infinite or outside [0, 1], or too few distinct ones.
     """
     y = np.asarray(y, dtype=np.float64)
     if len(X) == 0:
@@ -74,7 +153,7 @@ def check_answers_input(X: Answers, y: FloatArray, *, classes: int = 2) -> Float
     if y.min() < 0 or y.max() > 1:
         raise DataError(f"grades must lie in [0, 1], found {y.min():g} to {y.max():g}")
     if len(np.unique(y)) < classes:
-        raise DataError(f"every grade is {y[0]:g}: nothing to tell apart; more varied answers are needed")
+        raise DataError(f"every grade is {y[0]:g}: nothing to learn; more varied answers are needed")
     return y
 
 
@@ -89,7 +168,7 @@ def signals_of(X: Answers, names: tuple[str, ...]) -> FloatArray:
 
 
 def answer_embeddings(X: Answers) -> FloatArray:
-    """The prompts' embeddings as float64 (n, d); DataError where they are missing, misshapen or not finite."""
+    """Return the prompts' embeddings as float64 (n, d); DataError where they are missing, misshapen or not finite."""
     if X.prompts.embeddings is None:
         raise DataError("this verifier needs prompt embeddings: pass Prompts with `embeddings` (features.Encoder)")
     if X.prompts.embeddings.shape[0] != len(X):

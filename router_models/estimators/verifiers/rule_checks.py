@@ -1,4 +1,4 @@
-"""The answer checks as a verifier of their own: refusal, hedging, truncation, loops, echo, shape, format."""
+"""The rule-based answer checks as a verifier: refusal, hedging, truncation, loops, echo, shape, format."""
 
 from __future__ import annotations
 
@@ -8,10 +8,20 @@ from typing import ClassVar
 from router_models.estimators.verifiers.learned.combined import CombinedVerifier
 
 
-class ChecksVerifier(CombinedVerifier):
-    """P(acceptable) from `checks.check_columns` alone; no model, no logprobs, no embeddings."""
+class RuleChecksVerifier(CombinedVerifier):
+    """Estimate P(acceptable) from `checks.check_columns` alone: no model, no logprobs, no embeddings.
 
-    family = "checks"
+    Parameters
+    ----------
+    sources : sequence of str
+        As in `CombinedVerifier`.
+    folds : int
+        Inner folds that choose the penalty.
+    seed : int
+        Seeds the folds.
+    """
+
+    family = "rule-checks"
     card = "needs the answer's text; costs under a millisecond; finds what is visibly wrong, not what is false"
     needs_embeddings: ClassVar[bool] = False
 

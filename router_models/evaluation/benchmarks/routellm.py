@@ -1,6 +1,6 @@
-"""RouteLLM's published responses, read from a checkout of lm-sys/RouteLLM.
+"""Read RouteLLM's published responses from a checkout of lm-sys/RouteLLM.
 
-What is read (arXiv 2406.18665): the answers of gpt-4-1106-preview and mixtral-8x7b-instruct on MMLU, GSM8K and
+They are (arXiv 2406.18665) the answers of gpt-4-1106-preview and mixtral-8x7b-instruct on MMLU, GSM8K and
 MT-Bench, graded by its authors. Prompts they found in their training data are dropped, as in their evaluation, by
 exact text. MT-Bench grades are the judge's two turns averaged, mapped from [1, 10] to [0, 1].
 """
@@ -27,7 +27,7 @@ EVALS = Path("routellm") / "evals"
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """One benchmark, contaminated prompts dropped. `raw` prompts were read, `dropped` of them left out."""
+    """Hold one benchmark without contaminated prompts: `raw` prompts were read, `dropped` of them left out."""
 
     name: str
     table: OutcomeTable
@@ -36,9 +36,21 @@ class Benchmark:
 
 
 def read_benchmarks(checkout: Path) -> tuple[Benchmark, ...]:
-    """MMLU, GSM8K and MT-Bench from a checkout; those whose files are there, at least one.
+    """Read MMLU, GSM8K and MT-Bench from a checkout: those whose files are there, at least one.
 
-    Raises DataError naming the folder that holds none of them, or the file and column that cannot be read.
+    Parameters
+    ----------
+    checkout : Path
+        The root of a checkout of lm-sys/RouteLLM.
+
+    Returns
+    -------
+    tuple of Benchmark
+
+    Raises
+    ------
+    DataError
+        Naming the folder that holds none of them, or the file and column that cannot be read.
     """
     evals = checkout / EVALS
     found = []
@@ -109,7 +121,7 @@ def _table(frame: pd.DataFrame) -> OutcomeTable:
 
 
 def _responses(path: Path) -> pd.DataFrame:
-    """A responses file with columns prompt, WEAK, STRONG; model columns are matched whatever their vendor prefix."""
+    """Read a responses file with columns prompt, WEAK, STRONG; vendor prefixes of model columns are ignored."""
     try:
         frame = pd.read_csv(path)
     except (OSError, ValueError) as error:
@@ -125,8 +137,8 @@ def _responses(path: Path) -> pd.DataFrame:
 
 
 def _truths(column: pd.Series, path: Path, name: str) -> FloatArray:
-    known = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
-    values = column.map(lambda value: known.get(str(value).strip().lower(), np.nan)).to_numpy(dtype=np.float64)
+    numbers = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
+    values = column.map(lambda value: numbers.get(str(value).strip().lower(), np.nan)).to_numpy(dtype=np.float64)
     if np.isnan(values).any():
         row = int(np.isnan(values).argmax())
         raise DataError(f"{path}: column {name!r}, row {row}: {column.iloc[row]!r} is neither True nor False")
@@ -153,5 +165,5 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _mean_grade(turns: Mapping[int, float]) -> float:
-    """Both turns' mean, from [1, 10] to [0, 1]; NaN where one was not judged."""
+    """Return both turns' mean, mapped from [1, 10] to [0, 1]; NaN where one was not judged."""
     return (float(np.mean(list(turns.values()))) - 1) / 9 if len(turns) == 2 else float("nan")

@@ -1,4 +1,4 @@
-"""What RouteLLM's paper reports for its own routers (arXiv 2406.18665 v3, tables 1 to 3), to print beside ours."""
+"""The figures that RouteLLM's paper reports for its own routers (arXiv 2406.18665 v3, tables 1 to 3)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One row: CPT in percent of strong calls, APGR as a share; `data` is what the router learned from."""
+    """Hold one row: CPT in percent of strong calls, APGR as a share; `data` is what the router was trained on."""
 
     data: str
     method: str

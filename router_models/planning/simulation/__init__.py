@@ -1,5 +1,5 @@
 """Replay a workload through a policy over time: `serve-graph simulate`.
 
-`arrivals` says when requests come, `itineraries` which calls each makes, `load` what tiers can carry, `queues` plays
-it all out, `scenario` puts the parts together.
+`arrivals` draws when requests arrive, `itineraries` which calls each makes, `load` holds what tiers can carry,
+`queues` replays it all, `scenario` puts the parts together.
 """

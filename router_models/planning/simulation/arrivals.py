@@ -1,6 +1,6 @@
-"""When requests arrive: seeded Poisson streams, steady or with bursts.
+"""Draw arrival times: seeded Poisson streams, steady or with bursts.
 
-Python's own generator is used because its stream of `random()` is promised to stay the same; golden traces rest on it.
+Python's own generator is used because its stream of `random()` is guaranteed to stay the same; golden traces need it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,21 @@ from router_models.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """A Poisson stream of `rate_per_s` requests, with bursts where wanted.
+    """Hold a Poisson stream of requests, optionally with bursts.
 
-    In the last `burst_length_s` of every `burst_every_s` seconds the rate is `burst_factor` times as high.
+    Parameters
+    ----------
+    rate_per_s : float
+        Requests per second outside bursts; above 0.
+    burst_factor : float
+        Multiplies the rate in a burst; at least 1.
+    burst_every_s, burst_length_s : float
+        A burst fills the last `burst_length_s` of every `burst_every_s` seconds.
+
+    Raises
+    ------
+    DataError
+        For values outside these ranges.
     """
 
     rate_per_s: float
@@ -35,16 +47,30 @@ class Arrivals:
             )
 
     def rate_at(self, time_s: float) -> float:
-        """Requests per second at a moment."""
+        """Return requests per second at a moment."""
         if self.burst_factor == 1:
             return self.rate_per_s
         into = time_s % self.burst_every_s
         return self.rate_per_s * (self.burst_factor if into >= self.burst_every_s - self.burst_length_s else 1.0)
 
     def times(self, n: int, seed: int) -> list[float]:
-        """The first n arrival times in seconds, ascending, to the microsecond.
+        """Draw the first n arrival times, by thinning: candidates at the highest rate, each kept with rate / highest.
 
-        Drawn by thinning (Lewis and Shedler 1979): candidates at the highest rate, each kept with rate / highest.
+        Parameters
+        ----------
+        n : int
+            How many; at least 1.
+        seed : int
+            Another seed draws other times.
+
+        Returns
+        -------
+        list of float
+            Seconds, ascending, to the microsecond.
+
+        References
+        ----------
+        Lewis and Shedler, "Simulation of nonhomogeneous Poisson processes by thinning", 1979.
         """
         if n < 1:
             raise DataError(f"at least one request is needed, found {n}")
@@ -60,7 +86,7 @@ class Arrivals:
 
 
 def draw_rows(n: int, rows: int, seed: int) -> list[int]:
-    """Which recorded prompt each of n requests asks: the workload in a seeded order, again and again until n."""
+    """Draw which recorded prompt each of n requests sends: the workload in a seeded order, repeated until n."""
     if rows < 1:
         raise DataError("the workload holds no prompts")
     chance = random.Random(f"rows-{seed}")

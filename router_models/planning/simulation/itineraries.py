@@ -1,27 +1,29 @@
-"""What a policy does with each prompt of a workload: which tiers it calls, in which order, and whose answer counts.
+"""Compute what a policy does with each prompt of a workload: which tiers it calls, in which order, and who answers.
 
-Decisions depend on the prompt and its answers, never on the load, so they are made once per prompt, before any replay.
-The rules are the served ones: `Policy.decide` and `Policy.judge`; an escalation goes to the last tier, at most once.
+Decisions depend on the prompt and its answers, never on the load, so that they are made once per prompt, before any
+replay. The rules are the served ones: `Policy.decide` and `Policy.judge`; an escalation goes to the last tier, at most
+once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from router_models.data.outcomes import OutcomeTable
 from router_models.data.slices import slices_of
 from router_models.errors import DataError
+from router_models.training.evidence import score_table
 from router_models.types import Action, BoolArray, FloatArray
 from router_models.versions.policy import Policy
-from router_models.versions.router_version import ROUTER_SCORE, RouterVersion
+from router_models.versions.router_version import RouterVersion
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Calls made at the same time, one per entry of `tiers`; `judged` = a verifier looks at the result."""
+    """Hold calls made at the same time, one per entry of `tiers`; `judged` = a verifier scores the result."""
 
     tiers: tuple[str, ...]
     judged: bool = False
@@ -29,7 +31,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Itinerary:
-    """One prompt's way: steps in order, the tier whose answer is given (None = abstained), and the outcome's name."""
+    """Hold one prompt's path: its steps, the tier whose answer is returned (None = abstained), and the outcome."""
 
     steps: tuple[Step, ...]
     answered_by: str | None
@@ -44,12 +46,32 @@ def policy_itineraries(
     accept_at: FloatArray | None = None,
     covered: BoolArray | None = None,
 ) -> tuple[Itinerary, ...]:
-    """Play a policy over n prompts; `p_route[tier]`, `p_answer[tier]` (n,) are estimates before and after generation.
+    """Apply a policy to n prompts.
 
-    A tier below the top without `p_route` is never tried; a tier whose answers are to be judged needs `p_answer`.
-    `accept_at` (n,) replaces the policy's (a prompt's slice may have a threshold of its own, or +inf: no promise).
-    Where `covered` (n,) is False nothing of the policy is promised: the top tier answers at once, unjudged.
     Pre-routing is a policy whose `accept_at` is -inf, a pure cascade one whose `route_at` is -inf.
+
+    Parameters
+    ----------
+    policy : Policy
+        The policy.
+    p_route : mapping of str to array of float, (n,)
+        Estimates before generation; a tier below the top without one is never tried.
+    p_answer : mapping of str to array of float, (n,)
+        Estimates after generation, for every tier whose answers are judged.
+    accept_at : array of float, (n,), optional
+        Replaces the policy's threshold, where a prompt's slice has its own; +inf = not certified.
+    covered : array of bool, (n,), optional
+        Where False, the certificate does not cover the prompt: the top tier answers at once, unjudged.
+
+    Returns
+    -------
+    tuple of Itinerary
+        n itineraries.
+
+    Raises
+    ------
+    DataError
+        Where scores of a judged tier are missing, NaN, or differ in length.
     """
     n = _length([*p_route.values(), *p_answer.values()])
     for tier in _judged(policy):
@@ -64,23 +86,26 @@ def policy_itineraries(
 
 
 def version_itineraries(version: RouterVersion, table: OutcomeTable) -> tuple[Itinerary, ...]:
-    """Play a router version over recorded outcomes of its tiers, scored in batch as it would score them when served.
+    """Apply a router version to recorded outcomes of its tiers, scored in batch as it would score them when served.
 
-    Embeddings must be present where its models want them; DataError for a tier the table does not hold.
+    Parameters
+    ----------
+    version : RouterVersion
+        The version.
+    table : OutcomeTable
+        n prompts; with embeddings where the version's models read them.
+
+    Returns
+    -------
+    tuple of Itinerary
+        n itineraries.
+
+    Raises
+    ------
+    DataError
+        For a tier that the table does not have.
     """
-    p_route: dict[str, FloatArray] = {}
-    p_answer: dict[str, FloatArray] = {}
-    decided = np.full(len(table), np.nan)
-    for tier, stage in version.stages.items():
-        if stage.router is not None:
-            raw = stage.router.predict(table.prompts)
-            p_route[tier] = raw if stage.router_calibrator is None else stage.router_calibrator.predict(raw)
-            decided = np.where(np.isnan(decided), p_route[tier], decided)
-    for tier, stage in version.stages.items():
-        answers = table.answers_of(tier)
-        answers = replace(answers, signals={**answers.signals, ROUTER_SCORE: p_route.get(tier, decided)})
-        raw = stage.verifier.predict(answers)
-        p_answer[tier] = raw if stage.verifier_calibrator is None else stage.verifier_calibrator.predict(raw)
+    scores = score_table(version, table)
     own, covered, proof = None, None, version.certificate
     if version.slicer is not None and proof is not None:
         names = slices_of(version.slicer, table.prompts)
@@ -88,15 +113,29 @@ def version_itineraries(version: RouterVersion, table: OutcomeTable) -> tuple[It
             covered = np.array([proof.covers(name) for name in names])
         else:
             own = np.array([proof.threshold_for(name) for name in names])
-    return policy_itineraries(version.policy, p_route, p_answer, own, covered)
+    return policy_itineraries(version.policy, scores.p_route, scores.p_ok, own, covered)
 
 
 def ensemble_itineraries(
     samples: Sequence[str], agreement: FloatArray, accept_at: float, escalate_to: str
 ) -> tuple[Itinerary, ...]:
-    """Ask several tiers (or one tier several times) at once; keep the first's answer where they agree, else escalate.
+    """Call several tiers (or one tier several times) at once; keep the first's answer where they agree, else escalate.
 
-    `agreement` (n,): the share of samples that say the same as the first, or any score of their agreement, ≥ accepts.
+    Parameters
+    ----------
+    samples : sequence of str
+        The tiers to call; at least two.
+    agreement : array of float, (n,)
+        The share of samples that agree with the first, or any score of their agreement.
+    accept_at : float
+        The agreement from which on the answer is kept.
+    escalate_to : str
+        The tier that answers otherwise.
+
+    Returns
+    -------
+    tuple of Itinerary
+        n itineraries.
     """
     if len(samples) < 2:
         raise DataError(f"an ensemble needs at least two samples, found {len(samples)}")
@@ -109,12 +148,12 @@ def ensemble_itineraries(
 
 
 def always_itineraries(tier: str, n: int) -> tuple[Itinerary, ...]:
-    """n prompts straight to one tier."""
+    """Return n itineraries that go straight to one tier."""
     return (Itinerary((Step((tier,)),), tier, Action.ROUTED),) * n
 
 
 def mixed_itineraries(to_frontier: BoolArray, cheap: str, frontier: str) -> tuple[Itinerary, ...]:
-    """Each prompt to one of two tiers by a given mask: what random and length routing are replayed with."""
+    """Send each prompt to one of two tiers by a mask: what random and length routing are replayed with."""
     ways = {tier: Itinerary((Step((tier,)),), tier, Action.ROUTED, routed=True) for tier in (cheap, frontier)}
     return tuple(ways[frontier if up else cheap] for up in to_frontier)
 
@@ -131,7 +170,7 @@ def _one(
     if tier == policy.top:
         return _at_top(policy, p_answer, i, (), Action.ROUTED, routed)
     if policy.points[tier].accept_at == -np.inf and policy.points[tier].abstain_below is None:
-        return Itinerary((Step((tier,)),), tier, Action.ACCEPTED, routed)  # pre-routed: nobody looks at the answer
+        return Itinerary((Step((tier,)),), tier, Action.ACCEPTED, routed)  # pre-routed: the answer is not judged
     step = Step((tier,), judged=True)
     verdict = policy.judge(tier, float(p_answer[tier][i]), accept_at)
     if verdict.action is Action.ESCALATED:

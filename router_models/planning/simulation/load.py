@@ -1,4 +1,4 @@
-"""What is replayed and what it came to: tiers with their slots and prices, and the figures of one simulation."""
+"""The inputs and results of a replay: tiers with their slots and prices, and the figures of one simulation."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from router_models.types import FloatArray, Usage
 
 @dataclass(frozen=True, slots=True)
 class PriceSchedule:
-    """Prices over time: (second from which it holds, price), the first at 0.
+    """Hold prices over time. A call is billed at the price in force when it starts.
 
-    A call is billed at the price in force when it starts.
+    Parameters
+    ----------
+    changes : tuple of (float, Price)
+        The second from which a price holds, and the price; the first at 0, ascending.
     """
 
     changes: tuple[tuple[float, Price], ...]
@@ -30,16 +33,30 @@ class PriceSchedule:
             raise DataError(f"prices must begin at second 0 and change at ascending times, found {starts}")
 
     def at(self, time_s: float) -> Price:
-        """The price in force at a moment."""
+        """Return the price in force at a moment, in seconds."""
         return self.changes[bisect_right([start for start, _ in self.changes], time_s) - 1][1]
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayTier:
-    """A tier as it is replayed: for each of n prompts its grade, tokens and service seconds; its slots and prices.
+    """Hold a tier as it is replayed, for n prompts.
 
-    `queue_limit` None = a queue without end; where a call finds the queue full, its request is refused.
-    `price_factor` multiplies every price (`tier_costs.TierTerms.batch_multiplier`).
+    Parameters
+    ----------
+    grades : array of float, (n,)
+        The grade of its answer.
+    usage : tuple of Usage
+        Tokens of the call.
+    service_s : array of float, (n,)
+        Seconds the call takes in a slot.
+    slots : int
+        Calls it carries at the same time.
+    prices : PriceSchedule
+        What calls cost.
+    queue_limit : int, optional
+        Where a call finds the queue this long, its request is refused; None = no limit.
+    price_factor : Decimal
+        Multiplies every price (`tier_costs.TierCosts.batch_multiplier`).
     """
 
     grades: FloatArray
@@ -61,7 +78,7 @@ class ReplayTier:
 
 @dataclass(frozen=True, slots=True)
 class Overhead:
-    """What deciding and judging take: seconds of latency and dollars, per decision and per verdict."""
+    """Hold seconds of latency and dollars, per routing decision and per verdict."""
 
     router_s: float = 0.0
     verifier_s: float = 0.0
@@ -74,7 +91,23 @@ NO_OVERHEAD = Overhead()
 
 @dataclass(frozen=True, slots=True)
 class TierLoad:
-    """What a tier had to bear. `queue_mean` is over time, `wait_p95_s` over calls; utilisation in [0, 1]."""
+    """Hold one tier's load.
+
+    Parameters
+    ----------
+    calls, answered : int
+        Calls made, and requests whose answer was the tier's.
+    cost_usd : Decimal
+        US dollars.
+    utilisation : float
+        The mean share of slots in use, in [0, 1].
+    queue_mean : float
+        The queue's mean length over time.
+    queue_max : int
+        Its greatest length.
+    wait_p95_s : float
+        The 95th percentile of the calls' waiting times, in seconds.
+    """
 
     calls: int
     answered: int
@@ -87,7 +120,27 @@ class TierLoad:
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """What a replay came to. `right` is the mean grade of the answers given; latencies (n answered or abstained,)."""
+    """Hold the figures of one replay.
+
+    Parameters
+    ----------
+    requests, answered, abstained, refused : int
+        Requests by outcome.
+    duration_s : float
+        Seconds until the last event.
+    cost_usd : Decimal
+        US dollars, overhead included.
+    right : float
+        The mean grade of the answers returned.
+    latencies_s : array of float
+        Seconds of every request that was answered or abstained from.
+    tiers : mapping of str to TierLoad
+        By tier.
+    actions : mapping of str to int
+        Requests by `Action`, and `refused`.
+    trace : tuple of mapping
+        Every event, where the trace was kept.
+    """
 
     requests: int
     answered: int
@@ -102,11 +155,11 @@ class Simulated:
     trace: tuple[Mapping[str, Any], ...]
 
     def latency_s(self, share: float) -> float:
-        """The latency that `share` of the requests do not exceed; NaN where none was served."""
+        """Return the latency that a share of the requests does not exceed; NaN where none was served."""
         return float(np.quantile(self.latencies_s, share)) if len(self.latencies_s) else float("nan")
 
     def to_json(self) -> dict[str, Any]:
-        """The figures as JSON-able data (without the trace), rounded to six decimals."""
+        """Return the figures as JSON values (without the trace), rounded to six decimals."""
         return {
             "requests": self.requests,
             "answered": self.answered,
@@ -135,5 +188,5 @@ class Simulated:
 
 
 def _rounded(value: float) -> float | None:
-    """Six decimals; None where there is no number, for JSON has none for it."""
+    """Round to six decimals; None where the value is not finite, which JSON cannot represent."""
     return round(value, 6) if np.isfinite(value) else None

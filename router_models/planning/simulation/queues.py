@@ -2,8 +2,8 @@
 
 Each tier is a first-come queue in front of `slots` places; a call holds its place for its recorded service time. The
 next step of an itinerary starts when the last call of the step before has ended and been judged. Not modelled: that
-an engine slows down as its batch fills, retries, and time-outs; recorded latencies already hold what was true when
-they were taken.
+an engine slows down as its batch fills, retries, and time-outs; recorded latencies include the conditions under which
+they were measured.
 """
 
 from __future__ import annotations
@@ -40,9 +40,33 @@ def simulate(
     *,
     keep_trace: bool = False,
 ) -> Simulated:
-    """Send request i at `times_s[i]` with prompt `rows[i]` along that prompt's itinerary; returns what came of it.
+    """Send requests along their prompts' itineraries.
 
     Pure: equal input gives an equal result. Events at the same instant happen in the order in which they were caused.
+
+    Parameters
+    ----------
+    tiers : mapping of str to ReplayTier
+        Every tier that an itinerary calls.
+    itineraries : sequence of Itinerary
+        One per prompt.
+    times_s : sequence of float
+        When each request arrives, in seconds.
+    rows : sequence of int
+        Which prompt each request sends.
+    overhead : Overhead
+        The cost of decisions and verdicts.
+    keep_trace : bool
+        Whether to record every event.
+
+    Returns
+    -------
+    Simulated
+
+    Raises
+    ------
+    DataError
+        For no requests, unequal lengths, or a tier that is not replayed.
     """
     if len(times_s) != len(rows) or not len(rows):
         raise DataError(f"{len(times_s)} arrival times for {len(rows)} requests")
@@ -60,7 +84,7 @@ def simulate(
 
 @dataclass
 class _Place:
-    """One tier's moving parts."""
+    """Hold one tier's state during a run."""
 
     queue: deque[tuple[float, int]] = field(default_factory=deque)
     busy: int = 0

@@ -1,4 +1,4 @@
-"""A workload, a policy and circumstances, replayed over several seeds beside always-weak and always-strong."""
+"""Replay a workload under given circumstances over several seeds, beside always-weak and always-strong."""
 
 from __future__ import annotations
 
@@ -34,7 +34,23 @@ from router_models.versions.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """How requests arrive and what serves them. `slots` and `price_changes` are by tier."""
+    """Hold how requests arrive and what serves them.
+
+    Parameters
+    ----------
+    arrivals : Arrivals
+        The stream of requests.
+    requests : int
+        How many.
+    slots : mapping of str to int
+        Calls that a tier carries at the same time.
+    price_changes : mapping of str to sequence of tuple
+        By tier, (second, price) pairs.
+    queue_limit : int, optional
+        The length of a queue at which requests are refused; None = no limit.
+    overhead : Overhead
+        The cost of decisions and verdicts.
+    """
 
     arrivals: Arrivals
     requests: int
@@ -53,9 +69,32 @@ def replay(
     *,
     keep_trace: bool = False,
 ) -> dict[str, list[Simulated]]:
-    """Replay every policy once per seed, all on the same arrivals and prompts; traces only of the first seed.
+    """Replay every policy once per seed, all on the same arrivals and prompts.
 
-    DataError where a tier's tokens or latencies are neither recorded nor assumed.
+    Parameters
+    ----------
+    table : OutcomeTable
+        Recorded outcomes of the tiers.
+    terms : mapping of str to TierCosts
+        Prices and assumptions by tier.
+    policies : mapping of str to sequence of Itinerary
+        Policies by name.
+    given : Circumstances
+        How requests arrive and what serves them.
+    seeds : sequence of int
+        One run each.
+    keep_trace : bool
+        Whether to record every event of the first seed's runs.
+
+    Returns
+    -------
+    dict of str to list of Simulated
+        Runs by policy.
+
+    Raises
+    ------
+    DataError
+        Where a tier's tokens or latencies are neither recorded nor assumed.
     """
     tiers = {tier: replay_tier(table, tier, terms[tier], given, seeds[0]) for tier in terms}
     runs: dict[str, list[Simulated]] = {name: [] for name in policies}
@@ -69,7 +108,7 @@ def replay(
 
 
 def replay_tier(table: OutcomeTable, tier: str, terms: TierCosts, given: Circumstances, seed: int) -> ReplayTier:
-    """One tier of a table, ready to be replayed."""
+    """Return one tier of a table, ready to be replayed."""
     calls = calls_of(table, tier, terms, seed)
     if calls.seconds is None:
         raise DataError(f"no latencies of tier {tier!r} are recorded: assume its p50 and p95 seconds")
@@ -93,9 +132,28 @@ def by_thresholds(
     route: tuple[str, float] | None = None,
     accept: tuple[str, float] | None = None,
 ) -> tuple[Itinerary, ...]:
-    """A two-tier policy over named scores: `route` before generation, `accept` after, each (score, threshold).
+    """Return the itineraries of a two-tier policy over named scores.
 
     Only `route` is pre-routing, only `accept` a cascade, both a layered policy.
+
+    Parameters
+    ----------
+    table : OutcomeTable
+        n prompts.
+    weak, strong : str
+        The two tiers.
+    route, accept : tuple of str and float, optional
+        A score (see `score_named`) and its threshold, before and after generation.
+
+    Returns
+    -------
+    tuple of Itinerary
+        n itineraries.
+
+    Raises
+    ------
+    DataError
+        Where both are None, or a score is not recorded.
     """
     if route is None and accept is None:
         raise DataError("a policy needs a routing score, an acceptance score, or both")
@@ -109,14 +167,14 @@ def by_thresholds(
 def by_agreement(
     table: OutcomeTable, weak: str, strong: str, samples: int, accept: tuple[str, float]
 ) -> tuple[Itinerary, ...]:
-    """An ensemble of weak answers, kept where a recorded signal of their agreement reaches the threshold."""
+    """Return the itineraries of an ensemble of weak answers, kept where a recorded agreement reaches the threshold."""
     return ensemble_itineraries((weak,) * samples, score_named(table, weak, accept[0]), accept[1], strong)
 
 
 def by_share(
     table: OutcomeTable, weak: str, strong: str, share: float, *, rule: str, seed: int = 0
 ) -> tuple[Itinerary, ...]:
-    """A given share to the strong tier: the longest prompts (`rule` 'length') or any ('random')."""
+    """Return itineraries that send a share to strong: the longest prompts (`rule` 'length') or any ('random')."""
     if not 0 <= share <= 1:
         raise DataError(f"the strong tier's share must lie in [0, 1], found {share}")
     n = len(table)
@@ -127,7 +185,7 @@ def by_share(
 
 
 def beside(policy: Sequence[Itinerary], name: str, weak: str, strong: str) -> dict[str, Sequence[Itinerary]]:
-    """The policy with the two it must be compared with."""
+    """Return the policy with the two that it must be compared with."""
     n = len(policy)
     return {
         name: policy,
@@ -137,7 +195,7 @@ def beside(policy: Sequence[Itinerary], name: str, weak: str, strong: str) -> di
 
 
 def score_named(table: OutcomeTable, tier: str, name: str) -> FloatArray:
-    """'length', or a signal recorded with a tier's answers; DataError names the signals there are."""
+    """Return 'length', or a signal recorded with a tier's answers; DataError names the signals there are."""
     if name == "length":
         return LengthRouter().predict(table.prompts)
     signals = table.answers_of(tier).signals

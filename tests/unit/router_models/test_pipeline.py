@@ -19,10 +19,12 @@ from router_models.pipeline import certify_next, run_pipeline
 from router_models.pricing.prices import Price
 from router_models.risk_control.certificate import Certificate
 from router_models.training.candidate import Candidate, Settings
+from router_models.training.splits import split_outcomes
 from router_models.types import Action, Completion, Decision, Outcome, Query, Usage
 from router_models.versions.policy import Policy
 from router_models.versions.registry import RegisteredVersion, find_version
 from router_models.versions.router_version import RouterVersion
+from router_models.versions.workspace import Workspace
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 PRICES = {"cheap": Price(Decimal("0.01"), Decimal("0.02")), "frontier": Price(Decimal("0.11"), Decimal("0.22"))}
@@ -183,8 +185,9 @@ def test_what_is_refused_unseen_is_no_look(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'm.db'}"
     table = table_of(parse_columns(outcomes_to_frame(world(100, p_easy=0.9))))
     version = RouterVersion(Policy(("small", "large"), {}), {})
+    work, splits = Workspace(tmp_path, uri, "router"), split_outcomes(table, SETTINGS.tiers, 0)
     with pytest.raises(DataError, match="fitted for the tiers"):
-        certify_next(Candidate(version, "", {}, {}), table, SETTINGS, NOW, tmp_path, uri, tmp_path)
+        certify_next(Candidate(version, "", {}, {}), splits, SETTINGS, NOW, work)
     assert not (tmp_path / "m.db").exists()
 
 

@@ -1,4 +1,4 @@
-"""The obvious router: everything gets the same score. Always-cheap and always-frontier are its two thresholds."""
+"""The simplest router: every prompt has the same score. Always-cheap and always-frontier are its two thresholds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from router_models.types import FloatArray, Prompts
 
 
 class ConstantRouter(RouterModel):
-    """Score every prompt with the training share of acceptable cheap answers (`p_`)."""
+    """Score every prompt with the training share of acceptable cheap answers (`p_`).
+
+    Parameters
+    ----------
+    p : float
+        The score before `fit`, in [0, 1].
+    """
 
     family = "constant"
     card = "needs nothing; costs nothing; baseline: no routing at all"

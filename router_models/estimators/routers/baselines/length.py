@@ -1,4 +1,4 @@
-"""Prompt length alone: the baseline no report may leave out (APGR .58 on MMLU untrained; see docs)."""
+"""Prompt length alone: the baseline that every report shows (APGR .58 on MMLU, untrained; see docs)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from router_models.types import FloatArray, Prompts
 
 
 class LengthRouter(RouterModel):
-    """Score falls with the logarithm of the prompt's length, whatever the targets say.
+    """Score prompts by length alone: 1 / (1 + characters / 200), whatever the targets are.
 
-    Untrained on purpose: `fit` only checks its input. Score = 1 / (1 + chars / 200).
+    Untrained on purpose: `fit` only checks its input.
     """
 
     family = "length"

@@ -1,4 +1,4 @@
-"""What is known beside the text: task label, language, user tier, length of the conversation."""
+"""A router on request metadata: task label, language, user tier, length of the conversation."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ COLUMNS = ("domain", "category", "family", "task", "language", "user_tier", "his
 
 
 class MetadataRouter(RouterModel):
-    """Ridge on one-hot metadata; columns whose every training value is a number enter as log(1 + value).
+    """Fit ridge regression on one-hot metadata; columns of numbers enter as log(1 + value).
 
-    Uses those of `columns` that the training set has and that vary (DataError where none does). A value never seen,
-    or a column missing when asked, adds nothing: the score falls back to the overall share.
+    It uses those columns that the training set has and that vary (DataError where none does). A value that training
+    did not hold, or a column that is missing in a request, adds nothing: the score falls back to the overall share.
+
+    Parameters
+    ----------
+    columns : tuple of str
+        The metadata columns to look for.
     """
 
     family = "metadata"

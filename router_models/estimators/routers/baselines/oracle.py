@@ -1,4 +1,4 @@
-"""What nobody has: the grade itself. The ceiling in reports, never a router to serve."""
+"""The grade itself as the score: the upper bound in reports, never a router to serve."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ from router_models.types import FloatArray, Prompts
 
 
 class OracleRouter(RouterModel):
-    """Score = the target written into the metadata column `column`, as text ('1', '0.5').
+    """Score prompts with the target that a metadata column holds as text ('1', '0.5').
 
-    DataError where the column is missing, or an entry is no number in [0, 1].
+    `predict` raises DataError where the column is missing, or an entry is no number in [0, 1].
+
+    Parameters
+    ----------
+    column : str
+        The metadata column.
     """
 
     family = "oracle"
     card = "needs the answer's grade beforehand; for reports only"
     needs_metadata = ("oracle",)
+    needs_grades = True
 
     def __init__(self, column: str = "oracle") -> None:
         self.column = column

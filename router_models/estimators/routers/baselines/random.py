@@ -1,4 +1,4 @@
-"""A coin per prompt: the line every deferral curve is compared with (APGR .5 in expectation)."""
+"""A random score per prompt: every deferral curve is compared with it (APGR .5 in expectation)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from router_models.types import FloatArray, Prompts
 
 
 class RandomRouter(RouterModel):
-    """Score = a hash of seed and text, uniform in [0, 1): the same prompt always gets the same coin."""
+    """Score prompts by a hash of seed and text, uniform in [0, 1): the same prompt always has the same score.
+
+    Parameters
+    ----------
+    seed : int
+        Another seed draws other scores.
+    """
 
     family = "random"
     card = "needs nothing; costs nothing; baseline: a given share at random"

@@ -1,9 +1,9 @@
-"""The router to use unless you know better: several families, weighted by how far from home a prompt is.
+"""The router to use unless you know better: several families, weighted by a prompt's distance from the training data.
 
-Routers that are best on familiar questions are the worst on unfamiliar subjects (embeddings remember topics), where
-what a prompt looks like still helps. So the members are weighted twice: once on prompts held out at random (near),
-once on prompts whose whole *domain* was held out (far). A prompt's distance to the training data says which weights
-apply, and is reported, so that the decision can carry it.
+Routers that are best on in-domain questions are the worst on unfamiliar subjects (embeddings remember topics), where
+surface features still help. So the members are weighted twice: once on prompts held out at random (in domain), once on
+prompts whose whole *domain* was held out (out of domain). A prompt's distance from the training data says which
+weights apply, and is reported with the decision.
 """
 
 from __future__ import annotations
@@ -37,22 +37,32 @@ from router_models.types import FloatArray, IntArray, Prompts
 DOMAIN_COLUMNS = ("domain", "category", "family", "task", "qset")
 NEIGHBOURS = 10
 # Surface forest, TF-IDF, ridge, kNN, forest, surface line. The forest sees what the others see, so it counts double;
-# words alone travel badly and count half; a straight line through the surface travels better than trees.
-# [measured] with these weights fixed, 11 ways of training on one set, pair or domain and asking another: mean APGR
-# .545 without line and length, .557 with; at home .619 and .620. Learned freely they stray: a few held-out domains
-# are few examples (MMLU, domains held out: .583 to .610 free, .613 fixed), so learning stays near.
+# words alone transfer badly and count half; a straight line through the surface transfers better than trees.
+# [measured] with these weights fixed, 11 ways of training on one set, pair or domain and testing on another: mean APGR
+# .545 without line and length, .557 with; in domain .619 and .620. Learned without a prior they overfit: a few
+# held-out domains are few examples (MMLU, domains held out: .583 to .610 free, .613 fixed), so the weights stay near
+# the prior.
 PRIOR = np.array([1.0, 0.5, 1.0, 1.0, 2.0, 0.5]) / 6.0
-# Length is not trained, so its share is not learned: none at home, this much away, where it is the floor.
+# Length is not trained, so its share is not learned: none in domain, this much out of domain, as a fallback.
 LENGTH_OUT_OF_DOMAIN = 0.06
 STRENGTH = 2.0
 
 
 class DefaultRouter(RouterModel):
-    """Near and far blends of surface forest and line, TF-IDF, ridge, kNN, forest and length; mixed by distance.
+    """Combine surface forest and line, TF-IDF, ridge, kNN, forest and length, weighted by the prompt's distance.
 
     Domains are the first of `DOMAIN_COLUMNS` that has at least three values, else clusters of the embeddings.
-    `distance` is 0 at the similarity to its ten nearest that half of the training prompts have, 1 where domains that
-    were held out lie on average.
+    `distance` is 0 where the similarity to the ten nearest training prompts is that of the median training prompt, and
+    1 where held-out domains lie on average.
+
+    Parameters
+    ----------
+    folds : int
+        Folds of both cross-validations.
+    trees : int
+        Trees of each forest.
+    seed : int
+        Seeds folds, forests and clusters.
     """
 
     family = "default"
@@ -62,9 +72,9 @@ class DefaultRouter(RouterModel):
     def __init__(self, folds: int = 3, trees: int = 100, seed: int = 0) -> None:
         self.folds, self.trees, self.seed = folds, trees, seed
         self.members_: tuple[RouterModel, ...] | None = None
-        self.near_: FloatArray | None = None
-        self.far_: FloatArray | None = None
-        self.in_domain_: FloatArray | None = None
+        self.in_domain_weights_: FloatArray | None = None
+        self.out_of_domain_weights_: FloatArray | None = None
+        self.similarity_: FloatArray | None = None
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
         y = check_prompts_input(X, y)
@@ -73,18 +83,19 @@ class DefaultRouter(RouterModel):
 
     def _fit(self, X: Prompts, y: FloatArray) -> Self:
         light, full = self._makers(max(20, self.trees // 2)), self._makers(self.trees)
-        near = folds_by_text(X.texts, self.folds, self.seed)
-        far = self._domain_folds(X)
+        random_folds = folds_by_text(X.texts, self.folds, self.seed)
+        domain_folds = self._domain_folds(X)
         trained = light[: len(PRIOR)]
-        self.near_ = np.append(stack_weights(out_of_fold(trained, X, y, near), y, PRIOR, STRENGTH), 0.0)
-        out_of_domain = stack_weights(out_of_fold(trained, X, y, far), y, PRIOR, STRENGTH)
-        self.far_ = np.append((1 - LENGTH_OUT_OF_DOMAIN) * out_of_domain, LENGTH_OUT_OF_DOMAIN)
-        self.in_domain_ = self._measure_home(X, far)
+        in_domain = stack_weights(out_of_fold(trained, X, y, random_folds), y, PRIOR, STRENGTH)
+        self.in_domain_weights_ = np.append(in_domain, 0.0)
+        out_of_domain = stack_weights(out_of_fold(trained, X, y, domain_folds), y, PRIOR, STRENGTH)
+        self.out_of_domain_weights_ = np.append((1 - LENGTH_OUT_OF_DOMAIN) * out_of_domain, LENGTH_OUT_OF_DOMAIN)
+        self.similarity_ = self._similarities(X, domain_folds)
         self.members_ = tuple(make().fit(X, y) for make in full)
         return self
 
     def _makers(self, trees: int) -> list[Maker]:
-        """The members in PRIOR's order, then length."""
+        """Return constructors of the members in PRIOR's order, then of length."""
         return [
             partial(SurfaceForestRouter, trees=trees, seed=self.seed),
             TfidfRouter,
@@ -107,16 +118,16 @@ class DefaultRouter(RouterModel):
         labels = KMeans(clusters, n_init=1, max_iter=30, random_state=self.seed).fit_predict(E)
         return balanced_folds(labels.astype(np.int64), self.folds)
 
-    def _measure_home(self, X: Prompts, far: IntArray) -> FloatArray:
-        """Median similarity at home, and the drop from it to the median of domains held out."""
+    def _similarities(self, X: Prompts, domain_folds: IntArray) -> FloatArray:
+        """Return the median similarity in domain, and the drop from it to the median of held-out domains."""
         memory = half_precision(prompt_embeddings(X))
         k = min(NEIGHBOURS, len(memory) - 1)
         in_domain = float(np.median(nearest(memory, memory, k, leave_out_self=True)[1].mean(axis=1)))
         out_of_domain = []
-        for f in np.unique(far):
-            rest = memory[far != f]
+        for f in np.unique(domain_folds):
+            rest = memory[domain_folds != f]
             if len(rest):
-                out_of_domain.append(nearest(memory[far == f], rest, min(k, len(rest)))[1].mean(axis=1))
+                out_of_domain.append(nearest(memory[domain_folds == f], rest, min(k, len(rest)))[1].mean(axis=1))
         drop = in_domain - float(np.median(np.concatenate(out_of_domain))) if out_of_domain else 0.0
         return np.array([in_domain, max(drop, 0.05)])
 
@@ -125,32 +136,32 @@ class DefaultRouter(RouterModel):
             return self._predict(X)
 
     def _predict(self, X: Prompts) -> FloatArray:
-        members, scores, out_of_domain = fitted(self.members_, self.family), [], np.zeros(len(X))
+        members, columns, out_of_domain = fitted(self.members_, self.family), [], np.zeros(len(X))
         for member in members:
             if isinstance(member, KnnRouter):
                 score, cosines = member.vote(X)
-                out_of_domain = np.clip(self._away(cosines), 0.0, 1.0)
-                scores.append(score)
+                out_of_domain = np.clip(self._distance(cosines), 0.0, 1.0)
+                columns.append(score)
             else:
-                scores.append(member.predict(X))
-        seen = np.stack(scores, axis=1)
-        near, far = fitted(self.near_, self.family), fitted(self.far_, self.family)
-        return np.clip((1 - out_of_domain) * (seen @ near) + out_of_domain * (seen @ far), 0.0, 1.0)
+                columns.append(member.predict(X))
+        scores = np.stack(columns, axis=1)
+        inner, outer = fitted(self.in_domain_weights_, self.family), fitted(self.out_of_domain_weights_, self.family)
+        return np.clip((1 - out_of_domain) * (scores @ inner) + out_of_domain * (scores @ outer), 0.0, 1.0)
 
     def distance(self, X: Prompts) -> FloatArray:
         knn = next(m for m in fitted(self.members_, self.family) if isinstance(m, KnnRouter))
-        return self._away(knn.vote(X)[1])
+        return self._distance(knn.vote(X)[1])
 
-    def _away(self, cosines: FloatArray) -> FloatArray:
-        in_domain, drop = fitted(self.in_domain_, self.family)
-        near = cosines[:, : min(NEIGHBOURS, cosines.shape[1])]
-        return np.asarray(np.maximum(0.0, (in_domain - near.mean(axis=1)) / drop), dtype=np.float64)
+    def _distance(self, cosines: FloatArray) -> FloatArray:
+        in_domain, drop = fitted(self.similarity_, self.family)
+        nearest_cosines = cosines[:, : min(NEIGHBOURS, cosines.shape[1])]
+        return np.asarray(np.maximum(0.0, (in_domain - nearest_cosines.mean(axis=1)) / drop), dtype=np.float64)
 
     def state(self) -> State:
         arrays: dict[str, NDArray[Any]] = {
-            "near": fitted(self.near_, self.family),
-            "far": fitted(self.far_, self.family),
-            "home": fitted(self.in_domain_, self.family),
+            "near": fitted(self.in_domain_weights_, self.family),
+            "far": fitted(self.out_of_domain_weights_, self.family),
+            "home": fitted(self.similarity_, self.family),
         }
         return pack(fitted(self.members_, self.family), arrays, {})
 
@@ -158,9 +169,9 @@ class DefaultRouter(RouterModel):
     def from_state(cls, state: State) -> Self:
         router = cls()
         router.members_ = unpack(state)
-        router.near_ = array_of(state, "near").astype(np.float64)
-        router.far_ = array_of(state, "far").astype(np.float64)
-        router.in_domain_ = array_of(state, "home").astype(np.float64)
+        router.in_domain_weights_ = array_of(state, "near").astype(np.float64)
+        router.out_of_domain_weights_ = array_of(state, "far").astype(np.float64)
+        router.similarity_ = array_of(state, "home").astype(np.float64)
         return router
 
 

@@ -1,8 +1,8 @@
-"""Cheap certainty first: intents where they are clear, a classifier near the boundary, the cascade for the rest.
+"""Decide by intent where it is clear, by a classifier near the boundary, and leave the rest to the cascade.
 
-Layers, in order: a known-hard prompt is left to the frontier; an intent whose record is clearly above or below the
-overall share decides alone; a classifier decides where it is clear; what remains is *uncertain* and scored at the
-overall share, so that the verifier of the cascade has the last word.
+Layers, in order: a known-hard prompt is left to the frontier; an intent whose success rate is clearly above or below
+the overall share decides alone; a classifier decides where it is clear; what remains is *uncertain* and scored at the
+overall share, so that the cascade's verifier decides.
 """
 
 from __future__ import annotations
@@ -21,10 +21,19 @@ HARD, INTENT, CLASSIFIER, UNCERTAIN = "known-hard", "intent", "classifier", "unc
 
 
 class LayeredRouter(RouterModel):
-    """`clear`: how far, as a probability, an intent must lie from the overall share to decide; `near`: the classifier.
+    """Score each prompt by the first layer that is confident about it.
 
     Within a layer the score is that layer's; within *uncertain* it is the overall share plus a tenth of the
     classifier's deviation, which keeps an order without claiming knowledge.
+
+    Parameters
+    ----------
+    clear : float
+        How far an intent's success rate must lie from the overall share to decide, as a probability.
+    near : float
+        How far the classifier's score must lie from it.
+    seed : int
+        Seeds the clusters of the intents.
     """
 
     family = "layered"
@@ -48,7 +57,18 @@ class LayeredRouter(RouterModel):
         return self._decide(X)[0]
 
     def layers_of(self, X: Prompts) -> tuple[str, ...]:
-        """Which layer spoke for each prompt: known-hard, intent, classifier or uncertain."""
+        """Return which layer decided for each prompt.
+
+        Parameters
+        ----------
+        X : Prompts
+            n prompts.
+
+        Returns
+        -------
+        tuple of str
+            n of known-hard, intent, classifier and uncertain.
+        """
         return self._decide(X)[1]
 
     def _decide(self, X: Prompts) -> tuple[FloatArray, tuple[str, ...]]:
@@ -63,7 +83,7 @@ class LayeredRouter(RouterModel):
         return np.asarray(score, dtype=np.float64), tuple(map(str, names))
 
     def distance(self, X: Prompts) -> FloatArray | None:
-        """The semantic layer's: how far below the floor the nearest intent lies."""
+        """Return the semantic layer's distance: how far below the floor the nearest intent lies."""
         return fitted(self.semantic_, self.family).distance(X)
 
     def state(self) -> State:
@@ -84,7 +104,7 @@ class LayeredRouter(RouterModel):
 
 
 def part_of(state: State, name: str) -> State:
-    """The state of a member stored under `name.`, with its own metadata."""
+    """Return the state of a member stored under `name.`, with its own metadata."""
     prefix = name + "."
     arrays = {n.removeprefix(prefix): a for n, a in state.arrays.items() if n.startswith(prefix)}
     return State(arrays, state.meta.get(name, {}))

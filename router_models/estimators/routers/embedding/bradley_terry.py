@@ -1,7 +1,8 @@
 """Similarity-weighted Bradley-Terry ranking: RouteLLM's router without training (arXiv 2406.18665, section 4.1).
 
-For a new prompt every past battle is weighted by how much its prompt resembles the new one, and a Bradley-Terry model
-is fitted to the weighted battles on the spot; the score is the cheap model's chance to win against the frontier's.
+For a new prompt every past battle is weighted by the similarity of its prompt to the new one, and a Bradley-Terry
+model is fitted to the weighted battles at query time; the score is the cheap model's probability to win against the
+frontier.
 """
 
 from __future__ import annotations
@@ -28,11 +29,23 @@ CHEAP, FRONTIER = "cheap", "frontier"
 
 
 class BradleyTerryRouter(RouterModel):
-    """Score = P(cheap beats frontier) with battles weighted by γ^(cosine / largest cosine), γ = 10.
+    """Score prompts by P(cheap beats frontier), with battles weighted by γ^(cosine / largest cosine).
 
-    `fit(X, y)`: each prompt is a battle cheap against frontier, y the cheap one's result (1 as good, 0 lost);
-    `fit_battles` takes battles among any number of models. A prior of `prior` drawn battles per pair keeps a model
-    that never lost finite.
+    In `fit(X, y)` each prompt is a battle of cheap against frontier, and y the cheap one's result (1 as good, 0 lost);
+    `fit_battles` takes battles among any number of models.
+
+    Parameters
+    ----------
+    gamma : float
+        The base of the weights; larger = more local.
+    prior : float
+        Drawn battles added per pair of models; they keep the strength of a model that never lost finite.
+    cheap, frontier : str
+        The names of the two models among the battles.
+
+    References
+    ----------
+    Ong et al., "RouteLLM: Learning to route LLMs with preference data", arXiv 2406.18665, section 4.1.
     """
 
     family = "bradley-terry"
@@ -50,7 +63,22 @@ class BradleyTerryRouter(RouterModel):
         return self.fit_battles(X, (self.cheap,) * len(X), (self.frontier,) * len(X), y)
 
     def fit_battles(self, X: Prompts, left: tuple[str, ...], right: tuple[str, ...], y: FloatArray) -> Self:
-        """Remember n battles: y = 1 the left model won, 0 the right one, .5 a draw."""
+        """Store battles.
+
+        Parameters
+        ----------
+        X : Prompts
+            n prompts with embeddings.
+        left, right : tuple of str
+            The two models of each battle.
+        y : array of float, (n,)
+            1 = the left model won, 0 = the right one, .5 = a draw.
+
+        Returns
+        -------
+        BradleyTerryRouter
+            The router itself.
+        """
         y = check_prompts_input(X, y)
         if not len(left) == len(right) == len(X):
             raise DataError(f"{len(X)} prompts but {len(left)} left and {len(right)} right models")
@@ -112,7 +140,7 @@ class BradleyTerryRouter(RouterModel):
 
 
 def bradley_terry(wins: FloatArray, rounds: int = 200, tolerance: float = 1e-9) -> FloatArray:
-    """Log-strengths (m,), mean 0, of most likelihood for wins[a, b] = weight of a's wins over b.
+    """Return the maximum-likelihood log-strengths (m,), mean 0, for wins[a, b] = weight of a's wins over b.
 
     Hunter's MM iteration (Annals of Statistics 32, 2004); two models have a closed form.
     """

@@ -24,9 +24,22 @@ from router_models.types import FloatArray, IntArray, Prompts
 
 
 class ClusterErrorRouter(RouterModel):
-    """Score = 1 − the model's error in the prompt's cluster, shrunk to its overall error by `prior` pseudo-prompts.
+    """Score prompts by 1 − the model's error in their cluster.
 
     `fit` learns clusters and the cheap model's vector; `for_model` keeps the clusters and describes another model.
+
+    Parameters
+    ----------
+    clusters : int
+        The number of clusters, at most.
+    prior : float
+        Pseudo-prompts that shrink a cluster's error to the overall error.
+    seed : int
+        Seeds the clusters.
+
+    References
+    ----------
+    Jitkrittum et al., "Universal model routing for efficient LLM inference", arXiv 2502.08773.
     """
 
     family = "cluster-error"
@@ -51,7 +64,19 @@ class ClusterErrorRouter(RouterModel):
         return self
 
     def for_model(self, X: Prompts, y: FloatArray) -> ClusterErrorRouter:
-        """A router for another model, from its grades y on labelled prompts X, over the same clusters."""
+        """Return a router for another model over the same clusters.
+
+        Parameters
+        ----------
+        X : Prompts
+            n prompts with embeddings.
+        y : array of float, (n,)
+            The other model's grades in [0, 1].
+
+        Returns
+        -------
+        ClusterErrorRouter
+        """
         y = check_prompts_input(X, y, classes=1)
         other = ClusterErrorRouter(self.clusters, self.prior, self.seed)
         other.centroids_ = fitted(self.centroids_, self.family)

@@ -1,4 +1,4 @@
-"""The k most similar prompts seen in training vote, weighted by cosine."""
+"""A vote of the k most similar training prompts, weighted by cosine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ SHARPNESS = 8.0  # weight of a neighbour = exp(8 · cosine): half the weight at 
 
 
 class KnnRouter(RouterModel):
-    """Weighted mean of the targets of the k nearest training prompts; k by leave-one-out error among `ks`."""
+    """Average the targets of the k nearest training prompts, weighted by similarity.
+
+    Parameters
+    ----------
+    ks : tuple of int
+        Candidates for k; the one of least leave-one-out error is used.
+    """
 
     family = "knn"
     card = "needs embeddings; compares with every training prompt (8,000: 1 ms, 6 MB)"
@@ -49,7 +55,18 @@ class KnnRouter(RouterModel):
         return self.vote(X)[0]
 
     def vote(self, X: Prompts) -> tuple[FloatArray, FloatArray]:
-        """Scores (n,), and the cosines (n, k) of the neighbours that made them, most similar first."""
+        """Return the scores and the similarities of the neighbours behind them.
+
+        Parameters
+        ----------
+        X : Prompts
+            n prompts with embeddings.
+
+        Returns
+        -------
+        tuple of arrays of float, (n,) and (n, k)
+            Scores, and the neighbours' cosines, most similar first.
+        """
         memory, y = fitted(self.memory_, self.family), fitted(self.targets_, self.family)
         k = min(fitted(self.k_, self.family), len(y))
         index, similarity = nearest(prompt_embeddings(X).astype(np.float32), memory, k)
@@ -72,14 +89,14 @@ class KnnRouter(RouterModel):
 
 
 def half_precision(E: FloatArray) -> NDArray[np.float32]:
-    """Embeddings at the half precision they are stored in, so that a stored memory gives equal scores."""
+    """Round embeddings to the half precision they are stored in, so that a loaded router gives equal scores."""
     return E.astype(np.float16).astype(np.float32)
 
 
 def nearest(
     queries: NDArray[np.float32], memory: NDArray[np.float32], k: int, *, leave_out_self: bool = False
 ) -> tuple[IntArray, FloatArray]:
-    """Indices and cosines, (n, k) each, of the k most similar rows of `memory`, most similar first.
+    """Return indices and cosines, (n, k) each, of the k most similar rows of `memory`, most similar first.
 
     `leave_out_self` skips row i of the memory for query i (for leave-one-out estimates). DataError where the
     widths differ.

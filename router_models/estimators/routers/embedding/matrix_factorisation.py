@@ -1,4 +1,4 @@
-"""Models × prompts: every model a vector, every prompt a vector made from its embedding, their product the grade.
+"""Matrix factorisation of models × prompts: every model a vector, every prompt a projection of its embedding.
 
 RouteLLM's strongest family (Ong et al., arXiv 2406.18665, eq. 7): δ(m, q) = v_m · (W e_q) + b_m. Learned from grades,
 σ(δ), or from preference votes, σ(δ_left − δ_right) (Bradley-Terry), or both. A new model is added by fitting its
@@ -28,10 +28,29 @@ CHEAP = "cheap"
 
 
 class MatrixFactorisationRouter(RouterModel):
-    """Score = σ(δ_model), P(the grade is acceptable); with `against` set, σ(δ_model − δ_against), P(wins the vote).
+    """Score prompts by P(acceptable) = σ(δ_model), or, with `against`, by P(wins the vote) = σ(δ_model − δ_against).
 
     `fit(X, y)` learns the one model 'cheap'; `fit_grades` several at once (what they share makes W better);
-    `fit_votes` preferences. `add_model` fits one more vector. `model` and `against` say whom `predict` speaks of.
+    `fit_votes` learns from preferences. `add_model` fits one more vector.
+
+    Parameters
+    ----------
+    rank : int
+        The length of the vectors.
+    l2 : float
+        The L2 penalty.
+    steps : int
+        Iterations of L-BFGS, at most.
+    seed : int
+        Seeds the initial weights.
+    model : str
+        The model that `predict` scores.
+    against : str, optional
+        The model that it is compared with; None = no comparison.
+
+    References
+    ----------
+    Ong et al., "RouteLLM: Learning to route LLMs with preference data", arXiv 2406.18665, eq. 7.
     """
 
     family = "matrix-factorisation"
@@ -52,7 +71,20 @@ class MatrixFactorisationRouter(RouterModel):
         return self.fit_grades(X, {self.model: check_prompts_input(X, y)})
 
     def fit_grades(self, X: Prompts, grades: Mapping[str, FloatArray]) -> Self:
-        """Learn from grades of several models on the same n prompts; NaN = not asked."""
+        """Learn from the grades of several models.
+
+        Parameters
+        ----------
+        X : Prompts
+            n prompts with embeddings.
+        grades : mapping of str to array of float, (n,)
+            Grades in [0, 1] by model; NaN = not graded.
+
+        Returns
+        -------
+        MatrixFactorisationRouter
+            The router itself.
+        """
         names = tuple(grades)
         table = np.stack([np.asarray(grades[name], dtype=np.float64) for name in names], axis=1)
         row, column = np.nonzero(np.isfinite(table))
@@ -61,7 +93,22 @@ class MatrixFactorisationRouter(RouterModel):
         return self._learn(X, names, row, column, None, table[row, column])
 
     def fit_votes(self, X: Prompts, left: tuple[str, ...], right: tuple[str, ...], y: FloatArray) -> Self:
-        """Learn from n votes between two models each: y = 1 the left one won, 0 the right one, .5 a tie."""
+        """Learn from preference votes.
+
+        Parameters
+        ----------
+        X : Prompts
+            n prompts with embeddings.
+        left, right : tuple of str
+            The two models of each vote.
+        y : array of float, (n,)
+            1 = the left model won, 0 = the right one, .5 = a tie.
+
+        Returns
+        -------
+        MatrixFactorisationRouter
+            The router itself.
+        """
         y = check_prompts_input(X, y)
         if not len(left) == len(right) == len(X):
             raise DataError(f"{len(X)} prompts but {len(left)} left and {len(right)} right models")
@@ -99,7 +146,22 @@ class MatrixFactorisationRouter(RouterModel):
         return self
 
     def add_model(self, name: str, X: Prompts, y: FloatArray) -> Self:
-        """Describe one more model by its grades on n prompts: only its vector and bias are fitted; returns self."""
+        """Describe one more model; only its vector and bias are fitted.
+
+        Parameters
+        ----------
+        name : str
+            The model; one of that name is replaced.
+        X : Prompts
+            n prompts with embeddings.
+        y : array of float, (n,)
+            The model's grades in [0, 1].
+
+        Returns
+        -------
+        MatrixFactorisationRouter
+            The router itself.
+        """
         from sklearn.linear_model import LogisticRegression
 
         y = check_prompts_input(X, y)
@@ -109,7 +171,7 @@ class MatrixFactorisationRouter(RouterModel):
             np.concatenate([Q, Q]) / spread, np.repeat([1, 0], len(y)), sample_weight=np.concatenate([y, 1 - y])
         )
         names = fitted(self.models_, self.family)
-        keep = [i for i, known in enumerate(names) if known != name]
+        keep = [i for i, model in enumerate(names) if model != name]
         self.models_ = (*(names[i] for i in keep), name)
         self.vectors_ = np.vstack([fitted(self.vectors_, self.family)[keep], model.coef_ / spread])
         self.biases_ = np.append(fitted(self.biases_, self.family)[keep], model.intercept_)
@@ -153,7 +215,7 @@ class MatrixFactorisationRouter(RouterModel):
 
 
 def _minimise(loss: Any, parameters: list[Any], steps: int) -> None:
-    """L-BFGS on a smooth loss; full batch, so that equal data gives equal weights."""
+    """Minimise a smooth loss by L-BFGS on the full batch, so that equal data gives equal weights."""
     import torch
 
     optimiser = torch.optim.LBFGS(parameters, max_iter=steps, history_size=10, line_search_fn="strong_wolfe")

@@ -22,7 +22,13 @@ ALPHAS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 
 
 class RidgeRouter(RouterModel):
-    """y ≈ w·e + b over the embedding e. Linear probes of a fixed encoder: hard to beat with a few thousand labels."""
+    """Fit y ≈ w·e + b over the embedding e: a linear probe, hard to beat with a few thousand labels.
+
+    Parameters
+    ----------
+    alphas : tuple of float
+        Candidates for the L2 penalty; the one of least leave-one-out error is used.
+    """
 
     family = "ridge"
     card = "needs embeddings; one dot product per query"
@@ -51,10 +57,24 @@ class RidgeRouter(RouterModel):
 
 
 def fit_ridge(A: FloatArray, y: FloatArray, alphas: tuple[float, ...] = ALPHAS) -> FloatArray:
-    """Weights (d+1,), intercept last, of min |A w + b − y|² + α|w|² with α of least leave-one-out error.
+    """Fit ridge regression with the penalty of least leave-one-out error.
 
-    The residual left out is r_i / (1 − h_i), h the leverage of the centred design plus 1/n; one eigendecomposition
-    of the smaller Gram matrix serves every α.
+    Minimises |A w + b − y|² + α|w|². The left-out residual is r_i / (1 − h_i), h the leverage of the centred design
+    plus 1/n; one eigendecomposition of the smaller Gram matrix serves every α.
+
+    Parameters
+    ----------
+    A : array of float, (n, d)
+        Features.
+    y : array of float, (n,)
+        Targets.
+    alphas : tuple of float
+        Candidates for α.
+
+    Returns
+    -------
+    array of float, (d + 1,)
+        Weights, the intercept last.
     """
     if not alphas:
         raise DataError("no penalty to choose from: alphas is empty")
@@ -75,7 +95,7 @@ def fit_ridge(A: FloatArray, y: FloatArray, alphas: tuple[float, ...] = ALPHAS) 
 
 
 def linear(A: FloatArray, weights: FloatArray) -> FloatArray:
-    """A·w + b; DataError where the width does not fit what was learned."""
+    """Return A·w + b; DataError where the width does not fit the weights."""
     if A.shape[1] != len(weights) - 1:
         raise DataError(f"{A.shape[1]} features per prompt, but this router was fitted on {len(weights) - 1}")
     return np.asarray(A @ weights[:-1] + weights[-1], dtype=np.float64)

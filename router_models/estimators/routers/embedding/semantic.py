@@ -1,7 +1,7 @@
-"""Intents as centroids: a prompt near one gets that intent's record, a prompt near none gets no intent (None).
+"""Intents as centroids: a prompt near one has that intent's success rate, a prompt near none has no intent (None).
 
-Beside them a known-hard set: prompts on which the cheap tier failed. What resembles one of them closely is not
-tried on the cheap tier again.
+In addition a known-hard set: prompts on which the cheap tier failed. Prompts that closely resemble one of them are
+not tried on the cheap tier again.
 """
 
 from __future__ import annotations
@@ -26,11 +26,27 @@ from router_models.types import FloatArray, Prompts
 
 
 class SemanticRouter(RouterModel):
-    """Score = the share of acceptable answers of the nearest intent, shrunk to the overall share.
+    """Score prompts by the share of acceptable answers of the nearest intent, shrunk to the overall share.
 
-    Intents are the values of the metadata column `column` where it is given, else `intents` k-means clusters. Below
-    the similarity `floor` the intent is None and the score the overall share. A cosine ≥ `hard_bar` with a known-hard
-    prompt (target ≤ `hard_grade`) divides the score by four.
+    Below the similarity `floor` the intent is None and the score the overall share. Similarity to a known-hard prompt
+    divides the score by four.
+
+    Parameters
+    ----------
+    intents : int
+        The number of k-means clusters that serve as intents where `column` is None.
+    floor : float
+        The cosine to a centroid from which on a prompt has its intent.
+    hard_bar : float
+        The cosine to a known-hard prompt from which on a prompt counts as hard.
+    hard_grade : float
+        Prompts with targets up to this are known-hard.
+    column : str, optional
+        A metadata column whose values are the intents.
+    prior : float
+        Pseudo-prompts that shrink an intent's share to the overall share.
+    seed : int
+        Seeds the clusters.
     """
 
     family = "semantic"
@@ -89,13 +105,13 @@ class SemanticRouter(RouterModel):
         return np.asarray(np.where(self.known_hard(X), out / 4, out), dtype=np.float64)
 
     def intents_of(self, X: Prompts) -> tuple[str | None, ...]:
-        """The intent of each prompt, None where no centroid reaches the floor."""
+        """Return the intent of each prompt, None where no centroid reaches the floor."""
         names = fitted(self.names_, self.family)
         best, cosine = self._nearest_intent(X)
         return tuple(names[i] if c >= self.floor else None for i, c in zip(best, cosine, strict=True))
 
     def known_hard(self, X: Prompts) -> NDArray[np.bool_]:
-        """Which prompts (n,) resemble a known-hard one with cosine ≥ `hard_bar`."""
+        """Return which prompts, (n,) bool, resemble a known-hard one with cosine ≥ `hard_bar`."""
         hard = fitted(self.hard_, self.family)
         if len(hard) == 0 or len(X) == 0:
             return np.zeros(len(X), dtype=np.bool_)
@@ -110,7 +126,7 @@ class SemanticRouter(RouterModel):
         return similarity.argmax(axis=1), np.asarray(similarity.max(axis=1, initial=-1.0))
 
     def distance(self, X: Prompts) -> FloatArray | None:
-        """1 − cosine to the nearest intent, beyond the floor's: 0 = some intent recognises the prompt."""
+        """Return how far the cosine to the nearest intent lies below the floor; 0 = some intent matches."""
         return np.maximum(0.0, self.floor - self._nearest_intent(X)[1])
 
     def state(self) -> State:

@@ -1,4 +1,4 @@
-"""A causal language model from a transformers folder: what `asked` and `probe` read prompts with."""
+"""Load a causal language model from a transformers folder: what the families `p-yes` and `probe` read prompts with."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from router_models.errors import ArtifactError
 
 
 def causal_model(folder: Path, *, logits: bool = False) -> tuple[Any, Any]:
-    """Tokenizer and model, `logits` = with its vocabulary's; ArtifactError where the folder holds none.
+    """Load a tokenizer and a model; with `logits` the model has its vocabulary head.
 
     It computes in the precision that its weights are stored in, as engines do: bfloat16 takes a third of the time.
+    Raises ArtifactError where the folder holds no model.
     """
     from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
@@ -25,7 +26,7 @@ def causal_model(folder: Path, *, logits: bool = False) -> tuple[Any, Any]:
 
 
 def model_digest(folder: Path, *terms: object) -> str:
-    """sha256 over the folder's weight files and whatever else shapes what is read; ArtifactError without weights."""
+    """Return the sha256 of a folder's weight files and of further terms; ArtifactError where there are no weights."""
     files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
     if not files:
         raise ArtifactError(f"{folder}: no weights here")

@@ -1,7 +1,7 @@
-"""The small encoder itself, fine-tuned to the question "will the cheap tier do?" (RouteLLM's BERT router).
+"""A small encoder fine-tuned to predict whether the cheap tier's answer is acceptable (RouteLLM's BERT router).
 
-Starts from the packaged MiniLM; the lower layers stay as they are, the upper ones and a linear head learn. Only what
-was learned is stored; the base is found again by its package and checked by its hash.
+It starts from the packaged MiniLM; the lower layers stay fixed, the upper ones and a linear head are trained. Only
+what was learned is stored; the base model is found again by its package and checked by its hash.
 """
 
 from __future__ import annotations
@@ -21,10 +21,26 @@ from router_models.types import FloatArray, Prompts
 
 
 class EncoderRouter(RouterModel):
-    """σ(w · mean-pooled tokens + b), trained with cross-entropy on the targets (fractions allowed).
+    """Fit σ(w · mean-pooled tokens + b) with cross-entropy on the targets (fractions allowed).
 
-    Deterministic for a given seed and machine. Texts are cut to `max_tokens`. On two cores 8,000 short prompts take
-    some minutes an epoch.
+    Deterministic for a given seed and machine. On two cores 8,000 short prompts take some minutes an epoch.
+
+    Parameters
+    ----------
+    layers : int
+        How many upper layers are trained.
+    epochs : int
+        Passes over the training set.
+    rate : float
+        The learning rate of the encoder; the head's is 30 times larger.
+    batch : int
+        Prompts per step.
+    max_tokens : int
+        Texts are cut to this length.
+    seed : int
+        Seeds the order of the prompts.
+    model_folder : Path, optional
+        A transformers folder of a BERT model; by default the package's.
     """
 
     family = "encoder"
@@ -96,7 +112,7 @@ class EncoderRouter(RouterModel):
         return out
 
     def _batches(self, lengths: Any, generator: Any) -> Iterator[Any]:
-        """Every row once, in chance order; neighbours in a batch are about equally long, so that little is padding."""
+        """Yield every row once, in random order; rows of a batch are about equally long, so that little is padding."""
         import torch
 
         for drawn in torch.randperm(len(lengths), generator=generator).split(8 * self.batch):

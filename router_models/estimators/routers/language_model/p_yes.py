@@ -1,7 +1,7 @@
-"""Ask a language model whether the question is within its reach, and calibrate what it says.
+"""Ask a language model whether it can answer the question, and calibrate its probability of "yes".
 
 The number is P(yes) of an answer constrained to yes or no: the two tokens' logprobs, not a sampled word. Small models
-are poor judges of themselves, so their word is one feature with a learned slope, which may turn out negative.
+judge themselves poorly, so P(yes) is one feature with a learned slope, which may turn out negative.
 """
 
 from __future__ import annotations
@@ -28,14 +28,25 @@ TEMPLATE = (
 
 
 def question_for(prompt: str, max_chars: int = 4000) -> str:
-    """What the model is asked; long prompts are cut in the middle."""
+    """Return the question put to the model; long prompts are cut in the middle."""
     if len(prompt) > max_chars:
         prompt = prompt[: max_chars // 2] + "\n…\n" + prompt[-max_chars // 2 :]
     return TEMPLATE.format(prompt=prompt)
 
 
 def p_yes(first_token_logprobs: Mapping[str, float]) -> float:
-    """P(yes) among yes and no, in any spelling, from the logprobs of the reply's first token; .5 where neither is."""
+    """Return P(yes) among yes and no, in any spelling, from the logprobs of the reply's first token.
+
+    Parameters
+    ----------
+    first_token_logprobs : mapping of str to float
+        Natural logarithms by token.
+
+    Returns
+    -------
+    float
+        In [0, 1]; .5 where neither word is among the tokens.
+    """
     mass = {"yes": 0.0, "no": 0.0}
     for token, logprob in first_token_logprobs.items():
         word = token.strip(" ▁Ġ\n").lower()
@@ -46,13 +57,17 @@ def p_yes(first_token_logprobs: Mapping[str, float]) -> float:
 
 
 class PYesRouter(RouterModel):
-    """Platt calibration, σ(a·logit(P(yes)) + b), of what the model said.
+    """Calibrate a language model's own P(yes) by Platt scaling: σ(a·logit(P(yes)) + b).
 
-    P(yes) is read from the metadata column `column` (numbers in [0, 1] as text), or got from `ask`, a function of the
-    prompt, where the batch has no such column. `ask` is not stored with the router.
+    Parameters
+    ----------
+    column : str
+        The metadata column that holds P(yes), numbers in [0, 1] as text.
+    ask : callable, optional
+        Returns P(yes) of a prompt, where a batch has no such column. Not stored with the router.
     """
 
-    family = "asked"
+    family = "p-yes"
     card = "needs one constrained token from the cheap tier per query (its prefill time)"
     apart = "asks a language model about every prompt, which recorded outcomes do not hold"
     needs_metadata = ("p_yes",)
@@ -104,17 +119,23 @@ class PYesRouter(RouterModel):
 
 
 class YesEncoder:
-    """A local causal language model asked `question_for(prompt)`: text → (P(yes) among yes and no,) float32.
+    """Ask a local causal language model `question_for(prompt)`: text → (P(yes) among yes and no,) float32.
 
-    `folder` is a transformers model folder; the question is put by the model's own chat template where it has one.
-    Prompts are cut to their first `max_tokens` tokens. Nothing is loaded before the first `encode`.
+    The question is put by the model's own chat template where it has one. Nothing is loaded before the first `encode`.
+
+    Parameters
+    ----------
+    folder : Path
+        A transformers model folder.
+    max_tokens : int
+        Prompts are cut to their first tokens.
     """
 
     def __init__(self, folder: Path, max_tokens: int = 512) -> None:
         self.folder, self.max_tokens = folder, max_tokens
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """P(yes) of n texts, (n, 1) float32 in [0, 1]; one prompt at a time, so padding cannot matter."""
+        """Return P(yes) of n texts, (n, 1) float32 in [0, 1]; one prompt at a time, so that padding has no effect."""
         import torch
 
         tokenizer, model = self._loaded
@@ -134,12 +155,12 @@ class YesEncoder:
         question = question_for(text)
         if tokenizer.chat_template is None:
             return list(tokenizer(question).input_ids)
-        said = [{"role": "user", "content": question}]
-        return list(tokenizer.apply_chat_template(said, add_generation_prompt=True, return_dict=True)["input_ids"])
+        messages = [{"role": "user", "content": question}]
+        return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"])
 
     @cached_property
     def _spellings(self) -> dict[str, list[int]]:
-        """The vocabulary's tokens that `p_yes` reads as yes, and as no."""
+        """Return the vocabulary's tokens that `p_yes` reads as yes, and as no."""
         tokenizer, _ = self._loaded
         words = [tokenizer.decode([i]).strip().lower() for i in range(len(tokenizer))]
         return {word: [i for i, found in enumerate(words) if found == word] for word in ("yes", "no")}
@@ -150,5 +171,5 @@ class YesEncoder:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over the model's weight files, the question and the cut."""
+        """Return the sha256 of the model's weight files, the question and the cut."""
         return model_digest(self.folder, TEMPLATE, self.max_tokens)

@@ -1,7 +1,7 @@
-"""What the cheap model's own hidden state says about its chances, before it writes a word.
+"""A linear probe of the cheap model's hidden state, read before it generates.
 
-The states come from `HiddenStateEncoder` (`evaluation.reading` puts them into a table). When the cheap tier's engine
-shares its prefill, a probe costs a dot product.
+The states come from `HiddenStateEncoder` (`evaluation.benchmarks.prompt_readers` adds them to a table). Where the
+cheap tier's engine shares its prefill, a probe costs a dot product.
 """
 
 from __future__ import annotations
@@ -30,9 +30,14 @@ from router_models.types import FloatArray, Prompts
 
 
 class ProbeRouter(RouterModel):
-    """Ridge on standardised hidden states (any width): the batch's `states`, or its `embeddings` where it has none.
+    """Fit ridge regression on standardised hidden states: the batch's `states`, or its `embeddings` where it has none.
 
     Standardising matters: a few dimensions of the residual stream are a hundred times larger than the rest.
+
+    Parameters
+    ----------
+    alphas : tuple of float
+        Candidates for the L2 penalty; the one of least leave-one-out error is used.
     """
 
     family = "probe"
@@ -80,17 +85,27 @@ def _states_of(X: Prompts) -> FloatArray:
 
 
 class HiddenStateEncoder:
-    """A causal language model's hidden state at the prompt's last token: text → (hidden size,) float32.
+    """Return a causal language model's hidden state at the prompt's last token: text → (hidden size,) float32.
 
-    `layer` is a share of the depth (.6: three fifths up, where probes do best); `folder` a transformers model
-    folder. Texts are cut to their last `max_tokens` tokens. Nothing is loaded before the first `encode`.
+    Nothing is loaded before the first `encode`.
+
+    Parameters
+    ----------
+    folder : Path
+        A transformers model folder.
+    layer : float
+        The share of the depth at which states are read (.6: three fifths up, where probes do best).
+    max_tokens : int
+        Texts are cut to their last tokens.
+    threads : int, optional
+        Torch threads; None = torch's default.
     """
 
     def __init__(self, folder: Path, layer: float = 0.6, max_tokens: int = 512, threads: int | None = None) -> None:
         self.folder, self.layer, self.max_tokens, self.threads = folder, layer, max_tokens, threads
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Hidden states of n texts, (n, hidden size) float32; one prompt at a time, so padding cannot matter."""
+        """Return hidden states of n texts, (n, hidden size) float32, one prompt at a time: padding has no effect."""
         import torch
 
         tokenizer, model = self._loaded
@@ -112,5 +127,5 @@ class HiddenStateEncoder:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over the model's weight files and the layer: part of what a certificate depends on."""
+        """Return the sha256 of the model's weight files and the layer; certificates are bound to it."""
         return model_digest(self.folder, self.layer, self.max_tokens)

@@ -15,9 +15,14 @@ from router_models.types import FloatArray, Prompts
 
 
 class LogisticRouter(RouterModel):
-    """Base of both: standardise the columns, fit an L2 logistic regression, keep five arrays of numbers.
+    """Base class of logistic regressions on columns: standardise, fit with an L2 penalty, store arrays of numbers.
 
-    Fractional targets count as weighted labels of both classes. `C` is scikit-learn's inverse penalty.
+    Fractional targets count as weighted labels of both classes.
+
+    Parameters
+    ----------
+    C : float
+        scikit-learn's inverse penalty.
     """
 
     def __init__(self, C: float = 1.0) -> None:
@@ -29,7 +34,7 @@ class LogisticRouter(RouterModel):
 
     @abstractmethod
     def columns(self, X: Prompts) -> FloatArray:
-        """The (n, d) numbers this router looks at."""
+        """Return the (n, d) features of this router."""
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
         from sklearn.linear_model import LogisticRegression
@@ -46,7 +51,7 @@ class LogisticRouter(RouterModel):
 
     def predict(self, X: Prompts) -> FloatArray:
         if self.coef_ is None:
-            raise NotFittedError(f"{type(self).__name__} was asked before fit")
+            raise NotFittedError(f"{type(self).__name__} was used before fit")
         F = self.columns(X)
         if F.shape[1] != len(self.coef_):
             raise DataError(f"{F.shape[1]} features per prompt, but this router was fitted on {len(self.coef_)}")
@@ -71,7 +76,13 @@ class LogisticRouter(RouterModel):
 
 
 class LinearRouter(LogisticRouter):
-    """Logistic regression on the embedding."""
+    """Fit logistic regression on the sentence embedding.
+
+    Parameters
+    ----------
+    C : float
+        scikit-learn's inverse penalty.
+    """
 
     family = "linear"
     card = "needs the sentence embedding; one dot product beside 3 ms of encoding"
@@ -85,7 +96,13 @@ class LinearRouter(LogisticRouter):
 
 
 class SurfaceRouter(LogisticRouter):
-    """Logistic regression on what is visible on the prompt's surface."""
+    """Fit logistic regression on the prompt's surface features.
+
+    Parameters
+    ----------
+    C : float
+        scikit-learn's inverse penalty.
+    """
 
     family = "surface"
     card = "needs the prompt's text; well under a millisecond"

@@ -1,4 +1,4 @@
-"""Words and word pairs, hashed and weighted by rarity, into a ridge regression. No encoder, no vocabulary file."""
+"""Hashed TF-IDF of words and word pairs with ridge regression. No encoder, no vocabulary file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ SparseRow = tuple[NDArray[np.int32], FloatArray]  # the buckets a text fills, as
 
 
 class TfidfRouter(RouterModel):
-    """Ridge on hashed TF-IDF of words and pairs (2^17 buckets); only the first 20,000 characters are read."""
+    """Fit ridge regression on hashed TF-IDF of words and pairs (2^17 buckets) of the first 20,000 characters.
+
+    Parameters
+    ----------
+    alpha : float
+        The L2 penalty.
+    """
 
     family = "tfidf"
     card = "needs the text; under 1 ms per query, 1 MB"
@@ -37,9 +43,9 @@ class TfidfRouter(RouterModel):
 
         y = check_prompts_input(X, y)
         counts = _rows(X.texts)
-        seen = np.bincount(np.concatenate([buckets for buckets, _ in counts]), minlength=WIDTH)
-        # A bucket seen once says nothing about other prompts: idf 0 drops it.
-        idf = np.where(seen >= 2, np.log((1 + len(y)) / (1 + seen)) + 1, 0.0)
+        documents = np.bincount(np.concatenate([buckets for buckets, _ in counts]), minlength=WIDTH)
+        # A bucket of one prompt only says nothing about other prompts: idf 0 drops it.
+        idf = np.where(documents >= 2, np.log((1 + len(y)) / (1 + documents)) + 1, 0.0)
         weighted = _sparse([(buckets, _weighted(buckets, values, idf)) for buckets, values in counts])
         ridge = Ridge(alpha=self.alpha, solver="sparse_cg", tol=1e-4).fit(weighted, y)
         # float32 is what is stored; using it at once keeps scores equal after loading.
@@ -49,7 +55,7 @@ class TfidfRouter(RouterModel):
 
     def predict(self, X: Prompts) -> FloatArray:
         weights, idf = fitted(self.weights_, self.family), fitted(self.idf_, self.family)
-        # Row by row, without a sparse matrix: making one costs four times what a short prompt's product does.
+        # Row by row, without a sparse matrix: building one costs four times as much as a short prompt's product.
         sums = [_weighted(buckets, values, idf) @ weights[buckets] for buckets, values in _rows(X.texts)]
         return squash(np.array(sums, dtype=np.float64) + weights[-1])
 
@@ -66,7 +72,7 @@ class TfidfRouter(RouterModel):
 
 
 def hashed(texts: Sequence[str]) -> Any:
-    """Counts of words and pairs, 1 + log(count), as a sparse (n, WIDTH) matrix."""
+    """Return counts of words and pairs, 1 + log(count), as a sparse (n, WIDTH) matrix."""
     return _sparse(_rows(texts))
 
 
@@ -75,9 +81,9 @@ def _rows(texts: Sequence[str]) -> list[SparseRow]:
 
 
 def _counted(text: str) -> SparseRow:
-    """The buckets a text fills, and 1 + log(count) of each: scikit-learn's `HashingVectorizer` for one text at a time.
+    """Return the buckets a text fills, and 1 + log(count) of each, as scikit-learn's `HashingVectorizer` does.
 
-    That class is made for thousands; asked for one short prompt it spends nine tenths on its own preparations.
+    That class is made for thousands of texts; for one short prompt it spends nine tenths of its time on preparations.
     """
     from sklearn.utils import murmurhash3_32
 
@@ -89,7 +95,7 @@ def _counted(text: str) -> SparseRow:
 
 
 def _weighted(buckets: NDArray[np.int32], values: FloatArray, idf: FloatArray) -> FloatArray:
-    """A row at unit length, each count times its bucket's idf."""
+    """Return a row at unit length, each count times its bucket's idf."""
     weighted = values * idf[buckets]
     return np.asarray(weighted / max(float(np.sqrt(weighted @ weighted)), 1e-12), dtype=np.float64)
 

@@ -1,4 +1,4 @@
-"""Checks of an answer that need no model: named pure functions, and their columns for a verifier.
+"""Rule-based checks of an answer: named pure functions, and their columns for a verifier.
 
 Each check reads (prompt, answer, finish_reason) and returns how much is wrong, from 0.0 (nothing) to 1.0. They are
 evidence, not verdicts: a verifier learns what each is worth. All are linear in the text and read a bounded part of it.
@@ -30,17 +30,17 @@ _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
 def blank(prompt: str, answer: str, finish_reason: str) -> float:
-    """1 where nothing visible was said and no tool was called."""
+    """Return 1 where the answer has no visible text and calls no tool."""
     return float(not answer.strip("\x00 \t\r\n\u200b\ufeff") and finish_reason != "tool_calls")
 
 
 def truncated(prompt: str, answer: str, finish_reason: str) -> float:
-    """1 where the engine stopped for length or a filter, not because the answer ended."""
+    """Return 1 where generation ended for length or a content filter."""
     return float(finish_reason in ("length", "content_filter"))
 
 
 def cut_off(prompt: str, answer: str, finish_reason: str) -> float:
-    """1 where a long answer ends in the middle: no final punctuation, an open fence or bracket."""
+    """Return 1 where a long answer ends in the middle: no final punctuation, an open fence or bracket."""
     text = answer[-CHECK_CHARS:].rstrip()
     if len(text) < 80:
         return 0.0
@@ -48,18 +48,18 @@ def cut_off(prompt: str, answer: str, finish_reason: str) -> float:
 
 
 def refusal(prompt: str, answer: str, finish_reason: str) -> float:
-    """1 where the answer's opening declines the task (English, German, Spanish)."""
+    """Return 1 where the answer's opening declines the task (English, German, Spanish)."""
     return float(refuses(answer))
 
 
 def hedging(prompt: str, answer: str, finish_reason: str) -> float:
-    """Hedging phrases, saturating: 0, .5, .67, … of 1."""
+    """Return the number of hedging phrases, saturating: 0, .5, .67, … of 1."""
     count = hedges(answer)
     return count / (1.0 + count)
 
 
 def repetition(prompt: str, answer: str, finish_reason: str) -> float:
-    """Share of 4-grams that occur before: loops score near 1, prose near 0. Short answers score 0."""
+    """Return the share of 4-grams that occurred before: loops score near 1, prose near 0, short answers 0."""
     text = answer[:CHECK_CHARS]
     tokens: list[str] = _TOKEN.findall(text)
     if len(tokens) < 16:
@@ -71,23 +71,23 @@ def repetition(prompt: str, answer: str, finish_reason: str) -> float:
 
 
 def echo(prompt: str, answer: str, finish_reason: str) -> float:
-    """Share of the answer's word triples that are the prompt's: 1 = the question handed back."""
-    said = answer[:CHECK_CHARS].lower().split()
-    if len(said) < 6:
+    """Return the share of the answer's word triples that are the prompt's: 1 = the question is repeated."""
+    words = answer[:CHECK_CHARS].lower().split()
+    if len(words) < 6:
         return 0.0
-    asked = prompt[:CHECK_CHARS].lower().split()
-    known = set(zip(asked, asked[1:], asked[2:], strict=False))
-    triples = list(zip(said, said[1:], said[2:], strict=False))
-    return sum(triple in known for triple in triples) / len(triples)
+    question = prompt[:CHECK_CHARS].lower().split()
+    in_prompt = set(zip(question, question[1:], question[2:], strict=False))
+    triples = list(zip(words, words[1:], words[2:], strict=False))
+    return sum(triple in in_prompt for triple in triples) / len(triples)
 
 
 def shape_broken(prompt: str, answer: str, finish_reason: str) -> float:
-    """1 where the prompt asks for a shape (a number, JSON, code, one word, …) and the answer has another."""
+    """Return 1 where the prompt asks for a shape (a number, JSON, code, one word, …) and the answer has another."""
     return float(not has_shape(asked_shape(prompt), answer))
 
 
 def garbled(prompt: str, answer: str, finish_reason: str) -> float:
-    """Share of control, private-use and replacement characters, times ten, at most 1."""
+    """Return the share of control, private-use and replacement characters, times ten, at most 1."""
     text = answer[:CHECK_CHARS]
     bad = sum(
         c == "\ufffd" or (unicodedata.category(c) in ("Cc", "Co", "Cn", "Cs") and c not in "\n\r\t") for c in text
@@ -96,12 +96,12 @@ def garbled(prompt: str, answer: str, finish_reason: str) -> float:
 
 
 def other_script(prompt: str, answer: str, finish_reason: str) -> float:
-    """Share of the answer's letters in a script (Latin, Cyrillic, Han, …) that the prompt does not use."""
-    theirs = {_script(c) for c in prompt[:CHECK_CHARS] if c.isalpha()}
+    """Return the share of the answer's letters in a script (Latin, Cyrillic, Han, …) that the prompt does not use."""
+    scripts = {_script(c) for c in prompt[:CHECK_CHARS] if c.isalpha()}
     letters = [c for c in answer[:2000] if c.isalpha()]
-    if not letters or not theirs:
+    if not letters or not scripts:
         return 0.0
-    return sum(_script(c) not in theirs for c in letters) / len(letters)
+    return sum(_script(c) not in scripts for c in letters) / len(letters)
 
 
 def _script(c: str) -> str:
@@ -133,10 +133,22 @@ CHECK_COLUMNS = (
 
 
 def checks(query: Query, completion: Completion) -> dict[str, float]:
-    """Run every check on one exchange: name → how much is wrong in [0, 1]; NaN = nothing to check.
+    """Run every check on one exchange.
 
-    Beside the text checks: `schema_fault` (the reply against the JSON schema in `response_format`) and `tool_fault`
-    (the calls against the declared `tools`).
+    In addition to the text checks: `schema_fault` (the reply against the JSON schema in `response_format`) and
+    `tool_fault` (the calls against the declared `tools`).
+
+    Parameters
+    ----------
+    query : Query
+        The request.
+    completion : Completion
+        The answer.
+
+    Returns
+    -------
+    dict of str to float
+        How much is wrong by the check's name, in [0, 1]; NaN = nothing to check.
     """
     text = query.text
     found = {name: check(text, completion.text, completion.finish_reason) for name, check in CHECKS.items()}
@@ -144,12 +156,23 @@ def checks(query: Query, completion: Completion) -> dict[str, float]:
 
 
 def request_signals(query: Query, completion: Completion) -> dict[str, float]:
-    """The checks that need the request's parameters, as signals for `Answers`; NaN where not asked for."""
+    """Return the checks of the request's declarations, as signals for `Answers`; NaN where nothing was declared."""
     return {"schema_fault": schema_fault(query, completion), "tool_fault": tool_call_fault(query, completion)}
 
 
 def check_columns(X: Answers) -> FloatArray:
-    """All text checks and the measures beside them: (n, len(CHECK_COLUMNS)) finite floats."""
+    """Return all text checks and further measures of a batch.
+
+    Parameters
+    ----------
+    X : Answers
+        n completions.
+
+    Returns
+    -------
+    array of float, (n, len(CHECK_COLUMNS))
+        Finite.
+    """
     rows = [_row(p, a, f) for p, a, f in zip(X.prompts.texts, X.texts, X.finish_reasons, strict=True)]
     return np.array(rows, dtype=np.float64).reshape(len(X), len(CHECK_COLUMNS))
 
@@ -160,7 +183,7 @@ def _row(prompt: str, answer: str, finish_reason: str) -> list[float]:
     head = answer[:CHECK_CHARS].strip()
     return [
         *found.values(),
-        # A fault that training never saw still counts through the sum of all faults.
+        # A fault that the training data did not hold still counts through the sum of all faults.
         sum(found[name] for name in _HARD),
         math.log1p(len(answer)),
         math.log1p(len(answer)) - math.log1p(len(prompt)),

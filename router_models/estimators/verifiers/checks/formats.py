@@ -1,6 +1,6 @@
 """Format checks that read the request: JSON schema, tool calls. Pure, no network.
 
-Faults are numbers: 0.0 = as asked, 1.0 = broken, NaN = nothing was asked for.
+Faults are numbers: 0.0 = as declared, 1.0 = broken, NaN = nothing was declared.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from router_models.types import Completion, Query
 
 
 def schema_fault(query: Query, completion: Completion) -> float:
-    """Check the reply against OpenAI's `response_format`: 1 where it is not the JSON that was asked for.
+    """Return 1 where the reply is not the JSON that `response_format` declares, 0 where it is, NaN without one.
 
     `json_object` asks for an object, `json_schema` for a value of that schema. A schema that is itself invalid
     checks nothing but that the reply is JSON: the fault is the client's, not the answer's.
     """
-    wanted = query.parameters.get("response_format")
-    if not isinstance(wanted, Mapping) or wanted.get("type") not in ("json_object", "json_schema"):
+    declared = query.parameters.get("response_format")
+    if not isinstance(declared, Mapping) or declared.get("type") not in ("json_object", "json_schema"):
         return math.nan
     try:
         value = json.loads(completion.text)
     except (ValueError, RecursionError):
         return 1.0
-    if wanted["type"] == "json_object":
+    if declared["type"] == "json_object":
         return float(not isinstance(value, dict))
-    inner = wanted.get("json_schema")
+    inner = declared.get("json_schema")
     schema = inner.get("schema") if isinstance(inner, Mapping) else None
     return float(not matches_schema(value, schema))
 
 
 def tool_call_fault(query: Query, completion: Completion) -> float:
-    """Share of the reply's tool calls that name no declared tool, do not parse, or break its schema.
+    """Return the share of the reply's tool calls that name no declared tool, do not parse, or break its schema.
 
     NaN where the request declares no tools; 0 where tools are optional and none was called; 1 where one was required
     (`tool_choice` other than auto and none) and none was called.
@@ -50,9 +50,9 @@ def tool_call_fault(query: Query, completion: Completion) -> float:
 
 
 def broken_shape(query: Query, completion: Completion) -> str | None:
-    """What the request declared and the reply breaks, in words; None where nothing is broken or declared.
+    """Return what the reply breaks of the request's declarations, in words; None where nothing is broken or declared.
 
-    A reply that calls tools is not held to `response_format`: the JSON is asked of the answer, not of the calls.
+    `response_format` is not checked on a reply that calls tools: it describes the answer, not the calls.
     """
     if tool_call_fault(query, completion) > 0:
         return "a tool call names no declared tool, does not parse or breaks its schema, or a required call is missing"
@@ -62,10 +62,10 @@ def broken_shape(query: Query, completion: Completion) -> str | None:
 
 
 def declares_shape(query: Query) -> bool:
-    """Whether the request declares a shape that `broken_shape` can hold a whole reply to."""
-    wanted = query.parameters.get("response_format")
-    asked = isinstance(wanted, Mapping) and wanted.get("type") in ("json_object", "json_schema")
-    return asked or bool(_declared(query.parameters.get("tools")))
+    """Return whether the request declares a shape that `broken_shape` can check on a whole reply."""
+    declared = query.parameters.get("response_format")
+    has_format = isinstance(declared, Mapping) and declared.get("type") in ("json_object", "json_schema")
+    return has_format or bool(_declared(query.parameters.get("tools")))
 
 
 def _declared(tools: object) -> dict[str, object]:
@@ -78,7 +78,7 @@ def _declared(tools: object) -> dict[str, object]:
 
 
 def _calls(payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The tool calls of OpenAI's chat.completion; [] where there are none or the shape is another."""
+    """Return the tool calls of OpenAI's chat.completion; [] where there are none or the shape is another."""
     try:
         calls = payload["choices"][0]["message"]["tool_calls"]
     except (KeyError, IndexError, TypeError):

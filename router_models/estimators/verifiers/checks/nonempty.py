@@ -1,4 +1,4 @@
-"""The obvious verifier: an answer that says something and was not cut off is acceptable."""
+"""The simplest verifier: an answer that has text and was not cut off is acceptable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from router_models.types import Answers, FloatArray
 
 
 class NonEmptyVerifier(VerifierModel):
-    """Score 1 for a non-blank answer that ended by itself, 0 otherwise. Learns nothing."""
+    """Score 1 for a non-blank answer that was not cut off, 0 otherwise. Learns nothing."""
 
     family = "non-empty"
     card = "needs the answer's text; costs nothing; baseline: no verification at all"

@@ -1,7 +1,7 @@
-"""How answers refuse and how they hedge, in English, German and Spanish: lists of patterns and two pure checks.
+"""Detect refusals and hedging in English, German and Spanish: tables of patterns and two pure checks.
 
 Patterns are matched on folded text (lower case, straight apostrophes, single blanks). A language is a row of the
-tables below; nothing else knows which languages there are.
+tables below; no other module knows which languages there are.
 """
 
 from __future__ import annotations
@@ -90,17 +90,17 @@ _HEDGES = _compiled(HEDGES)
 
 
 def refuses(answer: str) -> bool:
-    """Whether the answer's opening declines the task, in any of the languages above."""
+    """Return whether the answer's opening declines the task, in any of the languages above."""
     opening = folded(answer)[:400]
     return any(pattern.search(opening) for pattern in _REFUSALS.values())
 
 
 def hedges(answer: str) -> int:
-    """How many hedging phrases the answer holds, over all languages."""
+    """Return how many hedging phrases the answer has, over all languages."""
     text = folded(answer)
     return sum(len(pattern.findall(text)) for pattern in _HEDGES.values())
 
 
 def folded(text: str) -> str:
-    """Lower case, straight apostrophes, single blanks; the first READ_CHARS characters."""
+    """Return the first `PHRASE_CHARS` characters in lower case, with straight apostrophes and single blanks."""
     return " ".join(text[:PHRASE_CHARS].lower().replace("’", "'").split())

@@ -1,4 +1,4 @@
-"""Whether a JSON value satisfies a caller's JSON schema, in bounded time and without a network.
+"""Check JSON values against a caller's JSON schema in bounded time and without a network.
 
 Schemas come from callers, and a validator can be made to run for ever: by a regular expression that backtracks, by
 references that double at every step. So patterns are not checked, references are counted, and remote ones unresolved.
@@ -20,7 +20,7 @@ class _TooManyReferencesError(Exception):
 
 
 def matches_schema(value: object, schema: object) -> bool:
-    """Whether a value satisfies a schema as far as it can be checked.
+    """Return whether a value satisfies a schema as far as it can be checked.
 
     True where the schema is absent, itself invalid, or needs more than MAX_REFERENCES reference steps.
     """
@@ -43,7 +43,7 @@ def matches_schema(value: object, schema: object) -> bool:
 
 
 def _counted(kind: Any) -> dict[str, Any]:
-    """The reference keywords of a validator class, raising once they have been followed too often."""
+    """Return the reference keywords of a validator class, raising once they have been followed too often."""
     followed = 0
 
     def counting(keyword: Any) -> Any:
@@ -61,9 +61,9 @@ def _counted(kind: Any) -> dict[str, Any]:
 
 
 def _without_patterns(schema: Any, top: bool = True) -> Any:
-    """A schema without its regular expressions, and without the dialects of subschemas, which would bring them back.
+    """Return a schema without regular expressions and without the `$schema` of subschemas, which would restore them.
 
-    Where properties are told apart by pattern, which of them are additional cannot be said and is not checked.
+    Where properties are matched by pattern, it is unknown which of them are additional, and that is not checked.
     """
     if isinstance(schema, list):
         return [_without_patterns(item, False) for item in schema]

@@ -1,4 +1,4 @@
-"""What shape of answer a prompt asks for, and whether an answer has it: pure functions, English, German, Spanish.
+"""Detect the shape of answer that a prompt asks for, and whether an answer has it (English, German, Spanish).
 
 `asked_shape` reads the request ("only the number", "als JSON", "en una palabra"), `has_shape` looks at the answer.
 Both are heuristics for a statistical verifier: a miss costs a little information, not correctness.
@@ -71,18 +71,18 @@ _FENCE = re.compile(r"```[a-zA-Z0-9_+-]*\s*\n?(.*?)(?:```|\Z)", re.S)
 
 
 def asked_shape(prompt: str) -> str:
-    """The name of the shape a prompt asks for, one of SHAPES, or '' for free text. The end of a long prompt counts."""
+    """Return the shape a prompt asks for, one of SHAPES, or '' for free text. Of a long prompt the end is read."""
     text = prompt[-ASK_CHARS:]
     return next((name for name, pattern in _ASKS.items() if pattern.search(text)), "")
 
 
 def has_shape(name: str, answer: str) -> bool:
-    """Whether an answer has the named shape; True for '' (free text has any shape)."""
+    """Return whether an answer has the named shape; True for '' (free text has any shape)."""
     return not name or _TESTS[name](answer[:SHAPE_CHARS].strip())
 
 
 def parse_json_answer(answer: str) -> tuple[bool, object]:
-    """(True, value) of the JSON in an answer: the whole of it, its first fence, or from its first bracket on."""
+    """Return (True, value) of the JSON in an answer: all of it, its first fence, or from its first bracket on."""
     candidates = [answer, *(match.strip() for match in _FENCE.findall(answer)[:1])]
     for text in candidates:
         try:
@@ -99,12 +99,12 @@ def parse_json_answer(answer: str) -> tuple[bool, object]:
 
 
 def code_of(answer: str) -> str:
-    """The program in an answer: its longest fence, or the whole where there is none."""
+    """Return the program in an answer: its longest fence, or the whole where there is none."""
     return max((match for match in _FENCE.findall(answer)), key=len, default=answer)
 
 
 def parses_as_python(code: str) -> bool:
-    """Whether code is Python that says something (more than a bare name or number). Never runs it."""
+    """Return whether code is Python that is more than a bare name or number. Never runs it."""
     import warnings
 
     try:

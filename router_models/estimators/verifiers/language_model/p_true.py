@@ -1,8 +1,8 @@
-"""Self-verification: ask the cheap model whether its own answer is right, and calibrate what it says.
+"""Self-verification: ask the cheap model whether its own answer is right, and calibrate its reply.
 
-Two ways to ask, as pure functions that make messages: P(True), one token read from its logprobs (Kadavath et al.,
-arXiv 2207.05221), and few-shot verdicts sampled k times (AutoMix, arXiv 2310.12963). An engine asks; the parsers
-here read the reply; `PTrueVerifier` turns the signal `p_true` into a probability of its own.
+Two prompts, as pure functions that build messages: P(True), one token read from its logprobs (Kadavath et al.,
+arXiv 2207.05221), and few-shot verdicts sampled k times (AutoMix, arXiv 2310.12963). An engine answers them; the
+parsers here read the reply; `PTrueVerifier` calibrates the signal `p_true`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _VERDICT = re.compile(r"\b(?:in|not )correct\b|\bcorrect\b|\bwrong\b|\bright\b",
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One graded exchange to show before asking: a question, an answer, and whether it was right."""
+    """Hold one graded exchange for a few-shot prompt: a question, an answer, and whether it was right."""
 
     question: str
     answer: str
@@ -45,10 +45,23 @@ class Example:
 
 
 def p_true_messages(query: Query, completion: Completion, examples: Sequence[Example] = ()) -> tuple[Message, ...]:
-    """Messages that ask for a one-word yes or no on a proposed answer; `examples` make it few-shot.
+    """Build messages that ask for a one-word yes or no on a proposed answer.
 
-    Decode with P_TRUE_PARAMETERS and read with `p_true_of`. Question and answer are cut to READ_CHARS characters,
-    and stand between marks so that text inside them is less readily taken for an instruction.
+    Decode with `P_TRUE_PARAMETERS` and read the reply with `p_true_of`. Question and answer are cut to `P_TRUE_CHARS`
+    characters, and delimited so that text inside them is less readily taken for an instruction.
+
+    Parameters
+    ----------
+    query : Query
+        The request.
+    completion : Completion
+        The answer to check.
+    examples : sequence of Example
+        Graded exchanges that make the prompt few-shot.
+
+    Returns
+    -------
+    tuple of Message
     """
     messages = [
         Message("system", "You check answers. Reply with exactly one word: Yes if the answer is correct, No if not.")
@@ -69,8 +82,22 @@ def _exchange(question: str, answer: str) -> str:
 
 
 def verdict_messages(query: Query, completion: Completion, examples: Sequence[Example] = ()) -> tuple[Message, ...]:
-    """AutoMix's question: a short check in words, ending in "correct" or "incorrect"; read with `verdict_share`."""
-    shown = [
+    """Build AutoMix's prompt: a short check in words, ending in "correct" or "incorrect"; read with `verdict_share`.
+
+    Parameters
+    ----------
+    query : Query
+        The request.
+    completion : Completion
+        The answer to check.
+    examples : sequence of Example
+        Graded exchanges that make the prompt few-shot.
+
+    Returns
+    -------
+    tuple of Message
+    """
+    graded = [
         f"Question: {e.question}\nAI answer: {e.answer}\nVerdict: The AI answer is "
         f"{'correct' if e.ok else 'incorrect'}.\n"
         for e in examples
@@ -79,12 +106,12 @@ def verdict_messages(query: Query, completion: Completion, examples: Sequence[Ex
         "Your task is to evaluate whether the AI answer is correct. Think in one sentence, then end with "
         '"The AI answer is correct." or "The AI answer is incorrect."\n'
     )
-    asked = f"Question: {query.text[-P_TRUE_CHARS:]}\nAI answer: {completion.text[:P_TRUE_CHARS]}\nVerdict:"
-    return (Message("user", "\n".join([instruction, *shown, asked])),)
+    question = f"Question: {query.text[-P_TRUE_CHARS:]}\nAI answer: {completion.text[:P_TRUE_CHARS]}\nVerdict:"
+    return (Message("user", "\n".join([instruction, *graded, question])),)
 
 
 def p_true_from_top_logprobs(top: Iterable[tuple[str, float]]) -> float:
-    """P(yes) / (P(yes) + P(no)) over one token's alternatives (token, natural logprob); NaN where it said neither.
+    """Return P(yes) / (P(yes) + P(no)) over one token's alternatives (token, logprob); NaN where neither is likely.
 
     Tokens are compared without blanks and case, in English, German and Spanish. A first token that merely begins a
     word ("Y") is not counted.
@@ -109,16 +136,31 @@ def p_true_of(payload: Mapping[str, Any]) -> float:
 
 
 def verdict_share(verdicts: Sequence[str]) -> float:
-    """Share of k sampled verdicts that end in "correct", smoothed as (right + 1/2) / (read + 1); NaN where none reads.
+    """Return the share of k sampled verdicts that end in "correct", smoothed as (right + 1/2) / (read + 1).
 
-    The smoothing keeps a handful of unanimous samples from claiming certainty.
+    The smoothing keeps a handful of unanimous samples from claiming certainty. NaN where no verdict can be read.
     """
     found = [matches[-1].lower() for text in verdicts if (matches := _VERDICT.findall(text))]
     return (sum(word in ("correct", "right") for word in found) + 0.5) / (len(found) + 1.0) if found else math.nan
 
 
 class PTrueVerifier(SignalVerifier):
-    """Calibrated P(True): σ(a·logit(p_true) + b). The signal is `p_true_of` or `verdict_share`, one of them always."""
+    """Calibrate P(True): σ(a·logit(p_true) + b).
+
+    The signal comes from `p_true_of` or from `verdict_share`; the same one for fitting and serving.
+
+    Parameters
+    ----------
+    folds : int
+        Inner folds that choose the penalty.
+    seed : int
+        Seeds the folds.
+
+    References
+    ----------
+    Kadavath et al., "Language models (mostly) know what they know", arXiv 2207.05221.
+    Aggarwal et al., "AutoMix: Automatically mixing language models", arXiv 2310.12963.
+    """
 
     family = "p-true"
     card = "needs the signal p_true: one more call of one token to the cheap model; weak on small models"

@@ -18,10 +18,19 @@ class RewardModel(Protocol):
 
 
 class RewardVerifier(SignalVerifier):
-    """Calibrated reward: σ(a·reward + b).
+    """Calibrate a reward: σ(a·reward + b).
 
     The reward comes from the batch's signal `reward` where that is given, else from `reward_model`. The model itself
-    is not part of the stored state: give it again with `with_model` after loading.
+    is not part of the stored state: set it again with `with_model` after loading.
+
+    Parameters
+    ----------
+    folds : int
+        Inner folds that choose the penalty.
+    seed : int
+        Seeds the folds.
+    reward_model : callable, optional
+        Scores (prompt, answer); higher is better, on any scale.
     """
 
     family = "reward"
@@ -35,7 +44,7 @@ class RewardVerifier(SignalVerifier):
         self.reward_model = reward_model
 
     def with_model(self, reward_model: RewardModel) -> Self:
-        """Set the model to ask where a batch holds no `reward`; returns self."""
+        """Set the reward model that scores batches without the signal `reward`; returns self."""
         self.reward_model = reward_model
         return self
 

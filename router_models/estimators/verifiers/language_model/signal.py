@@ -1,7 +1,7 @@
 """One measured signal behind a calibrator: the base of P(True), self-consistency and reward verifiers.
 
 A raw self-assessment is no probability (Kadavath et al., arXiv 2207.05221: right only after calibration, and small
-models overstate). So none is ever used raw: Platt scaling, σ(a·logit(s) + b), learned from grades; rows where the
+models overstate). So none is used raw: Platt scaling, σ(a·logit(s) + b), is learned from grades; rows where the
 signal was not measured get the base rate.
 """
 
@@ -19,7 +19,15 @@ from router_models.types import Answers, FloatArray
 
 
 class SignalVerifier(VerifierModel):
-    """P(acceptable) from the one signal a subclass names; missing or infinite values score `base_rate_`."""
+    """Estimate P(acceptable) from the one signal a subclass names; missing or infinite values score `base_rate_`.
+
+    Parameters
+    ----------
+    folds : int
+        Inner folds that choose the penalty.
+    seed : int
+        Seeds the folds.
+    """
 
     signal: ClassVar[str]
     is_probability: ClassVar[bool] = True
@@ -31,7 +39,7 @@ class SignalVerifier(VerifierModel):
         self.base_rate_ = 0.5
 
     def column(self, X: Answers) -> FloatArray:
-        """The signal as the calibrator sees it, (n, 1): log-odds of a probability, else the number itself."""
+        """Return the signal as the calibrator reads it, (n, 1): log-odds of a probability, else the number itself."""
         raw = signals_of(X, (self.signal,))
         raw = np.where(np.isfinite(raw), raw, np.nan)
         return logit(raw) if self.is_probability else raw
@@ -39,18 +47,18 @@ class SignalVerifier(VerifierModel):
     def fit(self, X: Answers, y: FloatArray) -> Self:
         y = check_answers_input(X, y)
         column = self.column(X)
-        known = np.flatnonzero(np.isfinite(column[:, 0]))
+        measured = np.flatnonzero(np.isfinite(column[:, 0]))
         self.base_rate_ = float(y.mean())
-        if len(np.unique(y[known])) < 2:
+        if len(np.unique(y[measured])) < 2:
             self.model_ = constant_logistic(self.base_rate_, 1)
             return self
-        folds = folds_by_prompt([X.prompts.texts[i] for i in known], y[known], self.folds, self.seed)
-        self.model_ = Logistic.fit(column[known], y[known], folds)
+        folds = folds_by_prompt([X.prompts.texts[i] for i in measured], y[measured], self.folds, self.seed)
+        self.model_ = Logistic.fit(column[measured], y[measured], folds)
         return self
 
     def predict(self, X: Answers) -> FloatArray:
         if self.model_ is None:
-            raise NotFittedError(f"{type(self).__name__} was asked before fit")
+            raise NotFittedError(f"{type(self).__name__} was used before fit")
         column = self.column(X)
         return np.where(np.isfinite(column[:, 0]), self.model_.predict(column), self.base_rate_)
 

@@ -2,8 +2,7 @@
 
 Token-logprob quantiles, measured signals (the router's score, P(True), agreement, …), answer checks, and cross-fitted
 scores of the words and of the prompt's embedding are columns of one L2 logistic regression: Platt scaling of several
-features. Cascades that look at more than the cheap model's confidence: FrugalGPT (arXiv 2305.05176), AutoMix
-(2310.12963).
+features. Cascades that use more than the cheap model's confidence: FrugalGPT (arXiv 2305.05176), AutoMix (2310.12963).
 """
 
 from __future__ import annotations
@@ -36,12 +35,21 @@ BLANK_SCORE = 1e-6
 
 
 class CombinedVerifier(VerifierModel):
-    """One logistic regression over every source in the training batch.
+    """Fit one logistic regression over every source in the training batch.
 
-    `sources_` and `signals_` say what was found there; `predict` needs the same (DataError names what is missing),
-    with NaN for single values not measured. A blank answer scores BLANK_SCORE whatever was learned, unless no answer
+    `sources_` and `signals_` hold what was found there; `predict` needs the same (DataError names what is missing),
+    with NaN for single values not measured. A blank answer scores `BLANK_SCORE` whatever was learned, unless no answer
     of the training batch had a text: then texts were not recorded, and none is read later either. Works from about a
     hundred graded answers; inner folds keep equal prompts together and choose the penalty.
+
+    Parameters
+    ----------
+    sources : sequence of str
+        Kinds of evidence to use where a batch has them, of `learned.sources.SOURCES`.
+    folds : int
+        Inner folds that choose the penalty.
+    seed : int
+        Seeds the folds.
     """
 
     family = "combined"
@@ -72,12 +80,12 @@ class CombinedVerifier(VerifierModel):
 
     @property
     def columns_(self) -> list[str]:
-        """The names of the regression's columns, in order."""
+        """Return the names of the regression's columns, in order."""
         plain = [name for source in self.sources_ for name in plain_names(source, self.signals_)]
         return plain + [f"{name}_score" for name in ("text", "embedding") if name in self.sources_]
 
     def weights(self) -> dict[str, float]:
-        """Column → weight per standard deviation, in log-odds: what the estimate rests on."""
+        """Return the weight of each column per standard deviation, in log-odds."""
         return dict(zip(self.columns_, self._fitted().coef.tolist(), strict=True))
 
     def fit(self, X: Answers, y: FloatArray) -> Self:
@@ -111,7 +119,7 @@ class CombinedVerifier(VerifierModel):
         return np.where(blanks, np.minimum(score, BLANK_SCORE), score)
 
     def _read(self, X: Answers) -> Sequence[str]:
-        """The answers' texts, as far as the verifier knows what answers look like."""
+        """Return the answers' texts, where the training batch had any."""
         return X.texts if self.reads_answers_ else ("",) * len(X)
 
     def _plain(self, X: Answers) -> list[FloatArray]:
@@ -119,7 +127,7 @@ class CombinedVerifier(VerifierModel):
 
     def _fitted(self) -> Logistic:
         if self.model_ is None:
-            raise NotFittedError(f"{type(self).__name__} was asked before fit")
+            raise NotFittedError(f"{type(self).__name__} was used before fit")
         return self.model_
 
     def state(self) -> State:

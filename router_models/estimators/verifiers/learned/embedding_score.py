@@ -1,4 +1,4 @@
-"""One number from an embedding: ridge regression of the grade, cross-fitted where its own training rows are scored."""
+"""One number from an embedding: ridge regression of the grade, cross-fitted for the rows it was trained on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RIDGE_PENALTIES = np.logspace(-1.0, 3.0, 9)
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingScore:
-    """score = x·coef + intercept: a least-squares guess of the grade, not clipped, not calibrated."""
+    """Estimate the grade by least squares: score = x·coef + intercept, neither clipped nor calibrated."""
 
     coef: FloatArray
     intercept: float
@@ -33,27 +33,27 @@ class EmbeddingScore:
 
     @classmethod
     def fit_and_cross_score(cls, E: FloatArray, y: FloatArray, folds: IntArray) -> tuple[Self, FloatArray]:
-        """The fit on all rows, and scores (n,) of the same rows by fits that have not seen their fold."""
+        """Return the fit on all rows, and out-of-fold scores (n,) of the same rows."""
         out = np.full(len(y), float(y.mean()))
         for fold in np.unique(folds):
-            held = folds == fold
-            if (~held).sum() > 1:
-                out[held] = cls.fit(E[~held], y[~held]).predict(E[held])
+            held_out = folds == fold
+            if (~held_out).sum() > 1:
+                out[held_out] = cls.fit(E[~held_out], y[~held_out]).predict(E[held_out])
         return cls.fit(E, y), out
 
     def predict(self, E: FloatArray) -> FloatArray:
-        """Scores (n,) of embeddings (n, d)."""
+        """Return scores (n,) of embeddings (n, d)."""
         if E.shape[1] != len(self.coef):
             raise DataError(f"embeddings of {E.shape[1]} dimensions for a verifier fitted on {len(self.coef)}")
         return np.asarray((E * self.coef).sum(axis=1) + self.intercept, dtype=np.float64)
 
     def state(self) -> State:
-        """The numbers, as data."""
+        """Return the learned state."""
         return State({"coef": self.coef}, {"intercept": self.intercept})
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """Rebuild from `state()`."""
+        """Rebuild from `state()`; ArtifactError where it is not one."""
         try:
             coef, intercept = np.asarray(state.arrays["coef"], dtype=np.float64), float(state.meta["intercept"])
         except (KeyError, TypeError, ValueError) as error:

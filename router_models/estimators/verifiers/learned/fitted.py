@@ -1,7 +1,7 @@
-"""A scorer learned from (prompt, answer): what the words alone say about whether the answer will do.
+"""A scorer learned from (prompt, answer): what the words alone say about whether the answer is acceptable.
 
 FrugalGPT's scoring function (Chen et al., arXiv 2305.05176) with hashed TF-IDF instead of a fine-tuned encoder by
-default; the prompt's embedding joins where the batch holds one, and an encoder given to the constructor also reads
+default; the prompt's embedding is used where the batch has one, and an encoder given to the constructor also reads
 question and answer together.
 """
 
@@ -33,9 +33,23 @@ class PairEncoder(Protocol):
 
 
 class LearnedVerifier(VerifierModel):
-    """Cross-fitted scores of the words, the prompt's embedding and the pair's embedding, joined by one regression.
+    """Combine cross-fitted scores of the words, the prompt's embedding and the pair's embedding in one regression.
 
-    The encoder is no part of the state: a verifier fitted with one must be given it again (`with_encoder`).
+    The encoder is no part of the state: a verifier fitted with one needs it again after loading (`with_encoder`).
+
+    Parameters
+    ----------
+    folds : int
+        Folds of the cross-fitting.
+    seed : int
+        Seeds the folds.
+    encoder : PairEncoder, optional
+        Embeds question and answer together.
+
+    References
+    ----------
+    Chen, Zaharia and Zou, "FrugalGPT: How to use large language models while reducing cost and improving performance",
+    arXiv 2305.05176.
     """
 
     family = "learned"
@@ -78,7 +92,7 @@ class LearnedVerifier(VerifierModel):
 
     def predict(self, X: Answers) -> FloatArray:
         if self.text_ is None or self.model_ is None:
-            raise NotFittedError("LearnedVerifier was asked before fit")
+            raise NotFittedError("LearnedVerifier was used before fit")
         columns = [self.text_.predict(X.prompts.texts, X.texts)]
         if self.prompt_ is not None:
             columns.append(self.prompt_.predict(answer_embeddings(X)))

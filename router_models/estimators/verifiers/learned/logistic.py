@@ -1,6 +1,6 @@
-"""The one learner under the verifiers: an L2 logistic regression over named columns, stored as five arrays.
+"""The learner under the verifiers: an L2 logistic regression over named columns, stored as arrays.
 
-scikit-learn fits it; what is kept is numbers, so a stored verifier scores the same under any version of it.
+scikit-learn fits it; only numbers are stored, so that a stored verifier scores the same under any version of it.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ WINSOR = 5.0
 
 
 def logit(p: FloatArray) -> FloatArray:
-    """ln(p / (1 - p)) of probabilities, clipped to [1e-6, 1 - 1e-6]; NaN stays NaN."""
+    """Return ln(p / (1 - p)) of probabilities, clipped to [1e-6, 1 - 1e-6]; NaN stays NaN."""
     p = np.clip(np.asarray(p, dtype=np.float64), 1e-6, 1.0 - 1e-6)
     return np.asarray(np.log(p / (1.0 - p)), dtype=np.float64)
 
 
 def sigmoid(z: FloatArray) -> FloatArray:
-    """1 / (1 + e^-z), without overflow."""
+    """Return 1 / (1 + e^-z), without overflow."""
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * np.asarray(z, dtype=np.float64))), dtype=np.float64)
 
 
 def mean_log_loss(y: FloatArray, p: FloatArray) -> float:
-    """Mean negative log-likelihood in nats; y may be fractional."""
+    """Return the mean negative log-likelihood in nats; y may be fractional."""
     p = np.clip(p, 1e-9, 1 - 1e-9)
     return float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
 
 
 def folds_by_prompt(texts: Sequence[str], y: FloatArray, k: int, seed: int) -> IntArray:
-    """Deal rows into k folds (n,): equal prompts share a fold, the mean grade is spread evenly over the folds.
+    """Assign rows to k folds (n,): equal prompts share a fold, the mean grade is spread evenly over the folds.
 
     Depends on the texts, grades and seed alone, not on the order of the rows.
     """
@@ -58,9 +58,10 @@ def folds_by_prompt(texts: Sequence[str], y: FloatArray, k: int, seed: int) -> I
 
 @dataclass(frozen=True, slots=True)
 class Logistic:
-    """P = σ(clip((x - center) / scale)·coef + intercept). `strength` is the C that inner cross-validation chose.
+    """Hold a fitted regression: P = σ(clip((x - center) / scale)·coef + intercept).
 
-    NaN entries count as the training mean. A column that was constant in training has no weight.
+    `strength` is the C that inner cross-validation chose. NaN entries count as the training mean. A column that was
+    constant in training has no weight.
     """
 
     center: FloatArray
@@ -85,17 +86,17 @@ class Logistic:
         return cls(center, scale, coef, intercept, strength)
 
     def decision(self, F: FloatArray) -> FloatArray:
-        """Log-odds (n,) of columns F (n, d)."""
+        """Return log-odds (n,) of columns F (n, d)."""
         Z = _standardise(F, self.center, self.scale)
         # Row sums rather than a matrix product: one row scores to the last bit as it does within a batch.
         return np.asarray((Z * self.coef).sum(axis=1) + self.intercept, dtype=np.float64)
 
     def predict(self, F: FloatArray) -> FloatArray:
-        """Probabilities (n,) of columns F (n, d)."""
+        """Return probabilities (n,) of columns F (n, d)."""
         return sigmoid(self.decision(F))
 
     def state(self) -> State:
-        """The numbers, as data."""
+        """Return the learned state."""
         return State(
             {"center": self.center, "scale": self.scale, "coef": self.coef},
             {"intercept": self.intercept, "strength": self.strength},
@@ -117,17 +118,17 @@ class Logistic:
 
 
 def constant_logistic(p: float, columns: int) -> Logistic:
-    """The regression that knows nothing but a base rate: p for every row of that many columns."""
+    """Return the regression that predicts p for every row of that many columns."""
     zeros = np.zeros(columns)
     return Logistic(zeros, zeros + 1.0, zeros, float(logit(np.array(p))), STRENGTHS[0])
 
 
 def _moments(F: FloatArray) -> tuple[FloatArray, FloatArray]:
-    known = np.isfinite(F)
-    count = np.maximum(known.sum(axis=0), 1)
-    values = np.where(known, F, 0.0)
+    finite = np.isfinite(F)
+    count = np.maximum(finite.sum(axis=0), 1)
+    values = np.where(finite, F, 0.0)
     center = values.sum(axis=0) / count
-    spread = np.sqrt((np.where(known, F - center, 0.0) ** 2).sum(axis=0) / count)
+    spread = np.sqrt((np.where(finite, F - center, 0.0) ** 2).sum(axis=0) / count)
     return center, np.where(spread > 1e-9, spread, 1.0)
 
 
@@ -137,7 +138,7 @@ def _standardise(F: FloatArray, center: FloatArray, scale: FloatArray) -> FloatA
 
 
 def _both_classes(y: FloatArray, folds: IntArray) -> bool:
-    """Whether every training part (all rows outside one fold) holds both classes."""
+    """Return whether every training part (all rows outside one fold) holds both classes."""
     return all(0 < y[folds != fold].sum() < (folds != fold).sum() for fold in np.unique(folds))
 
 
@@ -150,9 +151,9 @@ def _choose_strength(Z: FloatArray, y: FloatArray, folds: IntArray) -> float:
 def _cross_loss(Z: FloatArray, y: FloatArray, folds: IntArray, strength: float) -> float:
     oof = np.empty(len(y))
     for fold in np.unique(folds):
-        held = folds == fold
-        coef, intercept = _weights(Z[~held], y[~held], strength)
-        oof[held] = sigmoid(Z[held] @ coef + intercept)
+        held_out = folds == fold
+        coef, intercept = _weights(Z[~held_out], y[~held_out], strength)
+        oof[held_out] = sigmoid(Z[held_out] @ coef + intercept)
     return mean_log_loss(y, oof)
 
 

@@ -1,9 +1,9 @@
-"""Token-logprob quantiles → one logistic regression: what the model's own certainty says about its answer.
+"""Token-logprob quantiles in one logistic regression: the model's own certainty as evidence about its answer.
 
-Quantiles rather than sums, which punish length (Gupta et al., arXiv 2404.10136). Each quantile enters as a logarithm
-and as log-odds: between .99 and .9999 the first is flat and the second is not. The mean's log-odds and the length
-also enter through hinges, because accuracy bends in both; measured on 2,975 multiple-choice answers, log-loss .481
-without hinges, .470 with.
+Quantiles rather than sums, which penalise length (Gupta et al., arXiv 2404.10136). Each quantile enters as a logarithm
+and as log-odds: between .99 and .9999 the first is flat and the second is not. The mean's log-odds and the length also
+enter through hinges, because accuracy is not linear in either; measured on 2,975 multiple-choice answers, log-loss
+.481 without hinges, .470 with.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ LOGPROB_COLUMNS = (
 
 
 def logprob_columns(X: Answers) -> FloatArray:
-    """Columns (n, len(LOGPROB_COLUMNS)) of the signals `features.logprob_summary` makes.
+    """Return columns (n, len(LOGPROB_COLUMNS)) of the signals that `features.logprob_summary` makes.
 
-    A row with any quantile missing is NaN throughout but for its last column, the indicator `lp_missing` = 1.
+    A row with any quantile missing is NaN throughout except its last column, the indicator `lp_missing` = 1.
     """
     raw = signals_of(X, LOGPROB_NAMES)
     quantiles = np.clip(raw[:, :-1], -30.0, 0.0)
@@ -48,7 +48,19 @@ def logprob_columns(X: Answers) -> FloatArray:
 
 
 class LogprobVerifier(VerifierModel):
-    """P(acceptable) from token logprobs alone; rows without logprobs get the training base rate (`base_rate_`)."""
+    """Estimate P(acceptable) from token logprobs alone; rows without them get the training base rate (`base_rate_`).
+
+    Parameters
+    ----------
+    folds : int
+        Inner folds that choose the penalty.
+    seed : int
+        Seeds the folds.
+
+    References
+    ----------
+    Gupta et al., "Language model cascades: Token-level uncertainty and beyond", arXiv 2404.10136.
+    """
 
     family = "logprob"
     card = "needs token logprobs of the answer; costs microseconds; blind to confident mistakes"
@@ -63,18 +75,19 @@ class LogprobVerifier(VerifierModel):
     def fit(self, X: Answers, y: FloatArray) -> Self:
         y = check_answers_input(X, y)
         columns = logprob_columns(X)
-        known = columns[:, -1] == 0
+        measured = columns[:, -1] == 0
         self.base_rate_ = float(y.mean())
-        if len(np.unique(y[known])) < 2:
+        if len(np.unique(y[measured])) < 2:
             self.model_ = constant_logistic(self.base_rate_, columns.shape[1])
             return self
-        texts = [text for text, k in zip(X.prompts.texts, known, strict=True) if k]
-        self.model_ = Logistic.fit(columns[known], y[known], folds_by_prompt(texts, y[known], self.folds, self.seed))
+        texts = [text for text, present in zip(X.prompts.texts, measured, strict=True) if present]
+        folds = folds_by_prompt(texts, y[measured], self.folds, self.seed)
+        self.model_ = Logistic.fit(columns[measured], y[measured], folds)
         return self
 
     def predict(self, X: Answers) -> FloatArray:
         if self.model_ is None:
-            raise NotFittedError("LogprobVerifier was asked before fit")
+            raise NotFittedError("LogprobVerifier was used before fit")
         columns = logprob_columns(X)
         return np.where(columns[:, -1] == 0, self.model_.predict(columns), self.base_rate_)
 

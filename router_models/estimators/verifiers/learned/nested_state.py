@@ -1,4 +1,4 @@
-"""States inside a state: parts by name in one flat set of arrays (`part/array`) and one JSON object."""
+"""Pack states into one: parts by name in one flat set of arrays (`part/array`) and one JSON object."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from router_models.errors import ArtifactError
 
 
 def join_states(parts: Mapping[str, State], meta: Mapping[str, Any]) -> State:
-    """Pack named states and metadata of the whole into one state. Names hold no `/`."""
+    """Pack named states and metadata of the whole into one state. Names contain no `/`."""
     arrays = {f"{name}/{key}": array for name, part in parts.items() for key, array in part.arrays.items()}
     return State(arrays, {"own": dict(meta), "parts": {name: dict(part.meta) for name, part in parts.items()}})
 
 
 def split_state(state: State) -> tuple[dict[str, State], dict[str, Any]]:
-    """What `join_states` packed: (parts, metadata); ArtifactError where it was not packed by it."""
+    """Return what `join_states` packed: (parts, metadata); ArtifactError where it was not packed by it."""
     metas, own = state.meta.get("parts"), state.meta.get("own")
     if not isinstance(metas, Mapping) or not isinstance(own, Mapping):
         raise ArtifactError("not a state of several parts")

@@ -1,7 +1,7 @@
-"""Where the columns of a combined verifier come from: one pure function per source of evidence.
+"""The columns of a combined verifier: one pure function per source of evidence.
 
-A source that is absent from a batch yields nothing (the checks, where no answer has a text); which ones a fitted
-verifier uses is settled at fit, and their absence later is an error, never a silent default.
+A source that is absent from a batch yields nothing (the checks, where no answer has a text); `fit` settles which ones
+a verifier uses, and their absence later is an error, never a silent default.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ multiple choice, .728 to .708 on task families not seen in training)."""
 
 
 def available(X: Answers, sources: Sequence[str]) -> tuple[str, ...]:
-    """Those of `sources` that this batch holds, in their order; DataError where none is or a name is unknown."""
+    """Return those of `sources` that this batch holds, in order; DataError for none or an unknown name."""
     unknown = [name for name in sources if name not in SOURCES]
     if unknown:
         raise DataError(f"no source {', '.join(unknown)}; known: {', '.join(SOURCES)}")
@@ -51,14 +51,13 @@ def available(X: Answers, sources: Sequence[str]) -> tuple[str, ...]:
 
 
 def signals_in(X: Answers) -> tuple[str, ...]:
-    """The known non-logprob signals with at least one measured value in this batch."""
+    """Return the known non-logprob signals with at least one measured value in this batch."""
     names = (*PROBABILITY_SIGNALS, *NUMBER_SIGNALS)
     return tuple(name for name in names if name in X.signals and np.isfinite(X.signals[name]).any())
 
 
 def signal_columns(X: Answers, names: Sequence[str]) -> FloatArray:
-    """Columns (n, 2 · len(names)): each signal (log-odds where it is a probability; NaN = not measured), then whether
-    it is missing."""
+    """Return columns (n, 2 · len(names)): each signal (log-odds of a probability, NaN = missing), then its absence."""
     raw = signals_of(X, tuple(names))
     missing = ~np.isfinite(raw)
     values = [logit(raw[:, i]) if name in PROBABILITY_SIGNALS else raw[:, i] for i, name in enumerate(names)]
@@ -68,7 +67,7 @@ def signal_columns(X: Answers, names: Sequence[str]) -> FloatArray:
 
 
 def plain_columns(X: Answers, source: str, signals: Sequence[str]) -> FloatArray:
-    """The columns (n, k) of a source; none for `text` and `embedding`, which need learning first."""
+    """Return the columns (n, k) of a source; none for `text` and `embedding`, which are learned first."""
     if source == "logprob":
         return logprob_columns(X)
     if source == "signals":
@@ -81,7 +80,7 @@ def plain_columns(X: Answers, source: str, signals: Sequence[str]) -> FloatArray
 
 
 def plain_names(source: str, signals: Sequence[str]) -> list[str]:
-    """The names of `plain_columns`, for reports and for refusing a state made from other columns."""
+    """Return the names of `plain_columns`, for reports and for refusing a state made from other columns."""
     if source == "signals":
         return [*signals, *(f"{name}_missing" for name in signals)]
     names = {"logprob": LOGPROB_COLUMNS, "checks": CHECK_COLUMNS, "surface": SURFACE_NAMES}

@@ -1,7 +1,7 @@
 """One number from the words of an exchange: hashed TF-IDF of prompt and answer, ridge regression of the grade.
 
-Hashing keeps the state numeric (no vocabulary to store or leak). Prompt and answer have buckets of their own, so the
-same word counts differently where it is asked and where it is said.
+Hashing keeps the state numeric (no vocabulary to store or leak). Prompt and answer have separate buckets, so that a
+word counts differently in the question and in the answer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TEXT_PENALTIES = (1.0, 3.0, 10.0, 30.0)
 
 @dataclass(frozen=True, slots=True)
 class TextScore:
-    """score = tfidf(prompt, answer)·coef + intercept: a least-squares guess of the grade, not clipped, not calibrated.
+    """Estimate the grade by least squares: tfidf(prompt, answer)·coef + intercept, neither clipped nor calibrated.
 
     Words and word pairs, lower case, any script; unit rows over both fields together.
     """
@@ -43,7 +43,7 @@ class TextScore:
     def fit_and_cross_score(
         cls, prompts: Sequence[str], answers: Sequence[str], y: FloatArray, folds: IntArray
     ) -> tuple[Self, FloatArray]:
-        """The fit on all rows, and scores (n,) of the same rows by fits that have not seen their fold."""
+        """Return the fit on all rows, and out-of-fold scores (n,) of the same rows."""
         counts = _counts(prompts, answers)
         scores = {penalty: _cross(counts, y, folds, penalty) for penalty in TEXT_PENALTIES}
         best = min(TEXT_PENALTIES, key=lambda penalty: float(((scores[penalty] - y) ** 2).mean()))
@@ -61,7 +61,7 @@ class TextScore:
         return cls(idf, np.asarray(model.coef_, dtype=np.float64), float(model.intercept_))
 
     def predict(self, prompts: Sequence[str], answers: Sequence[str]) -> FloatArray:
-        """Scores (n,) of n exchanges."""
+        """Return scores (n,) of n exchanges."""
         return self._predict(_counts(prompts, answers))
 
     def _predict(self, counts: Any) -> FloatArray:
@@ -71,7 +71,7 @@ class TextScore:
         return np.asarray(scores, dtype=np.float64)
 
     def state(self) -> State:
-        """The numbers, as data; compression makes little of the empty buckets."""
+        """Return the learned state; compression makes little of the empty buckets."""
         return State({"idf": self.idf, "coef": self.coef}, {"intercept": self.intercept})
 
     @classmethod
@@ -88,7 +88,7 @@ class TextScore:
 
 
 def _counts(prompts: Sequence[str], answers: Sequence[str]) -> Any:
-    """Sublinear counts in a sparse (n, BUCKETS) matrix: prompt buckets first, then the answer's."""
+    """Return sublinear counts in a sparse (n, BUCKETS) matrix: prompt buckets first, then the answer's."""
     from scipy.sparse import csr_matrix, hstack
     from sklearn.feature_extraction.text import HashingVectorizer
 
@@ -104,7 +104,7 @@ def _counts(prompts: Sequence[str], answers: Sequence[str]) -> Any:
 
 
 def _weighted(counts: Any, idf: FloatArray) -> Any:
-    """Counts times idf, rows scaled to unit length (empty rows stay empty)."""
+    """Return counts times idf, rows scaled to unit length (empty rows stay empty)."""
     weighted = counts.copy()
     weighted.data = counts.data * idf[counts.indices]
     rows = _rows_of(weighted)
@@ -114,14 +114,14 @@ def _weighted(counts: Any, idf: FloatArray) -> Any:
 
 
 def _rows_of(matrix: Any) -> IntArray:
-    """The row of every stored entry of a CSR matrix."""
+    """Return the row of every stored entry of a CSR matrix."""
     return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
 
 
 def _cross(counts: Any, y: FloatArray, folds: IntArray, penalty: float) -> FloatArray:
     out = np.full(len(y), float(y.mean()))
     for fold in np.unique(folds):
-        held = folds == fold
-        if (~held).any():
-            out[held] = TextScore._fit(counts[~held], y[~held], penalty)._predict(counts[held])
+        held_out = folds == fold
+        if (~held_out).any():
+            out[held_out] = TextScore._fit(counts[~held_out], y[~held_out], penalty)._predict(counts[held_out])
     return out

@@ -120,7 +120,7 @@ def test_a_damaged_manifest_is_named(sealed: Path, text: bytes) -> None:
         verify(sealed)
 
 
-def test_a_file_added_after_sealing_is_named_where_exactness_is_asked_for(sealed: Path) -> None:
+def test_a_file_added_after_sealing_is_named_by_an_exact_check(sealed: Path) -> None:
     (sealed / "sub" / "extra.json").write_text("{}")
     verify(sealed)
     with pytest.raises(ArtifactError, match=r"extra\.json: added after"):

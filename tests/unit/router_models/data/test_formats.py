@@ -56,7 +56,7 @@ def test_outcomes_survive_the_way_through_a_frame(outcome: Callable[..., Outcome
     assert frame_to_outcomes(outcomes_to_frame(outcomes)) == outcomes
 
 
-def test_a_prompt_that_one_tier_was_not_asked_is_missing_there(
+def test_a_prompt_that_one_tier_did_not_answer_is_missing_there(
     outcome: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     write_outcomes(tmp_path / "o.parquet", [outcome(1, "cheap"), outcome(2, "cheap"), outcome(2, "frontier")])
@@ -65,7 +65,7 @@ def test_a_prompt_that_one_tier_was_not_asked_is_missing_there(
     assert len(table.only("cheap", "frontier")) == 1
 
 
-def test_scores_are_rescaled_only_when_asked(tmp_path: Path) -> None:
+def test_scores_are_rescaled_only_with_a_scale(tmp_path: Path) -> None:
     path = tmp_path / "s.csv"
     pd.DataFrame({"prompt": ["a", "b"], "m": [1.0, 10.0]}).to_csv(path, index=False)
     with pytest.raises(DataError, match="scale"):

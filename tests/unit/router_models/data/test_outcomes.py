@@ -58,7 +58,7 @@ def test_close_embeddings_join_groups_transitively() -> None:
     assert groups[0] == groups[1] == groups[2] != groups[3]
 
 
-def test_splits_are_disjoint_and_about_as_large_as_asked(wide: Callable[..., Path], tmp_path: Path) -> None:
+def test_splits_are_disjoint_and_about_as_large_as_their_shares(wide: Callable[..., Path], tmp_path: Path) -> None:
     table = read_outcomes(wide(tmp_path / "w.parquet", 2000))
     parts = split(table, SHARES, seed=1)
     assert_disjoint(parts)

@@ -10,7 +10,7 @@ from router_models.types import PREFIX_FINISH
 LOGPROBS = st.lists(st.floats(-40, 0), min_size=0, max_size=12)
 
 
-def test_the_beginning_is_the_first_tokens_and_says_that_it_is_no_end() -> None:
+def test_a_prefix_is_the_first_tokens_and_has_a_finish_reason_of_its_own() -> None:
     begun = prefix_of(("I", " am", " here", "."), (-0.5, -1.0, -0.25, -2.0), 2)
     assert begun is not None
     assert (begun.text, begun.token_logprobs, begun.finish_reason) == ("I am", (-0.5, -1.0), PREFIX_FINISH)
@@ -22,7 +22,7 @@ def test_an_answer_that_is_no_longer_has_none(tokens: int) -> None:
 
 
 @given(LOGPROBS, LOGPROBS, st.integers(1, 8))
-def test_what_follows_is_never_looked_at(first: list[float], rest: list[float], tokens: int) -> None:
+def test_tokens_after_the_prefix_are_never_read(first: list[float], rest: list[float], tokens: int) -> None:
     first = (first * tokens)[:tokens] if first else [-1.0] * tokens
     texts = [f"t{i}" for i in range(tokens)]
     short = prefix_of([*texts, "x"], [*first, -1.0], tokens)

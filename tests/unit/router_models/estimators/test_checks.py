@@ -123,7 +123,7 @@ def test_garbage_and_foreign_scripts_are_seen() -> None:
         ("Sort: b, a. Comma-separated.", "a, b", "a then b"),
     ],
 )
-def test_the_shape_that_was_asked_for_is_checked(prompt: str, good: str, bad: str) -> None:
+def test_the_requested_shape_is_checked(prompt: str, good: str, bad: str) -> None:
     assert _fault("shape_broken", good, prompt) == 0.0
     assert _fault("shape_broken", bad, prompt) == 1.0
 
@@ -153,7 +153,7 @@ def test_a_schema_that_cannot_be_used_is_not_the_answers_fault(schema: object) -
     assert checks(_schema_query(schema), Completion('{"age": 3}'))["schema_fault"] == 0.0
 
 
-def test_nothing_asked_for_is_nothing_to_check() -> None:
+def test_a_request_without_declarations_has_nothing_to_check() -> None:
     found = checks(Query.from_prompt("Hello"), Completion("Hi"))
     assert math.isnan(found["schema_fault"])
     assert math.isnan(found["tool_fault"])

@@ -26,7 +26,7 @@ def clustered(n: int, seed: int) -> Prompts:
 
 
 @pytest.mark.parametrize("embedded", [False, True])
-def test_half_of_home_is_typical_and_a_twentieth_lies_beyond_the_edge(embedded: bool) -> None:
+def test_half_of_the_training_prompts_are_typical_and_a_twentieth_lies_beyond_one(embedded: bool) -> None:
     inside = clustered(400, 0) if embedded else Prompts(TEXTS)
     fresh = clustered(400, 1) if embedded else Prompts(TEXTS)
     distance = NoveltyDetector().fit(inside, embedded=embedded).distance(fresh)
@@ -35,7 +35,7 @@ def test_half_of_home_is_typical_and_a_twentieth_lies_beyond_the_edge(embedded: 
     assert (distance > 1).mean() < 0.12
 
 
-def test_what_looks_unlike_the_training_prompts_is_far() -> None:
+def test_prompts_unlike_the_training_prompts_are_out_of_domain() -> None:
     novelty = NoveltyDetector().fit(Prompts(TEXTS), embedded=False)
     assert novelty.distance(Prompts((STRANGE,)))[0] > 3
     out_of_domain = clustered(5, 2)
@@ -60,7 +60,7 @@ def test_too_few_prompts_missing_embeddings_and_damage_are_refused() -> None:
         NoveltyDetector.from_state(replace(state, arrays={}))
 
 
-def test_a_version_says_when_a_prompt_is_far_even_after_loading(tmp_path: Path) -> None:
+def test_a_version_says_when_a_prompt_is_out_of_domain_even_after_loading(tmp_path: Path) -> None:
     version = RouterVersion(
         Policy(("cheap", "frontier"), {"cheap": OperatingPoint(0.5, 0.5)}),
         {"cheap": Stage(ConstantRouter(0.7), None, NonEmptyVerifier(), None)},

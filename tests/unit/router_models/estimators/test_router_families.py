@@ -77,7 +77,7 @@ def test_what_resembles_a_known_hard_prompt_is_kept_from_the_cheap_tier(clusters
     assert router.predict(twin)[0] < 0.3 < router.predict(other)[0]
 
 
-def test_layers_speak_in_their_order(
+def test_layers_decide_in_their_order(
     clusters: Callable[..., Any], draws: Callable[..., Any], auc: Callable[..., float]
 ) -> None:
     X, label = clusters(100)
@@ -136,7 +136,7 @@ def test_a_models_word_is_calibrated_even_when_it_says_the_opposite(
         PYesRouter().fit(Prompts(("q",) * 2, None, {"p_yes": ("likely", "0.1")}), np.array([0.0, 1.0]))
 
 
-def test_a_function_may_be_asked_where_no_column_was_recorded(draws: Callable[..., Any]) -> None:
+def test_a_function_may_be_called_where_no_column_was_recorded(draws: Callable[..., Any]) -> None:
     X = Prompts(tuple("hard" if i % 2 else "easy" for i in range(60)))
     router = PYesRouter(ask=lambda text: 0.9 if text == "easy" else 0.2)
     y = draws(np.where(np.arange(60) % 2 == 1, 0.1, 0.9))
@@ -192,7 +192,7 @@ def test_the_default_router_notices_where_it_has_never_been(
     assert (router.distance(strange) > 1).all()
 
 
-def test_the_default_router_trusts_other_members_far_from_home(
+def test_the_default_router_weights_members_differently_out_of_domain(
     draws: Callable[..., Any], auc: Callable[..., float]
 ) -> None:
     """Topics decide inside the training set, length does everywhere: held-out topics must be ranked by length."""

@@ -66,7 +66,7 @@ def test_both_sources_together_beat_each_alone(drawn: Callable[..., CascadeData]
 
 
 def test_a_score_that_knows_nothing_is_worth_a_coin(drawn: Callable[..., CascadeData]) -> None:
-    """The negative control: a coin's intervals hold ½, and it is not told apart from a constant."""
+    """The negative control: a coin's intervals hold ½, and it cannot be distinguished from a constant."""
     data = drawn(700, seed=1)
     coin = np.random.default_rng(0).random(len(data))
     scores = _one_fold({"coin": coin, "constant": np.full(len(data), 0.5)})
@@ -91,7 +91,7 @@ def test_a_dear_tier_that_is_no_better_is_refused(drawn: Callable[..., CascadeDa
         cascade_rows(replace(data, dear=np.zeros(60)), _one_fold({"x": np.arange(60) / 60}), "x", draws=10)
 
 
-def test_the_page_names_every_contender_and_what_is_not_told_apart(drawn: Callable[..., CascadeData]) -> None:
+def test_the_page_names_every_contender_and_where_no_difference_is_shown(drawn: Callable[..., CascadeData]) -> None:
     data = drawn(300, seed=5)
     scores = _one_fold({"a": 0.8 * data.cheap + 0.1, "b": np.full(300, 0.5), "c": 0.8 * data.cheap + 0.1})
     found = CascadeComparison(
@@ -100,7 +100,7 @@ def test_the_page_names_every_contender_and_what_is_not_told_apart(drawn: Callab
     text = cascade_page(found)
     assert text.count("\n| a |") == 1
     assert text.count("\n| b |") == 2
-    assert f"- against c: better in nothing; worse in nothing; not told apart in {', '.join(FIGURES)}." in text
+    assert f"- against c: better in nothing; worse in nothing; no difference shown in {', '.join(FIGURES)}." in text
     assert "- against b: better in AUC, log-loss, risk area, kept" in text
 
 

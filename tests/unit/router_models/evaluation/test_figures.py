@@ -18,7 +18,7 @@ from router_models.evaluation.certified_point import PromiseTerms, certification
 from router_models.evaluation.cross_validation import Protocol, Source, costs_of, cross_validate_routers
 from router_models.evaluation.figures import baselines, evaluate
 from router_models.evaluation.held_out import (
-    Held,
+    HeldOutScores,
     domain_folds_of,
     folds_of,
     held_out_scores,
@@ -64,7 +64,7 @@ def terms(t: OutcomeTable, **given: float) -> PromiseTerms:
 
 def test_baselines_stand_beside_every_router_and_bound_it() -> None:
     t, ease = drawn()
-    found = evaluate(t, "weak", "strong", [Held("mine", "known", ease)], terms(t), NOW)
+    found = evaluate(t, "weak", "strong", [HeldOutScores("mine", "known", ease)], terms(t), NOW)
     random, length, oracle, mine = found.rows
     assert [r.method for r in found.rows] == ["random", "length", "oracle", "mine"]
     assert random.apgr.value == pytest.approx(0.5)
@@ -85,7 +85,7 @@ def test_the_oracle_may_recover_more_than_the_whole_gap() -> None:
 
 def test_tied_scores_are_averaged_not_broken_by_order() -> None:
     t = table([0, 0, 0, 1, 1, 1] * 20, [1] * 120)
-    found = evaluate(t, "weak", "strong", [Held("tied", "x", np.full(120, 0.3))], terms(t), NOW)
+    found = evaluate(t, "weak", "strong", [HeldOutScores("tied", "x", np.full(120, 0.3))], terms(t), NOW)
     assert found.rows[3].apgr.value == pytest.approx(0.5)
     assert found.rows[3].certified is not None
     assert found.rows[3].certified.threshold is None
@@ -108,7 +108,7 @@ def test_both_cpt_are_shown_where_quality_is_not_monotone() -> None:
     gain = np.repeat([1.0, 1.0, 0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0], 20)
     t = table((gain < 0).astype(float).tolist(), (gain > 0).astype(float).tolist())
     scores = np.linspace(0, 1, 200)
-    found = evaluate(t, "weak", "strong", [Held("crooked", "x", scores)], terms(t), NOW)
+    found = evaluate(t, "weak", "strong", [HeldOutScores("crooked", "x", scores)], terms(t), NOW)
     first, interpolated = found.rows[3].deciles_cpt[0.5]
     assert first == pytest.approx(0.2, abs=0.02)
     assert interpolated > 0.6
@@ -119,7 +119,9 @@ def test_both_cpt_are_shown_where_quality_is_not_monotone() -> None:
 def test_a_score_that_is_missing_is_refused() -> None:
     t, ease = drawn()
     with pytest.raises(DataError, match="1 of 600 prompts have no score"):
-        evaluate(t, "weak", "strong", [Held("mine", "x", np.where(ease == ease[3], np.nan, ease))], terms(t), NOW)
+        evaluate(
+            t, "weak", "strong", [HeldOutScores("mine", "x", np.where(ease == ease[3], np.nan, ease))], terms(t), NOW
+        )
 
 
 def test_a_certified_point_costs_less_and_keeps_its_budget_on_the_certification_rows() -> None:
@@ -254,7 +256,7 @@ def test_a_router_may_learn_the_gain_instead_of_the_weak_grade() -> None:
 
 def test_the_pictures_are_drawn(tmp_path: Path) -> None:
     t, ease = drawn()
-    held = [*baselines(t, "weak", "strong"), Held("mine", "x", ease)]
+    held = [*baselines(t, "weak", "strong"), HeldOutScores("mine", "x", ease)]
     draw_evaluation_deferral(tmp_path / "a.png", held, t.grade("weak"), t.grade("strong"), "title")
     draw_cost(tmp_path / "b.png", held, t.grade("weak"), t.grade("strong"), terms(t), "title")
     assert all((tmp_path / name).stat().st_size > 5000 for name in ("a.png", "b.png"))

@@ -65,7 +65,7 @@ def test_what_the_model_says_is_read_off_its_next_token(reader: Path) -> None:
     assert not 0.49 < said < 0.51  # the yardstick is not the answer for "neither word found"
 
 
-def test_a_model_with_a_chat_template_is_asked_by_it(reader: Path, tmp_path: Path) -> None:
+def test_a_model_with_a_chat_template_is_prompted_with_it(reader: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(reader)
@@ -78,7 +78,7 @@ def test_a_model_with_a_chat_template_is_asked_by_it(reader: Path, tmp_path: Pat
     assert "user says" in again.decode(asked._ids(again, "hello"))
 
 
-def test_a_long_prompt_is_cut_and_still_asked_about(reader: Path) -> None:
+def test_a_long_prompt_is_cut_and_still_scored(reader: Path) -> None:
     asked = YesEncoder(reader, max_tokens=20)
     [[long], [short]] = asked.encode(["word " * 500, "word " * 20])
     assert long == short
@@ -103,7 +103,7 @@ def test_slow_families_stand_beside_the_default_on_the_same_prompts(reader: Path
     found = evaluate_slow(t, "weak", "strong", Protocol(folds=2), Slow(60, reader, tmp_path), NOW)
     assert found.n == 60
     methods = {row.method: row for row in found.rows}
-    assert set(methods) == {"random", "length", "oracle", "default", "encoder", "asked", "probe"}
+    assert set(methods) == {"random", "length", "oracle", "default", "encoder", "p-yes", "probe"}
     assert methods["probe"].apgr.value > 0.55  # two kinds of prompts, told apart by their states
     again = evaluate_slow(t, "weak", "strong", Protocol(folds=2), Slow(60, reader, tmp_path), NOW)
     assert [row.apgr.value for row in again.rows] == [row.apgr.value for row in found.rows]

@@ -62,7 +62,7 @@ def test_escalations_alone_cost_more_than_they_save() -> None:
     assert savings([ESCALATED] * 3, "frontier", PRICES).net_usd < 0
 
 
-def test_savings_are_never_said_without_the_quality() -> None:
+def test_savings_are_never_shown_without_the_quality() -> None:
     assert "quality unmeasured" in savings([CHEAP], "frontier", PRICES).text()
     assert "9 of 10 graded answers acceptable (90.0%)" in savings([CHEAP], "frontier", PRICES, Quality(9, 10)).text()
     assert "quality unmeasured" in savings([CHEAP], "frontier", PRICES, Quality(0, 0)).text()

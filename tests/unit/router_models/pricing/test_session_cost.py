@@ -52,7 +52,7 @@ def test_the_cache_write_surcharge_of_the_other_tier_counts_once() -> None:
 
 
 @given(talks, prices)
-def test_between_equal_prices_nobody_moves(talk: Conversation, price: Price) -> None:
+def test_between_equal_prices_a_conversation_stays(talk: Conversation, price: Price) -> None:
     if price.rates(0).cached_rate <= price.rates(0).write_rate:
         assert session_cost(talk, price, price).stay
 

@@ -48,7 +48,7 @@ def test_cached_batched_and_dearer_tokenizers_change_the_price() -> None:
     assert "1000 tokens × 1.5" in seen.tokens_basis
 
 
-def test_characters_stand_in_for_tokens_only_when_asked() -> None:
+def test_characters_stand_in_for_tokens_only_with_a_stated_ratio() -> None:
     terms = TierCosts(price(), chars_per_token=4, output_tokens=5)
     assert [u.prompt_tokens for u in calls_of(table(), "a", terms).usage] == [2, 4, 1]
     with pytest.raises(DataError, match="prompt_tokens of tier 'a': record them, or assume input tokens"):

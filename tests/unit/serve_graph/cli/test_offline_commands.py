@@ -167,10 +167,10 @@ def test_a_faulty_mix_is_named_in_one_line(tmp_path: Path, change: dict[str, Any
 def test_the_documented_mix_and_terms_are_valid() -> None:
     from router_models.planning.inputs import read_tier_inputs, read_traffic_mix
 
-    docs = Path(__file__).parents[4] / "docs"
-    assert len(read_traffic_mix(docs / "plan-traffic-mix.yaml").slices) == 3
-    assert read_tier_inputs(docs / "plan-qa.yaml", "gpt-4o").output_tokens == 8
-    assert read_tier_inputs(docs / "plan-mmlu.yaml", "mixtral-8x7b").token_ratio == 1.15
+    docs = Path(__file__).parents[4] / "docs" / "results" / "plans"
+    assert len(read_traffic_mix(docs / "traffic-mix.yaml").slices) == 3
+    assert read_tier_inputs(docs / "qa.yaml", "gpt-4o").output_tokens == 8
+    assert read_tier_inputs(docs / "mmlu.yaml", "mixtral-8x7b").token_ratio == 1.15
 
 
 def test_terms_may_come_from_a_file(outcomes: Path, tmp_path: Path) -> None:
@@ -330,3 +330,15 @@ def test_what_cannot_be_done_is_said_in_one_line_and_exits_with_one(
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("serve-graph:")]
     assert len(errors) == 1
     assert message in errors[0]
+
+
+def test_a_former_family_name_is_accepted_with_one_sentence(
+    outcomes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", "-o", str(outcomes), *NAMES, "--cascade", "--router", "asked"]
+    monkeypatch.setattr(sys, "argv", ["serve-graph", *words])
+    with pytest.raises(SystemExit):
+        main()
+    errors = capsys.readouterr().err
+    assert errors.count("serve-graph: warning: the router family 'asked' is now called 'p-yes'") == 1
+    assert "unknown router" not in errors

@@ -12,7 +12,7 @@ from serve_graph.config.graph import GraphConfig
 from serve_graph.config.tiers import HostedTierConfig
 from serve_graph.policy.bindings import tier_binds
 
-PAGE = Path(__file__).parents[4] / "docs" / "tiers.md"
+PAGE = Path(__file__).parents[4] / "docs" / "guides" / "tiers.md"
 PRICE = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
 HOSTED = {"name": "frontier", "engine": "openai", "price": PRICE}
 TWO = [{"name": "east", "model": "m", "base_url": "http://e/v1"}, {"name": "west", "model": "m2", "weight": 3}]
@@ -70,7 +70,7 @@ def test_a_hosted_tier_needs_a_model_or_deployments() -> None:
 
 
 def test_an_api_beside_deployments_is_refused() -> None:
-    assert "says base_url, model there" in refusal(model="m", base_url="http://x", deployments=TWO)
+    assert "must set base_url, model in each deployment" in refusal(model="m", base_url="http://x", deployments=TWO)
 
 
 def test_two_deployments_of_one_name_are_refused() -> None:

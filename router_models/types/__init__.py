@@ -1,0 +1,37 @@
+"""The nouns of the project, as frozen data.
+
+Every other module of `router_models` takes and returns these; `serve_graph` translates requests and replies into them
+and back. Nothing here computes more than a view of its own fields.
+"""
+
+from __future__ import annotations
+
+from router_models.types.arrays import BoolArray, FloatArray, IntArray, Progress
+from router_models.types.batches import Answers, Outcome, Prompts, Tokens
+from router_models.types.decisions import Action, Decision, OperatingPoint, PrefixPoint, Verdict
+from router_models.types.exchange import PREFIX_FINISH, Attempt, Completion, Message, Query, Usage
+from router_models.types.records import Call, DecisionRecord
+
+__all__ = [
+    "PREFIX_FINISH",
+    "Action",
+    "Answers",
+    "Attempt",
+    "BoolArray",
+    "Call",
+    "Completion",
+    "Decision",
+    "DecisionRecord",
+    "FloatArray",
+    "IntArray",
+    "Message",
+    "OperatingPoint",
+    "Outcome",
+    "PrefixPoint",
+    "Progress",
+    "Prompts",
+    "Query",
+    "Tokens",
+    "Usage",
+    "Verdict",
+]

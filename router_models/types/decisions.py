@@ -1,0 +1,102 @@
+"""Policy decisions, and the thresholds that they are made by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Action(StrEnum):
+    """Name the outcome of a request; the values are those of the `x-serve-graph-outcome` header."""
+
+    ROUTED = "routed"
+    ACCEPTED = "accepted"
+    ESCALATED = "escalated"
+    ABSTAINED = "abstained"
+    FORCED = "forced"
+    FALLBACK = "fallback"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Hold the tier that a query was routed to before generation, and why.
+
+    Parameters
+    ----------
+    tier : str
+        The tier that is called first.
+    reason : str
+        Why, in words.
+    p_cheap_ok : float, optional
+        The calibrated P(the cheap answer is acceptable) that the decision rests on, in [0, 1]; None where no estimate
+        was made (a forced tier, a fallback).
+    distance : float, optional
+        Distance of the query from the router's training data: 0 = typical, from 1 on out of domain; None = unknown.
+    promised : bool
+        False where the version's certificate does not cover this query, although it covers others.
+    """
+
+    tier: str
+    reason: str
+    p_cheap_ok: float | None = None
+    distance: float | None = None
+    promised: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Hold what the verifier decided about a completion.
+
+    Parameters
+    ----------
+    action : Action
+        Accepted, escalated or abstained.
+    reason : str
+        Why, in words.
+    p_ok : float, optional
+        The calibrated P(the answer is acceptable), in [0, 1].
+    may_serve_on_overload : bool
+        Whether an escalated answer is certified to be served all the same while the last tier is full.
+    """
+
+    action: Action
+    reason: str
+    p_ok: float | None = None
+    may_serve_on_overload: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """Hold the thresholds of a tier. All are compared with ≥: a score equal to its threshold passes.
+
+    Parameters
+    ----------
+    route_at : float
+        A query is tried on the tier when its router score is at least this; `inf` = never.
+    accept_at : float
+        An answer is accepted when its verifier score is at least this.
+    abstain_below : float, optional
+        The policy abstains when the verifier score of the *last* answer is below this; None = never.
+    """
+
+    route_at: float
+    accept_at: float
+    abstain_below: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixPoint:
+    """Hold the condition under which the first tokens of a cheap answer suffice to accept it.
+
+    The threshold is certified for prefixes of exactly that length; shorter answers are judged whole.
+
+    Parameters
+    ----------
+    tokens : int
+        The length of the prefix, in generated tokens.
+    accept_at : float
+        The verifier score of the prefix from which on the answer is accepted.
+    """
+
+    tokens: int
+    accept_at: float

@@ -1,0 +1,139 @@
+"""One request and one answer to it, as an engine sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+PREFIX_FINISH = "prefix"
+"""The finish_reason of a completion that is still being generated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Hold one turn of a conversation.
+
+    Parameters
+    ----------
+    role : str
+        OpenAI's role: `system`, `user`, `assistant`, `tool`, …
+    content : str
+        The text of the turn.
+    """
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Hold a request as the policy sees it: the conversation and what is known about it.
+
+    Parameters
+    ----------
+    messages : tuple of Message
+        The turns, oldest first. `Query.from_prompt` makes one of a single prompt.
+    metadata : mapping of str to str
+        Features of the request (task label, language, user tier); never secrets.
+    parameters : mapping
+        Decoding settings in OpenAI's names, passed through to the engine unchanged.
+    """
+
+    messages: tuple[Message, ...]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_prompt(cls, prompt: str, **metadata: str) -> Query:
+        """Build a query of a single user prompt.
+
+        Parameters
+        ----------
+        prompt : str
+            The text of the user's turn.
+        **metadata : str
+            Features of the request, by name.
+
+        Returns
+        -------
+        Query
+        """
+        return cls((Message("user", prompt),), metadata)
+
+    @property
+    def text(self) -> str:
+        """Return the text that is routed on: all turns, oldest first, one per line."""
+        return "\n".join(message.content for message in self.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Hold the token counts of a call, as the engine reported them.
+
+    Parameters
+    ----------
+    prompt_tokens, completion_tokens : int
+        Tokens sent and generated.
+    cached_tokens, cache_write_tokens : int
+        The parts of `prompt_tokens` that were read from and written to a prompt cache.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Hold one call to one of a tier's deployments.
+
+    Parameters
+    ----------
+    deployment : str
+        The name of the deployment.
+    status : int
+        An HTTP status: 200 = answered, 502 = the reply could not be used, 503 = not reachable, 504 = timed out;
+        any other is the one that the deployment returned.
+    latency_s : float
+        Seconds the call took.
+    usage : mapping
+        OpenAI's usage object where a call that failed was billed all the same; empty otherwise.
+    """
+
+    deployment: str
+    status: int
+    latency_s: float
+    usage: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """Hold one engine's answer to one query.
+
+    Parameters
+    ----------
+    text : str
+        The answer.
+    finish_reason : str
+        OpenAI's word: `stop`, `length`, `tool_calls`, …
+    usage : Usage
+        Tokens as the engine counted them.
+    token_logprobs : tuple of float
+        Natural logarithms, one per generated token; empty when the engine returns none.
+    latency_s : float
+        Seconds from the call to the whole answer.
+    payload : mapping
+        The engine's own reply (OpenAI's chat.completion as a dict), kept so that nothing in it is lost.
+    attempts : tuple of Attempt
+        The calls it took, where a tier has several deployments or tried more than once.
+    """
+
+    text: str
+    finish_reason: str = "stop"
+    usage: Usage = Usage()
+    token_logprobs: tuple[float, ...] = ()
+    latency_s: float = 0.0
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    attempts: tuple[Attempt, ...] = ()
