@@ -10,7 +10,7 @@ CLIENTS := $(VENV)-clients
 SELF := $(MAKE)
 PYTEST := -m pytest -q --durations=25
 # Unit tests in parallel, a worker a core (each takes about a gigabyte); tests that start a cluster or engines never are.
-UNIT := $(BIN)/python $(PYTEST) -n logical --maxprocesses 8 tests/unit tests/contract tests/statistical
+UNIT := $(BIN)/python $(PYTEST) -n logical --maxprocesses 8 --dist worksteal tests/unit tests/contract tests/statistical
 # `full` tests too, and all of those of which a sample runs otherwise.
 WHOLE := --whole -m ""
 
