@@ -6,8 +6,13 @@ CONFIG ?= configs/local.yaml
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(BUILD)
 CLIENTS := $(VENV)-clients
+# By another name: a line that says MAKE is run even by `make -n`.
+SELF := $(MAKE)
+PYTEST := -m pytest -q --durations=25
+# Unit tests in parallel, a worker a core (each takes about a gigabyte); tests that start a cluster or engines never are.
+UNIT := $(BIN)/python $(PYTEST) -n logical --maxprocesses 8 tests/unit tests/contract tests/statistical
 
-.PHONY: up demo test clients package faults adapters soak check statistical format env clean
+.PHONY: up demo test test-unit test-all clients package faults adapters soak check statistical docs format env lock newest clean
 
 up: env            ## bring the graph up: environment, weights, first router version, engines; Ctrl-C stops it
 	@$(BIN)/serve-graph up --config $(CONFIG)
@@ -15,14 +20,25 @@ up: env            ## bring the graph up: environment, weights, first router ver
 demo: env          ## up, 40 held-out questions, a table of what they cost and how many were right, down
 	@$(BIN)/serve-graph demo --config $(CONFIG)
 
-test: env          ## every test that needs no GPU (engines and cluster tests last)
-	@$(BIN)/python -m pytest -q -m "not full and not engine and not cluster"
-	@$(MAKE) --no-print-directory clients
-	@$(BIN)/python -m pytest -q -m "cluster and not full"
-	@$(BIN)/python -m pytest -q -m "engine and not full"
+test: env          ## every test that needs no GPU, all stages whatever fails (engines and cluster tests last)
+	@scripts/stages \
+	  "unit" '$(UNIT) -m "not full"' \
+	  "clients" '$(SELF) --no-print-directory clients' \
+	  "cluster" '$(BIN)/python $(PYTEST) -m "not full" tests/cluster' \
+	  "engines" '$(BIN)/python $(PYTEST) -m "not full" tests/engines'
+
+test-unit: env     ## what a change of code is held against: no cluster, no engine, no other client
+	@$(UNIT) -m "not full"
+
+test-all: env      ## every test at its whole size (hours)
+	@scripts/stages \
+	  "unit" '$(UNIT)' \
+	  "clients" '$(SELF) --no-print-directory clients' \
+	  "cluster" '$(BIN)/python $(PYTEST) tests/cluster' \
+	  "engines" '$(BIN)/python $(PYTEST) tests/engines'
 
 clients: $(CLIENTS)/.installed  ## other projects' clients (LiteLLM, LangChain) against the endpoint
-	@$(CLIENTS)/bin/python -m pytest -q tests/clients
+	@$(CLIENTS)/bin/python $(PYTEST) tests/clients
 
 package: env       ## wheel and sdist, built, installed outside the checkout and tried, with and without what serves
 	@$(BIN)/python -m pytest -q -m full tests/contract/test_package.py
@@ -39,6 +55,9 @@ soak: env          ## 15 minutes of load with faults on a real cluster, and what
 statistical: env   ## the statistical experiments and model comparisons at full size
 	@$(BIN)/python -m pytest -q -m full tests
 
+docs: env          ## the documentation site, into build/site; any broken link or reference fails it
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet -f docs/site/mkdocs.yml
+
 check: env         ## format, lint, types, floors
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -51,24 +70,27 @@ format: env
 
 env: $(STAMP)
 
-# uv, because pip knows no overrides (docs/decisions/0001); UV_FIND_LINKS lets a provided CPU torch wheel be found.
-$(STAMP): pyproject.toml
+# What is locked, by uv, because pip knows no overrides (docs/decisions/project/0001 and 0018).
+$(STAMP): pyproject.toml $(wildcard locks/*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
 	  || { echo "Python 3.11 or 3.12 is needed; $$($(PYTHON) --version) found. Say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV) \
 	  || { echo "python's venv module is incomplete; on Debian: apt-get install python3-venv"; exit 2; }; }
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
 	@echo "installing packages (about 2 GB the first time)"
-	@UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -e '.[$(BUILD),local-models,dev]'
+	@scripts/install $(VENV) $(BUILD)
 	@touch $@
 
 # Beside the environment, not in it: they pin an older openai. What is not here is found there.
 $(CLIENTS)/.installed: $(STAMP)
-	@$(BIN)/uv venv -q --allow-existing --python $(BIN)/python $(CLIENTS)
-	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' \
-	  > $$($(CLIENTS)/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/beside.pth
-	@$(BIN)/uv pip install -q --python $(CLIENTS)/bin/python "litellm>=1.70" "langchain-openai>=0.3"
+	@scripts/clients-venv $(VENV) $(CLIENTS)
+	@$(BIN)/uv pip install -q --no-deps --require-hashes --python $(CLIENTS)/bin/python -r locks/clients.txt
 	@touch $@
+
+lock: env          ## remake locks/ from the ranges of pyproject.toml; make lock UPGRADE=--upgrade takes the newest
+	@scripts/lock $(BIN)/uv $(UPGRADE)
+
+newest:            ## the newest of everything that the ranges allow, in an environment of its own, and what it breaks
+	@scripts/newest $(PYTHON)
 
 clean:             ## remove what tests and builds left; never models or records
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -46,7 +46,7 @@ def read_outcomes(
     Parameters
     ----------
     path : Path or str
-        A .parquet, .csv or .jsonl file; docs/outcomes.md has its columns.
+        A .parquet, .csv or .jsonl file.
     tiers : sequence of str, optional
         Keep only these tiers.
     scale : tuple of float, optional

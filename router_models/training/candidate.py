@@ -131,6 +131,10 @@ class Candidate:
     verifiers: Mapping[str, tuple[Scored, ...]]
 
 
+_SCORED = {"auc": "auc", "advantage": "advantage", "low": "low", "high": "high", "out_of_domain_auc": "away_auc"}
+"""The numbers of a `Scored` and their names in candidate.json."""
+
+
 def save_candidate(candidate: Candidate, settings: Settings, folder: Path) -> None:
     """Write the uncertified version and what it was made for; `load_candidate` reads it back."""
     notes = folder.with_name(f".{folder.name}-notes")
@@ -159,18 +163,21 @@ def load_candidate(folder: Path, settings: Settings, encoder: Encoder) -> tuple[
 
 
 def _scored(row: Mapping[str, float | str | None]) -> Scored:
-    numbers = {name: None if value is None else float(value) for name, value in row.items() if name != "family"}
-    return Scored(str(row["family"]), np.empty(0), **numbers)  # type: ignore[arg-type]
+    numbers = {field: row[key] for field, key in _SCORED.items() if key in row}
+    known = {name: None if value is None else float(value) for name, value in numbers.items()}
+    return Scored(str(row["family"]), np.empty(0), **known)  # type: ignore[arg-type]
 
 
 def _scored_json(tried: Mapping[str, tuple[Scored, ...]]) -> dict[str, list[dict[str, float | str | None]]]:
     """JSON has no infinity (a bound that the resamples do not know): such a number is written as text."""
-    names = ("family", "auc", "advantage", "low", "high", "away_auc")
 
-    def number(value: float | str | None) -> float | str | None:
-        return value if value is None or isinstance(value, str) or np.isfinite(value) else str(value)
+    def number(value: float | None) -> float | str | None:
+        return value if value is None or np.isfinite(value) else str(value)
 
     return {
-        tier: [{name: number(getattr(scored, name)) for name in names} for scored in all_]
+        tier: [
+            {"family": scored.family, **{key: number(getattr(scored, name)) for name, key in _SCORED.items()}}
+            for scored in all_
+        ]
         for tier, all_ in tried.items()
     }

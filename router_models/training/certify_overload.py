@@ -6,7 +6,7 @@ answers that were accepted anyway would pay for the spilled ones. The promise of
 
 One CERT sample proves both. `accept_at` was chosen on it, and the labels below it are used again here. That is sound:
 the sequence ended at `accept_at` because the labels below it looked bad, which only makes a spill harder to certify
-(docs/decisions/0012). Together both hold with confidence 1 - δ: each has a share of δ.
+(docs/decisions/offline/0012). Together both hold with confidence 1 - δ: each has a share of δ.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""When a tier may speak: the commit contract (docs/streaming.md), kept here and in `commit`, nowhere else.
+"""When a tier may speak: the commit contract (docs/guides/streaming.md), kept here and in `commit`, nowhere else.
 
 Before the commit nothing of an answer is shown, and a tier that fails is replaced unseen. The commit is the first
 piece that says something. After it the tier never changes, nothing is repeated, dropped or reordered, and a failure

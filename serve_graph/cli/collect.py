@@ -29,7 +29,7 @@ def collect(
     """Run prompts through every tier and grade the answers. Resumable: run it again after an interruption.
 
     A line of --tasks: {"id", "prompt", "family", "difficulty", "language", "grader", "reference", "solution",
-    "max_tokens"}; graders: see docs/outcomes.md.
+    "max_tokens"}; graders: see docs/guides/outcomes.md.
 
     Example: serve-graph collect --config configs/local.yaml --starter 3400 --out outcomes.parquet
     """

@@ -282,5 +282,11 @@ class IngressDeployment:
         sink, caps = self.sink, self.accounts.watch.caps
         certificates = self.certificate_status.left_s() if self.served.certified else {}
         return render_metrics(
-            self.service.tally, sink.pending, counters, caps, held=sink.held, lost=sink.lost, certificates=certificates
+            self.service.metrics,
+            sink.pending,
+            counters,
+            caps,
+            held=sink.held,
+            lost=sink.lost,
+            certificates=certificates,
         )

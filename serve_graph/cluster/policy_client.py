@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -22,14 +23,21 @@ class HandlePolicy:
     """
 
     def __init__(
-        self, handle: DeploymentHandle[Any], what: str, policy: Policy, timeout_s: float, rest_s: float = 1.0
+        self,
+        handle: DeploymentHandle[Any],
+        what: str,
+        policy: Policy,
+        timeout_s: float,
+        rest_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.handle = handle
         self.what = what
         self.policy = policy
         self.timeout_s = timeout_s
         self.rest_s = rest_s
-        self._resting_until = 0.0
+        self.clock = clock
+        self._resting_until = float("-inf")
 
     async def decide(self, query: Query) -> Decision:
         decision: Decision = await self._guarded("decide", query)
@@ -45,12 +53,12 @@ class HandlePolicy:
         return replace(verdict, action=action, reason=f"{verdict.reason}; forbidden: {action}")
 
     async def _guarded(self, method: str, *args: Any) -> Any:
-        if time.monotonic() < self._resting_until:
+        if self.clock() < self._resting_until:
             raise PolicyUnavailableError(f"{self.what} did not reply a moment ago")
         try:
             return await asyncio.wait_for(getattr(self.handle, method).remote(*args), self.timeout_s)
         except TimeoutError:
-            self._resting_until = time.monotonic() + self.rest_s
+            self._resting_until = self.clock() + self.rest_s
             raise PolicyUnavailableError(f"{self.what}: no reply in {self.timeout_s:g} s") from None
         except Exception as error:
             raise PolicyUnavailableError(f"{self.what}: {type(error).__name__}") from error

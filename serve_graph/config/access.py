@@ -72,7 +72,7 @@ class AccessConfig(Frozen):
 
 
 class SessionsConfig(Frozen):
-    """How long, and on what assumptions, a conversation keeps its tier (docs/sessions.md).
+    """How long, and on what assumptions, a conversation keeps its tier (docs/guides/sessions.md).
 
     `ttl_s` must not outlive the prompt caches (a tier's `prompt_cache_s` shortens it for that tier); 0 turns sessions
     off. `expected_turns` are those still to come, of `turn_tokens` new tokens each. At most `most` are remembered.

@@ -38,10 +38,10 @@ class PolicyConfig(Frozen):
     """Which router version serves, and what is promised where none does.
 
     `version`: an alias or number of the registered model. `safe_tier` answers when the policy cannot decide.
-    `stream` is when a cheap answer may be shown (docs/streaming.md); after `first_token_s` seconds without a word,
-    `at_first_token` is done regardless. `tool_loop`: whether a conversation's tool calls hold the tier that made them.
-    With `overload`, and a version certified for it, rejected cheap answers may be shown while the last tier is full
-    (docs/tiers.md). `router_usd_per_s` and `verifier_usd_per_s` put their time on every bill.
+    `stream` is when a cheap answer may be shown (docs/guides/streaming.md); after `first_token_s` seconds without a
+    word, `at_first_token` is done regardless. `tool_loop`: whether a conversation's tool calls hold the tier that made
+    them. With `spill`, and a version certified for it, rejected cheap answers may be shown while the last tier is full
+    (docs/guides/tiers.md). `router_usd_per_s` and `verifier_usd_per_s` put their time on every bill.
     """
 
     model_name: str = "serve-graph-router"

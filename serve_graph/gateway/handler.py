@@ -31,7 +31,7 @@ from serve_graph.gateway.tool_affinity import ToolAffinity, bound
 from serve_graph.protocol.chunks import Choices, finishes, whole_choice
 from serve_graph.protocol.requests import RequestOptions
 from serve_graph.protocol.responses import usage_json
-from serve_graph.records.metrics import Tally
+from serve_graph.records.metrics import RequestMetrics
 
 logger = logging.getLogger(__name__)
 AUTO = "auto"
@@ -67,7 +67,7 @@ class Service:
         self.keep_prompt = keep_prompt
         self.deadline_s = deadline_s
         self.clock = clock
-        self.tally = Tally()
+        self.metrics = RequestMetrics()
 
     def open(self, query: Query, model: str, stream: bool, options: RequestOptions | None = None) -> Request:
         """Accept a request; raises UnknownModelError where `model` is neither `auto` nor a tier, AccessError where the
@@ -92,7 +92,7 @@ class Service:
 
     def refuse(self, status: int) -> None:
         """Count a request that was turned away before it became a decision: it has no record."""
-        self.tally.refused[status] += 1
+        self.metrics.refused[status] += 1
 
     async def answer(self, request: Request, word: Wording = dict) -> dict[str, Any]:
         """The whole reply in OpenAI's chat.completion shape, with `serve_graph` beside it, put by `word` in another's.
@@ -205,11 +205,11 @@ class Service:
         forbids, policy = request.resolved.forbids_abstaining, self.context.policy
         promised = self.routing.promised_to(policy, stream=request.stream, forbids_abstaining=forbids)
         record = record_of(request, self.context, promised, self.keep_prompt, error, joint=self.routing.joint)
-        self.tally.add(record)
+        self.metrics.add(record)
         try:
             self.sink.write(record)
         except OSError as failure:  # the answer is made and paid for: it must leave
-            self.tally.unrecorded += 1
+            self.metrics.unrecorded += 1
             logger.error("the record of %s could not be written: %s", request.id, failure)
         if not request.embeds:  # nothing is learned from them of how long answers take
             self.routing.note(record, request.query)

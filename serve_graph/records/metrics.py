@@ -1,23 +1,33 @@
-"""`serve_graph_*` metrics in Prometheus' text format. Labels are tier, outcome, version; never text or users."""
+"""The `serve_graph_*` metrics of `/metrics`. Labels are tier, outcome, version and the like; never text or users.
+
+What a replica counts itself is kept in exact numbers (money as Decimal) and handed to prometheus_client when the page
+is asked for, together with what others know then: the spool, the engines, the certificates.
+"""
 
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from router_models.types import DecisionRecord
+from serve_graph.records.engine_metrics import engine_families
 
 DISTANCE_EDGES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Upper edges of the distance histogram: 0 = typical of the training data, from 1 on unlike it."""
 
 
-@dataclass(slots=True)
-class Tally:
+@dataclass(eq=False)
+class RequestMetrics(Collector):
     """Running totals of one ingress replica, fed with every record it writes."""
 
     requests: Counter[tuple[str, str, str, int]] = field(default_factory=Counter)
@@ -32,6 +42,7 @@ class Tally:
     unrecorded: int = 0
 
     def add(self, record: DecisionRecord) -> None:
+        """Count one record."""
         self.requests[(record.tier, record.outcome, record.version, record.status)] += 1
         if record.distance is not None and math.isfinite(record.distance):
             edge = next((edge for edge in DISTANCE_EDGES if record.distance <= edge), math.inf)
@@ -46,9 +57,103 @@ class Tally:
             self.cost_usd[line.tier] = self.cost_usd.get(line.tier, Decimal(0)) + line.cost_usd
             self.unmetered[(line.tier, line.what)] += not line.metered
 
+    def collect(self) -> Iterator[Metric]:
+        """The totals as families of metrics; Decimals become the nearest float."""
+        yield _counter(
+            "serve_graph_requests",
+            "Requests with a decision record, by the tier that answered, outcome, router version and HTTP status.",
+            ("tier", "outcome", "version", "status"),
+            self.requests,
+        )
+        yield _counter(
+            "serve_graph_engine_calls",
+            "Calls that decisions made to a tier, failed ones included.",
+            ("tier",),
+            {(tier,): n for tier, n in self.calls.items()},
+        )
+        yield _counter("serve_graph_tokens", "Tokens of those calls, by kind.", ("tier", "kind"), self.tokens)
+        yield _counter(
+            "serve_graph_cost_usd",
+            "Money spent, in US dollars, by tier, routing and verifying included.",
+            ("tier",),
+            {(tier,): usd for tier, usd in self.cost_usd.items()},
+        )
+        yield _counter(
+            "serve_graph_unmetered_calls",
+            "Calls whose tokens nobody counted, which the cost leaves out, by what became of them.",
+            ("tier", "what"),
+            +self.unmetered,
+        )
+        yield self._distance_family()
+        yield _counter(
+            "serve_graph_refused",
+            "Requests turned away before a decision, by HTTP status; they have no record.",
+            ("code",),
+            {(str(code),): n for code, n in self.refused.items()},
+        )
+        yield _counter(
+            "serve_graph_spilled",
+            "Answers served on overload under a promise of their own, by tier.",
+            ("tier",),
+            {(tier,): n for tier, n in self.spilled.items() if n},
+        )
+
+    def _distance_family(self) -> Metric:
+        """How far from the training data the routed prompts lay: a sign of drift that needs no labels."""
+        text = "Distance of routed prompts from the training data: 0 is typical, from 1 on unlike it."
+        family = HistogramMetricFamily("serve_graph_prompt_distance", text, labels=["version"])
+        for version, total in sorted(self.distance_sum.items()):
+            buckets, count = [], 0
+            for edge in (*DISTANCE_EDGES, math.inf):
+                count += self.distances[(version, edge)]
+                buckets.append(("+Inf" if math.isinf(edge) else f"{edge:g}", float(count)))
+            family.add_metric([version], buckets, total)
+        return family
+
+
+@dataclass(frozen=True, eq=False)
+class _ValuesNow(Collector):
+    """What is read when the page is asked for; `render_metrics` says what each is."""
+
+    spooled: int
+    engines: Mapping[str, Mapping[str, float]]
+    escalation_caps: int
+    held: int
+    lost: int
+    certificates: Mapping[str, float | None]
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "serve_graph_records_spooled", "Decision records that the store does not hold yet.", self.spooled
+        )
+        yield GaugeMetricFamily(
+            "serve_graph_records_held", "Those of them that are in memory only: a kill would lose them.", self.held
+        )
+        yield CounterMetricFamily("serve_graph_records_lost", "Decision records that fitted nowhere.", self.lost)
+        yield CounterMetricFamily(
+            "serve_graph_escalation_caps",
+            "Requests refused because their key had used up its share of escalations.",
+            self.escalation_caps,
+        )
+        valid = GaugeMetricFamily(
+            "serve_graph_certificate_valid", "Whether a certificate holds: 1 or 0.", labels=["certificate"]
+        )
+        left = GaugeMetricFamily(
+            "serve_graph_certificate_seconds_left",
+            "Seconds for which a certificate still holds, where its end is known.",
+            labels=["certificate"],
+        )
+        for name, seconds in sorted(self.certificates.items()):
+            valid.add_metric([name], float(seconds != 0))
+            if seconds is not None:
+                left.add_metric([name], seconds)
+        yield valid
+        yield left
+        yield from engine_families(self.engines)
+
 
 def render_metrics(
-    tally: Tally,
+    metrics: RequestMetrics,
     spooled: int,
     engines: Mapping[str, Mapping[str, float]],
     escalation_caps: int = 0,
@@ -57,77 +162,30 @@ def render_metrics(
     lost: int = 0,
     certificates: Mapping[str, float | None] = MappingProxyType({}),
 ) -> str:
-    """Prometheus text: the tally, the records on their way, and each tier's engine counters (`serve_graph_engine_*`).
+    """The page in Prometheus' text format, from a registry of its own: nothing of this process's other libraries.
 
-    `spooled`: records the store does not hold yet, `held` of them in memory only; `lost` fitted nowhere.
-    `certificates`: the seconds that each still holds, 0 = it is void, None = no end is known.
+    Parameters
+    ----------
+    metrics : RequestMetrics
+        What this replica counted.
+    spooled, held, lost : int
+        Records the store does not hold yet, those of them in memory only, and records that fitted nowhere.
+    engines : mapping of tier to counters
+        Each tier's own counters (`serve_graph_engine_*`); empty where a tier does not answer.
+    escalation_caps : int
+        Requests refused because their key had used up its share of escalations.
+    certificates : mapping of name to seconds
+        How long each still holds; 0 = it is void, None = no end is known.
     """
-    lines = ["# TYPE serve_graph_requests_total counter"]
-    for (tier, outcome, version, status), n in sorted(tally.requests.items()):
-        labels = f'tier="{tier}",outcome="{outcome}",version="{_escaped(version)}",status="{status}"'
-        lines.append(f"serve_graph_requests_total{{{labels}}} {n}")
-    lines.append("# TYPE serve_graph_engine_calls_total counter")
-    lines += [f'serve_graph_engine_calls_total{{tier="{tier}"}} {n}' for tier, n in sorted(tally.calls.items())]
-    lines.append("# TYPE serve_graph_tokens_total counter")
-    for (tier, kind), n in sorted(tally.tokens.items()):
-        lines.append(f'serve_graph_tokens_total{{tier="{tier}",kind="{kind}"}} {n}')
-    lines.append("# TYPE serve_graph_cost_usd_total counter")
-    lines += [f'serve_graph_cost_usd_total{{tier="{tier}"}} {usd}' for tier, usd in sorted(tally.cost_usd.items())]
-    lines.append("# TYPE serve_graph_unmetered_calls_total counter")
-    for (tier, what), n in sorted(tally.unmetered.items()):
-        lines += [f'serve_graph_unmetered_calls_total{{tier="{tier}",what="{what}"}} {n}'] * (n > 0)
-    lines += _distance_lines(tally)
-    lines.append("# TYPE serve_graph_records_spooled gauge")
-    lines.append(f"serve_graph_records_spooled {spooled}")
-    lines.append("# TYPE serve_graph_records_held gauge")
-    lines.append(f"serve_graph_records_held {held}")
-    lines.append("# TYPE serve_graph_records_lost_total counter")
-    lines.append(f"serve_graph_records_lost_total {lost + tally.unrecorded}")
-    lines.append("# TYPE serve_graph_refused_total counter")
-    lines += [f'serve_graph_refused_total{{code="{code}"}} {n}' for code, n in sorted(tally.refused.items())]
-    lines.append("# TYPE serve_graph_spilled_total counter")
-    lines += [f'serve_graph_spilled_total{{tier="{tier}"}} {n}' for tier, n in sorted(tally.spilled.items()) if n]
-    lines.append("# TYPE serve_graph_escalation_caps_total counter")
-    lines.append(f"serve_graph_escalation_caps_total {escalation_caps}")
-    lines += _certificate_lines(certificates)
-    for tier, counters in sorted(engines.items()):
-        for name, value in sorted(counters.items()):
-            base, _, position = name.partition("[")
-            metric = "serve_graph_engine_" + re.sub(r"[^a-zA-Z0-9_]", "_", base.removeprefix("vllm:"))
-            extra = f',position="{position.rstrip("]")}"' if position else ""
-            lines.append(f'{metric}{{tier="{tier}"{extra}}} {value!r}')
-    return "\n".join(lines) + "\n"
+    registry = CollectorRegistry()
+    registry.register(metrics)
+    now = _ValuesNow(spooled, engines, escalation_caps, held, lost + metrics.unrecorded, certificates)
+    registry.register(now)
+    return generate_latest(registry).decode()
 
 
-def _distance_lines(tally: Tally) -> list[str]:
-    """How far from the training data the routed prompts lay, as a histogram: a sign of drift that needs no labels."""
-    lines = ["# TYPE serve_graph_prompt_distance histogram"]
-    for version, total in sorted(tally.distance_sum.items()):
-        name, count = _escaped(version), 0
-        for edge in (*DISTANCE_EDGES, math.inf):
-            count += tally.distances[(version, edge)]
-            le = "+Inf" if math.isinf(edge) else f"{edge:g}"
-            lines.append(f'serve_graph_prompt_distance_bucket{{version="{name}",le="{le}"}} {count}')
-        lines.append(f'serve_graph_prompt_distance_sum{{version="{name}"}} {total!r}')
-        lines.append(f'serve_graph_prompt_distance_count{{version="{name}"}} {count}')
-    return lines
-
-
-def _certificate_lines(certificates: Mapping[str, float | None]) -> list[str]:
-    """Whether each certificate holds, and for how long where its end is known: to be warned before it ends."""
-    lines = ["# TYPE serve_graph_certificate_valid gauge"]
-    names = sorted(certificates)
-    lines += [
-        f'serve_graph_certificate_valid{{certificate="{name}"}} {int(certificates[name] != 0)}' for name in names
-    ]
-    lines.append("# TYPE serve_graph_certificate_seconds_left gauge")
-    for name in names:
-        left = certificates[name]
-        if left is not None:
-            lines.append(f'serve_graph_certificate_seconds_left{{certificate="{name}"}} {left!r}')
-    return lines
-
-
-def _escaped(label: str) -> str:
-    """A label value as the text format wants it."""
-    return label.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+def _counter(name: str, text: str, labels: tuple[str, ...], values: Mapping[Any, int | Decimal]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for key, value in sorted(values.items()):
+        family.add_metric([str(part) for part in key], float(value))
+    return family

@@ -13,26 +13,7 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Connection,
-    Float,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    case,
-    delete,
-    event,
-    func,
-    inspect,
-    select,
-    text,
-)
-from sqlalchemy import Column as Col
+from sqlalchemy import case, delete, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -40,43 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from router_models.pricing.prices import plain_decimal
 from router_models.types import Call, DecisionRecord, Usage
 from serve_graph.errors import StoreUnavailableError
+from serve_graph.records.migrate import bring_up_to_date
+from serve_graph.records.schema import DECISIONS
 
-METADATA = MetaData()
-DECISIONS = Table(
-    "decisions",
-    METADATA,
-    Col("id", String(64), primary_key=True),
-    Col("created_at", String(32), nullable=False),
-    Col("requested_model", String(256), nullable=False),
-    Col("tier", String(32), nullable=False),
-    Col("outcome", String(16), nullable=False),
-    Col("version", Text, nullable=False),
-    Col("status", Integer, nullable=False),
-    Col("stream", Boolean, nullable=False),
-    Col("prompt_sha256", String(64), nullable=False),
-    Col("prompt_chars", Integer, nullable=False),
-    Col("route_reason", Text, nullable=False),
-    Col("p_cheap_ok", Float),
-    Col("distance", Float),
-    Col("verdict_reason", Text),
-    Col("p_answer_ok", Float),
-    Col("calls", Text, nullable=False),
-    Col("cost_usd", String(40), nullable=False),
-    Col("latency_s", Float, nullable=False),
-    Col("arm", Text, nullable=False),
-    Col("propensity", Float, nullable=False),
-    Col("error", String(64)),
-    Col("metadata", Text, nullable=False),
-    Col("overhead", Text),
-    Col("key", String(64)),
-    Col("session", String(64)),
-    Col("evidence", Text),
-    Col("prompt", Text),
-    Col("cost_pico_usd", BigInteger),
-    Index("decisions_by_time", "created_at"),
-    Index("decisions_by_version", "version", "created_at"),
-    Index("decisions_by_key", "key", "created_at"),
-)
 PICO = 10**12  # what a dollar is in the column that SQL adds up: sums of it are exact, floats' are not
 MOST_PICO = 2**63 - 1
 JSON_COLUMNS = ("calls", "overhead", "metadata", "evidence")
@@ -113,7 +60,7 @@ class RefusedRowError(ValueError):
 
 
 class DecisionStore:
-    """Read and write records. `open` makes the table where there is none; `close` gives the connections back."""
+    """Read and write records. `open` makes or upgrades the tables; `close` gives the connections back."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -121,15 +68,16 @@ class DecisionStore:
         self._opening = asyncio.Lock()
 
     async def open(self) -> None:
-        """Connect and create the schema; raises SQLAlchemy's or the driver's error where the store is unreachable."""
+        """Connect and bring the schema up to date.
+
+        Raises SQLAlchemy's or the driver's error where the store is unreachable, StoreUnavailableError where a newer
+        release made its schema.
+        """
         engine = create_async_engine(self.url, pool_pre_ping=True, hide_parameters=True)  # rows are not for the log
         if engine.dialect.name == "sqlite":
             event.listen(engine.sync_engine, "connect", _sqlite_pragmas)
         try:
-            try:
-                await _make_schema(engine)
-            except DBAPIError:  # another process may have made it between the look and the leap
-                await _make_schema(engine)
+            await bring_up_to_date(engine)
         except BaseException:
             await engine.dispose()
             raise
@@ -222,24 +170,6 @@ def _is_rows_fault(error: Exception) -> bool:
     return isinstance(error, ValueError | TypeError | OverflowError)
 
 
-async def _make_schema(engine: AsyncEngine) -> None:
-    async with engine.begin() as connection:
-        await connection.run_sync(_bring_up_to_date)
-
-
-def _bring_up_to_date(connection: Connection) -> None:
-    """Make what is missing: the table, or the columns that a store of an earlier release does not have yet."""
-    if inspect(connection).has_table(DECISIONS.name):
-        there = {column["name"] for column in inspect(connection).get_columns(DECISIONS.name)}
-        for column in DECISIONS.columns:
-            if column.name not in there:
-                kind = column.type.compile(connection.dialect)
-                connection.execute(text(f'ALTER TABLE {DECISIONS.name} ADD COLUMN "{column.name}" {kind}'))
-        for index in DECISIONS.indexes:
-            index.create(connection, checkfirst=True)
-    METADATA.create_all(connection, checkfirst=True)
-
-
 def _from_row(row: dict[str, Any]) -> DecisionRecord:
     row.pop("cost_pico_usd")
     lists = {name: json.loads(row[name]) if row[name] else [] for name in ("calls", "overhead")}
@@ -249,6 +179,6 @@ def _from_row(row: dict[str, Any]) -> DecisionRecord:
 
 def _sqlite_pragmas(connection: Any, _: Any) -> None:
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000"):
+    for pragma in ("busy_timeout=5000", "journal_mode=WAL", "synchronous=NORMAL"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

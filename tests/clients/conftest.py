@@ -21,7 +21,7 @@ def served(endpoint: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
         server = uvicorn.Server(uvicorn.Config(at.app, port=port, log_level="error", ws="none"))
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
-        for _ in range(500):
+        for _ in range(6000):
             if server.started:
                 break
             time.sleep(0.01)

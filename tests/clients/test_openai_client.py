@@ -29,7 +29,7 @@ HELLO: dict[str, Any] = {"model": "auto", "messages": [{"role": "user", "content
 
 
 def client_of(at: Any) -> openai.OpenAI:
-    return openai.OpenAI(api_key="none", base_url=at.url, max_retries=0, timeout=10)
+    return openai.OpenAI(api_key="none", base_url=at.url, max_retries=0, timeout=60)
 
 
 @pytest.mark.parametrize("mode", ["verify", "prefix", "route"])

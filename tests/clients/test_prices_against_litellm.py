@@ -1,4 +1,8 @@
-"""Bills at published prices, compared with those of LiteLLM's calculator, which carries the providers' price pages."""
+"""Bills at published prices, compared with those of LiteLLM's calculator.
+
+The prices are those that LiteLLM 1.110 carries, registered with whichever version is installed: a provider who changes
+a price, or a model that is withdrawn, says nothing about how a bill is added up.
+"""
 
 import importlib.util
 import os
@@ -22,6 +26,30 @@ MODELS = {
     "ANTHROPIC": ("claude-opus-4-6", "anthropic"),
     "GOOGLE": ("gemini/gemini-2.5-pro", "gemini"),
 }
+IN, OUT, READ, WRITE = (
+    "input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost", "cache_creation_input_token_cost",
+)  # fmt: skip
+CARRIED: dict[str, dict[str, float]] = {  # dollars a token, in LiteLLM's own names
+    "OPENAI": {
+        IN: 5e-6, OUT: 3e-5, READ: 5e-7,
+        f"{IN}_above_272k_tokens": 1e-5, f"{OUT}_above_272k_tokens": 4.5e-5, f"{READ}_above_272k_tokens": 1e-6,
+        f"{IN}_priority": 1.25e-5, f"{OUT}_priority": 7.5e-5, f"{READ}_priority": 1.25e-6,
+    },
+    "ANTHROPIC": {IN: 5e-6, OUT: 2.5e-5, READ: 5e-7, WRITE: 6.25e-6},
+    "GOOGLE": {
+        IN: 1.25e-6, OUT: 1e-5, READ: 1.25e-7,
+        f"{IN}_above_200k_tokens": 2.5e-6, f"{OUT}_above_200k_tokens": 1.5e-5, f"{READ}_above_200k_tokens": 2.5e-7,
+        f"{IN}_priority": 2.25e-6, f"{OUT}_priority": 1.8e-5, f"{READ}_priority": 2.25e-7,
+        f"{IN}_above_200k_tokens_priority": 4.5e-6, f"{OUT}_above_200k_tokens_priority": 2.7e-5,
+        f"{READ}_above_200k_tokens_priority": 4.5e-7,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _prices_as_carried() -> None:
+    for name, (model, provider) in MODELS.items():
+        litellm.register_model({model: {"litellm_provider": provider, "mode": "chat", **CARRIED[name]}})
 
 
 def published(name: str) -> Price:

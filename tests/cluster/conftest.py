@@ -1,5 +1,6 @@
 import asyncio
 import json
+import math
 import os
 import signal
 import socket
@@ -39,6 +40,7 @@ class RunningGraph:
 
     state: Path
     changes: dict[str, Any] = field(default_factory=dict)
+    tier_timeout_s: float = 3.0
     run: str = field(default_factory=lambda: uuid.uuid4().hex)
     process: subprocess.Popen[str] | None = None
 
@@ -66,7 +68,8 @@ class RunningGraph:
         for scaling in ("router_scaling", "verifier_scaling"):  # one of each, so that killing it leaves none
             config["policy"][scaling] = {"max_replicas": 1}
         for tier in config["tiers"]:
-            tier["timeout_s"] = 3.0
+            tier["timeout_s"] = self.tier_timeout_s
+        self.echoes = sum(tier["engine"] == "echo" for tier in config["tiers"])
         config["state_folder"] = str(self.state)
         self.state.mkdir(parents=True, exist_ok=True)
         path = self.state / "graph.yaml"
@@ -112,23 +115,26 @@ class RunningGraph:
         body = {"model": model, "messages": [{"role": "user", "content": content}], **fields}
         return self.client.post("/v1/chat/completions", json=body)
 
-    def hang_up(self, content: str, after_s: float = 1.0, **fields: Any) -> None:
-        """Ask, wait, and close the connection. The body is sent after the headers, as most HTTP clients do."""
+    def hang_up(self, content: str, **fields: Any) -> None:
+        """Ask, wait until an engine has been called, and close the connection; no other call may be under way.
+
+        The body is sent after the headers, as most HTTP clients do.
+        """
+        until(lambda: self.busy() == 0)
         body = json.dumps({"model": "auto", "messages": [{"role": "user", "content": content}], **fields}).encode()
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: test\r\nContent-Length: {len(body)}\r\n\r\n"
         with socket.create_connection(("127.0.0.1", self.port)) as caller:
             caller.sendall(head.encode())
             time.sleep(0.1)
             caller.sendall(body)
-            time.sleep(after_s)
+            until(lambda: self.busy() > 0, every=0.02)
 
     def busy(self) -> float:
-        """Engine calls under way, by the engines' own count."""
+        """Engine calls under way, by the echo engines' own count; NaN while one of them does not say."""
         lines = self.client.get("/metrics").text.splitlines()
         name = "serve_graph_engine_num_requests_running"
         counts = [float(line.split()[-1]) for line in lines if line.startswith(name)]
-        assert counts
-        return sum(counts)
+        return sum(counts) if len(counts) == self.echoes else math.nan
 
     def replicas(self, deployment: str) -> list[psutil.Process]:
         """The operating system's processes of one deployment, busy or not."""
@@ -190,7 +196,7 @@ class RunningGraph:
 
     def names_so_far(self) -> set[str]:
         """The ids of every record written until now: none is still on its way."""
-        until(lambda: "serve_graph_records_spooled 0\n" in self.client.get("/metrics").text)
+        until(lambda: "serve_graph_records_spooled 0.0\n" in self.client.get("/metrics").text)
         return set(self.records())
 
     def record_of(self, response: httpx.Response, seconds: float = 20.0) -> DecisionRecord:
@@ -267,8 +273,8 @@ def new_graph(neighbour: type[Neighbour]) -> Iterator[Callable[..., RunningGraph
     graphs: list[RunningGraph] = []
     with tempfile.TemporaryDirectory(prefix="sg-test-", dir="/tmp") as folder:  # Ray's socket paths must be short
 
-        def start(**changes: Any) -> RunningGraph:
-            graphs.append(RunningGraph(Path(folder) / f"graph-{len(graphs)}", changes))
+        def start(tier_timeout_s: float = 3.0, **changes: Any) -> RunningGraph:
+            graphs.append(RunningGraph(Path(folder) / f"graph-{len(graphs)}", changes, tier_timeout_s))
             begun = graphs[-1].start()
             assert not neighbour.asked, "a graph asked another one on this machine"
             return begun

@@ -96,7 +96,7 @@ def call(*words: object) -> str:
 
 @pytest.fixture(scope="module")
 def served(new_graph: Callable[..., Graph], made: Made) -> Iterator[Graph]:
-    graph = new_graph(tiers=TIERS, policy=POLICY, tracking_uri=made.uri, records={"retry_s": 0.3})
+    graph = new_graph(20.0, tiers=TIERS, policy=POLICY, tracking_uri=made.uri, records={"retry_s": 0.3})
     yield graph
     graph.stop(signal.SIGTERM)  # an idle graph is not free: nobody else's tests should wait for it
 
@@ -126,9 +126,9 @@ def test_a_stream_is_shown_after_its_certified_beginning(
 def test_a_rejected_answer_is_shown_while_the_last_tier_is_full(
     served: Graph, made: Made, wait_until: Callable[..., float]
 ) -> None:
-    busy = threading.Thread(target=served.chat, args=("[frontier:slow=2.5] a long one", "frontier"))
+    busy = threading.Thread(target=served.chat, args=("[frontier:slow=8] a long one", "frontier"))
     busy.start()
-    wait_until(lambda: served.busy() >= 1, 10)
+    wait_until(lambda: served.busy() >= 1)
     spilled, hard = served.chat(made.rejected), served.chat("Prove in full that theorem 7 of the list below holds.")
     busy.join()
     facts = spilled.json()["serve_graph"]

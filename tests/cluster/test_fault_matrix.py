@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
-from threading import Timer
+from threading import Event, Thread
 from typing import Any
 
 import httpx
@@ -56,8 +56,8 @@ FAULTS = (
         "[frontier:hang=2]",
         kill="cheap|frontier",
     ),
-    Fault("router SIGKILLed", (ANSWERED, WHOLE, ANSWERED), "", "[frontier:hang=1]", kill="router"),
-    Fault("verifier SIGKILLed", (ANSWERED, WHOLE, ANSWERED), "[cheap:slow=1]", "[frontier:hang=1]", kill="verifier"),
+    Fault("router SIGKILLed", (ANSWERED, WHOLE, ANSWERED), "", "[frontier:hang=2]", kill="router"),
+    Fault("verifier SIGKILLed", (ANSWERED, WHOLE, ANSWERED), "[cheap:slow=2]", "[frontier:hang=2]", kill="verifier"),
     Fault("decision store down", (UNHURT, WHOLE, UNHURT), "", "[frontier:hang=1]", lock=True),
     Fault("MLflow down", ({"routed by frontier"}, WHOLE, {"routed by frontier"}), on="without_mlflow"),
     Fault("caller goes away", ({"gone"}, {"gone"}, {"gone"}), "[cheap:slow=60]", "[frontier:hang=60]", leave=True),
@@ -118,7 +118,7 @@ def test_every_fault_has_its_reply_its_record_and_no_orphan(
     [name] = set(graph.records()) - before
     [record] = graph.records()[name]
     assert record.status in {"gone": (499,), "error event": (429, 503, 504)}.get(got, (200,))
-    wait_until(lambda: graph.busy() == 0, 15)
+    wait_until(lambda: graph.busy() == 0, 120)  # a killed engine says so only once it has been replaced
     table.cells[fault.name, phase] = f"{got} ({record.status})"
     if fault.kill:
         wait_until(lambda: _well(graph), 120)
@@ -130,8 +130,10 @@ def _ask(graph: Graph, body: dict[str, Any], fault: Fault, live: bool) -> str:
     slow = any(word in body["messages"][0]["content"] for word in ("slow", "hang"))
     if victim and not slow:
         graph.kill(victim)
-    later = Timer(0.6, graph.kill, [victim]) if victim and slow else Timer(3600, lambda: None)
-    later.start()
+    done = Event()
+    later = Thread(target=_kill_while_busy, args=(graph, victim, done))
+    if victim and slow:
+        later.start()
     patience = httpx.Timeout(60, read=1.0 if fault.leave and not body["stream"] else 60)
     try:
         with graph.client.stream("POST", "/v1/chat/completions", json=body, timeout=patience) as response:
@@ -144,7 +146,17 @@ def _ask(graph: Graph, body: dict[str, Any], fault: Fault, live: bool) -> str:
     except httpx.ReadTimeout:
         return "gone"
     finally:
-        later.cancel()
+        done.set()
+        if later.ident is not None:
+            later.join()
+
+
+def _kill_while_busy(graph: Graph, victim: str, done: Event) -> None:
+    """Kill a deployment as soon as an engine is in the middle of the answer."""
+    while not graph.busy() > 0:
+        if done.wait(0.02):
+            return
+    graph.kill(victim)
 
 
 def _words(response: httpx.Response, lines: list[str]) -> str:

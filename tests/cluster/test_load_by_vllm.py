@@ -1,4 +1,4 @@
-"""`vllm bench serve` as load on a running graph, by the command that docs/requests.md gives."""
+"""`vllm bench serve` as load on a running graph, by the command that docs/guides/requests.md gives."""
 
 import importlib.util
 import json
@@ -21,7 +21,7 @@ ASKED = 24
 
 def documented() -> str:
     """The program that the page calls with `python -c`."""
-    page = (ROOT / "docs" / "requests.md").read_text()
+    page = (ROOT / "docs" / "guides" / "requests.md").read_text()
     [line] = [line for line in page.splitlines() if line.startswith("python -c")]
     return shlex.split(line.removesuffix("\\"))[2]
 

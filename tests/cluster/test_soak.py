@@ -59,7 +59,7 @@ def test_a_quarter_of_an_hour_of_faults(
     found = asyncio.run(run_load(load))
     over.set()
     hurting.join()
-    wait_until(lambda: "serve_graph_records_spooled 0\n" in soaked.client.get("/metrics").text, 60)
+    wait_until(lambda: "serve_graph_records_spooled 0.0\n" in soaked.client.get("/metrics").text, 60)
     records = soaked.records()
     lost = set(found.decisions) - records.keys()
     twice = [name for name, rows in records.items() if len(rows) > 1]

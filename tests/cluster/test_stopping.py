@@ -17,7 +17,7 @@ Graph = Any
 @pytest.fixture(scope="module")
 def plain(new_graph: Callable[..., Graph], postgres: Any) -> Graph:
     """Skipped where there is no PostgreSQL to run."""
-    return new_graph(http={"haproxy": False}, records={"url": postgres.emptied(), "retry_s": 0.3})
+    return new_graph(60.0, http={"haproxy": False}, records={"url": postgres.emptied(), "retry_s": 0.3})
 
 
 def test_without_haproxy_it_answers_too(plain: Graph) -> None:
@@ -44,7 +44,7 @@ def test_without_haproxy_a_caller_who_hangs_up_on_a_whole_reply_is_noticed_too(
 ) -> None:
     before = plain.names_so_far()
     plain.hang_up("[cheap:slow=60] hello")
-    assert wait_until(lambda: plain.busy() == 0, 10) < 1.5  # the tier's own time-out is a second later
+    wait_until(lambda: plain.busy() == 0, 30)  # the tier's own time-out is a minute
     wait_until(lambda: set(plain.records()) - before, 20)
     [name] = set(plain.records()) - before
     [record] = plain.records()[name]

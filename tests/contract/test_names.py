@@ -11,8 +11,11 @@ SHARED = {
     "serve_graph": {
         "T": "type variables belong to the module that uses them",
         "app": "each group of commands is a Typer application of its own",
+        "down_revision": "Alembic asks every revision of the store for it",
         "logger": "one logger a module",
+        "revision": "Alembic asks every revision of the store for it",
         "show": "`decisions show` and `versions show` are commands named by their functions",
+        "upgrade": "Alembic asks every revision of the store for it",
     },
     "router_models": {
         "LANGUAGES": "every family of starter tasks says which languages it has",

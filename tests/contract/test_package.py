@@ -56,7 +56,8 @@ def installed(distribution: Path, extra: str, folder: Path) -> Path:
     """The command line of a fresh environment with the distribution and one extra."""
     done(UV, "venv", "--quiet", "--python", sys.executable, folder / "env", cwd=folder)
     named = f"{distribution}[{extra}]" if extra else str(distribution)
-    done(UV, "pip", "install", "--quiet", "--python", folder / "env" / "bin" / "python", named, cwd=folder)
+    compiled = ["--compile-bytecode"] if extra else []  # as `make env` does: a start takes half as long
+    done(UV, "pip", "install", "--quiet", *compiled, "--python", folder / "env/bin/python", named, cwd=folder)
     return folder / "env" / "bin" / "serve-graph"
 
 

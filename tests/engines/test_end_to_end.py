@@ -92,7 +92,8 @@ def test_routing_accepts_some_cheap_answers_and_refuses_others(graph: tuple[str,
 def test_speculation_is_at_work_in_the_cheap_tier(graph: tuple[str, GraphConfig], client: openai.OpenAI) -> None:
     ask(client, "cheap", "Repeat three times: the red cat and the blue cat and the green cat.")
     text = httpx.get(f"{graph[0]}/metrics").text
-    drafted = [line for line in text.splitlines() if "spec_decode_num_draft_tokens_total" in line]
+    name = "serve_graph_engine_spec_decode_num_draft_tokens_total"
+    drafted = [line for line in text.splitlines() if line.startswith(name)]
     assert drafted
     assert float(drafted[0].rsplit(" ", 1)[1]) > 0
 

@@ -13,5 +13,10 @@ def key_headers(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
 
     `demo` and `collect` need all scopes, `bench` needs `use` (and `force` for a tier's name).
     """
-    key = environment.get(VARIABLE, "").strip()
+    key = api_key(environment)
     return {"authorization": f"Bearer {key}"} if key else {}
+
+
+def api_key(environment: Mapping[str, str] = os.environ) -> str:
+    """The key of $SERVE_GRAPH_KEY, '' where there is none."""
+    return environment.get(VARIABLE, "").strip()

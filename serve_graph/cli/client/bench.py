@@ -167,9 +167,11 @@ def read_reply(
     _check(events[-1:] == ["data: [DONE]"] and events.count("data: [DONE]") == 1, "[DONE] is not the last event")
     for chunk in chunks:
         ChatCompletionChunk.model_validate(chunk)
-    finishes = [choice["finish_reason"] for chunk in chunks for choice in chunk["choices"] if choice["finish_reason"]]
+    finishes = [choice for chunk in chunks for choice in chunk["choices"] if choice.get("finish_reason")]
     _check(len(finishes) == 1, "not exactly one finish reason")
-    return "200", dict(chunks[-1]["serve_graph"])
+    facts = [chunk["serve_graph"] for chunk in chunks if "serve_graph" in chunk]  # a proxy may add chunks after it
+    _check(len(facts) == 1, "not exactly one serve_graph object")
+    return "200", dict(facts[0])
 
 
 def _check_error(body: Mapping[str, Any]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import httpx
 import pandas as pd
+from openai import APIError, APIStatusError, AsyncOpenAI
 
 from router_models.data.features import logprob_summary
 from router_models.data.formats.token_columns import TOKEN_COLUMNS
@@ -24,7 +24,7 @@ from router_models.data.outcomes import frame_to_outcomes, prompt_id, write_outc
 from router_models.data.prefixes import kept_logprobs
 from router_models.data.starter import Task, grade, sandbox
 from router_models.types import Outcome, Usage
-from serve_graph.cli.client.api_key import key_headers
+from serve_graph.cli.client.api_key import api_key, key_headers
 from serve_graph.config.graph import GraphConfig
 from serve_graph.errors import EngineError, ServeGraphError
 from serve_graph.policy.bindings import (
@@ -34,10 +34,10 @@ from serve_graph.policy.bindings import (
     tier_binds,
     write_collected_binds,
 )
-from serve_graph.protocol.responses import completion_of, token_texts
+from serve_graph.protocol.responses import MALFORMED, completion_of, token_texts
 
 Advance = Callable[[str, int], None]
-LONGEST_PAUSE_S = 120.0
+RETRIES = 3
 
 
 def read_tasks(path: Path) -> list[Task]:
@@ -72,13 +72,15 @@ async def collect_outcomes(
     timeout_s: float = 600.0,
     advance: Advance = lambda tier, n: None,
     beside: Sequence[Outcome] = (),
+    http_client: Any = None,
 ) -> list[Outcome]:
     """Run every task through every tier and write the LONG outcomes table to `out`.
 
     Tiers run one after the other, so that latencies are one engine's own under `concurrency` requests. Raises
     EngineError when a tier keeps failing; what was collected until then is kept for the next run. `binds` are the
     engines behind `url` (`bindings.tier_binds`), None when they are not known; `claim` says when they are refused.
-    `beside`: outcomes of other tiers that go into the table as well (`other_tiers`).
+    `beside`: outcomes of other tiers that go into the table as well (`other_tiers`). `http_client`: an httpx client
+    that the `openai` client sends with, where not its own.
     """
     partial = claim(out, binds)
     if any(task.grader == "program" for task in tasks):
@@ -87,7 +89,7 @@ async def collect_outcomes(
     failed: list[str] = []
     done = {(outcome.prompt_id, outcome.tier) for outcome in outcomes}
     partial.parent.mkdir(parents=True, exist_ok=True)
-    async with httpx.AsyncClient(base_url=url, timeout=timeout_s, headers=key_headers()) as client:
+    async with api_client(url, timeout_s, http_client) as client:
         with partial.open("a") as log:
             for tier in tiers:
                 waiting = [task for task in tasks if (prompt_id(task.prompt), tier) not in done]
@@ -98,8 +100,8 @@ async def collect_outcomes(
                     async with gate:
                         try:
                             outcome = await ask(client, tier, task)
-                        except (EngineError, httpx.HTTPError) as error:
-                            failed.append(str(error) or type(error).__name__)
+                        except EngineError as error:
+                            failed.append(str(error))
                             return
                     outcome = await asyncio.to_thread(_graded, task, outcome)
                     log.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
@@ -189,32 +191,41 @@ def binds_behind(url: str, config: GraphConfig) -> dict[str, str] | None:
     return tier_binds(config)
 
 
-async def ask(
-    client: httpx.AsyncClient, model: str, task: Task, retries: int = 3, *, with_bill: bool = False
-) -> Outcome:
-    """One task through one tier (or `auto`), ungraded; retries 429 and 5xx with a growing pause. Raises EngineError
-    where that is no use: after `retries` tries, or where the reply says to come back in over LONGEST_PAUSE_S.
+def api_client(url: str, timeout_s: float = 600.0, http_client: Any = None) -> AsyncOpenAI:
+    """The `openai` client for the endpoint at `url`, with the key of $SERVE_GRAPH_KEY.
 
-    `with_bill` puts the endpoint's own `outcome` and `cost_usd` among the metadata.
+    Its retries are the policy: 408, 409, 429, 5xx, time-outs and broken connections are tried `RETRIES` times more,
+    after growing pauses or as long as `Retry-After` says; one of over two minutes (a spent budget) is not waited out.
     """
-    body = {
-        "model": model,
-        "messages": [{"role": "user", "content": task.prompt}],
-        "max_tokens": task.max_tokens,
-        "logprobs": True,
-    }
-    for attempt in range(retries):
-        started = time.perf_counter()
-        reply = await client.post("/v1/chat/completions", json=body)
-        if (reply.status_code < 500 and reply.status_code != 429) or attempt == retries - 1:
-            break
-        if (asked_s := float(reply.headers.get("retry-after", 0))) > LONGEST_PAUSE_S:  # a budget: till tomorrow
-            break
-        await asyncio.sleep(max(2.0**attempt, asked_s))
-    if reply.status_code != 200:
-        raise EngineError(f"{model} answered {reply.status_code} to task {task.id}: {reply.text[:300]}")
-    data: dict[str, Any] = reply.json()
-    completion = completion_of(data, time.perf_counter() - started)
+    return AsyncOpenAI(
+        api_key=api_key() or "none",
+        base_url=f"{url}/v1",
+        timeout=timeout_s,
+        max_retries=RETRIES,
+        http_client=http_client,
+    )
+
+
+async def ask(client: AsyncOpenAI, model: str, task: Task, *, with_bill: bool = False) -> Outcome:
+    """One task through one tier (or `auto`), ungraded; its latency is the answering try's alone.
+
+    `with_bill` puts the endpoint's own `outcome` and `cost_usd` among the metadata. Raises EngineError where there is
+    no answer after the client's retries.
+    """
+    try:
+        raw = await client.chat.completions.with_raw_response.create(
+            model=model,
+            messages=[{"role": "user", "content": task.prompt}],
+            max_tokens=task.max_tokens,
+            logprobs=True,
+        )
+        data: dict[str, Any] = json.loads(raw.content)
+        completion = completion_of(data, raw.elapsed.total_seconds())
+    except APIStatusError as error:
+        said = error.response.text[:300]
+        raise EngineError(f"{model} answered {error.status_code} to task {task.id}: {said}") from error
+    except (APIError, *MALFORMED) as error:
+        raise EngineError(f"{model} gave task {task.id} no answer: {error!r}") from error
     facts = data.get("serve_graph") or {}
     metadata = {"family": task.family, "difficulty": str(task.difficulty), "language": task.language}
     if with_bill:

@@ -20,7 +20,7 @@ from router_models.data.starter.task import task_id
 from router_models.reports.plots import wilson
 from router_models.types import Outcome, Progress
 from serve_graph.cli.client.api_key import key_headers
-from serve_graph.cli.client.collect import ask
+from serve_graph.cli.client.collect import api_client, ask
 from serve_graph.config.graph import GraphConfig
 
 HELD_OUT_SEED = 20_001
@@ -64,7 +64,7 @@ def held_out(n: int) -> list[Task]:
 async def ask_all(url: str, model: str, tasks: list[Task], concurrency: int) -> list[Outcome]:
     """Every task to one model, at most `concurrency` at a time, in order."""
     gate = asyncio.Semaphore(concurrency)
-    async with httpx.AsyncClient(base_url=url, timeout=600, headers=key_headers()) as client:
+    async with api_client(url) as client:
 
         async def one(task: Task) -> Outcome:
             async with gate:

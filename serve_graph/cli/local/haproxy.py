@@ -3,7 +3,7 @@
 With `option splice-request`, which Ray Serve's configuration sets, HAProxy 2.8.25 is blind to some hang-ups: where a
 request's body came after its headers (as most HTTP clients send it) and the caller then leaves, it neither passes that
 on nor closes, and spins on a whole core until the reply is there. `-dS` turns splicing off, and both are gone
-(docs/faults.md). The configuration is not ours to change; the binary is ours to name.
+(docs/operate/faults.md). The configuration is not ours to change; the binary is ours to name.
 """
 
 from __future__ import annotations

@@ -68,11 +68,11 @@ def certify(
     --slices language makes the same promise, whichever it is, in each language by itself, at a share of delta each;
     one that cannot be certified gets no cheap answers, and nothing is promised of it.
 
-    --prefix 16 adds what the stream mode `prefix` needs (docs/streaming.md): a verdict on the first 16 tokens, with
-    the same epsilon and a delta of its own. Of --prefix 8,16,32 the first that certifies is taken, each at a third of
-    that delta. Where none does, the version is made without.
+    --prefix 16 adds what the stream mode `prefix` needs (docs/guides/streaming.md): a verdict on the first 16 tokens,
+    with the same epsilon and a delta of its own. Of --prefix 8,16,32 the first that certifies is taken, each at a
+    third of that delta. Where none does, the version is made without.
 
-    --spill-epsilon 0.3 adds what `policy.spill` needs (docs/tiers.md): from which score on at most 30 % of the
+    --spill-epsilon 0.3 adds what `policy.spill` needs (docs/guides/tiers.md): from which score on at most 30 % of the
     rejected answers are wrong. It takes a quarter of delta, the version's own promise the rest. Where none certifies,
     the version is made without.
 

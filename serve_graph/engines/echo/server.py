@@ -145,6 +145,24 @@ class EchoServer:
         await _begin(send, 200, SSE)
         return await _piece(send, b"data: " + reply + b"\n\ndata: [DONE]\n\n", more=False)
 
+    async def choiceless(self, body: dict[str, Any], _: Fault, send: Send) -> None:
+        """The whole answer, its stream with chunks without choices before, between and after those of the answer.
+
+        They are legal: APIs send the prompt's filter results, a sign of life, usage or their own figures that way.
+        """
+        if not body.get("stream"):
+            return await self.answer(body, _, send)
+        head = {"id": "x", "object": "chat.completion.chunk", "created": 0, "model": "echo"}
+        extra = [head | {"choices": []}, head | {"choices": None}, head]
+        await _begin(send, 200, SSE)
+        async for event in self.events(body):
+            for chunk in extra:
+                await _piece(send, b"data: " + json.dumps(chunk).encode() + b"\n\n")
+            await _piece(send, event)
+        for chunk in extra:
+            await _piece(send, b"data: " + json.dumps(chunk).encode() + b"\n\n")
+        return await _piece(send, b"data: [DONE]\n\n", more=False)
+
     async def html(self, _: dict[str, Any], fault: Fault, send: Send) -> None:
         """A proxy's page instead of JSON."""
         page = b"<html><body>Bad gateway</body></html>"
@@ -179,6 +197,7 @@ FAULTS: Mapping[str, Callable[[EchoServer, dict[str, Any], Fault, Send], Awaitab
         "malformed": EchoServer.malformed,
         "error_body": EchoServer.error_body,
         "no_choices": EchoServer.no_choices,
+        "choiceless": EchoServer.choiceless,
         "html": EchoServer.html,
         "hang": EchoServer.hang,
     }

@@ -7,7 +7,6 @@ import json
 import logging
 import time
 from collections.abc import AsyncGenerator, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncOpenAI
@@ -17,6 +16,7 @@ from serve_graph.engines.hosted.deployment_error import SETUP_FAULTS, Deployment
 from serve_graph.errors import ConfigError
 from serve_graph.protocol.chunks import check_chunk, says_something
 from serve_graph.protocol.responses import MALFORMED, completion_of
+from serve_graph.protocol.retry_after import retry_after_s
 
 logger = logging.getLogger(__name__)
 MESSAGE_CHARS = 500
@@ -174,19 +174,3 @@ def _said(error: APIStatusError) -> str:
 
 def _short(text: Any) -> str:
     return " ".join(str(text or "no reason given").split())[:MESSAGE_CHARS]
-
-
-def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
-    """`Retry-After` (or `retry-after-ms`) in seconds from `now` (Unix time); None where there is none to be read."""
-    try:
-        if milliseconds := headers.get("retry-after-ms"):
-            seconds = float(milliseconds) / 1000
-        elif (value := headers.get("retry-after")) is None:
-            return None
-        elif value.strip()[:1].isdigit():
-            seconds = float(value)
-        else:
-            seconds = parsedate_to_datetime(value).timestamp() - now
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return seconds if 0 <= seconds < float("inf") else None

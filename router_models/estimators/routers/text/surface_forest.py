@@ -13,7 +13,7 @@ from router_models.estimators.routers.base import (
     fitted,
     squash,
 )
-from router_models.estimators.routers.text.forest import Forest
+from router_models.estimators.routers.text.tree_ensemble import Forest
 from router_models.types import FloatArray, Prompts
 
 

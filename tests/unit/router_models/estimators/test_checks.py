@@ -201,6 +201,6 @@ def test_columns_are_finite_and_named() -> None:
 @pytest.mark.parametrize("unit", ["a", "word ", "B) x\n", "i'm sorry ", "{", "write a function ", "1,", "no sé "])
 def test_a_hundred_thousand_characters_are_checked_within_a_second(unit: str) -> None:
     text = (unit * 100_000)[:100_000]
-    start = time.perf_counter()
+    start = time.process_time()
     check_columns(Answers(Prompts((text,)), (text,), ("stop",)))
-    assert time.perf_counter() - start < 3.0
+    assert time.process_time() - start < 3.0

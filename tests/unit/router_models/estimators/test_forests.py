@@ -1,12 +1,14 @@
-"""Ridge and forests: the arithmetic of scikit-learn, without it."""
+"""Ridge and forests: scikit-learn's arithmetic, by numpy and onnxruntime."""
 
+import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from router_models.data.artifacts import State
+from router_models.data.artifacts import State, load_state
 from router_models.errors import ArtifactError
 from router_models.estimators.routers import (
     ForestRouter,
@@ -14,8 +16,16 @@ from router_models.estimators.routers import (
     SurfaceForestRouter,
 )
 from router_models.estimators.routers.embedding.ridge import fit_ridge
-from router_models.estimators.routers.text.forest import Forest
-from router_models.types import Prompts
+from router_models.estimators.routers.text.tree_ensemble import Forest
+from router_models.types import FloatArray, Prompts
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def grown(seed: int = 0, trees: int = 15) -> tuple[Forest, FloatArray]:
+    """A forest and the rows it was grown on."""
+    A = np.random.default_rng(seed).normal(size=(400, 6))
+    return Forest.grow(A, np.sin(3 * A[:, 0]) + A[:, 1], trees=trees, leaf=5, share=0.5, seed=3), A
 
 
 def test_ridge_weights_equal_scikit_learns_and_the_penalty_is_the_leave_one_out_choice() -> None:
@@ -46,6 +56,45 @@ def test_a_forest_of_arrays_predicts_what_scikit_learns_forest_predicts() -> Non
         A.astype(np.float32), y
     )
     np.testing.assert_allclose(ours, theirs.predict(A), atol=1e-6)
+
+
+def test_a_forest_stored_by_the_release_before_scores_as_it_did_and_keeps_its_digest() -> None:
+    stored = load_state(GOLDEN, "forest_0_1")
+    with np.load(GOLDEN / "forest_0_1_asked.npz") as asked:
+        X, scores = Prompts(tuple(asked["texts"].tolist()), asked["embeddings"]), asked["scores"]
+    router = ForestRouter.from_state(stored)
+    np.testing.assert_allclose(router.predict(X), scores, rtol=0, atol=1e-12)
+    again = router.state()
+    assert again.meta == stored.meta
+    assert again.arrays.keys() == stored.arrays.keys()
+    for name, array in stored.arrays.items():  # a certificate binds the digest of these very bytes
+        assert again.arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(again.arrays[name], array)
+
+
+def test_the_graph_is_one_operator_that_the_onnx_checker_accepts() -> None:
+    import onnx
+
+    model = onnx.load_from_string(grown()[0].to_onnx())
+    onnx.checker.check_model(model, full_check=True)
+    assert [(node.domain, node.op_type) for node in model.graph.node] == [("ai.onnx.ml", "TreeEnsemble")]
+
+
+def test_trees_without_a_branch_predict_their_only_value() -> None:
+    A = np.ones((40, 2))
+    y = np.arange(40) % 4 / 3
+    stumps = Forest.grow(A, y, trees=3, leaf=5, share=1.0, seed=0)
+    np.testing.assert_allclose(stumps.predict(A[:2]), y.mean(), atol=1e-7)
+    two_leaves = {"left": [1, 1, 2, 3], "right": [2, 1, 2, 3], "threshold": [0.5, np.inf, np.inf, np.inf]}
+    nodes = {"roots": [0, 3], "feature": [1, 0, 0, 0], "value": [0.0, 0.25, 0.5, 1.0], "width": 2}
+    mixed = Forest.from_state(State({name: np.array(values) for name, values in (two_leaves | nodes).items()}))
+    np.testing.assert_allclose(mixed.predict(np.array([[9.0, 0.5], [-9.0, 0.6]])), [0.625, 0.75])
+
+
+def test_a_forest_that_was_asked_can_be_sent_to_another_process() -> None:
+    forest, A = grown()
+    before = forest.predict(A)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(forest)).predict(A), before)
 
 
 def test_a_row_on_a_threshold_goes_where_scikit_learn_sends_it() -> None:

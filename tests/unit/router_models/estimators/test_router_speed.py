@@ -1,7 +1,7 @@
 """How fast the default router and its encoder are on this machine, printed; `full`, because they fit 8,000 prompts.
 
 A shared machine is not a quiet one: time to fit is CPU time, rates are those of the quietest of several rounds, and
-the latency of one prompt says how busy the machine was. docs/routers-speed.md holds a dated run.
+the latency of one prompt says how busy the machine was. docs/results/routers-speed.md holds a dated run.
 """
 
 from __future__ import annotations

@@ -40,6 +40,6 @@ def test_what_a_schema_says_without_patterns_is_checked(schema: Any, value: Any,
     ids=["pattern", "property pattern", "a dialect within", "doubling references", "a circle"],
 )  # fmt: skip
 def test_no_schema_keeps_the_verifier_busy(schema: Any, value: Any) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     matches_schema(value, schema)
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0

@@ -70,7 +70,7 @@ class Guarded:
         return {"ready": True}
 
     async def metrics(self) -> str:
-        return render_metrics(self.service.tally, 0, {}, self.accounts.watch.caps)
+        return render_metrics(self.service.metrics, 0, {}, self.accounts.watch.caps)
 
     async def nothing(self) -> None:
         return None

@@ -53,7 +53,7 @@ class Wire:
             "scheme": "http",
             "root_path": "",
         }
-        await asyncio.wait_for(self.app(scope, self.receive, self.send), 5)
+        await asyncio.wait_for(self.app(scope, self.receive, self.send), 60)
 
 
 async def hang_up_once(wire: Wire, called: Callable[[], bool]) -> None:

@@ -14,6 +14,7 @@ from serve_graph.cascade.fakes import FakeDecider, FakeEmbedder, FakeEngine, Fak
 from serve_graph.cascade.streaming import StreamTerms
 from serve_graph.errors import EngineError
 from serve_graph.gateway.tool_affinity import bound
+from tests.fixtures.made_up_time import run
 
 Endpoints = Callable[..., Any]
 LONG = "word " * 60
@@ -39,9 +40,9 @@ def with_result(call: dict[str, Any], last: str = "tool") -> dict[str, Any]:
     return {"model": "auto", "messages": messages, "tools": TOOLS}
 
 
-async def test_silent_reply_begins_with_comments_and_ends_with_the_answer(endpoint: Endpoints) -> None:
+def test_silent_reply_begins_with_comments_and_ends_with_the_answer(endpoint: Endpoints) -> None:
     at = endpoint(cheap=FakeEngine(LONG, slow_s=0.15), keep_alive_s=0.04)
-    response = await at.chat(stream=True)
+    response = run(at.chat(stream=True))
     assert response.status_code == 200
     assert response.text.startswith(": keep-alive\n\n")
     assert {"x-serve-graph-decision", "x-serve-graph-version"} < set(response.headers)
@@ -49,20 +50,20 @@ async def test_silent_reply_begins_with_comments_and_ends_with_the_answer(endpoi
     assert events_of(response)[-1]["serve_graph"]["tier"] == "cheap"
 
 
-async def test_reply_that_began_uncommitted_fails_in_an_error_event(endpoint: Endpoints) -> None:
+def test_reply_that_began_uncommitted_fails_in_an_error_event(endpoint: Endpoints) -> None:
     at = endpoint(frontier=FakeEngine(error=EngineError("died"), slow_s=0.1), keep_alive_s=0.04)
-    response = await at.chat("frontier", stream=True)
+    response = run(at.chat("frontier", stream=True))
     assert response.status_code == 200
     assert events_of(response)[-1]["error"]["code"] == "stream_broken"
     assert "[DONE]" not in response.text
     assert at.record.status == 503
 
 
-async def test_reply_waits_for_the_commit_where_it_may_not_begin_before(endpoint: Endpoints) -> None:
+def test_reply_waits_for_the_commit_where_it_may_not_begin_before(endpoint: Endpoints) -> None:
     at = endpoint(
         frontier=FakeEngine(error=EngineError("died"), slow_s=0.1), keep_alive_s=0.02, start_before_commit=False
     )
-    assert (await at.chat("frontier", stream=True)).status_code == 503
+    assert run(at.chat("frontier", stream=True)).status_code == 503
 
 
 async def test_a_requests_stream_mode_is_honoured(endpoint: Endpoints) -> None:

@@ -135,17 +135,17 @@ async def test_requests_refused_at_the_door_are_counted_and_are_no_decisions(end
         await client.get("/nowhere")
     async with at.client(("10.0.0.1", 1)) as client:
         await client.get("/healthz")
-    assert at.service.tally.refused == {400: 2, 404: 3, 403: 1}
+    assert at.service.metrics.refused == {400: 2, 404: 3, 403: 1}
     assert at.sink.records == []
     await at.chat()
-    assert at.service.tally.refused.total() == 6
+    assert at.service.metrics.refused.total() == 6
 
 
 async def test_what_an_engine_refuses_is_a_decision_and_not_counted_twice(endpoint: Endpoints) -> None:
     at = endpoint(frontier=FakeEngine(error=EngineRequestError("too odd")))
     assert (await at.chat("frontier")).status_code == 400
     assert at.record.status == 400
-    assert at.service.tally.refused == {}
+    assert at.service.metrics.refused == {}
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -158,7 +158,7 @@ async def test_a_record_that_cannot_be_kept_does_not_cost_the_answer(endpoint: E
     reply = await at.chat(stream=stream)
     assert reply.status_code == 200
     assert "error" not in reply.text
-    assert at.service.tally.unrecorded == 1
+    assert at.service.metrics.unrecorded == 1
 
 
 @pytest.mark.parametrize(

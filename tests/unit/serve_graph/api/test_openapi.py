@@ -6,6 +6,7 @@ import jsonschema
 import pytest
 from fastapi import FastAPI
 
+import serve_graph
 from router_models.types import Action
 from serve_graph.access.keys import Keyring
 from serve_graph.api.http import Backend, build_http
@@ -54,6 +55,10 @@ def test_a_request_for_embeddings_may_name_what_embeds(endpoint: Endpoints) -> N
     schemas = endpoint(embedder=FakeEmbedder()).app.openapi()["components"]["schemas"]
     assert schemas["EmbeddingsRequest"]["properties"]["model"]["enum"] == ["auto", "cheap"]
     assert schemas["ChatRequest"]["properties"]["model"]["enum"] == ["auto", "cheap", "frontier"]
+
+
+def test_the_document_has_the_distributions_version(document: dict[str, Any]) -> None:
+    assert document["info"]["version"] == serve_graph.__version__
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:

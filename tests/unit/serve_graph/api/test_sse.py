@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from openai._streaming import SSEDecoder
 
 from serve_graph.api.sse import KEEP_ALIVE, event, kept_alive
+from tests.fixtures.made_up_time import run
 
 
 async def _said_slowly(ended: list[str], silence_s: float) -> AsyncGenerator[bytes, None]:
@@ -23,9 +24,14 @@ async def _said_slowly(ended: list[str], silence_s: float) -> AsyncGenerator[byt
         ended.append("ended")
 
 
-async def test_silence_is_filled_with_comments_and_no_event_is_lost() -> None:
+def test_silence_is_filled_with_comments_and_no_event_is_lost() -> None:
     ended: list[str] = []
-    said = [item async for item in kept_alive(_said_slowly(ended, 0.2), 0.05)]
+
+    async def read() -> list[bytes]:
+        return [item async for item in kept_alive(_said_slowly(ended, 0.22), 0.05)]
+
+    said = run(read())
+    assert said.count(KEEP_ALIVE) == 4
     assert [item for item in said if item != KEEP_ALIVE] == [b"data: 1\n\n", b"data: 2\n\n"]
     assert said[1] == said[2] == KEEP_ALIVE
     assert ended == ["ended"]
@@ -52,13 +58,15 @@ async def test_cancelled_task_group_ends_the_events_during_a_silence() -> None:
     ended: list[str] = []
     events = kept_alive(_said_slowly(ended, 60), 60)
 
+    begun = asyncio.Event()
+
     async def read() -> None:
         async for _ in events:
-            pass
+            begun.set()
 
     async with anyio.create_task_group() as group:
         group.start_soon(read)
-        await asyncio.sleep(0.05)
+        await begun.wait()
         group.cancel_scope.cancel()
     await events.aclose()
     assert ended == ["ended"]

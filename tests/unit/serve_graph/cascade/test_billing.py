@@ -123,8 +123,11 @@ async def test_a_failed_cheap_call_is_on_the_bill() -> None:
 
 
 async def test_a_cancelled_request_pays_for_what_it_began() -> None:
+    called = asyncio.Event()
+
     @Function
     async def never(_: Query, left_s: float) -> Completion:
+        called.set()
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -132,7 +135,8 @@ async def test_a_cancelled_request_pays_for_what_it_began() -> None:
     context = fake_context()
     service = Service(replace(context, engines={**context.engines, "cheap": never}, prices=OWN), sink)
     task = asyncio.ensure_future(service.answer(service.open(Query.from_prompt("hello"), "auto", False)))
-    await asyncio.sleep(0.02)
+    await called.wait()
+    await asyncio.sleep(0.02)  # what it costs is by the second
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -140,7 +144,7 @@ async def test_a_cancelled_request_pays_for_what_it_began() -> None:
     [line] = [line for line in record.bill if line.tier == "cheap"]
     assert (record.status, line.what, line.metered) == (499, "cancelled", False)
     assert line.cost_usd == record.cost_usd > D("0.00001")
-    assert service.tally.unmetered[("cheap", "cancelled")] == 1
+    assert service.metrics.unmetered[("cheap", "cancelled")] == 1
     told = "\n".join(sentences(record, None))
     assert "Paid: cancelled by cheap, tokens unknown" in told
     assert "without the tokens of 1 call(s) that nobody counted." in told

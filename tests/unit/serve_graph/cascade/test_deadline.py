@@ -2,8 +2,6 @@
 
 import asyncio
 import math
-import selectors
-from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,42 +21,9 @@ from serve_graph.errors import (
 from serve_graph.gateway.constraints import Latencies, RoutingContext
 from serve_graph.gateway.handler import Service
 from serve_graph.protocol.requests import RequestOptions
+from tests.fixtures.made_up_time import run
 
 EPSILON = 1e-9
-
-
-class Skipping(selectors.DefaultSelector):
-    """Instead of waiting, notes how long it would have."""
-
-    skipped_s = 0.0
-
-    def select(self, timeout: float | None = None) -> Any:
-        ready = super().select(0)
-        if not ready and timeout is None:
-            raise RuntimeError("everybody waits for ever")
-        if not ready and timeout:
-            self.skipped_s += timeout
-        return ready
-
-
-class MadeUpTime(asyncio.SelectorEventLoop):
-    """An event loop whose time starts at 0 and jumps to whatever is due next."""
-
-    def __init__(self) -> None:
-        self.skipping = Skipping()
-        super().__init__(self.skipping)
-
-    def time(self) -> float:
-        return self.skipping.skipped_s
-
-
-def run(work: Coroutine[Any, Any, Any]) -> Any:
-    loop = MadeUpTime()
-    try:
-        return loop.run_until_complete(work)
-    finally:
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
 
 
 def now() -> float:

@@ -167,7 +167,7 @@ async def test_spent_budget_may_commit_the_cheap_tier_unjudged(hang_after: int) 
         async def stream(self, query: Query, left_s: float = math.inf):  # type: ignore[no-untyped-def, override]
             for i, chunk in enumerate(self._chunks()):
                 if i == hang_after:
-                    await asyncio.sleep(0.1)
+                    await asyncio.sleep(1.0)
                 yield chunk
 
     judge = FakeJudge(Action.ESCALATED)

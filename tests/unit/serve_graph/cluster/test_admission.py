@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from serve_graph.cluster.admission import AdmissionController
 from serve_graph.errors import SaturatedError, retry_after, status_of
+from tests.fixtures.made_up_time import settled
 
 
 class Clock:
@@ -133,7 +134,7 @@ async def test_caller_who_leaves_the_queue_or_the_tier_frees_the_place() -> None
     tasks = await started(made, 3, release, [])
     tasks[1].cancel()
     tasks[0].cancel()
-    await asyncio.sleep(0.01)
+    await settled()
     assert made.counters() == {"in_flight": 1, "queued": 0, "refused": 0}
     release.set()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,6 +1,5 @@
 """The handle of router and verifier as Decider and Judge, over a handle that needs no cluster."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -20,10 +19,10 @@ QUERY = Query.from_prompt("why?")
 def policy() -> Callable[..., Any]:
     from serve_graph.cluster.policy_client import HandlePolicy
 
-    def make(handle: FakeHandle, abstain_below: float | None = None) -> Any:
+    def make(handle: FakeHandle, abstain_below: float | None = None, now: list[float] | None = None) -> Any:
         point = OperatingPoint(0.5, 0.5, abstain_below)
         served = Policy(("cheap", "frontier"), {"cheap": point, "frontier": point})
-        return HandlePolicy(handle, "router", served, timeout_s=0.05, rest_s=0.2)  # type: ignore[arg-type]
+        return HandlePolicy(handle, "router", served, timeout_s=0.05, rest_s=0.2, clock=lambda: (now or [0.0])[0])  # type: ignore[arg-type]
 
     return make
 
@@ -35,15 +34,15 @@ async def test_policys_reply_is_passed_on(policy: Callable[..., Any]) -> None:
 
 
 async def test_policy_that_does_not_reply_is_not_asked_again_for_a_while(policy: Callable[..., Any]) -> None:
-    handle = FakeHandle(Decision("cheap", "why"), delay_s=30)
-    asking = policy(handle)
+    handle, now = FakeHandle(Decision("cheap", "why"), delay_s=30), [100.0]
+    asking = policy(handle, now=now)
     with pytest.raises(PolicyUnavailableError, match=r"no reply in 0\.05 s"):
         await asking.decide(QUERY)
     handle.delay_s = 0.0
     with pytest.raises(PolicyUnavailableError, match="a moment ago"):
         await asking.decide(QUERY)
     assert len(handle.asked) == 1
-    await asyncio.sleep(0.25)
+    now[0] += 0.25
     assert (await asking.decide(QUERY)).tier == "cheap"
 
 

@@ -63,7 +63,7 @@ def readiness() -> Callable[..., Any]:
             )
             for name, replica in replicas.items()
         }
-        return TierReadiness(replicas, engines, wait_s=0.05, clock=lambda: moment[0])  # type: ignore[arg-type]
+        return TierReadiness(replicas, engines, wait_s=0.5, clock=lambda: moment[0])  # type: ignore[arg-type]
 
     return make
 

@@ -59,7 +59,8 @@ async def test_engine_that_takes_too_long_is_given_up_and_told_so(engine: Callab
 async def test_engine_nobody_waits_for_any_more_is_told_so(engine: Callable[..., Any]) -> None:
     handle = FakeHandle(REPLY, delay_s=30)
     task = asyncio.ensure_future(engine(handle, timeout_s=30.0).generate(QUERY))
-    await asyncio.sleep(0.01)
+    while not handle.asked:
+        await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert handle.responses[0].cancelled

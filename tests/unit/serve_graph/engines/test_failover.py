@@ -10,6 +10,7 @@ import pytest
 from serve_graph.config.tier_parts import FailoverConfig
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.failover import Failover
+from tests.fixtures.made_up_time import settled
 
 BODY: dict[str, Any] = {"messages": []}
 REPLY = {"choices": [{"message": {"content": "hi"}}]}
@@ -156,7 +157,7 @@ async def test_probe_whose_caller_leaves_does_not_keep_the_deployment_out_for_ev
         await failover.generate(BODY, 60.0)
     clock.now += 31.0
     probe = asyncio.ensure_future(failover.generate(BODY, 60.0))
-    await asyncio.sleep(0.01)
+    await settled()
     with pytest.raises(DeploymentError, match="every deployment rests"):
         await failover.generate(BODY, 60.0)
     probe.cancel()
@@ -171,7 +172,7 @@ async def test_stream_that_probes_and_is_left_before_its_first_word_gives_its_pl
         await heard(failover)
     clock.now += 31.0
     probe = asyncio.ensure_future(heard(failover))
-    await asyncio.sleep(0.01)
+    await settled()
     probe.cancel()
     await asyncio.gather(probe, return_exceptions=True)
     assert await heard(failover) == [WORD, END]

@@ -30,7 +30,7 @@ OPEN: list[Any] = []
 QUICK = {"backoff_s": 0.01, "backoff_max_s": 0.05}
 
 
-def hosted(*apis: Api, timeout_s: float = 5.0, failover: dict[str, Any] | None = None, **fields: Any) -> Any:
+def hosted(*apis: Api, timeout_s: float = 20.0, failover: dict[str, Any] | None = None, **fields: Any) -> Any:
     """A HostedDeployment over one API or several."""
     from serve_graph.cluster.deployments import HostedDeployment
 
@@ -46,7 +46,7 @@ def hosted(*apis: Api, timeout_s: float = 5.0, failover: dict[str, Any] | None =
     return OPEN[-1]
 
 
-async def asked(tier: Any, stream: bool, timeout_s: float = 5.0) -> tuple[str, tuple[Any, ...]]:
+async def asked(tier: Any, stream: bool, timeout_s: float = 20.0) -> tuple[str, tuple[Any, ...]]:
     """Text and calls; raises what the ingress would."""
     from serve_graph.cluster.tier_client import raise_error
 
@@ -58,7 +58,7 @@ async def asked(tier: Any, stream: bool, timeout_s: float = 5.0) -> tuple[str, t
     async for piece in tier.stream(BODY | {"stream": True, "stream_options": {"include_usage": True}}, timeout_s):
         raise_error(piece, "frontier", piece.get("attempts", ()))
         calls = piece.get("attempts", calls)
-        text += [choice["delta"].get("content") or "" for choice in piece["choices"]]
+        text += [choice["delta"].get("content") or "" for choice in piece.get("choices") or ()]
     return "".join(text), calls
 
 
@@ -103,6 +103,12 @@ async def test_answer_comes_through_and_the_request_goes_out_as_it_came(api: Api
     assert await asked(tier, stream) == ("echo east: one two three", ())
 
 
+async def test_chunks_without_choices_are_legal_wherever_they_stand(api: Api, stream: bool) -> None:
+    api.plays({"fault": "choiceless"})
+    assert await asked(hosted(api, failover=ONCE), stream) == ("echo east: one two three", ())
+    assert api.state()["seen"] == 1
+
+
 FAULTS = [
     ({"fault": "status", "status": 429, "retry_after": 7}, SaturatedError, "said 429: scripted"),
     ({"fault": "status", "status": 500}, EngineError, "said 500: scripted"),
@@ -127,10 +133,10 @@ async def test_every_fault_is_the_right_error_in_plain_words_and_in_time(
     api.plays(fault)
     started = time.perf_counter()
     with pytest.raises(kind, match=words) as caught:
-        await asked(hosted(api, failover=ONCE), stream, 0.6 if fault["fault"] == "hang" else 10.0)
+        await asked(hosted(api, failover=ONCE), stream, 0.6 if fault["fault"] == "hang" else 20.0)
     assert type(caught.value) is kind
     assert status_of(caught.value)[0] >= 400
-    assert time.perf_counter() - started < 10.0
+    assert time.perf_counter() - started < 20.0
     assert api.state()["seen"] == 1
     assert "Traceback" not in str(caught.value)
     if "retry_after" in fault:
@@ -177,8 +183,10 @@ async def test_stream_that_fails_after_its_first_word_is_not_begun_again(
 
 
 async def test_slow_stream_is_fine_as_long_as_it_goes_on(api: Api) -> None:
-    api.plays({"fault": "slow", "seconds": 0.4})
-    text, _ = await asked(hosted(api, timeout_s=1.5, failover=ONCE), True, 1.5)
+    api.plays({"fault": "slow", "seconds": 0.5})
+    started = time.perf_counter()
+    text, _ = await asked(hosted(api, timeout_s=3.0, failover=ONCE), True, 3.0)
+    assert time.perf_counter() - started > 3.0
     assert text == "echo east: one two three"
 
 
@@ -218,7 +226,7 @@ async def test_another_deployment_answers_in_a_failing_ones_place(
     api: Api, other_api: Api, stream: bool, fault: dict[str, Any]
 ) -> None:
     api.plays(fault)
-    text, calls = await asked(hosted(api, other_api, failover=QUICK | {"attempt_timeout_s": 1.0}), stream)
+    text, calls = await asked(hosted(api, other_api, failover=QUICK | {"attempt_timeout_s": 3.0}), stream)
     assert text == "echo west: one two three"
     assert [call.deployment for call in calls] == ["east", "west"]
     if fault["fault"] == "no_choices":
@@ -235,12 +243,14 @@ async def test_half_an_answer_of_two_choices_is_none(api: Api, other_api: Api) -
 
 async def test_failing_deployment_rests_and_is_taken_back_when_it_is_well(api: Api, other_api: Api) -> None:
     api.plays({"fault": "status", "status": 500, "times": 2})
-    tier = hosted(api, other_api, failover=QUICK | {"trip_after": 2, "cooldown_s": 0.5})
+    tier = hosted(api, other_api, failover=QUICK | {"trip_after": 2, "cooldown_s": 60.0})
+    later = [0.0]
+    tier.engine.failover.clock = lambda: time.monotonic() + later[0]
     for _ in range(6):
         assert (await asked(tier, False))[0] == "echo west: one two three"
     assert api.state()["seen"] == 2
     assert (await tier.counters())["deployments_resting"] == 1
-    await asyncio.sleep(0.6)
+    later[0] += 61.0
     assert (await asked(tier, False))[0] == "echo east: one two three"
     assert (await tier.counters())["deployments_resting"] == 0
 
@@ -248,11 +258,11 @@ async def test_failing_deployment_rests_and_is_taken_back_when_it_is_well(api: A
 async def test_whole_request_keeps_its_deadline_whatever_is_tried(api: Api, other_api: Api, stream: bool) -> None:
     api.plays({"fault": "hang", "times": 9})
     other_api.plays({"fault": "hang", "times": 9})
-    tier = hosted(api, other_api, failover=QUICK | {"max_attempts": 9, "attempt_timeout_s": 0.3, "trip_after": 99})
+    tier = hosted(api, other_api, failover=QUICK | {"max_attempts": 9, "attempt_timeout_s": 0.6, "trip_after": 99})
     started = time.perf_counter()
     with pytest.raises(EngineTimeoutError):
-        await asked(tier, stream, 1.0)
-    assert 0.9 < time.perf_counter() - started < 3.0
+        await asked(tier, stream, 2.0)
+    assert 1.9 < time.perf_counter() - started < 10.0
     assert 2 <= api.state()["seen"] + other_api.state()["seen"] <= 5
 
 
@@ -263,7 +273,7 @@ async def test_caller_who_leaves_ends_the_call(api: Api, stream: bool) -> None:
         await asyncio.sleep(0.02)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    for _ in range(100):
+    for _ in range(1000):
         if api.state()["open"] == 0:
             return
         await asyncio.sleep(0.02)
@@ -275,7 +285,7 @@ async def test_stream_that_is_closed_ends_the_call(api: Api) -> None:
     pieces = hosted(api).stream({**BODY, "stream": True}, 5.0)
     await anext(pieces)
     await pieces.aclose()
-    for _ in range(100):
+    for _ in range(1000):
         if api.state()["open"] == 0:
             return
         await asyncio.sleep(0.02)

@@ -66,9 +66,11 @@ class CountingStore(DecisionStore):
         self.batches: list[list[str]] = []
         self.open_gate = asyncio.Event()
         self.open_gate.set()
+        self.asked = asyncio.Event()
         self.down = False
 
     async def write_many(self, records: Sequence[DecisionRecord]) -> None:
+        self.asked.set()
         await self.open_gate.wait()
         if self.down:
             raise OSError("down")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from router_models.types import DecisionRecord
 from serve_graph.access.budgets import Spending
@@ -136,8 +135,9 @@ async def test_sums_are_taken_while_requests_keep_coming(maintenance: Keepers, a
             await asyncio.sleep(0.001)
 
     tasks = [asyncio.ensure_future(load()), asyncio.ensure_future(keeping.sink.run())]
-    await asyncio.sleep(0.05)
-    assert keeping.sink.pending
+    async with asyncio.timeout(60):
+        while not keeping.sink.pending:
+            await asyncio.sleep(0)
     await keeping.refresh_spending()
     for task in tasks:
         task.cancel()
@@ -157,22 +157,3 @@ async def test_keys_come_and_go_while_running(maintenance: Keepers, tmp_path: Pa
     write_keys(tmp_path / "k.yaml", [KeyConfig(name="late", sha256=key_hash("late"))])
     await keeping.refresh_keys()
     assert keeping.keyring.find("late") is not None
-
-
-async def test_a_store_of_an_earlier_release_gains_the_new_columns(tmp_path: Path, a_record: Records) -> None:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'old.db'}"
-    store = DecisionStore(url)
-    await store.write_many([a_record("before")])
-    engine = store._engine
-    assert engine is not None
-    async with engine.begin() as connection:
-        await connection.execute(text("DROP INDEX decisions_by_key"))
-        for column in ("overhead", "key", "session", "evidence", "prompt", "cost_pico_usd"):
-            await connection.execute(text(f'ALTER TABLE decisions DROP COLUMN "{column}"'))
-    await store.close()
-    renewed = DecisionStore(url)
-    await renewed.write_many([a_record("after", key="a")])
-    assert await renewed.get("before") == a_record("before")
-    assert await renewed.get("after") == a_record("after", key="a")
-    assert set(await renewed.spent_by_key(["2000"])) == {"a"}
-    await renewed.close()

@@ -120,7 +120,7 @@ async def test_stopping_in_the_middle_of_a_write_loses_nothing(
     store.open_gate.clear()
     sink.write(a_record("dec-1"))
     task = asyncio.ensure_future(sink.run())
-    await asyncio.sleep(0.1)
+    await asyncio.wait_for(store.asked.wait(), 60)
     sink.write(a_record("dec-2"))
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

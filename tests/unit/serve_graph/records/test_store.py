@@ -86,7 +86,7 @@ async def test_records_outlive_the_connection(store_url: str, a_record: Records)
     await store.close()
 
 
-async def test_several_processes_may_make_the_schema_at_once(store_url: str, a_record: Records) -> None:
+async def test_several_stores_may_make_the_schema_at_once(store_url: str, a_record: Records) -> None:
     stores = [DecisionStore(store_url) for _ in range(6)]
     await asyncio.gather(*(store.write_many([a_record(f"dec-{i}")]) for i, store in enumerate(stores)))
     assert await stores[0].count() == 6

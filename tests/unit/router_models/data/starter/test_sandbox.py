@@ -14,7 +14,7 @@ from router_models.data.starter.program import marks_program
 from router_models.data.starter.sandbox_child import ALLOWED, syscall_filter
 from router_models.errors import SandboxUnavailableError
 
-PROMPTLY_S = 12.0  # about 2 s on an idle machine; a runner busy with engines takes seconds to start a process
+PROMPTLY_S = 30.0  # about 2 s on an idle machine; a runner busy with engines takes seconds to start a process
 CASES = [[[1], 101], [[5], 105]]
 
 # Each would be right if its mischief went unnoticed or succeeded.

@@ -45,6 +45,12 @@ def test_good_replies_pass() -> None:
     assert read_reply(200, {}, broken, True) == ("stream broken", None)
 
 
+def test_chunks_without_choices_are_legal_wherever_they_stand() -> None:
+    extra = b"data: " + json.dumps(HEAD | {"object": "chat.completion.chunk", "choices": []}).encode() + b"\n\n"
+    content = extra + streamed(None, "stop", end="") + extra + b"data: [DONE]\n\n"
+    assert read_reply(200, {}, content, True) == ("200", FACTS)
+
+
 @pytest.mark.parametrize(
     ("status", "headers", "content", "stream"),
     [
@@ -55,6 +61,7 @@ def test_good_replies_pass() -> None:
         (200, {}, streamed(None, None), True),
         (200, {}, streamed("stop", "stop"), True),
         (200, {}, streamed("stop", end=""), True),
+        (200, {}, streamed("stop").replace(b'"serve_graph"', b'"other"'), True),
         (200, {}, streamed("stop") + b"data: [DONE]\n\n", True),
         (200, {}, json.dumps(error_body("no", "x")).encode(), True),
         (200, {}, b"data: " + json.dumps(error_body("no", "x")).encode() + b"\n\ndata: [DONE]\n\n", True),

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from router_models.data.outcomes import prompt_id, read_outcomes
 from router_models.data.starter import Task
 from serve_graph.cli import app
 from serve_graph.cli.client.collect import (
+    RETRIES,
+    api_client,
     ask,
     binds_behind,
     claim,
@@ -44,6 +47,11 @@ def task(i: int) -> Task:
 TASKS = [task(i) for i in range(4)]
 
 
+async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
 class Api:
     """An OpenAI-compatible API that says `brown`, keeps what it was asked and fails as told."""
 
@@ -58,7 +66,7 @@ class Api:
         self.asked.append((tier, prompt))
         status = self.fail(tier, prompt, self.asked.count((tier, prompt)))
         if status != 200:
-            return httpx.Response(status, text="no", headers={"retry-after": "0"})
+            return httpx.Response(status, text="no", headers={"retry-after-ms": "1"})
         choice = {
             "index": 0,
             "finish_reason": "stop",
@@ -67,34 +75,21 @@ class Api:
         }
         usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
         reply = {"id": "x", "object": "chat.completion", "created": 0, "model": tier, "choices": [choice]}
-        return httpx.Response(200, json=reply | {"usage": usage, "serve_graph": {"tier": tier}})
+        whole = json.dumps(reply | {"usage": usage, "serve_graph": {"tier": tier}}).encode()
+        return httpx.Response(200, content=pieces(whole))  # read by the client, which times that
 
 
-@pytest.fixture
-def through(monkeypatch: pytest.MonkeyPatch) -> Callable[[Api], Api]:
-    """Send what collect's own client asks to an Api in this process, and let no pause between tries pass."""
-    client = httpx.AsyncClient
-
-    def install(api: Api) -> Api:
-        monkeypatch.setattr(httpx, "AsyncClient", lambda **k: client(transport=httpx.MockTransport(api), **k))
-        return api
-
-    async def no_pause(_: float) -> None:
-        return None
-
-    monkeypatch.setattr(asyncio, "sleep", no_pause)
-    return install
+def client_of(api: Callable[[httpx.Request], httpx.Response]) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.MockTransport(api))
 
 
-async def run(out: Path, binds: dict[str, str] | None = BINDS) -> Any:
-    return await collect_outcomes("http://test", TIERS, TASKS, out, binds=binds)
+async def run(api: Api, out: Path, binds: dict[str, str] | None = BINDS) -> Any:
+    return await collect_outcomes("http://test", TIERS, TASKS, out, binds=binds, http_client=client_of(api))
 
 
-async def test_a_table_is_written_with_its_engines_and_nothing_partial_is_left(
-    tmp_path: Path, through: Callable[[Api], Api]
-) -> None:
-    api, out = through(Api()), tmp_path / "o.parquet"
-    outcomes = await run(out)
+async def test_a_table_is_written_with_its_engines_and_nothing_partial_is_left(tmp_path: Path) -> None:
+    api, out = Api(), tmp_path / "o.parquet"
+    outcomes = await run(api, out)
     assert len(api.asked) == len(outcomes) == 8
     assert {o.grade for o in outcomes} == {1.0}
     assert len(read_outcomes(out)) == 4
@@ -102,100 +97,134 @@ async def test_a_table_is_written_with_its_engines_and_nothing_partial_is_left(
     assert {p.name for p in tmp_path.iterdir()} == {"o.parquet", "o.parquet.binds.json"}
 
 
-async def test_a_failing_tier_is_an_error_and_the_next_run_asks_only_what_is_missing(
-    tmp_path: Path, through: Callable[[Api], Api]
-) -> None:
+async def test_a_failing_tier_is_an_error_and_the_next_run_asks_only_what_is_missing(tmp_path: Path) -> None:
     out = tmp_path / "o.parquet"
-    through(Api(lambda tier, prompt, n: 503 if tier == "frontier" and "number 2" in prompt else 200))
+    api = Api(lambda tier, prompt, n: 503 if tier == "frontier" and "number 2" in prompt else 200)
     with pytest.raises(EngineError, match=r"1 task\(s\) got no answer .*first: frontier answered 503"):
-        await run(out)
+        await run(api, out)
     assert not out.exists()
-    again = through(Api())
-    assert len(await run(out)) == 8
+    again = Api()
+    assert len(await run(again, out)) == 8
     assert again.asked == [("frontier", TASKS[2].prompt)]
 
 
-async def test_a_line_cut_short_is_asked_again(tmp_path: Path, through: Callable[[Api], Api]) -> None:
+async def test_a_line_cut_short_is_asked_again(tmp_path: Path) -> None:
     out = tmp_path / "o.parquet"
-    through(Api(lambda tier, prompt, n: 503 if tier == "frontier" else 200))
+    api = Api(lambda tier, prompt, n: 503 if tier == "frontier" else 200)
     with pytest.raises(EngineError):
-        await run(out)
+        await run(api, out)
     partial = partial_of(out)
     partial.write_text(partial.read_text()[:-30])
-    again = through(Api())
-    outcomes = await run(out)
+    again = Api()
+    outcomes = await run(again, out)
     assert len(outcomes) == len({(o.prompt_id, o.tier) for o in outcomes}) == 8
     assert sum(tier == "cheap" for tier, _ in again.asked) == 1
 
 
-async def test_answers_with_line_separators_of_unicode_are_kept(tmp_path: Path, through: Callable[[Api], Api]) -> None:
+async def test_answers_with_line_separators_of_unicode_are_kept(tmp_path: Path) -> None:
     out = tmp_path / "o.parquet"
-    through(Api(lambda tier, prompt, n: 503 if tier == "frontier" else 200))
+    api = Api(lambda tier, prompt, n: 503 if tier == "frontier" else 200)
     with pytest.raises(EngineError):
-        await run(out)
+        await run(api, out)
     partial = partial_of(out)
     partial.write_text(partial.read_text().replace('"answer": "', '"answer": "\u2028'))
-    again = through(Api())
-    await run(out)
+    again = Api()
+    await run(again, out)
     assert not any(tier == "cheap" for tier, _ in again.asked)
 
 
-async def test_what_was_collected_is_graded_again_by_the_grader_of_today(
-    tmp_path: Path, through: Callable[[Api], Api]
-) -> None:
+async def test_what_was_collected_is_graded_again_by_the_grader_of_today(tmp_path: Path) -> None:
     out = tmp_path / "o.parquet"
-    through(Api(lambda tier, prompt, n: 503 if tier == "frontier" else 200))
+    api = Api(lambda tier, prompt, n: 503 if tier == "frontier" else 200)
     with pytest.raises(EngineError):
-        await run(out)
+        await run(api, out)
     partial = partial_of(out)
     partial.write_text(partial.read_text().replace('"grade": 1.0', '"grade": 0.0'))
-    through(Api())
-    assert {o.grade for o in await run(out)} == {1.0}
+    api = Api()
+    assert {o.grade for o in await run(api, out)} == {1.0}
 
 
-async def test_busy_answers_are_tried_again_and_a_refusal_is_not(through: Callable[[Api], Api]) -> None:
-    api = Api(lambda tier, prompt, n: 429 if n < 3 else 200)
-    async with httpx.AsyncClient(transport=httpx.MockTransport(api), base_url="http://test") as client:
-        through(api)
-        assert (await ask(client, "cheap", TASKS[0])).prompt_id == prompt_id(TASKS[0].prompt)
-        assert len(api.asked) == 3
-        api.fail = lambda tier, prompt, n: 400
-        with pytest.raises(EngineError, match="answered 400"):
-            await ask(client, "cheap", TASKS[1])
-        assert len(api.asked) == 4
+ANSWERED = {"fault": "none"}
 
 
-async def test_a_spent_budget_is_not_waited_out() -> None:
-    def answer(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(429, text="insufficient_quota", headers={"retry-after": "43200"})
+@pytest.mark.parametrize(
+    ("faults", "seen", "lost_s"),
+    [
+        ([{"fault": "status", "status": 429, "times": 3}], 4, 2.5),
+        ([{"fault": "status", "status": 500}, {"fault": "reset"}], 3, 1.0),
+        ([{"fault": "hang"}], 2, 5.3),
+    ],
+    ids=["busy", "an error and a broken connection", "silence"],
+)
+async def test_what_may_pass_is_tried_again(api: Any, faults: list[dict[str, Any]], seen: int, lost_s: float) -> None:
+    api.plays(*faults, ANSWERED)
+    started = time.monotonic()
+    async with api_client(api.url.removesuffix("/v1"), timeout_s=5.0) as client:
+        outcome = await ask(client, "cheap", TASKS[0])
+    assert (outcome.prompt_id, api.state()["seen"]) == (prompt_id(TASKS[0].prompt), seen)
+    # The latency is of the try that answered, without those before and the pauses between.
+    assert time.monotonic() - started - outcome.latency_s > lost_s
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://test") as client:
-        async with asyncio.timeout(1):
-            with pytest.raises(EngineError, match="insufficient_quota"):
-                await ask(client, "cheap", TASKS[0])
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ({"fault": "status", "status": 400, "message": "too long"}, "cheap answered 400 to task t0: .*too long"),
+        ({"fault": "status", "status": 429, "retry_after": 43200, "message": "spent"}, "answered 429 .*spent"),
+        ({"fault": "malformed"}, "cheap gave task t0 no answer: JSONDecodeError"),
+        ({"fault": "no_choices"}, "cheap gave task t0 no answer: ValueError"),
+    ],
+    ids=["a refusal", "a spent budget", "half a reply", "no choice"],
+)
+async def test_what_will_not_pass_is_an_error_at_once(api: Any, fault: dict[str, Any], message: str) -> None:
+    api.plays(fault)
+    async with api_client(api.url.removesuffix("/v1")) as client, asyncio.timeout(60):
+        with pytest.raises(EngineError, match=message):
+            await ask(client, "cheap", TASKS[0])
+    assert api.state()["seen"] == 1
 
 
-async def test_a_run_begun_with_other_engines_is_not_finished_with_these(
-    tmp_path: Path, through: Callable[[Api], Api]
-) -> None:
+async def test_a_pause_that_the_reply_asks_for_is_made(api: Any) -> None:
+    api.plays({"fault": "status", "status": 429, "retry_after": 2}, ANSWERED)
+    started = time.monotonic()
+    async with api_client(api.url.removesuffix("/v1")) as client:
+        await ask(client, "cheap", TASKS[0])
+    assert time.monotonic() - started >= 2
+
+
+async def test_a_tier_that_keeps_failing_is_given_up(api: Any) -> None:
+    api.plays({"fault": "status", "status": 503, "times": 9})
+    async with api_client(api.url.removesuffix("/v1")) as client:
+        with pytest.raises(EngineError, match="answered 503"):
+            await ask(client, "cheap", TASKS[0])
+    assert api.state()["seen"] == 1 + RETRIES
+
+
+def test_the_key_is_the_graphs_own_and_not_a_providers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-provider")
+    monkeypatch.delenv("SERVE_GRAPH_KEY", raising=False)
+    assert api_client("http://test").api_key == "none"
+    monkeypatch.setenv("SERVE_GRAPH_KEY", "sg-own")
+    assert api_client("http://test").api_key == "sg-own"
+
+
+async def test_a_run_begun_with_other_engines_is_not_finished_with_these(tmp_path: Path) -> None:
     out = tmp_path / "o.parquet"
-    through(Api(lambda tier, prompt, n: 503 if tier == "frontier" else 200))
+    api = Api(lambda tier, prompt, n: 503 if tier == "frontier" else 200)
     with pytest.raises(EngineError):
-        await run(out)
-    api = through(Api())
+        await run(api, out)
+    api = Api()
     for other in (BINDS | {"cheap.engine": "c" * 64}, None):
         with pytest.raises(ServeGraphError, match=r"begun with other engines: cheap\.engine.* differ"):
-            await run(out, other)
+            await run(api, out, other)
     assert api.asked == []
 
 
-async def test_unknown_engines_are_noted_as_unknown_even_where_an_older_table_knew_its_own(
-    tmp_path: Path, through: Callable[[Api], Api]
-) -> None:
+async def test_unknown_engines_are_noted_as_unknown_even_where_an_older_table_knew_its_own(tmp_path: Path) -> None:
     out = tmp_path / "o.parquet"
-    through(Api())
-    await run(out)
-    await run(out, None)
+    api = Api()
+    await run(api, out)
+    await run(api, out, None)
     assert collected_binds(out) is None
 
 
@@ -278,13 +307,13 @@ def test_line_separators_inside_a_text_do_not_end_its_line(tmp_path: Path) -> No
     assert read_tasks(path) == [odd]
 
 
-async def test_tokens_are_kept_and_cut_short_runs_keep_them_too(tmp_path: Path, through: Callable[[Api], Api]) -> None:
-    through(Api(lambda tier, prompt, n: 400 if "number 3" in prompt and tier == "frontier" else 200))
+async def test_tokens_are_kept_and_cut_short_runs_keep_them_too(tmp_path: Path) -> None:
+    api = Api(lambda tier, prompt, n: 400 if "number 3" in prompt and tier == "frontier" else 200)
     out = tmp_path / "o.parquet"
     with pytest.raises(EngineError):
-        await run(out)
-    through(Api())
-    await run(out)
+        await run(api, out)
+    api = Api()
+    await run(api, out)
     kept = read_outcomes(out).tokens["cheap"]
     assert kept.texts == (("It", " is", " brown.", "<end>"),) * 4
     assert kept.logprobs[0] == pytest.approx((-0.1,) * 4, rel=1 / 4096)
@@ -297,21 +326,23 @@ def test_a_tier_that_the_configuration_lacks_is_refused(tmp_path: Path) -> None:
     assert "it has cheap, frontier" in str(result.exception)
 
 
-async def test_one_tier_is_asked_again_and_the_others_rows_stay(tmp_path: Path, through: Callable[[Api], Api]) -> None:
-    through(Api())
+async def test_one_tier_is_asked_again_and_the_others_rows_stay(tmp_path: Path) -> None:
+    api = Api()
     out = tmp_path / "o.parquet"
-    await run(out)
-    api = through(Api())
+    await run(api, out)
+    api = Api()
     beside = other_tiers(out, ["cheap"], BINDS)
-    await collect_outcomes("http://test", ["cheap"], TASKS, out, binds=BINDS, beside=beside)
+    await collect_outcomes(
+        "http://test", ["cheap"], TASKS, out, binds=BINDS, beside=beside, http_client=client_of(api)
+    )
     assert {tier for tier, _ in api.asked} == {"cheap"}
     table = read_outcomes(out)
     assert (len(table), set(table.tiers)) == (4, set(TIERS))
 
 
-async def test_rows_of_other_engines_do_not_stay(tmp_path: Path, through: Callable[[Api], Api]) -> None:
-    through(Api())
-    await run(tmp_path / "o.parquet")
+async def test_rows_of_other_engines_do_not_stay(tmp_path: Path) -> None:
+    api = Api()
+    await run(api, tmp_path / "o.parquet")
     with pytest.raises(ServeGraphError, match="of other engines"):
         other_tiers(tmp_path / "o.parquet", ["cheap"], {"cheap.engine": "c" * 64})
     assert other_tiers(tmp_path / "o.parquet", TIERS, {"cheap.engine": "c" * 64}) == []

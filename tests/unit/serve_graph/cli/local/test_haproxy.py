@@ -34,15 +34,20 @@ backend ingress
 
 
 @asynccontextmanager
-async def in_front_of_silence(binary: Path, folder: Path) -> AsyncIterator[tuple[int, asyncio.Event]]:
-    """HAProxy before a server that reads and never answers: its port, and whether the server's caller has left."""
+async def in_front_of_silence(binary: Path, folder: Path) -> AsyncIterator[tuple[int, asyncio.Event, asyncio.Event]]:
+    """HAProxy before a server that reads and never answers: its port, whether the server has the whole request, and
+    whether its caller has left.
+    """
     front, back = free_ports(2)
-    left = asyncio.Event()
+    asked, left = asyncio.Event(), asyncio.Event()
 
     async def read_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
-            while await reader.read(65536):
-                pass
+            read = b""
+            while part := await reader.read(65536):
+                read += part
+                if read.endswith(b"hello"):
+                    asked.set()
         left.set()
         writer.close()
 
@@ -50,44 +55,46 @@ async def in_front_of_silence(binary: Path, folder: Path) -> AsyncIterator[tuple
     async with await asyncio.start_server(read_on, "127.0.0.1", back):
         process = await asyncio.create_subprocess_exec(binary, "-db", "-f", folder / "haproxy.cfg")
         try:
-            for _ in range(200):
+            for _ in range(3000):
                 with suppress(OSError), socket.create_connection(("127.0.0.1", front)):
                     break
                 await asyncio.sleep(0.02)
-            yield front, left
+            yield front, asked, left
         finally:
             process.kill()
             await process.wait()
-            await asyncio.wait_for(left.wait(), 5)
+            await asyncio.wait_for(left.wait(), 60)
 
 
-async def noticed(port: int, left: asyncio.Event, pause_s: float) -> bool:
-    """Send headers, then (after a pause) the body, hang up; whether the server learns of it within two seconds."""
+async def noticed(
+    port: int, asked: asyncio.Event, left: asyncio.Event, pause_s: float, within_s: float = 60.0
+) -> bool:
+    """Send headers, then (after a pause) the body, hang up; whether the server, which has it all, learns of it."""
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
     await writer.drain()
     await asyncio.sleep(pause_s)
     writer.write(b"hello")
     await writer.drain()
-    await asyncio.sleep(0.2)
+    await asyncio.wait_for(asked.wait(), 60)
     writer.close()
     with suppress(TimeoutError):
-        await asyncio.wait_for(left.wait(), 2)
+        await asyncio.wait_for(left.wait(), within_s)
     return left.is_set()
 
 
 @pytest.mark.parametrize("pause_s", [0.0, 0.1], ids=["at once", "body later"])
 async def test_a_caller_who_hangs_up_is_noticed_behind_it(tmp_path: Path, pause_s: float) -> None:
     assert BARE is not None
-    async with in_front_of_silence(without_splicing(BARE, tmp_path), tmp_path) as (port, left):
-        assert await noticed(port, left, pause_s)
+    async with in_front_of_silence(without_splicing(BARE, tmp_path), tmp_path) as (port, asked, left):
+        assert await noticed(port, asked, left, pause_s)
 
 
 async def test_with_splicing_they_are_not(tmp_path: Path) -> None:
     """Why the wrapper is there. Skipped once this HAProxy needs none."""
     assert BARE is not None
-    async with in_front_of_silence(BARE, tmp_path) as (port, left):
-        if await noticed(port, left, 0.1):
+    async with in_front_of_silence(BARE, tmp_path) as (port, asked, left):
+        if await noticed(port, asked, left, 0.1, within_s=2.0):
             pytest.skip("this HAProxy notices without our help")
 
 

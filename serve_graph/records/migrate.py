@@ -1,0 +1,132 @@
+"""The decision store's schema, brought up to date under a lock: one process migrates, the others wait for it.
+
+SQLite: a lock file beside the database, and one exclusive transaction for everything that changes. PostgreSQL: an
+advisory lock for the length of the transaction. Both are given up by the operating system or the server when a process
+dies, and what it had begun is rolled back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from serve_graph.errors import StoreUnavailableError
+from serve_graph.records.schema import DECISIONS, VERSION_TABLE
+
+HEAD = "0002"
+"""The newest revision under `migrations/versions`, stated here so that a store at it is opened without Alembic."""
+MIGRATIONS = Path(__file__).parent / "migrations"
+ADVISORY_LOCK = 0x5E27E  # any number that every release agrees on
+WAIT_S = 60.0
+_ALEMBIC = threading.Lock()  # its `op` and `context` are globals: one migration at a time in a process
+
+
+async def bring_up_to_date(engine: AsyncEngine, wait_s: float = WAIT_S) -> None:
+    """Create the schema, or upgrade that of any earlier release; cheap where there is nothing to do.
+
+    Raises StoreUnavailableError where the schema is of a newer release, or another process holds the lock for longer
+    than `wait_s` seconds; SQLAlchemy's or the driver's error where the database is unreachable.
+    """
+    async with _file_lock(engine, wait_s):
+        async with engine.connect() as connection:
+            if await connection.run_sync(_is_current):
+                return
+        async with _acquired(lambda: _ALEMBIC.acquire(blocking=False), "another thread", wait_s):
+            try:
+                async with engine.connect() as connection:
+                    await connection.run_sync(_upgrade)
+                    await connection.commit()
+            finally:
+                _ALEMBIC.release()
+
+
+def revision_of(connection: Connection) -> str | None:
+    """The schema's revision; None of an empty database and of one made before revisions were kept."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    found: str | None = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+    return found
+
+
+def _is_current(connection: Connection) -> bool:
+    return revision_of(connection) == HEAD and inspect(connection).has_table(DECISIONS.name)
+
+
+def _upgrade(connection: Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # the driver would begin after the first table is made
+    else:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+    if _is_current(connection):  # made while this one waited
+        return
+
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    found = revision_of(connection)
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if found is not None and found not in known:
+        raise StoreUnavailableError(
+            f"the decision store's schema is at revision {found!r}, which this release does not know (its newest is "
+            f"{HEAD!r}): a newer release has upgraded it. Upgrade serve-graph, or give records.url another database"
+        )
+    if found is not None and not inspect(connection).has_table(DECISIONS.name):  # the table was dropped by hand
+        connection.execute(text(f"DELETE FROM {VERSION_TABLE}"))
+    command.upgrade(config, "head")
+
+
+@asynccontextmanager
+async def _file_lock(engine: AsyncEngine, wait_s: float) -> AsyncIterator[None]:
+    """Hold `<database>.lock` where the database is a SQLite file; it is let go when its process dies.
+
+    Not the database's own lock: turning on write-ahead logging fails at once where another process is doing the same.
+    """
+    database = engine.url.database or ""
+    if engine.dialect.name != "sqlite" or database in ("", ":memory:") or database.startswith("file:"):
+        yield
+        return
+    try:
+        lock = os.open(f"{database}.lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EROFS, errno.EPERM) or not Path(database).exists():
+            raise
+        yield  # a folder that may only be read: nothing can be migrated there
+        return
+    try:
+        async with _acquired(lambda: _locked(lock), "another process", wait_s):
+            yield
+    finally:
+        os.close(lock)
+
+
+def _locked(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@asynccontextmanager
+async def _acquired(acquire: Callable[[], bool], holder: str, wait_s: float) -> AsyncIterator[None]:
+    """Try until a lock is had, letting other tasks run; whoever asks lets it go."""
+    give_up = time.monotonic() + wait_s
+    while not acquire():
+        if time.monotonic() > give_up:
+            raise StoreUnavailableError(f"{holder} has been opening the decision store for {wait_s:.3g} s")
+        await asyncio.sleep(0.01)
+    yield

@@ -1,0 +1,1 @@
+"""Alembic's migrations of the decision store, run by `records.migrate`."""

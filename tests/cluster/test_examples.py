@@ -1,0 +1,57 @@
+"""The examples of two hosted tiers, on a cluster: ask.py gets its answers, and a task file becomes a version."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from serve_graph.config.graph import load_config
+from serve_graph.policy.serving_version import serving_version
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+CONFIG = EXAMPLES / "two_hosted_tiers" / "graph.yaml"
+
+
+@pytest.fixture(scope="module")
+def hosted(new_graph: Callable[..., Any], apis: Callable[[str], Any]) -> Any:
+    """The example's configuration; echo servers stand where its two APIs would be."""
+    os.environ |= {"SMALL_URL": apis("small").url, "LARGE_URL": apis("large").url, "API_KEY": "none"}
+    return new_graph(**yaml.safe_load(CONFIG.read_text()))
+
+
+def run(*words: object, **variables: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *map(str, words)], env=os.environ | {"PYTHONPATH": str(ROOT)} | variables,
+        capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def command(*words: object) -> str:
+    return run("-c", "from serve_graph.cli import main; main()", *words)
+
+
+def test_the_ten_lines_get_an_answer_of_the_last_tier_while_nothing_is_certified(hosted: Any) -> None:
+    said = run(EXAMPLES / "two_hosted_tiers" / "ask.py", BASE_URL=f"{hosted.url}/v1").splitlines()
+    assert said[0] == "auto: echo large: What is the capital of France?"
+    assert said[2] == "cheap: echo small: What is the capital of France?"
+
+
+def test_a_file_of_tasks_becomes_a_certified_version(hosted: Any, tmp_path: Path) -> None:
+    config = hosted.state / "graph.yaml"  # the example's, with the port of this run
+    tasks, table, candidate = tmp_path / "tasks.jsonl", tmp_path / "outcomes.parquet", tmp_path / "candidate"
+    run(EXAMPLES / "own_tasks" / "write_tasks.py", tasks)
+    command("collect", "--config", config, "--url", hosted.url, "--tasks", tasks, "--out", table)
+    command("train", "--config", config, "--outcomes", table, "--out", candidate)
+    command("certify", "--config", config, "--outcomes", table, "--candidate", candidate, "--alias", "stable")
+    served = serving_version(load_config(config))
+    assert served.reason.startswith("P(wrong | cheap accepted) <= 0.20"), served.reason
