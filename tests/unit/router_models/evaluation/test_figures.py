@@ -145,7 +145,7 @@ def test_where_nothing_can_be_certified_the_reason_is_given() -> None:
     assert "infeasible" in point.why
 
 
-def test_scores_of_one_to_ten_are_certified_only_when_somebody_says_what_is_acceptable() -> None:
+def test_scores_of_one_to_ten_are_certified_only_with_an_acceptable_grade() -> None:
     chance = np.random.default_rng(0)
     t = table(chance.random(400).tolist(), np.clip(chance.random(400) + 0.3, 0, 1).tolist())
     point = evaluate(t, "weak", "strong", [], terms(t), NOW).rows[1].certified

@@ -63,9 +63,9 @@ def test_escalations_alone_cost_more_than_they_save() -> None:
 
 
 def test_savings_are_never_shown_without_the_quality() -> None:
-    assert "quality unmeasured" in savings([CHEAP], "frontier", PRICES).text()
+    assert "quality not measured" in savings([CHEAP], "frontier", PRICES).text()
     assert "9 of 10 graded answers acceptable (90.0%)" in savings([CHEAP], "frontier", PRICES, Quality(9, 10)).text()
-    assert "quality unmeasured" in savings([CHEAP], "frontier", PRICES, Quality(0, 0)).text()
+    assert "quality not measured" in savings([CHEAP], "frontier", PRICES, Quality(0, 0)).text()
     assert "0 requests" in savings([], "frontier", PRICES).text()
 
 

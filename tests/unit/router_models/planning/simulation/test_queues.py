@@ -202,7 +202,7 @@ def test_bursts_raise_the_rate_where_they_should() -> None:
     assert (~in_burst).sum() / (0.9 * length) == pytest.approx(2.0, rel=0.05)
 
 
-def test_rows_are_drawn_so_that_every_prompt_is_asked_equally_often() -> None:
+def test_rows_are_drawn_so_that_every_prompt_is_sent_equally_often() -> None:
     rows = draw_rows(30, 10, seed=1)
     assert sorted(rows) == sorted(list(range(10)) * 3)
     assert rows != draw_rows(30, 10, seed=2)
