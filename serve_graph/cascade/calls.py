@@ -114,8 +114,16 @@ async def _judge(context: CascadeContext, query: Query, step: Step, state: Reque
     is_prefix = step.commit_policy.prefix_tokens is not None
     if is_prefix or not step.on_trial or len(completion.payload.get("choices") or ()) < 2:
         return [await _verdict(context, query, completion, decision, state, is_prefix)]
-    choices = each_choice(completion)
-    return await asyncio.gather(*(_verdict(context, query, choice, decision, state, False) for choice in choices))
+    verdicts = [
+        asyncio.ensure_future(_verdict(context, query, choice, decision, state, False))
+        for choice in each_choice(completion)
+    ]
+    try:
+        return await asyncio.gather(*verdicts)
+    finally:  # where one fails the others are of no use: they end, and are on the bill, before the request goes on
+        for verdict in verdicts:
+            verdict.cancel()
+        await asyncio.wait(verdicts)
 
 
 async def _verdict(

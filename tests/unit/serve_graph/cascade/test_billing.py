@@ -161,6 +161,24 @@ async def test_a_cancelled_request_pays_for_what_it_began() -> None:
     assert "1 call(s) are only partly included" in savings([record], "frontier", context.prices).text()
 
 
+async def test_verdicts_that_nobody_waits_for_any_longer_end_and_are_on_the_bill() -> None:
+    class FirstIsDown(FakeJudge):
+        async def judge(self, query, completion, decision):  # type: ignore[no-untyped-def]
+            self.completions.append(completion)
+            if len(self.completions) == 1:
+                raise PolicyUnavailableError("no reply in 2 s")
+            await asyncio.Event().wait()
+
+    sink = ListSink()
+    service = Service(fake_context(judge=FirstIsDown()), sink)
+    query = replace(Query.from_prompt("hello"), parameters={"n": 3})
+    await service.answer(service.open(query, "auto", False))
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    [record] = sink.records
+    assert record.outcome == "fallback"
+    assert [line.tier for line in record.overhead] == ["router", "verifier", "verifier", "verifier"]
+
+
 class Function:
     """An Engine of one function."""
 
