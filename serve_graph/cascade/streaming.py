@@ -7,6 +7,7 @@ repeated, dropped or reordered, and a failure ends the stream. What is shown whe
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
@@ -95,6 +96,8 @@ class TierStream:
     def __init__(self, context: CascadeContext, query: Query, step: Step, state: RequestState) -> None:
         self.context, self.query, self.state = context, query, state
         self.tier, self.timeout_s = step.tier, step.timeout_s
+        if math.isfinite(step.timeout_s):  # closing the call before this one took time too
+            self.timeout_s = min(step.timeout_s, context.deadline.left_s)
         self.began_at = context.deadline.clock()
         self.accumulator = CompletionAccumulator()
         self.completion: Completion | None = None

@@ -175,6 +175,22 @@ def test_escalation_gets_what_a_slow_cheap_answer_left() -> None:
     assert frontier.left_s == [pytest.approx(0.4)]
 
 
+def test_what_closing_the_cheap_stream_takes_is_off_the_escalations_time() -> None:
+    class SlowToClose(FakeEngine):
+        async def stream(self, query: Query, left_s: float = math.inf):  # type: ignore[no-untyped-def]
+            try:
+                async for chunk in super().stream(query, left_s):
+                    yield chunk
+            finally:
+                await asyncio.sleep(0.5)
+
+    frontier = Asked("THE DEAR ONE")
+    context = fake_context(SlowToClose(hang_after=2), frontier)
+    seen = run(ask(context, 3.0, stream=True, terms=StreamTerms(first_token_s=1.0)))
+    assert seen.outcome == ("frontier", "escalated")
+    assert frontier.left_s == [pytest.approx(1.5)]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_escalation_that_does_not_fit_is_tried_and_ends_in_a_504(stream: bool) -> None:
     frontier = Asked(slow_s=1.0)
