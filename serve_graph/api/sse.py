@@ -1,4 +1,4 @@
-"""Convert chunks to server-sent events, with keep-alive comments. The commit rules are in `cascade/commit`."""
+"""Convert chunks to server-sent events, with keep-alive comments. The commit rules are in `cascade.next_step`."""
 
 from __future__ import annotations
 
