@@ -11,6 +11,8 @@ SELF := $(MAKE)
 PYTEST := -m pytest -q --durations=25
 # Unit tests in parallel, a worker a core (each takes about a gigabyte); tests that start a cluster or engines never are.
 UNIT := $(BIN)/python $(PYTEST) -n logical --maxprocesses 8 tests/unit tests/contract tests/statistical
+# `full` tests too, and all of those of which a sample runs otherwise.
+WHOLE := --whole -m ""
 
 .PHONY: up demo test test-unit test-all clients package faults adapters soak check statistical docs format env lock newest clean
 
@@ -22,26 +24,26 @@ demo: env          ## up, 40 held-out questions, a table of what they cost and h
 
 test: env          ## every test that needs no GPU, all stages whatever fails (engines and cluster tests last)
 	@scripts/stages \
-	  "unit" '$(UNIT) -m "not full"' \
-	  "clients" '$(SELF) --no-print-directory clients' \
-	  "cluster" '$(BIN)/python $(PYTEST) -m "not full" tests/cluster' \
-	  "engines" '$(BIN)/python $(PYTEST) -m "not full" tests/engines'
-
-test-unit: env     ## what a change of code is held against: no cluster, no engine, no other client
-	@$(UNIT) -m "not full"
-
-test-all: env      ## every test at its whole size (hours)
-	@scripts/stages \
 	  "unit" '$(UNIT)' \
 	  "clients" '$(SELF) --no-print-directory clients' \
 	  "cluster" '$(BIN)/python $(PYTEST) tests/cluster' \
 	  "engines" '$(BIN)/python $(PYTEST) tests/engines'
 
+test-unit: env     ## what a change of code is held against: no cluster, no engine, no other client
+	@$(UNIT)
+
+test-all: env      ## every test at its whole size (hours)
+	@scripts/stages \
+	  "unit" '$(UNIT) $(WHOLE)' \
+	  "clients" '$(SELF) --no-print-directory clients' \
+	  "cluster" '$(BIN)/python $(PYTEST) $(WHOLE) tests/cluster' \
+	  "engines" '$(BIN)/python $(PYTEST) $(WHOLE) tests/engines'
+
 clients: $(CLIENTS)/.installed  ## other projects' clients (LiteLLM, LangChain) against the endpoint
 	@$(CLIENTS)/bin/python $(PYTEST) tests/clients
 
 package: env       ## wheel and sdist, built, installed outside the checkout and tried, with and without what serves
-	@$(BIN)/python -m pytest -q -m full tests/contract/test_package.py
+	@$(BIN)/python -m pytest -q -m full tests/contract/project/test_package.py
 
 faults: env        ## every fault, before and after the commit and without a stream, as a table
 	@$(BIN)/python -m pytest -q tests/cluster/test_fault_matrix.py
@@ -71,7 +73,7 @@ format: env
 env: $(STAMP)
 
 # What is locked, by uv, because pip knows no overrides (docs/decisions/project/0001 and 0018).
-$(STAMP): pyproject.toml $(wildcard locks/*.txt)
+$(STAMP): pyproject.toml $(wildcard scripts/locks/*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
 	  || { echo "Python 3.11 or 3.12 is needed; $$($(PYTHON) --version) found. Say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV) \
@@ -83,10 +85,10 @@ $(STAMP): pyproject.toml $(wildcard locks/*.txt)
 # Beside the environment, not in it: they pin an older openai. What is not here is found there.
 $(CLIENTS)/.installed: $(STAMP)
 	@scripts/clients-venv $(VENV) $(CLIENTS)
-	@$(BIN)/uv pip install -q --no-deps --require-hashes --python $(CLIENTS)/bin/python -r locks/clients.txt
+	@$(BIN)/uv pip install -q --no-deps --require-hashes --python $(CLIENTS)/bin/python -r scripts/locks/clients.txt
 	@touch $@
 
-lock: env          ## remake locks/ from the ranges of pyproject.toml; make lock UPGRADE=--upgrade takes the newest
+lock: env          ## remake scripts/locks/ from the ranges of pyproject.toml; make lock UPGRADE=--upgrade takes the newest
 	@scripts/lock $(BIN)/uv $(UPGRADE)
 
 newest:            ## the newest of everything that the ranges allow, in an environment of its own, and what it breaks

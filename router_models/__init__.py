@@ -1,6 +1,6 @@
 """Train, certify and register router versions from graded outcomes; no serving library is needed.
 
-    from router_models import Encoder, Settings, certify_candidate, fit_candidate, read_outcomes
+    from router_models import Encoder, Settings, certify_candidate, fit_candidate, read_outcomes, split_outcomes
 
 The names below are the public ones; what else the modules hold may move. A name is loaded from its module when it is
 first asked for, so that importing the package loads nothing.
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from router_models.risk_control.certificate import Certificate
     from router_models.risk_control.labels import labels_needed
     from router_models.risk_control.sequence import Labelled
+    from router_models.risk_control.terms import CertificateTerms
     from router_models.risk_control.thresholds import certify_threshold
     from router_models.training.candidate import Candidate, Settings
     from router_models.training.certify import certify_candidate
     from router_models.training.fit import fit_candidate
+    from router_models.training.splits import LabelledSplits, split_outcomes
     from router_models.types import Completion, Query
     from router_models.versions.policy import Policy
     from router_models.versions.router_version import RouterVersion
@@ -39,9 +41,11 @@ __all__ = [
     "VERIFIERS",
     "Candidate",
     "Certificate",
+    "CertificateTerms",
     "Completion",
     "Encoder",
     "Labelled",
+    "LabelledSplits",
     "NotCertifiedError",
     "OutcomeTable",
     "Policy",
@@ -60,6 +64,7 @@ __all__ = [
     "read_outcomes",
     "routing_curve",
     "run_pipeline",
+    "split_outcomes",
 ]
 
 _MODULES = {
@@ -75,10 +80,12 @@ _MODULES = {
     "risk_control.certificate": ("Certificate",),
     "risk_control.labels": ("labels_needed",),
     "risk_control.sequence": ("Labelled",),
+    "risk_control.terms": ("CertificateTerms",),
     "risk_control.thresholds": ("certify_threshold",),
     "training.candidate": ("Candidate", "Settings"),
     "training.certify": ("certify_candidate",),
     "training.fit": ("fit_candidate",),
+    "training.splits": ("LabelledSplits", "split_outcomes"),
     "types": ("Completion", "Query"),
     "versions.policy": ("Policy",),
     "versions.router_version": ("RouterVersion",),

@@ -1,4 +1,4 @@
-"""The graph on one screen: `build_app(config) -> Application`, for `serve-graph up`, `serve build` and `serve deploy`.
+"""Build the Ray Serve application: `build_app(config)`, for `serve-graph up`, `serve build` and `serve deploy`.
 
 ingress ─▶ router, verifier (one RouterVersion)  ·  ingress ─▶ tier, tier, …
 """
@@ -13,28 +13,41 @@ from ray import serve
 from ray.serve import Application
 
 from serve_graph.access.listening import check_listening
-from serve_graph.cluster.deployments import (
-    EchoDeployment,
-    HostedDeployment,
-    IngressDeployment,
-    PolicyDeployment,
-    ServedPolicy,
-)
+from serve_graph.cluster.echo_deployment import EchoDeployment
+from serve_graph.cluster.hosted_deployment import HostedDeployment
+from serve_graph.cluster.ingress_deployment import IngressDeployment
+from serve_graph.cluster.policy_deployment import PolicyDeployment
 from serve_graph.cluster.proxy_address import host_of_serve
 from serve_graph.config.graph import GraphConfig, load_config
 from serve_graph.config.tiers import AnyTierConfig, EchoTierConfig, HostedTierConfig, ScalingConfig, VllmTierConfig
 from serve_graph.engines.vllm.settings import llm_config
 from serve_graph.engines.weights.model_folder import check_model_folder
 from serve_graph.engines.weights.resolve import resolve_weights
+from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.serving_version import serving_version
 
 
 def build_app(args: dict[str, Any]) -> Application:
-    """Compose the graph. `args` holds `config`: a YAML path (or a GraphConfig), and optionally `version`: a folder.
+    """Compose the graph as a Ray Serve application.
 
-    Ray Serve's builder convention: `serve run serve_graph.app:build_app config=configs/local.yaml`. Raises
-    ConfigError, WeightsError, ArtifactError or CertificateError naming what is wrong, before anything starts; a graph
-    without keys is refused where `http.host`, or Ray Serve where it runs, listens beyond this machine.
+    Follows Ray Serve's builder convention: `serve run serve_graph.app:build_app config=configs/local.yaml`.
+
+    Parameters
+    ----------
+    args : dict
+        `config`: the path of a YAML file, or a GraphConfig. `version` (optional): the folder of the router version to
+        serve, instead of the registered one.
+
+    Returns
+    -------
+    ray.serve.Application
+        The bound graph; nothing is started yet.
+
+    Raises
+    ------
+    ConfigError, WeightsError, ArtifactError, CertificateError
+        With what is wrong. A graph without access keys is refused if `http.host`, or a Ray Serve that is already
+        running, listens beyond this machine.
     """
     config = args["config"] if isinstance(args["config"], GraphConfig) else load_config(Path(args["config"]))
     check_listening(config)
@@ -44,9 +57,9 @@ def build_app(args: dict[str, Any]) -> Application:
     tiers |= {embedder.name: bind_embedder(embedder, config) for embedder in config.embedders}
     router = verifier = None
     if served.folder is not None:
-        decides = str(served.folder), served.validity
-        router = bind("router", PolicyDeployment, config.policy.router_scaling, *decides)
-        verifier = bind("verifier", PolicyDeployment, config.policy.verifier_scaling, *decides)
+        policy_args = str(served.folder), served.validity
+        router = bind("router", PolicyDeployment, config.policy.router_scaling, *policy_args)
+        verifier = bind("verifier", PolicyDeployment, config.policy.verifier_scaling, *policy_args)
     ingress = serve.ingress()(IngressDeployment)
     facts = ServedPolicy.of(served.version, served.name, served.reason, config, served.validity)
     secret = secrets.token_bytes(16)  # the same for every ingress replica of this deployment
@@ -54,21 +67,21 @@ def build_app(args: dict[str, Any]) -> Application:
 
 
 def __getattr__(name: str) -> Application:
-    """`serve_graph.app:app`, for `serve build`, which knows no arguments: the graph of ./configs/local.yaml."""
+    """Build `serve_graph.app:app` from ./configs/local.yaml, for `serve build`, which passes no arguments."""
     if name == "app":
         return build_app({"config": "configs/local.yaml"})
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def bind(name: str, cls: type, scaling: ScalingConfig, *args: Any, **options: Any) -> Application:
-    """Bind one deployment with its own autoscaling."""
+    """Bind one deployment with its autoscaling options."""
     deployment = serve.deployment(name=name)(cls).options(**serve_options(scaling), **options)
     application: Application = deployment.bind(*args)
     return application
 
 
 def bind_tier(tier: AnyTierConfig, config: GraphConfig) -> Application:
-    """Bind one tier's deployment by its kind of engine."""
+    """Bind the deployment of one tier, by its engine."""
     if isinstance(tier, EchoTierConfig):
         return bind(tier.name, EchoDeployment, tier.scaling, tier)
     if isinstance(tier, HostedTierConfig):
@@ -86,7 +99,7 @@ def bind_tier(tier: AnyTierConfig, config: GraphConfig) -> Application:
 
 
 def bind_embedder(embedder: VllmTierConfig, config: GraphConfig) -> Application:
-    """Bind the deployment of a model that only makes embeddings."""
+    """Bind the deployment of an embedding model."""
     from serve_graph.engines.vllm.embedder import VllmEmbedder
 
     settings = llm_config(embedder, resolve_weights(embedder.weights, config.state_folder), pooling=True)
@@ -97,7 +110,7 @@ def bind_embedder(embedder: VllmTierConfig, config: GraphConfig) -> Application:
 
 
 def serve_options(scaling: ScalingConfig) -> dict[str, Any]:
-    """Our scaling section in Ray Serve's words."""
+    """Convert a scaling section to Ray Serve's deployment options."""
     return {
         "ray_actor_options": {"num_cpus": scaling.num_cpus},
         "max_ongoing_requests": scaling.max_ongoing_requests,

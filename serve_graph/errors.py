@@ -1,24 +1,24 @@
-"""What can go wrong while serving, and the HTTP status each becomes.
+"""The exceptions of `serve_graph` and the HTTP status of each.
 
     ServeGraphError                     500  server_error
-    ├── ConfigError                     (never over HTTP: start-up refuses)
+    ├── ConfigError                     (never over HTTP: start-up fails)
     ├── RequestError                    400  invalid_request_error
     │   ├── UnknownModelError           404
     │   └── PayloadTooLargeError        413
-    ├── AuthenticationError             401  no key, or a wrong one
+    ├── AuthenticationError             401  no key, or an invalid one
     ├── AccessError                     403  permission_error
-    ├── RateLimitedError                429  a key's requests or tokens a minute; Retry-After says when
-    │   └── BudgetSpentError            429  a key's money for the day or month is spent (type: insufficient_quota)
+    ├── RateLimitedError                429  a key's limit per minute is reached; Retry-After says when
+    │   └── BudgetSpentError            429  a key's daily or monthly budget is spent (type: insufficient_quota)
     ├── NotFoundError                   404  invalid_request_error
-    ├── EngineError                     503  an engine could not answer; the cascade may go elsewhere
+    ├── EngineError                     503  an engine could not answer; the cascade may use another tier
     │   ├── EngineTimeoutError          504
-    │   └── SaturatedError              429  a tier, or the API behind it, takes no more now; Retry-After says when
+    │   └── SaturatedError              429  a tier, or the API behind it, is full; Retry-After says when
     ├── EngineRequestError              400  an engine refused the request itself
-    ├── DeadlineError                   504  the request's own time is spent, whoever spent it
-    ├── PolicyUnavailableError          503  router or verifier down; the cascade goes to the safe tier
-    │   └── CertificateVoidError        503  nothing is certified any more; the cascade goes to the last tier
-    ├── StoreUnavailableError           503  the decision store cannot be read; records wait in the spool
-    └── WeightsError                    (start-up) weights missing, damaged or half-written
+    ├── DeadlineError                   504  the request's deadline has passed
+    ├── PolicyUnavailableError          503  router or verifier down; the cascade uses the safe tier
+    │   └── CertificateVoidError        503  no valid certificate; the cascade uses the last tier
+    ├── StoreUnavailableError           503  the decision store cannot be read; records stay in the spool
+    └── WeightsError                    (start-up) weights missing, damaged or incomplete
 
 `status_of` is the table; a test fails when an exception class is missing from it.
 """
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
 
 
 class ServeGraphError(Exception):
-    """Base of everything `serve_graph` raises on purpose."""
+    """Base class of the exceptions that `serve_graph` raises on purpose."""
 
 
 class ConfigError(ServeGraphError):
-    """The configuration cannot be used; start-up refuses."""
+    """The configuration is invalid: correct the key that the message names and start again."""
 
 
 class WeightsError(ServeGraphError):
-    """A tier's weights are missing, damaged or half-written."""
+    """A tier's weights are missing, damaged or incomplete; the message names the file and the remedy."""
 
 
 class RequestError(ServeGraphError):
-    """The caller's request is wrong; `param` names the field, `code` is OpenAI's machine-readable word."""
+    """The request is invalid: correct the field that `param` names; `code` is OpenAI's machine-readable code."""
 
     def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -56,23 +56,26 @@ class RequestError(ServeGraphError):
 
 
 class UnknownModelError(RequestError):
-    """`model` is neither `auto` nor a tier."""
+    """`model` is neither `auto` nor a tier; `GET /v1/models` lists the valid names."""
 
 
 class PayloadTooLargeError(RequestError):
-    """The body exceeds `http.max_body_bytes`."""
+    """The request body exceeds `http.max_body_bytes`."""
 
 
 class NotFoundError(RequestError):
-    """The path or the thing asked for does not exist."""
+    """The path or the requested object does not exist."""
 
 
 class AuthenticationError(RequestError):
-    """The caller shows no access key, or one that is not known."""
+    """The request carries no access key, or an unknown one: send `Authorization: Bearer KEY`."""
 
 
 class RateLimitedError(RequestError):
-    """A key asked too much too fast; `kind` is what of (`requests`, `tokens`, `escalations`), as OpenAI says it."""
+    """A key exceeded a rate limit: retry after `retry_after_s`.
+
+    `kind` is the limited quantity and OpenAI's error type: `requests`, `tokens` or `escalations`.
+    """
 
     def __init__(self, message: str, retry_after_s: float, kind: str) -> None:
         super().__init__(f"{message}; try again in {math.ceil(retry_after_s)} s", None, "rate_limit_exceeded")
@@ -81,7 +84,7 @@ class RateLimitedError(RequestError):
 
 
 class BudgetSpentError(RateLimitedError):
-    """A key has spent its money for the day or the month."""
+    """A key has spent its daily or monthly budget: retry when the next period begins."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message, retry_after_s, "insufficient_quota")
@@ -89,15 +92,23 @@ class BudgetSpentError(RateLimitedError):
 
 
 class AccessError(RequestError):
-    """The caller may not do this."""
+    """The caller is not allowed to do this: use a key with the scope that the message names."""
 
 
 class EngineError(ServeGraphError):
-    """An engine could not answer: dead, unreachable, failing. Another tier may still.
+    """An engine could not answer (stopped, unreachable or failing); another tier may.
 
-    `attempts` are the calls that were made at a tier's deployments, billed ones among them; `retry_after_s` is how
-    long to stay away, where that is known. `recordable` is what a record may hold of it: the message, unless that is
-    the engine's own words, which may quote the prompt.
+    Parameters
+    ----------
+    message : str
+        What happened.
+    attempts : sequence of Attempt
+        The calls made to the tier's deployments, billed ones included.
+    retry_after_s : float, optional
+        Seconds after which to retry, where the engine or its API says so.
+    recordable : str, optional
+        The text to store in the decision record, by default `message`. Different if `message` contains the engine's
+        own text, which may quote the prompt.
     """
 
     def __init__(
@@ -114,17 +125,17 @@ class EngineError(ServeGraphError):
 
 
 class EngineTimeoutError(EngineError):
-    """An engine did not answer in its time."""
+    """An engine did not answer within its time limit."""
 
 
 class SaturatedError(EngineError):
-    """A tier has no room now; nothing is wrong with the request."""
+    """A tier is at capacity: retry the same request after `retry_after_s`."""
 
     code = "tier_saturated"
 
 
 class EngineRequestError(EngineError):
-    """An engine refused the request itself; `code` is OpenAI's word where the engine gives one."""
+    """An engine rejected the request as invalid; `code` is OpenAI's error code where the engine gives one."""
 
     def __init__(
         self,
@@ -138,21 +149,21 @@ class EngineRequestError(EngineError):
 
 
 class DeadlineError(ServeGraphError):
-    """The time that a request had for everything together is spent: nobody else is asked."""
+    """The request's deadline has passed: no further tier is called."""
 
     code = "deadline_exceeded"
 
 
 class PolicyUnavailableError(ServeGraphError):
-    """Router or verifier did not answer; requests go to the safe tier."""
+    """Router or verifier did not answer; requests are served by the safe tier."""
 
 
 class CertificateVoidError(PolicyUnavailableError):
-    """The served version's certificate has ended; requests go to the last tier."""
+    """The served version's certificate is no longer valid; requests are served by the last tier."""
 
 
 class StoreUnavailableError(ServeGraphError):
-    """The decision store cannot be read now. Writing never raises this: records wait in the spool."""
+    """The decision store cannot be read. Writing never raises this: records stay in the spool until it can."""
 
 
 STATUS: Mapping[type[ServeGraphError], tuple[int, str]] = MappingProxyType(
@@ -181,12 +192,12 @@ STATUS: Mapping[type[ServeGraphError], tuple[int, str]] = MappingProxyType(
 
 
 def status_of(error: ServeGraphError) -> tuple[int, str]:
-    """HTTP status and OpenAI error type of an exception, by its exact class."""
+    """Return the HTTP status and OpenAI error type of an exception, by its exact class."""
     return STATUS[type(error)]
 
 
 def ending_of(error: BaseException | None) -> tuple[int, str | None]:
-    """HTTP status and error word of how a request ended; 499 where the caller went away."""
+    """Return the HTTP status and error type with which a request ended; 499 if the client disconnected."""
     if error is None:
         return 200, None
     if isinstance(error, ServeGraphError):
@@ -195,7 +206,7 @@ def ending_of(error: BaseException | None) -> tuple[int, str | None]:
 
 
 def retry_after(error: ServeGraphError) -> str | None:
-    """The Retry-After header of an exception: whole seconds, at least 1; None where trying again is no use."""
+    """Return the Retry-After header for an exception: whole seconds, at least 1; None if a retry cannot help."""
     if status_of(error)[0] not in (429, 503, 504):
         return None
     seconds: float | None = getattr(error, "retry_after_s", None)
@@ -203,5 +214,5 @@ def retry_after(error: ServeGraphError) -> str | None:
 
 
 def error_body(message: str, kind: str, param: str | None = None, code: str | None = None) -> dict[str, object]:
-    """OpenAI's error object."""
+    """Return OpenAI's error object."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}

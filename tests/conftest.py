@@ -1,9 +1,33 @@
-"""Fixtures that tests of several kinds share live in `tests/fixtures`."""
+"""What every run of pytest has in common. Fixtures that tests of several kinds share live in `tests/fixtures`."""
 
+import os
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.fixtures.sampling import in_sample
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before numpy is imported: more threads than cores make every worker slower
+    for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(threads, "1")
 
 # No example has to be quick: on a busy machine any may be slow, and what must be quick has a test that says so.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
 pytest_plugins = ("tests.fixtures.serving", "tests.fixtures.outcomes")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--whole", action="store_true", help="run every test marked `sampled`, not one in five")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--whole") or any("::" in given for given in config.args):
+        return
+    sampled = [item for item in items if item.get_closest_marker("sampled")]
+    groups = [str(item.callspec.params[item.get_closest_marker("sampled").args[0]]) for item in sampled]
+    left = {item for item, chosen in zip(sampled, in_sample(groups), strict=True) if not chosen}
+    if left:
+        config.hook.pytest_deselected(items=list(left))
+        items[:] = [item for item in items if item not in left]

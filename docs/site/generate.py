@@ -17,7 +17,7 @@ NOTE = "\n*Generated from the code of this release.*\n"
 
 
 def configuration() -> str:
-    """Every section of a configuration file, with its keys, types, defaults and bounds."""
+    """Every section of a configuration file, with its keys, types, defaults, bounds and meaning."""
     from serve_graph.config.graph import GraphConfig
 
     intro = """# Configuration
@@ -56,13 +56,13 @@ def _section(model: Any, path: str) -> str:
     engine = model.model_fields.get("engine")
     kind = get_args(engine.annotation)[0] if engine and get_args(engine.annotation) else None
     heading = f"## {title}" + (f", engine `{kind}`" if kind else "")
-    rows = ["| key | type | default |", "|---|---|---|"]
+    rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for name, field in model.model_fields.items():
         default = "**required**" if field.is_required() else _default(field)
         bounds = ", ".join(str(m) for m in field.metadata if type(m).__name__ in ("Ge", "Gt", "Le", "Lt"))
         bounds = re.sub(r"\b(Ge|Gt|Le|Lt)\(\w+=([^)]*)\)", lambda m: f"{SIGNS[m[1]]} {m[2]}", bounds)
         shown = _type(field.annotation) + (f", {bounds}" if bounds else "")
-        rows.append(f"| `{name}` | {shown} | {default} |")
+        rows.append(f"| `{name}` | {shown} | {default} | {_cell(field.description or '')} |")
     return f"{heading}\n\n{_prose(model.__doc__)}\n\n" + "\n".join(rows) + "\n"
 
 

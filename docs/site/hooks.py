@@ -20,7 +20,6 @@ COPIED = {  # page: the file at the root that it shows
     "guides/examples.md": "examples/README.md",
     "project/contributing.md": "CONTRIBUTING.md",
     "project/changelog.md": "CHANGELOG.md",
-    "project/security.md": "SECURITY.md",
 }
 GENERATED: dict[str, Callable[[], str]] = {
     "reference/configuration.md": generate.configuration,

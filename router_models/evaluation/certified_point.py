@@ -12,6 +12,7 @@ from router_models.errors import DataError, NotCertifiedError
 from router_models.estimators.calibrators.scores import choose_calibrator
 from router_models.risk_control.certificate import LabelSource, check_acceptable, check_budget
 from router_models.risk_control.sequence import Labelled
+from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 from router_models.types import BoolArray, FloatArray
 
@@ -94,12 +95,7 @@ def certified_point(
         certificate = certify_threshold(
             Labelled.of(p[tune], 1 - right[tune]),
             Labelled.of(p[cert_rows], 1 - right[cert_rows]),
-            epsilon=terms.epsilon,
-            delta=terms.delta,
-            binds={},
-            label_source=LabelSource.PROGRAMMATIC,
-            made_at=now,
-            expires_at=now + timedelta(days=1),
+            CertificateTerms(terms.epsilon, terms.delta, LabelSource.PROGRAMMATIC, now, now + timedelta(days=1)),
         )
         threshold = certificate.threshold_for()
         why = f"{certificate.errors} of {certificate.accepted_n} sent to weak were wrong"

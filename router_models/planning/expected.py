@@ -9,9 +9,9 @@ import numpy as np
 
 from router_models.metrics import Interval, bootstrap_values, interval_of
 from router_models.planning.patterns import Outcomes
-from router_models.planning.workload import Workload, rows_of
+from router_models.planning.workload import Workload
+from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.sequence import upper_bound
-from router_models.training.evidence import Evidence
 from router_models.types import FloatArray
 
 PLAN_DRAWS = 2000
@@ -80,10 +80,10 @@ def expected(work: Workload, policies: Sequence[tuple[str, str, Outcomes]], seed
     tuple of Expected
         One per policy.
     """
-    seen = rows_of(work.seen, ~work.choosing)
-    columns = [seen.frontier_usd, seen.frontier_right]
-    for _, _, played in policies:
-        columns += [played.usd, played.right]
+    seen = work.seen.take(~work.choosing)
+    columns = [seen.cost_usd[:, -1], seen.grades[:, -1]]
+    for _, _, replayed in policies:
+        columns += [replayed.usd, replayed.right]
     each = np.column_stack(columns)
 
     def means(weights: FloatArray) -> FloatArray:
@@ -92,8 +92,8 @@ def expected(work: Workload, policies: Sequence[tuple[str, str, Outcomes]], seed
     drawn = bootstrap_values(means, len(seen), draws=PLAN_DRAWS, seed=seed)
     mean = each.mean(axis=0)
     return tuple(
-        _figures(name, what, played, seen, mean[[0, 1, k, k + 1]], drawn[:, [0, 1, k, k + 1]])
-        for k, (name, what, played) in zip(range(2, len(columns), 2), policies, strict=True)
+        _figures(name, what, replayed, seen, mean[[0, 1, k, k + 1]], drawn[:, [0, 1, k, k + 1]])
+        for k, (name, what, replayed) in zip(range(2, len(columns), 2), policies, strict=True)
     )
 
 
@@ -102,16 +102,16 @@ def reference_policies(work: Workload, share: float) -> list[tuple[str, str, Out
 
     Random and shortest prompts use the given share of the cheap tier.
     """
-    seen = rows_of(work.seen, ~work.choosing)
+    seen = work.seen.take(~work.choosing)
     n = len(seen)
     short = np.zeros(n)
-    short[np.argsort(seen.lengths, kind="stable")[: round(share * n)]] = 1.0
+    short[np.argsort(seen.prompt_lengths, kind="stable")[: round(share * n)]] = 1.0
     mixes = (
         (f"always {work.cheap}", "no routing", np.ones(n)),
         (f"always {work.frontier}", "no routing", np.zeros(n)),
         ("random", f"{share:.0%} of requests to {work.cheap} by chance", np.full(n, share)),
         ("prompt length", f"the shortest {share:.0%} to {work.cheap}", short),
-        ("oracle", f"{work.cheap} exactly where it is right", seen.cheap_right),
+        ("oracle", f"{work.cheap} exactly where it is right", seen.grades[:, 0]),
     )
     return [(name, what, _mixed(work, part)) for name, what, part in mixes]
 
@@ -126,17 +126,19 @@ def right_difference(a: Expected, b: Expected) -> Interval:
     return interval_of(a.right.value - b.right.value, a.right_draws - b.right_draws)
 
 
-def _figures(name: str, what: str, played: Outcomes, seen: Evidence, mean: FloatArray, drawn: FloatArray) -> Expected:
+def _figures(
+    name: str, what: str, replayed: Outcomes, seen: CascadeEvidence, mean: FloatArray, drawn: FloatArray
+) -> Expected:
     """Return one policy's figures from (resampled) means of (frontier dollars, frontier right, dollars, right)."""
-    kept = int(played.kept.sum())
-    wrong = round(float((1 - seen.cheap_right)[played.kept].sum()))
-    p50, p95 = (None, None) if played.seconds is None else map(float, np.quantile(played.seconds, [0.5, 0.95]))
+    kept = int(replayed.kept.sum())
+    wrong = round(float((1 - seen.grades[:, 0])[replayed.kept].sum()))
+    p50, p95 = (None, None) if replayed.seconds is None else map(float, np.quantile(replayed.seconds, [0.5, 0.95]))
     top, best, usd, right = drawn.T
     return Expected(
         name=name,
         what=what,
-        tried=float(played.tried.mean()),
-        kept=float(played.kept.mean()),
+        tried=float(replayed.tried.mean()),
+        kept=float(replayed.kept.mean()),
         usd_per_1000=interval_of(1000 * float(mean[2]), 1000 * usd),
         saving=interval_of(1 - float(mean[2] / mean[0]), 1 - usd / top),
         right=interval_of(float(mean[3]), right),
@@ -153,10 +155,10 @@ def _figures(name: str, what: str, played: Outcomes, seen: Evidence, mean: Float
 def _mixed(work: Workload, part: FloatArray) -> Outcomes:
     """Return outcomes where the cheap tier answers this part of each evidence prompt; nothing is tried twice."""
     rows = ~work.choosing
-    seen = rows_of(work.seen, rows)
+    seen = work.seen.take(rows)
     seconds = None
     if work.cheap_s is not None and work.frontier_s is not None and np.isin(part, (0.0, 1.0)).all():
         seconds = np.where(part > 0, work.cheap_s[rows], work.frontier_s[rows])
     mask = part >= 1.0
-    usd = part * seen.cheap_usd + (1 - part) * seen.frontier_usd
-    return Outcomes(mask, mask, usd, part * seen.cheap_right + (1 - part) * seen.frontier_right, seconds)
+    usd = part * seen.cost_usd[:, 0] + (1 - part) * seen.cost_usd[:, -1]
+    return Outcomes(mask, mask, usd, part * seen.grades[:, 0] + (1 - part) * seen.grades[:, -1], seconds)

@@ -11,7 +11,7 @@ from router_models.planning.recommendation import Demand
 from router_models.planning.workload import Workload
 from router_models.risk_control.labels import labels_needed
 from router_models.risk_control.sequence import Labelled, counts_at, quantile_grid, smoothed_risk, spent_delta
-from router_models.training.candidate import SPLIT_SHARES
+from router_models.training.splits import SPLIT_SHARES
 
 EPSILONS = (0.01, 0.02, 0.05, 0.10, 0.15, 0.20)
 MOST_LABELS = 200_000
@@ -73,7 +73,7 @@ def labels_table(work: Workload, pattern: Pattern, epsilons: tuple[float, ...], 
     on = np.ones(len(work), dtype=np.bool_)
     if pattern.route_at is not None and pattern.before is not None:
         on = pattern.before >= pattern.route_at
-    data = Labelled(scores[on], work.seen.cheap_right[on] < 0.5)
+    data = Labelled(scores[on], work.seen.grades[:, 0][on] < 0.5)
     accepted, wrong = counts_at(quantile_grid(data.scores), data)
     risk, share = smoothed_risk(accepted, wrong), accepted / len(work)
     return tuple(_labels_row(epsilon, delta, risk, share) for epsilon in epsilons)

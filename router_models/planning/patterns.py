@@ -13,9 +13,10 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from router_models.errors import NotCertifiedError
-from router_models.planning.workload import Workload, rows_of
+from router_models.planning.workload import Workload
 from router_models.risk_control.certificate import LabelSource
 from router_models.risk_control.risk_and_drop import Paired, certify_both
+from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 from router_models.training.evidence import cheapest_route_at
 from router_models.types import BoolArray, FloatArray
@@ -133,14 +134,14 @@ def patterns_of(work: Workload, budget: RiskBudget, samples: int | None) -> tupl
     """Return the patterns that this workload has the scores for, simplest first."""
     seen = work.seen
     found = [
-        Pattern("pre-route", f"a router ({work.router}) alone decides, before generation", before=seen.p_route_ok)
+        Pattern("pre-route", f"a router ({work.router}) alone decides, before generation", before=seen.p_route[:, 0])
     ]
     if work.verifier is not None:
-        wide, _ = cheapest_route_at(rows_of(seen, work.choosing), budget.epsilon)
+        wide, _ = cheapest_route_at(seen.take(work.choosing), budget.epsilon)
         tries = f"tries {work.cheap} on every request and keeps what a verifier ({work.verifier}) accepts"
-        found.append(Pattern("cascade", tries, after=seen.p_cheap_ok))
+        found.append(Pattern("cascade", tries, after=seen.p_ok[:, 0]))
         layers = f"a router ({work.router}) sends clear cases to {work.frontier}, the cascade takes the rest"
-        found.append(Pattern("layered", layers, before=seen.p_route_ok, after=seen.p_cheap_ok, route_at=wide))
+        found.append(Pattern("layered", layers, before=seen.p_route[:, 0], after=seen.p_ok[:, 0], route_at=wide))
     if work.agreement is not None and samples is not None:
         several = f"takes {samples} answers of {work.cheap} at once and keeps them where they agree"
         found.append(Pattern("ensemble sample", several, after=work.agreement, calls=samples))
@@ -188,18 +189,18 @@ def play_out(work: Workload, operated: Operated, rows: BoolArray, extra: Extra) 
     -------
     Outcomes
     """
-    pattern, seen = operated.pattern, rows_of(work.seen, rows)
+    pattern, seen = operated.pattern, work.seen.take(rows)
     n = len(seen)
     tried = np.ones(n, dtype=np.bool_) if pattern.before is None else pattern.before[rows] >= _at(operated.route_at)
     kept = tried if pattern.after is None else tried & (pattern.after[rows] >= _at(operated.accept_at))
     routed, judged = float(pattern.before is not None), float(pattern.after is not None)
-    usd = np.where(tried, pattern.calls * seen.cheap_usd + judged * extra.verifier_usd, 0.0)
-    usd = usd + np.where(kept, 0.0, seen.frontier_usd) + routed * extra.router_usd
+    usd = np.where(tried, pattern.calls * seen.cost_usd[:, 0] + judged * extra.verifier_usd, 0.0)
+    usd = usd + np.where(kept, 0.0, seen.cost_usd[:, -1]) + routed * extra.router_usd
     seconds = None
     if work.cheap_s is not None and work.frontier_s is not None:
         seconds = np.where(tried, work.cheap_s[rows] + judged * extra.verifier_s, 0.0)
         seconds = seconds + np.where(kept, 0.0, work.frontier_s[rows]) + routed * extra.router_s
-    return Outcomes(tried, kept, usd, np.where(kept, seen.cheap_right, seen.frontier_right), seconds)
+    return Outcomes(tried, kept, usd, np.where(kept, seen.grades[:, 0], seen.grades[:, -1]), seconds)
 
 
 def provisional(
@@ -224,9 +225,9 @@ def _operate(work: Workload, pattern: Pattern, budget: RiskBudget, level: float,
         eligible = pattern.before >= pattern.route_at
     scores = pattern.after if pattern.after is not None else pattern.before
     assert scores is not None
-    wrong = 1.0 - work.seen.cheap_right
+    wrong = 1.0 - work.seen.grades[:, 0]
     tune = work.choosing & eligible
-    lost = work.seen.frontier_right - work.seen.cheap_right
+    lost = work.seen.grades[:, -1] - work.seen.grades[:, 0]
     most = NEVER if budget.max_drop is None else MARGIN * budget.max_drop * int(work.choosing.sum())
     threshold = provisional(scores[tune], wrong[tune], MARGIN * budget.epsilon, lost[tune], most)
     certified, missing = False, None
@@ -245,22 +246,14 @@ def _operate(work: Workload, pattern: Pattern, budget: RiskBudget, level: float,
 def _certify(work: Workload, scores: FloatArray, budget: RiskBudget, level: float, now: datetime) -> tuple[float, str]:
     """Return the certified threshold and its evidence in words, or raise NotCertifiedError; -inf is never kept."""
     tune, cert = (
-        Paired(scores[rows], work.seen.cheap_right[rows], work.seen.frontier_right[rows])
+        Paired(scores[rows], work.seen.grades[:, 0][rows], work.seen.grades[:, -1][rows])
         for rows in (work.choosing, ~work.choosing)
     )
     if budget.max_drop is not None:
         both = certify_both(tune, cert, epsilon=budget.epsilon, max_drop=budget.max_drop, level=level)
         return both.threshold, both.words
-    certificate = certify_threshold(
-        tune.labelled(),
-        cert.labelled(),
-        epsilon=budget.epsilon,
-        delta=level,
-        binds={},
-        label_source=LabelSource.PROGRAMMATIC,
-        made_at=now,
-        expires_at=now + timedelta(days=1),
-    )
+    terms = CertificateTerms(budget.epsilon, level, LabelSource.PROGRAMMATIC, now, now + timedelta(days=1))
+    certificate = certify_threshold(tune.labelled(), cert.labelled(), terms)
     kept = f"{certificate.errors} of {certificate.accepted_n} answers kept in the certification sample were wrong"
     return certificate.threshold_for(), kept
 

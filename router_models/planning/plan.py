@@ -133,9 +133,9 @@ def plan(
     check_budget(budget.epsilon, budget.delta)
     if budget.max_drop is not None and not 0 < budget.max_drop < 1:
         raise DataError(f"max_drop must lie strictly between 0 and 1, found {budget.max_drop}")
-    options, played = _options(work, budget, extra, now, samples, seed)
+    options, replayed = _options(work, budget, extra, now, samples, seed)
     i = best_option(options)
-    best, mine = options[i], played[i]
+    best, mine = options[i], replayed[i]
     beside = expected(work, reference_policies(work, best.figures.kept), seed)
     pattern = best.operated.pattern
     labels = labels_table(work, pattern, tuple(sorted({*EPSILONS, budget.epsilon})), budget.delta)
@@ -162,8 +162,8 @@ def _options(
     work: Workload, budget: RiskBudget, extra: Extra, now: datetime, samples: int | None, seed: int
 ) -> tuple[tuple[Option, ...], list[Outcomes]]:
     found = operate(work, patterns_of(work, budget, samples), budget, now)
-    played = [play_out(work, operated, ~work.choosing, extra) for operated in found]
-    figures = expected(work, [(o.pattern.name, o.pattern.what, p) for o, p in zip(found, played, strict=True)], seed)
+    replayed = [play_out(work, operated, ~work.choosing, extra) for operated in found]
+    figures = expected(work, [(o.pattern.name, o.pattern.what, p) for o, p in zip(found, replayed, strict=True)], seed)
     options = tuple(
         Option(
             operated,
@@ -172,19 +172,19 @@ def _options(
             keeps_drop=_keeps_drop(work, budget, outcome, figure, len(found)),
             allowed=operated.certified or not work.labelled,
         )
-        for operated, outcome, figure in zip(found, played, figures, strict=True)
+        for operated, outcome, figure in zip(found, replayed, figures, strict=True)
     )
-    return options, played
+    return options, replayed
 
 
-def _keeps_drop(work: Workload, budget: RiskBudget, played: Outcomes, figure: Expected, tried: int) -> bool:
+def _keeps_drop(work: Workload, budget: RiskBudget, replayed: Outcomes, figure: Expected, tried: int) -> bool:
     """Return whether the allowed drop is kept: proved on paired grades, δ shared by the patterns, or by the mean."""
     if budget.max_drop is None:
         return True
     if not work.labelled:
         return figure.drop.value <= budget.max_drop
-    best = work.seen.frontier_right[~work.choosing]
-    return not_worse(played.right, best, margin=budget.max_drop, delta=budget.delta / tried).certified
+    best = work.seen.grades[:, -1][~work.choosing]
+    return not_worse(replayed.right, best, margin=budget.max_drop, delta=budget.delta / tried).certified
 
 
 def _other_budgets(

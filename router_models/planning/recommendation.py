@@ -202,9 +202,9 @@ def recommend(
 def _obstacles(work: Workload, budget: RiskBudget, options: Sequence[Option]) -> tuple[str, ...]:
     """Return what prevents routing: one general reason where there is one, else one for each pattern."""
     seen = work.seen
-    base = float(1 - seen.cheap_right.mean())
+    base = float(1 - seen.grades[:, 0].mean())
     most = feasible_share(base, budget.epsilon)
-    if most <= float(seen.cheap_usd.mean() / seen.frontier_usd.mean()):
+    if most <= float(seen.cost_usd[:, 0].mean() / seen.cost_usd[:, -1].mean()):
         return (
             f"uniformly hard traffic: {work.cheap} is wrong {base:.0%} of the time, so even a perfect verifier could "
             f"keep no more than {most:.0%} at ε = {budget.epsilon:g}, less than the tries cost",

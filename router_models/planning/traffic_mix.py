@@ -16,7 +16,7 @@ import numpy as np
 from router_models.errors import DataError
 from router_models.planning.workload import Workload
 from router_models.pricing.tier_costs import TierCosts, check_ladder, lognormal_seconds
-from router_models.training.evidence import Evidence
+from router_models.risk_control.evidence import CascadeEvidence
 from router_models.types import BoolArray, FloatArray, Usage
 
 PROMPTS = 8_000
@@ -142,10 +142,14 @@ def workload_of_mix(
     after = posterior(before, cheap_right, verifier_auc, chance)
     usd = {tier: _usd(slices, which, terms[tier]) for tier in (cheap, frontier)}
     check_ladder(usd, {cheap: cheap_right, frontier: frontier_right}, cheap, frontier)
-    seen = Evidence(
-        before, after, np.ones(n), cheap_right, frontier_right, usd[cheap], usd[frontier],
-        np.array([s.input_tokens for s in slices])[which],
-    )  # fmt: skip
+    seen = CascadeEvidence(
+        (cheap, frontier),
+        before[:, None],
+        np.column_stack([after, np.ones(n)]),
+        np.column_stack([usd[cheap], usd[frontier]]),
+        np.column_stack([cheap_right, frontier_right]) >= 0.5,
+        lengths=np.array([s.input_tokens for s in slices])[which],
+    )
     notes = (
         f"assumed: every figure of the mix; the router tells right from wrong with AUC {router_auc:g} within a slice, "
         f"the verifier with {verifier_auc:g}; tiers err "
@@ -185,8 +189,9 @@ def posterior(prior: FloatArray, right: FloatArray, auc: float, chance: np.rando
 def with_verifier(work: Workload, auc: float, seed: int) -> Workload:
     """Return the workload as it would be with a verifier of that AUC."""
     chance = np.random.default_rng(seed)
-    after = posterior(work.seen.p_route_ok, work.seen.cheap_right, auc, chance)
-    return replace(work, seen=replace(work.seen, p_cheap_ok=after), verifier=f"imagined, AUC {auc:g}")
+    after = posterior(work.seen.p_route[:, 0], work.seen.grades[:, 0], auc, chance)
+    p_ok = np.column_stack([after, work.seen.p_ok[:, 1:]])
+    return replace(work, seen=replace(work.seen, p_ok=p_ok), verifier=f"imagined, AUC {auc:g}")
 
 
 def _exact_share(n: int, share: float, chance: np.random.Generator) -> FloatArray:

@@ -9,7 +9,7 @@ import numpy as np
 from router_models.metrics import Interval, auc_weighted, bootstrap
 from router_models.planning.patterns import Extra, Operated, Outcomes, Pattern, play_out, provisional
 from router_models.planning.traffic_mix import with_verifier
-from router_models.planning.workload import Workload, rows_of
+from router_models.planning.workload import Workload
 from router_models.risk_control.sequence import upper_bound
 from router_models.types import BoolArray
 
@@ -79,26 +79,26 @@ class BreakEven:
         return self.p < self.p_star
 
 
-def break_even(work: Workload, operated: Operated, played: Outcomes, extra: Extra) -> BreakEven:
+def break_even(work: Workload, operated: Operated, replayed: Outcomes, extra: Extra) -> BreakEven:
     """Return p* = 1 - (cheap calls + router + verifier) / frontier, and p, both over the prompts tried."""
-    seen = rows_of(work.seen, ~work.choosing)
-    on = played.tried if played.tried.any() else np.ones(len(seen), dtype=np.bool_)
+    seen = work.seen.take(~work.choosing)
+    on = replayed.tried if replayed.tried.any() else np.ones(len(seen), dtype=np.bool_)
     pattern = operated.pattern
     overhead = (extra.router_usd if pattern.before is not None else 0.0) + (
         extra.verifier_usd if pattern.after is not None else 0.0
     )
-    cheap = pattern.calls * float(seen.cheap_usd[on].mean()) + overhead
-    frontier = float(seen.frontier_usd[on].mean())
-    return BreakEven(1 - cheap / frontier, float((~played.kept[on]).mean()), cheap, frontier)
+    cheap = pattern.calls * float(seen.cost_usd[:, 0][on].mean()) + overhead
+    frontier = float(seen.cost_usd[:, -1][on].mean())
+    return BreakEven(1 - cheap / frontier, float((~replayed.kept[on]).mean()), cheap, frontier)
 
 
-def price_changes(work: Workload, operated: Operated, played: Outcomes, extra: Extra) -> tuple[WhatIf, ...]:
+def price_changes(work: Workload, operated: Operated, replayed: Outcomes, extra: Extra) -> tuple[WhatIf, ...]:
     """Re-cost the same decisions under other prices and escalation shares, and find where the saving ends."""
-    seen = rows_of(work.seen, ~work.choosing)
-    top = float(seen.frontier_usd.mean())
-    sent = float(np.where(played.kept, 0.0, seen.frontier_usd).mean())
-    tried = operated.pattern.calls * float(np.where(played.tried, seen.cheap_usd, 0.0).mean())
-    fixed = float(played.usd.mean()) - sent - tried
+    seen = work.seen.take(~work.choosing)
+    top = float(seen.cost_usd[:, -1].mean())
+    sent = float(np.where(replayed.kept, 0.0, seen.cost_usd[:, -1]).mean())
+    tried = operated.pattern.calls * float(np.where(replayed.tried, seen.cost_usd[:, 0], 0.0).mean())
+    fixed = float(replayed.usd.mean()) - sent - tried
 
     def saving(frontier: float = 1.0, cheap: float = 1.0, more: float = 0.0) -> float:
         return 1 - (fixed + cheap * tried + frontier * (sent + more * top)) / (frontier * top)
@@ -123,9 +123,9 @@ def price_changes(work: Workload, operated: Operated, played: Outcomes, extra: E
 
 def signal_figures(work: Workload, seed: int, most: int = 12) -> tuple[SignalFigure, ...]:
     """Return the AUC of every score for "the cheap answer is right", best first, over the rows that have it."""
-    right = work.seen.cheap_right
+    right = work.seen.grades[:, 0]
     found = []
-    for name, scores in {**work.signals, "prompt length (short first)": -work.seen.lengths}.items():
+    for name, scores in {**work.signals, "prompt length (short first)": -work.seen.prompt_lengths}.items():
         rows = np.isfinite(scores)
         if rows.sum() < MIN_IN_SLICE or right[rows].min() == right[rows].max():
             continue
@@ -137,13 +137,13 @@ def signal_figures(work: Workload, seed: int, most: int = 12) -> tuple[SignalFig
     return tuple(sorted(found, key=lambda f: -f.auc.value)[:most])
 
 
-def slice_figures(work: Workload, played: Outcomes, epsilon: float) -> tuple[SliceFigure, ...]:
+def slice_figures(work: Workload, replayed: Outcomes, epsilon: float) -> tuple[SliceFigure, ...]:
     """Return the plan's pattern slice by slice, on the evidence rows, the most suspicious first.
 
     Slices of fewer than MIN_IN_SLICE prompts are left out.
     """
     evidence = np.flatnonzero(~work.choosing)
-    seen = rows_of(work.seen, ~work.choosing)
+    seen = work.seen.take(~work.choosing)
     found = []
     for column, values in work.slices.items():
         here = np.array([values[i] for i in evidence])
@@ -151,15 +151,15 @@ def slice_figures(work: Workload, played: Outcomes, epsilon: float) -> tuple[Sli
             rows = here == value
             if rows.sum() < MIN_IN_SLICE:
                 continue
-            kept = played.kept & rows
-            n, k = int(kept.sum()), int((1 - seen.cheap_right)[kept].sum())
+            kept = replayed.kept & rows
+            n, k = int(kept.sum()), int((1 - seen.grades[:, 0])[kept].sum())
             found.append(
                 SliceFigure(
                     column,
                     value,
                     int(rows.sum()),
-                    float(seen.cheap_right[rows].mean()),
-                    float(seen.frontier_right[rows].mean()),
+                    float(seen.grades[:, 0][rows].mean()),
+                    float(seen.grades[:, -1][rows].mean()),
                     n,
                     k,
                     upper_bound(k, n, 0.05) if n else None,
@@ -176,12 +176,12 @@ def imagined_verifiers(
     found = []
     for auc in aucs:
         other = with_verifier(work, auc, seed)
-        scores, wrong = other.seen.p_cheap_ok, 1 - other.seen.cheap_right
+        scores, wrong = other.seen.p_ok[:, 0], 1 - other.seen.grades[:, 0]
         at = provisional(scores[work.choosing], wrong[work.choosing], 0.75 * epsilon)
         rows: BoolArray = ~work.choosing
-        played = play_out(other, Operated(Pattern("imagined", "", after=scores), None, at, False, ""), rows, extra)
-        saving = 1 - float(played.usd.mean()) / float(work.seen.frontier_usd[rows].mean())
-        found.append((auc, float(played.kept.mean()), saving))
+        replayed = play_out(other, Operated(Pattern("imagined", "", after=scores), None, at, False, ""), rows, extra)
+        saving = 1 - float(replayed.usd.mean()) / float(work.seen.cost_usd[:, -1][rows].mean())
+        found.append((auc, float(replayed.kept.mean()), saving))
     return tuple(found)
 
 

@@ -17,7 +17,7 @@ from router_models.estimators.calibrators.scores import choose_calibrator
 from router_models.estimators.routers import ROUTERS
 from router_models.pricing.tier_costs import TierCosts, calls_of, check_ladder, token_ratio_recorded
 from router_models.risk_control.certificate import check_acceptable
-from router_models.training.evidence import Evidence
+from router_models.risk_control.evidence import CascadeEvidence
 from router_models.training.model_selection import (
     SIMPLE_ROUTERS,
     SIMPLE_VERIFIERS,
@@ -42,7 +42,7 @@ class Workload:
         The workload's name.
     cheap, frontier : str
         The two tiers.
-    seen : Evidence
+    seen : CascadeEvidence
         Calibrated estimates, grades and dollars.
     choosing : array of bool
         The rows on which thresholds are chosen; the others are evidence.
@@ -69,7 +69,7 @@ class Workload:
     name: str
     cheap: str
     frontier: str
-    seen: Evidence
+    seen: CascadeEvidence
     choosing: BoolArray
     cheap_s: FloatArray | None
     frontier_s: FloatArray | None
@@ -89,12 +89,6 @@ class Workload:
     def summary_fields(self) -> tuple[str, ...]:
         """Return the fields that JSON shows of a workload: everything that is not a column."""
         return ("name", "cheap", "frontier", "router", "verifier", "labelled", "notes", "content_hash")
-
-
-def rows_of(seen: Evidence, rows: BoolArray) -> Evidence:
-    """Select some of the prompts of an evidence."""
-    names = seen.__dataclass_fields__
-    return Evidence(**{name: getattr(seen, name)[rows] for name in names})
 
 
 def workload_of(
@@ -165,14 +159,12 @@ def workload_of(
             verifier, checked = best.family, best.scores
     choosing = _choosing(table, seed)
     _both_classes(y, choosing, cheap)
-    seen = Evidence(
-        p_route_ok=_calibrated(chosen.scores, y, choosing, seed),
-        p_cheap_ok=_calibrated(checked, y, choosing, seed),
-        p_frontier_ok=np.ones(len(table)),
-        cheap_right=y,
-        frontier_right=right[frontier],
-        cheap_usd=calls[cheap].usd,
-        frontier_usd=calls[frontier].usd,
+    seen = CascadeEvidence(
+        (cheap, frontier),
+        _calibrated(chosen.scores, y, choosing, seed)[:, None],
+        np.column_stack([_calibrated(checked, y, choosing, seed), np.ones(len(table))]),
+        np.column_stack([calls[tier].usd for tier in (cheap, frontier)]),
+        np.column_stack([right[tier] >= 0.5 for tier in (cheap, frontier)]),
         lengths=np.array([len(text) for text in table.prompts.texts], dtype=np.float64),
     )
     scored = {f"router {s.family}" if not s.family.startswith("verifier ") else s.family: s.scores for s in tried}

@@ -7,20 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from router_models.training.evidence import Evidence, Replay
+from router_models.reports.sections import estimates_of
+from router_models.risk_control.evidence import CascadeEvidence, Replay, Thresholds, replay_policy
 from router_models.types import FloatArray
 
 BINS = 10
 
 
-def draw_reliability(path: Path, seen: Evidence, tiers: tuple[str, str]) -> None:
-    """Estimated against observed share right, in bins of equal counts with 90 % Wilson intervals."""
-    figure, axes = _figure(1, 3, (12, 3.8))
-    panels = (
-        (f"router: {tiers[0]} will be right", seen.p_route_ok, seen.cheap_right),
-        (f"verifier: {tiers[0]} is right", seen.p_cheap_ok, seen.cheap_right),
-        (f"verifier: {tiers[1]} is right", seen.p_frontier_ok, seen.frontier_right),
-    )
+def draw_reliability(path: Path, seen: CascadeEvidence) -> None:
+    """Estimated against observed share right, in bins of equal counts with 90 % Wilson intervals; one panel each."""
+    panels = estimates_of(seen)
+    figure, axes = _figure(1, len(panels), (4 * len(panels), 3.8))
     for axis, (title, p, right) in zip(axes, panels, strict=True):
         axis.plot([0, 1], [0, 1], color="0.7", lw=1)
         for rows in np.array_split(np.argsort(p, kind="stable"), BINS):
@@ -31,52 +28,68 @@ def draw_reliability(path: Path, seen: Evidence, tiers: tuple[str, str]) -> None
     _save(figure, path)
 
 
-def draw_acceptance(path: Path, seen: Evidence, accept_at: float, route_at: float) -> None:
-    """Share right among answers at least this confident, and the share of traffic they are; the threshold drawn in."""
-    figure, (axis,) = _figure(1, 1, (6.5, 4))
-    routed = seen.p_route_ok >= route_at
-    p, right = seen.p_cheap_ok[routed], seen.cheap_right[routed]
-    order = np.argsort(-p, kind="stable")
-    accuracy = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
-    axis.plot(p[order], accuracy, label="right among accepted")
-    axis.plot(p[order], np.arange(1, len(order) + 1) / len(seen), label="accepted share of all prompts", ls="--")
-    axis.axvline(accept_at, color="C3", lw=1, label=f"threshold {accept_at:.3f}")
-    axis.set(xlabel="verifier's estimate", ylim=(0, 1.02), title="cheap answers, most confident first")
-    axis.legend(loc="lower left", fontsize=8)
+def draw_acceptance(path: Path, seen: CascadeEvidence, thresholds: Thresholds) -> None:
+    """Share right among answers at least this confident, and the share of traffic they are; the threshold drawn in.
+
+    One panel for every tier below the last, of the prompts that are routed to it.
+    """
+    lower = seen.tiers[:-1]
+    tried, grades = replay_policy(seen, thresholds).tried, seen.grades
+    figure, axes = _figure(1, len(lower), (6.5 * len(lower), 4))
+    for i, (tier, axis) in enumerate(zip(lower, axes, strict=True)):
+        routed, accept_at = tried == i, thresholds.accept_at[i]
+        p, right = seen.p_ok[routed, i], grades[routed, i]
+        order = np.argsort(-p, kind="stable")
+        accuracy = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+        axis.plot(p[order], accuracy, label="right among accepted")
+        axis.plot(p[order], np.arange(1, len(order) + 1) / len(seen), label="accepted share of all prompts", ls="--")
+        if np.isfinite(accept_at):
+            axis.axvline(accept_at, color="C3", lw=1, label=f"threshold {accept_at:.3f}")
+        axis.set(xlabel="verifier's estimate", ylim=(0, 1.02), title=f"answers of {tier}, most confident first")
+        axis.legend(loc="lower left", fontsize=8)
     _save(figure, path)
 
 
-def draw_deferral(path: Path, seen: Evidence, played: Replay) -> dict[str, float]:
-    """Quality by share answered by the last tier, for each ranking; returns the areas under the curves."""
+def draw_deferral(path: Path, seen: CascadeEvidence, replayed: Replay) -> dict[str, float]:
+    """Quality by share answered by the last tier instead of the first, for each ranking.
+
+    Returns the areas under the curves by ranking. The operating point is drawn in where there are two tiers.
+    """
     figure, (axis,) = _figure(1, 1, (6.5, 4.5))
+    first, last = seen.grades[:, 0], seen.grades[:, -1]
     rankings = {
-        "verifier": seen.p_cheap_ok,
-        "router": seen.p_route_ok,
-        "length": -seen.lengths,
-        "oracle": seen.cheap_right - seen.frontier_right + 1e-3 * seen.cheap_right,
+        "verifier": seen.p_ok[:, 0],
+        "router": seen.p_route[:, 0],
+        "length": -seen.prompt_lengths,
+        "oracle": first - last + 1e-3 * first,
     }
     areas: dict[str, float] = {}
     for name, score in rankings.items():
-        share, quality = deferral_curve(score, seen)
+        share, quality = deferral_curve(score, first, last)
         areas[name] = float(np.trapezoid(quality, share))
         axis.plot(share, quality, label=f"{name} ({areas[name]:.3f})")
-    ends = [seen.cheap_right.mean(), seen.frontier_right.mean()]
+    ends = [first.mean(), last.mean()]
     areas["random"] = float(np.mean(ends))
     axis.plot([0, 1], ends, color="0.6", ls=":", label=f"random ({areas['random']:.3f})")
-    axis.plot(1 - played.accepted.mean(), played.right.mean(), "k*", ms=12, label="operating point")
-    axis.set(xlabel="share answered by the last tier", ylabel="share right")
+    if len(seen.tiers) == 2:
+        right = replayed.right(seen.grades >= 0.5)
+        axis.plot(1 - replayed.accepted.mean(), right.mean(), "k*", ms=12, label="operating point")
+    axis.set(xlabel=f"share answered by {seen.tiers[-1]} instead of {seen.tiers[0]}", ylabel="share right")
     axis.legend(loc="lower right", fontsize=8)
     _save(figure, path)
     return areas
 
 
-def deferral_curve(score: FloatArray, seen: Evidence) -> tuple[FloatArray, FloatArray]:
-    """(share sent to the last tier, share right), sending the lowest scores first; tied scores move together."""
+def deferral_curve(score: FloatArray, first: FloatArray, last: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(share sent to the last tier, share right), sending the lowest scores first; tied scores move together.
+
+    `first` and `last` (n,) are the two tiers' grades.
+    """
     values, inverse = np.unique(score, return_inverse=True)
-    gain = np.bincount(inverse, weights=seen.frontier_right - seen.cheap_right, minlength=len(values))
+    gain = np.bincount(inverse, weights=last - first, minlength=len(values))
     count = np.bincount(inverse, minlength=len(values))
     share = np.concatenate([[0.0], np.cumsum(count)]) / len(score)
-    quality = seen.cheap_right.mean() + np.concatenate([[0.0], np.cumsum(gain)]) / len(score)
+    quality = first.mean() + np.concatenate([[0.0], np.cumsum(gain)]) / len(score)
     return share, quality
 
 

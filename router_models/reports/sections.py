@@ -16,7 +16,7 @@ from router_models.metrics import (
 )
 from router_models.reports.markdown import spread, table
 from router_models.risk_control.certificate import Certificate, Promise
-from router_models.risk_control.ladder import Ladder
+from router_models.risk_control.evidence import CascadeEvidence, Thresholds
 from router_models.risk_control.sequence import upper_bound
 from router_models.training.model_selection import Scored
 from router_models.types import BoolArray, FloatArray
@@ -58,14 +58,20 @@ def promise_section(certificate: Certificate | None) -> str:
     return f"{certificate.summary()}\n\n{table(rows)}"
 
 
-def calibration_section(data: Ladder, seed: int) -> str:
-    """How far each estimate is from a probability, on CERT: Brier score, log-loss and smooth calibration error."""
-    assert data.right is not None
-    graded = data.right.astype(np.float64)
+def estimates_of(data: CascadeEvidence) -> list[tuple[str, FloatArray, FloatArray]]:
+    """Every estimate of a version with what it is about: (name, estimate (n,), whether it came true (n,))."""
+    grades = data.grades
     named = [
-        (f"router: {tier} will be right", data.p_route[:, i], graded[:, i]) for i, tier in enumerate(data.tiers[:-1])
+        (f"router: {tier} will be right", data.p_route[:, i], grades[:, i]) for i, tier in enumerate(data.tiers[:-1])
     ]
-    named += [(f"verifier: {tier} was right", data.p_ok[:, i], graded[:, i]) for i, tier in enumerate(data.tiers)]
+    return named + [
+        (f"verifier: {tier} was right", data.p_ok[:, i], grades[:, i]) for i, tier in enumerate(data.tiers)
+    ]
+
+
+def calibration_section(data: CascadeEvidence, seed: int) -> str:
+    """How far each estimate is from a probability, on CERT: Brier score, log-loss and smooth calibration error."""
+    named = estimates_of(data)
     rows = [["estimate", "Brier score", "log-loss", "of the base rate alone", "smooth calibration error"]]
     for name, p, y in named:
         figures = [
@@ -94,7 +100,7 @@ def slices_section(
     delta = 0.1 if certificate is None else certificate.level
     for slicer, names in slices.items():
         labels = np.array(names)
-        found = sorted(set(names), key=lambda name: -int((labels == name).sum()))
+        found = sorted(set(names), key=lambda name: (-int((labels == name).sum()), name))
         if not 2 <= len(found) <= len(labels) // 2:
             continue
         level = delta / len(found)
@@ -163,26 +169,19 @@ def _choice(what: str, tried: Sequence[Scored]) -> str:
     return table(rows)
 
 
-def overload_section(certificates: Mapping[str, Certificate]) -> str:
-    """What may be served under its threshold while the last tier is full, and on what evidence."""
-    if not certificates:
-        return "No spill is certified: while the last tier is full, what would go to it is refused (429)."
-    rows = [["tier", "score from", "P(wrong) at most", "confidence", "shown by", "upper bound", "expires"]]
-    for tier, c in certificates.items():
-        at = "by slice" if c.threshold is None else f"{c.threshold:.4f}"
-        shown = f"{c.errors} of {c.accepted_n}"
-        end = f"{c.expires_at:%Y-%m-%d}"
-        rows.append([tier, at, f"{c.epsilon:g}", f"{1 - c.level:.1%}", shown, f"{c.upper:.4f}", end])
-    slices = [
-        [name, str(p.trials), str(p.errors), f"≤ {p.bound:g}" if p.certified else "none: nothing is spilled here"]
-        for c in certificates.values()
-        for name, p in c.slices.items()
-    ]
-    by_slice = f"\n\n{table([['slice', 'spilled', 'wrong', 'promise'], *slices])}" if slices else ""
-    return (
-        "Served, with `policy.spill`, while the last tier is full: answers that the verdict rejected, from this score "
-        f"on. The promise is of those answers alone.\n\n{table(rows)}{by_slice}"
-    )
+def thresholds_section(thresholds: Thresholds, tiers: tuple[str, ...]) -> str:
+    """The thresholds of every tier; what is left after the cheaper tiers goes to the last."""
+    rows = [["tier", "try at ≥", "accept at ≥", "abstain below"]]
+    for i, tier in enumerate(tiers[:-1]):
+        route, accept = _cell(thresholds.route_at[i], "always"), _cell(thresholds.accept_at[i], "always")
+        rows.append([tier, route, accept, _cell(thresholds.abstain_below[i], "never")])
+    rows.append([tiers[-1], "what is left", "always", _cell(thresholds.abstain_below[-1], "never")])
+    return table(rows)
+
+
+def _cell(threshold: float, lowest: str) -> str:
+    """A threshold in a table: `lowest` in words for -inf, `never` for +inf."""
+    return f"{threshold:.4f}" if np.isfinite(threshold) else "never" if threshold > 0 else lowest
 
 
 def binds_section(certificate: Certificate | None) -> str:

@@ -3,14 +3,13 @@
 One configuration serves everywhere. With slices each of the G follows the same path on its own rows at δ/G, every
 promised risk counted inside it; together the slices prove, with confidence 1 - δ, all that was rejected in any of
 them, and so also whatever is chosen among it afterwards. A slice in which the deployed configuration was not rejected
-has no promise: the top tier answers there (`ladder.play` with `covered`).
+has no promise: the top tier answers there (`evidence.replay_policy` with `covered`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,10 +18,10 @@ from router_models.risk_control.certificate import (
     ABSTAIN_RISK,
     ANSWERED_RISK,
     Certificate,
-    LabelSource,
     Promise,
     check_budget,
 )
+from router_models.risk_control.evidence import CascadeEvidence, Thresholds
 from router_models.risk_control.joint_path import (
     InfeasibleError,
     JointPath,
@@ -33,54 +32,75 @@ from router_models.risk_control.joint_path import (
     nothing_rejected,
     propose,
 )
-from router_models.risk_control.ladder import Ladder, Thresholds
 from router_models.risk_control.paired import not_worse
-from router_models.risk_control.sequence import spent_delta, upper_bound
+from router_models.risk_control.sequence import upper_bound
+from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import WHOLE
 from router_models.risk_control.tuning import Configuration
 from router_models.types import OperatingPoint
 
-"""The name of the only family where no slices are given."""
-Families = Mapping[str, tuple[Ladder, Ladder]]
+Families = Mapping[str, tuple[CascadeEvidence, CascadeEvidence]]
 
 
 @dataclass(frozen=True, slots=True)
-class JointPolicy:
-    """The certified configuration that saves most: `points` for `policy.Policy`, its proof, and how it was found.
+class CertifiedPolicy:
+    """Certified operating points with their proof, and how they were found.
 
-    `paths`: the tests of every slice that could be tested, `WHOLE` alone without slices. `refused`: why each of the
-    other slices, and of those in which the chosen configuration was not rejected, has no promise.
+    Parameters
+    ----------
+    points : mapping of str to OperatingPoint
+        The thresholds of every tier, for `policy.Policy`.
+    certificate : Certificate
+        The proof; what depends on the finished version is still to be bound.
+    chosen : Configuration, optional
+        The configuration that saves most, where all thresholds were certified together; None: one was.
+    paths : mapping of str to JointPath
+        The tests of every slice that could be tested, `WHOLE` alone without slices; empty where one threshold was
+        certified.
+    refused : mapping of str to str
+        Why each of the other slices, and of those in which the chosen configuration was not rejected, has no promise.
     """
 
     points: Mapping[str, OperatingPoint]
-    chosen: Configuration
     certificate: Certificate
-    paths: Mapping[str, JointPath]
-    refused: Mapping[str, str]
+    chosen: Configuration | None = None
+    paths: Mapping[str, JointPath] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def certify_joint(
-    tune: Ladder,
-    cert: Ladder,
+    tune: CascadeEvidence,
+    cert: CascadeEvidence,
+    terms: CertificateTerms,
     *,
-    epsilon: float,
-    delta: float,
-    binds: Mapping[str, str],
-    label_source: LabelSource | str,
-    made_at: datetime,
-    expires_at: datetime,
     abstain_share: float = 0.0,
     max_drop: float | None = None,
-    look_index: int = 0,
-) -> JointPolicy:
+) -> CertifiedPolicy:
     """Find the thresholds that save most with P(wrong | answered) ≤ ε and P(abstain) ≤ a, at confidence 1 - δ.
 
-    With `max_drop` also: the share right (an abstention is not right) falls below always-top's by less than that.
-    With slice names on both sides all of it holds in every certified slice by itself. `tune` may be unlabelled where
-    no largest drop is asked for; `cert` must carry labels for every tier, is read once, and must share no prompt with
-    it. Raises NotCertifiedError with the reason and the labels missing; DataError for unusable input.
+    With slice names on both sides all of it holds in every certified slice by itself.
+
+    Parameters
+    ----------
+    tune : CascadeEvidence
+        May be unlabelled where no largest drop is asked for.
+    cert : CascadeEvidence
+        Must carry labels for every tier; is read once, and must share no prompt with `tune`.
+    terms : CertificateTerms
+        ε, δ and what else the certificate states.
+    abstain_share : float
+        a; 0 forbids abstention.
+    max_drop : float, optional
+        The share right (an abstention is not right) also falls below always-top's by less than this; None: not
+        promised.
+
+    Raises
+    ------
+    NotCertifiedError
+        With the reason and the labels missing.
+    DataError
+        For unusable input.
     """
-    check_budget(epsilon, delta)
     if tune.tiers != cert.tiers:
         raise DataError(f"TUNE is about {tune.tiers}, CERT about {cert.tiers}")
     if cert.right is None:
@@ -88,10 +108,9 @@ def certify_joint(
     if not 0 <= abstain_share < 1:
         raise DataError(f"abstain_share must lie in [0, 1), got {abstain_share!r}")
     if max_drop is not None:
-        check_budget(max_drop, delta)
+        check_budget(max_drop, terms.delta)
     families = _families(tune, cert)
-    level = spent_delta(delta, look_index)
-    budget = PathBudget(epsilon, level / len(families), abstain_share, max_drop)
+    budget = PathBudget(terms.epsilon, terms.level / len(families), abstain_share, max_drop)
     proposed = propose(tune, len(cert) // len(families), budget)
     paths, refusals = _follow_all(proposed, families, budget)
     if not any(path.rejected.any() for path in paths.values()):
@@ -100,23 +119,14 @@ def certify_joint(
     chosen = proposed[j]
     held = {name for name, path in paths.items() if path.rejected[j]}
     promises = {name: _promise(families[name][1], chosen.thresholds, budget, name in held) for name in families}
-    rows = np.flatnonzero(np.ones(len(cert)) if cert.slices is None else [s in held for s in cert.slices])
-    whole = _promise(cert.take(rows.astype(np.int64)), chosen.thresholds, replace(budget, level=level), held=True)
-    certificate = Certificate(
-        what=ANSWERED_RISK,
-        epsilon=epsilon,
-        delta=delta,
-        level=level,
+    rows = np.array([True] * len(cert) if cert.slices is None else [s in held for s in cert.slices], dtype=np.bool_)
+    whole = _promise(cert.take(rows), chosen.thresholds, replace(budget, level=terms.level), held=True)
+    certificate = terms.issue(
+        ANSWERED_RISK,
         n=len(cert),
         accepted_n=whole.trials,
         errors=whole.errors,
-        upper=whole.upper,
         threshold=None,
-        label_source=LabelSource(label_source),
-        made_at=made_at,
-        expires_at=expires_at,
-        binds=dict(binds),
-        look_index=look_index,
         slices={} if cert.slices is None else promises,
         also=whole.also,
         settings=chosen.thresholds.named(tune.tiers),
@@ -126,10 +136,10 @@ def certify_joint(
         for name in families
         if name not in held
     }
-    return JointPolicy(chosen.thresholds.points(tune.tiers), chosen, certificate, paths, refused)
+    return CertifiedPolicy(chosen.thresholds.points(tune.tiers), certificate, chosen, paths, refused)
 
 
-def _families(tune: Ladder, cert: Ladder) -> Families:
+def _families(tune: CascadeEvidence, cert: CascadeEvidence) -> Families:
     """TUNE and CERT rows of every slice that either has; neither labels nor estimates decide how many there are."""
     if (tune.slices is None) != (cert.slices is None):
         raise DataError("slice names must be given for both TUNE and CERT or for neither")
@@ -176,7 +186,7 @@ def _saves_most(paths: Mapping[str, JointPath], families: Families) -> int:
     return max(range(len(saved)), key=lambda j: (slices[j] > 0, saved[j], slices[j], -j))
 
 
-def _promise(cert: Ladder, thresholds: Thresholds, budget: PathBudget, held: bool) -> Promise:
+def _promise(cert: CascadeEvidence, thresholds: Thresholds, budget: PathBudget, held: bool) -> Promise:
     """What CERT rows show of the deployed thresholds, where they are certified; else that nothing is promised."""
     if not held:
         return Promise(ANSWERED_RISK, budget.epsilon, budget.level, 0, 0, 1.0)

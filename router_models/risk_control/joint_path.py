@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from router_models.errors import DataError, NotCertifiedError
+from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.labels import labels_needed, p_value
-from router_models.risk_control.ladder import Ladder, Thresholds, replay_ladder
 from router_models.risk_control.risk_and_drop import drop_p_value, likely_provable
 from router_models.risk_control.sequence import fixed_sequence, predicted_p_values, smoothed_risk
 from router_models.risk_control.tuning import Configuration, always_top, pareto_path, predict
@@ -63,14 +63,14 @@ class JointPath:
     rejected: BoolArray
 
 
-def propose(tune: Ladder, n_cert: int, budget: PathBudget) -> tuple[Configuration, ...]:
+def propose(tune: CascadeEvidence, n_cert: int, budget: PathBudget) -> tuple[Configuration, ...]:
     """Stage A: the path of configurations, none likely to abstain too often to be certified on `n_cert` prompts."""
     return pareto_path(tune, abstain_share=_predicted_cap(budget.abstain_share, n_cert, budget.level))
 
 
 def run_path(
-    tune: Ladder,
-    cert: Ladder,
+    tune: CascadeEvidence,
+    cert: CascadeEvidence,
     *,
     epsilon: float,
     level: float,
@@ -83,7 +83,11 @@ def run_path(
 
 
 def follow(
-    proposed: Sequence[Configuration], tune: Ladder, cert: Ladder, budget: PathBudget, slice_name: str | None = None
+    proposed: Sequence[Configuration],
+    tune: CascadeEvidence,
+    cert: CascadeEvidence,
+    budget: PathBudget,
+    slice_name: str | None = None,
 ) -> JointPath:
     """The anchored sequence over a path that was fixed without CERT: anchor from `tune`, tests on `cert`.
 
@@ -106,7 +110,7 @@ def follow(
 
 
 def nothing_rejected(
-    path: JointPath, tune: Ladder, cert: Ladder, budget: PathBudget, slice_name: str | None = None
+    path: JointPath, tune: CascadeEvidence, cert: CascadeEvidence, budget: PathBudget, slice_name: str | None = None
 ) -> NotCertifiedError:
     """Why a path on which nothing was rejected certifies nothing, with the labels missing.
 
@@ -142,22 +146,24 @@ def nothing_rejected(
     )
 
 
-def counts(data: Ladder, thresholds: Thresholds) -> tuple[int, int]:
+def counts(data: CascadeEvidence, thresholds: Thresholds) -> tuple[int, int]:
     """How many are answered, and how many of those wrong."""
     assert data.right is not None
-    played = replay_ladder(data, thresholds)
-    return int((~played.abstained).sum()), int(played.wrong(data.right).sum())
+    replayed = replay_policy(data, thresholds)
+    return int((~replayed.abstained).sum()), int(replayed.wrong(data.right).sum())
 
 
-def change(data: Ladder, thresholds: Thresholds) -> FloatArray:
+def change(data: CascadeEvidence, thresholds: Thresholds) -> FloatArray:
     """Right less right under always-top, (n,) in {-1, 0, 1}; what is abstained on counts as not right."""
     assert data.right is not None
-    played = replay_ladder(data, thresholds)
-    right = ~played.abstained & ~played.wrong(data.right)
+    replayed = replay_policy(data, thresholds)
+    right = ~replayed.abstained & ~replayed.wrong(data.right)
     return np.asarray(right.astype(np.float64) - data.right[:, -1], dtype=np.float64)
 
 
-def _p_values(cert: Ladder, configurations: Sequence[Configuration], budget: PathBudget) -> dict[str, FloatArray]:
+def _p_values(
+    cert: CascadeEvidence, configurations: Sequence[Configuration], budget: PathBudget
+) -> dict[str, FloatArray]:
     """Of each statement that is to be shown, the p-value of its contrary at every configuration."""
     answered, wrong = np.array([counts(cert, c.thresholds) for c in configurations]).T
     tested = {_RISK: p_value(wrong, answered, budget.epsilon)}
@@ -179,7 +185,7 @@ def _smoothed(errors: int, n: int) -> float:
     return float(smoothed_risk(np.array([n]), np.array([errors]))[0])
 
 
-def predicted_risk(tune: Ladder, configuration: Configuration) -> float:
+def predicted_risk(tune: CascadeEvidence, configuration: Configuration) -> float:
     """Soft labels' risk, corrected by TUNE's own labels where there are any."""
     if tune.right is None:
         return configuration.risk
@@ -188,7 +194,7 @@ def predicted_risk(tune: Ladder, configuration: Configuration) -> float:
 
 
 def _expected(
-    configurations: Sequence[Configuration], tune: Ladder, n_cert: int, budget: PathBudget, where: str
+    configurations: Sequence[Configuration], tune: CascadeEvidence, n_cert: int, budget: PathBudget, where: str
 ) -> FloatArray:
     """The p-values that TUNE predicts on `n_cert` prompts; NotCertifiedError where it predicts none that would do."""
     risk = np.array([predicted_risk(tune, c) for c in configurations])

@@ -2,7 +2,7 @@
 
 Learn-then-Test on "the risk exceeds ε or the drop exceeds m": its p-value is the greater of the two (an
 intersection-union test), so one anchored sequence proves both at its level. The drop's p-value is 1 / max K, the
-betting test of `calibration.paired` (Ville's inequality).
+betting test of `paired` (Ville's inequality).
 """
 
 from __future__ import annotations

@@ -7,13 +7,12 @@ thresholds to deploy, and what to say when there is none.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from router_models.errors import DataError, NotCertifiedError
-from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate, LabelSource, Promise, check_budget
+from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate, Promise
 from router_models.risk_control.labels import labels_guess, labels_needed
 from router_models.risk_control.sequence import (
     Labelled,
@@ -23,9 +22,9 @@ from router_models.risk_control.sequence import (
     feasible_share,
     quantile_grid,
     smoothed_risk,
-    spent_delta,
     upper_bound,
 )
+from router_models.risk_control.terms import CertificateTerms
 from router_models.types import FloatArray
 
 WHOLE = ""
@@ -35,18 +34,12 @@ WHOLE = ""
 def certify_threshold(
     tune: Labelled,
     cert: Labelled,
+    terms: CertificateTerms,
     *,
-    epsilon: float,
-    delta: float,
-    binds: Mapping[str, str],
-    label_source: LabelSource | str,
-    made_at: datetime,
-    expires_at: datetime,
-    look_index: int = 0,
+    what: str = ACCEPTED_RISK,
     grid: ArrayLike | None = None,
     utility: ArrayLike | None = None,
     common_threshold: bool = True,
-    what: str = ACCEPTED_RISK,
 ) -> Certificate:
     """Find the threshold of greatest utility whose risk P(wrong | score ≥ threshold) ≤ ε holds with confidence 1 - δ.
 
@@ -57,24 +50,16 @@ def certify_threshold(
     ----------
     tune, cert : Labelled
         They must share no prompt. Thresholds are chosen on TUNE; CERT is read here and nowhere else.
-    epsilon, delta : float
-        The risk's bound, and 1 - the confidence; both in (0, 1).
-    binds : mapping of str to str
-        What the proof depends on, by name, with its sha256.
-    label_source : LabelSource or str
-        Who said right or wrong.
-    made_at, expires_at : datetime
-        With time zone.
-    look_index : int
-        0: the only look at these labels there will ever be; i ≥ 1: the i-th, at its share of `delta`.
+    terms : CertificateTerms
+        ε, δ and what else the certificate states.
+    what : str
+        The risk's name in the certificate.
     grid : array-like of float, optional
         Thresholds to try, ascending and distinct; default: quantiles of TUNE's scores.
     utility : array-like of float, optional
         One number per threshold of `grid`; default: the share accepted on TUNE.
     common_threshold : bool
         Whether one threshold serves all certified slices, or each has its own.
-    what : str
-        The risk's name in the certificate.
 
     Returns
     -------
@@ -88,20 +73,18 @@ def certify_threshold(
     DataError
         For unusable input.
     """
-    check_budget(epsilon, delta)
     if len(tune) == 0 or len(cert) == 0:
         raise DataError(f"certification needs TUNE and CERT labels, got {len(tune)} and {len(cert)}")
     thresholds = quantile_grid(tune.scores) if grid is None else np.asarray(grid, dtype=np.float64)
     worth = _utility(utility, thresholds, tune)
-    level = spent_delta(delta, look_index)
     families = _families(tune, cert)
-    each = level / len(families)
+    each = terms.level / len(families)
 
     paths: dict[str, Path] = {}
     reasons: dict[str, NotCertifiedError] = {}
     for name, (part_tune, part_cert) in families.items():
         try:
-            paths[name] = _certified_path(part_tune, part_cert, thresholds, epsilon, each, name)
+            paths[name] = _certified_path(part_tune, part_cert, thresholds, terms.epsilon, each, name)
         except NotCertifiedError as error:
             reasons[name] = error
     if not paths:
@@ -109,24 +92,14 @@ def certify_threshold(
         raise NotCertifiedError("; ".join(e.reason for e in reasons.values()), min(missing) if missing else None)
 
     chosen = _choose(paths, worth, common=common_threshold)
-    promises = {name: _promise(what, epsilon, each, paths.get(name), chosen.get(name)) for name in families}
-    accepted, errors = sum(p.trials for p in promises.values()), sum(p.errors for p in promises.values())
+    promises = {name: _promise(what, terms.epsilon, each, paths.get(name), chosen.get(name)) for name in families}
     deployed = {p.threshold for p in promises.values() if p.certified}
-    return Certificate(
-        what=what,
-        epsilon=epsilon,
-        delta=delta,
-        level=level,
+    return terms.issue(
+        what,
         n=len(cert),
-        accepted_n=accepted,
-        errors=errors,
-        upper=upper_bound(errors, accepted, level),
+        accepted_n=sum(p.trials for p in promises.values()),
+        errors=sum(p.errors for p in promises.values()),
         threshold=deployed.pop() if common_threshold else None,
-        label_source=LabelSource(label_source),
-        made_at=made_at,
-        expires_at=expires_at,
-        binds=dict(binds),
-        look_index=look_index,
         slices={} if cert.slices is None else promises,
     )
 
@@ -141,7 +114,7 @@ def _certified_path(
     if path.rejected.any():
         return path
     j = path.anchor
-    # The plan for the next round may use both samples: only the test had to be fixed before CERT was read.
+    # The plan for the next look may use both samples: only the test had to be fixed before CERT was read.
     risk = smoothed_risk(path.tuned + path.accepted, path.tuned_wrong + path.errors)
     missing = labels_missing(risk, path.tuned / len(tune), len(cert), epsilon=epsilon, level=level)
     more = "no number of labels is predicted to do" if missing is None else f"about {missing} more labels are needed"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from router_models.risk_control.ladder import Ladder, Thresholds, replay_ladder
+from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.sequence import quantile_grid
 from router_models.types import FloatArray
 
@@ -60,7 +60,7 @@ class Grid:
     top_cost: FloatArray
 
     @classmethod
-    def of(cls, data: Ladder) -> Grid:
+    def of(cls, data: CascadeEvidence) -> Grid:
         """Bin and sum; edges are the 1/20, 2/20, … quantiles of each score."""
         route = [quantile_grid(column, GRID)[1:] for column in data.p_route.T]
         verify = [quantile_grid(column, GRID)[1:] for column in data.p_ok.T[:-1]]
@@ -89,7 +89,7 @@ class Grid:
         return _to_cuts(_histogram(each, tuple(self.route_bin.T), self.route), suffix=None)
 
 
-def pareto_path(data: Ladder, *, abstain_share: float = 0.0, size: int = GRID) -> tuple[Configuration, ...]:
+def pareto_path(data: CascadeEvidence, *, abstain_share: float = 0.0, size: int = GRID) -> tuple[Configuration, ...]:
     """At most `size` configurations, none beaten on predicted risk and cost by another, by descending risk.
 
     Cheapest and riskiest first, safest last; always-top is kept even where it is beaten. Configurations predicted to
@@ -114,16 +114,18 @@ def pareto_path(data: Ladder, *, abstain_share: float = 0.0, size: int = GRID) -
     return tuple(sorted([*front, safest], key=lambda c: (-c.risk, c.cost_usd)))
 
 
-def predict(data: Ladder, thresholds: Thresholds) -> Configuration:
+def predict(data: CascadeEvidence, thresholds: Thresholds) -> Configuration:
     """What the calibrated scores say that these thresholds would do."""
-    played = replay_ladder(data, thresholds)
-    answered = ~played.abstained
-    soft = data.p_ok[np.arange(len(data)), np.maximum(played.answered_by, 0)]
+    replayed = replay_policy(data, thresholds)
+    answered = ~replayed.abstained
+    soft = data.p_ok[np.arange(len(data)), np.maximum(replayed.answered_by, 0)]
     risk = float((1 - soft[answered]).mean()) if answered.any() else 1.0
-    return Configuration(thresholds, risk, float(played.cost_usd.mean()), float(played.abstained.mean()))
+    return Configuration(thresholds, risk, float(replayed.cost_usd.mean()), float(replayed.abstained.mean()))
 
 
-def tune_all(data: Ladder, grid: Grid, cost_weights: Sequence[float], abstain_weight: float) -> list[Thresholds]:
+def tune_all(
+    data: CascadeEvidence, grid: Grid, cost_weights: Sequence[float], abstain_weight: float
+) -> list[Thresholds]:
     """For each cost weight the minimiser of P(answered and wrong) + cost_weight·USD + abstain_weight·P(abstain).
 
     An infinite `abstain_weight` forbids abstention.
@@ -222,7 +224,7 @@ def always_top(tiers: int) -> Thresholds:
     return Thresholds(below, below, (-np.inf,) * tiers)
 
 
-def _abstain_weights(data: Ladder, abstain_share: float) -> tuple[float, ...]:
+def _abstain_weights(data: CascadeEvidence, abstain_share: float) -> tuple[float, ...]:
     """Prices of an abstention: first infinite (never), then those at which the top tier alone abstains on 0 … 2a."""
     if abstain_share == 0:
         return (np.inf,)

@@ -6,8 +6,8 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -16,12 +16,11 @@ from router_models.data.slices import SLICERS
 from router_models.errors import ArtifactError, DataError
 from router_models.pricing.prices import Price
 from router_models.risk_control.certificate import LabelSource, check_budget
+from router_models.risk_control.certify import Guarantee, Promised
 from router_models.risk_control.sequence import spent_delta
+from router_models.risk_control.terms import CertificateTerms
 from router_models.training.model_selection import Scored
 from router_models.versions.router_version import RouterVersion
-
-SPLIT_SHARES: Mapping[str, float] = {"train": 0.40, "tune": 0.20, "cert": 0.40}
-Promised = Literal["accepted", "answered"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +94,16 @@ class Settings:
     def level(self) -> float:
         """The part of `delta` that this look may spend."""
         return spent_delta(self.delta, self.look_index)
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """What is promised beside ε and δ."""
+        return Guarantee(self.promised, self.abstain_share, self.max_drop)
+
+    def terms(self, now: datetime) -> CertificateTerms:
+        """What a certificate made now states beside its evidence; it is bound once the version is known."""
+        ends = now + timedelta(days=self.valid_days)
+        return CertificateTerms(self.epsilon, self.delta, self.label_source, now, ends, look_index=self.look_index)
 
     @property
     def promised(self) -> Promised:

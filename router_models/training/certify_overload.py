@@ -1,41 +1,38 @@
 """Certify which cheap answers may be served under their threshold while the last tier is full.
 
-A spilled answer is one the verdict sent on: its score lies in [`serve_at`, `accept_at`). What is promised is of those
-answers alone, P(wrong | spilled) ≤ ε₂. P(wrong | score ≥ `serve_at`) ≤ ε₂ would be easier to show and say little:
-answers that were accepted anyway would pay for the spilled ones. The promise of accepted answers stays what it is.
+Such an answer is one the verdict sent on: its score lies in [`serve_at`, `accept_at`). What is promised is of those
+answers alone, P(wrong | served on overload) ≤ ε₂. P(wrong | score ≥ `serve_at`) ≤ ε₂ would be easier to show and say
+little: answers that were accepted anyway would pay for the others. The promise of accepted answers stays what it is.
 
 One CERT sample proves both. `accept_at` was chosen on it, and the labels below it are used again here. That is sound:
-the sequence ended at `accept_at` because the labels below it looked bad, which only makes a spill harder to certify
+the sequence ended at `accept_at` because the labels below it looked bad, which only makes this harder to certify
 (docs/decisions/offline/0012). Together both hold with confidence 1 - δ: each has a share of δ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import datetime
 
-import numpy as np
-
-from router_models.data.outcomes import OutcomeTable, assert_disjoint, split
-from router_models.data.slices import slices_of
 from router_models.errors import DataError, NotCertifiedError
 from router_models.risk_control.certificate import Certificate
+from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.sequence import Labelled
+from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
-from router_models.training.candidate import SPLIT_SHARES, Settings
+from router_models.training.candidate import Settings
 from router_models.training.certify import Certified
-from router_models.training.evidence import Evidence, evidence_of
+from router_models.training.evidence import evidence_of, replay_version
+from router_models.training.splits import LabelledSplits
 from router_models.versions.router_version import RouterVersion, overload_point
 
 OVERLOAD_RISK = "P(wrong | cheap spilled)"
 OVERLOAD_SHARE = 0.25
-"""Of δ. A larger ε needs fewer labels, so the spill gets the smaller part."""
+"""Of δ. A larger ε needs fewer labels, so the overload promise gets the smaller part."""
 
 
 def check_overload(settings: Settings, epsilon: float) -> None:
-    """Raise DataError where a spill cannot be asked for, before a label is looked at."""
+    """Raise DataError where an overload point cannot be asked for; reads no label."""
     if settings.promised != "accepted":
         raise DataError("a spill is certified beside the promise `accepted`: it would break P(wrong | answered)")
     if settings.max_drop is not None:
@@ -47,43 +44,50 @@ def check_overload(settings: Settings, epsilon: float) -> None:
 
 
 def shared(settings: Settings) -> tuple[Settings, float]:
-    """Settings for the version's own certificate where a spill is certified beside it, and the δ of the spill."""
+    """Settings for the version's own certificate beside an overload point's, and the δ of the latter."""
     return replace(settings, delta=settings.delta * (1 - OVERLOAD_SHARE)), settings.delta * OVERLOAD_SHARE
 
 
 def with_overload(
     certified: Certified,
-    table: OutcomeTable,
+    splits: LabelledSplits,
     settings: Settings,
     epsilon: float,
     delta: float,
     now: datetime,
-    cache: Path | None = None,
 ) -> Certified:
-    """The certified version with a spill point for its first tier: P(wrong | spilled) ≤ ε₂ with confidence 1 - δ₂.
+    """The certified version with an overload point for its first tier.
 
-    `settings` are those of the version's own certificate: same splits, same look, same slices. Raises
-    NotCertifiedError with the reason and the labels missing; DataError as `check_overload` does.
+    Parameters
+    ----------
+    certified : Certified
+        What `certify_candidate` made of the same splits and settings.
+    splits : LabelledSplits
+        The candidate's, with embeddings.
+    settings : Settings
+        Those of the version's own certificate: same look, same slices.
+    epsilon, delta : float
+        P(wrong | served on overload) ≤ `epsilon` with confidence 1 - `delta`.
+    now : datetime
+        When the certificate is made.
+
+    Raises
+    ------
+    NotCertifiedError
+        With the reason and the labels missing.
+    DataError
+        As `check_overload` does.
     """
     check_overload(settings, epsilon)
     version = certified.version
-    cheap, last = settings.tiers
-    table = table.only(*settings.tiers).with_embeddings(version.encoder, cache)
-    parts = split(table, SPLIT_SHARES, settings.seed)
-    assert_disjoint(parts)
+    cheap = settings.tiers[0]
     tune, cert = (
-        rejected(version, evidence_of(version, part, (cheap, last), settings.prices), part)
-        for part in (parts["tune"], parts["cert"])
+        rejected(version, seen)
+        for seen in (evidence_of(version, splits.tune, settings.prices, settings.slicer), certified.evidence)
     )
-    certificate = certify_overload(
-        tune,
-        cert,
-        epsilon=epsilon,
-        delta=delta,
-        settings=settings,
-        now=now,
-        binds={**settings.binds, **version.binds(settings.prices)},
-    )
+    binds = {**settings.binds, **version.binds(settings.prices)}
+    terms = replace(settings.terms(now), epsilon=epsilon, delta=delta, binds=binds)
+    certificate = certify_overload(tune, cert, terms)
     overload_points = {**version.policy.overload_points, cheap: overload_point(certificate)}
     version = replace(
         version,
@@ -93,44 +97,23 @@ def with_overload(
     return replace(certified, version=version)
 
 
-def certify_overload(
-    tune: Labelled,
-    cert: Labelled,
-    *,
-    epsilon: float,
-    delta: float,
-    settings: Settings,
-    now: datetime,
-    binds: dict[str, str],
-) -> Certificate:
+def certify_overload(tune: Labelled, cert: Labelled, terms: CertificateTerms) -> Certificate:
     """The certificate, from the labels of answers that were rejected. Raises as `certify_threshold` does."""
     if len(tune) == 0 or len(cert) == 0:
         raise NotCertifiedError("the version rejects next to nothing: there is nothing to spill")
     try:
-        return certify_threshold(
-            tune,
-            cert,
-            epsilon=epsilon,
-            delta=delta,
-            binds=binds,
-            label_source=settings.label_source,
-            made_at=now,
-            expires_at=now + timedelta(days=settings.valid_days),
-            look_index=settings.look_index,
-            what=OVERLOAD_RISK,
-        )
+        return certify_threshold(tune, cert, terms, what=OVERLOAD_RISK)
     except NotCertifiedError as error:
         raise NotCertifiedError(f"among rejected answers: {error.reason}", error.labels_missing) from error
 
 
-def rejected(version: RouterVersion, seen: Evidence, table: OutcomeTable) -> Labelled:
-    """The cheap answers that the version tries and does not accept, with the score and whether they were wrong."""
-    tier, slicer = version.policy.tiers[0], version.slicer
-    point, names = version.policy.points[tier], None
-    accept_at: float | Sequence[float] = point.accept_at
-    if slicer is not None and version.certificate is not None:
-        names = slices_of(slicer, table.prompts)
-        accept_at = [version.certificate.threshold_for(name) for name in names]
-    rows = (seen.p_route_ok >= point.route_at) & (seen.p_cheap_ok < np.asarray(accept_at))
-    kept = None if names is None else [name for name, row in zip(names, rows, strict=True) if row]
-    return Labelled.of(seen.p_cheap_ok[rows], seen.cheap_wrong[rows], kept)
+def rejected(version: RouterVersion, seen: CascadeEvidence) -> Labelled:
+    """The first tier's answers that the version tries and does not accept, with the score and whether they were wrong.
+
+    Slices count where the version's certificate has them: `seen` must be cut by the version's slicer.
+    """
+    if version.certificate is None:
+        seen = replace(seen, slices=None)
+    replayed = replay_version(version, seen)
+    chosen = seen.take((replayed.tried == 0) & ~replayed.accepted)
+    return Labelled.of(chosen.p_ok[:, 0], 1.0 - chosen.grades[:, 0], chosen.slices)

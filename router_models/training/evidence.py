@@ -1,98 +1,136 @@
-"""Where to put the thresholds that need no certificate, and what a policy costs and yields on labelled prompts."""
+"""From a labelled table to what a policy is judged on, and where to put the thresholds that need no certificate."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 
 import numpy as np
 
 from router_models.data.outcomes import OutcomeTable
+from router_models.data.slices import slices_of
 from router_models.errors import DataError
 from router_models.pricing.prices import Price
-from router_models.types import FloatArray, Usage
-from router_models.versions.router_version import ROUTER_SCORE, RouterVersion, Stage
+from router_models.risk_control.evidence import CascadeEvidence, Replay, Thresholds, replay_policy
+from router_models.types import Answers, FloatArray, Usage
+from router_models.versions.router_version import RouterVersion
+from router_models.versions.tier_models import as_served, shows_route
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """Labelled prompts as a policy sees them; all (n,).
+class VersionScores:
+    """What a version's models say of every row of a table, (n,) by tier, as they would say it when serving.
 
-    `p_route_ok` before generation, `p_cheap_ok` and `p_frontier_ok` after; `*_right` grades; `*_usd` what each call
-    costs at the given prices; `lengths` prompt characters.
+    `p_route`: P(the tier's answer will be acceptable), of tiers with a router. `p_ok`: P(its answer is acceptable).
     """
 
-    p_route_ok: FloatArray
-    p_cheap_ok: FloatArray
-    p_frontier_ok: FloatArray
-    cheap_right: FloatArray
-    frontier_right: FloatArray
-    cheap_usd: FloatArray
-    frontier_usd: FloatArray
-    lengths: FloatArray
-
-    @property
-    def cheap_wrong(self) -> FloatArray:
-        return 1.0 - self.cheap_right
-
-    def __len__(self) -> int:
-        return len(self.p_route_ok)
+    p_route: Mapping[str, FloatArray]
+    p_ok: Mapping[str, FloatArray]
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """What happens to each prompt under given thresholds: masks and per-prompt cost and rightness, all (n,)."""
+def score_table(version: RouterVersion, table: OutcomeTable) -> VersionScores:
+    """Ask a version's models about every prompt and recorded answer; embeddings must be there where they read any."""
+    p_route = {
+        tier: stage.estimate_route(table.prompts) for tier, stage in version.stages.items() if stage.router is not None
+    }
+    first = next((p_route[tier] for tier in version.policy.tiers if tier in p_route), np.full(len(table), np.nan))
+    p_ok = {
+        tier: stage.estimate_ok(answers_as_served(table, version.policy.tiers, tier, p_route.get(tier, first)))
+        for tier, stage in version.stages.items()
+    }
+    return VersionScores(p_route, p_ok)
 
-    tried: np.ndarray
-    accepted: np.ndarray
-    usd: FloatArray
-    right: FloatArray
+
+def answers_as_served(table: OutcomeTable, tiers: tuple[str, ...], tier: str, p_route: FloatArray | None) -> Answers:
+    """A tier's recorded answers, as its verifier would be shown them when serving.
+
+    Parameters
+    ----------
+    table : OutcomeTable
+        The outcomes.
+    tiers : tuple of str
+        The ladder that the tier belongs to.
+    tier : str
+        Whose answers.
+    p_route : array of float, optional
+        The router's calibrated estimate of every prompt, (n,): the tier's own, or at the top the first tier's.
+    """
+    return as_served(table.answers_of(tier), p_route if shows_route(tiers, tier) else None)
 
 
 def evidence_of(
-    version: RouterVersion, table: OutcomeTable, tiers: tuple[str, str], prices: Mapping[str, Price]
-) -> Evidence:
-    """Score every prompt and answer of a table with a version's models; batch, embeddings must be present."""
-    cheap, frontier = tiers
-    stage = version.stages[cheap]
-    if stage.router is None or stage.router_calibrator is None:
-        raise DataError(f"the version has no router for tier {cheap!r}")
-    p_route = stage.router_calibrator.predict(stage.router.predict(table.prompts))
-    return Evidence(
-        p_route_ok=p_route,
-        p_cheap_ok=_verified(version.stages[cheap], table, cheap, p_route),
-        p_frontier_ok=_verified(version.stages[frontier], table, frontier, p_route),
-        cheap_right=table.grade(cheap),
-        frontier_right=table.grade(frontier),
-        cheap_usd=call_costs(table, cheap, prices[cheap]),
-        frontier_usd=call_costs(table, frontier, prices[frontier]),
-        lengths=np.array([len(text) for text in table.prompts.texts], dtype=np.float64),
-    )
+    version: RouterVersion, table: OutcomeTable, prices: Mapping[str, Price], slicer: str | None = None
+) -> CascadeEvidence:
+    """Score every prompt and answer of a table with a version's models and price every call.
 
+    Parameters
+    ----------
+    version : RouterVersion
+        Its policy names the tiers; every tier below the last needs a router, every tier a verifier.
+    table : OutcomeTable
+        Outcomes with embeddings and token counts.
+    prices : mapping of str to Price
+        By tier.
+    slicer : str, optional
+        How the prompts are cut into slices; None: not at all.
 
-def replay_policy(seen: Evidence, route_at: float, accept_at: float | FloatArray) -> Replay:
-    """Run the two-tier cascade on labelled prompts: try cheap at ≥ route_at, keep it at ≥ accept_at, else frontier.
-
-    `accept_at` may differ from prompt to prompt, (n,).
+    Raises
+    ------
+    DataError
+        For grades that are not 0 or 1 (a promise about being wrong needs right and wrong), for token counts that are
+        missing, and for a tier that lacks a router.
     """
-    tried = seen.p_route_ok >= route_at
-    accepted = tried & (seen.p_cheap_ok >= accept_at)
-    usd = np.where(tried, seen.cheap_usd, 0.0) + np.where(accepted, 0.0, seen.frontier_usd)
-    return Replay(tried, accepted, usd, np.where(accepted, seen.cheap_right, seen.frontier_right))
+    tiers = version.policy.tiers
+    if lacking := [tier for tier in tiers[:-1] if version.stages[tier].router is None]:
+        raise DataError(f"the version has no router for tier {lacking[0]!r}")
+    scores = score_table(version, table)
+    seen = CascadeEvidence.of(
+        tiers,
+        np.column_stack([scores.p_route[tier] for tier in tiers[:-1]]),
+        np.column_stack([scores.p_ok[tier] for tier in tiers]),
+        np.column_stack([call_costs(table, tier, prices[tier]) for tier in tiers]),
+        np.column_stack([table.grade(tier) for tier in tiers]),
+        [len(text) for text in table.prompts.texts],
+    )
+    return seen if slicer is None else seen.cut(slices_of(slicer, table.prompts))
 
 
-def cheapest_route_at(seen: Evidence, epsilon: float) -> tuple[float, float]:
-    """The routing threshold that makes TUNE cheapest, with a provisional acceptance threshold.
+def replay_version(version: RouterVersion, seen: CascadeEvidence) -> Replay:
+    """What a version's policy makes of every prompt, slices without a promise included.
+
+    Parameters
+    ----------
+    version : RouterVersion
+        The version; without a certificate its policy's own thresholds hold everywhere.
+    seen : CascadeEvidence
+        Evidence of its tiers, cut into slices by the version's slicer where it has one.
+    """
+    thresholds, certificate = Thresholds.from_points(version.policy.points, seen.tiers), version.certificate
+    if certificate is None or version.slicer is None or seen.slices is None:
+        return replay_policy(seen, thresholds)
+    if certificate.joint:
+        return replay_policy(seen, thresholds, covered=np.array([certificate.covers(name) for name in seen.slices]))
+    own = np.array([certificate.threshold_for(name) for name in seen.slices])
+    return replay_policy(seen, thresholds, accept_at=own)
+
+
+def cheapest_route_at(seen: CascadeEvidence, epsilon: float) -> tuple[float, float]:
+    """The routing threshold of two tiers that makes TUNE cheapest, with a provisional acceptance threshold.
 
     Provisional acceptance: the lowest verifier score above which TUNE's accepted answers err at most 3/4 ε, so that a
     certificate is likely to reach about as low. Ties go to the higher routing threshold (fewer wasted tries).
     """
-    accept_at = _provisional(seen.p_cheap_ok, seen.cheap_right, 0.75 * epsilon)
-    grid = np.unique(np.quantile(seen.p_route_ok, np.linspace(0.0, 0.95, 39)))
-    costs = [float(replay_policy(seen, route_at, accept_at).usd.mean()) for route_at in grid]
+    accept_at = _provisional(seen.p_ok[:, 0], seen.grades[:, 0], 0.75 * epsilon)
+    grid = np.unique(np.quantile(seen.p_route[:, 0], np.linspace(0.0, 0.95, 39)))
+    costs = [float(replay_policy(seen, one_pair(route_at, accept_at)).cost_usd.mean()) for route_at in grid]
     best = len(grid) - 1 - int(np.argmin(costs[::-1]))
     return float(grid[best]), accept_at
+
+
+def one_pair(route_at: float, accept_at: float) -> Thresholds:
+    """The thresholds of two tiers that never abstain."""
+    return Thresholds((route_at,), (accept_at,), (-np.inf, -np.inf))
 
 
 def route_at_for_share(p_route_ok: FloatArray, share: float) -> float:
@@ -116,13 +154,6 @@ def call_costs(table: OutcomeTable, tier: str, price: Price) -> FloatArray:
         raise DataError(f"{gaps} of {len(sent)} outcomes of tier {tier!r} carry no token counts: record or drop them")
     costs: list[Decimal] = [price.cost(Usage(int(p), int(c))) for p, c in zip(sent, made, strict=True)]
     return np.array([float(cost) for cost in costs])
-
-
-def _verified(stage: Stage, table: OutcomeTable, tier: str, p_route: FloatArray) -> FloatArray:
-    answers = table.answers_of(tier)
-    answers = replace(answers, signals={**answers.signals, ROUTER_SCORE: p_route})
-    raw = stage.verifier.predict(answers)
-    return raw if stage.verifier_calibrator is None else stage.verifier_calibrator.predict(raw)
 
 
 def _provisional(p_ok: FloatArray, right: FloatArray, budget: float) -> float:

@@ -1,20 +1,18 @@
 """Fitting: a labelled table → a candidate policy that promises nothing yet.
 
 TRAIN fits routers and verifiers, TUNE calibrates them and, between two tiers, places the routing threshold; CERT is
-not looked at. Splits are grouped by duplicate prompts and hashed by content, so that fitting and certifying agree on
-them without talking.
+not looked at. Verifiers learn from what they are shown when serving, and from nothing else (`answers_as_served`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from router_models.data.features import LOGPROB_NAMES, Encoder
-from router_models.data.outcomes import OutcomeTable, assert_disjoint, split
+from router_models.data.features import Encoder
+from router_models.data.outcomes import OutcomeTable
 from router_models.data.slices import UNKNOWN, slices_of
 from router_models.errors import DataError
 from router_models.estimators.calibrators.scores import choose_calibrator, constant_calibrator
@@ -22,33 +20,32 @@ from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.verifiers import VERIFIERS, NonEmptyVerifier
 from router_models.pricing.tier_costs import check_ladder
-from router_models.training.candidate import SPLIT_SHARES, Candidate, Settings
-from router_models.training.evidence import call_costs, cheapest_route_at, evidence_of
+from router_models.training.candidate import Candidate, Settings
+from router_models.training.evidence import answers_as_served, call_costs, cheapest_route_at, evidence_of
 from router_models.training.model_selection import Scored, choose_router, choose_verifier, usable_verifiers
+from router_models.training.splits import LabelledSplits
 from router_models.types import Answers, FloatArray, IntArray, OperatingPoint
 from router_models.versions.policy import Policy
-from router_models.versions.router_version import ROUTER_SCORE, RouterVersion, Stage
+from router_models.versions.router_version import RouterVersion, Stage
 
 LEAST_PROMPTS = 60
 CLEARLY = 1.645
 """Standard errors by which a dearer tier must be worse before it is refused."""
 
 
-def fit_candidate(table: OutcomeTable, settings: Settings, encoder: Encoder, cache: Path | None = None) -> Candidate:
+def fit_candidate(splits: LabelledSplits, settings: Settings, encoder: Encoder) -> Candidate:
     """Fit on TRAIN and calibrate on TUNE. CERT is not looked at.
 
     A last tier that TRAIN knows to be right everywhere gets no verifier, but its level: nothing is abstained from.
 
     Parameters
     ----------
-    table : OutcomeTable
-        Graded outcomes of every tier of `settings`.
+    splits : LabelledSplits
+        The outcomes of the settings' tiers, with embeddings; `split_outcomes` makes them.
     settings : Settings
         Tiers, prices, families and the seed of the splits.
     encoder : Encoder
-        Embeds the prompts.
-    cache : Path, optional
-        Folder where embeddings are kept.
+        What made the embeddings; the version keeps it.
 
     Returns
     -------
@@ -61,13 +58,10 @@ def fit_candidate(table: OutcomeTable, settings: Settings, encoder: Encoder, cac
         Naming what is missing where the outcomes cannot support it: too few prompts, a cheaper tier that is always
         right or always wrong, a tier that is dearer and worse, prices at which nothing can be saved.
     """
-    tiers = settings.tiers
-    table = table.only(*tiers)
-    check_outcomes(table, settings)
-    table = table.with_embeddings(encoder, cache)
-    parts = split(table, SPLIT_SHARES, settings.seed)
-    assert_disjoint(parts)
-    train, tune = parts["train"], parts["tune"]
+    tiers, promised = settings.tiers, settings.promised
+    splits.check(tiers, settings.seed)
+    check_outcomes(splits.table, settings)
+    train, tune = splits.train, splits.tune
     _check_classes(train, "fit on", tiers[:-1])
     _check_classes(tune, "calibrate routers on", tiers[:-1])
     stages: dict[str, Stage] = {}
@@ -84,14 +78,12 @@ def fit_candidate(table: OutcomeTable, settings: Settings, encoder: Encoder, cac
         estimates[tier] = calibrator.predict(best.scores), calibrator.predict(raw)
         stage, verifiers[tier] = _judging(tier, train, tune, estimates[tier], settings)
         stages[tier] = replace(stage, router=router, router_calibrator=calibrator)
-    # What was estimated on the way to the top depends on the way where there are several: then it is left out.
-    known = estimates[tiers[0]] if len(tiers) == 2 else None
-    stages[tiers[-1]], verifiers[tiers[-1]] = _judging(tiers[-1], train, tune, known, settings)
+    stages[tiers[-1]], verifiers[tiers[-1]] = _judging(tiers[-1], train, tune, estimates[tiers[0]], settings)
     draft = RouterVersion(Policy(tiers, {}), stages, encoder=encoder)
     draft = replace(draft, novelty=NoveltyDetector().fit(train.prompts, embedded=draft.needs_encoder))
-    if settings.promised == "accepted":
+    if promised == "accepted":
         draft = replace(draft, policy=_two_tier_policy(draft, tune, settings, may_abstain=bool(verifiers[tiers[-1]])))
-    return Candidate(draft, table.content_hash, routers, verifiers)
+    return Candidate(draft, splits.table.content_hash, routers, verifiers)
 
 
 def check_outcomes(table: OutcomeTable, settings: Settings) -> None:
@@ -138,9 +130,9 @@ def domain_labels(table: OutcomeTable) -> IntArray | None:
 def _two_tier_policy(draft: RouterVersion, tune: OutcomeTable, settings: Settings, *, may_abstain: bool) -> Policy:
     """Thresholds by TUNE: the routing threshold is final, the acceptance threshold a guess until certified."""
     cheap, frontier = settings.tiers
-    seen = evidence_of(draft, tune, (cheap, frontier), settings.prices)
+    seen = evidence_of(draft, tune, settings.prices)
     route_at, accept_guess = cheapest_route_at(seen, settings.epsilon)
-    below = float(np.quantile(seen.p_frontier_ok, settings.abstain_share / 4))  # room for CERT to differ
+    below = float(np.quantile(seen.p_ok[:, -1], settings.abstain_share / 4))  # room for CERT to differ
     last = OperatingPoint(np.inf, -np.inf, below if may_abstain else None)
     points = {cheap: OperatingPoint(route_at, accept_guess), frontier: last}
     return Policy(settings.tiers, points)
@@ -150,7 +142,7 @@ def _judging(
     tier: str,
     train: OutcomeTable,
     tune: OutcomeTable,
-    estimates: tuple[FloatArray, FloatArray] | None,
+    estimates: tuple[FloatArray, FloatArray],
     settings: Settings,
 ) -> tuple[Stage, tuple[Scored, ...]]:
     """A tier's verifier and its calibrator, and what was tried; `estimates`: a router's on TRAIN and on TUNE.
@@ -160,7 +152,8 @@ def _judging(
     if tier == settings.tiers[-1] and train.grade(tier).min() == 1:
         return Stage(None, None, NonEmptyVerifier(), constant_calibrator(train.grade(tier))), ()
     learning, checking = (
-        answers_with(table, tier, None if estimates is None else estimates[i]) for i, table in enumerate((train, tune))
+        answers_as_served(part, settings.tiers, tier, estimate)
+        for part, estimate in zip((train, tune), estimates, strict=True)
     )
     best, tried = _verifier(learning, train, tier, settings)
     verifier = VERIFIERS[best.family]().fit(learning, train.grade(tier))
@@ -169,16 +162,6 @@ def _judging(
         scores, grades = np.append(best.scores, scores), np.append(train.grade(tier), grades)
     calibrator = choose_calibrator(scores, grades, seed=settings.seed)
     return Stage(None, None, verifier, calibrator), tuple(tried)
-
-
-def answers_with(table: OutcomeTable, tier: str, estimate: FloatArray | None) -> Answers:
-    """A tier's answers with those signals that a served version has: logprobs, and the router's calibrated estimate.
-
-    Whatever else a table records of them is left out: a verifier that leans on it could not be asked when serving.
-    """
-    answers = table.answers_of(tier)
-    signals = {name: column for name, column in answers.signals.items() if name in LOGPROB_NAMES}
-    return replace(answers, signals=signals if estimate is None else {**signals, ROUTER_SCORE: estimate})
 
 
 def _router(train: OutcomeTable, y: FloatArray, settings: Settings) -> tuple[Scored, list[Scored]]:

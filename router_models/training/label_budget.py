@@ -1,21 +1,59 @@
-"""Which labels a certificate is about to read: their identity, whatever table they stand in."""
+"""How much of δ the labels of a certificate may still spend: which look at them this is, and which labels they are.
+
+Every certificate that reads the same labels is one more test on them, whatever table they stand in. All looks
+together keep their promises with confidence 1 - δ because look i spends 6δ/(π²i²) (`sequence.spent_delta`).
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from router_models.data.outcomes import OutcomeTable, split
-from router_models.training.candidate import SPLIT_SHARES
+from router_models.data.outcomes import OutcomeTable
+from router_models.training.candidate import Settings
+from router_models.training.splits import LabelledSplits
+from router_models.versions.registry import record_look
+from router_models.versions.workspace import Workspace
 
 
-def labels_read(table: OutcomeTable, tiers: Sequence[str], seed: int) -> frozenset[str]:
-    """16 hex digits for every CERT label of these tiers: a prompt, a tier, its answer and what grade that got.
+def next_look(
+    splits: LabelledSplits,
+    settings: Settings,
+    work: Workspace,
+    *,
+    purpose: str = "",
+    noted: Mapping[str, str] | None = None,
+) -> Settings:
+    """The settings of the next look at these labels; noted in the registry before a label is read.
+
+    Parameters
+    ----------
+    splits : LabelledSplits
+        Whose CERT labels are about to be read, whether or not rows were added since the last look.
+    settings : Settings
+        What is to be promised.
+    work : Workspace
+        Its registry keeps the looks.
+    purpose : str
+        A promise with a δ of its own counts its looks apart, under this name; '' is the version's own.
+    noted : mapping of str to str, optional
+        What else to note of this look.
+    """
+    labels: frozenset[str] = labels_read(splits.cert, settings.tiers)
+    digest = splits.table.content_hash
+    if purpose:
+        labels, digest = frozenset(f"{purpose} {label}" for label in labels), f"{digest}.{purpose}"
+    what = {"epsilon": str(settings.epsilon), "delta": str(settings.delta), **(noted or {})}
+    return replace(settings, look_index=record_look(work.registry_uri, digest, labels, what, work.artifacts))
+
+
+def labels_read(cert: OutcomeTable, tiers: Sequence[str]) -> frozenset[str]:
+    """16 hex digits for every label of these tiers: a prompt, a tier, its answer and what grade that got.
 
     Rows and columns that are added to a table change none of them; asking the tiers again makes others, known by their
-    texts, token counts and latencies where those are recorded. Raises DataError as `OutcomeTable.only` does.
+    texts, token counts and latencies where those are recorded.
     """
-    cert = split(table.only(*tiers), SPLIT_SHARES, seed)["cert"]
     found: set[str] = set()
     for tier in tiers:
         texts = cert.answers_of(tier).texts

@@ -74,11 +74,7 @@ def choose_router(
         return scores
 
     families = _known(families, ROUTERS)
-    if unserved := [f for f in families if ROUTERS[f].needs_reader]:
-        raise DataError(
-            f"{', '.join(unserved)}: reads every prompt with a language model, which the served router does not do; "
-            "`evaluate --reader` says what it would be worth"
-        )
+    _check_served(families)
     tried = {f: held_out(f, groups, folds) for f in ("length", *families)}
     best, scored = _simplest_good("length", tried, y, seed)
     if domains is None:
@@ -90,6 +86,17 @@ def choose_router(
         return best, scored
     out_of_domain = [replace(s, out_of_domain_auc=auc(held_out(s.family, names, parts), right)) for s in scored]
     return next(s for s in out_of_domain if s.family == best.family), out_of_domain
+
+
+def _check_served(families: Sequence[str]) -> None:
+    """Raise DataError for routers that read what no request brings."""
+    if unserved := [f for f in families if ROUTERS[f].needs_reader]:
+        raise DataError(
+            f"{', '.join(unserved)}: reads every prompt with a language model, which the served router does not do; "
+            "`evaluate --reader` says what it would be worth"
+        )
+    if unserved := [f for f in families if ROUTERS[f].needs_grades]:
+        raise DataError(f"{', '.join(unserved)}: reads the answer's grade, which no request brings; for reports alone")
 
 
 def choose_verifier(

@@ -1,15 +1,14 @@
 """The first N tokens of a cheap answer: what to judge them by, and the proof that they suffice to accept it.
 
-What the stream mode `prefix` stands on. Beginnings are cut as the server cuts them (`prefixes`), judged by a
-verifier of their own that was fitted on beginnings, and accepted at a threshold of their own. Answers of N tokens or
+What the stream mode `prefix` stands on. Prefixes are cut as the server cuts them (`prefixes`), judged by a
+verifier of their own that was fitted on prefixes, and accepted at a threshold of their own. Answers of N tokens or
 fewer are no part of it: they are judged whole, under the version's own certificate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 import numpy as np
 
@@ -19,11 +18,14 @@ from router_models.data.prefixes import prefix_of
 from router_models.errors import DataError, NotCertifiedError
 from router_models.estimators.calibrators.scores import choose_calibrator
 from router_models.estimators.verifiers import VERIFIERS
-from router_models.risk_control.certificate import Certificate, LabelSource
+from router_models.risk_control.certificate import Certificate
 from router_models.risk_control.sequence import Labelled
+from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
+from router_models.training.splits import LabelledSplits
 from router_models.types import Answers, Completion, FloatArray, IntArray
 from router_models.versions.router_version import PREFIX_TOKENS, RouterVersion, Stage, prefix_point
+from router_models.versions.tier_models import as_served
 
 PREFIX_RISK = "P(wrong | cheap accepted by its first {tokens} tokens)"
 LENGTHS_TRIED = "prefix_lengths_tried"
@@ -55,7 +57,8 @@ def prefixes_of(table: OutcomeTable, tier: str, tokens: int) -> PrefixTable:
             rows.append(row)
             cut.append(begun)
     index = np.array(rows, dtype=np.int64)
-    return PrefixTable(index, answers_of(table.prompts.take(index), cut), table.grade(tier)[index])
+    answers = as_served(answers_of(table.prompts.take(index), cut), None)
+    return PrefixTable(index, answers, table.grade(tier)[index])
 
 
 def check_tokens(table: OutcomeTable, tier: str, tokens: int) -> None:
@@ -75,23 +78,21 @@ def check_tokens(table: OutcomeTable, tier: str, tokens: int) -> None:
         raise DataError(f"no answer of tier {tier!r} is longer than {tokens} tokens: ask for a shorter prefix")
 
 
-def fit_prefix_stage(version: RouterVersion, tier: str, tokens: int, train: OutcomeTable, tune: OutcomeTable) -> Stage:
-    """A verifier of the tier's own family, fitted on the beginnings of TRAIN and calibrated on those of TUNE.
+def fit_prefix_stage(version: RouterVersion, tier: str, tokens: int, splits: LabelledSplits) -> Stage:
+    """A verifier of the tier's own family, fitted on the prefixes of TRAIN and calibrated on those of TUNE.
 
     It is not shown the router's estimate, which TRAIN's own router would flatter. DataError where they are too few.
     """
-    known, checking = (prefixes_of(part, tier, tokens) for part in (train, tune))
+    known, checking = (prefixes_of(part, tier, tokens) for part in (splits.train, splits.tune))
     verifier = VERIFIERS[version.stages[tier].verifier.family]().fit(known.answers, known.right)
     return Stage(None, None, verifier, choose_calibrator(verifier.predict(checking.answers), checking.right))
 
 
 def routed_to(version: RouterVersion, tier: str, table: OutcomeTable) -> IntArray:
     """The rows of a table that the version's policy sends to a tier; embeddings must be present."""
-    estimates: dict[str, FloatArray] = {}
-    for name, stage in version.stages.items():
-        if stage.router is not None:
-            raw = stage.router.predict(table.prompts)
-            estimates[name] = raw if stage.router_calibrator is None else stage.router_calibrator.predict(raw)
+    estimates = {
+        name: stage.estimate_route(table.prompts) for name, stage in version.stages.items() if stage.router is not None
+    }
     decided = [
         version.policy.decide({name: float(p[row]) for name, p in estimates.items()}).tier for row in range(len(table))
     ]
@@ -99,96 +100,74 @@ def routed_to(version: RouterVersion, tier: str, table: OutcomeTable) -> IntArra
 
 
 def labelled_prefixes(stage: Stage, tier: str, tokens: int, routed: OutcomeTable) -> Labelled:
-    """Score the beginnings of answers longer than N tokens, of prompts routed to the tier, as the server would."""
+    """Score the prefixes of answers longer than N tokens, of prompts routed to the tier, as the server would."""
     begun = prefixes_of(routed, tier, tokens)
     if len(begun) == 0:
         return Labelled.of(np.empty(0), np.empty(0))
-    raw = stage.verifier.predict(begun.answers)
-    return Labelled.of(
-        raw if stage.verifier_calibrator is None else stage.verifier_calibrator.predict(raw), 1.0 - begun.right
-    )
+    return Labelled.of(stage.estimate_ok(begun.answers), 1.0 - begun.right)
 
 
 def certify_prefix(
-    version: RouterVersion,
-    tier: str,
-    lengths: Sequence[int],
-    parts: Mapping[str, OutcomeTable],
-    *,
-    epsilon: float,
-    delta: float,
-    look_index: int,
-    label_source: LabelSource | str,
-    made_at: datetime,
-    expires_at: datetime,
+    version: RouterVersion, tier: str, lengths: Sequence[int], splits: LabelledSplits, terms: CertificateTerms
 ) -> RouterVersion:
     """The version with a prefix point for `tier`, of the first length that certifies; its `binds` are still to be set.
 
-    P(wrong | accepted by the first N tokens) ≤ ε with confidence 1 - δ, among answers longer than N. δ is this
-    promise's own; every length gets an equal part of it, since each is a test on the same labels. `parts` are the
-    splits the version was made on (train, tune, cert), with embeddings. Raises NotCertifiedError with each length's
-    reason, DataError for bad input.
+    P(wrong | accepted by the first N tokens) ≤ ε with confidence 1 - δ, among answers longer than N.
+
+    Parameters
+    ----------
+    version : RouterVersion
+        A certified version of two tiers.
+    tier : str
+        A tier below the last that has an operating point.
+    lengths : sequence of int
+        The numbers of tokens to try, in this order.
+    splits : LabelledSplits
+        Those the version was made on, with embeddings.
+    terms : CertificateTerms
+        Their δ is this promise's own; every length gets an equal part of it, since each is a test on the same labels.
+
+    Raises
+    ------
+    NotCertifiedError
+        With each length's reason.
+    DataError
+        For bad input.
     """
     if tier not in version.policy.points or tier == version.policy.top:
         raise DataError(f"a prefix needs a tier below the last with an operating point, got {tier!r}")
     stages: dict[int, Stage] = {}
-    routed = {name: parts[name].take(routed_to(version, tier, parts[name])) for name in ("tune", "cert")}
+    routed = [part.take(routed_to(version, tier, part)) for part in (splits.tune, splits.cert)]
 
     def labelled(tokens: int) -> tuple[Labelled, Labelled]:
-        stages[tokens] = stage = fit_prefix_stage(version, tier, tokens, parts["train"], parts["tune"])
-        tune, cert = (labelled_prefixes(stage, tier, tokens, part) for part in routed.values())
+        stages[tokens] = stage = fit_prefix_stage(version, tier, tokens, splits)
+        tune, cert = (labelled_prefixes(stage, tier, tokens, part) for part in routed)
         return tune, cert
 
-    certificate = first_certified(
-        lengths,
-        labelled,
-        epsilon=epsilon,
-        delta=delta,
-        look_index=look_index,
-        label_source=label_source,
-        made_at=made_at,
-        expires_at=expires_at,
-    )
+    certificate = first_certified(lengths, labelled, terms)
     return _with_point(version, tier, stages[int(certificate.settings[PREFIX_TOKENS])], certificate)
 
 
 def first_certified(
-    lengths: Sequence[int],
-    labelled: Callable[[int], tuple[Labelled, Labelled]],
-    *,
-    epsilon: float,
-    delta: float,
-    look_index: int,
-    label_source: LabelSource | str,
-    made_at: datetime,
-    expires_at: datetime,
+    lengths: Sequence[int], labelled: Callable[[int], tuple[Labelled, Labelled]], terms: CertificateTerms
 ) -> Certificate:
-    """The certificate of the first length that has one; `labelled` gives the TUNE and CERT beginnings of a length.
+    """The certificate of the first length that has one; `labelled` gives the TUNE and CERT prefixes of a length.
 
     Every length is tested at δ / len(lengths), so that all of them together keep 1 - δ however they are chosen from.
     Raises NotCertifiedError with each length's reason.
     """
     reasons: list[NotCertifiedError] = []
+    each = replace(terms, delta=terms.delta / len(lengths))
     for tokens in lengths:
         try:
-            certificate = certify_threshold(
-                *labelled(tokens),
-                epsilon=epsilon,
-                delta=delta / len(lengths),
-                binds={},
-                label_source=label_source,
-                made_at=made_at,
-                expires_at=expires_at,
-                look_index=look_index,
-                what=PREFIX_RISK.format(tokens=tokens),
-            )
+            certificate = certify_threshold(*labelled(tokens), each, what=PREFIX_RISK.format(tokens=tokens))
         except NotCertifiedError as error:
             reasons.append(NotCertifiedError(f"first {tokens} tokens: {error.reason}", error.labels_missing))
         except DataError as error:
             reasons.append(NotCertifiedError(f"first {tokens} tokens: too few answers are longer ({error})"))
         else:
             named = {PREFIX_TOKENS: float(tokens), LENGTHS_TRIED: float(len(lengths))}
-            return replace(certificate, delta=delta, settings=named)
+            return replace(certificate, delta=terms.delta, settings=named)
     missing = [error.labels_missing for error in reasons if error.labels_missing is not None]
     raise NotCertifiedError("; ".join(error.reason for error in reasons), min(missing) if missing else None)
 

@@ -39,7 +39,7 @@ class Policy:
     points : mapping of tier to OperatingPoint
         When a tier is tried, and when its answer is accepted.
     prefixes : mapping of tier to PrefixPoint
-        The tiers whose answers may be accepted by their beginning alone.
+        The tiers whose answers may be accepted by their first tokens alone.
     overload_points : mapping of tier to OverloadPoint
         The tiers of which rejected answers may be served while the last tier is full.
 
@@ -119,7 +119,7 @@ class Policy:
         return Verdict(action, f"not judged: the slice {open_slice} is not certified")
 
     def judge_prefix(self, tier: str, p_ok: float) -> Verdict:
-        """Accept or escalate from the beginning of an answer; without a certified prefix point: escalate."""
+        """Accept or escalate from the first tokens of an answer; without a certified prefix point: escalate."""
         point = self.prefixes.get(tier)
         if point is None:
             return Verdict(Action.ESCALATED, "no certified prefix verdict for this tier", p_ok)

@@ -107,9 +107,9 @@ def record_look(
 ) -> int:
     """Note that labels are about to be read for a certificate; returns which look at any of them this is, from 1.
 
-    A look counts that read one of the same `labels` (`looks.labels_read`), or the same data set. Noted before and not
-    after, so that a look that certifies nothing, or is killed, counts as well; deleted runs count too. Looks at the
-    same time may get the same, higher number: less is spent then, never more.
+    A look counts that read one of the same `labels` (`label_budget.labels_read`), or the same data set. Noted before
+    and not after, so that a look that certifies nothing, or is killed, counts as well; deleted runs count too. Looks
+    at the same time may get the same, higher number: less is spent then, never more.
     """
     from mlflow.entities import ViewType
 

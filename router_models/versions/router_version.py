@@ -26,7 +26,6 @@ from router_models.data.artifacts import load_state, save_state, seal, verify
 from router_models.data.features import FEATURES_VERSION, Encoder, answers_of, prompts_of
 from router_models.data.slices import SLICERS, slice_of
 from router_models.errors import ArtifactError
-from router_models.estimators.calibrators.base import ScoreCalibrator
 from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.registry import original_name
 from router_models.estimators.routers import LengthRouter
@@ -45,10 +44,17 @@ from router_models.types import (
     Verdict,
 )
 from router_models.versions.policy import OverloadPoint, Policy
+from router_models.versions.tier_models import ROUTER_SCORE as ROUTER_SCORE
 from router_models.versions.tier_models import Stage as Stage
-from router_models.versions.tier_models import families_of, load_stage, parts_of, prefix_named
+from router_models.versions.tier_models import (
+    as_served,
+    families_of,
+    load_stage,
+    parts_of,
+    prefix_named,
+    shows_route,
+)
 
-ROUTER_SCORE = "router_score"
 PREFIX_TOKENS = "prefix_tokens"
 
 
@@ -73,7 +79,7 @@ class RouterVersion:
     slicer : str, optional
         The rule by which a query's slice is found, where slices were certified by themselves.
     prefix_certificates, prefix_stages : mapping of tier to Certificate, to Stage
-        For answers that are accepted by their beginning.
+        For answers that are accepted by their first tokens.
     novelty : NoveltyDetector, optional
         How far a prompt lies from the training data.
     overload_certificates : mapping of tier to Certificate
@@ -101,7 +107,7 @@ class RouterVersion:
         for tier, stage in self.stages.items():
             if stage.router is None:
                 continue
-            p_ok[tier] = _calibrated(stage.router_calibrator, float(stage.router.predict(prompts)[0]))
+            p_ok[tier] = float(stage.estimate_route(prompts)[0])
             if distance is None:
                 far = stage.router.distance(prompts)
                 distance = None if far is None else float(far[0])
@@ -110,7 +116,7 @@ class RouterVersion:
         return self.policy.decide(p_ok, distance, self._open_slice(query))
 
     def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
-        """Accept, escalate or abstain, after generation; a completion that ends in PREFIX is judged as a beginning.
+        """Accept, escalate or abstain, after generation; one that ends in PREFIX_FINISH is judged by its first tokens.
 
         A cheap answer that breaks the shape the request declared (JSON schema, tools) is escalated whatever its score.
         In a slice of which a joint policy promises nothing every cheap answer is, and the last tier's is accepted.
@@ -131,14 +137,13 @@ class RouterVersion:
         )
 
     def estimate(self, query: Query, completion: Completion, decision: Decision) -> float:
-        """P(this completion, or this beginning, is acceptable) by the tier's verifier; KeyError where it has none."""
-        stage = self.stages[decision.tier]
-        if completion.finish_reason == PREFIX_FINISH:
-            stage = self.prefix_stages.get(decision.tier, stage)
+        """P(this completion, or this prefix, is acceptable) by the tier's verifier; KeyError where it has none."""
+        tier, is_prefix = decision.tier, completion.finish_reason == PREFIX_FINISH
+        stage = self.prefix_stages.get(tier, self.stages[tier]) if is_prefix else self.stages[tier]
         prompts = prompts_of([query], self.encoder if stage.verifier.wants_embeddings else None)
-        before = np.nan if decision.p_cheap_ok is None else decision.p_cheap_ok
-        answers = answers_of(prompts, [completion], {ROUTER_SCORE: np.array([before])})
-        return _calibrated(stage.verifier_calibrator, float(stage.verifier.predict(answers)[0]))
+        estimate = np.array([np.nan if decision.p_cheap_ok is None else decision.p_cheap_ok])
+        shown = estimate if not is_prefix and shows_route(self.policy.tiers, tier) else None
+        return float(stage.estimate_ok(as_served(answers_of(prompts, [completion]), shown))[0])
 
     def _open_slice(self, query: Query) -> str | None:
         """The query's slice where thresholds were certified together, but not for it; None where they hold."""
@@ -231,7 +236,7 @@ class RouterVersion:
                 for tier, p in data["points"].items()
             }
             stages = {tier: load_stage(folder, tier, families) for tier, families in data["families"].items()}
-            beginnings = {
+            prefix_stages = {
                 tier: load_stage(folder, f"{tier}.prefix", families)
                 for tier, families in data.get("prefix_families", {}).items()
             }
@@ -258,7 +263,7 @@ class RouterVersion:
             digest,
             slicer=slicer,
             prefix_certificates=prefixes,
-            prefix_stages=beginnings,
+            prefix_stages=prefix_stages,
             novelty=novelty,
             overload_certificates=overload_points,
         )
@@ -301,10 +306,6 @@ def builtin_version(tiers: tuple[str, ...], folder: Path) -> Path:
         points = {tier: OperatingPoint(route_at=0.2, accept_at=0.5) for tier in tiers[:-1]}
         RouterVersion(Policy(tiers, points), stages).save(path)
     return path
-
-
-def _calibrated(calibrator: ScoreCalibrator | None, score: float) -> float:
-    return score if calibrator is None else float(calibrator.predict(np.array([score]))[0])
 
 
 def _plain(x: float) -> float | str:

@@ -1,17 +1,22 @@
-"""The models of one tier, and how they are told apart and read back from a version's folder."""
+"""The models of one tier: how they are asked, what a verifier is shown, and how they are read back from a folder."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from router_models.data.artifacts import load_state
-from router_models.errors import ArtifactError
+from router_models.data.features import LOGPROB_NAMES
+from router_models.errors import ArtifactError, DataError
 from router_models.estimators.calibrators.base import ScoreCalibrator
 from router_models.estimators.calibrators.scores import CALIBRATORS
 from router_models.estimators.routers import ROUTERS, RouterModel
 from router_models.estimators.verifiers import VERIFIERS, VerifierModel
+from router_models.types import Answers, FloatArray, Prompts
+
+ROUTER_SCORE = "router_score"
+"""The signal that holds the router's calibrated estimate."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,42 @@ class Stage:
     router_calibrator: ScoreCalibrator | None
     verifier: VerifierModel
     verifier_calibrator: ScoreCalibrator | None
+
+    def estimate_route(self, prompts: Prompts) -> FloatArray:
+        """P(this tier's answer will be acceptable) for every prompt, (n,); DataError where the tier has no router."""
+        if self.router is None:
+            raise DataError("this tier has no router")
+        return _calibrated(self.router_calibrator, self.router.predict(prompts))
+
+    def estimate_ok(self, answers: Answers) -> FloatArray:
+        """P(this answer is acceptable) for every answer, (n,), shown `as_served`."""
+        return _calibrated(self.verifier_calibrator, self.verifier.predict(answers))
+
+
+def as_served(answers: Answers, p_route: FloatArray | None) -> Answers:
+    """The answers with exactly the signals that a verifier is shown when serving.
+
+    Fitting, certifying and serving all pass through here, so that no verifier can learn from, or be certified with, a
+    signal that a request does not bring: whatever else a table records of its answers is left out.
+
+    Parameters
+    ----------
+    answers : Answers
+        n answers; of their signals the token logprobs stay.
+    p_route : array of float, optional
+        The router's calibrated estimate of every prompt, (n,), NaN where none was made; None where the verifier is
+        not shown one (`shows_route`).
+    """
+    signals = {name: column for name, column in answers.signals.items() if name in LOGPROB_NAMES}
+    return replace(answers, signals=signals if p_route is None else {**signals, ROUTER_SCORE: p_route})
+
+
+def shows_route(tiers: Sequence[str], tier: str) -> bool:
+    """Whether a tier's verifier is shown the router's estimate.
+
+    Not at the top of three tiers or more: there the estimate depends on the way that led to the top.
+    """
+    return len(tiers) == 2 or tier != tiers[-1]
 
 
 def parts_of(stage: Stage) -> dict[str, RouterModel | VerifierModel | ScoreCalibrator | None]:
@@ -66,3 +107,7 @@ def load_stage(folder: Path, tier: str, families: Mapping[str, str | None]) -> S
         part("verifier", VERIFIERS),  # type: ignore[arg-type]
         part("verifier_calibrator", CALIBRATORS),  # type: ignore[arg-type]
     )
+
+
+def _calibrated(calibrator: ScoreCalibrator | None, scores: FloatArray) -> FloatArray:
+    return scores if calibrator is None else calibrator.predict(scores)

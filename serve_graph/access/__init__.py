@@ -1,1 +1,1 @@
-"""Who may ask for what, how often, and for how much: keys, limits, budgets, and the watch on escalations."""
+"""Access control: API keys and scopes, rate limits, budgets and detection of abnormal escalation rates."""

@@ -1,4 +1,4 @@
-"""Each key's account: what it may still do now, and what it has done. Fed with every record that is written."""
+"""Per-key accounting: enforce limits before a request, charge the key for every record written."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from serve_graph.errors import BudgetSpentError, RateLimitedError
 
 
 class Accounts:
-    """Limits, budgets and the watch on escalations of one ingress replica.
+    """Rate limits, budgets and the escalation watch of one ingress replica.
 
-    `clock` is monotonic seconds, `today` the calendar; tests give their own.
+    `clock` returns monotonic seconds and `today` the current date and time; tests pass their own.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Accounts:
         self._buckets: dict[tuple[str, str, int], Bucket] = {}
 
     def admit(self, key: KeyConfig) -> None:
-        """Let one request in, or raise: BudgetSpentError or RateLimitedError, with how long to wait."""
+        """Admit one request or raise BudgetSpentError or RateLimitedError, which say how long to wait."""
         now = self.clock()
         if (spent := self.spending.exceeded(key, self.today())) is not None:
             raise BudgetSpentError(f"key {key.name!r} has used up its {spent[0]}", spent[1])
@@ -48,7 +48,7 @@ class Accounts:
             requests.take(now)
 
     def charge(self, record: DecisionRecord, key: KeyConfig | None) -> None:
-        """Note what a finished request took."""
+        """Charge a finished request to its key: dollars, tokens and whether it was escalated."""
         if record.key is None:
             return
         now = self.clock()
@@ -60,7 +60,7 @@ class Accounts:
             bucket.take(now, sum(c.usage.prompt_tokens + c.usage.completion_tokens for c in record.calls))
 
     def _bucket(self, key: KeyConfig, what: str) -> Bucket | None:
-        """The key's bucket, full when first asked for; another limit in a changed keys file makes another bucket."""
+        """Return the key's bucket, created full on first use; a limit changed in the keys file gets a new bucket."""
         per_min = key.requests_per_min if what == "requests" else key.tokens_per_min
         if per_min is None:
             return None
@@ -71,14 +71,14 @@ class Accounts:
 
 
 def was_escalated(record: DecisionRecord) -> bool:
-    """Whether a request cost a cheap try and the last tier, abstentions from that one's answer included."""
+    """Whether a request paid for a cheap attempt and the last tier, including abstentions after the last tier."""
     if record.outcome == "abstained":
         return len({call.tier for call in record.calls}) > 1
     return record.outcome == "escalated"
 
 
 class AccountingSink:
-    """A RecordSink that keeps the accounts on the way to another."""
+    """A RecordSink that charges each record to its key and passes it on to another sink."""
 
     def __init__(self, sink: RecordSink, accounts: Accounts, find: Callable[[str], KeyConfig | None]) -> None:
         self.sink = sink
@@ -86,6 +86,6 @@ class AccountingSink:
         self.find = find
 
     def write(self, record: DecisionRecord) -> None:
-        """Keep the record first: it must not be lost, whatever the accounts make of it."""
+        """Write the record first, so that an error in accounting cannot lose it, then charge it."""
         self.sink.write(record)
         self.accounts.charge(record, None if record.key is None else self.find(record.key))

@@ -1,7 +1,7 @@
-"""The door: who is asking, may they, and may they now. Plain ASGI, so streams and disconnects pass untouched.
+"""Authentication and authorization middleware. Plain ASGI, so streams and disconnects pass through unchanged.
 
-Without keys, callers from this machine alone are let in (where `is_open`, from anywhere), web pages from elsewhere
-excepted, and may do everything. With keys, nobody is without one, but for `/healthz` and `/readyz`.
+Without keys, only loopback clients are admitted (any client if `is_open`), except web pages of other origins, and they
+have every scope. With keys, every path except `/healthz` and `/readyz` requires one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SCOPE_NAMES: Mapping[KeyScope, str] = MappingProxyType({"use": "asking", "admin"
 
 
 class AuthMiddleware:
-    """ASGI middleware before every route; `refused` is told the status of whoever is turned away."""
+    """ASGI middleware in front of every route; `refused` is called with the status of each rejected request."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class AuthMiddleware:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         try:
-            caller = self._let_in(scope)
+            caller = self._authenticate(scope)
         except ServeGraphError as error:
             self.refused(status_of(error)[0])
             return await refusal(error)(scope, receive, send)
@@ -58,8 +58,8 @@ class AuthMiddleware:
         finally:
             CALLER.reset(token)
 
-    def _let_in(self, scope: Scope) -> Caller:
-        """The caller; raises AuthenticationError, AccessError, RateLimitedError or BudgetSpentError."""
+    def _authenticate(self, scope: Scope) -> Caller:
+        """Return the caller; raises AuthenticationError, AccessError, RateLimitedError or BudgetSpentError."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         key = self._key(scope, headers)
         path = scope["path"]
@@ -77,9 +77,11 @@ class AuthMiddleware:
         if not self.keyring:
             client = scope.get("client")
             if not self.is_open and client is not None and not is_loopback(client[0]):
-                raise AccessError("without access keys this endpoint answers loopback callers only")
+                raise AccessError("without access keys this endpoint accepts loopback clients only")
             if not is_local_page(headers.get("origin")):
-                raise AccessError("without access keys this endpoint answers no web page from elsewhere")
+                raise AccessError(
+                    "without access keys this endpoint accepts no requests from web pages of other origins"
+                )
             return None
         if scope["path"] in OPEN:
             return None
@@ -95,7 +97,7 @@ class AuthMiddleware:
 
 
 def scopes_for(path: str) -> tuple[KeyScope, ...] | None:
-    """What a key must be allowed to do for a path: () = any key will do; None = nobody needs one."""
+    """Return the scopes that a path requires: () = any valid key, None = no key."""
     if path in OPEN:
         return None
     if path.startswith(ADMIN):
@@ -104,7 +106,7 @@ def scopes_for(path: str) -> tuple[KeyScope, ...] | None:
 
 
 def refusal(error: ServeGraphError) -> JSONResponse:
-    """An exception as OpenAI's error object."""
+    """Convert an exception to an HTTP response with OpenAI's error object."""
     status, kind = status_of(error)
     wait = retry_after(error)
     headers = ({} if wait is None else {"retry-after": wait}) | (
@@ -115,7 +117,7 @@ def refusal(error: ServeGraphError) -> JSONResponse:
 
 
 def is_local_page(origin: str | None) -> bool:
-    """Whether a browser's `Origin` is this machine's; any page may send this machine requests. None: no browser."""
+    """Whether a browser's `Origin` header names this machine; True for None: not sent by a web page."""
     if origin is None:
         return True
     try:
@@ -126,7 +128,7 @@ def is_local_page(origin: str | None) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own loopback; False for names."""
+    """Whether an address is a loopback address; False for host names."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

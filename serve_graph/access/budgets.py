@@ -1,4 +1,4 @@
-"""What each key has spent today and this month (UTC): the store's sums, and what is not in the store yet."""
+"""What each key has spent today and this month (UTC): the store's sums plus what is not in the store yet."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from serve_graph.config.access import KeyConfig
 
 
 class Spending:
-    """Money by key. Amounts noted here count at once; `settle` replaces those that the store's sums include by now.
+    """Dollars spent by each key. Noted amounts count at once; `settle` replaces those that the store's sums include.
 
-    An amount noted between the store's reading and `settle` may count twice until the next one: too strict for a
-    moment, never too lax. Requests under way are not counted, so a budget is overshot by what they cost at most.
-    Memory is one sum for each key and day, however many requests there are.
+    An amount noted between the store's query and `settle` may be counted twice until the next `settle`: the budget is
+    briefly too strict, never too lax. Requests in progress are not counted, so a budget can be exceeded by at most
+    what they cost. Memory is one sum per key and day, independent of the number of requests.
     """
 
     def __init__(self) -> None:
@@ -29,31 +29,31 @@ class Spending:
         _add(self._fresh, (key, starts(at)[1]), usd)
 
     def mark(self) -> None:
-        """From here on: what is noted by now will be in the sums that `settle` brings."""
-        for whose, usd in self._fresh.items():
-            _add(self._marked, whose, usd)
+        """Mark the amounts noted so far: the sums passed to the next `settle` will include them."""
+        for key_and_day, usd in self._fresh.items():
+            _add(self._marked, key_and_day, usd)
         self._fresh.clear()
 
     def settle(self, stored: Mapping[str, Sequence[Decimal]], now: datetime) -> None:
-        """Take the store's sums (month, day) by key, and forget what was noted before the last mark: they hold it."""
+        """Take the store's sums (month, day) by key; drop the amounts noted before the last mark, now included."""
         self._stored = dict(stored)
         self._month, self._day = starts(now)
         self._marked.clear()
 
     def spent(self, key: str, now: datetime) -> tuple[Decimal, Decimal]:
-        """This month's and this day's dollars."""
+        """Return the dollars spent this month and today."""
         month, day = starts(now)
         in_month, in_day = self._stored.get(key, (Decimal(0), Decimal(0)))
         total_month = in_month if self._month == month else Decimal(0)
         total_day = in_day if self._day == day else Decimal(0)
-        for (who, at), usd in (*self._marked.items(), *self._fresh.items()):
-            if who == key:
+        for (name, at), usd in (*self._marked.items(), *self._fresh.items()):
+            if name == key:
                 total_month += usd if at >= month else 0
                 total_day += usd if at >= day else 0
         return total_month, total_day
 
     def exceeded(self, key: KeyConfig, now: datetime) -> tuple[str, float] | None:
-        """Which budget is used up, in words, and the seconds until it begins anew; None where none is."""
+        """Return the name of the exhausted budget and the seconds until it resets; None if there is budget left."""
         if key.usd_per_month is None and key.usd_per_day is None:
             return None
         month, day = self.spent(key.name, now)
@@ -66,13 +66,13 @@ class Spending:
 
 
 def starts(now: datetime) -> tuple[str, str]:
-    """When the current month and day began (UTC), as records write moments."""
+    """Return the start of the current month and day (UTC) in the format of record timestamps."""
     day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return day.replace(day=1).isoformat(timespec="milliseconds"), day.isoformat(timespec="milliseconds")
 
 
-def _add(sums: dict[tuple[str, str], Decimal], whose: tuple[str, str], usd: Decimal) -> None:
-    sums[whose] = sums.get(whose, Decimal(0)) + usd
+def _add(sums: dict[tuple[str, str], Decimal], key_and_day: tuple[str, str], usd: Decimal) -> None:
+    sums[key_and_day] = sums.get(key_and_day, Decimal(0)) + usd
 
 
 def _until(later: datetime, now: datetime) -> float:

@@ -1,4 +1,4 @@
-"""Who is asking, for the length of one HTTP request."""
+"""The authenticated caller of the current HTTP request."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from serve_graph.errors import AccessError
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The key that was shown (None: keys are off, everything is allowed) and the wishes that stand in headers.
+    """The caller's key (None: keys are disabled, everything is allowed) and the options given in request headers.
 
-    `tier` is `x-serve-graph-tier`, `session` is `x-serve-graph-session`.
+    `tier` is the value of `x-serve-graph-tier`, `session` that of `x-serve-graph-session`.
     """
 
     key: KeyConfig | None = None
@@ -28,7 +28,7 @@ class Caller:
         return self.key is None or scope in self.key.scopes
 
     def require(self, scope: Scope, what: str) -> None:
-        """Raise AccessError unless the key has the scope."""
+        """Raise AccessError unless the key has the scope; `what` names the operation in the message."""
         if not self.may(scope):
             raise AccessError(f"{what} needs a key with the scope {scope!r}", code="insufficient_permissions")
 

@@ -1,8 +1,8 @@
-"""The watch on escalations: prompts made to be refused by the verifier make every answer cost both tiers.
+"""Detection of keys whose requests are escalated far more often than everybody else's.
 
-Such a key's share of escalations among judged requests stands out from everybody else's. An exact binomial test says
-when that is no chance; the key is then refused until enough of its escalations have left the window. Pure: the clock
-is an argument.
+Prompts crafted to fail verification make every answer cost both tiers. An exact binomial test decides whether a key's
+share of escalations, among the requests that were verified, exceeds that of all other keys by more than chance; such a
+key is refused until enough of its escalations have left the window. Pure: the clock is an argument.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ HOUR_S = 3600.0
 
 
 class EscalationWatch:
-    """Counts requests and escalations by key over a sliding window; `caps` is how often a request was refused."""
+    """Counts requests and escalations by key over a sliding window; `caps` counts the refused requests."""
 
     def __init__(self, config: EscalationWatchConfig) -> None:
         self.config = config
@@ -28,9 +28,9 @@ class EscalationWatch:
         self._hits: dict[str, deque[float]] = {}
 
     def note(self, key: str, escalated: bool, now: float) -> None:
-        """Count one finished request that was judged, or escalated unjudged.
+        """Count one finished request that was verified, or escalated without verification.
 
-        Others say nothing of escalations, and cost little: counted, they would hide a share that stands out.
+        Do not pass other requests: they cost little, and counting them would dilute a conspicuous share.
         """
         self._forget(now)
         self._seen.append((now, key))
@@ -39,21 +39,21 @@ class EscalationWatch:
             self._hits.setdefault(key, deque()).append(now)
 
     def stands_out(self, key: str, now: float) -> bool:
-        """Whether the key's share of escalations is above `times` everybody else's by more than chance.
+        """Whether the key's share of escalations exceeds `times` that of all other keys by more than chance.
 
-        Everybody else's share is taken as (escalations + 1) / (requests + 2); alone, no key stands out.
+        The others' share is estimated as (escalations + 1) / (requests + 2). A key without others is never flagged.
         """
         self._forget(now)
         n, escalated = self._requests[key], self._since(key, now - self.config.window_s)
         others = self._requests.total() - n
         if n < self.config.min_requests or others < self.config.min_requests:
             return False
-        all_hits = sum(self._since(who, now - self.config.window_s) for who in self._hits)
+        all_hits = sum(self._since(name, now - self.config.window_s) for name in self._hits)
         share = (all_hits - escalated + 1) / (others + 2)
         return bool(binom.sf(escalated - 1, n, min(1.0, self.config.times * share)) < self.config.alpha)
 
     def refuses(self, key: KeyConfig, now: float) -> float | None:
-        """Seconds after which to try again where the key is to be refused; None where it is not."""
+        """Return the seconds after which to retry if the key is to be refused, else None."""
         most, window_s = key.escalations_per_h, HOUR_S
         if most is None or self._since(key.name, now - HOUR_S) < most:
             if not self.stands_out(key.name, now):
@@ -64,7 +64,7 @@ class EscalationWatch:
         return max(1.0, oldest + window_s - now)
 
     def _since(self, key: str, moment: float) -> int:
-        """How many escalations of the key came after a moment."""
+        """Count the key's escalations after a point in time."""
         hits = self._hits.get(key, deque())
         return len(hits) - bisect_right(hits, moment)
 

@@ -1,7 +1,7 @@
-"""Access keys: made once, shown once, kept as their sha256.
+"""Access keys: generated once, printed once, stored as their sha256.
 
-A key is 256 random bits, so a plain sha256 of it cannot be searched backwards; passwords would need a slow hash, but
-nobody chooses these. The file is YAML, readable by its owner alone, and replaced whole.
+A key has 256 random bits, so its plain sha256 cannot be reversed by search; the slow hash that passwords need is not
+required. The file is YAML, readable by its owner only, and replaced atomically.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ KEY_PREFIX = "sg-"
 
 
 def new_key() -> str:
-    """A fresh secret key."""
+    """Generate a secret key."""
     return KEY_PREFIX + secrets.token_urlsafe(32)
 
 
 def key_hash(key: str) -> str:
-    """What is kept of a key."""
+    """Return what is stored of a key: its sha256."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def read_keys(path: Path) -> tuple[KeyConfig, ...]:
-    """The keys of a file, none where there is no file; raises ConfigError naming what is wrong with it."""
+    """Read the keys of a file, () if there is no file; raises ConfigError naming what is wrong with it."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8")) or []
         keys = tuple(KeyConfig.model_validate(entry) for entry in found)
@@ -52,10 +52,10 @@ def read_keys(path: Path) -> tuple[KeyConfig, ...]:
 
 
 def write_keys(path: Path, keys: Iterable[KeyConfig]) -> None:
-    """Replace a keys file; readable by its owner only from the first byte on."""
+    """Replace a keys file atomically, with permissions for its owner only from the start."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump([key.model_dump(mode="json", exclude_defaults=True) for key in keys], sort_keys=False)
-    handle, scratch = tempfile.mkstemp(prefix=".keys-", dir=path.parent)  # made with mode 600
+    handle, scratch = tempfile.mkstemp(prefix=".keys-", dir=path.parent)  # created with mode 600
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
     os.replace(scratch, path)
@@ -63,7 +63,7 @@ def write_keys(path: Path, keys: Iterable[KeyConfig]) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep others from changing a keys file meanwhile: of two writers at once, one would lose a key."""
+    """Lock a keys file against other writers: of two at once, one would lose a key."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -71,7 +71,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def refuse_doubles(keys: Sequence[KeyConfig]) -> None:
-    """Raise ConfigError where two keys share a name or a secret: bills could not tell them apart."""
+    """Raise ConfigError if two keys share a name or a secret: their bills could not be told apart."""
     for what in ("name", "sha256"):
         values = [getattr(key, what) for key in keys]
         if double := sorted({value for value in values if values.count(value) > 1}):
@@ -79,10 +79,10 @@ def refuse_doubles(keys: Sequence[KeyConfig]) -> None:
 
 
 class Keyring:
-    """The keys in force: those of the configuration, and those of a file that is read again when it has changed.
+    """The keys in force: those of the configuration and those of a file that is re-read when it changes.
 
-    A file that cannot be read any more, is gone or is blank leaves the keys as they were, until it can be read. One
-    that says `[]` revokes them all: then nobody gets in until it names one again.
+    If the file becomes unreadable, blank or is removed, its last keys stay in force until it can be read again. A file
+    that says `[]` revokes them all: nobody is admitted until it lists a key again.
     """
 
     def __init__(self, fixed: Sequence[KeyConfig] = (), path: Path | None = None) -> None:
@@ -93,7 +93,7 @@ class Keyring:
         self._guarded = bool(self._by_hash)
 
     def __bool__(self) -> bool:
-        """Whether there is any key, or was since the start: then nobody gets in without one."""
+        """Whether there is or was any key since start-up; if so, every caller needs one."""
         return self._guarded
 
     @property
@@ -101,20 +101,20 @@ class Keyring:
         return tuple(self._by_hash.values())
 
     def find(self, secret: str) -> KeyConfig | None:
-        """Whose key this is. Looked up by its hash, so that the time it takes says nothing about other keys."""
+        """Return the key with this secret. The lookup is by hash, so its timing reveals nothing about other keys."""
         return self._by_hash.get(key_hash(secret))
 
     def named(self, name: str) -> KeyConfig | None:
-        """The key of that name, if it is in force."""
+        """Return the key of that name if it is in force."""
         return next((key for key in self._by_hash.values() if key.name == name), None)
 
     def refresh(self) -> None:
-        """Read the file again if it changed; raises ConfigError where it is broken now, keeping what was in force."""
+        """Re-read the file if it changed; raises ConfigError if it is invalid, and keeps the previous keys."""
         stamp = _stamp(self.path)
         if stamp != self._stamp:
             fresh = self._read()
             if len(fresh) == len(self.fixed) < len(self._by_hash) and not _revokes_all(self.path):
-                raise ConfigError(f"{self.path} is gone or blank; its last keys stay in force until a restart")
+                raise ConfigError(f"{self.path} is missing or blank; its last keys stay in force until a restart")
             self._by_hash, self._stamp = fresh, stamp
             self._guarded = self._guarded or bool(fresh)
 
@@ -125,7 +125,7 @@ class Keyring:
 
 
 def _revokes_all(path: Path | None) -> bool:
-    """Whether the file says that there is no key, as `serve-graph keys revoke` leaves it; not one that was damaged."""
+    """Whether the file explicitly lists no key, as `serve-graph keys revoke` leaves it, rather than being damaged."""
     try:
         return path is not None and yaml.safe_load(path.read_text(encoding="utf-8")) == []
     except OSError:

@@ -1,15 +1,15 @@
-"""A rate limit as a bucket: it fills steadily, requests and tokens empty it. Pure: the clock is an argument.
+"""A token-bucket rate limit, refilled continuously. Pure: the clock is an argument.
 
-Tokens are taken *after* an answer, when the engine has counted them, so the bucket may go below zero; nothing more is
-let in until it has filled up past it. Over any stretch of time no more than limit x minutes + one minute's worth (and
-what was under way) gets through.
+Tokens are taken *after* an answer, when the engine has counted them, so the level may become negative; nothing is
+admitted until it is positive again. Over any period, at most limit x minutes + one minute's allowance (plus what was
+in progress) is admitted.
 """
 
 from __future__ import annotations
 
 
 class Bucket:
-    """`per_min` units a minute, at most one minute's worth saved up; full at the start."""
+    """A bucket that gains `per_min` units a minute and holds at most that many; full at the start."""
 
     def __init__(self, per_min: float, now: float) -> None:
         self.per_min = per_min
@@ -17,12 +17,12 @@ class Bucket:
         self._at = now
 
     def wait_s(self, now: float, needed: float = 1.0) -> float:
-        """Seconds until `needed` units are there; 0 where they are now."""
+        """Return the seconds until `needed` units are available; 0 if they are now."""
         missing = min(needed, self.per_min) - self._filled(now)
         return max(0.0, missing * 60.0 / self.per_min)
 
     def take(self, now: float, units: float = 1.0) -> None:
-        """Take units, into debt if need be."""
+        """Take units; the level may become negative."""
         self._level = self._filled(now) - units
         self._at = now
 

@@ -1,4 +1,4 @@
-"""The caller's connection: what comes in, whether anybody is still there, and streams that end with it."""
+"""The client's connection: read the body, notice a disconnect, and end streams with it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body, or PayloadTooLargeError as soon as it exceeds `limit` bytes."""
+    """Read the whole body; raises PayloadTooLargeError as soon as it exceeds `limit` bytes."""
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
@@ -33,37 +33,40 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 async def while_connected(request: Request, work: Awaitable[T]) -> T:
-    """Await `work` as long as the caller is there; cancel it and raise ClientDisconnect once they hang up.
+    """Await `work` while the client is connected; on a disconnect, cancel it and raise ClientDisconnect.
 
-    The body must have been read: what the server says next is that the caller left.
+    The body must have been read before: the next message from the server is then the disconnect.
     """
     working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_hung_up(request.receive))
+    disconnect = asyncio.ensure_future(_disconnected(request.receive))
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             raise ClientDisconnect
         return working.result()
     finally:
         with anyio.CancelScope(shield=True):
-            await wait_until_done(leaving)
+            await wait_until_done(disconnect)
             await wait_until_done(working)
 
 
-async def _hung_up(receive: Callable[[], Awaitable[Any]]) -> None:
+async def _disconnected(receive: Callable[[], Awaitable[Any]]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 class Reply(JSONResponse):
-    """A JSON reply, also of text that is no UTF-8: see `sse.event`."""
+    """A JSON response that can also encode text that is not valid UTF-8: see `sse.event`."""
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors=LONE)
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events. However the sending ends, `ending` runs: who leaves must not leave engines talking."""
+    """A response of server-sent events.
+
+    `ending` runs however the response ends, so that a disconnect also stops the engines.
+    """
 
     def __init__(
         self, events: AsyncGenerator[bytes, None], headers: dict[str, str], ending: Callable[[], Awaitable[None]]

@@ -1,4 +1,4 @@
-"""How each endpoint words the same answer: a Dialect turns chat replies and chunks into its own shape."""
+"""Response formats: convert chat replies and chunks to the shape of each endpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from serve_graph.api.sse import DONE, Chunks, Events, chat_events, event, with_f
 
 
 class ResponseFormat(Protocol):
-    """One endpoint's wording of chat.completion objects and of streams of chat.completion.chunk."""
+    """Converts chat.completion objects and streams of chat.completion.chunk to one endpoint's shape."""
 
     def whole(self, reply: dict[str, Any]) -> dict[str, Any]: ...
 
@@ -20,7 +20,7 @@ class ResponseFormat(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChatFormat:
-    """`/v1/chat/completions`: as they are."""
+    """`/v1/chat/completions`: replies and chunks unchanged."""
 
     include_usage: bool
 
@@ -33,7 +33,7 @@ class ChatFormat:
 
 @dataclass(frozen=True, slots=True)
 class TextFormat:
-    """`/v1/completions`: text instead of messages; a tool call has no place there and reads as no text."""
+    """`/v1/completions`: text instead of messages. The format has no tool calls; they are returned as empty text."""
 
     include_usage: bool
 
@@ -57,6 +57,6 @@ def _text_id(reply: Mapping[str, Any]) -> str:
     return f"cmpl-{reply['id'].removeprefix('chatcmpl-')}"
 
 
-def _text_choice(choice: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
-    text = said.get("content") or ""
+def _text_choice(choice: Mapping[str, Any], message: Mapping[str, Any]) -> dict[str, Any]:
+    text = message.get("content") or ""
     return {"index": choice["index"], "text": text, "logprobs": None, "finish_reason": choice.get("finish_reason")}

@@ -1,4 +1,4 @@
-"""The routes that answer: chat, text completions, responses, embeddings. One way through, four wordings."""
+"""The routes that generate: chat, text completions, responses and embeddings, over one code path."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from router_models.types import Query
 from serve_graph.api.connection import EventStream, Reply, read_body, while_connected
 from serve_graph.api.formats import ChatFormat, ResponseFormat, TextFormat
-from serve_graph.api.openapi import asks, errors, reply
+from serve_graph.api.openapi import errors, reply, request_body
 from serve_graph.api.responses import ResponsesFormat, ResponsesRequest, responses_query
 from serve_graph.api.sse import kept_alive, unbroken
 from serve_graph.errors import RequestError
@@ -35,7 +35,7 @@ FAILURES = (400, 401, 403, 404, 413, 429, 499, 500, 503, 504)
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """How large a body is read, how long a stream may be silent, whether a reply may begin uncommitted."""
+    """The body size limit, the keep-alive interval of streams, and whether a stream may start before its commit."""
 
     max_body_bytes: int
     keep_alive_s: float
@@ -43,7 +43,7 @@ class HttpLimits:
 
 
 class OpenAIRequest(Protocol):
-    """What the request bodies have in common."""
+    """The fields that all generating requests have."""
 
     @property
     def model(self) -> str: ...
@@ -65,7 +65,7 @@ def add_generation(app: FastAPI, service: Service, limits: HttpLimits) -> None:
     @app.post(
         "/v1/chat/completions",
         responses=reply("ChatCompletion", streams="ChatCompletionChunk") | errors(*FAILURES),
-        openapi_extra=asks("ChatRequest"),
+        openapi_extra=request_body("ChatRequest"),
     )
     async def chat_completions(request: Request) -> Response:
         parsed = parse_request(ChatRequest, await read_body(request, limits.max_body_bytes))
@@ -74,7 +74,7 @@ def add_generation(app: FastAPI, service: Service, limits: HttpLimits) -> None:
     @app.post(
         "/v1/completions",
         responses=reply("Completion", streams="Completion") | errors(*FAILURES),
-        openapi_extra=asks("CompletionRequest"),
+        openapi_extra=request_body("CompletionRequest"),
     )
     async def completions(request: Request) -> Response:
         parsed = parse_request(CompletionRequest, await read_body(request, limits.max_body_bytes))
@@ -83,7 +83,7 @@ def add_generation(app: FastAPI, service: Service, limits: HttpLimits) -> None:
     @app.post(
         "/v1/responses",
         responses=reply("Response", streams="ResponseStreamEvent") | errors(*FAILURES),
-        openapi_extra=asks("ResponsesRequest"),
+        openapi_extra=request_body("ResponsesRequest"),
     )
     async def responses(request: Request) -> Response:
         parsed = parse_request(ResponsesRequest, await read_body(request, limits.max_body_bytes))
@@ -92,36 +92,39 @@ def add_generation(app: FastAPI, service: Service, limits: HttpLimits) -> None:
     @app.post(
         "/v1/embeddings",
         responses=reply("CreateEmbeddingResponse") | errors(*FAILURES),
-        openapi_extra=asks("EmbeddingsRequest"),
+        openapi_extra=request_body("EmbeddingsRequest"),
     )
     async def embeddings(request: Request) -> Response:
         parsed = parse_request(EmbeddingsRequest, await read_body(request, limits.max_body_bytes))
         query, body = embeddings_query(parsed)
         opened = service.open_embeddings(query, parsed.model)
         try:
-            said = await while_connected(request, service.embed(opened, body))
+            answer = await while_connected(request, service.embed(opened, body))
         except BaseException:
-            service.record(opened, asyncio.CancelledError())  # nothing, unless it was cancelled before it began
+            service.record(opened, asyncio.CancelledError())  # no effect unless cancelled before it started
             raise
-        return Reply(said, headers=service.headers(opened))
+        return Reply(answer, headers=opened.headers())
 
     async def respond(
         request: Request, query: Query, parsed: OpenAIRequest, response_format: ResponseFormat
     ) -> Response:
         if parsed.stream_options and not parsed.stream:
-            raise RequestError("stream_options needs stream: true", "stream_options", "invalid_value")
+            raise RequestError("stream_options requires stream: true", "stream_options", "invalid_value")
         opened = service.open(query, parsed.model, bool(parsed.stream), options_from(parsed))
         try:
             if parsed.stream:
                 return await streamed(request, opened, response_format)
-            said = await while_connected(request, service.answer(opened, response_format.whole))
+            answer = await while_connected(request, service.answer(opened, response_format.whole))
         except BaseException:
-            service.record(opened, asyncio.CancelledError())  # nothing, unless it was cancelled before it began
+            service.record(opened, asyncio.CancelledError())  # no effect unless cancelled before it started
             raise
-        return Reply(said, headers=service.headers(opened))
+        return Reply(answer, headers=opened.headers())
 
     async def streamed(request: Request, opened: Opened, response_format: ResponseFormat) -> Response:
-        """Begin once somebody speaks, or after `keep_alive_s` with comments. Failures until then are raised."""
+        """Start the response with the first chunk, or with comments after `keep_alive_s`.
+
+        Failures before that are raised and become an HTTP status.
+        """
         chunks = BufferedAsyncIterator(service.stream(opened))
         try:
             wait_s = limits.keep_alive_s if limits.start_before_commit else None
@@ -131,18 +134,20 @@ def add_generation(app: FastAPI, service: Service, limits: HttpLimits) -> None:
         except BaseException:
             await chunks.aclose()
             raise
-        spoke = first.done()
-        events = kept_alive(response_format.events(unbroken(chunks)), limits.keep_alive_s, at_once=not spoke)
+        started = first.done()
+        events = kept_alive(
+            response_format.events(unbroken(chunks.source, first)), limits.keep_alive_s, at_once=not started
+        )
 
         async def ending() -> None:
             await chunks.aclose()
-            service.record(opened, asyncio.CancelledError())  # nothing, where the stream has recorded itself
+            service.record(opened, asyncio.CancelledError())  # no effect if the stream has written its record
 
-        return EventStream(events, service.headers(opened, committed=spoke), ending)
+        return EventStream(events, opened.headers(committed=started), ending)
 
 
 def options_from(parsed: OpenAIRequest) -> RequestOptions | None:
-    """What the caller asks of the policy, a session in OpenAI's own fields included."""
+    """Return the request's options for the policy, with a session taken from OpenAI's own fields if they set none."""
     return options_of(parsed.serve_graph, parsed.prompt_cache_key, parsed.user)
 
 

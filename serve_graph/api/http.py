@@ -1,4 +1,4 @@
-"""Wire ⇄ nouns: the routes, nothing else. Every error leaves in OpenAI's shape; none shows a stack trace."""
+"""The HTTP application: routes, health, metrics and error responses in OpenAI's shape, never with a stack trace."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What the routes need beside the service: the decision log, health, metrics, and what runs for ever."""
+    """What the routes need besides the service: decisions, readiness, metrics, access control, background work."""
 
     service: Service
     find_decision: Callable[[str], Awaitable[DecisionRecord | None]]
@@ -55,7 +55,7 @@ class Backend:
 
 
 def build_http(backend: Backend) -> FastAPI:
-    """The ASGI application of the ingress."""
+    """Build the ASGI application of the ingress."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -84,8 +84,8 @@ def build_http(backend: Backend) -> FastAPI:
     async def decision(decision_id: str) -> Response:
         from serve_graph.records.explanation import explained
 
-        known = decision_id.isprintable()  # PostgreSQL takes no NUL
-        found = await backend.find_decision(decision_id) if known else None
+        printable = decision_id.isprintable()  # PostgreSQL rejects NUL
+        found = await backend.find_decision(decision_id) if printable else None
         if found is None:
             raise NotFoundError(f"no decision {decision_id!r} (records appear within a second of the reply)", "id")
         return JSONResponse(explained(found, service.context.prices, service.context.policy.tiers))
@@ -122,14 +122,14 @@ def _model(name: str) -> dict[str, Any]:
 
 
 def _install_guards(app: FastAPI, refused: Callable[[int], None]) -> None:
-    """Turn every exception into OpenAI's error object.
+    """Convert every exception to OpenAI's error object.
 
-    `refused` is told the status of each request that is turned away before it became a decision.
+    `refused` is called with the status of each request that is rejected before it has a decision record.
     """
 
     @app.exception_handler(ServeGraphError)
     async def known(_: Request, error: ServeGraphError) -> Response:
-        if isinstance(error, RequestError):  # engines' refusals have a record, and are no RequestError
+        if isinstance(error, RequestError):  # an engine's rejection has a record and is not a RequestError
             refused(status_of(error)[0])
         return error_response(error)
 
@@ -146,11 +146,11 @@ def _install_guards(app: FastAPI, refused: Callable[[int], None]) -> None:
     @app.exception_handler(Exception)
     async def unknown(_: Request, error: Exception) -> Response:
         logger.exception("unexpected error", exc_info=error)
-        return JSONResponse(error_body("internal error; the log has the details", "server_error"), 500)
+        return JSONResponse(error_body("internal error; see the server log", "server_error"), 500)
 
 
 class HeadAsGet:
-    """Answer HEAD as GET without the body: what probes and load balancers ask."""
+    """Answer HEAD as GET without the body, for probes and load balancers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -166,7 +166,7 @@ class HeadAsGet:
 
 
 def error_response(error: ServeGraphError) -> Response:
-    """An exception of ours as an HTTP reply."""
+    """Convert a ServeGraphError to an HTTP response."""
     status, kind = status_of(error)
     body = error_body(str(error), kind, getattr(error, "param", None), getattr(error, "code", None))
     wait = retry_after(error)

@@ -1,7 +1,7 @@
-"""The OpenAPI document: what the routes really take and give, from the models that check it.
+"""The OpenAPI document of this endpoint, generated from the models that validate its requests.
 
-Requests are our own pydantic models; replies are the `openai` package's types, which is what clients parse them with.
-Routes name schemas; `describe` puts them into the document when it is first asked for.
+Request schemas are this project's pydantic models; reply schemas are the `openai` package's types, which clients use
+to parse them.
 """
 
 from __future__ import annotations
@@ -20,21 +20,26 @@ SCHEME = "access_key"
 REF = "#/components/schemas/"
 REASONS: Mapping[int, str] = MappingProxyType(
     {
-        400: "The request is wrong, or the engine refuses it",
-        401: "No access key, or not a valid one",
-        403: "This caller may not do this",
-        404: "There is no such model, tier or decision",
-        413: "The body is too large",
+        400: "The request is invalid, or the engine rejects it",
+        401: "No access key, or an invalid one",
+        403: "The access key lacks a scope or a permission",
+        404: "The model, tier or decision does not exist",
+        413: "The request body is too large",
         429: "Too many requests; see Retry-After",
-        499: "The caller hung up",
-        500: "A fault of this endpoint",
-        503: "No tier that may answer can; see Retry-After",
-        504: "The tier took too long; see Retry-After",
+        499: "The client disconnected",
+        500: "An internal error of this endpoint",
+        503: "No permitted tier is available; see Retry-After",
+        504: "The tier did not answer in time; see Retry-After",
     }
 )
 
 
-RETRY_AFTER = {"retry-after": {"description": "Seconds to stay away", "schema": {"type": "integer", "minimum": 1}}}
+RETRY_AFTER = {
+    "retry-after": {
+        "description": "Seconds to wait before the next attempt",
+        "schema": {"type": "integer", "minimum": 1},
+    }
+}
 ERROR_HEADERS: Mapping[int, Mapping[str, Any]] = MappingProxyType(
     {
         401: {"www-authenticate": {"description": "Always `Bearer`", "schema": {"const": "Bearer"}}},
@@ -43,19 +48,19 @@ ERROR_HEADERS: Mapping[int, Mapping[str, Any]] = MappingProxyType(
         504: RETRY_AFTER,
     }
 )
-KEYS = """An access key, as `Authorization: Bearer KEY` (what OpenAI's clients send as their API key). Keys are made
-with `serve-graph keys new`; their scopes are `use`, `force` (choosing a tier), `admin`. Without any key the endpoint
-listens on loopback only and asks nobody for one: that is the default (`access.open` lets it listen elsewhere). With
-keys every route but `/healthz` and `/readyz` needs one."""
+KEYS = """An access key, as `Authorization: Bearer KEY` (what OpenAI's clients send as their API key). Keys are created
+with `serve-graph keys new`; their scopes are `use`, `force` (choosing a tier) and `admin`. Without any key the
+endpoint listens on loopback only and requires none, which is the default (`access.open` lets it listen elsewhere).
+With keys, every route except `/healthz` and `/readyz` requires one."""
 
 
-def asks(schema: str) -> dict[str, Any]:
-    """`openapi_extra` of a route that takes a JSON body of this schema."""
+def request_body(schema: str) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route that takes a JSON body of this schema."""
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": {"$ref": REF + schema}}}}}
 
 
 def reply(schema: str, *, streams: str | None = None) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route that answers 200 with this schema, or with server-sent events of another."""
+    """Return the `responses` of a route that answers 200 with this schema, or with server-sent events of another."""
     content: dict[str, Any] = {"application/json": {"schema": {"$ref": REF + schema}}}
     if streams is not None:
         about = f"One server-sent event: `data` holds one {streams}, or an Error that ends the stream"
@@ -65,7 +70,7 @@ def reply(schema: str, *, streams: str | None = None) -> dict[int | str, dict[st
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route that may fail with these statuses, always with OpenAI's error object."""
+    """Return the `responses` of a route that may fail with these statuses, with OpenAI's error object."""
     content = {"application/json": {"schema": {"$ref": REF + "Error"}}}
     return {
         status: {"description": REASONS[status], "content": content}
@@ -77,29 +82,29 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def describe(
     app: FastAPI, models: Sequence[str], embedders: Sequence[str], keyed: Callable[[], bool] = lambda: False
 ) -> None:
-    """Make `app.openapi()` (and `/openapi.json`) the whole document.
+    """Make `app.openapi()` (and `/openapi.json`) return the whole document.
 
-    `models` are the names a request may give, `embedders` those that one for embeddings may. `keyed`: whether access
-    keys are on now, and the document therefore asks for one.
+    `models` are the names that a request may give, `embedders` those that an embeddings request may give. `keyed`
+    returns whether access keys are enabled, in which case the document requires one.
     """
 
     @cache
-    def document(asks_for_keys: bool) -> dict[str, Any]:
-        made = get_openapi(title=app.title, version=app.version, description=__doc__, routes=app.routes)
-        parts = made.setdefault("components", {})
+    def document(needs_key: bool) -> dict[str, Any]:
+        spec = get_openapi(title=app.title, version=app.version, description=__doc__, routes=app.routes)
+        parts = spec.setdefault("components", {})
         parts.setdefault("schemas", {}).update(_schemas(models, embedders))
         parts["securitySchemes"] = {SCHEME: {"type": "http", "scheme": "bearer", "description": KEYS}}
-        for path, operations in made["paths"].items():
-            scopes = scopes_for(path) if asks_for_keys else None
+        for path, operations in spec["paths"].items():
+            scopes = scopes_for(path) if needs_key else None
             for operation in operations.values():
                 operation["security"] = [] if scopes is None else [{SCHEME: list(scopes)}]
-        return made
+        return spec
 
     app.openapi = lambda: document(keyed())  # type: ignore[method-assign]
 
 
 def _schemas(models: Sequence[str], embedders: Sequence[str]) -> dict[str, Any]:
-    """Every schema a route names, by name, and what it refers to as `<name>.<part>`: parts of two may share a name."""
+    """Return every schema that a route names, with nested ones as `<schema>.<part>`: parts may share a name."""
     from openai.types import Completion, CreateEmbeddingResponse
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
     from openai.types.responses import Response
@@ -108,14 +113,14 @@ def _schemas(models: Sequence[str], embedders: Sequence[str]) -> dict[str, Any]:
     from serve_graph.protocol.embeddings import EmbeddingsRequest
     from serve_graph.protocol.requests import ChatRequest, CompletionRequest
 
-    asked = (ChatRequest, CompletionRequest, ResponsesRequest, EmbeddingsRequest)
-    given = (ChatCompletion, ChatCompletionChunk, Completion, CreateEmbeddingResponse, Response)
+    requests = (ChatRequest, CompletionRequest, ResponsesRequest, EmbeddingsRequest)
+    replies = (ChatCompletion, ChatCompletionChunk, Completion, CreateEmbeddingResponse, Response)
     found = _plain()
-    for kind in (*asked, *given):
-        name, mode = kind.__name__, "validation" if kind in asked else "serialization"
+    for kind in (*requests, *replies):
+        name, mode = kind.__name__, "validation" if kind in requests else "serialization"
         schema = kind.model_json_schema(ref_template=f"{REF}{name}.{{model}}", mode=mode)  # type: ignore[arg-type]
         found |= {f"{name}.{part}": inner for part, inner in schema.pop("$defs", {}).items()}
-        if kind in asked:
+        if kind in requests:
             schema["properties"]["model"]["enum"] = list(embedders if kind is EmbeddingsRequest else models)
         found[name] = schema
     return found

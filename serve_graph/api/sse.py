@@ -1,10 +1,11 @@
-"""Chunks → server-sent events, with comments in the silences. Nothing is decided here; see `streaming` for that."""
+"""Convert chunks to server-sent events, with keep-alive comments. The commit rules are in `cascade/commit`."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -17,34 +18,41 @@ Chunks = AsyncGenerator[dict[str, Any], None]
 Events = AsyncGenerator[bytes, None]
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
-LONE = "backslashreplace"  # an unpaired surrogate is no UTF-8; JSON has an escape for it, the same as Python's
+LONE = "backslashreplace"  # an unpaired surrogate is not valid UTF-8; JSON's escape for it is the same as Python's
 _LINE_BREAKS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
 def event(data: Mapping[str, Any], name: str | None = None) -> bytes:
-    """One server-sent event: one `data:` line, whatever a consumer takes for a line break (Python's own splitlines
-    knows three beyond ASCII, and clients use it). Half a character, which some APIs send, goes on as JSON's escape.
+    """Return one server-sent event with a single `data:` line.
+
+    Characters that clients take for line breaks are escaped (Python's `splitlines` knows three beyond ASCII), as are
+    unpaired surrogates, which some APIs send.
     """
     head = "" if name is None else f"event: {name}\n"
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).translate(_LINE_BREAKS)
     return f"{head}data: {text}\n\n".encode(errors=LONE)
 
 
-async def unbroken(chunks: AsyncIterator[dict[str, Any]]) -> Chunks:
-    """The chunks; a failure becomes a last one, OpenAI's error object: the status line has long been sent."""
+async def unbroken(chunks: AsyncIterator[dict[str, Any]], first: Awaitable[dict[str, Any]] | None = None) -> Chunks:
+    """Yield the chunks, `first` before them if it is being awaited already.
+
+    An exception becomes a last chunk with OpenAI's error object, as the status has been sent.
+    """
     try:
+        if first is not None:
+            yield await first
         async for chunk in chunks:
             yield chunk
     except ServeGraphError as error:
         _, kind = status_of(error)
-        yield error_body(f"the answer broke off: {error}", kind, code="stream_broken")
+        yield error_body(f"the answer was interrupted: {error}", kind, code="stream_broken")
     except Exception:
         logger.exception("unexpected error in a stream")
-        yield error_body("the answer broke off: internal error", "server_error", code="stream_broken")
+        yield error_body("the answer was interrupted: internal error", "server_error", code="stream_broken")
 
 
 async def chat_events(chunks: Chunks, include_usage: bool) -> Events:
-    """chat.completion.chunk events and [DONE]. An error object is the last event, without [DONE]."""
+    """Yield chat.completion.chunk events and [DONE]. An error object is the last event, without [DONE]."""
     async with aclosing(with_final_chunk(chunks, include_usage)) as sent:
         async for chunk in sent:
             yield event(chunk)
@@ -54,41 +62,48 @@ async def chat_events(chunks: Chunks, include_usage: bool) -> Events:
 
 
 async def with_final_chunk(chunks: Chunks, include_usage: bool) -> Chunks:
-    """The chunks with the end that was asked for. With usage: a closing chunk without choices, as OpenAI sends it.
-    Without: the closing chunk's `serve_graph` joins the finish reason: callers read `choices[0]` of every chunk.
+    """Yield the chunks, ended as requested.
+
+    With usage: a final chunk without choices, as OpenAI sends it. Without: the
+    final chunk's `serve_graph` is merged into the chunk with the finish reason, as clients read `choices[0]` of every
+    one.
     """
-    held: dict[str, Any] | None = None
+    pending: dict[str, Any] | None = None
     async with aclosing(chunks):
         async for chunk in chunks:
             if "serve_graph" in chunk and not include_usage:
-                yield {**(held or chunk), "serve_graph": chunk["serve_graph"]}
+                yield {**(pending or chunk), "serve_graph": chunk["serve_graph"]}
                 return
-            if held is not None:
-                yield held
-                held = None
+            if pending is not None:
+                yield pending
+                pending = None
             if finishes(chunk) and not include_usage:
-                held = chunk
+                pending = chunk
             else:
                 yield chunk
 
 
 async def kept_alive(events: Events, every_s: float, *, at_once: bool = False) -> Events:
-    """The events, with a comment in every `every_s` seconds of silence; `at_once` begins with one.
+    """Yield the events, with a comment after every `every_s` seconds of silence; with `at_once` also at the start.
 
-    It keeps proxies from giving up, and is how a caller who hung up is noticed while a tier is silent: a proxy learns
-    of it when it writes. Closing it closes the events.
+    Comments keep proxies from timing out and reveal a disconnect while a tier is silent, since a proxy notices it when
+    it writes. Closing this generator closes the events.
     """
-    coming = BufferedAsyncIterator(events)
+    reader = BufferedAsyncIterator(events)
     try:
         if at_once:
             yield KEEP_ALIVE
         while True:
+            coming = reader.coming = reader.coming or asyncio.ensure_future(anext(events))
+            await asyncio.wait({coming}, timeout=every_s)
+            if not coming.done():
+                yield KEEP_ALIVE
+                continue
+            reader.coming = None
             try:
-                item = await coming.next(every_s)
-            except TimeoutError:
-                item = KEEP_ALIVE
+                item = coming.result()
             except StopAsyncIteration:
                 return
             yield item
     finally:
-        await coming.aclose()
+        await reader.aclose()

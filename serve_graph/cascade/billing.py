@@ -7,9 +7,7 @@ the engine had named.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -29,7 +27,7 @@ def answered(prices: Prices, tier: str, completion: Completion, seconds: float, 
     metered = completion.usage != Usage()
     usage = completion.usage if metered else Usage(completion_tokens=named)
     parts = _price(prices, tier, seconds).parts(usage, seconds, tariff=tariff)
-    return Call(tier, usage, seconds, total(parts.values()), "answer", parts, metered)
+    return Call(tier, usage, seconds, sum(parts.values(), Decimal(0)), "answer", parts, metered)
 
 
 def unanswered(prices: Prices, tier: str, seconds: float, error: BaseException) -> Call:
@@ -39,16 +37,10 @@ def unanswered(prices: Prices, tier: str, seconds: float, error: BaseException) 
     return Call(tier, Usage(), seconds, total(parts.values()), what, parts, metered=False)
 
 
-@contextmanager
-def timed(lines: list[Call], who: str, what: str, usd_per_s: Decimal) -> Iterator[None]:
-    """Put the block's time on the bill at `usd_per_s`, however it ends."""
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds = time.perf_counter() - started
-        usd = rounded_usd(usd_per_s * Decimal(f"{seconds:.6f}"))
-        lines.append(Call(who, Usage(), seconds, usd, what, {"time": usd} if usd else {}))
+def timed(who: str, what: str, seconds: float, usd_per_s: Decimal) -> Call:
+    """The line of the time that router or verifier took, at `usd_per_s`."""
+    usd = rounded_usd(usd_per_s * Decimal(f"{seconds:.6f}")) if usd_per_s else Decimal(0)
+    return Call(who, Usage(), seconds, usd, what, {"time": usd} if usd else {})
 
 
 def purposes(calls: Sequence[Call], tier: str, action: Action) -> tuple[Call, ...]:

@@ -1,49 +1,170 @@
-"""One engine call and what goes on the bill for it."""
+"""The calls a request makes (router, tier, verifier) and what goes on the bill for each. Every one gives an event."""
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from router_models.types import Attempt, Call, Completion, Query
-from serve_graph.cascade.billing import answered, unanswered
-from serve_graph.cascade.context import CascadeContext, RequestState
-from serve_graph.errors import EngineError
+from router_models.types import Action, Attempt, Completion, Decision, Query, Verdict
+from serve_graph.cascade.billing import answered, timed, unanswered
+from serve_graph.cascade.context import CascadeContext
+from serve_graph.cascade.steps import (
+    Answered,
+    CascadeEvent,
+    Decided,
+    Do,
+    Judged,
+    PolicyFailed,
+    RequestState,
+    Rules,
+    Started,
+    Step,
+    StreamTerms,
+    TierFailed,
+)
+from serve_graph.errors import EngineError, PolicyUnavailableError
+from serve_graph.protocol.chunks import each_choice
 from serve_graph.protocol.responses import usage_of
 
 
-async def call(context: CascadeContext, tier: str, query: Query, state: RequestState) -> Completion:
-    """Make one engine call and put it on the bill; raises what the engine raises."""
+def start(
+    context: CascadeContext, forced: str | None, stream: StreamTerms | None = None, judged_whole: str | None = None
+) -> Started:
+    """The first event of a request with this context; `stream` None where its answer is wanted whole."""
+    left_s, policy, deadline = time_left(context), context.policy, context.deadline
+    rules = Rules(
+        policy,
+        policy.top,
+        policy.judges_top,
+        context.safe_tier,
+        forced,
+        stream,
+        judged_whole,
+        context.forbids_abstaining,
+        context.quality_floor is not None,
+        deadline.seconds,
+        deadline.reserve_s,
+    )
+    return Started(rules, left_s)
+
+
+async def perform(context: CascadeContext, query: Query, step: Step, state: RequestState) -> CascadeEvent:
+    """Make the call that a step asks for: of the router, the verifier, or a tier for a whole answer.
+
+    Raises whatever means neither that a tier failed nor that router or verifier is down.
+    """
+    if step.do is Do.CALL:
+        try:
+            return await _call_tier(context, query, step, state)
+        except EngineError as error:
+            return tier_failed(context, error, state)
+    try:
+        if step.do is Do.ASK_ROUTER:
+            return Decided(await _decide(context, query, state), time_left(context))
+        return Judged(await _judge(context, query, step, state), time_left(context))
+    except PolicyUnavailableError as error:
+        return PolicyFailed(error, time_left(context))
+
+
+async def _decide(context: CascadeContext, query: Query, state: RequestState) -> Decision:
+    """The router's decision, its time billed, as the request's constraints leave it.
+
+    Raises CertificateVoidError once the version's certificate has ended.
+    """
+    constraints = context.constraints
+    if constraints is not None and (known := constraints.without_router()) is not None:
+        return known
     started = time.perf_counter()
     try:
-        completion = await context.engines[tier].generate(query)
-    except EngineError as error:
-        record_attempts(context, tier, error.attempts, state)
+        context.certificate.check()
+        decision = await context.decider.decide(query)
+    finally:
+        seconds = time.perf_counter() - started
+        state.overhead.append(timed("router", "routing", seconds, context.router_usd_per_s))
+    return decision if constraints is None else constraints.apply(decision, query)
+
+
+def time_left(context: CascadeContext) -> float:
+    """Seconds left of the request's deadline; infinite without one."""
+    return math.inf if context.deadline.seconds == math.inf else context.deadline.left_s
+
+
+async def _call_tier(context: CascadeContext, query: Query, step: Step, state: RequestState) -> Answered:
+    started, tier = time.perf_counter(), step.tier
+    try:
+        completion = await context.engines[tier].generate(query, step.timeout_s)
+    except BaseException as error:
+        _bill_unanswered(context, tier, time.perf_counter() - started, error, state)
         raise
     record_attempts(context, tier, completion.attempts, state)
-    state.calls.append(charge(context, tier, completion, time.perf_counter() - started))
-    return completion
+    state.calls.append(answered(context.prices, tier, completion, time.perf_counter() - started))
+    return Answered(completion)
+
+
+async def _judge(context: CascadeContext, query: Query, step: Step, state: RequestState) -> Sequence[Verdict]:
+    """The verdict on a completion: of a whole answer on trial, one for each of its choices."""
+    completion, decision = step.completion, state.decision
+    assert completion is not None, "a JUDGE step names what is judged"
+    if not step.on_trial:
+        decision = Decision(step.tier, "last tier", decision.p_cheap_ok if decision else None)
+    assert decision is not None, "nothing is on trial that the router did not choose"
+    is_prefix = step.commit_policy.prefix_tokens is not None
+    if is_prefix or not step.on_trial or len(completion.payload.get("choices") or ()) < 2:
+        return [await _verdict(context, query, completion, decision, state, is_prefix)]
+    choices = each_choice(completion)
+    return await asyncio.gather(*(_verdict(context, query, choice, decision, state, False) for choice in choices))
+
+
+async def _verdict(
+    context: CascadeContext,
+    query: Query,
+    completion: Completion,
+    decision: Decision,
+    state: RequestState,
+    is_prefix: bool,
+) -> Verdict:
+    """One verdict, its time billed. Raises CertificateVoidError once the version's certificate has ended; where that
+    of the prefix point alone has, the verdict is an escalation.
+    """
+    certificate = context.certificate
+    started = time.perf_counter()
+    try:
+        certificate.check()
+        verdict = await context.judge.judge(query, completion, decision)
+        certificate.check()
+    finally:
+        seconds = time.perf_counter() - started
+        state.overhead.append(timed("verifier", "judging", seconds, context.verifier_usd_per_s))
+    fault = certificate.fault(f"prefix:{decision.tier}") if is_prefix else None
+    return Verdict(Action.ESCALATED, fault, verdict.p_ok) if fault and verdict.action is Action.ACCEPTED else verdict
+
+
+def tier_failed(context: CascadeContext, error: EngineError, state: RequestState) -> TierFailed:
+    """A tier's failure as an event; it says whether an answer that was rejected before may be served now."""
+    may_serve = False
+    if state.rejected is not None:  # a point that is switched on and certified, now, for this caller's quality floor
+        tier, floor = state.rejected[0], context.quality_floor
+        point, certificate = context.policy.overload_points.get(tier), context.certificate
+        holds = certificate.fault() is None and certificate.fault(f"spill:{tier}") is None
+        may_serve = point is not None and holds and (floor is None or floor <= point.promised)
+    return TierFailed(error, may_serve, time_left(context))
 
 
 async def embed(context: CascadeContext, body: Mapping[str, Any], state: RequestState) -> dict[str, Any]:
-    """Have the trail's tier make embeddings and put that on the bill, however it ends; raises what the tier raises."""
+    """Have the state's tier make embeddings and put that on the bill, however it ends; raises what the tier raises."""
     started, tier = time.perf_counter(), state.tier
     try:
         reply = dict(await context.embedders[tier].embed(body))
         usage = usage_of(reply.get("usage") or {})
     except BaseException as error:
-        if isinstance(error, EngineError):
-            record_attempts(context, tier, error.attempts, state)
-        state.overhead.append(unanswered(context.prices, tier, time.perf_counter() - started, error))
+        _bill_unanswered(context, tier, time.perf_counter() - started, error, state)
         raise
-    state.calls.append(charge(context, tier, Completion("", usage=usage), time.perf_counter() - started))
+    completion = Completion("", usage=usage)
+    state.calls.append(answered(context.prices, tier, completion, time.perf_counter() - started))
     return reply
-
-
-def charge(context: CascadeContext, tier: str, completion: Completion, latency_s: float, named: int = 0) -> Call:
-    """Price one completion at its tier's rates; `named` are its tokens where its engine gave no count."""
-    return answered(context.prices, tier, completion, latency_s, named)
 
 
 def record_attempts(context: CascadeContext, tier: str, attempts: Sequence[Attempt], state: RequestState) -> None:
@@ -57,4 +178,12 @@ def record_attempts(context: CascadeContext, tier: str, attempts: Sequence[Attem
     for attempt in attempts:
         if attempt.usage:
             failed = Completion("", usage=usage_of(attempt.usage))
-            state.calls.append(charge(context, tier, failed, attempt.latency_s))
+            state.calls.append(answered(context.prices, tier, failed, attempt.latency_s))
+
+
+def _bill_unanswered(
+    context: CascadeContext, tier: str, seconds: float, error: BaseException, state: RequestState
+) -> None:
+    state.overhead.append(unanswered(context.prices, tier, seconds, error))
+    if isinstance(error, EngineError):
+        record_attempts(context, tier, error.attempts, state)

@@ -13,7 +13,7 @@ from serve_graph.errors import DeadlineError
 
 T = TypeVar("T")
 SLACK_S = 0.25
-"""How much later than the deadline a reply may leave: who keeps the deadline himself can still say why it failed."""
+"""How much later than the deadline a reply may leave: whoever keeps the deadline can still say why it failed."""
 
 
 @dataclass(frozen=True, slots=True)

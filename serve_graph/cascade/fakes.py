@@ -1,4 +1,4 @@
-"""Fakes of every seam, for tests of anything built on the cascade: no Ray, no model, no clock, no chance.
+"""Fakes of every interface, for tests of anything built on the cascade: no Ray, no model, no clock, no chance.
 
 They keep what they were asked (`queries`, `records`), so that a test asserts on what happened, not on mocks.
 """
@@ -263,7 +263,7 @@ def fake_context(
     prefix_tokens: int | None = None,
     embedder: FakeEmbedder | None = None,
 ) -> CascadeContext:
-    """A two-tier Graph of fakes; what is not given answers, accepts and never fails."""
+    """A two-tier context of fakes; what is not given answers, accepts and never fails."""
     engines = {"cheap": cheap or FakeEngine("cheap says"), "frontier": frontier or FakeEngine("frontier says")}
     points = {"cheap": OperatingPoint(0.5, 0.5)}
     if abstain_at_top is not None:

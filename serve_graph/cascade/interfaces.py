@@ -1,9 +1,9 @@
-"""The seams of the serving half: what the cascade needs from the world, one method each.
+"""The interfaces of the serving half: what the cascade needs from the world.
 
 `left_s` is the time a request has left: an engine is not asked to begin without any, and gives up when it is over.
 
-All are asynchronous but `RecordSink.write`, which only appends and must be quick. Implementations: Ray Serve handles
-(`deployments`), in-process fakes (`testing`).
+All are asynchronous but `Constraints`, which compute, and `RecordSink.write`, which only appends and must be quick.
+Implementations: Ray Serve handles (`cluster.tier_client`, `cluster.policy_client`), in-process fakes (`fakes`).
 """
 
 from __future__ import annotations
@@ -40,6 +40,16 @@ class Decider(Protocol):
     """Choose a tier before generation. Raises PolicyUnavailableError where no decision can be had in time."""
 
     async def decide(self, query: Query) -> Decision: ...
+
+
+class Constraints(Protocol):
+    """What one request makes of the router's decision. No I/O."""
+
+    def without_router(self) -> Decision | None:
+        """A decision that stands before the router is asked; None where it is to be asked."""
+
+    def apply(self, decision: Decision, query: Query) -> Decision:
+        """The router's decision as the request wants it."""
 
 
 class Judge(Protocol):

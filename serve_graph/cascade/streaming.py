@@ -1,126 +1,211 @@
-"""When a tier may speak: the commit contract (docs/guides/streaming.md), kept here and in `commit`, nowhere else.
+"""The commit contract (docs/guides/streaming.md): the cascade's steps done for an answer that is shown piece by piece.
 
 Before the commit nothing of an answer is shown, and a tier that fails is replaced unseen. The commit is the first
-piece that says something. After it the tier never changes, nothing is repeated, dropped or reordered, and a failure
-ends the stream. What is shown, and when, of a cheap answer:
-
-    verify   the whole, once its verdict is in
-    prefix   as it comes, once its first N tokens have passed a verdict certified for N tokens
-    route    as it comes, unjudged: the router's decision alone
+piece with content (text, reasoning, a tool call, a finish reason). After it the tier never changes, nothing is
+repeated, dropped or reordered, and a failure ends the stream. What is shown when, `next_step` decides; see StreamMode.
 """
 
 from __future__ import annotations
 
-import math
+import time
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Literal
+from typing import Any
 
 from router_models.estimators.verifiers.checks.formats import declares_shape
-from router_models.types import PrefixPoint, Query
-from serve_graph.cascade import cascade
-from serve_graph.cascade.commit import CommitBuffer, CommitPolicy
-from serve_graph.cascade.context import CascadeContext, RequestState
-from serve_graph.cascade.overload import overload_answer
-from serve_graph.cascade.tier_stream import TierStream, as_delivered, stream_tier
-from serve_graph.errors import EngineError, EngineRequestError
-from serve_graph.protocol.chunks import CompletionAccumulator, to_chunks
+from router_models.types import Action, Completion, Query
+from serve_graph.cascade.billing import answered
+from serve_graph.cascade.calls import perform, record_attempts, start, tier_failed, time_left
+from serve_graph.cascade.context import CascadeContext
+from serve_graph.cascade.next_step import advance
+from serve_graph.cascade.steps import (
+    Answered,
+    BudgetSpent,
+    CascadeEvent,
+    Delivery,
+    Do,
+    FirstPiece,
+    PrefixReady,
+    RequestState,
+    Step,
+    StreamMode,
+    StreamTerms,
+)
+from serve_graph.errors import EngineError
+from serve_graph.protocol.async_stream import BufferedAsyncIterator
+from serve_graph.protocol.chunks import Choices, CompletionAccumulator, says_something, to_chunks
+from serve_graph.protocol.responses import MALFORMED
 
-
-class StreamMode(StrEnum):
-    """What must have happened before a cheap answer is shown."""
-
-    VERIFY = "verify"
-    PREFIX = "prefix"
-    ROUTE = "route"
-
-
-@dataclass(frozen=True, slots=True)
-class StreamTerms:
-    """How streams commit. After `first_token_s` seconds behind the curtain, `at_first_token` is done regardless:
-    `commit` shows the cheap answer unjudged, `escalate` asks the last tier. None = no such budget.
-    """
-
-    mode: StreamMode = StreamMode.VERIFY
-    first_token_s: float | None = None
-    at_first_token: Literal["commit", "escalate"] = "escalate"
-
-    def with_mode(self, mode: str | None) -> StreamTerms:
-        """The terms with a request's own mode; None keeps the policy's."""
-        return self if mode is None else replace(self, mode=StreamMode(mode))
+Pieces = AsyncGenerator[Choices, None]
+ABSTENTION = "I am not confident enough in an answer to give one."
 
 
 async def stream_answer(
     context: CascadeContext, query: Query, forced: str | None, terms: StreamTerms, state: RequestState
-) -> TierStream:
-    """Answer a query in pieces under the commit contract; from the first piece on the trail names its tier.
+) -> Pieces:
+    """Answer a query in pieces under the commit contract; from the first piece on the state names its tier.
 
-    Raises what `cascade.answer` raises: before the first piece, or after it where the speaking tier breaks off.
+    Raises what `cascade.answer` raises: before the first piece, or after it where the tier that is shown breaks off.
     Closing it ends every engine call it made.
     """
-    if await cascade.decide(context, query, forced, state):
-        if terms.mode is StreamMode.ROUTE:
-            state.notes.append("streamed at once, unjudged")
-        else:
-            async with aclosing(_tried(context, query, terms, state)) as pieces:
-                async for piece in pieces:
-                    yield piece
-            if state.completion is not None:
-                return
-    async with aclosing(_settled(context, query, state)) as pieces:
-        async for piece in pieces:
-            yield piece
+    why = _judged_whole(query) if terms.mode is StreamMode.PREFIX else None
+    event: CascadeEvent = start(context, forced, terms, why)
+    call: TierStream | None = None
+    committed = False
+    try:
+        while True:
+            step = advance(state, event)
+            match step.do:
+                case Do.CALL if step.delivery is not Delivery.WHOLE:
+                    if call is not None:
+                        await call.aclose()
+                    call = TierStream(context, query, step, state)
+                    event = await call.event(step)
+                case Do.READ if call is not None:
+                    event = await call.event(step)
+                case Do.COMMIT if call is not None:
+                    committed = True
+                    for piece in call.buffered:
+                        yield piece
+                    try:
+                        async for piece in call.coming:
+                            yield piece
+                        event = Answered(call.answer())
+                    except EngineError as error:
+                        event = tier_failed(context, error, state)
+                case Do.REPLY if step.completion is not None:
+                    for piece in () if committed else _whole(call, step, step.completion):
+                        yield piece
+                    return
+                case Do.FAIL if step.error is not None:
+                    raise step.error
+                case _:
+                    event = await perform(context, query, step, state)
+    finally:
+        if call is not None:
+            await call.aclose()
 
 
-async def _settled(context: CascadeContext, query: Query, state: RequestState) -> TierStream:
-    """The settled tier, as it speaks; where it fails before it said anything, another takes its place unseen."""
-    while True:
-        shown = False
+class TierStream:
+    """One tier's answer as it comes: `buffered` has been read and not been shown, `coming` is the rest.
+
+    The bill is written when the call ends, however it ends. `completion` is the answer once it has ended well.
+    """
+
+    def __init__(self, context: CascadeContext, query: Query, step: Step, state: RequestState) -> None:
+        self.context, self.query, self.state = context, query, state
+        self.tier, self.timeout_s = step.tier, step.timeout_s
+        self.began_at = context.deadline.clock()
+        self.accumulator = CompletionAccumulator()
+        self.completion: Completion | None = None
+        self.buffered: list[Choices] = []
+        pieces = self._pieces()
+        self.coming: Pieces | BufferedAsyncIterator[Choices] = (
+            BufferedAsyncIterator(pieces) if step.delivery is Delivery.BUFFERED else pieces
+        )
+
+    async def event(self, step: Step) -> CascadeEvent:
+        """Read on until something happens that the next step depends on."""
+        policy = step.commit_policy
+        while True:
+            try:
+                self.buffered.append(await self._next(policy.budget_s))
+            except TimeoutError:
+                if policy.budget_s is None:
+                    raise
+                return BudgetSpent(bool(self.buffered), time_left(self.context))
+            except StopAsyncIteration:
+                return Answered(self.answer())
+            except EngineError as error:
+                return tier_failed(self.context, error, self.state)
+            if step.delivery is Delivery.LIVE or policy.commits_unjudged:
+                return FirstPiece()
+            prefix = None if policy.prefix_tokens is None else self.accumulator.prefix(policy.prefix_tokens)
+            if prefix is not None:
+                return PrefixReady(prefix)
+
+    def answer(self) -> Completion:
+        """The whole answer, once the stream has ended well."""
+        assert self.completion is not None, "a stream that ends without an answer raises"
+        return self.completion
+
+    async def aclose(self) -> None:
+        """End the engine's call."""
+        await self.coming.aclose()
+
+    async def _next(self, budget_s: float | None) -> Choices:
+        if not isinstance(self.coming, BufferedAsyncIterator):
+            return await anext(self.coming)
+        if budget_s is None:
+            return await self.coming.next()
+        return await self.coming.next(max(0.0, self.began_at + budget_s - self.context.deadline.clock()))
+
+    async def _pieces(self) -> Pieces:
+        """The tier's pieces, from the first that has content; what came before it, a role, is sent with it.
+
+        Raises EngineError where the tier ends its stream without a finish reason. Closing it ends the engine's call.
+        """
+        context, state, tier, accumulator = self.context, self.state, self.tier, self.accumulator
+        started = time.perf_counter()
+        empty: list[Choices] = []
+        began = False
         try:
-            async with aclosing(stream_tier(context, query, state, CompletionAccumulator())) as pieces:
-                async for piece in pieces:
-                    shown = True
+            async with aclosing(context.streams[tier].stream(self.query, self.timeout_s)) as chunks:
+                async for chunk in chunks:
+                    _add(accumulator, chunk, tier)
+                    if attempts := chunk.get("attempts"):
+                        record_attempts(context, tier, attempts, state)
+                    if not chunk.get("choices"):
+                        continue
+                    piece: Choices = [_complete(choice) for choice in chunk["choices"]]
+                    began = began or says_something(chunk)
+                    if not began:
+                        empty.append(piece)
+                        continue
+                    while empty:
+                        yield empty.pop(0)
                     yield piece
-            return
+            if not accumulator.finished:
+                raise EngineError(f"tier {tier!r} ended its stream without finishing the answer")
+            self.completion = accumulator.completion(time.perf_counter() - started)
         except EngineError as error:
-            if shown or isinstance(error, EngineRequestError):
-                raise
-            if (answer := overload_answer(context, state, error)) is None:
-                cascade.fall_back(context, state, error)
-                continue
-            for piece in to_chunks(as_delivered(state, answer)):
-                yield piece
-            return
+            record_attempts(context, tier, error.attempts, state)
+            raise
+        finally:
+            said = accumulator.completion(time.perf_counter() - started, "stop")
+            state.calls.append(answered(context.prices, tier, said, said.latency_s, accumulator.named))
 
 
-def _tried(context: CascadeContext, query: Query, terms: StreamTerms, state: RequestState) -> TierStream:
-    """A cheap tier's answer: heard behind the curtain where that can open early, else awaited whole."""
-    point = _prefix_point(context, query, state) if terms.mode is StreamMode.PREFIX else None
-    try_s = context.deadline.try_s()
-    if try_s < (terms.first_token_s or math.inf):  # what the last tier needs of the deadline must be left to it
-        terms = replace(terms, first_token_s=try_s, at_first_token="escalate")
-    if point is None and terms.first_token_s is None:
-        return _tried_whole(context, query, state)
-    return CommitBuffer(context, query, state, CommitPolicy(point, terms.first_token_s, terms.at_first_token)).pieces()
+def _add(accumulator: CompletionAccumulator, chunk: Mapping[str, Any], tier: str) -> None:
+    try:
+        accumulator.add(chunk)
+    except MALFORMED as error:
+        attempts = chunk.get("attempts", ()) if isinstance(chunk, Mapping) else ()
+        raise EngineError(f"tier {tier!r} sent a malformed chunk ({type(error).__name__})", attempts) from error
 
 
-def _prefix_point(context: CascadeContext, query: Query, state: RequestState) -> PrefixPoint | None:
-    """The tier's certified prefix point; None, with a note why, where the answer must be judged whole."""
-    point = context.policy.prefixes.get(state.tier)
-    if point is None:
-        state.notes.append(f"prefix asked for, but {state.tier} has no certified prefix verdict: verify")
-    elif int(query.parameters.get("n") or 1) > 1:
-        state.notes.append("prefix asked for, but several choices are judged whole: verify")
-        return None
-    elif declares_shape(query):
-        state.notes.append("prefix asked for, but an answer of a declared shape is judged whole: verify")
-        return None
-    return point
+def _complete(choice: Mapping[str, Any]) -> dict[str, Any]:
+    """A choice of a chunk with all that OpenAI's have: some APIs leave out what is empty, the delta included."""
+    index, delta = choice.get("index") or 0, choice.get("delta") or {}
+    return {"finish_reason": None, **choice, "index": index, "delta": delta}
 
 
-async def _tried_whole(context: CascadeContext, query: Query, state: RequestState) -> TierStream:
-    await cascade.attempt(context, query, state)
-    if state.completion is not None:
-        for piece in to_chunks(as_delivered(state, state.completion)):
-            yield piece
+def _judged_whole(query: Query) -> str | None:
+    """Why an answer to this query is never judged by its prefix; None where it may be."""
+    if int(query.parameters.get("n") or 1) > 1:
+        return "several choices are judged whole"
+    return "an answer of a declared shape is judged whole" if declares_shape(query) else None
+
+
+def _whole(call: TierStream | None, step: Step, completion: Completion) -> Iterable[Choices]:
+    """The pieces of an answer that nothing has been shown of: as they came, where they came as a stream."""
+    if step.action is Action.ABSTAINED:
+        return to_chunks(abstention(completion))
+    return call.buffered if call is not None and call.completion is completion else to_chunks(completion)
+
+
+def abstention(completion: Completion) -> Completion:
+    """What the caller gets in place of an answer that is withheld: text that says so, which is also a refusal."""
+    message = {"role": "assistant", "content": ABSTENTION, "refusal": ABSTENTION}
+    payload = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    return Completion(ABSTENTION, "stop", completion.usage, (), completion.latency_s, payload)

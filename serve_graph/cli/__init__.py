@@ -1,4 +1,4 @@
-"""The command line: `serve-graph COMMAND`. One file a command group; nothing heavy is imported before it is needed."""
+"""The command line `serve-graph COMMAND`: one file per command group; heavy imports happen inside the commands."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ app.add_typer(decisions.app, name="decisions")
 app.add_typer(keys.app, name="keys")
 
 
-def print_version(wanted: bool) -> None:
-    """`--version`: the installed distribution's, and nothing else."""
-    if wanted:
+def print_version(requested: bool) -> None:
+    """Handle `--version`: print the installed version and exit."""
+    if requested:
         from serve_graph import __version__
 
         typer.echo(f"serve-graph {__version__}")
@@ -54,7 +54,7 @@ def options(
 
 
 def main() -> None:
-    """Run the command line: exit 0, 1 (it failed: one line says why) or 2 (wrong use)."""
+    """Run the command line: exit 0, 1 (failure, with one line saying why) or 2 (wrong use)."""
     from router_models.errors import RouterModelsError
     from serve_graph.cli.output import show_renamed
     from serve_graph.errors import ServeGraphError
@@ -71,7 +71,7 @@ def main() -> None:
             raise
         sys.stderr.write(f"serve-graph: {sentence('this command', missing)}\n")
         sys.exit(2)
-    except OSError as error:  # a file that cannot be read or written, a full disk
+    except OSError as error:  # unreadable or unwritable files, a full disk
         where = "" if error.filename is None else f"{error.filename}: "
         sys.stderr.write(f"serve-graph: {where}{error.strerror or error}\n")
         sys.exit(1)

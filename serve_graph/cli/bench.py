@@ -1,4 +1,4 @@
-"""`bench`: load on a running endpoint."""
+"""`bench`: load test of a running endpoint."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ from serve_graph.errors import ConfigError
 
 @needs("bench", "httpx", "openai")
 def bench(
-    url: Annotated[str, typer.Option(help="The endpoint, without /v1.")] = "http://127.0.0.1:8000",
-    requests: Annotated[int, typer.Option(help="How many requests at most.", min=1)] = 200,
+    url: Annotated[str, typer.Option(help="URL of the endpoint, without /v1.")] = "http://127.0.0.1:8000",
+    requests: Annotated[int, typer.Option(help="Number of requests.", min=1)] = 200,
     concurrency: Annotated[int, typer.Option(min=1, max=1024)] = 8,
-    model: Annotated[str, typer.Option(help="auto, or a tier's name.")] = "auto",
-    stream_share: Annotated[float, typer.Option(help="Share of requests that stream.", min=0, max=1)] = 0.5,
+    model: Annotated[str, typer.Option(help="auto, or the name of a tier.")] = "auto",
+    stream_share: Annotated[float, typer.Option(help="Share of requests that stream, 0 to 1.", min=0, max=1)] = 0.5,
     stream_mode: Annotated[
         Literal["verify", "prefix", "route"] | None,
-        typer.Option(help="How streams are committed: verify, prefix or route; default: the policy's."),
+        typer.Option(help="When streams are committed: verify, prefix or route; default: as configured."),
     ] = None,
-    prompts: Annotated[Path | None, typer.Option(help="One prompt a line; default: the starter generator's.")] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="File with one prompt per line; default: generated starter tasks.")
+    ] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1)] = None,
     seed: int = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask many questions at once; print throughput, latency and every status. Exit 1 where a reply was malformed.
+    """Send many requests at once; print throughput, latency and every status. Exit 1 if a reply was malformed.
 
-    A graph with keys is shown the one in $SERVE_GRAPH_KEY.
+    The key in $SERVE_GRAPH_KEY is sent, if it is set.
 
-    Latencies are the caller's. Quality is not measured here: `demo` and `evaluate` do that.
+    Latencies are measured by the client. Quality is not measured; `demo` and `evaluate` do that.
 
     Example: serve-graph bench --requests 500 --concurrency 16
     """
@@ -50,7 +52,7 @@ def bench(
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot read prompts from {prompts}: {error}") from error
         if not texts:
-            raise ConfigError(f"{prompts} holds no prompt")
+            raise ConfigError(f"{prompts} contains no prompt")
     load = Load(
         url.rstrip("/").removesuffix("/v1"),
         texts,
@@ -72,9 +74,9 @@ def bench(
 
 
 def render(figures: dict[str, Any]) -> str:
-    """The figures as a few lines."""
+    """Format the figures as a few lines."""
 
-    first = "".join(f"  {who + ':':<33}{_line(found)} s\n" for who, found in figures["first_byte_of"].items())
+    first = "".join(f"  {tier + ':':<33}{_line(found)} s\n" for tier, found in figures["first_byte_of"].items())
     counts = ", ".join(f"{name}: {n}" for name, n in figures["statuses"].items())
     outcomes = ", ".join(f"{name}: {n}" for name, n in figures["outcomes"].items())
     return (

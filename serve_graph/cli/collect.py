@@ -1,4 +1,4 @@
-"""`collect`: prompts run through every tier and graded. `offline/train` takes the table from there."""
+"""`collect`: run prompts through every tier and grade the answers, for `train`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, check_out, prog
 @needs("collect", "httpx")
 def collect(
     config: ConfigOption = DEFAULT_CONFIG,
-    out: Annotated[Path, typer.Option(help="Where the outcomes table goes.")] = Path("outcomes.parquet"),
-    starter: Annotated[int, typer.Option(help="How many starter tasks to generate.", min=1, max=20000)] = 3400,
+    out: Annotated[Path, typer.Option(help="The outcomes table to write.")] = Path("outcomes.parquet"),
+    starter: Annotated[int, typer.Option(help="Number of starter tasks to generate.", min=1, max=20000)] = 3400,
     seed: Annotated[int, typer.Option(help="The starter generator's seed.")] = 0,
-    tasks: Annotated[Path | None, typer.Option(help="Your own tasks, JSON lines, instead of the starter's.")] = None,
-    url: Annotated[str | None, typer.Option(help="An endpoint that runs already; default: start the graph.")] = None,
+    tasks: Annotated[Path | None, typer.Option(help="Your own tasks as JSON lines, instead of starter tasks.")] = None,
+    url: Annotated[str | None, typer.Option(help="A running endpoint; default: start the graph.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=256)] = 16,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished table.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a complete table.")] = False,
     tier: Annotated[
-        list[str] | None, typer.Option(help="Ask this tier only (repeatable); rows of the others stay.")
+        list[str] | None, typer.Option(help="Use this tier only (repeatable); rows of other tiers are kept.")
     ] = None,
 ) -> None:
     """Run prompts through every tier and grade the answers. Resumable: run it again after an interruption.
@@ -55,14 +55,14 @@ def collect(
     if url is None:
         require("`serve-graph collect` without --url", *SERVING)
         need_vllm(graph)
-    asked = read_tasks(tasks) if tasks else generate(starter, seed=seed)
+    chosen = read_tasks(tasks) if tasks else generate(starter, seed=seed)
     if not overwrite:
         refuse_finished(out)
     binds = tier_binds(graph) if url is None else binds_behind(url, graph)
     beside = other_tiers(out, tiers, binds) if tier else []
     claim(out, binds)
     if binds is None:
-        progress_to_stderr()(f"{url} does not say which engines it runs: the table will not say so either")
+        progress_to_stderr()(f"{url} does not report which engines it runs, so the table will not record them")
     with ExitStack() as stack:
         if url is None:
             bare = graph.model_copy(update={"policy": graph.policy.model_copy(update={"version": "none"})})
@@ -70,9 +70,9 @@ def collect(
         bar = stack.enter_context(
             Progress("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         )
-        bars = {tier: bar.add_task(tier, total=len(asked)) for tier in tiers}
+        bars = {tier: bar.add_task(tier, total=len(chosen)) for tier in tiers}
         outcomes = asyncio.run(
-            run(url, tiers, asked, out, binds=binds, concurrency=concurrency, beside=beside,
+            run(url, tiers, chosen, out, binds=binds, concurrency=concurrency, beside=beside,
                 advance=lambda tier, n: bar.advance(bars[tier], n))
         )  # fmt: skip
     for name in tiers:

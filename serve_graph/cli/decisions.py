@@ -1,4 +1,4 @@
-"""`serve-graph decisions …`: one request explained, or many exported, straight from the store."""
+"""`serve-graph decisions …`: explain, sum up and export requests, read directly from the store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from serve_graph.errors import ServeGraphError
 if TYPE_CHECKING:
     from serve_graph.records.store import DecisionStore
 
-app = typer.Typer(help="Look at what was decided.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Inspect recorded decisions.", no_args_is_help=True, rich_markup_mode=None)
 T = TypeVar("T")
 STORE = ("aiosqlite", "asyncpg")
 
@@ -47,11 +47,11 @@ def show(
 @app.command()
 @needs("decisions bill", *STORE)
 def bill(
-    limit: Annotated[int, typer.Option(min=1, help="How many of the newest decisions.")] = 1000,
+    limit: Annotated[int, typer.Option(min=1, help="Number of decisions, newest first.")] = 1000,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Add up the newest bills and what routing saved, net. Example: serve-graph decisions bill --limit 500"""
+    """Sum up the newest bills and the net savings of routing. Example: serve-graph decisions bill --limit 500"""
     from router_models.pricing.savings import savings
     from serve_graph.cascade.billing import total
     from serve_graph.config.graph import load_config
@@ -72,7 +72,7 @@ def bill(
 @app.command()
 @needs("decisions export", *STORE)
 def export(
-    out: Annotated[Path, typer.Option(help="JSON lines; '-' for stdout.")] = Path("-"),
+    out: Annotated[Path, typer.Option(help="File for JSON lines; '-' for stdout.")] = Path("-"),
     limit: Annotated[int, typer.Option(min=1)] = 1000,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:

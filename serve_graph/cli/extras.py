@@ -1,7 +1,7 @@
-"""What a command needs beyond the offline half, and what to install where it is missing: one table, one sentence.
+"""Which extra installs what a command needs, and the message where it is missing.
 
-`@needs` refuses before a command does any work. What a command meets only on its way (a router family that runs a
-language model) fails as a ModuleNotFoundError, and `main` puts it into the same sentence.
+`@needs` checks before a command does any work. A module that is missed later (a router family that runs a language
+model) raises ModuleNotFoundError, for which `main` prints the same message.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ EXTRA_OF: Mapping[str, tuple[str, str]] = MappingProxyType(
         "accelerate": ("accelerate", "local-models"),
     }
 )
-"""Module → what it is called, and the extra that installs it."""
+"""Module → its name in messages, and the extra that installs it."""
 
 SERVING = ("ray", "fastapi", "openai", "httpx", "aiosqlite", "asyncpg")
-"""What a running graph needs whatever its tiers are: the modules of the extra `serve`."""
+"""The modules of the extra `serve`, which every running graph needs."""
 
 INDEX: Mapping[str, str] = MappingProxyType({"cpu": " --extra-index-url https://download.pytorch.org/whl/cpu"})
-"""What an extra needs beside PyPI: vLLM's CPU build pins PyTorch's."""
+"""What an extra needs besides PyPI: vLLM's CPU build requires PyTorch's index."""
 
 
 def needs(command: str, *modules: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Refuse `serve-graph COMMAND` (exit 2) before it begins where one of `modules` is not installed."""
+    """Refuse `serve-graph COMMAND` (exit 2) before it starts if one of `modules` is not installed."""
 
     def decorated(function: Callable[P, T]) -> Callable[P, T]:
         @functools.wraps(function)
@@ -59,9 +59,9 @@ def needs(command: str, *modules: str) -> Callable[[Callable[P, T]], Callable[P,
 
 
 def require(who: str, *modules: str, extra: str | None = None) -> None:
-    """Say on stderr what `who` needs and leave with exit 2, where one of `modules` is not installed.
+    """Exit with 2 and a message on stderr if one of `modules` is not installed; `who` is what needs it.
 
-    `extra` is the one to install where that depends on more than the module.
+    `extra` names the extra to install where it does not follow from the module alone.
     """
     for module in modules:
         if importlib.util.find_spec(module) is None:
@@ -70,14 +70,14 @@ def require(who: str, *modules: str, extra: str | None = None) -> None:
 
 
 def sentence(who: str, module: str, extra: str | None = None) -> str:
-    """`serve-graph up` needs Ray Serve: pip install 'serve-graph[serve]'."""
+    """Return the message, e.g. "`serve-graph up` needs Ray Serve: pip install 'serve-graph[serve]'"."""
     name, usual = EXTRA_OF[module]
     chosen = extra or usual
     return f"{who} needs {name}: pip install 'serve-graph[{chosen}]'{INDEX.get(chosen, '')}"
 
 
 def need_vllm(config: GraphConfig) -> None:
-    """Leave with exit 2 and what to install where a tier of `config` runs on vLLM, which is not installed."""
+    """Exit with 2 and what to install if a tier of `config` uses vLLM and vLLM is not installed."""
     from serve_graph.config.tiers import VllmTierConfig
 
     for tier in (*config.tiers, *config.embedders):
@@ -86,5 +86,5 @@ def need_vllm(config: GraphConfig) -> None:
 
 
 def vllm_extra(accelerator: str) -> str:
-    """The extra that installs vLLM's build for this accelerator."""
+    """Return the extra that installs vLLM's build for this accelerator."""
     return "cpu" if accelerator == "cpu" else "gpu"

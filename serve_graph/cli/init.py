@@ -1,4 +1,4 @@
-"""`init`: a starter configuration, from the ones that are shipped."""
+"""`init`: write a starter configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serve_graph.cli.output import check_out, say
 
 
 class Kind(StrEnum):
-    """The configurations that are shipped, by what their tiers are."""
+    """The shipped configurations, by the kind of their tiers."""
 
     LOCAL = "local"
     HOSTED = "hosted"
@@ -22,8 +22,8 @@ class Kind(StrEnum):
 
 NEXT = {
     Kind.LOCAL: "needs the extras cpu and local-models",
-    Kind.HOSTED: "put your models and prices in, export OPENAI_API_KEY; needs the extra serve",
-    Kind.CLUSTER: "put your models and prices in, make a key with `serve-graph keys new`; needs the extra gpu",
+    Kind.HOSTED: "set your models and prices, export OPENAI_API_KEY; needs the extra serve",
+    Kind.CLUSTER: "set your models and prices, create a key with `serve-graph keys new`; needs the extra gpu",
     Kind.ECHO: "no model, for a first look and for tests; needs the extra serve",
 }
 
@@ -36,9 +36,9 @@ def init(
         ),
     ] = Kind.LOCAL,
     out: Annotated[Path | None, typer.Option(help="The file to write; default: configs/KIND.yaml.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write a starter configuration and say how to bring it up.
+    """Write a starter configuration and print how to start it.
 
     Example: serve-graph init hosted --out my.yaml
     """

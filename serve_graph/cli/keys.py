@@ -1,4 +1,4 @@
-"""`serve-graph keys …`: access keys made, listed and revoked. A key is shown once, when it is made."""
+"""`serve-graph keys …`: create, list and revoke access keys. A key is printed once, when it is created."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import typer
 from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, check_out, columns, say, say_json
 from serve_graph.errors import ConfigError
 
-app = typer.Typer(help="Who may ask, and how much.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Manage access keys and their limits.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="What the key is called in records and bills.")],
-    scope: Annotated[list[str] | None, typer.Option(help="use, force, admin; repeat for several.")] = None,
+    name: Annotated[str, typer.Argument(help="The key's name in records and bills.")],
+    scope: Annotated[list[str] | None, typer.Option(help="use, force or admin; may be repeated.")] = None,
     requests_per_min: Annotated[int | None, typer.Option(min=1)] = None,
     tokens_per_min: Annotated[int | None, typer.Option(min=1)] = None,
-    usd_per_day: Annotated[str | None, typer.Option(help="Dollars a UTC day.")] = None,
-    usd_per_month: Annotated[str | None, typer.Option(help="Dollars a UTC month.")] = None,
+    usd_per_day: Annotated[str | None, typer.Option(help="Budget in US dollars per UTC day.")] = None,
+    usd_per_month: Annotated[str | None, typer.Option(help="Budget in US dollars per UTC month.")] = None,
     quality_floor: Annotated[float | None, typer.Option(min=0, max=1)] = None,
     escalations_per_h: Annotated[int | None, typer.Option(min=1)] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a key and print it, this once. Example: serve-graph keys new team-a --scope use --usd-per-day 5"""
+    """Create a key and print it once. Example: serve-graph keys new team-a --scope use --usd-per-day 5"""
     from pydantic import ValidationError
 
     from serve_graph.access.keys import key_hash, locked, new_key, read_keys, refuse_doubles, write_keys
@@ -36,7 +36,7 @@ def new(
     graph = load_config(config)
     check_out(graph.keys_file)
     secret = new_key()
-    wanted: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "name": name,
         "sha256": key_hash(secret),
         "scopes": tuple(scope or ["use"]),
@@ -48,12 +48,12 @@ def new(
         "escalations_per_h": escalations_per_h,
     }
     try:
-        made = KeyConfig.model_validate(wanted)
+        key = KeyConfig.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     with locked(graph.keys_file):
-        keys = (*read_keys(graph.keys_file), made)
+        keys = (*read_keys(graph.keys_file), key)
         refuse_doubles((*graph.access.keys, *keys))
         write_keys(graph.keys_file, keys)
     if as_json:
@@ -64,7 +64,7 @@ def new(
 
 @app.command(name="list")
 def list_keys(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Show names, scopes and limits, never keys. Example: serve-graph keys list"""
+    """List names, scopes and limits, never the keys. Example: serve-graph keys list"""
     from serve_graph.access.keys import read_keys
     from serve_graph.config.graph import load_config
 
@@ -73,7 +73,7 @@ def list_keys(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
     if as_json:
         return say_json([key.model_dump(exclude={"sha256"}) for key in keys])
     if not keys:
-        return say("no keys: the endpoint answers callers of this machine only")
+        return say("no keys: the endpoint serves clients on this machine only")
     rows = [["name", "scopes", "requests/min", "tokens/min", "$/day", "$/month", "quality floor"]]
     for key in keys:
         limits = (key.requests_per_min, key.tokens_per_min, key.usd_per_day, key.usd_per_month, key.quality_floor)
@@ -85,7 +85,7 @@ def list_keys(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
 def revoke(
     name: Annotated[str, typer.Argument(help="The key's name.")], config: ConfigOption = DEFAULT_CONFIG
 ) -> None:
-    """Take a key out of the file; a running graph forgets it in seconds. Example: serve-graph keys revoke team-a"""
+    """Remove a key from the file; a running graph notices within seconds. Example: serve-graph keys revoke team-a"""
     from serve_graph.access.keys import locked, read_keys, write_keys
     from serve_graph.config.graph import load_config
 

@@ -1,4 +1,4 @@
-"""How results and progress reach a terminal or a program."""
+"""Print results and progress."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ DEFAULT_CONFIG = Path("configs/local.yaml")
 
 
 def say(text: str) -> None:
-    """A result, to stdout."""
+    """Print a result to stdout."""
     typer.echo(text)
 
 
 def say_json(data: Any) -> None:
-    """A result as one JSON object, to stdout; money stays text, and what is no number is null."""
+    """Print a result to stdout as one JSON object; money stays text, and NaN and infinity become null."""
     from router_models.data.json_values import to_json_values
 
     typer.echo(json.dumps(to_json_values(data), indent=1, default=repr, allow_nan=False))
 
 
 def progress_to_stderr() -> Callable[[str], None]:
-    """Progress lines with the seconds since the start, to stderr, so that stdout stays a result."""
+    """Return a function that prints progress to stderr, with the seconds since the start."""
     started = time.monotonic()
 
     def show(message: str) -> None:
@@ -65,7 +65,7 @@ def show_renamed() -> None:
 
 
 def check_out(out: Path | None, *, folder: bool = False) -> None:
-    """Raise ServeGraphError where `out`, a file or a folder, could not be written: asked before the work is done."""
+    """Raise ServeGraphError where `out`, a file or a folder, cannot be written: call it before long work."""
     from serve_graph.errors import ServeGraphError
 
     if out is None:
@@ -80,7 +80,7 @@ def check_out(out: Path | None, *, folder: bool = False) -> None:
 
 
 def columns(rows: list[list[str]]) -> str:
-    """Rows as aligned columns, the first row being the heads."""
+    """Format rows as aligned columns; the first row is the header."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     return "\n".join(line.rstrip() for line in lines)

@@ -1,4 +1,4 @@
-"""`up`, `demo`, `status`, `doctor`: the running graph."""
+"""`up`, `demo`, `status`, `doctor`: start and inspect a graph."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from serve_graph.errors import ServeGraphError
 if TYPE_CHECKING:
     from serve_graph.config.graph import GraphConfig
 
-PortOption = Annotated[int | None, typer.Option(help="Listen here instead of http.port.", min=1, max=65535)]
+PortOption = Annotated[int | None, typer.Option(help="Port to listen on instead of http.port.", min=1, max=65535)]
 
 
 @needs("up", *SERVING)
 def up(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None) -> None:
-    """Bring the graph up and stay: weights, first router version, engines, endpoint. Ctrl-C stops what it started.
+    """Start the graph and keep it running: weights, first router version, engines, endpoint. Ctrl-C stops it.
 
     Example: serve-graph up --config configs/local.yaml
     """
@@ -43,12 +43,12 @@ def up(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None) -> None:
 @needs("demo", *SERVING)
 def demo(
     config: ConfigOption = DEFAULT_CONFIG,
-    questions: Annotated[int, typer.Option(help="How many held-out questions.", min=1, max=400)] = 40,
+    questions: Annotated[int, typer.Option(help="Number of held-out questions.", min=1, max=400)] = 40,
     concurrency: Annotated[int, typer.Option(min=1, max=64)] = 4,
     port: PortOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring the graph up, ask held-out questions, print what they cost and how many were right, stop.
+    """Start the graph, ask held-out questions, print their cost and accuracy, and stop.
 
     Example: serve-graph demo --questions 40 --concurrency 4
     """
@@ -60,7 +60,7 @@ def demo(
     progress = progress_to_stderr()
     reason = prepare(graph, progress)
     with running_graph(graph, progress=progress) as url:
-        progress(f"asking {questions} questions, {concurrency} at a time, then the same ones of every tier")
+        progress(f"asking {questions} questions, {concurrency} at a time, then the same ones to every tier")
         result = run_demo(url, graph, questions, concurrency, progress)
     if as_json:
         return say_json(result)
@@ -71,7 +71,7 @@ def demo(
 
 @needs("status", "httpx")
 def status(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None, as_json: JsonOption = False) -> None:
-    """Ask a running graph how it is. Exit 1 where none answers. Example: serve-graph status"""
+    """Show the state of a running graph. Exit 1 if it is not ready or none answers. Example: serve-graph status"""
     import httpx
 
     from serve_graph.config.graph import load_config
@@ -92,13 +92,13 @@ def status(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None, as_js
         say(f"{url}: {'ready' if state['ready'] else 'not ready'}; tiers {', '.join(state['tiers'])}{faults}")
         say(f"version {state['version']}: {state['promise']}")
         for tier, promise in state.get("prefixes", {}).items():
-            say(f"streams of {tier} by their beginning: {promise}")
+            say(f"prefix verdict for {tier}: {promise}")
     if not state["ready"]:
         raise typer.Exit(1)
 
 
 def doctor(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Check this machine and configuration without starting anything. Exit 1 where something is wrong.
+    """Check this machine and the configuration without starting anything. Exit 1 if a check fails.
 
     Example: serve-graph doctor
     """
@@ -116,14 +116,14 @@ def doctor(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
 
 
 def with_port(config: GraphConfig, port: int | None) -> GraphConfig:
-    """The configuration, listening elsewhere if asked to."""
+    """Return the configuration with another port, if one is given."""
     if port is None:
         return config
     return config.model_copy(update={"http": config.http.model_copy(update={"port": port})})
 
 
 def prepare(config: GraphConfig, progress: Any) -> str | None:
-    """Weights and a first version, before anything starts; returns why there is no version, if there is none."""
+    """Prepare weights and a first version before anything starts; returns why there is no version, if so."""
     from serve_graph.cli.local.launch import check_port
     from serve_graph.config.tiers import VllmTierConfig
     from serve_graph.engines.weights.resolve import remove_leftovers, resolve_weights
@@ -139,7 +139,7 @@ def prepare(config: GraphConfig, progress: Any) -> str | None:
 
 
 def banner(config: GraphConfig, url: str, reason: str | None) -> str:
-    """What a newcomer needs: the URL, a line to paste, the tiers, what is promised."""
+    """Return the start-up message: the URL, an example request, the tiers and the promise."""
     import httpx
 
     state = httpx.get(f"{url}/readyz", timeout=30).json()

@@ -1,4 +1,4 @@
-"""`serve-graph versions …`: what is registered, what it promises, and which one the aliases point at."""
+"""`serve-graph versions …`: list, show and review registered versions, and move aliases."""
 
 from __future__ import annotations
 
@@ -28,12 +28,16 @@ def list_(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) ->
     rows += [
         [v.name, ",".join(v.aliases) or "-", v.tags.get("status", "-"), v.tags.get("certificate", "-")] for v in found
     ]
-    say(columns(rows) if found else f"no versions of {graph.policy.model_name} yet; `serve-graph certify` makes one")
+    say(
+        columns(rows)
+        if found
+        else f"no versions of {graph.policy.model_name} yet; `serve-graph certify` registers one"
+    )
 
 
 @app.command()
 def show(version: Number = "stable", config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Print a version's report; --json its thresholds and certificates. Example: serve-graph versions show stable"""
+    """Print a version's report (--json: thresholds, certificates). Example: serve-graph versions show stable"""
     from router_models.versions.router_version import RouterVersion
     from serve_graph.config.graph import load_config
 
@@ -48,9 +52,9 @@ def show(version: Number = "stable", config: ConfigOption = DEFAULT_CONFIG, as_j
             for tier, p in loaded.policy.points.items()
         }
         prefixes = {
-            tier: {"tokens": p.tokens, "accept_at": str(p.accept_at), "certificate": made.to_json()}
+            tier: {"tokens": p.tokens, "accept_at": str(p.accept_at), "certificate": proof.to_json()}
             for tier, p in loaded.policy.prefixes.items()
-            if (made := loaded.prefix_certificates.get(tier)) is not None
+            if (proof := loaded.prefix_certificates.get(tier)) is not None
         }
         overload_points = {
             tier: {"spill_at": str(p.serve_at), "certificate": loaded.overload_certificates[tier].to_json()}
@@ -78,7 +82,7 @@ def reject(version: Number, config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 @app.command()
 def promote(version: Number, config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Point `stable` at an approved version (from the next start on). Example: serve-graph versions promote 3"""
+    """Point `stable` at an approved version (effective at the next start). Example: serve-graph versions promote 3"""
     from router_models.versions.registry import find_version, set_alias, set_tags
     from serve_graph.config.graph import load_config
 
@@ -103,7 +107,7 @@ def rollback(config: ConfigOption = DEFAULT_CONFIG) -> None:
     found = _found("stable", config)
     earlier = found.tags.get("replaced")
     if earlier is None:
-        raise ServeGraphError(f"{found.name} replaced no version that is known; use `versions promote`")
+        raise ServeGraphError(f"{found.name} has no recorded predecessor; use `versions promote`")
     set_alias(graph.registry_uri, found.model, "stable", earlier)
     say(f"stable → {found.model}/{earlier} (was {found.name})")
 

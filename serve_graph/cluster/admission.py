@@ -21,7 +21,7 @@ LONGEST_RETRY_AFTER_S = 60.0
 
 @dataclass(slots=True)
 class AdmissionController:
-    """One tier's gate. First come, first served.
+    """One tier's admission control. First come, first served.
 
     `service_s` is the running mean of how long requests that were answered held their place; None before the first.
     """

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
-from router_models.types import Action, Completion, Decision, Query, Verdict
+from router_models.types import Completion, Decision, Query, Verdict
 from router_models.versions.policy import Policy
 from serve_graph.errors import PolicyUnavailableError
 
@@ -26,14 +25,12 @@ class HandlePolicy:
         self,
         handle: DeploymentHandle[Any],
         what: str,
-        policy: Policy,
         timeout_s: float,
         rest_s: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.handle = handle
         self.what = what
-        self.policy = policy
         self.timeout_s = timeout_s
         self.rest_s = rest_s
         self.clock = clock
@@ -44,13 +41,8 @@ class HandlePolicy:
         return decision
 
     async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
-        """The replica's verdict; where abstaining is forbidden, an abstention becomes what it stands in for."""
         verdict: Verdict = await self._guarded("judge", query, completion, decision)
-        point = self.policy.points.get(decision.tier)
-        if verdict.action is not Action.ABSTAINED or (point is not None and point.abstain_below is not None):
-            return verdict
-        action = Action.ACCEPTED if decision.tier == self.policy.top else Action.ESCALATED
-        return replace(verdict, action=action, reason=f"{verdict.reason}; forbidden: {action}")
+        return verdict
 
     async def _guarded(self, method: str, *args: Any) -> Any:
         if self.clock() < self._resting_until:

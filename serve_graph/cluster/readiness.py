@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
+from serve_graph.cascade.certificate import ANSWERS
 from serve_graph.cluster.tier_client import HandleEngine
+from serve_graph.policy.served_policy import ServedPolicy
+from serve_graph.policy.validity import CertificateStatus
 
-PATIENCE_S = 2.0
+ANSWER_WITHIN_S = 2.0
 KEEP_S = 1.0
 BUSY_S = 10.0
 """A replica that works at full capacity cannot answer a question in time; a reply this recent shows that it lives."""
@@ -29,7 +32,7 @@ class TierReadiness:
         handles: Mapping[str, DeploymentHandle[Any]],
         engines: Mapping[str, HandleEngine],
         *,
-        wait_s: float = PATIENCE_S,
+        wait_s: float = ANSWER_WITHIN_S,
         keep_s: float = KEEP_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -66,3 +69,28 @@ class TierReadiness:
         except Exception:  # noqa: BLE001 (whatever Ray raises, nobody answered)
             return False
         return True
+
+
+def readiness_report(
+    served: ServedPolicy,
+    certificate_status: CertificateStatus,
+    tiers: Sequence[str],
+    safe_tier: str,
+    ready: Mapping[str, bool | None],
+) -> dict[str, Any]:
+    """What `/readyz` says. Ready: the safe tier, which every failure falls back on, answers, or may be asleep."""
+    certificate, until = certificate_status.snapshot(), certificate_status.until()
+    faults, points = certificate.faults, certificate.policy(served.policy).overload_points
+    return {
+        "ready": ready[safe_tier] is not False,
+        "tiers_ready": ready,
+        "tiers": list(tiers),
+        "version": served.name,
+        "certified": served.certified and ANSWERS not in faults,
+        "promise": faults.get(ANSWERS, served.promise),
+        "valid_until": None if until is None else until.isoformat(),
+        "spills": {tier: point.promised for tier, point in points.items()},
+        "void": dict(faults),
+        "prefixes": {t: faults.get(f"prefix:{t}", summary) for t, summary in served.prefixes.items()},
+        "binds": served.binds,
+    }

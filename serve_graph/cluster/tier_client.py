@@ -1,4 +1,4 @@
-"""A tier's Ray Serve handle as the cascade's Engine and StreamingEngine, behind its gate."""
+"""A tier's Ray Serve handle as the cascade's Engine and StreamingEngine, behind its admission control."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GRACE_S = 1.0  # a hosted tier watches its own deadline, and can say what it tri
 
 
 class HandleEngine:
-    """Every failure becomes an EngineError; a request waits at the gate for its turn, and what it waited is off its
+    """Every failure becomes an EngineError; a request waits for its admission, and what it waited is off its
     time: the tier's `timeout_s` (for the whole answer, or for each next piece of a stream), and what the request has
     left for everything.
     """
@@ -82,7 +82,7 @@ class HandleEngine:
         return reply
 
     async def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[Mapping[str, Any], None]:
-        """Chunks as the engine sends them. `attempts` beside the first: the calls it took, where there is a tale."""
+        """Chunks as the engine sends them. `attempts` beside the first: the calls that it took."""
         until = time.monotonic() + left_s
         body = engine_body(query, self.model, self.defaults)
         body |= {"stream": True, "stream_options": {"include_usage": True, **self.stream_extras}}
@@ -129,7 +129,7 @@ def adapter_of(config: AnyTierConfig) -> str | None:
 
 
 def admission_for(config: AnyTierConfig) -> AdmissionController:
-    """The tier's gate; what its configuration leaves open follows from its scaling."""
+    """The tier's admission control; what its configuration leaves open follows from its scaling."""
     most = config.scaling.max_ongoing_requests * config.scaling.max_replicas
     in_flight = config.admission.max_in_flight or most
     queued = config.admission.max_queued

@@ -1,4 +1,4 @@
-"""Sections of the configuration about callers: keys and what they may, sessions."""
+"""Configuration of callers: access keys with their scopes and limits, and sessions."""
 
 from __future__ import annotations
 
@@ -16,52 +16,69 @@ Dollars = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
 
 class KeyConfig(Frozen):
-    """One access key: never the key itself, but its sha256, and what it may.
+    """One access key, stored as its sha256, with its scopes, limits and budgets.
 
-    Scopes: `use` asks questions, `force` chooses the tier as well, `admin` reads decisions and metrics. Limits are per
-    ingress replica and minute; budgets are per UTC day and month, for all replicas. Requests of this key are answered
-    with at least `quality_floor` promised, whatever they ask for. null: no limit.
+    Rate limits apply per ingress replica; budgets apply to all replicas together and to UTC days and months.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    """The key's name in records and bills."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """The sha256 of the key as 64 hex digits; the key itself is not stored."""
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1)] = ("use",)
+    """`use`: send requests; `force`: also choose the tier; `admin`: read decisions and metrics."""
     requests_per_min: Count | None = None
+    """Requests per minute and ingress replica; null: no limit."""
     tokens_per_min: Count | None = None
+    """Prompt and completion tokens per minute and ingress replica; null: no limit."""
     usd_per_day: Dollars | None = None
+    """Budget in US dollars per UTC day, all replicas together; null: none."""
     usd_per_month: Dollars | None = None
+    """Budget in US dollars per UTC month, all replicas together; null: none."""
     quality_floor: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The least certified share of correct answers for this key's requests, whatever they ask for; null: none."""
     escalations_per_h: Count | None = None
+    """Escalated requests per hour and ingress replica; null: no limit."""
 
 
 class EscalationWatchConfig(Frozen):
-    """When a key's share of escalated requests is too far above everybody else's to be chance.
+    """Detection of keys whose requests are escalated too often.
 
-    Over `window_s`, after at least `min_requests` of the key: a share above `times` that of all other requests, at the
-    one-sided level `alpha` of an exact binomial test. Such a key gets 429 until enough of its escalations are over.
+    A key is flagged if its share of escalated requests exceeds `times` the share of all other requests, by an exact
+    one-sided binomial test at level `alpha`. It receives 429 until enough of its escalations have left the window.
     """
 
     window_s: Annotated[float, Field(gt=0)] = 3600.0
+    """Length of the sliding window, in seconds."""
     min_requests: Annotated[int, Field(ge=1)] = 50
+    """Requests of the key, and of all others, in the window below which nothing is tested."""
     times: Annotated[float, Field(ge=1)] = 3.0
+    """Factor above the others' share from which a key counts as abnormal."""
     alpha: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    """Significance level of the test."""
 
 
 class AccessConfig(Frozen):
-    """Who may ask. Without any key the endpoint answers this machine only; with one, nobody without a key.
+    """Who may use the endpoint.
 
-    `open`: as long as there is no key, whoever reaches the endpoint may do everything. For graphs behind something
-    that asks callers who they are.
-
-    Keys are those listed here and those in `keys_file` (default: `keys.yaml` under the state folder), which is read
-    again when it changes. Spending is summed up from the decision store every `refresh_s` seconds.
+    Without any key, only clients on this machine are served; with at least one, every request needs a key. Keys are
+    those listed here and those in `keys_file`.
     """
 
     keys: tuple[KeyConfig, ...] = ()
+    """The access keys of the configuration file."""
     keys_file: Path | None = None
+    """A YAML file with more keys, re-read when it changes; null: `keys.yaml` in the state folder."""
     open: bool = False
+    """Serve every client, with all scopes, as long as there is no key: for graphs behind a proxy that authenticates
+    callers.
+    """
     refresh_s: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds between two summations of each key's spending from the decision store, and between checks of
+    `keys_file`.
+    """
     watch: EscalationWatchConfig = EscalationWatchConfig()
+    """Detection of keys whose requests are escalated too often."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -72,13 +89,15 @@ class AccessConfig(Frozen):
 
 
 class SessionsConfig(Frozen):
-    """How long, and on what assumptions, a conversation keeps its tier (docs/guides/sessions.md).
-
-    `ttl_s` must not outlive the prompt caches (a tier's `prompt_cache_s` shortens it for that tier); 0 turns sessions
-    off. `expected_turns` are those still to come, of `turn_tokens` new tokens each. At most `most` are remembered.
-    """
+    """How long, and under which assumptions, a conversation stays on its tier (docs/guides/sessions.md)."""
 
     ttl_s: Annotated[float, Field(ge=0)] = 300.0
+    """Seconds after its last request for which a conversation is remembered; must not exceed the longest
+    `prompt_cache_s` of the tiers (a tier's own shortens it for that tier). 0 disables sessions.
+    """
     expected_turns: Annotated[float, Field(ge=1)] = 3.0
+    """Further turns to expect of a conversation when the cost of a change of tier is weighed."""
     turn_tokens: Annotated[int, Field(ge=0)] = 200
+    """New tokens to expect per turn."""
     most: Annotated[int, Field(ge=1)] = 50_000
+    """Sessions remembered at most, per ingress replica."""

@@ -1,13 +1,15 @@
-"""The graph's configuration: typed, frozen, and refusing what it does not know.
+"""The configuration of a graph: typed, frozen, and rejecting unknown keys.
 
-Read once with `load_config`, passed down from there. Nothing reads it at import, no environment variable changes the
-graph's shape; `${NAME}` inside a YAML string is replaced by an environment variable, for secrets and paths only.
+It is read once by `load_config` and passed down. Nothing reads it at import, and no environment variable changes the
+graph's shape; `${NAME}` inside a YAML string is replaced by an environment variable, for secrets and paths.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import warnings
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +24,7 @@ from serve_graph.config.prices import Amount
 from serve_graph.config.tiers import AnyTierConfig, ScalingConfig, TierName, VllmTierConfig
 from serve_graph.errors import ConfigError
 
+logger = logging.getLogger(__name__)
 STORE_DRIVERS = MappingProxyType(
     {
         "sqlite": "sqlite+aiosqlite",
@@ -35,47 +38,75 @@ RESERVED_NAMES = frozenset({"auto", "router", "verifier", "ingress"})
 
 
 class PolicyConfig(Frozen):
-    """Which router version serves, and what is promised where none does.
-
-    `version`: an alias or number of the registered model. `safe_tier` answers when the policy cannot decide.
-    `stream` is when a cheap answer may be shown (docs/guides/streaming.md); after `first_token_s` seconds without a
-    word, `at_first_token` is done regardless. `tool_loop`: whether a conversation's tool calls hold the tier that made
-    them. With `spill`, and a version certified for it, rejected cheap answers may be shown while the last tier is full
-    (docs/guides/tiers.md). `router_usd_per_s` and `verifier_usd_per_s` put their time on every bill.
-    """
+    """Which router version is served, when streams are committed, and what happens when there is no decision."""
 
     model_name: str = "serve-graph-router"
+    """Name of the registered model in MLflow."""
     version: str = "stable"
+    """Alias or number of the registered version to serve."""
     safe_tier: TierName = "frontier"
+    """The tier that answers when router or verifier are unavailable."""
     timeout_s: Annotated[float, Field(gt=0)] = 2.0
+    """Seconds to wait for a decision or a verdict before the safe tier is used."""
     abstain: Literal["allow", "forbid"] = "allow"
+    """Whether the policy may decline to answer; a request may ask for `forbid` itself."""
     stream: Literal["verify", "prefix", "route"] = "verify"
+    """When a stream of a cheap tier may start: `verify` after the verdict on the whole answer, `prefix` after the
+    verdict on its first tokens, `route` at once (docs/guides/streaming.md).
+    """
     first_token_s: Annotated[float, Field(gt=0)] | None = None
+    """Seconds without output after which `at_first_token` applies; null: no limit."""
     at_first_token: Literal["commit", "escalate"] = "escalate"
+    """What to do after `first_token_s`: commit to the tier, or escalate."""
     tool_loop: Literal["stay", "route"] = "stay"
-    spill: bool = False
+    """`stay`: a conversation stays on the tier that made its tool calls; `route`: each request is routed."""
+    overload_fallback: bool = False
+    """While the last tier is full, serve rejected cheap answers for which the version has an overload certificate
+    (docs/guides/tiers.md). `spill` is the former name, read for one more release.
+    """
     epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.10
+    """Error budget of the first version that `serve-graph up` makes and the default of `certify`: the share of wrong
+    answers that its certificate allows.
+    """
     delta: Annotated[float, Field(gt=0, lt=1)] = 0.10
+    """1 − confidence of that certificate."""
     router_usd_per_s: Amount = Decimal(0)
+    """Cost of routing, in US dollars per second of router time, added to every bill."""
     verifier_usd_per_s: Amount = Decimal(0)
+    """Cost of verification, in US dollars per second of verifier time, added to every bill."""
     router_scaling: ScalingConfig = ScalingConfig(max_replicas=2)
+    """Scaling of the router deployment."""
     verifier_scaling: ScalingConfig = ScalingConfig(max_replicas=2)
+    """Scaling of the verifier deployment."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "spill" not in data:
+            return data
+        if "overload_fallback" in data:
+            raise ValueError("`spill` is the old name of `overload_fallback`: give one of them")
+        message = "policy.spill is now policy.overload_fallback; the next release will not read the old name"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        logger.warning(message)
+        return {name: value for name, value in data.items() if name != "spill"} | {"overload_fallback": data["spill"]}
 
 
 class RecordsConfig(Frozen):
-    """The decision store: an SQLAlchemy URL of SQLite or PostgreSQL; default SQLite (WAL) under the state folder.
-
-    Records older than `keep_days` are deleted (null: none are). With `keep_prompts` they hold the routed text, in
-    which everything that a pattern of `redact` finds, and whatever `redact_with` (`module:function`, text to text)
-    changes, is replaced first.
-    """
+    """The decision store, and how long and in which form prompts are recorded."""
 
     url: str | None = None
+    """SQLAlchemy URL of an SQLite or PostgreSQL database; null: SQLite (WAL) in the state folder."""
     keep_days: Annotated[float, Field(gt=0)] | None = None
+    """Days after which records are deleted; null: never."""
     keep_prompts: bool = False
+    """Whether records contain the routed text, after redaction."""
     redact: tuple[re.Pattern[str], ...] = ()
+    """Regular expressions; every match in the recorded text is replaced."""
     redact_with: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
+    """A function as `module:function` that takes and returns the text, for further redaction."""
     retry_s: Annotated[float, Field(gt=0)] = 2.0
+    """Seconds between two attempts to reach the store."""
 
     @field_validator("url")
     @classmethod
@@ -89,40 +120,53 @@ class RecordsConfig(Frozen):
 
 
 class HttpConfig(Frozen):
-    """Where the endpoint listens. Ray Serve's HAProxy and throughput mode are on unless the binary does not run.
+    """The HTTP endpoint.
 
-    A stream that is silent for `keep_alive_s` seconds gets a comment, which callers ignore. With
-    `start_before_commit` that includes the silence before anybody speaks: the reply then begins with status 200 before
-    it is known who answers, and a later failure is an error event instead of a status. `deadline_s` is the time that a
-    request has for everything, streams to their end; a request may ask for less (`deadline_s` of its own).
+    A reply whose stream starts before the commit has status 200 before it is known which tier answers; a later failure
+    is then an error event instead of a status.
     """
 
     host: str = "127.0.0.1"
+    """Address to listen on. Beyond this machine, access keys (or `access.open`) are required."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    """Port to listen on."""
     haproxy: bool = True
+    """Use Ray Serve's HAProxy, where its binary runs, instead of the Python proxy."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 2 * 1024 * 1024
+    """Largest accepted request body, in bytes."""
     keep_alive_s: Annotated[float, Field(gt=0)] = 5.0
+    """Seconds of silence after which a stream sends a comment, which clients ignore."""
     start_before_commit: bool = True
+    """Whether these comments are also sent before a tier is committed to."""
     deadline_s: Annotated[float, Field(gt=0)] | None = None
+    """Seconds that a request may take in total, including its stream; a request may ask for less. null: no limit."""
     scaling: ScalingConfig = ScalingConfig(max_replicas=2, max_ongoing_requests=512, target_ongoing_requests=128)
+    """Scaling of the ingress deployment."""
 
 
 class GraphConfig(Frozen):
-    """The whole graph. `state_folder` holds everything the project writes: weights, MLflow, records, spools.
-
-    `embedders` are models that only make embeddings: no tiers, so nothing is routed to them.
-    """
+    """The whole graph."""
 
     tiers: Annotated[tuple[AnyTierConfig, ...], Field(min_length=1)]
+    """The tiers, cheapest first."""
     embedders: tuple[VllmTierConfig, ...] = ()
+    """Models that only serve embeddings; nothing is routed to them."""
     policy: PolicyConfig = PolicyConfig()
+    """The served router version and its use."""
     records: RecordsConfig = RecordsConfig()
+    """The decision store."""
     http: HttpConfig = HttpConfig()
+    """The HTTP endpoint."""
     access: AccessConfig = AccessConfig()
+    """Access keys, limits and budgets."""
     sessions: SessionsConfig = SessionsConfig()
+    """How long conversations stay on their tier."""
     tracking_uri: str | None = None
+    """MLflow's tracking URI; null: SQLite in the state folder."""
     state_folder: Path = Path(".serve_graph")
+    """Folder of everything the project writes: weights, MLflow, records, spools."""
     logical_cpus: Annotated[int, Field(ge=1)] | None = None
+    """CPUs that the local Ray cluster declares; null: this machine's cores, at least 4."""
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
@@ -146,7 +190,7 @@ class GraphConfig(Frozen):
         return self
 
     def tier(self, name: str) -> AnyTierConfig:
-        """Look a tier or an embedder up by name; KeyError where there is none."""
+        """Return a tier or an embedder by name; raises KeyError if there is none."""
         return {tier.name: tier for tier in (*self.tiers, *self.embedders)}[name]
 
     @property
@@ -155,24 +199,39 @@ class GraphConfig(Frozen):
 
     @property
     def registry_uri(self) -> str:
-        """MLflow's tracking URI: the configured one, or SQLite under the state folder."""
+        """MLflow's tracking URI: `tracking_uri`, or SQLite in the state folder."""
         return self.tracking_uri or f"sqlite:///{self.state_folder.resolve() / 'mlflow.db'}"
 
     @property
     def keys_file(self) -> Path:
-        """Where `serve-graph keys` writes: the configured file, or `keys.yaml` under the state folder."""
+        """The file that `serve-graph keys` writes: `access.keys_file`, or `keys.yaml` in the state folder."""
         return self.access.keys_file or self.state_folder.resolve() / "keys.yaml"
 
     @property
     def records_url(self) -> str:
-        """The decision store's URL: the configured one, or SQLite under the state folder."""
+        """The decision store's URL: `records.url`, or SQLite in the state folder."""
         return self.records.url or f"sqlite+aiosqlite:///{self.state_folder.resolve() / 'decisions.db'}"
 
 
 def load_config(path: Path, **overrides: Any) -> GraphConfig:
-    """Read a YAML file into a GraphConfig; top-level `overrides` replace keys.
+    """Read a YAML file into a GraphConfig.
 
-    Raises ConfigError naming the file, the key and what is wrong with it.
+    Parameters
+    ----------
+    path : Path
+        The YAML file.
+    **overrides
+        Values that replace top-level keys of the file.
+
+    Returns
+    -------
+    GraphConfig
+        The validated configuration.
+
+    Raises
+    ------
+    ConfigError
+        With the file, the key and what is wrong with it.
     """
     try:
         data = _expand(yaml.safe_load(path.read_text(encoding="utf-8")))
@@ -190,7 +249,7 @@ def load_config(path: Path, **overrides: Any) -> GraphConfig:
 
 
 def _expand(data: Any) -> Any:
-    """Replace `${NAME}` in every string value, after parsing: what a variable holds cannot change the structure."""
+    """Replace `${NAME}` in every string value, after parsing, so that a variable cannot change the structure."""
     if isinstance(data, dict):
         return {key: _expand(value) for key, value in data.items()}
     if isinstance(data, list):

@@ -1,4 +1,4 @@
-"""Sections of a tier's configuration: hosted deployments and their failover, LoRA adapters, admission."""
+"""Sections of a tier's configuration: hosted deployments and failover, LoRA adapters, admission."""
 
 from __future__ import annotations
 
@@ -16,26 +16,29 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class HostedApi(Frozen):
-    """One OpenAI-compatible API: where it is, which model to ask for, and with which key.
-
-    `embedding_model` is what `/v1/embeddings` asks for, where that is another model; the tier says `embeddings: true`.
-    `parameters` names those of a request that this API calls otherwise, or (null) does not take.
-    The key is the content of `api_key_file` where that is set (read anew for every call, so that a rotated secret is
-    picked up), else of the environment variable `api_key_env`.
-    """
+    """An OpenAI-compatible API: its address, model and key."""
 
     model: str | None = None
+    """The model to request; required unless the tier lists `deployments`."""
     embedding_model: str | None = None
+    """The model to request for `/v1/embeddings`, if it is another one; the tier needs `embeddings: true`."""
     base_url: str | None = None
+    """URL of the API up to and including its version, such as `https://api.openai.com/v1`; null: OpenAI's."""
     api_key_env: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key, unless `api_key_file` is set."""
     api_key_file: Path | None = None
+    """File that holds the key, re-read for every call so that a rotated secret is picked up."""
     organization: str | None = None
+    """OpenAI organization; null: none."""
     project: str | None = None
+    """OpenAI project; null: none."""
     headers: dict[str, str] = Field(default_factory=dict)
+    """Additional request headers."""
     parameters: dict[str, str | None] = Field(default_factory=dict)
+    """Request parameters that this API names differently (the new name) or does not accept (null)."""
 
     def read_key(self) -> str:
-        """The key as it is now; raises ConfigError naming the variable or file that holds none."""
+        """Return the current key; raises ConfigError naming the variable or file that contains none."""
         if self.api_key_file is None:
             key, where = os.environ.get(self.api_key_env, ""), f"${self.api_key_env}"
         else:
@@ -50,47 +53,59 @@ class HostedApi(Frozen):
 
 
 class HostedDeploymentConfig(HostedApi):
-    """One of several deployments behind a hosted tier. A weight of 0 is a spare: used when no other may be called."""
+    """One of several deployments behind a hosted tier."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+    """The deployment's name in records and metrics."""
     model: str
+    """The model to request."""
     weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    """Share of the requests, relative to the other deployments. 0: a spare, used only if no other may be called."""
 
 
 class FailoverConfig(Frozen):
-    """How a hosted tier tries again: 429, 5xx, time-outs and connection errors, never after the first words left.
+    """Retries and failover of a hosted tier, on 429, 5xx, time-outs and connection errors.
 
-    `max_attempts`: calls made for one request, in all; `max_fallbacks`: how many *other* deployments among them.
-    `attempt_timeout_s`: the longest one call may take (its first chunk, of a stream); null leaves it all the time
-    that is left. Between two calls of the same deployment lies `backoff_s`, doubled each time up to `backoff_max_s`,
-    with jitter, or the API's `Retry-After`; a pause over `max_wait_s` is not taken. After `trip_after` failures in a
-    row a deployment rests for `cooldown_s`; then one call probes it.
+    After the first output of a stream nothing is retried.
     """
 
     max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    """Calls for one request, in total."""
     max_fallbacks: Annotated[int, Field(ge=0, le=20)] = 1
+    """How many other deployments one request may be sent to."""
     attempt_timeout_s: Seconds | None = None
+    """Seconds that one call may take (for a stream, until its first chunk); null: all the remaining time."""
     backoff_s: Seconds = 0.5
+    """Seconds before the second call of the same deployment, doubled each time and jittered, unless the API sends
+    `Retry-After`.
+    """
     backoff_max_s: Seconds = 8.0
+    """Upper bound of the doubled pause, in seconds."""
     max_wait_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
+    """Longest pause that is taken, in seconds; a longer one ends the attempts."""
     trip_after: Annotated[int, Field(ge=1)] = 3
+    """Consecutive failures after which a deployment's circuit breaker opens."""
     cooldown_s: Seconds = 30.0
+    """Seconds for which an open breaker blocks the deployment, until one call probes it."""
 
 
 class LoraSection(Frozen):
-    """LoRA adapters of a vLLM tier, through `ray.serve.llm`'s own LoraConfig.
-
-    Adapters are folders under `loading_path` (s3://, gs://, abfss:// or azure://, what Ray can fetch, or a folder that
-    every node has, by its absolute path); the tier answers with the one named `adapter`. Ray keeps up to
-    `max_adapters_per_replica` of them loaded.
-    """
+    """LoRA adapters of a vLLM tier, through `ray.serve.llm`'s LoraConfig; the tier answers with one of them."""
 
     loading_path: str
+    """The folder of the adapters: s3://, gs://, abfss:// or azure://, or the absolute path of a folder that every node
+    has.
+    """
     adapter: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
+    """Name of the adapter that the tier answers with."""
     max_adapters_per_replica: Annotated[int, Field(ge=1)] = 16
+    """Adapters that a replica keeps loaded."""
     max_rank: Annotated[int, Field(ge=1)] = 16
+    """Largest rank of an adapter, as vLLM's `max_lora_rank`."""
     download_timeout_s: Seconds | None = 30.0
+    """Seconds that the download of an adapter may take; null: no limit."""
     max_download_tries: Annotated[int, Field(ge=1)] = 10
+    """Attempts to download an adapter."""
 
     @field_validator("loading_path")
     @classmethod
@@ -103,29 +118,32 @@ class LoraSection(Frozen):
 
     @property
     def folder(self) -> Path | None:
-        """The adapter's own folder where it lies on disk; None where Ray fetches it."""
+        """The adapter's folder if it is on a local file system; None if Ray fetches it."""
         return Path(self.loading_path) / self.adapter if self.loading_path.startswith("/") else None
 
 
 class AdmissionConfig(Frozen):
-    """How many requests one ingress replica lets into a tier: so many at work, so many waiting; the rest get 429.
+    """Limits on how many requests one ingress replica sends to a tier; further requests receive 429.
 
-    `max_in_flight` null: as many as the tier's replicas take at most (`max_ongoing_requests` × `max_replicas`).
-    `max_queued` null: as many again. A request is also refused when it would wait past its deadline.
+    A request is also refused if it would wait past its deadline.
     """
 
     max_in_flight: Annotated[int, Field(ge=1)] | None = None
+    """Requests in progress at the tier; null: what its replicas take at most (`max_ongoing_requests` ×
+    `max_replicas`).
+    """
     max_queued: Annotated[int, Field(ge=0)] | None = None
+    """Requests waiting for the tier; null: as many as `max_in_flight`."""
 
 
 def check_deployments(api: HostedApi, deployments: tuple[HostedDeploymentConfig, ...]) -> None:
-    """Raise ValueError unless a tier names either one API of its own or several deployments with some weight."""
+    """Raise ValueError unless a tier has either one API or deployments, at least one with a positive weight."""
     if not deployments:
         if api.model is None:
-            raise ValueError("a hosted tier needs `model`, or `deployments` with one each")
+            raise ValueError("a hosted tier needs `model`, or `deployments` with a model each")
         return
     if stray := sorted(set(HostedApi.model_fields) & api.model_fields_set):
-        raise ValueError(f"a tier with `deployments` says {', '.join(stray)} there, once for each")
+        raise ValueError(f"a tier with `deployments` must set {', '.join(stray)} in each deployment")
     names = [deployment.name for deployment in deployments]
     if len(set(names)) != len(names):
         raise ValueError(f"deployment names must differ: {names}")

@@ -1,4 +1,4 @@
-"""The tiers of a graph's configuration: what every tier has, and what each kind adds."""
+"""Configuration of the tiers: what all have, and what each engine adds."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ TierName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 
 
 class WeightsConfig(Frozen):
-    """Where a tier's weights come from: exactly one of a package, a hub id or a folder.
-
-    `revision` of a hub id is a commit, tag or branch; `hub: org/model@revision` says the same.
-    """
+    """Where a tier's weights come from: exactly one of `package`, `hub` and `folder`."""
 
     package: str | None = None
+    """Name of a model that is installed as a Python package (extra `local-models`)."""
     hub: str | None = None
+    """Hugging Face Hub id; `org/model@revision` also sets `revision`."""
     folder: Path | None = None
+    """A local model folder."""
     revision: Annotated[str, Field(min_length=1)] | None = None
+    """Commit, tag or branch of the hub id. Only a commit pins the weights that a certificate depends on."""
 
     @model_validator(mode="before")
     @classmethod
@@ -53,20 +54,26 @@ class WeightsConfig(Frozen):
 
 
 class ScalingConfig(Frozen):
-    """One deployment's autoscaling, in Ray Serve's terms; equal bounds mean a fixed number of replicas.
-
-    `drain_s` is how long a stopping replica may finish what it has begun.
-    """
+    """Autoscaling of one deployment, in Ray Serve's terms; equal bounds fix the number of replicas."""
 
     min_replicas: Annotated[int, Field(ge=0)] = 1
+    """Least number of replicas."""
     max_replicas: Annotated[int, Field(ge=1)] = 1
+    """Largest number of replicas."""
     target_ongoing_requests: Annotated[float, Field(gt=0)] = 16.0
+    """Requests in progress per replica that autoscaling aims at."""
     max_ongoing_requests: Annotated[int, Field(ge=1)] = 64
+    """Requests that a replica takes at once."""
     max_queued_requests: int = -1
+    """Requests that Ray Serve queues per caller; -1: no limit."""
     upscale_delay_s: Annotated[float, Field(ge=0)] = 10.0
+    """Seconds that the load must stay high before replicas are added."""
     downscale_delay_s: Annotated[float, Field(ge=0)] = 300.0
+    """Seconds that the load must stay low before replicas are removed."""
     num_cpus: Annotated[float, Field(ge=0)] = 0.1
+    """Logical CPUs that Ray reserves per replica."""
     drain_s: Annotated[float, Field(gt=0)] = 5.0
+    """Seconds that a stopping replica may take to finish its requests."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -76,24 +83,30 @@ class ScalingConfig(Frozen):
 
 
 class TierConfig(Frozen):
-    """What every tier has: a name, a price, limits and scaling. Tiers are listed cheapest first.
-
-    `price_changes` come into force at their `valid_from`, in that order. `prompt_cache_s` is how long the tier keeps
-    a prompt's prefix cached. `decoding` are sampling settings (temperature, top_p, …) used where a request does not
-    say; certificates are made for them. `embeddings`: whether the tier answers `/v1/embeddings` too.
-    """
+    """What every tier has: a name, a price, limits and scaling."""
 
     name: TierName
+    """The tier's name, which requests may give as `model`."""
     price: PriceConfig
+    """What its calls cost."""
     price_changes: tuple[PriceConfig, ...] = ()
+    """Later prices, in the order of their `valid_from`."""
     scaling: ScalingConfig = ScalingConfig()
+    """Scaling of the tier's deployment."""
     admission: AdmissionConfig = AdmissionConfig()
+    """How many requests one ingress replica sends to the tier."""
     default_max_tokens: Annotated[int, Field(ge=1)] = 256
+    """`max_tokens` of requests that set none."""
     decoding: dict[str, Any] = Field(default_factory=dict)
+    """Sampling settings (temperature, top_p, …) of requests that set none; certificates depend on them."""
     context_tokens: Annotated[int, Field(ge=16)] = 2048
+    """The model's context length, in tokens."""
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    """Seconds for a whole answer (for a stream, until its first output), all attempts included."""
     prompt_cache_s: Annotated[float, Field(ge=0)] = 300.0
+    """Seconds for which the tier keeps a prompt's prefix cached."""
     embeddings: bool = False
+    """Whether the tier also serves `/v1/embeddings`."""
 
     @model_validator(mode="after")
     def _dated(self) -> Self:
@@ -105,33 +118,43 @@ class TierConfig(Frozen):
 
 
 class VllmTierConfig(TierConfig):
-    """A tier served by vLLM through `ray.serve.llm`.
-
-    `engine_kwargs` are vLLM's own engine arguments, passed through untouched. `speculation` is vLLM's
-    `speculative_config`, untouched as well: `{method: ngram, …}`, `{method: draft_model, model: …}`, `eagle3`, `mtp`;
-    null turns it off. `lora` puts an adapter on the weights. `request_router` picks the replica: `prefix` is Ray
-    Serve's PrefixCacheAffinityRouter, which sends a prompt to the replica that has seen its beginning, unless that one
-    is much busier.
-    """
+    """A tier served by vLLM through `ray.serve.llm`."""
 
     engine: Literal["vllm"]
+    """Selects this kind of tier."""
     weights: WeightsConfig
+    """Where the weights come from."""
     speculation: dict[str, Any] | None = None
+    """vLLM's `speculative_config`, passed through: `{method: ngram, …}`, `{method: draft_model, model: …}`, `eagle3`,
+    `mtp`; null: off.
+    """
     lora: LoraSection | None = None
+    """A LoRA adapter on the weights; null: none."""
     engine_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """vLLM's engine arguments, passed through."""
     accelerator: Literal["cpu", "gpu", "tpu"] = "gpu"
+    """The hardware that the replicas run on."""
     accelerator_type: str | None = None
+    """Ray's accelerator type, such as `L4` or `H100`; null: any."""
     request_router: Literal["load", "prefix"] = "load"
+    """How a replica is chosen: `load`, or `prefix`, Ray Serve's PrefixCacheAffinityRouter, which prefers the replica
+    that has the prompt's prefix cached unless it is much busier.
+    """
     placement_bundles: list[dict[str, float]] | None = None
+    """Ray placement-group bundles of a replica; null: derived from `accelerator`."""
     env: dict[str, str] = Field(default_factory=dict)
+    """Environment variables of the replicas."""
 
 
 class HostedTierConfig(HostedApi, TierConfig):
-    """A tier behind any OpenAI-compatible API, or behind several `deployments` of one model, by weight."""
+    """A tier behind an OpenAI-compatible API, or behind several `deployments` of one model, chosen by weight."""
 
     engine: Literal["openai"]
+    """Selects this kind of tier."""
     deployments: tuple[HostedDeploymentConfig, ...] = ()
+    """Several deployments instead of the tier's own API."""
     failover: FailoverConfig = FailoverConfig()
+    """Retries and failover."""
 
     @model_validator(mode="after")
     def _one_api_or_several(self) -> Self:
@@ -140,17 +163,20 @@ class HostedTierConfig(HostedApi, TierConfig):
 
     @property
     def apis(self) -> tuple[HostedDeploymentConfig, ...]:
-        """The deployments behind the tier; a tier with an API of its own has one, named after the tier."""
+        """The deployments behind the tier; a tier with a single API has one, named after the tier."""
         own = {name: getattr(self, name) for name in HostedApi.model_fields}
         return self.deployments or (HostedDeploymentConfig(name=self.name, **own),)
 
 
 class EchoTierConfig(TierConfig):
-    """No model: answers by echoing the prompt. For tests and benches only, and says so in its answers."""
+    """A tier without a model, for tests and benchmarks: answers repeat the prompt and say so."""
 
     engine: Literal["echo"]
+    """Selects this kind of tier."""
     latency_s: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds before each answer."""
     skill: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of prompts that are answered with high confidence, 0 to 1."""
 
 
 AnyTierConfig = Annotated[VllmTierConfig | HostedTierConfig | EchoTierConfig, Field(discriminator="engine")]

@@ -1,1 +1,1 @@
-"""Engines: what turns a Query into a Completion, and the weights they load."""
+"""Engines, which turn a Query into a Completion, and the weights that they load."""

@@ -21,14 +21,14 @@ from serve_graph.cascade import calls, cascade
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.deadline import Deadline
 from serve_graph.cascade.interfaces import RecordSink
-from serve_graph.cascade.streaming import StreamMode, StreamTerms, stream_answer
-from serve_graph.cascade.tier_stream import as_delivered
+from serve_graph.cascade.steps import StreamTerms
+from serve_graph.cascade.streaming import abstention, stream_answer
 from serve_graph.errors import EngineError, UnknownModelError
 from serve_graph.gateway.constraints import RoutingContext, request_context
 from serve_graph.gateway.options import ResolvedOptions, chosen_tier, resolve_options
 from serve_graph.gateway.request import Request, record_of
 from serve_graph.gateway.tool_affinity import ToolAffinity, bound
-from serve_graph.protocol.chunks import Choices, finishes, whole_choice
+from serve_graph.protocol.chunks import Choices, whole_choice
 from serve_graph.protocol.requests import RequestOptions
 from serve_graph.protocol.responses import usage_json
 from serve_graph.records.metrics import RequestMetrics
@@ -41,8 +41,8 @@ Wording = Callable[[dict[str, Any]], dict[str, Any]]
 class Service:
     """Answer requests with a graph and keep their records.
 
-    `marks` remembers in tool-call ids which tier made them; with `pin_tool_loops` that tier keeps the loop. A request
-    has `deadline_s` for everything; `clock` is what it is measured by.
+    `tool_affinity` notes in tool-call ids which tier made them; with `pin_tool_loops` the conversation stays on it. A
+    request has `deadline_s` for everything; `clock` is what it is measured by.
     """
 
     def __init__(
@@ -54,11 +54,12 @@ class Service:
         *,
         pin_tool_loops: bool = True,
         routing: RoutingContext | None = None,
-        keep_prompt: Callable[[str], str | None] = lambda _: None,
+        keep_prompt: Callable[[str], str | None] | None = None,
         deadline_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.context = context
+        self.top = context.policy.top
         self.sink = sink
         self.terms = terms or StreamTerms()
         self.tool_affinity = tool_affinity or ToolAffinity(secrets.token_bytes(16))
@@ -74,17 +75,17 @@ class Service:
         caller may not choose it.
         """
         caller = CALLER.get()
-        resolved = resolve_options(
-            options, query.metadata, caller, None if model == AUTO else model, self.context.policy.top
-        )
+        resolved = resolve_options(options, query.metadata, caller, None if model == AUTO else model, self.top)
         forced = resolved.forced
         if forced is not None and forced not in self.context.engines:
             known = ", ".join([AUTO, *self.context.engines])
             raise UnknownModelError(f"the model {forced!r} does not exist; known: {known}", "model", "model_not_found")
-        query, began = self.tool_affinity.untag(replace(query, metadata=resolved.labels(query.metadata)), caller.name)
-        request = Request(query, model, forced, stream, options or RequestOptions(), caller=caller, resolved=resolved)
-        request.view = request_context(
-            self.context, resolved, self.routing, request.state, self._deadline(resolved), stream=stream
+        deadline = self._deadline(resolved)
+        context = request_context(self.context, resolved, self.routing, self.top, deadline, stream=stream)
+        query, key = replace(query, metadata=resolved.labels(query.metadata)), caller.name
+        query, began = self.tool_affinity.untag(query, key)
+        request = Request(
+            query, model, forced, stream, context, options or RequestOptions(), key=key, resolved=resolved
         )
         if self.pin_tool_loops and began in self.context.engines and resolved.quality_floor is None:
             request.state.pinned = began
@@ -99,10 +100,12 @@ class Service:
 
         The record is written once that is done: it says 200 of nothing that could not be worded.
         """
-        context = request.view or self.context
+        context = request.context
         try:
             answering = cascade.answer(context, request.query, request.forced, request.state)
-            completion = await context.deadline.kept(answering)
+            completion = await (
+                answering if math.isinf(context.deadline.seconds) else context.deadline.kept(answering)
+            )
             reply = word(self._reply(request, completion))
         except BaseException as error:
             self.record(request, error)
@@ -120,21 +123,21 @@ class Service:
         state = request.state
         last: dict[str, Any] | None = None
         try:
-            terms, context = self.terms.with_mode(request.options.stream), request.view or self.context
-            if request.resolved.quality_floor is not None:  # nothing unjudged to somebody who asked for quality
-                terms = replace(terms, at_first_token="escalate")
-                terms = terms.with_mode(StreamMode.VERIFY) if terms.mode is StreamMode.ROUTE else terms
+            terms, context = self.terms, request.context
+            if request.options.stream is not None:
+                terms = terms.with_mode(request.options.stream)
             async with aclosing(stream_answer(context, request.query, request.forced, terms, state)) as pieces:
-                async for choices in context.deadline.pieces(pieces):
+                has_deadline = math.isfinite(context.deadline.seconds)
+                async for choices in context.deadline.pieces(pieces) if has_deadline else pieces:
                     if last is not None:
                         yield last
                         last = None
                     chunk = self._head(request, "chat.completion.chunk") | {"choices": self._shown(request, choices)}
-                    if finishes(chunk):
+                    if all(choice.get("finish_reason") for choice in choices):
                         last = chunk
                     else:
                         yield chunk
-            closing = {"choices": [], "serve_graph": self.facts(request)}
+            closing = {"choices": [], "serve_graph": request.facts()}
             if state.completion is not None:
                 closing["usage"] = usage_json(state.completion.usage)
             self.record(request)
@@ -161,7 +164,8 @@ class Service:
             raise UnknownModelError(
                 f"no embeddings from {tier!r}; tiers that embed: {known}", "model", "model_not_found"
             )
-        request = Request(query, model, forced, stream=False, caller=caller, embeds=True)
+        context = replace(self.context, certificate=self.routing.certificate_status.snapshot())
+        request = Request(query, model, forced, False, context, key=caller.name, embeds=True)
         request.state.go(tier, Action.ROUTED if forced is None else Action.FORCED, "embeddings")
         return request
 
@@ -173,38 +177,21 @@ class Service:
             self.record(request, error)
             raise
         self.record(request)
-        return reply | {"model": request.state.tier, "serve_graph": self.facts(request)}
-
-    def facts(self, request: Request) -> dict[str, Any]:
-        """The `serve_graph` object: what the headers say, in the body. Scores and thresholds stay inside."""
-        return {
-            "decision": request.id,
-            "tier": request.state.tier,
-            "outcome": str(request.state.action),
-            "version": self.context.version,
-            "cost_usd": f"{request.cost_usd:.9f}",
-            **({"spilled": True} if request.state.served_on_overload else {}),
-        }
-
-    def headers(self, request: Request, *, committed: bool = True) -> dict[str, str]:
-        """`x-serve-graph-*`: what is known when the reply begins. Before the commit that is the id and the version;
-        the cost is known once nobody speaks any more.
-        """
-        facts = self.facts(request)
-        names = ["decision", "version"]
-        if committed:
-            is_over = request.recorded or request.state.completion is not None
-            names += ["tier", "outcome"] + ["cost_usd"] * is_over
-        return {f"x-serve-graph-{name.replace('_', '-')}": str(facts[name]) for name in names}
+        return reply | {"model": request.state.tier, "serve_graph": request.facts()}
 
     def record(self, request: Request, error: BaseException | None = None) -> None:
         """Write the request's record, once; later calls do nothing."""
         if request.recorded:
             return
         request.recorded = True
-        forbids, policy = request.resolved.forbids_abstaining, self.context.policy
-        promised = self.routing.promised_to(policy, stream=request.stream, forbids_abstaining=forbids)
-        record = record_of(request, self.context, promised, self.keep_prompt, error, joint=self.routing.joint)
+        context = request.context
+        promised = self.routing.promised_to(
+            self.context.policy,
+            context.certificate,
+            stream=request.stream,
+            forbids_abstaining=request.resolved.forbids_abstaining,
+        )
+        record = record_of(request, promised, self.keep_prompt, error, joint=self.routing.joint)
         self.metrics.add(record)
         try:
             self.sink.write(record)
@@ -236,14 +223,14 @@ class Service:
             for where in ("delta", "message"):
                 said = seen.get(where)
                 if said and said.get("tool_calls"):
-                    holds = bound(request.query.parameters.get("messages") or (), request.caller.name)
+                    holds = bound(request.query.parameters.get("messages") or (), request.key)
                     calls = self.tool_affinity.tag_calls(request.state.tier, said["tool_calls"], holds)
                     seen[where] = {**said, "tool_calls": calls}
             shown.append(seen)
         return shown
 
     def _reply(self, request: Request, completion: Completion) -> dict[str, Any]:
-        said = as_delivered(request.state, completion)
+        said = abstention(completion) if request.state.action is Action.ABSTAINED else completion
         message: dict[str, Any] = {"role": "assistant", "content": said.text}
         choices: Choices = [{"index": 0, "message": message, "finish_reason": said.finish_reason, "logprobs": None}]
         if said.payload:
@@ -254,5 +241,5 @@ class Service:
         return self._head(request, "chat.completion") | {
             "choices": choices,
             "usage": usage_json(said.usage),
-            "serve_graph": self.facts(request),
+            "serve_graph": request.facts(),
         }

@@ -24,7 +24,7 @@ NUMBERS = ("quality_floor", "latency_budget_s", "deadline_s")
 
 @dataclass(frozen=True, slots=True)
 class ResolvedOptions:
-    """A request's wishes, all optional. `forced` is the tier's name where the caller chooses; `session` is a hash."""
+    """A request's options, all optional. `forced` is the tier's name where the caller chooses; `session` is a hash."""
 
     forced: str | None = None
     quality_floor: float | None = None
@@ -42,7 +42,7 @@ class ResolvedOptions:
         return kept | {name: value for name, value in given.items() if value is not None}
 
     def as_recorded(self) -> dict[str, Any]:
-        """What was wished for, for the record."""
+        """What was asked for, for the record."""
         resolved: dict[str, Any] = {name: getattr(self, name) for name in (*NUMBERS, "task", "user_tier", "forced")}
         return {k: v for k, v in resolved.items() if v} | ({"abstain": "forbid"} if self.forbids_abstaining else {})
 
@@ -50,7 +50,7 @@ class ResolvedOptions:
 def resolve_options(
     options: RequestOptions | None, metadata: Mapping[str, str], caller: Caller, model: str | None, top: str
 ) -> ResolvedOptions:
-    """Put the wishes together; `model` is the tier that was named instead of `auto`, `top` the last tier.
+    """Put a request's options together; `model` is the tier that was named instead of `auto`, `top` the last tier.
 
     Raises RequestError for values that are none, or two different tiers; AccessError where the key may not choose a
     tier, or demands a quality that the chosen tier does not promise.

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 from router_models.types import DecisionRecord, Query
-from serve_graph.access.caller import NOBODY, Caller
-from serve_graph.cascade.billing import purposes, total
-from serve_graph.cascade.context import CascadeContext, RequestState
+from serve_graph.cascade.billing import purposes
+from serve_graph.cascade.context import CascadeContext
+from serve_graph.cascade.steps import RequestState
 from serve_graph.errors import ending_of
 from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.protocol.requests import RequestOptions
@@ -22,33 +23,58 @@ from serve_graph.records.explanation import evidence
 
 @dataclass(slots=True)
 class Request:
-    """One request under way: who asked for what, and its trail. `embeds`: for embeddings, not for an answer."""
+    """One request under way: who asked for what, and what happened. `context`: what it is answered with.
+
+    `key` names the access key; `embeds`: for embeddings, not for an answer.
+    """
 
     query: Query
     model: str
     forced: str | None
     stream: bool
+    context: CascadeContext
     options: RequestOptions = field(default_factory=RequestOptions)
     id: str = field(default_factory=lambda: f"dec-{uuid.uuid4().hex}")
     created: float = field(default_factory=time.time)
     started: float = field(default_factory=time.perf_counter)
     state: RequestState = field(default_factory=RequestState)
     recorded: bool = False
-    caller: Caller = NOBODY
+    key: str | None = None
     resolved: ResolvedOptions = field(default_factory=ResolvedOptions)
-    view: CascadeContext | None = None
     embeds: bool = False
 
     @property
     def cost_usd(self) -> Decimal:
-        return total(line.cost_usd for line in (*self.state.calls, *self.state.overhead))
+        return sum((line.cost_usd for line in (*self.state.calls, *self.state.overhead)), Decimal(0))
+
+    def facts(self) -> dict[str, Any]:
+        """The `serve_graph` object: what the headers say, in the body. Scores and thresholds stay inside."""
+        state = self.state
+        return {
+            "decision": self.id,
+            "tier": state.tier,
+            "outcome": str(state.action),
+            "version": self.context.version,
+            "cost_usd": f"{self.cost_usd:.9f}",
+            **({"spilled": True} if state.served_on_overload else {}),
+        }
+
+    def headers(self, *, committed: bool = True) -> dict[str, str]:
+        """`x-serve-graph-*`: what is known when the reply begins. Before the commit that is the id and the version;
+        the cost is known once nothing more is generated.
+        """
+        facts = self.facts()
+        names = ["decision", "version"]
+        if committed:
+            is_over = self.recorded or self.state.completion is not None
+            names += ["tier", "outcome"] + ["cost_usd"] * is_over
+        return {f"x-serve-graph-{name.replace('_', '-')}": str(facts[name]) for name in names}
 
 
 def record_of(
     request: Request,
-    context: CascadeContext,
     promised: float | None,
-    keep_prompt: Callable[[str], str | None],
+    keep_prompt: Callable[[str], str | None] | None,
     error: BaseException | None,
     *,
     joint: bool = False,
@@ -57,11 +83,12 @@ def record_of(
 
     `promised` is what was certified when it ended (`joint`: of all answers); `keep_prompt` says what text is kept.
     """
-    state = request.state
+    state, context = request.state, request.context
     decision, verdict = state.decision, state.verdict
     promised = promised if decision is None or decision.promised else None
     reason = decision.reason if decision else "forced by name" if request.forced else "no decision"
-    status, kind = ending_of(error)
+    status, kind = (200, None) if error is None else ending_of(error)
+    text = request.query.text
     return DecisionRecord(
         id=request.id,
         created_at=datetime.fromtimestamp(request.created, UTC).isoformat(timespec="milliseconds"),
@@ -71,8 +98,8 @@ def record_of(
         version=context.version,
         status=status,
         stream=request.stream,
-        prompt_sha256=hashlib.sha256(request.query.text.encode("utf-8", "replace")).hexdigest(),
-        prompt_chars=len(request.query.text),
+        prompt_sha256=hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(),
+        prompt_chars=len(text),
         route_reason="; ".join([reason, *state.notes]),
         p_cheap_ok=decision.p_cheap_ok if decision else None,
         distance=decision.distance if decision else None,
@@ -85,8 +112,8 @@ def record_of(
         error=kind,
         metadata=request.query.metadata,
         overhead=tuple(state.overhead),
-        key=request.caller.name,
+        key=request.key,
         session=request.resolved.session,
-        evidence=evidence(request.view or context, state, request.resolved.as_recorded(), promised, joint),
-        prompt=keep_prompt(request.query.text),
+        evidence=evidence(context, state, request.resolved.as_recorded(), promised, joint),
+        prompt=None if keep_prompt is None else keep_prompt(text),
     )

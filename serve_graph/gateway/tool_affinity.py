@@ -3,11 +3,11 @@
 A call leaves as `sg<signature><length of the tier's name><tier>_<the engine's id>`, of letters, digits, `_` and `-`
 alone; it comes back in the next request's messages and is restored before an engine sees it. The signature keeps
 callers from choosing a tier by writing ids of their own; it is made with a secret that all ingress replicas share, for
-one access key and one question: elsewhere a mark is a plain id, so that nobody takes a tier to another conversation.
+one access key and one question: elsewhere a tag is a plain id, so that nobody takes a tier to another conversation.
 
-Within its question a mark can be used again, as often as its key's limits let it: nothing is stored that could count
+Within its question a tag can be used again, as often as its key's limits let it: nothing is stored that could count
 uses. That gives nobody more than `quality_floor: 1` gives every key, the last tier at its price; on any tier below the
-verdict stands in the way as ever. A key that is promised a floor of its own is held by no mark.
+verdict stands in the way as ever. A key that is promised a quality floor of its own is pinned by no tag.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _SIGNATURE = 12
 
 
 class ToolAffinity:
-    """Write and read the marks. A secret that changed makes old marks plain ids: those loops are routed anew."""
+    """Write and read the tags. A secret that changed makes old tags plain ids: those loops are routed anew."""
 
     def __init__(self, secret: bytes) -> None:
         self.secret = secret
 
     def tag(self, tier: str, call_id: str, bound: str = "") -> str:
-        """An engine's call id as the caller sees it; `bound` is what the mark holds for (see the function)."""
+        """An engine's call id as the caller sees it; `bound` is what the tag is valid for (see the function)."""
         return f"sg{self._signature(tier, call_id, bound)}{len(tier):02x}{tier}_{call_id}"
 
     def read(self, call_id: str, bound: str = "") -> tuple[str | None, str]:
-        """The tier and the engine's own id; (None, the id as it is) where it carries no mark that holds here."""
+        """The tier and the engine's own id; (None, the id as it is) where it carries no tag that is valid here."""
         signature, rest = call_id[2 : 2 + _SIGNATURE], call_id[2 + _SIGNATURE :]
         try:
             length = int(rest[:2], 16)
@@ -48,7 +48,7 @@ class ToolAffinity:
         return tier, original
 
     def tag_calls(self, tier: str, calls: Iterable[Mapping[str, Any]], bound: str = "") -> list[dict[str, Any]]:
-        """Tool calls (whole or in pieces) with their ids marked; pieces without an id stay as they are."""
+        """Tool calls (whole or in pieces) with their ids tagged; pieces without an id stay as they are."""
         return [{**call, "id": self.tag(tier, call["id"], bound)} if call.get("id") else dict(call) for call in calls]
 
     def untag(self, query: Query, key: str | None = None) -> tuple[Query, str | None]:
@@ -84,7 +84,7 @@ class ToolAffinity:
 
 
 def bound(messages: Sequence[Mapping[str, Any]], key: str | None) -> str:
-    """What a mark made after these messages holds for: the caller's key, and the last thing a user said."""
+    """What a tag made after these messages is valid for: the caller's key, and the last thing a user said."""
     asked = next((message.get("content") for message in reversed(messages) if message.get("role") == "user"), None)
     return hashlib.sha256(f"{key}\0{asked!r}".encode("utf-8", "replace")).hexdigest()
 

@@ -1,4 +1,4 @@
-"""How long a version's certificates hold: foretold from the configuration, asked at every decision and verdict.
+"""How long a version's certificates hold: computed from the configuration at start, looked up once per request.
 
 A certificate ends when it expires, and when a price comes into force that it was not made for. Both are known when the
 graph starts, so nothing is hashed while it runs. From that moment nothing cheap is tried or accepted any more.
@@ -10,29 +10,27 @@ import asyncio
 import logging
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from types import MappingProxyType
 
 from router_models.errors import CertificateError
 from router_models.risk_control.certificate import Certificate
-from router_models.types import PREFIX_FINISH, Action, Completion, Decision, Query, Verdict
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion
-from serve_graph.cascade.interfaces import Decider, Judge
+from serve_graph.cascade.certificate import ANSWERS, CertificateSnapshot
 from serve_graph.config.graph import GraphConfig
-from serve_graph.errors import CertificateVoidError
 from serve_graph.policy.bindings import price_lists, tier_binds
 
 logger = logging.getLogger(__name__)
 BEGINNING = datetime.min.replace(tzinfo=UTC)
-LOOK_EVERY_S = 60.0
+CHECK_EVERY_S = 60.0
 Clock = Callable[[], datetime]
 
 
-def utc_now() -> datetime:
-    """The wall clock, which expiry and dated prices go by."""
-    return datetime.now(UTC)
+utc_now: Clock = partial(datetime.now, UTC)
+"""The wall clock, which expiry and dated prices go by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ class ValidityPeriod:
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """The terms of a version's own certificate and of those for its prefix and spill points, by tier.
+    """The periods of a version's own certificate and of those for its prefix and overload points, by tier.
 
     The default holds for ever: what nothing was promised of.
     """
@@ -64,16 +62,16 @@ class Validity:
     overload_points: Mapping[str, ValidityPeriod] = field(default_factory=dict)
 
     def periods(self) -> dict[str, ValidityPeriod]:
-        """Every term by a name for people: `answers`, `prefix:<tier>`, `spill:<tier>`."""
+        """Every period by its certificate's name: `answers`, `prefix:<tier>`, `spill:<tier>`."""
         return {
-            "answers": self.whole,
+            ANSWERS: self.whole,
             **{f"prefix:{tier}": period for tier, period in self.prefixes.items()},
             **{f"spill:{tier}": period for tier, period in self.overload_points.items()},
         }
 
 
 def validity_of(version: RouterVersion, config: GraphConfig) -> Validity:
-    """Foretell when each of a version's certificates holds under a configuration and its dated prices."""
+    """Compute when each of a version's certificates holds under a configuration and its dated prices."""
     if version.certificate is None:
         return Validity()
     served, prices = tier_binds(config), price_lists(config)
@@ -100,47 +98,60 @@ def _fault(certificate: Certificate, binds: Mapping[str, str], moment: datetime)
 
 
 class CertificateStatus:
-    """A validity with a clock: what holds now. A certificate that ends is logged once, by whoever notices first."""
+    """A validity with a clock: what holds now. A certificate that ends is logged once, by whoever notices first.
+
+    What holds changes at moments that are known beforehand, so it is looked up once between two of them.
+    """
 
     def __init__(self, validity: Validity | None = None, version: str = "none", clock: Clock = utc_now) -> None:
         self.validity = validity or Validity()
         self.version = version
         self.clock = clock
-        self._said: dict[str, str | None] = {}
+        self._logged: dict[str, str | None] = {}
+        self._periods = self.validity.periods()
+        self._changes = sorted({moment for period in self._periods.values() for moment in period.since})
+        self._known: CertificateSnapshot | None = None
+        self._known_from, self._known_until = BEGINNING, BEGINNING
 
-    def faults(self) -> dict[str, str]:
-        """What does not hold now, by the name of its term, with the reason."""
+    def snapshot(self) -> CertificateSnapshot:
+        """What holds now, and until when: what one request goes by."""
         now = self.clock()
-        found = {name: period.fault(now) for name, period in self.validity.periods().items()}
-        for name, fault in found.items():
-            if fault != self._said.get(name):
-                self._said[name] = fault
-                logger.warning("%s, %s: %s", self.version, name, fault or "the certificate holds again")
-        return {name: fault for name, fault in found.items() if fault is not None}
+        if self._known is None or not self._known_from <= now < self._known_until:
+            self._known = self._look(now)
+        return self._known
 
-    def check(self) -> None:
-        """Raise CertificateVoidError where the version's own certificate does not hold now."""
-        if fault := self.faults().get("answers"):
-            raise CertificateVoidError(fault)
+    def faults(self) -> Mapping[str, str]:
+        """What does not hold now, by the certificate's name, with the reason."""
+        return self.snapshot().faults
+
+    def fault(self) -> str | None:
+        """Why the version's own certificate does not hold now; None where it does."""
+        return self.snapshot().faults.get(ANSWERS)
 
     def policy(self, policy: Policy) -> Policy:
-        """A policy without the prefix and spill points that do not hold now: their certificate, or the version's."""
-        faults = self.faults()
-        if not faults:
-            return policy
-        void = "answers" in faults
-        return replace(
-            policy,
-            prefixes={t: point for t, point in policy.prefixes.items() if not void and f"prefix:{t}" not in faults},
-            overload_points={
-                t: point for t, point in policy.overload_points.items() if not void and f"spill:{t}" not in faults
-            },
-        )
+        """A policy without the prefix and overload points that do not hold now."""
+        return self.snapshot().policy(policy)
+
+    def _look(self, now: datetime) -> CertificateSnapshot:
+        at = bisect_right(self._changes, now)
+        self._known_from = self._changes[at - 1] if at else BEGINNING
+        self._known_until = self._changes[at] if at < len(self._changes) else datetime.max.replace(tzinfo=UTC)
+        faults, ends = {}, {}
+        for name, period in self._periods.items():
+            fault, until = period.fault(now), period.until(now)
+            if fault is not None:
+                faults[name] = fault
+            elif until is not None:
+                ends[name] = until, period.fault(until) or ""
+            if fault != self._logged.get(name):
+                self._logged[name] = fault
+                logger.warning("%s, %s: %s", self.version, name, fault or "the certificate holds again")
+        return CertificateSnapshot(faults, ends, self.clock)
 
     def left_s(self) -> Mapping[str, float | None]:
-        """Seconds that each certificate still holds, by the name of its term: 0 = void, None = no end is known."""
+        """Seconds that each certificate still holds, by its name: 0 = void, None = no end is known."""
         now, left = self.clock(), {}
-        for name, period in self.validity.periods().items():
+        for name, period in self._periods.items():
             until = period.until(now)
             left[name] = 0.0 if period.fault(now) else None if until is None else (until - now).total_seconds()
         return MappingProxyType(left)
@@ -154,30 +165,4 @@ class CertificateStatus:
         while True:
             self.faults()
             ahead = [left for left in self.left_s().values() if left]
-            await asyncio.sleep(min([LOOK_EVERY_S, *ahead]))
-
-
-@dataclass(frozen=True, slots=True)
-class CertifiedPolicy:
-    """Decider and Judge that stop at the end of the certificate: nothing is decided or accepted after it.
-
-    What was accepted before goes on: an answer that streams already was certified when it was let through. A verdict
-    on a beginning needs the prefix's own certificate; where that alone has ended, it is an escalation.
-    """
-
-    decider: Decider
-    judged_by: Judge
-    certificate_status: CertificateStatus
-
-    async def decide(self, query: Query) -> Decision:
-        self.certificate_status.check()
-        return await self.decider.decide(query)
-
-    async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
-        self.certificate_status.check()
-        verdict = await self.judged_by.judge(query, completion, decision)
-        self.certificate_status.check()
-        fault = self.certificate_status.faults().get(f"prefix:{decision.tier}")
-        if completion.finish_reason == PREFIX_FINISH and fault and verdict.action is Action.ACCEPTED:
-            return Verdict(Action.ESCALATED, fault, verdict.p_ok)
-        return verdict
+            await asyncio.sleep(min([CHECK_EVERY_S, *ahead]))

@@ -1,4 +1,4 @@
-"""Wait for an asynchronous generator without losing what it was about to say."""
+"""Read an asynchronous generator with time-outs that do not cancel it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 class BufferedAsyncIterator(Generic[T]):
-    """A generator's items, each awaited for as long as one likes: a time-out leaves the item coming.
+    """Iterate over a generator with a time-out per item; an item that times out is returned by the next call.
 
-    An object, not a generator: `aclose` ends the source even where nothing was ever read.
+    A class rather than a generator, so that `aclose` closes the source even if nothing was ever read.
     """
 
     def __init__(self, source: AsyncGenerator[T, None]) -> None:
@@ -22,7 +22,7 @@ class BufferedAsyncIterator(Generic[T]):
         self.coming: asyncio.Future[T] | None = None
 
     async def next(self, timeout_s: float | None = None) -> T:
-        """The next item. Raises TimeoutError (ask again later), StopAsyncIteration, or what the source raises."""
+        """Return the next item; raises TimeoutError (call again), StopAsyncIteration or what the source raises."""
         coming = await self.started(timeout_s)
         if not coming.done():
             raise TimeoutError
@@ -30,7 +30,7 @@ class BufferedAsyncIterator(Generic[T]):
         return coming.result()
 
     async def started(self, timeout_s: float | None = None) -> asyncio.Future[T]:
-        """The next item's future, after at most `timeout_s` seconds; `next` will still return it."""
+        """Return the next item's future after at most `timeout_s` seconds; `next` still returns the item."""
         if self.coming is None:
             self.coming = asyncio.ensure_future(anext(self.source))
         await asyncio.wait({self.coming}, timeout=timeout_s)
@@ -43,7 +43,7 @@ class BufferedAsyncIterator(Generic[T]):
         return await self.next()
 
     async def aclose(self) -> None:
-        """End the source, whatever it was doing; what it raises on the way is dropped."""
+        """Close the source even while it is running; exceptions it raises meanwhile are dropped."""
         with anyio.CancelScope(shield=True):  # a caller's task group cancels again at every await
             if self.coming is not None:
                 await wait_until_done(self.coming)
@@ -51,8 +51,9 @@ class BufferedAsyncIterator(Generic[T]):
 
 
 async def wait_until_done(future: asyncio.Future[T]) -> None:
-    """Cancel a future and wait until it is over; its failure, if any, counts as seen."""
-    future.cancel()
-    await asyncio.wait({future})
+    """Cancel a future and wait until it is done; its exception, if any, is retrieved and dropped."""
+    if not future.done():
+        future.cancel()
+        await asyncio.wait({future})
     if not future.cancelled():
         future.exception()

@@ -1,4 +1,7 @@
-"""Stream pieces ⇄ completions. A piece is the `choices` of one chat.completion.chunk; pure, nothing waits here."""
+"""Convert between completions and stream chunks.
+
+A piece is the `choices` of one chat.completion.chunk. Pure: nothing waits here.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ Choices = list[dict[str, Any]]
 
 
 def says_something(chunk: Mapping[str, Any]) -> bool:
-    """Whether a chunk holds more than an opening: any text, tool call, refusal or finish reason."""
+    """Whether a chunk has content beyond the role: text, a tool call, a refusal or a finish reason."""
     for choice in chunk.get("choices") or ():
         delta = choice.get("delta") or {}
         if choice.get("finish_reason") or any(value for key, value in delta.items() if key != "role"):
@@ -22,18 +25,21 @@ def says_something(chunk: Mapping[str, Any]) -> bool:
 
 
 def finishes(chunk: Mapping[str, Any]) -> bool:
-    """Whether every choice in a chunk says why it stops."""
+    """Whether every choice in a chunk has a finish reason."""
     return bool(chunk.get("choices")) and all(choice.get("finish_reason") for choice in chunk["choices"])
 
 
 def check_chunk(chunk: Mapping[str, Any]) -> None:
-    """Raise one of MALFORMED where a chunk is none, in whichever of its choices."""
+    """Raise one of MALFORMED if any choice of a chunk is invalid."""
     for choice in chunk.get("choices") or ():
         check_choice(choice, choice.get("delta"), whole=False)
 
 
 class CompletionAccumulator:
-    """A completion as it grows: give it every chunk a tier sends, ask for the whole or its beginning at any time."""
+    """Accumulate the chunks of a stream into a completion.
+
+    `completion` and `prefix` may be called at any time.
+    """
 
     def __init__(self) -> None:
         self.choices: dict[int, dict[str, Any]] = {}
@@ -41,9 +47,9 @@ class CompletionAccumulator:
         self.service_tier: str | None = None
 
     def add(self, chunk: Mapping[str, Any]) -> None:
-        """Take in one chunk (`choices`, `usage`, and `service_tier`: the tariff that a hosted API applied).
+        """Add one chunk: its `choices`, `usage` and `service_tier` (the rate that a hosted API applied).
 
-        Raises one of MALFORMED where it is none; what was heard before it is still there then.
+        Raises one of MALFORMED if the chunk is invalid; the state is then unchanged.
         """
         check_chunk(chunk)
         self.service_tier = chunk.get("service_tier") or self.service_tier
@@ -51,10 +57,10 @@ class CompletionAccumulator:
             self.usage = usage_of(chunk["usage"])
         for piece in chunk.get("choices") or []:
             index = piece.get("index") or 0
-            choice = self.choices.setdefault(index, _silent(index))
+            choice = self.choices.setdefault(index, _empty_choice(index))
             delta = piece.get("delta") or {}
             for name, value in delta.items():
-                _grow(choice["message"], name, value)
+                _merge_delta(choice["message"], name, value)
             if tokens := (piece.get("logprobs") or {}).get("content"):
                 named = [{**token, "logprob": float(token["logprob"])} for token in tokens]
                 choice["logprobs"] = choice["logprobs"] or {"content": []}
@@ -63,37 +69,37 @@ class CompletionAccumulator:
 
     @property
     def finished(self) -> bool:
-        """Whether every choice that began has ended."""
+        """Whether every choice that started has a finish reason."""
         return bool(self.choices) and all(choice["finish_reason"] for choice in self.choices.values())
 
     @property
     def named(self) -> int:
-        """How many tokens the engine has named one by one, with a logprob each, in all choices."""
+        """The number of tokens that came with a logprob, over all choices."""
         return sum(len((choice["logprobs"] or {}).get("content", ())) for choice in self.choices.values())
 
     def completion(self, latency_s: float, finish_reason: str | None = None) -> Completion:
-        """What has been said as one Completion; `finish_reason` names the end of what has none yet."""
-        whole = [dict(choice) for _, choice in sorted(self.choices.items())] or [_silent(0)]
+        """Return what has arrived as a Completion; `finish_reason` is used for choices that have none yet."""
+        whole = [dict(choice) for _, choice in sorted(self.choices.items())] or [_empty_choice(0)]
         for choice in whole:
             choice["finish_reason"] = choice["finish_reason"] or finish_reason
         tariff = {"service_tier": self.service_tier} if self.service_tier else {}
         return completion_of({"choices": whole, "usage": usage_json(self.usage), **tariff}, latency_s)
 
     def prefix(self, tokens: int) -> Completion | None:
-        """The first `tokens` tokens of the first choice, cut as they are for certifying; None while there is no more.
+        """Return the first `tokens` tokens of choice 0, cut as for certification; None while there are no more.
 
-        However many tokens an engine sends at once, the same answer has the same beginning. An engine that gives no
-        logprobs has none: its answers are judged whole.
+        The result does not depend on how many tokens an engine sends per chunk. Answers of an engine without logprobs
+        have no prefix: they are verified whole.
         """
         choice = self.choices.get(0)
-        said = ((choice or {}).get("logprobs") or {}).get("content") or []
-        if len(said) <= tokens:
+        logprobs = ((choice or {}).get("logprobs") or {}).get("content") or []
+        if len(logprobs) <= tokens:
             return None
-        heard = {"choices": [{"logprobs": {"content": said[:tokens]}}]}
-        return prefix_of([*token_texts(heard), ""], [float(t["logprob"]) for t in said[: tokens + 1]], tokens)
+        first = {"choices": [{"logprobs": {"content": logprobs[:tokens]}}]}
+        return prefix_of([*token_texts(first), ""], [float(t["logprob"]) for t in logprobs[: tokens + 1]], tokens)
 
 
-def _silent(index: int) -> dict[str, Any]:
+def _empty_choice(index: int) -> dict[str, Any]:
     return {
         "index": index,
         "message": {"role": "assistant", "content": None},
@@ -102,14 +108,16 @@ def _silent(index: int) -> dict[str, Any]:
     }
 
 
-def _grow(message: dict[str, Any], name: str, value: Any) -> None:
-    """Add one delta field to a message: texts are joined, tool calls merged by index, anything else replaced."""
+def _merge_delta(message: dict[str, Any], name: str, value: Any) -> None:
+    """Merge one delta field into a message: append text, merge tool calls by index, replace anything else."""
     if value is None:
         return
     if name == "tool_calls":
         calls: list[dict[str, Any]] = message.setdefault("tool_calls", [])
         for part in value:
-            at = min(part.get("index") or 0, len(calls))  # engines count upwards; no index may cost memory
+            at = min(
+                part.get("index") or 0, len(calls)
+            )  # indexes count upwards; an arbitrary one must not allocate memory
             if at == len(calls):
                 calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
             call, function = calls[at], part.get("function") or {}
@@ -123,7 +131,7 @@ def _grow(message: dict[str, Any], name: str, value: Any) -> None:
 
 
 def to_chunks(completion: Completion) -> Iterator[Choices]:
-    """A finished completion as pieces, choice by choice: role (with its logprobs), text, refusal, tool calls, end."""
+    """Split a completion into pieces, per choice: role (with logprobs), text, refusal, tool calls, finish reason."""
     plain = {"message": {"content": completion.text}, "finish_reason": completion.finish_reason}
     for position, choice in enumerate(completion.payload.get("choices") or [plain]):
         index = choice.get("index") or position
@@ -148,13 +156,13 @@ def _piece(index: int, delta: dict[str, Any], finish_reason: str | None = None) 
 
 
 def whole_choice(index: int, original: Mapping[str, Any]) -> dict[str, Any]:
-    """An engine's choice as callers see it: OpenAI's fields alone, all of them there."""
-    kept = {k: original[k] for k in ("index", "finish_reason", "logprobs") if original.get(k) is not None}
-    return {"index": index, "finish_reason": "stop", **kept, "message": {"content": None, **original["message"]}}
+    """Return an engine's choice as callers receive it: OpenAI's fields only, all of them present."""
+    present = {k: original[k] for k in ("index", "finish_reason", "logprobs") if original.get(k) is not None}
+    return {"index": index, "finish_reason": "stop", **present, "message": {"content": None, **original["message"]}}
 
 
 def each_choice(completion: Completion) -> tuple[Completion, ...]:
-    """A completion of n choices as n completions of one, for whoever judges them; usage stays with the first."""
+    """Split a completion of n choices into n completions of one, to verify each; the first one keeps the usage."""
     choices = completion.payload.get("choices") or []
     if len(choices) < 2:
         return (completion,)

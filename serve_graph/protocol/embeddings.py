@@ -1,4 +1,4 @@
-"""The wire of `POST /v1/embeddings`: checked, then passed through to a tier that embeds."""
+"""The request body of `POST /v1/embeddings`: validated, then passed to a tier that serves embeddings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ InputTokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, m
 
 
 class EmbeddingsRequest(BaseModel):
-    """Text or tokens, one or many."""
+    """The body of `POST /v1/embeddings`: text or token ids, one input or a list."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     model: Annotated[str, Field(min_length=1, max_length=256)]
@@ -29,7 +29,7 @@ class EmbeddingsRequest(BaseModel):
 
 
 def embeddings_query(request: EmbeddingsRequest) -> tuple[Query, dict[str, Any]]:
-    """What is recorded of the request, and the body the tier gets. Token ids are recorded as no text."""
+    """Return the Query to record and the body for the tier. Token ids are recorded without text."""
     texts = [request.input] if isinstance(request.input, str) else request.input
     messages = tuple(Message("user", text) for text in texts if isinstance(text, str))
     body = request.model_dump(include={"input", "encoding_format", "dimensions"}, exclude_none=True)

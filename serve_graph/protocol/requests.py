@@ -1,7 +1,7 @@
-"""The wire: OpenAI's chat and completion requests, checked, and passed on to engines. Replies are in `responses`.
+"""OpenAI's chat and completion requests: validated, and converted for engines. Replies are in `responses`.
 
-Requests are checked for shape and for what this endpoint supports; everything else goes to the engine untouched.
-Unknown fields are refused by name, as OpenAI does. vLLM's own sampling fields are known.
+Requests are checked for shape and for what this endpoint supports; everything else is passed to the engine unchanged.
+Unknown fields are rejected by name, as OpenAI does. vLLM's sampling extensions are accepted.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Text = Annotated[str, Field(max_length=4_000_000)]
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
 ]
-MAX_INT = 2**31 - 1  # what an engine's 32-bit counters hold
+MAX_INT = 2**31 - 1  # the range of an engine's 32-bit counters
 PromptTokens = Annotated[int, Field(ge=1, le=MAX_INT)]
 TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,7}$")]
 LogitBias = Annotated[dict[TokenId, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)]
 R = TypeVar("R", bound=BaseModel)
-MAX_CHOICES = 8  # of `n`: each is generated, judged and paid for
+MAX_CHOICES = 8  # upper bound of `n`: each choice is generated, verified and paid for
 MAX_DEPTH = 100  # Ray pickles requests recursively; a schema nests a dozen levels
 NOT_FORWARDED = frozenset(
     {
@@ -43,7 +43,7 @@ class ContentPart(BaseModel):
 
 
 class ChatMessage(BaseModel):
-    """One message; fields beyond role and content (names, tool calls) are kept as they are."""
+    """One message; fields beyond role and content (names, tool calls) are passed on unchanged."""
 
     model_config = ConfigDict(extra="allow")
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
@@ -57,11 +57,13 @@ class StreamOptions(BaseModel):
 
 
 class RequestOptions(BaseModel):
-    """The request's `serve_graph` object: what a caller may ask of the policy (`extra_body` in OpenAI's client).
+    """The request's `serve_graph` object: options for the routing policy (`extra_body` in OpenAI's client).
 
-    `quality_floor`: the share of right answers that must be promised of whoever answers. `latency_budget_s`: seconds
-    within which the answer is wanted; `deadline_s`: after which it is of no use. `task` and `user_tier` are labels
-    that routers may know. `session` names the conversation.
+    `quality_floor`: the certified share of correct answers, 0 to 1, below which a tier may not be used.
+    `latency_budget_s`: the seconds within which the answer should arrive. `deadline_s`: the seconds after which it is
+    of no use. `stream`: when a stream may be committed to a tier. `abstain`: whether the endpoint may decline to
+    answer. `task` and `user_tier`: labels that routing rules and routers may use. `session`: identifies the
+    conversation.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -76,7 +78,7 @@ class RequestOptions(BaseModel):
 
 
 class Sampling(BaseModel):
-    """What both request kinds share: OpenAI's sampling fields and vLLM's extensions to them."""
+    """Fields common to chat and text completions: OpenAI's sampling fields and vLLM's extensions."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     model: Annotated[str, Field(min_length=1, max_length=256)]
@@ -98,7 +100,7 @@ class Sampling(BaseModel):
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
     serve_graph: RequestOptions | None = None
-    # vLLM's
+    # vLLM's extensions
     top_k: Annotated[int, Field(ge=-1, le=MAX_INT)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=1000)] | None = None
@@ -124,7 +126,7 @@ class ChatRequest(Sampling):
 
 
 class CompletionRequest(Sampling):
-    """`POST /v1/completions`: one prompt (bare, or alone in a list), answered through the chat template."""
+    """`POST /v1/completions`: one prompt (a string, or a list of one), answered through the chat template."""
 
     prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=1)]
     suffix: None = None
@@ -133,10 +135,10 @@ class CompletionRequest(Sampling):
 
 
 def parse_request(kind: type[R], body: bytes) -> R:
-    """Check a request body; raises RequestError naming the field and what is wrong with it.
+    """Parse and validate a request body.
 
-    Refused: an empty body, invalid UTF-8, JSON that is no object, NaN and infinities, unpaired surrogates, nesting
-    beyond MAX_DEPTH, unknown fields, wrong types, values out of range.
+    Raises RequestError, which names the field, for: an empty body, invalid UTF-8, JSON that is not an object, NaN and
+    infinities, unpaired surrogates, nesting beyond MAX_DEPTH, unknown fields, wrong types and values out of range.
     """
     if not body.strip():
         raise RequestError("the request body is empty; send a JSON object", code="empty_body")
@@ -148,7 +150,7 @@ def parse_request(kind: type[R], body: bytes) -> R:
 
 
 def _read_object(body: bytes) -> dict[str, Any]:
-    """A JSON object that can be written again: what arrives here leaves for an engine as UTF-8 JSON."""
+    """Parse a JSON object and make sure that it can be sent to an engine as UTF-8 JSON."""
     try:
         data = json.loads(body.decode("utf-8"))
         if not isinstance(data, dict):
@@ -159,9 +161,11 @@ def _read_object(body: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise RequestError(f"the request body is not valid UTF-8 (byte {error.start})", code="invalid_utf8") from None
     except UnicodeEncodeError:
-        raise RequestError("the request holds an unpaired surrogate; not valid Unicode", code="invalid_utf8") from None
+        raise RequestError(
+            "the request contains an unpaired surrogate, which is not valid Unicode", code="invalid_utf8"
+        ) from None
     except RecursionError:
-        message = f"the request nests arrays and objects over {MAX_DEPTH} levels deep"
+        message = f"the request nests arrays and objects more than {MAX_DEPTH} levels deep"
         raise RequestError(message, code="invalid_json") from None
     except ValueError as error:  # JSONDecodeError, NaN and infinities, integers of thousands of digits
         raise RequestError(f"the request body is not valid JSON: {error}", code="invalid_json") from None
@@ -194,13 +198,13 @@ def _explain(error: ValidationError) -> RequestError:
 def options_of(
     options: RequestOptions | None, prompt_cache_key: str | None, user: str | None
 ) -> RequestOptions | None:
-    """A request's options; without a session of their own, OpenAI's `prompt_cache_key` or `user` names it."""
+    """Return the options, with the session from OpenAI's `prompt_cache_key` or `user` if they set none."""
     session = ((options.session if options else None) or prompt_cache_key or user or "")[:256]
     return (options or RequestOptions()).model_copy(update={"session": session}) if session else options
 
 
 def chat_query(request: ChatRequest) -> Query:
-    """Translate a chat request into the policy's and engines' noun. Nothing is dropped on the way to the engine."""
+    """Convert a chat request to a Query. Every field that the engine understands is forwarded."""
     sent = request.model_dump(exclude_unset=True, exclude_none=True)
     parameters = {key: value for key, value in sent.items() if key not in NOT_FORWARDED}
     if "max_tokens" not in parameters and "max_completion_tokens" in parameters:
@@ -211,7 +215,7 @@ def chat_query(request: ChatRequest) -> Query:
 
 
 def completion_query(request: CompletionRequest) -> Query:
-    """Translate a text completion: its prompt becomes one user message."""
+    """Convert a text completion to a Query: its prompt becomes one user message."""
     sent = request.model_dump(exclude_unset=True, exclude_none=True)
     parameters = {key: value for key, value in sent.items() if key not in NOT_FORWARDED | {"prompt", "echo"}}
     prompt = request.prompt if isinstance(request.prompt, str) else request.prompt[0]
@@ -227,7 +231,7 @@ def _plain(content: str | list[ContentPart] | None) -> str:
 
 
 class EngineBody(dict[str, Any]):
-    """A request on its way to an engine; Ray Serve's prefix-aware choice of a replica looks for an attribute."""
+    """A request body for an engine; Ray Serve's prefix-aware request router reads the `messages` attribute."""
 
     @property
     def messages(self) -> Any:
@@ -235,7 +239,7 @@ class EngineBody(dict[str, Any]):
 
 
 def engine_body(query: Query, model: str, defaults: Mapping[str, Any]) -> EngineBody:
-    """The request an OpenAI-compatible engine gets: the caller's own over the tier's defaults, token logprobs on."""
+    """Return the body for an OpenAI-compatible engine: request fields over the tier's defaults, logprobs on."""
     body = {**defaults, **query.parameters}
     body.setdefault("messages", [{"role": m.role, "content": m.content} for m in query.messages])
     return EngineBody(body | {"model": model, "logprobs": True, "top_logprobs": body.get("top_logprobs", 0)})

@@ -1,4 +1,4 @@
-"""The wire: an engine's chat.completion, checked and read; usage and text as OpenAI writes them."""
+"""Replies of engines: validate and read chat.completion objects; convert usage and text to OpenAI's form."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from router_models.types import Completion, Usage
 
 MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError)
-"""What reading a reply, or a stream's chunk, raises that is none."""
+"""The exceptions raised when reading an invalid reply or stream chunk."""
 _TEXTS = ("role", "content", "refusal", "reasoning", "reasoning_content")
 
 
 def completion_of(payload: Mapping[str, Any], latency_s: float) -> Completion:
-    """Read an engine's chat.completion into a Completion; the payload itself is kept.
+    """Read an engine's chat.completion as a Completion that keeps the original payload.
 
-    Raises one of MALFORMED where it is none, in whichever of its choices.
+    Raises one of MALFORMED if any of its choices is invalid.
     """
     choice, *_ = choices = payload["choices"]
     for each in choices:
@@ -33,28 +33,28 @@ def completion_of(payload: Mapping[str, Any], latency_s: float) -> Completion:
     )
 
 
-def check_choice(choice: Mapping[str, Any], said: Mapping[str, Any] | None, *, whole: bool) -> None:
-    """Check a choice of a reply (`said` is its message) or of a stream's chunk (its delta): the one place for it.
+def check_choice(choice: Mapping[str, Any], message: Mapping[str, Any] | None, *, whole: bool) -> None:
+    """Validate a choice of a reply (`message` is its message) or of a stream chunk (`message` is its delta).
 
-    Whoever words, cuts, judges or shows it afterwards may trust its index, its end, its logprobs, every text and every
-    tool call. Raises one of MALFORMED.
+    Later code may rely on the types of its index, finish reason, logprobs, texts and tool calls. Raises one of
+    MALFORMED.
     """
     _check_index(choice)
     _check_texts(choice, ("finish_reason",))
     logprobs = choice.get("logprobs")
     tokens = None if logprobs is None else logprobs.get("content")
     if tokens is not None and (not isinstance(tokens, list) or any(isnan(float(t["logprob"])) for t in tokens)):
-        raise TypeError("logprobs are a list of tokens with a number each")
-    if not said and whole:
-        raise TypeError("a message is not empty")
-    if said is not None:
-        _check_texts(said, _TEXTS)
-        for call in said.get("tool_calls") or ():
+        raise TypeError("logprobs must be a list of tokens, each with a number")
+    if not message and whole:
+        raise TypeError("a message must not be empty")
+    if message is not None:
+        _check_texts(message, _TEXTS)
+        for call in message.get("tool_calls") or ():
             _check_call(call, whole)
 
 
 def _check_call(call: Mapping[str, Any], whole: bool) -> None:
-    """A function has a name and arguments, which come bit by bit in a stream; tools of other types have none."""
+    """Check a tool call: a function has a name and arguments (in parts if streamed), other tool types have neither."""
     _check_index(call)
     _check_texts(call, ("id", "type"))
     function = call.get("function")
@@ -62,25 +62,25 @@ def _check_call(call: Mapping[str, Any], whole: bool) -> None:
         return
     _check_texts(function, ("name", "arguments"))
     if whole and (function is None or function["name"] is None):
-        raise TypeError("a call names its function")
+        raise TypeError("a function call must name its function")
 
 
 def _check_index(thing: Mapping[str, Any]) -> None:
     index = thing.get("index")
     if index is not None and (not isinstance(index, int) or isinstance(index, bool) or index < 0):
-        raise TypeError("an index is a number from 0 up")
+        raise TypeError("an index must be an integer of 0 or more")
 
 
 def _check_texts(thing: Any, names: Iterable[str]) -> None:
     if not isinstance(thing, Mapping) or not all(isinstance(thing.get(name), str | None) for name in names):
-        raise TypeError(f"an object whose {', '.join(names)} are text or null")
+        raise TypeError(f"expected an object whose {', '.join(names)} are strings or null")
 
 
 def token_texts(payload: Mapping[str, Any]) -> tuple[str, ...]:
-    """The text that each generated token of a chat.completion's first choice adds, () where it has no logprobs.
+    """Return the text that each generated token of the first choice adds; () without logprobs.
 
-    A character whose bytes are spread over several tokens belongs to the last of them, so that every beginning reads
-    as text. The token that ends an answer has a text here which the answer itself has not.
+    A character whose bytes are spread over several tokens is assigned to the last of them, so that every prefix is
+    valid text. The end-of-sequence token has a text here that the answer itself does not contain.
     """
     tokens = (payload["choices"][0].get("logprobs") or {}).get("content") or []
     decoder = getincrementaldecoder("utf-8")(errors="replace")
@@ -88,14 +88,14 @@ def token_texts(payload: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _token_bytes(token: Mapping[str, Any]) -> bytes:
-    known = token.get("bytes")
-    if isinstance(known, list) and all(isinstance(byte, int) and 0 <= byte < 256 for byte in known):
-        return bytes(known)
+    raw = token.get("bytes")
+    if isinstance(raw, list) and all(isinstance(byte, int) and 0 <= byte < 256 for byte in raw):
+        return bytes(raw)
     return str(token.get("token", "")).encode("utf-8", "replace")
 
 
 def usage_of(usage: Mapping[str, Any]) -> Usage:
-    """OpenAI's usage object → Usage. Tokens written to a cache are read under the names that APIs give them."""
+    """Convert OpenAI's usage object to Usage. Cache-write tokens are read under each name that APIs use."""
     details = usage.get("prompt_tokens_details") or {}
     written = details.get("cache_write_tokens") or details.get("cache_creation_tokens")
     counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"), details.get("cached_tokens"), written)
@@ -103,7 +103,7 @@ def usage_of(usage: Mapping[str, Any]) -> Usage:
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:
-    """Usage → OpenAI's usage object."""
+    """Convert Usage to OpenAI's usage object."""
     written = {"cache_write_tokens": usage.cache_write_tokens} if usage.cache_write_tokens else {}
     return {
         "prompt_tokens": usage.prompt_tokens,
@@ -114,6 +114,6 @@ def usage_json(usage: Usage) -> dict[str, Any]:
 
 
 def text_pieces(text: str, size: int = 24) -> Iterator[str]:
-    """Cut a finished answer into stream-sized pieces; joined, they are the text again."""
+    """Split an answer's text into stream-sized pieces; joined, they equal the text."""
     for start in range(0, len(text), size):
         yield text[start : start + size]

@@ -1,4 +1,4 @@
-"""When a reply says to come back: seconds, milliseconds or a date, all of which are legal."""
+"""Parse the time after which a reply permits a retry: seconds, milliseconds or a date."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 
 
 def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
-    """`Retry-After` (or `retry-after-ms`) in seconds from `now` (Unix time); None where there is none to be read."""
+    """Return `Retry-After` (or `retry-after-ms`) in seconds from `now` (Unix time); None if missing or invalid."""
     try:
         if milliseconds := headers.get("retry-after-ms"):
             seconds = float(milliseconds) / 1000

@@ -1,1 +1,1 @@
-"""One row per request: spooled to a file first, moved to SQL behind the request's back."""
+"""Decision records: one row per request, spooled to a file first and moved to SQL in the background."""

@@ -1,4 +1,4 @@
-"""What engines count themselves, as `serve_graph_engine_*`: vLLM's own figures and what the graph knows of a tier."""
+"""The `serve_graph_engine_*` metrics: vLLM's own counters and what the graph knows about a tier."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Iterable, Mapping
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric, UnknownMetricFamily
 
 OURS = {
-    "in_flight": "Requests that the tier is at work on for this ingress replica.",
-    "queued": "Requests that wait for a place at the tier.",
-    "refused": "Requests refused because the tier was saturated, since this replica began.",
-    "deployment_calls": "Calls made to the tier's hosted deployments, since it began.",
-    "deployment_failures": "Calls to them that failed, since it began.",
-    "deployments_resting": "Hosted deployments that rest now after failing.",
-    "num_requests_running": "Requests that the engine is at work on.",
+    "in_flight": "Requests in progress at the tier for this ingress replica.",
+    "queued": "Requests waiting for admission to the tier.",
+    "refused": "Requests refused because the tier was saturated, since this replica started.",
+    "deployment_calls": "Calls made to the tier's hosted deployments, since it started.",
+    "deployment_failures": "Calls to the hosted deployments that failed, since the tier started.",
+    "deployments_resting": "Hosted deployments whose circuit breaker is open.",
+    "num_requests_running": "Requests in progress in the engine.",
 }
 COUNTS_WITHOUT_SUFFIX = {"refused", "deployment_calls", "deployment_failures"}
-"""They only grow, but their public names lack the `_total` that the format wants of a counter: shown as untyped."""
+"""Counters whose public names lack the `_total` that the format requires of a counter: shown as untyped."""
 
 
 def engine_families(engines: Mapping[str, Mapping[str, float]]) -> Iterable[Metric]:
-    """One family a counter, with a sample for each tier and, of speculation, each position ("name[2]")."""
+    """Yield one family per counter, with a sample per tier and, for speculation, per position ("name[2]")."""
     families: dict[str, Metric] = {}
     for tier, counters in sorted(engines.items()):
         for key, value in sorted(counters.items()):

@@ -1,4 +1,4 @@
-"""What the ingress does beside answering: prompts kept only as asked, old records deleted, keys and sums refreshed."""
+"""Background maintenance of the ingress: retention, redaction of prompts, and refreshing keys and spending."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ RETENTION_EVERY_S = 3600.0
 
 
 def prompt_keeper(config: RecordsConfig) -> Callable[[str], str | None]:
-    """What of a prompt goes into its record: nothing, unless `keep_prompts`; then what redaction leaves of it.
+    """Prepare the text of a prompt for its record: None unless `keep_prompts`, otherwise redacted.
 
-    Raises ConfigError where the hook `redact_with` cannot be imported. A hook that fails costs the text, never the
-    request.
+    Raises ConfigError if the hook `redact_with` cannot be imported. If the hook fails on a prompt, its text is not
+    kept; the request itself is unaffected.
     """
     if not config.keep_prompts:
         return lambda _: None
@@ -38,7 +38,7 @@ def prompt_keeper(config: RecordsConfig) -> Callable[[str], str | None]:
             return text
         try:
             return str(hook(text))
-        except Exception as error:  # noqa: BLE001 (somebody else's code, which must not decide who gets an answer)
+        except Exception as error:  # noqa: BLE001 (user code, which must not fail the request)
             logger.error("records.redact_with failed (%s): the prompt is not kept", type(error).__name__)
             return REDACTED
 
@@ -57,7 +57,7 @@ def _hook(name: str | None) -> Callable[[str], str] | None:
 
 
 class Maintenance:
-    """Runs beside the requests for ever; what fails is logged and tried again at the next round."""
+    """Tasks that run as long as the ingress; errors are logged and the task is repeated in the next round."""
 
     def __init__(
         self, store: DecisionStore, sink: SpooledSink, keyring: Keyring, spending: Spending, config: GraphConfig
@@ -85,9 +85,9 @@ class Maintenance:
         self.keyring.refresh()
 
     async def refresh_spending(self) -> None:
-        """Sum up what keys spent, of all replicas, once the store holds what this one wrote until now.
+        """Sum up the spending of every key over all replicas, once the store has the records of this one.
 
-        Where that takes over `refresh_s` (the store is down), what is known stays. Without budgets nothing is summed.
+        If the store does not catch up within `refresh_s`, the previous sums remain. Without budgets nothing is summed.
         """
         budgets = [usd for key in self.keyring.keys for usd in (key.usd_per_day, key.usd_per_month)]
         self.spending.mark()
@@ -102,13 +102,13 @@ class Maintenance:
         return self.spending.settle(await self.store.spent_by_key(starts(now)), now)
 
     async def delete_old(self) -> None:
-        """Once an hour, forget what is older than `keep_days`."""
+        """Delete records older than `keep_days`, at most once an hour."""
         if self.keep_days is None or (
             self._deleted_at is not None and time.monotonic() - self._deleted_at < RETENTION_EVERY_S
         ):
             return
         moment = datetime.now(UTC) - timedelta(days=self.keep_days)
-        gone = await self.store.delete_before(moment.isoformat(timespec="milliseconds"))
+        deleted = await self.store.delete_before(moment.isoformat(timespec="milliseconds"))
         self._deleted_at = time.monotonic()
-        if gone:
-            logger.info("deleted %d record(s) older than %g days", gone, self.keep_days)
+        if deleted:
+            logger.info("deleted %d record(s) older than %g days", deleted, self.keep_days)

@@ -1,7 +1,7 @@
-"""The `serve_graph_*` metrics of `/metrics`. Labels are tier, outcome, version and the like; never text or users.
+"""The `serve_graph_*` metrics of `/metrics`. Labels are tier, outcome, version and the like, never text or users.
 
-What a replica counts itself is kept in exact numbers (money as Decimal) and handed to prometheus_client when the page
-is asked for, together with what others know then: the spool, the engines, the certificates.
+A replica counts in exact numbers (money as Decimal). They are converted for prometheus_client when the page is
+requested, together with the current state of the spool, the engines and the certificates.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from router_models.types import DecisionRecord
 from serve_graph.records.engine_metrics import engine_families
 
 DISTANCE_EDGES = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Upper edges of the distance histogram: 0 = typical of the training data, from 1 on unlike it."""
+"""Upper edges of the distance histogram: 0 = typical of the training data, 1 and above = unlike it."""
 
 
 @dataclass(eq=False)
 class RequestMetrics(Collector):
-    """Running totals of one ingress replica, fed with every record it writes."""
+    """Running totals of one ingress replica, updated with every record it writes."""
 
     requests: Counter[tuple[str, str, str, int]] = field(default_factory=Counter)
     calls: Counter[str] = field(default_factory=Counter)
@@ -58,7 +58,7 @@ class RequestMetrics(Collector):
             self.unmetered[(line.tier, line.what)] += not line.metered
 
     def collect(self) -> Iterator[Metric]:
-        """The totals as families of metrics; Decimals become the nearest float."""
+        """Yield the totals as metric families; Decimals become the nearest float."""
         yield _counter(
             "serve_graph_requests",
             "Requests with a decision record, by the tier that answered, outcome, router version and HTTP status.",
@@ -67,7 +67,7 @@ class RequestMetrics(Collector):
         )
         yield _counter(
             "serve_graph_engine_calls",
-            "Calls that decisions made to a tier, failed ones included.",
+            "Calls made to each tier, including failed ones.",
             ("tier",),
             {(tier,): n for tier, n in self.calls.items()},
         )
@@ -80,27 +80,27 @@ class RequestMetrics(Collector):
         )
         yield _counter(
             "serve_graph_unmetered_calls",
-            "Calls whose tokens nobody counted, which the cost leaves out, by what became of them.",
+            "Calls without usage data, whose tokens the cost omits, by kind of call.",
             ("tier", "what"),
             +self.unmetered,
         )
         yield self._distance_family()
         yield _counter(
             "serve_graph_refused",
-            "Requests turned away before a decision, by HTTP status; they have no record.",
+            "Requests rejected before a decision, by HTTP status; they have no record.",
             ("code",),
             {(str(code),): n for code, n in self.refused.items()},
         )
         yield _counter(
             "serve_graph_spilled",
-            "Answers served on overload under a promise of their own, by tier.",
+            "Answers served on overload under their own certificate, by tier.",
             ("tier",),
             {(tier,): n for tier, n in self.spilled.items() if n},
         )
 
     def _distance_family(self) -> Metric:
-        """How far from the training data the routed prompts lay: a sign of drift that needs no labels."""
-        text = "Distance of routed prompts from the training data: 0 is typical, from 1 on unlike it."
+        """Return the histogram of the routed prompts' distance from the training data: shows drift without labels."""
+        text = "Distance of routed prompts from the training data: 0 is typical, 1 and above is unlike it."
         family = HistogramMetricFamily("serve_graph_prompt_distance", text, labels=["version"])
         for version, total in sorted(self.distance_sum.items()):
             buckets, count = [], 0
@@ -113,7 +113,7 @@ class RequestMetrics(Collector):
 
 @dataclass(frozen=True, eq=False)
 class _ValuesNow(Collector):
-    """What is read when the page is asked for; `render_metrics` says what each is."""
+    """Values read when the page is requested; see `render_metrics`."""
 
     spooled: int
     engines: Mapping[str, Mapping[str, float]]
@@ -124,23 +124,29 @@ class _ValuesNow(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(
-            "serve_graph_records_spooled", "Decision records that the store does not hold yet.", self.spooled
+            "serve_graph_records_spooled", "Decision records that are not in the store yet.", self.spooled
         )
         yield GaugeMetricFamily(
-            "serve_graph_records_held", "Those of them that are in memory only: a kill would lose them.", self.held
+            "serve_graph_records_held",
+            "Spooled records that are in memory only and would be lost if the process is killed.",
+            self.held,
         )
-        yield CounterMetricFamily("serve_graph_records_lost", "Decision records that fitted nowhere.", self.lost)
+        yield CounterMetricFamily(
+            "serve_graph_records_lost",
+            "Decision records that were lost: neither spool nor memory had room.",
+            self.lost,
+        )
         yield CounterMetricFamily(
             "serve_graph_escalation_caps",
-            "Requests refused because their key had used up its share of escalations.",
+            "Requests refused because too many requests of their key were escalated.",
             self.escalation_caps,
         )
         valid = GaugeMetricFamily(
-            "serve_graph_certificate_valid", "Whether a certificate holds: 1 or 0.", labels=["certificate"]
+            "serve_graph_certificate_valid", "Whether a certificate is valid: 1 or 0.", labels=["certificate"]
         )
         left = GaugeMetricFamily(
             "serve_graph_certificate_seconds_left",
-            "Seconds for which a certificate still holds, where its end is known.",
+            "Seconds until a certificate expires, where the time is known.",
             labels=["certificate"],
         )
         for name, seconds in sorted(self.certificates.items()):
@@ -162,20 +168,25 @@ def render_metrics(
     lost: int = 0,
     certificates: Mapping[str, float | None] = MappingProxyType({}),
 ) -> str:
-    """The page in Prometheus' text format, from a registry of its own: nothing of this process's other libraries.
+    """Render the metrics in Prometheus' text format, from a registry without the metrics of other libraries.
 
     Parameters
     ----------
     metrics : RequestMetrics
-        What this replica counted.
+        The totals of this replica.
     spooled, held, lost : int
-        Records the store does not hold yet, those of them in memory only, and records that fitted nowhere.
+        Records that the store does not have yet, those of them in memory only, and records that were lost.
     engines : mapping of tier to counters
-        Each tier's own counters (`serve_graph_engine_*`); empty where a tier does not answer.
+        Each tier's own counters (`serve_graph_engine_*`); empty for a tier that does not answer.
     escalation_caps : int
-        Requests refused because their key had used up its share of escalations.
+        Requests refused because of their key's share of escalations.
     certificates : mapping of name to seconds
-        How long each still holds; 0 = it is void, None = no end is known.
+        Remaining validity of each certificate; 0 = void, None = no expiry known.
+
+    Returns
+    -------
+    str
+        The page.
     """
     registry = CollectorRegistry()
     registry.register(metrics)

@@ -1,9 +1,9 @@
-"""A record is appended to a local file before its reply leaves, and moved to the store afterwards.
+"""Append records to a local file before the reply is sent, and move them to the store afterwards.
 
-So a store that is down costs nothing but delay, and a process that is killed loses nothing it has answered: the next
-one adopts the file it left (its lock is gone with it). One file per process; `fcntl.flock` says whether it is owned.
-Where the file cannot be written, records wait in memory and are tried again; where it was removed, it is made anew.
-A line that cannot be read, or a record the store refuses, is set aside in `<file>.rejected`: the rest must not wait.
+An unavailable store therefore only delays records, and a killed process loses none that it has answered: the next
+process adopts the file, whose lock is released. There is one file per process; `fcntl.flock` shows whether it is in
+use. If the file cannot be written, records wait in memory and are retried; if it was removed, it is recreated. A line
+that cannot be parsed, or a record that the store rejects, is moved to `<file>.rejected` so that the rest can proceed.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from serve_graph.records.store import DecisionStore, RefusedRowError, record_fro
 logger = logging.getLogger(__name__)
 BATCH = 500
 HOLD = 10_000
-"""Records kept in memory while the spool cannot be written: some 10 to 20 MB."""
+"""Records kept in memory while the spool cannot be written: about 10 to 20 MB."""
 
 
 class SpooledSink:
-    """A RecordSink: `write` appends one JSON line and returns; `run` drains to the store until cancelled.
+    """A RecordSink: `write` appends one JSON line and returns; `run` moves records to the store until cancelled.
 
-    `pending` is the number of this process's records that the store does not hold yet. Where the spool cannot be
-    written (a full disk), up to `hold` records wait in memory, `held` at present; `lost` counts those beyond.
-    `written` counts calls of `write`; the first `delivered` of them have left the spool: the store holds them, but for
-    those that were lost or set aside.
+    `pending` is the number of this process's records that are not in the store yet. If the spool cannot be written (a
+    full disk), up to `hold` records wait in memory (`held` is their current number) and `lost` counts those beyond.
+    `written` counts the calls of `write`; the first `delivered` of them have left the spool and are in the store,
+    except those that were lost or set aside.
     """
 
     def __init__(
@@ -55,18 +55,18 @@ class SpooledSink:
 
     @property
     def held(self) -> int:
-        """Records in memory alone: a kill would lose them."""
+        """Records that are in memory only and would be lost if the process is killed."""
         return len(self._held)
 
     def write(self, record: DecisionRecord) -> None:
-        """Append one record; it survives this process from here on. Never raises OSError: the answer is paid for."""
+        """Append one record, which then survives this process. Never raises OSError: the answer is paid for."""
         self.written += 1
         line = json.dumps(record_to_json(record), separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
         try:
             self._append(line)
         except OSError as error:
             if not self._failing:
-                logger.error("the spool %s cannot be written, records wait in memory: %s", self.folder, error)
+                logger.error("the spool %s cannot be written, records are kept in memory: %s", self.folder, error)
             self._failing = True
             if len(self._held) >= self.hold:
                 self.lost += 1
@@ -75,19 +75,19 @@ class SpooledSink:
         self.pending += 1
 
     async def run(self) -> None:
-        """Adopt orphaned files, then move new records to the store as they come; retries for ever."""
+        """Adopt orphaned files, then move new records to the store as they arrive; retries indefinitely."""
         while True:
             try:
                 await self.drain()
                 await asyncio.sleep(self.idle_s)
             except asyncio.CancelledError:
                 raise
-            except Exception as error:  # noqa: BLE001 (whatever a driver raises, the records wait here)
-                logger.warning("decision store unavailable, %d record(s) wait in the spool: %s", self.pending, error)
+            except Exception as error:  # noqa: BLE001 (any driver error: the records stay in the spool)
+                logger.warning("decision store unavailable, %d record(s) remain in the spool: %s", self.pending, error)
                 await asyncio.sleep(self.retry_s)
 
     async def drain(self) -> int:
-        """Move everything spooled to the store; returns how many records. Raises what the store raises."""
+        """Move all spooled records to the store; returns their number. Raises what the store raises."""
         before = self.written
         moved = await self._drain_held() if self._held and not self._unhold() else 0
         moved += await self._adopt_orphans()
@@ -104,7 +104,7 @@ class SpooledSink:
         return moved
 
     def _append(self, data: bytes) -> None:
-        """Append to the spool file, wholly or not at all; raises OSError where there is no room."""
+        """Append to the spool file, all or nothing; raises OSError if there is no space."""
         if os.fstat(self._file.fileno()).st_nlink == 0:
             self._renew()
         before = os.fstat(self._file.fileno()).st_size
@@ -117,31 +117,33 @@ class SpooledSink:
             raise
 
     def _renew(self) -> None:
-        """Somebody removed the file, or its folder: what it holds goes on in another, which can be found."""
-        gone, self._file = self._file, self._new_file()
+        """Continue in a new file because this one, or its folder, was removed; the contents are copied."""
+        removed, self._file = self._file, self._new_file()
         try:
-            self._append(_content(gone))
+            self._append(_content(removed))
         except OSError:
-            unfit, self._file = self._file, gone
-            Path(unfit.name).unlink(missing_ok=True)
-            unfit.close()
+            unwritable, self._file = self._file, removed
+            Path(unwritable.name).unlink(missing_ok=True)
+            unwritable.close()
             raise
-        logger.warning("%s was removed while it was in use; it goes on as %s", gone.name, self._file.name)
-        gone.close()
+        logger.warning("%s was removed while it was in use; it continues as %s", removed.name, self._file.name)
+        removed.close()
 
     def _unhold(self) -> bool:
-        """Write the records in memory to the spool; False where there is still no room."""
+        """Write the records in memory to the spool; returns False if there is still no space."""
         try:
             self._append(b"".join(self._held))
         except OSError:
             return False
-        logger.warning("the spool %s can be written again: %d record(s) from memory", self.folder, len(self._held))
+        logger.warning(
+            "the spool %s can be written again: %d record(s) moved from memory", self.folder, len(self._held)
+        )
         self._held.clear()
         self._failing = False
         return True
 
     async def _drain_held(self) -> int:
-        """Deliver records in memory, past the spool."""
+        """Deliver the records in memory directly, without the spool."""
         moved = 0
         while batch := self._held[:BATCH]:
             moved += await self._deliver(Path(self._file.name), batch)
@@ -150,13 +152,13 @@ class SpooledSink:
         return moved
 
     def _take_back(self, full: IO[bytes], expected: int) -> None:
-        """The store failed: what came in meanwhile joins the records that are still waiting, in one file."""
+        """Merge the records that arrived meanwhile into the file that the store failed to take."""
         newer, self._file = self._file, full
         try:
             self._append(_content(newer))
             Path(newer.name).unlink(missing_ok=True)
             newer.close()
-        except OSError:  # no room for both: the newer file goes on, the other is left to be adopted
+        except OSError:  # no space for both: continue with the newer file, leave the other to be adopted
             waiting, self._file = self._file, newer
             if os.fstat(waiting.fileno()).st_nlink == 0:
                 self._held += _content(waiting).splitlines(keepends=True)
@@ -169,7 +171,7 @@ class SpooledSink:
         for path in sorted(self.folder.glob("*.jsonl")):
             if path.name == Path(self._file.name).name:
                 continue
-            with contextlib.suppress(FileNotFoundError), path.open("rb") as handle:  # must not make it anew
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as handle:  # must not recreate it
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -178,13 +180,13 @@ class SpooledSink:
                     moved += await self._move(path, handle)
         return moved
 
-    async def _move(self, path: Path, held: IO[bytes]) -> int:
-        """Deliver a file batch by batch, so that a long outage's spool neither fills memory nor blocks the loop.
+    async def _move(self, path: Path, spooled: IO[bytes]) -> int:
+        """Deliver a file in batches, so that a large spool neither fills memory nor blocks the event loop.
 
-        Reads through the open file: its path may be gone.
+        Reads through the open file, since its path may no longer exist.
         """
         moved = 0
-        with os.fdopen(os.dup(held.fileno()), "rb") as lines:
+        with os.fdopen(os.dup(spooled.fileno()), "rb") as lines:
             lines.seek(0)
             while batch := list(itertools.islice(lines, BATCH)):
                 moved += await self._deliver(path, batch)
@@ -197,7 +199,9 @@ class SpooledSink:
             try:
                 records[line] = record_from_json(json.loads(line))
             except (ValueError, KeyError, TypeError, ArithmeticError) as error:
-                _set_aside(path, line, error)  # cut short by a kill (its reply never left), or of another release
+                _set_aside(
+                    path, line, error
+                )  # truncated by a kill (its reply was never sent), or from another release
         try:
             await self.store.write_many(list(records.values()))
         except RefusedRowError:
@@ -220,12 +224,12 @@ class SpooledSink:
             fcntl.flock(handle, fcntl.LOCK_EX)
             if path.exists():
                 return handle
-            handle.close()  # another process took it for an orphan before it was locked
+            handle.close()  # another process adopted it before it was locked
 
     def close(self) -> None:
-        """Let go of the spool file; an empty one is removed."""
+        """Close the spool file and remove it if it is empty."""
         if self._held and not self._unhold():
-            logger.error("%d record(s) were in memory only and are lost: the spool has no room", len(self._held))
+            logger.error("%d record(s) were in memory only and are lost: the spool cannot be written", len(self._held))
         path = Path(self._file.name)
         self._file.close()
         if self.pending == 0:
@@ -233,7 +237,7 @@ class SpooledSink:
 
 
 def _content(file: IO[bytes]) -> bytes:
-    """All that a file of this process holds, whether or not its path still leads to it."""
+    """Return the contents of a file that this process has open, even if its path no longer exists."""
     with os.fdopen(os.dup(file.fileno()), "rb") as lines:
         lines.seek(0)
         return lines.read()

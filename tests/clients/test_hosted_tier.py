@@ -15,7 +15,7 @@ PRICE = PriceConfig(input_usd_per_mtok=Decimal(1), output_usd_per_mtok=Decimal(2
 
 
 def tier_of(at: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    from serve_graph.cluster.deployments import HostedDeployment
+    from serve_graph.cluster.hosted_deployment import HostedDeployment
 
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     config = HostedTierConfig(

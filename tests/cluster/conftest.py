@@ -75,6 +75,7 @@ class RunningGraph:
         path = self.state / "graph.yaml"
         path.write_text(yaml.safe_dump(config))
         self.log = self.state / "graph.log"
+        begun = time.monotonic()
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(HERE / "graph_process.py"), str(path)],
@@ -92,6 +93,7 @@ class RunningGraph:
                     process.kill()
                 raise AssertionError(f"the graph was not up after {seconds} s:\n{self.log.read_text()}") from None
         assert self.url, f"the graph did not come up:\n{self.log.read_text()}"
+        self.up_s = time.monotonic() - begun
         self.client = httpx.Client(base_url=self.url, timeout=60)
         self.openai = OpenAI(api_key="none", base_url=f"{self.url}/v1", max_retries=0, timeout=60)
         return self

@@ -22,7 +22,7 @@ from serve_graph.config.tiers import EchoTierConfig
 from serve_graph.engines.echo.engine import EchoEngine
 from serve_graph.policy.bindings import tier_binds, write_collected_binds
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
+pytestmark = pytest.mark.timeout(1500)
 
 Graph = Any
 TOKENS = 4
@@ -40,7 +40,7 @@ TIERS: list[dict[str, Any]] = [
         "admission": {"max_in_flight": 1, "max_queued": 0},
     },
 ]
-POLICY = {"version": "stable", "safe_tier": "frontier", "epsilon": 0.1, "spill": True}
+POLICY = {"version": "stable", "safe_tier": "frontier", "epsilon": 0.1, "overload_fallback": True}
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     call("train", *given, "--out", folder / "candidate", "--router", "surface", "--verifier", "logprob")
     said = call("certify", *given, "--candidate", folder / "candidate", "--alias", "stable", "--prefix", TOKENS,
                 "--spill-epsilon", "0.4")  # fmt: skip
-    assert "spilled from cheap" in said, said
+    assert "overload certificate for cheap" in said, said
     return Made(uri, easy[True], easy[False])
 
 
@@ -139,9 +139,9 @@ def test_a_rejected_answer_is_shown_while_the_last_tier_is_full(
 
 
 def test_a_price_that_changes_while_serving_ends_the_promise(
-    new_graph: Callable[..., Graph], made: Made, wait_until: Callable[..., float]
+    new_graph: Callable[..., Graph], served: Graph, made: Made, wait_until: Callable[..., float]
 ) -> None:
-    for lead_s in (60, 300):
+    for lead_s in (2 * served.up_s + 5, 300):
         moment = datetime.now(UTC) + timedelta(seconds=lead_s)
         dearer = {**TIERS[0]["price"], "output_usd_per_mtok": 0.03, "valid_from": moment.isoformat()}
         tiers = [TIERS[0] | {"price_changes": [dearer]}, TIERS[1]]
@@ -149,7 +149,7 @@ def test_a_price_that_changes_while_serving_ends_the_promise(
         before = graph.chat(made.accepted).headers["x-serve-graph-outcome"]
         if datetime.now(UTC) < moment:
             break
-        graph.stop(signal.SIGTERM)  # on a busy machine a start may take longer than a minute
+        graph.stop(signal.SIGTERM)  # on a busy machine a start may take much longer than the one before
     else:
         pytest.skip("no graph starts within five minutes here: nothing can be seen before the price changes")
     assert before == "accepted"

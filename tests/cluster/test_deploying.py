@@ -12,7 +12,7 @@ import yaml
 
 from serve_graph.cli.local.launch import free_ports
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {

@@ -5,6 +5,7 @@ record is in the store exactly once, and that no engine goes on generating for n
 """
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
+pytestmark = pytest.mark.timeout(1500)
 
 Graph = Any
 PHASES = ("stream, before commit", "stream, after commit", "no stream")
@@ -89,11 +90,12 @@ def table(request: pytest.FixtureRequest) -> Iterator[Table]:
 
 
 @pytest.fixture(scope="module")
-def without_mlflow(new_graph: Callable[..., Graph]) -> Graph:
+def without_mlflow(new_graph: Callable[..., Graph]) -> Iterator[Graph]:
     """A graph whose registry does not answer: it starts all the same, and answers from the last tier."""
     graph = new_graph(tracking_uri="http://127.0.0.1:9", policy={"version": "stable"}, records={"retry_s": 0.3})
     assert "the registry cannot be reached" in graph.client.get("/readyz").json()["promise"]
-    return graph
+    yield graph
+    graph.stop(signal.SIGTERM)
 
 
 @pytest.mark.parametrize("phase", PHASES)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
+pytestmark = pytest.mark.timeout(1500)
 
 LONG = "a long question " * 60  # the builtin version sends prompts over 800 characters to the last tier
 Graph = Any

@@ -1,5 +1,6 @@
 """A hosted tier inside a running graph: one model behind two deployments, each a server process of its own."""
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
+pytestmark = pytest.mark.timeout(1500)
 
 Graph = Any
 Api = Any
@@ -26,7 +27,9 @@ def west(apis: Callable[[str], Api]) -> Api:
 
 
 @pytest.fixture(scope="module")
-def hosted(new_graph: Callable[..., Graph], east: Api, west: Api, tmp_path_factory: pytest.TempPathFactory) -> Graph:
+def hosted(
+    new_graph: Callable[..., Graph], east: Api, west: Api, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Graph]:
     """`configs/hosted.yaml` in small: an echo cheap tier; west is east's spare, so that calls have an order."""
     key: Path = tmp_path_factory.mktemp("secret") / "key"
     key.write_text("sk-of-the-graph\n")
@@ -42,7 +45,9 @@ def hosted(new_graph: Callable[..., Graph], east: Api, west: Api, tmp_path_facto
         "failover": {"max_attempts": 3, "backoff_s": 0.05, "trip_after": 3, "cooldown_s": 0.3, "max_wait_s": 0.5},
     }
     cheap = {"name": "cheap", "engine": "echo", "price": {"input_usd_per_mtok": 0.1, "output_usd_per_mtok": 0.2}}
-    return new_graph(tiers=[cheap, frontier], records={"retry_s": 0.3})
+    graph = new_graph(tiers=[cheap, frontier], records={"retry_s": 0.3})
+    yield graph
+    graph.stop(signal.SIGTERM)  # an idle graph is not free: nobody else's tests should wait for it
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import pytest
 from openai import BadRequestError, NotFoundError
 from prometheus_client.parser import text_string_to_metric_families
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
+pytestmark = pytest.mark.timeout(1500)
 
 LONG = "a long question " * 60  # the builtin version sends prompts over 800 characters to the last tier
 BODY: dict[str, Any] = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}

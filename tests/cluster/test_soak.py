@@ -15,7 +15,7 @@ import pytest
 
 from serve_graph.cli.client.bench import Load, run_load
 
-pytestmark = [pytest.mark.cluster, pytest.mark.full, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.full, pytest.mark.timeout(3600)]
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "900"))
 PROMPTS = [

@@ -9,7 +9,7 @@ import pytest
 
 from serve_graph.cli.local.launch import check_port
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
+pytestmark = pytest.mark.timeout(1500)
 
 Graph = Any
 

@@ -1,4 +1,7 @@
-"""Every family: its own solution is right, a plausible wrong answer is wrong, its prompts read well."""
+"""Every family: its own solution is right, a plausible wrong answer is wrong, its prompts read well.
+
+`make test` runs a fifth of these, of every family some; `--whole` (`make test-all`) runs all.
+"""
 
 import random
 import re
@@ -8,6 +11,8 @@ import pytest
 from router_models.data.starter import Task, generate, grade
 from router_models.data.starter.families import EVERYDAY
 from router_models.data.starter.families import FAMILIES as GRADED
+
+pytestmark = pytest.mark.sampled("family")
 
 FAMILIES = {**GRADED, **EVERYDAY}
 TASKS = generate(2000, seed=11)

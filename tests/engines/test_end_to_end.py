@@ -19,7 +19,7 @@ from serve_graph.config.graph import GraphConfig
 from serve_graph.engines.weights.resolve import resolve_weights
 
 # Ray, vLLM and what they start warn of much that is theirs to mend.
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(1500), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.timeout(1500), pytest.mark.filterwarnings("ignore")]
 ROOT = Path(__file__).parents[2]
 Serving = Callable[[dict[str, Any], Path], AbstractContextManager[str]]
 

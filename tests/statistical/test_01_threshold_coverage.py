@@ -7,9 +7,9 @@ import pytest
 
 from router_models.errors import NotCertifiedError
 from router_models.risk_control.sequence import Labelled, counts_at, quantile_grid
+from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 
-pytestmark = pytest.mark.statistical
 DELTA = 0.1
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -44,9 +44,8 @@ def test_certified_thresholds_keep_the_risk_and_plug_in_thresholds_do_not(
         grid = quantile_grid(tune.scores)
         try:
             certificate = certify_threshold(
-                tune, cert, epsilon=epsilon, delta=DELTA, binds={}, label_source="programmatic",
-                made_at=NOW, expires_at=NOW + timedelta(days=90),
-            )  # fmt: skip
+                tune, cert, CertificateTerms(epsilon, DELTA, "programmatic", NOW, NOW + timedelta(days=90))
+            )
             risk, share = pool.risk_and_share(certificate.threshold)
             broken += risk > epsilon
             shares.append(share)

@@ -7,18 +7,16 @@ import pytest
 
 from router_models.errors import NotCertifiedError
 from router_models.risk_control.sequence import Labelled, counts_at, quantile_grid
+from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 
-pytestmark = pytest.mark.statistical
 DELTA, EPSILON = 0.1, 0.1
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def certify(tune: Labelled, cert: Labelled, epsilon: float = EPSILON) -> float:
-    return certify_threshold(
-        tune, cert, epsilon=epsilon, delta=DELTA, binds={}, label_source="programmatic",
-        made_at=NOW, expires_at=NOW + timedelta(days=90),
-    ).threshold  # fmt: skip
+    terms = CertificateTerms(epsilon, DELTA, "programmatic", NOW, NOW + timedelta(days=90))
+    return certify_threshold(tune, cert, terms).threshold
 
 
 def draw(rng: np.random.Generator, n: int, base: float) -> Labelled:

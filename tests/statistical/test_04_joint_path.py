@@ -7,11 +7,10 @@ import pytest
 
 from router_models.errors import NotCertifiedError
 from router_models.estimators.calibrators.scores import PlattCalibrator
+from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.joint_path import run_path
-from router_models.risk_control.ladder import Ladder, Thresholds, replay_ladder
 from router_models.risk_control.tuning import pareto_path
 
-pytestmark = pytest.mark.statistical
 DELTA = 0.1
 
 
@@ -25,12 +24,12 @@ class RawLadder:
     cost: tuple[float, ...]
     right: np.ndarray
 
-    def calibrated_on(self, rows: np.ndarray) -> Ladder:
+    def calibrated_on(self, rows: np.ndarray) -> CascadeEvidence:
         def columns(scores: np.ndarray) -> np.ndarray:
             fitted = [PlattCalibrator().fit(s[rows], self.right[rows, i]) for i, s in enumerate(scores.T)]
             return np.column_stack([c.predict(s) for c, s in zip(fitted, scores.T, strict=True)])
 
-        return Ladder.of(self.tiers, columns(self.route), columns(self.ok), self.cost, self.right)
+        return CascadeEvidence.of(self.tiers, columns(self.route), columns(self.ok), self.cost, self.right)
 
 
 def synthetic() -> RawLadder:
@@ -62,12 +61,12 @@ def population(request):
     return answers_of_three_models(request.getfixturevalue("qa_table"))
 
 
-def truth(whole: Ladder, thresholds: Thresholds) -> tuple[float, float, float]:
+def truth(whole: CascadeEvidence, thresholds: Thresholds) -> tuple[float, float, float]:
     """True P(wrong | answered), P(abstain), and cost as a share of always-top's."""
-    played = replay_ladder(whole, thresholds)
-    answered = ~played.abstained
-    risk = played.wrong(whole.right).sum() / max(answered.sum(), 1)
-    return risk, 1 - answered.mean(), played.cost_usd.mean() / whole.cost_usd[:, -1].mean()
+    replayed = replay_policy(whole, thresholds)
+    answered = ~replayed.abstained
+    risk = replayed.wrong(whole.right).sum() / max(answered.sum(), 1)
+    return risk, 1 - answered.mean(), replayed.cost_usd.mean() / whole.cost_usd[:, -1].mean()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import pytest
 from router_models.estimators.calibrators.scores import PlattCalibrator
 from router_models.risk_control.sequence import Labelled, anchored_path, quantile_grid
 
-pytestmark = pytest.mark.statistical
 DELTA = 0.1
 
 

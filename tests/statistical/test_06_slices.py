@@ -7,12 +7,15 @@ import pytest
 
 from router_models.errors import NotCertifiedError
 from router_models.risk_control.sequence import Labelled
+from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 
-pytestmark = pytest.mark.statistical
 DELTA = 0.05
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-KEPT = {"delta": DELTA, "binds": {}, "label_source": "programmatic", "made_at": NOW, "expires_at": NOW + timedelta(90)}
+
+
+def terms(epsilon: float) -> CertificateTerms:
+    return CertificateTerms(epsilon, DELTA, "programmatic", NOW, NOW + timedelta(90))
 
 
 def eight_largest(pool):
@@ -37,7 +40,7 @@ def test_no_certified_slice_breaks_its_promise(name, epsilon, common, useful, po
         sliced = [Labelled(pool.scores[r], pool.wrong[r], tuple(pool.slices[r])) for r in (tune, cert)]
         whole = [Labelled(pool.scores[r], pool.wrong[r]) for r in (tune, cert)]
         try:
-            c = certify_threshold(*sliced, epsilon=epsilon, common_threshold=common, **KEPT)
+            c = certify_threshold(*sliced, terms(epsilon), common_threshold=common)
             at = {s: c.threshold_for(s) for s in inside}
             broken += any(pool.risk_and_share(t, inside[s])[0] > epsilon for s, t in at.items())
             held.append(sum(t < np.inf for t in at.values()))
@@ -45,7 +48,7 @@ def test_no_certified_slice_breaks_its_promise(name, epsilon, common, useful, po
         except NotCertifiedError:
             held.append(0)
             shares.append(0.0)
-        t = certify_threshold(*whole, epsilon=epsilon, **KEPT).threshold
+        t = certify_threshold(*whole, terms(epsilon)).threshold
         whole_broken += any(pool.risk_and_share(t, rows)[0] > epsilon for rows in inside.values())
     limit = allowed(runs, DELTA)
     measured(

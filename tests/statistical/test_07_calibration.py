@@ -7,7 +7,6 @@ from scipy.stats import t as student
 from router_models.estimators.calibrators.scores import IsotonicCalibrator, PlattCalibrator, choose_calibrator
 from router_models.metrics import log_loss
 
-pytestmark = pytest.mark.statistical
 LABELS = 200
 
 

@@ -1,20 +1,18 @@
 """Experiment 9: answers shown by their first tokens keep a promise of their own, at any number of lengths tried."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import numpy as np
-import pytest
 
 from router_models.errors import NotCertifiedError
 from router_models.risk_control.sequence import Labelled, anchored_path, quantile_grid
+from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 from router_models.training.prefix import first_certified
 
-pytestmark = pytest.mark.statistical
 DELTA, EPSILON = 0.1, 0.10
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-TERMS: dict[str, Any] = {"label_source": "programmatic", "made_at": NOW, "expires_at": NOW + timedelta(days=90)}
+TERMS = CertificateTerms(EPSILON, DELTA, "programmatic", NOW, NOW + timedelta(days=90))
 
 
 def test_beginnings_keep_their_promise_and_the_threshold_of_whole_answers_does_not(pools, size, allowed, measured):
@@ -32,9 +30,9 @@ def test_beginnings_keep_their_promise_and_the_threshold_of_whole_answers_does_n
         whole = [Labelled.of(pool.scores[r], pool.wrong[r]) for r in rows]
         first = [Labelled.of(early[r][long[r]], pool.wrong[r][long[r]]) for r in rows]
         try:
-            main = certify_threshold(*whole, epsilon=EPSILON, delta=DELTA, binds={}, **TERMS)
+            main = certify_threshold(*whole, TERMS)
             with_the_other += begun.risk_and_share(main.threshold_for())[0] > EPSILON
-            made = first_certified([8], lambda _: tuple(first), epsilon=EPSILON, delta=DELTA, look_index=0, **TERMS)  # noqa: B023
+            made = first_certified([8], lambda _: tuple(first), TERMS)  # noqa: B023
             risk, share = begun.risk_and_share(made.threshold_for())
             broken += risk > EPSILON
             shares.append(share)
@@ -72,7 +70,7 @@ def test_lengths_that_are_tried_share_delta(size, allowed, measured):
 
 def certifies(lengths, seen) -> bool:
     try:
-        first_certified(lengths, seen.__getitem__, epsilon=EPSILON, delta=DELTA, look_index=0, **TERMS)
+        first_certified(lengths, seen.__getitem__, TERMS)
     except NotCertifiedError:
         return False
     return True

@@ -8,15 +8,14 @@ import pytest
 
 from router_models.errors import NotCertifiedError
 from router_models.estimators.calibrators.scores import PlattCalibrator
+from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.joint import certify_joint
 from router_models.risk_control.joint_path import PathBudget, follow
-from router_models.risk_control.ladder import Ladder, Thresholds, replay_ladder
+from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.tuning import pareto_path, predict
 
-pytestmark = pytest.mark.statistical
 DELTA = 0.1
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-KEPT = {"delta": DELTA, "binds": {}, "label_source": "programmatic", "made_at": NOW, "expires_at": NOW + timedelta(90)}
 NAMES = ("easy", "fair", "hard", "hardest")
 
 
@@ -34,12 +33,12 @@ class Population:
         self.ok = 1 / (1 + np.exp(-(seen + rng.normal(0.3, 0.9, (n, 3)))))
         self.route = 1 / (1 + np.exp(-(0.5 * logits[:, :2] + rng.normal(0, 0.8, (n, 2)))))
 
-    def calibrated_on(self, rows: np.ndarray) -> Ladder:
+    def calibrated_on(self, rows: np.ndarray) -> CascadeEvidence:
         def columns(scores: np.ndarray) -> np.ndarray:
             fitted = [PlattCalibrator().fit(s[rows], self.right[rows, i]) for i, s in enumerate(scores.T)]
             return np.column_stack([c.predict(s) for c, s in zip(fitted, scores.T, strict=True)])
 
-        ladder = Ladder.of(
+        ladder = CascadeEvidence.of(
             ("small", "medium", "large"), columns(self.route), columns(self.ok), (1.0, 6.0, 30.0), self.right
         )
         return ladder.cut([NAMES[i] for i in self.which])
@@ -62,14 +61,14 @@ class Truth:
         return self.risk <= epsilon and self.silent <= abstain
 
 
-def truth(parts: dict[str, Ladder], thresholds: Thresholds) -> dict[str, Truth]:
+def truth(parts: dict[str, CascadeEvidence], thresholds: Thresholds) -> dict[str, Truth]:
     found = {}
     paid = sum(part.cost_usd[:, -1].sum() for part in parts.values())
     for name, part in parts.items():
-        played = replay_ladder(part, thresholds)
-        answered = int((~played.abstained).sum())
-        risk = played.wrong(part.right).sum() / max(answered, 1)
-        saved = (part.cost_usd[:, -1].sum() - played.cost_usd.sum()) / paid
+        replayed = replay_policy(part, thresholds)
+        answered = int((~replayed.abstained).sum())
+        risk = replayed.wrong(part.right).sum() / max(answered, 1)
+        saved = (part.cost_usd[:, -1].sum() - replayed.cost_usd.sum()) / paid
         found[name] = Truth(float(risk), 1 - answered / len(part), float(saved))
     return found
 
@@ -79,7 +78,7 @@ def test_no_certified_slice_of_a_ladder_breaks_its_promise(
     population, epsilon, abstain, quick, useful, size, allowed, measured
 ):
     runs, n = size(quick, 500), len(population.right)
-    budget = {"epsilon": epsilon, "abstain_share": abstain, **KEPT}
+    terms = CertificateTerms(epsilon, DELTA, "programmatic", NOW, NOW + timedelta(90))
     rng = np.random.default_rng(31)
     broken = whole_broken = none = 0
     held, saved, could_save = [], [], []
@@ -91,7 +90,7 @@ def test_no_certified_slice_of_a_ladder_breaks_its_promise(
         known = [truth(parts, c.thresholds).values() for c in pareto_path(tune, abstain_share=abstain)]
         could_save.append(max(sum(t.saved for t in slices if t.keeps(epsilon, abstain)) for slices in known))
         try:
-            found = certify_joint(tune, cert, **budget)
+            found = certify_joint(tune, cert, terms, abstain_share=abstain)
             true = truth(parts, found.chosen.thresholds)
             certified = [true[name] for name in NAMES if found.certificate.covers(name)]
             broken += not all(t.keeps(epsilon, abstain) for t in certified)
@@ -102,7 +101,7 @@ def test_no_certified_slice_of_a_ladder_breaks_its_promise(
             held.append(0)
             saved.append(0.0)
         try:
-            whole = certify_joint(replace(tune, slices=None), replace(cert, slices=None), **budget)
+            whole = certify_joint(replace(tune, slices=None), replace(cert, slices=None), terms, abstain_share=abstain)
         except NotCertifiedError:
             continue
         whole_broken += not all(t.keeps(epsilon, abstain) for t in truth(parts, whole.chosen.thresholds).values())
@@ -128,7 +127,7 @@ def test_slices_exactly_at_the_budget_are_rarely_certified_however_many_configur
         Thresholds(tuple(-np.inf if i == j else np.inf for i in range(k - 1)), never[:-1], never) for j in range(k)
     ]
     columns = (tiers, np.full((n, k - 1), 0.5), np.full((n, k), 0.95), tuple(range(1, k + 1)))
-    tune = Ladder.of(*columns, np.ones((n, k)))
+    tune = CascadeEvidence.of(*columns, np.ones((n, k)))
     proposed = [predict(tune, thresholds) for thresholds in always]
     budget = PathBudget(epsilon, DELTA / 2)
     broken = any_small = 0

@@ -1,13 +1,11 @@
 """Bets looked at after every label keep their level; a test repeated after every label does not."""
 
 import numpy as np
-import pytest
 
 from router_models.risk_control.labels import p_value
 from router_models.risk_control.paired import log_wealth
 from router_models.risk_control.streaming import StreamCertifier
 
-pytestmark = pytest.mark.statistical
 DELTA = 0.1
 
 

@@ -44,6 +44,8 @@ class RouterModel(ABC):
         Metadata columns that `fit` and `predict` read.
     needs_reader : bool
         Whether it needs what a language model computes from the prompt (`evaluation.benchmarks.prompt_readers`).
+    needs_grades : bool
+        Whether it reads the answer's grade, which no request brings.
     """
 
     family: ClassVar[str]
@@ -52,6 +54,7 @@ class RouterModel(ABC):
     needs_embeddings: ClassVar[bool] = False
     needs_metadata: ClassVar[tuple[str, ...]] = ()
     needs_reader: ClassVar[bool] = False
+    needs_grades: ClassVar[bool] = False
 
     @abstractmethod
     def fit(self, X: Prompts, y: FloatArray) -> Self:

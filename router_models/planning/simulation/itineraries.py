@@ -8,16 +8,17 @@ once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from router_models.data.outcomes import OutcomeTable
 from router_models.data.slices import slices_of
 from router_models.errors import DataError
+from router_models.training.evidence import score_table
 from router_models.types import Action, BoolArray, FloatArray
 from router_models.versions.policy import Policy
-from router_models.versions.router_version import ROUTER_SCORE, RouterVersion
+from router_models.versions.router_version import RouterVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +105,7 @@ def version_itineraries(version: RouterVersion, table: OutcomeTable) -> tuple[It
     DataError
         For a tier that the table does not have.
     """
-    p_route: dict[str, FloatArray] = {}
-    p_answer: dict[str, FloatArray] = {}
-    decided = np.full(len(table), np.nan)
-    for tier, stage in version.stages.items():
-        if stage.router is not None:
-            raw = stage.router.predict(table.prompts)
-            p_route[tier] = raw if stage.router_calibrator is None else stage.router_calibrator.predict(raw)
-            decided = np.where(np.isnan(decided), p_route[tier], decided)
-    for tier, stage in version.stages.items():
-        answers = table.answers_of(tier)
-        answers = replace(answers, signals={**answers.signals, ROUTER_SCORE: p_route.get(tier, decided)})
-        raw = stage.verifier.predict(answers)
-        p_answer[tier] = raw if stage.verifier_calibrator is None else stage.verifier_calibrator.predict(raw)
+    scores = score_table(version, table)
     own, covered, proof = None, None, version.certificate
     if version.slicer is not None and proof is not None:
         names = slices_of(version.slicer, table.prompts)
@@ -124,7 +113,7 @@ def version_itineraries(version: RouterVersion, table: OutcomeTable) -> tuple[It
             covered = np.array([proof.covers(name) for name in names])
         else:
             own = np.array([proof.threshold_for(name) for name in names])
-    return policy_itineraries(version.policy, p_route, p_answer, own, covered)
+    return policy_itineraries(version.policy, scores.p_route, scores.p_ok, own, covered)
 
 
 def ensemble_itineraries(

@@ -1,6 +1,6 @@
-"""OpenAI's `/v1/responses` over chat: requests in, responses and typed events out. Text and function calls.
+"""OpenAI's `/v1/responses` over chat completions: text and function calls, whole and as typed events.
 
-Nothing is kept between requests: `previous_response_id`, `conversation` and background runs are refused by name.
+Nothing is stored between requests: `previous_response_id`, `conversation` and background runs are rejected by name.
 """
 
 from serve_graph.api.responses.format import ResponsesFormat

@@ -1,4 +1,4 @@
-"""Chat replies and chunks in the words of `/v1/responses`."""
+"""Convert chat replies and chunks to the shape of `/v1/responses`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from serve_graph.api.sse import Chunks, Events, event
 
 @dataclass(frozen=True, slots=True)
 class ResponsesFormat:
-    """One request's wording; `asked` is echoed in the response object, as OpenAI does."""
+    """The response format of one request; `request` is echoed in the response object, as OpenAI does."""
 
     request: ResponsesRequest
 
@@ -27,12 +27,12 @@ class ResponsesFormat:
         return self._finished(response, choice["finish_reason"], reply)
 
     async def events(self, chunks: Chunks) -> Events:
-        """Typed events, numbered; a failure ends them with `error` and `response.failed`."""
+        """Yield typed, numbered events; a failure ends them with `error` and `response.failed`."""
         number = 0
         async with aclosing(chunks):
-            talk = _Talk(self)
+            stream = _ResponseStream(self)
             async for chunk in chunks:
-                for data in talk.events(chunk):
+                for data in stream.events(chunk):
                     yield event(data | {"sequence_number": number}, data["type"])
                     number += 1
 
@@ -70,7 +70,7 @@ class ResponsesFormat:
     def _finished(
         self, response: dict[str, Any], finish_reason: str | None, reply: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """A response with its end: status, usage and the `serve_graph` object."""
+        """Return a response with its final status, usage and `serve_graph` object."""
         cut = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(finish_reason or "")
         if cut:
             response |= {"status": "incomplete", "incomplete_details": {"reason": cut}}
@@ -78,8 +78,8 @@ class ResponsesFormat:
         return response | {"usage": _usage(usage) if usage else None, "serve_graph": reply["serve_graph"]}
 
 
-class _Talk:
-    """One stream under way: which response it makes, and what of it has been said."""
+class _ResponseStream:
+    """The state of one stream: its response object and the output items so far."""
 
     def __init__(self, response_format: ResponsesFormat) -> None:
         self.response_format = response_format
@@ -89,7 +89,7 @@ class _Talk:
         self.items = Items("")
 
     def events(self, chunk: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """What one chunk becomes."""
+        """Return the events that one chunk produces."""
         if "error" in chunk:
             yield from self._failed(chunk["error"])
             return
@@ -100,7 +100,7 @@ class _Talk:
             yield {"type": "response.in_progress", "response": dict(self.response)}
         for choice in chunk["choices"]:
             self.choice = choice["index"] if self.choice is None else self.choice
-            if choice["index"] == self.choice:  # a response is one answer, however many a tier gives
+            if choice["index"] == self.choice:  # a response holds one choice, even if the tier returns more
                 yield from self.items.take(choice["delta"])
                 self.reason = choice["finish_reason"] or self.reason
         if "serve_graph" in chunk:

@@ -1,4 +1,4 @@
-"""A response's output items as they grow: one message, then function calls, each opened, filled and closed."""
+"""The output items of a response as they grow: one message, then function calls, each added, filled and closed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 Event = dict[str, Any]
 TEXT_FIELDS: Mapping[str, str] = MappingProxyType({"output_text": "text", "refusal": "refusal"})
-"""Where a part of each kind holds its words."""
+"""The field that holds the text of each kind of part."""
 
 
 class Items:
-    """The output of one response. Events come out of `take` and `close`; `done` is the output so far."""
+    """The output of one response. `take` and `close` return events; `done` returns the output so far."""
 
     def __init__(self, reply_id: str) -> None:
         self.name = reply_id.removeprefix("chatcmpl-")
@@ -20,14 +20,14 @@ class Items:
         self.open: dict[str, Any] | None = None
         self.calls: dict[int, dict[str, Any]] = {}
 
-    def take(self, said: Mapping[str, Any]) -> list[Event]:
-        """One message or delta; the events that tell of it."""
+    def take(self, message: Mapping[str, Any]) -> list[Event]:
+        """Add one message or delta; returns the events that describe it."""
         events: list[Event] = []
-        if text := said.get("content") or "":
-            events += self._say("output_text", text)
-        if refusal := said.get("refusal") or "":  # an abstention has both
-            events += self._say("refusal", refusal)
-        for position, call in enumerate(said.get("tool_calls") or []):
+        if text := message.get("content") or "":
+            events += self._text_events("output_text", text)
+        if refusal := message.get("refusal") or "":  # an abstention has both text and refusal
+            events += self._text_events("refusal", refusal)
+        for position, call in enumerate(message.get("tool_calls") or []):
             at = position if call.get("index") is None else call["index"]
             if at not in self.calls:
                 events += self.close()
@@ -36,19 +36,19 @@ class Items:
         return events
 
     def close(self) -> list[Event]:
-        """End the open item, if there is one."""
+        """Close the open item, if there is one."""
         if self.open is None:
             return []
         item, self.open = self.open, None
         item["status"] = "completed"
-        return [*self._last_words(item), {"type": "response.output_item.done", **self._at(item), "item": _copy(item)}]
+        return [*self._done_events(item), {"type": "response.output_item.done", **self._at(item), "item": _copy(item)}]
 
     def done(self) -> list[dict[str, Any]]:
-        """The items so far; one that was not closed is still in progress."""
+        """Return the items so far; one that is not closed is still in progress."""
         return [_copy(item) for item in self.output]
 
-    def _say(self, kind: str, text: str) -> Iterator[Event]:
-        """Words of a message's last part; words of another kind begin another part."""
+    def _text_events(self, kind: str, text: str) -> Iterator[Event]:
+        """Append text to the message's last part; text of another kind starts another part."""
         if self.open is None or self.open["type"] != "message":
             yield from self.close()
             item = {"type": "message", "role": "assistant", "id": f"msg_{self.name}_{len(self.output)}"}
@@ -56,15 +56,15 @@ class Items:
         assert self.open is not None
         parts = self.open["content"]
         if not parts or parts[-1]["type"] != kind:
-            yield from self._last_words(self.open) if parts else ()
+            yield from self._done_events(self.open) if parts else ()
             yield self._begin_part(kind)
         parts[-1][TEXT_FIELDS[kind]] += text
         yield {"type": f"response.{kind}.delta", **self._part(self.open), "delta": text, **_extras(kind)}
 
     def _begin_part(self, kind: str) -> Event:
         assert self.open is not None
-        noted: dict[str, Any] = {"annotations": []} if kind == "output_text" else {}
-        part: dict[str, Any] = {"type": kind, TEXT_FIELDS[kind]: "", **noted, **_extras(kind)}
+        annotations: dict[str, Any] = {"annotations": []} if kind == "output_text" else {}
+        part: dict[str, Any] = {"type": kind, TEXT_FIELDS[kind]: "", **annotations, **_extras(kind)}
         self.open["content"].append(part)
         return {"type": "response.content_part.added", **self._part(self.open), "part": dict(part)}
 
@@ -91,20 +91,20 @@ class Items:
         self.open = item
         return {"type": "response.output_item.added", **self._at(item), "item": _copy(item)}
 
-    def _last_words(self, item: Mapping[str, Any]) -> list[Event]:
+    def _done_events(self, item: Mapping[str, Any]) -> list[Event]:
         if item["type"] == "function_call":
             whole = {"arguments": item["arguments"], "name": item["name"]}
             return [{"type": "response.function_call_arguments.done", **self._at(item, named=True), **whole}]
         part = dict(item["content"][-1])
         kind = part["type"]
-        words = {TEXT_FIELDS[kind]: part[TEXT_FIELDS[kind]]}
+        text = {TEXT_FIELDS[kind]: part[TEXT_FIELDS[kind]]}
         return [
-            {"type": f"response.{kind}.done", **self._part(item), **words, **_extras(kind)},
+            {"type": f"response.{kind}.done", **self._part(item), **text, **_extras(kind)},
             {"type": "response.content_part.done", **self._part(item), "part": part},
         ]
 
     def _at(self, item: Mapping[str, Any], *, named: bool = False) -> dict[str, Any]:
-        where = {"output_index": next(i for i, known in enumerate(self.output) if known["id"] == item["id"])}
+        where = {"output_index": next(i for i, other in enumerate(self.output) if other["id"] == item["id"])}
         return {"item_id": item["id"], **where} if named else where
 
     def _part(self, item: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,12 +112,12 @@ class Items:
 
 
 def _extras(kind: str) -> dict[str, Any]:
-    """What events of a text have beside its words; a refusal's have none. A list of their own each time."""
+    """Return the additional fields of text events, a new list each time; refusal events have none."""
     return {"logprobs": []} if kind == "output_text" else {}
 
 
 def _copy(item: Mapping[str, Any]) -> dict[str, Any]:
-    """An event's own copy: the item goes on growing."""
+    """Return a copy for an event, since the item itself keeps growing."""
     copy = dict(item)
     if "content" in copy:
         copy["content"] = [dict(part) for part in copy["content"]]

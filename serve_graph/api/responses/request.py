@@ -1,4 +1,4 @@
-"""A responses request → the chat request it means."""
+"""Convert a `/v1/responses` request to the equivalent chat request."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ PARTS = {"input_text": "text", "output_text": "text", "text": "text", "refusal":
 
 
 class Strict(BaseModel):
-    """Base of what a request is made of: nothing unknown, nothing converted."""
+    """Base of the request models: unknown fields are rejected, nothing is converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class FunctionTool(Strict):
-    """A function the model may call; hosted tools are not offered here."""
+    """A function that the model may call; OpenAI's hosted tools are not supported."""
 
     type: Literal["function"]
     name: Annotated[str, Field(min_length=1, max_length=256)]
@@ -39,20 +39,20 @@ class FunctionTool(Strict):
 
 
 class FunctionChoice(Strict):
-    """The function that must be called."""
+    """A `tool_choice` that names the function to call."""
 
     type: Literal["function"]
     name: Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class PlainFormat(Strict):
-    """Text, or any JSON object."""
+    """Plain text, or any JSON object."""
 
     type: Literal["text", "json_object"]
 
 
 class SchemaFormat(Strict):
-    """JSON of a schema."""
+    """JSON that conforms to a schema."""
 
     type: Literal["json_schema"]
     name: Annotated[str, Field(min_length=1, max_length=256)]
@@ -62,14 +62,14 @@ class SchemaFormat(Strict):
 
 
 class TextOptions(Strict):
-    """What kind of text the answer is."""
+    """The format and verbosity of the answer."""
 
     format: Annotated[PlainFormat | SchemaFormat, Field(discriminator="type")] | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
 class Reasoning(Strict):
-    """How long to think first. Summaries are not made, and need not be asked for."""
+    """The reasoning effort. `summary` is accepted, but no summaries are produced."""
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
@@ -100,14 +100,14 @@ class ResponsesRequest(Strict):
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
     serve_graph: RequestOptions | None = None
-    # Known, and refused when set: they need a memory this endpoint does not have.
+    # Rejected when set: they need state that this endpoint does not store.
     background: Literal[False] | None = None
     previous_response_id: None = None
     conversation: None = None
 
 
 def responses_query(request: ResponsesRequest) -> Query:
-    """Translate to the policy's and engines' noun; raises RequestError naming an item that has no counterpart."""
+    """Convert the request to a Query; raises RequestError naming an item that has no counterpart in chat."""
     body: dict[str, Any] = {
         "model": request.model,
         "messages": _messages(request),
@@ -159,12 +159,12 @@ def _add(messages: list[dict[str, Any]], item: Mapping[str, Any]) -> None:
     elif kind == "function_call_output":
         output = _content(item.get("output"))
         messages.append({"role": "tool", "tool_call_id": str(item.get("call_id")), "content": output})
-    elif kind != "reasoning":  # a model's own notes: chat has no place for them
+    elif kind != "reasoning":  # chat has no counterpart for reasoning items
         raise RequestError(f"input items of type {kind!r} are not supported", "input", "unsupported_value")
 
 
 def _content(content: Any) -> Any:
-    """A message's content in chat's terms; texts become text parts, images image_url parts."""
+    """Return a message's content in chat's shape: text parts, and image_url parts for images."""
     if not isinstance(content, list):
         return content
     parts: list[dict[str, Any]] = []
@@ -191,9 +191,9 @@ def _tool_choice(choice: str | FunctionChoice | None) -> str | dict[str, Any] | 
 
 
 def _response_format(text: TextOptions | None) -> dict[str, Any] | None:
-    """`text.format` → `response_format`: a schema's fields move one level down."""
-    wanted = text.format if text else None
-    if isinstance(wanted, SchemaFormat):
-        inner = wanted.model_dump(exclude={"type"}, exclude_none=True, by_alias=True)
+    """Convert `text.format` to `response_format`, where a schema's fields are nested one level deeper."""
+    chosen = text.format if text else None
+    if isinstance(chosen, SchemaFormat):
+        inner = chosen.model_dump(exclude={"type"}, exclude_none=True, by_alias=True)
         return {"type": "json_schema", "json_schema": inner}
-    return {"type": wanted.type} if wanted and wanted.type != "text" else None
+    return {"type": chosen.type} if chosen and chosen.type != "text" else None

@@ -1,4 +1,4 @@
-"""What this project's own commands show at the door of a graph that asks for keys."""
+"""The access key that the client commands send."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ VARIABLE = "SERVE_GRAPH_KEY"
 
 
 def key_headers(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Headers with the key of $SERVE_GRAPH_KEY, empty where there is none.
+    """Return the authorization header with the key of $SERVE_GRAPH_KEY; empty if it is not set.
 
-    `demo` and `collect` need all scopes, `bench` needs `use` (and `force` for a tier's name).
+    `demo` and `collect` need all scopes, `bench` needs `use` (and `force` to name a tier).
     """
     key = api_key(environment)
     return {"authorization": f"Bearer {key}"} if key else {}
 
 
 def api_key(environment: Mapping[str, str] = os.environ) -> str:
-    """The key of $SERVE_GRAPH_KEY, '' where there is none."""
+    """Return the key of $SERVE_GRAPH_KEY, '' if it is not set."""
     return environment.get(VARIABLE, "").strip()

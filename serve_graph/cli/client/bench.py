@@ -1,7 +1,7 @@
-"""Load for a running endpoint, and what came back: shapes checked, latencies in quantiles, nothing left out.
+"""Put load on a running endpoint: check the shape of every reply and measure latencies in quantiles.
 
-Every reply is read with the `openai` package's own types; one that they refuse, or that breaks the endpoint's own
-promises (headers, [DONE], an answer or an error, never both), is counted as malformed and quoted.
+Every reply is parsed with the `openai` package's types; one that they reject, or that breaks the endpoint's contract
+(headers, [DONE], an answer or an error but not both), is counted as malformed and quoted.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ DECISION_HEADERS = ("x-serve-graph-decision", "x-serve-graph-tier", "x-serve-gra
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Ask `prompts` in turn until `requests` are asked or `duration_s` seconds are over, whichever comes first.
+    """Send `prompts` in turn until `requests` are sent or `duration_s` seconds have passed, whichever comes first.
 
-    A share `stream_share` of requests streams, in `stream_mode` (None: the policy's); a share `leave_share` hangs up
-    after 0.2 s.
+    A share `stream_share` of requests streams, in `stream_mode` (None: as configured); a share `leave_share`
+    disconnects after 0.2 s.
     """
 
     url: str
@@ -46,10 +46,10 @@ class Load:
 
 
 @dataclass(slots=True)
-class Found:
-    """What came back. `statuses`: HTTP status of each reply ("stream broken", "left" and "no reply" beside them).
+class LoadResult:
+    """The results. `statuses`: HTTP status of each reply, or "stream broken", "left" (disconnected) or "no reply".
 
-    `first_bytes_of`: seconds to the first byte of whole streams by outcome and tier.
+    `first_bytes_of`: seconds to the first byte of complete streams, by outcome and tier.
     """
 
     seconds: float = 0.0
@@ -62,14 +62,14 @@ class Found:
     malformed: list[str] = field(default_factory=list)
 
     def figures(self) -> dict[str, Any]:
-        """The figures to print: counts, requests per second, p50/p95/p99 of whole replies and of first bytes."""
+        """Return the figures to print: counts, requests per second, p50/p95/p99 of replies and of first bytes."""
         return {
             "requests": self.statuses.total(),
             "seconds": round(self.seconds, 1),
             "requests_per_s": round(self.statuses.total() / max(self.seconds, 1e-9), 1),
             "latency_s": quantiles(self.latencies_s),
             "first_byte_s": quantiles(self.first_bytes_s),
-            "first_byte_of": {who: quantiles(seconds) for who, seconds in sorted(self.first_bytes_of.items())},
+            "first_byte_of": {key: quantiles(seconds) for key, seconds in sorted(self.first_bytes_of.items())},
             "statuses": dict(sorted(self.statuses.items())),
             "outcomes": {f"{outcome} by {tier}": n for (outcome, tier), n in sorted(self.outcomes.items())},
             "malformed": len(self.malformed),
@@ -77,15 +77,15 @@ class Found:
 
 
 def quantiles(seconds: Sequence[float]) -> dict[str, float] | None:
-    """p50, p95 and p99 in seconds; None of nothing."""
+    """Return p50, p95 and p99 in seconds; None for an empty sequence."""
     if not seconds:
         return None
     return {f"p{q}": round(float(np.quantile(seconds, q / 100)), 4) for q in (50, 95, 99)}
 
 
-async def run_load(load: Load, progress: Callable[[str], None] = lambda _: None) -> Found:
-    """Put the load on, `concurrency` requests at a time; every request ends in `statuses`."""
-    found, rng, started = Found(), random.Random(load.seed), time.perf_counter()
+async def run_load(load: Load, progress: Callable[[str], None] = lambda _: None) -> LoadResult:
+    """Run the load with `concurrency` requests at a time; every request is counted in `statuses`."""
+    result, rng, started = LoadResult(), random.Random(load.seed), time.perf_counter()
     plan = iter(range(load.requests))
     limits = httpx.Limits(max_connections=load.concurrency, max_keepalive_connections=load.concurrency)
     async with httpx.AsyncClient(timeout=load.timeout_s, limits=limits, headers=dict(load.headers)) as client:
@@ -94,17 +94,19 @@ async def run_load(load: Load, progress: Callable[[str], None] = lambda _: None)
             for i in plan:
                 if time.perf_counter() - started > load.duration_s:
                     return
-                stream, leaves = rng.random() < load.stream_share, rng.random() < load.leave_share
-                await _one(client, load, load.prompts[i % len(load.prompts)], stream, leaves, found)
-                if (done := found.statuses.total()) % 1000 == 0:
-                    progress(f"{done} replies, {len(found.malformed)} malformed")
+                stream, disconnects = rng.random() < load.stream_share, rng.random() < load.leave_share
+                await _one(client, load, load.prompts[i % len(load.prompts)], stream, disconnects, result)
+                if (done := result.statuses.total()) % 1000 == 0:
+                    progress(f"{done} replies, {len(result.malformed)} malformed")
 
         await asyncio.gather(*(worker() for _ in range(load.concurrency)))
-    found.seconds = time.perf_counter() - started
-    return found
+    result.seconds = time.perf_counter() - started
+    return result
 
 
-async def _one(client: httpx.AsyncClient, load: Load, prompt: str, stream: bool, leaves: bool, found: Found) -> None:
+async def _one(
+    client: httpx.AsyncClient, load: Load, prompt: str, stream: bool, disconnects: bool, result: LoadResult
+) -> None:
     body: dict[str, Any] = {"model": load.model, "stream": stream, "messages": [{"role": "user", "content": prompt}]}
     if load.stream_mode is not None:
         body["serve_graph"] = {"stream": load.stream_mode}
@@ -112,7 +114,7 @@ async def _one(client: httpx.AsyncClient, load: Load, prompt: str, stream: bool,
         body["max_tokens"] = load.max_tokens
     started = time.perf_counter()
     try:
-        async with asyncio.timeout(0.2 if leaves else None):
+        async with asyncio.timeout(0.2 if disconnects else None):
             async with client.stream("POST", f"{load.url}/v1/chat/completions", json=body) as response:
                 first: float | None = None
                 parts = []
@@ -121,28 +123,28 @@ async def _one(client: httpx.AsyncClient, load: Load, prompt: str, stream: bool,
                         first = time.perf_counter() - started
                     parts.append(part)
     except TimeoutError:
-        found.statuses["left"] += 1
+        result.statuses["left"] += 1
         return
     except httpx.HTTPError as error:
-        found.statuses["no reply"] += 1
-        found.malformed.append(f"no reply: {error!r}")
+        result.statuses["no reply"] += 1
+        result.malformed.append(f"no reply: {error!r}")
         return
     seconds = time.perf_counter() - started
     try:
         status, facts = read_reply(response.status_code, response.headers, b"".join(parts), stream)
     except (ValueError, KeyError, IndexError, TypeError) as error:  # pydantic's ValidationError is a ValueError
-        found.statuses[str(response.status_code)] += 1
-        found.malformed.append(f"{response.status_code} {error!r}: {b''.join(parts)[:300]!r}")
+        result.statuses[str(response.status_code)] += 1
+        result.malformed.append(f"{response.status_code} {error!r}: {b''.join(parts)[:300]!r}")
         return
-    found.statuses[status] += 1
-    found.latencies_s.append(seconds)
+    result.statuses[status] += 1
+    result.latencies_s.append(seconds)
     if first is not None and stream:
-        found.first_bytes_s.append(first)
+        result.first_bytes_s.append(first)
     if facts:
         if first is not None and stream:
-            found.first_bytes_of.setdefault(f"{facts['outcome']} by {facts['tier']}", []).append(first)
-        found.outcomes[facts["outcome"], facts["tier"]] += 1
-        found.decisions.append(facts["decision"])
+            result.first_bytes_of.setdefault(f"{facts['outcome']} by {facts['tier']}", []).append(first)
+        result.outcomes[facts["outcome"], facts["tier"]] += 1
+        result.decisions.append(facts["decision"])
 
 
 def read_reply(

@@ -1,7 +1,7 @@
-"""`serve-graph demo`: held-out questions through the running graph, and what they cost beside the two extremes.
+"""`serve-graph demo`: held-out questions through the running graph, compared with always using one tier.
 
-The same questions are asked of `auto` and, forced, of every tier, in the same run. Questions come from the starter
-generator with another seed, never from the prompts the shipped version was made from.
+The same questions are sent to `auto` and, forced, to every tier. They come from the starter generator with another
+seed, never from the prompts that the shipped version was made from.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HELD_OUT_SEED = 20_001
 
 
 def run_demo(url: str, config: GraphConfig, questions: int, concurrency: int, progress: Progress) -> dict[str, Any]:
-    """Ask, grade and add up; returns the table's figures. Latencies are client-side, under `concurrency` requests."""
+    """Send, grade and summarise; returns the table's figures. Latencies are client-side, at `concurrency` requests."""
     tasks = held_out(questions)
     before = counters(url)
     answers = {model: asyncio.run(ask_all(url, model, tasks, concurrency)) for model in ("auto",)}
@@ -54,15 +54,15 @@ def run_demo(url: str, config: GraphConfig, questions: int, concurrency: int, pr
 
 
 def held_out(n: int) -> list[Task]:
-    """Starter tasks in the generator's usual mix, none of them in the shipped outcomes."""
-    known: set[str] = set()
+    """Return starter tasks in the generator's usual mix, none of them in the shipped outcomes."""
+    used: set[str] = set()
     if STARTER_OUTCOMES.is_file():
-        known = {task_id(prompt) for prompt in read_outcomes(STARTER_OUTCOMES).prompts.texts}
-    return generate(n, seed=HELD_OUT_SEED, exclude=known)
+        used = {task_id(prompt) for prompt in read_outcomes(STARTER_OUTCOMES).prompts.texts}
+    return generate(n, seed=HELD_OUT_SEED, exclude=used)
 
 
 async def ask_all(url: str, model: str, tasks: list[Task], concurrency: int) -> list[Outcome]:
-    """Every task to one model, at most `concurrency` at a time, in order."""
+    """Send every task to one model, at most `concurrency` at a time; outcomes in the order of the tasks."""
     gate = asyncio.Semaphore(concurrency)
     async with api_client(url) as client:
 
@@ -74,13 +74,13 @@ async def ask_all(url: str, model: str, tasks: list[Task], concurrency: int) -> 
 
 
 def counters(url: str) -> dict[str, float]:
-    """The endpoint's metrics as name{labels} → value."""
+    """Return the endpoint's metrics as name{labels} → value."""
     lines = httpx.get(f"{url}/metrics", timeout=30, headers=key_headers()).text.splitlines()
     return {k: float(v) for k, _, v in (line.rpartition(" ") for line in lines if line and not line.startswith("#"))}
 
 
 def speculation(before: dict[str, float], after: dict[str, float]) -> dict[str, float | None]:
-    """Draft tokens, accepted tokens and their ratio per tier between two readings."""
+    """Return draft tokens, accepted tokens and their ratio per tier, between two readings."""
     found: dict[str, float | None] = {}
     for name in after:
         if "spec_decode_num_draft_tokens_total" in name:
@@ -94,25 +94,25 @@ def speculation(before: dict[str, float], after: dict[str, float]) -> dict[str, 
 
 
 def _bills(outcomes: list[Outcome]) -> list[float]:
-    """Every request's whole bill: failed attempts, routing and judging included."""
+    """Return the full cost of each request: failed attempts, routing and verification included."""
     return [float(o.metadata["cost_usd"]) for o in outcomes]
 
 
 def _row(name: str, tasks: list[Task], outcomes: list[Outcome | None], costs: list[float] | None) -> dict[str, Any]:
-    asked = [(t, o) for t, o in zip(tasks, outcomes, strict=True) if o is not None]
-    row: dict[str, Any] = {"policy": name, "n": len(asked), "share": len(asked) / len(tasks)}
-    if not asked:
+    pairs = [(t, o) for t, o in zip(tasks, outcomes, strict=True) if o is not None]
+    row: dict[str, Any] = {"policy": name, "n": len(pairs), "share": len(pairs) / len(tasks)}
+    if not pairs:
         return row
-    right = sum(grade(t, o.answer) for t, o in asked if o.metadata.get("outcome") != "abstained")
-    latencies = [o.latency_s for _, o in asked]
-    low, high = wilson(float(right), len(asked), z=1.96)
-    row |= {"right": right / len(asked), "right_low": low, "right_high": high}
+    right = sum(grade(t, o.answer) for t, o in pairs if o.metadata.get("outcome") != "abstained")
+    latencies = [o.latency_s for _, o in pairs]
+    low, high = wilson(float(right), len(pairs), z=1.96)
+    row |= {"right": right / len(pairs), "right_low": low, "right_high": high}
     row |= {"p50_s": float(np.quantile(latencies, 0.5)), "p95_s": float(np.quantile(latencies, 0.95))}
     return row | ({"usd": sum(costs)} if costs is not None else {})
 
 
 def render_demo(result: dict[str, Any]) -> str:
-    """The figures as Markdown."""
+    """Format the figures as Markdown."""
     top = result["overall"][-1]["usd"]
     lines = [
         f"{result['questions']} held-out questions, {result['concurrency']} at a time, "
@@ -129,11 +129,11 @@ def render_demo(result: dict[str, Any]) -> str:
         lines.append(f"| {row['policy']} | {row['share']:.0%} | {_right(row)} | {_latency(row)} |")
     outcomes = ", ".join(f"{o['outcome']} by {o['tier']}: {o['n']}" for o in result["outcomes"])
     lines += ["", f"Outcomes: {outcomes}."]
-    spoken = ", ".join(
+    drafts = ", ".join(
         f"{k} {v:.2g}" if isinstance(v, float) and v < 1 else f"{k} {v:.0f}" if v is not None else f"{k} none"
         for k, v in result["speculation"].items()
     )
-    return "\n".join([*lines, f"Speculation: {spoken or 'off'}."])
+    return "\n".join([*lines, f"Speculation: {drafts or 'off'}."])
 
 
 def _right(row: dict[str, Any]) -> str:

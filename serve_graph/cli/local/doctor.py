@@ -1,4 +1,4 @@
-"""What `serve-graph doctor` checks, without starting anything: one finding per thing that start-up needs."""
+"""The checks of `serve-graph doctor`, which start nothing: one finding per requirement of start-up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from router_models.errors import RouterModelsError
 from serve_graph.cli.extras import sentence, vllm_extra
 from serve_graph.cli.local.haproxy import usable_haproxy
 from serve_graph.cli.local.launch import check_port
-from serve_graph.cli.local.memory import available_gib, wanted
+from serve_graph.cli.local.memory import available_gib, memory_needed
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.tiers import HostedTierConfig, VllmTierConfig
 from serve_graph.engines.weights.model_folder import check_model_folder
@@ -27,7 +27,7 @@ from serve_graph.policy.serving_version import serving_version
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: what, whether it passed, and the figure or the remedy."""
+    """One check: its name, whether it passed, and the figure or the remedy."""
 
     check: str
     ok: bool
@@ -69,11 +69,11 @@ def _ray() -> str:
 
 
 def _memory(config: GraphConfig) -> str:
-    need, gib = wanted(config), available_gib()
+    need, gib = memory_needed(config), available_gib()
     free = shutil.disk_usage(".").free / 2**30
     if gib < need.gib:
-        raise ServeGraphError(f"{gib:.3g} GiB of memory; this configuration wants {need.text()}")
-    return f"{gib:.0f} GiB, {need.text()} wanted, {os.cpu_count()} cores, {free:.0f} GiB of disk free"
+        raise ServeGraphError(f"{gib:.3g} GiB of memory; this configuration needs {need.text()}")
+    return f"{gib:.0f} GiB, {need.text()} needed, {os.cpu_count()} cores, {free:.0f} GiB of disk free"
 
 
 def _port(config: GraphConfig) -> str:
@@ -99,7 +99,7 @@ def _tier_check(tier: VllmTierConfig | HostedTierConfig | object, config: GraphC
             advice = unpinned(tier.weights)
             return f"vLLM {vllm_version()}, {advice or f'{tier.weights.hub}@{tier.weights.revision}'}"
         if name not in PACKAGED:
-            raise ServeGraphError(f"unknown packaged model {name!r}; known: {', '.join(sorted(PACKAGED))}")
+            raise ServeGraphError(f"unknown packaged model {name!r}; available: {', '.join(sorted(PACKAGED))}")
         folder = config.state_folder.resolve() / "weights" / name
         state = (
             f"weights verified ({check_folder(name, folder)[:12]})" if folder.exists() else "weights not converted yet"
@@ -112,5 +112,5 @@ def _tier_check(tier: VllmTierConfig | HostedTierConfig | object, config: GraphC
 def _version(config: GraphConfig) -> str:
     served = serving_version(config)
     overload_points = served.version.policy.overload_points if served.version else {}
-    idle = "; policy.spill is on, but no spill is certified: a full last tier is a 429"
-    return f"{served.name}: {served.reason}{idle if config.policy.spill and not overload_points else ''}"
+    idle = "; policy.overload_fallback is on, but none is certified: a full last tier is a 429"
+    return f"{served.name}: {served.reason}{idle if config.policy.overload_fallback and not overload_points else ''}"

@@ -1,9 +1,9 @@
-"""The HAProxy that Ray Serve starts: whether it runs on this machine, and how it is kept from splicing.
+"""The HAProxy that Ray Serve starts: whether it runs on this machine, and how to disable splicing.
 
-With `option splice-request`, which Ray Serve's configuration sets, HAProxy 2.8.25 is blind to some hang-ups: where a
-request's body came after its headers (as most HTTP clients send it) and the caller then leaves, it neither passes that
-on nor closes, and spins on a whole core until the reply is there. `-dS` turns splicing off, and both are gone
-(docs/operate/faults.md). The configuration is not ours to change; the binary is ours to name.
+With `option splice-request`, which Ray Serve's configuration sets, HAProxy 2.8.25 misses some disconnects: if a
+request's body came after its headers (as most HTTP clients send it) and the client then disconnects, it neither
+forwards that nor closes, and uses a whole core until the reply arrives. `-dS` disables splicing, which avoids both
+(docs/operate/faults.md). Ray Serve generates the configuration, but lets us choose the binary.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ OVERRIDE = "RAY_SERVE_HAPROXY_BINARY_PATH"
 
 
 def usable_haproxy() -> Path | None:
-    """The HAProxy binary that Ray Serve would start, if it runs here: the operator's own, else the bundled one."""
+    """Return the HAProxy binary that Ray Serve would start (configured or bundled); None if it does not run here."""
     binary = os.environ.get(OVERRIDE) or _bundled()
     if binary is None:
         return None
@@ -29,13 +29,13 @@ def usable_haproxy() -> Path | None:
 
 
 def without_splicing(binary: Path, folder: Path) -> Path:
-    """An executable in `folder` that becomes `binary` with splicing off; `binary` itself where none can run there."""
+    """Return an executable in `folder` that runs `binary` without splicing; `binary` itself if none can run there."""
     wrapper = folder / "haproxy"
     wrapper.write_text(f'#!/bin/sh\nexec {shlex.quote(str(binary))} -dS "$@"\n')
     wrapper.chmod(0o755)
     try:
         subprocess.run([wrapper, "-v"], capture_output=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):  # a folder mounted noexec
+    except (OSError, subprocess.SubprocessError):  # the folder is mounted noexec
         return binary
     return wrapper
 

@@ -1,6 +1,6 @@
-"""Bring the graph up on this machine, and down again: only what was started here.
+"""Start the graph on this machine and stop it: only what was started here is stopped.
 
-Ray Serve reads its HAProxy and throughput switches when it is first imported, so `prepare_environment` comes before
+Ray Serve reads its HAProxy and throughput settings when it is first imported, so `prepare_environment` must run before
 any import of ray; this module imports none at its top.
 """
 
@@ -38,9 +38,9 @@ REPLICA_PORTS_WITHIN = (20_000, 32_000)
 
 
 def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
-    """Set what Ray Serve reads at import: throughput mode, and HAProxy where its binary runs; returns whether it does.
+    """Set what Ray Serve reads at import: throughput mode, and HAProxy if its binary runs; returns whether it does.
 
-    HAProxy's files and ports are this start's own, so that two graphs on one machine do not meet.
+    HAProxy's files and ports belong to this start alone, so that two graphs on one machine do not collide.
     """
     if "ray.serve" in sys.modules and os.environ.get("RAY_SERVE_THROUGHPUT_OPTIMIZED") is None:
         raise ConfigError("ray.serve was imported before the graph's environment was set")
@@ -51,9 +51,9 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_raylet_start_wait_time_s": "120",  # a busy machine needs more than Ray's 30 s
-        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",  # and more than 5 s until a proxy is killed and started anew
-        "RAY_worker_niceness": "0",  # Ray would run engines at 15, behind everything else on the machine
+        "RAY_raylet_start_wait_time_s": "120",  # Ray's 30 s are too short on a busy machine
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",  # so are 5 s until a proxy is killed and restarted
+        "RAY_worker_niceness": "0",  # Ray's default of 15 would run engines after everything else on the machine
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(scratch / "admin.sock"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(scratch / "metrics.sock"),
@@ -62,29 +62,29 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
-        # Whom HAProxy asks while no ingress replica is healthy, and where those replicas listen. Ray's default ports
-        # are the same for every cluster, so that one graph would answer for another.
+        # HAProxy's fallback while no ingress replica is healthy, and the ports of those replicas. Ray's default ports
+        # are the same for every cluster, so one graph could answer for another.
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(grpc_fallback_port),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(last),
-        # How long the ingress outlives its removal: 30 s by default, for load balancers that this machine has not.
+        # Delay before a removed ingress stops: 30 s by default, for load balancers, which this machine does not have.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     }
     if haproxy is not None:
         settings[HAPROXY_OVERRIDE] = str(without_splicing(haproxy, scratch))
     os.environ.update(settings)
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # vLLM logs to stdout, where results go
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # vLLM logs to stdout, which is for results
     return haproxy is not None
 
 
 def free_port() -> int:
-    """A TCP port that was free a moment ago."""
+    """Return a TCP port that was free a moment ago."""
     return free_ports(1)[0]
 
 
 def free_ports(n: int) -> list[int]:
-    """`n` different TCP ports that were free a moment ago."""
+    """Return `n` different TCP ports that were free a moment ago."""
     with ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(n)]
         for probe in probes:
@@ -93,10 +93,10 @@ def free_ports(n: int) -> list[int]:
 
 
 def free_range(n: int, within: tuple[int, int] = REPLICA_PORTS_WITHIN) -> tuple[int, int]:
-    """First and last of `n` neighbouring TCP ports that were all free a moment ago, chosen at random.
+    """Return the first and last of `n` adjacent TCP ports that were free a moment ago, chosen at random.
 
-    By default they lie between the ports of Ray's workers and those that the system hands out for outgoing
-    connections. Raises ServeGraphError where no such range is left.
+    By default they lie between the ports of Ray's workers and those that the system uses for outgoing connections.
+    Raises ServeGraphError if no such range is left.
     """
     low, high = within
     for first in random.sample(range(low, high - n + 1, n), k=(high - low) // n):
@@ -104,11 +104,11 @@ def free_range(n: int, within: tuple[int, int] = REPLICA_PORTS_WITHIN) -> tuple[
             for port in range(first, first + n):
                 stack.enter_context(socket.socket()).bind(("0.0.0.0", port))
             return first, first + n - 1
-    raise ServeGraphError(f"no {n} neighbouring ports between {low} and {high} are free")
+    raise ServeGraphError(f"no {n} adjacent ports between {low} and {high} are free")
 
 
 def check_port(host: str, port: int) -> None:
-    """Refuse to start where something listens already, naming the port and the way out."""
+    """Raise ConfigError if the port is already in use, naming the port and the remedy."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -126,10 +126,10 @@ def running_graph(
     progress: Progress = lambda _: None,
     stop: threading.Event | None = None,
 ) -> Iterator[str]:
-    """A local Ray cluster with the graph on it, for as long as the block runs; yields the base URL.
+    """Run a local Ray cluster with the graph for the duration of the block; yields the base URL.
 
-    Raises ConfigError, WeightsError or ArtifactError before anything starts, ServeGraphError where a deployment does
-    not come up or `stop` is set meanwhile. On the way out the cluster it started is shut down, and nothing else.
+    Raises ConfigError, WeightsError or ArtifactError before anything starts, and ServeGraphError if a deployment does
+    not start or `stop` is set meanwhile. On exit the cluster that it started is shut down, and nothing else.
     """
     check_listening(config)
     check_port(config.http.host, config.http.port)
@@ -145,9 +145,9 @@ def running_graph(
     if version is not None:
         args["version"] = str(version)
     progress(f"starting a local Ray cluster ({'HAProxy' if haproxy else 'plain proxy'}, throughput mode)")
-    with ExitStack() as started:  # undone in reverse order, and only as far as it went
+    with ExitStack() as started:  # undone in reverse order, as far as it went
         started.callback(shutil.rmtree, scratch, ignore_errors=True)
-        started.callback(_restore_environment, HAPROXY_OVERRIDE, chosen)  # ours lies in the folder that goes
+        started.callback(_restore_environment, HAPROXY_OVERRIDE, chosen)  # ours is in the temporary folder
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         with on_a_busy_machine():
             ray.init(
@@ -161,7 +161,7 @@ def running_graph(
         started.callback(ray.shutdown)
         started.callback(serve.shutdown)
         _restore_signals(handlers)
-        for chatty in ("ray.serve", "httpx"):  # our own progress lines say what matters
+        for chatty in ("ray.serve", "httpx"):  # replaced by our own progress lines
             logging.getLogger(chatty).setLevel(logging.WARNING)
         with on_a_busy_machine():
             serve.start(proxy_location="HeadOnly", http_options={"host": config.http.host, "port": config.http.port})
@@ -172,7 +172,7 @@ def running_graph(
 
 @contextmanager
 def on_a_busy_machine() -> Iterator[None]:
-    """Turn what Ray raises where it gives up on a slow machine (a bare Exception, a dead actor) into one sentence."""
+    """Convert what Ray raises when it gives up on a slow machine (a bare Exception, a dead actor) to one sentence."""
     try:
         yield
     except Exception as error:
@@ -188,7 +188,7 @@ def _restore_environment(name: str, value: str | None) -> None:
 
 
 def _restore_signals(handlers: Mapping[signal.Signals, Any]) -> None:
-    """Undo what `ray.init` did to signals: its own handler aborts on SIGTERM and leaves the cluster behind."""
+    """Restore the signal handlers that `ray.init` replaced: Ray's aborts on SIGTERM and leaves the cluster."""
     if threading.current_thread() is threading.main_thread():
         for number, handler in handlers.items():
             signal.signal(number, _exit if handler is signal.SIG_DFL else handler)
@@ -199,7 +199,7 @@ def _exit(number: int, _: object) -> None:
 
 
 def _run(application: Application, progress: Progress, stop: threading.Event | None) -> None:
-    """Deploy and wait, saying which deployments are still starting; raises where one fails for good."""
+    """Deploy and wait, reporting the deployments that are still starting; raises if one fails permanently."""
     from ray import serve
     from ray.serve.schema import ApplicationStatus
 
@@ -214,7 +214,7 @@ def _run(application: Application, progress: Progress, stop: threading.Event | N
         failed = {name: d for name, d in status.deployments.items() if str(d.status.value) == "DEPLOY_FAILED"}
         if failed or status.status == ApplicationStatus.DEPLOY_FAILED:
             reasons = "; ".join(f"{name}: {d.message}" for name, d in failed.items()) or status.message
-            raise ServeGraphError(f"the graph did not come up: {reasons}")
+            raise ServeGraphError(f"the graph did not start: {reasons}")
         pending = tuple(sorted(n for n, d in status.deployments.items() if str(d.status.value) != "HEALTHY"))
         waited = time.monotonic() - started
         if pending != waiting_for or waited >= say_again:

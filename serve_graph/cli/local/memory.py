@@ -1,4 +1,4 @@
-"""How much of this machine's memory a configuration wants. Pure arithmetic on what its tiers are."""
+"""Estimate how much of this machine's memory a configuration needs. Pure arithmetic on its tiers."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from serve_graph.engines.weights.resolve import PACKAGED
 from serve_graph.errors import ConfigError
 
 GRAPH_GIB = 2.0
-"""Ray, the proxy, ingress, router and verifier, replicas of hosted and echo tiers: processes without a model."""
+"""Processes without a model, in GiB: Ray, proxy, ingress, router, verifier, replicas of hosted and echo tiers."""
 ENGINE_GIB = 2.0
-"""A CPU engine's own processes (torch, vLLM, activations), beside its weights and its KV cache."""
+"""A CPU engine's processes (torch, vLLM, activations), besides its weights and KV cache, in GiB."""
 GIB = 2**30
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Gibibytes by what wants them, and hub models whose weights come on top, their size not being known here."""
+class MemoryNeed:
+    """Needed GiB by part, and hub models whose weights come on top because their size is unknown here."""
 
     parts: dict[str, float]
     unknown: tuple[str, ...] = ()
@@ -31,17 +31,17 @@ class Wanted:
         return sum(self.parts.values())
 
     def text(self) -> str:
-        """`about 11.7 GiB (the graph 2, cheap 3.3, frontier 6.4)`."""
+        """Format as `about 11.7 GiB (the graph 2, cheap 3.3, frontier 6.4)`."""
         named = ", ".join(f"{name} {gib:.3g}" for name, gib in self.parts.items())
         more = "".join(f", and the weights of {hub}" for hub in self.unknown)
         return f"about {self.gib:.3g} GiB ({named}){more}"
 
 
-def wanted(config: GraphConfig) -> Wanted:
-    """What start-up needs. Weights and caches of engines on accelerators lie there, and hosted ones elsewhere.
+def memory_needed(config: GraphConfig) -> MemoryNeed:
+    """Return what start-up needs; engines on accelerators and hosted tiers need no memory of this machine.
 
-    A CPU engine's cache is counted where the configuration sets it; left to itself vLLM takes what is there. Raises
-    ConfigError where what it is set to is no number.
+    A CPU engine's cache is counted if the configuration sets its size; otherwise vLLM uses what is available. Raises
+    ConfigError if the size is not a number.
     """
     parts, unknown = {"the graph": GRAPH_GIB}, []
     for tier in (*config.tiers, *config.embedders):
@@ -52,43 +52,43 @@ def wanted(config: GraphConfig) -> Wanted:
             unknown.append(str(tier.weights.hub))
         each = ENGINE_GIB + (weights or 0.0) + _cache_gib(tier)
         parts[tier.name] = each * max(1, tier.scaling.min_replicas)
-    return Wanted(parts, tuple(unknown))
+    return MemoryNeed(parts, tuple(unknown))
 
 
 def _weights_gib(weights: WeightsConfig) -> float | None:
     if weights.package is not None:
         model = PACKAGED.get(weights.package)
-        return model.gib if model else 0.0  # that it is not known is another check's to say
+        return model.gib if model else 0.0  # another check reports unknown packages
     if weights.folder is not None:
         return sum(file.stat().st_size for file in weights.folder.glob("*.safetensors")) / GIB
     return None
 
 
 def _cache_gib(tier: VllmTierConfig) -> float:
-    """vLLM's two ways of saying it, the environment's first as vLLM reads them; 0 where neither is set."""
-    said = (("VLLM_CPU_KVCACHE_SPACE", tier.env, 1), ("kv_cache_memory_bytes", tier.engine_kwargs, GIB))
-    for name, where, unit in said:
+    """Return the KV cache size from vLLM's two settings, the environment first as in vLLM; 0 if neither is set."""
+    settings = (("VLLM_CPU_KVCACHE_SPACE", tier.env, 1), ("kv_cache_memory_bytes", tier.engine_kwargs, GIB))
+    for name, where, unit in settings:
         if gib := _number(f"tier {tier.name!r}: {name}", where.get(name)) / unit:
             return gib
     return 0.0
 
 
 def _number(name: str, value: Any) -> float:
-    """A configured amount, 0 where there is none; vLLM takes whole numbers alone."""
+    """Parse a configured amount, 0 if there is none; vLLM accepts whole numbers only."""
     text = str(int(value) if isinstance(value, float) and value.is_integer() else value or 0).strip()
     if not text.isdecimal():
-        raise ConfigError(f"{name}: {value!r} is not a number that vLLM takes: a whole one, without a unit")
+        raise ConfigError(f"{name}: {value!r} is not a number that vLLM takes: use a whole number without a unit")
     return float(text)
 
 
 def available_gib(cgroups: Path = Path("/sys/fs/cgroup")) -> float:
-    """This machine's memory, or the container's limit (cgroup v2, else v1) where that is less."""
+    """Return this machine's memory, or the container's limit (cgroup v2, else v1) if that is smaller."""
     pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([pages, *_limits(cgroups)]) / GIB
 
 
 def _limits(cgroups: Path) -> list[int]:
-    """Bytes; none where no limit is set or to be read: v2 says `max` then, v1 a number beyond any machine."""
+    """Return the limits in bytes; empty if none is set or readable: v2 then says `max`, v1 an oversized number."""
     limits = []
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         try:

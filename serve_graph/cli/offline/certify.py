@@ -1,4 +1,4 @@
-"""`certify`: from a candidate to a registered version, with what is proved beside its own promise."""
+"""`certify`: certify a candidate and register it as a version, optionally with further certificates."""
 
 from __future__ import annotations
 
@@ -22,59 +22,57 @@ from serve_graph.cli.output import (
 
 
 def certify(
-    candidate: Annotated[Path, typer.Option(help="The folder `train` wrote.")],
+    candidate: Annotated[Path, typer.Option(help="The folder that `train` wrote.")],
     outcomes: OutcomesOption,
     config: ConfigOption = DEFAULT_CONFIG,
-    epsilon: Annotated[float | None, typer.Option(help="Risk budget; default: the configuration's.")] = None,
-    delta: Annotated[float | None, typer.Option(help="1 − confidence; default: the configuration's.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Risk budget; default: from the configuration.")] = None,
+    delta: Annotated[float | None, typer.Option(help="1 − confidence; default: from the configuration.")] = None,
     slices: Annotated[
-        str | None, typer.Option(help="Promise for each slice by itself: language, length, domain or user_tier.")
+        str | None, typer.Option(help="Certify each slice separately: language, length, domain or user_tier.")
     ] = None,
     promise: PromiseOption = None,
     abstain_share: Annotated[
-        float | None, typer.Option(help="The largest share of requests left unanswered; 0: never.")
+        float | None, typer.Option(help="Largest share of requests left unanswered; 0: none.")
     ] = None,
     max_drop: Annotated[
         float | None,
-        typer.Option(help="Also prove: the share right falls by less than this below always asking the last tier."),
+        typer.Option(help="Also certify that accuracy is at most this much below always using the last tier."),
     ] = None,
     prefix: Annotated[
         str | None,
-        typer.Option(help="Also certify a verdict on an answer's first N tokens, for streams: N, or several to try."),
+        typer.Option(help="Also certify a verdict on the first N tokens of streams: N, or several to try."),
     ] = None,
     spill_epsilon: Annotated[
         float | None,
-        typer.Option(
-            help="Also certify which rejected answers may be served while the last tier is full: their risk."
-        ),
+        typer.Option(help="Also certify rejected answers to serve while the last tier is full: their risk."),
     ] = None,
     alias: Annotated[str | None, typer.Option(help="Point this alias at the new version (e.g. stable).")] = None,
     engines_as_configured: Annotated[
         bool,
         typer.Option(
             "--engines-as-configured",
-            help="Nothing beside the table says which engines answered; vouch that it was those of --config.",
+            help="Confirm that the engines of --config gave the answers, where the table does not record it.",
         ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Certify a candidate's thresholds on CERT labels and register it. Nothing certified: exit 1, with why.
+    """Certify a candidate's thresholds on CERT labels and register it. Exit 1 with the reason if nothing certifies.
 
     Between two tiers one acceptance threshold is certified (--promise accepted); the thresholds of more tiers, and
-    early abstention, are certified together (--promise answered). Every look at the same outcomes, one that certified
-    nothing included, gets a smaller part of delta: trying again cannot break the promise. Fresh labels begin anew.
-    A certificate holds for the engines that gave the answers; `collect` notes them beside the table.
+    early abstention, are certified together (--promise answered). Every attempt on the same outcomes, including one
+    that certified nothing, gets a smaller part of delta, so that repeated attempts keep the guarantee. New labels
+    start over. A certificate is valid for the engines that gave the answers; `collect` records them beside the table.
 
-    --slices language makes the same promise, whichever it is, in each language by itself, at a share of delta each;
-    one that cannot be certified gets no cheap answers, and nothing is promised of it.
+    --slices language certifies the same promise for each language separately, at a share of delta each; a language
+    that cannot be certified gets no cheap answers and no promise.
 
     --prefix 16 adds what the stream mode `prefix` needs (docs/guides/streaming.md): a verdict on the first 16 tokens,
-    with the same epsilon and a delta of its own. Of --prefix 8,16,32 the first that certifies is taken, each at a
-    third of that delta. Where none does, the version is made without.
+    with the same epsilon and a separate delta. Of --prefix 8,16,32 the first that certifies is used, each at a third
+    of that delta. If none does, the version is registered without.
 
-    --spill-epsilon 0.3 adds what `policy.spill` needs (docs/guides/tiers.md): from which score on at most 30 % of the
-    rejected answers are wrong. It takes a quarter of delta, the version's own promise the rest. Where none certifies,
-    the version is made without.
+    --spill-epsilon 0.3 adds what `policy.overload_fallback` needs (docs/guides/tiers.md): from which score on at most
+    30 % of the rejected answers are wrong. It takes a quarter of delta, the version's own promise the rest. Where none
+    certifies, the version is made without.
 
     Example: serve-graph certify --candidate candidate --outcomes outcomes.parquet --max-drop 0.05 --alias stable
     """
@@ -82,20 +80,24 @@ def certify(
 
     from router_models.data.features import Encoder
     from router_models.data.outcomes import read_outcomes
-    from router_models.pipeline import certify_next, certify_prefix_next, certify_spill_next, publish
+    from router_models.pipeline import certify_next, certify_overload_next, certify_prefix_next
+    from router_models.reports.publish import publish
     from router_models.training.candidate import load_candidate
     from router_models.training.certify_overload import check_overload, shared
     from router_models.training.certify_prefix import check_prefix
+    from router_models.training.splits import split_outcomes
+    from router_models.versions.workspace import Workspace
     from serve_graph.config.graph import load_config
     from serve_graph.errors import ServeGraphError
     from serve_graph.policy.bindings import collected_binds, tier_binds
     from serve_graph.policy.serving_version import settings_of
 
     graph = load_config(config)
-    need_vllm(graph)  # a certificate binds itself to the engine's version
+    need_vllm(graph)  # a certificate is bound to the engine's version
     check_out(graph.state_folder, folder=True)
-    progress = progress_to_stderr()
-    loaded, settings = load_candidate(candidate, settings_of(graph), Encoder())
+    progress, encoder = progress_to_stderr(), Encoder()
+    work = Workspace(graph.state_folder, graph.registry_uri, graph.policy.model_name, progress)
+    loaded, settings = load_candidate(candidate, settings_of(graph), encoder)
     settings = replace(
         settings,
         epsilon=settings.epsilon if epsilon is None else epsilon,
@@ -109,73 +111,63 @@ def certify(
     if spill_epsilon is not None:
         check_overload(settings, spill_epsilon)
         settings, spill_delta = shared(settings)
-    noted = collected_binds(outcomes)
-    if noted is None and not engines_as_configured:
+    recorded = collected_binds(outcomes)
+    if recorded is None and not engines_as_configured:
         raise ServeGraphError(
-            f"{outcomes}: nothing notes which engines gave these answers, and a certificate binds itself to them. "
-            f"Collect with `serve-graph collect`, which notes them; or, where you know that it was the engines of "
-            f"{config}, say so: --engines-as-configured"
+            f"{outcomes}: the engines that gave these answers are not recorded, and a certificate is bound to them. "
+            f"Collect with `serve-graph collect`, which records them; or, if you know that they were the engines of "
+            f"{config}, confirm it with --engines-as-configured"
         )
-    if noted is None:
-        progress(f"bound to the engines of {config} on your word: nothing notes which engines gave these answers")
-    if noted is not None and noted != tier_binds(graph):
-        changed = sorted(k for k in {*noted, *tier_binds(graph)} if noted.get(k) != tier_binds(graph).get(k))
-        raise ServeGraphError(f"{outcomes} was collected from other engines than {config} describes: {changed} differ")
+    if recorded is None:
+        progress(f"bound to the engines of {config} as confirmed by --engines-as-configured")
+    if recorded is not None and recorded != tier_binds(graph):
+        changed = sorted(k for k in {*recorded, *tier_binds(graph)} if recorded.get(k) != tier_binds(graph).get(k))
+        raise ServeGraphError(f"{outcomes} was collected from engines that differ from {config}: {changed}")
     table = read_outcomes(outcomes, settings.tiers)
     lengths = _lengths(prefix)
     if lengths:
         check_prefix(table, settings, lengths)
     progress("certifying")
-    certified, settings = certify_next(
-        loaded, table, settings, datetime.now(UTC), graph.state_folder / "embeddings", graph.registry_uri,
-        graph.state_folder / "artifacts", progress,
-    )  # fmt: skip
+    splits = split_outcomes(table, settings.tiers, settings.seed).with_embeddings(encoder, work.embeddings)
+    certified, settings = certify_next(loaded, splits, settings, datetime.now(UTC), work)
     without: str | None = None
     if lengths:
-        certified, without = certify_prefix_next(
-            certified, table, settings, lengths, datetime.now(UTC), graph.state_folder / "embeddings",
-            graph.registry_uri, graph.state_folder / "artifacts", progress,
-        )  # fmt: skip
+        certified, without = certify_prefix_next(certified, splits, settings, lengths, datetime.now(UTC), work)
     no_spill: str | None = None
     if spill_epsilon is not None:
-        certified, no_spill = certify_spill_next(
-            certified, table, settings, spill_epsilon, spill_delta, datetime.now(UTC),
-            graph.state_folder / "embeddings", progress,
-        )  # fmt: skip
-    progress("writing the report and registering")
-    made = publish(
-        loaded, certified, settings, graph.state_folder / "candidates", graph.registry_uri,
-        graph.policy.model_name, alias=alias, artifacts_folder=graph.state_folder / "artifacts",
-    )  # fmt: skip
+        certified, no_spill = certify_overload_next(
+            certified, splits, settings, spill_epsilon, spill_delta, datetime.now(UTC), work
+        )
+    registered = publish(loaded, certified, settings, work, alias=alias)
     certificate = certified.version.certificate
     assert certificate is not None
     prefixes, overload_points = certified.version.prefix_certificates, certified.version.overload_certificates
     if as_json:
-        shown: dict[str, Any] = {"version": made.name, "aliases": made.aliases}
+        shown: dict[str, Any] = {"version": registered.name, "aliases": registered.aliases}
         shown["certificate"] = certificate.to_json()
-        begun = {tier: proof.to_json() for tier, proof in prefixes.items()}
-        spilled = {tier: proof.to_json() for tier, proof in overload_points.items()}
-        shown |= {"prefixes": begun, "no_prefix": without} if lengths else {}
-        say_json(shown | ({"spills": spilled, "no_spill": no_spill} if spill_epsilon is not None else {}))
+        prefix_json = {tier: proof.to_json() for tier, proof in prefixes.items()}
+        overload_json = {tier: proof.to_json() for tier, proof in overload_points.items()}
+        shown |= {"prefixes": prefix_json, "no_prefix": without} if lengths else {}
+        say_json(shown | ({"spills": overload_json, "no_spill": no_spill} if spill_epsilon is not None else {}))
         return
-    say(f"{made.name}: {certificate.summary()}")
+    say(f"{registered.name}: {certificate.summary()}")
     for tier, proof in prefixes.items():
-        say(f"streams of {tier} by their beginning: {proof.summary()}")
+        say(f"prefix verdict for {tier}: {proof.summary()}")
     if without is not None:
-        say(f"without a prefix verdict: {without}")
+        say(f"no prefix verdict: {without}")
     for tier, proof in overload_points.items():
-        say(f"spilled from {tier} while the last tier is full: {proof.summary()}")
+        say(f"overload certificate for {tier}: {proof.summary()}")
     if no_spill is not None:
-        say(f"without a spill: {no_spill}")
-    say(f"review it: serve-graph versions show {made.number}")
+        say(f"no overload certificate: {no_spill}")
+    say(f"review it: serve-graph versions show {registered.number}")
 
 
-def _lengths(asked: str | None) -> list[int]:
+def _lengths(text: str | None) -> list[int]:
     from serve_graph.errors import ServeGraphError
 
-    if asked is None:
+    if text is None:
         return []
     try:
-        return [int(part) for part in asked.split(",")]
+        return [int(part) for part in text.split(",")]
     except ValueError:
-        raise ServeGraphError(f"--prefix takes numbers of tokens, such as 16 or 8,16,32; got {asked!r}") from None
+        raise ServeGraphError(f"--prefix takes numbers of tokens, such as 16 or 8,16,32; got {text!r}") from None

@@ -1,4 +1,4 @@
-"""`serve-graph evaluate`: how good routers are on recorded outcomes, beside random, prompt length and the oracle."""
+"""`serve-graph evaluate`: compare routers on recorded outcomes with random, prompt length and the oracle."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from serve_graph.cli.offline.tier_options import (
     TierFlags,
     TokensStrongOption,
     TokensWeakOption,
-    check_two,
+    check_tiers_differ,
     embedded,
     pair,
-    terms_of,
+    tier_costs_of,
 )
 from serve_graph.cli.output import JsonOption, check_out, progress_to_stderr, say, say_json
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 TARGET_HELP = (
     "What routers learn: weak (its grade), gain (1 + weak - strong) / 2, ease (weak + strong) / 2; "
-    "auto: gain, but ease with --train, where another pair's gain says little of this one's."
+    "auto: gain, or ease with --train, as the gain of another pair does not transfer."
 )
 
 
@@ -48,62 +48,64 @@ def evaluate(
     ] = None,
     weak: Annotated[str | None, typer.Option(help="The cheaper tier's name in the outcomes.")] = None,
     strong: Annotated[str | None, typer.Option(help="The better tier's name in the outcomes.")] = None,
-    router: Annotated[str, typer.Option(help="Families, comma between; or default, or all.")] = "default",
+    router: Annotated[str, typer.Option(help="Router families, comma-separated; or default, or all.")] = "default",
     group_by: Annotated[
-        str | None, typer.Option(help="Column whose values are held out whole; default: domain, category, …")
+        str | None, typer.Option(help="Column whose values are held out one by one; default: domain, category, …")
     ] = None,
-    labels: Annotated[int | None, typer.Option(help="Learn from at most so many prompts a fold.", min=1)] = None,
-    folds: Annotated[int, typer.Option(help="Folds.", min=2)] = 5,
+    labels: Annotated[int | None, typer.Option(help="Train on at most this many prompts per fold.", min=1)] = None,
+    folds: Annotated[int, typer.Option(help="Number of cross-validation folds.", min=2)] = 5,
     target: Annotated[str, typer.Option(help=TARGET_HELP)] = "auto",
-    train: Annotated[Path | None, typer.Option(help="Learn from these outcomes instead of from folds.")] = None,
-    train_weak: Annotated[str | None, typer.Option(help="The weak tier's name there.")] = None,
-    train_strong: Annotated[str | None, typer.Option(help="The strong tier's name there.")] = None,
-    train_embeddings: Annotated[Path | None, typer.Option(help="Embeddings of the training prompts.")] = None,
+    train: Annotated[Path | None, typer.Option(help="Train on these outcomes instead of on folds.")] = None,
+    train_weak: Annotated[str | None, typer.Option(help="The weak tier's name in --train.")] = None,
+    train_strong: Annotated[str | None, typer.Option(help="The strong tier's name in --train.")] = None,
+    train_embeddings: Annotated[Path | None, typer.Option(help="Embeddings of the prompts of --train, .npy.")] = None,
     price_weak: PriceWeakOption = None,
     price_strong: PriceStrongOption = None,
     tokens_weak: TokensWeakOption = None,
     tokens_strong: TokensStrongOption = None,
     chars_per_token: CharsOption = None,
     terms: TermsOption = None,
-    epsilon: Annotated[float, typer.Option(help="Error budget of the certified point.")] = 0.10,
-    delta: Annotated[float, typer.Option(help="1 − its confidence.")] = 0.10,
-    acceptable: Annotated[float | None, typer.Option(help="Grades ≥ this count as right when certifying.")] = None,
+    epsilon: Annotated[float, typer.Option(help="Risk budget of the certified operating point.")] = 0.10,
+    delta: Annotated[float, typer.Option(help="1 − confidence of the certified operating point.")] = 0.10,
+    acceptable: Annotated[
+        float | None, typer.Option(help="Least grade that counts as correct when certifying.")
+    ] = None,
     scale: ScaleOption = None,
     embeddings: EmbeddingsOption = None,
     cache: CacheOption = EMBEDDINGS_CACHE,
     seed: SeedOption = 0,
     cascade: Annotated[
-        bool, typer.Option("--cascade", help="Compare by the weak answer's certainty: logprobs, router, both in one.")
+        bool, typer.Option("--cascade", help="Compare the weak answer's logprobs, the router, and both combined.")
     ] = False,
-    benchmark: Annotated[str | None, typer.Option(help="'routellm': its published responses.")] = None,
-    data: Annotated[Path | None, typer.Option(help="The checkout that --benchmark reads.")] = None,
-    every: Annotated[Path | None, typer.Option("--all", help="Every outcomes file in this folder.")] = None,
+    benchmark: Annotated[str | None, typer.Option(help="'routellm': RouteLLM's published responses.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The checkout of the --benchmark.")] = None,
+    every: Annotated[Path | None, typer.Option("--all", help="Evaluate every outcomes file in this folder.")] = None,
     tiers: Annotated[
         list[str] | None, typer.Option("--pair", help="FILE-STEM=WEAK:STRONG for --all; may be repeated.")
     ] = None,
     slow: Annotated[
         int | None,
         typer.Option(
-            help="With --all: also the families that take minutes or a --reader, on so many prompts.", min=50
+            help="With --all: also the slow families and those with a --reader, on this many prompts.", min=50
         ),
     ] = None,
     reader: Annotated[
         str | None,
-        typer.Option(help="A causal model, as a folder or a known package: its P(yes) for asked, states for probe."),
+        typer.Option(help="A causal model (folder or package): its P(yes) for asked, hidden states for probe."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for page, figures and pictures (--all: a .md file).")
+        Path | None, typer.Option(help="Folder for the report, figures and plots (with --all: a .md file).")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Cross-validate routers: PGR, APGR, CPT(50), CPT(80), AIQ, the certified point, slices, unseen domains.
+    """Cross-validate routers: PGR, APGR, CPT(50), CPT(80), AIQ, certified point, slices, unseen domains.
 
-    Prompts are grouped by duplicates; every score is of a prompt the router was not fitted on; intervals are paired
-    bootstrap. Embeddings are computed once and kept.
+    Near-duplicate prompts share a fold; every score is out of fold; intervals are from a paired bootstrap. Embeddings
+    are computed once and cached.
 
     Example: serve-graph evaluate --outcomes outcomes.parquet --weak cheap --strong frontier --router default,knn
 
-    With --cascade: does looking at the weak answer's logprobs, the prompt, or both tell best whether it is right?
+    With --cascade: whether the weak answer is correct is predicted from its logprobs, from the prompt, and from both.
 
     The paper's benchmarks: serve-graph evaluate --benchmark routellm --data ../RouteLLM
     """
@@ -116,15 +118,15 @@ def evaluate(
     if sum(given is not None for given in (outcomes, benchmark, every)) != 1:
         raise typer.BadParameter("give one of --outcomes FILE, --benchmark routellm, --all FOLDER")
     if slow is not None and every is None:
-        raise typer.BadParameter("--slow goes with --all; name the family instead: --router encoder")
+        raise typer.BadParameter("--slow requires --all; name the family instead: --router encoder")
     if reader is not None and (benchmark is not None or (every is not None and slow is None)):
-        raise typer.BadParameter("--reader goes with --outcomes, or with --all and --slow N; nothing else reads it")
+        raise typer.BadParameter("--reader requires --outcomes, or --all with --slow N")
     model = None if reader is None else _model_folder(reader, progress)
     if benchmark is not None:
         from router_models.evaluation.run import run_benchmark
 
         if benchmark != "routellm" or data is None:
-            raise typer.BadParameter("known: --benchmark routellm --data CHECKOUT")
+            raise typer.BadParameter("use --benchmark routellm --data CHECKOUT")
         text, figures = run_benchmark(data, protocol, cache, epsilon, delta, _made(), out, progress)
     elif every is not None:
         from router_models.evaluation.run_all import run_all
@@ -143,18 +145,18 @@ def evaluate(
         assert outcomes is not None
         if weak is None or strong is None:
             raise typer.BadParameter("name both tiers: --weak A --strong B")
-        check_two(weak, strong)
+        check_tiers_differ(weak, strong)
         prices = _prices(weak, strong, price_weak, price_strong, tokens_weak, tokens_strong, chars_per_token, terms)
         table = read_outcomes(outcomes, (weak, strong), pair(scale, "--scale"), [group_by] if group_by else [])
-        wanted = want_embeddings(protocol.families)
-        if wanted or embeddings is not None:
+        use_embeddings = want_embeddings(protocol.families)
+        if use_embeddings or embeddings is not None:
             table = embedded(table, embeddings, cache)
         if model is not None:
             table = read_by(table, model, cache)
         if cascade:
             text, figures = run_cascade(table, weak, strong, protocol, epsilon, outcomes.stem, _made(), out, progress)
         else:
-            source = _source(train, train_weak, train_strong, train_embeddings, cache, wanted)
+            source = _source(train, train_weak, train_strong, train_embeddings, cache, use_embeddings)
             text, figures = run_one(
                 table.only(weak, strong), weak, strong, replace(protocol, train=source), prices,
                 (epsilon, delta, acceptable), outcomes.stem, _made(), out, progress,
@@ -178,13 +180,13 @@ def _prices(
     if price_weak is None and price_strong is None and terms is None:
         return None
     return (
-        terms_of(TierFlags(weak, "weak", price_weak, tokens_weak), chars_per_token, terms),
-        terms_of(TierFlags(strong, "strong", price_strong, tokens_strong), chars_per_token, terms),
+        tier_costs_of(TierFlags(weak, "weak", price_weak, tokens_weak), chars_per_token, terms),
+        tier_costs_of(TierFlags(strong, "strong", price_strong, tokens_strong), chars_per_token, terms),
     )
 
 
 def _source(
-    path: Path | None, weak: str | None, strong: str | None, embeddings: Path | None, cache: Path, wanted: bool
+    path: Path | None, weak: str | None, strong: str | None, embeddings: Path | None, cache: Path, use_embeddings: bool
 ) -> Source | None:
     from router_models.data.outcomes import read_outcomes
     from router_models.evaluation.cross_validation import Source
@@ -194,13 +196,13 @@ def _source(
     if weak is None or strong is None:
         raise typer.BadParameter("--train needs --train-weak and --train-strong")
     table = read_outcomes(path, (weak, strong))
-    if wanted or embeddings is not None:
+    if use_embeddings or embeddings is not None:
         table = embedded(table, embeddings, cache)
     return Source(path.stem, table.only(weak, strong), weak, strong)
 
 
 def _model_folder(name: str, progress: Callable[[str], None]) -> Path:
-    """A model's folder: the one that is named, or that of a package's weights, converted once."""
+    """Return a model's folder: the given one, or that of a package's weights, which are converted once."""
     from serve_graph.config.tiers import WeightsConfig
     from serve_graph.engines.weights.resolve import resolve_weights
 

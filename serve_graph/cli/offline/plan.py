@@ -1,4 +1,4 @@
-"""`serve-graph plan`: should these two tiers be routed between, and how; as a page one can forward."""
+"""`serve-graph plan`: whether and how to route between two tiers, as a report to share."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from serve_graph.cli.offline.tier_options import (
     TierFlags,
     TokensStrongOption,
     TokensWeakOption,
-    check_two,
+    check_tiers_differ,
     embedded,
     pair,
-    terms_of,
+    tier_costs_of,
 )
 from serve_graph.cli.output import JsonOption, check_out, progress_to_stderr, say, say_json
 
@@ -44,11 +44,13 @@ def plan(
     outcomes: Annotated[
         Path | None, typer.Option("--outcomes", "-o", help="Recorded outcomes: .parquet, .csv or .jsonl.")
     ] = None,
-    traffic: Annotated[Path | None, typer.Option(help="Or a traffic mix (YAML): see docs.")] = None,
-    epsilon: Annotated[float, typer.Option(help="Share of accepted cheap answers that may be wrong.")] = 0.10,
+    traffic: Annotated[
+        Path | None, typer.Option(help="A traffic mix (YAML), instead of outcomes; see the docs.")
+    ] = None,
+    epsilon: Annotated[float, typer.Option(help="Largest share of wrong answers among accepted cheap ones.")] = 0.10,
     delta: Annotated[float, typer.Option(help="1 − confidence.")] = 0.10,
-    max_drop: Annotated[float | None, typer.Option(help="How far the share right may fall, e.g. 0.02.")] = None,
-    acceptable: Annotated[float | None, typer.Option(help="Grades ≥ this count as right (0 to 1).")] = None,
+    max_drop: Annotated[float | None, typer.Option(help="Largest acceptable loss of accuracy, e.g. 0.02.")] = None,
+    acceptable: Annotated[float | None, typer.Option(help="Least grade that counts as correct, 0 to 1.")] = None,
     price_weak: PriceWeakOption = None,
     price_strong: PriceStrongOption = None,
     tokens_weak: TokensWeakOption = None,
@@ -57,30 +59,32 @@ def plan(
     latency_strong: LatencyStrongOption = None,
     chars_per_token: CharsOption = None,
     terms: TermsOption = None,
-    router_ms: Annotated[float, typer.Option(help="Latency of one decision.", min=0)] = 5.0,
-    verifier_ms: Annotated[float, typer.Option(help="Latency of one verdict.", min=0)] = 2.0,
+    router_ms: Annotated[float, typer.Option(help="Latency of one routing decision, in ms.", min=0)] = 5.0,
+    verifier_ms: Annotated[float, typer.Option(help="Latency of one verdict, in ms.", min=0)] = 2.0,
     cpu_usd_per_hour: Annotated[float, typer.Option(help="What router and verifier run on costs.", min=0)] = 0.10,
     samples: Annotated[
-        int | None, typer.Option(help="Answers per try behind a recorded signal `agreement`.", min=2)
+        int | None, typer.Option(help="Answers per attempt behind a recorded signal `agreement`.", min=2)
     ] = None,
-    min_volume: Annotated[float, typer.Option(help="Requests per day under which not to route.", min=0)] = 10_000,
-    label_usd: Annotated[float | None, typer.Option(help="What one graded prompt costs.", min=0)] = None,
-    router: Annotated[str | None, typer.Option(help="Router families to try, comma between.")] = None,
+    min_volume: Annotated[
+        float, typer.Option(help="Requests per day below which routing is not recommended.", min=0)
+    ] = 10_000,
+    label_usd: Annotated[float | None, typer.Option(help="Cost of one graded prompt, in US dollars.", min=0)] = None,
+    router: Annotated[str | None, typer.Option(help="Router families to try, comma-separated.")] = None,
     scale: ScaleOption = None,
     seed: SeedOption = 0,
     embeddings: EmbeddingsOption = None,
     cache: CacheOption = EMBEDDINGS_CACHE,
-    machine: Annotated[str | None, typer.Option(help="What to call this machine in the page's header.")] = None,
-    title: Annotated[str | None, typer.Option(help="The page's title.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the page here; default: print it.")] = None,
+    machine: Annotated[str | None, typer.Option(help="Name of this machine in the report's header.")] = None,
+    title: Annotated[str | None, typer.Option(help="The report's title.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write the report to; default: print it.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say whether routing between two tiers pays, how to do it, and what would change the answer.
+    """Report whether routing between two tiers pays off, how to do it, and what would change the answer.
 
     Example: serve-graph plan --outcomes outcomes.parquet --weak cheap --strong frontier --volume 50000
     --price-weak 0.1,0.2 --price-strong 1,3,0.5 --epsilon 0.1 --out plan.md
 
-    A traffic mix, where nothing is recorded yet: serve-graph plan --traffic mix.yaml --weak cheap --strong frontier
+    With a traffic mix, before anything is recorded: serve-graph plan --traffic mix.yaml --weak cheap --strong frontier
     --volume 50000
     """
     from router_models.data.json_values import to_json_values
@@ -89,7 +93,7 @@ def plan(
     from router_models.planning.plan import Demand
     from router_models.planning.plan import plan as work_out
 
-    check_two(weak, strong)
+    check_tiers_differ(weak, strong)
     if (outcomes is None) == (traffic is None):
         raise typer.BadParameter("give either --outcomes FILE or --traffic FILE")
     check_out(out)
@@ -100,12 +104,12 @@ def plan(
             TierFlags(weak, "weak", price_weak, tokens_weak, latency_weak),
             TierFlags(strong, "strong", price_strong, tokens_strong, latency_strong),
         )
-        tier_terms = {flag.tier: terms_of(flag, chars_per_token, terms) for flag in flags}
+        tier_costs = {flag.tier: tier_costs_of(flag, chars_per_token, terms) for flag in flags}
         families = tuple(router.split(",")) if router else None
-        work = _recorded(outcomes, weak, strong, tier_terms, scale, acceptable, families, seed, embeddings, cache)
+        work = _recorded(outcomes, weak, strong, tier_costs, scale, acceptable, families, seed, embeddings, cache)
     else:
         assert traffic is not None
-        tier_terms, work = _described(traffic, weak, strong, seed)
+        tier_costs, work = _described(traffic, weak, strong, seed)
     rate = cpu_usd_per_hour / 3600
     extra = Extra(rate * router_ms / 1000, rate * verifier_ms / 1000, router_ms / 1000, verifier_ms / 1000)
     progress("comparing the patterns")
@@ -125,7 +129,7 @@ def plan(
         made_at=f"{now:%Y-%m-%d}",
         command=shlex.join(["serve-graph", *sys.argv[1:]]),
         machine=machine or _machine(),
-        terms=tier_terms,
+        terms=tier_costs,
     )
     if as_json:
         say_json(to_json_values(found))

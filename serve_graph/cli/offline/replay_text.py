@@ -1,4 +1,4 @@
-"""A replay's figures as text for a terminal: mean over the seeds, and their range."""
+"""Format a replay's figures for a terminal: mean and range over the seeds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serve_graph.cli.output import columns
 
 
 def replay_text(setup: Mapping[str, Any], runs: Mapping[str, Sequence[Simulated]]) -> str:
-    """Two tables, one row per policy and one per policy and tier, under what was replayed."""
+    """Return the setup and two tables: one row per policy, and one per policy and tier."""
     seeds = setup["seeds"]
     slots = ", ".join(f"{tier} {n}" for tier, n in setup["slots"].items())
     burst = f", bursts {setup['burst']}" if setup["burst"] else ""

@@ -24,11 +24,11 @@ from serve_graph.cli.offline.tier_options import (
     TierFlags,
     TokensStrongOption,
     TokensWeakOption,
-    check_two,
+    check_tiers_differ,
     embedded,
     numbers,
     pair,
-    terms_of,
+    tier_costs_of,
 )
 from serve_graph.cli.output import JsonOption, check_out, say, say_json
 
@@ -54,28 +54,34 @@ def simulate(
     weak: Annotated[str, typer.Option(help="The cheaper tier's name in the outcomes.")],
     strong: Annotated[str, typer.Option(help="The better tier's name in the outcomes.")],
     rate: Annotated[float, typer.Option(help="Requests per second.")],
-    pattern: Annotated[Pattern, typer.Option(help="What the policy does.")] = Pattern.CASCADE,
-    version: Annotated[Path | None, typer.Option(help="A sealed router version's folder, instead.")] = None,
+    pattern: Annotated[Pattern, typer.Option(help="How the policy uses its tiers.")] = Pattern.CASCADE,
+    version: Annotated[Path | None, typer.Option(help="The folder of a router version, instead of a pattern.")] = None,
     score: Annotated[
-        str | None, typer.Option(help="Recorded signal of the weak answers (ensemble: of their agreement).")
+        str | None, typer.Option(help="Recorded signal of the weak answers (ensemble: their agreement).")
     ] = None,
     accept_at: Annotated[float | None, typer.Option(help="Accept a weak answer at --score ≥ this.")] = None,
     route_score: Annotated[str, typer.Option(help="'length', or a recorded signal.")] = "length",
     route_at: Annotated[float | None, typer.Option(help="Try the weak tier at --route-score ≥ this.")] = None,
-    samples: Annotated[int, typer.Option(help="Weak answers at once (ensemble).")] = 3,
-    strong_share: Annotated[float | None, typer.Option(help="Share to the strong tier (random, length).")] = None,
-    requests: Annotated[int, typer.Option(help="How many requests to replay.", min=1)] = 2000,
-    burst: Annotated[str | None, typer.Option(help="FACTOR,EVERY,LENGTH: e.g. 5,600,60 (seconds).")] = None,
-    slots_weak: Annotated[int, typer.Option(help="Calls the weak tier serves at once.", min=1)] = 16,
-    slots_strong: Annotated[int, typer.Option(help="Calls the strong tier serves at once.", min=1)] = 16,
-    slots: Annotated[
-        list[str] | None, typer.Option(help="TIER=N for tiers between, of a version with more than two.")
+    samples: Annotated[int, typer.Option(help="Weak answers per request (ensemble).")] = 3,
+    strong_share: Annotated[
+        float | None, typer.Option(help="Share of requests for the strong tier (random, length).")
     ] = None,
-    queue_limit: Annotated[int | None, typer.Option(help="Refuse where a tier's queue is this long.", min=0)] = None,
+    requests: Annotated[int, typer.Option(help="Number of requests to replay.", min=1)] = 2000,
+    burst: Annotated[
+        str | None, typer.Option(help="FACTOR,EVERY,LENGTH of bursts, in seconds: e.g. 5,600,60.")
+    ] = None,
+    slots_weak: Annotated[int, typer.Option(help="Concurrent calls of the weak tier.", min=1)] = 16,
+    slots_strong: Annotated[int, typer.Option(help="Concurrent calls of the strong tier.", min=1)] = 16,
+    slots: Annotated[
+        list[str] | None, typer.Option(help="TIER=N for the other tiers of a version with more than two.")
+    ] = None,
+    queue_limit: Annotated[
+        int | None, typer.Option(help="Refuse requests when a tier's queue is this long.", min=0)
+    ] = None,
     price_weak: PriceWeakOption = None,
     price_strong: PriceStrongOption = None,
     price_change: Annotated[
-        list[str] | None, typer.Option(help="SECOND:TIER=IN,OUT[,CACHED]; may be given several times.")
+        list[str] | None, typer.Option(help="SECOND:TIER=IN,OUT[,CACHED]; may be repeated.")
     ] = None,
     tokens_weak: TokensWeakOption = None,
     tokens_strong: TokensStrongOption = None,
@@ -83,19 +89,19 @@ def simulate(
     latency_strong: LatencyStrongOption = None,
     chars_per_token: CharsOption = None,
     terms: TermsOption = None,
-    router_ms: Annotated[float, typer.Option(help="Latency of one decision.", min=0)] = 5.0,
-    verifier_ms: Annotated[float, typer.Option(help="Latency of one verdict.", min=0)] = 2.0,
+    router_ms: Annotated[float, typer.Option(help="Latency of one routing decision, in ms.", min=0)] = 5.0,
+    verifier_ms: Annotated[float, typer.Option(help="Latency of one verdict, in ms.", min=0)] = 2.0,
     scale: ScaleOption = None,
-    repeats: Annotated[int, typer.Option(help="Replays with seeds SEED, SEED+1, …", min=1)] = 5,
+    repeats: Annotated[int, typer.Option(help="Number of replays, with seeds SEED, SEED+1, …", min=1)] = 5,
     seed: SeedOption = 0,
     embeddings: EmbeddingsOption = None,
     cache: CacheOption = EMBEDDINGS_CACHE,
-    trace: Annotated[Path | None, typer.Option(help="Write the first replay's events here (JSON).")] = None,
+    trace: Annotated[Path | None, typer.Option(help="File for the events of the first replay (JSON).")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Replay a workload through a policy: what it costs, how good it is, how long people wait.
+    """Replay a workload through a policy: cost, quality and waiting times.
 
-    Seeded: the same command prints the same figures. Always-weak and always-strong are replayed beside it.
+    Seeded: the same command prints the same figures. Always-weak and always-strong are replayed for comparison.
 
     Example: serve-graph simulate --outcomes outcomes.parquet --weak cheap --strong frontier --rate 2
     --score lp_mean --accept-at -0.3 --price-weak 0.1,0.2 --price-strong 1,3 --burst 5,600,60
@@ -114,25 +120,25 @@ def simulate(
     from router_models.versions.router_version import RouterVersion
     from serve_graph.cli.offline.replay_text import replay_text
 
-    check_two(weak, strong)
+    check_tiers_differ(weak, strong)
     check_out(trace)
     flags = (
         TierFlags(weak, "weak", price_weak, tokens_weak, latency_weak),
         TierFlags(strong, "strong", price_strong, tokens_strong, latency_strong),
     )
-    tier_terms = {flag.tier: terms_of(flag, chars_per_token, terms) for flag in flags}
+    tier_costs = {flag.tier: tier_costs_of(flag, chars_per_token, terms) for flag in flags}
     served = None if version is None else RouterVersion.load(version)
-    between = [tier for tier in (served.policy.tiers if served else ()) if tier not in tier_terms]
-    tier_terms |= {tier: terms_of(TierFlags(tier, "", None), None, terms) for tier in between}
+    between = [tier for tier in (served.policy.tiers if served else ()) if tier not in tier_costs]
+    tier_costs |= {tier: tier_costs_of(TierFlags(tier, "", None), None, terms) for tier in between}
     given = Circumstances(
         _arrivals(rate, burst),
         requests,
         {weak: slots_weak, strong: slots_strong, **_slots(slots or [], between)},
-        _price_changes(price_change or [], tuple(tier_terms)),
+        _price_changes(price_change or [], tuple(tier_costs)),
         queue_limit,
         Overhead(router_ms / 1000, verifier_ms / 1000),
     )
-    table = read_outcomes(outcomes, list(tier_terms), pair(scale, "--scale")).only(*tier_terms)
+    table = read_outcomes(outcomes, list(tier_costs), pair(scale, "--scale")).only(*tier_costs)
     name = str(pattern)
     if served is not None and version is not None:
         name = f"version {version.name}"
@@ -151,7 +157,7 @@ def simulate(
                 ways = by_thresholds(table, weak, strong, route=route, accept=accept)
     seeds = [seed + shift for shift in range(repeats)]
     policies = beside(ways, name, weak, strong)
-    runs = replay(table, tier_terms, policies, given, seeds, keep_trace=trace is not None)
+    runs = replay(table, tier_costs, policies, given, seeds, keep_trace=trace is not None)
     if trace is not None:
         trace.parent.mkdir(parents=True, exist_ok=True)
         trace.write_text(json.dumps([dict(event) for event in runs[name][0].trace], indent=0))

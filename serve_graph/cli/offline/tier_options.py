@@ -1,4 +1,4 @@
-"""Options that the offline analyses share: tiers, prices, and what to assume where nothing is recorded."""
+"""Options that the offline analyses share: tiers, prices, and assumptions where nothing is recorded."""
 
 from __future__ import annotations
 
@@ -17,14 +17,12 @@ if TYPE_CHECKING:
 
 EMBEDDINGS_CACHE = Path(".serve_graph/embeddings")
 
-SeedOption = Annotated[int, typer.Option("--seed", help="Seed of everything drawn by chance.")]
-ScaleOption = Annotated[
-    str | None, typer.Option("--scale", help="LOW,HIGH of the grades where they are scores, e.g. 1,10.")
-]
+SeedOption = Annotated[int, typer.Option("--seed", help="Random seed.")]
+ScaleOption = Annotated[str | None, typer.Option("--scale", help="LOW,HIGH of grades that are scores, e.g. 1,10.")]
 EmbeddingsOption = Annotated[
     Path | None, typer.Option("--embeddings", help="The prompts' embeddings, .npy, one row each in the file's order.")
 ]
-CacheOption = Annotated[Path, typer.Option("--cache", help="Folder where computed embeddings are kept.")]
+CacheOption = Annotated[Path, typer.Option("--cache", help="Folder in which computed embeddings are cached.")]
 PriceWeakOption = Annotated[
     str | None, typer.Option("--price-weak", help="IN,OUT[,CACHED] dollars per million tokens of the weak tier.")
 ]
@@ -54,7 +52,7 @@ TermsOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class TierFlags:
-    """One tier's options as they were typed; `which` is weak, strong, or '' where only a file can say."""
+    """One tier's options as typed; `which` is weak, strong, or '' for a tier that only a file describes."""
 
     tier: str
     which: str
@@ -63,14 +61,14 @@ class TierFlags:
     latency: str | None = None
 
 
-def check_two(weak: str, strong: str) -> None:
-    """Wrong use where both tiers are the same one."""
+def check_tiers_differ(weak: str, strong: str) -> None:
+    """Raise BadParameter (exit 2) if both tiers are the same."""
     if weak == strong:
-        raise typer.BadParameter(f"--weak and --strong name the same tier {weak!r}: there is nothing to route between")
+        raise typer.BadParameter(f"--weak and --strong name the same tier {weak!r}: name two different tiers")
 
 
-def terms_of(flags: TierFlags, chars_per_token: float | None, file: Path | None) -> TierCosts:
-    """One tier's terms from its options, or from the terms file; wrong use (exit 2) where neither gives a price."""
+def tier_costs_of(flags: TierFlags, chars_per_token: float | None, file: Path | None) -> TierCosts:
+    """Return one tier's costs from its options, or from the file of --terms; exit 2 if neither gives a price."""
     from decimal import Decimal
 
     from router_models.planning.inputs import read_tier_inputs
@@ -83,23 +81,23 @@ def terms_of(flags: TierFlags, chars_per_token: float | None, file: Path | None)
     if flags.price is None:
         option = f"--price-{which} IN,OUT, or " if which else ""
         raise typer.BadParameter(f"prices of {flags.tier!r} are needed: {option}--terms FILE")
-    sent, made = pair(flags.tokens, f"--tokens-{which}") or (None, None)
+    input_tokens, output_tokens = pair(flags.tokens, f"--tokens-{which}") or (None, None)
     p50, p95 = pair(flags.latency, f"--latency-{which}") or (None, None)
     return TierCosts(
         price=Price(*map(Decimal, numbers(flags.price, f"--price-{which}", 2, 3))),
         chars_per_token=chars_per_token,
-        input_tokens=sent,
-        output_tokens=made,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
         latency_p50_s=p50,
         latency_p95_s=p95,
     )
 
 
 def numbers(text: str, flag: str, least: int, most: int) -> list[str]:
-    """The comma-separated numbers of an option, as text; wrong use where they are not finite numbers."""
+    """Return the comma-separated numbers of an option, as text; exit 2 if they are not finite numbers."""
     parts = [part.strip() for part in text.split(",")]
-    wanted = str(least) if least == most else f"{least} to {most}"
-    complaint = typer.BadParameter(f"{flag} takes {wanted} finite numbers, comma between; found {text!r}")
+    count = str(least) if least == most else f"{least} to {most}"
+    complaint = typer.BadParameter(f"{flag} takes {count} finite numbers, comma-separated; found {text!r}")
     try:
         fine = least <= len(parts) <= most and all(math.isfinite(float(part)) for part in parts)
     except ValueError as error:
@@ -110,7 +108,7 @@ def numbers(text: str, flag: str, least: int, most: int) -> list[str]:
 
 
 def pair(text: str | None, flag: str) -> tuple[float, float] | None:
-    """Two numbers of an option, None where it was not given."""
+    """Return the two numbers of an option, None if it was not given."""
     if text is None:
         return None
     low, high = numbers(text, flag, 2, 2)
@@ -118,10 +116,10 @@ def pair(text: str | None, flag: str) -> tuple[float, float] | None:
 
 
 def embedded(table: OutcomeTable, embeddings: Path | None, cache: Path) -> OutcomeTable:
-    """The table with embeddings from a file, or made by the packaged encoder and kept in the cache folder."""
+    """Return the table with embeddings from a file, or from the packaged encoder and cached in the folder."""
     from router_models.data.features import Encoder
 
     if embeddings is not None:
         return table.with_embeddings(embeddings)
-    progress_to_stderr()(f"embedding {len(table)} prompts (kept in {cache})")
+    progress_to_stderr()(f"embedding {len(table)} prompts (cached in {cache})")
     return table.with_embeddings(Encoder(), cache)

@@ -1,4 +1,4 @@
-"""`train`: from outcomes to a candidate. `certify` takes it from there."""
+"""`train`: fit a candidate on outcomes, for `certify`."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ OutcomesOption = Annotated[Path, typer.Option("--outcomes", "-o", help="The outc
 def train(
     outcomes: OutcomesOption,
     config: ConfigOption = DEFAULT_CONFIG,
-    out: Annotated[Path, typer.Option(help="The candidate's folder (must not exist).")] = Path("candidate"),
+    out: Annotated[Path, typer.Option(help="The candidate's folder, which must not exist.")] = Path("candidate"),
     router: Annotated[str, typer.Option(help="A router family, or auto: the simplest that beats length.")] = "auto",
     verifier: Annotated[str, typer.Option(help="A verifier family, or auto.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of splits and folds.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of splits and folds.")] = 0,
     promise: PromiseOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -54,7 +54,8 @@ def train(
     from router_models.data.features import Encoder
     from router_models.data.outcomes import read_outcomes
     from router_models.training.candidate import save_candidate
-    from router_models.training.fit import fit_candidate
+    from router_models.training.fit import check_outcomes, fit_candidate
+    from router_models.training.splits import split_outcomes
     from serve_graph.config.graph import load_config
     from serve_graph.errors import ServeGraphError
     from serve_graph.policy.serving_version import settings_of
@@ -71,7 +72,10 @@ def train(
     progress(f"reading {outcomes}")
     table = read_outcomes(outcomes, settings.tiers)
     progress(f"fitting on {len(table)} prompts")
-    candidate = fit_candidate(table, settings, Encoder(), graph.state_folder / "embeddings")
+    check_outcomes(table.only(*settings.tiers), settings)
+    encoder = Encoder()
+    splits = split_outcomes(table, settings.tiers, settings.seed)
+    candidate = fit_candidate(splits.with_embeddings(encoder, graph.state_folder / "embeddings"), settings, encoder)
     save_candidate(candidate, settings, out)
     tried = [
         {
@@ -93,10 +97,10 @@ def train(
         return
     for row in tried:
         span = f"{row['advantage']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
-        away = row["auc_unseen_domains"]
-        far = "" if away is None else f"  on unseen domains {away:.3f}"
+        unseen = row["auc_unseen_domains"]
+        suffix = "" if unseen is None else f"  on unseen domains {unseen:.3f}"
         name = f"{row['what']:8} {row['tier']:10} {row['family']:14}"
-        say(f"{name} AUC {row['auc']:.3f}  over the baseline {span}{far}")
+        say(f"{name} AUC {row['auc']:.3f}  over the baseline {span}{suffix}")
     for tier in (tier for tier, scored in candidate.verifiers.items() if not scored):
-        say(f"verifier {tier:10} none: every answer to fit it on is right; none will be abstained from")
+        say(f"verifier {tier:10} none: every training answer is correct, so it will never abstain")
     say(f"candidate written to {out}; next: serve-graph certify --candidate {out} --outcomes {outcomes}")

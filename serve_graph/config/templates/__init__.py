@@ -1,4 +1,4 @@
-"""The configurations that are shipped: what `serve-graph init` writes. `configs/` of the checkout links to them."""
+"""The shipped configurations that `serve-graph init` writes; `configs/` of a checkout links to them."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ TEMPLATES = Path(__file__).parent
 
 
 def template(kind: str) -> str:
-    """The text of one shipped configuration: `local`, `hosted`, `cluster` or `echo`."""
+    """Return the text of a shipped configuration: `local`, `hosted`, `cluster` or `echo`."""
     return (TEMPLATES / f"{kind}.yaml").read_text(encoding="utf-8")

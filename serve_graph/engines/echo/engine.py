@@ -1,9 +1,9 @@
-"""The echo engine: no model, an answer that repeats the prompt and says so. For tests and benches only.
+"""The echo engine: no model, only answers that repeat the prompt and say so. For tests and benchmarks.
 
-A prompt may carry directives, so that a test can cause any fault: `[echo:fail]` (engine error; `[echo:fail=429]`
-with that status), `[echo:refuse]` (the engine refuses the request), `[echo:slow=SECONDS]`, `[echo:unsure]` (low
-logprobs), `[echo:break]` (the stream breaks after its first chunk; `[echo:break=429]`), `[echo:hang=SECONDS]` (it
-falls silent there). A directive may name a tier: `[cheap:fail]`.
+A prompt may contain directives that cause faults: `[echo:fail]` (engine error; `[echo:fail=429]` with that status),
+`[echo:refuse]` (the request is rejected), `[echo:slow=SECONDS]`, `[echo:unsure]` (low logprobs), `[echo:break]` (the
+stream breaks after its first chunk; `[echo:break=429]`), `[echo:hang=SECONDS]` (the stream pauses there). A directive
+may name a tier instead: `[cheap:fail]`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DIRECTIVE = re.compile(r"\[(\w+):(\w+)(?:=([\d.]+))?\]")
 
 
 class EchoError(Exception):
-    """A fault that a prompt asked for; `status` is what a real engine would have answered."""
+    """A fault that the prompt requested; `status` is the HTTP status that a real engine would return."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message, status)
@@ -33,28 +33,28 @@ class EchoError(Exception):
 class EchoEngine:
     """Answer `echo <tier>: <prompt>` in OpenAI's shape.
 
-    Confidence is a hash of the prompt against `skill`: a share `skill` of prompts get logprobs near 0, the rest low
-    ones. Deterministic.
+    Deterministic: a hash of the prompt selects the share `skill` of prompts whose answers have logprobs near 0; those
+    of the others are low.
     """
 
     def __init__(self, config: EchoTierConfig) -> None:
         self.config = config
 
     async def generate(self, body: dict[str, Any]) -> dict[str, Any]:
-        """One chat.completion for an OpenAI chat body; raises EchoError where the prompt asks for one."""
+        """Return a chat.completion for an OpenAI chat body; raises EchoError if the prompt requests a fault."""
         prompt = "\n".join(str(m.get("content") or "") for m in body["messages"])
-        asked = self._directives(prompt)
-        await asyncio.sleep(self.config.latency_s + float(asked.get("slow") or 0.0))
-        if "fail" in asked:
-            raise EchoError(f"the echo engine {self.config.name!r} was asked to fail", int(asked["fail"] or 500))
-        if "refuse" in asked:
+        directives = self._directives(prompt)
+        await asyncio.sleep(self.config.latency_s + float(directives.get("slow") or 0.0))
+        if "fail" in directives:
+            raise EchoError(f"the echo engine {self.config.name!r} was asked to fail", int(directives["fail"] or 500))
+        if "refuse" in directives:
             raise EchoError(f"the echo engine {self.config.name!r} was asked to refuse", 400)
         prompt_tokens = len(prompt) // 4 + 1
         if prompt_tokens > self.config.context_tokens:
             limit = self.config.context_tokens
             raise EchoError(f"maximum context length is {limit} tokens, the prompt has {prompt_tokens}", 400)
         words = f"echo {self.config.name}: {prompt}".split(" ")[: int(body.get("max_tokens") or 256)]
-        sure = "unsure" not in asked and self._is_sure(prompt)
+        sure = "unsure" not in directives and self._is_sure(prompt)
         tokens: list[dict[str, Any]] = [
             {"token": w, "logprob": -0.01 if sure else -3.0, "top_logprobs": []} for w in words
         ]
@@ -79,20 +79,21 @@ class EchoEngine:
         }
 
     async def stream(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """The same answer as chat.completion.chunk dicts, one word each; usage last, or on each if asked for."""
+        """Yield the same answer as chat.completion.chunk dicts of one word; usage at the end, or in all if asked."""
         whole = await self.generate(body)
-        asked = self._directives("\n".join(str(m.get("content") or "") for m in body["messages"]))
+        directives = self._directives("\n".join(str(m.get("content") or "") for m in body["messages"]))
         head = {"id": whole["id"], "object": "chat.completion.chunk", "created": 0, "model": whole["model"]}
         words = whole["choices"][0]["message"]["content"].split(" ")
         tokens = whole["choices"][0]["logprobs"]["content"]
         each = bool((body.get("stream_options") or {}).get("continuous_usage_stats"))
         for i, word in enumerate(words):
-            if i == 1 and "break" in asked:
+            if i == 1 and "break" in directives:
                 raise EchoError(
-                    f"the echo engine {self.config.name!r} was asked to break its stream", int(asked["break"] or 500)
+                    f"the echo engine {self.config.name!r} was asked to break its stream",
+                    int(directives["break"] or 500),
                 )
-            if i == 1 and "hang" in asked:
-                await asyncio.sleep(float(asked["hang"] or 3600.0))
+            if i == 1 and "hang" in directives:
+                await asyncio.sleep(float(directives["hang"] or 3600.0))
             delta = {"role": "assistant"} if i == 0 else {}
             text = word if i == 0 else f" {word}"
             choice = {"index": 0, "delta": delta | {"content": text}, "finish_reason": None}
@@ -103,10 +104,10 @@ class EchoEngine:
         yield head | {"choices": [], "usage": whole["usage"]}
 
     def embed(self, body: dict[str, Any]) -> dict[str, Any]:
-        """One embeddings reply: 8 numbers in [0, 1) per input, a hash of it and no meaning at all."""
-        asked = body["input"]
-        one = isinstance(asked, str) or isinstance(asked[0], int)
-        inputs = [repr(asked)] if one else [repr(item) for item in asked]
+        """Return an embeddings reply: 8 numbers in [0, 1) per input, a hash without meaning."""
+        given = body["input"]
+        one = isinstance(given, str) or isinstance(given[0], int)
+        inputs = [repr(given)] if one else [repr(item) for item in given]
         vectors = [[byte / 256 for byte in hashlib.sha256(text.encode()).digest()[:8]] for text in inputs]
         if body.get("encoding_format") == "base64":
             packed: list[Any] = [base64.b64encode(struct.pack("<8f", *vector)).decode() for vector in vectors]
@@ -122,7 +123,7 @@ class EchoEngine:
 
     def _directives(self, prompt: str) -> dict[str, str]:
         found = _DIRECTIVE.findall(prompt)
-        return {word: value for who, word, value in found if who in ("echo", self.config.name)}
+        return {word: value for target, word, value in found if target in ("echo", self.config.name)}
 
     def _is_sure(self, prompt: str) -> bool:
         draw = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4], "big") / 2**32

@@ -1,9 +1,10 @@
-"""The echo engine behind real sockets: an OpenAI-compatible API that misbehaves on command. For tests and benches.
+"""The echo engine as an OpenAI-compatible HTTP API with scripted faults, for tests and benchmarks.
 
     python -m serve_graph.engines.echo.server --port 9000
 
-`PUT /script` takes a list of faults, one for each coming request: `{"fault": NAME, "times": N, …}`, see `FAULTS`.
-`GET /script` tells how many requests were `seen`, are `open`, and what the last one brought along. Any key is welcome.
+`PUT /script` takes a list of faults for the coming requests: `{"fault": NAME, "times": N, …}`, see `FAULTS`.
+`GET /script` returns how many requests were `seen` and are `open`, and the last one's headers and body. Any key is
+accepted.
 """
 
 from __future__ import annotations
@@ -65,14 +66,14 @@ class EchoServer:
         self.seen += 1
         self.open += 1
         answering = asyncio.ensure_future(FAULTS[fault["fault"]](self, body, fault, send))
-        leaving = asyncio.ensure_future(receive())  # the only message left is that the caller went away
+        disconnect = asyncio.ensure_future(receive())  # the only remaining message is the disconnect
         try:
-            await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({answering, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.open -= 1
-            for task in (answering, leaving):
+            for task in (answering, disconnect):
                 task.cancel()
-            await asyncio.gather(answering, leaving, return_exceptions=True)
+            await asyncio.gather(answering, disconnect, return_exceptions=True)
 
     async def answer(self, body: dict[str, Any], _: Fault, send: Send) -> None:
         """No fault: a completion, or its stream."""
@@ -87,13 +88,13 @@ class EchoServer:
             await _whole(send, fault.status, json.dumps({"error": {"message": fault.message}}).encode())
 
     async def status(self, _: dict[str, Any], fault: Fault, send: Send) -> None:
-        """`status`, and `retry_after` where given."""
+        """Reply with `status`, and `retry_after` where given."""
         wait = [(b"retry-after", str(fault["retry_after"]).encode())] if "retry_after" in fault else []
         error = {"error": {"message": fault.get("message", "scripted"), "code": "scripted"}}
         await _whole(send, fault["status"], json.dumps(error).encode(), *wait)
 
     async def slow(self, body: dict[str, Any], fault: Fault, send: Send) -> None:
-        """Headers at once, then the answer in crumbs, one every `seconds`."""
+        """Send the headers at once, then the answer in small parts, one every `seconds`."""
         await _begin(send, 200, SSE if body.get("stream") else JSON)
         async for crumb in self._crumbs(body):
             await _piece(send, crumb)
@@ -101,7 +102,7 @@ class EchoServer:
         await _piece(send, b"", more=False)
 
     async def reset(self, body: dict[str, Any], fault: Fault, send: Send) -> None:
-        """The socket is closed with a reset after `after` crumbs of the answer (0: after nothing at all)."""
+        """Close the socket with a reset after `after` parts of the answer (0: before any)."""
         after = fault.get("after", 0)
         if after:
             await _begin(send, 200, SSE if body.get("stream") else JSON)
@@ -115,7 +116,7 @@ class EchoServer:
         _reset(send)
 
     async def malformed(self, body: dict[str, Any], _: Fault, send: Send) -> None:
-        """Status 200 and JSON that ends in the middle; in a stream after its first word."""
+        """Reply with status 200 and truncated JSON; in a stream, after its first word."""
         if not body.get("stream"):
             return await _whole(send, 200, b'{"id": "x", "choices": [{"message": ')
         await _begin(send, 200, SSE)
@@ -125,7 +126,7 @@ class EchoServer:
         return None
 
     async def error_body(self, body: dict[str, Any], fault: Fault, send: Send) -> None:
-        """Status 200 with an error inside, `code` in it where given."""
+        """Reply with status 200 and an error object, with `code` where given."""
         error = json.dumps(
             {"error": {"message": "scripted", "code": fault.get("code")}, "usage": dict(ECHO_USAGE)}
         ).encode()
@@ -135,7 +136,7 @@ class EchoServer:
         return await _piece(send, b"data: " + error + b"\n\n", more=False)
 
     async def no_choices(self, body: dict[str, Any], fault: Fault, send: Send) -> None:
-        """Status 200, billed, and no answer in it, or `choices` that are none."""
+        """Reply with status 200 and usage but without an answer, or with invalid `choices`."""
         choices = fault.get("choices", [])
         reply = json.dumps(
             {"id": "x", "object": "chat.completion", "choices": choices, "usage": dict(ECHO_USAGE)}
@@ -146,9 +147,9 @@ class EchoServer:
         return await _piece(send, b"data: " + reply + b"\n\ndata: [DONE]\n\n", more=False)
 
     async def choiceless(self, body: dict[str, Any], _: Fault, send: Send) -> None:
-        """The whole answer, its stream with chunks without choices before, between and after those of the answer.
+        """Reply with the answer; a stream also has chunks without choices before, between and after the others.
 
-        They are legal: APIs send the prompt's filter results, a sign of life, usage or their own figures that way.
+        Such chunks are valid: APIs use them for filter results of the prompt, keep-alives, usage or their own data.
         """
         if not body.get("stream"):
             return await self.answer(body, _, send)
@@ -164,17 +165,17 @@ class EchoServer:
         return await _piece(send, b"data: [DONE]\n\n", more=False)
 
     async def html(self, _: dict[str, Any], fault: Fault, send: Send) -> None:
-        """A proxy's page instead of JSON."""
+        """Reply with a proxy's HTML page instead of JSON."""
         page = b"<html><body>Bad gateway</body></html>"
         await _begin(send, fault.get("status", 200), (b"content-type", b"text/html"))
         await _piece(send, page, more=False)
 
     async def hang(self, _: dict[str, Any], __: Fault, ___: Send) -> None:
-        """The request is taken, and nothing is ever said."""
+        """Accept the request and never reply."""
         await asyncio.Event().wait()
 
     async def events(self, body: dict[str, Any]) -> AsyncIterator[bytes]:
-        """The answer's stream as server-sent events."""
+        """Yield the answer's stream as server-sent events."""
         async for chunk in self.engine.stream(body):
             yield b"data: " + json.dumps(chunk).encode() + b"\n\n"
 
@@ -233,7 +234,7 @@ async def _whole(send: Send, status: int, body: bytes, *headers: tuple[bytes, by
 
 
 def _reset(send: Send) -> None:
-    """Close uvicorn's connection with a reset: ASGI knows no such thing, so its transport is asked directly."""
+    """Close uvicorn's connection with a reset, through its transport, since ASGI has no such message."""
     transport = send.__self__.transport  # type: ignore[attr-defined]
     linger = struct.pack("ii", 1, 0)
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -247,11 +248,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--name", default="echo")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     uvicorn.run(
-        EchoServer(asked.name),
+        EchoServer(args.name),
         host="127.0.0.1",
-        port=asked.port,
+        port=args.port,
         log_level="critical",
         proxy_headers=False,
         loop="asyncio",

@@ -1,7 +1,7 @@
-"""Which deployment to call next for one request, when, and for how long. Pure: time and chance are arguments.
+"""Decide which deployment to call next for a request, and when. Pure: time and random numbers are arguments.
 
-A failed request goes at once to a deployment that it has not tried, as long as fallbacks are left; otherwise back to
-one it has, after a pause. It never makes more than `max_attempts` calls, nor begins one after its deadline.
+A failed request goes at once to a deployment that it has not tried while fallbacks are left, otherwise back to one it
+has, after a pause. At most `max_attempts` calls are made, and none starts after the deadline.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from serve_graph.config.tier_parts import FailoverConfig
 from serve_graph.engines.hosted.breaker import Breaker
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 
-MOMENT_S = 0.001  # sooner than this is now
+MOMENT_S = 0.001  # anything sooner counts as now
 
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """Call `deployment` now, for at most `timeout_s` seconds; `probe` is its breaker's."""
+    """Call `deployment` now for at most `timeout_s` seconds; `probe` is what its breaker's `begin` returned."""
 
     deployment: str
     timeout_s: float
@@ -29,16 +29,16 @@ class Try:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Come back after so many seconds."""
+    """Wait so many seconds, then ask again."""
 
     seconds: float
 
 
 @dataclass(slots=True)
 class Attempts:
-    """One request's way through a tier's deployments. `deadline` is on the same clock as `now`, everywhere.
+    """The calls of one request to a tier's deployments. `deadline` is on the same clock as every `now`.
 
-    `weights` and `breakers` have the same keys; breakers are shared by all requests.
+    `weights` and `breakers` have the same keys; all requests share the breakers.
     """
 
     weights: Mapping[str, float]
@@ -52,10 +52,10 @@ class Attempts:
     ruled_out: set[str] = field(default_factory=set)
 
     def next(self, now: float) -> Try | Pause:
-        """What to do now; raises DeploymentError where nothing is left to be done."""
+        """Return the next step; raises DeploymentError if none is left."""
         left = self.deadline - now
         if left <= 0:
-            raise self._given_up(504, "its time is over")
+            raise self._given_up(504, "the time limit is reached")
         if len(self.made) >= self.config.max_attempts:
             raise self._given_up(503, "no attempt is left")
         open_to = self._open_to()
@@ -69,27 +69,25 @@ class Attempts:
             return Try(name, min(left, longest), self.breakers[name].begin())
         soonest = min(open_to, key=lambda name: when[name])
         wait = when[soonest] - now
-        if when[soonest] > self.ready_at.get(
-            soonest, now
-        ):  # a rest that many wait for: they must not come all at once
+        if when[soonest] > self.ready_at.get(soonest, now):  # many requests may wait for this cooldown: spread them
             wait += self.draw() * self.config.backoff_s
         if wait >= left or wait > self.config.max_wait_s:
             broken = all(self.breakers[name].tripped for name in open_to)
-            raise self._given_up(503 if broken else 429, "every deployment rests", wait)
+            raise self._given_up(503 if broken else 429, "every deployment is cooling down", wait)
         return Pause(wait)
 
     def answered(self, tried: Try, latency_s: float) -> None:
-        """The call was answered (a stream: began to be): this request is settled, and a probe has shown enough."""
+        """Record that a call was answered (for a stream: that it started). A successful probe closes the breaker."""
         self.made.append(Attempt(tried.deployment, 200, latency_s))
         if tried.probe:
             self.breakers[tried.deployment].succeeded(True)
 
     def ended(self, tried: Try) -> None:
-        """The answer came to its end: the deployment is well. One that breaks off its streams is not."""
+        """Record that the answer is complete. A deployment that interrupts its streams does not count as healthy."""
         self.breakers[tried.deployment].succeeded(False)
 
     def failed(self, tried: Try, error: DeploymentError, now: float, latency_s: float) -> None:
-        """The call failed: note it, and when its deployment may be tried again. Re-raises the request's own fault."""
+        """Record a failed call and when its deployment may be retried; re-raises an error of the request itself."""
         name, breaker = tried.deployment, self.breakers[tried.deployment]
         self.made.append(Attempt(name, error.status, latency_s, dict(error.usage or {})))
         self.last = error
@@ -105,18 +103,18 @@ class Attempts:
         self.ready_at[name] = now + backoff * (0.5 + 0.5 * self.draw())
 
     def dropped(self, tried: Try) -> None:
-        """The caller went away during the call."""
+        """Record that the client disconnected during the call."""
         self.breakers[tried.deployment].dropped(tried.probe)
 
     def _open_to(self) -> list[str]:
-        """The deployments this request may still call."""
+        """Return the deployments that this request may still call."""
         tried = {attempt.deployment for attempt in self.made}
         may_leave = len(tried) <= self.config.max_fallbacks
         names = self.weights if may_leave else tried
         return [name for name in self.weights if name in names and name not in self.ruled_out]
 
     def _choose(self, ready: Sequence[str]) -> str:
-        """By weight among those not tried before, if there are any; spares (weight 0) only where nothing else is."""
+        """Choose by weight, untried deployments first; spares (weight 0) only if nothing else is ready."""
         fresh = [name for name in ready if name not in self.ready_at] or ready
         regular = [name for name in fresh if self.weights[name] > 0] or fresh
         weights = [self.weights[name] or 1.0 for name in regular]
@@ -128,9 +126,9 @@ class Attempts:
         return regular[-1]
 
     def _given_up(self, status: int, why: str, wait_s: float | None = None) -> DeploymentError:
-        """The error of the whole request: the last call's status where there was one."""
+        """Return the error of the whole request, with the last call's status if there was one."""
         retry_after = None if wait_s is None else wait_s if math.isfinite(wait_s) else self.config.backoff_s
         if self.last is None:
             return DeploymentError(why, status, retry_after)
-        asked = self.last.retry_after_s if retry_after is None else retry_after
-        return DeploymentError(f"{self.last.message} ({why})", self.last.status, asked, None, self.made)
+        retry_after = self.last.retry_after_s if retry_after is None else retry_after
+        return DeploymentError(f"{self.last.message} ({why})", self.last.status, retry_after, None, self.made)

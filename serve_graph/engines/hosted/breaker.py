@@ -1,10 +1,10 @@
-"""Whether a deployment may be called now. Pure: the time is an argument, in seconds on any steady clock.
+"""A circuit breaker per deployment. Pure: the time is an argument, in seconds on any monotonic clock.
 
-    closed ── `trip_after` failures in a row ──▶ tripped: rests for `cooldown_s`
+    closed ── `trip_after` failures in a row ──▶ open: no calls for `cooldown_s`
       ▲                                             │
-      └── the probe succeeds ── half-open: one probe ◀── the rest is over      (the probe fails: another rest)
+      └── the probe succeeds ── half-open: one probe ◀── cooldown over      (the probe fails: another cooldown)
 
-A `Retry-After` makes a closed breaker rest as long, too, but no probe is needed then: the API said when to come back.
+A `Retry-After` blocks a closed breaker as long, but needs no probe, since the API said when to return.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-LONGEST_REST_S = 300.0  # whatever a Retry-After says; a call every five minutes harms nobody
+LONGEST_REST_S = 300.0  # upper bound of a Retry-After; one call every five minutes is harmless
 
 
 @dataclass(slots=True)
 class Breaker:
-    """One deployment's. Every `begin` is followed by `succeeded`, `failed` or `dropped`, given what it returned."""
+    """The breaker of one deployment. Pass what `begin` returned to `succeeded`, `failed` or `dropped`."""
 
     trip_after: int
     cooldown_s: float
@@ -27,23 +27,23 @@ class Breaker:
     probing: bool = False
 
     def free_at(self, now: float) -> float:
-        """When a call may begin: `now` or later; infinity while a probe is out."""
+        """Return when a call may start: `now` or later; infinity while a probe is in progress."""
         return math.inf if self.probing else max(now, self.resting_until)
 
     def begin(self) -> bool:
-        """A call begins (`free_at` said it may); returns whether it is the probe."""
+        """Start a call that `free_at` permits; returns whether it is the probe."""
         self.probing = self.tripped
         return self.probing
 
     def succeeded(self, probe: bool) -> None:
-        """The deployment answered. A call that began before the trip does not undo it."""
+        """Record an answer. A call that started before the breaker opened does not close it."""
         if probe:
             self.tripped = self.probing = False
         if not self.tripped:
             self.failures = 0
 
     def failed(self, probe: bool, now: float, retry_after_s: float | None = None) -> None:
-        """The deployment did not answer, or asked to be left alone."""
+        """Record a failure, or a request to retry later."""
         self.failures += 1
         if probe:
             self.probing = False
@@ -54,6 +54,6 @@ class Breaker:
             self.resting_until = max(self.resting_until, now + min(retry_after_s, LONGEST_REST_S))
 
     def dropped(self, probe: bool) -> None:
-        """The caller went away: nothing was learned."""
+        """Record that the client disconnected, which says nothing about the deployment."""
         if probe:
             self.probing = False

@@ -1,4 +1,4 @@
-"""What a deployment behind a tier answered instead of an answer."""
+"""The failure of a call to a deployment behind a hosted tier."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ SETUP_FAULTS = frozenset({401, 402, 403, 404, 405})
 
 
 class DeploymentError(Exception):
-    """A deployment could not answer. `status` is HTTP's; 502 a reply that cannot be used, 503 no connection, 504 late.
+    """A deployment could not answer.
 
-    `retry_after_s`: how long the API asked to be left alone. `usage`: OpenAI's usage object where the failed call was
-    billed. `attempts`: every call made for the request, where there was more than this one.
+    `status` is HTTP's; 502: unusable reply, 503: no connection, 504: time-out. `retry_after_s`: the seconds after
+    which the API permits a retry. `usage`: OpenAI's usage object if the failed call was billed. `attempts`: all calls
+    made for the request, if there were several.
     """
 
     def __init__(
@@ -35,15 +36,15 @@ class DeploymentError(Exception):
 
     @property
     def is_requests_fault(self) -> bool:
-        """Whether every deployment would refuse this request."""
+        """Whether every deployment would reject this request."""
         return self.status in REQUEST_FAULTS
 
     @property
     def is_setups_fault(self) -> bool:
-        """Whether this deployment would refuse every request (its key, its model's name): no use asking it again."""
+        """Whether this deployment would reject every request (wrong key or model name): do not retry."""
         return self.status in SETUP_FAULTS
 
     def body(self) -> dict[str, Any]:
-        """The error object that crosses to the ingress."""
+        """Return the error object that is sent to the ingress."""
         error = {"message": self.message, "code": self.status, "retry_after_s": self.retry_after_s}
         return {"error": error, "attempts": self.attempts}

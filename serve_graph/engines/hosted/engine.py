@@ -1,4 +1,4 @@
-"""A hosted tier's configuration → its failover over one engine for each API."""
+"""A hosted tier: failover over one engine per API."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from serve_graph.engines.hosted.openai_compatible import OpenAICompatibleEngine
 
 
 class HostedEngine:
-    """OpenAI dicts in, OpenAI dicts out; `attempts` beside a reply, a stream's first chunk or an error tell the calls.
+    """Takes and returns OpenAI dicts; `attempts` beside a reply, a stream's first chunk or an error lists the calls.
 
-    Told are several calls, and which deployment answered where there are several. Raises ConfigError at construction
-    where a key is missing.
+    `attempts` is present if there were several calls or the tier has several deployments. Raises ConfigError at
+    construction if a key is missing.
     """
 
     def __init__(self, config: HostedTierConfig) -> None:
@@ -26,7 +26,7 @@ class HostedEngine:
         self.failover = Failover(self.engines, {api.name: api.weight for api in config.apis}, config.failover)
 
     async def generate(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        """One chat.completion, or an error object."""
+        """Return a chat.completion, or an error object."""
         try:
             reply, attempts = await self.failover.generate(body, timeout_s)
         except DeploymentError as error:
@@ -34,7 +34,7 @@ class HostedEngine:
         return reply | self._told(attempts)
 
     async def embed(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        """One embeddings reply, or an error object."""
+        """Return an embeddings reply, or an error object."""
         try:
             reply, attempts = await self.failover.embed(body, timeout_s)
         except DeploymentError as error:
@@ -42,7 +42,7 @@ class HostedEngine:
         return reply | self._told(attempts)
 
     async def stream(self, body: dict[str, Any], timeout_s: float) -> AsyncGenerator[dict[str, Any], None]:
-        """chat.completion.chunk dicts, an error object last where the tier failed."""
+        """Yield chat.completion.chunk dicts; an error object is the last one if the tier failed."""
         first = True
         try:
             async with aclosing(self.failover.stream(body, timeout_s)) as chunks:
@@ -53,7 +53,7 @@ class HostedEngine:
             yield error.body()
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         for engine in self.engines.values():
             await engine.close()
 

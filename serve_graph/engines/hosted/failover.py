@@ -1,4 +1,4 @@
-"""One tier, several deployments: each request is tried until one answers. `attempts` decides, this does it."""
+"""Send each request to the deployments of a tier until one answers. `attempts` decides, this executes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ Ask = Callable[[dict[str, Any], float], Awaitable[dict[str, Any]]]
 
 
 class Target(Protocol):
-    """One deployment, spoken to in OpenAI's dicts. All raise DeploymentError, and nothing after `timeout_s` seconds
-    without an answer (`generate`, `embed`) or without a chunk that says something (`stream`).
+    """A deployment that takes and returns OpenAI dicts.
+
+    All methods raise DeploymentError, at the latest after `timeout_s` seconds without an answer (`generate`, `embed`)
+    or without a chunk with content (`stream`).
     """
 
     async def generate(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]: ...
@@ -34,8 +36,10 @@ class Target(Protocol):
 
 @dataclass(slots=True)
 class Failover:
-    """Answer with the first deployment that can. Commits with the first chunk that says something: what was only
-    prepared before it (the role) is held back, and after it nobody else is asked.
+    """Answer with the first deployment that can.
+
+    A stream commits to a deployment with its first chunk with content: chunks before it (the role) are buffered, and
+    after it no other deployment is called.
     """
 
     targets: Mapping[str, Target]
@@ -53,11 +57,11 @@ class Failover:
         self.breakers = {name: Breaker(config.trip_after, config.cooldown_s) for name in self.targets}
 
     async def generate(self, body: dict[str, Any], timeout_s: float) -> tuple[dict[str, Any], tuple[Attempt, ...]]:
-        """One reply within `timeout_s`, pauses included, and the calls it took; raises DeploymentError."""
+        """Return a reply within `timeout_s`, pauses included, and the calls made; raises DeploymentError."""
         return await self._whole(body, timeout_s, lambda target: target.generate)
 
     async def embed(self, body: dict[str, Any], timeout_s: float) -> tuple[dict[str, Any], tuple[Attempt, ...]]:
-        """As `generate`, for embeddings."""
+        """Like `generate`, for embeddings."""
         return await self._whole(body, timeout_s, lambda target: target.embed)
 
     async def _whole(
@@ -83,25 +87,25 @@ class Failover:
     async def stream(
         self, body: dict[str, Any], timeout_s: float
     ) -> AsyncGenerator[tuple[dict[str, Any], tuple[Attempt, ...]], None]:
-        """Chunks, the first of them within `timeout_s`, each with the calls made so far; raises DeploymentError."""
+        """Yield chunks, the first within `timeout_s`, each with the calls made so far; raises DeploymentError."""
         attempts = self._open(timeout_s)
         while True:
             tried = await self._next(attempts)
             started = self.clock()
-            held: list[dict[str, Any]] = []
+            buffered: list[dict[str, Any]] = []
             committed = False
             try:
                 async with aclosing(self.targets[tried.deployment].stream(body, tried.timeout_s)) as chunks:
                     async for chunk in chunks:
-                        held.append(chunk)
+                        buffered.append(chunk)
                         if not committed and not says_something(chunk):
                             continue
                         if not committed:
                             attempts.answered(tried, self.clock() - started)
                             committed = True
-                        for piece in held:
+                        for piece in buffered:
                             yield piece, tuple(attempts.made)
-                        held.clear()
+                        buffered.clear()
                 if not committed:
                     raise DeploymentError("the hosted API ended its stream without an answer", 502)
                 attempts.ended(tried)
@@ -118,7 +122,7 @@ class Failover:
                 raise
 
     def counters(self) -> dict[str, float]:
-        """Calls made, calls that failed, deployments that rest now."""
+        """Return the number of calls, of failed calls, and of deployments whose breaker blocks calls."""
         now = self.clock()
         resting = sum(breaker.free_at(now) > now for breaker in self.breakers.values())
         return {"deployment_calls": self.calls, "deployment_failures": self.failures, "deployments_resting": resting}

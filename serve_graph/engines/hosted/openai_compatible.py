@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible API as an engine, through the `openai` client. Its own retries are off: failover decides."""
+"""An OpenAI-compatible API as an engine, through the `openai` client without its retries: failover decides."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ MESSAGE_CHARS = 500
 
 
 class OpenAICompatibleEngine:
-    """Forward OpenAI bodies to one API. Whatever goes wrong is a DeploymentError in plain words, within its time.
+    """Forward OpenAI bodies to one API. Every failure is a DeploymentError with a plain message, in time.
 
-    `silence_s`: how long a stream may pause between two chunks. Raises ConfigError where there is no key.
+    `silence_s`: how long a stream may pause between two chunks. Raises ConfigError if there is no key.
     """
 
     def __init__(self, config: HostedDeploymentConfig, silence_s: float) -> None:
@@ -38,12 +38,12 @@ class OpenAICompatibleEngine:
             organization=config.organization,
             project=config.project,
             default_headers=config.headers,
-            timeout=None,  # ours are around whole calls
+            timeout=None,  # the time limits here cover whole calls
             max_retries=0,
         )
 
     async def generate(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        """One chat.completion, as the API wrote it."""
+        """Return a chat.completion as the API sent it."""
         try:
             async with asyncio.timeout(timeout_s):
                 raw = await self.client.chat.completions.with_raw_response.create(**self._arguments(body))
@@ -53,22 +53,22 @@ class OpenAICompatibleEngine:
         return _checked(data)
 
     async def embed(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        """One embeddings reply, as the API wrote it: numbers, or base64 where asked for."""
-        wanted = {"encoding_format": "float", **body, "model": self.config.embedding_model or self.config.model}
+        """Return an embeddings reply as the API sent it: numbers, or base64 if requested."""
+        arguments = {"encoding_format": "float", **body, "model": self.config.embedding_model or self.config.model}
         try:
             async with asyncio.timeout(timeout_s):
-                raw = await self.client.embeddings.with_raw_response.create(**wanted)
+                raw = await self.client.embeddings.with_raw_response.create(**arguments)
                 data = json.loads(raw.content)
         except Exception as error:
             raise failure_of(error, timeout_s) from error
         if not isinstance(data, dict) or data.get("error") or not isinstance(data.get("data"), list):
-            raise DeploymentError("the hosted API's reply holds no embeddings", 502)
+            raise DeploymentError("the hosted API's reply contains no embeddings", 502)
         return data
 
     async def stream(self, body: dict[str, Any], timeout_s: float) -> AsyncGenerator[dict[str, Any], None]:
-        """chat.completion.chunk dicts; one that says something within `timeout_s`, each next within `silence_s`."""
+        """Yield chat.completion.chunk dicts: content within `timeout_s`, then each next chunk within `silence_s`."""
         deadline, wait_s = time.monotonic() + timeout_s, timeout_s
-        spoken = finished = False
+        has_content = finished = False
         usage: dict[str, Any] | None = None
         try:
             async with asyncio.timeout(timeout_s):
@@ -82,18 +82,18 @@ class OpenAICompatibleEngine:
                     data = chunk.model_dump(mode="json", exclude_none=True, warnings=False)
                     check_chunk(data)
                     usage = data.get("usage") or usage
-                    spoken = spoken or says_something(data)
+                    has_content = has_content or says_something(data)
                     finished = finished or any(choice.get("finish_reason") for choice in data.get("choices") or ())
                     yield data
-                    if spoken:
+                    if has_content:
                         deadline, wait_s = time.monotonic() + self.silence_s, self.silence_s
             if not finished:
-                raise DeploymentError("the hosted API broke off its stream", 502, usage=usage)
+                raise DeploymentError("the hosted API interrupted its stream", 502, usage=usage)
         except Exception as error:
             raise failure_of(error, wait_s) from error
 
     def _arguments(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The body as arguments of the client, in this API's words: those it need not know go through, too."""
+        """Convert the body to the client's arguments under this API's parameter names; unknown ones are passed on."""
         own = {"model": self.config.model, "messages": body["messages"], "stream": body.get("stream", False)}
         names = {name: self.config.parameters.get(name, name) for name in body if name not in own}
         if not body.get("top_logprobs") or names.get("logprobs") is None:
@@ -101,7 +101,7 @@ class OpenAICompatibleEngine:
         return own | {"extra_body": {name: body[ours] for ours, name in names.items() if name is not None}}
 
     async def close(self) -> None:
-        """Let go of its connections."""
+        """Close the connections."""
         await self.client.close()
 
     async def _key(self) -> str:
@@ -109,7 +109,7 @@ class OpenAICompatibleEngine:
 
 
 def _checked(data: Any) -> dict[str, Any]:
-    """A reply with status 200, if it is an answer."""
+    """Return a reply with status 200 if it contains an answer; raises DeploymentError otherwise."""
     if not isinstance(data, dict):
         raise DeploymentError("the hosted API's reply is not a JSON object", 502)
     if data.get("error"):
@@ -117,7 +117,7 @@ def _checked(data: Any) -> dict[str, Any]:
     try:
         completion_of(data, 0.0)
     except MALFORMED as error:
-        raise DeploymentError("the hosted API's reply holds no answer", 502, usage=_usage(data)) from error
+        raise DeploymentError("the hosted API's reply contains no answer", 502, usage=_usage(data)) from error
     return data
 
 
@@ -131,11 +131,11 @@ def _error_with_status_200(error: Any, usage: Any = None) -> DeploymentError:
     text = error.get("message") if isinstance(error, Mapping) else error
     status = int(code) if isinstance(code, int | str) and str(code).isdecimal() and 400 <= int(code) < 600 else 502
     billed = usage if isinstance(usage, dict) else None
-    return DeploymentError(f"the hosted API sent an error: {_short(text)}", status, usage=billed)
+    return DeploymentError(f"the hosted API returned an error: {_short(text)}", status, usage=billed)
 
 
 def failure_of(error: Exception, timeout_s: float) -> DeploymentError:
-    """Any exception of a call as what it means."""
+    """Convert any exception of a call to a DeploymentError."""
     if isinstance(error, DeploymentError):
         return error
     if isinstance(error, APIStatusError):
@@ -143,28 +143,28 @@ def failure_of(error: Exception, timeout_s: float) -> DeploymentError:
     if isinstance(error, TimeoutError | APITimeoutError):
         return DeploymentError(f"the hosted API did not answer within {timeout_s:.3g} s", 504)
     if isinstance(error, APIConnectionError):
-        return DeploymentError("the connection to the hosted API failed or broke off", 503)
+        return DeploymentError("the connection to the hosted API failed or was closed", 503)
     if isinstance(error, APIError):  # an error inside a stream
         return _error_with_status_200(error.body if isinstance(error.body, Mapping) else error.message)
     if isinstance(error, ConfigError):
         return DeploymentError(str(error), 401)
     if isinstance(error, OSError):
         return DeploymentError(f"the connection to the hosted API failed ({type(error).__name__})", 503)
-    return DeploymentError(f"the hosted API's reply was not understood ({type(error).__name__})", 502)
+    return DeploymentError(f"the hosted API's reply could not be parsed ({type(error).__name__})", 502)
 
 
 def _refusal(error: APIStatusError) -> DeploymentError:
-    """A status other than 200. What is said of the tier's own key or set-up is for the log, not for callers."""
-    status, words = error.status_code, _said(error)
+    """Convert a status other than 200; details of the tier's own key or configuration are only logged."""
+    status, message = error.status_code, _message(error)
     if status in SETUP_FAULTS:
-        logger.warning("%s said %d: %s", error.request.url, status, words)
-        words = "the tier's key or set-up is wrong, its log says more"
-    asked = retry_after_s(error.response.headers, time.time())
-    return DeploymentError(f"the hosted API said {status}: {words}", status, asked)
+        logger.warning("%s returned %d: %s", error.request.url, status, message)
+        message = "the tier's key or configuration is wrong; see its log"
+    wait_s = retry_after_s(error.response.headers, time.time())
+    return DeploymentError(f"the hosted API returned {status}: {message}", status, wait_s)
 
 
-def _said(error: APIStatusError) -> str:
-    """The API's own words, where it has any; a page of HTML is none."""
+def _message(error: APIStatusError) -> str:
+    """Return the API's error message, if it has one; an HTML page has none."""
     body = error.body
     if isinstance(body, Mapping):
         inner = body.get("error", body)

@@ -1,10 +1,10 @@
-"""vLLM's own figures of one replica."""
+"""vLLM's own metrics of one replica."""
 
 from __future__ import annotations
 
 
 def engine_counters() -> dict[str, float]:
-    """The Prometheus counters and gauges of this process, `vllm:…` → value; summed over engines."""
+    """Return the Prometheus counters and gauges of this process, `vllm:…` → value, summed over engines."""
     from prometheus_client import REGISTRY
 
     found: dict[str, float] = {}

@@ -1,8 +1,8 @@
-"""The vLLM tier: `ray.serve.llm`'s LLMServer, plus plain-dict calls, a warm-up, and its own counters.
+"""The vLLM tier: `ray.serve.llm`'s LLMServer with plain-dict calls, a warm-up and vLLM's counters.
 
-With `vllm_embedder` the only module that imports `ray.serve.llm.deployment` at its top (and with it vLLM): it is
-imported by the engine's replica and by `app` where a vLLM tier is configured. Callers send OpenAI bodies as dicts, so
-that nobody else pays for importing vLLM.
+With `vllm/embedder` the only module that imports `ray.serve.llm.deployment`, and with it vLLM, at its top. It is
+imported by the engine's replica, and by `app` if a vLLM tier is configured. Callers send OpenAI bodies as dicts so
+that no other process has to import vLLM.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ WARM_UP = ("Hi", "Name three colours, then three numbers, then three animals.")
 
 
 class VllmDeployment(LLMServer):  # type: ignore[misc]  # Ray ships no types
-    """One replica of a vLLM tier. Ready means warmed up: the first request of a cold engine takes many seconds.
+    """One replica of a vLLM tier; ready once it is warmed up, as a cold engine's first request takes many seconds.
 
-    `adapters` is the folder that LoRA adapters lie in, where they are not in a remote store.
+    `adapters` is the folder of the LoRA adapters, unless they are in a remote store.
     """
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it
@@ -44,7 +44,7 @@ class VllmDeployment(LLMServer):  # type: ignore[misc]  # Ray ships no types
                 raise RuntimeError(f"tier {llm_config.model_id!r} failed its warm-up: {reply['error']['message']}")
 
     async def generate(self, body: dict[str, Any]) -> dict[str, Any]:
-        """One chat.completion as a dict, or `{"error": …}` with an HTTP-like `code`."""
+        """Return a chat.completion as a dict, or `{"error": …}` with an HTTP-like `code`."""
         request = _request(body)
         if isinstance(request, dict):
             return request
@@ -54,7 +54,7 @@ class VllmDeployment(LLMServer):  # type: ignore[misc]  # Ray ships no types
         return {"error": {"message": "the engine gave no reply", "code": 500}}
 
     async def stream(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """chat.completion.chunk dicts; an `{"error": …}` dict ends the stream where the engine fails."""
+        """Yield chat.completion.chunk dicts; an `{"error": …}` dict ends the stream if the engine fails."""
         request = _request(body)
         if isinstance(request, dict):
             yield request
@@ -70,14 +70,14 @@ class VllmDeployment(LLMServer):  # type: ignore[misc]  # Ray ships no types
 
 @dataclass(frozen=True, slots=True)
 class FoundAdapter:
-    """Where an adapter is, in the fields that LLMServer reads."""
+    """The location of an adapter, with the fields that LLMServer reads."""
 
     model_id: str
     local_path: str
 
 
 class AdapterFolder:
-    """What LLMServer's own loader is for remote stores, for a folder: `<tier>:<adapter>` → `folder/<adapter>`."""
+    """Loads adapters from a folder, in place of LLMServer's remote loader: `<tier>:<name>` → `folder/<name>`."""
 
     def __init__(self, folder: Path, **_: Any) -> None:
         self.folder = folder
@@ -87,7 +87,7 @@ class AdapterFolder:
 
 
 def _request(body: dict[str, Any]) -> Any:
-    """Build vLLM's request; an error dict where vLLM's own validation refuses it."""
+    """Build vLLM's request; returns an error dict if vLLM's validation rejects it."""
     try:
         return ChatCompletionRequest(**body)
     except ValueError as error:
@@ -97,7 +97,7 @@ def _request(body: dict[str, Any]) -> Any:
 
 
 def _pieces(item: Any) -> list[dict[str, Any]]:
-    """One item of LLMServer's stream (SSE text or an error model) → chunk dicts."""
+    """Convert one item of LLMServer's stream (SSE text or an error model) to chunk dicts."""
     if not isinstance(item, str):
         return [item.model_dump(mode="json", exclude_none=True)]
     lines = [line for line in item.split("\n") if line.startswith("data: ") and line != "data: [DONE]"]

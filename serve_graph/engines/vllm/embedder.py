@@ -1,6 +1,6 @@
-"""A model that only makes embeddings: `ray.serve.llm`'s LLMServer over vLLM's pooling runner.
+"""An embedding model: `ray.serve.llm`'s LLMServer over vLLM's pooling runner.
 
-Imports vLLM at its top, as `vllm_deployment` does, and is imported in the same two places.
+Imports vLLM at its top, like `vllm/deployment`, and is imported in the same two places.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from ray.serve.llm.openai_api_models import EmbeddingRequest
 
 from serve_graph.engines.vllm.counters import engine_counters
 
-REQUEST: TypeAdapter[Any] = TypeAdapter(EmbeddingRequest)  # a union of what may be embedded
+REQUEST: TypeAdapter[Any] = TypeAdapter(EmbeddingRequest)  # the union of inputs that can be embedded
 
 
 class VllmEmbedder(LLMServer):  # type: ignore[misc]  # Ray ships no types
-    """One replica. Ready means that it has embedded something."""
+    """One replica; ready once it has computed an embedding."""
 
     async def __init__(self, llm_config: LLMConfig) -> None:  # type: ignore[misc]  # Ray awaits it
         await super().__init__(llm_config)
@@ -27,7 +27,7 @@ class VllmEmbedder(LLMServer):  # type: ignore[misc]  # Ray ships no types
             raise RuntimeError(f"embedder {llm_config.model_id!r} failed its warm-up: {reply['error']['message']}")
 
     async def embed(self, body: dict[str, Any]) -> dict[str, Any]:
-        """One embeddings reply as a dict, or `{"error": …}` with an HTTP-like `code`."""
+        """Return an embeddings reply as a dict, or `{"error": …}` with an HTTP-like `code`."""
         try:
             request = REQUEST.validate_python(body)
         except ValueError as error:

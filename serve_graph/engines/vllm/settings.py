@@ -1,4 +1,4 @@
-"""A vLLM tier's configuration → `ray.serve.llm`'s LLMConfig. Nothing here imports vLLM before it is called."""
+"""Convert a vLLM tier's configuration to `ray.serve.llm`'s LLMConfig, without importing vLLM at import."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from serve_graph.config.tiers import VllmTierConfig
 
 
 def llm_config(tier: VllmTierConfig, model_source: str, *, pooling: bool = False) -> Any:
-    """Build the LLMConfig of one tier, or with `pooling` of an embedder; engine arguments and speculation go through
-    untouched.
+    """Build the LLMConfig of a tier, or with `pooling` of an embedder.
 
-    `model_source` is a folder or hub id (`weights.resolve_weights`). Engine counters stay in the replica's own
-    Prometheus registry, from where `/metrics` collects them.
+    Engine arguments and speculation are passed through. `model_source` is a folder or hub id (see
+    `weights.resolve_weights`). vLLM's metrics stay in the replica's own Prometheus registry, from which `/metrics`
+    collects them.
     """
     from ray.serve.llm import LLMConfig
 
@@ -21,7 +21,7 @@ def llm_config(tier: VllmTierConfig, model_source: str, *, pooling: bool = False
 
 
 def llm_settings(tier: VllmTierConfig, model_source: str, *, pooling: bool = False) -> dict[str, Any]:
-    """LLMConfig's arguments as plain data."""
+    """Return LLMConfig's arguments as plain data."""
     scaling = tier.scaling
     bundles = tier.placement_bundles or ([{"CPU": 0.5}] if tier.accelerator == "cpu" else None)
     return {
@@ -55,15 +55,15 @@ def llm_settings(tier: VllmTierConfig, model_source: str, *, pooling: bool = Fal
 
 
 PREFIX_ROUTER = "ray.llm._internal.serve.routing_policies.prefix_aware.prefix_aware_router.PrefixCacheAffinityRouter"
-"""Where it is defined. `ray.serve.llm.request_router` shows the same class, but with that package comes vLLM: the
-ingress, which does the routing, would take half a gigabyte more, and longer to start."""
+"""The class's import path. `ray.serve.llm.request_router` exports the same class, but importing that package imports
+vLLM, which would cost the routing ingress half a gigabyte of memory and a slower start.
+"""
 
 
 def prefix_routing(ahead: float) -> Any:
-    """Ray Serve's prefix-aware choice of a replica: the one that has most of a prompt's beginning in its cache.
+    """Ray Serve's prefix-aware request router: prefers the replica with most of a prompt's prefix in its cache.
 
-    A replica that has over `ahead` more requests waiting than another does not get it all the same; left to itself Ray
-    (2.60) would never mind.
+    A replica with over `ahead` more waiting requests than another is not preferred. Ray's default (2.60) has no limit.
     """
     from ray.serve.config import RequestRouterConfig
 
@@ -73,20 +73,20 @@ def prefix_routing(ahead: float) -> Any:
 
 
 def _engine_kwargs(tier: VllmTierConfig) -> dict[str, Any]:
-    """vLLM's arguments: what a section of ours asks for, under what `engine_kwargs` says itself."""
-    asked: dict[str, Any] = {"disable_log_stats": False, "enable_prompt_tokens_details": True}  # of cached tokens
+    """Return vLLM's arguments: those that our sections imply, overridden by `engine_kwargs`."""
+    kwargs: dict[str, Any] = {"disable_log_stats": False, "enable_prompt_tokens_details": True}  # of cached tokens
     if tier.lora is not None:
-        asked |= {"enable_lora": True, "max_lora_rank": tier.lora.max_rank}
+        kwargs |= {"enable_lora": True, "max_lora_rank": tier.lora.max_rank}
     if tier.weights.revision is not None:
-        asked |= {"revision": tier.weights.revision, "tokenizer_revision": tier.weights.revision}
-    asked |= tier.engine_kwargs
+        kwargs |= {"revision": tier.weights.revision, "tokenizer_revision": tier.weights.revision}
+    kwargs |= tier.engine_kwargs
     if tier.speculation is not None:
-        asked["speculative_config"] = dict(tier.speculation)
-    return asked
+        kwargs["speculative_config"] = dict(tier.speculation)
+    return kwargs
 
 
 def _lora_config(lora: LoraSection) -> dict[str, Any]:
-    """Our section in the words of Ray's LoraConfig. It knows no local folders: those are the deployment's matter."""
+    """Convert our section to Ray's LoraConfig, for remote stores only; the deployment loads local folders."""
     return {
         "dynamic_lora_loading_path": lora.loading_path if lora.folder is None else None,
         "max_num_adapters_per_replica": lora.max_adapters_per_replica,

@@ -1,7 +1,7 @@
-"""A model folder of the user's own: every file's sha256, noted on first sight and checked at every start.
+"""Integrity of a local model folder: each file's sha256 is stored on first use and checked at every start.
 
-The note lies under the state folder, never in the model folder (which may be read-only). A hash is read from the note
-while the file's size, times and inode are what they were, so that 15 GB are read once and not at every start.
+The hashes are stored in the state folder, never in the model folder (which may be read-only). A stored hash is reused
+while the file's size, times and inode are unchanged, so that 15 GB are not read at every start.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from router_models.types import Progress
 from serve_graph.errors import WeightsError
 
 SETTLED_S = 2.0
-"""A file written this shortly before it was hashed may change again within one tick of its clock: hashed anew."""
+"""Seconds before hashing within which a write may be followed by another one in the same clock tick: hash again."""
 
 
 @dataclass(frozen=True, slots=True)
 class FolderNote:
-    """What is known of a folder: `first` are the hashes of first sight, `now` today's, both by file name."""
+    """The hashes of a folder by file name: `first` those of first use, `now` the current ones."""
 
     path: Path
     first: Mapping[str, str]
@@ -33,16 +33,16 @@ class FolderNote:
 
     @property
     def digest(self) -> str:
-        """sha256 over today's names and hashes."""
+        """The sha256 of the current names and hashes."""
         return hashlib.sha256(json.dumps(self.now, sort_keys=True).encode()).hexdigest()
 
 
 def check_model_folder(
     folder: Path, state_folder: Path, progress: Progress = lambda _: None, *, adapter: bool = False
 ) -> str:
-    """Return the digest of a whole model folder (or a LoRA adapter's) that is what it was when first seen.
+    """Return the digest of a model folder (or of a LoRA adapter's) that has not changed since its first use.
 
-    Raises WeightsError naming the file that is cut short, missing, added or altered, and what to do.
+    Raises WeightsError naming the file that is truncated, missing, added or altered, and the remedy.
     """
     if adapter and not (folder / "adapter_config.json").is_file():
         raise WeightsError(f"{folder} holds no adapter_config.json: not a LoRA adapter")
@@ -59,8 +59,8 @@ def check_model_folder(
         if was != is_:
             what = "added" if was is None else "missing" if is_ is None else "altered (its sha256 differs)"
             raise WeightsError(
-                f"{folder / name}: {what} since the folder was first seen. Restore it, or, where the change is "
-                f"meant, remove {note.path} and certify again"
+                f"{folder / name}: {what} since the folder was first used. Restore it, or, if the change is "
+                f"intended, remove {note.path} and certify again"
             )
     return note.digest
 
@@ -68,62 +68,62 @@ def check_model_folder(
 def look_at(
     folder: Path, state_folder: Path, progress: Progress = lambda _: None, *, trust: bool = False
 ) -> FolderNote:
-    """Hash what has changed since the last look, and note it; with `trust` a first look becomes what it must stay.
+    """Hash the files that changed since the last call and store the result; with `trust`, the first result is binding.
 
-    Raises WeightsError for a folder or a file that cannot be read.
+    Raises WeightsError for a folder or file that cannot be read.
     """
     path = note_path(folder, state_folder)
     try:
-        known: dict[str, Any] = json.loads(path.read_text())
+        stored: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError):
-        known = {}
+        stored = {}
     try:
-        seen = _hashed(folder, known.get("seen", {}), progress)
+        hashes = _hashed(folder, stored.get("seen", {}), progress)
     except OSError as error:
         raise WeightsError(f"the folder {folder} cannot be read: {error}") from error
-    now = {name: entry["sha256"] for name, entry in seen.items()}
-    first = known.get("first") or (now if trust else {})
-    if known.get("seen") != seen or known.get("first") != first:
+    now = {name: entry["sha256"] for name, entry in hashes.items()}
+    first = stored.get("first") or (now if trust else {})
+    if stored.get("seen") != hashes or stored.get("first") != first:
         path.parent.mkdir(parents=True, exist_ok=True)
         half = path.with_name(f"{path.name}.{os.getpid()}")
-        half.write_text(json.dumps({"folder": str(folder.resolve()), "first": first, "seen": seen}, indent=1))
+        half.write_text(json.dumps({"folder": str(folder.resolve()), "first": first, "seen": hashes}, indent=1))
         half.replace(path)
     return FolderNote(path, first, now)
 
 
 def note_path(folder: Path, state_folder: Path) -> Path:
-    """Where a folder's note lies: one for each place."""
+    """Return where a folder's hashes are stored, by the folder's path."""
     place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     return state_folder.resolve() / "model_folders" / f"{folder.resolve().name}-{place}.json"
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """Every file but hidden ones (download caches), by its name inside the folder."""
+    """Return every file except hidden ones (download caches), by its relative name."""
     if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is no folder")
+        raise NotADirectoryError(f"{folder} is not a folder")
     found = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
     return {name: p for name, p in found.items() if not any(part.startswith(".") for part in Path(name).parts)}
 
 
-def _hashed(folder: Path, known: Mapping[str, Any], progress: Progress) -> dict[str, dict[str, Any]]:
+def _hashed(folder: Path, stored: Mapping[str, Any], progress: Progress) -> dict[str, dict[str, Any]]:
     stats = {name: _stat(path) for name, path in _files(folder).items()}
-    fresh = {name for name, stat in stats.items() if {k: known.get(name, {}).get(k) for k in stat} != stat}
+    fresh = {name for name, stat in stats.items() if {k: stored.get(name, {}).get(k) for k in stat} != stat}
     size = sum(stats[name]["size"] for name in fresh)
     started = time.monotonic()
     if fresh:
         progress(f"{folder.name}: hashing {size / 1e9:.2f} GB in {len(fresh)} file(s), a minute or less for 15 GB")
-    seen: dict[str, dict[str, Any]] = {}
+    hashes: dict[str, dict[str, Any]] = {}
     for name, stat in stats.items():
         if name not in fresh:
-            seen[name] = dict(known[name])
+            hashes[name] = dict(stored[name])
             continue
         began_ns = time.time_ns()
         digest = file_sha256(folder / name)
         settled = max(stat["mtime_ns"], stat["ctime_ns"]) < began_ns - int(SETTLED_S * 1e9)
-        seen[name] = {**(stat if settled else {}), "sha256": digest}
+        hashes[name] = {**(stat if settled else {}), "sha256": digest}
     if fresh:
         progress(f"{folder.name}: hashed in {time.monotonic() - started:.1f} s")
-    return seen
+    return hashes
 
 
 def _stat(path: Path) -> dict[str, int]:
@@ -132,7 +132,7 @@ def _stat(path: Path) -> dict[str, int]:
 
 
 def _check_length(file: Path) -> None:
-    """Raise WeightsError unless a safetensors file is as long as its header says."""
+    """Raise WeightsError unless a safetensors file has the length that its header implies."""
     size = file.stat().st_size
     try:
         with file.open("rb") as handle:

@@ -1,8 +1,8 @@
-"""A tier's weights setting → a folder an engine can load, checked by sha256.
+"""Resolve a tier's weights setting to a folder that an engine can load, verified by sha256.
 
-A package holds a GGUF file (whole or in parts); it is converted once to safetensors, in a temporary folder that is
-renamed when complete, so that a killed conversion is never taken for a model. Every start checks the folder against
-its manifest, and a folder of the user's own against what it was when first seen. Hub ids are passed through.
+A package contains a GGUF file (whole or in parts), which is converted once to safetensors in a temporary folder that
+is renamed when complete, so that an interrupted conversion is never used. Every start checks the folder against its
+manifest, and a user's own folder against its hashes of first use. Hub ids are passed through.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from serve_graph.errors import WeightsError
 
 @dataclass(frozen=True, slots=True)
 class PackagedModel:
-    """A GGUF file that arrives inside Python packages: `parts` are (module, file) in order of concatenation.
+    """A GGUF file in Python packages: `parts` are (module, file), in the order of concatenation.
 
-    `gib`: what it weighs once converted.
+    `gib`: its size after conversion, in GiB.
     """
 
     parts: tuple[tuple[str, str], ...]
@@ -60,10 +60,10 @@ PACKAGED: Mapping[str, PackagedModel] = MappingProxyType(
 
 
 def resolve_weights(weights: WeightsConfig, state_folder: Path, progress: Progress = lambda _: None) -> str:
-    """Return what the engine should load: a folder's path or a hub id.
+    """Return what the engine should load: the path of a folder, or a hub id.
 
-    Converts a packaged model when that has not been done (24 s for 135M, 70 s for 1.5B on 2 cores) and verifies it
-    when it has. Raises WeightsError naming what is missing or damaged and what to do.
+    Converts a packaged model on first use (24 s for 135M, 70 s for 1.5B on 2 cores) and verifies it afterwards. Raises
+    WeightsError naming what is missing or damaged and the remedy.
     """
     if weights.hub is not None:
         if advice := unpinned(weights):
@@ -74,11 +74,11 @@ def resolve_weights(weights: WeightsConfig, state_folder: Path, progress: Progre
         return str(weights.folder.resolve())
     name = weights.package or ""
     if name not in PACKAGED:
-        raise WeightsError(f"unknown packaged model {name!r}; known: {', '.join(sorted(PACKAGED))}")
+        raise WeightsError(f"unknown packaged model {name!r}; available: {', '.join(sorted(PACKAGED))}")
     folder = state_folder.resolve() / "weights" / name
     if not folder.exists():
         with _conversions(state_folder, progress):
-            if not folder.exists():  # whoever was waited for may have made it
+            if not folder.exists():  # the process that held the lock may have created it
                 _convert(name, PACKAGED[name], folder, progress)
     progress(f"{name}: checking hashes")
     check_folder(name, folder)
@@ -97,10 +97,10 @@ def check_folder(name: str, folder: Path) -> str:
 
 
 def weights_digest(weights: WeightsConfig, state_folder: Path) -> str:
-    """A hash that changes when the weights do: part of what a certificate depends on.
+    """Return a hash that changes with the weights, as part of what a certificate depends on.
 
-    A packaged model's GGUF sha256; for a folder every file's sha256; for a hub id the id and its revision. Raises
-    WeightsError for a folder that cannot be read; one that was altered simply has another digest.
+    For a packaged model its GGUF's sha256; for a folder that of every file; for a hub id that of the id and its
+    revision. Raises WeightsError for a folder that cannot be read; an altered one has another digest.
     """
     if weights.package is not None and weights.package in PACKAGED:
         return PACKAGED[weights.package].sha256
@@ -111,12 +111,12 @@ def weights_digest(weights: WeightsConfig, state_folder: Path) -> str:
 
 
 def unpinned(weights: WeightsConfig) -> str | None:
-    """What to say of a hub id that may mean other weights tomorrow; None for a commit, a package or a folder."""
+    """Return a warning for a hub id whose weights may change; None for a commit, a package or a folder."""
     if weights.hub is None or re.fullmatch(r"[0-9a-f]{40}", weights.revision or ""):
         return None
     found = f"revision {weights.revision!r}" if weights.revision else "no revision"
     return (
-        f"{weights.hub} has {found}: the hub may change what that means and no certificate would notice; "
+        f"{weights.hub} has {found}: the hub may change its weights without voiding a certificate; "
         f"pin a commit (hub: {weights.hub}@<40 hex digits>)"
     )
 
@@ -134,7 +134,7 @@ def _convert(name: str, model: PackagedModel, folder: Path, progress: Progress) 
         try:
             out.rename(folder)
         except OSError:
-            if not folder.exists():  # another process may have finished first, which is just as well
+            if not folder.exists():  # another process may have finished first
                 raise
 
 
@@ -163,7 +163,7 @@ def _join(name: str, model: PackagedModel, target: Path) -> None:
 
 
 def gguf_to_folder(gguf: Path, out: Path) -> None:
-    """Dequantise a GGUF file to bfloat16 safetensors plus tokenizer in `out`."""
+    """Dequantise a GGUF file to bfloat16 safetensors, with its tokenizer, in `out`."""
     import torch
     import transformers
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
@@ -178,9 +178,9 @@ def gguf_to_folder(gguf: Path, out: Path) -> None:
 
 
 def remove_leftovers(state_folder: Path) -> list[Path]:
-    """Delete temporary folders that a killed conversion left behind; returns what was removed.
+    """Delete temporary folders of interrupted conversions; returns what was removed.
 
-    Nothing while another process converts: the folders may be its own, and whoever starts next will clean up.
+    Does nothing while another process converts, as the folders may be its own.
     """
     if not (state_folder / "weights").is_dir():
         return []
@@ -197,7 +197,7 @@ def remove_leftovers(state_folder: Path) -> list[Path]:
 
 @contextmanager
 def _conversions(state_folder: Path, progress: Progress) -> Iterator[None]:
-    """Hold the one place for converting in a state folder; a killed process gives it up."""
+    """Hold the lock for conversions in a state folder; it is released if the process is killed."""
     state_folder.mkdir(parents=True, exist_ok=True)
     with _lock_file(state_folder).open("ab") as lock:
         try:

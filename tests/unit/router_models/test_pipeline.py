@@ -19,10 +19,12 @@ from router_models.pipeline import certify_next, run_pipeline
 from router_models.pricing.prices import Price
 from router_models.risk_control.certificate import Certificate
 from router_models.training.candidate import Candidate, Settings
+from router_models.training.splits import split_outcomes
 from router_models.types import Action, Completion, Decision, Outcome, Query, Usage
 from router_models.versions.policy import Policy
 from router_models.versions.registry import RegisteredVersion, find_version
 from router_models.versions.router_version import RouterVersion
+from router_models.versions.workspace import Workspace
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 PRICES = {"cheap": Price(Decimal("0.01"), Decimal("0.02")), "frontier": Price(Decimal("0.11"), Decimal("0.22"))}
@@ -148,7 +150,7 @@ def test_nothing_certified_says_why_and_what_is_missing(tmp_path: Path) -> None:
 
 def test_every_look_at_the_same_labels_spends_its_part_of_delta(tmp_path: Path) -> None:
     """Other seeds, budgets and names are looks as well, and so is one that certifies nothing."""
-    write_outcomes(tmp_path / "o.parquet", world(900, p_easy=0.97))
+    write_outcomes(tmp_path / "o.parquet", world(500, p_easy=0.995))
     said: list[str] = []
 
     def look(name: str, **changes: float) -> Certificate | None:
@@ -173,7 +175,7 @@ def test_every_look_at_the_same_labels_spends_its_part_of_delta(tmp_path: Path) 
     looks = [line for line in said if line.startswith("look ")]
     assert [line.split(" at ")[0] for line in looks] == ["look 1", "look 2", "look 3"]
     assert "0.0827 spent of 0.1" in looks[2]
-    write_outcomes(tmp_path / "o.parquet", world(930, p_easy=0.97))
+    write_outcomes(tmp_path / "o.parquet", world(520, p_easy=0.995))
     grown = look("router")
     assert grown is not None
     assert grown.look_index == 4  # the labels that were read before are among those of the larger table
@@ -183,8 +185,9 @@ def test_what_is_refused_unseen_is_no_look(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'm.db'}"
     table = table_of(parse_columns(outcomes_to_frame(world(100, p_easy=0.9))))
     version = RouterVersion(Policy(("small", "large"), {}), {})
+    work, splits = Workspace(tmp_path, uri, "router"), split_outcomes(table, SETTINGS.tiers, 0)
     with pytest.raises(DataError, match="fitted for the tiers"):
-        certify_next(Candidate(version, "", {}, {}), table, SETTINGS, NOW, tmp_path, uri, tmp_path)
+        certify_next(Candidate(version, "", {}, {}), splits, SETTINGS, NOW, work)
     assert not (tmp_path / "m.db").exists()
 
 

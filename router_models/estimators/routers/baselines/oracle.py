@@ -26,6 +26,7 @@ class OracleRouter(RouterModel):
     family = "oracle"
     card = "needs the answer's grade beforehand; for reports only"
     needs_metadata = ("oracle",)
+    needs_grades = True
 
     def __init__(self, column: str = "oracle") -> None:
         self.column = column

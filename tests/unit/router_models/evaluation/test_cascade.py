@@ -107,7 +107,7 @@ def test_the_page_names_every_contender_and_where_no_difference_is_shown(drawn: 
 @needs_data
 def test_logprobs_and_prompt_together_know_more_than_either_on_real_models() -> None:
     """Llama 8B → gpt-4o without embeddings: the quick size of the test below."""
-    _beats_both_alone(compare_cascade(read_outcomes(QA), WEAK, STRONG, "surface", folds=3))
+    _beats_both_alone(compare_cascade(read_outcomes(QA), WEAK, STRONG, "surface", folds=2))
 
 
 @pytest.mark.full

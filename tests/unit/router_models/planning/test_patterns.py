@@ -26,8 +26,8 @@ from router_models.planning.what_if import break_even
 from router_models.planning.workload import Workload
 from router_models.pricing.prices import Price
 from router_models.pricing.tier_costs import TierCosts
+from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.risk_and_drop import Paired, certify_both
-from router_models.training.evidence import Evidence
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TERMS = {
@@ -57,17 +57,22 @@ def test_a_cascade_pays_exactly_below_the_break_even_share(cheap_cost: float, es
     n = 200
     scores = np.linspace(0, 1, n)
     flat = np.ones(n)
-    seen = Evidence(flat, scores, flat, flat, flat, cheap_cost * flat, flat, flat)
+    seen = CascadeEvidence(
+        ("cheap", "frontier"),
+        flat[:, None],
+        np.column_stack([scores, flat]),
+        np.column_stack([cheap_cost * flat, flat]),
+        np.ones((n, 2), dtype=bool),
+    )
     work = Workload("w", "cheap", "frontier", seen, np.zeros(n, bool), None, None, "r", "v", True)
     operated = Operated(Pattern("cascade", "", after=scores), None, float(np.quantile(scores, escalated)), True, "")
     extra = Extra(verifier_usd=0.01)
-    played = play_out(work, operated, np.ones(n, bool), extra)
-    even = break_even(work, operated, played, extra)
+    replayed = play_out(work, operated, np.ones(n, bool), extra)
+    even = break_even(work, operated, replayed, extra)
     assert even.p_star == pytest.approx(1 - cheap_cost - 0.01)
-    assert even.pays == (float(played.usd.mean()) < 1.0) or abs(even.p - even.p_star) < 1e-9
+    assert even.pays == (float(replayed.usd.mean()) < 1.0) or abs(even.p - even.p_star) < 1e-9
 
 
-@pytest.mark.statistical
 def test_what_a_plan_certifies_holds_on_the_traffic_and_a_plain_pick_does_not() -> None:
     """Plans from samples of a known pool, δ = .1: violations stay within binom.ppf(.999); the plug-in's do not."""
     pool = mix(weak=0.75, verifier_auc=0.75, n=20_000)
@@ -77,16 +82,16 @@ def test_what_a_plan_certifies_holds_on_the_traffic_and_a_plain_pick_does_not() 
     chance = np.random.default_rng(0)
     for _ in range(runs):
         rows = chance.integers(0, len(pool), 700)
-        seen = Evidence(*(getattr(pool.seen, name)[rows] for name in pool.seen.__dataclass_fields__))
+        seen = pool.seen.take(rows)
         sample = replace(pool, seen=seen, choosing=np.arange(700) < 280, labelled=True)
-        wrong = 1 - pool.seen.cheap_right
+        wrong = 1 - pool.seen.grades[:, 0]
         found = operate(sample, patterns_of(sample, budget, None), budget, NOW)
         risks = [_risk(pool, option, wrong) for option in found if option.certified]
         broken += any(risk > budget.epsilon for risk in risks)
-        kept += [float((pool.seen.p_cheap_ok >= o.accept_at).mean()) for o in found if o.certified and o.accept_at]
-        cert = seen.p_cheap_ok[280:], 1 - seen.cheap_right[280:]
+        kept += [float((pool.seen.p_ok[:, 0] >= o.accept_at).mean()) for o in found if o.certified and o.accept_at]
+        cert = seen.p_ok[:, 0][280:], 1 - seen.grades[:, 0][280:]
         at = provisional(*cert, budget.epsilon)
-        broken_pick += wrong[pool.seen.p_cheap_ok >= at].mean() > budget.epsilon
+        broken_pick += wrong[pool.seen.p_ok[:, 0] >= at].mean() > budget.epsilon
     most = binom.ppf(0.999, runs, budget.delta)
     assert broken <= most
     assert broken_pick > most
@@ -97,17 +102,16 @@ def _risk(pool: Workload, option: Operated, wrong: np.ndarray) -> float:
     """The pool's true P(wrong | kept) under an option's thresholds."""
     kept = np.ones(len(pool), dtype=np.bool_)
     if option.route_at is not None:
-        kept &= pool.seen.p_route_ok >= option.route_at
+        kept &= pool.seen.p_route[:, 0] >= option.route_at
     if option.accept_at is not None:
-        kept &= pool.seen.p_cheap_ok >= option.accept_at
+        kept &= pool.seen.p_ok[:, 0] >= option.accept_at
     return float(wrong[kept].mean()) if kept.any() else 0.0
 
 
-@pytest.mark.statistical
 def test_both_promises_hold_together_and_a_plain_pick_breaks_them() -> None:
     """Risk among the kept and drop against the frontier, proved by one sequence at δ = .1 on samples of a pool."""
     pool = mix(weak=0.75, verifier_auc=0.75, n=20_000)
-    scores, cheap, frontier = pool.seen.p_cheap_ok, pool.seen.cheap_right, pool.seen.frontier_right
+    scores, cheap, frontier = pool.seen.p_ok[:, 0], pool.seen.grades[:, 0], pool.seen.grades[:, -1]
     epsilon, max_drop, runs = 0.15, 0.04, 300
     chance = np.random.default_rng(1)
     broken = broken_pick = 0
@@ -131,8 +135,8 @@ def test_both_promises_hold_together_and_a_plain_pick_breaks_them() -> None:
 
 
 def _broken(pool: Workload, at: float, epsilon: float, max_drop: float) -> bool:
-    kept = pool.seen.p_cheap_ok >= at
+    kept = pool.seen.p_ok[:, 0] >= at
     if not kept.any():
         return False
-    drop = np.where(kept, pool.seen.frontier_right - pool.seen.cheap_right, 0.0).mean()
-    return bool((1 - pool.seen.cheap_right[kept]).mean() > epsilon or drop > max_drop)
+    drop = np.where(kept, pool.seen.grades[:, -1] - pool.seen.grades[:, 0], 0.0).mean()
+    return bool((1 - pool.seen.grades[:, 0][kept]).mean() > epsilon or drop > max_drop)

@@ -110,10 +110,10 @@ def test_the_break_even_price_is_where_the_saving_ends(recorded: Workload, worke
     factor = float(line.split("falls to ")[1].split("%")[0]) / 100
     seen = recorded.seen
     option = worked.option(worked.shown)
-    cheaper = replace(recorded, seen=replace(seen, frontier_usd=seen.frontier_usd * factor))
-    played = play_out(cheaper, option.operated, ~recorded.choosing, EXTRA)
-    top = cheaper.seen.frontier_usd[~recorded.choosing].mean()
-    assert 1 - played.usd.mean() / top == pytest.approx(0.0, abs=0.002)
+    cheaper = replace(recorded, seen=replace(seen, cost_usd=seen.cost_usd * [1.0, factor]))
+    replayed = play_out(cheaper, option.operated, ~recorded.choosing, EXTRA)
+    top = cheaper.seen.cost_usd[:, -1][~recorded.choosing].mean()
+    assert 1 - replayed.usd.mean() / top == pytest.approx(0.0, abs=0.002)
 
 
 def test_little_traffic_is_not_worth_routing(recorded: Workload) -> None:
@@ -210,7 +210,7 @@ def test_a_drop_in_quality_beyond_the_allowed_is_never_recommended() -> None:
 
 
 def test_an_ensemble_is_weighed_where_agreement_was_recorded_and_pays_for_every_sample(recorded: Workload) -> None:
-    with_agreement = replace(recorded, agreement=recorded.seen.p_cheap_ok)
+    with_agreement = replace(recorded, agreement=recorded.seen.p_ok[:, 0])
     names = [p.name for p in patterns_of(with_agreement, RiskBudget(0.1, 0.1), samples=None)]
     assert "ensemble sample" not in names
     found = plan(with_agreement, RiskBudget(0.1, 0.1), BUSY, EXTRA, NOW, samples=5)
@@ -230,7 +230,7 @@ def test_where_answers_were_not_recorded_the_worth_of_a_verifier_is_shown() -> N
 
 
 def test_labels_needed_grow_as_the_promise_gets_stricter(recorded: Workload) -> None:
-    rows = labels_table(recorded, Pattern("cascade", "", after=recorded.seen.p_cheap_ok), (0.05, 0.1, 0.2, 0.3), 0.1)
+    rows = labels_table(recorded, Pattern("cascade", "", after=recorded.seen.p_ok[:, 0]), (0.05, 0.1, 0.2, 0.3), 0.1)
     known = [row.fewest for row in rows if row.fewest is not None]
     assert known == sorted(known, reverse=True)
     assert [row.reachable for row in rows] == sorted(row.reachable for row in rows)
@@ -286,4 +286,4 @@ def test_grades_that_are_scores_need_a_bar() -> None:
     with pytest.raises(DataError, match="which grade on an answer counts"):
         workload_of(t, "cheap", "frontier", TERMS, routers=("surface",))
     work = workload_of(t, "cheap", "frontier", TERMS, routers=("surface",), acceptable=0.5)
-    assert set(np.unique(work.seen.cheap_right)) == {0.0, 1.0}
+    assert set(np.unique(work.seen.grades[:, 0])) == {0.0, 1.0}

@@ -30,16 +30,16 @@ def test_shares_and_accuracies_are_the_stated_ones() -> None:
     work = written()
     hard = np.array(work.slices["slice"]) == "hard"
     assert hard.mean() == pytest.approx(0.25, abs=0.001)
-    assert work.seen.cheap_right[hard].mean() == pytest.approx(0.4, abs=0.001)
-    assert work.seen.frontier_right[hard].mean() == pytest.approx(0.9, abs=0.001)
-    wrong = hard & (work.seen.cheap_right == 0)
-    assert work.seen.frontier_right[wrong].mean() == pytest.approx(0.85, abs=0.001)
+    assert work.seen.grades[:, 0][hard].mean() == pytest.approx(0.4, abs=0.001)
+    assert work.seen.grades[:, -1][hard].mean() == pytest.approx(0.9, abs=0.001)
+    wrong = hard & (work.seen.grades[:, 0] == 0)
+    assert work.seen.grades[:, -1][wrong].mean() == pytest.approx(0.85, abs=0.001)
 
 
 def test_tokens_are_priced_by_each_tiers_own_tokenizer_and_cache() -> None:
     work = written(TrafficSlice("all", 1.0, 0.8, 0.9, 400, 100))
-    assert work.seen.cheap_usd[0] == pytest.approx((400 * 0.1 + 100 * 0.4) / 1e6)
-    assert work.seen.frontier_usd[0] == pytest.approx((300 * 2 + 300 * 1 + 150 * 8) / 1e6)
+    assert work.seen.cost_usd[:, 0][0] == pytest.approx((400 * 0.1 + 100 * 0.4) / 1e6)
+    assert work.seen.cost_usd[:, -1][0] == pytest.approx((300 * 2 + 300 * 1 + 150 * 8) / 1e6)
 
 
 def test_latencies_are_known_only_where_stated() -> None:
@@ -51,13 +51,13 @@ def test_latencies_are_known_only_where_stated() -> None:
 
 def test_the_verifier_adds_to_what_the_router_knows() -> None:
     work = written(TrafficSlice("all", 1.0, 0.8, 0.9, 400, 100))
-    assert auc(work.seen.p_route_ok, work.seen.cheap_right) == pytest.approx(0.6, abs=0.02)
-    assert auc(work.seen.p_cheap_ok, work.seen.cheap_right) > 0.8
+    assert auc(work.seen.p_route[:, 0], work.seen.grades[:, 0]) == pytest.approx(0.6, abs=0.02)
+    assert auc(work.seen.p_ok[:, 0], work.seen.grades[:, 0]) > 0.8
 
 
 def test_a_better_imagined_verifier_separates_better() -> None:
     work = written()
-    found = [auc(with_verifier(work, a, 0).seen.p_cheap_ok, work.seen.cheap_right) for a in (0.6, 0.8, 0.95)]
+    found = [auc(with_verifier(work, a, 0).seen.p_ok[:, 0], work.seen.grades[:, 0]) for a in (0.6, 0.8, 0.95)]
     assert found == sorted(found)
 
 

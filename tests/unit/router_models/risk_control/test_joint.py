@@ -11,20 +11,24 @@ from hypothesis import strategies as st
 
 from router_models.errors import DataError, NotCertifiedError
 from router_models.risk_control.certificate import ABSTAIN_RISK, ANSWERED_RISK, Certificate
+from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.joint import certify_joint
 from router_models.risk_control.joint_path import PathBudget, follow, nothing_rejected
 from router_models.risk_control.labels import labels_needed, p_value
-from router_models.risk_control.ladder import Ladder, Thresholds, replay_ladder
+from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.tuning import Grid, always_top, pareto_path, predict, tune_all
 from router_models.types import Action
 from router_models.versions.policy import Policy
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-KEPT = {"binds": {}, "label_source": "human", "made_at": NOW, "expires_at": NOW + timedelta(days=30)}
 TIERS = ("small", "medium", "large")
 
 
-def ladder(n: int, seed: int, tiers: int = 3) -> Ladder:
+def terms(epsilon: float, delta: float = 0.1, look_index: int = 0) -> CertificateTerms:
+    return CertificateTerms(epsilon, delta, "human", NOW, NOW + timedelta(days=30), look_index=look_index)
+
+
+def ladder(n: int, seed: int, tiers: int = 3) -> CascadeEvidence:
     """Calibrated by construction: labels are drawn from the estimates themselves."""
     rng = np.random.default_rng(seed)
     difficulty = rng.normal(0, 1.5, n)
@@ -32,7 +36,7 @@ def ladder(n: int, seed: int, tiers: int = 3) -> Ladder:
     p_ok = 1 / (1 + np.exp(-(skills - difficulty[:, None] + rng.normal(0, 0.7, (n, tiers)))))
     p_route = 1 / (1 + np.exp(-(skills[:-1] - 0.8 * difficulty[:, None] + rng.normal(0, 0.5, (n, tiers - 1)))))
     cost = np.array([1.0, 6.0, 30.0])[3 - tiers :]
-    return Ladder.of(TIERS[3 - tiers :], p_route, p_ok, cost, rng.random((n, tiers)) < p_ok)
+    return CascadeEvidence.of(TIERS[3 - tiers :], p_route, p_ok, cost, rng.random((n, tiers)) < p_ok)
 
 
 probability = st.one_of(st.floats(0, 1, width=16), st.sampled_from([0.0, 0.5, 1.0]))
@@ -48,10 +52,10 @@ cut = st.one_of(probability, st.just(-np.inf), st.just(np.inf))
 def test_playing_a_ladder_is_what_the_served_policy_does(rows, route_at, accept_at, abstain_below):
     # An answer is never both accepted and abstained on: Stage A only proposes abstain ≤ accept.
     accept_at = tuple(max(a, b) for a, b in zip(accept_at, abstain_below, strict=False))
-    data = Ladder.of(TIERS, [r[:2] for r in rows], [r[2:] for r in rows], (1.0, 6.0, 30.0))
+    data = CascadeEvidence.of(TIERS, [r[:2] for r in rows], [r[2:] for r in rows], (1.0, 6.0, 30.0))
     thresholds = Thresholds(route_at, accept_at, abstain_below)
     policy = Policy(TIERS, thresholds.points(TIERS))
-    played = replay_ladder(data, thresholds)
+    replayed = replay_policy(data, thresholds)
     for i, row in enumerate(rows):
         decision = policy.decide({"small": row[0], "medium": row[1]})
         calls = [decision.tier]
@@ -60,8 +64,8 @@ def test_playing_a_ladder_is_what_the_served_policy_does(rows, route_at, accept_
             calls.append("large")
             verdict = policy.judge("large", row[4])
         abstained = verdict.action is Action.ABSTAINED
-        assert played.answered_by[i] == (-1 if abstained else TIERS.index(calls[-1]))
-        assert played.cost_usd[i] == sum({"small": 1.0, "medium": 6.0, "large": 30.0}[t] for t in calls)
+        assert replayed.answered_by[i] == (-1 if abstained else TIERS.index(calls[-1]))
+        assert replayed.cost_usd[i] == sum({"small": 1.0, "medium": 6.0, "large": 30.0}[t] for t in calls)
 
 
 @settings(max_examples=50)
@@ -86,11 +90,11 @@ def test_stage_a_finds_the_grids_minimum(tiers, abstain_weight):
     top_abstain = 1 - abstain_weight if abstain_weight < 1 else -np.inf
 
     def loss(thresholds: Thresholds, cost_weight: float) -> float:
-        played = replay_ladder(data, thresholds)
-        answered = ~played.abstained
-        soft = data.p_ok[np.arange(len(data)), np.maximum(played.answered_by, 0)]
-        silent = abstain_weight * played.abstained.mean() if played.abstained.any() else 0.0
-        return ((1 - soft) * answered).mean() + cost_weight * played.cost_usd.mean() + silent
+        replayed = replay_policy(data, thresholds)
+        answered = ~replayed.abstained
+        soft = data.p_ok[np.arange(len(data)), np.maximum(replayed.answered_by, 0)]
+        silent = abstain_weight * replayed.abstained.mean() if replayed.abstained.any() else 0.0
+        return ((1 - soft) * answered).mean() + cost_weight * replayed.cost_usd.mean() + silent
 
     for cost_weight in (0.001, 0.01):
         found = tune_all(data, grid, [cost_weight], abstain_weight)[0]
@@ -138,14 +142,14 @@ def test_early_abstention_saves_cost_at_equal_risk():
 
 def test_the_certificate_counts_what_the_whole_system_answered():
     tune, cert = ladder(500, 5), ladder(1500, 6)
-    result = certify_joint(tune, cert, epsilon=0.2, delta=0.1, abstain_share=0.1, **KEPT)
+    result = certify_joint(tune, cert, terms(0.2), abstain_share=0.1)
     c = result.certificate
-    played = replay_ladder(cert, result.chosen.thresholds)
+    replayed = replay_policy(cert, result.chosen.thresholds)
     assert c.what == ANSWERED_RISK
-    assert (c.n, c.accepted_n, c.errors) == (1500, (~played.abstained).sum(), played.wrong(cert.right).sum())
+    assert (c.n, c.accepted_n, c.errors) == (1500, (~replayed.abstained).sum(), replayed.wrong(cert.right).sum())
     assert p_value(c.errors, c.accepted_n, 0.2) <= 0.1
     assert [p.what for p in c.also] == [ABSTAIN_RISK]
-    assert c.also[0].errors == played.abstained.sum()
+    assert c.also[0].errors == replayed.abstained.sum()
     assert p_value(c.also[0].errors, 1500, 0.1) <= 0.1
     assert c.settings["small.route_at"] == result.chosen.thresholds.route_at[0]
     assert Certificate.from_json(c.to_json()) == c
@@ -157,29 +161,29 @@ def test_the_certificate_counts_what_the_whole_system_answered():
 
 def test_unlabelled_traffic_is_enough_for_stage_a():
     tune, cert = ladder(500, 5), ladder(1500, 6)
-    blind = Ladder(tune.tiers, tune.p_route, tune.p_ok, tune.cost_usd)
-    result = certify_joint(blind, cert, epsilon=0.2, delta=0.1, **KEPT)
+    blind = CascadeEvidence(tune.tiers, tune.p_route, tune.p_ok, tune.cost_usd)
+    result = certify_joint(blind, cert, terms(0.2))
     assert result.certificate.errors / result.certificate.accepted_n < 0.2
 
 
 def test_three_tiers_are_certified_in_under_five_seconds():
     tune, cert = ladder(5000, 7), ladder(5000, 8)
     started = time.process_time()
-    certify_joint(tune, cert, epsilon=0.2, delta=0.1, abstain_share=0.1, **KEPT)
+    certify_joint(tune, cert, terms(0.2), abstain_share=0.1)
     assert time.process_time() - started < 5
 
 
 def test_an_unreachable_budget_is_explained_with_what_always_top_would_err():
     tune, cert = ladder(500, 5), ladder(800, 6)
     with pytest.raises(NotCertifiedError, match=r"always large: \d") as caught:
-        certify_joint(tune, cert, epsilon=0.01, delta=0.1, **KEPT)
+        certify_joint(tune, cert, terms(0.01))
     assert caught.value.labels_missing is None
 
 
 def test_too_few_labels_are_counted():
     tune, cert = ladder(500, 5), ladder(20, 6)
     with pytest.raises(NotCertifiedError, match="more labels are needed") as caught:
-        certify_joint(tune, cert, epsilon=0.15, delta=0.1, **KEPT)
+        certify_joint(tune, cert, terms(0.15))
     assert caught.value.labels_missing > 10
 
 
@@ -188,18 +192,18 @@ def test_what_lies_behind_a_gap_is_not_certified_however_small_its_p_value():
     n, only = 300, {"small": (-np.inf, -np.inf), "medium": (np.inf, -np.inf), "large": (np.inf, np.inf)}
     thresholds = [Thresholds(only[tier], (-np.inf,) * 2, (-np.inf,) * 3) for tier in TIERS]
     even, ok = np.full((n, 2), 0.5), np.tile([0.9, 0.95, 0.99], (n, 1))
-    tune = Ladder.of(TIERS, even, ok, (1.0, 6.0, 30.0), np.arange(n)[:, None] >= [30, 15, 0])
-    cert = Ladder.of(TIERS, even, ok, (1.0, 6.0, 30.0), np.tile([True, False, True], (n, 1)))
+    tune = CascadeEvidence.of(TIERS, even, ok, (1.0, 6.0, 30.0), np.arange(n)[:, None] >= [30, 15, 0])
+    cert = CascadeEvidence.of(TIERS, even, ok, (1.0, 6.0, 30.0), np.tile([True, False, True], (n, 1)))
     path = follow([predict(tune, t) for t in thresholds], tune, cert, PathBudget(0.2, 0.1))
     assert path.anchor == 2
     assert (path.p_values <= 0.1).tolist() == [True, False, True]
     assert path.rejected.tolist() == [False, False, True]
 
 
-def certain(n: int, *, silent: int = 0) -> Ladder:
+def certain(n: int, *, silent: int = 0) -> CascadeEvidence:
     """Nobody errs; of the first `silent` prompts the top tier's verifier thinks little."""
     p_ok = np.where(np.arange(n) < silent, 0.1, 0.9)[:, None] * np.ones(2)
-    return Ladder.of(("small", "large"), np.zeros((n, 1)), p_ok, (1.0, 30.0), np.ones((n, 2)))
+    return CascadeEvidence.of(("small", "large"), np.zeros((n, 1)), p_ok, (1.0, 30.0), np.ones((n, 2)))
 
 
 QUIET = Thresholds((np.inf,), (-np.inf,), (-np.inf, 0.5))
@@ -220,7 +224,7 @@ def test_where_a_largest_drop_has_no_proof_no_number_of_labels_is_made_up():
     with pytest.raises(
         NotCertifiedError, match=r"changes the share right by 0\.0 points .* a drop of 0\.005"
     ) as caught:
-        certify_joint(certain(300), certain(300), epsilon=0.3, delta=0.1, max_drop=0.005, **KEPT)
+        certify_joint(certain(300), certain(300), terms(0.3), max_drop=0.005)
     assert caught.value.reason.endswith("allow a larger drop, or label more")
     assert caught.value.labels_missing is None
 
@@ -237,9 +241,9 @@ def test_unusable_ladders_are_refused():
     ):
         columns = {"p_route": good.p_route, "p_ok": good.p_ok, "cost_usd": good.cost_usd, "right": good.right} | change
         with pytest.raises(DataError, match=message):
-            Ladder.of(TIERS, **columns)
-    blind = Ladder(good.tiers, good.p_route, good.p_ok, good.cost_usd)
+            CascadeEvidence.of(TIERS, **columns)
+    blind = CascadeEvidence(good.tiers, good.p_route, good.p_ok, good.cost_usd)
     with pytest.raises(DataError, match="no labels"):
-        certify_joint(good, blind, epsilon=0.2, delta=0.1, **KEPT)
+        certify_joint(good, blind, terms(0.2))
     with pytest.raises(DataError, match="TUNE is about"):
-        certify_joint(ladder(10, 0, tiers=2), good, epsilon=0.2, delta=0.1, **KEPT)
+        certify_joint(ladder(10, 0, tiers=2), good, terms(0.2))

@@ -21,10 +21,14 @@ from router_models.risk_control.sequence import (
     spent_delta,
     upper_bound,
 )
+from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-KEPT = {"binds": {}, "label_source": "programmatic", "made_at": NOW, "expires_at": NOW + timedelta(days=90)}
+
+
+def terms(epsilon: float, delta: float = 0.1, look_index: int = 0) -> CertificateTerms:
+    return CertificateTerms(epsilon, delta, "programmatic", NOW, NOW + timedelta(days=90), look_index=look_index)
 
 
 def draw(n: int, seed: int, slices: int = 0) -> Labelled:
@@ -119,7 +123,7 @@ def test_the_sequence_is_vectorised_over_runs():
 def test_spent_deltas_sum_to_delta_and_a_single_certificate_has_all_of_it():
     assert spent_delta(0.1, 0) == 0.1
     assert sum(spent_delta(0.1, i) for i in range(1, 200_000)) == pytest.approx(0.1, rel=1e-4)
-    with pytest.raises(DataError, match="round"):
+    with pytest.raises(DataError, match="look_index"):
         spent_delta(0.1, -1)
 
 
@@ -139,7 +143,7 @@ def test_the_feasible_share_is_what_the_oracle_accepts():
 
 def test_the_certificate_reports_the_counts_at_its_threshold():
     tune, cert = draw(500, 1), draw(800, 2)
-    c = certify_threshold(tune, cert, epsilon=0.15, delta=0.1, **KEPT)
+    c = certify_threshold(tune, cert, terms(0.15))
     accepted = cert.scores >= c.threshold
     assert (c.n, c.accepted_n, c.errors) == (800, accepted.sum(), cert.wrong[accepted].sum())
     assert p_value(c.errors, c.accepted_n, 0.15) <= 0.1
@@ -149,7 +153,7 @@ def test_the_certificate_reports_the_counts_at_its_threshold():
 
 def test_a_later_round_spends_less_and_never_accepts_more():
     tune, cert = draw(500, 1), draw(800, 2)
-    first, third = (certify_threshold(tune, cert, epsilon=0.15, delta=0.1, look_index=i, **KEPT) for i in (0, 3))
+    first, third = (certify_threshold(tune, cert, terms(0.15, look_index=i)) for i in (0, 3))
     assert third.level == pytest.approx(spent_delta(0.1, 3))
     assert third.delta == 0.1
     assert third.threshold >= first.threshold
@@ -158,18 +162,18 @@ def test_a_later_round_spends_less_and_never_accepts_more():
 def test_another_utility_chooses_another_certified_threshold():
     tune, cert = draw(500, 1), draw(2000, 2)
     grid = quantile_grid(tune.scores)
-    lenient = certify_threshold(tune, cert, epsilon=0.15, delta=0.1, grid=grid, **KEPT)
-    strict = certify_threshold(tune, cert, epsilon=0.15, delta=0.1, grid=grid, utility=grid, **KEPT)
+    lenient = certify_threshold(tune, cert, terms(0.15), grid=grid)
+    strict = certify_threshold(tune, cert, terms(0.15), grid=grid, utility=grid)
     assert strict.threshold > lenient.threshold
     with pytest.raises(DataError, match="utility"):
-        certify_threshold(tune, cert, epsilon=0.15, delta=0.1, utility=[1.0], **KEPT)
+        certify_threshold(tune, cert, terms(0.15), utility=[1.0])
     with pytest.raises(DataError, match="ascending"):
-        certify_threshold(tune, cert, epsilon=0.15, delta=0.1, grid=[0.5, 0.2], **KEPT)
+        certify_threshold(tune, cert, terms(0.15), grid=[0.5, 0.2])
 
 
 def test_slices_each_get_their_share_of_delta_and_their_own_line():
     tune, cert = draw(1500, 3, slices=4), draw(3000, 4, slices=4)
-    c = certify_threshold(tune, cert, epsilon=0.15, delta=0.1, **KEPT)
+    c = certify_threshold(tune, cert, terms(0.15))
     assert set(c.slices) == {"s0", "s1", "s2", "s3"}
     for name, promise in c.slices.items():
         assert promise.level == pytest.approx(0.025)
@@ -178,7 +182,7 @@ def test_slices_each_get_their_share_of_delta_and_their_own_line():
             assert (promise.trials, promise.errors) == (rows.sum(), cert.wrong[rows].sum())
             assert p_value(promise.errors, promise.trials, 0.15) <= 0.025
     assert c.accepted_n == sum(p.trials for p in c.slices.values())
-    own = certify_threshold(tune, cert, epsilon=0.15, delta=0.1, common_threshold=False, **KEPT)
+    own = certify_threshold(tune, cert, terms(0.15), common_threshold=False)
     assert own.threshold is None
     assert own.accepted_n >= c.accepted_n
 
@@ -186,21 +190,21 @@ def test_slices_each_get_their_share_of_delta_and_their_own_line():
 def test_a_slice_without_labels_is_listed_and_never_accepted():
     tune, cert = draw(1500, 3, slices=2), draw(2000, 4, slices=2)
     tune = Labelled.of(np.append(tune.scores, 0.99), np.append(tune.wrong, False), (*tune.slices, "rare"))
-    c = certify_threshold(tune, cert, epsilon=0.15, delta=0.1, **KEPT)
+    c = certify_threshold(tune, cert, terms(0.15))
     assert c.threshold_for("rare") == np.inf
     assert not c.slices["rare"].certified
     with pytest.raises(DataError, match="both TUNE and CERT or for neither"):
-        certify_threshold(tune, draw(100, 1), epsilon=0.15, delta=0.1, **KEPT)
+        certify_threshold(tune, draw(100, 1), terms(0.15))
 
 
 def test_too_few_labels_are_counted_and_infeasible_budgets_explained():
     tune = draw(500, 5)
     with pytest.raises(NotCertifiedError, match="too few labels") as caught:
-        certify_threshold(tune, draw(5, 6), epsilon=0.15, delta=0.1, **KEPT)
+        certify_threshold(tune, draw(5, 6), terms(0.15))
     assert caught.value.labels_missing > 0
     noise = Labelled.of(tune.scores, np.random.default_rng(7).random(500) < 0.3)
     with pytest.raises(NotCertifiedError, match="infeasible") as caught:
-        certify_threshold(noise, noise, epsilon=0.05, delta=0.1, **KEPT)
+        certify_threshold(noise, noise, terms(0.05))
     assert caught.value.labels_missing is None
 
 
@@ -212,9 +216,9 @@ def test_unusable_labels_and_scores_are_refused():
     with pytest.raises(DataError, match=r"0 \(right\) or 1"):
         Labelled.of([0.1, 0.2], [0.5, 1])
     with pytest.raises(DataError, match="needs TUNE and CERT"):
-        certify_threshold(draw(10, 0), draw(0, 0), epsilon=0.1, delta=0.1, **KEPT)
+        certify_threshold(draw(10, 0), draw(0, 0), terms(0.1))
     with pytest.raises(DataError, match="epsilon"):
-        certify_threshold(draw(10, 0), draw(10, 0), epsilon=1.0, delta=0.1, **KEPT)
+        certify_threshold(draw(10, 0), draw(10, 0), terms(1.0))
 
 
 @settings(max_examples=25, deadline=None)
@@ -226,7 +230,7 @@ def test_a_certificate_does_not_depend_on_the_order_of_the_rows(seed):
     results = []
     for t, c in ((tune, cert), (Labelled(tune.scores[i], tune.wrong[i]), Labelled(cert.scores[j], cert.wrong[j]))):
         try:
-            results.append(certify_threshold(t, c, epsilon=0.15, delta=0.1, **KEPT))
+            results.append(certify_threshold(t, c, terms(0.15)))
         except NotCertifiedError as error:
             results.append(error.reason)
     assert results[0] == results[1]

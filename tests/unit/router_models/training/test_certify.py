@@ -18,15 +18,15 @@ from router_models.data.formats import outcomes_to_frame, parse_columns
 from router_models.data.outcomes import OutcomeTable, prompt_id, table_of
 from router_models.errors import DataError, NotCertifiedError
 from router_models.pricing.prices import Price
-from router_models.reports.ladder import write_ladder_report
-from router_models.reports.two_tier import write_report
+from router_models.reports.report import write_report
 from router_models.risk_control.certificate import ABSTAIN_RISK, ACCEPTED_RISK, ANSWERED_RISK
-from router_models.risk_control.ladder import Thresholds, replay_ladder
+from router_models.risk_control.evidence import Thresholds, replay_policy
 from router_models.training.candidate import Candidate, Settings, load_candidate, save_candidate
 from router_models.training.certify import Certified, certify_candidate
-from router_models.training.evidence import replay_ladder as play_pair
+from router_models.training.evidence import replay_version
 from router_models.training.fit import fit_candidate
 from router_models.training.model_selection import Scored
+from router_models.training.splits import split_outcomes
 from router_models.types import Completion, OperatingPoint, Outcome, Query, Usage
 from router_models.versions.policy import Policy
 
@@ -69,6 +69,13 @@ def table() -> OutcomeTable:
     return world(1500).with_embeddings(Given())
 
 
+def made(table: OutcomeTable, settings: Settings) -> tuple[Candidate, Certified]:
+    """Fit and certify on the same splits."""
+    splits = split_outcomes(table, settings.tiers, settings.seed)
+    candidate = fit_candidate(splits, settings, Given())
+    return candidate, certify_candidate(candidate, splits, settings, NOW)
+
+
 class Given(Encoder):
     """No encoder: vectors were given, or are not needed."""
 
@@ -76,12 +83,20 @@ class Given(Encoder):
         return np.tile(np.eye(1, 384, dtype=np.float32), (len(texts), 1))  # type: ignore[arg-type]
 
 
+class Unasked(Encoder):
+    """An encoder that nobody may ask: vectors come before anything is fitted."""
+
+    def encode(self, texts: object) -> np.ndarray:
+        pytest.fail("prompts were embedded")
+
+
 @pytest.fixture(scope="module")
 def ladder(table: OutcomeTable) -> tuple[Candidate, Certified, float]:
     settings = replace(LADDER, router="surface", verifier="logprob")
-    candidate = fit_candidate(table, settings, Given())
+    splits = split_outcomes(table, TIERS, settings.seed)
+    candidate = fit_candidate(splits, settings, Given())
     started = time.process_time()
-    certified = certify_candidate(candidate, table, settings, NOW)
+    certified = certify_candidate(candidate, splits, settings, NOW)
     return candidate, certified, time.process_time() - started
 
 
@@ -103,9 +118,9 @@ def test_a_three_tier_certificate_covers_the_whole_system(ladder: tuple[Candidat
     assert [p.what for p in certificate.also] == [ABSTAIN_RISK]
     thresholds = Thresholds.from_named(certificate.settings, TIERS)
     assert certified.version.policy.points == thresholds.points(TIERS)
-    played = replay_ladder(certified.ladder, thresholds)
-    assert len({*played.answered_by.tolist()} - {-1}) >= 2, "more than one tier answers"
-    assert played.cost_usd.mean() < 0.8 * certified.ladder.cost_usd[:, -1].mean()
+    replayed = replay_policy(certified.evidence, thresholds)
+    assert len({*replayed.answered_by.tolist()} - {-1}) >= 2, "more than one tier answers"
+    assert replayed.cost_usd.mean() < 0.8 * certified.evidence.cost_usd[:, -1].mean()
     certificate.check(certified.version.binds(PRICES), NOW)
 
 
@@ -121,7 +136,7 @@ def test_batch_and_served_estimates_of_a_ladder_agree(
     table: OutcomeTable, ladder: tuple[Candidate, Certified, float]
 ) -> None:
     """What CERT was scored with is what a server computes for the same prompt and answer."""
-    version, data = ladder[1].version, ladder[1].ladder
+    version, data = ladder[1].version, ladder[1].evidence
     text = table.prompts.texts[0]
     decision = version.decide(Query.from_prompt(text, domain=table.column("domain")[0]))
     lp = float(table.answers_of(decision.tier).signals["lp_mean"][0])
@@ -135,7 +150,7 @@ def test_the_ladders_page_shows_path_thresholds_slices_and_unseen_domains(
     ladder: tuple[Candidate, Certified, float], tmp_path: Path
 ) -> None:
     candidate, certified, _ = ladder
-    numbers = write_ladder_report(tmp_path, candidate, certified, LADDER)
+    numbers = write_report(tmp_path, candidate, certified, LADDER)
     text = (tmp_path / "report.md").read_text()
     for words in ("small → medium → large", "**deployed**", "| domain |", "riddles", "AUC, unseen domains", "anchor"):
         assert words in text
@@ -149,20 +164,19 @@ def test_the_ladders_page_shows_path_thresholds_slices_and_unseen_domains(
 
 def test_the_largest_drop_is_proved_together_with_the_risk(table: OutcomeTable) -> None:
     generous = replace(LADDER, router="surface", verifier="logprob", max_drop=0.1)
-    candidate = fit_candidate(table, generous, Given())
-    certificate = certify_candidate(candidate, table, generous, NOW).version.certificate
+    candidate, certified = made(table, generous)
+    certificate = certified.version.certificate
     assert certificate is not None
     drop = certificate.also[-1]
     assert (drop.what, drop.certified, drop.bound) == (DROP, True, 0.1)
     assert drop.upper <= 0.1
     with pytest.raises(NotCertifiedError):
-        certify_candidate(candidate, table, replace(generous, max_drop=0.001), NOW)
+        certify_candidate(candidate, split_outcomes(table, TIERS, 0), replace(generous, max_drop=0.001), NOW)
 
 
 def test_two_tiers_can_promise_either_risk_with_a_largest_drop(table: OutcomeTable, tmp_path: Path) -> None:
     accepted = replace(PAIR, max_drop=0.08)
-    candidate = fit_candidate(table, accepted, Given())
-    certified = certify_candidate(candidate, table, accepted, NOW)
+    candidate, certified = made(table, accepted)
     certificate = certified.version.certificate
     assert certificate is not None
     assert certificate.what == ACCEPTED_RISK
@@ -172,15 +186,14 @@ def test_two_tiers_can_promise_either_risk_with_a_largest_drop(table: OutcomeTab
     assert DROP in page
     assert "| domain |" in page
     whole = replace(PAIR, promise="answered", epsilon=0.15)
-    other = certify_candidate(fit_candidate(table, whole, Given()), table, whole, NOW).version.certificate
+    other = made(table, whole)[1].version.certificate
     assert other is not None
     assert other.what == ANSWERED_RISK
 
 
 def test_certified_slices_have_their_share_of_delta_in_the_page(table: OutcomeTable, tmp_path: Path) -> None:
     sliced = replace(PAIR, slicer="domain")
-    candidate = fit_candidate(table, sliced, Given())
-    certified = certify_candidate(candidate, table, sliced, NOW)
+    candidate, certified = made(table, sliced)
     certificate = certified.version.certificate
     assert certificate is not None
     assert {p.level for p in certificate.slices.values()} == {sliced.delta / len(certificate.slices)}
@@ -196,7 +209,7 @@ def test_slices_of_three_tiers_are_certified_shown_and_served(
     """The largest tier errs on a fifth of the riddles, more than is allowed: nothing can be promised of them."""
     sliced = replace(LADDER, router="surface", verifier="logprob", slicer="domain")
     candidate = ladder[0]
-    certified = certify_candidate(candidate, table, sliced, NOW)
+    certified = certify_candidate(candidate, split_outcomes(table, TIERS, 0), sliced, NOW)
     version, certificate = certified.version, certified.version.certificate
     assert certificate is not None
     assert set(certificate.slices) == {"colours", "sums", "riddles"}
@@ -206,18 +219,17 @@ def test_slices_of_three_tiers_are_certified_shown_and_served(
     riddle = Query.from_prompt("What colour is the cat number 7?", domain="riddles")
     assert version.decide(riddle).tier == "large"
     assert version.decide(Query.from_prompt("What colour is the cat number 7?", domain="colours")).tier != "large"
-    numbers = write_ladder_report(tmp_path, candidate, certified, sliced)
+    numbers = write_report(tmp_path, candidate, certified, sliced)
     page = (tmp_path / "report.md").read_text()
     for words in ("in each certified slice", "Not certified:\n\n- riddles: ", "| riddles | – |", "| ended in (p) |"):
         assert words in page
     assert "none: always the last tier" in page
     assert page.count("**deployed**") == 1
     names = np.array(certified.slices["domain"])
-    assert certified.ladder.right is not None
-    played = replay_ladder(certified.ladder, Thresholds.from_named(certificate.settings, TIERS))
-    cost = np.where(np.isin(names, list(certified.refused)), certified.ladder.cost_usd[:, -1], played.cost_usd)
+    replayed = replay_policy(certified.evidence, Thresholds.from_named(certificate.settings, TIERS))
+    cost = np.where(np.isin(names, list(certified.refused)), certified.evidence.cost_usd[:, -1], replayed.cost_usd)
     assert numbers["saving_vs_always_frontier"] == pytest.approx(
-        1 - cost.sum() / certified.ladder.cost_usd[:, -1].sum()
+        1 - cost.sum() / certified.evidence.cost_usd[:, -1].sum()
     )
     assert version.binds(PRICES) != replace(version, slicer=None).binds(PRICES)
 
@@ -226,11 +238,11 @@ def test_a_largest_drop_is_promised_in_every_certified_slice(
     table: OutcomeTable, ladder: tuple[Candidate, Certified, float], tmp_path: Path
 ) -> None:
     sliced = replace(LADDER, router="surface", verifier="logprob", slicer="domain", max_drop=0.15)
-    certified = certify_candidate(ladder[0], table, sliced, NOW)
+    certified = certify_candidate(ladder[0], split_outcomes(table, TIERS, 0), sliced, NOW)
     certificate = certified.version.certificate
     assert certificate is not None
     assert [p.what for p in certificate.slices["colours"].also] == [ABSTAIN_RISK, DROP]
-    write_ladder_report(tmp_path, ladder[0], certified, sliced)
+    write_report(tmp_path, ladder[0], certified, sliced)
     page = (tmp_path / "report.md").read_text()
     assert f"| {ABSTAIN_RISK} | {DROP} | level δ/G |" in page
     assert "≤ 0.12 and ≤ 0.08 and ≤ 0.15" in page
@@ -238,7 +250,7 @@ def test_a_largest_drop_is_promised_in_every_certified_slice(
 
 def test_two_tiers_can_promise_the_whole_risk_slice_by_slice(table: OutcomeTable) -> None:
     sliced = replace(PAIR, promise="answered", epsilon=0.15, slicer="domain")
-    certified = certify_candidate(fit_candidate(table, sliced, Given()), table, sliced, NOW)
+    certified = made(table, sliced)[1]
     certificate = certified.version.certificate
     assert certificate is not None
     assert certificate.what == ANSWERED_RISK
@@ -246,21 +258,17 @@ def test_two_tiers_can_promise_the_whole_risk_slice_by_slice(table: OutcomeTable
 
 
 def test_silence_counts_as_not_right_in_the_page_of_two_tiers(table: OutcomeTable, tmp_path: Path) -> None:
-    candidate = fit_candidate(table, PAIR, Given())
-    certified = certify_candidate(candidate, table, PAIR, NOW)
+    candidate, certified = made(table, PAIR)
     seen, policy = certified.evidence, certified.version.policy
-    assert seen is not None
-    below = float(np.median(seen.p_frontier_ok))
+    below = float(np.median(seen.p_ok[:, 1]))
     silent = Policy(policy.tiers, {**policy.points, "large": OperatingPoint(math.inf, -math.inf, below)})
     quiet = replace(certified, version=replace(certified.version, policy=silent))
     accuracy = {}
     for name, one in (("loud", certified), ("quiet", quiet)):
         accuracy[name] = write_report(tmp_path / name, candidate, one, PAIR)["accuracy"]
-    lost = (seen.p_frontier_ok < below) & ~play_pair(
-        seen, policy.points["small"].route_at, policy.points["small"].accept_at
-    ).accepted
+    lost = (seen.p_ok[:, 1] < below) & ~replay_version(certified.version, seen).accepted
     assert lost.any()
-    assert accuracy["quiet"] == pytest.approx(accuracy["loud"] - float((lost * seen.frontier_right).mean()))
+    assert accuracy["quiet"] == pytest.approx(accuracy["loud"] - float((lost * seen.grades[:, 1]).mean()))
 
 
 def test_a_candidate_is_stored_with_its_promise_and_every_tiers_choice(
@@ -300,31 +308,33 @@ def test_bounds_that_are_not_known_are_stored_as_json_that_every_parser_reads(
         ({"tiers": ("large", "small")}, "Name the tiers the other way round"),
     ],
 )
-def test_what_cannot_be_promised_is_refused_before_anything_is_fitted(
-    table: OutcomeTable, change: dict[str, object], message: str
-) -> None:
+def test_what_cannot_be_promised_is_refused_before_anything_is_fitted(change: dict[str, object], message: str) -> None:
+    settings = replace(LADDER, **change)  # type: ignore[arg-type]
+    splits = split_outcomes(world(300), settings.tiers, 0)
     with pytest.raises(DataError, match=message):
-        fit_candidate(table, replace(LADDER, **change), Given())  # type: ignore[arg-type]
+        fit_candidate(splits, settings, Unasked())
 
 
 def test_a_top_tier_that_is_dearer_and_worse_is_refused(table: OutcomeTable) -> None:
     """Sold at the large tier's price, the small one's answers are no frontier."""
     swapped = replace(table.only("medium", "small"), prompts=table.prompts)
     prices = {"medium": PRICES["medium"], "small": PRICES["large"]}
+    settings = replace(LADDER, tiers=("medium", "small"), prices=prices)
+    splits = split_outcomes(swapped, settings.tiers, 0)
     with pytest.raises(DataError, match=r"'small' is dearer than 'medium' .* worse .*: serve 'medium' alone"):
-        fit_candidate(swapped, replace(LADDER, tiers=("medium", "small"), prices=prices), Given())
+        fit_candidate(splits, settings, Given())
 
 
 def test_too_few_prompts_are_counted(table: OutcomeTable) -> None:
     with pytest.raises(DataError, match=r"40 prompts .* at least 60"):
-        fit_candidate(table.take(range(40)), LADDER, Given())
+        fit_candidate(split_outcomes(table.take(range(40)), TIERS, 0), LADDER, Given())
 
 
 def test_a_candidate_is_not_certified_for_other_tiers(
     table: OutcomeTable, ladder: tuple[Candidate, Certified, float]
 ) -> None:
     with pytest.raises(DataError, match="fitted for the tiers"):
-        certify_candidate(ladder[0], table, PAIR, NOW)
+        certify_candidate(ladder[0], split_outcomes(table, PAIR.tiers, 0), PAIR, NOW)
 
 
 def test_a_policy_of_three_tiers_survives_its_folder(

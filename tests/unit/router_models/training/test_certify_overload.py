@@ -2,30 +2,32 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from router_models.data.slices import slices_of
 from router_models.errors import DataError, NotCertifiedError
 from router_models.estimators.routers import ConstantRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.pricing.prices import Price
-from router_models.reports.sections import overload_section
+from router_models.reports.overload import overload_section
+from router_models.risk_control.certify import routed
+from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.sequence import Labelled
+from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 from router_models.training.candidate import Settings
 from router_models.training.certify_overload import OVERLOAD_RISK, certify_overload, check_overload, rejected, shared
-from router_models.training.evidence import Evidence
-from router_models.types import Action, OperatingPoint, Prompts, Verdict
+from router_models.types import Action, OperatingPoint, Verdict
 from router_models.versions.policy import OverloadPoint, Policy, worst
 from router_models.versions.router_version import RouterVersion, Stage, overload_point
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 TIERS = ("cheap", "frontier")
+TERMS = CertificateTerms(0.4, 0.025, "programmatic", NOW, NOW + timedelta(days=90))
 SETTINGS = Settings(TIERS, {tier: Price(Decimal(1), Decimal(2)) for tier in TIERS}, epsilon=0.1, delta=0.1)
 
 
@@ -75,15 +77,15 @@ def test_choices_that_are_shown_together_spill_only_where_each_may(others: Seque
     assert worst([ESCALATED, *others]).may_serve_on_overload is may
 
 
-def evidence(n: int, seed: int, calm: bool = True) -> tuple[Evidence, Prompts]:
-    """Scores that are honest probabilities; every third prompt is routed past the cheap tier."""
+def evidence(n: int, seed: int, calm: bool = True) -> CascadeEvidence:
+    """Scores that are honest probabilities, in two slices; every third prompt is routed past the cheap tier."""
     rng = np.random.default_rng(seed)
     p = rng.beta(2.0, 1.0, n)
-    right = (rng.random(n) < (p if calm else 0.2)).astype(np.float64)
+    right = rng.random(n) < (p if calm else 0.2)
     ones = np.ones(n)
-    route = np.where(np.arange(n) % 3 == 0, 0.1, 0.9)
-    texts = tuple("short" if i % 2 else "a rather longer prompt " * 20 for i in range(n))
-    return Evidence(route, p, ones, right, ones, ones, ones, ones), Prompts(texts)
+    route = np.where(np.arange(n) % 3 == 0, 0.1, 0.9)[:, None]
+    seen = CascadeEvidence.of(TIERS, route, np.column_stack([p, ones]), (0.1, 1.0), np.column_stack([right, ones]))
+    return seen.cut(["short" if i % 2 else "long" for i in range(n)])
 
 
 def version(accept_at: float = 0.8, slicer: str | None = None) -> RouterVersion:
@@ -94,80 +96,51 @@ def version(accept_at: float = 0.8, slicer: str | None = None) -> RouterVersion:
     )
 
 
-class Table:
-    """As much of an OutcomeTable as is looked at."""
-
-    def __init__(self, prompts: Prompts) -> None:
-        self.prompts = prompts
-
-
 def band(n: int, seed: int, calm: bool = True) -> Labelled:
-    seen, prompts = evidence(n, seed, calm)
-    return rejected(version(), seen, Table(prompts))  # type: ignore[arg-type]
+    return rejected(version(), evidence(n, seed, calm))
 
 
 def test_labels_of_a_spill_are_those_of_tried_and_rejected_answers_alone() -> None:
-    seen, _ = evidence(900, 1)
+    seen = evidence(900, 1)
     found = band(900, 1)
     assert found.scores.max() < 0.8
-    assert len(found) == int(((seen.p_route_ok >= 0.5) & (seen.p_cheap_ok < 0.8)).sum()) < 600
+    assert len(found) == int(((seen.p_route[:, 0] >= 0.5) & (seen.p_ok[:, 0] < 0.8)).sum()) < 600
 
 
 def test_certified_spill_promises_something_of_the_spilled_answers_alone() -> None:
-    made = certify_overload(
-        band(900, 1), band(4000, 2), epsilon=0.4, delta=0.025, settings=SETTINGS, now=NOW, binds={"a": "b"}
-    )
+    made = certify_overload(band(900, 1), band(4000, 2), replace(TERMS, binds={"a": "b"}))
     assert (made.what, made.epsilon, made.delta, made.binds) == (OVERLOAD_RISK, 0.4, 0.025, {"a": "b"})
     point = overload_point(made)
     assert 0.3 < point.serve_at < 0.8
     assert point.promised == 0.6
     fresh = band(200_000, 3)
     assert fresh.wrong[fresh.scores >= point.serve_at].mean() <= 0.4
-    whole, _ = evidence(200_000, 3)
-    let_through = (whole.p_route_ok >= 0.5) & (whole.p_cheap_ok >= point.serve_at)
-    assert whole.cheap_wrong[let_through].mean() < 0.25, "the looser promise would have said much less"
+    whole = evidence(200_000, 3)
+    let_through = (whole.p_route[:, 0] >= 0.5) & (whole.p_ok[:, 0] >= point.serve_at)
+    assert 1 - whole.grades[let_through, 0].mean() < 0.25, "the looser promise would have said much less"
 
 
 def test_what_cannot_be_proved_is_not_certified_and_says_of_what() -> None:
     with pytest.raises(NotCertifiedError, match="among rejected answers"):
-        certify_overload(
-            band(900, 1, False), band(900, 2, False), epsilon=0.4, delta=0.025, settings=SETTINGS, now=NOW, binds={}
-        )
+        certify_overload(band(900, 1, False), band(900, 2, False), TERMS)
 
 
 def test_a_version_that_rejects_nothing_has_nothing_to_spill() -> None:
-    seen, prompts = evidence(100, 1)
-    none = rejected(version(accept_at=0.0), seen, Table(prompts))  # type: ignore[arg-type]
+    none = rejected(version(accept_at=0.0), evidence(100, 1))
     with pytest.raises(NotCertifiedError, match="nothing to spill"):
-        certify_overload(none, none, epsilon=0.4, delta=0.025, settings=SETTINGS, now=NOW, binds={})
+        certify_overload(none, none, TERMS)
 
 
 def test_slices_are_rejected_and_certified_each_by_its_own_threshold() -> None:
-    seen, prompts = evidence(6000, 1)
+    parts = evidence(2000, 1), evidence(4000, 2)
     sliced = version(slicer="length")
-    tune, cert = (rejected(sliced, *_cut(seen, prompts, rows)) for rows in (slice(0, 2000), slice(2000, 6000)))
-    assert tune.slices is None, "without a certificate there are no slices"
-    own = certify_threshold(
-        *(_whole(sliced, *_cut(seen, prompts, rows)) for rows in (slice(0, 2000), slice(2000, 6000))),
-        epsilon=0.2, delta=0.1, binds={}, label_source="programmatic", made_at=NOW, expires_at=NOW.replace(year=2027),
-    )  # fmt: skip
-    sliced = replace(sliced, certificate=own)
-    tune, cert = (rejected(sliced, *_cut(seen, prompts, rows)) for rows in (slice(0, 2000), slice(2000, 6000)))
+    assert rejected(sliced, parts[0]).slices is None, "without a certificate there are no slices"
+    own = certify_threshold(*(routed(part, 0.5) for part in parts), replace(TERMS, epsilon=0.2, delta=0.1))
+    tune, cert = (rejected(replace(sliced, certificate=own), part) for part in parts)
     assert tune.slices is not None
-    made = certify_overload(tune, cert, epsilon=0.5, delta=0.05, settings=SETTINGS, now=NOW, binds={})
+    made = certify_overload(tune, cert, replace(TERMS, epsilon=0.5, delta=0.05))
     assert set(made.slices) == set(tune.slices)
     assert all(p.level == 0.025 for p in made.slices.values())
-
-
-def _cut(seen: Evidence, prompts: Prompts, rows: slice):  # type: ignore[no-untyped-def]
-    fields = {name: getattr(seen, name)[rows] for name in Evidence.__dataclass_fields__}
-    return Evidence(**fields), Table(prompts.take(np.arange(len(prompts))[rows]))
-
-
-def _whole(version: RouterVersion, seen: Evidence, table: Table) -> Labelled:
-    rows = seen.p_route_ok >= 0.5
-    names = [n for n, row in zip(slices_of("length", table.prompts), rows, strict=True) if row]
-    return Labelled.of(seen.p_cheap_ok[rows], seen.cheap_wrong[rows], names)
 
 
 @pytest.mark.parametrize(
@@ -194,9 +167,7 @@ def test_both_certificates_share_delta() -> None:
 
 
 def test_saved_spill_point_is_loaded_with_its_certificate_and_voids_nothing(tmp_path: Path) -> None:
-    made = certify_overload(
-        band(900, 1), band(4000, 2), epsilon=0.4, delta=0.025, settings=SETTINGS, now=NOW, binds={"a": "b"}
-    )
+    made = certify_overload(band(900, 1), band(4000, 2), replace(TERMS, binds={"a": "b"}))
     plain = version()
     spilling = replace(
         plain,
@@ -210,9 +181,7 @@ def test_saved_spill_point_is_loaded_with_its_certificate_and_voids_nothing(tmp_
 
 
 def test_report_says_what_is_spilled_on_what_evidence_until_when() -> None:
-    made = certify_overload(
-        band(900, 1), band(4000, 2), epsilon=0.4, delta=0.025, settings=SETTINGS, now=NOW, binds={}
-    )
+    made = certify_overload(band(900, 1), band(4000, 2), TERMS)
     page = overload_section({"cheap": made})
     assert f"{made.errors} of {made.accepted_n}" in page
     assert "0.4" in page

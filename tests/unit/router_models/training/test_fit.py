@@ -12,13 +12,14 @@ import pytest
 
 from router_models.data.features import Encoder
 from router_models.data.formats import parse_columns
-from router_models.data.outcomes import OutcomeTable, prompt_id, split, table_of
+from router_models.data.outcomes import OutcomeTable, prompt_id, table_of
 from router_models.errors import DataError
 from router_models.pricing.prices import Price
 from router_models.reports.sections import choice_section
-from router_models.training.candidate import SPLIT_SHARES, Candidate, Settings
+from router_models.training.candidate import Candidate, Settings
 from router_models.training.certify import certify_candidate
 from router_models.training.fit import domain_labels, fit_candidate
+from router_models.training.splits import LabelledSplits, split_outcomes
 from router_models.types import Completion, Decision, Query
 
 PRICES = {"cheap": Price(Decimal("0.1"), Decimal("0.4")), "frontier": Price(Decimal(2), Decimal(8))}
@@ -52,9 +53,13 @@ def table(**changes: Any) -> OutcomeTable:
     return table_of(parse_columns(pd.DataFrame(frame() | changes), SETTINGS.tiers))
 
 
+def parts_of(given: OutcomeTable) -> LabelledSplits:
+    return split_outcomes(given, SETTINGS.tiers, SETTINGS.seed).with_embeddings(Given())
+
+
 @pytest.fixture
 def fitted() -> Callable[..., Candidate]:
-    return lambda **changes: fit_candidate(table(**changes), SETTINGS, Given())
+    return lambda **changes: fit_candidate(parts_of(table(**changes)), SETTINGS, Given())
 
 
 def test_outcomes_without_answers_and_logprobs_are_learned_from(fitted: Callable[..., Candidate]) -> None:
@@ -94,8 +99,7 @@ def test_prompts_without_a_domain_are_left_out_of_the_domains_held_out(fitted: C
 def test_a_last_tier_that_is_never_wrong_in_tune_is_judged_by_what_train_said(
     fitted: Callable[..., Candidate],
 ) -> None:
-    parts = split(table(), SPLIT_SHARES, SETTINGS.seed)
-    wrong = set(parts["train"].prompt_ids[:6])
+    wrong = set(parts_of(table()).train.prompt_ids[:6])
     seldom = [0.0 if prompt_id(prompt) in wrong else 1.0 for prompt in frame()["prompt"]]
     made = fitted(frontier=np.array(seldom)).version
     query = Query.from_prompt(str(frame()["prompt"][0]))
@@ -108,13 +112,14 @@ def test_a_last_tier_that_is_never_wrong_in_tune_is_judged_by_what_train_said(
 @pytest.mark.parametrize("promise", ["accepted", "answered"])
 def test_a_last_tier_that_is_hardly_ever_wrong_needs_no_variety(wrong: int, promise: str) -> None:
     """The cheap tier's models learn what they ever did; the last tier abstains only from what it knows."""
-    learned = split(table(), SPLIT_SHARES, SETTINGS.seed)["train"].prompts.texts[:wrong]
+    learned = parts_of(table()).train.prompts.texts[:wrong]
     graded = table(frontier=np.array([0.0 if prompt in learned else 1.0 for prompt in frame()["prompt"]]))
     settings = replace(SETTINGS, epsilon=0.3, promise=promise)
-    candidate = fit_candidate(graded, settings, Given())
+    splits = parts_of(graded)
+    candidate = fit_candidate(splits, settings, Given())
     assert candidate.routers["cheap"][-1].auc > 0.6
     assert bool(candidate.verifiers["frontier"]) is (wrong > 0)
-    certified = certify_candidate(candidate, graded, settings, datetime(2026, 1, 5, tzinfo=UTC))
+    certified = certify_candidate(candidate, splits, settings, datetime(2026, 1, 5, tzinfo=UTC))
     version = certified.version
     query = Query.from_prompt(str(frame()["prompt"][0]))
     decision = version.decide(query)
@@ -142,15 +147,15 @@ def test_what_cannot_be_learned_is_said_with_the_remedy(
 
 
 def test_a_part_without_both_right_and_wrong_answers_is_named(fitted: Callable[..., Candidate]) -> None:
-    tune = split(table(), SPLIT_SHARES, SETTINGS.seed)["tune"].prompts.texts
+    tune = parts_of(table()).tune.prompts.texts
     grades = [1.0 if text in tune else grade for text, grade in zip(frame()["prompt"], frame()["cheap"], strict=True)]
     with pytest.raises(DataError, match="prompts to calibrate routers on, tier 'cheap' answered all alike"):
         fitted(cheap=np.array(grades))
 
 
-@pytest.mark.parametrize("family", ["p-yes", "probe"])
+@pytest.mark.parametrize("family", ["p-yes", "probe", "oracle"])
 def test_a_family_that_no_server_can_feed_makes_no_version(family: str) -> None:
     """With the column there too: a request's own metadata must never stand for what a model was asked."""
-    labelled = table(p_yes=["0.5"] * 300)
-    with pytest.raises(DataError, match="reads every prompt with a language model"):
-        fit_candidate(labelled, replace(SETTINGS, router=family), Given())
+    labelled = table(p_yes=["0.5"] * 300, oracle=["1"] * 300)
+    with pytest.raises(DataError, match=r"reads every prompt with a language model|reads the answer's grade"):
+        fit_candidate(parts_of(labelled), replace(SETTINGS, router=family), Given())

@@ -6,6 +6,7 @@ import pandas as pd
 from router_models.data.formats import parse_columns
 from router_models.data.outcomes import OutcomeTable, table_of
 from router_models.training.label_budget import labels_read
+from router_models.training.splits import split_outcomes
 
 TIERS = ("cheap", "frontier")
 
@@ -23,7 +24,7 @@ def table(given: pd.DataFrame) -> OutcomeTable:
 
 
 def read(given: pd.DataFrame, seed: int = 0) -> frozenset[str]:
-    return labels_read(table(given), TIERS, seed)
+    return labels_read(split_outcomes(table(given), TIERS, seed).cert, TIERS)
 
 
 def test_rows_and_columns_that_are_added_leave_the_labels_as_they_were() -> None:

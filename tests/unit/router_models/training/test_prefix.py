@@ -21,6 +21,7 @@ from router_models.training.certify import Certified, certify_candidate
 from router_models.training.certify_prefix import check_prefix, with_prefix
 from router_models.training.fit import fit_candidate
 from router_models.training.prefix import certify_prefix, labelled_prefixes
+from router_models.training.splits import LabelledSplits, split_outcomes
 from router_models.types import Action, Decision, Outcome, Query, Usage
 from router_models.versions.router_version import PREFIX_TOKENS, RouterVersion
 
@@ -61,8 +62,13 @@ def table() -> OutcomeTable:
     return world(900)
 
 
+def parts(table: OutcomeTable) -> LabelledSplits:
+    return split_outcomes(table, SETTINGS.tiers, SETTINGS.seed)
+
+
 def certified(table: OutcomeTable) -> Certified:
-    return certify_candidate(fit_candidate(table, SETTINGS, Given()), table, SETTINGS, NOW)
+    splits = parts(table)
+    return certify_candidate(fit_candidate(splits, SETTINGS, Given()), splits, SETTINGS, NOW)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +78,7 @@ def plain(table: OutcomeTable) -> Certified:
 
 @pytest.fixture(scope="module")
 def made(table: OutcomeTable, plain: Certified) -> RouterVersion:
-    return with_prefix(plain, table, SETTINGS, [6], NOW).version
+    return with_prefix(plain, parts(table), SETTINGS, [6], NOW).version
 
 
 def begun(logprob: float, tokens: int = 6):  # type: ignore[no-untyped-def]
@@ -134,7 +140,7 @@ def test_without_a_prefix_point_a_beginning_is_never_accepted(plain: Certified) 
 
 def test_beginnings_that_tell_nothing_are_not_certified_and_the_reason_names_every_length(plain: Certified) -> None:
     with pytest.raises(NotCertifiedError) as refused:
-        with_prefix(plain, world(900, tells=0.0), SETTINGS, [4, 8], NOW)
+        with_prefix(plain, parts(world(900, tells=0.0)), SETTINGS, [4, 8], NOW)
     assert "first 4 tokens:" in refused.value.reason
     assert "first 8 tokens:" in refused.value.reason
 
@@ -142,14 +148,14 @@ def test_beginnings_that_tell_nothing_are_not_certified_and_the_reason_names_eve
 def test_too_few_labels_say_how_many_are_missing(table: OutcomeTable, plain: Certified) -> None:
     strict = replace(SETTINGS, epsilon=0.03, look_index=9)
     with pytest.raises(NotCertifiedError) as refused:
-        with_prefix(plain, table, strict, [6], NOW)
+        with_prefix(plain, parts(table), strict, [6], NOW)
     assert refused.value.labels_missing is not None
 
 
 def test_several_lengths_share_delta_and_the_first_that_certifies_is_taken(
     table: OutcomeTable, plain: Certified
 ) -> None:
-    proof = with_prefix(plain, table, SETTINGS, [19, 6, 4], NOW).version.prefix_certificates["cheap"]
+    proof = with_prefix(plain, parts(table), SETTINGS, [19, 6, 4], NOW).version.prefix_certificates["cheap"]
     assert proof.settings[PREFIX_TOKENS] == 6
     assert proof.level == pytest.approx(SETTINGS.delta / 3)
     assert proof.delta == SETTINGS.delta
@@ -197,7 +203,4 @@ def test_a_table_without_tokens_is_refused_with_the_way_out(table: OutcomeTable)
 @pytest.mark.parametrize("tier", ["top", "nobody"])
 def test_only_a_tier_below_the_last_has_beginnings_to_judge(plain: Certified, table: OutcomeTable, tier: str) -> None:
     with pytest.raises(DataError, match="a tier below the last"):
-        certify_prefix(
-            plain.version, tier, [6], {"train": table, "tune": table, "cert": table}, epsilon=0.1, delta=0.1,
-            look_index=0, label_source="programmatic", made_at=NOW, expires_at=NOW.replace(year=2027),
-        )  # fmt: skip
+        certify_prefix(plain.version, tier, [6], parts(table), SETTINGS.terms(NOW))

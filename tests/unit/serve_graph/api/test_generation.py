@@ -11,7 +11,7 @@ from router_models.types import Action, Completion, Decision, OperatingPoint, Qu
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 from serve_graph.cascade.fakes import FakeDecider, FakeEmbedder, FakeEngine, FakeJudge
-from serve_graph.cascade.streaming import StreamTerms
+from serve_graph.cascade.steps import StreamTerms
 from serve_graph.errors import EngineError
 from serve_graph.gateway.tool_affinity import bound
 from tests.fixtures.made_up_time import run

@@ -77,8 +77,8 @@ def test_every_generating_route_describes_its_request_and_its_errors(document: d
 def test_document_names_the_bearer_scheme_and_says_that_keys_are_off_by_default(document: dict[str, Any]) -> None:
     scheme = document["components"]["securitySchemes"]["access_key"]
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
-    assert "loopback only and asks nobody" in " ".join(scheme["description"].split())
-    assert all(operation["security"] == [] for _, operation in operations(document)), "without keys none is asked for"
+    assert "loopback only and requires none" in " ".join(scheme["description"].split())
+    assert all(operation["security"] == [] for _, operation in operations(document)), "without keys none is required"
 
 
 def test_with_keys_on_every_route_but_the_probes_asks_for_one() -> None:

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from router_models.types import Action, Completion, Query, Usage
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge
-from serve_graph.cascade.tier_stream import ABSTENTION
+from serve_graph.cascade.streaming import ABSTENTION
 from serve_graph.errors import EngineError
 
 Endpoints = Callable[..., Any]

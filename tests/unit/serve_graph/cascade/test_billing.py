@@ -73,12 +73,22 @@ def test_broken_calls_hold_the_engines_time_and_admit_that_tokens_are_unknown() 
     assert not failed.metered
 
 
-def test_time_is_billed_however_it_ends() -> None:
-    lines: list[Call] = []
-    with pytest.raises(PolicyUnavailableError), timed(lines, "router", "routing", D(1000)):
-        raise PolicyUnavailableError("down")
-    [line] = lines
-    assert (line.tier, line.what, line.usage) == ("router", "routing", Usage())
+def test_the_time_of_router_and_verifier_is_a_line_at_their_price() -> None:
+    line = timed("router", "routing", 0.5, D("0.002"))
+    assert (line.tier, line.what, line.usage, line.latency_s) == ("router", "routing", Usage(), 0.5)
+    assert line.cost_usd == line.parts["time"] == D("0.001")
+    free = timed("verifier", "judging", 0.5, D(0))
+    assert (free.cost_usd, free.parts) == (0, {})
+
+
+async def test_time_is_billed_however_it_ends() -> None:
+    sink = ListSink()
+    down = PolicyUnavailableError("down")
+    context = replace(fake_context(decider=FakeDecider(error=down)), router_usd_per_s=D(1000))
+    service = Service(context, sink)
+    await service.answer(service.open(Query.from_prompt("hello"), "auto", False))
+    [line] = [line for line in sink.records[0].bill if line.tier == "router"]
+    assert (line.what, line.usage) == ("routing", Usage())
     assert line.cost_usd == line.parts["time"] > 0
 
 
@@ -145,9 +155,9 @@ async def test_a_cancelled_request_pays_for_what_it_began() -> None:
     assert (record.status, line.what, line.metered) == (499, "cancelled", False)
     assert line.cost_usd == record.cost_usd > D("0.00001")
     assert service.metrics.unmetered[("cheap", "cancelled")] == 1
-    told = "\n".join(sentences(record, None))
-    assert "Paid: cancelled by cheap, tokens unknown" in told
-    assert "without the tokens of 1 call(s) that nobody counted." in told
+    text = "\n".join(sentences(record, None))
+    assert "Paid: cancelled by cheap, tokens unknown" in text
+    assert "excluding the tokens of 1 call(s) without usage data." in text
     assert "1 call(s) are only partly included" in savings([record], "frontier", context.prices).text()
 
 

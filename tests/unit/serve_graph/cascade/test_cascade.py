@@ -6,8 +6,9 @@ import pytest
 
 from router_models.types import Action, Attempt, Completion, Query, Usage
 from serve_graph.cascade.cascade import answer
-from serve_graph.cascade.context import CascadeContext, RequestState
+from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.fakes import FAKE_USAGE, PRICES, FakeDecider, FakeEngine, FakeJudge, fake_context
+from serve_graph.cascade.steps import RequestState
 from serve_graph.errors import (
     EngineError,
     EngineRequestError,

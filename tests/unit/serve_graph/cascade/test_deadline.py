@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from router_models.types import Action, Completion, Decision, Query, Verdict
 from serve_graph.cascade.deadline import SLACK_S
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_context
-from serve_graph.cascade.streaming import StreamMode, StreamTerms
+from serve_graph.cascade.steps import StreamMode, StreamTerms
 from serve_graph.errors import (
     DeadlineError,
     ServeGraphError,

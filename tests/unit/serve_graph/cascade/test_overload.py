@@ -12,13 +12,13 @@ from router_models.types import Action, Completion, Decision, Query, Verdict
 from router_models.versions.policy import OverloadPoint
 from serve_graph.access.caller import CALLER, Caller
 from serve_graph.cascade.fakes import PRICES, FakeDecider, FakeEngine, FakeJudge, ListSink, fake_context
-from serve_graph.cascade.streaming import StreamMode, StreamTerms
+from serve_graph.cascade.steps import StreamMode, StreamTerms
 from serve_graph.config.access import KeyConfig
 from serve_graph.config.graph import GraphConfig
 from serve_graph.errors import EngineError, EngineTimeoutError, PolicyUnavailableError, SaturatedError
 from serve_graph.gateway.constraints import RoutingContext
 from serve_graph.gateway.handler import Service
-from serve_graph.policy.validity import CertificateStatus, CertifiedPolicy, Validity, ValidityPeriod
+from serve_graph.policy.validity import CertificateStatus, Validity, ValidityPeriod
 from serve_graph.protocol.requests import RequestOptions
 from serve_graph.records.explanation import explained
 from serve_graph.records.metrics import render_metrics
@@ -68,8 +68,6 @@ class Busy:
             )
         terms = [ValidityPeriod((START, end), (None, f"over: {end:%d}")) for end in (self.whole_ends, ENDS)]
         certificate_status = CertificateStatus(Validity(terms[0], {}, {"cheap": terms[1]}), "fake/1", lambda: self.now)
-        certified = CertifiedPolicy(context.decider, context.judge, certificate_status)
-        context = replace(context, decider=certified, judge=certified)
         self.service = Service(
             context, self.sink, self.terms, routing=RoutingContext(0.9, certificate_status=certificate_status)
         )
@@ -211,11 +209,11 @@ async def test_over_http_the_refusal_says_when_to_come_back(endpoint: Callable[.
 @pytest.mark.parametrize(("spill", "there"), [(True, {"cheap"}), (False, set())])
 def test_it_is_off_unless_the_configuration_says_so(spill: bool, there: set[str]) -> None:
     from router_models.versions.router_version import RouterVersion
-    from serve_graph.cluster.deployments import ServedPolicy
+    from serve_graph.policy.served_policy import ServedPolicy
 
     price = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
     tiers = [{"engine": "echo", "name": name, "price": price} for name in ("cheap", "frontier")]
-    asked = {"spill": True} if spill else {}
+    asked = {"overload_fallback": True} if spill else {}
     config = GraphConfig.model_validate({"tiers": tiers, "policy": asked})
     policy = replace(fake_context().policy, overload_points={"cheap": OverloadPoint(0.3, 0.25)})
     served = ServedPolicy.of(RouterVersion(policy, {}), "v/1", "", config)
@@ -227,6 +225,8 @@ def test_doctor_says_where_a_spill_is_wanted_that_nothing_certifies(tmp_path: Pa
 
     price = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
     tiers = [{"engine": "echo", "name": name, "price": price} for name in ("cheap", "frontier")]
-    policy = {"version": "none", "spill": True}
+    policy = {"version": "none", "overload_fallback": True}
     config = GraphConfig.model_validate({"tiers": tiers, "policy": policy, "state_folder": tmp_path})
-    assert any("policy.spill is on, but no spill is certified" in finding.detail for finding in examine(config))
+    assert any(
+        "policy.overload_fallback is on, but none is certified" in finding.detail for finding in examine(config)
+    )

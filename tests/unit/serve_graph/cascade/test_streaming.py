@@ -13,8 +13,8 @@ from serve_graph.api.responses import ResponsesFormat, ResponsesRequest
 from serve_graph.api.sse import DONE, chat_events, unbroken
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_context
-from serve_graph.cascade.streaming import StreamTerms
-from serve_graph.cascade.tier_stream import ABSTENTION
+from serve_graph.cascade.steps import StreamTerms
+from serve_graph.cascade.streaming import ABSTENTION
 from serve_graph.errors import EngineError, EngineTimeoutError
 from serve_graph.gateway.handler import Service
 from serve_graph.gateway.request import Request
@@ -211,7 +211,7 @@ async def test_a_piece_that_is_none_is_its_tiers_failure(delta: Any, begun: bool
     record = stream.sink.records[0]
     if begun:
         assert (record.status, stream.text, stream.done) == (503, "It is", False)
-        assert "sent a piece that is none" in stream.events[-1]["error"]["message"]
+        assert "sent a malformed chunk" in stream.events[-1]["error"]["message"]
     else:
         assert (record.status, stream.text, record.outcome) == (200, "cheap says", "fallback")
 

@@ -9,7 +9,7 @@ import pytest
 from router_models.types import PREFIX_FINISH, Action, Query
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_context
-from serve_graph.cascade.streaming import StreamMode, StreamTerms
+from serve_graph.cascade.steps import StreamMode, StreamTerms
 from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, PolicyUnavailableError
 from serve_graph.gateway.handler import Service
 from serve_graph.gateway.request import Request

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from router_models.types import Action, Query
 from serve_graph.api.sse import DONE, chat_events, unbroken
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_context
-from serve_graph.cascade.streaming import StreamTerms
-from serve_graph.cascade.tier_stream import ABSTENTION
+from serve_graph.cascade.steps import StreamTerms
+from serve_graph.cascade.streaming import ABSTENTION
 from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, PolicyUnavailableError
 from serve_graph.gateway.handler import Service
 from serve_graph.protocol.requests import RequestOptions

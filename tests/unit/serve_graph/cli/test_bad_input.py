@@ -208,7 +208,7 @@ def test_a_reader_that_nothing_would_ask_is_refused_before_it_is_made(
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 2
-    assert "--reader goes with --outcomes" in capsys.readouterr().err
+    assert "--reader requires --outcomes" in capsys.readouterr().err
 
 
 def test_a_folder_of_sets_that_is_not_there_is_named(
@@ -233,7 +233,7 @@ def test_routing_between_a_tier_and_itself_is_wrong_use(
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 2
-    assert "nothing to route between" in " ".join(capsys.readouterr().err.split())
+    assert "name two different tiers" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_negative_price_is_a_fault_of_the_configuration(refused: Any) -> None:

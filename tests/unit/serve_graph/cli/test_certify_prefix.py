@@ -12,18 +12,18 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from router_models import pipeline
 from router_models.data.features import logprob_summary
 from router_models.data.outcomes import prompt_id, write_outcomes
+from router_models.training import label_budget
 from router_models.types import Completion, Decision, Outcome, Query, Usage, Verdict
 from router_models.versions.registry import find_version
 from router_models.versions.router_version import RouterVersion
 from serve_graph.cascade.fakes import FakeEngine, ListSink, fake_context
 from serve_graph.cli import app
-from serve_graph.cluster.deployments import ServedPolicy
 from serve_graph.config.graph import load_config
 from serve_graph.gateway.handler import Service
 from serve_graph.policy.bindings import tier_binds, write_collected_binds
+from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.serving_version import serving_version
 from serve_graph.protocol.requests import RequestOptions
 
@@ -180,7 +180,7 @@ def test_where_nothing_certifies_the_version_is_made_without_and_the_reason_is_s
     made = Made(tmp_path, world(700, tells=False))
     result = made.certify("--prefix", "4,8", "--alias", "stable")
     assert result.exit_code == 0, result.output
-    assert "without a prefix verdict: first 4 tokens:" in result.stdout
+    assert "no prefix verdict: first 4 tokens:" in result.stdout
     assert made.version("stable").policy.prefixes == {}
 
 
@@ -196,7 +196,7 @@ def test_where_nothing_certifies_the_version_is_made_without_and_the_reason_is_s
 def test_a_prefix_that_cannot_be_is_refused_before_a_label_is_looked_at(
     made: Made, certified: dict[str, Any], prefix: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "record_look", lambda *_: pytest.fail("looked"))
+    monkeypatch.setattr(label_budget, "record_look", lambda *_: pytest.fail("looked"))
     result = made.certify("--prefix", prefix)
     assert result.exit_code == 1
     assert message in str(result.exception)

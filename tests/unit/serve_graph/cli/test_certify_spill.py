@@ -76,14 +76,14 @@ def test_spill_is_certified_shown_and_sealed_beside_the_versions_own(workshop: d
     shown = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert shown["spills"]["cheap"]["certificate"] == spill
     page = CliRunner().invoke(app, words).stdout
-    assert "## Spilled while the last tier is full" in page
+    assert "## Served on overload, while the last tier is full" in page
     assert f"{spill['errors']} of {spill['accepted_n']}" in page
 
 
 def test_where_no_spill_certifies_the_version_is_made_without_and_says_why(workshop: dict[str, Path]) -> None:
     done = call("certify", "--spill-epsilon", 0.26, **workshop)
     assert done.exit_code == 0, done.output
-    assert "without a spill: among rejected answers: " in done.stdout
+    assert "no overload certificate: among rejected answers: " in done.stdout
     assert "P(wrong | cheap accepted) <= 0.25" in done.stdout
 
 

@@ -41,7 +41,7 @@ def on_mmlu(*words: object) -> dict[str, Any]:
 
 
 def test_on_a_slice_the_default_router_beats_length_and_says_what_it_learned(tmp_path: Path) -> None:
-    rows = np.sort(np.random.default_rng(0).permutation(len(pd.read_parquet(MMLU, columns=["prompt"])))[:1600])
+    rows = np.sort(np.random.default_rng(0).permutation(len(pd.read_parquet(MMLU, columns=["prompt"])))[:800])
     pd.read_parquet(MMLU).iloc[rows].to_parquet(tmp_path / "slice.parquet")
     np.save(tmp_path / "slice.npy", np.load(VECTORS)[rows])
     found = evaluated(

@@ -101,16 +101,16 @@ def test_a_candidate_is_never_overwritten(bench: Bench) -> None:
 
 def test_outcomes_of_other_engines_are_named(bench: Bench) -> None:
     other = graph_file(bench.folder, skill=0.9)
-    assert "['cheap.engine'] differ" in refused(*bench.certify(context=other))
+    assert "['cheap.engine']" in refused(*bench.certify(context=other))
 
 
-def test_outcomes_of_nobody_knows_which_engines_certify_only_on_the_users_word(bench: Bench) -> None:
+def test_outcomes_without_recorded_engines_certify_only_when_the_user_confirms_them(bench: Bench) -> None:
     unknown = outcomes_file(bench.folder / "found.parquet", seed=7)
     message = refused(*bench.certify(outcomes=unknown))
-    assert "nothing notes which engines" in message
+    assert "the engines that gave these answers are not recorded" in message
     assert "--engines-as-configured" in message
     found = call(*bench.certify("--engines-as-configured", "--json", outcomes=unknown))
-    assert "on your word" in found.stderr
+    assert "as confirmed by --engines-as-configured" in found.stderr
     binds = json.loads(found.stdout)["certificate"]["binds"]
     assert binds.items() >= tier_binds(load_config(bench.context)).items()
 

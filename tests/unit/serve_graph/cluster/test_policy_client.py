@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from router_models.types import Action, Completion, Decision, OperatingPoint, Query, Verdict
-from router_models.versions.policy import Policy
+from router_models.types import Action, Completion, Decision, Query, Verdict
 from serve_graph.cascade.fakes import FakeHandle
 from serve_graph.errors import (
     PolicyUnavailableError,
@@ -19,10 +18,8 @@ QUERY = Query.from_prompt("why?")
 def policy() -> Callable[..., Any]:
     from serve_graph.cluster.policy_client import HandlePolicy
 
-    def make(handle: FakeHandle, abstain_below: float | None = None, now: list[float] | None = None) -> Any:
-        point = OperatingPoint(0.5, 0.5, abstain_below)
-        served = Policy(("cheap", "frontier"), {"cheap": point, "frontier": point})
-        return HandlePolicy(handle, "router", served, timeout_s=0.05, rest_s=0.2, clock=lambda: (now or [0.0])[0])  # type: ignore[arg-type]
+    def make(handle: FakeHandle, now: list[float] | None = None) -> Any:
+        return HandlePolicy(handle, "router", timeout_s=0.05, rest_s=0.2, clock=lambda: (now or [0.0])[0])  # type: ignore[arg-type]
 
     return make
 
@@ -53,13 +50,3 @@ async def test_one_querys_own_failure_does_not_keep_others_from_the_policy(polic
         await asking.decide(QUERY)
     handle.reply = Decision("cheap", "why")
     assert (await asking.decide(QUERY)).tier == "cheap"
-
-
-@pytest.mark.parametrize(("tier", "instead"), [("cheap", Action.ESCALATED), ("frontier", Action.ACCEPTED)])
-async def test_forbidden_abstention_becomes_what_it_stands_in_for(
-    policy: Callable[..., Any], tier: str, instead: Action
-) -> None:
-    handle = FakeHandle(Verdict(Action.ABSTAINED, "hopeless", 0.01))
-    asked = (QUERY, Completion("x"), Decision(tier, "why"))
-    assert (await policy(handle).judge(*asked)).action is instead
-    assert (await policy(handle, abstain_below=0.1).judge(*asked)).action is Action.ABSTAINED

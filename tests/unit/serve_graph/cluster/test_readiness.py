@@ -112,7 +112,8 @@ async def test_a_full_queue_is_a_sign_of_life(readiness: Callable[..., Any]) -> 
 
 @pytest.mark.parametrize(("down", "ready"), [("cheap", True), ("frontier", False), (None, True)])
 async def test_the_graph_is_ready_while_its_safe_tier_answers(tmp_path: Any, down: str | None, ready: bool) -> None:
-    from serve_graph.cluster.deployments import IngressDeployment, ServedPolicy
+    from serve_graph.cluster.ingress_deployment import IngressDeployment
+    from serve_graph.policy.served_policy import ServedPolicy
 
     tiers = [EchoTierConfig(engine="echo", name=name, price=PRICE) for name in ("cheap", "frontier")]
     config = GraphConfig(tiers=tuple(tiers), state_folder=tmp_path)

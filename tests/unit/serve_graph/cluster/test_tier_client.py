@@ -26,7 +26,7 @@ REPLY = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}], "
 
 @pytest.fixture
 def engine() -> Callable[..., Any]:
-    from serve_graph.cluster.deployments import HandleEngine
+    from serve_graph.cluster.tier_client import HandleEngine
 
     def make(handle: FakeHandle, hosted: bool = False, **fields: Any) -> Any:
         common = {"name": "cheap", "price": PRICE, "timeout_s": 0.1, "decoding": {"temperature": 0.0}} | fields

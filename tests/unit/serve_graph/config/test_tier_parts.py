@@ -70,7 +70,7 @@ def test_a_hosted_tier_needs_a_model_or_deployments() -> None:
 
 
 def test_an_api_beside_deployments_is_refused() -> None:
-    assert "says base_url, model there" in refusal(model="m", base_url="http://x", deployments=TWO)
+    assert "must set base_url, model in each deployment" in refusal(model="m", base_url="http://x", deployments=TWO)
 
 
 def test_two_deployments_of_one_name_are_refused() -> None:

@@ -158,7 +158,7 @@ async def test_probe_whose_caller_leaves_does_not_keep_the_deployment_out_for_ev
     clock.now += 31.0
     probe = asyncio.ensure_future(failover.generate(BODY, 60.0))
     await settled()
-    with pytest.raises(DeploymentError, match="every deployment rests"):
+    with pytest.raises(DeploymentError, match="every deployment is cooling down"):
         await failover.generate(BODY, 60.0)
     probe.cancel()
     await asyncio.gather(probe, return_exceptions=True)

@@ -32,7 +32,7 @@ QUICK = {"backoff_s": 0.01, "backoff_max_s": 0.05}
 
 def hosted(*apis: Api, timeout_s: float = 20.0, failover: dict[str, Any] | None = None, **fields: Any) -> Any:
     """A HostedDeployment over one API or several."""
-    from serve_graph.cluster.deployments import HostedDeployment
+    from serve_graph.cluster.hosted_deployment import HostedDeployment
 
     if len(apis) == 1:
         fields |= {"model": "some-model", "base_url": apis[0].url}
@@ -110,18 +110,26 @@ async def test_chunks_without_choices_are_legal_wherever_they_stand(api: Api, st
 
 
 FAULTS = [
-    ({"fault": "status", "status": 429, "retry_after": 7}, SaturatedError, "said 429: scripted"),
-    ({"fault": "status", "status": 500}, EngineError, "said 500: scripted"),
-    ({"fault": "status", "status": 503}, EngineError, "said 503"),
-    ({"fault": "status", "status": 401, "message": "bad key"}, EngineError, "401: the tier's key or set-up is wrong"),
-    ({"fault": "status", "status": 404, "message": "no model"}, EngineError, "404: the tier's key or set-up is wrong"),
+    ({"fault": "status", "status": 429, "retry_after": 7}, SaturatedError, "returned 429: scripted"),
+    ({"fault": "status", "status": 500}, EngineError, "returned 500: scripted"),
+    ({"fault": "status", "status": 503}, EngineError, "returned 503"),
+    (
+        {"fault": "status", "status": 401, "message": "bad key"},
+        EngineError,
+        "401: the tier's key or configuration is wrong",
+    ),
+    (
+        {"fault": "status", "status": 404, "message": "no model"},
+        EngineError,
+        "404: the tier's key or configuration is wrong",
+    ),
     ({"fault": "status", "status": 400, "message": "bad field"}, EngineRequestError, "bad field"),
     ({"fault": "reset"}, EngineError, "connection"),
-    ({"fault": "error_body"}, EngineError, "sent an error: scripted"),
-    ({"fault": "error_body", "code": 429}, SaturatedError, "sent an error: scripted"),
-    ({"fault": "no_choices"}, EngineError, "holds no answer|broke off"),
-    ({"fault": "html"}, EngineError, "not understood|without an answer|broke off"),
-    ({"fault": "html", "status": 502}, EngineError, "said 502: no reason given"),
+    ({"fault": "error_body"}, EngineError, "returned an error: scripted"),
+    ({"fault": "error_body", "code": 429}, SaturatedError, "returned an error: scripted"),
+    ({"fault": "no_choices"}, EngineError, "contains no answer|interrupted"),
+    ({"fault": "html"}, EngineError, "could not be parsed|without an answer|interrupted"),
+    ({"fault": "html", "status": 502}, EngineError, "returned 502: no reason given"),
     ({"fault": "hang"}, EngineTimeoutError, "did not answer within"),
 ]
 
@@ -146,7 +154,7 @@ async def test_every_fault_is_the_right_error_in_plain_words_and_in_time(
 @pytest.mark.parametrize(
     ("fault", "kind", "words"),
     [
-        ({"fault": "malformed"}, EngineError, "not understood"),
+        ({"fault": "malformed"}, EngineError, "could not be parsed"),
         ({"fault": "reset", "after": 2}, EngineError, "connection"),
         ({"fault": "slow", "seconds": 0.5}, EngineTimeoutError, "did not answer within 1.5 s"),
     ],
@@ -163,7 +171,7 @@ async def test_whole_reply_that_comes_in_pieces_fails_as_a_whole(
 @pytest.mark.parametrize(
     ("fault", "kind", "words"),
     [
-        ({"fault": "malformed"}, EngineError, "not understood"),
+        ({"fault": "malformed"}, EngineError, "could not be parsed"),
         ({"fault": "reset", "after": 2}, EngineError, "connection"),
         ({"fault": "slow", "seconds": 30}, EngineTimeoutError, "did not answer within 1 s"),
     ],
@@ -309,7 +317,7 @@ async def test_what_is_said_of_the_tiers_key_is_for_the_log(api: Api, caplog: py
     with pytest.raises(EngineError) as caught:
         await asked(hosted(api, failover=ONCE), False)
     assert "sk-te" not in str(caught.value)
-    assert "said 401: wrong key sk-te**st" in caplog.text
+    assert "returned 401: wrong key sk-te**st" in caplog.text
 
 
 @pytest.mark.parametrize("content", [None, "", " \n"], ids=repr)
@@ -336,7 +344,7 @@ async def test_rotated_key_file_is_read_anew(api: Api, tmp_path: Path) -> None:
 
 
 async def test_shipped_configuration_answers_through_a_second_server(api: Api, tmp_path: Path) -> None:
-    from serve_graph.cluster.deployments import HostedDeployment
+    from serve_graph.cluster.hosted_deployment import HostedDeployment
 
     shipped = (Path(__file__).parents[4] / "configs" / "hosted.yaml").read_text()
     assert "https://api.openai.com/v1" in shipped

@@ -118,7 +118,7 @@ async def test_a_malformed_piece_is_the_tiers_failure(
     reply = await ask(at, path, body | {"stream": True, "serve_graph": {"stream": "route"}})
     if later:
         assert (at.record.status, at.record.error) == (503, "service_unavailable_error")
-        assert "the answer broke off: tier 'cheap' sent a piece that is none" in reply.text
+        assert "the answer was interrupted: tier 'cheap' sent a malformed chunk" in reply.text
     else:
         assert (at.record.status, at.record.tier) == (200, "frontier")
         assert "error" not in reply.text.replace('"error":null', "")

@@ -3,8 +3,6 @@
 from decimal import Decimal
 from typing import Any, ClassVar
 
-import pytest
-
 from router_models.types import Query
 from serve_graph.cascade.fakes import FakeHandle
 from serve_graph.config.prices import PriceConfig
@@ -66,12 +64,3 @@ def test_a_hub_revision_reaches_vllm_for_weights_and_tokenizer() -> None:
     asked = llm_settings(VllmTierConfig.model_validate(tier), "a/b")["engine_kwargs"]
     assert (asked["revision"], asked["tokenizer_revision"]) == ("v2", "v2")
     assert "revision" not in llm_settings(lora_tier(), "a/b")["engine_kwargs"]
-
-
-@pytest.mark.engine
-def test_ray_takes_the_adapter_settings_as_its_own() -> None:
-    from serve_graph.engines.vllm.settings import llm_config
-
-    made = llm_config(lora_tier(), "a/b")
-    assert made.lora_config.dynamic_lora_loading_path == "s3://bucket/adapters"
-    assert made.multiplex_config().max_num_models_per_replica == 4

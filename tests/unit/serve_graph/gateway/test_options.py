@@ -6,7 +6,7 @@ import pytest
 from router_models.types import Action, Query
 from serve_graph.access.caller import Caller
 from serve_graph.cascade.fakes import FakeDecider, FakeJudge, ListSink, fake_context
-from serve_graph.cascade.streaming import StreamMode, StreamTerms
+from serve_graph.cascade.steps import StreamMode, StreamTerms
 from serve_graph.config.access import KeyConfig
 from serve_graph.errors import AccessError, RequestError
 from serve_graph.gateway.constraints import RoutingContext

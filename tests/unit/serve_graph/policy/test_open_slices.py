@@ -14,8 +14,9 @@ from router_models.types import Completion, Decision, DecisionRecord, OperatingP
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 from serve_graph.cascade.cascade import answer
-from serve_graph.cascade.context import CascadeContext, RequestState
+from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.fakes import FakeEngine, ListSink, fake_context
+from serve_graph.cascade.steps import RequestState
 from serve_graph.config.graph import GraphConfig
 from serve_graph.gateway.constraints import RoutingContext
 from serve_graph.gateway.handler import Service
@@ -148,7 +149,7 @@ async def test_nobody_judges_the_last_tier_where_nothing_is_promised() -> None:
 
 
 def test_a_configuration_that_forbids_abstaining_voids_what_counts_on_it() -> None:
-    from serve_graph.cluster.deployments import ServedPolicy  # imports ray.serve
+    from serve_graph.policy.served_policy import ServedPolicy  # imports ray.serve
 
     version = VersionPolicy().version
     tier = {"engine": "echo", "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}}

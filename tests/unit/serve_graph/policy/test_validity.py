@@ -127,6 +127,23 @@ def test_an_uncertified_version_has_nothing_to_lose() -> None:
     assert CertificateStatus().left_s() == {"answers": None}
 
 
+def test_what_holds_is_looked_up_once_between_two_changes() -> None:
+    context = config((DEARER, 3), (USUAL_AGAIN, 2))
+    calendar = Calendar()
+    certificate_status = CertificateStatus(validity_of(certified(context), context), "router/1", calendar)
+    first = certificate_status.snapshot()
+    calendar.now = DEARER - MOMENT
+    assert certificate_status.snapshot() is first
+    assert first.fault() is None
+    calendar.now = DEARER
+    assert "prices changed" in str(first.fault()), "a request that began before compares the clock with the end"
+    assert certificate_status.snapshot() is not first
+    calendar.now = USUAL_AGAIN
+    assert certificate_status.snapshot().fault() is None
+    calendar.now = MADE
+    assert certificate_status.snapshot().ends == first.ends
+
+
 def test_it_is_logged_once_and_again_when_it_holds_again(caplog: pytest.LogCaptureFixture) -> None:
     context = config((DEARER, 3), (USUAL_AGAIN, 2))
     calendar = Calendar()
@@ -169,7 +186,7 @@ async def test_the_end_is_noticed_without_traffic(caplog: pytest.LogCaptureFixtu
 @pytest.fixture
 def deployed(tmp_path: Path) -> Callable[[Calendar], Any]:
     """The router's deployment, in this process; importing it imports ray.serve."""
-    from serve_graph.cluster.deployments import PolicyDeployment
+    from serve_graph.cluster.policy_deployment import PolicyDeployment
 
     def make(calendar: Calendar) -> Any:
         version = certified(config())
@@ -192,7 +209,8 @@ async def test_router_replica_knows_the_last_tier_only_after_the_end(deployed: C
 
 
 async def test_readyz_says_that_nothing_is_certified_any_more(tmp_path: Path) -> None:
-    from serve_graph.cluster.deployments import IngressDeployment, ServedPolicy
+    from serve_graph.cluster.ingress_deployment import IngressDeployment
+    from serve_graph.policy.served_policy import ServedPolicy
 
     class Replica:
         def __getattr__(self, name: str) -> "Replica":

@@ -1,7 +1,7 @@
 """Requests under way while a certificate ends, and new ones after it."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,11 +10,11 @@ import pytest
 from router_models.types import Completion, Decision, Query, Verdict
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_context
-from serve_graph.cascade.streaming import StreamMode, StreamTerms
+from serve_graph.cascade.steps import StreamMode, StreamTerms
 from serve_graph.gateway.constraints import RoutingContext
 from serve_graph.gateway.handler import Service
 from serve_graph.gateway.request import Request
-from serve_graph.policy.validity import CertificateStatus, CertifiedPolicy, Validity, ValidityPeriod
+from serve_graph.policy.validity import CertificateStatus, Validity, ValidityPeriod
 
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
 EXPIRES = MADE + timedelta(days=90)
@@ -46,8 +46,6 @@ class Serving:
         certificate_status = CertificateStatus(
             Validity(ends["whole"], {"cheap": ends["cheap"]}), "fake/1", self.calendar
         )
-        policy = CertifiedPolicy(context.decider, context.judge, certificate_status)
-        context = replace(context, decider=policy, judge=policy)
         return Service(context, self.sink, terms, routing=RoutingContext(0.9, certificate_status=certificate_status))
 
     @property

@@ -20,14 +20,14 @@ async def asked(endpoint: Endpoints, **fakes: Any) -> tuple[DecisionRecord, dict
     return at.record, page
 
 
-async def test_one_request_is_told_in_words_and_numbers(endpoint: Endpoints) -> None:
+async def test_a_decision_is_explained_in_sentences_and_numbers(endpoint: Endpoints) -> None:
     record, page = await asked(endpoint, judge=FakeJudge(Action.ESCALATED))
-    told = "\n".join(page["explanation"])
-    for said in (
-        "'auto' was asked for; frontier answered (escalated, status 200)",
+    text = "\n".join(page["explanation"])
+    for expected in (
+        "model 'auto' was requested; frontier answered (escalated, status 200)",
         "Routing: the fake chose cheap.",
         "Verdict: the fake escalated.",
-        "Wishes: task sum.",
+        "Request options: task sum.",
         "Thresholds of cheap: tried from 0.500, accepted from 0.500, abstains below never.",
         "nothing certified",
         "lp_mean",
@@ -36,7 +36,7 @@ async def test_one_request_is_told_in_words_and_numbers(endpoint: Endpoints) -> 
         "Paid: routing by router",
         f"Bill: ${record.cost_usd}.",
     ):
-        assert said in told, said
+        assert expected in text, expected
     assert page["id"] == record.id
 
 

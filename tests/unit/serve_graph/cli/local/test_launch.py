@@ -29,7 +29,7 @@ def test_ranges_of_ports_avoid_every_port_that_is_taken() -> None:
         taken.bind(("127.0.0.1", low + 49))
         assert {free_range(50, within) for _ in range(5)} == {(low + 50, low + 99)}
         other.bind(("127.0.0.1", low + 50))
-        with pytest.raises(ServeGraphError, match="no 50 neighbouring ports"):
+        with pytest.raises(ServeGraphError, match="no 50 adjacent ports"):
             free_range(50, within)
 
 

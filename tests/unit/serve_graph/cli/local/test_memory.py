@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from serve_graph.cli.local import doctor
-from serve_graph.cli.local.memory import ENGINE_GIB, GIB, GRAPH_GIB, available_gib, wanted
+from serve_graph.cli.local.memory import ENGINE_GIB, GIB, GRAPH_GIB, available_gib, memory_needed
 from serve_graph.config.graph import GraphConfig, load_config
 
 ROOT = Path(__file__).parents[5]
@@ -22,7 +22,7 @@ def context(**tier: Any) -> GraphConfig:
 
 @pytest.mark.parametrize(("name", "gib"), [("echo", 2.0), ("cluster", 2.0), ("local", 11.55), ("hosted", 5.25)])
 def test_shipped_configurations_want_what_runs_on_this_machine(name: str, gib: float) -> None:
-    assert wanted(load_config(ROOT / "configs" / f"{name}.yaml")).gib == pytest.approx(gib)
+    assert memory_needed(load_config(ROOT / "configs" / f"{name}.yaml")).gib == pytest.approx(gib)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_shipped_configurations_want_what_runs_on_this_machine(name: str, gib: f
     ids=lambda tier: f"{tier['engine']} {tier.get('accelerator', '')}",
 )
 def test_only_cpu_engines_want_memory_of_their_own(tier: dict[str, Any]) -> None:
-    found = wanted(context(**tier))
+    found = memory_needed(context(**tier))
     assert (found.gib, found.unknown) == (GRAPH_GIB, ())
 
 
@@ -46,14 +46,16 @@ def test_weights_cache_and_replicas_of_a_cpu_engine_are_counted(tmp_path: Path) 
     tier = {"engine": "vllm", "accelerator": "cpu", "weights": {"folder": tmp_path}}
     cache = {"VLLM_CPU_KVCACHE_SPACE": "4"}
     two = {"scaling": {"min_replicas": 2, "max_replicas": 2}}
-    assert wanted(context(**tier)).parts["cheap"] == ENGINE_GIB + 1.5
-    assert wanted(context(**tier, env=cache)).parts["cheap"] == ENGINE_GIB + 5.5
-    assert wanted(context(**tier, engine_kwargs={"kv_cache_memory_bytes": GIB})).parts["cheap"] == ENGINE_GIB + 2.5
-    assert wanted(context(**tier, **two)).parts["cheap"] == 2 * (ENGINE_GIB + 1.5)
+    assert memory_needed(context(**tier)).parts["cheap"] == ENGINE_GIB + 1.5
+    assert memory_needed(context(**tier, env=cache)).parts["cheap"] == ENGINE_GIB + 5.5
+    assert (
+        memory_needed(context(**tier, engine_kwargs={"kv_cache_memory_bytes": GIB})).parts["cheap"] == ENGINE_GIB + 2.5
+    )
+    assert memory_needed(context(**tier, **two)).parts["cheap"] == 2 * (ENGINE_GIB + 1.5)
 
 
 def test_weights_of_a_hub_are_named_as_not_counted() -> None:
-    found = wanted(context(engine="vllm", accelerator="cpu", weights={"hub": "some/model"}))
+    found = memory_needed(context(engine="vllm", accelerator="cpu", weights={"hub": "some/model"}))
     assert found.text() == "about 4 GiB (the graph 2, cheap 2), and the weights of some/model"
 
 
@@ -91,7 +93,9 @@ def test_a_cache_that_is_no_number_is_a_finding(cache: dict[str, Any], tmp_path:
 @pytest.mark.parametrize("said", [2 * GIB, 2.0 * GIB, str(2 * GIB)])
 def test_a_cache_is_read_however_it_is_written(said: Any) -> None:
     tier = {"engine": "vllm", "accelerator": "cpu", "weights": {"hub": "a/b"}}
-    assert wanted(context(**tier, engine_kwargs={"kv_cache_memory_bytes": said})).parts["cheap"] == ENGINE_GIB + 2
+    assert (
+        memory_needed(context(**tier, engine_kwargs={"kv_cache_memory_bytes": said})).parts["cheap"] == ENGINE_GIB + 2
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,76 @@
+"""A certified version as one sealed folder with its report, and its entry in the registry."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+
+from router_models.reports.report import write_report
+from router_models.training.candidate import Candidate, Settings
+from router_models.training.certify import Certified
+from router_models.versions.registry import RegisteredVersion, register
+from router_models.versions.router_version import RouterVersion
+from router_models.versions.workspace import Workspace
+
+
+def publish(
+    candidate: Candidate,
+    certified: Certified,
+    settings: Settings,
+    work: Workspace,
+    *,
+    alias: str | None = None,
+) -> RegisteredVersion:
+    """Seal the version with its report, and register it with its numbers.
+
+    Parameters
+    ----------
+    candidate, certified, settings : Candidate
+        What was fitted, what was proved of it, and under which settings.
+    work : Workspace
+        Where it is sealed and registered.
+    alias : str, optional
+        An alias to point at the new version; None: none.
+    """
+    digest = hashlib.sha256(json.dumps([candidate.dataset_hash, str(settings)]).encode()).hexdigest()[:12]
+    work.progress("writing the report and registering")
+    version, report = certified.version, work.candidates / f".report-{digest}"
+    numbers = write_report(report, candidate, certified, settings)
+    made = version.certificate
+    sealed = work.candidates / f"version-{digest}-{(made.made_at if made else 'x'):%Y%m%d%H%M%S}"
+    version.save(sealed, extra=report)
+    return register(
+        work.registry_uri,
+        work.model,
+        sealed,
+        params={
+            "dataset_sha256": candidate.dataset_hash,
+            "tiers": ",".join(settings.tiers),
+            "promise": settings.promised,
+            "router": _family(version, settings.tiers[0], "router"),
+            "verifier": _family(version, settings.tiers[0], "verifier"),
+            "epsilon": str(settings.epsilon),
+            "delta": str(settings.delta),
+            "look": str(settings.look_index),
+            "seed": str(settings.seed),
+            "prices": json.dumps({k: {n: str(v) for n, v in asdict(p).items()} for k, p in settings.prices.items()}),
+        },
+        metrics=numbers,
+        tags={
+            "dataset_sha256": candidate.dataset_hash,
+            "certificate": made.summary() if made else "none",
+            **{f"spill.{tier}": proof.summary() for tier, proof in version.overload_certificates.items()},
+            "label_source": str(settings.label_source),
+            "status": "approved" if alias == "stable" else "pending",
+            **{f"prefix.{tier}": proof.summary() for tier, proof in version.prefix_certificates.items()},
+        },
+        alias=alias,
+        artifacts_folder=work.artifacts,
+    )
+
+
+def _family(version: RouterVersion, tier: str, what: str) -> str:
+    """The registry name of one of a version's models."""
+    part = getattr(version.stages[tier], what)
+    return "none" if part is None else str(part.family)

@@ -1,0 +1,116 @@
+"""The page a reviewer signs: what the version promises, on what evidence, beside the baselines. Markdown + PNG.
+
+One page for any number of tiers and either promise. Every number carries an interval and stands beside random, prompt
+length, each tier alone and the oracle, on CERT prompts that nothing was fitted on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from router_models.reports.markdown import table
+from router_models.reports.overload import overload_section
+from router_models.reports.paths import path_section
+from router_models.reports.plots import draw_acceptance, draw_deferral, draw_reliability
+from router_models.reports.policies import policies_section, shares_section
+from router_models.reports.prefix import prefix_section
+from router_models.reports.rendering import render
+from router_models.reports.sections import (
+    REPORT_DRAWS,
+    binds_section,
+    calibration_section,
+    choice_section,
+    promise_section,
+    slices_section,
+    thresholds_section,
+)
+from router_models.risk_control.evidence import CascadeEvidence, Replay, Thresholds
+from router_models.training.candidate import Candidate, Settings
+from router_models.training.certify import Certified
+from router_models.training.evidence import replay_version
+
+
+def write_report(folder: Path, candidate: Candidate, certified: Certified, settings: Settings) -> dict[str, float]:
+    """Write report.md and its pictures into `folder`.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where it does not exist.
+    candidate : Candidate
+        What the models were chosen from.
+    certified : Certified
+        The version and the CERT prompts that it was proved on.
+    settings : Settings
+        Those it was certified with.
+
+    Returns
+    -------
+    dict[str, float]
+        The numbers for the registry, by name.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    version, seen, seed = certified.version, certified.evidence, settings.seed
+    certificate, right = version.certificate, certified.evidence.grades >= 0.5
+    replayed, thresholds = replay_version(version, seen), Thresholds.from_points(version.policy.points, seen.tiers)
+    draw_reliability(folder / "reliability.png", seen)
+    draw_acceptance(folder / "acceptance.png", seen, thresholds)
+    areas = draw_deferral(folder / "deferral.png", seen, replayed)
+    kept = replayed.accepted if settings.promised == "accepted" else ~replayed.abstained
+    slices = {} if certificate is None else certificate.slices
+    page = render(
+        "report.md.j2",
+        tiers=seen.tiers,
+        top=seen.tiers[-1],
+        risk=settings.promised,
+        promise=promise_section(certificate),
+        slicer=(version.slicer or "").replace("_", " "),
+        covered=[name for name, promise in slices.items() if promise.certified],
+        refused=certified.refused,
+        thresholds=thresholds_section(thresholds, seen.tiers),
+        prefixes=prefix_section(version),
+        n=len(seen),
+        draws=REPORT_DRAWS,
+        policies=policies_section(seen, replayed, seed),
+        path=path_section(certified.paths, thresholds),
+        slices=slices_section(certified.slices, kept, replayed.wrong(right), certificate),
+        calibration=calibration_section(seen, seed),
+        areas=table(
+            [["ranking by", "area under the curve"], *([name, f"{area:.3f}"] for name, area in areas.items())]
+        ),
+        routers=choice_section("router", candidate.routers),
+        verifiers=choice_section("verifier", candidate.verifiers),
+        overload=overload_section(version.overload_certificates),
+        shares=shares_section(seen) if len(seen.tiers) == 2 else "",
+        binds=binds_section(certificate),
+    )
+    (folder / "report.md").write_text(page + "\n")
+    return {
+        **_numbers(seen, replayed),
+        "router_auc": _chosen_auc(candidate, seen.tiers[0]),
+        **{f"deferral_area_{name}": area for name, area in areas.items()},
+    }
+
+
+def _numbers(seen: CascadeEvidence, replayed: Replay) -> dict[str, float]:
+    """What the version costs and yields on CERT."""
+    grades, top = seen.grades, len(seen.tiers) - 1
+    right, wrong = replayed.right(grades >= 0.5), replayed.wrong(grades >= 0.5)
+    return {
+        "saving_vs_always_frontier": float(1 - replayed.cost_usd.mean() / seen.cost_usd[:, top].mean()),
+        "accuracy": float(right.mean()),
+        "accuracy_always_frontier": float(grades[:, top].mean()),
+        "accuracy_always_cheap": float(grades[:, 0].mean()),
+        "accepted_share": float(replayed.accepted.mean()),
+        "accepted_risk": float(wrong[replayed.accepted].mean()) if replayed.accepted.any() else 0.0,
+        "escalated_share_of_tried": float(replayed.escalated.sum() / max(int((replayed.tried < top).sum()), 1)),
+        "abstained_share": float(replayed.abstained.mean()),
+        "answered_risk": float(wrong.sum() / max(int((~replayed.abstained).sum()), 1)),
+        **{f"answered_by_{tier}": float((replayed.answered_by == i).mean()) for i, tier in enumerate(seen.tiers)},
+    }
+
+
+def _chosen_auc(candidate: Candidate, tier: str) -> float:
+    """The held-out AUC of the router family that the version uses for a tier."""
+    router, tried = candidate.version.stages[tier].router, candidate.routers[tier]
+    return next((scored for scored in tried if router and scored.family == router.family), tried[-1]).auc

@@ -1,0 +1,45 @@
+"""Where versions are made and kept, and whom to tell of progress."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from router_models.types import Progress
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What every step from outcomes to a registered version needs beside data and settings.
+
+    Parameters
+    ----------
+    state_folder : Path
+        Holds embeddings, sealed versions and a local registry's files.
+    registry_uri : str
+        An MLflow tracking URI.
+    model : str
+        The name that versions are registered under.
+    progress : callable
+        Called with a sentence at each step.
+    """
+
+    state_folder: Path
+    registry_uri: str
+    model: str
+    progress: Progress = lambda _: None
+
+    @property
+    def embeddings(self) -> Path:
+        """Where prompts' embeddings are kept."""
+        return self.state_folder / "embeddings"
+
+    @property
+    def candidates(self) -> Path:
+        """Where versions are sealed before they are registered."""
+        return self.state_folder / "candidates"
+
+    @property
+    def artifacts(self) -> Path:
+        """Where a local (SQLite) registry keeps its files; a server ignores it."""
+        return self.state_folder / "artifacts"

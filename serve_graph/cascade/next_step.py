@@ -1,0 +1,220 @@
+"""What comes next for one request. Pure: every rule of the cascade is here, and nothing waits, reads a clock or calls.
+
+    Started ─▶ ASK_ROUTER ─ Decided ─▶ CALL the last tier ─ Answered ─▶ REPLY (or JUDGE it, where it may abstain)
+                                └────▶ CALL a tier below, on trial ─ Answered ─▶ JUDGE ─ accepted, abstained ─▶ REPLY
+                                                                                   └─ escalated ─▶ CALL the last tier
+
+A tier that fails is replaced once (`_tier_failed`); router or verifier down: the safe tier answers (`_policy_failed`);
+the last tier full: a rejected answer that is certified for that may be served. A stream adds COMMIT: from there on
+the tier never changes (docs/guides/streaming.md).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from router_models.types import Action, Completion, Verdict
+from router_models.versions.policy import worst
+from serve_graph.cascade.steps import (
+    Answered,
+    BudgetSpent,
+    CascadeEvent,
+    CommitPolicy,
+    Decided,
+    Delivery,
+    Do,
+    FirstPiece,
+    Judged,
+    PolicyFailed,
+    PrefixReady,
+    RequestState,
+    Rules,
+    Started,
+    Step,
+    StreamMode,
+    StreamTerms,
+    TierFailed,
+)
+from serve_graph.errors import CertificateVoidError, DeadlineError, EngineRequestError, SaturatedError
+
+
+def next_step(state: RequestState, event: CascadeEvent) -> Step:
+    """What to do about `event`, which answers the state's last step. Changes nothing: `advance` does.
+
+    Raises TypeError for an event that the last step cannot end in.
+    """
+    if isinstance(event, Started):
+        return _started(state, event)
+    rules, last = state.rules, state.step
+    if rules is None or last is None:
+        raise TypeError("a request begins with Started")
+    match event, last.do:
+        case Decided(), Do.ASK_ROUTER:
+            return _decided(rules, state, event)
+        case PolicyFailed(), Do.ASK_ROUTER | Do.JUDGE:
+            return _policy_failed(rules, state, last, event)
+        case Judged(), Do.JUDGE:
+            return _judged(rules, state, last, event)
+        case Answered(), Do.CALL | Do.READ | Do.COMMIT:
+            return _answered(rules, state, last, event.completion)
+        case TierFailed(), Do.CALL | Do.READ | Do.COMMIT:
+            return _tier_failed(rules, state, last, event)
+        case FirstPiece(), Do.CALL | Do.READ if last.delivery is not Delivery.WHOLE:
+            may_show = last.delivery is Delivery.LIVE or last.commit_policy.commits_unjudged
+            return replace(last, do=Do.COMMIT if may_show else Do.READ, note="", decision=None, verdict=None)
+        case PrefixReady(), Do.CALL | Do.READ if last.commit_policy.prefix_tokens is not None:
+            return replace(last, do=Do.JUDGE, note="", completion=event.prefix)
+        case BudgetSpent(), Do.CALL | Do.READ if last.commit_policy.budget_s is not None:
+            return _budget_spent(rules, state, last, event)
+    raise TypeError(f"{type(event).__name__} does not answer {last.do.name}")
+
+
+def advance(state: RequestState, event: CascadeEvent) -> Step:
+    """The next step, written down in the state."""
+    step = next_step(state, event)
+    state.step, state.tier, state.action = step, step.tier, step.action
+    if step.note:
+        state.notes.append(step.note)
+    state.rules = step.rules or state.rules
+    state.decision = step.decision or state.decision
+    state.verdict = step.verdict or state.verdict
+    state.rejected = step.rejected or state.rejected
+    if step.do is Do.REPLY:
+        state.completion, state.served_on_overload = step.completion, step.serves_rejected
+    return step
+
+
+def _started(state: RequestState, event: Started) -> Step:
+    rules, terms = event.rules, event.rules.stream
+    if terms is not None and rules.asks_quality:
+        mode = StreamMode.VERIFY if terms.mode is StreamMode.ROUTE else terms.mode
+        rules = replace(rules, stream=replace(terms, mode=mode, at_first_token="escalate"))
+    if rules.forced is not None:
+        return replace(_call(rules, rules.forced, Action.FORCED, event.left_s), rules=rules)
+    return Step(Do.ASK_ROUTER, state.tier, state.action, rules=rules)
+
+
+def _decided(rules: Rules, state: RequestState, event: Decided) -> Step:
+    decision = event.decision
+    if state.pinned is not None:
+        decision = replace(decision, tier=state.pinned, reason=f"{decision.reason}; held: {state.pinned} began it")
+    call = _call(rules, decision.tier, Action.ROUTED, event.left_s)
+    if call.do is Do.CALL and decision.tier != rules.top:
+        call = _try(rules, call)
+    return replace(call, decision=decision)
+
+
+def _try(rules: Rules, call: Step) -> Step:
+    """Have a tier below the last make an answer that needs a verdict, unless the stream's mode is route."""
+    left_s, terms = call.timeout_s, rules.stream
+    try_s = left_s - rules.reserve_s if rules.reserve_s < left_s else left_s
+    if terms is None:
+        return replace(call, on_trial=True, timeout_s=try_s)
+    if terms.mode is StreamMode.ROUTE:
+        return replace(call, note="streamed at once, unjudged")
+    early, note = _commit_policy(rules, terms, call.tier, try_s)
+    is_buffered = early.prefix_tokens is not None or early.budget_s is not None
+    delivery = Delivery.BUFFERED if is_buffered else Delivery.WHOLE
+    return replace(call, note=note, on_trial=True, delivery=delivery, commit_policy=early)
+
+
+def _commit_policy(rules: Rules, terms: StreamTerms, tier: str, try_s: float) -> tuple[CommitPolicy, str]:
+    """What may commit this tier's stream before its end, and a note where a prefix verdict cannot."""
+    budget_s, at_budget, tokens, why = terms.first_token_s, terms.at_first_token, None, ""
+    if terms.mode is StreamMode.PREFIX:
+        point = rules.policy.prefixes.get(tier)
+        why = f"{tier} has no certified prefix verdict" if point is None else rules.judged_whole or ""
+        tokens = None if point is None or why else point.tokens
+    if try_s < (budget_s or math.inf):  # what the last tier needs of the deadline must be left to it
+        budget_s, at_budget = try_s, "escalate"
+    return CommitPolicy(tokens, budget_s, at_budget), f"prefix asked for, but {why}: verify" if why else ""
+
+
+def _answered(rules: Rules, state: RequestState, last: Step, completion: Completion) -> Step:
+    if last.do is not Do.COMMIT:
+        promised = state.decision is None or state.decision.promised  # else nobody abstains, whatever a verdict says
+        may_abstain = rules.judges_top and promised and state.action in (Action.ROUTED, Action.ESCALATED)
+        if last.on_trial or (may_abstain and last.delivery is Delivery.WHOLE):
+            return replace(last, do=Do.JUDGE, note="", completion=completion, commit_policy=CommitPolicy())
+    return Step(Do.REPLY, state.tier, state.action, completion=completion)
+
+
+def _judged(rules: Rules, state: RequestState, last: Step, event: Judged) -> Step:
+    tier, top, completion = state.tier, rules.top, last.completion
+    verdicts = [_permitted(rules, tier, verdict) for verdict in event.verdicts]
+    verdict = verdicts[0] if len(verdicts) == 1 else worst(verdicts)
+    if not last.on_trial:
+        if verdict.action is Action.ABSTAINED:
+            return Step(Do.REPLY, tier, Action.ABSTAINED, verdict=verdict, completion=completion)
+        return Step(Do.REPLY, tier, state.action, completion=completion)
+    is_prefix = last.commit_policy.prefix_tokens is not None
+    if verdict.action is Action.ESCALATED or (is_prefix and verdict.action is not Action.ACCEPTED):
+        rejected = (tier, completion) if completion and verdict.may_serve_on_overload and not is_prefix else None
+        call = _call(rules, top, Action.ESCALATED, event.left_s)
+        return replace(call, verdict=verdict, rejected=rejected)
+    if is_prefix:
+        return replace(last, do=Do.COMMIT, action=verdict.action, verdict=verdict)
+    return Step(Do.REPLY, tier, verdict.action, verdict=verdict, completion=completion)
+
+
+def _permitted(rules: Rules, tier: str, verdict: Verdict) -> Verdict:
+    """The verdict; where abstaining is forbidden, an abstention becomes what it stands in for."""
+    if verdict.action is not Action.ABSTAINED or not rules.forbids_abstaining:
+        return verdict
+    action = Action.ACCEPTED if tier == rules.top else Action.ESCALATED
+    return replace(verdict, action=action, reason=f"{verdict.reason}; forbidden: {action}")
+
+
+def _policy_failed(rules: Rules, state: RequestState, last: Step, event: PolicyFailed) -> Step:
+    """Go to the safe tier while router or verifier is down; to the last one once nothing is certified any more."""
+    if last.do is Do.JUDGE and not last.on_trial:
+        note = f"the last answer was not judged: {event.error}"
+        return Step(Do.REPLY, state.tier, state.action, note, completion=last.completion)
+    who = "router" if last.do is Do.ASK_ROUTER else "verifier"
+    tier, note = rules.safe_tier, f"{who} unavailable: {event.error}"
+    if isinstance(event.error, CertificateVoidError):
+        tier, note = rules.top, str(event.error)
+    if last.do is Do.JUDGE and tier == state.tier:  # it has answered already
+        do = Do.COMMIT if last.commit_policy.prefix_tokens is not None else Do.REPLY
+        return replace(last, do=do, action=Action.FALLBACK, note=note)
+    return _call(rules, tier, Action.FALLBACK, event.left_s, note)
+
+
+def _tier_failed(rules: Rules, state: RequestState, last: Step, event: TierFailed) -> Step:
+    error = event.error
+    fail = Step(Do.FAIL, state.tier, state.action, error=error)
+    if last.do is Do.COMMIT or (isinstance(error, EngineRequestError) and not last.on_trial):
+        return fail
+    is_full = isinstance(error, SaturatedError) and state.action is Action.ESCALATED
+    if is_full and state.rejected is not None and event.may_serve_rejected:
+        tier, completion = state.rejected
+        note = f"spilled: {state.tier} has no room now"
+        return Step(Do.REPLY, tier, Action.FALLBACK, note, completion=completion, serves_rejected=True)
+    failed, rejected = state.tier, state.decision.tier if state.decision else None
+    spare = rules.safe_tier if rules.safe_tier != failed else rules.top
+    if state.action in (Action.FORCED, Action.FALLBACK) or spare in (failed, rejected):
+        return fail
+    return _call(rules, spare, Action.FALLBACK, event.left_s, f"{failed} failed: {error.recordable}")
+
+
+def _budget_spent(rules: Rules, state: RequestState, last: Step, event: BudgetSpent) -> Step:
+    why = f"nothing shown within {last.commit_policy.budget_s:.3g} s"
+    if last.commit_policy.at_budget == "escalate":
+        return _call(rules, rules.top, Action.ESCALATED, event.left_s, f"{why}: escalated unjudged")
+    commit_policy = CommitPolicy(commits_unjudged=True)
+    return replace(
+        last,
+        do=Do.COMMIT if event.has_pieces else Do.READ,
+        commit_policy=commit_policy,
+        note=f"{why}: committed unjudged",
+    )
+
+
+def _call(rules: Rules, tier: str, action: Action, left_s: float, note: str = "") -> Step:
+    """Have a tier answer for good: nobody judges it first. Without any time left the request has failed."""
+    if left_s <= 0:
+        error = DeadlineError(f"no answer within the deadline of {rules.deadline_s:g} s")
+        return Step(Do.FAIL, tier, action, note, error=error)
+    delivery = Delivery.WHOLE if rules.stream is None else Delivery.LIVE
+    return Step(Do.CALL, tier, action, note, delivery=delivery, timeout_s=left_s)

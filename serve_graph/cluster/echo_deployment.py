@@ -1,0 +1,42 @@
+"""An echo tier as a Ray Serve deployment: builds an EchoEngine and forwards."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from serve_graph.config.tiers import EchoTierConfig
+from serve_graph.engines.echo.engine import EchoEngine, EchoError
+
+
+class EchoDeployment:
+    """A tier without a model. Counts what it is busy with under vLLM's own name for it."""
+
+    def __init__(self, config: EchoTierConfig) -> None:
+        self.engine = EchoEngine(config)
+        self.running = 0
+
+    async def generate(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.running += 1
+        try:
+            return await self.engine.generate(body)
+        except EchoError as fault:
+            return {"error": {"message": fault.message, "code": fault.status}}
+        finally:
+            self.running -= 1
+
+    async def stream(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        self.running += 1
+        try:
+            async for piece in self.engine.stream(body):
+                yield piece
+        except EchoError as fault:
+            yield {"error": {"message": fault.message, "code": fault.status}}
+        finally:
+            self.running -= 1
+
+    async def embed(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self.engine.embed(body)
+
+    async def counters(self) -> dict[str, float]:
+        return {"num_requests_running": float(self.running)}

@@ -1,0 +1,31 @@
+"""A hosted tier as a Ray Serve deployment: builds a HostedEngine and forwards."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.engines.hosted.engine import HostedEngine
+
+
+class HostedDeployment:
+    """A tier behind one or several OpenAI-compatible APIs."""
+
+    def __init__(self, config: HostedTierConfig) -> None:
+        self.engine = HostedEngine(config)
+
+    async def generate(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        return await self.engine.generate(body, timeout_s)
+
+    async def stream(self, body: dict[str, Any], timeout_s: float) -> AsyncIterator[dict[str, Any]]:
+        async with aclosing(self.engine.stream(body, timeout_s)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def embed(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        return await self.engine.embed(body, timeout_s)
+
+    async def counters(self) -> dict[str, float]:
+        return self.engine.failover.counters()

@@ -1,0 +1,109 @@
+"""The ingress as a Ray Serve deployment: builds a Service over the tiers' handles and forwards to it.
+
+Classes of deployments stay plain (`serve.deployment(name=…)(Class)` in `app`), so they are typed and can be built in
+a test without a cluster. No decision is made in any of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import FastAPI
+from ray.serve.handle import DeploymentHandle
+
+from serve_graph.access.accounts import AccountingSink, Accounts
+from serve_graph.access.keys import Keyring
+from serve_graph.api.http import Backend, build_http
+from serve_graph.cluster.readiness import TierReadiness, readiness_report
+from serve_graph.cluster.service import build_service, cascade_context
+from serve_graph.cluster.tier_client import HandleEngine
+from serve_graph.config.graph import GraphConfig
+from serve_graph.policy.served_policy import ServedPolicy
+from serve_graph.policy.validity import CertificateStatus
+from serve_graph.records.maintenance import Maintenance
+from serve_graph.records.metrics import render_metrics
+from serve_graph.records.spool import SpooledSink
+from serve_graph.records.store import DecisionStore
+
+
+class IngressDeployment:
+    """The HTTP face: one Service over the tiers' handles. Ray Serve asks for the ASGI app after construction."""
+
+    def __init__(
+        self,
+        config: GraphConfig,
+        served: ServedPolicy,
+        tiers: dict[str, DeploymentHandle[Any]],
+        router: DeploymentHandle[Any] | None,
+        verifier: DeploymentHandle[Any] | None,
+        affinity_secret: bytes,
+    ) -> None:
+        engines = {name: HandleEngine(handle, config.tier(name)) for name, handle in tiers.items()}
+        self.engines = engines
+        self.handles = tiers
+        self.tier_names = config.tier_names
+        self.safe_tier = config.policy.safe_tier
+        self.tiers_ready = TierReadiness(tiers, engines)
+        self.store = DecisionStore(config.records_url)
+        self.sink = SpooledSink(self.store, config.state_folder.resolve() / "spool", config.records.retry_s)
+        self.keyring, self.is_open = Keyring(config.access.keys, config.keys_file), config.access.open
+        self.accounts = Accounts(config.access.watch)
+        self.served = served
+        self.certificate_status = CertificateStatus(served.validity, served.name)
+        self.service = build_service(
+            config,
+            served,
+            cascade_context(config, served, engines, router, verifier),
+            self.certificate_status,
+            AccountingSink(self.sink, self.accounts, self.keyring.named),
+            affinity_secret,
+        )
+        self.maintenance = Maintenance(self.store, self.sink, self.keyring, self.accounts.spending, config)
+        self.http = config.http
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        http, service = self.http, self.service
+        return build_http(
+            Backend(
+                service,
+                self.store.get,
+                self.readiness,
+                self.metrics,
+                self.background,
+                http.max_body_bytes,
+                http.keep_alive_s,
+                http.start_before_commit,
+                keyring=self.keyring,
+                accounts=self.accounts,
+                is_open=self.is_open,
+            )
+        )
+
+    async def background(self) -> None:
+        await asyncio.gather(self.sink.run(), self.maintenance.run(), self.certificate_status.watch())
+
+    async def readiness(self) -> dict[str, Any]:
+        """Ready means: the safe tier, which every failure falls back on, answers (or may be asleep by its scaling)."""
+        ready = await self.tiers_ready.tiers()
+        return readiness_report(self.served, self.certificate_status, self.tier_names, self.safe_tier, ready)
+
+    async def metrics(self) -> str:
+        counters = {}
+        for name, handle in self.handles.items():
+            try:
+                counters[name] = await asyncio.wait_for(handle.counters.remote(), 2.0)
+            except Exception:  # noqa: BLE001 (a tier that is down has no counters; the rest still has)
+                counters[name] = {}
+            counters[name] = {**counters[name], **self.engines[name].gate.counters()}
+        sink, caps = self.sink, self.accounts.watch.caps
+        certificates = self.certificate_status.left_s() if self.served.certified else {}
+        return render_metrics(
+            self.service.metrics,
+            sink.pending,
+            counters,
+            caps,
+            held=sink.held,
+            lost=sink.lost,
+            certificates=certificates,
+        )

@@ -1,0 +1,69 @@
+"""The service of one ingress replica, put together from the configuration and the handles of the other deployments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.serve.handle import DeploymentHandle
+
+from serve_graph.cascade.context import CascadeContext
+from serve_graph.cascade.interfaces import RecordSink
+from serve_graph.cascade.steps import StreamMode, StreamTerms
+from serve_graph.cluster.policy_client import AlwaysTop, HandlePolicy
+from serve_graph.cluster.tier_client import HandleEngine
+from serve_graph.config.graph import GraphConfig
+from serve_graph.gateway.constraints import routing_context_for
+from serve_graph.gateway.handler import Service
+from serve_graph.gateway.tool_affinity import ToolAffinity
+from serve_graph.policy.bindings import price_list, price_lists
+from serve_graph.policy.served_policy import ServedPolicy
+from serve_graph.policy.validity import CertificateStatus
+from serve_graph.records.maintenance import prompt_keeper
+
+
+def build_service(
+    config: GraphConfig,
+    served: ServedPolicy,
+    context: CascadeContext,
+    certificate_status: CertificateStatus,
+    sink: RecordSink,
+    affinity_secret: bytes,
+) -> Service:
+    """The service that answers with `context` and writes records to `sink`; `affinity_secret` is all replicas' own."""
+    policy = config.policy
+    return Service(
+        context,
+        sink,
+        StreamTerms(StreamMode(policy.stream), policy.first_token_s, policy.at_first_token),
+        ToolAffinity(affinity_secret),
+        pin_tool_loops=policy.tool_loop == "stay",
+        routing=routing_context_for(config, served, certificate_status),
+        keep_prompt=prompt_keeper(config.records),
+        deadline_s=config.http.deadline_s,
+    )
+
+
+def cascade_context(
+    config: GraphConfig,
+    served: ServedPolicy,
+    engines: dict[str, HandleEngine],
+    router: DeploymentHandle[Any] | None,
+    verifier: DeploymentHandle[Any] | None,
+) -> CascadeContext:
+    """What all requests of a graph work with; without router and verifier the last tier answers everything."""
+    policy, top = config.policy, AlwaysTop(served.policy)
+    answering = {name: engines[name] for name in config.tier_names}
+    embedding = {embedder.name: engines[embedder.name] for embedder in config.embedders}
+    return CascadeContext(
+        engines=answering,
+        streams=answering,
+        decider=HandlePolicy(router, "router", policy.timeout_s) if router else top,
+        judge=HandlePolicy(verifier, "verifier", policy.timeout_s) if verifier else top,
+        policy=served.policy,
+        prices=price_lists(config) | {embedder.name: price_list(embedder) for embedder in config.embedders},
+        safe_tier=policy.safe_tier,
+        version=served.name,
+        router_usd_per_s=policy.router_usd_per_s,
+        verifier_usd_per_s=policy.verifier_usd_per_s,
+        embedders=embedding | {name: engine for name, engine in answering.items() if engine.config.embeddings},
+    )

@@ -1,0 +1,78 @@
+"""What the ingress needs to know of the version that serves, under this configuration: thresholds, name, promises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from router_models.versions.policy import Policy, always
+from router_models.versions.router_version import RouterVersion
+from serve_graph.config.graph import GraphConfig
+from serve_graph.policy.bindings import binds_digest
+from serve_graph.policy.validity import Validity
+
+
+@dataclass(frozen=True, slots=True)
+class ServedPolicy:
+    """The served version's thresholds, its name, its promises. Data: it travels to every ingress replica.
+
+    `promised` is the share of right answers that is certified, None = none; of all answers where the thresholds were
+    certified together (`joint`), else of accepted cheap ones. `prefixes`: what is promised of the answers of a tier
+    that are shown by their prefix. `forbids_abstaining`: the configuration does, for every request.
+    """
+
+    policy: Policy
+    name: str
+    promise: str
+    certified: bool
+    binds: str
+    promised: float | None = None
+    joint: bool = False
+    validity: Validity = field(default_factory=Validity)
+    prefixes: Mapping[str, str] = field(default_factory=dict)
+    forbids_abstaining: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        version: RouterVersion | None,
+        name: str,
+        promise: str,
+        config: GraphConfig,
+        validity: Validity | None = None,
+    ) -> ServedPolicy:
+        """The policy of a version, None = always the last tier, as a configuration lets it be served."""
+        policy = always(config.tier_names) if version is None else version.policy
+        certificate = None if version is None else version.certificate
+        joint, forbids = certificate is not None and certificate.joint, config.policy.abstain == "forbid"
+        voided = joint and counts_on_abstaining(policy, forbids_abstaining=forbids)
+        if voided:
+            promise = f"nothing: policy.abstain is forbid, and abstaining was counted on in {promise!r}"
+        if forbids:
+            policy = policy.without_abstention()
+        if not config.policy.overload_fallback:
+            policy = replace(policy, overload_points={})
+        certified = certificate is not None and not voided
+        promised = 1.0 - certificate.promised_risk if certificate is not None and certified else None
+        prefixes = {} if version is None else {t: made.summary() for t, made in version.prefix_certificates.items()}
+        return cls(
+            policy,
+            name,
+            promise,
+            certified,
+            binds_digest(config),
+            promised,
+            joint,
+            validity or Validity(),
+            prefixes,
+            forbids,
+        )
+
+
+def counts_on_abstaining(policy: Policy, *, forbids_abstaining: bool, stream: bool = False) -> bool:
+    """Whether what was certified of thresholds together does not hold of a request for want of its abstentions.
+
+    Somebody forbids them (the request, the configuration), or the last tier's are left out: a stream of it is shown
+    as it comes.
+    """
+    return (forbids_abstaining and policy.abstains) or (stream and policy.judges_top)

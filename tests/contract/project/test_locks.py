@@ -1,0 +1,86 @@
+"""What is locked is within the ranges of pyproject.toml, is checked by hash, and says nothing of where it was made."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[3]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKS = {path.stem: path.read_text() for path in sorted((ROOT / "scripts" / "locks").glob("*.txt"))}
+ENTRY = re.compile(r"^([A-Za-z0-9._-]+)(\[[^]]*\])?==(\S+)", re.MULTILINE)
+FROM = {  # lock files together, and the ranges they are made from
+    "cpu": (("cpu", "torch"), ("cpu", "local-models", "dev")),
+    "gpu": (("gpu",), ("gpu", "local-models", "dev")),
+}
+NEVER = {
+    canonicalize_name(Requirement(text).name)
+    for text in PROJECT["tool"]["uv"]["override-dependencies"]
+    if "never" in text
+}
+
+
+def locked(*names: str) -> dict[str, set[str]]:
+    """Package → versions (one for each Python, where they differ)."""
+    found: dict[str, set[str]] = {}
+    for name in names:
+        for package, _, version in ENTRY.findall(LOCKS[name]):
+            found.setdefault(canonicalize_name(package), set()).add(version)
+    return found
+
+
+def requirements(extra: str | None) -> Iterator[Requirement]:
+    """The ranges of an extra (None: of the project itself), those of other extras it names among them."""
+    project = PROJECT["project"]
+    for text in project["dependencies"] if extra is None else project["optional-dependencies"][extra]:
+        requirement = Requirement(text)
+        if canonicalize_name(requirement.name) == canonicalize_name(project["name"]):
+            for other in requirement.extras:
+                yield from requirements(other)
+        else:
+            yield requirement
+
+
+@pytest.mark.parametrize("build", FROM)
+def test_every_range_is_locked_within_it(build: str) -> None:
+    names, extras = FROM[build]
+    versions = locked(*names)
+    for extra in (None, *extras):
+        for wanted in requirements(extra):
+            found = versions.get(canonicalize_name(wanted.name), set())
+            assert found, f"{wanted} is not locked: make lock"
+            assert all(wanted.specifier.contains(version, prereleases=True) for version in found), (
+                f"{wanted}: make lock"
+            )
+
+
+@pytest.mark.parametrize(("name", "group"), [("uv", "tools"), ("clients", "clients")])
+def test_every_group_is_locked_within_its_ranges(name: str, group: str) -> None:
+    versions = locked(name)
+    for wanted in map(Requirement, PROJECT["dependency-groups"][group]):
+        assert all(wanted.specifier.contains(v) for v in versions[canonicalize_name(wanted.name)]), "make lock"
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_package_has_hashes_and_no_file_says_where_it_was_made(name: str) -> None:
+    text = LOCKS[name]
+    blocks = re.split(r"\n(?=[A-Za-z0-9])", text.split("\n", 1)[1])
+    assert len(blocks) == len(ENTRY.findall(text)) > 0
+    assert [block.split(" ")[0] for block in blocks if "--hash=sha256:" not in block] == []
+    assert not re.search(r"://|file:|--(extra-)?index|--find-links|(^|\s)/\w", text, re.MULTILINE)
+
+
+def test_torch_and_its_cuda_libraries_stand_apart_from_the_cpu_build() -> None:
+    """What a provided CPU build of torch replaces; the GPU build has them with everything else."""
+    apart = {name for name in locked("gpu") if name == "torch" or name.startswith(("nvidia-", "cuda-"))}
+    assert "torch" in locked("torch")
+    assert not {name for name in locked("cpu") if name == "torch" or name.startswith(("nvidia-", "cuda-"))}
+    assert locked("torch").keys() <= apart
+
+
+def test_what_the_overrides_take_out_is_not_installed() -> None:
+    assert not {name: NEVER & locked(name).keys() for name in LOCKS if NEVER & locked(name).keys()}

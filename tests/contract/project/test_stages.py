@@ -1,0 +1,42 @@
+"""All stages of `make test` are run, and every folder of tests is in one of them."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+FOLDERS = {path.parent.relative_to(ROOT).parts[1] for path in (ROOT / "tests").rglob("test_*.py")}
+
+
+def stages(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [str(ROOT / "scripts" / "stages"), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_failing_stage_hides_none_after_it_and_fails_at_the_end(tmp_path: Path) -> None:
+    made = stages("first", "true", "second", "echo no; exit 3", "third", f"touch {tmp_path / 'ran'}")
+    assert (tmp_path / "ran").exists()
+    assert made.returncode == 1
+    told = made.stdout.split("Stages:")[1].splitlines()[1:]
+    assert [line.split()[:2] for line in told] == [["first", "passed"], ["second", "FAILED"], ["third", "passed"]]
+    assert all(line.endswith(" s") for line in told)
+
+
+def test_it_passes_where_all_do() -> None:
+    assert stages("a", "true", "b", "true").returncode == 0
+
+
+def test_a_name_without_a_command_is_wrong_use() -> None:
+    assert stages("a").returncode == 2
+
+
+@pytest.mark.parametrize("target", ["test", "test-all"])
+def test_every_folder_of_tests_is_in_a_stage(target: str, tmp_path: Path) -> None:
+    made = subprocess.run(
+        ["make", "-n", f"VENV={tmp_path / 'venv'}", target],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    ran = made.stdout.split("scripts/stages", 1)[1]
+    by_make = {"clients"} if "clients'" in ran else set()
+    assert {folder for folder in FOLDERS if f"tests/{folder}" not in ran} == by_make

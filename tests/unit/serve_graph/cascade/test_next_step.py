@@ -1,0 +1,243 @@
+"""The cascade's rules by themselves: no engine, no clock, every sequence of events that can happen."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from router_models.types import PREFIX_FINISH, Action, Completion, Decision, OperatingPoint, PrefixPoint, Verdict
+from router_models.versions.policy import Policy
+from serve_graph.cascade.next_step import advance, next_step
+from serve_graph.cascade.steps import (
+    Answered,
+    BudgetSpent,
+    CascadeEvent,
+    Decided,
+    Delivery,
+    Do,
+    FirstPiece,
+    Judged,
+    PolicyFailed,
+    PrefixReady,
+    RequestState,
+    Rules,
+    Started,
+    Step,
+    StreamMode,
+    StreamTerms,
+    TierFailed,
+)
+from serve_graph.errors import (
+    CertificateVoidError,
+    DeadlineError,
+    EngineError,
+    EngineRequestError,
+    PolicyUnavailableError,
+    SaturatedError,
+)
+
+LADDERS = (("cheap", "frontier"), ("cheap", "middle", "frontier"), ("only",))
+MOST_STEPS = 8
+SOME_TIME, NONE_LEFT = 5.0, 0.0
+Path = tuple[list[Step], RequestState]
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> Rules:
+    """Any rules for one, two or three tiers."""
+    tiers = draw(st.sampled_from(LADDERS))
+    below = tiers[:-1]
+    points = {tier: OperatingPoint(0.5, 0.5, draw(st.none() | st.just(0.1))) for tier in tiers}
+    prefixes = {tier: PrefixPoint(3, 0.5) for tier in draw(st.sets(st.sampled_from(below)) if below else st.just(()))}
+    policy = Policy(tiers, points, prefixes)
+    budget_s, at_budget = draw(st.none() | st.just(0.2)), draw(st.sampled_from(["commit", "escalate"]))
+    terms = StreamTerms(draw(st.sampled_from(list(StreamMode))), budget_s, at_budget)
+    return Rules(
+        policy,
+        policy.top,
+        policy.judges_top,
+        safe_tier=draw(st.sampled_from(tiers)),
+        forced=draw(st.sampled_from([None, None, None, None, *tiers])),
+        stream=draw(st.none() | st.just(terms)),
+        judged_whole=draw(st.none() | st.just("several choices are judged whole")),
+        forbids_abstaining=draw(st.booleans()),
+        asks_quality=draw(st.booleans()),
+        deadline_s=draw(st.sampled_from([math.inf, SOME_TIME])),
+        reserve_s=draw(st.sampled_from([0.0, 1.0])),
+    )
+
+
+def ends_of(step: Step, rules: Rules) -> Iterator[CascadeEvent]:
+    """Every event that a step may end in, one of each kind that differs."""
+    left_s = math.inf if rules.deadline_s == math.inf else SOME_TIME
+    if step.do in (Do.ASK_ROUTER, Do.JUDGE):
+        yield PolicyFailed(PolicyUnavailableError("down"), left_s)
+        yield PolicyFailed(CertificateVoidError("over"), left_s)
+    if step.do is Do.ASK_ROUTER:
+        for tier in rules.policy.tiers:
+            yield Decided(Decision(tier, "so"), left_s)
+        yield Decided(Decision(rules.policy.tiers[0], "so"), NONE_LEFT)
+    elif step.do is Do.JUDGE:
+        for action in (Action.ACCEPTED, Action.ESCALATED, Action.ABSTAINED):
+            yield Judged([Verdict(action, "so", 0.5, may_serve_on_overload=True)], left_s)
+        yield Judged([Verdict(Action.ACCEPTED, "so", 0.9), Verdict(Action.ESCALATED, "so", 0.1)], NONE_LEFT)
+    else:
+        yield Answered(Completion(f"{step.tier} says"))
+        for error in (EngineError("died"), EngineRequestError("no"), SaturatedError("full")):
+            yield TierFailed(error, may_serve_rejected=True, left_s=left_s)
+        if step.do is not Do.COMMIT and step.delivery is not Delivery.WHOLE:
+            yield FirstPiece()
+            if step.commit_policy.prefix_tokens is not None:
+                yield PrefixReady(Completion(f"{step.tier} sa", PREFIX_FINISH))
+            if step.commit_policy.budget_s is not None:
+                yield BudgetSpent(has_pieces=True, left_s=left_s)
+                yield BudgetSpent(has_pieces=False, left_s=left_s)
+
+
+def every_path(rules: Rules, pinned: str | None = None) -> Iterator[Path]:
+    """Every way that one request can go from Started to its end."""
+    start = RequestState(pinned=pinned)
+    steps = [advance(start, Started(rules, rules.deadline_s))]
+    under_way: list[Path] = [(steps, start)]
+    while under_way:
+        steps, state = under_way.pop()
+        if steps[-1].do in (Do.REPLY, Do.FAIL):
+            yield steps, state
+            continue
+        assert len(steps) <= MOST_STEPS, [step.do.name for step in steps]
+        for event in ends_of(steps[-1], rules):
+            if isinstance(event, FirstPiece) and [step.do for step in steps].count(Do.READ) > 1:
+                continue  # a stream begins once
+            after = replace(state, notes=list(state.notes))
+            under_way.append(([*steps, advance(after, event)], after))
+
+
+def pins(rules: Rules) -> tuple[str | None, ...]:
+    return (None, *rules.policy.tiers)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rules())
+def test_every_path_ends_and_no_tier_is_called_twice(rules: Rules) -> None:
+    for steps, state in (path for pinned in pins(rules) for path in every_path(rules, pinned)):
+        called = [step.tier for step in steps if step.do is Do.CALL]
+        assert len(called) == len(set(called)), called
+        assert [step.do for step in steps].count(Do.ASK_ROUTER) == (rules.forced is None)
+        assert state.tier == steps[-1].tier
+        if steps[-1].do is Do.REPLY:
+            assert state.completion is steps[-1].completion is not None
+            assert state.completion.text == f"{state.tier} says"
+        else:
+            assert steps[-1].error is not None
+        if rules.forced is not None:
+            assert (called, state.action) == ([rules.forced], Action.FORCED)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rules())
+def test_a_commit_is_never_undone(rules: Rules) -> None:
+    for steps, state in every_path(rules):
+        commits = [i for i, step in enumerate(steps) if step.do is Do.COMMIT]
+        assert len(commits) <= (rules.stream is not None)
+        for i in commits:
+            assert {(step.tier, step.action) for step in steps[i:]} == {(steps[i].tier, steps[i].action)}
+            assert [step.do for step in steps[i + 1 :]] in ([Do.REPLY], [Do.FAIL])
+            assert not state.served_on_overload
+
+
+@settings(max_examples=40, deadline=None)
+@given(rules())
+def test_nothing_below_the_last_tier_is_shown_without_a_verdict_unless_the_terms_say_so(rules: Rules) -> None:
+    terms = rules.stream
+    unjudged = terms is not None and (terms.mode is StreamMode.ROUTE or terms.at_first_token == "commit")
+    for steps, state in every_path(rules):
+        shown = next((step for step in steps if step.do in (Do.COMMIT, Do.REPLY)), None)
+        if shown is not None and shown.tier != rules.top and shown.action is Action.ROUTED:
+            assert unjudged, "a routed answer of a tier below the last was not judged"
+            assert not rules.asks_quality
+        if state.action is Action.ABSTAINED:
+            assert not rules.forbids_abstaining
+        if state.action is Action.ACCEPTED:
+            assert state.verdict is not None
+            assert state.verdict.action is Action.ACCEPTED
+        if state.served_on_overload:
+            assert state.rejected is not None
+            assert (state.tier, state.action) == (state.rejected[0], Action.FALLBACK)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rules())
+def test_no_call_begins_without_time(rules: Rules) -> None:
+    for steps, _ in every_path(rules):
+        assert all(step.timeout_s > 0 for step in steps if step.do is Do.CALL)
+
+
+@settings(max_examples=20, deadline=None)
+@given(rules())
+def test_a_step_is_a_function_of_state_and_event(rules: Rules) -> None:
+    for _, state in every_path(rules):
+        assert state.step is not None
+        last, before = state.step, repr(state)
+        state.step = replace(last, do=Do.ASK_ROUTER)
+        event = Decided(Decision(rules.top, "so"), SOME_TIME)
+        assert repr(next_step(state, event)) == repr(next_step(state, event))
+        state.step = last
+        assert repr(state) == before
+
+
+def two_tiers(**fields: object) -> Rules:
+    policy = Policy(("cheap", "frontier"), {"cheap": OperatingPoint(0.5, 0.5)})
+    values: dict[str, object] = {"policy": policy, "top": "frontier", "judges_top": False, "safe_tier": "frontier"}
+    return Rules(**values | fields)  # type: ignore[arg-type]
+
+
+def after(*events: CascadeEvent, state: RequestState | None = None) -> Step:
+    state = state or RequestState()
+    for event in events[:-1]:
+        advance(state, event)
+    return advance(state, events[-1])
+
+
+CHEAP = Decided(Decision("cheap", "so"))
+SAID = Answered(Completion("cheap says"))
+ABSTAIN = Judged([Verdict(Action.ABSTAINED, "hopeless", 0.01)])
+
+
+@pytest.mark.parametrize(
+    ("forbids", "do", "action"), [(False, Do.REPLY, Action.ABSTAINED), (True, Do.CALL, Action.ESCALATED)]
+)
+def test_forbidden_abstention_below_the_last_tier_is_an_escalation(forbids: bool, do: Do, action: Action) -> None:
+    step = after(Started(two_tiers(forbids_abstaining=forbids)), CHEAP, SAID, ABSTAIN)
+    assert (step.do, step.action) == (do, action)
+    assert step.verdict is not None
+    assert ("; forbidden: escalated" in step.verdict.reason) is forbids
+
+
+def test_forbidden_abstention_at_the_last_tier_is_no_abstention() -> None:
+    frontier = Decided(Decision("frontier", "so"))
+    step = after(Started(two_tiers(judges_top=True, forbids_abstaining=True)), frontier, SAID, ABSTAIN)
+    assert (step.do, step.action, step.verdict) == (Do.REPLY, Action.ROUTED, None)
+
+
+def test_without_time_left_the_escalation_is_a_deadline_error() -> None:
+    escalate = Judged([Verdict(Action.ESCALATED, "so", 0.1)], left_s=0.0)
+    step = after(Started(two_tiers(deadline_s=2.0), 2.0), Decided(Decision("cheap", "so"), 2.0), SAID, escalate)
+    assert (step.do, step.tier, step.action) == (Do.FAIL, "frontier", Action.ESCALATED)
+    assert isinstance(step.error, DeadlineError)
+    assert "the deadline of 2 s" in str(step.error)
+
+
+def test_a_try_leaves_the_last_tier_what_it_usually_takes_where_there_is_that_much() -> None:
+    for left_s, timeout_s in ((5.0, 4.0), (0.5, 0.5)):
+        step = after(Started(two_tiers(reserve_s=1.0)), Decided(Decision("cheap", "so"), left_s))
+        assert step.timeout_s == timeout_s
+
+
+def test_an_event_that_does_not_answer_the_last_step_is_a_mistake() -> None:
+    with pytest.raises(TypeError, match="Judged does not answer ASK_ROUTER"):
+        after(Started(two_tiers()), ABSTAIN)
+    with pytest.raises(TypeError, match="begins with Started"):
+        after(CHEAP)

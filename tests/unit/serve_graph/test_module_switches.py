@@ -1,0 +1,170 @@
+"""How many modules a request passes through, and how often it goes from one to another: at most so many.
+
+Counted in process, by `sys.setprofile`: every time a function of ours is entered, or resumed after a wait, whose
+module is another than the last one's is a switch. Two graphs: fakes behind the HTTP application, and the ingress with
+the real deployments of router, verifier and echo tiers behind handles that call them directly.
+Engines say three words.
+
+BEFORE is what the same code counted at commit 9cdc42a. See docs/decisions/serving/0017.
+"""
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+import router_models
+import serve_graph
+from router_models.estimators.routers import ConstantRouter
+from router_models.estimators.verifiers import NonEmptyVerifier
+from router_models.types import Action, OperatingPoint
+from router_models.versions.policy import Policy
+from router_models.versions.router_version import RouterVersion, Stage
+from serve_graph.cascade.fakes import FakeEngine, FakeJudge
+from serve_graph.config.graph import GraphConfig
+
+OURS = tuple(str(Path(str(package.__file__)).parent) for package in (serve_graph, router_models))
+WORDS = "one two three"
+Counts = tuple[int, int]  # modules, switches
+BEFORE: dict[tuple[str, str], Counts] = {
+    ("fakes", "accepted whole"): (34, 120),
+    ("fakes", "accepted stream"): (36, 196),
+    ("fakes", "escalated whole"): (34, 137),
+    ("fakes", "escalated stream"): (36, 316),
+    ("graph", "accepted whole"): (49, 180),
+    ("graph", "accepted stream"): (51, 270),
+    ("graph", "escalated whole"): (49, 208),
+    ("graph", "escalated stream"): (51, 425),
+}
+CEILING: dict[tuple[str, str], Counts] = {
+    ("fakes", "accepted whole"): (29, 80),
+    ("fakes", "accepted stream"): (31, 118),
+    ("fakes", "escalated whole"): (29, 90),
+    ("fakes", "escalated stream"): (31, 191),
+    ("graph", "accepted whole"): (47, 137),
+    ("graph", "accepted stream"): (48, 181),
+    ("graph", "escalated whole"): (47, 158),
+    ("graph", "escalated stream"): (48, 290),
+}
+
+
+class Switches:
+    """A profile function that counts."""
+
+    def __init__(self) -> None:
+        self.modules: set[str] = set()
+        self.switches = 0
+        self.last = ""
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> None:
+        module = frame.f_code.co_filename
+        if event == "call" and module.startswith(OURS):
+            self.modules.add(module)
+            self.switches += module != self.last
+            self.last = module
+
+
+class Reply:
+    """What a deployment's method returned, as a handle's response."""
+
+    def __init__(self, made: Any) -> None:
+        self.made = made
+
+    def __await__(self) -> Any:
+        return self.made.__await__()
+
+    def __anext__(self) -> Any:
+        return self.made.__anext__()
+
+    def cancel(self) -> None:
+        return None
+
+
+class Direct:
+    """A Ray Serve handle that calls its deployment's object in this process."""
+
+    def __init__(self, deployment: Any, method: str = "") -> None:
+        self.deployment, self.method = deployment, method
+
+    def options(self, **_: Any) -> "Direct":
+        return self
+
+    def __getattr__(self, name: str) -> "Direct":
+        return Direct(self.deployment, name)
+
+    def remote(self, *args: Any) -> Reply:
+        return Reply(getattr(self.deployment, self.method)(*args))
+
+
+@asynccontextmanager
+async def fakes(outcome: str, endpoint: Callable[..., Any], _: Path) -> AsyncIterator[FastAPI]:
+    judge = FakeJudge(Action(outcome))
+    yield endpoint(cheap=FakeEngine(WORDS), frontier=FakeEngine(WORDS), judge=judge, is_open=True).app
+
+
+@asynccontextmanager
+async def graph(outcome: str, _: Callable[..., Any], folder: Path) -> AsyncIterator[FastAPI]:
+    from serve_graph.cluster.echo_deployment import EchoDeployment
+    from serve_graph.cluster.ingress_deployment import IngressDeployment
+    from serve_graph.cluster.policy_deployment import PolicyDeployment
+    from serve_graph.policy.served_policy import ServedPolicy
+
+    price = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
+    tiers = [{"engine": "echo", "name": name, "price": price} for name in ("cheap", "frontier")]
+    access = {"open": True}
+    config = GraphConfig.model_validate({"tiers": tiers, "state_folder": folder, "access": access})
+    point = OperatingPoint(0.0, 0.5 if outcome == "accepted" else 2.0)
+    stage = Stage(ConstantRouter(0.7), None, NonEmptyVerifier(), None)
+    RouterVersion(Policy(config.tier_names, {"cheap": point}), {"cheap": stage}).save(folder / "version")
+    policy = PolicyDeployment(str(folder / "version"))
+    served = ServedPolicy.of(policy.version, "version/1", "nothing", config)
+    handles: Any = {tier.name: Direct(EchoDeployment(tier)) for tier in config.tiers}  # type: ignore[arg-type]
+    ingress = IngressDeployment(config, served, handles, Direct(policy), Direct(policy), b"x" * 16)  # type: ignore[arg-type]
+    try:
+        yield ingress.__serve_build_asgi_app__()
+    finally:
+        ingress.sink.close()
+        await ingress.store.close()
+
+
+async def counted(app: FastAPI, stream: bool) -> tuple[Counts, str]:
+    """One request's counts, once everything has been imported, and its outcome."""
+    transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 50_000))
+    body = {"model": "auto", "messages": [{"role": "user", "content": WORDS}], "stream": stream}
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        await client.post("/v1/chat/completions", json=body)
+        switches, before = Switches(), sys.getprofile()
+        sys.setprofile(switches)
+        try:
+            response = await client.post("/v1/chat/completions", json=body)
+        finally:
+            sys.setprofile(before)
+    assert response.status_code == 200
+    assert WORDS.split()[0] in response.text
+    return (len(switches.modules), switches.switches), response.headers["x-serve-graph-outcome"]
+
+
+@pytest.mark.parametrize("kind", ["whole", "stream"])
+@pytest.mark.parametrize("outcome", ["accepted", "escalated"])
+@pytest.mark.parametrize("over", [fakes, graph], ids=["fakes", "graph"])
+async def test_a_request_passes_through_few_modules(
+    over: Any, outcome: str, kind: str, endpoint: Callable[..., Any], tmp_path: Path
+) -> None:
+    async with over(outcome, endpoint, tmp_path) as app:
+        found, became = await counted(app, kind == "stream")
+    assert became == outcome
+    case = (over.__name__, f"{outcome} {kind}")
+    (modules, switches), (modules_before, switches_before) = found, BEFORE[case]
+    print(
+        f"{' '.join(case):24}  modules {modules_before} -> {modules} ({modules / modules_before:.0%})"
+        f"  switches {switches_before} -> {switches} ({switches / switches_before:.0%})"
+    )
+    most_modules, most_switches = CEILING[case]
+    assert modules <= most_modules
+    assert switches <= most_switches
