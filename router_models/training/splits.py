@@ -19,10 +19,20 @@ SPLIT_SHARES: Mapping[str, float] = {"train": 0.40, "tune": 0.20, "cert": 0.40}
 
 @dataclass(frozen=True)
 class LabelledSplits:
-    """The prompts that every tier was graded on, in three parts that share no prompt; `table` holds them all.
+    """Hold the prompts that every tier was graded on, in three parts that share no prompt.
 
-    `train` fits routers and verifiers, `tune` calibrates them and places thresholds, `cert` is read for certificates
-    alone. `seed` is what the parts were made with.
+    Parameters
+    ----------
+    table : OutcomeTable
+        All of the prompts.
+    train : OutcomeTable
+        Fits routers and verifiers.
+    tune : OutcomeTable
+        Calibrates them and places thresholds.
+    cert : OutcomeTable
+        Is read for certificates alone.
+    seed : int
+        The seed that the parts were made with.
     """
 
     table: OutcomeTable
@@ -49,7 +59,7 @@ class LabelledSplits:
 
 
 def split_outcomes(table: OutcomeTable, tiers: Sequence[str], seed: int) -> LabelledSplits:
-    """Part a table for fitting and certifying.
+    """Divide a table for fitting and certifying.
 
     Parameters
     ----------
@@ -59,6 +69,11 @@ def split_outcomes(table: OutcomeTable, tiers: Sequence[str], seed: int) -> Labe
         The tiers of the version to be made.
     seed : int
         The candidate's; the same seed gives the same parts.
+
+    Returns
+    -------
+    LabelledSplits
+        The three parts.
 
     Raises
     ------

@@ -13,7 +13,7 @@ import yaml
 from serve_graph.config.graph import load_config
 from serve_graph.policy.serving_version import serving_version
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

@@ -105,7 +105,7 @@ async def test_rejected_answer_is_shown_and_marked_while_the_last_tier_is_full(s
     assert record.evidence["spilled"] == {"spill_at": 0.3, "promised": 0.75}
     assert 'serve_graph_spilled_total{tier="cheap"} 1' in render_metrics(at.service.metrics, 0, {})
     told = " ".join(explained(record, PRICES, ("cheap", "frontier"))["explanation"])
-    assert "75.0% of such answers certified to be right" in told
+    assert "75.0% of such answers certified to be correct" in told
 
 
 async def test_with_room_at_the_last_tier_nothing_is_spilled() -> None:

@@ -48,7 +48,7 @@ TRIVIA = (
     (2, "Who was the first person to walk on the Moon", "Armstrong"),
     (2, "Which detective did Arthur Conan Doyle create", "Holmes|Sherlock Holmes"),
     (2, "Who wrote the Harry Potter books", "Rowling"),
-    (2, "Which game is replayed on a board with kings, queens and pawns", "Chess"),
+    (2, "Which game is played on a board with kings, queens and pawns", "Chess"),
     (2, "What currency is used in Japan", "Yen"),
     (2, "What currency is used in Germany", "Euro|Euros"),
     (2, "What is the largest desert of hot sand in Africa", "Sahara"),

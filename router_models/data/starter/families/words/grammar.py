@@ -32,7 +32,7 @@ PLURALS = {
 }
 PAST = {
     1: words(
-        "walk/walked play/replayed look/looked jump/jumped call/called help/helped ask/asked open/opened "
+        "walk/walked play/played look/looked jump/jumped call/called help/helped ask/asked open/opened "
         "work/worked clean/cleaned"
     ),
     2: words(
