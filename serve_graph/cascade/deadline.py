@@ -33,17 +33,6 @@ class Deadline:
         """Seconds left; 0 where none are."""
         return max(0.0, self.started + self.seconds - self.clock())
 
-    def check(self) -> float:
-        """Seconds left, for a call that begins now; raises DeadlineError where none are."""
-        if (left_s := self.left_s) <= 0:
-            raise self._spent()
-        return left_s
-
-    def try_s(self) -> float:
-        """Seconds for a cheap try: all where the last tier would not fit anyway. Raises DeadlineError as `check`."""
-        left_s = self.check()
-        return left_s - self.reserve_s if self.reserve_s < left_s else left_s
-
     async def kept(self, work: Awaitable[T]) -> T:
         """What `work` gives, or DeadlineError at most SLACK_S after the deadline; the work is cancelled then."""
         try:

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from serve_graph.errors import StoreUnavailableError
 from serve_graph.records.schema import DECISIONS, VERSION_TABLE
@@ -44,6 +44,8 @@ async def bring_up_to_date(engine: AsyncEngine, wait_s: float = WAIT_S) -> None:
         async with _acquired(lambda: _ALEMBIC.acquire(blocking=False), "another thread", wait_s):
             try:
                 async with engine.connect() as connection:
+                    if engine.dialect.name != "sqlite":
+                        await _advisory_lock(connection, wait_s)
                     await connection.run_sync(_upgrade)
                     await connection.commit()
             finally:
@@ -65,8 +67,6 @@ def _is_current(connection: Connection) -> bool:
 def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE")  # the driver would begin after the first table is made
-    else:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
     if _is_current(connection):  # made while this one waited
         return
 
@@ -87,6 +87,17 @@ def _upgrade(connection: Connection) -> None:
     if found is not None and not inspect(connection).has_table(DECISIONS.name):  # the table was dropped by hand
         connection.execute(text(f"DELETE FROM {VERSION_TABLE}"))
     command.upgrade(config, "head")
+
+
+async def _advisory_lock(connection: AsyncConnection, wait_s: float) -> None:
+    """Hold PostgreSQL's lock until the transaction ends. Asked for again and again: a statement's own limit on waiting
+    for locks would hold for the migration too.
+    """
+    give_up = time.monotonic() + wait_s
+    while not await connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK}):
+        if time.monotonic() > give_up:
+            raise StoreUnavailableError(f"another process has been opening the decision store for {wait_s:.3g} s")
+        await asyncio.sleep(0.05)
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from router_models.types import DecisionRecord
 from serve_graph.errors import StoreUnavailableError
-from serve_graph.records.migrate import HEAD, MIGRATIONS, bring_up_to_date, revision_of
+from serve_graph.records.migrate import ADVISORY_LOCK, HEAD, MIGRATIONS, bring_up_to_date, revision_of
 from serve_graph.records.schema import METADATA, VERSION_TABLE
 from serve_graph.records.store import DecisionStore
 
@@ -203,6 +203,17 @@ async def test_a_lock_that_is_held_for_too_long_is_an_error(tmp_path: Path) -> N
         with pytest.raises(StoreUnavailableError, match=r"another process .* for 0.05 s"):
             await bring_up_to_date(engine, wait_s=0.05)
     await bring_up_to_date(engine, wait_s=0.05)
+    await engine.dispose()
+
+
+@pytest.mark.postgres
+async def test_postgresqls_lock_that_is_held_for_too_long_is_an_error_too(request: pytest.FixtureRequest) -> None:
+    engine = create_async_engine(request.getfixturevalue("postgres").emptied())
+    async with engine.connect() as holder:
+        await holder.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+        with pytest.raises(StoreUnavailableError, match=r"another process .* for 0.2 s"):
+            await bring_up_to_date(engine, wait_s=0.2)
+    await bring_up_to_date(engine, wait_s=0.2)
     await engine.dispose()
 
 
