@@ -141,9 +141,11 @@ def certify_overload_next(
     it is bound to the version as it then is.
     """
     level = spent_delta(delta, settings.look_index)
-    work.progress(f"certifying a spill: P(wrong | spilled) ≤ {epsilon:g}, δ {level:.3g} for it")
+    work.progress(
+        f"certifying the overload fallback: P(wrong | served on overload) ≤ {epsilon:g}, δ {level:.3g} for it"
+    )
     try:
         return with_overload(certified, splits, settings, epsilon, delta, now), None
     except NotCertifiedError as error:
-        work.progress(f"no spill: {error.reason}")
+        work.progress(f"no overload fallback: {error.reason}")
         return certified, error.reason

@@ -34,12 +34,14 @@ OVERLOAD_SHARE = 0.25
 def check_overload(settings: Settings, epsilon: float) -> None:
     """Raise DataError where an overload point cannot be asked for; reads no label."""
     if settings.promised != "accepted":
-        raise DataError("a spill is certified beside the promise `accepted`: it would break P(wrong | answered)")
+        raise DataError(
+            "an overload fallback is certified beside the promise `accepted`: it would break P(wrong | answered)"
+        )
     if settings.max_drop is not None:
-        raise DataError("a spill would break a promised largest drop: ask for one of them")
+        raise DataError("an overload fallback would break a promised largest drop: ask for one of them")
     if not settings.epsilon < epsilon < 1:
         raise DataError(
-            f"a spill's ε must lie between the version's own ({settings.epsilon:g}) and 1, got {epsilon!r}"
+            f"an overload fallback's ε must lie between the version's own ({settings.epsilon:g}) and 1: {epsilon!r}"
         )
 
 
@@ -100,7 +102,7 @@ def with_overload(
 def certify_overload(tune: Labelled, cert: Labelled, terms: CertificateTerms) -> Certificate:
     """The certificate, from the labels of answers that were rejected. Raises as `certify_threshold` does."""
     if len(tune) == 0 or len(cert) == 0:
-        raise NotCertifiedError("the version rejects next to nothing: there is nothing to spill")
+        raise NotCertifiedError("the version rejects next to nothing: there is nothing to serve on overload")
     try:
         return certify_threshold(tune, cert, terms, what=OVERLOAD_RISK)
     except NotCertifiedError as error:

@@ -24,7 +24,7 @@ class OverloadPoint:
 
     @property
     def promised(self) -> float:
-        """The share of spilled answers that is certified to be right."""
+        """The share of answers served on overload that is certified to be right."""
         return 1.0 - self.epsilon
 
 
@@ -62,7 +62,7 @@ class Policy:
         if unknown := set(self.prefixes) - set(self.points):
             raise DataError(f"prefix points for tier(s) {sorted(unknown)} that have no operating point")
         if unknown := set(self.overload_points) - set(self.points):
-            raise DataError(f"spill points for tier(s) {sorted(unknown)} that have no operating point")
+            raise DataError(f"overload points for tier(s) {sorted(unknown)} that have no operating point")
 
     @property
     def top(self) -> str:
@@ -109,8 +109,10 @@ class Policy:
         least = point.accept_at if accept_at is None else accept_at
         if p_ok >= least:
             return Verdict(Action.ACCEPTED, f"estimated {p_ok:.3f} ≥ {least:.3f}: accept", p_ok)
-        spill = self.overload_points.get(tier)
-        may_serve_on_overload = spill is not None and p_ok >= (spill.serve_at if serve_at is None else serve_at)
+        point_on_overload = self.overload_points.get(tier)
+        may_serve_on_overload = point_on_overload is not None and p_ok >= (
+            point_on_overload.serve_at if serve_at is None else serve_at
+        )
         return Verdict(Action.ESCALATED, f"estimated {p_ok:.3f} < {least:.3f}: escalate", p_ok, may_serve_on_overload)
 
     def judge_open(self, tier: str, open_slice: str) -> Verdict:
@@ -148,7 +150,8 @@ class Policy:
 def worst(verdicts: Sequence[Verdict]) -> Verdict:
     """The verdict on several answers to one query that are shown together: escalate before abstain before accept.
 
-    Among equals the lowest estimate counts. They may spill together only where each may, or was accepted.
+    Among equals the lowest estimate counts. On overload they may be served together only where each
+    may, or was accepted.
     """
     order = (Action.ESCALATED, Action.ABSTAINED)
     found = min(

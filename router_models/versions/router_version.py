@@ -131,9 +131,12 @@ class RouterVersion:
         p_ok = self.estimate(query, completion, decision)
         if is_prefix:
             return self.policy.judge_prefix(decision.tier, p_ok)
-        spill = self.overload_certificates.get(decision.tier)
+        on_overload = self.overload_certificates.get(decision.tier)
         return self.policy.judge(
-            decision.tier, p_ok, self._slice_threshold(query, self.certificate), self._slice_threshold(query, spill)
+            decision.tier,
+            p_ok,
+            self._slice_threshold(query, self.certificate),
+            self._slice_threshold(query, on_overload),
         )
 
     def estimate(self, query: Query, completion: Completion, decision: Decision) -> float:
@@ -275,7 +278,7 @@ def prefix_point(certificate: Certificate) -> PrefixPoint:
 
 
 def overload_point(certificate: Certificate) -> OverloadPoint:
-    """What a spill certificate permits; where slices are certified each is asked for its own threshold."""
+    """What an overload certificate permits; where slices are certified each is asked for its own threshold."""
     return OverloadPoint(np.inf if certificate.threshold is None else certificate.threshold, certificate.epsilon)
 
 

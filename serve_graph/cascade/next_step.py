@@ -189,7 +189,7 @@ def _tier_failed(rules: Rules, state: RequestState, last: Step, event: TierFaile
     is_full = isinstance(error, SaturatedError) and state.action is Action.ESCALATED
     if is_full and state.rejected is not None and event.may_serve_rejected:
         tier, completion = state.rejected
-        note = f"spilled: {state.tier} has no room now"
+        note = f"served on overload: {state.tier} has no room now"
         return Step(Do.REPLY, tier, Action.FALLBACK, note, completion=completion, serves_rejected=True)
     failed, rejected = state.tier, state.decision.tier if state.decision else None
     spare = rules.safe_tier if rules.safe_tier != failed else rules.top

@@ -1,4 +1,4 @@
-"""The command line's manners: help with an example, exit codes, one clear line for a failure."""
+"""What every command has: help with an example, exit codes, one clear line for a failure."""
 
 import json
 import subprocess

@@ -57,7 +57,7 @@ def test_abstained_answers_and_the_last_tiers_never_spill() -> None:
 
 
 def test_spill_point_of_an_unjudged_tier_is_refused() -> None:
-    with pytest.raises(DataError, match="spill points"):
+    with pytest.raises(DataError, match="overload points"):
         Policy(TIERS, {}, overload_points={"cheap": OverloadPoint(0.4, 0.3)})
 
 
@@ -127,7 +127,7 @@ def test_what_cannot_be_proved_is_not_certified_and_says_of_what() -> None:
 
 def test_a_version_that_rejects_nothing_has_nothing_to_spill() -> None:
     none = rejected(version(accept_at=0.0), evidence(100, 1))
-    with pytest.raises(NotCertifiedError, match="nothing to spill"):
+    with pytest.raises(NotCertifiedError, match="nothing to serve on overload"):
         certify_overload(none, none, TERMS)
 
 

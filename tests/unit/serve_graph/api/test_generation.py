@@ -229,7 +229,7 @@ STRICT_TOOLS = [{"type": "function", "function": {"name": "weather", "parameters
 WANTED = {"type": "json_schema", "json_schema": {"name": "n", "schema": NUMBER}}
 
 
-@pytest.mark.parametrize("terms", [None, StreamTerms(first_token_s=30)], ids=["whole", "behind the curtain"])
+@pytest.mark.parametrize("terms", [None, StreamTerms(first_token_s=30)], ids=["whole", "buffered"])
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("cheap", "asked", "outcome"),

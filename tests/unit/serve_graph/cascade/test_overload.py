@@ -101,7 +101,7 @@ async def test_rejected_answer_is_shown_and_marked_while_the_last_tier_is_full(s
     assert (facts["tier"], facts["outcome"], facts["spilled"]) == ("cheap", "fallback", True)
     [record] = at.sink.records
     assert (record.status, record.tier, record.outcome) == (200, "cheap", "fallback")
-    assert "spilled: frontier has no room now" in record.route_reason
+    assert "served on overload: frontier has no room now" in record.route_reason
     assert record.evidence["spilled"] == {"spill_at": 0.3, "promised": 0.75}
     assert 'serve_graph_spilled_total{tier="cheap"} 1' in render_metrics(at.service.metrics, 0, {})
     told = " ".join(explained(record, PRICES, ("cheap", "frontier"))["explanation"])

@@ -60,7 +60,7 @@ async def store(store_url: str) -> AsyncIterator[DecisionStore]:
 
 @pytest.fixture
 def maintenance(store: DecisionStore, tmp_path: Path) -> Iterator[Keepers]:
-    """Make an Upkeep of some keys, over the store; keywords are the configuration's `records`."""
+    """Make a Maintenance of some keys, over the store; keywords are the configuration's `records`."""
     made: list[Maintenance] = []
 
     def make(keys: list[dict[str, Any]], **records: Any) -> Maintenance:
