@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from router_models.data.artifacts import State
 from router_models.data.features import FEATURES_VERSION
 from router_models.errors import ArtifactError, DataError, NotFittedError
+from router_models.estimators.training_set import check_targets
 from router_models.types import FloatArray, Prompts, Query
 
 T = TypeVar("T")
@@ -162,18 +163,7 @@ def check_prompts_input(X: Prompts, y: FloatArray, *, classes: int = 2) -> Float
     DataError
         For no rows, unequal lengths, targets that are NaN, infinite or outside [0, 1], or too few distinct ones.
     """
-    y = np.asarray(y, dtype=np.float64)
-    if len(X) == 0:
-        raise DataError("no prompts to learn from")
-    if y.shape != (len(X),):
-        raise DataError(f"{len(X)} prompts but targets of shape {y.shape}")
-    if not np.isfinite(y).all():
-        raise DataError(f"{int((~np.isfinite(y)).sum())} targets are NaN or infinite")
-    if y.min() < 0 or y.max() > 1:
-        raise DataError(f"targets must lie in [0, 1], found {y.min():g} to {y.max():g}")
-    if len(np.unique(y)) < classes:
-        raise DataError(f"every target is {y[0]:g}: nothing to learn; more varied prompts are needed")
-    return y
+    return check_targets(y, len(X), classes=classes, row_name="prompts", target_name="target")
 
 
 def fitted(value: T | None, family: str) -> T:

@@ -13,6 +13,7 @@ import numpy as np
 
 from router_models.data.artifacts import State
 from router_models.errors import DataError
+from router_models.estimators.training_set import check_targets
 from router_models.types import Answers, Completion, FloatArray, Query
 
 
@@ -143,18 +144,14 @@ def check_answers_input(X: Answers, y: FloatArray, *, classes: int = 2) -> Float
     DataError
         For no rows, unequal lengths, grades that are NaN, infinite or outside [0, 1], or too few distinct ones.
     """
-    y = np.asarray(y, dtype=np.float64)
-    if len(X) == 0:
-        raise DataError("no answers to learn from")
-    if y.shape != (len(X),):
-        raise DataError(f"{len(X)} answers but grades of shape {y.shape}")
-    if not np.isfinite(y).all():
-        raise DataError(f"{int((~np.isfinite(y)).sum())} grades are NaN or infinite; drop the ungraded answers")
-    if y.min() < 0 or y.max() > 1:
-        raise DataError(f"grades must lie in [0, 1], found {y.min():g} to {y.max():g}")
-    if len(np.unique(y)) < classes:
-        raise DataError(f"every grade is {y[0]:g}: nothing to learn; more varied answers are needed")
-    return y
+    return check_targets(
+        y,
+        len(X),
+        classes=classes,
+        row_name="answers",
+        target_name="grade",
+        if_missing="; drop the ungraded answers",
+    )
 
 
 def signals_of(X: Answers, names: tuple[str, ...]) -> FloatArray:
