@@ -1,10 +1,10 @@
-"""The echo engine as an OpenAI-compatible HTTP API with scripted faults, for tests and benchmarks.
+"""The echo engine as an OpenAI-compatible HTTP API with scripted faults and replies, for tests and benchmarks.
 
     python -m serve_graph.engines.echo.server --port 9000
 
-`PUT /script` takes a list of faults for the coming requests: `{"fault": NAME, "times": N, …}`, see `FAULTS`.
-`GET /script` returns how many requests were `seen` and are `open`, and the last one's headers and body. Any key is
-accepted.
+`PUT /script` takes a list for the coming requests: faults `{"fault": NAME, "times": N, …}`, see `FAULTS`, and whole
+replies, see `scripted`, which answer a POST to any path. `GET /script` returns how many requests were `seen` and are
+`open`, how many entries are `left`, and the `last` request's path, headers and body. Any key is accepted.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from starlette.types import Receive, Scope, Send
 from serve_graph.config.prices import PriceConfig
 from serve_graph.config.tiers import EchoTierConfig
 from serve_graph.engines.echo.engine import EchoEngine, EchoError
+from serve_graph.engines.echo.scripted import check_script, send_scripted
 
 Fault = Mapping[str, Any]
 JSON = (b"content-type", b"application/json")
@@ -47,25 +48,32 @@ class EchoServer:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
         elif scope["path"] == "/script" and scope["method"] == "PUT":
-            faults = json.loads(await _body(receive))
-            self.script = deque(fault for fault in faults for _ in range(int(fault.get("times", 1))))
+            try:
+                self.script = deque(check_script(json.loads(await _body(receive)), FAULTS))
+            except ValueError as error:
+                await _whole(send, 400, json.dumps({"error": {"message": str(error)}}).encode())
+                return
             self.seen = 0
             await _whole(send, 200, b"{}")
         elif scope["path"] == "/script":
             state = {"seen": self.seen, "open": self.open, "left": len(self.script), "last": self.last}
             await _whole(send, 200, json.dumps(state).encode())
-        elif scope["path"].endswith("/chat/completions"):
-            await self._chat(scope, receive, send)
+        elif scope["method"] == "POST" and (
+            self.script or scope["path"].endswith(("/chat/completions", "/embeddings"))
+        ):
+            await self._answer(scope, receive, send)
         else:
             await _whole(send, 404, b'{"error": {"message": "no such path"}}')
 
-    async def _chat(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = json.loads(await _body(receive))
-        self.last = {"headers": {k.decode(): v.decode("latin-1") for k, v in scope["headers"]}, "body": body}
-        fault = self.script.popleft() if self.script else {"fault": "none"}
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = _parsed(await _body(receive))
+        headers = {k.decode(): v.decode("latin-1") for k, v in scope["headers"]}
+        self.last = {"path": scope["path"], "headers": headers, "body": body}
+        entry = self.script.popleft() if self.script else {"fault": "none"}
         self.seen += 1
         self.open += 1
-        answering = asyncio.ensure_future(FAULTS[fault["fault"]](self, body, fault, send))
+        reply = FAULTS[entry["fault"]](self, body, entry, send) if "fault" in entry else send_scripted(entry, send)
+        answering = asyncio.ensure_future(reply)
         disconnect = asyncio.ensure_future(receive())  # the only remaining message is the disconnect
         try:
             await asyncio.wait({answering, disconnect}, return_when=asyncio.FIRST_COMPLETED)
@@ -78,6 +86,8 @@ class EchoServer:
     async def answer(self, body: dict[str, Any], _: Fault, send: Send) -> None:
         """No fault: a completion, or its stream."""
         try:
+            if "input" in body:
+                return await _whole(send, 200, json.dumps(self.engine.embed(body)).encode())
             if not body.get("stream"):
                 return await _whole(send, 200, json.dumps(await self.engine.generate(body)).encode())
             await _begin(send, 200, SSE)
@@ -218,6 +228,13 @@ async def _body(receive: Receive) -> bytes:
         parts.append(message.get("body", b""))
         more = message.get("more_body", False)
     return b"".join(parts)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode("utf-8", "replace")
 
 
 async def _begin(send: Send, status: int, *headers: tuple[bytes, bytes]) -> None:

@@ -8,7 +8,9 @@ import pytest
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "reference" / "compatibility.md"
 ROWS = [
-    line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("|") and not line.startswith("|--")
+    line
+    for line in PAGE.read_text(encoding="utf-8").splitlines()
+    if line.startswith("|") and not line.startswith("|--")
 ]
 CASES = [row for row in ROWS if row != "| input | what is done | test |"]
 
