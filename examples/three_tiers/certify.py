@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from router_models.data.features import logprob_summary
 from router_models.data.outcomes import prompt_id, write_outcomes
 from router_models.errors import NotCertifiedError
 from router_models.pipeline import run_pipeline
 from router_models.pricing.prices import Price
 from router_models.training.candidate import Settings
 from router_models.types import Outcome, Usage
+from router_models.types.exchange import logprob_summary
 
 PRICES = {
     "small": Price(Decimal("0.10"), Decimal("0.40")),

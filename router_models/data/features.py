@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from router_models.data.text_cache import cached_by_text
 from router_models.errors import ArtifactError, DataError
 from router_models.types import Answers, Completion, FloatArray, Prompts, Query
+from router_models.types.exchange import LOGPROB_NAMES, logprob_summary
 
 FEATURES_VERSION = 1
 EMBEDDING_DIM = 384
@@ -44,7 +45,6 @@ SURFACE_NAMES = (
     "asks_why_or_how",
 )
 
-LOGPROB_NAMES = ("lp_mean", "lp_min", "lp_p10", "lp_p50", "lp_first", "lp_first3_mean", "log_tokens")
 
 _CODE = re.compile(r"```|\bdef \w+\(|\bclass \w+|;\s*$|\breturn\b|=>|\{\s*\"", re.MULTILINE)
 _MATH = re.compile(
@@ -100,33 +100,6 @@ def _surface(text: str) -> tuple[float, ...]:
 
 def _count(text: bytes, kind: bytes) -> int:
     return len(text) - len(text.translate(None, kind))
-
-
-def logprob_summary(token_logprobs: Sequence[float]) -> dict[str, float]:
-    """Summarise a completion's token logprobs by quantiles; sums would depend on length (arXiv 2404.10136).
-
-    Parameters
-    ----------
-    token_logprobs : sequence of float
-        Natural logarithms; values below -30, -inf and NaN count as -30.
-
-    Returns
-    -------
-    dict of str to float
-        By `LOGPROB_NAMES`; all but `log_tokens` are NaN where there are no logprobs.
-    """
-    if not token_logprobs:
-        return dict.fromkeys(LOGPROB_NAMES[:-1], math.nan) | {"log_tokens": 0.0}
-    values = np.clip(np.nan_to_num(np.asarray(token_logprobs, dtype=np.float64), nan=-30.0, neginf=-30.0), -30.0, 0.0)
-    return {
-        "lp_mean": float(values.mean()),
-        "lp_min": float(values.min()),
-        "lp_p10": float(np.quantile(values, 0.10)),
-        "lp_p50": float(np.quantile(values, 0.50)),
-        "lp_first": float(values[0]),
-        "lp_first3_mean": float(values[:3].mean()),
-        "log_tokens": math.log1p(len(values)),
-    }
 
 
 class TextEncoder(Protocol):

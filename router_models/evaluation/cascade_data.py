@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from router_models.data.features import LOGPROB_NAMES, logprob_summary
 from router_models.data.outcomes import OutcomeTable
 from router_models.errors import DataError
 from router_models.estimators.routers.base import RouterModel
@@ -20,6 +19,7 @@ from router_models.estimators.verifiers.learned.combined import CombinedVerifier
 from router_models.estimators.verifiers.learned.logistic import folds_by_prompt
 from router_models.estimators.verifiers.learned.logprob import LogprobVerifier
 from router_models.types import Answers, FloatArray, IntArray
+from router_models.types.exchange import LOGPROB_NAMES, logprob_summary
 
 RAW, FITTED, PROMPT, COMBINED = "-logprob, untrained", "logprob, fitted", "router (prompt only)", "combined"
 MakeRouter = Callable[[], RouterModel]

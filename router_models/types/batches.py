@@ -35,7 +35,7 @@ class Outcome:
     finish_reason : str
         OpenAI's word for why generation ended.
     logprobs : mapping of str to float
-        The summary that `data.features.logprob_summary` returns; empty where there were no logprobs.
+        The summary that `logprob_summary` returns; empty where there were no logprobs.
     metadata : mapping of str to str
         Features of the request.
     token_texts, token_logprobs : tuple
@@ -115,7 +115,7 @@ class Answers:
     finish_reasons : tuple of str
         Why generation ended, in OpenAI's words.
     signals : mapping of str to array of float, (n,)
-        Named measurements of each completion: the entries of `data.features.logprob_summary`, a router's score, the
+        Named measurements of each completion: the entries of `logprob_summary`, a router's score, the
         share of agreeing samples, … NaN = not measured. A verifier says which signals it needs.
     """
 

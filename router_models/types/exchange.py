@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 PREFIX_FINISH = "prefix"
 """The finish_reason of a completion that is still being generated."""
+LOGPROB_NAMES = ("lp_mean", "lp_min", "lp_p10", "lp_p50", "lp_first", "lp_first3_mean", "log_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +141,30 @@ class Completion:
     latency_s: float = 0.0
     payload: Mapping[str, Any] = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
+
+
+def logprob_summary(token_logprobs: Sequence[float]) -> dict[str, float]:
+    """Summarise a completion's token logprobs by quantiles; sums would depend on length (arXiv 2404.10136).
+
+    Parameters
+    ----------
+    token_logprobs : sequence of float
+        Natural logarithms; values below -30, -inf and NaN count as -30.
+
+    Returns
+    -------
+    dict of str to float
+        By `LOGPROB_NAMES`; all but `log_tokens` are NaN where there are no logprobs.
+    """
+    if not token_logprobs:
+        return dict.fromkeys(LOGPROB_NAMES[:-1], math.nan) | {"log_tokens": 0.0}
+    values = np.clip(np.nan_to_num(np.asarray(token_logprobs, dtype=np.float64), nan=-30.0, neginf=-30.0), -30.0, 0.0)
+    return {
+        "lp_mean": float(values.mean()),
+        "lp_min": float(values.min()),
+        "lp_p10": float(np.quantile(values, 0.10)),
+        "lp_p50": float(np.quantile(values, 0.50)),
+        "lp_first": float(values[0]),
+        "lp_first3_mean": float(values[:3].mean()),
+        "log_tokens": math.log1p(len(values)),
+    }

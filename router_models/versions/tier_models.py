@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from router_models.data.artifacts import load_state
-from router_models.data.features import LOGPROB_NAMES
 from router_models.errors import ArtifactError, DataError
 from router_models.estimators.calibrators.base import ScoreCalibrator
 from router_models.estimators.calibrators.scores import CALIBRATORS
 from router_models.estimators.routers import ROUTERS, RouterModel
 from router_models.estimators.verifiers import VERIFIERS, VerifierModel
 from router_models.types import Answers, FloatArray, Prompts
+from router_models.types.exchange import LOGPROB_NAMES
 
 ROUTER_SCORE = "router_score"
 """The signal that holds the router's calibrated estimate."""

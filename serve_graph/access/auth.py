@@ -1,4 +1,6 @@
-"""Authentication and authorization middleware. Plain ASGI, so streams and disconnects pass through unchanged.
+"""The caller of the current HTTP request, and the middleware that authenticates and authorizes it.
+
+Plain ASGI, so streams and disconnects pass through unchanged.
 
 Without keys, only loopback clients are admitted (any client if `is_open`), except web pages of other origins, and they
 have every scope. With keys, every path except `/healthz` and `/readyz` requires one.
@@ -8,6 +10,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
@@ -15,7 +19,6 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_graph.access.accounts import Accounts
-from serve_graph.access.caller import CALLER, Caller
 from serve_graph.access.keys import Keyring
 from serve_graph.config.access import KeyConfig
 from serve_graph.config.access import Scope as KeyScope
@@ -24,6 +27,34 @@ from serve_graph.errors import AccessError, AuthenticationError, ServeGraphError
 OPEN = frozenset({"/healthz", "/readyz"})
 ADMIN = ("/v1/decisions", "/metrics", "/console")
 SCOPE_NAMES: Mapping[KeyScope, str] = MappingProxyType({"use": "asking", "admin": "reading decisions and metrics"})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The caller's key (None: keys are disabled, everything is allowed) and the options given in request headers.
+
+    `tier` is the value of `x-serve-graph-tier`, `session` that of `x-serve-graph-session`.
+    """
+
+    key: KeyConfig | None = None
+    tier: str | None = None
+    session: str | None = None
+
+    @property
+    def name(self) -> str | None:
+        return None if self.key is None else self.key.name
+
+    def may(self, scope: KeyScope) -> bool:
+        return self.key is None or scope in self.key.scopes
+
+    def require(self, scope: KeyScope, what: str) -> None:
+        """Raise AccessError unless the key has the scope; `what` names the operation in the message."""
+        if not self.may(scope):
+            raise AccessError(f"{what} needs a key with the scope {scope!r}", code="insufficient_permissions")
+
+
+NOBODY = Caller()
+CALLER: ContextVar[Caller] = ContextVar("caller", default=NOBODY)
 
 
 class AuthMiddleware:
@@ -74,7 +105,7 @@ class AuthMiddleware:
         return caller
 
     def _key(self, scope: Scope, headers: Mapping[str, str]) -> KeyConfig | None:
-        if not self.keyring:
+        if not self.keyring.required:
             client = scope.get("client")
             if not self.is_open and client is not None and not is_loopback(client[0]):
                 raise AccessError("without access keys this endpoint accepts loopback clients only")

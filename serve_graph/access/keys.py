@@ -83,6 +83,8 @@ class Keyring:
 
     If the file becomes unreadable, blank or is removed, its last keys stay in force until it can be read again. A file
     that says `[]` revokes them all: nobody is admitted until it lists a key again.
+
+    `required`: whether there is or was any key since start-up; if so, every caller needs one.
     """
 
     def __init__(self, fixed: Sequence[KeyConfig] = (), path: Path | None = None) -> None:
@@ -90,11 +92,7 @@ class Keyring:
         self.path = path
         self._stamp = _stamp(path)
         self._by_hash = self._read()
-        self._guarded = bool(self._by_hash)
-
-    def __bool__(self) -> bool:
-        """Whether there is or was any key since start-up; if so, every caller needs one."""
-        return self._guarded
+        self.required = bool(self._by_hash)
 
     @property
     def keys(self) -> tuple[KeyConfig, ...]:
@@ -116,7 +114,7 @@ class Keyring:
             if len(fresh) == len(self.fixed) < len(self._by_hash) and not _revokes_all(self.path):
                 raise ConfigError(f"{self.path} is missing or blank; its last keys stay in force until a restart")
             self._by_hash, self._stamp = fresh, stamp
-            self._guarded = self._guarded or bool(fresh)
+            self.required = self.required or bool(fresh)
 
     def _read(self) -> dict[str, KeyConfig]:
         keys = (*self.fixed, *(() if self.path is None else read_keys(self.path)))

@@ -17,7 +17,7 @@ def check_listening(config: GraphConfig, host: str | None = None) -> None:
     host = config.http.host if host is None else host
     if host == "localhost" or is_loopback(host) or config.access.open:
         return
-    if not Keyring(config.access.keys, config.keys_file):
+    if not Keyring(config.access.keys, config.keys_file).required:
         raise ConfigError(
             f"listening on {host} would admit everybody: there are no access keys. Create one with `serve-graph keys "
             f"new NAME` (it goes to {config.keys_file}), listen on 127.0.0.1, or, if something in front of the "

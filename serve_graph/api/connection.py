@@ -15,7 +15,6 @@ from starlette.types import Receive, Scope, Send
 
 from serve_graph.api.sse import LONE
 from serve_graph.errors import PayloadTooLargeError
-from serve_graph.protocol.async_stream import wait_until_done
 
 T = TypeVar("T")
 
@@ -46,8 +45,9 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T:
         return working.result()
     finally:
         with anyio.CancelScope(shield=True):
-            await wait_until_done(disconnect)
-            await wait_until_done(working)
+            disconnect.cancel()
+            working.cancel()
+            await asyncio.gather(disconnect, working, return_exceptions=True)
 
 
 async def _disconnected(receive: Callable[[], Awaitable[Any]]) -> None:

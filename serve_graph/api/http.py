@@ -11,9 +11,11 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import Match
+from starlette.types import Message, Receive, Scope, Send
 
 from router_models.types import DecisionRecord
 from serve_graph import __version__
@@ -69,6 +71,7 @@ def build_http(backend: Backend) -> FastAPI:
     names = dict.fromkeys([AUTO, *service.context.engines, *service.context.embedders])
 
     add_generation(app, service, HttpLimits(backend.max_body_bytes, backend.keep_alive_s, backend.start_before_commit))
+    app.router.route_class = GetRoute
 
     @app.get("/v1/models", responses=reply("ModelList") | errors(401, 403))
     async def models() -> dict[str, Any]:
@@ -110,10 +113,9 @@ def build_http(backend: Backend) -> FastAPI:
         refused=service.refuse,
         is_open=backend.is_open,
     )
-    app.add_middleware(HeadAsGet)
     _install_guards(app, service.refuse)
     context = service.context
-    describe(app, [AUTO, *context.engines], [AUTO, *context.embedders], lambda: bool(backend.keyring))
+    describe(app, [AUTO, *context.engines], [AUTO, *context.embedders], lambda: backend.keyring.required)
     return app
 
 
@@ -149,20 +151,20 @@ def _install_guards(app: FastAPI, refused: Callable[[int], None]) -> None:
         return JSONResponse(error_body("internal error; see the server log", "server_error"), 500)
 
 
-class HeadAsGet:
-    """Answer HEAD as GET without the body, for probes and load balancers."""
+class GetRoute(APIRoute):
+    """A route that answers HEAD as GET without the body, for probes and load balancers."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return super().matches({**scope, "method": "GET"} if scope.get("method") == "HEAD" else scope)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "HEAD":
-            return await self.app(scope, receive, send)
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "HEAD":
+            return await super().handle(scope, receive, send)
 
         async def without_body(message: Message) -> None:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
-        return await self.app({**scope, "method": "GET"}, receive, without_body)
+        return await super().handle({**scope, "method": "GET"}, receive, without_body)
 
 
 def error_response(error: ServeGraphError) -> Response:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from router_models.types import Action, Completion, Query
-from serve_graph.access.caller import CALLER
+from serve_graph.access.auth import CALLER
 from serve_graph.cascade import calls, cascade
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.deadline import Deadline
@@ -82,8 +82,10 @@ class Service:
             raise UnknownModelError(f"the model {forced!r} does not exist; known: {known}", "model", "model_not_found")
         deadline = self._deadline(resolved)
         context = request_context(self.context, resolved, self.routing, self.top, deadline, stream=stream)
-        query, key = replace(query, metadata=resolved.labels(query.metadata)), caller.name
-        query, began = self.tool_affinity.untag(query, key)
+        query = replace(query, metadata=resolved.labels(query.metadata))
+        key, began = caller.name, None
+        if any("tool_calls" in m or "tool_call_id" in m for m in query.parameters.get("messages") or ()):
+            query, began = self.tool_affinity.untag(query, key)
         request = Request(
             query, model, forced, stream, context, options or RequestOptions(), key=key, resolved=resolved
         )

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from serve_graph.access.caller import Caller
+from serve_graph.access.auth import Caller
 from serve_graph.errors import AccessError, RequestError
 from serve_graph.protocol.requests import RequestOptions
 

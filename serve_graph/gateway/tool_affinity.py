@@ -56,8 +56,8 @@ class ToolAffinity:
 
         None where the last message is no tool's result: what a loop has led to does not bind the next question.
         """
-        messages = query.parameters.get("messages")
-        if not messages or not any("tool_calls" in m or "tool_call_id" in m for m in messages):
+        messages = query.parameters.get("messages") or []
+        if not messages:
             return query, None
         began: str | None = None
         known: dict[str, tuple[str | None, str]] = {}

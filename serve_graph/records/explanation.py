@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from router_models.data.features import logprob_summary
 from router_models.pricing.prices import plain_decimal
 from router_models.pricing.savings import answering_call, would_have_cost
 from router_models.types import Call, DecisionRecord
+from router_models.types.exchange import logprob_summary
 from serve_graph.cascade.billing import Prices
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.steps import RequestState

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -53,7 +54,7 @@ class RequestMetrics(Collector):
             self.calls[call.tier] += 1
             self.tokens[(call.tier, "prompt")] += call.usage.prompt_tokens
             self.tokens[(call.tier, "completion")] += call.usage.completion_tokens
-        for line in record.bill:
+        for line in chain(record.calls, record.overhead):
             self.cost_usd[line.tier] = self.cost_usd.get(line.tier, Decimal(0)) + line.cost_usd
             self.unmetered[(line.tier, line.what)] += not line.metered
 

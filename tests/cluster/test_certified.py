@@ -13,9 +13,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from router_models.data.features import logprob_summary
 from router_models.data.outcomes import prompt_id, write_outcomes
 from router_models.types import Outcome, Usage
+from router_models.types.exchange import logprob_summary
 from serve_graph.cli import app
 from serve_graph.config.graph import load_config
 from serve_graph.config.tiers import EchoTierConfig

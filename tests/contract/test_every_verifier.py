@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from router_models.data.artifacts import load_state, save_state, seal, verify
-from router_models.data.features import LOGPROB_NAMES, logprob_summary
 from router_models.errors import ArtifactError, DataError, NotFittedError
 from router_models.estimators.verifiers import VERIFIERS, VerifierModel
 from router_models.types import Answers, FloatArray, Prompts
+from router_models.types.exchange import LOGPROB_NAMES, logprob_summary
 
 FAMILIES = sorted(VERIFIERS)
 LEARNERS = [name for name in FAMILIES if name != "non-empty"]

@@ -4,7 +4,7 @@ Files are parquet, CSV (`.csv`, `.csv.gz`) or JSON lines (`.jsonl`, `.jsonl.gz`)
 
 LONG, one row per prompt and tier (what `serve-graph collect` writes): `prompt`, `tier`, `grade`, and where known
 `prompt_id`, `answer`, `prompt_tokens`, `completion_tokens`, `cached_tokens`, `latency_s`, `finish_reason`, the
-logprob summary (`features.LOGPROB_NAMES`), every token's text and logprob (`TOKEN_COLUMNS`: lists, equally long, in
+logprob summary (`exchange.LOGPROB_NAMES`), every token's text and logprob (`TOKEN_COLUMNS`: lists, equally long, in
 parquet and JSON lines only); other numeric columns become signals, other text columns metadata.
 
 WIDE, one row per prompt: `prompt`, one column of grades per model, and where known `<model>_answer`, `<model>_pred`,

@@ -9,10 +9,10 @@ from numbers import Number
 import numpy as np
 import pandas as pd
 
-from router_models.data.features import LOGPROB_NAMES
 from router_models.data.formats.token_columns import TOKEN_COLUMNS, tokens_of
 from router_models.errors import DataError
 from router_models.types import FloatArray, Tokens
+from router_models.types.exchange import LOGPROB_NAMES
 
 COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "latency_s")
 LONG_COLUMNS = ("prompt_id", "prompt", "tier", "answer", "grade", *COUNTS, "finish_reason", *LOGPROB_NAMES)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from router_models.data.features import LOGPROB_NAMES
 from router_models.data.formats.columns import LONG_COLUMNS
 from router_models.data.formats.token_columns import TOKEN_COLUMNS, token_cells, tokens_of
 from router_models.errors import DataError
 from router_models.types import Outcome, Tokens, Usage
+from router_models.types.exchange import LOGPROB_NAMES
 
 
 def outcomes_to_frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:

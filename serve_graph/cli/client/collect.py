@@ -18,12 +18,12 @@ import httpx
 import pandas as pd
 from openai import APIError, APIStatusError, AsyncOpenAI
 
-from router_models.data.features import logprob_summary
 from router_models.data.formats.token_columns import TOKEN_COLUMNS
 from router_models.data.outcomes import frame_to_outcomes, prompt_id, write_outcomes
 from router_models.data.prefixes import kept_logprobs
 from router_models.data.starter import Task, grade, sandbox
 from router_models.types import Outcome, Usage
+from router_models.types.exchange import logprob_summary
 from serve_graph.cli.client.api_key import api_key, key_headers
 from serve_graph.config.graph import GraphConfig
 from serve_graph.errors import EngineError, ServeGraphError

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from router_models.data.features import LOGPROB_NAMES
 from router_models.data.formats import outcomes_to_frame, parse_columns
 from router_models.data.outcomes import prompt_id, table_of, write_outcomes
 from router_models.errors import ArtifactError, CertificateError, DataError, NotCertifiedError
@@ -21,6 +20,7 @@ from router_models.risk_control.certificate import Certificate
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.splits import split_outcomes
 from router_models.types import Action, Completion, Decision, Outcome, Query, Usage
+from router_models.types.exchange import LOGPROB_NAMES
 from router_models.versions.policy import Policy
 from router_models.versions.registry import RegisteredVersion, find_version
 from router_models.versions.router_version import RouterVersion

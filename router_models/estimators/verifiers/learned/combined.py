@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from router_models.data.artifacts import State
-from router_models.data.features import FEATURES_VERSION, LOGPROB_NAMES
+from router_models.data.features import FEATURES_VERSION
 from router_models.errors import ArtifactError, NotFittedError
 from router_models.estimators.verifiers.base import VerifierModel, answer_embeddings, check_answers_input
 from router_models.estimators.verifiers.checks.checks import CHECKS_VERSION, blank
@@ -29,6 +29,7 @@ from router_models.estimators.verifiers.learned.sources import (
 )
 from router_models.estimators.verifiers.learned.text_score import TextScore
 from router_models.types import Answers, FloatArray
+from router_models.types.exchange import LOGPROB_NAMES
 
 VERSION = [FEATURES_VERSION, CHECKS_VERSION]
 BLANK_SCORE = 1e-6

@@ -13,11 +13,11 @@ from typing import ClassVar, Self
 import numpy as np
 
 from router_models.data.artifacts import State
-from router_models.data.features import LOGPROB_NAMES
 from router_models.errors import ArtifactError, NotFittedError
 from router_models.estimators.verifiers.base import VerifierModel, check_answers_input, signals_of
 from router_models.estimators.verifiers.learned.logistic import Logistic, constant_logistic, folds_by_prompt
 from router_models.types import Answers, FloatArray
+from router_models.types.exchange import LOGPROB_NAMES
 
 _ODDS_KNOTS = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0)
 _LENGTH_KNOTS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
@@ -32,7 +32,7 @@ LOGPROB_COLUMNS = (
 
 
 def logprob_columns(X: Answers) -> FloatArray:
-    """Return columns (n, len(LOGPROB_COLUMNS)) of the signals that `features.logprob_summary` makes.
+    """Return columns (n, len(LOGPROB_COLUMNS)) of the signals that `logprob_summary` makes.
 
     A row with any quantile missing is NaN throughout except its last column, the indicator `lp_missing` = 1.
     """

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from router_models.data.features import LOGPROB_NAMES, SURFACE_NAMES, surface_features
+from router_models.data.features import SURFACE_NAMES, surface_features
 from router_models.errors import DataError
 from router_models.estimators.verifiers.base import signals_of
 from router_models.estimators.verifiers.checks.checks import CHECK_COLUMNS, check_columns
 from router_models.estimators.verifiers.learned.logistic import logit
 from router_models.estimators.verifiers.learned.logprob import LOGPROB_COLUMNS, logprob_columns
 from router_models.types import Answers, FloatArray
+from router_models.types.exchange import LOGPROB_NAMES
 
 PROBABILITY_SIGNALS = ("router_score", "p_true", "agreement", "max_token_confidence", "stated_confidence")
 """Signals in [0, 1] that enter as log-odds (and missing or not)."""

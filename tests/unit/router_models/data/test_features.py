@@ -9,18 +9,17 @@ from numpy.typing import NDArray
 
 from router_models.data.features import (
     EMBEDDING_DIM,
-    LOGPROB_NAMES,
     SURFACE_NAMES,
     Encoder,
     answers_of,
     cached_embeddings,
     load_embeddings,
-    logprob_summary,
     prompts_of,
     surface_features,
 )
 from router_models.errors import ArtifactError, DataError
 from router_models.types import Completion, Query
+from router_models.types.exchange import LOGPROB_NAMES, logprob_summary
 
 
 class CountingEncoder:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from router_models.data.artifacts import State
-from router_models.data.features import LOGPROB_NAMES, logprob_summary
 from router_models.errors import ArtifactError, DataError
 from router_models.estimators.verifiers import CombinedVerifier, LogprobVerifier
 from router_models.estimators.verifiers.learned.logistic import folds_by_prompt, mean_log_loss, sigmoid
 from router_models.estimators.verifiers.learned.sources import SOURCES
 from router_models.types import Answers, FloatArray, Prompts
+from router_models.types.exchange import LOGPROB_NAMES, logprob_summary
 
 
 def _answers(logprobs: list[tuple[float, ...]], **signals: FloatArray) -> Answers:

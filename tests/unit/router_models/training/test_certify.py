@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from router_models.data.features import LOGPROB_NAMES, Encoder
+from router_models.data.features import Encoder
 from router_models.data.formats import outcomes_to_frame, parse_columns
 from router_models.data.outcomes import OutcomeTable, prompt_id, table_of
 from router_models.errors import DataError, NotCertifiedError
@@ -28,6 +28,7 @@ from router_models.training.fit import fit_candidate
 from router_models.training.model_selection import Scored
 from router_models.training.splits import split_outcomes
 from router_models.types import Completion, OperatingPoint, Outcome, Query, Usage
+from router_models.types.exchange import LOGPROB_NAMES
 from router_models.versions.policy import Policy
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)

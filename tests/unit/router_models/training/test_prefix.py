@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from router_models.data.features import Encoder, logprob_summary
+from router_models.data.features import Encoder
 from router_models.data.formats import outcomes_to_frame, parse_columns
 from router_models.data.outcomes import OutcomeTable, prompt_id, table_of
 from router_models.data.prefixes import prefix_of
@@ -23,6 +23,7 @@ from router_models.training.fit import fit_candidate
 from router_models.training.prefix import certify_prefix, labelled_prefixes
 from router_models.training.splits import LabelledSplits, split_outcomes
 from router_models.types import Action, Decision, Outcome, Query, Usage
+from router_models.types.exchange import logprob_summary
 from router_models.versions.router_version import PREFIX_TOKENS, RouterVersion
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)

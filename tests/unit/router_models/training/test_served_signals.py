@@ -9,7 +9,6 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from router_models.data.features import LOGPROB_NAMES, logprob_summary
 from router_models.data.formats import outcomes_to_frame, parse_columns
 from router_models.data.outcomes import OutcomeTable, prompt_id, table_of
 from router_models.data.prefixes import prefix_of
@@ -23,6 +22,7 @@ from router_models.training.certify import certify_candidate
 from router_models.training.prefix import prefixes_of
 from router_models.training.splits import split_outcomes
 from router_models.types import Answers, Completion, Decision, FloatArray, OperatingPoint, Outcome, Query, Usage
+from router_models.types.exchange import LOGPROB_NAMES, logprob_summary
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 

@@ -39,7 +39,7 @@ def test_only_the_owner_may_read_the_file_and_no_key_is_in_it(tmp_path: Path) ->
 
 def test_no_file_is_no_keys(tmp_path: Path) -> None:
     assert read_keys(tmp_path / "none.yaml") == ()
-    assert not Keyring((), tmp_path / "none.yaml")
+    assert not Keyring((), tmp_path / "none.yaml").required
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_file_that_breaks_or_vanishes_changes_nothing(tmp_path: Path, fixed: t
         damage()
         with pytest.raises(ConfigError):
             ring.refresh()
-        assert ring
+        assert ring.required
         assert ring.find("a") is not None
 
 
@@ -99,7 +99,7 @@ def test_revoking_the_last_key_shuts_everybody_out(tmp_path: Path) -> None:
     write_keys(path, [])
     ring.refresh()
     assert ring.find("leaked") is None
-    assert ring, "without any key the door would be open to this machine"
+    assert ring.required, "without any key the door would be open to this machine"
     write_keys(path, [key("new")])
     ring.refresh()
     assert ring.find("new") is not None

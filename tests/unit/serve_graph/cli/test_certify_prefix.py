@@ -12,10 +12,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from router_models.data.features import logprob_summary
 from router_models.data.outcomes import prompt_id, write_outcomes
 from router_models.training import label_budget
 from router_models.types import Completion, Decision, Outcome, Query, Usage, Verdict
+from router_models.types.exchange import logprob_summary
 from router_models.versions.registry import find_version
 from router_models.versions.router_version import RouterVersion
 from serve_graph.cascade.fakes import FakeEngine, ListSink, fake_context

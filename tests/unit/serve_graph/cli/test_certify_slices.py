@@ -10,11 +10,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from router_models.data.features import LOGPROB_NAMES
 from router_models.data.formats import outcomes_to_frame
 from router_models.data.outcomes import prompt_id
 from router_models.risk_control.certificate import ANSWERED_RISK
 from router_models.types import Outcome, Usage
+from router_models.types.exchange import LOGPROB_NAMES
 from serve_graph.cli import app
 
 PRICES = {"small": 0.1, "medium": 0.6, "large": 3.0}

@@ -10,11 +10,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from router_models.data.features import LOGPROB_NAMES
 from router_models.data.formats import outcomes_to_frame
 from router_models.data.outcomes import prompt_id
 from router_models.training.certify_overload import OVERLOAD_RISK
 from router_models.types import Outcome, Usage
+from router_models.types.exchange import LOGPROB_NAMES
 from serve_graph.cli import app
 
 PRICES = {"cheap": (0.1, 0.2), "frontier": (1, 2)}
