@@ -51,7 +51,7 @@ def next_step(state: RequestState, event: CascadeEvent) -> Step:
         raise TypeError("a request begins with Started")
     match event, last.do:
         case Decided(), Do.ASK_ROUTER:
-            return _decided(rules, state, event)
+            return _decided(rules, event)
         case PolicyFailed(), Do.ASK_ROUTER | Do.JUDGE:
             return _policy_failed(rules, state, last, event)
         case Judged(), Do.JUDGE:
@@ -95,10 +95,8 @@ def _started(state: RequestState, event: Started) -> Step:
     return Step(Do.ASK_ROUTER, state.tier, state.action, rules=rules)
 
 
-def _decided(rules: Rules, state: RequestState, event: Decided) -> Step:
+def _decided(rules: Rules, event: Decided) -> Step:
     decision = event.decision
-    if state.pinned is not None:
-        decision = replace(decision, tier=state.pinned, reason=f"{decision.reason}; held: {state.pinned} began it")
     call = _call(rules, decision.tier, Action.ROUTED, event.left_s)
     if call.do is Do.CALL and decision.tier != rules.top:
         call = _try(rules, call)

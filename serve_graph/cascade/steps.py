@@ -204,7 +204,6 @@ class Step:
 class RequestState:
     """What happened to one request so far: written down as it happens, so that a failure has its record too.
 
-    `pinned` is the tier its conversation began on: kept in place of the router's choice; verdicts still count.
     `rejected` is a cheap tier and its answer that may yet be served while the last tier is full;
     `served_on_overload`: it was. `step` is the last one taken.
     """
@@ -217,7 +216,6 @@ class RequestState:
     overhead: list[Call] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     completion: Completion | None = None
-    pinned: str | None = None
     rejected: tuple[str, Completion] | None = None
     served_on_overload: bool = False
     rules: Rules | None = None

@@ -59,7 +59,9 @@ class PolicyConfig(Frozen):
     at_first_token: Literal["commit", "escalate"] = "escalate"
     """What to do after `first_token_s`: commit to the tier, or escalate."""
     tool_loop: Literal["stay", "route"] = "stay"
-    """`stay`: a conversation stays on the tier that made its tool calls; `route`: each request is routed."""
+    """`stay`: a conversation stays on the tier that made its tool calls, unless the router chooses a dearer one;
+    `route`: each request is routed.
+    """
     overload_fallback: bool = False
     """While the last tier is full, serve rejected cheap answers for which the version has an overload certificate
     (docs/guides/tiers.md). `spill` is the former name, read for one more release.

@@ -99,8 +99,10 @@ class TierConfig(Frozen):
     """`max_tokens` of requests that set none."""
     decoding: dict[str, Any] = Field(default_factory=dict)
     """Sampling settings (temperature, top_p, …) of requests that set none; certificates depend on them."""
-    context_tokens: Annotated[int, Field(ge=16)] = 2048
-    """The model's context length, in tokens."""
+    context_tokens: Annotated[int, Field(ge=16)] | None = None
+    """The model's context length, in tokens; null: of a vLLM tier its `max_model_len`, of an echo tier 2048, of a
+    hosted tier not known, so that no prompt is taken to be too long for it.
+    """
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
     """Seconds for a whole answer (for a stream, until its first output), all attempts included."""
     prompt_cache_s: Annotated[float, Field(ge=0)] = 300.0
@@ -115,6 +117,11 @@ class TierConfig(Frozen):
         if len(dated) < len(moments) or dated != sorted(set(dated)):
             raise ValueError("every one of price_changes needs a valid_from, later than the one before")
         return self
+
+    @property
+    def context_limit(self) -> int | None:
+        """The tokens that a prompt and its answer may have; None where no limit is known."""
+        return self.context_tokens
 
 
 class VllmTierConfig(TierConfig):
@@ -144,6 +151,13 @@ class VllmTierConfig(TierConfig):
     """Ray placement-group bundles of a replica; null: derived from `accelerator`."""
     env: dict[str, str] = Field(default_factory=dict)
     """Environment variables of the replicas."""
+
+    @property
+    def context_limit(self) -> int | None:
+        """The smaller of `context_tokens` and vLLM's own `max_model_len`, where these are set."""
+        engines_own = self.engine_kwargs.get("max_model_len")
+        given = (self.context_tokens, engines_own if isinstance(engines_own, int) and engines_own > 0 else None)
+        return min((tokens for tokens in given if tokens is not None), default=None)
 
 
 class HostedTierConfig(HostedApi, TierConfig):
@@ -177,6 +191,11 @@ class EchoTierConfig(TierConfig):
     """Seconds before each answer."""
     skill: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of prompts that are answered with high confidence, 0 to 1."""
+
+    @property
+    def context_limit(self) -> int:
+        """The context length, which the engine holds its prompts to."""
+        return self.context_tokens or 2048
 
 
 AnyTierConfig = Annotated[VllmTierConfig | HostedTierConfig | EchoTierConfig, Field(discriminator="engine")]

@@ -15,8 +15,9 @@ from serve_graph.cascade.certificate import CertificateSnapshot
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.deadline import NEVER, Deadline
 from serve_graph.config.graph import GraphConfig
+from serve_graph.gateway.context_length import Room, fit_context
 from serve_graph.gateway.options import ResolvedOptions
-from serve_graph.gateway.rules import Expectations, Room, fit_context, keep_session, within_latency
+from serve_graph.gateway.rules import Expectations, hold_tool_loop, keep_session, within_latency
 from serve_graph.gateway.sessions import Sessions
 from serve_graph.policy.served_policy import ServedPolicy, counts_on_abstaining
 from serve_graph.policy.validity import CertificateStatus
@@ -83,8 +84,12 @@ def request_context(
     deadline: Deadline = NEVER,
     *,
     stream: bool = False,
+    began: str | None = None,
 ) -> CascadeContext:
-    """The context that all requests share, as one request is to see it: its options, its deadline, what holds now."""
+    """The context that all requests share, as one request is to see it: its options, its deadline, what holds now.
+
+    `began` is the tier that began the tool loop it belongs to.
+    """
     usual_s = routing.latencies.expected_s(top) if math.isfinite(deadline.seconds) else None
     certificate, policy = routing.certificate_status.snapshot(), context.policy
     if certificate.faults:
@@ -93,7 +98,7 @@ def request_context(
         policy = policy.without_abstention()
     return replace(
         context,
-        constraints=RequestConstraints(context, resolved, routing, certificate, top, deadline, stream),
+        constraints=RequestConstraints(context, resolved, routing, certificate, top, deadline, stream, began),
         policy=policy,
         safe_tier=top if resolved.quality_floor is not None else context.safe_tier,
         deadline=replace(deadline, reserve_s=usual_s or 0.0),
@@ -105,7 +110,10 @@ def request_context(
 
 @dataclass(frozen=True, slots=True)
 class RequestConstraints:
-    """What one request's options, the context lengths and its session make of the router's decision."""
+    """What one request's options, its tool loop, its session and the context lengths make of the router's decision.
+
+    Whatever they are, the tier is never below the router's choice in the policy's ladder.
+    """
 
     context: CascadeContext
     resolved: ResolvedOptions
@@ -114,6 +122,7 @@ class RequestConstraints:
     top: str
     deadline: Deadline
     stream: bool = False
+    began: str | None = None
 
     def without_router(self) -> Decision | None:
         """The last tier, where the quality that was asked for is not promised of any other; else None."""
@@ -131,21 +140,23 @@ class RequestConstraints:
         return Decision(self.top, f"quality floor {floor:g}: {known} of cheaper tiers, so {self.top}")
 
     def apply(self, decision: Decision, query: Query) -> Decision:
-        """The decision as the request's time, its session and the tiers' context lengths leave it."""
-        context, resolved, routing, top = self.context, self.resolved, self.routing, self.top
+        """The decision as the request's tool loop, its time, its session and the tiers' context lengths leave it."""
+        context, resolved, routing, ladder = self.context, self.resolved, self.routing, self.context.policy.tiers
+        if self.began is not None:
+            decision = hold_tool_loop(decision, self.began, ladder)
         budget_s = resolved.latency_budget_s or math.inf
         if math.isfinite(self.deadline.seconds):
             budget_s = min(budget_s, self.deadline.left_s)
         if math.isfinite(budget_s):
             expected = {tier: routing.latencies.expected_s(tier) for tier in context.engines}
-            decision = within_latency(decision, budget_s, expected, top)
+            decision = within_latency(decision, budget_s, expected, ladder)
         session = routing.sessions.get(resolved.session, query) if resolved.session else None
         if session is not None:
             now = datetime.now(UTC)
             prices = {tier: prices.at(now) for tier, prices in context.prices.items()}
-            decision = keep_session(decision, session, prices, top, routing.expectations)
+            decision = keep_session(decision, session, prices, ladder, routing.expectations)
         if routing.rooms:
-            decision = fit_context(decision, query, routing.rooms, context.policy.tiers)
+            decision = fit_context(decision, query, routing.rooms, ladder)
         return decision
 
 
@@ -157,7 +168,7 @@ def routing_context_for(
     return RoutingContext(
         served.promised,
         served.joint,
-        {tier.name: Room(tier.context_tokens, tier.default_max_tokens) for tier in config.tiers},
+        {tier.name: Room(tier.context_limit, tier.default_max_tokens) for tier in config.tiers},
         Sessions({tier.name: min(sessions.ttl_s, tier.prompt_cache_s) for tier in config.tiers}, sessions.most),
         expectations=Expectations(sessions.expected_turns, sessions.turn_tokens),
         certificate_status=certificate_status,

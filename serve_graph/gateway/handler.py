@@ -81,17 +81,14 @@ class Service:
             known = ", ".join([AUTO, *self.context.engines])
             raise UnknownModelError(f"the model {forced!r} does not exist; known: {known}", "model", "model_not_found")
         deadline = self._deadline(resolved)
-        context = request_context(self.context, resolved, self.routing, self.top, deadline, stream=stream)
         query = replace(query, metadata=resolved.labels(query.metadata))
         key, began = caller.name, None
         if any("tool_calls" in m or "tool_call_id" in m for m in query.parameters.get("messages") or ()):
             query, began = self.tool_affinity.untag(query, key)
-        request = Request(
-            query, model, forced, stream, context, options or RequestOptions(), key=key, resolved=resolved
-        )
-        if self.pin_tool_loops and began in self.context.engines and resolved.quality_floor is None:
-            request.state.pinned = began
-        return request
+        if not self.pin_tool_loops or began not in self.context.engines or resolved.quality_floor is not None:
+            began = None
+        context = request_context(self.context, resolved, self.routing, self.top, deadline, stream=stream, began=began)
+        return Request(query, model, forced, stream, context, options or RequestOptions(), key=key, resolved=resolved)
 
     def refuse(self, status: int) -> None:
         """Count a request that was turned away before it became a decision: it has no record."""

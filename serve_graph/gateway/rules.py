@@ -1,79 +1,61 @@
-"""Rules that may move a router's decision, one function each: context length, latency budget, session. Pure.
+"""Rules that may move a router's decision, one function each: tool loop, latency budget, session. Pure.
 
 None of them ever moves a request to a cheaper tier than the router chose: what is certified is the router's word
-that the cheap tier may be tried, never anybody else's. The one exception is a prompt that fits nowhere above.
+that the cheap tier may be tried, never anybody else's. `raised` is the one place where a decision changes its tier
+(`context_length` uses it too).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from router_models.pricing.prices import Price
 from router_models.pricing.session_cost import Conversation, session_cost
-from router_models.types import Decision, Query
+from router_models.types import Decision
 from serve_graph.gateway.sessions import Session
 
-BYTES_PER_TOKEN = 2.5  # English has about 4, code 3, Chinese and Arabic 2 to 3: short, so that a prompt fits after all
-TOKENS_PER_MESSAGE = 8
 
+def raised(decision: Decision, tier: str, why: str, ladder: Sequence[str]) -> Decision:
+    """The decision for another tier, which says so; as it was where that tier is cheaper, or not in the ladder.
 
-@dataclass(frozen=True, slots=True)
-class Room:
-    """A tier's context and the answer tokens it leaves where a request does not say."""
-
-    context_tokens: int
-    default_max_tokens: int
-
-
-def prompt_tokens(query: Query) -> int:
-    """How many tokens the whole conversation takes at most, all but surely. An estimate: nobody is refused by it."""
-    texts = [message.content for message in query.messages]
-    extra = query.parameters.get("tools"), query.parameters.get("response_format")
-    size = sum(len(text.encode("utf-8", "replace")) for text in texts) + sum(len(str(x)) for x in extra if x)
-    return math.ceil(size / BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE * len(texts)
-
-
-def fit_context(decision: Decision, query: Query, rooms: Mapping[str, Room], tiers: Sequence[str]) -> Decision:
-    """Move a prompt that does not fit the chosen tier up to the first that it fits, else to the largest.
-
-    `tiers` are the ladder, cheapest first. The engine has the last word: it counts, and refuses what does not fit.
+    `ladder` are the policy's tiers, cheapest first: the later one is the dearer one, whatever its price.
     """
-    tokens = prompt_tokens(query)
-    asked = query.parameters.get("max_tokens")
-
-    def fits(tier: str) -> bool:
-        room = rooms[tier]
-        return tokens + int(asked or room.default_max_tokens) <= room.context_tokens
-
-    if fits(decision.tier):
+    if tier == decision.tier or tier not in ladder or ladder.index(tier) < ladder.index(decision.tier):
         return decision
-    above = tiers[tiers.index(decision.tier) :]
-    tier = next((t for t in above if fits(t)), max(tiers, key=lambda t: rooms[t].context_tokens))
-    if tier == decision.tier:
-        return decision
-    why = f"about {tokens} prompt tokens may not fit {decision.tier}'s {rooms[decision.tier].context_tokens}"
-    return moved(decision, tier, why)
+    return replace(decision, tier=tier, reason=f"{decision.reason}; {tier} instead: {why}")
 
 
-def within_latency(decision: Decision, budget_s: float, expected_s: Mapping[str, float | None], top: str) -> Decision:
+def hold_tool_loop(decision: Decision, began: str, ladder: Sequence[str]) -> Decision:
+    """Keep a tool loop on the tier that began it, unless the router now asks for a dearer one."""
+    if began == decision.tier:
+        return replace(decision, reason=f"{decision.reason}; {began} began the tool loop")
+    held = raised(decision, began, f"{began} began the tool loop", ladder)
+    return replace(held, reason=f"{held.reason}; not held on {began}, which began it") if held is decision else held
+
+
+def within_latency(
+    decision: Decision, budget_s: float, expected_s: Mapping[str, float | None], ladder: Sequence[str]
+) -> Decision:
     """Go straight to the last tier where that fits the budget and a cheap try that is escalated would not.
 
     Where neither fits, or a tier's latency is not known yet, the router's choice stands: a budget never lowers the
-    promised quality.
+    promised quality. The reason then says that it may be missed.
     """
-    if decision.tier == top:
-        return decision
+    top = ladder[-1]
     cheap, last = expected_s.get(decision.tier), expected_s.get(top)
     if cheap is None or last is None:
-        return replace(decision, reason=f"{decision.reason}; latency budget: no latencies known yet")
-    if cheap + last <= budget_s:
-        return decision
-    if last <= budget_s:
+        why = "no latencies known yet"
+    elif decision.tier == top:
+        why = "" if last <= budget_s else f"{top} may take {last:.2f} s, and no cheaper tier replaces it"
+    elif cheap + last <= budget_s:
+        why = ""
+    elif last <= budget_s:
         why = f"{decision.tier} and then {top} may take {cheap + last:.2f} s, {top} alone {last:.2f} s"
-        return moved(decision, top, f"latency budget {budget_s:g} s: {why}")
-    return replace(decision, reason=f"{decision.reason}; latency budget {budget_s:g} s: {top} alone may miss it too")
+        return raised(decision, top, f"latency budget {budget_s:g} s: {why}", ladder)
+    else:
+        why = f"{top} alone may miss it too"
+    return replace(decision, reason=f"{decision.reason}; latency budget {budget_s:g} s: {why}") if why else decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +67,13 @@ class Expectations:
 
 
 def keep_session(
-    decision: Decision, session: Session, prices: Mapping[str, Price], top: str, expected: Expectations
+    decision: Decision, session: Session, prices: Mapping[str, Price], ladder: Sequence[str], expected: Expectations
 ) -> Decision:
-    """Stay on the last tier while its cached prefix is worth more than moving to the cheaper tier now chosen."""
+    """Stay on the last tier while its cached prefix is worth more than moving to the cheaper tier now chosen.
+
+    A conversation that was answered by any other tier is not held there: only moves up are allowed.
+    """
+    top = ladder[-1]
     if session.tier != top or decision.tier == top:
         return decision
     p_escalate = 0.5 if decision.p_cheap_ok is None else min(max(1.0 - decision.p_cheap_ok, 0.0), 1.0)
@@ -101,10 +87,5 @@ def keep_session(
     )
     found = session_cost(talk, prices[top], prices[decision.tier])
     if found.stay:
-        return moved(decision, top, found.reason)
+        return raised(decision, top, found.reason, ladder)
     return replace(decision, reason=f"{decision.reason}; {found.reason}")
-
-
-def moved(decision: Decision, tier: str, why: str) -> Decision:
-    """A decision for another tier, which says so."""
-    return replace(decision, tier=tier, reason=f"{decision.reason}; {tier} instead: {why}")

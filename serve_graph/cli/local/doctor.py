@@ -44,6 +44,7 @@ def examine(config: GraphConfig) -> list[Finding]:
         "haproxy": lambda: "runs" if usable_haproxy() else "does not run here; the plain proxy will be used",
         "encoder": lambda: f"sha256 {Encoder().digest[:12]}",
         **{f"tier {tier.name}": _tier_check(tier, config) for tier in (*config.tiers, *config.embedders)},
+        "contexts": lambda: _contexts(config),
         "router version": lambda: _version(config),
     }
     return [_finding(name, check) for name, check in checks.items()]
@@ -107,6 +108,15 @@ def _tier_check(tier: VllmTierConfig | HostedTierConfig | object, config: GraphC
         return f"vLLM {vllm_version()}, {name}, {state}"
 
     return check
+
+
+def _contexts(config: GraphConfig) -> str:
+    known = ", ".join(f"{tier.name} {tier.context_limit}" for tier in config.tiers if tier.context_limit is not None)
+    unknown = ", ".join(tier.name for tier in config.tiers if tier.context_limit is None)
+    if not unknown:
+        return f"tokens: {known}"
+    warning = f"warning: no context_tokens for {unknown}, so that no prompt is taken to be too long there"
+    return f"{warning}; tokens: {known}" if known else warning
 
 
 def _version(config: GraphConfig) -> str:

@@ -39,6 +39,7 @@ class EchoEngine:
 
     def __init__(self, config: EchoTierConfig) -> None:
         self.config = config
+        self.context_limit = config.context_limit
 
     async def generate(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return a chat.completion for an OpenAI chat body; raises EchoError if the prompt requests a fault."""
@@ -50,8 +51,8 @@ class EchoEngine:
         if "refuse" in directives:
             raise EchoError(f"the echo engine {self.config.name!r} was asked to refuse", 400)
         prompt_tokens = len(prompt) // 4 + 1
-        if prompt_tokens > self.config.context_tokens:
-            limit = self.config.context_tokens
+        if prompt_tokens > self.context_limit:
+            limit = self.context_limit
             raise EchoError(f"maximum context length is {limit} tokens, the prompt has {prompt_tokens}", 400)
         words = f"echo {self.config.name}: {prompt}".split(" ")[: int(body.get("max_tokens") or 256)]
         sure = "unsure" not in directives and self._is_sure(prompt)

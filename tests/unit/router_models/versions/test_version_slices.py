@@ -87,8 +87,8 @@ def test_where_nothing_is_promised_the_last_tier_answers_and_no_cheap_answer_is_
     assert decision.p_cheap_ok is not None
     verdict = made.judge(query, Completion(answer), decision)
     assert verdict.action is Action.ACCEPTED, "the last tier is not judged, and so never abstains"
-    for tier in ("small", "medium"):  # a tool loop that began there holds its tier
-        held = made.judge(query, Completion(answer, finish_reason=finish), Decision(tier, "held"))
+    for tier in ("small", "medium"):  # whatever brought an answer of theirs
+        held = made.judge(query, Completion(answer, finish_reason=finish), Decision(tier, "so"))
         assert held.action is Action.ESCALATED
 
 

@@ -89,7 +89,7 @@ async def test_every_choice_of_n_is_shown_and_the_worst_decides(endpoint: Endpoi
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_tool_loop_stays_on_the_tier_that_began_it(endpoint: Endpoints, stream: bool) -> None:
-    at = endpoint(cheap=FakeEngine("", tool_calls=[CALL]), decider=FakeDecider("cheap"))
+    at = endpoint(frontier=FakeEngine("", tool_calls=[CALL]), decider=FakeDecider("frontier"))
     first = await at.chat(content="weather?", tools=TOOLS, stream=stream)
     if stream:
         deltas = [e["choices"][0]["delta"] for e in events_of(first) if e["choices"]]
@@ -97,15 +97,35 @@ async def test_tool_loop_stays_on_the_tier_that_began_it(endpoint: Endpoints, st
     else:
         [call] = first.json()["choices"][0]["message"]["tool_calls"]
     assert call["id"] != "call_1"
-    at.context.decider.tier = "frontier"  # the router would now go elsewhere
+    at.context.decider.tier = "cheap"  # the router would now go elsewhere
     async with at.client() as client:
         second = await client.post("/v1/chat/completions", json=with_result({**CALL, "id": call["id"]}))
         after = await client.post("/v1/chat/completions", json=with_result({**CALL, "id": call["id"]}, "user"))
-    assert second.headers["x-serve-graph-tier"] == "cheap"
-    assert after.headers["x-serve-graph-tier"] == "frontier"
-    seen = at.context.engines["cheap"].queries[-1].parameters["messages"]
+    assert second.headers["x-serve-graph-tier"] == "frontier"
+    assert after.headers["x-serve-graph-tier"] == "cheap"
+    seen = at.context.engines["frontier"].queries[-1].parameters["messages"]
     assert (seen[1]["tool_calls"][0]["id"], seen[2]["tool_call_id"]) == ("call_1", "call_1")
-    assert "cheap began it" in at.sink.records[1].route_reason
+    assert "frontier began the tool loop" in at.sink.records[1].route_reason
+
+
+async def test_a_loop_that_began_on_a_cheaper_tier_than_the_router_now_chooses_is_not_held_there(
+    endpoint: Endpoints,
+) -> None:
+    at = endpoint(decider=FakeDecider("frontier"))
+    marked = {**CALL, "id": at.service.tool_affinity.tag("cheap", "call_1", ASKED)}
+    async with at.client() as client:
+        response = await client.post("/v1/chat/completions", json=with_result(marked))
+    assert response.headers["x-serve-graph-tier"] == "frontier"
+    assert at.context.engines["cheap"].queries == []
+    assert "not held on cheap, which began it" in at.record.route_reason
+
+
+async def test_a_tier_asked_for_by_name_wins_over_the_one_that_began_the_loop(endpoint: Endpoints) -> None:
+    at = endpoint()
+    marked = {**CALL, "id": at.service.tool_affinity.tag("frontier", "call_1", ASKED)}
+    async with at.client() as client:
+        response = await client.post("/v1/chat/completions", json={**with_result(marked), "model": "cheap"})
+    assert (response.headers["x-serve-graph-tier"], response.headers["x-serve-graph-outcome"]) == ("cheap", "forced")
 
 
 async def test_live_tool_calls_are_marked_too(endpoint: Endpoints) -> None:

@@ -154,21 +154,6 @@ async def test_request_that_the_last_tier_refuses_goes_nowhere_else() -> None:
     assert cheap.queries == []
 
 
-async def test_held_tier_replaces_the_routers_choice_and_is_still_judged() -> None:
-    judge = FakeJudge()
-    state = RequestState(pinned="cheap")
-    await answer(fake_context(decider=FakeDecider("frontier", 0.1), judge=judge), QUERY, None, state)
-    assert (state.tier, state.action, len(judge.completions)) == ("cheap", "accepted", 1)
-    assert state.decision is not None
-    assert state.decision.p_cheap_ok == 0.1
-
-
-async def test_forced_tier_wins_over_a_held_one() -> None:
-    state = RequestState(pinned="cheap")
-    await answer(fake_context(), QUERY, "frontier", state)
-    assert (state.tier, state.action) == ("frontier", "forced")
-
-
 async def test_both_tiers_failing_fails_the_request() -> None:
     dead = EngineError("dead")
     state = RequestState()

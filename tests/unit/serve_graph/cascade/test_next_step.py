@@ -97,9 +97,9 @@ def ends_of(step: Step, rules: Rules) -> Iterator[CascadeEvent]:
                 yield BudgetSpent(has_pieces=False, left_s=left_s)
 
 
-def every_path(rules: Rules, pinned: str | None = None) -> Iterator[Path]:
+def every_path(rules: Rules) -> Iterator[Path]:
     """Every way that one request can go from Started to its end."""
-    start = RequestState(pinned=pinned)
+    start = RequestState()
     steps = [advance(start, Started(rules, rules.deadline_s))]
     under_way: list[Path] = [(steps, start)]
     while under_way:
@@ -115,14 +115,10 @@ def every_path(rules: Rules, pinned: str | None = None) -> Iterator[Path]:
             under_way.append(([*steps, advance(after, event)], after))
 
 
-def pins(rules: Rules) -> tuple[str | None, ...]:
-    return (None, *rules.policy.tiers)
-
-
 @settings(max_examples=40, deadline=None)
 @given(rules())
 def test_every_path_ends_and_no_tier_is_called_twice(rules: Rules) -> None:
-    for steps, state in (path for pinned in pins(rules) for path in every_path(rules, pinned)):
+    for steps, state in every_path(rules):
         called = [step.tier for step in steps if step.do is Do.CALL]
         assert len(called) == len(set(called)), called
         assert [step.do for step in steps].count(Do.ASK_ROUTER) == (rules.forced is None)

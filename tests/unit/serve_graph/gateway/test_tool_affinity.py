@@ -104,7 +104,8 @@ async def test_a_mark_used_again_brings_no_more_than_a_wish_that_every_key_has(f
     for request in (*marked, options_from):
         await service.answer(request)
         assert request.state.tier == "frontier"
-    assert [request.state.pinned for request in marked] == ["frontier" if floor is None else None] * 2
+    decisions = [request.state.decision for request in marked]
+    assert ["began the tool loop" in decision.reason for decision in decisions if decision] == [floor is None] * 2
     assert (
         [len(request.state.calls) for request in (*marked, options_from)] == [1, 1, 1] if floor is None else [2, 2, 1]
     )

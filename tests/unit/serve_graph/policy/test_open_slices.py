@@ -58,8 +58,8 @@ def context(cheap: str = "cheap says", frontier: str = "frontier says") -> Casca
     return replace(made, decider=policy, judge=policy, policy=policy.version.policy)
 
 
-async def asked(of: CascadeContext, language: str, held: str | None = None) -> RequestState:
-    state = RequestState(pinned=held)
+async def asked(of: CascadeContext, language: str) -> RequestState:
+    state = RequestState()
     await answer(of, Query.from_prompt("why?", language=language), None, state)
     return state
 
@@ -77,16 +77,6 @@ async def test_the_last_tier_abstains_where_that_is_promised_and_nowhere_else() 
     silent = context(cheap="", frontier="")
     assert (await asked(silent, "en")).action == "abstained"
     assert (await asked(silent, "de")).action == "routed"
-
-
-async def test_a_cheap_answer_that_a_held_tier_brings_is_escalated_in_a_slice_without_proof() -> None:
-    state = await asked(context(), "de", held="cheap")
-    assert (state.tier, state.action, [call.tier for call in state.calls]) == (
-        "frontier",
-        "escalated",
-        ["cheap", "frontier"],
-    )
-    assert (await asked(context(), "en", held="cheap")).action == "accepted"
 
 
 class Asked:

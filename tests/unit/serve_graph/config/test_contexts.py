@@ -1,0 +1,48 @@
+"""How long a prompt each kind of tier is taken to hold, and what `doctor` says of those that do not say."""
+
+from typing import Any
+
+import pytest
+
+from serve_graph.cli.local.doctor import examine
+from serve_graph.config.graph import GraphConfig
+
+PRICE = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
+WEIGHTS = {"package": "smollm2-135m-instruct"}
+
+
+def config_of(*tiers: dict[str, Any]) -> GraphConfig:
+    named = [{"name": f"t{i}", "price": PRICE, **tier} for i, tier in enumerate(tiers)]
+    return GraphConfig.model_validate({"tiers": named, "policy": {"version": "none", "safe_tier": "t0"}})
+
+
+@pytest.mark.parametrize("given", [None, 4_096])
+def test_a_hosted_tier_without_context_tokens_is_unbounded(given: int | None) -> None:
+    [tier] = config_of({"engine": "openai", "model": "m", "context_tokens": given}).tiers
+    assert tier.context_limit == given
+
+
+@pytest.mark.parametrize(
+    ("own", "engines_own", "limit"),
+    [(None, None, None), (None, 4_096, 4_096), (8_192, 4_096, 4_096), (2_048, 4_096, 2_048), (None, "auto", None)],
+)
+def test_a_vllm_tier_is_held_to_its_engines_own_limit(own: int | None, engines_own: Any, limit: int | None) -> None:
+    kwargs = {} if engines_own is None else {"max_model_len": engines_own}
+    [tier] = config_of({"engine": "vllm", "weights": WEIGHTS, "context_tokens": own, "engine_kwargs": kwargs}).tiers
+    assert tier.context_limit == limit
+
+
+def test_an_echo_tier_has_the_2048_that_its_engine_refuses_beyond() -> None:
+    [tier] = config_of({"engine": "echo"}).tiers
+    assert tier.context_limit == 2_048
+
+
+def test_doctor_warns_of_tiers_whose_context_is_not_known() -> None:
+    def found(*tiers: dict[str, Any]) -> str:
+        [context] = [finding for finding in examine(config_of(*tiers)) if finding.check == "contexts"]
+        assert context.ok
+        return context.detail
+
+    hosted = {"engine": "openai", "model": "m"}
+    assert found({"engine": "echo"}, {**hosted, "context_tokens": 9_000}) == "tokens: t0 2048, t1 9000"
+    assert found({"engine": "echo"}, hosted).startswith("warning: no context_tokens for t1,")
