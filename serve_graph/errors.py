@@ -4,7 +4,8 @@
     ├── ConfigError                     (never over HTTP: start-up fails)
     ├── RequestError                    400  invalid_request_error
     │   ├── UnknownModelError           404
-    │   └── PayloadTooLargeError        413
+    │   ├── PayloadTooLargeError        413
+    │   └── UnsupportedEncodingError    415
     ├── AuthenticationError             401  no key, or an invalid one
     ├── AccessError                     403  permission_error
     ├── RateLimitedError                429  a key's limit per minute is reached; Retry-After says when
@@ -61,6 +62,10 @@ class UnknownModelError(RequestError):
 
 class PayloadTooLargeError(RequestError):
     """The request body exceeds `http.max_body_bytes`."""
+
+
+class UnsupportedEncodingError(RequestError):
+    """The request body has a content-encoding that is not supported here; `Accept-Encoding` lists those that are."""
 
 
 class NotFoundError(RequestError):
@@ -174,6 +179,7 @@ STATUS: Mapping[type[ServeGraphError], tuple[int, str]] = MappingProxyType(
         RequestError: (400, "invalid_request_error"),
         UnknownModelError: (404, "invalid_request_error"),
         PayloadTooLargeError: (413, "invalid_request_error"),
+        UnsupportedEncodingError: (415, "invalid_request_error"),
         NotFoundError: (404, "invalid_request_error"),
         AuthenticationError: (401, "invalid_request_error"),
         AccessError: (403, "permission_error"),

@@ -2,26 +2,27 @@
 
 Plain ASGI, so streams and disconnects pass through unchanged.
 
-Without keys, only loopback clients are admitted (any client if `is_open`), except web pages of other origins, and they
-have every scope. With keys, every path except `/healthz` and `/readyz` requires one.
+Without keys, only loopback clients are admitted (any client if `is_open`), except web pages of other origins that the
+configuration does not name, and they have every scope. With keys, every path except `/healthz` and `/readyz` requires
+one.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MappingProxyType
-from urllib.parse import urlsplit
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_graph.access.accounts import Accounts
 from serve_graph.access.keys import Keyring
+from serve_graph.access.origins import is_local_page, is_loopback, is_private_host
 from serve_graph.config.access import KeyConfig
 from serve_graph.config.access import Scope as KeyScope
+from serve_graph.config.http import ANY_PAGE, origin_pattern
 from serve_graph.errors import AccessError, AuthenticationError, ServeGraphError, error_body, retry_after, status_of
 
 OPEN = frozenset({"/healthz", "/readyz"})
@@ -68,8 +69,10 @@ class AuthMiddleware:
         refused: Callable[[int], None] = lambda _: None,
         *,
         is_open: bool = False,
+        origins: tuple[str, ...] = (),
     ) -> None:
         self.refused = refused
+        self.origins = origin_pattern(tuple(origin for origin in origins if origin not in ANY_PAGE))
         self.is_open = is_open
         self.app = app
         self.keyring = keyring
@@ -109,10 +112,7 @@ class AuthMiddleware:
             client = scope.get("client")
             if not self.is_open and client is not None and not is_loopback(client[0]):
                 raise AccessError("without access keys this endpoint accepts loopback clients only")
-            if not is_local_page(headers.get("origin")):
-                raise AccessError(
-                    "without access keys this endpoint accepts no requests from web pages of other origins"
-                )
+            self._refuse_foreign_pages(scope["path"], headers)
             return None
         if scope["path"] in OPEN:
             return None
@@ -125,6 +125,22 @@ class AuthMiddleware:
         if key is None:
             raise AuthenticationError("incorrect API key given", code="invalid_api_key")
         return key
+
+    def _refuse_foreign_pages(self, path: str, headers: Mapping[str, str]) -> None:
+        """Raise AccessError for a web page that is neither this machine's nor named in `http.cors.origins`."""
+        origin, host = headers.get("origin"), headers.get("host")
+        if origin is not None and not is_local_page(origin) and not self.origins.fullmatch(origin):
+            raise AccessError(
+                "without access keys this endpoint accepts no requests from web pages of other origins: list "
+                f"{origin[:200]!r} in http.cors.origins (`*` and `null` need access keys)",
+                code="origin_not_allowed",
+            )
+        if not self.is_open and host is not None and path not in OPEN and not is_private_host(host):
+            raise AccessError(
+                f"without access keys this endpoint does not answer for the host {host[:200]!r}: address it as "
+                "localhost, create an access key, or set access.open: true",
+                code="host_not_allowed",
+            )
 
 
 def scopes_for(path: str) -> tuple[KeyScope, ...] | None:
@@ -145,24 +161,3 @@ def refusal(error: ServeGraphError) -> JSONResponse:
     )
     kind = getattr(error, "kind", kind)
     return JSONResponse(error_body(str(error), kind, None, getattr(error, "code", None)), status, headers)
-
-
-def is_local_page(origin: str | None) -> bool:
-    """Whether a browser's `Origin` header names this machine; True for None: not sent by a web page."""
-    if origin is None:
-        return True
-    try:
-        host = urlsplit(origin).hostname or ""
-    except ValueError:
-        return False
-    return host == "localhost" or is_loopback(host)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is a loopback address; False for host names."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback

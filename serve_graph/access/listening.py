@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from serve_graph.access.auth import is_loopback
 from serve_graph.access.keys import Keyring
+from serve_graph.access.origins import is_loopback
 from serve_graph.config.graph import GraphConfig
 from serve_graph.errors import ConfigError
 

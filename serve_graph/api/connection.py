@@ -13,22 +13,32 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from serve_graph.api.content_encoding import codings_of, decoded, too_large
 from serve_graph.api.sse import LONE
-from serve_graph.errors import PayloadTooLargeError
 
 T = TypeVar("T")
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """Read the whole body; raises PayloadTooLargeError as soon as it exceeds `limit` bytes."""
+    """Read the whole body and undo its content-encoding.
+
+    Raises PayloadTooLargeError as soon as what was sent, or what it becomes, exceeds `limit` bytes; RequestError and
+    UnsupportedEncodingError for an encoding that is corrupt or unknown.
+    """
+    encodings = request.headers.getlist("content-encoding")
+    codings = codings_of(encodings) if encodings else ()
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise too_large(limit)
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
         size += len(part)
         if size > limit:
-            raise PayloadTooLargeError(f"the request body exceeds {limit} bytes", code="payload_too_large")
+            raise too_large(limit)
         parts.append(part)
-    return b"".join(parts)
+    body = b"".join(parts)
+    return await asyncio.to_thread(decoded, body, codings, limit) if codings else body
 
 
 async def while_connected(request: Request, work: Awaitable[T]) -> T:

@@ -30,7 +30,7 @@ from serve_graph.protocol.requests import (
     parse_request,
 )
 
-FAILURES = (400, 401, 403, 404, 413, 429, 499, 500, 503, 504)
+FAILURES = (400, 401, 403, 404, 413, 415, 429, 499, 500, 503, 504)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,11 @@ from serve_graph.access.accounts import Accounts
 from serve_graph.access.auth import AuthMiddleware
 from serve_graph.access.keys import Keyring
 from serve_graph.api.connection import Reply
+from serve_graph.api.content_encoding import offered
+from serve_graph.api.cross_origin import CrossOrigin
 from serve_graph.api.generation import HttpLimits, add_generation
 from serve_graph.api.openapi import describe, errors, reply
+from serve_graph.config.http import CorsConfig
 from serve_graph.errors import (
     NotFoundError,
     RequestError,
@@ -54,6 +57,7 @@ class Backend:
     keyring: Keyring = field(default_factory=Keyring)
     accounts: Accounts = field(default_factory=Accounts)
     is_open: bool = False
+    cors: CorsConfig = field(default_factory=CorsConfig)
 
 
 def build_http(backend: Backend) -> FastAPI:
@@ -112,7 +116,10 @@ def build_http(backend: Backend) -> FastAPI:
         accounts=backend.accounts,
         refused=service.refuse,
         is_open=backend.is_open,
+        origins=backend.cors.origins,
     )
+    if backend.cors.origins:
+        app.add_middleware(CrossOrigin, config=backend.cors)
     _install_guards(app, service.refuse)
     context = service.context
     describe(app, [AUTO, *context.engines], [AUTO, *context.embedders], lambda: backend.keyring.required)
@@ -172,4 +179,7 @@ def error_response(error: ServeGraphError) -> Response:
     status, kind = status_of(error)
     body = error_body(str(error), kind, getattr(error, "param", None), getattr(error, "code", None))
     wait = retry_after(error)
-    return Reply(body, status, headers=None if wait is None else {"retry-after": wait})
+    headers = {} if wait is None else {"retry-after": wait}
+    if status == 415:
+        headers["accept-encoding"] = ", ".join(offered())
+    return Reply(body, status, headers=headers)

@@ -25,6 +25,7 @@ REASONS: Mapping[int, str] = MappingProxyType(
         403: "The access key lacks a scope or a permission",
         404: "The model, tier or decision does not exist",
         413: "The request body is too large",
+        415: "The request body's content-encoding is not supported; see Accept-Encoding",
         429: "Too many requests; see Retry-After",
         499: "The client disconnected",
         500: "An internal error of this endpoint",
@@ -43,6 +44,7 @@ RETRY_AFTER = {
 ERROR_HEADERS: Mapping[int, Mapping[str, Any]] = MappingProxyType(
     {
         401: {"www-authenticate": {"description": "Always `Bearer`", "schema": {"const": "Bearer"}}},
+        415: {"accept-encoding": {"description": "What is supported", "schema": {"type": "string"}}},
         429: RETRY_AFTER,
         503: RETRY_AFTER,
         504: RETRY_AFTER,

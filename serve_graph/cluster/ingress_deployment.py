@@ -77,6 +77,7 @@ class IngressDeployment:
                 keyring=self.keyring,
                 accounts=self.accounts,
                 is_open=self.is_open,
+                cors=http.cors,
             )
         )
 

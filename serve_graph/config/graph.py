@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from serve_graph.config.access import AccessConfig, SessionsConfig
 from serve_graph.config.base import Frozen
+from serve_graph.config.http import HttpConfig
 from serve_graph.config.prices import Amount
 from serve_graph.config.tiers import AnyTierConfig, ScalingConfig, TierName, VllmTierConfig
 from serve_graph.errors import ConfigError
@@ -119,31 +120,6 @@ class RecordsConfig(Frozen):
         if scheme not in STORE_DRIVERS:
             raise ValueError(f"records.url must begin with sqlite:// or postgresql://, found {scheme!r}")
         return f"{STORE_DRIVERS[scheme]}://{rest}"
-
-
-class HttpConfig(Frozen):
-    """The HTTP endpoint.
-
-    A reply whose stream starts before the commit has status 200 before it is known which tier answers; a later failure
-    is then an error event instead of a status.
-    """
-
-    host: str = "127.0.0.1"
-    """Address to listen on. Beyond this machine, access keys (or `access.open`) are required."""
-    port: Annotated[int, Field(ge=1, le=65535)] = 8000
-    """Port to listen on."""
-    haproxy: bool = True
-    """Use Ray Serve's HAProxy, where its binary runs, instead of the Python proxy."""
-    max_body_bytes: Annotated[int, Field(ge=1024)] = 2 * 1024 * 1024
-    """Largest accepted request body, in bytes."""
-    keep_alive_s: Annotated[float, Field(gt=0)] = 5.0
-    """Seconds of silence after which a stream sends a comment, which clients ignore."""
-    start_before_commit: bool = True
-    """Whether these comments are also sent before a tier is committed to."""
-    deadline_s: Annotated[float, Field(gt=0)] | None = None
-    """Seconds that a request may take in total, including its stream; a request may ask for less. null: no limit."""
-    scaling: ScalingConfig = ScalingConfig(max_replicas=2, max_ongoing_requests=512, target_ongoing_requests=128)
-    """Scaling of the ingress deployment."""
 
 
 class GraphConfig(Frozen):

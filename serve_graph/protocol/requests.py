@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from router_models.types import Message, Query
-from serve_graph.errors import RequestError
+from serve_graph.errors import PayloadTooLargeError, RequestError
 
 Text = Annotated[str, Field(max_length=4_000_000)]
 Metadata = Annotated[
@@ -26,6 +26,9 @@ LogitBias = Annotated[dict[TokenId, Annotated[float, Field(ge=-100, le=100)]], F
 R = TypeVar("R", bound=BaseModel)
 MAX_CHOICES = 8  # upper bound of `n`: each choice is generated, verified and paid for
 MAX_DEPTH = 100  # Ray pickles requests recursively; a schema nests a dozen levels
+MAX_TEXT_BYTES = 4 * 1024 * 1024  # of a body, images, audio and files apart: what is routed, checked and verified
+MAX_SEPARATORS = 1_000_000  # commas and opening brackets: a bound on the values that parsing makes
+MEDIA_KEYS = frozenset({"url", "data", "file_data", "image_url", "video_url", "audio_url"})
 NOT_FORWARDED = frozenset(
     {
         "model", "stream", "stream_options", "messages", "metadata", "user", "store", "serve_graph", "service_tier",
@@ -139,6 +142,7 @@ def parse_request(kind: type[R], body: bytes) -> R:
 
     Raises RequestError, which names the field, for: an empty body, invalid UTF-8, JSON that is not an object, NaN and
     infinities, unpaired surrogates, nesting beyond MAX_DEPTH, unknown fields, wrong types and values out of range.
+    PayloadTooLargeError for more than MAX_TEXT_BYTES beside images, audio and files.
     """
     if not body.strip():
         raise RequestError("the request body is empty; send a JSON object", code="empty_body")
@@ -152,9 +156,13 @@ def parse_request(kind: type[R], body: bytes) -> R:
 def _read_object(body: bytes) -> dict[str, Any]:
     """Parse a JSON object and make sure that it can be sent to an engine as UTF-8 JSON."""
     try:
-        data = json.loads(body.decode("utf-8"))
+        if len(body) > MAX_TEXT_BYTES and sum(map(body.count, (b",", b"[", b"{"))) > MAX_SEPARATORS:
+            raise _too_much_text()
+        data = json.loads(body.decode("utf-8-sig"))
         if not isinstance(data, dict):
             raise RequestError("the request body must be a JSON object", code="invalid_json")
+        if len(body) > MAX_TEXT_BYTES and len(body) - _media_chars(data) > MAX_TEXT_BYTES:
+            raise _too_much_text()
         if _is_deep(data):
             raise RecursionError
         json.dumps(data, ensure_ascii=False, allow_nan=False).encode("utf-8")
@@ -170,6 +178,24 @@ def _read_object(body: bytes) -> dict[str, Any]:
     except ValueError as error:  # JSONDecodeError, NaN and infinities, integers of thousands of digits
         raise RequestError(f"the request body is not valid JSON: {error}", code="invalid_json") from None
     return data
+
+
+def _too_much_text() -> PayloadTooLargeError:
+    message = f"the request holds more than {MAX_TEXT_BYTES} bytes beside images, audio and files"
+    return PayloadTooLargeError(message, code="payload_too_large")
+
+
+def _media_chars(data: dict[str, Any]) -> int:
+    """Return the length of the URLs and the base64 data in a request."""
+    chars, left = 0, [data]
+    while left:
+        node = left.pop()
+        for key, value in node.items() if isinstance(node, dict) else ((None, value) for value in node):
+            if isinstance(value, dict | list):
+                left.append(value)
+            elif key in MEDIA_KEYS and isinstance(value, str):
+                chars += len(value)
+    return chars
 
 
 def _is_deep(data: dict[str, Any]) -> bool:
