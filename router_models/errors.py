@@ -9,7 +9,8 @@
     ├── SandboxUnavailableError  generated code cannot be confined on this machine, so it is not run
     └── RegistryError        the model registry cannot be reached or has no such version
 
-Each message says what was attempted, what was found and what to do. `RenamedWarning` is a DeprecationWarning.
+Each message says what was attempted, what was found and what to do. `RenamedWarning` is a DeprecationWarning,
+`AdjustedWarning` a UserWarning.
 """
 
 from __future__ import annotations
@@ -62,3 +63,7 @@ class RegistryError(RouterModelsError):
 
 class RenamedWarning(DeprecationWarning):
     """Warn that a former name was used. It is accepted for one release; the message has the present name."""
+
+
+class AdjustedWarning(UserWarning):
+    """Warn that values of a file were adjusted (grades clipped by less than rounding); the message says which."""

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,7 +147,7 @@ def load_embeddings(path: Path) -> NDArray[np.float32]:
     """Read an array of embeddings from a .npy file (never a pickle); DataError where it cannot be read."""
     try:
         return np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, TypeError, EOFError, OverflowError, BadZipFile) as error:
         raise DataError(f"{path}: cannot be read as an array ({error})") from error
 
 

@@ -46,7 +46,7 @@ def read_outcomes(
     Parameters
     ----------
     path : Path or str
-        A .parquet, .csv or .jsonl file.
+        A .parquet, .csv or .jsonl file, compressed (.gz) or not.
     tiers : sequence of str, optional
         Keep only these tiers.
     scale : tuple of float, optional
@@ -62,12 +62,13 @@ def read_outcomes(
     Raises
     ------
     DataError
-        Naming the column and row for what cannot be used.
+        Naming the column and the row (of text files the line) for what cannot be used, in one sentence.
     """
     try:
         return table_of(parse_columns(read_frame(Path(path)), tiers, scale, metadata))
     except DataError as error:
-        raise DataError(message if (message := str(error)).startswith(str(path)) else f"{path}: {message}") from error
+        message = " ".join(str(error).splitlines())
+        raise DataError(message if message.startswith(str(path)) else f"{path}: {message}") from error
 
 
 def table_of(columns: Columns) -> OutcomeTable:

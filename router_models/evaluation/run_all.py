@@ -22,6 +22,7 @@ from router_models.reports.markdown import table as markdown_table
 from router_models.types import Progress
 
 FEW = 1500
+TABLES = (".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson")
 
 
 def run_all(
@@ -65,38 +66,61 @@ def run_all(
     Raises
     ------
     DataError
-        Where the folder does not exist or holds no such file.
+        Where the folder does not exist, holds no such file, or none that can be used.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    files = sorted(p for p in folder.iterdir() if p.name.endswith((".parquet", ".csv", ".jsonl")))
+    files = sorted(p for p in folder.iterdir() if p.name.endswith(TABLES))
     if not files:
         raise DataError(f"{folder}: no .parquet, .csv or .jsonl file")
-    parts, figures = ["# Router families on every set", made], {}
+    parts: list[str] = ["# Router families on every set", made]
+    figures: dict[str, Any] = {}
     few, protocol = protocol.labels or FEW, replace(protocol, certify=False, labels=None)
     read = protocol if slow is None else replace(protocol, families=(*protocol.families, "default"))
+    refused = []
     for file in files:
-        table, note = _read(file, pairs.get(file.stem))
-        weak, strong = pairs.get(file.stem) or _worst_and_best(table)
-        notes = ([note] if note else []) + ([] if file.stem in pairs else ["pair: the worst and the best tier"])
-        table = with_sentences(file.stem, table, read, cache, progress).only(weak, strong)
-        terms = costs_of(table, weak, strong, None, epsilon=0.1, delta=0.1)
-        found, _ = cross_validate_routers(
-            table, weak, strong, protocol, terms, datetime.now(UTC), name=file.stem, notes=notes, progress=progress
-        )
-        scarce = _with_few(table, weak, strong, protocol, [row.method for row in found.rows[3:]], few, progress)
-        figures[file.stem] = {**to_json_values(found), "few_labels": few, "few": to_json_values(scarce)}
-        parts.append(_set_section(found, few, scarce))
-        if slow is not None:
-            rest = evaluate_slow(
-                table, weak, strong, protocol, slow, datetime.now(UTC), name=file.stem, progress=progress
-            )
-            figures[file.stem]["slow"] = to_json_values(rest)
-            parts.append(_slow_section(rest, found.n))
+        try:
+            section, figures[file.stem] = _one_set(file, pairs, protocol, read, few, cache, progress, slow)
+        except DataError as error:  # the others are evaluated all the same, and the page says why this one was not
+            refused.append(error)
+            section, figures[file.stem] = f"## {file.stem}: left out\n\n{error}", {"left_out": str(error)}
+            progress(f"{file.stem}: left out: {error}")
+        parts.append(section)
         if out is not None:  # after every set, so that a run cut short leaves what it found
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text("\n\n".join(parts) + "\n")
+    if len(refused) == len(files):
+        raise refused[0]
     return "\n\n".join(parts) + "\n", figures
+
+
+def _one_set(
+    file: Path,
+    pairs: Mapping[str, tuple[str, str]],
+    protocol: Protocol,
+    read: Protocol,
+    few: int,
+    cache: Path,
+    progress: Progress,
+    slow: Slow | None,
+) -> tuple[str, dict[str, Any]]:
+    """Evaluate one set: its sections of the page, and its figures."""
+    table, note = _read(file, pairs.get(file.stem))
+    weak, strong = pairs.get(file.stem) or _worst_and_best(table)
+    notes = ([note] if note else []) + ([] if file.stem in pairs else ["pair: the worst and the best tier"])
+    table = with_sentences(file.stem, table, read, cache, progress).only(weak, strong)
+    terms = costs_of(table, weak, strong, None, epsilon=0.1, delta=0.1)
+    found, _ = cross_validate_routers(
+        table, weak, strong, protocol, terms, datetime.now(UTC), name=file.stem, notes=notes, progress=progress
+    )
+    scarce = _with_few(table, weak, strong, protocol, [row.method for row in found.rows[3:]], few, progress)
+    figures = {**to_json_values(found), "few_labels": few, "few": to_json_values(scarce)}
+    section = _set_section(found, few, scarce)
+    if slow is not None:
+        rest = evaluate_slow(table, weak, strong, protocol, slow, datetime.now(UTC), name=file.stem, progress=progress)
+        figures["slow"] = to_json_values(rest)
+        section += f"\n\n{_slow_section(rest, found.n)}"
+    return section, figures
 
 
 def _with_few(

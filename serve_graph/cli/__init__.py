@@ -56,10 +56,10 @@ def options(
 def main() -> None:
     """Run the command line: exit 0, 1 (failure, with one line saying why) or 2 (wrong use)."""
     from router_models.errors import RouterModelsError
-    from serve_graph.cli.output import show_renamed
+    from serve_graph.cli.output import show_warnings
     from serve_graph.errors import ServeGraphError
 
-    show_renamed()
+    show_warnings()
     try:
         app()
     except (ServeGraphError, RouterModelsError) as error:

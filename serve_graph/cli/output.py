@@ -41,9 +41,9 @@ def progress_to_stderr() -> Callable[[str], None]:
     return show
 
 
-def show_renamed() -> None:
-    """Print every use of a former name as one sentence on stderr; Python hides such warnings otherwise."""
-    from router_models.errors import RenamedWarning
+def show_warnings() -> None:
+    """Print uses of former names and adjusted values as one sentence each on stderr, unlike Python itself."""
+    from router_models.errors import AdjustedWarning, RenamedWarning
 
     show = warnings.showwarning
 
@@ -55,12 +55,13 @@ def show_renamed() -> None:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        if issubclass(category, RenamedWarning):
+        if issubclass(category, RenamedWarning | AdjustedWarning):
             sys.stderr.write(f"serve-graph: warning: {message}\n")
         else:
             show(message, category, filename, lineno, file, line)
 
     warnings.simplefilter("default", RenamedWarning)
+    warnings.simplefilter("always", AdjustedWarning)
     warnings.showwarning = print_sentence
 
 

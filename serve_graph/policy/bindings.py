@@ -19,6 +19,7 @@ from serve_graph.config.prices import RATES, PriceConfig
 from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
 from serve_graph.engines.weights.model_folder import look_at
 from serve_graph.engines.weights.resolve import weights_digest
+from serve_graph.errors import ServeGraphError
 
 CREDENTIALS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 """Endings of environment variables that open doors and change no answer: a rotated secret voids nothing."""
@@ -84,7 +85,15 @@ def write_collected_binds(outcomes: Path, binds: Mapping[str, str] | None) -> No
 def collected_binds(outcomes: Path) -> dict[str, str] | None:
     """What `write_collected_binds` noted; None where nothing was, or where it was not known."""
     path = _beside(outcomes)
-    return json.loads(path.read_text()) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ServeGraphError(f"{path} is damaged ({error}): restore it, or collect the outcomes again") from error
+    if found is not None and not (isinstance(found, dict) and all(isinstance(v, str) for v in found.values())):
+        raise ServeGraphError(f"{path} does not hold what `collect` notes: restore it, or collect the outcomes again")
+    return found
 
 
 def forget_collected_binds(outcomes: Path) -> None:

@@ -1,6 +1,7 @@
 """Interpret tables of outcomes in either of two shapes, and write the one that `serve-graph collect` uses.
 
-Files are parquet, CSV (`.csv`, `.csv.gz`) or JSON lines (`.jsonl`, `.jsonl.gz`).
+Files are parquet, CSV or JSON lines, compressed (`.gz`) or not; `text_files`, `json_lines`, `parquet_files` and
+`readers` read them, `cells` converts what their columns hold.
 
 LONG, one row per prompt and tier (what `serve-graph collect` writes): `prompt`, `tier`, `grade`, and where known
 `prompt_id`, `answer`, `prompt_tokens`, `completion_tokens`, `cached_tokens`, `latency_s`, `finish_reason`, the
@@ -11,7 +12,7 @@ WIDE, one row per prompt: `prompt`, one column of grades per model, and where kn
 `<model>_outchars`, `<model>_prompt_tokens`, `<model>_completion_tokens`, `<model>_latency_s`, `<model>|<signal>`;
 text and flag columns become metadata.
 
-Nothing is repaired silently: a value that cannot be used raises DataError naming its column and row.
+Nothing is repaired silently: a value that cannot be used raises DataError naming its column and its row or line.
 """
 
 from router_models.data.formats.columns import LONG_COLUMNS, METADATA_NAMES, Columns, parse_columns

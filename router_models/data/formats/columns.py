@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Number
 
-import numpy as np
 import pandas as pd
 
+from router_models.data.formats.cells import is_text, place, to_grades, to_numbers, to_prompts, to_texts
 from router_models.data.formats.token_columns import TOKEN_COLUMNS, tokens_of
 from router_models.errors import DataError
 from router_models.types import FloatArray, Tokens
@@ -22,6 +21,7 @@ METADATA_NAMES = frozenset(
 )
 """Columns that are never grades, whatever their type: domains may be numbered."""
 _MEASURED = ("_outchars", "_prompt_tokens", "_completion_tokens", "_cached_tokens", "_latency_s")
+_POSITION = "|position"
 _SUFFIXES = ("_answer", "_pred", *_MEASURED)
 
 
@@ -71,12 +71,9 @@ def parse_columns(
         raise DataError(f"a scale runs from its lowest grade to its highest, found {scale[0]:g} to {scale[1]:g}")
     if "prompt" not in frame.columns:
         raise DataError(f"no column 'prompt'; found: {', '.join(map(str, frame.columns))}")
-    frame = frame.reset_index(drop=True)
-    empty = frame["prompt"].isna()
-    if empty.any():
-        raise DataError(
-            f"column 'prompt' is empty in row {int(empty.to_numpy().argmax())}: every row needs its prompt"
-        )
+    if frame.index.name != "line":  # `readers`: lines of a text file; else rows are counted from 0
+        frame = frame.reset_index(drop=True)
+    frame = frame.assign(prompt=list(to_prompts(frame["prompt"])))
     if "tier" in frame.columns:
         return _long(frame, tiers, scale, METADATA_NAMES.union(metadata))
     return _wide(frame, tiers, scale, METADATA_NAMES.union(metadata))
@@ -89,42 +86,59 @@ def _long(
         raise DataError(
             "a table with a column 'tier' also needs 'grade'; found: " + ", ".join(map(str, frame.columns))
         )
-    unnamed = frame["tier"].isna().to_numpy()
-    if unnamed.any():
-        raise DataError(f"column 'tier' is empty in row {int(unnamed.argmax())}")
-    frame["tier"] = frame["tier"].astype(str)
+    tier_names = to_texts(frame["tier"])
+    if "" in tier_names:
+        raise DataError(f"column 'tier' is empty in {place(frame, tier_names.index(''))}")
+    frame["tier"] = list(tier_names)
     names = _selected(list(dict.fromkeys(frame["tier"])), tiers, list(dict.fromkeys(frame["tier"])))
-    frame["grade"] = _grade(frame, "grade", scale)
+    frame["grade"] = to_grades(frame["grade"], scale)
     key = "prompt_id" if "prompt_id" in frame.columns else "prompt"
     if key == "prompt_id":
-        texts = frame.groupby("prompt_id", sort=False)["prompt"].nunique()
-        if (texts > 1).any():
-            raise DataError(f"prompt_id {texts.idxmax()!r} stands for {int(texts.max())} different prompts")
+        frame["prompt_id"] = list(to_texts(frame["prompt_id"]))
+        spellings = frame.groupby("prompt_id", sort=False)["prompt"].nunique()
+        if (spellings > 1).any():
+            raise DataError(
+                f"prompt_id {spellings.idxmax()!r} stands for {int(spellings.max())} different prompts: give each "
+                "prompt an id of its own, or drop the column"
+            )
     twice = frame.duplicated([key, "tier"])
     if twice.any():
         row = int(twice.to_numpy().argmax())
         raise DataError(
-            f"row {row}: a second outcome of tier {frame['tier'][row]!r} for {key} {str(frame[key][row])[:60]!r}; "
-            "keep one row per prompt and tier"
+            f"{place(frame, row)}: a second outcome of tier {frame['tier'].iloc[row]!r} for {key} "
+            f"{str(frame[key].iloc[row])[:60]!r}; keep one row per prompt and tier"
         )
     first = frame.drop_duplicates(key)
     standard = {*LONG_COLUMNS, *TOKEN_COLUMNS, "id"}
     others = [c for c in frame.columns if c not in standard]
-    flags = [c for c in others if _is_text(frame[c]) or c in metadata]
+    flags = [c for c in others if is_text(frame[c]) or c in metadata]
     numeric = [c for c in frame.columns if c in LOGPROB_NAMES or (c in others and c not in flags)]
     for name in (c for c in frame.columns if c in COUNTS or c in numeric):
-        frame[name] = _floats(frame, name)  # before rows are divided by tier, so that messages name rows of the file
+        frame[name] = _measured(frame[name])  # before rows are divided by tier, so that messages name rows of the file
+    tokens = tokens_of(frame)
+    frame[_POSITION] = range(len(frame))
     per_tier = {t: frame[frame["tier"] == t].set_index(key).reindex(first[key].to_numpy()) for t in names}
     return Columns(
-        prompts=tuple(first["prompt"].astype(str)),
-        metadata={str(c): _strings(first[c]) for c in flags},
-        grades={t: _floats(rows, "grade") for t, rows in per_tier.items()},
-        answers={t: _strings(rows["answer"]) for t, rows in per_tier.items() if "answer" in rows},
-        finish_reasons={t: _strings(rows["finish_reason"]) for t, rows in per_tier.items() if "finish_reason" in rows},
-        counts={c: {t: _floats(rows, c) for t, rows in per_tier.items()} for c in COUNTS if c in frame.columns},
-        signals={t: {str(c): _floats(rows, c) for c in numeric} for t, rows in per_tier.items()},
-        tokens={t: tokens for t, rows in per_tier.items() if (tokens := tokens_of(rows)) is not None},
+        prompts=tuple(first["prompt"]),
+        metadata={str(c): to_texts(first[c]) for c in flags},
+        grades={t: to_numbers(rows["grade"]) for t, rows in per_tier.items()},
+        answers={t: to_texts(rows["answer"]) for t, rows in per_tier.items() if "answer" in rows},
+        finish_reasons={t: to_texts(rows["finish_reason"]) for t, rows in per_tier.items() if "finish_reason" in rows},
+        counts={c: {t: to_numbers(rows[c]) for t, rows in per_tier.items()} for c in COUNTS if c in frame.columns},
+        signals={t: {str(c): to_numbers(rows[c]) for c in numeric} for t, rows in per_tier.items()},
+        tokens={} if tokens is None else _tokens_by_tier(tokens, {t: rows[_POSITION] for t, rows in per_tier.items()}),
     )
+
+
+def _tokens_by_tier(tokens: Tokens, positions: Mapping[str, pd.Series]) -> dict[str, Tokens]:
+    """Divide the tokens of a LONG table's rows by tier; a tier without any is left out."""
+    found = {}
+    for tier, rows in positions.items():
+        at = [None if pd.isna(position) else int(position) for position in rows]
+        texts_of = tuple(() if i is None else tokens.texts[i] for i in at)
+        if any(texts_of):
+            found[tier] = Tokens(texts_of, tuple(() if i is None else tokens.logprobs[i] for i in at))
+    return found
 
 
 def _wide(
@@ -138,29 +152,29 @@ def _wide(
             raise DataError(f"column {name!r} is there, but no column {model!r} with the grades of that model")
     plain = [c for c in names if c != "prompt" and "|" not in c and c not in metadata]
     plain = [c for c in plain if not any(c.endswith(s) and c.removesuffix(s) in names for s in _SUFFIXES)]
-    candidates = [c for c in plain if not _is_text(frame[c])]
+    candidates = [c for c in plain if not is_text(frame[c])]
     models = _selected(candidates, tiers, names)
     if not models:
         raise DataError(f"no numeric column of grades beside 'prompt'; found: {', '.join(names)}")
-    grades = {t: _grade(frame, t, scale).to_numpy() for t in models}
-    flags = [c for c in names if c in metadata or (c in plain and c not in models and _is_text(frame[c]))]
+    grades = {t: to_grades(frame[t], scale) for t in models}
+    flags = [c for c in names if c in metadata or (c in plain and c not in models and is_text(frame[c]))]
 
     def of(suffix: str) -> dict[str, FloatArray]:
-        return {t: _floats(frame, t + suffix) for t in models if t + suffix in names}
+        return {t: _measured(frame[t + suffix]) for t in models if t + suffix in names}
 
     signals: dict[str, dict[str, FloatArray]] = {t: {} for t in models}
     for name in names:
         tier, bar, signal = name.partition("|")
         if bar and tier in signals:
-            signals[tier][signal] = _floats(frame, name)
+            signals[tier][signal] = _measured(frame[name])
     for tier, column in of("_outchars").items():
         signals[tier]["outchars"] = column
-    texts = {t: next((t + s for s in ("_answer", "_pred") if t + s in names), None) for t in models}
+    answers = {t: next((t + s for s in ("_answer", "_pred") if t + s in names), None) for t in models}
     return Columns(
-        prompts=tuple(frame["prompt"].astype(str)),
-        metadata={c: _strings(frame[c]) for c in flags},
+        prompts=tuple(frame["prompt"]),
+        metadata={c: to_texts(frame[c]) for c in flags},
         grades=grades,
-        answers={t: _strings(frame[c]) for t, c in texts.items() if c is not None},
+        answers={t: to_texts(frame[c]) for t, c in answers.items() if c is not None},
         finish_reasons={},
         counts={c: columns for c in COUNTS if (columns := of(f"_{c}"))},
         signals=signals,
@@ -176,42 +190,7 @@ def _selected(found: list[str], tiers: Sequence[str] | None, present: list[str])
     return list(tiers)
 
 
-def _is_text(column: pd.Series) -> bool:
-    """Return whether a column holds something other than numbers and booleans; columns with gaps may hold objects."""
-    if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
-        return False
-    there = column.dropna()
-    return there.empty or not all(isinstance(value, Number | np.bool_) for value in there)
-
-
-def _strings(column: pd.Series) -> tuple[str, ...]:
-    return tuple("" if pd.isna(value) else str(value) for value in column)
-
-
-def _floats(frame: pd.DataFrame, name: str) -> FloatArray:
-    """Return a numeric column as float64, NaN = missing; DataError where a value is infinite or not a number."""
-    try:
-        values = pd.to_numeric(frame[name]).to_numpy(dtype=np.float64, na_value=np.nan)
-    except (ValueError, TypeError) as error:
-        raise DataError(f"column {name!r} must be numeric ({error})") from error
-    if np.isinf(values).any():
-        row = int(np.isinf(values).argmax())
-        raise DataError(f"column {name!r} is infinite in row {row}: clip it, or leave it empty where not measured")
-    return values
-
-
-def _grade(frame: pd.DataFrame, name: str, scale: tuple[float, float] | None) -> pd.Series:
-    truths = frame[name].map(lambda value: value.strip().lower() if isinstance(value, str) else value)
-    values = _floats(pd.DataFrame({name: truths.replace({"true": 1.0, "false": 0.0})}), name)
-    if np.isnan(values).all():
-        raise DataError(f"column {name!r} holds no grade at all")
-    if scale is not None:
-        values = (values - scale[0]) / (scale[1] - scale[0])
-    off = (values < 0) | (values > 1)
-    if off.any():
-        row = int(off.argmax())
-        raise DataError(
-            f"column {name!r}, row {row}: grade {values[row]:g} is not in [0, 1]; give `scale` (1 to 10, say) if this "
-            "is a score, or name the tiers if this column is not a grade"
-        )
-    return pd.Series(values)
+def _measured(column: pd.Series) -> FloatArray:
+    """Return a column of counts, seconds or signals; only signals may be negative."""
+    name = str(column.name)
+    return to_numbers(column, least=0.0 if name in COUNTS or name.endswith(_MEASURED) else None)

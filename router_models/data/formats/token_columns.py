@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from router_models.data.formats.cells import place
 from router_models.data.prefixes import kept_logprobs
 from router_models.errors import DataError
 from router_models.types import Outcome, Tokens
@@ -45,13 +46,16 @@ def tokens_of(frame: pd.DataFrame) -> Tokens | None:
     texts: list[tuple[str, ...]] = []
     logprobs: list[tuple[float, ...]] = []
     for row, (words, numbers) in enumerate(zip(*(frame[name] for name in TOKEN_COLUMNS), strict=True)):
-        tokens, values = _list(words, "token_texts", row), _list(numbers, "token_logprobs", row)
+        tokens, values = (
+            _list(words, "token_texts", place(frame, row)),
+            _list(numbers, "token_logprobs", place(frame, row)),
+        )
         if len(tokens) != len(values):
-            raise DataError(f"row {row}: {len(tokens)} token_texts but {len(values)} token_logprobs")
+            raise DataError(f"{place(frame, row)}: {len(tokens)} token_texts but {len(values)} token_logprobs")
         try:
             logprobs.append(kept_logprobs([float(value) for value in values]) if values else ())
         except (TypeError, ValueError) as error:
-            raise DataError(f"column 'token_logprobs', row {row}: not numbers ({error})") from error
+            raise DataError(f"column 'token_logprobs', {place(frame, row)}: not numbers ({error})") from error
         texts.append(tuple(str(token) for token in tokens))
     return Tokens(tuple(texts), tuple(logprobs)) if any(texts) else None
 
@@ -65,9 +69,9 @@ def token_cells(outcome: Outcome, name: str) -> np.ndarray | list[str] | None:
     return np.array(kept_logprobs(outcome.token_logprobs), dtype=np.float32)
 
 
-def _list(cell: Any, name: str, row: int) -> Sequence[Any]:
+def _list(cell: Any, name: str, where: str) -> Sequence[Any]:
     if cell is None or (isinstance(cell, float) and np.isnan(cell)):
         return ()
     if isinstance(cell, list | tuple | np.ndarray):
         return list(cell)
-    raise DataError(f"column {name!r}, row {row}: a list is needed, one entry per token, got {type(cell).__name__}")
+    raise DataError(f"column {name!r}, {where}: a list is needed, one entry per token, got {type(cell).__name__}")

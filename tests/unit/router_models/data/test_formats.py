@@ -113,7 +113,7 @@ def test_the_words_that_stand_for_nothing_elsewhere_are_texts_here(tmp_path: Pat
     assert table.column("domain") == ("", "art")
     assert np.isnan(table.grade("m")[1])
     (tmp_path / "gap.csv").write_text("prompt,m\nnull,1\n,0\n")
-    with pytest.raises(DataError, match="'prompt' is empty in row 1"):
+    with pytest.raises(DataError, match="'prompt', line 3: no text"):
         read_outcomes(tmp_path / "gap.csv")
 
 

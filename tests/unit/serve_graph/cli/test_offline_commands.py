@@ -231,6 +231,20 @@ def test_every_set_of_a_folder_is_one_table(outcomes: Path, tmp_path: Path) -> N
     assert "families that take minutes" not in text
 
 
+def test_a_set_that_cannot_be_used_is_left_out_with_its_reason(outcomes: Path, tmp_path: Path) -> None:
+    (tmp_path / "sets").mkdir()
+    pd.read_parquet(outcomes)[["prompt", "cheap", "frontier"]].to_csv(tmp_path / "sets" / "b.csv", index=False)
+    (tmp_path / "sets" / "a.csv").write_text("prompt,cheap,cheap\nx,1,1\n")
+    words = ["evaluate", "--all", tmp_path / "sets", "--router", "surface", "--cache", tmp_path / "cache"]
+    found = call(*words)
+    assert found.exit_code == 0
+    assert "## a: left out" in found.stdout
+    assert "column 'cheap' stands 2 times" in found.stdout
+    assert "## b: cheap → frontier" in found.stdout or "## b: frontier → cheap" in found.stdout
+    (tmp_path / "sets" / "b.csv").unlink()
+    assert "stands 2 times" in str(call(*words).exception)
+
+
 def test_slow_families_have_a_table_of_their_own_in_every_set(
     outcomes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
