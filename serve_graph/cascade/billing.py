@@ -24,8 +24,9 @@ TARIFFS = MappingProxyType({"batch": Tariff.BATCH, "flex": Tariff.BATCH, "priori
 def answered(prices: Prices, tier: str, completion: Completion, seconds: float, named: int = 0) -> Call:
     """The line of a call that gave an answer, or part of one, `named` tokens of it where nothing else is known."""
     tariff = TARIFFS.get(str(completion.payload.get("service_tier")), Tariff.STANDARD)
-    metered = completion.usage != Usage()
-    usage = completion.usage if metered else Usage(completion_tokens=named)
+    uncounted = completion.usage == Usage()
+    metered = not uncounted and (completion.usage.completion_tokens > 0 or not completion.text)
+    usage = Usage(completion_tokens=named) if uncounted else completion.usage
     parts = _price(prices, tier, seconds).parts(usage, seconds, tariff=tariff)
     return Call(tier, usage, seconds, sum(parts.values(), Decimal(0)), "answer", parts, metered)
 

@@ -100,7 +100,9 @@ async def _call_tier(context: CascadeContext, query: Query, step: Step, state: R
         _bill_unanswered(context, tier, time.perf_counter() - started, error, state)
         raise
     record_attempts(context, tier, completion.attempts, state)
-    state.calls.append(answered(context.prices, tier, completion, time.perf_counter() - started))
+    line = answered(context.prices, tier, completion, time.perf_counter() - started)
+    state.calls.append(line)
+    state.unmetered |= not line.metered
     return Answered(completion)
 
 
@@ -166,12 +168,13 @@ async def embed(context: CascadeContext, body: Mapping[str, Any], state: Request
     started, tier = time.perf_counter(), state.tier
     try:
         reply = dict(await context.embedders[tier].embed(body))
-        usage = usage_of(reply.get("usage") or {})
+        usage = usage_of(reply.get("usage"))
     except BaseException as error:
         _bill_unanswered(context, tier, time.perf_counter() - started, error, state)
         raise
-    completion = Completion("", usage=usage)
-    state.calls.append(answered(context.prices, tier, completion, time.perf_counter() - started))
+    line = answered(context.prices, tier, Completion("", usage=usage), time.perf_counter() - started)
+    state.calls.append(line)
+    state.unmetered |= not line.metered
     return reply
 
 

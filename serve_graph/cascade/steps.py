@@ -205,7 +205,8 @@ class RequestState:
     """What happened to one request so far: written down as it happens, so that a failure has its record too.
 
     `rejected` is a cheap tier and its answer that may yet be served while the last tier is full;
-    `served_on_overload`: it was. `step` is the last one taken.
+    `served_on_overload`: it was. `step` is the last one taken. `unmetered`: an answer came without token counts, so
+    that what the request cost is not known.
     """
 
     tier: str = ""
@@ -218,6 +219,7 @@ class RequestState:
     completion: Completion | None = None
     rejected: tuple[str, Completion] | None = None
     served_on_overload: bool = False
+    unmetered: bool = False
     rules: Rules | None = None
     step: Step | None = None
 

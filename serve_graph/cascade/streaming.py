@@ -176,7 +176,9 @@ class TierStream:
             raise
         finally:
             said = accumulator.completion(time.perf_counter() - started, "stop")
-            state.calls.append(answered(context.prices, tier, said, said.latency_s, accumulator.named))
+            line = answered(context.prices, tier, said, said.latency_s, accumulator.named)
+            state.calls.append(line)
+            state.unmetered |= self.completion is not None and not line.metered
 
 
 def _add(accumulator: CompletionAccumulator, chunk: Mapping[str, Any], tier: str) -> None:

@@ -30,7 +30,7 @@ from serve_graph.gateway.request import Request, record_of
 from serve_graph.gateway.tool_affinity import ToolAffinity, bound
 from serve_graph.protocol.chunks import Choices, whole_choice
 from serve_graph.protocol.requests import RequestOptions
-from serve_graph.protocol.responses import usage_json
+from serve_graph.protocol.responses import usage_shown
 from serve_graph.records.metrics import RequestMetrics
 
 logger = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ class Service:
                         yield chunk
             closing = {"choices": [], "serve_graph": request.facts()}
             if state.completion is not None:
-                closing["usage"] = usage_json(state.completion.usage)
+                closing["usage"] = usage_shown(state.completion)
             self.record(request)
             if last is not None:
                 yield last
@@ -239,6 +239,6 @@ class Service:
         choices = [{"logprobs": None, **choice} for choice in self._shown(request, choices)]
         return self._head(request, "chat.completion") | {
             "choices": choices,
-            "usage": usage_json(said.usage),
+            "usage": usage_shown(completion),
             "serve_graph": request.facts(),
         }

@@ -48,14 +48,18 @@ class Request:
         return sum((line.cost_usd for line in (*self.state.calls, *self.state.overhead)), Decimal(0))
 
     def facts(self) -> dict[str, Any]:
-        """The `serve_graph` object: what the headers say, in the body. Scores and thresholds stay inside."""
+        """The `serve_graph` object: what the headers say, in the body. Scores and thresholds stay inside.
+
+        `cost_usd` is null, with `unmetered` beside it, where an answer came without token counts.
+        """
         state = self.state
         return {
             "decision": self.id,
             "tier": state.tier,
             "outcome": str(state.action),
             "version": self.context.version,
-            "cost_usd": f"{self.cost_usd:.9f}",
+            "cost_usd": None if state.unmetered else f"{self.cost_usd:.9f}",
+            **({"unmetered": True} if state.unmetered else {}),
             **({"spilled": True} if state.served_on_overload else {}),
         }
 
@@ -68,6 +72,8 @@ class Request:
         if committed:
             is_over = self.recorded or self.state.completion is not None
             names += ["tier", "outcome"] + ["cost_usd"] * is_over
+        if self.state.unmetered:
+            facts["cost_usd"] = "unmetered"
         return {f"x-serve-graph-{name.replace('_', '-')}": str(facts[name]) for name in names}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from router_models.data.prefixes import prefix_of
 from router_models.types import Completion, Usage
-from serve_graph.protocol.responses import check_choice, completion_of, text_pieces, token_texts, usage_json, usage_of
+from serve_graph.protocol.responses import UsageCounts, check_choice, completion_of, text_pieces, token_texts
 
 Choices = list[dict[str, Any]]
 
@@ -43,7 +43,7 @@ class CompletionAccumulator:
 
     def __init__(self) -> None:
         self.choices: dict[int, dict[str, Any]] = {}
-        self.usage = Usage()
+        self.counts: UsageCounts | None = None
         self.service_tier: str | None = None
 
     def add(self, chunk: Mapping[str, Any]) -> None:
@@ -54,7 +54,8 @@ class CompletionAccumulator:
         check_chunk(chunk)
         self.service_tier = chunk.get("service_tier") or self.service_tier
         if chunk.get("usage"):
-            self.usage = usage_of(chunk["usage"])
+            self.counts = self.counts or UsageCounts()
+            self.counts.add(chunk["usage"])
         for piece in chunk.get("choices") or []:
             index = piece.get("index") or 0
             choice = self.choices.setdefault(index, _empty_choice(index))
@@ -66,6 +67,11 @@ class CompletionAccumulator:
                 choice["logprobs"] = choice["logprobs"] or {"content": []}
                 choice["logprobs"]["content"] += named
             choice["finish_reason"] = piece.get("finish_reason") or choice["finish_reason"]
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens that were reported so far."""
+        return self.counts.usage() if self.counts else Usage()
 
     @property
     def finished(self) -> bool:
@@ -83,7 +89,9 @@ class CompletionAccumulator:
         for choice in whole:
             choice["finish_reason"] = choice["finish_reason"] or finish_reason
         tariff = {"service_tier": self.service_tier} if self.service_tier else {}
-        return completion_of({"choices": whole, "usage": usage_json(self.usage), **tariff}, latency_s)
+        return completion_of(
+            {"choices": whole, "usage": self.counts.json() if self.counts else {}, **tariff}, latency_s
+        )
 
     def prefix(self, tokens: int) -> Completion | None:
         """Return the first `tokens` tokens of choice 0, cut as for certification; None while there are no more.

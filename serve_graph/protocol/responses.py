@@ -8,10 +8,19 @@ from math import isnan
 from typing import Any
 
 from router_models.types import Completion, Usage
+from serve_graph.protocol.usage_names import USAGE_NAMES
 
 MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError)
 """The exceptions raised when reading an invalid reply or stream chunk."""
 _TEXTS = ("role", "content", "refusal", "reasoning", "reasoning_content")
+MOST_TOKENS = 10_000_000
+"""No call has more tokens: the largest context windows are as large."""
+_MOST_DETAILS = 32
+_KNOWN = frozenset(name for names in USAGE_NAMES.values() for name in names)
+_BILLED = _KNOWN - frozenset(USAGE_NAMES["reasoning"])
+_NESTED = frozenset(name.partition(".")[0] for name in _KNOWN if "." in name)
+_INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
+_OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
 
 
 def completion_of(payload: Mapping[str, Any], latency_s: float) -> Completion:
@@ -26,7 +35,7 @@ def completion_of(payload: Mapping[str, Any], latency_s: float) -> Completion:
     return Completion(
         text=choice["message"].get("content") or "",
         finish_reason=choice.get("finish_reason") or "stop",
-        usage=usage_of(payload.get("usage") or {}),
+        usage=usage_of(payload.get("usage")),
         token_logprobs=tuple(float(token["logprob"]) for token in tokens),
         latency_s=latency_s,
         payload=payload,
@@ -94,12 +103,112 @@ def _token_bytes(token: Mapping[str, Any]) -> bytes:
     return str(token.get("token", "")).encode("utf-8", "replace")
 
 
-def usage_of(usage: Mapping[str, Any]) -> Usage:
-    """Convert OpenAI's usage object to Usage. Cache-write tokens are read under each name that APIs use."""
-    details = usage.get("prompt_tokens_details") or {}
-    written = details.get("cache_write_tokens") or details.get("cache_creation_tokens")
-    counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"), details.get("cached_tokens"), written)
-    return Usage(*(int(count or 0) for count in counts))
+class UsageCounts:
+    """The counts of one reply or stream, from every usage object that came with it, as its API bills them.
+
+    Counts are cumulative: each is the largest that was given, so that a last object of zeros, or one with a part only,
+    takes nothing back. Tokens of a total that are in neither part are output. What makes no sense (a negative or
+    fractional count, more tokens from the cache than in the prompt) is no usage at all.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._senseless: set[str] = set()
+
+    def add(self, usage: Any) -> None:
+        """Take in one usage object, whatever it is."""
+        if not isinstance(usage, Mapping):
+            self._senseless |= {"prompt_tokens"} if usage is not None else set()
+            return
+        for name, value in usage.items():
+            if name in _KNOWN:
+                self._take(name, value)
+            elif name in _NESTED and isinstance(value, Mapping):
+                for inner, count in value.items():
+                    self._take(f"{name}.{inner}", count)
+
+    def usage(self) -> Usage:
+        """Return the counts that are billed; an empty Usage where there are none, or they make no sense."""
+        if self._senseless & _BILLED - self._counts.keys():
+            return Usage()
+        prompt, total = self._first("prompt"), self._first("total")
+        output = self._first("output") + self._first("thoughts_beside")
+        cached, written = self._most("cached"), self._most("written")
+        prompt = prompt or (cached + self._first("missed") if self._first("missed") else 0)
+        beside = self._first("cached_beside"), self._first("written_beside")
+        if sum(beside):
+            prompt += sum(beside) if self._is_beside(prompt, output, total, sum(beside)) else 0
+            cached, written = max(cached, beside[0]), max(written, beside[1])
+        prompt += self._first("tool_prompt")
+        reasoning = self._most("reasoning")
+        if total and not prompt and output:
+            prompt = max(0, total - output)
+        elif total and prompt:
+            output = max(output, total - prompt)
+        elif reasoning > output:
+            output += reasoning
+        makes_sense = cached + written <= prompt and reasoning <= output
+        return Usage(prompt, output, cached, written) if makes_sense else Usage()
+
+    def json(self) -> dict[str, Any]:
+        """Return OpenAI's usage object with every detail that was given."""
+        usage = self.usage()
+        if usage == Usage():
+            return usage_json(usage)
+        shown = usage_json(usage)
+        shown["prompt_tokens_details"] = self._details(_INPUT_DETAILS) | shown["prompt_tokens_details"]
+        details = self._details(_OUTPUT_DETAILS)
+        if reasoning := self._most("reasoning") or self._first("thoughts_beside"):
+            details["reasoning_tokens"] = reasoning
+        return shown | ({"completion_tokens_details": details} if details else {})
+
+    def _take(self, name: str, value: Any) -> None:
+        if value is None:
+            return
+        count = _count(value)
+        if count is None:
+            self._senseless.add(name)
+        elif name in self._counts or name in _KNOWN or len(self._counts) < _MOST_DETAILS:
+            self._counts[name] = max(self._counts.get(name, 0), count)
+
+    def _first(self, what: str) -> int:
+        return next((count for name in USAGE_NAMES[what] if (count := self._counts.get(name, 0))), 0)
+
+    def _most(self, what: str) -> int:
+        return max(self._counts.get(name, 0) for name in USAGE_NAMES[what])
+
+    def _is_beside(self, prompt: int, output: int, total: int, beside: int) -> bool:
+        """Whether Anthropic's cache counts are beside the prompt's: by the total, or else by the prompt's name."""
+        if beside > prompt or total == prompt + output + beside:
+            return True
+        return total != prompt + output and not self._counts.get("prompt_tokens")
+
+    def _details(self, places: tuple[str, ...]) -> dict[str, int]:
+        names = [(name, *name.split(".", 1)) for name in self._counts if "." in name]
+        return {inner: self._counts[name] for name, place, inner in names if place in places}
+
+
+def _count(value: Any) -> int | None:
+    """Return a count of tokens that an API gave as a number, or as its digits; None where it is none."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:
+        return None
+    return int(value) if value == int(value) else None
+
+
+def usage_of(usage: Any) -> Usage:
+    """Return what one usage object says, whatever names it has; an empty Usage where it says nothing sensible."""
+    counts = UsageCounts()
+    counts.add(usage)
+    return counts.usage()
+
+
+def usage_shown(completion: Completion) -> dict[str, Any]:
+    """Return OpenAI's usage object of a completion, with the details that its engine gave."""
+    counts = UsageCounts()
+    counts.add(completion.payload.get("usage"))
+    return counts.json() if counts.usage() == completion.usage else usage_json(completion.usage)
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:

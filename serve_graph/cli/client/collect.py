@@ -229,7 +229,7 @@ async def ask(client: AsyncOpenAI, model: str, task: Task, *, with_bill: bool = 
     facts = data.get("serve_graph") or {}
     metadata = {"family": task.family, "difficulty": str(task.difficulty), "language": task.language}
     if with_bill:
-        metadata |= {"outcome": str(facts.get("outcome")), "cost_usd": str(facts.get("cost_usd"))}
+        metadata |= {"outcome": str(facts.get("outcome")), "cost_usd": str(facts.get("cost_usd") or "nan")}
     return Outcome(
         prompt_id=prompt_id(task.prompt),
         prompt=task.prompt,

@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+import httpx
+
 from router_models.types import Attempt
 from serve_graph.config.tiers import HostedTierConfig
 from serve_graph.engines.hosted.deployment_error import DeploymentError
@@ -17,12 +19,12 @@ class HostedEngine:
     """Takes and returns OpenAI dicts; `attempts` beside a reply, a stream's first chunk or an error lists the calls.
 
     `attempts` is present if there were several calls or the tier has several deployments. Raises ConfigError at
-    construction if a key is missing.
+    construction if a key is missing. `http_client` replaces the connections to the APIs, of all deployments.
     """
 
-    def __init__(self, config: HostedTierConfig) -> None:
+    def __init__(self, config: HostedTierConfig, http_client: httpx.AsyncClient | None = None) -> None:
         self.config = config
-        self.engines = {api.name: OpenAICompatibleEngine(api, config.timeout_s) for api in config.apis}
+        self.engines = {api.name: OpenAICompatibleEngine(api, config.timeout_s, http_client) for api in config.apis}
         self.failover = Failover(self.engines, {api.name: api.weight for api in config.apis}, config.failover)
 
     async def generate(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:

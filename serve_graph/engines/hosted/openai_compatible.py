@@ -9,13 +9,14 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
+import httpx
 from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncOpenAI
 
 from serve_graph.config.tier_parts import HostedDeploymentConfig
 from serve_graph.engines.hosted.deployment_error import SETUP_FAULTS, DeploymentError
 from serve_graph.errors import ConfigError
 from serve_graph.protocol.chunks import check_chunk, says_something
-from serve_graph.protocol.responses import MALFORMED, completion_of
+from serve_graph.protocol.responses import MALFORMED, UsageCounts, completion_of
 from serve_graph.protocol.retry_after import retry_after_s
 
 logger = logging.getLogger(__name__)
@@ -25,10 +26,13 @@ MESSAGE_CHARS = 500
 class OpenAICompatibleEngine:
     """Forward OpenAI bodies to one API. Every failure is a DeploymentError with a plain message, in time.
 
-    `silence_s`: how long a stream may pause between two chunks. Raises ConfigError if there is no key.
+    `silence_s`: how long a stream may pause between two chunks. `http_client` replaces the connections. Raises
+    ConfigError if there is no key.
     """
 
-    def __init__(self, config: HostedDeploymentConfig, silence_s: float) -> None:
+    def __init__(
+        self, config: HostedDeploymentConfig, silence_s: float, http_client: httpx.AsyncClient | None = None
+    ) -> None:
         config.read_key()
         self.config = config
         self.silence_s = silence_s
@@ -40,6 +44,7 @@ class OpenAICompatibleEngine:
             default_headers=config.headers,
             timeout=None,  # the time limits here cover whole calls
             max_retries=0,
+            http_client=http_client,
         )
 
     async def generate(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
@@ -69,7 +74,7 @@ class OpenAICompatibleEngine:
         """Yield chat.completion.chunk dicts: content within `timeout_s`, then each next chunk within `silence_s`."""
         deadline, wait_s = time.monotonic() + timeout_s, timeout_s
         has_content = finished = False
-        usage: dict[str, Any] | None = None
+        counts = UsageCounts()
         try:
             async with asyncio.timeout(timeout_s):
                 pieces = await self.client.chat.completions.create(**self._arguments(body))
@@ -81,14 +86,14 @@ class OpenAICompatibleEngine:
                         break
                     data = chunk.model_dump(mode="json", exclude_none=True, warnings=False)
                     check_chunk(data)
-                    usage = data.get("usage") or usage
+                    counts.add(data.get("usage"))
                     has_content = has_content or says_something(data)
                     finished = finished or any(choice.get("finish_reason") for choice in data.get("choices") or ())
                     yield data
                     if has_content:
                         deadline, wait_s = time.monotonic() + self.silence_s, self.silence_s
             if not finished:
-                raise DeploymentError("the hosted API interrupted its stream", 502, usage=usage)
+                raise DeploymentError("the hosted API interrupted its stream", 502, usage=counts.json())
         except Exception as error:
             raise failure_of(error, wait_s) from error
 

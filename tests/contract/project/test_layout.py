@@ -27,7 +27,6 @@ TESTED_ELSEWHERE = {
     "serve_graph/cli/offline": "tests/unit/serve_graph/cli/test_offline_commands.py",
     "serve_graph/config/templates": "tests/unit/serve_graph/cli/test_init.py",
     "serve_graph/engines/echo": "tests/unit/serve_graph/engines/test_echo.py",
-    "serve_graph/engines/hosted": "tests/unit/serve_graph/engines/test_hosted.py",
     "serve_graph/engines/vllm": "tests/unit/serve_graph/engines/test_vllm_settings.py",
     "serve_graph/engines/weights": "tests/unit/serve_graph/engines/test_weights.py",
     "serve_graph/records/migrations": "tests/unit/serve_graph/records/test_migrations.py",

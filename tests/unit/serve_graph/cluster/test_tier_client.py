@@ -90,7 +90,6 @@ WHOLE = {"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_
         {"choices": [WHOLE, {"index": 1}]},
         {"choices": [WHOLE, {"index": 1, "message": None}]},
         {"choices": [WHOLE, None]},
-        {"choices": [WHOLE], "usage": {"prompt_tokens": float("inf")}},
     ],
     ids=str,
 )
