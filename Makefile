@@ -39,7 +39,7 @@ test-all: env      ## every test at its whole size (hours)
 	  "cluster" '$(BIN)/python $(PYTEST) $(WHOLE) tests/cluster' \
 	  "engines" '$(BIN)/python $(PYTEST) $(WHOLE) tests/engines'
 
-clients: $(CLIENTS)/.installed  ## other projects' clients (LiteLLM, LangChain) against the endpoint
+clients: $(CLIENTS)/.installed  ## other projects' clients (LiteLLM, LangChain, Anthropic's) against the endpoint
 	@$(CLIENTS)/bin/python $(PYTEST) tests/clients
 
 package: env       ## wheel and sdist, built, installed outside the checkout and tried, with and without what serves

@@ -59,7 +59,11 @@ CALLER: ContextVar[Caller] = ContextVar("caller", default=NOBODY)
 
 
 class AuthMiddleware:
-    """ASGI middleware in front of every route; `refused` is called with the status of each rejected request."""
+    """ASGI middleware in front of every route; `refused` is called with the status of each rejected request.
+
+    Requests whose path begins with one of `dialect_paths` go through `dialect` first, replies to them last: it may
+    change the path, and the replies of this middleware too.
+    """
 
     def __init__(
         self,
@@ -70,7 +74,11 @@ class AuthMiddleware:
         *,
         is_open: bool = False,
         origins: tuple[str, ...] = (),
+        dialect: Callable[[ASGIApp], ASGIApp] | None = None,
+        dialect_paths: tuple[str, ...] = (),
     ) -> None:
+        self.dialect = None if dialect is None else dialect(self._admitted)
+        self.dialect_paths = dialect_paths
         self.refused = refused
         self.origins = origin_pattern(tuple(origin for origin in origins if origin not in ANY_PAGE))
         self.is_open = is_open
@@ -81,6 +89,11 @@ class AuthMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
+        if self.dialect is not None and scope["path"].startswith(self.dialect_paths):
+            return await self.dialect(scope, receive, send)
+        return await self._admitted(scope, receive, send)
+
+    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             caller = self._authenticate(scope)
         except ServeGraphError as error:
@@ -118,8 +131,10 @@ class AuthMiddleware:
             return None
         kind, _, secret = headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not secret.strip():
+            secret = headers.get("x-api-key", "")
+        if not secret.strip():
             raise AuthenticationError(
-                "no API key given; send it as `Authorization: Bearer KEY`", code="missing_api_key"
+                "no API key given; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`", code="missing_api_key"
             )
         key = self.keyring.find(secret.strip())
         if key is None:

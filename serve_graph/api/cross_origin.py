@@ -15,6 +15,7 @@ from serve_graph.errors import error_body
 
 logger = logging.getLogger(__name__)
 READABLE = (
+    "request-id",
     "retry-after",
     "x-serve-graph-cost-usd",
     "x-serve-graph-decision",

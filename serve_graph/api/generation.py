@@ -1,4 +1,4 @@
-"""The routes that generate: chat, text completions, responses and embeddings, over one code path."""
+"""The routes that generate: chat, text completions, responses, messages and embeddings, over one code path."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from fastapi import FastAPI, Request, Response
 from router_models.types import Query
 from serve_graph.api.connection import EventStream, Reply, read_body, while_connected
 from serve_graph.api.formats import ChatFormat, ResponseFormat, TextFormat
+from serve_graph.api.messages import CountTokensRequest, MessagesFormat, MessagesRequest, messages_query
 from serve_graph.api.openapi import errors, reply, request_body
 from serve_graph.api.responses import ResponsesFormat, ResponsesRequest, responses_query
 from serve_graph.api.sse import kept_alive, unbroken
 from serve_graph.errors import RequestError
+from serve_graph.gateway.context_length import prompt_tokens
 from serve_graph.gateway.handler import Service
 from serve_graph.gateway.request import Request as Opened
 from serve_graph.protocol.async_stream import BufferedAsyncIterator
@@ -31,6 +33,7 @@ from serve_graph.protocol.requests import (
 )
 
 FAILURES = (400, 401, 403, 404, 413, 415, 429, 499, 500, 503, 504)
+REFUSALS = tuple(status for status in FAILURES if status < 503)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,27 @@ def add_generation(app: FastAPI, service: Service, limits: HttpLimits) -> None:
     async def responses(request: Request) -> Response:
         parsed = parse_request(ResponsesRequest, await read_body(request, limits.max_body_bytes))
         return await respond(request, responses_query(parsed), parsed, ResponsesFormat(parsed))
+
+    @app.post(
+        "/v1/messages",
+        responses=reply("AnthropicMessage", streams="AnthropicStreamEvent")
+        | errors(*FAILURES, 529, speaks="Anthropic"),
+        openapi_extra=request_body("MessagesRequest"),
+    )
+    async def messages(request: Request) -> Response:
+        parsed = parse_request(MessagesRequest, await read_body(request, limits.max_body_bytes))
+        return await respond(request, messages_query(parsed), parsed, MessagesFormat.of(parsed))
+
+    @app.post(
+        "/v1/messages/count_tokens",
+        responses=reply("AnthropicTokenCount") | errors(*REFUSALS, speaks="Anthropic"),
+        openapi_extra=request_body("CountTokensRequest"),
+    )
+    async def count_tokens(request: Request) -> Response:
+        parsed = parse_request(CountTokensRequest, await read_body(request, limits.max_body_bytes))
+        query = messages_query(parsed)
+        service.open(query, parsed.model, False, parsed.serve_graph)  # raises if the model is unknown or forbidden
+        return Reply({"input_tokens": prompt_tokens(query)})
 
     @app.post(
         "/v1/embeddings",

@@ -26,6 +26,8 @@ from serve_graph.api.connection import Reply
 from serve_graph.api.content_encoding import offered
 from serve_graph.api.cross_origin import CrossOrigin
 from serve_graph.api.generation import HttpLimits, add_generation
+from serve_graph.api.messages.dialect import ANTHROPIC_PATHS, MessagesDialect
+from serve_graph.api.messages.models import anthropic_model, anthropic_models, asks_anthropic
 from serve_graph.api.openapi import describe, errors, reply
 from serve_graph.config.http import CorsConfig
 from serve_graph.errors import (
@@ -78,14 +80,16 @@ def build_http(backend: Backend) -> FastAPI:
     app.router.route_class = GetRoute
 
     @app.get("/v1/models", responses=reply("ModelList") | errors(401, 403))
-    async def models() -> dict[str, Any]:
+    async def models(request: Request) -> dict[str, Any]:
+        if asks_anthropic(request):
+            return anthropic_models(names)
         return {"object": "list", "data": [_model(name) for name in names]}
 
     @app.get("/v1/models/{model}", responses=reply("Model") | errors(401, 403, 404))
-    async def model(model: str) -> dict[str, Any]:
+    async def model(model: str, request: Request) -> dict[str, Any]:
         if model not in names:
             raise UnknownModelError(f"the model {model!r} does not exist", "model", "model_not_found")
-        return _model(model)
+        return anthropic_model(model) if asks_anthropic(request) else _model(model)
 
     @app.get("/v1/decisions/{decision_id}", responses=reply("DecisionRecord") | errors(401, 403, 404, 503))
     async def decision(decision_id: str) -> Response:
@@ -117,6 +121,8 @@ def build_http(backend: Backend) -> FastAPI:
         refused=service.refuse,
         is_open=backend.is_open,
         origins=backend.cors.origins,
+        dialect=MessagesDialect,
+        dialect_paths=ANTHROPIC_PATHS,
     )
     if backend.cors.origins:
         app.add_middleware(CrossOrigin, config=backend.cors)

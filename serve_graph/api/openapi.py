@@ -31,6 +31,7 @@ REASONS: Mapping[int, str] = MappingProxyType(
         500: "An internal error of this endpoint",
         503: "No permitted tier is available; see Retry-After",
         504: "The tier did not answer in time; see Retry-After",
+        529: "The tier is full; see Retry-After",
     }
 )
 
@@ -48,12 +49,13 @@ ERROR_HEADERS: Mapping[int, Mapping[str, Any]] = MappingProxyType(
         429: RETRY_AFTER,
         503: RETRY_AFTER,
         504: RETRY_AFTER,
+        529: RETRY_AFTER,
     }
 )
-KEYS = """An access key, as `Authorization: Bearer KEY` (what OpenAI's clients send as their API key). Keys are created
-with `serve-graph keys new`; their scopes are `use`, `force` (choosing a tier) and `admin`. Without any key the
-endpoint listens on loopback only and requires none, which is the default (`access.open` lets it listen elsewhere).
-With keys, every route except `/healthz` and `/readyz` requires one."""
+KEYS = """An access key, as `Authorization: Bearer KEY` (what OpenAI's clients send as their API key) or, as those of
+Anthropic do, `x-api-key: KEY`. Keys are created with `serve-graph keys new`; their scopes are `use`, `force` (choosing
+a tier) and `admin`. Without any key the endpoint listens on loopback only and requires none, which is the default
+(`access.open` lets it listen elsewhere). With keys, every route except `/healthz` and `/readyz` requires one."""
 
 
 def request_body(schema: str) -> dict[str, Any]:
@@ -71,9 +73,9 @@ def reply(schema: str, *, streams: str | None = None) -> dict[int | str, dict[st
     return {200: {"description": "The answer", "content": content}}
 
 
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a route that may fail with these statuses, with OpenAI's error object."""
-    content = {"application/json": {"schema": {"$ref": REF + "Error"}}}
+def errors(*statuses: int, speaks: str = "") -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route that may fail with these statuses, with OpenAI's error object or another's."""
+    content = {"application/json": {"schema": {"$ref": f"{REF}{speaks}Error"}}}
     return {
         status: {"description": REASONS[status], "content": content}
         | ({"headers": ERROR_HEADERS[status]} if status in ERROR_HEADERS else {})
@@ -111,13 +113,16 @@ def _schemas(models: Sequence[str], embedders: Sequence[str]) -> dict[str, Any]:
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
     from openai.types.responses import Response
 
+    from serve_graph.api.messages import CountTokensRequest, MessagesRequest
+    from serve_graph.api.messages.schemas import message_schemas
     from serve_graph.api.responses import ResponsesRequest
     from serve_graph.protocol.embeddings import EmbeddingsRequest
     from serve_graph.protocol.requests import ChatRequest, CompletionRequest
 
-    requests = (ChatRequest, CompletionRequest, ResponsesRequest, EmbeddingsRequest)
+    messages = (MessagesRequest, CountTokensRequest)
+    requests = (ChatRequest, CompletionRequest, ResponsesRequest, EmbeddingsRequest, *messages)
     replies = (ChatCompletion, ChatCompletionChunk, Completion, CreateEmbeddingResponse, Response)
-    found = _plain()
+    found = _plain() | message_schemas()
     for kind in (*requests, *replies):
         name, mode = kind.__name__, "validation" if kind in requests else "serialization"
         schema = kind.model_json_schema(ref_template=f"{REF}{name}.{{model}}", mode=mode)  # type: ignore[arg-type]

@@ -27,6 +27,8 @@ OPERATIONS = [
     ("/v1/chat/completions", "POST"),
     ("/v1/completions", "POST"),
     ("/v1/responses", "POST"),
+    ("/v1/messages", "POST"),
+    ("/v1/messages/count_tokens", "POST"),
     ("/v1/embeddings", "POST"),
     ("/v1/models", "GET"),
     ("/v1/models/{model}", "GET"),

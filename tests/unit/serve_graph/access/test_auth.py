@@ -60,7 +60,9 @@ class Guarded:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=shown | named) as client:
             return await (
-                client.post(path, json=body) if path.endswith(("completions", "embeddings")) else client.get(path)
+                client.post(path, json=body)
+                if path.endswith(("completions", "embeddings", "messages"))
+                else client.get(path)
             )
 
     async def find(self, decision_id: str) -> Any:
@@ -101,6 +103,35 @@ async def test_without_the_right_key_it_is_401(key: str | None, code: str) -> No
     assert response.headers["www-authenticate"] == "Bearer"
     assert at.sink.records == []
     assert "team" not in response.text
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/anthropic/v1/messages"])
+async def test_keys_hold_for_anthropics_api_in_its_own_words(path: str) -> None:
+    at = Guarded([{"name": "team", "requests_per_min": 1}, {"name": "auditor", "scopes": ["admin"]}])
+    body = HELLO | {"max_tokens": 9}
+
+    async def kind_of(key: str | None, **fields: Any) -> tuple[int, str]:
+        named = {} if key is None else {"x_api_key": key}
+        reply = await at.ask(None, path, body | fields, **named)
+        return reply.status_code, reply.json().get("error", reply.json())["type"]
+
+    assert await kind_of("wrong") == (401, "authentication_error")
+    assert await kind_of(None) == (401, "authentication_error")
+    assert await kind_of("auditor") == (403, "permission_error")
+    assert await kind_of("team", model="frontier") == (403, "permission_error")
+    assert (await at.ask("team", path, body)).headers["retry-after"] == "60"
+    assert await kind_of("team") == (429, "rate_limit_error")
+    at.now = 60.0
+    assert await kind_of("team") == (200, "message")
+    assert at.sink.records[0].key == "team"
+
+
+async def test_a_key_may_come_as_x_api_key_everywhere_and_a_bearer_token_counts_first() -> None:
+    at = Guarded([{"name": "team"}])
+    assert (await at.ask(None, x_api_key="team")).status_code == 200
+    assert (await at.ask(None, "/v1/models", x_api_key=" team ")).status_code == 200
+    assert (await at.ask("team", x_api_key="wrong")).status_code == 200
+    error_of(await at.ask("wrong", x_api_key="team"), 401)
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])

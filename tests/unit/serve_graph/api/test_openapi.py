@@ -87,7 +87,7 @@ def test_with_keys_on_every_route_but_the_probes_asks_for_one() -> None:
     assert asked.pop("/healthz") == asked.pop("/readyz") == []
     assert asked.pop("/v1/models") == asked.pop("/v1/models/{model}") == [{"access_key": []}]
     assert asked.pop("/metrics") == asked.pop("/v1/decisions/{decision_id}") == [{"access_key": ["admin"]}]
-    assert len(asked) == 4
+    assert len(asked) == 6
     assert all(security == [{"access_key": ["use"]}] for security in asked.values())
 
 

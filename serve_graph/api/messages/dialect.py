@@ -1,0 +1,101 @@
+"""Middleware for callers that speak Anthropic's API: paths, error objects and the `request-id` header."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve_graph.api.messages.errors import translated_error
+
+PREFIX = "/anthropic"
+ANTHROPIC_PATHS = ("/v1/messages", "/v1/models", f"{PREFIX}/")
+VERSION = b"anthropic-version"
+DECISION = b"x-serve-graph-decision"
+
+
+class MessagesDialect:
+    """Serve `/anthropic/v1/…` as `/v1/…`, and convert every error reply to Anthropic's shape, wherever it was made.
+
+    Errors of `/v1/models` are converted if the request has an `anthropic-version` header. The `request-id` is the
+    decision's id where there is a decision.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        if not path.startswith((PREFIX, "/v1/messages")) and not any(name == VERSION for name, _ in scope["headers"]):
+            return await self.app(scope, receive, send)
+        translation = Translation(send)
+        try:
+            await self.app(_without_prefix(scope), receive, translation)
+        except Exception:
+            if not translation.started:  # the handler of unexpected errors, outside this, can only log it
+                await translation.failed()
+            raise
+
+
+class Translation:
+    """A `send` that holds an error reply back until its body is there, and converts it."""
+
+    def __init__(self, send: Send) -> None:
+        self.send = send
+        self.started = False
+        self.held: Message | None = None
+        self.body = b""
+
+    async def __call__(self, message: Message) -> None:
+        self.started = True
+        if message["type"] == "http.response.start":
+            if message["status"] >= 400:
+                self.held = message
+                return
+            headers = list(message["headers"])
+            message = {**message, "headers": [*headers, (b"request-id", _request_id(headers).encode())]}
+        elif self.held is not None:
+            self.body += message.get("body", b"")
+            if not message.get("more_body"):
+                await self._send_error(self.held)
+            return
+        await self.send(message)
+
+    async def failed(self) -> None:
+        """Send the reply to a request that failed unexpectedly."""
+        self.body = json.dumps({"error": {"message": "internal error; see the server log"}}).encode()
+        await self._send_error({"type": "http.response.start", "status": 500, "headers": []})
+
+    async def _send_error(self, start: Message) -> None:
+        named = _request_id(start["headers"])
+        status, content = translated_error(start["status"], _error_in(self.body), named)
+        body = json.dumps(content).encode()
+        own = (b"content-length", b"content-type")
+        headers = [(name, value) for name, value in start["headers"] if name.lower() not in own]
+        headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        headers.append((b"request-id", named.encode()))
+        await self.send({**start, "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+
+def _without_prefix(scope: Scope) -> Scope:
+    if not scope["path"].startswith(f"{PREFIX}/v1/"):
+        return scope
+    raw = scope.get("raw_path") or scope["path"].encode()
+    return {**scope, "path": scope["path"].removeprefix(PREFIX), "raw_path": raw.removeprefix(PREFIX.encode())}
+
+
+def _request_id(headers: Any) -> str:
+    decision = next((value.decode() for name, value in headers if name.lower() == DECISION), None)
+    return f"req_{uuid.uuid4().hex if decision is None else decision.removeprefix('dec-')}"
+
+
+def _error_in(body: bytes) -> Mapping[str, Any]:
+    try:
+        error = json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        error = None
+    return error if isinstance(error, Mapping) else {}
