@@ -51,7 +51,7 @@ _CODE = re.compile(r"```|\bdef \w+\(|\bclass \w+|;\s*$|\breturn\b|=>|\{\s*\"", r
 _MATH = re.compile(
     r"\\\w+\{|\$[^$]+\$|\b\d+\s*[-+*/^×÷=]\s*\d+|\b(?:integral|derivative|equation|polynomial|matrix)\b", re.I
 )
-_CHOICES = re.compile(r"(?:^|\n)\s*\(?[A-Da-d][.):]\s", re.MULTILINE)
+_CHOICES = re.compile(r"^[^\S\n]*\(?[A-Da-d][.):]\s", re.MULTILINE)  # on one line: quadratic if over blank ones
 _WHY = re.compile(r"\b(?:why|how|explain|prove|derive|compare|warum|wie|por qué|cómo)\b", re.I)
 _ASCII = [chr(code) for code in range(128)]
 _DIGITS = "".join(c for c in _ASCII if c.isdigit()).encode()

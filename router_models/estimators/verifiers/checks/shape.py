@@ -37,7 +37,7 @@ _ASKS: Mapping[str, re.Pattern[str]] = MappingProxyType(
         "date": re.compile(r"\b(?:yyyy-mm-dd|jjjj-mm-tt|aaaa-mm-dd|iso 8601)\b", re.I),
         "letter": re.compile(
             rf"\b(?:{_ONLY}|{_WITH}) {_ARTICLE}(?:letter|buchstaben?|letra)\b|\n(?:letter|buchstabe|letra):\s*\Z"
-            r"|\n\s*\(?B[.):]\s[^\n]*\n\s*\(?C[.):]\s",
+            r"|(?<=\n)[^\S\n]*\(?B[.):]\s[^\n]*\n\s*\(?C[.):]\s",
             re.I,
         ),
         "number": re.compile(
