@@ -25,11 +25,18 @@ def collect(
     tier: Annotated[
         list[str] | None, typer.Option(help="Use this tier only (repeatable); rows of other tiers are kept.")
     ] = None,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds that a task may take, all tries and pauses together.", min=1)
+    ] = 600.0,
+    skip_failed: Annotated[
+        bool, typer.Option("--skip-failed", help="Finish the table without the tasks that got no answer or grade.")
+    ] = False,
 ) -> None:
     """Run prompts through every tier and grade the answers. Resumable: run it again after an interruption.
 
     A line of --tasks: {"id", "prompt", "family", "difficulty", "language", "grader", "reference", "solution",
-    "max_tokens"}; graders: see docs/guides/outcomes.md.
+    "max_tokens"}; graders: see docs/guides/outcomes.md. All tasks are checked before the first is asked. What got no
+    answer is listed with its reason in OUT.failed.jsonl, and asked again by the next run.
 
     Example: serve-graph collect --config configs/local.yaml --starter 3400 --out outcomes.parquet
     """
@@ -37,9 +44,12 @@ def collect(
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+    from router_models.data.outcomes import prompt_id
     from router_models.data.starter import generate
-    from serve_graph.cli.client.collect import binds_behind, claim, other_tiers, read_tasks, refuse_finished
+    from serve_graph.cli.client.collect import binds_behind
     from serve_graph.cli.client.collect import collect_outcomes as run
+    from serve_graph.cli.client.task_files import read_tasks
+    from serve_graph.cli.client.unfinished import claim, failures_of, other_tiers, refuse_finished, reopen
     from serve_graph.cli.local.launch import running_graph
     from serve_graph.config.graph import load_config
     from serve_graph.errors import ServeGraphError
@@ -60,6 +70,8 @@ def collect(
         refuse_finished(out)
     binds = tier_binds(graph) if url is None else binds_behind(url, graph)
     beside = other_tiers(out, tiers, binds) if tier else []
+    if not overwrite:
+        reopen(out, {prompt_id(task.prompt) for task in chosen}, tiers, binds)
     claim(out, binds)
     if binds is None:
         progress_to_stderr()(f"{url} does not report which engines it runs, so the table will not record them")
@@ -72,10 +84,12 @@ def collect(
         )
         bars = {tier: bar.add_task(tier, total=len(chosen)) for tier in tiers}
         outcomes = asyncio.run(
-            run(url, tiers, chosen, out, binds=binds, concurrency=concurrency, beside=beside,
-                advance=lambda tier, n: bar.advance(bars[tier], n))
+            run(url, tiers, chosen, out, binds=binds, concurrency=concurrency, task_s=timeout, beside=beside,
+                skip_failed=skip_failed, advance=lambda tier, n: bar.advance(bars[tier], n))
         )  # fmt: skip
     for name in tiers:
         grades = [o.grade for o in outcomes if o.tier == name]
         say(f"{name}: {len(grades)} outcomes, {sum(grades) / len(grades):.1%} right")
+    if failures_of(out).exists():
+        say(f"without the tasks in {failures_of(out)}: run again to ask those")
     say(f"written to {out}")

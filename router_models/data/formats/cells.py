@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from router_models.data.formats.chat_prompts import chat_of, routed_text, shown
 from router_models.errors import AdjustedWarning, DataError
 from router_models.types import FloatArray
+from router_models.types.chat_prompts import chat_of, routed_text, shown
 
 NO_VALUE = frozenset({"", "na", "n/a", "#n/a", "nan", "-nan", "null", "none", "<na>"})
 """Words that stand for no value where a number is expected, in lower case."""
@@ -155,7 +155,10 @@ def _prompt(cell: Any) -> str:
     if is_missing(cell):
         raise DataError("no text; every row needs its prompt")
     cell = _decoded(cell) if isinstance(cell, bytes) else _plain(cell)
-    messages = chat_of(cell)
+    try:
+        messages = chat_of(cell)
+    except ValueError as error:
+        raise DataError(str(error)) from error
     text = cell if messages is None else routed_text(messages)
     if not text.strip():
         raise DataError("no text; every row needs its prompt")

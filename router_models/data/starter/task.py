@@ -8,6 +8,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from router_models.types.chat_prompts import chat_of, routed_text
+
 LANGUAGES = ("en", "de", "es")
 
 
@@ -46,6 +48,8 @@ class Task:
         An answer that the grader accepts; for tests only, never shown to a model.
     max_tokens : int
         The length that an answer needs at most.
+    messages : tuple of mapping
+        The chat to send, in OpenAI's form, where the prompt is a conversation; `prompt` is then its routed text.
     """
 
     id: str
@@ -57,12 +61,13 @@ class Task:
     reference: Mapping[str, object]
     solution: str
     max_tokens: int
+    messages: tuple[Mapping[str, object], ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """Return the task as a dict of JSON types."""
         return {
             "id": self.id,
-            "prompt": self.prompt,
+            "prompt": [dict(message) for message in self.messages] or self.prompt,
             "family": self.family,
             "difficulty": self.difficulty,
             "language": self.language,
@@ -78,9 +83,11 @@ class Task:
         reference = data.get("reference")
         if not isinstance(reference, Mapping):
             raise ValueError(f"task {data.get('id')!r}: 'reference' must be an object")
+        prompt = data.get("prompt")
+        messages = chat_of(prompt) if isinstance(prompt, str | list) else None
         return cls(
             id=_text(data, "id"),
-            prompt=_text(data, "prompt"),
+            prompt=_text(data, "prompt") if messages is None else routed_text(messages),
             family=_text(data, "family"),
             difficulty=_whole(data, "difficulty"),
             language=_text(data, "language"),
@@ -88,6 +95,7 @@ class Task:
             reference={str(key): value for key, value in reference.items()},
             solution=_text(data, "solution"),
             max_tokens=_whole(data, "max_tokens"),
+            messages=tuple(messages or ()),
         )
 
 

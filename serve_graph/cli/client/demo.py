@@ -20,7 +20,7 @@ from router_models.data.starter.task import task_id
 from router_models.reports.plots import wilson
 from router_models.types import Outcome, Progress
 from serve_graph.cli.client.api_key import key_headers
-from serve_graph.cli.client.collect import api_client, ask
+from serve_graph.cli.client.ask import api_client, ask
 from serve_graph.config.graph import GraphConfig
 
 HELD_OUT_SEED = 20_001

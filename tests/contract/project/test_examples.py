@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from router_models.data.starter import grade
-from serve_graph.cli.client.collect import read_tasks
+from serve_graph.cli.client.task_files import read_tasks
 from serve_graph.config.graph import load_config
 
 EXAMPLES = Path(__file__).parents[3] / "examples"

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from router_models.data.formats import outcomes_to_frame, parse_columns
 from router_models.data.outcomes import prompt_id, read_outcomes, table_of, write_outcomes
+from router_models.data.prefixes import kept_logprobs
 from router_models.estimators.routers import ConstantRouter
 from router_models.estimators.verifiers import LogprobVerifier, NonEmptyVerifier
 from router_models.training.prefix import labelled_prefixes, prefixes_of
 from router_models.types import Completion, Decision, OperatingPoint, Outcome, PrefixPoint, Query, Usage
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
-from serve_graph.cli.client.collect import kept_logprobs
 from serve_graph.protocol.chunks import CompletionAccumulator
 from serve_graph.protocol.responses import completion_of, token_texts
 

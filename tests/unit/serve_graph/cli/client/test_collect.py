@@ -4,7 +4,6 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,9 @@ from typer.testing import CliRunner
 from router_models.data.outcomes import prompt_id, read_outcomes
 from router_models.data.starter import Task
 from serve_graph.cli import app
-from serve_graph.cli.client.collect import (
-    RETRIES,
-    api_client,
-    ask,
-    binds_behind,
-    claim,
-    collect_outcomes,
-    other_tiers,
-    partial_of,
-    read_tasks,
-    refuse_finished,
-)
+from serve_graph.cli.client.ask import RETRIES, api_client, ask
+from serve_graph.cli.client.collect import binds_behind, collect_outcomes
+from serve_graph.cli.client.unfinished import claim, failures_of, other_tiers, partial_of, refuse_finished
 from serve_graph.config.graph import GraphConfig, load_config
 from serve_graph.errors import EngineError, ServeGraphError
 from serve_graph.policy.bindings import binds_digest, collected_binds, tier_binds
@@ -103,9 +93,13 @@ async def test_a_failing_tier_is_an_error_and_the_next_run_asks_only_what_is_mis
     with pytest.raises(EngineError, match=r"1 task\(s\) got no answer .*first: frontier answered 503"):
         await run(api, out)
     assert not out.exists()
+    (failed,) = map(json.loads, failures_of(out).read_text().splitlines())
+    assert (failed["task"], failed["tier"]) == ("t2", "frontier")
+    assert "answered 503" in failed["reason"]
     again = Api()
     assert len(await run(again, out)) == 8
     assert again.asked == [("frontier", TASKS[2].prompt)]
+    assert not failures_of(out).exists()
 
 
 async def test_a_line_cut_short_is_asked_again(tmp_path: Path) -> None:
@@ -274,37 +268,6 @@ def test_a_foreign_endpoint_claims_no_engines(
 def test_an_endpoint_that_is_down_is_one_clear_error(context: GraphConfig) -> None:
     with pytest.raises(ServeGraphError, match="does not answer"):
         binds_behind("http://127.0.0.1:9", context)
-
-
-def test_tasks_are_read_and_the_first_bad_line_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "tasks.jsonl"
-    path.write_text("\n".join(json.dumps(t.to_json()) for t in TASKS) + "\n\n")
-    assert read_tasks(path) == TASKS
-    path.write_text(json.dumps(TASKS[0].to_json()) + '\n{"id": 1}\n')
-    with pytest.raises(ServeGraphError, match=r"tasks\.jsonl:2: not a task"):
-        read_tasks(path)
-    path.write_text("[1]\n")
-    with pytest.raises(ServeGraphError, match=r"tasks\.jsonl:1: not a task"):
-        read_tasks(path)
-    path.write_text("\n")
-    with pytest.raises(ServeGraphError, match="holds no task"):
-        read_tasks(path)
-
-
-@pytest.mark.parametrize("content", [None, b"\xb6\xff"], ids=["missing", "not text"])
-def test_a_file_of_tasks_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "tasks.jsonl"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(ServeGraphError, match=r"tasks\.jsonl: cannot be read as JSON lines"):
-        read_tasks(path)
-
-
-def test_line_separators_inside_a_text_do_not_end_its_line(tmp_path: Path) -> None:
-    path = tmp_path / "tasks.jsonl"
-    odd = replace(TASKS[0], prompt="one\u2028two\x85three")
-    path.write_text(json.dumps(odd.to_json(), ensure_ascii=False) + "\n", encoding="utf-8")
-    assert read_tasks(path) == [odd]
 
 
 async def test_tokens_are_kept_and_cut_short_runs_keep_them_too(tmp_path: Path) -> None:

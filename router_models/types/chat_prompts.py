@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from router_models.errors import DataError
-from router_models.types import Message, Query
+from router_models.types.exchange import Message, Query
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
@@ -26,7 +25,7 @@ def chat_of(prompt: object) -> list[dict[str, Any]] | None:
 
     Raises
     ------
-    DataError
+    ValueError
         For a list that holds no messages, and for anything that is neither a text nor a list.
     """
     if isinstance(prompt, str):
@@ -36,10 +35,10 @@ def chat_of(prompt: object) -> list[dict[str, Any]] | None:
     elif isinstance(prompt, Sequence) and not isinstance(prompt, bytes):
         found = list(prompt)
     else:
-        raise DataError(f"a prompt is a text or a list of chat messages, found {shown(prompt)}")
+        raise ValueError(f"a prompt is a text or a list of chat messages, found {shown(prompt)}")
     messages = [_message(one) for one in found]
     if not routed_text(messages).strip():
-        raise DataError("the conversation holds no text")
+        raise ValueError("the conversation holds no text")
     return messages
 
 
@@ -66,13 +65,13 @@ def _json_list(text: str) -> list[Any] | None:
 
 def _message(one: object) -> dict[str, Any]:
     if not isinstance(one, Mapping) or one.get("role") not in ROLES:
-        raise DataError(f"a chat message is an object with a role ({', '.join(sorted(ROLES))}), found {shown(one)}")
+        raise ValueError(f"a chat message is an object with a role ({', '.join(sorted(ROLES))}), found {shown(one)}")
     content = one.get("content")
     parts = content if isinstance(content, list) else []
     if not (content is None or isinstance(content, str | list)) or not all(
         isinstance(part, Mapping) and isinstance(part.get("text"), str | None) for part in parts
     ):
-        raise DataError(f"a chat message's content is a text or a list of parts, found {shown(content)}")
+        raise ValueError(f"a chat message's content is a text or a list of parts, found {shown(content)}")
     return {name: value for name, value in one.items() if value is not None or name == "content"}
 
 

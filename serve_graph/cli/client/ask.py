@@ -1,0 +1,95 @@
+"""Ask a running endpoint one task: a client like any other, which forces a tier by name and asks for logprobs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI
+
+from router_models.data.outcomes import prompt_id
+from router_models.data.prefixes import kept_logprobs
+from router_models.data.starter import Task
+from router_models.types import Completion, Outcome
+from router_models.types.exchange import logprob_summary
+from serve_graph.cli.client.api_key import api_key
+from serve_graph.errors import EngineError, EngineTimeoutError
+from serve_graph.protocol.responses import MALFORMED, completion_of, token_texts
+
+RETRIES = 3
+TIMEOUT_S = 300.0
+"""Seconds without a byte after which a try counts as failed."""
+_LOWEST_LOGPROB = -1e6
+
+
+def api_client(url: str, timeout_s: float = TIMEOUT_S, http_client: Any = None) -> AsyncOpenAI:
+    """The `openai` client for the endpoint at `url`, with the key of $SERVE_GRAPH_KEY.
+
+    Its retries are the policy: 408, 409, 429, 5xx, time-outs and broken connections are tried `RETRIES` times more,
+    after growing pauses or as long as `Retry-After` says; one of over two minutes (a spent budget) is not waited out.
+    """
+    return AsyncOpenAI(
+        api_key=api_key() or "none",
+        base_url=f"{url}/v1",
+        timeout=timeout_s,
+        max_retries=RETRIES,
+        http_client=http_client,
+    )
+
+
+async def ask(client: AsyncOpenAI, model: str, task: Task, *, with_bill: bool = False) -> Outcome:
+    """One task through one tier (or `auto`), ungraded; its latency is the answering try's alone.
+
+    `with_bill` puts the endpoint's own `outcome` and `cost_usd` among the metadata. Raises EngineError where there is
+    no usable answer after the client's retries; EngineTimeoutError where nothing answered at all.
+    """
+    messages: Any = [dict(message) for message in task.messages] or [{"role": "user", "content": task.prompt}]
+    content = b""
+    try:
+        raw = await client.chat.completions.with_raw_response.create(
+            model=model,
+            messages=messages,
+            max_tokens=task.max_tokens,
+            logprobs=True,
+        )
+        content = raw.content
+        data: dict[str, Any] = json.loads(content)
+        if isinstance(data, dict) and data.get("error"):
+            raise EngineError(f"{model} answered task {task.id} with an error: {str(data['error'])[:300]}")
+        return _outcome(task, model, completion_of(data, raw.elapsed.total_seconds()), data, with_bill)
+    except APIStatusError as error:
+        said = error.response.text[:300]
+        raise EngineError(f"{model} answered {error.status_code} to task {task.id}: {said}") from error
+    except APIConnectionError as error:  # a time-out is one
+        raise EngineTimeoutError(f"{model} gave task {task.id} no answer: {error!r}") from error
+    except (APIError, RecursionError, *MALFORMED) as error:
+        reply = f" in the reply {content[:60]!r}" if content else ""
+        raise EngineError(f"{model} gave task {task.id} no answer: {error!r:.300}{reply}") from error
+
+
+def _outcome(task: Task, model: str, completion: Completion, data: dict[str, Any], with_bill: bool) -> Outcome:
+    if not all(_LOWEST_LOGPROB <= value <= -_LOWEST_LOGPROB for value in completion.token_logprobs):
+        raise ValueError("a token's logprob is infinite")
+    facts = data.get("serve_graph") or {}
+    metadata = {"family": task.family, "difficulty": str(task.difficulty), "language": task.language}
+    if with_bill:
+        metadata |= {"outcome": str(facts.get("outcome")), "cost_usd": str(facts.get("cost_usd") or "nan")}
+    return Outcome(
+        prompt_id=prompt_id(task.prompt),
+        prompt=task.prompt,
+        tier=str(facts.get("tier") or model),
+        answer=_whole_characters(completion.text),
+        grade=0.0,
+        usage=completion.usage,
+        latency_s=completion.latency_s,
+        finish_reason=_whole_characters(completion.finish_reason),
+        logprobs=logprob_summary(completion.token_logprobs),
+        metadata=metadata,
+        token_texts=token_texts(completion.payload),
+        token_logprobs=kept_logprobs(completion.token_logprobs),
+    )
+
+
+def _whole_characters(text: str) -> str:
+    """Return a text with half characters (lone surrogates) replaced as by a decoder: tables cannot hold them."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
