@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from router_models.data.outcomes import OutcomeTable
 from router_models.data.slices import SLICERS, slices_of
 from router_models.errors import DataError, NotCertifiedError
+from router_models.estimators.verifiers.checks.tool_calls import CALLING_FINISHES
 from router_models.risk_control.certify import certify_policy
 from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.joint_path import JointPath
@@ -84,10 +86,20 @@ def certify_candidate(candidate: Candidate, splits: LabelledSplits, settings: Se
         found = certify_policy(known, fresh, settings.guarantee, settings.terms(now), draft.policy.points)
     except NotCertifiedError as error:
         raise _to_collect(error, draft, known, settings) from error
-    version = replace(draft, policy=Policy(settings.tiers, found.points), slicer=settings.slicer)
+    called = tiers_with_calls((splits.train, splits.cert), settings.tiers)
+    version = replace(draft, policy=Policy(settings.tiers, found.points), slicer=settings.slicer, judges_calls=called)
     version = bound(replace(version, certificate=found.certificate), settings)
     slices = {slicer: slices_of(slicer, splits.cert.prompts) for slicer in SLICERS}
     return Certified(version, fresh, slices, found.paths, found.refused)
+
+
+def tiers_with_calls(parts: Sequence[OutcomeTable], tiers: Sequence[str]) -> tuple[str, ...]:
+    """The tiers of which every part holds answers that call tools: a certificate covers calls of these alone."""
+
+    def has_calls(part: OutcomeTable, tier: str) -> bool:
+        return tier in part.answers and not CALLING_FINISHES.isdisjoint(part.answers[tier].finish_reasons)
+
+    return tuple(tier for tier in tiers if all(has_calls(part, tier) for part in parts))
 
 
 def check_candidate(candidate: Candidate, settings: Settings) -> None:

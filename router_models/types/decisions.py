@@ -57,12 +57,16 @@ class Verdict:
         The calibrated P(the answer is acceptable), in [0, 1].
     may_serve_on_overload : bool
         Whether an escalated answer is certified to be served all the same while the last tier is full.
+    promised : bool
+        False where no certificate covers this answer, although it covers others: it was accepted by rule, or not
+        judged.
     """
 
     action: Action
     reason: str
     p_ok: float | None = None
     may_serve_on_overload: bool = False
+    promised: bool = True
 
 
 @dataclass(frozen=True, slots=True)

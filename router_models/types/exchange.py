@@ -142,6 +142,20 @@ class Completion:
     payload: Mapping[str, Any] = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
 
+    @property
+    def tool_calls(self) -> tuple[Mapping[str, Any], ...]:
+        """Return the tool calls of all choices in `payload`; OpenAI's former `function_call` is one of them."""
+        found: list[Mapping[str, Any]] = []
+        for choice in self.payload.get("choices") or ():
+            message = choice.get("message") if isinstance(choice, Mapping) else None
+            if not isinstance(message, Mapping):
+                continue
+            calls, former = message.get("tool_calls"), message.get("function_call")
+            found += (call for call in calls if isinstance(call, Mapping)) if isinstance(calls, list | tuple) else ()
+            if isinstance(former, Mapping):
+                found.append({"type": "function", "function": former})
+        return tuple(found)
+
 
 def logprob_summary(token_logprobs: Sequence[float]) -> dict[str, float]:
     """Summarise a completion's token logprobs by quantiles; sums would depend on length (arXiv 2404.10136).

@@ -101,7 +101,8 @@ class Policy:
         """
         point = self.points.get(tier)
         if point is None:
-            return Verdict(Action.ACCEPTED, "not judged: the policy has no threshold for this tier", p_ok)
+            why = "not judged: the policy has no threshold for this tier"
+            return Verdict(Action.ACCEPTED, why, p_ok, promised=tier == self.top)
         if point.abstain_below is not None and p_ok < point.abstain_below:
             return Verdict(Action.ABSTAINED, f"estimated {p_ok:.3f} < {point.abstain_below:.3f}: abstain", p_ok)
         if tier == self.top:
@@ -119,6 +120,11 @@ class Policy:
         """The verdict where nothing is promised of the slice: what any cheaper tier said is sent on, unjudged."""
         action = Action.ACCEPTED if tier == self.top else Action.ESCALATED
         return Verdict(action, f"not judged: the slice {open_slice} is not certified")
+
+    def judge_unmeasured(self, tier: str, why: str) -> Verdict:
+        """The verdict on an answer that is as the request declared, of a kind that no verifier was certified on."""
+        where = "at the last tier" if tier == self.top else "accepted as declared"
+        return Verdict(Action.ACCEPTED, f"not judged, {where}: {why}", promised=False)
 
     def judge_prefix(self, tier: str, p_ok: float) -> Verdict:
         """Accept or escalate from the first tokens of an answer; without a certified prefix point: escalate."""
@@ -151,13 +157,16 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
     """The verdict on several answers to one query that are shown together: escalate before abstain before accept.
 
     Among equals the lowest estimate counts. On overload they may be served together only where each
-    may, or was accepted.
+    may, or was accepted. Something is promised of them only where it is of each.
     """
     order = (Action.ESCALATED, Action.ABSTAINED)
     found = min(
         verdicts,
         key=lambda v: (order.index(v.action) if v.action in order else len(order), 1.0 if v.p_ok is None else v.p_ok),
     )
+    unpromised = next((v for v in verdicts if not v.promised), None)
+    if unpromised is not None and found.promised:
+        found = replace(found, reason=f"{found.reason}; another choice: {unpromised.reason}", promised=False)
     return replace(
         found,
         may_serve_on_overload=found.may_serve_on_overload

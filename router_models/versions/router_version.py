@@ -30,7 +30,7 @@ from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.registry import original_name
 from router_models.estimators.routers import LengthRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
-from router_models.estimators.verifiers.checks.formats import broken_shape
+from router_models.estimators.verifiers.checks.formats import read_answer
 from router_models.pricing.prices import Price, prices_digest_input
 from router_models.risk_control.certificate import Certificate, binding_hashes
 from router_models.types import (
@@ -84,6 +84,8 @@ class RouterVersion:
         How far a prompt lies from the training data.
     overload_certificates : mapping of tier to Certificate
         For rejected answers that are served while the last tier is full.
+    judges_calls : tuple of str
+        The tiers of which answers that call tools were fitted and certified on; of others' calls nothing is promised.
     """
 
     policy: Policy
@@ -97,6 +99,7 @@ class RouterVersion:
     prefix_stages: Mapping[str, Stage] = field(default_factory=dict)
     novelty: NoveltyDetector | None = None
     overload_certificates: Mapping[str, Certificate] = field(default_factory=dict)
+    judges_calls: tuple[str, ...] = ()
 
     def decide(self, query: Query) -> Decision:
         """Choose a tier before generation; embeds the query once, for all stages."""
@@ -119,6 +122,7 @@ class RouterVersion:
         """Accept, escalate or abstain, after generation; one that ends in PREFIX_FINISH is judged by its first tokens.
 
         A cheap answer that breaks the shape the request declared (JSON schema, tools) is escalated whatever its score.
+        Tool calls as declared are accepted, and nothing is promised of them unless `judges_calls` names the tier.
         In a slice of which a joint policy promises nothing every cheap answer is, and the last tier's is accepted.
         """
         if (open_slice := self._open_slice(query)) is not None:
@@ -126,8 +130,12 @@ class RouterVersion:
         if decision.tier not in self.stages:
             return self.policy.judge(decision.tier, 1.0)
         is_prefix = completion.finish_reason == PREFIX_FINISH
-        if not is_prefix and decision.tier != self.policy.top and (fault := broken_shape(query, completion)):
-            return Verdict(Action.ESCALATED, fault, 0.0)
+        if not is_prefix:
+            read = read_answer(query, completion, knows_calls=decision.tier in self.judges_calls)
+            if read.fault is not None and decision.tier != self.policy.top:
+                return Verdict(Action.ESCALATED, read.fault, 0.0)
+            if read.not_promised is not None:
+                return self.policy.judge_unmeasured(decision.tier, read.not_promised)
         p_ok = self.estimate(query, completion, decision)
         if is_prefix:
             return self.policy.judge_prefix(decision.tier, p_ok)
@@ -144,9 +152,10 @@ class RouterVersion:
         tier, is_prefix = decision.tier, completion.finish_reason == PREFIX_FINISH
         stage = self.prefix_stages.get(tier, self.stages[tier]) if is_prefix else self.stages[tier]
         prompts = prompts_of([query], self.encoder if stage.verifier.wants_embeddings else None)
+        answers = answers_of(prompts, [completion])
         estimate = np.array([np.nan if decision.p_cheap_ok is None else decision.p_cheap_ok])
         shown = estimate if not is_prefix and shows_route(self.policy.tiers, tier) else None
-        return float(stage.estimate_ok(as_served(answers_of(prompts, [completion]), shown))[0])
+        return float(stage.estimate_ok(as_served(answers, shown))[0])
 
     def _open_slice(self, query: Query) -> str | None:
         """The query's slice where thresholds were certified together, but not for it; None where they hold."""
@@ -218,6 +227,7 @@ class RouterVersion:
             },
             "families": families_of(self.stages),
             "prefix_families": families_of(self.prefix_stages),
+            "judges_calls": list(self.judges_calls),
         }
 
     @classmethod
@@ -269,6 +279,7 @@ class RouterVersion:
             prefix_stages=prefix_stages,
             novelty=novelty,
             overload_certificates=overload_points,
+            judges_calls=tuple(data.get("judges_calls", ())),
         )
 
 

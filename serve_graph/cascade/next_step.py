@@ -157,7 +157,12 @@ def _judged(rules: Rules, state: RequestState, last: Step, event: Judged) -> Ste
 
 
 def _permitted(rules: Rules, tier: str, verdict: Verdict) -> Verdict:
-    """The verdict; where abstaining is forbidden, an abstention becomes what it stands in for."""
+    """The verdict; where abstaining is forbidden, an abstention becomes what it stands in for.
+
+    Whoever has a quality floor gets no answer of a tier below the last that nothing is promised of.
+    """
+    if verdict.action is Action.ACCEPTED and not verdict.promised and rules.asks_quality and tier != rules.top:
+        return replace(verdict, action=Action.ESCALATED, reason=f"{verdict.reason}; a quality floor: {rules.top}")
     if verdict.action is not Action.ABSTAINED or not rules.forbids_abstaining:
         return verdict
     action = Action.ACCEPTED if tier == rules.top else Action.ESCALATED

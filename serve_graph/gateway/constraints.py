@@ -47,7 +47,7 @@ class RoutingContext:
 
     `joint`: it is the share among all answers, the thresholds having been certified together. `rooms` empty: nothing
     is known of the tiers' contexts. `certificate_status`: whether what was certified holds now. `forbids_abstaining`:
-    the configuration does, for every request.
+    the configuration does, for every request. `judges_calls`: of these tiers' tool calls the certificate speaks too.
     """
 
     certified: float | None = None
@@ -58,6 +58,7 @@ class RoutingContext:
     expectations: Expectations = field(default_factory=Expectations)
     certificate_status: CertificateStatus = field(default_factory=CertificateStatus)
     forbids_abstaining: bool = False
+    judges_calls: tuple[str, ...] = ()
 
     def promised_to(
         self, policy: Policy, certificate: CertificateSnapshot, *, stream: bool, forbids_abstaining: bool
@@ -173,4 +174,5 @@ def routing_context_for(
         expectations=Expectations(sessions.expected_turns, sessions.turn_tokens),
         certificate_status=certificate_status,
         forbids_abstaining=served.forbids_abstaining,
+        judges_calls=served.judges_calls,
     )

@@ -190,7 +190,10 @@ class Service:
             stream=request.stream,
             forbids_abstaining=request.resolved.forbids_abstaining,
         )
-        record = record_of(request, promised, self.keep_prompt, error, joint=self.routing.joint)
+        routing = self.routing
+        record = record_of(
+            request, promised, self.keep_prompt, error, joint=routing.joint, judges_calls=routing.judges_calls
+        )
         self.metrics.add(record)
         try:
             self.sink.write(record)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from router_models.types import DecisionRecord, Query
+from router_models.estimators.verifiers.checks.formats import CALLS_NOT_MEASURED
+from router_models.types import Action, DecisionRecord, Query
 from serve_graph.cascade.billing import purposes
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.steps import RequestState
@@ -77,6 +78,18 @@ class Request:
         return {f"x-serve-graph-{name.replace('_', '-')}": str(facts[name]) for name in names}
 
 
+def not_promised(request: Request, judges_calls: Collection[str] = ()) -> str | None:
+    """Why nothing is promised of a request's answer, whatever is of others; None where what is certified covers it."""
+    decision, verdict, completion = request.state.decision, request.state.verdict, request.state.completion
+    if decision is not None and not decision.promised:
+        return decision.reason
+    if verdict is not None and verdict.action is not Action.ESCALATED and not verdict.promised:
+        return verdict.reason
+    if completion is not None and completion.tool_calls and request.state.tier not in judges_calls:
+        return CALLS_NOT_MEASURED
+    return None
+
+
 def record_of(
     request: Request,
     promised: float | None,
@@ -84,17 +97,18 @@ def record_of(
     error: BaseException | None,
     *,
     joint: bool = False,
+    judges_calls: Collection[str] = (),
 ) -> DecisionRecord:
     """The request's DecisionRecord, where it ended with `error` or, None, with an answer.
 
-    `promised` is what was certified when it ended (`joint`: of all answers); `keep_prompt` says what text is kept.
+    `promised` is what was certified when it ended (`joint`: of all answers, `judges_calls`: of these tiers' tool
+    calls too); `keep_prompt` says what text is kept.
     """
     state, context = request.state, request.context
     decision, verdict = state.decision, state.verdict
-    promised = promised if decision is None or decision.promised else None
     reason = decision.reason if decision else "forced by name" if request.forced else "no decision"
     status, kind = (200, None) if error is None else ending_of(error)
-    text = request.query.text
+    why_not, text = not_promised(request, judges_calls), request.query.text
     return DecisionRecord(
         id=request.id,
         created_at=datetime.fromtimestamp(request.created, UTC).isoformat(timespec="milliseconds"),
@@ -120,6 +134,6 @@ def record_of(
         overhead=tuple(state.overhead),
         key=request.key,
         session=request.resolved.session,
-        evidence=evidence(context, state, request.resolved.as_recorded(), promised, joint),
+        evidence=evidence(context, state, request.resolved.as_recorded(), promised, joint, why_not),
         prompt=None if keep_prompt is None else keep_prompt(text),
     )

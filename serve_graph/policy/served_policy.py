@@ -18,7 +18,8 @@ class ServedPolicy:
 
     `promised` is the share of right answers that is certified, None = none; of all answers where the thresholds were
     certified together (`joint`), else of accepted cheap ones. `prefixes`: what is promised of the answers of a tier
-    that are shown by their prefix. `forbids_abstaining`: the configuration does, for every request.
+    that are shown by their prefix. `forbids_abstaining`: the configuration does, for every request. `judges_calls`: of
+    these tiers what was certified covers answers that call tools.
     """
 
     policy: Policy
@@ -31,6 +32,7 @@ class ServedPolicy:
     validity: Validity = field(default_factory=Validity)
     prefixes: Mapping[str, str] = field(default_factory=dict)
     forbids_abstaining: bool = False
+    judges_calls: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -66,6 +68,7 @@ class ServedPolicy:
             validity or Validity(),
             prefixes,
             forbids,
+            () if version is None else version.judges_calls,
         )
 
 

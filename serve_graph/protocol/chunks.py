@@ -132,6 +132,10 @@ def _merge_delta(message: dict[str, Any], name: str, value: Any) -> None:
             call["id"] = part.get("id") or call["id"]
             call["function"]["name"] += function.get("name") or ""
             call["function"]["arguments"] += function.get("arguments") or ""
+    elif name == "function_call":
+        former: dict[str, Any] = message.setdefault("function_call", {"name": "", "arguments": ""})
+        for field in ("name", "arguments"):
+            former[field] += value.get(field) or ""
     elif name != "role" and isinstance(value, str):
         message[name] = (message.get(name) or "") + value
     else:
@@ -156,6 +160,8 @@ def to_chunks(completion: Completion) -> Iterator[Choices]:
                 yield [_piece(index, {name: text})]
         if calls := message.get("tool_calls"):
             yield [_piece(index, {"tool_calls": [{"index": i, **call} for i, call in enumerate(calls)]})]
+        if former := message.get("function_call"):
+            yield [_piece(index, {"function_call": former})]
         yield [_piece(index, {}, choice.get("finish_reason") or completion.finish_reason)]
 
 

@@ -60,6 +60,8 @@ def check_choice(choice: Mapping[str, Any], message: Mapping[str, Any] | None, *
         _check_texts(message, _TEXTS)
         for call in message.get("tool_calls") or ():
             _check_call(call, whole)
+        if message.get("function_call") is not None:
+            _check_texts(message["function_call"], ("name", "arguments"))
 
 
 def _check_call(call: Mapping[str, Any], whole: bool) -> None:

@@ -27,8 +27,12 @@ def evidence(
     resolved: Mapping[str, Any],
     promised: float | None,
     joint: bool = False,
+    not_promised: str | None = None,
 ) -> dict[str, Any]:
-    """Return the evidence to store: thresholds in force, the promise, request options and signals of the answer."""
+    """Return the evidence to store: thresholds in force, the promise, request options and signals of the answer.
+
+    Nothing is promised where `not_promised` says why.
+    """
     entry: dict[str, Any] = {
         "thresholds": {
             tier: {
@@ -38,10 +42,12 @@ def evidence(
             }
             for tier, point in context.policy.points.items()
         },
-        "promised": promised,
+        "promised": promised if not_promised is None else None,
         "promised_of": "answers" if joint else "accepted cheap answers",
         "safe_tier": context.safe_tier,
     }
+    if not_promised is not None:
+        entry["not_promised"] = not_promised
     if math.isfinite(context.deadline.seconds):
         entry["deadline_s"] = context.deadline.seconds
     if state.served_on_overload:
@@ -112,6 +118,8 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
     promised = stored.get("promised")
     subject = stored.get("promised_of", "accepted cheap answers")
     proven = "nothing certified" if promised is None else f"{promised:.1%} of {subject} certified to be correct"
+    if why := stored.get("not_promised"):
+        proven = f"nothing promised of this answer: {why}"
     lines.append(f"Version {record.version}: {proven}.")
     if overload := stored.get("spilled"):
         lines.append(

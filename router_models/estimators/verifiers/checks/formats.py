@@ -8,10 +8,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 from router_models.estimators.verifiers.checks.schemas import matches_schema
+from router_models.estimators.verifiers.checks.tool_calls import call_fault, calls_fault, declared_tools
 from router_models.types import Completion, Query
+
+CALLS_NOT_MEASURED = "it calls tools, and no answer that the version was certified on does"
 
 
 def schema_fault(query: Query, completion: Completion) -> float:
@@ -35,63 +38,61 @@ def schema_fault(query: Query, completion: Completion) -> float:
 
 
 def tool_call_fault(query: Query, completion: Completion) -> float:
-    """Return the share of the reply's tool calls that name no declared tool, do not parse, or break its schema.
+    """Return the share of the reply's tool calls that are not as declared (`tool_calls.call_fault`).
 
     NaN where the request declares no tools; 0 where tools are optional and none was called; 1 where one was required
     (`tool_choice` other than auto and none) and none was called.
     """
-    declared = _declared(query.parameters.get("tools"))
+    declared = declared_tools(query)
     if not declared:
         return math.nan
-    calls = _calls(completion.payload)
+    calls = completion.tool_calls
     if not calls:
-        return float(query.parameters.get("tool_choice", "auto") not in ("auto", "none"))
-    return sum(not _call_is_valid(call, declared) for call in calls) / len(calls)
+        return float(declared.required)
+    return sum(call_fault(call, declared) is not None for call in calls) / len(calls)
 
 
-def broken_shape(query: Query, completion: Completion) -> str | None:
-    """Return what the reply breaks of the request's declarations, in words; None where nothing is broken or declared.
+@dataclass(frozen=True, slots=True)
+class AnswerReading:
+    """Hold what a reply is, and what may be promised of it.
 
-    `response_format` is not checked on a reply that calls tools: it describes the answer, not the calls.
+    Parameters
+    ----------
+    calls : int
+        How many tool calls it makes; 0: it is text, which a verifier scores.
+    fault : str, optional
+        What it breaks of the request's declarations, in words.
+    not_promised : str, optional
+        Why no certificate of the version covers it, in words; None where one may.
     """
-    if tool_call_fault(query, completion) > 0:
-        return "a tool call names no declared tool, does not parse or breaks its schema, or a required call is missing"
-    if not _calls(completion.payload) and schema_fault(query, completion) > 0:
-        return "the answer is not the JSON that response_format asks for"
-    return None
+
+    calls: int = 0
+    fault: str | None = None
+    not_promised: str | None = None
+
+
+def read_answer(query: Query, completion: Completion, *, knows_calls: bool = False) -> AnswerReading:
+    """Read a reply of one choice: text or tool calls, with or without text beside them.
+
+    A reply that calls tools is an answer, and its text none: `response_format` is not checked, no text score counts.
+    `knows_calls`: answers that call tools were among those that the version was fitted and certified on.
+    """
+    if calls := completion.tool_calls:
+        return AnswerReading(len(calls), calls_fault(query, completion), None if knows_calls else CALLS_NOT_MEASURED)
+    if tools_declared(query) and (fault := calls_fault(query, completion)) is not None:
+        return AnswerReading(0, fault)
+    return AnswerReading(
+        0, "the answer is not the JSON that response_format asks for" if schema_fault(query, completion) > 0 else None
+    )
 
 
 def declares_shape(query: Query) -> bool:
-    """Return whether the request declares a shape that `broken_shape` can check on a whole reply."""
+    """Return whether the request declares a shape that `read_answer` can check on a whole reply."""
     declared = query.parameters.get("response_format")
     has_format = isinstance(declared, Mapping) and declared.get("type") in ("json_object", "json_schema")
-    return has_format or bool(_declared(query.parameters.get("tools")))
+    return has_format or tools_declared(query)
 
 
-def _declared(tools: object) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for tool in tools if isinstance(tools, list | tuple) else ():
-        function = tool.get("function") if isinstance(tool, Mapping) else None
-        if isinstance(function, Mapping) and isinstance(function.get("name"), str):
-            found[function["name"]] = function.get("parameters")
-    return found
-
-
-def _calls(payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the tool calls of OpenAI's chat.completion; [] where there are none or the shape is another."""
-    try:
-        calls = payload["choices"][0]["message"]["tool_calls"]
-    except (KeyError, IndexError, TypeError):
-        return []
-    return [call for call in calls if isinstance(call, Mapping)] if isinstance(calls, list | tuple) else []
-
-
-def _call_is_valid(call: Mapping[str, Any], declared: Mapping[str, object]) -> bool:
-    function = call.get("function")
-    if not isinstance(function, Mapping) or function.get("name") not in declared:
-        return False
-    try:
-        arguments = json.loads(str(function.get("arguments", "")))
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(arguments, dict) and matches_schema(arguments, declared[function["name"]])
+def tools_declared(query: Query) -> bool:
+    """Return whether the request declares tools, under either name."""
+    return bool(query.parameters.get("tools") or query.parameters.get("functions"))

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_models.errors import DataError
-from router_models.types import Action, OperatingPoint
-from router_models.versions.policy import Policy, always
+from router_models.types import Action, OperatingPoint, Verdict
+from router_models.versions.policy import Policy, always, worst
 
 TIERS = ("small", "medium", "large")
 probability = st.floats(0, 1)
@@ -148,3 +148,18 @@ def test_in_a_slice_without_proof_only_the_last_tier_is_believed() -> None:
         verdict = policy.judge_open(tier, "domain=law")
         assert (verdict.action, verdict.may_serve_on_overload) == (Action.ESCALATED, False)
         assert "domain=law" in verdict.reason
+
+
+def test_of_answers_shown_together_something_is_promised_only_where_it_is_of_each() -> None:
+    sure, unmeasured = Verdict(Action.ACCEPTED, "sure", 0.9), two().judge_unmeasured("cheap", "it calls tools")
+    assert (unmeasured.action, unmeasured.p_ok, unmeasured.promised) == (Action.ACCEPTED, None, False)
+    for verdicts in ([sure, unmeasured], [unmeasured, sure]):
+        both = worst(verdicts)
+        assert (both.action, both.promised) == (Action.ACCEPTED, False)
+        assert both.reason == "sure; another choice: not judged, accepted as declared: it calls tools"
+    assert worst([sure, sure]).promised
+
+
+def test_nothing_is_promised_of_a_cheap_tier_that_the_policy_has_no_threshold_for() -> None:
+    policy = always(("cheap", "frontier"))
+    assert [policy.judge(tier, 1.0).promised for tier in policy.tiers] == [False, True]

@@ -1,14 +1,19 @@
 """Answers and the shape that their request declared: checked before any score counts."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from router_models.data.formats import outcomes_to_frame, parse_columns
+from router_models.data.outcomes import OutcomeTable, prompt_id, table_of
 from router_models.estimators.calibrators.scores import CALIBRATORS
 from router_models.estimators.routers import LengthRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
-from router_models.types import Action, Completion, Decision, OperatingPoint, Query
+from router_models.training.certify import tiers_with_calls
+from router_models.types import Action, Completion, Decision, OperatingPoint, Outcome, Query, Usage
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 
@@ -58,7 +63,6 @@ def test_answer_that_breaks_the_declared_shape_is_escalated_whatever_its_score(
     ("asked", "completion"),
     [
         (JSON_WANTED, Completion('{"age": 3}')),
-        (JSON_WANTED | TOOLS, _calling('{"age": 3}')),
         (TOOLS, Completion("three")),
     ],
 )
@@ -79,3 +83,37 @@ def test_last_tier_is_not_held_to_the_shape_there_is_nobody_above_it() -> None:
 class AlwaysSure(NonEmptyVerifier):
     def predict(self, X):  # type: ignore[no-untyped-def]
         return np.ones(len(X))
+
+
+def test_a_call_as_declared_is_accepted_unjudged_where_no_call_was_certified() -> None:
+    made = version(Stage(LengthRouter(), None, NonEmptyVerifier(), None))
+    query = Query(ASKED.messages, {}, TOOLS)
+    verdict = made.judge(query, _calling('{"age": 3}'), Decision("cheap", "test"))
+    assert (verdict.action, verdict.p_ok, verdict.promised) == (Action.ACCEPTED, None, False)
+    assert "calls tools" in verdict.reason
+    knows = replace(made, judges_calls=("cheap",))
+    judged = knows.judge(query, _calling('{"age": 3}'), Decision("cheap", "test"))
+    assert (judged.action, judged.p_ok, judged.promised) == (Action.ABSTAINED, 0.0, True)
+
+
+def test_what_a_version_knows_of_calls_is_saved_with_it(tmp_path: Path) -> None:
+    made = version(Stage(LengthRouter(), None, NonEmptyVerifier(), None))
+    for judges in ((), ("cheap",)):
+        folder = tmp_path / f"version-{len(judges)}"
+        replace(made, judges_calls=judges).save(folder)
+        assert RouterVersion.load(folder).judges_calls == judges
+
+
+def test_calls_are_known_of_a_tier_that_both_trained_and_certified_on_some() -> None:
+    def part(*finishes: str) -> OutcomeTable:
+        prompts = tuple(f"{i} {finishes}" for i in range(len(finishes)))
+        rows = [
+            Outcome(prompt_id(prompt), prompt, "cheap", "", 1.0, Usage(), 0.0, finish_reason=finish)
+            for prompt, finish in zip(prompts, finishes, strict=True)
+        ]
+        return table_of(parse_columns(outcomes_to_frame(rows)))
+
+    some, none = part("stop", "tool_calls"), part("stop", "length")
+    assert tiers_with_calls((some, some), ("cheap", "frontier")) == ("cheap",)
+    assert tiers_with_calls((some, none), ("cheap", "frontier")) == ()
+    assert tiers_with_calls((none, some), ("cheap", "frontier")) == ()

@@ -2,6 +2,7 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -121,3 +122,20 @@ def test_what_a_stream_is_billed_by_is_heard() -> None:
     prices = {"cheap": Price(Decimal(1), Decimal(2), None, Decimal(4), batch_factor=Decimal("0.5"))}
     line = answered(prices, "cheap", completion, 0.0)
     assert line.cost_usd == Decimal(9 - 4 + 4 * 4 + 2) / 2 / 1_000_000
+
+
+def test_openais_former_function_call_is_put_together_and_taken_apart_again() -> None:
+    accumulator = CompletionAccumulator()
+    for part in ({"name": "now", "arguments": ""}, {"arguments": '{"zone":'}, {"arguments": ' "UTC"}'}):
+        accumulator.add({"choices": [{"index": 0, "delta": {"function_call": part}}]})
+    whole = accumulator.completion(0.0, "function_call")
+    called = {"name": "now", "arguments": '{"zone": "UTC"}'}
+    assert whole.payload["choices"][0]["message"]["function_call"] == called
+    assert whole.tool_calls == ({"type": "function", "function": called},)
+    assert [c["delta"]["function_call"] for [c] in to_chunks(whole) if "function_call" in c["delta"]] == [called]
+
+
+@pytest.mark.parametrize("odd", ["now", 3, ["now"], {"name": 5}, {"name": "now", "arguments": {}}])
+def test_a_former_function_call_of_another_shape_is_malformed(odd: object) -> None:
+    with pytest.raises(MALFORMED):
+        CompletionAccumulator().add({"choices": [{"index": 0, "delta": {"function_call": odd}}]})
