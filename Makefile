@@ -6,6 +6,7 @@ CONFIG ?= configs/local.yaml
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(BUILD)
 CLIENTS := $(VENV)-clients
+OLDER := $(VENV)-clients-older
 # By another name: a line that says MAKE is run even by `make -n`.
 SELF := $(MAKE)
 PYTEST := -m pytest -q --durations=25
@@ -39,8 +40,10 @@ test-all: env      ## every test at its whole size (hours)
 	  "cluster" '$(BIN)/python $(PYTEST) $(WHOLE) tests/cluster' \
 	  "engines" '$(BIN)/python $(PYTEST) $(WHOLE) tests/engines'
 
-clients: $(CLIENTS)/.installed  ## other projects' clients (LiteLLM, LangChain, Anthropic's) against the endpoint
-	@$(CLIENTS)/bin/python $(PYTEST) tests/clients
+clients: $(CLIENTS)/.installed $(OLDER)/.installed  ## other projects' clients against the endpoint, as they come
+	@failed=0; $(CLIENTS)/bin/python $(PYTEST) tests/clients || failed=1; \
+	  $(OLDER)/bin/python $(PYTEST) tests/clients/test_every_client.py tests/clients/test_openai_client.py || failed=1; \
+	  exit $$failed
 
 package: env       ## wheel and sdist, built, installed outside the checkout and tried, with and without what serves
 	@$(BIN)/python -m pytest -q -m full tests/contract/project/test_package.py
@@ -82,10 +85,10 @@ $(STAMP): pyproject.toml $(wildcard scripts/locks/*.txt)
 	@scripts/install $(VENV) $(BUILD)
 	@touch $@
 
-# Beside the environment, not in it: they pin an older openai. What is not here is found there.
-$(CLIENTS)/.installed: $(STAMP)
-	@scripts/clients-venv $(VENV) $(CLIENTS)
-	@$(BIN)/uv pip install -q --no-deps --require-hashes --python $(CLIENTS)/bin/python -r scripts/locks/clients.txt
+# Beside the environment, not in it: they pin other versions. What is not here is found there.
+$(VENV)-%/.installed: $(STAMP)
+	@scripts/clients-venv $(VENV) $(VENV)-$*
+	@$(BIN)/uv pip install -q --no-deps --require-hashes --python $(VENV)-$*/bin/python -r scripts/locks/$*.txt
 	@touch $@
 
 lock: env          ## remake scripts/locks/ from the ranges of pyproject.toml; make lock UPGRADE=--upgrade takes the newest

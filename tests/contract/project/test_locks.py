@@ -58,7 +58,9 @@ def test_every_range_is_locked_within_it(build: str) -> None:
             )
 
 
-@pytest.mark.parametrize(("name", "group"), [("uv", "tools"), ("clients", "clients")])
+@pytest.mark.parametrize(
+    ("name", "group"), [("uv", "tools"), ("clients", "clients"), ("clients-older", "clients-older")]
+)
 def test_every_group_is_locked_within_its_ranges(name: str, group: str) -> None:
     versions = locked(name)
     for wanted in map(Requirement, PROJECT["dependency-groups"][group]):
