@@ -19,6 +19,7 @@ from router_models.training.fit import fit_candidate
 from router_models.training.label_budget import next_look
 from router_models.training.splits import LabelledSplits, split_outcomes
 from router_models.types import Progress
+from router_models.versions.names import check_name
 from router_models.versions.registry import RegisteredVersion
 from router_models.versions.workspace import Workspace
 
@@ -69,8 +70,12 @@ def run_pipeline(
         For unusable outcomes.
     NotCertifiedError
         With the reason, where nothing can be promised.
+    RegistryError
+        For a name of a model or an alias that the registry would refuse, before anything is read.
     """
     work, encoder = Workspace(state_folder, registry_uri, model, progress), Encoder()
+    if alias is not None:
+        check_name("alias", alias)
     table = read_outcomes(outcomes, settings.tiers)
     if prefix:
         check_prefix(table, settings, prefix)

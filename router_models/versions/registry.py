@@ -16,6 +16,7 @@ from typing import Any
 
 from router_models.data.artifacts import verify
 from router_models.errors import ArtifactError, RegistryError
+from router_models.versions.names import check_name
 
 ARTIFACT = "router_version"
 LOOKS = "serve-graph-looks"
@@ -73,6 +74,9 @@ def register(
 
     `artifacts_folder` says where a local (SQLite) store keeps its files; ignored by a server.
     """
+    check_name("model", model)
+    if alias is not None:
+        check_name("alias", alias)
     digest = verify(folder)
     client = _client(uri)
     with _mlflow_errors(f"registering a version of {model!r}"):
@@ -164,7 +168,8 @@ def list_versions(uri: str, model: str) -> list[RegisteredVersion]:
 
 
 def set_alias(uri: str, model: str, alias: str, number: str) -> None:
-    """Point an alias at a version."""
+    """Point an alias at a version; RegistryError for one that cannot be."""
+    check_name("alias", alias)
     with _mlflow_errors(f"setting {alias!r} of {model!r} to {number}"):
         _client(uri).set_registered_model_alias(model, alias, number)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from router_models.types import Progress
+from router_models.versions.names import check_name
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,20 @@ class Workspace:
         The name that versions are registered under.
     progress : callable
         Called with a sentence at each step.
+
+    Raises
+    ------
+    RegistryError
+        For a name that the registry would refuse.
     """
 
     state_folder: Path
     registry_uri: str
     model: str
     progress: Progress = lambda _: None
+
+    def __post_init__(self) -> None:
+        check_name("model", self.model)
 
     @property
     def embeddings(self) -> Path:

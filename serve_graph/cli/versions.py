@@ -113,10 +113,12 @@ def rollback(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 def _found(version: str, config: ConfigOption):  # type: ignore[no-untyped-def]
+    from router_models.versions.names import check_name
     from router_models.versions.registry import find_version
     from serve_graph.config.graph import load_config
 
     graph = load_config(config)
+    check_name("version", version)
     found = find_version(graph.registry_uri, graph.policy.model_name, version)
     if found is None:
         raise ServeGraphError(f"no version {version!r} of {graph.policy.model_name}; see `serve-graph versions list`")

@@ -16,8 +16,9 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from router_models.versions.names import name_fault
 from serve_graph.config.access import AccessConfig, SessionsConfig
 from serve_graph.config.base import Frozen
 from serve_graph.config.http import HttpConfig
@@ -42,7 +43,7 @@ class PolicyConfig(Frozen):
     """Which router version is served, when streams are committed, and what happens when there is no decision."""
 
     model_name: str = "serve-graph-router"
-    """Name of the registered model in MLflow."""
+    """Name of the registered model in MLflow: no `/`, `:` or quotes."""
     version: str = "stable"
     """Alias or number of the registered version to serve."""
     safe_tier: TierName = "frontier"
@@ -81,6 +82,13 @@ class PolicyConfig(Frozen):
     """Scaling of the router deployment."""
     verifier_scaling: ScalingConfig = ScalingConfig(max_replicas=2)
     """Scaling of the verifier deployment."""
+
+    @field_validator("model_name", "version")
+    @classmethod
+    def _registrable(cls, name: str, info: ValidationInfo) -> str:
+        if (fault := name_fault("model" if info.field_name == "model_name" else "version", name)) is not None:
+            raise ValueError(fault)
+        return name
 
     @model_validator(mode="before")
     @classmethod

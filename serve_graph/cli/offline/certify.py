@@ -86,6 +86,7 @@ def certify(
     from router_models.training.certify_overload import check_overload, shared
     from router_models.training.certify_prefix import check_prefix
     from router_models.training.splits import split_outcomes
+    from router_models.versions.names import check_name
     from router_models.versions.workspace import Workspace
     from serve_graph.config.graph import load_config
     from serve_graph.errors import ServeGraphError
@@ -93,6 +94,8 @@ def certify(
     from serve_graph.policy.serving_version import settings_of
 
     graph = load_config(config)
+    if alias is not None:
+        check_name("alias", alias)
     need_vllm(graph)  # a certificate is bound to the engine's version
     check_out(graph.state_folder, folder=True)
     progress, encoder = progress_to_stderr(), Encoder()

@@ -25,7 +25,6 @@ TESTED_ELSEWHERE = {
     "router_models/evaluation/benchmarks": "tests/unit/router_models/evaluation/test_routellm.py",
     "router_models/types": "tests/unit/router_models/test_types.py",
     "serve_graph/api/responses": "tests/unit/serve_graph/api/test_responses.py",
-    "serve_graph/cli/offline": "tests/unit/serve_graph/cli/test_offline_commands.py",
     "serve_graph/config/templates": "tests/unit/serve_graph/cli/test_init.py",
     "serve_graph/engines/echo": "tests/unit/serve_graph/engines/test_echo.py",
     "serve_graph/engines/vllm": "tests/unit/serve_graph/engines/test_vllm_settings.py",

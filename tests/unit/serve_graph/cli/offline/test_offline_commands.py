@@ -167,7 +167,7 @@ def test_a_faulty_mix_is_named_in_one_line(tmp_path: Path, change: dict[str, Any
 def test_the_documented_mix_and_terms_are_valid() -> None:
     from router_models.planning.inputs import read_tier_inputs, read_traffic_mix
 
-    docs = Path(__file__).parents[4] / "docs" / "results" / "plans"
+    docs = Path(__file__).parents[5] / "docs" / "results" / "plans"
     assert len(read_traffic_mix(docs / "traffic-mix.yaml").slices) == 3
     assert read_tier_inputs(docs / "qa.yaml", "gpt-4o").output_tokens == 8
     assert read_tier_inputs(docs / "mmlu.yaml", "mixtral-8x7b").token_ratio == 1.15

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from serve_graph.cli import app
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 DATA = ROOT.parent / "shared" / "data"
 MMLU, VECTORS = DATA / "routellm_mmlu.parquet", DATA / "routellm_mmlu.minilm.f16.npy"
 PAIR = ["--weak", "mixtral-8x7b", "--strong", "gpt-4-1106"]
