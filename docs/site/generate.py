@@ -123,6 +123,29 @@ The body of requests and replies keeps OpenAI's shape; a running graph serves th
                 named = ", ".join(f"`{shape.rsplit('/', 1)[-1]}`" for shape in shapes if shape)
                 parts.append(f"| {status} | {reply.get('description', '')}{': ' + named if named else ''} |")
             parts.append("")
+    return "\n".join([*parts, _handling()])
+
+
+def _handling() -> str:
+    """What becomes of every request field, by endpoint and kind of engine."""
+    from serve_graph.protocol.fields import ENGINE_KINDS, TABLES
+
+    parts = [
+        """## What becomes of request fields
+
+By the engine of the tier that answers: `openai` is a hosted API. *Forwarded*: as it was sent, an API gets nulls too;
+*translated*: see the note; *consumed*: used or noted here, not sent to the engine; *refused*: 400, unless it is null.
+Fields that are not listed: `policy.unknown_fields`.
+"""
+    ]
+    for path, table in TABLES.items():
+        parts.append(
+            f"### `{path}`\n\n| field | {' | '.join(ENGINE_KINDS)} | |\n|---|{'---|' * len(ENGINE_KINDS)}---|"
+        )
+        for row in table.values():
+            cells = " | ".join(row.handling[kind] for kind in ENGINE_KINDS)
+            parts.append(f"| `{row.name}` | {cells} | {row.note} |")
+        parts.append("")
     return "\n".join(parts)
 
 

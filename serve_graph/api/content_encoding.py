@@ -142,7 +142,7 @@ _UNDERSTOOD: dict[str, Callable[[bytes, int], bytes]] = {}
 def understood() -> Mapping[str, Callable[[bytes, int], bytes]]:
     """Return what undoes each coding, by its name in lower case."""
     if not _UNDERSTOOD:
-        found = {"gzip": _gzip, "x-gzip": _gzip, "deflate": _deflate}
+        found: dict[str, Callable[[bytes, int], bytes]] = {"gzip": _gzip, "x-gzip": _gzip, "deflate": _deflate}
         for coding, candidates in LIBRARIES.items():
             for candidate in candidates:
                 try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from serve_graph.api.sse import DONE, Chunks, Events, chat_events, event, with_final_chunk
+from serve_graph.protocol.legacy_functions import finish_reason_of_functions, with_function_call
 
 
 class ResponseFormat(Protocol):
@@ -32,6 +33,25 @@ class ChatFormat:
 
 
 @dataclass(frozen=True, slots=True)
+class FunctionsFormat:
+    """`/v1/chat/completions` for requests with `functions`: the reply has `function_call` instead of tool calls."""
+
+    include_usage: bool
+
+    def whole(self, reply: dict[str, Any]) -> dict[str, Any]:
+        return reply | {"choices": [_function_choice(choice, "message") for choice in reply["choices"]]}
+
+    def events(self, chunks: Chunks) -> Events:
+        return chat_events(self._translated(chunks), self.include_usage)
+
+    async def _translated(self, chunks: Chunks) -> Chunks:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                choices = [_function_choice(choice, "delta") for choice in chunk.get("choices") or ()]
+                yield chunk if "error" in chunk else chunk | {"choices": choices}
+
+
+@dataclass(frozen=True, slots=True)
 class TextFormat:
     """`/v1/completions`: text instead of messages. The format has no tool calls; they are returned as empty text."""
 
@@ -51,6 +71,11 @@ class TextFormat:
                 if any(choice["text"] or choice["finish_reason"] for choice in choices) or not choices:
                     yield event(chunk | {"id": _text_id(chunk), "object": "text_completion", "choices": choices})
         yield DONE
+
+
+def _function_choice(choice: Mapping[str, Any], said: str) -> dict[str, Any]:
+    reason = finish_reason_of_functions(choice.get("finish_reason"))
+    return {**choice, said: with_function_call(choice[said]), "finish_reason": reason}
 
 
 def _text_id(reply: Mapping[str, Any]) -> str:

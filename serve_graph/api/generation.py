@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request, Response
 
 from router_models.types import Query
 from serve_graph.api.connection import EventStream, Reply, read_body, while_connected
-from serve_graph.api.formats import ChatFormat, ResponseFormat, TextFormat
+from serve_graph.api.formats import ChatFormat, FunctionsFormat, ResponseFormat, TextFormat
 from serve_graph.api.messages import CountTokensRequest, MessagesFormat, MessagesRequest, messages_query
 from serve_graph.api.openapi import errors, reply, request_body
 from serve_graph.api.responses import ResponsesFormat, ResponsesRequest, responses_query
@@ -26,6 +26,7 @@ from serve_graph.protocol.requests import (
     CompletionRequest,
     RequestOptions,
     StreamOptions,
+    UnknownFields,
     chat_query,
     completion_query,
     options_of,
@@ -62,7 +63,9 @@ class OpenAIRequest(Protocol):
     def user(self) -> str | None: ...
 
 
-def add_generation(app: FastAPI, service: Service, limits: HttpLimits) -> None:
+def add_generation(
+    app: FastAPI, service: Service, limits: HttpLimits, unknown_fields: UnknownFields = "refuse"
+) -> None:
     """Add the routes to the application."""
 
     @app.post(
@@ -71,8 +74,9 @@ def add_generation(app: FastAPI, service: Service, limits: HttpLimits) -> None:
         openapi_extra=request_body("ChatRequest"),
     )
     async def chat_completions(request: Request) -> Response:
-        parsed = parse_request(ChatRequest, await read_body(request, limits.max_body_bytes))
-        return await respond(request, chat_query(parsed), parsed, ChatFormat(_wants_usage(parsed)))
+        parsed = parse_request(ChatRequest, await read_body(request, limits.max_body_bytes), unknown_fields)
+        shape = FunctionsFormat if parsed.uses_functions else ChatFormat
+        return await respond(request, chat_query(parsed), parsed, shape(_wants_usage(parsed)))
 
     @app.post(
         "/v1/completions",
@@ -80,7 +84,7 @@ def add_generation(app: FastAPI, service: Service, limits: HttpLimits) -> None:
         openapi_extra=request_body("CompletionRequest"),
     )
     async def completions(request: Request) -> Response:
-        parsed = parse_request(CompletionRequest, await read_body(request, limits.max_body_bytes))
+        parsed = parse_request(CompletionRequest, await read_body(request, limits.max_body_bytes), unknown_fields)
         return await respond(request, completion_query(parsed), parsed, TextFormat(_wants_usage(parsed)))
 
     @app.post(
@@ -89,7 +93,7 @@ def add_generation(app: FastAPI, service: Service, limits: HttpLimits) -> None:
         openapi_extra=request_body("ResponsesRequest"),
     )
     async def responses(request: Request) -> Response:
-        parsed = parse_request(ResponsesRequest, await read_body(request, limits.max_body_bytes))
+        parsed = parse_request(ResponsesRequest, await read_body(request, limits.max_body_bytes), unknown_fields)
         return await respond(request, responses_query(parsed), parsed, ResponsesFormat(parsed))
 
     @app.post(
@@ -99,7 +103,7 @@ def add_generation(app: FastAPI, service: Service, limits: HttpLimits) -> None:
         openapi_extra=request_body("MessagesRequest"),
     )
     async def messages(request: Request) -> Response:
-        parsed = parse_request(MessagesRequest, await read_body(request, limits.max_body_bytes))
+        parsed = parse_request(MessagesRequest, await read_body(request, limits.max_body_bytes), unknown_fields)
         return await respond(request, messages_query(parsed), parsed, MessagesFormat.of(parsed))
 
     @app.post(
@@ -108,7 +112,7 @@ def add_generation(app: FastAPI, service: Service, limits: HttpLimits) -> None:
         openapi_extra=request_body("CountTokensRequest"),
     )
     async def count_tokens(request: Request) -> Response:
-        parsed = parse_request(CountTokensRequest, await read_body(request, limits.max_body_bytes))
+        parsed = parse_request(CountTokensRequest, await read_body(request, limits.max_body_bytes), unknown_fields)
         query = messages_query(parsed)
         service.open(query, parsed.model, False, parsed.serve_graph)  # raises if the model is unknown or forbidden
         return Reply({"input_tokens": prompt_tokens(query)})
@@ -119,7 +123,7 @@ def add_generation(app: FastAPI, service: Service, limits: HttpLimits) -> None:
         openapi_extra=request_body("EmbeddingsRequest"),
     )
     async def embeddings(request: Request) -> Response:
-        parsed = parse_request(EmbeddingsRequest, await read_body(request, limits.max_body_bytes))
+        parsed = parse_request(EmbeddingsRequest, await read_body(request, limits.max_body_bytes), unknown_fields)
         query, body = embeddings_query(parsed)
         opened = service.open_embeddings(query, parsed.model)
         try:

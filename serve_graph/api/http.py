@@ -40,6 +40,7 @@ from serve_graph.errors import (
     status_of,
 )
 from serve_graph.gateway.handler import AUTO, Service
+from serve_graph.protocol.requests import UnknownFields
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class Backend:
     keyring: Keyring = field(default_factory=Keyring)
     accounts: Accounts = field(default_factory=Accounts)
     is_open: bool = False
+    unknown_fields: UnknownFields = "refuse"
     cors: CorsConfig = field(default_factory=CorsConfig)
 
 
@@ -76,7 +78,8 @@ def build_http(backend: Backend) -> FastAPI:
     service = backend.service
     names = dict.fromkeys([AUTO, *service.context.engines, *service.context.embedders])
 
-    add_generation(app, service, HttpLimits(backend.max_body_bytes, backend.keep_alive_s, backend.start_before_commit))
+    limits = HttpLimits(backend.max_body_bytes, backend.keep_alive_s, backend.start_before_commit)
+    add_generation(app, service, limits, backend.unknown_fields)
     app.router.route_class = GetRoute
 
     @app.get("/v1/models", responses=reply("ModelList") | errors(401, 403))

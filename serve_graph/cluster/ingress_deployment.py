@@ -60,7 +60,7 @@ class IngressDeployment:
             affinity_secret,
         )
         self.maintenance = Maintenance(self.store, self.sink, self.keyring, self.accounts.spending, config)
-        self.http = config.http
+        self.http, self.unknown_fields = config.http, config.policy.unknown_fields
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         http, service = self.http, self.service
@@ -77,6 +77,7 @@ class IngressDeployment:
                 keyring=self.keyring,
                 accounts=self.accounts,
                 is_open=self.is_open,
+                unknown_fields=self.unknown_fields,
                 cors=http.cors,
             )
         )

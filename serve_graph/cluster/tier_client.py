@@ -16,6 +16,7 @@ from router_models.types import Attempt, Completion, Query
 from serve_graph.cluster.admission import AdmissionController
 from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
 from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, SaturatedError
+from serve_graph.protocol.fields import WITHHELD
 from serve_graph.protocol.requests import engine_body
 from serve_graph.protocol.responses import MALFORMED, completion_of
 
@@ -42,7 +43,7 @@ class HandleEngine:
         self.stream_extras = {} if self.hosted else {"continuous_usage_stats": True}
 
     async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
-        body = engine_body(query, self.model, self.defaults)
+        body = engine_body(query, self.model, self.defaults, self.config.engine)
         async with self.gate.place(min(self.config.timeout_s, left_s)) as left_s:
             started = time.perf_counter()
             reply = await self._reply("generate", body, left_s)
@@ -56,6 +57,8 @@ class HandleEngine:
                 ) from error
 
     async def embed(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        withheld = WITHHELD[self.config.engine]
+        body = {k: v for k, v in body.items() if k not in withheld and (v is not None or self.hosted)}
         async with self.gate.place(self.config.timeout_s) as left_s:
             reply = await self._reply("embed", {**body, "model": self.model}, left_s)
         attempts = reply.pop("attempts", ())
@@ -84,8 +87,9 @@ class HandleEngine:
     async def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[Mapping[str, Any], None]:
         """Chunks as the engine sends them. `attempts` beside the first: the calls that it took."""
         until = time.monotonic() + left_s
-        body = engine_body(query, self.model, self.defaults)
-        body |= {"stream": True, "stream_options": {"include_usage": True, **self.stream_extras}}
+        body = engine_body(query, self.model, self.defaults, self.config.engine)
+        obfuscation = (query.parameters.get("stream_options") or {}) if self.hosted else {}
+        body |= {"stream": True, "stream_options": {**obfuscation, "include_usage": True, **self.stream_extras}}
         async with self.gate.place(min(self.config.timeout_s, left_s)) as left_s:
             pieces = self.handle.options(stream=True).stream.remote(body, *self._deadline(left_s))
             wait_s = left_s + self.grace_s

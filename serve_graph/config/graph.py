@@ -64,6 +64,11 @@ class PolicyConfig(Frozen):
     """`stay`: a conversation stays on the tier that made its tool calls, unless the router chooses a dearer one;
     `route`: each request is routed.
     """
+    unknown_fields: Literal["refuse", "ignore", "forward"] = "refuse"
+    """What to do with request fields that this release does not know, such as `stop_token_ids`,
+    `structured_outputs` or a provider's own: `refuse` with 400, `ignore`, or `forward` to the tiers as they are, which
+    decide themselves what to make of them (unknown fields of nested objects are ignored then).
+    """
     overload_fallback: bool = False
     """While the last tier is full, serve rejected cheap answers for which the version has an overload certificate
     (docs/guides/tiers.md). `spill` is the former name, read for one more release.

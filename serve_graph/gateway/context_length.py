@@ -10,6 +10,7 @@ from typing import Any
 
 from router_models.types import Decision, Query
 from serve_graph.gateway.rules import raised
+from serve_graph.protocol.fields import WITHHELD
 
 BYTES_PER_TOKEN = 2.5  # English has about 4, code 3, Chinese and Arabic 2 to 3: short, so that a prompt fits after all
 TOKENS_PER_MESSAGE = 8
@@ -17,7 +18,7 @@ IMAGE_TOKENS = 1_600
 """What one image is taken for: large ones are scaled down to about that by the models that say so."""
 ATTACHMENT_TOKENS = 4_000
 """What one part of audio, video, a file or an unknown kind is taken for: minutes of speech, a few pages."""
-NOT_PROMPT = frozenset({"messages", "logit_bias"})
+NOT_PROMPT = WITHHELD["vllm"] | {"messages", "logit_bias", "prediction", "stream_options"}
 IMAGES = frozenset({"image_url", "input_image", "image"})
 _TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal", "thinking", "reasoning"})
 

@@ -16,9 +16,8 @@ from pydantic import ValidationError
 
 from serve_graph.access.auth import Caller
 from serve_graph.errors import AccessError, RequestError
-from serve_graph.protocol.requests import RequestOptions
+from serve_graph.protocol.requests import METADATA_PREFIX, RequestOptions
 
-METADATA_PREFIX = "serve_graph."
 NUMBERS = ("quality_floor", "latency_budget_s", "deadline_s")
 
 

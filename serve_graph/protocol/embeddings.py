@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from router_models.types import Message, Query
-from serve_graph.protocol.requests import Text
+from serve_graph.protocol.requests import Extensible, Text
 
 InputTokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=100_000)]
 
 
-class EmbeddingsRequest(BaseModel):
+class EmbeddingsRequest(Extensible):
     """The body of `POST /v1/embeddings`: text or token ids, one input or a list."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     model: Annotated[str, Field(min_length=1, max_length=256)]
     input: (
         Text
@@ -32,5 +31,5 @@ def embeddings_query(request: EmbeddingsRequest) -> tuple[Query, dict[str, Any]]
     """Return the Query to record and the body for the tier. Token ids are recorded without text."""
     texts = [request.input] if isinstance(request.input, str) else request.input
     messages = tuple(Message("user", text) for text in texts if isinstance(text, str))
-    body = request.model_dump(include={"input", "encoding_format", "dimensions"}, exclude_none=True)
-    return Query(messages), body
+    body = request.model_dump(exclude_unset=True, exclude={"model"})
+    return Query(messages), body | request.extras

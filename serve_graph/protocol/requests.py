@@ -10,10 +10,15 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from router_models.types import Message, Query
-from serve_graph.errors import PayloadTooLargeError, RequestError
+from serve_graph.errors import RequestError
+from serve_graph.protocol.bounds import MAX_CHOICES, MAX_DEPTH, MAX_TEXT_BYTES, check_separators, check_text
+from serve_graph.protocol.fields import WITHHELD, EngineKind
+from serve_graph.protocol.legacy_functions import with_tools
+from serve_graph.protocol.validation import explain, take_unknown
+from serve_graph.protocol.vllm_parameters import vllm_parameters
 
 Text = Annotated[str, Field(max_length=4_000_000)]
 Metadata = Annotated[
@@ -24,17 +29,11 @@ PromptTokens = Annotated[int, Field(ge=1, le=MAX_INT)]
 TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,7}$")]
 LogitBias = Annotated[dict[TokenId, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)]
 R = TypeVar("R", bound=BaseModel)
-MAX_CHOICES = 8  # upper bound of `n`: each choice is generated, verified and paid for
-MAX_DEPTH = 100  # Ray pickles requests recursively; a schema nests a dozen levels
-MAX_TEXT_BYTES = 4 * 1024 * 1024  # of a body, images, audio and files apart: what is routed, checked and verified
-MAX_SEPARATORS = 1_000_000  # commas and opening brackets: a bound on the values that parsing makes
-MEDIA_KEYS = frozenset({"url", "data", "file_data", "image_url", "video_url", "audio_url"})
-NOT_FORWARDED = frozenset(
-    {
-        "model", "stream", "stream_options", "messages", "metadata", "user", "store", "serve_graph", "service_tier",
-        "prompt_cache_key", "safety_identifier",
-    }
-)  # fmt: skip
+NOT_PARAMETERS = frozenset(
+    {"model", "stream", "stream_options", "serve_graph", "prompt", "suffix", "echo", "best_of"}
+)  # what is no parameter of an engine's call
+METADATA_PREFIX = "serve_graph."  # of metadata that is for this endpoint
+UnknownFields = Literal["refuse", "ignore", "forward"]
 
 
 class ContentPart(BaseModel):
@@ -54,9 +53,12 @@ class ChatMessage(BaseModel):
 
 
 class StreamOptions(BaseModel):
+    """What a stream contains; usage is sent once, at its end, also where `continuous_usage_stats` asks for more."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
-    include_usage: bool = False
+    include_usage: bool | None = None
     include_obfuscation: bool | None = None
+    continuous_usage_stats: bool | None = None
 
 
 class RequestOptions(BaseModel):
@@ -80,10 +82,20 @@ class RequestOptions(BaseModel):
     session: Annotated[str, Field(max_length=256)] | None = None
 
 
-class Sampling(BaseModel):
-    """Fields common to chat and text completions: OpenAI's sampling fields and vLLM's extensions."""
+class Extensible(BaseModel):
+    """A request that may carry `extras`: fields unknown here, where the configuration lets them pass to engines."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+    _extras: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def extras(self) -> dict[str, Any]:
+        return self._extras
+
+
+class Sampling(Extensible):
+    """Fields common to chat and text completions: OpenAI's sampling fields and vLLM's extensions."""
+
     model: Annotated[str, Field(min_length=1, max_length=256)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -101,6 +113,8 @@ class Sampling(BaseModel):
     store: bool | None = None
     service_tier: str | None = None
     prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
     safety_identifier: str | None = None
     serve_graph: RequestOptions | None = None
     # vLLM's extensions
@@ -126,6 +140,20 @@ class ChatRequest(Sampling):
     reasoning_effort: str | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    modalities: list[str] | None = None
+    audio: dict[str, Any] | None = None
+    prediction: dict[str, Any] | None = None
+    web_search_options: dict[str, Any] | None = None
+    moderation: dict[str, Any] | None = None
+    functions: Annotated[list[dict[str, Any]], Field(min_length=1)] | None = None
+    function_call: str | dict[str, Any] | None = None
+
+    @property
+    def uses_functions(self) -> bool:
+        """Whether the request is in the form that OpenAI had before `tools`."""
+        return bool(self.functions) or any(
+            message.role == "function" or (message.model_extra or {}).get("function_call") for message in self.messages
+        )
 
 
 class CompletionRequest(Sampling):
@@ -134,11 +162,15 @@ class CompletionRequest(Sampling):
     prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=1)]
     suffix: None = None
     echo: Literal[False] | None = None
+    best_of: Literal[1] | None = None
     logprobs: None = None
 
 
-def parse_request(kind: type[R], body: bytes) -> R:
+def parse_request(kind: type[R], body: bytes, unknown_fields: UnknownFields = "refuse") -> R:
     """Parse and validate a request body.
+
+    Fields that `kind` does not have are refused, ignored, or put into its `extras` if it is Extensible. Ours, in
+    `serve_graph`, and those that chat has are refused in any case.
 
     Raises RequestError, which names the field, for: an empty body, invalid UTF-8, JSON that is not an object, NaN and
     infinities, unpaired surrogates, nesting beyond MAX_DEPTH, unknown fields, wrong types and values out of range.
@@ -150,19 +182,29 @@ def parse_request(kind: type[R], body: bytes) -> R:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        raise _explain(error) from None
+        if unknown_fields == "refuse":
+            raise explain(error) from None
+        unknown = [e["loc"] for e in error.errors() if e["type"] == "extra_forbidden"]
+    extras = take_unknown(data, unknown)
+    try:
+        request = kind.model_validate(data)
+    except ValidationError as error:
+        raise explain(error) from None
+    if unknown_fields == "forward" and isinstance(request, Extensible):
+        request.extras.update(extras)
+    return request
 
 
 def _read_object(body: bytes) -> dict[str, Any]:
     """Parse a JSON object and make sure that it can be sent to an engine as UTF-8 JSON."""
     try:
-        if len(body) > MAX_TEXT_BYTES and sum(map(body.count, (b",", b"[", b"{"))) > MAX_SEPARATORS:
-            raise _too_much_text()
+        if len(body) > MAX_TEXT_BYTES:
+            check_separators(body)
         data = json.loads(body.decode("utf-8-sig"))
         if not isinstance(data, dict):
             raise RequestError("the request body must be a JSON object", code="invalid_json")
-        if len(body) > MAX_TEXT_BYTES and len(body) - _media_chars(data) > MAX_TEXT_BYTES:
-            raise _too_much_text()
+        if len(body) > MAX_TEXT_BYTES:
+            check_text(body, data)
         if _is_deep(data):
             raise RecursionError
         json.dumps(data, ensure_ascii=False, allow_nan=False).encode("utf-8")
@@ -180,24 +222,6 @@ def _read_object(body: bytes) -> dict[str, Any]:
     return data
 
 
-def _too_much_text() -> PayloadTooLargeError:
-    message = f"the request holds more than {MAX_TEXT_BYTES} bytes beside images, audio and files"
-    return PayloadTooLargeError(message, code="payload_too_large")
-
-
-def _media_chars(data: dict[str, Any]) -> int:
-    """Return the length of the URLs and the base64 data in a request."""
-    chars, left = 0, [data]
-    while left:
-        node = left.pop()
-        for key, value in node.items() if isinstance(node, dict) else ((None, value) for value in node):
-            if isinstance(value, dict | list):
-                left.append(value)
-            elif key in MEDIA_KEYS and isinstance(value, str):
-                chars += len(value)
-    return chars
-
-
 def _is_deep(data: dict[str, Any]) -> bool:
     level: list[Any] = [data]
     for _ in range(MAX_DEPTH):
@@ -206,19 +230,6 @@ def _is_deep(data: dict[str, Any]) -> bool:
         if not level:
             return False
     return True
-
-
-def _explain(error: ValidationError) -> RequestError:
-    first = min(error.errors(), key=lambda e: len(e["loc"]) if e["type"] != "extra_forbidden" else 0)
-    path = ".".join(str(part) for part in first["loc"]) or None
-    param = str(first["loc"][0]) if first["loc"] else None
-    if first["type"] == "extra_forbidden":
-        return RequestError(f"unrecognized request argument: {path}", param, "unknown_field")
-    if first["type"] == "missing":
-        return RequestError(f"missing required field: {path}", param, "missing_field")
-    if param == "n":
-        return RequestError(f"n must be 1 to {MAX_CHOICES}", param, "unsupported_value")
-    return RequestError(f"{path}: {first['msg']}", param, "invalid_value")
 
 
 def options_of(
@@ -230,22 +241,35 @@ def options_of(
 
 
 def chat_query(request: ChatRequest) -> Query:
-    """Convert a chat request to a Query. Every field that the engine understands is forwarded."""
-    sent = request.model_dump(exclude_unset=True, exclude_none=True)
-    parameters = {key: value for key, value in sent.items() if key not in NOT_FORWARDED}
-    if "max_tokens" not in parameters and "max_completion_tokens" in parameters:
-        parameters["max_tokens"] = parameters.pop("max_completion_tokens")
+    """Convert a chat request to a Query; what engines do not all get is sorted out by `engine_body`."""
+    parameters = _parameters(request)
+    if (tokens := parameters.pop("max_completion_tokens", None)) is not None:
+        parameters["max_tokens"] = tokens
     messages = tuple(Message(m.role, _plain(m.content)) for m in request.messages)
-    parameters["messages"] = [m.model_dump(exclude_none=True) for m in request.messages]
+    parameters["messages"] = [m.model_dump(exclude_unset=True) for m in request.messages]
+    if request.uses_functions:
+        parameters = with_tools(parameters)
     return Query(messages, dict(request.metadata or {}), parameters)
 
 
 def completion_query(request: CompletionRequest) -> Query:
     """Convert a text completion to a Query: its prompt becomes one user message."""
-    sent = request.model_dump(exclude_unset=True, exclude_none=True)
-    parameters = {key: value for key, value in sent.items() if key not in NOT_FORWARDED | {"prompt", "echo"}}
+    parameters = _parameters(request)
+    parameters.pop("logprobs", None)
     prompt = request.prompt if isinstance(request.prompt, str) else request.prompt[0]
     return Query((Message("user", prompt),), dict(request.metadata or {}), parameters)
+
+
+def _parameters(request: Sampling) -> dict[str, Any]:
+    """Return the fields that were sent, as they were sent: nulls too. Metadata for this endpoint stays here."""
+    sent = request.model_dump(exclude_unset=True, exclude={"messages"})
+    parameters = {name: value for name, value in sent.items() if name not in NOT_PARAMETERS} | request.extras
+    if request.metadata and any(name.startswith(METADATA_PREFIX) for name in request.metadata):
+        kept = {name: value for name, value in request.metadata.items() if not name.startswith(METADATA_PREFIX)}
+        parameters = {k: v for k, v in parameters.items() if k != "metadata"} | ({"metadata": kept} if kept else {})
+    if request.stream_options is not None and request.stream_options.include_obfuscation is not None:
+        parameters["stream_options"] = {"include_obfuscation": request.stream_options.include_obfuscation}
+    return parameters
 
 
 def _plain(content: str | list[ContentPart] | None) -> str:
@@ -264,8 +288,16 @@ class EngineBody(dict[str, Any]):
         return self.get("messages")
 
 
-def engine_body(query: Query, model: str, defaults: Mapping[str, Any]) -> EngineBody:
-    """Return the body for an OpenAI-compatible engine: request fields over the tier's defaults, logprobs on."""
-    body = {**defaults, **query.parameters}
+def engine_body(query: Query, model: str, defaults: Mapping[str, Any], kind: EngineKind = "openai") -> EngineBody:
+    """Return the body for an engine: request fields over the tier's defaults, logprobs on.
+
+    `fields` says which fields this kind of engine gets. An API gets nulls as the caller sent them, vLLM gets none.
+    Raises EngineRequestError naming a field that this kind of engine cannot honour.
+    """
+    withheld = WITHHELD[kind]
+    given = vllm_parameters(query.parameters, model) if kind == "vllm" else query.parameters
+    sent = {k: v for k, v in given.items() if k not in withheld and (v is not None or k not in defaults)}
+    sent.pop("stream_options", None)  # whoever calls the engine decides whether it streams
+    body = {**defaults, **sent}
     body.setdefault("messages", [{"role": m.role, "content": m.content} for m in query.messages])
-    return EngineBody(body | {"model": model, "logprobs": True, "top_logprobs": body.get("top_logprobs", 0)})
+    return EngineBody(body | {"model": model, "logprobs": True, "top_logprobs": body.get("top_logprobs") or 0})

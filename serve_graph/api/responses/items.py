@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 Event = dict[str, Any]
 TEXT_FIELDS: Mapping[str, str] = MappingProxyType({"output_text": "text", "refusal": "refusal"})
 """The field that holds the text of each kind of part."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallKind:
+    """What is different between calls of functions and of custom tools: names of items, fields and events."""
+
+    item: str
+    prefix: str
+    name: str
+    said: str
+    event: str
+    told: tuple[str, ...]
+
+
+FUNCTION = CallKind("function_call", "fc", "function", "arguments", "function_call_arguments", ("arguments", "name"))
+CUSTOM = CallKind("custom_tool_call", "ctc", "custom", "input", "custom_tool_call_input", ("input",))
+CALLS: Mapping[str, CallKind] = MappingProxyType({kind.item: kind for kind in (FUNCTION, CUSTOM)})
 
 
 class Items:
@@ -32,7 +50,7 @@ class Items:
             if at not in self.calls:
                 events += self.close()
                 events += self._begin_call(at, call)
-            events += self._grow_call(self.calls[at], (call.get("function") or {}).get("arguments") or "")
+            events += self._grow_call(self.calls[at], call)
         return events
 
     def close(self) -> list[Event]:
@@ -69,22 +87,23 @@ class Items:
         return {"type": "response.content_part.added", **self._part(self.open), "part": dict(part)}
 
     def _begin_call(self, at: int, call: Mapping[str, Any]) -> Iterator[Event]:
-        function = call.get("function") or {}
+        kind = CUSTOM if call.get("type") == "custom" or call.get("custom") else FUNCTION
         item = {
-            "type": "function_call",
-            "id": f"fc_{self.name}_{len(self.output)}",
+            "type": kind.item,
+            "id": f"{kind.prefix}_{self.name}_{len(self.output)}",
             "call_id": call.get("id") or f"call_{self.name}_{at}",
-            "name": function.get("name") or "",
-            "arguments": "",
+            "name": (call.get(kind.name) or {}).get("name") or "",
+            kind.said: "",
             "status": "in_progress",
         }
         self.calls[at] = item
         yield self._added(item)
 
-    def _grow_call(self, item: dict[str, Any], arguments: str) -> Iterator[Event]:
-        item["arguments"] += arguments
-        if arguments:
-            yield {"type": "response.function_call_arguments.delta", **self._at(item, named=True), "delta": arguments}
+    def _grow_call(self, item: dict[str, Any], call: Mapping[str, Any]) -> Iterator[Event]:
+        kind = CALLS[item["type"]]
+        if said := (call.get(kind.name) or {}).get(kind.said):
+            item[kind.said] += said
+            yield {"type": f"response.{kind.event}.delta", **self._at(item, named=True), "delta": said}
 
     def _added(self, item: dict[str, Any]) -> Event:
         self.output.append(item)
@@ -92,9 +111,10 @@ class Items:
         return {"type": "response.output_item.added", **self._at(item), "item": _copy(item)}
 
     def _done_events(self, item: Mapping[str, Any]) -> list[Event]:
-        if item["type"] == "function_call":
-            whole = {"arguments": item["arguments"], "name": item["name"]}
-            return [{"type": "response.function_call_arguments.done", **self._at(item, named=True), **whole}]
+        if item["type"] in CALLS:
+            kind = CALLS[item["type"]]
+            whole = {name: item[name] for name in kind.told}
+            return [{"type": f"response.{kind.event}.done", **self._at(item, named=True), **whole}]
         part = dict(item["content"][-1])
         kind = part["type"]
         text = {TEXT_FIELDS[kind]: part[TEXT_FIELDS[kind]]}

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from router_models.types import Query
+from serve_graph.api.responses.tools import Strict, Tool, ToolChoice
 from serve_graph.errors import RequestError
 from serve_graph.protocol.requests import (
     ChatRequest,
+    Extensible,
     Metadata,
     PromptTokens,
     RequestOptions,
@@ -19,30 +21,12 @@ from serve_graph.protocol.requests import (
     chat_query,
 )
 
+AS_IN_CHAT = (
+    "metadata", "user", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
+    "prompt_cache_options", "moderation",
+)  # fmt: skip
+FILE_FIELDS = ("file_data", "file_id", "filename")
 PARTS = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}
-
-
-class Strict(BaseModel):
-    """Base of the request models: unknown fields are rejected, nothing is converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class FunctionTool(Strict):
-    """A function that the model may call; OpenAI's hosted tools are not supported."""
-
-    type: Literal["function"]
-    name: Annotated[str, Field(min_length=1, max_length=256)]
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class FunctionChoice(Strict):
-    """A `tool_choice` that names the function to call."""
-
-    type: Literal["function"]
-    name: Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class PlainFormat(Strict):
@@ -71,11 +55,14 @@ class TextOptions(Strict):
 class Reasoning(Strict):
     """The reasoning effort. `summary` is accepted, but no summaries are produced."""
 
-    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
-    summary: Literal["auto", "concise", "detailed"] | None = None
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    summary: Literal["auto", "concise", "detailed", "none"] | None = None
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+    context: Literal["auto", "current_turn"] | None = None
+    mode: Literal["standard"] | None = None
 
 
-class ResponsesRequest(Strict):
+class ResponsesRequest(Extensible):
     """`POST /v1/responses`."""
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
@@ -86,8 +73,9 @@ class ResponsesRequest(Strict):
     max_output_tokens: PromptTokens | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    tools: list[FunctionTool] | None = None
-    tool_choice: Literal["none", "auto", "required"] | FunctionChoice | None = None
+    tools: list[Tool] | None = None
+    tool_choice: ToolChoice | None = None
+    max_tool_calls: int | None = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None
     reasoning: Reasoning | None = None
@@ -98,29 +86,42 @@ class ResponsesRequest(Strict):
     include: list[str] | None = None
     service_tier: str | None = None
     prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
     safety_identifier: str | None = None
+    moderation: dict[str, Any] | None = None
+    client_metadata: dict[str, Any] | None = None
     serve_graph: RequestOptions | None = None
-    # Rejected when set: they need state that this endpoint does not store.
+    # Rejected when set: they need state, prompts or programs that this endpoint does not store, or a chat API's reply
+    # does not have them.
     background: Literal[False] | None = None
+    background_options: None = None
+    top_logprobs: Literal[0] | None = None
     previous_response_id: None = None
     conversation: None = None
+    context_management: None = None
+    prompt: None = None
+    image: None = None
+    access_programs: None = None
 
 
 def responses_query(request: ResponsesRequest) -> Query:
     """Convert the request to a Query; raises RequestError naming an item that has no counterpart in chat."""
+    choice = request.tool_choice
     body: dict[str, Any] = {
         "model": request.model,
         "messages": _messages(request),
         "temperature": request.temperature,
         "top_p": request.top_p,
         "max_completion_tokens": request.max_output_tokens,
-        "tools": [_tool(tool) for tool in request.tools] if request.tools else None,
-        "tool_choice": _tool_choice(request.tool_choice),
+        "tools": [tool.for_chat() for tool in request.tools] if request.tools else None,
+        "tool_choice": choice if isinstance(choice, str | None) else choice.for_chat(),
         "parallel_tool_calls": request.parallel_tool_calls,
         "response_format": _response_format(request.text),
         "reasoning_effort": request.reasoning.effort if request.reasoning else None,
         "verbosity": request.text.verbosity if request.text else None,
-        "metadata": request.metadata,
+        "stream_options": request.stream_options,
+        **{name: getattr(request, name) for name in AS_IN_CHAT},
     }
     try:
         chat = ChatRequest.model_validate({name: value for name, value in body.items() if value is not None})
@@ -128,6 +129,7 @@ def responses_query(request: ResponsesRequest) -> Query:
         first = error.errors()[0]
         where = "input" if first["loc"][0] == "messages" else str(first["loc"][0])
         raise RequestError(f"{where}: {first['msg']}", where, "invalid_value") from None
+    chat.extras.update(request.extras)
     return chat_query(chat)
 
 
@@ -146,25 +148,28 @@ def _add(messages: list[dict[str, Any]], item: Mapping[str, Any]) -> None:
     if kind == "message":
         messages.append({"role": item.get("role"), "content": _content(item.get("content"))})
     elif kind == "function_call":
-        call = {
-            "id": str(item.get("call_id")),
-            "type": "function",
-            "function": {"name": str(item.get("name")), "arguments": str(item.get("arguments") or "")},
-        }
-        last = messages[-1] if messages else {}
-        if last.get("role") == "assistant":
-            last.setdefault("tool_calls", []).append(call)
-        else:
-            messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
-    elif kind == "function_call_output":
+        function = {"name": str(item.get("name")), "arguments": str(item.get("arguments") or "")}
+        _add_call(messages, {"id": str(item.get("call_id")), "type": "function", "function": function})
+    elif kind == "custom_tool_call":
+        custom = {"name": str(item.get("name")), "input": str(item.get("input") or "")}
+        _add_call(messages, {"id": str(item.get("call_id")), "type": "custom", "custom": custom})
+    elif kind in ("function_call_output", "custom_tool_call_output"):
         output = _content(item.get("output"))
         messages.append({"role": "tool", "tool_call_id": str(item.get("call_id")), "content": output})
     elif kind != "reasoning":  # chat has no counterpart for reasoning items
         raise RequestError(f"input items of type {kind!r} are not supported", "input", "unsupported_value")
 
 
+def _add_call(messages: list[dict[str, Any]], call: dict[str, Any]) -> None:
+    last = messages[-1] if messages else {}
+    if last.get("role") == "assistant":
+        last.setdefault("tool_calls", []).append(call)
+    else:
+        messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
+
+
 def _content(content: Any) -> Any:
-    """Return a message's content in chat's shape: text parts, and image_url parts for images."""
+    """Return a message's content in chat's shape: text, images by URL, audio, and files by id or by their data."""
     if not isinstance(content, list):
         return content
     parts: list[dict[str, Any]] = []
@@ -175,19 +180,14 @@ def _content(content: Any) -> Any:
         elif kind == "input_image" and part.get("image_url"):
             image = {"url": part["image_url"]} | ({"detail": part["detail"]} if part.get("detail") else {})
             parts.append({"type": "image_url", "image_url": image})
+        elif kind == "input_file" and (part.get("file_data") or part.get("file_id")):
+            file = {name: part[name] for name in FILE_FIELDS if part.get(name)}
+            parts.append({"type": "file", "file": file})
+        elif kind == "input_audio":
+            parts.append({"type": "input_audio", "input_audio": part.get("input_audio")})
         else:
             raise RequestError(f"content parts of type {kind!r} are not supported", "input", "unsupported_value")
     return parts
-
-
-def _tool(tool: FunctionTool) -> dict[str, Any]:
-    return {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_none=True)}
-
-
-def _tool_choice(choice: str | FunctionChoice | None) -> str | dict[str, Any] | None:
-    if isinstance(choice, FunctionChoice):
-        return {"type": "function", "function": {"name": choice.name}}
-    return choice
 
 
 def _response_format(text: TextOptions | None) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncOpenAI
@@ -59,10 +59,14 @@ class OpenAICompatibleEngine:
 
     async def embed(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """Return an embeddings reply as the API sent it: numbers, or base64 if requested."""
-        arguments = {"encoding_format": "float", **body, "model": self.config.embedding_model or self.config.model}
+        model = self.config.embedding_model or self.config.model or ""
+        encoding: Literal["float", "base64"] = body.get("encoding_format") or "float"
+        rest = {name: value for name, value in body.items() if name not in ("model", "input", "encoding_format")}
         try:
             async with asyncio.timeout(timeout_s):
-                raw = await self.client.embeddings.with_raw_response.create(**arguments)
+                raw = await self.client.embeddings.with_raw_response.create(
+                    model=model, input=body["input"], encoding_format=encoding, extra_body=rest
+                )
                 data = json.loads(raw.content)
         except Exception as error:
             raise failure_of(error, timeout_s) from error

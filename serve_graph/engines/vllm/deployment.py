@@ -92,7 +92,10 @@ def _request(body: dict[str, Any]) -> Any:
         return ChatCompletionRequest(**body)
     except ValueError as error:
         problems: list[Any] = getattr(error, "errors", list)()
-        message = str(problems[0]["msg"]) if problems else str(error)
+        message = str(error)
+        if problems:
+            place = ".".join(map(str, problems[0].get("loc", ())))
+            message = f"{place}: {problems[0]['msg']}" if place else str(problems[0]["msg"])
         return {"error": {"message": message, "code": 400}}
 
 

@@ -16,6 +16,7 @@ import yaml
 import router_models
 from serve_graph.cli import app
 from serve_graph.config.graph import GraphConfig
+from serve_graph.protocol.fields import TABLES
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted(
@@ -126,7 +127,11 @@ def test_the_generated_reference_names_every_command_key_and_error() -> None:
     for key in GraphConfig.model_fields:
         assert f"| `{key}` |" in told
     assert "| `input_usd_per_mtok` | number, ≥ 0 | **required** |" in told
-    assert "`POST /v1/chat/completions`" in generate.http()
+    told = generate.http()
+    assert "`POST /v1/chat/completions`" in told
+    for table in TABLES.values():
+        for row in table.values():
+            assert f"| `{row.name}` | {' | '.join(row.handling.values())} | {row.note} |" in told
     assert "| `serve_graph_requests_total` | counter | Requests" in generate.metrics()
     assert "| 429 | `rate_limit_error` | `SaturatedError` |" in generate.errors()
 

@@ -255,11 +255,15 @@ def test_nulls_inside_a_json_schema_are_kept() -> None:
 
 
 def test_what_concerns_the_endpoint_alone_is_not_forwarded() -> None:
-    fields = {"metadata": {"task": "sum"}, "user": "u1", "store": False, "stream": True}
-    fields |= {"serve_graph": {"stream": "route"}, "prompt_cache_key": "k", "service_tier": "auto"}
-    query = chat_query(parse_request(ChatRequest, body(**fields, stream_options={"include_usage": True})))
-    assert query.metadata == {"task": "sum"}
-    assert set(engine_body(query, "t", {})) == {"messages", "model", "logprobs", "top_logprobs"}
+    fields = {"metadata": {"task": "sum", "serve_graph.abstain": "forbid"}, "user": "u1", "stream": True}
+    fields |= {"serve_graph": {"stream": "route"}, "stream_options": {"include_usage": True}}
+    query = chat_query(parse_request(ChatRequest, body(**fields)))
+    assert query.metadata == {"task": "sum", "serve_graph.abstain": "forbid"}
+    always = {"messages", "model", "logprobs", "top_logprobs"}
+    assert set(engine_body(query, "t", {}, "vllm")) == always
+    got = engine_body(query, "t", {}, "openai")
+    assert set(got) == always | {"metadata", "user"}
+    assert got["metadata"] == {"task": "sum"}
 
 
 def test_max_completion_tokens_is_max_tokens_to_the_engine() -> None:

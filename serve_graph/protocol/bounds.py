@@ -1,0 +1,44 @@
+"""Bounds on what a request holds: they keep parsing, routing and verifying it short, whatever its size in bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serve_graph.errors import PayloadTooLargeError
+
+MAX_CHOICES = 8  # upper bound of `n`: each choice is generated, verified and paid for
+MAX_DEPTH = 100  # Ray pickles requests recursively; a schema nests a dozen levels
+MAX_TEXT_BYTES = 4 * 1024 * 1024  # of a body, images, audio and files apart: what is routed, checked and verified
+MAX_SEPARATORS = 1_000_000  # commas and opening brackets: a bound on the values that parsing makes
+MEDIA_KEYS = frozenset({"url", "data", "file_data", "image_url", "video_url", "audio_url"})
+
+
+def check_separators(body: bytes) -> None:
+    """Raise PayloadTooLargeError if parsing the body could make too many values; those inside texts count too."""
+    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_SEPARATORS:
+        raise _too_much_text()
+
+
+def check_text(body: bytes, data: dict[str, Any]) -> None:
+    """Raise PayloadTooLargeError if the body holds more than MAX_TEXT_BYTES beside images, audio and files."""
+    if len(body) - _media_chars(data) > MAX_TEXT_BYTES:
+        raise _too_much_text()
+
+
+def _too_much_text() -> PayloadTooLargeError:
+    message = f"the request holds more than {MAX_TEXT_BYTES} bytes beside images, audio and files"
+    return PayloadTooLargeError(message, code="payload_too_large")
+
+
+def _media_chars(data: dict[str, Any]) -> int:
+    """Return the length of the URLs and the base64 data in a request."""
+    chars = 0
+    left: list[Any] = [data]
+    while left:
+        node = left.pop()
+        for key, value in node.items() if isinstance(node, dict) else ((None, value) for value in node):
+            if isinstance(value, dict | list):
+                left.append(value)
+            elif key in MEDIA_KEYS and isinstance(value, str):
+                chars += len(value)
+    return chars
