@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -77,7 +78,7 @@ def labels_needed(epsilon: float, true_risk: float, delta: float, wanted: float 
         return math.ceil(math.log(delta) / math.log1p(-epsilon))
     while size <= MAX_ERRORS:
         # With k errors allowed from starts[k] labels on, power is least just before starts[k + 1].
-        starts = least_labels(np.arange(size + 1), epsilon, delta)
+        starts = _starts(size, epsilon, delta)
         lowest = bdtr(np.arange(size, dtype=np.float64), starts[1:] - 1, true_risk)
         short = np.flatnonzero(lowest < wanted)
         if short.size == 0:
@@ -86,6 +87,14 @@ def labels_needed(epsilon: float, true_risk: float, delta: float, wanted: float 
             return int(starts[short[-1] + 1])
         size *= 4
     return None
+
+
+@lru_cache(maxsize=64)
+def _starts(size: int, epsilon: float, level: float) -> IntArray:
+    """`least_labels` of 0 to `size` errors; the same for every true risk, and most of what `labels_needed` costs."""
+    starts = least_labels(np.arange(size + 1), epsilon, level)
+    starts.setflags(write=False)
+    return starts
 
 
 def labels_guess(epsilon: float, true_risk: ArrayLike, level: float) -> FloatArray:
