@@ -34,7 +34,7 @@ from serve_graph.cascade.steps import (
 )
 from serve_graph.errors import EngineError
 from serve_graph.protocol.async_stream import BufferedAsyncIterator
-from serve_graph.protocol.chunks import Choices, CompletionAccumulator, says_something, to_chunks
+from serve_graph.protocol.chunks import Choices, CompletionAccumulator, says_something, to_chunks, tool_names
 from serve_graph.protocol.responses import MALFORMED
 
 Pieces = AsyncGenerator[Choices, None]
@@ -99,7 +99,7 @@ class TierStream:
         if math.isfinite(step.timeout_s):  # closing the call before this one took time too
             self.timeout_s = min(step.timeout_s, context.deadline.left_s)
         self.began_at = context.deadline.clock()
-        self.accumulator = CompletionAccumulator()
+        self.accumulator = CompletionAccumulator(tool_names(query.parameters.get("tools")))
         self.completion: Completion | None = None
         self.buffered: list[Choices] = []
         pieces = self._pieces()
@@ -155,12 +155,11 @@ class TierStream:
         try:
             async with aclosing(context.streams[tier].stream(self.query, self.timeout_s)) as chunks:
                 async for chunk in chunks:
-                    _add(accumulator, chunk, tier)
+                    piece = _add(accumulator, chunk, tier)
                     if attempts := chunk.get("attempts"):
                         record_attempts(context, tier, attempts, state)
-                    if not chunk.get("choices"):
+                    if not piece:
                         continue
-                    piece: Choices = [_complete(choice) for choice in chunk["choices"]]
                     began = began or says_something(chunk)
                     if not began:
                         empty.append(piece)
@@ -181,18 +180,12 @@ class TierStream:
             state.unmetered |= self.completion is not None and not line.metered
 
 
-def _add(accumulator: CompletionAccumulator, chunk: Mapping[str, Any], tier: str) -> None:
+def _add(accumulator: CompletionAccumulator, chunk: Mapping[str, Any], tier: str) -> Choices:
     try:
-        accumulator.add(chunk)
+        return accumulator.add(chunk)
     except MALFORMED as error:
         attempts = chunk.get("attempts", ()) if isinstance(chunk, Mapping) else ()
         raise EngineError(f"tier {tier!r} sent a malformed chunk ({type(error).__name__})", attempts) from error
-
-
-def _complete(choice: Mapping[str, Any]) -> dict[str, Any]:
-    """A choice of a chunk with all that OpenAI's have: some APIs leave out what is empty, the delta included."""
-    index, delta = choice.get("index") or 0, choice.get("delta") or {}
-    return {"finish_reason": None, **choice, "index": index, "delta": delta}
 
 
 def _judged_whole(query: Query) -> str | None:

@@ -5,12 +5,13 @@ A piece is the `choices` of one chat.completion.chunk. Pure: nothing waits here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from router_models.data.prefixes import prefix_of
 from router_models.types import Completion, Usage
 from serve_graph.protocol.responses import UsageCounts, check_choice, completion_of, text_pieces, token_texts
+from serve_graph.protocol.tool_calls import ToolCallAssembler
 
 Choices = list[dict[str, Any]]
 
@@ -38,35 +39,54 @@ def check_chunk(chunk: Mapping[str, Any]) -> None:
 class CompletionAccumulator:
     """Accumulate the chunks of a stream into a completion.
 
-    `completion` and `prefix` may be called at any time.
+    `completion` and `prefix` may be called at any time. `tool_names`: the functions that the request declared.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tool_names: Collection[str] = ()) -> None:
         self.choices: dict[int, dict[str, Any]] = {}
+        self.tool_names = tool_names
+        self.tool_calls: dict[int, ToolCallAssembler] = {}
         self.counts: UsageCounts | None = None
         self.service_tier: str | None = None
 
-    def add(self, chunk: Mapping[str, Any]) -> None:
+    def add(self, chunk: Mapping[str, Any]) -> Choices:
         """Add one chunk: its `choices`, `usage` and `service_tier` (the rate that a hosted API applied).
 
-        Raises one of MALFORMED if the chunk is invalid; the state is then unchanged.
+        Returns its choices with all that OpenAI's have: the index, a delta, a finish reason or null, and tool calls as
+        clients assemble them. Raises one of MALFORMED if the chunk is invalid; the state is then unchanged.
         """
         check_chunk(chunk)
         self.service_tier = chunk.get("service_tier") or self.service_tier
         if chunk.get("usage"):
             self.counts = self.counts or UsageCounts()
             self.counts.add(chunk["usage"])
-        for piece in chunk.get("choices") or []:
-            index = piece.get("index") or 0
-            choice = self.choices.setdefault(index, _empty_choice(index))
+        pieces: Choices = []
+        for position, piece in enumerate(chunk.get("choices") or ()):
+            given = piece.get("index")
+            index = position if given is None else given
+            choice = self.choices.get(index)
+            if choice is None:
+                choice = self.choices[index] = _empty_choice(index)
             delta = piece.get("delta") or {}
+            if "tool_calls" in delta:
+                delta = {**delta, "tool_calls": self._assembled(index, delta["tool_calls"] or ())}
             for name, value in delta.items():
-                _merge_delta(choice["message"], name, value)
+                if name != "tool_calls":
+                    _merge_delta(choice["message"], name, value)
+            pieces.append({"finish_reason": None, **piece, "index": index, "delta": delta})
             if tokens := (piece.get("logprobs") or {}).get("content"):
                 named = [{**token, "logprob": float(token["logprob"])} for token in tokens]
                 choice["logprobs"] = choice["logprobs"] or {"content": []}
                 choice["logprobs"]["content"] += named
             choice["finish_reason"] = piece.get("finish_reason") or choice["finish_reason"]
+        return pieces
+
+    def _assembled(self, index: int, parts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        assembler = self.tool_calls.setdefault(index, ToolCallAssembler(self.tool_names))
+        deltas = assembler.take(parts)
+        if assembler.calls:
+            self.choices[index]["message"]["tool_calls"] = assembler.calls
+        return deltas
 
     @property
     def usage(self) -> Usage:
@@ -117,22 +137,10 @@ def _empty_choice(index: int) -> dict[str, Any]:
 
 
 def _merge_delta(message: dict[str, Any], name: str, value: Any) -> None:
-    """Merge one delta field into a message: append text, merge tool calls by index, replace anything else."""
+    """Merge one delta field into a message: append text, replace anything else."""
     if value is None:
         return
-    if name == "tool_calls":
-        calls: list[dict[str, Any]] = message.setdefault("tool_calls", [])
-        for part in value:
-            at = min(
-                part.get("index") or 0, len(calls)
-            )  # indexes count upwards; an arbitrary one must not allocate memory
-            if at == len(calls):
-                calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
-            call, function = calls[at], part.get("function") or {}
-            call["id"] = part.get("id") or call["id"]
-            call["function"]["name"] += function.get("name") or ""
-            call["function"]["arguments"] += function.get("arguments") or ""
-    elif name == "function_call":
+    if name == "function_call":
         former: dict[str, Any] = message.setdefault("function_call", {"name": "", "arguments": ""})
         for field in ("name", "arguments"):
             former[field] += value.get(field) or ""
@@ -140,6 +148,15 @@ def _merge_delta(message: dict[str, Any], name: str, value: Any) -> None:
         message[name] = (message.get(name) or "") + value
     else:
         message[name] = value
+
+
+def tool_names(tools: Any) -> frozenset[str]:
+    """Return the names of the functions that a request declares; a request that is invalid there declares none."""
+    if not isinstance(tools, list):
+        return frozenset()
+    inner = [tool.get("function") or tool.get("custom") for tool in tools if isinstance(tool, Mapping)]
+    names = [function.get("name") for function in inner if isinstance(function, Mapping)]
+    return frozenset(name for name in names if isinstance(name, str))
 
 
 def to_chunks(completion: Completion) -> Iterator[Choices]:
@@ -159,7 +176,7 @@ def to_chunks(completion: Completion) -> Iterator[Choices]:
             for text in text_pieces(message.get(name) or ""):
                 yield [_piece(index, {name: text})]
         if calls := message.get("tool_calls"):
-            yield [_piece(index, {"tool_calls": [{"index": i, **call} for i, call in enumerate(calls)]})]
+            yield [_piece(index, {"tool_calls": [{**call, "index": i} for i, call in enumerate(calls)]})]
         if former := message.get("function_call"):
             yield [_piece(index, {"function_call": former})]
         yield [_piece(index, {}, choice.get("finish_reason") or completion.finish_reason)]

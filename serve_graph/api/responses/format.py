@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from serve_graph.api.responses.items import Items
 from serve_graph.api.responses.request import ResponsesRequest
 from serve_graph.api.sse import Chunks, Events, event
+
+CUT: Mapping[str, str] = MappingProxyType({"length": "max_output_tokens", "content_filter": "content_filter"})
+"""The finish reasons of incomplete responses, with what `incomplete_details` says of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,7 @@ class ResponsesFormat:
         choice = reply["choices"][0]
         items = Items(reply["id"])
         items.take(choice["message"])
-        items.close()
+        items.close(_ending(choice["finish_reason"]))
         response = self._response(reply, "completed") | {"output": items.done()}
         return self._finished(response, choice["finish_reason"], reply)
 
@@ -71,8 +75,7 @@ class ResponsesFormat:
         self, response: dict[str, Any], finish_reason: str | None, reply: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return a response with its final status, usage and `serve_graph` object."""
-        cut = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(finish_reason or "")
-        if cut:
+        if cut := CUT.get(finish_reason or ""):
             response |= {"status": "incomplete", "incomplete_details": {"reason": cut}}
         usage = reply.get("usage")
         return response | {"usage": _usage(usage) if usage else None, "serve_graph": reply["serve_graph"]}
@@ -104,7 +107,7 @@ class _ResponseStream:
                 yield from self.items.take(choice["delta"])
                 self.reason = choice["finish_reason"] or self.reason
         if "serve_graph" in chunk:
-            yield from self.items.close()
+            yield from self.items.close(_ending(self.reason))
             done = self.response | {"status": "completed", "output": self.items.done()}
             done = self.response_format._finished(done, self.reason, chunk)
             yield {"type": f"response.{done['status']}", "response": done}
@@ -115,6 +118,10 @@ class _ResponseStream:
             why = {"code": "server_error", "message": error["message"]}
             failed = {"status": "failed", "error": why, "output": self.items.done()}
             yield {"type": "response.failed", "response": self.response | failed}
+
+
+def _ending(finish_reason: str | None) -> str:
+    return "incomplete" if finish_reason in CUT else "completed"
 
 
 def _usage(usage: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The output items of a response as they grow: one message, then function calls, each added, filled and closed."""
+"""The output items of a response as they grow: reasoning, a message, function calls, each added, filled and closed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from types import MappingProxyType
 from typing import Any
 
 Event = dict[str, Any]
-TEXT_FIELDS: Mapping[str, str] = MappingProxyType({"output_text": "text", "refusal": "refusal"})
+TEXT_FIELDS: Mapping[str, str] = MappingProxyType(
+    {"output_text": "text", "refusal": "refusal", "reasoning_text": "text"}
+)
 """The field that holds the text of each kind of part."""
 
 
@@ -41,6 +43,8 @@ class Items:
     def take(self, message: Mapping[str, Any]) -> list[Event]:
         """Add one message or delta; returns the events that describe it."""
         events: list[Event] = []
+        if thought := message.get("reasoning_content") or message.get("reasoning") or "":
+            events += self._text_events("reasoning_text", thought)
         if text := message.get("content") or "":
             events += self._text_events("output_text", text)
         if refusal := message.get("refusal") or "":  # an abstention has both text and refusal
@@ -53,12 +57,12 @@ class Items:
             events += self._grow_call(self.calls[at], call)
         return events
 
-    def close(self) -> list[Event]:
-        """Close the open item, if there is one."""
+    def close(self, status: str = "completed") -> list[Event]:
+        """Close the open item, if there is one: `incomplete` where the answer was cut."""
         if self.open is None:
             return []
         item, self.open = self.open, None
-        item["status"] = "completed"
+        item["status"] = status
         return [*self._done_events(item), {"type": "response.output_item.done", **self._at(item), "item": _copy(item)}]
 
     def done(self) -> list[dict[str, Any]]:
@@ -66,10 +70,14 @@ class Items:
         return [_copy(item) for item in self.output]
 
     def _text_events(self, kind: str, text: str) -> Iterator[Event]:
-        """Append text to the message's last part; text of another kind starts another part."""
-        if self.open is None or self.open["type"] != "message":
+        """Append text to the item's last part; text of another kind starts another part, reasoning another item."""
+        item_type = "reasoning" if kind == "reasoning_text" else "message"
+        if self.open is None or self.open["type"] != item_type:
             yield from self.close()
-            item = {"type": "message", "role": "assistant", "id": f"msg_{self.name}_{len(self.output)}"}
+            at = f"{self.name}_{len(self.output)}"
+            message: dict[str, Any] = {"type": "message", "role": "assistant", "id": f"msg_{at}"}
+            thinking: dict[str, Any] = {"type": "reasoning", "id": f"rs_{at}", "summary": []}
+            item = thinking if item_type == "reasoning" else message
             yield self._added(item | {"status": "in_progress", "content": []})
         assert self.open is not None
         parts = self.open["content"]

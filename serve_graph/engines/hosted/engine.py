@@ -6,8 +6,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-import httpx
-
 from router_models.types import Attempt
 from serve_graph.config.tiers import HostedTierConfig
 from serve_graph.engines.hosted.deployment_error import DeploymentError
@@ -22,7 +20,7 @@ class HostedEngine:
     construction if a key is missing. `http_client` replaces the connections to the APIs, of all deployments.
     """
 
-    def __init__(self, config: HostedTierConfig, http_client: httpx.AsyncClient | None = None) -> None:
+    def __init__(self, config: HostedTierConfig, http_client: Any = None) -> None:
         self.config = config
         self.engines = {api.name: OpenAICompatibleEngine(api, config.timeout_s, http_client) for api in config.apis}
         self.failover = Failover(self.engines, {api.name: api.weight for api in config.apis}, config.failover)

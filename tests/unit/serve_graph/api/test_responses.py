@@ -95,7 +95,7 @@ async def test_function_calls_go_there_and_back(endpoint: Endpoints, stream: boo
         deltas = [e.delta for e in said if e.type == "response.function_call_arguments.delta" and e.item_id == one.id]
         assert "".join(deltas) == one.arguments
 
-    at.context.decider.tier = "frontier"
+    at.context.decider.tier = "cheap"
     results = [{"type": "function_call_output", "call_id": call.call_id, "output": "rain"} for call in (one, two)]
     history = [{"role": "user", "content": "weather?"}, *(item.model_dump() for item in response.output), *results]
     after = await ask(at, input=history, tools=[TOOL])

@@ -127,7 +127,7 @@ FAULTS = [
     ({"fault": "reset"}, EngineError, "connection"),
     ({"fault": "error_body"}, EngineError, "returned an error: scripted"),
     ({"fault": "error_body", "code": 429}, SaturatedError, "returned an error: scripted"),
-    ({"fault": "no_choices"}, EngineError, "contains no answer|interrupted"),
+    ({"fault": "no_choices"}, EngineError, "contains no answer|without an answer"),
     ({"fault": "html"}, EngineError, "could not be parsed|without an answer|interrupted"),
     ({"fault": "html", "status": 502}, EngineError, "returned 502: no reason given"),
     ({"fault": "hang"}, EngineTimeoutError, "did not answer within"),

@@ -23,6 +23,7 @@ CALLS = st.lists(
         }
     ),
     max_size=3,
+    unique_by=lambda call: call["id"],
 )
 MESSAGES = st.fixed_dictionaries({"content": st.text(max_size=60), "tool_calls": CALLS})
 
