@@ -146,7 +146,12 @@ def cached_embeddings(encoder: TextEncoder, texts: Sequence[str], folder: Path |
 def load_embeddings(path: Path) -> NDArray[np.float32]:
     """Read an array of embeddings from a .npy file (never a pickle); DataError where it cannot be read."""
     try:
-        return np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
+        found = np.load(path, allow_pickle=False)
+        if not isinstance(found, np.ndarray):
+            raise DataError(f"{path}: holds several arrays: save one, as .npy")
+        return np.asarray(found, dtype=np.float32)
+    except DataError:
+        raise
     except (OSError, ValueError, TypeError, EOFError, OverflowError, BadZipFile) as error:
         raise DataError(f"{path}: cannot be read as an array ({error})") from error
 

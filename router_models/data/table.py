@@ -266,7 +266,11 @@ class OutcomeTable:
             Where the embeddings do not match the prompts in number, or are not finite.
         """
         if isinstance(source, Path):
-            return self._embedded(load_embeddings(source))
+            vectors = load_embeddings(source)
+            try:
+                return self._embedded(vectors)
+            except DataError as error:
+                raise DataError(f"{source}: {error}") from error
         return self._embedded(cached_embeddings(source, self.prompts.texts, cache))
 
     def _embedded(self, vectors: NDArray[np.float32]) -> OutcomeTable:

@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from router_models.data.formats.text_files import read_text
 from router_models.errors import DataError
 from router_models.planning.traffic_mix import TrafficSlice
 from router_models.pricing.prices import Price
@@ -105,9 +106,13 @@ def read_tier_inputs(path: Path, tier: str) -> TierCosts:
 def validated(model: type[M], path: Path) -> M:
     """Read a YAML file into a model; DataError names the file, the key and what is wrong with it."""
     try:
-        return model.model_validate(yaml.safe_load(path.read_text()))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: cannot be read as YAML ({error})") from error
+        data = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2026-13-45
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from error
+    try:
+        return model.model_validate(data)
     except ValidationError as error:
         found = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
         raise DataError(f"{path}: {found}") from error

@@ -8,7 +8,7 @@ exact text. MT-Bench grades are the judge's two turns averaged, mapped from [1, 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,17 +55,27 @@ def read_benchmarks(checkout: Path) -> tuple[Benchmark, ...]:
     evals = checkout / EVALS
     found = []
     if sorted((evals / "mmlu" / "responses").glob("mmlu_*.csv")):
-        found.append(_read_mmlu(evals / "mmlu"))
+        found.append(_published(_read_mmlu, evals / "mmlu"))
     if (evals / "gsm8k" / "gsm8k_responses.csv").is_file():
-        found.append(_read_gsm8k(evals / "gsm8k"))
+        found.append(_published(_read_gsm8k, evals / "gsm8k"))
     if (evals / "mt_bench" / "judgements.jsonl").is_file():
-        found.append(_read_mt_bench(evals / "mt_bench"))
+        found.append(_published(_read_mt_bench, evals / "mt_bench"))
     if not found:
         raise DataError(
             f"{checkout}: no RouteLLM responses under {EVALS}/{{mmlu,gsm8k,mt_bench}}; give the root of a checkout of "
             "lm-sys/RouteLLM"
         )
     return tuple(found)
+
+
+def _published(read: Callable[[Path], Benchmark], folder: Path) -> Benchmark:
+    """Read a benchmark's folder; DataError where its files are not those that RouteLLM publishes."""
+    try:
+        return read(folder)
+    except DataError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise DataError(f"{folder}: not as RouteLLM publishes it ({error!r:.200}): check it out again") from error
 
 
 def _read_mmlu(folder: Path) -> Benchmark:

@@ -62,7 +62,7 @@ def other_tiers(out: Path, tiers: Sequence[str], binds: Mapping[str, str] | None
     """
     if not out.exists():
         return []
-    others = [row for row in frame_to_outcomes(read_frame(out)) if row.tier not in tiers]
+    others = [row for row in _rows(out) if row.tier not in tiers]
     if others and collected_binds(out) != binds:
         raise ServeGraphError(
             f"{out} is of other engines than these: its other tiers cannot stay; choose another --out"
@@ -84,7 +84,7 @@ def reopen(out: Path, prompts: Collection[str], tiers: Sequence[str], binds: Map
     """
     if not out.exists() or partial_of(out).exists() or not failures_of(out).exists():
         return
-    rows = frame_to_outcomes(read_frame(out))
+    rows = _rows(out)
     if collected_binds(out) != binds or not {row.prompt_id for row in rows} <= set(prompts):
         raise ServeGraphError(
             f"{out} was finished without {failures_of(out).name}, from other tasks or engines than these: give those "
@@ -136,6 +136,15 @@ def write_failures(out: Path, failures: Sequence[Failure]) -> None:
         return
     lines = (json.dumps(asdict(failure), ensure_ascii=True) + "\n" for failure in failures)
     failures_of(out).write_text("".join(lines), encoding="utf-8")
+
+
+def _rows(out: Path) -> list[Outcome]:
+    """The outcomes of a table that `collect` wrote; ServeGraphError where it is none, or was changed since."""
+    try:
+        return frame_to_outcomes(read_frame(out))
+    except (ValueError, TypeError) as error:
+        message = " ".join(str(error).removeprefix(f"{out}: ").split())
+        raise ServeGraphError(f"{out}: not a table that `collect` wrote ({message}): choose another --out") from error
 
 
 def _line(outcome: Outcome) -> bytes:

@@ -116,3 +116,10 @@ def test_the_papers_tables_hold_its_best_figures() -> None:
         "mt_bench": (13.40, 31.31, 0.802),
     }
     assert all(np.isfinite(row.apgr) and len(rows) == 9 for rows in PUBLISHED.values() for row in rows)
+
+
+@pytest.mark.parametrize("line", ["5", "{}", '{"eval_prompt"', "[" * 10_000])
+def test_a_file_that_routellm_did_not_publish_is_refused_by_name(checkout: Path, line: str) -> None:
+    (checkout / "routellm/evals/gsm8k/contaminated_prompts.jsonl").write_text(line)
+    with pytest.raises(DataError, match="gsm8k"):
+        read_benchmarks(checkout)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pandas as pd
 import pytest
 
 from router_models.data.outcomes import read_outcomes
 from router_models.data.starter import Task
 from serve_graph.cli.client.collect import collect_outcomes
-from serve_graph.cli.client.unfinished import failures_of, partial_of, refuse_finished, reopen
+from serve_graph.cli.client.unfinished import failures_of, other_tiers, partial_of, refuse_finished, reopen
 from serve_graph.errors import EngineError, ServeGraphError
 
 TIERS = ("cheap", "frontier")
@@ -182,6 +183,22 @@ async def test_a_table_of_other_tasks_or_engines_is_not_taken_up(tmp_path: Path)
         with pytest.raises(ServeGraphError, match="from other tasks or engines"):
             reopen(out, prompts, TIERS, binds)
     assert not partial_of(out).exists()
+
+
+@pytest.mark.parametrize("change", [{"grade": "x"}, {"prompt_tokens": None}, {"token_texts": "x"}])
+async def test_a_table_that_was_changed_by_hand_is_not_added_to(tmp_path: Path, change: dict[str, Any]) -> None:
+    out = tmp_path / "o.parquet"
+    await run(bad(said()), out)
+    pd.read_parquet(out).assign(**change).to_parquet(out)
+    with pytest.raises(ServeGraphError, match="not a table that `collect` wrote"):
+        other_tiers(out, ["frontier"], None)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"a,b"])
+def test_a_file_that_is_no_table_is_not_added_to(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "o.parquet").write_bytes(content)
+    with pytest.raises(ServeGraphError, match="not a table that `collect` wrote"):
+        other_tiers(tmp_path / "o.parquet", ["cheap"], None)
 
 
 async def test_an_answer_that_cannot_be_graded_is_kept_and_graded_by_the_next_run(tmp_path: Path) -> None:
