@@ -41,9 +41,9 @@ test-all: env      ## every test at its whole size (hours)
 	  "engines" '$(BIN)/python $(PYTEST) $(WHOLE) tests/engines'
 
 clients: $(CLIENTS)/.installed $(OLDER)/.installed  ## other projects' clients against the endpoint, as they come
-	@failed=0; $(CLIENTS)/bin/python $(PYTEST) tests/clients || failed=1; \
-	  $(OLDER)/bin/python $(PYTEST) tests/clients/test_every_client.py tests/clients/test_openai_client.py || failed=1; \
-	  exit $$failed
+	@failed=0; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	  $(OLDER)/bin/python $(PYTEST) tests/clients/test_every_client.py tests/clients/test_openai_client.py >"$$log" 2>&1 & \
+	  $(CLIENTS)/bin/python $(PYTEST) tests/clients || failed=1; wait $$! || failed=1; cat "$$log"; exit $$failed
 
 package: env       ## wheel and sdist, built, installed outside the checkout and tried, with and without what serves
 	@$(BIN)/python -m pytest -q -m full tests/contract/project/test_package.py

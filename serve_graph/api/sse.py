@@ -19,6 +19,8 @@ Events = AsyncGenerator[bytes, None]
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
 LONE = "backslashreplace"  # an unpaired surrogate is not valid UTF-8; JSON's escape for it is the same as Python's
+FINAL_FIELDS = ("serve_graph", "service_tier")
+"""What a final chunk says beside usage."""
 _LINE_BREAKS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
@@ -64,15 +66,14 @@ async def chat_events(chunks: Chunks, include_usage: bool) -> Events:
 async def with_final_chunk(chunks: Chunks, include_usage: bool) -> Chunks:
     """Yield the chunks, ended as requested.
 
-    With usage: a final chunk without choices, as OpenAI sends it. Without: the
-    final chunk's `serve_graph` is merged into the chunk with the finish reason, as clients read `choices[0]` of every
-    one.
+    With usage: a final chunk without choices, as OpenAI sends it. Without: what the final chunk says beside it
+    (`FINAL_FIELDS`) is merged into the chunk with the finish reason, as clients read `choices[0]` of every one.
     """
     pending: dict[str, Any] | None = None
     async with aclosing(chunks):
         async for chunk in chunks:
             if "serve_graph" in chunk and not include_usage:
-                yield {**(pending or chunk), "serve_graph": chunk["serve_graph"]}
+                yield (pending or chunk) | {name: chunk[name] for name in FINAL_FIELDS if name in chunk}
                 return
             if pending is not None:
                 yield pending

@@ -138,7 +138,7 @@ class Service:
                         yield chunk
             closing = {"choices": [], "serve_graph": request.facts()}
             if state.completion is not None:
-                closing["usage"] = usage_shown(state.completion)
+                closing |= {"usage": usage_shown(state.completion), **_tariff(state.completion)}
             self.record(request)
             if last is not None:
                 yield last
@@ -244,4 +244,11 @@ class Service:
             "choices": choices,
             "usage": usage_shown(completion),
             "serve_graph": request.facts(),
+            **_tariff(completion),
         }
+
+
+def _tariff(completion: Completion) -> dict[str, str]:
+    """The `service_tier` that a hosted API says it applied, where it says so."""
+    applied = completion.payload.get("service_tier")
+    return {"service_tier": applied} if applied and isinstance(applied, str) else {}

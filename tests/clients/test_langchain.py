@@ -42,15 +42,15 @@ def test_it_streams(served: Served, tier: str, responses: bool) -> None:
 
 @pytest.mark.parametrize("responses", [False, True])
 def test_a_tool_loop_goes_round(served: Served, responses: bool) -> None:
-    at = served(cheap=FakeEngine("", tool_calls=[CALL]))
+    at = served(frontier=FakeEngine("", tool_calls=[CALL]), decider=FakeDecider("frontier"))
     model = chat(at, use_responses_api=responses).bind_tools([TOOL])
     asked = HumanMessage("weather?")
     said = model.invoke([asked])
     [call] = said.tool_calls
     assert (call["name"], call["args"]) == ("weather", {"city": "Oslo"})
-    at.context.decider.tier = "frontier"
+    at.context.decider.tier = "cheap"
     model.invoke([asked, said, ToolMessage("rain", tool_call_id=call["id"])])
-    assert at.sink.records[-1].tier == "cheap"
+    assert at.sink.records[-1].tier == "frontier"
 
 
 def test_it_reads_structured_output(served: Served) -> None:

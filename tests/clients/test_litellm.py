@@ -37,14 +37,14 @@ def test_it_streams(served: Served, tier: str) -> None:
 
 
 def test_a_tool_loop_goes_round(served: Served) -> None:
-    at = served(cheap=FakeEngine("", tool_calls=[CALL]))
+    at = served(frontier=FakeEngine("", tool_calls=[CALL]), decider=FakeDecider("frontier"))
     message = ask(at, tools=TOOLS).choices[0].message
     [call] = message.tool_calls
     assert json.loads(call.function.arguments) == {"city": "Oslo"}
-    at.context.decider.tier = "frontier"
+    at.context.decider.tier = "cheap"
     result = {"role": "tool", "tool_call_id": call.id, "content": "rain"}
     ask(at, tools=TOOLS, messages=[{"role": "user", "content": "hello"}, message.model_dump(), result])
-    assert at.sink.records[-1].tier == "cheap"
+    assert at.sink.records[-1].tier == "frontier"
 
 
 def test_its_errors_are_openais(served: Served) -> None:

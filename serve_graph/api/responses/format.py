@@ -78,7 +78,8 @@ class ResponsesFormat:
         if cut := CUT.get(finish_reason or ""):
             response |= {"status": "incomplete", "incomplete_details": {"reason": cut}}
         usage = reply.get("usage")
-        return response | {"usage": _usage(usage) if usage else None, "serve_graph": reply["serve_graph"]}
+        tariff = {"service_tier": reply["service_tier"]} if "service_tier" in reply else {}
+        return response | {"usage": _usage(usage) if usage else None, "serve_graph": reply["serve_graph"], **tariff}
 
 
 class _ResponseStream:
