@@ -16,7 +16,7 @@ from router_models.training.certify import Certified, certify_candidate, check_c
 from router_models.training.certify_overload import with_overload
 from router_models.training.certify_prefix import check_prefix, with_prefix
 from router_models.training.fit import fit_candidate
-from router_models.training.label_budget import next_look
+from router_models.training.label_budget import LabelBudget
 from router_models.training.splits import LabelledSplits, split_outcomes
 from router_models.types import Progress
 from router_models.versions.names import check_name
@@ -76,11 +76,13 @@ def run_pipeline(
     work, encoder = Workspace(state_folder, registry_uri, model, progress), Encoder()
     if alias is not None:
         check_name("alias", alias)
-    table = read_outcomes(outcomes, settings.tiers)
+    table = read_outcomes(outcomes, settings.tiers, metadata=[settings.group_by] if settings.group_by else ())
     if prefix:
         check_prefix(table, settings, prefix)
     progress(f"embedding {len(table)} prompts")
-    splits = split_outcomes(table, settings.tiers, settings.seed).with_embeddings(encoder, work.embeddings)
+    splits = split_outcomes(table, settings.tiers, settings.seed, settings.group_by).with_embeddings(
+        encoder, work.embeddings
+    )
     progress("choosing and fitting router and verifier")
     candidate = fit_candidate(splits, settings, encoder)
     progress("certifying")
@@ -96,16 +98,25 @@ def certify_next(
     """Certify with this look's share of δ: the registry counts every look at any of these labels, failed ones too.
 
     All looks together keep the promise with confidence 1 - δ, whether or not rows were added between them. Returns the
-    settings with their look index. Raises as `certify_candidate` does; what can be refused unseen is no look.
+    settings with their look index. Raises as `certify_candidate` does; what TUNE alone refuses is no look.
     """
     check_candidate(candidate, settings)
-    settings = next_look(splits, settings, work, noted={"seed": str(settings.seed)})
-    spent = sum(spent_delta(settings.delta, i) for i in range(1, settings.look_index + 1))
-    work.progress(
-        f"look {settings.look_index} at these labels: δ {settings.level:.3g} for this one, {spent:.3g} spent of "
-        f"{settings.delta:g}; fresh labels begin anew"
-    )
-    return certify_candidate(candidate, splits, settings, now), settings
+    budget = LabelBudget(splits, settings, work, noted={"seed": str(settings.seed)})
+    looked = [budget.foreseen()]
+
+    def look() -> Settings:
+        looked.append(budget.look())
+        index, delta = looked[-1].look_index, settings.delta
+        chose = f", after {' and '.join(budget.choices)} chose on them" if budget.choices else ""
+        spent = sum(spent_delta(delta, i) for i in range(1, index + 1))
+        work.progress(
+            f"look {index} at these labels{chose}: δ {looked[-1].level:.3g} for this one, {spent:.3g} spent of "
+            f"{delta:g}; labels of other prompts begin anew"
+        )
+        return looked[-1]
+
+    certified = certify_candidate(candidate, splits, looked[0], now, look)
+    return certified, looked[-1]
 
 
 def certify_prefix_next(
@@ -121,11 +132,16 @@ def certify_prefix_next(
     Looks are counted apart from `certify_next`'s: the prefix promise has a δ of its own.
     """
     noted = {"prefix": ",".join(map(str, lengths))}
-    settings = next_look(splits, settings, work, purpose="prefix", noted=noted)
-    look, level = settings.look_index, settings.level
-    work.progress(f"certifying a prefix: look {look} at these labels for one, δ {level:.3g} for it")
+    budget = LabelBudget(splits, settings, work, purpose="prefix", noted=noted)
+
+    def look() -> Settings:
+        looked = budget.look()
+        index, level = looked.look_index, looked.level
+        work.progress(f"certifying a prefix: look {index} at these labels for one, δ {level:.3g} for it")
+        return looked
+
     try:
-        return with_prefix(certified, splits, settings, lengths, now), None
+        return with_prefix(certified, splits, budget.foreseen(), lengths, now, look), None
     except NotCertifiedError as error:
         work.progress(f"no prefix verdict: {error.reason}")
         return certified, error.reason

@@ -225,6 +225,11 @@ class OutcomeTable:
         It covers prompts, metadata, grades, answers and counts. Tokens are left out: they add no label, so that a
         table to which they are added remains the same evidence.
         """
+        return hashlib.sha256("\n".join(sorted(self.row_hashes)).encode()).hexdigest()
+
+    @property
+    def row_hashes(self) -> tuple[str, ...]:
+        """Return the sha256 of every row's content, (n,): equal for copies of a row, whatever the order of columns."""
         numbers = {f"grade|{tier}": column for tier, column in self.grades.items()}
         for name in ("prompt_tokens", "completion_tokens", "cached_tokens", "latency_s"):
             numbers |= {f"{name}|{tier}": column for tier, column in getattr(self, name).items()}
@@ -233,7 +238,7 @@ class OutcomeTable:
         for tier, answers in self.answers.items():
             texts |= {f"answer|{tier}": answers.texts, f"finish|{tier}": answers.finish_reasons}
             numbers |= {f"signal|{tier}|{name}": column for name, column in answers.signals.items()}
-        rows = sorted(
+        return tuple(
             hashlib.sha256(
                 "\x1f".join(
                     [text]
@@ -243,7 +248,6 @@ class OutcomeTable:
             ).hexdigest()
             for i, text in enumerate(self.prompts.texts)
         )
-        return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
     def with_embeddings(self, source: TextEncoder | Path, cache: Path | None = None) -> OutcomeTable:
         """Return the table with `prompts.embeddings`, scaled to unit length.

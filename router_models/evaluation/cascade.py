@@ -140,7 +140,10 @@ def compare_cascade(
         Where the table has no confidence of the cheap tier, or lacks what the family needs.
     """
     data = cascade_data(table, cheap, dear)
-    scores = cross_validate_cascade(data, contenders(ROUTERS[router], seed), folds, seed, progress=progress)
+    wider = data.groups is not None and len(np.unique(data.groups)) < len(set(data.answers.prompts.texts))
+    together = [str(group) for group in data.groups.tolist()] if wider and data.groups is not None else None
+    entered = contenders(ROUTERS[router], seed)
+    scores = cross_validate_cascade(data, entered, folds, seed, together, progress=progress)
     progress("intervals")
     return CascadeComparison(
         name=name,
@@ -198,7 +201,10 @@ def cascade_rows(
 
     def drawn(name: str) -> dict[str, tuple[float, FloatArray]]:
         of = _statistics(data, scores, name, epsilon)
-        return {f: (float(s(ones)[0]), bootstrap_values(s, n, draws=draws, seed=seed)) for f, s in of.items()}
+        return {
+            f: (float(s(ones)[0]), bootstrap_values(s, n, draws=draws, seed=seed, groups=data.groups))
+            for f, s in of.items()
+        }
 
     base = drawn(reference)
     rows = []

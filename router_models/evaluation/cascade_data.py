@@ -27,18 +27,23 @@ MakeRouter = Callable[[], RouterModel]
 
 @dataclass(frozen=True, slots=True)
 class CascadeData:
-    """Hold the cheap tier's answers to n prompts, and the grades (n,) of both tiers, none missing."""
+    """Hold the cheap tier's answers to n prompts, and the grades (n,) of both tiers, none missing.
+
+    `groups`, (n,): equal for rows that are no independent observations of each other; None = all are.
+    """
 
     answers: Answers
     cheap: FloatArray
     dear: FloatArray
+    groups: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.answers)
 
     def take(self, index: IntArray) -> CascadeData:
         """Select rows by integer index."""
-        return CascadeData(self.answers.take(index), self.cheap[index], self.dear[index])
+        groups = None if self.groups is None else self.groups[index]
+        return CascadeData(self.answers.take(index), self.cheap[index], self.dear[index], groups)
 
 
 Contender = Callable[[CascadeData, Answers], FloatArray]
@@ -80,7 +85,7 @@ def cascade_data(table: OutcomeTable, cheap: str, dear: str) -> CascadeData:
             f"a cascade needs the token logprobs of {cheap!r}, or its max_token_confidence; without {missing[0]!r} "
             "only the prompt is left: evaluate a router instead"
         )
-    return CascadeData(answers, both.grade(cheap), both.grade(dear))
+    return CascadeData(answers, both.grade(cheap), both.grade(dear), both.groups)
 
 
 def with_one_token_logprobs(answers: Answers) -> Answers:

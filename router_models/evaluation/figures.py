@@ -6,11 +6,12 @@ Scores come from `held_out`; nothing is fitted here but the calibrator of the ce
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
 
+from router_models.data.groups import evidence_rows
 from router_models.data.outcomes import OutcomeTable
 from router_models.data.slices import slice_columns
 from router_models.errors import DataError
@@ -33,7 +34,7 @@ from router_models.metrics import (
     routellm_curve,
     routing_curve,
 )
-from router_models.types import FloatArray
+from router_models.types import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,16 +186,31 @@ def evaluate(
     for one in held:
         if np.isnan(one.scores).any():
             raise DataError(f"{one.method}: {int(np.isnan(one.scores).sum())} of {len(w)} prompts have no score")
-    length = bootstrap_values(RoutingSums(held[1].scores, w, s).apgr, len(w), draws=AIQ_DRAWS, seed=seed)
-    cert_rows = certification_rows(table, seed)
+    length = bootstrap_values(
+        RoutingSums(held[1].scores, w, s).apgr, len(w), draws=AIQ_DRAWS, seed=seed, groups=table.groups
+    )
+    counted = evidence_rows(table, seed)
+    cert_rows = certification_rows(table, seed)[counted]
+    few = replace(terms, weak_cost=terms.weak_cost[counted], strong_cost=terms.strong_cost[counted])
     out_of_domain = away or {}
     own = {m.method: m.scores for m in held if m.method not in ("random", "oracle")}
     points = {
-        method: certified_point(scores, w, s, terms, cert_rows, now, seed)
+        method: certified_point(scores[counted], w[counted], s[counted], few, cert_rows, now, seed)
         for method, scores in (own if certify is None else certify).items()
     }
     rows = [
-        _row(m, w, s, terms, length, held[1].scores, out_of_domain.get(m.method), points.get(m.method), seed)
+        _row(
+            m,
+            w,
+            s,
+            terms,
+            length,
+            held[1].scores,
+            out_of_domain.get(m.method),
+            points.get(m.method),
+            seed,
+            table.groups,
+        )
         for m in held
     ]
     with_slices = [one for one in held if one.method != "random"]
@@ -224,16 +240,17 @@ def _row(
     away: FloatArray | None,
     point: CertifiedPoint | None,
     seed: int,
+    groups: IntArray,
 ) -> MethodFigures:
     n = len(w)
     sums = RoutingSums(one.scores, w, s)
-    values = bootstrap_values(sums.apgr, n, draws=AIQ_DRAWS, seed=seed)
+    values = bootstrap_values(sums.apgr, n, draws=AIQ_DRAWS, seed=seed, groups=groups)
     own_apgr = apgr(routing_curve(one.scores, w, s))
     length_apgr = apgr(routing_curve(length_scores, w, s))
     deciles = routellm_curve(one.scores, w, s)
     out_of_domain = out_of_domain_over = None
     if away is not None:
-        away_values = bootstrap_values(RoutingSums(away, w, s).apgr, n, draws=AIQ_DRAWS, seed=seed)
+        away_values = bootstrap_values(RoutingSums(away, w, s).apgr, n, draws=AIQ_DRAWS, seed=seed, groups=groups)
         away_value = apgr(routing_curve(away, w, s))
         out_of_domain = interval_of(away_value, away_values)
         out_of_domain_over = interval_of(away_value - length_apgr, away_values - length)
@@ -241,10 +258,10 @@ def _row(
         method=one.method,
         split=one.split,
         apgr=interval_of(own_apgr, values),
-        cpt_50=bootstrap(lambda W: sums.cpt(W, 0.5), n, draws=AIQ_DRAWS, seed=seed),
-        cpt_80=bootstrap(lambda W: sums.cpt(W, 0.8), n, draws=AIQ_DRAWS, seed=seed),
-        pgr_half=bootstrap(lambda W: pgr_at(sums, W, 0.5), n, draws=AIQ_DRAWS, seed=seed),
-        aiq=aiq_interval(one.scores, w, s, (terms.weak_cost, terms.strong_cost), seed),
+        cpt_50=bootstrap(lambda W: sums.cpt(W, 0.5), n, draws=AIQ_DRAWS, seed=seed, groups=groups),
+        cpt_80=bootstrap(lambda W: sums.cpt(W, 0.8), n, draws=AIQ_DRAWS, seed=seed, groups=groups),
+        pgr_half=bootstrap(lambda W: pgr_at(sums, W, 0.5), n, draws=AIQ_DRAWS, seed=seed, groups=groups),
+        aiq=aiq_interval(one.scores, w, s, (terms.weak_cost, terms.strong_cost), seed, groups),
         over_length=interval_of(own_apgr - length_apgr, values - length),
         deciles_apgr=apgr(deciles),
         deciles_cpt={x: (cpt(deciles, x), cpt_interpolated(deciles, x)) for x in (0.5, 0.8)},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from router_models.metrics import Interval, RoutingSums, aiq, bootstrap_values, cost_quality, interval_of
-from router_models.types import FloatArray
+from router_models.types import FloatArray, IntArray
 
 AIQ_DRAWS = 2000
 HULL_POINTS = 60
@@ -18,9 +18,14 @@ def pgr_at(sums: RoutingSums, weights: FloatArray, share: float) -> FloatArray:
 
 
 def aiq_interval(
-    p: FloatArray, w: FloatArray, s: FloatArray, costs: tuple[FloatArray, FloatArray], seed: int
+    p: FloatArray,
+    w: FloatArray,
+    s: FloatArray,
+    costs: tuple[FloatArray, FloatArray],
+    seed: int,
+    groups: IntArray | None = None,
 ) -> Interval:
-    """Return AIQ with a bootstrap interval; `costs` = (weak, strong), (n,) each.
+    """Return AIQ with a bootstrap interval; `costs` = (weak, strong), (n,) each. `groups` are drawn whole.
 
     Resamples read their curve at HULL_POINTS shares of the prompts.
     """
@@ -41,7 +46,7 @@ def aiq_interval(
         qualities = _from(weights @ w, np.cumsum(ordered * better, axis=1)[:, picked], total)
         return np.array([aiq(c, q, max(greatest, float(c.max()))) for c, q in zip(paid, qualities, strict=True)])
 
-    return interval_of(value, bootstrap_values(statistic, len(p), draws=AIQ_DRAWS, seed=seed))
+    return interval_of(value, bootstrap_values(statistic, len(p), draws=AIQ_DRAWS, seed=seed, groups=groups))
 
 
 def _from(base: FloatArray, steps: FloatArray, total: FloatArray) -> FloatArray:

@@ -19,6 +19,7 @@ from router_models.evaluation.slow import Slow, evaluate_slow
 from router_models.metrics import Interval, RoutingSums, bootstrap
 from router_models.reports.markdown import spread
 from router_models.reports.markdown import table as markdown_table
+from router_models.training.label_budget import note_choice, prompt_labels
 from router_models.types import Progress
 
 FEW = 1500
@@ -114,6 +115,7 @@ def _one_set(
         table, weak, strong, protocol, terms, datetime.now(UTC), name=file.stem, notes=notes, progress=progress
     )
     scarce = _with_few(table, weak, strong, protocol, [row.method for row in found.rows[3:]], few, progress)
+    note_choice(cache.parent, prompt_labels(table), "evaluate", protocol.families)
     figures = {**to_json_values(found), "few_labels": few, "few": to_json_values(scarce)}
     section = _set_section(found, few, scarce)
     if slow is not None:
@@ -141,7 +143,7 @@ def _with_few(
     found = {}
     for family in families:
         scores = held_out_scores(table, family, y, splits, labels=few, seed=protocol.seed, progress=progress)
-        found[family] = bootstrap(RoutingSums(scores, w, s).apgr, len(w), seed=protocol.seed)
+        found[family] = bootstrap(RoutingSums(scores, w, s).apgr, len(w), seed=protocol.seed, groups=table.groups)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Paired bootstrap over prompts, all draws at once.
+"""Paired bootstrap over prompts, or over groups of them, all draws at once.
 
 A statistic takes weights (draws, n), how often each prompt was drawn, and returns (draws,) values. Two routers
 compared with the same seed get the same draws, so that the difference of their values is a paired difference.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from router_models.errors import DataError
-from router_models.types import FloatArray
+from router_models.types import FloatArray, IntArray
 
 BOOTSTRAP_DRAWS = 2000
 _CELLS_AT_ONCE = 4_000_000
@@ -44,9 +44,14 @@ class Interval:
 
 
 def bootstrap_values(
-    statistic: WeightedStatistic, n: int, *, draws: int = BOOTSTRAP_DRAWS, seed: int = 0
+    statistic: WeightedStatistic,
+    n: int,
+    *,
+    draws: int = BOOTSTRAP_DRAWS,
+    seed: int = 0,
+    groups: IntArray | None = None,
 ) -> FloatArray:
-    """Compute a statistic on resamples of the prompts.
+    """Compute a statistic on resamples of the prompts, or of whole groups of them.
 
     Parameters
     ----------
@@ -57,7 +62,10 @@ def bootstrap_values(
     draws : int
         The number of resamples.
     seed : int
-        Equal n, draws and seed mean equal resamples.
+        Equal n, draws, seed and groups mean equal resamples.
+    groups : array of int, (n,), optional
+        Rows of one group (copies, one user's requests) are drawn together: they are no independent observations. None:
+        every row is its own group.
 
     Returns
     -------
@@ -71,12 +79,19 @@ def bootstrap_values(
     if n < 1 or draws < 1:
         raise DataError(f"a bootstrap needs prompts and draws, got {n} and {draws}")
     rng = np.random.default_rng(seed)
+    names, member = (None, None) if groups is None else np.unique(groups, return_inverse=True)
+    if names is None or len(names) == n:
+        member, size = None, n
+    else:
+        size = len(names)
     at_once = max(1, _CELLS_AT_ONCE // n)
     parts = []
     for start in range(0, draws, at_once):
         rows = min(at_once, draws - start)
-        picked = rng.integers(0, n, size=(rows, n)) + n * np.arange(rows)[:, None]
-        weights = np.bincount(picked.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
+        picked = rng.integers(0, size, size=(rows, size)) + size * np.arange(rows)[:, None]
+        weights = np.bincount(picked.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float64)
+        if member is not None:
+            weights = weights[:, member]
         parts.append(np.asarray(statistic(weights), dtype=np.float64))
     return np.concatenate(parts)
 
@@ -107,7 +122,13 @@ def interval_of(value: float, values: FloatArray, level: float = 0.95) -> Interv
 
 
 def bootstrap(
-    statistic: WeightedStatistic, n: int, *, draws: int = BOOTSTRAP_DRAWS, seed: int = 0, level: float = 0.95
+    statistic: WeightedStatistic,
+    n: int,
+    *,
+    draws: int = BOOTSTRAP_DRAWS,
+    seed: int = 0,
+    level: float = 0.95,
+    groups: IntArray | None = None,
 ) -> Interval:
     """Compute a statistic on the sample itself (every weight 1), with its bootstrap interval.
 
@@ -120,13 +141,15 @@ def bootstrap(
     draws : int
         The number of resamples.
     seed : int
-        Equal n, draws and seed mean equal resamples.
+        Equal n, draws, seed and groups mean equal resamples.
     level : float
         The interval's level, in (0, 1).
+    groups : array of int, (n,), optional
+        As `bootstrap_values` takes them.
 
     Returns
     -------
     Interval
     """
     value = float(statistic(np.ones((1, n)))[0])
-    return interval_of(value, bootstrap_values(statistic, n, draws=draws, seed=seed), level)
+    return interval_of(value, bootstrap_values(statistic, n, draws=draws, seed=seed, groups=groups), level)

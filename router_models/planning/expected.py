@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from router_models.data.groups import one_of_each
 from router_models.metrics import Interval, bootstrap_values, interval_of
 from router_models.planning.patterns import Outcomes
 from router_models.planning.workload import Workload
 from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.sequence import upper_bound
-from router_models.types import FloatArray
+from router_models.types import BoolArray, FloatArray
 
 PLAN_DRAWS = 2000
 
@@ -89,10 +90,11 @@ def expected(work: Workload, policies: Sequence[tuple[str, str, Outcomes]], seed
     def means(weights: FloatArray) -> FloatArray:
         return np.asarray(weights @ each / weights.sum(axis=1, keepdims=True), dtype=np.float64)
 
-    drawn = bootstrap_values(means, len(seen), draws=PLAN_DRAWS, seed=seed)
+    groups = work.group_of[~work.choosing]
+    drawn = bootstrap_values(means, len(seen), draws=PLAN_DRAWS, seed=seed, groups=groups)
     mean = each.mean(axis=0)
     return tuple(
-        _figures(name, what, replayed, seen, mean[[0, 1, k, k + 1]], drawn[:, [0, 1, k, k + 1]])
+        _figures(name, what, replayed, (seen, one_of_each(groups)), mean[[0, 1, k, k + 1]], drawn[:, [0, 1, k, k + 1]])
         for k, (name, what, replayed) in zip(range(2, len(columns), 2), policies, strict=True)
     )
 
@@ -127,11 +129,21 @@ def right_difference(a: Expected, b: Expected) -> Interval:
 
 
 def _figures(
-    name: str, what: str, replayed: Outcomes, seen: CascadeEvidence, mean: FloatArray, drawn: FloatArray
+    name: str,
+    what: str,
+    replayed: Outcomes,
+    evidence: tuple[CascadeEvidence, BoolArray],
+    mean: FloatArray,
+    drawn: FloatArray,
 ) -> Expected:
-    """Return one policy's figures from (resampled) means of (frontier dollars, frontier right, dollars, right)."""
-    kept = int(replayed.kept.sum())
-    wrong = round(float((1 - seen.grades[:, 0])[replayed.kept].sum()))
+    """Return one policy's figures from (resampled) means of (frontier dollars, frontier right, dollars, right).
+
+    The risk of what is kept is counted on one row of each group: `evidence` are all rows, and which of them count.
+    """
+    seen, counted = evidence
+    rows = replayed.kept & counted
+    kept = int(rows.sum())
+    wrong = round(float((1 - seen.grades[:, 0])[rows].sum()))
     p50, p95 = (None, None) if replayed.seconds is None else map(float, np.quantile(replayed.seconds, [0.5, 0.95]))
     top, best, usd, right = drawn.T
     return Expected(

@@ -70,12 +70,12 @@ def labels_table(work: Workload, pattern: Pattern, epsilons: tuple[float, ...], 
     """
     scores = pattern.after if pattern.after is not None else pattern.before
     assert scores is not None
-    on = np.ones(len(work), dtype=np.bool_)
+    on = work.counted
     if pattern.route_at is not None and pattern.before is not None:
-        on = pattern.before >= pattern.route_at
+        on = on & (pattern.before >= pattern.route_at)
     data = Labelled(scores[on], work.seen.grades[:, 0][on] < 0.5)
     accepted, wrong = counts_at(quantile_grid(data.scores), data)
-    risk, share = smoothed_risk(accepted, wrong), accepted / len(work)
+    risk, share = smoothed_risk(accepted, wrong), accepted / int(work.counted.sum())
     return tuple(_labels_row(epsilon, delta, risk, share) for epsilon in epsilons)
 
 

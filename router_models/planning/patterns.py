@@ -247,7 +247,7 @@ def _certify(work: Workload, scores: FloatArray, budget: RiskBudget, level: floa
     """Return the certified threshold and its evidence in words, or raise NotCertifiedError; -inf is never kept."""
     tune, cert = (
         Paired(scores[rows], work.seen.grades[:, 0][rows], work.seen.grades[:, -1][rows])
-        for rows in (work.choosing, ~work.choosing)
+        for rows in (work.choosing & work.counted, ~work.choosing & work.counted)
     )
     if budget.max_drop is not None:
         both = certify_both(tune, cert, epsilon=budget.epsilon, max_drop=budget.max_drop, level=level)

@@ -183,8 +183,9 @@ def _keeps_drop(work: Workload, budget: RiskBudget, replayed: Outcomes, figure: 
         return True
     if not work.labelled:
         return figure.drop.value <= budget.max_drop
-    best = work.seen.grades[:, -1][~work.choosing]
-    return not_worse(replayed.right, best, margin=budget.max_drop, delta=budget.delta / tried).certified
+    counted = work.counted[~work.choosing]
+    best = work.seen.grades[:, -1][~work.choosing][counted]
+    return not_worse(replayed.right[counted], best, margin=budget.max_drop, delta=budget.delta / tried).certified
 
 
 def _other_budgets(

@@ -129,7 +129,9 @@ def signal_figures(work: Workload, seed: int, most: int = 12) -> tuple[SignalFig
         rows = np.isfinite(scores)
         if rows.sum() < MIN_IN_SLICE or right[rows].min() == right[rows].max():
             continue
-        value = bootstrap(auc_weighted(scores[rows], right[rows]), int(rows.sum()), seed=seed)
+        value = bootstrap(
+            auc_weighted(scores[rows], right[rows]), int(rows.sum()), seed=seed, groups=work.group_of[rows]
+        )
         flipped = value.value < 0.5
         if flipped:
             value = Interval(1 - value.value, 1 - value.high, 1 - value.low, value.level)
@@ -143,7 +145,7 @@ def slice_figures(work: Workload, replayed: Outcomes, epsilon: float) -> tuple[S
     Slices of fewer than MIN_IN_SLICE prompts are left out.
     """
     evidence = np.flatnonzero(~work.choosing)
-    seen = work.seen.take(~work.choosing)
+    seen, counted = work.seen.take(~work.choosing), work.counted[~work.choosing]
     found = []
     for column, values in work.slices.items():
         here = np.array([values[i] for i in evidence])
@@ -151,7 +153,7 @@ def slice_figures(work: Workload, replayed: Outcomes, epsilon: float) -> tuple[S
             rows = here == value
             if rows.sum() < MIN_IN_SLICE:
                 continue
-            kept = replayed.kept & rows
+            kept = replayed.kept & rows & counted
             n, k = int(kept.sum()), int((1 - seen.grades[:, 0])[kept].sum())
             found.append(
                 SliceFigure(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from router_models.data.groups import grouped_by, in_hash_order, one_of_each
 from router_models.data.outcomes import OutcomeTable, split
 from router_models.data.slices import slice_columns
 from router_models.errors import DataError
@@ -25,7 +26,7 @@ from router_models.training.model_selection import (
     choose_verifier,
     usable_verifiers,
 )
-from router_models.types import Answers, BoolArray, FloatArray
+from router_models.types import Answers, BoolArray, FloatArray, IntArray
 from router_models.versions.router_version import ROUTER_SCORE
 
 MIN_PROMPTS = 60
@@ -64,6 +65,8 @@ class Workload:
         What the page says of the data, in sentences.
     content_hash : str
         The table's content hash; empty for a traffic mix.
+    groups : array of int, (n,), optional
+        Equal for rows that are no independent observations of each other; None: all are.
     """
 
     name: str
@@ -81,9 +84,20 @@ class Workload:
     slices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     content_hash: str = ""
+    groups: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.seen)
+
+    @property
+    def group_of(self) -> IntArray:
+        """Return every row's group, (n,)."""
+        return np.arange(len(self)) if self.groups is None else self.groups
+
+    @property
+    def counted(self) -> BoolArray:
+        """Return which rows count where something is to be proved: one of each group, (n,)."""
+        return one_of_each(self.group_of)
 
     @property
     def summary_fields(self) -> tuple[str, ...]:
@@ -102,6 +116,7 @@ def workload_of(
     routers: Sequence[str] | None = None,
     verifiers: Sequence[str] | None = None,
     seed: int = 0,
+    group_by: str | None = None,
 ) -> Workload:
     """Score every prompt and cheap answer out of fold, calibrate on the choosing rows, and price every call.
 
@@ -121,6 +136,8 @@ def workload_of(
         Families to choose from; by default the simple ones.
     seed : int
         Seeds folds and splits.
+    group_by : str, optional
+        A column whose equal values (users, sessions, documents, templates) belong to one group, as equal prompts do.
 
     Returns
     -------
@@ -132,11 +149,11 @@ def workload_of(
         Where too few prompts are graded, all answers are alike, grades are fractional without `acceptable`, the tiers
         cannot save anything, or tokens are neither recorded nor assumed.
     """
-    table = table.only(cheap, frontier)
+    table = in_hash_order(grouped_by(table.only(cheap, frontier), group_by), seed)
     right = {tier: graded(table.grade(tier), tier, acceptable) for tier in (cheap, frontier)}
     y = right[cheap]
-    if len(table) < MIN_PROMPTS:
-        raise DataError(f"{len(table)} graded prompts: a plan needs at least {MIN_PROMPTS}, better a thousand")
+    if (n := len(np.unique(table.groups))) < MIN_PROMPTS:
+        raise DataError(f"{n} different graded prompts: a plan needs at least {MIN_PROMPTS}, better a thousand")
     if y.min() == y.max():
         raise DataError(
             f"every answer of {cheap!r} is {'right' if y[0] else 'wrong'}: there is nothing to route; "
@@ -188,6 +205,7 @@ def workload_of(
         slices=slice_columns(table.prompts),
         notes=tuple(notes),
         content_hash=table.content_hash,
+        groups=table.groups,
     )
 
 

@@ -16,14 +16,15 @@ from enum import StrEnum
 from typing import Any
 
 from router_models.errors import ArtifactError, CertificateError, DataError
+from router_models.risk_control.promise import Promise, json_number, promise_from_json, promise_to_json
 
 ACCEPTED_RISK = "P(wrong | cheap accepted)"
 ANSWERED_RISK = "P(wrong | answered)"
 ABSTAIN_RISK = "P(abstain)"
-JSON_VERSION = 1
-SLICED_JOINT_VERSION = 2
-"""The JSON format of a joint certificate with slices: releases that read format 1 alone know no `covers` and would
-accept every answer by the slices' -inf, so they must refuse it."""
+PROMPT = "prompt"
+JSON_VERSION = 3
+"""Formats 1 and 2 (joint with slices) counted every copy of a prompt as evidence, and proved a largest drop in the
+order of the file: they do not hold what they promise, and are refused."""
 
 
 class LabelSource(StrEnum):
@@ -32,31 +33,6 @@ class LabelSource(StrEnum):
     HUMAN = "human"
     PROGRAMMATIC = "programmatic"
     JUDGE = "judge"
-
-
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """One tested statement: `what` ≤ `bound` with confidence 1 - `level`, shown by `errors` among `trials`.
-
-    `upper` is the one-sided Clopper-Pearson bound at `level` on the same counts: information, not part of the proof
-    (it ignores that a threshold was chosen). `threshold` is what the score is compared with (≥ accepts), +inf where
-    nothing could be promised and therefore nothing is accepted, -inf where it holds of a policy's own thresholds.
-    `also`: further statements about the same slice, shown at the same level together with this one.
-    """
-
-    what: str
-    bound: float
-    level: float
-    trials: int
-    errors: int
-    upper: float
-    threshold: float = math.inf
-    also: tuple[Promise, ...] = ()
-
-    @property
-    def certified(self) -> bool:
-        """Whether anything is accepted under this promise at all."""
-        return self.threshold < math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +70,8 @@ class Certificate:
         Further risks that are certified with it.
     settings : mapping of str to float
         Named thresholds that were certified together, for all slices; `covers` says for which the promise holds.
+    one_row_per : str
+        Of what one row was counted, and the promise is an average over: `prompt`, or a column such as the user.
     """
 
     what: str
@@ -113,6 +91,7 @@ class Certificate:
     slices: Mapping[str, Promise] = field(default_factory=dict)
     also: tuple[Promise, ...] = ()
     settings: Mapping[str, float] = field(default_factory=dict)
+    one_row_per: str = PROMPT
 
     def __post_init__(self) -> None:
         check_budget(self.epsilon, self.delta)
@@ -170,7 +149,8 @@ class Certificate:
 
     def summary(self) -> str:
         """One line for a banner: the promise, the evidence, the expiry."""
-        evidence = f"n={self.n}, accepted {self.accepted_n}, {self.errors} wrong, {self.label_source} labels"
+        counted = "" if self.one_row_per == PROMPT else f" (one per {self.one_row_per})"
+        evidence = f"n={self.n}{counted}, accepted {self.accepted_n}, {self.errors} wrong, {self.label_source} labels"
         if self.label_source is LabelSource.JUDGE:
             evidence += " (agreement with the judge)"
         if self.look_index > 1:
@@ -193,7 +173,7 @@ class Certificate:
     def to_json(self) -> dict[str, Any]:
         """As JSON-able data; `from_json` gives an equal certificate back."""
         return {
-            "format": SLICED_JOINT_VERSION if self.joint and self.slices else JSON_VERSION,
+            "format": JSON_VERSION,
             "what": self.what,
             "epsilon": self.epsilon,
             "delta": self.delta,
@@ -202,24 +182,30 @@ class Certificate:
             "accepted_n": self.accepted_n,
             "errors": self.errors,
             "upper": self.upper,
-            "threshold": None if self.threshold is None else _number(self.threshold),
+            "threshold": None if self.threshold is None else json_number(self.threshold),
             "label_source": str(self.label_source),
             "made_at": self.made_at.isoformat(),
             "expires_at": self.expires_at.isoformat(),
             "binds": dict(self.binds),
             "round": self.look_index,
-            "slices": {name: _promise_to_json(p) for name, p in self.slices.items()},
-            "also": [_promise_to_json(p) for p in self.also],
-            "settings": {name: _number(v) for name, v in self.settings.items()},
+            "slices": {name: promise_to_json(p) for name, p in self.slices.items()},
+            "also": [promise_to_json(p) for p in self.also],
+            "settings": {name: json_number(v) for name, v in self.settings.items()},
+            "one_row_per": self.one_row_per,
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Certificate:
         """Read what `to_json` wrote; raises ArtifactError where fields are missing or of the wrong kind."""
         try:
-            if data["format"] not in (JSON_VERSION, SLICED_JOINT_VERSION):
-                known = f"{JSON_VERSION} and {SLICED_JOINT_VERSION}"
-                raise ArtifactError(f"certificate format {data['format']!r}: this release reads {known}")
+            if data["format"] in (1, 2):
+                raise ArtifactError(
+                    f"certificate format {data['format']}: made when every copy of a prompt counted as evidence, "
+                    "and a largest drop was proved in the order of the file. What it promises may not hold: run "
+                    "`serve-graph certify` again"
+                )
+            if data["format"] != JSON_VERSION:
+                raise ArtifactError(f"certificate format {data['format']!r}: this release reads {JSON_VERSION}")
             return cls(
                 what=str(data["what"]),
                 epsilon=float(data["epsilon"]),
@@ -235,9 +221,10 @@ class Certificate:
                 expires_at=datetime.fromisoformat(data["expires_at"]),
                 binds={str(k): str(v) for k, v in data["binds"].items()},
                 look_index=int(data["round"]),
-                slices={str(k): _promise_from_json(v) for k, v in data["slices"].items()},
-                also=tuple(_promise_from_json(v) for v in data["also"]),
+                slices={str(k): promise_from_json(v) for k, v in data["slices"].items()},
+                also=tuple(promise_from_json(v) for v in data["also"]),
                 settings={str(k): float(v) for k, v in data["settings"].items()},
+                one_row_per=str(data["one_row_per"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(f"the certificate cannot be read: {type(error).__name__} {error}") from error
@@ -271,35 +258,3 @@ def _canonical(name: str, thing: Any) -> bytes:
         return json.dumps(thing, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise DataError(f"cannot bind {name!r} to a certificate: {error}; pass bytes or JSON-able data") from error
-
-
-def _number(value: float) -> float | str:
-    """JSON has no infinity: thresholds of ±inf are written as text."""
-    return value if math.isfinite(value) else str(value)
-
-
-def _promise_to_json(promise: Promise) -> dict[str, Any]:
-    also = {"also": [_promise_to_json(p) for p in promise.also]} if promise.also else {}
-    return {
-        "what": promise.what,
-        "bound": promise.bound,
-        "level": promise.level,
-        "trials": promise.trials,
-        "errors": promise.errors,
-        "upper": promise.upper,
-        "threshold": _number(promise.threshold),
-        **also,
-    }
-
-
-def _promise_from_json(data: Mapping[str, Any]) -> Promise:
-    return Promise(
-        what=str(data["what"]),
-        bound=float(data["bound"]),
-        level=float(data["level"]),
-        trials=int(data["trials"]),
-        errors=int(data["errors"]),
-        upper=float(data["upper"]),
-        threshold=float(data["threshold"]),
-        also=tuple(_promise_from_json(p) for p in data.get("also", ())),
-    )

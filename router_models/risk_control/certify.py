@@ -15,14 +15,15 @@ from typing import Literal
 import numpy as np
 
 from router_models.errors import DataError
-from router_models.risk_control.certificate import ABSTAIN_RISK, ACCEPTED_RISK, Promise
+from router_models.risk_control.certificate import ABSTAIN_RISK, ACCEPTED_RISK
 from router_models.risk_control.evidence import CascadeEvidence
-from router_models.risk_control.joint import CertifiedPolicy, certify_joint
+from router_models.risk_control.joint import CertifiedPolicy, certify_joint, check_joint
 from router_models.risk_control.labels import p_value
-from router_models.risk_control.risk_and_drop import Paired, certify_both
+from router_models.risk_control.promise import Promise
+from router_models.risk_control.risk_and_drop import Paired, certify_both, place_anchor
 from router_models.risk_control.sequence import Labelled, upper_bound
 from router_models.risk_control.terms import CertificateTerms
-from router_models.risk_control.thresholds import certify_threshold
+from router_models.risk_control.thresholds import WHOLE, certify_threshold, check_threshold
 from router_models.types import OperatingPoint
 
 Promised = Literal["accepted", "answered"]
@@ -101,6 +102,30 @@ def certify_policy(
         top: OperatingPoint(np.inf, -np.inf, last.abstain_below if abstention else None),
     }
     return CertifiedPolicy(points, certificate)
+
+
+def check_on_tune(
+    tune: CascadeEvidence,
+    cert: CascadeEvidence,
+    guarantee: Guarantee,
+    terms: CertificateTerms,
+    placed: Mapping[str, OperatingPoint],
+) -> None:
+    """Raise NotCertifiedError where TUNE and the number of CERT prompts already say that `certify_policy` will.
+
+    Reads no CERT label, so that such a refusal is no look at them. Parameters are those of `certify_policy`.
+    """
+    if guarantee.risk == "answered":
+        check_joint(tune, cert, terms, abstain_share=guarantee.abstain_share, max_drop=guarantee.max_drop)
+        return
+    cheap, top = _pair(cert)
+    first, last = placed[cheap], placed[top]
+    to_cheap = cert.take(cert.p_route[:, 0] >= first.route_at)
+    if guarantee.max_drop is None:
+        check_threshold(routed(tune, first.route_at), to_cheap.slices or (WHOLE,) * len(to_cheap), terms)
+        return
+    known, limit = _paired(tune, first.route_at, last.abstain_below), guarantee.max_drop
+    place_anchor(known, len(cert), len(to_cheap), epsilon=terms.epsilon, max_drop=limit)
 
 
 def routed(seen: CascadeEvidence, route_at: float) -> Labelled:

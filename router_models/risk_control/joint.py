@@ -14,13 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from router_models.errors import DataError, NotCertifiedError
-from router_models.risk_control.certificate import (
-    ABSTAIN_RISK,
-    ANSWERED_RISK,
-    Certificate,
-    Promise,
-    check_budget,
-)
+from router_models.risk_control.certificate import ABSTAIN_RISK, ANSWERED_RISK, Certificate, check_budget
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds
 from router_models.risk_control.joint_path import (
     InfeasibleError,
@@ -28,15 +22,17 @@ from router_models.risk_control.joint_path import (
     PathBudget,
     change,
     counts,
+    expected_p_values,
     follow,
     nothing_rejected,
     propose,
 )
 from router_models.risk_control.paired import not_worse
+from router_models.risk_control.promise import Promise
 from router_models.risk_control.sequence import upper_bound
 from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import WHOLE
-from router_models.risk_control.tuning import Configuration
+from router_models.risk_control.tuning import Configuration, predict
 from router_models.types import OperatingPoint
 
 Families = Mapping[str, tuple[CascadeEvidence, CascadeEvidence]]
@@ -139,6 +135,40 @@ def certify_joint(
     return CertifiedPolicy(chosen.thresholds.points(tune.tiers), certificate, chosen, paths, refused)
 
 
+def check_joint(
+    tune: CascadeEvidence,
+    cert: CascadeEvidence,
+    terms: CertificateTerms,
+    *,
+    abstain_share: float = 0.0,
+    max_drop: float | None = None,
+) -> None:
+    """Raise NotCertifiedError where TUNE and the number of CERT prompts already say that `certify_joint` will.
+
+    Reads no CERT label.
+    """
+    families = _families(tune, cert)
+    budget = PathBudget(terms.epsilon, terms.level / len(families), abstain_share, max_drop)
+    proposed = propose(tune, len(cert) // len(families), budget)
+    refusals: dict[str, NotCertifiedError] = {}
+    for name, (known, fresh) in families.items():
+        if len(known) == 0 or len(fresh) == 0:
+            refusals[name] = _lacking(known, name)
+            continue
+        where = "" if name == WHOLE else f" in slice {name!r}"
+        try:
+            expected_p_values(tuple(predict(known, c.thresholds) for c in proposed), known, len(fresh), budget, where)
+        except NotCertifiedError as error:
+            refusals[name] = error
+    if len(refusals) == len(families):
+        raise _none_certified(refusals)
+
+
+def _lacking(tune: CascadeEvidence, name: str) -> NotCertifiedError:
+    lacking = "TUNE" if len(tune) == 0 else "CERT"
+    return NotCertifiedError(f"no {lacking} prompts in slice {name!r}: collect prompts of it")
+
+
 def _families(tune: CascadeEvidence, cert: CascadeEvidence) -> Families:
     """TUNE and CERT rows of every slice that either has; neither labels nor estimates decide how many there are."""
     if (tune.slices is None) != (cert.slices is None):
@@ -157,8 +187,7 @@ def _follow_all(
     for name, (tune, cert) in families.items():
         slice_name = None if name == WHOLE else name
         if len(tune) == 0 or len(cert) == 0:
-            lacking = "TUNE" if len(tune) == 0 else "CERT"
-            refusals[name] = NotCertifiedError(f"no {lacking} prompts in slice {name!r}: collect prompts of it")
+            refusals[name] = _lacking(tune, name)
             continue
         try:
             paths[name] = follow(proposed, tune, cert, budget, slice_name)

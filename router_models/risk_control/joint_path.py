@@ -99,7 +99,7 @@ def follow(
     assert cert.right is not None
     where = "" if slice_name is None else f" in slice {slice_name!r}"
     configurations = tuple(predict(tune, c.thresholds) for c in proposed)
-    expected = _expected(configurations, tune, len(cert), budget, where)
+    expected = expected_p_values(configurations, tune, len(cert), budget, where)
     sure = np.flatnonzero(expected <= SURELY * budget.level)
     anchor = int(sure[-1]) if slice_name is not None and len(sure) else int(np.argmin(expected))
     answered, wrong = np.array([counts(cert, c.thresholds) for c in configurations]).T
@@ -193,7 +193,7 @@ def predicted_risk(tune: CascadeEvidence, configuration: Configuration) -> float
     return (wrong + SOFT_LABELS_WORTH * configuration.risk) / (answered + SOFT_LABELS_WORTH)
 
 
-def _expected(
+def expected_p_values(
     configurations: Sequence[Configuration], tune: CascadeEvidence, n_cert: int, budget: PathBudget, where: str
 ) -> FloatArray:
     """The p-values that TUNE predicts on `n_cert` prompts; NotCertifiedError where it predicts none that would do."""

@@ -2,7 +2,7 @@
 
 Learn-then-Test on "the risk exceeds ε or the drop exceeds m": its p-value is the greater of the two (an
 intersection-union test), so one anchored sequence proves both at its level. The drop's p-value is 1 / max K, the
-betting test of `paired` (Ville's inequality).
+betting test of `paired` in a random order of the rows (Ville's inequality).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from router_models.errors import NotCertifiedError
-from router_models.risk_control.certificate import Promise
 from router_models.risk_control.labels import p_value
-from router_models.risk_control.paired import log_wealth, not_worse
+from router_models.risk_control.paired import log_wealth, not_worse, shuffled
+from router_models.risk_control.promise import Promise
 from router_models.risk_control.sequence import (
     Labelled,
     counts_at,
@@ -68,25 +68,34 @@ class Both:
         return f"{kept}, drop proved as well"
 
 
+def place_anchor(tune: Paired, n_cert: int, n_kept: int, *, epsilon: float, max_drop: float) -> tuple[FloatArray, int]:
+    """The grid and where its sequence starts: the least p-value that TUNE predicts of what CERT can prove.
+
+    Reads of CERT how many prompts it has, and how many of them could be kept. NotCertifiedError where TUNE says never.
+    """
+    known = tune.labelled()
+    if len(known) == 0 or n_kept == 0:
+        raise NotCertifiedError("no TUNE or no CERT labels: nothing can be promised")
+    grid = quantile_grid(known.scores)
+    provable = likely_provable(np.stack([tune.change(float(t)) for t in grid]), max_drop, n_cert)
+    if not provable.any():
+        raise NotCertifiedError(
+            f"no threshold is likely to be proved to lower the share right by less than {max_drop:g}"
+        )
+    tuned, tuned_wrong = counts_at(grid, known)
+    expected = np.asarray(tuned * (n_kept / len(known)), dtype=np.float64)
+    predicted = predicted_p_values(expected, smoothed_risk(tuned, tuned_wrong), epsilon)
+    return grid, int(np.argmin(np.where(provable, predicted, np.inf)))
+
+
 def certify_both(tune: Paired, cert: Paired, *, epsilon: float, max_drop: float, level: float) -> Both:
     """The most lenient threshold at which both promises are proved.
 
     Starts where TUNE predicts the least p-value among thresholds whose drop CERT should be able to prove. Raises
     NotCertifiedError with the reason.
     """
-    known, fresh = tune.labelled(), cert.labelled()
-    if len(known) == 0 or len(fresh) == 0:
-        raise NotCertifiedError("no TUNE or no CERT labels: nothing can be promised")
-    grid = quantile_grid(known.scores)
-    provable = likely_provable(np.stack([tune.change(float(t)) for t in grid]), max_drop, len(cert.scores))
-    if not provable.any():
-        raise NotCertifiedError(
-            f"no threshold is likely to be proved to lower the share right by less than {max_drop:g}"
-        )
-    tuned, tuned_wrong = counts_at(grid, known)
-    expected = np.asarray(tuned * (len(fresh) / len(known)), dtype=np.float64)
-    predicted = predicted_p_values(expected, smoothed_risk(tuned, tuned_wrong), epsilon)
-    anchor = int(np.argmin(np.where(provable, predicted, np.inf)))
+    fresh = cert.labelled()
+    grid, anchor = place_anchor(tune, len(cert.scores), len(fresh), epsilon=epsilon, max_drop=max_drop)
     accepted, errors = counts_at(grid, fresh)
     risk = p_value(errors, accepted, epsilon)
     drop = np.array([drop_p_value(cert.change(float(t)), max_drop) for t in grid])
@@ -111,5 +120,5 @@ def likely_provable(changes: FloatArray, max_drop: float, n_cert: int) -> BoolAr
 
 
 def drop_p_value(change: FloatArray, max_drop: float) -> float:
-    """P-value of "quality drops by `max_drop` or more"."""
-    return float(np.exp(-max(float(log_wealth(change, max_drop).max()), 0.0)))
+    """P-value of "quality drops by `max_drop` or more"; the order of the rows does not matter."""
+    return float(np.exp(-max(float(log_wealth(shuffled(change), max_drop).max()), 0.0)))

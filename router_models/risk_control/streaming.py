@@ -25,7 +25,8 @@ class StreamCertifier:
     """The state of one stream of labelled accepted answers; `update` returns the next state.
 
     `log_wealth` holds ln Π for each p_k; `peak` is the greatest ln E so far: a certificate once earned stays earned.
-    The thresholds and everything else must be fixed before the first label.
+    The thresholds and everything else must be fixed before the first label, and labels must come in a random order: a
+    stored sample is shuffled first (`data.groups.evidence_rows`).
     """
 
     epsilon: float

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from router_models.risk_control.certificate import Certificate, LabelSource, Promise, check_budget
+from router_models.risk_control.certificate import PROMPT, Certificate, LabelSource, check_budget
+from router_models.risk_control.promise import Promise
 from router_models.risk_control.sequence import spent_delta, upper_bound
 
 
@@ -28,6 +29,8 @@ class CertificateTerms:
         sha256 by name of everything that the proof depends on, as far as it is known beforehand.
     look_index : int
         Which look at these labels this is, from 1; 0: the only one there will ever be.
+    one_row_per : str
+        Of what one row counts: `prompt`, or the column by which rows were grouped.
 
     Raises
     ------
@@ -42,6 +45,7 @@ class CertificateTerms:
     expires_at: datetime
     binds: Mapping[str, str] = field(default_factory=dict)
     look_index: int = 0
+    one_row_per: str = PROMPT
 
     def __post_init__(self) -> None:
         check_budget(self.epsilon, self.delta)
@@ -91,6 +95,7 @@ class CertificateTerms:
             expires_at=self.expires_at,
             binds=dict(self.binds),
             look_index=self.look_index,
+            one_row_per=self.one_row_per,
             slices=slices or {},
             also=tuple(also),
             settings=settings or {},

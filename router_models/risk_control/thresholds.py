@@ -6,14 +6,15 @@ thresholds to deploy, and what to say when there is none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from router_models.errors import DataError, NotCertifiedError
-from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate, Promise
+from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate
 from router_models.risk_control.labels import labels_guess, labels_needed
+from router_models.risk_control.promise import Promise
 from router_models.risk_control.sequence import (
     Labelled,
     Path,
@@ -88,8 +89,7 @@ def certify_threshold(
         except NotCertifiedError as error:
             reasons[name] = error
     if not paths:
-        missing = [e.labels_missing for e in reasons.values() if e.labels_missing is not None]
-        raise NotCertifiedError("; ".join(e.reason for e in reasons.values()), min(missing) if missing else None)
+        raise _together(list(reasons.values()))
 
     chosen = _choose(paths, worth, common=common_threshold)
     promises = {name: _promise(what, terms.epsilon, each, paths.get(name), chosen.get(name)) for name in families}
@@ -102,6 +102,33 @@ def certify_threshold(
         threshold=deployed.pop() if common_threshold else None,
         slices={} if cert.slices is None else promises,
     )
+
+
+def check_threshold(tune: Labelled, cert_slices: Sequence[str], terms: CertificateTerms) -> None:
+    """Raise NotCertifiedError where TUNE and the number of CERT answers already say that `certify_threshold` will.
+
+    Reads no CERT label: `cert_slices` holds the slice of every CERT answer, `WHOLE` where there are no slices.
+    """
+    if len(tune) == 0 or len(cert_slices) == 0:
+        raise DataError(f"certification needs TUNE and CERT labels, got {len(tune)} and {len(cert_slices)}")
+    thresholds = quantile_grid(tune.scores)
+    names = sorted({*(tune.slices or (WHOLE,)), *cert_slices})
+    reasons = []
+    for name in names:
+        part = tune if name == WHOLE else tune.only(name)
+        where = f" in slice {name!r}" if name != WHOLE else ""
+        n_cert, level = sum(other == name for other in cert_slices), terms.level / len(names)
+        try:
+            check_feasible(part, n_cert, thresholds, epsilon=terms.epsilon, level=level, where=where)
+        except NotCertifiedError as error:
+            reasons.append(error)
+    if len(reasons) == len(names):
+        raise _together(reasons)
+
+
+def _together(reasons: Sequence[NotCertifiedError]) -> NotCertifiedError:
+    missing = [error.labels_missing for error in reasons if error.labels_missing is not None]
+    return NotCertifiedError("; ".join(error.reason for error in reasons), min(missing) if missing else None)
 
 
 def _certified_path(

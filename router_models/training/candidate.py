@@ -15,7 +15,7 @@ from router_models.data.features import Encoder
 from router_models.data.slices import SLICERS
 from router_models.errors import ArtifactError, DataError
 from router_models.pricing.prices import Price
-from router_models.risk_control.certificate import LabelSource, check_budget
+from router_models.risk_control.certificate import PROMPT, LabelSource, check_budget
 from router_models.risk_control.certify import Guarantee, Promised
 from router_models.risk_control.sequence import spent_delta
 from router_models.risk_control.terms import CertificateTerms
@@ -43,6 +43,9 @@ class Settings:
         How long a certificate is valid.
     seed : int
         Of splits and folds.
+    group_by : str, optional
+        A column of the outcomes (users, sessions, documents, templates) of whose equal values one row counts; None:
+        one row of equal prompts.
     router, verifier : str
         A family, or `auto`: the simplest that beats its baseline.
     slicer : str, optional
@@ -80,6 +83,7 @@ class Settings:
     max_drop: float | None = None
     binds: Mapping[str, str] = field(default_factory=dict)
     look_index: int = 0
+    group_by: str | None = None
 
     def __post_init__(self) -> None:
         check_budget(self.epsilon, self.delta)
@@ -103,7 +107,10 @@ class Settings:
     def terms(self, now: datetime) -> CertificateTerms:
         """What a certificate made now states beside its evidence; it is bound once the version is known."""
         ends = now + timedelta(days=self.valid_days)
-        return CertificateTerms(self.epsilon, self.delta, self.label_source, now, ends, look_index=self.look_index)
+        counted = self.group_by or PROMPT
+        return CertificateTerms(
+            self.epsilon, self.delta, self.label_source, now, ends, look_index=self.look_index, one_row_per=counted
+        )
 
     @property
     def promised(self) -> Promised:
@@ -150,13 +157,14 @@ def save_candidate(candidate: Candidate, settings: Settings, folder: Path) -> No
     notes.mkdir(parents=True, exist_ok=True)
     tried = {"routers": _scored_json(candidate.routers), "verifiers": _scored_json(candidate.verifiers)}
     data = {"dataset_sha256": candidate.dataset_hash, "seed": settings.seed, "promise": settings.promised, **tried}
+    data |= {"group_by": settings.group_by}
     (notes / "candidate.json").write_text(json.dumps(data, indent=1, allow_nan=False))
     candidate.version.save(folder, extra=notes)
     shutil.rmtree(notes)
 
 
 def load_candidate(folder: Path, settings: Settings, encoder: Encoder) -> tuple[Candidate, Settings]:
-    """Read a candidate; `settings` get its seed and its promise. Raises ArtifactError where it is damaged."""
+    """Read a candidate; `settings` get its seed, groups and promise. Raises ArtifactError where it is damaged."""
     version = replace(RouterVersion.load(folder), encoder=encoder)
     try:
         data = json.loads((folder / "candidate.json").read_text())
@@ -165,7 +173,7 @@ def load_candidate(folder: Path, settings: Settings, encoder: Encoder) -> tuple[
             for k in ("routers", "verifiers")
         )
         return Candidate(version, data["dataset_sha256"], routers, verifiers), replace(
-            settings, seed=int(data["seed"]), promise=data["promise"]
+            settings, seed=int(data["seed"]), promise=data["promise"], group_by=data.get("group_by")
         )
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{folder}: not a candidate that `train` wrote ({error})") from error

@@ -7,7 +7,7 @@ of every certified slice by itself. Candidates are scored with what the version'
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -15,7 +15,7 @@ from router_models.data.outcomes import OutcomeTable
 from router_models.data.slices import SLICERS, slices_of
 from router_models.errors import DataError, NotCertifiedError
 from router_models.estimators.verifiers.checks.tool_calls import CALLING_FINISHES
-from router_models.risk_control.certify import certify_policy
+from router_models.risk_control.certify import certify_policy, check_on_tune
 from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.joint_path import JointPath
 from router_models.training.candidate import Candidate, Settings
@@ -50,7 +50,13 @@ class Certified:
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
-def certify_candidate(candidate: Candidate, splits: LabelledSplits, settings: Settings, now: datetime) -> Certified:
+def certify_candidate(
+    candidate: Candidate,
+    splits: LabelledSplits,
+    settings: Settings,
+    now: datetime,
+    look: Callable[[], Settings] | None = None,
+) -> Certified:
     """Read CERT once and certify.
 
     Parameters
@@ -63,6 +69,9 @@ def certify_candidate(candidate: Candidate, splits: LabelledSplits, settings: Se
         What is to be promised. `look_index` is which look at these labels this is.
     now : datetime
         When the certificate is made; with time zone.
+    look : callable, optional
+        Called right before the first CERT label is read, and not where TUNE already refuses; gives the settings with
+        the look that it was.
 
     Returns
     -------
@@ -77,12 +86,14 @@ def certify_candidate(candidate: Candidate, splits: LabelledSplits, settings: Se
         For outcomes that cannot serve.
     """
     check_candidate(candidate, settings)
-    splits.check(settings.tiers, settings.seed)
+    splits.check(settings.tiers, settings.seed, settings.group_by)
     if min(len(splits.tune), len(splits.cert)) == 0:
         raise DataError(f"{len(splits.table)} prompts leave nothing to tune or to certify on: collect more")
     draft = candidate.version
     known, fresh = (evidence_of(draft, part, settings.prices, settings.slicer) for part in (splits.tune, splits.cert))
     try:
+        check_on_tune(known, fresh, settings.guarantee, settings.terms(now), draft.policy.points)
+        settings = settings if look is None else look()
         found = certify_policy(known, fresh, settings.guarantee, settings.terms(now), draft.policy.points)
     except NotCertifiedError as error:
         raise _to_collect(error, draft, known, settings) from error

@@ -6,7 +6,7 @@ nothing can be promised of answers' first tokens is the version that it was.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -40,7 +40,12 @@ def check_prefix(table: OutcomeTable, settings: Settings, lengths: Sequence[int]
 
 
 def with_prefix(
-    certified: Certified, splits: LabelledSplits, settings: Settings, lengths: Sequence[int], now: datetime
+    certified: Certified,
+    splits: LabelledSplits,
+    settings: Settings,
+    lengths: Sequence[int],
+    now: datetime,
+    look: Callable[[], Settings] | None = None,
 ) -> Certified:
     """The certified version with a prefix point for its first tier: P(wrong | accepted by N tokens) ≤ ε as well.
 
@@ -56,6 +61,8 @@ def with_prefix(
         The numbers of tokens to try, in this order.
     now : datetime
         When the certificate is made.
+    look : callable, optional
+        As `certify_candidate` takes it.
 
     Raises
     ------
@@ -66,7 +73,8 @@ def with_prefix(
     """
     check_prefix(splits.table, settings, lengths)
     tier = settings.tiers[0]
-    version = certify_prefix(certified.version, tier, lengths, splits, settings.terms(now))
+    looked = None if look is None else lambda: look().terms(now)
+    version = certify_prefix(certified.version, tier, lengths, splits, settings.terms(now), looked)
     # The prefix verifier is one of the version's models, so that its other certificates are bound anew as well.
     return replace(certified, version=bound(_described(version, tier, splits.cert, certified), settings))
 

@@ -59,7 +59,7 @@ def fit_candidate(splits: LabelledSplits, settings: Settings, encoder: Encoder) 
         right or always wrong, a tier that is dearer and worse, prices at which nothing can be saved.
     """
     tiers, promised = settings.tiers, settings.promised
-    splits.check(tiers, settings.seed)
+    splits.check(tiers, settings.seed, settings.group_by)
     check_outcomes(splits.table, settings)
     train, tune = splits.train, splits.tune
     _check_classes(train, "fit on", tiers[:-1])

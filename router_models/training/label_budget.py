@@ -1,64 +1,123 @@
 """How much of δ the labels of a certificate may still spend: which look at them this is, and which labels they are.
 
 Every certificate that reads the same labels is one more test on them, whatever table they stand in. All looks
-together keep their promises with confidence 1 - δ because look i spends 6δ/(π²i²) (`sequence.spent_delta`).
+together keep their promises with confidence 1 - δ because look i spends 6δ/(π²i²) (`sequence.spent_delta`). Labels are
+known by their prompts: a column that is dropped, a tier that is renamed or asked again makes none of them fresh.
+
+Whoever chose a family or a threshold on labels has looked at them as well: `plan` and `evaluate` leave a note.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from router_models.data.outcomes import OutcomeTable
+import numpy as np
+
+from router_models.data.outcomes import OutcomeTable, group_duplicates
 from router_models.training.candidate import Settings
 from router_models.training.splits import LabelledSplits
-from router_models.versions.registry import record_look
+from router_models.versions.registry import looks_at, record_look
 from router_models.versions.workspace import Workspace
 
 
-def next_look(
-    splits: LabelledSplits,
-    settings: Settings,
-    work: Workspace,
-    *,
-    purpose: str = "",
-    noted: Mapping[str, str] | None = None,
-) -> Settings:
-    """The settings of the next look at these labels; noted in the registry before a label is read.
+class LabelBudget:
+    """The looks at one set of CERT labels.
 
     Parameters
     ----------
     splits : LabelledSplits
-        Whose CERT labels are about to be read, whether or not rows were added since the last look.
+        Whose CERT labels are to be read, whether or not rows were added since the last look.
     settings : Settings
         What is to be promised.
     work : Workspace
-        Its registry keeps the looks.
+        Its registry keeps the looks, its state folder the notes of `plan` and `evaluate`.
     purpose : str
         A promise with a δ of its own counts its looks apart, under this name; '' is the version's own.
     noted : mapping of str to str, optional
         What else to note of this look.
     """
-    labels: frozenset[str] = labels_read(splits.cert, settings.tiers)
-    digest = splits.table.content_hash
-    if purpose:
-        labels, digest = frozenset(f"{purpose} {label}" for label in labels), f"{digest}.{purpose}"
-    what = {"epsilon": str(settings.epsilon), "delta": str(settings.delta), **(noted or {})}
-    return replace(settings, look_index=record_look(work.registry_uri, digest, labels, what, work.artifacts))
+
+    def __init__(
+        self,
+        splits: LabelledSplits,
+        settings: Settings,
+        work: Workspace,
+        *,
+        purpose: str = "",
+        noted: Mapping[str, str] | None = None,
+    ) -> None:
+        self._settings, self._work = settings, work
+        labels = labels_read(splits)
+        self.choices = choices_on(work.state_folder, labels)
+        labels |= _former_labels(splits)
+        digest = splits.table.content_hash
+        self._labels = frozenset(f"{purpose} {label}" for label in labels) if purpose else labels
+        self._digest = f"{digest}.{purpose}" if purpose else digest
+        self._noted = {"epsilon": str(settings.epsilon), "delta": str(settings.delta), **(noted or {})}
+
+    def foreseen(self) -> Settings:
+        """The settings of the next look at these labels, which is not noted yet."""
+        before = looks_at(self._work.registry_uri, self._digest, self._labels)
+        return replace(self._settings, look_index=before + len(self.choices) + 1)
+
+    def look(self) -> Settings:
+        """Note a look in the registry, before a label is read; the settings of that look."""
+        index = record_look(self._work.registry_uri, self._digest, self._labels, self._noted, self._work.artifacts)
+        return replace(self._settings, look_index=index + len(self.choices))
 
 
-def labels_read(cert: OutcomeTable, tiers: Sequence[str]) -> frozenset[str]:
-    """16 hex digits for every label of these tiers: a prompt, a tier, its answer and what grade that got.
+def labels_read(splits: LabelledSplits) -> frozenset[str]:
+    """16 hex digits for every group of prompts that CERT stands for: the prompts' letters and digits, and the groups.
 
-    Rows and columns that are added to a table change none of them; asking the tiers again makes others, known by their
-    texts, token counts and latencies where those are recorded.
+    All rows of a group count, also those that were not drawn. Nothing else of the table matters.
     """
+    rows = np.isin(splits.table.groups, splits.cert.groups)
+    return prompt_labels(splits.table.take(rows), splits.group_by)
+
+
+def prompt_labels(table: OutcomeTable, group_by: str | None = None) -> frozenset[str]:
+    """The labels of every row of a table, as `labels_read` names them."""
+    said = {f"prompt\x1f{group}" for group in group_duplicates(table.prompts.texts).tolist()}
+    if group_by:
+        said |= {f"{group_by}\x1f{value}" for value in table.column(group_by) if value}
+    return frozenset(map(_digits, said))
+
+
+def note_choice(state_folder: Path, labels: Collection[str], command: str, tried: Sequence[str]) -> None:
+    """Note that a command compared these families or patterns on these labels; the same comparison is noted once."""
+    data = {"command": command, "tried": sorted(tried), "labels": sorted(labels)}
+    text = json.dumps(data)
+    folder = state_folder / "looks"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{command}-{_digits(text)}.json").write_text(text)
+
+
+def choices_on(state_folder: Path, labels: Collection[str]) -> list[str]:
+    """The commands that chose on one of these labels, once for every different comparison."""
+    found = []
+    for file in sorted((state_folder / "looks").glob("*.json")):
+        data = json.loads(file.read_text())
+        if not frozenset(data["labels"]).isdisjoint(labels):
+            found.append(str(data["command"]))
+    return found
+
+
+def _former_labels(splits: LabelledSplits) -> frozenset[str]:
+    """The same labels as releases up to 0.2 noted them, so that looks from before an update go on counting."""
+    cert = splits.table.take(np.isin(splits.table.groups, splits.cert.groups))
+    groups = group_duplicates(cert.prompts.texts).tolist()
     found: set[str] = set()
-    for tier in tiers:
+    for tier in splits.tiers:
         texts = cert.answers_of(tier).texts
         measured = [cert.grade(tier), *(c[tier] for c in (cert.completion_tokens, cert.latency_s) if tier in c)]
-        for group, text, *numbers in zip(cert.groups.tolist(), texts, *measured, strict=True):
-            said = "\x1f".join([tier, str(group), text, *(repr(float(number)) for number in numbers)])
-            found.add(hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:16])
+        for group, text, *numbers in zip(groups, texts, *measured, strict=True):
+            found.add(_digits("\x1f".join([tier, str(group), text, *(repr(float(number)) for number in numbers)])))
     return frozenset(found)
+
+
+def _digits(said: str) -> str:
+    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:16]

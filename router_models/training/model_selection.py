@@ -76,7 +76,7 @@ def choose_router(
     families = _known(families, ROUTERS)
     _check_served(families)
     tried = {f: held_out(f, groups, folds) for f in ("length", *families)}
-    best, scored = _simplest_good("length", tried, y, seed)
+    best, scored = _simplest_good("length", tried, y, groups, seed)
     if domains is None:
         return best, scored
     known = np.flatnonzero(domains >= 0)
@@ -118,7 +118,7 @@ def choose_verifier(
             constant = len(np.unique(target)) < 2
             found = None if constant else VERIFIERS[family]().fit(X.take(inside), target).predict(X.take(outside))
             scores[family][outside] = target.mean() if found is None else found
-    return _simplest_good(next(iter(scores)), scores, y, seed)
+    return _simplest_good(next(iter(scores)), scores, y, groups, seed)
 
 
 def usable_verifiers(answers: Answers, families: Sequence[str] = SIMPLE_VERIFIERS) -> list[str]:
@@ -144,11 +144,11 @@ def _known(families: Sequence[str], registry: Registry[Any]) -> list[str]:
 
 
 def _simplest_good(
-    baseline: str, scores: Mapping[str, FloatArray], y: FloatArray, seed: int, draws: int = 2000
+    baseline: str, scores: Mapping[str, FloatArray], y: FloatArray, groups: IntArray, seed: int, draws: int = 2000
 ) -> tuple[Scored, list[Scored]]:
     right = (y >= 0.5).astype(np.float64)
     drawn = {
-        family: bootstrap_values(auc_weighted(values, right), len(y), draws=draws, seed=seed)
+        family: bootstrap_values(auc_weighted(values, right), len(y), draws=draws, seed=seed, groups=groups)
         for family, values in scores.items()
     }
     aucs = {family: auc(values, right) for family, values in scores.items()}

@@ -7,7 +7,8 @@ fewer are no part of it: they are judged whole, under the version's own certific
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +22,7 @@ from router_models.estimators.verifiers import VERIFIERS
 from router_models.risk_control.certificate import Certificate
 from router_models.risk_control.sequence import Labelled
 from router_models.risk_control.terms import CertificateTerms
-from router_models.risk_control.thresholds import certify_threshold
+from router_models.risk_control.thresholds import WHOLE, certify_threshold, check_threshold
 from router_models.training.splits import LabelledSplits
 from router_models.types import Answers, Completion, FloatArray, IntArray
 from router_models.versions.router_version import PREFIX_TOKENS, RouterVersion, Stage, prefix_point
@@ -108,7 +109,12 @@ def labelled_prefixes(stage: Stage, tier: str, tokens: int, routed: OutcomeTable
 
 
 def certify_prefix(
-    version: RouterVersion, tier: str, lengths: Sequence[int], splits: LabelledSplits, terms: CertificateTerms
+    version: RouterVersion,
+    tier: str,
+    lengths: Sequence[int],
+    splits: LabelledSplits,
+    terms: CertificateTerms,
+    look: Callable[[], CertificateTerms] | None = None,
 ) -> RouterVersion:
     """The version with a prefix point for `tier`, of the first length that certifies; its `binds` are still to be set.
 
@@ -126,6 +132,8 @@ def certify_prefix(
         Those the version was made on, with embeddings.
     terms : CertificateTerms
         Their δ is this promise's own; every length gets an equal part of it, since each is a test on the same labels.
+    look : callable, optional
+        Called right before the first CERT label is read; gives the terms of the look that it was.
 
     Raises
     ------
@@ -144,32 +152,51 @@ def certify_prefix(
         tune, cert = (labelled_prefixes(stage, tier, tokens, part) for part in routed)
         return tune, cert
 
-    certificate = first_certified(lengths, labelled, terms)
+    certificate = first_certified(lengths, labelled, terms, look)
     return _with_point(version, tier, stages[int(certificate.settings[PREFIX_TOKENS])], certificate)
 
 
 def first_certified(
-    lengths: Sequence[int], labelled: Callable[[int], tuple[Labelled, Labelled]], terms: CertificateTerms
+    lengths: Sequence[int],
+    labelled: Callable[[int], tuple[Labelled, Labelled]],
+    terms: CertificateTerms,
+    look: Callable[[], CertificateTerms] | None = None,
 ) -> Certificate:
     """The certificate of the first length that has one; `labelled` gives the TUNE and CERT prefixes of a length.
 
     Every length is tested at δ / len(lengths), so that all of them together keep 1 - δ however they are chosen from.
     Raises NotCertifiedError with each length's reason.
     """
-    reasons: list[NotCertifiedError] = []
+    seen: dict[int, tuple[Labelled, Labelled]] = {}
+    refused: dict[int, NotCertifiedError] = {}
     each = replace(terms, delta=terms.delta / len(lengths))
     for tokens in lengths:
-        try:
-            certificate = certify_threshold(*labelled(tokens), each, what=PREFIX_RISK.format(tokens=tokens))
-        except NotCertifiedError as error:
-            reasons.append(NotCertifiedError(f"first {tokens} tokens: {error.reason}", error.labels_missing))
-        except DataError as error:
-            reasons.append(NotCertifiedError(f"first {tokens} tokens: too few answers are longer ({error})"))
-        else:
+        with _refusing(tokens, refused):
+            tune, cert = labelled(tokens)
+            check_threshold(tune, (WHOLE,) * len(cert), each)
+            seen[tokens] = tune, cert
+    if seen and look is not None:
+        terms = look()
+        each = replace(terms, delta=terms.delta / len(lengths))
+    for tokens, (tune, cert) in seen.items():
+        with _refusing(tokens, refused):
+            certificate = certify_threshold(tune, cert, each, what=PREFIX_RISK.format(tokens=tokens))
             named = {PREFIX_TOKENS: float(tokens), LENGTHS_TRIED: float(len(lengths))}
             return replace(certificate, delta=terms.delta, settings=named)
-    missing = [error.labels_missing for error in reasons if error.labels_missing is not None]
-    raise NotCertifiedError("; ".join(error.reason for error in reasons), min(missing) if missing else None)
+    missing = [error.labels_missing for error in refused.values() if error.labels_missing is not None]
+    told = "; ".join(refused[tokens].reason for tokens in lengths)
+    raise NotCertifiedError(told, min(missing) if missing else None)
+
+
+@contextmanager
+def _refusing(tokens: int, refused: dict[int, NotCertifiedError]) -> Iterator[None]:
+    """Keep why a length is not certified, under its number of tokens."""
+    try:
+        yield
+    except NotCertifiedError as error:
+        refused[tokens] = NotCertifiedError(f"first {tokens} tokens: {error.reason}", error.labels_missing)
+    except DataError as error:
+        refused[tokens] = NotCertifiedError(f"first {tokens} tokens: too few answers are longer ({error})")
 
 
 def _with_point(version: RouterVersion, tier: str, stage: Stage, certificate: Certificate) -> RouterVersion:

@@ -1,7 +1,9 @@
 """The three parts of an outcome table, made once: what fits, what places thresholds, and what certifies.
 
 A prompt's part follows from its content and the seed alone, so that training and certifying agree on it without
-talking, and rows that are added to a table move none that were there.
+talking, and rows that are added to a table move none that were there. Neither the order of a file nor rows that were
+appended to it twice change anything: rows are read in an order drawn by hash, and where several are one group (equal
+prompts, or one value of a column such as the user) one of them counts (`data.groups`).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from router_models.data.features import Encoder
+from router_models.data.groups import grouped_by, in_hash_order, one_of_each
 from router_models.data.outcomes import OutcomeTable, assert_disjoint, split
 from router_models.errors import DataError
 
@@ -19,20 +22,22 @@ SPLIT_SHARES: Mapping[str, float] = {"train": 0.40, "tune": 0.20, "cert": 0.40}
 
 @dataclass(frozen=True)
 class LabelledSplits:
-    """Hold the prompts that every tier was graded on, in three parts that share no prompt.
+    """Hold the prompts that every tier was graded on, in three parts that share no group.
 
     Parameters
     ----------
     table : OutcomeTable
-        All of the prompts.
+        All of the rows, in hash order and without exact copies.
     train : OutcomeTable
         Fits routers and verifiers.
     tune : OutcomeTable
-        Calibrates them and places thresholds.
+        Calibrates them and places thresholds: one row of each group.
     cert : OutcomeTable
-        Is read for certificates alone.
+        Is read for certificates alone: one row of each group.
     seed : int
         The seed that the parts were made with.
+    group_by : str, optional
+        The column whose values were kept together; None: equal prompts alone.
     """
 
     table: OutcomeTable
@@ -40,6 +45,7 @@ class LabelledSplits:
     tune: OutcomeTable
     cert: OutcomeTable
     seed: int
+    group_by: str | None = None
 
     @property
     def tiers(self) -> tuple[str, ...]:
@@ -48,17 +54,21 @@ class LabelledSplits:
 
     def with_embeddings(self, encoder: Encoder, cache: Path | None = None) -> LabelledSplits:
         """The same parts with every prompt embedded; what was embedded before is read from `cache`."""
-        return _parted(self.table.with_embeddings(encoder, cache), self.seed)
+        return _parted(self.table.with_embeddings(encoder, cache), self.seed, self.group_by)
 
-    def check(self, tiers: Sequence[str], seed: int) -> None:
-        """Raise DataError where the parts are not those of these tiers and this seed."""
+    def check(self, tiers: Sequence[str], seed: int, group_by: str | None = None) -> None:
+        """Raise DataError where the parts are not those of these tiers, this seed and this column of groups."""
+        if self.group_by != group_by:
+            raise DataError(f"the splits are grouped by {self.group_by!r}, not by {group_by!r}")
         if set(self.tiers) != set(tiers) or self.seed != seed:
             raise DataError(
                 f"the splits are of the tiers {self.tiers} with seed {self.seed}, not of {tuple(tiers)} with {seed}"
             )
 
 
-def split_outcomes(table: OutcomeTable, tiers: Sequence[str], seed: int) -> LabelledSplits:
+def split_outcomes(
+    table: OutcomeTable, tiers: Sequence[str], seed: int, group_by: str | None = None
+) -> LabelledSplits:
     """Divide a table for fitting and certifying.
 
     Parameters
@@ -69,6 +79,8 @@ def split_outcomes(table: OutcomeTable, tiers: Sequence[str], seed: int) -> Labe
         The tiers of the version to be made.
     seed : int
         The candidate's; the same seed gives the same parts.
+    group_by : str, optional
+        A column whose equal values (users, sessions, documents, templates) belong to one group, as equal prompts do.
 
     Returns
     -------
@@ -78,12 +90,14 @@ def split_outcomes(table: OutcomeTable, tiers: Sequence[str], seed: int) -> Labe
     Raises
     ------
     DataError
-        For a tier that the table does not hold.
+        For a tier or column that the table does not hold.
     """
-    return _parted(table.only(*tiers), seed)
+    grouped = grouped_by(table.only(*tiers), group_by)
+    return _parted(in_hash_order(grouped, seed), seed, group_by or None)
 
 
-def _parted(table: OutcomeTable, seed: int) -> LabelledSplits:
+def _parted(table: OutcomeTable, seed: int, group_by: str | None) -> LabelledSplits:
     parts = split(table, SPLIT_SHARES, seed)
     assert_disjoint(parts)
-    return LabelledSplits(table, **parts, seed=seed)
+    tune, cert = (parts[name].take(one_of_each(parts[name].groups)) for name in ("tune", "cert"))
+    return LabelledSplits(table, parts["train"], tune, cert, seed, group_by)

@@ -115,23 +115,37 @@ def record_look(
     and not after, so that a look that certifies nothing, or is killed, counts as well; deleted runs count too. Looks
     at the same time may get the same, higher number: less is spent then, never more.
     """
-    from mlflow.entities import ViewType
-
     client = _client(uri)
     with _mlflow_errors(f"noting a look at the labels of {dataset_sha256[:12]}"):
         experiment_id = _experiment(client, LOOKS, artifacts_folder)
         run = client.create_run(experiment_id, tags={**tags, "dataset_sha256": dataset_sha256})
         client.log_text(run.info.run_id, "\n".join(sorted(labels)), LABELS)
         client.set_terminated(run.info.run_id)
-        token, looks = None, 0
-        while True:
-            page = client.search_runs([experiment_id], run_view_type=ViewType.ALL, page_token=token)
-            for earlier in page:
-                same = earlier.data.tags.get("dataset_sha256") == dataset_sha256
-                looks += same or not _labels_of(uri, client, earlier.info.run_id).isdisjoint(labels)
-            token = page.token
-            if not token:
-                return looks
+        return _looks(uri, client, experiment_id, dataset_sha256, labels)
+
+
+def looks_at(uri: str, dataset_sha256: str, labels: Collection[str]) -> int:
+    """How many looks at any of these labels `record_look` has counted so far; notes nothing."""
+    if _is_new(uri):
+        return 0
+    client = _client(uri)
+    with _mlflow_errors(f"counting the looks at the labels of {dataset_sha256[:12]}"):
+        experiment = client.get_experiment_by_name(LOOKS)
+        return 0 if experiment is None else _looks(uri, client, experiment.experiment_id, dataset_sha256, labels)
+
+
+def _looks(uri: str, client: Any, experiment_id: str, dataset_sha256: str, labels: Collection[str]) -> int:
+    from mlflow.entities import ViewType
+
+    token, looks = None, 0
+    while True:
+        page = client.search_runs([experiment_id], run_view_type=ViewType.ALL, page_token=token)
+        for earlier in page:
+            same = earlier.data.tags.get("dataset_sha256") == dataset_sha256
+            looks += same or not _labels_of(uri, client, earlier.info.run_id).isdisjoint(labels)
+        token = page.token
+        if not token:
+            return looks
 
 
 def find_version(uri: str, model: str, wanted: str) -> RegisteredVersion | None:

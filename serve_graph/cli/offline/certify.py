@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from serve_graph.cli.extras import need_vllm
-from serve_graph.cli.offline.train import OutcomesOption, PromiseOption
+from serve_graph.cli.offline.train import GroupByOption, OutcomesOption, PromiseOption
 from serve_graph.cli.output import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -31,6 +31,7 @@ def certify(
         str | None, typer.Option(help="Certify each slice separately: language, length, domain or user_tier.")
     ] = None,
     promise: PromiseOption = None,
+    group_by: GroupByOption = None,
     abstain_share: Annotated[
         float | None, typer.Option(help="Largest share of requests left unanswered; 0: none.")
     ] = None,
@@ -59,9 +60,10 @@ def certify(
     """Certify a candidate's thresholds on CERT labels and register it. Exit 1 with the reason if nothing certifies.
 
     Between two tiers one acceptance threshold is certified (--promise accepted); the thresholds of more tiers, and
-    early abstention, are certified together (--promise answered). Every attempt on the same outcomes, including one
-    that certified nothing, gets a smaller part of delta, so that repeated attempts keep the guarantee. New labels
-    start over. A certificate is valid for the engines that gave the answers; `collect` records them beside the table.
+    early abstention, are certified together (--promise answered). Every attempt on the same prompts, including one
+    that read labels and certified nothing, gets a smaller part of delta, so that repeated attempts keep the guarantee;
+    so does every comparison that `plan` or `evaluate` made on them. Other prompts start over. A certificate is valid
+    for the engines that gave the answers; `collect` records them beside the table.
 
     --slices language certifies the same promise for each language separately, at a share of delta each; a language
     that cannot be certified gets no cheap answers and no promise.
@@ -126,12 +128,19 @@ def certify(
     if recorded is not None and recorded != tier_binds(graph):
         changed = sorted(k for k in {*recorded, *tier_binds(graph)} if recorded.get(k) != tier_binds(graph).get(k))
         raise ServeGraphError(f"{outcomes} was collected from engines that differ from {config}: {changed}")
-    table = read_outcomes(outcomes, settings.tiers)
+    if group_by is not None and group_by != (settings.group_by or ""):
+        raise ServeGraphError(
+            f"the candidate was trained with --group-by {settings.group_by or 'not given'}, which says what it has "
+            f"seen: certify with the same, or train again with --group-by {group_by}"
+        )
+    table = read_outcomes(outcomes, settings.tiers, metadata=[settings.group_by] if settings.group_by else ())
     lengths = _lengths(prefix)
     if lengths:
         check_prefix(table, settings, lengths)
     progress("certifying")
-    splits = split_outcomes(table, settings.tiers, settings.seed).with_embeddings(encoder, work.embeddings)
+    splits = split_outcomes(table, settings.tiers, settings.seed, settings.group_by).with_embeddings(
+        encoder, work.embeddings
+    )
     certified, settings = certify_next(loaded, splits, settings, datetime.now(UTC), work)
     without: str | None = None
     if lengths:

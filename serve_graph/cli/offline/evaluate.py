@@ -20,18 +20,23 @@ from serve_graph.cli.offline.tier_options import (
     PriceWeakOption,
     ScaleOption,
     SeedOption,
+    SpareCertOption,
     TermsOption,
     TierFlags,
     TokensStrongOption,
     TokensWeakOption,
     check_tiers_differ,
     embedded,
+    note_comparison,
     pair,
     tier_costs_of,
+    without_cert,
 )
+from serve_graph.cli.offline.train import GroupByOption
 from serve_graph.cli.output import JsonOption, check_out, progress_to_stderr, say, say_json
 
 if TYPE_CHECKING:
+    from router_models.data.outcomes import OutcomeTable
     from router_models.evaluation.cross_validation import Source
     from router_models.pricing.tier_costs import TierCosts
 
@@ -49,9 +54,11 @@ def evaluate(
     weak: Annotated[str | None, typer.Option(help="The cheaper tier's name in the outcomes.")] = None,
     strong: Annotated[str | None, typer.Option(help="The better tier's name in the outcomes.")] = None,
     router: Annotated[str, typer.Option(help="Router families, comma-separated; or default, or all.")] = "default",
-    group_by: Annotated[
+    hold_out: Annotated[
         str | None, typer.Option(help="Column whose values are held out one by one; default: domain, category, …")
     ] = None,
+    group_by: GroupByOption = None,
+    spare_cert: SpareCertOption = False,
     labels: Annotated[int | None, typer.Option(help="Train on at most this many prompts per fold.", min=1)] = None,
     folds: Annotated[int, typer.Option(help="Number of cross-validation folds.", min=2)] = 5,
     target: Annotated[str, typer.Option(help=TARGET_HELP)] = "auto",
@@ -100,8 +107,9 @@ def evaluate(
 ) -> None:
     """Cross-validate routers: PGR, APGR, CPT(50), CPT(80), AIQ, certified point, slices, unseen domains.
 
-    Near-duplicate prompts share a fold; every score is out of fold; intervals are from a paired bootstrap. Embeddings
-    are computed once and cached.
+    Near-duplicate prompts share a fold, and so do rows that share a value of --group-by; every score is out of fold;
+    intervals are from a paired bootstrap over such groups. Embeddings are computed once and cached. `certify` counts a
+    comparison as a look at the labels that it reads, unless --spare-cert left them out.
 
     Example: serve-graph evaluate --outcomes outcomes.parquet --weak cheap --strong frontier --router default,knn
 
@@ -112,7 +120,7 @@ def evaluate(
     from router_models.evaluation.cross_validation import Protocol
     from router_models.evaluation.slow import Slow
 
-    protocol = Protocol(tuple(router.split(",")), folds, labels, group_by, target, None, seed)
+    protocol = Protocol(tuple(router.split(",")), folds, labels, hold_out, target, None, seed)
     progress = progress_to_stderr()
     check_out(out, folder=every is None)
     if sum(given is not None for given in (outcomes, benchmark, every)) != 1:
@@ -147,10 +155,14 @@ def evaluate(
             raise typer.BadParameter("name both tiers: --weak A --strong B")
         check_tiers_differ(weak, strong)
         prices = _prices(weak, strong, price_weak, price_strong, tokens_weak, tokens_strong, chars_per_token, terms)
-        table = read_outcomes(outcomes, (weak, strong), pair(scale, "--scale"), [group_by] if group_by else [])
+        named = [column for column in (group_by, hold_out) if column]
+        table = read_outcomes(outcomes, (weak, strong), pair(scale, "--scale"), named)
         use_embeddings = want_embeddings(protocol.families)
         if use_embeddings or embeddings is not None:
             table = embedded(table, embeddings, cache)
+        table = _grouped(table, group_by, folds)
+        if spare_cert:
+            table = without_cert(table, (weak, strong), seed, group_by)
         if model is not None:
             table = read_by(table, model, cache)
         if cascade:
@@ -161,10 +173,25 @@ def evaluate(
                 table.only(weak, strong), weak, strong, replace(protocol, train=source), prices,
                 (epsilon, delta, acceptable), outcomes.stem, _made(), out, progress,
             )  # fmt: skip
+    if outcomes is not None:
+        note_comparison(table, group_by, cache, "evaluate", protocol.families)
     if as_json:
         say_json(figures)
     else:
         say(text)
+
+
+def _grouped(table: OutcomeTable, column: str | None, folds: int) -> OutcomeTable:
+    """Return the table with the rows of a column's values together; exit 2 for a column of too few values."""
+    from router_models.data.groups import grouped_by
+
+    values = len(set(table.column(column))) if column else 0
+    if column and values < 2 * folds:
+        raise typer.BadParameter(
+            f"--group-by {column}: {values} values are too few groups for {folds} folds; to hold out its values one "
+            f"by one, as --group-by did until 0.2, use --hold-out {column}"
+        )
+    return grouped_by(table, column)
 
 
 def _prices(

@@ -21,15 +21,19 @@ from serve_graph.cli.offline.tier_options import (
     PriceWeakOption,
     ScaleOption,
     SeedOption,
+    SpareCertOption,
     TermsOption,
     TierFlags,
     TokensStrongOption,
     TokensWeakOption,
     check_tiers_differ,
     embedded,
+    note_comparison,
     pair,
     tier_costs_of,
+    without_cert,
 )
+from serve_graph.cli.offline.train import GroupByOption
 from serve_graph.cli.output import JsonOption, check_out, progress_to_stderr, say, say_json
 
 if TYPE_CHECKING:
@@ -72,6 +76,8 @@ def plan(
     router: Annotated[str | None, typer.Option(help="Router families to try, comma-separated.")] = None,
     scale: ScaleOption = None,
     seed: SeedOption = 0,
+    group_by: GroupByOption = None,
+    spare_cert: SpareCertOption = False,
     embeddings: EmbeddingsOption = None,
     cache: CacheOption = EMBEDDINGS_CACHE,
     machine: Annotated[str | None, typer.Option(help="Name of this machine in the report's header.")] = None,
@@ -84,14 +90,19 @@ def plan(
     Example: serve-graph plan --outcomes outcomes.parquet --weak cheap --strong frontier --volume 50000
     --price-weak 0.1,0.2 --price-strong 1,3,0.5 --epsilon 0.1 --out plan.md
 
+    What is chosen by a plan was chosen on its labels: `certify` counts it as a look at those that it reads, unless
+    --spare-cert left them out.
+
     With a traffic mix, before anything is recorded: serve-graph plan --traffic mix.yaml --weak cheap --strong frontier
     --volume 50000
     """
     from router_models.data.json_values import to_json_values
+    from router_models.data.outcomes import read_outcomes
     from router_models.planning.page import Context, plan_page
     from router_models.planning.patterns import Extra, RiskBudget
     from router_models.planning.plan import Demand
     from router_models.planning.plan import plan as work_out
+    from router_models.planning.workload import workload_of
 
     check_tiers_differ(weak, strong)
     if (outcomes is None) == (traffic is None):
@@ -106,13 +117,23 @@ def plan(
         )
         tier_costs = {flag.tier: tier_costs_of(flag, chars_per_token, terms) for flag in flags}
         families = tuple(router.split(",")) if router else None
-        work = _recorded(outcomes, weak, strong, tier_costs, scale, acceptable, families, seed, embeddings, cache)
+        table = read_outcomes(outcomes, (weak, strong), pair(scale, "--scale"), [group_by] if group_by else [])
+        table = embedded(table, embeddings, cache)
+        if spare_cert:
+            table = without_cert(table, (weak, strong), seed, group_by)
+        progress(f"scoring {len(table)} prompts out of fold")
+        work = workload_of(
+            table, weak, strong, tier_costs, name=outcomes.name, acceptable=acceptable, routers=families, seed=seed,
+            group_by=group_by,
+        )  # fmt: skip
     else:
         assert traffic is not None
         tier_costs, work = _described(traffic, weak, strong, seed)
     rate = cpu_usd_per_hour / 3600
     extra = Extra(rate * router_ms / 1000, rate * verifier_ms / 1000, router_ms / 1000, verifier_ms / 1000)
     progress("comparing the patterns")
+    if outcomes is not None:
+        note_comparison(table, group_by, cache, "plan", [router or "auto"])
     found = work_out(
         work,
         RiskBudget(epsilon, delta, max_drop),
@@ -139,27 +160,6 @@ def plan(
         progress(f"written to {out}")
     elif not as_json:
         say(plan_page(found, context))
-
-
-def _recorded(
-    path: Path,
-    weak: str,
-    strong: str,
-    terms: dict[str, TierCosts],
-    scale: str | None,
-    acceptable: float | None,
-    routers: tuple[str, ...] | None,
-    seed: int,
-    embeddings: Path | None,
-    cache: Path,
-) -> Workload:
-    from router_models.data.outcomes import read_outcomes
-    from router_models.planning.workload import workload_of
-
-    table = read_outcomes(path, (weak, strong), pair(scale, "--scale"))
-    table = embedded(table, embeddings, cache)
-    progress_to_stderr()(f"scoring {len(table)} prompts out of fold")
-    return workload_of(table, weak, strong, terms, name=path.name, acceptable=acceptable, routers=routers, seed=seed)
 
 
 def _described(path: Path, weak: str, strong: str, seed: int) -> tuple[dict[str, TierCosts], Workload]:

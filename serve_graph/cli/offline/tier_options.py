@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -43,6 +44,10 @@ LatencyStrongOption = Annotated[
 ]
 CharsOption = Annotated[
     float | None, typer.Option("--chars-per-token", help="Assume tokens from characters, e.g. 4, where not recorded.")
+]
+SpareCertOption = Annotated[
+    bool,
+    typer.Option("--spare-cert", help="Leave out the prompts that `certify` reads (same --seed and --group-by)."),
 ]
 TermsOption = Annotated[
     Path | None,
@@ -113,6 +118,33 @@ def pair(text: str | None, flag: str) -> tuple[float, float] | None:
         return None
     low, high = numbers(text, flag, 2, 2)
     return float(low), float(high)
+
+
+def without_cert(table: OutcomeTable, tiers: tuple[str, str], seed: int, group_by: str | None) -> OutcomeTable:
+    """Return the rows that `certify` will not read, for the same seed and groups."""
+    import numpy as np
+
+    from router_models.training.splits import split_outcomes
+
+    splits = split_outcomes(table, tiers, seed, group_by)
+    return splits.table.take(~np.isin(splits.table.groups, splits.cert.groups))
+
+
+def note_comparison(
+    table: OutcomeTable, group_by: str | None, cache: Path, command: str, tried: Sequence[str]
+) -> None:
+    """Note beside the embeddings that a command compared families on these labels: `certify` counts it as a look."""
+    from router_models.training.label_budget import note_choice, prompt_labels
+
+    try:
+        note_choice(cache.parent, prompt_labels(table, group_by), command, tried)
+    except OSError as error:
+        progress_to_stderr()(f"this comparison could not be noted ({error}): `certify` will not count it as a look")
+        return
+    progress_to_stderr()(
+        f"noted in {cache.parent / 'looks'}: what this comparison recommends was chosen on these {len(table)} labels, "
+        "and `certify` counts it as a look at those that it reads (--spare-cert leaves them out)"
+    )
 
 
 def embedded(table: OutcomeTable, embeddings: Path | None, cache: Path) -> OutcomeTable:

@@ -30,6 +30,10 @@ PromiseOption = Annotated[
     Promises | None,
     typer.Option(help="P(wrong | cheap accepted) or P(wrong | answered); default: by the number of tiers."),
 ]
+GroupByOption = Annotated[
+    str | None,
+    typer.Option(help="Column of users, sessions, documents or templates: rows that share a value count as one."),
+]
 OutcomesOption = Annotated[Path, typer.Option("--outcomes", "-o", help="The outcomes table (parquet).")]
 
 
@@ -41,11 +45,15 @@ def train(
     verifier: Annotated[str, typer.Option(help="A verifier family, or auto.")] = "auto",
     seed: Annotated[int, typer.Option(help="Random seed of splits and folds.")] = 0,
     promise: PromiseOption = None,
+    group_by: GroupByOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fit routers, verifiers and calibrators on TRAIN and TUNE. The candidate promises nothing until `certify`.
 
     One router for every tier below the last, one verifier for every tier of the configuration.
+
+    Of equal prompts one row counts. --group-by user keeps all requests of a user on one side of the splits as well,
+    and counts one of them.
 
     Example: serve-graph train --outcomes outcomes.parquet --out candidate
     """
@@ -66,15 +74,20 @@ def train(
     check_out(out, folder=True)
     check_out(graph.state_folder, folder=True)
     settings = replace(
-        settings_of(graph), router=router, verifier=verifier, seed=seed, promise=promise.value if promise else None
+        settings_of(graph),
+        router=router,
+        verifier=verifier,
+        seed=seed,
+        promise=promise.value if promise else None,
+        group_by=group_by or None,
     )
     progress = progress_to_stderr()
     progress(f"reading {outcomes}")
-    table = read_outcomes(outcomes, settings.tiers)
+    table = read_outcomes(outcomes, settings.tiers, metadata=[group_by] if group_by else ())
     progress(f"fitting on {len(table)} prompts")
     check_outcomes(table.only(*settings.tiers), settings)
     encoder = Encoder()
-    splits = split_outcomes(table, settings.tiers, settings.seed)
+    splits = split_outcomes(table, settings.tiers, settings.seed, settings.group_by)
     candidate = fit_candidate(splits.with_embeddings(encoder, graph.state_folder / "embeddings"), settings, encoder)
     save_candidate(candidate, settings, out)
     tried = [

@@ -149,7 +149,7 @@ def test_nothing_certified_says_why_and_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_every_look_at_the_same_labels_spends_its_part_of_delta(tmp_path: Path) -> None:
-    """Other seeds, budgets and names are looks as well, and so is one that certifies nothing."""
+    """Other seeds, budgets and names are looks as well; a refusal on TUNE alone reads no label and spends nothing."""
     write_outcomes(tmp_path / "o.parquet", world(500, p_easy=0.995))
     said: list[str] = []
 
@@ -164,7 +164,8 @@ def test_every_look_at_the_same_labels_spends_its_part_of_delta(tmp_path: Path) 
     first = look("router")
     with pytest.raises(NotCertifiedError):
         look("router", epsilon=0.0001)
-    third = look("another", seed=1)
+    second, third = look("router", delta=0.2), look("another", seed=1)
+    assert second is not None
     assert first is not None
     assert third is not None
     assert (first.look_index, third.look_index) == (1, 3)

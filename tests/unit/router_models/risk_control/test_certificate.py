@@ -15,9 +15,9 @@ from router_models.risk_control.certificate import (
     ANSWERED_RISK,
     Certificate,
     LabelSource,
-    Promise,
     binding_hashes,
 )
+from router_models.risk_control.promise import Promise
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 BINDS = binding_hashes({"weights.cheap": b"\x00\x01", "prices": {"cheap": "0.1"}, "engine_flags": ["--spec", "ngram"]})
@@ -115,19 +115,17 @@ def test_a_joint_policy_has_no_single_threshold_and_covers_the_slices_that_are_c
     assert "in each" not in replace(certificate, slices=sliced.slices).summary()
 
 
-@pytest.mark.parametrize(
-    ("what", "sliced", "written"),
-    [(ANSWERED_RISK, True, 2), (ANSWERED_RISK, False, 1), (ACCEPTED_RISK, True, 1), (ACCEPTED_RISK, False, 1)],
-)
-def test_only_slices_of_a_joint_policy_are_written_in_a_format_that_earlier_releases_refuse(
-    certificate, what, sliced, written
-):
-    """They read format 1 alone, and would accept every answer in a slice whose threshold is -inf."""
-    slices = {"de": Promise("x", 0.1, 0.05, 50, 1, 0.09, float("-inf"))} if sliced else {}
-    made = replace(certificate, what=what, slices=slices)
-    assert made.to_json()["format"] == written
-    assert Certificate.from_json(made.to_json()) == made
-    assert Certificate.from_json({**made.to_json(), "format": 1}) == made, "also as it was written at first"
+@pytest.mark.parametrize("former", [1, 2])
+def test_certificates_from_before_one_row_a_group_counted_are_refused_by_name(certificate, former):
+    with pytest.raises(ArtifactError, match=f"certificate format {former}: made when every copy of a prompt counted"):
+        Certificate.from_json({**certificate.to_json(), "format": former})
+
+
+def test_a_certificate_says_of_what_one_row_counted(certificate):
+    by_user = replace(certificate, one_row_per="user")
+    assert Certificate.from_json(by_user.to_json()) == by_user
+    assert f"n={by_user.n} (one per user)" in by_user.summary()
+    assert "one per" not in certificate.summary()
 
 
 def test_promises_written_before_slices_had_several_are_read(certificate):

@@ -1,46 +1,145 @@
-"""A label stays the same label when its table grows, and another one when the tier is asked again."""
+"""Labels are known by their prompts: nothing else about a table makes them fresh; what TUNE refuses spends nothing."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
+from router_models.data.features import Encoder
 from router_models.data.formats import parse_columns
 from router_models.data.outcomes import OutcomeTable, table_of
-from router_models.training.label_budget import labels_read
-from router_models.training.splits import split_outcomes
+from router_models.errors import NotCertifiedError
+from router_models.pipeline import certify_next
+from router_models.pricing.prices import Price
+from router_models.training.candidate import Settings
+from router_models.training.fit import fit_candidate
+from router_models.training.label_budget import choices_on, labels_read, note_choice, prompt_labels
+from router_models.training.splits import LabelledSplits, split_outcomes
+from router_models.types.exchange import LOGPROB_NAMES
+from router_models.versions.workspace import Workspace
 
 TIERS = ("cheap", "frontier")
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+PRICES = {"cheap": Price(Decimal("0.01"), Decimal("0.02")), "frontier": Price(Decimal("0.2"), Decimal("0.4"))}
 
 
 def frame(n: int = 60) -> pd.DataFrame:
-    columns = {"prompt": [f"What is {i} plus {i}?" for i in range(n)]}
+    columns = {"prompt": [f"What is {i} plus {i}?" for i in range(n)], "user": [f"u{i // 3}" for i in range(n)]}
     for k, tier in enumerate(TIERS):
         columns |= {tier: (np.arange(n) + k) % 2, f"{tier}_answer": [f"{tier} says {i}" for i in range(n)]}
         columns |= {f"{tier}_latency_s": 0.25 * np.ones(n)}
     return pd.DataFrame(columns)
 
 
-def table(given: pd.DataFrame) -> OutcomeTable:
-    return table_of(parse_columns(given.copy(), TIERS))
+def table(given: pd.DataFrame, tiers: tuple[str, str] = TIERS) -> OutcomeTable:
+    return table_of(parse_columns(given.copy(), tiers))
 
 
-def read(given: pd.DataFrame, seed: int = 0) -> frozenset[str]:
-    return labels_read(split_outcomes(table(given), TIERS, seed).cert, TIERS)
+def read(
+    given: pd.DataFrame, seed: int = 0, tiers: tuple[str, str] = TIERS, group_by: str | None = None
+) -> frozenset[str]:
+    return labels_read(split_outcomes(table(given, tiers), tiers, seed, group_by))
 
 
-def test_rows_and_columns_that_are_added_leave_the_labels_as_they_were() -> None:
+def test_rows_that_are_added_leave_the_labels_as_they_were() -> None:
     grown = frame(90).assign(domain="sums", words=7).sample(frac=1.0, random_state=0)
     assert read(frame()) < read(grown)
-    assert 0 < len(read(frame())) < 2 * 60
+    assert 0 < len(read(frame())) < 60
 
 
 def test_other_prompts_are_other_labels() -> None:
     assert read(frame(60)).isdisjoint(read(frame(120).tail(60)))
 
 
-def test_asking_again_makes_new_labels_for_that_tier_alone() -> None:
-    again = frame().assign(cheap_latency_s=0.3)
-    assert len(read(frame()) & read(again)) == len(read(frame())) / 2
+RENAMED = {f"{tier}{end}": f"{tier[0].upper()}{end}" for tier in TIERS for end in ("", "_answer", "_latency_s")}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        frame().drop(columns=[f"{tier}_latency_s" for tier in TIERS]),
+        frame().assign(cheap_answer=lambda f: f["cheap_answer"] + " "),
+        frame().assign(cheap=0, frontier=1, cheap_answer="asked again", cheap_latency_s=0.3),
+        frame().assign(prompt=lambda f: "  " + f["prompt"].str.upper()),
+        frame().assign(extra="a new column"),
+        pd.concat([frame(), frame()]),
+    ],
+    ids=["no latencies", "a blank in the answers", "collected again", "spelt otherwise", "a column more", "twice"],
+)
+def test_nothing_but_other_prompts_makes_labels_fresh(other: pd.DataFrame) -> None:
+    assert read(other) == read(frame())
+
+
+def test_renamed_tiers_make_no_label_fresh() -> None:
+    assert read(frame().rename(columns=RENAMED), tiers=("C", "F")) == read(frame())
+
+
+def test_a_group_is_known_by_every_prompt_in_it_and_by_its_name() -> None:
+    by_user = read(frame(), group_by="user")
+    assert not by_user.isdisjoint(read(frame()))
+    elsewhere = frame().assign(prompt=lambda f: "Tell me of " + f["prompt"])
+    assert not by_user.isdisjoint(read(elsewhere, group_by="user")), "the same users with other prompts"
 
 
 def test_another_seed_still_reads_some_of_the_same_labels() -> None:
     assert not read(frame()).isdisjoint(read(frame(), seed=1))
+
+
+def test_a_comparison_is_noted_once_and_counts_where_it_shares_a_prompt(tmp_path: Path) -> None:
+    mine, others = prompt_labels(table(frame(60))), prompt_labels(table(frame(120).tail(60)))
+    for _ in range(2):
+        note_choice(tmp_path, mine, "plan", ["surface"])
+    assert choices_on(tmp_path, read(frame())) == ["plan"]
+    note_choice(tmp_path, mine, "evaluate", ["surface", "knn"])
+    assert choices_on(tmp_path, read(frame())) == ["evaluate", "plan"]
+    assert choices_on(tmp_path, others) == []
+
+
+class Given(Encoder):
+    """No model: every prompt has the same vector."""
+
+    def encode(self, texts: object) -> np.ndarray:
+        return np.tile(np.eye(1, 384, dtype=np.float32), (len(texts), 1))  # type: ignore[arg-type]
+
+
+def world(n: int = 500) -> pd.DataFrame:
+    """A verifier's signal that says which cheap answers are right."""
+    rng = np.random.default_rng(0)
+    right = rng.random(n) < 0.7
+    columns = {"prompt": [f"Question {i} about {i * i}" for i in range(n)], "cheap": right, "frontier": True}
+    told = np.where(right, -0.1, -1.0) - 0.1 * rng.random(n)
+    columns |= {f"{tier}|{name}": told for tier in TIERS for name in LOGPROB_NAMES}
+    for tier in TIERS:
+        columns |= {f"{tier}_prompt_tokens": 20, f"{tier}_completion_tokens": 5}
+    return pd.DataFrame(columns)
+
+
+@pytest.fixture(scope="module")
+def splits() -> LabelledSplits:
+    given = world().assign(frontier=lambda f: np.arange(len(f)) % 10 > 0)
+    return split_outcomes(table(given), TIERS, 0).with_embeddings(Given())
+
+
+SETTINGS = Settings(tiers=TIERS, prices=PRICES, router="surface", verifier="logprob", abstain_share=0.0)
+
+
+def test_only_a_look_at_cert_labels_spends_of_delta(splits: LabelledSplits, tmp_path: Path) -> None:
+    said: list[str] = []
+    work = Workspace(tmp_path, f"sqlite:///{tmp_path / 'm.db'}", "router", said.append)
+    settings = replace(SETTINGS, epsilon=0.4)
+    candidate = fit_candidate(splits, settings, Given())
+    with pytest.raises(NotCertifiedError, match=r"infeasible|too few"):
+        certify_next(candidate, splits, replace(settings, epsilon=0.001), NOW, work)
+    assert not (tmp_path / "m.db").exists(), "a refusal on TUNE alone notes no look"
+    wrong = replace(splits.cert, grades={tier: 0 * grades for tier, grades in splits.cert.grades.items()})
+    with pytest.raises(NotCertifiedError, match="accepted CERT answers are wrong"):
+        certify_next(candidate, replace(splits, cert=wrong), settings, NOW, work)
+    note_choice(tmp_path, prompt_labels(splits.table), "plan", ["auto"])
+    certified, looked = certify_next(candidate, splits, settings, NOW, work)
+    assert certified.version.certificate is not None
+    assert certified.version.certificate.look_index == looked.look_index == 3, "CERT's refusal, the plan, and this"
+    assert "look 3 at these labels, after plan chose on them" in said[-1]

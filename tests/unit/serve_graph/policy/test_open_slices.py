@@ -9,7 +9,8 @@ import pytest
 
 from router_models.estimators.routers import LengthRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
-from router_models.risk_control.certificate import ANSWERED_RISK, Certificate, LabelSource, Promise
+from router_models.risk_control.certificate import ANSWERED_RISK, Certificate, LabelSource
+from router_models.risk_control.promise import Promise
 from router_models.types import Completion, Decision, DecisionRecord, OperatingPoint, Query, Verdict
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage

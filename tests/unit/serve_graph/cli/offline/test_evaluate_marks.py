@@ -67,7 +67,7 @@ def test_at_home_and_away_from_it() -> None:
 @pytest.mark.full
 @pytest.mark.timeout(3600)
 def test_with_1500_labels() -> None:
-    found = on_mmlu("--labels", 1500, "--group-by", "")
+    found = on_mmlu("--labels", 1500, "--hold-out", "")
     assert found["default"]["apgr"]["value"] >= 0.635
     assert "1,500 labels" in found["default"]["split"]
 

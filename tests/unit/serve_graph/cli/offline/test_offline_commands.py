@@ -182,7 +182,7 @@ def test_terms_may_come_from_a_file(outcomes: Path, tmp_path: Path) -> None:
 
 def test_evaluate_writes_page_figures_and_pictures(outcomes: Path, tmp_path: Path) -> None:
     words = [
-        "evaluate", "-o", outcomes, *NAMES, *PRICES, "--router", "surface,ridge", "--group-by", "kind",
+        "evaluate", "-o", outcomes, *NAMES, *PRICES, "--router", "surface,ridge", "--hold-out", "kind",
         "--labels", "200", "--embeddings", outcomes.with_suffix(".npy"), "--out", tmp_path / "out",
     ]  # fmt: skip
     found = call(*words)
@@ -325,7 +325,7 @@ def test_wrong_use_exits_with_two(words: list[str], outcomes: Path) -> None:
         (["evaluate", "-o", "missing.parquet", *NAMES], "no such file"),
         (["evaluate", "-o", "F", "--weak", "cheap", "--strong", "no", "--embeddings", "V"], "unknown tier(s) 'no'"),
         (["evaluate", "-o", "F", *NAMES, "--router", "x", "--embeddings", "V"], "unknown router families x"),
-        (["evaluate", "-o", "F", *NAMES, "--group-by", "x", "--embeddings", "V"], "no column 'x'"),
+        (["evaluate", "-o", "F", *NAMES, "--hold-out", "x", "--embeddings", "V"], "no column 'x'"),
         (["evaluate", "--benchmark", "routellm", "--data", "."], "no RouteLLM responses"),
         (["simulate", "-o", "F", *NAMES, *PRICES, "--rate", "0", "--score", "x", "--accept-at", "1"], "arrival rate"),
         (["simulate", "-o", "F", *NAMES, *PRICES, "--rate", "1", "--score", "x", "--accept-at", "1"], "not recorded"),

@@ -1,0 +1,67 @@
+"""One tested statement of a certificate, and how it is kept as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """One tested statement: `what` ≤ `bound` with confidence 1 - `level`, shown by `errors` among `trials`.
+
+    `upper` is the one-sided Clopper-Pearson bound at `level` on the same counts: information, not part of the proof
+    (it ignores that a threshold was chosen). `threshold` is what the score is compared with (≥ accepts), +inf where
+    nothing could be promised and therefore nothing is accepted, -inf where it holds of a policy's own thresholds.
+    `also`: further statements about the same slice, shown at the same level together with this one.
+    """
+
+    what: str
+    bound: float
+    level: float
+    trials: int
+    errors: int
+    upper: float
+    threshold: float = math.inf
+    also: tuple[Promise, ...] = ()
+
+    @property
+    def certified(self) -> bool:
+        """Whether anything is accepted under this promise at all."""
+        return self.threshold < math.inf
+
+
+def json_number(value: float) -> float | str:
+    """JSON has no infinity: thresholds of ±inf are written as text."""
+    return value if math.isfinite(value) else str(value)
+
+
+def promise_to_json(promise: Promise) -> dict[str, Any]:
+    """As JSON-able data; `promise_from_json` gives an equal promise back."""
+    also = {"also": [promise_to_json(p) for p in promise.also]} if promise.also else {}
+    return {
+        "what": promise.what,
+        "bound": promise.bound,
+        "level": promise.level,
+        "trials": promise.trials,
+        "errors": promise.errors,
+        "upper": promise.upper,
+        "threshold": json_number(promise.threshold),
+        **also,
+    }
+
+
+def promise_from_json(data: Mapping[str, Any]) -> Promise:
+    """Read what `promise_to_json` wrote; KeyError, TypeError or ValueError where it cannot."""
+    return Promise(
+        what=str(data["what"]),
+        bound=float(data["bound"]),
+        level=float(data["level"]),
+        trials=int(data["trials"]),
+        errors=int(data["errors"]),
+        upper=float(data["upper"]),
+        threshold=float(data["threshold"]),
+        also=tuple(promise_from_json(p) for p in data.get("also", ())),
+    )
