@@ -153,7 +153,7 @@ def workload_of(
     right = {tier: graded(table.grade(tier), tier, acceptable) for tier in (cheap, frontier)}
     y = right[cheap]
     if (n := len(np.unique(table.groups))) < MIN_PROMPTS:
-        raise DataError(f"{n} different graded prompts: a plan needs at least {MIN_PROMPTS}, better a thousand")
+        raise DataError(f"{n} graded prompts: a plan needs at least {MIN_PROMPTS}, better a thousand")
     if y.min() == y.max():
         raise DataError(
             f"every answer of {cheap!r} is {'right' if y[0] else 'wrong'}: there is nothing to route; "

@@ -86,7 +86,7 @@ def certificates(table: OutcomeTable, kind: str) -> dict[str, Any]:
     if kind == "prefix":
         made = with_prefix(made, splits, chosen, [3], NOW)
     if kind == "overload":
-        made = with_overload(made, splits, chosen, 0.9, 0.2, NOW)
+        made = with_overload(made, splits, chosen, 0.98, 0.2, NOW)
     version = made.version
     assert version.certificate is not None
     found = {"version": version.certificate.to_json()}
@@ -97,7 +97,7 @@ def certificates(table: OutcomeTable, kind: str) -> dict[str, Any]:
 def planned(table: OutcomeTable, kind: str) -> dict[str, Any]:
     """What a plan certifies and recommends."""
     terms = {tier: TierCosts(price=price) for tier, price in PRICES.items()}
-    work = workload_of(table, *TIERS, terms, routers=("surface",), group_by=None)
+    work = workload_of(table, *TIERS, terms, routers=("surface",), verifiers=("logprob",))
     budget = RiskBudget(0.25, 0.2, 0.3)
     found = operate(work, patterns_of(work, budget, None), budget, NOW)
     assert any(operated.certified for operated in found)
