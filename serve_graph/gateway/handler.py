@@ -240,12 +240,15 @@ class Service:
         if not choices:
             raise EngineError(f"tier {request.state.tier!r} gave a reply without a choice")
         choices = [{"logprobs": None, **choice} for choice in self._shown(request, choices)]
-        return self._head(request, "chat.completion") | {
-            "choices": choices,
-            "usage": usage_shown(completion),
-            "serve_graph": request.facts(),
-            **_tariff(completion),
-        }
+        return (
+            self._head(request, "chat.completion")
+            | _tariff(completion)
+            | {
+                "choices": choices,
+                "usage": usage_shown(completion),
+                "serve_graph": request.facts(),
+            }
+        )
 
 
 def _tariff(completion: Completion) -> dict[str, str]:
