@@ -43,7 +43,7 @@ class HandleEngine:
         self.stream_extras = {} if self.hosted else {"continuous_usage_stats": True}
 
     async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
-        body = engine_body(query, self.model, self.defaults, self.config.engine)
+        body = self._body(query)
         async with self.gate.place(min(self.config.timeout_s, left_s)) as left_s:
             started = time.perf_counter()
             reply = await self._reply("generate", body, left_s)
@@ -87,7 +87,7 @@ class HandleEngine:
     async def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[Mapping[str, Any], None]:
         """Chunks as the engine sends them. `attempts` beside the first: the calls that it took."""
         until = time.monotonic() + left_s
-        body = engine_body(query, self.model, self.defaults, self.config.engine)
+        body = self._body(query)
         obfuscation = (query.parameters.get("stream_options") or {}) if self.hosted else {}
         body |= {"stream": True, "stream_options": {**obfuscation, "include_usage": True, **self.stream_extras}}
         async with self.gate.place(min(self.config.timeout_s, left_s)) as left_s:
@@ -113,6 +113,12 @@ class HandleEngine:
             finally:
                 if not done:
                     pieces.cancel()
+
+    def _body(self, query: Query) -> dict[str, Any]:
+        body = engine_body(query, self.model, self.defaults, self.config.engine)
+        if not self.hosted:
+            body.pop("anthropic_cache_control", None)
+        return body
 
     def _deadline(self, left_s: float) -> tuple[float, ...]:
         """What a hosted tier is told beside the body: it spends its time on several calls."""
@@ -154,7 +160,7 @@ def raise_error(reply: Mapping[str, Any], tier: str, attempts: Sequence[Attempt]
     code = int(status) if status.isdecimal() else 500
     recordable = f"its engine answered {code}"
     wait_s = error.get("retry_after_s")
-    if code == 429:
+    if code in (429, 529):  # the latter is Anthropic's
         raise SaturatedError(f"tier {tier!r}: {message}", attempts, wait_s, recordable)
     if code in (408, 504):
         raise EngineTimeoutError(f"tier {tier!r}: {message}", attempts, wait_s, recordable)

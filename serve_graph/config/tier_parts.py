@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from serve_graph.config.base import Frozen
 from serve_graph.errors import ConfigError
@@ -16,16 +16,22 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class HostedApi(Frozen):
-    """An OpenAI-compatible API: its address, model and key."""
+    """An OpenAI-compatible API, or Anthropic's: its address, model and key."""
 
+    api: Literal["openai", "anthropic"] = "openai"
+    """What the API speaks: `openai` (chat completions, as most providers do) or `anthropic` (the Messages API)."""
     model: str | None = None
     """The model to request; required unless the tier lists `deployments`."""
     embedding_model: str | None = None
     """The model to request for `/v1/embeddings`, if it is another one; the tier needs `embeddings: true`."""
     base_url: str | None = None
-    """URL of the API up to and including its version, such as `https://api.openai.com/v1`; null: OpenAI's."""
+    """URL of the API up to and including its version, such as `https://api.openai.com/v1`; null: that of OpenAI or
+    Anthropic, by `api`.
+    """
     api_key_env: str = "OPENAI_API_KEY"
-    """Environment variable that holds the key, unless `api_key_file` is set."""
+    """Environment variable that holds the key, unless `api_key_file` is set. With `api: anthropic` the default is
+    `ANTHROPIC_API_KEY`.
+    """
     api_key_file: Path | None = None
     """File that holds the key, re-read for every call so that a rotated secret is picked up."""
     organization: str | None = None
@@ -36,6 +42,27 @@ class HostedApi(Frozen):
     """Additional request headers."""
     parameters: dict[str, str | None] = Field(default_factory=dict)
     """Request parameters that this API names differently (the new name) or does not accept (null)."""
+    thinking: Literal["adaptive", "budget"] = "adaptive"
+    """With `api: anthropic`, how `reasoning_effort` is asked for: `adaptive` (an effort) or, of older models, `budget`
+    (a number of thinking tokens).
+    """
+    prompt_caching: bool = False
+    """With `api: anthropic`, whether prompts are cached that no request asks to cache, too; writing costs more."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _key_of_anthropic(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("api") != "anthropic":
+            return data
+        return {"api_key_env": "ANTHROPIC_API_KEY", **data}
+
+    @model_validator(mode="after")
+    def _fields_of_its_api(self) -> Self:
+        others = ("organization", "project") if self.api == "anthropic" else ("thinking", "prompt_caching")
+        fields = type(self).model_fields
+        if stray := [name for name in others if getattr(self, name) != fields[name].default]:
+            raise ValueError(f"{', '.join(stray)}: not with api: {self.api}")
+        return self
 
     def read_key(self) -> str:
         """Return the current key; raises ConfigError naming the variable or file that contains none."""

@@ -161,7 +161,10 @@ class VllmTierConfig(TierConfig):
 
 
 class HostedTierConfig(HostedApi, TierConfig):
-    """A tier behind an OpenAI-compatible API, or behind several `deployments` of one model, chosen by weight."""
+    """A tier behind an OpenAI-compatible API or Anthropic's, or behind several `deployments` of one model.
+
+    Which of several is called goes by weight.
+    """
 
     engine: Literal["openai"]
     """Selects this kind of tier."""
@@ -173,6 +176,8 @@ class HostedTierConfig(HostedApi, TierConfig):
     @model_validator(mode="after")
     def _one_api_or_several(self) -> Self:
         check_deployments(self, self.deployments)
+        if self.embeddings and any(api.api == "anthropic" for api in self.apis):
+            raise ValueError("embeddings: Anthropic's API makes none")
         return self
 
     @property

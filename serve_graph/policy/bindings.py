@@ -147,7 +147,9 @@ def _engine(tier: AnyTierConfig) -> Mapping[str, Any]:
     if isinstance(tier, HostedTierConfig):
         urls = sorted({str(api.base_url) for api in tier.deployments})
         worded = [dict(sorted(api.parameters.items())) for api in tier.apis if api.parameters]
-        return {"engine": "openai", "base_url": urls or tier.base_url} | ({"parameters": worded} if worded else {})
+        other = sorted(f"{api.api} {api.thinking}" for api in tier.apis if api.api != "openai")
+        found = {"engine": "openai", "base_url": urls or tier.base_url}
+        return found | ({"parameters": worded} if worded else {}) | ({"apis": other} if other else {})
     return {"engine": "echo", "skill": tier.skill}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from router_models.data.prefixes import prefix_of
 from router_models.types import Completion, Usage
 from serve_graph.protocol.responses import UsageCounts, check_choice, completion_of, text_pieces, token_texts
+from serve_graph.protocol.thinking_blocks import thought_deltas, with_thoughts
 from serve_graph.protocol.tool_calls import ToolCallAssembler
 
 Choices = list[dict[str, Any]]
@@ -79,6 +80,8 @@ class CompletionAccumulator:
                 choice["logprobs"] = choice["logprobs"] or {"content": []}
                 choice["logprobs"]["content"] += named
             choice["finish_reason"] = piece.get("finish_reason") or choice["finish_reason"]
+            if isinstance(piece.get("stop_reason"), str):  # the stop sequence that was met
+                choice["stop_reason"] = piece["stop_reason"]
         return pieces
 
     def _assembled(self, index: int, parts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -137,13 +140,15 @@ def _empty_choice(index: int) -> dict[str, Any]:
 
 
 def _merge_delta(message: dict[str, Any], name: str, value: Any) -> None:
-    """Merge one delta field into a message: append text, replace anything else."""
+    """Merge one delta field into a message: append text and blocks, replace anything else."""
     if value is None:
         return
     if name == "function_call":
         former: dict[str, Any] = message.setdefault("function_call", {"name": "", "arguments": ""})
         for field in ("name", "arguments"):
             former[field] += value.get(field) or ""
+    elif name == "thinking_blocks":
+        message[name] = with_thoughts(message.get(name) or [], value)
     elif name != "role" and isinstance(value, str):
         message[name] = (message.get(name) or "") + value
     else:
@@ -169,9 +174,10 @@ def to_chunks(completion: Completion) -> Iterator[Choices]:
         if choice.get("logprobs"):
             opening["logprobs"] = choice["logprobs"]
         yield [opening]
-        for name in ("reasoning", "reasoning_content"):
-            if message.get(name):
-                yield [_piece(index, {name: message[name]})]
+        signed = list(thought_deltas(message)) if message.get("thinking_blocks") else []
+        for delta in signed or ({name: message.get(name)} for name in ("reasoning", "reasoning_content")):
+            if any(delta.values()):
+                yield [_piece(index, delta)]
         for name in ("content", "refusal"):
             for text in text_pieces(message.get(name) or ""):
                 yield [_piece(index, {name: text})]
@@ -179,17 +185,23 @@ def to_chunks(completion: Completion) -> Iterator[Choices]:
             yield [_piece(index, {"tool_calls": [{**call, "index": i} for i, call in enumerate(calls)]})]
         if former := message.get("function_call"):
             yield [_piece(index, {"function_call": former})]
-        yield [_piece(index, {}, choice.get("finish_reason") or completion.finish_reason)]
+        yield [_piece(index, {}, choice.get("finish_reason") or completion.finish_reason) | _stop_met(choice)]
 
 
 def _piece(index: int, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
     return {"index": index, "delta": delta, "finish_reason": finish_reason}
 
 
+def _stop_met(choice: Mapping[str, Any]) -> dict[str, Any]:
+    """Return vLLM's `stop_reason` where it is the stop sequence that ended an answer, not a token's number."""
+    return {"stop_reason": choice["stop_reason"]} if isinstance(choice.get("stop_reason"), str) else {}
+
+
 def whole_choice(index: int, original: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an engine's choice as callers receive it: OpenAI's fields only, all of them present."""
+    """Return an engine's choice as callers receive it: OpenAI's fields, all of them present, and the stop sequence."""
     present = {k: original[k] for k in ("index", "finish_reason", "logprobs") if original.get(k) is not None}
-    return {"index": index, "finish_reason": "stop", **present, "message": {"content": None, **original["message"]}}
+    message = {"content": None, **original["message"]}
+    return {"index": index, "finish_reason": "stop", **present, **_stop_met(original), "message": message}
 
 
 def each_choice(completion: Completion) -> tuple[Completion, ...]:

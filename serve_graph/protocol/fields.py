@@ -156,6 +156,31 @@ access_programs        RRR
 moderation             FRF
 serve_graph            CCC options of this endpoint
 """)
+MESSAGES_FIELDS = _table("""
+model                  TTT the tier's own model
+messages               TTT
+system                 TTT a system message
+max_tokens             FFF
+stream                 TTT the endpoint decides for every tier
+stop_sequences         TTT `stop`
+temperature            FFF
+top_p                  FFF
+top_k                  FFF
+metadata               TCT `user`; also the session, where none is given
+tools                  TTT those with an `input_schema`; Anthropic's own (`web_search_…`, `bash_…`) are refused by name
+tool_choice            TTT also `parallel_tool_calls`
+thinking               TTT `reasoning_effort`
+output_config          TTT `reasoning_effort`, `response_format`
+output_format          TTT `response_format`
+cache_control          CCC passed on by tiers with `api: anthropic`
+context_management     CCC edits that clear; others are refused
+diagnostics            CCC
+service_tier           CCC
+speed                  CCC `standard` is what there is
+mcp_servers            RRR
+container              RRR
+serve_graph            CCC options of this endpoint
+""")
 EMBEDDINGS_FIELDS = _table("""
 model                  TTT the tier's own model
 input                  FFF
@@ -168,6 +193,7 @@ TABLES: Mapping[str, Mapping[str, RequestField]] = MappingProxyType(
         "/v1/chat/completions": CHAT_FIELDS,
         "/v1/completions": COMPLETION_FIELDS,
         "/v1/responses": RESPONSES_FIELDS,
+        "/v1/messages": MESSAGES_FIELDS,
         "/v1/embeddings": EMBEDDINGS_FIELDS,
     }
 )

@@ -14,6 +14,7 @@ from openai.types import completion_create_params, embedding_create_params
 from openai.types.chat import completion_create_params as chat_create_params
 from openai.types.responses import response_create_params
 
+from serve_graph.api.messages import MessagesRequest
 from serve_graph.api.responses import ResponsesRequest
 from serve_graph.cascade.fakes import FakeHandle
 from serve_graph.config.prices import PriceConfig
@@ -22,7 +23,7 @@ from serve_graph.protocol.embeddings import EmbeddingsRequest
 from serve_graph.protocol.fields import ENGINE_KINDS, TABLES, EngineKind, Handling
 from serve_graph.protocol.requests import ChatRequest, CompletionRequest
 
-CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS = TABLES
+CHAT, COMPLETIONS, RESPONSES, MESSAGES, EMBEDDINGS = TABLES
 PRICE = PriceConfig(input_usd_per_mtok=Decimal(1), output_usd_per_mtok=Decimal(2))
 REPLY = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1}}
 VECTORS = {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}], "usage": {}}
@@ -34,6 +35,7 @@ BASE: dict[str, dict[str, Any]] = {
     CHAT: {"messages": [{"role": "user", "content": "hello"}]},
     COMPLETIONS: {"prompt": "hello"},
     RESPONSES: {"input": "hello"},
+    MESSAGES: {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 5},
     EMBEDDINGS: {"input": "hello"},
 }
 REQUIRED = [f"{path.removeprefix('/v1/')}-{name}" for path in BASE for name in ("model", *BASE[path])]
@@ -128,9 +130,40 @@ VALUES: dict[str, dict[str, Any]] = {
         "image": {"x": 1},
         "access_programs": ["x"],
     },
+    MESSAGES: {
+        "model": "frontier",
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "hello"}]}],
+        "system": [{"type": "text", "text": "be short"}],
+        "max_tokens": 7,
+        "stream": True,
+        "stop_sequences": ["a", "b"],
+        "temperature": 0.5,
+        "top_p": 0.5,
+        "top_k": 5,
+        "metadata": {"user_id": "u-1"},
+        "tools": [{"name": "f", "input_schema": F["parameters"]}],
+        "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": True},
+        "thinking": {"type": "enabled", "budget_tokens": 1024},
+        "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": SCHEMA["schema"]}},
+        "output_format": {"type": "json_schema", "schema": SCHEMA["schema"]},
+        "cache_control": {"type": "ephemeral"},
+        "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+        "diagnostics": {"previous_message_id": "msg_1"},
+        "service_tier": "auto",
+        "speed": "standard",
+        "mcp_servers": [{"url": "https://example.org"}],
+        "container": "c-1",
+        "serve_graph": {"task": "sum"},
+    },
     EMBEDDINGS: {"model": "frontier", "input": "hello", "encoding_format": "base64", "dimensions": 8, "user": "u-1"},
 }
-BESIDE: dict[str, dict[str, Any]] = {"stream_options": {"stream": True}, "function_call": {"functions": [F]}}
+BESIDE: dict[str, dict[str, dict[str, Any]]] = {
+    CHAT: {"stream_options": {"stream": True}, "function_call": {"functions": [F]}},
+    COMPLETIONS: {"stream_options": {"stream": True}},
+    RESPONSES: {"stream_options": {"stream": True}},
+    MESSAGES: {"tool_choice": {"tools": VALUES[MESSAGES]["tools"]}},
+    EMBEDDINGS: {},
+}
 """What a field needs beside it."""
 
 
@@ -143,6 +176,22 @@ def becomes(path: str, name: str, kind: EngineKind) -> dict[str, Any]:
         extras = {} if kind == "openai" else {"continuous_usage_stats": True}
         return {"stream": True, "stream_options": {"include_usage": True, **obfuscation, **extras}}
     hello = {"role": "user", "content": "hello"}
+    schema = {"type": "json_schema", "json_schema": {"name": "output", "schema": SCHEMA["schema"], "strict": True}}
+    if path == MESSAGES and name != "stream":
+        return {
+            "messages": {"messages": [hello]},
+            "system": {"messages": [{"role": "system", "content": "be short"}, hello]},
+            "stop_sequences": {"stop": ["a", "b"]},
+            "metadata": {"user": "u-1", "metadata": None},
+            "tools": {"tools": [TOOL]},
+            "tool_choice": {
+                "tool_choice": {"type": "function", "function": {"name": "f"}},
+                "parallel_tool_calls": False,
+            },
+            "thinking": {"reasoning_effort": "low", "thinking": None},
+            "output_config": {"reasoning_effort": "low", "response_format": schema},
+            "output_format": {"response_format": schema},
+        }[name]
     choice = {"type": "function", "function": {"name": "f"}}
     return {
         "stream": {"stream": True},
@@ -252,7 +301,7 @@ CELLS = [
 async def test_a_field_becomes_what_its_table_says(graph: Graph, path: str, name: str) -> None:
     handling = TABLES[path][name].handling[graph.config.engine]
     value = VALUES[path][name]
-    reply = await graph.ask(path, {name: value, **BESIDE.get(name, {})})
+    reply = await graph.ask(path, {name: value, **BESIDE[path].get(name, {})})
     got = graph.got
     if handling is Handling.REFUSED:
         assert (reply.status_code, name in reply.json()["error"]["message"], got) == (400, True, None)
@@ -276,7 +325,7 @@ async def test_a_null_is_no_fault_and_reaches_an_api_as_it_was_sent(graph: Graph
     assert got is not None
     forwarded = TABLES[path][name].handling[graph.config.engine] is Handling.FORWARDED
     tiers_own = ("max_tokens", "top_logprobs", "encoding_format")  # what the tier says where the request does not
-    if graph.config.engine == "openai" and forwarded and path != RESPONSES and name not in tiers_own:
+    if graph.config.engine == "openai" and forwarded and path not in (RESPONSES, MESSAGES) and name not in tiers_own:
         assert got[name] is None
         assert name in got
 
@@ -287,6 +336,7 @@ async def test_a_null_is_no_fault_and_reaches_an_api_as_it_was_sent(graph: Graph
         (CHAT, ChatRequest, chat_create_params.CompletionCreateParamsBase),
         (COMPLETIONS, CompletionRequest, completion_create_params.CompletionCreateParamsBase),
         (RESPONSES, ResponsesRequest, response_create_params.ResponseCreateParamsBase),
+        (MESSAGES, MessagesRequest, object),
         (EMBEDDINGS, EmbeddingsRequest, embedding_create_params.EmbeddingCreateParams),
     ],
 )
@@ -304,8 +354,10 @@ UNKNOWN: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("path", [CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS])
-@pytest.mark.parametrize("name", UNKNOWN)
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [(path, name) for path in BASE for name in UNKNOWN if name not in TABLES[path]],
+)
 @pytest.mark.parametrize("policy", ["refuse", "ignore", "forward"])
 async def test_an_unknown_field_is_refused_ignored_or_forwarded(
     graph: Graph, policy: str, name: str, path: str
@@ -313,8 +365,10 @@ async def test_an_unknown_field_is_refused_ignored_or_forwarded(
     reply = await graph.ask(path, {name: UNKNOWN[name]}, unknown_fields=policy)
     got = graph.got
     if policy == "refuse":
-        assert (reply.status_code, reply.json()["error"]["code"], got) == (400, "unknown_field", None)
-        assert reply.json()["error"]["param"] == name
+        error = reply.json()["error"]
+        assert (reply.status_code, got, name in error["message"]) == (400, None, True)
+        if path != MESSAGES:  # Anthropic's errors have neither
+            assert (error["code"], error["param"]) == ("unknown_field", name)
         return
     assert (reply.status_code, got is not None) == (200, True), reply.text
     assert (got or {}).get(name, "none") == (UNKNOWN[name] if policy == "forward" else "none")
@@ -329,6 +383,7 @@ async def test_an_unknown_field_is_refused_ignored_or_forwarded(
         (COMPLETIONS, {"tools": [TOOL]}),
         (RESPONSES, {"messages": [{"role": "user", "content": "another question"}]}),
         (EMBEDDINGS, {"logprobs": True}),
+        (MESSAGES, {"frequency_penalty": 1}),
     ],
     ids=str,
 )
@@ -336,7 +391,9 @@ async def test_our_own_options_and_fields_of_chat_are_never_let_through(
     graph: Graph, path: str, body: dict[str, Any], policy: str
 ) -> None:
     reply = await graph.ask(path, body, unknown_fields=policy)
-    assert (reply.status_code, reply.json()["error"]["code"], graph.got) == (400, "unknown_field", None)
+    code = reply.json()["error"].get("code", "unknown_field")  # Anthropic's errors have none
+    assert (reply.status_code, code, graph.got) == (400, "unknown_field", None)
+    assert next(iter(body.get("serve_graph", body))) in reply.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("policy", ["ignore", "forward"])
@@ -346,6 +403,8 @@ async def test_our_own_options_and_fields_of_chat_are_never_let_through(
         (CHAT, {"stream": True, "stream_options": {"include_usage": True, "chunk_size": 1}}),
         (RESPONSES, {"reasoning": {"effort": "low", "budget": 1}}),
         (RESPONSES, {"text": {"format": {"type": "text", "x": 1}, "y": 2}}),
+        (MESSAGES, {"metadata": {"user_id": "u", "x": 1}}),
+        (MESSAGES, {"output_config": {"effort": "low", "task_budget": 1}}),
         (RESPONSES, {"tools": [{"type": "function", **F, "cache_control": {"type": "ephemeral"}}]}),
     ],
     ids=str,

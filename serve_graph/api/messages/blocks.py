@@ -17,9 +17,10 @@ def as_blocks(content: Any) -> Any:
 
 
 class _Block(BaseModel):
-    """Fields beyond those that are read (`cache_control`, `citations`, `caller`) have no effect."""
+    """Fields beyond those that are read (`citations`, `caller`) have no effect."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
+    cache_control: dict[str, Any] | None = None
 
 
 class TextBlock(_Block):

@@ -13,6 +13,7 @@ from serve_graph.api.messages.errors import anthropic_error, kind_in_stream
 from serve_graph.api.messages.request import MessagesRequest
 from serve_graph.api.messages.stream import ContentBlocks
 from serve_graph.api.sse import Chunks, Events, event
+from serve_graph.protocol.thinking_blocks import signed_thoughts
 
 STOP_REASONS = MappingProxyType(
     {"length": "max_tokens", "content_filter": "refusal", "tool_calls": "tool_use", "function_call": "tool_use"}
@@ -126,9 +127,8 @@ def usage_of_message(usage: Mapping[str, Any]) -> dict[str, Any]:
 
 def thoughts_of(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a chat message's reasoning as blocks: signed ones if its API signs, else one without a signature."""
-    signed = message.get("thinking_blocks")
-    if isinstance(signed, list) and signed:
-        return [dict(block) for block in signed if isinstance(block, Mapping)]
+    if signed := signed_thoughts(message):
+        return signed
     thought = message.get("reasoning") or message.get("reasoning_content")
     return [{"type": "thinking", "thinking": thought, "signature": ""}] if thought else []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import groupby
 from types import MappingProxyType
 from typing import Any
@@ -45,6 +46,7 @@ def messages_query(request: CountTokensRequest) -> Query:
             "top_p": request.top_p,
             "top_k": request.top_k or None,
             "stop": request.stop_sequences or None,
+            "user": request.user,
         }
     try:
         chat = ChatRequest.model_validate({name: value for name, value in body.items() if value is not None})
@@ -52,7 +54,11 @@ def messages_query(request: CountTokensRequest) -> Query:
         first = error.errors()[0]
         where = str(first["loc"][0])
         raise RequestError(f"{where}: {first['msg']}", where, "invalid_value") from None
-    return chat_query(chat)
+    chat.extras.update(request.extras)
+    query = chat_query(chat)
+    if isinstance(request, MessagesRequest) and (caching := request.caching):
+        query = replace(query, parameters={**query.parameters, "anthropic_cache_control": caching})
+    return query
 
 
 def _messages(request: CountTokensRequest) -> list[dict[str, Any]]:
@@ -108,7 +114,7 @@ def _assistant(blocks: Iterable[BaseModel]) -> Iterator[dict[str, Any]]:
             calls.append({"id": block.id, "type": "function", "function": function})
         elif isinstance(block, ThinkingBlock | RedactedThinkingBlock):
             if isinstance(block, RedactedThinkingBlock) or block.signature:
-                thoughts.append(block.model_dump())
+                thoughts.append(block.model_dump(exclude={"cache_control"}))
         elif isinstance(block, ToolResultBlock):
             raise RequestError("messages: a tool_result is the user's", "messages", "invalid_value")
         else:

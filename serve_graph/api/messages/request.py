@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from serve_graph.api.messages.blocks import SystemBlock, TurnBlock, as_blocks
-from serve_graph.protocol.requests import MAX_INT, PromptTokens, RequestOptions
+from serve_graph.protocol.requests import MAX_INT, Extensible, PromptTokens, RequestOptions
 
 ToolName = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -19,7 +19,7 @@ class _Strict(BaseModel):
 
 
 class _Lenient(BaseModel):
-    """Fields beyond those that are read (`cache_control`, hints to Anthropic's own models) have no effect."""
+    """Fields beyond those that are read (hints to Anthropic's own models) have no effect."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -43,6 +43,7 @@ class ClientTool(_Lenient):
     description: str | None = None
     input_schema: dict[str, Any] | None = None
     strict: bool | None = None
+    cache_control: dict[str, Any] | None = None
 
 
 class ToolMode(_Lenient):
@@ -93,7 +94,7 @@ class UserMetadata(_Strict):
     user_id: Annotated[str, Field(max_length=4096)] | None = None
 
 
-class CountTokensRequest(_Strict):
+class CountTokensRequest(Extensible):
     """`POST /v1/messages/count_tokens`."""
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
@@ -133,6 +134,16 @@ class MessagesRequest(CountTokensRequest):
         """Whether the caller asked to see the model's reasoning."""
         thinking = self.thinking
         return thinking is not None and thinking.type != "disabled" and thinking.display != "omitted"
+
+    @property
+    def caching(self) -> dict[str, Any] | None:
+        """The last `cache_control` of the request: a wish to have the prompt cached."""
+        blocks = [block for turn in self.messages for block in turn.content]
+        marked = [
+            self.cache_control,
+            *(each.cache_control for each in (*blocks[::-1], *(self.system or ()), *(self.tools or ()))),
+        ]
+        return next((mark for mark in marked if mark), None)
 
     @property
     def stream_options(self) -> None:

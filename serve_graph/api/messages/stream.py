@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from serve_graph.protocol.thinking_blocks import signed_thoughts
+
 StreamEvent = dict[str, Any]
 DELTAS = MappingProxyType(
     {
@@ -80,8 +82,7 @@ class ContentBlocks:
     def _think(self, delta: Mapping[str, Any]) -> None:
         if thought := delta.get("reasoning") or delta.get("reasoning_content"):
             self._grow_text("thinking", thought)
-        signed = delta.get("thinking_blocks")
-        for block in signed if isinstance(signed, list) else ():
+        for block in signed_thoughts(delta):
             if block.get("type") == "redacted_thinking":
                 self.blocks.append(Block({"type": "redacted_thinking", "data": block.get("data") or ""}))
             elif block.get("signature"):  # its text has come as `reasoning_content`

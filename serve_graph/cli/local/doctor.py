@@ -87,7 +87,7 @@ def _tier_check(tier: VllmTierConfig | HostedTierConfig | object, config: GraphC
         if isinstance(tier, HostedTierConfig):
             for api in tier.apis:
                 api.read_key()
-            return ", ".join(f"{api.model} at {api.base_url or 'api.openai.com'}" for api in tier.apis)
+            return ", ".join(f"{api.model} at {api.base_url or f'api.{api.api}.com'}" for api in tier.apis)
         if not isinstance(tier, VllmTierConfig):
             return "echo: no model"
         if vllm_version() == "none":

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from types import MappingProxyType
 from typing import Any
 
 from router_models.types import Attempt
 from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.engines.hosted.anthropic.engine import AnthropicEngine
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.failover import Failover
 from serve_graph.engines.hosted.openai_compatible import OpenAICompatibleEngine
+
+ENGINES: Mapping[str, type[OpenAICompatibleEngine] | type[AnthropicEngine]] = MappingProxyType(
+    {"openai": OpenAICompatibleEngine, "anthropic": AnthropicEngine}
+)
 
 
 class HostedEngine:
@@ -22,7 +28,7 @@ class HostedEngine:
 
     def __init__(self, config: HostedTierConfig, http_client: Any = None) -> None:
         self.config = config
-        self.engines = {api.name: OpenAICompatibleEngine(api, config.timeout_s, http_client) for api in config.apis}
+        self.engines = {api.name: ENGINES[api.api](api, config.timeout_s, http_client) for api in config.apis}
         self.failover = Failover(self.engines, {api.name: api.weight for api in config.apis}, config.failover)
 
     async def generate(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:

@@ -98,9 +98,17 @@ class OpenAICompatibleEngine:
             raise failure_of(error, wait_s) from error
 
     def _arguments(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Convert the body to the client's arguments under this API's parameter names; unknown ones are passed on."""
-        own = {"model": self.config.model, "messages": body["messages"], "stream": body.get("stream", False)}
+        """Convert the body to the client's arguments under this API's parameter names; unknown ones are passed on.
+
+        What only Anthropic's API reads is left out: a wish for caching and, unless this API takes them too, as its
+        parameters then say, the `thinking_blocks` of messages.
+        """
+        messages = body["messages"]
+        if not self.config.parameters.get("thinking_blocks"):
+            messages = [{k: v for k, v in message.items() if k != "thinking_blocks"} for message in messages]
+        own = {"model": self.config.model, "messages": messages, "stream": body.get("stream", False)}
         names = {name: self.config.parameters.get(name, name) for name in body if name not in own}
+        names["anthropic_cache_control"] = None
         if not body.get("top_logprobs") or names.get("logprobs") is None:
             names["top_logprobs"] = None
         return own | {"extra_body": {name: body[ours] for ours, name in names.items() if name is not None}}

@@ -1,0 +1,1 @@
+"""Anthropic's Messages API behind a hosted tier: requests from chat's shape, replies and streams back into it."""

@@ -1,0 +1,100 @@
+"""Anthropic's Messages API as an engine, over httpx and without retries: failover decides."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import httpx
+
+from serve_graph.config.tier_parts import HostedDeploymentConfig
+from serve_graph.engines.hosted.anthropic.failure import failed_call, refused_by_api
+from serve_graph.engines.hosted.anthropic.reply import ChunksOfMessage, chat_completion
+from serve_graph.engines.hosted.anthropic.request import anthropic_request
+from serve_graph.engines.hosted.deployment_error import DeploymentError
+from serve_graph.engines.hosted.event_stream import EventReader
+from serve_graph.protocol.responses import MALFORMED
+
+API_VERSION = "2023-06-01"
+ANTHROPIC_URL = "https://api.anthropic.com/v1"
+_VERSIONED = re.compile(r"/v\d+\w*$")
+
+
+class AnthropicEngine:
+    """Take and return OpenAI dicts, and ask one API in Anthropic's. Every failure is a DeploymentError, in time.
+
+    `silence_s`: how long a stream may pause between two events. `http_client` replaces the connections. Raises
+    ConfigError if there is no key.
+    """
+
+    def __init__(
+        self, config: HostedDeploymentConfig, silence_s: float, http_client: httpx.AsyncClient | None = None
+    ) -> None:
+        config.read_key()
+        self.config = config
+        self.silence_s = silence_s
+        base = (config.base_url or ANTHROPIC_URL).rstrip("/")
+        self.url = f"{base if _VERSIONED.search(base) else f'{base}/v1'}/messages"
+        self.client = http_client or httpx.AsyncClient(timeout=None)  # the time limits here cover whole calls
+
+    async def generate(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """Return a chat.completion."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                response = await self.client.send(self._request(body))
+            if response.status_code != 200:
+                raise refused_by_api(response)
+            return chat_completion(json.loads(response.content))
+        except Exception as error:
+            raise failed_call(error, timeout_s) from error
+
+    async def embed(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """Raise DeploymentError: Anthropic's API makes no embeddings."""
+        raise DeploymentError("the tier's API makes no embeddings", 404)
+
+    async def stream(self, body: dict[str, Any], timeout_s: float) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield chat.completion.chunk dicts: content within `timeout_s`, then each next event within `silence_s`."""
+        deadline, wait_s = time.monotonic() + timeout_s, timeout_s
+        reader, message = EventReader(), ChunksOfMessage()
+        try:
+            async with asyncio.timeout(timeout_s):
+                response = await self.client.send(self._request(body), stream=True)
+            async with aclosing(response):
+                if response.status_code != 200:
+                    async with asyncio.timeout(deadline - time.monotonic()):
+                        await response.aread()
+                    raise refused_by_api(response)
+                pieces = response.aiter_bytes()
+                while not message.ended:
+                    async with asyncio.timeout(deadline - time.monotonic()):
+                        piece = await anext(pieces, None)
+                    for event in reader.end() if piece is None else reader.feed(piece):
+                        for chunk in message.take(json.loads(event.data)):
+                            yield chunk
+                            if message.has_content:
+                                deadline, wait_s = time.monotonic() + self.silence_s, self.silence_s
+                    if piece is None:
+                        break
+            for chunk in message.close(reader.text):
+                yield chunk
+        except Exception as error:
+            raise failed_call(error, wait_s, message.usage) from error
+
+    def _request(self, body: dict[str, Any]) -> httpx.Request:
+        headers = {"x-api-key": self.config.read_key(), "anthropic-version": API_VERSION, **self.config.headers}
+        try:
+            content = json.dumps(anthropic_request(body, self.config), ensure_ascii=False).encode()
+        except MALFORMED as error:
+            message = f"the request has no counterpart in the tier's API ({type(error).__name__})"
+            raise DeploymentError(message, 400) from error
+        headers["content-type"] = "application/json"
+        return self.client.build_request("POST", self.url, headers=headers, content=content)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.client.aclose()

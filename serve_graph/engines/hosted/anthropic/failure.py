@@ -1,0 +1,76 @@
+"""Failures of calls to Anthropic's API as DeploymentErrors."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import httpx
+
+from serve_graph.engines.hosted.deployment_error import SETUP_FAULTS, DeploymentError
+from serve_graph.errors import ConfigError
+from serve_graph.protocol.retry_after import retry_after_s
+
+logger = logging.getLogger(__name__)
+STATUSES: Mapping[str, int] = MappingProxyType(
+    {
+        "invalid_request_error": 400,
+        "authentication_error": 401,
+        "billing_error": 402,
+        "permission_error": 403,
+        "not_found_error": 404,
+        "request_too_large": 413,
+        "rate_limit_error": 429,
+        "api_error": 500,
+        "timeout_error": 504,
+        "overloaded_error": 529,
+    }
+)
+"""The status that each of Anthropic's error types has where it is not an event in a stream."""
+LONGEST_MESSAGE = 500
+
+
+def error_in_body(body: Mapping[str, Any], usage: Mapping[str, Any] | None = None) -> DeploymentError:
+    """Return the error of a body with status 200, or of an event in a stream."""
+    error = body.get("error")
+    kind = str(error.get("type")) if isinstance(error, Mapping) else ""
+    text = error.get("message") if isinstance(error, Mapping) else error
+    return DeploymentError(
+        f"the hosted API returned an error: {_shortened(text)}", STATUSES.get(kind, 502), None, usage
+    )
+
+
+def refused_by_api(response: httpx.Response) -> DeploymentError:
+    """Return the error of a status other than 200; details of the tier's own key or set-up are only logged."""
+    status = response.status_code
+    try:
+        error = json.loads(response.content)["error"]
+        message = _shortened(error.get("message") if isinstance(error, Mapping) else error)
+    except (ValueError, KeyError, TypeError):
+        message = "no reason given"
+    if status in SETUP_FAULTS:
+        logger.warning("%s returned %d: %s", response.request.url, status, message)
+        message = "the tier's key or configuration is wrong; see its log"
+    wait_s = retry_after_s(response.headers, time.time())
+    return DeploymentError(f"the hosted API returned {status}: {message}", status, wait_s)
+
+
+def failed_call(error: Exception, timeout_s: float, usage: Mapping[str, Any] | None = None) -> DeploymentError:
+    """Return any exception of a call as a DeploymentError."""
+    if isinstance(error, DeploymentError):
+        return error
+    if isinstance(error, TimeoutError | httpx.TimeoutException):
+        return DeploymentError(f"the hosted API did not answer within {timeout_s:.3g} s", 504, None, usage)
+    if isinstance(error, ConfigError):
+        return DeploymentError(str(error), 401)
+    if isinstance(error, httpx.HTTPError | httpx.InvalidURL | OSError):
+        return DeploymentError("the connection to the hosted API failed or was closed", 503, None, usage)
+    return DeploymentError(f"the hosted API's reply could not be parsed ({type(error).__name__})", 502, None, usage)
+
+
+def _shortened(text: Any) -> str:
+    return " ".join(str(text or "no reason given").split())[:LONGEST_MESSAGE]
