@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from router_models.types import DecisionRecord
 from serve_graph.access.budgets import Spending
 from serve_graph.access.escalations import EscalationWatch
-from serve_graph.access.limits import Bucket
+from serve_graph.access.limits import Bucket, shown_duration
 from serve_graph.cascade.interfaces import RecordSink
 from serve_graph.config.access import EscalationWatchConfig, KeyConfig
 from serve_graph.errors import BudgetSpentError, RateLimitedError
@@ -46,6 +46,20 @@ class Accounts:
                 raise RateLimitedError(f"key {key.name!r} is limited to {bucket.per_min:g} {what}/min", dry_s, what)
         if requests is not None:
             requests.take(now)
+
+    def limit_headers(self, key: KeyConfig) -> list[tuple[bytes, bytes]]:
+        """Return OpenAI's rate limit headers for the limits that a key has, as they are now."""
+        now, headers = self.clock(), []
+        for what in ("requests", "tokens"):
+            bucket = self._bucket(key, what)
+            if bucket is not None:
+                shown = {
+                    "limit": f"{bucket.per_min:g}",
+                    "remaining": str(bucket.left(now)),
+                    "reset": shown_duration(bucket.full_s(now)),
+                }
+                headers += [(f"x-ratelimit-{name}-{what}".encode(), value.encode()) for name, value in shown.items()]
+        return headers
 
     def charge(self, record: DecisionRecord, key: KeyConfig | None) -> None:
         """Charge a finished request to its key: dollars, tokens and whether it was escalated."""

@@ -9,6 +9,9 @@ one.
 
 from __future__ import annotations
 
+import re
+import time
+import uuid
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -20,11 +23,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serve_graph.access.accounts import Accounts
 from serve_graph.access.keys import Keyring
 from serve_graph.access.origins import is_local_page, is_loopback, is_private_host
+from serve_graph.access.paths import CANONICAL, canonical
 from serve_graph.config.access import KeyConfig
 from serve_graph.config.access import Scope as KeyScope
 from serve_graph.config.http import ANY_PAGE, origin_pattern
 from serve_graph.errors import AccessError, AuthenticationError, ServeGraphError, error_body, retry_after, status_of
 
+REPLY = "serve_graph.reply"
+"""The scope's key for what every reply needs: when the request arrived, and headers."""
+PATH_MODEL = "serve_graph.model"
+"""The scope's key for the model that a path names."""
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@~-]{1,128}")
 OPEN = frozenset({"/healthz", "/readyz"})
 ADMIN = ("/v1/decisions", "/metrics", "/console")
 SCOPE_NAMES: Mapping[KeyScope, str] = MappingProxyType({"use": "asking", "admin": "reading decisions and metrics"})
@@ -34,12 +43,14 @@ SCOPE_NAMES: Mapping[KeyScope, str] = MappingProxyType({"use": "asking", "admin"
 class Caller:
     """The caller's key (None: keys are disabled, everything is allowed) and the options given in request headers.
 
-    `tier` is the value of `x-serve-graph-tier`, `session` that of `x-serve-graph-session`.
+    `tier` is the value of `x-serve-graph-tier`, `session` that of `x-serve-graph-session`, `request_id` a valid
+    `x-request-id`, or one made here.
     """
 
     key: KeyConfig | None = None
     tier: str | None = None
     session: str | None = None
+    request_id: str | None = None
 
     @property
     def name(self) -> str | None:
@@ -62,7 +73,8 @@ class AuthMiddleware:
     """ASGI middleware in front of every route; `refused` is called with the status of each rejected request.
 
     Requests whose path begins with one of `dialect_paths` go through `dialect` first, replies to them last: it may
-    change the path, and the replies of this middleware too.
+    change the path, and the replies of this middleware too. `names_requests`: replies carry the request's id, which
+    Ray Serve adds itself where it is in front.
     """
 
     def __init__(
@@ -76,7 +88,9 @@ class AuthMiddleware:
         origins: tuple[str, ...] = (),
         dialect: Callable[[ASGIApp], ASGIApp] | None = None,
         dialect_paths: tuple[str, ...] = (),
+        names_requests: bool = True,
     ) -> None:
+        self.names_requests = names_requests
         self.dialect = None if dialect is None else dialect(self._admitted)
         self.dialect_paths = dialect_paths
         self.refused = refused
@@ -89,6 +103,10 @@ class AuthMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
+        scope[REPLY] = time.perf_counter(), []
+        if scope["path"] not in CANONICAL:
+            path, model = canonical(scope["path"])
+            scope = {**scope, "path": path, "raw_path": path.encode(), PATH_MODEL: model}
         if self.dialect is not None and scope["path"].startswith(self.dialect_paths):
             return await self.dialect(scope, receive, send)
         return await self._admitted(scope, receive, send)
@@ -98,7 +116,11 @@ class AuthMiddleware:
             caller = self._authenticate(scope)
         except ServeGraphError as error:
             self.refused(status_of(error)[0])
-            return await refusal(error)(scope, receive, send)
+            response = refusal(error)
+            started, named = scope[REPLY]
+            took_ms = b"%d" % ((time.perf_counter() - started) * 1000)
+            response.raw_headers += [*named, (b"openai-processing-ms", took_ms)]
+            return await response(scope, receive, send)
         token = CALLER.set(caller)
         try:
             return await self.app(scope, receive, send)
@@ -108,16 +130,24 @@ class AuthMiddleware:
     def _authenticate(self, scope: Scope) -> Caller:
         """Return the caller; raises AuthenticationError, AccessError, RateLimitedError or BudgetSpentError."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        given = headers.get("x-request-id", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+        _, named = scope[REPLY]
+        if self.names_requests:
+            named.append((b"x-request-id", request_id.encode()))
         key = self._key(scope, headers)
         path = scope["path"]
-        caller = Caller(key, headers.get("x-serve-graph-tier"), headers.get("x-serve-graph-session"))
+        caller = Caller(key, headers.get("x-serve-graph-tier"), headers.get("x-serve-graph-session"), request_id)
         needed = scopes_for(path)
         if key is None or needed is None:
             return caller
         for each in needed:
             caller.require(each, SCOPE_NAMES[each])
         if scope["method"] == "POST" and "admin" not in needed:
-            self.accounts.admit(key)
+            try:
+                self.accounts.admit(key)
+            finally:
+                named += self.accounts.limit_headers(key)
         return caller
 
     def _key(self, scope: Scope, headers: Mapping[str, str]) -> KeyConfig | None:
@@ -131,10 +161,11 @@ class AuthMiddleware:
             return None
         kind, _, secret = headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not secret.strip():
-            secret = headers.get("x-api-key", "")
+            secret = headers.get("x-api-key", "").strip() or headers.get("api-key", "")
         if not secret.strip():
             raise AuthenticationError(
-                "no API key given; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`", code="missing_api_key"
+                "no API key given; send it as `Authorization: Bearer KEY`, `x-api-key: KEY` or `api-key: KEY`",
+                code="missing_api_key",
             )
         key = self.keyring.find(secret.strip())
         if key is None:

@@ -7,6 +7,8 @@ in progress) is admitted.
 
 from __future__ import annotations
 
+import math
+
 
 class Bucket:
     """A bucket that gains `per_min` units a minute and holds at most that many; full at the start."""
@@ -21,6 +23,14 @@ class Bucket:
         missing = min(needed, self.per_min) - self._filled(now)
         return max(0.0, missing * 60.0 / self.per_min)
 
+    def left(self, now: float) -> int:
+        """Return the whole units that are available now."""
+        return max(0, math.floor(self._filled(now)))
+
+    def full_s(self, now: float) -> float:
+        """Return the seconds until the bucket is full again."""
+        return (self.per_min - self._filled(now)) * 60.0 / self.per_min
+
     def take(self, now: float, units: float = 1.0) -> None:
         """Take units; the level may become negative."""
         self._level = self._filled(now) - units
@@ -28,3 +38,10 @@ class Bucket:
 
     def _filled(self, now: float) -> float:
         return min(self.per_min, self._level + max(0.0, now - self._at) * self.per_min / 60.0)
+
+
+def shown_duration(seconds: float) -> str:
+    """Return a duration as OpenAI's rate limit headers have it: `12.5s`, `6m0s`."""
+    minutes, rest = divmod(max(0.0, seconds), 60.0)
+    shown = f"{rest:.3f}".rstrip("0").rstrip(".")
+    return f"{minutes:.0f}m{shown}s" if minutes else f"{shown}s"

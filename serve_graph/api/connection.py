@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import anyio
 from fastapi import Request
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from serve_graph.access.auth import REPLY
 from serve_graph.api.content_encoding import codings_of, decoded, too_large
 from serve_graph.api.sse import LONE
 
@@ -65,14 +67,28 @@ async def _disconnected(receive: Callable[[], Awaitable[Any]]) -> None:
         pass
 
 
-class Reply(JSONResponse):
+class NamedResponse(Response):
+    """A response with the headers that every reply has: the request's id, what is left of limits, and its time."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started, named = scope.get(REPLY) or (time.perf_counter(), ())
+        took_ms = b"%d" % ((time.perf_counter() - started) * 1000)
+        self.raw_headers += [*named, (b"openai-processing-ms", took_ms)]
+        await super().__call__(scope, receive, send)
+
+
+class PlainReply(NamedResponse, PlainTextResponse):
+    """A reply of plain text."""
+
+
+class Reply(NamedResponse, JSONResponse):
     """A JSON response that can also encode text that is not valid UTF-8: see `sse.event`."""
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors=LONE)
 
 
-class EventStream(StreamingResponse):
+class EventStream(NamedResponse, StreamingResponse):
     """A response of server-sent events.
 
     `ending` runs however the response ends, so that a disconnect also stops the engines.

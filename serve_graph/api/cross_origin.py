@@ -10,13 +10,17 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve_graph.api.connection import Reply
 from serve_graph.config.http import CorsConfig, origin_pattern
 from serve_graph.errors import error_body
 
 logger = logging.getLogger(__name__)
 READABLE = (
+    "openai-processing-ms",
     "request-id",
     "retry-after",
+    *(f"x-ratelimit-{name}-{what}" for what in ("requests", "tokens") for name in ("limit", "remaining", "reset")),
+    "x-request-id",
     "x-serve-graph-cost-usd",
     "x-serve-graph-decision",
     "x-serve-graph-outcome",
@@ -69,5 +73,5 @@ class CrossOrigin(CORSMiddleware):
             if started:
                 raise
             logger.exception("unexpected error", exc_info=error)
-            failed = JSONResponse(error_body("internal error; see the server log", "server_error"), 500)
+            failed = Reply(error_body("internal error; see the server log", "server_error"), 500)
             await failed(scope, receive, with_headers)

@@ -9,6 +9,7 @@ from typing import Protocol
 from fastapi import FastAPI, Request, Response
 
 from router_models.types import Query
+from serve_graph.access.auth import PATH_MODEL
 from serve_graph.api.connection import EventStream, Reply, read_body, while_connected
 from serve_graph.api.formats import ChatFormat, FunctionsFormat, ResponseFormat, TextFormat
 from serve_graph.api.messages import CountTokensRequest, MessagesFormat, MessagesRequest, messages_query
@@ -24,6 +25,7 @@ from serve_graph.protocol.embeddings import EmbeddingsRequest, embeddings_query
 from serve_graph.protocol.requests import (
     ChatRequest,
     CompletionRequest,
+    R,
     RequestOptions,
     StreamOptions,
     UnknownFields,
@@ -68,13 +70,17 @@ def add_generation(
 ) -> None:
     """Add the routes to the application."""
 
+    async def read(kind: type[R], request: Request) -> R:
+        body = await read_body(request, limits.max_body_bytes)
+        return parse_request(kind, body, unknown_fields, request.scope.get(PATH_MODEL))
+
     @app.post(
         "/v1/chat/completions",
         responses=reply("ChatCompletion", streams="ChatCompletionChunk") | errors(*FAILURES),
         openapi_extra=request_body("ChatRequest"),
     )
     async def chat_completions(request: Request) -> Response:
-        parsed = parse_request(ChatRequest, await read_body(request, limits.max_body_bytes), unknown_fields)
+        parsed = await read(ChatRequest, request)
         shape = FunctionsFormat if parsed.uses_functions else ChatFormat
         return await respond(request, chat_query(parsed), parsed, shape(_wants_usage(parsed)))
 
@@ -84,7 +90,7 @@ def add_generation(
         openapi_extra=request_body("CompletionRequest"),
     )
     async def completions(request: Request) -> Response:
-        parsed = parse_request(CompletionRequest, await read_body(request, limits.max_body_bytes), unknown_fields)
+        parsed = await read(CompletionRequest, request)
         return await respond(request, completion_query(parsed), parsed, TextFormat(_wants_usage(parsed)))
 
     @app.post(
@@ -93,7 +99,7 @@ def add_generation(
         openapi_extra=request_body("ResponsesRequest"),
     )
     async def responses(request: Request) -> Response:
-        parsed = parse_request(ResponsesRequest, await read_body(request, limits.max_body_bytes), unknown_fields)
+        parsed = await read(ResponsesRequest, request)
         return await respond(request, responses_query(parsed), parsed, ResponsesFormat(parsed))
 
     @app.post(
@@ -103,7 +109,7 @@ def add_generation(
         openapi_extra=request_body("MessagesRequest"),
     )
     async def messages(request: Request) -> Response:
-        parsed = parse_request(MessagesRequest, await read_body(request, limits.max_body_bytes), unknown_fields)
+        parsed = await read(MessagesRequest, request)
         return await respond(request, messages_query(parsed), parsed, MessagesFormat.of(parsed))
 
     @app.post(
@@ -112,7 +118,7 @@ def add_generation(
         openapi_extra=request_body("CountTokensRequest"),
     )
     async def count_tokens(request: Request) -> Response:
-        parsed = parse_request(CountTokensRequest, await read_body(request, limits.max_body_bytes), unknown_fields)
+        parsed = await read(CountTokensRequest, request)
         query = messages_query(parsed)
         service.open(query, parsed.model, False, parsed.serve_graph)  # raises if the model is unknown or forbidden
         return Reply({"input_tokens": prompt_tokens(query)})
@@ -123,7 +129,7 @@ def add_generation(
         openapi_extra=request_body("EmbeddingsRequest"),
     )
     async def embeddings(request: Request) -> Response:
-        parsed = parse_request(EmbeddingsRequest, await read_body(request, limits.max_body_bytes), unknown_fields)
+        parsed = await read(EmbeddingsRequest, request)
         query, body = embeddings_query(parsed)
         opened = service.open_embeddings(query, parsed.model)
         try:

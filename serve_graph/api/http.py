@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -22,7 +21,7 @@ from serve_graph import __version__
 from serve_graph.access.accounts import Accounts
 from serve_graph.access.auth import AuthMiddleware
 from serve_graph.access.keys import Keyring
-from serve_graph.api.connection import Reply
+from serve_graph.api.connection import PlainReply, Reply
 from serve_graph.api.content_encoding import offered
 from serve_graph.api.cross_origin import CrossOrigin
 from serve_graph.api.generation import HttpLimits, add_generation
@@ -62,6 +61,7 @@ class Backend:
     is_open: bool = False
     unknown_fields: UnknownFields = "refuse"
     cors: CorsConfig = field(default_factory=CorsConfig)
+    names_requests: bool = True
 
 
 def build_http(backend: Backend) -> FastAPI:
@@ -75,8 +75,9 @@ def build_http(backend: Backend) -> FastAPI:
         await asyncio.gather(task, return_exceptions=True)
 
     app = FastAPI(title="serve-graph", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.router.default_response_class = Reply
     service = backend.service
-    names = dict.fromkeys([AUTO, *service.context.engines, *service.context.embedders])
+    names = dict.fromkeys([AUTO, *service.context.engines, *service.context.embedders, *service.aliases])
 
     limits = HttpLimits(backend.max_body_bytes, backend.keep_alive_s, backend.start_before_commit)
     add_generation(app, service, limits, backend.unknown_fields)
@@ -88,9 +89,9 @@ def build_http(backend: Backend) -> FastAPI:
             return anthropic_models(names)
         return {"object": "list", "data": [_model(name) for name in names]}
 
-    @app.get("/v1/models/{model}", responses=reply("Model") | errors(401, 403, 404))
+    @app.get("/v1/models/{model:path}", responses=reply("Model") | errors(401, 403, 404))
     async def model(model: str, request: Request) -> dict[str, Any]:
-        if model not in names:
+        if service.model_meant(model) not in names:
             raise UnknownModelError(f"the model {model!r} does not exist", "model", "model_not_found")
         return anthropic_model(model) if asks_anthropic(request) else _model(model)
 
@@ -102,7 +103,7 @@ def build_http(backend: Backend) -> FastAPI:
         found = await backend.find_decision(decision_id) if printable else None
         if found is None:
             raise NotFoundError(f"no decision {decision_id!r} (records appear within a second of the reply)", "id")
-        return JSONResponse(explained(found, service.context.prices, service.context.policy.tiers))
+        return Reply(explained(found, service.context.prices, service.context.policy.tiers))
 
     @app.get("/healthz", responses=reply("Health") | errors(403))
     async def healthz() -> dict[str, str]:
@@ -111,11 +112,11 @@ def build_http(backend: Backend) -> FastAPI:
     @app.get("/readyz", responses={**reply("Readiness"), 503: reply("Readiness")[200]} | errors(403))
     async def readyz() -> Response:
         state = await backend.readiness()
-        return JSONResponse(state, status_code=200 if state["ready"] else 503)
+        return Reply(state, status_code=200 if state["ready"] else 503)
 
-    @app.get("/metrics", response_class=PlainTextResponse, responses=errors(401, 403))
+    @app.get("/metrics", response_class=PlainReply, responses=errors(401, 403))
     async def metrics() -> Response:
-        return PlainTextResponse(await backend.metrics(), media_type="text/plain; version=0.0.4")
+        return PlainReply(await backend.metrics(), media_type="text/plain; version=0.0.4")
 
     app.add_middleware(
         AuthMiddleware,
@@ -126,12 +127,15 @@ def build_http(backend: Backend) -> FastAPI:
         origins=backend.cors.origins,
         dialect=MessagesDialect,
         dialect_paths=ANTHROPIC_PATHS,
+        names_requests=backend.names_requests,
     )
     if backend.cors.origins:
         app.add_middleware(CrossOrigin, config=backend.cors)
     _install_guards(app, service.refuse)
     context = service.context
-    describe(app, [AUTO, *context.engines], [AUTO, *context.embedders], lambda: backend.keyring.required)
+    answering = [AUTO, *context.engines, *(a for a, name in service.aliases.items() if name in context.engines)]
+    embedding = [AUTO, *context.embedders, *(a for a, name in service.aliases.items() if name in context.embedders)]
+    describe(app, answering, embedding, lambda: backend.keyring.required)
     return app
 
 
@@ -155,16 +159,16 @@ def _install_guards(app: FastAPI, refused: Callable[[int], None]) -> None:
     async def routing(request: Request, error: HTTPException) -> Response:
         refused(error.status_code)
         message = f"{error.detail}: {request.method} {request.url.path}"
-        return JSONResponse(error_body(message, "invalid_request_error"), error.status_code, headers=error.headers)
+        return Reply(error_body(message, "invalid_request_error"), error.status_code, headers=error.headers)
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, error: ClientDisconnect) -> Response:
-        return JSONResponse(error_body("client closed the request", "client_closed_request"), 499)
+        return Reply(error_body("client closed the request", "client_closed_request"), 499)
 
     @app.exception_handler(Exception)
     async def unknown(_: Request, error: Exception) -> Response:
         logger.exception("unexpected error", exc_info=error)
-        return JSONResponse(error_body("internal error; see the server log", "server_error"), 500)
+        return Reply(error_body("internal error; see the server log", "server_error"), 500)
 
 
 class GetRoute(APIRoute):

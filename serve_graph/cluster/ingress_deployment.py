@@ -10,6 +10,8 @@ import asyncio
 from typing import Any
 
 from fastapi import FastAPI
+from ray import serve
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from serve_graph.access.accounts import AccountingSink, Accounts
@@ -78,6 +80,7 @@ class IngressDeployment:
                 accounts=self.accounts,
                 is_open=self.is_open,
                 unknown_fields=self.unknown_fields,
+                names_requests=not in_replica(),
                 cors=http.cors,
             )
         )
@@ -109,3 +112,12 @@ class IngressDeployment:
             lost=sink.lost,
             certificates=certificates,
         )
+
+
+def in_replica() -> bool:
+    """Whether this process is a replica of Ray Serve, which adds the request's id to every reply itself."""
+    try:
+        serve.get_replica_context()
+    except RayServeException:
+        return False
+    return True

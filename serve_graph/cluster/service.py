@@ -40,6 +40,7 @@ def build_service(
         routing=routing_context_for(config, served, certificate_status),
         keep_prompt=prompt_keeper(config.records),
         deadline_s=config.http.deadline_s,
+        aliases=config.models.aliases,
     )
 
 

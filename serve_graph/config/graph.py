@@ -135,6 +135,17 @@ class RecordsConfig(Frozen):
         return f"{STORE_DRIVERS[scheme]}://{rest}"
 
 
+class ModelsConfig(Frozen):
+    """Names that requests may give as `model` beside `auto` and the tiers."""
+
+    aliases: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9._/:@+-]+$", max_length=256)], str] = Field(
+        default_factory=dict
+    )
+    """Further names, each for `auto`, a tier or an embedder: `{gpt-4o: auto, text-embedding-3-small: minilm}`, for
+    clients whose model cannot be changed. `/v1/models` lists them. An alias of a tier chooses that tier.
+    """
+
+
 class GraphConfig(Frozen):
     """The whole graph."""
 
@@ -142,6 +153,8 @@ class GraphConfig(Frozen):
     """The tiers, cheapest first."""
     embedders: tuple[VllmTierConfig, ...] = ()
     """Models that only serve embeddings; nothing is routed to them."""
+    models: ModelsConfig = ModelsConfig()
+    """Names of models beside the tiers'."""
     policy: PolicyConfig = PolicyConfig()
     """The served router version and its use."""
     records: RecordsConfig = RecordsConfig()
@@ -172,6 +185,12 @@ class GraphConfig(Frozen):
                 f"tier(s) {both}: vLLM serves a model for answers or for embeddings, not for both; "
                 "list a model that makes embeddings under `embedders`"
             )
+        known = {"auto", *every}
+        for alias, name in self.models.aliases.items():
+            if alias in known or name not in known:
+                raise ValueError(
+                    f"models.aliases: {alias!r} must be a new name, and {name!r} one of {', '.join(sorted(known))}"
+                )
         if self.policy.safe_tier not in names:
             raise ValueError(f"policy.safe_tier {self.policy.safe_tier!r} is not a tier; tiers: {names}")
         if self.sessions.ttl_s > (cached := max(tier.prompt_cache_s for tier in self.tiers)):

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from router_models.types import Action, Completion, Query
@@ -57,8 +58,11 @@ class Service:
         keep_prompt: Callable[[str], str | None] | None = None,
         deadline_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
+        aliases: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.context = context
+        self.aliases = aliases
+        self._names = dict(aliases) | {name: name for name in (AUTO, *context.engines, *context.embedders)}
         self.top = context.policy.top
         self.sink = sink
         self.terms = terms or StreamTerms()
@@ -75,10 +79,11 @@ class Service:
         caller may not choose it.
         """
         caller = CALLER.get()
-        resolved = resolve_options(options, query.metadata, caller, None if model == AUTO else model, self.top)
+        meant = self._names.get(model) or self.model_meant(model)
+        resolved = resolve_options(options, query.metadata, caller, None if meant == AUTO else meant, self.top)
         forced = resolved.forced
         if forced is not None and forced not in self.context.engines:
-            known = ", ".join([AUTO, *self.context.engines])
+            known = ", ".join([AUTO, *self.context.engines, *self.aliases])
             raise UnknownModelError(f"the model {forced!r} does not exist; known: {known}", "model", "model_not_found")
         deadline = self._deadline(resolved)
         query = replace(query, metadata=resolved.labels(query.metadata))
@@ -88,7 +93,17 @@ class Service:
         if not self.pin_tool_loops or began not in self.context.engines or resolved.quality_floor is not None:
             began = None
         context = request_context(self.context, resolved, self.routing, self.top, deadline, stream=stream, began=began)
-        return Request(query, model, forced, stream, context, options or RequestOptions(), key=key, resolved=resolved)
+        request = Request(
+            query, model, forced, stream, context, options or RequestOptions(), key=key, resolved=resolved
+        )
+        request.request_id = caller.request_id
+        return request
+
+    def model_meant(self, model: str) -> str:
+        """Return the name behind an alias, or behind a name as gateways write it: `openai/…`, `serve-graph/…`."""
+        prefix, _, plain = model.partition("/")
+        name = plain if prefix in ("openai", "serve-graph") and model not in self._names else model
+        return self._names.get(name, model)
 
     def refuse(self, status: int) -> None:
         """Count a request that was turned away before it became a decision: it has no record."""
@@ -156,7 +171,8 @@ class Service:
         Raises as `open` does, UnknownModelError where that tier does not embed.
         """
         caller, embedders = CALLER.get(), self.context.embedders
-        forced = chosen_tier(caller, None if model == AUTO else model)
+        meant = self.model_meant(model)
+        forced = chosen_tier(caller, None if meant == AUTO else meant)
         tier = next(iter(embedders), AUTO) if forced is None else forced
         if tier not in embedders:
             known = ", ".join(embedders) or "none"
@@ -165,6 +181,7 @@ class Service:
             )
         context = replace(self.context, certificate=self.routing.certificate_status.snapshot())
         request = Request(query, model, forced, False, context, key=caller.name, embeds=True)
+        request.request_id = caller.request_id
         request.state.go(tier, Action.ROUTED if forced is None else Action.FORCED, "embeddings")
         return request
 

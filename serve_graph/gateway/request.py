@@ -26,7 +26,7 @@ from serve_graph.records.explanation import evidence
 class Request:
     """One request under way: who asked for what, and what happened. `context`: what it is answered with.
 
-    `key` names the access key; `embeds`: for embeddings, not for an answer.
+    `key` names the access key; `embeds`: for embeddings, not for an answer; `request_id`: its `x-request-id`.
     """
 
     query: Query
@@ -43,6 +43,7 @@ class Request:
     key: str | None = None
     resolved: ResolvedOptions = field(default_factory=ResolvedOptions)
     embeds: bool = False
+    request_id: str | None = None
 
     @property
     def cost_usd(self) -> Decimal:
@@ -134,6 +135,7 @@ def record_of(
         overhead=tuple(state.overhead),
         key=request.key,
         session=request.resolved.session,
-        evidence=evidence(context, state, request.resolved.as_recorded(), promised, joint, why_not),
+        evidence=evidence(context, state, request.resolved.as_recorded(), promised, joint, why_not)
+        | ({} if request.request_id is None else {"request_id": request.request_id}),
         prompt=None if keep_prompt is None else keep_prompt(text),
     )

@@ -166,11 +166,11 @@ class CompletionRequest(Sampling):
     logprobs: None = None
 
 
-def parse_request(kind: type[R], body: bytes, unknown_fields: UnknownFields = "refuse") -> R:
+def parse_request(kind: type[R], body: bytes, unknown_fields: UnknownFields = "refuse", model: str | None = None) -> R:
     """Parse and validate a request body.
 
     Fields that `kind` does not have are refused, ignored, or put into its `extras` if it is Extensible. Ours, in
-    `serve_graph`, and those that chat has are refused in any case.
+    `serve_graph`, and those that chat has are refused in any case. `model` replaces the body's, if the path names one.
 
     Raises RequestError, which names the field, for: an empty body, invalid UTF-8, JSON that is not an object, NaN and
     infinities, unpaired surrogates, nesting beyond MAX_DEPTH, unknown fields, wrong types and values out of range.
@@ -179,6 +179,8 @@ def parse_request(kind: type[R], body: bytes, unknown_fields: UnknownFields = "r
     if not body.strip():
         raise RequestError("the request body is empty; send a JSON object", code="empty_body")
     data = _read_object(body)
+    if model is not None:
+        data["model"] = model
     try:
         return kind.model_validate(data)
     except ValidationError as error:

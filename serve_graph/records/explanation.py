@@ -106,6 +106,8 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
         lines.append(f"Distance of the prompt from the training data: {record.distance:.3f} (0: typical).")
     lines.append(f"Verdict: {record.verdict_reason}." if record.verdict_reason else "Verdict: none was needed.")
     stored = record.evidence
+    if request_id := stored.get("request_id"):
+        lines.append(f"Request id: {request_id}.")
     if deadline_s := stored.get("deadline_s"):
         lines.append(f"Deadline: {deadline_s:g} s in total.")
     if resolved := stored.get("wishes"):

@@ -44,3 +44,11 @@ def test_no_stretch_of_time_lets_more_through_than_promised(per_min: int, gaps: 
             bucket.take(now)
             passed += 1
     assert passed <= per_min + per_min * now / 60 + 1e-6
+
+
+def test_what_is_left_and_when_it_is_full_again_are_told() -> None:
+    bucket = Bucket(60, 0.0)
+    assert (bucket.left(0.0), bucket.full_s(0.0)) == (60, 0.0)
+    bucket.take(0.0, 90)
+    assert (bucket.left(0.0), bucket.full_s(0.0)) == (0, 90.0)
+    assert (bucket.left(40.5), bucket.full_s(40.5)) == (10, 49.5)
