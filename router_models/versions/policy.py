@@ -147,6 +147,16 @@ class Policy:
         """Whether any tier's answer may be withheld."""
         return any(point.abstain_below is not None for point in self.points.values())
 
+    def only(self, tiers: Sequence[str]) -> Policy:
+        """The same policy on some of its tiers alone, at least one, in their order here."""
+        kept = tuple(tier for tier in self.tiers if tier in tiers)
+        return Policy(
+            kept,
+            {tier: point for tier, point in self.points.items() if tier in kept},
+            {tier: point for tier, point in self.prefixes.items() if tier in kept},
+            {tier: point for tier, point in self.overload_points.items() if tier in kept},
+        )
+
     def without_abstention(self) -> Policy:
         """The same policy for a caller that forbids abstaining."""
         points = {tier: OperatingPoint(p.route_at, p.accept_at, None) for tier, p in self.points.items()}

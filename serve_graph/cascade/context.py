@@ -18,7 +18,7 @@ class CascadeContext:
     """What the cascade works with. `policy` is the served version's thresholds, for what needs no score.
 
     `constraints` and all after it belong to one request: a context that all requests share has a certificate that
-    holds for ever and no deadline.
+    holds for ever and no deadline. `unmeasured`: why nothing is promised of the request, whoever answers.
     """
 
     engines: Mapping[str, Engine]
@@ -37,3 +37,4 @@ class CascadeContext:
     certificate: CertificateSnapshot = HOLDS
     quality_floor: float | None = None
     forbids_abstaining: bool = False
+    unmeasured: str | None = None

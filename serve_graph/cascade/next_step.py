@@ -98,7 +98,7 @@ def _started(state: RequestState, event: Started) -> Step:
 def _decided(rules: Rules, event: Decided) -> Step:
     decision = event.decision
     call = _call(rules, decision.tier, Action.ROUTED, event.left_s)
-    if call.do is Do.CALL and decision.tier != rules.top:
+    if call.do is Do.CALL and decision.tier != rules.top and decision.promised:
         call = _try(rules, call)
     return replace(call, decision=decision)
 
@@ -187,7 +187,11 @@ def _policy_failed(rules: Rules, state: RequestState, last: Step, event: PolicyF
 def _tier_failed(rules: Rules, state: RequestState, last: Step, event: TierFailed) -> Step:
     error = event.error
     fail = Step(Do.FAIL, state.tier, state.action, error=error)
-    if last.do is Do.COMMIT or (isinstance(error, EngineRequestError) and not last.on_trial):
+    unmeasured = state.action is Action.ROUTED and state.decision is not None and not state.decision.promised
+    is_trial = last.on_trial or (
+        unmeasured and state.tier != rules.top
+    )  # the last tier may take what this one refused
+    if last.do is Do.COMMIT or (isinstance(error, EngineRequestError) and not is_trial):
         return fail
     is_full = isinstance(error, SaturatedError) and state.action is Action.ESCALATED
     if is_full and state.rejected is not None and event.may_serve_rejected:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from serve_graph.config.base import Frozen
 from serve_graph.config.prices import PriceConfig
@@ -18,6 +18,7 @@ from serve_graph.config.tier_parts import (
     check_deployments,
 )
 
+Modality = Literal["text", "image", "audio", "video", "file"]
 TierName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 
 
@@ -109,6 +110,25 @@ class TierConfig(Frozen):
     """Seconds for which the tier keeps a prompt's prefix cached."""
     embeddings: bool = False
     """Whether the tier also serves `/v1/embeddings`."""
+    modalities: tuple[Modality, ...] = ("text",)
+    """What the tier's model takes and gives: `text` and any of `image`, `audio`, `video`, `file`. Requests that hold
+    another kind are never sent to it.
+    """
+    tools: bool | None = None
+    """Whether the tier takes requests with tools; null: a vLLM tier where its `engine_kwargs` have
+    `enable_auto_tool_choice`, others do.
+    """
+    json_schema: bool = True
+    """Whether the tier takes a `response_format` of type `json_schema`."""
+    reasoning: bool = True
+    """Whether the tier takes a `reasoning_effort` other than `none`."""
+
+    @field_validator("modalities")
+    @classmethod
+    def _text_first(cls, given: tuple[Modality, ...]) -> tuple[Modality, ...]:
+        if "text" not in given or len(set(given)) != len(given):
+            raise ValueError(f"modalities are `text` and further ones, each once, found {list(given)}")
+        return given
 
     @model_validator(mode="after")
     def _dated(self) -> Self:
@@ -122,6 +142,17 @@ class TierConfig(Frozen):
     def context_limit(self) -> int | None:
         """The tokens that a prompt and its answer may have; None where no limit is known."""
         return self.context_tokens
+
+    @property
+    def takes_tools(self) -> bool:
+        """Whether requests with tools may be sent here: `tools`, or what the kind of tier makes of null."""
+        return self.tools is not False
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Everything that the tier takes: its modalities, and whichever of `tools`, `json_schema` and `reasoning`."""
+        also = {"tools": self.takes_tools, "json_schema": self.json_schema, "reasoning": self.reasoning}
+        return frozenset(self.modalities) | {name for name, takes in also.items() if takes}
 
 
 class VllmTierConfig(TierConfig):
@@ -158,6 +189,11 @@ class VllmTierConfig(TierConfig):
         engines_own = self.engine_kwargs.get("max_model_len")
         given = (self.context_tokens, engines_own if isinstance(engines_own, int) and engines_own > 0 else None)
         return min((tokens for tokens in given if tokens is not None), default=None)
+
+    @property
+    def takes_tools(self) -> bool:
+        """`tools`, or whether vLLM reads calls out of answers."""
+        return bool(self.engine_kwargs.get("enable_auto_tool_choice")) if self.tools is None else self.tools
 
 
 class HostedTierConfig(HostedApi, TierConfig):

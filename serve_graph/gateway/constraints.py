@@ -15,6 +15,7 @@ from serve_graph.cascade.certificate import CertificateSnapshot
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.deadline import NEVER, Deadline
 from serve_graph.config.graph import GraphConfig
+from serve_graph.gateway.capabilities import CapableTiers, needs_of
 from serve_graph.gateway.context_length import Room, fit_context
 from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.gateway.rules import Expectations, hold_tool_loop, keep_session, within_latency
@@ -48,6 +49,7 @@ class RoutingContext:
     `joint`: it is the share among all answers, the thresholds having been certified together. `rooms` empty: nothing
     is known of the tiers' contexts. `certificate_status`: whether what was certified holds now. `forbids_abstaining`:
     the configuration does, for every request. `judges_calls`: of these tiers' tool calls the certificate speaks too.
+    `capabilities`: what the tiers declare to take; empty: everything.
     """
 
     certified: float | None = None
@@ -59,6 +61,7 @@ class RoutingContext:
     certificate_status: CertificateStatus = field(default_factory=CertificateStatus)
     forbids_abstaining: bool = False
     judges_calls: tuple[str, ...] = ()
+    capabilities: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def promised_to(
         self, policy: Policy, certificate: CertificateSnapshot, *, stream: bool, forbids_abstaining: bool
@@ -84,29 +87,73 @@ def request_context(
     top: str,
     deadline: Deadline = NEVER,
     *,
+    query: Query | None = None,
     stream: bool = False,
     began: str | None = None,
 ) -> CascadeContext:
     """The context that all requests share, as one request is to see it: its options, its deadline, what holds now.
 
-    `began` is the tier that began the tool loop it belongs to.
+    Its policy has only the tiers that take the request. `began` is the tier that began the tool loop it belongs to.
+    Raises RequestError where no tier takes the request, or the one that was asked for does not.
     """
-    usual_s = routing.latencies.expected_s(top) if math.isfinite(deadline.seconds) else None
+    capable, safe_tier, unmeasured = None, context.safe_tier, None
+    is_plain = query is None or _is_plain_text(query)
     certificate, policy = routing.certificate_status.snapshot(), context.policy
     if certificate.faults:
         policy = certificate.policy(policy)
     if resolved.forbids_abstaining:
         policy = policy.without_abstention()
+    if query is not None and not is_plain:
+        capable = CapableTiers(policy.tiers, routing.capabilities, needs_of(query))
+        policy, unmeasured = _only_capable(policy, capable, resolved), capable.needs.unmeasured
+        top = policy.top
+        safe_tier = safe_tier if safe_tier in policy.tiers else top
+    usual_s = routing.latencies.expected_s(top) if math.isfinite(deadline.seconds) else None
     return replace(
         context,
-        constraints=RequestConstraints(context, resolved, routing, certificate, top, deadline, stream, began),
+        constraints=RequestConstraints(context, resolved, routing, certificate, top, deadline, stream, began, capable),
         policy=policy,
-        safe_tier=top if resolved.quality_floor is not None else context.safe_tier,
+        safe_tier=top if resolved.quality_floor is not None else safe_tier,
         deadline=replace(deadline, reserve_s=usual_s or 0.0),
         certificate=certificate,
         quality_floor=resolved.quality_floor,
         forbids_abstaining=resolved.forbids_abstaining or routing.forbids_abstaining,
+        unmeasured=unmeasured,
     )
+
+
+NOT_PLAIN = frozenset(
+    {"tools", "functions", "response_format", "reasoning_effort", "reasoning", "thinking", "modalities", "audio"}
+)
+"""The parameters that may need more of a tier than text."""
+PLAIN_FIELDS = frozenset({"role", "content", "name"})
+
+
+def _is_plain_text(query: Query) -> bool:
+    """Whether a request sends and wants nothing but text, as most do: what it needs is not read any further then."""
+    if not NOT_PLAIN.isdisjoint(query.parameters):
+        return False
+    messages = query.parameters.get("messages")
+    if messages is None:
+        return not any(";base64," in message.content for message in query.messages)
+    return all(
+        PLAIN_FIELDS.issuperset(message)
+        and isinstance(content := message.get("content"), str)
+        and ";base64," not in content
+        and message["role"] not in ("tool", "function")
+        for message in messages
+    )
+
+
+def _only_capable(policy: Policy, capable: CapableTiers, resolved: ResolvedOptions) -> Policy:
+    """The policy on the tiers that take the request; raises RequestError where none does that may answer it."""
+    if resolved.forced is not None:
+        capable.check_forced(resolved.forced)
+        return policy
+    if resolved.quality_floor is not None:
+        capable.check_floor(resolved.quality_floor)
+    able = capable.able
+    return policy if len(able) == len(policy.tiers) else policy.only(able)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +171,7 @@ class RequestConstraints:
     deadline: Deadline
     stream: bool = False
     began: str | None = None
+    capable: CapableTiers | None = None
 
     def without_router(self) -> Decision | None:
         """The last tier, where the quality that was asked for is not promised of any other; else None."""
@@ -141,8 +189,11 @@ class RequestConstraints:
         return Decision(self.top, f"quality floor {floor:g}: {known} of cheaper tiers, so {self.top}")
 
     def apply(self, decision: Decision, query: Query) -> Decision:
-        """The decision as the request's tool loop, its time, its session and the tiers' context lengths leave it."""
+        """The decision as what the request needs, its tool loop, its time, its session and its length leave it."""
         context, resolved, routing, ladder = self.context, self.resolved, self.routing, self.context.policy.tiers
+        if self.capable is not None:
+            decision = self.capable.apply(decision, asks_quality=resolved.quality_floor is not None)
+            ladder = self.capable.able
         if self.began is not None:
             decision = hold_tool_loop(decision, self.began, ladder)
         budget_s = resolved.latency_budget_s or math.inf
@@ -175,4 +226,5 @@ def routing_context_for(
         certificate_status=certificate_status,
         forbids_abstaining=served.forbids_abstaining,
         judges_calls=served.judges_calls,
+        capabilities={tier.name: tier.capabilities for tier in config.tiers},
     )

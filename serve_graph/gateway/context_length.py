@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from router_models.types import Decision, Query
+from serve_graph.gateway.capabilities import kind_of
 from serve_graph.gateway.rules import raised
 from serve_graph.protocol.fields import WITHHELD
 
@@ -19,8 +20,6 @@ IMAGE_TOKENS = 1_600
 ATTACHMENT_TOKENS = 4_000
 """What one part of audio, video, a file or an unknown kind is taken for: minutes of speech, a few pages."""
 NOT_PROMPT = WITHHELD["vllm"] | {"messages", "logit_bias", "prediction", "stream_options"}
-IMAGES = frozenset({"image_url", "input_image", "image"})
-_TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal", "thinking", "reasoning"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +88,14 @@ def _message_size(message: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _part_size(part: Any) -> tuple[int, int]:
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    if kind in _TEXT_PARTS or kind is None:
+    kind = kind_of(part) if isinstance(part, Mapping) else None
+    if kind is not None:
+        return _size(part.get("text")), IMAGE_TOKENS if kind == "image" else ATTACHMENT_TOKENS
+    inner = part.get("content", part.get("output")) if isinstance(part, Mapping) else None
+    if not isinstance(inner, list | tuple):
         return _size(part), 0
-    text = _size(part.get("text"))
-    if kind in ("tool_result", "function_call_output"):  # a result may hold parts of its own
-        inner = part.get("content", part.get("output"))
-        found = [_part_size(each) for each in inner] if isinstance(inner, list | tuple) else [(_size(inner), 0)]
-        return text + sum(size for size, _ in found), sum(extra for _, extra in found)
-    return text, IMAGE_TOKENS if kind in IMAGES else ATTACHMENT_TOKENS
+    found = [_part_size(each) for each in inner]  # a result may hold parts of its own
+    return sum(size for size, _ in found), sum(extra for _, extra in found)
 
 
 def _size(value: Any) -> int:

@@ -92,7 +92,9 @@ class Service:
             query, began = self.tool_affinity.untag(query, key)
         if not self.pin_tool_loops or began not in self.context.engines or resolved.quality_floor is not None:
             began = None
-        context = request_context(self.context, resolved, self.routing, self.top, deadline, stream=stream, began=began)
+        context = request_context(
+            self.context, resolved, self.routing, self.top, deadline, query=query, stream=stream, began=began
+        )
         request = Request(
             query, model, forced, stream, context, options or RequestOptions(), key=key, resolved=resolved
         )

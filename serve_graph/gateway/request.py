@@ -79,15 +79,24 @@ class Request:
         return {f"x-serve-graph-{name.replace('_', '-')}": str(facts[name]) for name in names}
 
 
+UNJUDGED = frozenset({Action.ROUTED, Action.FORCED, Action.FALLBACK})
+"""What becomes of requests whose answer no verifier has accepted."""
+
+
 def not_promised(request: Request, judges_calls: Collection[str] = ()) -> str | None:
     """Why nothing is promised of a request's answer, whatever is of others; None where what is certified covers it."""
     decision, verdict, completion = request.state.decision, request.state.verdict, request.state.completion
+    if request.context.unmeasured is not None:
+        return request.context.unmeasured
     if decision is not None and not decision.promised:
         return decision.reason
     if verdict is not None and verdict.action is not Action.ESCALATED and not verdict.promised:
         return verdict.reason
     if completion is not None and completion.tool_calls and request.state.tier not in judges_calls:
         return CALLS_NOT_MEASURED
+    if completion is not None and request.state.action in UNJUDGED and not request.state.served_on_overload:
+        tier, top = request.state.tier, request.context.policy.tiers[-1]
+        return None if tier == top else f"the answer of {tier} was not judged"
     return None
 
 

@@ -2,7 +2,7 @@
 
 None of them ever moves a request to a cheaper tier than the router chose: what is certified is the router's word
 that the cheap tier may be tried, never anybody else's. `raised` is the one place where a decision changes its tier
-(`context_length` uses it too).
+(`context_length` and `capabilities` use it too).
 """
 
 from __future__ import annotations

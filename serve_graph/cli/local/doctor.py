@@ -45,6 +45,7 @@ def examine(config: GraphConfig) -> list[Finding]:
         "encoder": lambda: f"sha256 {Encoder().digest[:12]}",
         **{f"tier {tier.name}": _tier_check(tier, config) for tier in (*config.tiers, *config.embedders)},
         "contexts": lambda: _contexts(config),
+        "capabilities": lambda: "; ".join(f"{t.name}: {', '.join(sorted(t.capabilities))}" for t in config.tiers),
         "router version": lambda: _version(config),
     }
     return [_finding(name, check) for name, check in checks.items()]

@@ -146,6 +146,7 @@ def test_a_long_prompt_for_the_last_tier_stays_there_with_the_contexts_that_are_
     config = GraphConfig.model_validate({"tiers": tiers})
     served = ServedPolicy.of(None, "none", "nothing", config)
     routing = routing_context_for(config, served, CertificateStatus())
+    assert routing.capabilities == {tier.name: tier.capabilities for tier in config.tiers}
     made = request_context(a_context(("cheap", "frontier"), [1, 1]), ResolvedOptions(), routing, "frontier")
     assert made.constraints is not None
     decision = made.constraints.apply(

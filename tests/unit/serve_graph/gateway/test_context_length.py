@@ -36,6 +36,9 @@ SCHEMA = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"descri
         ([user("hello")], {"response_format": SCHEMA}),
         ([user("hello")], {"chat_template_kwargs": {"documents": [WORDS]}}),
         ([user([{"type": "text", "text": WORDS}])], {}),
+        ([user([{"type": "tool_result", "content": [{"type": "text", "text": WORDS}]}])], {}),
+        ([user([{"type": "tool_result", "content": WORDS}])], {}),
+        ([user([{"type": "image_url", "image_url": {"url": "x"}, "text": WORDS}])], {}),
     ],
 )
 def test_everything_a_model_may_be_shown_counts(messages: list[dict[str, Any]], fields: dict[str, Any]) -> None:
@@ -51,6 +54,7 @@ def test_everything_a_model_may_be_shown_counts(messages: list[dict[str, Any]], 
         ({"type": "file", "file": {"file_data": "A" * 100_000}}, ATTACHMENT_TOKENS),
         ({"type": "video_url", "video_url": {"url": "https://example.com/x.mp4"}}, ATTACHMENT_TOKENS),
         ({"type": "hologram", "data": "A" * 100_000}, ATTACHMENT_TOKENS),
+        ({"type": "tool_result", "content": [IMAGE]}, IMAGE_TOKENS),
     ],
 )
 @pytest.mark.parametrize("times", [1, 3])

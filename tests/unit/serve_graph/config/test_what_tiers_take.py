@@ -1,8 +1,9 @@
-"""How long a prompt each kind of tier is taken to hold, and what `doctor` says of those that do not say."""
+"""What each kind of tier is taken to take, how long and of which kinds, and what `doctor` says of it."""
 
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from serve_graph.cli.local.doctor import examine
 from serve_graph.config.graph import GraphConfig
@@ -46,3 +47,41 @@ def test_doctor_warns_of_tiers_whose_context_is_not_known() -> None:
     hosted = {"engine": "openai", "model": "m"}
     assert found({"engine": "echo"}, {**hosted, "context_tokens": 9_000}) == "tokens: t0 2048, t1 9000"
     assert found({"engine": "echo"}, hosted).startswith("warning: no context_tokens for t1,")
+
+
+TEXT = {"text", "json_schema", "reasoning"}
+VLLM = {"engine": "vllm", "weights": WEIGHTS}
+CALLS = {"engine_kwargs": {"enable_auto_tool_choice": True, "tool_call_parser": "hermes"}}
+
+
+@pytest.mark.parametrize(
+    ("given", "takes"),
+    [
+        ({"engine": "openai", "model": "m"}, {*TEXT, "tools"}),
+        ({"engine": "openai", "model": "m", "tools": False, "json_schema": False, "reasoning": False}, {"text"}),
+        (
+            {"engine": "openai", "model": "m", "modalities": ["text", "image", "file"]},
+            {*TEXT, "tools", "image", "file"},
+        ),
+        (VLLM, TEXT),
+        (VLLM | CALLS, {*TEXT, "tools"}),
+        (VLLM | {"tools": True}, {*TEXT, "tools"}),
+        (VLLM | CALLS | {"tools": False}, TEXT),
+        ({"engine": "echo"}, {*TEXT, "tools"}),
+    ],
+)
+def test_a_tier_takes_text_and_what_it_declares(given: dict[str, Any], takes: set[str]) -> None:
+    [tier] = config_of(given).tiers
+    assert tier.capabilities == takes
+
+
+@pytest.mark.parametrize("wrong", [[], ["image"], ["text", "text"], ["text", "smell"], "text"])
+def test_modalities_that_are_none_are_refused(wrong: Any) -> None:
+    with pytest.raises(ValidationError, match="modalities"):
+        config_of({"engine": "echo", "modalities": wrong})
+
+
+def test_doctor_lists_what_every_tier_takes() -> None:
+    config = config_of({"engine": "echo", "tools": False}, {"engine": "echo", "modalities": ["text", "image"]})
+    [found] = [finding for finding in examine(config) if finding.check == "capabilities"]
+    assert found.detail == "t0: json_schema, reasoning, text; t1: image, json_schema, reasoning, text, tools"
