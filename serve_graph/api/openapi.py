@@ -53,9 +53,10 @@ ERROR_HEADERS: Mapping[int, Mapping[str, Any]] = MappingProxyType(
     }
 )
 KEYS = """An access key, as `Authorization: Bearer KEY` (what OpenAI's clients send as their API key) or, as those of
-Anthropic and of Azure do, `x-api-key: KEY` or `api-key: KEY`. Keys are created with `serve-graph keys new`; their scopes are `use`, `force` (choosing
-a tier) and `admin`. Without any key the endpoint listens on loopback only and requires none, which is the default
-(`access.open` lets it listen elsewhere). With keys, every route except `/healthz` and `/readyz` requires one."""
+Anthropic and of Azure do, `x-api-key: KEY` or `api-key: KEY`. Keys are created with `serve-graph keys new`; their
+scopes are `use`, `force` (choosing a tier) and `admin`. Without any key the endpoint listens on loopback only and
+requires none, which is the default (`access.open` lets it listen elsewhere). With keys, every route except `/healthz`
+and `/readyz` requires one."""
 
 
 def request_body(schema: str) -> dict[str, Any]:

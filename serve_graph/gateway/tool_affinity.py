@@ -21,6 +21,8 @@ from typing import Any
 from router_models.types import Query
 
 _SIGNATURE = 12
+RESULTS_IN_TURN = "tool_results_in_turn"
+"""A query's parameter for APIs in which results of tools and words of the user can be one turn; no engine gets it."""
 
 
 class ToolAffinity:
@@ -54,9 +56,11 @@ class ToolAffinity:
     def untag(self, query: Query, key: str | None = None) -> tuple[Query, str | None]:
         """The query with the engines' own ids, and the tier of the loop that is under way; `key` is the caller's name.
 
-        None where the last message is no tool's result: what a loop has led to does not bind the next question.
+        None where the last turn holds no tool's result: what a loop has led to does not bind the next question.
         """
-        messages = query.parameters.get("messages") or []
+        parameters = dict(query.parameters)
+        in_turn = parameters.pop(RESULTS_IN_TURN, False)
+        messages = parameters.get("messages") or []
         if not messages:
             return query, None
         began: str | None = None
@@ -75,8 +79,8 @@ class ToolAffinity:
                 tier, copy["tool_call_id"] = found
                 began = tier or began
             plain.append(copy)
-        under_way = messages[-1].get("role") == "tool"
-        return replace(query, parameters={**query.parameters, "messages": plain}), began if under_way else None
+        under_way = in_turn or messages[-1].get("role") == "tool"
+        return replace(query, parameters={**parameters, "messages": plain}), began if under_way else None
 
     def _signature(self, tier: str, call_id: str, bound: str) -> str:
         text = f"{bound}\0{tier}\0{call_id}".encode("utf-8", "replace")

@@ -33,9 +33,10 @@ USAGE_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         # Gemini's own names: beside the two counts
         "tool_prompt": ("toolUsePromptTokenCount", "tool_use_prompt_token_count"),
         "thoughts_beside": ("thoughtsTokenCount", "thoughts_token_count"),
-        # Part of the output at OpenAI; beside it at xAI and Gemini, as the total shows
+        # Part of the output at OpenAI and Anthropic; beside it at xAI and Gemini, as the total shows
         "reasoning": (
             "completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens", "reasoning_tokens",
+            "output_tokens_details.thinking_tokens",
         ),
     }
 )  # fmt: skip

@@ -44,7 +44,7 @@ def test_it_answers(served: Served, prefix: str) -> None:
     anthropic.types.Message.model_validate_json(message.model_dump_json(warnings="none"))
     assert (message.content[0].text, message.stop_reason, message.model) == ("cheap says", "end_turn", "cheap")
     assert (message.usage.input_tokens, message.usage.output_tokens) == (10, 5)
-    assert message._request_id == f"req_{message.serve_graph['decision'].removeprefix('dec-')}"
+    assert message._request_id == at.record.evidence["request_id"]
 
 
 @pytest.mark.parametrize("tier", ["cheap", "frontier"])

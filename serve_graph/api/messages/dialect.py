@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,14 +15,14 @@ from serve_graph.api.messages.errors import translated_error
 PREFIX = "/anthropic"
 ANTHROPIC_PATHS = ("/v1/messages", "/v1/models", f"{PREFIX}/")
 VERSION = b"anthropic-version"
-DECISION = b"x-serve-graph-decision"
+REQUEST_ID_HEADER = b"x-request-id"
 
 
 class MessagesDialect:
     """Serve `/anthropic/v1/…` as `/v1/…`, and convert every error reply to Anthropic's shape, wherever it was made.
 
-    Errors of `/v1/models` are converted if the request has an `anthropic-version` header. The `request-id` is the
-    decision's id where there is a decision.
+    Errors of `/v1/models` are converted if the request has an `anthropic-version` header. The `request-id` of a reply
+    is its `x-request-id`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -31,7 +32,7 @@ class MessagesDialect:
         path: str = scope["path"]
         if not path.startswith((PREFIX, "/v1/messages")) and not any(name == VERSION for name, _ in scope["headers"]):
             return await self.app(scope, receive, send)
-        translation = Translation(send)
+        translation = Translation(send, scope["headers"])
         try:
             await self.app(_without_prefix(scope), receive, translation)
         except Exception:
@@ -43,8 +44,9 @@ class MessagesDialect:
 class Translation:
     """A `send` that holds an error reply back until its body is there, and converts it."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, asked: Iterable[tuple[bytes, bytes]]) -> None:
         self.send = send
+        self.asked = asked
         self.started = False
         self.held: Message | None = None
         self.body = b""
@@ -56,7 +58,7 @@ class Translation:
                 self.held = message
                 return
             headers = list(message["headers"])
-            message = {**message, "headers": [*headers, (b"request-id", _request_id(headers).encode())]}
+            message = {**message, "headers": [*headers, (b"request-id", _request_id(headers, self.asked).encode())]}
         elif self.held is not None:
             self.body += message.get("body", b"")
             if not message.get("more_body"):
@@ -70,7 +72,7 @@ class Translation:
         await self._send_error({"type": "http.response.start", "status": 500, "headers": []})
 
     async def _send_error(self, start: Message) -> None:
-        named = _request_id(start["headers"])
+        named = _request_id(start["headers"], self.asked)
         status, content = translated_error(start["status"], _error_in(self.body), named)
         body = json.dumps(content).encode()
         own = (b"content-length", b"content-type")
@@ -88,9 +90,10 @@ def _without_prefix(scope: Scope) -> Scope:
     return {**scope, "path": scope["path"].removeprefix(PREFIX), "raw_path": raw.removeprefix(PREFIX.encode())}
 
 
-def _request_id(headers: Any) -> str:
-    decision = next((value.decode() for name, value in headers if name.lower() == DECISION), None)
-    return f"req_{uuid.uuid4().hex if decision is None else decision.removeprefix('dec-')}"
+def _request_id(*headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return the request's id from its reply's headers, or from its own where Ray Serve names it; else a new one."""
+    given = (value for name, value in chain(*headers) if name.lower() == REQUEST_ID_HEADER)
+    return next((value.decode("latin-1") for value in given), f"req_{uuid.uuid4().hex}")
 
 
 def _error_in(body: bytes) -> Mapping[str, Any]:

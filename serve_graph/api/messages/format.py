@@ -117,11 +117,13 @@ def usage_of_message(usage: Mapping[str, Any]) -> dict[str, Any]:
     """Return Anthropic's usage for OpenAI's: what was read from or written to a cache is not among the input."""
     details = usage.get("prompt_tokens_details") or {}
     read, written = details.get("cached_tokens") or 0, details.get("cache_write_tokens") or 0
+    thoughts = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens")
     return {
         "input_tokens": max(0, (usage.get("prompt_tokens") or 0) - read - written),
         "cache_creation_input_tokens": written,
         "cache_read_input_tokens": read,
         "output_tokens": usage.get("completion_tokens") or 0,
+        **({"output_tokens_details": {"thinking_tokens": thoughts}} if thoughts else {}),
     }
 
 

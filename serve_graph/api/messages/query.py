@@ -22,6 +22,7 @@ from serve_graph.api.messages.blocks import (
 )
 from serve_graph.api.messages.request import ClientTool, CountTokensRequest, MessagesRequest, ToolMode
 from serve_graph.errors import RequestError
+from serve_graph.gateway.tool_affinity import RESULTS_IN_TURN
 from serve_graph.protocol.requests import ChatRequest, chat_query
 
 CHOICES = MappingProxyType({"auto": "auto", "any": "required", "none": "none"})
@@ -56,9 +57,12 @@ def messages_query(request: CountTokensRequest) -> Query:
         raise RequestError(f"{where}: {first['msg']}", where, "invalid_value") from None
     chat.extras.update(request.extras)
     query = chat_query(chat)
+    more: dict[str, Any] = {}
     if isinstance(request, MessagesRequest) and (caching := request.caching):
-        query = replace(query, parameters={**query.parameters, "anthropic_cache_control": caching})
-    return query
+        more["anthropic_cache_control"] = caching
+    if chat.messages[-1].role == "user" and chat.messages[-2:][0].role == "tool":
+        more[RESULTS_IN_TURN] = True
+    return replace(query, parameters={**query.parameters, **more}) if more else query
 
 
 def _messages(request: CountTokensRequest) -> list[dict[str, Any]]:

@@ -38,6 +38,7 @@ CLIENTS: Mapping[str, tuple[str, str, dict[str, Any]]] = MappingProxyType(
         "litellm": ("litellm", "LiteLLM", {}),
         "llama-index": ("llama_index", "LlamaIndex", {}),
         "instructor": ("instructor", "Instructor", {}),
+        "anthropic": ("anthropic", "AnthropicMessages", {}),
     }
 )
 """Name → module, class and its arguments."""

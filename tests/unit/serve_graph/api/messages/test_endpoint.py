@@ -38,7 +38,8 @@ async def test_a_message_is_answered_like_a_chat(endpoint: Endpoints, path: str)
     assert (message["usage"]["input_tokens"], message["usage"]["output_tokens"]) == (10, 5)
     assert message["serve_graph"]["decision"] == at.record.id == reply.headers["x-serve-graph-decision"]
     plain = at.record.id.removeprefix("dec-")
-    assert (message["id"], reply.headers["request-id"]) == (f"msg_{plain}", f"req_{plain}")
+    assert message["id"] == f"msg_{plain}"
+    assert reply.headers["request-id"] == reply.headers["x-request-id"] == at.record.evidence["request_id"]
     assert at.record.calls[0].usage.prompt_tokens == 10
     sent = at.context.engines["cheap"].queries[0].parameters
     assert sent["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hello"}]
@@ -62,8 +63,11 @@ async def test_a_stream_carries_what_a_whole_reply_does(endpoint: Endpoints, tie
     assert json.loads("".join(parts)) == {"city": "Oslo"}
 
 
+@pytest.mark.parametrize("words", [[], [{"type": "text", "text": "<system-reminder>Hurry.</system-reminder>"}]])
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_tool_loop_stays_on_its_tier(endpoint: Endpoints, stream: bool) -> None:
+async def test_a_tool_loop_stays_on_its_tier_whatever_else_its_turn_says(
+    endpoint: Endpoints, stream: bool, words: list[dict[str, str]]
+) -> None:
     at = endpoint(frontier=FakeEngine("", tool_calls=[CALL]), decider=FakeDecider("frontier"))
     reply = await post(at, tools=[TOOL], stream=stream)
     if stream:
@@ -73,10 +77,26 @@ async def test_a_tool_loop_stays_on_its_tier(endpoint: Endpoints, stream: bool) 
         [call] = reply.json()["content"]
     at.context.decider.tier = "cheap"
     result = {"type": "tool_result", "tool_use_id": call["id"], "content": "rain"}
-    turns = [*LEAST["messages"], {"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}]
+    turns = [
+        *LEAST["messages"],
+        {"role": "assistant", "content": [call]},
+        {"role": "user", "content": [result, *words]},
+    ]
     assert (await post(at, tools=[TOOL], messages=turns)).json()["serve_graph"]["tier"] == "frontier"
-    [_, said, told] = at.context.engines["frontier"].queries[-1].parameters["messages"]
+    sent = at.context.engines["frontier"].queries[-1].parameters
+    [_, said, told, *rest] = sent["messages"]
+    assert (len(rest), "tool_results_in_turn" in sent) == (len(words), False)
     assert (said["tool_calls"][0]["id"], told["tool_call_id"]) == ("call_1", "call_1")
+
+
+async def test_a_question_after_a_loop_is_routed_anew(endpoint: Endpoints) -> None:
+    at = endpoint(frontier=FakeEngine("", tool_calls=[CALL]), decider=FakeDecider("frontier"))
+    [call] = (await post(at, tools=[TOOL])).json()["content"]
+    at.context.decider.tier = "cheap"
+    result = {"type": "tool_result", "tool_use_id": call["id"], "content": "rain"}
+    turns = [*LEAST["messages"], {"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}]
+    turns += [{"role": "assistant", "content": "It rains."}, {"role": "user", "content": "Thanks."}]
+    assert (await post(at, tools=[TOOL], messages=turns)).json()["serve_graph"]["tier"] == "cheap"
 
 
 async def test_a_user_is_a_session_and_options_are_those_of_chat(endpoint: Endpoints) -> None:
@@ -116,6 +136,8 @@ async def test_failures_are_anthropics_errors(
     body = reply.json()
     assert (reply.status_code, body["type"], body["error"]["type"]) == (status, "error", kind)
     assert body["request_id"] == reply.headers["request-id"]
+    if status != 500:  # what fails unexpectedly has left the reply's headers behind
+        assert reply.headers["request-id"] == reply.headers["x-request-id"]
     assert (reply.headers.get("retry-after") == "7") == (status == 529)
     assert int(reply.headers["content-length"]) == len(reply.content)
 

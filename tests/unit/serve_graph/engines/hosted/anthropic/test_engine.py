@@ -160,6 +160,28 @@ async def test_a_conversation_goes_through_with_calls_reasoning_and_signatures(
     assert at.sent["thinking"] == {"type": "adaptive"}
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_thinking_tokens_are_told_in_the_words_of_who_asks(tier: Callable[..., Tier], stream: bool) -> None:
+    at = tier()
+    usage = ANSWER["usage"] | {"output_tokens_details": {"thinking_tokens": 3}}
+    said = ANSWER | {"usage": usage}
+    if stream:  # they come with the last counts
+        entry = streamed(said)
+        entry["events"][-2] = entry["events"][-2].replace(
+            '"output_tokens": 7', '"output_tokens": 7, "output_tokens_details": {"thinking_tokens": 3}'
+        )
+    for path in ("/v1/messages", "/v1/chat/completions"):
+        at.plays(entry if stream else {"json": said})
+        reply = await at.ask(
+            path, stream=stream, **({"stream_options": {"include_usage": True}} if stream and "chat" in path else {})
+        )
+        told = [c["usage"] for c in chunks_in(reply) if c.get("usage")][-1] if stream else reply.json()["usage"]
+        if path == "/v1/messages":
+            assert (told["output_tokens"], told["output_tokens_details"]) == (7, {"thinking_tokens": 3})
+        else:
+            assert (told["completion_tokens"], told["completion_tokens_details"]["reasoning_tokens"]) == (7, 3)
+
+
 def blocks_in(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The content blocks of a stream of Anthropic's events."""
     blocks: list[dict[str, Any]] = []
