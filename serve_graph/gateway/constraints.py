@@ -140,7 +140,7 @@ def _is_plain_text(query: Query) -> bool:
         PLAIN_FIELDS.issuperset(message)
         and isinstance(content := message.get("content"), str)
         and ";base64," not in content
-        and message["role"] not in ("tool", "function")
+        and message.get("role") not in ("tool", "function")
         for message in messages
     )
 

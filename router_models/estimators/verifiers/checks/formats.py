@@ -11,7 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from router_models.estimators.verifiers.checks.schemas import matches_schema
-from router_models.estimators.verifiers.checks.tool_calls import call_fault, calls_fault, declared_tools
+from router_models.estimators.verifiers.checks.tool_calls import (
+    CALLING_FINISHES,
+    call_fault,
+    calls_fault,
+    declared_tools,
+)
 from router_models.types import Completion, Query
 
 CALLS_NOT_MEASURED = "it calls tools, and no answer that the version was certified on does"
@@ -81,6 +86,8 @@ def read_answer(query: Query, completion: Completion, *, knows_calls: bool = Fal
         return AnswerReading(len(calls), calls_fault(query, completion), None if knows_calls else CALLS_NOT_MEASURED)
     if tools_declared(query) and (fault := calls_fault(query, completion)) is not None:
         return AnswerReading(0, fault)
+    if completion.finish_reason in CALLING_FINISHES and not completion.text.strip():
+        return AnswerReading(0, "it ends in a tool call, and holds none")
     return AnswerReading(
         0, "the answer is not the JSON that response_format asks for" if schema_fault(query, completion) > 0 else None
     )

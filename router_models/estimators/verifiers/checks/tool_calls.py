@@ -17,6 +17,8 @@ from router_models.types import Completion, Query
 
 CALLING_FINISHES = frozenset({"tool_calls", "function_call"})
 """The finish reasons of an answer that calls tools."""
+WRITTEN_CALLS = ("<tool_call>", "[TOOL_CALLS]", "<|python_tag|>", "<function=", "<function_call>", "<｜tool▁call")
+"""How models write calls that an engine without the right parser passes on as text."""
 _CUT_OFF = frozenset({"length", "content_filter"})
 
 
@@ -68,13 +70,16 @@ def declared_tools(query: Query) -> DeclaredTools:
 
 
 def calls_fault(query: Query, completion: Completion) -> str | None:
-    """Return what is wrong with a reply's calls, in words: the first fault there is, a required call that is missing.
+    """Return what is wrong with a reply's calls, in words: the first fault, or that a call is missing.
 
     None where all are as declared, and where there is none and none was required. The calls are those of one choice.
     """
     declared, calls = declared_tools(query), completion.tool_calls
     if not calls:
-        return "a required tool call is missing" if declared and declared.required else None
+        if declared and declared.required:
+            return "a required tool call is missing"
+        written = declared and any(mark in completion.text for mark in WRITTEN_CALLS)
+        return "a tool call is written as text, which no client reads as a call" if written else None
     if completion.finish_reason in _CUT_OFF:
         return "a tool call was cut off"
     if not declared.several and len(calls) > 1:
@@ -86,7 +91,11 @@ def call_fault(call: Mapping[str, Any], declared: DeclaredTools) -> str | None:
     """Return what is wrong with one call, in words; None where it is as declared. Nothing of the call is quoted."""
     kind = call.get("type") or "function"
     if kind not in ("function", "custom"):
-        return None if kind in declared.others else "a tool call of a kind that was not declared"
+        return (
+            None
+            if isinstance(kind, str) and kind in declared.others
+            else "a tool call of a kind that was not declared"
+        )
     called = call.get(kind)
     name = called.get("name") if isinstance(called, Mapping) else None
     known = declared.functions if kind == "function" else declared.others

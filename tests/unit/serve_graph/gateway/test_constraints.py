@@ -14,6 +14,8 @@ from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.deadline import Deadline
 from serve_graph.cascade.fakes import FakeEngine, fake_context
 from serve_graph.config.graph import GraphConfig
+from serve_graph.errors import RequestError
+from serve_graph.gateway.capabilities import CapableTiers, Needs
 from serve_graph.gateway.constraints import RequestConstraints, RoutingContext, request_context, routing_context_for
 from serve_graph.gateway.context_length import Room
 from serve_graph.gateway.options import ResolvedOptions
@@ -97,6 +99,11 @@ def test_no_rule_ever_picks_a_tier_below_the_routers_choice(
             routing.latencies.note(record_of(tier, 1, latency_s))
     context = a_context(ladder, data.draw(st.lists(st.sampled_from([1, 10, 1_000]), min_size=4, max_size=4)))
     resolved = ResolvedOptions(latency_budget_s=data.draw(SECONDS), session="talk")
+    kinds = st.frozensets(st.sampled_from(["text", "image", "tools"]))
+    declared = {tier: data.draw(kinds) for tier in ladder}
+    wanted = data.draw(
+        st.sampled_from([Needs(), Needs(frozenset({"image"}), ("image",)), Needs(frozenset({"tools"}))])
+    )
     constraints = RequestConstraints(
         context,
         resolved,
@@ -105,9 +112,17 @@ def test_no_rule_ever_picks_a_tier_below_the_routers_choice(
         ladder[-1],
         Deadline(data.draw(SECONDS) or math.inf, 0.0, lambda: 0.0),
         began=data.draw(st.none() | tiers | st.just("elsewhere")),
+        capable=data.draw(st.sampled_from([None, CapableTiers(ladder, declared, wanted)])),
     )
     chosen = Decision(data.draw(tiers), "so", data.draw(st.none() | st.sampled_from([0.0, 0.5, 1.0])))
-    decision = constraints.apply(chosen, query)
+    capable = constraints.capable
+    try:
+        decision = constraints.apply(chosen, query)
+    except RequestError:
+        assert capable is not None
+        assert all(capable.lacks(tier) for tier in ladder[ladder.index(chosen.tier) :])
+        return
+    assert capable is None or not capable.lacks(decision.tier)
     assert ladder.index(decision.tier) >= ladder.index(chosen.tier), decision.reason
     assert decision.reason.startswith("so")
     if decision.tier != chosen.tier:

@@ -162,3 +162,23 @@ def test_whatever_a_request_declares_and_a_reply_calls_it_is_read(
 def test_arguments_are_read_as_their_schema_reads_them(arguments: dict[str, Any]) -> None:
     fault = read(TOOLS, calling(call("age_of", json.dumps(arguments)))).fault
     assert (fault is None) == isinstance(arguments.get("age"), int)
+
+
+@pytest.mark.parametrize("finish", ["tool_calls", "function_call"])
+@pytest.mark.parametrize("message", [{"content": None}, {"content": " \n"}, {"content": "", "tool_calls": []}])
+def test_an_answer_that_ends_in_a_call_and_holds_none_is_a_fault(message: dict[str, Any], finish: str) -> None:
+    for asked in ({}, TOOLS):
+        assert read(asked, message, finish).fault == "it ends in a tool call, and holds none"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>',
+        'Let me look. [TOOL_CALLS][{"name": "now"}]',
+        "<function=now>{}</function>",
+    ],
+)
+def test_a_call_written_as_text_is_a_fault_where_tools_are_declared(text: str) -> None:
+    assert "written as text" in (read(TOOLS, {"content": text}, "stop").fault or "")
+    assert read({}, {"content": text}, "stop") == AnswerReading()
