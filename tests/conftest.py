@@ -15,7 +15,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before numpy is imported: more thread
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
-pytest_plugins = ("tests.fixtures.serving", "tests.fixtures.upstream", "tests.fixtures.outcomes")
+pytest_plugins = (
+    "tests.fixtures.serving",
+    "tests.fixtures.upstream",
+    "tests.fixtures.outcomes",
+    "tests.fixtures.registry",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

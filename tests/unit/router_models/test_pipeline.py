@@ -3,6 +3,7 @@
 import math
 import random
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from router_models.data.features import Encoder
 from router_models.data.formats import outcomes_to_frame, parse_columns
 from router_models.data.outcomes import prompt_id, table_of, write_outcomes
 from router_models.errors import ArtifactError, CertificateError, DataError, NotCertifiedError
@@ -18,6 +20,7 @@ from router_models.pipeline import certify_next, run_pipeline
 from router_models.pricing.prices import Price
 from router_models.risk_control.certificate import Certificate
 from router_models.training.candidate import Candidate, Settings
+from router_models.training.fit import fit_candidate
 from router_models.training.splits import split_outcomes
 from router_models.types import Action, Completion, Decision, Outcome, Query, Usage
 from router_models.types.exchange import LOGPROB_NAMES
@@ -58,10 +61,12 @@ def world(n: int, p_easy: float, seed: int = 0) -> list[Outcome]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[RegisteredVersion, Path]:
+def made(
+    tmp_path_factory: pytest.TempPathFactory, new_registry: Callable[[Path], str]
+) -> tuple[RegisteredVersion, Path]:
     folder = tmp_path_factory.mktemp("pipeline")
     write_outcomes(folder / "outcomes.parquet", world(900, p_easy=0.97))
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    uri = new_registry(folder / "mlflow.db")
     version = run_pipeline(folder / "outcomes.parquet", SETTINGS, folder / "state", uri, "router", NOW, alias="stable")
     return version, folder
 
@@ -133,7 +138,7 @@ def test_a_tampered_version_is_refused_by_name(made: tuple[RegisteredVersion, Pa
 
 def test_nothing_certified_says_why_and_what_is_missing(tmp_path: Path) -> None:
     write_outcomes(tmp_path / "o.parquet", world(300, p_easy=0.55))
-    strict = replace(SETTINGS, epsilon=0.01)
+    strict = replace(SETTINGS, epsilon=0.01, router="surface", verifier="logprob")
     with pytest.raises(NotCertifiedError) as refused:
         run_pipeline(tmp_path / "o.parquet", strict, tmp_path, f"sqlite:///{tmp_path / 'm.db'}", "router", NOW)
     assert "0.01" in refused.value.reason
@@ -148,18 +153,22 @@ def test_nothing_certified_says_why_and_what_is_missing(tmp_path: Path) -> None:
     assert find_version(f"sqlite:///{tmp_path / 'm.db'}", "router", "stable") is None
 
 
-def test_every_look_at_the_same_labels_spends_its_part_of_delta(tmp_path: Path) -> None:
+def test_every_look_at_the_same_labels_spends_its_part_of_delta(
+    tmp_path: Path, new_registry: Callable[[Path], str]
+) -> None:
     """Other seeds, budgets and names are looks as well; a refusal on TUNE alone reads no label and spends nothing."""
-    write_outcomes(tmp_path / "o.parquet", world(500, p_easy=0.995))
-    said: list[str] = []
+    table = table_of(parse_columns(outcomes_to_frame(world(520, p_easy=0.995))))
+    encoder, uri, said = Encoder(), new_registry(tmp_path / "m.db"), list[str]()
+    known = replace(SETTINGS, router="surface", verifier="logprob")
+    fitted: list[Candidate] = []
 
-    def look(name: str, **changes: float) -> Certificate | None:
-        settings = replace(SETTINGS, router="surface", verifier="logprob", **changes)
-        version = run_pipeline(
-            tmp_path / "o.parquet", settings, tmp_path, f"sqlite:///{tmp_path / 'm.db'}", name, NOW,
-            progress=said.append,
-        )  # fmt: skip
-        return RouterVersion.load(version.folder(tmp_path / "cache")).certificate
+    def look(name: str, prompts: int = 500, **changes: float) -> Certificate | None:
+        settings, work = replace(known, **changes), Workspace(tmp_path, uri, name, said.append)
+        splits = split_outcomes(table.take(range(prompts)), settings.tiers, settings.seed)
+        splits = splits.with_embeddings(encoder, work.embeddings)
+        if not fitted:  # one candidate for all: what it learned from does not change how looks are counted
+            fitted.append(fit_candidate(splits, settings, encoder))
+        return certify_next(fitted[0], splits, settings, NOW, work)[0].version.certificate
 
     first = look("router")
     with pytest.raises(NotCertifiedError):
@@ -176,8 +185,7 @@ def test_every_look_at_the_same_labels_spends_its_part_of_delta(tmp_path: Path) 
     looks = [line for line in said if line.startswith("look ")]
     assert [line.split(" at ")[0] for line in looks] == ["look 1", "look 2", "look 3"]
     assert "0.0827 spent of 0.1" in looks[2]
-    write_outcomes(tmp_path / "o.parquet", world(520, p_easy=0.995))
-    grown = look("router")
+    grown = look("router", prompts=520)
     assert grown is not None
     assert grown.look_index == 4  # the labels that were read before are among those of the larger table
 

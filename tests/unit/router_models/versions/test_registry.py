@@ -29,9 +29,9 @@ Register = Callable[..., RegisteredVersion]
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One SQLite registry for the module: making its schema takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('registry') / 'mlflow.db'}"
+def uri(tmp_path_factory: pytest.TempPathFactory, new_registry: Callable[[Path], str]) -> str:
+    """One SQLite registry for the module."""
+    return new_registry(tmp_path_factory.mktemp("registries") / "mlflow.db")
 
 
 @pytest.fixture

@@ -3,20 +3,20 @@
 import json
 import math
 import random
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from mlflow import MlflowClient
 from typer.testing import CliRunner, Result
 
 from router_models.data.outcomes import prompt_id, write_outcomes
-from router_models.training import label_budget
 from router_models.types import Completion, Decision, Outcome, Query, Usage, Verdict
 from router_models.types.exchange import logprob_summary
-from router_models.versions.registry import find_version
+from router_models.versions.registry import LOOKS, find_version
 from router_models.versions.router_version import RouterVersion
 from serve_graph.cascade.fakes import FakeEngine, ListSink, fake_context
 from serve_graph.cli import app
@@ -80,6 +80,12 @@ class Made:
     def certify(self, *words: object) -> Result:
         return self.call("certify", "--candidate", self.folder / "candidate", *words)
 
+    def looks(self) -> int:
+        """How many looks at labels, of any kind, the registry has noted."""
+        client = MlflowClient(load_config(self.context).registry_uri)
+        experiment = client.get_experiment_by_name(LOOKS)
+        return 0 if experiment is None else len(client.search_runs([experiment.experiment_id]))
+
     def version(self, alias: str) -> RouterVersion:
         context = load_config(self.context)
         found = find_version(context.registry_uri, context.policy.model_name, alias)
@@ -88,8 +94,10 @@ class Made:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return Made(tmp_path_factory.mktemp("prefix"), world(700))
+def made(tmp_path_factory: pytest.TempPathFactory, new_registry: Callable[[Path], str]) -> Made:
+    folder = tmp_path_factory.mktemp("prefix")
+    new_registry(folder / "state" / "mlflow.db")
+    return Made(folder, world(700))
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +184,10 @@ async def test_a_stream_of_that_version_commits_after_n_tokens(
     assert (text, sink.records[0].outcome) == (LONG if outcome == "accepted" else "frontier says", outcome)
 
 
-def test_where_nothing_certifies_the_version_is_made_without_and_the_reason_is_said(tmp_path: Path) -> None:
+def test_where_nothing_certifies_the_version_is_made_without_and_the_reason_is_said(
+    tmp_path: Path, new_registry: Callable[[Path], str]
+) -> None:
+    new_registry(tmp_path / "state" / "mlflow.db")
     made = Made(tmp_path, world(700, tells=False))
     result = made.certify("--prefix", "4,8", "--alias", "stable")
     assert result.exit_code == 0, result.output
@@ -194,10 +205,12 @@ def test_where_nothing_certifies_the_version_is_made_without_and_the_reason_is_s
     ],
 )
 def test_a_prefix_that_cannot_be_is_refused_before_a_label_is_looked_at(
-    made: Made, certified: dict[str, Any], prefix: str, message: str, monkeypatch: pytest.MonkeyPatch
+    made: Made, certified: dict[str, Any], prefix: str, message: str
 ) -> None:
-    monkeypatch.setattr(label_budget, "record_look", lambda *_: pytest.fail("looked"))
+    before = made.looks()
+    assert before > 0
     result = made.certify("--prefix", prefix)
+    assert made.looks() == before
     assert result.exit_code == 1
     assert message in str(result.exception)
 

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,10 @@ def outcomes(n: int) -> list[Outcome]:
 
 
 @pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def workshop(tmp_path_factory: pytest.TempPathFactory, new_registry: Callable[[Path], str]) -> dict[str, Path]:
     """A configuration of three tiers, an outcomes table and a candidate trained on it."""
     folder = tmp_path_factory.mktemp("slices")
+    new_registry(folder / "state" / "mlflow.db")
     tiers = [
         {"name": name, "engine": "echo", "price": {"input_usd_per_mtok": p, "output_usd_per_mtok": 2 * p}}
         for name, p in PRICES.items()

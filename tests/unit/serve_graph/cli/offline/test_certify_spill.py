@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ def outcome(i: int, tier: str, chance: random.Random) -> Outcome:
 
 
 @pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def workshop(tmp_path_factory: pytest.TempPathFactory, new_registry: Callable[[Path], str]) -> dict[str, Path]:
     """A configuration, an outcomes table and a candidate trained on it."""
     folder = tmp_path_factory.mktemp("spill")
+    new_registry(folder / "state" / "mlflow.db")
     tiers = [
         {"name": name, "engine": "echo", "price": {"input_usd_per_mtok": p[0], "output_usd_per_mtok": p[1]}}
         for name, p in PRICES.items()

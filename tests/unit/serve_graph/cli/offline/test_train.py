@@ -1,6 +1,7 @@
 """From outcomes to `stable` as typed: collect's refusals, train, certify, and the review of versions."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,9 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def bench(tmp_path_factory: pytest.TempPathFactory, new_registry: Callable[[Path], str]) -> Bench:
     folder = tmp_path_factory.mktemp("making")
+    new_registry(folder / "state" / "mlflow.db")
     context, outcomes = graph_file(folder), outcomes_file(folder / "outcomes.parquet")
     write_collected_binds(outcomes, tier_binds(load_config(context)))
     found = Bench(folder, context, outcomes, folder / "candidate")
