@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
@@ -37,11 +38,11 @@ class HandlePolicy:
         self._resting_until = float("-inf")
 
     async def decide(self, query: Query) -> Decision:
-        decision: Decision = await self._guarded("decide", query)
+        decision: Decision = await self._guarded("decide", without_messages(query))
         return decision
 
     async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
-        verdict: Verdict = await self._guarded("judge", query, completion, decision)
+        verdict: Verdict = await self._guarded("judge", without_messages(query), completion, decision)
         return verdict
 
     async def _guarded(self, method: str, *args: Any) -> Any:
@@ -54,6 +55,12 @@ class HandlePolicy:
             raise PolicyUnavailableError(f"{self.what}: no reply in {self.timeout_s:g} s") from None
         except Exception as error:
             raise PolicyUnavailableError(f"{self.what}: {type(error).__name__}") from error
+
+
+def without_messages(query: Query) -> Query:
+    """Return the query without the messages in an engine's form, photos included: policies read its text."""
+    kept = {name: value for name, value in query.parameters.items() if name != "messages"}
+    return replace(query, parameters=kept)
 
 
 class AlwaysTop:

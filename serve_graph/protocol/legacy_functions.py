@@ -14,7 +14,7 @@ def with_tools(parameters: Mapping[str, Any]) -> dict[str, Any]:
         kept |= {"tools": [{"type": "function", "function": function} for function in functions]}
         kept["parallel_tool_calls"] = False
     choice = parameters.get("function_call")
-    if functions and choice is not None:
+    if choice is not None:
         kept["tool_choice"] = {"type": "function", "function": choice} if isinstance(choice, Mapping) else choice
     return kept
 

@@ -151,7 +151,7 @@ class ChatRequest(Sampling):
     @property
     def uses_functions(self) -> bool:
         """Whether the request is in the form that OpenAI had before `tools`."""
-        return bool(self.functions) or any(
+        return bool(self.functions or self.function_call) or any(
             message.role == "function" or (message.model_extra or {}).get("function_call") for message in self.messages
         )
 

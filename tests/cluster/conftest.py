@@ -290,7 +290,7 @@ def new_graph(neighbour: type[Neighbour]) -> Iterator[Callable[..., RunningGraph
 @pytest.fixture(scope="session")
 def graph(new_graph: Callable[..., RunningGraph]) -> RunningGraph:
     """The graph most tests share: echo engines, HAProxy, SQLite."""
-    return new_graph(records={"retry_s": 0.3})
+    return new_graph(records={"retry_s": 0.3}, http={"cors": {"origins": ["http://localhost:*"]}})
 
 
 @pytest.fixture(autouse=True)

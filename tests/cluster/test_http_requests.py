@@ -1,6 +1,9 @@
 """What a caller sees of a healthy graph: a real Ray cluster, HAProxy in front, echo engines behind."""
 
+import base64
+import gzip
 import json
+import random
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -93,20 +96,60 @@ BAD = {
     "n over 8": (json.dumps(BODY | {"n": 9}).encode(), 400),
     "negative max_tokens": (json.dumps(BODY | {"max_tokens": -1}).encode(), 400),
     "too long a prompt": (json.dumps(BODY | {"messages": [{"role": "user", "content": "x" * 50_000}]}).encode(), 400),
-    "too large a body": (b'{"model": "' + b"x" * 3_000_000 + b'"}', 413),
+    "too large a body": (b'{"model": "' + b"x" * 34_000_000 + b'"}', 413),
+    "too much text": (b'{"model": "' + b"x" * 5_000_000 + b'"}', 413),
+    "a bomb": (gzip.compress(b"0" * 50_000_000), 413),
 }
 
 
 @pytest.mark.parametrize(("raw", "status"), BAD.values(), ids=BAD.keys())
 def test_bad_request_is_refused_and_kills_nothing(graph: Graph, raw: bytes, status: int) -> None:
     before = {name: graph.replicas(name)[0].pid for name in ("ingress", "router", "verifier", "cheap", "frontier")}
-    response = graph.client.post("/v1/chat/completions", content=raw)
+    headers = {"content-encoding": "gzip"} if raw[:2] == b"\x1f\x8b" else {}
+    response = graph.client.post("/v1/chat/completions", content=raw, headers=headers)
     assert response.status_code == status
     assert set(response.json()) == {"error"}
     assert set(response.json()["error"]) == {"message", "type", "param", "code"}
     assert "Traceback" not in response.text
     assert graph.chat().status_code == 200
     assert {name: graph.replicas(name)[0].pid for name in before} == before
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+@pytest.mark.parametrize("model", ["auto", "frontier"])
+def test_a_photo_passes_on_every_leg(graph: Graph, model: str, encoding: str) -> None:
+    photo = base64.b64encode(random.Random(7).randbytes(15_000_000)).decode()
+    image = {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{photo}"}}
+    content = [{"type": "text", "text": "what is this?"}, image]
+    raw = json.dumps({"model": model, "messages": [{"role": "user", "content": content}]}).encode()
+    body = gzip.compress(raw, 1) if encoding == "gzip" else raw
+    response = graph.client.post("/v1/chat/completions", content=body, headers={"content-encoding": encoding})
+    assert response.status_code == 200, response.text[:500]
+    assert "what is this?" in response.json()["choices"][0]["message"]["content"]
+    assert graph.record_of(response).outcome in ("accepted", "escalated", "routed", "forced")
+
+
+@pytest.mark.parametrize(
+    "path", ["/chat/completions", "/v1/v1/chat/completions/", "/openai/deployments/auto/chat/completions"]
+)
+def test_paths_and_ids_of_clients_pass_the_proxies(graph: Graph, path: str) -> None:
+    response = graph.client.post(path, json=BODY, headers={"x-request-id": "req-7"})
+    unnamed = graph.client.post(path, json=BODY)
+    assert (response.status_code, unnamed.status_code) == (200, 200)
+    assert response.headers.get_list("x-request-id") == ["req-7"]
+    assert len(unnamed.headers.get_list("x-request-id")) == 1
+    assert graph.record_of(unnamed).evidence["request_id"] == unnamed.headers["x-request-id"]
+    assert int(response.headers["openai-processing-ms"]) >= 0
+
+
+def test_a_listed_page_passes_the_proxies(graph: Graph) -> None:
+    origin = {"origin": "http://localhost:3000"}
+    asked = origin | {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+    preflight = graph.client.options("/v1/chat/completions", headers=asked)
+    for reply in (preflight, graph.client.post("/v1/chat/completions", json=BODY, headers=origin)):
+        assert (reply.status_code, reply.headers["access-control-allow-origin"]) == (200, "http://localhost:3000")
+    foreign = graph.client.post("/v1/chat/completions", json=BODY, headers={"origin": "app://obsidian.md"})
+    assert foreign.status_code == 403
 
 
 def test_too_long_a_prompt_is_named_as_openai_does(graph: Graph) -> None:

@@ -13,7 +13,7 @@ import base64
 import hashlib
 import re
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from serve_graph.config.tiers import EchoTierConfig
@@ -43,7 +43,7 @@ class EchoEngine:
 
     async def generate(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return a chat.completion for an OpenAI chat body; raises EchoError if the prompt requests a fault."""
-        prompt = "\n".join(str(m.get("content") or "") for m in body["messages"])
+        prompt = prompt_of(body)
         directives = self._directives(prompt)
         await asyncio.sleep(self.config.latency_s + float(directives.get("slow") or 0.0))
         if "fail" in directives:
@@ -82,7 +82,7 @@ class EchoEngine:
     async def stream(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """Yield the same answer as chat.completion.chunk dicts of one word; usage at the end, or in all if asked."""
         whole = await self.generate(body)
-        directives = self._directives("\n".join(str(m.get("content") or "") for m in body["messages"]))
+        directives = self._directives(prompt_of(body))
         head = {"id": whole["id"], "object": "chat.completion.chunk", "created": 0, "model": whole["model"]}
         words = whole["choices"][0]["message"]["content"].split(" ")
         tokens = whole["choices"][0]["logprobs"]["content"]
@@ -129,3 +129,11 @@ class EchoEngine:
     def _is_sure(self, prompt: str) -> bool:
         draw = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4], "big") / 2**32
         return draw < self.config.skill
+
+
+def prompt_of(body: Mapping[str, Any]) -> str:
+    """Return the text of all messages; parts that are no text are left out."""
+    contents = [message.get("content") or "" for message in body["messages"]]
+    parts = [part for content in contents for part in (content if isinstance(content, list) else [content])]
+    texts = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
+    return "\n".join(str(text) for text in texts if text is not None)

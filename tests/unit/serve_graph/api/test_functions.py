@@ -71,6 +71,13 @@ async def test_the_choice_of_a_function_is_the_choice_of_a_tool(endpoint: Endpoi
     assert (sent["tool_choice"], sent["parallel_tool_calls"]) == (expected, False)
 
 
+async def test_a_choice_without_functions_is_the_tiers_to_judge(endpoint: Endpoints) -> None:
+    at = endpoint()
+    await at.chat(function_call={"name": "weather"})
+    sent = at.context.engines["cheap"].queries[0].parameters
+    assert sent["tool_choice"] == {"type": "function", "function": {"name": "weather"}}
+
+
 async def test_replies_without_a_call_are_ordinary(endpoint: Endpoints) -> None:
     [choice] = (await endpoint().chat(functions=[F])).json()["choices"]
     assert (choice["message"], choice["finish_reason"]) == ({"role": "assistant", "content": "cheap says"}, "stop")

@@ -1,6 +1,7 @@
 """The handle of router and verifier as Decider and Judge, over a handle that needs no cluster."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,6 +29,17 @@ async def test_policys_reply_is_passed_on(policy: Callable[..., Any]) -> None:
     decision, verdict = Decision("cheap", "why"), Verdict(Action.ACCEPTED, "why", 0.9)
     assert await policy(FakeHandle(decision)).decide(QUERY) == decision
     assert await policy(FakeHandle(verdict)).judge(QUERY, Completion("x"), decision) == verdict
+
+
+async def test_a_policy_is_asked_without_the_messages_that_only_engines_read(policy: Callable[..., Any]) -> None:
+    photo = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}
+    query = replace(QUERY, parameters={"messages": [photo], "tools": []})
+    decision = Decision("cheap", "why")
+    handle = FakeHandle(decision)
+    await policy(handle).decide(query)
+    handle.reply = Verdict(Action.ACCEPTED, "why", 0.9)
+    await policy(handle).judge(query, Completion("x"), decision)
+    assert [asked[0] for asked in handle.asked] == [replace(QUERY, parameters={"tools": []})] * 2
 
 
 async def test_policy_that_does_not_reply_is_not_asked_again_for_a_while(policy: Callable[..., Any]) -> None:

@@ -31,6 +31,14 @@ async def test_answer_says_that_it_is_an_echo() -> None:
     assert completion.usage.completion_tokens == 4 == len(completion.token_logprobs)
 
 
+async def test_only_the_text_of_a_message_is_repeated() -> None:
+    photo = {"type": "image_url", "image_url": {"url": "data:,x"}}
+    parts = [{"type": "text", "text": "what is"}, photo, {"type": "text", "text": "this?"}]
+    messages = [{"role": "user", "content": parts}, {"role": "assistant", "content": None}]
+    reply = await engine().generate({"messages": messages})
+    assert reply["choices"][0]["message"]["content"].split() == ["echo", "cheap:", "what", "is", "this?"]
+
+
 async def test_answer_stops_at_max_tokens() -> None:
     completion = completion_of(await engine().generate(body("a b c d e", max_tokens=3)), 0.0)
     assert completion.text == "echo cheap: a"
