@@ -74,6 +74,24 @@ def test_the_openai_client_completes_text(graph: Graph) -> None:
     assert reply.choices[0].text == "echo cheap: one"
 
 
+@pytest.mark.parametrize("path", ["/v1/messages", "/anthropic/v1/messages"])
+def test_anthropics_clients_are_answered_too(graph: Graph, path: str) -> None:
+    body = BODY | {"max_tokens": 64}
+    whole = graph.client.post(path, json=body)
+    assert whole.json()["content"] == [{"type": "text", "text": "echo cheap: hello"}]
+    assert whole.headers["request-id"] == whole.headers["x-request-id"]
+    lines = graph.client.post(path, json=body | {"stream": True}).text.splitlines()
+    events = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+    assert (events[0]["type"], events[-1]["type"]) == ("message_start", "message_stop")
+    said = [event["delta"]["text"] for event in events if event["type"] == "content_block_delta"]
+    assert "".join(said) == "echo cheap: hello"
+    refused = graph.client.post(path, json=body | {"model": "claude-17"})
+    assert (refused.status_code, refused.json()["error"]["type"]) == (404, "not_found_error")
+    assert refused.json()["request_id"] == refused.headers["x-request-id"]
+    counted = graph.client.post(f"{path}/count_tokens", json=BODY)
+    assert counted.json()["input_tokens"] > 0
+
+
 def test_the_openai_client_is_told_what_is_wrong(graph: Graph) -> None:
     with pytest.raises(NotFoundError, match="known: auto, cheap, frontier"):
         graph.openai.chat.completions.create(model="gpt-17", messages=BODY["messages"])

@@ -86,7 +86,8 @@ class AnthropicEngine:
             raise failed_call(error, wait_s, message.usage) from error
 
     def _request(self, body: dict[str, Any]) -> httpx.Request:
-        headers = {"x-api-key": self.config.read_key(), "anthropic-version": API_VERSION, **self.config.headers}
+        headers = httpx.Headers({"x-api-key": self.config.read_key(), "anthropic-version": API_VERSION})
+        headers.update(self.config.headers)
         try:
             content = json.dumps(anthropic_request(body, self.config), ensure_ascii=False).encode()
         except MALFORMED as error:

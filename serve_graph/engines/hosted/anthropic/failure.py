@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -32,6 +33,7 @@ STATUSES: Mapping[str, int] = MappingProxyType(
 )
 """The status that each of Anthropic's error types has where it is not an event in a stream."""
 LONGEST_MESSAGE = 500
+TOO_LONG = re.compile(r"prompt is too long|exceeds? (?:the )?context (?:limit|window)", re.IGNORECASE)
 
 
 def error_in_body(body: Mapping[str, Any], usage: Mapping[str, Any] | None = None) -> DeploymentError:
@@ -73,4 +75,6 @@ def failed_call(error: Exception, timeout_s: float, usage: Mapping[str, Any] | N
 
 
 def _shortened(text: Any) -> str:
-    return " ".join(str(text or "no reason given").split())[:LONGEST_MESSAGE]
+    """Return a message on one line; what says in Anthropic's words that a prompt is too long says it in ours too."""
+    short = " ".join(str(text or "no reason given").split())[:LONGEST_MESSAGE]
+    return f"{short} (context length exceeded)" if TOO_LONG.search(short) else short

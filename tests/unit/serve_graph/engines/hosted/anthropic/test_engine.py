@@ -91,12 +91,12 @@ def chunks_in(reply: httpx.Response) -> list[dict[str, Any]]:
 
 
 async def test_it_is_asked_as_anthropics_clients_ask(tier: Callable[..., Tier]) -> None:
-    at = tier(headers={"anthropic-beta": "context-1m"})
+    at = tier(headers={"anthropic-beta": "context-1m", "Anthropic-Version": "2026-01-01"})
     at.plays({"json": ANSWER})
     assert (await at.ask()).status_code == 200
     headers = at.server.last["headers"]
     assert headers["x-api-key"] == "sk-ant-test"
-    assert (headers["anthropic-version"], headers["anthropic-beta"]) == ("2023-06-01", "context-1m")
+    assert (headers["anthropic-version"], headers["anthropic-beta"]) == ("2026-01-01", "context-1m")
     assert at.sent == {"model": "claude", "max_tokens": 64, "messages": [
         {"role": "user", "content": [{"type": "text", "text": "hello"}]}]}  # fmt: skip
 
@@ -222,6 +222,27 @@ async def test_its_errors_are_those_of_any_hosted_tier(
     assert ("the API's words" in reply.text) != secret
     if entry["status"] in (429, 529):
         assert reply.headers["retry-after"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("prompt is too long: 210000 tokens > 200000 maximum", "context_length_exceeded"),
+        ("input length and `max_tokens` exceed context limit: 197202 + 21333 > 200000", "context_length_exceeded"),
+        ("max_tokens: 9000 > 8192, which is the maximum allowed", None),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_prompt_that_is_too_long_has_openais_code(
+    tier: Callable[..., Tier], message: str, code: str | None, stream: bool
+) -> None:
+    at = tier()
+    at.plays(
+        {"json": {"type": "error", "error": {"type": "invalid_request_error", "message": message}}, "status": 400}
+    )
+    reply = await at.ask(stream=stream)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, code)
+    assert message in reply.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
