@@ -97,6 +97,8 @@ def _started(state: RequestState, event: Started) -> Step:
 
 def _decided(rules: Rules, event: Decided) -> Step:
     decision = event.decision
+    if rules.asks_quality and not decision.promised and decision.tier != rules.top:
+        decision = replace(decision, tier=rules.top, reason=f"{decision.reason}; a quality floor: {rules.top}")
     call = _call(rules, decision.tier, Action.ROUTED, event.left_s)
     if call.do is Do.CALL and decision.tier != rules.top and decision.promised:
         call = _try(rules, call)

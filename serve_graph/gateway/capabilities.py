@@ -149,12 +149,11 @@ class CapableTiers:
             why = f"a quality floor of {quality_floor:g} needs {top!r}, which does not take {_named(lacking)}"
             raise self._refusal(why, "serve_graph")
 
-    def apply(self, decision: Decision, *, asks_quality: bool = False) -> Decision:
+    def apply(self, decision: Decision) -> Decision:
         """Move a decision up to the first tier that takes the request, and promise nothing of what was not measured.
 
-        To the last tier where no tier can declare what the request holds, or where it is not text and the caller asks
-        for quality. Raises RequestError where no tier from the chosen one up takes it: a cheaper one is not a choice
-        that anybody has made.
+        To the last tier where no tier can declare what the request holds. Raises RequestError where no tier from the
+        chosen one up takes it: a cheaper one is not a choice that anybody has made.
         """
         able, needs, ladder = self.able, self.needs, self.ladder
         above = [tier for tier in able if ladder.index(tier) >= ladder.index(decision.tier)]
@@ -163,8 +162,8 @@ class CapableTiers:
                 f"{decision.tier!r} was chosen, and no tier from it up takes {self._wanted()}", "messages"
             )
         unseen = needs.unmeasured
-        if needs.needs_last or (unseen is not None and asks_quality):
-            decision = raised(decision, above[-1], unseen or "", ladder)
+        if unseen is not None and needs.needs_last:
+            decision = raised(decision, above[-1], unseen, ladder)
         elif lacking := self.lacks(decision.tier):
             why = f"{decision.tier} does not take {_named(lacking)}"
             decision = raised(decision, above[0], why, ladder)
@@ -182,12 +181,15 @@ class CapableTiers:
         media = bool(self.needs.capabilities & MODALITIES)
         if not media and param == "messages":
             param = PARAMETERS[min(self.needs.capabilities)]
-        tiers = "; ".join(f"{tier}: {_list(sorted(self.declared.get(tier, ('anything',))))}" for tier in self.ladder)
-        remedy = f"tiers that do, by name: {', '.join(able)}" if able else f"the tiers take {tiers}"
-        setting = "`modalities`" if media else "`tools`, `json_schema` or `reasoning`"
-        message = (
-            f"{problem}; {remedy}. Whoever runs this endpoint declares in a tier's {setting} what its model takes"
+        tiers = "; ".join(
+            f"{tier} takes {_list(sorted(self.declared.get(tier, ('anything',))))}" for tier in self.ladder
         )
+        known = f"tiers that do, by name: {', '.join(able)}" if able else tiers
+        extra = sorted(self.needs.capabilities & MODALITIES)
+        setting = (
+            f"`modalities: [{', '.join(['text', *extra])}]`" if media else f"`{min(self.needs.capabilities)}: true`"
+        )
+        message = f"{problem} ({known}); the configuration declares {setting} of a tier whose model does"
         return RequestError(message, param, "unsupported_modality" if media else "unsupported_capability")
 
 

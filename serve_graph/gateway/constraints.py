@@ -192,7 +192,7 @@ class RequestConstraints:
         """The decision as what the request needs, its tool loop, its time, its session and its length leave it."""
         context, resolved, routing, ladder = self.context, self.resolved, self.routing, self.context.policy.tiers
         if self.capable is not None:
-            decision = self.capable.apply(decision, asks_quality=resolved.quality_floor is not None)
+            decision = self.capable.apply(decision)
             ladder = self.capable.able
         if self.began is not None:
             decision = hold_tool_loop(decision, self.began, ladder)

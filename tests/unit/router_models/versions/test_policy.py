@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_models.errors import DataError
-from router_models.types import Action, OperatingPoint, Verdict
+from router_models.types import Action, OperatingPoint, PrefixPoint, Verdict
 from router_models.versions.policy import Policy, always, worst
 
 TIERS = ("small", "medium", "large")
@@ -158,6 +158,14 @@ def test_of_answers_shown_together_something_is_promised_only_where_it_is_of_eac
         assert (both.action, both.promised) == (Action.ACCEPTED, False)
         assert both.reason == "sure; another choice: not judged, accepted as declared: it calls tools"
     assert worst([sure, sure]).promised
+
+
+def test_a_policy_on_some_of_its_tiers_keeps_their_order_and_points() -> None:
+    point = OperatingPoint(0.5, 0.5)
+    policy = Policy(TIERS, {"small": point, "medium": point}, {"small": PrefixPoint(4, 0.5)})
+    kept = policy.only(("large", "medium"))
+    assert (kept.tiers, dict(kept.points), dict(kept.prefixes)) == (("medium", "large"), {"medium": point}, {})
+    assert policy.only(("small",)).top == "small"
 
 
 def test_nothing_is_promised_of_a_cheap_tier_that_the_policy_has_no_threshold_for() -> None:

@@ -79,10 +79,12 @@ def ends_of(step: Step, rules: Rules) -> Iterator[CascadeEvent]:
     if step.do is Do.ASK_ROUTER:
         for tier in rules.policy.tiers:
             yield Decided(Decision(tier, "so"), left_s)
+            yield Decided(Decision(tier, "so", promised=False), left_s)
         yield Decided(Decision(rules.policy.tiers[0], "so"), NONE_LEFT)
     elif step.do is Do.JUDGE:
         for action in (Action.ACCEPTED, Action.ESCALATED, Action.ABSTAINED):
             yield Judged([Verdict(action, "so", 0.5, may_serve_on_overload=True)], left_s)
+        yield Judged([Verdict(Action.ACCEPTED, "a call", promised=False)], left_s)
         yield Judged([Verdict(Action.ACCEPTED, "so", 0.9), Verdict(Action.ESCALATED, "so", 0.1)], NONE_LEFT)
     else:
         yield Answered(Completion(f"{step.tier} says"))
@@ -152,13 +154,15 @@ def test_nothing_below_the_last_tier_is_shown_without_a_verdict_unless_the_terms
     for steps, state in every_path(rules):
         shown = next((step for step in steps if step.do in (Do.COMMIT, Do.REPLY)), None)
         if shown is not None and shown.tier != rules.top and shown.action is Action.ROUTED:
-            assert unjudged, "a routed answer of a tier below the last was not judged"
+            assert state.decision is not None
+            assert unjudged or not state.decision.promised, "an answer of a tier below the last was not judged"
             assert not rules.asks_quality
         if state.action is Action.ABSTAINED:
             assert not rules.forbids_abstaining
         if state.action is Action.ACCEPTED:
             assert state.verdict is not None
             assert state.verdict.action is Action.ACCEPTED
+            assert state.verdict.promised or not rules.asks_quality or state.tier == rules.top
         if state.served_on_overload:
             assert state.rejected is not None
             assert (state.tier, state.action) == (state.rejected[0], Action.FALLBACK)
@@ -216,6 +220,34 @@ def test_forbidden_abstention_at_the_last_tier_is_no_abstention() -> None:
     frontier = Decided(Decision("frontier", "so"))
     step = after(Started(two_tiers(judges_top=True, forbids_abstaining=True)), frontier, SAID, ABSTAIN)
     assert (step.do, step.action, step.verdict) == (Do.REPLY, Action.ROUTED, None)
+
+
+def test_a_decision_that_nothing_is_promised_of_is_answered_without_a_verdict_but_not_for_a_quality_floor() -> None:
+    unmeasured = Decided(Decision("cheap", "so", promised=False))
+    step = after(Started(two_tiers()), unmeasured)
+    assert (step.do, step.tier, step.on_trial) == (Do.CALL, "cheap", False)
+    assert after(Started(two_tiers()), unmeasured, SAID).do is Do.REPLY
+    step = after(Started(two_tiers(asks_quality=True)), unmeasured)
+    assert (step.tier, step.decision and step.decision.reason) == ("frontier", "so; a quality floor: frontier")
+
+
+@pytest.mark.parametrize("promised", [True, False])
+def test_a_request_that_a_tier_below_the_last_refuses_is_tried_above_unless_that_answered_for_good(
+    promised: bool,
+) -> None:
+    refused = TierFailed(EngineRequestError("I see no images"))
+    cheap = Decided(Decision("cheap", "so", promised=promised))
+    step = after(Started(two_tiers()), cheap, refused)
+    assert (step.do, step.tier, step.action) == (Do.CALL, "frontier", Action.FALLBACK)
+    frontier = Decided(Decision("frontier", "so", promised=promised))
+    assert after(Started(two_tiers()), frontier, refused).do is Do.FAIL
+
+
+def test_a_verdict_that_promises_nothing_is_none_for_a_quality_floor() -> None:
+    call = Judged([Verdict(Action.ACCEPTED, "a call", promised=False)])
+    for asks_quality, tier, action in ((False, "cheap", Action.ACCEPTED), (True, "frontier", Action.ESCALATED)):
+        step = after(Started(two_tiers(asks_quality=asks_quality)), CHEAP, SAID, call)
+        assert (step.tier, step.action) == (tier, action)
 
 
 def test_without_time_left_the_escalation_is_a_deadline_error() -> None:
