@@ -207,9 +207,9 @@ def metadata_of(X: Prompts, name: str) -> tuple[str, ...]:
 
 
 def prompt_embeddings(X: Prompts) -> FloatArray:
-    """Return the batch's embeddings as float64; DataError where they were not computed."""
+    """Return the embeddings as float64 (n, d); DataError where they are missing, misshapen or not finite."""
     if X.embeddings is None:
-        raise DataError("this router needs embeddings: pass Prompts with `embeddings` (features.Encoder makes them)")
+        raise DataError("embeddings are needed: pass Prompts with `embeddings` (features.Encoder makes them)")
     if X.embeddings.shape[0] != len(X):
         raise DataError(f"{len(X)} prompts but {X.embeddings.shape[0]} embeddings")
     if not np.isfinite(X.embeddings).all():

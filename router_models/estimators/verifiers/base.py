@@ -162,14 +162,3 @@ def signals_of(X: Answers, names: tuple[str, ...]) -> FloatArray:
     if missing:
         raise DataError(f"this verifier needs the signal(s) {', '.join(missing)}; present: {', '.join(X.signals)}")
     return np.column_stack([X.signals[name] for name in names]).astype(np.float64)
-
-
-def answer_embeddings(X: Answers) -> FloatArray:
-    """Return the prompts' embeddings as float64 (n, d); DataError where they are missing, misshapen or not finite."""
-    if X.prompts.embeddings is None:
-        raise DataError("this verifier needs prompt embeddings: pass Prompts with `embeddings` (features.Encoder)")
-    if X.prompts.embeddings.shape[0] != len(X):
-        raise DataError(f"{len(X)} answers but {X.prompts.embeddings.shape[0]} prompt embeddings")
-    if not np.isfinite(X.prompts.embeddings).all():
-        raise DataError("prompt embeddings contain NaN or infinite values")
-    return X.prompts.embeddings.astype(np.float64)

@@ -15,7 +15,8 @@ import numpy as np
 from router_models.data.artifacts import State
 from router_models.data.features import FEATURES_VERSION
 from router_models.errors import ArtifactError, NotFittedError
-from router_models.estimators.verifiers.base import VerifierModel, answer_embeddings, check_answers_input
+from router_models.estimators.routers.base import prompt_embeddings
+from router_models.estimators.verifiers.base import VerifierModel, check_answers_input
 from router_models.estimators.verifiers.checks.checks import CHECKS_VERSION, blank
 from router_models.estimators.verifiers.learned.embedding_score import EmbeddingScore
 from router_models.estimators.verifiers.learned.logistic import Logistic, folds_by_prompt
@@ -101,7 +102,7 @@ class CombinedVerifier(VerifierModel):
             self.text_, scores = TextScore.fit_and_cross_score(X.prompts.texts, self._read(X), y, folds)
             columns.append(scores[:, None])
         if "embedding" in self.sources_:
-            self.embedding_, scores = EmbeddingScore.fit_and_cross_score(answer_embeddings(X), y, folds)
+            self.embedding_, scores = EmbeddingScore.fit_and_cross_score(prompt_embeddings(X.prompts), y, folds)
             columns.append(scores[:, None])
         self.model_ = Logistic.fit(np.hstack(columns), y, folds)
         return self
@@ -112,7 +113,7 @@ class CombinedVerifier(VerifierModel):
         if self.text_ is not None:
             columns.append(self.text_.predict(X.prompts.texts, self._read(X))[:, None])
         if self.embedding_ is not None:
-            columns.append(self.embedding_.predict(answer_embeddings(X))[:, None])
+            columns.append(self.embedding_.predict(prompt_embeddings(X.prompts))[:, None])
         score = model.predict(np.hstack(columns))
         if not self.reads_answers_:
             return score

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from router_models.data.artifacts import State
 from router_models.errors import ArtifactError, NotFittedError
-from router_models.estimators.verifiers.base import VerifierModel, answer_embeddings, check_answers_input
+from router_models.estimators.routers.base import prompt_embeddings
+from router_models.estimators.verifiers.base import VerifierModel, check_answers_input
 from router_models.estimators.verifiers.learned.embedding_score import EmbeddingScore
 from router_models.estimators.verifiers.learned.logistic import Logistic, folds_by_prompt
 from router_models.estimators.verifiers.learned.nested_state import join_states, split_state
@@ -82,7 +83,7 @@ class LearnedVerifier(VerifierModel):
         columns = [scores]
         self.prompt_ = self.pair_ = None
         if X.prompts.embeddings is not None:
-            self.prompt_, scores = EmbeddingScore.fit_and_cross_score(answer_embeddings(X), y, folds)
+            self.prompt_, scores = EmbeddingScore.fit_and_cross_score(prompt_embeddings(X.prompts), y, folds)
             columns.append(scores)
         if self.encoder is not None:
             self.pair_, scores = EmbeddingScore.fit_and_cross_score(self._pairs(X), y, folds)
@@ -95,7 +96,7 @@ class LearnedVerifier(VerifierModel):
             raise NotFittedError("LearnedVerifier was used before fit")
         columns = [self.text_.predict(X.prompts.texts, X.texts)]
         if self.prompt_ is not None:
-            columns.append(self.prompt_.predict(answer_embeddings(X)))
+            columns.append(self.prompt_.predict(prompt_embeddings(X.prompts)))
         if self.pair_ is not None:
             columns.append(self.pair_.predict(self._pairs(X)))
         return self.model_.predict(np.column_stack(columns))
