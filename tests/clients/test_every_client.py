@@ -101,6 +101,12 @@ def test_a_refusal_of_the_api_is_its_own_exception(client: Any, graph: Any, host
         client.chat(hosted)
 
 
+def test_a_stream_that_breaks_off_is_an_exception_and_no_short_answer(client: Any, graph: Any, hosted: Any) -> None:
+    graph.api.plays({"fault": "reset", "after": 3})
+    with pytest.raises(Exception, match=r"interrupted|connection"):
+        client.stream(hosted)
+
+
 @pytest.mark.parametrize("ask", ["chat", "stream", "image"])
 def test_an_echo_tier_answers_it_too(client: Any, graph: Any, ask: str) -> None:
     said = getattr(client, ask)(graph.at(ECHO))

@@ -25,7 +25,18 @@ VARIANTS = [
     ("openai", "chat"), ("openai", "responses"), ("langchain", "chat"), ("langchain", "responses"),
     ("ai", "compatible"), ("ai", "chat"), ("ai", "responses"),
 ]  # fmt: skip
-STEPS = ("chat", "stream", "tools", "results", "streamed tools", "streamed results", "structured", "image", "refused")
+STEPS = (
+    "chat",
+    "stream",
+    "tools",
+    "results",
+    "streamed tools",
+    "streamed results",
+    "structured",
+    "image",
+    "refused",
+    "broken",
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +70,7 @@ def run(request: pytest.FixtureRequest, folder: Path, graph: Any) -> tuple[dict[
         exchanges.calls_both(), exchanges.says(ANSWER),
         exchanges.calls_both_in_pieces(), exchanges.says_in_pieces(ANSWER),
         structured, exchanges.says(ANSWER), {"json": refusal, "status": 400},
+        {"fault": "reset", "after": 3},
     )  # fmt: skip
     at = graph.at(HOSTED)
     asked = {
@@ -127,6 +139,11 @@ def test_an_error_is_its_own_exception(run: Run, question: str, status: int, say
     assert failed["status"] == status
     assert says in failed["message"]
     assert failed["error"] in (name, "AI_APICallError")
+
+
+def test_a_stream_that_breaks_off_is_an_exception_and_no_short_answer(run: Run) -> None:
+    facts, _ = run
+    assert "interrupted" in facts["broken"]["message"]
 
 
 @pytest.mark.parametrize("question", ["echo", "echoStream"])

@@ -114,7 +114,9 @@ class _ResponseStream:
             yield {"type": f"response.{done['status']}", "response": done}
 
     def _failed(self, error: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        yield {"type": "error", "code": error["code"], "message": error["message"], "param": None}
+        """Return the events of a failure; the error is told flat, as documented, and nested, as OpenAI's API does."""
+        flat = {"code": error["code"], "message": error["message"], "param": None}
+        yield {"type": "error", **flat, "error": {"type": error["type"], **flat}}
         if self.response:
             why = {"code": "server_error", "message": error["message"]}
             failed = {"status": "failed", "error": why, "output": self.items.done()}

@@ -21,6 +21,7 @@ export async function run(client) {
     facts[question] = await fact(client[question], hosted);
   }
   facts.refused = await fact(client.chat, hosted);
+  facts.broken = await fact(client.stream, hosted);
   facts.unknownModel = await fact(client.chat, { ...hosted, model: "gpt-17" });
   facts.wrongKey = await fact(client.chat, { ...hosted, key: "sg-wrong" });
   facts.echo = await fact(client.chat, echo);

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 import pytest
-from openai import AsyncOpenAI
+from openai import APIError, AsyncOpenAI
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
@@ -180,11 +180,24 @@ async def test_a_refusal_is_streamed_as_one(endpoint: Endpoints, stream: bool, t
 
 
 async def test_stream_that_breaks_off_ends_in_error_and_failed(endpoint: Endpoints) -> None:
+    """The error is told flat, as documented, and nested, as OpenAI's API does; its client raises the latter alone."""
     frontier = FakeEngine(LONG, break_after=5, breaks_with=EngineError("died"))
-    events = await ask(endpoint(frontier=frontier), model="frontier", stream=True)
-    assert [event.type for event in events[-2:]] == ["error", "response.failed"]
-    assert events[-2].code == "stream_broken"
-    assert events[-1].response.status == "failed"
+    body = {"model": "frontier", "input": "hello", "stream": True}
+    async with endpoint(frontier=frontier).client() as client:
+        lines = (await client.post("/v1/responses", json=body)).text.split("\n")
+    *_, error, failed = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+    told = {"code": "stream_broken", "message": "the answer was interrupted: died", "param": None}
+    assert error == {
+        "type": "error", **told, "error": {"type": "service_unavailable_error", **told},
+        "sequence_number": failed["sequence_number"] - 1,
+    }  # fmt: skip
+    assert (failed["type"], failed["response"]["status"]) == ("response.failed", "failed")
+    with pytest.raises(APIError, match="died"):
+        await ask(
+            endpoint(frontier=FakeEngine(LONG, break_after=5, breaks_with=EngineError("died"))),
+            model="frontier",
+            stream=True,
+        )
 
 
 @pytest.mark.parametrize(
