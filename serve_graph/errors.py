@@ -13,6 +13,7 @@
     ├── NotFoundError                   404  invalid_request_error
     ├── EngineError                     503  an engine could not answer; the cascade may use another tier
     │   ├── EngineTimeoutError          504
+    │   ├── TierSetupError              503  the API behind a tier refuses its key, account or model: no Retry-After
     │   └── SaturatedError              429  a tier, or the API behind it, is full; Retry-After says when
     ├── EngineRequestError              400  an engine refused the request itself
     ├── DeadlineError                   504  the request's deadline has passed
@@ -133,6 +134,12 @@ class EngineTimeoutError(EngineError):
     """An engine did not answer within its time limit."""
 
 
+class TierSetupError(EngineError):
+    """The API behind a tier refuses its key, account or model: its operator finds the reason in the tier's log."""
+
+    code = "tier_misconfigured"
+
+
 class SaturatedError(EngineError):
     """A tier is at capacity: retry the same request after `retry_after_s`."""
 
@@ -140,7 +147,10 @@ class SaturatedError(EngineError):
 
 
 class EngineRequestError(EngineError):
-    """An engine rejected the request as invalid; `code` is OpenAI's error code where the engine gives one."""
+    """An engine rejected the request as invalid.
+
+    `code` and `param` are OpenAI's, `kind` is the error's type, where the engine gives them.
+    """
 
     def __init__(
         self,
@@ -148,9 +158,14 @@ class EngineRequestError(EngineError):
         code: str | None = None,
         attempts: Sequence[Attempt] = (),
         recordable: str | None = None,
+        *,
+        param: str | None = None,
+        kind: str | None = None,
     ) -> None:
         super().__init__(message, attempts, recordable=recordable)
         self.code = code
+        self.param = param
+        self.kind = kind
 
 
 class DeadlineError(ServeGraphError):
@@ -187,6 +202,7 @@ STATUS: Mapping[type[ServeGraphError], tuple[int, str]] = MappingProxyType(
         BudgetSpentError: (429, "rate_limit_error"),
         EngineError: (503, "service_unavailable_error"),
         EngineTimeoutError: (504, "timeout_error"),
+        TierSetupError: (503, "service_unavailable_error"),
         SaturatedError: (429, "rate_limit_error"),
         EngineRequestError: (400, "invalid_request_error"),
         DeadlineError: (504, "timeout_error"),
@@ -213,10 +229,16 @@ def ending_of(error: BaseException | None) -> tuple[int, str | None]:
 
 def retry_after(error: ServeGraphError) -> str | None:
     """Return the Retry-After header for an exception: whole seconds, at least 1; None if a retry cannot help."""
-    if status_of(error)[0] not in (429, 503, 504):
+    if status_of(error)[0] not in (429, 503, 504) or isinstance(error, TierSetupError):
         return None
     seconds: float | None = getattr(error, "retry_after_s", None)
     return str(max(1, math.ceil(seconds or 0.0)))
+
+
+def error_kind(error: ServeGraphError) -> str:
+    """Return the error type that the caller is told: an engine's own where it rejected the request."""
+    own = error.kind if isinstance(error, EngineRequestError) else None
+    return own or status_of(error)[1]
 
 
 def error_body(message: str, kind: str, param: str | None = None, code: str | None = None) -> dict[str, object]:

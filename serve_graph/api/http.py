@@ -35,6 +35,7 @@ from serve_graph.errors import (
     ServeGraphError,
     UnknownModelError,
     error_body,
+    error_kind,
     retry_after,
     status_of,
 )
@@ -189,8 +190,8 @@ class GetRoute(APIRoute):
 
 def error_response(error: ServeGraphError) -> Response:
     """Convert a ServeGraphError to an HTTP response."""
-    status, kind = status_of(error)
-    body = error_body(str(error), kind, getattr(error, "param", None), getattr(error, "code", None))
+    status = status_of(error)[0]
+    body = error_body(str(error), error_kind(error), getattr(error, "param", None), getattr(error, "code", None))
     wait = retry_after(error)
     headers = {} if wait is None else {"retry-after": wait}
     if status == 415:

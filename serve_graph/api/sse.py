@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from serve_graph.errors import ServeGraphError, error_body, status_of
+from serve_graph.errors import EngineRequestError, ServeGraphError, error_body, error_kind
 from serve_graph.protocol.async_stream import BufferedAsyncIterator
 from serve_graph.protocol.chunks import finishes
 
@@ -46,8 +46,8 @@ async def unbroken(chunks: AsyncIterator[dict[str, Any]], first: Awaitable[dict[
         async for chunk in chunks:
             yield chunk
     except ServeGraphError as error:
-        _, kind = status_of(error)
-        yield error_body(f"the answer was interrupted: {error}", kind, code="stream_broken")
+        own = (error.param, error.code) if isinstance(error, EngineRequestError) else (None, None)
+        yield error_body(f"the answer was interrupted: {error}", error_kind(error), own[0], own[1] or "stream_broken")
     except Exception:
         logger.exception("unexpected error in a stream")
         yield error_body("the answer was interrupted: internal error", "server_error", code="stream_broken")

@@ -91,6 +91,8 @@ def status(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None, as_js
         faults = f"; not answering: {', '.join(down)}" if down else ""
         say(f"{url}: {'ready' if state['ready'] else 'not ready'}; tiers {', '.join(state['tiers'])}{faults}")
         say(f"version {state['version']}: {state['promise']}")
+        for tier, fault in state.get("tier_faults", {}).items():
+            say(f"tier {tier}: {fault}")
         for tier, promise in state.get("prefixes", {}).items():
             say(f"prefix verdict for {tier}: {promise}")
     if not state["ready"]:

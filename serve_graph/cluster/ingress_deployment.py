@@ -91,7 +91,8 @@ class IngressDeployment:
     async def readiness(self) -> dict[str, Any]:
         """Ready means: the safe tier, which every failure falls back on, answers (or may be asleep by its scaling)."""
         ready = await self.tiers_ready.tiers()
-        return readiness_report(self.served, self.certificate_status, self.tier_names, self.safe_tier, ready)
+        faults = self.tiers_ready.faults
+        return readiness_report(self.served, self.certificate_status, self.tier_names, self.safe_tier, ready, faults)
 
     async def metrics(self) -> str:
         counters = {}

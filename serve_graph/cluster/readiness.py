@@ -41,6 +41,7 @@ class TierReadiness:
         self.wait_s = wait_s
         self.keep_s = keep_s
         self.clock = clock
+        self.faults: dict[str, str] = {}
         self._known: dict[str, bool | None] = {}
         self._until = float("-inf")
         self._asking = asyncio.Lock()
@@ -60,7 +61,8 @@ class TierReadiness:
             return None
         response = self.handles[name].counters.remote()
         try:
-            await asyncio.wait_for(response, self.wait_s)
+            counters = await asyncio.wait_for(response, self.wait_s)
+            self._note(name, counters)
         except BackPressureError:
             return True
         except TimeoutError:
@@ -70,6 +72,13 @@ class TierReadiness:
             return False
         return True
 
+    def _note(self, name: str, counters: Any) -> None:
+        """Note in `faults` whether a hosted tier's deployments refuse its key, account or model."""
+        refusing = int(counters.get("deployments_refusing", 0)) if isinstance(counters, Mapping) else 0
+        self.faults.pop(name, None)
+        if refusing:
+            self.faults[name] = f"{refusing} deployment(s) refuse the tier's key, account or model; see its log"
+
 
 def readiness_report(
     served: ServedPolicy,
@@ -77,13 +86,18 @@ def readiness_report(
     tiers: Sequence[str],
     safe_tier: str,
     ready: Mapping[str, bool | None],
+    tier_faults: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """What `/readyz` says. Ready: the safe tier, which every failure falls back on, answers, or may be asleep."""
+    """What `/readyz` says. Ready: the safe tier, which every failure falls back on, answers, or may be asleep.
+
+    `tier_faults` does not change that: only requests show whether an API takes a key again.
+    """
     certificate, until = certificate_status.snapshot(), certificate_status.until()
     faults, points = certificate.faults, certificate.policy(served.policy).overload_points
     return {
         "ready": ready[safe_tier] is not False,
         "tiers_ready": ready,
+        **({"tier_faults": dict(tier_faults)} if tier_faults else {}),
         "tiers": list(tiers),
         "version": served.name,
         "certified": served.certified and ANSWERS not in faults,

@@ -15,7 +15,8 @@ from ray.serve.handle import DeploymentHandle
 from router_models.types import Attempt, Completion, Query
 from serve_graph.cluster.admission import AdmissionController
 from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
-from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, SaturatedError
+from serve_graph.engines.error_meanings import ErrorFault, ErrorMeaning, meaning_of
+from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, SaturatedError, TierSetupError
 from serve_graph.protocol.fields import WITHHELD
 from serve_graph.protocol.requests import engine_body
 from serve_graph.protocol.responses import MALFORMED, completion_of
@@ -158,13 +159,22 @@ def raise_error(reply: Mapping[str, Any], tier: str, attempts: Sequence[Attempt]
         return
     message, status = str(error.get("message", "unknown error")), str(error.get("code") or 500)
     code = int(status) if status.isdecimal() else 500
-    recordable = f"its engine answered {code}"
+    kind, param = error.get("type"), error.get("param")
+    if "fault" in error:
+        meaning = ErrorMeaning(ErrorFault(error["fault"]), error["reason"], param)
+    else:
+        worded = not status.isdecimal()
+        meaning = meaning_of(None if worded else code, message, status if worded else None, kind, param)
+    recordable, said = f"its engine answered {code}", f"tier {tier!r}: {message}"
     wait_s = error.get("retry_after_s")
-    if code in (429, 529):  # the latter is Anthropic's
-        raise SaturatedError(f"tier {tier!r}: {message}", attempts, wait_s, recordable)
-    if code in (408, 504):
-        raise EngineTimeoutError(f"tier {tier!r}: {message}", attempts, wait_s, recordable)
-    if 400 <= code < 500 and code not in (401, 402, 403, 404, 405):
-        too_long = "context length" in message or "maximum model length" in message
-        raise EngineRequestError(message, "context_length_exceeded" if too_long else None, attempts, recordable)
-    raise EngineError(f"tier {tier!r}: {message}", attempts, wait_s, recordable)
+    match meaning.fault:
+        case ErrorFault.REQUEST:
+            raise EngineRequestError(message, meaning.code, attempts, recordable, param=meaning.param, kind=kind)
+        case ErrorFault.SETUP:
+            raise TierSetupError(said, attempts, recordable=f"{recordable}: its key, account or model is refused")
+        case ErrorFault.BUSY:
+            raise SaturatedError(said, attempts, wait_s, recordable)
+        case ErrorFault.TIMEOUT:
+            raise EngineTimeoutError(said, attempts, wait_s, recordable)
+        case ErrorFault.UNAVAILABLE:
+            raise EngineError(said, attempts, wait_s, recordable)

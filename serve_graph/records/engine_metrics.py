@@ -14,6 +14,7 @@ OURS = {
     "deployment_calls": "Calls made to the tier's hosted deployments, since it started.",
     "deployment_failures": "Calls to the hosted deployments that failed, since the tier started.",
     "deployments_resting": "Hosted deployments whose circuit breaker is open.",
+    "deployments_refusing": "Hosted deployments that refuse the tier's key, account or model.",
     "num_requests_running": "Requests in progress in the engine.",
 }
 COUNTS_WITHOUT_SUFFIX = {"refused", "deployment_calls", "deployment_failures"}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import importlib.metadata
 import importlib.util
+import json
 import os
 import shutil
 import sys
@@ -44,6 +46,7 @@ def examine(config: GraphConfig) -> list[Finding]:
         "haproxy": lambda: "runs" if usable_haproxy() else "does not run here; the plain proxy will be used",
         "encoder": lambda: f"sha256 {Encoder().digest[:12]}",
         **{f"tier {tier.name}": _tier_check(tier, config) for tier in (*config.tiers, *config.embedders)},
+        "accounts": lambda: _accounts(config),
         "contexts": lambda: _contexts(config),
         "capabilities": lambda: "; ".join(f"{t.name}: {', '.join(sorted(t.capabilities))}" for t in config.tiers),
         "router version": lambda: _version(config),
@@ -109,6 +112,24 @@ def _tier_check(tier: VllmTierConfig | HostedTierConfig | object, config: GraphC
         return f"vLLM {vllm_version()}, {name}, {state}"
 
     return check
+
+
+def _accounts(config: GraphConfig) -> str:
+    """What a graph that runs at the configured port has seen of its hosted tiers' keys, accounts and models."""
+    if not any(isinstance(tier, HostedTierConfig) for tier in config.tiers):
+        return "no hosted tier"
+    connection = http.client.HTTPConnection(config.http.host, config.http.port, timeout=5.0)
+    try:
+        connection.request("GET", "/readyz")
+        state = json.loads(connection.getresponse().read())
+        faults = dict(state.get("tier_faults", {}))
+    except (OSError, http.client.HTTPException, ValueError, AttributeError, TypeError):
+        return "no graph is running that could tell whether the APIs take the keys and models"
+    finally:
+        connection.close()
+    if faults:
+        raise ServeGraphError("; ".join(f"tier {tier}: {fault}" for tier, fault in faults.items()))
+    return "no API refuses its tier's key, account or model in the running graph"
 
 
 def _contexts(config: GraphConfig) -> str:

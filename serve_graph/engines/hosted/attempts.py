@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from router_models.types import Attempt
 from serve_graph.config.tier_parts import FailoverConfig
+from serve_graph.engines.error_meanings import ErrorFault, ErrorMeaning
 from serve_graph.engines.hosted.breaker import Breaker
-from serve_graph.engines.hosted.deployment_error import DeploymentError
+from serve_graph.engines.hosted.deployment_error import REFUSED, DeploymentError
 
 MOMENT_S = 0.001  # anything sooner counts as now
 
@@ -72,6 +73,8 @@ class Attempts:
         if when[soonest] > self.ready_at.get(soonest, now):  # many requests may wait for this cooldown: spread them
             wait += self.draw() * self.config.backoff_s
         if wait >= left or wait > self.config.max_wait_s:
+            if all(self.breakers[name].misconfigured for name in open_to):
+                raise self._given_up(503, f"every deployment is cooling down: {REFUSED}", fault=ErrorFault.SETUP)
             broken = all(self.breakers[name].tripped for name in open_to)
             raise self._given_up(503 if broken else 429, "every deployment is cooling down", wait)
         return Pause(wait)
@@ -90,12 +93,13 @@ class Attempts:
         """Record a failed call and when its deployment may be retried; re-raises an error of the request itself."""
         name, breaker = tried.deployment, self.breakers[tried.deployment]
         self.made.append(Attempt(name, error.status, latency_s, dict(error.usage or {})))
-        self.last = error
+        if self.last is None or not error.is_setups_fault or self.last.is_setups_fault:
+            self.last = error  # one that is well but busy says more than one that refuses everybody
         if error.is_requests_fault:
             breaker.succeeded(tried.probe)
             error.attempts = tuple(self.made)
             raise error
-        breaker.failed(tried.probe, now, error.retry_after_s)
+        breaker.failed(tried.probe, now, error.retry_after_s, is_setups_fault=error.is_setups_fault)
         if error.is_setups_fault:
             self.ruled_out.add(name)
         before = sum(attempt.deployment == name for attempt in self.made) - 1
@@ -125,10 +129,14 @@ class Attempts:
                 return name
         return regular[-1]
 
-    def _given_up(self, status: int, why: str, wait_s: float | None = None) -> DeploymentError:
+    def _given_up(
+        self, status: int, why: str, wait_s: float | None = None, fault: ErrorFault | None = None
+    ) -> DeploymentError:
         """Return the error of the whole request, with the last call's status if there was one."""
         retry_after = None if wait_s is None else wait_s if math.isfinite(wait_s) else self.config.backoff_s
         if self.last is None:
-            return DeploymentError(why, status, retry_after)
-        retry_after = self.last.retry_after_s if retry_after is None else retry_after
-        return DeploymentError(f"{self.last.message} ({why})", self.last.status, retry_after, None, self.made)
+            return DeploymentError(why, status, retry_after, meaning=ErrorMeaning(fault) if fault else None)
+        last = self.last
+        retry_after = last.retry_after_s if retry_after is None else retry_after
+        text = f"{last.message} ({why})"
+        return DeploymentError(text, last.status, retry_after, None, self.made, last.meaning, last.kind)

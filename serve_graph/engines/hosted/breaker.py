@@ -25,6 +25,7 @@ class Breaker:
     resting_until: float = -math.inf
     tripped: bool = False
     probing: bool = False
+    misconfigured: bool = False  # its last failure was of its key, account or model, and nothing has succeeded since
 
     def free_at(self, now: float) -> float:
         """Return when a call may start: `now` or later; infinity while a probe is in progress."""
@@ -37,14 +38,18 @@ class Breaker:
 
     def succeeded(self, probe: bool) -> None:
         """Record an answer. A call that started before the breaker opened does not close it."""
+        self.misconfigured = False
         if probe:
             self.tripped = self.probing = False
         if not self.tripped:
             self.failures = 0
 
-    def failed(self, probe: bool, now: float, retry_after_s: float | None = None) -> None:
-        """Record a failure, or a request to retry later."""
+    def failed(
+        self, probe: bool, now: float, retry_after_s: float | None = None, *, is_setups_fault: bool = False
+    ) -> None:
+        """Record a failure, or a request to retry later; `is_setups_fault`: it would refuse every request."""
         self.failures += 1
+        self.misconfigured = is_setups_fault
         if probe:
             self.probing = False
         if probe or self.failures >= self.trip_after:

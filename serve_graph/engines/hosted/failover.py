@@ -122,10 +122,18 @@ class Failover:
                 raise
 
     def counters(self) -> dict[str, float]:
-        """Return the number of calls, of failed calls, and of deployments whose breaker blocks calls."""
+        """Return the number of calls, of failed calls, of deployments whose breaker blocks calls, and of those that
+        refuse the tier's key, account or model.
+        """
         now = self.clock()
         resting = sum(breaker.free_at(now) > now for breaker in self.breakers.values())
-        return {"deployment_calls": self.calls, "deployment_failures": self.failures, "deployments_resting": resting}
+        refusing = sum(breaker.misconfigured for breaker in self.breakers.values())
+        return {
+            "deployment_calls": self.calls,
+            "deployment_failures": self.failures,
+            "deployments_resting": resting,
+            "deployments_refusing": refusing,
+        }
 
     def _open(self, timeout_s: float) -> Attempts:
         return Attempts(self.weights, self.breakers, self.config, self.clock() + timeout_s, self.draw)

@@ -9,33 +9,47 @@ from typing import Any
 
 from openai import APIConnectionError, APIStatusError, APITimeoutError
 
-from serve_graph.engines.hosted.deployment_error import SETUP_FAULTS, DeploymentError
+from serve_graph.engines.error_meanings import ErrorFault, meaning_of
+from serve_graph.engines.hosted.deployment_error import REFUSED, DeploymentError
+from serve_graph.engines.hosted.error_bodies import NO_REASON, ApiError, clean, read_error, read_error_body
 from serve_graph.errors import ConfigError
 from serve_graph.protocol.retry_after import retry_after_s
 
 logger = logging.getLogger(__name__)
-MESSAGE_CHARS = 500
+_STATUS = {
+    ErrorFault.REQUEST: 400,
+    ErrorFault.SETUP: 403,
+    ErrorFault.BUSY: 429,
+    ErrorFault.TIMEOUT: 504,
+    ErrorFault.UNAVAILABLE: 502,
+}
+_ANSWERS = ("choices", "object", "usage", "model", "data", "output", "id")
 
 
 def error_in_reply(data: Any, name: str | None = None, usage: Any = None) -> DeploymentError | None:
-    """Return the error that a reply with status 200, or an event of a stream called `name`, holds; None if none."""
+    """Return the error that a reply with status 200, or an event of a stream called `name`, holds; None if none.
+
+    It is an error by its `error`, by the event's name, or because it says something and nothing else is in it.
+    """
     if isinstance(data, list) and len(data) == 1:
         data = data[0]
     if not isinstance(data, Mapping):
         return None
-    error = data.get("error")
-    if not error:
+    speaks = any(isinstance(data.get(field), str | list) for field in ("detail", "message", "msg", "errors"))
+    failed = isinstance(base := data.get("base_resp"), Mapping) and base.get("status_code") not in (None, 0)
+    bare = speaks and not any(field in data for field in _ANSWERS)
+    if not (data.get("error") or name == "error" or bare or failed or data.get("object") == "error"):
         return None
-    code = error.get("code") if isinstance(error, Mapping) else None
-    text = error.get("message") if isinstance(error, Mapping) else error
-    status = int(code) if isinstance(code, int | str) and str(code).isdecimal() and 400 <= int(code) < 600 else 502
+    said = read_error(dict(data))
+    given = int(said.code) if said.code is not None and said.code.isdecimal() else 0
+    status = given if 400 <= given < 600 else None
     billed = data["usage"] if isinstance(data.get("usage"), dict) else usage
-    return DeploymentError(f"the hosted API returned an error: {_short(text)}", status, usage=billed)
+    return api_failure(said, status, "the hosted API returned an error", usage=billed)
 
 
 def unreadable(text: str, usage: Any = None) -> DeploymentError:
     """Return the error of a reply that is no JSON: it is quoted."""
-    return DeploymentError(f"the hosted API's reply could not be parsed: {_short(text)}", 502, usage=usage)
+    return DeploymentError(f"the hosted API's reply could not be parsed: {clean(text) or 'empty'}", 502, usage=usage)
 
 
 def failure_of(error: Exception, timeout_s: float) -> DeploymentError:
@@ -61,23 +75,28 @@ def _is_of_transport(error: Exception) -> bool:
 
 
 def _refusal(error: APIStatusError) -> DeploymentError:
-    """Convert a status other than 200; details of the tier's own key or configuration are only logged."""
-    status, message = error.status_code, _message(error)
-    if status in SETUP_FAULTS:
-        logger.warning("%s returned %d: %s", error.request.url, status, message)
-        message = "the tier's key or configuration is wrong; see its log"
+    """Convert a status other than 200."""
+    status = error.status_code
     wait_s = retry_after_s(error.response.headers, time.time())
-    return DeploymentError(f"the hosted API returned {status}: {message}", status, wait_s)
+    said = read_error_body(error.response.text)
+    where = f"the hosted API returned {status}"
+    return api_failure(said, status, where, said.wait_s if wait_s is None else wait_s, url=str(error.request.url))
 
 
-def _message(error: APIStatusError) -> str:
-    """Return the API's error message, if it has one; an HTML page has none."""
-    body = error.body
-    if isinstance(body, Mapping):
-        inner = body.get("error", body)
-        return _short(inner.get("message") if isinstance(inner, Mapping) else inner)
-    return "no reason given"
-
-
-def _short(text: Any) -> str:
-    return " ".join(str(text or "no reason given").split())[:MESSAGE_CHARS]
+def api_failure(
+    said: ApiError,
+    status: int | None,
+    where: str,
+    wait_s: float | None = None,
+    *,
+    usage: Any = None,
+    url: str = "the hosted API",
+) -> DeploymentError:
+    """Return an API's error with its meaning; details of the tier's own key or account are only logged."""
+    meaning = meaning_of(status, said.message, said.code, said.kind, said.param)
+    message = said.message or NO_REASON
+    if meaning.fault is ErrorFault.SETUP:
+        logger.warning("%s returned %s: %s", url, status or "an error", message)
+        message = REFUSED
+    status = status or _STATUS[meaning.fault]
+    return DeploymentError(f"{where}: {message}", status, wait_s, usage, meaning=meaning, kind=said.kind)

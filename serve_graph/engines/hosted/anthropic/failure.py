@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import re
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -12,11 +9,12 @@ from typing import Any
 
 import httpx
 
-from serve_graph.engines.hosted.deployment_error import SETUP_FAULTS, DeploymentError
+from serve_graph.engines.hosted.deployment_error import DeploymentError
+from serve_graph.engines.hosted.error_bodies import read_error, read_error_body
+from serve_graph.engines.hosted.failures import api_failure
 from serve_graph.errors import ConfigError
 from serve_graph.protocol.retry_after import retry_after_s
 
-logger = logging.getLogger(__name__)
 STATUSES: Mapping[str, int] = MappingProxyType(
     {
         "invalid_request_error": 400,
@@ -32,33 +30,19 @@ STATUSES: Mapping[str, int] = MappingProxyType(
     }
 )
 """The status that each of Anthropic's error types has where it is not an event in a stream."""
-LONGEST_MESSAGE = 500
-TOO_LONG = re.compile(r"prompt is too long|exceeds? (?:the )?context (?:limit|window)", re.IGNORECASE)
 
 
 def error_in_body(body: Mapping[str, Any], usage: Mapping[str, Any] | None = None) -> DeploymentError:
     """Return the error of a body with status 200, or of an event in a stream."""
-    error = body.get("error")
-    kind = str(error.get("type")) if isinstance(error, Mapping) else ""
-    text = error.get("message") if isinstance(error, Mapping) else error
-    return DeploymentError(
-        f"the hosted API returned an error: {_shortened(text)}", STATUSES.get(kind, 502), None, usage
-    )
+    said = read_error(dict(body))
+    return api_failure(said, STATUSES.get(said.kind or ""), "the hosted API returned an error", usage=usage)
 
 
 def refused_by_api(response: httpx.Response) -> DeploymentError:
     """Return the error of a status other than 200; details of the tier's own key or set-up are only logged."""
-    status = response.status_code
-    try:
-        error = json.loads(response.content)["error"]
-        message = _shortened(error.get("message") if isinstance(error, Mapping) else error)
-    except (ValueError, KeyError, TypeError):
-        message = "no reason given"
-    if status in SETUP_FAULTS:
-        logger.warning("%s returned %d: %s", response.request.url, status, message)
-        message = "the tier's key or configuration is wrong; see its log"
+    status, said = response.status_code, read_error_body(response.text)
     wait_s = retry_after_s(response.headers, time.time())
-    return DeploymentError(f"the hosted API returned {status}: {message}", status, wait_s)
+    return api_failure(said, status, f"the hosted API returned {status}", wait_s, url=str(response.request.url))
 
 
 def failed_call(error: Exception, timeout_s: float, usage: Mapping[str, Any] | None = None) -> DeploymentError:
@@ -72,9 +56,3 @@ def failed_call(error: Exception, timeout_s: float, usage: Mapping[str, Any] | N
     if isinstance(error, httpx.HTTPError | httpx.InvalidURL | OSError):
         return DeploymentError("the connection to the hosted API failed or was closed", 503, None, usage)
     return DeploymentError(f"the hosted API's reply could not be parsed ({type(error).__name__})", 502, None, usage)
-
-
-def _shortened(text: Any) -> str:
-    """Return a message on one line; what says in Anthropic's words that a prompt is too long says it in ours too."""
-    short = " ".join(str(text or "no reason given").split())[:LONGEST_MESSAGE]
-    return f"{short} (context length exceeded)" if TOO_LONG.search(short) else short

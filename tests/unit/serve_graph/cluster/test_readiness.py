@@ -75,6 +75,19 @@ async def test_each_tier_is_what_its_replicas_say(readiness: Callable[..., Any])
     assert silent.cancelled == 1
 
 
+async def test_a_tier_whose_api_refuses_its_key_is_named_until_it_does_not(readiness: Callable[..., Any]) -> None:
+    from serve_graph.cluster.readiness import KEEP_S
+
+    refusing, now = Replica({"deployments_refusing": 1.0}), [100.0]
+    made = readiness(now, cheap=Replica(), frontier=refusing)
+    assert await made.tiers() == {"cheap": True, "frontier": True}
+    assert list(made.faults) == ["frontier"]
+    assert "see its log" in made.faults["frontier"]
+    refusing.reply, now[0] = {"deployments_refusing": 0.0}, 100.0 + KEEP_S
+    await made.tiers()
+    assert made.faults == {}
+
+
 async def test_replicas_are_asked_once_a_second_however_many_ask_here(readiness: Callable[..., Any]) -> None:
     replica, now = Replica(), [100.0]
     made = readiness(now, cheap=replica)

@@ -17,6 +17,7 @@ from serve_graph.errors import (
     EngineRequestError,
     EngineTimeoutError,
     SaturatedError,
+    TierSetupError,
 )
 
 QUERY = Query.from_prompt("why?")
@@ -121,15 +122,15 @@ async def test_second_choice_without_a_message_is_no_internal_error(
         (400, "bad", EngineRequestError),
         (422, "bad", EngineRequestError),
         (400, "maximum context length is 9", EngineRequestError),
-        (401, "bad key", EngineError),
-        (403, "no", EngineError),
-        (404, "no such model", EngineError),
+        (401, "bad key", TierSetupError),
+        (403, "no", TierSetupError),
+        (404, "no such model", TierSetupError),
         (408, "slow", EngineTimeoutError),
         (429, "later", SaturatedError),
         (500, "oops", EngineError),
         (504, "late", EngineTimeoutError),
         (None, "oops", EngineError),
-        ("rate_limit_exceeded", "later", EngineError),
+        ("rate_limit_exceeded", "later", SaturatedError),
         ("400", "bad", EngineRequestError),
     ],
 )

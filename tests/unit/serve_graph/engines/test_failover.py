@@ -139,7 +139,12 @@ async def test_streams_that_break_trip_the_breaker_too() -> None:
         with pytest.raises(DeploymentError):
             await collected(failover)
         assert failover.counters()["deployments_resting"] == resting
-    assert failover.counters() == {"deployment_calls": 2, "deployment_failures": 2, "deployments_resting": 1}
+    assert failover.counters() == {
+        "deployment_calls": 2,
+        "deployment_failures": 2,
+        "deployments_resting": 1,
+        "deployments_refusing": 0,
+    }
 
 
 async def test_stream_that_is_closed_closes_the_deployments() -> None:

@@ -19,6 +19,7 @@ from serve_graph.errors import (
     EngineRequestError,
     EngineTimeoutError,
     SaturatedError,
+    TierSetupError,
     status_of,
 )
 
@@ -115,13 +116,13 @@ FAULTS = [
     ({"fault": "status", "status": 503}, EngineError, "returned 503"),
     (
         {"fault": "status", "status": 401, "message": "bad key"},
-        EngineError,
-        "401: the tier's key or configuration is wrong",
+        TierSetupError,
+        "401: the tier's key, account, model or configuration is refused",
     ),
     (
         {"fault": "status", "status": 404, "message": "no model"},
-        EngineError,
-        "404: the tier's key or configuration is wrong",
+        TierSetupError,
+        "404: the tier's key, account, model or configuration is refused",
     ),
     ({"fault": "status", "status": 400, "message": "bad field"}, EngineRequestError, "bad field"),
     ({"fault": "reset"}, EngineError, "connection"),
@@ -129,7 +130,7 @@ FAULTS = [
     ({"fault": "error_body", "code": 429}, SaturatedError, "returned an error: scripted"),
     ({"fault": "no_choices"}, EngineError, "contains no answer|without an answer"),
     ({"fault": "html"}, EngineError, "could not be parsed|without an answer|interrupted"),
-    ({"fault": "html", "status": 502}, EngineError, "returned 502: no reason given"),
+    ({"fault": "html", "status": 502}, EngineError, "returned 502: Bad gateway"),
     ({"fault": "hang"}, EngineTimeoutError, "did not answer within"),
 ]
 

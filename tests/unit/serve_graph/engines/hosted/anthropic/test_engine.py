@@ -203,7 +203,7 @@ def blocks_in(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
         ({"status": 500, "kind": "api_error"}, 503, "service_unavailable_error"),
         ({"status": 504, "kind": "timeout_error"}, 504, "timeout_error"),
         ({"status": 400, "kind": "invalid_request_error"}, 400, "invalid_request_error"),
-        ({"status": 413, "kind": "request_too_large"}, 400, "invalid_request_error"),
+        ({"status": 413, "kind": "request_too_large"}, 400, "request_too_large"),
         ({"status": 401, "kind": "authentication_error"}, 503, "service_unavailable_error"),
         ({"status": 404, "kind": "not_found_error"}, 503, "service_unavailable_error"),
     ],
