@@ -196,10 +196,13 @@ class Certificate:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Certificate:
-        """Read what `to_json` wrote; raises ArtifactError where fields are missing or of the wrong kind."""
+        """Read what `to_json` wrote; raises ArtifactError where fields are missing or of the wrong kind.
+
+        CertificateError for a format whose certificates no longer hold: the files are sound, the proof is not.
+        """
         try:
             if data["format"] in (1, 2):
-                raise ArtifactError(
+                raise CertificateError(
                     f"certificate format {data['format']}: made when every copy of a prompt counted as evidence, "
                     "and a largest drop was proved in the order of the file. What it promises may not hold: run "
                     "`serve-graph certify` again"

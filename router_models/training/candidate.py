@@ -48,6 +48,9 @@ class Settings:
         one row of equal prompts.
     router, verifier : str
         A family, or `auto`: the simplest that beats its baseline.
+    budget_s : float, optional
+        Seconds that the choice of routers by `auto` may take among all families (`auto_router`); None: the choice is
+        between the two quickest.
     slicer : str, optional
         Every certified slice keeps the whole promise by itself; None: traffic as a whole.
     promise : {"accepted", "answered"}, optional
@@ -84,6 +87,7 @@ class Settings:
     binds: Mapping[str, str] = field(default_factory=dict)
     look_index: int = 0
     group_by: str | None = None
+    budget_s: float | None = None
 
     def __post_init__(self) -> None:
         check_budget(self.epsilon, self.delta)
@@ -147,7 +151,8 @@ class Candidate:
     verifiers: Mapping[str, tuple[Scored, ...]]
 
 
-_SCORED = {"auc": "auc", "advantage": "advantage", "low": "low", "high": "high", "out_of_domain_auc": "away_auc"}
+_SCORED = {"auc": "auc", "advantage": "advantage", "low": "low", "high": "high"}
+_SCORED |= {"out_of_domain_auc": "away_auc", "apgr": "apgr", "seconds": "seconds"}
 """The numbers of a `Scored` and their names in candidate.json."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -17,14 +18,16 @@ from router_models.data.slices import UNKNOWN, slices_of
 from router_models.errors import DataError
 from router_models.estimators.calibrators.scores import choose_calibrator, constant_calibrator
 from router_models.estimators.novelty import NoveltyDetector
+from router_models.estimators.registry import Registry
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.verifiers import VERIFIERS, NonEmptyVerifier
 from router_models.pricing.tier_costs import check_ladder
+from router_models.training.auto_router import choose_by_area
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.evidence import answers_as_served, call_costs, cheapest_route_at, evidence_of
 from router_models.training.model_selection import Scored, choose_router, choose_verifier, usable_verifiers
 from router_models.training.splits import LabelledSplits
-from router_models.types import Answers, FloatArray, IntArray, OperatingPoint
+from router_models.types import Answers, FloatArray, IntArray, OperatingPoint, Progress
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 
@@ -33,7 +36,9 @@ CLEARLY = 1.645
 """Standard errors by which a dearer tier must be worse before it is refused."""
 
 
-def fit_candidate(splits: LabelledSplits, settings: Settings, encoder: Encoder) -> Candidate:
+def fit_candidate(
+    splits: LabelledSplits, settings: Settings, encoder: Encoder, progress: Progress = lambda _: None
+) -> Candidate:
     """Fit on TRAIN and calibrate on TUNE. CERT is not looked at.
 
     A last tier that TRAIN knows to be right everywhere gets no verifier, but its level: nothing is abstained from.
@@ -46,6 +51,8 @@ def fit_candidate(splits: LabelledSplits, settings: Settings, encoder: Encoder) 
         Tiers, prices, families and the seed of the splits.
     encoder : Encoder
         What made the embeddings; the version keeps it.
+    progress : callable
+        Called with a sentence for every family that is tried within a budget.
 
     Returns
     -------
@@ -69,7 +76,7 @@ def fit_candidate(splits: LabelledSplits, settings: Settings, encoder: Encoder) 
     verifiers: dict[str, tuple[Scored, ...]] = {}
     estimates: dict[str, tuple[FloatArray, FloatArray]] = {}
     for tier in tiers[:-1]:
-        best, tried = _router(train, train.grade(tier), settings)
+        best, tried = _router(train, tier, settings, progress)
         routers[tier] = tuple(tried)
         router = ROUTERS[best.family]().fit(train.prompts, train.grade(tier))
         raw = router.predict(tune.prompts)
@@ -164,12 +171,17 @@ def _judging(
     return Stage(None, None, verifier, calibrator), tuple(tried)
 
 
-def _router(train: OutcomeTable, y: FloatArray, settings: Settings) -> tuple[Scored, list[Scored]]:
-    domains = domain_labels(train)
+def _router(train: OutcomeTable, tier: str, settings: Settings, progress: Progress) -> tuple[Scored, list[Scored]]:
+    domains, y, seed = domain_labels(train), train.grade(tier), settings.seed
+    if settings.router == "auto" and settings.budget_s is not None:
+        budget_s = settings.budget_s / (len(settings.tiers) - 1)
+        chosen = choose_by_area(train, tier, settings.tiers[-1], budget_s, seed=seed, progress=progress)
+        if chosen is not None:
+            return chosen
     if settings.router == "auto":
-        return choose_router(train.prompts, y, train.groups, seed=settings.seed, domains=domains)
-    _, tried = choose_router(train.prompts, y, train.groups, (settings.router,), seed=settings.seed, domains=domains)
-    return tried[1], tried
+        return choose_router(train.prompts, y, train.groups, seed=seed, domains=domains)
+    _, tried = choose_router(train.prompts, y, train.groups, (settings.router,), seed=seed, domains=domains)
+    return _named(settings.router, tried, ROUTERS), tried
 
 
 def _verifier(answers: Answers, train: OutcomeTable, tier: str, settings: Settings) -> tuple[Scored, list[Scored]]:
@@ -177,4 +189,10 @@ def _verifier(answers: Answers, train: OutcomeTable, tier: str, settings: Settin
         usable = usable_verifiers(answers)
         return choose_verifier(answers, train.grade(tier), train.groups, usable, seed=settings.seed)
     _, tried = choose_verifier(answers, train.grade(tier), train.groups, (settings.verifier,), seed=settings.seed)
-    return tried[1], tried
+    return _named(settings.verifier, tried, VERIFIERS), tried
+
+
+def _named(family: str, tried: Sequence[Scored], registry: Registry[Any]) -> Scored:
+    """The result of the family that was asked for, which may be the baseline itself."""
+    name = registry.current_name(family)
+    return next(scored for scored in tried if scored.family == name)

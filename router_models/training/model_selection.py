@@ -29,7 +29,8 @@ SIMPLE_VERIFIERS = ("logprob", "combined")
 class Scored:
     """One family's held-out result: scores (n,), AUC, its paired advantage over the baseline and a 95 % interval.
 
-    `out_of_domain_auc`: the AUC where whole domains were held out, None where no domains are known.
+    `out_of_domain_auc`: the AUC where whole domains were held out, None where no domains are known, or where the
+    family cannot be fitted without them. `apgr`, `seconds`: the area by which `auto_router` chooses, and its time.
     """
 
     family: str
@@ -39,6 +40,8 @@ class Scored:
     low: float
     high: float
     out_of_domain_auc: float | None = None
+    apgr: float | None = None
+    seconds: float | None = None
 
     @property
     def beats_baseline(self) -> bool:
@@ -63,20 +66,9 @@ def choose_router(
     version can serve.
     """
 
-    def held_out(family: str, names: IntArray, parts: int) -> FloatArray:
-        scores = np.zeros(len(X))
-        for inside, outside in grouped_folds(names, parts, seed):
-            target = y[inside]
-            # One class on this side of a fold: nothing to learn, the level is the prediction.
-            constant = len(np.unique(target)) < 2
-            found = None if constant else ROUTERS[family]().fit(X.take(inside), target).predict(X.take(outside))
-            scores[outside] = target.mean() if found is None else found
-        return scores
-
-    families = _known(families, ROUTERS)
-    _check_served(families)
-    tried = {f: held_out(f, groups, folds) for f in ("length", *families)}
-    best, scored = _simplest_good("length", tried, y, groups, seed)
+    families = served_families(families)
+    tried = {f: out_of_fold(f, X, y, grouped_folds(groups, folds, seed)) for f in ("length", *families)}
+    best, scored = simplest_good("length", tried, y, groups, seed)
     if domains is None:
         return best, scored
     known = np.flatnonzero(domains >= 0)
@@ -84,12 +76,45 @@ def choose_router(
     parts, right = min(folds, len(np.unique(names))), (y >= 0.5).astype(np.float64)
     if parts < 2 or right.min() == right.max():
         return best, scored
-    out_of_domain = [replace(s, out_of_domain_auc=auc(held_out(s.family, names, parts), right)) for s in scored]
+
+    def elsewhere(one: Scored) -> Scored:
+        try:
+            return replace(
+                one, out_of_domain_auc=auc(out_of_fold(one.family, X, y, grouped_folds(names, parts, seed)), right)
+            )
+        except DataError:  # a family of domains has nothing to learn from one alone
+            return one
+
+    out_of_domain = [elsewhere(one) for one in scored]
     return next(s for s in out_of_domain if s.family == best.family), out_of_domain
 
 
-def _check_served(families: Sequence[str]) -> None:
-    """Raise DataError for routers that read what no request brings."""
+def out_of_fold(
+    family: str, X: Prompts, y: FloatArray, folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
+) -> FloatArray:
+    """A router family's scores of every prompt, each by a router that was fitted without its fold.
+
+    Where a fold leaves one class, or nothing that the family could learn from, the level is the prediction. DataError
+    where that is so for every fold.
+    """
+    scores, refused = np.zeros(len(X)), []
+    for inside, outside in folds:
+        target = y[inside]
+        scores[outside] = target.mean()
+        if len(np.unique(target)) < 2:
+            continue
+        try:
+            scores[outside] = ROUTERS[family]().fit(X.take(inside), target).predict(X.take(outside))
+        except DataError as error:
+            refused.append(error)
+    if refused and len(refused) == len(folds):
+        raise refused[0]
+    return scores
+
+
+def served_families(families: Sequence[str]) -> list[str]:
+    """Present names of router families; DataError for those that do not exist, or that read what no request brings."""
+    families = _known(families, ROUTERS)
     if unserved := [f for f in families if ROUTERS[f].needs_reader]:
         raise DataError(
             f"{', '.join(unserved)}: reads every prompt with a language model, which the served router does not do; "
@@ -97,6 +122,7 @@ def _check_served(families: Sequence[str]) -> None:
         )
     if unserved := [f for f in families if ROUTERS[f].needs_grades]:
         raise DataError(f"{', '.join(unserved)}: reads the answer's grade, which no request brings; for reports alone")
+    return families
 
 
 def choose_verifier(
@@ -118,7 +144,7 @@ def choose_verifier(
             constant = len(np.unique(target)) < 2
             found = None if constant else VERIFIERS[family]().fit(X.take(inside), target).predict(X.take(outside))
             scores[family][outside] = target.mean() if found is None else found
-    return _simplest_good(next(iter(scores)), scores, y, groups, seed)
+    return simplest_good(next(iter(scores)), scores, y, groups, seed)
 
 
 def usable_verifiers(answers: Answers, families: Sequence[str] = SIMPLE_VERIFIERS) -> list[str]:
@@ -143,9 +169,10 @@ def _known(families: Sequence[str], registry: Registry[Any]) -> list[str]:
     return [registry.current_name(family) for family in families]
 
 
-def _simplest_good(
+def simplest_good(
     baseline: str, scores: Mapping[str, FloatArray], y: FloatArray, groups: IntArray, seed: int, draws: int = 2000
 ) -> tuple[Scored, list[Scored]]:
+    """The simplest whose AUC is above the baseline's and not clearly below the best one's, and all results."""
     right = (y >= 0.5).astype(np.float64)
     drawn = {
         family: bootstrap_values(auc_weighted(values, right), len(y), draws=draws, seed=seed, groups=groups)

@@ -248,14 +248,16 @@ class RouterVersion:
                 tier: OperatingPoint(float(p[0]), float(p[1]), None if p[2] is None else float(p[2]))
                 for tier, p in data["points"].items()
             }
+            judged, proved = data.get("prefix_families", {}), data.get("prefix_certificates", {})
+            if lacking := sorted(judged.keys() - proved.keys()):
+                raise ArtifactError(
+                    f"{folder}: judges the first tokens of {lacking[0]!r} without a certificate for them"
+                )
             stages = {tier: load_stage(folder, tier, families) for tier, families in data["families"].items()}
-            prefix_stages = {
-                tier: load_stage(folder, f"{tier}.prefix", families)
-                for tier, families in data.get("prefix_families", {}).items()
-            }
+            prefix_stages = {tier: load_stage(folder, f"{tier}.prefix", families) for tier, families in judged.items()}
             path = folder / "certificate.json"
             certificate = Certificate.from_json(json.loads(path.read_text())) if path.is_file() else None
-            prefixes = {t: Certificate.from_json(made) for t, made in data.get("prefix_certificates", {}).items()}
+            prefixes = {t: Certificate.from_json(made) for t, made in proved.items()}
             overload_points = {
                 t: Certificate.from_json(made) for t, made in data.get("spill_certificates", {}).items()
             }

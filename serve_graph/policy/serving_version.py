@@ -57,14 +57,19 @@ def serving_version(config: GraphConfig, folder: Path | None = None, now: dateti
                 return Served(
                     None, None, f"the registry holds no {wanted}; `serve-graph train` and `certify` make one"
                 )
+            if found.tags.get("status") == "rejected":
+                return Served(
+                    None, None, f"{found.name} was rejected in review: approve it, or promote another version"
+                )
             folder, name = found.folder(config.state_folder.resolve() / "versions"), found.name
         except RegistryError as error:
             return Served(None, None, f"the registry cannot be reached: {error}")
-    version = RouterVersion.load(folder, name)
     try:
+        version = RouterVersion.load(folder, name)
         check_certificate(version, config, now or datetime.now(UTC))
     except CertificateError as error:
-        return Served(None, None, str(error))
+        named = str(error) if name is None or name in str(error) else f"{name}: {error}"
+        return Served(None, None, named)
     assert version.certificate is not None
     return Served(version, folder, version.certificate.summary(), validity_of(version, config))
 

@@ -117,7 +117,9 @@ def test_a_joint_policy_has_no_single_threshold_and_covers_the_slices_that_are_c
 
 @pytest.mark.parametrize("former", [1, 2])
 def test_certificates_from_before_one_row_a_group_counted_are_refused_by_name(certificate, former):
-    with pytest.raises(ArtifactError, match=f"certificate format {former}: made when every copy of a prompt counted"):
+    with pytest.raises(
+        CertificateError, match=f"certificate format {former}: made when every copy of a prompt counted"
+    ):
         Certificate.from_json({**certificate.to_json(), "format": former})
 
 
