@@ -63,7 +63,7 @@ def write_report(folder: Path, candidate: Candidate, certified: Certified, setti
         tiers=seen.tiers,
         top=seen.tiers[-1],
         risk=settings.promised,
-        promise=promise_section(certificate),
+        promise=promise_section(certificate, version.delta_together),
         slicer=(version.slicer or "").replace("_", " "),
         covered=[name for name, promise in slices.items() if promise.certified],
         refused=certified.refused,

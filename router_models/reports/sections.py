@@ -40,8 +40,11 @@ def with_interval(value: Mean) -> str:
     return f"{value[0]:.1f} ({value[1]:.1f} to {value[2]:.1f})"
 
 
-def promise_section(certificate: Certificate | None) -> str:
-    """The promise in one line, then every certified statement with the counts that show it."""
+def promise_section(certificate: Certificate | None, delta_together: float | None = None) -> str:
+    """The promise in one line, every certified statement with the counts that show it, and how sure all are at once.
+
+    `delta_together` counts what else the version promises: prefixes and overload points.
+    """
     if certificate is None:
         return "**Nothing is certified.**"
     rows = [["statement", "at most", "confidence", "shown by", "upper bound on these counts"]]
@@ -56,7 +59,13 @@ def promise_section(certificate: Certificate | None) -> str:
     for p in (whole, *certificate.also):
         statement = f"{p.what}{certificate.where}"
         rows.append([statement, f"{p.bound:g}", f"{1 - p.level:.1%}", _shown_by(p), f"{p.upper:.4f}"])
-    return f"{certificate.summary()}\n\n{table(rows)}"
+    delta = certificate.delta_together if delta_together is None else delta_together
+    at_once = (
+        ""
+        if delta <= certificate.delta
+        else f"\n\nEverything this version promises holds at once with {1 - delta:.1%}."
+    )
+    return f"{certificate.summary()}\n\n{table(rows)}{at_once}"
 
 
 def estimates_of(data: CascadeEvidence) -> list[tuple[str, FloatArray, FloatArray]]:

@@ -160,10 +160,26 @@ class Certificate:
         if self.slices:
             held = sum(p.certified for p in self.slices.values())
             slices = f", {held} of {len(self.slices)} slices"
-        confidence = f"{100 * (1 - self.delta):.4g} % confidence" + (" each" if self.also else "")
+        confidence = f"{100 * (1 - self.delta):.4g} % confidence"
+        if self.also:
+            together = f" each, {100 * max(1 - self.delta_together, 0.0):.4g} % together"
+            confidence += " together" if self.separate == 1 else together
         expiry = f"expires {self.expires_at.date().isoformat()}"
         epsilon = max(f"{self.epsilon:.2f}", f"{self.epsilon:g}", key=len)  # 0.10, but 0.005 as it is
         return f"{self.what} <= {epsilon}{also}{self.where} with {confidence} ({evidence}{slices}, {expiry})"
+
+    @property
+    def separate(self) -> int:
+        """How many statements were tested apart, each at all of `level`: beside a threshold's, that of abstention.
+
+        A largest drop joins the test of the risk, and so does abstention where thresholds were certified together.
+        """
+        return 1 if self.joint else 1 + sum(promise.what == ABSTAIN_RISK for promise in self.also)
+
+    @property
+    def delta_together(self) -> float:
+        """The δ at which all of its statements hold at once: δ for every one that was tested apart (union bound)."""
+        return min(self.separate * self.delta, 1.0)
 
     @property
     def where(self) -> str:

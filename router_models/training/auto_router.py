@@ -18,11 +18,11 @@ from router_models.data.table import OutcomeTable
 from router_models.errors import DataError
 from router_models.estimators.routers import ROUTERS
 from router_models.metrics import RoutingSums, bootstrap_values, interval_of
-from router_models.training.model_selection import Scored, grouped_folds, out_of_fold, simplest_good
+from router_models.training.model_selection import Scored, grouped_folds, held_out_of_folds, simplest_good
 from router_models.types import FloatArray, Progress
 
 BASELINE = "length"
-UNTRAINED = frozenset({"constant", "random", "oracle", BASELINE})
+NOT_CANDIDATES = frozenset({"constant", "random", "oracle", BASELINE})
 FIRST = ("surface", "linear", "default")
 """Tried before the others, so that a short budget still compares the simplest with the most elaborate."""
 
@@ -36,7 +36,7 @@ def auto_families(table: OutcomeTable) -> tuple[str, ...]:
     return tuple(
         name
         for name, family in ROUTERS.items()
-        if name not in UNTRAINED and not family.apart and (embedded or not family.needs_embeddings)
+        if name not in NOT_CANDIDATES and not family.apart and (embedded or not family.needs_embeddings)
     )
 
 
@@ -79,14 +79,14 @@ def choose_by_area(
         return None
     ordered = auto_families(train)
     splits, started = grouped_folds(train.groups, folds, seed), clock()
-    scores, seconds = {BASELINE: out_of_fold(BASELINE, train.prompts, w, splits)}, {BASELINE: clock() - started}
+    scores, seconds = {BASELINE: held_out_of_folds(BASELINE, train.prompts, w, splits)}, {BASELINE: clock() - started}
     for family in sorted(ordered, key=lambda name: (name not in FIRST, ordered.index(name))):
         begun = clock()
         if len(scores) > 1 and begun - started >= budget_s:
             progress(f"router {family}: not tried, the budget of {budget_s:g} s is used up")
             continue
         try:
-            scores[family] = out_of_fold(family, train.prompts, w, splits)
+            scores[family] = held_out_of_folds(family, train.prompts, w, splits)
         except DataError as error:
             progress(f"router {family}: left out: {error}")
             continue

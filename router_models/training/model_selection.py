@@ -67,7 +67,7 @@ def choose_router(
     """
 
     families = served_families(families)
-    tried = {f: out_of_fold(f, X, y, grouped_folds(groups, folds, seed)) for f in ("length", *families)}
+    tried = {f: held_out_of_folds(f, X, y, grouped_folds(groups, folds, seed)) for f in ("length", *families)}
     best, scored = simplest_good("length", tried, y, groups, seed)
     if domains is None:
         return best, scored
@@ -80,7 +80,8 @@ def choose_router(
     def elsewhere(one: Scored) -> Scored:
         try:
             return replace(
-                one, out_of_domain_auc=auc(out_of_fold(one.family, X, y, grouped_folds(names, parts, seed)), right)
+                one,
+                out_of_domain_auc=auc(held_out_of_folds(one.family, X, y, grouped_folds(names, parts, seed)), right),
             )
         except DataError:  # a family of domains has nothing to learn from one alone
             return one
@@ -89,7 +90,7 @@ def choose_router(
     return next(s for s in out_of_domain if s.family == best.family), out_of_domain
 
 
-def out_of_fold(
+def held_out_of_folds(
     family: str, X: Prompts, y: FloatArray, folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
 ) -> FloatArray:
     """A router family's scores of every prompt, each by a router that was fitted without its fold.

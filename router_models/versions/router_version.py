@@ -53,6 +53,7 @@ from router_models.versions.tier_models import (
     parts_of,
     prefix_named,
     shows_route,
+    together,
 )
 
 PREFIX_TOKENS = "prefix_tokens"
@@ -181,6 +182,12 @@ class RouterVersion:
             "encoder": self.encoder.digest,
             **binding_hashes({"prices": prices_digest_input(prices), "thresholds": [grid, self.slicer]}),
         }
+
+    @property
+    def delta_together(self) -> float | None:
+        """The δ at which everything that is promised of the version holds at once; None where nothing is."""
+        beside = (*self.prefix_certificates.values(), *self.overload_certificates.values())
+        return None if self.certificate is None else together((self.certificate, *beside))
 
     @property
     def needs_encoder(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from router_models.estimators.calibrators.base import ScoreCalibrator
 from router_models.estimators.calibrators.scores import CALIBRATORS
 from router_models.estimators.routers import ROUTERS, RouterModel
 from router_models.estimators.verifiers import VERIFIERS, VerifierModel
+from router_models.risk_control.certificate import Certificate
 from router_models.types import Answers, FloatArray, Prompts
 from router_models.types.exchange import LOGPROB_NAMES
 
@@ -63,6 +64,11 @@ def shows_route(tiers: Sequence[str], tier: str) -> bool:
     Not at the top of three tiers or more: there the estimate depends on the way that led to the top.
     """
     return len(tiers) == 2 or tier != tiers[-1]
+
+
+def together(certificates: Iterable[Certificate]) -> float:
+    """The δ at which all statements of these certificates hold at once, by the union bound; at most 1."""
+    return min(sum(certificate.delta_together for certificate in certificates), 1.0)
 
 
 def parts_of(stage: Stage) -> dict[str, RouterModel | VerifierModel | ScoreCalibrator | None]:

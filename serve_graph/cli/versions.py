@@ -61,6 +61,7 @@ def show(version: Number = "stable", config: ConfigOption = DEFAULT_CONFIG, as_j
             for tier, p in loaded.policy.overload_points.items()
         }
         shown = {"version": found.name, "aliases": found.aliases, "points": points, "certificate": certificate}
+        shown |= {"delta_together": loaded.delta_together}
         say_json(shown | {"prefixes": prefixes, "spills": overload_points})
         return
     say(f"{found.name}  aliases: {', '.join(found.aliases) or '-'}  status: {found.tags.get('status', '-')}")

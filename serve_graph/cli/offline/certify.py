@@ -47,6 +47,10 @@ def certify(
         float | None,
         typer.Option(help="Also certify rejected answers to serve while the last tier is full: their risk."),
     ] = None,
+    jointly: Annotated[
+        bool,
+        typer.Option("--jointly", help="Split delta, so that everything certified holds at once with 1 - delta."),
+    ] = False,
     alias: Annotated[str | None, typer.Option(help="Point this alias at the new version (e.g. stable).")] = None,
     engines_as_configured: Annotated[
         bool,
@@ -76,6 +80,9 @@ def certify(
     30 % of the rejected answers are wrong. It takes a quarter of delta, the version's own promise the rest. Where none
     certifies, the version is made without.
 
+    Accepted answers, abstention, a prefix and the overload fallback are tested apart: each holds with 1 - delta, all
+    of them at once only with the sum of their deltas less. --jointly divides delta among them.
+
     Example: serve-graph certify --candidate candidate --outcomes outcomes.parquet --max-drop 0.05 --alias stable
     """
     from dataclasses import replace
@@ -88,6 +95,7 @@ def certify(
     from router_models.training.certify_overload import check_overload, shared
     from router_models.training.certify_prefix import check_prefix
     from router_models.training.splits import split_outcomes
+    from router_models.training.together import jointly as split_delta
     from router_models.versions.names import check_name
     from router_models.versions.workspace import Workspace
     from serve_graph.config.graph import load_config
@@ -112,9 +120,13 @@ def certify(
         slicer=slices,
         promise=promise.value if promise else settings.promise,
     )
-    spill_delta = 0.0
+    lengths, spill_delta = _lengths(prefix), 0.0
     if spill_epsilon is not None:
         check_overload(settings, spill_epsilon)
+    if jointly:
+        settings = split_delta(settings, prefix=bool(lengths), overload=spill_epsilon is not None)
+        spill_delta = settings.delta
+    elif spill_epsilon is not None:
         settings, spill_delta = shared(settings)
     recorded = collected_binds(outcomes)
     if recorded is None and not engines_as_configured:
@@ -134,7 +146,6 @@ def certify(
             f"seen: certify with the same, or train again with --group-by {group_by}"
         )
     table = read_outcomes(outcomes, settings.tiers, metadata=[settings.group_by] if settings.group_by else ())
-    lengths = _lengths(prefix)
     if lengths:
         check_prefix(table, settings, lengths)
     progress("certifying")
@@ -157,6 +168,7 @@ def certify(
     if as_json:
         shown: dict[str, Any] = {"version": registered.name, "aliases": registered.aliases}
         shown["certificate"] = certificate.to_json()
+        shown["delta_together"] = certified.version.delta_together
         prefix_json = {tier: proof.to_json() for tier, proof in prefixes.items()}
         overload_json = {tier: proof.to_json() for tier, proof in overload_points.items()}
         shown |= {"prefixes": prefix_json, "no_prefix": without} if lengths else {}
@@ -171,6 +183,10 @@ def certify(
         say(f"overload certificate for {tier}: {proof.summary()}")
     if no_spill is not None:
         say(f"no overload certificate: {no_spill}")
+    together = certified.version.delta_together
+    if together is not None and together > certificate.delta:
+        hint = "" if jointly else "; --jointly splits delta instead"
+        say(f"all of it holds at once with {1 - together:.4g} confidence{hint}")
     say(f"review it: serve-graph versions show {registered.number}")
 
 
