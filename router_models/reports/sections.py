@@ -60,12 +60,8 @@ def promise_section(certificate: Certificate | None, delta_together: float | Non
         statement = f"{p.what}{certificate.where}"
         rows.append([statement, f"{p.bound:g}", f"{1 - p.level:.1%}", _shown_by(p), f"{p.upper:.4f}"])
     delta = certificate.delta_together if delta_together is None else delta_together
-    at_once = (
-        ""
-        if delta <= certificate.delta
-        else f"\n\nEverything this version promises holds at once with {1 - delta:.1%}."
-    )
-    return f"{certificate.summary()}\n\n{table(rows)}{at_once}"
+    at_once = f"\n\nEverything that this version promises holds at once with {1 - delta:.1%} confidence."
+    return f"{certificate.summary()}\n\n{table(rows)}{at_once if delta > certificate.delta else ''}"
 
 
 def estimates_of(data: CascadeEvidence) -> list[tuple[str, FloatArray, FloatArray]]:

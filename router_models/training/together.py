@@ -1,8 +1,8 @@
 """One δ for everything that a version promises, so that all of it holds at once.
 
-The risk of accepted answers, the share of abstentions, the verdict on first tokens and the overload fallback are tested
-apart. Each holds with confidence 1 - δ; that all four hold at once is sure only to 1 - 4δ. With δ divided by their number
-all of them hold at once with 1 - δ.
+The risk of accepted answers, the share of abstentions, the verdict on first tokens and the overload fallback are
+tested apart. Each holds with confidence 1 - δ; that all four hold at once is sure only to 1 - 4δ. With δ divided by
+their number all of them hold at once with 1 - δ.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Experiment 13: three promises that each hold with 1 - δ hold at once with 1 - δ only where δ was divided among them.
 
-Every statement is exactly at its bound, and the three are shown by independent labels: the worst case of a union bound.
+Every statement is exactly at its bound, and the three are shown by independent labels.
 """
 
 from dataclasses import replace
