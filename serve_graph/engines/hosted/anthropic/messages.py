@@ -53,9 +53,12 @@ def turns_of(messages: Iterable[Mapping[str, Any]], *, thinks: bool) -> list[dic
 
 
 def blocks_of(content: Any) -> list[ContentBlock]:
-    """Return the blocks of a message's content; raises DeploymentError for parts that Anthropic does not take."""
+    """Return the blocks of a message's content; raises DeploymentError for parts that Anthropic does not take.
+
+    Text of white space alone, which some models write beside their calls, is left out: the API refuses it.
+    """
     if not isinstance(content, list):
-        return [_text(content)] if content else []
+        return [_text(content)] if content and str(content).strip() else []
     return [block for part in content if isinstance(part, Mapping) for block in _block(part)]
 
 
@@ -100,7 +103,7 @@ def _block(part: Mapping[str, Any]) -> list[ContentBlock]:
     kept = {"cache_control": part["cache_control"]} if part.get("cache_control") else {}
     if kind in ("text", "refusal"):
         text = part.get("text") or part.get("refusal")
-        return [_text(text) | kept] if text else []
+        return [_text(text) | kept] if text and str(text).strip() else []
     if kind == "image_url":
         image = part.get("image_url")
         url = str(image.get("url") if isinstance(image, Mapping) else image)

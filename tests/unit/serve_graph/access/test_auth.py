@@ -126,6 +126,13 @@ async def test_keys_hold_for_anthropics_api_in_its_own_words(path: str) -> None:
     assert at.sink.records[0].key == "team"
 
 
+@pytest.mark.parametrize("path", ["/anthropic/v1/decisions/x", "/anthropic//v1/decisions/x", "/anthropic/metrics"])
+async def test_no_other_path_leads_past_a_keys_scopes(path: str) -> None:
+    at = Guarded([{"name": "team"}])
+    assert (await at.ask("team", path)).status_code in (403, 404)
+    assert (await at.ask(None, path)).status_code == 401
+
+
 async def test_a_key_may_come_as_x_api_key_everywhere_and_a_bearer_token_counts_first() -> None:
     at = Guarded([{"name": "team"}])
     assert (await at.ask(None, x_api_key="team")).status_code == 200

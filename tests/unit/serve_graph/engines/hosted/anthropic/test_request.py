@@ -15,6 +15,7 @@ from serve_graph.engines.hosted.anthropic.messages import call_id_of
 from serve_graph.engines.hosted.anthropic.request import anthropic_request
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.protocol.requests import engine_body, parse_request
+from tests.unit.serve_graph.api.messages.test_query import conversations
 
 FOLDER = Path(__file__).parents[5] / "fixtures" / "anthropic"
 CASES = yaml.safe_load((FOLDER / "hosted_requests.yaml").read_text())
@@ -78,6 +79,33 @@ def parts(turns: list[dict[str, Any]], kind: str) -> list[Any]:
     inner = [part for block in blocks for part in block.get("content") or () if isinstance(part, dict)]
     names = {"tool_use": ("id", "name", "input"), "tool_result": ("tool_use_id",), "image": ("source",)}[kind]
     return [[block[name] for name in names] for block in blocks + inner if block["type"] == kind]
+
+
+@given(conversations())
+def test_a_conversation_of_anthropics_keeps_its_texts_calls_and_ids_on_the_way_through(
+    turns: list[dict[str, Any]],
+) -> None:
+    out = round_trip({"model": "auto", "max_tokens": 9, "messages": turns})["messages"]
+    for kind in ("tool_use", "tool_result"):
+        assert parts(out, kind) == parts(turns, kind)
+    results = [block for turn in out for block in turn["content"] if block["type"] == "tool_result"]
+    told = [block for turn in turns for block in turn["content"] if isinstance(block, dict)]
+    assert [squeezed(*(part["text"] for part in result.get("content", ()))) for result in results] == [
+        squeezed(block["content"]) for block in told if block["type"] == "tool_result"
+    ]
+    for role in ("user", "assistant"):
+        assert texts_in(out, role) == texts_in(turns, role)
+
+
+def texts_in(turns: list[dict[str, Any]], role: str) -> str:
+    """All that a role says, without white space."""
+    contents = [turn["content"] for turn in turns if turn["role"] == role]
+    blocks = [[{"type": "text", "text": c}] if isinstance(c, str) else c for c in contents]
+    return squeezed(*(b["text"] for each in blocks for b in each if b["type"] == "text"))
+
+
+def squeezed(*texts: str) -> str:
+    return "".join("".join(texts).split())
 
 
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).filter(str.strip)
