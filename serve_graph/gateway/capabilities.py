@@ -129,7 +129,7 @@ class CapableTiers:
         """The tiers that take the request, in the ladder's order; raises RequestError where none does."""
         found = tuple(tier for tier in self.ladder if not self.lacks(tier))
         if not found:
-            raise self._refusal(f"no tier takes {self._wanted()}", "messages")
+            raise self._refusal(f"no tier takes {self._wanted()}", "messages", self.ladder[-1])
         return found
 
     def lacks(self, tier: str) -> frozenset[str]:
@@ -140,14 +140,14 @@ class CapableTiers:
     def check_forced(self, tier: str) -> None:
         """Raise RequestError where a tier that was asked for by name does not take the request."""
         if lacking := self.lacks(tier):
-            raise self._refusal(f"the tier {tier!r} does not take {_named(lacking)}", "model")
+            raise self._refusal(f"the tier {tier!r} does not take {_named(lacking)}", "model", tier)
 
     def check_floor(self, quality_floor: float) -> None:
         """Raise RequestError where the last tier, which alone may have this quality, does not take the request."""
         top = self.ladder[-1]
         if lacking := self.lacks(top):
             why = f"a quality floor of {quality_floor:g} needs {top!r}, which does not take {_named(lacking)}"
-            raise self._refusal(why, "serve_graph")
+            raise self._refusal(why, "serve_graph", top)
 
     def apply(self, decision: Decision) -> Decision:
         """Move a decision up to the first tier that takes the request, and promise nothing of what was not measured.
@@ -159,7 +159,7 @@ class CapableTiers:
         above = [tier for tier in able if ladder.index(tier) >= ladder.index(decision.tier)]
         if not above:
             raise self._refusal(
-                f"{decision.tier!r} was chosen, and no tier from it up takes {self._wanted()}", "messages"
+                f"{decision.tier!r} was chosen, and no tier from it up takes {self._wanted()}", "messages", ladder[-1]
             )
         unseen = needs.unmeasured
         if unseen is not None and needs.needs_last:
@@ -176,20 +176,17 @@ class CapableTiers:
     def _wanted(self) -> str:
         return _named(self.needs.capabilities)
 
-    def _refusal(self, problem: str, param: str) -> RequestError:
-        able = [tier for tier in self.ladder if not self.lacks(tier)]
-        media = bool(self.needs.capabilities & MODALITIES)
-        if not media and param == "messages":
-            param = PARAMETERS[min(self.needs.capabilities)]
-        tiers = "; ".join(
-            f"{tier} takes {_list(sorted(self.declared.get(tier, ('anything',))))}" for tier in self.ladder
-        )
+    def _refusal(self, problem: str, param: str, tier: str) -> RequestError:
+        """A 400 for what `tier`, the last one that was considered, lacks: it names the setting that would help."""
+        lacking, able = self.lacks(tier), [tier for tier in self.ladder if not self.lacks(tier)]
+        media = lacking & MODALITIES
+        takes = ((tier, self.declared.get(tier, ("anything",))) for tier in self.ladder)
+        tiers = "; ".join(f"{tier} takes {_list(sorted(declared))}" for tier, declared in takes)
         known = f"tiers that do, by name: {', '.join(able)}" if able else tiers
-        extra = sorted(self.needs.capabilities & MODALITIES)
-        setting = (
-            f"`modalities: [{', '.join(['text', *extra])}]`" if media else f"`{min(self.needs.capabilities)}: true`"
-        )
-        message = f"{problem} ({known}); the configuration declares {setting} of a tier whose model does"
+        setting = f"modalities: [{', '.join(['text', *sorted(media)])}]" if media else f"{min(lacking)}: true"
+        message = f"{problem} ({known}); the configuration declares `{setting}` of a tier whose model does"
+        if param == "messages" and not media:
+            param = PARAMETERS[min(lacking)]
         return RequestError(message, param, "unsupported_modality" if media else "unsupported_capability")
 
 

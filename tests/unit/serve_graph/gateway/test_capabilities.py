@@ -284,7 +284,7 @@ def test_where_no_tier_takes_it_a_400_says_what_the_tiers_take_and_what_to_confi
     assert "frontier takes audio, json_schema, reasoning, text and tools" in str(error.value)
     assert "`modalities: [text, image]`" in str(error.value)
     deaf = Asked(dict.fromkeys(LAST_CAN, frozenset({"text"})))
-    with pytest.raises(RequestError, match="no tier takes tools .*`tools: true`") as error:
+    with pytest.raises(RequestError, match=r"no tier takes tools .*`tools: true`") as error:
         deaf.service.open(
             query_of([user("x")], tools=[{"type": "function", "function": {"name": "f"}}]), "auto", stream
         )
@@ -313,6 +313,14 @@ async def test_every_dialect_gets_the_400(
     assert "images" in response.json()["error"]["message"]
     assert all(engine.queries == [] for engine in at.context.engines.values())
     assert len(at.sink.records) == (decided == "frontier"), "what is refused at the door is no decision"
+
+
+def test_the_400_names_what_is_missing_and_not_what_the_tiers_take() -> None:
+    sees = Asked({"cheap": frozenset({"text"}), "frontier": frozenset({"text", "image"})})
+    asked = query_of([user(PARTS["image"])], tools=[{"type": "function", "function": {"name": "f"}}])
+    with pytest.raises(RequestError, match=r"no tier takes images and tools .*declares `tools: true`") as error:
+        sees.service.open(asked, "auto", False)
+    assert (error.value.param, error.value.code) == ("tools", "unsupported_capability")
 
 
 async def test_a_cheaper_tier_alone_takes_it_where_the_router_chose_it_and_not_otherwise() -> None:
