@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from serve_graph.errors import PayloadTooLargeError
@@ -42,3 +43,15 @@ def _media_chars(data: dict[str, Any]) -> int:
             elif key in MEDIA_KEYS and isinstance(value, str):
                 chars += len(value)
     return chars
+
+
+def refuse_constant(name: str) -> Any:
+    """Raise ValueError for NaN and the infinities, which Python's parser would take."""
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def finite_number(text: str) -> float:
+    """Return a number; raises ValueError for one beyond the range of 64-bit floats."""
+    if math.isinf(number := float(text)):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return number

@@ -14,7 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from router_models.types import Message, Query
 from serve_graph.errors import RequestError
-from serve_graph.protocol.bounds import MAX_CHOICES, MAX_DEPTH, MAX_TEXT_BYTES, check_separators, check_text
+from serve_graph.protocol.bounds import (
+    MAX_CHOICES,
+    MAX_DEPTH,
+    MAX_TEXT_BYTES,
+    check_separators,
+    check_text,
+    finite_number,
+    refuse_constant,
+)
 from serve_graph.protocol.fields import WITHHELD, EngineKind
 from serve_graph.protocol.legacy_functions import with_tools
 from serve_graph.protocol.validation import explain, take_unknown
@@ -202,14 +210,15 @@ def _read_object(body: bytes) -> dict[str, Any]:
     try:
         if len(body) > MAX_TEXT_BYTES:
             check_separators(body)
-        data = json.loads(body.decode("utf-8-sig"))
+        data = json.loads(body.decode("utf-8-sig"), parse_constant=refuse_constant, parse_float=finite_number)
         if not isinstance(data, dict):
             raise RequestError("the request body must be a JSON object", code="invalid_json")
         if len(body) > MAX_TEXT_BYTES:
             check_text(body, data)
         if _is_deep(data):
             raise RecursionError
-        json.dumps(data, ensure_ascii=False, allow_nan=False).encode("utf-8")
+        if b"\\ud" in body or b"\\uD" in body:  # the only way to write half a character
+            json.dumps(data, ensure_ascii=False).encode("utf-8")
     except UnicodeDecodeError as error:
         raise RequestError(f"the request body is not valid UTF-8 (byte {error.start})", code="invalid_utf8") from None
     except UnicodeEncodeError:

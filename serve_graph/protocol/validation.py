@@ -17,7 +17,8 @@ def explain(error: ValidationError) -> RequestError:
     path = ".".join(str(part) for part in first["loc"]) or None
     param = str(first["loc"][0]) if first["loc"] else None
     if first["type"] == "extra_forbidden":
-        return RequestError(f"unrecognized request argument: {path}", param, "unknown_field")
+        hint = "; policy.unknown_fields may ignore or forward it" if param == path else ""
+        return RequestError(f"unrecognized request argument: {path}{hint}", param, "unknown_field")
     if first["type"] == "none_required":
         return RequestError(f"{path} is not supported here: leave it out, or null", param, "unsupported_value")
     if first["type"] == "unsupported":

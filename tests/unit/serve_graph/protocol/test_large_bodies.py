@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serve_graph.errors import PayloadTooLargeError
+from serve_graph.errors import PayloadTooLargeError, RequestError
 from serve_graph.protocol.requests import MAX_TEXT_BYTES, ChatRequest, parse_request
 
 PHOTO = "data:image/png;base64," + "A" * 8_000_000
@@ -56,3 +56,15 @@ def test_text_or_values_without_end_are_refused_soon(raw: bytes) -> None:
 
 def test_a_byte_order_mark_is_no_fault() -> None:
     assert parse_request(ChatRequest, b"\xef\xbb\xbf" + body()).model == "auto"
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+def test_a_number_that_no_engine_can_hold_is_refused(number: str) -> None:
+    with pytest.raises(RequestError, match="not valid JSON"):
+        parse_request(ChatRequest, body().replace(b'"auto"', b'"auto", "logit_bias": {"5": %b}' % number.encode()))
+
+
+@pytest.mark.parametrize("half", ["\\ud83d", "\\uD83D", "\\ude00", "a\\uDE00b"])
+def test_half_a_character_is_refused_wherever_it_stands(half: str) -> None:
+    with pytest.raises(RequestError, match="unpaired surrogate"):
+        parse_request(ChatRequest, body().replace(b"what is", half.encode()))
