@@ -1,11 +1,13 @@
 """An error keeps its meaning: whose fault it is, its code, its parameter and what was said."""
 
 import json
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
 import pytest
 
+from serve_graph.cascade.fakes import FakeDecider
 from serve_graph.engines.error_meanings import STATUS_FAULTS, ErrorFault, fault_of, meaning_of
 from tests.fixtures.api_errors import PASSING, REQUESTS, SETUPS
 
@@ -173,10 +175,12 @@ async def test_a_misconfigured_tier_stays_that_while_it_rests(upstream: Upstream
 
 
 async def test_another_tier_answers_for_one_without_quota(upstream: Upstream) -> None:
-    upstream.endpoint.context.decider.tier = "frontier"
+    service = upstream.endpoint.service
+    service.context = replace(service.context, safe_tier="cheap", decider=FakeDecider("frontier"))
     upstream.plays({"json": {"error": {"code": "insufficient_quota", "message": "no"}}, "status": 429})
-    reply = await upstream.ask(model="auto")
-    assert reply.status_code == 503, "the last tier is the safe one here"
+    facts = (await upstream.ask(model="auto")).json()["serve_graph"]
+    assert (facts["tier"], facts["outcome"]) == ("cheap", "fallback")
+    assert "key, account or model is refused" in upstream.endpoint.record.route_reason
 
 
 async def test_a_tier_that_answers_again_is_well(upstream: Upstream) -> None:

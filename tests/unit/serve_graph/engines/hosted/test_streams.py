@@ -1,12 +1,19 @@
 """Streams of real APIs reach the caller whole: odd framing, missing ends, tool calls without identity."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from openai import AsyncOpenAI
 
-from serve_graph.engines.hosted.event_stream import EventReader
+from serve_graph.engines.hosted.deployment_error import DeploymentError
+from serve_graph.engines.hosted.event_stream import ApiEvent, EventReader
+from serve_graph.engines.hosted.replies import ReplyStream, whole_reply
+from serve_graph.protocol.chunks import CompletionAccumulator
+from serve_graph.protocol.responses import completion_of
 
 Upstream = Any  # tests.fixtures.upstream.Upstream
 DONE = "data: [DONE]\n\n"
@@ -246,3 +253,44 @@ async def test_empty_arguments_reach_the_caller_as_sent(upstream: Upstream) -> N
 def test_a_line_without_an_end_is_given_up() -> None:
     with pytest.raises(ValueError, match="without an end"):
         list(EventReader().feed(b"x" * 40 * 2**20))
+
+
+LEAVES = st.none() | st.booleans() | st.integers(-3, 3) | st.floats(allow_nan=False) | st.text(max_size=3)
+JSON = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+)
+CALL = st.fixed_dictionaries({}, optional={"id": JSON, "index": JSON, "type": JSON, "function": JSON, "name": JSON})
+NAMES = ("role", "content", "refusal", "reasoning", "thinking", "reasoning_details", "function_call")
+MESSAGE = st.fixed_dictionaries(
+    {}, optional={"tool_calls": st.lists(CALL, max_size=2) | JSON} | dict.fromkeys(NAMES, JSON)
+)
+CHOICE = st.fixed_dictionaries(
+    {},
+    optional={"index": JSON, "delta": MESSAGE | JSON, "message": MESSAGE | JSON, "text": JSON, "finish_reason": JSON},
+)
+REPLIES = JSON | st.fixed_dictionaries(
+    {}, optional={"choices": st.lists(CHOICE | JSON, max_size=2) | JSON, "usage": JSON, "error": JSON, "message": JSON}
+)
+
+
+@given(st.lists(REPLIES, max_size=3))
+def test_whatever_an_api_sends_is_an_answer_or_its_failure(replies: list[Any]) -> None:
+    stream, accumulator = ReplyStream(), CompletionAccumulator()
+    with suppress(DeploymentError):
+        for reply in replies:
+            for chunk in stream.chunks(ApiEvent(None, json.dumps(reply))):
+                accumulator.add(chunk)
+        for chunk in stream.close():
+            accumulator.add(chunk)
+        assert accumulator.finished
+        assert accumulator.completion(0.0).finish_reason
+    for reply in replies:
+        with suppress(DeploymentError):
+            assert completion_of(whole_reply(json.dumps(reply).encode()), 0.0).finish_reason
+
+
+@given(st.lists(st.binary(max_size=20), max_size=5))
+def test_any_bytes_are_read_to_their_end(pieces: list[bytes]) -> None:
+    reader = EventReader()
+    events = [event for piece in pieces for event in reader.feed(piece)] + list(reader.end())
+    assert all(isinstance(event.data, str) for event in events)
