@@ -11,8 +11,7 @@ import httpx
 
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.error_bodies import read_error, read_error_body
-from serve_graph.engines.hosted.failures import api_failure
-from serve_graph.errors import ConfigError
+from serve_graph.engines.hosted.failures import api_failure, failure_of
 from serve_graph.protocol.retry_after import retry_after_s
 
 STATUSES: Mapping[str, int] = MappingProxyType(
@@ -39,20 +38,15 @@ def error_in_body(body: Mapping[str, Any], usage: Mapping[str, Any] | None = Non
 
 
 def refused_by_api(response: httpx.Response) -> DeploymentError:
-    """Return the error of a status other than 200; details of the tier's own key or set-up are only logged."""
+    """Return the error of a status other than 200."""
     status, said = response.status_code, read_error_body(response.text)
     wait_s = retry_after_s(response.headers, time.time())
-    return api_failure(said, status, f"the hosted API returned {status}", wait_s, url=str(response.request.url))
+    where = f"the hosted API returned {status}"
+    return api_failure(said, status, where, said.wait_s if wait_s is None else wait_s, url=str(response.request.url))
 
 
 def failed_call(error: Exception, timeout_s: float, usage: Mapping[str, Any] | None = None) -> DeploymentError:
-    """Return any exception of a call as a DeploymentError."""
-    if isinstance(error, DeploymentError):
-        return error
-    if isinstance(error, TimeoutError | httpx.TimeoutException):
-        return DeploymentError(f"the hosted API did not answer within {timeout_s:.3g} s", 504, None, usage)
-    if isinstance(error, ConfigError):
-        return DeploymentError(str(error), 401)
-    if isinstance(error, httpx.HTTPError | httpx.InvalidURL | OSError):
-        return DeploymentError("the connection to the hosted API failed or was closed", 503, None, usage)
-    return DeploymentError(f"the hosted API's reply could not be parsed ({type(error).__name__})", 502, None, usage)
+    """Return any exception of a call as a DeploymentError, with what had been counted until then."""
+    failure = failure_of(error, timeout_s)
+    failure.usage = failure.usage or usage
+    return failure

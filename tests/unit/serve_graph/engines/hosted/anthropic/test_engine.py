@@ -245,6 +245,17 @@ async def test_a_prompt_that_is_too_long_has_openais_code(
     assert message in reply.json()["error"]["message"]
 
 
+async def test_an_account_without_credit_is_the_tiers_fault_and_stays_in_its_log(tier: Callable[..., Tier]) -> None:
+    at = tier()
+    message = "Your credit balance is too low to access the Anthropic API."
+    at.plays(
+        {"json": {"type": "error", "error": {"type": "invalid_request_error", "message": message}}, "status": 400}
+    )
+    reply = await at.ask()
+    assert reply.status_code == 503
+    assert "credit" not in reply.text
+
+
 @pytest.mark.parametrize(
     ("entry", "status"),
     [
