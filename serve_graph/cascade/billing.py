@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
+from typing import Any
 
 from router_models.pricing.prices import Price, PriceList, Tariff, rounded_usd
 from router_models.types import Action, Call, Completion, Usage
@@ -25,10 +26,19 @@ def answered(prices: Prices, tier: str, completion: Completion, seconds: float, 
     """The line of a call that gave an answer, or part of one, `named` tokens of it where nothing else is known."""
     tariff = TARIFFS.get(str(completion.payload.get("service_tier")), Tariff.STANDARD)
     uncounted = completion.usage == Usage()
-    metered = not uncounted and (completion.usage.completion_tokens > 0 or not completion.text)
+    says = bool(
+        completion.text or completion.tool_calls or any(map(_says_more, completion.payload.get("choices") or ()))
+    )
+    metered = completion.usage.prompt_tokens > 0 and (completion.usage.completion_tokens > 0 or not says)
     usage = Usage(completion_tokens=named) if uncounted else completion.usage
     parts = _price(prices, tier, seconds).parts(usage, seconds, tariff=tariff)
     return Call(tier, usage, seconds, sum(parts.values(), Decimal(0)), "answer", parts, metered)
+
+
+def _says_more(choice: Mapping[str, Any]) -> bool:
+    """Whether a choice holds tokens beside text: a refusal, reasoning, or another choice's text and calls."""
+    message = choice.get("message") or {}
+    return any(message.get(name) for name in ("content", "tool_calls", "refusal", "reasoning", "reasoning_content"))
 
 
 def unanswered(prices: Prices, tier: str, seconds: float, error: BaseException) -> Call:

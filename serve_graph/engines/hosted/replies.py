@@ -13,6 +13,8 @@ from serve_graph.engines.hosted.messages import BROKEN_OFF, finish_reason, plain
 from serve_graph.protocol.chunks import CompletionAccumulator, check_chunk, says_something
 from serve_graph.protocol.responses import MALFORMED, UsageCounts, completion_of, usage_of
 
+_USAGE_FIELDS = ("usage", "usageMetadata", "usage_metadata", "billed_units")
+
 
 def whole_reply(content: bytes) -> dict[str, Any]:
     """Return a chat.completion from a body with status 200, also where the API sent a stream unasked."""
@@ -27,12 +29,28 @@ def whole_reply(content: bytes) -> dict[str, Any]:
     try:
         choices = [_whole_choice(choice) for choice in data["choices"]]
         reply = {**data, "choices": choices}
+        if usage := reported_usage(data):
+            reply["usage"] = usage
         completion_of(reply, 0.0)
     except MALFORMED as error:
         raise DeploymentError("the hosted API's reply contains no answer", 502, usage=data.get("usage")) from error
     for choice in choices:
-        _check_finish(choice.get("finish_reason"), data.get("usage"))
+        _check_finish(choice.get("finish_reason"), reply.get("usage"))
     return reply
+
+
+def reported_usage(reply: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the usage object of a reply or chunk, wherever its API puts it; None where there is none.
+
+    Groq's streams have it in `x_groq`, Moonshot's in the only choice, Gemini's proxies in `usageMetadata`, Cohere's in
+    `meta` or the delta.
+    """
+    choices = reply.get("choices")
+    only = choices[0] if isinstance(choices, list) and len(choices) == 1 else None
+    places = [reply, reply.get("x_groq"), reply.get("meta"), only]
+    places += [only.get(name) for name in ("delta", "message")] if isinstance(only, Mapping) else []
+    found = [place.get(name) for place in places if isinstance(place, Mapping) for name in _USAGE_FIELDS]
+    return next((usage for usage in found if isinstance(usage, Mapping) and usage), None)
 
 
 def _whole_choice(choice: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,8 +147,14 @@ class ReplyStream:
 
     def _chunk(self, data: Mapping[str, Any]) -> dict[str, Any]:
         chunk = dict(data)
-        self.counts.add(chunk.get("usage"))
         choices = chunk.get("choices")
+        if choices and len(self._finished) > 1:  # a choice's own usage is not that of all choices
+            usage = reported_usage({**chunk, "choices": None})
+        else:
+            usage = reported_usage(chunk)
+        if usage:
+            chunk["usage"] = usage
+        self.counts.add(chunk.get("usage"))
         if choices is None:
             chunk.pop("choices", None)
             return chunk

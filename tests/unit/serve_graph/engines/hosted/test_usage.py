@@ -301,3 +301,58 @@ async def test_recorded_usage_is_billed_in_full(upstream: Upstream, case: str, e
     upstream.plays_case(case)
     await upstream.ask()
     assert [call.usage for call in upstream.endpoint.record.calls] == [expected]
+
+
+COUNTED_ELSEWHERE: dict[str, dict[str, Any]] = {
+    "groq": {"x_groq": {"id": "req_1", "usage": {"prompt_tokens": 100, "completion_tokens": 10}}},
+    "gemini": {"usageMetadata": {"promptTokenCount": 100, "candidatesTokenCount": 10, "totalTokenCount": 110}},
+    "vertex": {"usage_metadata": {"prompt_token_count": 100, "candidates_token_count": 10}},
+    "cohere": {"meta": {"billed_units": {"input_tokens": 100, "output_tokens": 10}}},
+    "null beside it": {"usage": None, "x_groq": {"usage": {"prompt_tokens": 100, "completion_tokens": 10}}},
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", [*COUNTED_ELSEWHERE, "moonshot"])
+async def test_usage_is_found_where_the_provider_puts_it(upstream: Upstream, name: str, stream: bool) -> None:
+    counts = {"usage": {"prompt_tokens": 100, "completion_tokens": 10}}
+    beside, inside = (COUNTED_ELSEWHERE[name], {}) if name in COUNTED_ELSEWHERE else ({}, counts)
+    message = {"role": "assistant", "content": "hi"}
+    whole = {"choices": [{"index": 0, "message": message, "finish_reason": "stop", **inside}], **beside}
+    said = {"choices": [{"index": 0, "delta": {"content": "hi"}}]}
+    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", **inside}], **beside}
+    upstream.plays({"events": [said, end, "data: [DONE]\n\n"]} if stream else {"json": whole})
+    await upstream.ask(stream=stream)
+    [call] = upstream.endpoint.record.calls
+    assert (call.usage, call.metered) == (Usage(100, 10), True)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_usage_of_one_choice_of_several_is_not_the_bill(upstream: Upstream, stream: bool) -> None:
+    usage = {"prompt_tokens": 100, "completion_tokens": 10}
+    messages = [{"index": i, "message": {"content": "hi"}, "finish_reason": "stop", "usage": usage} for i in (0, 1)]
+    said = [{"choices": [{"index": i, "delta": {"content": "hi"}}]} for i in (0, 1)]
+    ends = [{"choices": [{"index": i, "delta": {}, "finish_reason": "stop", "usage": usage}]} for i in (0, 1)]
+    upstream.plays({"events": [*said, *ends, "data: [DONE]\n\n"]} if stream else {"json": {"choices": messages}})
+    await upstream.ask(stream=stream, n=2)
+    assert [call.metered for call in upstream.endpoint.record.calls] == [False]
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    "message", [{"content": None, "tool_calls": [CALL]}, {"content": None, "refusal": "no"}, {"reasoning": "hm"}]
+)
+async def test_an_answer_without_text_has_tokens_too(upstream: Upstream, message: dict[str, Any]) -> None:
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    upstream.plays({"json": {"choices": [choice], "usage": {"prompt_tokens": 100, "completion_tokens": 0}}})
+    await upstream.ask()
+    assert [call.metered for call in upstream.endpoint.record.calls] == [False]
+
+
+async def test_an_answer_to_no_prompt_is_unmetered(upstream: Upstream) -> None:
+    upstream.plays(sent({"prompt_tokens": 0, "completion_tokens": 10, "total_tokens": 10}))
+    assert (await upstream.ask()).json()["serve_graph"]["cost_usd"] is None
+    [call] = upstream.endpoint.record.calls
+    assert (call.metered, call.cost_usd) == (False, D("0.0002"))
