@@ -9,9 +9,10 @@ import numpy as np
 from router_models.planning.patterns import Pattern
 from router_models.planning.recommendation import Demand
 from router_models.planning.workload import Workload
-from router_models.risk_control.labels import labels_needed
+from router_models.risk_control.labels import labels_assured, labels_guess
 from router_models.risk_control.sequence import Labelled, counts_at, quantile_grid, smoothed_risk, spent_delta
 from router_models.training.splits import SPLIT_SHARES
+from router_models.types import FloatArray
 
 EPSILONS = (0.01, 0.02, 0.05, 0.10, 0.15, 0.20)
 MOST_LABELS = 200_000
@@ -23,7 +24,8 @@ CERT_SHARE = SPLIT_SHARES["cert"]
 class LabelsRow:
     """Hold the CERT labels (of all prompts, kept or not) for one ε, by the risks measured on every labelled prompt.
 
-    Labels are counted at the level of a first look, which is what `certify` can spend. None = no number would do.
+    Labels are counted at the level of a first look, which is what `certify` can spend. None = no number would do, or
+    these labels are too few to say one.
 
     Parameters
     ----------
@@ -74,9 +76,7 @@ def labels_table(work: Workload, pattern: Pattern, epsilons: tuple[float, ...], 
     if pattern.route_at is not None and pattern.before is not None:
         on = on & (pattern.before >= pattern.route_at)
     data = Labelled(scores[on], work.seen.grades[:, 0][on] < 0.5)
-    accepted, wrong = counts_at(quantile_grid(data.scores), data)
-    risk, share = smoothed_risk(accepted, wrong), accepted / int(work.counted.sum())
-    return tuple(_labels_row(epsilon, delta, risk, share) for epsilon in epsilons)
+    return tuple(labels_row(epsilon, delta, data, int(work.counted.sum())) for epsilon in epsilons)
 
 
 def label_money(demand: Demand, row: LabelsRow) -> float | None:
@@ -86,27 +86,56 @@ def label_money(demand: Demand, row: LabelsRow) -> float | None:
     return demand.usd_per_label * row.useful / CERT_SHARE
 
 
-def _labels_row(epsilon: float, delta: float, risk: np.ndarray, share: np.ndarray) -> LabelsRow:
-    within = risk <= epsilon
-    reachable = float(share[within].max()) if within.any() else 0.0
+def labels_row(epsilon: float, delta: float, data: Labelled, prompts: int) -> LabelsRow:
+    """Return the labels that one error budget needs.
+
+    A threshold that is chosen and counted on the same labels is the luckiest one: it promises too much. Here each half
+    of the labels chooses a threshold for the other half to be counted at, and the number of labels allows for what
+    those counts leave open of the risk (`labels_assured`).
+
+    Parameters
+    ----------
+    epsilon : float
+        The error budget, in (0, 1).
+    delta : float
+        1 - confidence.
+    data : Labelled
+        Scores and labels of the answers that may be kept, in random order.
+    prompts : int
+        How many prompts they were taken from.
+
+    Returns
+    -------
+    LabelsRow
+    """
+    grid = quantile_grid(data.scores)
+    accepted, wrong = counts_at(grid, data)
+    within = smoothed_risk(accepted, wrong) <= epsilon
+    reachable = float(accepted[within].max()) / prompts if within.any() else 0.0
     level = spent_delta(delta, 1)
-    needed = [
-        _whole(labels_needed(epsilon, float(r), level), float(s)) if r < 0.97 * epsilon and s > 0 else None
-        for r, s in zip(risk, share, strict=True)
-    ]
-    fewest = _least(needed, share, 0.0)
-    useful = _least(needed, share, 0.75 * reachable)
+    fewest = _assured(epsilon, level, data, grid, prompts, 0.0)
+    useful = _assured(epsilon, level, data, grid, prompts, 0.75 * reachable)
     return LabelsRow(epsilon, reachable, *fewest, *useful)
 
 
-def _whole(labels: int | None, share: float) -> int | None:
-    """Convert labels among kept answers to labels among all; None where that is more than anyone would collect."""
-    total = None if labels is None else int(np.ceil(labels / share))
-    return None if total is None or total > MOST_LABELS else total
-
-
-def _least(needed: list[int | None], share: np.ndarray, at_least: float) -> tuple[int | None, float]:
-    known = [
-        (labels, float(s)) for labels, s in zip(needed, share, strict=True) if labels is not None and s >= at_least
-    ]
-    return min(known, default=(None, 0.0), key=lambda pair: pair[0])
+def _assured(
+    epsilon: float, level: float, data: Labelled, grid: FloatArray, prompts: int, at_least: float
+) -> tuple[int | None, float]:
+    """Labels of all prompts and the share kept, at thresholds that keep `at_least`; None where none would do."""
+    half = np.arange(len(data)) % 2 == 0
+    kept = errors = seen = 0
+    for inside in (half, ~half):
+        choosing, counting = (Labelled(data.scores[rows], data.wrong[rows]) for rows in (inside, ~inside))
+        accepted, wrong = counts_at(grid, choosing)
+        share = accepted * (len(data) / max(len(choosing), 1) / prompts)
+        guess = labels_guess(epsilon, smoothed_risk(accepted, wrong), level) / np.maximum(share, 1e-12)
+        guess = np.where((accepted > 0) & (share >= at_least), guess, np.inf)
+        best = int(np.argmin(guess))
+        if not np.isfinite(guess[best]):
+            continue
+        accepted, wrong = counts_at(grid, counting)
+        kept, errors, seen = kept + int(accepted[best]), errors + int(wrong[best]), seen + len(counting)
+    share_kept = kept / seen * len(data) / prompts if seen else 0.0
+    needed = labels_assured(epsilon, errors, kept, level) if kept else None
+    total = None if needed is None else int(np.ceil(needed / share_kept))
+    return (None, 0.0) if total is None or total > MOST_LABELS else (total, share_kept)

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import bdtr, ndtri
+from scipy.special import bdtr, betaincinv, ndtri
 
 from router_models.errors import DataError
 from router_models.risk_control.certificate import check_budget
@@ -15,6 +15,10 @@ from router_models.types import FloatArray, IntArray
 
 POWER = 0.9
 MAX_ERRORS = 20_000
+RISKS = 25
+"""Quantiles of what is known of a risk that power is averaged over."""
+NEARLY = 0.97
+"""The part of ε above which a risk counts as one that no number of labels certifies."""
 
 
 def p_value(errors: ArrayLike, n: ArrayLike, epsilon: float) -> FloatArray:
@@ -95,6 +99,52 @@ def _starts(size: int, epsilon: float, level: float) -> IntArray:
     starts = least_labels(np.arange(size + 1), epsilon, level)
     starts.setflags(write=False)
     return starts
+
+
+def labels_assured(epsilon: float, errors: int, n: int, delta: float, wanted: float = POWER) -> int | None:
+    """Labels among *accepted* answers that certify with probability ≥ `wanted`, when the risk is known from n answers.
+
+    `labels_needed` at a measured risk promises too much: power bends downwards in the risk, so that what a risk
+    measured too low loses is more than what one measured too high gains. Here power is averaged over the risks that
+    `errors` of n leave open (the posterior of a Beta(½, ½) prior), as far as any number of labels would do for them.
+
+    Parameters
+    ----------
+    epsilon : float
+        The bound to be certified, in (0, 1).
+    errors, n : int
+        Wrong answers among n accepted ones, at a threshold that was not chosen on them.
+    delta : float
+        The level the test is really run at.
+    wanted : float
+        The probability of success.
+
+    Returns
+    -------
+    int or None
+        None where it is likelier than not that no number would do, or where more than 20,000 errors would be seen.
+
+    Raises
+    ------
+    DataError
+        For a budget that is none.
+    """
+    check_budget(epsilon, delta)
+    open_risks = betaincinv(errors + 0.5, n - errors + 0.5, (np.arange(RISKS) + 0.5) / RISKS)
+    within = open_risks[open_risks < NEARLY * epsilon]
+    if 2 * len(within) < RISKS:
+        return None
+    size = 64
+    while size <= MAX_ERRORS:
+        starts = _starts(size, epsilon, delta)
+        lowest = bdtr(np.arange(size, dtype=np.float64)[:, None], starts[1:, None] - 1, within[None]).mean(axis=1)
+        short = np.flatnonzero(lowest < wanted)
+        if short.size == 0:
+            return int(starts[0])
+        if short[-1] < 0.5 * size:
+            return int(starts[short[-1] + 1])
+        size *= 4
+    return None
 
 
 def labels_guess(epsilon: float, true_risk: ArrayLike, level: float) -> FloatArray:

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom
 
 from router_models.errors import DataError
-from router_models.risk_control.labels import labels_needed, least_labels, p_value, power
+from router_models.risk_control.labels import labels_assured, labels_needed, least_labels, p_value, power
 
 DELTAS = (0.10, 0.05, 0.01)
 
@@ -72,3 +72,15 @@ def test_published_numbers_suffice_and_lie_between_the_first_that_do_and_the_saf
             enough = binom.cdf(np.arange(len(starts)), starts, risk) >= 0.9
             assert power(published, epsilon, risk, delta) >= 0.9
             assert starts[np.argmax(enough)] <= published <= 1.01 * safe
+
+
+@pytest.mark.parametrize(("errors", "n"), [(0, 40), (5, 200), (20, 600), (60, 1000)])
+def test_labels_from_a_measured_risk_allow_for_what_is_not_known_of_it(errors, n):
+    assured, at_face_value = labels_assured(0.1, errors, n, 0.06), labels_needed(0.1, errors / n, 0.06)
+    assert assured > at_face_value
+    ten_times = labels_assured(0.1, 10 * errors, 10 * n, 0.06)
+    assert at_face_value <= ten_times <= assured, "the better the risk is known, the fewer"
+
+
+def test_no_number_of_labels_is_named_where_more_likely_none_would_do():
+    assert labels_assured(0.1, 11, 100, 0.06) is None
