@@ -7,6 +7,7 @@ and knows neither tools nor schemas.
 from __future__ import annotations
 
 import importlib.util
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -99,6 +100,13 @@ def test_a_refusal_of_the_api_is_its_own_exception(client: Any, graph: Any, host
     )
     with pytest.raises(Exception, match="content flagged"):
         client.chat(hosted)
+
+
+def test_a_rate_limit_of_the_api_is_its_own_exception(client: Any, graph: Any, hosted: Any) -> None:
+    graph.api.plays({"json": {"error": {"message": "slow down", "type": "rate_limit_error"}}, "status": 429})
+    with pytest.raises(Exception, match="slow down") as caught:
+        client.chat(hosted)
+    assert re.search("RateLimit|Overloaded", type(caught.value).__name__)
 
 
 def test_a_stream_that_breaks_off_is_an_exception_and_no_short_answer(client: Any, graph: Any, hosted: Any) -> None:

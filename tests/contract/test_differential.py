@@ -18,6 +18,7 @@ from typing import Any, Self
 import httpx
 import pytest
 
+from serve_graph.protocol.fields import CHAT_FIELDS, Handling
 from tests.fixtures.exchange_forms import received, straight_from, streams
 from tests.fixtures.exchange_grammar import Exchange, exchanges
 from tests.fixtures.local_graph import HOSTED, LocalGraph, ScriptedApi, listening
@@ -157,7 +158,8 @@ def test_what_is_added_to_a_request_is_what_the_table_says(found: Comparison) ->
         limit = asked.get("max_completion_tokens", asked.get("max_tokens", 256))
         assert (seen["model"], seen["logprobs"], seen["max_tokens"]) == ("some-model", True, limit), str(exchange)
         assert seen["stream"] is streams(exchange), str(exchange)
-        assert seen.get("stream_options") == ({"include_usage": True} if streams(exchange) else None), str(exchange)
+        options = {**asked.get("stream_options", {}), "include_usage": True} if streams(exchange) else None
+        assert seen.get("stream_options") == options, str(exchange)
 
 
 def test_a_marked_call_keeps_the_id_that_the_api_gave_it(found: Comparison) -> None:
@@ -178,6 +180,12 @@ def test_the_grammar_makes_every_kind_of_exchange_and_the_same_ones_each_time() 
     kinds = Counter((exchange.kind, streams(exchange)) for exchange in made)
     assert min(kinds.values()) >= COUNT // 20
     assert len(kinds) == 6
+
+
+def test_every_field_that_reaches_a_hosted_api_as_it_was_sent_is_among_them() -> None:
+    drawn = {name for exchange in exchanges(COUNT) if exchange.kind == "chat" for name in exchange.body}
+    forwarded = {name for name, row in CHAT_FIELDS.items() if row.handling["openai"] is Handling.FORWARDED}
+    assert forwarded - drawn == set()
 
 
 def test_a_field_that_is_lost_changed_or_added_is_a_difference() -> None:
