@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,25 @@ MT_BENCH_NOTE = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Hold where an evaluation goes, and what its page says of how it was made.
+
+    Parameters
+    ----------
+    made : str
+        When, where and by which command: a line of the page.
+    folder : Path, optional
+        For the page, its figures and pictures (of `run_all` a .md file); None: nothing is written.
+    progress : callable
+        Receives a sentence about each step.
+    """
+
+    made: str
+    folder: Path | None
+    progress: Progress
+
+
 def run_one(
     table: OutcomeTable,
     weak: str,
@@ -44,9 +63,7 @@ def run_one(
     prices: tuple[TierCosts, TierCosts] | None,
     budget: tuple[float, float, float | None],
     name: str,
-    made: str,
-    out: Path | None,
-    progress: Progress,
+    to: Destination,
 ) -> tuple[str, Any]:
     """Evaluate routers on one set.
 
@@ -64,12 +81,8 @@ def run_one(
         ε, δ, and the grade from which on an answer is right (None = grades are 0 or 1).
     name : str
         The set's name.
-    made : str
-        When, where and by which command: a line of the page.
-    out : Path, optional
-        A folder for the page, its figures and pictures.
-    progress : callable
-        Receives a sentence about each step.
+    to : Destination
+        Where the page and its figures go.
 
     Returns
     -------
@@ -84,12 +97,12 @@ def run_one(
     epsilon, delta, acceptable = budget
     terms = costs_of(table, weak, strong, prices, epsilon=epsilon, delta=delta, acceptable=acceptable)
     found, held = cross_validate_routers(
-        table, weak, strong, protocol, terms, datetime.now(UTC), name=name, progress=progress
+        table, weak, strong, protocol, terms, datetime.now(UTC), name=name, progress=to.progress
     )
-    if out is not None:
-        _write(out, found, held, table, made)
-        progress(f"written to {out}")
-    return evaluation_page(found, made=made), to_json_values(found)
+    if to.folder is not None:
+        _write(to.folder, found, held, table, to.made)
+        to.progress(f"written to {to.folder}")
+    return evaluation_page(found, made=to.made), to_json_values(found)
 
 
 def run_cascade(
@@ -99,9 +112,7 @@ def run_cascade(
     protocol: Protocol,
     epsilon: float,
     name: str,
-    made: str,
-    out: Path | None,
-    progress: Progress,
+    to: Destination,
 ) -> tuple[str, Any]:
     """Evaluate both tiers as a cascade: by logprobs alone, by the prompt alone, by all combined.
 
@@ -117,12 +128,8 @@ def run_cascade(
         The share of wrong answers among the kept that "kept" allows, in (0, 1).
     name : str
         The set's name.
-    made : str
-        When, where and by which command: a line of the page.
-    out : Path, optional
-        A folder for the page and its figures.
-    progress : callable
-        Receives a sentence about each step.
+    to : Destination
+        Where the page and its figures go.
 
     Returns
     -------
@@ -141,13 +148,13 @@ def run_cascade(
         raise DataError(f"--cascade takes one router family that this table feeds; {left or 'name one: --router F'}")
     found = compare_cascade(
         table, weak, strong, usable[0], name=name, folds=protocol.folds, epsilon=epsilon, seed=protocol.seed,
-        progress=progress,
+        progress=to.progress,
     )  # fmt: skip
-    text, figures = cascade_page(found, made), to_json_values(found)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "cascade.md").write_text(text)
-        (out / "cascade.json").write_text(json.dumps(figures, indent=1))
+    text, figures = cascade_page(found, to.made), to_json_values(found)
+    if to.folder is not None:
+        to.folder.mkdir(parents=True, exist_ok=True)
+        (to.folder / "cascade.md").write_text(text)
+        (to.folder / "cascade.json").write_text(json.dumps(figures, indent=1))
     return text, figures
 
 
@@ -157,9 +164,7 @@ def run_benchmark(
     cache: Path,
     epsilon: float,
     delta: float,
-    made: str,
-    out: Path | None,
-    progress: Progress,
+    to: Destination,
 ) -> tuple[str, Any]:
     """Evaluate routers on RouteLLM's benchmarks; every row says what it was trained and tested on.
 
@@ -173,12 +178,8 @@ def run_benchmark(
         A folder for embeddings.
     epsilon, delta : float
         The certificate's risk budget and 1 - confidence, in (0, 1).
-    made : str
-        When, where and by which command: a line of the page.
-    out : Path, optional
-        A folder for the page, its figures and pictures.
-    progress : callable
-        Receives a sentence about each step.
+    to : Destination
+        Where the page and its figures go.
 
     Returns
     -------
@@ -190,27 +191,27 @@ def run_benchmark(
     DataError
         Where the checkout holds no responses, or they cannot be read.
     """
-    parts, figures = ["# RouteLLM's benchmarks, the paper's rows (arXiv 2406.18665 v3) and ours", made], {}
+    parts, figures = ["# RouteLLM's benchmarks, the paper's rows (arXiv 2406.18665 v3) and ours", to.made], {}
     protocol = replace(protocol, certify=False)
     for one in read_benchmarks(checkout):
-        table = with_sentences(one.name, one.table, protocol, cache, progress)
+        table = with_sentences(one.name, one.table, protocol, cache, to.progress)
         terms = costs_of(table, WEAK, STRONG, None, epsilon=epsilon, delta=delta)
         try:
             found, held = cross_validate_routers(
-                table, WEAK, STRONG, protocol, terms, datetime.now(UTC), name=one.name, progress=progress
+                table, WEAK, STRONG, protocol, terms, datetime.now(UTC), name=one.name, progress=to.progress
             )
         except DataError as error:  # a few dozen questions are too few for some families: the baselines still stand
             bare, why = replace(protocol, families=()), f"no router: {error}"
             found, held = cross_validate_routers(
-                table, WEAK, STRONG, bare, terms, datetime.now(UTC), name=one.name, notes=[why], progress=progress
+                table, WEAK, STRONG, bare, terms, datetime.now(UTC), name=one.name, notes=[why], progress=to.progress
             )
         figures[one.name] = {"raw": one.raw, "dropped": one.dropped, **to_json_values(found)}
         parts.append(_benchmark_section(one, found))
-        if out is not None:
-            _write(out / one.name, found, held, table, made)
+        if to.folder is not None:
+            _write(to.folder / one.name, found, held, table, to.made)
     text = "\n\n".join(parts) + "\n"
-    if out is not None:
-        (out / "routellm.md").write_text(text)
+    if to.folder is not None:
+        (to.folder / "routellm.md").write_text(text)
     return text, figures
 
 

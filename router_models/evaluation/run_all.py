@@ -14,7 +14,7 @@ from router_models.errors import DataError
 from router_models.evaluation.cross_validation import Protocol, costs_of, cross_validate_routers
 from router_models.evaluation.figures import Evaluation, MethodFigures
 from router_models.evaluation.held_out import folds_of, held_out_scores, routing_targets
-from router_models.evaluation.run import with_sentences
+from router_models.evaluation.run import Destination, with_sentences
 from router_models.evaluation.slow import Slow, evaluate_slow
 from router_models.metrics import Interval, RoutingSums, bootstrap
 from router_models.reports.markdown import spread
@@ -31,9 +31,7 @@ def run_all(
     pairs: Mapping[str, tuple[str, str]],
     protocol: Protocol,
     cache: Path,
-    made: str,
-    out: Path | None,
-    progress: Progress,
+    to: Destination,
     slow: Slow | None = None,
 ) -> tuple[str, Any]:
     """Evaluate router families on every file of outcomes in a folder.
@@ -50,12 +48,8 @@ def run_all(
         How scores are made.
     cache : Path
         A folder for embeddings.
-    made : str
-        When, where and by which command: a line of the page.
-    out : Path, optional
-        The file to write the page to.
-    progress : callable
-        Receives a sentence about each step.
+    to : Destination
+        Where the page goes: of a folder's sets one .md file.
     slow : Slow, optional
         Adds a second table per set: the families that the first leaves out, on a sample.
 
@@ -74,22 +68,22 @@ def run_all(
     files = sorted(p for p in folder.iterdir() if p.name.endswith(TABLES))
     if not files:
         raise DataError(f"{folder}: no .parquet, .csv or .jsonl file")
-    parts: list[str] = ["# Router families on every set", made]
+    parts: list[str] = ["# Router families on every set", to.made]
     figures: dict[str, Any] = {}
     few, protocol = protocol.labels or FEW, replace(protocol, certify=False, labels=None)
     read = protocol if slow is None else replace(protocol, families=(*protocol.families, "default"))
     refused = []
     for file in files:
         try:
-            section, figures[file.stem] = _one_set(file, pairs, protocol, read, few, cache, progress, slow)
+            section, figures[file.stem] = _one_set(file, pairs, protocol, read, few, cache, to.progress, slow)
         except DataError as error:  # the others are evaluated all the same, and the page says why this one was not
             refused.append(error)
             section, figures[file.stem] = f"## {file.stem}: left out\n\n{error}", {"left_out": str(error)}
-            progress(f"{file.stem}: left out: {error}")
+            to.progress(f"{file.stem}: left out: {error}")
         parts.append(section)
-        if out is not None:  # after every set, so that a run cut short leaves what it found
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text("\n\n".join(parts) + "\n")
+        if to.folder is not None:  # after every set, so that a run cut short leaves what it found
+            to.folder.parent.mkdir(parents=True, exist_ok=True)
+            to.folder.write_text("\n\n".join(parts) + "\n")
     if len(refused) == len(files):
         raise refused[0]
     return "\n\n".join(parts) + "\n", figures

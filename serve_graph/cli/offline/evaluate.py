@@ -118,11 +118,13 @@ def evaluate(
     The paper's benchmarks: serve-graph evaluate --benchmark routellm --data ../RouteLLM
     """
     from router_models.evaluation.cross_validation import Protocol
+    from router_models.evaluation.run import Destination
     from router_models.evaluation.slow import Slow
 
     protocol = Protocol(tuple(router.split(",")), folds, labels, hold_out, target, None, seed)
     progress = progress_to_stderr()
     check_out(out, folder=every is None)
+    to = Destination(_made(), out, progress)
     if sum(given is not None for given in (outcomes, benchmark, every)) != 1:
         raise typer.BadParameter("give one of --outcomes FILE, --benchmark routellm, --all FOLDER")
     if slow is not None and every is None:
@@ -135,13 +137,13 @@ def evaluate(
 
         if benchmark != "routellm" or data is None:
             raise typer.BadParameter("use --benchmark routellm --data CHECKOUT")
-        text, figures = run_benchmark(data, protocol, cache, epsilon, delta, _made(), out, progress)
+        text, figures = run_benchmark(data, protocol, cache, epsilon, delta, to)
     elif every is not None:
         from router_models.evaluation.run_all import run_all
 
         pairs = dict(_pair_of(text) for text in tiers or [])
         rest = None if slow is None else Slow(slow, model, cache)
-        text, figures = run_all(every, pairs, protocol, cache, _made(), out, progress, rest)
+        text, figures = run_all(every, pairs, protocol, cache, to, rest)
     else:
         from dataclasses import replace
 
@@ -166,12 +168,12 @@ def evaluate(
         if model is not None:
             table = read_by(table, model, cache)
         if cascade:
-            text, figures = run_cascade(table, weak, strong, protocol, epsilon, outcomes.stem, _made(), out, progress)
+            text, figures = run_cascade(table, weak, strong, protocol, epsilon, outcomes.stem, to)
         else:
             source = _source(train, train_weak, train_strong, train_embeddings, cache, use_embeddings)
             text, figures = run_one(
                 table.only(weak, strong), weak, strong, replace(protocol, train=source), prices,
-                (epsilon, delta, acceptable), outcomes.stem, _made(), out, progress,
+                (epsilon, delta, acceptable), outcomes.stem, to,
             )  # fmt: skip
     if outcomes is not None:
         note_comparison(table, group_by, cache, "evaluate", protocol.families)
