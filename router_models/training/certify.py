@@ -19,7 +19,7 @@ from router_models.risk_control.certify import certify_policy, check_on_tune
 from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.joint_path import JointPath
 from router_models.training.candidate import Candidate, Settings
-from router_models.training.evidence import evidence_of
+from router_models.training.evidence import evidence_of, token_ratios
 from router_models.training.splits import SPLIT_SHARES, LabelledSplits
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion
@@ -99,7 +99,9 @@ def certify_candidate(
         raise _to_collect(error, draft, known, settings) from error
     called = tiers_with_calls((splits.train, splits.cert), settings.tiers)
     version = replace(draft, policy=Policy(settings.tiers, found.points), slicer=settings.slicer, judges_calls=called)
-    version = bound(replace(version, certificate=found.certificate), settings)
+    version = replace(version, certificate=found.certificate)
+    told = replace(found.certificate, token_ratios=token_ratios(splits.cert, version, fresh))
+    version = bound(replace(version, certificate=told), settings)
     slices = {slicer: slices_of(slicer, splits.cert.prompts) for slicer in SLICERS}
     return Certified(version, fresh, slices, found.paths, found.refused)
 

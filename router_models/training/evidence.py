@@ -11,11 +11,16 @@ import numpy as np
 from router_models.data.outcomes import OutcomeTable
 from router_models.data.slices import slices_of
 from router_models.errors import DataError
+from router_models.metrics import bootstrap
 from router_models.pricing.prices import Price
 from router_models.risk_control.evidence import CascadeEvidence, Replay, Thresholds, replay_policy
 from router_models.types import Answers, FloatArray, Usage
 from router_models.versions.router_version import RouterVersion
 from router_models.versions.tier_models import as_served, shows_route
+
+Ratio = tuple[float, float, float]
+LEAST_FOR_RATIO = 20
+"""Accepted answers from which on the ratio of two tiers' lengths is worth telling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,45 @@ def cheapest_route_at(seen: CascadeEvidence, epsilon: float) -> tuple[float, flo
     costs = [float(replay_policy(seen, one_pair(route_at, accept_at)).cost_usd.mean()) for route_at in grid]
     best = len(grid) - 1 - int(np.argmin(costs[::-1]))
     return float(grid[best]), accept_at
+
+
+def token_ratios(table: OutcomeTable, version: RouterVersion, seen: CascadeEvidence) -> dict[str, Ratio]:
+    """How many completion tokens the last tier takes for each of a lower tier's whose answer is accepted.
+
+    Parameters
+    ----------
+    table : OutcomeTable
+        CERT: independent rows.
+    version : RouterVersion
+        Its policy says whose answers are accepted.
+    seen : CascadeEvidence
+        Evidence of the same rows.
+
+    Returns
+    -------
+    dict of str to tuple of float
+        The ratio of the sums and its 95 % bootstrap interval, by tier; tiers with fewer than `LEAST_FOR_RATIO`
+        accepted answers of known length are left out.
+    """
+    replayed, tiers, found = replay_version(version, seen), seen.tiers, {}
+    if tiers[-1] not in table.completion_tokens:
+        return {}
+    for i, tier in enumerate(tiers[:-1]):
+        rows = replayed.answered_by == i
+        if tier not in table.completion_tokens:
+            continue
+        own, top = table.completion_tokens[tier][rows], table.completion_tokens[tiers[-1]][rows]
+        known = np.isfinite(own) & np.isfinite(top)
+        own, top = own[known], top[known]
+        if len(own) < LEAST_FOR_RATIO or own.min() <= 0:
+            continue
+
+        def ratio(weights: FloatArray, own: FloatArray = own, top: FloatArray = top) -> FloatArray:
+            return np.asarray(weights @ top / (weights @ own), dtype=np.float64)
+
+        seen_ratio = bootstrap(ratio, len(own))
+        found[tier] = (seen_ratio.value, seen_ratio.low, seen_ratio.high)
+    return found
 
 
 def one_pair(route_at: float, accept_at: float) -> Thresholds:

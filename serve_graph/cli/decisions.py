@@ -56,10 +56,12 @@ def bill(
     from serve_graph.cascade.billing import total
     from serve_graph.config.graph import load_config
     from serve_graph.policy.bindings import price_lists
+    from serve_graph.policy.serving_version import token_ratios_of
 
     graph = load_config(config)
     records = _ask(config, lambda store: store.latest(limit))
-    found = savings(records, graph.tier_names[-1], price_lists(graph))
+    ratios = token_ratios_of(graph, {record.version for record in records})
+    found = savings(records, graph.tier_names[-1], price_lists(graph), ratios=ratios)
     lines = [line for record in records for line in record.bill]
     by_purpose = {
         what: total(line.cost_usd for line in lines if line.what == what) for what in sorted({x.what for x in lines})

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from router_models.data.starter import STARTER_OUTCOMES
-from router_models.errors import CertificateError, NotCertifiedError, RegistryError
+from router_models.errors import ArtifactError, CertificateError, NotCertifiedError, RegistryError
 from router_models.pipeline import run_pipeline
+from router_models.pricing.savings import TokenRatios
 from router_models.training.candidate import Settings
 from router_models.types import Progress
 from router_models.versions.registry import find_version
@@ -106,6 +108,28 @@ def ensure_first_version(config: GraphConfig, progress: Progress) -> str | None:
     except NotCertifiedError as error:
         return error.reason
     return None
+
+
+def token_ratios_of(config: GraphConfig, names: Iterable[str]) -> dict[str, TokenRatios]:
+    """What the certificates of these versions say of the lengths of both tiers' answers, by version.
+
+    A version that the registry does not hold, or whose files cannot be read, is left out.
+    """
+    found: dict[str, TokenRatios] = {}
+    for name in names:
+        model, slash, number = name.rpartition("/")
+        if not slash or not number.isdigit() or model != config.policy.model_name:
+            continue
+        try:
+            version = find_version(config.registry_uri, model, number)
+            if version is None:
+                continue
+            loaded = RouterVersion.load(version.folder(config.state_folder.resolve() / "versions"), name)
+        except (RegistryError, ArtifactError, CertificateError):
+            continue
+        if loaded.certificate is not None and loaded.certificate.token_ratios:
+            found[name] = loaded.certificate.token_ratios
+    return found
 
 
 def settings_of(config: GraphConfig) -> Settings:

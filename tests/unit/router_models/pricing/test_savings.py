@@ -78,3 +78,22 @@ def test_an_answer_that_the_engine_did_not_meter_is_no_basis_for_an_estimate() -
 def test_the_order_of_requests_changes_nothing(records: list[DecisionRecord]) -> None:
     in_order = savings([CHEAP, ESCALATED, FAILED, CHEAP, ESCALATED], "frontier", PRICES)
     assert savings(records, "frontier", PRICES) == in_order
+
+
+RATIOS = {"v/1": {"cheap": (2.0, 1.5, 2.5)}}
+
+
+def test_the_unseen_answer_of_the_last_tier_is_as_long_as_its_answers_to_such_prompts_were() -> None:
+    found = savings([CHEAP, ESCALATED], "frontier", PRICES, ratios=RATIOS)
+    # 100 prompt tokens at 10; 50 x 2 answer tokens at 20: 3,000 millionths; the escalated answer is billed: 2,000
+    assert found.frontier_usd == Decimal("0.003") + Decimal("0.002")
+    assert (found.frontier_low_usd, found.frontier_high_usd) == (Decimal("0.0045"), Decimal("0.0055"))
+    assert (found.estimated, found.by_ratio) == (1, 1)
+    assert "$0.002080 to $0.003080 by what is known of the lengths of both tiers' answers" in found.text()
+
+
+def test_an_estimate_without_a_ratio_is_said_to_be_one() -> None:
+    found = savings([CHEAP], "frontier", PRICES, ratios={"v/2": RATIOS["v/1"]})
+    assert found.frontier_usd == savings([CHEAP], "frontier", PRICES).frontier_usd
+    assert found.frontier_low_usd is None
+    assert "1 of them as if the last tier's answer were as long" in found.text()
