@@ -15,6 +15,12 @@ from serve_graph.protocol.thinking_blocks import thought_deltas, with_thoughts
 from serve_graph.protocol.tool_calls import ToolCallAssembler
 
 Choices = list[dict[str, Any]]
+_IN_PIECES = ("data", "transcript")
+"""The fields of an answer in audio that are sent in pieces."""
+_IN_ORDER = frozenset(
+    {"role", "content", "refusal", "reasoning", "reasoning_content", "thinking_blocks", "tool_calls", "function_call"}
+)
+"""The fields of a message that have pieces of their own; any other one is a piece."""
 
 
 def says_something(chunk: Mapping[str, Any]) -> bool:
@@ -149,10 +155,32 @@ def _merge_delta(message: dict[str, Any], name: str, value: Any) -> None:
             former[field] += value.get(field) or ""
     elif name == "thinking_blocks":
         message[name] = with_thoughts(message.get(name) or [], value)
-    elif name != "role" and isinstance(value, str):
+    elif name == "role":
+        message[name] = value
+    elif isinstance(value, str):
         message[name] = (message.get(name) or "") + value
+    elif isinstance(value, list):
+        message[name] = _longer(message.get(name) or [], value, name)
+    elif isinstance(value, Mapping) and isinstance(before := message.get(name), Mapping):
+        message[name] = {
+            **before,
+            **value,
+            **{part: before.get(part, "") + value[part] for part in _texts(before, value)},
+        }
     else:
         message[name] = value
+
+
+def _longer(before: Any, more: list[Any], name: str) -> list[Any]:
+    """Return a field's items with those of one delta; what is sent again is not repeated, unless it is reasoning."""
+    if not isinstance(before, list):
+        return more
+    return [*before, *(item for item in more if name == "reasoning_details" or item not in before)]
+
+
+def _texts(before: Mapping[str, Any], value: Mapping[str, Any]) -> list[str]:
+    """Return the fields of an object, such as an answer in audio, that come in pieces."""
+    return [part for part in _IN_PIECES if isinstance(value.get(part), str) and isinstance(before.get(part, ""), str)]
 
 
 def tool_names(tools: Any) -> frozenset[str]:
@@ -165,7 +193,10 @@ def tool_names(tools: Any) -> frozenset[str]:
 
 
 def to_chunks(completion: Completion) -> Iterator[Choices]:
-    """Split a completion into pieces, per choice: role (with logprobs), text, refusal, tool calls, finish reason."""
+    """Split a completion into pieces, per choice: role (with logprobs), text, refusal, tool calls, finish reason.
+
+    All else that a message holds (audio, images, annotations, encrypted reasoning) is a piece before the tool calls.
+    """
     plain = {"message": {"content": completion.text}, "finish_reason": completion.finish_reason}
     for position, choice in enumerate(completion.payload.get("choices") or [plain]):
         index = choice.get("index") or position
@@ -181,6 +212,9 @@ def to_chunks(completion: Completion) -> Iterator[Choices]:
         for name in ("content", "refusal"):
             for text in text_pieces(message.get(name) or ""):
                 yield [_piece(index, {name: text})]
+        for name, value in message.items():
+            if name not in _IN_ORDER and value:
+                yield [_piece(index, {name: value})]
         if calls := message.get("tool_calls"):
             yield [_piece(index, {"tool_calls": [{**call, "index": i} for i, call in enumerate(calls)]})]
         if former := message.get("function_call"):

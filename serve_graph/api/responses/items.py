@@ -39,6 +39,7 @@ class Items:
         self.output: list[dict[str, Any]] = []
         self.open: dict[str, Any] | None = None
         self.calls: dict[int, dict[str, Any]] = {}
+        self.nameless: dict[int, Mapping[str, Any]] = {}
 
     def take(self, message: Mapping[str, Any]) -> list[Event]:
         """Add one message or delta; returns the events that describe it."""
@@ -52,13 +53,24 @@ class Items:
         for position, call in enumerate(message.get("tool_calls") or []):
             at = position if call.get("index") is None else call["index"]
             if at not in self.calls:
-                events += self.close()
+                call = _joined(self.nameless.pop(at, {}), call)
+                if not _name(call):
+                    self.nameless[at] = call
+                    continue
+                events += self._close_open()
                 events += self._begin_call(at, call)
             events += self._grow_call(self.calls[at], call)
         return events
 
     def close(self, status: str = "completed") -> list[Event]:
-        """Close the open item, if there is one: `incomplete` where the answer was cut."""
+        """Close the last item, `incomplete` where the answer was cut; calls that never got a name are shown."""
+        events: list[Event] = []
+        for at, call in self.nameless.items():
+            events += [*self._close_open(), *self._begin_call(at, call), *self._grow_call(self.calls[at], call)]
+        self.nameless = {}
+        return events + self._close_open(status)
+
+    def _close_open(self, status: str = "completed") -> list[Event]:
         if self.open is None:
             return []
         item, self.open = self.open, None
@@ -73,7 +85,7 @@ class Items:
         """Append text to the item's last part; text of another kind starts another part, reasoning another item."""
         item_type = "reasoning" if kind == "reasoning_text" else "message"
         if self.open is None or self.open["type"] != item_type:
-            yield from self.close()
+            yield from self._close_open()
             at = f"{self.name}_{len(self.output)}"
             message: dict[str, Any] = {"type": "message", "role": "assistant", "id": f"msg_{at}"}
             thinking: dict[str, Any] = {"type": "reasoning", "id": f"rs_{at}", "summary": []}
@@ -100,7 +112,7 @@ class Items:
             "type": kind.item,
             "id": f"{kind.prefix}_{self.name}_{len(self.output)}",
             "call_id": call.get("id") or f"call_{self.name}_{at}",
-            "name": (call.get(kind.name) or {}).get("name") or "",
+            "name": _name(call),
             kind.said: "",
             "status": "in_progress",
         }
@@ -137,6 +149,22 @@ class Items:
 
     def _part(self, item: Mapping[str, Any]) -> dict[str, Any]:
         return {**self._at(item, named=True), "content_index": len(item["content"]) - 1}
+
+
+def _name(call: Mapping[str, Any]) -> str:
+    return str((call.get("custom") or call.get("function") or {}).get("name") or "")
+
+
+def _joined(before: Mapping[str, Any], more: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a call whose name comes late: what was sent of it before, and this piece."""
+    if not before:
+        return more
+    joined = {**before, **{name: value for name, value in more.items() if value is not None}}
+    for name in ("function", "custom"):
+        first, second = before.get(name) or {}, more.get(name) or {}
+        if first or second:
+            joined[name] = {part: (first.get(part) or "") + (second.get(part) or "") for part in {**first, **second}}
+    return joined
 
 
 def _extras(kind: str) -> dict[str, Any]:

@@ -74,6 +74,15 @@ def plain_message(message: Any, *, whole: bool) -> Any:
     return plain
 
 
+def plain_index(index: Any) -> int | None:
+    """Return the index of a choice or a call, also where it is given as digits or a float; None where it is none."""
+    if isinstance(index, str) and index.isascii() and index.isdecimal():
+        return int(index[:9])
+    if isinstance(index, float) and index.is_integer():
+        index = int(index)
+    return index if isinstance(index, int) and not isinstance(index, bool) and index >= 0 else None
+
+
 def text_within(value: Any) -> str:
     """Return the text of a part, of a list of parts, or of what lies in them."""
     if isinstance(value, str):
@@ -134,6 +143,8 @@ def _plain_call(call: Any, whole: bool) -> Any:
         plain["function"] = {"name": plain.pop("name"), "arguments": plain.pop("arguments", "")}
     if isinstance(plain.get("id"), int) and not isinstance(plain["id"], bool):
         plain["id"] = str(plain["id"])
+    if "index" in plain and (index := plain_index(plain.pop("index"))) is not None:
+        plain["index"] = index
     function = plain.get("function")
     if isinstance(function, Mapping):
         arguments = function.get("arguments")

@@ -9,7 +9,7 @@ from typing import Any
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.event_stream import BOM, ApiEvent, EventReader
 from serve_graph.engines.hosted.failures import error_in_reply, unreadable
-from serve_graph.engines.hosted.messages import BROKEN_OFF, finish_reason, plain_message
+from serve_graph.engines.hosted.messages import BROKEN_OFF, finish_reason, plain_index, plain_message
 from serve_graph.protocol.chunks import CompletionAccumulator, check_chunk, says_something
 from serve_graph.protocol.responses import MALFORMED, UsageCounts, completion_of, usage_of
 
@@ -19,7 +19,7 @@ _USAGE_FIELDS = ("usage", "usageMetadata", "usage_metadata", "billed_units")
 def whole_reply(content: bytes) -> dict[str, Any]:
     """Return a chat.completion from a body with status 200, also where the API sent a stream unasked."""
     try:
-        data = json.loads(content.removeprefix(BOM).decode("utf-8", "replace"))
+        data = read_json(content.removeprefix(BOM).decode("utf-8", "replace"))
     except ValueError:
         data = _from_events(content)
     if error := error_in_reply(data):
@@ -39,6 +39,14 @@ def whole_reply(content: bytes) -> dict[str, Any]:
     return reply
 
 
+def read_json(text: str) -> Any:
+    """Parse JSON of an API; what is no JSON though Python writes it becomes such, as no other client could read it.
+
+    `-Infinity`, the logprob of what cannot be, is -9999 as at OpenAI; `NaN` and `Infinity` are null.
+    """
+    return json.loads(text, parse_constant={"-Infinity": -9999.0}.get)
+
+
 def reported_usage(reply: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the usage object of a reply or chunk, wherever its API puts it; None where there is none.
 
@@ -55,6 +63,8 @@ def reported_usage(reply: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _whole_choice(choice: Mapping[str, Any]) -> dict[str, Any]:
     plain = dict(choice)
+    if "index" in plain:
+        plain["index"] = plain_index(plain["index"])
     message = plain.get("message")
     if message is None and isinstance(plain.get("text"), str):
         message = {"content": plain.pop("text")}
@@ -104,11 +114,11 @@ class ReplyStream:
         text = event.data.strip()
         if self.done or not text:
             return
-        if text.startswith("[DONE]"):
+        if text[:6].upper() == "[DONE]":
             self.done = True
             return
         try:
-            data = json.loads(text)
+            data = read_json(text)
         except ValueError:
             raise unreadable(text, self.usage) from None
         if error := error_in_reply(data, event.name, self.usage):
@@ -171,7 +181,8 @@ class ReplyStream:
     def _choice(self, position: int, choice: Mapping[str, Any]) -> dict[str, Any]:
         plain = dict(choice)
         message, text = plain.pop("message", None), plain.pop("text", None)
-        index = plain["index"] = position if plain.get("index") is None else plain["index"]
+        given_index = plain_index(plain.get("index"))
+        index = plain["index"] = position if given_index is None else given_index
         if plain.get("delta") is None:  # a whole message at the end repeats what has been said
             said = message if message is not None else {"content": text} if isinstance(text, str) else {}
             plain["delta"] = {} if self.has_content and message is not None else said

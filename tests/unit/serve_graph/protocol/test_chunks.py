@@ -40,6 +40,46 @@ def test_chunks_accumulate_to_the_same_completion(messages: list[dict[str, Any]]
     assert [message.get("tool_calls") or [] for message in whole] == [message["tool_calls"] for message in messages]
 
 
+BESIDE = st.dictionaries(
+    st.sampled_from(["audio", "images", "annotations", "reasoning_details", "provider_specific_fields", "tone"]),
+    st.dictionaries(st.sampled_from(["id", "data", "transcript", "x"]), st.text(max_size=5), min_size=1)
+    | st.lists(st.integers() | st.text(max_size=3), min_size=1, max_size=3, unique_by=repr)
+    | st.text(min_size=1, max_size=5),
+)
+
+
+@given(BESIDE)
+def test_whatever_else_a_message_holds_is_in_its_chunks(beside: dict[str, Any]) -> None:
+    message = {"content": "hi", **beside}
+    accumulator = CompletionAccumulator()
+    for piece in to_chunks(completion_of({"choices": [{"index": 0, "message": message}]}, 0.0)):
+        accumulator.add({"choices": piece})
+    [choice] = accumulator.completion(0.0).payload["choices"]
+    assert choice["message"] == {"role": "assistant", **message}
+
+
+def test_audio_lists_and_objects_in_pieces_are_put_together() -> None:
+    accumulator = CompletionAccumulator()
+    for delta in (
+        {
+            "audio": {"id": "a1", "transcript": "he"},
+            "annotations": [{"url": "x"}],
+            "reasoning_details": [{"text": "a"}],
+        },
+        {
+            "audio": {"data": "AA", "transcript": "l"},
+            "annotations": [{"url": "y"}],
+            "reasoning_details": [{"text": "a"}],
+        },
+        {"audio": {"data": "BB", "transcript": "lo", "expires_at": 7}, "annotations": [{"url": "x"}, {"url": "y"}]},
+    ):
+        accumulator.add({"choices": [{"index": 0, "delta": delta}]})
+    message = accumulator.completion(0.0, "stop").payload["choices"][0]["message"]
+    assert message["audio"] == {"id": "a1", "data": "AABB", "transcript": "hello", "expires_at": 7}
+    assert message["annotations"] == [{"url": "x"}, {"url": "y"}], "what is sent again is not repeated"
+    assert message["reasoning_details"] == [{"text": "a"}, {"text": "a"}], "equal pieces of text are two pieces"
+
+
 def test_usage_and_logprobs_are_heard() -> None:
     accumulator = CompletionAccumulator()
     for word in ("a", "b"):

@@ -1,0 +1,83 @@
+"""Values of replies that are nearly what they should be: indices, numbers that are no JSON, names that come late."""
+
+from typing import Any
+
+import pytest
+
+Upstream = Any  # tests.fixtures.upstream.Upstream
+DONE = "data: [DONE]\n\n"
+
+
+def chunk(delta: dict[str, Any], reason: str | None = None, index: Any = 0) -> dict[str, Any]:
+    return {"choices": [{"index": index, "delta": delta, "finish_reason": reason}]}
+
+
+@pytest.mark.parametrize("index", ["0", 0.0, -1, None, "first", True, 1.5, 10**12])
+async def test_an_odd_index_of_a_call_costs_no_answer(upstream: Upstream, index: Any) -> None:
+    call = {"index": index, "id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    upstream.plays({"events": [chunk({"tool_calls": [call]}), chunk({}, "tool_calls"), DONE]})
+    calls = [c for e in await upstream.events() for x in e["choices"] for c in x["delta"].get("tool_calls", ())]
+    assert [(c["index"], c["function"]) for c in calls] == [(0, {"name": "f", "arguments": "{}"})]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("index", ["0", 0.0, -1, None])
+async def test_an_odd_index_of_a_choice_costs_no_answer(upstream: Upstream, index: Any, stream: bool) -> None:
+    choice = {"index": index, "message": {"content": "hi"}, "finish_reason": "stop"}
+    events = [chunk({"content": "hi"}, index=index), chunk({}, "stop", index), DONE]
+    upstream.plays({"events": events} if stream else {"json": {"choices": [choice]}})
+    if stream:
+        choices = [choice for event in await upstream.events() for choice in event["choices"]]
+        assert "".join(choice["delta"].get("content") or "" for choice in choices) == "hi"
+    else:
+        choices = (await upstream.ask()).json()["choices"]
+        assert choices[0]["message"]["content"] == "hi"
+    assert {choice["index"] for choice in choices} == {0}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_numbers_that_are_no_json_become_such(upstream: Upstream, stream: bool) -> None:
+    tokens = [{"token": "hi", "logprob": float("-inf"), "top_logprobs": []}]
+    choice = {"index": 0, "finish_reason": "stop", "logprobs": {"content": tokens}, "score": float("nan")}
+    said = {"choices": [{**choice, "delta" if stream else "message": {"content": "hi"}}]}
+    upstream.plays({"events": [said, DONE]} if stream else {"json": said})
+    text = (await upstream.ask(logprobs=True, stream=stream)).text
+    assert '"logprob":-9999.0' in text
+    assert not any(word in text for word in ("Infinity", "NaN"))
+
+
+@pytest.mark.parametrize("end", ["data: [done]\n\n", "data: [Done]\n\n"])
+async def test_the_end_may_be_in_small_letters(upstream: Upstream, end: str) -> None:
+    upstream.plays({"events": [chunk({"content": "hi"}), end]})
+    assert not any("error" in event for event in await upstream.events())
+
+
+LATE = {
+    "after the id": [{"id": "c1"}, {"function": {"name": "f"}}, {"function": {"arguments": "{}"}}],
+    "with the arguments": [{"id": "c1", "function": {"name": None}}, {"function": {"name": "f", "arguments": "{}"}}],
+    "after the arguments": [
+        {"id": "c1", "function": {"arguments": "{"}},
+        {"function": {"name": "f"}},
+        {"function": {"arguments": "}"}},
+    ],
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+async def test_a_name_that_comes_late_is_the_name_of_a_responses_call(upstream: Upstream, name: str) -> None:
+    pieces = [chunk({"tool_calls": [{"index": 0, **piece}]}) for piece in LATE[name]]
+    upstream.plays({"events": [*pieces, chunk({}, "tool_calls"), DONE]})
+    events = await upstream.events("/v1/responses")
+    [added] = [event["item"] for event in events if event["type"] == "response.output_item.added"]
+    [call] = events[-1]["response"]["output"]
+    said = "".join(event["delta"] for event in events if event["type"].endswith("arguments.delta"))
+    assert (added["name"], call["name"], call["arguments"], said) == ("f", "f", "{}", "{}")
+    assert call["status"] == "completed"
+
+
+async def test_a_responses_call_that_never_gets_a_name_is_shown_without(upstream: Upstream) -> None:
+    piece = {"index": 0, "id": "c1", "function": {"arguments": "{}"}}
+    upstream.plays({"events": [chunk({"tool_calls": [piece]}), chunk({}, "tool_calls"), DONE]})
+    events = await upstream.events("/v1/responses")
+    ended = events[-1]["response"]["output"]
+    assert [call["arguments"] for call in ended] == ["{}"]
