@@ -1,3 +1,4 @@
+import atexit
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,11 +14,8 @@ from tests.clients.exchanges import Where
 from tests.fixtures.local_graph import LocalGraph, ScriptedApi, listening
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # what the package holds, nothing fetched
-
-
-def pytest_unconfigure() -> None:
-    """Clients that keep connections open for good leave them to the interpreter's end."""
-    warnings.simplefilter("ignore", ResourceWarning)
+# Clients that keep connections open for good leave them to the interpreter's end.
+atexit.register(warnings.simplefilter, "ignore", ResourceWarning)
 
 
 @pytest.fixture
