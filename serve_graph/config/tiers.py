@@ -110,9 +110,9 @@ class TierConfig(Frozen):
     """Seconds for which the tier keeps a prompt's prefix cached."""
     embeddings: bool = False
     """Whether the tier also serves `/v1/embeddings`."""
-    modalities: tuple[Modality, ...] = ("text",)
+    modalities: tuple[Modality, ...] | None = None
     """What the tier's model takes and gives: `text` and any of `image`, `audio`, `video`, `file`. Requests that hold
-    another kind are never sent to it.
+    another kind are never sent to it. null: text; of the last tier it is not known, and its engine has the last word.
     """
     tools: bool | None = None
     """Whether the tier takes requests with tools; null: a vLLM tier where its `engine_kwargs` have
@@ -125,7 +125,9 @@ class TierConfig(Frozen):
 
     @field_validator("modalities")
     @classmethod
-    def _text_first(cls, given: tuple[Modality, ...]) -> tuple[Modality, ...]:
+    def _text_first(cls, given: tuple[Modality, ...] | None) -> tuple[Modality, ...] | None:
+        if given is None:
+            return None
         if "text" not in given or len(set(given)) != len(given):
             raise ValueError(f"modalities are `text` and further ones, each once, found {list(given)}")
         return given
@@ -152,7 +154,7 @@ class TierConfig(Frozen):
     def capabilities(self) -> frozenset[str]:
         """Everything that the tier takes: its modalities, and whichever of `tools`, `json_schema` and `reasoning`."""
         also = {"tools": self.takes_tools, "json_schema": self.json_schema, "reasoning": self.reasoning}
-        return frozenset(self.modalities) | {name for name, takes in also.items() if takes}
+        return frozenset(self.modalities or ("text",)) | {name for name, takes in also.items() if takes}
 
 
 class VllmTierConfig(TierConfig):

@@ -2,7 +2,8 @@
 
 Routers and verifiers read text. Images, audio, video, files and parts of unknown kinds are invisible to both, so that
 nothing is promised of a request that holds any, wherever in it: in any message, in a tool's result, in earlier turns,
-or in what it wants back. A tier that does not declare what a request needs is never asked.
+or in what it wants back. A tier that does not declare what a request needs is never asked, but the last one where
+it declares no modalities at all.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from router_models.types import Decision, Query
+from serve_graph.config.tiers import TierConfig
 from serve_graph.errors import RequestError
 from serve_graph.gateway.rules import raised
 
@@ -111,6 +113,16 @@ def kind_of(part: Mapping[str, Any]) -> str | None:
     fields = (modality for name, modality in MODALITY_OF.items() if part.get(name) is not None)
     modality = MODALITY_OF.get(str(kind)) or next(fields, None)
     return "unknown" if modality is None and kind not in TEXT_PARTS | NESTED_PARTS else modality
+
+
+def capabilities_of(tiers: Sequence[TierConfig]) -> dict[str, frozenset[str]]:
+    """What each tier of a configuration takes, as far as it says. The last one takes every modality unless it says:
+    what no tier declares is its engine's to answer or to refuse, and never a cheaper tier's.
+    """
+    declared = {tier.name: tier.capabilities for tier in tiers}
+    if tiers[-1].modalities is None:
+        declared[tiers[-1].name] |= MODALITIES
+    return declared
 
 
 @dataclass(frozen=True, slots=True)

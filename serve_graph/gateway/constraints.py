@@ -15,7 +15,7 @@ from serve_graph.cascade.certificate import CertificateSnapshot
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.deadline import NEVER, Deadline
 from serve_graph.config.graph import GraphConfig
-from serve_graph.gateway.capabilities import CapableTiers, needs_of
+from serve_graph.gateway.capabilities import CapableTiers, capabilities_of, needs_of
 from serve_graph.gateway.context_length import Room, fit_context
 from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.gateway.rules import Expectations, hold_tool_loop, keep_session, within_latency
@@ -226,5 +226,5 @@ def routing_context_for(
         certificate_status=certificate_status,
         forbids_abstaining=served.forbids_abstaining,
         judges_calls=served.judges_calls,
-        capabilities={tier.name: tier.capabilities for tier in config.tiers},
+        capabilities=capabilities_of(config.tiers),
     )

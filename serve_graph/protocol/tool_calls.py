@@ -21,14 +21,16 @@ def new_call_id() -> str:
     return f"call_{uuid.uuid4().hex[:24]}"
 
 
-def parsed_arguments(arguments: Any) -> Any:
-    """Return the value of a call's arguments; empty ones, of a function without parameters, are `{}`.
+def arguments_of(arguments: Any) -> dict[str, Any]:
+    """Return a call's arguments as an object; empty ones, of a function without parameters, are `{}`.
 
-    Raises ValueError for text that is no JSON.
+    What is no object is passed under `INVALID_JSON`, the key that Anthropic names for it.
     """
-    if not isinstance(arguments, str):
-        return {} if arguments is None else arguments
-    return json.loads(arguments) if arguments.strip() else {}
+    try:
+        found = json.loads(arguments) if isinstance(arguments, str) and arguments.strip() else arguments or {}
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {"INVALID_JSON": str(arguments)}
 
 
 @dataclass(slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from serve_graph.api.messages.request import MessagesRequest
 from serve_graph.api.messages.stream import ContentBlocks
 from serve_graph.api.sse import Chunks, Events, event
 from serve_graph.protocol.thinking_blocks import signed_thoughts
+from serve_graph.protocol.tool_calls import arguments_of
 
 STOP_REASONS = MappingProxyType(
     {"length": "max_tokens", "content_filter": "refusal", "tool_calls": "tool_use", "function_call": "tool_use"}
@@ -141,19 +141,10 @@ def _tool_use(position: int, call: Mapping[str, Any], reply_id: str) -> dict[str
         "type": "tool_use",
         "id": call.get("id") or call_name(reply_id, position),
         "name": function.get("name") or "",
-        "input": input_of(function.get("arguments") or ""),
+        "input": arguments_of(function.get("arguments")),
     }
 
 
 def call_name(reply_id: str, position: int) -> str:
     """Return an id for a call to which the engine gave none."""
     return f"toolu_{reply_id.removeprefix('chatcmpl-')}_{position}"
-
-
-def input_of(arguments: str) -> dict[str, Any]:
-    """Return a call's arguments as an object; what is none is passed under the key that Anthropic names for it."""
-    try:
-        found = json.loads(arguments or "{}")
-    except (ValueError, RecursionError):
-        found = None
-    return found if isinstance(found, dict) else {"INVALID_JSON": arguments}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.protocol.thinking_blocks import signed_thoughts
+from serve_graph.protocol.tool_calls import arguments_of
 
 ContentBlock = dict[str, Any]
 SYSTEM_ROLES = frozenset({"system", "developer"})
@@ -68,15 +68,6 @@ def call_id_of(value: Any) -> str:
     if _CALL_ID.fullmatch(given):
         return given
     return f"toolu_{hashlib.sha256(given.encode('utf-8', 'replace')).hexdigest()[:24]}"
-
-
-def arguments_of(arguments: Any) -> dict[str, Any]:
-    """Return a call's arguments as an object; what is none is passed under the key that Anthropic names for it."""
-    try:
-        found = json.loads(arguments or "{}")
-    except (ValueError, TypeError, RecursionError):
-        found = None
-    return found if isinstance(found, dict) else {"INVALID_JSON": str(arguments)}
 
 
 def _asked(message: Mapping[str, Any]) -> list[ContentBlock]:

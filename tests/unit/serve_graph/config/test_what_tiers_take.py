@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from serve_graph.cli.local.doctor import examine
 from serve_graph.config.graph import GraphConfig
+from serve_graph.gateway.capabilities import MODALITIES, capabilities_of
 
 PRICE = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
 WEIGHTS = {"package": "smollm2-135m-instruct"}
@@ -73,6 +74,13 @@ CALLS = {"engine_kwargs": {"enable_auto_tool_choice": True, "tool_call_parser": 
 def test_a_tier_takes_text_and_what_it_declares(given: dict[str, Any], takes: set[str]) -> None:
     [tier] = config_of(given).tiers
     assert tier.capabilities == takes
+
+
+def test_only_the_last_tier_is_asked_for_what_no_tier_declares_and_only_unless_it_says_that_it_does_not() -> None:
+    hosted, text = {"engine": "openai", "model": "m"}, {"modalities": ["text"]}
+    silent, said = config_of(hosted, hosted).tiers, config_of(hosted, hosted | text).tiers
+    assert [capabilities_of(silent)[name] & MODALITIES for name in ("t0", "t1")] == [frozenset(), MODALITIES]
+    assert [capabilities_of(said)[name] & MODALITIES for name in ("t0", "t1")] == [frozenset(), frozenset()]
 
 
 @pytest.mark.parametrize("wrong", [[], ["image"], ["text", "text"], ["text", "smell"], "text"])

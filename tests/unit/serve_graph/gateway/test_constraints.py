@@ -15,7 +15,7 @@ from serve_graph.cascade.deadline import Deadline
 from serve_graph.cascade.fakes import FakeEngine, fake_context
 from serve_graph.config.graph import GraphConfig
 from serve_graph.errors import RequestError
-from serve_graph.gateway.capabilities import CapableTiers, Needs
+from serve_graph.gateway.capabilities import CapableTiers, Needs, capabilities_of
 from serve_graph.gateway.constraints import RequestConstraints, RoutingContext, request_context, routing_context_for
 from serve_graph.gateway.context_length import Room
 from serve_graph.gateway.options import ResolvedOptions
@@ -161,7 +161,7 @@ def test_a_long_prompt_for_the_last_tier_stays_there_with_the_contexts_that_are_
     config = GraphConfig.model_validate({"tiers": tiers})
     served = ServedPolicy.of(None, "none", "nothing", config)
     routing = routing_context_for(config, served, CertificateStatus())
-    assert routing.capabilities == {tier.name: tier.capabilities for tier in config.tiers}
+    assert routing.capabilities == capabilities_of(config.tiers)
     made = request_context(a_context(("cheap", "frontier"), [1, 1]), ResolvedOptions(), routing, "frontier")
     assert made.constraints is not None
     decision = made.constraints.apply(

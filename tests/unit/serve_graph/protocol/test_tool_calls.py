@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_graph.protocol.tool_calls import ToolCallAssembler, parsed_arguments
+from serve_graph.protocol.tool_calls import ToolCallAssembler, arguments_of
 
 OSLO, ROME = '{"city":"Oslo"}', '{"city":"Rome"}'
 Part = dict[str, Any]
@@ -182,6 +182,9 @@ def test_any_calls_with_ids_survive_any_cut(
     assert found == expected
 
 
-@pytest.mark.parametrize(("arguments", "value"), [("", {}), (" \n", {}), (None, {}), ('{"a":1}', {"a": 1}), ({}, {})])
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [("", {}), (" \n", {}), (None, {}), ('{"a":1}', {"a": 1}), ({}, {}), ("[1]", {"INVALID_JSON": "[1]"})],
+)
 def test_empty_arguments_are_an_empty_object(arguments: Any, value: Any) -> None:
-    assert parsed_arguments(arguments) == value
+    assert arguments_of(arguments) == value
