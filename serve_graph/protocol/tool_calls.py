@@ -27,7 +27,7 @@ def arguments_of(arguments: Any) -> dict[str, Any]:
     What is no object is passed under `INVALID_JSON`, the key that Anthropic names for it.
     """
     try:
-        found = json.loads(arguments) if isinstance(arguments, str) and arguments.strip() else arguments or {}
+        found = json.loads(arguments.strip() or "{}") if isinstance(arguments, str) else arguments or {}
     except (ValueError, RecursionError):
         found = None
     return found if isinstance(found, dict) else {"INVALID_JSON": str(arguments)}
