@@ -1,6 +1,4 @@
-import atexit
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from types import SimpleNamespace
@@ -14,8 +12,6 @@ from tests.clients.exchanges import Where
 from tests.fixtures.local_graph import LocalGraph, ScriptedApi, listening
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # what the package holds, nothing fetched
-# Clients that keep connections open for good leave them to the interpreter's end.
-atexit.register(warnings.simplefilter, "ignore", ResourceWarning)
 
 
 @pytest.fixture
