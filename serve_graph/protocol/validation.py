@@ -17,7 +17,7 @@ def explain(error: ValidationError) -> RequestError:
     path = ".".join(str(part) for part in first["loc"]) or None
     param = str(first["loc"][0]) if first["loc"] else None
     if first["type"] == "extra_forbidden":
-        hint = "; policy.unknown_fields may ignore or forward it" if param == path else ""
+        hint = "; policy.unknown_fields may ignore or forward it" if param == path and param not in CHAT_FIELDS else ""
         return RequestError(f"unrecognized request argument: {path}{hint}", param, "unknown_field")
     if first["type"] == "none_required":
         return RequestError(f"{path} is not supported here: leave it out, or null", param, "unsupported_value")

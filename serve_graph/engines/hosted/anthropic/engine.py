@@ -74,6 +74,9 @@ class AnthropicEngine:
                     async with asyncio.timeout(deadline - time.monotonic()):
                         piece = await anext(pieces, None)
                     for event in reader.end() if piece is None else reader.feed(piece):
+                        if event.data.strip()[:6].upper() == "[DONE]":  # a gateway's, in place of message_stop
+                            message.ended = True
+                            break
                         for chunk in message.take(json.loads(event.data)):
                             yield chunk
                             if message.has_content:

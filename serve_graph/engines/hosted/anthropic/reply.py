@@ -99,7 +99,8 @@ class ChunksOfMessage:
             case "message_start":
                 message = event["message"]
                 self.head = _head(message, "chat.completion.chunk")
-                self._count(message.get("usage"))
+                counted = message.get("usage")  # its output is a placeholder: what was written so far
+                self._count({**counted, "output_tokens": None} if isinstance(counted, Mapping) else counted)
                 yield self._chunk({"role": "assistant", "content": ""}) | {"usage": self.usage}
             case "content_block_start":
                 yield from self._begin(event.get("index"), dict(event["content_block"]))
@@ -111,7 +112,7 @@ class ChunksOfMessage:
                 self._count(event.get("usage"))
                 if event["delta"].get("stop_reason"):
                     self.finished = True
-                    yield self._chunk({}, **ending(event["delta"]))
+                    yield self._chunk({}, **ending(event["delta"])) | {"usage": self.usage, **self.tariff}
             case "message_stop":
                 self.ended = True
                 yield self.head | {"choices": [], "usage": self.counts.json(), **self.tariff}

@@ -324,3 +324,13 @@ def test_usage_survives_both_ways() -> None:
 @given(st.text(), st.integers(1, 50))
 def test_pieces_joined_are_the_text_again(text: str, size: int) -> None:
     assert "".join(text_pieces(text, size)) == text
+
+
+@pytest.mark.parametrize("setting", ["refuse", "ignore", "forward"])
+def test_a_setting_is_named_only_where_it_would_help(setting: Any) -> None:
+    request = json.dumps({"model": "auto", "prompt": "x", "messages": [], "tools": None}).encode()
+    with pytest.raises(RequestError, match="unrecognized request argument") as refused:
+        parse_request(CompletionRequest, request, setting)
+    assert "policy.unknown_fields" not in str(refused.value)
+    with pytest.raises(RequestError, match=r"colour; policy\.unknown_fields may"):
+        parse_request(ChatRequest, body(colour="red"), "refuse")

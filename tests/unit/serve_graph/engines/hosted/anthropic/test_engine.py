@@ -294,7 +294,22 @@ async def test_a_stream_that_breaks_off_ends_with_an_error_and_is_billed(
     reply = await at.ask(stream=True)
     *_, last = chunks_in(reply)
     assert last["error"]["code"] == "stream_broken"
-    assert at.endpoint.record.calls[0].usage.prompt_tokens == 240
+    [call] = at.endpoint.record.calls
+    assert (call.usage.prompt_tokens, call.metered) == (240, False), "the output that it began with is a placeholder"
+
+
+@pytest.mark.parametrize("end", [[], ["data: [DONE]\n\n"]], ids=["nothing", "DONE"])
+async def test_a_gateways_stream_without_its_last_event_is_whole_and_billed(
+    tier: Callable[..., Tier], end: list[Any]
+) -> None:
+    at = tier()
+    *events, stop = streamed(ANSWER)["events"]
+    assert "message_stop" in stop
+    at.plays({"events": [*events, *end]})
+    chunks = chunks_in(await at.ask(stream=True))
+    assert not any("error" in chunk for chunk in chunks)
+    [call] = at.endpoint.record.calls
+    assert (call.usage.prompt_tokens, call.usage.completion_tokens, call.metered) == (240, 7, True)
 
 
 @pytest.mark.parametrize(

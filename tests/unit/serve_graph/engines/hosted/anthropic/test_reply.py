@@ -218,11 +218,11 @@ def test_a_call_whose_input_comes_at_its_start_has_it() -> None:
 def test_the_input_is_on_the_bill_of_a_stream_that_breaks_off() -> None:
     stream = ChunksOfMessage()
     [first] = stream.take({"type": "message_start", "message": message_of()})
-    assert usage_of(first["usage"]) == Usage(240, 7, 200, 30)
+    assert usage_of(first["usage"]) == Usage(240, 0, 200, 30)
     with pytest.raises(DeploymentError, match="busy") as caught:
         list(stream.take({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}))
     assert caught.value.status == 529
-    assert usage_of(caught.value.usage) == Usage(240, 7, 200, 30)
+    assert usage_of(caught.value.usage) == Usage(240, 0, 200, 30)
 
 
 def test_events_and_deltas_that_are_not_known_are_passed_over() -> None:
