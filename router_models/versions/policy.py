@@ -43,6 +43,13 @@ class Policy:
     overload_points : mapping of tier to OverloadPoint
         The tiers of which rejected answers may be served while the last tier is full.
 
+    Attributes
+    ----------
+    top : str
+        The last tier: what answers when nothing cheaper may.
+    judges_top : bool
+        Whether the last tier's answers are judged at all (only in order to abstain).
+
     Raises
     ------
     DataError
@@ -53,6 +60,8 @@ class Policy:
     points: Mapping[str, OperatingPoint]
     prefixes: Mapping[str, PrefixPoint] = field(default_factory=dict)
     overload_points: Mapping[str, OverloadPoint] = field(default_factory=dict)
+    top: str = field(init=False, repr=False, compare=False)
+    judges_top: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.tiers:
@@ -63,11 +72,9 @@ class Policy:
             raise DataError(f"prefix points for tier(s) {sorted(unknown)} that have no operating point")
         if unknown := set(self.overload_points) - set(self.points):
             raise DataError(f"overload points for tier(s) {sorted(unknown)} that have no operating point")
-
-    @property
-    def top(self) -> str:
-        """The last tier: what answers when nothing cheaper may."""
-        return self.tiers[-1]
+        last = self.points.get(self.tiers[-1])
+        object.__setattr__(self, "top", self.tiers[-1])
+        object.__setattr__(self, "judges_top", last is not None and last.abstain_below is not None)
 
     def decide(
         self, p_ok: Mapping[str, float], distance: float | None = None, open_slice: str | None = None
@@ -135,12 +142,6 @@ class Policy:
         if p_ok >= point.accept_at:
             return Verdict(Action.ACCEPTED, f"{seen} ≥ {point.accept_at:.3f}: accept", p_ok)
         return Verdict(Action.ESCALATED, f"{seen} < {point.accept_at:.3f}: escalate", p_ok)
-
-    @property
-    def judges_top(self) -> bool:
-        """Whether the last tier's answers are judged at all (only in order to abstain)."""
-        point = self.points.get(self.top)
-        return point is not None and point.abstain_below is not None
 
     @property
     def abstains(self) -> bool:

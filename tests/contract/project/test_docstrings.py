@@ -40,10 +40,16 @@ def parameters(node: Definition) -> set[str]:
         made_by = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
         if made_by is None:
             fields = (n for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name))
-            return {n.target.id for n in fields if "ClassVar" not in ast.unparse(n.annotation)}  # type: ignore[union-attr]
+            given = (n for n in fields if "ClassVar" not in ast.unparse(n.annotation) and not _is_made(n.value))
+            return {n.target.id for n in given}  # type: ignore[union-attr]
         node = made_by
     every = [*node.args.posonlyargs, *node.args.args, node.args.vararg, *node.args.kwonlyargs, node.args.kwarg]
     return {arg.arg for arg in every if arg is not None} - {"self", "cls"}
+
+
+def _is_made(value: ast.expr | None) -> bool:
+    """Whether a dataclass's field is no parameter: `field(init=False)`."""
+    return value is not None and "init=False" in ast.unparse(value)
 
 
 def documented(docstring: str) -> set[str] | None:
