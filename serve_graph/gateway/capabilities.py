@@ -49,12 +49,19 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "embedded": "encoded media in its text",
     }
 )
+_HOLDERS = ("text", "content", "output", "parts")
+"""The fields of a part that hold text or parts."""
 MODALITIES = frozenset({"image", "audio", "video", "file"})
 PARAMETERS: Mapping[str, str] = MappingProxyType(
     {"tools": "tools", "json_schema": "response_format", "reasoning": "reasoning_effort"}
 )
-_EMBEDDED = re.compile(r"data:(?:image|audio|video|application)/[^\s,\"'()]{1,100}?;base64,[\w+/=-]{4}", re.I)
-_MEDIA_RESULT = re.compile(r"\"(?:mimeType|mime_type|media_type)\"\s?:\s?\"(?:image|audio|video)/", re.I)
+_BASE64 = (";base64", ";BASE64", ";Base64")
+_EMBEDDED = re.compile(r"data:[^,\"'()<>\n]{0,200}?;base64(?:,|%2C)(?:[\w+/=-]{4}|\s{1,2}[\w+/=-]{24})", re.I)
+_MEDIA_RESULT = re.compile(
+    r"[\"'](?:mimeType|mime_type|mediaType|media_type)\\{0,3}[\"']\s{0,3}:\s{0,3}\\{0,3}[\"']"
+    r"(?:image|audio|video|application\\{0,2}/(?:pdf|octet-stream|zip|msword|vnd\.))",
+    re.I,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,20 +218,33 @@ def _in_message(message: Mapping[str, Any]) -> Iterator[str]:
     for call in message.get("tool_calls") or ():
         function = call.get("function") if isinstance(call, Mapping) else None
         yield from _in_content(function.get("arguments") if isinstance(function, Mapping) else None)
-    content = message.get("content")
-    if message.get("role") in ("tool", "function") and isinstance(content, str) and _MEDIA_RESULT.search(content):
+    if message.get("role") in ("tool", "function") and any(
+        map(_MEDIA_RESULT.search, _texts_of(message.get("content")))
+    ):
         yield "embedded"
+
+
+def _texts_of(content: Any) -> Iterator[str]:
+    """The texts of a message's content, in whatever it is nested."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, Mapping):
+        for field in _HOLDERS:
+            yield from _texts_of(content.get(field))
+    elif isinstance(content, Sequence):
+        for part in content:
+            yield from _texts_of(part)
 
 
 def _in_content(content: Any) -> Iterator[str]:
     if isinstance(content, str):
-        if ";base64," in content and _EMBEDDED.search(content):
+        if any(mark in content for mark in _BASE64) and _EMBEDDED.search(content):
             yield "embedded"
     elif isinstance(content, Mapping):
         kind = kind_of(content)
         if kind is not None:
             yield kind
-        for field in ("text", "content", "output", "parts"):
+        for field in _HOLDERS:
             yield from _in_content(content.get(field))
     elif isinstance(content, Sequence):
         for part in content:

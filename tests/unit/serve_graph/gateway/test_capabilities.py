@@ -192,6 +192,47 @@ def test_what_is_wanted_back_and_what_is_hidden_in_text_count_too(
     assert needs_of(Query((), {}, {"messages": messages, **fields})).unmeasured is not None
 
 
+DATA = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"DATA:IMAGE/PNG;BASE64,{DATA}",
+        f"data:image\\/png;base64,{DATA}",
+        f"data:image/png;base64,\n{DATA}",
+        f"data:image/png;base64%2C{DATA}",
+        f"data:image/png;name=a b.png;base64,{DATA}",
+        f"data:;base64,{DATA}",
+        f"data:application/vnd.openxmlformats-officedocument.presentationml.presentation;base64,{DATA}",
+        f"data:text/csv;base64,{DATA}",
+        f"<img src=data:image/webp;base64,{DATA}>",
+    ],
+)
+def test_encoded_media_are_found_however_they_are_written(text: str) -> None:
+    assert needs_of(Query.from_prompt(f"see {text}")).unseen == ("embedded",)
+    assert needs_of(query_of([user([{"type": "text", "text": text}])])).unseen == ("embedded",)
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+@pytest.mark.parametrize(
+    "result",
+    [
+        '{"mimeType":"image/png","data":"iVBO"}',
+        '[{"type": "image", "source": {"media_type" : "image/png", "data": "iVBO"}}]',
+        "[{'type': 'image', 'mimeType': 'image/png', 'data': 'iVBO'}]",
+        '"{\\"mimeType\\": \\"audio/wav\\"}"',
+        '{"resource": {"mimeType": "application/pdf", "blob": "JVBE"}}',
+        '{"mimeType": "image\\/png"}',
+    ],
+)
+def test_media_in_the_text_of_a_tools_result_are_found(result: str, in_parts: bool) -> None:
+    content = [{"type": "text", "text": result}] if in_parts else result
+    told = {"role": "tool", "tool_call_id": "c1", "content": content}
+    messages = [user("look"), {"role": "assistant", "content": None, "tool_calls": [CALL]}, told]
+    assert needs_of(query_of(messages)).unseen == ("embedded",)
+
+
 async def test_encoded_media_in_a_plain_prompt_are_seen_to_be_such() -> None:
     record = await Asked(BOTH_CAN).ask(Query.from_prompt(f"describe {PNG}"))
     assert (record.tier, record.evidence["promised"]) == ("frontier", None)
