@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from serve_graph.errors import RequestError
 from serve_graph.protocol.bounds import MAX_CHOICES
 from serve_graph.protocol.fields import CHAT_FIELDS
 
+_TYPE = re.compile(r"(?:constrained-)?(?:str|int|float|bool)|[a-z-]+\[.*\]", re.S)
+
 
 def explain(error: ValidationError) -> RequestError:
     """Return the exception that names the first wrong field; an unknown one goes before all others."""
-    first = min(error.errors(), key=lambda e: len(e["loc"]) if e["type"] != "extra_forbidden" else 0)
-    path = ".".join(str(part) for part in first["loc"]) or None
+    first = _first(error)
+    path = ".".join(str(part) for part in first["loc"] if not _is_type(part)) or None
     param = str(first["loc"][0]) if first["loc"] else None
     if first["type"] == "extra_forbidden":
         hint = "; policy.unknown_fields may ignore or forward it" if param == path and param not in CHAT_FIELDS else ""
@@ -28,6 +32,22 @@ def explain(error: ValidationError) -> RequestError:
     if param == "n":
         return RequestError(f"n must be 1 to {MAX_CHOICES}", param, "unsupported_value")
     return RequestError(f"{path}: {first['msg']}", param, "invalid_value")
+
+
+def _first(error: ValidationError) -> ErrorDetails:
+    """The first wrong field; where it may be of several types, what is wrong by the one that the value nearly is."""
+    errors = error.errors()
+    first = min(errors, key=lambda e: len(e["loc"]) if e["type"] != "extra_forbidden" else 0)
+    if not first["loc"] or not _is_type(first["loc"][-1]):
+        return first
+    place = first["loc"][:-1]
+    near = [e for e in errors if e["loc"][: len(place)] == place]
+    return max(near, key=lambda e: (len(e["loc"]), not e["type"].endswith("_type")))
+
+
+def _is_type(part: int | str) -> bool:
+    """Whether a step of an error's place is the name of a type, which the data does not have."""
+    return isinstance(part, str) and _TYPE.fullmatch(part) is not None
 
 
 def take_unknown(data: dict[str, Any], places: list[tuple[int | str, ...]]) -> dict[str, Any]:

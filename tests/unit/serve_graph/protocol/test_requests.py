@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_models.types import Message, Query, Usage
+from serve_graph.api.responses import ResponsesRequest
 from serve_graph.errors import RequestError
 from serve_graph.protocol.requests import (
     MAX_DEPTH,
@@ -113,7 +114,7 @@ def test_a_surrogate_pair_is_ordinary_text() -> None:
         ({"messages": [{"content": "hello"}]}, "messages", "missing_field"),
         ({"messages": [{"role": "wizard", "content": "x"}]}, "messages", "invalid_value"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages", "invalid_value"),
-        ({"messages": [{"role": "user", "content": [{"text": "no type"}]}]}, "messages", "invalid_value"),
+        ({"messages": [{"role": "user", "content": [{"text": "no type"}]}]}, "messages", "missing_field"),
         ({"messages": [{"role": "user", "content": "x"}] * 5000}, "messages", "invalid_value"),
         ({"n": 9}, "n", "unsupported_value"),
         ({"serve_graph": {"stream": "guess"}}, "serve_graph", "invalid_value"),
@@ -334,3 +335,23 @@ def test_a_setting_is_named_only_where_it_would_help(setting: Any) -> None:
     assert "policy.unknown_fields" not in str(refused.value)
     with pytest.raises(RequestError, match=r"colour; policy\.unknown_fields may"):
         parse_request(ChatRequest, body(colour="red"), "refuse")
+
+
+UNTYPED = {"messages": [{"role": "user", "content": [{"image_url": {"url": "http://x/y.png"}}]}]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "said"),
+    [
+        (ChatRequest, UNTYPED, "missing required field: messages.0.content.0.type"),
+        (ChatRequest, {"messages": [{"role": "user", "content": 5}]}, "messages.0.content: Input should be a"),
+        (ChatRequest, {**HELLO, "stop": ["a", 1]}, "stop.1: Input should be a valid string"),
+        (ChatRequest, {**HELLO, "tool_choice": 5}, "tool_choice: Input should be a valid string"),
+        (CompletionRequest, {"prompt": [1, 2]}, "prompt: List should have at most 1 item"),
+        (ResponsesRequest, {"input": [5]}, "input.0: Input should be a valid dictionary"),
+    ],
+)  # fmt: skip
+def test_a_refusal_names_the_place_and_no_type_of_ours(kind: Any, fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        parse_request(kind, json.dumps({"model": "auto", **fields}).encode(), "refuse")
+    assert str(refused.value).startswith(said)
