@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
@@ -27,6 +28,8 @@ AS_IN_CHAT = (
 )  # fmt: skip
 FILE_FIELDS = ("file_data", "file_id", "filename")
 PARTS = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}
+NEEDED: Mapping[str, str] = MappingProxyType({"input_image": "image_url", "input_file": "file_data or file_id"})
+"""What parts need that may else refer to what is not stored or fetched here."""
 
 
 class PlainFormat(Strict):
@@ -186,7 +189,8 @@ def _content(content: Any) -> Any:
         elif kind == "input_audio":
             parts.append({"type": "input_audio", "input_audio": part.get("input_audio")})
         else:
-            raise RequestError(f"content parts of type {kind!r} are not supported", "input", "unsupported_value")
+            need = f" without {NEEDED[kind]}" if isinstance(kind, str) and kind in NEEDED else ""
+            raise RequestError(f"content parts of type {kind!r}{need} are not supported", "input", "unsupported_value")
     return parts
 
 

@@ -235,3 +235,23 @@ async def test_what_it_does_not_do_is_refused_by_name(
         return
     assert response.status_code == 400
     assert response.json()["error"]["param"] == param
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({"type": "input_image", "file_id": "file-1"}, "of type 'input_image' without image_url are not supported"),
+        (
+            {"type": "input_file", "file_url": "http://x/a.pdf"},
+            "of type 'input_file' without file_data or file_id are",
+        ),
+    ],
+)
+async def test_a_part_that_refers_to_what_is_not_stored_here_is_refused_by_what_it_lacks(
+    endpoint: Endpoints, part: dict[str, Any], said: str
+) -> None:
+    async with endpoint().client() as client:
+        turn = {"role": "user", "content": [part]}
+        response = await client.post("/v1/responses", json={"model": "auto", "input": [turn]})
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "unsupported_value")
+    assert said in response.json()["error"]["message"]
