@@ -15,7 +15,7 @@ UNIT := $(BIN)/python $(PYTEST) -n logical --maxprocesses 8 --dist worksteal tes
 # `full` tests too, and all of those of which a sample runs otherwise.
 WHOLE := --whole -m ""
 
-.PHONY: up demo test test-unit test-all clients package faults adapters soak check statistical docs format env lock lock-js newest clean
+.PHONY: up demo test test-unit test-all clients clients-running package faults adapters soak check statistical docs format env lock lock-js newest clean
 
 up: env            ## bring the graph up: environment, weights, first router version, engines; Ctrl-C stops it
 	@$(BIN)/serve-graph up --config $(CONFIG)
@@ -44,6 +44,10 @@ clients: $(CLIENTS)/js/.installed $(OLDER)/.installed  ## other projects' client
 	@failed=0; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
 	  $(OLDER)/bin/python $(PYTEST) tests/clients/test_every_client.py tests/clients/test_openai_client.py >"$$log" 2>&1 & \
 	  $(CLIENTS)/bin/python $(PYTEST) tests/clients || failed=1; wait $$! || failed=1; cat "$$log"; exit $$failed
+
+clients-running: $(CLIENTS)/js/.installed $(OLDER)/.installed  ## the same clients against the graph at SERVE_GRAPH_URL
+	@failed=0; for each in $(OLDER) $(CLIENTS); do \
+	  $$each/bin/python $(PYTEST) -m full tests/clients/test_running_graph.py || failed=1; done; exit $$failed
 
 package: env       ## wheel and sdist, built, installed outside the checkout and tried, with and without what serves
 	@$(BIN)/python -m pytest -q -m full tests/contract/project/test_package.py

@@ -8,6 +8,7 @@ from typing import Any
 
 from router_models.types.exchange import Message, Query
 
+TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
 
@@ -26,7 +27,7 @@ def chat_of(prompt: object) -> list[dict[str, Any]] | None:
     Raises
     ------
     ValueError
-        For a list that holds no messages, and for anything that is neither a text nor a list.
+        For a list that holds no messages, or parts that are no text, and for anything that is neither text nor list.
     """
     if isinstance(prompt, str):
         found = _json_list(prompt)
@@ -72,6 +73,9 @@ def _message(one: object) -> dict[str, Any]:
         isinstance(part, Mapping) and isinstance(part.get("text"), str | None) for part in parts
     ):
         raise ValueError(f"a chat message's content is a text or a list of parts, found {shown(content)}")
+    other = next((part["type"] for part in parts if part.get("type", "text") not in TEXT_PARTS), None)
+    if other is not None:
+        raise ValueError(f"a part of type {shown(other)} is no text, and routers read text alone: leave it out")
     return {name: value for name, value in one.items() if value is not None or name == "content"}
 
 

@@ -46,6 +46,8 @@ class AnthropicMessages(Driver):
             else:
                 message = client.messages.create(**asked, messages=[ASKED])
             made = [block for block in message.content if block.type == "tool_use"]
+            if not made:
+                return [], message.content[0].text
             results = [
                 {"type": "tool_result", "tool_use_id": call.id, "content": weather(**call.input)} for call in made
             ]

@@ -37,10 +37,11 @@ class LiteLLM(Driver):
         asked = {"tools": [TOOL], "parallel_tool_calls": True}
         reply = self._ask(at, **asked, stream=stream)
         message = (litellm.stream_chunk_builder(list(reply)) if stream else reply).choices[0].message
-        calls = [(call.function.name, json.loads(call.function.arguments)) for call in message.tool_calls]
+        made = message.tool_calls or ()
+        calls = [(call.function.name, json.loads(call.function.arguments)) for call in made]
         results = [
             {"role": "tool", "tool_call_id": call.id, "content": weather(**arguments)}
-            for call, (_, arguments) in zip(message.tool_calls, calls, strict=True)
+            for call, (_, arguments) in zip(made, calls, strict=True)
         ]
         said = self._ask(at, **asked, messages=[ASKED, message.model_dump(), *results])
         return calls, str(said.choices[0].message.content)

@@ -59,6 +59,10 @@ REFUSED = {
     "an empty prompt": (RECORD | {"prompt": "  "}, "line 1: 'prompt' holds no text"),
     "half a character": (RECORD | {"prompt": "cut \ud83d"}, "line 1: column 'prompt' holds half a character"),
     "half a character in a key": (RECORD | {"a\udc00": 1}, r"line 1: column 'a\\udc00' holds half a character"),
+    "a chat with an image": (
+        RECORD | {"prompt": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]},
+        "line 1: a part of type 'image_url' is no text",
+    ),
     "a chat of nothing": (RECORD | {"prompt": []}, "line 1: the conversation holds no text"),
     "a key twice": ('{"id": "a", "id": "b"}', "line 1: key 'id' stands twice"),
     "nothing": ("", "holds no task"),
