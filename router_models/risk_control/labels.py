@@ -77,20 +77,9 @@ def labels_needed(epsilon: float, true_risk: float, delta: float, wanted: float 
         raise DataError(f"true_risk must lie in [0, 1], got {true_risk!r}")
     if true_risk >= epsilon:
         return None
-    size = 64
     if true_risk == 0:
         return math.ceil(math.log(delta) / math.log1p(-epsilon))
-    while size <= MAX_ERRORS:
-        # With k errors allowed from starts[k] labels on, power is least just before starts[k + 1].
-        starts = _starts(size, epsilon, delta)
-        lowest = bdtr(np.arange(size, dtype=np.float64), starts[1:] - 1, true_risk)
-        short = np.flatnonzero(lowest < wanted)
-        if short.size == 0:
-            return int(starts[0])
-        if short[-1] < 0.5 * size:
-            return int(starts[short[-1] + 1])
-        size *= 4
-    return None
+    return _least_with_power(epsilon, delta, np.array([true_risk]), wanted)
 
 
 @lru_cache(maxsize=64)
@@ -134,10 +123,16 @@ def labels_assured(epsilon: float, errors: int, n: int, delta: float, wanted: fl
     within = open_risks[open_risks < NEARLY * epsilon]
     if 2 * len(within) < RISKS:
         return None
+    return _least_with_power(epsilon, delta, within, wanted)
+
+
+def _least_with_power(epsilon: float, delta: float, risks: FloatArray, wanted: float) -> int | None:
+    """The labels from which on power, averaged over the risks, never falls below `wanted`; None beyond MAX_ERRORS."""
     size = 64
     while size <= MAX_ERRORS:
+        # With k errors allowed from starts[k] labels on, power is least just before starts[k + 1].
         starts = _starts(size, epsilon, delta)
-        lowest = bdtr(np.arange(size, dtype=np.float64)[:, None], starts[1:, None] - 1, within[None]).mean(axis=1)
+        lowest = bdtr(np.arange(size, dtype=np.float64)[:, None], starts[1:, None] - 1, risks[None]).mean(axis=1)
         short = np.flatnonzero(lowest < wanted)
         if short.size == 0:
             return int(starts[0])

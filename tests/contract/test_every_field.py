@@ -22,6 +22,7 @@ from serve_graph.config.tiers import AnyTierConfig, EchoTierConfig, HostedTierCo
 from serve_graph.protocol.embeddings import EmbeddingsRequest
 from serve_graph.protocol.fields import ENGINE_KINDS, TABLES, EngineKind, Handling
 from serve_graph.protocol.requests import ChatRequest, CompletionRequest
+from tests.fixtures.upstream import DirectHandle
 
 CHAT, COMPLETIONS, RESPONSES, MESSAGES, EMBEDDINGS = TABLES
 PRICE = PriceConfig(input_usd_per_mtok=Decimal(1), output_usd_per_mtok=Decimal(2))
@@ -219,38 +220,6 @@ def tier(kind: EngineKind, url: str = "") -> AnyTierConfig:
     return EchoTierConfig(engine="echo", **common)
 
 
-class Direct:
-    """A Ray Serve handle that calls its deployment's object in this process."""
-
-    def __init__(self, deployment: Any, method: str = "") -> None:
-        self.deployment, self.method = deployment, method
-
-    def options(self, **_: Any) -> "Direct":
-        return self
-
-    def __getattr__(self, name: str) -> "Direct":
-        return Direct(self.deployment, name)
-
-    def remote(self, *args: Any) -> Any:
-        return Answer(getattr(self.deployment, self.method)(*args))
-
-
-class Answer:
-    """What the call of a deployment returned."""
-
-    def __init__(self, made: Any) -> None:
-        self.made = made
-
-    def __await__(self) -> Any:
-        return self.made.__await__()
-
-    def __anext__(self) -> Any:
-        return self.made.__anext__()
-
-    def cancel(self) -> None:
-        return None
-
-
 class Graph:
     """An endpoint whose last tier has an engine of one kind, and what that engine got."""
 
@@ -265,7 +234,7 @@ class Graph:
 
         handle: Any = self.handle
         if isinstance(self.config, HostedTierConfig):
-            handle = Direct(HostedDeployment(self.config))
+            handle = DirectHandle(HostedDeployment(self.config))
         engine = HandleEngine(handle, self.config)
         at = self.make(frontier=engine, embedder=engine, **settings)
         at.context.embedders["frontier"] = engine

@@ -28,6 +28,7 @@ from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 from serve_graph.cascade.fakes import FakeEngine, FakeJudge
 from serve_graph.config.graph import GraphConfig
+from tests.fixtures.upstream import DirectHandle
 
 OURS = tuple(str(Path(str(package.__file__)).parent) for package in (serve_graph, router_models))
 WORDS = "one two three"
@@ -70,38 +71,6 @@ class Switches:
             self.last = module
 
 
-class Reply:
-    """What a deployment's method returned, as a handle's response."""
-
-    def __init__(self, made: Any) -> None:
-        self.made = made
-
-    def __await__(self) -> Any:
-        return self.made.__await__()
-
-    def __anext__(self) -> Any:
-        return self.made.__anext__()
-
-    def cancel(self) -> None:
-        return None
-
-
-class Direct:
-    """A Ray Serve handle that calls its deployment's object in this process."""
-
-    def __init__(self, deployment: Any, method: str = "") -> None:
-        self.deployment, self.method = deployment, method
-
-    def options(self, **_: Any) -> "Direct":
-        return self
-
-    def __getattr__(self, name: str) -> "Direct":
-        return Direct(self.deployment, name)
-
-    def remote(self, *args: Any) -> Reply:
-        return Reply(getattr(self.deployment, self.method)(*args))
-
-
 @asynccontextmanager
 async def fakes(outcome: str, endpoint: Callable[..., Any], _: Path) -> AsyncIterator[FastAPI]:
     judge = FakeJudge(Action(outcome))
@@ -124,8 +93,8 @@ async def graph(outcome: str, _: Callable[..., Any], folder: Path) -> AsyncItera
     RouterVersion(Policy(config.tier_names, {"cheap": point}), {"cheap": stage}).save(folder / "version")
     policy = PolicyDeployment(str(folder / "version"))
     served = ServedPolicy.of(policy.version, "version/1", "nothing", config)
-    handles: Any = {tier.name: Direct(EchoDeployment(tier)) for tier in config.tiers}  # type: ignore[arg-type]
-    ingress = IngressDeployment(config, served, handles, Direct(policy), Direct(policy), b"x" * 16)  # type: ignore[arg-type]
+    handles: Any = {tier.name: DirectHandle(EchoDeployment(tier)) for tier in config.tiers}  # type: ignore[arg-type]
+    ingress = IngressDeployment(config, served, handles, DirectHandle(policy), DirectHandle(policy), b"x" * 16)  # type: ignore[arg-type]
     try:
         yield ingress.__serve_build_asgi_app__()
     finally:
