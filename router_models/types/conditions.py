@@ -1,0 +1,218 @@
+"""Under which conditions a prompt is asked: what beside its text decides how good the answers are.
+
+Rows of outcomes carry these as columns, a certificate says which of them it was proved on, and a request is compared
+with that before anything is promised of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from router_models.types.exchange import Message, Query
+
+CONDITION_COLUMNS = (
+    "decoding",
+    "max_tokens",
+    "system_prompt",
+    "turns",
+    "tools",
+    "response_format",
+    "tool_loop",
+    "prefilled",
+)
+"""The columns of outcomes that say under which conditions a row was asked; empty or absent: the plain case."""
+NO_DECODING = frozenset(
+    """messages model stream stream_options n seed max_tokens max_completion_tokens logprobs top_logprobs user metadata
+    store service_tier prompt_cache_key prompt_cache_retention prompt_cache_options safety_identifier serve_graph tools
+    tool_choice parallel_tool_calls functions function_call response_format cache_salt priority request_id""".split()
+)
+"""Parameters that decide nothing about one answer's text, or are conditions of their own. All others count."""
+NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "logit_bias": ({},),
+    "stop": ([], ""),
+    "min_tokens": (0,),
+    "ignore_eos": (False,),
+    "skip_special_tokens": (True,),
+    "chat_template_kwargs": ({},),
+    "modalities": (["text"],),
+}
+"""Values that change nothing, whatever the model's own defaults are."""
+SHAPES_SAMPLING = ("top_p", "top_k", "min_p")
+"""What has no effect at temperature 0."""
+SYSTEM_ROLES = frozenset({"system", "developer"})
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Hold what a prompt was asked under; the defaults are a single user turn and nothing else.
+
+    Parameters
+    ----------
+    decoding : str
+        The sampling settings of the request itself, as canonical JSON; empty: it has none.
+    max_tokens : int, optional
+        The longest answer that it permits; None: the tier's default.
+    system_prompt : str
+        sha256 of the system prompt, in hex; empty: there is none.
+    turns : int
+        Turns of the user.
+    tools : bool
+        Whether it declares tools.
+    response_format : str
+        `json_object`, `json_schema` or another type of format; empty: text.
+    tool_loop : bool
+        Whether the conversation holds calls of tools, or their results.
+    prefilled : bool
+        Whether it ends in the beginning of the assistant's answer.
+    choices : int
+        How many answers are wanted (`n`).
+    """
+
+    decoding: str = ""
+    max_tokens: int | None = None
+    system_prompt: str = ""
+    turns: int = 1
+    tools: bool = False
+    response_format: str = ""
+    tool_loop: bool = False
+    prefilled: bool = False
+    choices: int = 1
+
+    def columns(self) -> dict[str, str]:
+        """Return the conditions as a row's columns, all text; `from_columns` reads them back."""
+        return {
+            "decoding": self.decoding,
+            "max_tokens": "" if self.max_tokens is None else str(self.max_tokens),
+            "system_prompt": self.system_prompt,
+            "turns": str(self.turns),
+            "tools": _yes(self.tools),
+            "response_format": self.response_format,
+            "tool_loop": _yes(self.tool_loop),
+            "prefilled": _yes(self.prefilled),
+        }
+
+    @classmethod
+    def from_columns(cls, row: Mapping[str, str]) -> Conditions:
+        """Read a row's columns, of which any may be absent or empty; ValueError names one that cannot be read."""
+
+        def number(name: str) -> int | None:
+            text = row.get(name, "").strip()
+            if not text:
+                return None
+            value = float(text) if text.replace(".", "", 1).isdigit() else -1.0
+            if value < 1 or value != int(value):
+                raise ValueError(f"{name} must be a whole number from 1, found {text!r}")
+            return int(value)
+
+        decoding = row.get("decoding", "").strip()
+        try:
+            asked = json.loads(decoding) if decoding else {}
+        except (ValueError, RecursionError):
+            asked = None
+        if not isinstance(asked, dict):
+            raise ValueError(f'decoding must be a JSON object such as {{"temperature":0.7}}, found {decoding[:60]!r}')
+        return cls(
+            decoding_of(asked),
+            number("max_tokens"),
+            row.get("system_prompt", "").strip(),
+            number("turns") or 1,
+            _is_yes(row.get("tools", "")),
+            row.get("response_format", "").strip(),
+            _is_yes(row.get("tool_loop", "")),
+            _is_yes(row.get("prefilled", "")),
+        )
+
+    def effective_decoding(self, defaults: Mapping[str, Any]) -> str:
+        """Return the sampling settings that a tier with these defaults uses, as canonical JSON."""
+        return decoding_of({**defaults, **(json.loads(self.decoding) if self.decoding else {})})
+
+
+PLAIN = Conditions()
+
+
+def conditions_of(query: Query) -> Conditions:
+    """Read under which conditions a request is asked.
+
+    Parameters
+    ----------
+    query : Query
+        With the request's parameters in OpenAI's names.
+
+    Returns
+    -------
+    Conditions
+    """
+    parameters, messages = query.parameters, query.messages
+    sent = parameters.get("messages") or ()
+    kind = parameters.get("response_format")
+    form = str(kind.get("type", "")) if isinstance(kind, Mapping) else ""
+    limit = parameters.get("max_tokens", parameters.get("max_completion_tokens"))
+    return Conditions(
+        decoding_of({name: value for name, value in parameters.items() if name not in NO_DECODING}),
+        limit if isinstance(limit, int) else None,
+        system_prompt_of(messages),
+        max(sum(message.role == "user" for message in messages), 1),
+        bool(parameters.get("tools") or parameters.get("functions")),
+        "" if form == "text" else form,
+        any(
+            message.get("role") in ("tool", "function") or message.get("tool_calls") or message.get("function_call")
+            for message in sent
+        )
+        or any(message.role in ("tool", "function") for message in messages),
+        bool(messages) and messages[-1].role == "assistant",
+        parameters.get("n") or 1,
+    )
+
+
+def system_prompt_of(messages: tuple[Message, ...]) -> str:
+    """Return the sha256 of a conversation's system messages, in hex; empty where there is no text in any.
+
+    The leading ones count by their text. One that comes later is another condition than the same text at the start.
+    """
+    leading: list[str] = []
+    late: list[str] = []
+    talking = False
+    for message in messages:
+        if message.role not in SYSTEM_ROLES:
+            talking = True
+        elif message.content:
+            (late if talking else leading).append(message.content)
+    if not leading and not late:
+        return ""
+    text = "\n".join(leading) + "".join(f"\0{later}" for later in late)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def decoding_of(settings: Mapping[str, Any]) -> str:
+    """Return sampling settings in one spelling: canonical JSON without what changes nothing; empty where none is left.
+
+    At temperature 0 nothing that shapes the sampling counts.
+    """
+    found = {}
+    for name, value in settings.items():
+        if value is None or name in NO_DECODING:
+            continue
+        if name == "stop" and isinstance(value, str):
+            value = [value] if value else []
+        if name in NEUTRAL and any(
+            (value == none and type(value) is not bool) or value is none for none in NEUTRAL[name]
+        ):
+            continue
+        found[name] = float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if found.get("temperature") == 0:
+        found = {name: value for name, value in found.items() if name not in SHAPES_SAMPLING}
+    return json.dumps(found, sort_keys=True, separators=(",", ":"), default=str) if found else ""
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else ""
+
+
+def _is_yes(text: str) -> bool:
+    return text.strip().casefold() in ("yes", "true", "1")

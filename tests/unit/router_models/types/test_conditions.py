@@ -1,0 +1,114 @@
+"""Conditions of requests and of rows: one spelling, nothing that decides an answer is overlooked."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router_models.types import Message, Query
+from router_models.types.conditions import PLAIN, Conditions, conditions_of, decoding_of
+
+USER = Message("user", "What is 2 + 2?")
+
+
+def asked(*messages: Message, **parameters: object) -> Conditions:
+    return conditions_of(Query(messages or (USER,), parameters=parameters))
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"seed": 7, "user": "u", "stream": True, "logprobs": True, "n": 1, "metadata": {"task": "a"}},
+        {"presence_penalty": 0, "frequency_penalty": 0.0, "stop": None, "logit_bias": {}, "modalities": ["text"]},
+        {"response_format": {"type": "text"}, "tools": [], "min_tokens": 0, "skip_special_tokens": True},
+    ],
+)
+def test_what_changes_no_answer_leaves_a_request_plain(parameters: dict[str, object]) -> None:
+    assert asked(**parameters) == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("parameters", "field", "value"),
+    [
+        ({"temperature": 1.9}, "decoding", '{"temperature":1.9}'),
+        ({"temperature": 0}, "decoding", '{"temperature":0.0}'),
+        ({"temperature": 0, "top_p": 0.5, "top_k": 4}, "decoding", '{"temperature":0.0}'),
+        ({"temperature": 1, "top_p": 0.5}, "decoding", '{"temperature":1.0,"top_p":0.5}'),
+        ({"stop": "\n"}, "decoding", '{"stop":["\\n"]}'),
+        ({"stop": ["\n"]}, "decoding", '{"stop":["\\n"]}'),
+        ({"a_field_of_tomorrow": True}, "decoding", '{"a_field_of_tomorrow":true}'),
+        ({"ignore_eos": True}, "decoding", '{"ignore_eos":true}'),
+        ({"min_tokens": False}, "decoding", '{"min_tokens":false}'),
+        ({"max_tokens": 5}, "max_tokens", 5),
+        ({"max_completion_tokens": 5}, "max_tokens", 5),
+        ({"n": 4}, "choices", 4),
+        ({"tools": [{"type": "function"}]}, "tools", True),
+        ({"functions": [{"name": "f"}]}, "tools", True),
+        ({"response_format": {"type": "json_schema"}}, "response_format", "json_schema"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}]}, "tool_loop", True),
+    ],
+)
+def test_what_may_change_an_answer_is_a_condition(parameters: dict[str, object], field: str, value: object) -> None:
+    found = asked(**parameters)
+    assert getattr(found, field) == value
+    assert found == Conditions(**{field: value})
+
+
+def test_turns_system_prompts_and_a_begun_answer_are_read_from_the_messages() -> None:
+    system, late = Message("system", "Be brief."), Message("developer", "Be brief.")
+    assert asked(USER, Message("assistant", "4"), USER).turns == 2
+    assert asked(USER, Message("assistant", "The answer is")).prefilled
+    assert asked(Message("tool", "4"), USER).tool_loop
+    assert asked(system, USER).system_prompt == asked(Message("developer", "Be brief."), USER).system_prompt != ""
+    assert asked(USER, late, USER).system_prompt not in ("", asked(system, USER).system_prompt)
+    assert asked(Message("system", ""), USER) == PLAIN
+
+
+def test_the_settings_of_a_tier_count_unless_the_request_has_its_own() -> None:
+    greedy = {"temperature": 0.0, "max_tokens": 64}
+    assert asked().effective_decoding(greedy) == asked(temperature=0).effective_decoding(greedy)
+    assert asked(top_p=0.3).effective_decoding(greedy) == asked().effective_decoding(greedy)
+    assert asked(temperature=0.7).effective_decoding(greedy) != asked().effective_decoding(greedy)
+
+
+texts = st.text(st.characters(codec="utf-8"), max_size=5)
+settings = st.dictionaries(
+    st.sampled_from(["temperature", "top_p", "stop", "seed", "other"]),
+    st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.floats(0, 2), texts, st.lists(texts, max_size=2)),
+)
+
+
+@given(settings)
+def test_one_spelling_for_equal_settings(values: dict[str, object]) -> None:
+    once = decoding_of(values)
+    assert Conditions.from_columns({"decoding": once}).decoding == once
+    assert decoding_of(dict(reversed(list(values.items())))) == once
+
+
+@given(
+    st.builds(
+        Conditions,
+        decoding=settings.map(decoding_of),
+        max_tokens=st.none() | st.integers(1, 9999),
+        system_prompt=st.sampled_from(["", "ab12"]),
+        turns=st.integers(1, 50),
+        tools=st.booleans(),
+        response_format=st.sampled_from(["", "json_object"]),
+        tool_loop=st.booleans(),
+        prefilled=st.booleans(),
+    )
+)
+def test_columns_are_read_back(found: Conditions) -> None:
+    assert Conditions.from_columns(found.columns()) == found
+    assert Conditions.from_columns({}) == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [({"turns": "many"}, "turns"), ({"max_tokens": "0"}, "max_tokens"), ({"decoding": "hot"}, "decoding")],
+)
+def test_a_column_that_cannot_be_read_is_named(row: dict[str, str], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        Conditions.from_columns(row)

@@ -1,0 +1,80 @@
+"""A certificate covers exactly the conditions that enough of its rows were asked under."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from router_models.types.conditions import PLAIN, Conditions
+from router_models.types.coverage import LEAST_ROWS, Coverage
+
+WARM = Conditions(decoding='{"temperature":0.7}')
+TOLD = Conditions(system_prompt="aa")
+ASSISTANT = Conditions(system_prompt="bb")
+CHAT = Conditions(turns=2)
+ROWS = [PLAIN] * 100 + [WARM] * 20 + [TOLD] * 20 + [ASSISTANT] * 20 + [CHAT] * 20
+COVERAGE = Coverage.of(ROWS, novelty=0.8)
+
+UNCOVERED = [
+    ("decoding", Conditions(decoding='{"temperature":1.9}')),
+    ("system_prompt", Conditions(system_prompt="cc")),
+    ("tools", Conditions(tools=True)),
+    ("tool_loop", Conditions(tool_loop=True)),
+    ("response_format", Conditions(response_format="json_object")),
+    ("turns", Conditions(turns=3)),
+    ("choices", Conditions(choices=2)),
+    ("prefilled", Conditions(prefilled=True)),
+]
+
+
+def test_two_system_prompts_and_two_decodings_cover_exactly_these() -> None:
+    for row in (*ROWS, replace(WARM, system_prompt="aa", turns=2)):
+        assert COVERAGE.uncovered(row) is None
+    assert COVERAGE.n == len(ROWS)
+
+
+@pytest.mark.parametrize(("reason", "asked"), UNCOVERED)
+def test_any_other_condition_is_named(reason: str, asked: Conditions) -> None:
+    found = COVERAGE.uncovered(asked)
+    assert found is not None
+    assert found.reason == reason
+    assert Coverage.of([*ROWS, *[asked] * LEAST_ROWS]).uncovered(asked) is None or reason == "choices"
+
+
+def test_a_few_rows_cover_nothing_and_do_not_count() -> None:
+    few = Coverage.of([PLAIN] * 100 + [WARM] * (LEAST_ROWS - 1))
+    assert few.uncovered(WARM) is not None
+    assert few.n == 100
+
+
+def test_settings_are_compared_as_the_tiers_use_them() -> None:
+    greedy, hot = {"temperature": 0.0, "max_tokens": 9}, {"temperature": 1.0}
+    asked = Conditions(decoding='{"temperature":0.0}')
+    assert COVERAGE.uncovered(asked, defaults=[greedy, greedy]) is None
+    found = COVERAGE.uncovered(asked, defaults=[greedy, hot])
+    assert found is not None
+    assert found.reason == "decoding"
+
+
+def test_a_distant_prompt_is_not_covered_once_its_distance_is_known() -> None:
+    assert COVERAGE.uncovered(PLAIN, 0.8) is None
+    found = COVERAGE.uncovered(PLAIN, 0.81)
+    assert found is not None
+    assert found.reason == "novelty"
+
+
+def test_shorter_answers_than_the_rows_permitted_are_not_covered() -> None:
+    coverage = Coverage.of([replace(PLAIN, max_tokens=16 + i) for i in range(60)])
+    assert coverage.uncovered(replace(PLAIN, max_tokens=coverage.max_tokens)) is None
+    assert coverage.uncovered(PLAIN) is None
+    found = coverage.uncovered(replace(PLAIN, max_tokens=16))
+    assert found is not None
+    assert found.reason == "max_tokens"
+
+
+def test_coverage_is_kept_as_json_and_told_in_words() -> None:
+    assert Coverage.from_json(COVERAGE.to_json()) == COVERAGE
+    assert "up to 2 turns" in COVERAGE.summary()
+    with pytest.raises(ValueError, match="turns"):
+        Coverage.from_json({"decodings": [], "system_prompts": []})
