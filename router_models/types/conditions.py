@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,7 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 SHAPES_SAMPLING = ("top_p", "top_k", "min_p")
 """What has no effect at temperature 0."""
 SYSTEM_ROLES = frozenset({"system", "developer"})
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,10 @@ class Conditions:
 
     @classmethod
     def from_columns(cls, row: Mapping[str, str]) -> Conditions:
-        """Read a row's columns, of which any may be absent or empty; ValueError names one that cannot be read."""
+        """Read a row's columns, of which any may be absent or empty; ValueError names one that cannot be read.
+
+        A system prompt may be there as its text instead of its hash, and tools and formats as the JSON of a request.
+        """
 
         def number(name: str) -> int | None:
             text = row.get(name, "").strip()
@@ -111,21 +116,18 @@ class Conditions:
             return int(value)
 
         decoding = row.get("decoding", "").strip()
-        try:
-            asked = json.loads(decoding) if decoding else {}
-        except (ValueError, RecursionError):
-            asked = None
+        asked = _json(decoding) if decoding else {}
         if not isinstance(asked, dict):
             raise ValueError(f'decoding must be a JSON object such as {{"temperature":0.7}}, found {decoding[:60]!r}')
         return cls(
             decoding_of(asked),
             number("max_tokens"),
-            row.get("system_prompt", "").strip(),
+            _hash_of(row.get("system_prompt", "")),
             number("turns") or 1,
-            _is_yes(row.get("tools", "")),
-            row.get("response_format", "").strip(),
-            _is_yes(row.get("tool_loop", "")),
-            _is_yes(row.get("prefilled", "")),
+            _yes_or_no("tools", row.get("tools", "")),
+            _format_of(row.get("response_format", "").strip()),
+            _yes_or_no("tool_loop", row.get("tool_loop", "")),
+            _yes_or_no("prefilled", row.get("prefilled", "")),
         )
 
     def effective_decoding(self, defaults: Mapping[str, Any]) -> str:
@@ -214,5 +216,36 @@ def _yes(value: bool) -> str:
     return "yes" if value else ""
 
 
-def _is_yes(text: str) -> bool:
-    return text.strip().casefold() in ("yes", "true", "1")
+def _yes_or_no(name: str, text: str) -> bool:
+    word = text.strip().casefold()
+    if word in ("yes", "true", "1", "1.0"):
+        return True
+    if word in ("", "no", "false", "0", "0.0", "null", "none"):
+        return False
+    declared = _json(word)
+    if not isinstance(declared, list | dict):
+        raise ValueError(f"{name} must be yes or no, found {text[:60]!r}")
+    return bool(declared)
+
+
+def _format_of(text: str) -> str:
+    declared = _json(text) if text.startswith("{") else text
+    kind = declared.get("type") if isinstance(declared, dict) else declared
+    if not isinstance(kind, str):
+        raise ValueError(f"response_format must be a type such as json_object, found {text[:60]!r}")
+    return "" if kind == "text" else kind
+
+
+def _hash_of(text: str) -> str:
+    return (
+        text
+        if not text or _SHA256.fullmatch(text)
+        else hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    )
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

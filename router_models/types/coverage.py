@@ -7,6 +7,7 @@ count as evidence either.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -45,11 +46,16 @@ class Coverage:
     response_formats : tuple of str
         Types of formats; an empty one: text.
     max_tokens : int, optional
-        The least length that the rows permitted; None: they left it to the tiers.
+        The least length that a request may permit: what the rows permitted, or their longest answer; None: they left
+        it to the tiers, and lengths are not known.
     novelty : float, optional
         The largest distance from the training data; None: it is not measured.
     n : int
         CERT rows under these conditions.
+    least_turns : int
+        The fewest turns of the user.
+    only_tools, only_tool_loops, only_prefilled : bool
+        Whether all rows declared tools, held calls or results, ended in a begun answer: others are not covered then.
     """
 
     decodings: tuple[str, ...] = ("",)
@@ -62,9 +68,19 @@ class Coverage:
     max_tokens: int | None = None
     novelty: float | None = None
     n: int = 0
+    least_turns: int = 1
+    only_tools: bool = False
+    only_tool_loops: bool = False
+    only_prefilled: bool = False
 
     @classmethod
-    def of(cls, rows: Sequence[Conditions], novelty: float | None = None, least: int = LEAST_ROWS) -> Coverage:
+    def of(
+        cls,
+        rows: Sequence[Conditions],
+        novelty: float | None = None,
+        least: int = LEAST_ROWS,
+        longest: int | None = None,
+    ) -> Coverage:
         """Return the conditions that at least `least` of these CERT rows were asked under; labels are not read.
 
         Parameters
@@ -75,25 +91,53 @@ class Coverage:
             The `NOVELTY_QUANTILE` of TUNE's distances.
         least : int
             The rows that a condition needs.
+        longest : int, optional
+            Tokens of the longest answer of these rows: a request that permits as many is cut no earlier.
         """
+        frequent = cls._frequent(rows, least)
+        counted = [row for row in rows if frequent.uncovered(row) is None]
 
-        def often(values: Sequence[Any]) -> tuple[Any, ...]:
-            return tuple(sorted(value for value, count in Counter(values).items() if count >= least))
+        def extreme(values: Sequence[float], otherwise: float) -> float:
+            return sorted(values)[least - 1] if len(values) >= least else otherwise
 
-        turns = sorted((row.turns for row in rows), reverse=True)
-        limits = sorted(row.max_tokens for row in rows if row.max_tokens is not None)
-        found = cls(
-            often([row.decoding for row in rows]),
-            often([row.system_prompt for row in rows]),
-            turns[least - 1] if len(turns) >= least else 1,
-            True in often([row.tools for row in rows]),
-            often([row.response_format for row in rows]),
-            True in often([row.tool_loop for row in rows]),
-            True in often([row.prefilled for row in rows]),
-            None if not limits else limits[min(least, len(limits)) - 1],
-            novelty,
+        limits = [math.inf if row.max_tokens is None else row.max_tokens for row in counted]
+        limit = min(extreme(limits, math.inf), math.inf if longest is None else max(longest, 1))
+        most, fewest = (
+            int(-extreme([-row.turns for row in counted], -1)),
+            int(extreme([row.turns for row in counted], 1)),
         )
+
+        def within(found: Coverage) -> Coverage:
+            tokens = None if limit == math.inf else int(limit)
+            return replace(found, turns=most, least_turns=fewest, max_tokens=tokens, novelty=novelty)
+
+        inside = within(frequent)
+        found = within(cls._frequent([row for row in counted if inside.uncovered(row) is None], least))
         return replace(found, n=sum(found.uncovered(row) is None for row in rows))
+
+    @classmethod
+    def _frequent(cls, rows: Sequence[Conditions], least: int) -> Coverage:
+        """The values of each condition that enough rows had; a row that one of them excludes counts for no other."""
+
+        def often(name: str) -> tuple[Any, ...]:
+            counts = Counter(getattr(row, name) for row in rows)
+            return tuple(sorted(value for value, count in counts.items() if count >= least))
+
+        tools, loops, prefilled = (often(name) for name in ("tools", "tool_loop", "prefilled"))
+        found = cls(
+            often("decoding"),
+            often("system_prompt"),
+            max((row.turns for row in rows), default=1),
+            True in tools,
+            often("response_format"),
+            True in loops,
+            True in prefilled,
+            only_tools=tools == (True,),
+            only_tool_loops=loops == (True,),
+            only_prefilled=prefilled == (True,),
+        )
+        kept = [row for row in rows if found.uncovered(row) is None]
+        return found if len(kept) == len(rows) else cls._frequent(kept, least)
 
     def uncovered(
         self,
@@ -123,26 +167,38 @@ class Coverage:
             return Uncovered("system_prompt", f"{named} was not certified")
         if asked.tool_loop and not self.tool_loops:
             return Uncovered("tool_loop", "no conversation with tool calls was certified")
+        if self.only_tool_loops and not asked.tool_loop:
+            return Uncovered("tool_loop", "conversations with tool calls alone were certified")
         if asked.tools and not self.tools:
             return Uncovered("tools", "no request that declares tools was certified")
+        if self.only_tools and not asked.tools:
+            return Uncovered("tools", "requests that declare tools alone were certified")
         if asked.response_format not in self.response_formats:
             return Uncovered(
                 "response_format", f"the response format {asked.response_format or 'text'} was not certified"
             )
         if asked.turns > self.turns:
             return Uncovered("turns", f"{asked.turns} turns of the user, and at most {self.turns} were certified")
+        if asked.turns < self.least_turns:
+            return Uncovered(
+                "turns", f"{asked.turns} turns of the user, and {self.least_turns} or more were certified"
+            )
         if asked.prefilled and not self.prefilled:
             return Uncovered("prefilled", "no conversation that ends in the assistant's turn was certified")
+        if self.only_prefilled and not asked.prefilled:
+            return Uncovered("prefilled", "conversations that end in the assistant's turn alone were certified")
         if asked.max_tokens is not None and self.max_tokens is not None and asked.max_tokens < self.max_tokens:
             return Uncovered(
                 "max_tokens", f"{asked.max_tokens} tokens at most, and no fewer than {self.max_tokens} were certified"
             )
-        if distance is not None and self.novelty is not None and distance > self.novelty:
-            return Uncovered(
-                "novelty",
-                f"the prompt lies {distance:.2f} from the training data, and up to {self.novelty:.2f} was certified",
-            )
-        return None
+        return None if distance is None else self.novel(distance)
+
+    def novel(self, distance: float) -> Uncovered | None:
+        """Return that a prompt is novel where it lies farther from the training data than `novelty`; else None."""
+        if self.novelty is None or distance <= self.novelty:
+            return None
+        far = f"the prompt lies {distance:.2f} from the training data"
+        return Uncovered("novelty", f"novel: {far}, and up to {self.novelty:.2f} was certified")
 
     def _same_decoding(self, asked: Conditions, defaults: Sequence[Mapping[str, Any]]) -> bool:
         wanted = [asked.effective_decoding(own) for own in defaults]
@@ -159,11 +215,12 @@ class Coverage:
         parts = [
             f"decoding {decodings}",
             f"system prompt {' or '.join(hashes)}",
-            f"up to {self.turns} turn{'s' if self.turns > 1 else ''}",
+            f"{f'{self.least_turns} ' if self.least_turns > 1 else ''}up to {self.turns} turn{'s'[: self.turns > 1]}",
             f"format {formats}",
-            f"tools {'yes' if self.tools else 'no'}",
-            f"tool loops {'yes' if self.tool_loops else 'no'}",
+            f"tools {_either(self.tools, self.only_tools)}",
+            f"tool loops {_either(self.tool_loops, self.only_tool_loops)}",
         ]
+        parts += [f"begun answers {_either(True, self.only_prefilled)}"] if self.prefilled else []
         parts += [] if self.novelty is None else [f"distance up to {self.novelty:.2f}"]
         parts += [] if self.max_tokens is None else [f"max_tokens from {self.max_tokens}"]
         return "; ".join(parts)
@@ -181,6 +238,10 @@ class Coverage:
             "max_tokens": self.max_tokens,
             "novelty": self.novelty,
             "n": self.n,
+            "least_turns": self.least_turns,
+            "only_tools": self.only_tools,
+            "only_tool_loops": self.only_tool_loops,
+            "only_prefilled": self.only_prefilled,
         }
 
     @classmethod
@@ -198,6 +259,14 @@ class Coverage:
                 None if data["max_tokens"] is None else int(data["max_tokens"]),
                 None if data["novelty"] is None else float(data["novelty"]),
                 int(data["n"]),
+                int(data["least_turns"]),
+                bool(data["only_tools"]),
+                bool(data["only_tool_loops"]),
+                bool(data["only_prefilled"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"a certificate's coverage cannot be read: {error!r}") from error
+
+
+def _either(some: bool, always: bool) -> str:
+    return "always" if always else "yes" if some else "no"

@@ -92,7 +92,7 @@ def test_one_spelling_for_equal_settings(values: dict[str, object]) -> None:
         Conditions,
         decoding=settings.map(decoding_of),
         max_tokens=st.none() | st.integers(1, 9999),
-        system_prompt=st.sampled_from(["", "ab12"]),
+        system_prompt=st.sampled_from(["", "ab12" * 16]),
         turns=st.integers(1, 50),
         tools=st.booleans(),
         response_format=st.sampled_from(["", "json_object"]),
@@ -107,8 +107,28 @@ def test_columns_are_read_back(found: Conditions) -> None:
 
 @pytest.mark.parametrize(
     ("row", "named"),
-    [({"turns": "many"}, "turns"), ({"max_tokens": "0"}, "max_tokens"), ({"decoding": "hot"}, "decoding")],
+    [
+        ({"turns": "many"}, "turns"),
+        ({"max_tokens": "0"}, "max_tokens"),
+        ({"decoding": "hot"}, "decoding"),
+        ({"tools": "perhaps"}, "tools"),
+        ({"tool_loop": "7"}, "tool_loop"),
+        ({"response_format": '{"schema": {}}'}, "response_format"),
+    ],
 )
 def test_a_column_that_cannot_be_read_is_named(row: dict[str, str], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         Conditions.from_columns(row)
+
+
+def test_columns_may_hold_what_a_request_holds() -> None:
+    row = {
+        "system_prompt": "Be brief.",
+        "tools": '[{"type": "function"}]',
+        "response_format": '{"type": "json_object"}',
+    }
+    assert Conditions.from_columns(row) == asked(
+        Message("system", "Be brief."), USER, tools=[{"type": "function"}], response_format={"type": "json_object"}
+    )
+    plain = {"tools": "[]", "response_format": "text", "prefilled": "False", "turns": "1.0", "tool_loop": "0"}
+    assert Conditions.from_columns(plain) == PLAIN

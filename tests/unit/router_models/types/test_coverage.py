@@ -48,6 +48,34 @@ def test_a_few_rows_cover_nothing_and_do_not_count() -> None:
     assert few.n == 100
 
 
+def test_rows_that_one_condition_excludes_are_no_evidence_for_their_others() -> None:
+    """Twenty rows share a system prompt, and each has sampling settings of its own."""
+    rare = [Conditions(system_prompt="cc", decoding=f'{{"temperature":1.{i}}}') for i in range(10, 30)]
+    found = Coverage.of([PLAIN] * 100 + rare)
+    assert found.uncovered(Conditions(system_prompt="cc")) is not None
+    assert found.n == 100
+
+
+@pytest.mark.parametrize(
+    ("reason", "always"),
+    [
+        ("tools", Conditions(tools=True)),
+        ("tool_loop", Conditions(tool_loop=True)),
+        ("prefilled", Conditions(prefilled=True)),
+        ("turns", Conditions(turns=3)),
+        ("system_prompt", TOLD),
+    ],
+)
+def test_what_all_rows_had_a_request_must_have(reason: str, always: Conditions) -> None:
+    coverage = Coverage.of([always] * 50 + [PLAIN] * (LEAST_ROWS - 1))
+    found = coverage.uncovered(PLAIN)
+    assert found is not None
+    assert found.reason == reason
+    assert coverage.uncovered(always) is None
+    assert coverage.n == 50
+    assert Coverage.from_json(coverage.to_json()) == coverage
+
+
 def test_settings_are_compared_as_the_tiers_use_them() -> None:
     greedy, hot = {"temperature": 0.0, "max_tokens": 9}, {"temperature": 1.0}
     asked = Conditions(decoding='{"temperature":0.0}')
@@ -71,6 +99,15 @@ def test_shorter_answers_than_the_rows_permitted_are_not_covered() -> None:
     found = coverage.uncovered(replace(PLAIN, max_tokens=16))
     assert found is not None
     assert found.reason == "max_tokens"
+
+
+def test_a_limit_below_the_longest_answer_would_cut_what_was_certified_whole() -> None:
+    coverage = Coverage.of([PLAIN] * 50, longest=40)
+    assert coverage.uncovered(replace(PLAIN, max_tokens=40)) is None
+    assert coverage.uncovered(replace(PLAIN, max_tokens=39)) is not None
+    few = Coverage.of([PLAIN] * 50 + [replace(PLAIN, max_tokens=5)], longest=40)
+    assert few.max_tokens == 40, "one row with a limit is no evidence for that limit"
+    assert few.n == 50
 
 
 def test_coverage_is_kept_as_json_and_told_in_words() -> None:
