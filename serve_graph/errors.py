@@ -5,7 +5,8 @@
     ├── RequestError                    400  invalid_request_error
     │   ├── UnknownModelError           404
     │   ├── PayloadTooLargeError        413
-    │   └── UnsupportedEncodingError    415
+    │   ├── UnsupportedEncodingError    415
+    │   └── SlowBodyError               408  the body did not arrive in time
     ├── AuthenticationError             401  no key, or an invalid one
     ├── AccessError                     403  permission_error
     ├── RateLimitedError                429  a key's limit per minute is reached; Retry-After says when
@@ -67,6 +68,10 @@ class PayloadTooLargeError(RequestError):
 
 class UnsupportedEncodingError(RequestError):
     """The request body has a content-encoding that is not supported here; `Accept-Encoding` lists those that are."""
+
+
+class SlowBodyError(RequestError):
+    """The request body did not arrive within `http.body_timeout_s`: send it again, faster."""
 
 
 class NotFoundError(RequestError):
@@ -195,6 +200,7 @@ STATUS: Mapping[type[ServeGraphError], tuple[int, str]] = MappingProxyType(
         UnknownModelError: (404, "invalid_request_error"),
         PayloadTooLargeError: (413, "invalid_request_error"),
         UnsupportedEncodingError: (415, "invalid_request_error"),
+        SlowBodyError: (408, "timeout_error"),
         NotFoundError: (404, "invalid_request_error"),
         AuthenticationError: (401, "invalid_request_error"),
         AccessError: (403, "permission_error"),

@@ -17,15 +17,17 @@ from starlette.types import Receive, Scope, Send
 from serve_graph.access.auth import REPLY
 from serve_graph.api.content_encoding import codings_of, decoded, too_large
 from serve_graph.api.sse import LONE
+from serve_graph.errors import SlowBodyError
 
 T = TypeVar("T")
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int, timeout_s: float | None = None) -> bytes:
     """Read the whole body and undo its content-encoding.
 
-    Raises PayloadTooLargeError as soon as what was sent, or what it becomes, exceeds `limit` bytes; RequestError and
-    UnsupportedEncodingError for an encoding that is corrupt or unknown.
+    Raises PayloadTooLargeError as soon as what was sent, or what it becomes, exceeds `limit` bytes; SlowBodyError if
+    it has not arrived after `timeout_s` seconds; RequestError and UnsupportedEncodingError for an encoding that is
+    corrupt or unknown.
     """
     encodings = request.headers.getlist("content-encoding")
     codings = codings_of(encodings) if encodings else ()
@@ -34,11 +36,16 @@ async def read_body(request: Request, limit: int) -> bytes:
         raise too_large(limit)
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise too_large(limit)
-        parts.append(part)
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    raise too_large(limit)
+                parts.append(part)
+    except TimeoutError:
+        message = f"the request body did not arrive within {timeout_s:g} s: {size} bytes came"
+        raise SlowBodyError(message, code="request_timeout") from None
     body = b"".join(parts)
     return await asyncio.to_thread(decoded, body, codings, limit) if codings else body
 

@@ -21,6 +21,7 @@ from serve_graph.gateway.context_length import prompt_tokens
 from serve_graph.gateway.handler import Service
 from serve_graph.gateway.request import Request as Opened
 from serve_graph.protocol.async_stream import BufferedAsyncIterator
+from serve_graph.protocol.bounds import PARSED_AT_ONCE
 from serve_graph.protocol.embeddings import EmbeddingsRequest, embeddings_query
 from serve_graph.protocol.requests import (
     ChatRequest,
@@ -35,7 +36,7 @@ from serve_graph.protocol.requests import (
     parse_request,
 )
 
-FAILURES = (400, 401, 403, 404, 413, 415, 429, 499, 500, 503, 504)
+FAILURES = (400, 401, 403, 404, 408, 413, 415, 429, 499, 500, 503, 504)
 REFUSALS = tuple(status for status in FAILURES if status < 503)
 
 
@@ -46,6 +47,7 @@ class HttpLimits:
     max_body_bytes: int
     keep_alive_s: float
     start_before_commit: bool
+    body_timeout_s: float | None = None
 
 
 class OpenAIRequest(Protocol):
@@ -71,8 +73,11 @@ def add_generation(
     """Add the routes to the application."""
 
     async def read(kind: type[R], request: Request) -> R:
-        body = await read_body(request, limits.max_body_bytes)
-        return parse_request(kind, body, unknown_fields, request.scope.get(PATH_MODEL))
+        body = await read_body(request, limits.max_body_bytes, limits.body_timeout_s)
+        model = request.scope.get(PATH_MODEL)
+        if len(body) <= PARSED_AT_ONCE:
+            return parse_request(kind, body, unknown_fields, model)
+        return await asyncio.to_thread(parse_request, kind, body, unknown_fields, model)
 
     @app.post(
         "/v1/chat/completions",

@@ -63,6 +63,7 @@ class Backend:
     unknown_fields: UnknownFields = "refuse"
     cors: CorsConfig = field(default_factory=CorsConfig)
     names_requests: bool = True
+    body_timeout_s: float | None = None
 
 
 def build_http(backend: Backend) -> FastAPI:
@@ -80,7 +81,9 @@ def build_http(backend: Backend) -> FastAPI:
     service = backend.service
     names = dict.fromkeys([AUTO, *service.context.engines, *service.context.embedders, *service.aliases])
 
-    limits = HttpLimits(backend.max_body_bytes, backend.keep_alive_s, backend.start_before_commit)
+    limits = HttpLimits(
+        backend.max_body_bytes, backend.keep_alive_s, backend.start_before_commit, backend.body_timeout_s
+    )
     add_generation(app, service, limits, backend.unknown_fields)
     app.router.route_class = GetRoute
 

@@ -24,6 +24,7 @@ REASONS: Mapping[int, str] = MappingProxyType(
         401: "No access key, or an invalid one",
         403: "The access key lacks a scope or a permission",
         404: "The model, tier or decision does not exist",
+        408: "The request body did not arrive in time",
         413: "The request body is too large",
         415: "The request body's content-encoding is not supported; see Accept-Encoding",
         429: "Too many requests; see Retry-After",

@@ -82,6 +82,7 @@ class IngressDeployment:
                 unknown_fields=self.unknown_fields,
                 names_requests=not in_replica(),
                 cors=http.cors,
+                body_timeout_s=http.body_timeout_s,
             )
         )
 

@@ -57,6 +57,8 @@ class HttpConfig(Frozen):
     """Largest accepted request body, in bytes: as sent, and again once its content-encoding is undone. The default
     has room for several photos in base64.
     """
+    body_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds within which a request's body must have arrived; whoever sends more slowly gets 408."""
     cors: CorsConfig = CorsConfig()
     """Which web pages may use the endpoint."""
     keep_alive_s: Annotated[float, Field(gt=0)] = 5.0

@@ -11,6 +11,10 @@ MAX_CHOICES = 8  # upper bound of `n`: each choice is generated, verified and pa
 MAX_DEPTH = 100  # Ray pickles requests recursively; a schema nests a dozen levels
 MAX_TEXT_BYTES = 4 * 1024 * 1024  # of a body, images, audio and files apart: what is routed, checked and verified
 MAX_SEPARATORS = 1_000_000  # commas and opening brackets: a bound on the values that parsing makes
+MAX_NODES = 50_000  # objects and arrays: messages, parts, tools and their schemas; validating one takes some 5 µs
+MAX_STOPS = 4  # stop sequences, as OpenAI has it: vLLM looks for each of them after every token
+MAX_STOP_SEQUENCES = 64  # the same of a Messages request, whose own API takes more than four
+PARSED_AT_ONCE = 64 * 1024  # bytes: a larger body is parsed beside the event loop
 MEDIA_KEYS = frozenset({"url", "data", "file_data", "image_url", "video_url", "audio_url"})
 
 
@@ -24,6 +28,22 @@ def check_text(body: bytes, data: dict[str, Any]) -> None:
     """Raise PayloadTooLargeError if the body holds more than MAX_TEXT_BYTES beside images, audio and files."""
     if len(body) - _media_chars(data) > MAX_TEXT_BYTES:
         raise _too_much_text()
+
+
+def check_shape(data: dict[str, Any]) -> None:
+    """Raise RecursionError if the body nests deeper than MAX_DEPTH, PayloadTooLargeError for more than MAX_NODES."""
+    level: list[Any] = [data]
+    found = 0
+    for _ in range(MAX_DEPTH):
+        found += len(level)
+        if found > MAX_NODES:
+            message = f"the request holds more than {MAX_NODES} objects and arrays"
+            raise PayloadTooLargeError(message, code="payload_too_large")
+        children = (node.values() if isinstance(node, dict) else node for node in level)
+        level = [child for nodes in children for child in nodes if isinstance(child, dict | list)]
+        if not level:
+            return
+    raise RecursionError
 
 
 def _too_much_text() -> PayloadTooLargeError:

@@ -17,8 +17,10 @@ from serve_graph.errors import RequestError
 from serve_graph.protocol.bounds import (
     MAX_CHOICES,
     MAX_DEPTH,
+    MAX_STOPS,
     MAX_TEXT_BYTES,
     check_separators,
+    check_shape,
     check_text,
     finite_number,
     refuse_constant,
@@ -36,6 +38,7 @@ MAX_INT = 2**31 - 1  # the range of an engine's 32-bit counters
 PromptTokens = Annotated[int, Field(ge=1, le=MAX_INT)]
 TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,7}$")]
 LogitBias = Annotated[dict[TokenId, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)]
+StopText = Annotated[str, Field(max_length=4096)]
 R = TypeVar("R", bound=BaseModel)
 NOT_PARAMETERS = frozenset(
     {"model", "stream", "stream_options", "serve_graph", "prompt", "suffix", "echo", "best_of"}
@@ -111,7 +114,7 @@ class Sampling(Extensible):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
-    stop: str | list[str] | None = None
+    stop: StopText | Annotated[list[StopText], Field(max_length=MAX_STOPS)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
@@ -215,8 +218,7 @@ def _read_object(body: bytes) -> dict[str, Any]:
             raise RequestError("the request body must be a JSON object", code="invalid_json")
         if len(body) > MAX_TEXT_BYTES:
             check_text(body, data)
-        if _is_deep(data):
-            raise RecursionError
+        check_shape(data)
         if b"\\ud" in body or b"\\uD" in body:  # the only way to write half a character
             json.dumps(data, ensure_ascii=False).encode("utf-8")
     except UnicodeDecodeError as error:
@@ -231,16 +233,6 @@ def _read_object(body: bytes) -> dict[str, Any]:
     except ValueError as error:  # JSONDecodeError, NaN and infinities, integers of thousands of digits
         raise RequestError(f"the request body is not valid JSON: {error}", code="invalid_json") from None
     return data
-
-
-def _is_deep(data: dict[str, Any]) -> bool:
-    level: list[Any] = [data]
-    for _ in range(MAX_DEPTH):
-        children = (node.values() if isinstance(node, dict) else node for node in level)
-        level = [child for nodes in children for child in nodes if isinstance(child, dict | list)]
-        if not level:
-            return False
-    return True
 
 
 def options_of(

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from serve_graph.api.messages.blocks import SystemBlock, TurnBlock, as_blocks
-from serve_graph.protocol.requests import MAX_INT, Extensible, PromptTokens, RequestOptions
+from serve_graph.protocol.bounds import MAX_STOP_SEQUENCES
+from serve_graph.protocol.requests import MAX_INT, Extensible, PromptTokens, RequestOptions, StopText
 
 ToolName = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -122,7 +123,7 @@ class MessagesRequest(CountTokensRequest):
 
     max_tokens: PromptTokens
     stream: bool | None = None
-    stop_sequences: Annotated[list[str], Field(max_length=8192)] | None = None
+    stop_sequences: Annotated[list[StopText], Field(max_length=MAX_STOP_SEQUENCES)] | None = None
     temperature: Annotated[float, Field(ge=0, le=1)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0, le=MAX_INT)] | None = None

@@ -1,7 +1,8 @@
 """Check JSON values against a caller's JSON schema in bounded time and without a network.
 
 Schemas come from callers, and a validator can be made to run for ever: by a regular expression that backtracks, by
-references that double at every step. So patterns are not checked, references are counted, and remote ones unresolved.
+references that double at every step, by thousands of alternatives. So patterns are not checked, remote references are
+not followed, the schema's nodes and the validator's steps are counted, and what exceeds its budget does not match.
 """
 
 from __future__ import annotations
@@ -9,20 +10,34 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-MAX_REFERENCES = 2_000
+MAX_NODES = 2_000
+"""Objects and arrays of a schema that is checked; checking the schema itself takes about 0.1 ms for each."""
+MAX_STEPS = 20_000
+"""Keywords that are applied to values, of which one takes some 10 µs."""
+MAX_UNIQUE = 300
+"""Elements of an array that are compared with each other, pair by pair."""
 _SCHEMAS = ("properties", "$defs", "definitions", "dependentSchemas")
 _DATA = ("enum", "const", "default", "examples")
 _BY_PATTERN = ("patternProperties", "additionalProperties", "unevaluatedProperties")
 
 
-class _TooManyReferencesError(Exception):
+class _OverBudgetError(Exception):
     pass
 
 
 def matches_schema(value: object, schema: object) -> bool:
     """Return whether a value satisfies a schema as far as it can be checked.
 
-    True where the schema is absent, itself invalid, or needs more than MAX_REFERENCES reference steps.
+    Parameters
+    ----------
+    value, schema : object
+        JSON values.
+
+    Returns
+    -------
+    bool
+        True where the schema is absent or itself invalid; False where checking would exceed `MAX_NODES`, `MAX_STEPS`
+        or `MAX_UNIQUE`, or the recursion limit: nothing is known of such a value.
     """
     import jsonschema  # type: ignore[import-untyped]
     from referencing import Registry
@@ -32,32 +47,47 @@ def matches_schema(value: object, schema: object) -> bool:
         return True
     kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
+        if nodes(schema, MAX_NODES) > MAX_NODES:
+            return False
         plain = _without_patterns(schema)
         kind.check_schema(plain)
         counted = jsonschema.validators.extend(kind, _counted(kind))
         return bool(counted(plain, registry=Registry()).is_valid(value))
-    except (jsonschema.SchemaError, Unresolvable, _TooManyReferencesError):
+    except (jsonschema.SchemaError, Unresolvable):
         return True
-    except RecursionError:
+    except (_OverBudgetError, RecursionError, ArithmeticError):  # numbers beyond floats cannot be divided
         return False
 
 
+def nodes(value: object, most: int) -> int:
+    """Return the number of objects and arrays in a JSON value; counting ends beyond `most`."""
+    found, left = 0, [value]
+    while left and found <= most:
+        node = left.pop()
+        children = node.values() if isinstance(node, Mapping) else node if isinstance(node, list | tuple) else None
+        if children is not None:
+            found += 1
+            left += [child for child in children if isinstance(child, Mapping | list | tuple)]
+    return found
+
+
 def _counted(kind: Any) -> dict[str, Any]:
-    """Return the reference keywords of a validator class, raising once they have been followed too often."""
-    followed = 0
+    """Return the keywords of a validator class, raising once they have been applied too often."""
+    steps = 0
 
-    def counting(keyword: Any) -> Any:
-        def follow(validator: Any, reference: Any, instance: Any, schema: Any) -> Iterator[Any]:
-            nonlocal followed
-            followed += 1
-            if followed > MAX_REFERENCES:
-                raise _TooManyReferencesError
-            yield from keyword(validator, reference, instance, schema) or ()
+    def counting(name: str, keyword: Any) -> Any:
+        def apply(validator: Any, expected: Any, instance: Any, schema: Any) -> Iterator[Any]:
+            nonlocal steps
+            steps += 1 + (len(expected) // 50 if isinstance(expected, list | Mapping) else 0)
+            if steps > MAX_STEPS:
+                raise _OverBudgetError
+            if name == "uniqueItems" and isinstance(instance, list) and len(instance) > MAX_UNIQUE:
+                raise _OverBudgetError
+            yield from keyword(validator, expected, instance, schema) or ()
 
-        return follow
+        return apply
 
-    names = ("$ref", "$dynamicRef", "$recursiveRef")
-    return {name: counting(kind.VALIDATORS[name]) for name in names if name in kind.VALIDATORS}
+    return {name: counting(name, keyword) for name, keyword in kind.VALIDATORS.items()}
 
 
 def _without_patterns(schema: Any, top: bool = True) -> Any:

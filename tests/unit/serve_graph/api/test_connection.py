@@ -142,3 +142,21 @@ async def test_request_that_the_server_cancels_while_it_streams_is_recorded(endp
     await asyncio.gather(task, return_exceptions=True)
     assert frontier.closed == 1
     assert at.record.status == 499
+
+
+@pytest.mark.parametrize("pieces", [0, 3], ids=["nothing comes", "it comes bit by bit"])
+async def test_a_body_that_does_not_arrive_in_time_is_a_408(endpoint: Endpoints, pieces: int) -> None:
+    wire = Wire(endpoint(body_timeout_s=0.05).app)
+    left = iter([b"{" for _ in range(pieces)])
+
+    async def slow() -> dict[str, Any]:
+        piece = next(left, None)
+        await asyncio.sleep(60 if piece is None else 0.005)
+        return {"type": "http.request", "body": piece or b"", "more_body": True}
+
+    wire.receive = slow  # type: ignore[method-assign]
+    await wire.run()
+    assert wire.sent[0]["status"] == 408
+    error = json.loads(wire.sent[1]["body"])["error"]
+    assert (error["type"], error["code"]) == ("timeout_error", "request_timeout")
+    assert f"{pieces} bytes came" in error["message"]

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from serve_graph.api.messages import MessagesRequest
 from serve_graph.errors import PayloadTooLargeError, RequestError
-from serve_graph.protocol.requests import MAX_TEXT_BYTES, ChatRequest, parse_request
+from serve_graph.protocol.bounds import MAX_NODES
+from serve_graph.protocol.requests import MAX_TEXT_BYTES, ChatRequest, CompletionRequest, parse_request
 
 PHOTO = "data:image/png;base64," + "A" * 8_000_000
 MANY = 9_000_000
@@ -68,3 +70,34 @@ def test_a_number_that_no_engine_can_hold_is_refused(number: str) -> None:
 def test_half_a_character_is_refused_wherever_it_stands(half: str) -> None:
     with pytest.raises(RequestError, match="unpaired surrogate"):
         parse_request(ChatRequest, body().replace(b"what is", half.encode()))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        body(*[{"type": "text", "text": ""}] * MAX_NODES),
+        body(*[{}] * MAX_NODES),
+        body(tools=[{"type": "function", "function": {"name": "f", "parameters": {"anyOf": [{}] * MAX_NODES}}}]),
+        body(response_format={"type": "json_schema", "json_schema": {"schema": {"enum": [[]] * MAX_NODES}}}),
+        body(metadata=[[[]] * 9] * (MAX_NODES // 9)),
+    ],
+    ids=["parts", "empty parts", "tools", "a schema", "metadata"],
+)
+def test_objects_without_end_are_refused_before_they_are_validated(raw: bytes) -> None:
+    started = time.process_time()
+    with pytest.raises(PayloadTooLargeError, match=f"more than {MAX_NODES} objects and arrays"):
+        parse_request(ChatRequest, raw)
+    assert time.process_time() - started < 0.5
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "most"),
+    [(ChatRequest, "stop", 4), (CompletionRequest, "stop", 4), (MessagesRequest, "stop_sequences", 64)],
+)
+def test_stop_sequences_are_few_and_short(kind: Any, field: str, most: int) -> None:
+    rest = {"model": "auto", "max_tokens": 5, "messages": [{"role": "user", "content": "a"}], "prompt": "a"}
+    rest.pop("prompt" if kind is not CompletionRequest else "messages")
+    assert parse_request(kind, json.dumps(rest | {field: ["a"] * most}).encode())
+    for given in (["a"] * (most + 1), ["a"] * 400_000, ["a" * 5_000]):
+        with pytest.raises(RequestError, match=f"{field}"):
+            parse_request(kind, json.dumps(rest | {field: given}).encode())
