@@ -18,6 +18,7 @@ from router_models.training.certify_prefix import check_prefix, with_prefix
 from router_models.training.fit import fit_candidate
 from router_models.training.label_budget import LabelBudget
 from router_models.training.splits import LabelledSplits, split_outcomes
+from router_models.training.whose_labels import with_label_source
 from router_models.types import Progress
 from router_models.versions.names import check_name
 from router_models.versions.registry import RegisteredVersion
@@ -34,6 +35,7 @@ def run_pipeline(
     *,
     alias: str | None = None,
     prefix: Sequence[int] = (),
+    label_source: str | None = None,
     progress: Progress = lambda _: None,
 ) -> RegisteredVersion:
     """Train, certify and register one version from an outcomes file; with a prefix point where one is certified.
@@ -56,6 +58,8 @@ def run_pipeline(
         Points at the new version, for example `stable`.
     prefix : sequence of int
         Numbers of tokens to try for a prefix point; none by default.
+    label_source : str, optional
+        Who graded the rows that do not say (`with_label_source`).
     progress : callable
         Gets one line a step.
 
@@ -77,12 +81,13 @@ def run_pipeline(
     if alias is not None:
         check_name("alias", alias)
     table = read_outcomes(outcomes, settings.tiers, metadata=[settings.group_by] if settings.group_by else ())
+    table = with_label_source(table, label_source)
     if prefix:
         check_prefix(table, settings, prefix)
     progress(f"embedding {len(table)} prompts")
-    splits = split_outcomes(table, settings.tiers, settings.seed, settings.group_by).with_embeddings(
-        encoder, work.embeddings
-    )
+    splits = split_outcomes(
+        table, settings.tiers, settings.seed, settings.group_by, counted=settings.counted_tiers
+    ).with_embeddings(encoder, work.embeddings)
     progress("choosing and fitting router and verifier")
     candidate = fit_candidate(splits, settings, encoder)
     progress("certifying")

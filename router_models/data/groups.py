@@ -92,9 +92,12 @@ def in_hash_order(table: OutcomeTable, seed: int) -> OutcomeTable:
 
 def hash_order(table: OutcomeTable, seed: int) -> IntArray:
     """Return the rows of `in_hash_order`, by their numbers in this table."""
+    graders = zip(*(table.label_source(tier) for tier in sorted(table.label_sources)), strict=True)
     keys = [
-        (_digest(f"order:{seed}:{group}"), _digest(f"{seed}:{row}"))
-        for group, row in zip(table.groups.tolist(), table.row_hashes, strict=True)
+        (_digest(f"order:{seed}:{group}"), _digest(f"{seed}:{row}"), said)
+        for group, row, said in zip(
+            table.groups.tolist(), table.row_hashes, graders if table.label_sources else [()] * len(table), strict=True
+        )
     ]
     first = {key: i for i, key in reversed(list(enumerate(keys)))}
     return np.array([first[key] for key in sorted(first)], dtype=np.int64)

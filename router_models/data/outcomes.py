@@ -106,4 +106,5 @@ def table_of(columns: Columns) -> OutcomeTable:
         latency_s=dict(columns.counts.get("latency_s", {})),
         confidences={f"{tier}|{n}": c for tier, named in columns.signals.items() for n, c in named.items()},
         tokens=dict(columns.tokens),
+        label_sources=dict(columns.label_sources),
     )

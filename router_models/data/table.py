@@ -44,6 +44,9 @@ class OutcomeTable:
         Further numbers, by `<tier>|<name>`.
     tokens : mapping of tier to Tokens
         Answers token by token, for the tiers of which they were recorded.
+    label_sources : mapping of tier to tuple of str
+        Who gave each grade (`types.label_sources`), for the tiers of which it is said; an empty text where a row says
+        nothing.
     """
 
     prompts: Prompts
@@ -58,6 +61,7 @@ class OutcomeTable:
     latency_s: Mapping[str, FloatArray] = field(default_factory=dict)
     confidences: Mapping[str, FloatArray] = field(default_factory=dict)
     tokens: Mapping[str, Tokens] = field(default_factory=dict)
+    label_sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -93,6 +97,7 @@ class OutcomeTable:
             selected(self.latency_s),
             selected(self.confidences),
             {tier: tokens.take(rows) for tier, tokens in self.tokens.items()},
+            {tier: tuple(sources[i] for i in rows) for tier, sources in self.label_sources.items()},
         )
 
     def only(self, *tiers: str) -> OutcomeTable:
@@ -132,6 +137,7 @@ class OutcomeTable:
             latency_s=of_tiers(self.latency_s),
             confidences=of_tiers(self.confidences),
             tokens=of_tiers(self.tokens),
+            label_sources=of_tiers(self.label_sources),
         )
         return table if present.all() else table.take(present)
 
@@ -179,6 +185,11 @@ class OutcomeTable:
             raise DataError(f"no column {name!r}; this table has: {', '.join(self.prompts.metadata) or 'none'}")
         return self.prompts.metadata[name]
 
+    def label_source(self, tier: str) -> tuple[str, ...]:
+        """Return who gave each of a tier's grades; empty texts where the table does not say."""
+        self.grade(tier)
+        return self.label_sources.get(tier, ("",) * len(self))
+
     def answers_of(self, tier: str) -> Answers:
         """Return one tier's completions with every signal recorded for them.
 
@@ -222,8 +233,8 @@ class OutcomeTable:
     def content_hash(self) -> str:
         """Return the sha256 of the table's content, independent of the order of rows and columns.
 
-        It covers prompts, metadata, grades, answers and counts. Tokens are left out: they add no label, so that a
-        table to which they are added remains the same evidence.
+        It covers prompts, metadata, grades, answers and counts. Tokens and who graded are left out: they add no label,
+        so that a table to which they are added remains the same evidence.
         """
         return hashlib.sha256("\n".join(sorted(self.row_hashes)).encode()).hexdigest()
 

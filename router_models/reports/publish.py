@@ -61,7 +61,7 @@ def publish(
             "dataset_sha256": candidate.dataset_hash,
             "certificate": made.summary() if made else "none",
             **{f"spill.{tier}": proof.summary() for tier, proof in version.overload_certificates.items()},
-            "label_source": str(settings.label_source),
+            "label_source": made.label_source if made else "none",
             "status": "approved" if alias == "stable" else "pending",
             **{f"prefix.{tier}": proof.summary() for tier, proof in version.prefix_certificates.items()},
         },

@@ -17,6 +17,7 @@ from typing import Any
 
 from router_models.errors import ArtifactError, CertificateError, DataError
 from router_models.risk_control.promise import Promise, json_number, promise_from_json, promise_to_json
+from router_models.types.label_sources import UNSTATED, by_judge, judge_of
 
 ACCEPTED_RISK = "P(wrong | cheap accepted)"
 ANSWERED_RISK = "P(wrong | answered)"
@@ -28,7 +29,10 @@ order of the file: they do not hold what they promise, and are refused."""
 
 
 class LabelSource(StrEnum):
-    """Who said right or wrong. A judge's labels certify agreement with the judge, and the summary says so."""
+    """Who said right or wrong. A judge's labels certify agreement with the judge, and the summary says so.
+
+    A judge may have a name (`judge:<name>`), and a certificate may rest on several (`types.label_sources`).
+    """
 
     HUMAN = "human"
     PROGRAMMATIC = "programmatic"
@@ -56,8 +60,8 @@ class Certificate:
         One-sided Clopper-Pearson bound on the same counts: information, not part of the proof.
     threshold : float or None
         Scores ≥ this are accepted; None where each slice has its own (`threshold_for`).
-    label_source : LabelSource
-        Who said right or wrong.
+    label_source : str
+        Whose labels the evidence holds: a `LabelSource`, `judge:<name>`, `human and programmatic`, or `unstated`.
     made_at, expires_at : datetime
         With time zone; void from `expires_at` on.
     binds : mapping of str to str
@@ -76,6 +80,8 @@ class Certificate:
         By tier below the last: how many completion tokens the last tier's answers took for each of the tier's, over
         the CERT prompts on which its answer is accepted, with a 95 % interval (value, low, high). Information: what
         savings estimate the answer by that nobody saw. Empty where tokens were not recorded.
+    left_out : mapping of str to int
+        CERT prompts that do not count for whose labels they are (a judge's, beside people's), by label source.
     """
 
     what: str
@@ -87,7 +93,7 @@ class Certificate:
     errors: int
     upper: float
     threshold: float | None
-    label_source: LabelSource
+    label_source: str
     made_at: datetime
     expires_at: datetime
     binds: Mapping[str, str]
@@ -97,6 +103,7 @@ class Certificate:
     settings: Mapping[str, float] = field(default_factory=dict)
     one_row_per: str = PROMPT
     token_ratios: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_budget(self.epsilon, self.delta)
@@ -155,9 +162,7 @@ class Certificate:
     def summary(self) -> str:
         """One line for a banner: the promise, the evidence, the expiry."""
         counted = "" if self.one_row_per == PROMPT else f" (one per {self.one_row_per})"
-        evidence = f"n={self.n}{counted}, accepted {self.accepted_n}, {self.errors} wrong, {self.label_source} labels"
-        if self.label_source is LabelSource.JUDGE:
-            evidence += " (agreement with the judge)"
+        evidence = f"n={self.n}{counted}, accepted {self.accepted_n}, {self.errors} wrong, {self.labels}"
         if self.look_index > 1:
             evidence += f", look {self.look_index} at these labels"
         also = "".join(f" and {p.what} <= {p.bound:g}" for p in self.also)
@@ -172,6 +177,17 @@ class Certificate:
         expiry = f"expires {self.expires_at.date().isoformat()}"
         epsilon = max(f"{self.epsilon:.2f}", f"{self.epsilon:g}", key=len)  # 0.10, but 0.005 as it is
         return f"{self.what} <= {epsilon}{also}{self.where} with {confidence} ({evidence}{slices}, {expiry})"
+
+    @property
+    def labels(self) -> str:
+        """Whose labels it rests on, and how many were left out: agreement with a judge is promised, and no more."""
+        if by_judge(self.label_source):
+            said = f"judge labels (agreement with {judge_of(self.label_source)})"
+        elif UNSTATED in self.label_source:
+            said = f"labels of {self.label_source} source"
+        else:
+            said = f"{self.label_source} labels"
+        return said + "".join(f", {n} labels of {source} left out" for source, n in self.left_out.items())
 
     @property
     def separate(self) -> int:
@@ -214,6 +230,7 @@ class Certificate:
             "settings": {name: json_number(v) for name, v in self.settings.items()},
             "one_row_per": self.one_row_per,
             "token_ratios": {tier: list(ratio) for tier, ratio in self.token_ratios.items()},
+            "left_out": dict(self.left_out),
         }
 
     @classmethod
@@ -241,7 +258,7 @@ class Certificate:
                 errors=int(data["errors"]),
                 upper=float(data["upper"]),
                 threshold=None if data["threshold"] is None else float(data["threshold"]),
-                label_source=LabelSource(data["label_source"]),
+                label_source=str(data["label_source"]),
                 made_at=datetime.fromisoformat(data["made_at"]),
                 expires_at=datetime.fromisoformat(data["expires_at"]),
                 binds={str(k): str(v) for k, v in data["binds"].items()},
@@ -254,6 +271,7 @@ class Certificate:
                     str(tier): (float(ratio[0]), float(ratio[1]), float(ratio[2]))
                     for tier, ratio in data.get("token_ratios", {}).items()
                 },
+                left_out={str(source): int(n) for source, n in data.get("left_out", {}).items()},
             )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(f"the certificate cannot be read: {type(error).__name__} {error}") from error

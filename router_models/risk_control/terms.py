@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from router_models.risk_control.certificate import PROMPT, Certificate, LabelSource, check_budget
+from router_models.risk_control.certificate import PROMPT, Certificate, check_budget
 from router_models.risk_control.promise import Promise
 from router_models.risk_control.sequence import spent_delta, upper_bound
 
@@ -21,8 +21,8 @@ class CertificateTerms:
         The largest risk that may be promised, in (0, 1).
     delta : float
         1 - confidence over all looks at these labels together, in (0, 1).
-    label_source : LabelSource | str
-        Who said right or wrong: `human`, `programmatic` or `judge`.
+    label_source : str
+        Who said right or wrong, as `Certificate` holds it.
     made_at, expires_at : datetime
         When the certificate is made and when it ends; aware datetimes.
     binds : mapping of str to str
@@ -31,6 +31,8 @@ class CertificateTerms:
         Which look at these labels this is, from 1; 0: the only one there will ever be.
     one_row_per : str
         Of what one row counts: `prompt`, or the column by which rows were grouped.
+    left_out : mapping of str to int
+        CERT prompts that do not count for whose labels they are, by label source.
 
     Raises
     ------
@@ -40,12 +42,13 @@ class CertificateTerms:
 
     epsilon: float
     delta: float
-    label_source: LabelSource | str
+    label_source: str
     made_at: datetime
     expires_at: datetime
     binds: Mapping[str, str] = field(default_factory=dict)
     look_index: int = 0
     one_row_per: str = PROMPT
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_budget(self.epsilon, self.delta)
@@ -90,12 +93,13 @@ class CertificateTerms:
             errors=errors,
             upper=upper_bound(errors, accepted_n, self.level),
             threshold=threshold,
-            label_source=LabelSource(self.label_source),
+            label_source=str(self.label_source),
             made_at=self.made_at,
             expires_at=self.expires_at,
             binds=dict(self.binds),
             look_index=self.look_index,
             one_row_per=self.one_row_per,
+            left_out=dict(self.left_out),
             slices=slices or {},
             also=tuple(also),
             settings=settings or {},

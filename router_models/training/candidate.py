@@ -15,11 +15,12 @@ from router_models.data.features import Encoder
 from router_models.data.slices import SLICERS
 from router_models.errors import ArtifactError, DataError
 from router_models.pricing.prices import Price
-from router_models.risk_control.certificate import PROMPT, LabelSource, check_budget
+from router_models.risk_control.certificate import PROMPT, check_budget
 from router_models.risk_control.certify import Guarantee, Promised
 from router_models.risk_control.sequence import spent_delta
 from router_models.risk_control.terms import CertificateTerms
 from router_models.training.model_selection import Scored
+from router_models.training.whose_labels import LabelsUsed
 from router_models.versions.router_version import RouterVersion
 
 
@@ -37,8 +38,6 @@ class Settings:
         The risk's bound, and 1 - the confidence; both in (0, 1).
     abstain_share : float
         The most that may be abstained on, in [0, 1).
-    label_source : LabelSource
-        Who graded the outcomes.
     valid_days : int
         How long a certificate is valid.
     seed : int
@@ -76,7 +75,6 @@ class Settings:
     epsilon: float = 0.10
     delta: float = 0.10
     abstain_share: float = 0.05
-    label_source: LabelSource = LabelSource.PROGRAMMATIC
     valid_days: int = 90
     seed: int = 0
     router: str = "auto"
@@ -108,13 +106,25 @@ class Settings:
         """What is promised beside ε and δ."""
         return Guarantee(self.promised, self.abstain_share, self.max_drop)
 
-    def terms(self, now: datetime) -> CertificateTerms:
-        """What a certificate made now states beside its evidence; it is bound once the version is known."""
+    def terms(self, now: datetime, rests_on: LabelsUsed) -> CertificateTerms:
+        """What a certificate made now, on these labels, states beside its evidence; it is bound later."""
         ends = now + timedelta(days=self.valid_days)
         counted = self.group_by or PROMPT
         return CertificateTerms(
-            self.epsilon, self.delta, self.label_source, now, ends, look_index=self.look_index, one_row_per=counted
+            self.epsilon,
+            self.delta,
+            rests_on.source,
+            now,
+            ends,
+            look_index=self.look_index,
+            one_row_per=counted,
+            left_out=rests_on.left_out,
         )
+
+    @property
+    def counted_tiers(self) -> tuple[str, ...]:
+        """Whose labels the promise counts: the first tier's where only its answers are judged, else every tier's."""
+        return self.tiers[:1] if self.promised == "accepted" and self.max_drop is None else self.tiers
 
     @property
     def promised(self) -> Promised:

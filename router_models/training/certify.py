@@ -89,12 +89,13 @@ def certify_candidate(
     splits.check(settings.tiers, settings.seed, settings.group_by)
     if min(len(splits.tune), len(splits.cert)) == 0:
         raise DataError(f"{len(splits.table)} prompts leave nothing to tune or to certify on: collect more")
-    draft = candidate.version
+    draft, rests_on = candidate.version, splits.labels_used
     known, fresh = (evidence_of(draft, part, settings.prices, settings.slicer) for part in (splits.tune, splits.cert))
     try:
-        check_on_tune(known, fresh, settings.guarantee, settings.terms(now), draft.policy.points)
+        check_on_tune(known, fresh, settings.guarantee, settings.terms(now, rests_on), draft.policy.points)
         settings = settings if look is None else look()
-        found = certify_policy(known, fresh, settings.guarantee, settings.terms(now), draft.policy.points)
+        terms = settings.terms(now, rests_on)
+        found = certify_policy(known, fresh, settings.guarantee, terms, draft.policy.points)
     except NotCertifiedError as error:
         raise _to_collect(error, draft, known, settings) from error
     called = tiers_with_calls((splits.train, splits.cert), settings.tiers)

@@ -88,7 +88,7 @@ def with_overload(
         for seen in (evidence_of(version, splits.tune, settings.prices, settings.slicer), certified.evidence)
     )
     binds = {**settings.binds, **version.binds(settings.prices)}
-    terms = replace(settings.terms(now), epsilon=epsilon, delta=delta, binds=binds)
+    terms = replace(settings.terms(now, splits.labels_used), epsilon=epsilon, delta=delta, binds=binds)
     certificate = certify_overload(tune, cert, terms)
     overload_points = {**version.policy.overload_points, cheap: overload_point(certificate)}
     version = replace(

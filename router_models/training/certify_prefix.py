@@ -73,8 +73,9 @@ def with_prefix(
     """
     check_prefix(splits.table, settings, lengths)
     tier = settings.tiers[0]
-    looked = None if look is None else lambda: look().terms(now)
-    version = certify_prefix(certified.version, tier, lengths, splits, settings.terms(now), looked)
+    rests_on = splits.labels_used
+    looked = None if look is None else lambda: look().terms(now, rests_on)
+    version = certify_prefix(certified.version, tier, lengths, splits, settings.terms(now, rests_on), looked)
     # The prefix verifier is one of the version's models, so that its other certificates are bound anew as well.
     return replace(certified, version=bound(_described(version, tier, splits.cert, certified), settings))
 

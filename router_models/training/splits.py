@@ -12,10 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from router_models.data.features import Encoder
 from router_models.data.groups import grouped_by, in_hash_order, one_of_each
 from router_models.data.outcomes import OutcomeTable, assert_disjoint, split
 from router_models.errors import DataError
+from router_models.training.whose_labels import LabelsUsed, labels_used, rows_that_count
 
 SPLIT_SHARES: Mapping[str, float] = {"train": 0.40, "tune": 0.20, "cert": 0.40}
 
@@ -33,11 +36,17 @@ class LabelledSplits:
     tune : OutcomeTable
         Calibrates them and places thresholds: one row of each group.
     cert : OutcomeTable
-        Is read for certificates alone: one row of each group.
+        Is read for certificates alone: one row of each group, of those whose labels may certify (`whose_labels`).
     seed : int
         The seed that the parts were made with.
     group_by : str, optional
         The column whose values were kept together; None: equal prompts alone.
+    counted : tuple of str
+        The tiers whose labels the promise counts; empty: all.
+    judge : bool
+        Whether a judge's labels alone are to certify.
+    left_out : OutcomeTable, optional
+        Rows of CERT's part that do not count for whose labels they are.
     """
 
     table: OutcomeTable
@@ -46,15 +55,26 @@ class LabelledSplits:
     cert: OutcomeTable
     seed: int
     group_by: str | None = None
+    counted: tuple[str, ...] = ()
+    judge: bool = False
+    left_out: OutcomeTable | None = None
 
     @property
     def tiers(self) -> tuple[str, ...]:
         """The tiers that were graded, as the table names them."""
         return self.table.tiers
 
+    @property
+    def labels_used(self) -> LabelsUsed:
+        """Whose labels CERT holds, and how many were left out; DataError where a judge's are mixed with others'."""
+        without = self.cert.take(range(0)) if self.left_out is None else self.left_out
+        return labels_used(self.cert, without, self.counted or self.tiers)
+
     def with_embeddings(self, encoder: Encoder, cache: Path | None = None) -> LabelledSplits:
         """The same parts with every prompt embedded; what was embedded before is read from `cache`."""
-        return _parted(self.table.with_embeddings(encoder, cache), self.seed, self.group_by)
+        return _parted(
+            self.table.with_embeddings(encoder, cache), self.seed, self.group_by, self.counted, judge=self.judge
+        )
 
     def check(self, tiers: Sequence[str], seed: int, group_by: str | None = None) -> None:
         """Raise DataError where the parts are not those of these tiers, this seed and this column of groups."""
@@ -67,7 +87,13 @@ class LabelledSplits:
 
 
 def split_outcomes(
-    table: OutcomeTable, tiers: Sequence[str], seed: int, group_by: str | None = None
+    table: OutcomeTable,
+    tiers: Sequence[str],
+    seed: int,
+    group_by: str | None = None,
+    *,
+    counted: Sequence[str] = (),
+    judge: bool = False,
 ) -> LabelledSplits:
     """Divide a table for fitting and certifying.
 
@@ -81,6 +107,10 @@ def split_outcomes(
         The candidate's; the same seed gives the same parts.
     group_by : str, optional
         A column whose equal values (users, sessions, documents, templates) belong to one group, as equal prompts do.
+    counted : sequence of str
+        The tiers whose labels the promise counts (`Settings.counted_tiers`); all by default.
+    judge : bool
+        A judge's labels alone are evidence. Otherwise they are none beside anybody else's.
 
     Returns
     -------
@@ -93,11 +123,18 @@ def split_outcomes(
         For a tier or column that the table does not hold.
     """
     grouped = grouped_by(table.only(*tiers), group_by)
-    return _parted(in_hash_order(grouped, seed), seed, group_by or None)
+    return _parted(in_hash_order(grouped, seed), seed, group_by or None, tuple(counted), judge=judge)
 
 
-def _parted(table: OutcomeTable, seed: int, group_by: str | None) -> LabelledSplits:
+def _parted(
+    table: OutcomeTable, seed: int, group_by: str | None, counted: tuple[str, ...], *, judge: bool
+) -> LabelledSplits:
     parts = split(table, SPLIT_SHARES, seed)
     assert_disjoint(parts)
-    tune, cert = (parts[name].take(one_of_each(parts[name].groups)) for name in ("tune", "cert"))
-    return LabelledSplits(table, parts["train"], tune, cert, seed, group_by)
+    may = rows_that_count(parts["cert"], counted or table.tiers, judge=judge)
+    if judge and len(parts["cert"]) and not may.any():
+        raise DataError("no label of CERT is a judge's: leave --label-source judge out")
+    kept = parts["cert"].take(may)
+    tune, cert = (part.take(one_of_each(part.groups)) for part in (parts["tune"], kept))
+    left_out = parts["cert"].take(~np.isin(parts["cert"].groups, cert.groups))
+    return LabelledSplits(table, parts["train"], tune, cert, seed, group_by, counted, judge, left_out)

@@ -40,6 +40,8 @@ class Outcome:
         Features of the request.
     token_texts, token_logprobs : tuple
         One entry per generated token, where tokens were kept: what a prefix of the answer is cut from.
+    label_source : str
+        Who graded it (`types.label_sources`); empty where nobody said.
     """
 
     prompt_id: str
@@ -54,6 +56,7 @@ class Outcome:
     metadata: Mapping[str, str] = field(default_factory=dict)
     token_texts: tuple[str, ...] = ()
     token_logprobs: tuple[float, ...] = ()
+    label_source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

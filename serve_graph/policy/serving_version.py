@@ -103,6 +103,7 @@ def ensure_first_version(config: GraphConfig, progress: Progress) -> str | None:
             datetime.now(UTC),
             alias="stable",
             prefix=FIRST_PREFIX,
+            label_source="programmatic",
             progress=progress,
         )
     except NotCertifiedError as error:

@@ -19,6 +19,7 @@ import pandas as pd
 from router_models.errors import AdjustedWarning, DataError
 from router_models.types import FloatArray
 from router_models.types.chat_prompts import chat_of, routed_text, shown
+from router_models.types.label_sources import parsed_source
 
 NO_VALUE = frozenset({"", "na", "n/a", "#n/a", "nan", "-nan", "null", "none", "<na>"})
 """Words that stand for no value where a number is expected, in lower case."""
@@ -55,6 +56,11 @@ def to_texts(column: pd.Series) -> tuple[str, ...]:
 def to_prompts(column: pd.Series) -> tuple[str, ...]:
     """Return the prompts: texts, and the routed text of conversations; none may be empty."""
     return _each(column, _prompt)
+
+
+def to_label_sources(column: pd.Series) -> tuple[str, ...]:
+    """Return whose labels they are (`types.label_sources`): an empty text where a row does not say."""
+    return _each(column, _source)
 
 
 def to_numbers(column: pd.Series, *, least: float | None = None) -> FloatArray:
@@ -149,6 +155,13 @@ def _text(cell: Any) -> str:
     if isinstance(cell, list | tuple | dict | np.ndarray):
         return json.dumps(_plain(cell), ensure_ascii=False, default=str)
     return str(cell)
+
+
+def _source(cell: Any) -> str:
+    try:
+        return parsed_source(_text(cell))
+    except ValueError as error:
+        raise DataError(str(error)) from error
 
 
 def _prompt(cell: Any) -> str:

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from router_models.data.formats.cells import is_text, place, to_grades, to_numbers, to_prompts, to_texts
+from router_models.data.formats.cells import (
+    is_text,
+    place,
+    to_grades,
+    to_label_sources,
+    to_numbers,
+    to_prompts,
+    to_texts,
+)
 from router_models.data.formats.token_columns import TOKEN_COLUMNS, tokens_of
 from router_models.errors import DataError
 from router_models.types import FloatArray, Tokens
@@ -15,6 +23,8 @@ from router_models.types.exchange import LOGPROB_NAMES
 
 COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "latency_s")
 LONG_COLUMNS = ("prompt_id", "prompt", "tier", "answer", "grade", *COUNTS, "finish_reason", *LOGPROB_NAMES)
+LABEL_SOURCE = "label_source"
+"""Who graded: of every row of a LONG table; in a WIDE one for all tiers, or `<tier>_label_source`."""
 METADATA_NAMES = frozenset(
     "question_id prompt_id id split contaminated difficulty language index year "
     "domain category family task qset user_tier history_length".split()
@@ -22,7 +32,7 @@ METADATA_NAMES = frozenset(
 """Columns that are never grades, whatever their type: domains may be numbered."""
 _MEASURED = ("_outchars", "_prompt_tokens", "_completion_tokens", "_cached_tokens", "_latency_s")
 _POSITION = "|position"
-_SUFFIXES = ("_answer", "_pred", *_MEASURED)
+_SUFFIXES = ("_answer", "_pred", f"_{LABEL_SOURCE}", *_MEASURED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,7 @@ class Columns:
     counts: Mapping[str, Mapping[str, FloatArray]]
     signals: Mapping[str, Mapping[str, FloatArray]]
     tokens: Mapping[str, Tokens] = field(default_factory=dict)
+    label_sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def parse_columns(
@@ -109,12 +120,14 @@ def _long(
             f"{str(frame[key].iloc[row])[:60]!r}; keep one row per prompt and tier"
         )
     first = frame.drop_duplicates(key)
-    standard = {*LONG_COLUMNS, *TOKEN_COLUMNS, "id"}
+    standard = {*LONG_COLUMNS, *TOKEN_COLUMNS, LABEL_SOURCE, "id"}
     others = [c for c in frame.columns if c not in standard]
     flags = [c for c in others if is_text(frame[c]) or c in metadata]
     numeric = [c for c in frame.columns if c in LOGPROB_NAMES or (c in others and c not in flags)]
     for name in (c for c in frame.columns if c in COUNTS or c in numeric):
         frame[name] = _measured(frame[name])  # before rows are divided by tier, so that messages name rows of the file
+    if LABEL_SOURCE in frame.columns:
+        frame[LABEL_SOURCE] = list(to_label_sources(frame[LABEL_SOURCE]))
     tokens = tokens_of(frame)
     frame[_POSITION] = range(len(frame))
     per_tier = {t: frame[frame["tier"] == t].set_index(key).reindex(first[key].to_numpy()) for t in names}
@@ -127,6 +140,7 @@ def _long(
         counts={c: {t: to_numbers(rows[c]) for t, rows in per_tier.items()} for c in COUNTS if c in frame.columns},
         signals={t: {str(c): to_numbers(rows[c]) for c in numeric} for t, rows in per_tier.items()},
         tokens={} if tokens is None else _tokens_by_tier(tokens, {t: rows[_POSITION] for t, rows in per_tier.items()}),
+        label_sources={t: to_texts(rows[LABEL_SOURCE]) for t, rows in per_tier.items() if LABEL_SOURCE in rows},
     )
 
 
@@ -147,17 +161,21 @@ def _wide(
     names = [str(c) for c in frame.columns]
     frame.columns = pd.Index(names)
     for name in names:
-        model = next((name.removesuffix(s) for s in _MEASURED if name.endswith(s)), name)
+        model = next((name.removesuffix(s) for s in (*_MEASURED, f"_{LABEL_SOURCE}") if name.endswith(s)), name)
         if model not in names:
             raise DataError(f"column {name!r} is there, but no column {model!r} with the grades of that model")
-    plain = [c for c in names if c != "prompt" and "|" not in c and c not in metadata]
+    plain = [c for c in names if c not in ("prompt", LABEL_SOURCE) and "|" not in c and c not in metadata]
     plain = [c for c in plain if not any(c.endswith(s) and c.removesuffix(s) in names for s in _SUFFIXES)]
     candidates = [c for c in plain if not is_text(frame[c])]
     models = _selected(candidates, tiers, names)
     if not models:
         raise DataError(f"no numeric column of grades beside 'prompt'; found: {', '.join(names)}")
     grades = {t: to_grades(frame[t], scale) for t in models}
-    flags = [c for c in names if c in metadata or (c in plain and c not in models and is_text(frame[c]))]
+    flags = [
+        c
+        for c in names
+        if (c in metadata and c != LABEL_SOURCE) or (c in plain and c not in models and is_text(frame[c]))
+    ]
 
     def of(suffix: str) -> dict[str, FloatArray]:
         return {t: _measured(frame[t + suffix]) for t in models if t + suffix in names}
@@ -178,7 +196,26 @@ def _wide(
         finish_reasons={},
         counts={c: columns for c in COUNTS if (columns := of(f"_{c}"))},
         signals=signals,
+        label_sources=_wide_sources(frame, models),
     )
+
+
+def _wide_sources(frame: pd.DataFrame, models: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return each tier's label sources: its own column's, else those of the column for all; both may not differ."""
+    common = to_label_sources(frame[LABEL_SOURCE]) if LABEL_SOURCE in frame.columns else None
+    found = {}
+    for tier in models:
+        name = f"{tier}_{LABEL_SOURCE}"
+        own = to_label_sources(frame[name]) if name in frame.columns else common
+        if own is None:
+            continue
+        for row, (mine, other) in enumerate(zip(own, common or own, strict=True)):
+            if mine and other and mine != other:
+                raise DataError(
+                    f"{place(frame, row)}: column {name!r} says {mine!r}, column {LABEL_SOURCE!r} {other!r}: keep one"
+                )
+        found[tier] = tuple(mine or other for mine, other in zip(own, common or own, strict=True))
+    return found
 
 
 def _selected(found: list[str], tiers: Sequence[str] | None, present: list[str]) -> list[str]:

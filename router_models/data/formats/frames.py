@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from router_models.data.formats.columns import LONG_COLUMNS
+from router_models.data.formats.cells import to_label_sources
+from router_models.data.formats.columns import LABEL_SOURCE, LONG_COLUMNS
 from router_models.data.formats.token_columns import TOKEN_COLUMNS, token_cells, tokens_of
 from router_models.errors import DataError
 from router_models.types import Outcome, Tokens, Usage
@@ -17,9 +18,10 @@ from router_models.types.exchange import LOGPROB_NAMES
 
 
 def outcomes_to_frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """Convert outcomes to a LONG table: `LONG_COLUMNS`, tokens where any were kept, then metadata by name."""
-    extra = sorted({name for o in outcomes for name in o.metadata} - {*LONG_COLUMNS, *TOKEN_COLUMNS})
+    """Convert outcomes to a LONG table: `LONG_COLUMNS`, who graded and tokens where known, then metadata by name."""
+    extra = sorted({name for o in outcomes for name in o.metadata} - {*LONG_COLUMNS, *TOKEN_COLUMNS, LABEL_SOURCE})
     tokens = TOKEN_COLUMNS if any(o.token_texts for o in outcomes) else ()
+    sources = (LABEL_SOURCE,) if any(o.label_source for o in outcomes) else ()
     rows = [
         {
             "prompt_id": o.prompt_id,
@@ -34,11 +36,12 @@ def outcomes_to_frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
             "finish_reason": o.finish_reason,
         }
         | {name: o.logprobs.get(name, np.nan) for name in LOGPROB_NAMES}
+        | dict.fromkeys(sources, o.label_source)
         | {name: token_cells(o, name) for name in tokens}
         | {name: o.metadata.get(name, "") for name in extra}
         for o in outcomes
     ]
-    return pd.DataFrame(rows, columns=[*LONG_COLUMNS, *tokens, *extra])
+    return pd.DataFrame(rows, columns=[*LONG_COLUMNS, *sources, *tokens, *extra])
 
 
 def frame_to_outcomes(frame: pd.DataFrame) -> list[Outcome]:
@@ -46,7 +49,8 @@ def frame_to_outcomes(frame: pd.DataFrame) -> list[Outcome]:
     missing = [c for c in LONG_COLUMNS if c not in frame.columns]
     if missing:
         raise DataError(f"not a table of outcomes: column(s) {', '.join(missing)} missing")
-    extra = [str(c) for c in frame.columns if c not in (*LONG_COLUMNS, *TOKEN_COLUMNS)]
+    extra = [str(c) for c in frame.columns if c not in (*LONG_COLUMNS, *TOKEN_COLUMNS, LABEL_SOURCE)]
+    sources = to_label_sources(frame[LABEL_SOURCE]) if LABEL_SOURCE in frame.columns else ("",) * len(frame)
     tokens = tokens_of(frame) or Tokens(((),) * len(frame), ((),) * len(frame))
     return [
         Outcome(
@@ -62,8 +66,11 @@ def frame_to_outcomes(frame: pd.DataFrame) -> list[Outcome]:
             metadata={name: str(row[name]) for name in extra if not pd.isna(row[name]) and str(row[name])},
             token_texts=texts,
             token_logprobs=logprobs,
+            label_source=source,
         )
-        for row, texts, logprobs in zip(frame.to_dict("records"), tokens.texts, tokens.logprobs, strict=True)
+        for row, texts, logprobs, source in zip(
+            frame.to_dict("records"), tokens.texts, tokens.logprobs, sources, strict=True
+        )
     ]
 
 

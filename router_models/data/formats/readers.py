@@ -121,7 +121,7 @@ def _means_nothing(column: Sequence[str], position: int) -> bool:
 
 
 def _is_literal(name: str) -> bool:
-    return name in _CSV_TEXTS or name.endswith(("_answer", "_pred"))
+    return name in _CSV_TEXTS or name.endswith(("_answer", "_pred", "label_source"))
 
 
 def _literal(column: Sequence[str], name: str) -> list[str | None]:

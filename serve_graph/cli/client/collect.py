@@ -95,7 +95,7 @@ class _Run:
     def graded(self, task: Task, outcome: Outcome) -> list[Outcome]:
         """Grade an answer, by the grader of today; where that fails, the answer is kept and the failure noted."""
         try:
-            return [replace(outcome, grade=float(grade(task, outcome.answer)))]
+            return [replace(outcome, grade=float(grade(task, outcome.answer)), label_source="programmatic")]
         except Exception as error:  # noqa: BLE001 (one answer's grade; the others are not lost for it)
             self.fail(task, outcome.tier, f"the answer cannot be graded: {error!r:.300}")
             return []

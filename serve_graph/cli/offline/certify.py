@@ -51,6 +51,10 @@ def certify(
         bool,
         typer.Option("--jointly", help="Split delta, so that everything certified holds at once with 1 - delta."),
     ] = False,
+    label_source: Annotated[
+        str | None,
+        typer.Option(help="Who graded the rows that do not say: human, programmatic, judge or judge:NAME."),
+    ] = None,
     alias: Annotated[str | None, typer.Option(help="Point this alias at the new version (e.g. stable).")] = None,
     engines_as_configured: Annotated[
         bool,
@@ -80,6 +84,9 @@ def certify(
     30 % of the rejected answers are wrong. It takes a quarter of delta, the version's own promise the rest. Where none
     certifies, the version is made without.
 
+    A judge's labels (column label_source of the outcomes) train and tune; beside people's or programs' labels they are
+    no evidence and are left out. --label-source judge:NAME certifies agreement with that judge instead.
+
     Accepted answers, abstention, a prefix and the overload fallback are tested apart: each holds with 1 - delta, all
     of them at once only with the sum of their deltas less. --jointly divides delta among them.
 
@@ -96,6 +103,7 @@ def certify(
     from router_models.training.certify_prefix import check_prefix
     from router_models.training.splits import split_outcomes
     from router_models.training.together import jointly as split_delta
+    from router_models.training.whose_labels import asks_for_judge, with_label_source
     from router_models.versions.names import check_name
     from router_models.versions.workspace import Workspace
     from serve_graph.config.graph import load_config
@@ -146,12 +154,14 @@ def certify(
             f"seen: certify with the same, or train again with --group-by {group_by}"
         )
     table = read_outcomes(outcomes, settings.tiers, metadata=[settings.group_by] if settings.group_by else ())
+    table = with_label_source(table, label_source)
     if lengths:
         check_prefix(table, settings, lengths)
     progress("certifying")
-    splits = split_outcomes(table, settings.tiers, settings.seed, settings.group_by).with_embeddings(
-        encoder, work.embeddings
-    )
+    judge = asks_for_judge(label_source)
+    splits = split_outcomes(
+        table, settings.tiers, settings.seed, settings.group_by, counted=settings.counted_tiers, judge=judge
+    ).with_embeddings(encoder, work.embeddings)
     certified, settings = certify_next(loaded, splits, settings, datetime.now(UTC), work)
     without: str | None = None
     if lengths:
