@@ -34,6 +34,8 @@ class Decision:
         Distance of the query from the router's training data: 0 = typical, from 1 on out of domain; None = unknown.
     promised : bool
         False where the version's certificate does not cover this query, although it covers others.
+    moved : str, optional
+        Why this is another tier than the router's choice; None where it is that choice.
     """
 
     tier: str
@@ -41,6 +43,7 @@ class Decision:
     p_cheap_ok: float | None = None
     distance: float | None = None
     promised: bool = True
+    moved: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

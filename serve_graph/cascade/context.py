@@ -18,7 +18,9 @@ class CascadeContext:
     """What the cascade works with. `policy` is the served version's thresholds, for what needs no score.
 
     `constraints` and all after it belong to one request: a context that all requests share has a certificate that
-    holds for ever and no deadline. `unmeasured`: why nothing is promised of the request, whoever answers.
+    holds for ever and no deadline. Why nothing is promised of the request, whoever answers: `unmeasured` (router and
+    verifier do not see all of it), `uncovered` (it is unlike the rows that were certified), `set_apart` (it is not
+    answered as they were).
     """
 
     engines: Mapping[str, Engine]
@@ -38,3 +40,5 @@ class CascadeContext:
     quality_floor: float | None = None
     forbids_abstaining: bool = False
     unmeasured: str | None = None
+    uncovered: str | None = None
+    set_apart: str | None = None

@@ -38,6 +38,9 @@ from serve_graph.cascade.steps import (
 )
 from serve_graph.errors import CertificateVoidError, DeadlineError, EngineRequestError, SaturatedError
 
+SHORT = "an answer too short for its prefix verdict, which was certified only together with longer ones"
+"""Said of every verdict on a whole answer in a stream of the mode `prefix`: nothing is promised of these alone."""
+
 
 def next_step(state: RequestState, event: CascadeEvent) -> Step:
     """What to do about `event`, which answers the state's last step. Changes nothing: `advance` does.
@@ -80,6 +83,7 @@ def advance(state: RequestState, event: CascadeEvent) -> Step:
     state.decision = step.decision or state.decision
     state.verdict = step.verdict or state.verdict
     state.rejected = step.rejected or state.rejected
+    state.by_prefix, state.unjudged = state.by_prefix or step.by_prefix, state.unjudged or step.unjudged
     if step.do is Do.REPLY:
         state.completion, state.served_on_overload = step.completion, step.serves_rejected
     return step
@@ -136,13 +140,18 @@ def _answered(rules: Rules, state: RequestState, last: Step, completion: Complet
         promised = state.decision is None or state.decision.promised  # else nobody abstains, whatever a verdict says
         may_abstain = rules.judges_top and promised and state.action in (Action.ROUTED, Action.ESCALATED)
         if last.on_trial or (may_abstain and last.delivery is Delivery.WHOLE):
-            return replace(last, do=Do.JUDGE, note="", completion=completion, commit_policy=CommitPolicy())
+            is_short = last.commit_policy.prefix_tokens is not None
+            judge = replace(last, do=Do.JUDGE, note="", completion=completion, commit_policy=CommitPolicy())
+            return replace(judge, is_short=is_short)
     return Step(Do.REPLY, state.tier, state.action, completion=completion)
 
 
 def _judged(rules: Rules, state: RequestState, last: Step, event: Judged) -> Step:
     tier, top, completion = state.tier, rules.top, last.completion
-    verdicts = [_permitted(rules, tier, verdict) for verdict in event.verdicts]
+    said = event.verdicts
+    if last.is_short:
+        said = [replace(verdict, promised=False, reason=f"{verdict.reason}; {SHORT}") for verdict in said]
+    verdicts = [_permitted(rules, tier, verdict) for verdict in said]
     verdict = verdicts[0] if len(verdicts) == 1 else worst(verdicts)
     if not last.on_trial:
         if verdict.action is Action.ABSTAINED:
@@ -150,11 +159,12 @@ def _judged(rules: Rules, state: RequestState, last: Step, event: Judged) -> Ste
         return Step(Do.REPLY, tier, state.action, completion=completion)
     is_prefix = last.commit_policy.prefix_tokens is not None
     if verdict.action is Action.ESCALATED or (is_prefix and verdict.action is not Action.ACCEPTED):
-        rejected = (tier, completion) if completion and verdict.may_serve_on_overload and not is_prefix else None
+        may_serve = verdict.may_serve_on_overload and not is_prefix and (verdict.promised or not rules.asks_quality)
+        rejected = (tier, completion) if completion and may_serve else None
         call = _call(rules, top, Action.ESCALATED, event.left_s)
         return replace(call, verdict=verdict, rejected=rejected)
     if is_prefix:
-        return replace(last, do=Do.COMMIT, action=verdict.action, verdict=verdict)
+        return replace(last, do=Do.COMMIT, action=verdict.action, verdict=verdict, by_prefix=True)
     return Step(Do.REPLY, tier, verdict.action, verdict=verdict, completion=completion)
 
 
@@ -175,7 +185,7 @@ def _policy_failed(rules: Rules, state: RequestState, last: Step, event: PolicyF
     """Go to the safe tier while router or verifier is down; to the last one once nothing is certified any more."""
     if last.do is Do.JUDGE and not last.on_trial:
         note = f"the last answer was not judged: {event.error}"
-        return Step(Do.REPLY, state.tier, state.action, note, completion=last.completion)
+        return Step(Do.REPLY, state.tier, state.action, note, completion=last.completion, unjudged=True)
     who = "router" if last.do is Do.ASK_ROUTER else "verifier"
     tier, note = rules.safe_tier, f"{who} unavailable: {event.error}"
     if isinstance(event.error, CertificateVoidError):

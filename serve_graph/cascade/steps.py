@@ -180,7 +180,9 @@ class Step:
     """What to do next, and what becomes of the request with it: its `tier`, its `action`, a note, a verdict …
 
     `on_trial`: the answer that is being made or judged needs a verdict before anybody sees it. `commit_policy` goes
-    with BUFFERED calls, `timeout_s` with every call.
+    with BUFFERED calls, `timeout_s` with every call. `by_prefix`: what is committed passed a verdict on its first
+    tokens; `is_short`: what is judged ended before that many; `unjudged`: it goes out without the verdict that the
+    policy has for it.
     """
 
     do: Do
@@ -198,6 +200,9 @@ class Step:
     commit_policy: CommitPolicy = CommitPolicy()
     timeout_s: float = math.inf
     serves_rejected: bool = False
+    by_prefix: bool = False
+    is_short: bool = False
+    unjudged: bool = False
 
 
 @dataclass(slots=True)
@@ -205,8 +210,8 @@ class RequestState:
     """What happened to one request so far: written down as it happens, so that a failure has its record too.
 
     `rejected` is a cheap tier and its answer that may yet be served while the last tier is full;
-    `served_on_overload`: it was. `step` is the last one taken. `unmetered`: an answer came without token counts, so
-    that what the request cost is not known.
+    `served_on_overload`: it was. `by_prefix`, `unjudged`: a step said so. `step` is the last one taken. `unmetered`:
+    an answer came without token counts, so that what the request cost is not known.
     """
 
     tier: str = ""
@@ -219,6 +224,8 @@ class RequestState:
     completion: Completion | None = None
     rejected: tuple[str, Completion] | None = None
     served_on_overload: bool = False
+    by_prefix: bool = False
+    unjudged: bool = False
     unmetered: bool = False
     rules: Rules | None = None
     step: Step | None = None

@@ -11,16 +11,17 @@ from datetime import UTC, datetime
 
 from router_models.types import Decision, DecisionRecord, Query
 from router_models.versions.policy import Policy
-from serve_graph.cascade.certificate import CertificateSnapshot
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.deadline import NEVER, Deadline
+from serve_graph.cascade.steps import StreamTerms
 from serve_graph.config.graph import GraphConfig
 from serve_graph.gateway.capabilities import CapableTiers, capabilities_of, needs_of
 from serve_graph.gateway.context_length import Room, fit_context
 from serve_graph.gateway.options import ResolvedOptions
+from serve_graph.gateway.promise import AnswerPromise, CertifiedShares, RequestFacts, answer_promise, set_apart
 from serve_graph.gateway.rules import Expectations, hold_tool_loop, keep_session, within_latency
-from serve_graph.gateway.sessions import Sessions
-from serve_graph.policy.served_policy import ServedPolicy, counts_on_abstaining
+from serve_graph.gateway.sessions import Session, Sessions
+from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.validity import CertificateStatus
 
 
@@ -49,7 +50,9 @@ class RoutingContext:
     `joint`: it is the share among all answers, the thresholds having been certified together. `rooms` empty: nothing
     is known of the tiers' contexts. `certificate_status`: whether what was certified holds now. `forbids_abstaining`:
     the configuration does, for every request. `judges_calls`: of these tiers' tool calls the certificate speaks too.
-    `capabilities`: what the tiers declare to take; empty: everything.
+    `capabilities`: what the tiers declare to take; empty: everything. `prefixes`: the promised share by tier of
+    answers accepted by their first tokens. `whole_try_s`: the longest that a cheap try takes, router and verdict
+    included. `shares`: all that is certified, together.
     """
 
     certified: float | None = None
@@ -62,16 +65,13 @@ class RoutingContext:
     forbids_abstaining: bool = False
     judges_calls: tuple[str, ...] = ()
     capabilities: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    prefixes: Mapping[str, float] = field(default_factory=dict)
+    whole_try_s: float = math.inf
+    shares: CertifiedShares = field(init=False)
 
-    def promised_to(
-        self, policy: Policy, certificate: CertificateSnapshot, *, stream: bool, forbids_abstaining: bool
-    ) -> float | None:
-        """What is promised now of a request under this policy: nothing once the certificate has ended."""
-        if self.certified is None:
-            return None
-        if self.joint and counts_on_abstaining(policy, forbids_abstaining=forbids_abstaining, stream=stream):
-            return None
-        return None if certificate.fault() else self.certified
+    def __post_init__(self) -> None:
+        shares = CertifiedShares(self.certified, self.joint, self.prefixes, self.judges_calls)
+        object.__setattr__(self, "shares", shares)
 
     def note(self, record: DecisionRecord, query: Query) -> None:
         """Learn from a finished request."""
@@ -88,12 +88,13 @@ def request_context(
     deadline: Deadline = NEVER,
     *,
     query: Query | None = None,
-    stream: bool = False,
+    stream: StreamTerms | None = None,
     began: str | None = None,
 ) -> CascadeContext:
     """The context that all requests share, as one request is to see it: its options, its deadline, what holds now.
 
-    Its policy has only the tiers that take the request. `began` is the tier that began the tool loop it belongs to.
+    Its policy has only the tiers that take the request. `stream`: when it may be shown, None where it is wanted whole.
+    `began` is the tier that began the tool loop it belongs to.
     Raises RequestError where no tier takes the request, or the one that was asked for does not.
     """
     capable, safe_tier, unmeasured = None, context.safe_tier, None
@@ -109,17 +110,40 @@ def request_context(
         top = policy.top
         safe_tier = safe_tier if safe_tier in policy.tiers else top
     usual_s = routing.latencies.expected_s(top) if math.isfinite(deadline.seconds) else None
-    return replace(
+    deadline = replace(deadline, reserve_s=usual_s or 0.0)
+    session = routing.sessions.get(resolved.session, query) if resolved.session and query is not None else None
+    forbids_abstaining = resolved.forbids_abstaining or routing.forbids_abstaining
+    apart = None
+    if routing.certified is not None:
+        facts = RequestFacts(
+            choices=1 if query is None else int(query.parameters.get("n") or 1),
+            forced=resolved.forced,
+            tool_loop=began,
+            is_continued=session is not None,
+            has_latency_budget=resolved.latency_budget_s is not None,
+            has_own_deadline=resolved.deadline_s is not None,
+            deadline_s=deadline.seconds,
+            reserve_s=deadline.reserve_s,
+            whole_try_s=routing.whole_try_s,
+            stream=stream,
+            forbids_abstaining=forbids_abstaining,
+            asks_quality=resolved.quality_floor is not None,
+        )
+        apart = set_apart(facts, routing.joint, context.policy)
+    made = replace(
         context,
-        constraints=RequestConstraints(context, resolved, routing, certificate, top, deadline, stream, began, capable),
         policy=policy,
         safe_tier=top if resolved.quality_floor is not None else safe_tier,
-        deadline=replace(deadline, reserve_s=usual_s or 0.0),
+        deadline=deadline,
         certificate=certificate,
         quality_floor=resolved.quality_floor,
-        forbids_abstaining=resolved.forbids_abstaining or routing.forbids_abstaining,
+        forbids_abstaining=forbids_abstaining,
         unmeasured=unmeasured,
+        set_apart=apart,
     )
+    promise = None if resolved.quality_floor is None else answer_promise(routing.shares, made)
+    rules = RequestConstraints(context, resolved, routing, top, made.deadline, promise, began, capable, session)
+    return replace(made, constraints=rules)
 
 
 NOT_PLAIN = frozenset(
@@ -160,33 +184,30 @@ def _only_capable(policy: Policy, capable: CapableTiers, resolved: ResolvedOptio
 class RequestConstraints:
     """What one request's options, its tool loop, its session and the context lengths make of the router's decision.
 
-    Whatever they are, the tier is never below the router's choice in the policy's ladder.
+    Whatever they are, the tier is never below the router's choice in the policy's ladder. `promise`: what is promised
+    of the request before anything is generated, where it has a quality floor.
     """
 
     context: CascadeContext
     resolved: ResolvedOptions
     routing: RoutingContext
-    certificate: CertificateSnapshot
     top: str
     deadline: Deadline
-    stream: bool = False
+    promise: AnswerPromise | None = None
     began: str | None = None
     capable: CapableTiers | None = None
+    session: Session | None = None
 
     def without_router(self) -> Decision | None:
         """The last tier, where the quality that was asked for is not promised of any other; else None."""
-        if (floor := self.resolved.quality_floor) is None:
+        floor, promise = self.resolved.quality_floor, self.promise
+        if floor is None or promise is None:
             return None
-        promised = self.routing.promised_to(
-            self.context.policy,
-            self.certificate,
-            stream=self.stream,
-            forbids_abstaining=self.resolved.forbids_abstaining,
-        )
-        if promised is not None and floor <= promised:
+        if promise.share is not None and floor <= promise.share:
             return None
-        known = "nothing is certified" if promised is None else f"{promised:g} is certified"
-        return Decision(self.top, f"quality floor {floor:g}: {known} of cheaper tiers, so {self.top}")
+        known = f"{promise.share:g} is certified of {promise.of}" if promise.why_not is None else promise.why_not
+        why = f"quality floor {floor:g}: {known}"
+        return Decision(self.top, f"{why}; so {self.top}", moved=why)
 
     def apply(self, decision: Decision, query: Query) -> Decision:
         """The decision as what the request needs, its tool loop, its time, its session and its length leave it."""
@@ -202,8 +223,7 @@ class RequestConstraints:
         if math.isfinite(budget_s):
             expected = {tier: routing.latencies.expected_s(tier) for tier in context.engines}
             decision = within_latency(decision, budget_s, expected, ladder)
-        session = routing.sessions.get(resolved.session, query) if resolved.session else None
-        if session is not None:
+        if (session := self.session) is not None:
             now = datetime.now(UTC)
             prices = {tier: prices.at(now) for tier, prices in context.prices.items()}
             decision = keep_session(decision, session, prices, ladder, routing.expectations)
@@ -227,4 +247,6 @@ def routing_context_for(
         forbids_abstaining=served.forbids_abstaining,
         judges_calls=served.judges_calls,
         capabilities=capabilities_of(config.tiers),
+        prefixes=served.prefix_shares,
+        whole_try_s=max(tier.timeout_s for tier in config.tiers) + 2 * config.policy.timeout_s,
     )

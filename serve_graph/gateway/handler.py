@@ -92,12 +92,13 @@ class Service:
             query, began = self.tool_affinity.untag(query, key)
         if not self.pin_tool_loops or began not in self.context.engines or resolved.quality_floor is not None:
             began = None
+        terms = self.terms if stream else None
+        if terms is not None and options is not None and options.stream is not None:
+            terms = terms.with_mode(options.stream)
         context = request_context(
-            self.context, resolved, self.routing, self.top, deadline, query=query, stream=stream, began=began
+            self.context, resolved, self.routing, self.top, deadline, query=query, stream=terms, began=began
         )
-        request = Request(
-            query, model, forced, stream, context, options or RequestOptions(), key=key, resolved=resolved
-        )
+        request = Request(query, model, forced, stream, context, terms or self.terms, key=key, resolved=resolved)
         request.request_id = caller.request_id
         return request
 
@@ -139,10 +140,8 @@ class Service:
         state = request.state
         last: dict[str, Any] | None = None
         try:
-            terms, context = self.terms, request.context
-            if request.options.stream is not None:
-                terms = terms.with_mode(request.options.stream)
-            async with aclosing(stream_answer(context, request.query, request.forced, terms, state)) as pieces:
+            context = request.context
+            async with aclosing(stream_answer(context, request.query, request.forced, request.terms, state)) as pieces:
                 has_deadline = math.isfinite(context.deadline.seconds)
                 async for choices in context.deadline.pieces(pieces) if has_deadline else pieces:
                     if last is not None:
@@ -181,7 +180,8 @@ class Service:
             raise UnknownModelError(
                 f"no embeddings from {tier!r}; tiers that embed: {known}", "model", "model_not_found"
             )
-        context = replace(self.context, certificate=self.routing.certificate_status.snapshot())
+        certificate = self.routing.certificate_status.snapshot()
+        context = replace(self.context, certificate=certificate, set_apart="embeddings are passed through")
         request = Request(query, model, forced, False, context, key=caller.name, embeds=True)
         request.request_id = caller.request_id
         request.state.go(tier, Action.ROUTED if forced is None else Action.FORCED, "embeddings")
@@ -202,17 +202,7 @@ class Service:
         if request.recorded:
             return
         request.recorded = True
-        context = request.context
-        promised = self.routing.promised_to(
-            self.context.policy,
-            context.certificate,
-            stream=request.stream,
-            forbids_abstaining=request.resolved.forbids_abstaining,
-        )
-        routing = self.routing
-        record = record_of(
-            request, promised, self.keep_prompt, error, joint=routing.joint, judges_calls=routing.judges_calls
-        )
+        record = record_of(request, self.routing.shares, self.keep_prompt, error)
         self.metrics.add(record)
         try:
             self.sink.write(record)

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from router_models.estimators.verifiers.checks.formats import CALLS_NOT_MEASURED
-from router_models.types import Action, DecisionRecord, Query
+from router_models.types import DecisionRecord, Query
+from router_models.types.exchange import logprob_summary
 from serve_graph.cascade.billing import purposes
 from serve_graph.cascade.context import CascadeContext
-from serve_graph.cascade.steps import RequestState
+from serve_graph.cascade.steps import RequestState, StreamTerms
 from serve_graph.errors import ending_of
 from serve_graph.gateway.options import ResolvedOptions
-from serve_graph.protocol.requests import RequestOptions
-from serve_graph.records.explanation import evidence
+from serve_graph.gateway.promise import AnswerPromise, CertifiedShares, answer_promise
 
 
 @dataclass(slots=True)
 class Request:
     """One request under way: who asked for what, and what happened. `context`: what it is answered with.
 
-    `key` names the access key; `embeds`: for embeddings, not for an answer; `request_id`: its `x-request-id`.
+    `terms`: when it is shown, where it is a stream. `key` names the access key; `embeds`: for embeddings, not for an
+    answer; `request_id`: its `x-request-id`.
     """
 
     query: Query
@@ -34,7 +35,7 @@ class Request:
     forced: str | None
     stream: bool
     context: CascadeContext
-    options: RequestOptions = field(default_factory=RequestOptions)
+    terms: StreamTerms = field(default_factory=StreamTerms)
     id: str = field(default_factory=lambda: f"dec-{uuid.uuid4().hex}")
     created: float = field(default_factory=time.time)
     started: float = field(default_factory=time.perf_counter)
@@ -79,46 +80,22 @@ class Request:
         return {f"x-serve-graph-{name.replace('_', '-')}": str(facts[name]) for name in names}
 
 
-UNJUDGED = frozenset({Action.ROUTED, Action.FORCED, Action.FALLBACK})
-"""What becomes of requests whose answer no verifier has accepted."""
-
-
-def not_promised(request: Request, judges_calls: Collection[str] = ()) -> str | None:
-    """Why nothing is promised of a request's answer, whatever is of others; None where what is certified covers it."""
-    decision, verdict, completion = request.state.decision, request.state.verdict, request.state.completion
-    if request.context.unmeasured is not None:
-        return request.context.unmeasured
-    if decision is not None and not decision.promised:
-        return decision.reason
-    if verdict is not None and verdict.action is not Action.ESCALATED and not verdict.promised:
-        return verdict.reason
-    if completion is not None and completion.tool_calls and request.state.tier not in judges_calls:
-        return CALLS_NOT_MEASURED
-    if completion is not None and request.state.action in UNJUDGED and not request.state.served_on_overload:
-        tier, top = request.state.tier, request.context.policy.tiers[-1]
-        return None if tier == top else f"the answer of {tier} was not judged"
-    return None
-
-
 def record_of(
     request: Request,
-    promised: float | None,
+    shares: CertifiedShares,
     keep_prompt: Callable[[str], str | None] | None,
     error: BaseException | None,
-    *,
-    joint: bool = False,
-    judges_calls: Collection[str] = (),
 ) -> DecisionRecord:
     """The request's DecisionRecord, where it ended with `error` or, None, with an answer.
 
-    `promised` is what was certified when it ended (`joint`: of all answers, `judges_calls`: of these tiers' tool
-    calls too); `keep_prompt` says what text is kept.
+    `shares` is what is certified of the version; `keep_prompt` says what text is kept.
     """
     state, context = request.state, request.context
     decision, verdict = state.decision, state.verdict
     reason = decision.reason if decision else "forced by name" if request.forced else "no decision"
     status, kind = (200, None) if error is None else ending_of(error)
-    why_not, text = not_promised(request, judges_calls), request.query.text
+    promise = answer_promise(shares, context, state, failed=error is not None)
+    text = request.query.text
     return DecisionRecord(
         id=request.id,
         created_at=datetime.fromtimestamp(request.created, UTC).isoformat(timespec="milliseconds"),
@@ -144,7 +121,46 @@ def record_of(
         overhead=tuple(state.overhead),
         key=request.key,
         session=request.resolved.session,
-        evidence=evidence(context, state, request.resolved.as_recorded(), promised, joint, why_not)
-        | ({} if request.request_id is None else {"request_id": request.request_id}),
+        evidence=_evidence(request, promise),
         prompt=None if keep_prompt is None else keep_prompt(text),
     )
+
+
+def _evidence(request: Request, promise: AnswerPromise) -> dict[str, Any]:
+    """What is stored to explain a request by: thresholds in force, the promise, options and signals of the answer."""
+    context, state = request.context, request.state
+    entry: dict[str, Any] = {
+        "thresholds": {
+            tier: {
+                "route_at": _plain(point.route_at),
+                "accept_at": _plain(point.accept_at),
+                "abstain_below": point.abstain_below,
+            }
+            for tier, point in context.policy.points.items()
+        },
+        "promised": promise.share,
+        "promised_of": promise.of,
+        "safe_tier": context.safe_tier,
+    }
+    if promise.why_not is not None:
+        entry["not_promised"] = promise.why_not
+    if math.isfinite(context.deadline.seconds):
+        entry["deadline_s"] = context.deadline.seconds
+    if state.served_on_overload:
+        entry["spilled"] = {
+            "spill_at": _plain(context.policy.overload_points[state.tier].serve_at),
+            "promised": promise.share,
+        }
+    if wishes := request.resolved.as_recorded():
+        entry["wishes"] = wishes
+    if (answer := state.completion) is not None:
+        entry["signals"] = {"finish_reason": answer.finish_reason, "answer_chars": len(answer.text)}
+        if answer.token_logprobs:
+            entry["signals"] |= logprob_summary(answer.token_logprobs)
+    if request.request_id is not None:
+        entry["request_id"] = request.request_id
+    return entry
+
+
+def _plain(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)

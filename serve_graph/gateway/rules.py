@@ -23,7 +23,7 @@ def raised(decision: Decision, tier: str, why: str, ladder: Sequence[str]) -> De
     """
     if tier == decision.tier or tier not in ladder or ladder.index(tier) < ladder.index(decision.tier):
         return decision
-    return replace(decision, tier=tier, reason=f"{decision.reason}; {tier} instead: {why}")
+    return replace(decision, tier=tier, reason=f"{decision.reason}; {tier} instead: {why}", moved=why)
 
 
 def hold_tool_loop(decision: Decision, began: str, ladder: Sequence[str]) -> Decision:

@@ -18,8 +18,8 @@ class ServedPolicy:
 
     `promised` is the share of right answers that is certified, None = none; of all answers where the thresholds were
     certified together (`joint`), else of accepted cheap ones. `prefixes`: what is promised of the answers of a tier
-    that are shown by their prefix. `forbids_abstaining`: the configuration does, for every request. `judges_calls`: of
-    these tiers what was certified covers answers that call tools.
+    that are shown by their prefix (`prefix_shares`: of them right). `forbids_abstaining`: the configuration does, for
+    every request. `judges_calls`: of these tiers what was certified covers answers that call tools.
     """
 
     policy: Policy
@@ -33,6 +33,7 @@ class ServedPolicy:
     prefixes: Mapping[str, str] = field(default_factory=dict)
     forbids_abstaining: bool = False
     judges_calls: tuple[str, ...] = ()
+    prefix_shares: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -69,6 +70,9 @@ class ServedPolicy:
             prefixes,
             forbids,
             () if version is None else version.judges_calls,
+            {}
+            if version is None
+            else {t: 1.0 - made.promised_risk for t, made in version.prefix_certificates.items()},
         )
 
 

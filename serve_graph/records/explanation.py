@@ -1,12 +1,11 @@
 """Explain one request: its evidence in numbers and sentences, and what the alternative would have cost.
 
-`evidence` is stored in the record; `explained` is the page. For administrators only: thresholds and scores reveal how
-to circumvent a policy.
+The evidence is stored in the record (`gateway.request`); `explained` is the page. For administrators only: thresholds
+and scores reveal how to circumvent a policy.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -14,53 +13,8 @@ from typing import Any
 from router_models.pricing.prices import plain_decimal
 from router_models.pricing.savings import answering_call, would_have_cost
 from router_models.types import Call, DecisionRecord
-from router_models.types.exchange import logprob_summary
 from serve_graph.cascade.billing import Prices
-from serve_graph.cascade.context import CascadeContext
-from serve_graph.cascade.steps import RequestState
 from serve_graph.records.store import record_to_json
-
-
-def evidence(
-    context: CascadeContext,
-    state: RequestState,
-    resolved: Mapping[str, Any],
-    promised: float | None,
-    joint: bool = False,
-    not_promised: str | None = None,
-) -> dict[str, Any]:
-    """Return the evidence to store: thresholds in force, the promise, request options and signals of the answer.
-
-    Nothing is promised where `not_promised` says why.
-    """
-    entry: dict[str, Any] = {
-        "thresholds": {
-            tier: {
-                "route_at": _plain(point.route_at),
-                "accept_at": _plain(point.accept_at),
-                "abstain_below": point.abstain_below,
-            }
-            for tier, point in context.policy.points.items()
-        },
-        "promised": promised if not_promised is None else None,
-        "promised_of": "answers" if joint else "accepted cheap answers",
-        "safe_tier": context.safe_tier,
-    }
-    if not_promised is not None:
-        entry["not_promised"] = not_promised
-    if math.isfinite(context.deadline.seconds):
-        entry["deadline_s"] = context.deadline.seconds
-    if state.served_on_overload:
-        point = context.policy.overload_points[state.tier]
-        entry["spilled"] = {"spill_at": _plain(point.serve_at), "promised": point.promised}
-    if resolved:
-        entry["wishes"] = dict(resolved)
-    if state.completion is not None:
-        answer = state.completion
-        entry["signals"] = {"finish_reason": answer.finish_reason, "answer_chars": len(answer.text)}
-        if answer.token_logprobs:
-            entry["signals"] |= logprob_summary(answer.token_logprobs)
-    return entry
 
 
 def explained(record: DecisionRecord, prices: Prices, tiers: Sequence[str]) -> dict[str, Any]:
@@ -124,9 +78,9 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
         proven = f"nothing promised of this answer: {why}"
     lines.append(f"Version {record.version}: {proven}.")
     if overload := stored.get("spilled"):
-        lines.append(
-            f"Served on overload of the last tier: {overload['promised']:.1%} of such answers certified to be correct."
-        )
+        share = overload["promised"]
+        certified = "nothing" if share is None else f"{share:.1%} of such answers"
+        lines.append(f"Served on overload of the last tier: {certified} certified to be correct.")
     if signals := stored.get("signals"):
         lines.append("Answer: " + ", ".join(f"{name} {_shown(value)}" for name, value in signals.items()) + ".")
     lines += [_line(line) for line in record.bill]
@@ -146,10 +100,6 @@ def _line(line: Call) -> str:
     uncounted = f", {used.completion_tokens} tokens received" if used.completion_tokens else ", tokens unknown"
     counted = f", {tokens}{cached}" if line.metered and used.prompt_tokens else "" if line.metered else uncounted
     return f"Paid: {line.what} by {line.tier}{counted}, {line.latency_s:.3f} s: ${plain_decimal(line.cost_usd)}."
-
-
-def _plain(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value)
 
 
 def _shown(value: Any) -> str:

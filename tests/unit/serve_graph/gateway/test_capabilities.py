@@ -269,7 +269,7 @@ async def test_what_a_tier_says_it_does_not_take_is_not_sent_to_it(fields: dict[
     record = await at.ask(query)
     assert (record.tier, record.outcome, at.asked("cheap")) == ("frontier", "routed", 0)
     assert "cheap does not take" in record.route_reason
-    assert record.evidence["promised"] == 0.9, "it is text, which was measured"
+    assert "cheap does not take" in record.evidence["not_promised"], "not where the router sent it"
     assert (await Asked().ask(query)).tier == "cheap"
 
 
@@ -500,21 +500,21 @@ def test_whatever_fails_no_tier_is_ever_asked_for_what_it_does_not_take(
 
 
 @pytest.mark.parametrize(
-    ("asked", "outcome", "promised"),
+    ("asked", "outcome", "why_not"),
     [
-        ({}, "accepted", 0.9),
-        ({"stream": True, "mode": "verify"}, "accepted", 0.9),
-        ({"stream": True, "mode": "route"}, "routed", None),
-        ({"model": "cheap"}, "forced", None),
-        ({"model": "frontier"}, "forced", 0.9),
+        ({}, "accepted", None),
+        ({"stream": True, "mode": "verify"}, "accepted", None),
+        ({"stream": True, "mode": "route"}, "routed", "a stream that is shown unjudged (route)"),
+        ({"model": "cheap"}, "forced", "cheap was asked for by name"),
+        ({"model": "frontier"}, "forced", "frontier was asked for by name"),
     ],
 )
 async def test_a_cheap_answer_that_nobody_judged_is_not_promised(
-    asked: dict[str, Any], outcome: str, promised: float | None
+    asked: dict[str, Any], outcome: str, why_not: str | None
 ) -> None:
     record = await Asked().ask(Query.from_prompt("hello"), **asked)
-    assert (record.outcome, record.evidence["promised"]) == (outcome, promised)
-    assert record.evidence.get("not_promised") == (None if promised else "the answer of cheap was not judged")
+    assert (record.outcome, record.evidence["promised"]) == (outcome, None if why_not else 0.9)
+    assert record.evidence.get("not_promised") == why_not
 
 
 async def test_a_cheap_fallback_is_not_promised() -> None:

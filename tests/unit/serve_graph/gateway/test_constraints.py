@@ -108,11 +108,11 @@ def test_no_rule_ever_picks_a_tier_below_the_routers_choice(
         context,
         resolved,
         routing,
-        routing.certificate_status.snapshot(),
         ladder[-1],
         Deadline(data.draw(SECONDS) or math.inf, 0.0, lambda: 0.0),
         began=data.draw(st.none() | tiers | st.just("elsewhere")),
         capable=data.draw(st.sampled_from([None, CapableTiers(ladder, declared, wanted)])),
+        session=routing.sessions.get("talk", query),
     )
     chosen = Decision(data.draw(tiers), "so", data.draw(st.none() | st.sampled_from([0.0, 0.5, 1.0])))
     capable = constraints.capable
@@ -125,8 +125,9 @@ def test_no_rule_ever_picks_a_tier_below_the_routers_choice(
     assert capable is None or not capable.lacks(decision.tier)
     assert ladder.index(decision.tier) >= ladder.index(chosen.tier), decision.reason
     assert decision.reason.startswith("so")
-    if decision.tier != chosen.tier:
-        assert f"{decision.tier} instead: " in decision.reason
+    assert (decision.moved is not None) is (decision.tier != chosen.tier)
+    if decision.moved is not None:
+        assert f"{decision.tier} instead: {decision.moved}" in decision.reason
 
 
 def test_each_rule_moves_a_request_up_where_it_has_reason_to() -> None:
@@ -138,7 +139,8 @@ def test_each_rule_moves_a_request_up_where_it_has_reason_to() -> None:
     def moved(routing: RoutingContext, deadline_s: float = math.inf, began: str | None = None) -> str:
         deadline = Deadline(deadline_s, 0.0, lambda: 0.0)
         resolved = ResolvedOptions(session="talk")
-        made = request_context(a_context(ladder, [1, 1]), resolved, routing, "frontier", deadline, began=began)
+        shared = a_context(ladder, [1, 1])
+        made = request_context(shared, resolved, routing, "frontier", deadline, query=query, began=began)
         assert made.constraints is not None
         decision = made.constraints.apply(cheap, query)
         return decision.reason.partition(" instead: ")[2]

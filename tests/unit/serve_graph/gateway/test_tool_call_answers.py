@@ -141,11 +141,12 @@ async def test_a_call_as_declared_is_accepted_at_the_chosen_tier_and_nothing_is_
     assert (record.tier, record.outcome) == ("cheap", "routed" if mode == "route" else "accepted")
     assert [line.tier for line in record.calls] == ["cheap"], "one tier is paid"
     assert record.evidence["promised"] is None
-    assert CALLS_NOT_MEASURED in record.evidence["not_promised"]
+    why = "a stream that is shown unjudged (route)" if mode == "route" else CALLS_NOT_MEASURED
+    assert why in record.evidence["not_promised"]
     assert record.p_answer_ok is None, "its text is not scored"
     assert any("tool_calls" in each or "function_call" in each for each in asked.said)
     lines = explained(record, PRICES, ("cheap", "frontier"))["explanation"]
-    assert any("nothing promised of this answer" in line and "calls tools" in line for line in lines)
+    assert any("nothing promised of this answer" in line and why in line for line in lines)
 
 
 @pytest.mark.parametrize(("stream", "mode"), WAYS[:-1])
@@ -157,7 +158,7 @@ async def test_a_call_that_is_not_as_declared_is_escalated(
     assert (record.tier, record.outcome) == ("frontier", "escalated")
     assert record.verdict_reason is not None
     assert "tool call" in record.verdict_reason
-    assert record.evidence["promised"] == 0.9, "the last tier answers in text, as ever"
+    assert record.evidence["not_promised"].startswith("frontier, the last tier, answered")
 
 
 @pytest.mark.parametrize(("stream", "mode"), WAYS[:-1])

@@ -121,7 +121,7 @@ async def test_a_quality_floor_is_not_met_by_a_promise_that_counts_on_silence(wi
     assert (await asked.record(quality_floor=0.9)).tier == "cheap"
     unmet = await asked.record(quality_floor=0.9, **wish)
     assert (unmet.tier, unmet.outcome) == ("frontier", "routed")
-    assert "nothing is certified" in unmet.route_reason
+    assert "abstentions were counted on" in unmet.route_reason
 
 
 async def test_nobody_judges_the_last_tier_where_nothing_is_promised() -> None:

@@ -29,7 +29,7 @@ async def test_a_decision_is_explained_in_sentences_and_numbers(endpoint: Endpoi
         "Verdict: the fake escalated.",
         "Request options: task sum.",
         "Thresholds of cheap: tried from 0.500, accepted from 0.500, abstains below never.",
-        "nothing certified",
+        "nothing promised of this answer: nothing is certified",
         "lp_mean",
         "Paid: attempt by cheap, 10 + 5 tokens",
         "Paid: escalation by frontier",

@@ -1,0 +1,173 @@
+"""What was promised of one delivered answer. Pure; the record, the explanation and the quality floor go by it.
+
+A certificate is a statement about a set of answers: those that the certified policy alone, looking at the request and
+its answer, lets out. An answer is promised only where it belongs to that set. Two things can take it out:
+
+- the *request* is not answered as the certified rows were, by what it asks or by what is in force (`set_apart`). That
+  is known before anything is generated, and holds of all such requests, whatever becomes of each: what is left of a
+  set once some are taken out by anything that may go with being wrong is bounded by ε/(1 - share taken out) alone;
+- its *way* was another than the certified one (`answer_promise`): unjudged, a fallback, another tier's.
+
+docs/concepts/certificate.md has the table, path by path.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from router_models.estimators.verifiers.checks.formats import CALLS_NOT_MEASURED
+from router_models.types import Action
+from router_models.versions.policy import Policy
+from serve_graph.cascade.context import CascadeContext
+from serve_graph.cascade.steps import RequestState, StreamMode, StreamTerms
+from serve_graph.policy.served_policy import counts_on_abstaining
+
+OF_ALL, OF_ACCEPTED, OF_OVERLOAD = "answers", "accepted cheap answers", "answers served on overload"
+OF_PREFIX = "cheap answers accepted by their first tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPromise:
+    """The share of right answers promised of the set `of`, to which this answer belongs; else None and `why_not`."""
+
+    share: float | None
+    of: str
+    why_not: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedShares:
+    """What is certified of a version: `answers`, the share of right ones in `of`; None = nothing is.
+
+    `joint`: of all answers, the thresholds having been certified together. `prefixes`: the share by tier of answers
+    accepted by their first tokens. `judges_calls`: the tiers of whose tool calls it speaks too.
+    """
+
+    answers: float | None = None
+    joint: bool = False
+    prefixes: Mapping[str, float] = field(default_factory=dict)
+    judges_calls: Collection[str] = ()
+
+    @property
+    def of(self) -> str:
+        """Which answers the share is of."""
+        return OF_ALL if self.joint else OF_ACCEPTED
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """What of a request and of what is in force for it may set it apart from the certified rows, before generation.
+
+    `tool_loop`: the tier that a tool loop is held on. `is_continued`: it belongs to a conversation that is remembered.
+    `deadline_s` leaves a cheap try all it could take where that is at least `whole_try_s` (router and verdict
+    included) and what the last tier usually takes (`reserve_s`). `asks_quality`: the caller has a quality floor, and
+    is shown nothing unjudged.
+    """
+
+    choices: int = 1
+    forced: str | None = None
+    tool_loop: str | None = None
+    is_continued: bool = False
+    has_latency_budget: bool = False
+    has_own_deadline: bool = False
+    deadline_s: float = math.inf
+    reserve_s: float = 0.0
+    whole_try_s: float = math.inf
+    stream: StreamTerms | None = None
+    forbids_abstaining: bool = False
+    asks_quality: bool = False
+
+
+def set_apart(facts: RequestFacts, joint: bool, policy: Policy) -> str | None:
+    """Why a request is not answered as the certified rows were; None where it is.
+
+    Each is a rule that looks at more than they had, or that takes out some answers and not others.
+    """
+    stream = facts.stream
+    limit_s = math.inf if stream is None or stream.first_token_s is None else stream.first_token_s
+    if facts.forced is not None:
+        return f"{facts.forced} was asked for by name"
+    if facts.choices > 1:
+        return f"{facts.choices} answers at once: one by one they are certified, not that all are right"
+    if facts.tool_loop is not None:
+        return f"{facts.tool_loop} began the tool loop, and holds it whatever the router says"
+    if facts.is_continued:
+        return "a conversation that is remembered: where it was answered before decides with the router"
+    if facts.has_latency_budget:
+        return "a latency budget decides with the router"
+    if facts.has_own_deadline:
+        return "a deadline of the request's own, which takes out slow answers"
+    if facts.deadline_s < facts.whole_try_s + facts.reserve_s:
+        return f"a deadline of {facts.deadline_s:g} s, which may take out slow answers"
+    if limit_s < facts.whole_try_s:
+        return f"a stream that shows something within {limit_s:g} s, which takes out slow answers"
+    if stream is not None and stream.mode is StreamMode.ROUTE and not facts.asks_quality:
+        return "a stream that is shown unjudged (route)"
+    if joint and counts_on_abstaining(policy, forbids_abstaining=facts.forbids_abstaining, stream=stream is not None):
+        return "abstentions were counted on, and this request has none"
+    return None
+
+
+def answer_promise(
+    shares: CertifiedShares, context: CascadeContext, end: RequestState | None = None, *, failed: bool = False
+) -> AnswerPromise:
+    """What is promised of a request's answer.
+
+    Parameters
+    ----------
+    shares
+        What is certified of the version.
+    context
+        As the request is answered: its policy, its certificate, and why it may not be covered.
+    end
+        How it ended; None before anything is generated: what is promised then if it goes the certified way.
+    failed
+        It ended with an error.
+    """
+    if shares.answers is None:
+        return AnswerPromise(None, shares.of, "nothing is certified")
+    why = context.certificate.fault() or context.unmeasured or context.uncovered or context.set_apart
+    if why is not None or end is None:
+        return AnswerPromise(None if why else shares.answers, shares.of, why)
+    if failed or end.completion is None:
+        return AnswerPromise(None, shares.of, "no answer was given in full")
+    why = _off_the_way(shares, context.policy, end)
+    if end.served_on_overload:
+        point, fault = context.policy.overload_points.get(end.tier), context.certificate.fault(f"spill:{end.tier}")
+        why = why or fault or (None if point else f"{end.tier} has no certified overload point")
+        return AnswerPromise(None if why or point is None else point.promised, OF_OVERLOAD, why)
+    if end.by_prefix:
+        why = why or context.certificate.fault(f"prefix:{end.tier}")
+        share = shares.prefixes.get(end.tier)
+        why = why or (None if share is not None else f"nothing is certified of {end.tier}'s first tokens")
+        return AnswerPromise(None if why else share, OF_PREFIX, why)
+    return AnswerPromise(None if why else shares.answers, shares.of, why)
+
+
+def _off_the_way(shares: CertifiedShares, policy: Policy, end: RequestState) -> str | None:
+    """Why an answer went another way than the certified one, by its steps in order; None where it did not."""
+    decision, verdict, tier, top = end.decision, end.verdict, end.tier, policy.top
+    if decision is None or end.action is Action.FORCED:
+        return f"the answer of {tier} was not routed"
+    if not decision.promised:
+        return decision.reason
+    if decision.moved is not None:
+        return f"not where the router sent it: {decision.moved}"
+    if end.action is Action.FALLBACK and not end.served_on_overload:
+        return f"{tier} answered as a fallback"
+    if end.action is Action.ABSTAINED:
+        return "no answer was shown"
+    if end.unjudged:
+        return f"the answer of {tier} was not judged"
+    if verdict is not None and not verdict.promised and (end.action is not Action.ESCALATED or shares.joint):
+        return verdict.reason
+    if end.completion is not None and end.completion.tool_calls and tier not in shares.judges_calls:
+        return CALLS_NOT_MEASURED
+    if end.action is Action.ESCALATED and (verdict is None or verdict.action is not Action.ESCALATED):
+        return "sent on without a verdict"
+    if tier != top:
+        is_judged = verdict is not None and (end.action is Action.ACCEPTED or end.served_on_overload)
+        return None if is_judged else f"the answer of {tier} was not judged"
+    return None if shares.joint else f"{top}, the last tier, answered: only of cheap answers something is certified"
