@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from router_models.types import DecisionRecord
 from serve_graph.access.budgets import Spending
@@ -32,6 +33,7 @@ class Accounts:
         self.clock = clock
         self.today = today
         self._buckets: dict[tuple[str, str, int], Bucket] = {}
+        self._worst: dict[str, Mapping[str, Decimal]] = {}
 
     def admit(self, key: KeyConfig) -> None:
         """Admit one request or raise BudgetSpentError or RateLimitedError, which say how long to wait."""
@@ -46,6 +48,22 @@ class Accounts:
                 raise RateLimitedError(f"key {key.name!r} is limited to {bucket.per_min:g} {what}/min", dry_s, what)
         if requests is not None:
             requests.take(now)
+
+    def reserve(self, key: KeyConfig, request: str, worst: Mapping[str, Decimal]) -> None:
+        """Hold the most that an admitted request may cost, until its record is charged.
+
+        `worst` is that by the tier that may be called, in dollars. Raises RateLimitedError for a key that has as many
+        requests in progress as it may, BudgetSpentError for one whose budget has no room for this one.
+        """
+        if key.concurrency is not None and self.spending.in_progress(key.name) >= key.concurrency:
+            message = f"key {key.name!r} has {key.concurrency} request(s) in progress, as many as it may"
+            raise RateLimitedError(message, 1.0, "requests")
+        most = sum(worst.values(), Decimal(0))
+        if (spent := self.spending.exceeded(key, self.today(), most)) is not None:
+            message = f"the {spent[0]} of key {key.name!r} has no room for a request that may cost ${most:.6f}"
+            raise BudgetSpentError(f"{message}: ask for fewer max_tokens or choices", spent[1])
+        self.spending.hold(key.name, request, most)
+        self._worst[request] = worst
 
     def limit_headers(self, key: KeyConfig) -> list[tuple[bytes, bytes]]:
         """Return OpenAI's rate limit headers for the limits that a key has, as they are now."""
@@ -62,11 +80,16 @@ class Accounts:
         return headers
 
     def charge(self, record: DecisionRecord, key: KeyConfig | None) -> None:
-        """Charge a finished request to its key: dollars, tokens and whether it was escalated."""
+        """Charge a finished request to its key: dollars, tokens and whether it was escalated.
+
+        A call that its caller abandoned before the engine counted it is charged by estimate: what its API bills is
+        not known, and budgets that such calls cost nothing would never be spent.
+        """
         if record.key is None:
             return
-        now = self.clock()
-        self.spending.note(record.key, self.today(), record.cost_usd)
+        now, worst = self.clock(), self._worst.pop(record.id, {})
+        self.spending.release(record.key, record.id)
+        self.spending.note(record.key, self.today(), record.cost_usd + _abandoned(record, worst))
         escalated = was_escalated(record)
         if escalated or record.verdict_reason is not None:
             self.watch.note(record.key, escalated, now)
@@ -82,6 +105,18 @@ class Accounts:
         if name not in self._buckets:
             self._buckets[name] = Bucket(per_min, self.clock())
         return self._buckets[name]
+
+
+ABANDONED = frozenset({"client_closed_request", "timeout_error"})
+"""How requests end whose last call nobody waited for."""
+
+
+def _abandoned(record: DecisionRecord, worst: Mapping[str, Decimal]) -> Decimal:
+    """Return what the abandoned calls of a request may cost beyond its bill, in dollars."""
+    ended = record.error in ABANDONED
+    uncounted = [call for call in record.calls if ended and not call.metered]
+    uncounted += [line for line in record.overhead if line.what == "cancelled" or (ended and line.what == "failed")]
+    return sum((max(worst.get(call.tier, Decimal(0)) - call.cost_usd, Decimal(0)) for call in uncounted), Decimal(0))
 
 
 def was_escalated(record: DecisionRecord) -> bool:
@@ -100,6 +135,8 @@ class AccountingSink:
         self.find = find
 
     def write(self, record: DecisionRecord) -> None:
-        """Write the record first, so that an error in accounting cannot lose it, then charge it."""
-        self.sink.write(record)
-        self.accounts.charge(record, None if record.key is None else self.find(record.key))
+        """Write the record first, so that an error in accounting cannot lose it, then charge it in any case."""
+        try:
+            self.sink.write(record)
+        finally:
+            self.accounts.charge(record, None if record.key is None else self.find(record.key))

@@ -13,8 +13,8 @@ class Spending:
     """Dollars spent by each key. Noted amounts count at once; `settle` replaces those that the store's sums include.
 
     An amount noted between the store's query and `settle` may be counted twice until the next `settle`: the budget is
-    briefly too strict, never too lax. Requests in progress are not counted, so a budget can be exceeded by at most
-    what they cost. Memory is one sum per key and day, independent of the number of requests.
+    briefly too strict, never too lax. Requests in progress count with the most that they may cost (`hold`), those of
+    other ingress replicas do not. Memory is one sum per key and day, and one per request in progress.
     """
 
     def __init__(self) -> None:
@@ -23,6 +23,22 @@ class Spending:
         self._day = ""
         self._marked: dict[tuple[str, str], Decimal] = {}
         self._fresh: dict[tuple[str, str], Decimal] = {}
+        self._held: dict[str, dict[str, Decimal]] = {}
+
+    def hold(self, key: str, request: str, usd: Decimal) -> None:
+        """Count the most that a request in progress may cost, until `release`."""
+        self._held.setdefault(key, {})[request] = usd
+
+    def release(self, key: str, request: str) -> None:
+        """Count a request as in progress no longer; without effect for one that is not."""
+        if (held := self._held.get(key)) is not None:
+            held.pop(request, None)
+            if not held:
+                del self._held[key]
+
+    def in_progress(self, key: str) -> int:
+        """Return the number of the key's requests that are in progress."""
+        return len(self._held.get(key, ()))
 
     def note(self, key: str, at: datetime, usd: Decimal) -> None:
         """Count an amount that is not in the store yet."""
@@ -52,17 +68,25 @@ class Spending:
                 total_day += usd if at >= day else 0
         return total_month, total_day
 
-    def exceeded(self, key: KeyConfig, now: datetime) -> tuple[str, float] | None:
-        """Return the name of the exhausted budget and the seconds until it resets; None if there is budget left."""
+    def exceeded(self, key: KeyConfig, now: datetime, more: Decimal = Decimal(0)) -> tuple[str, float] | None:
+        """Return the name of the exhausted budget and the seconds until it resets; None if there is budget left.
+
+        `more`: the most that a further request may cost, for which the budget must have room beside those in progress.
+        """
         if key.usd_per_month is None and key.usd_per_day is None:
             return None
         month, day = self.spent(key.name, now)
-        if key.usd_per_month is not None and month >= key.usd_per_month:
+        ahead = more + sum(self._held.get(key.name, {}).values(), Decimal(0)) if more else Decimal(0)
+        if key.usd_per_month is not None and _is_over(month, ahead, key.usd_per_month):
             next_month = (now.replace(day=1) + timedelta(days=32)).replace(day=1)
             return f"monthly budget of ${key.usd_per_month}", _until(next_month, now)
-        if key.usd_per_day is not None and day >= key.usd_per_day:
+        if key.usd_per_day is not None and _is_over(day, ahead, key.usd_per_day):
             return f"daily budget of ${key.usd_per_day}", _until(now + timedelta(days=1), now)
         return None
+
+
+def _is_over(spent: Decimal, ahead: Decimal, budget: Decimal) -> bool:
+    return spent >= budget or spent + ahead > budget
 
 
 def starts(now: datetime) -> tuple[str, str]:

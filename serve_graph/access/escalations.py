@@ -39,7 +39,7 @@ class EscalationWatch:
             self._hits.setdefault(key, deque()).append(now)
 
     def stands_out(self, key: str, now: float) -> bool:
-        """Whether the key's share of escalations exceeds `times` that of all other keys by more than chance.
+        """Whether the odds of the key's escalations exceed `times` those of all other keys by more than chance.
 
         The others' share is estimated as (escalations + 1) / (requests + 2). A key without others is never flagged.
         """
@@ -50,7 +50,8 @@ class EscalationWatch:
             return False
         all_hits = sum(self._since(name, now - self.config.window_s) for name in self._hits)
         share = (all_hits - escalated + 1) / (others + 2)
-        return bool(binom.sf(escalated - 1, n, min(1.0, self.config.times * share)) < self.config.alpha)
+        odds = self.config.times * share / (1.0 - share)  # of shares a third would be the largest that can stand out
+        return bool(binom.sf(escalated - 1, n, odds / (1.0 + odds)) < self.config.alpha)
 
     def refuses(self, key: KeyConfig, now: float) -> float | None:
         """Return the seconds after which to retry if the key is to be refused, else None."""

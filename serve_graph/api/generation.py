@@ -125,7 +125,9 @@ def add_generation(
     async def count_tokens(request: Request) -> Response:
         parsed = await read(CountTokensRequest, request)
         query = messages_query(parsed)
-        service.open(query, parsed.model, False, parsed.serve_graph)  # raises if the model is unknown or forbidden
+        service.open(
+            query, parsed.model, False, parsed.serve_graph, reserves=False
+        )  # raises if the model is unknown or forbidden
         return Reply({"input_tokens": prompt_tokens(query)})
 
     @app.post(

@@ -23,6 +23,14 @@ def new(
     usd_per_month: Annotated[str | None, typer.Option(help="Budget in US dollars per UTC month.")] = None,
     quality_floor: Annotated[float | None, typer.Option(min=0, max=1)] = None,
     escalations_per_h: Annotated[int | None, typer.Option(min=1)] = None,
+    max_quality_floor: Annotated[
+        float | None, typer.Option(min=0, max=1, help="The highest floor that a request may ask for.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="The longest answer that a request may ask for.")
+    ] = None,
+    max_choices: Annotated[int | None, typer.Option(min=1, help="The largest `n` that a request may ask for.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Requests in progress per ingress replica.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -46,6 +54,10 @@ def new(
         "usd_per_month": _dollars(usd_per_month, "--usd-per-month"),
         "quality_floor": quality_floor,
         "escalations_per_h": escalations_per_h,
+        "max_quality_floor": max_quality_floor,
+        "max_tokens": max_tokens,
+        "max_choices": max_choices,
+        "concurrency": concurrency,
     }
     try:
         key = KeyConfig.model_validate(fields)
@@ -74,10 +86,12 @@ def list_keys(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
         return say_json([key.model_dump(exclude={"sha256"}) for key in keys])
     if not keys:
         return say("no keys: the endpoint serves clients on this machine only")
-    rows = [["name", "scopes", "requests/min", "tokens/min", "$/day", "$/month", "quality floor"]]
+    rows = [["name", "scopes", "requests/min", "tokens/min", "$/day", "$/month", "quality floor", "at most"]]
     for key in keys:
         limits = (key.requests_per_min, key.tokens_per_min, key.usd_per_day, key.usd_per_month, key.quality_floor)
-        rows.append([key.name, ", ".join(key.scopes), *("-" if limit is None else str(limit) for limit in limits)])
+        most = ", ".join(f"{name} {limit:g}" for name, limit in key.bounds.items() if limit is not None) or "-"
+        shown = ("-" if limit is None else str(limit) for limit in limits)
+        rows.append([key.name, ", ".join(key.scopes), *shown, most])
     return say(columns(rows))
 
 

@@ -60,6 +60,7 @@ class IngressDeployment:
             self.certificate_status,
             AccountingSink(self.sink, self.accounts, self.keyring.named),
             affinity_secret,
+            self.accounts,
         )
         self.maintenance = Maintenance(self.store, self.sink, self.keyring, self.accounts.spending, config)
         self.http, self.unknown_fields = config.http, config.policy.unknown_fields

@@ -6,6 +6,7 @@ from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
+from serve_graph.access.accounts import Accounts
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.interfaces import RecordSink
 from serve_graph.cascade.steps import StreamMode, StreamTerms
@@ -28,8 +29,12 @@ def build_service(
     certificate_status: CertificateStatus,
     sink: RecordSink,
     affinity_secret: bytes,
+    accounts: Accounts | None = None,
 ) -> Service:
-    """The service that answers with `context` and writes records to `sink`; `affinity_secret` is all replicas' own."""
+    """The service that answers with `context` and writes records to `sink`; `affinity_secret` is all replicas' own.
+
+    What `accounts` hold of a request in progress is released when its record is written: `sink` must charge them.
+    """
     policy = config.policy
     return Service(
         context,
@@ -41,6 +46,7 @@ def build_service(
         keep_prompt=prompt_keeper(config.records),
         deadline_s=config.http.deadline_s,
         aliases=config.models.aliases,
+        accounts=accounts,
     )
 
 

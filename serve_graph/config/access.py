@@ -37,15 +37,37 @@ class KeyConfig(Frozen):
     """Budget in US dollars per UTC month, all replicas together; null: none."""
     quality_floor: Annotated[float, Field(ge=0, le=1)] | None = None
     """The least certified share of correct answers for this key's requests, whatever they ask for; null: none."""
+    max_quality_floor: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The highest `quality_floor` that this key's requests may ask for: a floor that no cheaper tier keeps is a way to
+    the last tier; null: any.
+    """
+    max_tokens: Count | None = None
+    """The longest answer, in tokens and for each choice, that a request of this key may ask for; null: any."""
+    max_choices: Count | None = None
+    """The most choices (`n`) that a request of this key may ask for; null: any."""
+    concurrency: Count | None = None
+    """Requests in progress at a time, per ingress replica; null: no limit."""
     escalations_per_h: Count | None = None
     """Escalated requests per hour and ingress replica; null: no limit."""
+
+    @property
+    def bounds(self) -> dict[str, float | None]:
+        """What its requests may ask for at most, and how many there may be, by the setting's name."""
+        names = ("max_quality_floor", "max_tokens", "max_choices", "concurrency", "escalations_per_h")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether what the key's requests may cost is bounded."""
+        return self.usd_per_day is not None or self.usd_per_month is not None
 
 
 class EscalationWatchConfig(Frozen):
     """Detection of keys whose requests are escalated too often.
 
-    A key is flagged if its share of escalated requests exceeds `times` the share of all other requests, by an exact
-    one-sided binomial test at level `alpha`. It receives 429 until enough of its escalations have left the window.
+    A key is flagged if the odds that a request of it is escalated exceed `times` those of all other requests, by an
+    exact one-sided binomial test at level `alpha`. It receives 429 until enough of its escalations have left the
+    window.
     """
 
     window_s: Annotated[float, Field(gt=0)] = 3600.0
@@ -53,7 +75,7 @@ class EscalationWatchConfig(Frozen):
     min_requests: Annotated[int, Field(ge=1)] = 50
     """Requests of the key, and of all others, in the window below which nothing is tested."""
     times: Annotated[float, Field(ge=1)] = 3.0
-    """Factor above the others' share from which a key counts as abnormal."""
+    """Factor above the others' odds from which a key counts as abnormal."""
     alpha: Annotated[float, Field(gt=0, lt=1)] = 1e-4
     """Significance level of the test."""
 

@@ -10,13 +10,14 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from router_models.types import Action, Completion, Query
+from serve_graph.access.accounts import Accounts
 from serve_graph.access.auth import CALLER
 from serve_graph.cascade import calls, cascade
 from serve_graph.cascade.context import CascadeContext
@@ -29,6 +30,7 @@ from serve_graph.gateway.constraints import RoutingContext, request_context
 from serve_graph.gateway.options import ResolvedOptions, chosen_tier, resolve_options
 from serve_graph.gateway.request import Request, record_of
 from serve_graph.gateway.tool_affinity import ToolAffinity, bound
+from serve_graph.gateway.worst_case import permitted, worst_case
 from serve_graph.protocol.chunks import Choices, whole_choice
 from serve_graph.protocol.requests import RequestOptions
 from serve_graph.protocol.responses import usage_shown
@@ -43,7 +45,8 @@ class Service:
     """Answer requests with a graph and keep their records.
 
     `tool_affinity` notes in tool-call ids which tier made them; with `pin_tool_loops` the conversation stays on it. A
-    request has `deadline_s` for everything; `clock` is what it is measured by.
+    request has `deadline_s` for everything; `clock` is what it is measured by. `accounts` hold what a request may cost
+    its key while it is in progress; `sink` charges them.
     """
 
     def __init__(
@@ -59,7 +62,9 @@ class Service:
         deadline_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         aliases: Mapping[str, str] = MappingProxyType({}),
+        accounts: Accounts | None = None,
     ) -> None:
+        self.accounts = accounts
         self.context = context
         self.aliases = aliases
         self._names = dict(aliases) | {name: name for name in (AUTO, *context.engines, *context.embedders)}
@@ -74,9 +79,13 @@ class Service:
         self.clock = clock
         self.metrics = RequestMetrics()
 
-    def open(self, query: Query, model: str, stream: bool, options: RequestOptions | None = None) -> Request:
-        """Accept a request; raises UnknownModelError where `model` is neither `auto` nor a tier, AccessError where the
-        caller may not choose it.
+    def open(
+        self, query: Query, model: str, stream: bool, options: RequestOptions | None = None, *, reserves: bool = True
+    ) -> Request:
+        """Accept a request; what it may cost its key is held until `record`, unless it is never answered (`reserves`).
+
+        Raises UnknownModelError where `model` is neither `auto` nor a tier, AccessError where the caller may not
+        choose it, RequestError, RateLimitedError and BudgetSpentError where its key permits less.
         """
         caller = CALLER.get()
         meant = self._names.get(model) or self.model_meant(model)
@@ -87,6 +96,8 @@ class Service:
             raise UnknownModelError(f"the model {forced!r} does not exist; known: {known}", "model", "model_not_found")
         deadline = self._deadline(resolved)
         query = replace(query, metadata=resolved.labels(query.metadata))
+        if caller.key is not None:
+            query = permitted(query, caller.key, resolved, self.routing.rooms)
         key, began = caller.name, None
         if any("tool_calls" in m or "tool_call_id" in m for m in query.parameters.get("messages") or ()):
             query, began = self.tool_affinity.untag(query, key)
@@ -100,7 +111,19 @@ class Service:
         )
         request = Request(query, model, forced, stream, context, terms or self.terms, key=key, resolved=resolved)
         request.request_id = caller.request_id
+        if reserves:
+            self._reserve(request, context.policy.tiers if forced is None else (forced,))
         return request
+
+    def _reserve(self, request: Request, tiers: Sequence[str], *, answers: bool = True) -> None:
+        """Hold the most that a request may cost its key; raises RateLimitedError and BudgetSpentError."""
+        key = CALLER.get().key
+        if key is None or self.accounts is None:
+            return
+        worst = {}
+        if key.has_budget:
+            worst = worst_case(request.query, tiers, self.context.prices, self.routing.rooms, answers=answers)
+        self.accounts.reserve(key, request.id, worst)
 
     def model_meant(self, model: str) -> str:
         """Return the name behind an alias, or behind a name as gateways write it: `openai/…`, `serve-graph/…`."""
@@ -185,6 +208,7 @@ class Service:
         request = Request(query, model, forced, False, context, key=caller.name, embeds=True)
         request.request_id = caller.request_id
         request.state.go(tier, Action.ROUTED if forced is None else Action.FORCED, "embeddings")
+        self._reserve(request, (tier,), answers=False)
         return request
 
     async def embed(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,15 @@ def test_a_share_that_chance_explains_is_let_in() -> None:
     assert made.refuses(key("unlucky"), 1.0) is None
 
 
+@pytest.mark.parametrize("share", [0.05, 0.33, 0.5, 0.8])
+def test_an_attacker_stands_out_however_often_others_are_escalated(share: float) -> None:
+    made = watch(one=share, two=share)
+    for _ in range(500):
+        made.note("attacker", True, 0.0)
+    assert made.refuses(key("attacker"), 1.0) is not None
+    assert made.refuses(key("one"), 1.0) is None
+
+
 def test_alone_no_key_stands_out() -> None:
     assert watch(only=1.0).refuses(key("only"), 1.0) is None
 

@@ -1,0 +1,58 @@
+"""What a request may cost at most, before any tier is called; and what its key permits it to ask for. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from router_models.types import Query, Usage
+from serve_graph.cascade.billing import Prices
+from serve_graph.config.access import KeyConfig
+from serve_graph.errors import AccessError, RequestError
+from serve_graph.gateway.context_length import Room, prompt_tokens
+from serve_graph.gateway.options import ResolvedOptions
+
+UNKNOWN_ROOM = Room(None, 256)
+
+
+def permitted(query: Query, key: KeyConfig, resolved: ResolvedOptions, rooms: Mapping[str, Room]) -> Query:
+    """Return the query as the key permits it: with `max_tokens` where the tiers' defaults exceed the key's.
+
+    Raises RequestError for more tokens or choices than it permits, AccessError for a higher quality floor.
+    """
+    asked, choices = query.parameters.get("max_tokens"), query.parameters.get("n") or 1
+    if key.max_tokens is not None and asked is not None and asked > key.max_tokens:
+        message = f"max_tokens is {asked}, and key {key.name!r} may ask for {key.max_tokens}"
+        raise RequestError(message, "max_tokens", "invalid_value")
+    if key.max_choices is not None and choices > key.max_choices:
+        message = f"n is {choices}, and key {key.name!r} may ask for {key.max_choices}"
+        raise RequestError(message, "n", "invalid_value")
+    floor, most = resolved.quality_floor or 0.0, key.max_quality_floor
+    if most is not None and floor > max(most, key.quality_floor or 0.0):
+        raise AccessError(f"a quality floor of {floor:g} is asked for, and key {key.name!r} may ask for {most:g}")
+    defaults = max((room.default_max_tokens for room in rooms.values()), default=0)
+    if key.max_tokens is not None and asked is None and defaults > key.max_tokens:
+        return replace(query, parameters={**query.parameters, "max_tokens": key.max_tokens})
+    return query
+
+
+def worst_case(
+    query: Query, tiers: Collection[str], prices: Prices, rooms: Mapping[str, Room], *, answers: bool = True
+) -> dict[str, Decimal]:
+    """Return the most that one call to each of these tiers may cost, in dollars, by tier.
+
+    The prompt is counted on the high side, answers as long as they may be, each choice by itself. Time that is paid by
+    the second is not known beforehand, and not counted.
+    """
+    tokens, now = prompt_tokens(query), datetime.now(UTC)
+    asked, choices = query.parameters.get("max_tokens"), query.parameters.get("n") or 1
+    found = {}
+    for tier in tiers:
+        room = rooms.get(tier, UNKNOWN_ROOM)
+        longest = (room.default_max_tokens if asked is None else int(asked)) if answers else 0
+        if room.context_tokens is not None:
+            longest = min(longest, room.context_tokens)
+        found[tier] = prices[tier].at(now).cost(Usage(tokens, longest * choices))
+    return found
