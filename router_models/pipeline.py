@@ -86,7 +86,12 @@ def run_pipeline(
         check_prefix(table, settings, prefix)
     progress(f"embedding {len(table)} prompts")
     splits = split_outcomes(
-        table, settings.tiers, settings.seed, settings.group_by, counted=settings.counted_tiers
+        table,
+        settings.tiers,
+        settings.seed,
+        settings.group_by,
+        counted=settings.counted_tiers,
+        last_ungraded=settings.harm,
     ).with_embeddings(encoder, work.embeddings)
     progress("choosing and fitting router and verifier")
     candidate = fit_candidate(splits, settings, encoder)

@@ -100,13 +100,15 @@ class OutcomeTable:
             {tier: tuple(sources[i] for i in rows) for tier, sources in self.label_sources.items()},
         )
 
-    def only(self, *tiers: str) -> OutcomeTable:
+    def only(self, *tiers: str, ungraded: str | None = None) -> OutcomeTable:
         """Keep some tiers, and the rows on which all of them have a grade.
 
         Parameters
         ----------
         *tiers : str
             The tiers to keep, in this order.
+        ungraded : str, optional
+            A tier of them that needs no grade where it answered (its tokens were counted); None: each needs one.
 
         Returns
         -------
@@ -119,7 +121,9 @@ class OutcomeTable:
         """
         for tier in tiers:
             self.grade(tier)
-        present = np.logical_and.reduce([np.isfinite(self.grades[tier]) for tier in tiers])
+        present = np.logical_and.reduce(
+            [np.isfinite(self.grades[tier]) | self._answered(tier, ungraded) for tier in tiers]
+        )
         if not present.any():
             raise DataError(f"no prompt has a grade of every requested tier ({', '.join(tiers)})")
 
@@ -140,6 +144,11 @@ class OutcomeTable:
             label_sources=of_tiers(self.label_sources),
         )
         return table if present.all() else table.take(present)
+
+    def _answered(self, tier: str, ungraded: str | None) -> BoolArray:
+        """Where a tier answered, if it is the one that needs no grade for it, (n,); else nowhere."""
+        counted = self.completion_tokens.get(tier) if tier == ungraded else None
+        return np.zeros(len(self), dtype=np.bool_) if counted is None else np.isfinite(counted)
 
     def grade(self, tier: str) -> FloatArray:
         """Return the grades of one tier.

@@ -20,6 +20,8 @@ from router_models.risk_control.promise import Promise, json_number, promise_fro
 from router_models.types.label_sources import UNSTATED, by_judge, judge_of
 
 ACCEPTED_RISK = "P(wrong | cheap accepted)"
+HARM = "cheap wrong and last tier right"
+HARM_RISK = f"P({HARM} | cheap accepted)"
 ANSWERED_RISK = "P(wrong | answered)"
 ABSTAIN_RISK = "P(abstain)"
 PROMPT = "prompt"
@@ -121,7 +123,12 @@ class Certificate:
     @property
     def joint(self) -> bool:
         """Whether a policy's thresholds were certified together, so that none of them can be asked for alone."""
-        return self.what == ANSWERED_RISK
+        return self.what == ANSWERED_RISK or any(name.endswith(".accept_at") for name in self.settings)
+
+    @property
+    def harm(self) -> bool:
+        """Whether only wrong answers where the last tier's is right count against it."""
+        return HARM in self.what
 
     def covers(self, slice_name: str | None = None) -> bool:
         """Whether anything is promised of queries of this slice; without slices, of every query."""

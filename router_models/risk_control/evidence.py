@@ -38,6 +38,8 @@ class CascadeEvidence:
         (n,): every prompt's slice, where each is to be promised by itself.
     lengths : array of float, optional
         (n,): characters of the prompt, for baselines that need no model; 0 where nothing is known of the texts.
+    ungraded : array of bool, optional
+        (n,): where nobody graded the last tier's answer, which counts as right then; None: nowhere.
     """
 
     tiers: tuple[str, ...]
@@ -47,6 +49,7 @@ class CascadeEvidence:
     right: BoolArray | None = None
     slices: tuple[str, ...] | None = None
     lengths: FloatArray | None = None
+    ungraded: BoolArray | None = None
 
     @classmethod
     def of(
@@ -63,8 +66,8 @@ class CascadeEvidence:
         Raises
         ------
         DataError
-            For wrong shapes, NaN, estimates outside [0, 1], labels that are not 0 or 1, or a lower tier that costs no
-            less than the top one on average (it could only lose).
+            For wrong shapes, NaN (but in labels of the last tier: not graded), estimates outside [0, 1], labels that
+            are not 0 or 1, or a lower tier that costs no less than the top one on average (it could only lose).
         """
         k = len(tiers)
         route, ok = np.asarray(p_route, dtype=np.float64), np.asarray(p_ok, dtype=np.float64)
@@ -84,13 +87,16 @@ class CascadeEvidence:
         for tier, mean in zip(tiers[:-1], means[:-1], strict=True):
             if mean >= means[-1]:
                 raise DataError(f"tier {tier!r} costs {mean:g} a prompt, no less than the top tier's {means[-1]:g}")
-        graded = None
+        graded, ungraded = None, None
         if right is not None:
-            grades = np.asarray(right, dtype=np.float64)
+            grades = np.array(right, dtype=np.float64)
+            if grades.shape == ok.shape and (missing := np.isnan(grades[:, -1])).any():
+                ungraded, grades[missing, -1] = missing, 1.0
             if grades.shape != ok.shape or not ((grades == 0) | (grades == 1)).all():
                 raise DataError(f"labels must be 0 or 1 of shape {ok.shape}, got shape {grades.shape}")
             graded = grades.astype(np.bool_)
-        return cls(tiers, route, ok, cost, graded, lengths=None if lengths is None else np.asarray(lengths, float))
+        known = None if lengths is None else np.asarray(lengths, float)
+        return cls(tiers, route, ok, cost, graded, lengths=known, ungraded=ungraded)
 
     def __len__(self) -> int:
         return len(self.p_ok)
@@ -101,6 +107,12 @@ class CascadeEvidence:
         if self.right is None:
             raise DataError("these prompts carry no labels")
         return self.right.astype(np.float64)
+
+    @property
+    def harm(self) -> BoolArray:
+        """Whether a lower tier's answer is wrong where the last one's is right, (n, K-1); DataError without labels."""
+        right = self.grades >= 0.5
+        return np.asarray(~right[:, :-1] & right[:, -1:], dtype=np.bool_)
 
     @property
     def prompt_lengths(self) -> FloatArray:
@@ -118,6 +130,7 @@ class CascadeEvidence:
             None if self.right is None else self.right[index],
             None if self.slices is None else tuple(self.slices[i] for i in index),
             None if self.lengths is None else self.lengths[index],
+            None if self.ungraded is None else self.ungraded[index],
         )
 
     def cut(self, slices: Sequence[str]) -> CascadeEvidence:
@@ -208,6 +221,10 @@ class Replay:
     def wrong(self, right: BoolArray) -> BoolArray:
         """Whether the prompt was answered, and wrongly; `right` is (n, K)."""
         return np.asarray(~self._chosen(right) & ~self.abstained, dtype=np.bool_)
+
+    def harmed(self, right: BoolArray) -> BoolArray:
+        """Whether a tier below the last answered, wrongly, and the last one's answer is right; `right` is (n, K)."""
+        return np.asarray(self.accepted & ~self._chosen(right) & right[:, -1], dtype=np.bool_)
 
     def right(self, right: BoolArray) -> BoolArray:
         """Whether the prompt was answered, and rightly: an abstention is not right; `right` is (n, K)."""

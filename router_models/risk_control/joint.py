@@ -1,4 +1,7 @@
-"""Certify a whole ladder of thresholds on the system's own risk, P(wrong | answered), in the whole or slice by slice.
+"""Certify a whole ladder of thresholds on the system's own risk, in the whole or slice by slice.
+
+The risk is P(wrong | answered), or the harm that answering below the last tier does: P(wrong and last tier right | a
+tier below the last answered).
 
 One configuration serves everywhere. With slices each of the G follows the same path on its own rows at δ/G, every
 promised risk counted inside it; together the slices prove, with confidence 1 - δ, all that was rejected in any of
@@ -14,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from router_models.errors import DataError, NotCertifiedError
-from router_models.risk_control.certificate import ABSTAIN_RISK, ANSWERED_RISK, Certificate, check_budget
+from router_models.risk_control.certificate import ABSTAIN_RISK, ANSWERED_RISK, HARM_RISK, Certificate, check_budget
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds
 from router_models.risk_control.joint_path import (
     InfeasibleError,
@@ -71,8 +74,9 @@ def certify_joint(
     *,
     abstain_share: float = 0.0,
     max_drop: float | None = None,
+    harm: bool = False,
 ) -> CertifiedPolicy:
-    """Find the thresholds that save most with P(wrong | answered) ≤ ε and P(abstain) ≤ a, at confidence 1 - δ.
+    """Find the thresholds that save most with the risk ≤ ε and P(abstain) ≤ a, at confidence 1 - δ.
 
     With slice names on both sides all of it holds in every certified slice by itself.
 
@@ -89,6 +93,8 @@ def certify_joint(
     max_drop : float, optional
         The share right (an abstention is not right) also falls below always-top's by less than this; None: not
         promised.
+    harm : bool
+        Whether the risk is that of answers below the last tier which are wrong where the last tier's is right.
 
     Raises
     ------
@@ -106,7 +112,7 @@ def certify_joint(
     if max_drop is not None:
         check_budget(max_drop, terms.delta)
     families = _families(tune, cert)
-    budget = PathBudget(terms.epsilon, terms.level / len(families), abstain_share, max_drop)
+    budget = PathBudget(terms.epsilon, terms.level / len(families), abstain_share, max_drop, harm)
     proposed = propose(tune, len(cert) // len(families), budget)
     paths, refusals = _follow_all(proposed, families, budget)
     if not any(path.rejected.any() for path in paths.values()):
@@ -118,7 +124,7 @@ def certify_joint(
     rows = np.array([True] * len(cert) if cert.slices is None else [s in held for s in cert.slices], dtype=np.bool_)
     whole = _promise(cert.take(rows), chosen.thresholds, replace(budget, level=terms.level), held=True)
     certificate = terms.issue(
-        ANSWERED_RISK,
+        HARM_RISK if harm else ANSWERED_RISK,
         n=len(cert),
         accepted_n=whole.trials,
         errors=whole.errors,
@@ -142,13 +148,14 @@ def check_joint(
     *,
     abstain_share: float = 0.0,
     max_drop: float | None = None,
+    harm: bool = False,
 ) -> None:
     """Raise NotCertifiedError where TUNE and the number of CERT prompts already say that `certify_joint` will.
 
     Reads no CERT label.
     """
     families = _families(tune, cert)
-    budget = PathBudget(terms.epsilon, terms.level / len(families), abstain_share, max_drop)
+    budget = PathBudget(terms.epsilon, terms.level / len(families), abstain_share, max_drop, harm)
     proposed = propose(tune, len(cert) // len(families), budget)
     refusals: dict[str, NotCertifiedError] = {}
     for name, (known, fresh) in families.items():
@@ -157,7 +164,9 @@ def check_joint(
             continue
         where = "" if name == WHOLE else f" in slice {name!r}"
         try:
-            expected_p_values(tuple(predict(known, c.thresholds) for c in proposed), known, len(fresh), budget, where)
+            expected_p_values(
+                tuple(predict(known, c.thresholds, harm=harm) for c in proposed), known, len(fresh), budget, where
+            )
         except NotCertifiedError as error:
             refusals[name] = error
     if len(refusals) == len(families):
@@ -217,10 +226,10 @@ def _saves_most(paths: Mapping[str, JointPath], families: Families) -> int:
 
 def _promise(cert: CascadeEvidence, thresholds: Thresholds, budget: PathBudget, held: bool) -> Promise:
     """What CERT rows show of the deployed thresholds, where they are certified; else that nothing is promised."""
+    what = HARM_RISK if budget.harm else ANSWERED_RISK
     if not held:
-        return Promise(ANSWERED_RISK, budget.epsilon, budget.level, 0, 0, 1.0)
-    level, (n, k) = budget.level, counts(cert, thresholds)
-    silent, also = len(cert) - n, []
+        return Promise(what, budget.epsilon, budget.level, 0, 0, 1.0)
+    level, (n, k, silent), also = budget.level, counts(cert, thresholds, harm=budget.harm), []
     if budget.abstain_share > 0:
         bound = upper_bound(silent, len(cert), level)
         also.append(Promise(ABSTAIN_RISK, budget.abstain_share, level, len(cert), silent, bound, -np.inf))
@@ -228,7 +237,7 @@ def _promise(cert: CascadeEvidence, thresholds: Thresholds, budget: PathBudget, 
         moved = change(cert, thresholds)
         shown = not_worse(moved.clip(0, 1), (-moved).clip(0, 1), margin=budget.max_drop, delta=level)
         also.append(replace(shown.promise(), threshold=-np.inf))  # for the whole it follows from the slices
-    return Promise(ANSWERED_RISK, budget.epsilon, level, n, k, upper_bound(k, n, level), -np.inf, tuple(also))
+    return Promise(what, budget.epsilon, level, n, k, upper_bound(k, n, level), -np.inf, tuple(also))
 
 
 def _left_out(path: JointPath, j: int, name: str) -> str:

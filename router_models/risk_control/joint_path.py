@@ -36,22 +36,25 @@ class InfeasibleError(NotCertifiedError):
 
 @dataclass(frozen=True, slots=True)
 class PathBudget:
-    """What must hold together at `level`: P(wrong | answered) ≤ `epsilon`, P(abstain) ≤ `abstain_share`, `max_drop`.
+    """What must hold together at `level`: the risk ≤ `epsilon`, P(abstain) ≤ `abstain_share`, `max_drop`.
 
     An `abstain_share` of 0 allows no abstention, and so nothing is to be shown of it; None: no largest drop is asked.
+    The risk is P(wrong | answered), with `harm` P(wrong and the last tier right | a tier below the last answered).
     """
 
     epsilon: float
     level: float
     abstain_share: float = 0.0
     max_drop: float | None = None
+    harm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class JointPath:
     """Stage B's tests, riskiest configuration first: CERT counts and p-values, the anchor, which were rejected.
 
-    The configurations carry what TUNE predicts of them where the path was followed: in the whole, or in one slice.
+    `answered` counts the answers that the risk is of, `wrong` those of them that count against it. The configurations
+    carry what TUNE predicts of them where the path was followed: in the whole, or in one slice.
     """
 
     configurations: tuple[Configuration, ...]
@@ -65,7 +68,8 @@ class JointPath:
 
 def propose(tune: CascadeEvidence, n_cert: int, budget: PathBudget) -> tuple[Configuration, ...]:
     """Stage A: the path of configurations, none likely to abstain too often to be certified on `n_cert` prompts."""
-    return pareto_path(tune, abstain_share=_predicted_cap(budget.abstain_share, n_cert, budget.level))
+    cap = _predicted_cap(budget.abstain_share, n_cert, budget.level)
+    return pareto_path(tune, abstain_share=cap, harm=budget.harm)
 
 
 def run_path(
@@ -76,9 +80,10 @@ def run_path(
     level: float,
     abstain_share: float = 0.0,
     max_drop: float | None = None,
+    harm: bool = False,
 ) -> JointPath:
     """Stage A on TUNE, then the anchored sequence on CERT at `level`; NotCertifiedError where TUNE says never."""
-    budget = PathBudget(epsilon, level, abstain_share, max_drop)
+    budget = PathBudget(epsilon, level, abstain_share, max_drop, harm)
     return follow(propose(tune, len(cert), budget), tune, cert, budget)
 
 
@@ -98,12 +103,11 @@ def follow(
     """
     assert cert.right is not None
     where = "" if slice_name is None else f" in slice {slice_name!r}"
-    configurations = tuple(predict(tune, c.thresholds) for c in proposed)
+    configurations = tuple(predict(tune, c.thresholds, harm=budget.harm) for c in proposed)
     expected = expected_p_values(configurations, tune, len(cert), budget, where)
     sure = np.flatnonzero(expected <= SURELY * budget.level)
     anchor = int(sure[-1]) if slice_name is not None and len(sure) else int(np.argmin(expected))
-    answered, wrong = np.array([counts(cert, c.thresholds) for c in configurations]).T
-    abstained = len(cert) - answered
+    answered, wrong, abstained = np.array([counts(cert, c.thresholds, harm=budget.harm) for c in configurations]).T
     p = np.max(list(_p_values(cert, configurations, budget).values()), axis=0)
     rejected = fixed_sequence(p, anchor, budget.level)
     return JointPath(configurations, answered, wrong, abstained, p, anchor, rejected)
@@ -120,15 +124,18 @@ def nothing_rejected(
     tested = {what: float(p[0]) for what, p in _p_values(cert, (c,), budget).items()}
     failed = max(tested, key=lambda what: tested[what])
     n, k, total = int(path.answered[path.anchor]), int(path.wrong[path.anchor]), len(cert)
+    silent = int(path.abstained[path.anchor])
     missing = None
     if failed == _RISK:
-        least = min(_smoothed(k, n), predicted_risk(tune, c))
-        missing = _missing(budget.epsilon, least, budget.level, total, share=1 - c.abstain)
+        least = min(_smoothed(k, n), predicted_risk(tune, c, harm=budget.harm))
+        missing = _missing(budget.epsilon, least, budget.level, total, share=c.counted)
         told, asked = f"answered {n} of {total} CERT prompts, {k} of them wrong", f"ε = {budget.epsilon:g}"
+        if budget.harm:
+            told = f"kept {n} of {total} CERT prompts below {tune.tiers[-1]}, {k} of them wrong where it is right"
     elif failed == _SILENT:
-        least = min(_smoothed(total - n, total), c.abstain)
+        least = min(_smoothed(silent, total), c.abstain)
         missing = _missing(budget.abstain_share, least, budget.level, total)
-        told, asked = f"abstained on {total - n} of {total} CERT prompts", f"a share of {budget.abstain_share:g}"
+        told, asked = f"abstained on {silent} of {total} CERT prompts", f"a share of {budget.abstain_share:g}"
     else:
         points = 100 * float(change(cert, c.thresholds).mean())
         told = f"changes the share right by {points:.1f} points on {total} CERT prompts"
@@ -136,7 +143,7 @@ def nothing_rejected(
     if failed == _DROP:
         more = "allow a larger drop, or label more"
     elif missing is None:
-        more = "no number of labels is predicted to do"
+        more = "no number of labels is predicted to do: better verifiers would, other tiers, or a larger ε"
     else:
         more = f"about {missing} more labels are needed"
     return NotCertifiedError(
@@ -146,11 +153,17 @@ def nothing_rejected(
     )
 
 
-def counts(data: CascadeEvidence, thresholds: Thresholds) -> tuple[int, int]:
-    """How many are answered, and how many of those wrong."""
+def counts(data: CascadeEvidence, thresholds: Thresholds, *, harm: bool = False) -> tuple[int, int, int]:
+    """How many answers the risk is of, how many of those count against it, and how many prompts are abstained on.
+
+    Answers of every tier and the wrong ones; with `harm` those of the tiers below the last, and the harmful ones.
+    """
     assert data.right is not None
     replayed = replay_policy(data, thresholds)
-    return int((~replayed.abstained).sum()), int(replayed.wrong(data.right).sum())
+    silent = int(replayed.abstained.sum())
+    if harm:
+        return int(replayed.accepted.sum()), int(replayed.harmed(data.right).sum()), silent
+    return len(data) - silent, int(replayed.wrong(data.right).sum()), silent
 
 
 def change(data: CascadeEvidence, thresholds: Thresholds) -> FloatArray:
@@ -165,10 +178,10 @@ def _p_values(
     cert: CascadeEvidence, configurations: Sequence[Configuration], budget: PathBudget
 ) -> dict[str, FloatArray]:
     """Of each statement that is to be shown, the p-value of its contrary at every configuration."""
-    answered, wrong = np.array([counts(cert, c.thresholds) for c in configurations]).T
+    answered, wrong, silent = np.array([counts(cert, c.thresholds, harm=budget.harm) for c in configurations]).T
     tested = {_RISK: p_value(wrong, answered, budget.epsilon)}
     if budget.abstain_share > 0:
-        tested[_SILENT] = p_value(len(cert) - answered, np.full(len(answered), len(cert)), budget.abstain_share)
+        tested[_SILENT] = p_value(silent, np.full(len(answered), len(cert)), budget.abstain_share)
     if budget.max_drop is not None:
         moved = (change(cert, c.thresholds) for c in configurations)
         tested[_DROP] = np.array([drop_p_value(m, budget.max_drop) for m in moved])
@@ -185,11 +198,11 @@ def _smoothed(errors: int, n: int) -> float:
     return float(smoothed_risk(np.array([n]), np.array([errors]))[0])
 
 
-def predicted_risk(tune: CascadeEvidence, configuration: Configuration) -> float:
+def predicted_risk(tune: CascadeEvidence, configuration: Configuration, *, harm: bool = False) -> float:
     """Soft labels' risk, corrected by TUNE's own labels where there are any."""
     if tune.right is None:
         return configuration.risk
-    answered, wrong = counts(tune, configuration.thresholds)
+    answered, wrong, _ = counts(tune, configuration.thresholds, harm=harm)
     return (wrong + SOFT_LABELS_WORTH * configuration.risk) / (answered + SOFT_LABELS_WORTH)
 
 
@@ -197,8 +210,14 @@ def expected_p_values(
     configurations: Sequence[Configuration], tune: CascadeEvidence, n_cert: int, budget: PathBudget, where: str
 ) -> FloatArray:
     """The p-values that TUNE predicts on `n_cert` prompts; NotCertifiedError where it predicts none that would do."""
-    risk = np.array([predicted_risk(tune, c) for c in configurations])
-    silent = np.array([c.abstain for c in configurations])
+    risk = np.array([predicted_risk(tune, c, harm=budget.harm) for c in configurations])
+    silent, counted = (np.array([getattr(c, name) for c in configurations]) for name in ("abstain", "counted"))
+    if budget.harm and risk[counted > 0].min(initial=1.0) >= budget.epsilon:
+        raise InfeasibleError(
+            f"infeasible{where}: of what the safest thresholds found on TUNE keep below {tune.tiers[-1]}, "
+            f"{risk[counted > 0].min(initial=1.0):.1%} is wrong where it is right, and ε = {budget.epsilon:g}. More "
+            "labels would not help: better verifiers would, other tiers, or a larger ε."
+        )
     if risk.min() >= budget.epsilon:
         top = predicted_risk(tune, predict(tune, always_top(len(tune.tiers))))
         raise InfeasibleError(
@@ -206,7 +225,7 @@ def expected_p_values(
             f"answer (always {tune.tiers[-1]}: {top:.1%}), and ε = {budget.epsilon:g}. More labels would not help: "
             f"allow more abstention (now {budget.abstain_share:.0%}), use a better top tier, or a larger ε."
         )
-    expected = predicted_p_values((1 - silent) * n_cert, risk, budget.epsilon)
+    expected = predicted_p_values(counted * n_cert, risk, budget.epsilon)
     if budget.abstain_share > 0:
         all_ = np.full(len(silent), float(n_cert))
         expected = np.maximum(expected, predicted_p_values(all_, silent, budget.abstain_share))

@@ -33,18 +33,21 @@ PROOF_SDS = 2.5
 class Paired:
     """n prompts with the score that decides (-inf = never kept) and both tiers' grades, 0 or 1.
 
-    `silent`: where the frontier's answer would be abstained on, and so lost; None = nowhere.
+    `silent`: where the frontier's answer would be abstained on, and so lost; None = nowhere. `harm`: an error is a
+    cheap answer that is wrong where the frontier's is right, else any wrong one.
     """
 
     scores: FloatArray
     cheap_right: FloatArray
     frontier_right: FloatArray
     silent: BoolArray | None = None
+    harm: bool = False
 
     def labelled(self) -> Labelled:
         """Scores and errors of the prompts that could be kept."""
         on = self.scores > -np.inf
-        return Labelled.of(self.scores[on], 1 - self.cheap_right[on])
+        wrong = 1 - self.cheap_right[on]
+        return Labelled.of(self.scores[on], wrong * self.frontier_right[on] if self.harm else wrong)
 
     def change(self, threshold: float) -> FloatArray:
         """Right less right under always-frontier, (n,), when scores ≥ threshold are kept."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from router_models.errors import DataError, NotCertifiedError
-from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate
+from router_models.risk_control.certificate import ACCEPTED_RISK, HARM, Certificate
 from router_models.risk_control.labels import labels_guess, labels_needed
 from router_models.risk_control.promise import Promise
 from router_models.risk_control.sequence import (
@@ -85,7 +85,7 @@ def certify_threshold(
     reasons: dict[str, NotCertifiedError] = {}
     for name, (part_tune, part_cert) in families.items():
         try:
-            paths[name] = _certified_path(part_tune, part_cert, thresholds, terms.epsilon, each, name)
+            paths[name] = _certified_path(part_tune, part_cert, thresholds, terms.epsilon, each, name, what)
         except NotCertifiedError as error:
             reasons[name] = error
     if not paths:
@@ -104,7 +104,9 @@ def certify_threshold(
     )
 
 
-def check_threshold(tune: Labelled, cert_slices: Sequence[str], terms: CertificateTerms) -> None:
+def check_threshold(
+    tune: Labelled, cert_slices: Sequence[str], terms: CertificateTerms, *, what: str = ACCEPTED_RISK
+) -> None:
     """Raise NotCertifiedError where TUNE and the number of CERT answers already say that `certify_threshold` will.
 
     Reads no CERT label: `cert_slices` holds the slice of every CERT answer, `WHOLE` where there are no slices.
@@ -119,7 +121,7 @@ def check_threshold(tune: Labelled, cert_slices: Sequence[str], terms: Certifica
         where = f" in slice {name!r}" if name != WHOLE else ""
         n_cert, level = sum(other == name for other in cert_slices), terms.level / len(names)
         try:
-            check_feasible(part, n_cert, thresholds, epsilon=terms.epsilon, level=level, where=where)
+            check_feasible(part, n_cert, thresholds, epsilon=terms.epsilon, level=level, where=where, what=what)
         except NotCertifiedError as error:
             reasons.append(error)
     if len(reasons) == len(names):
@@ -132,11 +134,11 @@ def _together(reasons: Sequence[NotCertifiedError]) -> NotCertifiedError:
 
 
 def _certified_path(
-    tune: Labelled, cert: Labelled, thresholds: FloatArray, epsilon: float, level: float, name: str
+    tune: Labelled, cert: Labelled, thresholds: FloatArray, epsilon: float, level: float, name: str, what: str
 ) -> Path:
     """One family's sequence with at least one threshold certified; else NotCertifiedError."""
     where = f" in slice {name!r}" if name != WHOLE else ""
-    check_feasible(tune, len(cert), thresholds, epsilon=epsilon, level=level, where=where)
+    check_feasible(tune, len(cert), thresholds, epsilon=epsilon, level=level, where=where, what=what)
     path = anchored_path(tune, cert, thresholds, epsilon=epsilon, level=level)
     if path.rejected.any():
         return path
@@ -147,14 +149,26 @@ def _certified_path(
     more = "no number of labels is predicted to do" if missing is None else f"about {missing} more labels are needed"
     raise NotCertifiedError(
         f"no threshold certified{where}: at {path.thresholds[j]:.4g}, the most promising, {path.errors[j]} of "
-        f"{path.accepted[j]} accepted CERT answers are wrong (p = {path.p_values[j]:.3g} > {level:.3g} for "
-        f"ε = {epsilon:g}); {more}",
+        f"{path.accepted[j]} accepted CERT answers are {marked(what)} (p = {path.p_values[j]:.3g} > {level:.3g} "
+        f"for ε = {epsilon:g}); {more}",
         missing,
     )
 
 
+def marked(what: str) -> str:
+    """What is said of the answers that count against a promise."""
+    return "wrong where the last tier's is right" if HARM in what else "wrong"
+
+
 def check_feasible(
-    tune: Labelled, n_cert: int, thresholds: FloatArray, *, epsilon: float, level: float, where: str = ""
+    tune: Labelled,
+    n_cert: int,
+    thresholds: FloatArray,
+    *,
+    epsilon: float,
+    level: float,
+    where: str = "",
+    what: str = ACCEPTED_RISK,
 ) -> None:
     """Raise NotCertifiedError before any CERT label is read, where TUNE already says that nothing can be certified.
 
@@ -166,17 +180,17 @@ def check_feasible(
         raise NotCertifiedError(f"no TUNE or no CERT labels{where}: nothing can be promised there", least)
     base = float(tune.wrong.mean())
     ceiling = (
-        f"accepting everything is wrong {base:.1%} of the time{where}, so at ε = {epsilon:g} no score could accept "
-        f"more than {feasible_share(base, epsilon):.0%}"
+        f"accepting everything is {marked(what)} {base:.1%} of the time{where}, so at ε = {epsilon:g} no score could "
+        f"accept more than {feasible_share(base, epsilon):.0%}"
     )
     accepted, wrong = counts_at(thresholds, tune)
     risk = np.where(accepted > 0, wrong / np.maximum(accepted, 1), 1.0)
     best = int(np.argmin(risk))
     if risk[best] >= epsilon:
         raise NotCertifiedError(
-            f"infeasible: {ceiling}, and the best threshold on TUNE still errs {risk[best]:.1%} on the "
-            f"{accepted[best]} of {len(tune)} it accepts. More labels would not help: the score must separate right "
-            "from wrong better, or ε be larger."
+            f"infeasible: {ceiling}, and of the {accepted[best]} of {len(tune)} answers that the best threshold on "
+            f"TUNE accepts {risk[best]:.1%} still are. More labels would not help: a verifier that separates right "
+            f"from wrong better would, or an ε above {risk[best]:.2g}, or another pair of tiers."
         )
     if least is not None and n_cert < least:
         risk, share = smoothed_risk(accepted, wrong), accepted / len(tune)

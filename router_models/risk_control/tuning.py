@@ -1,10 +1,10 @@
 """Stage A: all thresholds of a ladder at once, from calibrated scores alone.
 
 Minimises P(answered and wrong) + λ_c·E[cost] + λ_a·P(abstain) with the calibrated estimates as soft labels, so
-unlabelled traffic will do. Given the routing thresholds the tiers' own thresholds separate, and sums over a grid of
-score bins give every combination's loss: exact on the grid, milliseconds per (λ_c, λ_a). Sweeping both weights traces
-the Pareto front. As good as the copula model of arXiv 2501.09345 at a hundredth of its time; early abstention as in
-2502.09054.
+unlabelled traffic will do; with `harm` P(a lower tier answered, wrong, and the last tier right) in the first place.
+Given the routing thresholds the tiers' own thresholds separate, and sums over a grid of score bins give every
+combination's loss: exact on the grid, milliseconds per (λ_c, λ_a). Sweeping both weights traces the Pareto front. As
+good as the copula model of arXiv 2501.09345 at a hundredth of its time; early abstention as in 2502.09054.
 """
 
 from __future__ import annotations
@@ -26,12 +26,16 @@ ABSTAIN_STEPS = 8
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Thresholds with what soft labels predict of them: P(wrong | answered), USD per prompt, P(abstain)."""
+    """Thresholds with what soft labels predict of them: the risk, USD per prompt, P(abstain).
+
+    The risk is that of the share `counted` of all prompts: P(wrong | answered), or P(harm | a lower tier answered).
+    """
 
     thresholds: Thresholds
     risk: float
     cost_usd: float
     abstain: float
+    counted: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +64,18 @@ class Grid:
     top_cost: FloatArray
 
     @classmethod
-    def of(cls, data: CascadeEvidence) -> Grid:
+    def of(cls, data: CascadeEvidence, *, harm: bool = False) -> Grid:
         """Bin and sum; edges are the 1/20, 2/20, … quantiles of each score."""
         route = [quantile_grid(column, GRID)[1:] for column in data.p_route.T]
         verify = [quantile_grid(column, GRID)[1:] for column in data.p_ok.T[:-1]]
         bins = [np.searchsorted(t, c, side="right") for t, c in zip(route, data.p_route.T, strict=True)]
         marks = [np.searchsorted(t, c, side="right") for t, c in zip(verify, data.p_ok.T, strict=False)]
         grid = cls(route, verify, np.column_stack(bins), np.column_stack(marks), [], np.empty(0))
-        top = data.cost_usd[:, -1]
+        top, lost = data.cost_usd[:, -1], soft_losses(data, harm=harm)
         sums = [
             _TierSums(
                 grid.at_tier(i, np.ones(len(data))),
-                grid.at_tier(i, 1 - data.p_ok[:, i]),
+                grid.at_tier(i, lost[:, i]),
                 grid.at_tier(i, data.cost_usd[:, i]),
                 grid.at_tier(i, top),
             )
@@ -89,24 +93,36 @@ class Grid:
         return _to_cuts(_histogram(each, tuple(self.route_bin.T), self.route), suffix=None)
 
 
-def pareto_path(data: CascadeEvidence, *, abstain_share: float = 0.0, size: int = GRID) -> tuple[Configuration, ...]:
+def soft_losses(data: CascadeEvidence, *, harm: bool) -> FloatArray:
+    """What showing each tier's answer is estimated to lose, (n, K): P(wrong), or P(wrong and the last tier right)."""
+    wrong = 1 - data.p_ok
+    if not harm:
+        return wrong
+    lost = wrong * data.p_ok[:, -1:]
+    lost[:, -1] = 0.0
+    return lost
+
+
+def pareto_path(
+    data: CascadeEvidence, *, abstain_share: float = 0.0, size: int = GRID, harm: bool = False
+) -> tuple[Configuration, ...]:
     """At most `size` configurations, none beaten on predicted risk and cost by another, by descending risk.
 
     Cheapest and riskiest first, safest last; always-top is kept even where it is beaten. Configurations predicted to
     abstain more than `abstain_share` are left out; 0 means never abstain.
     """
-    grid = Grid.of(data)
+    grid = Grid.of(data, harm=harm)
     weights = [weight / float(data.cost_usd[:, -1].mean()) for weight in COST_WEIGHTS]
     tried = [always_top(len(data.tiers))]
     for abstain_weight in _abstain_weights(data, abstain_share):
-        tried += tune_all(data, grid, weights, abstain_weight)
+        tried += tune_all(data, grid, weights, abstain_weight, harm=harm)
     found: dict[tuple[float, float], Configuration] = {}
     for thresholds in dict.fromkeys(tried):
-        c = predict(data, thresholds)
+        c = predict(data, thresholds, harm=harm)
         if c.abstain <= abstain_share and c.abstain < 1:
             # Of thresholds that do the same to every prompt the first is kept: it is the one that abstains least.
             found.setdefault((c.risk, c.cost_usd), c)
-    safest = predict(data, tried[0])
+    safest = predict(data, tried[0], harm=harm)
     front = [c for c in found.values() if c.thresholds != tried[0] and not any(_beats(d, c) for d in found.values())]
     if len(front) >= size:
         front.sort(key=lambda c: c.risk)
@@ -114,26 +130,33 @@ def pareto_path(data: CascadeEvidence, *, abstain_share: float = 0.0, size: int 
     return tuple(sorted([*front, safest], key=lambda c: (-c.risk, c.cost_usd)))
 
 
-def predict(data: CascadeEvidence, thresholds: Thresholds) -> Configuration:
+def predict(data: CascadeEvidence, thresholds: Thresholds, *, harm: bool = False) -> Configuration:
     """What the calibrated scores say that these thresholds would do."""
     replayed = replay_policy(data, thresholds)
-    answered = ~replayed.abstained
-    soft = data.p_ok[np.arange(len(data)), np.maximum(replayed.answered_by, 0)]
-    risk = float((1 - soft[answered]).mean()) if answered.any() else 1.0
-    return Configuration(thresholds, risk, float(replayed.cost_usd.mean()), float(replayed.abstained.mean()))
+    rows = replayed.accepted if harm else ~replayed.abstained
+    lost = soft_losses(data, harm=harm)[np.arange(len(data)), np.maximum(replayed.answered_by, 0)]
+    risk = float(lost[rows].mean()) if rows.any() else float(not harm)
+    cost, silent = float(replayed.cost_usd.mean()), float(replayed.abstained.mean())
+    return Configuration(thresholds, risk, cost, silent, float(rows.mean()))
 
 
 def tune_all(
-    data: CascadeEvidence, grid: Grid, cost_weights: Sequence[float], abstain_weight: float
+    data: CascadeEvidence,
+    grid: Grid,
+    cost_weights: Sequence[float],
+    abstain_weight: float,
+    *,
+    harm: bool = False,
 ) -> list[Thresholds]:
     """For each cost weight the minimiser of P(answered and wrong) + cost_weight·USD + abstain_weight·P(abstain).
 
-    An infinite `abstain_weight` forbids abstention.
+    An infinite `abstain_weight` forbids abstention. `harm` counts no answer of the last tier as wrong; `grid` has to
+    be made with the same.
     """
     p_top = data.p_ok[:, -1]
     # At the top the best rule is pointwise: abstain where being wrong is likelier than abstaining is dear.
     top_abstain = 1 - abstain_weight if abstain_weight < 1 else -np.inf
-    top_loss = np.where(p_top < top_abstain, abstain_weight, 1 - p_top)
+    top_loss = np.where(p_top < top_abstain, abstain_weight, soft_losses(data, harm=harm)[:, -1])
     escalated = [grid.at_tier(i, top_loss) for i in range(len(grid.tiers))]
     straight = grid.at_top(top_loss)
     return [

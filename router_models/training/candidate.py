@@ -52,10 +52,10 @@ class Settings:
         between the two quickest.
     slicer : str, optional
         Every certified slice keeps the whole promise by itself; None: traffic as a whole.
-    promise : {"accepted", "answered"}, optional
-        Bounds P(wrong | cheap accepted) by one threshold, for two tiers; or the whole system's P(wrong | answered) by
-        all thresholds together, with early abstention, for any ladder. None: the first for two tiers, else the
-        second.
+    promise : {"harm", "accepted", "answered"}, optional
+        Bounds P(cheap wrong and last tier right | cheap accepted), for any ladder; P(wrong | cheap accepted) by one
+        threshold, for two tiers; or the whole system's P(wrong | answered) by all thresholds together, with early
+        abstention, for any ladder. None: the second for two tiers, else the third.
     max_drop : float, optional
         The most by which fewer answers than always-frontier's may be right, in (0, 1); None: not promised.
     binds : mapping of str to str
@@ -104,7 +104,20 @@ class Settings:
     @property
     def guarantee(self) -> Guarantee:
         """What is promised beside ε and δ."""
-        return Guarantee(self.promised, self.abstain_share, self.max_drop)
+        promised = self.promised
+        share = 0.0 if promised == "harm" and len(self.tiers) > 2 else self.abstain_share
+        return Guarantee(promised, share, self.max_drop, together=self.joint)
+
+    @property
+    def harm(self) -> bool:
+        """Whether the promise is about harm, for which nobody need have graded the last tier."""
+        return self.promised == "harm"
+
+    @property
+    def joint(self) -> bool:
+        """Whether all thresholds are certified in one test; else two tiers have one threshold to be certified."""
+        harm_by_slice = self.slicer is not None and self.max_drop is not None
+        return self.promised == "answered" or (self.promised == "harm" and (len(self.tiers) > 2 or harm_by_slice))
 
     def terms(self, now: datetime, rests_on: LabelsUsed) -> CertificateTerms:
         """What a certificate made now, on these labels, states beside its evidence; it is bound later."""
@@ -134,10 +147,13 @@ class Settings:
         chosen: Promised = self.promise or ("accepted" if len(self.tiers) == 2 else "answered")
         if chosen == "accepted" and len(self.tiers) > 2:
             raise DataError(
-                f"the thresholds of {len(self.tiers)} tiers are certified together: promise `answered`, not `accepted`"
+                f"the thresholds of {len(self.tiers)} tiers are certified together: promise `harm` or `answered`, not "
+                "`accepted`"
             )
         if self.slicer is not None and chosen == "accepted" and self.max_drop is not None:
-            raise DataError("slices with a largest drop are certified for the promise `answered`, not `accepted`")
+            raise DataError(
+                "slices with a largest drop are certified for the promise `harm` or `answered`, not for `accepted`"
+            )
         return chosen
 
 

@@ -21,6 +21,7 @@ from router_models.risk_control.joint_path import JointPath
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.evidence import evidence_of, token_ratios
 from router_models.training.splits import SPLIT_SHARES, LabelledSplits
+from router_models.training.whose_labels import check_graded_alike
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion
 
@@ -87,6 +88,8 @@ def certify_candidate(
     """
     check_candidate(candidate, settings)
     splits.check(settings.tiers, settings.seed, settings.group_by)
+    if settings.harm:
+        check_graded_alike(splits.cert)
     if min(len(splits.tune), len(splits.cert)) == 0:
         raise DataError(f"{len(splits.table)} prompts leave nothing to tune or to certify on: collect more")
     draft, rests_on = candidate.version, splits.labels_used
@@ -121,8 +124,11 @@ def check_candidate(candidate: Candidate, settings: Settings) -> None:
     policy = candidate.version.policy
     if policy.tiers != settings.tiers:
         raise DataError(f"the candidate was fitted for the tiers {policy.tiers}, not {settings.tiers}")
-    if settings.promised == "accepted" and settings.tiers[0] not in policy.points:
-        raise DataError("the candidate was fitted for the promise `answered`: certify that, or train again")
+    if not settings.joint and settings.tiers[0] not in policy.points:
+        raise DataError(
+            "the candidate was fitted for thresholds that are certified together: certify the promise `answered`, or "
+            f"train again for `{settings.promised}`"
+        )
 
 
 def bound(version: RouterVersion, settings: Settings) -> RouterVersion:
@@ -143,7 +149,7 @@ def _to_collect(
     if error.labels_missing is None or settings.slicer is not None:
         return error
     first, share, of_those = settings.tiers[0], SPLIT_SHARES["cert"], ""
-    if settings.promised == "accepted":
+    if not settings.joint:
         routed = float((tune.p_route[:, 0] >= draft.policy.points[first].route_at).mean())
         share, of_those = share * routed, f", and {routed:.0%} of those are routed to {first}"
     prompts = math.ceil(error.labels_missing / share)

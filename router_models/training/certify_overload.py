@@ -1,8 +1,9 @@
 """Certify which cheap answers may be served under their threshold while the last tier is full.
 
 Such an answer is one the verdict sent on: its score lies in [`serve_at`, `accept_at`). What is promised is of those
-answers alone, P(wrong | served on overload) ≤ ε₂. P(wrong | score ≥ `serve_at`) ≤ ε₂ would be easier to show and say
-little: answers that were accepted anyway would pay for the others. The promise of accepted answers stays what it is.
+answers alone, P(wrong | served on overload) ≤ ε₂; beside a promise of harm, wrong where the last tier's is right.
+P(wrong | score ≥ `serve_at`) ≤ ε₂ would be easier to show and say little: answers that were accepted anyway would pay
+for the others. The promise of accepted answers stays what it is.
 
 One CERT sample proves both. `accept_at` was chosen on it, and the labels below it are used again here. That is sound:
 the sequence ended at `accept_at` because the labels below it looked bad, which only makes this harder to certify
@@ -15,7 +16,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from router_models.errors import DataError, NotCertifiedError
-from router_models.risk_control.certificate import Certificate
+from router_models.risk_control.certificate import HARM, Certificate
 from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.sequence import Labelled
 from router_models.risk_control.terms import CertificateTerms
@@ -27,15 +28,17 @@ from router_models.training.splits import LabelledSplits
 from router_models.versions.router_version import RouterVersion, overload_point
 
 OVERLOAD_RISK = "P(wrong | cheap spilled)"
+OVERLOAD_HARM = f"P({HARM} | cheap spilled)"
 OVERLOAD_SHARE = 0.25
 """Of δ. A larger ε needs fewer labels, so the overload promise gets the smaller part."""
 
 
 def check_overload(settings: Settings, epsilon: float) -> None:
     """Raise DataError where an overload point cannot be asked for; reads no label."""
-    if settings.promised != "accepted":
+    if settings.joint:
         raise DataError(
-            "an overload fallback is certified beside the promise `accepted`: it would break P(wrong | answered)"
+            "an overload fallback is certified beside the promise `harm` or `accepted` of two tiers: thresholds that "
+            "are certified together leave no answer below them to be served"
         )
     if settings.max_drop is not None:
         raise DataError("an overload fallback would break a promised largest drop: ask for one of them")
@@ -89,7 +92,7 @@ def with_overload(
     )
     binds = {**settings.binds, **version.binds(settings.prices)}
     terms = replace(settings.terms(now, splits.labels_used), epsilon=epsilon, delta=delta, binds=binds)
-    certificate = certify_overload(tune, cert, terms)
+    certificate = certify_overload(tune, cert, terms, what=OVERLOAD_HARM if _harm(version) else OVERLOAD_RISK)
     overload_points = {**version.policy.overload_points, cheap: overload_point(certificate)}
     version = replace(
         version,
@@ -99,12 +102,14 @@ def with_overload(
     return replace(certified, version=version)
 
 
-def certify_overload(tune: Labelled, cert: Labelled, terms: CertificateTerms) -> Certificate:
+def certify_overload(
+    tune: Labelled, cert: Labelled, terms: CertificateTerms, *, what: str = OVERLOAD_RISK
+) -> Certificate:
     """The certificate, from the labels of answers that were rejected. Raises as `certify_threshold` does."""
     if len(tune) == 0 or len(cert) == 0:
         raise NotCertifiedError("the version rejects next to nothing: there is nothing to serve on overload")
     try:
-        return certify_threshold(tune, cert, terms, what=OVERLOAD_RISK)
+        return certify_threshold(tune, cert, terms, what=what)
     except NotCertifiedError as error:
         raise NotCertifiedError(f"among rejected answers: {error.reason}", error.labels_missing) from error
 
@@ -112,10 +117,16 @@ def certify_overload(tune: Labelled, cert: Labelled, terms: CertificateTerms) ->
 def rejected(version: RouterVersion, seen: CascadeEvidence) -> Labelled:
     """The first tier's answers that the version tries and does not accept, with the score and whether they were wrong.
 
-    Slices count where the version's certificate has them: `seen` must be cut by the version's slicer.
+    Of a version that promises harm: whether they were wrong where the last tier's answer is right. Slices count where
+    the version's certificate has them: `seen` must be cut by the version's slicer.
     """
     if version.certificate is None:
         seen = replace(seen, slices=None)
     replayed = replay_version(version, seen)
     chosen = seen.take((replayed.tried == 0) & ~replayed.accepted)
-    return Labelled.of(chosen.p_ok[:, 0], 1.0 - chosen.grades[:, 0], chosen.slices)
+    wrong = chosen.harm[:, 0] if _harm(version) else 1.0 - chosen.grades[:, 0]
+    return Labelled.of(chosen.p_ok[:, 0], wrong, chosen.slices)
+
+
+def _harm(version: RouterVersion) -> bool:
+    return version.certificate is not None and version.certificate.harm

@@ -26,10 +26,10 @@ TOKENS_AHEAD = "cert_mean_tokens_ahead"
 
 def check_prefix(table: OutcomeTable, settings: Settings, lengths: Sequence[int]) -> None:
     """Raise DataError where a prefix point cannot be asked for, before a label is looked at."""
-    if settings.promised != "accepted":
+    if settings.joint:
         raise DataError(
-            "a prefix verdict is certified for the promise `accepted`: there the routing threshold, which says whose "
-            "prefixes are judged, is fixed before the labels are read"
+            "a prefix verdict is certified for the promise `harm` or `accepted` of two tiers: there the routing "
+            "threshold, which says whose prefixes are judged, is fixed before the labels are read"
         )
     if settings.slicer is not None:
         raise DataError("a prefix verdict is certified for all slices together: ask for slices or for a prefix")
@@ -47,7 +47,7 @@ def with_prefix(
     now: datetime,
     look: Callable[[], Settings] | None = None,
 ) -> Certified:
-    """The certified version with a prefix point for its first tier: P(wrong | accepted by N tokens) ≤ ε as well.
+    """The certified version with a prefix point for its first tier: its risk, of what N tokens accept, is ≤ ε as well.
 
     Parameters
     ----------
@@ -88,12 +88,13 @@ def _described(version: RouterVersion, tier: str, cert: OutcomeTable, certified:
     lengths = np.array([len(cert.tokens[tier].texts[row]) for row in routed])
     short = routed[lengths <= tokens]
     kept = short[seen.p_ok[short, 0] >= point.accept_at]
+    bad = seen.harm[kept, 0] if made.harm else 1.0 - seen.grades[kept, 0]
     scores = labelled_prefixes(version.prefix_stages[tier], tier, tokens, cert.take(routed)).scores
     ahead = (lengths[lengths > tokens] - tokens)[scores >= made.threshold_for()]
     noted = {
         SHORT: float(len(short)),
         SHORT_ACCEPTED: float(len(kept)),
-        SHORT_WRONG: float((1.0 - seen.grades[kept, 0]).sum()),
+        SHORT_WRONG: float(bad.sum()),
         TOKENS_AHEAD: float(ahead.mean()),
     }
     made = replace(made, settings={**made.settings, **noted})

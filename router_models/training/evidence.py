@@ -83,8 +83,8 @@ def evidence_of(
     Raises
     ------
     DataError
-        For grades that are not 0 or 1 (a promise about being wrong needs right and wrong), for token counts that are
-        missing, and for a tier that lacks a router.
+        For grades that are not 0 or 1 (a promise about being wrong needs right and wrong; of the last tier they may be
+        missing), for token counts that are missing, and for a tier that lacks a router.
     """
     tiers = version.policy.tiers
     if lacking := [tier for tier in tiers[:-1] if version.stages[tier].router is None]:
@@ -120,13 +120,15 @@ def replay_version(version: RouterVersion, seen: CascadeEvidence) -> Replay:
     return replay_policy(seen, thresholds, accept_at=own)
 
 
-def cheapest_route_at(seen: CascadeEvidence, epsilon: float) -> tuple[float, float]:
+def cheapest_route_at(seen: CascadeEvidence, epsilon: float, *, harm: bool = False) -> tuple[float, float]:
     """The routing threshold of two tiers that makes TUNE cheapest, with a provisional acceptance threshold.
 
     Provisional acceptance: the lowest verifier score above which TUNE's accepted answers err at most 3/4 ε, so that a
-    certificate is likely to reach about as low. Ties go to the higher routing threshold (fewer wasted tries).
+    certificate is likely to reach about as low; with `harm` only errors where the last tier is right count. Ties go to
+    the higher routing threshold (fewer wasted tries).
     """
-    accept_at = _provisional(seen.p_ok[:, 0], seen.grades[:, 0], 0.75 * epsilon)
+    wrong = seen.harm[:, 0].astype(np.float64) if harm else 1.0 - seen.grades[:, 0]
+    accept_at = _provisional(seen.p_ok[:, 0], wrong, 0.75 * epsilon)
     grid = np.unique(np.quantile(seen.p_route[:, 0], np.linspace(0.0, 0.95, 39)))
     costs = [float(replay_policy(seen, one_pair(route_at, accept_at)).cost_usd.mean()) for route_at in grid]
     best = len(grid) - 1 - int(np.argmin(costs[::-1]))
@@ -200,8 +202,8 @@ def call_costs(table: OutcomeTable, tier: str, price: Price) -> FloatArray:
     return np.array([float(cost) for cost in costs])
 
 
-def _provisional(p_ok: FloatArray, right: FloatArray, budget: float) -> float:
+def _provisional(p_ok: FloatArray, wrong: FloatArray, budget: float) -> float:
     order = np.argsort(-p_ok, kind="stable")
-    wrong_share = np.cumsum(1.0 - right[order]) / np.arange(1, len(order) + 1)
+    wrong_share = np.cumsum(wrong[order]) / np.arange(1, len(order) + 1)
     within = np.flatnonzero(wrong_share <= budget)
     return float(p_ok[order][within[-1]]) if len(within) else float(p_ok.max())

@@ -67,7 +67,7 @@ def fit_candidate(
     """
     tiers, promised = settings.tiers, settings.promised
     splits.check(tiers, settings.seed, settings.group_by)
-    check_outcomes(splits.table, settings)
+    check_outcomes(splits.table.only(*tiers), settings)
     train, tune = splits.train, splits.tune
     _check_classes(train, "fit on", tiers[:-1])
     _check_classes(tune, "calibrate routers on", tiers[:-1])
@@ -88,7 +88,7 @@ def fit_candidate(
     stages[tiers[-1]], verifiers[tiers[-1]] = _judging(tiers[-1], train, tune, estimates[tiers[0]], settings)
     draft = RouterVersion(Policy(tiers, {}), stages, encoder=encoder)
     draft = replace(draft, novelty=NoveltyDetector().fit(train.prompts, embedded=draft.needs_encoder))
-    if promised == "accepted":
+    if len(tiers) == 2 and promised != "answered":
         draft = replace(draft, policy=_two_tier_policy(draft, tune, settings, may_abstain=bool(verifiers[tiers[-1]])))
     return Candidate(draft, splits.table.content_hash, routers, verifiers)
 
@@ -138,7 +138,7 @@ def _two_tier_policy(draft: RouterVersion, tune: OutcomeTable, settings: Setting
     """Thresholds by TUNE: the routing threshold is final, the acceptance threshold a guess until certified."""
     cheap, frontier = settings.tiers
     seen = evidence_of(draft, tune, settings.prices)
-    route_at, accept_guess = cheapest_route_at(seen, settings.epsilon)
+    route_at, accept_guess = cheapest_route_at(seen, settings.epsilon, harm=settings.promised == "harm")
     below = float(np.quantile(seen.p_ok[:, -1], settings.abstain_share / 4))  # room for CERT to differ
     last = OperatingPoint(np.inf, -np.inf, below if may_abstain else None)
     points = {cheap: OperatingPoint(route_at, accept_guess), frontier: last}

@@ -19,7 +19,7 @@ from router_models.data.prefixes import prefix_of
 from router_models.errors import DataError, NotCertifiedError
 from router_models.estimators.calibrators.scores import choose_calibrator
 from router_models.estimators.verifiers import VERIFIERS
-from router_models.risk_control.certificate import Certificate
+from router_models.risk_control.certificate import HARM, Certificate
 from router_models.risk_control.sequence import Labelled
 from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import WHOLE, certify_threshold, check_threshold
@@ -29,6 +29,7 @@ from router_models.versions.router_version import PREFIX_TOKENS, RouterVersion, 
 from router_models.versions.tier_models import as_served
 
 PREFIX_RISK = "P(wrong | cheap accepted by its first {tokens} tokens)"
+PREFIX_HARM = "P({harm} | cheap accepted by its first {tokens} tokens)"
 LENGTHS_TRIED = "prefix_lengths_tried"
 
 
@@ -100,12 +101,20 @@ def routed_to(version: RouterVersion, tier: str, table: OutcomeTable) -> IntArra
     return np.flatnonzero(np.array(decided) == tier)
 
 
-def labelled_prefixes(stage: Stage, tier: str, tokens: int, routed: OutcomeTable) -> Labelled:
-    """Score the prefixes of answers longer than N tokens, of prompts routed to the tier, as the server would."""
+def labelled_prefixes(
+    stage: Stage, tier: str, tokens: int, routed: OutcomeTable, *, last: str | None = None
+) -> Labelled:
+    """Score the prefixes of answers longer than N tokens, of prompts routed to the tier, as the server would.
+
+    Marked are those of wrong answers; where `last` is given only where that tier's answer is right, or not graded.
+    """
     begun = prefixes_of(routed, tier, tokens)
     if len(begun) == 0:
         return Labelled.of(np.empty(0), np.empty(0))
-    return Labelled.of(stage.estimate_ok(begun.answers), 1.0 - begun.right)
+    wrong = 1.0 - begun.right
+    if last is not None:
+        wrong = wrong * np.nan_to_num(routed.grade(last)[begun.rows], nan=1.0)
+    return Labelled.of(stage.estimate_ok(begun.answers), wrong)
 
 
 def certify_prefix(
@@ -118,7 +127,8 @@ def certify_prefix(
 ) -> RouterVersion:
     """The version with a prefix point for `tier`, of the first length that certifies; its `binds` are still to be set.
 
-    P(wrong | accepted by the first N tokens) ≤ ε with confidence 1 - δ, among answers longer than N.
+    P(wrong | accepted by the first N tokens) ≤ ε with confidence 1 - δ, among answers longer than N; of a version that
+    promises harm, P(wrong and the last tier right | …).
 
     Parameters
     ----------
@@ -145,14 +155,15 @@ def certify_prefix(
     if tier not in version.policy.points or tier == version.policy.top:
         raise DataError(f"a prefix needs a tier below the last with an operating point, got {tier!r}")
     stages: dict[int, Stage] = {}
+    last = version.policy.top if version.certificate is not None and version.certificate.harm else None
     routed = [part.take(routed_to(version, tier, part)) for part in (splits.tune, splits.cert)]
 
     def labelled(tokens: int) -> tuple[Labelled, Labelled]:
         stages[tokens] = stage = fit_prefix_stage(version, tier, tokens, splits)
-        tune, cert = (labelled_prefixes(stage, tier, tokens, part) for part in routed)
+        tune, cert = (labelled_prefixes(stage, tier, tokens, part, last=last) for part in routed)
         return tune, cert
 
-    certificate = first_certified(lengths, labelled, terms, look)
+    certificate = first_certified(lengths, labelled, terms, look, harm=last is not None)
     return _with_point(version, tier, stages[int(certificate.settings[PREFIX_TOKENS])], certificate)
 
 
@@ -161,6 +172,8 @@ def first_certified(
     labelled: Callable[[int], tuple[Labelled, Labelled]],
     terms: CertificateTerms,
     look: Callable[[], CertificateTerms] | None = None,
+    *,
+    harm: bool = False,
 ) -> Certificate:
     """The certificate of the first length that has one; `labelled` gives the TUNE and CERT prefixes of a length.
 
@@ -169,18 +182,19 @@ def first_certified(
     """
     seen: dict[int, tuple[Labelled, Labelled]] = {}
     refused: dict[int, NotCertifiedError] = {}
+    risk = PREFIX_HARM if harm else PREFIX_RISK
     each = replace(terms, delta=terms.delta / len(lengths))
     for tokens in lengths:
         with _refusing(tokens, refused):
             tune, cert = labelled(tokens)
-            check_threshold(tune, (WHOLE,) * len(cert), each)
+            check_threshold(tune, (WHOLE,) * len(cert), each, what=risk.format(tokens=tokens, harm=HARM))
             seen[tokens] = tune, cert
     if seen and look is not None:
         terms = look()
         each = replace(terms, delta=terms.delta / len(lengths))
     for tokens, (tune, cert) in seen.items():
         with _refusing(tokens, refused):
-            certificate = certify_threshold(tune, cert, each, what=PREFIX_RISK.format(tokens=tokens))
+            certificate = certify_threshold(tune, cert, each, what=risk.format(tokens=tokens, harm=HARM))
             named = {PREFIX_TOKENS: float(tokens), LENGTHS_TRIED: float(len(lengths))}
             return replace(certificate, delta=terms.delta, settings=named)
     missing = [error.labels_missing for error in refused.values() if error.labels_missing is not None]

@@ -32,11 +32,12 @@ class LabelledSplits:
     table : OutcomeTable
         All of the rows, in hash order and without exact copies.
     train : OutcomeTable
-        Fits routers and verifiers.
+        Fits routers and verifiers; every tier's answers are graded.
     tune : OutcomeTable
-        Calibrates them and places thresholds: one row of each group.
+        Calibrates them and places thresholds: one row of each group, every tier's answers graded.
     cert : OutcomeTable
-        Is read for certificates alone: one row of each group, of those whose labels may certify (`whose_labels`).
+        Is read for certificates alone: one row of each group, of those whose labels may certify (`whose_labels`). Of
+        the last tier grades may be missing, where the table was divided so that they may.
     seed : int
         The seed that the parts were made with.
     group_by : str, optional
@@ -94,6 +95,7 @@ def split_outcomes(
     *,
     counted: Sequence[str] = (),
     judge: bool = False,
+    last_ungraded: bool = False,
 ) -> LabelledSplits:
     """Divide a table for fitting and certifying.
 
@@ -111,6 +113,9 @@ def split_outcomes(
         The tiers whose labels the promise counts (`Settings.counted_tiers`); all by default.
     judge : bool
         A judge's labels alone are evidence. Otherwise they are none beside anybody else's.
+    last_ungraded : bool
+        Whether rows are kept for CERT on which the last tier answered and nobody graded it: harm takes such an answer
+        for right.
 
     Returns
     -------
@@ -122,7 +127,8 @@ def split_outcomes(
     DataError
         For a tier or column that the table does not hold.
     """
-    grouped = grouped_by(table.only(*tiers), group_by)
+    grouped = grouped_by(table.only(*tiers, ungraded=tiers[-1]), group_by)  # the same groups for every promise
+    grouped = grouped if last_ungraded else _graded(grouped)
     return _parted(in_hash_order(grouped, seed), seed, group_by or None, tuple(counted), judge=judge)
 
 
@@ -131,10 +137,17 @@ def _parted(
 ) -> LabelledSplits:
     parts = split(table, SPLIT_SHARES, seed)
     assert_disjoint(parts)
+    train, tune = (_graded(parts[name]) for name in ("train", "tune"))
     may = rows_that_count(parts["cert"], counted or table.tiers, judge=judge)
     if judge and len(parts["cert"]) and not may.any():
         raise DataError("no label of CERT is a judge's: leave --label-source judge out")
     kept = parts["cert"].take(may)
-    tune, cert = (part.take(one_of_each(part.groups)) for part in (parts["tune"], kept))
+    tune, cert = (part.take(one_of_each(part.groups)) for part in (tune, kept))
     left_out = parts["cert"].take(~np.isin(parts["cert"].groups, cert.groups))
-    return LabelledSplits(table, parts["train"], tune, cert, seed, group_by, counted, judge, left_out)
+    return LabelledSplits(table, train, tune, cert, seed, group_by, counted, judge, left_out)
+
+
+def _graded(part: OutcomeTable) -> OutcomeTable:
+    """The rows on which every tier is graded."""
+    missing = np.any([np.isnan(part.grade(tier)) for tier in part.tiers], axis=0)
+    return part.take(~missing) if missing.any() else part

@@ -18,11 +18,12 @@ def statements(settings: Settings, *, prefix: bool = False, overload: bool = Fal
     Parameters
     ----------
     settings : Settings
-        What is to be promised. Thresholds that are certified together (`answered`) make one test of all their risks.
+        What is to be promised. Thresholds that are certified together (`answered`, and `harm` of three tiers or more)
+        make one test of all their risks.
     prefix, overload : bool
         Whether a prefix point, or an overload point, is asked for.
     """
-    abstention = settings.promised == "accepted" and settings.abstain_share > 0
+    abstention = not settings.joint and settings.abstain_share > 0
     return 1 + abstention + prefix + overload
 
 

@@ -95,7 +95,7 @@ def labels_used(cert: OutcomeTable, left_out: OutcomeTable, tiers: Sequence[str]
     `left_out` are the rows of CERT's prompts that do not count.
     """
     try:
-        source = combined_source(said for tier in tiers for said in cert.label_source(tier)) if len(cert) else ""
+        source = combined_source(said for tier in tiers for said in _sources(cert, tier)) if len(cert) else ""
     except ValueError as error:
         raise DataError(
             f"{error} in CERT: such a certificate would promise neither. A judge's labels train and tune; certify on "
@@ -108,6 +108,35 @@ def labels_used(cert: OutcomeTable, left_out: OutcomeTable, tiers: Sequence[str]
         name = next((one for one in sorted(said) if by_judge(one)), " and ".join(sorted(filter(None, said))))
         without.setdefault(name or "unstated source", set()).add(group)
     return LabelsUsed(source, {name: len(groups) for name, groups in sorted(without.items())})
+
+
+def check_graded_alike(cert: OutcomeTable) -> None:
+    """Raise DataError where a table says that two tiers' answers to one prompt were graded by different graders.
+
+    Harm compares the two grades: a grader of the last tier alone who marks right answers wrong hides harm.
+    """
+    last = cert.tiers[-1]
+    for tier in cert.tiers[:-1]:
+        graders = [
+            (own, other)
+            for own, other, grade in zip(
+                cert.label_source(tier), cert.label_source(last), cert.grade(last), strict=True
+            )
+            if own and other and own != other and np.isfinite(grade)
+        ]
+        if graders:
+            own, other = Counter(graders).most_common(1)[0][0]
+            raise DataError(
+                f"on {len(graders)} prompts {tier!r} and {last!r} were graded by different graders (for example "
+                f"{own} and {other}): harm compares the two grades, and a harsher grader of {last!r} would hide it. "
+                f"Grade both alike, or leave {last!r} ungraded there, which counts as right; or --promise accepted"
+            )
+
+
+def _sources(cert: OutcomeTable, tier: str) -> list[str]:
+    """Who gave a tier's grades; nobody where there is none."""
+    given = zip(cert.label_source(tier), cert.grade(tier), strict=True)
+    return [said for said, grade in given if np.isfinite(grade)]
 
 
 def _agree(said: str, wanted: str) -> bool:

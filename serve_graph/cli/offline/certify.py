@@ -160,7 +160,13 @@ def certify(
     progress("certifying")
     judge = asks_for_judge(label_source)
     splits = split_outcomes(
-        table, settings.tiers, settings.seed, settings.group_by, counted=settings.counted_tiers, judge=judge
+        table,
+        settings.tiers,
+        settings.seed,
+        settings.group_by,
+        counted=settings.counted_tiers,
+        last_ungraded=settings.harm,
+        judge=judge,
     ).with_embeddings(encoder, work.embeddings)
     certified, settings = certify_next(loaded, splits, settings, datetime.now(UTC), work)
     without: str | None = None

@@ -92,7 +92,7 @@ def train(
     progress(f"fitting on {len(table)} prompts")
     check_outcomes(table.only(*settings.tiers), settings)
     encoder = Encoder()
-    splits = split_outcomes(table, settings.tiers, settings.seed, settings.group_by)
+    splits = split_outcomes(table, settings.tiers, settings.seed, settings.group_by, last_ungraded=settings.harm)
     splits = splits.with_embeddings(encoder, graph.state_folder / "embeddings")
     candidate = fit_candidate(splits, settings, encoder, progress)
     save_candidate(candidate, settings, out)

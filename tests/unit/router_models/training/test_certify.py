@@ -302,7 +302,7 @@ def test_bounds_that_are_not_known_are_stored_as_json_that_every_parser_reads(
     ("change", "message"),
     [
         ({"promise": "accepted"}, "3 tiers are certified together"),
-        ({"tiers": ("small", "large"), "slicer": "domain", "max_drop": 0.1}, "for the promise `answered`"),
+        ({"tiers": ("small", "large"), "slicer": "domain", "max_drop": 0.1}, "`harm` or `answered`"),
         ({"tiers": ("small",)}, "two tiers or more"),
         ({"prices": dict.fromkeys(TIERS, Price(Decimal(0), Decimal(0)))}, "costs nothing"),
         ({"prices": PRICES | {"medium": Price(Decimal(9), Decimal(9))}}, "dearer and no better"),

@@ -149,8 +149,8 @@ def test_slices_are_rejected_and_certified_each_by_its_own_threshold() -> None:
         (SETTINGS, 0.1, "must lie between"),
         (SETTINGS, 1.0, "must lie between"),
         (replace(SETTINGS, max_drop=0.05), 0.3, "largest drop"),
-        (replace(SETTINGS, promise="answered"), 0.3, "answered"),
-        (replace(SETTINGS, promise="answered", slicer="domain"), 0.3, "answered"),
+        (replace(SETTINGS, promise="answered"), 0.3, "certified together"),
+        (replace(SETTINGS, promise="answered", slicer="domain"), 0.3, "certified together"),
     ],
 )
 def test_spill_that_would_break_another_promise_or_say_nothing_is_refused(
