@@ -1,11 +1,12 @@
-"""Measure the distance of a prompt from a version's training data: for its decision, its record and drift signals.
+"""Measure the distance of a prompt from a version's training data: for its score, its decision, its record and drift.
 
-It changes no decision. A learned router is worth less far from its training data, and a rising share of distant
-prompts says that the traffic has changed.
+A learned router is worth less far from its training data: there its score falls back to prompt length
+(`estimators.routers.fallback`), and a rising share of distant prompts says that the traffic has changed.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -20,22 +21,54 @@ MEMORY = 2000
 NOVELTY_NEIGHBOURS = 10
 LEAST = 20
 EDGE = 0.95
+SURFACE, EMBEDDING = "surface", "embedding"
+LEAST_SPREAD = 0.05
+"""The least spread of a surface feature: what no training prompt has stands out, but not a million times."""
+LEAST_SCALE = {SURFACE: 0.25, EMBEDDING: 0.05}
+"""The least difference of distances that counts as 1: training prompts may all be equally far from each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Space:
+    """Hold training prompts (m, d) in one space, standardised, and their own distances' median and 95th percentile."""
+
+    memory: NDArray[np.float32]
+    centre: FloatArray
+    spread: FloatArray
+    median: float
+    edge: float
+
+    @classmethod
+    def of(cls, columns: FloatArray, name: str) -> _Space:
+        width = columns.shape[1]
+        centre = columns.mean(axis=0) if name == SURFACE else np.zeros(width)
+        spread = np.maximum(columns.std(axis=0), LEAST_SPREAD) if name == SURFACE else np.ones(width)
+        memory = ((columns - centre) / spread).astype(np.float16).astype(np.float32)
+        own = _to_nearest(memory, memory, leave_out_self=True)
+        median = float(np.median(own))
+        return cls(memory, centre, spread, median, max(float(np.quantile(own, EDGE)), median + LEAST_SCALE[name]))
+
+    def distance(self, columns: FloatArray) -> FloatArray:
+        return self._relative(_to_nearest(((columns - self.centre) / self.spread).astype(np.float32), self.memory))
+
+    def own_distance(self) -> FloatArray:
+        return self._relative(_to_nearest(self.memory, self.memory, leave_out_self=True))
+
+    def _relative(self, apart: FloatArray) -> FloatArray:
+        return np.asarray(np.maximum(0.0, (apart - self.median) / max(self.edge - self.median, 1e-6)))
 
 
 class NoveltyDetector:
     """Measure the mean distance to the ten nearest training prompts, scaled by the training prompts' own distances.
 
     0 = as near as the median training prompt is to the others, 1 = as far as the 95th percentile. Distances are taken
-    in embedding space where the version embeds its prompts anyway (0.2 ms), else on the standardised surface features.
-    At most `MEMORY` training prompts are kept, evenly spaced over their order.
+    on the standardised surface features, which tell prompts of another form, and in embedding space where the version
+    embeds its prompts anyway (0.2 ms), which tells other topics: the larger of the two counts. At most `MEMORY`
+    training prompts are kept, evenly spaced over their order.
     """
 
     def __init__(self) -> None:
-        self.embedded_ = False
-        self.memory_: NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
-        self.centre_: FloatArray = np.empty(0)
-        self.spread_: FloatArray = np.empty(0)
-        self.median_ = 0.0
+        self.spaces_: dict[str, _Space] = {}
         self.edge_ = 1.0
 
     def fit(self, X: Prompts, *, embedded: bool) -> Self:
@@ -46,7 +79,7 @@ class NoveltyDetector:
         X : Prompts
             At least `LEAST` prompts.
         embedded : bool
-            Use the prompts' embeddings instead of their surface features.
+            Use the prompts' embeddings beside their surface features.
 
         Returns
         -------
@@ -60,14 +93,11 @@ class NoveltyDetector:
         """
         if len(X) < LEAST:
             raise DataError(f"{len(X)} prompts do not show how far apart prompts lie; at least {LEAST} are needed")
-        self.embedded_ = embedded
-        rows = np.unique(np.linspace(0, len(X) - 1, min(MEMORY, len(X))).round().astype(int))
-        columns = self._columns(X.take(rows))
-        self.centre_ = np.zeros(columns.shape[1]) if embedded else columns.mean(axis=0)
-        self.spread_ = np.ones(columns.shape[1]) if embedded else np.maximum(columns.std(axis=0), 1e-6)
-        self.memory_ = self._scaled(columns).astype(np.float16).astype(np.float32)
-        own = self._to_nearest(self.memory_, leave_out_self=True)
-        self.median_, self.edge_ = float(np.median(own)), float(np.quantile(own, EDGE))
+        kept = X.take(evenly_spaced(len(X), MEMORY))
+        names = (SURFACE, EMBEDDING) if embedded else (SURFACE,)
+        self.spaces_ = {name: _Space.of(_columns(kept, name), name) for name in names}
+        own = np.max([space.own_distance() for space in self.spaces_.values()], axis=0)
+        self.edge_ = max(1.0, float(np.quantile(own, EDGE)))
         return self
 
     def distance(self, X: Prompts) -> FloatArray:
@@ -83,52 +113,66 @@ class NoveltyDetector:
         array of float, (n,)
             At least 0; above 1 = farther than 95 of 100 training prompts are from each other.
         """
-        apart = self._to_nearest(self._scaled(self._columns(X)))
-        return np.asarray(np.maximum(0.0, (apart - self.median_) / max(self.edge_ - self.median_, 1e-6)))
+        parts = [space.distance(_columns(X, name)) for name, space in self.spaces_.items()]
+        return np.asarray(np.max(parts, axis=0) / self.edge_, dtype=np.float64)
 
     def state(self) -> State:
         """Return the learned state; `from_state` rebuilds a detector that measures equally."""
-        arrays: dict[str, NDArray[Any]] = {
-            "memory": self.memory_.astype(np.float16),
-            "centre": self.centre_,
-            "spread": self.spread_,
-        }
-        return State(arrays, {"embedded": self.embedded_, "median": self.median_, "edge": self.edge_})
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, space in self.spaces_.items():
+            arrays[f"{name}.memory"] = space.memory.astype(np.float16)
+            arrays[f"{name}.centre"], arrays[f"{name}.spread"] = space.centre, space.spread
+            arrays[f"{name}.scale"] = np.array([space.median, space.edge])
+        return State(arrays, {"spaces": list(self.spaces_), "edge": self.edge_})
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """Rebuild a detector from `state()`; ArtifactError where something is missing."""
+        """Rebuild a detector from `state()`, or from a release's that measured in one space; else ArtifactError."""
         novelty = cls()
         try:
-            novelty.memory_ = state.arrays["memory"].astype(np.float32)
-            novelty.centre_, novelty.spread_ = state.arrays["centre"], state.arrays["spread"]
-            novelty.embedded_ = bool(state.meta["embedded"])
-            novelty.median_, novelty.edge_ = float(state.meta["median"]), float(state.meta["edge"])
+            if "spaces" not in state.meta:
+                novelty.spaces_ = {EMBEDDING if state.meta["embedded"] else SURFACE: _space_of_one(state)}
+                return novelty
+            for name in state.meta["spaces"]:
+                memory = state.arrays[f"{name}.memory"].astype(np.float32)
+                centre, spread = state.arrays[f"{name}.centre"], state.arrays[f"{name}.spread"]
+                median, edge = (float(x) for x in state.arrays[f"{name}.scale"])
+                novelty.spaces_[name] = _Space(memory, centre, spread, median, edge)
+            novelty.edge_ = float(state.meta["edge"])
         except KeyError as error:
             raise ArtifactError(f"the stored training prompts lack {error}") from error
         return novelty
 
-    def _columns(self, X: Prompts) -> FloatArray:
-        if not self.embedded_:
-            return surface_features(X.texts)
-        if X.embeddings is None:
-            raise DataError("the distance to the training data needs prompt embeddings")
-        return X.embeddings.astype(np.float64)
 
-    def _scaled(self, columns: FloatArray) -> NDArray[np.float32]:
-        return ((columns - self.centre_) / self.spread_).astype(np.float32)
+def evenly_spaced(n: int, most: int) -> NDArray[np.int64]:
+    """Return at most so many of n row numbers, evenly spaced, first and last among them."""
+    return np.unique(np.linspace(0, n - 1, min(most, n)).round().astype(np.int64))
 
-    def _to_nearest(self, rows: NDArray[np.float32], *, leave_out_self: bool = False) -> FloatArray:
-        memory = self.memory_
-        k = min(NOVELTY_NEIGHBOURS, len(memory) - 1)
-        squares = (memory**2).sum(axis=1)
-        out = np.empty(len(rows))
-        for start in range(0, len(rows), 512):
-            part = rows[start : start + 512]
-            apart = squares[None, :] - 2 * part @ memory.T + (part**2).sum(axis=1)[:, None]
-            if leave_out_self:
-                own = np.arange(len(part))
-                apart[own, start + own] = np.inf
-            nearest = np.partition(apart, k - 1, axis=1)[:, :k]
-            out[start : start + 512] = np.sqrt(np.maximum(nearest, 0.0)).mean(axis=1)
-        return out
+
+def _space_of_one(state: State) -> _Space:
+    memory = state.arrays["memory"].astype(np.float32)
+    scale = float(state.meta["median"]), float(state.meta["edge"])
+    return _Space(memory, state.arrays["centre"], state.arrays["spread"], *scale)
+
+
+def _columns(X: Prompts, name: str) -> FloatArray:
+    if name == SURFACE:
+        return surface_features(X.texts)
+    if X.embeddings is None:
+        raise DataError("the distance to the training data needs prompt embeddings")
+    return X.embeddings.astype(np.float64)
+
+
+def _to_nearest(rows: NDArray[np.float32], memory: NDArray[np.float32], *, leave_out_self: bool = False) -> FloatArray:
+    k = min(NOVELTY_NEIGHBOURS, len(memory) - 1)
+    squares = (memory**2).sum(axis=1)
+    out = np.empty(len(rows))
+    for start in range(0, len(rows), 512):
+        part = rows[start : start + 512]
+        apart = squares[None, :] - 2 * part @ memory.T + (part**2).sum(axis=1)[:, None]
+        if leave_out_self:
+            own = np.arange(len(part))
+            apart[own, start + own] = np.inf
+        nearest = np.partition(apart, k - 1, axis=1)[:, :k]
+        out[start : start + 512] = np.sqrt(np.maximum(nearest, 0.0)).mean(axis=1)
+    return out

@@ -15,6 +15,7 @@ import numpy as np
 
 from router_models.data.outcomes import OutcomeTable
 from router_models.estimators.routers import ROUTERS
+from router_models.estimators.routers.fallback import RouterWithFallback
 from router_models.evaluation.cascade_data import (
     COMBINED,
     CascadeData,
@@ -142,7 +143,7 @@ def compare_cascade(
     data = cascade_data(table, cheap, dear)
     wider = data.groups is not None and len(np.unique(data.groups)) < len(set(data.answers.prompts.texts))
     together = [str(group) for group in data.groups.tolist()] if wider and data.groups is not None else None
-    entered = contenders(ROUTERS[router], seed)
+    entered = contenders(lambda: RouterWithFallback(ROUTERS[router]()), seed)
     scores = cross_validate_cascade(data, entered, folds, seed, together, progress=progress)
     progress("intervals")
     return CascadeComparison(

@@ -15,6 +15,7 @@ import numpy as np
 from router_models.data.outcomes import OutcomeTable
 from router_models.errors import DataError
 from router_models.estimators.routers.base import RouterModel
+from router_models.estimators.routers.fallback import RouterWithFallback
 from router_models.estimators.verifiers.learned.combined import CombinedVerifier
 from router_models.estimators.verifiers.learned.logistic import folds_by_prompt
 from router_models.estimators.verifiers.learned.logprob import LogprobVerifier
@@ -22,7 +23,7 @@ from router_models.types import Answers, FloatArray, IntArray
 from router_models.types.exchange import LOGPROB_NAMES, logprob_summary
 
 RAW, FITTED, PROMPT, COMBINED = "-logprob, untrained", "logprob, fitted", "router (prompt only)", "combined"
-MakeRouter = Callable[[], RouterModel]
+MakeRouter = Callable[[], RouterModel | RouterWithFallback]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def with_one_token_logprobs(answers: Answers) -> Answers:
 
 def cross_fitted_router(
     make: MakeRouter, X: Answers, y: FloatArray, folds: IntArray
-) -> tuple[RouterModel, FloatArray]:
+) -> tuple[RouterModel | RouterWithFallback, FloatArray]:
     """Return a router fitted on all rows, and out-of-fold scores (n,) of the same rows."""
     scores = np.full(len(y), float(y.mean()))
     for fold in np.unique(folds):

@@ -12,6 +12,7 @@ from router_models.data.near_duplicates import near_duplicates_of
 from router_models.data.outcomes import OutcomeTable
 from router_models.errors import DataError
 from router_models.estimators.routers import ROUTERS
+from router_models.estimators.routers.fallback import RouterWithFallback
 from router_models.training.model_selection import grouped_folds
 from router_models.types import FloatArray, IntArray, Progress
 
@@ -125,7 +126,7 @@ def held_out_scores(
         if labels is not None and labels < len(inside):
             inside = np.sort(np.random.default_rng([seed, k]).permutation(inside)[:labels])
         progress(f"{family}: split {k + 1} of {len(splits)}, {len(inside)} prompts to learn from")
-        router = ROUTERS[family]().fit(table.prompts.take(inside), y[inside])
+        router = RouterWithFallback(ROUTERS[family]()).fit(table.prompts.take(inside), y[inside])
         scores[outside] = router.predict(table.prompts.take(outside))
     return scores
 
@@ -134,7 +135,7 @@ def transferred_scores(
     table: OutcomeTable, family: str, other: OutcomeTable, y: FloatArray, seed: int = 0
 ) -> FloatArray:
     """Fit a family on another table (already without near-duplicates) and score this one, (n,)."""
-    return ROUTERS[family]().fit(other.prompts, y).predict(table.prompts)
+    return RouterWithFallback(ROUTERS[family]()).fit(other.prompts, y).predict(table.prompts)
 
 
 def without_near_duplicates(other: OutcomeTable, table: OutcomeTable) -> tuple[OutcomeTable, int]:

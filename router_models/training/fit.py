@@ -20,6 +20,7 @@ from router_models.estimators.calibrators.scores import choose_calibrator, const
 from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.registry import Registry
 from router_models.estimators.routers import ROUTERS
+from router_models.estimators.routers.fallback import RouterWithFallback
 from router_models.estimators.verifiers import VERIFIERS, NonEmptyVerifier
 from router_models.pricing.tier_costs import check_ladder
 from router_models.training.auto_router import choose_by_area
@@ -78,13 +79,13 @@ def fit_candidate(
     for tier in tiers[:-1]:
         best, tried = _router(train, tier, settings, progress)
         routers[tier] = tuple(tried)
-        router = ROUTERS[best.family]().fit(train.prompts, train.grade(tier))
-        raw = router.predict(tune.prompts)
-        calibrator = choose_calibrator(raw, tune.grade(tier), seed=settings.seed)
+        fitted = RouterWithFallback(ROUTERS[best.family]()).fit(train.prompts, train.grade(tier))
+        calibrator = choose_calibrator(fitted.router.predict(tune.prompts), tune.grade(tier), seed=settings.seed)
+        stage = Stage(fitted.router, calibrator, NonEmptyVerifier(), None, fitted.fallback_)
         # Out of fold on TRAIN: the router never saw these rows.
-        estimates[tier] = calibrator.predict(best.scores), calibrator.predict(raw)
-        stage, verifiers[tier] = _judging(tier, train, tune, estimates[tier], settings)
-        stages[tier] = replace(stage, router=router, router_calibrator=calibrator)
+        estimates[tier] = calibrator.predict(best.scores), stage.estimate_route(tune.prompts)
+        judging, verifiers[tier] = _judging(tier, train, tune, estimates[tier], settings)
+        stages[tier] = replace(stage, verifier=judging.verifier, verifier_calibrator=judging.verifier_calibrator)
     stages[tiers[-1]], verifiers[tiers[-1]] = _judging(tiers[-1], train, tune, estimates[tiers[0]], settings)
     draft = RouterVersion(Policy(tiers, {}), stages, encoder=encoder)
     draft = replace(draft, novelty=NoveltyDetector().fit(train.prompts, embedded=draft.needs_encoder))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from router_models.errors import DataError
 from router_models.estimators.registry import Registry
 from router_models.estimators.routers import ROUTERS
+from router_models.estimators.routers.fallback import RouterWithFallback
 from router_models.estimators.verifiers import VERIFIERS
 from router_models.metrics import auc, auc_weighted, bootstrap_values, interval_of
 from router_models.types import Answers, FloatArray, IntArray, Prompts
@@ -105,7 +106,8 @@ def held_out_of_folds(
         if len(np.unique(target)) < 2:
             continue
         try:
-            scores[outside] = ROUTERS[family]().fit(X.take(inside), target).predict(X.take(outside))
+            router = RouterWithFallback(ROUTERS[family]()).fit(X.take(inside), target)
+            scores[outside] = router.predict(X.take(outside))
         except DataError as error:
             refused.append(error)
     if refused and len(refused) == len(folds):

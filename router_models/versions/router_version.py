@@ -111,10 +111,10 @@ class RouterVersion:
         for tier, stage in self.stages.items():
             if stage.router is None:
                 continue
-            p_ok[tier] = float(stage.estimate_route(prompts)[0])
-            if distance is None:
-                far = stage.router.distance(prompts)
-                distance = None if far is None else float(far[0])
+            estimated, far = stage.route(prompts)
+            p_ok[tier] = float(estimated[0])
+            if distance is None and far is not None:
+                distance = float(far[0])
         if distance is None and self.novelty is not None:
             distance = float(self.novelty.distance(prompts)[0])
         return self.policy.decide(p_ok, distance, self._open_slice(query))

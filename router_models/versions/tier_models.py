@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from router_models.data.artifacts import load_state
+from router_models.data.text_cache import each_text_once
 from router_models.errors import ArtifactError, DataError
 from router_models.estimators.calibrators.base import ScoreCalibrator
 from router_models.estimators.calibrators.scores import CALIBRATORS
 from router_models.estimators.routers import ROUTERS, RouterModel
+from router_models.estimators.routers.fallback import LengthFallback
 from router_models.estimators.verifiers import VERIFIERS, VerifierModel
 from router_models.risk_control.certificate import Certificate
 from router_models.types import Answers, FloatArray, Prompts
@@ -22,18 +24,28 @@ ROUTER_SCORE = "router_score"
 
 @dataclass(frozen=True)
 class Stage:
-    """The models of one tier: raw scores, and the calibrators that make them probabilities (None = as they are)."""
+    """The models of one tier: raw scores, and the calibrators that make them probabilities (None = as they are).
+
+    `fallback`: what the estimate of a novel prompt is blended with; None: it is the router's, however novel.
+    """
 
     router: RouterModel | None
     router_calibrator: ScoreCalibrator | None
     verifier: VerifierModel
     verifier_calibrator: ScoreCalibrator | None
+    fallback: LengthFallback | None = None
 
     def estimate_route(self, prompts: Prompts) -> FloatArray:
         """P(this tier's answer will be acceptable) for every prompt, (n,); DataError where the tier has no router."""
+        return self.route(prompts)[0]
+
+    def route(self, prompts: Prompts) -> tuple[FloatArray, FloatArray | None]:
+        """`estimate_route` of every prompt, and its distance from the training data, (n,), None where not measured."""
         if self.router is None:
             raise DataError("this tier has no router")
-        return _calibrated(self.router_calibrator, self.router.predict(prompts))
+        with each_text_once():
+            p = _calibrated(self.router_calibrator, self.router.predict(prompts))
+            return (p, self.router.distance(prompts)) if self.fallback is None else self.fallback.blended(prompts, p)
 
     def estimate_ok(self, answers: Answers) -> FloatArray:
         """P(this answer is acceptable) for every answer, (n,), shown `as_served`."""
@@ -71,14 +83,18 @@ def together(certificates: Iterable[Certificate]) -> float:
     return min(sum(certificate.delta_together for certificate in certificates), 1.0)
 
 
-def parts_of(stage: Stage) -> dict[str, RouterModel | VerifierModel | ScoreCalibrator | None]:
-    """Everything of a tier that is learned, by what it does."""
-    return {
+def parts_of(stage: Stage) -> dict[str, RouterModel | VerifierModel | ScoreCalibrator | LengthFallback | None]:
+    """Everything of a tier that is learned, by what it does; a fallback only where there is one.
+
+    Digests are made over these parts: without a fallback they are those of the releases that knew none.
+    """
+    parts: dict[str, RouterModel | VerifierModel | ScoreCalibrator | LengthFallback | None] = {
         "router": stage.router,
         "router_calibrator": stage.router_calibrator,
         "verifier": stage.verifier,
         "verifier_calibrator": stage.verifier_calibrator,
     }
+    return parts if stage.fallback is None else {**parts, "fallback": stage.fallback}
 
 
 def prefix_named(stages: Mapping[str, Stage]) -> dict[str, Stage]:
@@ -112,6 +128,7 @@ def load_stage(folder: Path, tier: str, families: Mapping[str, str | None]) -> S
         part("router_calibrator", CALIBRATORS),  # type: ignore[arg-type]
         part("verifier", VERIFIERS),  # type: ignore[arg-type]
         part("verifier_calibrator", CALIBRATORS),  # type: ignore[arg-type]
+        part("fallback", {LengthFallback.family: LengthFallback}),  # type: ignore[arg-type]
     )
 
 
