@@ -52,8 +52,44 @@ def user_tier(text: str, metadata: Mapping[str, str]) -> str:
 
 
 SLICERS: Mapping[str, Callable[[str, Mapping[str, str]], str]] = MappingProxyType(
-    {"language": language, "length": length, "domain": domain, "user_tier": user_tier}
+    {
+        "language": language,
+        "detected_language": lambda text, _: language(text, {}),
+        "length": length,
+        "domain": domain,
+        "user_tier": user_tier,
+    }
 )
+
+LABELS_OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "language": ("language",),
+        "detected_language": (),
+        "length": (),
+        "domain": _DOMAIN_KEYS,
+        "user_tier": ("user_tier",),
+    }
+)
+"""The metadata that names a slice, the first of them that is there."""
+DETECTED = frozenset({"language", "detected_language", "length"})
+"""What is found in the prompt where no metadata names it."""
+
+
+def is_stated(slicer: str, prompts: Prompts) -> bool:
+    """Return whether any of the prompts states its slice in its metadata.
+
+    Parameters
+    ----------
+    slicer : str
+        A key of `SLICERS`.
+    prompts : Prompts
+        n prompts.
+
+    Returns
+    -------
+    bool
+    """
+    return any(any(prompts.metadata.get(name, ())) for name in LABELS_OF[slicer])
 
 
 def slice_of(slicer: str, query: Query) -> str:

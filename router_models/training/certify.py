@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from router_models.data.outcomes import OutcomeTable
-from router_models.data.slices import SLICERS, slices_of
+from router_models.data.slices import SLICERS, is_stated, slices_of
 from router_models.errors import DataError, NotCertifiedError
 from router_models.estimators.verifiers.checks.tool_calls import CALLING_FINISHES
 from router_models.risk_control.certify import certify_policy, check_on_tune
@@ -103,7 +103,8 @@ def certify_candidate(
         raise _to_collect(error, draft, known, settings) from error
     called = tiers_with_calls((splits.train, splits.cert), settings.tiers)
     version = replace(draft, policy=Policy(settings.tiers, found.points), slicer=settings.slicer, judges_calls=called)
-    version = replace(version, certificate=found.certificate)
+    stated = settings.slicer is not None and is_stated(settings.slicer, splits.cert.prompts)
+    version = replace(version, certificate=found.certificate, stated_slices=stated)
     told = replace(found.certificate, token_ratios=token_ratios(splits.cert, version, fresh))
     version = bound(replace(version, certificate=told), settings)
     slices = {slicer: slices_of(slicer, splits.cert.prompts) for slicer in SLICERS}

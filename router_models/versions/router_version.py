@@ -24,7 +24,7 @@ import numpy as np
 
 from router_models.data.artifacts import load_state, save_state, seal, verify
 from router_models.data.features import FEATURES_VERSION, Encoder, answers_of, prompts_of
-from router_models.data.slices import SLICERS, slice_of
+from router_models.data.slices import DETECTED, SLICERS, slice_of
 from router_models.errors import ArtifactError
 from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.registry import original_name
@@ -87,6 +87,8 @@ class RouterVersion:
         For rejected answers that are served while the last tier is full.
     judges_calls : tuple of str
         The tiers of which answers that call tools were fitted and certified on; of others' calls nothing is promised.
+    stated_slices : bool
+        Whether certified rows stated their slice in their metadata, instead of having it detected.
     """
 
     policy: Policy
@@ -101,6 +103,7 @@ class RouterVersion:
     novelty: NoveltyDetector | None = None
     overload_certificates: Mapping[str, Certificate] = field(default_factory=dict)
     judges_calls: tuple[str, ...] = ()
+    stated_slices: bool = False
 
     def decide(self, query: Query) -> Decision:
         """Choose a tier before generation; embeds the query once, for all stages."""
@@ -190,6 +193,11 @@ class RouterVersion:
         return None if self.certificate is None else together((self.certificate, *beside))
 
     @property
+    def labels_read(self) -> tuple[str, ...]:
+        """The metadata that its routers decide by."""
+        return tuple(sorted({n for stage in self.stages.values() if stage.router for n in stage.router.labels_read}))
+
+    @property
     def needs_encoder(self) -> bool:
         """Whether deciding embeds the prompt."""
         return any(stage.router is not None and stage.router.needs_embeddings for stage in self.stages.values())
@@ -225,6 +233,7 @@ class RouterVersion:
             "features_version": FEATURES_VERSION,
             "tiers": list(self.policy.tiers),
             "slicer": self.slicer,
+            "stated_slices": self.stated_slices,
             "prefix_certificates": {tier: made.to_json() for tier, made in self.prefix_certificates.items()},
             "spill_certificates": {tier: made.to_json() for tier, made in self.overload_certificates.items()},
             "home": self.novelty is not None,
@@ -289,6 +298,7 @@ class RouterVersion:
             novelty=novelty,
             overload_certificates=overload_points,
             judges_calls=tuple(data.get("judges_calls", ())),
+            stated_slices=bool(data.get("stated_slices", slicer not in DETECTED)),
         )
 
 

@@ -49,6 +49,10 @@ class KeyConfig(Frozen):
     """Requests in progress at a time, per ingress replica; null: no limit."""
     escalations_per_h: Count | None = None
     """Escalated requests per hour and ingress replica; null: no limit."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Metadata of all this key's requests, whatever they say themselves (`language`, `domain`, `user_tier`, …): where
+    slices are certified, the certificate holds of a request whose slice its key names.
+    """
 
     @property
     def bounds(self) -> dict[str, float | None]:

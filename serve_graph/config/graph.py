@@ -69,6 +69,11 @@ class PolicyConfig(Frozen):
     `structured_outputs` or a provider's own: `refuse` with 400, `ignore`, or `forward` to the tiers as they are, which
     decide themselves what to make of them (unknown fields of nested objects are ignored then).
     """
+    trusted_labels: tuple[str, ...] = ()
+    """Names in requests' metadata that are taken for true (`language`, `domain`, `task`, `user_tier`, …), because
+    every caller is trusted to give them as they are: where a label decides how a request is answered, nothing is
+    promised of one that a caller gives, unless it is listed here or set by `labels` of its key.
+    """
     overload_fallback: bool = False
     """While the last tier is full, serve rejected cheap answers for which the version has an overload certificate
     (docs/guides/tiers.md). `spill` is the former name, read for one more release.

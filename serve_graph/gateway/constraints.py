@@ -21,6 +21,7 @@ from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.gateway.promise import AnswerPromise, CertifiedShares, RequestFacts, answer_promise, set_apart
 from serve_graph.gateway.rules import Expectations, hold_tool_loop, keep_session, within_latency
 from serve_graph.gateway.sessions import Session, Sessions
+from serve_graph.policy.labels import LabelRule
 from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.validity import CertificateStatus
 
@@ -52,7 +53,7 @@ class RoutingContext:
     the configuration does, for every request. `judges_calls`: of these tiers' tool calls the certificate speaks too.
     `capabilities`: what the tiers declare to take; empty: everything. `prefixes`: the promised share by tier of
     answers accepted by their first tokens. `whole_try_s`: the longest that a cheap try takes, router and verdict
-    included. `shares`: all that is certified, together.
+    included. `labels`: those that the version decides by. `shares`: all that is certified, together.
     """
 
     certified: float | None = None
@@ -67,6 +68,7 @@ class RoutingContext:
     capabilities: Mapping[str, frozenset[str]] = field(default_factory=dict)
     prefixes: Mapping[str, float] = field(default_factory=dict)
     whole_try_s: float = math.inf
+    labels: LabelRule | None = None
     shares: CertifiedShares = field(init=False)
 
     def __post_init__(self) -> None:
@@ -128,6 +130,9 @@ def request_context(
             stream=stream,
             forbids_abstaining=forbids_abstaining,
             asks_quality=resolved.quality_floor is not None,
+            unproven_label=None
+            if routing.labels is None or query is None
+            else routing.labels.unproven(query.metadata, resolved.fixed),
         )
         apart = set_apart(facts, routing.joint, context.policy)
     made = replace(
@@ -248,5 +253,6 @@ def routing_context_for(
         judges_calls=served.judges_calls,
         capabilities=capabilities_of(config.tiers),
         prefixes=served.prefix_shares,
+        labels=served.labels,
         whole_try_s=max(tier.timeout_s for tier in config.tiers) + 2 * config.policy.timeout_s,
     )

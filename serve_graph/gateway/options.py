@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -23,7 +23,9 @@ NUMBERS = ("quality_floor", "latency_budget_s", "deadline_s")
 
 @dataclass(frozen=True, slots=True)
 class ResolvedOptions:
-    """A request's options, all optional. `forced` is the tier's name where the caller chooses; `session` is a hash."""
+    """A request's options, all optional. `forced` is the tier's name where the caller chooses; `session` is a hash;
+    `fixed` are the labels of its key.
+    """
 
     forced: str | None = None
     quality_floor: float | None = None
@@ -33,12 +35,13 @@ class ResolvedOptions:
     user_tier: str | None = None
     forbids_abstaining: bool = False
     session: str | None = None
+    fixed: Mapping[str, str] = field(default_factory=dict)
 
     def labels(self, metadata: Mapping[str, str]) -> dict[str, str]:
-        """A query's metadata with the task and user tier that were asked for."""
+        """A query's metadata with the task and user tier that were asked for, and with what the key fixes."""
         given = {"task": self.task, "user_tier": self.user_tier}
         kept = {name: value for name, value in metadata.items() if not name.startswith(METADATA_PREFIX)}
-        return kept | {name: value for name, value in given.items() if value is not None}
+        return kept | {name: value for name, value in given.items() if value is not None} | dict(self.fixed)
 
     def as_recorded(self) -> dict[str, Any]:
         """What was asked for, for the record."""
@@ -71,6 +74,7 @@ def resolve_options(
         requested.user_tier,
         requested.abstain == "forbid",
         None if not session else hashlib.sha256(f"{caller.name}\0{session}".encode()).hexdigest()[:32],
+        {} if caller.key is None else caller.key.labels,
     )
 
 

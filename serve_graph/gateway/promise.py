@@ -63,7 +63,7 @@ class RequestFacts:
     `tool_loop`: the tier that a tool loop is held on. `is_continued`: it belongs to a conversation that is remembered.
     `deadline_s` leaves a cheap try all it could take where that is at least `whole_try_s` (router and verdict
     included) and what the last tier usually takes (`reserve_s`). `asks_quality`: the caller has a quality floor, and
-    is shown nothing unjudged.
+    is shown nothing unjudged. `unproven_label`: why the labels that decide are not those of the certified rows.
     """
 
     choices: int = 1
@@ -78,6 +78,7 @@ class RequestFacts:
     stream: StreamTerms | None = None
     forbids_abstaining: bool = False
     asks_quality: bool = False
+    unproven_label: str | None = None
 
 
 def set_apart(facts: RequestFacts, joint: bool, policy: Policy) -> str | None:
@@ -91,6 +92,8 @@ def set_apart(facts: RequestFacts, joint: bool, policy: Policy) -> str | None:
         return f"{facts.forced} was asked for by name"
     if facts.choices > 1:
         return f"{facts.choices} answers at once: one by one they are certified, not that all are right"
+    if facts.unproven_label is not None:
+        return facts.unproven_label
     if facts.tool_loop is not None:
         return f"{facts.tool_loop} began the tool loop, and holds it whatever the router says"
     if facts.is_continued:

@@ -9,6 +9,7 @@ from router_models.versions.policy import Policy, always
 from router_models.versions.router_version import RouterVersion
 from serve_graph.config.graph import GraphConfig
 from serve_graph.policy.bindings import binds_digest
+from serve_graph.policy.labels import LabelRule
 from serve_graph.policy.validity import Validity
 
 
@@ -19,7 +20,8 @@ class ServedPolicy:
     `promised` is the share of right answers that is certified, None = none; of all answers where the thresholds were
     certified together (`joint`), else of accepted cheap ones. `prefixes`: what is promised of the answers of a tier
     that are shown by their prefix (`prefix_shares`: of them right). `forbids_abstaining`: the configuration does, for
-    every request. `judges_calls`: of these tiers what was certified covers answers that call tools.
+    every request. `judges_calls`: of these tiers what was certified covers answers that call tools. `labels`: by which
+    labels of a request the version decides, None = by none.
     """
 
     policy: Policy
@@ -34,6 +36,7 @@ class ServedPolicy:
     forbids_abstaining: bool = False
     judges_calls: tuple[str, ...] = ()
     prefix_shares: Mapping[str, float] = field(default_factory=dict)
+    labels: LabelRule | None = None
 
     @classmethod
     def of(
@@ -73,7 +76,15 @@ class ServedPolicy:
             {}
             if version is None
             else {t: 1.0 - made.promised_risk for t, made in version.prefix_certificates.items()},
+            _labels_of(version, config),
         )
+
+
+def _labels_of(version: RouterVersion | None, config: GraphConfig) -> LabelRule | None:
+    """The labels that a version decides by; None where it decides by none."""
+    if version is None or (version.slicer is None and not version.labels_read):
+        return None
+    return LabelRule(version.slicer, version.stated_slices, version.labels_read, config.policy.trusted_labels)
 
 
 def counts_on_abstaining(policy: Policy, *, forbids_abstaining: bool, stream: bool = False) -> bool:

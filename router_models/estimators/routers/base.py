@@ -101,6 +101,11 @@ class RouterModel(ABC):
             For inputs that the family needs and the batch lacks.
         """
 
+    @property
+    def labels_read(self) -> tuple[str, ...]:
+        """Return the metadata columns that a fitted router scores by."""
+        return self.needs_metadata
+
     def distance(self, X: Prompts) -> FloatArray | None:
         """Return the distance of each prompt from the training data.
 

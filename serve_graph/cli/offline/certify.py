@@ -28,7 +28,7 @@ def certify(
     epsilon: Annotated[float | None, typer.Option(help="Risk budget; default: from the configuration.")] = None,
     delta: Annotated[float | None, typer.Option(help="1 − confidence; default: from the configuration.")] = None,
     slices: Annotated[
-        str | None, typer.Option(help="Certify each slice separately: language, length, domain or user_tier.")
+        str | None, typer.Option(help="Certify each slice: language, detected_language, length, domain or user_tier.")
     ] = None,
     promise: PromiseOption = None,
     group_by: GroupByOption = None,

@@ -35,6 +35,10 @@ class MetadataRouter(RouterModel):
         self.values_: dict[str, list[str] | None] | None = None
         self.weights_: FloatArray | None = None
 
+    @property
+    def labels_read(self) -> tuple[str, ...]:
+        return tuple(self.values_ or ())
+
     def fit(self, X: Prompts, y: FloatArray) -> Self:
         y = check_prompts_input(X, y)
         present = {c: X.metadata[c] for c in self.columns if c in X.metadata and len(set(X.metadata[c])) > 1}
