@@ -16,6 +16,7 @@ import numpy as np
 from router_models.data.outcomes import OutcomeTable
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.routers.fallback import RouterWithFallback
+from router_models.estimators.signals import TierKind
 from router_models.evaluation.cascade_data import (
     COMBINED,
     CascadeData,
@@ -84,6 +85,8 @@ class CascadeComparison:
         The contender that the others are compared with.
     rows : tuple of CascadeRow
         One per contender.
+    not_served : tuple of str
+        What the recorded signals that no contender was given would need to be had when serving.
     """
 
     name: str
@@ -96,6 +99,7 @@ class CascadeComparison:
     epsilon: float
     reference: str
     rows: tuple[CascadeRow, ...]
+    not_served: tuple[str, ...] = ()
 
 
 def compare_cascade(
@@ -108,6 +112,7 @@ def compare_cascade(
     folds: int = 5,
     epsilon: float = 0.1,
     seed: int = 0,
+    kind: TierKind = TierKind.VLLM,
     progress: Progress = lambda _: None,
 ) -> CascadeComparison:
     """Cross-validate every contender on the prompts graded for both tiers.
@@ -128,6 +133,8 @@ def compare_cascade(
         The share of wrong answers among the kept that "kept" allows, in (0, 1).
     seed : int
         Seeds folds, models and resamples.
+    kind : TierKind
+        What comes with the cheap tier's answers when it serves.
     progress : callable
         Receives a sentence about each step.
 
@@ -140,7 +147,7 @@ def compare_cascade(
     DataError
         Where the table has no confidence of the cheap tier, or lacks what the family needs.
     """
-    data = cascade_data(table, cheap, dear)
+    data = cascade_data(table, cheap, dear, kind)
     wider = data.groups is not None and len(np.unique(data.groups)) < len(set(data.answers.prompts.texts))
     together = [str(group) for group in data.groups.tolist()] if wider and data.groups is not None else None
     entered = contenders(lambda: RouterWithFallback(ROUTERS[router]()), seed)
@@ -157,6 +164,7 @@ def compare_cascade(
         epsilon=epsilon,
         reference=COMBINED,
         rows=cascade_rows(data, scores, epsilon=epsilon, seed=seed),
+        not_served=data.not_served,
     )
 
 
@@ -241,6 +249,7 @@ def cascade_page(found: CascadeComparison, made: str = "") -> str:
         f"grouped by duplicates; the router ({found.router}) is cross-fitted inside each training part. Intervals are "
         f"95 %, paired bootstrap over prompts. Kept: the largest share of {found.cheap} answers with at most "
         f"{found.epsilon:.0%} of them wrong. All but log-loss compare the order within folds.",
+        "\n".join(f"- recorded, and not counted: {why}" for why in found.not_served),
         f"## In short: {found.reference}",
         _verdict(found),
         "## Figures",

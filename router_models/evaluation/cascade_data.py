@@ -16,6 +16,7 @@ from router_models.data.outcomes import OutcomeTable
 from router_models.errors import DataError
 from router_models.estimators.routers.base import RouterModel
 from router_models.estimators.routers.fallback import RouterWithFallback
+from router_models.estimators.signals import TierKind, check_served, served_names, would_need
 from router_models.estimators.verifiers.learned.combined import CombinedVerifier
 from router_models.estimators.verifiers.learned.logistic import folds_by_prompt
 from router_models.estimators.verifiers.learned.logprob import LogprobVerifier
@@ -30,13 +31,15 @@ MakeRouter = Callable[[], RouterModel | RouterWithFallback]
 class CascadeData:
     """Hold the cheap tier's answers to n prompts, and the grades (n,) of both tiers, none missing.
 
-    `groups`, (n,): equal for rows that are no independent observations of each other; None = all are.
+    `groups`, (n,): equal for rows that are no independent observations of each other; None = all are. `not_served`: of
+    the recorded signals that no contender is given, what each would need to be had when serving.
     """
 
     answers: Answers
     cheap: FloatArray
     dear: FloatArray
     groups: IntArray | None = None
+    not_served: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.answers)
@@ -74,19 +77,24 @@ class CascadeScores:
         return ranks
 
 
-def cascade_data(table: OutcomeTable, cheap: str, dear: str) -> CascadeData:
+def cascade_data(table: OutcomeTable, cheap: str, dear: str, kind: TierKind = TierKind.VLLM) -> CascadeData:
     """Return the rows graded for both tiers; DataError where the cheap tier's confidence was not recorded.
 
-    A `max_token_confidence` without logprobs is read as a one-token answer's.
+    A `max_token_confidence` without logprobs is read as a one-token answer's. Of all other recorded signals those
+    stay that a served version has of a tier of this kind.
     """
     both = table.only(cheap, dear)
+    check_served(f"a cascade from tier {cheap!r}", LOGPROB_NAMES, kind)
     answers = with_one_token_logprobs(both.answers_of(cheap))
+    not_served = tuple(why for name in answers.signals if (why := would_need(name, kind)) is not None)
+    shown = {name: answers.signals[name] for name in served_names(answers.signals, kind)}
+    answers = replace(answers, signals=shown)
     if missing := [name for name in LOGPROB_NAMES if name not in answers.signals]:
         raise DataError(
             f"a cascade needs the token logprobs of {cheap!r}, or its max_token_confidence; without {missing[0]!r} "
             "only the prompt is left: evaluate a router instead"
         )
-    return CascadeData(answers, both.grade(cheap), both.grade(dear), both.groups)
+    return CascadeData(answers, both.grade(cheap), both.grade(dear), both.groups, not_served)
 
 
 def with_one_token_logprobs(answers: Answers) -> Answers:

@@ -10,6 +10,8 @@ import numpy as np
 
 from router_models.data.outcomes import OutcomeTable
 from router_models.errors import DataError
+from router_models.estimators.routers import ROUTERS
+from router_models.estimators.signals import would_need
 from router_models.evaluation.certified_point import PromiseTerms
 from router_models.evaluation.figures import Evaluation, baselines, evaluate
 from router_models.evaluation.held_out import (
@@ -122,6 +124,8 @@ def cross_validate_routers(
     """
     usable, left = usable_families(protocol.families, table)
     remarks = [*notes, *(f"{family} left out: it {why}" for family, why in left.items())]
+    not_served = {family: why for family in usable if (why := _not_served(family)) is not None}
+    remarks += [f"{family} is measured, and no version can serve it: {why}" for family, why in not_served.items()]
     seed, target = protocol.seed, protocol.resolved_target
     if usable:
         why = "" if protocol.target != "auto" else _AUTO[protocol.train is not None]
@@ -150,7 +154,9 @@ def cross_validate_routers(
     held = [HeldOutScores(family, split, scores[family, target]) for family in usable]
     baseline_scores = baselines(table, weak, strong)
     graded = {"length": baseline_scores[1].scores}
-    graded |= {family: one for (family, target), one in scores.items() if target == "weak"}
+    graded |= {
+        family: one for (family, target), one in scores.items() if target == "weak" and family not in not_served
+    }
     progress("intervals")
     found = evaluate(
         table,
@@ -176,6 +182,11 @@ _AUTO = (
 _CERTIFIED = "; the certified point is that of routers fitted to the weak grade"
 Scores = dict[tuple[str, str], FloatArray]
 """(family, target) → scores (n,)."""
+
+
+def _not_served(family: str) -> str | None:
+    """Return the sentence of the first signal that a family reads and no request brings; None where there is none."""
+    return next((why for name in ROUTERS[family].reads if (why := would_need(name)) is not None), None)
 
 
 def _folded(

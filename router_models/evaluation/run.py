@@ -13,6 +13,7 @@ from router_models.data.features import Encoder
 from router_models.data.json_values import to_json_values
 from router_models.data.outcomes import OutcomeTable
 from router_models.errors import DataError
+from router_models.estimators.signals import TierKind
 from router_models.evaluation.benchmarks.routellm import STRONG, WEAK, Benchmark, read_benchmarks
 from router_models.evaluation.benchmarks.routellm_paper import PUBLISHED
 from router_models.evaluation.cascade import cascade_page, compare_cascade
@@ -113,6 +114,7 @@ def run_cascade(
     epsilon: float,
     name: str,
     to: Destination,
+    kind: TierKind = TierKind.VLLM,
 ) -> tuple[str, Any]:
     """Evaluate both tiers as a cascade: by logprobs alone, by the prompt alone, by all combined.
 
@@ -130,6 +132,8 @@ def run_cascade(
         The set's name.
     to : Destination
         Where the page and its figures go.
+    kind : TierKind
+        What comes with the weak tier's answers when it serves.
 
     Returns
     -------
@@ -148,7 +152,7 @@ def run_cascade(
         raise DataError(f"--cascade takes one router family that this table feeds; {left or 'name one: --router F'}")
     found = compare_cascade(
         table, weak, strong, usable[0], name=name, folds=protocol.folds, epsilon=epsilon, seed=protocol.seed,
-        progress=to.progress,
+        kind=kind, progress=to.progress,
     )  # fmt: skip
     text, figures = cascade_page(found, to.made), to_json_values(found)
     if to.folder is not None:

@@ -14,14 +14,16 @@ def signals_section(plan: Plan) -> str:
     """Render the AUC of every score, and what a verifier would be worth where there is none."""
     if not plan.signals or not plan.workload.labelled:
         return "Not measured: a traffic mix holds no scores. Record outcomes with token logprobs to find out."
-    rows = [["signal", "AUC", "95 % interval", "read"]]
+    rows = [["signal", "AUC", "95 % interval", "read", "served"]]
     for figure in plan.signals:
         low, high = figure.auc.low, figure.auc.high
         read = "low = right" if figure.flipped else "high = right"
-        rows.append([figure.name, f"{figure.auc.value:.3f}", f"{low:.3f} to {high:.3f}", read])
+        had = "yes" if figure.needs is None else f"no: {figure.needs.removeprefix(f'the signal {figure.name} ')}"
+        rows.append([figure.name, f"{figure.auc.value:.3f}", f"{low:.3f} to {high:.3f}", read, had])
     text = (
         f"How well each score alone tells {plan.workload.cheap}'s right answers from its wrong ones (½ = not at all), "
-        "on prompts it was not fitted on."
+        "on prompts it was not fitted on. What a served version would not have (docs/reference/signals.md) counts for "
+        "nothing in the recommendation."
     )
     parts = [text, table(rows)]
     if plan.imagined:

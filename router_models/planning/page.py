@@ -193,7 +193,7 @@ def _pays(plan: Plan) -> str:
         "A try is worth making while the share p of tries that must be repeated on the frontier stays under "
         "p* = 1 − (cheap + router + verifier) / frontier. Both are taken over the requests each pattern tries."
     )
-    paying = [o.name for o in plan.options if o.even.pays]
+    paying = [o.name for o in plan.options if o.even.pays and not o.operated.pattern.needs]
     verdict = f"Yes, for {', '.join(paying)}." if paying else "No: every try that fails costs more than tries save."
     return f"**{verdict}** {text}\n\n{table(rows)}"
 
@@ -201,7 +201,7 @@ def _pays(plan: Plan) -> str:
 def _patterns(plan: Plan) -> str:
     rows = [["", "cost, $ per 1,000", "saved, %", "right, %", "points lost", "kept, %", "p50 s", "p95 s", "promise"]]
     for option in plan.options:
-        promise = "certified" if option.operated.certified else "none" if plan.workload.labelled else "assumed"
+        promise = _ground(plan, option)
         name = f"**{option.name}**" if option.name == plan.answer.pattern else option.name
         rows.append([name, *_row(option.figures), promise])
     rows += [[figures.name, *_row(figures), ""] for figures in plan.beside]
@@ -215,8 +215,19 @@ def _patterns(plan: Plan) -> str:
     return "\n\n".join([table(rows), shown, "\n".join(explained)])
 
 
+def _ground(plan: Plan, option: Option) -> str:
+    """What a pattern's figures rest on, in a word."""
+    if option.operated.pattern.needs:
+        return "not served"
+    if option.operated.certified:
+        return "certified"
+    return "none" if plan.workload.labelled else "assumed"
+
+
 def _promise(plan: Plan, name: str) -> str:
     operated = plan.option(name).operated
+    if operated.pattern.needs:
+        return f"never recommended: {operated.pattern.needs}"
     return f"{_thresholds(plan, name)}; {operated.why}"
 
 
@@ -231,9 +242,10 @@ def _thresholds(plan: Plan, name: str) -> str:
 
 
 def _limits(plan: Plan) -> str:
+    served = sum(not option.operated.pattern.needs for option in plan.options)
     notes = [
         "It is a plan, not a certificate: `serve-graph certify` makes that, on labels nothing else has seen.",
-        f"Each of the {len(plan.options)} patterns was tested at δ / {len(plan.options)}, so the one picked keeps δ.",
+        f"Each of the {served} patterns that can be served was tested at δ / {served}, so the one picked keeps δ.",
         "Latencies are of single requests as recorded or assumed, not under load: see `serve-graph simulate`.",
         "Figures hold for traffic like the sample. New subjects, other prompts or a changed model void them.",
     ]

@@ -71,6 +71,8 @@ class Pattern:
         The fixed threshold of `before`; None = to be found, where there is no `after`.
     calls : int
         Cheap calls per try.
+    needs : str
+        What the served graph would need for it, in a sentence: then it is shown and never recommended; or empty.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Pattern:
     after: FloatArray | None = None
     route_at: float | None = None
     calls: int = 1
+    needs: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,8 @@ def patterns_of(work: Workload, budget: RiskBudget, samples: int | None) -> tupl
         found.append(Pattern("layered", layers, before=seen.p_route[:, 0], after=seen.p_ok[:, 0], route_at=wide))
     if work.agreement is not None and samples is not None:
         several = f"takes {samples} answers of {work.cheap} at once and keeps them where they agree"
-        found.append(Pattern("ensemble sample", several, after=work.agreement, calls=samples))
+        needs = work.not_served.get("agreement", "")
+        found.append(Pattern("ensemble sample", several, after=work.agreement, calls=samples, needs=needs))
     return tuple(found)
 
 
@@ -156,7 +160,7 @@ def operate(work: Workload, patterns: Sequence[Pattern], budget: RiskBudget, now
     work : Workload
         The workload.
     patterns : sequence of Pattern
-        The patterns; δ is shared among them.
+        The patterns; δ is shared among those that can be chosen.
     budget : RiskBudget
         The quality to keep.
     now : datetime
@@ -167,7 +171,7 @@ def operate(work: Workload, patterns: Sequence[Pattern], budget: RiskBudget, now
     tuple of Operated
         Certified where labels suffice, else at the threshold that the choosing rows suggest.
     """
-    level = budget.delta / max(len(patterns), 1)
+    level = budget.delta / max(sum(not pattern.needs for pattern in patterns), 1)
     return tuple(_operate(work, pattern, budget, level, now) for pattern in patterns)
 
 

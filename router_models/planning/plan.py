@@ -163,14 +163,15 @@ def _options(
 ) -> tuple[tuple[Option, ...], list[Outcomes]]:
     found = operate(work, patterns_of(work, budget, samples), budget, now)
     replayed = [play_out(work, operated, ~work.choosing, extra) for operated in found]
+    tried = max(sum(not operated.pattern.needs for operated in found), 1)
     figures = expected(work, [(o.pattern.name, o.pattern.what, p) for o, p in zip(found, replayed, strict=True)], seed)
     options = tuple(
         Option(
             operated,
             figure,
             break_even(work, operated, outcome, extra),
-            keeps_drop=_keeps_drop(work, budget, outcome, figure, len(found)),
-            allowed=operated.certified or not work.labelled,
+            keeps_drop=_keeps_drop(work, budget, outcome, figure, tried),
+            allowed=(operated.certified or not work.labelled) and not operated.pattern.needs,
         )
         for operated, outcome, figure in zip(found, replayed, figures, strict=True)
     )

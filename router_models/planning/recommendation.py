@@ -113,9 +113,10 @@ class Answer:
 def best_option(options: Sequence[Option]) -> int:
     """Return the index of the eligible option that saves most; a simpler one no dearer beyond chance is preferred.
 
-    Where none is eligible: the same choice among all, so that the page shows what is missing.
+    Where none is eligible: the same choice among all that can be served, so that the page shows what is missing.
     """
-    order = [i for i, o in enumerate(options) if o.eligible] or list(range(len(options)))
+    served = [i for i, o in enumerate(options) if not o.operated.pattern.needs] or list(range(len(options)))
+    order = [i for i in served if options[i].eligible] or served
     best = max(order, key=lambda i: options[i].figures.saving.value)
     for i in order:
         if i == best or cost_difference(options[i].figures, options[best].figures).low <= 0:
@@ -215,6 +216,8 @@ def _obstacles(work: Workload, budget: RiskBudget, options: Sequence[Option]) ->
 def obstacle(option: Option) -> str:
     """Return why an option that is not eligible is not."""
     figures, even = option.figures, option.even
+    if option.operated.pattern.needs:
+        return option.operated.pattern.needs
     if not option.allowed:
         return f"nothing can be promised: {option.operated.why}"
     if figures.kept == 0:

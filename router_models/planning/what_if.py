@@ -26,11 +26,15 @@ class WhatIf:
 
 @dataclass(frozen=True, slots=True)
 class SignalFigure:
-    """Hold how well one score separates right cheap answers from wrong ones; `flipped`: low values mean right."""
+    """Hold how well one score separates right cheap answers from wrong ones; `flipped`: low values mean right.
+
+    `needs`: what it would need to be had when serving, in a sentence; None where a served version has it.
+    """
 
     name: str
     auc: Interval
     flipped: bool
+    needs: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,7 @@ def signal_figures(work: Workload, seed: int, most: int = 12) -> tuple[SignalFig
         flipped = value.value < 0.5
         if flipped:
             value = Interval(1 - value.value, 1 - value.high, 1 - value.low, value.level)
-        found.append(SignalFigure(name, value, flipped))
+        found.append(SignalFigure(name, value, flipped, work.not_served.get(name)))
     return tuple(sorted(found, key=lambda f: -f.auc.value)[:most])
 
 

@@ -16,6 +16,7 @@ from router_models.data.slices import slice_columns
 from router_models.errors import DataError
 from router_models.estimators.calibrators.scores import choose_calibrator
 from router_models.estimators.routers import ROUTERS
+from router_models.estimators.signals import TierKind, served_names, would_need
 from router_models.pricing.tier_costs import TierCosts, calls_of, check_ladder, token_ratio_recorded
 from router_models.risk_control.certificate import check_acceptable
 from router_models.risk_control.evidence import CascadeEvidence
@@ -57,6 +58,8 @@ class Workload:
         False where the grades are assumed.
     signals : mapping of str to array of float
         Candidate scores.
+    not_served : mapping of str to str
+        Of the signals that a served version would not have: what each would need, in a sentence.
     agreement : array of float, optional
         The agreement of several cheap answers, where recorded.
     slices : mapping of str to tuple of str
@@ -80,6 +83,7 @@ class Workload:
     verifier: str | None
     labelled: bool
     signals: Mapping[str, FloatArray] = field(default_factory=dict)
+    not_served: Mapping[str, str] = field(default_factory=dict)
     agreement: FloatArray | None = None
     slices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -102,7 +106,7 @@ class Workload:
     @property
     def summary_fields(self) -> tuple[str, ...]:
         """Return the fields that JSON shows of a workload: everything that is not a column."""
-        return ("name", "cheap", "frontier", "router", "verifier", "labelled", "notes", "content_hash")
+        return ("name", "cheap", "frontier", "router", "verifier", "labelled", "notes", "content_hash", "not_served")
 
 
 def workload_of(
@@ -117,6 +121,7 @@ def workload_of(
     verifiers: Sequence[str] | None = None,
     seed: int = 0,
     group_by: str | None = None,
+    kind: TierKind = TierKind.VLLM,
 ) -> Workload:
     """Score every prompt and cheap answer out of fold, calibrate on the choosing rows, and price every call.
 
@@ -138,6 +143,8 @@ def workload_of(
         Seeds folds and splits.
     group_by : str, optional
         A column whose equal values (users, sessions, documents, templates) belong to one group, as equal prompts do.
+    kind : TierKind
+        What comes with the cheap tier's answers when it serves: no verifier is given any other recorded signal.
 
     Returns
     -------
@@ -167,8 +174,9 @@ def workload_of(
     answers = recorded_answers(table, cheap)
     raw_signals = dict(answers.signals)
     verifier, checked = None, chosen.scores
-    if raw_signals or any(table.answers_of(cheap).texts):
-        with_score = replace(answers, signals={**raw_signals, ROUTER_SCORE: chosen.scores})
+    shown = {name: raw_signals[name] for name in served_names(raw_signals, kind)}
+    if shown or any(table.answers_of(cheap).texts):
+        with_score = replace(answers, signals={**shown, ROUTER_SCORE: chosen.scores})
         families = usable_verifiers(with_score, verifiers or SIMPLE_VERIFIERS)
         best, seen_verifiers = choose_verifier(with_score, y, table.groups, families, seed=seed)
         tried = [*tried, *(replace(s, family=f"verifier {s.family}") for s in seen_verifiers[1:])]
@@ -201,6 +209,7 @@ def workload_of(
         verifier=verifier,
         labelled=True,
         signals={**scored, **{k: v for k, v in raw_signals.items() if np.isfinite(v).any()}},
+        not_served={name: sentence for name in raw_signals if (sentence := would_need(name, kind)) is not None},
         agreement=raw_signals.get("agreement"),
         slices=slice_columns(table.prompts),
         notes=tuple(notes),

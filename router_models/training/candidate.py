@@ -14,6 +14,7 @@ import numpy as np
 from router_models.data.features import Encoder
 from router_models.data.slices import SLICERS
 from router_models.errors import ArtifactError, DataError
+from router_models.estimators.signals import TierKind
 from router_models.pricing.prices import Price
 from router_models.risk_control.certificate import PROMPT, check_budget
 from router_models.risk_control.certify import Guarantee, Promised
@@ -50,6 +51,8 @@ class Settings:
     budget_s : float, optional
         Seconds that the choice of routers by `auto` may take among all families (`auto_router`); None: the choice is
         between the two quickest.
+    kinds : mapping of tier to TierKind
+        What comes with a tier's answers when it serves; of one that is not named: everything that an engine returns.
     slicer : str, optional
         Every certified slice keeps the whole promise by itself; None: traffic as a whole.
     promise : {"harm", "accepted", "answered"}, optional
@@ -86,6 +89,7 @@ class Settings:
     look_index: int = 0
     group_by: str | None = None
     budget_s: float | None = None
+    kinds: Mapping[str, TierKind] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_budget(self.epsilon, self.delta)
@@ -95,6 +99,10 @@ class Settings:
             raise DataError(f"abstain_share must lie in [0, 1), got {self.abstain_share!r}")
         if self.slicer is not None and self.slicer not in SLICERS:
             raise DataError(f"unknown slicing {self.slicer!r}; known: {', '.join(SLICERS)}")
+
+    def kind(self, tier: str) -> TierKind:
+        """What kind of tier it is served as."""
+        return self.kinds.get(tier, TierKind.VLLM)
 
     @property
     def level(self) -> float:

@@ -14,6 +14,7 @@ from datetime import datetime
 from router_models.data.outcomes import OutcomeTable
 from router_models.data.slices import SLICERS, is_stated, slices_of
 from router_models.errors import DataError, NotCertifiedError
+from router_models.estimators.signals import check_served
 from router_models.estimators.verifiers.checks.tool_calls import CALLING_FINISHES
 from router_models.risk_control.certify import certify_policy, check_on_tune
 from router_models.risk_control.evidence import CascadeEvidence
@@ -121,7 +122,10 @@ def tiers_with_calls(parts: Sequence[OutcomeTable], tiers: Sequence[str]) -> tup
 
 
 def check_candidate(candidate: Candidate, settings: Settings) -> None:
-    """Raise DataError where what is to be promised is not what the candidate was fitted for; reads no label."""
+    """Raise DataError where what is to be promised is not what the candidate was fitted for; reads no label.
+
+    That includes a verifier that reads what the tier, as configured, does not bring with its answers.
+    """
     policy = candidate.version.policy
     if policy.tiers != settings.tiers:
         raise DataError(f"the candidate was fitted for the tiers {policy.tiers}, not {settings.tiers}")
@@ -129,6 +133,10 @@ def check_candidate(candidate: Candidate, settings: Settings) -> None:
         raise DataError(
             "the candidate was fitted for thresholds that are certified together: certify the promise `answered`, or "
             f"train again for `{settings.promised}`"
+        )
+    for tier, stage in candidate.version.stages.items():
+        check_served(
+            f"tier {tier!r}: verifier {stage.verifier.family}", stage.verifier.wants_signals, settings.kind(tier)
         )
 
 

@@ -14,10 +14,12 @@ import numpy as np
 
 from router_models.data.outcomes import OutcomeTable
 from router_models.errors import DataError
+from router_models.estimators.signals import check_served
 from router_models.training.candidate import Settings
 from router_models.training.certify import Certified, bound
 from router_models.training.prefix import certify_prefix, check_tokens, labelled_prefixes, routed_to
 from router_models.training.splits import LabelledSplits
+from router_models.types.exchange import LOGPROB_NAMES
 from router_models.versions.router_version import PREFIX_TOKENS, RouterVersion
 
 SHORT, SHORT_ACCEPTED, SHORT_WRONG = "cert_judged_whole", "cert_whole_accepted", "cert_whole_wrong"
@@ -33,6 +35,7 @@ def check_prefix(table: OutcomeTable, settings: Settings, lengths: Sequence[int]
         )
     if settings.slicer is not None:
         raise DataError("a prefix verdict is certified for all slices together: ask for slices or for a prefix")
+    check_served(f"a prefix verdict for tier {settings.tiers[0]!r}", LOGPROB_NAMES, settings.kind(settings.tiers[0]))
     if not lengths or len(set(lengths)) != len(lengths):
         raise DataError(f"name the numbers of tokens to try for a prefix, each once; got {list(lengths)}")
     for tokens in lengths:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from router_models.data.outcomes import OutcomeTable
 from router_models.data.slices import slices_of
 from router_models.errors import DataError
+from router_models.estimators.signals import TierKind, served_names
 from router_models.metrics import bootstrap
 from router_models.pricing.prices import Price
 from router_models.risk_control.evidence import CascadeEvidence, Replay, Thresholds, replay_policy
@@ -47,7 +48,13 @@ def score_table(version: RouterVersion, table: OutcomeTable) -> VersionScores:
     return VersionScores(p_route, p_ok)
 
 
-def answers_as_served(table: OutcomeTable, tiers: tuple[str, ...], tier: str, p_route: FloatArray | None) -> Answers:
+def answers_as_served(
+    table: OutcomeTable,
+    tiers: tuple[str, ...],
+    tier: str,
+    p_route: FloatArray | None,
+    kind: TierKind | None = None,
+) -> Answers:
     """A tier's recorded answers, as its verifier would be shown them when serving.
 
     Parameters
@@ -60,8 +67,14 @@ def answers_as_served(table: OutcomeTable, tiers: tuple[str, ...], tier: str, p_
         Whose answers.
     p_route : array of float, optional
         The router's calibrated estimate of every prompt, (n,): the tier's own, or at the top the first tier's.
+    kind : TierKind, optional
+        What kind of tier it is served as; None: one whose answers come with everything that an engine may return.
     """
-    return as_served(table.answers_of(tier), p_route if shows_route(tiers, tier) else None)
+    answers = table.answers_of(tier)
+    if kind is not None:
+        kept = served_names(answers.signals, kind)
+        answers = replace(answers, signals={name: answers.signals[name] for name in kept})
+    return as_served(answers, p_route if shows_route(tiers, tier) else None)
 
 
 def evidence_of(

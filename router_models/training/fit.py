@@ -26,7 +26,13 @@ from router_models.pricing.tier_costs import check_ladder
 from router_models.training.auto_router import choose_by_area
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.evidence import answers_as_served, call_costs, cheapest_route_at, evidence_of
-from router_models.training.model_selection import Scored, choose_router, choose_verifier, usable_verifiers
+from router_models.training.model_selection import (
+    Scored,
+    check_verifier_served,
+    choose_router,
+    choose_verifier,
+    usable_verifiers,
+)
 from router_models.training.splits import LabelledSplits
 from router_models.types import Answers, FloatArray, IntArray, OperatingPoint, Progress
 from router_models.versions.policy import Policy
@@ -160,7 +166,7 @@ def _judging(
     if tier == settings.tiers[-1] and train.grade(tier).min() == 1:
         return Stage(None, None, NonEmptyVerifier(), constant_calibrator(train.grade(tier))), ()
     learning, checking = (
-        answers_as_served(part, settings.tiers, tier, estimate)
+        answers_as_served(part, settings.tiers, tier, estimate, settings.kind(tier))
         for part, estimate in zip((train, tune), estimates, strict=True)
     )
     best, tried = _verifier(learning, train, tier, settings)
@@ -186,11 +192,19 @@ def _router(train: OutcomeTable, tier: str, settings: Settings, progress: Progre
 
 
 def _verifier(answers: Answers, train: OutcomeTable, tier: str, settings: Settings) -> tuple[Scored, list[Scored]]:
-    if settings.verifier == "auto":
+    named = None if settings.verifier == "auto" else settings.verifier
+    if named is not None:
+        try:
+            check_verifier_served(named, settings.kind(tier))
+        except DataError as error:
+            if tier != settings.tiers[-1]:
+                raise DataError(f"tier {tier!r}: {error}") from None
+            named = None  # the last tier's answers need no such verifier: nothing dearer could take over
+    if named is None:
         usable = usable_verifiers(answers)
         return choose_verifier(answers, train.grade(tier), train.groups, usable, seed=settings.seed)
-    _, tried = choose_verifier(answers, train.grade(tier), train.groups, (settings.verifier,), seed=settings.seed)
-    return _named(settings.verifier, tried, VERIFIERS), tried
+    _, tried = choose_verifier(answers, train.grade(tier), train.groups, (named,), seed=settings.seed)
+    return _named(named, tried, VERIFIERS), tried
 
 
 def _named(family: str, tried: Sequence[Scored], registry: Registry[Any]) -> Scored:

@@ -18,6 +18,7 @@ from router_models.errors import DataError
 from router_models.estimators.registry import Registry
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.routers.fallback import RouterWithFallback
+from router_models.estimators.signals import TierKind, check_served
 from router_models.estimators.verifiers import VERIFIERS
 from router_models.metrics import auc, auc_weighted, bootstrap_values, interval_of
 from router_models.types import Answers, FloatArray, IntArray, Prompts
@@ -116,16 +117,20 @@ def held_out_of_folds(
 
 
 def served_families(families: Sequence[str]) -> list[str]:
-    """Present names of router families; DataError for those that do not exist, or that read what no request brings."""
+    """Present names of router families; DataError for those that do not exist, or that read what no request brings.
+
+    The refusal is the sentence of the table of signals (`estimators.signals`).
+    """
     families = _known(families, ROUTERS)
-    if unserved := [f for f in families if ROUTERS[f].needs_reader]:
-        raise DataError(
-            f"{', '.join(unserved)}: reads every prompt with a language model, which the served router does not do; "
-            "`evaluate --reader` says what it would be worth"
-        )
-    if unserved := [f for f in families if ROUTERS[f].needs_grades]:
-        raise DataError(f"{', '.join(unserved)}: reads the answer's grade, which no request brings; for reports alone")
+    for family in families:
+        check_served(f"router {family}", ROUTERS[family].reads)
     return families
+
+
+def check_verifier_served(family: str, kind: TierKind) -> None:
+    """Raise DataError where a verifier family reads a signal that the served graph lacks at a kind of tier."""
+    (name,) = _known((family,), VERIFIERS)
+    check_served(f"verifier {name}", VERIFIERS[name]().wants_signals, kind)
 
 
 def choose_verifier(

@@ -13,10 +13,10 @@ from router_models.estimators.calibrators.base import ScoreCalibrator
 from router_models.estimators.calibrators.scores import CALIBRATORS
 from router_models.estimators.routers import ROUTERS, RouterModel
 from router_models.estimators.routers.fallback import LengthFallback
+from router_models.estimators.signals import COMES_WITH_AN_ANSWER
 from router_models.estimators.verifiers import VERIFIERS, VerifierModel
 from router_models.risk_control.certificate import Certificate
 from router_models.types import Answers, FloatArray, Prompts
-from router_models.types.exchange import LOGPROB_NAMES
 
 ROUTER_SCORE = "router_score"
 """The signal that holds the router's calibrated estimate."""
@@ -61,12 +61,12 @@ def as_served(answers: Answers, p_route: FloatArray | None) -> Answers:
     Parameters
     ----------
     answers : Answers
-        n answers; of their signals the token logprobs stay.
+        n answers; of their signals those stay that an answer can bring by the table of `estimators.signals`.
     p_route : array of float, optional
         The router's calibrated estimate of every prompt, (n,), NaN where none was made; None where the verifier is
         not shown one (`shows_route`).
     """
-    signals = {name: column for name, column in answers.signals.items() if name in LOGPROB_NAMES}
+    signals = {name: column for name, column in answers.signals.items() if name in COMES_WITH_AN_ANSWER}
     return replace(answers, signals=signals if p_route is None else {**signals, ROUTER_SCORE: p_route})
 
 

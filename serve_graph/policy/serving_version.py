@@ -17,6 +17,7 @@ from router_models.versions.registry import find_version
 from router_models.versions.router_version import RouterVersion, builtin_version
 from serve_graph.config.graph import GraphConfig
 from serve_graph.policy.bindings import check_certificate, collected_binds, tier_binds, tier_prices
+from serve_graph.policy.tier_kinds import tier_kinds
 from serve_graph.policy.validity import Validity, validity_of
 
 FIRST_PREFIX = (4,)
@@ -141,4 +142,5 @@ def settings_of(config: GraphConfig) -> Settings:
         epsilon=config.policy.epsilon,
         delta=config.policy.delta,
         binds=tier_binds(config),
+        kinds=tier_kinds(config),
     )

@@ -39,6 +39,8 @@ class RouterModel(ABC):
         One line: what the family needs, and what it costs per query.
     apart : str
         Why `evaluate --router all` leaves the family out unless it is named; empty = it does not.
+    reads : tuple of str
+        What its fitting and scoring read, by the names in `estimators.signals`.
     needs_embeddings : bool
         Whether `predict` reads `Prompts.embeddings`.
     needs_metadata : tuple of str
@@ -52,6 +54,7 @@ class RouterModel(ABC):
     family: ClassVar[str]
     card: ClassVar[str]
     apart: ClassVar[str] = ""
+    reads: ClassVar[tuple[str, ...]] = ("prompt",)
     needs_embeddings: ClassVar[bool] = False
     needs_metadata: ClassVar[tuple[str, ...]] = ()
     needs_reader: ClassVar[bool] = False

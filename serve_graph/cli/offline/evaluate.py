@@ -16,6 +16,8 @@ from serve_graph.cli.offline.tier_options import (
     CacheOption,
     CharsOption,
     EmbeddingsOption,
+    GraphOption,
+    KindWeakOption,
     PriceStrongOption,
     PriceWeakOption,
     ScaleOption,
@@ -30,6 +32,7 @@ from serve_graph.cli.offline.tier_options import (
     note_comparison,
     pair,
     tier_costs_of,
+    weak_kind,
     without_cert,
 )
 from serve_graph.cli.offline.train import GroupByOption
@@ -59,6 +62,8 @@ def evaluate(
     ] = None,
     group_by: GroupByOption = None,
     spare_cert: SpareCertOption = False,
+    kind_weak: KindWeakOption = None,
+    config: GraphOption = None,
     labels: Annotated[int | None, typer.Option(help="Train on at most this many prompts per fold.", min=1)] = None,
     folds: Annotated[int, typer.Option(help="Number of cross-validation folds.", min=2)] = 5,
     target: Annotated[str, typer.Option(help=TARGET_HELP)] = "auto",
@@ -114,6 +119,7 @@ def evaluate(
     Example: serve-graph evaluate --outcomes outcomes.parquet --weak cheap --strong frontier --router default,knn
 
     With --cascade: whether the weak answer is correct is predicted from its logprobs, from the prompt, and from both.
+    Only signals that a served version has of the weak tier count (--kind-weak, --config; docs/reference/signals.md).
 
     The paper's benchmarks: serve-graph evaluate --benchmark routellm --data ../RouteLLM
     """
@@ -168,7 +174,10 @@ def evaluate(
         if model is not None:
             table = read_by(table, model, cache)
         if cascade:
-            text, figures = run_cascade(table, weak, strong, protocol, epsilon, outcomes.stem, to)
+            text, figures = run_cascade(
+                table, weak, strong, protocol, epsilon, outcomes.stem, to,
+                weak_kind(weak, kind_weak, config),
+            )  # fmt: skip
         else:
             source = _source(train, train_weak, train_strong, train_embeddings, cache, use_embeddings)
             text, figures = run_one(

@@ -15,6 +15,8 @@ from serve_graph.cli.offline.tier_options import (
     CacheOption,
     CharsOption,
     EmbeddingsOption,
+    GraphOption,
+    KindWeakOption,
     LatencyStrongOption,
     LatencyWeakOption,
     PriceStrongOption,
@@ -31,6 +33,7 @@ from serve_graph.cli.offline.tier_options import (
     note_comparison,
     pair,
     tier_costs_of,
+    weak_kind,
     without_cert,
 )
 from serve_graph.cli.offline.train import GroupByOption
@@ -78,6 +81,8 @@ def plan(
     seed: SeedOption = 0,
     group_by: GroupByOption = None,
     spare_cert: SpareCertOption = False,
+    kind_weak: KindWeakOption = None,
+    config: GraphOption = None,
     embeddings: EmbeddingsOption = None,
     cache: CacheOption = EMBEDDINGS_CACHE,
     machine: Annotated[str | None, typer.Option(help="Name of this machine in the report's header.")] = None,
@@ -89,6 +94,9 @@ def plan(
 
     Example: serve-graph plan --outcomes outcomes.parquet --weak cheap --strong frontier --volume 50000
     --price-weak 0.1,0.2 --price-strong 1,3,0.5 --epsilon 0.1 --out plan.md
+
+    Only signals that a served version has of the weak tier count (docs/reference/signals.md); of others recorded in
+    the outcomes the report says what they would need. --kind-weak or --config says what kind of tier it is.
 
     What is chosen by a plan was chosen on its labels: `certify` counts it as a look at those that it reads, unless
     --spare-cert left them out.
@@ -124,7 +132,7 @@ def plan(
         progress(f"scoring {len(table)} prompts out of fold")
         work = workload_of(
             table, weak, strong, tier_costs, name=outcomes.name, acceptable=acceptable, routers=families, seed=seed,
-            group_by=group_by,
+            group_by=group_by, kind=weak_kind(weak, kind_weak, config),
         )  # fmt: skip
     else:
         assert traffic is not None

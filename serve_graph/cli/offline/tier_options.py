@@ -14,6 +14,7 @@ from serve_graph.cli.output import progress_to_stderr
 
 if TYPE_CHECKING:
     from router_models.data.outcomes import OutcomeTable
+    from router_models.estimators.signals import TierKind
     from router_models.pricing.tier_costs import TierCosts
 
 EMBEDDINGS_CACHE = Path(".serve_graph/embeddings")
@@ -44,6 +45,16 @@ LatencyStrongOption = Annotated[
 ]
 CharsOption = Annotated[
     float | None, typer.Option("--chars-per-token", help="Assume tokens from characters, e.g. 4, where not recorded.")
+]
+KindWeakOption = Annotated[
+    str | None,
+    typer.Option(
+        "--kind-weak",
+        help="What comes with the weak tier's answers: vllm (default), hosted-logprobs, hosted (without) or echo.",
+    ),
+]
+GraphOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="A graph's configuration, from which --kind-weak is read.")
 ]
 SpareCertOption = Annotated[
     bool,
@@ -110,6 +121,26 @@ def numbers(text: str, flag: str, least: int, most: int) -> list[str]:
     if not fine:
         raise complaint
     return parts
+
+
+def weak_kind(weak: str, kind: str | None, config: Path | None) -> TierKind:
+    """Return the kind of the weak tier: as given, as configured, or vllm; exit 2 for one that does not exist."""
+    from router_models.estimators.signals import TierKind
+    from serve_graph.config.graph import load_config
+    from serve_graph.policy.tier_kinds import tier_kinds
+
+    if kind is not None:
+        if kind not in list(TierKind):
+            raise typer.BadParameter(f"--kind-weak is one of {', '.join(TierKind)}; found {kind!r}")
+        return TierKind(kind)
+    if config is None:
+        return TierKind.VLLM
+    found = tier_kinds(load_config(config))
+    if weak not in found:
+        raise typer.BadParameter(
+            f"--config {config} has no tier {weak!r} (it has {', '.join(found)}): use --kind-weak"
+        )
+    return found[weak]
 
 
 def pair(text: str | None, flag: str) -> tuple[float, float] | None:

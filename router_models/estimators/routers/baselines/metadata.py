@@ -29,6 +29,7 @@ class MetadataRouter(RouterModel):
 
     family = "metadata"
     card = "needs metadata columns with the request; costs nothing"
+    reads = ("metadata",)
 
     def __init__(self, columns: tuple[str, ...] = COLUMNS) -> None:
         self.columns = columns

@@ -25,6 +25,7 @@ class OracleRouter(RouterModel):
 
     family = "oracle"
     card = "needs the answer's grade beforehand; for reports only"
+    reads = ("grade",)
     needs_metadata = ("oracle",)
     needs_grades = True
 

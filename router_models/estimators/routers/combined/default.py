@@ -67,6 +67,7 @@ class DefaultRouter(RouterModel):
 
     family = "default"
     card = "needs embeddings; every member's cost (about 1 ms per query); notices unfamiliar prompts"
+    reads = ("prompt", "embedding", "metadata")
     needs_embeddings = True
 
     def __init__(self, folds: int = 3, trees: int = 100, seed: int = 0) -> None:

@@ -38,6 +38,7 @@ class LayeredRouter(RouterModel):
 
     family = "layered"
     card = "needs embeddings; centroids first, one dot product for the rest"
+    reads = ("prompt", "embedding", "metadata")
     needs_embeddings = True
 
     def __init__(self, clear: float = 0.15, near: float = 0.05, seed: int = 0) -> None:

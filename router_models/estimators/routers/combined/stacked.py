@@ -55,6 +55,7 @@ class StackedRouter(RouterModel):
 
     family = "stacked"
     card = "needs embeddings; every member's cost (about 2 ms per query)"
+    reads = ("prompt", "embedding", "metadata")
     needs_embeddings = True
 
     def __init__(self, members: tuple[str, ...] = ("ridge", "knn", "tfidf"), folds: int = 4, seed: int = 0) -> None:

@@ -50,6 +50,7 @@ class BradleyTerryRouter(RouterModel):
 
     family = "bradley-terry"
     card = "needs embeddings and votes; no training, but a small ranking per query over all votes (some ms)"
+    reads = ("prompt", "embedding")
     needs_embeddings = True
 
     def __init__(self, gamma: float = 10.0, prior: float = 1.0, cheap: str = CHEAP, frontier: str = FRONTIER) -> None:

@@ -44,6 +44,7 @@ class ClusterErrorRouter(RouterModel):
 
     family = "cluster-error"
     card = "needs embeddings; one nearest centroid per query; a new model needs a few hundred grades, no training"
+    reads = ("prompt", "embedding")
     needs_embeddings = True
 
     def __init__(self, clusters: int = 40, prior: float = 10.0, seed: int = 0) -> None:

@@ -33,6 +33,7 @@ class KnnRouter(RouterModel):
 
     family = "knn"
     card = "needs embeddings; compares with every training prompt (8,000: 1 ms, 6 MB)"
+    reads = ("prompt", "embedding")
     needs_embeddings = True
 
     def __init__(self, ks: tuple[int, ...] = (20, 40, 80, 160)) -> None:

@@ -55,6 +55,7 @@ class MatrixFactorisationRouter(RouterModel):
 
     family = "matrix-factorisation"
     card = "needs embeddings; one small matrix product per query; best with grades or votes on several models"
+    reads = ("prompt", "embedding")
     needs_embeddings = True
 
     def __init__(

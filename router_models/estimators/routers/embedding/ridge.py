@@ -32,6 +32,7 @@ class RidgeRouter(RouterModel):
 
     family = "ridge"
     card = "needs embeddings; one dot product per query"
+    reads = ("prompt", "embedding")
     needs_embeddings = True
 
     def __init__(self, alphas: tuple[float, ...] = ALPHAS) -> None:

@@ -51,6 +51,7 @@ class SemanticRouter(RouterModel):
 
     family = "semantic"
     card = "needs embeddings; compares with a few dozen centroids and the known-hard set"
+    reads = ("prompt", "embedding", "metadata")
     needs_embeddings = True
 
     def __init__(

@@ -70,6 +70,7 @@ class PYesRouter(RouterModel):
     family = "p-yes"
     card = "needs one constrained token from the cheap tier per query (its prefill time)"
     apart = "asks a language model about every prompt, which recorded outcomes do not hold"
+    reads = ("prompt", "p_yes")
     needs_metadata = ("p_yes",)
     needs_reader = True
 

@@ -43,6 +43,7 @@ class ProbeRouter(RouterModel):
     family = "probe"
     card = "needs the cheap model's hidden state of the prompt (its prefill), as embeddings; then one dot product"
     apart = "reads a language model's hidden states, which recorded outcomes do not hold"
+    reads = ("hidden_states",)
     needs_embeddings = True
     needs_reader = True
 

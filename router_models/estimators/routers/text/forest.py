@@ -31,6 +31,7 @@ class ForestRouter(RouterModel):
 
     family = "forest"
     card = "needs embeddings; a walk through some hundred trees per query (under 1 ms), 2 MB"
+    reads = ("prompt", "embedding")
     needs_embeddings = True
 
     def __init__(self, trees: int = 200, leaf: int = 20, directions: int = 40, seed: int = 0) -> None:

@@ -86,6 +86,7 @@ class LinearRouter(LogisticRouter):
 
     family = "linear"
     card = "needs the sentence embedding; one dot product beside 3 ms of encoding"
+    reads = ("prompt", "embedding")
     needs_embeddings = True
 
     def __init__(self, C: float = 0.003) -> None:

@@ -68,7 +68,7 @@ def test_whoever_names_a_former_family_is_warned() -> None:
         assert usable_verifiers(ANSWERS, ["checks"]) == ["rule-checks"]
     with (
         pytest.warns(RenamedWarning, match="p-yes"),
-        pytest.raises(DataError, match="p-yes: reads every prompt"),
+        pytest.raises(DataError, match="router p-yes: the signal p_yes would need"),
     ):
         choose_router(ANSWERS.prompts, GRADES, np.arange(60), ["asked"])
 

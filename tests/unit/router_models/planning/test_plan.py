@@ -14,6 +14,7 @@ from router_models.data.formats import parse_columns
 from router_models.data.json_values import to_json_values
 from router_models.data.outcomes import OutcomeTable, table_of
 from router_models.errors import DataError
+from router_models.estimators.signals import TierKind
 from router_models.planning.labels import labels_table
 from router_models.planning.page import Context, plan_page
 from router_models.planning.patterns import Extra, Pattern, RiskBudget, patterns_of, play_out
@@ -22,6 +23,7 @@ from router_models.planning.traffic_mix import TrafficSlice, workload_of_mix
 from router_models.planning.workload import Workload, workload_of
 from router_models.pricing.prices import Price
 from router_models.pricing.tier_costs import TierCosts
+from router_models.types.exchange import LOGPROB_NAMES
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EXTRA = Extra(1e-7, 1e-7, 0.005, 0.002)
@@ -36,8 +38,13 @@ TERMS = {"cheap": terms("0.1", "0.4"), "frontier": terms("2", "8")}
 FREE = terms("0", "0")
 
 
-def outcomes(n: int = 1500, seed: int = 0, cheap_right: float = 0.7, sure: float = 3.0) -> OutcomeTable:
-    """Recorded outcomes: two kinds of prompts, tokens, latencies, and a confidence that separates right from wrong."""
+def outcomes(
+    n: int = 1500, seed: int = 0, cheap_right: float = 0.7, sure: float = 3.0, as_signal: str = ""
+) -> OutcomeTable:
+    """Recorded outcomes: two kinds of prompts, tokens, latencies, and a confidence that separates right from wrong.
+
+    The confidence is that of the answer's only token, or a signal of another name.
+    """
     chance = np.random.default_rng(seed)
     hard = chance.random(n) < 0.4
     right = chance.random(n) < np.where(hard, cheap_right - 0.3, cheap_right + 0.2)
@@ -48,8 +55,9 @@ def outcomes(n: int = 1500, seed: int = 0, cheap_right: float = 0.7, sure: float
         "kind": ["hard" if h else "easy" for h in hard],
         "cheap": right.astype(float),
         "frontier": top.astype(float),
-        "cheap|max_token_confidence": confidence,
     }
+    frame |= {f"cheap|{name}": np.log(confidence) for name in LOGPROB_NAMES if not as_signal}
+    frame |= {f"cheap|{as_signal}": confidence} if as_signal else {"cheap|log_tokens": np.full(n, np.log(2.0))}
     for tier in ("cheap", "frontier"):
         frame |= {
             f"{tier}_prompt_tokens": chance.integers(100, 400, n).astype(float),
@@ -207,6 +215,38 @@ def test_a_drop_in_quality_beyond_the_allowed_is_never_recommended() -> None:
     loose = plan(work, RiskBudget(0.2, 0.1), BUSY, EXTRA, NOW).option("cascade").figures
     strict = plan(work, RiskBudget(0.2, 0.1, max_drop=0.02), BUSY, EXTRA, NOW).option("cascade").figures
     assert strict.kept < loose.kept
+
+
+def test_a_signal_that_no_served_version_has_is_shown_and_counts_for_nothing() -> None:
+    name = "max_token_confidence"
+    work = workload_of(outcomes(400, as_signal=name), "cheap", "frontier", TERMS, routers=("surface",))
+    assert work.verifier is None
+    assert work.not_served[name].startswith(f"the signal {name} would need ")
+    found = plan(work, RiskBudget(0.1, 0.1), BUSY, EXTRA, NOW)
+    assert [option.name for option in found.options] == ["pre-route"]
+    line = next(row for row in text_of(found).splitlines() if row.startswith(f"| {name} "))
+    assert "no: would need" in line
+
+
+def test_logprobs_count_only_of_a_kind_of_tier_that_returns_them() -> None:
+    hosted = workload_of(
+        outcomes(400), "cheap", "frontier", TERMS, routers=("surface",), verifiers=("logprob",), kind=TierKind.HOSTED
+    )
+    assert hosted.verifier is None
+    assert set(hosted.not_served) == set(LOGPROB_NAMES)
+
+
+def test_an_ensemble_of_a_recorded_agreement_is_never_recommended(recorded: Workload) -> None:
+    """The served graph asks for one answer: the pattern is shown with what it would need, and shares no δ."""
+    sentence = "the signal agreement would need several answers"
+    perfect = replace(recorded, agreement=recorded.seen.grades[:, 0], not_served={"agreement": sentence})
+    found = plan(perfect, RiskBudget(0.1, 0.1), BUSY, EXTRA, NOW, samples=2)
+    ensemble = found.option("ensemble sample")
+    assert not ensemble.eligible
+    assert found.answer.pattern != "ensemble sample"
+    assert f"Never recommended: {sentence}" in text_of(found)
+    without = plan(recorded, RiskBudget(0.1, 0.1), BUSY, EXTRA, NOW)
+    assert found.option("cascade").operated == without.option("cascade").operated
 
 
 def test_an_ensemble_is_weighed_where_agreement_was_recorded_and_pays_for_every_sample(recorded: Workload) -> None:
