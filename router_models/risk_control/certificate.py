@@ -17,6 +17,7 @@ from typing import Any
 
 from router_models.errors import ArtifactError, CertificateError, DataError
 from router_models.risk_control.promise import Promise, json_number, promise_from_json, promise_to_json
+from router_models.types.coverage import Coverage
 from router_models.types.label_sources import UNSTATED, by_judge, judge_of
 
 ACCEPTED_RISK = "P(wrong | cheap accepted)"
@@ -25,9 +26,13 @@ HARM_RISK = f"P({HARM} | cheap accepted)"
 ANSWERED_RISK = "P(wrong | answered)"
 ABSTAIN_RISK = "P(abstain)"
 PROMPT = "prompt"
-JSON_VERSION = 3
+JSON_VERSION = 4
 """Formats 1 and 2 (joint with slices) counted every copy of a prompt as evidence, and proved a largest drop in the
-order of the file: they do not hold what they promise, and are refused."""
+order of the file; format 3 said nothing of the conditions that it was proved under. All are refused."""
+_NO_COVERAGE = (
+    "made without its coverage, so that no request can be told to be like those it was proved on: run `serve-graph "
+    "certify` again"
+)
 
 
 class LabelSource(StrEnum):
@@ -84,6 +89,9 @@ class Certificate:
         savings estimate the answer by that nobody saw. Empty where tokens were not recorded.
     left_out : mapping of str to int
         CERT prompts that do not count for whose labels they are (a judge's, beside people's), by label source.
+    coverage : Coverage
+        The conditions that the CERT rows were asked under; of other requests nothing is promised. Its default covers
+        a single user turn at the tiers' own settings.
     """
 
     what: str
@@ -106,6 +114,7 @@ class Certificate:
     one_row_per: str = PROMPT
     token_ratios: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
+    coverage: Coverage = field(default_factory=Coverage)
 
     def __post_init__(self) -> None:
         check_budget(self.epsilon, self.delta)
@@ -238,6 +247,7 @@ class Certificate:
             "one_row_per": self.one_row_per,
             "token_ratios": {tier: list(ratio) for tier, ratio in self.token_ratios.items()},
             "left_out": dict(self.left_out),
+            "coverage": self.coverage.to_json(),
         }
 
     @classmethod
@@ -253,6 +263,8 @@ class Certificate:
                     "and a largest drop was proved in the order of the file. What it promises may not hold: run "
                     "`serve-graph certify` again"
                 )
+            if data["format"] == 3 or (data["format"] == JSON_VERSION and "coverage" not in data):
+                raise CertificateError(f"certificate format {data['format']}: {_NO_COVERAGE}")
             if data["format"] != JSON_VERSION:
                 raise ArtifactError(f"certificate format {data['format']!r}: this release reads {JSON_VERSION}")
             return cls(
@@ -279,6 +291,7 @@ class Certificate:
                     for tier, ratio in data.get("token_ratios", {}).items()
                 },
                 left_out={str(source): int(n) for source, n in data.get("left_out", {}).items()},
+                coverage=Coverage.from_json(data["coverage"]),
             )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(f"the certificate cannot be read: {type(error).__name__} {error}") from error

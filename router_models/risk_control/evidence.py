@@ -40,6 +40,9 @@ class CascadeEvidence:
         (n,): characters of the prompt, for baselines that need no model; 0 where nothing is known of the texts.
     ungraded : array of bool, optional
         (n,): where nobody graded the last tier's answer, which counts as right then; None: nowhere.
+    covered : array of bool, optional
+        (n,): whether a certificate covers the prompt's conditions; where it does not the last tier answers, nothing is
+        promised, and the prompt counts as no evidence. None: all are covered.
     """
 
     tiers: tuple[str, ...]
@@ -50,6 +53,7 @@ class CascadeEvidence:
     slices: tuple[str, ...] | None = None
     lengths: FloatArray | None = None
     ungraded: BoolArray | None = None
+    covered: BoolArray | None = None
 
     @classmethod
     def of(
@@ -131,7 +135,17 @@ class CascadeEvidence:
             None if self.slices is None else tuple(self.slices[i] for i in index),
             None if self.lengths is None else self.lengths[index],
             None if self.ungraded is None else self.ungraded[index],
+            None if self.covered is None else self.covered[index],
         )
+
+    def counted(self) -> CascadeEvidence:
+        """The prompts that count as evidence: those that are covered."""
+        return replace(self.take(self.rows_counted), covered=None)
+
+    @property
+    def rows_counted(self) -> BoolArray:
+        """Which prompts those are, (n,)."""
+        return np.ones(len(self), dtype=np.bool_) if self.covered is None else self.covered
 
     def cut(self, slices: Sequence[str]) -> CascadeEvidence:
         """The same prompts with the slice of each; DataError where their number differs."""
@@ -249,7 +263,8 @@ def replay_policy(
     thresholds : Thresholds
         The policy's.
     covered : array of bool, optional
-        (n,): where False nothing is promised of the prompt's slice, and the top tier answers at once, unjudged.
+        (n,): where False nothing is promised of the prompt's slice, and the top tier answers at once, unjudged; so it
+        does where the prompts say that they are not covered.
     accept_at : array of float, optional
         (n,): what each prompt's cheap answer must reach, in place of `thresholds.accept_at`, where every slice has a
         threshold of its own.
@@ -272,6 +287,8 @@ def replay_policy(
     escalated = at_top & (tried < top)
     cost[at_top] += data.cost_usd[at_top, top]
     answered[at_top & (data.p_ok[:, top] < thresholds.abstain_below[top])] = -1
+    if data.covered is not None:
+        covered = data.covered if covered is None else covered & data.covered
     if covered is None:
         return Replay(tried, escalated, answered, cost, top)
     return Replay(

@@ -16,6 +16,7 @@ from router_models.data.slices import SLICERS, is_stated, slices_of
 from router_models.errors import DataError, NotCertifiedError
 from router_models.estimators.signals import check_served
 from router_models.estimators.verifiers.checks.tool_calls import CALLING_FINISHES
+from router_models.risk_control.certificate import Certificate
 from router_models.risk_control.certify import certify_policy, check_on_tune
 from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.joint_path import JointPath
@@ -23,20 +24,23 @@ from router_models.training.candidate import Candidate, Settings
 from router_models.training.evidence import evidence_of, token_ratios
 from router_models.training.splits import SPLIT_SHARES, LabelledSplits
 from router_models.training.whose_labels import check_graded_alike
+from router_models.types.coverage import LEAST_ROWS, Coverage
+from router_models.versions.covered_rows import coverage_of, covered_rows
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion
 
 
 @dataclass(frozen=True)
 class Certified:
-    """A version with its certificate, and the CERT prompts it was proved on.
+    """A version with its certificate, and the CERT prompts.
 
     Parameters
     ----------
     version : RouterVersion
         The version; its certificates are bound to it.
     evidence : CascadeEvidence
-        The n CERT prompts, cut into slices where slices are certified.
+        The CERT prompts, cut into slices where slices are certified; those that are not covered are marked so, and
+        the n others are what it was proved on.
     slices : mapping of str to sequence of str
         The slice of every CERT prompt by slicer.
     paths : mapping of str to JointPath
@@ -89,27 +93,43 @@ def certify_candidate(
     """
     check_candidate(candidate, settings)
     splits.check(settings.tiers, settings.seed, settings.group_by)
-    if settings.harm:
-        check_graded_alike(splits.cert)
     if min(len(splits.tune), len(splits.cert)) == 0:
         raise DataError(f"{len(splits.table)} prompts leave nothing to tune or to certify on: collect more")
-    draft, rests_on = candidate.version, splits.labels_used
-    known, fresh = (evidence_of(draft, part, settings.prices, settings.slicer) for part in (splits.tune, splits.cert))
+    draft = candidate.version
+    coverage = coverage_of(draft, splits.tune, splits.cert)
+    everything, known = (_seen(draft, part, settings, coverage) for part in (splits.cert, splits.tune))
+    fresh, known = everything.counted(), known.counted()
+    if min(len(fresh), len(known)) == 0:
+        raise NotCertifiedError(
+            f"no {LEAST_ROWS} of the {len(splits.cert)} prompts that certify were asked under the same conditions: "
+            "collect more under each decoding, system prompt, format and number of turns that is to be covered"
+        )
+    counted = splits.cert.take(everything.rows_counted)
+    rests_on = replace(splits, cert=counted).labels_used
+    if settings.harm:
+        check_graded_alike(counted)
     try:
         check_on_tune(known, fresh, settings.guarantee, settings.terms(now, rests_on), draft.policy.points)
         settings = settings if look is None else look()
         terms = settings.terms(now, rests_on)
         found = certify_policy(known, fresh, settings.guarantee, terms, draft.policy.points)
     except NotCertifiedError as error:
-        raise _to_collect(error, draft, known, settings) from error
+        raise _to_collect(error, draft, known, settings, len(fresh) / len(everything)) from error
+    certificate = replace(found.certificate, coverage=coverage)
     called = tiers_with_calls((splits.train, splits.cert), settings.tiers)
     version = replace(draft, policy=Policy(settings.tiers, found.points), slicer=settings.slicer, judges_calls=called)
     stated = settings.slicer is not None and is_stated(settings.slicer, splits.cert.prompts)
-    version = replace(version, certificate=found.certificate, stated_slices=stated)
-    told = replace(found.certificate, token_ratios=token_ratios(splits.cert, version, fresh))
+    version = replace(version, certificate=certificate, stated_slices=stated)
+    told = replace(certificate, token_ratios=token_ratios(splits.cert, version, everything))
     version = bound(replace(version, certificate=told), settings)
     slices = {slicer: slices_of(slicer, splits.cert.prompts) for slicer in SLICERS}
-    return Certified(version, fresh, slices, found.paths, found.refused)
+    return Certified(version, everything, slices, found.paths, found.refused)
+
+
+def _seen(draft: RouterVersion, part: OutcomeTable, settings: Settings, coverage: Coverage) -> CascadeEvidence:
+    """A part's evidence, with the rows that the coverage leaves out marked as such."""
+    seen = evidence_of(draft, part, settings.prices, settings.slicer)
+    return replace(seen, covered=covered_rows(coverage, draft, part))
 
 
 def tiers_with_calls(parts: Sequence[OutcomeTable], tiers: Sequence[str]) -> tuple[str, ...]:
@@ -143,16 +163,21 @@ def check_candidate(candidate: Candidate, settings: Settings) -> None:
 def bound(version: RouterVersion, settings: Settings) -> RouterVersion:
     """The version with every certificate bound to it as it now is: hashes of all that its certificates depend on."""
     binds = {**settings.binds, **version.binds(settings.prices)}
+    coverage = Coverage() if version.certificate is None else version.certificate.coverage
+
+    def beside(made: Mapping[str, Certificate]) -> dict[str, Certificate]:
+        return {tier: replace(one, binds=binds, coverage=coverage) for tier, one in made.items()}
+
     return replace(
         version,
         certificate=None if version.certificate is None else replace(version.certificate, binds=binds),
-        prefix_certificates={t: replace(made, binds=binds) for t, made in version.prefix_certificates.items()},
-        overload_certificates={t: replace(made, binds=binds) for t, made in version.overload_certificates.items()},
+        prefix_certificates=beside(version.prefix_certificates),
+        overload_certificates=beside(version.overload_certificates),
     )
 
 
 def _to_collect(
-    error: NotCertifiedError, draft: RouterVersion, tune: CascadeEvidence, settings: Settings
+    error: NotCertifiedError, draft: RouterVersion, tune: CascadeEvidence, settings: Settings, covered: float
 ) -> NotCertifiedError:
     """The same refusal, with the prompts to collect for the labels missing: only some of all prompts certify."""
     if error.labels_missing is None or settings.slicer is not None:
@@ -161,6 +186,6 @@ def _to_collect(
     if not settings.joint:
         routed = float((tune.p_route[:, 0] >= draft.policy.points[first].route_at).mean())
         share, of_those = share * routed, f", and {routed:.0%} of those are routed to {first}"
-    prompts = math.ceil(error.labels_missing / share)
+    prompts = math.ceil(error.labels_missing / (share * covered))
     more = f"Collect about {prompts:,} more prompts: {SPLIT_SHARES['cert']:.0%} of them certify{of_those}."
     return NotCertifiedError(f"{error.reason.rstrip('.')}. {more}", error.labels_missing)

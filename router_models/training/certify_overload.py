@@ -22,7 +22,7 @@ from router_models.risk_control.sequence import Labelled
 from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 from router_models.training.candidate import Settings
-from router_models.training.certify import Certified
+from router_models.training.certify import Certified, bound
 from router_models.training.evidence import evidence_of, replay_version
 from router_models.training.splits import LabelledSplits
 from router_models.versions.router_version import RouterVersion, overload_point
@@ -90,8 +90,7 @@ def with_overload(
         rejected(version, seen)
         for seen in (evidence_of(version, splits.tune, settings.prices, settings.slicer), certified.evidence)
     )
-    binds = {**settings.binds, **version.binds(settings.prices)}
-    terms = replace(settings.terms(now, splits.labels_used), epsilon=epsilon, delta=delta, binds=binds)
+    terms = replace(settings.terms(now, splits.labels_used), epsilon=epsilon, delta=delta)
     certificate = certify_overload(tune, cert, terms, what=OVERLOAD_HARM if _harm(version) else OVERLOAD_RISK)
     overload_points = {**version.policy.overload_points, cheap: overload_point(certificate)}
     version = replace(
@@ -99,7 +98,7 @@ def with_overload(
         policy=replace(version.policy, overload_points=overload_points),
         overload_certificates={**version.overload_certificates, cheap: certificate},
     )
-    return replace(certified, version=version)
+    return replace(certified, version=bound(version, settings))
 
 
 def certify_overload(

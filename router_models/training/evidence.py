@@ -16,6 +16,7 @@ from router_models.metrics import bootstrap
 from router_models.pricing.prices import Price
 from router_models.risk_control.evidence import CascadeEvidence, Replay, Thresholds, replay_policy
 from router_models.types import Answers, FloatArray, Usage
+from router_models.versions.covered_rows import covered_rows
 from router_models.versions.router_version import RouterVersion
 from router_models.versions.tier_models import as_served, shows_route
 
@@ -82,6 +83,8 @@ def evidence_of(
 ) -> CascadeEvidence:
     """Score every prompt and answer of a table with a version's models and price every call.
 
+    A certified version also says which prompts its certificate covers.
+
     Parameters
     ----------
     version : RouterVersion
@@ -111,6 +114,8 @@ def evidence_of(
         np.column_stack([table.grade(tier) for tier in tiers]),
         [len(text) for text in table.prompts.texts],
     )
+    if version.certificate is not None:
+        seen = replace(seen, covered=covered_rows(version.certificate.coverage, version, table))
     return seen if slicer is None else seen.cut(slices_of(slicer, table.prompts))
 
 

@@ -25,6 +25,7 @@ from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import WHOLE, certify_threshold, check_threshold
 from router_models.training.splits import LabelledSplits
 from router_models.types import Answers, Completion, FloatArray, IntArray
+from router_models.versions.covered_rows import covered_rows
 from router_models.versions.router_version import PREFIX_TOKENS, RouterVersion, Stage, prefix_point
 from router_models.versions.tier_models import as_served
 
@@ -91,14 +92,17 @@ def fit_prefix_stage(version: RouterVersion, tier: str, tokens: int, splits: Lab
 
 
 def routed_to(version: RouterVersion, tier: str, table: OutcomeTable) -> IntArray:
-    """The rows of a table that the version's policy sends to a tier; embeddings must be present."""
+    """The covered rows of a table that the version's policy sends to a tier; embeddings must be present."""
     estimates = {
         name: stage.estimate_route(table.prompts) for name, stage in version.stages.items() if stage.router is not None
     }
     decided = [
         version.policy.decide({name: float(p[row]) for name, p in estimates.items()}).tier for row in range(len(table))
     ]
-    return np.flatnonzero(np.array(decided) == tier)
+    sent = np.array(decided) == tier
+    if version.certificate is not None:
+        sent &= covered_rows(version.certificate.coverage, version, table)
+    return np.flatnonzero(sent)
 
 
 def labelled_prefixes(

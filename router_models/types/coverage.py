@@ -56,6 +56,8 @@ class Coverage:
         The fewest turns of the user.
     only_tools, only_tool_loops, only_prefilled : bool
         Whether all rows declared tools, held calls or results, ended in a begun answer: others are not covered then.
+    left_out : tuple of (str, int)
+        CERT rows that do not count, by the reason why they are not covered.
     """
 
     decodings: tuple[str, ...] = ("",)
@@ -72,6 +74,7 @@ class Coverage:
     only_tools: bool = False
     only_tool_loops: bool = False
     only_prefilled: bool = False
+    left_out: tuple[tuple[str, int], ...] = ()
 
     @classmethod
     def of(
@@ -80,6 +83,7 @@ class Coverage:
         novelty: float | None = None,
         least: int = LEAST_ROWS,
         longest: int | None = None,
+        distances: Sequence[float] | None = None,
     ) -> Coverage:
         """Return the conditions that at least `least` of these CERT rows were asked under; labels are not read.
 
@@ -93,7 +97,12 @@ class Coverage:
             The rows that a condition needs.
         longest : int, optional
             Tokens of the longest answer of these rows: a request that permits as many is cut no earlier.
+        distances : sequence of float, optional
+            How far every row's prompt lies from the training data; rows beyond `novelty` count for nothing.
         """
+        far = [None] * len(rows) if distances is None else list(distances)
+        near = cls(novelty=novelty)
+        rows, every = [row for row, at in zip(rows, far, strict=True) if at is None or near.novel(at) is None], rows
         frequent = cls._frequent(rows, least)
         counted = [row for row in rows if frequent.uncovered(row) is None]
 
@@ -113,7 +122,11 @@ class Coverage:
 
         inside = within(frequent)
         found = within(cls._frequent([row for row in counted if inside.uncovered(row) is None], least))
-        return replace(found, n=sum(found.uncovered(row) is None for row in rows))
+        reasons = Counter(found.uncovered(row, at) for row, at in zip(every, far, strict=True))
+        left_out = Counter({why.reason: 0 for why in reasons if why is not None})
+        for why, count in reasons.items():
+            left_out.update({} if why is None else {why.reason: count})
+        return replace(found, n=reasons[None], left_out=tuple(sorted(left_out.items())))
 
     @classmethod
     def _frequent(cls, rows: Sequence[Conditions], least: int) -> Coverage:
@@ -242,6 +255,7 @@ class Coverage:
             "only_tools": self.only_tools,
             "only_tool_loops": self.only_tool_loops,
             "only_prefilled": self.only_prefilled,
+            "left_out": dict(self.left_out),
         }
 
     @classmethod
@@ -263,8 +277,9 @@ class Coverage:
                 bool(data["only_tools"]),
                 bool(data["only_tool_loops"]),
                 bool(data["only_prefilled"]),
+                tuple((str(reason), int(count)) for reason, count in data["left_out"].items()),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"a certificate's coverage cannot be read: {error!r}") from error
 
 

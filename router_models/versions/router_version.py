@@ -38,11 +38,14 @@ from router_models.types import (
     Action,
     Completion,
     Decision,
+    FloatArray,
     OperatingPoint,
     PrefixPoint,
+    Prompts,
     Query,
     Verdict,
 )
+from router_models.types.coverage import Coverage
 from router_models.versions.policy import OverloadPoint, Policy
 from router_models.versions.tier_models import ROUTER_SCORE as ROUTER_SCORE
 from router_models.versions.tier_models import Stage as Stage
@@ -89,6 +92,9 @@ class RouterVersion:
         The tiers of which answers that call tools were fitted and certified on; of others' calls nothing is promised.
     stated_slices : bool
         Whether certified rows stated their slice in their metadata, instead of having it detected.
+    novel_to_top : bool
+        Whether a prompt beyond the certified distance is sent to the last tier; else the router decides, and nothing
+        is promised either. A setting of the server, no part of the version's files.
     """
 
     policy: Policy
@@ -104,9 +110,13 @@ class RouterVersion:
     overload_certificates: Mapping[str, Certificate] = field(default_factory=dict)
     judges_calls: tuple[str, ...] = ()
     stated_slices: bool = False
+    novel_to_top: bool = True
 
     def decide(self, query: Query) -> Decision:
-        """Choose a tier before generation; embeds the query once, for all stages."""
+        """Choose a tier before generation; embeds the query once, for all stages.
+
+        Of a prompt that lies farther from the training data than its certificate covers nothing is promised.
+        """
         encoder = self.encoder if self.needs_encoder else None
         prompts = prompts_of([query], encoder)
         p_ok: dict[str, float] = {}
@@ -120,17 +130,32 @@ class RouterVersion:
                 distance = float(far[0])
         if distance is None and self.novelty is not None:
             distance = float(self.novelty.distance(prompts)[0])
-        return self.policy.decide(p_ok, distance, self._open_slice(query))
+        open_slice = self._open_slice(query)
+        if distance is not None and self.certificate is not None and open_slice is None:
+            novelty = self.certificate.coverage.novelty
+            if novelty is not None and distance > novelty:
+                return self.policy.decide_novel(p_ok, distance, novelty, to_top=self.novel_to_top)
+        return self.policy.decide(p_ok, distance, open_slice)
+
+    def distance(self, prompts: Prompts) -> FloatArray | None:
+        """How far every prompt lies from the training data, (n,); None where neither router nor version can tell."""
+        for stage in self.stages.values():
+            if (far := stage.distance(prompts)) is not None:
+                return far
+        return None if self.novelty is None else self.novelty.distance(prompts)
 
     def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
         """Accept, escalate or abstain, after generation; one that ends in PREFIX_FINISH is judged by its first tokens.
 
         A cheap answer that breaks the shape the request declared (JSON schema, tools) is escalated whatever its score.
         Tool calls as declared are accepted, and nothing is promised of them unless `judges_calls` names the tier.
-        In a slice of which a joint policy promises nothing every cheap answer is, and the last tier's is accepted.
+        In a slice of which a joint policy promises nothing every cheap answer is, and the last tier's is accepted; so
+        is the last tier's answer to any query that the decision promises nothing of.
         """
         if (open_slice := self._open_slice(query)) is not None:
             return self.policy.judge_open(decision.tier, open_slice)
+        if not decision.promised and decision.tier == self.policy.top:
+            return self.policy.judge_unmeasured(decision.tier, decision.reason)
         if decision.tier not in self.stages:
             return self.policy.judge(decision.tier, 1.0)
         is_prefix = completion.finish_reason == PREFIX_FINISH
@@ -175,7 +200,8 @@ class RouterVersion:
         return certificate.threshold_for(slice_of(self.slicer, query))
 
     def binds(self, prices: Mapping[str, Price]) -> dict[str, str]:
-        """Hashes of the offline half of what a certificate depends on: models, encoder, prices, every threshold."""
+        """Hashes of the offline half of what a certificate depends on: models, prices, thresholds, coverage, ..."""
+        coverage = Coverage() if self.certificate is None else self.certificate.coverage
         grid = {
             tier: [_plain(point.route_at), _plain(point.accept_at), point.abstain_below]
             for tier, point in self.policy.points.items()
@@ -183,7 +209,13 @@ class RouterVersion:
         return {
             "models": models_digest(self),
             "encoder": self.encoder.digest,
-            **binding_hashes({"prices": prices_digest_input(prices), "thresholds": [grid, self.slicer]}),
+            **binding_hashes(
+                {
+                    "prices": prices_digest_input(prices),
+                    "thresholds": [grid, self.slicer],
+                    "coverage": coverage.to_json(),
+                }
+            ),
         }
 
     @property

@@ -47,6 +47,12 @@ class Stage:
             p = _calibrated(self.router_calibrator, self.router.predict(prompts))
             return (p, self.router.distance(prompts)) if self.fallback is None else self.fallback.blended(prompts, p)
 
+    def distance(self, prompts: Prompts) -> FloatArray | None:
+        """`route`'s distances alone, (n,); None where they are not measured, or the tier has no router."""
+        if self.fallback is not None:
+            return self.fallback.distance(prompts)
+        return None if self.router is None else self.router.distance(prompts)
+
     def estimate_ok(self, answers: Answers) -> FloatArray:
         """P(this answer is acceptable) for every answer, (n,), shown `as_served`."""
         return _calibrated(self.verifier_calibrator, self.verifier.predict(answers))

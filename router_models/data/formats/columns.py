@@ -16,9 +16,11 @@ from router_models.data.formats.cells import (
     to_prompts,
     to_texts,
 )
+from router_models.data.formats.condition_columns import asked_as, with_conditions
 from router_models.data.formats.token_columns import TOKEN_COLUMNS, tokens_of
 from router_models.errors import DataError
 from router_models.types import FloatArray, Tokens
+from router_models.types.conditions import CONDITION_COLUMNS
 from router_models.types.exchange import LOGPROB_NAMES
 
 COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "latency_s")
@@ -28,10 +30,11 @@ LABEL_SOURCE = "label_source"
 METADATA_NAMES = frozenset(
     "question_id prompt_id id split contaminated difficulty language index year "
     "domain category family task qset user_tier history_length".split()
-)
+).union(CONDITION_COLUMNS)
 """Columns that are never grades, whatever their type: domains may be numbered."""
 _MEASURED = ("_outchars", "_prompt_tokens", "_completion_tokens", "_cached_tokens", "_latency_s")
 _POSITION = "|position"
+_ASKED = "|asked"
 _SUFFIXES = ("_answer", "_pred", f"_{LABEL_SOURCE}", *_MEASURED)
 
 
@@ -84,7 +87,7 @@ def parse_columns(
         raise DataError(f"no column 'prompt'; found: {', '.join(map(str, frame.columns))}")
     if frame.index.name != "line":  # `readers`: lines of a text file; else rows are counted from 0
         frame = frame.reset_index(drop=True)
-    frame = frame.assign(prompt=list(to_prompts(frame["prompt"])))
+    frame = with_conditions(frame.assign(prompt=list(to_prompts(frame["prompt"]))))
     if "tier" in frame.columns:
         return _long(frame, tiers, scale, METADATA_NAMES.union(metadata))
     return _wide(frame, tiers, scale, METADATA_NAMES.union(metadata))
@@ -112,15 +115,16 @@ def _long(
                 f"prompt_id {spellings.idxmax()!r} stands for {int(spellings.max())} different prompts: give each "
                 "prompt an id of its own, or drop the column"
             )
-    twice = frame.duplicated([key, "tier"])
+    frame[_ASKED] = asked_as(frame, key)
+    twice = frame.duplicated([_ASKED, "tier"])
     if twice.any():
         row = int(twice.to_numpy().argmax())
         raise DataError(
             f"{place(frame, row)}: a second outcome of tier {frame['tier'].iloc[row]!r} for {key} "
             f"{str(frame[key].iloc[row])[:60]!r}; keep one row per prompt and tier"
         )
-    first = frame.drop_duplicates(key)
-    standard = {*LONG_COLUMNS, *TOKEN_COLUMNS, LABEL_SOURCE, "id"}
+    first = frame.drop_duplicates(_ASKED)
+    standard = {*LONG_COLUMNS, *TOKEN_COLUMNS, LABEL_SOURCE, "id", _ASKED}
     others = [c for c in frame.columns if c not in standard]
     flags = [c for c in others if is_text(frame[c]) or c in metadata]
     numeric = [c for c in frame.columns if c in LOGPROB_NAMES or (c in others and c not in flags)]
@@ -130,7 +134,7 @@ def _long(
         frame[LABEL_SOURCE] = list(to_label_sources(frame[LABEL_SOURCE]))
     tokens = tokens_of(frame)
     frame[_POSITION] = range(len(frame))
-    per_tier = {t: frame[frame["tier"] == t].set_index(key).reindex(first[key].to_numpy()) for t in names}
+    per_tier = {t: frame[frame["tier"] == t].set_index(_ASKED).reindex(first[_ASKED].to_numpy()) for t in names}
     return Columns(
         prompts=tuple(first["prompt"]),
         metadata={str(c): to_texts(first[c]) for c in flags},

@@ -97,11 +97,15 @@ class LengthFallback:
         tuple of array of float, (n,)
             The blended estimates, in [0, 1], and the prompts' distances.
         """
-        distance = fitted(self.novelty_, self.family).distance(X)
+        distance = self.distance(X)
         level, slope = fitted(self.line_, self.family)
         by_length = 1 / (1 + np.exp(np.clip(slope * _log_length(X) - level - shift, -50, 50)))
         w = weight_of_length(distance)
         return np.asarray((1 - w) * p + w * by_length, dtype=np.float64), distance
+
+    def distance(self, X: Prompts) -> FloatArray:
+        """Return the distance of n prompts from the training data, (n,)."""
+        return fitted(self.novelty_, self.family).distance(X)
 
     def state(self) -> State:
         """Return the learned state; `from_state` rebuilds a fallback that blends equally."""

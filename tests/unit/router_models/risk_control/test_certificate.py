@@ -18,6 +18,7 @@ from router_models.risk_control.certificate import (
     binding_hashes,
 )
 from router_models.risk_control.promise import Promise
+from router_models.types.coverage import Coverage
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 BINDS = binding_hashes({"weights.cheap": b"\x00\x01", "prices": {"cheap": "0.1"}, "engine_flags": ["--spec", "ngram"]})
@@ -121,6 +122,25 @@ def test_certificates_from_before_one_row_a_group_counted_are_refused_by_name(ce
         CertificateError, match=f"certificate format {former}: made when every copy of a prompt counted"
     ):
         Certificate.from_json({**certificate.to_json(), "format": former})
+
+
+def test_certificates_without_coverage_are_refused_by_name(certificate):
+    data = certificate.to_json()
+    without = {name: value for name, value in data.items() if name != "coverage"}
+    for former in ({**data, "format": 3}, without):
+        with pytest.raises(
+            CertificateError, match=rf"certificate format {former['format']}: made without its coverage"
+        ):
+            Certificate.from_json(former)
+    with pytest.raises(ArtifactError, match="coverage cannot be read"):
+        Certificate.from_json({**data, "coverage": {"turns": 1}})
+
+
+def test_the_coverage_is_kept(certificate):
+    covering = replace(
+        certificate, coverage=Coverage(decodings=("", '{"temperature":0.7}'), turns=2, novelty=0.9, n=80)
+    )
+    assert Certificate.from_json(json.loads(json.dumps(covering.to_json()))) == covering
 
 
 def test_a_certificate_says_of_what_one_row_counted(certificate):

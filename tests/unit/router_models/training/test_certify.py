@@ -138,9 +138,10 @@ def test_batch_and_served_estimates_of_a_ladder_agree(
 ) -> None:
     """What CERT was scored with is what a server computes for the same prompt and answer."""
     version, data = ladder[1].version, ladder[1].evidence
-    text = table.prompts.texts[0]
-    decision = version.decide(Query.from_prompt(text, domain=table.column("domain")[0]))
-    lp = float(table.answers_of(decision.tier).signals["lp_mean"][0])
+    row = 700  # the numbers in most prompts have three digits
+    text = table.prompts.texts[row]
+    decision = version.decide(Query.from_prompt(text, domain=table.column("domain")[row]))
+    lp = float(table.answers_of(decision.tier).signals["lp_mean"][row])
     verdict = version.judge(Query.from_prompt(text), Completion("So it is.", token_logprobs=(lp,) * 6), decision)
     assert verdict.p_ok is not None
     i = TIERS.index(decision.tier)
@@ -217,9 +218,9 @@ def test_slices_of_three_tiers_are_certified_shown_and_served(
     assert certificate.covers("colours")
     assert not certificate.covers("riddles")
     assert set(certified.refused) == {name for name in certificate.slices if not certificate.covers(name)}
-    riddle = Query.from_prompt("What colour is the cat number 7?", domain="riddles")
+    riddle = Query.from_prompt("What colour is the cat number 777?", domain="riddles")
     assert version.decide(riddle).tier == "large"
-    assert version.decide(Query.from_prompt("What colour is the cat number 7?", domain="colours")).tier != "large"
+    assert version.decide(Query.from_prompt("What colour is the cat number 777?", domain="colours")).tier != "large"
     numbers = write_report(tmp_path, candidate, certified, sliced)
     page = (tmp_path / "report.md").read_text()
     for words in ("in each certified slice", "Not certified:\n\n- riddles: ", "| riddles | – |", "| ended in (p) |"):
@@ -267,7 +268,7 @@ def test_silence_counts_as_not_right_in_the_page_of_two_tiers(table: OutcomeTabl
     accuracy = {}
     for name, one in (("loud", certified), ("quiet", quiet)):
         accuracy[name] = write_report(tmp_path / name, candidate, one, PAIR)["accuracy"]
-    lost = (seen.p_ok[:, 1] < below) & ~replay_version(certified.version, seen).accepted
+    lost = (seen.p_ok[:, 1] < below) & ~replay_version(certified.version, seen).accepted & seen.covered
     assert lost.any()
     assert accuracy["quiet"] == pytest.approx(accuracy["loud"] - float((lost * seen.grades[:, 1]).mean()))
 

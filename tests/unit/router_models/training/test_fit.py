@@ -121,9 +121,8 @@ def test_a_last_tier_that_is_hardly_ever_wrong_needs_no_variety(wrong: int, prom
     assert bool(candidate.verifiers["frontier"]) is (wrong > 0)
     certified = certify_candidate(candidate, splits, settings, datetime(2026, 1, 5, tzinfo=UTC))
     version = certified.version
-    query = Query.from_prompt(str(frame()["prompt"][0]))
-    decision = version.decide(query)
-    assert decision.tier == "cheap"
+    routed = ((query, version.decide(query)) for query in map(Query.from_prompt, splits.cert.prompts.texts))
+    query, decision = next((query, decision) for query, decision in routed if decision.tier == "cheap")
     assert version.judge(query, Completion("Yes."), decision).p_ok is not None
     if not wrong:
         assert not version.policy.judges_top

@@ -19,6 +19,7 @@ from router_models.estimators.verifiers import NonEmptyVerifier, VerifierModel
 from router_models.pricing.prices import Price
 from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate, LabelSource
 from router_models.types import Action, Completion, Decision, OperatingPoint, Prompts, Query
+from router_models.types.coverage import Coverage
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage, builtin_version, models_digest
 
@@ -198,7 +199,7 @@ def test_infinite_thresholds_survive(saved: Path) -> None:
 
 def test_binds_name_models_encoder_prices_and_thresholds() -> None:
     before = version().binds(PRICES)
-    assert set(before) == {"models", "encoder", "prices", "thresholds"}
+    assert set(before) == {"models", "encoder", "prices", "thresholds", "coverage"}
     dearer = PRICES | {"cheap": Price(Decimal(2), Decimal(2))}
     other = version(Stage(ConstantRouter(0.3), None, NonEmptyVerifier(), None))
     moved = version()
@@ -207,8 +208,31 @@ def test_binds_name_models_encoder_prices_and_thresholds() -> None:
         (version().binds(dearer), "prices"),
         (other.binds(PRICES), "models"),
         (moved.binds(PRICES), "thresholds"),
+        (replace(version(), certificate=certificate(coverage=Coverage(turns=2))).binds(PRICES), "coverage"),
     ):
         assert {key for key in before if before[key] != changed[key]} == {name}
+
+
+class Measured(ConstantRouter):
+    """A router that knows how far a prompt lies from its training data: a hundredth for every character."""
+
+    def distance(self, X: Prompts) -> np.ndarray:
+        return np.array([len(text) / 100 for text in X.texts])
+
+
+def test_a_prompt_beyond_the_certified_distance_goes_to_the_last_tier_without_a_promise() -> None:
+    stage = Stage(Measured(0.9), None, NonEmptyVerifier(), None)
+    made = replace(version(stage), certificate=certificate(coverage=Coverage(novelty=1.0)))
+    near, far = Query.from_prompt("x" * 100), Query.from_prompt("x" * 101)
+    assert (made.decide(near).tier, made.decide(near).promised) == ("cheap", True)
+    decision = made.decide(far)
+    assert (decision.tier, decision.promised) == ("frontier", False)
+    assert decision.reason.startswith("novel: 1.01 from the training data, and up to 1.00 was certified")
+    verdict = made.judge(far, Completion(""), decision)
+    assert (verdict.action, verdict.promised) == (Action.ACCEPTED, False), "nor is it abstained from"
+    routed = replace(made, novel_to_top=False).decide(far)
+    assert (routed.tier, routed.promised) == ("cheap", False)
+    assert routed.reason.startswith("novel: ")
 
 
 def test_a_tier_without_models_is_not_judged() -> None:

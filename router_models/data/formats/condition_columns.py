@@ -1,0 +1,68 @@
+"""Read under which conditions the rows of a table were asked, from the columns `CONDITION_COLUMNS`; absent: plain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from router_models.data.formats.cells import place, to_texts
+from router_models.data.table import OutcomeTable
+from router_models.errors import DataError
+from router_models.types.conditions import CONDITION_COLUMNS, PLAIN, Conditions
+
+
+def conditions_of_table(table: OutcomeTable) -> tuple[Conditions, ...]:
+    """Return under which conditions every row was asked, (n,).
+
+    Parameters
+    ----------
+    table : OutcomeTable
+        Its metadata may hold any of `CONDITION_COLUMNS`; an empty cell, or a column that is absent: the plain case.
+
+    Returns
+    -------
+    tuple of Conditions
+
+    Raises
+    ------
+    DataError
+        Naming the column and row of a value that cannot be read.
+    """
+    columns = {name: table.prompts.metadata[name] for name in CONDITION_COLUMNS if name in table.prompts.metadata}
+    if not columns:
+        return (PLAIN,) * len(table)
+    known: dict[tuple[str, ...], Conditions] = {}
+    found = []
+    for row, cells in enumerate(zip(*columns.values(), strict=True)):
+        if cells not in known:
+            for name, cell in zip(columns, cells, strict=True):
+                _one_spelling(name, cell, f"row {row}")
+            known[cells] = Conditions.from_columns(dict(zip(columns, cells, strict=True)))
+        found.append(known[cells])
+    return tuple(found)
+
+
+def with_conditions(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose columns of conditions hold one spelling of every condition; DataError as above."""
+    read: dict[str, list[str]] = {}
+    for name in (name for name in CONDITION_COLUMNS if name in frame.columns):
+        spelled: dict[str, str] = {}
+        for row, text in enumerate(texts := to_texts(frame[name])):
+            if text not in spelled:
+                spelled[text] = _one_spelling(name, text, place(frame, row))
+        read[name] = [spelled[text] for text in texts]
+    return frame.assign(**read)
+
+
+def asked_as(frame: pd.DataFrame, key: str) -> Sequence[str]:
+    """Return what tells the prompts of a LONG table apart, (n,): the key, and the conditions it was asked under."""
+    columns = [frame[name] for name in CONDITION_COLUMNS if name in frame.columns]
+    return ["\x1f".join(map(str, cells)) for cells in zip(frame[key], *columns, strict=True)]
+
+
+def _one_spelling(name: str, text: str, where: str) -> str:
+    try:
+        return Conditions.from_columns({name: text}).columns()[name]
+    except ValueError as error:
+        raise DataError(f"column {name!r}, {where}: {error}") from error

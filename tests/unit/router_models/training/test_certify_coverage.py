@@ -1,0 +1,141 @@
+"""A certificate is proved on the rows that it covers, and says which; no label decides what is covered."""
+
+import random
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from router_models.data.features import Encoder
+from router_models.data.formats import outcomes_to_frame, parse_columns
+from router_models.data.formats.condition_columns import conditions_of_table
+from router_models.data.outcomes import OutcomeTable, prompt_id, table_of
+from router_models.errors import NotCertifiedError
+from router_models.pricing.prices import Price
+from router_models.training.candidate import Candidate, Settings
+from router_models.training.certify import Certified, certify_candidate
+from router_models.training.certify_overload import with_overload
+from router_models.training.certify_prefix import with_prefix
+from router_models.training.evidence import replay_version
+from router_models.training.fit import fit_candidate
+from router_models.training.prefix import routed_to
+from router_models.training.splits import LabelledSplits, split_outcomes
+from router_models.types import Outcome
+from router_models.types.conditions import PLAIN, Conditions
+from router_models.types.coverage import LEAST_ROWS
+from router_models.types.exchange import Usage, logprob_summary
+
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+PRICES = {"cheap": Price(Decimal("0.01"), Decimal("0.02")), "top": Price(Decimal("0.5"), Decimal(1))}
+PAIR = Settings(("cheap", "top"), PRICES, epsilon=0.2, delta=0.2, router="surface", verifier="logprob")
+WARM, HOT = (Conditions(decoding=f'{{"temperature":{t}}}') for t in (0.7, 1.9))
+TOLD = Conditions(system_prompt="ab" * 32)
+
+
+def world(n: int) -> OutcomeTable:
+    """Questions under two decodings and two system prompts; a few were asked at temperature 1.9."""
+    rng, outcomes = random.Random(1), []
+    for i in range(n):
+        asked = rng.choices((PLAIN, WARM, TOLD, HOT), (62, 18, 18, 2))[0]
+        easy = rng.random() < 0.6
+        text = f"What is {i} + {rng.randint(10, 99)}?" if easy else f"Why does {i} matter? " + "Explain it. " * 4
+        for tier, chance in (("cheap", 0.95 if easy else 0.3), ("top", 0.97)):
+            right = rng.random() < chance
+            tokens = [-0.05 - rng.random() * (0.5 if right else 1.2)] * 6
+            outcomes.append(
+                Outcome(
+                    prompt_id(text), text, tier, "So it is.", float(right), Usage(20, 6), 0.1, "stop",
+                    logprob_summary(tokens), asked.columns(), (" so",) * 6, tuple(tokens),
+                )
+            )  # fmt: skip
+    return table_of(parse_columns(outcomes_to_frame(outcomes)))
+
+
+class Given(Encoder):
+    """No encoder: nothing reads vectors."""
+
+    def encode(self, texts: object) -> np.ndarray:
+        return np.tile(np.eye(1, 384, dtype=np.float32), (len(texts), 1))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def parts() -> LabelledSplits:
+    return split_outcomes(world(1000), PAIR.tiers, 0)
+
+
+@pytest.fixture(scope="module")
+def candidate(parts: LabelledSplits) -> Candidate:
+    return fit_candidate(parts, PAIR, Given())
+
+
+@pytest.fixture(scope="module")
+def made(candidate: Candidate, parts: LabelledSplits) -> Certified:
+    return certify_candidate(candidate, parts, PAIR, NOW)
+
+
+def test_rare_conditions_and_novel_prompts_are_neither_covered_nor_counted(
+    made: Certified, parts: LabelledSplits
+) -> None:
+    certificate = made.version.certificate
+    assert certificate is not None
+    coverage, asked = certificate.coverage, conditions_of_table(parts.cert)
+    assert 0 < asked.count(HOT) < LEAST_ROWS
+    assert coverage.decodings == ("", WARM.decoding)
+    assert coverage.system_prompts == ("", TOLD.system_prompt)
+    far = made.version.distance(parts.cert.prompts)
+    assert far is not None
+    assert coverage.novelty is not None
+    expected = [one != HOT and at <= coverage.novelty for one, at in zip(asked, far, strict=True)]
+    assert made.evidence.covered is not None
+    assert made.evidence.covered.tolist() == expected
+    assert coverage.n == sum(expected) == len(made.evidence.counted())
+    assert certificate.n <= coverage.n
+    assert dict(coverage.left_out)["decoding"] == asked.count(HOT)
+    certificate.check(made.version.binds(PRICES), NOW)
+
+
+def test_about_a_twentieth_of_the_prompts_is_novel(made: Certified, parts: LabelledSplits) -> None:
+    certificate = made.version.certificate
+    assert certificate is not None
+    assert 0 < dict(certificate.coverage.left_out)["novelty"] < 0.12 * len(parts.cert)
+
+
+def test_the_labels_of_rows_that_are_left_out_change_no_certificate(
+    candidate: Candidate, made: Certified, parts: LabelledSplits
+) -> None:
+    assert made.evidence.covered is not None
+    flipped = {t: np.where(made.evidence.covered, g, 1 - g) for t, g in parts.cert.grades.items()}
+    other = replace(parts, cert=replace(parts.cert, grades=flipped))
+    assert certify_candidate(candidate, other, PAIR, NOW).version.certificate == made.version.certificate
+
+
+def test_what_is_not_covered_is_replayed_as_the_last_tier_answers_it(made: Certified) -> None:
+    replayed, covered = replay_version(made.version, made.evidence), made.evidence.covered
+    assert covered is not None
+    assert replayed.accepted[covered].any()
+    assert set(replayed.answered_by[~covered].tolist()) == {1}
+    assert replayed.cost_usd[~covered].tolist() == made.evidence.cost_usd[~covered, 1].tolist()
+    everywhere = replay_version(made.version, replace(made.evidence, covered=None))
+    assert everywhere.cost_usd.sum() < replayed.cost_usd.sum(), "rows that are not covered would have been accepted"
+
+
+def test_the_promises_beside_it_are_proved_on_the_same_rows_and_carry_the_coverage(
+    made: Certified, parts: LabelledSplits
+) -> None:
+    loose = replace(PAIR, epsilon=0.3)
+    both = with_overload(with_prefix(made, parts, loose, [3], NOW), parts, loose, 0.95, 0.2, NOW).version
+    assert both.certificate is not None
+    for beside in (both.prefix_certificates["cheap"], both.overload_certificates["cheap"]):
+        assert beside.coverage == both.certificate.coverage
+        beside.check(both.binds(PRICES), NOW)
+    assert made.evidence.covered is not None
+    assert made.evidence.covered[routed_to(made.version, "cheap", parts.cert)].all()
+
+
+def test_conditions_that_nobody_shares_certify_nothing(candidate: Candidate, parts: LabelledSplits) -> None:
+    alone = tuple(f'{{"temperature":1.{i:04d}1}}' for i in range(len(parts.cert)))
+    prompts = replace(parts.cert.prompts, metadata={**parts.cert.prompts.metadata, "decoding": alone})
+    with pytest.raises(NotCertifiedError, match=f"no {LEAST_ROWS} of the {len(alone)} prompts that certify"):
+        certify_candidate(candidate, replace(parts, cert=replace(parts.cert, prompts=prompts)), PAIR, NOW)
