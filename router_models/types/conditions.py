@@ -29,7 +29,8 @@ CONDITION_COLUMNS = (
 NO_DECODING = frozenset(
     """messages model stream stream_options n seed max_tokens max_completion_tokens logprobs top_logprobs user metadata
     store service_tier prompt_cache_key prompt_cache_retention prompt_cache_options safety_identifier serve_graph tools
-    tool_choice parallel_tool_calls functions function_call response_format cache_salt priority request_id""".split()
+    tool_choice parallel_tool_calls functions function_call response_format cache_salt priority request_id
+    anthropic_cache_control tool_results_in_turn""".split()
 )
 """Parameters that decide nothing about one answer's text, or are conditions of their own. All others count."""
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
@@ -63,7 +64,7 @@ class Conditions:
     system_prompt : str
         sha256 of the system prompt, in hex; empty: there is none.
     turns : int
-        Turns of the user.
+        Turns of the user; one more where the assistant spoke first.
     tools : bool
         Whether it declares tools.
     response_format : str
@@ -159,7 +160,7 @@ def conditions_of(query: Query) -> Conditions:
         decoding_of({name: value for name, value in parameters.items() if name not in NO_DECODING}),
         limit if isinstance(limit, int) else None,
         system_prompt_of(messages),
-        max(sum(message.role == "user" for message in messages), 1),
+        turns_of(messages),
         bool(parameters.get("tools") or parameters.get("functions")),
         "" if form == "text" else form,
         any(
@@ -170,6 +171,13 @@ def conditions_of(query: Query) -> Conditions:
         bool(messages) and messages[-1].role == "assistant",
         parameters.get("n") or 1,
     )
+
+
+def turns_of(messages: tuple[Message, ...]) -> int:
+    """Return the turns of the user, at least one; one more where the assistant is made to have spoken first."""
+    turns = sum(message.role == "user" for message in messages)
+    first = next((message.role for message in messages if message.role not in SYSTEM_ROLES), "user")
+    return max(turns + (first == "assistant"), 1)
 
 
 def system_prompt_of(messages: tuple[Message, ...]) -> str:

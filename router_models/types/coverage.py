@@ -167,7 +167,8 @@ class Coverage:
         distance : float, optional
             Its distance from the training data; None: not measured yet, and not checked.
         defaults : sequence of mapping
-            Every tier's default sampling settings, on top of which a request's own count.
+            Every tier's default sampling settings, on top of which a request's own count; `max_tokens` among them is
+            the length of answers to requests, and of rows, that set none.
         """
         if asked.choices > 1:
             return Uncovered("choices", f"{asked.choices} choices are wanted, and answers were certified one by one")
@@ -200,10 +201,10 @@ class Coverage:
             return Uncovered("prefilled", "no conversation that ends in the assistant's turn was certified")
         if self.only_prefilled and not asked.prefilled:
             return Uncovered("prefilled", "conversations that end in the assistant's turn alone were certified")
-        if asked.max_tokens is not None and self.max_tokens is not None and asked.max_tokens < self.max_tokens:
-            return Uncovered(
-                "max_tokens", f"{asked.max_tokens} tokens at most, and no fewer than {self.max_tokens} were certified"
-            )
+        for own in defaults:
+            length, least = asked.max_tokens or own.get("max_tokens"), self.max_tokens or own.get("max_tokens")
+            if length is not None and least is not None and length < least:
+                return Uncovered("max_tokens", f"{length} tokens at most, and no fewer than {least} were certified")
         return None if distance is None else self.novel(distance)
 
     def novel(self, distance: float) -> Uncovered | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from router_models.types.coverage import Uncovered
+
 
 class Action(StrEnum):
     """Name the outcome of a request; the values are those of the `x-serve-graph-outcome` header."""
@@ -36,6 +38,8 @@ class Decision:
         False where the version's certificate does not cover this query, although it covers others.
     moved : str, optional
         Why this is another tier than the router's choice; None where it is that choice.
+    uncovered : Uncovered, optional
+        How the query lies outside what was certified; nothing is promised of its answer, whoever gives it.
     """
 
     tier: str
@@ -44,6 +48,7 @@ class Decision:
     distance: float | None = None
     promised: bool = True
     moved: str | None = None
+    uncovered: Uncovered | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from router_models.types import DecisionRecord
 from serve_graph import __version__
 from serve_graph.access.accounts import Accounts
-from serve_graph.access.auth import AuthMiddleware
+from serve_graph.access.auth import CALLER, AuthMiddleware
 from serve_graph.access.keys import Keyring
 from serve_graph.api.connection import PlainReply, Reply
 from serve_graph.api.content_encoding import offered
@@ -116,6 +116,8 @@ def build_http(backend: Backend) -> FastAPI:
     @app.get("/readyz", responses={**reply("Readiness"), 503: reply("Readiness")[200]} | errors(403))
     async def readyz() -> Response:
         state = await backend.readiness()
+        if backend.keyring.required and CALLER.get().key is None:
+            state.pop("coverage", None)
         return Reply(state, status_code=200 if state["ready"] else 503)
 
     @app.get("/metrics", response_class=PlainReply, responses=errors(401, 403))

@@ -159,7 +159,8 @@ def tier_failed(context: CascadeContext, error: EngineError, state: RequestState
         tier, floor = state.rejected[0], context.quality_floor
         point, certificate = context.policy.overload_points.get(tier), context.certificate
         holds = certificate.fault() is None and certificate.fault(f"spill:{tier}") is None
-        may_serve = point is not None and holds and (floor is None or floor <= point.promised)
+        covered = state.decision is None or state.decision.uncovered is None
+        may_serve = point is not None and holds and covered and (floor is None or floor <= point.promised)
     return TierFailed(error, may_serve, time_left(context))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from router_models.types.coverage import Uncovered
 from router_models.versions.policy import Policy
 from serve_graph.cascade.billing import Prices
 from serve_graph.cascade.certificate import HOLDS, CertificateSnapshot
@@ -40,5 +41,5 @@ class CascadeContext:
     quality_floor: float | None = None
     forbids_abstaining: bool = False
     unmeasured: str | None = None
-    uncovered: str | None = None
+    uncovered: Uncovered | None = None
     set_apart: str | None = None

@@ -94,7 +94,9 @@ class IngressDeployment:
         """Ready means: the safe tier, which every failure falls back on, answers (or may be asleep by its scaling)."""
         ready = await self.tiers_ready.tiers()
         faults = self.tiers_ready.faults
-        return readiness_report(self.served, self.certificate_status, self.tier_names, self.safe_tier, ready, faults)
+        report = readiness_report(self.served, self.certificate_status, self.tier_names, self.safe_tier, ready, faults)
+        covers = {} if self.served.coverage is None else {"coverage": self.service.metrics.coverage()}
+        return report | covers
 
     async def metrics(self) -> str:
         counters = {}

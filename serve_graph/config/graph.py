@@ -64,6 +64,11 @@ class PolicyConfig(Frozen):
     """`stay`: a conversation stays on the tier that made its tool calls, unless the router chooses a dearer one;
     `route`: each request is routed.
     """
+    uncovered: Literal["last_tier", "route"] = "last_tier"
+    """Who answers a request that the served version's certificate does not cover, such as one with another system
+    prompt or temperature than were certified (docs/guides/requests.md): `last_tier`, without asking the router, or
+    `route`: whoever the router and the verifier choose. Nothing is promised of the answer either way.
+    """
     unknown_fields: Literal["refuse", "ignore", "forward"] = "refuse"
     """What to do with request fields that this release does not know, such as `stop_token_ids`,
     `structured_outputs` or a provider's own: `refuse` with 400, `ignore`, or `forward` to the tiers as they are, which

@@ -8,8 +8,11 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from router_models.types import Decision, DecisionRecord, Query
+from router_models.types.conditions import conditions_of
+from router_models.types.coverage import Coverage, Uncovered
 from router_models.versions.policy import Policy
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.deadline import NEVER, Deadline
@@ -19,7 +22,14 @@ from serve_graph.gateway.capabilities import CapableTiers, capabilities_of, need
 from serve_graph.gateway.context_length import Room, fit_context
 from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.gateway.promise import AnswerPromise, CertifiedShares, RequestFacts, answer_promise, set_apart
-from serve_graph.gateway.rules import Expectations, hold_tool_loop, keep_session, within_latency
+from serve_graph.gateway.rules import (
+    Expectations,
+    WhenUncovered,
+    hold_tool_loop,
+    keep_promised,
+    keep_session,
+    within_latency,
+)
 from serve_graph.gateway.sessions import Session, Sessions
 from serve_graph.policy.labels import LabelRule
 from serve_graph.policy.served_policy import ServedPolicy
@@ -53,7 +63,9 @@ class RoutingContext:
     the configuration does, for every request. `judges_calls`: of these tiers' tool calls the certificate speaks too.
     `capabilities`: what the tiers declare to take; empty: everything. `prefixes`: the promised share by tier of
     answers accepted by their first tokens. `whole_try_s`: the longest that a cheap try takes, router and verdict
-    included. `labels`: those that the version decides by. `shares`: all that is certified, together.
+    included. `labels`: those that the version decides by. `coverage`: the requests that the certificate speaks of,
+    None: not checked; `sampling`: each tier's default settings, its length included, by which requests are compared;
+    `when_uncovered`: who answers any others. `shares`: all that is certified, together.
     """
 
     certified: float | None = None
@@ -69,6 +81,9 @@ class RoutingContext:
     prefixes: Mapping[str, float] = field(default_factory=dict)
     whole_try_s: float = math.inf
     labels: LabelRule | None = None
+    coverage: Coverage | None = None
+    sampling: tuple[Mapping[str, Any], ...] = ({},)
+    when_uncovered: WhenUncovered = "last_tier"
     shares: CertifiedShares = field(init=False)
 
     def __post_init__(self) -> None:
@@ -135,6 +150,9 @@ def request_context(
             else routing.labels.unproven(query.metadata, resolved.fixed),
         )
         apart = set_apart(facts, routing.joint, context.policy)
+    uncovered, coverage = None, routing.coverage
+    if coverage is not None and query is not None and resolved.forced is None:
+        uncovered = coverage.uncovered(conditions_of(query), defaults=routing.sampling)
     made = replace(
         context,
         policy=policy,
@@ -144,10 +162,13 @@ def request_context(
         quality_floor=resolved.quality_floor,
         forbids_abstaining=forbids_abstaining,
         unmeasured=unmeasured,
+        uncovered=uncovered,
         set_apart=apart,
     )
     promise = None if resolved.quality_floor is None else answer_promise(routing.shares, made)
-    rules = RequestConstraints(context, resolved, routing, top, made.deadline, promise, began, capable, session)
+    rules = RequestConstraints(
+        context, resolved, routing, top, made.deadline, promise, began, capable, session, uncovered
+    )
     return replace(made, constraints=rules)
 
 
@@ -202,17 +223,20 @@ class RequestConstraints:
     began: str | None = None
     capable: CapableTiers | None = None
     session: Session | None = None
+    uncovered: Uncovered | None = None
 
     def without_router(self) -> Decision | None:
-        """The last tier, where the quality that was asked for is not promised of any other; else None."""
-        floor, promise = self.resolved.quality_floor, self.promise
-        if floor is None or promise is None:
-            return None
-        if promise.share is not None and floor <= promise.share:
-            return None
-        known = f"{promise.share:g} is certified of {promise.of}" if promise.why_not is None else promise.why_not
-        why = f"quality floor {floor:g}: {known}"
-        return Decision(self.top, f"{why}; so {self.top}", moved=why)
+        """The last tier, where the quality that was asked for is not promised of any other, or where the certificate
+        does not cover the request and the configuration sends such there; else None.
+        """
+        floor, promise, found = self.resolved.quality_floor, self.promise, self.uncovered
+        if floor is not None and promise is not None and (promise.share is None or floor > promise.share):
+            known = f"{promise.share:g} is certified of {promise.of}" if promise.why_not is None else promise.why_not
+            why = f"quality floor {floor:g}: {known}"
+            return Decision(self.top, f"{why}; so {self.top}", promised=found is None, moved=why, uncovered=found)
+        if found is not None and self.routing.when_uncovered == "last_tier":
+            return Decision(self.top, f"uncovered: {found.why}; so {self.top}", promised=False, uncovered=found)
+        return None
 
     def apply(self, decision: Decision, query: Query) -> Decision:
         """The decision as what the request needs, its tool loop, its time, its session and its length leave it."""
@@ -234,7 +258,12 @@ class RequestConstraints:
             decision = keep_session(decision, session, prices, ladder, routing.expectations)
         if routing.rooms:
             decision = fit_context(decision, query, routing.rooms, ladder)
-        return decision
+        found, coverage = self.uncovered or decision.uncovered, routing.coverage
+        if found is None and coverage is not None and decision.distance is not None:
+            found = coverage.novel(decision.distance)
+        if found is None:
+            return decision
+        return keep_promised(decision, found, ladder, resolved.quality_floor, routing.when_uncovered)
 
 
 def routing_context_for(
@@ -255,4 +284,7 @@ def routing_context_for(
         prefixes=served.prefix_shares,
         labels=served.labels,
         whole_try_s=max(tier.timeout_s for tier in config.tiers) + 2 * config.policy.timeout_s,
+        coverage=served.coverage,
+        sampling=tuple({**tier.decoding, "max_tokens": tier.default_max_tokens} for tier in config.tiers),
+        when_uncovered=config.policy.uncovered,
     )

@@ -226,8 +226,10 @@ class Service:
         if request.recorded:
             return
         request.recorded = True
-        record = record_of(request, self.routing.shares, self.keep_prompt, error)
-        self.metrics.add(record)
+        routing = self.routing
+        record = record_of(request, routing.shares, self.keep_prompt, error)
+        checked = routing.coverage is not None and request.forced is None and not request.embeds
+        self.metrics.add(record, checked=checked)
         try:
             self.sink.write(record)
         except OSError as failure:  # the answer is made and paid for: it must leave

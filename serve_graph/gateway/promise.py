@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from router_models.estimators.verifiers.checks.formats import CALLS_NOT_MEASURED
 from router_models.types import Action
+from router_models.types.coverage import Uncovered
 from router_models.versions.policy import Policy
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.steps import RequestState, StreamMode, StreamTerms
@@ -131,7 +132,7 @@ def answer_promise(
     """
     if shares.answers is None:
         return AnswerPromise(None, shares.of, "nothing is certified")
-    why = context.certificate.fault() or context.unmeasured or context.uncovered or context.set_apart
+    why = context.certificate.fault() or context.unmeasured or _not_covered(context, end) or context.set_apart
     if why is not None or end is None:
         return AnswerPromise(None if why else shares.answers, shares.of, why)
     if failed or end.completion is None:
@@ -147,6 +148,17 @@ def answer_promise(
         why = why or (None if share is not None else f"nothing is certified of {end.tier}'s first tokens")
         return AnswerPromise(None if why else share, OF_PREFIX, why)
     return AnswerPromise(None if why else shares.answers, shares.of, why)
+
+
+def uncovered(context: CascadeContext, end: RequestState | None) -> Uncovered | None:
+    """How a request lies outside what was certified, by itself or by its decision; None where it does not."""
+    decision = None if end is None else end.decision
+    return context.uncovered or (None if decision is None else decision.uncovered)
+
+
+def _not_covered(context: CascadeContext, end: RequestState | None) -> str | None:
+    found = uncovered(context, end)
+    return None if found is None else f"the certificate does not cover this request: {found.why}"
 
 
 def _off_the_way(shares: CertifiedShares, policy: Policy, end: RequestState) -> str | None:

@@ -19,7 +19,7 @@ from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.steps import RequestState, StreamTerms
 from serve_graph.errors import ending_of
 from serve_graph.gateway.options import ResolvedOptions
-from serve_graph.gateway.promise import AnswerPromise, CertifiedShares, answer_promise
+from serve_graph.gateway.promise import AnswerPromise, CertifiedShares, answer_promise, uncovered
 
 
 @dataclass(slots=True)
@@ -144,6 +144,8 @@ def _evidence(request: Request, promise: AnswerPromise) -> dict[str, Any]:
     }
     if promise.why_not is not None:
         entry["not_promised"] = promise.why_not
+        if (found := uncovered(context, state)) is not None:
+            entry["uncovered"] = found.reason
     if math.isfinite(context.deadline.seconds):
         entry["deadline_s"] = context.deadline.seconds
     if state.served_on_overload:

@@ -1,4 +1,4 @@
-"""Rules that may move a router's decision, one function each: tool loop, latency budget, session. Pure.
+"""Rules that may move a router's decision, one function each: tool loop, latency budget, session, coverage. Pure.
 
 None of them ever moves a request to a cheaper tier than the router chose: what is certified is the router's word
 that the cheap tier may be tried, never anybody else's. `raised` is the one place where a decision changes its tier
@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from router_models.pricing.prices import Price
 from router_models.pricing.session_cost import Conversation, session_cost
 from router_models.types import Decision
+from router_models.types.coverage import Uncovered
 from serve_graph.gateway.sessions import Session
 
 
@@ -56,6 +58,26 @@ def within_latency(
     else:
         why = f"{top} alone may miss it too"
     return replace(decision, reason=f"{decision.reason}; latency budget {budget_s:g} s: {why}") if why else decision
+
+
+WhenUncovered = Literal["last_tier", "route"]
+
+
+def keep_promised(
+    decision: Decision, found: Uncovered, ladder: Sequence[str], floor: float | None, when_uncovered: WhenUncovered
+) -> Decision:
+    """Go to the last tier with a request that the certificate does not cover, and promise nothing of it.
+
+    Where that is to be routed all the same, and the caller has no quality floor, the tier stays and is judged as ever.
+    """
+    why = f"uncovered: {found.why}"
+    if floor is not None:
+        why = f"quality floor {floor:g}: nothing is certified of this request; {why}"
+    elif when_uncovered == "route":
+        return replace(decision, reason=f"{decision.reason}; {why}", uncovered=found)
+    moved = raised(decision, ladder[-1], why, ladder)
+    reason = f"{decision.reason}; {why}" if moved is decision else moved.reason
+    return replace(moved, reason=reason, promised=False, uncovered=found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from router_models.types.coverage import Coverage
 from router_models.versions.policy import Policy, always
 from router_models.versions.router_version import RouterVersion
 from serve_graph.config.graph import GraphConfig
@@ -21,7 +22,8 @@ class ServedPolicy:
     certified together (`joint`), else of accepted cheap ones. `prefixes`: what is promised of the answers of a tier
     that are shown by their prefix (`prefix_shares`: of them right). `forbids_abstaining`: the configuration does, for
     every request. `judges_calls`: of these tiers what was certified covers answers that call tools. `labels`: by which
-    labels of a request the version decides, None = by none.
+    labels of a request the version decides, None = by none. `coverage`: the requests that the certificate speaks of;
+    None: it does not say.
     """
 
     policy: Policy
@@ -37,6 +39,7 @@ class ServedPolicy:
     judges_calls: tuple[str, ...] = ()
     prefix_shares: Mapping[str, float] = field(default_factory=dict)
     labels: LabelRule | None = None
+    coverage: Coverage | None = None
 
     @classmethod
     def of(

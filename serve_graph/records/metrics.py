@@ -7,7 +7,7 @@ requested, together with the current state of the spool, the engines and the cer
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -27,6 +27,10 @@ DISTANCE_EDGES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Upper edges of the distance histogram: 0 = typical of the training data, 1 and above = unlike it."""
 
 
+RECENT_REQUESTS = 1000
+"""The requests that a replica's share of uncovered ones is computed over."""
+
+
 @dataclass(eq=False)
 class RequestMetrics(Collector):
     """Running totals of one ingress replica, updated with every record it writes."""
@@ -40,10 +44,17 @@ class RequestMetrics(Collector):
     refused: Counter[int] = field(default_factory=Counter)
     spilled: Counter[str] = field(default_factory=Counter)
     unmetered: Counter[tuple[str, str]] = field(default_factory=Counter)
+    uncovered: Counter[str] = field(default_factory=Counter)
+    recent: deque[str | None] = field(default_factory=lambda: deque(maxlen=RECENT_REQUESTS))
     unrecorded: int = 0
 
-    def add(self, record: DecisionRecord) -> None:
-        """Count one record."""
+    def add(self, record: DecisionRecord, *, checked: bool = False) -> None:
+        """Count one record; `checked`: the request was compared with what the served version was certified on."""
+        if checked:
+            reason = record.evidence.get("uncovered")
+            self.recent.append(reason)
+            if reason is not None:
+                self.uncovered[reason] += 1
         self.requests[(record.tier, record.outcome, record.version, record.status)] += 1
         if record.distance is not None and math.isfinite(record.distance):
             edge = next((edge for edge in DISTANCE_EDGES if record.distance <= edge), math.inf)
@@ -57,6 +68,13 @@ class RequestMetrics(Collector):
         for line in chain(record.calls, record.overhead):
             self.cost_usd[line.tier] = self.cost_usd.get(line.tier, Decimal(0)) + line.cost_usd
             self.unmetered[(line.tier, line.what)] += not line.metered
+
+    def coverage(self) -> dict[str, Any]:
+        """Return how many of the last `RECENT_REQUESTS` checked were not covered, and why, in JSON's types."""
+        reasons = Counter(reason for reason in self.recent if reason is not None)
+        found, checked = sum(reasons.values()), len(self.recent)
+        share = found / checked if checked else None
+        return {"requests": checked, "uncovered": found, "share": share, "reasons": dict(sorted(reasons.items()))}
 
     def collect(self) -> Iterator[Metric]:
         """Yield the totals as metric families; Decimals become the nearest float."""
@@ -84,6 +102,12 @@ class RequestMetrics(Collector):
             "Calls without usage data, whose tokens the cost omits, by kind of call.",
             ("tier", "what"),
             +self.unmetered,
+        )
+        yield _counter(
+            "serve_graph_uncovered_requests",
+            "Requests that the served version's certificate does not cover, by what of them it was not proved on.",
+            ("reason",),
+            {(reason,): n for reason, n in self.uncovered.items()},
         )
         yield self._distance_family()
         yield _counter(

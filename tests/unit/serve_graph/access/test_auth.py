@@ -69,7 +69,7 @@ class Guarded:
         return next((record for record in self.sink.records if record.id == decision_id), None)
 
     async def ready(self) -> dict[str, Any]:
-        return {"ready": True}
+        return {"ready": True, "coverage": self.service.metrics.coverage()}
 
     async def metrics(self) -> str:
         return render_metrics(self.service.metrics, 0, {}, self.accounts.watch.caps)
@@ -144,6 +144,14 @@ async def test_a_key_may_come_as_x_api_key_everywhere_and_a_bearer_token_counts_
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 async def test_health_needs_no_key(path: str) -> None:
     assert (await Guarded([{"name": "team"}]).ask(None, path)).status_code == 200
+
+
+async def test_what_share_of_requests_is_covered_is_told_to_whoever_has_a_key() -> None:
+    at = Guarded([{"name": "team"}])
+    for stranger in (None, "wrong"):
+        assert (await at.ask(stranger, "/readyz")).json() == {"ready": True}
+    assert (await at.ask("team", "/readyz")).json()["coverage"]["requests"] == 0
+    assert (await at.ask(None, "/readyz", x_api_key="team")).json()["coverage"]["requests"] == 0
 
 
 @pytest.mark.parametrize("path", ["/v1/decisions/x", "/metrics", "/console", "/openapi.json", "/v1/models"])

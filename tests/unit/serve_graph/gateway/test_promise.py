@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from router_models.types import Action, Completion, Decision, OperatingPoint, Query, Verdict
+from router_models.types.coverage import Uncovered
 from router_models.versions.policy import OverloadPoint, Policy
 from serve_graph.cascade.certificate import CertificateSnapshot
 from serve_graph.cascade.context import CascadeContext
@@ -119,9 +120,13 @@ def test_answers_shown_early_and_on_overload_have_promises_of_their_own() -> Non
 
 def test_nothing_is_promised_where_nothing_is_certified_or_the_request_is_not_covered() -> None:
     assert answer_promise(CertifiedShares(), context(), accepted()).why_not == "nothing is certified"
-    for changes in ({"unmeasured": "so"}, {"uncovered": "so"}, {"set_apart": "so"}):
+    for changes in ({"unmeasured": "so"}, {"uncovered": Uncovered("turns", "so")}, {"set_apart": "so"}):
         for end in (None, accepted()):
-            assert answer_promise(SHARES, context(**changes), end) == AnswerPromise(None, SHARES.of, "so")
+            found = answer_promise(SHARES, context(**changes), end)
+            assert found == AnswerPromise(None, SHARES.of, found.why_not)
+            assert found.why_not in ("so", "the certificate does not cover this request: so")
+    novel = accepted(decision=replace(CHEAP, uncovered=Uncovered("novelty", "far")))
+    assert answer_promise(SHARES, context(), novel).why_not == "the certificate does not cover this request: far"
     void = CertificateSnapshot({"answers": "it expired"})
     assert answer_promise(SHARES, context(certificate=void), accepted()).why_not == "it expired"
 

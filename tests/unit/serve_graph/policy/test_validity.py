@@ -15,6 +15,7 @@ from router_models.estimators.routers import ConstantRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate, LabelSource
 from router_models.types import Action, Completion, Decision, OperatingPoint, PrefixPoint, Query
+from router_models.types.coverage import Coverage
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import PREFIX_TOKENS, RouterVersion, Stage
 from serve_graph.config.graph import GraphConfig
@@ -222,6 +223,7 @@ async def test_readyz_says_that_nothing_is_certified_any_more(tmp_path: Path) ->
     context = config().model_copy(update={"state_folder": tmp_path})
     version = certified(context)
     served = ServedPolicy.of(version, "router/1", "P <= 0.1", context, validity_of(version, context))
+    served = replace(served, coverage=Coverage())
     handles: Any = {name: Replica() for name in context.tier_names}
     ingress = IngressDeployment(context, served, handles, None, None, b"x" * 16)
     calendar = Calendar()
@@ -230,6 +232,7 @@ async def test_readyz_says_that_nothing_is_certified_any_more(tmp_path: Path) ->
         state = await ingress.readiness()
         assert (state["certified"], state["promise"], state["void"]) == (True, "P <= 0.1", {})
         assert state["valid_until"] == EXPIRES.isoformat()
+        assert state["coverage"] == {"requests": 0, "uncovered": 0, "share": None, "reasons": {}}
         assert 'serve_graph_certificate_valid{certificate="answers"} 1' in await ingress.metrics()
         calendar.now = EXPIRES
         state = await ingress.readiness()

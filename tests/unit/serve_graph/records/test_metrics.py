@@ -28,7 +28,9 @@ def value(found: Samples, name: str, **labels: str) -> float:
 
 def a_page(a_record: Records) -> str:
     """A page with a sample in every family."""
-    metrics = RequestMetrics(refused=Counter({400: 2}), spilled=Counter({"cheap": 1}))
+    metrics = RequestMetrics(
+        refused=Counter({400: 2}), spilled=Counter({"cheap": 1}), uncovered=Counter({"decoding": 1})
+    )
     lost = Call("frontier", Usage(), 2.0, Decimal(0), "cancelled", metered=False)
     metrics.add(a_record(distance=0.4, overhead=(lost,)))
     vllm = {"vllm:generation_tokens_total": 5.0, "vllm:num_requests_running": 1.0}
@@ -39,7 +41,7 @@ def a_page(a_record: Records) -> str:
 
 TYPES = {
     "counter": """requests engine_calls tokens cost_usd unmetered_calls refused spilled records_lost escalation_caps
-        engine_generation_tokens""",
+        uncovered_requests engine_generation_tokens""",
     "gauge": """records_spooled records_held certificate_valid certificate_seconds_left engine_num_requests_running
         engine_in_flight engine_queued engine_deployments_resting""",
     "histogram": "prompt_distance",
