@@ -280,4 +280,5 @@ class _mlflow_errors:  # noqa: N801 (reads as a statement)
 
 def _safe(text: str) -> str:
     """A URI, or a message that quotes one, without user and password."""
-    return re.sub(r"://[^/\s@]*@", "://…@", text)
+    text = re.sub(r"(?<!sqlite)://\S*@", "://…@", text)  # to the last @: passwords may hold / and @ unescaped
+    return re.sub(r"(?i)([?&;](?:password|passwd|pwd|token|secret|sslpassword|user)=)[^&;\s\"']*", r"\1…", text)

@@ -104,6 +104,8 @@ class AuthMiddleware:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         scope[REPLY] = time.perf_counter(), []
+        if (prefix := scope.get("root_path", "")) and scope["path"].startswith(f"{prefix}/"):
+            scope = {**scope, "path": scope["path"].removeprefix(prefix), "root_path": ""}
         if scope["path"] not in CANONICAL:
             path, model = canonical(scope["path"])
             scope = {**scope, "path": path, "raw_path": path.encode(), PATH_MODEL: model}

@@ -19,7 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from router_models.types import DecisionRecord
 from serve_graph import __version__
 from serve_graph.access.accounts import Accounts
-from serve_graph.access.auth import CALLER, AuthMiddleware
+from serve_graph.access.auth import CALLER, SCOPE_NAMES, AuthMiddleware
 from serve_graph.access.keys import Keyring
 from serve_graph.api.connection import PlainReply, Reply
 from serve_graph.api.content_encoding import offered
@@ -103,6 +103,7 @@ def build_http(backend: Backend) -> FastAPI:
     async def decision(decision_id: str) -> Response:
         from serve_graph.records.explanation import explained
 
+        CALLER.get().require("admin", SCOPE_NAMES["admin"])
         printable = decision_id.isprintable()  # PostgreSQL rejects NUL
         found = await backend.find_decision(decision_id) if printable else None
         if found is None:
@@ -122,6 +123,7 @@ def build_http(backend: Backend) -> FastAPI:
 
     @app.get("/metrics", response_class=PlainReply, responses=errors(401, 403))
     async def metrics() -> Response:
+        CALLER.get().require("admin", SCOPE_NAMES["admin"])
         return PlainReply(await backend.metrics(), media_type="text/plain; version=0.0.4")
 
     app.add_middleware(

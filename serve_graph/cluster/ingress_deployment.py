@@ -25,7 +25,7 @@ from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.validity import CertificateStatus
 from serve_graph.records.maintenance import Maintenance
 from serve_graph.records.metrics import render_metrics
-from serve_graph.records.spool import SpooledSink
+from serve_graph.records.spool import SpooledSink, private_folder
 from serve_graph.records.store import DecisionStore
 
 
@@ -47,6 +47,7 @@ class IngressDeployment:
         self.tier_names = config.tier_names
         self.safe_tier = config.policy.safe_tier
         self.tiers_ready = TierReadiness(tiers, engines)
+        private_folder(config.state_folder.resolve())
         self.store = DecisionStore(config.records_url)
         self.sink = SpooledSink(self.store, config.state_folder.resolve() / "spool", config.records.retry_s)
         self.keyring, self.is_open = Keyring(config.access.keys, config.keys_file), config.access.open

@@ -19,7 +19,7 @@ from serve_graph.gateway.tool_affinity import ToolAffinity
 from serve_graph.policy.bindings import price_list, price_lists
 from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.validity import CertificateStatus
-from serve_graph.records.maintenance import prompt_keeper
+from serve_graph.records.maintenance import metadata_keeper, prompt_keeper
 
 
 def build_service(
@@ -47,6 +47,7 @@ def build_service(
         deadline_s=config.http.deadline_s,
         aliases=config.models.aliases,
         accounts=accounts,
+        keep_metadata=metadata_keeper(config.records),
     )
 
 

@@ -127,8 +127,10 @@ class RecordsConfig(Frozen):
     """Days after which records are deleted; null: never."""
     keep_prompts: bool = False
     """Whether records contain the routed text, after redaction."""
+    keep_metadata: tuple[str, ...] | None = None
+    """The names of a request's `metadata` that records contain; null: all. Values are redacted as the text is."""
     redact: tuple[re.Pattern[str], ...] = ()
-    """Regular expressions; every match in the recorded text is replaced."""
+    """Regular expressions; every match in the recorded text, and in the values of metadata, is replaced."""
     redact_with: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
     """A function as `module:function` that takes and returns the text, for further redaction."""
     retry_s: Annotated[float, Field(gt=0)] = 2.0

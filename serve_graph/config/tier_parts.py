@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from serve_graph.config.base import Frozen
 from serve_graph.errors import ConfigError
 
+PRIVATE_NAMES = (".localhost", ".local", ".localdomain", ".internal", ".home.arpa", ".test", ".invalid", ".svc")
+"""Endings of names that the public DNS does not serve."""
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -27,6 +31,10 @@ class HostedApi(Frozen):
     base_url: str | None = None
     """URL of the API up to and including its version, such as `https://api.openai.com/v1`; null: that of OpenAI or
     Anthropic, by `api`.
+    """
+    insecure_http: bool = False
+    """Whether prompts and the key may be sent unencrypted (`http://`) to a public address. Addresses of this machine,
+    of private networks and of one word, as Kubernetes services have, need not say so.
     """
     api_key_env: str = "OPENAI_API_KEY"
     """Environment variable that holds the key, unless `api_key_file` is set. With `api: anthropic` the default is
@@ -60,6 +68,11 @@ class HostedApi(Frozen):
     def _fields_of_its_api(self) -> Self:
         others = ("organization", "project") if self.api == "anthropic" else ("thinking", "prompt_caching")
         fields = type(self).model_fields
+        if self.base_url is not None and not self.insecure_http and _is_public_http(self.base_url):
+            raise ValueError(
+                f"base_url {self.base_url!r} would send prompts and the key unencrypted: use https://, or set "
+                "insecure_http: true"
+            )
         if stray := [name for name in others if getattr(self, name) != fields[name].default]:
             raise ValueError(f"{', '.join(stray)}: not with api: {self.api}")
         return self
@@ -161,6 +174,17 @@ class AdmissionConfig(Frozen):
     """
     max_queued: Annotated[int, Field(ge=0)] | None = None
     """Requests waiting for the tier; null: as many as `max_in_flight`."""
+
+
+def _is_public_http(url: str) -> bool:
+    """Whether a URL is `http://` and its host neither an address of a private network nor a name of one."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    try:
+        private = not ipaddress.ip_address(host).is_global
+    except ValueError:
+        private = "." not in host or host.endswith(PRIVATE_NAMES)
+    return parts.scheme.lower() == "http" and not private
 
 
 def check_deployments(api: HostedApi, deployments: tuple[HostedDeploymentConfig, ...]) -> None:

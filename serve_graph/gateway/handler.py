@@ -63,7 +63,9 @@ class Service:
         clock: Callable[[], float] = time.monotonic,
         aliases: Mapping[str, str] = MappingProxyType({}),
         accounts: Accounts | None = None,
+        keep_metadata: Callable[[Mapping[str, str]], Mapping[str, str]] = dict,
     ) -> None:
+        self.keep_metadata = keep_metadata
         self.accounts = accounts
         self.context = context
         self.aliases = aliases
@@ -227,7 +229,7 @@ class Service:
             return
         request.recorded = True
         routing = self.routing
-        record = record_of(request, routing.shares, self.keep_prompt, error)
+        record = record_of(request, routing.shares, self.keep_prompt, error, self.keep_metadata)
         checked = routing.coverage is not None and request.forced is None and not request.embeds
         self.metrics.add(record, checked=checked)
         try:

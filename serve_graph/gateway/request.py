@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -85,10 +85,12 @@ def record_of(
     shares: CertifiedShares,
     keep_prompt: Callable[[str], str | None] | None,
     error: BaseException | None,
+    keep_metadata: Callable[[Mapping[str, str]], Mapping[str, str]] = dict,
 ) -> DecisionRecord:
     """The request's DecisionRecord, where it ended with `error` or, None, with an answer.
 
-    `shares` is what is certified of the version; `keep_prompt` says what text is kept.
+    `shares` is what is certified of the version; `keep_prompt` and `keep_metadata` say what is kept of texts and
+    labels.
     """
     state, context = request.state, request.context
     decision, verdict = state.decision, state.verdict
@@ -117,7 +119,7 @@ def record_of(
         latency_s=time.perf_counter() - request.started,
         arm=context.version,
         error=kind,
-        metadata=request.query.metadata,
+        metadata=keep_metadata(request.query.metadata),
         overhead=tuple(state.overhead),
         key=request.key,
         session=request.resolved.session,

@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from serve_graph.access.budgets import Spending, starts
@@ -21,14 +21,31 @@ REDACTED = "[redacted]"
 RETENTION_EVERY_S = 3600.0
 
 
+def metadata_keeper(config: RecordsConfig) -> Callable[[Mapping[str, str]], dict[str, str]]:
+    """Prepare a request's metadata for its record: values redacted as prompts are, but for those named in
+    `records.keep_metadata` left out.
+
+    Raises ConfigError if the hook `redact_with` cannot be imported.
+    """
+    redacted, names = _redaction(config), config.keep_metadata
+
+    def kept(metadata: Mapping[str, str]) -> dict[str, str]:
+        shown = metadata if names is None else {name: metadata[name] for name in names if name in metadata}
+        return {name: redacted(value) for name, value in shown.items()}
+
+    return kept
+
+
 def prompt_keeper(config: RecordsConfig) -> Callable[[str], str | None]:
     """Prepare the text of a prompt for its record: None unless `keep_prompts`, otherwise redacted.
 
     Raises ConfigError if the hook `redact_with` cannot be imported. If the hook fails on a prompt, its text is not
     kept; the request itself is unaffected.
     """
-    if not config.keep_prompts:
-        return lambda _: None
+    return _redaction(config) if config.keep_prompts else lambda _: None
+
+
+def _redaction(config: RecordsConfig) -> Callable[[str], str]:
     hook = _hook(config.redact_with)
 
     def kept(text: str) -> str:
@@ -109,6 +126,7 @@ class Maintenance:
             return
         moment = datetime.now(UTC) - timedelta(days=self.keep_days)
         deleted = await self.store.delete_before(moment.isoformat(timespec="milliseconds"))
+        deleted += self.sink.delete_rejected(moment.timestamp())
         self._deleted_at = time.monotonic()
         if deleted:
             logger.info("deleted %d record(s) older than %g days", deleted, self.keep_days)

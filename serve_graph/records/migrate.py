@@ -8,6 +8,7 @@ dies, and what it had begun is rolled back.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import os
@@ -111,7 +112,7 @@ async def _file_lock(engine: AsyncEngine, wait_s: float) -> AsyncIterator[None]:
         yield
         return
     try:
-        lock = os.open(f"{database}.lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        lock = os.open(f"{database}.lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EROFS, errno.EPERM) or not Path(database).exists():
             raise
@@ -119,9 +120,19 @@ async def _file_lock(engine: AsyncEngine, wait_s: float) -> AsyncIterator[None]:
         return
     try:
         async with _acquired(lambda: _locked(lock), "another process", wait_s):
+            own_alone(Path(database))
             yield
     finally:
         os.close(lock)
+
+
+def own_alone(database: Path) -> None:
+    """Make a SQLite file readable by its owner alone, before there is anything in it; its journals follow it."""
+    with contextlib.suppress(PermissionError):  # another user's, who has decided
+        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        for path in (database, *(database.with_name(f"{database.name}-{end}") for end in ("wal", "shm"))):
+            if path.exists() and path.stat().st_mode & 0o077:
+                path.chmod(0o600)
 
 
 def _locked(lock: int) -> bool:

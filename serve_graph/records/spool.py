@@ -28,6 +28,10 @@ HOLD = 10_000
 """Records kept in memory while the spool cannot be written: about 10 to 20 MB."""
 
 
+REJECTED = ".rejected"
+"""The ending of files of what the store will never take."""
+
+
 class SpooledSink:
     """A RecordSink: `write` appends one JSON line and returns; `run` moves records to the store until cancelled.
 
@@ -218,13 +222,20 @@ class SpooledSink:
 
     def _new_file(self) -> IO[bytes]:
         while True:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            private_folder(self.folder)
             path = self.folder / f"{os.getpid()}-{uuid.uuid4().hex}.jsonl"
-            handle = path.open("a+b", buffering=0)
+            handle = open(path, "a+b", buffering=0, opener=private_file)  # noqa: SIM115 (stays open)
             fcntl.flock(handle, fcntl.LOCK_EX)
             if path.exists():
                 return handle
             handle.close()  # another process adopted it before it was locked
+
+    def delete_rejected(self, before: float) -> int:
+        """Delete the files of rejected records that last changed before a moment (seconds of the epoch)."""
+        old = [path for path in self.folder.glob(f"*{REJECTED}") if path.stat().st_mtime < before]
+        for path in old:
+            path.unlink(missing_ok=True)
+        return len(old)
 
     def close(self) -> None:
         """Close the spool file and remove it if it is empty."""
@@ -245,6 +256,19 @@ def _content(file: IO[bytes]) -> bytes:
 
 def _set_aside(path: Path, line: bytes, error: Exception) -> None:
     logger.error("%s: a record was set aside in %s.rejected (%s)", path.name, path.name, error)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(path.name + ".rejected").open("ab") as rejected:
+    private_folder(path.parent)
+    with open(path.with_name(path.name + REJECTED), "ab", opener=private_file) as rejected:
         rejected.write(line.rstrip(b"\n") + b"\n")
+
+
+def private_folder(folder: Path) -> None:
+    """Make a folder, and let nobody but its owner look into it; another user's is left as it is."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_mode & 0o077:
+        with contextlib.suppress(PermissionError):
+            folder.chmod(0o700)
+
+
+def private_file(path: str, flags: int) -> int:
+    """Open a file that only its owner can read: the `opener` of `open`."""
+    return os.open(path, flags, 0o600)

@@ -11,9 +11,11 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 OVERRIDE = "RAY_SERVE_HAPROXY_BINARY_PATH"
+CONFIG_NAME = "haproxy.cfg"
 
 
 def usable_haproxy() -> Path | None:
@@ -28,10 +30,19 @@ def usable_haproxy() -> Path | None:
     return Path(binary) if runs else None
 
 
-def without_splicing(binary: Path, folder: Path) -> Path:
-    """Return an executable in `folder` that runs `binary` without splicing; `binary` itself if none can run there."""
+def without_splicing(binary: Path, folder: Path, local_ports: Sequence[int] = ()) -> Path:
+    """Return an executable in `folder` that runs `binary` without splicing; `binary` itself if none can run there.
+
+    Of the configuration in `folder` it makes `local_ports` listen on loopback only: Ray Serve's template binds them on
+    every interface.
+    """
     wrapper = folder / "haproxy"
-    wrapper.write_text(f'#!/bin/sh\nexec {shlex.quote(str(binary))} -dS "$@"\n')
+    config = shlex.quote(str(folder / CONFIG_NAME))
+    ports = "|".join(map(str, local_ports)) or "none"
+    narrowed = (
+        f"sed -i -E 's/^([[:space:]]*bind[[:space:]]+)[*]?:({ports})([[:space:]]|$)/\\1127.0.0.1:\\2\\3/' {config}"
+    )
+    wrapper.write_text(f'#!/bin/sh\n[ -f {config} ] && {narrowed}\nexec {shlex.quote(str(binary))} -dS "$@"\n')
     wrapper.chmod(0o755)
     try:
         subprocess.run([wrapper, "-v"], capture_output=True, timeout=10, check=True)

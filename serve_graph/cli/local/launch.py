@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from router_models.types import Progress
 from serve_graph.access.listening import check_listening
+from serve_graph.cli.local.haproxy import CONFIG_NAME, usable_haproxy, without_splicing
 from serve_graph.cli.local.haproxy import OVERRIDE as HAPROXY_OVERRIDE
-from serve_graph.cli.local.haproxy import usable_haproxy, without_splicing
 from serve_graph.config.graph import GraphConfig
 from serve_graph.errors import ConfigError, ServeGraphError
 
@@ -56,7 +56,7 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
         "RAY_raylet_start_wait_time_s": "120",  # Ray's 30 s are too short on a busy machine
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",  # so are 5 s until a proxy is killed and restarted
         "RAY_worker_niceness": "0",  # Ray's default of 15 would run engines after everything else on the machine
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / CONFIG_NAME),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(scratch / "admin.sock"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(scratch / "metrics.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(scratch),
@@ -74,7 +74,7 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     }
     if haproxy is not None:
-        settings[HAPROXY_OVERRIDE] = str(without_splicing(haproxy, scratch))
+        settings[HAPROXY_OVERRIDE] = str(without_splicing(haproxy, scratch, (metrics_port, stats_port)))
     os.environ.update(settings)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # vLLM logs to stdout, which is for results
     return haproxy is not None

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from typing import Any, Literal
 
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from serve_graph.config.tier_parts import HostedDeploymentConfig
 from serve_graph.engines.hosted.deployment_error import DeploymentError
@@ -37,7 +37,8 @@ class OpenAICompatibleEngine:
             default_headers=config.headers,
             timeout=None,  # the time limits here cover whole calls
             max_retries=0,
-            http_client=http_client,
+            # Prompts and headers go to the configured address alone, wherever a reply says they should go.
+            http_client=http_client or DefaultAsyncHttpxClient(follow_redirects=False),
         )
 
     async def generate(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:

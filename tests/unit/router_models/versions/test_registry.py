@@ -15,6 +15,7 @@ from router_models.versions.policy import Policy
 from router_models.versions.registry import (
     LOOKS,
     RegisteredVersion,
+    _safe,
     find_version,
     list_versions,
     record_look,
@@ -252,6 +253,26 @@ def test_registry_that_cannot_be_reached_says_what_was_asked(unreachable: str, r
     ):
         with pytest.raises(RegistryError, match=f"{MODEL}|registry"):
             ask()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://me:hunter2@db/mlflow",
+        "postgresql://me:hun/ter2@db/mlflow",
+        "postgresql://me:a@hunter2@db/mlflow",
+        "postgresql://db/mlflow?user=me&password=hunter2&sslmode=require",
+        "mysql+pymysql://db/mlflow?Password=hunter2",
+        "https://me:hunter2@mlflow.example.com/a/b",
+        "cannot connect to postgresql://me:hunter2@db/x (timeout) nor to postgresql://you:hunter2@db2/x",
+    ],
+)
+def test_no_password_is_ever_quoted(address: str) -> None:
+    shown = _safe(address)
+    assert "hunter2" not in shown
+    assert "ter2" not in shown
+    assert "db" in shown or "example.com" in shown
+    assert _safe("sqlite:////tmp/a@b/mlflow.db is locked") == "sqlite:////tmp/a@b/mlflow.db is locked"
 
 
 def test_a_password_in_the_address_stays_out_of_the_message(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -320,3 +320,14 @@ async def test_without_keys_a_web_page_from_elsewhere_is_refused(
     async with endpoint().client() as client:
         response = await client.post("/v1/chat/completions", json=HELLO, headers={"origin": origin})
     assert response.status_code == status
+
+
+@pytest.mark.parametrize("path", ["/v1/decisions/dec-1", "/decisions/dec-1", "/metrics", "/v1/metrics/../../metrics"])
+async def test_a_prefix_opens_no_administrators_door(endpoint: Any, path: str) -> None:
+    at = endpoint(secrets=("a",), scopes=("use",))
+    transport = httpx.ASGITransport(app=at.app, raise_app_exceptions=False, root_path="/prefix")
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        for headers in ({}, {"authorization": "Bearer a"}):
+            reply = await client.get(f"/prefix{path}", headers=headers)
+            assert reply.status_code == (403 if headers else 401)
+        assert (await client.get("/prefix/v1/models", headers=headers)).status_code == 200

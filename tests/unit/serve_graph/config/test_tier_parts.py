@@ -135,3 +135,21 @@ def test_certificate_is_bound_to_every_model_and_url_and_to_no_weight() -> None:
     assert moved == binds
     assert tier_binds(context(deployments=[TWO[0], TWO[1] | {"model": "m3"}])) != binds
     assert tier_binds(context(deployments=[TWO[0] | {"base_url": "http://f/v1"}, TWO[1]])) != binds
+
+
+@pytest.mark.parametrize("url", ["http://api.example.com/v1", "HTTP://8.8.8.8/v1", "http://api.example.com./v1"])
+def test_prompts_and_keys_go_to_no_public_address_unencrypted_unless_told_so(url: str) -> None:
+    assert "would send prompts and the key unencrypted" in refusal(model="m", base_url=url)
+    assert hosted(model="m", base_url=url, insecure_http=True).apis[0].base_url == url
+    assert "unencrypted" in refusal(deployments=[{"name": "a", "model": "m", "base_url": url}])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.example.com/v1", "http://127.0.0.1:8000/v1", "http://localhost/v1", "http://[::1]/v1",
+        "http://10.1.2.3/v1", "http://vllm/v1", "http://vllm.default.svc/v1", "http://vllm.default.svc.cluster.local/v1",
+    ],
+)  # fmt: skip
+def test_private_networks_may_go_without(url: str) -> None:
+    assert hosted(model="m", base_url=url).apis[0].base_url == url

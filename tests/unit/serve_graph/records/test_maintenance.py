@@ -1,4 +1,5 @@
 import asyncio
+import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from serve_graph.access.keys import Keyring, key_hash, write_keys
 from serve_graph.config.access import KeyConfig
 from serve_graph.config.graph import GraphConfig, RecordsConfig
 from serve_graph.errors import ConfigError
-from serve_graph.records.maintenance import REDACTED, Maintenance, prompt_keeper
+from serve_graph.records.maintenance import REDACTED, Maintenance, metadata_keeper, prompt_keeper
 from serve_graph.records.spool import SpooledSink
 from serve_graph.records.store import DecisionStore
 
@@ -43,6 +44,42 @@ def test_a_hook_of_ones_own_redacts_too(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     assert prompt_keeper(RecordsConfig(keep_prompts=True, redact_with="test_maintenance:shout"))("a") == "A"
     assert prompt_keeper(RecordsConfig(keep_prompts=True, redact_with="test_maintenance:fail"))("a") == REDACTED
+
+
+def test_metadata_are_redacted_as_prompts_are_and_only_those_that_are_named_are_kept() -> None:
+    given = {"task": "code", "mail": "a@b.org"}
+    assert metadata_keeper(RecordsConfig())(given) == given
+    redacting = RecordsConfig(redact=(re.compile(r"\S+@\S+"),))
+    assert metadata_keeper(redacting)(given) == {"task": "code", "mail": REDACTED}
+    assert metadata_keeper(redacting.model_copy(update={"keep_metadata": ("task", "absent")}))(given) == {
+        "task": "code"
+    }
+
+
+def test_rejected_records_are_deleted_with_the_others(tmp_path: Path) -> None:
+    sink = SpooledSink(DecisionStore("sqlite+aiosqlite://"), tmp_path)
+    old, fresh = (tmp_path / f"{name}.jsonl.rejected" for name in ("old", "fresh"))
+    for path, changed in ((old, 1_000.0), (fresh, 3_000.0)):
+        path.write_text("{}")
+        os.utime(path, (changed, changed))
+    assert sink.delete_rejected(2_000.0) == 1
+    assert (old.exists(), fresh.exists()) == (False, True)
+    sink.close()
+
+
+async def test_records_can_be_read_by_their_owner_alone(tmp_path: Path) -> None:
+    folder, database = tmp_path / "state" / "spool", tmp_path / "decisions.db"
+    folder.mkdir(parents=True, mode=0o755)
+    database.touch(0o644)
+    store = DecisionStore(f"sqlite+aiosqlite:///{database}")
+    sink = SpooledSink(store, folder)
+    await store.open()
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (database, folder, *folder.iterdir())}
+    assert modes.pop("spool") == "0o700"
+    assert set(modes.values()) == {"0o600"}
+    assert all(path.stat().st_mode & 0o077 == 0 for path in tmp_path.glob("decisions.db*"))
+    sink.close()
+    await store.close()
 
 
 @pytest.mark.parametrize("hook", ["no_such_module:f", "json:no_such_function"])

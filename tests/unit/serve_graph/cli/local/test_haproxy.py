@@ -108,6 +108,15 @@ def test_the_wrapper_passes_everything_on(tmp_path: Path) -> None:
     assert said[0] == said[1]
 
 
+def test_statistics_and_metrics_listen_on_loopback_alone(tmp_path: Path) -> None:
+    config = tmp_path / "haproxy.cfg"
+    config.write_text("  bind *:901\n    bind :902\n  bind 0.0.0.0:8000\n  bind *:9011 proto h2\n")
+    program = without_splicing(Path("/bin/true"), tmp_path, (901, 902))
+    subprocess.run([program, "-f", str(config)], check=True)
+    lines = [line.strip() for line in config.read_text().splitlines()]
+    assert lines == ["bind 127.0.0.1:901", "bind 127.0.0.1:902", "bind 0.0.0.0:8000", "bind *:9011 proto h2"]
+
+
 def test_where_no_wrapper_can_run_the_binary_is_used_as_it_is(tmp_path: Path) -> None:
     assert without_splicing(Path("/bin/false"), tmp_path) == Path("/bin/false")
 

@@ -1,5 +1,6 @@
 """An error keeps its meaning: whose fault it is, its code, its parameter and what was said."""
 
+import asyncio
 import json
 from dataclasses import replace
 from http import HTTPStatus
@@ -8,7 +9,9 @@ from typing import Any
 import pytest
 
 from serve_graph.cascade.fakes import FakeDecider
+from serve_graph.config.tiers import HostedTierConfig
 from serve_graph.engines.error_meanings import STATUS_FAULTS, ErrorFault, fault_of, meaning_of
+from serve_graph.engines.hosted.engine import HostedEngine
 from tests.fixtures.api_errors import PASSING, REQUESTS, SETUPS
 
 Upstream = Any  # tests.fixtures.upstream.Upstream
@@ -195,3 +198,42 @@ async def test_embeddings_errors_keep_their_meaning_too(upstream: Upstream) -> N
     upstream.plays({"json": {"detail": "the input must have fewer than 512 tokens"}, "status": 422})
     error = (await upstream.tier.embed({"input": "x"}, 5.0))["error"]
     assert (error["fault"], error["reason"]) == ("request", "context_length_exceeded")
+
+
+@pytest.mark.parametrize("api", ["openai", "anthropic"])
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_redirect_takes_neither_prompt_nor_key_anywhere(
+    api: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_KEY", "sk-test")
+    asked: list[str] = []
+
+    def answering(name: str, reply: str) -> Any:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            asked.append(name)
+            writer.write(reply.encode())
+            await writer.drain()
+            writer.close()
+
+        return answer
+
+    elsewhere = await asyncio.start_server(
+        answering("elsewhere", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"), "127.0.0.1", 0
+    )
+    there = elsewhere.sockets[0].getsockname()[1]
+    moved = f"HTTP/1.1 {status} Moved\r\nlocation: http://127.0.0.1:{there}/v1\r\ncontent-length: 0\r\n\r\n"
+    here = await asyncio.start_server(answering("here", moved), "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{here.sockets[0].getsockname()[1]}/v1"
+    config = HostedTierConfig.model_validate(
+        {
+            "name": "frontier", "engine": "openai", "api": api, "model": "m", "base_url": url, "api_key_env": "A_KEY",
+            "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}, "failover": {"max_attempts": 1},
+        }
+    )  # fmt: skip
+    async with elsewhere, here:
+        tier = HostedEngine(config)
+        found = await tier.generate({"messages": [{"role": "user", "content": "secret"}], "max_tokens": 5}, 10.0)
+        await tier.close()
+    assert f"returned {status}" in found["error"]["message"]
+    assert asked == ["here"]
