@@ -165,7 +165,9 @@ def request_context(
         uncovered=uncovered,
         set_apart=apart,
     )
-    promise = None if resolved.quality_floor is None else answer_promise(routing.shares, made)
+    promise = None
+    if resolved.quality_floor is not None:
+        promise = answer_promise(routing.shares, made, mode=None if stream is None else stream.mode)
     rules = RequestConstraints(
         context, resolved, routing, top, made.deadline, promise, began, capable, session, uncovered
     )

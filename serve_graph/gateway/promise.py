@@ -115,7 +115,12 @@ def set_apart(facts: RequestFacts, joint: bool, policy: Policy) -> str | None:
 
 
 def answer_promise(
-    shares: CertifiedShares, context: CascadeContext, end: RequestState | None = None, *, failed: bool = False
+    shares: CertifiedShares,
+    context: CascadeContext,
+    end: RequestState | None = None,
+    *,
+    failed: bool = False,
+    mode: StreamMode | None = None,
 ) -> AnswerPromise:
     """What is promised of a request's answer.
 
@@ -129,10 +134,14 @@ def answer_promise(
         How it ended; None before anything is generated: what is promised then if it goes the certified way.
     failed
         It ended with an error.
+    mode
+        How its stream commits, for what is not generated yet: what is shown early has a share of its own.
     """
     if shares.answers is None:
         return AnswerPromise(None, shares.of, "nothing is certified")
     why = context.certificate.fault() or context.unmeasured or _not_covered(context, end) or context.set_apart
+    if why is None and end is None and mode is StreamMode.PREFIX:
+        return AnswerPromise(min((shares.answers, *shares.prefixes.values())), shares.of)
     if why is not None or end is None:
         return AnswerPromise(None if why else shares.answers, shares.of, why)
     if failed or end.completion is None:
@@ -174,13 +183,17 @@ def _off_the_way(shares: CertifiedShares, policy: Policy, end: RequestState) -> 
         return f"{tier} answered as a fallback"
     if end.action is Action.ABSTAINED:
         return "no answer was shown"
+    if shares.joint and (end.by_prefix or end.served_on_overload):
+        return "shown early or on overload, of which nothing was certified together"
+    if end.completion is not None and len(end.completion.payload.get("choices") or ()) > 1:
+        return "several answers at once"
     if end.unjudged:
         return f"the answer of {tier} was not judged"
     if verdict is not None and not verdict.promised and (end.action is not Action.ESCALATED or shares.joint):
         return verdict.reason
     if end.completion is not None and end.completion.tool_calls and tier not in shares.judges_calls:
         return CALLS_NOT_MEASURED
-    if end.action is Action.ESCALATED and (verdict is None or verdict.action is not Action.ESCALATED):
+    if end.action is Action.ESCALATED and (verdict is None or verdict.action is Action.ACCEPTED):
         return "sent on without a verdict"
     if tier != top:
         is_judged = verdict is not None and (end.action is Action.ACCEPTED or end.served_on_overload)

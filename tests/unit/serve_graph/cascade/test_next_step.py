@@ -1,120 +1,28 @@
 """The cascade's rules by themselves: no engine, no clock, every sequence of events that can happen."""
 
-import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from router_models.types import PREFIX_FINISH, Action, Completion, Decision, OperatingPoint, PrefixPoint, Verdict
+from router_models.types import Action, Completion, Decision, OperatingPoint, Verdict
 from router_models.versions.policy import Policy
 from serve_graph.cascade.next_step import advance, next_step
 from serve_graph.cascade.steps import (
     Answered,
-    BudgetSpent,
     CascadeEvent,
     Decided,
-    Delivery,
     Do,
-    FirstPiece,
     Judged,
-    PolicyFailed,
-    PrefixReady,
     RequestState,
     Rules,
     Started,
     Step,
     StreamMode,
-    StreamTerms,
     TierFailed,
 )
-from serve_graph.errors import (
-    CertificateVoidError,
-    DeadlineError,
-    EngineError,
-    EngineRequestError,
-    PolicyUnavailableError,
-    SaturatedError,
-)
-
-LADDERS = (("cheap", "frontier"), ("cheap", "middle", "frontier"), ("only",))
-MOST_STEPS = 8
-SOME_TIME, NONE_LEFT = 5.0, 0.0
-Path = tuple[list[Step], RequestState]
-
-
-@st.composite
-def rules(draw: st.DrawFn) -> Rules:
-    """Any rules for one, two or three tiers."""
-    tiers = draw(st.sampled_from(LADDERS))
-    below = tiers[:-1]
-    points = {tier: OperatingPoint(0.5, 0.5, draw(st.none() | st.just(0.1))) for tier in tiers}
-    prefixes = {tier: PrefixPoint(3, 0.5) for tier in draw(st.sets(st.sampled_from(below)) if below else st.just(()))}
-    policy = Policy(tiers, points, prefixes)
-    budget_s, at_budget = draw(st.none() | st.just(0.2)), draw(st.sampled_from(["commit", "escalate"]))
-    terms = StreamTerms(draw(st.sampled_from(list(StreamMode))), budget_s, at_budget)
-    return Rules(
-        policy,
-        policy.top,
-        policy.judges_top,
-        safe_tier=draw(st.sampled_from(tiers)),
-        forced=draw(st.sampled_from([None, None, None, None, *tiers])),
-        stream=draw(st.none() | st.just(terms)),
-        judged_whole=draw(st.none() | st.just("several choices are judged whole")),
-        forbids_abstaining=draw(st.booleans()),
-        asks_quality=draw(st.booleans()),
-        deadline_s=draw(st.sampled_from([math.inf, SOME_TIME])),
-        reserve_s=draw(st.sampled_from([0.0, 1.0])),
-    )
-
-
-def ends_of(step: Step, rules: Rules) -> Iterator[CascadeEvent]:
-    """Every event that a step may end in, one of each kind that differs."""
-    left_s = math.inf if rules.deadline_s == math.inf else SOME_TIME
-    if step.do in (Do.ASK_ROUTER, Do.JUDGE):
-        yield PolicyFailed(PolicyUnavailableError("down"), left_s)
-        yield PolicyFailed(CertificateVoidError("over"), left_s)
-    if step.do is Do.ASK_ROUTER:
-        for tier in rules.policy.tiers:
-            yield Decided(Decision(tier, "so"), left_s)
-            yield Decided(Decision(tier, "so", promised=False), left_s)
-        yield Decided(Decision(rules.policy.tiers[0], "so"), NONE_LEFT)
-    elif step.do is Do.JUDGE:
-        for action in (Action.ACCEPTED, Action.ESCALATED, Action.ABSTAINED):
-            yield Judged([Verdict(action, "so", 0.5, may_serve_on_overload=True)], left_s)
-        yield Judged([Verdict(Action.ACCEPTED, "a call", promised=False)], left_s)
-        yield Judged([Verdict(Action.ACCEPTED, "so", 0.9), Verdict(Action.ESCALATED, "so", 0.1)], NONE_LEFT)
-    else:
-        yield Answered(Completion(f"{step.tier} says"))
-        for error in (EngineError("died"), EngineRequestError("no"), SaturatedError("full")):
-            yield TierFailed(error, may_serve_rejected=True, left_s=left_s)
-        if step.do is not Do.COMMIT and step.delivery is not Delivery.WHOLE:
-            yield FirstPiece()
-            if step.commit_policy.prefix_tokens is not None:
-                yield PrefixReady(Completion(f"{step.tier} sa", PREFIX_FINISH))
-            if step.commit_policy.budget_s is not None:
-                yield BudgetSpent(has_pieces=True, left_s=left_s)
-                yield BudgetSpent(has_pieces=False, left_s=left_s)
-
-
-def every_path(rules: Rules) -> Iterator[Path]:
-    """Every way that one request can go from Started to its end."""
-    start = RequestState()
-    steps = [advance(start, Started(rules, rules.deadline_s))]
-    under_way: list[Path] = [(steps, start)]
-    while under_way:
-        steps, state = under_way.pop()
-        if steps[-1].do in (Do.REPLY, Do.FAIL):
-            yield steps, state
-            continue
-        assert len(steps) <= MOST_STEPS, [step.do.name for step in steps]
-        for event in ends_of(steps[-1], rules):
-            if isinstance(event, FirstPiece) and [step.do for step in steps].count(Do.READ) > 1:
-                continue  # a stream begins once
-            after = replace(state, notes=list(state.notes))
-            under_way.append(([*steps, advance(after, event)], after))
+from serve_graph.errors import DeadlineError, EngineRequestError
+from tests.fixtures.cascade_paths import SOME_TIME, every_path, rules
 
 
 @settings(max_examples=40, deadline=None)
