@@ -28,6 +28,8 @@ def metadata_keeper(config: RecordsConfig) -> Callable[[Mapping[str, str]], dict
     Raises ConfigError if the hook `redact_with` cannot be imported.
     """
     redacted, names = _redaction(config), config.keep_metadata
+    if names is None and not config.redact and config.redact_with is None:
+        return dict
 
     def kept(metadata: Mapping[str, str]) -> dict[str, str]:
         shown = metadata if names is None else {name: metadata[name] for name in names if name in metadata}
