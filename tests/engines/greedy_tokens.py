@@ -1,6 +1,6 @@
 """Run in a process of its own: greedy tokens of prompts from vLLM (speculation on or off) or from transformers.
 
-python greedy_tokens.py {vllm|vllm-speculating|transformers} MODEL_FOLDER < prompts.json > tokens.json
+python greedy_tokens.py {vllm|vllm-speculating|vllm-beside-sampled|transformers} MODEL_FOLDER < prompts.json > tokens.json
 """
 
 import json
@@ -9,6 +9,7 @@ from typing import Any
 
 from serve_graph.config.graph import load_config
 from serve_graph.config.tiers import VllmTierConfig
+from serve_graph.engines.vllm.settings import MENDED_SAMPLING
 
 MAX_TOKENS = 32
 
@@ -34,18 +35,23 @@ def from_transformers(folder: str, prompts: list[str]) -> dict[str, Any]:
     return {"tokens": tokens, "counters": {}}
 
 
-def from_vllm(folder: str, prompts: list[str], speculating: bool) -> dict[str, Any]:
+def from_vllm(folder: str, prompts: list[str], speculating: bool, beside_sampled: bool) -> dict[str, Any]:
     from pathlib import Path
 
     from vllm import LLM, SamplingParams
 
     tier = load_config(Path(__file__).parents[2] / "configs" / "local.yaml").tier("cheap")
     assert isinstance(tier, VllmTierConfig)
-    speculation = {"speculative_config": tier.speculation} if speculating else {}
+    speculation = {}
+    if speculating:
+        speculation = {"speculative_config": tier.speculation, "worker_extension_cls": MENDED_SAMPLING}
     llm = LLM(model=folder, disable_log_stats=False, **tier.engine_kwargs, **speculation)
     tokenizer = llm.get_tokenizer()
     asked = [{"prompt_token_ids": chat_ids(tokenizer, prompt)} for prompt in prompts]
-    outputs = llm.generate(asked, SamplingParams(temperature=0.0, max_tokens=MAX_TOKENS), use_tqdm=False)
+    greedy, sampled = (SamplingParams(temperature=heat, max_tokens=MAX_TOKENS) for heat in (0.0, 0.7))
+    company = len(asked) if beside_sampled else 0
+    settings = [greedy] * len(asked) + [sampled] * company
+    outputs = llm.generate([*asked, *asked[:company]], settings, use_tqdm=False)[: len(asked)]
     metrics = {m.name: float(m.value) for m in llm.get_metrics() if "spec_decode" in m.name and hasattr(m, "value")}
     return {"tokens": [list(o.outputs[0].token_ids) for o in outputs], "counters": metrics}
 
@@ -56,5 +62,5 @@ if __name__ == "__main__":
     if kind == "transformers":
         result = from_transformers(model_folder, questions)
     else:
-        result = from_vllm(model_folder, questions, kind == "vllm-speculating")
+        result = from_vllm(model_folder, questions, kind != "vllm", kind == "vllm-beside-sampled")
     sys.stdout.write("\nRESULT " + json.dumps(result) + "\n")

@@ -1,4 +1,4 @@
-"""The real SmolLM2 on vLLM says what transformers says, and says the same with speculation on."""
+"""The real SmolLM2 on vLLM says what transformers says, with speculation too, alone or beside requests that sample."""
 
 import json
 import os
@@ -53,8 +53,8 @@ def run(kind: str, folder: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def found(folder: str) -> dict[str, dict[str, Any]]:
-    """What each of the three says, all at once: most of their time goes into imports, on one core each."""
-    kinds = ("vllm", "vllm-speculating", "transformers")
+    """What each says, all at once: most of their time goes into imports, on one core each."""
+    kinds = ("vllm", "vllm-speculating", "vllm-beside-sampled", "transformers")
     with ThreadPoolExecutor(len(kinds)) as pool:
         return dict(zip(kinds, pool.map(lambda kind: run(kind, folder), kinds), strict=True))
 
@@ -67,6 +67,12 @@ def test_greedy_tokens_equal_those_of_transformers(found: dict[str, dict[str, An
 
 def test_speculation_changes_no_token(found: dict[str, dict[str, Any]]) -> None:
     assert found["vllm-speculating"]["tokens"] == found["vllm"]["tokens"]
+
+
+def test_requests_that_sample_change_no_greedy_token_beside_them(found: dict[str, dict[str, Any]]) -> None:
+    said = found["vllm-beside-sampled"]["tokens"], found["vllm"]["tokens"]
+    differing = [p for p, a, b in zip(PROMPTS, *said, strict=True) if a != b]
+    assert len(PROMPTS) - len(differing) >= 8, f"different answers to {differing}"
 
 
 def test_acceptance_counters_move_only_with_speculation(found: dict[str, dict[str, Any]]) -> None:

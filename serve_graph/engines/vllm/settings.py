@@ -72,6 +72,10 @@ def prefix_routing(ahead: float) -> Any:
     )
 
 
+MENDED_SAMPLING = "serve_graph.engines.vllm.cpu_sampling.MendedSampling"
+"""What a worker of vLLM's CPU build imports where it speculates."""
+
+
 def _engine_kwargs(tier: VllmTierConfig) -> dict[str, Any]:
     """Return vLLM's arguments: those that our sections imply, overridden by `engine_kwargs`."""
     kwargs: dict[str, Any] = {"disable_log_stats": False, "enable_prompt_tokens_details": True}  # of cached tokens
@@ -82,6 +86,8 @@ def _engine_kwargs(tier: VllmTierConfig) -> dict[str, Any]:
     kwargs |= tier.engine_kwargs
     if tier.speculation is not None:
         kwargs["speculative_config"] = dict(tier.speculation)
+        if tier.accelerator == "cpu":
+            kwargs.setdefault("worker_extension_cls", MENDED_SAMPLING)
     return kwargs
 
 

@@ -64,3 +64,19 @@ def test_a_hub_revision_reaches_vllm_for_weights_and_tokenizer() -> None:
     asked = llm_settings(VllmTierConfig.model_validate(tier), "a/b")["engine_kwargs"]
     assert (asked["revision"], asked["tokenizer_revision"]) == ("v2", "v2")
     assert "revision" not in llm_settings(lora_tier(), "a/b")["engine_kwargs"]
+
+
+def test_a_cpu_worker_that_speculates_is_mended_and_no_other() -> None:
+    from serve_graph.engines.vllm.settings import MENDED_SAMPLING, llm_settings
+
+    def extension(**fields: Any) -> str | None:
+        tier = {"engine": "vllm", "name": "cheap", "price": PRICE, "weights": {"hub": "a/b"}, **fields}
+        made = llm_settings(VllmTierConfig.model_validate(tier), "a/b")["engine_kwargs"]
+        return made.get("worker_extension_cls")  # type: ignore[no-any-return]
+
+    ngram = {"method": "ngram", "num_speculative_tokens": 4}
+    assert extension(accelerator="cpu", speculation=ngram) == MENDED_SAMPLING
+    assert extension(accelerator="cpu") is None
+    assert extension(accelerator="gpu", speculation=ngram) is None
+    own = {"worker_extension_cls": "mine.Own"}
+    assert extension(accelerator="cpu", speculation=ngram, engine_kwargs=own) == "mine.Own"
