@@ -6,6 +6,7 @@ over detection; an empty string in a metadata column counts as unknown.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -156,11 +157,12 @@ def slice_columns(prompts: Prompts) -> dict[str, tuple[str, ...]]:
     Returns
     -------
     dict of str to tuple of str
-        Metadata columns of 2 to `MAX_SLICES` distinct values, and the thirds of prompt length.
+        Metadata columns of 2 to `MAX_SLICES` distinct values, and the thirds of prompt length. What prompts were
+        asked under is in words.
     """
     found = {
         name: values
-        for name, values in prompts.metadata.items()
+        for name, values in ((name, _in_words(name, column, prompts)) for name, column in prompts.metadata.items())
         if 2 <= len(set(values)) <= min(MAX_SLICES, len(prompts.texts) // 10)
     }
     lengths = np.array([len(text) for text in prompts.texts])
@@ -168,3 +170,57 @@ def slice_columns(prompts: Prompts) -> dict[str, tuple[str, ...]]:
     names = (f"up to {low:.0f} characters", f"{low:.0f} to {high:.0f}", f"over {high:.0f}")
     thirds = np.digitize(lengths, [low, high], right=True)
     return {**found, "prompt length": tuple(names[i] for i in thirds)}
+
+
+_PLAIN_WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        "decoding": "the tiers' own",
+        "max_tokens": "the tiers' own",
+        "system_prompt": "none",
+        "turns": "1",
+        "tools": "no",
+        "response_format": "text",
+        "tool_loop": "no",
+        "prefilled": "no",
+    }
+)
+"""What an empty cell of a column of conditions says."""
+_SHOWN_WORDS = 40
+_MOST_LINES = 200
+
+
+def _in_words(name: str, column: tuple[str, ...], prompts: Prompts) -> tuple[str, ...]:
+    """Return a column of conditions as a report shows it; any other as it stands."""
+    if name not in _PLAIN_WORDS:
+        return column
+    known = {"": _PLAIN_WORDS[name]}
+    if name == "system_prompt":
+        first = {value: prompts.texts[i] for i, value in reversed(list(enumerate(column)))}
+        known = {value: system_prompt_name(value, text) for value, text in first.items() if value} | known
+    return tuple(known.get(value, value) for value in column)
+
+
+def system_prompt_name(digest: str, text: str) -> str:
+    """Return how a report names a system prompt: its first words, where the text of a prompt begins with it.
+
+    Parameters
+    ----------
+    digest : str
+        sha256 of the system prompt, in hex.
+    text : str
+        The routed text of a prompt that was asked under it.
+
+    Returns
+    -------
+    str
+        The first words and the beginning of the hash; the latter alone where the text does not begin with it.
+    """
+    end = -1
+    for _ in range(_MOST_LINES):
+        end = text.find("\n", end + 1)
+        if end < 0:
+            break
+        if hashlib.sha256(text[:end].encode("utf-8", "surrogatepass")).hexdigest() == digest:
+            words = " ".join(text[:end].split())
+            return f"{words[:_SHOWN_WORDS].rstrip()}{'…' if len(words) > _SHOWN_WORDS else ''} ({digest[:8]})"
+    return digest[:12]

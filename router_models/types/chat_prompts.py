@@ -45,7 +45,7 @@ def chat_of(prompt: object) -> list[dict[str, Any]] | None:
 
 def routed_text(messages: Sequence[Mapping[str, Any]]) -> str:
     """Return the text that a served request with these messages is routed on (`Query.text`)."""
-    return Query(tuple(Message(one["role"], _plain(one.get("content"))) for one in messages)).text
+    return Query(tuple(Message(one["role"], plain_text(one.get("content"))) for one in messages)).text
 
 
 def shown(value: object) -> str:
@@ -79,7 +79,8 @@ def _message(one: object) -> dict[str, Any]:
     return {name: value for name, value in one.items() if value is not None or name == "content"}
 
 
-def _plain(content: str | list[Mapping[str, Any]] | None) -> str:
+def plain_text(content: str | list[Mapping[str, Any]] | None) -> str:
+    """Return the text of a message's content, which may be a list of parts."""
     if isinstance(content, list):
         return "\n".join(part["text"] for part in content if part.get("text"))
     return content or ""

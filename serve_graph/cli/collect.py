@@ -16,9 +16,27 @@ from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, check_out, prog
 def collect(
     config: ConfigOption = DEFAULT_CONFIG,
     out: Annotated[Path, typer.Option(help="The outcomes table to write.")] = Path("outcomes.parquet"),
-    starter: Annotated[int, typer.Option(help="Number of starter tasks to generate.", min=1, max=20000)] = 3400,
+    starter: Annotated[
+        int,
+        typer.Option(help="Number of plain starter tasks; 3 varied ones are added to every 17.", min=1, max=20000),
+    ] = 3400,
     seed: Annotated[int, typer.Option(help="The starter generator's seed.")] = 0,
     tasks: Annotated[Path | None, typer.Option(help="Your own tasks as JSON lines, instead of starter tasks.")] = None,
+    system_prompt: Annotated[
+        list[str] | None,
+        typer.Option(help="A file with a system prompt, or none (repeatable: every task is asked under one of them)."),
+    ] = None,
+    decoding: Annotated[
+        list[str] | None,
+        typer.Option(help="Sampling settings such as temperature=0.7,top_p=1, or default (repeatable, as above)."),
+    ] = None,
+    from_decisions: Annotated[
+        bool, typer.Option("--from-decisions", help="Ask the kept prompts of decision records; they are not graded.")
+    ] = False,
+    decisions: Annotated[
+        str | None, typer.Option(help="With --from-decisions: another store, a SQLite file or a URL.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="With --from-decisions: the newest so many.")] = 1000,
     url: Annotated[str | None, typer.Option(help="A running endpoint; default: start the graph.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=256)] = 16,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a complete table.")] = False,
@@ -34,21 +52,23 @@ def collect(
 ) -> None:
     """Run prompts through every tier and grade the answers. Resumable: run it again after an interruption.
 
-    A line of --tasks: {"id", "prompt", "family", "difficulty", "language", "grader", "reference", "solution",
-    "max_tokens"}; graders: see docs/guides/outcomes.md. All tasks are checked before the first is asked. What got no
-    answer is listed with its reason in OUT.failed.jsonl, and asked again by the next run.
+    A line of --tasks: {"id", "prompt" or "messages", "tools", "tool_choice", "response_format", "decoding", "family",
+    "difficulty", "language", "grader", "reference", "solution", "max_tokens"}; see docs/guides/outcomes.md. All are
+    checked before the first is asked. Rows say what they were asked under (decoding, system_prompt, turns, …). What
+    got no answer is listed with its reason in OUT.failed.jsonl, and asked again by the next run.
 
-    Example: serve-graph collect --config configs/local.yaml --starter 3400 --out outcomes.parquet
+    Examples: serve-graph collect --config configs/local.yaml --starter 3400 --out outcomes.parquet
+    serve-graph collect --tasks mine.jsonl --system-prompt support.txt --system-prompt none --decoding default
+    --decoding temperature=0.7,top_p=0.95
+    serve-graph collect --from-decisions --limit 2000 --out asked.parquet
     """
     import asyncio
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from router_models.data.outcomes import prompt_id
-    from router_models.data.starter import generate
-    from serve_graph.cli.client.collect import binds_behind
+    from serve_graph.cli.client.collect import binds_behind, summary
     from serve_graph.cli.client.collect import collect_outcomes as run
-    from serve_graph.cli.client.task_files import read_tasks
+    from serve_graph.cli.client.task_choice import Asked, tasks_of
     from serve_graph.cli.client.unfinished import claim, failures_of, other_tiers, refuse_finished, reopen
     from serve_graph.cli.local.launch import running_graph
     from serve_graph.config.graph import load_config
@@ -65,13 +85,15 @@ def collect(
     if url is None:
         require("`serve-graph collect` without --url", *SERVING)
         need_vllm(graph)
-    chosen = read_tasks(tasks) if tasks else generate(starter, seed=seed)
+    wanted = Asked(tasks, from_decisions, decisions, limit, starter, seed, tuple(system_prompt or ()),
+                   tuple(decoding or ()))  # fmt: skip
+    chosen = tasks_of(wanted, graph, progress_to_stderr())
     if not overwrite:
         refuse_finished(out)
     binds = tier_binds(graph) if url is None else binds_behind(url, graph)
     beside = other_tiers(out, tiers, binds) if tier else []
     if not overwrite:
-        reopen(out, {prompt_id(task.prompt) for task in chosen}, tiers, binds)
+        reopen(out, {task.prompt_id for task in chosen}, tiers, binds)
     claim(out, binds)
     if binds is None:
         progress_to_stderr()(f"{url} does not report which engines it runs, so the table will not record them")
@@ -88,8 +110,7 @@ def collect(
                 skip_failed=skip_failed, advance=lambda tier, n: bar.advance(bars[tier], n))
         )  # fmt: skip
     for name in tiers:
-        grades = [o.grade for o in outcomes if o.tier == name]
-        say(f"{name}: {len(grades)} outcomes, {sum(grades) / len(grades):.1%} right")
+        say(f"{name}: {summary([o.grade for o in outcomes if o.tier == name])}")
     if failures_of(out).exists():
         say(f"without the tasks in {failures_of(out)}: run again to ask those")
     say(f"written to {out}")

@@ -126,7 +126,7 @@ class RecordsConfig(Frozen):
     keep_days: Annotated[float, Field(gt=0)] | None = None
     """Days after which records are deleted; null: never."""
     keep_prompts: bool = False
-    """Whether records contain the routed text, after redaction."""
+    """Whether records contain the routed text and what else decides the answer, after redaction."""
     keep_metadata: tuple[str, ...] | None = None
     """The names of a request's `metadata` that records contain; null: all. Values are redacted as the text is."""
     redact: tuple[re.Pattern[str], ...] = ()

@@ -20,6 +20,7 @@ from serve_graph.cascade.steps import RequestState, StreamTerms
 from serve_graph.errors import ending_of
 from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.gateway.promise import AnswerPromise, CertifiedShares, answer_promise, uncovered
+from serve_graph.records.kept_requests import kept_request
 
 
 @dataclass(slots=True)
@@ -98,6 +99,10 @@ def record_of(
     status, kind = (200, None) if error is None else ending_of(error)
     promise = answer_promise(shares, context, state, failed=error is not None)
     text = request.query.text
+    prompt = None if keep_prompt is None else keep_prompt(text)
+    asked: dict[str, Any] = {}
+    if keep_prompt is not None and prompt is not None:
+        asked["asked"] = kept_request(request.query, prompt, keep_prompt)
     return DecisionRecord(
         id=request.id,
         created_at=datetime.fromtimestamp(request.created, UTC).isoformat(timespec="milliseconds"),
@@ -123,8 +128,8 @@ def record_of(
         overhead=tuple(state.overhead),
         key=request.key,
         session=request.resolved.session,
-        evidence=_evidence(request, promise),
-        prompt=None if keep_prompt is None else keep_prompt(text),
+        evidence=_evidence(request, promise) | asked,
+        prompt=prompt,
     )
 
 

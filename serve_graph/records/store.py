@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from decimal import Decimal
@@ -19,7 +19,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from router_models.pricing.prices import plain_decimal
-from router_models.types import Call, DecisionRecord, Usage
+from router_models.types import Action, Call, DecisionRecord, Usage
 from serve_graph.errors import StoreUnavailableError
 from serve_graph.records.migrate import bring_up_to_date
 from serve_graph.records.schema import DECISIONS
@@ -123,6 +123,15 @@ class DecisionStore:
         async with self._reading() as connection:
             rows = await connection.execute(select(DECISIONS).order_by(DECISIONS.c.created_at.desc()).limit(limit))
             return [_from_row(dict(row)) for row in rows.mappings()]
+
+    async def kept_prompts(self) -> AsyncGenerator[DecisionRecord, None]:
+        """Answered requests that named no tier and whose prompts were kept, the newest first."""
+        where = (DECISIONS.c.prompt.is_not(None)) & (DECISIONS.c.prompt != "") & (DECISIONS.c.status == 200)
+        chosen = select(DECISIONS).where(where & (DECISIONS.c.outcome != str(Action.FORCED)))
+        async with self._reading() as connection:
+            rows = await connection.stream(chosen.order_by(DECISIONS.c.created_at.desc(), DECISIONS.c.id))
+            async for row in rows.mappings():
+                yield _from_row(dict(row))
 
     async def count(self) -> int:
         """How many records the store holds."""

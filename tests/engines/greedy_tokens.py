@@ -1,6 +1,6 @@
 """Run in a process of its own: greedy tokens of prompts from vLLM (speculation on or off) or from transformers.
 
-python greedy_tokens.py {vllm|vllm-speculating|vllm-beside-sampled|transformers} MODEL_FOLDER < prompts.json > tokens.json
+python greedy_tokens.py {vllm|vllm-speculating|vllm-beside-sampled|transformers} MODEL_FOLDER < prompts.json
 """
 
 import json

@@ -53,14 +53,26 @@ def to_texts(column: pd.Series) -> tuple[str, ...]:
     return _each(column, _text)
 
 
-def to_prompts(column: pd.Series) -> tuple[str, ...]:
-    """Return the prompts: texts, and the routed text of conversations; none may be empty."""
+def to_prompts(column: pd.Series) -> tuple[tuple[str, list[dict[str, Any]] | None], ...]:
+    """Return the prompts: texts, and the routed text of conversations with their messages; none may be empty."""
     return _each(column, _prompt)
 
 
 def to_label_sources(column: pd.Series) -> tuple[str, ...]:
     """Return whose labels they are (`types.label_sources`): an empty text where a row does not say."""
-    return _each(column, _source)
+    return converted(column, parsed_source)
+
+
+def converted(column: pd.Series, convert: Callable[[str], str]) -> tuple[str, ...]:
+    """Return a column as texts, each converted; DataError names the row whose text raises ValueError."""
+
+    def one(cell: Any) -> str:
+        try:
+            return convert(_text(cell))
+        except ValueError as error:
+            raise DataError(str(error)) from error
+
+    return _each(column, one)
 
 
 def to_numbers(column: pd.Series, *, least: float | None = None) -> FloatArray:
@@ -157,14 +169,7 @@ def _text(cell: Any) -> str:
     return str(cell)
 
 
-def _source(cell: Any) -> str:
-    try:
-        return parsed_source(_text(cell))
-    except ValueError as error:
-        raise DataError(str(error)) from error
-
-
-def _prompt(cell: Any) -> str:
+def _prompt(cell: Any) -> tuple[str, list[dict[str, Any]] | None]:
     if is_missing(cell):
         raise DataError("no text; every row needs its prompt")
     cell = _decoded(cell) if isinstance(cell, bytes) else _plain(cell)
@@ -175,7 +180,7 @@ def _prompt(cell: Any) -> str:
     text = cell if messages is None else routed_text(messages)
     if not text.strip():
         raise DataError("no text; every row needs its prompt")
-    return text
+    return text, messages
 
 
 def _decoded(cell: bytes) -> str:

@@ -87,7 +87,8 @@ def parse_columns(
         raise DataError(f"no column 'prompt'; found: {', '.join(map(str, frame.columns))}")
     if frame.index.name != "line":  # `readers`: lines of a text file; else rows are counted from 0
         frame = frame.reset_index(drop=True)
-    frame = with_conditions(frame.assign(prompt=list(to_prompts(frame["prompt"]))))
+    prompts = to_prompts(frame["prompt"])
+    frame = with_conditions(frame.assign(prompt=[text for text, _ in prompts]), [chat for _, chat in prompts])
     if "tier" in frame.columns:
         return _long(frame, tiers, scale, METADATA_NAMES.union(metadata))
     return _wide(frame, tiers, scale, METADATA_NAMES.union(metadata))

@@ -1,15 +1,21 @@
-"""Read under which conditions the rows of a table were asked, from the columns `CONDITION_COLUMNS`; absent: plain."""
+"""Read under which conditions the rows of a table were asked, from the columns `CONDITION_COLUMNS`; absent: plain.
+
+Where a column is absent and prompts are conversations, it is filled from their messages.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from router_models.data.formats.cells import place, to_texts
 from router_models.data.table import OutcomeTable
 from router_models.errors import DataError
-from router_models.types.conditions import CONDITION_COLUMNS, PLAIN, Conditions
+from router_models.types import Message, Query
+from router_models.types.chat_prompts import plain_text
+from router_models.types.conditions import CONDITION_COLUMNS, PLAIN, Conditions, conditions_of
 
 
 def conditions_of_table(table: OutcomeTable) -> tuple[Conditions, ...]:
@@ -43,16 +49,36 @@ def conditions_of_table(table: OutcomeTable) -> tuple[Conditions, ...]:
     return tuple(found)
 
 
-def with_conditions(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose columns of conditions hold one spelling of every condition; DataError as above."""
+def with_conditions(frame: pd.DataFrame, chats: Sequence[Sequence[Mapping[str, Any]] | None]) -> pd.DataFrame:
+    """Return a table whose columns of conditions hold one spelling of every condition; DataError as above.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The table; a column that it has is read as it stands.
+    chats : sequence, (n,)
+        The messages of prompts that are conversations, None of plain texts: a column that the table lacks is added
+        where they say more than the plain case.
+    """
+    asked = [None if chat is None else _of_messages(chat).columns() for chat in chats]
+    plain = PLAIN.columns()
     read: dict[str, list[str]] = {}
-    for name in (name for name in CONDITION_COLUMNS if name in frame.columns):
+    for name in CONDITION_COLUMNS:
+        if name not in frame.columns:
+            if any(row is not None and row[name] != plain[name] for row in asked):
+                read[name] = [(row or plain)[name] for row in asked]
+            continue
         spelled: dict[str, str] = {}
         for row, text in enumerate(texts := to_texts(frame[name])):
             if text not in spelled:
                 spelled[text] = _one_spelling(name, text, place(frame, row))
         read[name] = [spelled[text] for text in texts]
     return frame.assign(**read)
+
+
+def _of_messages(chat: Sequence[Mapping[str, Any]]) -> Conditions:
+    messages = tuple(Message(one["role"], plain_text(one.get("content"))) for one in chat)
+    return conditions_of(Query(messages, {}, {"messages": list(chat)}))
 
 
 def asked_as(frame: pd.DataFrame, key: str) -> Sequence[str]:

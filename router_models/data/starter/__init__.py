@@ -10,8 +10,9 @@ from router_models.data.starter.generate import families, generate
 from router_models.data.starter.grade import grade
 from router_models.data.starter.references import check_task
 from router_models.data.starter.task import Task
+from router_models.data.starter.variations import starter_tasks
 
 STARTER_OUTCOMES = Path(__file__).with_name("outcomes.parquet")
 """The recorded answers and grades of the shipped pair of models, for a first version."""
 
-__all__ = ["STARTER_OUTCOMES", "Task", "check_task", "families", "generate", "grade"]
+__all__ = ["STARTER_OUTCOMES", "Task", "check_task", "families", "generate", "grade", "starter_tasks"]

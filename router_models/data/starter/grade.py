@@ -42,7 +42,7 @@ def grade(task: Task, answer: str) -> bool:
         grader = GRADERS[task.grader]
     except KeyError:
         raise ValueError(f"task {task.id}: no grader {task.grader!r}; known: {', '.join(GRADERS)}") from None
-    rest = without_question(answer, task.prompt)
+    rest = without_question(answer, task.question)
     return grader(task.reference, answer) and (rest == answer or grader(task.reference, rest))
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from router_models.data.starter.graders import GRADERS
-from router_models.data.starter.task import Task
+from router_models.data.starter.task import UNGRADED, Task
 
 _MOST_TOKENS = 2**31 - 1
 
@@ -77,8 +77,10 @@ def check_task(task: Task) -> None:
     """
     if not task.prompt.strip():
         raise ValueError("'prompt' holds no text")
-    if not 1 <= task.max_tokens <= _MOST_TOKENS:
+    if task.max_tokens is not None and not 1 <= task.max_tokens <= _MOST_TOKENS:
         raise ValueError(f"'max_tokens' must be 1 or more and fit 32 bits, got {task.max_tokens}")
+    if task.grader == UNGRADED:
+        return
     if task.grader not in GRADERS:
         raise ValueError(f"unknown grader {task.grader!r}; there are: {', '.join(GRADERS)}")
     needed, allowed = _NEEDED[task.grader], _ALLOWED.get(task.grader, {})

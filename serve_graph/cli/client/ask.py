@@ -7,10 +7,10 @@ from typing import Any
 
 from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI
 
-from router_models.data.outcomes import prompt_id
 from router_models.data.prefixes import kept_logprobs
 from router_models.data.starter import Task
 from router_models.types import Completion, Outcome
+from router_models.types.conditions import conditions_of
 from router_models.types.exchange import logprob_summary
 from serve_graph.cli.client.api_key import api_key
 from serve_graph.errors import EngineError, EngineTimeoutError
@@ -43,14 +43,14 @@ async def ask(client: AsyncOpenAI, model: str, task: Task, *, with_bill: bool = 
     `with_bill` puts the endpoint's own `outcome` and `cost_usd` among the metadata. Raises EngineError where there is
     no usable answer after the client's retries; EngineTimeoutError where nothing answered at all.
     """
-    messages: Any = [dict(message) for message in task.messages] or [{"role": "user", "content": task.prompt}]
+    messages: Any = task.chat
     content = b""
     try:
         raw = await client.chat.completions.with_raw_response.create(
             model=model,
             messages=messages,
-            max_tokens=task.max_tokens,
             logprobs=True,
+            extra_body=task.carried,
         )
         content = raw.content
         data: dict[str, Any] = json.loads(content)
@@ -71,11 +71,12 @@ def _outcome(task: Task, model: str, completion: Completion, data: dict[str, Any
     if not all(_LOWEST_LOGPROB <= value <= -_LOWEST_LOGPROB for value in completion.token_logprobs):
         raise ValueError("a token's logprob is infinite")
     facts = data.get("serve_graph") or {}
-    metadata = {"family": task.family, "difficulty": str(task.difficulty), "language": task.language}
+    conditions = {name: value for name, value in conditions_of(task.query).columns().items() if value}
+    metadata = {"family": task.family, "difficulty": str(task.difficulty), "language": task.language, **conditions}
     if with_bill:
         metadata |= {"outcome": str(facts.get("outcome")), "cost_usd": str(facts.get("cost_usd") or "nan")}
     return Outcome(
-        prompt_id=prompt_id(task.prompt),
+        prompt_id=task.prompt_id,
         prompt=task.prompt,
         tier=str(facts.get("tier") or model),
         answer=_whole_characters(completion.text),

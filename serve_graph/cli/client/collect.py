@@ -8,6 +8,7 @@ why, is listed in `<out>.failed.jsonl`; one failure never costs the other answer
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,8 +18,9 @@ from typing import IO, Any
 import httpx
 from openai import AsyncOpenAI
 
-from router_models.data.outcomes import prompt_id, write_outcomes
+from router_models.data.outcomes import write_outcomes
 from router_models.data.starter import Task, grade, sandbox
+from router_models.data.starter.task import UNGRADED
 from router_models.types import Outcome
 from serve_graph.cli.client.api_key import key_headers
 from serve_graph.cli.client.ask import api_client, ask
@@ -90,10 +92,12 @@ class _Run:
 
     def fail(self, task: Task, tier: str, reason: str) -> None:
         """Note why a task has no outcome of a tier."""
-        self.failures.append(Failure(task.id, prompt_id(task.prompt), tier, " ".join(reason.split())))
+        self.failures.append(Failure(task.id, task.prompt_id, tier, " ".join(reason.split())))
 
     def graded(self, task: Task, outcome: Outcome) -> list[Outcome]:
         """Grade an answer, by the grader of today; where that fails, the answer is kept and the failure noted."""
+        if task.grader == UNGRADED:
+            return [replace(outcome, grade=math.nan)]
         try:
             return [replace(outcome, grade=float(grade(task, outcome.answer)), label_source="programmatic")]
         except Exception as error:  # noqa: BLE001 (one answer's grade; the others are not lost for it)
@@ -133,10 +137,10 @@ async def collect_outcomes(
         with open_partial(partial) as log:
             run = _Run(client, log, task_s, concurrency, advance, outcomes)
             for tier in tiers:
-                waiting = [task for task in tasks if (prompt_id(task.prompt), tier) not in done]
+                waiting = [task for task in tasks if (task.prompt_id, tier) not in done]
                 advance(tier, len(tasks) - len(waiting))
                 await run.ask_all(tier, waiting)
-    by_prompt = {prompt_id(task.prompt): task for task in tasks}
+    by_prompt = {task.prompt_id: task for task in tasks}
     wanted = {(o.prompt_id, o.tier): o for o in (*beside, *outcomes) if o.prompt_id in by_prompt}
     rows = [row for outcome in wanted.values() for row in run.graded(by_prompt[outcome.prompt_id], outcome)]
     write_failures(out, run.failures)
@@ -165,6 +169,14 @@ def _check_failures(failures: Sequence[Failure], out: Path, silent: set[str], sk
         f"{len(failures)} task(s) got no answer ({by_tier}), see {failures_of(out)}; run again to ask only those; "
         f"{remedy}; first: {failures[0].reason}"
     )
+
+
+def summary(grades: Sequence[float]) -> str:
+    """Say how many outcomes a tier has, and how many of the graded ones are right."""
+    graded = [grade for grade in grades if not math.isnan(grade)]
+    right = f"{sum(graded) / len(graded):.1%} right" if graded else "not graded"
+    beside = f" ({len(grades) - len(graded)} not graded)" if graded and len(graded) < len(grades) else ""
+    return f"{len(grades)} outcomes, {right}{beside}"
 
 
 def binds_behind(url: str, config: GraphConfig) -> dict[str, str] | None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from router_models.data.formats.json_lines import json_object, numbered_lines
 from router_models.data.formats.text_files import read_text
-from router_models.data.outcomes import prompt_id
 from router_models.data.starter import Task, check_task
 from router_models.errors import DataError
+from serve_graph.cli.client.task_requests import SAMPLING_SETTINGS, check_request
 from serve_graph.errors import ServeGraphError
 
 SHOWN = 20
@@ -16,7 +16,7 @@ SHOWN = 20
 
 
 def read_tasks(path: Path) -> list[Task]:
-    """Read tasks from JSON lines (`prompt`, `grader`, `reference`, …; see `starter.Task`).
+    """Read tasks from JSON lines (`prompt` or `messages`, `grader`, `reference`, …; see `starter.Task`).
 
     Raises ServeGraphError naming every line that cannot be used (the first `SHOWN`), and why.
     """
@@ -30,9 +30,13 @@ def read_tasks(path: Path) -> list[Task]:
     first: dict[str, int] = {}
     for number, line in numbered_lines(text):
         try:
-            task = Task.from_json(json_object(line))
+            record = json_object(line)
+            if stray := [name for name in SAMPLING_SETTINGS if name in record]:
+                raise ValueError(f"{stray[0]!r} is a sampling setting: put it into 'decoding'")
+            task = Task.from_json(record)
             check_task(task)
-            same = first.setdefault(prompt_id(task.prompt), number)
+            check_request(task)
+            same = first.setdefault(task.prompt_id, number)
             if same != number:
                 raise ValueError(f"the same prompt as line {same}, but for case, spaces or Unicode form: keep one")
             tasks.append(task)

@@ -18,6 +18,8 @@ GENERATED = re.compile(r"\..*|__pycache__|build|dist|mlruns|.*\.egg-info|.*\.log
 TESTED_ELSEWHERE = {
     "router_models/data/formats": "tests/unit/router_models/data/test_formats.py",
     "router_models/data/starter/families": "tests/contract/test_every_starter_family.py",
+    "router_models/data/starter/sandbox": "tests/unit/router_models/data/starter/test_sandbox.py",
+    "router_models/data/starter/variations": "tests/unit/router_models/data/starter/test_variations.py",
     "router_models/estimators/calibrators": "tests/unit/router_models/estimators/test_calibrators.py",
     "router_models/estimators/routers": "tests/contract/test_every_router.py",
     "router_models/estimators/verifiers/language_model": "tests/contract/test_every_verifier.py",

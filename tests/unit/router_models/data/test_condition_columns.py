@@ -1,8 +1,10 @@
-"""Tables say under which conditions their rows were asked, in either shape and every format."""
+"""Tables say under which conditions their rows were asked, in either shape, every format and every spelling."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,9 +13,10 @@ import pytest
 from router_models.data.formats import outcomes_to_frame, parse_columns, write_outcomes
 from router_models.data.formats.condition_columns import conditions_of_table
 from router_models.data.outcomes import OutcomeTable, read_outcomes, table_of
+from router_models.data.slices import slice_columns
 from router_models.errors import DataError
-from router_models.types import Outcome
-from router_models.types.conditions import PLAIN, Conditions
+from router_models.types import Message, Outcome, Prompts
+from router_models.types.conditions import PLAIN, Conditions, system_prompt_of
 
 WARM = Conditions(decoding='{"temperature":0.7}', max_tokens=64, turns=2)
 TOLD = Conditions(system_prompt="ab" * 32, tools=True, response_format="json_object")
@@ -82,3 +85,124 @@ def test_what_cannot_be_read_is_named_with_its_row(asked: list[Outcome], column:
 def with_column(table: OutcomeTable, name: str, cells: tuple[str, ...]) -> OutcomeTable:
     prompts = replace(table.prompts, metadata={**table.prompts.metadata, name: cells})
     return replace(table, prompts=prompts)
+
+
+SYSTEM = "You are the assistant of a company that sells pencils to schools."
+HASH = system_prompt_of((Message("system", SYSTEM),))
+CHAT = [
+    {"role": "system", "content": SYSTEM},
+    {"role": "user", "content": "Which colour?"},
+    {"role": "assistant", "content": "Brown."},
+    {"role": "user", "content": "Why?"},
+]
+
+
+def lines_of(folder: Path, rows: list[dict[str, Any]], name: str = "o.jsonl") -> OutcomeTable:
+    path = folder / name
+    path.write_text("\n".join(json.dumps({"tier": "cheap", "grade": 1, "answer": "x"} | row) for row in rows))
+    return read_outcomes(path)
+
+
+def test_a_conversation_says_what_it_was_asked_under(tmp_path: Path) -> None:
+    table = lines_of(tmp_path, [{"prompt": CHAT}, {"prompt": json.dumps(CHAT[:2])}, {"prompt": "Which colour?"}])
+    assert table.column("system_prompt") == (HASH, HASH, "")
+    assert table.column("turns") == ("2", "1", "1")
+    assert "tool_loop" not in table.prompts.metadata
+    rows = [{name: column[i] for name, column in table.prompts.metadata.items()} for i in range(3)]
+    assert [Conditions.from_columns(row) for row in rows] == [
+        Conditions(system_prompt=HASH, turns=2), Conditions(system_prompt=HASH), Conditions()]  # fmt: skip
+
+
+def test_tool_loops_and_begun_answers_are_seen(tmp_path: Path) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    loop = [
+        CHAT[1],
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "9"},
+    ]
+    table = lines_of(tmp_path, [{"prompt": loop}, {"prompt": CHAT[1:3]}, {"prompt": "Which?"}])
+    assert table.column("tool_loop") == ("yes", "", "")
+    assert table.column("prefilled") == ("", "yes", "")
+
+
+def test_plain_tables_get_no_column(tmp_path: Path) -> None:
+    assert lines_of(tmp_path, [{"prompt": [CHAT[1]]}, {"prompt": "Which?"}]).prompts.metadata == {}
+
+
+def test_a_column_that_is_there_stands(tmp_path: Path) -> None:
+    table = lines_of(tmp_path, [{"prompt": CHAT, "turns": 7}, {"prompt": "Which?", "turns": None}])
+    assert table.column("turns") == ("7", "1")
+
+
+SPELLINGS = [
+    ("decoding", {"top_p": 1, "temperature": 0.7}, '{"temperature":0.7,"top_p":1.0}'),
+    ("decoding", '{"temperature": 0}', '{"temperature":0.0}'),
+    ("decoding", "", ""),
+    ("max_tokens", 64, "64"),
+    ("max_tokens", "64.0", "64"),
+    ("system_prompt", HASH, HASH),
+    ("system_prompt", SYSTEM, HASH),
+    ("tools", True, "yes"),
+    ("tools", [{"type": "function", "function": {"name": "f"}}], "yes"),
+    ("tools", [], ""),
+    ("tools", "No", ""),
+    ("tool_loop", 1, "yes"),
+    ("response_format", {"type": "json_object"}, "json_object"),
+    ("response_format", "json_schema", "json_schema"),
+    ("response_format", {"type": "text"}, ""),
+]
+
+
+@pytest.mark.parametrize(("name", "cell", "read"), SPELLINGS, ids=str)
+def test_a_condition_is_read_however_it_is_written(tmp_path: Path, name: str, cell: Any, read: str) -> None:
+    found = lines_of(tmp_path, [{"prompt": "Which?", name: cell}, {"prompt": "Why?", name: None}])
+    assert found.column(name) == (read, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "message"),
+    [
+        ("decoding", "hot", "column 'decoding', line 2: decoding must be a JSON object"),
+        ("turns", "two", "column 'turns', line 2: turns must be a whole number from 1, found 'two'"),
+        ("max_tokens", 0.5, "column 'max_tokens', line 2: max_tokens must be a whole number"),
+        ("tools", "perhaps", "column 'tools', line 2: tools must be yes or no, found 'perhaps'"),
+        ("response_format", "{json", "column 'response_format', line 2: "),
+    ],
+)
+def test_a_condition_that_cannot_be_read_is_refused_with_its_line(
+    tmp_path: Path, name: str, cell: Any, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        lines_of(tmp_path, [{"prompt": "Which?"}, {"prompt": "Why?", name: cell}])
+
+
+def test_csv_columns_are_conditions_and_no_tiers(tmp_path: Path) -> None:
+    path = tmp_path / "o.csv"
+    path.write_text("prompt,cheap,turns,max_tokens,tools\nWhich?,1,2,64,yes\nWhy?,0,1,,\n")
+    table = read_outcomes(path)
+    assert table.tiers == ("cheap",)
+    assert (table.column("turns"), table.column("max_tokens")) == (("2", "1"), ("64", ""))
+
+
+def test_one_question_under_two_decodings_has_no_second_row_of_either(tmp_path: Path) -> None:
+    rows = [{"prompt": "Which?", "decoding": decoding} for decoding in ("", '{"temperature":0.7}')]
+    assert len(lines_of(tmp_path, rows)) == 2
+    with pytest.raises(DataError, match="line 3: a second outcome of tier 'cheap' for prompt 'Which\\?'"):
+        lines_of(tmp_path, [*rows, rows[1]])
+
+
+def test_reports_show_conditions_in_words() -> None:
+    texts = tuple(f"{SYSTEM}\nWhich {i}?" for i in range(10)) + tuple(f"Why {i}?" for i in range(20))
+    unknown = "ab" * 32
+    metadata = {
+        "system_prompt": (HASH,) * 10 + ("",) * 10 + (unknown,) * 10,
+        "decoding": ("",) * 15 + ('{"temperature":0.7}',) * 15,
+        "turns": ("",) * 10 + ("1",) * 10 + ("2",) * 10,
+        "tools": ("yes",) * 10 + ("",) * 20,
+    }
+    shown = slice_columns(Prompts(texts, None, metadata))
+    assert set(shown["system_prompt"]) == {
+        f"You are the assistant of a company that… ({HASH[:8]})", "none", unknown[:12]}  # fmt: skip
+    assert set(shown["decoding"]) == {"the tiers' own", '{"temperature":0.7}'}
+    assert set(shown["turns"]) == {"1", "2"}
+    assert set(shown["tools"]) == {"yes", "no"}

@@ -11,7 +11,7 @@ import pytest
 
 from router_models.data.starter import sandbox
 from router_models.data.starter.program import marks_program
-from router_models.data.starter.sandbox_child import ALLOWED, syscall_filter
+from router_models.data.starter.sandbox.child import ALLOWED, syscall_filter
 from router_models.errors import SandboxUnavailableError
 
 PROMPTLY_S = 30.0  # about 2 s on an idle machine; a runner busy with engines takes seconds to start a process

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router_models.data.outcomes import prompt_id
 from router_models.data.starter import Task
+from router_models.data.starter.task import UNGRADED
+from router_models.types.conditions import conditions_of
 from serve_graph.cli.client.task_files import SHOWN, read_tasks
 from serve_graph.errors import ServeGraphError
 
@@ -48,10 +51,19 @@ def test_tasks_are_read_however_their_file_is_written(tmp_path: Path, dress: Any
 
 
 RECORD = TASKS[0].to_json()
+USER = {"role": "user", "content": "Which colour?"}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+CALL = {
+    "role": "assistant",
+    "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}],
+}
+RESULT = {"role": "tool", "tool_call_id": "c1", "content": "brown"}
 REFUSED = {
     "not JSON": ("{", "line 1: not JSON"),
     "no object": ("[1]", "line 1: a JSON object is needed"),
-    "no fields": ({"id": 1}, "line 1: task 1: 'reference' must be an object"),
+    "no fields": ({"id": 1}, "line 1: task 1: 'id' must be a string"),
+    "no reference": (RECORD | {"reference": None}, "line 1: task 't0': 'reference' must be an object"),
+    "a reference and no grader": (RECORD | {"grader": None}, "line 1: task 't0': a 'reference' needs a 'grader'"),
     "an unknown grader": (RECORD | {"grader": "regex"}, "line 1: unknown grader 'regex'; there are: mentions"),
     "a reference of another shape": (RECORD | {"reference": {"accepted": "x"}}, "line 1: the reference of grader"),
     "a word for a number": (RECORD | {"max_tokens": "8"}, "line 1: task 't0': 'max_tokens' must be an integer"),
@@ -64,6 +76,72 @@ REFUSED = {
         "line 1: a part of type 'image_url' is no text",
     ),
     "a chat of nothing": (RECORD | {"prompt": []}, "line 1: the conversation holds no text"),
+    **{
+        name: ({key: RECORD[key] for key in RECORD if key != "prompt"} | change, f"line 1: {message}")
+        for name, change, message in [
+            ("messages and a prompt", {"messages": [USER], "prompt": "Why?"}, "give 'prompt' or 'messages', not both"),
+            ("messages that are a text", {"messages": "Why?"}, "'messages' must be a list"),
+            ("no messages", {"messages": []}, "the conversation holds no text"),
+            ("nobody asks", {"messages": [USER | {"role": "system"}]}, "no message is of the role user"),
+            (
+                "a role that there is not",
+                {"messages": [USER | {"role": "boss"}]},
+                "a chat message is an object with a role",
+            ),
+            (
+                "a result of no call",
+                {"messages": [USER, RESULT]},
+                "a tool's result for the call 'c1', which nobody made",
+            ),
+            ("calls without results", {"messages": [USER, CALL]}, "the last message calls tools"),
+            ("no tools in the list", {"messages": [USER], "tools": []}, "'tools' is empty"),
+            ("tools of no form", {"messages": [USER], "tools": [{"name": "f"}]}, 'a tool is {"type": "function"'),
+            ("tools that are a text", {"messages": [USER], "tools": "f"}, "tools: Input should be a valid list"),
+            ("a tool twice", {"messages": [USER], "tools": [TOOL, TOOL]}, "the tool 'f' is declared twice"),
+            ("a choice of nothing", {"messages": [USER], "tool_choice": "auto"}, "'tool_choice' without 'tools'"),
+            (
+                "a choice that there is not",
+                {"messages": [USER], "tools": [TOOL], "tool_choice": "any"},
+                "'tool_choice' is none, auto, required or names a function, got 'any'",
+            ),
+            (
+                "a choice of another tool",
+                {"messages": [USER], "tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}},
+                "'tool_choice' names 'g'",
+            ),
+            (
+                "a format that there is not",
+                {"messages": [USER], "response_format": {"type": "xml"}},
+                "'response_format' is of the type text, json_object, json_schema, got 'xml'",
+            ),
+            (
+                "a schema that is missing",
+                {"messages": [USER], "response_format": {"type": "json_schema"}},
+                "'response_format' of the type json_schema needs",
+            ),
+            ("a decoding that is a text", {"messages": [USER], "decoding": "hot"}, "'decoding' must be an object"),
+            (
+                "a setting that there is not",
+                {"messages": [USER], "decoding": {"heat": 1}},
+                "'heat' is no sampling setting",
+            ),
+            (
+                "a length among the settings",
+                {"messages": [USER], "decoding": {"max_tokens": 1}},
+                "'max_tokens' is no sampl",
+            ),
+            (
+                "a value out of range",
+                {"messages": [USER], "decoding": {"temperature": 3}},
+                "temperature: Input should be less",
+            ),
+            (
+                "a setting beside decoding",
+                {"messages": [USER], "top_p": 0.9},
+                "'top_p' is a sampling setting: put it into",
+            ),
+        ]
+    },
     "a key twice": ('{"id": "a", "id": "b"}', "line 1: key 'id' stands twice"),
     "nothing": ("", "holds no task"),
 }
@@ -126,6 +204,40 @@ def test_a_conversation_is_kept_as_the_chat_to_send(tmp_path: Path, as_text: boo
     assert Task.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
+def test_what_a_request_carries_is_part_of_the_task(tmp_path: Path) -> None:
+    chat = [{"role": "system", "content": "Be brief."}, USER, CALL, RESULT]
+    carried = {"tools": [TOOL], "tool_choice": "auto", "response_format": {"type": "json_object"}}
+    record = RECORD | {"messages": chat, **carried, "decoding": {"temperature": 0.7}, "max_tokens": None}
+    (found,) = read_tasks(written(tmp_path, {key: value for key, value in record.items() if key != "prompt"}))
+    assert found.chat == chat
+    assert found.carried == {**carried, "temperature": 0.7}
+    assert found.question == "Which colour?"
+    assert Task.from_json(json.loads(json.dumps(found.to_json()))) == found
+    said = conditions_of(found.query)
+    assert (said.decoding, said.tools, said.response_format) == ('{"temperature":0.7}', True, "json_object")
+    assert (said.tool_loop, said.max_tokens, said.turns) == (True, None, 1)
+
+
+def test_a_task_without_a_grader_is_asked_and_not_graded(tmp_path: Path) -> None:
+    record = {key: value for key, value in RECORD.items() if key not in ("grader", "reference", "solution")}
+    (found,) = read_tasks(written(tmp_path, record))
+    assert found.grader == UNGRADED
+
+
+def test_one_question_under_two_conditions_is_two_tasks_and_twice_under_one_is_refused(tmp_path: Path) -> None:
+    asked = [{}, {"decoding": {"temperature": 0.7}}, {"decoding": {"temperature": 0.9}}, {"tools": [TOOL]},
+             {"response_format": {"type": "json_object"}}]  # fmt: skip
+    plain = read_tasks(written(tmp_path, *(RECORD | change for change in asked)))
+    chats = [[{"role": "system", "content": text}, USER] for text in ("Be brief.", "BE BRIEF.")]
+    chats += [[USER, USER], [USER, USER | {"role": "assistant"}], [USER | {"content": "Which colour?\nWhich colour?"}]]
+    spoken = [{key: value for key, value in RECORD.items() if key != "prompt"} | {"messages": chat} for chat in chats]
+    ids = [task.prompt_id for task in (*plain, *read_tasks(written(tmp_path, *spoken)))]
+    assert len(set(ids)) == len(asked) + len(chats)
+    assert ids[0] == prompt_id(TASKS[0].prompt)
+    with pytest.raises(ServeGraphError, match="line 2: the same prompt as line 1"):
+        read_tasks(written(tmp_path, RECORD | asked[1], RECORD | asked[1] | {"prompt": TASKS[0].prompt.upper()}))
+
+
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
@@ -133,7 +245,10 @@ ANYTHING = st.recursive(
 )
 
 
-@given(st.lists(st.dictionaries(st.sampled_from(sorted(RECORD)), ANYTHING), max_size=3), st.booleans())
+FIELDS = ("messages", "tools", "tool_choice", "response_format", "decoding", "temperature")
+
+
+@given(st.lists(st.dictionaries(st.sampled_from([*RECORD, *FIELDS]), ANYTHING), max_size=3), st.booleans())
 def test_any_records_are_tasks_or_refused(
     tmp_path_factory: pytest.TempPathFactory, changes: list[dict[str, Any]], good: bool
 ) -> None:

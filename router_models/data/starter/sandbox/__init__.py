@@ -32,7 +32,7 @@ WALL_S = 2.0
 START_S = 20.0
 MEMORY_BYTES = 128 * 2**20
 RESULT_BYTES = 64 * 2**10
-_CHILD = Path(__file__).with_name("sandbox_child.py")
+_CHILD = Path(__file__).with_name("child.py")
 
 
 def call(code: str, function: str, cases: Sequence[Sequence[object]]) -> list[object] | None:
