@@ -12,6 +12,7 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
+from serve_graph.access.keys import Keyring
 from serve_graph.access.listening import check_listening
 from serve_graph.cluster.echo_deployment import EchoDeployment
 from serve_graph.cluster.hosted_deployment import HostedDeployment
@@ -63,7 +64,8 @@ def build_app(args: dict[str, Any]) -> Application:
     ingress = serve.ingress()(IngressDeployment)
     facts = ServedPolicy.of(served.version, served.name, served.reason, config, served.validity)
     secret = secrets.token_bytes(16)  # the same for every ingress replica of this deployment
-    return bind("ingress", ingress, config.http.scaling, config, facts, tiers, router, verifier, secret)
+    keys = Keyring(config.access.keys, config.keys_file).required
+    return bind("ingress", ingress, config.http.scaling, config, facts, tiers, router, verifier, secret, keys)
 
 
 def __getattr__(name: str) -> Application:

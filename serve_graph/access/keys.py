@@ -84,15 +84,16 @@ class Keyring:
     If the file becomes unreadable, blank or is removed, its last keys stay in force until it can be read again. A file
     that says `[]` revokes them all: nobody is admitted until it lists a key again.
 
-    `required`: whether there is or was any key since start-up; if so, every caller needs one.
+    `required`: whether every caller needs a key: there is or was any since start-up, or the file says `[]`, or there
+    was one where the graph was started (the argument): a node that lacks the file admits nobody.
     """
 
-    def __init__(self, fixed: Sequence[KeyConfig] = (), path: Path | None = None) -> None:
+    def __init__(self, fixed: Sequence[KeyConfig] = (), path: Path | None = None, *, required: bool = False) -> None:
         self.fixed = tuple(fixed)
         self.path = path
         self._stamp = _stamp(path)
         self._by_hash = self._read()
-        self.required = bool(self._by_hash)
+        self.required = required or bool(self._by_hash) or _revokes_all(path)
 
     @property
     def keys(self) -> tuple[KeyConfig, ...]:
@@ -114,7 +115,7 @@ class Keyring:
             if len(fresh) == len(self.fixed) < len(self._by_hash) and not _revokes_all(self.path):
                 raise ConfigError(f"{self.path} is missing or blank; its last keys stay in force until a restart")
             self._by_hash, self._stamp = fresh, stamp
-            self.required = self.required or bool(fresh)
+            self.required = self.required or bool(fresh) or _revokes_all(self.path)
 
     def _read(self) -> dict[str, KeyConfig]:
         keys = (*self.fixed, *(() if self.path is None else read_keys(self.path)))

@@ -40,6 +40,7 @@ class IngressDeployment:
         router: DeploymentHandle[Any] | None,
         verifier: DeploymentHandle[Any] | None,
         affinity_secret: bytes,
+        keys_required: bool = False,
     ) -> None:
         engines = {name: HandleEngine(handle, config.tier(name)) for name, handle in tiers.items()}
         self.engines = engines
@@ -50,7 +51,8 @@ class IngressDeployment:
         private_folder(config.state_folder.resolve())
         self.store = DecisionStore(config.records_url)
         self.sink = SpooledSink(self.store, config.state_folder.resolve() / "spool", config.records.retry_s)
-        self.keyring, self.is_open = Keyring(config.access.keys, config.keys_file), config.access.open
+        self.keyring = Keyring(config.access.keys, config.keys_file, required=keys_required)
+        self.is_open = config.access.open
         self.accounts = Accounts(config.access.watch)
         self.served = served
         self.certificate_status = CertificateStatus(served.validity, served.name)

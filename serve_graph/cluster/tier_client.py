@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -13,6 +14,7 @@ from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
 from router_models.types import Attempt, Completion, Query
+from serve_graph.access.auth import CALLER
 from serve_graph.cluster.admission import AdmissionController
 from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
 from serve_graph.engines.error_meanings import ErrorFault, ErrorMeaning, meaning_of
@@ -38,6 +40,7 @@ class HandleEngine:
         self.gate = admission_for(config)
         self.answered_at = float("-inf")  # time.monotonic() of the last reply or piece: a sign of life
         self.defaults = {**config.decoding, "max_tokens": config.default_max_tokens}
+        self.salted = isinstance(config, VllmTierConfig) and config.prefix_cache == "key"
         self.hosted = isinstance(config, HostedTierConfig)
         self.grace_s = GRACE_S if self.hosted else 0.0
         # Usage on every chunk, so that a stream cut short is billed for what it said; hosted APIs know no such field.
@@ -119,6 +122,8 @@ class HandleEngine:
         body = engine_body(query, self.model, self.defaults, self.config.engine)
         if not self.hosted:
             body.pop("anthropic_cache_control", None)
+        if self.salted and (key := CALLER.get().key) is not None:
+            body["cache_salt"] = hashlib.sha256(f"cache {key.sha256}".encode()).hexdigest()[:32]
         return body
 
     def _deadline(self, left_s: float) -> tuple[float, ...]:

@@ -180,6 +180,10 @@ class VllmTierConfig(TierConfig):
     """How a replica is chosen: `load`, or `prefix`, Ray Serve's PrefixCacheAffinityRouter, which prefers the replica
     that has the prompt's prefix cached unless it is much busier.
     """
+    prefix_cache: Literal["key", "shared"] = "key"
+    """Whose prompts find a prefix in the cache: those of one access key (vLLM's `cache_salt`), since `cached_tokens`
+    tells whether somebody has sent it before; or everybody's, which saves more where keys share long prompts.
+    """
     placement_bundles: list[dict[str, float]] | None = None
     """Ray placement-group bundles of a replica; null: derived from `accelerator`."""
     env: dict[str, str] = Field(default_factory=dict)

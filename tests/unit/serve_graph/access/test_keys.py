@@ -121,3 +121,21 @@ def test_keys_made_at_once_are_all_kept(tmp_path: Path) -> None:
 def test_our_own_commands_show_the_key_of_the_environment() -> None:
     assert key_headers({"SERVE_GRAPH_KEY": " sg-x\n"}) == {"authorization": "Bearer sg-x"}
     assert key_headers({"SERVE_GRAPH_KEY": ""}) == key_headers({}) == {}
+
+
+@pytest.mark.parametrize("text", ["[]", None], ids=["the last key was revoked", "the node has no file"])
+def test_the_door_stays_shut_without_keys(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "keys.yaml"
+    if text is not None:
+        path.write_text(text)
+    assert Keyring((), path, required=text is None).required
+    assert Keyring((), path).required == (text is not None)
+
+
+def test_a_file_that_comes_to_say_that_nobody_has_a_key_shuts_the_door(tmp_path: Path) -> None:
+    path = tmp_path / "keys.yaml"
+    ring = Keyring((), path)
+    assert not ring.required
+    path.write_text("[]")
+    ring.refresh()
+    assert ring.required

@@ -273,3 +273,29 @@ async def test_what_an_engine_says_reaches_the_caller_and_no_record(engine: Call
     assert "secret" not in str(record)
     with pytest.raises(EngineError, match="my secret"):
         await cheap.generate(QUERY)
+
+
+async def test_a_key_finds_only_its_own_prompts_in_the_cache() -> None:
+    from serve_graph.access.auth import CALLER, Caller
+    from serve_graph.cluster.tier_client import HandleEngine
+    from serve_graph.config.access import KeyConfig
+    from serve_graph.config.tiers import VllmTierConfig
+
+    async def salt(name: str | None, **fields: Any) -> str | None:
+        weights = {"hub": "a/b"}
+        config = VllmTierConfig.model_validate(
+            {"engine": "vllm", "name": "cheap", "price": PRICE, "weights": weights, **fields}
+        )
+        token = CALLER.set(Caller(None if name is None else KeyConfig(name=name, sha256=name * 64)))
+        handle = FakeHandle(REPLY)
+        await HandleEngine(handle, config).generate(replace(QUERY, parameters={"cache_salt": "mine"} if name else {}))  # type: ignore[arg-type]
+        CALLER.reset(token)
+        [(body,)] = handle.asked
+        found: str | None = body.get("cache_salt")
+        return found
+
+    salts = [await salt(name) for name in "abab"]
+    assert salts[:2] == salts[2:]
+    assert len({*salts, "mine", None}) == 4
+    assert await salt(None) is None
+    assert await salt("a", prefix_cache="shared") == "mine"
