@@ -6,6 +6,7 @@
     ├── ArtifactError        a stored router, report or model folder is damaged or incomplete
     ├── CertificateError     a certificate is void: expired, or made for something else than what is served
     ├── NotCertifiedError    nothing meets the risk budget; holds the reason and how many labels are missing
+    ├── LossError            a version's tries would cost more than they save
     ├── SandboxUnavailableError  generated code cannot be confined on this machine, so it is not run
     └── RegistryError        the model registry cannot be reached or has no such version
 
@@ -51,6 +52,10 @@ class NotCertifiedError(RouterModelsError):
         super().__init__(reason)
         self.reason = reason
         self.labels_missing = labels_missing
+
+
+class LossError(RouterModelsError):
+    """Raised where a version would lose money by what was measured of its tries, and nobody said that it may."""
 
 
 class SandboxUnavailableError(RouterModelsError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from router_models.training.whose_labels import with_label_source
 from router_models.types import Progress
 from router_models.versions.names import check_name
 from router_models.versions.registry import RegisteredVersion
+from router_models.versions.router_version import RouterVersion
 from router_models.versions.workspace import Workspace
 
 
@@ -36,6 +37,7 @@ def run_pipeline(
     alias: str | None = None,
     prefix: Sequence[int] = (),
     label_source: str | None = None,
+    check: Callable[[RouterVersion], None] = lambda _: None,
     progress: Progress = lambda _: None,
 ) -> RegisteredVersion:
     """Train, certify and register one version from an outcomes file; with a prefix point where one is certified.
@@ -60,6 +62,9 @@ def run_pipeline(
         Numbers of tokens to try for a prefix point; none by default.
     label_source : str, optional
         Who graded the rows that do not say (`with_label_source`).
+    check : callable
+        Called with the certified version before it is registered; what it raises, for example that the version would
+        lose money, leaves nothing behind but the look at the labels.
     progress : callable
         Gets one line a step.
 
@@ -94,9 +99,10 @@ def run_pipeline(
         last_ungraded=settings.harm,
     ).with_embeddings(encoder, work.embeddings)
     progress("choosing and fitting router and verifier")
-    candidate = fit_candidate(splits, settings, encoder)
+    candidate = fit_candidate(splits, settings, encoder, progress)
     progress("certifying")
     certified, settings = certify_next(candidate, splits, settings, now, work)
+    check(certified.version)
     if prefix:
         certified, _ = certify_prefix_next(certified, splits, settings, prefix, now, work)
     return publish(candidate, certified, settings, work, alias=alias)

@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Any
 
 from router_models.errors import ArtifactError, CertificateError, DataError
+from router_models.pricing.break_even import Tries
 from router_models.risk_control.promise import Promise, json_number, promise_from_json, promise_to_json
 from router_models.types.coverage import Coverage
 from router_models.types.label_sources import UNSTATED, by_judge, judge_of
@@ -92,6 +93,9 @@ class Certificate:
     coverage : Coverage
         The conditions that the CERT rows were asked under; of other requests nothing is promised. Its default covers
         a single user turn at the tiers' own settings.
+    tries : Tries, optional
+        What became of the version's tries on the CERT prompts: what break-even is worked out from at any prices.
+        Information, as the ratios are. None where it was not measured.
     """
 
     what: str
@@ -113,6 +117,7 @@ class Certificate:
     settings: Mapping[str, float] = field(default_factory=dict)
     one_row_per: str = PROMPT
     token_ratios: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    tries: Tries | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
     coverage: Coverage = field(default_factory=Coverage)
 
@@ -246,6 +251,7 @@ class Certificate:
             "settings": {name: json_number(v) for name, v in self.settings.items()},
             "one_row_per": self.one_row_per,
             "token_ratios": {tier: list(ratio) for tier, ratio in self.token_ratios.items()},
+            "tries": None if self.tries is None else self.tries.to_json(),
             "left_out": dict(self.left_out),
             "coverage": self.coverage.to_json(),
         }
@@ -290,6 +296,7 @@ class Certificate:
                     str(tier): (float(ratio[0]), float(ratio[1]), float(ratio[2]))
                     for tier, ratio in data.get("token_ratios", {}).items()
                 },
+                tries=None if data.get("tries") is None else Tries.from_json(data["tries"]),
                 left_out={str(source): int(n) for source, n in data.get("left_out", {}).items()},
                 coverage=Coverage.from_json(data["coverage"]),
             )

@@ -21,7 +21,7 @@ from router_models.risk_control.certify import certify_policy, check_on_tune
 from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.joint_path import JointPath
 from router_models.training.candidate import Candidate, Settings
-from router_models.training.evidence import evidence_of, token_ratios
+from router_models.training.evidence import evidence_of, token_ratios, tries_of
 from router_models.training.splits import SPLIT_SHARES, LabelledSplits
 from router_models.training.whose_labels import check_graded_alike
 from router_models.types.coverage import LEAST_ROWS, Coverage
@@ -121,6 +121,7 @@ def certify_candidate(
     stated = settings.slicer is not None and is_stated(settings.slicer, splits.cert.prompts)
     version = replace(version, certificate=certificate, stated_slices=stated)
     told = replace(certificate, token_ratios=token_ratios(splits.cert, version, everything))
+    told = replace(told, tries=tries_of(splits.cert, version, everything))
     version = bound(replace(version, certificate=told), settings)
     slices = {slicer: slices_of(slicer, splits.cert.prompts) for slicer in SLICERS}
     return Certified(version, everything, slices, found.paths, found.refused)

@@ -13,9 +13,10 @@ from router_models.data.slices import slices_of
 from router_models.errors import DataError
 from router_models.estimators.signals import TierKind, served_names
 from router_models.metrics import bootstrap
+from router_models.pricing.break_even import CallTotals, Tries
 from router_models.pricing.prices import Price
 from router_models.risk_control.evidence import CascadeEvidence, Replay, Thresholds, replay_policy
-from router_models.types import Answers, FloatArray, Usage
+from router_models.types import Answers, BoolArray, FloatArray, Usage
 from router_models.versions.covered_rows import covered_rows
 from router_models.versions.router_version import RouterVersion
 from router_models.versions.tier_models import as_served, shows_route
@@ -192,6 +193,41 @@ def token_ratios(table: OutcomeTable, version: RouterVersion, seen: CascadeEvide
     return found
 
 
+def tries_of(table: OutcomeTable, version: RouterVersion, seen: CascadeEvidence) -> Tries:
+    """What becomes of a version's tries on CERT: how many, how many of them are repeated, and all their tokens.
+
+    Parameters
+    ----------
+    table : OutcomeTable
+        CERT: independent rows, with token counts.
+    version : RouterVersion
+        Its policy says what is tried and accepted.
+    seen : CascadeEvidence
+        Evidence of the same rows.
+    """
+    replayed, tiers = replay_version(version, seen), seen.tiers
+    tried = replayed.tried < replayed.top
+    kept = tried & ~replayed.escalated
+
+    def totals(tier: str, rows: BoolArray) -> CallTotals:
+        seconds = table.latency_s.get(tier)
+        return CallTotals(
+            int(rows.sum()),
+            float(table.prompt_tokens[tier][rows].sum()),
+            float(table.completion_tokens[tier][rows].sum()),
+            0.0 if seconds is None else float(np.nansum(seconds[rows])),
+        )
+
+    return Tries(
+        rows=len(seen),
+        tried=int(tried.sum()),
+        repeated=int((tried & replayed.escalated).sum()),
+        last=tiers[-1],
+        spent={tier: totals(tier, replayed.tried == i) for i, tier in enumerate(tiers[:-1])},
+        spared=totals(tiers[-1], kept if kept.any() else tried),
+    )
+
+
 def one_pair(route_at: float, accept_at: float) -> Thresholds:
     """The thresholds of two tiers that never abstain."""
     return Thresholds((route_at,), (accept_at,), (-np.inf, -np.inf))
@@ -210,13 +246,26 @@ def route_at_for_share(p_route_ok: FloatArray, share: float) -> float:
 
 
 def call_costs(table: OutcomeTable, tier: str, price: Price) -> FloatArray:
-    """Dollars per prompt at a tier, from recorded token counts; DataError where there are none, or not for all."""
+    """Dollars per prompt at a tier, from recorded token counts; DataError where there are none, or not for all.
+
+    A tier that is paid for by the second needs the seconds of its calls too.
+    """
     if tier not in table.prompt_tokens or tier not in table.completion_tokens:
         raise DataError(f"outcomes of tier {tier!r} carry no token counts: costs cannot be computed")
     sent, made = table.prompt_tokens[tier], table.completion_tokens[tier]
     if gaps := int((~np.isfinite(sent) | ~np.isfinite(made)).sum()):
         raise DataError(f"{gaps} of {len(sent)} outcomes of tier {tier!r} carry no token counts: record or drop them")
-    costs: list[Decimal] = [price.cost(Usage(int(p), int(c))) for p, c in zip(sent, made, strict=True)]
+    seconds = np.zeros(len(sent))
+    if price.engine_usd_per_s:
+        seconds = table.latency_s.get(tier, np.full(len(sent), np.nan))
+        if gaps := int((~np.isfinite(seconds)).sum()):
+            raise DataError(
+                f"tier {tier!r} is paid for by the second, and {gaps} of its {len(sent)} outcomes carry no latency_s: "
+                "record or drop them"
+            )
+    costs: list[Decimal] = [
+        price.cost(Usage(int(p), int(c)), float(s)) for p, c, s in zip(sent, made, seconds, strict=True)
+    ]
     return np.array([float(cost) for cost in costs])
 
 

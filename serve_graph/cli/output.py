@@ -15,6 +15,9 @@ import typer
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The graph's YAML configuration.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+AllowLossOption = Annotated[
+    bool, typer.Option("--allow-loss", help="Go on although the version's tries cost more than they save.")
+]
 DEFAULT_CONFIG = Path("configs/local.yaml")
 
 

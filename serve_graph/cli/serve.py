@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from serve_graph.cli.extras import SERVING, need_vllm, needs
-from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, progress_to_stderr, say, say_json
+from serve_graph.cli.output import (
+    DEFAULT_CONFIG,
+    AllowLossOption,
+    ConfigOption,
+    JsonOption,
+    progress_to_stderr,
+    say,
+    say_json,
+)
 from serve_graph.errors import ServeGraphError
 
 if TYPE_CHECKING:
@@ -19,8 +27,18 @@ PortOption = Annotated[int | None, typer.Option(help="Port to listen on instead 
 
 
 @needs("up", *SERVING)
-def up(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None) -> None:
+def up(
+    config: ConfigOption = DEFAULT_CONFIG,
+    port: PortOption = None,
+    budget_s: Annotated[
+        float, typer.Option(help="Seconds in which router families are compared for a first version.", min=0)
+    ] = 20.0,
+    allow_loss: AllowLossOption = False,
+) -> None:
     """Start the graph and keep it running: weights, first router version, engines, endpoint. Ctrl-C stops it.
+
+    A version whose tries cost more than they save is not served, unless --allow-loss or policy.allow_loss: the last
+    tier answers, and the banner and /readyz say why (docs/guides/cost.md).
 
     Example: serve-graph up --config configs/local.yaml
     """
@@ -28,8 +46,10 @@ def up(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None) -> None:
     from serve_graph.config.graph import load_config
 
     graph = with_port(load_config(config), port)
+    if allow_loss:
+        graph = graph.model_copy(update={"policy": graph.policy.model_copy(update={"allow_loss": True})})
     progress = progress_to_stderr()
-    reason = prepare(graph, progress)
+    reason = prepare(graph, progress, budget_s)
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
@@ -124,8 +144,11 @@ def with_port(config: GraphConfig, port: int | None) -> GraphConfig:
     return config.model_copy(update={"http": config.http.model_copy(update={"port": port})})
 
 
-def prepare(config: GraphConfig, progress: Any) -> str | None:
-    """Prepare weights and a first version before anything starts; returns why there is no version, if so."""
+def prepare(config: GraphConfig, progress: Any, budget_s: float = 20.0) -> str | None:
+    """Prepare weights and a first version before anything starts; returns why there is no version, if so.
+
+    `budget_s`: seconds in which router families are compared for a first version.
+    """
     from serve_graph.cli.local.launch import check_port
     from serve_graph.config.tiers import VllmTierConfig
     from serve_graph.engines.weights.resolve import remove_leftovers, resolve_weights
@@ -137,7 +160,7 @@ def prepare(config: GraphConfig, progress: Any) -> str | None:
     for tier in (*config.tiers, *config.embedders):
         if isinstance(tier, VllmTierConfig):
             resolve_weights(tier.weights, config.state_folder, progress)
-    return ensure_first_version(config, progress)
+    return ensure_first_version(config, progress, budget_s)
 
 
 def banner(config: GraphConfig, url: str, reason: str | None) -> str:

@@ -89,6 +89,10 @@ class PolicyConfig(Frozen):
     """
     delta: Annotated[float, Field(gt=0, lt=1)] = 0.10
     """1 − confidence of that certificate."""
+    allow_loss: bool = False
+    """Serve a version although its tries cost more than they save, by what was measured when it was certified and the
+    prices in force (docs/guides/cost.md).
+    """
     router_usd_per_s: Amount = Decimal(0)
     """Cost of routing, in US dollars per second of router time, added to every bill."""
     verifier_usd_per_s: Amount = Decimal(0)

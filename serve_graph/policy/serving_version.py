@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from router_models.data.starter import STARTER_OUTCOMES
-from router_models.errors import ArtifactError, CertificateError, NotCertifiedError, RegistryError
+from router_models.errors import ArtifactError, CertificateError, LossError, NotCertifiedError, RegistryError
 from router_models.pipeline import run_pipeline
 from router_models.pricing.savings import TokenRatios
 from router_models.training.candidate import Settings
@@ -17,11 +17,15 @@ from router_models.versions.registry import find_version
 from router_models.versions.router_version import RouterVersion, builtin_version
 from serve_graph.config.graph import GraphConfig
 from serve_graph.policy.bindings import check_certificate, collected_binds, tier_binds, tier_prices
+from serve_graph.policy.pays import check_pays, loss_of
 from serve_graph.policy.tier_kinds import tier_kinds
 from serve_graph.policy.validity import Validity, validity_of
 
 FIRST_PREFIX = (4,)
 """After how many tokens the first version may show an answer, where that certifies."""
+
+FIRST_BUDGET_S = 20.0
+"""Seconds within which router families are compared for the first version; one that is begun is finished."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def serving_version(config: GraphConfig, folder: Path | None = None, now: dateti
     if folder is None and config.policy.version == "builtin":
         folder = builtin_version(config.tier_names, config.state_folder.resolve() / "builtin")
         return Served(RouterVersion.load(folder), folder, "uncertified: for tests and benches only")
-    name = None
+    name, moment = None, now or datetime.now(UTC)
     if folder is None:
         try:
             found = find_version(config.registry_uri, config.policy.model_name, config.policy.version)
@@ -69,16 +73,22 @@ def serving_version(config: GraphConfig, folder: Path | None = None, now: dateti
             return Served(None, None, f"the registry cannot be reached: {error}")
     try:
         version = RouterVersion.load(folder, name)
-        check_certificate(version, config, now or datetime.now(UTC))
+        check_certificate(version, config, moment)
     except CertificateError as error:
         named = str(error) if name is None or name in str(error) else f"{name}: {error}"
         return Served(None, None, named)
     assert version.certificate is not None
+    if (loss := loss_of(version, config, moment)) is not None:
+        return Served(None, None, f"{version.name} is not served: {loss} (policy.allow_loss serves it all the same)")
     return Served(version, folder, version.certificate.summary(), validity_of(version, config))
 
 
-def ensure_first_version(config: GraphConfig, progress: Progress) -> str | None:
+def ensure_first_version(
+    config: GraphConfig, progress: Progress, budget_s: float | None = FIRST_BUDGET_S
+) -> str | None:
     """Train, certify and register a first version from the shipped outcomes, where the registry has none.
+
+    `budget_s`: seconds within which router families are compared (`auto_router`); None: the two quickest alone.
 
     Returns why there is none afterwards, or None. The shipped outcomes count only for the very tiers they were
     collected from: for other weights or flags the reason says how to collect one's own.
@@ -94,21 +104,25 @@ def ensure_first_version(config: GraphConfig, progress: Progress) -> str | None:
             "the shipped outcomes are of other models or engine flags; run `serve-graph collect`, `train`, `certify`"
         )
     progress("no router version yet: training the first one from the shipped outcomes")
+    now = datetime.now(UTC)
     try:
         run_pipeline(
             STARTER_OUTCOMES,
-            settings_of(config),
+            replace(settings_of(config), budget_s=budget_s),
             config.state_folder,
             config.registry_uri,
             config.policy.model_name,
-            datetime.now(UTC),
+            now,
             alias="stable",
             prefix=FIRST_PREFIX,
+            check=lambda version: check_pays(version, config, now),
             label_source="programmatic",
             progress=progress,
         )
     except NotCertifiedError as error:
         return error.reason
+    except LossError as error:
+        return str(error)
     return None
 
 

@@ -22,6 +22,7 @@ from router_models.versions.router_version import RouterVersion
 from serve_graph.cascade.certificate import ANSWERS, CertificateSnapshot
 from serve_graph.config.graph import GraphConfig
 from serve_graph.policy.bindings import price_lists, tier_binds
+from serve_graph.policy.pays import later_losses
 
 logger = logging.getLogger(__name__)
 BEGINNING = datetime.min.replace(tzinfo=UTC)
@@ -81,8 +82,14 @@ def validity_of(version: RouterVersion, config: GraphConfig) -> Validity:
     moments = (BEGINNING, *sorted(dated | {certificate.expires_at for certificate in certificates}))
     binds = [{**served, **version.binds({tier: p.at(moment) for tier, p in prices.items()})} for moment in moments]
 
+    losses = dict(later_losses(version, config, BEGINNING))
+
     def period(certificate: Certificate) -> ValidityPeriod:
         faults = [_fault(certificate, bound, moment) for bound, moment in zip(binds, moments, strict=True)]
+        faults = [
+            f"{fault.rstrip('.')}; and {losses[moment]}" if fault is not None and moment in losses else fault
+            for fault, moment in zip(faults, moments, strict=True)
+        ]
         return ValidityPeriod(moments, tuple(faults))
 
     prefixes, overload_points = ({tier: period(made) for tier, made in by_tier.items()} for by_tier in beside)

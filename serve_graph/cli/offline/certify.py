@@ -12,6 +12,7 @@ from serve_graph.cli.extras import need_vllm
 from serve_graph.cli.offline.train import GroupByOption, OutcomesOption, PromiseOption
 from serve_graph.cli.output import (
     DEFAULT_CONFIG,
+    AllowLossOption,
     ConfigOption,
     JsonOption,
     check_out,
@@ -63,6 +64,7 @@ def certify(
             help="Confirm that the engines of --config gave the answers, where the table does not record it.",
         ),
     ] = False,
+    allow_loss: AllowLossOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Certify a candidate's thresholds on CERT labels and register it. Exit 1 with the reason if nothing certifies.
@@ -90,6 +92,9 @@ def certify(
     Accepted answers, abstention, a prefix and the overload fallback are tested apart: each holds with 1 - delta, all
     of them at once only with the sum of their deltas less. --jointly divides delta among them.
 
+    A version whose tries would cost more than they save, by what CERT measured and the configured prices, is refused
+    unless --allow-loss (docs/guides/cost.md); `up` serves it with policy.allow_loss alone.
+
     Example: serve-graph certify --candidate candidate --outcomes outcomes.parquet --max-drop 0.05 --alias stable
     """
     from dataclasses import replace
@@ -109,6 +114,7 @@ def certify(
     from serve_graph.config.graph import load_config
     from serve_graph.errors import ServeGraphError
     from serve_graph.policy.bindings import collected_binds, tier_binds
+    from serve_graph.policy.pays import break_even_of, check_pays, later_losses
     from serve_graph.policy.serving_version import settings_of
 
     graph = load_config(config)
@@ -169,6 +175,8 @@ def certify(
         judge=judge,
     ).with_embeddings(encoder, work.embeddings)
     certified, settings = certify_next(loaded, splits, settings, datetime.now(UTC), work)
+    now = datetime.now(UTC)
+    check_pays(certified.version, graph, now, allow_loss=allow_loss)
     without: str | None = None
     if lengths:
         certified, without = certify_prefix_next(certified, splits, settings, lengths, datetime.now(UTC), work)
@@ -184,6 +192,8 @@ def certify(
     if as_json:
         shown: dict[str, Any] = {"version": registered.name, "aliases": registered.aliases}
         shown["certificate"] = certificate.to_json()
+        even = break_even_of(certified.version, graph, now)
+        shown["break_even"] = None if even is None else even.to_json()
         shown["delta_together"] = certified.version.delta_together
         prefix_json = {tier: proof.to_json() for tier, proof in prefixes.items()}
         overload_json = {tier: proof.to_json() for tier, proof in overload_points.items()}
@@ -191,6 +201,10 @@ def certify(
         say_json(shown | ({"spills": overload_json, "no_spill": no_spill} if spill_epsilon is not None else {}))
         return
     say(f"{registered.name}: {certificate.summary()}")
+    if (even := break_even_of(certified.version, graph, now)) is not None:
+        say(f"break-even: {even.text()}")
+    for moment, loss in later_losses(certified.version, graph, now):
+        say(f"from {moment:%Y-%m-%d %H:%M} on, by prices that are listed already, {loss}")
     for tier, proof in prefixes.items():
         say(f"prefix verdict for {tier}: {proof.summary()}")
     if without is not None:

@@ -1,6 +1,7 @@
 """From outcomes to `stable` as typed: collect's refusals, train, certify, and the review of versions."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from router_models.errors import LossError
 from serve_graph.cli import app
 from serve_graph.config.graph import load_config
 from serve_graph.errors import ServeGraphError
 from serve_graph.policy.bindings import tier_binds, write_collected_binds
+from serve_graph.policy.serving_version import serving_version
 
 N = 900
 
@@ -36,14 +39,14 @@ def refused(*words: object) -> str:
     return str(found.exception)
 
 
-def graph_file(folder: Path, skill: float = 0.5) -> Path:
+def graph_file(folder: Path, skill: float = 0.5, cheap_usd: float = 0.1) -> Path:
     """Two echo tiers, their state beside the file."""
     tiers = [
         {"name": name, "engine": "echo", "skill": s, "price": {"input_usd_per_mtok": p, "output_usd_per_mtok": 4 * p}}
-        for name, s, p in (("cheap", skill, 0.1), ("frontier", 1.0, 2))
+        for name, s, p in (("cheap", skill, cheap_usd), ("frontier", 1.0, 2))
     ]
     config = {"tiers": tiers, "policy": {"version": "none", "safe_tier": "frontier"}}
-    path = folder / f"graph-{skill}.yaml"
+    path = folder / f"graph-{skill}-{cheap_usd}.yaml"
     path.write_text(yaml.safe_dump(config | {"state_folder": str(folder / "state")}))
     return path
 
@@ -157,3 +160,39 @@ def test_a_complete_table_is_collected_again_only_with_overwrite(
     url = f"http://127.0.0.1:{unused_tcp_port}"
     assert message in refused("collect", "--config", bench.context, "--out", bench.outcomes, "--url", url, *words)
     assert bench.outcomes.read_bytes() == before
+
+
+def test_a_version_that_loses_money_is_refused_by_certify_promote_approve_and_up_unless_told_so(bench: Bench) -> None:
+    """A try of the cheap tier costs nearly what the answer costs that it spares."""
+    dear = graph_file(bench.folder, cheap_usd=1.9)
+    loss = r"it would lose money: .* tries had to be repeated on frontier \(95 % interval .*\); break-even is 5\.0%"
+
+    def refused_for_loss(*words: object) -> None:
+        found = call(*words)
+        assert isinstance(found.exception, LossError), found.output
+        assert re.search(loss, str(found.exception))
+
+    before = done("versions", "list", "--config", dear)
+    refused_for_loss(*bench.certify(context=dear))
+    assert done("versions", "list", "--config", dear) == before, "nothing was registered"
+    made = json.loads(done(*bench.certify("--allow-loss", "--json", context=dear)))
+    assert made["break_even"]["pays"] is False
+    number = made["version"].rpartition("/")[2]
+    assert re.search("break-even: .*it loses money", done("versions", "show", number, "--config", dear))
+    done("versions", "approve", number, "--config", dear)
+    refused_for_loss("versions", "promote", number, "--config", dear)
+    done("versions", "promote", number, "--config", dear, "--allow-loss")
+
+    graph = load_config(dear)
+    asked = {"version": "stable"}
+    stable_graph = graph.model_copy(update={"policy": graph.policy.model_copy(update=asked)})
+    served = serving_version(stable_graph)
+    assert served.version is None
+    assert re.search(loss, served.reason)
+    allowed = graph.policy.model_copy(update={**asked, "allow_loss": True})
+    assert serving_version(graph.model_copy(update={"policy": allowed})).name == made["version"]
+
+    serving = yaml.safe_load(dear.read_text())
+    dear.write_text(yaml.safe_dump(serving | {"policy": serving["policy"] | asked}))
+    refused_for_loss("versions", "approve", number, "--config", dear)
+    done("versions", "approve", number, "--config", dear, "--allow-loss")

@@ -1,0 +1,95 @@
+"""Break-even of a version with the graph's own prices: a version that loses money is not served unless told so.
+
+What was measured stands in the version's certificate (`pricing.break_even`); prices, those to come included, and what
+router and verifier cost come from the configuration.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from router_models.errors import LossError
+from router_models.pricing.break_even import MeasuredBreakEven, measured_break_even
+from router_models.types import Completion, Query
+from router_models.versions.router_version import RouterVersion
+from serve_graph.config.graph import GraphConfig
+from serve_graph.policy.bindings import price_lists
+
+REPEATS = 9
+WORDS = (8, 64, 256)
+
+
+def break_even_of(
+    version: RouterVersion, config: GraphConfig, now: datetime, overhead: tuple[float, float] | None = None
+) -> MeasuredBreakEven | None:
+    """A version's break-even at the prices in force at a moment; None where its certificate measured no tries.
+
+    `overhead`: dollars of a decision and of a verdict, where they are known already.
+    """
+    made = version.certificate
+    if made is None or made.tries is None:
+        return None
+    prices = {tier: listed.at(now) for tier, listed in price_lists(config).items()}
+    if not {made.tries.last, *made.tries.spent} <= prices.keys():
+        return None
+    return measured_break_even(made.tries, prices, *(overhead or overhead_usd(version, config)))
+
+
+def loss_of(
+    version: RouterVersion, config: GraphConfig, now: datetime, overhead: tuple[float, float] | None = None
+) -> str | None:
+    """Why a version would lose money at a moment, in a sentence; None where it would not, or may."""
+    found = None if config.policy.allow_loss else break_even_of(version, config, now, overhead)
+    return f"it would lose money: {found.text()}" if found is not None and found.loses else None
+
+
+def check_pays(version: RouterVersion, config: GraphConfig, now: datetime, *, allow_loss: bool = False) -> None:
+    """Raise LossError where a version would lose money now, unless that is allowed."""
+    if not allow_loss and (loss := loss_of(version, config, now)) is not None:
+        named = version.name if "/" in version.name else "this version"
+        raise LossError(
+            f"{named}: {loss}. Look for a better verifier or another pair; --allow-loss goes on all the same, and "
+            "policy.allow_loss: true in the configuration serves it"
+        )
+
+
+def later_losses(version: RouterVersion, config: GraphConfig, now: datetime) -> list[tuple[datetime, str]]:
+    """From when on a version would lose money by listed prices that are not in force yet, with the sentence."""
+    moments = sorted({at for listed in price_lists(config).values() for at, _ in listed.changes if at > now})
+    if not moments or version.certificate is None or version.certificate.tries is None:
+        return []
+    overhead = overhead_usd(version, config)
+    found = ((moment, loss_of(version, config, moment, overhead)) for moment in moments)
+    return [(moment, loss) for moment, loss in found if loss is not None]
+
+
+def overhead_usd(version: RouterVersion, config: GraphConfig) -> tuple[float, float]:
+    """Dollars of one decision and of one verdict: what a second costs as configured, times seconds measured here.
+
+    Nothing is measured where a second costs nothing.
+    """
+    a_second = float(config.policy.router_usd_per_s), float(config.policy.verifier_usd_per_s)
+    if not any(a_second):
+        return 0.0, 0.0
+    router_s, verifier_s = seconds_of(version)
+    return a_second[0] * router_s, a_second[1] * verifier_s
+
+
+def seconds_of(version: RouterVersion, clock: Callable[[], float] = time.perf_counter) -> tuple[float, float]:
+    """The median seconds of one decision and of one verdict of a version, over prompts of several lengths."""
+    queries = [Query.from_prompt(" ".join(["word"] * n)) for n in WORDS]
+    answer = Completion(" ".join(["word"] * WORDS[0]), token_logprobs=(-0.1,) * WORDS[0])
+    decisions = [version.decide(query) for query in queries]
+    decided, judged = [], []
+    for i in range(REPEATS):
+        query = queries[i % len(queries)]
+        begun = clock()
+        version.decide(query)
+        between = clock()
+        version.judge(query, answer, decisions[i % len(queries)])
+        decided.append(between - begun)
+        judged.append(clock() - between)
+    return statistics.median(decided), statistics.median(judged)
