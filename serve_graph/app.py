@@ -58,7 +58,7 @@ def build_app(args: dict[str, Any]) -> Application:
     tiers |= {embedder.name: bind_embedder(embedder, config) for embedder in config.embedders}
     router = verifier = None
     if served.folder is not None:
-        policy_args = str(served.folder), served.validity
+        policy_args = str(served.folder), served.validity, config.policy.uncovered
         router = bind("router", PolicyDeployment, config.policy.router_scaling, *policy_args)
         verifier = bind("verifier", PolicyDeployment, config.policy.verifier_scaling, *policy_args)
     ingress = serve.ingress()(IngressDeployment)

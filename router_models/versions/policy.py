@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from router_models.errors import DataError
 from router_models.types import Action, Decision, OperatingPoint, PrefixPoint, Verdict
+from router_models.types.coverage import Uncovered
 
 FAR = 1.0
 """The distance from which on a decision is said to be about a prompt unlike the training data."""
@@ -100,16 +101,15 @@ class Policy:
         reason = "no certified threshold" if first is None else f"estimated {first:.3f} below every tier's threshold"
         return Decision(self.top, reason + out_of_domain, first, distance)
 
-    def decide_novel(self, p_ok: Mapping[str, float], distance: float, covered: float, *, to_top: bool) -> Decision:
-        """The decision on a prompt that lies farther from the training data than was certified: promised of nothing.
+    def decide_novel(self, p_ok: Mapping[str, float], distance: float, found: Uncovered, *, to_top: bool) -> Decision:
+        """The decision on a prompt that lies farther from the training data than was certified, as `found` says.
 
-        `to_top`: the last tier answers; else the tier that `decide` chooses.
+        `to_top`: the last tier answers, and nobody abstains; else the tier that `decide` chooses, judged as ever.
         """
-        why = f"novel: {distance:.2f} from the training data, and up to {covered:.2f} was certified"
         ruled = self.decide(p_ok, distance)
         if to_top:
-            return replace(ruled, tier=self.top, reason=f"{why}: {self.top}", promised=False)
-        return replace(ruled, reason=f"{why}; {ruled.reason}", promised=False)
+            return replace(ruled, tier=self.top, reason=f"{found.why}: {self.top}", promised=False, uncovered=found)
+        return replace(ruled, reason=f"{found.why}; {ruled.reason}", uncovered=found)
 
     def judge(self, tier: str, p_ok: float, accept_at: float | None = None, serve_at: float | None = None) -> Verdict:
         """Accept, escalate or abstain, from P(this completion is acceptable).

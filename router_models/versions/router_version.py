@@ -132,9 +132,9 @@ class RouterVersion:
             distance = float(self.novelty.distance(prompts)[0])
         open_slice = self._open_slice(query)
         if distance is not None and self.certificate is not None and open_slice is None:
-            novelty = self.certificate.coverage.novelty
-            if novelty is not None and distance > novelty:
-                return self.policy.decide_novel(p_ok, distance, novelty, to_top=self.novel_to_top)
+            novel = self.certificate.coverage.novel(distance)
+            if novel is not None:
+                return self.policy.decide_novel(p_ok, distance, novel, to_top=self.novel_to_top)
         return self.policy.decide(p_ok, distance, open_slice)
 
     def distance(self, prompts: Prompts) -> FloatArray | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from router_models.types import Action, Completion, Decision, Query, Verdict
 from router_models.versions.router_version import RouterVersion
+from serve_graph.config.graph import WhenUncovered
 from serve_graph.policy.validity import CertificateStatus, Clock, Validity, utc_now
 
 
@@ -13,10 +15,18 @@ class PolicyDeployment:
     """A loaded RouterVersion, asked for decisions or verdicts. One class, two deployments.
 
     Once its certificate has ended it decides on the last tier only; the ingress, which checks too, does not ask then.
+    So it does on prompts that lie farther from the training data than was certified, unless `uncovered` is `route`.
     """
 
-    def __init__(self, folder: str, validity: Validity | None = None, clock: Clock | None = None) -> None:
-        self.version = RouterVersion.load(Path(folder))
+    def __init__(
+        self,
+        folder: str,
+        validity: Validity | None = None,
+        uncovered: WhenUncovered = "last_tier",
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        self.version = replace(RouterVersion.load(Path(folder)), novel_to_top=uncovered == "last_tier")
         self.certificate_status = CertificateStatus(validity, self.version.name, clock or utc_now)
         self._warm_up()
 

@@ -36,6 +36,7 @@ STORE_DRIVERS = MappingProxyType(
         "postgresql+asyncpg": "postgresql+asyncpg",
     }
 )
+WhenUncovered = Literal["last_tier", "route"]
 RESERVED_NAMES = frozenset({"auto", "router", "verifier", "ingress"})
 
 
@@ -64,7 +65,7 @@ class PolicyConfig(Frozen):
     """`stay`: a conversation stays on the tier that made its tool calls, unless the router chooses a dearer one;
     `route`: each request is routed.
     """
-    uncovered: Literal["last_tier", "route"] = "last_tier"
+    uncovered: WhenUncovered = "last_tier"
     """Who answers a request that the served version's certificate does not cover, such as one with another system
     prompt or temperature than were certified (docs/guides/requests.md): `last_tier`, without asking the router, or
     `route`: whoever the router and the verifier choose. Nothing is promised of the answer either way.

@@ -17,14 +17,13 @@ from router_models.versions.policy import Policy
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.deadline import NEVER, Deadline
 from serve_graph.cascade.steps import StreamTerms
-from serve_graph.config.graph import GraphConfig
+from serve_graph.config.graph import GraphConfig, WhenUncovered
 from serve_graph.gateway.capabilities import CapableTiers, capabilities_of, needs_of
 from serve_graph.gateway.context_length import Room, fit_context
 from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.gateway.promise import AnswerPromise, CertifiedShares, RequestFacts, answer_promise, set_apart
 from serve_graph.gateway.rules import (
     Expectations,
-    WhenUncovered,
     hold_tool_loop,
     keep_promised,
     keep_session,

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from router_models.pricing.prices import Price
 from router_models.pricing.session_cost import Conversation, session_cost
 from router_models.types import Decision
 from router_models.types.coverage import Uncovered
+from serve_graph.config.graph import WhenUncovered
 from serve_graph.gateway.sessions import Session
 
 
@@ -60,9 +60,6 @@ def within_latency(
     return replace(decision, reason=f"{decision.reason}; latency budget {budget_s:g} s: {why}") if why else decision
 
 
-WhenUncovered = Literal["last_tier", "route"]
-
-
 def keep_promised(
     decision: Decision, found: Uncovered, ladder: Sequence[str], floor: float | None, when_uncovered: WhenUncovered
 ) -> Decision:
@@ -70,6 +67,8 @@ def keep_promised(
 
     Where that is to be routed all the same, and the caller has no quality floor, the tier stays and is judged as ever.
     """
+    if decision.uncovered is not None and floor is None and (when_uncovered == "route" or decision.tier == ladder[-1]):
+        return decision  # the router's own word
     why = f"uncovered: {found.why}"
     if floor is not None:
         why = f"quality floor {floor:g}: nothing is certified of this request; {why}"

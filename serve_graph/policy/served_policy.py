@@ -80,6 +80,7 @@ class ServedPolicy:
             if version is None
             else {t: 1.0 - made.promised_risk for t, made in version.prefix_certificates.items()},
             _labels_of(version, config),
+            None if certificate is None else certificate.coverage,
         )
 
 

@@ -227,11 +227,15 @@ def test_a_prompt_beyond_the_certified_distance_goes_to_the_last_tier_without_a_
     assert (made.decide(near).tier, made.decide(near).promised) == ("cheap", True)
     decision = made.decide(far)
     assert (decision.tier, decision.promised) == ("frontier", False)
-    assert decision.reason.startswith("novel: 1.01 from the training data, and up to 1.00 was certified")
+    assert decision.reason.startswith(
+        "novel: the prompt lies 1.01 from the training data, and up to 1.00 was certified"
+    )
+    assert decision.uncovered is not None
+    assert decision.uncovered.reason == "novelty"
     verdict = made.judge(far, Completion(""), decision)
     assert (verdict.action, verdict.promised) == (Action.ACCEPTED, False), "nor is it abstained from"
     routed = replace(made, novel_to_top=False).decide(far)
-    assert (routed.tier, routed.promised) == ("cheap", False)
+    assert (routed.tier, routed.promised, routed.uncovered) == ("cheap", True, decision.uncovered), "judged as ever"
     assert routed.reason.startswith("novel: ")
 
 

@@ -192,7 +192,7 @@ def deployed(tmp_path: Path) -> Callable[[Calendar], Any]:
     def make(calendar: Calendar) -> Any:
         version = certified(config())
         version.save(tmp_path / "v")
-        return PolicyDeployment(str(tmp_path / "v"), validity_of(version, config()), calendar)
+        return PolicyDeployment(str(tmp_path / "v"), validity_of(version, config()), clock=calendar)
 
     return make
 
