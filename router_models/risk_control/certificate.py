@@ -10,14 +10,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from router_models.errors import ArtifactError, CertificateError, DataError
 from router_models.pricing.break_even import Tries
-from router_models.risk_control.promise import Promise, json_number, promise_from_json, promise_to_json
+from router_models.risk_control.promise import Promise, Streamed, json_number, promise_from_json, promise_to_json
 from router_models.types.coverage import Coverage
 from router_models.types.label_sources import UNSTATED, by_judge, judge_of
 
@@ -96,6 +96,8 @@ class Certificate:
     tries : Tries, optional
         What became of the version's tries on the CERT prompts: what break-even is worked out from at any prices.
         Information, as the ratios are. None where it was not measured.
+    streamed : Streamed, optional
+        How labels were spent that came one by one; None: the test had a fixed number.
     """
 
     what: str
@@ -120,6 +122,7 @@ class Certificate:
     tries: Tries | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
     coverage: Coverage = field(default_factory=Coverage)
+    streamed: Streamed | None = None
 
     def __post_init__(self) -> None:
         check_budget(self.epsilon, self.delta)
@@ -184,6 +187,8 @@ class Certificate:
         """One line for a banner: the promise, the evidence, the expiry."""
         counted = "" if self.one_row_per == PROMPT else f" (one per {self.one_row_per})"
         evidence = f"n={self.n}{counted}, accepted {self.accepted_n}, {self.errors} wrong, {self.labels}"
+        if self.streamed is not None:
+            evidence += f", {self.streamed.words}"
         if self.look_index > 1:
             evidence += f", look {self.look_index} at these labels"
         also = "".join(f" and {p.what} <= {p.bound:g}" for p in self.also)
@@ -254,6 +259,7 @@ class Certificate:
             "tries": None if self.tries is None else self.tries.to_json(),
             "left_out": dict(self.left_out),
             "coverage": self.coverage.to_json(),
+            "streamed": None if self.streamed is None else asdict(self.streamed),
         }
 
     @classmethod
@@ -299,6 +305,7 @@ class Certificate:
                 tries=None if data.get("tries") is None else Tries.from_json(data["tries"]),
                 left_out={str(source): int(n) for source, n in data.get("left_out", {}).items()},
                 coverage=Coverage.from_json(data["coverage"]),
+                streamed=Streamed(**data["streamed"]) if data.get("streamed") else None,
             )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(f"the certificate cannot be read: {type(error).__name__} {error}") from error

@@ -33,6 +33,41 @@ class Promise:
         return self.threshold < math.inf
 
 
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """How labels were spent that came one by one until the promise was proved.
+
+    Parameters
+    ----------
+    labelled : int
+        Rows that were labelled in all, those of more lenient thresholds that were not proved included.
+    stopped_at : int
+        After how many labels of accepted answers the threshold was proved.
+    e_value : float
+        What the bets against it had earned then.
+    proved, tried : int
+        How many thresholds of the sequence were proved, and how many it has.
+    labellers : int
+        How many people labelled.
+    kappa : float, optional
+        The least Cohen's kappa between two of them, where two labelled the same answers.
+    """
+
+    labelled: int
+    stopped_at: int
+    e_value: float
+    proved: int
+    tried: int
+    labellers: int
+    kappa: float | None = None
+
+    @property
+    def words(self) -> str:
+        """The same in a few words, for a summary."""
+        agreed = "" if self.kappa is None else f", {self.labellers} labellers, kappa {self.kappa:.2f}"
+        return f"streamed: {self.labelled} rows labelled, stopped at {self.stopped_at}{agreed}"
+
+
 def json_number(value: float) -> float | str:
     """JSON has no infinity: thresholds of ±inf are written as text."""
     return value if math.isfinite(value) else str(value)

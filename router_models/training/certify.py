@@ -22,6 +22,7 @@ from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.joint_path import JointPath
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.evidence import evidence_of, token_ratios, tries_of
+from router_models.training.labelling.streamed import StreamedLabels, certify_streamed
 from router_models.training.splits import SPLIT_SHARES, LabelledSplits
 from router_models.training.whose_labels import check_graded_alike
 from router_models.types.coverage import LEAST_ROWS, Coverage
@@ -62,6 +63,7 @@ def certify_candidate(
     settings: Settings,
     now: datetime,
     look: Callable[[], Settings] | None = None,
+    labels: StreamedLabels | None = None,
 ) -> Certified:
     """Read CERT once and certify.
 
@@ -78,6 +80,8 @@ def certify_candidate(
     look : callable, optional
         Called right before the first CERT label is read, and not where TUNE already refuses; gives the settings with
         the look that it was.
+    labels : StreamedLabels, optional
+        People's labels that came one by one: they are the evidence, and the rows' own labels none.
 
     Returns
     -------
@@ -105,15 +109,20 @@ def certify_candidate(
             "collect more under each decoding, system prompt, format and number of turns that is to be covered"
         )
     counted = splits.cert.take(everything.rows_counted)
-    rests_on = replace(splits, cert=counted).labels_used
-    if settings.harm:
+    rests_on = replace(splits, cert=counted).labels_used if labels is None else labels.used
+    if settings.harm and labels is None:
         check_graded_alike(counted)
     try:
-        check_on_tune(known, fresh, settings.guarantee, settings.terms(now, rests_on), draft.policy.points)
-        settings = settings if look is None else look()
-        terms = settings.terms(now, rests_on)
-        found = certify_policy(known, fresh, settings.guarantee, terms, draft.policy.points)
+        if labels is None:
+            check_on_tune(known, fresh, settings.guarantee, settings.terms(now, rests_on), draft.policy.points)
+            settings = settings if look is None else look()
+            terms = settings.terms(now, rests_on)
+            found = certify_policy(known, fresh, settings.guarantee, terms, draft.policy.points)
+        else:
+            found = certify_streamed(labels, settings.terms(now, rests_on), draft.policy.points)
     except NotCertifiedError as error:
+        if labels is not None:
+            raise
         raise _to_collect(error, draft, known, settings, len(fresh) / len(everything)) from error
     certificate = replace(found.certificate, coverage=coverage)
     called = tiers_with_calls((splits.train, splits.cert), settings.tiers)

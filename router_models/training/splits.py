@@ -18,7 +18,7 @@ from router_models.data.features import Encoder
 from router_models.data.groups import grouped_by, in_hash_order, one_of_each
 from router_models.data.outcomes import OutcomeTable, assert_disjoint, split
 from router_models.errors import DataError
-from router_models.training.whose_labels import LabelsUsed, labels_used, rows_that_count
+from router_models.training.whose_labels import Evidence, LabelsUsed, labels_used, rows_that_count
 
 SPLIT_SHARES: Mapping[str, float] = {"train": 0.40, "tune": 0.20, "cert": 0.40}
 
@@ -44,8 +44,8 @@ class LabelledSplits:
         The column whose values were kept together; None: equal prompts alone.
     counted : tuple of str
         The tiers whose labels the promise counts; empty: all.
-    judge : bool
-        Whether a judge's labels alone are to certify.
+    evidence : {"given", "judge", "asked"}
+        Which labels certify.
     left_out : OutcomeTable, optional
         Rows of CERT's part that do not count for whose labels they are.
     """
@@ -57,7 +57,7 @@ class LabelledSplits:
     seed: int
     group_by: str | None = None
     counted: tuple[str, ...] = ()
-    judge: bool = False
+    evidence: Evidence = "given"
     left_out: OutcomeTable | None = None
 
     @property
@@ -74,7 +74,7 @@ class LabelledSplits:
     def with_embeddings(self, encoder: Encoder, cache: Path | None = None) -> LabelledSplits:
         """The same parts with every prompt embedded; what was embedded before is read from `cache`."""
         return _parted(
-            self.table.with_embeddings(encoder, cache), self.seed, self.group_by, self.counted, judge=self.judge
+            self.table.with_embeddings(encoder, cache), self.seed, self.group_by, self.counted, self.evidence
         )
 
     def check(self, tiers: Sequence[str], seed: int, group_by: str | None = None) -> None:
@@ -94,7 +94,7 @@ def split_outcomes(
     group_by: str | None = None,
     *,
     counted: Sequence[str] = (),
-    judge: bool = False,
+    evidence: Evidence = "given",
     last_ungraded: bool = False,
 ) -> LabelledSplits:
     """Divide a table for fitting and certifying.
@@ -111,8 +111,9 @@ def split_outcomes(
         A column whose equal values (users, sessions, documents, templates) belong to one group, as equal prompts do.
     counted : sequence of str
         The tiers whose labels the promise counts (`Settings.counted_tiers`); all by default.
-    judge : bool
-        A judge's labels alone are evidence. Otherwise they are none beside anybody else's.
+    evidence : {"given", "judge", "asked"}
+        Which labels certify: those of the rows, a judge's only where there are no others; a judge's alone; or labels
+        that people are asked for, for which every row may serve.
     last_ungraded : bool
         Whether rows are kept for CERT on which the last tier answered and nobody graded it: harm takes such an answer
         for right.
@@ -129,22 +130,22 @@ def split_outcomes(
     """
     grouped = grouped_by(table.only(*tiers, ungraded=tiers[-1]), group_by)  # the same groups for every promise
     grouped = grouped if last_ungraded else _graded(grouped)
-    return _parted(in_hash_order(grouped, seed), seed, group_by or None, tuple(counted), judge=judge)
+    return _parted(in_hash_order(grouped, seed), seed, group_by or None, tuple(counted), evidence)
 
 
 def _parted(
-    table: OutcomeTable, seed: int, group_by: str | None, counted: tuple[str, ...], *, judge: bool
+    table: OutcomeTable, seed: int, group_by: str | None, counted: tuple[str, ...], evidence: Evidence
 ) -> LabelledSplits:
     parts = split(table, SPLIT_SHARES, seed)
     assert_disjoint(parts)
     train, tune = (_graded(parts[name]) for name in ("train", "tune"))
-    may = rows_that_count(parts["cert"], counted or table.tiers, judge=judge)
-    if judge and len(parts["cert"]) and not may.any():
+    may = rows_that_count(parts["cert"], counted or table.tiers, evidence)
+    if evidence == "judge" and len(parts["cert"]) and not may.any():
         raise DataError("no label of CERT is a judge's: leave --label-source judge out")
     kept = parts["cert"].take(may)
     tune, cert = (part.take(one_of_each(part.groups)) for part in (tune, kept))
     left_out = parts["cert"].take(~np.isin(parts["cert"].groups, cert.groups))
-    return LabelledSplits(table, train, tune, cert, seed, group_by, counted, judge, left_out)
+    return LabelledSplits(table, train, tune, cert, seed, group_by, counted, evidence, left_out)
 
 
 def _graded(part: OutcomeTable) -> OutcomeTable:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
@@ -17,6 +18,10 @@ from router_models.data.table import OutcomeTable
 from router_models.errors import DataError
 from router_models.types import BoolArray
 from router_models.types.label_sources import by_judge, combined_source, parsed_source
+
+Evidence = Literal["given", "judge", "asked"]
+"""Which labels certify: those of the rows, a judge's only where there are no others; a judge's alone; or none of the
+rows', since people are asked for theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +69,12 @@ def with_label_source(table: OutcomeTable, source: str | None) -> OutcomeTable:
     return replace(table, label_sources=stated)
 
 
-def asks_for_judge(source: str | None) -> bool:
-    """Whether a source that `with_label_source` took asks for a certificate of agreement with a judge."""
-    return source is not None and by_judge(parsed_source(source))
+def evidence_asked_for(source: str | None) -> Evidence:
+    """Which labels certify for a source that `with_label_source` took: a judge's is asked for, others fill gaps."""
+    return "judge" if source is not None and by_judge(parsed_source(source)) else "given"
 
 
-def rows_that_count(table: OutcomeTable, tiers: Sequence[str], *, judge: bool) -> BoolArray:
+def rows_that_count(table: OutcomeTable, tiers: Sequence[str], evidence: Evidence) -> BoolArray:
     """Which rows of CERT may be evidence for whose labels they are, (n,).
 
     Parameters
@@ -78,13 +83,15 @@ def rows_that_count(table: OutcomeTable, tiers: Sequence[str], *, judge: bool) -
         CERT.
     tiers : sequence of str
         The tiers whose labels the promise counts.
-    judge : bool
-        Whether a judge's labels were asked for, so that they alone count.
+    evidence : {"given", "judge", "asked"}
+        Which labels certify.
     """
+    if evidence == "asked":
+        return np.ones(len(table), dtype=np.bool_)
     judged = np.zeros(len(table), dtype=np.bool_)
     for tier in tiers:
         judged |= np.array([by_judge(said) for said in table.label_source(tier)], dtype=np.bool_)
-    if judge:
+    if evidence == "judge":
         return judged
     return judged if judged.all() else ~judged
 

@@ -9,7 +9,7 @@ import typer
 
 from serve_graph.cli import bench, collect, decisions, init, keys, serve, versions
 from serve_graph.cli.extras import EXTRA_OF, sentence
-from serve_graph.cli.offline import certify, evaluate, plan, simulate, train
+from serve_graph.cli.offline import certify, evaluate, label, plan, simulate, train
 
 app = typer.Typer(
     name="serve-graph",
@@ -25,6 +25,7 @@ app.command()(serve.status)
 app.command()(serve.doctor)
 app.command()(collect.collect)
 app.command()(train.train)
+app.command()(label.label)
 app.command()(certify.certify)
 app.command()(evaluate.evaluate)
 app.command()(plan.plan)

@@ -56,6 +56,10 @@ def certify(
         str | None,
         typer.Option(help="Who graded the rows that do not say: human, programmatic, judge or judge:NAME."),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Labels that `label` wrote: they are the evidence, instead of the rows' own."),
+    ] = None,
     alias: Annotated[str | None, typer.Option(help="Point this alias at the new version (e.g. stable).")] = None,
     engines_as_configured: Annotated[
         bool,
@@ -89,6 +93,9 @@ def certify(
     A judge's labels (column label_source of the outcomes) train and tune; beside people's or programs' labels they are
     no evidence and are left out. --label-source judge:NAME certifies agreement with that judge instead.
 
+    --labels FILE certifies by labels that people gave one by one (`serve-graph label`), until the promise was proved.
+    Budget, promise and look are the file's; nothing is abstained from, and nothing else is certified with it.
+
     Accepted answers, abstention, a prefix and the overload fallback are tested apart: each holds with 1 - delta, all
     of them at once only with the sum of their deltas less. --jointly divides delta among them.
 
@@ -104,11 +111,15 @@ def certify(
     from router_models.pipeline import certify_next, certify_overload_next, certify_prefix_next
     from router_models.reports.publish import publish
     from router_models.training.candidate import load_candidate
+    from router_models.training.certify import certify_candidate
     from router_models.training.certify_overload import check_overload, shared
     from router_models.training.certify_prefix import check_prefix
+    from router_models.training.labelling.plan import check_agrees, task_of
+    from router_models.training.labelling.records import read_label_file
+    from router_models.training.labelling.streamed import StreamedLabels, planned_settings
     from router_models.training.splits import split_outcomes
     from router_models.training.together import jointly as split_delta
-    from router_models.training.whose_labels import asks_for_judge, with_label_source
+    from router_models.training.whose_labels import evidence_asked_for, with_label_source
     from router_models.versions.names import check_name
     from router_models.versions.workspace import Workspace
     from serve_graph.config.graph import load_config
@@ -134,6 +145,15 @@ def certify(
         slicer=slices,
         promise=promise.value if promise else settings.promise,
     )
+    plan = None
+    if labels is not None:
+        refused = {"--slices": slices, "--max-drop": max_drop, "--prefix": prefix, "--spill-epsilon": spill_epsilon}
+        refused |= {"--label-source": label_source, "--jointly": jointly or None}
+        if given := [name for name, value in refused.items() if value is not None]:
+            raise ServeGraphError(f"--labels certifies accepted answers alone, without {', '.join(given)}")
+        plan, records = read_label_file(labels)
+        check_agrees(plan, epsilon=epsilon, delta=delta, promise=settings.promise if promise else None)
+        settings = planned_settings(plan, settings)
     lengths, spill_delta = _lengths(prefix), 0.0
     if spill_epsilon is not None:
         check_overload(settings, spill_epsilon)
@@ -164,7 +184,6 @@ def certify(
     if lengths:
         check_prefix(table, settings, lengths)
     progress("certifying")
-    judge = asks_for_judge(label_source)
     splits = split_outcomes(
         table,
         settings.tiers,
@@ -172,10 +191,14 @@ def certify(
         settings.group_by,
         counted=settings.counted_tiers,
         last_ungraded=settings.harm,
-        judge=judge,
+        evidence="asked" if plan else evidence_asked_for(label_source),
     ).with_embeddings(encoder, work.embeddings)
-    certified, settings = certify_next(loaded, splits, settings, datetime.now(UTC), work)
     now = datetime.now(UTC)
+    if plan is None:
+        certified, settings = certify_next(loaded, splits, settings, now, work)
+    else:
+        streamed = StreamedLabels(task_of(plan, loaded, splits), records)
+        certified = certify_candidate(loaded, splits, settings, now, labels=streamed)
     check_pays(certified.version, graph, now, allow_loss=allow_loss)
     without: str | None = None
     if lengths:

@@ -19,7 +19,7 @@ from router_models.training.candidate import Candidate, Settings
 from router_models.training.certify import certify_candidate
 from router_models.training.fit import fit_candidate
 from router_models.training.splits import LabelledSplits, split_outcomes
-from router_models.training.whose_labels import asks_for_judge, with_label_source
+from router_models.training.whose_labels import Evidence, evidence_asked_for, with_label_source
 from router_models.types import Outcome, Usage
 from router_models.types.exchange import LOGPROB_NAMES
 
@@ -66,8 +66,8 @@ def said_by(table: OutcomeTable, *cheap: str, top: str | None = None) -> Outcome
     return replace(table, label_sources={"cheap": mine, "top": mine if top is None else (top,) * len(table)})
 
 
-def parts(table: OutcomeTable, settings: Settings = PAIR, *, judge: bool = False) -> LabelledSplits:
-    return split_outcomes(table, TIERS, 0, counted=settings.counted_tiers, judge=judge)
+def parts(table: OutcomeTable, settings: Settings = PAIR, evidence: Evidence = "given") -> LabelledSplits:
+    return split_outcomes(table, TIERS, 0, counted=settings.counted_tiers, evidence=evidence)
 
 
 def certificate(candidate: Candidate, splits: LabelledSplits) -> Certificate:
@@ -105,15 +105,14 @@ def test_a_judges_labels_beside_peoples_are_no_evidence_and_are_counted_as_left_
 def test_a_judge_that_was_asked_for_certifies_agreement_with_it_alone(
     table: OutcomeTable, candidate: Candidate
 ) -> None:
-    assert not asks_for_judge("human")
-    assert not asks_for_judge(None)
+    assert [evidence_asked_for(source) for source in ("human", None, "Judge")] == ["given", "given", "judge"]
     given = with_label_source(said_by(table, "human", "judge", ""), "Judge:a")
     assert set(given.label_source("cheap")) == {"human", "judge:a"}, "judges without a name get it, people stay"
-    splits = parts(given, judge=asks_for_judge("Judge:a"))
+    splits = parts(given, evidence=evidence_asked_for("Judge:a"))
     made = certificate(candidate, splits)
     assert (made.label_source, set(made.left_out)) == ("judge:a", {"human"})
     with pytest.raises(DataError, match="no label of CERT is a judge's"):
-        parts(said_by(table, "human"), judge=True)
+        parts(said_by(table, "human"), evidence="judge")
 
 
 def test_only_the_tiers_that_the_promise_counts_say_whose_labels_certify(table: OutcomeTable) -> None:
@@ -150,3 +149,5 @@ def test_a_group_with_a_persons_label_keeps_it_whichever_row_was_drawn(table: Ou
     assert set(splits.cert.label_source("cheap")) == {"human"}
     assert len(splits.cert) == len(parts(table).cert)
     assert splits.labels_used.left_out == {}, "no prompt was left out"
+    asked = parts(said_by(table, "human", "judge:a"), evidence="asked")
+    assert len(asked.cert) == len(parts(table).cert), "people may be asked about every row"

@@ -1,0 +1,74 @@
+"""Begin a file of labels, or go on with one. To begin is a look at the prompts that certify, and is counted."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from router_models.errors import DataError
+from router_models.training.candidate import Candidate, Settings
+from router_models.training.label_budget import LabelBudget
+from router_models.training.labelling.plan import LabelTask, check_streamed, new_task, task_of
+from router_models.training.labelling.records import LabelRecord, begin_labels, has_labels, read_label_file
+from router_models.training.labelling.streamed import check_records
+from router_models.training.splits import LabelledSplits
+from router_models.types.label_sources import parsed_source
+from router_models.versions.workspace import Workspace
+
+
+def open_labels(
+    path: Path,
+    candidate: Candidate,
+    splits: LabelledSplits,
+    settings: Settings,
+    work: Workspace,
+    now: datetime,
+    *,
+    label_source: str = "human",
+) -> tuple[LabelTask, tuple[LabelRecord, ...]]:
+    """What is to be labelled, and the labels that are there.
+
+    Parameters
+    ----------
+    path : Path
+        The file of labels; where it does not exist, thresholds, rows and look are fixed now and written to it.
+    candidate, splits : Candidate, LabelledSplits
+        As `new_task` takes them.
+    settings : Settings
+        What is to be promised; of a file that was begun, its own plan stands.
+    work : Workspace
+        Its registry counts the look.
+    now : datetime
+        When.
+    label_source : str
+        Who labels.
+
+    Raises
+    ------
+    NotCertifiedError
+        Where TUNE says that nothing is likely to be proved; no look is spent.
+    DataError, ArtifactError
+        For another candidate, other outcomes, or a file that is none of labels.
+    """
+    if has_labels(path):
+        plan, records = read_label_file(path)
+        task = task_of(plan, candidate, splits)
+        check_records(task, records)
+        return task, records
+    check_streamed(settings)
+    try:
+        source = parsed_source(label_source)
+    except ValueError as error:
+        raise DataError(f"label source {error}") from error
+    budget = LabelBudget(splits, settings, work, noted={"streamed": path.name})
+    foreseen = budget.foreseen()
+    task = new_task(candidate, splits, foreseen, now, source or "human")
+    looked = budget.look()
+    if looked.look_index != foreseen.look_index:
+        task = new_task(candidate, splits, looked, now, source or "human")
+    begin_labels(path, task.plan)
+    work.progress(
+        f"look {looked.look_index} at these prompts: δ {looked.level:.3g} for it; {len(task.questions)} of "
+        f"{task.plan.prompts} answers may be asked, thresholds {', '.join(f'{t:.3g}' for t in task.plan.thresholds)}"
+    )
+    return task, ()

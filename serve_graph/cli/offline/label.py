@@ -1,0 +1,109 @@
+"""`label`: ask people right or wrong, one key a label, until a promise is proved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serve_graph.cli.offline.train import PromiseOption
+from serve_graph.cli.output import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    check_out,
+    progress_to_stderr,
+    say,
+    say_json,
+)
+
+
+def label(
+    outcomes: Annotated[Path, typer.Argument(help="The outcomes table that the candidate was trained on.")],
+    candidate: Annotated[Path, typer.Option(help="The folder that `train` wrote.")],
+    labels: Annotated[Path, typer.Option(help="The file of labels (JSON lines): begun, or gone on with.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    epsilon: Annotated[float | None, typer.Option(help="Risk budget; default: from the configuration.")] = None,
+    delta: Annotated[float | None, typer.Option(help="1 − confidence; default: from the configuration.")] = None,
+    promise: PromiseOption = None,
+    labeller: Annotated[str, typer.Option(help="Who labels; two people label the same answers.")] = "labeller",
+    adjudicate: Annotated[
+        bool, typer.Option("--adjudicate", help="Show only the answers that people disagree about, and settle them.")
+    ] = False,
+    to_the_end: Annotated[
+        bool, typer.Option("--to-the-end", help="Go on where the next threshold is not likely to be proved.")
+    ] = False,
+    label_source: Annotated[
+        str, typer.Option(help="Whose labels these are: human, or programmatic or judge:NAME for a script's.")
+    ] = "human",
+    as_json: JsonOption = False,
+) -> None:
+    """Label answers in the terminal until a promise is proved: as few as it takes. `certify --labels` then certifies.
+
+    Only answers that decide are shown: those of CERT that the most lenient candidate would accept, in random order,
+    without saying which tier gave them. Thresholds are fixed before the first label, from strict to lenient; the test
+    may be looked at after every label, so that it stops as soon as it is proved, or more is not likely to be. To begin
+    is a look at the prompts.
+
+    One key a label: r right, w wrong, s skip (counts as wrong until somebody labels it), u undo, q quit. Every label
+    is kept at once, and the next session goes on. Where stdin is no terminal, the keys are read from it; what is no
+    key ends the session.
+
+    Two people (--labeller ann, --labeller bob) label the same answers: the majority counts, a draw counts as wrong
+    until --adjudicate settles it, and Cohen's kappa is reported.
+
+    Example: serve-graph label outcomes.parquet --candidate candidate --labels labels.jsonl --labeller ann
+    """
+    import sys
+    from dataclasses import replace
+    from datetime import UTC, datetime
+
+    from router_models.data.features import Encoder
+    from router_models.data.outcomes import read_outcomes
+    from router_models.training.candidate import load_candidate
+    from router_models.training.labelling.begin import open_labels
+    from router_models.training.labelling.plan import check_agrees
+    from router_models.training.labelling.records import has_labels, read_label_file
+    from router_models.training.labelling.session import LabelSession
+    from router_models.training.labelling.streamed import planned_settings
+    from router_models.training.splits import split_outcomes
+    from router_models.versions.workspace import Workspace
+    from serve_graph.cli.offline.label_terminal import keys_of, run_session, told
+    from serve_graph.config.graph import load_config
+    from serve_graph.errors import ServeGraphError
+    from serve_graph.policy.serving_version import settings_of
+
+    if not labeller.strip():
+        raise ServeGraphError("--labeller needs a name")
+    graph = load_config(config)
+    check_out(labels)
+    check_out(graph.state_folder, folder=True)
+    progress, encoder = progress_to_stderr(), Encoder()
+    work = Workspace(graph.state_folder, graph.registry_uri, graph.policy.model_name, progress)
+    loaded, settings = load_candidate(candidate, settings_of(graph), encoder)
+    if has_labels(labels):
+        plan, _ = read_label_file(labels)
+        check_agrees(plan, epsilon=epsilon, delta=delta, promise=promise.value if promise else None)
+        settings = planned_settings(plan, settings)
+    settings = replace(
+        settings,
+        epsilon=settings.epsilon if epsilon is None else epsilon,
+        delta=settings.delta if delta is None else delta,
+        promise=promise.value if promise else settings.promise,
+    )
+    table = read_outcomes(outcomes, settings.tiers, metadata=[settings.group_by] if settings.group_by else ())
+    splits = split_outcomes(
+        table, settings.tiers, settings.seed, settings.group_by, evidence="asked", last_ungraded=settings.harm
+    ).with_embeddings(encoder, work.embeddings)
+    task, records = open_labels(labels, loaded, splits, settings, work, datetime.now(UTC), label_source=label_source)
+    session = LabelSession(task, records, labeller.strip(), len(records), adjudicate, to_the_end)
+    session = run_session(session, labels, keys_of(sys.stdin), lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    summary = session.summary()
+    if as_json:
+        say_json(summary)
+        return
+    for line in told(summary):
+        say(line)
+    if summary["proved"]:
+        say(f"certify: serve-graph certify --candidate {candidate} --outcomes {outcomes} --labels {labels}")
