@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from router_models.data.features import answers_of
+from router_models.data.formats.condition_columns import conditions_of_table
 from router_models.data.outcomes import OutcomeTable
 from router_models.data.prefixes import prefix_of
 from router_models.errors import DataError, NotCertifiedError
@@ -92,7 +93,10 @@ def fit_prefix_stage(version: RouterVersion, tier: str, tokens: int, splits: Lab
 
 
 def routed_to(version: RouterVersion, tier: str, table: OutcomeTable) -> IntArray:
-    """The covered rows of a table that the version's policy sends to a tier; embeddings must be present."""
+    """The covered rows of a table that the version's policy sends to a tier, and of which it judges the first tokens.
+
+    Not those that declare a shape (tools, JSON), which are judged whole. Embeddings must be present.
+    """
     estimates = {
         name: stage.estimate_route(table.prompts) for name, stage in version.stages.items() if stage.router is not None
     }
@@ -100,6 +104,7 @@ def routed_to(version: RouterVersion, tier: str, table: OutcomeTable) -> IntArra
         version.policy.decide({name: float(p[row]) for name, p in estimates.items()}).tier for row in range(len(table))
     ]
     sent = np.array(decided) == tier
+    sent &= [not one.tools and one.response_format in ("", "text") for one in conditions_of_table(table)]
     if version.certificate is not None:
         sent &= covered_rows(version.certificate.coverage, version, table)
     return np.flatnonzero(sent)

@@ -49,7 +49,7 @@ async def stream_answer(
     Raises what `cascade.answer` raises: before the first piece, or after it where the tier that is shown breaks off.
     Closing it ends every engine call it made.
     """
-    why = _judged_whole(query) if terms.mode is StreamMode.PREFIX else None
+    why = judged_whole(query) if terms.mode is StreamMode.PREFIX else None
     event: CascadeEvent = start(context, forced, terms, why)
     call: TierStream | None = None
     committed = False
@@ -188,7 +188,7 @@ def _add(accumulator: CompletionAccumulator, chunk: Mapping[str, Any], tier: str
         raise EngineError(f"tier {tier!r} sent a malformed chunk ({type(error).__name__})", attempts) from error
 
 
-def _judged_whole(query: Query) -> str | None:
+def judged_whole(query: Query) -> str | None:
     """Why an answer to this query is never judged by its prefix; None where it may be."""
     if int(query.parameters.get("n") or 1) > 1:
         return "several choices are judged whole"

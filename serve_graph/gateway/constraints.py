@@ -16,7 +16,8 @@ from router_models.types.coverage import Coverage, Uncovered
 from router_models.versions.policy import Policy
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.deadline import NEVER, Deadline
-from serve_graph.cascade.steps import StreamTerms
+from serve_graph.cascade.steps import StreamMode, StreamTerms
+from serve_graph.cascade.streaming import judged_whole
 from serve_graph.config.graph import GraphConfig, WhenUncovered
 from serve_graph.gateway.capabilities import CapableTiers, capabilities_of, needs_of
 from serve_graph.gateway.context_length import Room, fit_context
@@ -147,6 +148,9 @@ def request_context(
             unproven_label=None
             if routing.labels is None or query is None
             else routing.labels.unproven(query.metadata, resolved.fixed),
+            judged_whole=judged_whole(query)
+            if query is not None and not is_plain and policy.prefixes and stream and stream.mode is StreamMode.PREFIX
+            else None,
         )
         apart = set_apart(facts, routing.joint, context.policy)
     uncovered, coverage = None, routing.coverage

@@ -65,6 +65,7 @@ class RequestFacts:
     `deadline_s` leaves a cheap try all it could take where that is at least `whole_try_s` (router and verdict
     included) and what the last tier usually takes (`reserve_s`). `asks_quality`: the caller has a quality floor, and
     is shown nothing unjudged. `unproven_label`: why the labels that decide are not those of the certified rows.
+    `judged_whole`: why its answer is judged whole in a stream in which others are judged by their first tokens.
     """
 
     choices: int = 1
@@ -80,6 +81,7 @@ class RequestFacts:
     forbids_abstaining: bool = False
     asks_quality: bool = False
     unproven_label: str | None = None
+    judged_whole: str | None = None
 
 
 def set_apart(facts: RequestFacts, joint: bool, policy: Policy) -> str | None:
@@ -95,6 +97,8 @@ def set_apart(facts: RequestFacts, joint: bool, policy: Policy) -> str | None:
         return f"{facts.choices} answers at once: one by one they are certified, not that all are right"
     if facts.unproven_label is not None:
         return facts.unproven_label
+    if facts.judged_whole is not None:
+        return f"{facts.judged_whole} where others are by their first tokens: certified only together with these"
     if facts.tool_loop is not None:
         return f"{facts.tool_loop} began the tool loop, and holds it whatever the router says"
     if facts.is_continued:

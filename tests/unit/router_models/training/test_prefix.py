@@ -20,7 +20,7 @@ from router_models.training.candidate import Settings
 from router_models.training.certify import Certified, certify_candidate
 from router_models.training.certify_prefix import check_prefix, with_prefix
 from router_models.training.fit import fit_candidate
-from router_models.training.prefix import certify_prefix, labelled_prefixes
+from router_models.training.prefix import certify_prefix, labelled_prefixes, routed_to
 from router_models.training.splits import LabelledSplits, split_outcomes
 from router_models.types import Action, Decision, Outcome, Query, Usage
 from router_models.types.exchange import logprob_summary
@@ -104,6 +104,18 @@ def test_only_answers_that_go_on_after_n_tokens_are_evidence(table: OutcomeTable
     assert proof.n < made.certificate.n  # type: ignore[union-attr]
     scored = labelled_prefixes(made.prefix_stages["cheap"], "cheap", 6, table)
     assert len(scored) == sum(len(texts) > 6 for texts in table.tokens["cheap"].texts)
+
+
+def test_answers_of_a_declared_shape_are_no_evidence_for_they_are_judged_whole(
+    table: OutcomeTable, plain: Certified
+) -> None:
+    version = replace(plain.version, certificate=None)
+    all_rows = len(routed_to(version, "cheap", table))
+    shapes = [("tools", "true"), ("response_format", "json_object"), ("response_format", "")]
+    for (name, value), left in zip(shapes, (0, 0, all_rows), strict=True):
+        asked = {**table.prompts.metadata, name: (value,) * len(table)}
+        shaped = replace(table, prompts=replace(table.prompts, metadata=asked))
+        assert len(routed_to(version, "cheap", shaped)) == left
 
 
 def test_the_main_certificate_keeps_its_promise_and_its_delta(plain: Certified, made: RouterVersion) -> None:
@@ -203,5 +215,6 @@ def test_a_table_without_tokens_is_refused_with_the_way_out(table: OutcomeTable)
 
 @pytest.mark.parametrize("tier", ["top", "nobody"])
 def test_only_a_tier_below_the_last_has_beginnings_to_judge(plain: Certified, table: OutcomeTable, tier: str) -> None:
+    splits = parts(table)
     with pytest.raises(DataError, match="a tier below the last"):
-        certify_prefix(plain.version, tier, [6], parts(table), SETTINGS.terms(NOW))
+        certify_prefix(plain.version, tier, [6], splits, SETTINGS.terms(NOW, splits.labels_used))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from router_models.types import Action, Completion, Decision, OperatingPoint, Query, Verdict
+from router_models.types import Action, Completion, Decision, OperatingPoint, PrefixPoint, Query, Verdict
 from router_models.types.coverage import Uncovered
 from router_models.versions.policy import OverloadPoint, Policy
 from serve_graph.cascade.certificate import CertificateSnapshot
@@ -141,6 +141,7 @@ PLAIN = RequestFacts()
         (PLAIN, None),
         (replace(PLAIN, stream=StreamTerms(StreamMode.PREFIX)), None),
         (replace(PLAIN, choices=4), "4 answers at once"),
+        (replace(PLAIN, judged_whole="a shape is judged whole"), "a shape is judged whole where others"),
         (replace(PLAIN, forced="cheap"), "cheap was asked for by name"),
         (replace(PLAIN, tool_loop="cheap"), "cheap began the tool loop"),
         (replace(PLAIN, is_continued=True), "a conversation that is remembered"),
@@ -199,6 +200,19 @@ async def test_a_floor_that_is_not_promised_is_met_by_the_last_tier_before_anyth
         assert record.evidence["promised"] == (0.9 if why is None else None)
         assert (why or "") in record.evidence.get("not_promised", "")
         assert not to_last or f"quality floor 0.9: {why}" in record.route_reason
+
+
+async def test_a_shape_in_a_prefix_stream_is_promised_nothing_and_in_any_other_what_is_certified() -> None:
+    policy = replace(POLICY, prefixes={"cheap": PrefixPoint(3, 0.5)})
+    parameters = {"response_format": {"type": "json_object"}, "messages": [{"role": "user", "content": "hello"}]}
+    query = replace(Query.from_prompt("hello"), parameters=parameters)
+    for mode, points, promised in (("prefix", policy, None), ("verify", policy, 0.9), ("prefix", POLICY, 0.9)):
+        sink = ListSink()
+        shared = fake_context(FakeEngine("{}"), decider=FakeDecider("cheap"), judge=FakeJudge(Action.ACCEPTED))
+        service = Service(replace(shared, policy=points), sink, routing=RoutingContext(0.9))
+        request = service.open(query, "auto", True, RequestOptions.model_validate({"stream": mode}))
+        assert [chunk async for chunk in service.stream(request)]
+        assert sink.records[-1].evidence["promised"] == promised
 
 
 def test_a_try_without_an_end_is_cut_off_by_any_deadline() -> None:

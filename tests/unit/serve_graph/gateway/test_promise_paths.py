@@ -1,8 +1,10 @@
 """Every path of the cascade's state machine has a row here that says what is promised at its end."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -111,6 +113,16 @@ def test_every_path_is_promised_what_its_row_says() -> None:
                 assert said != "accepted" or found.of == ACCEPTED
                 assert said != "overload" or OVERLOAD in found.of
     assert reached == TABLE.keys(), "a row that no path reaches"
+
+
+def test_the_table_in_the_documentation_names_tests_that_exist() -> None:
+    root = Path(__file__).parents[4]
+    page = (root / "docs/concepts/certificate.md").read_text()
+    table = page.partition("## What is promised of a delivered answer")[2].partition("\n## ")[0]
+    tests = [*(root / "tests/unit/serve_graph").rglob("test_*.py"), *(root / "tests/statistical").rglob("test_*.py")]
+    defined = {name for test in tests for name in re.findall(r"def (test_\w+)", test.read_text())}
+    assert len(named := set(re.findall(r"(?<![/\w])(test_\w+)", table))) > 10
+    assert named - defined == set()
 
 
 @settings(max_examples=40, deadline=None)
