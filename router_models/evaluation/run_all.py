@@ -23,12 +23,14 @@ from router_models.training.label_budget import note_choice, prompt_labels
 from router_models.types import Progress
 
 FEW = 1500
+SetPairs = Mapping[str, tuple[str, str]]
+"""(weak, strong) by file stem."""
 TABLES = (".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson")
 
 
 def run_all(
     folder: Path,
-    pairs: Mapping[str, tuple[str, str]],
+    pairs: SetPairs,
     protocol: Protocol,
     cache: Path,
     to: Destination,
@@ -63,11 +65,7 @@ def run_all(
     DataError
         Where the folder does not exist, holds no such file, or none that can be used.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
-    files = sorted(p for p in folder.iterdir() if p.name.endswith(TABLES))
-    if not files:
-        raise DataError(f"{folder}: no .parquet, .csv or .jsonl file")
+    files = outcome_files(folder)
     parts: list[str] = ["# Router families on every set", to.made]
     figures: dict[str, Any] = {}
     few, protocol = protocol.labels or FEW, replace(protocol, certify=False, labels=None)
@@ -91,7 +89,7 @@ def run_all(
 
 def _one_set(
     file: Path,
-    pairs: Mapping[str, tuple[str, str]],
+    pairs: SetPairs,
     protocol: Protocol,
     read: Protocol,
     few: int,
@@ -100,9 +98,7 @@ def _one_set(
     slow: Slow | None,
 ) -> tuple[str, dict[str, Any]]:
     """Evaluate one set: its sections of the page, and its figures."""
-    table, note = _read(file, pairs.get(file.stem))
-    weak, strong = pairs.get(file.stem) or _worst_and_best(table)
-    notes = ([note] if note else []) + ([] if file.stem in pairs else ["pair: the worst and the best tier"])
+    table, weak, strong, notes = read_set(file, pairs)
     table = with_sentences(file.stem, table, read, cache, progress).only(weak, strong)
     terms = costs_of(table, weak, strong, None, epsilon=0.1, delta=0.1)
     found, _ = cross_validate_routers(
@@ -179,14 +175,47 @@ def _notes(found: Evaluation) -> str:
     return "".join(f"\n- {note}" for note in found.notes)
 
 
-def _read(file: Path, tiers: tuple[str, str] | None) -> tuple[OutcomeTable, str]:
-    """Read a table; the note says where its grades had to be read as scores of 1 to 10."""
+def outcome_files(folder: Path) -> list[Path]:
+    """Return a folder's files of outcomes by name; DataError where there is none."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    files = sorted(p for p in folder.iterdir() if p.name.endswith(TABLES))
+    if not files:
+        raise DataError(f"{folder}: no .parquet, .csv or .jsonl file")
+    return files
+
+
+def read_set(file: Path, pairs: SetPairs) -> tuple[OutcomeTable, str, str, list[str]]:
+    """Read one set of a folder.
+
+    Parameters
+    ----------
+    file : Path
+        Its outcomes.
+    pairs : mapping of str to tuple of str
+        (weak, strong) by file stem; by default the worst and the best tier.
+
+    Returns
+    -------
+    tuple of OutcomeTable, str, str and list of str
+        The table, both tiers, and notes: where grades were read as scores of 1 to 10, where the pair was not given.
+
+    Raises
+    ------
+    DataError
+        For a file that cannot be read, or one tier alone.
+    """
+    given, notes = pairs.get(file.stem), []
     try:
-        return read_outcomes(file, tiers), ""
+        table = read_outcomes(file, given)
     except DataError as error:
         if "not in [0, 1]" not in str(error):
             raise
-        return read_outcomes(file, tiers, scale=(1, 10)), "grades are scores of 1 to 10, mapped to 0 to 1"
+        table = read_outcomes(file, given, scale=(1, 10))
+        notes.append("grades are scores of 1 to 10, mapped to 0 to 1")
+    if given is None:
+        notes.append("pair: the worst and the best tier")
+    return table, *(given or _worst_and_best(table)), notes
 
 
 def _worst_and_best(table: OutcomeTable) -> tuple[str, str]:

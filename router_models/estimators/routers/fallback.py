@@ -23,7 +23,7 @@ from router_models.estimators.novelty import LEAST, NoveltyDetector, evenly_spac
 from router_models.estimators.routers.base import RouterModel, array_of, fitted
 from router_models.types import FloatArray, Prompts
 
-START, END = 1.0, 2.0
+START, END = 1.25, 2.25
 """Distances up to which a router's estimate counts alone, and from which on prompt length does."""
 SHIFT_ROWS = 500
 LEAST_SLOPE = 0.05
@@ -156,8 +156,13 @@ class RouterWithFallback:
     def predict(self, X: Prompts) -> FloatArray:
         """Return the scores of n prompts, novel ones by their length at the level of the router's own, (n,)."""
         with each_text_once():
-            scores = self.router.predict(X)
-            return scores if self.fallback_ is None else self.fallback_.blended(X, scores, self._shift)[0]
+            return self.blended(X, self.router.predict(X))[0]
+
+    def blended(self, X: Prompts, scores: FloatArray) -> tuple[FloatArray, FloatArray | None]:
+        """Return what `predict` does, given the router's own scores, and the distances; None without a fallback."""
+        if self.fallback_ is None:
+            return scores, None
+        return self.fallback_.blended(X, scores, self._shift)
 
 
 def weight_of_length(distance: FloatArray) -> FloatArray:

@@ -95,6 +95,14 @@ def evaluate(
     tiers: Annotated[
         list[str] | None, typer.Option("--pair", help="FILE-STEM=WEAK:STRONG for --all; may be repeated.")
     ] = None,
+    left_out: Annotated[
+        bool,
+        typer.Option(
+            "--leave-one-out",
+            help="With --all: leave every set out once, and show one router before and after its fallback to length. "
+            "--labels bounds the prompts of a set.",
+        ),
+    ] = False,
     slow: Annotated[
         int | None,
         typer.Option(
@@ -122,6 +130,8 @@ def evaluate(
     Only signals that a served version has of the weak tier count (--kind-weak, --config; docs/reference/signals.md).
 
     The paper's benchmarks: serve-graph evaluate --benchmark routellm --data ../RouteLLM
+
+    Unlike prompts: serve-graph evaluate --all ../shared/data --leave-one-out --out left-out.md
     """
     from router_models.evaluation.cross_validation import Protocol
     from router_models.evaluation.run import Destination
@@ -133,6 +143,8 @@ def evaluate(
     to = Destination(_made(), out, progress)
     if sum(given is not None for given in (outcomes, benchmark, every)) != 1:
         raise typer.BadParameter("give one of --outcomes FILE, --benchmark routellm, --all FOLDER")
+    if left_out and (every is None or slow is not None):
+        raise typer.BadParameter("--leave-one-out requires --all, without --slow")
     if slow is not None and every is None:
         raise typer.BadParameter("--slow requires --all; name the family instead: --router encoder")
     if reader is not None and (benchmark is not None or (every is not None and slow is None)):
@@ -145,11 +157,15 @@ def evaluate(
             raise typer.BadParameter("use --benchmark routellm --data CHECKOUT")
         text, figures = run_benchmark(data, protocol, cache, epsilon, delta, to)
     elif every is not None:
+        from router_models.evaluation.benchmarks.left_out_sets import run_left_out
         from router_models.evaluation.run_all import run_all
 
         pairs = dict(_pair_of(text) for text in tiers or [])
         rest = None if slow is None else Slow(slow, model, cache)
-        text, figures = run_all(every, pairs, protocol, cache, to, rest)
+        if left_out:
+            text, figures = run_left_out(every, pairs, protocol, cache, to)
+        else:
+            text, figures = run_all(every, pairs, protocol, cache, to, rest)
     else:
         from dataclasses import replace
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from router_models.data.artifacts import State
+from router_models.data.features import surface_features
 from router_models.errors import ArtifactError, DataError
 from router_models.estimators.novelty import LEAST, NoveltyDetector
 from router_models.estimators.routers import ConstantRouter
@@ -51,6 +53,17 @@ def test_stored_and_loaded_it_measures_equally() -> None:
     assert all(len(space.memory) == 2000 for space in novelty.spaces_.values())
     again = NoveltyDetector.from_state(novelty.state())
     assert (again.distance(clustered(50, 1)) == novelty.distance(clustered(50, 1))).all()
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+def test_what_an_earlier_release_stored_in_one_space_measures_as_it_did(embedded: bool) -> None:
+    inside, fresh = (clustered(300, 0), clustered(50, 1)) if embedded else (Prompts(TEXTS), Prompts((STRANGE,)))
+    now = NoveltyDetector().fit(inside, embedded=embedded)
+    space = now.spaces_["embedding" if embedded else "surface"]
+    arrays = {"memory": space.memory.astype(np.float16), "centre": space.centre, "spread": space.spread}
+    stored = State(arrays, {"embedded": embedded, "median": space.median, "edge": space.edge})
+    columns = fresh.embeddings.astype(np.float64) if embedded else surface_features(fresh.texts)  # type: ignore[union-attr]
+    np.testing.assert_array_equal(NoveltyDetector.from_state(stored).distance(fresh), space.distance(columns))
 
 
 def test_too_few_prompts_missing_embeddings_and_damage_are_refused() -> None:

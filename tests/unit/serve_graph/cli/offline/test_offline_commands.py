@@ -245,6 +245,23 @@ def test_a_set_that_cannot_be_used_is_left_out_with_its_reason(outcomes: Path, t
     assert "stands 2 times" in str(call(*words).exception)
 
 
+def test_every_set_of_a_folder_is_left_out_once(tmp_path: Path) -> None:
+    (tmp_path / "sets").mkdir()
+    for name in ("a", "b"):
+        prompts = [f"{name * (1 + i % 9)} {i**3} {i**2 % 97} {name}{i}" for i in range(80)]
+        rows = {
+            "prompt": prompts,
+            "cheap": [i % 9 < 4 for i in range(80)],
+            "frontier": [i % 9 != 2 for i in range(80)],
+        }
+        pd.DataFrame(rows).to_csv(tmp_path / "sets" / f"{name}.csv", index=False)
+    words = ["evaluate", "--all", tmp_path / "sets", "--leave-one-out", "--router", "surface", "--folds", "2"]
+    found = call(*words, "--cache", tmp_path / "cache")
+    assert found.exit_code == 0, found.output
+    assert "2 left-out sets" in found.stdout
+    assert "| a | b (" in found.stdout
+
+
 def test_slow_families_have_a_table_of_their_own_in_every_set(
     outcomes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,6 +330,7 @@ def test_the_papers_benchmark_is_printed_over_our_rows(tmp_path: Path) -> None:
         ["evaluate", "--benchmark", "other", "--data", "x"],
         ["evaluate", "--all", ".", "--pair", "x"],
         ["evaluate", "-o", "F", *NAMES, "--slow", "100"],
+        ["evaluate", "-o", "F", *NAMES, "--leave-one-out"],
     ],
 )
 def test_wrong_use_exits_with_two(words: list[str], outcomes: Path) -> None:
