@@ -14,8 +14,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from router_models.data.outcomes import read_outcomes
-from router_models.data.starter import STARTER_OUTCOMES, Task, generate, grade
+from router_models.data.starter import SHIPPED_SEED, SHIPPED_TASKS, Task, generate, grade, starter_tasks
 from router_models.data.starter.task import task_id
 from router_models.reports.plots import wilson
 from router_models.types import Outcome, Progress
@@ -55,9 +54,8 @@ def run_demo(url: str, config: GraphConfig, questions: int, concurrency: int, pr
 
 def held_out(n: int) -> list[Task]:
     """Return starter tasks in the generator's usual mix, none of them in the shipped outcomes."""
-    used: set[str] = set()
-    if STARTER_OUTCOMES.is_file():
-        used = {task_id(prompt) for prompt in read_outcomes(STARTER_OUTCOMES).prompts.texts}
+    asked = [one for task in starter_tasks(SHIPPED_TASKS, seed=SHIPPED_SEED) for one in task.chat]
+    used = {task_id(one["content"]) for one in asked if one["role"] == "user"}
     return generate(n, seed=HELD_OUT_SEED, exclude=used)
 
 

@@ -14,9 +14,9 @@ def answered(task: Task, text: str, outcome: str = "accepted") -> Outcome:
 def test_questions_are_held_out_and_the_same_every_time() -> None:
     asked = held_out(40)
     assert [t.prompt for t in asked] == [t.prompt for t in held_out(40)]
-    known = set(read_outcomes(STARTER_OUTCOMES).prompts.texts)
+    known = read_outcomes(STARTER_OUTCOMES).prompts.texts
     assert len(asked) == 40
-    assert known.isdisjoint(t.prompt for t in asked)
+    assert not any(t.prompt in text for text in known for t in asked)
 
 
 def test_an_abstention_is_not_right_even_where_its_words_are() -> None:
