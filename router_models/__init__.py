@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from router_models.data.outcomes import OutcomeTable, read_outcomes
     from router_models.errors import NotCertifiedError
     from router_models.estimators.routers import ROUTERS
+    from router_models.estimators.routers.fallback import RouterWithFallback
     from router_models.estimators.verifiers import VERIFIERS
     from router_models.metrics.probability import auc
     from router_models.metrics.routing import apgr, cpt, routing_curve
@@ -53,6 +54,7 @@ __all__ = [
     "PriceList",
     "Query",
     "RouterVersion",
+    "RouterWithFallback",
     "Settings",
     "apgr",
     "auc",
@@ -72,6 +74,7 @@ _MODULES = {
     "data.outcomes": ("OutcomeTable", "read_outcomes"),
     "errors": ("NotCertifiedError",),
     "estimators.routers": ("ROUTERS",),
+    "estimators.routers.fallback": ("RouterWithFallback",),
     "estimators.verifiers": ("VERIFIERS",),
     "metrics.probability": ("auc",),
     "metrics.routing": ("apgr", "cpt", "routing_curve"),

@@ -6,7 +6,7 @@ A learned router is worth less far from its training data: there its score falls
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -37,6 +37,10 @@ class _Space:
     spread: FloatArray
     median: float
     edge: float
+    squares: NDArray[np.float32] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "squares", (self.memory**2).sum(axis=1))
 
     @classmethod
     def of(cls, columns: FloatArray, name: str) -> _Space:
@@ -44,15 +48,16 @@ class _Space:
         centre = columns.mean(axis=0) if name == SURFACE else np.zeros(width)
         spread = np.maximum(columns.std(axis=0), LEAST_SPREAD) if name == SURFACE else np.ones(width)
         memory = ((columns - centre) / spread).astype(np.float16).astype(np.float32)
-        own = _to_nearest(memory, memory, leave_out_self=True)
+        own = _to_nearest(memory, memory, (memory**2).sum(axis=1), leave_out_self=True)
         median = float(np.median(own))
         return cls(memory, centre, spread, median, max(float(np.quantile(own, EDGE)), median + LEAST_SCALE[name]))
 
     def distance(self, columns: FloatArray) -> FloatArray:
-        return self._relative(_to_nearest(((columns - self.centre) / self.spread).astype(np.float32), self.memory))
+        rows = ((columns - self.centre) / self.spread).astype(np.float32)
+        return self._relative(_to_nearest(rows, self.memory, self.squares))
 
     def own_distance(self) -> FloatArray:
-        return self._relative(_to_nearest(self.memory, self.memory, leave_out_self=True))
+        return self._relative(_to_nearest(self.memory, self.memory, self.squares, leave_out_self=True))
 
     def _relative(self, apart: FloatArray) -> FloatArray:
         return np.asarray(np.maximum(0.0, (apart - self.median) / max(self.edge - self.median, 1e-6)))
@@ -163,9 +168,14 @@ def _columns(X: Prompts, name: str) -> FloatArray:
     return X.embeddings.astype(np.float64)
 
 
-def _to_nearest(rows: NDArray[np.float32], memory: NDArray[np.float32], *, leave_out_self: bool = False) -> FloatArray:
+def _to_nearest(
+    rows: NDArray[np.float32],
+    memory: NDArray[np.float32],
+    squares: NDArray[np.float32],
+    *,
+    leave_out_self: bool = False,
+) -> FloatArray:
     k = min(NOVELTY_NEIGHBOURS, len(memory) - 1)
-    squares = (memory**2).sum(axis=1)
     out = np.empty(len(rows))
     for start in range(0, len(rows), 512):
         part = rows[start : start + 512]

@@ -122,6 +122,7 @@ def test_alone_in_a_batch_and_loaded_again_a_prompt_gets_the_same_estimate(
 ) -> None:
     served = stage(routed)
     together, distance = served.route(mixed)
+    assert served.route(mixed.take(np.arange(0)))[0].shape == (0,)
     alone = [served.estimate_route(mixed.take([i]))[0] for i in range(len(mixed))]
     np.testing.assert_allclose(alone, together, atol=2e-6)
     assert distance is not None
