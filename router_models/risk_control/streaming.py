@@ -30,6 +30,8 @@ HOPED = (0.02, 0.1, 0.25, 0.5, 0.75)
 STEPS = 4
 """The most thresholds that are tested one after the other."""
 MOST_STREAMED = 20_000
+PRIOR_LABELS = 10
+"""As many labels TUNE's risk is worth when it is foretold how many more are needed."""
 _SPARE = 2.0
 """How many times the labels that it needs the first threshold should have: nothing is certified where it fails."""
 _PATHS, _CHUNK = 40, 256
@@ -119,6 +121,19 @@ class NestedStream:
         """The most lenient threshold that is proved; None: none yet."""
         return next((step for step in reversed(self.steps) if step.proved), None)
 
+    def foretold(self, level: float, tune_risk: Sequence[float]) -> int | None:
+        """About how many more labels the test under way needs; None: none would do.
+
+        TUNE's risks, one a threshold, are worth `PRIOR_LABELS` labels. Where a threshold is proved and labels find
+        less risk there than TUNE does (whose judge may be harsher), they are lowered in proportion.
+        """
+        at, proved = self.steps[-1].state, self.proved
+        prior = tune_risk[len(self.steps) - 1]
+        if proved is not None and len(self.steps) > 1:
+            found = (proved.state.errors + 0.5) / (proved.state.n + 1)
+            prior *= min(1.0, found / tune_risk[len(self.steps) - 2])
+        return at.labels_to_go(level, (at.errors + PRIOR_LABELS * prior) / (at.n + PRIOR_LABELS))
+
 
 def follow_stream(
     thresholds: Sequence[float], scores: FloatArray, marks: FloatArray, *, epsilon: float, level: float
@@ -158,7 +173,9 @@ def proof_after(wrong: ArrayLike, epsilon: float, level: float) -> int | None:
     return int(reached[0]) + 1 if len(reached) else None
 
 
-def place_stream(tune: Labelled, scores: FloatArray, *, epsilon: float, level: float) -> tuple[float, ...]:
+def place_stream(
+    tune: Labelled, scores: FloatArray, *, epsilon: float, level: float, doubted: bool = False
+) -> tuple[float, ...]:
     """The thresholds to test on labels that are still to be given, from strict to lenient.
 
     Parameters
@@ -169,6 +186,10 @@ def place_stream(tune: Labelled, scores: FloatArray, *, epsilon: float, level: f
         Of the answers that can be labelled, in CERT.
     epsilon, level : float
         The budget.
+    doubted : bool
+        Whether TUNE's labels are a judge's, which may be harsher than people's: where they say that nothing is likely
+        to be proved, the strictest threshold with answers enough is tested all the same, and those at which the judge
+        finds less than twice the risk.
 
     Returns
     -------
@@ -193,6 +214,10 @@ def place_stream(tune: Labelled, scores: FloatArray, *, epsilon: float, level: f
         [np.inf if (n := begin.labels_to_go(level, float(r))) is None or r >= NEARLY * epsilon else n for r in risk]
     )
     likely = np.flatnonzero((accepted > 0) & (needed <= there))
+    if doubted and not len(likely):
+        flawless = begin.labels_to_go(level, 0.0) or 0
+        needed = np.where(there >= _SPARE * flawless, flawless, np.inf)
+        likely = np.flatnonzero((accepted > 0) & np.isfinite(needed) & (risk < 2 * epsilon))
     if not len(likely):
         near = needed - there if np.isfinite(needed).any() else risk
         j = int(np.argmin(np.where(accepted > 0, near, np.inf)))
@@ -203,7 +228,7 @@ def place_stream(tune: Labelled, scores: FloatArray, *, epsilon: float, level: f
         )
     spare = there[likely] / needed[likely]
     enough = likely[spare >= min(_SPARE, float(spare.max()))]
-    first = enough[np.argmin(needed[enough])]
+    first = enough[::-1][np.argmin(needed[enough][::-1])]  # the strictest of equals
     lenient = likely[likely <= first][::-1]
     chosen = np.unique(np.linspace(0, len(lenient) - 1, STEPS).round().astype(int))
     return tuple(float(grid[j]) for j in lenient[chosen])

@@ -26,6 +26,7 @@ from router_models.training.evidence import evidence_of, score_table
 from router_models.training.splits import LabelledSplits
 from router_models.types import FloatArray
 from router_models.types.coverage import Coverage
+from router_models.types.label_sources import by_judge
 from router_models.versions.covered_rows import coverage_of, covered_rows
 from router_models.versions.router_version import RouterVersion, models_digest
 
@@ -157,7 +158,8 @@ def new_task(
     )
     tune = routed(known.counted(), draft.policy.points[settings.tiers[0]].route_at, harm=harm)
     rows, scores = _may_be_accepted(draft, splits, coverage)
-    thresholds = place_stream(tune, scores, epsilon=settings.epsilon, level=settings.level)
+    doubted = any(by_judge(said) for tier in settings.counted_tiers for said in splits.tune.label_source(tier))
+    thresholds = place_stream(tune, scores, epsilon=settings.epsilon, level=settings.level, doubted=doubted)
     questions, kept = _questions(splits.cert, rows, scores, settings.tiers, thresholds[-1], harm=harm)
     plan = LabelPlan(
         promise=str(settings.promised),

@@ -16,9 +16,6 @@ from router_models.training.labelling.plan import LabelTask, Question
 from router_models.training.labelling.records import LabelRecord, without_last
 from router_models.training.labelling.votes import Item, Vote, agreements, marks_by, votes_of
 
-_TUNE_WEIGHS = 10
-"""As many labels TUNE's risk is worth when it is foretold how many more are needed."""
-
 
 @dataclass(frozen=True, slots=True)
 class LabelSession:
@@ -136,10 +133,8 @@ class LabelSession:
     def _foretold(self, stream: NestedStream) -> tuple[int | None, int]:
         """How many more labels the test under way is likely to need, and how many rows are left for it."""
         at, plan = stream.steps[-1], self.task.plan
-        prior = plan.tune_risk[len(stream.steps) - 1]
-        risk = (at.state.errors + _TUNE_WEIGHS * prior) / (at.state.n + _TUNE_WEIGHS)
         left = int((self.task.scores >= at.threshold).sum()) - at.state.n
-        return at.state.labels_to_go(plan.level, risk), left
+        return stream.foretold(plan.level, plan.tune_risk), left
 
     def _likely(self, stream: NestedStream) -> bool:
         more, left = self._foretold(stream)

@@ -82,6 +82,30 @@ def test_thresholds_are_placed_on_tune_where_the_rows_that_are_there_are_likely_
         place_stream(Labelled.of(tuned, rng.random(600) < 0.5), rng.random(500), epsilon=EPSILON, level=LEVEL)
 
 
+def test_a_judges_harsh_labels_on_tune_do_not_keep_people_from_being_asked():
+    rng = np.random.default_rng(5)
+    tune = Labelled.of(rng.random(600), rng.random(600) < 0.25)
+    with pytest.raises(NotCertifiedError):
+        place_stream(tune, rng.random(500), epsilon=EPSILON, level=LEVEL)
+    placed = place_stream(tune, rng.random(500), epsilon=EPSILON, level=LEVEL, doubted=True)
+    assert placed[0] > 0.8, "the strictest with answers enough comes first"
+    hopeless = Labelled.of(rng.random(600), rng.random(600) < 0.9)
+    with pytest.raises(NotCertifiedError):
+        place_stream(hopeless, rng.random(500), epsilon=EPSILON, level=LEVEL, doubted=True)
+
+
+def test_how_many_more_are_foretold_by_what_people_found_where_tune_was_too_harsh():
+    scores = np.tile([0.9, 0.5], 100)
+    marks = np.where(scores > 0.7, 0.0, np.nan)
+    found = follow_stream((0.8, 0.4), scores, marks, epsilon=EPSILON, level=LEVEL)
+    harsh, fair = found.foretold(LEVEL, (0.15, 0.25)), found.foretold(LEVEL, (0.15, 0.02))
+    assert harsh is not None
+    assert fair is not None
+    assert fair <= harsh < 60
+    begun = follow_stream((0.8, 0.4), scores, np.full(200, np.nan), epsilon=EPSILON, level=LEVEL)
+    assert begun.foretold(LEVEL, (0.25, 0.3)) is None, "nothing is known better yet"
+
+
 def test_labels_to_go_fall_with_every_right_answer_and_none_are_named_where_none_would_do():
     state, told = StreamCertifier(EPSILON), []
     while not state.certified(LEVEL):
