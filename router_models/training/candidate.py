@@ -51,6 +51,8 @@ class Settings:
     budget_s : float, optional
         Seconds that the choice of routers by `auto` may take among all families (`auto_router`); None: the choice is
         between the two quickest.
+    longest_prompt : int, optional
+        Bytes of the longest prompt that serving tries below the last tier; longer ones are no evidence. None: any is.
     kinds : mapping of tier to TierKind
         What comes with a tier's answers when it serves; of one that is not named: everything that an engine returns.
     slicer : str, optional
@@ -90,6 +92,7 @@ class Settings:
     group_by: str | None = None
     budget_s: float | None = None
     kinds: Mapping[str, TierKind] = field(default_factory=dict)
+    longest_prompt: int | None = None
 
     def __post_init__(self) -> None:
         check_budget(self.epsilon, self.delta)

@@ -26,7 +26,7 @@ from router_models.training.labelling.streamed import StreamedLabels, certify_st
 from router_models.training.splits import SPLIT_SHARES, LabelledSplits
 from router_models.training.whose_labels import check_graded_alike
 from router_models.types.coverage import LEAST_ROWS, Coverage
-from router_models.versions.covered_rows import coverage_of, covered_rows
+from router_models.versions.covered_rows import coverage_of, covered_rows, prompt_bytes
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion
 
@@ -99,7 +99,7 @@ def certify_candidate(
     splits.check(settings.tiers, settings.seed, settings.group_by)
     if min(len(splits.tune), len(splits.cert)) == 0:
         raise DataError(f"{len(splits.table)} prompts leave nothing to tune or to certify on: collect more")
-    draft = candidate.version
+    draft = replace(candidate.version, longest_prompt=settings.longest_prompt)
     coverage = coverage_of(draft, splits.tune, splits.cert)
     everything, known = (_seen(draft, part, settings, coverage) for part in (splits.cert, splits.tune))
     fresh, known = everything.counted(), known.counted()
@@ -127,6 +127,8 @@ def certify_candidate(
     certificate = replace(found.certificate, coverage=coverage)
     called = tiers_with_calls((splits.train, splits.cert), settings.tiers)
     version = replace(draft, policy=Policy(settings.tiers, found.points), slicer=settings.slicer, judges_calls=called)
+    if settings.longest_prompt is not None:
+        version = replace(version, longest_prompt=max(prompt_bytes(counted)))
     stated = settings.slicer is not None and is_stated(settings.slicer, splits.cert.prompts)
     version = replace(version, certificate=certificate, stated_slices=stated)
     told = replace(certificate, token_ratios=token_ratios(splits.cert, version, everything))

@@ -47,7 +47,21 @@ def uncovered_rows(coverage: Coverage, version: RouterVersion, table: OutcomeTab
     """Return for every row why it is not covered, (n,); None where it is. Embeddings must be there where read."""
     asked = conditions_of_table(table)
     far = version.distance(table.prompts) if coverage.novelty is not None else None
+    if (most := version.longest_prompt) is not None:
+        long = Uncovered(
+            "length", f"the prompt is longer than the {most} bytes that a tier below the last has room for"
+        )
+        sizes = prompt_bytes(table)
+        return [
+            long if sizes[row] > most else coverage.uncovered(one, None if far is None else float(far[row]))
+            for row, one in enumerate(asked)
+        ]
     return [coverage.uncovered(one, None if far is None else float(far[row])) for row, one in enumerate(asked)]
+
+
+def prompt_bytes(table: OutcomeTable) -> list[int]:
+    """Return how long every prompt of a table is, (n,), in bytes of UTF-8."""
+    return [len(text.encode("utf-8", "replace")) for text in table.prompts.texts]
 
 
 def covered_rows(coverage: Coverage, version: RouterVersion, table: OutcomeTable) -> BoolArray:

@@ -90,6 +90,8 @@ class RouterVersion:
         For rejected answers that are served while the last tier is full.
     judges_calls : tuple of str
         The tiers of which answers that call tools were fitted and certified on; of others' calls nothing is promised.
+    longest_prompt : int, optional
+        Bytes of the longest prompt that was certified; None: not known.
     stated_slices : bool
         Whether certified rows stated their slice in their metadata, instead of having it detected.
     novel_to_top : bool
@@ -109,6 +111,7 @@ class RouterVersion:
     novelty: NoveltyDetector | None = None
     overload_certificates: Mapping[str, Certificate] = field(default_factory=dict)
     judges_calls: tuple[str, ...] = ()
+    longest_prompt: int | None = None
     stated_slices: bool = False
     novel_to_top: bool = True
 
@@ -276,6 +279,7 @@ class RouterVersion:
             "families": families_of(self.stages),
             "prefix_families": families_of(self.prefix_stages),
             "judges_calls": list(self.judges_calls),
+            "longest_prompt": self.longest_prompt,
         }
 
     @classmethod
@@ -330,6 +334,7 @@ class RouterVersion:
             novelty=novelty,
             overload_certificates=overload_points,
             judges_calls=tuple(data.get("judges_calls", ())),
+            longest_prompt=data.get("longest_prompt"),
             stated_slices=bool(data.get("stated_slices", slicer not in DETECTED)),
         )
 

@@ -20,7 +20,7 @@ from serve_graph.cascade.steps import StreamMode, StreamTerms
 from serve_graph.cascade.streaming import judged_whole
 from serve_graph.config.graph import GraphConfig, WhenUncovered
 from serve_graph.gateway.capabilities import CapableTiers, capabilities_of, needs_of
-from serve_graph.gateway.context_length import Room, fit_context
+from serve_graph.gateway.context_length import Room, crowded, fit_context
 from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.gateway.promise import AnswerPromise, CertifiedShares, RequestFacts, answer_promise, set_apart
 from serve_graph.gateway.rules import (
@@ -65,7 +65,8 @@ class RoutingContext:
     answers accepted by their first tokens. `whole_try_s`: the longest that a cheap try takes, router and verdict
     included. `labels`: those that the version decides by. `coverage`: the requests that the certificate speaks of,
     None: not checked; `sampling`: each tier's default settings, its length included, by which requests are compared;
-    `when_uncovered`: who answers any others. `shares`: all that is certified, together.
+    `when_uncovered`: who answers any others. `longest_prompt`: bytes of the longest that was certified, None: not
+    known. `shares`: all that is certified, together.
     """
 
     certified: float | None = None
@@ -84,6 +85,7 @@ class RoutingContext:
     coverage: Coverage | None = None
     sampling: tuple[Mapping[str, Any], ...] = ({},)
     when_uncovered: WhenUncovered = "last_tier"
+    longest_prompt: int | None = None
     shares: CertifiedShares = field(init=False)
 
     def __post_init__(self) -> None:
@@ -148,6 +150,9 @@ def request_context(
             unproven_label=None
             if routing.labels is None or query is None
             else routing.labels.unproven(query.metadata, resolved.fixed),
+            crowded=None
+            if query is None or routing.longest_prompt is None or not routing.rooms
+            else crowded(query, routing.longest_prompt, routing.rooms, context.policy.tiers[:-1]),
             judged_whole=judged_whole(query)
             if query is not None and not is_plain and policy.prefixes and stream and stream.mode is StreamMode.PREFIX
             else None,
@@ -292,4 +297,5 @@ def routing_context_for(
         coverage=served.coverage,
         sampling=tuple({**tier.decoding, "max_tokens": tier.default_max_tokens} for tier in config.tiers),
         when_uncovered=config.policy.uncovered,
+        longest_prompt=served.longest_prompt,
     )

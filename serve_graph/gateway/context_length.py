@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from router_models.types import Decision, Query
+from serve_graph.config.prompt_room import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE
 from serve_graph.gateway.capabilities import kind_of
 from serve_graph.gateway.rules import raised
 from serve_graph.protocol.fields import WITHHELD
 
-BYTES_PER_TOKEN = 2.5  # English has about 4, code 3, Chinese and Arabic 2 to 3: short, so that a prompt fits after all
-TOKENS_PER_MESSAGE = 8
 IMAGE_TOKENS = 1_600
 """What one image is taken for: large ones are scaled down to about that by the models that say so."""
 ATTACHMENT_TOKENS = 4_000
@@ -28,6 +27,21 @@ class Room:
 
     context_tokens: int | None
     default_max_tokens: int
+
+
+def crowded(query: Query, longest_bytes: int, rooms: Mapping[str, Room], tiers: Sequence[str]) -> str | None:
+    """Why some certified prompts, the longest of `longest_bytes`, would not fit these tiers if asked as this one is.
+
+    None where all of them would: then the rule about contexts takes none of them out. What a request adds is all but
+    its text (a system prompt, earlier turns, tools), and the answer's length where it asks for more.
+    """
+    beside = max(prompt_tokens(query) - len(query.text.encode("utf-8", "replace")) / BYTES_PER_TOKEN, 0.0)
+    asked = max(int(query.parameters.get(name) or 0) for name in ("max_tokens", "max_completion_tokens"))
+    for tier in tiers:
+        limit, answer = rooms[tier].context_tokens, asked or rooms[tier].default_max_tokens
+        if limit is not None and longest_bytes / BYTES_PER_TOKEN + beside + answer > limit:
+            return f"{answer} answer tokens leave {tier}'s context of {limit} less room than certified prompts took"
+    return None
 
 
 def fit_context(decision: Decision, query: Query, rooms: Mapping[str, Room], ladder: Sequence[str]) -> Decision:

@@ -66,6 +66,7 @@ class RequestFacts:
     included) and what the last tier usually takes (`reserve_s`). `asks_quality`: the caller has a quality floor, and
     is shown nothing unjudged. `unproven_label`: why the labels that decide are not those of the certified rows.
     `judged_whole`: why its answer is judged whole in a stream in which others are judged by their first tokens.
+    `crowded`: why some of the certified prompts would not fit a tier if they were asked as this one is.
     """
 
     choices: int = 1
@@ -82,6 +83,7 @@ class RequestFacts:
     asks_quality: bool = False
     unproven_label: str | None = None
     judged_whole: str | None = None
+    crowded: str | None = None
 
 
 def set_apart(facts: RequestFacts, joint: bool, policy: Policy) -> str | None:
@@ -99,6 +101,8 @@ def set_apart(facts: RequestFacts, joint: bool, policy: Policy) -> str | None:
         return facts.unproven_label
     if facts.judged_whole is not None:
         return f"{facts.judged_whole} where others are by their first tokens: certified only together with these"
+    if facts.crowded is not None:
+        return facts.crowded
     if facts.tool_loop is not None:
         return f"{facts.tool_loop} began the tool loop, and holds it whatever the router says"
     if facts.is_continued:

@@ -23,7 +23,7 @@ class ServedPolicy:
     that are shown by their prefix (`prefix_shares`: of them right). `forbids_abstaining`: the configuration does, for
     every request. `judges_calls`: of these tiers what was certified covers answers that call tools. `labels`: by which
     labels of a request the version decides, None = by none. `coverage`: the requests that the certificate speaks of;
-    None: it does not say.
+    None: it does not say. `longest_prompt`: bytes of the longest prompt that was certified; None: not known.
     """
 
     policy: Policy
@@ -40,6 +40,7 @@ class ServedPolicy:
     prefix_shares: Mapping[str, float] = field(default_factory=dict)
     labels: LabelRule | None = None
     coverage: Coverage | None = None
+    longest_prompt: int | None = None
 
     @classmethod
     def of(
@@ -81,6 +82,7 @@ class ServedPolicy:
             else {t: 1.0 - made.promised_risk for t, made in version.prefix_certificates.items()},
             _labels_of(version, config),
             None if certificate is None else certificate.coverage,
+            None if version is None else version.longest_prompt,
         )
 
 

@@ -16,6 +16,7 @@ from router_models.types import Progress
 from router_models.versions.registry import find_version
 from router_models.versions.router_version import RouterVersion, builtin_version
 from serve_graph.config.graph import GraphConfig
+from serve_graph.config.prompt_room import longest_prompt_bytes
 from serve_graph.policy.bindings import check_certificate, collected_binds, tier_binds, tier_prices
 from serve_graph.policy.pays import check_pays, loss_of
 from serve_graph.policy.tier_kinds import tier_kinds
@@ -157,4 +158,5 @@ def settings_of(config: GraphConfig) -> Settings:
         delta=config.policy.delta,
         binds=tier_binds(config),
         kinds=tier_kinds(config),
+        longest_prompt=longest_prompt_bytes(config),
     )

@@ -134,6 +134,20 @@ def test_the_promises_beside_it_are_proved_on_the_same_rows_and_carry_the_covera
     assert made.evidence.covered[routed_to(made.version, "cheap", parts.cert)].all()
 
 
+def test_prompts_that_no_cheaper_tier_has_room_for_are_no_evidence(
+    candidate: Candidate, parts: LabelledSplits, made: Certified
+) -> None:
+    assert made.version.longest_prompt is None
+    most = 40  # bytes: questions with an explanation are longer
+    short = certify_candidate(candidate, parts, replace(PAIR, longest_prompt=most), NOW)
+    assert short.version.longest_prompt is not None
+    assert short.version.longest_prompt <= most
+    sizes = np.array([len(text) for text in parts.cert.prompts.texts])
+    assert short.evidence.covered is not None
+    assert not short.evidence.covered[sizes > most].any()
+    assert short.evidence.covered[sizes <= most].any()
+
+
 def test_conditions_that_nobody_shares_certify_nothing(candidate: Candidate, parts: LabelledSplits) -> None:
     alone = tuple(f'{{"temperature":1.{i:04d}1}}' for i in range(len(parts.cert)))
     prompts = replace(parts.cert.prompts, metadata={**parts.cert.prompts.metadata, "decoding": alone})

@@ -16,6 +16,7 @@ from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_context
 from serve_graph.cascade.steps import RequestState, StreamMode, StreamTerms
 from serve_graph.gateway.constraints import RoutingContext
+from serve_graph.gateway.context_length import Room
 from serve_graph.gateway.handler import Service
 from serve_graph.gateway.promise import AnswerPromise, CertifiedShares, RequestFacts, answer_promise, set_apart
 from serve_graph.protocol.requests import RequestOptions
@@ -200,6 +201,40 @@ async def test_a_floor_that_is_not_promised_is_met_by_the_last_tier_before_anyth
         assert record.evidence["promised"] == (0.9 if why is None else None)
         assert (why or "") in record.evidence.get("not_promised", "")
         assert not to_last or f"quality floor 0.9: {why}" in record.route_reason
+
+
+@pytest.mark.parametrize(
+    ("longest", "parameters", "crowds"),
+    [
+        (4_000, {}, False),  # 1,600 tokens, 8 of the message and 256 of the answer
+        (4_500, {}, True),
+        (4_000, {"max_tokens": 1_000}, True),
+        (4_500, {"max_completion_tokens": 100}, False),
+        (
+            4_000,
+            {"messages": [{"role": "system", "content": "x" * 1_000}, {"role": "user", "content": "hello"}]},
+            True,
+        ),
+    ],
+)
+async def test_where_some_certified_prompts_would_not_fit_nothing_is_promised_of_those_that_do(
+    longest: int, parameters: dict[str, Any], crowds: bool
+) -> None:
+    rooms = {"cheap": Room(2_048, 256), "frontier": Room(None, 256)}
+    for known in (longest, None):
+        sink = ListSink()
+        shared = fake_context(FakeEngine("yes"), decider=FakeDecider("cheap"), judge=FakeJudge(Action.ACCEPTED))
+        service = Service(shared, sink, routing=RoutingContext(0.9, rooms=rooms, longest_prompt=known))
+        request = service.open(replace(Query.from_prompt("hello"), parameters=parameters), "auto", False)
+        await service.answer(request)
+        found = sink.records[-1]
+        assert found.tier == "cheap"
+        assert (found.evidence["promised"] is None) is (crowds and known is not None)
+        assert (
+            "less room than certified prompts took" in found.evidence.get("not_promised", "")
+            or not crowds
+            or not known
+        )
 
 
 async def test_a_shape_in_a_prefix_stream_is_promised_nothing_and_in_any_other_what_is_certified() -> None:
