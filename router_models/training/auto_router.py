@@ -9,7 +9,7 @@ earn it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,8 +19,9 @@ from router_models.errors import DataError
 from router_models.estimators.routers import ROUTERS
 from router_models.metrics import RoutingSums, bootstrap_values, interval_of
 from router_models.training.model_selection import Scored, grouped_folds, held_out_of_folds, simplest_good
-from router_models.types import FloatArray, Progress
+from router_models.types import FloatArray, IntArray, Progress, Prompts
 
+Folds = Sequence[tuple[IntArray, IntArray]]
 BASELINE = "length"
 NOT_CANDIDATES = frozenset({"constant", "random", "oracle", BASELINE})
 FIRST = ("surface", "linear", "default")
@@ -60,7 +61,8 @@ def choose_by_area(
     tier, top : str
         The cheaper tier, and the last one.
     budget_s : float
-        Seconds; a family that is begun is finished, and the first of them is always tried.
+        Seconds. The first family is always finished; of the others one is broken off as soon as the folds so far say
+        that all of them would take longer than what is left.
     folds, seed : int
         Folds, and the seed of folds and resamples.
     progress : callable
@@ -82,15 +84,19 @@ def choose_by_area(
     scores, seconds = {BASELINE: held_out_of_folds(BASELINE, train.prompts, w, splits)}, {BASELINE: clock() - started}
     for family in sorted(ordered, key=lambda name: (name not in FIRST, ordered.index(name))):
         begun = clock()
-        if len(scores) > 1 and begun - started >= budget_s:
+        left_s = np.inf if len(scores) == 1 else budget_s - (begun - started)
+        if left_s <= 0:
             progress(f"router {family}: not tried, the budget of {budget_s:g} s is used up")
             continue
         try:
-            scores[family] = held_out_of_folds(family, train.prompts, w, splits)
+            found = _held_out_within(left_s, family, train.prompts, w, splits, clock)
         except DataError as error:
             progress(f"router {family}: left out: {error}")
             continue
-        seconds[family] = clock() - begun
+        if isinstance(found, float):
+            progress(f"router {family}: broken off, it takes about {found:.0f} s and {left_s:.0f} s were left")
+            continue
+        scores[family], seconds[family] = found, clock() - begun
         progress(f"router {family}: {seconds[family]:.1f} s")
     names = [BASELINE, *(name for name in ordered if name in scores)]
     drawn = {
@@ -100,12 +106,40 @@ def choose_by_area(
     _, judged = simplest_good(BASELINE, {name: scores[name] for name in names}, w, train.groups, seed)
     area = {name: float(RoutingSums(scores[name], w, s).apgr(np.ones((1, len(w))))[0]) for name in names}
     tried = [replace(one, apgr=area[one.family], seconds=seconds[one.family]) for one in judged]
-    chosen = _one_standard_error(area, drawn)
+    chosen = simplest_within_one_error(area, drawn)
     return next(one for one in tried if one.family == chosen), tried
 
 
-def _one_standard_error(area: dict[str, float], drawn: dict[str, FloatArray]) -> str:
-    """The simplest whose area beats the baseline's and is within one standard error of the best; else the baseline."""
+def _held_out_within(
+    left_s: float, family: str, X: Prompts, y: FloatArray, folds: Folds, clock: Callable[[], float]
+) -> FloatArray | float:
+    """Scores of every prompt out of fold; or the seconds that they would take, once that is seen to be too many."""
+    begun, scores, refused = clock(), np.zeros(len(X)), []
+    for done, fold in enumerate(folds, 1):
+        inside, outside = fold
+        try:
+            scores[outside] = held_out_of_folds(family, X, y, [fold])[outside]
+        except DataError as error:
+            scores[outside] = y[inside].mean()
+            refused.append(error)
+        needed_s = (clock() - begun) / done * len(folds)
+        if done < len(folds) and needed_s > left_s:
+            return float(needed_s)
+    if len(refused) == len(folds):
+        raise refused[0]
+    return scores
+
+
+def simplest_within_one_error(area: Mapping[str, float], drawn: Mapping[str, FloatArray]) -> str:
+    """The simplest whose area beats the baseline's and is within one standard error of the best; else the baseline.
+
+    Parameters
+    ----------
+    area : mapping of str to float
+        The area of every family, the baseline first, then from simple to elaborate.
+    drawn : mapping of str to array of float, (draws,)
+        Its values over shared bootstrap draws: the standard error is that of the shortfall.
+    """
 
     def beats(name: str) -> bool:
         return interval_of(area[name] - area[BASELINE], drawn[name] - drawn[BASELINE]).low > 0

@@ -32,7 +32,7 @@ def up(
     port: PortOption = None,
     budget_s: Annotated[
         float, typer.Option(help="Seconds in which router families are compared for a first version.", min=0)
-    ] = 20.0,
+    ] = 30.0,
     allow_loss: AllowLossOption = False,
 ) -> None:
     """Start the graph and keep it running: weights, first router version, engines, endpoint. Ctrl-C stops it.
@@ -144,7 +144,7 @@ def with_port(config: GraphConfig, port: int | None) -> GraphConfig:
     return config.model_copy(update={"http": config.http.model_copy(update={"port": port})})
 
 
-def prepare(config: GraphConfig, progress: Any, budget_s: float = 20.0) -> str | None:
+def prepare(config: GraphConfig, progress: Any, budget_s: float = 30.0) -> str | None:
     """Prepare weights and a first version before anything starts; returns why there is no version, if so.
 
     `budget_s`: seconds in which router families are compared for a first version.

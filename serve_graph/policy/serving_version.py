@@ -25,8 +25,8 @@ from serve_graph.policy.validity import Validity, validity_of
 FIRST_PREFIX = (4,)
 """After how many tokens the first version may show an answer, where that certifies."""
 
-FIRST_BUDGET_S = 20.0
-"""Seconds within which router families are compared for the first version; one that is begun is finished."""
+FIRST_BUDGET_S = 30.0
+"""Seconds within which router families are compared for the first version."""
 
 
 @dataclass(frozen=True)

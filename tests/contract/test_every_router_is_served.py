@@ -1,5 +1,6 @@
 """Every router family from `train` to the request: fitted, certified, sealed, loaded, asked; or refused by name."""
 
+import itertools
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -15,8 +16,9 @@ from router_models.data.formats import parse_columns
 from router_models.data.outcomes import table_of
 from router_models.errors import DataError
 from router_models.estimators.routers import ROUTERS
+from router_models.estimators.signals import TierKind
 from router_models.pricing.prices import Price
-from router_models.training.auto_router import auto_families
+from router_models.training.auto_router import auto_families, choose_by_area, simplest_within_one_error
 from router_models.training.candidate import Settings, load_candidate, save_candidate
 from router_models.training.certify import certify_candidate
 from router_models.training.fit import fit_candidate
@@ -143,3 +145,53 @@ def test_a_budget_that_is_used_up_leaves_the_first_family_and_says_what_was_not_
     candidate = fit_candidate(splits, replace(SETTINGS, router="auto", budget_s=0.0), WordCounts(), said.append)
     assert [scored.family for scored in candidate.routers["cheap"]] == ["length", "surface"]
     assert "router default: not tried, the budget of 0 s is used up" in said
+
+
+def test_a_family_that_would_take_longer_than_what_is_left_is_broken_off_after_a_fold(splits: LabelledSplits) -> None:
+    """Every look at the clock takes a second: a family takes one for each of its folds, and five in all."""
+    said: list[str] = []
+    seconds = itertools.count()
+    chosen = choose_by_area(
+        splits.train, "cheap", "frontier", 12.0, progress=said.append, clock=lambda: float(next(seconds))
+    )
+    assert chosen is not None
+    assert [scored.family for scored in chosen[1]] == ["length", "surface"]
+    assert any(line.startswith("router linear: broken off, it takes about 5 s") for line in said)
+
+
+@pytest.mark.parametrize(
+    ("areas", "chosen"),
+    [
+        ({"length": 0.5, "surface": 0.6, "linear": 0.601, "default": 0.602}, "surface"),
+        ({"length": 0.5, "surface": 0.6, "linear": 0.61, "default": 0.7}, "default"),
+        ({"length": 0.5, "surface": 0.501, "linear": 0.502, "default": 0.5}, "length"),
+    ],
+    ids=["the simplest of equals", "the elaborate one that earns it", "none beats prompt length"],
+)
+def test_the_simplest_within_one_standard_error_is_chosen(areas: dict[str, float], chosen: str) -> None:
+    noise = np.random.default_rng(0)
+    drawn = {family: area + 0.01 * noise.normal(size=500) for family, area in areas.items()}
+    assert simplest_within_one_error(areas, drawn) == chosen
+
+
+@pytest.mark.parametrize(
+    ("family", "signal"), [("p-true", "p_true"), ("agreement", "agreement"), ("reward", "reward")]
+)
+def test_a_verifier_of_a_signal_that_no_request_brings_is_refused_with_what_it_would_need(
+    splits: LabelledSplits, family: str, signal: str
+) -> None:
+    with pytest.raises(DataError, match=f"tier 'cheap': verifier {family}: the signal {signal} would need"):
+        fit_candidate(splits, replace(SETTINGS, router="length", verifier=family), WordCounts())
+
+
+def test_logprobs_in_the_table_count_only_where_the_tier_returns_them(splits: LabelledSplits) -> None:
+    """Of a cheap tier without logprobs the family is refused; a last tier without them gets another."""
+    settings = replace(SETTINGS, router="length")
+    with pytest.raises(DataError, match="verifier logprob: the signal lp_mean would need an engine that returns"):
+        fit_candidate(splits, replace(settings, kinds={"cheap": TierKind.HOSTED}), WordCounts())
+    candidate = fit_candidate(splits, replace(settings, kinds={"frontier": TierKind.HOSTED}), WordCounts())
+    verifiers = {tier: stage.verifier for tier, stage in candidate.version.stages.items()}
+    assert verifiers["cheap"].family == "logprob"
+    assert not set(LOGPROB_NAMES) & set(verifiers["frontier"].wants_signals)
+    with pytest.raises(DataError, match="tier 'cheap': verifier logprob: the signal lp_mean would need"):
+        certify_candidate(candidate, splits, replace(settings, kinds={"cheap": TierKind.HOSTED}), NOW)
