@@ -172,6 +172,27 @@ def slice_columns(prompts: Prompts) -> dict[str, tuple[str, ...]]:
     return {**found, "prompt length": tuple(names[i] for i in thirds)}
 
 
+def asked_columns(prompts: Prompts) -> dict[str, tuple[str, ...]]:
+    """Return what prompts were asked under, in words, where they differ in it.
+
+    Parameters
+    ----------
+    prompts : Prompts
+        n prompts.
+
+    Returns
+    -------
+    dict of str to tuple of str
+        n words by column of conditions; the lengths that were permitted are left out, as they follow from the tasks.
+    """
+    words = {
+        name: _in_words(name, column, prompts)
+        for name, column in prompts.metadata.items()
+        if name in _PLAIN_WORDS and name != "max_tokens"
+    }
+    return {name: column for name, column in words.items() if len(set(column)) > 1}
+
+
 _PLAIN_WORDS: Mapping[str, str] = MappingProxyType(
     {
         "decoding": "the tiers' own",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from router_models.data.outcomes import OutcomeTable
-from router_models.data.slices import SLICERS, is_stated, slices_of
+from router_models.data.slices import SLICERS, asked_columns, is_stated, slices_of
 from router_models.errors import DataError, NotCertifiedError
 from router_models.estimators.signals import check_served
 from router_models.estimators.verifiers.checks.tool_calls import CALLING_FINISHES
@@ -43,7 +43,7 @@ class Certified:
         The CERT prompts, cut into slices where slices are certified; those that are not covered are marked so, and
         the n others are what it was proved on.
     slices : mapping of str to sequence of str
-        The slice of every CERT prompt by slicer.
+        The slice of every CERT prompt by slicer, and what it was asked under where prompts differ in that.
     paths : mapping of str to JointPath
         The configurations tested, by slice, '' for the whole; empty where one threshold was certified.
     refused : mapping of str to str
@@ -134,7 +134,8 @@ def certify_candidate(
     told = replace(certificate, token_ratios=token_ratios(splits.cert, version, everything))
     told = replace(told, tries=tries_of(splits.cert, version, everything))
     version = bound(replace(version, certificate=told), settings)
-    slices = {slicer: slices_of(slicer, splits.cert.prompts) for slicer in SLICERS}
+    prompts = splits.cert.prompts
+    slices = {slicer: slices_of(slicer, prompts) for slicer in SLICERS} | asked_columns(prompts)
     return Certified(version, everything, slices, found.paths, found.refused)
 
 

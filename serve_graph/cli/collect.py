@@ -57,10 +57,12 @@ def collect(
     checked before the first is asked. Rows say what they were asked under (decoding, system_prompt, turns, …). What
     got no answer is listed with its reason in OUT.failed.jsonl, and asked again by the next run.
 
-    Examples: serve-graph collect --config configs/local.yaml --starter 3400 --out outcomes.parquet
-    serve-graph collect --tasks mine.jsonl --system-prompt support.txt --system-prompt none --decoding default
+    Example: serve-graph collect --config configs/local.yaml --starter 3400 --out outcomes.parquet
+
+    Example: serve-graph collect --tasks mine.jsonl --system-prompt support.txt --system-prompt none --decoding default
     --decoding temperature=0.7,top_p=0.95
-    serve-graph collect --from-decisions --limit 2000 --out asked.parquet
+
+    Example: serve-graph collect --from-decisions --limit 2000 --out asked.parquet
     """
     import asyncio
 

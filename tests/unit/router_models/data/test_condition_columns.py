@@ -13,7 +13,7 @@ import pytest
 from router_models.data.formats import outcomes_to_frame, parse_columns, write_outcomes
 from router_models.data.formats.condition_columns import conditions_of_table
 from router_models.data.outcomes import OutcomeTable, read_outcomes, table_of
-from router_models.data.slices import slice_columns
+from router_models.data.slices import asked_columns, slice_columns
 from router_models.errors import DataError
 from router_models.types import Message, Outcome, Prompts
 from router_models.types.conditions import PLAIN, Conditions, system_prompt_of
@@ -206,3 +206,6 @@ def test_reports_show_conditions_in_words() -> None:
     assert set(shown["decoding"]) == {"the tiers' own", '{"temperature":0.7}'}
     assert set(shown["turns"]) == {"1", "2"}
     assert set(shown["tools"]) == {"yes", "no"}
+    assert asked_columns(Prompts(texts, None, metadata | {"max_tokens": metadata["turns"], "language": texts})) == {
+        name: shown[name] for name in metadata
+    }

@@ -153,3 +153,10 @@ def test_conditions_that_nobody_shares_certify_nothing(candidate: Candidate, par
     prompts = replace(parts.cert.prompts, metadata={**parts.cert.prompts.metadata, "decoding": alone})
     with pytest.raises(NotCertifiedError, match=f"no {LEAST_ROWS} of the {len(alone)} prompts that certify"):
         certify_candidate(candidate, replace(parts, cert=replace(parts.cert, prompts=prompts)), PAIR, NOW)
+
+
+def test_reports_cut_prompts_by_what_they_were_asked_under(made: Certified, parts: LabelledSplits) -> None:
+    assert set(made.slices["decoding"]) == {"the tiers' own", WARM.decoding, HOT.decoding}
+    assert set(made.slices["system_prompt"]) == {"none", TOLD.system_prompt[:12]}
+    assert len(made.slices["decoding"]) == len(parts.cert)
+    assert "turns" not in made.slices
