@@ -27,6 +27,7 @@ from router_models.evaluation.held_out import (
 from router_models.evaluation.page import evaluation_page
 from router_models.evaluation.plots import draw_cost, draw_evaluation_deferral
 from router_models.pricing.tier_costs import TierCosts
+from router_models.reports.coverage import foreseen_conditions, foreseen_section, foreseen_words
 from router_models.reports.markdown import spread
 from router_models.reports.markdown import table as markdown_table
 from router_models.types import Progress
@@ -97,8 +98,9 @@ def run_one(
     """
     epsilon, delta, acceptable = budget
     terms = costs_of(table, weak, strong, prices, epsilon=epsilon, delta=delta, acceptable=acceptable)
+    covered = [foreseen_words(foreseen_conditions(table))]
     found, held = cross_validate_routers(
-        table, weak, strong, protocol, terms, datetime.now(UTC), name=name, progress=to.progress
+        table, weak, strong, protocol, terms, datetime.now(UTC), name=name, notes=covered, progress=to.progress
     )
     if to.folder is not None:
         _write(to.folder, found, held, table, to.made)
@@ -154,7 +156,8 @@ def run_cascade(
         table, weak, strong, usable[0], name=name, folds=protocol.folds, epsilon=epsilon, seed=protocol.seed,
         kind=kind, progress=to.progress,
     )  # fmt: skip
-    text, figures = cascade_page(found, to.made), to_json_values(found)
+    conditions = foreseen_section(foreseen_conditions(table.only(weak, strong)))
+    text, figures = f"{cascade_page(found, to.made)}\n## Covered\n{conditions}\n", to_json_values(found)
     if to.folder is not None:
         to.folder.mkdir(parents=True, exist_ok=True)
         (to.folder / "cascade.md").write_text(text)

@@ -27,6 +27,8 @@ class Context:
         Its title, the file, the date, the command and the machine, in words.
     terms : mapping of str to TierCosts
         Prices and assumptions by tier.
+    conditions : str
+        Which conditions of the prompts a certificate would cover, as Markdown; empty: no outcomes are recorded.
     """
 
     title: str
@@ -35,6 +37,7 @@ class Context:
     command: str
     machine: str
     terms: Mapping[str, TierCosts]
+    conditions: str = ""
 
 
 def plan_page(plan: Plan, context: Context) -> str:
@@ -68,6 +71,8 @@ def plan_page(plan: Plan, context: Context) -> str:
         signals_section(plan),
         "## How many labels for which promise",
         labels_section(plan),
+        "## What a certificate would cover" if context.conditions else "",
+        context.conditions,
         "## What would change the answer",
         what_ifs_section(plan),
         "## Where it holds, and where not",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from router_models.reports.coverage import coverage_section
 from router_models.reports.markdown import table
 from router_models.reports.overload import overload_section
 from router_models.reports.paths import path_section
@@ -57,6 +58,7 @@ def write_report(folder: Path, candidate: Candidate, certified: Certified, setti
     draw_acceptance(folder / "acceptance.png", seen, thresholds)
     areas = draw_deferral(folder / "deferral.png", seen, replayed)
     kept = replayed.accepted if settings.promised == "accepted" else ~replayed.abstained
+    kept = kept & seen.rows_counted
     slices = {} if certificate is None else certificate.slices
     page = render(
         "report.md.j2",
@@ -73,6 +75,7 @@ def write_report(folder: Path, candidate: Candidate, certified: Certified, setti
         draws=REPORT_DRAWS,
         policies=policies_section(seen, replayed, seed),
         path=path_section(certified.paths, thresholds),
+        coverage="" if certificate is None else coverage_section(certificate.coverage),
         slices=slices_section(certified.slices, kept, replayed.wrong(right), certificate),
         calibration=calibration_section(seen, seed),
         areas=table(

@@ -199,6 +199,8 @@ def _to_collect(
     if not settings.joint:
         routed = float((tune.p_route[:, 0] >= draft.policy.points[first].route_at).mean())
         share, of_those = share * routed, f", and {routed:.0%} of those are routed to {first}"
-    prompts = math.ceil(error.labels_missing / (share * covered))
+    if covered < 1:
+        share, of_those = share * covered, f"{of_those}, and {covered:.0%} are covered"
+    prompts = math.ceil(error.labels_missing / share)
     more = f"Collect about {prompts:,} more prompts: {SPLIT_SHARES['cert']:.0%} of them certify{of_those}."
     return NotCertifiedError(f"{error.reason.rstrip('.')}. {more}", error.labels_missing)

@@ -49,6 +49,16 @@ def conditions_of_table(table: OutcomeTable) -> tuple[Conditions, ...]:
     return tuple(found)
 
 
+PLAIN_WORDS = {"decoding": "the tiers' own", "response_format": "text", "max_tokens": "the tiers' own", "turns": "1"}
+"""What an empty cell means in words, where that is not `none`."""
+
+
+def condition_words(asked: Conditions, name: str) -> str:
+    """Return one condition in words; a system prompt by the first 12 digits of its hash."""
+    text = asked.columns()[name]
+    return (text[:12] if name == "system_prompt" else text) or PLAIN_WORDS.get(name, "none")
+
+
 def with_conditions(frame: pd.DataFrame, chats: Sequence[Sequence[Mapping[str, Any]] | None]) -> pd.DataFrame:
     """Return a table whose columns of conditions hold one spelling of every condition; DataError as above.
 

@@ -109,6 +109,7 @@ def certify(
     from router_models.data.features import Encoder
     from router_models.data.outcomes import read_outcomes
     from router_models.pipeline import certify_next, certify_overload_next, certify_prefix_next
+    from router_models.reports.coverage import counted_words
     from router_models.reports.publish import publish
     from router_models.training.candidate import load_candidate
     from router_models.training.certify import certify_candidate
@@ -228,6 +229,7 @@ def certify(
         say(f"break-even: {even.text()}")
     for moment, loss in later_losses(certified.version, graph, now):
         say(f"from {moment:%Y-%m-%d %H:%M} on, by prices that are listed already, {loss}")
+    say(f"covered: {certificate.coverage.summary()}. {counted_words(certificate.coverage)}")
     for tier, proof in prefixes.items():
         say(f"prefix verdict for {tier}: {proof.summary()}")
     if without is not None:

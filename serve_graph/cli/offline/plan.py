@@ -104,6 +104,7 @@ def plan(
     With a traffic mix, before anything is recorded: serve-graph plan --traffic mix.yaml --weak cheap --strong frontier
     --volume 50000
     """
+    from router_models.data.groups import grouped_by
     from router_models.data.json_values import to_json_values
     from router_models.data.outcomes import read_outcomes
     from router_models.planning.page import Context, plan_page
@@ -111,6 +112,7 @@ def plan(
     from router_models.planning.plan import Demand
     from router_models.planning.plan import plan as work_out
     from router_models.planning.workload import workload_of
+    from router_models.reports.coverage import foreseen_conditions, foreseen_section
 
     check_tiers_differ(weak, strong)
     if (outcomes is None) == (traffic is None):
@@ -137,6 +139,7 @@ def plan(
     else:
         assert traffic is not None
         tier_costs, work = _described(traffic, weak, strong, seed)
+    conditions = () if outcomes is None else foreseen_conditions(grouped_by(table.only(weak, strong), group_by))
     rate = cpu_usd_per_hour / 3600
     extra = Extra(rate * router_ms / 1000, rate * verifier_ms / 1000, router_ms / 1000, verifier_ms / 1000)
     progress("comparing the patterns")
@@ -159,9 +162,10 @@ def plan(
         command=shlex.join(["serve-graph", *sys.argv[1:]]),
         machine=machine or _machine(),
         terms=tier_costs,
+        conditions=foreseen_section(conditions) if conditions else "",
     )
     if as_json:
-        say_json(to_json_values(found))
+        say_json({**to_json_values(found), "conditions": to_json_values(conditions)})
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(plan_page(found, context))

@@ -100,7 +100,7 @@ def test_no_artifact_is_a_pickle(made: tuple[RegisteredVersion, Path]) -> None:
 
 
 def test_an_easy_question_is_tried_cheap_and_a_sure_answer_accepted(loaded: RouterVersion) -> None:
-    easy = Query.from_prompt("What colour is the owl number 12345?")
+    easy = Query.from_prompt("What colour is the owl number 345?")
     decision = loaded.decide(easy)
     assert decision.tier == "cheap"
     sure = Completion("It is brown.", token_logprobs=(-0.08,) * 6)
@@ -108,7 +108,7 @@ def test_an_easy_question_is_tried_cheap_and_a_sure_answer_accepted(loaded: Rout
 
 
 def test_an_unsure_answer_is_escalated(loaded: RouterVersion) -> None:
-    easy = Query.from_prompt("What colour is the owl number 12345?")
+    easy = Query.from_prompt("What colour is the owl number 345?")
     unsure = Completion("It is brown.", token_logprobs=(-2.5,) * 6)
     verdict = loaded.judge(easy, unsure, Decision("cheap", "test", loaded.decide(easy).p_cheap_ok))
     assert verdict.action is Action.ESCALATED
@@ -144,12 +144,12 @@ def test_nothing_certified_says_why_and_what_is_missing(tmp_path: Path) -> None:
     assert "0.01" in refused.value.reason
     assert refused.value.labels_missing is not None
     said = re.search(
-        r"Collect about ([\d,]+) more prompts: 40% of them certify, and (\d+)% of those are routed",
+        r"about ([\d,]+) more prompts: 40% of them certify, and (\d+)% of those are routed to cheap, and (\d+)%",
         refused.value.reason,
     )
     assert said is not None
-    prompts, routed = int(said[1].replace(",", "")), int(said[2]) / 100
-    assert prompts * 0.4 * routed == pytest.approx(refused.value.labels_missing, rel=0.02)
+    prompts, routed, covered = int(said[1].replace(",", "")), int(said[2]) / 100, int(said[3]) / 100
+    assert prompts * 0.4 * routed * covered == pytest.approx(refused.value.labels_missing, rel=0.03)
     assert find_version(f"sqlite:///{tmp_path / 'm.db'}", "router", "stable") is None
 
 

@@ -172,7 +172,7 @@ async def test_a_stream_of_that_version_commits_after_n_tokens(
     policy, sink = Decides(version), ListSink()
     context = replace(fake_context(cheap), policy=version.policy, decider=policy, judge=policy)
     service = Service(context, sink)
-    query = Query.from_prompt("What colour is the cat number 12345?")
+    query = Query.from_prompt("What colour is the cat number 345?")
     chunks = service.stream(service.open(query, "auto", True, RequestOptions(stream="prefix")))
     said = [await anext(chunks)]
     sent_at_commit = cheap.sent

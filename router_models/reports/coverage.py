@@ -1,0 +1,105 @@
+"""What a certificate covers, and what one on a table's prompts would cover: for reports, plans and evaluations."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from router_models.data.formats.condition_columns import PLAIN_WORDS, condition_words, conditions_of_table
+from router_models.data.groups import one_of_each
+from router_models.data.outcomes import OutcomeTable
+from router_models.reports.markdown import table
+from router_models.training.splits import SPLIT_SHARES
+from router_models.types.conditions import CONDITION_COLUMNS, PLAIN
+from router_models.types.coverage import LEAST_ROWS, Coverage
+
+NEEDED = round(LEAST_ROWS / SPLIT_SHARES["cert"])
+"""The prompts of a table of which about `LEAST_ROWS` will be in CERT."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForeseenCondition:
+    """Hold how many prompts were asked under one condition, and how many more a certificate would need to cover it."""
+
+    condition: str
+    value: str
+    prompts: int
+    missing: int
+
+
+def coverage_section(coverage: Coverage) -> str:
+    """Render what a certificate covers, and the prompts that it did not count by the reason why."""
+    rows = [
+        ["condition", "covered"],
+        ["sampling settings", ", ".join(known or PLAIN_WORDS["decoding"] for known in coverage.decodings)],
+        ["system prompt", ", ".join(known[:12] or "none" for known in coverage.system_prompts)],
+        ["turns of the user", f"{coverage.least_turns} to {coverage.turns}"],
+        ["response format", ", ".join(known or "text" for known in coverage.response_formats)],
+        ["tools declared", _either(coverage.tools, always=coverage.only_tools)],
+        ["tool calls or results in the conversation", _either(coverage.tool_loops, always=coverage.only_tool_loops)],
+        ["a begun answer", _either(coverage.prefilled, always=coverage.only_prefilled)],
+        ["max_tokens", "not known" if coverage.max_tokens is None else f"from {coverage.max_tokens}"],
+        ["distance from the training data", "any" if coverage.novelty is None else f"up to {coverage.novelty:.3f}"],
+    ]
+    return f"{table(rows)}\n\n{counted_words(coverage)}"
+
+
+def counted_words(coverage: Coverage) -> str:
+    """Say how many prompts counted as evidence, and why the others did not, in one sentence."""
+    left_out = dict(coverage.left_out)
+    every = coverage.n + sum(left_out.values())
+    if not left_out:
+        return f"All {every} certification prompts were asked under these conditions."
+    why = ", ".join(f"{name} {count}" for name, count in sorted(left_out.items(), key=lambda item: -item[1]))
+    share = sum(left_out.values()) / max(every, 1)
+    return f"{coverage.n} of {every} certification prompts count; {share:.1%} are not covered ({why})."
+
+
+def foreseen_conditions(prompts: OutcomeTable) -> tuple[ForeseenCondition, ...]:
+    """Return what a certificate on these prompts would cover: every condition that any was asked under.
+
+    One row of each group counts. Conditions that no prompt was asked under but the plain one are left out, unless all
+    are: a table of single questions gives one line.
+    """
+    asked = conditions_of_table(prompts.take(one_of_each(prompts.groups)))
+    found = []
+    for name in CONDITION_COLUMNS:
+        counts = Counter(condition_words(one, name) for one in asked)
+        if set(counts) == {condition_words(PLAIN, name)}:
+            continue
+        found += [
+            ForeseenCondition(name, value, count, max(NEEDED - count, 0)) for value, count in counts.most_common()
+        ]
+    return tuple(found) or (ForeseenCondition("all", "single questions at the tiers' own settings", len(asked), 0),)
+
+
+def foreseen_words(foreseen: tuple[ForeseenCondition, ...]) -> str:
+    """Say the same in one sentence."""
+    told = ", ".join(
+        f"{one.condition} {one.value} ({one.prompts:,}{f', {one.missing} missing' if one.missing else ''})"
+        for one in foreseen
+    )
+    return f"a certificate on these prompts covers: {told}"
+
+
+def foreseen_section(foreseen: tuple[ForeseenCondition, ...]) -> str:
+    """Render which conditions a certificate would cover, and how many prompts the others lack."""
+    if len(foreseen) == 1 and foreseen[0].condition == "all":
+        return (
+            f"All {foreseen[0].prompts:,} prompts are single questions at the tiers' own settings, without system "
+            "prompt or tools: a certificate covers such requests alone. Collect what production sends under its "
+            "system prompts and settings (columns of outcomes: docs/guides/outcomes.md)."
+        )
+    rows = [["condition", "value", "prompts", "covered"]]
+    rows += [
+        [one.condition, one.value, f"{one.prompts:,}", f"{one.missing} missing" if one.missing else "yes"]
+        for one in foreseen
+    ]
+    return (
+        f"A certificate covers a condition of which {LEAST_ROWS} of its prompts were asked, about {NEEDED} of a "
+        f"table's; nothing is promised of other requests, and such rows count as no evidence.\n\n{table(rows)}"
+    )
+
+
+def _either(some: bool, *, always: bool) -> str:
+    return "always" if always else "yes" if some else "no"

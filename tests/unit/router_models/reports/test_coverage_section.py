@@ -1,0 +1,62 @@
+"""Reports say what a certificate covers; plans and evaluations what one would, and how many prompts are missing."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from router_models.data.formats import parse_columns
+from router_models.data.outcomes import OutcomeTable, table_of
+from router_models.reports.coverage import (
+    NEEDED,
+    counted_words,
+    coverage_section,
+    foreseen_conditions,
+    foreseen_section,
+    foreseen_words,
+)
+from router_models.types.conditions import PLAIN, Conditions
+from router_models.types.coverage import Coverage
+
+TOLD = Conditions(system_prompt="ab" * 32)
+WARM = Conditions(decoding='{"temperature":0.7}')
+ROWS = [PLAIN] * 60 + [TOLD] * 30 + [WARM] * 10
+
+
+def asked(rows: list[Conditions]) -> OutcomeTable:
+    cells = pd.DataFrame([row.columns() for row in rows])
+    named = cells.assign(prompt=[f"question {i}" for i in range(len(rows))], small=1.0, large=1.0)
+    return table_of(parse_columns(named))
+
+
+def test_a_report_shows_every_condition_and_why_prompts_do_not_count() -> None:
+    coverage = Coverage.of(ROWS, novelty=0.75, longest=64, distances=[1.0, *[0.5] * 99])
+    page = coverage_section(coverage)
+    for line in (
+        "| sampling settings | the tiers' own |",
+        "| system prompt | none, abababababab |",
+        "| turns of the user | 1 to 1 |",
+        "| tools declared | no |",
+        "| max_tokens | from 64 |",
+        "| distance from the training data | up to 0.750 |",
+    ):
+        assert line in page
+    assert "89 of 100 certification prompts count; 11.0% are not covered (decoding 10, novelty 1)." in page
+    assert counted_words(Coverage.of([PLAIN] * 30)).startswith("All 30")
+
+
+def test_a_plan_says_which_conditions_lack_how_many_prompts() -> None:
+    foreseen = foreseen_conditions(asked(ROWS))
+    missing = {(one.condition, one.value): one.missing for one in foreseen}
+    assert missing == {
+        ("decoding", "the tiers' own"): 0,
+        ("decoding", WARM.decoding): NEEDED - 10,
+        ("system_prompt", "none"): 0,
+        ("system_prompt", "ab" * 6): NEEDED - 30,
+    }
+    assert f"| decoding | {WARM.decoding} | 10 | {NEEDED - 10} missing |" in foreseen_section(foreseen)
+    assert f"(30, {NEEDED - 30} missing)" in foreseen_words(foreseen)
+
+
+def test_single_questions_alone_are_told_in_a_sentence() -> None:
+    page = foreseen_section(foreseen_conditions(asked([PLAIN] * 5)))
+    assert page.startswith("All 5 prompts are single questions at the tiers' own settings")
