@@ -141,7 +141,8 @@ async def test_a_call_as_declared_is_accepted_at_the_chosen_tier_and_nothing_is_
     assert (record.tier, record.outcome) == ("cheap", "routed" if mode == "route" else "accepted")
     assert [line.tier for line in record.calls] == ["cheap"], "one tier is paid"
     assert record.evidence["promised"] is None
-    why = "a stream that is shown unjudged (route)" if mode == "route" else CALLS_NOT_MEASURED
+    apart = {"route": "a stream that is shown unjudged (route)", "prefix": "of a declared shape is judged whole"}
+    why = apart.get(mode or "", CALLS_NOT_MEASURED)
     assert why in record.evidence["not_promised"]
     assert record.p_answer_ok is None, "its text is not scored"
     assert any("tool_calls" in each or "function_call" in each for each in asked.said)
@@ -158,7 +159,8 @@ async def test_a_call_that_is_not_as_declared_is_escalated(
     assert (record.tier, record.outcome) == ("frontier", "escalated")
     assert record.verdict_reason is not None
     assert "tool call" in record.verdict_reason
-    assert record.evidence["not_promised"].startswith("frontier, the last tier, answered")
+    why = "of a declared shape is judged whole" if mode == "prefix" else "frontier, the last tier, answered"
+    assert why in record.evidence["not_promised"]
 
 
 @pytest.mark.parametrize(("stream", "mode"), WAYS[:-1])
@@ -167,8 +169,10 @@ async def test_a_quality_floor_needs_the_last_tier_for_a_call(
     said: dict[str, Any], stream: bool, mode: str | None
 ) -> None:
     record = await Asked(said).ask(stream, mode, quality_floor=0.8)
-    assert (record.tier, record.outcome) == ("frontier", "escalated")
-    assert "a quality floor: frontier" in (record.verdict_reason or "")
+    known = mode == "prefix"  # before anything is generated
+    assert (record.tier, record.outcome) == ("frontier", "routed" if known else "escalated")
+    why = record.route_reason if known else record.verdict_reason or ""
+    assert ("of a declared shape is judged whole" if known else "a quality floor: frontier") in why
 
 
 @pytest.mark.parametrize("stream", [False, True])
