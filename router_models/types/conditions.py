@@ -47,6 +47,8 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 """Values that change nothing, whatever the model's own defaults are."""
 SHAPES_SAMPLING = ("top_p", "top_k", "min_p")
 """What has no effect at temperature 0."""
+NOBODY_ASKS = Message("user", "")
+"""What a system prompt follows that is all there is: another condition than one that a question follows."""
 SYSTEM_ROLES = frozenset({"system", "developer"})
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -159,7 +161,7 @@ def conditions_of(query: Query) -> Conditions:
     return Conditions(
         decoding_of({name: value for name, value in parameters.items() if name not in NO_DECODING}),
         limit if isinstance(limit, int) else None,
-        system_prompt_of(messages),
+        system_prompt_of(messages if any(m.role not in SYSTEM_ROLES for m in messages) else (NOBODY_ASKS, *messages)),
         turns_of(messages),
         bool(parameters.get("tools") or parameters.get("functions")),
         "" if form == "text" else form,

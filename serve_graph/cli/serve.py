@@ -94,12 +94,13 @@ def status(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None, as_js
     """Show the state of a running graph. Exit 1 if it is not ready or none answers. Example: serve-graph status"""
     import httpx
 
+    from serve_graph.cli.client.api_key import key_headers
     from serve_graph.config.graph import load_config
 
     graph = with_port(load_config(config), port)
     url = f"http://{graph.http.host}:{graph.http.port}"
     try:
-        state: dict[str, Any] = httpx.get(f"{url}/readyz", timeout=10).json()
+        state: dict[str, Any] = httpx.get(f"{url}/readyz", headers=key_headers(), timeout=10).json()
     except (httpx.HTTPError, ValueError) as error:
         raise ServeGraphError(
             f"no graph answers at {url} ({type(error).__name__}); `serve-graph up` starts one"
@@ -115,6 +116,10 @@ def status(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None, as_js
             say(f"tier {tier}: {fault}")
         for tier, promise in state.get("prefixes", {}).items():
             say(f"prefix verdict for {tier}: {promise}")
+        if (seen := state.get("coverage")) and seen["requests"]:
+            why = ", ".join(f"{reason} {count}" for reason, count in seen["reasons"].items())
+            told = f"{seen['uncovered']} of the last {seen['requests']} requests{f' ({why})' if why else ''}"
+            say(f"not covered by the certificate: {told}")
     if not state["ready"]:
         raise typer.Exit(1)
 

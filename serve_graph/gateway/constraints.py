@@ -281,6 +281,7 @@ def routing_context_for(
 ) -> RoutingContext:
     """What a configuration says about routing, for the policy that is served."""
     sessions = config.sessions
+    sampling: list[dict[str, Any]] = [{**t.decoding, "max_tokens": t.default_max_tokens} for t in config.tiers]
     return RoutingContext(
         served.promised,
         served.joint,
@@ -295,7 +296,7 @@ def routing_context_for(
         labels=served.labels,
         whole_try_s=max(tier.timeout_s for tier in config.tiers) + 2 * config.policy.timeout_s,
         coverage=served.coverage,
-        sampling=tuple({**tier.decoding, "max_tokens": tier.default_max_tokens} for tier in config.tiers),
+        sampling=tuple(own for i, own in enumerate(sampling) if own not in sampling[:i]),
         when_uncovered=config.policy.uncovered,
         longest_prompt=served.longest_prompt,
     )

@@ -64,6 +64,8 @@ def test_turns_system_prompts_and_a_begun_answer_are_read_from_the_messages() ->
     assert asked(system, USER).system_prompt == asked(Message("developer", "Be brief."), USER).system_prompt != ""
     assert asked(USER, late, USER).system_prompt not in ("", asked(system, USER).system_prompt)
     assert asked(Message("system", ""), USER) == PLAIN
+    assert asked(system).system_prompt not in ("", asked(system, USER).system_prompt), "nothing is asked under it"
+    assert asked(Message("assistant", "Hello!"), USER).turns == 2
 
 
 def test_the_settings_of_a_tier_count_unless_the_request_has_its_own() -> None:

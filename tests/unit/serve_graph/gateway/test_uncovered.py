@@ -61,6 +61,7 @@ UNCOVERED: dict[str, tuple[str, dict[str, Any]]] = {
     "a field of tomorrow": ("decoding", {"a_field_of_tomorrow": 1}),
     "a long system prompt": ("system_prompt", {"messages": [{"role": "system", "content": LONG}, ASK]}),
     "a late system prompt": ("system_prompt", {"messages": [ASK, {"role": "system", "content": BRIEF}]}),
+    "a system prompt alone": ("system_prompt", {"messages": [{"role": "system", "content": BRIEF}]}),
     "tools": ("tools", {"tools": TOOLS}),
     "functions": ("tools", {"functions": [TOOLS[0]["function"]]}),
     "results of tools": (

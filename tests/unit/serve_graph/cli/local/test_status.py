@@ -1,0 +1,72 @@
+"""Status says how many of a running graph's requests its certificate does not cover, where it is told."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from serve_graph.cli import app
+
+STATE = {
+    "ready": True,
+    "tiers_ready": {"cheap": True},
+    "tiers": ["cheap"],
+    "version": "router/1",
+    "promise": "P <= 0.1",
+}
+
+
+@pytest.fixture
+def graph() -> Iterator[HTTPServer]:
+    """What answers `/readyz` with its `state`, and with its `coverage` where it is shown a key."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            told = {"coverage": self.server.coverage} if self.headers["authorization"] else {}  # type: ignore[attr-defined]
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(STATE | told).encode())
+
+        def log_message(self, *_: Any) -> None:
+            return None
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("key", "coverage", "told"),
+    [
+        ("", {}, None),
+        ("k", {"requests": 0, "uncovered": 0, "share": None, "reasons": {}}, None),
+        ("k", {"requests": 4, "uncovered": 0, "share": 0.0, "reasons": {}}, "0 of the last 4 requests\n"),
+        (
+            "k",
+            {"requests": 4, "uncovered": 3, "share": 0.75, "reasons": {"decoding": 2, "novelty": 1}},
+            "3 of the last 4 requests (decoding 2, novelty 1)\n",
+        ),
+    ],
+)
+def test_status_counts_what_is_not_covered(
+    graph: HTTPServer, tmp_path: Path, key: str, coverage: dict[str, Any], told: str | None
+) -> None:
+    graph.coverage = coverage  # type: ignore[attr-defined]
+    price = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
+    tiers = [{"engine": "echo", "name": "cheap", "price": price}]
+    config = {"tiers": tiers, "policy": {"safe_tier": "cheap"}, "http": {"port": graph.server_port}}
+    (tmp_path / "graph.yaml").write_text(yaml.safe_dump(config))
+    done = CliRunner().invoke(app, ["status", "--config", str(tmp_path / "graph.yaml")], env={"SERVE_GRAPH_KEY": key})
+    assert done.exit_code == 0, done.output
+    assert ("not covered by the certificate" in done.output) == (told is not None)
+    assert told is None or f"not covered by the certificate: {told}" in done.output
