@@ -59,7 +59,23 @@ def labels_section(plan: Plan) -> str:
     )
     if plan.workload.labelled:
         text += f" This plan's own certification sample: {int((~plan.workload.choosing).sum()):,} labels."
-    return f"{text}\n\n{table(rows)}{_label_money(plan)}"
+    return f"{text}\n\n{table(rows)}{_label_kinds(plan)}{_label_money(plan)}"
+
+
+def _label_kinds(plan: Plan) -> str:
+    """Render how many labels of each kind this plan's own ε needs."""
+    kinds = plan.label_kinds
+    if kinds is None:
+        return ""
+    streamed = "more than can be foretold"
+    if kinds.streamed is not None:
+        streamed = f"{kinds.streamed:,} labels in half of the cases, {kinds.streamed_most:,} in nine of ten"
+    return (
+        f"\n\n**Of each kind**, for ε = {plan.budget.epsilon:g} and ¾ of what is reachable: {kinds.tuning:,} labels "
+        "train and tune, and a judge's or a program's will do. To certify, people label kept answers one by one until "
+        f"it is proved (`serve-graph label`): {streamed}. A fixed number takes {kinds.fixed:,} labels, "
+        f"{kinds.fixed_kept:,} of them of kept answers."
+    )
 
 
 def _label_money(plan: Plan) -> str:

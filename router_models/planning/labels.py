@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from router_models.planning.recommendation import Demand
 from router_models.planning.workload import Workload
 from router_models.risk_control.labels import labels_assured, labels_guess
 from router_models.risk_control.sequence import Labelled, counts_at, quantile_grid, smoothed_risk, spent_delta
+from router_models.risk_control.streaming import labels_streamed
 from router_models.training.splits import SPLIT_SHARES
 from router_models.types import FloatArray
 
@@ -41,6 +43,8 @@ class LabelsRow:
         Labels that certify a threshold that keeps at least three quarters of what is reachable.
     useful_share : float
         The share kept at that threshold.
+    useful_errors, useful_kept : int
+        What is known of the risk there: how many of these kept answers were wrong, at thresholds not chosen on them.
     """
 
     epsilon: float
@@ -49,6 +53,30 @@ class LabelsRow:
     fewest_share: float
     useful: int | None
     useful_share: float
+    useful_errors: int = 0
+    useful_kept: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LabelKinds:
+    """Hold how many labels of each kind a promise needs, at the threshold of `LabelsRow.useful`.
+
+    Parameters
+    ----------
+    tuning : int
+        Labels of TRAIN and TUNE: a judge's or a program's may do.
+    fixed, fixed_kept : int
+        CERT labels of a test with a fixed number: of all prompts, and of kept answers among them.
+    streamed, streamed_most : int, optional
+        People's labels of kept answers, one by one until it is proved: in half of the cases, in nine of ten. None
+        where too many are needed in more than one case of ten.
+    """
+
+    tuning: int
+    fixed: int
+    fixed_kept: int
+    streamed: int | None
+    streamed_most: int | None
 
 
 def labels_table(work: Workload, pattern: Pattern, epsilons: tuple[float, ...], delta: float) -> tuple[LabelsRow, ...]:
@@ -77,6 +105,16 @@ def labels_table(work: Workload, pattern: Pattern, epsilons: tuple[float, ...], 
         on = on & (pattern.before >= pattern.route_at)
     data = Labelled(scores[on], work.seen.grades[:, 0][on] < 0.5)
     return tuple(labels_row(epsilon, delta, data, int(work.counted.sum())) for epsilon in epsilons)
+
+
+def label_kinds(row: LabelsRow, delta: float) -> LabelKinds | None:
+    """Return how many labels of each kind a row's promise needs; None where no number would do."""
+    if row.useful is None:
+        return None
+    known = labels_streamed(row.epsilon, row.useful_errors, row.useful_kept, spent_delta(delta, 1))
+    half, most = (None, None) if known is None else known
+    tuning = math.ceil(row.useful * (1 - CERT_SHARE) / CERT_SHARE)
+    return LabelKinds(tuning, row.useful, math.ceil(row.useful * row.useful_share), half, most)
 
 
 def label_money(demand: Demand, row: LabelsRow) -> float | None:
@@ -113,15 +151,18 @@ def labels_row(epsilon: float, delta: float, data: Labelled, prompts: int) -> La
     within = smoothed_risk(accepted, wrong) <= epsilon
     reachable = float(accepted[within].max()) / prompts if within.any() else 0.0
     level = spent_delta(delta, 1)
-    fewest = _assured(epsilon, level, data, grid, prompts, 0.0)
+    fewest, fewest_share, _, _ = _assured(epsilon, level, data, grid, prompts, 0.0)
     useful = _assured(epsilon, level, data, grid, prompts, 0.75 * reachable)
-    return LabelsRow(epsilon, reachable, *fewest, *useful)
+    return LabelsRow(epsilon, reachable, fewest, fewest_share, *useful)
 
 
 def _assured(
     epsilon: float, level: float, data: Labelled, grid: FloatArray, prompts: int, at_least: float
-) -> tuple[int | None, float]:
-    """Labels of all prompts and the share kept, at thresholds that keep `at_least`; None where none would do."""
+) -> tuple[int | None, float, int, int]:
+    """Labels of all prompts, the share kept, errors among how many kept, at thresholds that keep `at_least`.
+
+    None where no number of labels would do.
+    """
     half = np.arange(len(data)) % 2 == 0
     kept = errors = seen = 0
     for inside in (half, ~half):
@@ -138,4 +179,4 @@ def _assured(
     share_kept = kept / seen * len(data) / prompts if seen else 0.0
     needed = labels_assured(epsilon, errors, kept, level) if kept else None
     total = None if needed is None else int(np.ceil(needed / share_kept))
-    return (None, 0.0) if total is None or total > MOST_LABELS else (total, share_kept)
+    return (None, 0.0, errors, kept) if total is None or total > MOST_LABELS else (total, share_kept, errors, kept)

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from router_models.errors import DataError
 from router_models.planning.expected import Expected, expected, reference_policies
-from router_models.planning.labels import EPSILONS, LabelsRow, label_money, labels_table
+from router_models.planning.labels import EPSILONS, LabelKinds, LabelsRow, label_kinds, label_money, labels_table
 from router_models.planning.patterns import Extra, Outcomes, RiskBudget, operate, patterns_of, play_out
 from router_models.planning.recommendation import MIN_VOLUME, Answer, Demand, Option, best_option, obstacle, recommend
 from router_models.planning.what_if import (
@@ -59,6 +59,8 @@ class Plan:
         (ε, the answer in a few words) at other error budgets.
     labels : tuple of LabelsRow
         Labels by error budget.
+    label_kinds : LabelKinds, optional
+        How many labels of each kind this plan's own ε needs; None where no number would do.
     signals : tuple of SignalFigure
         The AUC of every score.
     slices : tuple of SliceFigure
@@ -78,6 +80,7 @@ class Plan:
     what_ifs: tuple[WhatIf, ...]
     budgets: tuple[tuple[float, str], ...]
     labels: tuple[LabelsRow, ...]
+    label_kinds: LabelKinds | None
     signals: tuple[SignalFigure, ...]
     slices: tuple[SliceFigure, ...]
     imagined: tuple[tuple[float, float, float], ...]
@@ -152,6 +155,7 @@ def plan(
         what_ifs=price_changes(work, best.operated, mine, extra),
         budgets=_other_budgets(work, budget, extra, now, samples, seed),
         labels=labels,
+        label_kinds=label_kinds(here, budget.delta),
         signals=signal_figures(work, seed),
         slices=slice_figures(work, mine, budget.epsilon),
         imagined=imagined_verifiers(work, budget.epsilon, extra, seed) if work.verifier is None else (),

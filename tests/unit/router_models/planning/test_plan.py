@@ -15,7 +15,7 @@ from router_models.data.json_values import to_json_values
 from router_models.data.outcomes import OutcomeTable, table_of
 from router_models.errors import DataError
 from router_models.estimators.signals import TierKind
-from router_models.planning.labels import labels_table
+from router_models.planning.labels import LabelsRow, label_kinds, labels_table
 from router_models.planning.page import Context, plan_page
 from router_models.planning.patterns import Extra, Pattern, RiskBudget, patterns_of, play_out
 from router_models.planning.plan import Demand, Plan, plan
@@ -274,6 +274,22 @@ def test_labels_needed_grow_as_the_promise_gets_stricter(recorded: Workload) -> 
     known = [row.fewest for row in rows if row.fewest is not None]
     assert known == sorted(known, reverse=True)
     assert [row.reachable for row in rows] == sorted(row.reachable for row in rows)
+
+
+def test_a_plan_says_how_many_labels_of_each_kind_its_promise_needs(worked: Plan) -> None:
+    here, kinds = worked.labels_here, worked.label_kinds
+    assert here is not None
+    assert here.useful is not None
+    assert kinds is not None
+    assert kinds.fixed == here.useful
+    assert kinds.tuning == pytest.approx(1.5 * here.useful, abs=1), "60 % train and tune, 40 % certify"
+    assert kinds.streamed is not None
+    assert kinds.streamed_most is not None
+    assert kinds.streamed < kinds.fixed_kept < kinds.fixed
+    assert kinds.streamed <= kinds.streamed_most
+    assert f"{kinds.streamed:,} labels in half of the cases, {kinds.streamed_most:,} in nine of ten" in text_of(worked)
+    hopeless = LabelsRow(0.1, 0.0, None, 0.0, None, 0.0)
+    assert label_kinds(hopeless, 0.1) is None
 
 
 def test_the_page_is_whole_and_free_of_blanks(worked: Plan) -> None:
