@@ -100,6 +100,8 @@ def test_every_family_is_trained_certified_loaded_and_decides(
         assert decided.tier in TIERS
         assert decided.p_cheap_ok is not None
         assert 0 <= decided.p_cheap_ok <= 1
+        assert decided.distance is not None
+        assert decided.distance >= 0
         verdict = served.judge(query, Completion("fine", "stop", token_logprobs=(-0.1, -0.2)), decided)
         assert verdict.p_ok is None or 0 <= verdict.p_ok <= 1
 

@@ -6,10 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from router_models.data.outcomes import OutcomeTable
 from router_models.errors import DataError
+from router_models.estimators.routers import ROUTERS, LengthRouter
+from router_models.estimators.routers.fallback import RouterWithFallback
 from router_models.evaluation.benchmarks.left_out_sets import SHORTFALL, SHORTFALL_INSIDE, run_left_out
 from router_models.evaluation.cross_validation import Protocol
 from router_models.evaluation.run import Destination
+from router_models.evaluation.run_all import read_set
+from router_models.metrics import apgr, routing_curve
+
+DATA = Path(__file__).parents[4].parent / "shared" / "data"
 
 WORDS = {
     "words": "river mountain capital poem history music language country".split(),
@@ -66,3 +73,22 @@ def test_one_set_alone_and_what_learns_nothing_are_refused(folder: Path, tmp_pat
         (folder / f"{name}.csv").unlink()
     with pytest.raises(DataError, match="one set alone"):
         run_left_out(folder, {}, Protocol(("surface",)), tmp_path, to)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not DATA.is_dir(), reason="the shared outcomes are not beside this checkout")
+@pytest.mark.parametrize("learned", ["routellm_mmlu", "mixed_tasks_9models"])
+@pytest.mark.parametrize("family", ["tfidf", "surface-forest", "surface"])
+def test_real_prompts_of_another_form_are_ordered_at_least_as_length_orders_them(learned: str, family: str) -> None:
+    def rows_of(name: str) -> tuple[OutcomeTable, str, str]:
+        table, weak, strong, _ = read_set(DATA / f"{name}.parquet", {})
+        table = table.only(weak, strong)
+        return table.take(np.arange(0, len(table), max(1, len(table) // 1500))), weak, strong
+
+    table, weak, _ = rows_of(learned)
+    router = RouterWithFallback(ROUTERS[family]()).fit(table.prompts, table.grade(weak))
+    for name in {"routellm_mmlu", "mixed_tasks_9models", "arena_hard_13models"} - {learned}:
+        other, weak, strong = rows_of(name)
+        w, s = other.grade(weak), other.grade(strong)
+        served, length = (m.predict(other.prompts) for m in (router, LengthRouter()))
+        assert apgr(routing_curve(served, w, s)) >= apgr(routing_curve(length, w, s)) - SHORTFALL, name
