@@ -252,6 +252,8 @@ def _limits(plan: Plan) -> str:
         "It is a plan, not a certificate: `serve-graph certify` makes that, on labels nothing else has seen.",
         f"Each of the {served} patterns that can be served was tested at δ / {served}, so the one picked keeps δ.",
         "Latencies are of single requests as recorded or assumed, not under load: see `serve-graph simulate`.",
+        "A prompt farther from the training data than 95 of 100 goes to the last tier when served: what is kept and "
+        "saved here is about a twentieth more than that.",
         "Figures hold for traffic like the sample. New subjects, other prompts or a changed model void them.",
     ]
     if not plan.workload.labelled:

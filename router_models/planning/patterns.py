@@ -196,6 +196,7 @@ def play_out(work: Workload, operated: Operated, rows: BoolArray, extra: Extra) 
     pattern, seen = operated.pattern, work.seen.take(rows)
     n = len(seen)
     tried = np.ones(n, dtype=np.bool_) if pattern.before is None else pattern.before[rows] >= _at(operated.route_at)
+    tried = tried & seen.rows_counted
     kept = tried if pattern.after is None else tried & (pattern.after[rows] >= _at(operated.accept_at))
     routed, judged = float(pattern.before is not None), float(pattern.after is not None)
     usd = np.where(tried, pattern.calls * seen.cost_usd[:, 0] + judged * extra.verifier_usd, 0.0)
@@ -224,9 +225,9 @@ def provisional(
 
 
 def _operate(work: Workload, pattern: Pattern, budget: RiskBudget, level: float, now: datetime) -> Operated:
-    eligible = np.ones(len(work), dtype=np.bool_)
+    eligible = work.seen.rows_counted
     if pattern.route_at is not None and pattern.before is not None:
-        eligible = pattern.before >= pattern.route_at
+        eligible = eligible & (pattern.before >= pattern.route_at)
     scores = pattern.after if pattern.after is not None else pattern.before
     assert scores is not None
     wrong = 1.0 - work.seen.grades[:, 0]

@@ -18,6 +18,7 @@ from router_models.estimators.calibrators.scores import choose_calibrator
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.signals import TierKind, served_names, would_need
 from router_models.pricing.tier_costs import TierCosts, calls_of, check_ladder, token_ratio_recorded
+from router_models.reports.coverage import foreseen_rows
 from router_models.risk_control.certificate import check_acceptable
 from router_models.risk_control.evidence import CascadeEvidence
 from router_models.training.model_selection import (
@@ -100,8 +101,8 @@ class Workload:
 
     @property
     def counted(self) -> BoolArray:
-        """Return which rows count where something is to be proved: one of each group, (n,)."""
-        return one_of_each(self.group_of)
+        """Return which rows count where something is to be proved: one of each group, if it is covered, (n,)."""
+        return one_of_each(self.group_of) & self.seen.rows_counted
 
     @property
     def summary_fields(self) -> tuple[str, ...]:
@@ -191,6 +192,7 @@ def workload_of(
         np.column_stack([calls[tier].usd for tier in (cheap, frontier)]),
         np.column_stack([right[tier] >= 0.5 for tier in (cheap, frontier)]),
         lengths=np.array([len(text) for text in table.prompts.texts], dtype=np.float64),
+        covered=foreseen_rows(table),
     )
     scored = {f"router {s.family}" if not s.family.startswith("verifier ") else s.family: s.scores for s in tried}
     notes = [f"{tier}: tokens {c.tokens_basis}, latency {c.seconds_basis}" for tier, c in calls.items()]

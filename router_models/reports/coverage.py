@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
+
 from router_models.data.formats.condition_columns import PLAIN_WORDS, condition_words, conditions_of_table
 from router_models.data.groups import one_of_each
 from router_models.data.outcomes import OutcomeTable
 from router_models.reports.markdown import table
 from router_models.training.splits import SPLIT_SHARES
+from router_models.types import BoolArray
 from router_models.types.conditions import CONDITION_COLUMNS, PLAIN
 from router_models.types.coverage import LEAST_ROWS, Coverage
 
@@ -71,6 +74,17 @@ def foreseen_conditions(prompts: OutcomeTable) -> tuple[ForeseenCondition, ...]:
             ForeseenCondition(name, value, count, max(NEEDED - count, 0)) for value, count in counts.most_common()
         ]
     return tuple(found) or (ForeseenCondition("all", "single questions at the tiers' own settings", len(asked), 0),)
+
+
+def foreseen_rows(prompts: OutcomeTable) -> BoolArray:
+    """Return which rows a certificate on these prompts would cover by their conditions, (n,); no label is read."""
+    asked = conditions_of_table(prompts)
+    one_each = one_of_each(prompts.groups)
+    coverage = Coverage.of([row for row, counts in zip(asked, one_each, strict=True) if counts], least=NEEDED)
+    if not coverage.n:  # too few prompts for any: what they were asked under says nothing yet
+        return np.ones(len(asked), dtype=np.bool_)
+    known = {row: coverage.uncovered(row) is None for row in set(asked)}
+    return np.array([known[row] for row in asked], dtype=np.bool_)
 
 
 def foreseen_words(foreseen: tuple[ForeseenCondition, ...]) -> str:

@@ -73,6 +73,21 @@ def test_a_cascade_pays_exactly_below_the_break_even_share(cheap_cost: float, es
     assert even.pays == (float(replayed.usd.mean()) < 1.0) or abs(even.p - even.p_star) < 1e-9
 
 
+def test_prompts_that_no_certificate_would_cover_go_to_the_last_tier_and_prove_nothing() -> None:
+    work = mix(weak=0.75, verifier_auc=0.75, n=2_000)
+    covered = np.arange(2_000) % 3 > 0
+    known = replace(work, seen=replace(work.seen, covered=covered), labelled=True)
+    assert known.counted.tolist() == covered.tolist()
+    budget, everything = RiskBudget(0.2, 0.1), np.ones(2_000, dtype=np.bool_)
+    cascade = next(
+        o for o in operate(known, patterns_of(known, budget, None), budget, NOW) if o.pattern.name == "cascade"
+    )
+    played = play_out(known, cascade, everything, Extra(0.0, 0.0, 0.0, 0.0))
+    assert played.kept.any()
+    assert not (played.tried | played.kept)[~covered].any()
+    assert played.usd[~covered].tolist() == work.seen.cost_usd[~covered, 1].tolist()
+
+
 def test_what_a_plan_certifies_holds_on_the_traffic_and_a_plain_pick_does_not() -> None:
     """Plans from samples of a known pool, δ = .1: violations stay within binom.ppf(.999); the plug-in's do not."""
     pool = mix(weak=0.75, verifier_auc=0.75, n=20_000)

@@ -11,6 +11,7 @@ from router_models.reports.coverage import (
     counted_words,
     coverage_section,
     foreseen_conditions,
+    foreseen_rows,
     foreseen_section,
     foreseen_words,
 )
@@ -55,6 +56,11 @@ def test_a_plan_says_which_conditions_lack_how_many_prompts() -> None:
     }
     assert f"| decoding | {WARM.decoding} | 10 | {NEEDED - 10} missing |" in foreseen_section(foreseen)
     assert f"(30, {NEEDED - 30} missing)" in foreseen_words(foreseen)
+
+
+def test_rows_under_conditions_of_too_few_prompts_are_foreseen_to_be_left_out() -> None:
+    assert foreseen_rows(asked(ROWS)).tolist() == [row == PLAIN for row in ROWS]
+    assert foreseen_rows(asked([PLAIN, WARM])).all(), "too few prompts to say"
 
 
 def test_single_questions_alone_are_told_in_a_sentence() -> None:
