@@ -56,6 +56,8 @@ class Coverage:
         The fewest turns of the user.
     only_tools, only_tool_loops, only_prefilled : bool
         Whether all rows declared tools, held calls or results, ended in a begun answer: others are not covered then.
+    own_limits : bool
+        Whether rows left the length to the tiers, so that requests may.
     left_out : tuple of (str, int)
         CERT rows that do not count, by the reason why they are not covered.
     """
@@ -74,6 +76,7 @@ class Coverage:
     only_tools: bool = False
     only_tool_loops: bool = False
     only_prefilled: bool = False
+    own_limits: bool = True
     left_out: tuple[tuple[str, int], ...] = ()
 
     @classmethod
@@ -116,9 +119,12 @@ class Coverage:
             int(extreme([row.turns for row in counted], 1)),
         )
 
+        own = sum(row.max_tokens is None for row in counted) >= least
+
         def within(found: Coverage) -> Coverage:
             tokens = None if limit == math.inf else int(limit)
-            return replace(found, turns=most, least_turns=fewest, max_tokens=tokens, novelty=novelty)
+            found = replace(found, turns=most, least_turns=fewest, max_tokens=tokens, novelty=novelty)
+            return replace(found, own_limits=own)
 
         inside = within(frequent)
         found = within(cls._frequent([row for row in counted if inside.uncovered(row) is None], least))
@@ -201,10 +207,15 @@ class Coverage:
             return Uncovered("prefilled", "no conversation that ends in the assistant's turn was certified")
         if self.only_prefilled and not asked.prefilled:
             return Uncovered("prefilled", "conversations that end in the assistant's turn alone were certified")
-        for own in defaults:
-            length, least = asked.max_tokens or own.get("max_tokens"), self.max_tokens or own.get("max_tokens")
-            if length is not None and least is not None and length < least:
-                return Uncovered("max_tokens", f"{length} tokens at most, and no fewer than {least} were certified")
+        if asked.max_tokens is not None or not self.own_limits:
+            for own in defaults:
+                length, least = asked.max_tokens or own.get("max_tokens"), self.max_tokens or own.get("max_tokens")
+                if self.own_limits and least is not None:
+                    least = min(least, own.get("max_tokens") or least)  # no answer of this tier was longer
+                if length is not None and least is not None and length < least:
+                    return Uncovered(
+                        "max_tokens", f"{length} tokens at most, and no fewer than {least} were certified"
+                    )
         return None if distance is None else self.novel(distance)
 
     def novel(self, distance: float) -> Uncovered | None:
@@ -256,6 +267,7 @@ class Coverage:
             "only_tools": self.only_tools,
             "only_tool_loops": self.only_tool_loops,
             "only_prefilled": self.only_prefilled,
+            "own_limits": self.own_limits,
             "left_out": dict(self.left_out),
         }
 
@@ -278,6 +290,7 @@ class Coverage:
                 bool(data["only_tools"]),
                 bool(data["only_tool_loops"]),
                 bool(data["only_prefilled"]),
+                bool(data["own_limits"]),
                 tuple((str(reason), int(count)) for reason, count in data["left_out"].items()),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:

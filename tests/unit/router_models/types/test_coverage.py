@@ -110,6 +110,21 @@ def test_a_limit_below_the_longest_answer_would_cut_what_was_certified_whole() -
     assert few.n == 50
 
 
+def test_a_length_that_is_left_to_the_tiers_is_covered_where_rows_left_it_to_them() -> None:
+    """The tiers' own lengths differ: a request without a limit gets what rows without one got."""
+    short, long = {"max_tokens": 128}, {"max_tokens": 512}
+    left = Coverage.of([PLAIN] * 50, longest=500)
+    assert left.uncovered(PLAIN, defaults=[short, long]) is None
+    assert left.uncovered(replace(PLAIN, max_tokens=500), defaults=[short, long]) is None
+    assert left.uncovered(replace(PLAIN, max_tokens=300), defaults=[short, long]) is not None
+    limited = Coverage.of([replace(PLAIN, max_tokens=256)] * 50, longest=250)
+    assert limited.uncovered(PLAIN, defaults=[long, long]) is None
+    found = limited.uncovered(PLAIN, defaults=[short, long])
+    assert found is not None
+    assert found.why == "128 tokens at most, and no fewer than 250 were certified"
+    assert Coverage.from_json(limited.to_json()) == limited
+
+
 def test_coverage_is_kept_as_json_and_told_in_words() -> None:
     assert Coverage.from_json(COVERAGE.to_json()) == COVERAGE
     assert "up to 2 turns" in COVERAGE.summary()
