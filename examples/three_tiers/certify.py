@@ -58,7 +58,14 @@ def main(work: Path) -> None:
     table = work / "outcomes.parquet"
     write_outcomes(table, made_up(800, seed=1))
     settings = Settings(
-        tiers=tuple(PRICES), prices=PRICES, epsilon=0.2, delta=0.1, binds={}, router="surface", verifier="logprob"
+        tiers=tuple(PRICES),
+        prices=PRICES,
+        epsilon=0.2,
+        delta=0.1,
+        binds={},
+        router="surface",
+        verifier="logprob",
+        promise="answered",
     )
     made = run_pipeline(
         table, settings, work, f"sqlite:///{work / 'mlflow.db'}", "three-tiers", datetime.now(UTC), progress=print

@@ -115,12 +115,12 @@ def plan_slices_section(plan: Plan) -> str:
     """Render the slices in which the error among kept answers is highest."""
     if not plan.slices:
         return "No slices: the workload carries no metadata."
-    over = [s for s in plan.slices if s.over]
+    over, bad = [s for s in plan.slices if s.over], "harmful" if plan.budget.harm else "wrong"
     worst = plan.slices[:WORST_SLICES]
-    rows = [["slice", "n", "cheap right, %", "frontier right, %", "kept", "wrong among kept", "at most, %"]]
+    rows = [["slice", "n", "cheap right, %", "frontier right, %", "kept", f"{bad} among kept", "at most, %"]]
     rows += [_slice_row(s) for s in worst]
     verdict = (
-        f"In {len(over)} of {len(plan.slices)} slices more of the kept answers are wrong than ε allows, beyond "
+        f"In {len(over)} of {len(plan.slices)} slices more of the kept answers are {bad} than ε allows, beyond "
         "chance: send those to the frontier by rule, or certify with slices."
         if over
         else f"In none of {len(plan.slices)} slices does the error among kept answers exceed ε beyond chance."

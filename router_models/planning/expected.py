@@ -9,9 +9,8 @@ import numpy as np
 
 from router_models.data.groups import one_of_each
 from router_models.metrics import Interval, bootstrap_values, interval_of
-from router_models.planning.patterns import Outcomes
+from router_models.planning.patterns import Outcomes, RiskBudget
 from router_models.planning.workload import Workload
-from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.sequence import upper_bound
 from router_models.types import BoolArray, FloatArray
 
@@ -41,7 +40,8 @@ class Expected:
     drop : Interval
         Always-frontier's share right less this one's.
     kept_risk, kept_risk_upper : float, optional
-        P(wrong | kept), and its 95 % upper bound (one-sided Clopper-Pearson); None where nothing is kept.
+        The risk of what is kept (`RiskBudget.what`), and its 95 % upper bound (one-sided Clopper-Pearson); None where
+        nothing is kept.
     p50_s, p95_s : float, optional
         Latency in seconds; None = not known.
     usd_draws, right_draws : array of float, (draws,)
@@ -64,7 +64,9 @@ class Expected:
     right_draws: FloatArray
 
 
-def expected(work: Workload, policies: Sequence[tuple[str, str, Outcomes]], seed: int) -> tuple[Expected, ...]:
+def expected(
+    work: Workload, policies: Sequence[tuple[str, str, Outcomes]], seed: int, budget: RiskBudget
+) -> tuple[Expected, ...]:
     """Compute the figures of several policies on the same resamples.
 
     Parameters
@@ -75,6 +77,8 @@ def expected(work: Workload, policies: Sequence[tuple[str, str, Outcomes]], seed
         (name, what it does, its outcomes on the evidence rows).
     seed : int
         Seeds the resamples.
+    budget : RiskBudget
+        Which wrong answers count in the risk of what is kept.
 
     Returns
     -------
@@ -93,8 +97,9 @@ def expected(work: Workload, policies: Sequence[tuple[str, str, Outcomes]], seed
     groups = work.group_of[~work.choosing]
     drawn = bootstrap_values(means, len(seen), draws=PLAN_DRAWS, seed=seed, groups=groups)
     mean = each.mean(axis=0)
+    evidence = budget.counts_against(seen), one_of_each(groups)
     return tuple(
-        _figures(name, what, replayed, (seen, one_of_each(groups)), mean[[0, 1, k, k + 1]], drawn[:, [0, 1, k, k + 1]])
+        _figures(name, what, replayed, evidence, mean[[0, 1, k, k + 1]], drawn[:, [0, 1, k, k + 1]])
         for k, (name, what, replayed) in zip(range(2, len(columns), 2), policies, strict=True)
     )
 
@@ -132,18 +137,19 @@ def _figures(
     name: str,
     what: str,
     replayed: Outcomes,
-    evidence: tuple[CascadeEvidence, BoolArray],
+    evidence: tuple[FloatArray, BoolArray],
     mean: FloatArray,
     drawn: FloatArray,
 ) -> Expected:
     """Return one policy's figures from (resampled) means of (frontier dollars, frontier right, dollars, right).
 
-    The risk of what is kept is counted on one row of each group: `evidence` are all rows, and which of them count.
+    The risk of what is kept is counted on one row of each group: `evidence`: of all rows, whose answers are
+    against the budget, and which rows count.
     """
-    seen, counted = evidence
+    against, counted = evidence
     rows = replayed.kept & counted
     kept = int(rows.sum())
-    wrong = round(float((1 - seen.grades[:, 0])[rows].sum()))
+    wrong = round(float(against[rows].sum()))
     p50, p95 = (None, None) if replayed.seconds is None else map(float, np.quantile(replayed.seconds, [0.5, 0.95]))
     top, best, usd, right = drawn.T
     return Expected(

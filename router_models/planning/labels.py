@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from router_models.planning.patterns import Pattern
+from router_models.planning.patterns import Pattern, RiskBudget
 from router_models.planning.recommendation import Demand
 from router_models.planning.workload import Workload
 from router_models.risk_control.labels import labels_assured, labels_guess
@@ -79,7 +79,9 @@ class LabelKinds:
     streamed_most: int | None
 
 
-def labels_table(work: Workload, pattern: Pattern, epsilons: tuple[float, ...], delta: float) -> tuple[LabelsRow, ...]:
+def labels_table(
+    work: Workload, pattern: Pattern, epsilons: tuple[float, ...], budget: RiskBudget
+) -> tuple[LabelsRow, ...]:
     """Compute how many CERT labels each error budget needs, and how much traffic it would keep.
 
     Parameters
@@ -90,8 +92,8 @@ def labels_table(work: Workload, pattern: Pattern, epsilons: tuple[float, ...], 
         The way of routing.
     epsilons : tuple of float
         Error budgets, in (0, 1).
-    delta : float
-        1 - confidence.
+    budget : RiskBudget
+        Which wrong answers count, and δ.
 
     Returns
     -------
@@ -103,8 +105,8 @@ def labels_table(work: Workload, pattern: Pattern, epsilons: tuple[float, ...], 
     on = work.counted
     if pattern.route_at is not None and pattern.before is not None:
         on = on & (pattern.before >= pattern.route_at)
-    data = Labelled(scores[on], work.seen.grades[:, 0][on] < 0.5)
-    return tuple(labels_row(epsilon, delta, data, int(work.counted.sum())) for epsilon in epsilons)
+    data = Labelled(scores[on], budget.counts_against(work.seen)[on] > 0.5)
+    return tuple(labels_row(epsilon, budget.delta, data, int(work.counted.sum())) for epsilon in epsilons)
 
 
 def label_kinds(row: LabelsRow, delta: float) -> LabelKinds | None:

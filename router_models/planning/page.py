@@ -11,6 +11,7 @@ from router_models.planning.expected import Expected, right_difference
 from router_models.planning.plan import Option, Plan
 from router_models.pricing.prices import plain_decimal
 from router_models.pricing.tier_costs import TierCosts
+from router_models.reports.headline import three_numbers
 from router_models.reports.markdown import dollars, percent, sentence, spread, table
 
 SMALL_USD_PER_MONTH = 100
@@ -104,6 +105,8 @@ def _answer(plan: Plan) -> str:
     lines = [
         f"**{answer.headline}**",
         "",
+        *_three(plan, option),
+        "",
         f"{_stake(plan)}{_small(plan, option)}",
         "",
         f"- How: {sentence(option.operated.pattern.what)}",
@@ -122,8 +125,9 @@ def _answer(plan: Plan) -> str:
     if figures.kept_risk is not None and figures.kept_risk_upper is not None:
         sure = "measured" if work.labelled else "assumed"
         lines.append(
-            f"- Of the {work.cheap} answers kept {figures.kept_risk:.1%} are wrong ({sure}; at most "
-            f"{figures.kept_risk_upper:.1%} with 95 % confidence); the budget is {plan.budget.epsilon:.1%}."
+            f"- Of the {work.cheap} answers kept {figures.kept_risk:.1%} are {plan.budget.words(work.frontier)} "
+            f"({sure}; at most {figures.kept_risk_upper:.1%} with 95 % confidence); the budget is "
+            f"{plan.budget.epsilon:.1%}."
         )
     if figures.p50_s is not None and frontier.p50_s is not None:
         lines.append(
@@ -132,6 +136,18 @@ def _answer(plan: Plan) -> str:
         )
     lines.append(f"- Thresholds found: {_thresholds(plan, answer.pattern)}; `certify` places those that are served.")
     return "\n".join(lines)
+
+
+def _three(plan: Plan, option: Option) -> list[str]:
+    """Return the three numbers that lead: the bound, the difference in right answers, the net cost saved."""
+    figures, budget = option.figures, plan.budget
+    drop, saving = figures.drop, figures.saving
+    right = (-drop.value, -drop.high, -drop.low)
+    bound = f"{budget.what} <= {budget.epsilon:g}: {option.operated.why}"
+    if option.operated.certified:
+        bound += f", {1 - budget.delta:.0%} confidence"
+    lines = three_numbers(bound, right, (saving.value, saving.low, saving.high), plan.workload.frontier)
+    return [f"{i}. {line}" for i, line in enumerate(lines, 1)]
 
 
 def _stake(plan: Plan) -> str:
@@ -171,8 +187,8 @@ def _assumptions(plan: Plan, context: Context) -> str:
     )
     notes = [
         f"{plan.demand.per_day:,.0f} requests a day; under {plan.demand.least_per_day:,.0f} routing is not worth it.",
-        f"Quality budget: of the {plan.workload.cheap} answers kept at most {budget.epsilon:.1%} wrong, with "
-        f"{1 - budget.delta:.0%} confidence{drop}.",
+        f"Quality budget: of the {plan.workload.cheap} answers kept at most {budget.epsilon:.1%} "
+        f"{budget.words(plan.workload.frontier)}, with {1 - budget.delta:.0%} confidence{drop}.",
         f"A decision costs ${plain_decimal(Decimal(f'{extra.router_usd:.2g}'))} and {1000 * extra.router_s:g} ms, a "
         f"verdict ${plain_decimal(Decimal(f'{extra.verifier_usd:.2g}'))} and {1000 * extra.verifier_s:g} ms.",
         *plan.workload.notes,

@@ -14,7 +14,8 @@ import numpy as np
 
 from router_models.errors import NotCertifiedError
 from router_models.planning.workload import Workload
-from router_models.risk_control.certificate import LabelSource
+from router_models.risk_control.certificate import ACCEPTED_RISK, HARM_RISK, LabelSource
+from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.risk_and_drop import Paired, certify_both
 from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
@@ -33,16 +34,32 @@ class RiskBudget:
     Parameters
     ----------
     epsilon : float
-        The share of accepted cheap answers that may be wrong, in (0, 1).
+        The share of accepted cheap answers that may be wrong (`harm`: where the better tier's is right), in (0, 1).
     delta : float
         1 - confidence, in (0, 1).
     max_drop : float, optional
         How far the share right may fall below always-frontier's; None = no limit.
+    harm : bool
+        Whether the wrong answers that count are those where the better tier's is right; else every wrong one.
     """
 
     epsilon: float
     delta: float
     max_drop: float | None = None
+    harm: bool = True
+
+    @property
+    def what(self) -> str:
+        """Return the name of the risk that is bounded."""
+        return HARM_RISK if self.harm else ACCEPTED_RISK
+
+    def counts_against(self, seen: CascadeEvidence) -> FloatArray:
+        """Return which cheap answers count against the budget, (n,): 1 or 0."""
+        return seen.harm[:, 0].astype(np.float64) if self.harm else 1.0 - seen.grades[:, 0]
+
+    def words(self, frontier: str) -> str:
+        """Return what is said of the answers that count against the budget."""
+        return f"wrong where {frontier}'s is right" if self.harm else "wrong"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +157,7 @@ def patterns_of(work: Workload, budget: RiskBudget, samples: int | None) -> tupl
         Pattern("pre-route", f"a router ({work.router}) alone decides, before generation", before=seen.p_route[:, 0])
     ]
     if work.verifier is not None:
-        wide, _ = cheapest_route_at(seen.take(work.choosing), budget.epsilon)
+        wide, _ = cheapest_route_at(seen.take(work.choosing), budget.epsilon, harm=budget.harm)
         tries = f"tries {work.cheap} on every request and keeps what a verifier ({work.verifier}) accepts"
         found.append(Pattern("cascade", tries, after=seen.p_ok[:, 0]))
         layers = f"a router ({work.router}) sends clear cases to {work.frontier}, the cascade takes the rest"
@@ -230,7 +247,7 @@ def _operate(work: Workload, pattern: Pattern, budget: RiskBudget, level: float,
         eligible = eligible & (pattern.before >= pattern.route_at)
     scores = pattern.after if pattern.after is not None else pattern.before
     assert scores is not None
-    wrong = 1.0 - work.seen.grades[:, 0]
+    wrong = budget.counts_against(work.seen)
     tune = work.choosing & eligible
     lost = work.seen.grades[:, -1] - work.seen.grades[:, 0]
     most = NEVER if budget.max_drop is None else MARGIN * budget.max_drop * int(work.choosing.sum())
@@ -251,16 +268,20 @@ def _operate(work: Workload, pattern: Pattern, budget: RiskBudget, level: float,
 def _certify(work: Workload, scores: FloatArray, budget: RiskBudget, level: float, now: datetime) -> tuple[float, str]:
     """Return the certified threshold and its evidence in words, or raise NotCertifiedError; -inf is never kept."""
     tune, cert = (
-        Paired(scores[rows], work.seen.grades[:, 0][rows], work.seen.grades[:, -1][rows])
+        Paired(scores[rows], work.seen.grades[:, 0][rows], work.seen.grades[:, -1][rows], harm=budget.harm)
         for rows in (work.choosing & work.counted, ~work.choosing & work.counted)
     )
     if budget.max_drop is not None:
         both = certify_both(tune, cert, epsilon=budget.epsilon, max_drop=budget.max_drop, level=level)
-        return both.threshold, both.words
+        return both.threshold, f"{_kept(both.errors, both.accepted, budget, work)}, drop proved as well"
     terms = CertificateTerms(budget.epsilon, level, LabelSource.PROGRAMMATIC, now, now + timedelta(days=1))
-    certificate = certify_threshold(tune.labelled(), cert.labelled(), terms)
-    kept = f"{certificate.errors} of {certificate.accepted_n} answers kept in the certification sample were wrong"
-    return certificate.threshold_for(), kept
+    certificate = certify_threshold(tune.labelled(), cert.labelled(), terms, what=budget.what)
+    return certificate.threshold_for(), _kept(certificate.errors, certificate.accepted_n, budget, work)
+
+
+def _kept(errors: int, accepted: int, budget: RiskBudget, work: Workload) -> str:
+    bad = budget.words(work.frontier)
+    return f"{errors} of {accepted} answers kept in the certification sample were {bad}"
 
 
 def _at(threshold: float | None) -> float:

@@ -6,7 +6,7 @@ pay; is there enough traffic to make it worthwhile. The answer may be "do not ro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from router_models.errors import DataError
@@ -139,9 +139,9 @@ def plan(
     options, replayed = _options(work, budget, extra, now, samples, seed)
     i = best_option(options)
     best, mine = options[i], replayed[i]
-    beside = expected(work, reference_policies(work, best.figures.kept), seed)
+    beside = expected(work, reference_policies(work, best.figures.kept), seed, budget)
     pattern = best.operated.pattern
-    labels = labels_table(work, pattern, tuple(sorted({*EPSILONS, budget.epsilon})), budget.delta)
+    labels = labels_table(work, pattern, tuple(sorted({*EPSILONS, budget.epsilon})), budget)
     here = next(row for row in labels if row.epsilon == budget.epsilon)
     return Plan(
         workload=work,
@@ -157,8 +157,8 @@ def plan(
         labels=labels,
         label_kinds=label_kinds(here, budget.delta),
         signals=signal_figures(work, seed),
-        slices=slice_figures(work, mine, budget.epsilon),
-        imagined=imagined_verifiers(work, budget.epsilon, extra, seed) if work.verifier is None else (),
+        slices=slice_figures(work, mine, budget),
+        imagined=imagined_verifiers(work, budget, extra, seed) if work.verifier is None else (),
     )
 
 
@@ -168,7 +168,8 @@ def _options(
     found = operate(work, patterns_of(work, budget, samples), budget, now)
     replayed = [play_out(work, operated, ~work.choosing, extra) for operated in found]
     tried = max(sum(not operated.pattern.needs for operated in found), 1)
-    figures = expected(work, [(o.pattern.name, o.pattern.what, p) for o, p in zip(found, replayed, strict=True)], seed)
+    played = [(o.pattern.name, o.pattern.what, p) for o, p in zip(found, replayed, strict=True)]
+    figures = expected(work, played, seed, budget)
     options = tuple(
         Option(
             operated,
@@ -201,7 +202,7 @@ def _other_budgets(
     for epsilon in (round(factor * budget.epsilon, 6) for factor in (0.5, 1.5, 2.0)):
         if epsilon >= 1:
             continue
-        options, _ = _options(work, RiskBudget(epsilon, budget.delta, budget.max_drop), extra, now, samples, seed)
+        options, _ = _options(work, replace(budget, epsilon=epsilon), extra, now, samples, seed)
         best = options[best_option(options)]
         words = f"{best.name}: keeps {best.figures.kept:.0%}, saves {best.figures.saving.value:.0%}"
         if not best.eligible:

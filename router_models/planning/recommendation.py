@@ -193,7 +193,8 @@ def recommend(
     ground = "" if work.labelled else ", if the assumed figures hold"
     what = f"{figures.kept:.0%} of the traffic is answered by {cheap}, which saves {money}"
     promise = (
-        f"at most {budget.epsilon:.1%} of the {cheap} answers kept are wrong, with {1 - budget.delta:.0%} confidence: "
+        f"at most {budget.epsilon:.1%} of the {cheap} answers kept are {budget.words(frontier)}, with "
+        f"{1 - budget.delta:.0%} confidence: "
         if best.operated.certified
         else ""
     )
@@ -203,12 +204,12 @@ def recommend(
 def _obstacles(work: Workload, budget: RiskBudget, options: Sequence[Option]) -> tuple[str, ...]:
     """Return what prevents routing: one general reason where there is one, else one for each pattern."""
     seen = work.seen
-    base = float(1 - seen.grades[:, 0].mean())
+    base = float(budget.counts_against(seen).mean())
     most = feasible_share(base, budget.epsilon)
     if most <= float(seen.cost_usd[:, 0].mean() / seen.cost_usd[:, -1].mean()):
         return (
-            f"uniformly hard traffic: {work.cheap} is wrong {base:.0%} of the time, so even a perfect verifier could "
-            f"keep no more than {most:.0%} at ε = {budget.epsilon:g}, less than the tries cost",
+            f"uniformly hard traffic: {work.cheap} is {budget.words(work.frontier)} {base:.0%} of the time, so even a "
+            f"perfect verifier could keep no more than {most:.0%} at ε = {budget.epsilon:g}, less than the tries cost",
         )
     return tuple(f"{option.name}: {obstacle(option)}" for option in options)
 

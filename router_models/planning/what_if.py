@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from router_models.metrics import Interval, auc_weighted, bootstrap
-from router_models.planning.patterns import Extra, Operated, Outcomes, Pattern, play_out, provisional
+from router_models.planning.patterns import Extra, Operated, Outcomes, Pattern, RiskBudget, play_out, provisional
 from router_models.planning.traffic_mix import with_verifier
 from router_models.planning.workload import Workload
 from router_models.risk_control.sequence import upper_bound
@@ -50,9 +50,9 @@ class SliceFigure:
     cheap_right, frontier_right : float
         The tiers' mean grades.
     kept, wrong : int
-        Answers kept on the cheap tier, and the wrong ones among them.
+        Answers kept on the cheap tier, and those among them that count against the budget.
     kept_risk_upper : float, optional
-        A 95 % upper bound of P(wrong | kept); None where nothing is kept.
+        A 95 % upper bound of the risk of what is kept; None where nothing is kept.
     over : bool
         Whether more of the kept are wrong than ε allows, beyond chance.
     """
@@ -143,13 +143,14 @@ def signal_figures(work: Workload, seed: int, most: int = 12) -> tuple[SignalFig
     return tuple(sorted(found, key=lambda f: -f.auc.value)[:most])
 
 
-def slice_figures(work: Workload, replayed: Outcomes, epsilon: float) -> tuple[SliceFigure, ...]:
+def slice_figures(work: Workload, replayed: Outcomes, budget: RiskBudget) -> tuple[SliceFigure, ...]:
     """Return the plan's pattern slice by slice, on the evidence rows, the most suspicious first.
 
     Slices of fewer than MIN_IN_SLICE prompts are left out.
     """
     evidence = np.flatnonzero(~work.choosing)
     seen, counted = work.seen.take(~work.choosing), work.counted[~work.choosing]
+    epsilon, against = budget.epsilon, budget.counts_against(seen)
     found = []
     for column, values in work.slices.items():
         here = np.array([values[i] for i in evidence])
@@ -158,7 +159,7 @@ def slice_figures(work: Workload, replayed: Outcomes, epsilon: float) -> tuple[S
             if rows.sum() < MIN_IN_SLICE:
                 continue
             kept = replayed.kept & rows & counted
-            n, k = int(kept.sum()), int((1 - seen.grades[:, 0])[kept].sum())
+            n, k = int(kept.sum()), int(against[kept].sum())
             found.append(
                 SliceFigure(
                     column,
@@ -176,14 +177,14 @@ def slice_figures(work: Workload, replayed: Outcomes, epsilon: float) -> tuple[S
 
 
 def imagined_verifiers(
-    work: Workload, epsilon: float, extra: Extra, seed: int, aucs: tuple[float, ...] = (0.6, 0.7, 0.8, 0.9)
+    work: Workload, budget: RiskBudget, extra: Extra, seed: int, aucs: tuple[float, ...] = (0.6, 0.7, 0.8, 0.9)
 ) -> tuple[tuple[float, float, float], ...]:
     """Return (AUC, share kept, saving) of a cascade with verifiers of given AUC, at three quarters of ε."""
     found = []
     for auc in aucs:
         other = with_verifier(work, auc, seed)
-        scores, wrong = other.seen.p_ok[:, 0], 1 - other.seen.grades[:, 0]
-        at = provisional(scores[work.choosing], wrong[work.choosing], 0.75 * epsilon)
+        scores, wrong = other.seen.p_ok[:, 0], budget.counts_against(other.seen)
+        at = provisional(scores[work.choosing], wrong[work.choosing], 0.75 * budget.epsilon)
         rows: BoolArray = ~work.choosing
         replayed = play_out(other, Operated(Pattern("imagined", "", after=scores), None, at, False, ""), rows, extra)
         saving = 1 - float(replayed.usd.mean()) / float(work.seen.cost_usd[:, -1][rows].mean())

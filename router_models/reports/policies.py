@@ -7,14 +7,17 @@ import numpy as np
 from router_models.reports.markdown import table
 from router_models.reports.sections import REPORT_DRAWS, mean_interval, with_interval
 from router_models.risk_control.evidence import CascadeEvidence, Replay, replay_policy
+from router_models.risk_control.promise import Compared
 from router_models.training.evidence import one_pair, route_at_for_share
 from router_models.types import FloatArray, IntArray
 
 SHARES_SHOWN = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
-def policies_section(seen: CascadeEvidence, replayed: Replay, seed: int) -> str:
+def policies_section(seen: CascadeEvidence, replayed: Replay, seed: int, compared: Compared | None = None) -> str:
     """A table of cost and quality with paired bootstrap intervals over the prompts.
+
+    The version's cost and its difference in right answers are `compared`'s where it is given: net of overhead.
 
     Random and prompt length answer with each cheaper tier as often as the version does; the last tier answers what is
     left. The oracle asks the cheapest tier that is right.
@@ -37,6 +40,10 @@ def policies_section(seen: CascadeEvidence, replayed: Replay, seed: int) -> str:
     for name, (paid, good) in rivals.items():
         figures = (100 * paid / cost, 100 * good, 100 * (good - best))
         rows.append([name, *(with_interval(mean_interval(values, draws)) for values in figures)])
+    if compared is not None:
+        (saved, least, most), moved = compared.cost_saved, compared.right_difference
+        rows[1][1] = with_interval((100 * (1 - saved), 100 * (1 - most), 100 * (1 - least)))
+        rows[1][3] = with_interval((100 * moved[0], 100 * moved[1], 100 * moved[2]))
     return table(rows)
 
 

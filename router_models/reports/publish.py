@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 
 from router_models.reports.coverage import counted_words
+from router_models.reports.headline import headline
 from router_models.reports.report import write_report
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.certify import Certified
@@ -62,6 +63,7 @@ def publish(
             "dataset_sha256": candidate.dataset_hash,
             "certificate": made.summary() if made else "none",
             "coverage": f"{made.coverage.summary()}. {counted_words(made.coverage)}" if made else "none",
+            **({f"headline.{i}": line for i, line in enumerate(headline(made), 1)} if made else {}),
             **{f"spill.{tier}": proof.summary() for tier, proof in version.overload_certificates.items()},
             "label_source": made.label_source if made else "none",
             "status": "approved" if alias == "stable" else "pending",

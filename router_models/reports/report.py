@@ -26,6 +26,7 @@ from router_models.reports.sections import (
     thresholds_section,
 )
 from router_models.risk_control.evidence import CascadeEvidence, Replay, Thresholds
+from router_models.risk_control.promise import Compared
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.certify import Certified
 from router_models.training.evidence import replay_version
@@ -57,14 +58,17 @@ def write_report(folder: Path, candidate: Candidate, certified: Certified, setti
     draw_reliability(folder / "reliability.png", seen)
     draw_acceptance(folder / "acceptance.png", seen, thresholds)
     areas = draw_deferral(folder / "deferral.png", seen, replayed)
-    kept = replayed.accepted if settings.promised == "accepted" else ~replayed.abstained
+    kept = ~replayed.abstained if settings.promised == "answered" else replayed.accepted
     kept = kept & seen.rows_counted
+    wrong = replayed.harmed(right) if settings.harm else replayed.wrong(right)
+    compared = None if certificate is None else certificate.compared
     slices = {} if certificate is None else certificate.slices
     page = render(
         "report.md.j2",
         tiers=seen.tiers,
         top=seen.tiers[-1],
         risk=settings.promised,
+        joint=settings.joint,
         promise=promise_section(certificate, version.delta_together),
         slicer=(version.slicer or "").replace("_", " "),
         covered=[name for name, promise in slices.items() if promise.certified],
@@ -73,10 +77,10 @@ def write_report(folder: Path, candidate: Candidate, certified: Certified, setti
         prefixes=prefix_section(version),
         n=len(seen),
         draws=REPORT_DRAWS,
-        policies=policies_section(seen, replayed, seed),
+        policies=policies_section(seen, replayed, seed, compared),
         path=path_section(certified.paths, thresholds),
         coverage="" if certificate is None else coverage_section(certificate.coverage),
-        slices=slices_section(certified.slices, kept, replayed.wrong(right), certificate),
+        slices=slices_section(certified.slices, kept, wrong, certificate),
         calibration=calibration_section(seen, seed),
         areas=table(
             [["ranking by", "area under the curve"], *([name, f"{area:.3f}"] for name, area in areas.items())]
@@ -90,6 +94,7 @@ def write_report(folder: Path, candidate: Candidate, certified: Certified, setti
     (folder / "report.md").write_text(page + "\n")
     return {
         **_numbers(seen, replayed),
+        **_compared_numbers(compared),
         "router_auc": _chosen_auc(candidate, seen.tiers[0]),
         **{f"deferral_area_{name}": area for name, area in areas.items()},
     }
@@ -111,6 +116,16 @@ def _numbers(seen: CascadeEvidence, replayed: Replay) -> dict[str, float]:
         "answered_risk": float(wrong.sum() / max(int((~replayed.abstained).sum()), 1)),
         **{f"answered_by_{tier}": float((replayed.answered_by == i).mean()) for i, tier in enumerate(seen.tiers)},
     }
+
+
+def _compared_numbers(found: Compared | None) -> dict[str, float]:
+    """The version beside always asking the last tier, with the ends of the 95 % intervals."""
+    if found is None:
+        return {}
+    named: dict[str, float] = {"harm": found.harmed / found.kept if found.kept else 0.0}
+    for name, span in (("right_difference", found.right_difference), ("net_saving", found.cost_saved)):
+        named |= dict(zip((name, f"{name}_low", f"{name}_high"), span, strict=True))
+    return named
 
 
 def _chosen_auc(candidate: Candidate, tier: str) -> float:

@@ -14,10 +14,11 @@ from router_models.metrics import (
     log_loss_weighted,
     smooth_calibration_error_weighted,
 )
+from router_models.reports.headline import headline
 from router_models.reports.markdown import spread, table
 from router_models.risk_control.certificate import Certificate
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds
-from router_models.risk_control.promise import Promise
+from router_models.risk_control.promise import Compared, Promise
 from router_models.risk_control.sequence import upper_bound
 from router_models.training.model_selection import Scored
 from router_models.types import BoolArray, FloatArray
@@ -47,6 +48,7 @@ def promise_section(certificate: Certificate | None, delta_together: float | Non
     """
     if certificate is None:
         return "**Nothing is certified.**"
+    lead = "\n".join(f"{i}. {line}" for i, line in enumerate(headline(certificate), 1))
     rows = [["statement", "at most", "confidence", "shown by", "upper bound on these counts"]]
     whole = Promise(
         certificate.what,
@@ -61,7 +63,22 @@ def promise_section(certificate: Certificate | None, delta_together: float | Non
         rows.append([statement, f"{p.bound:g}", f"{1 - p.level:.1%}", _shown_by(p), f"{p.upper:.4f}"])
     delta = certificate.delta_together if delta_together is None else delta_together
     at_once = f"\n\nEverything that this version promises holds at once with {1 - delta:.1%} confidence."
-    return f"{certificate.summary()}\n\n{table(rows)}{at_once if delta > certificate.delta else ''}"
+    beside = _beside(certificate.compared)
+    at_once = at_once if delta > certificate.delta else ""
+    return f"{lead}\n\n{certificate.summary()}\n\n{table(rows)}{beside}{at_once}"
+
+
+def _beside(found: Compared | None) -> str:
+    """The counts that stand beside the promise, as a paragraph; '' where they were not kept."""
+    if found is None or found.kept == 0:
+        return ""
+    ungraded = f" {found.ungraded} last answers were not graded and count as right." if found.ungraded else ""
+    return (
+        f"\n\nOf the {found.kept} answers kept below the last tier (of {found.n} CERT prompts) {found.wrong} are "
+        f"wrong ({found.wrong / found.kept:.1%}): {found.harmed} where the last tier's is right (harm), "
+        f"{found.wrong - found.harmed} where it is wrong too. {found.gained} are right where the last tier's is wrong "
+        f"({found.gained / found.kept:.1%}).{ungraded}"
+    )
 
 
 def estimates_of(data: CascadeEvidence) -> list[tuple[str, FloatArray, FloatArray]]:

@@ -17,7 +17,16 @@ from typing import Any
 
 from router_models.errors import ArtifactError, CertificateError, DataError
 from router_models.pricing.break_even import Tries
-from router_models.risk_control.promise import Promise, Streamed, json_number, promise_from_json, promise_to_json
+from router_models.risk_control.promise import (
+    Compared,
+    Promise,
+    Streamed,
+    compared_from_json,
+    compared_to_json,
+    json_number,
+    promise_from_json,
+    promise_to_json,
+)
 from router_models.types.coverage import Coverage
 from router_models.types.label_sources import UNSTATED, by_judge, judge_of
 
@@ -84,6 +93,8 @@ class Certificate:
         Named thresholds that were certified together, for all slices; `covers` says for which the promise holds.
     one_row_per : str
         Of what one row was counted, and the promise is an average over: `prompt`, or a column such as the user.
+    compared : Compared, optional
+        What CERT shows of the version beside always asking the last tier. Information; None: made before it was kept.
     token_ratios : mapping of str to tuple of float
         By tier below the last: how many completion tokens the last tier's answers took for each of the tier's, over
         the CERT prompts on which its answer is accepted, with a 95 % interval (value, low, high). Information: what
@@ -120,6 +131,7 @@ class Certificate:
     one_row_per: str = PROMPT
     token_ratios: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     tries: Tries | None = None
+    compared: Compared | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
     coverage: Coverage = field(default_factory=Coverage)
     streamed: Streamed | None = None
@@ -186,7 +198,8 @@ class Certificate:
     def summary(self) -> str:
         """One line for a banner: the promise, the evidence, the expiry."""
         counted = "" if self.one_row_per == PROMPT else f" (one per {self.one_row_per})"
-        evidence = f"n={self.n}{counted}, accepted {self.accepted_n}, {self.errors} wrong, {self.labels}"
+        bad = "harmful" if self.harm else "wrong"
+        evidence = f"n={self.n}{counted}, accepted {self.accepted_n}, {self.errors} {bad}, {self.labels}"
         if self.streamed is not None:
             evidence += f", {self.streamed.words}"
         if self.look_index > 1:
@@ -257,6 +270,7 @@ class Certificate:
             "one_row_per": self.one_row_per,
             "token_ratios": {tier: list(ratio) for tier, ratio in self.token_ratios.items()},
             "tries": None if self.tries is None else self.tries.to_json(),
+            "compared": compared_to_json(self.compared),
             "left_out": dict(self.left_out),
             "coverage": self.coverage.to_json(),
             "streamed": None if self.streamed is None else asdict(self.streamed),
@@ -306,6 +320,7 @@ class Certificate:
                 left_out={str(source): int(n) for source, n in data.get("left_out", {}).items()},
                 coverage=Coverage.from_json(data["coverage"]),
                 streamed=Streamed(**data["streamed"]) if data.get("streamed") else None,
+                compared=compared_from_json(data.get("compared")),
             )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(f"the certificate cannot be read: {type(error).__name__} {error}") from error

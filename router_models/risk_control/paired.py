@@ -21,8 +21,10 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
 from router_models.errors import DataError
+from router_models.metrics import bootstrap
 from router_models.risk_control.certificate import check_budget
-from router_models.risk_control.promise import Promise
+from router_models.risk_control.evidence import CascadeEvidence, Replay
+from router_models.risk_control.promise import Compared, Promise, Span
 from router_models.types import FloatArray
 
 BETS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
@@ -81,6 +83,58 @@ def not_worse(policy_right: ArrayLike, frontier_right: ArrayLike, *, margin: flo
         delta=delta,
         e_value=math.exp(min(float(path[-1]), 700.0)),
         certified=bool(path.max() >= goal),
+    )
+
+
+def compare_with_last(
+    seen: CascadeEvidence,
+    replayed: Replay,
+    *,
+    router_usd: float = 0.0,
+    verifier_usd: float = 0.0,
+    judges_last: bool = False,
+    seed: int = 0,
+) -> Compared:
+    """What a policy keeps, loses and saves beside always asking the last tier; 95 % intervals by paired bootstrap.
+
+    Parameters
+    ----------
+    seen : CascadeEvidence
+        Labelled prompts, one row of each group.
+    replayed : Replay
+        What became of them.
+    router_usd, verifier_usd : float
+        What one routing decision, and one verdict, cost.
+    judges_last : bool
+        Whether the last tier's answers get a verdict too.
+    seed : int
+        Seeds the resamples.
+    """
+    right = seen.grades >= 0.5
+    kept, wrong, harmed = replayed.accepted, replayed.wrong(right), replayed.harmed(right)
+    difference = replayed.right(right).astype(np.float64) - right[:, -1]
+    judged = (replayed.tried < replayed.top) + judges_last * ((replayed.tried == replayed.top) | replayed.escalated)
+    paid, alone = replayed.cost_usd + router_usd + verifier_usd * judged, seen.cost_usd[:, -1]
+
+    def moved(weights: FloatArray) -> FloatArray:
+        return np.asarray(weights @ difference / weights.sum(axis=1), dtype=np.float64)
+
+    def saved(weights: FloatArray) -> FloatArray:
+        return np.asarray(1 - weights @ paid / (weights @ alone), dtype=np.float64)
+
+    spans: list[Span] = []
+    for figure in (moved, saved):
+        found = bootstrap(figure, len(seen), seed=seed)
+        spans.append((found.value, found.low, found.high))
+    return Compared(
+        n=len(seen),
+        kept=int(kept.sum()),
+        wrong=int((kept & wrong).sum()),
+        harmed=int(harmed.sum()),
+        gained=int((kept & ~wrong & ~right[:, -1]).sum()),
+        ungraded=0 if seen.ungraded is None else int(seen.ungraded.sum()),
+        right_difference=spans[0],
+        cost_saved=spans[1],
     )
 
 

@@ -1,10 +1,10 @@
-"""One tested statement of a certificate, and how it is kept as JSON."""
+"""One tested statement of a certificate, what stands beside it, and how both are kept as JSON."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 
@@ -66,6 +66,56 @@ class Streamed:
         """The same in a few words, for a summary."""
         agreed = "" if self.kappa is None else f", {self.labellers} labellers, kappa {self.kappa:.2f}"
         return f"streamed: {self.labelled} rows labelled, stopped at {self.stopped_at}{agreed}"
+
+
+Span = tuple[float, float, float]
+"""A figure and the ends of its 95 % interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What CERT shows of a version beside always asking the last tier: information, no proof.
+
+    Parameters
+    ----------
+    n : int
+        CERT prompts, routed or not.
+    kept, wrong, harmed, gained : int
+        Answers of a tier below the last that were given; the wrong ones of them; those of the wrong ones where the
+        last tier's answer is right; and the right ones where it is wrong.
+    ungraded : int
+        Answers of the last tier that nobody graded, which count as right.
+    right_difference : tuple of float
+        Right answers less those of always asking the last tier, as a share of all prompts; an abstention is not right.
+    cost_saved : tuple of float
+        The share of always-last's cost that is saved, after router and verifier.
+    """
+
+    n: int
+    kept: int
+    wrong: int
+    harmed: int
+    gained: int
+    ungraded: int
+    right_difference: Span
+    cost_saved: Span
+
+
+def compared_to_json(found: Compared | None) -> dict[str, Any] | None:
+    """As JSON-able data; `compared_from_json` gives an equal comparison back."""
+    return None if found is None else asdict(found)
+
+
+def compared_from_json(data: Mapping[str, Any] | None) -> Compared | None:
+    """Read what `compared_to_json` wrote; KeyError, TypeError or ValueError where it cannot."""
+    if data is None:
+        return None
+    n, kept, wrong, harmed, gained, ungraded = (int(data[field.name]) for field in fields(Compared)[:6])
+    (moved, moved_low, moved_high), (saved, saved_low, saved_high) = data["right_difference"], data["cost_saved"]
+    right: Span = (float(moved), float(moved_low), float(moved_high))
+    return Compared(
+        n, kept, wrong, harmed, gained, ungraded, right, (float(saved), float(saved_low), float(saved_high))
+    )
 
 
 def json_number(value: float) -> float | str:

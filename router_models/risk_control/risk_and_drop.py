@@ -64,12 +64,6 @@ class Both:
     errors: int
     promise: Promise
 
-    @property
-    def words(self) -> str:
-        """The evidence, for a page."""
-        kept = f"{self.errors} of {self.accepted} answers kept in the certification sample were wrong"
-        return f"{kept}, drop proved as well"
-
 
 def place_anchor(tune: Paired, n_cert: int, n_kept: int, *, epsilon: float, max_drop: float) -> tuple[FloatArray, int]:
     """The grid and where its sequence starts: the least p-value that TUNE predicts of what CERT can prove.

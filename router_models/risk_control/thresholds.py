@@ -146,7 +146,9 @@ def _certified_path(
     # The plan for the next look may use both samples: only the test had to be fixed before CERT was read.
     risk = smoothed_risk(path.tuned + path.accepted, path.tuned_wrong + path.errors)
     missing = labels_missing(risk, path.tuned / len(tune), len(cert), epsilon=epsilon, level=level)
-    more = "no number of labels is predicted to do" if missing is None else f"about {missing} more labels are needed"
+    more = f"about {missing} more labels are needed"
+    if missing is None:
+        more = "no number of labels is predicted to do: a better verifier would, another pair of tiers, or a larger ε"
     raise NotCertifiedError(
         f"no threshold certified{where}: at {path.thresholds[j]:.4g}, the most promising, {path.errors[j]} of "
         f"{path.accepted[j]} accepted CERT answers are {marked(what)} (p = {path.p_values[j]:.3g} > {level:.3g} "

@@ -48,6 +48,8 @@ class Settings:
         one row of equal prompts.
     router, verifier : str
         A family, or `auto`: the simplest that beats its baseline.
+    router_usd, verifier_usd : float
+        What one routing decision, and one verdict, cost: savings are net of both.
     budget_s : float, optional
         Seconds that the choice of routers by `auto` may take among all families (`auto_router`); None: the choice is
         between the two quickest.
@@ -60,7 +62,7 @@ class Settings:
     promise : {"harm", "accepted", "answered"}, optional
         Bounds P(cheap wrong and last tier right | cheap accepted), for any ladder; P(wrong | cheap accepted) by one
         threshold, for two tiers; or the whole system's P(wrong | answered) by all thresholds together, with early
-        abstention, for any ladder. None: the second for two tiers, else the third.
+        abstention, for any ladder. None: harm.
     max_drop : float, optional
         The most by which fewer answers than always-frontier's may be right, in (0, 1); None: not promised.
     binds : mapping of str to str
@@ -93,6 +95,8 @@ class Settings:
     budget_s: float | None = None
     kinds: Mapping[str, TierKind] = field(default_factory=dict)
     longest_prompt: int | None = None
+    router_usd: float = 0.0
+    verifier_usd: float = 0.0
 
     def __post_init__(self) -> None:
         check_budget(self.epsilon, self.delta)
@@ -155,7 +159,7 @@ class Settings:
         """Which risk is certified; DataError for a combination that cannot be."""
         if len(self.tiers) < 2:
             raise DataError(f"routing needs two tiers or more, got {self.tiers}")
-        chosen: Promised = self.promise or ("accepted" if len(self.tiers) == 2 else "answered")
+        chosen: Promised = self.promise or "harm"
         if chosen == "accepted" and len(self.tiers) > 2:
             raise DataError(
                 f"the thresholds of {len(self.tiers)} tiers are certified together: promise `harm` or `answered`, not "

@@ -20,8 +20,10 @@ from router_models.risk_control.certificate import Certificate
 from router_models.risk_control.certify import certify_policy, check_on_tune
 from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.joint_path import JointPath
+from router_models.risk_control.paired import compare_with_last
+from router_models.risk_control.promise import Compared
 from router_models.training.candidate import Candidate, Settings
-from router_models.training.evidence import evidence_of, token_ratios, tries_of
+from router_models.training.evidence import evidence_of, replay_version, token_ratios, tries_of
 from router_models.training.labelling.streamed import StreamedLabels, certify_streamed
 from router_models.training.splits import SPLIT_SHARES, LabelledSplits
 from router_models.training.whose_labels import check_graded_alike
@@ -133,6 +135,8 @@ def certify_candidate(
     version = replace(version, certificate=certificate, stated_slices=stated)
     told = replace(certificate, token_ratios=token_ratios(splits.cert, version, everything))
     told = replace(told, tries=tries_of(splits.cert, version, everything))
+    if labels is None:  # else the rows' own labels are no evidence, and are not counted
+        told = replace(told, compared=_compared(version, everything, settings))
     version = bound(replace(version, certificate=told), settings)
     prompts = splits.cert.prompts
     slices = {slicer: slices_of(slicer, prompts) for slicer in SLICERS} | asked_columns(prompts)
@@ -186,6 +190,18 @@ def bound(version: RouterVersion, settings: Settings) -> RouterVersion:
         certificate=None if version.certificate is None else replace(version.certificate, binds=binds),
         prefix_certificates=beside(version.prefix_certificates),
         overload_certificates=beside(version.overload_certificates),
+    )
+
+
+def _compared(version: RouterVersion, seen: CascadeEvidence, settings: Settings) -> Compared:
+    """What CERT shows of the version beside always asking the last tier."""
+    return compare_with_last(
+        seen,
+        replay_version(version, seen),
+        router_usd=settings.router_usd,
+        verifier_usd=settings.verifier_usd,
+        judges_last=version.policy.judges_top,
+        seed=settings.seed,
     )
 
 

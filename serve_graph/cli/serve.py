@@ -183,6 +183,8 @@ def banner(config: GraphConfig, url: str, reason: str | None) -> str:
         f"{t.name} ({t.engine}, ${t.price.input_usd_per_mtok:f}/${t.price.output_usd_per_mtok:f} per Mtok)"
         for t in config.tiers
     )
+    if state.get("headline"):
+        promise = "\n           ".join(state["headline"])
     prefixes = "".join(f"\n prefix:   {promise}" for promise in state.get("prefixes", {}).values())
     rule = "─" * 78
     return f"""{rule}

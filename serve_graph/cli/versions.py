@@ -45,6 +45,7 @@ def show(version: Number = "stable", config: ConfigOption = DEFAULT_CONFIG, as_j
     """Print a version's report (--json: thresholds, certificates). Example: serve-graph versions show stable"""
     from datetime import UTC, datetime
 
+    from router_models.reports.headline import headline
     from router_models.versions.router_version import RouterVersion
     from serve_graph.config.graph import load_config
     from serve_graph.policy.pays import break_even_of
@@ -73,6 +74,7 @@ def show(version: Number = "stable", config: ConfigOption = DEFAULT_CONFIG, as_j
         even = break_even_of(loaded, graph, datetime.now(UTC))
         shown |= {"delta_together": loaded.delta_together}
         shown |= {"break_even": None if even is None else even.to_json()}
+        shown |= {"headline": headline(loaded.certificate) if loaded.certificate else []}
         say_json(shown | {"prefixes": prefixes, "spills": overload_points})
         return
     say(f"{found.name}  aliases: {', '.join(found.aliases) or '-'}  status: {found.tags.get('status', '-')}")

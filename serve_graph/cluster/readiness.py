@@ -102,6 +102,7 @@ def readiness_report(
         "version": served.name,
         "certified": served.certified and ANSWERS not in faults,
         "promise": faults.get(ANSWERS, served.promise),
+        "headline": [] if ANSWERS in faults else list(served.headline),
         "valid_until": None if until is None else until.isoformat(),
         "spills": {tier: point.promised for tier, point in points.items()},
         "void": dict(faults),

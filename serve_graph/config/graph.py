@@ -85,8 +85,8 @@ class PolicyConfig(Frozen):
     (docs/guides/tiers.md). `spill` is the former name, read for one more release.
     """
     epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.10
-    """Error budget of the first version that `serve-graph up` makes and the default of `certify`: the share of wrong
-    answers that its certificate allows.
+    """Error budget of the first version that `serve-graph up` makes and the default of `certify`: of the cheap answers
+    that are shown, the share that may be wrong where the last tier's is right (harm).
     """
     delta: Annotated[float, Field(gt=0, lt=1)] = 0.10
     """1 − confidence of that certificate."""

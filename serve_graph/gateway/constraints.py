@@ -66,7 +66,8 @@ class RoutingContext:
     included. `labels`: those that the version decides by. `coverage`: the requests that the certificate speaks of,
     None: not checked; `sampling`: each tier's default settings, its length included, by which requests are compared;
     `when_uncovered`: who answers any others. `longest_prompt`: bytes of the longest that was certified, None: not
-    known. `shares`: all that is certified, together.
+    known. `harm`: what is promised of answers is to be right, or no worse than the last tier's. `shares`: all that is
+    certified, together.
     """
 
     certified: float | None = None
@@ -86,10 +87,11 @@ class RoutingContext:
     sampling: tuple[Mapping[str, Any], ...] = ({},)
     when_uncovered: WhenUncovered = "last_tier"
     longest_prompt: int | None = None
+    harm: bool = False
     shares: CertifiedShares = field(init=False)
 
     def __post_init__(self) -> None:
-        shares = CertifiedShares(self.certified, self.joint, self.prefixes, self.judges_calls)
+        shares = CertifiedShares(self.certified, self.joint, self.prefixes, self.judges_calls, self.harm)
         object.__setattr__(self, "shares", shares)
 
     def note(self, record: DecisionRecord, query: Query) -> None:
@@ -294,6 +296,7 @@ def routing_context_for(
         capabilities=capabilities_of(config.tiers),
         prefixes=served.prefix_shares,
         labels=served.labels,
+        harm=served.harm,
         whole_try_s=max(tier.timeout_s for tier in config.tiers) + 2 * config.policy.timeout_s,
         coverage=served.coverage,
         sampling=tuple(own for i, own in enumerate(sampling) if own not in sampling[:i]),

@@ -27,6 +27,8 @@ from serve_graph.policy.served_policy import counts_on_abstaining
 
 OF_ALL, OF_ACCEPTED, OF_OVERLOAD = "answers", "accepted cheap answers", "answers served on overload"
 OF_PREFIX = "cheap answers accepted by their first tokens"
+OR_NO_WORSE = ", to be right or no worse than the last tier's"
+"""What is promised of a set where wrong answers count only where the last tier's is right (harm)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +45,24 @@ class CertifiedShares:
     """What is certified of a version: `answers`, the share of right ones in `of`; None = nothing is.
 
     `joint`: of all answers, the thresholds having been certified together. `prefixes`: the share by tier of answers
-    accepted by their first tokens. `judges_calls`: the tiers of whose tool calls it speaks too.
+    accepted by their first tokens. `judges_calls`: the tiers of whose tool calls it speaks too. `harm`: of each set
+    the share is that of answers that are right or no worse than the last tier's.
     """
 
     answers: float | None = None
     joint: bool = False
     prefixes: Mapping[str, float] = field(default_factory=dict)
     judges_calls: Collection[str] = ()
+    harm: bool = False
 
     @property
     def of(self) -> str:
         """Which answers the share is of."""
-        return OF_ALL if self.joint else OF_ACCEPTED
+        return self.said(OF_ALL if self.joint else OF_ACCEPTED)
+
+    def said(self, answers: str) -> str:
+        """What the share of a set of answers is of, in full."""
+        return answers + OR_NO_WORSE if self.harm else answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +166,12 @@ def answer_promise(
     if end.served_on_overload:
         point, fault = context.policy.overload_points.get(end.tier), context.certificate.fault(f"spill:{end.tier}")
         why = why or fault or (None if point else f"{end.tier} has no certified overload point")
-        return AnswerPromise(None if why or point is None else point.promised, OF_OVERLOAD, why)
+        return AnswerPromise(None if why or point is None else point.promised, shares.said(OF_OVERLOAD), why)
     if end.by_prefix:
         why = why or context.certificate.fault(f"prefix:{end.tier}")
         share = shares.prefixes.get(end.tier)
         why = why or (None if share is not None else f"nothing is certified of {end.tier}'s first tokens")
-        return AnswerPromise(None if why else share, OF_PREFIX, why)
+        return AnswerPromise(None if why else share, shares.said(OF_PREFIX), why)
     return AnswerPromise(None if why else shares.answers, shares.of, why)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from router_models.reports.headline import headline
 from router_models.types.coverage import Coverage
 from router_models.versions.policy import Policy, always
 from router_models.versions.router_version import RouterVersion
@@ -18,12 +19,13 @@ from serve_graph.policy.validity import Validity
 class ServedPolicy:
     """The served version's thresholds, its name, its promises. Data: it travels to every ingress replica.
 
-    `promised` is the share of right answers that is certified, None = none; of all answers where the thresholds were
-    certified together (`joint`), else of accepted cheap ones. `prefixes`: what is promised of the answers of a tier
-    that are shown by their prefix (`prefix_shares`: of them right). `forbids_abstaining`: the configuration does, for
-    every request. `judges_calls`: of these tiers what was certified covers answers that call tools. `labels`: by which
-    labels of a request the version decides, None = by none. `coverage`: the requests that the certificate speaks of;
-    None: it does not say. `longest_prompt`: bytes of the longest prompt that was certified; None: not known.
+    `promised` is the share of right answers that is certified, None = none; of all answers where that was certified
+    (`joint`), else of accepted cheap ones. `harm`: right, or no worse than the last tier's. `headline`: the three
+    numbers that lead whatever is said of the version, as sentences. `prefixes`: what is promised of the answers of a
+    tier that are shown by their prefix (`prefix_shares`: of them right). `forbids_abstaining`: the configuration does,
+    for every request. `judges_calls`: of these tiers what was certified covers answers that call tools. `labels`: by
+    which labels of a request the version decides, None = by none. `coverage`: the requests that the certificate speaks
+    of; None: it does not say. `longest_prompt`: bytes of the longest prompt that was certified; None: not known.
     """
 
     policy: Policy
@@ -41,6 +43,8 @@ class ServedPolicy:
     labels: LabelRule | None = None
     coverage: Coverage | None = None
     longest_prompt: int | None = None
+    harm: bool = False
+    headline: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -54,7 +58,9 @@ class ServedPolicy:
         """The policy of a version, None = always the last tier, as a configuration lets it be served."""
         policy = always(config.tier_names) if version is None else version.policy
         certificate = None if version is None else version.certificate
-        joint, forbids = certificate is not None and certificate.joint, config.policy.abstain == "forbid"
+        harm = certificate is not None and certificate.harm
+        joint = certificate is not None and certificate.joint and not harm
+        forbids = config.policy.abstain == "forbid"
         voided = joint and counts_on_abstaining(policy, forbids_abstaining=forbids)
         if voided:
             promise = f"nothing: policy.abstain is forbid, and abstaining was counted on in {promise!r}"
@@ -83,6 +89,8 @@ class ServedPolicy:
             _labels_of(version, config),
             None if certificate is None else certificate.coverage,
             None if version is None else version.longest_prompt,
+            harm=harm,
+            headline=() if certificate is None or voided else headline(certificate),
         )
 
 

@@ -24,6 +24,8 @@ from serve_graph.policy.validity import Validity, validity_of
 
 FIRST_PREFIX = (4,)
 """After how many tokens the first version may show an answer, where that certifies."""
+USUAL_ROUTER_S, USUAL_VERIFIER_S = 0.005, 0.002
+"""Seconds of a routing decision and of a verdict (docs/decisions/offline/0011): what savings are net of."""
 
 FIRST_BUDGET_S = 30.0
 """Seconds within which router families are compared for the first version."""
@@ -159,4 +161,6 @@ def settings_of(config: GraphConfig) -> Settings:
         binds=tier_binds(config),
         kinds=tier_kinds(config),
         longest_prompt=longest_prompt_bytes(config),
+        router_usd=float(config.policy.router_usd_per_s) * USUAL_ROUTER_S,
+        verifier_usd=float(config.policy.verifier_usd_per_s) * USUAL_VERIFIER_S,
     )

@@ -72,15 +72,16 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
         for tier, t in stored.get("thresholds", {}).items()
     ]
     promised = stored.get("promised")
-    subject = stored.get("promised_of", "accepted cheap answers")
-    proven = "nothing certified" if promised is None else f"{promised:.1%} of {subject} certified to be correct"
+    subject, _, said = stored.get("promised_of", "accepted cheap answers").partition(", ")
+    to_be = said or "to be correct"
+    proven = "nothing certified" if promised is None else f"{promised:.1%} of {subject} certified {to_be}"
     if why := stored.get("not_promised"):
         proven = f"nothing promised of this answer: {why}"
     lines.append(f"Version {record.version}: {proven}.")
     if overload := stored.get("spilled"):
         share = overload["promised"]
         certified = "nothing" if share is None else f"{share:.1%} of such answers"
-        lines.append(f"Served on overload of the last tier: {certified} certified to be correct.")
+        lines.append(f"Served on overload of the last tier: {certified} certified {to_be}.")
     if signals := stored.get("signals"):
         lines.append("Answer: " + ", ".join(f"{name} {_shown(value)}" for name, value in signals.items()) + ".")
     lines += [_line(line) for line in record.bill]

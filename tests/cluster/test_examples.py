@@ -54,4 +54,4 @@ def test_a_file_of_tasks_becomes_a_certified_version(hosted: Any, tmp_path: Path
     command("train", "--config", config, "--outcomes", table, "--out", candidate)
     command("certify", "--config", config, "--outcomes", table, "--candidate", candidate, "--alias", "stable")
     served = serving_version(load_config(config))
-    assert served.reason.startswith("P(wrong | cheap accepted) <= 0.20"), served.reason
+    assert served.reason.startswith("P(cheap wrong and last tier right | cheap accepted) <= 0.20"), served.reason

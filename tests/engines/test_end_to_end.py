@@ -72,7 +72,7 @@ def test_a_stream_says_what_the_whole_answer_says(client: openai.OpenAI, model: 
 def test_the_version_is_certified_and_says_so(graph: tuple[str, GraphConfig]) -> None:
     state = httpx.get(f"{graph[0]}/readyz").json()
     assert state["certified"]
-    assert state["promise"].startswith("P(wrong | cheap accepted) <=")
+    assert state["promise"].startswith("P(cheap wrong and last tier right | cheap accepted) <=")
 
 
 def test_routing_accepts_some_cheap_answers_and_refuses_others(graph: tuple[str, GraphConfig]) -> None:

@@ -73,8 +73,11 @@ def certify(
 ) -> None:
     """Certify a candidate's thresholds on CERT labels and register it. Exit 1 with the reason if nothing certifies.
 
-    Between two tiers one acceptance threshold is certified (--promise accepted); the thresholds of more tiers, and
-    early abstention, are certified together (--promise answered). Every attempt on the same prompts, including one
+    Promised is, by default, that of the cheap answers that are shown at most epsilon are wrong where the last tier's
+    answer is right (--promise harm). --promise accepted counts every wrong one of two tiers' cheap answers; --promise
+    answered every wrong answer of any tier, with early abstention. Between two tiers one acceptance threshold is
+    certified, the thresholds of more tiers together. Harm compares grades: grade all tiers alike; a last answer
+    without a grade counts as right. Every attempt on the same prompts, including one
     that read labels and certified nothing, gets a smaller part of delta, so that repeated attempts keep the guarantee;
     so does every comparison that `plan` or `evaluate` made on them. Other prompts start over. A certificate is valid
     for the engines that gave the answers; `collect` records them beside the table.
@@ -110,6 +113,7 @@ def certify(
     from router_models.data.outcomes import read_outcomes
     from router_models.pipeline import certify_next, certify_overload_next, certify_prefix_next
     from router_models.reports.coverage import counted_words
+    from router_models.reports.headline import headline
     from router_models.reports.publish import publish
     from router_models.training.candidate import load_candidate
     from router_models.training.certify import certify_candidate
@@ -155,6 +159,11 @@ def certify(
         plan, records = read_label_file(labels)
         check_agrees(plan, epsilon=epsilon, delta=delta, promise=settings.promise if promise else None)
         settings = planned_settings(plan, settings)
+    if abstain_share and settings.harm and len(settings.tiers) > 2:
+        raise ServeGraphError(
+            "the promise `harm` of three tiers or more leaves nothing unanswered: harm compares answers with the last "
+            "tier's, and silence is none. Leave --abstain-share out, or --promise answered"
+        )
     lengths, spill_delta = _lengths(prefix), 0.0
     if spill_epsilon is not None:
         check_overload(settings, spill_epsilon)
@@ -215,6 +224,7 @@ def certify(
     prefixes, overload_points = certified.version.prefix_certificates, certified.version.overload_certificates
     if as_json:
         shown: dict[str, Any] = {"version": registered.name, "aliases": registered.aliases}
+        shown["headline"] = headline(certificate)
         shown["certificate"] = certificate.to_json()
         even = break_even_of(certified.version, graph, now)
         shown["break_even"] = None if even is None else even.to_json()
@@ -224,7 +234,8 @@ def certify(
         shown |= {"prefixes": prefix_json, "no_prefix": without} if lengths else {}
         say_json(shown | ({"spills": overload_json, "no_spill": no_spill} if spill_epsilon is not None else {}))
         return
-    say(f"{registered.name}: {certificate.summary()}")
+    say("\n".join(f"{registered.name}: {line}" for line in headline(certificate)))
+    say(certificate.summary())
     if (even := break_even_of(certified.version, graph, now)) is not None:
         say(f"break-even: {even.text()}")
     for moment, loss in later_losses(certified.version, graph, now):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,6 +45,13 @@ if TYPE_CHECKING:
     from router_models.pricing.tier_costs import TierCosts
 
 
+class PairPromises(StrEnum):
+    """Which risk a plan for two tiers bounds; thresholds of `answered` are for `certify` to find."""
+
+    HARM = "harm"
+    ACCEPTED = "accepted"
+
+
 def plan(
     weak: Annotated[str, typer.Option(help="The cheaper tier's name.")],
     strong: Annotated[str, typer.Option(help="The better tier's name.")],
@@ -54,7 +62,13 @@ def plan(
     traffic: Annotated[
         Path | None, typer.Option(help="A traffic mix (YAML), instead of outcomes; see the docs.")
     ] = None,
-    epsilon: Annotated[float, typer.Option(help="Largest share of wrong answers among accepted cheap ones.")] = 0.10,
+    epsilon: Annotated[
+        float, typer.Option(help="Largest share of accepted cheap answers that may be wrong: see --promise.")
+    ] = 0.10,
+    promise: Annotated[
+        PairPromises,
+        typer.Option(help="Which wrong answers count: harm, where the better tier's is right; accepted, all."),
+    ] = PairPromises.HARM,
     delta: Annotated[float, typer.Option(help="1 − confidence.")] = 0.10,
     max_drop: Annotated[float | None, typer.Option(help="Largest acceptable loss of accuracy, e.g. 0.02.")] = None,
     acceptable: Annotated[float | None, typer.Option(help="Least grade that counts as correct, 0 to 1.")] = None,
@@ -147,7 +161,7 @@ def plan(
         note_comparison(table, group_by, cache, "plan", [router or "auto"])
     found = work_out(
         work,
-        RiskBudget(epsilon, delta, max_drop),
+        RiskBudget(epsilon, delta, max_drop, promise is PairPromises.HARM),
         Demand(volume, min_volume, label_usd),
         extra,
         now,

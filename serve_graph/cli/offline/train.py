@@ -22,13 +22,17 @@ from serve_graph.cli.output import (
 class Promises(StrEnum):
     """Which risk a version promises to keep: `candidate.Settings.promise`."""
 
+    HARM = "harm"
     ACCEPTED = "accepted"
     ANSWERED = "answered"
 
 
 PromiseOption = Annotated[
     Promises | None,
-    typer.Option(help="P(wrong | cheap accepted) or P(wrong | answered); default: by the number of tiers."),
+    typer.Option(
+        help="What is bounded: harm (cheap wrong and last tier right | cheap accepted; the default), accepted "
+        "(wrong | cheap accepted), answered (wrong | answered)."
+    ),
 ]
 GroupByOption = Annotated[
     str | None,

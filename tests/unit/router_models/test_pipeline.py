@@ -18,7 +18,7 @@ from router_models.data.outcomes import prompt_id, table_of, write_outcomes
 from router_models.errors import ArtifactError, CertificateError, DataError, NotCertifiedError
 from router_models.pipeline import certify_next, run_pipeline
 from router_models.pricing.prices import Price
-from router_models.risk_control.certificate import Certificate
+from router_models.risk_control.certificate import HARM_RISK, Certificate
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.fit import fit_candidate
 from router_models.training.splits import split_outcomes
@@ -82,7 +82,7 @@ def test_a_version_is_registered_with_its_alias_numbers_and_report(made: tuple[R
     assert found is not None
     assert found.name == "router/1"
     promise = found.tags["certificate"]
-    assert promise.startswith("P(wrong | cheap accepted) <= 0.10 and P(abstain) <= 0.05 with 90 % confidence each")
+    assert promise.startswith(f"{HARM_RISK} <= 0.10 and P(abstain) <= 0.05 with 90 % confidence each")
     files = {path.name for path in version.folder(folder / "cache").iterdir()}
     assert {
         "report.md",
@@ -138,7 +138,7 @@ def test_a_tampered_version_is_refused_by_name(made: tuple[RegisteredVersion, Pa
 
 def test_nothing_certified_says_why_and_what_is_missing(tmp_path: Path) -> None:
     write_outcomes(tmp_path / "o.parquet", world(300, p_easy=0.55))
-    strict = replace(SETTINGS, epsilon=0.01, router="surface", verifier="logprob")
+    strict = replace(SETTINGS, epsilon=0.01, promise="accepted", router="surface", verifier="logprob")
     with pytest.raises(NotCertifiedError) as refused:
         run_pipeline(tmp_path / "o.parquet", strict, tmp_path, f"sqlite:///{tmp_path / 'm.db'}", "router", NOW)
     assert "0.01" in refused.value.reason

@@ -270,7 +270,9 @@ def test_where_answers_were_not_recorded_the_worth_of_a_verifier_is_shown() -> N
 
 
 def test_labels_needed_grow_as_the_promise_gets_stricter(recorded: Workload) -> None:
-    rows = labels_table(recorded, Pattern("cascade", "", after=recorded.seen.p_ok[:, 0]), (0.05, 0.1, 0.2, 0.3), 0.1)
+    rows = labels_table(
+        recorded, Pattern("cascade", "", after=recorded.seen.p_ok[:, 0]), (0.05, 0.1, 0.2, 0.3), RiskBudget(0.1, 0.1)
+    )
     known = [row.fewest for row in rows if row.fewest is not None]
     assert known == sorted(known, reverse=True)
     assert [row.reachable for row in rows] == sorted(row.reachable for row in rows)

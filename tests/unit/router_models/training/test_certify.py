@@ -34,8 +34,8 @@ from router_models.versions.policy import Policy
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 TIERS = ("small", "medium", "large")
 PRICES = {tier: Price(Decimal(str(p)), Decimal(str(2 * p))) for tier, p in zip(TIERS, (0.01, 0.05, 0.5), strict=True)}
-LADDER = Settings(tiers=TIERS, prices=PRICES, epsilon=0.12, abstain_share=0.08)
-PAIR = replace(LADDER, tiers=("small", "large"), epsilon=0.1, router="surface", verifier="logprob")
+LADDER = Settings(tiers=TIERS, prices=PRICES, epsilon=0.12, abstain_share=0.08, promise="answered")
+PAIR = replace(LADDER, tiers=("small", "large"), epsilon=0.1, router="surface", verifier="logprob", promise="accepted")
 DROP = "quality drop against always-frontier"
 
 
@@ -303,7 +303,10 @@ def test_bounds_that_are_not_known_are_stored_as_json_that_every_parser_reads(
     ("change", "message"),
     [
         ({"promise": "accepted"}, "3 tiers are certified together"),
-        ({"tiers": ("small", "large"), "slicer": "domain", "max_drop": 0.1}, "`harm` or `answered`"),
+        (
+            {"tiers": ("small", "large"), "slicer": "domain", "max_drop": 0.1, "promise": "accepted"},
+            "`harm` or `answered`",
+        ),
         ({"tiers": ("small",)}, "two tiers or more"),
         ({"prices": dict.fromkeys(TIERS, Price(Decimal(0), Decimal(0)))}, "costs nothing"),
         ({"prices": PRICES | {"medium": Price(Decimal(9), Decimal(9))}}, "dearer and no better"),

@@ -28,7 +28,9 @@ from router_models.versions.router_version import RouterVersion, Stage, overload
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 TIERS = ("cheap", "frontier")
 TERMS = CertificateTerms(0.4, 0.025, "programmatic", NOW, NOW + timedelta(days=90))
-SETTINGS = Settings(TIERS, {tier: Price(Decimal(1), Decimal(2)) for tier in TIERS}, epsilon=0.1, delta=0.1)
+SETTINGS = Settings(
+    TIERS, {tier: Price(Decimal(1), Decimal(2)) for tier in TIERS}, epsilon=0.1, delta=0.1, promise="accepted"
+)
 
 
 def policy(serve_at: float | None = 0.4) -> Policy:

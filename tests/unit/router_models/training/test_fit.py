@@ -109,7 +109,7 @@ def test_a_last_tier_that_is_never_wrong_in_tune_is_judged_by_what_train_said(
 
 
 @pytest.mark.parametrize("wrong", [0, 1])
-@pytest.mark.parametrize("promise", ["accepted", "answered"])
+@pytest.mark.parametrize("promise", ["harm", "accepted", "answered"])
 def test_a_last_tier_that_is_hardly_ever_wrong_needs_no_variety(wrong: int, promise: str) -> None:
     """The cheap tier's models learn what they ever did; the last tier abstains only from what it knows."""
     learned = parts_of(table()).train.prompts.texts[:wrong]

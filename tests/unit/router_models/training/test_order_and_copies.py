@@ -35,7 +35,7 @@ from router_models.types.exchange import Usage, logprob_summary
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 TIERS = ("cheap", "top")
 PRICES = {"cheap": Price(Decimal("0.01"), Decimal("0.02")), "top": Price(Decimal("0.5"), Decimal(1))}
-PAIR = Settings(TIERS, PRICES, epsilon=0.25, delta=0.2, router="surface", verifier="logprob")
+PAIR = Settings(TIERS, PRICES, epsilon=0.25, delta=0.2, router="surface", verifier="logprob", promise="accepted")
 
 
 class Given(Encoder):

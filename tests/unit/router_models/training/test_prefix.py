@@ -28,7 +28,7 @@ from router_models.versions.router_version import PREFIX_TOKENS, RouterVersion
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 PRICES = {"cheap": Price(Decimal("0.01"), Decimal("0.02")), "top": Price(Decimal("0.5"), Decimal(1))}
-SETTINGS = Settings(("cheap", "top"), PRICES, epsilon=0.15, router="surface", verifier="logprob")
+SETTINGS = Settings(("cheap", "top"), PRICES, epsilon=0.15, router="surface", verifier="logprob", promise="accepted")
 
 
 class Given(Encoder):

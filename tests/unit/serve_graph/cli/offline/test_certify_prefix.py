@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner, Result
 
 from router_models.data.outcomes import prompt_id, write_outcomes
+from router_models.risk_control.certificate import HARM
 from router_models.types import Completion, Decision, Outcome, Query, Usage, Verdict
 from router_models.types.exchange import logprob_summary
 from router_models.versions.registry import LOOKS, find_version
@@ -111,7 +112,7 @@ def certified(made: Made) -> dict[str, Any]:
 def test_certify_makes_a_version_with_a_prefix_point_and_says_so(made: Made, certified: dict[str, Any]) -> None:
     assert certified["no_prefix"] is None
     proof = certified["prefixes"]["cheap"]
-    assert proof["what"] == f"P(wrong | cheap accepted by its first {N} tokens)"
+    assert proof["what"] == f"P({HARM} | cheap accepted by its first {N} tokens)"
     assert (proof["epsilon"], proof["round"]) == (0.15, 1)
     version = made.version("stable")
     assert version.policy.prefixes["cheap"].tokens == N

@@ -51,7 +51,18 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, new_registry: Callable[[P
         "outcomes": folder / "outcomes.parquet",
         "candidate": folder / "candidate",
     }
-    done = call("train", "--router", "surface", "--verifier", "logprob", "--out", made["candidate"], **made)
+    done = call(
+        "train",
+        "--promise",
+        "accepted",
+        "--router",
+        "surface",
+        "--verifier",
+        "logprob",
+        "--out",
+        made["candidate"],
+        **made,
+    )
     assert done.exit_code == 0, done.output
     return made
 
