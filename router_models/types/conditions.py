@@ -47,6 +47,8 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 """Values that change nothing, whatever the model's own defaults are."""
 SHAPES_SAMPLING = ("top_p", "top_k", "min_p")
 """What has no effect at temperature 0."""
+EXACT = 2**53
+"""The largest whole numbers that are the same as floats."""
 NOBODY_ASKS = Message("user", "")
 """What a system prompt follows that is all there is: another condition than one that a question follows."""
 SYSTEM_ROLES = frozenset({"system", "developer"})
@@ -216,7 +218,8 @@ def decoding_of(settings: Mapping[str, Any]) -> str:
             (value == none and type(value) is not bool) or value is none for none in NEUTRAL[name]
         ):
             continue
-        found[name] = float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        is_number = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= EXACT
+        found[name] = float(value) if is_number else value
     if found.get("temperature") == 0:
         found = {name: value for name, value in found.items() if name not in SHAPES_SAMPLING}
     return json.dumps(found, sort_keys=True, separators=(",", ":"), default=str) if found else ""

@@ -7,6 +7,7 @@ count as evidence either.
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ from router_models.types.conditions import Conditions
 
 LEAST_ROWS = 20
 """The CERT rows that a condition needs in order to be covered."""
+LONGEST_NAME, MOST_NAMES = 40, 8
+"""What is said of a request's own words at most: reasons are recorded, prompts are not."""
 NOVELTY_QUANTILE = 0.95
 """A prompt farther from the training data than this share of TUNE's prompts is novel."""
 
@@ -179,9 +182,7 @@ class Coverage:
         if asked.choices > 1:
             return Uncovered("choices", f"{asked.choices} choices are wanted, and answers were certified one by one")
         if asked.decoding not in self.decodings and not self._same_decoding(asked, defaults):
-            return Uncovered(
-                "decoding", f"the sampling settings {asked.decoding or 'of the tiers'} were not certified"
-            )
+            return Uncovered("decoding", f"the sampling settings {_settings_named(asked)} were not certified")
         if asked.system_prompt not in self.system_prompts:
             named = f"the system prompt {asked.system_prompt[:12]}" if asked.system_prompt else "no system prompt"
             return Uncovered("system_prompt", f"{named} was not certified")
@@ -194,9 +195,8 @@ class Coverage:
         if self.only_tools and not asked.tools:
             return Uncovered("tools", "requests that declare tools alone were certified")
         if asked.response_format not in self.response_formats:
-            return Uncovered(
-                "response_format", f"the response format {asked.response_format or 'text'} was not certified"
-            )
+            named = asked.response_format[:LONGEST_NAME] or "text"
+            return Uncovered("response_format", f"the response format {named} was not certified")
         if asked.turns > self.turns:
             return Uncovered("turns", f"{asked.turns} turns of the user, and at most {self.turns} were certified")
         if asked.turns < self.least_turns:
@@ -299,3 +299,12 @@ class Coverage:
 
 def _either(some: bool, always: bool) -> str:
     return "always" if always else "yes" if some else "no"
+
+
+def _settings_named(asked: Conditions) -> str:
+    """Name a request's sampling settings, with the values of those that are numbers."""
+    if not asked.decoding:
+        return "of the tiers"
+    found = json.loads(asked.decoding).items()
+    named = [f"{name[:LONGEST_NAME]}{f' {value:g}' if type(value) is float else ''}" for name, value in found]
+    return ", ".join(named[:MOST_NAMES]) + (" and others" if len(named) > MOST_NAMES else "")

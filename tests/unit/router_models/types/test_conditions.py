@@ -78,7 +78,10 @@ def test_the_settings_of_a_tier_count_unless_the_request_has_its_own() -> None:
 texts = st.text(st.characters(codec="utf-8"), max_size=5)
 settings = st.dictionaries(
     st.sampled_from(["temperature", "top_p", "stop", "seed", "other"]),
-    st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.floats(0, 2), texts, st.lists(texts, max_size=2)),
+    st.one_of(
+        *(st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from([2**53 + 1, -(10**400)]), st.floats(0, 2)),
+        *(texts, st.lists(texts, max_size=2), st.dictionaries(texts, st.integers(), max_size=2)),
+    ),
 )
 
 

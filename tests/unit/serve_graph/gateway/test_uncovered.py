@@ -273,6 +273,23 @@ async def test_a_tier_by_name_and_a_version_without_coverage_have_nothing_to_cov
         assert service.metrics.coverage()["requests"] == 0
 
 
+async def test_the_words_of_a_request_are_not_recorded_with_the_reason() -> None:
+    said = "a secret of the caller " * 100
+    for fields in (
+        {"prediction": {"type": "content", "content": said}, "temperature": 1.9},
+        {"stop": [said]},
+        {said: 1, **{f"field{i}": said for i in range(99)}},
+        {"x": 10**400},
+        {"response_format": {"type": said}},
+        {"messages": [{"role": "system", "content": said}, ASK]},
+    ):
+        record = await Asked().chat(fields)
+        told = f"{record.route_reason} {record.evidence['not_promised']}"
+        assert "caller a secret" not in told.replace(said[:40], "")
+        assert len(told) < 1000
+    assert "temperature 1.9" in (await Asked().chat({"temperature": 1.9, "stop": said})).route_reason
+
+
 async def test_nobody_abstains_from_what_is_not_covered() -> None:
     judge = FakeJudge(Action.ABSTAINED)
     asked = Asked(judge=judge, abstain_at_top=0.5)
