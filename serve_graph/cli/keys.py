@@ -31,6 +31,9 @@ def new(
     ] = None,
     max_choices: Annotated[int | None, typer.Option(min=1, help="The largest `n` that a request may ask for.")] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Requests in progress per ingress replica.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="name=value: metadata of all its requests; may be repeated.")
+    ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -58,6 +61,7 @@ def new(
         "max_tokens": max_tokens,
         "max_choices": max_choices,
         "concurrency": concurrency,
+        "labels": dict(map(_label, label or ())),
     }
     try:
         key = KeyConfig.model_validate(fields)
@@ -112,6 +116,13 @@ def revoke(
             raise ConfigError(f"no key {name!r} in {graph.keys_file}")
         write_keys(graph.keys_file, left)
     say(f"revoked {name}; {len(left)} key(s) left")
+
+
+def _label(text: str) -> tuple[str, str]:
+    name, given, value = text.partition("=")
+    if not name or not given:
+        raise typer.BadParameter(f"a label is name=value, got {text!r}", param_hint="--label")
+    return name, value
 
 
 def _dollars(text: str | None, option: str) -> Decimal | None:

@@ -67,8 +67,16 @@ def test_what_cannot_be_a_key_is_refused_and_changes_nothing(run: Run, tmp_path:
     assert (tmp_path / "state" / "keys.yaml").read_text() == before
 
 
-def test_an_amount_that_is_none_is_wrong_use(run: Run) -> None:
+def test_an_amount_or_a_label_that_is_none_is_wrong_use(run: Run) -> None:
     assert run("new", "a", "--usd-per-day", "much").exit_code == 2
+    assert run("new", "a", "--label", "gold").exit_code == 2
+    assert run("new", "a", "--label", "=gold").exit_code == 2
+
+
+def test_a_key_sets_labels_of_its_requests(run: Run, tmp_path: Path) -> None:
+    run("new", "a", "--label", "user_tier=gold", "--label", "domain=law=eu")
+    [key] = read_keys(tmp_path / "state" / "keys.yaml")
+    assert key.labels == {"user_tier": "gold", "domain": "law=eu"}
 
 
 def test_no_keys_says_what_that_means(run: Run) -> None:
