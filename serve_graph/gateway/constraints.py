@@ -32,7 +32,7 @@ from serve_graph.gateway.rules import (
 )
 from serve_graph.gateway.sessions import Session, Sessions
 from serve_graph.policy.labels import LabelRule
-from serve_graph.policy.served_policy import ServedPolicy
+from serve_graph.policy.served_policy import ServedPolicy, whole_try_s
 from serve_graph.policy.validity import CertificateStatus
 
 
@@ -297,7 +297,7 @@ def routing_context_for(
         prefixes=served.prefix_shares,
         labels=served.labels,
         harm=served.harm,
-        whole_try_s=max(tier.timeout_s for tier in config.tiers) + 2 * config.policy.timeout_s,
+        whole_try_s=whole_try_s(config, joint=served.joint),
         coverage=served.coverage,
         sampling=tuple(own for i, own in enumerate(sampling) if own not in sampling[:i]),
         when_uncovered=config.policy.uncovered,

@@ -64,6 +64,8 @@ class ServedPolicy:
         voided = joint and counts_on_abstaining(policy, forbids_abstaining=forbids)
         if voided:
             promise = f"nothing: policy.abstain is forbid, and abstaining was counted on in {promise!r}"
+        elif certificate is not None and (cut := cut_short(config, joint=joint)) is not None:
+            promise = f"{promise}; {cut}"
         if forbids:
             policy = policy.without_abstention()
         if not config.policy.overload_fallback:
@@ -92,6 +94,27 @@ class ServedPolicy:
             harm=harm,
             headline=() if certificate is None or voided else headline(certificate),
         )
+
+
+def whole_try_s(config: GraphConfig, *, joint: bool) -> float:
+    """The longest that a cheap try takes by the tiers' own limits, in seconds, router and verdict included.
+
+    Where all answers were certified (`joint`), those of the last tier after it as well.
+    """
+    *below, last = config.tiers
+    tried = max((tier.timeout_s for tier in below), default=0.0) + 2 * config.policy.timeout_s
+    return tried + (last.timeout_s + config.policy.timeout_s if joint else 0.0)
+
+
+def cut_short(config: GraphConfig, *, joint: bool) -> str | None:
+    """What is promised of nobody since a limit in time takes out slow answers, in words; None where none does."""
+    whole_s, deadline_s = whole_try_s(config, joint=joint), config.http.deadline_s
+    if deadline_s is not None and deadline_s < whole_s:
+        return f"nothing under http.deadline_s: {deadline_s:g} s, where a try may take {whole_s:g} s"
+    first_s = config.policy.first_token_s
+    if first_s is not None and first_s < whole_s:
+        return f"nothing of streams under policy.first_token_s: {first_s:g} s, where a try may take {whole_s:g} s"
+    return None
 
 
 def _labels_of(version: RouterVersion | None, config: GraphConfig) -> LabelRule | None:
