@@ -13,7 +13,7 @@ from router_models.data.outcomes import OutcomeTable
 from router_models.reports.markdown import table
 from router_models.training.splits import SPLIT_SHARES
 from router_models.types import BoolArray
-from router_models.types.conditions import CONDITION_COLUMNS, PLAIN
+from router_models.types.conditions import CONDITION_COLUMNS, PLAIN, Conditions
 from router_models.types.coverage import LEAST_ROWS, Coverage
 
 NEEDED = round(LEAST_ROWS / SPLIT_SHARES["cert"])
@@ -65,15 +65,23 @@ def foreseen_conditions(prompts: OutcomeTable) -> tuple[ForeseenCondition, ...]:
     are: a table of single questions gives one line.
     """
     asked = conditions_of_table(prompts.take(one_of_each(prompts.groups)))
-    found = []
+    coverage, found = Coverage.of(asked, least=NEEDED), list[ForeseenCondition]()
     for name in CONDITION_COLUMNS:
-        counts = Counter(condition_words(one, name) for one in asked)
-        if set(counts) == {condition_words(PLAIN, name)}:
+        told = [_told(one, name, coverage) for one in asked]
+        counts = Counter(told)
+        if set(counts) == {_told(PLAIN, name, coverage)}:
             continue
-        found += [
-            ForeseenCondition(name, value, count, max(NEEDED - count, 0)) for value, count in counts.most_common()
-        ]
+        for value, count in counts.most_common():
+            have = sum(row.turns >= int(value) for row in asked) if name == "turns" else count
+            found.append(ForeseenCondition(name, value, count, max(NEEDED - have, 0)))
     return tuple(found) or (ForeseenCondition("all", "single questions at the tiers' own settings", len(asked), 0),)
+
+
+def _told(asked: Conditions, name: str, coverage: Coverage) -> str:
+    """One condition in words; a length by the least one that is covered, since longer ones are as well."""
+    if name != "max_tokens" or asked.max_tokens is None or coverage.max_tokens is None:
+        return condition_words(asked, name)
+    return f"{'from' if asked.max_tokens >= coverage.max_tokens else 'below'} {coverage.max_tokens}"
 
 
 def foreseen_rows(prompts: OutcomeTable) -> BoolArray:

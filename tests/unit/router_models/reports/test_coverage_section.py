@@ -58,6 +58,20 @@ def test_a_plan_says_which_conditions_lack_how_many_prompts() -> None:
     assert f"(30, {NEEDED - 30} missing)" in foreseen_words(foreseen)
 
 
+def test_more_turns_and_longer_answers_are_foreseen_with_fewer_and_shorter_ones() -> None:
+    """Enough prompts permit 16 tokens; two and three turns are enough together for two."""
+    rows = [Conditions(max_tokens=16)] * 60 + [Conditions(max_tokens=144, turns=2)] * 40
+    rows += [Conditions(max_tokens=8)] * 5 + [Conditions(max_tokens=16, turns=3)] * 10
+    missing = {(one.condition, one.value): one.missing for one in foreseen_conditions(asked(rows))}
+    assert missing == {
+        ("max_tokens", "from 16"): 0,
+        ("max_tokens", "below 16"): NEEDED - 5,
+        ("turns", "1"): 0,
+        ("turns", "2"): 0,
+        ("turns", "3"): NEEDED - 10,
+    }
+
+
 def test_rows_under_conditions_of_too_few_prompts_are_foreseen_to_be_left_out() -> None:
     assert foreseen_rows(asked(ROWS)).tolist() == [row == PLAIN for row in ROWS]
     assert foreseen_rows(asked([PLAIN, WARM])).all(), "too few prompts to say"
