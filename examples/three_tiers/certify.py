@@ -47,7 +47,7 @@ def made_up(n: int, seed: int) -> list[Outcome]:
             rows.append(
                 Outcome(
                     prompt_id(prompt), prompt, tier, "an answer", float(right), Usage(20, 4), 0.1, "stop",
-                    logprob_summary(tokens), {"language": "en"},
+                    logprob_summary(tokens), {"language": "en"}, label_source="programmatic",
                 )
             )  # fmt: skip
     return rows

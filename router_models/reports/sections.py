@@ -65,7 +65,13 @@ def promise_section(certificate: Certificate | None, delta_together: float | Non
     at_once = f"\n\nEverything that this version promises holds at once with {1 - delta:.1%} confidence."
     beside = _beside(certificate.compared)
     at_once = at_once if delta > certificate.delta else ""
-    return f"{lead}\n\n{certificate.summary()}\n\n{table(rows)}{beside}{at_once}"
+    streamed = ""
+    if certificate.streamed is not None:
+        streamed = (
+            "\n\nThe labels of this promise were given one by one, on accepted answers, until it was proved. All "
+            "other figures of this page grade the CERT prompts by the outcomes' own labels."
+        )
+    return f"{lead}\n\n{certificate.summary()}\n\n{table(rows)}{beside}{at_once}{streamed}"
 
 
 def _beside(found: Compared | None) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from router_models.data.formats.condition_columns import condition_words, conditions_of_table
 from router_models.data.table import OutcomeTable
 from router_models.errors import ArtifactError, DataError
 from router_models.risk_control.certify import routed
@@ -25,6 +26,7 @@ from router_models.training.candidate import Candidate, Settings
 from router_models.training.evidence import evidence_of, score_table
 from router_models.training.splits import LabelledSplits
 from router_models.types import FloatArray
+from router_models.types.conditions import PLAIN, Conditions
 from router_models.types.coverage import Coverage
 from router_models.types.label_sources import by_judge
 from router_models.versions.covered_rows import coverage_of, covered_rows
@@ -100,11 +102,15 @@ class LabelPlan:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One row to be labelled: its key, the prompt, and the answers by tier in the order in which they are shown."""
+    """One row to be labelled: its key, the prompt, and the answers by tier in the order in which they are shown.
+
+    `asked_under` has the conditions that are not the plain ones, in words.
+    """
 
     key: str
     prompt: str
     answers: Mapping[str, str]
+    asked_under: str = ""
 
     @property
     def alike(self) -> bool:
@@ -242,14 +248,20 @@ def _questions(
             raise DataError(f"the outcomes hold no answers of tier {tier!r}: there is nothing to show to a labeller")
     texts = {tier: cert.answers_of(tier).texts for tier in asked}
     kept = [(row, score) for row, score in zip(rows, scores.tolist(), strict=True) if score >= lenient]
-    found = []
+    found, conditions = [], conditions_of_table(cert)
     for row, _ in kept:
         said = {tier: texts[tier][row] for tier in asked}
         prompt = cert.prompts.texts[row]
         key = _sha("\x1f".join([prompt, *(f"{tier}\x1e{text}" for tier, text in said.items())]))[:16]
         blind = sorted(said, key=lambda tier: _sha(f"shown:{key}:{tier}"))
-        found.append(Question(key, prompt, {tier: said[tier] for tier in blind}))
+        found.append(Question(key, prompt, {tier: said[tier] for tier in blind}, _in_words(conditions[row])))
     return tuple(found), np.array([score for _, score in kept], dtype=np.float64)
+
+
+def _in_words(asked: Conditions) -> str:
+    plain = PLAIN.columns()
+    other = (name for name, cell in asked.columns().items() if cell != plain[name])
+    return ", ".join(f"{name.replace('_', ' ')} {condition_words(asked, name)}" for name in other)
 
 
 def _digest_of(questions: Sequence[Question], coverage: Coverage) -> str:

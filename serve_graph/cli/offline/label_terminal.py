@@ -68,6 +68,7 @@ def question_text(session: LabelSession, question: Question, tier: str) -> str:
     tiers = list(question.answers)
     lines = ["", "─" * 72, "disputed" if session.adjudicating else status_line(session.summary()), "", "PROMPT"]
     lines += [plain(question.prompt), ""]
+    lines += [f"asked under: {plain(question.asked_under)}", ""] if question.asked_under else []
     for name, answer in question.answers.items():
         letter = f" {chr(ord('A') + tiers.index(name))}" if len(tiers) > 1 else ""
         lines += [f"ANSWER{letter}", plain(answer) or "(empty)", ""]

@@ -12,10 +12,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from router_models.risk_control.certificate import HARM_RISK
+from router_models.training.labelling.plan import LabelPlan, LabelTask, Question
 from router_models.training.labelling.records import read_label_file
+from router_models.training.labelling.session import LabelSession
 from router_models.types.exchange import LOGPROB_NAMES
 from serve_graph.cli import app
-from serve_graph.cli.offline.label_terminal import Keys, keys_of, plain
+from serve_graph.cli.offline.label_terminal import Keys, keys_of, plain, question_text
 
 PRICES = {"cheap": (0.1, 0.2), "frontier": (1, 2)}
 
@@ -98,6 +101,21 @@ def test_two_people_label_the_same_answers_and_what_they_dispute_is_settled(work
     assert read_label_file(workshop / "b.jsonl")[0].look_index == 2, "another file is another look at the prompts"
 
 
+def test_harm_is_labelled_by_both_answers_and_certified_in_the_same_way(workshop: Path) -> None:
+    asked = label(workshop, "h.jsonl", "w", "--promise", "harm")
+    assert asked.exit_code == 0, asked.output
+    first = asked.stderr.split("PROMPT")[1]
+    assert "ANSWER A" in first
+    assert "ANSWER B" in first
+    assert "Is answer A right?" in first, "one key for each of the two"
+    label(workshop, "h.jsonl", "w" + "r" * 600)
+    plan, records = read_label_file(workshop / "h.jsonl")
+    assert {record.tier for record in records} == set(PRICES)
+    made = json.loads(certify(workshop, "h.jsonl", "--promise", "harm", "--json").stdout)["certificate"]
+    assert made["what"] == HARM_RISK
+    assert (made["errors"], made["streamed"]["proved"]) == (0, len(plan.thresholds)), "both wrong: no harm"
+
+
 def test_a_scripts_labels_are_its_own(workshop: Path) -> None:
     label(workshop, "s.jsonl", "r" * 300, "--label-source", "judge:j2")
     made = json.loads(certify(workshop, "s.jsonl", "--json").stdout)["certificate"]
@@ -135,3 +153,18 @@ def test_keys_come_one_by_one_and_a_pipe_that_ends_quits() -> None:
     assert isinstance(keys, Keys)
     assert [keys.read() for _ in range(4)] == ["r", "W", "q", "q"]
     assert plain("a\tb\n\x1b[31m\u202ec") == "a\tb\n\ufffd[31m\ufffdc"
+
+
+def test_a_question_says_what_the_prompt_was_asked_under_and_of_which_of_two_answers_it_asks() -> None:
+    plan = LabelPlan("harm", ("cheap", "top"), 0.2, 0.1, 0.1, 1, (0.5,), (0.02,), "human", "c", "r", 1, "2026-01-05")
+    asked = Question("k", "Why?", {"top": "so", "cheap": ""}, "turns 2, decoding temperature=0.7")
+    text = question_text(LabelSession(LabelTask(plan, (asked,), np.array([0.9])), (), "ann", 0), asked, "cheap")
+    for part in (
+        "asked under: turns 2",
+        "ANSWER A\nso",
+        "ANSWER B\n(empty)",
+        "Is answer B right?",
+        "1 are left",
+    ):
+        assert part in text
+    assert "cheap" not in text
