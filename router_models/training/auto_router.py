@@ -18,7 +18,13 @@ from router_models.data.table import OutcomeTable
 from router_models.errors import DataError
 from router_models.estimators.routers import ROUTERS
 from router_models.metrics import RoutingSums, bootstrap_values, interval_of
-from router_models.training.model_selection import Scored, grouped_folds, held_out_of_folds, simplest_good
+from router_models.training.model_selection import (
+    SIMPLE_ROUTERS,
+    Scored,
+    grouped_folds,
+    held_out_of_folds,
+    simplest_good,
+)
 from router_models.types import FloatArray, IntArray, Progress, Prompts
 
 Folds = Sequence[tuple[IntArray, IntArray]]
@@ -61,8 +67,8 @@ def choose_by_area(
     tier, top : str
         The cheaper tier, and the last one.
     budget_s : float
-        Seconds. The first family is always finished; of the others one is broken off as soon as the folds so far say
-        that all of them would take longer than what is left.
+        Seconds. The two quickest families are always finished; of the others one is broken off as soon as the folds so
+        far say that all of them would take longer than what is left.
     folds, seed : int
         Folds, and the seed of folds and resamples.
     progress : callable
@@ -84,7 +90,7 @@ def choose_by_area(
     scores, seconds = {BASELINE: held_out_of_folds(BASELINE, train.prompts, w, splits)}, {BASELINE: clock() - started}
     for family in sorted(ordered, key=lambda name: (name not in FIRST, ordered.index(name))):
         begun = clock()
-        left_s = np.inf if len(scores) == 1 else budget_s - (begun - started)
+        left_s = np.inf if family in SIMPLE_ROUTERS else budget_s - (begun - started)
         if left_s <= 0:
             progress(f"router {family}: not tried, the budget of {budget_s:g} s is used up")
             continue

@@ -11,6 +11,7 @@ import pytest
 from router_models.data.outcomes import OutcomeTable, group_duplicates, prompt_id
 from router_models.errors import DataError
 from router_models.estimators.routers.text.linear import SurfaceRouter
+from router_models.estimators.signals import TierKind
 from router_models.estimators.verifiers.learned.logistic import folds_by_prompt
 from router_models.evaluation.cascade_data import (
     COMBINED,
@@ -26,6 +27,7 @@ from router_models.evaluation.cascade_data import (
     with_one_token_logprobs,
 )
 from router_models.types import Answers, FloatArray, Prompts
+from router_models.types.exchange import LOGPROB_NAMES
 
 
 def test_grades_of_the_held_out_fold_do_not_reach_its_scores(drawn: Callable[..., CascadeData]) -> None:
@@ -85,6 +87,24 @@ def test_a_tier_of_whose_certainty_nothing_is_known_makes_no_cascade() -> None:
     )
     with pytest.raises(DataError, match="logprobs of 'small'"):
         cascade_data(table, "small", "large")
+
+
+def test_of_recorded_signals_contenders_are_given_those_that_are_served() -> None:
+    texts = ("one", "two", "three")
+    tiers = ("small", "large")
+    told = {f"small|{name}": np.full(3, -0.5) for name in (*LOGPROB_NAMES, "p_true", "somebodys_score")}
+    table = OutcomeTable(
+        Prompts(texts), tuple(map(prompt_id, texts)), tiers, dict.fromkeys(tiers, np.ones(3)),
+        group_duplicates(texts), confidences=told,
+    )  # fmt: skip
+    data = cascade_data(table, *tiers)
+    assert set(data.answers.signals) == set(LOGPROB_NAMES)
+    assert [why.partition(" would need ")[0] for why in data.not_served] == [
+        "the signal p_true",
+        "the signal somebodys_score",
+    ]
+    with pytest.raises(DataError, match="a cascade from tier 'small': the signal lp_mean would need"):
+        cascade_data(table, *tiers, TierKind.HOSTED)
 
 
 def test_order_is_taken_within_folds_whatever_their_scales() -> None:

@@ -14,6 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from router_models.errors import LossError
+from router_models.versions.registry import set_tags
 from serve_graph.cli import app
 from serve_graph.config.graph import load_config
 from serve_graph.errors import ServeGraphError
@@ -184,6 +185,9 @@ def test_a_version_that_loses_money_is_refused_by_certify_promote_approve_and_up
     done("versions", "promote", number, "--config", dear, "--allow-loss")
 
     graph = load_config(dear)
+    set_tags(graph.registry_uri, graph.policy.model_name, number, {"replaced": number})
+    refused_for_loss("versions", "rollback", "--config", dear)
+    done("versions", "rollback", "--config", dear, "--allow-loss")
     asked = {"version": "stable"}
     stable_graph = graph.model_copy(update={"policy": graph.policy.model_copy(update=asked)})
     served = serving_version(stable_graph)
