@@ -17,6 +17,7 @@ from router_models.data.slices import slices_of
 from router_models.errors import DataError
 from router_models.training.evidence import score_table
 from router_models.types import Action, BoolArray, FloatArray
+from router_models.versions.covered_rows import covered_rows
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion
 
@@ -107,10 +108,12 @@ def version_itineraries(version: RouterVersion, table: OutcomeTable) -> tuple[It
     """
     scores = score_table(version, table)
     own, covered, proof = None, None, version.certificate
+    if proof is not None:
+        covered = covered_rows(proof.coverage, version, table)
     if version.slicer is not None and proof is not None:
         names = slices_of(version.slicer, table.prompts)
         if proof.joint:
-            covered = np.array([proof.covers(name) for name in names])
+            covered = covered & np.array([proof.covers(name) for name in names])
         else:
             own = np.array([proof.threshold_for(name) for name in names])
     return policy_itineraries(version.policy, scores.p_route, scores.p_ok, own, covered)

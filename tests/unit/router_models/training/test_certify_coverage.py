@@ -13,6 +13,7 @@ from router_models.data.formats import outcomes_to_frame, parse_columns
 from router_models.data.formats.condition_columns import conditions_of_table
 from router_models.data.outcomes import OutcomeTable, prompt_id, table_of
 from router_models.errors import NotCertifiedError
+from router_models.planning.simulation.itineraries import version_itineraries
 from router_models.pricing.prices import Price
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.certify import Certified, certify_candidate
@@ -119,6 +120,11 @@ def test_what_is_not_covered_is_replayed_as_the_last_tier_answers_it(made: Certi
     assert replayed.cost_usd[~covered].tolist() == made.evidence.cost_usd[~covered, 1].tolist()
     everywhere = replay_version(made.version, replace(made.evidence, covered=None))
     assert everywhere.cost_usd.sum() < replayed.cost_usd.sum(), "rows that are not covered would have been accepted"
+
+
+def test_a_simulation_sends_what_is_not_covered_to_the_last_tier(made: Certified, parts: LabelledSplits) -> None:
+    ways, replayed = version_itineraries(made.version, parts.cert), replay_version(made.version, made.evidence)
+    assert [way.answered_by for way in ways] == [None if i < 0 else PAIR.tiers[i] for i in replayed.answered_by]
 
 
 def test_the_promises_beside_it_are_proved_on_the_same_rows_and_carry_the_coverage(
