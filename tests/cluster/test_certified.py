@@ -61,7 +61,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     (folder / "graph.yaml").write_text(yaml.safe_dump(config))
     chance, engine = random.Random(5), EchoEngine(EchoTierConfig.model_validate(TIERS[0]))
     outcomes, easy = [], dict[bool, str]()
-    for i in range(1600):
+    for i in range(1000, 2600):  # as long as each other: none is novel
         hard = chance.random() < 0.3
         prompt = f"Prove in full that theorem {i} of the list below holds." if hard else f"What colour is cat {i}?"
         said = asyncio.run(engine.generate({"messages": [{"role": "user", "content": prompt}]}))
@@ -129,7 +129,7 @@ def test_a_rejected_answer_is_shown_while_the_last_tier_is_full(
     busy = threading.Thread(target=served.chat, args=("[frontier:slow=8] a long one", "frontier"))
     busy.start()
     wait_until(lambda: served.busy() >= 1)
-    spilled, hard = served.chat(made.rejected), served.chat("Prove in full that theorem 7 of the list below holds.")
+    spilled, hard = served.chat(made.rejected), served.chat("Prove in full that theorem 1007 of the list below holds.")
     busy.join()
     facts = spilled.json()["serve_graph"]
     assert (facts["tier"], facts["outcome"], facts.get("spilled")) == ("cheap", "fallback", True)
