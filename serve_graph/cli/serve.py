@@ -111,7 +111,8 @@ def status(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None, as_js
         down = [tier for tier, ready in state["tiers_ready"].items() if ready is False]
         faults = f"; not answering: {', '.join(down)}" if down else ""
         say(f"{url}: {'ready' if state['ready'] else 'not ready'}; tiers {', '.join(state['tiers'])}{faults}")
-        say(f"version {state['version']}: {state['promise']}")
+        for line in state.get("headline") or [state["promise"]]:
+            say(f"version {state['version']}: {line}")
         for tier, fault in state.get("tier_faults", {}).items():
             say(f"tier {tier}: {fault}")
         for tier, promise in state.get("prefixes", {}).items():

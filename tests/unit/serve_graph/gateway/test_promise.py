@@ -56,6 +56,16 @@ def test_an_accepted_cheap_answer_has_the_certified_share() -> None:
     assert answer_promise(JOINT, context(), escalated()) == AnswerPromise(0.9, "answers")
 
 
+def test_under_a_promise_of_harm_the_share_is_of_answers_that_are_no_worse_than_the_last_tiers() -> None:
+    shares = replace(SHARES, harm=True)
+    right = "to be right or no worse than the last tier's"
+    assert answer_promise(shares, context(), accepted()) == AnswerPromise(0.9, f"accepted cheap answers, {right}")
+    begun = answer_promise(shares, context(), accepted(by_prefix=True))
+    assert begun == AnswerPromise(0.8, f"cheap answers accepted by their first tokens, {right}")
+    last = answer_promise(shares, context(), escalated())
+    assert (last.share, last.why_not is None) == (None, False), "nothing is said of the last tier's own errors"
+
+
 ENDINGS: Mapping[str, tuple[RequestState, str]] = {
     "the last tier, escalated": (escalated(), "the last tier, answered"),
     "the last tier, routed": (

@@ -9,7 +9,7 @@ import pytest
 
 from router_models.estimators.routers import LengthRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
-from router_models.risk_control.certificate import ANSWERED_RISK, Certificate, LabelSource
+from router_models.risk_control.certificate import ANSWERED_RISK, HARM_RISK, Certificate, LabelSource
 from router_models.risk_control.promise import Promise
 from router_models.types import Completion, Decision, DecisionRecord, OperatingPoint, Query, Verdict
 from router_models.versions.policy import Policy
@@ -137,6 +137,21 @@ async def test_nobody_judges_the_last_tier_where_nothing_is_promised() -> None:
     assert judged == []
     await asked(counted, "en")
     assert judged == ["cheap"]
+
+
+def test_what_a_ladder_promises_of_harm_is_served_as_a_promise_of_cheap_answers() -> None:
+    from serve_graph.policy.served_policy import ServedPolicy  # imports ray.serve
+
+    version = VersionPolicy().version
+    assert version.certificate is not None
+    made = replace(version.certificate, what=HARM_RISK, settings={"cheap.accept_at": 0.5})
+    assert made.joint
+    tier = {"engine": "echo", "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}}
+    tiers = [{"name": "cheap", **tier}, {"name": "frontier", **tier}]
+    config = GraphConfig.model_validate({"tiers": tiers, "policy": {"safe_tier": "frontier"}})
+    served = ServedPolicy.of(replace(version, certificate=made), "router/1", made.summary(), config)
+    assert (served.promised, served.joint, served.harm) == (0.9, False, True)
+    assert served.headline[0].startswith(f"{HARM_RISK} <= 0.1 in each certified slice: 2 of 100 on CERT")
 
 
 def test_a_configuration_that_forbids_abstaining_voids_what_counts_on_it() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from router_models.pricing.prices import Price
 from router_models.types import Action, DecisionRecord
 from serve_graph.cascade.fakes import PRICES, FakeJudge
-from serve_graph.records.explanation import explained, other_branch
+from serve_graph.records.explanation import explained, other_branch, sentences
 
 Endpoints = Callable[..., Any]
 TIERS = ("cheap", "frontier")
@@ -38,6 +38,21 @@ async def test_a_decision_is_explained_in_sentences_and_numbers(endpoint: Endpoi
     ):
         assert expected in text, expected
     assert page["id"] == record.id
+
+
+async def test_what_was_promised_is_told_as_it_was_certified(endpoint: Endpoints) -> None:
+    record, _ = await asked(endpoint)
+    for of, told in (
+        ("accepted cheap answers", "90.0% of accepted cheap answers certified to be correct."),
+        (
+            "accepted cheap answers, to be right or no worse than the last tier's",
+            "90.0% of accepted cheap answers certified to be right or no worse than the last tier's.",
+        ),
+    ):
+        stored = replace(
+            record, evidence={**record.evidence, "promised": 0.9, "promised_of": of, "not_promised": None}
+        )
+        assert any(line.endswith(told) for line in sentences(stored, None))
 
 
 async def test_an_accepted_answers_other_way_is_an_estimate_of_the_last_tier(endpoint: Endpoints) -> None:
