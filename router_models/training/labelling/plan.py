@@ -104,7 +104,7 @@ class LabelPlan:
 class Question:
     """One row to be labelled: its key, the prompt, and the answers by tier in the order in which they are shown.
 
-    `asked_under` has the conditions that are not the plain ones, in words.
+    `asked_under` has the conditions that are not the plain ones, in words; limits of length are left out.
     """
 
     key: str
@@ -260,7 +260,7 @@ def _questions(
 
 def _in_words(asked: Conditions) -> str:
     plain = PLAIN.columns()
-    other = (name for name, cell in asked.columns().items() if cell != plain[name])
+    other = (name for name, cell in asked.columns().items() if cell != plain[name] and name != "max_tokens")
     return ", ".join(f"{name.replace('_', ' ')} {condition_words(asked, name)}" for name in other)
 
 
