@@ -10,6 +10,7 @@ from router_models.risk_control.certificate import Certificate
 from router_models.risk_control.promise import Span
 
 NOT_KEPT = "not recorded in this certificate: certify again"
+OF_ACCEPTED = "not known: streamed labels are of accepted answers alone"
 
 
 def headline(certificate: Certificate) -> tuple[str, str, str]:
@@ -31,11 +32,17 @@ def headline(certificate: Certificate) -> tuple[str, str, str]:
         shown += f"; wrong where the last tier's is right: {found.harmed} of {found.kept} cheap ones"
     bound = f"{certificate.what} <= {certificate.epsilon:g}{certificate.where}: {shown}"
     bound += f", {100 * (1 - certificate.delta):.4g} % confidence"
-    return three_numbers(bound, *((None, None) if found is None else (found.right_difference, found.cost_saved)))
+    unknown = NOT_KEPT if certificate.streamed is None else OF_ACCEPTED
+    right, saved = (None, None) if found is None else (found.right_difference, found.cost_saved)
+    return three_numbers(bound, right, saved, unknown=unknown)
 
 
 def three_numbers(
-    bound: str, right_difference: Span | None, cost_saved: Span | None, last: str = "the last tier"
+    bound: str,
+    right_difference: Span | None,
+    cost_saved: Span | None,
+    last: str = "the last tier",
+    unknown: str = NOT_KEPT,
 ) -> tuple[str, str, str]:
     """The three numbers in words.
 
@@ -47,13 +54,15 @@ def three_numbers(
         Shares with their 95 % intervals; None: not known.
     last : str
         What is compared with.
+    unknown : str
+        What is said of a number that is not known.
 
     Returns
     -------
     tuple of str
         The bound, the difference in right answers, and the net cost saved.
     """
-    right = saved = NOT_KEPT
+    right = saved = unknown
     if right_difference is not None:
         value, low, high = (round(100 * x, 1) + 0.0 for x in right_difference)
         right = f"{value:+.1f} points ({low:+.1f} to {high:+.1f})"

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from router_models.reports.headline import NOT_KEPT, headline
+from router_models.reports.headline import NOT_KEPT, OF_ACCEPTED, headline
 from router_models.reports.policies import policies_section
 from router_models.reports.sections import promise_section
 from router_models.risk_control.certificate import ACCEPTED_RISK, ANSWERED_RISK, HARM_RISK, Certificate
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.paired import compare_with_last
-from router_models.risk_control.promise import Compared
+from router_models.risk_control.promise import Compared, Streamed
 from router_models.risk_control.terms import CertificateTerms
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
@@ -30,6 +30,12 @@ def test_the_bound_with_its_counts_then_what_is_lost_then_what_is_saved() -> Non
         "right answers against always asking the last tier: -0.8 points (-2.0 to +0.4)",
         "cost saved, net of router and verifier: 12.3% (10.0% to 15.0%)",
     )
+
+
+def test_what_streamed_labels_cannot_say_is_not_asked_for_again() -> None:
+    streamed = replace(made(compared=None), streamed=Streamed(80, 61, 17.2, 2, 3, 2, 0.81))
+    assert all(line.endswith(OF_ACCEPTED) for line in headline(streamed)[1:])
+    assert all(line.endswith(NOT_KEPT) for line in headline(made(compared=None))[1:])
 
 
 @pytest.mark.parametrize("what", [ACCEPTED_RISK, ANSWERED_RISK])
