@@ -102,7 +102,7 @@ def planned(table: OutcomeTable, kind: str) -> dict[str, Any]:
     found = operate(work, patterns_of(work, budget, None), budget, NOW)
     assert any(operated.certified for operated in found)
     certified = {o.pattern.name: (o.route_at, o.accept_at, o.certified, o.why) for o in found}
-    return {**certified, "labels": labels_table(work, found[-1].pattern, (0.25,), 0.2)}
+    return {**certified, "labels": labels_table(work, found[-1].pattern, (0.25,), RiskBudget(0.25, 0.2))}
 
 
 Result = Callable[[OutcomeTable, str], dict[str, Any]]
