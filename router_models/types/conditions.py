@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +44,13 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "chat_template_kwargs": ({},),
     "modalities": (["text"],),
 }
-"""Values that change nothing, whatever the model's own defaults are."""
+"""Values that change nothing, unless a tier's own default is another one."""
+READ_FIELDS = frozenset({"role", "content", "name", "tool_calls", "tool_call_id", "function_call", "cache_control"})
+"""What of a message is a condition of its own, or read by routers and verifiers."""
+MEDIA_FIELDS = frozenset({"image", "images", "audio", "video", "videos", "file", "files", "attachments"})
+"""What of a message is no text: which tier takes it, and that nothing is promised of it, is said elsewhere."""
+UNREAD_PARTS = frozenset({"refusal", "thinking", "redacted_thinking", "reasoning", "reasoning_text"})
+"""Types of parts that models read and routers do not."""
 SHAPES_SAMPLING = ("top_p", "top_k", "min_p")
 """What has no effect at temperature 0."""
 EXACT = 2**53
@@ -79,6 +85,8 @@ class Conditions:
         Whether it ends in the beginning of the assistant's answer.
     choices : int
         How many answers are wanted (`n`).
+    unread : str
+        What of its messages no router reads and no row can have: reasoning, refusals, fields of one provider's own.
     """
 
     decoding: str = ""
@@ -90,6 +98,7 @@ class Conditions:
     tool_loop: bool = False
     prefilled: bool = False
     choices: int = 1
+    unread: str = ""
 
     def columns(self) -> dict[str, str]:
         """Return the conditions as a row's columns, all text; `from_columns` reads them back."""
@@ -125,7 +134,7 @@ class Conditions:
         if not isinstance(asked, dict):
             raise ValueError(f'decoding must be a JSON object such as {{"temperature":0.7}}, found {decoding[:60]!r}')
         return cls(
-            decoding_of(asked),
+            decoding_of(asked, as_sent=True),
             number("max_tokens"),
             _hash_of(row.get("system_prompt", "")),
             number("turns") or 1,
@@ -158,12 +167,13 @@ def conditions_of(query: Query) -> Conditions:
     parameters, messages = query.parameters, query.messages
     sent = parameters.get("messages") or ()
     kind = parameters.get("response_format")
-    form = str(kind.get("type", "")) if isinstance(kind, Mapping) else ""
+    form = str(kind.get("type") or "of no type" if isinstance(kind, Mapping) else kind or "")
+    talk = [message.role for message in messages if message.role not in SYSTEM_ROLES]
     limit = parameters.get("max_tokens", parameters.get("max_completion_tokens"))
     return Conditions(
-        decoding_of({name: value for name, value in parameters.items() if name not in NO_DECODING}),
+        decoding_of(parameters, as_sent=True),
         limit if isinstance(limit, int) else None,
-        system_prompt_of(messages if any(m.role not in SYSTEM_ROLES for m in messages) else (NOBODY_ASKS, *messages)),
+        system_prompt_of(messages if talk else (NOBODY_ASKS, *messages)),
         turns_of(messages),
         bool(parameters.get("tools") or parameters.get("functions")),
         "" if form == "text" else form,
@@ -172,9 +182,26 @@ def conditions_of(query: Query) -> Conditions:
             for message in sent
         )
         or any(message.role in ("tool", "function") for message in messages),
-        bool(messages) and messages[-1].role == "assistant",
+        talk[-1:] == ["assistant"],
         parameters.get("n") or 1,
+        _unread(sent),
     )
+
+
+def _unread(sent: Sequence[Mapping[str, Any]]) -> str:
+    """Name the first field of a message, or type of a part, that no router reads; empty where there is none."""
+    for message in sent:
+        if not READ_FIELDS.issuperset(message):
+            for name, value in message.items():
+                if name not in READ_FIELDS | MEDIA_FIELDS and value:
+                    return str(name)
+        content = message.get("content")
+        if isinstance(content, list | tuple):
+            for part in content:
+                kind = part.get("type", "text") if isinstance(part, Mapping) else "text"
+                if kind in UNREAD_PARTS:
+                    return str(kind)
+    return ""
 
 
 def turns_of(messages: tuple[Message, ...]) -> int:
@@ -185,9 +212,10 @@ def turns_of(messages: tuple[Message, ...]) -> int:
 
 
 def system_prompt_of(messages: tuple[Message, ...]) -> str:
-    """Return the sha256 of a conversation's system messages, in hex; empty where there is no text in any.
+    """Return the sha256 of a conversation's system messages, in hex; empty where there is none.
 
-    The leading ones count by their text. One that comes later is another condition than the same text at the start.
+    The leading ones count by their text. One that comes later is another condition than the same text at the start,
+    and one without text another than none: chat templates have prompts of their own where there is none.
     """
     leading: list[str] = []
     late: list[str] = []
@@ -195,7 +223,7 @@ def system_prompt_of(messages: tuple[Message, ...]) -> str:
     for message in messages:
         if message.role not in SYSTEM_ROLES:
             talking = True
-        elif message.content:
+        else:
             (late if talking else leading).append(message.content)
     if not leading and not late:
         return ""
@@ -203,10 +231,11 @@ def system_prompt_of(messages: tuple[Message, ...]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def decoding_of(settings: Mapping[str, Any]) -> str:
+def decoding_of(settings: Mapping[str, Any], *, as_sent: bool = False) -> str:
     """Return sampling settings in one spelling: canonical JSON without what changes nothing; empty where none is left.
 
-    At temperature 0 nothing that shapes the sampling counts.
+    At temperature 0 nothing that shapes the sampling counts. `as_sent`: those of a request, on top of which no tier's
+    defaults have been laid yet, so that 0 and an empty list may still take the place of a default.
     """
     found = {}
     for name, value in settings.items():
@@ -214,8 +243,10 @@ def decoding_of(settings: Mapping[str, Any]) -> str:
             continue
         if name == "stop" and isinstance(value, str):
             value = [value] if value else []
-        if name in NEUTRAL and any(
-            (value == none and type(value) is not bool) or value is none for none in NEUTRAL[name]
+        if (
+            not as_sent
+            and name in NEUTRAL
+            and any((value == none and type(value) is not bool) or value is none for none in NEUTRAL[name])
         ):
             continue
         is_number = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= EXACT

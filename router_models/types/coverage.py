@@ -181,6 +181,10 @@ class Coverage:
         """
         if asked.choices > 1:
             return Uncovered("choices", f"{asked.choices} choices are wanted, and answers were certified one by one")
+        if asked.unread:
+            return Uncovered(
+                "unread", f"its messages hold {asked.unread[:LONGEST_NAME]}, which no certified prompt had"
+            )
         if asked.decoding not in self.decodings and not self._same_decoding(asked, defaults):
             return Uncovered("decoding", f"the sampling settings {_settings_named(asked)} were not certified")
         if asked.system_prompt not in self.system_prompts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +28,28 @@ def asked(*messages: Message, **parameters: object) -> Conditions:
     ],
 )
 def test_what_changes_no_answer_leaves_a_request_plain(parameters: dict[str, object]) -> None:
-    assert asked(**parameters) == PLAIN
+    found = asked(**parameters)
+    assert replace(found, decoding=found.effective_decoding({})) == PLAIN
+
+
+def test_a_neutral_value_takes_the_place_of_a_tiers_own() -> None:
+    for name, none, own in (
+        ("presence_penalty", 0, 0.5),
+        ("stop", [], ["END"]),
+        ("chat_template_kwargs", {}, {"a": 1}),
+    ):
+        assert asked(**{name: none}).effective_decoding({name: own}) == asked().effective_decoding({})
+        assert asked(**{name: none}).effective_decoding({name: own}) != asked().effective_decoding({name: own})
+
+
+def test_what_no_router_reads_of_a_message_is_named() -> None:
+    said = {"role": "assistant", "content": "4"}
+    for field in ("reasoning_content", "thinking_blocks", "refusal", "a_field_of_tomorrow"):
+        assert asked(messages=[said | {field: "hm"}]).unread == field
+        assert asked(messages=[said | {field: None}]).unread == ""
+    for kind in ("refusal", "thinking"):
+        assert asked(messages=[{"role": "assistant", "content": [{"type": kind}]}]).unread == kind
+    assert asked(messages=[{"role": "user", "content": [{"type": "text", "text": "a"}]}]).unread == ""
 
 
 @pytest.mark.parametrize(
@@ -47,6 +70,7 @@ def test_what_changes_no_answer_leaves_a_request_plain(parameters: dict[str, obj
         ({"tools": [{"type": "function"}]}, "tools", True),
         ({"functions": [{"name": "f"}]}, "tools", True),
         ({"response_format": {"type": "json_schema"}}, "response_format", "json_schema"),
+        ({"response_format": {"schema": {}}}, "response_format", "of no type"),
         ({"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}]}, "tool_loop", True),
     ],
 )
@@ -63,7 +87,8 @@ def test_turns_system_prompts_and_a_begun_answer_are_read_from_the_messages() ->
     assert asked(Message("tool", "4"), USER).tool_loop
     assert asked(system, USER).system_prompt == asked(Message("developer", "Be brief."), USER).system_prompt != ""
     assert asked(USER, late, USER).system_prompt not in ("", asked(system, USER).system_prompt)
-    assert asked(Message("system", ""), USER) == PLAIN
+    assert asked(Message("system", ""), USER).system_prompt not in ("", asked(system, USER).system_prompt)
+    assert asked(USER, Message("assistant", "The answer is"), Message("system", "")).prefilled
     assert asked(system).system_prompt not in ("", asked(system, USER).system_prompt), "nothing is asked under it"
     assert asked(Message("assistant", "Hello!"), USER).turns == 2
 
