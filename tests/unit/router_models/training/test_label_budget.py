@@ -124,7 +124,7 @@ def splits() -> LabelledSplits:
     return split_outcomes(table(given), TIERS, 0).with_embeddings(Given())
 
 
-SETTINGS = Settings(tiers=TIERS, prices=PRICES, router="surface", verifier="logprob", abstain_share=0.0)
+SETTINGS = Settings(TIERS, PRICES, router="surface", verifier="logprob", abstain_share=0.0, promise="accepted")
 
 
 def test_only_a_look_at_cert_labels_spends_of_delta(splits: LabelledSplits, tmp_path: Path) -> None:
