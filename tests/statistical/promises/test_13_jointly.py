@@ -17,6 +17,7 @@ from router_models.risk_control.promise import Promise
 from router_models.risk_control.sequence import Labelled, anchored_path, quantile_grid
 from router_models.training.candidate import Settings
 from router_models.training.together import jointly, statements
+from router_models.training.whose_labels import LabelsUsed
 from router_models.versions.tier_models import together
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -63,7 +64,7 @@ def test_as_many_parts_as_are_tested_apart(changes, beside, count):
 
 
 def test_a_certificate_and_a_version_say_how_sure_everything_is_at_once():
-    made = SETTINGS.terms(NOW).issue(
+    made = SETTINGS.terms(NOW, LabelsUsed("programmatic")).issue(
         "P(wrong | cheap accepted)", n=300, accepted_n=200, errors=9, threshold=0.5,
         also=(Promise(ABSTAIN_RISK, SHARE, 0.1, 300, 3, 0.05, 0.1),),
     )  # fmt: skip
