@@ -29,10 +29,12 @@ CONDITION_COLUMNS = (
 NO_DECODING = frozenset(
     """messages model stream stream_options n seed max_tokens max_completion_tokens logprobs top_logprobs user metadata
     store service_tier prompt_cache_key prompt_cache_retention prompt_cache_options safety_identifier serve_graph tools
-    tool_choice parallel_tool_calls functions function_call response_format cache_salt priority request_id
+    functions response_format cache_salt priority request_id
     anthropic_cache_control tool_results_in_turn""".split()
 )
 """Parameters that decide nothing about one answer's text, or are conditions of their own. All others count."""
+OWN_CONDITIONS = frozenset("messages n max_tokens max_completion_tokens tools functions response_format".split())
+"""Parameters that are conditions of their own, and have no place among sampling settings."""
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "presence_penalty": (0,),
     "frequency_penalty": (0,),
@@ -43,6 +45,9 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "skip_special_tokens": (True,),
     "chat_template_kwargs": ({},),
     "modalities": (["text"],),
+    "tool_choice": ("auto",),
+    "function_call": ("auto",),
+    "parallel_tool_calls": (True,),
 }
 """Values that change nothing, unless a tier's own default is another one."""
 READ_FIELDS = frozenset({"role", "content", "name", "tool_calls", "tool_call_id", "function_call", "cache_control"})
@@ -133,6 +138,8 @@ class Conditions:
         asked = _json(decoding) if decoding else {}
         if not isinstance(asked, dict):
             raise ValueError(f'decoding must be a JSON object such as {{"temperature":0.7}}, found {decoding[:60]!r}')
+        if stray := sorted(OWN_CONDITIONS & asked.keys()):
+            raise ValueError(f"{stray[0]} is no sampling setting: it is a condition, or a column, of its own")
         return cls(
             decoding_of(asked, as_sent=True),
             number("max_tokens"),

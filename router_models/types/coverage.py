@@ -185,8 +185,6 @@ class Coverage:
             return Uncovered(
                 "unread", f"its messages hold {asked.unread[:LONGEST_NAME]}, which no certified prompt had"
             )
-        if asked.decoding not in self.decodings and not self._same_decoding(asked, defaults):
-            return Uncovered("decoding", f"the sampling settings {_settings_named(asked)} were not certified")
         if asked.system_prompt not in self.system_prompts:
             named = f"the system prompt {asked.system_prompt[:12]}" if asked.system_prompt else "no system prompt"
             return Uncovered("system_prompt", f"{named} was not certified")
@@ -198,6 +196,8 @@ class Coverage:
             return Uncovered("tools", "no request that declares tools was certified")
         if self.only_tools and not asked.tools:
             return Uncovered("tools", "requests that declare tools alone were certified")
+        if asked.decoding not in self.decodings and not self._same_decoding(asked, defaults):
+            return Uncovered("decoding", f"the sampling settings {_settings_named(asked)} were not certified")
         if asked.response_format not in self.response_formats:
             named = asked.response_format[:LONGEST_NAME] or "text"
             return Uncovered("response_format", f"the response format {named} was not certified")

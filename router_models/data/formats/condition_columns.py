@@ -67,8 +67,8 @@ def with_conditions(frame: pd.DataFrame, chats: Sequence[Sequence[Mapping[str, A
     frame : DataFrame
         The table; a column that it has is read as it stands.
     chats : sequence, (n,)
-        The messages of prompts that are conversations, None of plain texts: a column that the table lacks is added
-        where they say more than the plain case.
+        The messages of prompts that are conversations, None of plain texts: they fill empty cells, and a column that
+        the table lacks where they say more than the plain case.
     """
     asked = [None if chat is None else _of_messages(chat).columns() for chat in chats]
     plain = PLAIN.columns()
@@ -82,7 +82,8 @@ def with_conditions(frame: pd.DataFrame, chats: Sequence[Sequence[Mapping[str, A
         for row, text in enumerate(texts := to_texts(frame[name])):
             if text not in spelled:
                 spelled[text] = _one_spelling(name, text, place(frame, row))
-        read[name] = [spelled[text] for text in texts]
+        said = [plain if row is None else row for row in asked]
+        read[name] = [spelled[text] if text.strip() else of[name] for text, of in zip(texts, said, strict=True)]
     return frame.assign(**read)
 
 

@@ -52,7 +52,7 @@ def open_labels(
     """
     if has_labels(path):
         plan, records = read_label_file(path)
-        task = task_of(plan, candidate, splits)
+        task = task_of(plan, candidate, splits, settings.longest_prompt)
         check_records(task, records)
         return task, records
     check_streamed(settings)

@@ -157,7 +157,7 @@ def new_task(
         For a promise that labels cannot stream for, and answers that were not recorded.
     """
     check_streamed(settings)
-    draft, harm = candidate.version, settings.harm
+    draft, harm = replace(candidate.version, longest_prompt=settings.longest_prompt), settings.harm
     coverage = coverage_of(draft, splits.tune, splits.cert)
     known = replace(
         evidence_of(draft, splits.tune, settings.prices), covered=covered_rows(coverage, draft, splits.tune)
@@ -185,9 +185,14 @@ def new_task(
     return LabelTask(plan, questions, kept)
 
 
-def task_of(plan: LabelPlan, candidate: Candidate, splits: LabelledSplits) -> LabelTask:
-    """The rows of a plan that was made before; DataError where the candidate or the rows are others by now."""
-    draft = candidate.version
+def task_of(
+    plan: LabelPlan, candidate: Candidate, splits: LabelledSplits, longest_prompt: int | None = None
+) -> LabelTask:
+    """The rows of a plan that was made before; DataError where the candidate or the rows are others by now.
+
+    `longest_prompt` is that of the settings: longer ones are not asked of the cheap tier, and are no evidence.
+    """
+    draft = replace(candidate.version, longest_prompt=longest_prompt)
     if plan.tiers != draft.policy.tiers or plan.candidate != candidate_digest(draft):
         raise DataError("the labels were given for another candidate: label again, or give that one")
     coverage = coverage_of(draft, splits.tune, splits.cert)

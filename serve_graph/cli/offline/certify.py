@@ -207,7 +207,7 @@ def certify(
     if plan is None:
         certified, settings = certify_next(loaded, splits, settings, now, work)
     else:
-        streamed = StreamedLabels(task_of(plan, loaded, splits), records)
+        streamed = StreamedLabels(task_of(plan, loaded, splits, settings.longest_prompt), records)
         certified = certify_candidate(loaded, splits, settings, now, labels=streamed)
     check_pays(certified.version, graph, now, allow_loss=allow_loss)
     without: str | None = None

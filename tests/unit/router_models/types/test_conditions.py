@@ -69,6 +69,7 @@ def test_what_no_router_reads_of_a_message_is_named() -> None:
         ({"n": 4}, "choices", 4),
         ({"tools": [{"type": "function"}]}, "tools", True),
         ({"functions": [{"name": "f"}]}, "tools", True),
+        ({"tool_choice": "required"}, "decoding", '{"tool_choice":"required"}'),
         ({"response_format": {"type": "json_schema"}}, "response_format", "json_schema"),
         ({"response_format": {"schema": {}}}, "response_format", "of no type"),
         ({"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}]}, "tool_loop", True),
