@@ -129,10 +129,10 @@ def check_graded_alike(cert: OutcomeTable) -> None:
             for own, other, grade in zip(
                 cert.label_source(tier), cert.label_source(last), cert.grade(last), strict=True
             )
-            if own and other and own != other and np.isfinite(grade)
+            if own != other and np.isfinite(grade)
         ]
         if graders:
-            own, other = Counter(graders).most_common(1)[0][0]
+            own, other = (said or "nobody who is named" for said in Counter(graders).most_common(1)[0][0])
             raise DataError(
                 f"on {len(graders)} prompts {tier!r} and {last!r} were graded by different graders (for example "
                 f"{own} and {other}): harm compares the two grades, and a harsher grader of {last!r} would hide it. "

@@ -50,16 +50,18 @@ def open_labels(
     DataError, ArtifactError
         For another candidate, other outcomes, or a file that is none of labels.
     """
-    if has_labels(path):
-        plan, records = read_label_file(path)
-        task = task_of(plan, candidate, splits, settings.longest_prompt)
-        check_records(task, records)
-        return task, records
-    check_streamed(settings)
     try:
         source = parsed_source(label_source)
     except ValueError as error:
         raise DataError(f"label source {error}") from error
+    if has_labels(path):
+        plan, records = read_label_file(path)
+        if source and source != plan.label_source:
+            raise DataError(f"{path} was begun for labels of {plan.label_source}, not of {source}: begin another file")
+        task = task_of(plan, candidate, splits, settings.longest_prompt)
+        check_records(task, records)
+        return task, records
+    check_streamed(settings)
     budget = LabelBudget(splits, settings, work, noted={"streamed": path.name})
     foreseen = budget.foreseen()
     task = new_task(candidate, splits, foreseen, now, source or "human")

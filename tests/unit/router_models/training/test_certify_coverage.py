@@ -12,7 +12,7 @@ from router_models.data.features import Encoder
 from router_models.data.formats import outcomes_to_frame, parse_columns
 from router_models.data.formats.condition_columns import conditions_of_table
 from router_models.data.outcomes import OutcomeTable, prompt_id, table_of
-from router_models.errors import NotCertifiedError
+from router_models.errors import DataError, NotCertifiedError
 from router_models.planning.simulation.itineraries import version_itineraries
 from router_models.pricing.prices import Price
 from router_models.training.candidate import Candidate, Settings
@@ -21,6 +21,7 @@ from router_models.training.certify_overload import with_overload
 from router_models.training.certify_prefix import with_prefix
 from router_models.training.evidence import replay_version
 from router_models.training.fit import fit_candidate
+from router_models.training.labelling.plan import new_task, task_of
 from router_models.training.prefix import routed_to
 from router_models.training.splits import LabelledSplits, split_outcomes
 from router_models.types import Outcome
@@ -166,3 +167,14 @@ def test_reports_cut_prompts_by_what_they_were_asked_under(made: Certified, part
     assert set(made.slices["system_prompt"]) == {"none", TOLD.system_prompt[:12]}
     assert len(made.slices["decoding"]) == len(parts.cert)
     assert "turns" not in made.slices
+
+
+def test_labels_are_asked_only_of_prompts_that_count(candidate: Candidate, parts: LabelledSplits) -> None:
+    most = 40
+    short = replace(PAIR, longest_prompt=most)
+    asked, every = (new_task(candidate, parts, settings, NOW, "human") for settings in (short, PAIR))
+    assert max(len(row.prompt.encode()) for row in every.questions) > most
+    assert max(len(row.prompt.encode()) for row in asked.questions) <= most
+    assert task_of(asked.plan, candidate, parts, most).questions == asked.questions
+    with pytest.raises(DataError, match="not those that the labels were given for"):
+        task_of(asked.plan, candidate, parts)
