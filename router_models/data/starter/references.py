@@ -90,6 +90,5 @@ def check_task(task: Task) -> None:
         if key not in task.reference or not fits(task.reference[key]):
             found = f"got {task.reference[key]!r:.60}" if key in task.reference else "it is missing"
             raise ValueError(f"the reference of grader {task.grader!r} needs {key!r}: {what}; {found}")
-    options = task.reference.get("options")
-    if isinstance(options, list | tuple | Mapping) and task.reference.get("answer") not in options:
+    if "options" in needed and task.reference["answer"] not in task.reference["options"]:  # type: ignore[operator]
         raise ValueError(f"the reference's 'answer' {task.reference.get('answer')!r:.60} is none of its 'options'")

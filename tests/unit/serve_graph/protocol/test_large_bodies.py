@@ -87,7 +87,7 @@ def test_objects_without_end_are_refused_before_they_are_validated(raw: bytes) -
     started = time.process_time()
     with pytest.raises(PayloadTooLargeError, match=f"more than {MAX_NODES} objects and arrays"):
         parse_request(ChatRequest, raw)
-    assert time.process_time() - started < 0.5
+    assert time.process_time() - started < 2.0
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router_models.data.starter import Task, check_task, generate, grade
@@ -54,6 +54,7 @@ def test_a_task_that_cannot_be_asked_is_named(change: dict[str, Any], message: s
         check_task(replace(TASK, **change))
 
 
+@example("date", {"date": "", "options": {}, "answer": []}, "")
 @given(st.sampled_from(PURE), st.dictionaries(st.sampled_from(KEYS), VALUES), st.text(max_size=30))
 def test_no_reference_that_passes_makes_a_grader_raise(grader: str, reference: dict[str, Any], answer: str) -> None:
     task = replace(TASK, grader=grader, reference=reference)
