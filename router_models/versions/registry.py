@@ -134,6 +134,18 @@ def looks_at(uri: str, dataset_sha256: str, labels: Collection[str]) -> int:
         return 0 if experiment is None else _looks(uri, client, experiment.experiment_id, dataset_sha256, labels)
 
 
+def is_noted(uri: str, name: str, value: str) -> bool:
+    """Whether `record_look` has noted a look with this tag."""
+    if _is_new(uri):
+        return False
+    client = _client(uri)
+    with _mlflow_errors(f"asking for the look with {name} {value[:12]}"):
+        experiment = client.get_experiment_by_name(LOOKS)
+        if experiment is None:
+            return False
+        return bool(client.search_runs([experiment.experiment_id], f"tags.{name} = '{value}'", max_results=1))
+
+
 def _looks(uri: str, client: Any, experiment_id: str, dataset_sha256: str, labels: Collection[str]) -> int:
     from mlflow.entities import ViewType
 

@@ -8,12 +8,25 @@ from pathlib import Path
 from router_models.errors import DataError
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.label_budget import LabelBudget
-from router_models.training.labelling.plan import LabelTask, check_streamed, new_task, task_of
+from router_models.training.labelling.plan import LabelPlan, LabelTask, check_streamed, new_task, task_of
 from router_models.training.labelling.records import LabelRecord, begin_labels, has_labels, read_label_file
 from router_models.training.labelling.streamed import check_records
 from router_models.training.splits import LabelledSplits
 from router_models.types.label_sources import parsed_source
+from router_models.versions.registry import is_noted
 from router_models.versions.workspace import Workspace
+
+PLAN_TAG = "plan"
+"""The tag of a look that holds the digest of what was fixed before its first label."""
+
+
+def check_noted(plan: LabelPlan, registry_uri: str) -> None:
+    """Raise DataError for a plan that is not one that was noted before its first label was given."""
+    if not is_noted(registry_uri, PLAN_TAG, plan.digest):
+        raise DataError(
+            "what the file of labels fixes before the first (thresholds, look, budget) is not what the registry noted "
+            "then: it was changed since, or this is another registry"
+        )
 
 
 def open_labels(
@@ -24,7 +37,7 @@ def open_labels(
     work: Workspace,
     now: datetime,
     *,
-    label_source: str = "human",
+    label_source: str | None = None,
 ) -> tuple[LabelTask, tuple[LabelRecord, ...]]:
     """What is to be labelled, and the labels that are there.
 
@@ -40,8 +53,8 @@ def open_labels(
         Its registry counts the look.
     now : datetime
         When.
-    label_source : str
-        Who labels.
+    label_source : str, optional
+        Who labels; None: whom the file was begun for, people for a new one.
 
     Raises
     ------
@@ -51,7 +64,7 @@ def open_labels(
         For another candidate, other outcomes, or a file that is none of labels.
     """
     try:
-        source = parsed_source(label_source)
+        source = parsed_source(label_source or "")
     except ValueError as error:
         raise DataError(f"label source {error}") from error
     if has_labels(path):
@@ -62,12 +75,11 @@ def open_labels(
         check_records(task, records)
         return task, records
     check_streamed(settings)
-    budget = LabelBudget(splits, settings, work, noted={"streamed": path.name})
-    foreseen = budget.foreseen()
+    foreseen = LabelBudget(splits, settings, work).foreseen()
     task = new_task(candidate, splits, foreseen, now, source or "human")
-    looked = budget.look()
+    looked = LabelBudget(splits, settings, work, noted={"streamed": path.name, PLAN_TAG: task.plan.digest}).look()
     if looked.look_index != foreseen.look_index:
-        task = new_task(candidate, splits, looked, now, source or "human")
+        raise DataError("somebody else looked at these labels in the same moment: begin again")
     begin_labels(path, task.plan)
     work.progress(
         f"look {looked.look_index} at these prompts: δ {looked.level:.3g} for it; {len(task.questions)} of "

@@ -82,6 +82,11 @@ class LabelPlan:
         """Whether the last tier's answers are labelled too."""
         return self.promise == "harm"
 
+    @property
+    def digest(self) -> str:
+        """sha256 of all of it: what is noted with the look, so that nothing is changed once labels are seen."""
+        return _sha(json.dumps(self.to_json(), sort_keys=True))
+
     def to_json(self) -> dict[str, Any]:
         """As JSON-able data; `from_json` gives an equal plan back."""
         return {"labels_format": LABELS_FORMAT, **asdict(self)}

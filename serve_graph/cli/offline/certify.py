@@ -119,6 +119,7 @@ def certify(
     from router_models.training.certify import certify_candidate
     from router_models.training.certify_overload import check_overload, shared
     from router_models.training.certify_prefix import check_prefix
+    from router_models.training.labelling.begin import check_noted
     from router_models.training.labelling.plan import check_agrees, task_of
     from router_models.training.labelling.records import read_label_file
     from router_models.training.labelling.streamed import StreamedLabels, planned_settings
@@ -157,6 +158,7 @@ def certify(
         if given := [name for name, value in refused.items() if value is not None]:
             raise ServeGraphError(f"--labels certifies accepted answers alone, without {', '.join(given)}")
         plan, records = read_label_file(labels)
+        check_noted(plan, graph.registry_uri)
         check_agrees(plan, epsilon=epsilon, delta=delta, promise=settings.promise if promise else None)
         settings = planned_settings(plan, settings)
     if abstain_share and settings.harm and len(settings.tiers) > 2:

@@ -35,8 +35,12 @@ def label(
         bool, typer.Option("--to-the-end", help="Go on where the next threshold is not likely to be proved.")
     ] = False,
     label_source: Annotated[
-        str, typer.Option(help="Whose labels these are: human, or programmatic or judge:NAME for a script's.")
-    ] = "human",
+        str | None,
+        typer.Option(
+            help="Whose labels these are: human, or programmatic or judge:NAME for a script's. "
+            "Default: what the file was begun for, human for a new one."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Label answers in the terminal until a promise is proved: as few as it takes. `certify --labels` then certifies.

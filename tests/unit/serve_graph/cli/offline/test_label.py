@@ -116,6 +116,18 @@ def test_harm_is_labelled_by_both_answers_and_certified_in_the_same_way(workshop
     assert (made["errors"], made["streamed"]["proved"]) == (0, len(plan.thresholds)), "both wrong: no harm"
 
 
+def test_what_was_fixed_before_the_first_label_is_not_changed_afterwards(workshop: Path) -> None:
+    label(workshop, "f.jsonl", "r" * 300)
+    first, _, rest = (workshop / "f.jsonl").read_text().partition("\n")
+    for change in ({"level": 0.1, "look_index": 0}, {"thresholds": [0.1]}, {"label_source": "programmatic"}):
+        (workshop / "g.jsonl").write_text(json.dumps(json.loads(first) | change) + "\n" + rest)
+        refused = certify(workshop, "g.jsonl")
+        assert refused.exit_code == 1
+        assert "is not what the registry noted then" in str(refused.exception)
+    assert "begun for labels of human" in str(label(workshop, "f.jsonl", "q", "--label-source", "judge:j").exception)
+    assert label(workshop, "f.jsonl", "q").exit_code == 0
+
+
 def test_a_scripts_labels_are_its_own(workshop: Path) -> None:
     label(workshop, "s.jsonl", "r" * 300, "--label-source", "judge:j2")
     made = json.loads(certify(workshop, "s.jsonl", "--json").stdout)["certificate"]
