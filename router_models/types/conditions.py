@@ -50,6 +50,8 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "parallel_tool_calls": (True,),
 }
 """Values that change nothing, unless a tier's own default is another one."""
+OF_REQUESTS = frozenset({"tool_choice", "function_call", "parallel_tool_calls", "modalities"})
+"""Settings that no tier has a default of."""
 READ_FIELDS = frozenset({"role", "content", "name", "tool_calls", "tool_call_id", "function_call", "cache_control"})
 """What of a message is a condition of its own, or read by routers and verifiers."""
 MEDIA_FIELDS = frozenset({"image", "images", "audio", "video", "videos", "file", "files", "attachments"})
@@ -251,7 +253,7 @@ def decoding_of(settings: Mapping[str, Any], *, as_sent: bool = False) -> str:
         if name == "stop" and isinstance(value, str):
             value = [value] if value else []
         if (
-            not as_sent
+            (not as_sent or name in OF_REQUESTS)
             and name in NEUTRAL
             and any((value == none and type(value) is not bool) or value is none for none in NEUTRAL[name])
         ):
