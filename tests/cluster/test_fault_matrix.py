@@ -136,10 +136,10 @@ def _ask(graph: Graph, body: dict[str, Any], fault: Fault, live: bool) -> str:
     for victim in victims:
         if not slow:
             victim.kill()
-        elif deployment == "verifier":  # it dies before it can judge, however busy the machine is
+        elif deployment == "verifier":  # it dies while it should judge, however busy or quick the machine is
             victim.suspend()
     done = Event()
-    later = Thread(target=_kill_while_busy, args=(graph, victims, done))
+    later = Thread(target=_kill_while_busy, args=(graph, victims, done, deployment == "verifier"))
     if victims and slow:
         later.start()
     patience = httpx.Timeout(60, read=1.0 if fault.leave and not body["stream"] else 60)
@@ -159,9 +159,14 @@ def _ask(graph: Graph, body: dict[str, Any], fault: Fault, live: bool) -> str:
             later.join()
 
 
-def _kill_while_busy(graph: Graph, victims: list[psutil.Process], done: Event) -> None:
-    """Kill the replicas as soon as an engine is in the middle of the answer, or once the answer is there."""
+def _kill_while_busy(graph: Graph, victims: list[psutil.Process], done: Event, once_answered: bool) -> None:
+    """Kill the replicas as soon as an engine is in the middle of the answer, or (`once_answered`) at its end.
+
+    A verifier that is killed earlier may be back in time to judge.
+    """
     while not graph.busy() > 0 and not done.wait(0.02):
+        pass
+    while once_answered and graph.busy() > 0 and not done.wait(0.02):
         pass
     for victim in victims:
         victim.kill()
