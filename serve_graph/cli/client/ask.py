@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI
@@ -28,6 +29,7 @@ def api_client(url: str, timeout_s: float = TIMEOUT_S, http_client: Any = None) 
     Its retries are the policy: 408, 409, 429, 5xx, time-outs and broken connections are tried `RETRIES` times more,
     after growing pauses or as long as `Retry-After` says; one of over two minutes (a spent budget) is not waited out.
     """
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # Ray's logging would show a line for every request
     return AsyncOpenAI(
         api_key=api_key() or "none",
         base_url=f"{url}/v1",
