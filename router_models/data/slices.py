@@ -15,6 +15,7 @@ import numpy as np
 
 from router_models.errors import DataError
 from router_models.types import Prompts, Query
+from router_models.types.conditions import PLAIN_WORDS
 
 UNKNOWN = "unknown"
 MAX_SLICES = 60
@@ -188,33 +189,20 @@ def asked_columns(prompts: Prompts) -> dict[str, tuple[str, ...]]:
     words = {
         name: _in_words(name, column, prompts)
         for name, column in prompts.metadata.items()
-        if name in _PLAIN_WORDS and name != "max_tokens"
+        if name in PLAIN_WORDS and name != "max_tokens"
     }
     return {name: column for name, column in words.items() if len(set(column)) > 1}
 
 
-_PLAIN_WORDS: Mapping[str, str] = MappingProxyType(
-    {
-        "decoding": "the tiers' own",
-        "max_tokens": "the tiers' own",
-        "system_prompt": "none",
-        "turns": "1",
-        "tools": "no",
-        "response_format": "text",
-        "tool_loop": "no",
-        "prefilled": "no",
-    }
-)
-"""What an empty cell of a column of conditions says."""
 _SHOWN_WORDS = 40
 _MOST_LINES = 200
 
 
 def _in_words(name: str, column: tuple[str, ...], prompts: Prompts) -> tuple[str, ...]:
     """Return a column of conditions as a report shows it; any other as it stands."""
-    if name not in _PLAIN_WORDS:
+    if name not in PLAIN_WORDS:
         return column
-    known = {"": _PLAIN_WORDS[name]}
+    known = {"": PLAIN_WORDS[name]}
     if name == "system_prompt":
         first = {value: prompts.texts[i] for i, value in reversed(list(enumerate(column)))}
         known = {value: system_prompt_name(value, text) for value, text in first.items() if value} | known

@@ -209,16 +209,3 @@ def check_served(family: str, reads: Iterable[str], kind: TierKind = TierKind.VL
     for name in reads:
         if (sentence := would_need(name, kind)) is not None:
             raise DataError(f"{family}: {sentence}")
-
-
-def signals_page() -> str:
-    """Return the table as Markdown: what is had, of which kinds of tiers, at what cost, and else what is needed."""
-    kinds = tuple(TierKind)
-    lines = [
-        "| signal | says | comes from | " + " | ".join(kinds) + " | costs | where it is not had, it would need |",
-        "|" + "---|" * (5 + len(kinds)),
-    ]
-    for row in SIGNALS.values():
-        had = " | ".join("yes" if kind in row.kinds else "–" for kind in kinds)
-        lines.append(f"| `{row.name}` | {row.meaning} | {row.comes_from} | {had} | {row.cost} | {row.needs or '–'} |")
-    return "\n".join(lines) + "\n"

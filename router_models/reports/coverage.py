@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from router_models.data.formats.condition_columns import PLAIN_WORDS, condition_words, conditions_of_table
+from router_models.data.formats.condition_columns import condition_words, conditions_of_table
 from router_models.data.groups import one_of_each
 from router_models.data.outcomes import OutcomeTable
 from router_models.reports.markdown import table
 from router_models.training.splits import SPLIT_SHARES
 from router_models.types import BoolArray
-from router_models.types.conditions import CONDITION_COLUMNS, PLAIN, Conditions
+from router_models.types.conditions import CONDITION_COLUMNS, PLAIN, PLAIN_WORDS, Conditions
 from router_models.types.coverage import LEAST_ROWS, Coverage
 
 NEEDED = round(LEAST_ROWS / SPLIT_SHARES["cert"])

@@ -26,6 +26,17 @@ CONDITION_COLUMNS = (
     "prefilled",
 )
 """The columns of outcomes that say under which conditions a row was asked; empty or absent: the plain case."""
+PLAIN_WORDS: Mapping[str, str] = {
+    "decoding": "the tiers' own",
+    "max_tokens": "the tiers' own",
+    "system_prompt": "none",
+    "turns": "1",
+    "tools": "no",
+    "response_format": "text",
+    "tool_loop": "no",
+    "prefilled": "no",
+}
+"""What an empty cell of each of these columns says."""
 NO_DECODING = frozenset(
     """messages model stream stream_options n seed max_tokens max_completion_tokens logprobs top_logprobs user metadata
     store service_tier prompt_cache_key prompt_cache_retention prompt_cache_options safety_identifier serve_graph tools

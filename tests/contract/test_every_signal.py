@@ -15,7 +15,6 @@ from router_models.estimators.signals import (
     TierKind,
     check_served,
     served_names,
-    signals_page,
     would_need,
 )
 from router_models.estimators.verifiers import VERIFIERS
@@ -163,6 +162,19 @@ def test_of_recorded_signals_only_served_ones_are_shown() -> None:
     assert served_names(recorded, TierKind.HOSTED) == ()
     answers = Answers(Prompts(("a",)), ("b",), ("stop",), {name: np.ones(1) for name in recorded})
     assert set(as_served(answers, None).signals) == {"lp_mean"}
+
+
+def signals_page() -> str:
+    """Return the table as Markdown: what is had, of which kinds of tiers, at what cost, and else what is needed."""
+    kinds = tuple(TierKind)
+    lines = [
+        "| signal | says | comes from | " + " | ".join(kinds) + " | costs | where it is not had, it would need |",
+        "|" + "---|" * (5 + len(kinds)),
+    ]
+    for row in SIGNALS.values():
+        had = " | ".join("yes" if kind in row.kinds else "–" for kind in kinds)
+        lines.append(f"| `{row.name}` | {row.meaning} | {row.comes_from} | {had} | {row.cost} | {row.needs or '–'} |")
+    return "\n".join(lines) + "\n"
 
 
 def test_the_page_of_signals_is_the_table() -> None:

@@ -1,6 +1,6 @@
 """Read under which conditions the rows of a table were asked, from the columns `CONDITION_COLUMNS`; absent: plain.
 
-Where a column is absent and prompts are conversations, it is filled from their messages.
+Where a column is absent or a cell empty, and the prompt is a conversation, its messages say.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from router_models.data.table import OutcomeTable
 from router_models.errors import DataError
 from router_models.types import Message, Query
 from router_models.types.chat_prompts import plain_text
-from router_models.types.conditions import CONDITION_COLUMNS, PLAIN, Conditions, conditions_of
+from router_models.types.conditions import CONDITION_COLUMNS, PLAIN, PLAIN_WORDS, Conditions, conditions_of
 
 
 def conditions_of_table(table: OutcomeTable) -> tuple[Conditions, ...]:
@@ -49,14 +49,10 @@ def conditions_of_table(table: OutcomeTable) -> tuple[Conditions, ...]:
     return tuple(found)
 
 
-PLAIN_WORDS = {"decoding": "the tiers' own", "response_format": "text", "max_tokens": "the tiers' own", "turns": "1"}
-"""What an empty cell means in words, where that is not `none`."""
-
-
 def condition_words(asked: Conditions, name: str) -> str:
     """Return one condition in words; a system prompt by the first 12 digits of its hash."""
     text = asked.columns()[name]
-    return (text[:12] if name == "system_prompt" else text) or PLAIN_WORDS.get(name, "none")
+    return (text[:12] if name == "system_prompt" else text) or PLAIN_WORDS[name]
 
 
 def with_conditions(frame: pd.DataFrame, chats: Sequence[Sequence[Mapping[str, Any]] | None]) -> pd.DataFrame:
