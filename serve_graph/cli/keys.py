@@ -10,6 +10,7 @@ import typer
 from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, check_out, columns, say, say_json
 from serve_graph.errors import ConfigError
 
+ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why; kept in the audit log.")]
 app = typer.Typer(help="Manage access keys and their limits.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -34,6 +35,7 @@ def new(
     label: Annotated[
         list[str] | None, typer.Option(help="name=value: metadata of all its requests; may be repeated.")
     ] = None,
+    reason: ReasonOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -43,6 +45,7 @@ def new(
     from serve_graph.access.keys import key_hash, locked, new_key, read_keys, refuse_doubles, write_keys
     from serve_graph.config.access import KeyConfig
     from serve_graph.config.graph import load_config
+    from serve_graph.records import audit
 
     graph = load_config(config)
     check_out(graph.keys_file)
@@ -72,6 +75,8 @@ def new(
         keys = (*read_keys(graph.keys_file), key)
         refuse_doubles((*graph.access.keys, *keys))
         write_keys(graph.keys_file, keys)
+    terms = key.model_dump(mode="json", exclude={"name", "sha256"}, exclude_none=True)
+    audit.record(graph, audit.operator(), "keys.create", name, reason, terms)
     if as_json:
         return say_json({"name": name, "key": secret, "file": str(graph.keys_file)})
     say(secret)
@@ -101,11 +106,14 @@ def list_keys(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
 
 @app.command()
 def revoke(
-    name: Annotated[str, typer.Argument(help="The key's name.")], config: ConfigOption = DEFAULT_CONFIG
+    name: Annotated[str, typer.Argument(help="The key's name.")],
+    reason: ReasonOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Remove a key from the file; a running graph notices within seconds. Example: serve-graph keys revoke team-a"""
     from serve_graph.access.keys import locked, read_keys, write_keys
     from serve_graph.config.graph import load_config
+    from serve_graph.records import audit
 
     graph = load_config(config)
     check_out(graph.keys_file)
@@ -115,6 +123,7 @@ def revoke(
         if len(left) == len(keys):
             raise ConfigError(f"no key {name!r} in {graph.keys_file}")
         write_keys(graph.keys_file, left)
+    audit.record(graph, audit.operator(), "keys.revoke", name, reason)
     say(f"revoked {name}; {len(left)} key(s) left")
 
 

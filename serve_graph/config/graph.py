@@ -130,6 +130,8 @@ class RecordsConfig(Frozen):
     """SQLAlchemy URL of an SQLite or PostgreSQL database; null: SQLite (WAL) in the state folder."""
     keep_days: Annotated[float, Field(gt=0)] | None = None
     """Days after which records are deleted; null: never."""
+    audit_keep_days: Annotated[float, Field(gt=0)] | None = None
+    """Days after which entries of the audit log are deleted; null: never."""
     keep_prompts: bool = False
     """Whether records contain the routed text and what else decides the answer, after redaction."""
     keep_metadata: tuple[str, ...] | None = None

@@ -13,6 +13,8 @@ from serve_graph.access.budgets import Spending, starts
 from serve_graph.access.keys import Keyring
 from serve_graph.config.graph import GraphConfig, RecordsConfig
 from serve_graph.errors import ConfigError, StoreUnavailableError
+from serve_graph.records.audit import AuditEntry, deliver_left, left_in
+from serve_graph.records.audit_log import AuditLog
 from serve_graph.records.spool import SpooledSink
 from serve_graph.records.store import DecisionStore
 
@@ -86,12 +88,15 @@ class Maintenance:
         self.keyring = keyring
         self.spending = spending
         self.keep_days = config.records.keep_days
+        self.audit_keep_days = config.records.audit_keep_days
+        self.audit = AuditLog(store)
+        self.audit_left = left_in(config)
         self.refresh_s = config.access.refresh_s
         self._deleted_at: float | None = None
 
     async def run(self) -> None:
         while True:
-            for step in (self.refresh_keys, self.refresh_spending, self.delete_old):
+            for step in (self.refresh_keys, self.refresh_spending, self.deliver_audit, self.delete_old):
                 try:
                     await step()
                 except (ConfigError, StoreUnavailableError) as error:
@@ -120,15 +125,27 @@ class Maintenance:
         now = datetime.now(UTC)
         return self.spending.settle(await self.store.spent_by_key(starts(now)), now)
 
+    async def deliver_audit(self) -> None:
+        """Write the audit entries to the store that a command or this graph could not."""
+        await deliver_left(self.audit_left, self.audit)
+
     async def delete_old(self) -> None:
-        """Delete records older than `keep_days`, at most once an hour."""
-        if self.keep_days is None or (
-            self._deleted_at is not None and time.monotonic() - self._deleted_at < RETENTION_EVERY_S
-        ):
+        """Delete records older than `keep_days`, and audit entries older than they are kept, at most once an hour."""
+        if self._deleted_at is not None and time.monotonic() - self._deleted_at < RETENTION_EVERY_S:
             return
-        moment = datetime.now(UTC) - timedelta(days=self.keep_days)
-        deleted = await self.store.delete_before(moment.isoformat(timespec="milliseconds"))
-        deleted += self.sink.delete_rejected(moment.timestamp())
+        now = datetime.now(UTC)
+        if self.keep_days is not None:
+            moment = now - timedelta(days=self.keep_days)
+            before = moment.isoformat(timespec="milliseconds")
+            deleted = await self.store.delete_before(before)
+            deleted += self.sink.delete_rejected(moment.timestamp())
+            if deleted:
+                logger.info("deleted %d record(s) older than %g days", deleted, self.keep_days)
+                why = f"older than {self.keep_days:g} days"
+                detail = {"deleted": deleted, "before": before}
+                await self.audit.write([AuditEntry("graph", "records.delete", "decisions", why, detail)])
+        if self.audit_keep_days is not None:
+            before = (now - timedelta(days=self.audit_keep_days)).isoformat(timespec="milliseconds")
+            if deleted := await self.audit.delete_before(before):
+                logger.info("deleted %d audit entries older than %g days", deleted, self.audit_keep_days)
         self._deleted_at = time.monotonic()
-        if deleted:
-            logger.info("deleted %d record(s) older than %g days", deleted, self.keep_days)

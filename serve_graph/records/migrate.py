@@ -22,9 +22,9 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from serve_graph.errors import StoreUnavailableError
-from serve_graph.records.schema import DECISIONS, VERSION_TABLE
+from serve_graph.records.schema import DECISIONS, METADATA, VERSION_TABLE
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision under `migrations/versions`, stated here so that a store at it is opened without Alembic."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 ADVISORY_LOCK = 0x5E27E  # any number that every release agrees on
@@ -62,7 +62,12 @@ def revision_of(connection: Connection) -> str | None:
 
 
 def _is_current(connection: Connection) -> bool:
-    return revision_of(connection) == HEAD and inspect(connection).has_table(DECISIONS.name)
+    return revision_of(connection) == HEAD and _is_whole(connection)
+
+
+def _is_whole(connection: Connection) -> bool:
+    there = inspect(connection)
+    return all(there.has_table(name) for name in METADATA.tables)
 
 
 def _upgrade(connection: Connection) -> None:
@@ -85,7 +90,7 @@ def _upgrade(connection: Connection) -> None:
             f"the decision store's schema is at revision {found!r}, which this release does not know (its newest is "
             f"{HEAD!r}): a newer release has upgraded it. Upgrade serve-graph, or give records.url another database"
         )
-    if found is not None and not inspect(connection).has_table(DECISIONS.name):  # the table was dropped by hand
+    if found is not None and (found == HEAD or not inspect(connection).has_table(DECISIONS.name)):  # dropped by hand
         connection.execute(text(f"DELETE FROM {VERSION_TABLE}"))
     command.upgrade(config, "head")
 

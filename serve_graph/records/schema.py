@@ -41,5 +41,17 @@ DECISIONS = Table(
     Index("decisions_by_version", "version", "created_at"),
     Index("decisions_by_key", "key", "created_at"),
 )
+AUDIT = Table(
+    "audit",
+    METADATA,
+    Col("id", String(64), primary_key=True),
+    Col("created_at", String(32), nullable=False),
+    Col("actor", Text, nullable=False),
+    Col("action", String(64), nullable=False),
+    Col("target", Text, nullable=False),
+    Col("reason", Text),
+    Col("detail", Text, nullable=False),
+    Index("audit_by_time", "created_at"),
+)
 VERSION_TABLE = "serve_graph_alembic_version"
 """Where Alembic notes the schema's revision; MLflow, which may share a database, has `alembic_version`."""

@@ -114,13 +114,13 @@ class DecisionStore:
 
     async def get(self, decision_id: str) -> DecisionRecord | None:
         """One record by id, or None; raises StoreUnavailableError, as every reading does."""
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             row = (await connection.execute(select(DECISIONS).where(DECISIONS.c.id == decision_id))).mappings().first()
         return None if row is None else _from_row(dict(row))
 
     async def latest(self, limit: int = 100) -> list[DecisionRecord]:
         """The newest records first."""
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             rows = await connection.execute(select(DECISIONS).order_by(DECISIONS.c.created_at.desc()).limit(limit))
             return [_from_row(dict(row)) for row in rows.mappings()]
 
@@ -128,14 +128,14 @@ class DecisionStore:
         """Answered requests that named no tier and whose prompts were kept, the newest first."""
         where = (DECISIONS.c.prompt.is_not(None)) & (DECISIONS.c.prompt != "") & (DECISIONS.c.status == 200)
         chosen = select(DECISIONS).where(where & (DECISIONS.c.outcome != str(Action.FORCED)))
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             rows = await connection.stream(chosen.order_by(DECISIONS.c.created_at.desc(), DECISIONS.c.id))
             async for row in rows.mappings():
                 yield _from_row(dict(row))
 
     async def count(self) -> int:
         """How many records the store holds."""
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             return int((await connection.execute(select(func.count()).select_from(DECISIONS))).scalar_one())
 
     async def spent_by_key(self, since: Sequence[str]) -> dict[str, list[Decimal]]:
@@ -143,19 +143,26 @@ class DecisionStore:
         pico, when = DECISIONS.c.cost_pico_usd, DECISIONS.c.created_at
         sums = [func.coalesce(func.sum(case((when >= moment, pico), else_=0)), 0) for moment in since]
         known = (DECISIONS.c.key.is_not(None)) & (when >= since[0])
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             rows = await connection.execute(select(DECISIONS.c.key, *sums).where(known).group_by(DECISIONS.c.key))
             return {row[0]: [Decimal(int(n)) / PICO for n in row[1:]] for row in rows}
 
     async def delete_before(self, moment: str) -> int:
         """Forget every record made before a moment (ISO 8601, UTC); returns how many there were."""
-        engine = await self._opened()
-        async with engine.begin() as connection:
+        async with self.writing() as connection:
             result = await connection.execute(delete(DECISIONS).where(DECISIONS.c.created_at < moment))
             return int(result.rowcount)
 
     @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[AsyncConnection]:
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection in a transaction, committed at the end; raises SQLAlchemy's or the driver's error."""
+        engine = await self._opened()
+        async with engine.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection to read with; raises StoreUnavailableError."""
         try:
             engine = await self._opened()
             async with engine.connect() as connection:

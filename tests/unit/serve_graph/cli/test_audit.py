@@ -1,0 +1,43 @@
+"""`audit` lists what `keys` and others did."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from serve_graph.cli import app
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    tier = {"name": "frontier", "engine": "echo", "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}}
+    path = tmp_path / "graph.yaml"
+    path.write_text(yaml.safe_dump({"tiers": [tier], "state_folder": str(tmp_path / "state")}))
+    return path
+
+
+def run(config: Path, *words: str) -> Result:
+    return CliRunner().invoke(app, [*words, "--config", str(config)])
+
+
+def test_who_made_and_revoked_keys_is_listed_without_the_keys(config: Path) -> None:
+    assert run(config, "audit").exit_code == 1, "there is no store yet"
+    secret = run(
+        config, "keys", "new", "team-a", "--usd-per-day", "5", "--reason", "a\x1b[31m new team"
+    ).stdout.strip()
+    assert run(config, "keys", "revoke", "team-a", "--reason", "it leaked").exit_code == 0
+    assert run(config, "keys", "revoke", "team-a").exit_code == 1
+    revoked, made = json.loads(run(config, "audit", "--json").stdout)
+    assert (made["action"], made["target"], made["reason"]) == ("keys.create", "team-a", "a\x1b[31m new team")
+    assert made["actor"].startswith("os:")
+    assert made["detail"]["usd_per_day"] == "5"
+    assert (revoked["action"], revoked["reason"]) == ("keys.revoke", "it leaked")
+    shown = run(config, "audit", "--action", "keys.create").stdout
+    assert "usd_per_day=5" in shown
+    assert "it leaked" not in shown
+    assert "\x1b" not in shown
+    assert secret not in shown + json.dumps(made)
+    assert run(config, "audit", "--actor", "key:nobody").stdout == "no entries\n"
+    assert "sha256" not in json.dumps(made)
