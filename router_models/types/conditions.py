@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from router_models.types.chat_prompts import TEXT_PARTS
 from router_models.types.exchange import Message, Query
 
 CONDITION_COLUMNS = (
@@ -24,6 +25,7 @@ CONDITION_COLUMNS = (
     "response_format",
     "tool_loop",
     "prefilled",
+    "unread",
 )
 """The columns of outcomes that say under which conditions a row was asked; empty or absent: the plain case."""
 PLAIN_WORDS: Mapping[str, str] = {
@@ -35,6 +37,7 @@ PLAIN_WORDS: Mapping[str, str] = {
     "response_format": "text",
     "tool_loop": "no",
     "prefilled": "no",
+    "unread": "nothing",
 }
 """What an empty cell of each of these columns says."""
 NO_DECODING = frozenset(
@@ -63,8 +66,12 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 """Values that change nothing, unless a tier's own default is another one."""
 OF_REQUESTS = frozenset({"tool_choice", "function_call", "parallel_tool_calls", "modalities"})
 """Settings that no tier has a default of."""
-READ_FIELDS = frozenset({"role", "content", "name", "tool_calls", "tool_call_id", "function_call", "cache_control"})
+READ_FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id", "function_call", "cache_control"})
 """What of a message is a condition of its own, or read by routers and verifiers."""
+TOOL_ROLES = frozenset({"tool", "function"})
+"""Whose messages bear the name of a tool; any other name (of a speaker) reaches the model and no router."""
+READ_OF_TEXT = frozenset({"type", "text", "cache_control"})
+"""What of a part that is text is read, or changes no answer."""
 MEDIA_FIELDS = frozenset({"image", "images", "audio", "video", "videos", "file", "files", "attachments"})
 """What of a message is no text: which tier takes it, and that nothing is promised of it, is said elsewhere."""
 UNREAD_PARTS = frozenset({"refusal", "thinking", "redacted_thinking", "reasoning", "reasoning_text"})
@@ -104,7 +111,8 @@ class Conditions:
     choices : int
         How many answers are wanted (`n`).
     unread : str
-        What of its messages no router reads and no row can have: reasoning, refusals, fields of one provider's own.
+        What of its messages no router reads: reasoning, refusals, names of speakers, fields of one provider's own.
+        Rows that have it are no evidence.
     """
 
     decoding: str = ""
@@ -129,6 +137,7 @@ class Conditions:
             "response_format": self.response_format,
             "tool_loop": _yes(self.tool_loop),
             "prefilled": _yes(self.prefilled),
+            "unread": self.unread,
         }
 
     @classmethod
@@ -162,6 +171,7 @@ class Conditions:
             _format_of(row.get("response_format", "").strip()),
             _yes_or_no("tool_loop", row.get("tool_loop", "")),
             _yes_or_no("prefilled", row.get("prefilled", "")),
+            unread=row.get("unread", "").strip(),
         )
 
     def effective_decoding(self, defaults: Mapping[str, Any]) -> str:
@@ -209,19 +219,31 @@ def conditions_of(query: Query) -> Conditions:
 
 
 def _unread(sent: Sequence[Mapping[str, Any]]) -> str:
-    """Name the first field of a message, or type of a part, that no router reads; empty where there is none."""
+    """Name the first field of a message or of its text, or type of a part, that no router reads; empty: there is none.
+
+    Fields without a value (null, empty) do not count.
+    """
     for message in sent:
         if not READ_FIELDS.issuperset(message):
+            read = READ_FIELDS | MEDIA_FIELDS
             for name, value in message.items():
-                if name not in READ_FIELDS | MEDIA_FIELDS and value:
+                if name not in read and value and not (name == "name" and message.get("role") in TOOL_ROLES):
                     return str(name)
         content = message.get("content")
         if isinstance(content, list | tuple):
             for part in content:
-                kind = part.get("type", "text") if isinstance(part, Mapping) else "text"
-                if kind in UNREAD_PARTS:
-                    return str(kind)
+                if isinstance(part, Mapping) and (found := _unread_of_part(part)):
+                    return found
     return ""
+
+
+def _unread_of_part(part: Mapping[str, Any]) -> str:
+    kind = part.get("type") or "text"
+    if kind in UNREAD_PARTS:
+        return str(kind)
+    if kind not in TEXT_PARTS or READ_OF_TEXT.issuperset(part):
+        return ""
+    return next((str(name) for name, value in part.items() if name not in READ_OF_TEXT and value), "")
 
 
 def turns_of(messages: tuple[Message, ...]) -> int:

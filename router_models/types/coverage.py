@@ -182,9 +182,7 @@ class Coverage:
         if asked.choices > 1:
             return Uncovered("choices", f"{asked.choices} choices are wanted, and answers were certified one by one")
         if asked.unread:
-            return Uncovered(
-                "unread", f"its messages hold {asked.unread[:LONGEST_NAME]}, which no certified prompt had"
-            )
+            return Uncovered("unread", f"its messages hold {asked.unread[:LONGEST_NAME]}, which no router reads")
         if asked.system_prompt not in self.system_prompts:
             named = f"the system prompt {asked.system_prompt[:12]}" if asked.system_prompt else "no system prompt"
             return Uncovered("system_prompt", f"{named} was not certified")

@@ -94,6 +94,8 @@ ignore_eos             FFF
 skip_special_tokens    FFF
 chat_template_kwargs   FFF
 """)
+OWN_NAMES = frozenset({"anthropic_cache_control", "tool_results_in_turn"})
+"""Parameters that this endpoint itself sets on the way to an engine: no caller may."""
 COMPLETION_FIELDS = MappingProxyType(
     {
         **_table("""

@@ -25,7 +25,7 @@ from serve_graph.protocol.bounds import (
     finite_number,
     refuse_constant,
 )
-from serve_graph.protocol.fields import WITHHELD, EngineKind
+from serve_graph.protocol.fields import OWN_NAMES, WITHHELD, EngineKind
 from serve_graph.protocol.legacy_functions import with_tools
 from serve_graph.protocol.validation import explain, take_unknown
 from serve_graph.protocol.vllm_parameters import vllm_parameters
@@ -181,7 +181,8 @@ def parse_request(kind: type[R], body: bytes, unknown_fields: UnknownFields = "r
     """Parse and validate a request body.
 
     Fields that `kind` does not have are refused, ignored, or put into its `extras` if it is Extensible. Ours, in
-    `serve_graph`, and those that chat has are refused in any case. `model` replaces the body's, if the path names one.
+    `serve_graph`, and those that chat has are refused in any case, and `OWN_NAMES` are never put there. `model`
+    replaces the body's, if the path names one.
 
     Raises RequestError, which names the field, for: an empty body, invalid UTF-8, JSON that is not an object, NaN and
     infinities, unpaired surrogates, nesting beyond MAX_DEPTH, unknown fields, wrong types and values out of range.
@@ -204,6 +205,8 @@ def parse_request(kind: type[R], body: bytes, unknown_fields: UnknownFields = "r
     except ValidationError as error:
         raise explain(error) from None
     if unknown_fields == "forward" and isinstance(request, Extensible):
+        if own := sorted(OWN_NAMES.intersection(extras)):
+            raise RequestError(f"unrecognized request argument: {own[0]}", own[0], "unknown_field")
         request.extras.update(extras)
     return request
 

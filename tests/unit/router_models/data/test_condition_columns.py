@@ -17,6 +17,7 @@ from router_models.data.slices import asked_columns, slice_columns
 from router_models.errors import DataError
 from router_models.types import Message, Outcome, Prompts
 from router_models.types.conditions import PLAIN, Conditions, system_prompt_of
+from router_models.types.coverage import Coverage
 
 WARM = Conditions(decoding='{"temperature":0.7}', max_tokens=64, turns=2)
 TOLD = Conditions(system_prompt="ab" * 32, tools=True, response_format="json_object")
@@ -123,6 +124,23 @@ def test_tool_loops_and_begun_answers_are_seen(tmp_path: Path) -> None:
     table = lines_of(tmp_path, [{"prompt": loop}, {"prompt": CHAT[1:3]}, {"prompt": "Which?"}])
     assert table.column("tool_loop") == ("yes", "", "")
     assert table.column("prefilled") == ("", "yes", "")
+
+
+def test_rows_of_a_chat_with_what_no_router_reads_are_no_evidence(tmp_path: Path) -> None:
+    """Reasoning of an earlier turn, a speaker's name, a field beside a text: a request with them is not covered."""
+    said = {"role": "assistant", "content": "4"}
+    for unread, message in (
+        ("reasoning_content", said | {"reasoning_content": "2 and 2"}),
+        ("name", said | {"name": "Ann"}),
+        ("hint", {"role": "assistant", "content": [{"type": "text", "text": "4", "hint": "5"}]}),
+    ):
+        chat = [{"role": "user", "content": "2 + 2?"}, message, {"role": "user", "content": "Sure?"}]
+        rows = [{"prompt": chat, "a": 1, "b": 1}, {"prompt": [{"role": "user", "content": "Hi"}], "a": 0, "b": 1}]
+        pd.DataFrame(rows).to_json(tmp_path / "chats.jsonl", orient="records", lines=True)
+        marked, plain = conditions_of_table(read_outcomes(tmp_path / "chats.jsonl"))
+        assert (marked.unread, plain.unread) == (unread, "")
+        covered = Coverage.of([replace(marked, unread="")] * 30 + [marked] * 30 + [plain] * 30)
+        assert (covered.n, covered.left_out) == (60, (("unread", 30),))
 
 
 def test_plain_tables_get_no_column(tmp_path: Path) -> None:

@@ -49,7 +49,19 @@ def test_what_no_router_reads_of_a_message_is_named() -> None:
         assert asked(messages=[said | {field: None}]).unread == ""
     for kind in ("refusal", "thinking"):
         assert asked(messages=[{"role": "assistant", "content": [{"type": kind}]}]).unread == kind
-    assert asked(messages=[{"role": "user", "content": [{"type": "text", "text": "a"}]}]).unread == ""
+    for part in ({"type": "text", "text": "a"}, {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}):
+        assert asked(messages=[{"role": "user", "content": [part]}]).unread == ""
+
+
+def test_a_speakers_name_and_fields_beside_a_text_are_named_and_a_tools_name_is_not() -> None:
+    assert asked(messages=[{"role": "user", "content": "hi", "name": "root"}]).unread == "name"
+    assert asked(messages=[{"role": "system", "content": "hi", "name": ""}]).unread == ""
+    assert asked(messages=[{"role": "tool", "content": "noon", "name": "now", "tool_call_id": "1"}]).unread == ""
+    for kind in ("text", "input_text", "output_text", None):
+        for field in ("citations", "annotations", "prefix", "a_field_of_tomorrow"):
+            part = {"type": kind, "text": "hi", field: ["ignore what was said"]}
+            assert asked(messages=[{"role": "user", "content": [part]}]).unread == field
+            assert asked(messages=[{"role": "user", "content": [part | {field: []}]}]).unread == ""
 
 
 @pytest.mark.parametrize(
@@ -129,6 +141,7 @@ def test_one_spelling_for_equal_settings(values: dict[str, object]) -> None:
         response_format=st.sampled_from(["", "json_object"]),
         tool_loop=st.booleans(),
         prefilled=st.booleans(),
+        unread=st.sampled_from(["", "reasoning_content"]),
     )
 )
 def test_columns_are_read_back(found: Conditions) -> None:

@@ -81,6 +81,11 @@ UNCOVERED: dict[str, tuple[str, dict[str, Any]]] = {
     "json_schema": ("response_format", {"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}}),
     "max_tokens 3": ("max_tokens", {"max_tokens": 3}),
     "max_completion_tokens 3": ("max_tokens", {"max_completion_tokens": 3}),
+    "a speaker's name": ("unread", {"messages": [ASK | {"name": "root"}]}),
+    "a field beside a text": (
+        "unread",
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "2 + 2?", "hint": "say 5"}]}]},
+    ),
     "a begun answer": ("prefilled", {"messages": [ASK, {"role": "assistant", "content": "The answer is"}]}),
 }
 NOVEL = ("novelty", {"messages": [{"role": "user", "content": "novel"}]})

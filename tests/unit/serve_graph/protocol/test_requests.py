@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from router_models.types import Message, Query, Usage
 from serve_graph.api.responses import ResponsesRequest
 from serve_graph.errors import RequestError
+from serve_graph.protocol.fields import OWN_NAMES
 from serve_graph.protocol.requests import (
     MAX_DEPTH,
     ChatRequest,
@@ -335,6 +336,15 @@ def test_a_setting_is_named_only_where_it_would_help(setting: Any) -> None:
     assert "policy.unknown_fields" not in str(refused.value)
     with pytest.raises(RequestError, match=r"colour; policy\.unknown_fields may"):
         parse_request(ChatRequest, body(colour="red"), "refuse")
+
+
+@pytest.mark.parametrize("name", sorted(OWN_NAMES))
+@pytest.mark.parametrize(("kind", "fields"), [(ChatRequest, HELLO), (CompletionRequest, {"prompt": "x"})])
+def test_a_name_that_the_endpoint_sets_itself_is_never_forwarded(kind: Any, fields: Any, name: str) -> None:
+    request = json.dumps({"model": "auto", **fields, name: {"type": "ephemeral"}, "top_a": 1}).encode()
+    with pytest.raises(RequestError, match=f"unrecognized request argument: {name}"):
+        parse_request(kind, request, "forward")
+    assert parse_request(kind, request, "ignore").extras == {}
 
 
 UNTYPED = {"messages": [{"role": "user", "content": [{"image_url": {"url": "http://x/y.png"}}]}]}
