@@ -22,6 +22,8 @@ ARTIFACT = "router_version"
 LOOKS = "serve-graph-looks"
 """The experiment that holds one run for each look at CERT labels, whatever the version is called."""
 LABELS = "labels.txt"
+MANIFEST_TAG = "manifest_sha256"
+"""The tag of a version that says which files it has."""
 ALIASES = ("stable", "canary", "shadow")
 
 
@@ -53,9 +55,15 @@ class RegisteredVersion:
         return target
 
     def check(self, folder: Path) -> None:
-        """Raise ArtifactError where `folder` is damaged, or is not what was registered."""
-        digest = verify(folder, exact=True)
-        if digest != self.tags.get("manifest_sha256", digest):
+        """Raise ArtifactError where `folder` is damaged, or is not known to be what was registered."""
+        registered = self.tags.get(MANIFEST_TAG, "")
+        if not re.fullmatch(r"[0-9a-f]{64}", registered):
+            found = "is missing" if MANIFEST_TAG not in self.tags else "is empty" if not registered else "is no sha256"
+            raise ArtifactError(
+                f"{self.name}: its tag {MANIFEST_TAG} {found}, so nothing says which files were "
+                "registered; register the version again (`serve-graph certify`)"
+            )
+        if verify(folder) != registered:
             raise ArtifactError(f"{self.name}: the manifest in {folder} differs from the one that was registered")
 
 
@@ -92,7 +100,7 @@ def register(
         if not any(m.name == model for m in client.search_registered_models(f"name='{model}'")):
             client.create_registered_model(model, description="Router versions of serve-graph")
         source = f"{client.get_run(run_id).info.artifact_uri}/{ARTIFACT}"
-        all_tags = {**tags, "manifest_sha256": digest}
+        all_tags = {**tags, MANIFEST_TAG: digest}
         made = client.create_model_version(model, source, run_id, tags=all_tags)
         report = folder / "report.md"
         if report.is_file():

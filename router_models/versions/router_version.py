@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from router_models.data.artifacts import load_state, save_state, seal, verify
+from router_models.data.artifacts import load_state, read_json_file, save_state, seal, verify
 from router_models.data.features import FEATURES_VERSION, Encoder, answers_of, prompts_of
 from router_models.data.slices import DETECTED, SLICERS, slice_of
 from router_models.errors import ArtifactError
@@ -285,9 +285,9 @@ class RouterVersion:
     @classmethod
     def load(cls, folder: Path, name: str | None = None) -> RouterVersion:
         """Read a sealed folder; raises ArtifactError naming a file that is missing, altered, added, not understood."""
-        digest = verify(folder, exact=True)
+        digest = verify(folder)
         try:
-            data = json.loads((folder / "policy.json").read_text())
+            data = read_json_file(folder / "policy.json")
             if data["features_version"] != FEATURES_VERSION:
                 made_for = data["features_version"]
                 raise ArtifactError(f"{folder}: made for features version {made_for}, not {FEATURES_VERSION}; retrain")
@@ -308,7 +308,7 @@ class RouterVersion:
             stages = {tier: load_stage(folder, tier, families) for tier, families in data["families"].items()}
             prefix_stages = {tier: load_stage(folder, f"{tier}.prefix", families) for tier, families in judged.items()}
             path = folder / "certificate.json"
-            certificate = Certificate.from_json(json.loads(path.read_text())) if path.is_file() else None
+            certificate = Certificate.from_json(read_json_file(path)) if path.is_file() else None
             prefixes = {t: Certificate.from_json(made) for t, made in proved.items()}
             overload_points = {
                 t: Certificate.from_json(made) for t, made in data.get("spill_certificates", {}).items()

@@ -125,7 +125,12 @@ def load_stage(folder: Path, tier: str, families: Mapping[str, str | None]) -> S
             return None
         if family not in registry:
             raise ArtifactError(f"{folder}: unknown {what} family {family!r}; known: {', '.join(registry)}")
-        return registry[family].from_state(load_state(folder, f"{tier}.{what}"))  # type: ignore[attr-defined]
+        state = load_state(folder, f"{tier}.{what}")
+        try:
+            return registry[family].from_state(state)  # type: ignore[attr-defined]
+        except Exception as error:  # whatever a family makes of arrays that it never wrote
+            said = f"{type(error).__name__}: {error!s:.300}"
+            raise ArtifactError(f"{folder / tier}.{what}: not a {what} of the family {family!r} ({said})") from error
 
     if families.get("verifier") is None:
         raise ArtifactError(f"{folder}: tier {tier!r} has no verifier")

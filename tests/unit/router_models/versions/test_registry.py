@@ -2,6 +2,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,56 @@ def test_file_altered_in_the_cache_is_refused(registered: Register, tmp_path: Pa
     made = registered()
     folder = made.folder(tmp_path / "cache")
     (folder / "policy.json").write_text(json.dumps({}))
+    if sealed_again:
+        seal(folder)
+    with pytest.raises(ArtifactError):
+        made.folder(tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("tag", "said"),
+    [
+        (None, "tag manifest_sha256 is missing"),
+        ("", "tag manifest_sha256 is empty"),
+        ("none", "tag manifest_sha256 is no sha256"),
+        ("0" * 64, "differs from the one that was registered"),
+    ],
+)
+def test_a_version_whose_tag_does_not_say_which_files_it_has_is_refused_by_name(
+    registered: Register, tmp_path: Path, tag: str | None, said: str
+) -> None:
+    made = registered()
+    tags = {name: value for name, value in made.tags.items() if name != "manifest_sha256"}
+    other = replace(made, tags=tags if tag is None else {**tags, "manifest_sha256": tag})
+    for cache in ("new", "filled"):
+        if cache == "filled":
+            made.folder(tmp_path / cache)
+        with pytest.raises(ArtifactError) as caught:
+            other.folder(tmp_path / cache)
+        assert str(caught.value).startswith(f"{made.name}: ")
+        assert said in str(caught.value)
+
+
+def slip_in_a_certificate(folder: Path) -> None:
+    (folder / "certificate.json").write_text("{}")
+
+
+def add_a_file(folder: Path) -> None:
+    (folder / "plugin.py").write_text("raise SystemExit")
+
+
+def remove_a_file(folder: Path) -> None:
+    (folder / "cheap.router.npz").unlink()
+
+
+@pytest.mark.parametrize("sealed_again", [False, True])
+@pytest.mark.parametrize("change", [slip_in_a_certificate, add_a_file, remove_a_file])
+def test_files_that_came_or_went_in_the_registry_are_refused(
+    registered: Register, tmp_path: Path, change: Callable[[Path], None], sealed_again: bool
+) -> None:
+    made = registered()
+    folder = stored(tmp_path, "policy.json").parent
+    change(folder)
     if sealed_again:
         seal(folder)
     with pytest.raises(ArtifactError):
