@@ -42,6 +42,7 @@ def coverage_section(coverage: Coverage) -> str:
         ["tool calls or results in the conversation", _either(coverage.tool_loops, always=coverage.only_tool_loops)],
         ["a begun answer", _either(coverage.prefilled, always=coverage.only_prefilled)],
         ["max_tokens", "not known" if coverage.max_tokens is None else f"from {coverage.max_tokens}"],
+        ["tokens of a cheap answer", _lengths(coverage)],
         ["distance from the training data", "any" if coverage.novelty is None else f"up to {coverage.novelty:.3f}"],
     ]
     return f"{table(rows)}\n\n{counted_words(coverage)}"
@@ -121,6 +122,14 @@ def foreseen_section(foreseen: tuple[ForeseenCondition, ...]) -> str:
         f"A certificate covers a condition of which {LEAST_ROWS} of its prompts were asked, about {NEEDED} of a "
         f"table's; nothing is promised of other requests, and such rows count as no evidence.\n\n{table(rows)}"
     )
+
+
+def _lengths(coverage: Coverage) -> str:
+    """Up to which length an answer is covered, whatever a request permits."""
+    known = "" if coverage.most_tokens is None else f"up to {coverage.most_tokens}"
+    if coverage.own_limits:
+        return f"{known}{', or ' if known else 'up to '}what its tier permits by itself"
+    return known or "any"
 
 
 def _either(some: bool, *, always: bool) -> str:

@@ -63,6 +63,9 @@ class Coverage:
         Whether rows left the length to the tiers, so that requests may.
     left_out : tuple of (str, int)
         CERT rows that do not count, by the reason why they are not covered.
+    most_tokens : int, optional
+        The largest length that rows permitted themselves; None: they left it to the tiers, or it is not known. Of
+        requests that permit more, no longer answer is covered (`longest_answer`).
     """
 
     decodings: tuple[str, ...] = ("",)
@@ -81,6 +84,7 @@ class Coverage:
     only_prefilled: bool = False
     own_limits: bool = True
     left_out: tuple[tuple[str, int], ...] = ()
+    most_tokens: int | None = None
 
     @classmethod
     def of(
@@ -123,11 +127,12 @@ class Coverage:
         )
 
         own = sum(row.max_tokens is None for row in counted) >= least
+        longer = sorted((row.max_tokens for row in counted if row.max_tokens is not None), reverse=True)[least - 1 :]
 
         def within(found: Coverage) -> Coverage:
             tokens = None if limit == math.inf else int(limit)
             found = replace(found, turns=most, least_turns=fewest, max_tokens=tokens, novelty=novelty)
-            return replace(found, own_limits=own)
+            return replace(found, own_limits=own, most_tokens=longer[0] if longer else None)
 
         inside = within(frequent)
         found = within(cls._frequent([row for row in counted if inside.uncovered(row) is None], least))
@@ -220,6 +225,20 @@ class Coverage:
                     )
         return None if distance is None else self.novel(distance)
 
+    def longest_answer(self, asked: Conditions, defaults: Sequence[Mapping[str, Any]] = ({},)) -> int | None:
+        """Return the tokens of the longest answer that is covered, where a request permits longer ones; else None.
+
+        A longer answer would have been cut off when the rows were asked, so that none was judged. One that ends
+        earlier is the answer that they got. `defaults` as for `uncovered`.
+        """
+        covered = []
+        for own in defaults:
+            permitted, left = asked.max_tokens or own.get("max_tokens"), own.get("max_tokens")
+            known = [most for most in (self.most_tokens, left if self.own_limits else None) if most is not None]
+            if permitted is not None and known and not (self.own_limits and left is None) and permitted > max(known):
+                covered.append(max(known))
+        return min(covered, default=None)
+
     def novel(self, distance: float) -> Uncovered | None:
         """Return that a prompt is novel where it lies farther from the training data than `novelty`; else None."""
         if self.novelty is None or distance <= self.novelty:
@@ -250,6 +269,7 @@ class Coverage:
         parts += [f"begun answers {_either(True, self.only_prefilled)}"] if self.prefilled else []
         parts += [] if self.novelty is None else [f"distance up to {self.novelty:.2f}"]
         parts += [] if self.max_tokens is None else [f"max_tokens from {self.max_tokens}"]
+        parts += [] if self.most_tokens is None or self.own_limits else [f"answers up to {self.most_tokens} tokens"]
         return "; ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -271,6 +291,7 @@ class Coverage:
             "only_prefilled": self.only_prefilled,
             "own_limits": self.own_limits,
             "left_out": dict(self.left_out),
+            **({} if self.most_tokens is None else {"most_tokens": self.most_tokens}),
         }
 
     @classmethod
@@ -294,6 +315,7 @@ class Coverage:
                 bool(data["only_prefilled"]),
                 bool(data["own_limits"]),
                 tuple((str(reason), int(count)) for reason, count in data["left_out"].items()),
+                None if data.get("most_tokens") is None else int(data["most_tokens"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"a certificate's coverage cannot be read: {error!r}") from error

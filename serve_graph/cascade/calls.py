@@ -29,6 +29,8 @@ from serve_graph.errors import EngineError, PolicyUnavailableError
 from serve_graph.protocol.chunks import each_choice
 from serve_graph.protocol.responses import usage_of
 
+MAY_BE_LONGER = "an answer that may be longer than any certified one is judged whole"
+
 
 def start(
     context: CascadeContext, forced: str | None, stream: StreamTerms | None = None, judged_whole: str | None = None
@@ -42,11 +44,12 @@ def start(
         context.safe_tier,
         forced,
         stream,
-        judged_whole,
+        judged_whole or (None if context.longest_answer is None else MAY_BE_LONGER),
         context.forbids_abstaining,
         context.quality_floor is not None,
         deadline.seconds,
         deadline.reserve_s,
+        context.longest_answer,
     )
     return Started(rules, left_s)
 

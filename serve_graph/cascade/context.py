@@ -21,7 +21,8 @@ class CascadeContext:
     `constraints` and all after it belong to one request: a context that all requests share has a certificate that
     holds for ever and no deadline. Why nothing is promised of the request, whoever answers: `unmeasured` (router and
     verifier do not see all of it), `uncovered` (it is unlike the rows that were certified), `set_apart` (it is not
-    answered as they were).
+    answered as they were). `longest_answer`: the tokens that a cheap answer may have, where the request permits more
+    than was certified.
     """
 
     engines: Mapping[str, Engine]
@@ -43,3 +44,4 @@ class CascadeContext:
     unmeasured: str | None = None
     uncovered: Uncovered | None = None
     set_apart: str | None = None
+    longest_answer: int | None = None

@@ -151,6 +151,7 @@ def _judged(rules: Rules, state: RequestState, last: Step, event: Judged) -> Ste
     said = event.verdicts
     if last.is_short:
         said = [replace(verdict, promised=False, reason=f"{verdict.reason}; {SHORT}") for verdict in said]
+    said = [_of_covered_length(rules, tier, completion, verdict) for verdict in said]
     verdicts = [_permitted(rules, tier, verdict) for verdict in said]
     verdict = verdicts[0] if len(verdicts) == 1 else worst(verdicts)
     if not last.on_trial:
@@ -166,6 +167,18 @@ def _judged(rules: Rules, state: RequestState, last: Step, event: Judged) -> Ste
     if is_prefix:
         return replace(last, do=Do.COMMIT, action=verdict.action, verdict=verdict, by_prefix=True)
     return Step(Do.REPLY, tier, verdict.action, verdict=verdict, completion=completion)
+
+
+def _of_covered_length(rules: Rules, tier: str, completion: Completion | None, verdict: Verdict) -> Verdict:
+    """The verdict; where an answer below the last tier is longer than any that was certified, it is not accepted."""
+    longest = rules.longest_answer
+    if longest is None or completion is None or tier == rules.top or verdict.action is not Action.ACCEPTED:
+        return verdict
+    tokens = completion.usage.completion_tokens
+    if tokens <= longest:
+        return verdict
+    why = f"{tokens} tokens, and no answer longer than {longest} was certified: escalate"
+    return replace(verdict, action=Action.ESCALATED, reason=f"{verdict.reason}; {why}")
 
 
 def _permitted(rules: Rules, tier: str, verdict: Verdict) -> Verdict:

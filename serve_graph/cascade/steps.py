@@ -50,7 +50,7 @@ class Rules:
     `stream` None: the answer is wanted whole. `judged_whole` says why an answer to this query is never judged by its
     prefix; None where it may be. `reserve_s` is what the last tier usually takes: a cheap try leaves it that much of
     the deadline (`deadline_s`), where there is that much. `asks_quality`: the caller has a quality floor, and is shown
-    nothing unjudged.
+    nothing unjudged. `longest_answer`: an answer below the last tier that has more tokens is not accepted.
     """
 
     policy: Policy
@@ -64,6 +64,7 @@ class Rules:
     asks_quality: bool = False
     deadline_s: float = math.inf
     reserve_s: float = 0.0
+    longest_answer: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

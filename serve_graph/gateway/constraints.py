@@ -14,6 +14,7 @@ from router_models.types import Decision, DecisionRecord, Query
 from router_models.types.conditions import conditions_of
 from router_models.types.coverage import Coverage, Uncovered
 from router_models.versions.policy import Policy
+from serve_graph.cascade.calls import MAY_BE_LONGER
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.deadline import NEVER, Deadline
 from serve_graph.cascade.steps import StreamMode, StreamTerms
@@ -134,7 +135,14 @@ def request_context(
     deadline = replace(deadline, reserve_s=usual_s or 0.0)
     session = routing.sessions.get(resolved.session, query) if resolved.session and query is not None else None
     forbids_abstaining = resolved.forbids_abstaining or routing.forbids_abstaining
-    apart = None
+    apart, uncovered, longest, coverage = None, None, None, routing.coverage
+    if coverage is not None and query is not None and resolved.forced is None:
+        asked = conditions_of(query)
+        uncovered = coverage.uncovered(asked, defaults=routing.sampling)
+        longest = coverage.longest_answer(asked, routing.sampling) if uncovered is None else None
+        if longest is not None and routing.joint:
+            why = f"longer answers are permitted than {longest} tokens, and no longer ones were certified"
+            uncovered, longest = Uncovered("max_tokens", why), None
     if routing.certified is not None:
         facts = RequestFacts(
             choices=1 if query is None else int(query.parameters.get("n") or 1),
@@ -155,14 +163,15 @@ def request_context(
             crowded=None
             if query is None or routing.longest_prompt is None or not routing.rooms
             else crowded(query, routing.longest_prompt, routing.rooms, context.policy.tiers[:-1]),
-            judged_whole=judged_whole(query)
-            if query is not None and not is_plain and policy.prefixes and stream and stream.mode is StreamMode.PREFIX
-            else None,
+            judged_whole=None
+            if query is None or not policy.prefixes or not stream or stream.mode is not StreamMode.PREFIX
+            else MAY_BE_LONGER
+            if longest is not None
+            else None
+            if is_plain
+            else judged_whole(query),
         )
         apart = set_apart(facts, routing.joint, context.policy)
-    uncovered, coverage = None, routing.coverage
-    if coverage is not None and query is not None and resolved.forced is None:
-        uncovered = coverage.uncovered(conditions_of(query), defaults=routing.sampling)
     made = replace(
         context,
         policy=policy,
@@ -174,6 +183,7 @@ def request_context(
         unmeasured=unmeasured,
         uncovered=uncovered,
         set_apart=apart,
+        longest_answer=longest,
     )
     promise = None
     if resolved.quality_floor is not None:

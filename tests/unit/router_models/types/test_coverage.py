@@ -125,6 +125,26 @@ def test_a_length_that_is_left_to_the_tiers_is_covered_where_rows_left_it_to_the
     assert Coverage.from_json(limited.to_json()) == limited
 
 
+def test_of_a_request_that_permits_longer_answers_no_longer_one_is_covered() -> None:
+    """Rows with a limit were cut there: what a longer answer would have been worth, nobody has seen."""
+    short, long = {"max_tokens": 128}, {"max_tokens": 512}
+    limited = Coverage.of([replace(PLAIN, max_tokens=16 + i) for i in range(60)])
+    assert limited.most_tokens == 16 + 60 - LEAST_ROWS
+    assert limited.longest_answer(PLAIN, [short, long]) == limited.most_tokens, "the tiers' own limits are longer"
+    assert limited.longest_answer(replace(PLAIN, max_tokens=57), [short, long]) == limited.most_tokens
+    assert limited.longest_answer(replace(PLAIN, max_tokens=56), [short, long]) is None
+    left = Coverage.of([PLAIN] * 50)
+    assert left.longest_answer(PLAIN, [short, long]) is None
+    assert left.longest_answer(replace(PLAIN, max_tokens=1000), [short, long]) == 128, "of the cheaper tier"
+    assert left.longest_answer(replace(PLAIN, max_tokens=1000), [{}]) is None, "the tier has no limit of its own"
+    both = Coverage.of([PLAIN] * 50 + [replace(PLAIN, max_tokens=300)] * LEAST_ROWS)
+    assert both.longest_answer(replace(PLAIN, max_tokens=400), [short, long]) == 300
+    for coverage in (limited, left, both):
+        assert Coverage.from_json(coverage.to_json()) == coverage
+    earlier = {name: value for name, value in limited.to_json().items() if name != "most_tokens"}
+    assert Coverage.from_json(earlier).to_json() == earlier, "what a certificate is bound to stays the same"
+
+
 def test_coverage_is_kept_as_json_and_told_in_words() -> None:
     assert Coverage.from_json(COVERAGE.to_json()) == COVERAGE
     assert "up to 2 turns" in COVERAGE.summary()

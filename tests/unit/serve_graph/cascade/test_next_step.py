@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
-from router_models.types import Action, Completion, Decision, OperatingPoint, Verdict
+from router_models.types import Action, Completion, Decision, OperatingPoint, Usage, Verdict
 from router_models.versions.policy import Policy
 from serve_graph.cascade.next_step import advance, next_step
 from serve_graph.cascade.steps import (
@@ -177,3 +177,14 @@ def test_an_event_that_does_not_answer_the_last_step_is_a_mistake() -> None:
         after(Started(two_tiers()), ABSTAIN)
     with pytest.raises(TypeError, match="begins with Started"):
         after(CHEAP)
+
+
+@pytest.mark.parametrize(("tokens", "action"), [(40, Action.ACCEPTED), (41, Action.ESCALATED)])
+def test_an_answer_longer_than_any_that_was_certified_is_not_accepted(tokens: int, action: Action) -> None:
+    said = Answered(Completion("cheap says", usage=Usage(9, tokens)))
+    accepted = Judged([Verdict(Action.ACCEPTED, "sure", 0.99)])
+    step = after(Started(two_tiers(longest_answer=40)), CHEAP, said, accepted)
+    assert (step.action, step.rejected) == (action, None)
+    assert after(Started(two_tiers()), CHEAP, said, accepted).action is Action.ACCEPTED
+    last = after(Started(two_tiers(longest_answer=4)), Decided(Decision("frontier", "so")), said)
+    assert (last.do, last.action) == (Do.REPLY, Action.ROUTED)

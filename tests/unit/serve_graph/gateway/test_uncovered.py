@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from router_models.types import Action, Decision, DecisionRecord, Message, Query
+from router_models.types import Action, Decision, DecisionRecord, Message, Query, Usage
 from router_models.types.conditions import conditions_of, system_prompt_of
 from router_models.types.coverage import Coverage
 from router_models.versions.policy import OverloadPoint
@@ -215,6 +215,25 @@ async def test_a_novel_prompt_goes_to_the_last_tier_once_the_router_knows_its_di
     assert record.route_reason.startswith("the cheap tier; frontier instead: uncovered: novel: the prompt lies 1.04")
     assert [call.tier for call in record.calls] == ["frontier"]
     assert is_said_not_to_be_covered(record, reason)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_longer_than_certified_ones_is_escalated_where_more_is_permitted(stream: bool) -> None:
+    """The rows left the length to the tiers, which permit 256 tokens."""
+    for tokens, tier in ((256, "cheap"), (257, "frontier")):
+        asked = Asked(cheap=FakeEngine(usage=Usage(9, tokens)))
+        record = await asked.chat({"max_tokens": 4000}, stream)
+        assert (record.tier, record.evidence["promised"]) == (tier, 0.9 if tier == "cheap" else None)
+        assert "uncovered" not in record.evidence
+    assert "no answer longer than 256 was certified" in (record.verdict_reason or "")
+
+
+async def test_a_longer_answer_is_never_shown_by_its_first_tokens() -> None:
+    asked = Asked(cheap=FakeEngine(usage=Usage(9, 300)))
+    record = await asked.chat({"max_tokens": 4000}, True, "prefix")
+    assert (record.tier, record.outcome, record.evidence["promised"]) == ("frontier", "escalated", None)
+    floor = await asked.chat({"max_tokens": 4000}, True, "prefix", 0.5)
+    assert [call.tier for call in floor.bill] == ["frontier"]
 
 
 QUERIES: dict[str, tuple[str | None, Query]] = {
