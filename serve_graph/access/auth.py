@@ -44,13 +44,15 @@ class Caller:
     """The caller's key (None: keys are disabled, everything is allowed) and the options given in request headers.
 
     `tier` is the value of `x-serve-graph-tier`, `session` that of `x-serve-graph-session`, `request_id` a valid
-    `x-request-id`, or one made here.
+    `x-request-id`, or one made here. A `stranger` has shown no key where keys are required, or came by a public host
+    name where none are: only health is told, in one word.
     """
 
     key: KeyConfig | None = None
     tier: str | None = None
     session: str | None = None
     request_id: str | None = None
+    stranger: bool = False
 
     @property
     def name(self) -> str | None:
@@ -139,8 +141,10 @@ class AuthMiddleware:
             named.append((b"x-request-id", request_id.encode()))
         key = self._key(scope, headers)
         path = scope["path"]
-        caller = Caller(key, headers.get("x-serve-graph-tier"), headers.get("x-serve-graph-session"), request_id)
         needed = scopes_for(path)
+        stranger = needed is None and key is None and self._is_stranger(headers)
+        named_tier, session = headers.get("x-serve-graph-tier"), headers.get("x-serve-graph-session")
+        caller = Caller(key, named_tier, session, request_id, stranger)
         if key is None or needed is None:
             return caller
         for each in needed:
@@ -173,6 +177,11 @@ class AuthMiddleware:
         if key is None:
             raise AuthenticationError("incorrect API key given", code="invalid_api_key")
         return key
+
+    def _is_stranger(self, headers: Mapping[str, str]) -> bool:
+        """Whether somebody without a key may be told no more than one word (paths that need none)."""
+        host = headers.get("host")
+        return self.keyring.required or not (self.is_open or host is None or is_private_host(host))
 
     def _refuse_foreign_pages(self, path: str, headers: Mapping[str, str]) -> None:
         """Raise AccessError for a web page that is neither this machine's nor named in `http.cors.origins`."""

@@ -28,6 +28,7 @@ from serve_graph.api.generation import HttpLimits, add_generation
 from serve_graph.api.messages.dialect import ANTHROPIC_PATHS, MessagesDialect
 from serve_graph.api.messages.models import anthropic_model, anthropic_models, asks_anthropic
 from serve_graph.api.openapi import describe, errors, reply
+from serve_graph.api.readiness import readiness_for
 from serve_graph.config.http import CorsConfig
 from serve_graph.errors import (
     NotFoundError,
@@ -117,9 +118,7 @@ def build_http(backend: Backend) -> FastAPI:
     @app.get("/readyz", responses={**reply("Readiness"), 503: reply("Readiness")[200]} | errors(403))
     async def readyz() -> Response:
         state = await backend.readiness()
-        if backend.keyring.required and CALLER.get().key is None:
-            state.pop("coverage", None)
-        return Reply(state, status_code=200 if state["ready"] else 503)
+        return Reply(readiness_for(CALLER.get(), state), status_code=200 if state["ready"] else 503)
 
     @app.get("/metrics", response_class=PlainReply, responses=errors(401, 403))
     async def metrics() -> Response:

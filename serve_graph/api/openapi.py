@@ -145,7 +145,7 @@ def _plain() -> dict[str, Any]:
         "Model": model,
         "ModelList": _object(object={"const": "list"}, data={"type": "array", "items": model}),
         "Health": _object(status={"const": "ok"}),
-        "Readiness": _object(ready={"type": "boolean"}),
+        "Readiness": _object(status={"enum": ["ready", "not ready"]}, ready={"type": "boolean"}),
         "DecisionRecord": _object(id=text, tier=text, outcome=text, status={"type": "integer"}),
     }
 

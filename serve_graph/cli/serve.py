@@ -18,7 +18,6 @@ from serve_graph.cli.output import (
     say,
     say_json,
 )
-from serve_graph.errors import ServeGraphError
 
 if TYPE_CHECKING:
     from serve_graph.config.graph import GraphConfig
@@ -92,21 +91,16 @@ def demo(
 @needs("status", "httpx")
 def status(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None, as_json: JsonOption = False) -> None:
     """Show the state of a running graph. Exit 1 if it is not ready or none answers. Example: serve-graph status"""
-    import httpx
-
-    from serve_graph.cli.client.api_key import key_headers
+    from serve_graph.cli.client.readiness import KEEPS_TO_ITSELF, read_readiness
     from serve_graph.config.graph import load_config
 
     graph = with_port(load_config(config), port)
     url = f"http://{graph.http.host}:{graph.http.port}"
-    try:
-        state: dict[str, Any] = httpx.get(f"{url}/readyz", headers=key_headers(), timeout=10).json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise ServeGraphError(
-            f"no graph answers at {url} ({type(error).__name__}); `serve-graph up` starts one"
-        ) from None
+    state = read_readiness(url)
     if as_json:
         say_json(state)
+    elif "version" not in state:
+        say(f"{url}: {'ready' if state['ready'] else 'not ready'}; {KEEPS_TO_ITSELF}")
     else:
         down = [tier for tier, ready in state["tiers_ready"].items() if ready is False]
         faults = f"; not answering: {', '.join(down)}" if down else ""
@@ -171,9 +165,11 @@ def prepare(config: GraphConfig, progress: Any, budget_s: float = 30.0) -> str |
 
 def banner(config: GraphConfig, url: str, reason: str | None) -> str:
     """Return the start-up message: the URL, an example request, the tiers and the promise."""
-    import httpx
+    from serve_graph.cli.client.readiness import read_readiness, tells_everything
 
-    state = httpx.get(f"{url}/readyz", timeout=30).json()
+    state = read_readiness(url, timeout_s=30.0)
+    if not tells_everything(state):
+        state = _own_report(config)
     promise = (
         state["promise"]
         if state["version"] != "none"
@@ -197,3 +193,17 @@ def banner(config: GraphConfig, url: str, reason: str | None) -> str:
  promise:  {promise}{prefixes}
  stop:     Ctrl-C
 {rule}"""
+
+
+def _own_report(config: GraphConfig) -> dict[str, Any]:
+    """Return what a graph of this configuration tells administrators, worked out here: whoever starts it may know."""
+    from serve_graph.cluster.readiness import readiness_report
+    from serve_graph.policy.served_policy import ServedPolicy
+    from serve_graph.policy.serving_version import serving_version
+    from serve_graph.policy.validity import CertificateStatus
+
+    served = serving_version(config)
+    facts = ServedPolicy.of(served.version, served.name, served.reason, config, served.validity)
+    held = CertificateStatus(served.validity, served.name)
+    tiers = config.tier_names
+    return readiness_report(facts, held, tiers, config.policy.safe_tier, dict.fromkeys(tiers, True))

@@ -97,7 +97,7 @@ def readiness_report(
     return {
         "ready": ready[safe_tier] is not False,
         "tiers_ready": ready,
-        **({"tier_faults": dict(tier_faults)} if tier_faults else {}),
+        "tier_faults": dict(tier_faults or {}),
         "tiers": list(tiers),
         "version": served.name,
         "certified": served.certified and ANSWERS not in faults,

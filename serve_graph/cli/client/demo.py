@@ -20,6 +20,7 @@ from router_models.reports.plots import wilson
 from router_models.types import Outcome, Progress
 from serve_graph.cli.client.api_key import key_headers
 from serve_graph.cli.client.ask import api_client, ask
+from serve_graph.cli.client.readiness import KEEPS_TO_ITSELF, read_readiness
 from serve_graph.config.graph import GraphConfig
 
 HELD_OUT_SEED = 20_001
@@ -34,14 +35,14 @@ def run_demo(url: str, config: GraphConfig, questions: int, concurrency: int, pr
     for tier in config.tier_names:
         progress(f"the same questions, all to {tier}")
         answers[tier] = asyncio.run(ask_all(url, tier, tasks, concurrency))
-    state = httpx.get(f"{url}/readyz", timeout=30).json()
+    state = read_readiness(url, timeout_s=30.0)
     auto = answers["auto"]
     shares = Counter((o.tier, o.metadata["outcome"]) for o in auto)
     return {
         "questions": questions,
         "concurrency": concurrency,
-        "version": state["version"],
-        "promise": state["promise"],
+        "version": state.get("version", KEEPS_TO_ITSELF),
+        "promise": state.get("promise", KEEPS_TO_ITSELF),
         "outcomes": [{"tier": t, "outcome": o, "n": n} for (t, o), n in sorted(shares.items())],
         "by_tier": [_row(t, tasks, [o if o.tier == t else None for o in auto], None) for t in config.tier_names],
         "overall": [

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from router_models.data.features import Encoder
 from router_models.errors import RouterModelsError
+from serve_graph.cli.client.api_key import KEY_ADVICE, key_headers
+from serve_graph.cli.client.readiness import tells_everything
 from serve_graph.cli.extras import sentence, vllm_extra
 from serve_graph.cli.local.haproxy import usable_haproxy
 from serve_graph.cli.local.launch import check_port
@@ -120,8 +122,10 @@ def _accounts(config: GraphConfig) -> str:
         return "no hosted tier"
     connection = http.client.HTTPConnection(config.http.host, config.http.port, timeout=5.0)
     try:
-        connection.request("GET", "/readyz")
+        connection.request("GET", "/readyz", headers=key_headers())
         state = json.loads(connection.getresponse().read())
+        if "ready" in state and not tells_everything(state):
+            return f"a running graph tells what it has seen to admin keys only: {KEY_ADVICE}"
         faults = dict(state.get("tier_faults", {}))
     except (OSError, http.client.HTTPException, ValueError, AttributeError, TypeError):
         return "no graph is running that could tell whether the APIs take the keys and models"

@@ -149,9 +149,19 @@ async def test_health_needs_no_key(path: str) -> None:
 async def test_what_share_of_requests_is_covered_is_told_to_whoever_has_a_key() -> None:
     at = Guarded([{"name": "team"}])
     for stranger in (None, "wrong"):
-        assert (await at.ask(stranger, "/readyz")).json() == {"ready": True}
+        assert (await at.ask(stranger, "/readyz")).json() == {"status": "ready", "ready": True}
     assert (await at.ask("team", "/readyz")).json()["coverage"]["requests"] == 0
     assert (await at.ask(None, "/readyz", x_api_key="team")).json()["coverage"]["requests"] == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "page.example", "page.example:8000"])
+async def test_without_keys_this_machine_is_told_more_than_one_word_but_by_no_public_name(
+    endpoint: Callable[..., Any], host: str
+) -> None:
+    async with endpoint().client() as client:
+        told = (await client.get("/readyz", headers={"host": host})).json()
+    word = {"status": "ready", "ready": True}
+    assert told == (word if "example" in host else word | {"version": "router/1"})
 
 
 @pytest.mark.parametrize("path", ["/v1/decisions/x", "/metrics", "/console", "/openapi.json", "/v1/models"])

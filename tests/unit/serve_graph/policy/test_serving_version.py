@@ -41,7 +41,7 @@ def test_without_a_version_the_last_tier_answers_and_the_banner_says_why(
     served = serving_version(context)
     assert (served.version, served.name) == (None, "none")
     assert "the registry holds no serve-graph-router@stable" in served.reason
-    ready = {"ready": True, "version": served.name, "promise": served.reason}
+    ready = {"ready": True, "version": served.name, "promise": served.reason, "tier_faults": {}}
     monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(200, json=ready))
     text = banner(context, "http://127.0.0.1:1", None)
     assert "always frontier" in text
@@ -49,11 +49,19 @@ def test_without_a_version_the_last_tier_answers_and_the_banner_says_why(
     assert "prefix:" not in text
 
 
+def test_the_banner_of_a_graph_that_tells_keys_only_is_worked_out_from_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(200, json={"status": "ready", "ready": True}))
+    assert "the registry holds no serve-graph-router@stable" in banner(local(tmp_path), "http://127.0.0.1:1", None)
+
+
 def test_the_banner_says_what_is_promised_of_streams_shown_by_their_beginning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     promise = "P(wrong | cheap accepted by its first 4 tokens) <= 0.20"
-    ready = {"version": "router/1", "promise": "the main one", "prefixes": {"cheap": promise}}
+    ready = {"ready": True, "version": "router/1", "promise": "the main one", "prefixes": {"cheap": promise}}
+    ready |= {"tier_faults": {}}
     monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(200, json=ready))
     assert f" prefix:   {promise}" in banner(local(tmp_path), "http://127.0.0.1:1", None)
 

@@ -57,6 +57,11 @@ def test_nothing_is_found_where_nothing_is_refused(graph: HTTPServer, state: Any
     assert accounts(graph.server_port).ok
 
 
+def test_a_graph_that_tells_admin_keys_only_is_not_taken_for_a_healthy_one(graph: HTTPServer) -> None:
+    graph.state = {"status": "ready", "ready": True}  # type: ignore[attr-defined]
+    assert "tells what it has seen to admin keys only" in accounts(graph.server_port).detail
+
+
 def test_without_a_running_graph_it_says_so() -> None:
     assert "no graph is running" in accounts(1).detail
     assert accounts(1, "echo").detail == "no hosted tier"

@@ -2,19 +2,18 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from serve_graph.cli import app
 
 STATE = {
-    "ready": True,
     "tiers_ready": {"cheap": True},
     "tiers": ["cheap"],
     "version": "router/1",
@@ -24,14 +23,15 @@ STATE = {
 
 @pytest.fixture
 def graph() -> Iterator[HTTPServer]:
-    """What answers `/readyz` with its `state`, and with its `coverage` where it is shown a key."""
+    """What answers `/readyz` with one word, and with STATE and its `coverage` where it is shown a key."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            told = {"coverage": self.server.coverage} if self.headers["authorization"] else {}  # type: ignore[attr-defined]
+            known = STATE | {"coverage": self.server.coverage}  # type: ignore[attr-defined]
+            told = known if self.headers["authorization"] == "Bearer k" else {}
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(json.dumps(STATE | told).encode())
+            self.wfile.write(json.dumps({"status": "ready", "ready": True} | told).encode())
 
         def log_message(self, *_: Any) -> None:
             return None
@@ -43,6 +43,30 @@ def graph() -> Iterator[HTTPServer]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def status(graph: HTTPServer, tmp_path: Path) -> Callable[..., Result]:
+    """Run `status` on the graph; keywords are environment variables."""
+    price = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
+    tiers = [{"engine": "echo", "name": "cheap", "price": price}]
+    config = {"tiers": tiers, "policy": {"safe_tier": "cheap"}, "http": {"port": graph.server_port}}
+    path = tmp_path / "graph.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return lambda **environment: CliRunner().invoke(
+        app, ["status", "--config", str(path)], env={"SERVE_GRAPH_KEY": "", **environment}
+    )
+
+
+def test_without_a_key_it_says_that_keys_are_told_more_and_with_the_file_of_one_it_is(
+    graph: HTTPServer, tmp_path: Path, status: Callable[..., Result]
+) -> None:
+    graph.coverage = {}  # type: ignore[attr-defined]
+    assert "set $SERVE_GRAPH_KEY, or" in status().output
+    assert "router/1" not in status().output
+    (tmp_path / "key").write_text("k\n")
+    assert "router/1" in status(SERVE_GRAPH_KEY_FILE=str(tmp_path / "key")).output
+    assert "cannot be read" in str(status(SERVE_GRAPH_KEY_FILE=str(tmp_path / "none")).exception)
 
 
 @pytest.mark.parametrize(
@@ -59,14 +83,10 @@ def graph() -> Iterator[HTTPServer]:
     ],
 )
 def test_status_counts_what_is_not_covered(
-    graph: HTTPServer, tmp_path: Path, key: str, coverage: dict[str, Any], told: str | None
+    graph: HTTPServer, status: Callable[..., Result], key: str, coverage: dict[str, Any], told: str | None
 ) -> None:
     graph.coverage = coverage  # type: ignore[attr-defined]
-    price = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
-    tiers = [{"engine": "echo", "name": "cheap", "price": price}]
-    config = {"tiers": tiers, "policy": {"safe_tier": "cheap"}, "http": {"port": graph.server_port}}
-    (tmp_path / "graph.yaml").write_text(yaml.safe_dump(config))
-    done = CliRunner().invoke(app, ["status", "--config", str(tmp_path / "graph.yaml")], env={"SERVE_GRAPH_KEY": key})
+    done = status(SERVE_GRAPH_KEY=key)
     assert done.exit_code == 0, done.output
     assert ("not covered by the certificate" in done.output) == (told is not None)
     assert told is None or f"not covered by the certificate: {told}" in done.output
