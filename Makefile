@@ -15,7 +15,7 @@ UNIT := $(BIN)/python $(PYTEST) -n logical --maxprocesses 8 --dist worksteal tes
 # `full` tests too, and all of those of which a sample runs otherwise.
 WHOLE := --whole -m ""
 
-.PHONY: up demo test test-unit test-all clients clients-running package faults adapters soak check statistical docs format env lock lock-js newest clean
+.PHONY: up demo test test-unit test-all clients clients-running package faults attack adapters soak check statistical docs format env lock lock-js newest clean
 
 up: env            ## bring the graph up: environment, weights, first router version, engines; Ctrl-C stops it
 	@$(BIN)/serve-graph up --config $(CONFIG)
@@ -27,7 +27,7 @@ test: env          ## every test that needs no GPU, all stages whatever fails (e
 	@scripts/stages \
 	  "unit" '$(UNIT)' \
 	  "clients" '$(SELF) --no-print-directory clients' \
-	  "cluster" '$(BIN)/python $(PYTEST) tests/cluster' \
+	  "cluster" '$(BIN)/python $(PYTEST) tests/cluster tests/attack' \
 	  "engines" '$(BIN)/python $(PYTEST) tests/engines'
 
 test-unit: env     ## what a change of code is held against: no cluster, no engine, no other client
@@ -37,7 +37,7 @@ test-all: env      ## every test at its whole size (hours)
 	@scripts/stages \
 	  "unit" '$(UNIT) $(WHOLE)' \
 	  "clients" '$(SELF) --no-print-directory clients' \
-	  "cluster" '$(BIN)/python $(PYTEST) $(WHOLE) tests/cluster' \
+	  "cluster" '$(BIN)/python $(PYTEST) $(WHOLE) tests/cluster tests/attack' \
 	  "engines" '$(BIN)/python $(PYTEST) $(WHOLE) tests/engines'
 
 clients: $(CLIENTS)/js/.installed $(OLDER)/.installed  ## other projects' clients against the endpoint, as they come
@@ -54,6 +54,9 @@ package: env       ## wheel and sdist, built, installed outside the checkout and
 
 faults: env        ## every fault, before and after the commit and without a stream, as a table
 	@$(BIN)/python -m pytest -q tests/cluster/test_fault_matrix.py
+
+attack: env        ## every attack that can be made from outside, against a live echo graph of its own, as a table
+	@$(BIN)/python -m tests.attack.table
 
 adapters: env      ## real engines: a LoRA adapter, an embedder, cached tokens, held against transformers (4 minutes)
 	@$(BIN)/python -m pytest -q -m full tests/engines/test_adapter_and_embedder.py

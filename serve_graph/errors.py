@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from router_models.types import Attempt
 
 
+MAX_MESSAGE, MAX_PARAM = 2000, 256  # characters of an error that a caller is sent
+
+
 class ServeGraphError(Exception):
     """Base class of the exceptions that `serve_graph` raises on purpose."""
 
@@ -248,5 +251,11 @@ def error_kind(error: ServeGraphError) -> str:
 
 
 def error_body(message: str, kind: str, param: str | None = None, code: str | None = None) -> dict[str, object]:
-    """Return OpenAI's error object."""
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    """Return OpenAI's error object. What it quotes of a request is cut: a megabyte must not come back as two."""
+    shown = param if param is None else shortened(param, MAX_PARAM)
+    return {"error": {"message": shortened(message, MAX_MESSAGE), "type": kind, "param": shown, "code": code}}
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most `most` characters, its end left out where it is longer."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

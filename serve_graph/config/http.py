@@ -57,6 +57,8 @@ class HttpConfig(Frozen):
     """Largest accepted request body, in bytes: as sent, and again once its content-encoding is undone. The default
     has room for several photos in base64.
     """
+    head_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds within which a request's headers must have arrived, with HAProxy; whoever sends more slowly gets 408."""
     body_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """Seconds within which a request's body must have arrived; whoever sends more slowly gets 408."""
     cors: CorsConfig = CorsConfig()

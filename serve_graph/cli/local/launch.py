@@ -74,7 +74,8 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     }
     if haproxy is not None:
-        settings[HAPROXY_OVERRIDE] = str(without_splicing(haproxy, scratch, (metrics_port, stats_port)))
+        ports = (metrics_port, stats_port)
+        settings[HAPROXY_OVERRIDE] = str(without_splicing(haproxy, scratch, ports, config.http.head_timeout_s))
     os.environ.update(settings)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # vLLM logs to stdout, which is for results
     return haproxy is not None

@@ -35,6 +35,17 @@ def assert_openai_error(response: httpx.Response, status: int) -> dict[str, Any]
     return error
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/completions"])
+async def test_what_an_error_quotes_of_a_request_is_cut(endpoint: Endpoints, path: str) -> None:
+    long = "x" * 100_000
+    bodies = [{long: 1}, {"serve_graph": {long: 1}}, {"metadata": {long: 1}}, {"tools": [{"type": long}]}]
+    async with endpoint().client() as client:
+        for body in bodies:
+            response = await client.post(path, json={"model": "auto", **body})
+            assert response.status_code in (400, 413)
+            assert len(response.content) < 3000
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_half_a_character_in_an_engines_refusal_is_passed_on(endpoint: Endpoints, stream: bool) -> None:
     at = endpoint(frontier=FakeEngine(error=EngineRequestError("bad \ud83d")))

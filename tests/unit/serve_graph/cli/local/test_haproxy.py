@@ -109,12 +109,35 @@ def test_the_wrapper_passes_everything_on(tmp_path: Path) -> None:
 
 
 def test_statistics_and_metrics_listen_on_loopback_alone(tmp_path: Path) -> None:
-    config = tmp_path / "haproxy.cfg"
+    """In whatever file HAProxy is started with: Ray Serve puts it into a folder of its own."""
+    config = tmp_path / "of a 'node'" / "haproxy.cfg"
+    config.parent.mkdir()
     config.write_text("  bind *:901\n    bind :902\n  bind 0.0.0.0:8000\n  bind *:9011 proto h2\n")
     program = without_splicing(Path("/bin/true"), tmp_path, (901, 902))
-    subprocess.run([program, "-f", str(config)], check=True)
+    subprocess.run([program, "-db", "-f", str(config), "-x", "admin.sock"], check=True)
     lines = [line.strip() for line in config.read_text().splitlines()]
     assert lines == ["bind 127.0.0.1:901", "bind 127.0.0.1:902", "bind 0.0.0.0:8000", "bind *:9011 proto h2"]
+
+
+async def test_a_head_that_does_not_arrive_is_a_408_and_closed(tmp_path: Path) -> None:
+    assert BARE is not None
+    program = without_splicing(BARE, tmp_path, head_timeout_s=0.2)
+    async with in_front_of_silence(program, tmp_path) as (port, _, left):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\n")
+        assert (await asyncio.wait_for(reader.read(), 20)).startswith(b"HTTP/1.1 408 ")
+        writer.close()
+        left.set()  # no server was asked
+
+
+def test_time_outs_are_put_in_once_however_often_it_starts(tmp_path: Path) -> None:
+    config = tmp_path / "haproxy.cfg"
+    config.write_text("global\ndefaults\n    mode http\n")
+    program = without_splicing(Path("/bin/true"), tmp_path)
+    for _ in range(2):
+        subprocess.run([program, "-f", str(config)], check=True)
+    times = "    timeout http-request 10000ms\n    timeout http-keep-alive 75s\n"
+    assert config.read_text() == f"global\ndefaults\n{times}    mode http\n"
 
 
 def test_where_no_wrapper_can_run_the_binary_is_used_as_it_is(tmp_path: Path) -> None:

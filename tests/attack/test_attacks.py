@@ -1,0 +1,57 @@
+"""Every attack of the table against a live graph, and a table that can say no."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.attack.attack import Attack, Result, carried_out, failed, refused, table
+from tests.attack.table import WITH_KEYS, WITHOUT_KEYS
+from tests.attack.target import Answer, Target, attacked
+
+pytestmark = pytest.mark.timeout(1500)
+
+
+@pytest.fixture(scope="module")
+def targets() -> Iterator[dict[bool, Target]]:
+    """Two graphs, with keys and without, each started when it is first attacked: see `target_of`."""
+    with ExitStack() as stack:
+        yield _Started(stack)
+
+
+class _Started(dict[bool, Target]):
+    def __init__(self, stack: ExitStack) -> None:
+        super().__init__()
+        self.stack = stack
+
+    def __missing__(self, keys: bool) -> Target:
+        self.stack.close()  # one graph at a time
+        self.clear()
+        self[keys] = self.stack.enter_context(attacked(keys))
+        return self[keys]
+
+
+@pytest.mark.parametrize(
+    ("keys", "each"),
+    [pytest.param(True, each, id=each.name) for each in WITH_KEYS]
+    + [pytest.param(False, each, id=each.name) for each in WITHOUT_KEYS],
+)
+def test_the_attack_is_refused_as_wanted(targets: dict[bool, Target], keys: bool, each: Attack) -> None:
+    result = carried_out(each, targets[keys])
+    assert result.ok, f"{each.sent}: wanted {each.wanted}; {result.got}"
+
+
+def test_what_is_answered_otherwise_than_wanted_is_said_and_counted() -> None:
+    assert refused([Answer(403), Answer(403)], 403) == ("403 × 2", True)
+    assert refused([Answer(403), Answer(200)], 403) == ("403, 200", False)
+    assert refused([], 403) == ("", False)
+    quiet = Attack("a | b", "x", "403", lambda _: ("200", False), honest_too=False)
+    broken = Attack("breaks", "x", "403", lambda _: 1 / 0, honest_too=False)  # type: ignore[arg-type,return-value]
+    found = [carried_out(each, None) for each in (quiet, broken)]  # type: ignore[arg-type]
+    found.append(Result(quiet, "403", True, 0.01))
+    assert [result.ok for result in found] == [False, False, True]
+    assert failed(found) == ["a | b", "breaks"]
+    assert table(found).count("**NO**") == 2
+    assert "| a \\| b | x | 403 | 403 | 10 ms | ok |" in table(found)
