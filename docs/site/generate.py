@@ -161,12 +161,15 @@ def _openapi() -> dict[str, Any]:
     from serve_graph.api.http import Backend, build_http
     from serve_graph.cascade.fakes import FakeEmbedder, ListSink, fake_context
     from serve_graph.gateway.handler import Service
+    from serve_graph.learning.feedback import FeedbackIntake
 
     async def nothing(*_: Any) -> Any:
         return None
 
     service = Service(fake_context(embedder=FakeEmbedder()), ListSink())
-    document: dict[str, Any] = build_http(Backend(service, nothing, nothing, nothing, nothing, 4096)).openapi()
+    document: dict[str, Any] = build_http(
+        Backend(service, nothing, nothing, nothing, nothing, 4096, feedback=FeedbackIntake(nothing, ListSink().write))
+    ).openapi()
     return document
 
 

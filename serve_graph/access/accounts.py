@@ -35,9 +35,14 @@ class Accounts:
         self._buckets: dict[tuple[str, str, int], Bucket] = {}
         self._worst: dict[str, Mapping[str, Decimal]] = {}
 
-    def admit(self, key: KeyConfig) -> None:
-        """Admit one request or raise BudgetSpentError or RateLimitedError, which say how long to wait."""
+    def admit(self, key: KeyConfig, *, spends: bool = True) -> None:
+        """Admit one request or raise BudgetSpentError or RateLimitedError, which say how long to wait.
+
+        One that is answered by no tier (`spends` is False) is held to the limit on requests alone.
+        """
         now = self.clock()
+        if not spends:
+            return self._take_request(key, now)
         if (spent := self.spending.exceeded(key, self.today())) is not None:
             raise BudgetSpentError(f"key {key.name!r} has used up its {spent[0]}", spent[1])
         if (wait_s := self.watch.refuses(key, now)) is not None:
@@ -48,6 +53,17 @@ class Accounts:
                 raise RateLimitedError(f"key {key.name!r} is limited to {bucket.per_min:g} {what}/min", dry_s, what)
         if requests is not None:
             requests.take(now)
+        return None
+
+    def _take_request(self, key: KeyConfig, now: float) -> None:
+        requests = self._bucket(key, "requests")
+        if requests is None:
+            return
+        if (dry_s := requests.wait_s(now)) > 0:
+            raise RateLimitedError(
+                f"key {key.name!r} is limited to {requests.per_min:g} requests/min", dry_s, "requests"
+            )
+        requests.take(now)
 
     def reserve(self, key: KeyConfig, request: str, worst: Mapping[str, Decimal]) -> None:
         """Hold the most that an admitted request may cost, until its record is charged.

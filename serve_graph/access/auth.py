@@ -35,6 +35,8 @@ PATH_MODEL = "serve_graph.model"
 """The scope's key for the model that a path names."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@~-]{1,128}")
 OPEN = frozenset({"/healthz", "/readyz"})
+ANY_KEY = ("/v1/models", "/v1/feedback")
+FEEDBACK_PATH = "/v1/feedback"
 ADMIN = ("/v1/decisions", "/metrics", "/console")
 SCOPE_NAMES: Mapping[KeyScope, str] = MappingProxyType({"use": "asking", "admin": "reading decisions and metrics"})
 
@@ -151,7 +153,7 @@ class AuthMiddleware:
             caller.require(each, SCOPE_NAMES[each])
         if scope["method"] == "POST" and "admin" not in needed:
             try:
-                self.accounts.admit(key)
+                self.accounts.admit(key, spends=path != FEEDBACK_PATH)
             finally:
                 named += self.accounts.limit_headers(key)
         return caller
@@ -206,7 +208,7 @@ def scopes_for(path: str) -> tuple[KeyScope, ...] | None:
         return None
     if path.startswith(ADMIN):
         return ("admin",)
-    return () if path.startswith("/v1/models") else ("use",)
+    return () if path.startswith(ANY_KEY) else ("use",)
 
 
 def refusal(error: ServeGraphError) -> JSONResponse:

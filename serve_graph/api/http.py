@@ -24,6 +24,7 @@ from serve_graph.access.keys import Keyring
 from serve_graph.api.connection import PlainReply, Reply
 from serve_graph.api.content_encoding import offered
 from serve_graph.api.cross_origin import CrossOrigin
+from serve_graph.api.feedback import add_feedback
 from serve_graph.api.generation import HttpLimits, add_generation
 from serve_graph.api.messages.dialect import ANTHROPIC_PATHS, MessagesDialect
 from serve_graph.api.messages.models import anthropic_model, anthropic_models, asks_anthropic
@@ -41,6 +42,7 @@ from serve_graph.errors import (
     status_of,
 )
 from serve_graph.gateway.handler import AUTO, Service
+from serve_graph.learning.feedback import FeedbackIntake
 from serve_graph.protocol.requests import UnknownFields
 
 logger = logging.getLogger(__name__)
@@ -65,6 +67,7 @@ class Backend:
     cors: CorsConfig = field(default_factory=CorsConfig)
     names_requests: bool = True
     body_timeout_s: float | None = None
+    feedback: FeedbackIntake | None = None
 
 
 def build_http(backend: Backend) -> FastAPI:
@@ -86,6 +89,8 @@ def build_http(backend: Backend) -> FastAPI:
         backend.max_body_bytes, backend.keep_alive_s, backend.start_before_commit, backend.body_timeout_s
     )
     add_generation(app, service, limits, backend.unknown_fields)
+    if backend.feedback is not None:
+        add_feedback(app, backend.feedback, backend.max_body_bytes, backend.body_timeout_s, backend.unknown_fields)
     app.router.route_class = GetRoute
 
     @app.get("/v1/models", responses=reply("ModelList") | errors(401, 403))
@@ -109,7 +114,9 @@ def build_http(backend: Backend) -> FastAPI:
         found = await backend.find_decision(decision_id) if printable else None
         if found is None:
             raise NotFoundError(f"no decision {decision_id!r} (records appear within a second of the reply)", "id")
-        return Reply(explained(found, service.context.prices, service.context.policy.tiers))
+        said = [] if backend.feedback is None else await backend.feedback.said_of(decision_id)
+        page = explained(found, service.context.prices, service.context.policy.tiers)
+        return Reply(page | {"feedback": [one.shown() for one in said]})
 
     @app.get("/healthz", responses=reply("Health") | errors(403))
     async def healthz() -> dict[str, str]:

@@ -115,6 +115,7 @@ def _schemas(models: Sequence[str], embedders: Sequence[str]) -> dict[str, Any]:
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
     from openai.types.responses import Response
 
+    from serve_graph.api.feedback import FeedbackRequest
     from serve_graph.api.messages import CountTokensRequest, MessagesRequest
     from serve_graph.api.messages.schemas import message_schemas
     from serve_graph.api.responses import ResponsesRequest
@@ -122,14 +123,14 @@ def _schemas(models: Sequence[str], embedders: Sequence[str]) -> dict[str, Any]:
     from serve_graph.protocol.requests import ChatRequest, CompletionRequest
 
     messages = (MessagesRequest, CountTokensRequest)
-    requests = (ChatRequest, CompletionRequest, ResponsesRequest, EmbeddingsRequest, *messages)
+    requests = (ChatRequest, CompletionRequest, ResponsesRequest, EmbeddingsRequest, FeedbackRequest, *messages)
     replies = (ChatCompletion, ChatCompletionChunk, Completion, CreateEmbeddingResponse, Response)
     found = _plain() | message_schemas()
     for kind in (*requests, *replies):
         name, mode = kind.__name__, "validation" if kind in requests else "serialization"
         schema = kind.model_json_schema(ref_template=f"{REF}{name}.{{model}}", mode=mode)  # type: ignore[arg-type]
         found |= {f"{name}.{part}": inner for part, inner in schema.pop("$defs", {}).items()}
-        if kind in requests:
+        if kind in requests and "model" in schema["properties"]:
             schema["properties"]["model"]["enum"] = list(embedders if kind is EmbeddingsRequest else models)
         found[name] = schema
     return found
@@ -146,6 +147,7 @@ def _plain() -> dict[str, Any]:
         "ModelList": _object(object={"const": "list"}, data={"type": "array", "items": model}),
         "Health": _object(status={"const": "ok"}),
         "Readiness": _object(status={"enum": ["ready", "not ready"]}, ready={"type": "boolean"}),
+        "Feedback": _object(id=text, object={"const": "feedback"}, decision=text, kind=text),
         "DecisionRecord": _object(id=text, tier=text, outcome=text, status={"type": "integer"}),
     }
 

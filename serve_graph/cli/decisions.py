@@ -15,6 +15,8 @@ from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, che
 from serve_graph.errors import ServeGraphError
 
 if TYPE_CHECKING:
+    from router_models.types import DecisionRecord
+    from serve_graph.records.feedback import Feedback
     from serve_graph.records.store import DecisionStore
 
 app = typer.Typer(help="Inspect recorded decisions.", no_args_is_help=True, rich_markup_mode=None)
@@ -30,7 +32,12 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Explain one request. Example: serve-graph decisions show dec-0f3a…"""
-    record = _ask(config, lambda store: store.get(decision))
+    from serve_graph.records.feedback import FeedbackTable
+
+    async def found(store: DecisionStore) -> tuple[DecisionRecord | None, list[Feedback]]:
+        return await store.get(decision), (await FeedbackTable(store).of([decision])).get(decision, [])
+
+    record, said = _ask(config, found)
     if record is None:
         raise ServeGraphError(f"no decision {decision!r} in the store")
     from serve_graph.config.graph import load_config
@@ -40,8 +47,8 @@ def show(
     graph = load_config(config)
     page = explained(record, price_lists(graph), graph.tier_names)
     if as_json:
-        return say_json(page)
-    return say("\n".join([record.id, *page["explanation"]]))
+        return say_json(page | {"feedback": [one.shown() for one in said]})
+    return say("\n".join([record.id, *page["explanation"], *(feedback_line(one) for one in said)]))
 
 
 @app.command()
@@ -78,19 +85,38 @@ def export(
     limit: Annotated[int, typer.Option(min=1)] = 1000,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Write the newest decisions as JSON lines. Example: serve-graph decisions export --out decisions.jsonl"""
+    """Write the newest decisions as JSON lines, each with the feedback on it.
+
+    Example: serve-graph decisions export --out decisions.jsonl
+    """
+    from serve_graph.records.feedback import FeedbackTable
     from serve_graph.records.store import record_to_json
+
+    async def found(store: DecisionStore) -> tuple[list[DecisionRecord], dict[str, list[Feedback]]]:
+        records = await store.latest(limit)
+        return records, await FeedbackTable(store).of([record.id for record in records])
 
     if str(out) != "-":
         check_out(out)
-    records = _ask(config, lambda store: store.latest(limit))
-    lines = [json.dumps(record_to_json(record)) for record in records]
+    records, said = _ask(config, found)
+    lines = [
+        json.dumps(record_to_json(record) | {"feedback": [one.shown() for one in said.get(record.id, ())]})
+        for record in records
+    ]
     if str(out) == "-":
         say("\n".join(lines))
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text("\n".join(lines) + "\n")
         say(f"{len(lines)} decisions → {out}")
+
+
+def feedback_line(said: Feedback) -> str:
+    """One piece of feedback as a sentence, without the text itself."""
+    words = {"thumbs": ("down", "up"), "label": ("wrong", "right")}.get(said.kind)
+    value = "" if said.value is None else f" {words[said.value == 1] if words else f'{said.value:g}'}"
+    who = said.labeller or said.key
+    return f"Feedback: {said.kind}{value} ({said.source}{f', {who}' if who else ''}), {said.given_at}."
 
 
 def _ask(config: Path, question: Callable[[DecisionStore], Awaitable[T]]) -> T:

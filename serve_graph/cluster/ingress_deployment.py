@@ -21,9 +21,11 @@ from serve_graph.cluster.readiness import TierReadiness, readiness_report
 from serve_graph.cluster.service import build_service, cascade_context
 from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.graph import GraphConfig
+from serve_graph.learning.feedback import FeedbackIntake
 from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.validity import CertificateStatus
-from serve_graph.records.maintenance import Maintenance
+from serve_graph.records.feedback import FeedbackTable
+from serve_graph.records.maintenance import Maintenance, prompt_keeper
 from serve_graph.records.metrics import render_metrics
 from serve_graph.records.spool import SpooledSink, private_folder
 from serve_graph.records.store import DecisionStore
@@ -66,6 +68,13 @@ class IngressDeployment:
             self.accounts,
         )
         self.maintenance = Maintenance(self.store, self.sink, self.keyring, self.accounts.spending, config)
+        self.feedback = FeedbackIntake(
+            self.store.get,
+            self.sink.write,
+            prompt_keeper(config.records),
+            self.service.metrics.add_feedback,
+            said=FeedbackTable(self.store).of,
+        )
         self.http, self.unknown_fields = config.http, config.policy.unknown_fields
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -87,6 +96,7 @@ class IngressDeployment:
                 names_requests=not in_replica(),
                 cors=http.cors,
                 body_timeout_s=http.body_timeout_s,
+                feedback=self.feedback,
             )
         )
 

@@ -47,6 +47,7 @@ class RequestMetrics(Collector):
     uncovered: Counter[str] = field(default_factory=Counter)
     recent: deque[str | None] = field(default_factory=lambda: deque(maxlen=RECENT_REQUESTS))
     unrecorded: int = 0
+    feedback: Counter[str] = field(default_factory=Counter)
 
     def add(self, record: DecisionRecord, *, checked: bool = False) -> None:
         """Count one record; `checked`: the request was compared with what the served version was certified on."""
@@ -68,6 +69,10 @@ class RequestMetrics(Collector):
         for line in chain(record.calls, record.overhead):
             self.cost_usd[line.tier] = self.cost_usd.get(line.tier, Decimal(0)) + line.cost_usd
             self.unmetered[(line.tier, line.what)] += not line.metered
+
+    def add_feedback(self, kind: str) -> None:
+        """Count one piece of feedback that was taken."""
+        self.feedback[kind] += 1
 
     def coverage(self) -> dict[str, Any]:
         """Return how many of the last `RECENT_REQUESTS` checked were not covered, and why, in JSON's types."""
@@ -121,6 +126,13 @@ class RequestMetrics(Collector):
             "Answers served on overload under their own certificate, by tier.",
             ("tier",),
             {(tier,): n for tier, n in self.spilled.items() if n},
+        )
+
+        yield _counter(
+            "serve_graph_feedback",
+            "Feedback taken on decisions, by kind; each time a voice changes its word as well.",
+            ("kind",),
+            {(kind,): n for kind, n in self.feedback.items()},
         )
 
     def _distance_family(self) -> Metric:

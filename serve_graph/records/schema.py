@@ -53,5 +53,24 @@ AUDIT = Table(
     Col("detail", Text, nullable=False),
     Index("audit_by_time", "created_at"),
 )
+FEEDBACK = Table(
+    "feedback",
+    METADATA,
+    Col("id", String(64), primary_key=True),
+    Col("decision", String(64), nullable=False),
+    Col("kind", String(16), nullable=False),
+    Col("source", String(256), nullable=False),
+    Col("value", Float),
+    Col("text", Text),
+    Col("last_tier_right", Boolean),
+    Col("key", String(64)),
+    Col("labeller", String(64)),
+    Col("by_admin", Boolean, nullable=False),
+    Col("given_at", String(32), nullable=False),
+    Col("first_at", String(32), nullable=False),
+    Col("replays", Text, nullable=False),
+    Index("feedback_by_decision", "decision"),
+    Index("feedback_by_kind", "kind", "first_at"),
+)
 VERSION_TABLE = "serve_graph_alembic_version"
 """Where Alembic notes the schema's revision; MLflow, which may share a database, has `alembic_version`."""

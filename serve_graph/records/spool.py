@@ -1,4 +1,4 @@
-"""Append records to a local file before the reply is sent, and move them to the store afterwards.
+"""Append records and feedback to a local file before the reply is sent, and move them to the store afterwards.
 
 An unavailable store therefore only delays records, and a killed process loses none that it has answered: the next
 process adopts the file, whose lock is released. There is one file per process; `fcntl.flock` shows whether it is in
@@ -16,11 +16,13 @@ import json
 import logging
 import os
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
 from router_models.types import DecisionRecord
-from serve_graph.records.store import DecisionStore, RefusedRowError, record_from_json, record_to_json
+from serve_graph.records.feedback import Feedback, FeedbackTable, entry_from_json, feedback_to_json
+from serve_graph.records.store import DecisionStore, RefusedRowError, record_to_json
 
 logger = logging.getLogger(__name__)
 BATCH = 500
@@ -45,6 +47,7 @@ class SpooledSink:
         self, store: DecisionStore, folder: Path, retry_s: float = 2.0, idle_s: float = 0.05, hold: int = HOLD
     ) -> None:
         self.store = store
+        self._feedback = FeedbackTable(store)
         self.folder = folder
         self.retry_s = retry_s
         self.idle_s = idle_s
@@ -62,10 +65,11 @@ class SpooledSink:
         """Records that are in memory only and would be lost if the process is killed."""
         return len(self._held)
 
-    def write(self, record: DecisionRecord) -> None:
+    def write(self, record: DecisionRecord | Feedback) -> None:
         """Append one record, which then survives this process. Never raises OSError: the answer is paid for."""
         self.written += 1
-        line = json.dumps(record_to_json(record), separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+        data = record_to_json(record) if isinstance(record, DecisionRecord) else feedback_to_json(record)
+        line = json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
         try:
             self._append(line)
         except OSError as error:
@@ -201,20 +205,24 @@ class SpooledSink:
         records = {}
         for line in lines:
             try:
-                records[line] = record_from_json(json.loads(line))
+                records[line] = entry_from_json(json.loads(line))
             except (ValueError, KeyError, TypeError, ArithmeticError) as error:
                 _set_aside(
                     path, line, error
                 )  # truncated by a kill (its reply was never sent), or from another release
         try:
-            await self.store.write_many(list(records.values()))
+            await self._store(list(records.values()))
         except RefusedRowError:
             return sum([await self._deliver_one(path, line, record) for line, record in records.items()])
         return len(records)
 
-    async def _deliver_one(self, path: Path, line: bytes, record: DecisionRecord) -> int:
+    async def _store(self, entries: Sequence[DecisionRecord | Feedback]) -> None:
+        await self.store.write_many([entry for entry in entries if isinstance(entry, DecisionRecord)])
+        await self._feedback.write([entry for entry in entries if isinstance(entry, Feedback)])
+
+    async def _deliver_one(self, path: Path, line: bytes, record: DecisionRecord | Feedback) -> int:
         try:
-            await self.store.write_many([record])
+            await self._store([record])
         except RefusedRowError as error:
             _set_aside(path, line, error)
             return 0

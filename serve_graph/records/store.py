@@ -1,4 +1,4 @@
-"""The decision store: one SQL table, through SQLAlchemy, on SQLite (WAL) or PostgreSQL.
+"""The decision store: SQL tables, through SQLAlchemy, on SQLite (WAL) or PostgreSQL.
 
 Writing is idempotent: a record's id is its key, and a second write of the same id changes nothing.
 """
@@ -13,7 +13,7 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import case, delete, event, func, select
+from sqlalchemy import case, delete, event, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -22,7 +22,7 @@ from router_models.pricing.prices import plain_decimal
 from router_models.types import Action, Call, DecisionRecord, Usage
 from serve_graph.errors import StoreUnavailableError
 from serve_graph.records.migrate import bring_up_to_date
-from serve_graph.records.schema import DECISIONS
+from serve_graph.records.schema import DECISIONS, FEEDBACK
 
 PICO = 10**12  # what a dollar is in the column that SQL adds up: sums of it are exact, floats' are not
 MOST_PICO = 2**63 - 1
@@ -148,8 +148,11 @@ class DecisionStore:
             return {row[0]: [Decimal(int(n)) / PICO for n in row[1:]] for row in rows}
 
     async def delete_before(self, moment: str) -> int:
-        """Forget every record made before a moment (ISO 8601, UTC); returns how many there were."""
+        """Forget every record made before a moment (ISO 8601, UTC), with its feedback; returns how many there were."""
+        old = select(DECISIONS.c.id).where(DECISIONS.c.created_at < moment)
+        orphans = (FEEDBACK.c.first_at < moment) & FEEDBACK.c.decision.not_in(select(DECISIONS.c.id))
         async with self.writing() as connection:
+            await connection.execute(delete(FEEDBACK).where(FEEDBACK.c.decision.in_(old) | orphans))
             result = await connection.execute(delete(DECISIONS).where(DECISIONS.c.created_at < moment))
             return int(result.rowcount)
 
@@ -161,8 +164,27 @@ class DecisionStore:
             yield connection
 
     @asynccontextmanager
+    async def changing(self, what: str) -> AsyncIterator[AsyncConnection]:
+        """A transaction to read and change one kind of row in; writers of the same kind wait for one another.
+
+        Raises RefusedRowError where a row cannot be stored by anyone ever, else what the driver raises.
+        """
+        async with self.writing() as connection:
+            if connection.dialect.name == "sqlite":
+                await connection.exec_driver_sql("BEGIN IMMEDIATE")  # the driver would begin after what is read
+            else:
+                lock = text("SELECT pg_advisory_xact_lock(hashtext(:what))")
+                await connection.execute(lock, {"what": f"serve_graph.{what}"})
+            try:
+                yield connection
+            except Exception as error:
+                if _is_rows_fault(error):
+                    raise RefusedRowError(f"{type(error).__name__}: {error}") from error
+                raise
+
+    @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection to read with; raises StoreUnavailableError."""
+        """A connection to read with; raises StoreUnavailableError where the store cannot be read."""
         try:
             engine = await self._opened()
             async with engine.connect() as connection:

@@ -30,6 +30,7 @@ OPERATIONS = [
     ("/v1/messages", "POST"),
     ("/v1/messages/count_tokens", "POST"),
     ("/v1/embeddings", "POST"),
+    ("/v1/feedback", "POST"),
     ("/v1/models", "GET"),
     ("/v1/models/{model}", "GET"),
     ("/v1/decisions/{decision_id}", "GET"),
@@ -37,9 +38,9 @@ OPERATIONS = [
 
 
 @pytest.fixture
-def api(endpoint: Callable[..., Any]) -> Any:
+def api(endpoint: Callable[..., Any], a_record: Callable[..., Any]) -> Any:
     """The document of an endpoint of fakes, served to a caller from this machine."""
-    at = endpoint(embedder=FakeEmbedder(), max_body_bytes=100_000)
+    at = endpoint(embedder=FakeEmbedder(), max_body_bytes=100_000, stands_for_any=a_record())
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await at.app({**scope, "client": ("127.0.0.1", 1)}, receive, send)

@@ -13,6 +13,7 @@ from serve_graph.api.http import Backend, build_http
 from serve_graph.cascade.fakes import FakeEmbedder, FakeJudge, ListSink, fake_context
 from serve_graph.config.access import KeyConfig
 from serve_graph.gateway.handler import Service
+from serve_graph.learning.feedback import FeedbackIntake
 
 Endpoints = Callable[..., Any]
 
@@ -46,9 +47,8 @@ def keyed(keyring: Keyring) -> FastAPI:
     async def nothing(*_: Any) -> Any:
         return {"ready": True}
 
-    return build_http(
-        Backend(Service(fake_context(), ListSink()), nothing, nothing, nothing, nothing, 4096, keyring=keyring)
-    )
+    service, feedback = Service(fake_context(), ListSink()), FeedbackIntake(nothing, [].append)
+    return build_http(Backend(service, nothing, nothing, nothing, nothing, 4096, keyring=keyring, feedback=feedback))
 
 
 def test_a_request_for_embeddings_may_name_what_embeds(endpoint: Endpoints) -> None:
@@ -85,6 +85,7 @@ def test_with_keys_on_every_route_but_the_probes_asks_for_one() -> None:
     keyring = Keyring([KeyConfig(name="k", sha256="0" * 64)])
     asked = {path: operation["security"] for path, operation in operations(keyed(keyring).openapi())}
     assert asked.pop("/healthz") == asked.pop("/readyz") == []
+    assert asked.pop("/v1/feedback") == [{"access_key": []}]
     assert asked.pop("/v1/models") == asked.pop("/v1/models/{model}") == [{"access_key": []}]
     assert asked.pop("/metrics") == asked.pop("/v1/decisions/{decision_id}") == [{"access_key": ["admin"]}]
     assert len(asked) == 6

@@ -14,6 +14,7 @@ from router_models.types import DecisionRecord
 from serve_graph.cli import app
 from serve_graph.config.graph import load_config
 from serve_graph.errors import ServeGraphError
+from serve_graph.records.feedback import Feedback, FeedbackTable
 from serve_graph.records.store import DecisionStore
 
 ROOT = Path(__file__).parents[4]
@@ -29,6 +30,8 @@ def config(tmp_path: Path, a_record: Callable[..., DecisionRecord]) -> Path:
     async def keep() -> None:
         store = DecisionStore(load_config(path).records_url)
         await store.write_many([record])
+        label = Feedback("dec-1", "label", "human", "2026-03-01", 0.0, labeller="ann", by_admin=True)
+        await FeedbackTable(store).write([label])
         await store.close()
 
     asyncio.run(keep())
@@ -42,11 +45,20 @@ def test_a_decision_is_explained_with_plain_money(config: Path) -> None:
     assert "E-" not in shown.stdout
 
 
+def test_a_decision_is_shown_with_what_was_said_of_it(config: Path) -> None:
+    shown = CliRunner().invoke(app, ["decisions", "show", "dec-1", "--config", str(config)])
+    assert "Feedback: label wrong (human, ann), 2026-03-01." in shown.stdout
+    page = json.loads(CliRunner().invoke(app, ["decisions", "show", "dec-1", "--json", "-c", str(config)]).stdout)
+    assert [(one["kind"], one["value"], one["labeller"]) for one in page["feedback"]] == [("label", 0.0, "ann")]
+
+
 def test_decisions_are_exported_as_json_lines(config: Path, tmp_path: Path) -> None:
     out = tmp_path / "d.jsonl"
     done = CliRunner().invoke(app, ["decisions", "export", "--out", str(out), "--config", str(config)])
     assert "1 decisions" in done.stdout
-    assert json.loads(out.read_text())["cost_usd"] == "0.0000001"
+    row = json.loads(out.read_text())
+    assert row["cost_usd"] == "0.0000001"
+    assert [one["kind"] for one in row["feedback"]] == ["label"]
 
 
 def test_an_unknown_decision_is_one_clear_error(config: Path) -> None:

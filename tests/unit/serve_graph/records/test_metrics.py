@@ -29,7 +29,10 @@ def value(found: Samples, name: str, **labels: str) -> float:
 def a_page(a_record: Records) -> str:
     """A page with a sample in every family."""
     metrics = RequestMetrics(
-        refused=Counter({400: 2}), spilled=Counter({"cheap": 1}), uncovered=Counter({"decoding": 1})
+        refused=Counter({400: 2}),
+        spilled=Counter({"cheap": 1}),
+        uncovered=Counter({"decoding": 1}),
+        feedback=Counter({"thumbs": 1}),
     )
     lost = Call("frontier", Usage(), 2.0, Decimal(0), "cancelled", metered=False)
     metrics.add(a_record(distance=0.4, overhead=(lost,)))
@@ -41,7 +44,7 @@ def a_page(a_record: Records) -> str:
 
 TYPES = {
     "counter": """requests engine_calls tokens cost_usd unmetered_calls refused spilled records_lost escalation_caps
-        uncovered_requests engine_generation_tokens""",
+        uncovered_requests feedback engine_generation_tokens""",
     "gauge": """records_spooled records_held certificate_valid certificate_seconds_left engine_num_requests_running
         engine_in_flight engine_queued engine_deployments_resting""",
     "histogram": "prompt_distance",

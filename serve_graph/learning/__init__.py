@@ -1,0 +1,1 @@
+"""What is learned of answers after they are given: feedback and labels."""
