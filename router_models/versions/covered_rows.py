@@ -7,6 +7,7 @@ would let the risk of the covered ones reach ε / (1 - uncovered share).
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,34 +30,39 @@ def coverage_of(version: RouterVersion, tune: OutcomeTable, cert: OutcomeTable) 
     cert : OutcomeTable
         The rows that may count.
     """
+    read = np.array([version.unread(text) is None for text in cert.prompts.texts], dtype=np.bool_)
+    long, cert = int((~read).sum()), cert if read.all() else cert.take(read)
     far, near = version.distance(cert.prompts), version.distance(tune.prompts)
     edge = None
     if near is not None and len(near):
         edge = (math.floor(1000 * float(np.quantile(near, NOVELTY_QUANTILE))) + 1) / 1000
     lengths = [cert.completion_tokens[tier] for tier in version.policy.tiers if tier in cert.completion_tokens]
     known = [int(np.nanmax(column)) for column in lengths if np.isfinite(column).any()]
-    return Coverage.of(
+    found = Coverage.of(
         conditions_of_table(cert),
         edge,
         longest=max(known) if known and len(known) == len(version.policy.tiers) else None,
         distances=None if far is None else far.tolist(),
     )
+    return replace(found, left_out=tuple(sorted([*found.left_out, ("length", long)]))) if long else found
 
 
 def uncovered_rows(coverage: Coverage, version: RouterVersion, table: OutcomeTable) -> list[Uncovered | None]:
     """Return for every row why it is not covered, (n,); None where it is. Embeddings must be there where read."""
     asked = conditions_of_table(table)
     far = version.distance(table.prompts) if coverage.novelty is not None else None
-    if (most := version.longest_prompt) is not None:
-        long = Uncovered(
-            "length", f"the prompt is longer than the {most} bytes that a tier below the last has room for"
-        )
-        sizes = prompt_bytes(table)
-        return [
-            long if sizes[row] > most else coverage.uncovered(one, None if far is None else float(far[row]))
-            for row, one in enumerate(asked)
-        ]
-    return [coverage.uncovered(one, None if far is None else float(far[row])) for row, one in enumerate(asked)]
+    sizes, most = prompt_bytes(table), version.longest_prompt
+
+    def uncovered(row: int) -> Uncovered | None:
+        if most is not None and sizes[row] > most:
+            return Uncovered(
+                "length", f"the prompt is longer than the {most} bytes that a tier below the last has room for"
+            )
+        if (unread := version.unread(table.prompts.texts[row])) is not None:
+            return unread
+        return coverage.uncovered(asked[row], None if far is None else float(far[row]))
+
+    return [uncovered(row) for row in range(len(table))]
 
 
 def prompt_bytes(table: OutcomeTable) -> list[int]:

@@ -101,8 +101,10 @@ class Policy:
         reason = "no certified threshold" if first is None else f"estimated {first:.3f} below every tier's threshold"
         return Decision(self.top, reason + out_of_domain, first, distance)
 
-    def decide_novel(self, p_ok: Mapping[str, float], distance: float, found: Uncovered, *, to_top: bool) -> Decision:
-        """The decision on a prompt that lies farther from the training data than was certified, as `found` says.
+    def decide_uncovered(
+        self, p_ok: Mapping[str, float], distance: float | None, found: Uncovered, *, to_top: bool
+    ) -> Decision:
+        """The decision on a prompt whose text is not what was certified: novel, or not read whole, as `found` says.
 
         `to_top`: the last tier answers, and nobody abstains; else the tier that `decide` chooses, judged as ever.
         """

@@ -23,7 +23,15 @@ from pathlib import Path
 import numpy as np
 
 from router_models.data.artifacts import load_state, read_json_file, save_state, seal, verify
-from router_models.data.features import FEATURES_VERSION, Encoder, answers_of, prompts_of
+from router_models.data.features import (
+    FEATURES_VERSION,
+    MOST_CHARS,
+    MOST_WINDOWS,
+    WINDOW,
+    Encoder,
+    answers_of,
+    prompts_of,
+)
 from router_models.data.slices import DETECTED, SLICERS, slice_of
 from router_models.errors import ArtifactError
 from router_models.estimators.novelty import NoveltyDetector
@@ -45,7 +53,7 @@ from router_models.types import (
     Query,
     Verdict,
 )
-from router_models.types.coverage import Coverage
+from router_models.types.coverage import Coverage, Uncovered
 from router_models.versions.policy import OverloadPoint, Policy
 from router_models.versions.tier_models import ROUTER_SCORE as ROUTER_SCORE
 from router_models.versions.tier_models import Stage as Stage
@@ -60,6 +68,8 @@ from router_models.versions.tier_models import (
 )
 
 PREFIX_TOKENS = "prefix_tokens"
+SHORT = MOST_WINDOWS * WINDOW
+"""Characters that are always read, as a word piece has one at least."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +128,13 @@ class RouterVersion:
     def decide(self, query: Query) -> Decision:
         """Choose a tier before generation; embeds the query once, for all stages.
 
-        Of a prompt that lies farther from the training data than its certificate covers nothing is promised.
+        Nothing is promised of a prompt that lies farther from the training data than its certificate covers, nor of
+        one that is not read to its end.
         """
+        open_slice = self._open_slice(query)
+        long = self.unread(query.text) if self.certificate is not None and open_slice is None else None
+        if long is not None and self.novel_to_top:
+            return self.policy.decide_uncovered({}, None, long, to_top=True)
         encoder = self.encoder if self.needs_encoder else None
         prompts = prompts_of([query], encoder)
         p_ok: dict[str, float] = {}
@@ -133,12 +148,26 @@ class RouterVersion:
                 distance = float(far[0])
         if distance is None and self.novelty is not None:
             distance = float(self.novelty.distance(prompts)[0])
-        open_slice = self._open_slice(query)
-        if distance is not None and self.certificate is not None and open_slice is None:
-            novel = self.certificate.coverage.novel(distance)
-            if novel is not None:
-                return self.policy.decide_novel(p_ok, distance, novel, to_top=self.novel_to_top)
+        if self.certificate is not None and open_slice is None:
+            found = long
+            if found is None and distance is not None:
+                found = self.certificate.coverage.novel(distance)
+            if found is not None:
+                return self.policy.decide_uncovered(p_ok, distance, found, to_top=self.novel_to_top)
         return self.policy.decide(p_ok, distance, open_slice)
+
+    def unread(self, text: str) -> Uncovered | None:
+        """Return why nothing is promised of a text that no model reads to its end; None where they do.
+
+        A certificate speaks of prompts that were read whole, whatever the labelled rows held.
+        """
+        if len(text) <= SHORT:
+            return None
+        embeds = self.needs_encoder or any(stage.verifier.wants_embeddings for stage in self.stages.values())
+        if len(text) <= MOST_CHARS and (not embeds or self.encoder.reads_whole(text)):
+            return None
+        most = f"{MOST_CHARS:,} characters" + (f" and {MOST_WINDOWS * WINDOW:,} word pieces" if embeds else "")
+        return Uncovered("length", f"the prompt is longer than the {most} that are read of it")
 
     def distance(self, prompts: Prompts) -> FloatArray | None:
         """How far every prompt lies from the training data, (n,); None where neither router nor version can tell."""

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router_models.data.artifacts import State
+from router_models.data.features import MOST_CHARS
 from router_models.data.text_cache import cached_by_text
 from router_models.estimators.routers.base import RouterModel, array_of, check_prompts_input, fitted, squash
 from router_models.types import FloatArray, Prompts
 
 WIDTH = 2**17
-MAX_CHARS = 20_000
 _WORD = re.compile(r"\b\w\w+\b")
 SparseRow = tuple[NDArray[np.int32], FloatArray]  # the buckets a text fills, ascending, and a number for each
 
@@ -87,7 +87,7 @@ def _counted(text: str) -> SparseRow:
     """
     from sklearn.utils import murmurhash3_32
 
-    words = _WORD.findall(text[:MAX_CHARS].encode("utf-8", "replace").decode().lower())
+    words = _WORD.findall(text[:MOST_CHARS].encode("utf-8", "replace").decode().lower())
     terms = [*words, *(f"{first} {second}" for first, second in pairwise(words))]
     hashes = np.array([murmurhash3_32(term) for term in terms], dtype=np.int64)
     buckets, counts = np.unique(np.abs(hashes) % WIDTH, return_counts=True)

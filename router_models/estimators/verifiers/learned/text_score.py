@@ -13,13 +13,13 @@ from typing import Any, Self
 import numpy as np
 
 from router_models.data.artifacts import State
+from router_models.data.features import MOST_CHARS
 from router_models.errors import ArtifactError
 from router_models.types import FloatArray, IntArray
 
 PROMPT_BUCKETS = 2**15
 ANSWER_BUCKETS = 2**14
 BUCKETS = PROMPT_BUCKETS + ANSWER_BUCKETS
-TEXT_SCORE_CHARS = 20_000
 TEXT_PENALTIES = (1.0, 3.0, 10.0, 30.0)
 
 
@@ -95,7 +95,7 @@ def _counts(prompts: Sequence[str], answers: Sequence[str]) -> Any:
     parts = [
         HashingVectorizer(
             n_features=buckets, ngram_range=(1, 2), alternate_sign=False, norm=None, token_pattern=r"\w+|[^\w\s]"
-        ).transform([text[:TEXT_SCORE_CHARS].encode("utf-8", "replace").decode() for text in texts])
+        ).transform([text[:MOST_CHARS].encode("utf-8", "replace").decode() for text in texts])
         for texts, buckets in ((prompts, PROMPT_BUCKETS), (answers, ANSWER_BUCKETS))
     ]
     counts = csr_matrix(hstack(parts))

@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 from router_models.data.features import (
     EMBEDDING_DIM,
+    MOST_CHARS,
+    MOST_WINDOWS,
     SURFACE_NAMES,
+    WINDOW,
     Encoder,
     answers_of,
     cached_embeddings,
@@ -151,3 +154,27 @@ def test_the_encoder_does_not_care_about_batches_or_order() -> None:
         pytest.skip(f"the encoder's packages are not installed: {error}")
     np.testing.assert_allclose(rows[::-1], encoder.encode(texts[::-1], batch_size=4), atol=2e-2)
     assert encoder.digest == Encoder().digest
+
+
+def test_a_question_behind_a_system_prompt_that_fills_a_window_is_read() -> None:
+    encoder, system = Encoder(), "You are a careful assistant of a bank. " * 40
+    try:
+        easy, hard = encoder.encode([system + "What is 2 + 2?", system + "Prove that every sequence converges."])
+    except ArtifactError as error:
+        pytest.skip(f"the encoder's packages are not installed: {error}")
+    assert len(encoder._encodings([system])[0].ids) == WINDOW + 2
+    assert float(easy @ hard) < 0.999
+    np.testing.assert_allclose([np.linalg.norm(easy), np.linalg.norm(hard)], 1.0, atol=1e-5)
+
+
+def test_what_is_read_of_a_text_is_bounded_and_known() -> None:
+    encoder, longest = Encoder(), "word " * (WINDOW * MOST_WINDOWS)
+    try:
+        read = encoder.reads_whole(longest)
+    except ArtifactError as error:
+        pytest.skip(f"the encoder's packages are not installed: {error}")
+    assert read
+    assert not encoder.reads_whole(longest + "more")
+    assert not encoder.reads_whole("x" * (MOST_CHARS + 1))
+    assert encoder.reads_whole("")
+    assert len(encoder._windows(encoder._encodings([longest * 5])[0])) == MOST_WINDOWS

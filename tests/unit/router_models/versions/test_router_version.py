@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from router_models.data.artifacts import seal
-from router_models.data.features import FEATURES_VERSION
+from router_models.data.features import FEATURES_VERSION, MOST_CHARS
 from router_models.errors import ArtifactError
 from router_models.estimators.calibrators.scores import CALIBRATORS
 from router_models.estimators.routers import ConstantRouter, LengthRouter, RouterModel
@@ -307,3 +307,17 @@ def test_builtin_version_routes_by_length_and_promises_nothing(tmp_path: Path) -
     assert loaded.decide(Query.from_prompt("x" * 801)).tier == "frontier"
     assert loaded.judge(QUERIES[0], Completion(" "), Decision("cheap", "")).action is Action.ESCALATED
     assert builtin_version(("cheap", "frontier"), tmp_path) == folder
+
+
+def test_of_a_prompt_that_is_not_read_to_its_end_nothing_is_promised() -> None:
+    made, long = version(), Query.from_prompt("an easy question " * MOST_CHARS)
+    decision = made.decide(long)
+    assert decision.tier == "frontier"
+    assert not decision.promised
+    assert decision.uncovered is not None
+    assert decision.uncovered.reason == "length"
+    routed = replace(made, novel_to_top=False).decide(long)
+    assert routed.uncovered == decision.uncovered
+    assert routed.p_cheap_ok is not None
+    assert replace(made, certificate=None).decide(long).uncovered is None
+    assert made.decide(Query.from_prompt("x" * MOST_CHARS)).uncovered is None
