@@ -58,7 +58,8 @@ def build_app(args: dict[str, Any]) -> Application:
     tiers |= {embedder.name: bind_embedder(embedder, config) for embedder in config.embedders}
     router = verifier = None
     if served.folder is not None:
-        policy_args = str(served.folder), served.validity, config.policy.uncovered
+        limit_s = 0.75 * config.policy.timeout_s  # a replica says that it gave up before the ingress gives up on it
+        policy_args = str(served.folder), served.validity, config.policy.uncovered, limit_s
         router = bind("router", PolicyDeployment, config.policy.router_scaling, *policy_args)
         verifier = bind("verifier", PolicyDeployment, config.policy.verifier_scaling, *policy_args)
     ingress = serve.ingress()(IngressDeployment)

@@ -50,7 +50,9 @@ class PolicyConfig(Frozen):
     safe_tier: TierName = "frontier"
     """The tier that answers when router or verifier are unavailable."""
     timeout_s: Annotated[float, Field(gt=0)] = 2.0
-    """Seconds to wait for a decision or a verdict before the safe tier is used."""
+    """Seconds to wait for a decision or a verdict before the safe tier is used. One request's work is given up after
+    three quarters of it: the last tier answers then, or the cheap answer is escalated, and others do not wait.
+    """
     abstain: Literal["allow", "forbid"] = "allow"
     """Whether the policy may decline to answer; a request may ask for `forbid` itself."""
     stream: Literal["verify", "prefix", "route"] = "verify"
