@@ -7,7 +7,8 @@ estimate for a prompt at distance d from the training data (`estimators.novelty`
 
 where w rises smoothly from 0 at `START` to 1 at `END`, and length(prompt) = σ(level - slope · log(1 + characters)) is
 how often the cheap answer was good enough on a training prompt as long as this one. Both are probabilities: a version
-blends after the router's calibrator. The order of novel prompts is prompt length's.
+blends after the router's calibrator. The order of novel prompts is prompt length's: where longer training prompts were
+easier, the slope keeps its size and not its sign.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from router_models.data.artifacts import State
 from router_models.data.text_cache import each_text_once
 from router_models.estimators.novelty import LEAST, NoveltyDetector, evenly_spaced
 from router_models.estimators.routers.base import RouterModel, array_of, fitted
+from router_models.estimators.routers.length_share import estimate_by_length, log_lengths, log_odds
 from router_models.types import FloatArray, Prompts
 
 START, END = 1.25, 2.25
@@ -40,7 +42,8 @@ class LengthFallback:
     novelty_ : NoveltyDetector
         Measures the distance.
     line_ : array of float, (2,)
-        Level and slope of the log-odds over log(1 + characters); the slope is at least `LEAST_SLOPE`.
+        Level and slope of the log-odds over log(1 + characters); the slope is at least `LEAST_SLOPE`, and as steep as
+        the training prompts' in whichever direction.
     """
 
     family = "length-fallback"
@@ -72,12 +75,12 @@ class LengthFallback:
             For too few prompts.
         """
         self.novelty_ = NoveltyDetector().fit(X, embedded=embedded)
-        length, mean = _log_length(X), float(np.mean(y))
+        length, mean = log_lengths(X.texts), float(np.mean(y))
         # The slope of least squares over the derivative of σ at the mean: that of the log-odds.
         steepness = float(length.var()) * mean * (1 - mean)
         fall = float(np.mean((length.mean() - length) * y))
-        slope = max(fall / steepness if steepness > 0 else 0.0, LEAST_SLOPE)
-        self.line_ = np.array([_log_odds(mean) + slope * length.mean(), slope])
+        slope = max(abs(fall) / steepness if steepness > 0 else 0.0, LEAST_SLOPE)
+        self.line_ = np.array([log_odds(mean) + slope * length.mean(), slope])
         return self
 
     def blended(self, X: Prompts, p: FloatArray, shift: float = 0.0) -> tuple[FloatArray, FloatArray]:
@@ -99,7 +102,7 @@ class LengthFallback:
         """
         distance = self.distance(X)
         level, slope = fitted(self.line_, self.family)
-        by_length = 1 / (1 + np.exp(np.clip(slope * _log_length(X) - level - shift, -50, 50)))
+        by_length = estimate_by_length(level + shift, slope, log_lengths(X.texts))
         w = weight_of_length(distance)
         return np.asarray((1 - w) * p + w * by_length, dtype=np.float64), distance
 
@@ -150,7 +153,7 @@ class RouterWithFallback:
             if self.router.family not in NEVER_NOVEL and len(X) >= LEAST:
                 self.fallback_ = LengthFallback().fit(X, y, embedded=self.router.needs_embeddings)
                 scores = self.router.predict(X.take(evenly_spaced(len(X), SHIFT_ROWS)))
-                self._shift = float(np.mean(_log_odds(scores)) - _log_odds(float(np.mean(y))))
+                self._shift = float(np.mean(log_odds(scores)) - log_odds(float(np.mean(y))))
         return self
 
     def predict(self, X: Prompts) -> FloatArray:
@@ -169,12 +172,3 @@ def weight_of_length(distance: FloatArray) -> FloatArray:
     """Return the share of prompt length in a score, by distance: 0 to `START`, 1 from `END`, smooth between."""
     x = np.clip((distance - START) / (END - START), 0.0, 1.0)
     return np.asarray(x * x * (3 - 2 * x), dtype=np.float64)
-
-
-def _log_odds(p: FloatArray | float) -> FloatArray:
-    inside = np.clip(p, 0.01, 0.99)
-    return np.asarray(np.log(inside / (1 - inside)), dtype=np.float64)
-
-
-def _log_length(X: Prompts) -> FloatArray:
-    return np.log1p(np.array([len(text) for text in X.texts], dtype=np.float64))

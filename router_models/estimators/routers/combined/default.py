@@ -4,6 +4,9 @@ Routers that are best on in-domain questions are the worst on unfamiliar subject
 surface features still help. So the members are weighted twice: once on prompts held out at random (in domain), once on
 prompts whose whole *domain* was held out (out of domain). A prompt's distance from the training data says which
 weights apply, and is reported with the decision.
+
+Out of domain the score is partly prompt length's, which is not trained: all of it where the members ordered prompts of
+held-out domains no better than length did, little where they ordered them clearly better (`length_share`).
 """
 
 from __future__ import annotations
@@ -17,7 +20,6 @@ from numpy.typing import NDArray
 from router_models.data.artifacts import State
 from router_models.data.text_cache import each_text_once
 from router_models.estimators.routers.base import RouterModel, array_of, check_prompts_input, fitted, prompt_embeddings
-from router_models.estimators.routers.baselines.length import LengthRouter
 from router_models.estimators.routers.combined.stacked import (
     Maker,
     folds_by_text,
@@ -28,6 +30,14 @@ from router_models.estimators.routers.combined.stacked import (
 )
 from router_models.estimators.routers.embedding.knn import KnnRouter, half_precision, nearest
 from router_models.estimators.routers.embedding.ridge import RidgeRouter
+from router_models.estimators.routers.length_share import (
+    estimate_by_length,
+    length_line,
+    log_lengths,
+    log_odds,
+    order_gain,
+    share_of_base,
+)
 from router_models.estimators.routers.text.forest import ForestRouter
 from router_models.estimators.routers.text.linear import SurfaceRouter
 from router_models.estimators.routers.text.surface_forest import SurfaceForestRouter
@@ -43,8 +53,6 @@ NEIGHBOURS = 10
 # held-out domains are few examples (MMLU, domains held out: .583 to .610 free, .613 fixed), so the weights stay near
 # the prior.
 PRIOR = np.array([1.0, 0.5, 1.0, 1.0, 2.0, 0.5]) / 6.0
-# Length is not trained, so its share is not learned: none in domain, this much out of domain, as a fallback.
-LENGTH_OUT_OF_DOMAIN = 0.06
 STRENGTH = 2.0
 
 
@@ -63,6 +71,11 @@ class DefaultRouter(RouterModel):
         Trees of each forest.
     seed : int
         Seeds folds, forests and clusters.
+
+    Attributes
+    ----------
+    length_ : array of float, (3,), or None
+        Level and slope of length's estimates, and their share out of domain; None for routers of earlier releases.
     """
 
     family = "default"
@@ -76,6 +89,7 @@ class DefaultRouter(RouterModel):
         self.in_domain_weights_: FloatArray | None = None
         self.out_of_domain_weights_: FloatArray | None = None
         self.similarity_: FloatArray | None = None
+        self.length_: FloatArray | None = None
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
         y = check_prompts_input(X, y)
@@ -86,17 +100,18 @@ class DefaultRouter(RouterModel):
         light, full = self._makers(max(20, self.trees // 2)), self._makers(self.trees)
         random_folds = folds_by_text(X.texts, self.folds, self.seed)
         domain_folds = self._domain_folds(X)
-        trained = light[: len(PRIOR)]
-        in_domain = stack_weights(out_of_fold(trained, X, y, random_folds), y, PRIOR, STRENGTH)
-        self.in_domain_weights_ = np.append(in_domain, 0.0)
-        out_of_domain = stack_weights(out_of_fold(trained, X, y, domain_folds), y, PRIOR, STRENGTH)
-        self.out_of_domain_weights_ = np.append((1 - LENGTH_OUT_OF_DOMAIN) * out_of_domain, LENGTH_OUT_OF_DOMAIN)
+        near, far = (out_of_fold(light, X, y, folds) for folds in (random_folds, domain_folds))
+        self.in_domain_weights_ = stack_weights(near, y, PRIOR, STRENGTH)
+        self.out_of_domain_weights_ = stack_weights(far, y, PRIOR, STRENGTH)
+        length = log_lengths(X.texts)
+        share = share_of_base(*order_gain(far @ self.out_of_domain_weights_, -length, y, domain_folds))
+        self.length_ = np.array([*length_line(log_odds(near @ self.in_domain_weights_), length), share])
         self.similarity_ = self._similarities(X, domain_folds)
         self.members_ = tuple(make().fit(X, y) for make in full)
         return self
 
     def _makers(self, trees: int) -> list[Maker]:
-        """Return constructors of the members in PRIOR's order, then of length."""
+        """Return constructors of the members in PRIOR's order."""
         return [
             partial(SurfaceForestRouter, trees=trees, seed=self.seed),
             TfidfRouter,
@@ -104,7 +119,6 @@ class DefaultRouter(RouterModel):
             partial(KnnRouter, ks=(40, 160)),
             partial(ForestRouter, trees=trees, seed=self.seed),
             SurfaceRouter,
-            LengthRouter,
         ]
 
     def _domain_folds(self, X: Prompts) -> IntArray:
@@ -147,7 +161,12 @@ class DefaultRouter(RouterModel):
                 columns.append(member.predict(X))
         scores = np.stack(columns, axis=1)
         inner, outer = fitted(self.in_domain_weights_, self.family), fitted(self.out_of_domain_weights_, self.family)
-        return np.clip((1 - out_of_domain) * (scores @ inner) + out_of_domain * (scores @ outer), 0.0, 1.0)
+        learned = (1 - out_of_domain) * (scores @ inner) + out_of_domain * (scores @ outer)
+        if self.length_ is not None:
+            level, slope, share = self.length_
+            by_length = estimate_by_length(level, slope, log_lengths(X.texts))
+            learned += share * out_of_domain * (by_length - learned)
+        return np.clip(learned, 0.0, 1.0)
 
     def distance(self, X: Prompts) -> FloatArray:
         knn = next(m for m in fitted(self.members_, self.family) if isinstance(m, KnnRouter))
@@ -164,6 +183,8 @@ class DefaultRouter(RouterModel):
             "far": fitted(self.out_of_domain_weights_, self.family),
             "home": fitted(self.similarity_, self.family),
         }
+        if self.length_ is not None:
+            arrays["length"] = self.length_
         return pack(fitted(self.members_, self.family), arrays, {})
 
     @classmethod
@@ -173,6 +194,8 @@ class DefaultRouter(RouterModel):
         router.in_domain_weights_ = array_of(state, "near").astype(np.float64)
         router.out_of_domain_weights_ = array_of(state, "far").astype(np.float64)
         router.similarity_ = array_of(state, "home").astype(np.float64)
+        if "length" in state.arrays:  # an earlier release's has length as its last member instead
+            router.length_ = array_of(state, "length").astype(np.float64)
         return router
 
 

@@ -16,6 +16,7 @@ from router_models.estimators.novelty import LEAST
 from router_models.estimators.routers import ROUTERS, LengthRouter
 from router_models.estimators.routers.fallback import (
     END,
+    LEAST_SLOPE,
     NEVER_NOVEL,
     START,
     LengthFallback,
@@ -58,6 +59,23 @@ def test_no_router_orders_novel_prompts_worse_than_length_does_nor_familiar_ones
     assert abs(auc(router.predict(familiar), right) - auc(router.router.predict(familiar), right)) < 0.02
     near = familiar.take(weight_of_length(router.fallback_.novelty_.distance(familiar)) == 0)  # type: ignore[union-attr]
     np.testing.assert_array_equal(router.predict(near), router.router.predict(near))
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10_000), st.floats(-0.3, 0.3))
+def test_length_counts_as_much_as_in_training_and_longer_is_harder_whatever_was_true_there(
+    seed: int, longer_is: float
+) -> None:
+    X, y = asked(seed, 200, SEEN, np.arange(8), longer_is)
+    fallback, turned = (LengthFallback().fit(X, graded, embedded=False) for graded in (y, 1 - y))
+    assert fallback.line_ is not None
+    assert turned.line_ is not None
+    assert fallback.line_[1] == pytest.approx(turned.line_[1])
+    assert fallback.line_[1] >= LEAST_SLOPE
+    novel = asked(seed, 40, UNSEEN, np.arange(16, 24), 0)[0]
+    p = fallback.blended(novel, np.full(40, 0.5))[0]
+    by_length = np.argsort([len(text) for text in novel.texts], kind="stable")
+    assert (np.diff(p[by_length]) <= 0).all()
 
 
 @given(DISTANCES, DISTANCES)

@@ -1,0 +1,121 @@
+"""Out of domain the default router orders as length does, but for what it surely gains over it on held-out groups."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router_models.estimators.routers import DefaultRouter, LengthRouter
+from router_models.estimators.routers.length_share import (
+    estimate_by_length,
+    length_line,
+    log_lengths,
+    log_odds,
+    order_gain,
+    share_of_base,
+)
+from router_models.types import FloatArray, Prompts
+
+Auc = Callable[[FloatArray, FloatArray], float]
+GAINS, ERRORS = st.floats(-1, 1), st.floats(0, 1)
+
+
+@given(GAINS, GAINS, ERRORS, ERRORS)
+def test_the_larger_and_surer_the_gain_the_less_is_left_to_the_base(
+    gain: float, other: float, error: float, larger: float
+) -> None:
+    low, high = sorted((gain, other))
+    sure, unsure = sorted((error, larger))
+    assert 0 <= share_of_base(high, sure) <= share_of_base(low, sure) <= 1
+    assert share_of_base(gain, sure) <= share_of_base(gain, unsure)
+    assert share_of_base(min(gain, 0.0), error) == 1.0
+
+
+@given(st.integers(0, 10_000))
+def test_an_orders_gain_is_that_of_areas_whatever_the_scale_and_taken_within_groups(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    y = np.append([0.0, 1.0], rng.integers(0, 2, 58))
+    one, other = rng.integers(0, 9, 60).astype(float), rng.normal(size=60)
+    whole = np.zeros(60, dtype=np.int64)
+    gain, error = order_gain(one, other, y, whole)
+    pairs = y.mean() * (1 - y.mean()) * 60 / 61
+
+    def area(scores: FloatArray) -> float:
+        good, bad = scores[y == 1][:, None], scores[y == 0][None]
+        return float((good > bad).mean() + (good == bad).mean() / 2)
+
+    assert gain == pytest.approx(pairs * (area(one) - area(other)))
+    assert order_gain(np.exp(one), 3 * other, y, whole) == pytest.approx((gain, error))
+    assert order_gain(other, one, y, whole) == pytest.approx((-gain, error))
+    assert order_gain(one, one, y, whole) == (0.0, 0.0)
+    halves = np.repeat([0, 1], 30)
+    assert order_gain(one + 100 * halves, other, y, halves) == pytest.approx(order_gain(one, other, y, halves))
+
+
+def topics(seed: int, of: list[int], holds_everywhere: float, longer_is: float) -> tuple[Prompts, FloatArray]:
+    """Prompts of topics with levels of their own; one word makes a prompt hard in all topics, length does too."""
+    rng = np.random.default_rng(seed)
+    topic = rng.choice(of, 480)
+    vectors = np.eye(24, dtype=np.float32)[topic] + 0.1 * rng.normal(size=(480, 24)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    length, proof = rng.integers(3, 60, 480), rng.integers(0, 2, 480)
+    words = "alpha beta gamma delta".split()
+    texts = tuple(
+        " ".join([*rng.choice(words, k), "(x+y)^2 = 17"][: k + flag]) + f" {i}"
+        for i, (k, flag) in enumerate(zip(length, proof, strict=True))
+    )
+    p = 0.5 + 0.4 * np.sin(2 * topic) + holds_everywhere * (0.5 - proof) + longer_is * (length - 30) / 30
+    y = (rng.random(480) < np.clip(p, 0.02, 0.98)).astype(np.float64)
+    return Prompts(texts, vectors, {"domain": tuple(map(str, topic))}), y
+
+
+def test_held_out_topics_are_ordered_by_length_where_what_was_learned_holds_nowhere_else(auc: Auc) -> None:
+    seen, unseen = list(range(10)), list(range(12, 22))
+    X, y = topics(2, seen, 0.0, -0.15)
+    other, right = topics(3, unseen, 0.0, -0.4)
+    alone = DefaultRouter(trees=20).fit(X, y)
+    assert alone.length_ is not None
+    assert alone.length_[2] > 0.7
+    by_length = auc(LengthRouter().predict(other), right)
+    assert auc(alone.predict(other), right) >= by_length - 0.01
+    alone.length_ = None
+    assert auc(alone.predict(other), right) < by_length - 0.05, "the members alone are misled"
+
+
+def test_what_holds_on_held_out_topics_is_kept_where_length_would_lose_it(auc: Auc) -> None:
+    X, y = topics(6, list(range(10)), 0.7, 0.0)
+    other, right = topics(7, list(range(12, 22)), 0.7, 0.0)
+    router = DefaultRouter(trees=20).fit(X, y)
+    assert router.length_ is not None
+    assert router.length_[2] < 0.3
+    assert auc(router.predict(other), right) > auc(LengthRouter().predict(other), right) + 0.15
+
+
+def test_the_line_spreads_as_the_estimates_do_and_longer_is_never_easier() -> None:
+    p = np.linspace(0.1, 0.9, 50)
+    length = log_lengths(["x" * n for n in range(10, 60)])
+    level, slope = length_line(log_odds(p), length)
+    by_length = estimate_by_length(level, slope, length)
+    assert log_odds(by_length).std() == pytest.approx(log_odds(p).std(), rel=0.01)
+    assert log_odds(by_length).mean() == pytest.approx(log_odds(p).mean(), abs=0.01)
+    assert (np.diff(by_length) < 0).all()
+    assert length_line(log_odds(p), np.ones(50))[1] == 0.0, "prompts of one length say nothing of length"
+
+
+def test_a_router_of_an_earlier_release_keeps_length_as_the_member_that_it_was(draws: Callable[..., Any]) -> None:
+    X, y = topics(4, list(range(6)), 0.5, -0.2)
+    router = DefaultRouter(trees=20).fit(X, y)
+    assert router.members_ is not None
+    assert router.in_domain_weights_ is not None
+    assert router.out_of_domain_weights_ is not None
+    router.members_ = (*router.members_, LengthRouter())
+    router.in_domain_weights_ = np.append(router.in_domain_weights_, 0.0)
+    router.out_of_domain_weights_ = np.append(0.94 * router.out_of_domain_weights_, 0.06)
+    router.length_ = None
+    again = DefaultRouter.from_state(router.state())
+    assert again.length_ is None
+    other, _ = topics(5, [1, 2, 15, 16], 0.5, -0.2)
+    np.testing.assert_array_equal(again.predict(other), router.predict(other))
