@@ -38,6 +38,7 @@ def run_pipeline(
     prefix: Sequence[int] = (),
     label_source: str | None = None,
     check: Callable[[RouterVersion], None] = lambda _: None,
+    approved_by: str | None = None,
     progress: Progress = lambda _: None,
 ) -> RegisteredVersion:
     """Train, certify and register one version from an outcomes file; with a prefix point where one is certified.
@@ -57,7 +58,7 @@ def run_pipeline(
     now : datetime
         When the certificate is made; with time zone.
     alias : str, optional
-        Points at the new version, for example `stable`.
+        Points at the new version, for example `stable`, unless it is on an approved one (`publish`).
     prefix : sequence of int
         Numbers of tokens to try for a prefix point; none by default.
     label_source : str, optional
@@ -65,6 +66,8 @@ def run_pipeline(
     check : callable
         Called with the certified version before it is registered; what it raises, for example that the version would
         lose money, leaves nothing behind but the look at the labels.
+    approved_by : str, optional
+        Who approves the version from the start; None: it is proposed, and takes no traffic until somebody does.
     progress : callable
         Gets one line a step.
 
@@ -105,7 +108,7 @@ def run_pipeline(
     check(certified.version)
     if prefix:
         certified, _ = certify_prefix_next(certified, splits, settings, prefix, now, work)
-    return publish(candidate, certified, settings, work, alias=alias)
+    return publish(candidate, certified, settings, work, alias=alias, approved_by=approved_by)
 
 
 def certify_next(

@@ -25,7 +25,7 @@ from serve_graph.engines.vllm.settings import llm_config
 from serve_graph.engines.weights.model_folder import check_model_folder
 from serve_graph.engines.weights.resolve import resolve_weights
 from serve_graph.policy.served_policy import ServedPolicy
-from serve_graph.policy.serving_version import serving_version
+from serve_graph.policy.serving_version import serving_folder, serving_version
 
 
 def build_app(args: dict[str, Any]) -> Application:
@@ -37,7 +37,7 @@ def build_app(args: dict[str, Any]) -> Application:
     ----------
     args : dict
         `config`: the path of a YAML file, or a GraphConfig. `version` (optional): the folder of the router version to
-        serve, instead of the registered one.
+        serve, which the registry must hold as an approved one, instead of what the configuration asks for.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def build_app(args: dict[str, Any]) -> Application:
     config = args["config"] if isinstance(args["config"], GraphConfig) else load_config(Path(args["config"]))
     check_listening(config)
     check_listening(config, host_of_serve())
-    served = serving_version(config, Path(args["version"]) if args.get("version") else None)
+    served = serving_folder(config, Path(args["version"])) if args.get("version") else serving_version(config)
     tiers = {tier.name: bind_tier(tier, config) for tier in config.tiers}
     tiers |= {embedder.name: bind_embedder(embedder, config) for embedder in config.embedders}
     router = verifier = None

@@ -11,7 +11,8 @@ from router_models.reports.headline import headline
 from router_models.reports.report import write_report
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.certify import Certified
-from router_models.versions.registry import RegisteredVersion, register
+from router_models.versions.registry import RegisteredVersion, find_version, register
+from router_models.versions.review import TAG, review_state, review_tags
 from router_models.versions.router_version import RouterVersion
 from router_models.versions.workspace import Workspace
 
@@ -23,8 +24,9 @@ def publish(
     work: Workspace,
     *,
     alias: str | None = None,
+    approved_by: str | None = None,
 ) -> RegisteredVersion:
-    """Seal the version with its report, and register it with its numbers.
+    """Seal the version with its report, and register it with its numbers: proposed, until somebody approves it.
 
     Parameters
     ----------
@@ -33,7 +35,10 @@ def publish(
     work : Workspace
         Where it is sealed and registered.
     alias : str, optional
-        An alias to point at the new version; None: none.
+        An alias to point at the new version; None: none. It stays where it is if that is on an approved version: a
+        version that nobody has approved takes no traffic away.
+    approved_by : str, optional
+        Who approves it from the start; None: nobody.
     """
     digest = hashlib.sha256(json.dumps([candidate.dataset_hash, str(settings)]).encode()).hexdigest()[:12]
     work.progress("writing the report and registering")
@@ -42,6 +47,11 @@ def publish(
     made = version.certificate
     sealed = work.candidates / f"version-{digest}-{(made.made_at if made else 'x'):%Y%m%d%H%M%S}"
     version.save(sealed, extra=report)
+    review = {TAG: "proposed"}
+    if approved_by is not None and made is not None:
+        review = review_tags("approved", approved_by, made.made_at, "the first version, of the shipped outcomes")
+    elif alias is not None and _is_approved(work, alias):
+        alias = None
     return register(
         work.registry_uri,
         work.model,
@@ -66,12 +76,18 @@ def publish(
             **({f"headline.{i}": line for i, line in enumerate(headline(made), 1)} if made else {}),
             **{f"spill.{tier}": proof.summary() for tier, proof in version.overload_certificates.items()},
             "label_source": made.label_source if made else "none",
-            "status": "approved" if alias == "stable" else "pending",
+            **review,
             **{f"prefix.{tier}": proof.summary() for tier, proof in version.prefix_certificates.items()},
         },
         alias=alias,
         artifacts_folder=work.artifacts,
     )
+
+
+def _is_approved(work: Workspace, alias: str) -> bool:
+    """Whether an alias points at an approved version."""
+    found = find_version(work.registry_uri, work.model, alias)
+    return found is not None and review_state(found).approved
 
 
 def _family(version: RouterVersion, tier: str, what: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from router_models.data.artifacts import verify
 from router_models.errors import ArtifactError, RegistryError
 from router_models.versions.names import check_name
+from router_models.versions.review import FORMER_TAG, TAG, Review, review_state
 
 ARTIFACT = "router_version"
 LOOKS = "serve-graph-looks"
@@ -173,22 +174,37 @@ def find_version(uri: str, model: str, wanted: str) -> RegisteredVersion | None:
 
     Raises RegistryError where the registry cannot be reached.
     """
-    from mlflow.exceptions import MlflowException
-
     if _is_new(uri):
         return None
     client = _client(uri)
-    with _mlflow_errors(f"asking the registry {_safe(uri)} for {model}@{wanted}"):
-        try:
-            if wanted.isdigit():
-                found = client.get_model_version(model, wanted)
-            else:
-                found = client.get_model_version_by_alias(model, wanted)
-        except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise
-            return None
-    return _registered(uri, client, found, model)
+    found = _ask(uri, client, model, wanted)
+    return None if found is None else _registered(uri, client, found, model)
+
+
+def poll_review(uri: str, model: str, wanted: str) -> tuple[str, Review] | None:
+    """Read what an alias or number names now, and its review, in one question to the registry.
+
+    For whoever asks again and again: a review that was withdrawn, or an alias that was moved, shows at the next poll.
+
+    Returns
+    -------
+    tuple of str and Review, or None
+        `<model>/<number>` and its review; None where the registry has no such version.
+
+    Raises
+    ------
+    RegistryError
+        Where the registry cannot be reached.
+    """
+    if _is_new(uri) or (found := _ask(uri, _client(uri), model, wanted)) is None:
+        return None
+    seen = RegisteredVersion(uri, model, str(found.version), found.run_id, dict(found.tags), ())
+    return seen.name, review_state(seen)
+
+
+def find_sealed(uri: str, model: str, digest: str) -> RegisteredVersion | None:
+    """The newest version whose files have this manifest's hash; None where none was registered."""
+    return next((v for v in list_versions(uri, model) if v.tags.get(MANIFEST_TAG) == digest), None)
 
 
 def list_versions(uri: str, model: str) -> list[RegisteredVersion]:
@@ -214,6 +230,31 @@ def set_tags(uri: str, model: str, number: str, tags: Mapping[str, str]) -> None
     with _mlflow_errors(f"tagging {model}/{number}"):
         for key, value in tags.items():
             client.set_model_version_tag(model, number, key, value)
+
+
+def set_review(version: RegisteredVersion, tags: Mapping[str, str]) -> None:
+    """Write a review (`review_tags`) in their order; spellings of the tag that were left by hand are removed first."""
+    client = _client(version.uri)
+    with _mlflow_errors(f"noting the review of {version.name}"):
+        for key in client.get_model_version(version.model, version.number).tags:
+            if key == FORMER_TAG or (key != TAG and key.strip().casefold() == TAG):
+                client.delete_model_version_tag(version.model, version.number, key)
+    set_tags(version.uri, version.model, version.number, tags)
+
+
+def _ask(uri: str, client: Any, model: str, wanted: str) -> Any:
+    """MLflow's entity of the version that an alias or number names; None where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    with _mlflow_errors(f"asking the registry {_safe(uri)} for {model}@{wanted}"):
+        try:
+            if wanted.isdigit():
+                return client.get_model_version(model, wanted)
+            return client.get_model_version_by_alias(model, wanted)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            return None
 
 
 def _labels_of(uri: str, client: Any, run_id: str) -> frozenset[str]:

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from router_models.data.artifacts import verify
 from router_models.data.starter import STARTER_OUTCOMES
 from router_models.errors import ArtifactError, CertificateError, LossError, NotCertifiedError, RegistryError
 from router_models.pipeline import run_pipeline
 from router_models.pricing.savings import TokenRatios
 from router_models.training.candidate import Settings
 from router_models.types import Progress
-from router_models.versions.registry import find_version
+from router_models.versions.registry import find_sealed, find_version, list_versions
+from router_models.versions.review import FIRST_START, review_refusal, review_state
 from router_models.versions.router_version import RouterVersion, builtin_version
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.prompt_room import longest_prompt_bytes
@@ -21,6 +23,7 @@ from serve_graph.policy.bindings import check_certificate, collected_binds, tier
 from serve_graph.policy.pays import check_pays, loss_of
 from serve_graph.policy.tier_kinds import tier_kinds
 from serve_graph.policy.validity import Validity, validity_of
+from serve_graph.records import audit
 
 FIRST_PREFIX = (4,)
 """After how many tokens the first version may show an answer, where that certifies."""
@@ -35,13 +38,14 @@ FIRST_BUDGET_S = 30.0
 class Served:
     """What will decide: a version and its folder, or neither and the reason why the last tier answers everything.
 
-    `validity` says how long.
+    `validity` says how long. `refused`: a version was found, and may not take traffic.
     """
 
     version: RouterVersion | None
     folder: Path | None
     reason: str
     validity: Validity = field(default_factory=Validity)
+    refused: bool = False
 
     @property
     def name(self) -> str:
@@ -49,7 +53,9 @@ class Served:
 
 
 def serving_version(config: GraphConfig, folder: Path | None = None, now: datetime | None = None) -> Served:
-    """Find what the configuration asks for; an unusable certificate means always-frontier, with the reason.
+    """Find what the configuration asks for; without approval or a certificate that holds: always-frontier, and why.
+
+    `folder`: a version's files instead of what the registry has; their review is not asked for (`serving_folder`).
 
     Raises ArtifactError where the version's files are damaged: that is never papered over.
     """
@@ -67,10 +73,8 @@ def serving_version(config: GraphConfig, folder: Path | None = None, now: dateti
                 return Served(
                     None, None, f"the registry holds no {wanted}; `serve-graph train` and `certify` make one"
                 )
-            if found.tags.get("status") == "rejected":
-                return Served(
-                    None, None, f"{found.name} was rejected in review: approve it, or promote another version"
-                )
+            if (refusal := review_refusal(found)) is not None:
+                return Served(None, None, refusal, refused=True)
             folder, name = found.folder(config.state_folder.resolve() / "versions"), found.name
         except RegistryError as error:
             return Served(None, None, f"the registry cannot be reached: {error}")
@@ -79,17 +83,40 @@ def serving_version(config: GraphConfig, folder: Path | None = None, now: dateti
         check_certificate(version, config, moment)
     except CertificateError as error:
         named = str(error) if name is None or name in str(error) else f"{name}: {error}"
-        return Served(None, None, named)
+        mend = "`serve-graph certify` makes a version with a certificate, `versions promote` serves another"
+        return Served(None, None, f"{named.rstrip('.')}: {mend}", refused=True)
     assert version.certificate is not None
     if (loss := loss_of(version, config, moment)) is not None:
-        return Served(None, None, f"{version.name} is not served: {loss} (policy.allow_loss serves it all the same)")
+        why = f"{version.name} is not served: {loss} (policy.allow_loss serves it all the same)"
+        return Served(None, None, why, refused=True)
     return Served(version, folder, version.certificate.summary(), validity_of(version, config))
+
+
+def serving_folder(config: GraphConfig, folder: Path) -> Served:
+    """A version that is given by its files, as `serving_version`: the registry must hold them, approved.
+
+    Raises ArtifactError where the files are damaged.
+    """
+    digest = verify(folder)
+    try:
+        found = find_sealed(config.registry_uri, config.policy.model_name, digest)
+    except RegistryError as error:
+        return Served(None, None, f"the registry cannot be reached: {error}")
+    if found is None:
+        why = f"{folder} is no version that was registered, so that nobody has approved it: `serve-graph certify` does"
+        return Served(None, None, f"{why} register one", refused=True)
+    if (refusal := review_refusal(found)) is not None:
+        return Served(None, None, refusal, refused=True)
+    return serving_version(config, folder)
 
 
 def ensure_first_version(
     config: GraphConfig, progress: Progress, budget_s: float | None = FIRST_BUDGET_S
 ) -> str | None:
     """Train, certify and register a first version from the shipped outcomes, where the registry has none.
+
+    It is the one version that is approved without a person (`review.FIRST_START`): of a registry whose other versions,
+    if there are any, were all made so, and that nobody has reviewed since.
 
     `budget_s`: seconds within which router families are compared (`auto_router`); None: the two quickest alone.
 
@@ -106,10 +133,16 @@ def ensure_first_version(
         return (
             "the shipped outcomes are of other models or engine flags; run `serve-graph collect`, `train`, `certify`"
         )
+    others = list_versions(config.registry_uri, config.policy.model_name)
+    if any((review := review_state(made)).by != FIRST_START or not review.approved for made in others):
+        model = config.policy.model_name
+        return (
+            f"{model} has versions, and none of them is `stable`: `serve-graph versions promote` one that is approved"
+        )
     progress("no router version yet: training the first one from the shipped outcomes")
     now = datetime.now(UTC)
     try:
-        run_pipeline(
+        made = run_pipeline(
             STARTER_OUTCOMES,
             replace(settings_of(config), budget_s=budget_s),
             config.state_folder,
@@ -120,12 +153,14 @@ def ensure_first_version(
             prefix=FIRST_PREFIX,
             check=lambda version: check_pays(version, config, now),
             label_source="programmatic",
+            approved_by=FIRST_START,
             progress=progress,
         )
     except NotCertifiedError as error:
         return error.reason
     except LossError as error:
         return str(error)
+    audit.record(config, "graph", "versions.approve", made.name, None, {"by": FIRST_START})
     return None
 
 

@@ -21,6 +21,7 @@ from serve_graph.config.graph import load_config
 from serve_graph.config.tiers import EchoTierConfig
 from serve_graph.engines.echo.engine import EchoEngine
 from serve_graph.policy.bindings import tier_binds, write_collected_binds
+from tests.fixtures.registry import approve_version
 
 pytestmark = pytest.mark.timeout(1500)
 
@@ -85,6 +86,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     said = call("certify", *given, "--candidate", folder / "candidate", "--alias", "stable", "--prefix", TOKENS,
                 "--spill-epsilon", "0.4")  # fmt: skip
     assert "overload certificate for cheap" in said, said
+    approve_version(uri)
     return Made(uri, easy[True], easy[False])
 
 

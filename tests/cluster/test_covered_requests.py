@@ -16,6 +16,7 @@ from router_models.types.exchange import logprob_summary
 from serve_graph.cli import app
 from serve_graph.config.graph import load_config
 from serve_graph.policy.bindings import tier_binds, write_collected_binds
+from tests.fixtures.registry import approve_version
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -69,6 +70,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> str:
     given = ["--config", folder / "graph.yaml", "--outcomes", table]
     call("train", *given, "--out", folder / "candidate", "--router", "surface", "--verifier", "logprob")
     call("certify", *given, "--candidate", folder / "candidate", "--alias", "stable")
+    approve_version(uri)
     return uri
 
 

@@ -53,5 +53,6 @@ def test_a_file_of_tasks_becomes_a_certified_version(hosted: Any, tmp_path: Path
     command("collect", "--config", config, "--url", hosted.url, "--tasks", tasks, "--out", table)
     command("train", "--config", config, "--outcomes", table, "--out", candidate)
     command("certify", "--config", config, "--outcomes", table, "--candidate", candidate, "--alias", "stable")
+    command("versions", "approve", "stable", "--config", config, "--by", "reader", "--reason", "as the page says")
     served = serving_version(load_config(config))
     assert served.reason.startswith("P(cheap wrong and last tier right | cheap accepted) <= 0.20"), served.reason

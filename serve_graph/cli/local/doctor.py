@@ -147,6 +147,8 @@ def _contexts(config: GraphConfig) -> str:
 
 def _version(config: GraphConfig) -> str:
     served = serving_version(config)
+    if served.refused:
+        raise ServeGraphError(f"{config.tiers[-1].name} answers everything: {served.reason}")
     overload_points = served.version.policy.overload_points if served.version else {}
     idle = "; policy.overload_fallback is on, but none is certified: a full last tier is a 429"
     return f"{served.name}: {served.reason}{idle if config.policy.overload_fallback and not overload_points else ''}"

@@ -60,7 +60,10 @@ def certify(
         Path | None,
         typer.Option(help="Labels that `label` wrote: they are the evidence, instead of the rows' own."),
     ] = None,
-    alias: Annotated[str | None, typer.Option(help="Point this alias at the new version (e.g. stable).")] = None,
+    alias: Annotated[
+        str | None,
+        typer.Option(help="Point this alias at the new version (e.g. stable), unless it is on an approved one."),
+    ] = None,
     engines_as_configured: Annotated[
         bool,
         typer.Option(
@@ -72,6 +75,9 @@ def certify(
     as_json: JsonOption = False,
 ) -> None:
     """Certify a candidate's thresholds on CERT labels and register it. Exit 1 with the reason if nothing certifies.
+
+    The new version is proposed: it takes no traffic before `versions approve`, and --alias does not take an alias away
+    from an approved one (docs/guides/review.md).
 
     Promised is, by default, that of the cheap answers that are shown at most epsilon are wrong where the last tier's
     answer is right (--promise harm). --promise accepted counts every wrong one of two tiers' cheap answers; --promise
@@ -127,6 +133,7 @@ def certify(
     from router_models.training.together import jointly as split_delta
     from router_models.training.whose_labels import evidence_asked_for, with_label_source
     from router_models.versions.names import check_name
+    from router_models.versions.review import review_state
     from router_models.versions.workspace import Workspace
     from serve_graph.config.graph import load_config
     from serve_graph.errors import ServeGraphError
@@ -226,6 +233,7 @@ def certify(
     prefixes, overload_points = certified.version.prefix_certificates, certified.version.overload_certificates
     if as_json:
         shown: dict[str, Any] = {"version": registered.name, "aliases": registered.aliases}
+        shown["review"] = review_state(registered).to_json()
         shown["headline"] = headline(certificate)
         shown["certificate"] = certificate.to_json()
         even = break_even_of(certified.version, graph, now)
@@ -255,7 +263,10 @@ def certify(
     if together is not None and together > certificate.delta:
         hint = "" if jointly else "; --jointly splits delta instead"
         say(f"all of it holds at once with {1 - together:.4g} confidence{hint}")
-    say(f"review it: serve-graph versions show {registered.number}")
+    if alias is not None and alias not in registered.aliases:
+        say(f"{alias} stays on the version that is approved; `versions promote {registered.number}` once this one is")
+    say(f"proposed, and not served before it is approved: read serve-graph versions show {registered.number}, then")
+    say(f'  serve-graph versions approve {registered.number} --by NAME --reason "…"')
 
 
 def _lengths(text: str | None) -> list[int]:

@@ -26,6 +26,7 @@ from router_models.types import Action, Completion, Decision, Outcome, Query, Us
 from router_models.types.exchange import LOGPROB_NAMES
 from router_models.versions.policy import Policy
 from router_models.versions.registry import RegisteredVersion, find_version
+from router_models.versions.review import review_state
 from router_models.versions.router_version import RouterVersion
 from router_models.versions.workspace import Workspace
 
@@ -67,7 +68,10 @@ def made(
     folder = tmp_path_factory.mktemp("pipeline")
     write_outcomes(folder / "outcomes.parquet", world(900, p_easy=0.97))
     uri = new_registry(folder / "mlflow.db")
-    version = run_pipeline(folder / "outcomes.parquet", SETTINGS, folder / "state", uri, "router", NOW, alias="stable")
+    version = run_pipeline(
+        folder / "outcomes.parquet", SETTINGS, folder / "state", uri, "router", NOW, alias="stable",
+        approved_by="first start",
+    )  # fmt: skip
     return version, folder
 
 
@@ -92,6 +96,10 @@ def test_a_version_is_registered_with_its_alias_numbers_and_report(made: tuple[R
         "certificate.json",
         "manifest.json",
     } <= files
+
+
+def test_who_approved_it_from_the_start_is_said(made: tuple[RegisteredVersion, Path]) -> None:
+    assert review_state(made[0]).text().startswith(f"approved by: first start, {NOW:%Y-%m-%d}")
 
 
 def test_no_artifact_is_a_pickle(made: tuple[RegisteredVersion, Path]) -> None:

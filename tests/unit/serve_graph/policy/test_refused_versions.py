@@ -15,11 +15,13 @@ from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate, LabelSource
 from router_models.types import OperatingPoint
 from router_models.versions.policy import Policy
-from router_models.versions.registry import register, set_tags
+from router_models.versions.registry import RegisteredVersion, poll_review, register, set_review, set_tags
+from router_models.versions.review import review_tags
 from router_models.versions.router_version import RouterVersion, Stage
+from serve_graph.cli.local.doctor import examine
 from serve_graph.config.graph import GraphConfig
 from serve_graph.policy.bindings import tier_binds, tier_prices
-from serve_graph.policy.serving_version import serving_version
+from serve_graph.policy.serving_version import Served, serving_folder, serving_version
 
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
 PRICE = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
@@ -100,18 +102,73 @@ def test_a_prefix_verifier_without_its_certificate_is_refused(graph: GraphConfig
         serving_version(graph, folder, MADE)
 
 
-def test_a_version_that_was_rejected_in_review_is_not_served_even_as_stable(
-    graph: GraphConfig, tmp_path: Path
-) -> None:
-    made = register(
-        graph.registry_uri, graph.policy.model_name, sealed(graph, tmp_path / "v"), params={}, metrics={},
-        tags={"status": "approved"}, alias="stable", artifacts_folder=tmp_path / "artifacts",
+@pytest.fixture
+def registered(graph: GraphConfig, tmp_path: Path, new_registry: Callable[[Path], str]) -> RegisteredVersion:
+    """A version that holds, at `stable`, reviewed by nobody."""
+    new_registry(graph.state_folder / "mlflow.db")
+    return register(
+        graph.registry_uri, graph.policy.model_name, sealed(graph, tmp_path / "v"), params={}, metrics={}, tags={},
+        alias="stable", artifacts_folder=tmp_path / "artifacts",
     )  # fmt: skip
-    assert serving_version(graph, now=MADE).name == made.name
-    set_tags(graph.registry_uri, made.model, made.number, {"status": "rejected"})
-    served = serving_version(graph, now=MADE)
-    assert served.version is None
-    assert f"{made.name} was rejected in review" in served.reason
-    late = MADE + timedelta(days=91)
-    set_tags(graph.registry_uri, made.model, made.number, {"status": "approved"})
-    assert serving_version(graph, now=late).reason.startswith(made.name)
+
+
+def asking_for(graph: GraphConfig, version: str) -> GraphConfig:
+    return graph.model_copy(update={"policy": graph.policy.model_copy(update={"version": version})})
+
+
+def test_a_version_serves_by_alias_number_and_folder_while_it_is_approved_and_no_longer(
+    graph: GraphConfig, registered: RegisteredVersion, tmp_path: Path
+) -> None:
+    def served() -> list[Served]:
+        by_name = [serving_version(asking_for(graph, wanted), now=MADE) for wanted in ("stable", "1")]
+        return [*by_name, serving_folder(graph, tmp_path / "v")]
+
+    for word, said in (
+        (None, "is not reviewed"),
+        ("proposed", "is proposed and not approved"),
+        ("rejected", "was rejected in review"),
+        ("yes", "says 'yes'"),
+    ):
+        if word is not None:
+            set_tags(graph.registry_uri, registered.model, registered.number, {"review": word})
+        for found in served():
+            assert (found.version, found.folder, found.refused) == (None, None, True)
+            assert f"{registered.name} " in found.reason
+            assert said in found.reason
+            assert "`serve-graph versions approve 1" in found.reason
+    set_review(registered, review_tags("approved", "anna", MADE, "read the report"))
+    assert [found.name for found in served()[:2]] == [registered.name] * 2
+    late = serving_version(graph, now=MADE + timedelta(days=91))
+    assert late.reason.startswith(registered.name)
+    assert "expired" in late.reason
+    assert "`serve-graph certify`" in late.reason
+    set_tags(graph.registry_uri, registered.model, registered.number, {"Review": "rejected"})
+    assert "contradict each other" in serving_version(graph, now=MADE).reason
+
+
+def test_a_withdrawn_approval_and_a_moved_alias_show_at_the_next_poll(
+    graph: GraphConfig, registered: RegisteredVersion
+) -> None:
+    def polled(wanted: str = "stable") -> tuple[str, str] | None:
+        seen = poll_review(graph.registry_uri, registered.model, wanted)
+        return None if seen is None else (seen[0], seen[1].state)
+
+    assert (polled(), polled("canary")) == ((registered.name, "none"), None)
+    set_review(registered, review_tags("approved", "anna", MADE, "read the report"))
+    assert polled() == (registered.name, "approved")
+    set_tags(graph.registry_uri, registered.model, registered.number, {"review": "rejected"})
+    assert polled() == polled("1") == (registered.name, "rejected")
+
+
+def test_files_that_nobody_registered_are_not_served(
+    graph: GraphConfig, tmp_path: Path, new_registry: Callable[[Path], str]
+) -> None:
+    found = serving_folder(graph, sealed(graph, tmp_path / "v"))
+    assert found.version is None
+    assert "no version that was registered" in found.reason
+
+
+def test_doctor_fails_where_a_version_is_refused(graph: GraphConfig, registered: RegisteredVersion) -> None:
+    [finding] = [found for found in examine(graph) if found.check == "router version"]
+    assert not finding.ok
+    assert f"{registered.name} is not reviewed" in finding.detail

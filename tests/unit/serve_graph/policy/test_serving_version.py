@@ -7,11 +7,17 @@ from typing import Any
 import httpx
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
+from router_models.data.outcomes import prompt_id, write_outcomes
 from router_models.data.starter import STARTER_OUTCOMES
+from router_models.types import Outcome, Usage
+from router_models.versions.registry import RegisteredVersion, find_version, set_tags
+from router_models.versions.review import review_state
 from serve_graph.cli.serve import banner
 from serve_graph.config.graph import GraphConfig, load_config
 from serve_graph.policy import serving_version as versions
+from serve_graph.policy.bindings import tier_binds, write_collected_binds
 from serve_graph.policy.serving_version import ensure_first_version, serving_version
 
 CONFIGS = Path(__file__).resolve().parents[4] / "configs"
@@ -77,6 +83,61 @@ def test_nothing_certifiable_says_how_many_labels_are_missing_and_registers_noth
     assert any(word.isdigit() for word in reason.replace(",", "").split())
     assert serving_version(context).version is None
     assert any("training the first one" in line for line in said)
+
+
+@pytest.fixture
+def easy_outcomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GraphConfig:
+    """A graph of two echo tiers, and in the place of the shipped outcomes a table of theirs that certifies."""
+    tiers = [
+        {"engine": "echo", "name": name, "price": {"input_usd_per_mtok": usd, "output_usd_per_mtok": usd}}
+        for name, usd in (("cheap", 0.1), ("frontier", 2))
+    ]
+    policy = {"epsilon": 0.3, "allow_loss": True}
+    graph = GraphConfig.model_validate({"tiers": tiers, "policy": policy, "state_folder": tmp_path / "state"})
+    said = ((" It", " is", " quite", " a", " brown", " one"), (-0.1,) * 6)
+    outcomes = [
+        Outcome(
+            prompt_id(prompt),
+            prompt,
+            tier,
+            "It is quite a brown one",
+            grade,
+            Usage(10, 6),
+            0.01,
+            "stop",
+            {},
+            {},
+            *said,
+        )
+        for i in range(1000, 1400)
+        for prompt in (f"What colour is cat {i}?",)
+        for tier, grade in (("cheap", float(i % 25 > 0)), ("frontier", 1.0))
+    ]
+    write_outcomes(tmp_path / "easy.parquet", outcomes)
+    write_collected_binds(tmp_path / "easy.parquet", tier_binds(graph))
+    monkeypatch.setattr(versions, "STARTER_OUTCOMES", tmp_path / "easy.parquet")
+    return graph
+
+
+def test_the_first_version_is_approved_by_the_first_start_and_none_is_made_in_the_place_of_a_rejected_one(
+    easy_outcomes: GraphConfig,
+) -> None:
+    assert ensure_first_version(easy_outcomes, lambda _: None, budget_s=None) is None
+    assert serving_version(easy_outcomes).name == "serve-graph-router/1"
+    made = find_version(easy_outcomes.registry_uri, "serve-graph-router", "1")
+    assert made is not None
+    assert review_state(made).line().startswith("approved by: first start, ")
+    set_tags(made.uri, made.model, made.number, {"review": "rejected"})
+    assert "was rejected in review" in serving_version(easy_outcomes).reason
+    drop_alias(made)
+    reason = ensure_first_version(easy_outcomes, lambda _: pytest.fail("trained"))
+    assert reason is not None
+    assert "none of them is `stable`" in reason
+
+
+def drop_alias(version: RegisteredVersion) -> None:
+    """As in MLflow's page."""
+    MlflowClient(version.uri, version.uri).delete_registered_model_alias(version.model, "stable")
 
 
 def test_outcomes_of_other_engines_are_not_passed_off_as_these(tmp_path: Path) -> None:

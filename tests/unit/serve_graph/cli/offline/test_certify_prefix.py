@@ -27,6 +27,7 @@ from serve_graph.policy.bindings import tier_binds, write_collected_binds
 from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.serving_version import serving_version
 from serve_graph.protocol.requests import RequestOptions
+from tests.fixtures.registry import approve_version
 
 CONFIG: dict[str, Any] = {
     "tiers": [
@@ -116,6 +117,7 @@ def test_certify_makes_a_version_with_a_prefix_point_and_says_so(made: Made, cer
     assert (proof["epsilon"], proof["round"]) == (0.15, 1)
     version = made.version("stable")
     assert version.policy.prefixes["cheap"].tokens == N
+    approve_version(load_config(made.context).registry_uri)
     served = serving_version(load_config(made.context))
     assert served.version is not None, served.reason
     told = ServedPolicy.of(served.version, served.name, served.reason, load_config(made.context)).prefixes

@@ -22,6 +22,7 @@ from serve_graph.policy.bindings import tier_binds, write_collected_binds
 from serve_graph.policy.serving_version import serving_version
 
 N = 900
+REVIEW = ("--by", "anna", "--reason", "read the report")
 
 
 def call(*words: object) -> Any:
@@ -130,20 +131,27 @@ def test_versions_are_reviewed_before_they_are_stable_and_can_be_taken_back(benc
         assert name in done(*bench.versions("list"))
     assert "## Promise" in done(*bench.versions("show", a))
 
-    assert "approve it first" in refused(*bench.versions("promote", a))
-    done(*bench.versions("approve", a))
+    assert first["review"]["state"] == "proposed", "nothing approves itself"
+    assert "is proposed and not approved" in refused(*bench.versions("promote", a))
+    done(*bench.versions("approve", a, *REVIEW))
     done(*bench.versions("promote", a))
     assert stable(bench) == first["version"]
     assert "has no recorded predecessor" in refused(*bench.versions("rollback"))
 
-    done(*bench.versions("reject", b))
+    done(*bench.versions("reject", b, *REVIEW))
     assert "rejected" in refused(*bench.versions("promote", b))
     assert stable(bench) == first["version"]
-    done(*bench.versions("approve", b))
+    done(*bench.versions("approve", b, *REVIEW))
     done(*bench.versions("promote", b))
     assert stable(bench) == second["version"]
+    done(*bench.versions("reject", a, *REVIEW))
+    assert "rejected" in refused(*bench.versions("rollback"))
+    done(*bench.versions("approve", a, *REVIEW))
     done(*bench.versions("rollback"))
     assert stable(bench) == first["version"]
+    third = done(*bench.certify("--alias", "stable"))
+    assert "stable stays on the version that is approved" in third
+    assert stable(bench) == first["version"], "a version that nobody has approved takes no traffic away"
     assert "no version '99'" in refused(*bench.versions("approve", "99"))
 
 
@@ -180,7 +188,7 @@ def test_a_version_that_loses_money_is_refused_by_certify_promote_approve_and_up
     assert made["break_even"]["pays"] is False
     number = made["version"].rpartition("/")[2]
     assert re.search("break-even: .*it loses money", done("versions", "show", number, "--config", dear))
-    done("versions", "approve", number, "--config", dear)
+    done("versions", "approve", number, "--config", dear, *REVIEW)
     refused_for_loss("versions", "promote", number, "--config", dear)
     done("versions", "promote", number, "--config", dear, "--allow-loss")
 
@@ -199,4 +207,4 @@ def test_a_version_that_loses_money_is_refused_by_certify_promote_approve_and_up
     serving = yaml.safe_load(dear.read_text())
     dear.write_text(yaml.safe_dump(serving | {"policy": serving["policy"] | asked}))
     refused_for_loss("versions", "approve", number, "--config", dear)
-    done("versions", "approve", number, "--config", dear, "--allow-loss")
+    done("versions", "approve", number, "--config", dear, "--allow-loss", *REVIEW)

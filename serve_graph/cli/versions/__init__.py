@@ -1,0 +1,15 @@
+"""`serve-graph versions …`: list, show and review registered versions, and move aliases; one file per group."""
+
+from __future__ import annotations
+
+import typer
+
+from serve_graph.cli.versions import aliases, listing, reviewing
+
+app = typer.Typer(help="Review router versions and move their aliases.", no_args_is_help=True, rich_markup_mode=None)
+app.command("list")(listing.list_)
+app.command()(listing.show)
+app.command()(reviewing.approve)
+app.command()(reviewing.reject)
+app.command()(aliases.promote)
+app.command()(aliases.rollback)

@@ -1,0 +1,82 @@
+"""The version that a command names, and the graph's configuration beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serve_graph.cli.output import say
+from serve_graph.errors import ServeGraphError
+
+if TYPE_CHECKING:
+    from router_models.versions.registry import RegisteredVersion
+    from router_models.versions.router_version import RouterVersion
+    from serve_graph.config.graph import GraphConfig
+
+Number = Annotated[str, typer.Argument(help="A version number or alias.")]
+
+
+def found_version(version: str, config: Path) -> tuple[RegisteredVersion, GraphConfig]:
+    """Return the registered version that a number or alias names; raises ServeGraphError where there is none."""
+    from router_models.versions.names import check_name
+    from router_models.versions.registry import find_version
+    from serve_graph.config.graph import load_config
+
+    graph = load_config(config)
+    check_name("version", version)
+    found = find_version(graph.registry_uri, graph.policy.model_name, version)
+    if found is None:
+        raise ServeGraphError(f"no version {version!r} of {graph.policy.model_name}; see `serve-graph versions list`")
+    return found, graph
+
+
+def loaded_version(found: RegisteredVersion, graph: GraphConfig) -> RouterVersion:
+    """Return a registered version, its files downloaded and verified."""
+    from router_models.versions.router_version import RouterVersion
+
+    return RouterVersion.load(found.folder(graph.state_folder.resolve() / "versions"), found.name)
+
+
+def is_served(found: RegisteredVersion, graph: GraphConfig) -> bool:
+    """Return whether the configuration serves this very version, so that approving it puts traffic on it."""
+    from router_models.versions.registry import find_version
+
+    if graph.policy.version in ("none", "builtin"):
+        return False
+    served = find_version(graph.registry_uri, found.model, graph.policy.version)
+    return served is not None and served.number == found.number
+
+
+def check_version_pays(found: RegisteredVersion, graph: GraphConfig) -> None:
+    """Raise LossError where a registered version would lose money; say from when on it would, by listed prices."""
+    from datetime import UTC, datetime
+
+    from serve_graph.policy.pays import check_pays, later_losses
+
+    version = loaded_version(found, graph)
+    now = datetime.now(UTC)
+    check_pays(version, graph, now)
+    for moment, loss in later_losses(version, graph, now):
+        say(f"from {moment:%Y-%m-%d %H:%M} on, by prices that are listed already, {loss}")
+
+
+def check_may_serve(found: RegisteredVersion, graph: GraphConfig) -> None:
+    """Raise ServeGraphError where a version could take no traffic: for want of approval, or of a certificate."""
+    from datetime import UTC, datetime
+
+    from router_models.errors import CertificateError
+    from router_models.versions.review import review_refusal
+
+    if (refusal := review_refusal(found)) is not None:
+        raise ServeGraphError(refusal)
+    try:
+        made = loaded_version(found, graph).certificate
+        fault = "it carries no certificate" if made is None else None
+        if made is not None and datetime.now(UTC) >= made.expires_at:
+            fault = f"its certificate expired at {made.expires_at.isoformat()}"
+    except CertificateError as error:
+        fault = str(error)
+    if fault is not None:
+        raise ServeGraphError(f"{found.name} can take no traffic: {fault}; `serve-graph certify` makes one that can")
