@@ -15,7 +15,7 @@ UNIT := $(BIN)/python $(PYTEST) -n logical --maxprocesses 8 --dist worksteal tes
 # `full` tests too, and all of those of which a sample runs otherwise.
 WHOLE := --whole -m ""
 
-.PHONY: up demo test test-unit test-all clients clients-running package faults attack adapters soak check statistical docs format env lock lock-js newest clean
+.PHONY: up demo test test-unit test-all clients clients-running package faults attack attack-load adapters soak check statistical docs format env lock lock-js newest clean
 
 up: env            ## bring the graph up: environment, weights, first router version, engines; Ctrl-C stops it
 	@$(BIN)/serve-graph up --config $(CONFIG)
@@ -57,6 +57,9 @@ faults: env        ## every fault, before and after the commit and without a str
 
 attack: env        ## every attack that can be made from outside, against a live echo graph of its own, as a table
 	@$(BIN)/python -m tests.attack.table
+
+attack-load: env   ## 10 minutes of attacks by one key beside honest load of another, and what that one noticed
+	@$(BIN)/python -m tests.attack.load --out docs/results/attack-load.md
 
 adapters: env      ## real engines: a LoRA adapter, an embedder, cached tokens, held against transformers (4 minutes)
 	@$(BIN)/python -m pytest -q -m full tests/engines/test_adapter_and_embedder.py

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,6 +13,7 @@ from router_models.types import DecisionRecord
 from serve_graph.access.budgets import Spending
 from serve_graph.access.escalations import EscalationWatch
 from serve_graph.access.limits import Bucket, shown_duration
+from serve_graph.access.refusals import RefusalDelays
 from serve_graph.cascade.interfaces import RecordSink
 from serve_graph.config.access import EscalationWatchConfig, KeyConfig
 from serve_graph.errors import BudgetSpentError, RateLimitedError
@@ -34,6 +37,8 @@ class Accounts:
         self.today = today
         self._buckets: dict[tuple[str, str, int], Bucket] = {}
         self._worst: dict[str, Mapping[str, Decimal]] = {}
+        self._at_the_door: Counter[str] = Counter()
+        self.refusals = RefusalDelays(clock)
 
     def admit(self, key: KeyConfig, *, spends: bool = True) -> None:
         """Admit one request or raise BudgetSpentError or RateLimitedError, which say how long to wait.
@@ -65,6 +70,19 @@ class Accounts:
             )
         requests.take(now)
 
+    def enter(self, key: KeyConfig) -> None:
+        """Count a request from its headers on: one whose body does not come takes a place, too.
+
+        Raises RateLimitedError for a key that has as many requests in progress as it may.
+        """
+        if self._at_the_door[key.name] >= (key.concurrency or math.inf):
+            raise _too_many(key)
+        self._at_the_door[key.name] += 1
+
+    def leave(self, key: KeyConfig) -> None:
+        """Count a request that has entered as answered."""
+        self._at_the_door[key.name] -= 1
+
     def reserve(self, key: KeyConfig, request: str, worst: Mapping[str, Decimal]) -> None:
         """Hold the most that an admitted request may cost, until its record is charged.
 
@@ -72,8 +90,7 @@ class Accounts:
         requests in progress as it may, BudgetSpentError for one whose budget has no room for this one.
         """
         if key.concurrency is not None and self.spending.in_progress(key.name) >= key.concurrency:
-            message = f"key {key.name!r} has {key.concurrency} request(s) in progress, as many as it may"
-            raise RateLimitedError(message, 1.0, "requests")
+            raise _too_many(key)
         most = sum(worst.values(), Decimal(0))
         if (spent := self.spending.exceeded(key, self.today(), most)) is not None:
             message = f"the {spent[0]} of key {key.name!r} has no room for a request that may cost ${most:.6f}"
@@ -105,7 +122,8 @@ class Accounts:
             return
         now, worst = self.clock(), self._worst.pop(record.id, {})
         self.spending.release(record.key, record.id)
-        self.spending.note(record.key, self.today(), record.cost_usd + _abandoned(record, worst))
+        self.spending.note(record.key, self.today(), record.cost_usd)
+        self.spending.estimate(record.key, self.today(), _abandoned(record, worst))
         escalated = was_escalated(record)
         if escalated or record.verdict_reason is not None:
             self.watch.note(record.key, escalated, now)
@@ -121,6 +139,11 @@ class Accounts:
         if name not in self._buckets:
             self._buckets[name] = Bucket(per_min, self.clock())
         return self._buckets[name]
+
+
+def _too_many(key: KeyConfig) -> RateLimitedError:
+    message = f"key {key.name!r} has {key.concurrency} request(s) in progress, as many as it may"
+    return RateLimitedError(message, 1.0, "requests")
 
 
 ABANDONED = frozenset({"client_closed_request", "timeout_error"})

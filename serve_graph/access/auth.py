@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from starlette.responses import JSONResponse
@@ -31,6 +31,8 @@ from serve_graph.errors import AccessError, AuthenticationError, ServeGraphError
 
 REPLY = "serve_graph.reply"
 """The scope's key for what every reply needs: when the request arrived, and headers."""
+REFUSED_KEY = "serve_graph.refused_key"
+"""The scope's key for the name of the access key whose request may be refused at the door."""
 PATH_MODEL = "serve_graph.model"
 """The scope's key for the model that a path names."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@~-]{1,128}")
@@ -47,7 +49,7 @@ class Caller:
 
     `tier` is the value of `x-serve-graph-tier`, `session` that of `x-serve-graph-session`, `request_id` a valid
     `x-request-id`, or one made here. A `stranger` has shown no key where keys are required, or came by a public host
-    name where none are: only health is told, in one word.
+    name where none are: only health is told, in one word. `takes_a_place`: it counts against its key's `concurrency`.
     """
 
     key: KeyConfig | None = None
@@ -55,6 +57,7 @@ class Caller:
     session: str | None = None
     request_id: str | None = None
     stranger: bool = False
+    takes_a_place: bool = False
 
     @property
     def name(self) -> str | None:
@@ -126,12 +129,16 @@ class AuthMiddleware:
             started, named = scope[REPLY]
             took_ms = b"%d" % ((time.perf_counter() - started) * 1000)
             response.raw_headers += [*named, (b"openai-processing-ms", took_ms)]
+            if self.keyring.required:
+                await self.accounts.refusals.hold(scope.get(REFUSED_KEY, ""))
             return await response(scope, receive, send)
         token = CALLER.set(caller)
         try:
             return await self.app(scope, receive, send)
         finally:
             CALLER.reset(token)
+            if caller.takes_a_place and caller.key is not None:
+                self.accounts.leave(caller.key)
 
     def _authenticate(self, scope: Scope) -> Caller:
         """Return the caller; raises AuthenticationError, AccessError, RateLimitedError or BudgetSpentError."""
@@ -149,6 +156,7 @@ class AuthMiddleware:
         caller = Caller(key, named_tier, session, request_id, stranger)
         if key is None or needed is None:
             return caller
+        scope[REFUSED_KEY] = key.name
         for each in needed:
             caller.require(each, SCOPE_NAMES[each])
         if scope["method"] == "POST" and "admin" not in needed:
@@ -156,6 +164,9 @@ class AuthMiddleware:
                 self.accounts.admit(key, spends=path != FEEDBACK_PATH)
             finally:
                 named += self.accounts.limit_headers(key)
+            if key.concurrency is not None:
+                self.accounts.enter(key)
+                return replace(caller, takes_a_place=True)
         return caller
 
     def _key(self, scope: Scope, headers: Mapping[str, str]) -> KeyConfig | None:

@@ -13,8 +13,9 @@ class Spending:
     """Dollars spent by each key. Noted amounts count at once; `settle` replaces those that the store's sums include.
 
     An amount noted between the store's query and `settle` may be counted twice until the next `settle`: the budget is
-    briefly too strict, never too lax. Requests in progress count with the most that they may cost (`hold`), those of
-    other ingress replicas do not. Memory is one sum per key and day, and one per request in progress.
+    briefly too strict, never too lax. Estimates are in no store and stay, until this process ends or the month does.
+    Requests in progress count with the most that they may cost (`hold`), those of other ingress replicas do not.
+    Memory is two sums per key and day, and one per request in progress.
     """
 
     def __init__(self) -> None:
@@ -23,6 +24,7 @@ class Spending:
         self._day = ""
         self._marked: dict[tuple[str, str], Decimal] = {}
         self._fresh: dict[tuple[str, str], Decimal] = {}
+        self._estimated: dict[tuple[str, str], Decimal] = {}
         self._held: dict[str, dict[str, Decimal]] = {}
 
     def hold(self, key: str, request: str, usd: Decimal) -> None:
@@ -44,6 +46,11 @@ class Spending:
         """Count an amount that is not in the store yet."""
         _add(self._fresh, (key, starts(at)[1]), usd)
 
+    def estimate(self, key: str, at: datetime, usd: Decimal) -> None:
+        """Count an amount that will not be in the store: what may have been spent that nobody counted."""
+        if usd:
+            _add(self._estimated, (key, starts(at)[1]), usd)
+
     def mark(self) -> None:
         """Mark the amounts noted so far: the sums passed to the next `settle` will include them."""
         for key_and_day, usd in self._fresh.items():
@@ -55,6 +62,7 @@ class Spending:
         self._stored = dict(stored)
         self._month, self._day = starts(now)
         self._marked.clear()
+        self._estimated = {each: usd for each, usd in self._estimated.items() if each[1] >= self._month}
 
     def spent(self, key: str, now: datetime) -> tuple[Decimal, Decimal]:
         """Return the dollars spent this month and today."""
@@ -62,7 +70,7 @@ class Spending:
         in_month, in_day = self._stored.get(key, (Decimal(0), Decimal(0)))
         total_month = in_month if self._month == month else Decimal(0)
         total_day = in_day if self._day == day else Decimal(0)
-        for (name, at), usd in (*self._marked.items(), *self._fresh.items()):
+        for (name, at), usd in (*self._marked.items(), *self._fresh.items(), *self._estimated.items()):
             if name == key:
                 total_month += usd if at >= month else 0
                 total_day += usd if at >= day else 0

@@ -9,7 +9,8 @@ from typing import Protocol
 from fastapi import FastAPI, Request, Response
 
 from router_models.types import Query
-from serve_graph.access.auth import PATH_MODEL
+from serve_graph.access.auth import CALLER, PATH_MODEL
+from serve_graph.access.turns import Turns
 from serve_graph.api.connection import EventStream, Reply, read_body, while_connected
 from serve_graph.api.formats import ChatFormat, FunctionsFormat, ResponseFormat, TextFormat
 from serve_graph.api.messages import CountTokensRequest, MessagesFormat, MessagesRequest, messages_query
@@ -21,7 +22,7 @@ from serve_graph.gateway.context_length import prompt_tokens
 from serve_graph.gateway.handler import Service
 from serve_graph.gateway.request import Request as Opened
 from serve_graph.protocol.async_stream import BufferedAsyncIterator
-from serve_graph.protocol.bounds import PARSED_AT_ONCE
+from serve_graph.protocol.bounds import NODES_AT_ONCE, PARSED_AT_ONCE
 from serve_graph.protocol.embeddings import EmbeddingsRequest, embeddings_query
 from serve_graph.protocol.requests import (
     ChatRequest,
@@ -71,13 +72,14 @@ def add_generation(
     app: FastAPI, service: Service, limits: HttpLimits, unknown_fields: UnknownFields = "refuse"
 ) -> None:
     """Add the routes to the application."""
+    turns = Turns()
 
     async def read(kind: type[R], request: Request) -> R:
         body = await read_body(request, limits.max_body_bytes, limits.body_timeout_s)
         model = request.scope.get(PATH_MODEL)
-        if len(body) <= PARSED_AT_ONCE:
+        if len(body) <= PARSED_AT_ONCE and body.count(b"{") + body.count(b"[") <= NODES_AT_ONCE:
             return parse_request(kind, body, unknown_fields, model)
-        return await asyncio.to_thread(parse_request, kind, body, unknown_fields, model)
+        return await turns.run(CALLER.get().name, parse_request, kind, body, unknown_fields, model)
 
     @app.post(
         "/v1/chat/completions",

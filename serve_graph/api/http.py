@@ -145,7 +145,7 @@ def build_http(backend: Backend) -> FastAPI:
     )
     if backend.cors.origins:
         app.add_middleware(CrossOrigin, config=backend.cors)
-    _install_guards(app, service.refuse)
+    _install_guards(app, service.refuse, backend)
     context = service.context
     answering = [AUTO, *context.engines, *(a for a, name in service.aliases.items() if name in context.engines)]
     embedding = [AUTO, *context.embedders, *(a for a, name in service.aliases.items() if name in context.embedders)]
@@ -157,21 +157,27 @@ def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "serve-graph"}
 
 
-def _install_guards(app: FastAPI, refused: Callable[[int], None]) -> None:
+def _install_guards(app: FastAPI, refused: Callable[[int], None], backend: Backend) -> None:
     """Convert every exception to OpenAI's error object.
 
-    `refused` is called with the status of each request that is rejected before it has a decision record.
+    `refused` is called with the status of each request that is rejected before it has a decision record; a key that is
+    rejected again and again waits for it.
     """
+
+    async def counted(status: int) -> None:
+        refused(status)
+        if (key := CALLER.get().name) is not None:
+            await backend.accounts.refusals.hold(key)
 
     @app.exception_handler(ServeGraphError)
     async def known(_: Request, error: ServeGraphError) -> Response:
         if isinstance(error, RequestError):  # an engine's rejection has a record and is not a RequestError
-            refused(status_of(error)[0])
+            await counted(status_of(error)[0])
         return error_response(error)
 
     @app.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> Response:
-        refused(error.status_code)
+        await counted(error.status_code)
         message = f"{error.detail}: {request.method} {request.url.path}"
         return Reply(error_body(message, "invalid_request_error"), error.status_code, headers=error.headers)
 

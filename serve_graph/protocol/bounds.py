@@ -15,6 +15,7 @@ MAX_NODES = 50_000  # objects and arrays: messages, parts, tools and their schem
 MAX_STOPS = 4  # stop sequences, as OpenAI has it: vLLM looks for each of them after every token
 MAX_STOP_SEQUENCES = 64  # the same of a Messages request, whose own API takes more than four
 PARSED_AT_ONCE = 64 * 1024  # bytes: a larger body is parsed beside the event loop
+NODES_AT_ONCE = 500  # opening brackets: so is a body with more of them
 MEDIA_KEYS = frozenset({"url", "data", "file_data", "image_url", "video_url", "audio_url"})
 
 

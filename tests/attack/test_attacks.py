@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
 from tests.attack.attack import Attack, Result, carried_out, failed, refused, table
+from tests.attack.load import Honest, passed, report
 from tests.attack.table import WITH_KEYS, WITHOUT_KEYS
 from tests.attack.target import Answer, Target, attacked
 
@@ -55,3 +57,16 @@ def test_what_is_answered_otherwise_than_wanted_is_said_and_counted() -> None:
     assert failed(found) == ["a | b", "breaks"]
     assert table(found).count("**NO**") == 2
     assert "| a \\| b | x | 403 | 403 | 10 ms | ok |" in table(found)
+
+
+def test_an_honest_key_that_waits_longer_or_is_refused_once_fails_the_measurement() -> None:
+    alone, same, slower, refused_once = (Honest(None) for _ in range(4))  # type: ignore[arg-type]
+    for honest, slowest in ((alone, 0.1), (same, 0.2), (slower, 0.21), (refused_once, 0.1)):
+        honest.took_s = [0.01] * 98 + [slowest] * 2
+        honest.statuses["200"] = 100
+    refused_once.statuses = Counter({"200": 99, "503": 1})
+    assert [passed(alone, each) for each in (same, slower, refused_once)] == [True, False, False]
+    page = report(alone, refused_once, Counter({("abuse", "413"): 1200}), 60, "command")
+    assert "| for 60 s of attack | 100 | 99 | 1 | 10 | 100 | 100 |" in page
+    assert "| abuse | 1,200 | 413 × 1,200 |" in page
+    assert "**failed**" in page

@@ -77,3 +77,16 @@ def test_yesterdays_sums_are_not_todays() -> None:
 
 def test_moments_compare_as_records_write_them() -> None:
     assert starts(NOON) == ("2026-03-01T00:00:00.000+00:00", "2026-03-15T00:00:00.000+00:00")
+
+
+def test_an_estimate_stays_when_the_stores_sums_are_taken_until_the_month_is_over() -> None:
+    """The store knows nothing of it: the bill of a call that nobody counted says 0."""
+    spending = Spending()
+    spending.estimate("a", NOON, D("0.5"))
+    for _ in range(3):
+        spending.mark()
+        spending.settle({"a": (D("0.25"), D("0.25"))}, NOON)
+        assert spending.spent("a", NOON) == (D("0.75"), D("0.75"))
+    april = NOON + timedelta(days=30)
+    spending.settle({}, april)
+    assert spending.spent("a", april) == (D(0), D(0))

@@ -1,0 +1,274 @@
+"""An honest key beside one that attacks without end: what it waits for, alone and meanwhile (`make attack-load`).
+
+    python -m tests.attack.load [--seconds 600] [--alone-s 120] [--out docs/results/attack-load.md]
+
+Passes where the honest key's 99th percentile during the attack is at most twice that of the same time alone, and it is
+answered without exception.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import http.client
+import json
+import os
+import platform
+import random
+import socket
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.attack.bodies import body_of, doubled, schema
+from tests.attack.target import LONG, Target, attacked
+
+TIMES = 2.0
+CHAT = "/v1/chat/completions"
+Abuse = tuple[str, str, bytes | None, Mapping[str, str]]
+"""Method, path, body and headers of an abusive request."""
+
+
+def chat(content: str, **fields: Any) -> bytes:
+    return json.dumps({"model": "auto", "messages": [{"role": "user", "content": content}], **fields}).encode()
+
+
+def abuses() -> dict[str, Abuse]:
+    """What the attacking key sends, by name: all of it can be sent again and again without being made again."""
+    part, tool = '{"type": "text", "text": ""}', '{"type": "function", "function": {"name": "f"}}'
+    posts: dict[str, bytes] = {
+        "10,000 newlines": chat("\n" * 10_000),
+        "60,000 empty parts": body_of(f'"messages": [{{"role": "user", "content": [{", ".join([part] * 60_000)}]}}]'),
+        "a body of 60 KB in 20,000 objects": body_of(f'"tools": [{",".join(["{}"] * 20_000)}]'),
+        "20,000 tools": body_of(f'"tools": [{", ".join([tool] * 20_000)}]'),
+        "400,000 stop sequences": body_of(f'"stop": {json.dumps([str(i) for i in range(400_000)])}'),
+        "anyOf of 3,000": chat('{"a": -1}', response_format=schema("anyOf", 3000)),
+        "2^40 references": chat("{}", response_format=doubled(40)),
+        "100,000 brackets": b"[" * 100_000,
+        "a million zeros": body_of(f'"x": [{"0," * 1_000_000}0]'),
+        "5 MB of text": chat("x" * 5_000_000),
+        "1 MB of text, as may be": chat("word " * 200_000),
+        "max_tokens of 2^31 − 1": chat("hi", max_tokens=2**31 - 1),
+        "n of 100,000": chat("hi", n=100_000),
+        "a quality floor of 1": chat("hi", serve_graph={"quality_floor": 1}),
+        "the dear tier": chat("hi", model="frontier"),
+        "slow calls, more at once than it may": chat("[cheap:slow=1] hi"),
+        "long calls to the last tier": chat(f"[upstream:slow=1] {LONG}"),
+    }
+    found: dict[str, Abuse] = {name: ("POST", CHAT, body, {}) for name, body in posts.items()}
+    found["a decompression bomb"] = ("POST", CHAT, gzip.compress(b" " * 64_000_000), {"content-encoding": "gzip"})
+    found["an administrator's path"] = ("GET", "//metrics", None, {})
+    found["a wrong key"] = ("GET", "/v1/models", None, {"authorization": "Bearer sg-wrong"})
+    found["a header of 100 KB"] = ("GET", "/v1/models", None, {"x-long": "y" * 100_000})
+    return found
+
+
+@dataclass
+class Attacker:
+    """Sends abuse over `callers` connections at a time, as fast as it is answered, until it is told to stop."""
+
+    target: Target
+    callers: int = 12
+    seed: int = 1
+    answered: Counter[tuple[str, str]] = field(default_factory=Counter)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> list[threading.Thread]:
+        kinds = abuses()
+        loops = [*[self._send] * self.callers, self._drip, self._hang_up, self._half_heads]
+        threads = [
+            threading.Thread(target=loop, args=(kinds, random.Random(self.seed + i)), daemon=True)
+            for i, loop in enumerate(loops)
+        ]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def _send(self, kinds: Mapping[str, Abuse], random_: random.Random) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.target.graph.port, timeout=60)
+        key = f"Bearer {self.target.secrets['attacker']}"
+        while not self.over.is_set():
+            name = random_.choice(list(kinds))
+            method, path, body, headers = kinds[name]
+            try:
+                connection.request(method, path, body, {"authorization": key} | dict(headers))
+                reply = connection.getresponse()
+                reply.read()
+                self.answered[name, str(reply.status)] += 1
+            except (OSError, http.client.HTTPException):
+                self.answered[name, "closed"] += 1
+                connection.close()
+
+    def _drip(self, *_: object) -> None:
+        """A body that comes byte by byte, again and again."""
+        head = self.target.head(
+            f"POST {CHAT} HTTP/1.1", f"Authorization: Bearer {self.target.secrets['attacker']}", "Content-Length: 9999"
+        )
+        while not self.over.is_set():
+            with socket.create_connection(("127.0.0.1", self.target.graph.port), timeout=0.2) as caller:
+                caller.sendall(head)
+                self._until_closed(caller, "a body byte by byte", b" ")
+
+    def _half_heads(self, *_: object) -> None:
+        """Connections that are left after half a head."""
+        while not self.over.is_set():
+            with socket.create_connection(("127.0.0.1", self.target.graph.port), timeout=0.2) as caller:
+                caller.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n")
+                self._until_closed(caller, "half a head", b"")
+
+    def _until_closed(self, caller: socket.socket, name: str, drip: bytes) -> None:
+        while not self.over.is_set():
+            try:
+                if drip:
+                    caller.sendall(drip)
+                came = caller.recv(1 << 12)
+            except TimeoutError:
+                continue
+            except OSError:
+                came = b""
+            self.answered[name, came[9:12].decode() if came.startswith(b"HTTP") else "closed"] += 1
+            return
+
+    def _hang_up(self, *_: object) -> None:
+        """Calls that are abandoned a tenth of a second after they were made."""
+        body = chat(f"[upstream:slow=20] {LONG}")
+        head = self.target.head(
+            f"POST {CHAT} HTTP/1.1",
+            f"Authorization: Bearer {self.target.secrets['attacker']}",
+            f"Content-Length: {len(body)}",
+        )
+        while not self.over.is_set():
+            with socket.create_connection(("127.0.0.1", self.target.graph.port), timeout=5) as caller:
+                caller.sendall(head + body)
+                time.sleep(0.1)
+            self.answered["call and hang up", "gone"] += 1
+
+
+@dataclass
+class Honest:
+    """Requests of the honest key at a fixed pace, whether answered or not; every fourth is a stream."""
+
+    target: Target
+    per_s: float = 10.0
+    took_s: list[float] = field(default_factory=list)
+    statuses: Counter[str] = field(default_factory=Counter)
+
+    def run(self, seconds: float) -> Honest:
+        headers = {"authorization": f"Bearer {self.target.secrets['honest']}"}
+        with (
+            httpx.Client(base_url=self.target.graph.url, timeout=60, headers=headers) as client,
+            ThreadPoolExecutor(32) as callers,
+        ):
+            begun = time.monotonic()
+            for i in range(int(seconds * self.per_s)):
+                time.sleep(max(0.0, begun + i / self.per_s - time.monotonic()))
+                callers.submit(self._ask, client, i)
+        return self
+
+    def _ask(self, client: httpx.Client, i: int) -> None:
+        content = {
+            "model": "auto",
+            "messages": [{"role": "user", "content": f"honest question {i}"}],
+            "stream": i % 4 == 0,
+        }
+        began = time.monotonic()
+        try:
+            reply = client.post(CHAT, json=content)
+            whole = reply.status_code == 200 and (i % 4 or "[DONE]" in reply.text)
+            self.statuses[str(reply.status_code) if whole or reply.status_code != 200 else "broken stream"] += 1
+        except httpx.HTTPError as error:
+            self.statuses[type(error).__name__] += 1
+        self.took_s.append(time.monotonic() - began)
+
+    def quantile(self, q: float) -> float:
+        """In seconds, over every request, whatever became of it."""
+        ordered = sorted(self.took_s)
+        return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+
+    @property
+    def failed(self) -> int:
+        return self.statuses.total() - self.statuses["200"]
+
+    @property
+    def server_errors(self) -> int:
+        return sum(count for status, count in self.statuses.items() if status.startswith("5"))
+
+
+def passed(alone: Honest, beside: Honest) -> bool:
+    """Whether the honest key was answered every time, its 99th percentile at most TIMES as long as alone."""
+    return beside.failed == 0 and beside.quantile(0.99) <= TIMES * alone.quantile(0.99)
+
+
+def report(alone: Honest, beside: Honest, answered: Counter[tuple[str, str]], seconds: float, command: str) -> str:
+    """The page of results, in Markdown."""
+    machine = f"{os.cpu_count()} cores {platform.machine()}, load average {os.getloadavg()[0]:.1f} at its end"
+    lines = [
+        "# An honest key beside one that attacks",
+        "",
+        f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, {machine}; attacker, honest caller, proxy, ingress, router,",
+        "verifier and echo engines share them.",
+        "",
+        "| the honest key | requests | answered | 5xx | p50, ms | p99, ms | slowest, ms |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, each in (("alone", alone), (f"for {seconds:.0f} s of attack", beside)):
+        figures = (each.quantile(0.5), each.quantile(0.99), max(each.took_s))
+        cells = [name, f"{len(each.took_s):,}", f"{each.statuses['200']:,}", str(each.server_errors)]
+        lines.append("| " + " | ".join(cells + [f"{1000 * figure:.0f}" for figure in figures]) + " |")
+    ratio = beside.quantile(0.99) / alone.quantile(0.99)
+    verdict = "**passed**" if passed(alone, beside) else "**failed**"
+    wanted = f"wanted: at most {TIMES:g}, and every request answered"
+    lines += ["", f"p99 is {ratio:.2f} times that of the same key alone; {wanted}: {verdict}.", ""]
+    lines += ["| what the attacking key sent | times | answered |", "|---|---|---|"]
+    for name in sorted({name for name, _ in answered}):
+        mine = {status: count for (each, status), count in sorted(answered.items()) if each == name}
+        told = ", ".join(f"{status} × {count:,}" for status, count in mine.items())
+        lines.append(f"| {name} | {sum(mine.values()):,} | {told} |")
+    return "\n".join(lines) + "\n"
+
+
+def measured(
+    seconds: float, alone_s: float, say: Callable[[str], None]
+) -> tuple[Honest, Honest, Counter[tuple[str, str]]]:
+    """Start a graph, ask alone, then beside an attacker; what the honest key saw each time, and what the other got."""
+    with attacked() as target:
+        Honest(target).run(min(10.0, alone_s))  # processes are warm before anything is measured
+        say(f"alone for {alone_s:g} s")
+        alone = Honest(target).run(alone_s)
+        say(f"beside an attacker for {seconds:g} s")
+        attacker = Attacker(target)
+        threads = attacker.run()
+        beside = Honest(target).run(seconds)
+        attacker.over.set()
+        for thread in threads:
+            thread.join(70)
+    return alone, beside, attacker.answered
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=600.0, help="how long the attack lasts")
+    parser.add_argument("--alone-s", type=float, default=120.0, help="how long the honest key is alone before")
+    parser.add_argument("--out", type=Path, help="a file for the page of results")
+    given = parser.parse_args()
+    alone, beside, answered = measured(
+        given.seconds, given.alone_s, lambda text: print(text, file=sys.stderr, flush=True)
+    )
+    page = report(alone, beside, answered, given.seconds, "make attack-load")
+    print(page)
+    if given.out is not None:
+        given.out.write_text(page, encoding="utf-8")
+    return 0 if passed(alone, beside) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
