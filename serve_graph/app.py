@@ -22,6 +22,7 @@ from serve_graph.cluster.proxy_address import host_of_serve
 from serve_graph.config.graph import GraphConfig, load_config
 from serve_graph.config.tiers import AnyTierConfig, EchoTierConfig, HostedTierConfig, ScalingConfig, VllmTierConfig
 from serve_graph.engines.vllm.settings import llm_config
+from serve_graph.engines.weights.loaded_files import loaded_files
 from serve_graph.engines.weights.model_folder import check_model_folder
 from serve_graph.engines.weights.resolve import resolve_weights
 from serve_graph.policy.served_policy import ServedPolicy
@@ -59,7 +60,8 @@ def build_app(args: dict[str, Any]) -> Application:
     router = verifier = None
     if served.folder is not None:
         limit_s = 0.75 * config.policy.timeout_s  # a replica says that it gave up before the ingress gives up on it
-        policy_args = str(served.folder), served.validity, config.policy.uncovered, limit_s
+        digest = None if served.version is None else served.version.digest
+        policy_args = str(served.folder), served.validity, config.policy.uncovered, limit_s, digest
         router = bind("router", PolicyDeployment, config.policy.router_scaling, *policy_args)
         verifier = bind("verifier", PolicyDeployment, config.policy.verifier_scaling, *policy_args)
     ingress = serve.ingress()(IngressDeployment)
@@ -91,13 +93,15 @@ def bind_tier(tier: AnyTierConfig, config: GraphConfig) -> Application:
         return bind(tier.name, HostedDeployment, tier.scaling, tier)
     from serve_graph.engines.vllm.deployment import VllmDeployment
 
-    settings = llm_config(tier, resolve_weights(tier.weights, config.state_folder))
+    model = resolve_weights(tier.weights, config.state_folder)
+    settings = llm_config(tier, model)
     adapter = None if tier.lora is None else tier.lora.folder
     if adapter is not None:
         check_model_folder(adapter, config.state_folder, adapter=True)
     options = VllmDeployment.get_deployment_options(settings)
     deployment = serve.deployment(VllmDeployment).options(**options | {"name": tier.name})
-    application: Application = deployment.bind(settings, None if adapter is None else str(adapter.parent))
+    files = loaded_files(tier, model, config.state_folder)
+    application: Application = deployment.bind(settings, None if adapter is None else str(adapter.parent), files)
     return application
 
 
@@ -105,10 +109,11 @@ def bind_embedder(embedder: VllmTierConfig, config: GraphConfig) -> Application:
     """Bind the deployment of an embedding model."""
     from serve_graph.engines.vllm.embedder import VllmEmbedder
 
-    settings = llm_config(embedder, resolve_weights(embedder.weights, config.state_folder), pooling=True)
+    model = resolve_weights(embedder.weights, config.state_folder)
+    settings = llm_config(embedder, model, pooling=True)
     options = VllmEmbedder.get_deployment_options(settings)
     deployment = serve.deployment(VllmEmbedder).options(**options | {"name": embedder.name})
-    application: Application = deployment.bind(settings)
+    application: Application = deployment.bind(settings, loaded_files(embedder, model, config.state_folder))
     return application
 
 

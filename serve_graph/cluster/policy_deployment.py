@@ -7,6 +7,7 @@ from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
+from router_models.errors import ArtifactError
 from router_models.types import Action, Completion, Decision, Query, Verdict
 from router_models.versions.router_version import RouterVersion
 from serve_graph.cluster.long_work import LongWork
@@ -31,6 +32,7 @@ class PolicyDeployment:
 
     What may take long is done in a few threads and given up after `limit_s`: then, and for texts that are too long to
     be read at all, the last tier answers, a cheap answer is escalated, and nothing is promised. Others do not wait.
+    `digest` is that of the version which the graph was started with.
     """
 
     def __init__(
@@ -39,10 +41,14 @@ class PolicyDeployment:
         validity: Validity | None = None,
         uncovered: WhenUncovered = "last_tier",
         limit_s: float = 1.5,
+        digest: str | None = None,
         *,
         clock: Clock | None = None,
     ) -> None:
-        self.version = replace(RouterVersion.load(Path(folder)), novel_to_top=uncovered == "last_tier")
+        version = RouterVersion.load(Path(folder))
+        if digest not in (None, version.digest):
+            raise ArtifactError(f"{folder} holds another version than the one whose certificate was checked")
+        self.version = replace(version, novel_to_top=uncovered == "last_tier")
         self.certificate_status = CertificateStatus(validity, self.version.name, clock or utc_now)
         self.long_work = LongWork(limit_s)
         self.most_chars = max(MOST_CHARS, self.version.longest_prompt or 0)

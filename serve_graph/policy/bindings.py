@@ -17,6 +17,8 @@ from router_models.versions.router_version import RouterVersion
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.prices import RATES, PriceConfig
 from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
+from serve_graph.engines.vllm.settings import engine_arguments
+from serve_graph.engines.weights.loaded_files import with_digests
 from serve_graph.engines.weights.model_folder import look_at
 from serve_graph.engines.weights.resolve import weights_digest
 from serve_graph.errors import ServeGraphError
@@ -26,16 +28,17 @@ CREDENTIALS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 
 
 def tier_binds(config: GraphConfig) -> dict[str, str]:
-    """`<tier>.weights`, `.engine` (flags, speculation, accelerator, environment, version), `.decoding` (sampling, the
-    default length) → sha256, for every tier.
+    """`<tier>.weights`, `.engine` (every argument that it is started with, accelerator, environment, version),
+    `.decoding` (sampling, the default length) → sha256, for every tier.
 
-    The chat template comes with the weights. Of a tier's several deployments all models and URLs count, their shares
+    The tokenizer and the chat template come with the weights, or are arguments. A local file or folder counts by its
+    content, not by its path. Of a tier's several deployments all models and URLs count, their shares
     of the traffic do not. Prices and thresholds are bound by the version itself (`RouterVersion.binds`).
     """
     things: dict[str, Any] = {}
     for tier in config.tiers:
         things[f"{tier.name}.weights"] = _weights(tier, config)
-        things[f"{tier.name}.engine"] = _engine(tier)
+        things[f"{tier.name}.engine"] = _engine(tier, config)
         things[f"{tier.name}.decoding"] = {**tier.decoding, "max_tokens": tier.default_max_tokens}
     return binding_hashes(things)
 
@@ -131,16 +134,13 @@ def _weights(tier: AnyTierConfig, config: GraphConfig) -> str:
     return " | ".join(sorted({api.model for api in tier.apis})) if isinstance(tier, HostedTierConfig) else "echo"
 
 
-TOOL_PARSING = frozenset({"enable_auto_tool_choice", "tool_call_parser"})
-"""Engine arguments that read tool calls out of an answer and change no answer without tools; outcomes hold none."""
-
-
-def _engine(tier: AnyTierConfig) -> Mapping[str, Any]:
+def _engine(tier: AnyTierConfig, config: GraphConfig) -> Mapping[str, Any]:
     if isinstance(tier, VllmTierConfig):
+        by_weights = {"revision", "tokenizer_revision"} - tier.engine_kwargs.keys()
+        arguments = {name: value for name, value in engine_arguments(tier).items() if name not in by_weights}
         return {
             "engine": f"vllm {vllm_version()}",
-            "kwargs": {name: value for name, value in tier.engine_kwargs.items() if name not in TOOL_PARSING},
-            "speculation": tier.speculation,
+            "kwargs": with_digests(arguments, config.state_folder),
             "accelerator": [tier.accelerator, tier.accelerator_type],
             "env": {name: value for name, value in tier.env.items() if not name.upper().endswith(CREDENTIALS)},
         }
@@ -148,9 +148,17 @@ def _engine(tier: AnyTierConfig) -> Mapping[str, Any]:
         urls = sorted({str(api.base_url) for api in tier.deployments})
         worded = [dict(sorted(api.parameters.items())) for api in tier.apis if api.parameters]
         other = sorted(f"{api.api} {api.thinking}" for api in tier.apis if api.api != "openai")
-        found = {"engine": "openai", "base_url": urls or tier.base_url}
-        return found | ({"parameters": worded} if worded else {}) | ({"apis": other} if other else {})
+        headers = [found for api in tier.apis if (found := _open_headers(api.headers))]
+        more = {"headers": headers, "parameters": worded, "apis": other}
+        named = {"engine": "openai", "base_url": urls or tier.base_url}
+        return named | {what: values for what, values in more.items() if values}
     return {"engine": "echo", "skill": tier.skill}
+
+
+def _open_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers that may change what an API says (a beta, a region), without those that hold a credential."""
+    closed = (*(ending.lower() for ending in CREDENTIALS), "authorization", "cookie")
+    return {name.lower(): value for name, value in sorted(headers.items()) if not name.lower().endswith(closed)}
 
 
 def vllm_version() -> str:

@@ -84,13 +84,17 @@ def sealed_hashes(folder: Path) -> dict[str, str]:
     return {name: digest for name, (digest, _) in _listed(path, read_bounded(path, MOST_MANIFEST_BYTES)).items()}
 
 
-def files_inside(folder: Path) -> dict[str, Path]:
+def files_inside(folder: Path, *, hidden: bool = True, root: Path | None = None) -> dict[str, Path]:
     """Return every file of a folder by its relative name, sorted.
 
     Parameters
     ----------
     folder : Path
         A folder.
+    hidden : bool
+        Whether files and folders are included whose name begins with a dot.
+    root : Path, optional
+        Where links may lead to; by default the folder itself.
 
     Returns
     -------
@@ -102,14 +106,16 @@ def files_inside(folder: Path) -> dict[str, Path]:
         Naming what is no file of the folder: a link that leads out of it, a linked folder, a pipe, a device; or where
         there are more than MOST_FILES.
     """
-    root = folder.resolve()
+    root = (root or folder).resolve()
     found: dict[str, Path] = {}
     waiting = [folder]
     while waiting:
         inside = waiting.pop()
         for path in inside.iterdir():
+            if path.name.startswith(".") and not hidden:
+                continue
             if path.is_symlink() and (path.is_dir() or not path.resolve().is_relative_to(root)):
-                raise ArtifactError(f"{path}: a link that leads out of the folder; put the file itself there")
+                raise ArtifactError(f"{path}: a link that leads out of the folder: put there what it leads to")
             if path.is_dir():
                 waiting.append(path)
             elif path.is_file():

@@ -7,6 +7,7 @@ that no other process has to import vLLM.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -20,6 +21,7 @@ from ray.serve.llm.deployment import LLMServer
 from ray.serve.llm.openai_api_models import ChatCompletionRequest
 
 from serve_graph.engines.vllm.counters import engine_counters
+from serve_graph.engines.weights.loaded_files import LoadedFiles
 
 logger = logging.getLogger(__name__)
 WARM_UP = ("Hi", "Name three colours, then three numbers, then three animals.")
@@ -28,12 +30,15 @@ WARM_UP = ("Hi", "Name three colours, then three numbers, then three animals.")
 class VllmDeployment(LLMServer):  # type: ignore[misc]  # Ray ships no types
     """One replica of a vLLM tier; ready once it is warmed up, as a cold engine's first request takes many seconds.
 
-    `adapters` is the folder of the LoRA adapters, unless they are in a remote store.
+    `adapters` is the folder of the LoRA adapters, unless they are in a remote store; `files` are read and compared
+    before the engine loads them.
     """
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it
-        self, llm_config: LLMConfig, adapters: str | None = None
+        self, llm_config: LLMConfig, adapters: str | None = None, files: LoadedFiles | None = None
     ) -> None:
+        if files is not None:
+            await asyncio.to_thread(files.check)
         await super().__init__(
             llm_config, model_downloader=None if adapters is None else partial(AdapterFolder, Path(adapters))
         )

@@ -5,6 +5,7 @@ Imports vLLM at its top, like `vllm/deployment`, and is imported in the same two
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -13,14 +14,19 @@ from ray.serve.llm.deployment import LLMServer
 from ray.serve.llm.openai_api_models import EmbeddingRequest
 
 from serve_graph.engines.vllm.counters import engine_counters
+from serve_graph.engines.weights.loaded_files import LoadedFiles
 
 REQUEST: TypeAdapter[Any] = TypeAdapter(EmbeddingRequest)  # the union of inputs that can be embedded
 
 
 class VllmEmbedder(LLMServer):  # type: ignore[misc]  # Ray ships no types
-    """One replica; ready once it has computed an embedding."""
+    """One replica; ready once it has computed an embedding. `files` are read and compared before they are loaded."""
 
-    async def __init__(self, llm_config: LLMConfig) -> None:  # type: ignore[misc]  # Ray awaits it
+    async def __init__(  # type: ignore[misc]  # Ray awaits it
+        self, llm_config: LLMConfig, files: LoadedFiles | None = None
+    ) -> None:
+        if files is not None:
+            await asyncio.to_thread(files.check)
         await super().__init__(llm_config)
         reply = await self.embed({"model": llm_config.model_id, "input": "warm-up"})
         if "error" in reply:

@@ -26,7 +26,7 @@ def llm_settings(tier: VllmTierConfig, model_source: str, *, pooling: bool = Fal
     bundles = tier.placement_bundles or ([{"CPU": 0.5}] if tier.accelerator == "cpu" else None)
     return {
         "model_loading_config": {"model_id": tier.name, "model_source": model_source},
-        "engine_kwargs": ({"runner": "pooling"} if pooling else {}) | _engine_kwargs(tier),
+        "engine_kwargs": ({"runner": "pooling"} if pooling else {}) | engine_arguments(tier),
         "accelerator_config": {"kind": tier.accelerator},
         "accelerator_type": tier.accelerator_type,
         "placement_group_config": None if bundles is None else {"bundles": bundles},
@@ -76,13 +76,18 @@ MENDED_SAMPLING = "serve_graph.engines.vllm.cpu_sampling.MendedSampling"
 """What a worker of vLLM's CPU build imports where it speculates."""
 
 
-def _engine_kwargs(tier: VllmTierConfig) -> dict[str, Any]:
-    """Return vLLM's arguments: those that our sections imply, overridden by `engine_kwargs`."""
+def engine_arguments(tier: VllmTierConfig) -> dict[str, Any]:
+    """Return vLLM's arguments: those that our sections imply, and `engine_kwargs` over them.
+
+    A certificate is bound to all of them.
+    """
     kwargs: dict[str, Any] = {"disable_log_stats": False, "enable_prompt_tokens_details": True}  # of cached tokens
     if tier.lora is not None:
         kwargs |= {"enable_lora": True, "max_lora_rank": tier.lora.max_rank}
     if tier.weights.revision is not None:
-        kwargs |= {"revision": tier.weights.revision, "tokenizer_revision": tier.weights.revision}
+        kwargs["revision"] = tier.weights.revision
+        if "tokenizer" not in tier.engine_kwargs:  # another repository has other revisions
+            kwargs["tokenizer_revision"] = tier.weights.revision
     kwargs |= tier.engine_kwargs
     if tier.speculation is not None:
         kwargs["speculative_config"] = dict(tier.speculation)

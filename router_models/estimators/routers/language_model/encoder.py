@@ -13,10 +13,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from router_models.data.artifacts import State, file_sha256
+from router_models.data.artifacts import State
 from router_models.data.features import package_file
 from router_models.errors import ArtifactError
 from router_models.estimators.routers.base import RouterModel, array_of, check_prompts_input, fitted, meta_of
+from router_models.estimators.routers.language_model.causal import model_digest
 from router_models.types import FloatArray, Prompts
 
 
@@ -158,15 +159,17 @@ class EncoderRouter(RouterModel):
 
     def state(self) -> State:
         learned = fitted(self.learned_, self.family)
-        meta = {"base": file_sha256(self._folder / "model.safetensors"), "layers": self.layers, "batch": self.batch}
+        meta = {"base": model_digest(self._folder), "layers": self.layers, "batch": self.batch}
         return State(learned, meta | {"max_tokens": self.max_tokens})
 
     @classmethod
     def from_state(cls, state: State) -> Self:
         layers, batch, most = (int(meta_of(state, name)) for name in ("layers", "batch", "max_tokens"))
         router = cls(layers=layers, batch=batch, max_tokens=most)
-        if meta_of(state, "base") != file_sha256(router._folder / "model.safetensors"):
-            raise ArtifactError("the stored encoder was tuned from other base weights than the installed package's")
+        if meta_of(state, "base") != model_digest(router._folder):
+            raise ArtifactError(
+                "the stored encoder was tuned from other base weights or another tokenizer than are installed"
+            )
         array_of(state, "head.weight")
         router.learned_ = {name: np.asarray(array, dtype=np.float32) for name, array in state.arrays.items()}
         return router

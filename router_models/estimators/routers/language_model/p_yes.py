@@ -172,5 +172,5 @@ class YesEncoder:
 
     @cached_property
     def digest(self) -> str:
-        """Return the sha256 of the model's weight files, the question and the cut."""
+        """Return the sha256 of the model's files, the question and the cut."""
         return model_digest(self.folder, TEMPLATE, self.max_tokens)

@@ -128,5 +128,5 @@ class HiddenStateEncoder:
 
     @cached_property
     def digest(self) -> str:
-        """Return the sha256 of the model's weight files and the layer; certificates are bound to it."""
+        """Return the sha256 of the model's files and the layer; certificates are bound to it."""
         return model_digest(self.folder, self.layer, self.max_tokens)

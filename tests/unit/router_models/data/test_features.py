@@ -115,6 +115,15 @@ def test_a_damaged_cache_is_named(tmp_path: Path) -> None:
         load_embeddings(tmp_path / "x.npy")
 
 
+def test_the_encoders_digest_is_of_its_model_and_its_tokenizer(tmp_path: Path) -> None:
+    def digest(model: str, tokenizer: str) -> str:
+        (tmp_path / "m.onnx").write_text(model)
+        (tmp_path / "t.json").write_text(tokenizer)
+        return Encoder(tmp_path / "m.onnx", tmp_path / "t.json").digest
+
+    assert len({digest("a", "b"), digest("a", "c"), digest("c", "b"), digest("a", "b")}) == 3
+
+
 def test_queries_are_batched_into_columns() -> None:
     prompts = prompts_of([Query.from_prompt("a", lang="en"), Query.from_prompt("b", task="sum")], None)
     assert prompts.texts == ("a", "b")

@@ -110,6 +110,32 @@ def test_a_file_that_came_or_went_since_is_named(folder: Path, state: Path) -> N
     assert "tokenizer.json: missing" in refusal(folder, state)
 
 
+def test_a_link_that_leads_out_is_refused_and_one_into_the_hubs_own_cache_is_not(folder: Path, state: Path) -> None:
+    outside = folder.parent / "tokenizer.json"
+    outside.write_text("{}")
+    (folder / "tokenizer.json").symlink_to(outside)
+    assert "tokenizer.json: a link that leads out" in refusal(folder, state)
+    snapshot = folder.parent / "models--org--m" / "snapshots" / "a"
+    blobs = snapshot.parent.parent / "blobs"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    (blobs / "b1").write_text("{}")
+    (snapshot / "config.json").symlink_to("../../blobs/b1")
+    before = check_model_folder(snapshot, state)
+    (blobs / "b1").write_text('{"a": 1}')
+    assert f"{snapshot / 'config.json'}: altered" in refusal(snapshot, state)
+    assert weights_digest(WeightsConfig(folder=snapshot), state) != before
+
+
+def test_a_header_without_end_is_not_read(folder: Path, state: Path) -> None:
+    file = folder / "a.safetensors"
+    file.write_bytes(struct.pack("<Q", 1 << 39))
+    os.truncate(file, 1 << 40)
+    assert f"{file}: a header of" in refusal(folder, state)
+    file.write_bytes(struct.pack("<Q", 100_000) + b"[" * 100_000)
+    assert f"{file}: not a safetensors file" in refusal(folder, state)
+
+
 def test_an_intended_change_passes_once_the_note_is_removed(folder: Path, state: Path) -> None:
     before = check_model_folder(folder, state)
     (folder / "config.json").write_text('{"a": 1}')

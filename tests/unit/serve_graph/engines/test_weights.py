@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from serve_graph.engines.weights.resolve import (
     PACKAGED,
     PackagedModel,
     check_folder,
+    converted_digest,
     remove_leftovers,
     resolve_weights,
     weights_digest,
@@ -73,6 +75,41 @@ def test_second_start_checks_and_does_not_convert_again(tiny: Path, tmp_path: Pa
     said: list[str] = []
     resolve_weights(TINY, tmp_path, said.append)
     assert said == ["tiny: checking hashes"]
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer.json", "generation_config.json", "m.py", "m.bin"])
+def test_a_file_that_was_added_is_refused_and_sealed_again_it_is_another_model(
+    tiny: Path, tmp_path: Path, name: str
+) -> None:
+    folder = Path(resolve_weights(TINY, tmp_path))
+    before = weights_digest(TINY, tmp_path)
+    (folder / name).write_text("{}")
+    assert f"{folder / name}: added after" in refusal(TINY, tmp_path)
+    seal(folder)
+    resolve_weights(TINY, tmp_path)
+    assert weights_digest(TINY, tmp_path) != before
+
+
+def test_what_a_model_was_converted_to_is_bound_but_not_the_librarys_version(tiny: Path, tmp_path: Path) -> None:
+    def digest(settings: str) -> str:
+        (folder / "config.json").write_text(settings)
+        seal(folder)
+        return weights_digest(TINY, tmp_path)
+
+    folder = Path(resolve_weights(TINY, tmp_path))
+    first = digest('{"eos_token_id": 2, "transformers_version": "5.24.0"}')
+    assert digest('{"transformers_version": "5.25.0", "eos_token_id": 2}') == first
+    assert digest('{"transformers_version": "5.24.0", "eos_token_id": 3}') != first
+
+
+def test_a_packaged_model_has_the_same_digest_before_and_after_it_is_converted_as_expected(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(resolve_weights(TINY, tmp_path))
+    converted = weights_digest(TINY, tmp_path)
+    known = replace(module.PACKAGED["tiny"], contents=converted_digest(folder))
+    monkeypatch.setattr(module, "PACKAGED", {"tiny": known})
+    assert weights_digest(TINY, tmp_path) == weights_digest(TINY, tmp_path / "another") == converted
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "manifest.json"])
@@ -270,6 +307,7 @@ def test_shipped_models_name_their_hash_and_licence() -> None:
         assert len(model.sha256) == 64, name
         assert model.licence == "Apache-2.0", name
         assert model.parts, name
+        assert len(model.contents) == 64, name
 
 
 def test_check_folder_returns_the_manifests_hash(tmp_path: Path) -> None:

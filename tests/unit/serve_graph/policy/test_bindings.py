@@ -115,6 +115,72 @@ def test_what_does_not_change_answers_does_not_void_it(change: dict[str, Any]) -
     check_certificate(certified(config()), config(**change), TODAY)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"enable_auto_tool_choice": True},
+        {"tool_call_parser": "hermes"},
+        {"tool_parser_plugin": "parsers.py"},
+        {"reasoning_parser": "qwen3"},
+        {"structured_outputs_config": {"backend": "outlines"}},
+        {"chat_template": "{{ messages }}"},
+        {"tokenizer": "org/other"},
+        {"tokenizer_revision": "c" * 40},
+        {"tokenizer_mode": "slow"},
+        {"revision": "c" * 40},
+        {"code_revision": "c" * 40},
+        {"quantization": "fp8"},
+        {"kv_cache_dtype": "fp8"},
+        {"max_model_len": 512},
+        {"generation_config": "vllm"},
+        {"override_generation_config": {"temperature": 0.9}},
+        {"hf_overrides": {"rope_scaling": None}},
+        {"logits_processors": ["a.b:C"]},
+        {"speculative_config": {"method": "ngram", "num_speculative_tokens": 5}},
+        {"lora_modules": [{"name": "a", "path": "org/adapter"}]},
+    ],
+    ids=str,
+)
+def test_every_argument_of_the_engine_is_bound(given: dict[str, Any]) -> None:
+    before, after = (tier_binds(config(speculation=None, engine_kwargs=kwargs)) for kwargs in ({}, given))
+    assert {name for name in before if before[name] != after[name]} == {"cheap.engine"}
+
+
+def test_what_a_section_makes_of_the_arguments_is_bound() -> None:
+    def lora(rank: int) -> dict[str, Any]:
+        return {"lora": {"loading_path": "s3://bucket", "adapter": "a", "max_rank": rank}}
+
+    assert tier_binds(config(**lora(8)))["cheap.engine"] != tier_binds(config(**lora(16)))["cheap.engine"]
+
+
+def test_a_template_or_a_draft_model_counts_by_its_content_wherever_it_lies(tmp_path: Path) -> None:
+    def binds(place: str, template: str, tokenizer: str) -> str:
+        draft, file = tmp_path / place / "draft", tmp_path / place / "t.jinja"
+        draft.mkdir(parents=True, exist_ok=True)
+        (draft / "tokenizer.json").write_text(tokenizer)
+        file.write_text(template)
+        given = {"speculation": {"method": "draft_model", "model": str(draft)}}
+        graph = config(**given, engine_kwargs={"chat_template": str(file)})
+        return tier_binds(graph.model_copy(update={"state_folder": tmp_path / "state"}))["cheap.engine"]
+
+    first = binds("here", "{{ a }}", "{}")
+    assert binds("elsewhere", "{{ a }}", "{}") == first
+    assert binds("here", "{{ b }}", "{}") != first
+    assert binds("here", "{{ a }}", '{"x": 1}') != first
+    assert binds("here", "{{ a }}", "{}") == first
+
+
+def test_headers_are_bound_and_the_credentials_among_them_are_not() -> None:
+    def binds(**headers: str) -> str:
+        hosted = {"engine": "openai", "name": "frontier", "model": "m", "price": TIER["price"], "headers": headers}
+        tiers = [TIER | {"name": "cheap"}, hosted]
+        return tier_binds(GraphConfig.model_validate({"tiers": tiers}))["frontier.engine"]
+
+    plain = binds()
+    assert binds(beta="long") not in (plain, binds(beta="longer"))
+    assert binds(**{"api-key": "a", "X-Auth-Token": "b", "Authorization": "c", "cookie": "d"}) == plain
+
+
 def test_other_models_in_the_version_void_it() -> None:
     version = certified(config())
     other = {"cheap": Stage(ConstantRouter(0.8), None, NonEmptyVerifier(), None)}

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from router_models.data.artifacts import seal
+from router_models.errors import ArtifactError
 from router_models.estimators.routers import ConstantRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate, LabelSource
@@ -243,3 +245,14 @@ async def test_readyz_says_that_nothing_is_certified_any_more(tmp_path: Path) ->
     finally:
         ingress.sink.close()
         await ingress.store.close()
+
+
+def test_a_replica_that_starts_later_loads_the_version_that_was_checked_and_no_other(tmp_path: Path) -> None:
+    from serve_graph.cluster.policy_deployment import PolicyDeployment
+
+    digest, folder = certified(config()).save(tmp_path / "v"), tmp_path / "v"
+    PolicyDeployment(str(folder), digest=digest)
+    (folder / "policy.json").write_text((folder / "policy.json").read_text().replace("0.5", "0.1"))
+    seal(folder)
+    with pytest.raises(ArtifactError, match="another version than the one whose certificate was checked"):
+        PolicyDeployment(str(folder), digest=digest)
