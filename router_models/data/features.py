@@ -14,12 +14,11 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from router_models.data.artifacts import file_sha256
+from router_models.data.artifacts import file_sha256, read_array
 from router_models.data.text_cache import cached_by_text
 from router_models.errors import ArtifactError, DataError
 from router_models.types import Answers, Completion, FloatArray, Prompts, Query
@@ -153,14 +152,9 @@ def cached_embeddings(encoder: TextEncoder, texts: Sequence[str], folder: Path |
 def load_embeddings(path: Path) -> NDArray[np.float32]:
     """Read an array of embeddings from a .npy file (never a pickle); DataError where it cannot be read."""
     try:
-        found = np.load(path, allow_pickle=False)
-        if not isinstance(found, np.ndarray):
-            raise DataError(f"{path}: holds several arrays: save one, as .npy")
-        return np.asarray(found, dtype=np.float32)
-    except DataError:
-        raise
-    except (OSError, ValueError, TypeError, EOFError, OverflowError, BadZipFile) as error:
-        raise DataError(f"{path}: cannot be read as an array ({error})") from error
+        return np.asarray(read_array(path), dtype=np.float32)
+    except (ArtifactError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as one array of numbers ({error})") from error
 
 
 class Encoder:

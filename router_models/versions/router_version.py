@@ -33,7 +33,7 @@ from router_models.data.features import (
     prompts_of,
 )
 from router_models.data.slices import DETECTED, SLICERS, slice_of
-from router_models.errors import ArtifactError
+from router_models.errors import ArtifactError, CertificateError
 from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.registry import original_name
 from router_models.estimators.routers import LengthRouter
@@ -314,16 +314,18 @@ class RouterVersion:
     @classmethod
     def load(cls, folder: Path, name: str | None = None) -> RouterVersion:
         """Read a sealed folder; raises ArtifactError naming a file that is missing, altered, added, not understood."""
-        digest = verify(folder)
+        digest, written = verify(folder), folder / "policy.json"
         try:
-            data = read_json_file(folder / "policy.json")
+            data = read_json_file(written)
             if data["features_version"] != FEATURES_VERSION:
                 made_for = data["features_version"]
-                raise ArtifactError(f"{folder}: made for features version {made_for}, not {FEATURES_VERSION}; retrain")
+                raise ArtifactError(
+                    f"{written}: made for features version {made_for}, not {FEATURES_VERSION}; retrain"
+                )
             if (slicer := data.get("slicer")) is not None and slicer not in SLICERS:
                 known = ", ".join(SLICERS)
                 raise ArtifactError(
-                    f"{folder}: sliced by {slicer!r}, which this release does not know (it knows {known})"
+                    f"{written}: sliced by {slicer!r}, which this release does not know (it knows {known})"
                 )
             points = {
                 tier: OperatingPoint(float(p[0]), float(p[1]), None if p[2] is None else float(p[2]))
@@ -332,16 +334,15 @@ class RouterVersion:
             judged, proved = data.get("prefix_families", {}), data.get("prefix_certificates", {})
             if lacking := sorted(judged.keys() - proved.keys()):
                 raise ArtifactError(
-                    f"{folder}: judges the first tokens of {lacking[0]!r} without a certificate for them"
+                    f"{written}: judges the first tokens of {lacking[0]!r} without a certificate for them"
                 )
             stages = {tier: load_stage(folder, tier, families) for tier, families in data["families"].items()}
             prefix_stages = {tier: load_stage(folder, f"{tier}.prefix", families) for tier, families in judged.items()}
             path = folder / "certificate.json"
-            certificate = Certificate.from_json(read_json_file(path)) if path.is_file() else None
-            prefixes = {t: Certificate.from_json(made) for t, made in proved.items()}
-            overload_points = {
-                t: Certificate.from_json(made) for t, made in data.get("spill_certificates", {}).items()
-            }
+            certificate = read_certificate(path, read_json_file(path)) if path.is_file() else None
+            prefixes = {t: read_certificate(written, made) for t, made in proved.items()}
+            spilled = data.get("spill_certificates", {})
+            overload_points = {t: read_certificate(written, made) for t, made in spilled.items()}
             policy = Policy(
                 tuple(data["tiers"]),
                 points,
@@ -349,8 +350,12 @@ class RouterVersion:
                 {t: overload_point(made) for t, made in overload_points.items()},
             )
             novelty = NoveltyDetector.from_state(load_state(folder, "home")) if data.get("home") else None
-        except (OSError, KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
-            raise ArtifactError(f"{folder}: not a router version ({type(error).__name__}: {error})") from error
+            judges_calls, longest_prompt = tuple(data.get("judges_calls", ())), data.get("longest_prompt")
+        except (ArtifactError, CertificateError):
+            raise
+        except Exception as error:  # whatever other values than ours lead to
+            said = f"{type(error).__name__}: {error!s:.300}"
+            raise ArtifactError(f"{written}: not a router version ({said})") from error
         return cls(
             policy,
             stages,
@@ -362,10 +367,20 @@ class RouterVersion:
             prefix_stages=prefix_stages,
             novelty=novelty,
             overload_certificates=overload_points,
-            judges_calls=tuple(data.get("judges_calls", ())),
-            longest_prompt=data.get("longest_prompt"),
+            judges_calls=judges_calls,
+            longest_prompt=longest_prompt,
             stated_slices=bool(data.get("stated_slices", slicer not in DETECTED)),
         )
+
+
+def read_certificate(file: Path, data: object) -> Certificate:
+    """Return the certificate that a file holds; ArtifactError or CertificateError, naming the file."""
+    try:
+        return Certificate.from_json(data)  # type: ignore[arg-type]  # which says what is wrong with anything else
+    except (ArtifactError, CertificateError) as error:
+        raise type(error)(f"{file}: {error}") from error
+    except Exception as error:
+        raise ArtifactError(f"{file}: not a certificate ({type(error).__name__}: {error!s:.300})") from error
 
 
 def prefix_point(certificate: Certificate) -> PrefixPoint:

@@ -6,6 +6,7 @@ by the name of the file that is missing, altered or added; what is larger than i
 
 from router_models.data.artifacts.bounded_json import read_bounded, read_json_file
 from router_models.data.artifacts.manifest import MANIFEST, file_sha256, files_inside, seal, sealed_hashes, verify
+from router_models.data.artifacts.npz_arrays import read_array
 from router_models.data.artifacts.states import State, load_state, save_state
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "file_sha256",
     "files_inside",
     "load_state",
+    "read_array",
     "read_bounded",
     "read_json_file",
     "save_state",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ def read_bounded(path: Path, most_bytes: int = MOST_JSON_BYTES) -> bytes:
     try:
         if not path.is_file():
             raise ArtifactError(f"{path}: {'not a regular file' if path.exists() else 'missing'}")
-        with path.open("rb") as file:
-            data = file.read(most_bytes + 1)
+        with path.open("rb") as file:  # a buffer of what is asked for is allocated: no more than there is
+            data = file.read(min(os.fstat(file.fileno()).st_size, most_bytes) + 1)
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({error.strerror or type(error).__name__})") from error
     if len(data) > most_bytes:

@@ -1,4 +1,4 @@
-"""Arrays from an .npz file whose sizes are checked before anything is allocated, and that never run code.
+"""Arrays from .npz and .npy files whose sizes are checked before anything is allocated, and that never run code.
 
 numpy's own reader allocates whatever a header declares, and reads each member to its end. Here the archive's directory
 is bounded before it is parsed, a member's declared size before it is opened, and its dtype and shape must account for
@@ -23,6 +23,8 @@ from router_models.errors import ArtifactError
 
 MOST_ARRAY_BYTES = 1 << 30
 """All arrays of one file together, unpacked: 700,000 embeddings of 384 float32."""
+MOST_RATIO, UNPACKED_AT_WILL = 200, 16 << 20
+"""How many times its size an archive may unpack to, where that is more than 16 MiB: zeros do 1000 times."""
 MOST_MEMBERS = 4_096
 MOST_DIRECTORY_BYTES = 1 << 20
 MOST_HEADER_BYTES = 10_000
@@ -97,6 +99,9 @@ def _check_members(members: list[ZipInfo], most_bytes: int) -> None:
     total = sum(info.file_size for info in members)
     if total > most_bytes:
         raise ValueError(f"its arrays take {total} bytes, and at most {most_bytes} are read")
+    packed = sum(info.compress_size for info in members)
+    if total > max(UNPACKED_AT_WILL, MOST_RATIO * packed):
+        raise ValueError(f"{packed} bytes that unpack to {total}")
     for info in members:
         if not info.filename.endswith(".npy") or info.flag_bits & _ENCRYPTED:
             raise ValueError(f"{info.filename!r} is not an array")
@@ -104,21 +109,32 @@ def _check_members(members: list[ZipInfo], most_bytes: int) -> None:
             raise ValueError(f"{info.filename!r} is packed by a method that is not used here")
 
 
+def read_array(path: Path) -> NDArray[Any]:
+    """Read the array of an .npy file; ArtifactError naming the file where it is damaged, or declares other sizes."""
+    try:
+        with path.open("rb") as file:
+            return _read(file, path.name, os.fstat(file.fileno()).st_size)
+    except _DAMAGED as error:
+        raise ArtifactError(f"{path}: cannot be read ({error})") from error
+
+
 def _read_member(archive: ZipFile, info: ZipInfo) -> NDArray[Any]:
     with archive.open(info) as member:
-        shape, fortran, dtype = _header(member)
-        if dtype.kind not in KINDS or dtype.subdtype is not None:
-            raise ValueError(f"{info.filename!r} has dtype {dtype}, which is not read: objects would run code")
-        if len(shape) > MOST_DIMENSIONS or any(not 0 <= n <= MOST_ARRAY_BYTES for n in shape):
-            raise ValueError(f"{info.filename!r} declares the shape {str(shape)[:100]}")
-        wanted = math.prod(shape) * dtype.itemsize
-        if wanted > info.file_size:
-            raise ValueError(f"{info.filename!r} declares {wanted} bytes and holds at most {info.file_size}")
-        data = bytearray(member.read(wanted + 1))
+        return _read(member, info.filename, info.file_size)
+
+
+def _read(member: IO[bytes], name: str, size: int) -> NDArray[Any]:
+    shape, fortran, dtype = _header(member)
+    if dtype.kind not in KINDS or dtype.subdtype is not None:
+        raise ValueError(f"{name!r} has dtype {dtype}, which is not read: objects would run code")
+    if len(shape) > MOST_DIMENSIONS or any(not 0 <= n <= MOST_ARRAY_BYTES for n in shape):
+        raise ValueError(f"{name!r} declares the shape {str(shape)[:100]}")
+    wanted = math.prod(shape) * dtype.itemsize
+    if wanted > size:
+        raise ValueError(f"{name!r} declares {wanted} bytes and holds at most {size}")
+    data = bytearray(member.read(wanted + 1))
     if len(data) != wanted:
-        raise ValueError(
-            f"{info.filename!r} declares {wanted} bytes and holds {len(data)}{'+' * (len(data) > wanted)}"
-        )
+        raise ValueError(f"{name!r} declares {wanted} bytes and holds {len(data)}{'+' * (len(data) > wanted)}")
     array: NDArray[Any] = np.frombuffer(data, dtype=dtype) if wanted else np.empty(0, dtype=dtype)
     return array.reshape(shape, order="F" if fortran else "C")
 

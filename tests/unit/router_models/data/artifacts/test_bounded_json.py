@@ -1,4 +1,5 @@
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,15 @@ def test_a_file_without_end_is_not_read_to_it(tmp_path: Path) -> None:
     os.truncate(tmp_path / "x.json", 1 << 40)
     with pytest.raises(ArtifactError, match="more than"):
         read_json_file(tmp_path / "x.json", 1 << 20)
+
+
+def test_a_small_file_takes_little_memory_whatever_might_be_read(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("{}")
+    tracemalloc.start()
+    read_json_file(tmp_path / "x.json")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1 << 20
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy
 
-from router_models.data.artifacts.npz_arrays import read_arrays
+from router_models.data.artifacts.npz_arrays import read_array, read_arrays
 from router_models.errors import ArtifactError
 
 SMALL = 1 << 20
@@ -78,6 +78,7 @@ def test_arrays_come_back_as_numpy_wrote_them(tmp_path: Path, write: Callable[..
         (archive(("w.npy", member(data=bytes(16))), ("payload.py", b"")), "'payload.py' is not an array"),
         (archive(("w.npy", member(data=bytes(16))), method=zipfile.ZIP_LZMA), "method that is not used"),
         (archive(("w.npy", bytes(2 * SMALL)), method=zipfile.ZIP_DEFLATED), "at most 1048576 are read"),
+        (archive(("w.npy", bytes(20 * SMALL)), method=zipfile.ZIP_DEFLATED), "that unpack to"),
         (archive(*((f"{i}.npy", b"") for i in range(5_000))), "a directory of 5000 members"),
         (with_declared_size(1 << 31), "at most 1048576 are read"),
         (archive(("w.npy", member(data=bytes(16)))) + b"comment", "not an .npz archive"),
@@ -93,10 +94,20 @@ def test_what_no_state_holds_is_refused_by_name_before_it_is_allocated(tmp_path:
     tracemalloc.start()
     try:
         with pytest.raises(ArtifactError) as caught:
-            read_arrays(file, SMALL)
+            read_arrays(file, SMALL if said != "that unpack to" else 1 << 30)
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert str(caught.value).startswith(f"{file}: cannot be read (")
     assert said in str(caught.value)
     assert most < 8 * SMALL
+
+
+def test_a_single_array_is_read_and_bounded_alike(tmp_path: Path) -> None:
+    file = tmp_path / "x.npy"
+    np.save(file, ARRAYS["columns"])
+    np.testing.assert_array_equal(read_array(file), ARRAYS["columns"])
+    for data in (file.read_bytes()[:-1], member(shape="(1000000000,)"), member(descr="'|O'"), b"PK", b""):
+        file.write_bytes(data)
+        with pytest.raises(ArtifactError, match=f"^{file}: cannot be read"):
+            read_array(file)
