@@ -22,6 +22,8 @@ def readiness_for(caller: Caller, report: Mapping[str, Any]) -> dict[str, Any]:
     told = word | {name: report[name] for name in FOR_KEYS if name in report}
     if "promise" in report:
         told["promise"] = report["promise"] if report.get("certified") else ADMINS_KNOW
+    if "alarms" in report:
+        told["alarms"] = [{name: a[name] for name in ("kind", "raised_at", "acts")} for a in report["alarms"]]
     void = report.get("void", {})
     told["void"] = dict.fromkeys(void, ADMINS_KNOW)
     prefixes = report.get("prefixes", {})

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from serve_graph.cli import audit, bench, collect, decisions, init, keys, serve, versions
+from serve_graph.cli import alarms, audit, bench, collect, decisions, init, keys, serve, versions
 from serve_graph.cli.extras import EXTRA_OF, sentence
 from serve_graph.cli.offline import certify, evaluate, label, plan, simulate, train
 
@@ -34,6 +34,7 @@ app.command()(bench.bench)
 app.command()(audit.audit)
 app.add_typer(versions.app, name="versions")
 app.add_typer(decisions.app, name="decisions")
+app.add_typer(alarms.app, name="alarms")
 app.add_typer(keys.app, name="keys")
 
 

@@ -109,6 +109,8 @@ def status(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None, as_js
             say(f"version {state['version']}: {line}")
         for tier, fault in state.get("tier_faults", {}).items():
             say(f"tier {tier}: {fault}")
+        for alarm in state.get("alarms", []):
+            say(f"alarm since {alarm['raised_at']}: {alarm.get('reason', alarm['kind'])}")
         for tier, promise in state.get("prefixes", {}).items():
             say(f"prefix verdict for {tier}: {promise}")
         if (seen := state.get("coverage")) and seen["requests"]:

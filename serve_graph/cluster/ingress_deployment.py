@@ -18,7 +18,7 @@ from serve_graph.access.accounts import AccountingSink, Accounts
 from serve_graph.access.keys import Keyring
 from serve_graph.api.http import Backend, build_http
 from serve_graph.cluster.readiness import TierReadiness, readiness_report
-from serve_graph.cluster.service import build_service, cascade_context
+from serve_graph.cluster.service import alarm_watch, build_service, cascade_context
 from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.graph import GraphConfig
 from serve_graph.learning.feedback import FeedbackIntake
@@ -68,11 +68,13 @@ class IngressDeployment:
             self.accounts,
         )
         self.maintenance = Maintenance(self.store, self.sink, self.keyring, self.accounts.spending, config)
+        self.alarms = alarm_watch(config, served, self.store, self.certificate_status)
         self.feedback = FeedbackIntake(
             self.store.get,
             self.sink.write,
             prompt_keeper(config.records),
             self.service.metrics.add_feedback,
+            labelled=self.labelled,
             said=FeedbackTable(self.store).of,
         )
         self.http, self.unknown_fields = config.http, config.policy.unknown_fields
@@ -101,13 +103,19 @@ class IngressDeployment:
         )
 
     async def background(self) -> None:
-        await asyncio.gather(self.sink.run(), self.maintenance.run(), self.certificate_status.watch())
+        watches = self.certificate_status.watch(), self.alarms.run()
+        await asyncio.gather(self.sink.run(), self.maintenance.run(), *watches)
+
+    async def labelled(self) -> None:
+        """Let a label act before its reply leaves."""
+        written, sink = self.sink.written, self.sink
+        await self.alarms.look_once(lambda: sink.delivered >= written)
 
     async def readiness(self) -> dict[str, Any]:
         """Ready means: the safe tier, which every failure falls back on, answers (or may be asleep by its scaling)."""
         ready = await self.tiers_ready.tiers()
-        faults = self.tiers_ready.faults
-        report = readiness_report(self.served, self.certificate_status, self.tier_names, self.safe_tier, ready, faults)
+        status, faults, alarms = self.certificate_status, self.tiers_ready.faults, self.alarms.facts()
+        report = readiness_report(self.served, status, self.tier_names, self.safe_tier, ready, faults, alarms)
         covers = {} if self.served.coverage is None else {"coverage": self.service.metrics.coverage()}
         return report | covers
 
@@ -129,6 +137,8 @@ class IngressDeployment:
             held=sink.held,
             lost=sink.lost,
             certificates=certificates,
+            alarms=self.alarms.values() if self.served.watched else {},
+            revoked=self.certificate_status.revoked is not None,
         )
 
 

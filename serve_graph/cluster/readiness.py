@@ -87,6 +87,7 @@ def readiness_report(
     safe_tier: str,
     ready: Mapping[str, bool | None],
     tier_faults: Mapping[str, str] | None = None,
+    alarms: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """What `/readyz` says. Ready: the safe tier, which every failure falls back on, answers, or may be asleep.
 
@@ -106,6 +107,7 @@ def readiness_report(
         "valid_until": None if until is None else until.isoformat(),
         "spills": {tier: point.promised for tier, point in points.items()},
         "void": dict(faults),
+        "alarms": list(alarms),
         "prefixes": {t: faults.get(f"prefix:{t}", summary) for t, summary in served.prefixes.items()},
         "binds": served.binds,
     }

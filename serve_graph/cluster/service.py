@@ -6,6 +6,7 @@ from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
+from router_models.monitoring.promise_watch import WatchLimits
 from serve_graph.access.accounts import Accounts
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.interfaces import RecordSink
@@ -16,10 +17,14 @@ from serve_graph.config.graph import GraphConfig
 from serve_graph.gateway.constraints import routing_context_for
 from serve_graph.gateway.handler import Service
 from serve_graph.gateway.tool_affinity import ToolAffinity
+from serve_graph.learning.alarms import AlarmRules, AlarmWatch
+from serve_graph.learning.webhook import webhook_of
 from serve_graph.policy.bindings import price_list, price_lists
 from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.validity import CertificateStatus
+from serve_graph.records.audit import left_in
 from serve_graph.records.maintenance import metadata_keeper, prompt_keeper
+from serve_graph.records.store import DecisionStore
 
 
 def build_service(
@@ -48,6 +53,30 @@ def build_service(
         aliases=config.models.aliases,
         accounts=accounts,
         keep_metadata=metadata_keeper(config.records),
+    )
+
+
+def alarm_watch(
+    config: GraphConfig, served: ServedPolicy, store: DecisionStore, certificate_status: CertificateStatus
+) -> AlarmWatch:
+    """What looks at labels of served answers, and revokes the certificate on this replica where they contradict it."""
+    alarms, folder = config.alarms, config.state_folder.resolve()
+    rules = AlarmRules(
+        served.name,
+        served.watched,
+        config.feedback.alarm_sources,
+        config.feedback.label_share,
+        WatchLimits(alarms.run_length, alarms.alpha),
+        alarms.on_drift == "safe_mode",
+        alarms.poll_s,
+    )
+    return AlarmWatch(
+        store,
+        rules,
+        certificate_status.revoke,
+        note=folder / "alarms.json",
+        audit_left=left_in(config),
+        announce=webhook_of(config),
     )
 
 

@@ -22,6 +22,7 @@ from router_models.versions.names import name_fault
 from serve_graph.config.access import AccessConfig, SessionsConfig
 from serve_graph.config.base import Frozen
 from serve_graph.config.http import HttpConfig
+from serve_graph.config.learning import AlarmsConfig, FeedbackConfig
 from serve_graph.config.prices import Amount
 from serve_graph.config.tiers import AnyTierConfig, ScalingConfig, TierName, VllmTierConfig
 from serve_graph.errors import ConfigError
@@ -184,6 +185,10 @@ class GraphConfig(Frozen):
     """The HTTP endpoint."""
     access: AccessConfig = AccessConfig()
     """Access keys, limits and budgets."""
+    feedback: FeedbackConfig = FeedbackConfig()
+    """Whose feedback counts for what."""
+    alarms: AlarmsConfig = AlarmsConfig()
+    """What happens when labels contradict the served certificate."""
     sessions: SessionsConfig = SessionsConfig()
     """How long conversations stay on their tier."""
     tracking_uri: str | None = None

@@ -229,7 +229,8 @@ class Service:
             return
         request.recorded = True
         routing = self.routing
-        record = record_of(request, routing.shares, self.keep_prompt, error, self.keep_metadata)
+        slicer = None if routing.labels is None else routing.labels.slicer
+        record = record_of(request, routing.shares, self.keep_prompt, error, self.keep_metadata, slicer)
         checked = routing.coverage is not None and request.forced is None and not request.embeds
         self.metrics.add(record, checked=checked)
         try:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from router_models.data.slices import slice_of
 from router_models.types import DecisionRecord, Query
 from router_models.types.exchange import logprob_summary
 from serve_graph.cascade.billing import purposes
@@ -87,11 +88,12 @@ def record_of(
     keep_prompt: Callable[[str], str | None] | None,
     error: BaseException | None,
     keep_metadata: Callable[[Mapping[str, str]], Mapping[str, str]] = dict,
+    slicer: str | None = None,
 ) -> DecisionRecord:
     """The request's DecisionRecord, where it ended with `error` or, None, with an answer.
 
     `shares` is what is certified of the version; `keep_prompt` and `keep_metadata` say what is kept of texts and
-    labels.
+    labels. `slicer`: by what the version is sliced; the slice of a promised answer is kept.
     """
     state, context = request.state, request.context
     decision, verdict = state.decision, state.verdict
@@ -103,6 +105,8 @@ def record_of(
     asked: dict[str, Any] = {}
     if keep_prompt is not None and prompt is not None:
         asked["asked"] = kept_request(request.query, prompt, keep_prompt)
+    if slicer is not None and promise.share is not None:
+        asked["slice"] = slice_of(slicer, request.query)
     return DecisionRecord(
         id=request.id,
         created_at=datetime.fromtimestamp(request.created, UTC).isoformat(timespec="milliseconds"),

@@ -54,6 +54,8 @@ class FeedbackIntake:
         What is kept of a text, redacted; None: nothing.
     noted : callable, optional
         Called with the kind of everything taken, to be counted.
+    labelled : callable, optional
+        Called once a label is kept, before the reply: what it shows may revoke the certificate.
     said : callable, optional
         The feedback on some decisions that counts.
     looks_s : sequence of float
@@ -69,6 +71,7 @@ class FeedbackIntake:
         keep_text: Callable[[str], str | None] | None = None,
         noted: Callable[[str], None] = lambda _: None,
         *,
+        labelled: Callable[[], Awaitable[None]] | None = None,
         said: Callable[[Iterable[str]], Awaitable[Mapping[str, Sequence[Feedback]]]] | None = None,
         looks_s: Sequence[float] = LOOKS_S,
         store_within_s: float = STORE_WITHIN_S,
@@ -78,6 +81,7 @@ class FeedbackIntake:
         self.write = write
         self.keep_text = keep_text
         self.noted = noted
+        self.labelled = labelled
         self.said = said
         self.looks_s = looks_s
         self.store_within_s = store_within_s
@@ -117,6 +121,8 @@ class FeedbackIntake:
         )
         self.write(feedback)
         self.noted(feedback.kind)
+        if feedback.kind == "label" and self.labelled is not None:
+            await self.labelled()
         return feedback
 
     async def said_of(self, decision: str) -> Sequence[Feedback]:

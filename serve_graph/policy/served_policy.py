@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from router_models.monitoring.promise_watch import WatchedPromise
 from router_models.reports.headline import headline
 from router_models.types.coverage import Coverage
 from router_models.versions.policy import Policy, always
@@ -26,6 +27,7 @@ class ServedPolicy:
     for every request. `judges_calls`: of these tiers what was certified covers answers that call tools. `labels`: by
     which labels of a request the version decides, None = by none. `coverage`: the requests that the certificate speaks
     of; None: it does not say. `longest_prompt`: bytes of the longest prompt that was certified; None: not known.
+    `watched`: what labels of served answers are held against; None: nothing is certified.
     """
 
     policy: Policy
@@ -45,6 +47,7 @@ class ServedPolicy:
     longest_prompt: int | None = None
     harm: bool = False
     headline: tuple[str, ...] = ()
+    watched: WatchedPromise | None = None
 
     @classmethod
     def of(
@@ -93,6 +96,7 @@ class ServedPolicy:
             None if version is None else version.longest_prompt,
             harm=harm,
             headline=() if certificate is None or voided else headline(certificate),
+            watched=None if certificate is None or voided else WatchedPromise.of(certificate),
         )
 
 

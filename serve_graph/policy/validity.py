@@ -117,6 +117,7 @@ class CertificateStatus:
         self._logged: dict[str, str | None] = {}
         self._periods = self.validity.periods()
         self._changes = sorted({moment for period in self._periods.values() for moment in period.since})
+        self._revoked: str | None = None
         self._known: CertificateSnapshot | None = None
         self._known_from, self._known_until = BEGINNING, BEGINNING
 
@@ -139,13 +140,23 @@ class CertificateStatus:
         """A policy without the prefix and overload points that do not hold now."""
         return self.snapshot().policy(policy)
 
+    def revoke(self, reason: str | None) -> None:
+        """From the next request on nothing holds, for this reason; None: what holds by itself does again."""
+        if reason != self._revoked:
+            self._revoked, self._known = reason, None
+
+    @property
+    def revoked(self) -> str | None:
+        """Why the version's certificates were revoked; None where they were not."""
+        return self._revoked
+
     def _look(self, now: datetime) -> CertificateSnapshot:
         at = bisect_right(self._changes, now)
         self._known_from = self._changes[at - 1] if at else BEGINNING
         self._known_until = self._changes[at] if at < len(self._changes) else datetime.max.replace(tzinfo=UTC)
         faults, ends = {}, {}
         for name, period in self._periods.items():
-            fault, until = period.fault(now), period.until(now)
+            fault, until = self._revoked or period.fault(now), period.until(now)
             if fault is not None:
                 faults[name] = fault
             elif until is not None:
@@ -160,12 +171,14 @@ class CertificateStatus:
         now, left = self.clock(), {}
         for name, period in self._periods.items():
             until = period.until(now)
-            left[name] = 0.0 if period.fault(now) else None if until is None else (until - now).total_seconds()
+            left[name] = (
+                0.0 if self._revoked or period.fault(now) else None if until is None else (until - now).total_seconds()
+            )
         return MappingProxyType(left)
 
     def until(self) -> datetime | None:
         """When the version's own certificate ends; None where it has, or where no end is known."""
-        return self.validity.whole.until(self.clock())
+        return None if self._revoked else self.validity.whole.until(self.clock())
 
     async def watch(self) -> None:
         """Notice in time, with or without traffic; for ever."""

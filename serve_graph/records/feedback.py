@@ -9,11 +9,12 @@ be its key's own, unless the key had the scope `admin`.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from sqlalchemy import Row, Select, or_, select
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from router_models.types import DecisionRecord
@@ -140,14 +141,21 @@ class FeedbackTable:
                     found.setdefault(one.decision, []).append(one)
         return found
 
-    async def labels(self, version: str, since: str = "") -> list[tuple[Feedback, Row[Any]]]:
-        """The labels on decisions of a version, first given after a moment, each with its decision's columns."""
-        chosen = counted(*DECISIONS.c).where(
-            FEEDBACK.c.kind == "label", DECISIONS.c.version == version, FEEDBACK.c.first_at > since
-        )
+    async def labels(self, version: str, since: str = "") -> list[tuple[Feedback, dict[str, Any]]]:
+        """The labels on decisions of a version, first given after a moment, each with its decision's evidence."""
+        of_version = (FEEDBACK.c.kind == "label") & (DECISIONS.c.version == version)
+        chosen = counted(DECISIONS.c.evidence).where(of_version & (FEEDBACK.c.first_at > since))
         async with self.store.reading() as connection:
             rows = await connection.execute(chosen)
-            return [(_from_row(row._mapping), row) for row in rows]
+            return [(_from_row(row._mapping), json.loads(row._mapping[DECISIONS.c.evidence] or "{}")) for row in rows]
+
+    async def label_state(self) -> tuple[int, str]:
+        """How many labels there are, and the moment of the newest: another, where any was given or changed."""
+        of_labels = FEEDBACK.c.kind == "label"
+        newest = func.coalesce(func.max(FEEDBACK.c.given_at), "")
+        async with self.store.reading() as connection:
+            row = (await connection.execute(select(func.count(), newest).where(of_labels))).one()
+            return int(row[0]), str(row[1])
 
 
 def counted(*beside: Any) -> Select[Any]:

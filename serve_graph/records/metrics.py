@@ -158,6 +158,8 @@ class _ValuesNow(Collector):
     held: int
     lost: int
     certificates: Mapping[str, float | None]
+    alarms: Mapping[str, float]
+    revoked: bool
 
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(
@@ -192,7 +194,25 @@ class _ValuesNow(Collector):
                 left.add_metric([name], seconds)
         yield valid
         yield left
+        if self.alarms:
+            yield from self._alarm_families()
         yield from engine_families(self.engines)
+
+    def _alarm_families(self) -> Iterator[Metric]:
+        revoked = "Whether labels of served answers have put the graph into its safe mode, the last tier: 1 or 0."
+        yield GaugeMetricFamily("serve_graph_certificate_revoked", revoked, float(self.revoked))
+        labels = "Labels that the served certificate is watched by, since the last lifting of an alarm."
+        yield GaugeMetricFamily("serve_graph_alarm_labels", labels, self.alarms["labels"])
+        against = "Those of them that count against its promise."
+        yield GaugeMetricFamily("serve_graph_alarm_errors", against, self.alarms["errors"])
+        level = GaugeMetricFamily(
+            "serve_graph_alarm_level",
+            "The greatest value of each test of the promise, as a share of its limit: 1 raises the alarm.",
+            labels=["kind"],
+        )
+        for kind in ("drift", "revoked"):
+            level.add_metric([kind], self.alarms[kind])
+        yield level
 
 
 def render_metrics(
@@ -204,6 +224,8 @@ def render_metrics(
     held: int = 0,
     lost: int = 0,
     certificates: Mapping[str, float | None] = MappingProxyType({}),
+    alarms: Mapping[str, float] = MappingProxyType({}),
+    revoked: bool = False,
 ) -> str:
     """Render the metrics in Prometheus' text format, from a registry without the metrics of other libraries.
 
@@ -219,6 +241,10 @@ def render_metrics(
         Requests refused because of their key's share of escalations.
     certificates : mapping of name to seconds
         Remaining validity of each certificate; 0 = void, None = no expiry known.
+    alarms : mapping of name to value
+        `labels`, `errors`, `drift`, `revoked`: what the promise is watched by; empty where nothing is watched.
+    revoked : bool
+        Whether alarms have put the graph into its safe mode.
 
     Returns
     -------
@@ -227,7 +253,7 @@ def render_metrics(
     """
     registry = CollectorRegistry()
     registry.register(metrics)
-    now = _ValuesNow(spooled, engines, escalation_caps, held, lost + metrics.unrecorded, certificates)
+    now = _ValuesNow(spooled, engines, escalation_caps, held, lost + metrics.unrecorded, certificates, alarms, revoked)
     registry.register(now)
     return generate_latest(registry).decode()
 

@@ -72,5 +72,21 @@ FEEDBACK = Table(
     Index("feedback_by_decision", "decision"),
     Index("feedback_by_kind", "kind", "first_at"),
 )
+ALARMS = Table(
+    "alarms",
+    METADATA,
+    Col("id", String(64), primary_key=True),
+    Col("version", Text, nullable=False),
+    Col("kind", String(16), nullable=False),
+    Col("scope", Text, nullable=False),
+    Col("raised_at", String(32), nullable=False),
+    Col("reason", Text, nullable=False),
+    Col("acts", Boolean, nullable=False),
+    Col("detail", Text, nullable=False),
+    Col("lifted_at", String(32)),
+    Col("lifted_by", Text),
+    Col("lift_reason", Text),
+    Index("alarms_by_time", "raised_at"),
+)
 VERSION_TABLE = "serve_graph_alembic_version"
 """Where Alembic notes the schema's revision; MLflow, which may share a database, has `alembic_version`."""

@@ -256,3 +256,17 @@ def test_a_replica_that_starts_later_loads_the_version_that_was_checked_and_no_o
     seal(folder)
     with pytest.raises(ArtifactError, match="another version than the one whose certificate was checked"):
         PolicyDeployment(str(folder), digest=digest)
+
+
+def test_what_is_revoked_holds_for_no_request_from_then_on_and_again_once_that_ends() -> None:
+    context = config()
+    certificate_status = CertificateStatus(validity_of(certified(context), context), "router/1", Calendar())
+    begun = certificate_status.snapshot()
+    certificate_status.revoke("labels say so")
+    assert begun.fault() is None, "a request that began before goes on as it began"
+    assert certificate_status.fault() == "labels say so"
+    assert certificate_status.left_s()["answers"] == 0.0
+    assert certificate_status.until() is None
+    certificate_status.revoke(None)
+    assert certificate_status.fault() is None
+    assert certificate_status.until() is not None

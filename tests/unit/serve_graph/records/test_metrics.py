@@ -39,13 +39,17 @@ def a_page(a_record: Records) -> str:
     vllm = {"vllm:generation_tokens_total": 5.0, "vllm:num_requests_running": 1.0}
     hosted = {"deployment_calls": 3, "deployment_failures": 1, "deployments_resting": 0}
     gate = {"in_flight": 1, "queued": 2, "refused": 7}
-    return render_metrics(metrics, 1, {"cheap": vllm | gate, "frontier": hosted}, certificates={"answers": 60.0})
+    return render_metrics(
+        metrics, 1, {"cheap": vllm | gate, "frontier": hosted}, certificates={"answers": 60.0}, alarms=ALARMS
+    )
 
 
+ALARMS = {"labels": 9.0, "errors": 1.0, "drift": 0.01, "revoked": 0.2}
 TYPES = {
     "counter": """requests engine_calls tokens cost_usd unmetered_calls refused spilled records_lost escalation_caps
         uncovered_requests feedback engine_generation_tokens""",
-    "gauge": """records_spooled records_held certificate_valid certificate_seconds_left engine_num_requests_running
+    "gauge": """records_spooled records_held certificate_valid certificate_seconds_left certificate_revoked
+        alarm_labels alarm_errors alarm_level engine_num_requests_running
         engine_in_flight engine_queued engine_deployments_resting""",
     "histogram": "prompt_distance",
     "unknown": "engine_refused engine_deployment_calls engine_deployment_failures",  # public names without _total

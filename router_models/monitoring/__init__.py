@@ -1,0 +1,1 @@
+"""Tests of a promise while it is served: pure, no clock, no store."""

@@ -1,0 +1,108 @@
+"""`serve-graph alarms …`: what labels said against served certificates, and lifting it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serve_graph.cli.decisions import STORE
+from serve_graph.cli.extras import needs
+from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, columns, say, say_json
+from serve_graph.errors import ServeGraphError
+
+if TYPE_CHECKING:
+    from serve_graph.config.graph import GraphConfig
+    from serve_graph.learning.alarm_table import Alarm
+
+app = typer.Typer(help="List and lift alarms.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("list")
+@needs("alarms list", *STORE)
+def list_alarms(
+    every: Annotated[bool, typer.Option("--all", help="Those that were lifted as well.")] = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """List the alarms that stand. Example: serve-graph alarms list --all"""
+    from serve_graph.config.graph import load_config
+
+    found = [alarm for alarm in asyncio.run(_all(load_config(config))) if every or alarm.lifted_at is None]
+    if as_json:
+        return say_json([alarm.shown() for alarm in found])
+    if not found:
+        return say("no alarm stands" if not every else "there has been no alarm")
+    rows = [["version", "kind", "scope", "raised", "lifted", "reason"]]
+    rows += [[a.version, a.kind, a.scope, a.raised_at[:19], _lifted(a), a.reason] for a in found]
+    return say(columns(rows))
+
+
+@app.command()
+@needs("alarms lift", *STORE)
+def lift(
+    reason: Annotated[str, typer.Option(help="Why nothing is wrong any more; it is kept.")],
+    by: Annotated[str, typer.Option(help="Who says so.")],
+    version: Annotated[str | None, typer.Option(help="Of this version only, as `alarms list` names it.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Lift the alarms that stand: the certificate acts again, within seconds, and is watched by labels from now on.
+
+    Example: serve-graph alarms lift --reason "the labels of 3 March were swapped" --by ann
+    """
+    from serve_graph.config.graph import load_config
+    from serve_graph.records.audit import operator, record
+
+    if not reason.strip() or not by.strip():
+        raise ServeGraphError("--reason and --by need a text")
+    graph = load_config(config)
+    lifted = asyncio.run(_lift(graph, version, by.strip(), reason.strip()))
+    if not lifted:
+        which = "" if version is None else f" of {version}"
+        raise ServeGraphError(f"no alarm{which} stands; `serve-graph alarms list --all` shows those that were lifted")
+    for name in sorted({alarm.version for alarm in lifted}):
+        scopes = [f"{alarm.kind} {alarm.scope}" for alarm in lifted if alarm.version == name]
+        record(graph, operator(), "alarms.lift", name, reason.strip(), {"by": by.strip(), "alarms": scopes})
+    if as_json:
+        return say_json([alarm.shown() for alarm in lifted])
+    return say("\n".join(f"lifted: {alarm.version}, {alarm.kind}, {alarm.scope}" for alarm in lifted))
+
+
+async def _all(graph: GraphConfig, version: str | None = None) -> list[Alarm]:
+    from serve_graph.learning.alarm_table import AlarmTable
+    from serve_graph.records.store import DecisionStore
+
+    store = DecisionStore(graph.records_url)
+    try:
+        return await AlarmTable(store).all(version)
+    finally:
+        await store.close()
+
+
+async def _lift(graph: GraphConfig, version: str | None, by: str, why: str) -> list[Alarm]:
+    from datetime import UTC, datetime
+
+    from serve_graph.learning.alarm_table import AlarmTable
+    from serve_graph.learning.webhook import webhook_of
+    from serve_graph.records.store import DecisionStore
+
+    store = DecisionStore(graph.records_url)
+    try:
+        table = AlarmTable(store)
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        stands = [alarm for alarm in await table.all(version) if alarm.lifted_at is None]
+        for name in {alarm.version for alarm in stands}:
+            await table.lift(name, by, why, at)
+        ids = {alarm.id for alarm in stands}
+        lifted = [alarm for alarm in await table.all(version) if alarm.id in ids]
+    finally:
+        await store.close()
+    if lifted and (announce := webhook_of(graph)) is not None:
+        await announce("alarm.lifted", lifted)
+    return lifted
+
+
+def _lifted(alarm: Alarm) -> str:
+    return "" if alarm.lifted_at is None else f"{alarm.lifted_at[:19]} by {alarm.lifted_by}: {alarm.lift_reason}"

@@ -1,0 +1,91 @@
+"""Alarms in the decision store: raised once however many replicas find them, and lifted with a reason."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from serve_graph.records.schema import ALARMS
+from serve_graph.records.store import DecisionStore
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """What labels said against a version's certificate.
+
+    `kind`: `drift` or `revoked`. `scope`: `overall` or a slice. `acts`: whether it sends everything to the last tier.
+    `lifted_at`, `lifted_by`, `lift_reason`: None while it stands. `since`: the last lifting before it was raised.
+    """
+
+    version: str
+    kind: str
+    scope: str
+    raised_at: str
+    reason: str
+    acts: bool
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    lifted_at: str | None = None
+    lifted_by: str | None = None
+    lift_reason: str | None = None
+    since: str = ""
+
+    @property
+    def id(self) -> str:
+        """The same for all replicas that find it on the same labels."""
+        of = repr((self.version, self.kind, self.scope, self.since)).encode("utf-8", "replace")
+        return f"alm-{hashlib.sha256(of).hexdigest()[:32]}"
+
+    def shown(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return {"id": self.id} | {name: value for name, value in asdict(self).items() if name != "since"}
+
+
+class AlarmTable:
+    """The alarms of a decision store."""
+
+    def __init__(self, store: DecisionStore) -> None:
+        self.store = store
+
+    async def raise_all(self, alarms: Sequence[Alarm]) -> list[Alarm]:
+        """Add alarms; returns those that nobody had added before. Raises whatever the store or its driver does."""
+        new = []
+        async with self.store.writing() as connection:
+            dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+            for alarm in alarms:
+                insert = dialect.insert(ALARMS).on_conflict_do_nothing(index_elements=["id"]).values(_row_of(alarm))
+                if (await connection.execute(insert)).rowcount:
+                    new.append(alarm)
+        return new
+
+    async def all(self, version: str | None = None) -> list[Alarm]:
+        """The alarms of a version, or of all, the newest first; raises StoreUnavailableError."""
+        query = select(ALARMS).order_by(ALARMS.c.raised_at.desc(), ALARMS.c.id)
+        if version is not None:
+            query = query.where(ALARMS.c.version == version)
+        async with self.store.reading() as connection:
+            return [_alarm_of(row) for row in (await connection.execute(query)).mappings()]
+
+    async def lift(self, version: str, by: str, why: str, at: str) -> int:
+        """Lift every alarm of a version that stands; returns how many there were."""
+        stands = (ALARMS.c.version == version) & ALARMS.c.lifted_at.is_(None)
+        lifted = update(ALARMS).where(stands).values(lifted_at=at, lifted_by=by, lift_reason=why)
+        async with self.store.writing() as connection:
+            return int((await connection.execute(lifted)).rowcount)
+
+
+def _row_of(alarm: Alarm) -> dict[str, Any]:
+    row = asdict(alarm) | {"id": alarm.id, "detail": json.dumps({**alarm.detail, "since": alarm.since})}
+    row.pop("since")
+    return row
+
+
+def _alarm_of(row: Mapping[Any, Any]) -> Alarm:
+    detail = json.loads(row["detail"])
+    since = detail.pop("since", "")
+    return Alarm(**{name: value for name, value in row.items() if name != "id"} | {"detail": detail, "since": since})

@@ -1,0 +1,54 @@
+"""Which labels of served answers count for a promise, and what they show. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from router_models.monitoring.promise_watch import WatchedPromise
+from serve_graph.records.feedback import Feedback
+
+Labelled = tuple[Feedback, Mapping[str, Any]]
+"""A label, and the evidence of its decision."""
+NOT_WATCHED = ("shown", "served on overload", "accepted by their first tokens")
+
+
+def up_for_labelling(decision: str, share: float) -> bool:
+    """Whether a decision is in the random share that is labelled: by a hash of its id, so for everybody alike."""
+    drawn = int.from_bytes(hashlib.sha256(f"label {decision}".encode("utf-8", "replace")).digest()[:8], "big")
+    return drawn < share * 2**64
+
+
+def is_promised(evidence: Mapping[str, Any]) -> bool:
+    """Whether something was promised of a decision's answer by the version's own certificate.
+
+    Answers that were shown by their first tokens or on overload have certificates of their own, and are not watched.
+    """
+    of = str(evidence.get("promised_of", ""))
+    return evidence.get("promised") is not None and not any(words in of for words in NOT_WATCHED)
+
+
+def marks_of(
+    labels: Iterable[Labelled], promise: WatchedPromise, sources: Collection[str], share: float
+) -> list[tuple[float, str | None]]:
+    """What the labels that count show, one mark a decision, with its slice, in the order of their first label.
+
+    Counted are labels of promised answers that are up for labelling, by the sources that count (of a certificate of a
+    judge: its own alone). Several labellers of one decision: the majority; a draw counts as right, since nothing then
+    says that the risk happened. An answer of the last tier that nobody labelled counts as wrong, for the same reason.
+    """
+    votes: dict[str, list[Feedback]] = {}
+    slices: dict[str, str | None] = {}
+    for label, evidence in labels:
+        counts = label.source == promise.judge if promise.judge else label.source in sources
+        if counts and label.value is not None and is_promised(evidence) and up_for_labelling(label.decision, share):
+            votes.setdefault(label.decision, []).append(label)
+            slices[label.decision] = evidence.get("slice")
+    return [(_mark(said, promise), slices[decision]) for decision, said in votes.items()]
+
+
+def _mark(said: list[Feedback], promise: WatchedPromise) -> float:
+    wrong = sum(1 if label.value == 0 else -1 for label in said) > 0
+    last = [label.last_tier_right for label in said if label.last_tier_right is not None]
+    return promise.mark(not wrong, None if not last else sum(1 if right else -1 for right in last) > 0)

@@ -1,0 +1,69 @@
+"""`alarms list` and `lift` over a store in which one version was revoked."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from typer.testing import CliRunner
+
+from serve_graph.cli import app
+from serve_graph.config.graph import load_config
+from serve_graph.errors import ServeGraphError
+from serve_graph.learning.alarm_table import Alarm, AlarmTable
+from serve_graph.records.audit_log import AuditLog
+from serve_graph.records.store import DecisionStore
+
+ROOT = Path(__file__).parents[4]
+T = TypeVar("T")
+
+
+async def with_store(config: Path, work: Callable[[DecisionStore], T]) -> T:
+    store = DecisionStore(load_config(config).records_url)
+    try:
+        return await work(store)  # type: ignore[misc, no-any-return]
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "c.yaml"
+    path.write_text((ROOT / "configs" / "echo.yaml").read_text() + f"state_folder: {tmp_path}\n")
+    alarms = [
+        Alarm(f"router/{i}", "revoked", "overall", "2026-03-01", f"revoked by labels: {i}", True) for i in (1, 2)
+    ]
+    asyncio.run(with_store(path, lambda store: AlarmTable(store).raise_all(alarms)))
+    return path
+
+
+def ran(config: Path, *words: str) -> str:
+    done = CliRunner().invoke(app, ["alarms", *words, "--config", str(config)])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.stdout
+
+
+def test_alarms_are_listed_and_lifted_with_a_reason_that_is_kept(config: Path) -> None:
+    assert "revoked by labels: 1" in ran(config, "list")
+    lifted = ran(config, "lift", "--reason", "swapped", "--by", "ann", "--version", "router/1", "--json")
+    assert [(a["version"], a["lifted_by"], a["lift_reason"]) for a in json.loads(lifted)] == [
+        ("router/1", "ann", "swapped")
+    ]
+    assert "router/1" not in ran(config, "list")
+    assert "by ann: swapped" in ran(config, "list", "--all")
+    entries = asyncio.run(with_store(config, lambda store: AuditLog(store).entries()))
+    assert [(e.action, e.target, e.reason, e.detail["by"]) for e in entries] == [  # type: ignore[attr-defined]
+        ("alarms.lift", "router/1", "swapped", "ann")
+    ]
+    assert ran(config, "lift", "--reason", "all well", "--by", "bob").startswith("lifted: router/2")
+    assert ran(config, "list") == "no alarm stands\n"
+
+
+def test_lifting_what_does_not_stand_or_without_a_reason_is_an_error(config: Path) -> None:
+    with pytest.raises(ServeGraphError, match="no alarm of router/9 stands"):
+        ran(config, "lift", "--reason", "x", "--by", "ann", "--version", "router/9")
+    with pytest.raises(ServeGraphError, match="need a text"):
+        ran(config, "lift", "--reason", " ", "--by", "ann")
