@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from router_models.data.artifacts import State
 from router_models.data.text_cache import each_text_once
 from router_models.estimators.routers.base import RouterModel, array_of, check_prompts_input, fitted, prompt_embeddings
+from router_models.estimators.routers.baselines.length import LengthRouter
 from router_models.estimators.routers.combined.stacked import (
     Maker,
     folds_by_text,
@@ -53,6 +54,8 @@ NEIGHBOURS = 10
 # held-out domains are few examples (MMLU, domains held out: .583 to .610 free, .613 fixed), so the weights stay near
 # the prior.
 PRIOR = np.array([1.0, 0.5, 1.0, 1.0, 2.0, 0.5]) / 6.0
+# Length is not trained, so its weight among the members is not learned: none in domain, this much out of domain.
+LENGTH_OUT_OF_DOMAIN = 0.06
 STRENGTH = 2.0
 
 
@@ -100,18 +103,21 @@ class DefaultRouter(RouterModel):
         light, full = self._makers(max(20, self.trees // 2)), self._makers(self.trees)
         random_folds = folds_by_text(X.texts, self.folds, self.seed)
         domain_folds = self._domain_folds(X)
-        near, far = (out_of_fold(light, X, y, folds) for folds in (random_folds, domain_folds))
-        self.in_domain_weights_ = stack_weights(near, y, PRIOR, STRENGTH)
-        self.out_of_domain_weights_ = stack_weights(far, y, PRIOR, STRENGTH)
-        length = log_lengths(X.texts)
-        share = share_of_base(*order_gain(far @ self.out_of_domain_weights_, -length, y, domain_folds))
-        self.length_ = np.array([*length_line(log_odds(near @ self.in_domain_weights_), length), share])
+        trained = light[: len(PRIOR)]
+        near, far = (out_of_fold(trained, X, y, folds) for folds in (random_folds, domain_folds))
+        in_domain, out_of_domain = (stack_weights(scores, y, PRIOR, STRENGTH) for scores in (near, far))
+        self.in_domain_weights_ = np.append(in_domain, 0.0)
+        self.out_of_domain_weights_ = np.append((1 - LENGTH_OUT_OF_DOMAIN) * out_of_domain, LENGTH_OUT_OF_DOMAIN)
+        length, by_length = log_lengths(X.texts), LengthRouter().predict(X)
+        away = np.column_stack([far, by_length]) @ self.out_of_domain_weights_
+        share = share_of_base(*order_gain(away, by_length, y, domain_folds))
+        self.length_ = np.array([*length_line(log_odds(near @ in_domain), length), share])
         self.similarity_ = self._similarities(X, domain_folds)
         self.members_ = tuple(make().fit(X, y) for make in full)
         return self
 
     def _makers(self, trees: int) -> list[Maker]:
-        """Return constructors of the members in PRIOR's order."""
+        """Return constructors of the members in PRIOR's order, then of length."""
         return [
             partial(SurfaceForestRouter, trees=trees, seed=self.seed),
             TfidfRouter,
@@ -119,6 +125,7 @@ class DefaultRouter(RouterModel):
             partial(KnnRouter, ks=(40, 160)),
             partial(ForestRouter, trees=trees, seed=self.seed),
             SurfaceRouter,
+            LengthRouter,
         ]
 
     def _domain_folds(self, X: Prompts) -> IntArray:
@@ -194,7 +201,7 @@ class DefaultRouter(RouterModel):
         router.in_domain_weights_ = array_of(state, "near").astype(np.float64)
         router.out_of_domain_weights_ = array_of(state, "far").astype(np.float64)
         router.similarity_ = array_of(state, "home").astype(np.float64)
-        if "length" in state.arrays:  # an earlier release's has length as its last member instead
+        if "length" in state.arrays:  # earlier releases measured no share
             router.length_ = array_of(state, "length").astype(np.float64)
         return router
 
