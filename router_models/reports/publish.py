@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from router_models.reports.coverage import counted_words
 from router_models.reports.headline import headline
+from router_models.reports.html import html_page
 from router_models.reports.report import write_report
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.certify import Certified
@@ -81,6 +82,8 @@ def publish(
         },
         alias=alias,
         artifacts_folder=work.artifacts,
+        dataset=(candidate.dataset_hash, {"cert_prompts": len(certified.evidence), "tiers": list(settings.tiers)}),
+        pages={"report.html": html_page(sealed / "report.md")},
     )
 
 

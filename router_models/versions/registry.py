@@ -16,10 +16,10 @@ from typing import Any
 
 from router_models.data.artifacts import verify
 from router_models.errors import ArtifactError, RegistryError
+from router_models.versions.mlflow_model import dataset_input, folder_within, log_model
 from router_models.versions.names import check_name
 from router_models.versions.review import FORMER_TAG, TAG, Review, review_state
 
-ARTIFACT = "router_version"
 LOOKS = "serve-graph-looks"
 """The experiment that holds one run for each look at CERT labels, whatever the version is called."""
 LABELS = "labels.txt"
@@ -78,10 +78,31 @@ def register(
     tags: Mapping[str, str],
     alias: str | None = None,
     artifacts_folder: Path | None = None,
+    dataset: tuple[str, Mapping[str, object]] | None = None,
+    pages: Mapping[str, str] | None = None,
 ) -> RegisteredVersion:
     """Log a sealed folder as one run and one new version of `model`; set `alias` to it if given.
 
-    `artifacts_folder` says where a local (SQLite) store keeps its files; ignored by a server.
+    The version is an MLflow model (`mlflow_model`): `mlflow.pyfunc.load_model("models:/<model>@<alias>")` loads it.
+
+    Parameters
+    ----------
+    uri : str
+        MLflow's tracking and registry URI.
+    model : str
+        The registered model's name.
+    folder : Path
+        The sealed folder; `report.md` in it becomes the version's description.
+    params, metrics, tags : mapping
+        Of the run, of the run, of the version.
+    alias : str, optional
+        Set to the new version.
+    artifacts_folder : Path, optional
+        Where a local (SQLite) store keeps its files; ignored by a server.
+    dataset : tuple of str and mapping, optional
+        The hash of the outcomes that it was made of, and what else is known of them: the run's input.
+    pages : mapping of str to str, optional
+        Further text artifacts of the run, by file name.
     """
     check_name("model", model)
     if alias is not None:
@@ -96,11 +117,15 @@ def register(
             client.log_param(run_id, key, value)
         for key, number in metrics.items():
             client.log_metric(run_id, key, float(number))
-        client.log_artifacts(run_id, str(folder), ARTIFACT)
+        if dataset is not None:
+            client.log_inputs(run_id, datasets=[dataset_input(dataset[0], dict(dataset[1]))])
+        for name, text in (pages or {}).items():
+            client.log_text(run_id, text, name)
+        logged = log_model(folder, lambda made, name: client.log_artifacts(run_id, made, name))
         client.set_terminated(run_id)
         if not any(m.name == model for m in client.search_registered_models(f"name='{model}'")):
             client.create_registered_model(model, description="Router versions of serve-graph")
-        source = f"{client.get_run(run_id).info.artifact_uri}/{ARTIFACT}"
+        source = f"{client.get_run(run_id).info.artifact_uri}/{logged}"
         all_tags = {**tags, MANIFEST_TAG: digest}
         made = client.create_model_version(model, source, run_id, tags=all_tags)
         report = folder / "report.md"
@@ -294,8 +319,10 @@ def _download(version: RegisteredVersion, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as scratch:
         with _mlflow_errors(f"downloading {version.name}"):
+            source = _client(version.uri).get_model_version(version.model, version.number).source
+            within = folder_within(source or "")
             got = download_artifacts(
-                run_id=version.run_id, artifact_path=ARTIFACT, dst_path=scratch, tracking_uri=version.uri
+                run_id=version.run_id, artifact_path=within, dst_path=scratch, tracking_uri=version.uri
             )
         version.check(Path(got))
         try:
