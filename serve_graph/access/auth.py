@@ -39,8 +39,10 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@~-]{1,128}")
 OPEN = frozenset({"/healthz", "/readyz"})
 ANY_KEY = ("/v1/models", "/v1/feedback")
 FEEDBACK_PATH = "/v1/feedback"
-ADMIN = ("/v1/decisions", "/metrics", "/console")
-SCOPE_NAMES: Mapping[KeyScope, str] = MappingProxyType({"use": "asking", "admin": "reading decisions and metrics"})
+ADMIN = ("/v1/decisions", "/v1/audit", "/metrics", "/console")
+SCOPE_NAMES: Mapping[KeyScope, str] = MappingProxyType(
+    {"use": "asking", "admin": "reading decisions, metrics and the audit log"}
+)
 
 
 @dataclass(frozen=True, slots=True)

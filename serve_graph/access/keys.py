@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -78,6 +79,27 @@ def refuse_doubles(keys: Sequence[KeyConfig]) -> None:
             raise ConfigError(f"two access keys have the same {what}: {double[0]}")
 
 
+def changes_of_keys(before: Iterable[KeyConfig], after: Iterable[KeyConfig]) -> dict[str, Any]:
+    """Return which keys came, went and changed, with their scopes and limits; {} where none did. No hashes."""
+    old, new = ({key.name: key for key in keys} for keys in (before, after))
+    shown = {
+        "created": {name: _terms(key) for name, key in new.items() if name not in old},
+        "revoked": sorted(old.keys() - new.keys()),
+        "changed": {
+            name: {field: [was.get(field), now.get(field)] for field in now if was.get(field) != now.get(field)}
+            | ({"secret": "replaced"} if old[name].sha256 != key.sha256 else {})
+            for name, key in new.items()
+            if name in old and old[name] != key
+            for was, now in [(_terms(old[name]), _terms(key))]
+        },
+    }
+    return {what: keys for what, keys in shown.items() if keys}
+
+
+def _terms(key: KeyConfig) -> dict[str, Any]:
+    return key.model_dump(mode="json", exclude={"name", "sha256"})
+
+
 class Keyring:
     """The keys in force: those of the configuration and those of a file that is re-read when it changes.
 
@@ -98,6 +120,11 @@ class Keyring:
     @property
     def keys(self) -> tuple[KeyConfig, ...]:
         return tuple(self._by_hash.values())
+
+    @property
+    def changed_at(self) -> int | None:
+        """When the file that is in force was written, in nanoseconds since 1970; None where there is none."""
+        return None if self._stamp is None else self._stamp[0]
 
     def find(self, secret: str) -> KeyConfig | None:
         """Return the key with this secret. The lookup is by hash, so its timing reveals nothing about other keys."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-ROUTED = frozenset({"chat", "completions", "responses", "messages", "embeddings", "models", "decisions", "feedback"})
+ROUTED = frozenset(
+    {"chat", "completions", "responses", "messages", "embeddings", "models", "decisions", "feedback", "audit"}
+)
 """The first words of the routes under `/v1`."""
 CANONICAL = frozenset(
     {

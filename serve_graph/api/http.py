@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
@@ -21,6 +21,7 @@ from serve_graph import __version__
 from serve_graph.access.accounts import Accounts
 from serve_graph.access.auth import CALLER, SCOPE_NAMES, AuthMiddleware
 from serve_graph.access.keys import Keyring
+from serve_graph.api.audit import add_audit, note_reading
 from serve_graph.api.connection import PlainReply, Reply
 from serve_graph.api.content_encoding import offered
 from serve_graph.api.cross_origin import CrossOrigin
@@ -45,6 +46,9 @@ from serve_graph.gateway.handler import AUTO, Service
 from serve_graph.learning.feedback import FeedbackIntake
 from serve_graph.protocol.requests import UnknownFields
 
+if TYPE_CHECKING:
+    from serve_graph.records.audit_log import AuditLog
+
 logger = logging.getLogger(__name__)
 
 
@@ -68,6 +72,7 @@ class Backend:
     names_requests: bool = True
     body_timeout_s: float | None = None
     feedback: FeedbackIntake | None = None
+    audit: AuditLog | None = None
 
 
 def build_http(backend: Backend) -> FastAPI:
@@ -92,6 +97,8 @@ def build_http(backend: Backend) -> FastAPI:
     if backend.feedback is not None:
         add_feedback(app, backend.feedback, backend.max_body_bytes, backend.body_timeout_s, backend.unknown_fields)
     app.router.route_class = GetRoute
+    if backend.audit is not None:
+        add_audit(app, backend.audit)
 
     @app.get("/v1/models", responses=reply("ModelList") | errors(401, 403))
     async def models(request: Request) -> dict[str, Any]:
@@ -114,6 +121,7 @@ def build_http(backend: Backend) -> FastAPI:
         found = await backend.find_decision(decision_id) if printable else None
         if found is None:
             raise NotFoundError(f"no decision {decision_id!r} (records appear within a second of the reply)", "id")
+        await note_reading(backend.audit, "decisions.read", decision_id, {"key": found.key})
         said = [] if backend.feedback is None else await backend.feedback.said_of(decision_id)
         page = explained(found, service.context.prices, service.context.policy.tiers)
         return Reply(page | {"feedback": [one.shown() for one in said]})

@@ -140,6 +140,9 @@ def _plain() -> dict[str, Any]:
     text = {"type": "string"}
     maybe_text = {"type": ["string", "null"]}
     model = _object(id=text, object={"const": "model"}, created={"type": "integer"}, owned_by=text)
+    entry = _object(
+        actor=text, action=text, target=text, reason=maybe_text, detail={"type": "object"}, id=text, created_at=text
+    )
     fault = _object(message=text, type=text, param=maybe_text, code=maybe_text)
     return {
         "Error": _object(error=fault),
@@ -148,6 +151,7 @@ def _plain() -> dict[str, Any]:
         "Health": _object(status={"const": "ok"}),
         "Readiness": _object(status={"enum": ["ready", "not ready"]}, ready={"type": "boolean"}),
         "Feedback": _object(id=text, object={"const": "feedback"}, decision=text, kind=text),
+        "AuditList": _object(object={"const": "list"}, data={"type": "array", "items": entry}),
         "DecisionRecord": _object(id=text, tier=text, outcome=text, status={"type": "integer"}),
     }
 

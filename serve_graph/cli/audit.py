@@ -22,13 +22,17 @@ def audit(
 ) -> None:
     """List who changed keys and versions and who read callers' records. Example: serve-graph audit --action keys"""
     import asyncio
-    from dataclasses import asdict
 
     from serve_graph.config.graph import GraphConfig, load_config
     from serve_graph.errors import ServeGraphError
-    from serve_graph.records.audit import AuditEntry, deliver_left, left_in
-    from serve_graph.records.audit_log import AuditFilter, AuditLog
+    from serve_graph.records.audit import AuditEntry, AuditFilter, deliver_left, left_in, moment_of
+    from serve_graph.records.audit_log import AuditLog
     from serve_graph.records.store import DecisionStore
+
+    try:
+        after = None if since is None else moment_of(since)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(f"{since!r} is no date or moment in ISO 8601", param_hint="--since") from None
 
     async def read(graph: GraphConfig) -> list[AuditEntry]:
         store = DecisionStore(graph.records_url)
@@ -38,7 +42,7 @@ def audit(
                 await deliver_left(left_in(graph), log)
             except Exception as error:  # noqa: BLE001 (whoever may only read still may)
                 typer.echo(f"entries that wait here were not delivered: {type(error).__name__}", err=True)
-            return await log.entries(AuditFilter(actor, action, target, since, limit))
+            return await log.entries(AuditFilter(actor, action, target, after, limit))
         finally:
             await store.close()
 
@@ -47,7 +51,7 @@ def audit(
     except OSError as error:
         raise ServeGraphError(f"the decision store cannot be reached: {error}") from error
     if as_json:
-        return say_json([asdict(entry) for entry in found])
+        return say_json([entry.shown() for entry in found])
     if not found:
         return say("no entries")
     rows = [["time", "actor", "action", "target", "reason", "detail"]]

@@ -76,6 +76,7 @@ def collect(
     from serve_graph.config.graph import load_config
     from serve_graph.errors import ServeGraphError
     from serve_graph.policy.bindings import tier_binds
+    from serve_graph.records import audit
 
     check_out(out)
     graph = load_config(config)
@@ -90,6 +91,9 @@ def collect(
     wanted = Asked(tasks, from_decisions, decisions, limit, starter, seed, tuple(system_prompt or ()),
                    tuple(decoding or ()))  # fmt: skip
     chosen = tasks_of(wanted, graph, progress_to_stderr())
+    if from_decisions:
+        detail = {"tasks": len(chosen), "out": str(out)}
+        audit.record(graph, audit.operator(), "decisions.prompts", "decisions", detail=detail)
     if not overwrite:
         refuse_finished(out)
     binds = tier_binds(graph) if url is None else binds_behind(url, graph)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -40,6 +40,7 @@ def show(
     record, said = _ask(config, found)
     if record is None:
         raise ServeGraphError(f"no decision {decision!r} in the store")
+    _note(config, "decisions.read", decision, {"key": record.key})
     from serve_graph.config.graph import load_config
     from serve_graph.policy.bindings import price_lists
     from serve_graph.records.explanation import explained
@@ -99,6 +100,7 @@ def export(
     if str(out) != "-":
         check_out(out)
     records, said = _ask(config, found)
+    _note(config, "decisions.export", "decisions", {"decisions": len(records), "out": str(out)})
     lines = [
         json.dumps(record_to_json(record) | {"feedback": [one.shown() for one in said.get(record.id, ())]})
         for record in records
@@ -117,6 +119,17 @@ def feedback_line(said: Feedback) -> str:
     value = "" if said.value is None else f" {words[said.value == 1] if words else f'{said.value:g}'}"
     who = said.labeller or said.key
     return f"Feedback: {said.kind}{value} ({said.source}{f', {who}' if who else ''}), {said.given_at}."
+
+
+def _note(config: Path, action: str, target: str, detail: dict[str, Any]) -> None:
+    """Write down in the audit log who reads what callers sent; where it cannot be, say so and go on."""
+    from serve_graph.config.graph import load_config
+    from serve_graph.records import audit
+
+    try:
+        audit.record(load_config(config), audit.operator(), action, target, detail=detail)
+    except OSError as error:
+        typer.echo(f"not in the audit log: {error.strerror or error}", err=True)
 
 
 def _ask(config: Path, question: Callable[[DecisionStore], Awaitable[T]]) -> T:

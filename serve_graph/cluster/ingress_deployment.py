@@ -99,6 +99,7 @@ class IngressDeployment:
                 cors=http.cors,
                 body_timeout_s=http.body_timeout_s,
                 feedback=self.feedback,
+                audit=self.maintenance.audit,
             )
         )
 

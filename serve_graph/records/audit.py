@@ -48,6 +48,31 @@ class AuditEntry:
     id: str = field(default_factory=lambda: f"aud-{uuid.uuid4().hex}")
     created_at: str = field(default_factory=_now)
 
+    def shown(self) -> dict[str, Any]:
+        """Return the entry as JSON-able data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which entries to read, the newest first: those that agree with everything that is given.
+
+    `action` may be the first word of several (`keys`); `since` is a moment in ISO 8601, UTC.
+    """
+
+    actor: str | None = None
+    action: str | None = None
+    target: str | None = None
+    since: str | None = None
+    limit: int = 100
+
+
+def moment_of(text: str) -> str:
+    """Return a date or moment in ISO 8601 (UTC unless it says otherwise) as entries have it; raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds")
+
 
 def operator() -> str:
     """Return whoever runs this process as an actor: `os:USER@HOST`. The system says it, not the environment."""

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
 
-from serve_graph.records.audit import AuditEntry
+from serve_graph.errors import StoreUnavailableError
+from serve_graph.records.audit import AuditEntry, AuditFilter
 from serve_graph.records.schema import AUDIT
 from serve_graph.records.store import DecisionStore
 
-
-@dataclass(frozen=True, slots=True)
-class AuditFilter:
-    """Which entries to read, the newest first: those that agree with everything that is given.
-
-    `action` may be the first word of several (`keys`); `since` is a moment in ISO 8601, UTC.
-    """
-
-    actor: str | None = None
-    action: str | None = None
-    target: str | None = None
-    since: str | None = None
-    limit: int = 100
+NEWEST = AuditFilter()
 
 
 class AuditLog:
@@ -36,13 +26,16 @@ class AuditLog:
         self.store = store
 
     async def write(self, entries: Sequence[AuditEntry]) -> None:
-        """Add entries, all or none, but those that are there already. Raises whatever the store or its driver does."""
-        async with self.store.writing() as connection:
-            dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-            statement = dialect.insert(AUDIT).on_conflict_do_nothing(index_elements=["id"])
-            await connection.execute(statement, [_to_row(entry) for entry in entries])
+        """Add entries, all or none, but those that are there already; raises StoreUnavailableError."""
+        try:
+            async with self.store.writing() as connection:
+                dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+                statement = dialect.insert(AUDIT).on_conflict_do_nothing(index_elements=["id"])
+                await connection.execute(statement, [_to_row(entry) for entry in entries])
+        except (SQLAlchemyError, OSError) as error:
+            raise StoreUnavailableError(f"the audit log cannot be written ({type(error).__name__})") from error
 
-    async def entries(self, chosen: AuditFilter = AuditFilter()) -> list[AuditEntry]:
+    async def entries(self, chosen: AuditFilter = NEWEST) -> list[AuditEntry]:
         """Return the newest entries first; raises StoreUnavailableError."""
         query = select(AUDIT).order_by(AUDIT.c.created_at.desc(), AUDIT.c.id).limit(chosen.limit)
         for name in ("actor", "target"):

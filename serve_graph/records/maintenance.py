@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from serve_graph.access.budgets import Spending, starts
-from serve_graph.access.keys import Keyring
+from serve_graph.access.keys import Keyring, changes_of_keys
 from serve_graph.config.graph import GraphConfig, RecordsConfig
 from serve_graph.errors import ConfigError, StoreUnavailableError
-from serve_graph.records.audit import AuditEntry, deliver_left, left_in
+from serve_graph.records.audit import AuditEntry, deliver_left, leave, left_in
 from serve_graph.records.audit_log import AuditLog
 from serve_graph.records.spool import SpooledSink
 from serve_graph.records.store import DecisionStore
@@ -106,7 +108,13 @@ class Maintenance:
             await asyncio.sleep(self.refresh_s)
 
     async def refresh_keys(self) -> None:
+        """Read the keys file again, and note what changed in the audit log: once, however many replicas notice."""
+        before = self.keyring.keys
         self.keyring.refresh()
+        if changes := changes_of_keys(before, self.keyring.keys):
+            told = json.dumps([str(self.keyring.path), self.keyring.changed_at, changes])
+            name = f"aud-{hashlib.sha256(told.encode()).hexdigest()[:32]}"
+            leave(self.audit_left, AuditEntry("graph", "keys.in_force", "access keys", detail=changes, id=name))
 
     async def refresh_spending(self) -> None:
         """Sum up the spending of every key over all replicas, once the store has the records of this one.

@@ -77,6 +77,7 @@ def label(
     from serve_graph.config.graph import load_config
     from serve_graph.errors import ServeGraphError
     from serve_graph.policy.serving_version import settings_of
+    from serve_graph.records import audit
 
     if not labeller.strip():
         raise ServeGraphError("--labeller needs a name")
@@ -104,6 +105,9 @@ def label(
     session = LabelSession(task, records, labeller.strip(), len(records), adjudicate, to_the_end)
     session = run_session(session, labels, keys_of(sys.stdin), lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     summary = session.summary()
+    counted = {name: summary[name] for name in ("labelled", "against", "skipped", "disputed")}
+    detail = {"labeller": labeller.strip(), "adjudicate": adjudicate, **counted}
+    audit.record(graph, audit.operator(), "labels.session", str(labels), detail=detail)
     if as_json:
         say_json(summary)
         return

@@ -40,4 +40,6 @@ def test_who_made_and_revoked_keys_is_listed_without_the_keys(config: Path) -> N
     assert "\x1b" not in shown
     assert secret not in shown + json.dumps(made)
     assert run(config, "audit", "--actor", "key:nobody").stdout == "no entries\n"
+    assert run(config, "audit", "--since", "2999-01-01").stdout == "no entries\n"
+    assert run(config, "audit", "--since", "soon").exit_code == 2
     assert "sha256" not in json.dumps(made)

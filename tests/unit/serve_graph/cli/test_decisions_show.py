@@ -64,3 +64,14 @@ def test_decisions_are_exported_as_json_lines(config: Path, tmp_path: Path) -> N
 def test_an_unknown_decision_is_one_clear_error(config: Path) -> None:
     found = CliRunner().invoke(app, ["decisions", "show", "dec-9", "--config", str(config)])
     assert isinstance(found.exception, ServeGraphError)
+
+
+def test_who_read_and_exported_decisions_is_in_the_audit_log(config: Path, tmp_path: Path) -> None:
+    for words in (["show", "dec-1"], ["export", "--out", str(tmp_path / "d.jsonl")], ["bill"]):
+        assert CliRunner().invoke(app, ["decisions", *words, "--config", str(config)]).exit_code == 0
+    entries = json.loads(CliRunner().invoke(app, ["audit", "--json", "--config", str(config)]).stdout)
+    assert [(entry["action"], entry["target"]) for entry in entries] == [
+        ("decisions.export", "decisions"),
+        ("decisions.read", "dec-1"),
+    ]
+    assert entries[0]["detail"]["decisions"] == 1

@@ -194,3 +194,25 @@ async def test_keys_come_and_go_while_running(maintenance: Keepers, tmp_path: Pa
     write_keys(tmp_path / "k.yaml", [KeyConfig(name="late", sha256=key_hash("late"))])
     await worker.refresh_keys()
     assert worker.keyring.find("late") is not None
+
+
+async def test_keys_that_came_went_and_changed_are_noted_once_without_their_hashes(
+    maintenance: Keepers, tmp_path: Path
+) -> None:
+    replicas, path = [maintenance([]) for _ in range(2)], tmp_path / "k.yaml"
+    kept, gone = (KeyConfig(name=name, sha256=key_hash(name)) for name in ("kept", "gone"))
+    limited = kept.model_copy(update={"requests_per_min": 5, "sha256": key_hash("another")})
+    for keys in ([kept, gone], [limited], [limited]):
+        write_keys(path, keys)
+        for worker in replicas:
+            worker.audit_left = tmp_path / "audit"
+            await worker.refresh_keys()
+            await worker.deliver_audit()
+    changed, made = sorted(await replicas[0].audit.entries(), key=lambda entry: "created" in entry.detail)
+    assert sorted(made.detail["created"]) == ["gone", "kept"]
+    assert changed.detail == {
+        "revoked": ["gone"],
+        "changed": {"kept": {"requests_per_min": [None, 5], "secret": "replaced"}},
+    }
+    assert (changed.actor, changed.action) == ("graph", "keys.in_force")
+    assert kept.sha256 not in repr((made, changed))
