@@ -5,8 +5,10 @@ BUILD ?= cpu
 CONFIG ?= configs/local.yaml
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(BUILD)
+TOOLS := $(VENV)/.installed-dev
 CLIENTS := $(VENV)-clients
 OLDER := $(VENV)-clients-older
+SUPPLY := $(VENV)-supply
 # By another name: a line that says MAKE is run even by `make -n`.
 SELF := $(MAKE)
 PYTEST := -m pytest -q --durations=25
@@ -15,12 +17,12 @@ UNIT := $(BIN)/python $(PYTEST) -n logical --maxprocesses 8 --dist worksteal tes
 # `full` tests too, and all of those of which a sample runs otherwise.
 WHOLE := --whole -m ""
 
-.PHONY: up demo test test-unit test-all clients clients-running package faults attack attack-load adapters soak check statistical docs format env lock lock-js newest clean
+.PHONY: up demo test test-unit test-all clients clients-running package faults attack attack-load adapters soak check audit sbom statistical docs format env serving lock lock-js newest clean
 
-up: env            ## bring the graph up: environment, weights, first router version, engines; Ctrl-C stops it
+up: serving        ## bring the graph up: environment, weights, first router version, engines; Ctrl-C stops it
 	@$(BIN)/serve-graph up --config $(CONFIG)
 
-demo: env          ## up, 40 held-out questions, a table of what they cost and how many were right, down
+demo: serving      ## up, 40 held-out questions, a table of what they cost and how many were right, down
 	@$(BIN)/serve-graph demo --config $(CONFIG)
 
 test: env          ## every test that needs no GPU, all stages whatever fails (engines and cluster tests last)
@@ -73,26 +75,39 @@ statistical: env   ## the statistical experiments and model comparisons at full 
 docs: env          ## the documentation site, into build/site; any broken link or reference fails it
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet -f docs/site/mkdocs.yml
 
-check: env         ## format, lint, types, floors
+check: env         ## format, lint, types, floors, what is locked
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/supply/audit.py
 
 format: env
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-env: $(STAMP)
+audit: env         ## what is locked: hashes, licences, refused releases, known vulnerabilities; and secrets in the repository
+	@scripts/supply/advise $(BIN) $(SUPPLY)
+
+sbom: $(SUPPLY)/.installed  ## bills of materials of both builds (CycloneDX), into build/sbom
+	@scripts/supply/sbom $(SUPPLY)
+
+env: $(TOOLS)      ## the environment of contributors: what serves, and the tools of development
+
+serving: $(STAMP)  ## what serves alone: all that `make up` installs
 
 # What is locked, by uv, because pip knows no overrides (docs/decisions/project/0001 and 0018).
-$(STAMP): pyproject.toml $(wildcard scripts/locks/*.txt)
+$(STAMP): pyproject.toml $(filter-out %/dev.txt,$(wildcard scripts/locks/*.txt))
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
 	  || { echo "Python 3.11 or 3.12 is needed; $$($(PYTHON) --version) found. Say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV) \
 	  || { echo "python's venv module is incomplete; on Debian: apt-get install python3-venv"; exit 2; }; }
 	@echo "installing packages (about 2 GB the first time)"
 	@scripts/install $(VENV) $(BUILD)
+	@touch $@
+
+$(TOOLS): $(STAMP) scripts/locks/dev.txt
+	@scripts/install $(VENV) dev
 	@touch $@
 
 # Beside the environment, not in it: they pin other versions. What is not here is found there.

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_graph.access.accounts import Accounts
 from serve_graph.access.keys import Keyring
-from serve_graph.access.origins import is_local_page, is_loopback, is_private_host
+from serve_graph.access.origins import is_forwarded, is_local_page, is_loopback, is_private_host
 from serve_graph.access.paths import CANONICAL, canonical
 from serve_graph.config.access import KeyConfig
 from serve_graph.config.access import Scope as KeyScope
@@ -176,6 +176,13 @@ class AuthMiddleware:
             client = scope.get("client")
             if not self.is_open and client is not None and not is_loopback(client[0]):
                 raise AccessError("without access keys this endpoint accepts loopback clients only")
+            said = headers.get("x-forwarded-for") or headers.get("forwarded")
+            if said and not self.is_open and scope["path"] not in OPEN and is_forwarded(said):
+                raise AccessError(
+                    "without access keys this endpoint does not answer other machines, which a proxy forwards this "
+                    "request for: create an access key, or set access.open: true",
+                    code="forwarded_not_allowed",
+                )
             self._refuse_foreign_pages(scope["path"], headers)
             return None
         kind, _, secret = headers.get("authorization", "").partition(" ")

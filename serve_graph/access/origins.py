@@ -44,6 +44,19 @@ def is_loopback(host: str) -> bool:
     return (mapped or address).is_loopback
 
 
+def is_forwarded(said: str) -> bool:
+    """Whether a proxy's `X-Forwarded-For` or `Forwarded` names another machine, or something that is no address."""
+    steps = (part.split(";")[0].strip() for part in said.split(","))
+    return any(not is_loopback(_address_of(step)) for step in steps if step)
+
+
+def _address_of(step: str) -> str:
+    address = step.lower().removeprefix("for=").strip('"')
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.partition(":")[0] if address.count(":") == 1 else address
+
+
 def _host_of(url: str) -> str | None:
     try:
         parts = urlsplit(url)

@@ -341,3 +341,28 @@ async def test_a_prefix_opens_no_administrators_door(endpoint: Any, path: str) -
             reply = await client.get(f"/prefix{path}", headers=headers)
             assert reply.status_code == (403 if headers else 401)
         assert (await client.get("/prefix/v1/models", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "status"),
+    [
+        ("x-forwarded-for", "203.0.113.9", 403),
+        ("x-forwarded-for", "127.0.0.1, 203.0.113.9", 403),
+        ("x-forwarded-for", "unknown", 403),
+        ("forwarded", 'for="[2001:db8::1]:4711";proto=https', 403),
+        ("forwarded", "for=_hidden", 403),
+        ("x-forwarded-for", "127.0.0.1, ::1", 200),
+        ("forwarded", 'for=127.0.0.1:4711;proto=http, for="[::1]"', 200),
+    ],
+)
+async def test_without_keys_a_proxy_admits_nobody_of_another_machine(
+    endpoint: Callable[..., Any], name: str, said: str, status: int
+) -> None:
+    async with endpoint().client() as client:
+        reply = await client.get("/v1/models", headers={name: said})
+        assert reply.status_code == status
+        assert (await client.get("/healthz", headers={name: said})).status_code == 200
+    async with endpoint(is_open=True).client() as client:
+        assert (await client.get("/v1/models", headers={name: said})).status_code == 200
+    async with endpoint(secrets=("a",)).client() as client:
+        assert (await client.get("/v1/models", headers={name: said, "x-api-key": "a"})).status_code == 200

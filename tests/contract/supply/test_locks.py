@@ -1,5 +1,7 @@
 """What is locked is within the ranges of pyproject.toml, is checked by hash, and says nothing of where it was made."""
 
+import ast
+import importlib.metadata
 import re
 import tomllib
 from collections.abc import Iterator
@@ -14,8 +16,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = {path.stem: path.read_text() for path in sorted((ROOT / "scripts" / "locks").glob("*.txt"))}
 ENTRY = re.compile(r"^([A-Za-z0-9._-]+)(\[[^]]*\])?==(\S+)", re.MULTILINE)
 FROM = {  # lock files together, and the ranges they are made from
-    "cpu": (("cpu", "torch"), ("cpu", "local-models", "dev")),
-    "gpu": (("gpu",), ("gpu", "local-models", "dev")),
+    "cpu": (("cpu", "torch"), ("cpu", "local-models")),
+    "gpu": (("gpu",), ("gpu", "local-models")),
+    "tools with the CPU build": (("cpu", "torch", "dev"), ("dev",)),
+    "tools with the GPU build": (("gpu", "dev"), ("dev",)),
 }
 NEVER = {
     canonicalize_name(Requirement(text).name)
@@ -59,7 +63,8 @@ def test_every_range_is_locked_within_it(build: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "group"), [("uv", "tools"), ("clients", "clients"), ("clients-older", "clients-older")]
+    ("name", "group"),
+    [("uv", "tools"), ("clients", "clients"), ("clients-older", "clients-older"), ("supply", "supply")],
 )
 def test_every_group_is_locked_within_its_ranges(name: str, group: str) -> None:
     versions = locked(name)
@@ -82,6 +87,36 @@ def test_torch_and_its_cuda_libraries_stand_apart_from_the_cpu_build() -> None:
     assert "torch" in locked("torch")
     assert not {name for name in locked("cpu") if name == "torch" or name.startswith(("nvidia-", "cuda-"))}
     assert locked("torch").keys() <= apart
+
+
+def test_no_tool_of_development_is_installed_where_it_serves() -> None:
+    assert {"mypy", "ruff", "pytest", "hypothesis", "mkdocs"} <= locked("dev").keys()
+    assert not locked("dev").keys() & locked("cpu", "torch", "gpu").keys()
+
+
+def test_nothing_that_is_shipped_imports_a_tool_of_development() -> None:
+    """Not even inside a function: `make up` installs none."""
+    providers = importlib.metadata.packages_distributions()
+    tools = locked("dev").keys()
+    from_tools = {name for name, by in providers.items() if {canonicalize_name(each) for each in by} <= tools}
+    assert {"pytest", "mypy", "hypothesis"} <= from_tools
+    found = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for package in ("serve_graph", "router_models")
+        for path in (ROOT / package).rglob("*.py")
+        for name in imported(path.read_text())
+        if name in from_tools
+    ]
+    assert found == []
+    assert imported("def f():\n    import pytest.x\n    from mypy import y") == {"pytest", "mypy"}
+
+
+def imported(source: str) -> set[str]:
+    """The top-level packages that a module imports, anywhere in it."""
+    nodes = list(ast.walk(ast.parse(source)))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+    return {name.split(".")[0] for name in names}
 
 
 def test_what_the_overrides_take_out_is_not_installed() -> None:

@@ -1,0 +1,130 @@
+"""What is locked and what is kept in the repository is audited, and the audit can say no. See scripts/supply."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def audit() -> ModuleType:
+    """scripts/supply/audit.py, which is in no package."""
+    spec = importlib.util.spec_from_file_location("supply_audit", ROOT / "scripts" / "supply" / "audit.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["supply_audit"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_is_locked_here_has_hashes_and_is_not_refused(audit: ModuleType) -> None:
+    entries = list(audit.locked(ROOT / "scripts" / "locks"))
+    assert len(entries) > 500
+    assert audit.without_hash(entries, {}) == []
+    assert audit.refused(entries, audit.POLICY["refused"]) == []
+
+
+def test_a_distribution_without_a_hash_is_named(audit: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one==1.0 ; x \\\n    --hash=sha256:ab\n    # via b\ntwo[x]==2.0\n    # via c\n")
+    entries = list(audit.locked(tmp_path))
+    assert [(each.name, each.version, each.hashed) for each in entries] == [
+        ("one", "1.0", True),
+        ("two", "2.0", False),
+    ]
+    npm = {"packages": {"": {}, "node_modules/x": {"integrity": "sha512-"}, "node_modules/y": {"version": "1"}}}
+    assert audit.without_hash(entries, npm) == ["two 2.0 has no hash (a.txt)", "npm: node_modules/y has no integrity"]
+
+
+@pytest.mark.parametrize(
+    ("version", "rule", "is_refused"),
+    [("1.1", "<1.2", True), ("1.2", "<1.2", False), ("3.45", "==3.41,==3.45", True), ("3.43", "==3.41,==3.45", False)],
+)
+def test_releases_of_a_bad_name_are_refused(audit: ModuleType, version: str, rule: str, is_refused: bool) -> None:
+    entries = [audit.Locked("cpu", "a-b", version, True)]
+    found = audit.refused(entries, [{"name": "A_b", "versions": rule, "why": "CVE-1"}])
+    assert found == ([f"a-b {version} is refused (cpu.txt): CVE-1"] if is_refused else [])
+
+
+def test_a_licence_is_allowed_by_its_expression(audit: ModuleType) -> None:
+    allowed = ["MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception"]
+    for good in ("MIT", "MIT OR GPL-3.0-only", "MIT AND Apache-2.0 WITH LLVM-exception", "(MIT OR X) AND Apache-2.0"):
+        assert audit.is_allowed(good, allowed), good
+    for bad in ("", "GPL-3.0-only", "MIT AND GPL-3.0-only", "AGPL-3.0 OR SSPL-1.0"):
+        assert not audit.is_allowed(bad, allowed), bad
+
+
+def test_a_licence_is_read_wherever_a_distribution_says_it(audit: ModuleType) -> None:
+    written = {"MIT License": "MIT", "BSD License": "BSD-3-Clause"}
+
+    def of(files: tuple[Any, ...] = (), **metadata: Any) -> str:
+        class Metadata(dict[str, Any]):
+            def get_all(self, name: str) -> Any:
+                return self.get(name)
+
+        named = Metadata({name.replace("_", "-"): value for name, value in metadata.items()})
+        return str(audit.licence_of(SimpleNamespace(metadata=named, files=files), written))
+
+    licence_file = SimpleNamespace(name="LICENSE.txt", read_text=lambda: "\n  MIT License\n\nCopyright")
+    assert of(License_Expression="ISC", License="MIT License") == "ISC"
+    assert of(Classifier=["License :: OSI Approved :: BSD License", "Topic :: X"]) == "BSD-3-Clause"
+    assert of(License="MIT License\n\nCopyright (c)") == "MIT"
+    assert of((licence_file,)) == "MIT"
+    assert of(License="Proprietary") == "Proprietary"
+    assert of() == ""
+
+
+PLANTED = {
+    "an AWS key": "aws = 'AK" + "IAIOSFODNN7EXAMPLF'",
+    "a private key": "-----BEGIN RSA PRIV" + "ATE KEY-----",
+    "a GitHub token": "token: gh" + "p_" + "a1B2" * 9,
+    "a key of this project": "sg" + "-" + "Ab1_" * 10 + "xyz",
+    "an Anthropic key": "sk-" + "ant-" + "api03-" + "Ab1_" * 12,
+    "a hub token": "HF=hf" + "_" + "aBcDeFgHiJkLmNoPqRsTuVwXyZaBcDeFgH",
+    "a password in an address": "postgresql://me:" + "hunter2222@host/db",
+    "a Slack token": "xox" + "b-123456789012-1234567890123-" + "aB1c" * 6,
+    "a Stripe key": "sk" + "_live_" + "aB1c" * 6,
+}
+
+
+@pytest.mark.parametrize("what", PLANTED)
+def test_a_secret_that_somebody_left_is_found_and_not_shown(audit: ModuleType, tmp_path: Path, what: str) -> None:
+    path = tmp_path / "notes.md"
+    path.write_text(f"nothing\n{PLANTED[what]}\n")
+    [found, *_] = audit.secrets([path], {})
+    assert found.startswith(f"{path}:2: ")
+    assert PLANTED[what][-12:] not in found
+    assert audit.secrets([path], {str(path): "made up"}) == []
+
+
+def test_what_is_no_secret_is_not_taken_for_one(audit: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "lock.txt"
+    path.write_text(
+        f"x==1 --hash=sha256:{'0af1' * 16}\nkey = 'sk-test'\napi_key_env: OPENAI_API_KEY\nsg-test-attack\n"
+    )
+    assert audit.secrets([path], {}) == []
+
+
+def test_a_database_that_cannot_be_reached_is_said_and_no_fault(audit: ModuleType, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 'ConnectionError: api.osv.dev' >&2\nexit 1\n")
+    python.chmod(0o755)
+    assert audit.advisories(tmp_path / "a.txt", str(python)) == ([], "ConnectionError: api.osv.dev")
+    assert audit.advisories(tmp_path / "a.txt", str(tmp_path / "none"))[1] == "pip-audit: FileNotFoundError"
+
+
+def test_what_the_database_knows_is_a_fault(audit: ModuleType, tmp_path: Path) -> None:
+    said = '{"dependencies": [{"name": "a", "version": "1", "vulns": [{"id": "GHSA-x", "fix_versions": ["2"]}]}]}'
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho '{said}'\nexit 1\n")
+    python.chmod(0o755)
+    found, unknown = audit.advisories(tmp_path / "a.txt", str(python))
+    assert unknown is None
+    assert found == ["a 1 (a.txt): GHSA-x, mended in 2"]
