@@ -21,6 +21,7 @@ from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.registry import Registry
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.routers.fallback import RouterWithFallback
+from router_models.estimators.spelling import Spelling
 from router_models.estimators.verifiers import VERIFIERS, NonEmptyVerifier
 from router_models.pricing.tier_costs import check_ladder
 from router_models.training.auto_router import choose_by_area
@@ -94,7 +95,11 @@ def fit_candidate(
         stages[tier] = replace(stage, verifier=judging.verifier, verifier_calibrator=judging.verifier_calibrator)
     stages[tiers[-1]], verifiers[tiers[-1]] = _judging(tiers[-1], train, tune, estimates[tiers[0]], settings)
     draft = RouterVersion(Policy(tiers, {}), stages, encoder=encoder)
-    draft = replace(draft, novelty=NoveltyDetector().fit(train.prompts, embedded=draft.needs_encoder))
+    draft = replace(
+        draft,
+        novelty=NoveltyDetector().fit(train.prompts, embedded=draft.needs_encoder),
+        spelling=Spelling().fit(train.prompts.texts),
+    )
     if len(tiers) == 2 and promised != "answered":
         draft = replace(draft, policy=_two_tier_policy(draft, tune, settings, may_abstain=bool(verifiers[tiers[-1]])))
     return Candidate(draft, splits.table.content_hash, routers, verifiers)

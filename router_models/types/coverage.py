@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from router_models.types.conditions import Conditions
+from router_models.types.text_coverage import NOT_COMPARED, TextCoverage
 
 LEAST_ROWS = 20
 """The CERT rows that a condition needs in order to be covered."""
@@ -66,6 +67,8 @@ class Coverage:
     most_tokens : int, optional
         The largest length that rows permitted themselves; None: they left it to the tiers, or it is not known. Of
         requests that permit more, no longer answer is covered (`longest_answer`).
+    text : TextCoverage
+        What of a prompt's text was certified beyond its distance.
     """
 
     decodings: tuple[str, ...] = ("",)
@@ -85,6 +88,7 @@ class Coverage:
     own_limits: bool = True
     left_out: tuple[tuple[str, int], ...] = ()
     most_tokens: int | None = None
+    text: TextCoverage = NOT_COMPARED
 
     @classmethod
     def of(
@@ -246,6 +250,11 @@ class Coverage:
         far = f"the prompt lies {distance:.2f} from the training data"
         return Uncovered("novelty", f"novel: {far}, and up to {self.novelty:.2f} was certified")
 
+    def unlike(self, drop: float | None, unfamiliar: float | None) -> Uncovered | None:
+        """Return why a prompt's text is not covered, by what `versions.text_checks` measures; None where it is."""
+        found = self.text.uncovered(drop, unfamiliar)
+        return None if found is None else Uncovered(*found)
+
     def _same_decoding(self, asked: Conditions, defaults: Sequence[Mapping[str, Any]]) -> bool:
         wanted = [asked.effective_decoding(own) for own in defaults]
         return any(
@@ -268,6 +277,8 @@ class Coverage:
         ]
         parts += [f"begun answers {_either(True, self.only_prefilled)}"] if self.prefilled else []
         parts += [] if self.novelty is None else [f"distance up to {self.novelty:.2f}"]
+        parts += [] if self.text.drop is None else [f"parts down to {self.text.drop:.2f} in log-odds"]
+        parts += [] if self.text.unfamiliar is None else [f"unknown spelling up to {self.text.unfamiliar:.0%}"]
         parts += [] if self.max_tokens is None else [f"max_tokens from {self.max_tokens}"]
         parts += [] if self.most_tokens is None or self.own_limits else [f"answers up to {self.most_tokens} tokens"]
         return "; ".join(parts)
@@ -292,6 +303,7 @@ class Coverage:
             "own_limits": self.own_limits,
             "left_out": dict(self.left_out),
             **({} if self.most_tokens is None else {"most_tokens": self.most_tokens}),
+            **({} if self.text == NOT_COMPARED else {"text": self.text.to_json()}),
         }
 
     @classmethod
@@ -316,6 +328,7 @@ class Coverage:
                 bool(data["own_limits"]),
                 tuple((str(reason), int(count)) for reason, count in data["left_out"].items()),
                 None if data.get("most_tokens") is None else int(data["most_tokens"]),
+                text=TextCoverage.from_json(data["text"]) if "text" in data else NOT_COMPARED,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"a certificate's coverage cannot be read: {error!r}") from error

@@ -7,14 +7,17 @@ would let the risk of the covered ones reach ε / (1 - uncovered share).
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 
 from router_models.data.formats.condition_columns import conditions_of_table
 from router_models.data.outcomes import OutcomeTable
+from router_models.estimators.prompt_parts import without_system_prompt
 from router_models.types import BoolArray
 from router_models.types.coverage import NOVELTY_QUANTILE, Coverage, Uncovered
+from router_models.types.text_coverage import NOT_COMPARED
 from router_models.versions.router_version import RouterVersion
 
 
@@ -30,39 +33,63 @@ def coverage_of(version: RouterVersion, tune: OutcomeTable, cert: OutcomeTable) 
     cert : OutcomeTable
         The rows that may count.
     """
-    read = np.array([version.unread(text) is None for text in cert.prompts.texts], dtype=np.bool_)
-    long, cert = int((~read).sum()), cert if read.all() else cert.take(read)
     far, near = version.distance(cert.prompts), version.distance(tune.prompts)
     edge = None
     if near is not None and len(near):
         edge = (math.floor(1000 * float(np.quantile(near, NOVELTY_QUANTILE))) + 1) / 1000
-    lengths = [cert.completion_tokens[tier] for tier in version.policy.tiers if tier in cert.completion_tokens]
+    texts = version.text_models.coverage(tune.prompts, conversations(tune))
+    unlike = _unlike(Coverage(text=texts), version, cert)
+    kept = np.array([why is None for why in unlike], dtype=np.bool_)
+    left_out = Counter(why.reason for why in unlike if why is not None)
+    counted = cert if kept.all() else cert.take(kept)
+    lengths = [counted.completion_tokens[t] for t in version.policy.tiers if t in counted.completion_tokens]
     known = [int(np.nanmax(column)) for column in lengths if np.isfinite(column).any()]
     found = Coverage.of(
-        conditions_of_table(cert),
+        conditions_of_table(counted),
         edge,
         longest=max(known) if known and len(known) == len(version.policy.tiers) else None,
-        distances=None if far is None else far.tolist(),
+        distances=None if far is None else far[kept].tolist(),
     )
-    return replace(found, left_out=tuple(sorted([*found.left_out, ("length", long)]))) if long else found
+    return replace(found, text=texts, left_out=tuple(sorted([*found.left_out, *left_out.items()])))
 
 
 def uncovered_rows(coverage: Coverage, version: RouterVersion, table: OutcomeTable) -> list[Uncovered | None]:
     """Return for every row why it is not covered, (n,); None where it is. Embeddings must be there where read."""
     asked = conditions_of_table(table)
     far = version.distance(table.prompts) if coverage.novelty is not None else None
-    sizes, most = prompt_bytes(table), version.longest_prompt
+    sizes, most, unlike = prompt_bytes(table), version.longest_prompt, _unlike(coverage, version, table)
 
     def uncovered(row: int) -> Uncovered | None:
         if most is not None and sizes[row] > most:
             return Uncovered(
                 "length", f"the prompt is longer than the {most} bytes that a tier below the last has room for"
             )
-        if (unread := version.unread(table.prompts.texts[row])) is not None:
-            return unread
-        return coverage.uncovered(asked[row], None if far is None else float(far[row]))
+        found = coverage.uncovered(asked[row], None if far is None else float(far[row]))
+        return unlike[row] if found is None else found
 
     return [uncovered(row) for row in range(len(table))]
+
+
+def _unlike(coverage: Coverage, version: RouterVersion, table: OutcomeTable) -> list[Uncovered | None]:
+    """Return for every row why its text is not covered: not read whole, spelled otherwise, with an odd part."""
+    found, read = [version.unread(text) for text in table.prompts.texts], coverage.text
+    if read == NOT_COMPARED or not len(table):
+        return found
+    texts, models = conversations(table), version.text_models
+    strange = models.unfamiliar(texts, read.part_chars)
+    drops = None if read.drop is None else models.drops(table.prompts, texts, read.part_chars)
+    for row, long in enumerate(found):
+        if long is None:
+            drop = None if drops is None else float(drops[row])
+            found[row] = coverage.unlike(drop, None if strange is None else float(strange[row]))
+    return found
+
+
+def conversations(table: OutcomeTable) -> list[str]:
+    """Return the rows' texts without the system prompts that they were asked under, (n,)."""
+    texts = table.prompts.texts
+    digests = [asked.system_prompt for asked in conditions_of_table(table)]
+    return [without_system_prompt(text, digest) for text, digest in zip(texts, digests, strict=True)]
 
 
 def prompt_bytes(table: OutcomeTable) -> list[int]:

@@ -5,6 +5,7 @@ policy.json          ladder, thresholds, families, feature version
 <tier>.verifier.*    verifier and its calibrator         ┘ the policy has a point for
 <tier>.prefix.*      verifier and calibrator of answers' first tokens, where the tier has a prefix point
 home.*               the training prompts that distance is measured to, where the routers cannot tell
+spelling.*           the letter triples of the training prompts
 certificate.json     absent in uncertified (test) versions
 report.md, *.png     the page a reviewer signs
 manifest.json        written last
@@ -35,8 +36,10 @@ from router_models.data.features import (
 from router_models.data.slices import DETECTED, SLICERS, slice_of
 from router_models.errors import ArtifactError, CertificateError
 from router_models.estimators.novelty import NoveltyDetector
+from router_models.estimators.prompt_parts import conversation_of
 from router_models.estimators.registry import original_name
 from router_models.estimators.routers import LengthRouter
+from router_models.estimators.spelling import Spelling
 from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.estimators.verifiers.checks.formats import read_answer
 from router_models.pricing.prices import Price, prices_digest_input
@@ -54,7 +57,9 @@ from router_models.types import (
     Verdict,
 )
 from router_models.types.coverage import Coverage, Uncovered
+from router_models.types.text_coverage import NOT_COMPARED
 from router_models.versions.policy import OverloadPoint, Policy
+from router_models.versions.text_checks import TextModels
 from router_models.versions.tier_models import ROUTER_SCORE as ROUTER_SCORE
 from router_models.versions.tier_models import Stage as Stage
 from router_models.versions.tier_models import (
@@ -107,6 +112,8 @@ class RouterVersion:
     novel_to_top : bool
         Whether a prompt beyond the certified distance is sent to the last tier; else the router decides, and nothing
         is promised either. A setting of the server, no part of the version's files.
+    spelling : Spelling, optional
+        What letters the training prompts are written in.
     """
 
     policy: Policy
@@ -124,6 +131,7 @@ class RouterVersion:
     longest_prompt: int | None = None
     stated_slices: bool = False
     novel_to_top: bool = True
+    spelling: Spelling | None = None
 
     def decide(self, query: Query) -> Decision:
         """Choose a tier before generation; embeds the query once, for all stages.
@@ -152,9 +160,27 @@ class RouterVersion:
             found = long
             if found is None and distance is not None:
                 found = self.certificate.coverage.novel(distance)
+            if found is None:
+                found = self._unlike(query, prompts)
             if found is not None:
                 return self.policy.decide_uncovered(p_ok, distance, found, to_top=self.novel_to_top)
         return self.policy.decide(p_ok, distance, open_slice)
+
+    def _unlike(self, query: Query, prompts: Prompts) -> Uncovered | None:
+        """Why a text is not covered that is spelled like no training prompt, or easy around a hard part; else None."""
+        coverage = Coverage() if self.certificate is None else self.certificate.coverage
+        if coverage.text == NOT_COMPARED:
+            return None
+        texts, drop = (conversation_of(query.messages),), None
+        strange = self.text_models.unfamiliar(texts, coverage.text.part_chars)
+        if coverage.text.drop is not None:
+            drop = float(self.text_models.drops(prompts, texts, coverage.text.part_chars)[0])
+        return coverage.unlike(drop, None if strange is None else float(strange[0]))
+
+    @property
+    def text_models(self) -> TextModels:
+        """What measures a text beside its distance."""
+        return TextModels(self.stages, self.encoder, self.spelling)
 
     def unread(self, text: str) -> Uncovered | None:
         """Return why nothing is promised of a text that no model reads to its end; None where they do.
@@ -283,6 +309,8 @@ class RouterVersion:
                         save_state(out, f"{name}.{what}", part.state())
             if self.novelty is not None:
                 save_state(out, "home", self.novelty.state())
+            if self.spelling is not None:
+                save_state(out, "spelling", self.spelling.state())
             (out / "policy.json").write_text(json.dumps(self._policy_json(), indent=1))
             if self.certificate is not None:
                 (out / "certificate.json").write_text(json.dumps(self.certificate.to_json(), indent=1))
@@ -301,6 +329,7 @@ class RouterVersion:
             "prefix_certificates": {tier: made.to_json() for tier, made in self.prefix_certificates.items()},
             "spill_certificates": {tier: made.to_json() for tier, made in self.overload_certificates.items()},
             "home": self.novelty is not None,
+            "spelling": self.spelling is not None,
             "points": {
                 tier: [_plain(p.route_at), _plain(p.accept_at), p.abstain_below]
                 for tier, p in self.policy.points.items()
@@ -350,6 +379,7 @@ class RouterVersion:
                 {t: overload_point(made) for t, made in overload_points.items()},
             )
             novelty = NoveltyDetector.from_state(load_state(folder, "home")) if data.get("home") else None
+            spelling = Spelling.from_state(load_state(folder, "spelling")) if data.get("spelling") else None
             judges_calls, longest_prompt = tuple(data.get("judges_calls", ())), data.get("longest_prompt")
         except (ArtifactError, CertificateError):
             raise
@@ -370,6 +400,7 @@ class RouterVersion:
             judges_calls=judges_calls,
             longest_prompt=longest_prompt,
             stated_slices=bool(data.get("stated_slices", slicer not in DETECTED)),
+            spelling=spelling,
         )
 
 
@@ -406,6 +437,8 @@ def models_digest(version: RouterVersion) -> str:
                 for key, array in sorted(state.arrays.items()):
                     plain = np.ascontiguousarray(array)
                     digest.update(f"{key}{plain.dtype}{plain.shape}".encode() + plain.tobytes())
+    if version.spelling is not None:
+        digest.update(version.spelling.state().arrays["known"].tobytes())
     return digest.hexdigest()
 
 

@@ -47,6 +47,13 @@ class Stage:
             p = _calibrated(self.router_calibrator, self.router.predict(prompts))
             return (p, self.router.distance(prompts)) if self.fallback is None else self.fallback.blended(prompts, p)
 
+    def estimate_alone(self, prompts: Prompts) -> FloatArray:
+        """The router's calibrated estimates without its fallback, (n,); DataError where the tier has no router."""
+        if self.router is None:
+            raise DataError("this tier has no router")
+        with each_text_once():
+            return _calibrated(self.router_calibrator, self.router.predict(prompts))
+
     def distance(self, prompts: Prompts) -> FloatArray | None:
         """`route`'s distances alone, (n,); None where they are not measured, or the tier has no router."""
         if self.fallback is not None:

@@ -9,7 +9,7 @@ import typer
 
 from serve_graph.cli import alarms, audit, bench, collect, decisions, init, keys, serve, versions
 from serve_graph.cli.extras import EXTRA_OF, sentence
-from serve_graph.cli.offline import certify, evaluate, label, plan, simulate, train
+from serve_graph.cli.offline import certify, evaluate, label, plan, robustness, simulate, train
 
 app = typer.Typer(
     name="serve-graph",
@@ -28,6 +28,7 @@ app.command()(train.train)
 app.command()(label.label)
 app.command()(certify.certify)
 app.command()(evaluate.evaluate)
+app.command()(robustness.robustness)
 app.command()(plan.plan)
 app.command()(simulate.simulate)
 app.command()(bench.bench)

@@ -24,10 +24,11 @@ from router_models.training.fit import fit_candidate
 from router_models.training.labelling.plan import new_task, task_of
 from router_models.training.prefix import routed_to
 from router_models.training.splits import LabelledSplits, split_outcomes
-from router_models.types import Outcome
+from router_models.types import Outcome, Query
 from router_models.types.conditions import PLAIN, Conditions
 from router_models.types.coverage import LEAST_ROWS
 from router_models.types.exchange import Usage, logprob_summary
+from router_models.versions.covered_rows import uncovered_rows
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 PRICES = {"cheap": Price(Decimal("0.01"), Decimal("0.02")), "top": Price(Decimal("0.5"), Decimal(1))}
@@ -89,13 +90,30 @@ def test_rare_conditions_and_novel_prompts_are_neither_covered_nor_counted(
     far = made.version.distance(parts.cert.prompts)
     assert far is not None
     assert coverage.novelty is not None
-    expected = [one != HOT and at <= coverage.novelty for one, at in zip(asked, far, strict=True)]
+    texts, read = parts.cert.prompts.texts, coverage.text
+    drops = made.version.text_models.drops(parts.cert.prompts, texts, read.part_chars)
+    strange = made.version.text_models.unfamiliar(texts, read.part_chars)
+    assert strange is not None
+    usual = [read.uncovered(*pair) is None for pair in zip(drops, strange, strict=True)]
+    expected = [one != HOT and at <= coverage.novelty and ok for one, at, ok in zip(asked, far, usual, strict=True)]
     assert made.evidence.covered is not None
     assert made.evidence.covered.tolist() == expected
     assert coverage.n == sum(expected) == len(made.evidence.counted())
     assert certificate.n <= coverage.n
     assert dict(coverage.left_out)["decoding"] == asked.count(HOT)
     certificate.check(made.version.binds(PRICES), NOW)
+
+
+def test_a_request_is_compared_as_its_row_was(made: Certified, parts: LabelledSplits) -> None:
+    """Text by text: what offline is left out, online is not promised, for the same reason."""
+    certificate, rows = made.version.certificate, parts.cert
+    assert certificate is not None
+    offline = uncovered_rows(
+        replace(certificate.coverage, decodings=("", WARM.decoding, HOT.decoding)), made.version, rows
+    )
+    online = [made.version.decide(Query.from_prompt(text)).uncovered for text in rows.prompts.texts]
+    assert [why and why.reason for why in online] == [why and why.reason for why in offline]
+    assert "novelty" in {why.reason for why in offline if why is not None}
 
 
 def test_about_a_twentieth_of_the_prompts_is_novel(made: Certified, parts: LabelledSplits) -> None:

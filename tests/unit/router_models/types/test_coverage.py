@@ -8,6 +8,7 @@ import pytest
 
 from router_models.types.conditions import PLAIN, Conditions
 from router_models.types.coverage import LEAST_ROWS, Coverage
+from router_models.types.text_coverage import NOT_COMPARED, TextCoverage
 
 WARM = Conditions(decoding='{"temperature":0.7}')
 TOLD = Conditions(system_prompt="aa")
@@ -150,3 +151,27 @@ def test_coverage_is_kept_as_json_and_told_in_words() -> None:
     assert "up to 2 turns" in COVERAGE.summary()
     with pytest.raises(ValueError, match="turns"):
         Coverage.from_json({"decodings": [], "system_prompts": []})
+
+
+def test_texts_are_compared_by_their_least_part_and_their_spelling() -> None:
+    coverage = replace(COVERAGE, text=TextCoverage(90, drop=1.0, unfamiliar=0.14))
+    assert coverage.unlike(1.0, 0.14) is None
+    assert coverage.unlike(None, None) is None
+    reasons = [coverage.unlike(*measured) for measured in ((1.01, 0.0), (0.0, 0.15))]
+    assert [why and why.reason for why in reasons] == ["parts", "spelling"]
+    assert Coverage.from_json(coverage.to_json()) == coverage
+    assert "1.00 in log-odds" in coverage.summary()
+
+
+def test_a_certificate_that_knows_nothing_of_texts_compares_none_and_is_written_as_it_was() -> None:
+    assert COVERAGE.text == NOT_COMPARED
+    assert COVERAGE.unlike(99.0, 1.0) is None
+    assert "text" not in COVERAGE.to_json()
+    assert Coverage.from_json(COVERAGE.to_json()) == COVERAGE
+
+
+@pytest.mark.parametrize("change", [{"part_chars": 0}, {"drop": "nan"}, {"unfamiliar": -1}, {"drop": "inf"}])
+def test_limits_of_texts_that_are_none_are_refused(change: dict[str, object]) -> None:
+    written = replace(COVERAGE, text=TextCoverage(90, drop=1.0, unfamiliar=0.14)).to_json()
+    with pytest.raises(ValueError, match="a certificate's coverage cannot be read"):
+        Coverage.from_json({**written, "text": {**written["text"], **change}})

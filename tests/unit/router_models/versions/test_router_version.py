@@ -15,11 +15,13 @@ from router_models.data.features import FEATURES_VERSION, MOST_CHARS
 from router_models.errors import ArtifactError
 from router_models.estimators.calibrators.scores import CALIBRATORS
 from router_models.estimators.routers import ConstantRouter, LengthRouter, RouterModel
+from router_models.estimators.spelling import Spelling
 from router_models.estimators.verifiers import NonEmptyVerifier, VerifierModel
 from router_models.pricing.prices import Price
 from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate, LabelSource
 from router_models.types import Action, Completion, Decision, OperatingPoint, Prompts, Query
 from router_models.types.coverage import Coverage
+from router_models.types.text_coverage import TextCoverage
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage, builtin_version, models_digest
 
@@ -321,3 +323,41 @@ def test_of_a_prompt_that_is_not_read_to_its_end_nothing_is_promised() -> None:
     assert routed.p_cheap_ok is not None
     assert replace(made, certificate=None).decide(long).uncovered is None
     assert made.decide(Query.from_prompt("x" * MOST_CHARS)).uncovered is None
+
+
+class Easy(ConstantRouter):
+    """A router that scores the share of words that are "easy"."""
+
+    def predict(self, X: Prompts) -> np.ndarray:
+        return np.array([text.count("easy") / max(len(text.split()), 1) for text in X.texts])
+
+
+def test_an_easy_text_around_a_hard_part_goes_to_the_last_tier_without_a_promise() -> None:
+    stage = Stage(Easy(0.0), None, NonEmptyVerifier(), None)
+    read = TextCoverage(60, drop=0.5)
+    made = replace(version(stage), certificate=certificate(coverage=Coverage(text=read)))
+    easy, hard = "easy " * 40, "hard " * 12
+    assert made.decide(Query.from_prompt(easy)).tier == "cheap"
+    for text in (easy + hard, hard + easy, easy + hard + easy):
+        decision = made.decide(Query.from_prompt(text))
+        assert (decision.tier, decision.promised) == ("frontier", False)
+        assert decision.uncovered is not None
+        assert decision.uncovered.reason == "parts"
+    routed = replace(made, novel_to_top=False).decide(Query.from_prompt(easy + hard))
+    assert (routed.tier, routed.uncovered is not None) == ("cheap", True), (
+        "the router decides, and nothing is promised"
+    )
+
+
+def test_how_the_training_prompts_are_spelled_is_stored_and_bound(tmp_path: Path) -> None:
+    plain = "What is the capital of France, and how far is it from the sea?"
+    coverage = Coverage(text=TextCoverage(60, unfamiliar=0.2))
+    made = replace(version(), certificate=certificate(coverage=coverage), spelling=Spelling().fit([plain]))
+    made.save(tmp_path / "v")
+    loaded = RouterVersion.load(tmp_path / "v")
+    for one in (made, loaded):
+        assert one.decide(Query.from_prompt(plain)).uncovered is None
+        found = one.decide(Query.from_prompt(plain[::-1])).uncovered
+        assert found is not None
+        assert found.reason == "spelling"
+    assert models_digest(loaded) == models_digest(made) != models_digest(version())

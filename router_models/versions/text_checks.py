@@ -1,0 +1,107 @@
+"""Measure of a prompt's text what a certificate's coverage compares: the drop to its least part, and its spelling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router_models.data.features import TextEncoder
+from router_models.data.text_cache import cached_by_text, each_text_once
+from router_models.estimators.prompt_parts import overlapping_parts
+from router_models.estimators.spelling import Spelling
+from router_models.types import FloatArray, IntArray, Prompts
+from router_models.types.text_coverage import TextCoverage
+from router_models.versions.tier_models import Stage
+
+PARTS_QUANTILE, SPELLING_QUANTILE = 0.97, 0.99
+"""A text of which more is measured than of these shares of TUNE's prompts is not covered."""
+OF_MEDIAN = 0.8
+LEAST_CHARS, MOST_CHARS_OF_PART = 64, 1000
+"""How long parts are: this share of TUNE's median prompt, within these bounds."""
+LEAST_TUNE = 20
+"""TUNE prompts below which nothing is known of what is usual."""
+
+
+@dataclass(frozen=True)
+class TextModels:
+    """What measures a text: the tiers' models, the encoder of those that embed, the training prompts' spelling."""
+
+    stages: Mapping[str, Stage]
+    encoder: TextEncoder
+    spelling: Spelling | None = None
+
+    def drops(self, prompts: Prompts, conversations: Sequence[str], part_chars: int) -> FloatArray:
+        """Return by how much, in log-odds, the least part of each prompt is estimated below the whole, (n,).
+
+        Of several tiers' routers the largest drop counts. Estimates are the calibrated routers' own, without what they
+        fall back to: a part is shorter than a prompt, and would be novel for that alone.
+
+        Parameters
+        ----------
+        prompts : Prompts
+            n prompts, with embeddings where a router reads them.
+        conversations : sequence of str
+            Their texts without system prompts.
+        part_chars : int
+            About how long parts are.
+        """
+        parts = [overlapping_parts(text, part_chars) for text in conversations]
+        owner = np.repeat(np.arange(len(parts)), [len(found) for found in parts])
+        flat = [part for found in parts for part in found]
+        least = np.zeros(len(parts))
+        for stage in self.stages.values():
+            router = stage.router
+            if router is None or router.needs_reader or router.needs_grades:
+                continue
+            vectors = self._embedded(flat) if router.needs_embeddings else None
+            metadata = {name: tuple(column[i] for i in owner) for name, column in prompts.metadata.items()}
+            whole = _log_odds(stage.estimate_alone(prompts))
+            of_parts = _log_odds(stage.estimate_alone(Prompts(tuple(flat), vectors, metadata)))
+            least = np.maximum(least, whole - _least_of_each(of_parts, owner, len(parts)))
+        return least
+
+    def unfamiliar(self, conversations: Sequence[str], part_chars: int) -> FloatArray | None:
+        """Return the largest share of unknown letter triples of each text and its parts, (n,); None: nothing known."""
+        if self.spelling is None:
+            return None
+        known = self.spelling
+        return np.array(
+            [float(known.unfamiliar([text, *overlapping_parts(text, part_chars)]).max()) for text in conversations]
+        )
+
+    def coverage(self, tune: Prompts, conversations: Sequence[str]) -> TextCoverage:
+        """Return which texts are covered, by what is usual among TUNE's prompts; labels are not read."""
+        if len(conversations) < LEAST_TUNE:
+            return TextCoverage()
+        median = float(np.median([len(text) for text in conversations]))
+        size = int(min(max(OF_MEDIAN * median, LEAST_CHARS), MOST_CHARS_OF_PART))
+        drop = _rounded_up(float(np.quantile(self.drops(tune, conversations, size), PARTS_QUANTILE)))
+        strange = self.unfamiliar(conversations, size)
+        return TextCoverage(
+            size, drop, None if strange is None else _rounded_up(float(np.quantile(strange, SPELLING_QUANTILE)))
+        )
+
+    def _embedded(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        with each_text_once():
+            rows = cached_by_text("part", texts, lambda new: list(self.encoder.encode(new)))
+        return np.array(rows, dtype=np.float32)
+
+
+def _least_of_each(values: FloatArray, owner: IntArray, n: int) -> FloatArray:
+    least = np.full(n, np.inf)
+    np.minimum.at(least, owner, values)
+    return least
+
+
+def _log_odds(p: FloatArray) -> FloatArray:
+    inside = np.clip(p, 0.01, 0.99)
+    return np.asarray(np.log(inside / (1 - inside)), dtype=np.float64)
+
+
+def _rounded_up(value: float) -> float:
+    """Up to a thousandth, so that one prompt and a batch of them agree."""
+    return (math.floor(1000 * value) + 1) / 1000

@@ -1,0 +1,123 @@
+"""`serve-graph robustness`: what becomes of hard prompts that are rewritten to be routed to the cheap tier."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serve_graph.cli.offline.tier_options import EMBEDDINGS_CACHE, CacheOption, ScaleOption, SeedOption, pair
+from serve_graph.cli.offline.train import GroupByOption, OutcomesOption
+from serve_graph.cli.output import JsonOption, check_out, progress_to_stderr, say, say_json
+
+if TYPE_CHECKING:
+    from router_models.versions.router_version import RouterVersion
+
+
+def robustness(
+    outcomes: OutcomesOption,
+    candidate: Annotated[
+        Path | None, typer.Option(help="The folder of a candidate that `train` wrote, or of a version.")
+    ] = None,
+    weak: Annotated[str | None, typer.Option(help="Without --candidate: the cheaper tier's name.")] = None,
+    strong: Annotated[str | None, typer.Option(help="Without --candidate: the better tier's name.")] = None,
+    router: Annotated[str, typer.Option(help="Without --candidate: the router family that is fitted.")] = "default",
+    prompts: Annotated[int, typer.Option(help="Hard prompts to rewrite, at most.", min=1)] = 200,
+    epsilon: Annotated[
+        float,
+        typer.Option(help="The largest share of hard prompts that may move; a certificate's own takes its place."),
+    ] = 0.10,
+    scale: ScaleOption = None,
+    group_by: GroupByOption = None,
+    cache: CacheOption = EMBEDDINGS_CACHE,
+    seed: SeedOption = 0,
+    out: Annotated[Path | None, typer.Option(help="A .md file for the report.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Rewrite prompts that the cheap tier answers wrong, in some fifty ways, and see which are then routed to it.
+
+    Padding with easy questions, splitting over turns, encodings, homoglyphs, white space, layouts, languages, notes to
+    the router and to the verifier. Counted are prompts of CERT's part, on which nothing was fitted, that are newly
+    sent to the cheap tier although the certificate covers them, and those whose recorded answer is newly accepted as
+    well. The labels that are read choose nothing; they are no look at a certificate's labels.
+
+    With --candidate, a version that `train` made of the same --outcomes and --seed. Without, a --router is fitted, and
+    half of the prompts are sent to --weak.
+
+    Example: serve-graph robustness --candidate candidate --outcomes outcomes.parquet --out robustness.md
+    """
+    from router_models.data.features import Encoder
+    from router_models.data.outcomes import read_outcomes
+    from router_models.evaluation.benchmarks.misrouting import (
+        easiest,
+        measure_misrouting,
+        misrouting_figures,
+        misrouting_page,
+        routed_version,
+    )
+    from router_models.evaluation.held_out import want_embeddings
+    from router_models.training.splits import split_outcomes
+    from router_models.versions.covered_rows import coverage_of
+
+    if (candidate is None) == (weak is None or strong is None):
+        raise typer.BadParameter("name either --candidate FOLDER, or both tiers: --weak A --strong B")
+    check_out(out)
+    progress, encoder = progress_to_stderr(), Encoder()
+    version = None if candidate is None else _loaded(candidate)
+    tiers = (str(weak), str(strong)) if version is None else version.policy.tiers
+    table = read_outcomes(outcomes, tiers, pair(scale, "--scale"), [group_by] if group_by else ())
+    splits = split_outcomes(table, tiers, seed, group_by, last_ungraded=True)
+    if want_embeddings((router,)) if version is None else version.needs_encoder:
+        progress(f"embedding {len(table)} prompts")
+        splits = splits.with_embeddings(encoder, cache)
+    if version is None:
+        progress(f"fitting {router}")
+        version, coverage = routed_version(splits, router, encoder, seed)
+    else:
+        known = None if version.certificate is None else version.certificate
+        coverage = coverage_of(version, splits.tune, splits.cert) if known is None else known.coverage
+        epsilon = epsilon if known is None else known.epsilon
+    found = measure_misrouting(
+        version,
+        coverage,
+        splits.cert,
+        easiest(version, splits.train),
+        name=outcomes.stem if candidate is None else candidate.name,
+        epsilon=epsilon,
+        most=prompts,
+        progress=progress,
+    )
+    page = misrouting_page([found], _made())
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(page)
+        progress(f"written to {out}")
+    if as_json:
+        say_json(misrouting_figures([found]))
+    else:
+        say(page)
+
+
+def _loaded(folder: Path) -> RouterVersion:
+    from router_models.versions.router_version import RouterVersion
+    from serve_graph.errors import ServeGraphError
+
+    version = RouterVersion.load(folder)
+    tier = version.policy.tiers[0]
+    if tier not in version.policy.points or version.stages[tier].router is None:
+        raise ServeGraphError(
+            f"{folder}: without a threshold and a router of its own, nothing is sent to {tier!r}; thresholds that are "
+            "certified together are only there in a certified version"
+        )
+    return version
+
+
+def _made() -> str:
+    from router_models.evaluation.run import machine
+
+    command = shlex.join(["serve-graph", *sys.argv[1:]])
+    return f"Made {datetime.now(UTC):%Y-%m-%d} on {machine()}.\n\n```\n{command}\n```"
