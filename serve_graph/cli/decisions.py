@@ -113,6 +113,65 @@ def export(
         say(f"{len(lines)} decisions → {out}")
 
 
+@app.command("label")
+@needs("decisions label", *STORE, "openai")
+def label_decisions(
+    labeller: Annotated[str, typer.Option(help="Who labels; each has one label on an answer.")] = "labeller",
+    version: Annotated[str | None, typer.Option(help="Answers of this version alone, as records name it.")] = None,
+    ask: Annotated[
+        str | None,
+        typer.Option(help="A running graph's URL: its last tier is asked too where an answer is wrong."),
+    ] = None,
+    label_source: Annotated[str, typer.Option(help="Whose labels: human, programmatic or judge:NAME.")] = "human",
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Label kept answers of served requests in the terminal: what the alarms go by.
+
+    Shown are answers of which something was promised, of a random share of decisions (feedback.label_share), in random
+    order and without the tier that gave them. It needs records.keep_prompts while they are served.
+
+    One key a label: r right, w wrong, s skip, u undo, q quit. Every label is kept at once, and the next session goes
+    on. Where stdin is no terminal, the keys are read from it.
+
+    Example: serve-graph decisions label --labeller ann --ask http://localhost:8000
+    """
+    import sys
+
+    from router_models.types.label_sources import parsed_source
+    from serve_graph.cli.client.decision_labels import (
+        DecisionLabels,
+        ToLabel,
+        answers_to_label,
+        asks_graph,
+        run_labelling,
+        summary_lines,
+    )
+    from serve_graph.cli.offline.label_terminal import keys_of
+    from serve_graph.config.graph import load_config
+    from serve_graph.records.feedback import FeedbackTable
+
+    if not labeller.strip() or len(labeller.strip()) > 64:
+        raise ServeGraphError("--labeller needs a name of 64 characters at most")
+    try:
+        source = parsed_source(label_source) or "human"
+    except ValueError as error:
+        raise ServeGraphError(f"--label-source: {error}") from None
+    graph = load_config(config)
+    ask_last = None if ask is None else asks_graph(ask.rstrip("/").removesuffix("/v1"), graph.tier_names[-1])
+
+    async def session(store: DecisionStore) -> tuple[dict[str, Any], ToLabel]:
+        found = await answers_to_label(store, graph.feedback.label_share, labeller.strip(), version)
+        table, keys = FeedbackTable(store), keys_of(sys.stdin)
+        labels = DecisionLabels(table, keys, labeller.strip(), source, ask_last=ask_last)
+        return await labels.run(found), found
+
+    summary, found = run_labelling(graph.records_url, session)
+    if as_json:
+        return say_json(summary | {"not_shown": dict(found.passed)})
+    return say("\n".join(summary_lines(summary, found.passed)))
+
+
 def feedback_line(said: Feedback) -> str:
     """One piece of feedback as a sentence, without the text itself."""
     words = {"thumbs": ("down", "up"), "label": ("wrong", "right")}.get(said.kind)

@@ -23,7 +23,7 @@ from serve_graph.policy.bindings import price_list, price_lists
 from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.validity import CertificateStatus
 from serve_graph.records.audit import left_in
-from serve_graph.records.maintenance import metadata_keeper, prompt_keeper
+from serve_graph.records.maintenance import answer_keeper, metadata_keeper, prompt_keeper
 from serve_graph.records.store import DecisionStore
 
 
@@ -49,6 +49,7 @@ def build_service(
         pin_tool_loops=policy.tool_loop == "stay",
         routing=routing_context_for(config, served, certificate_status),
         keep_prompt=prompt_keeper(config.records),
+        keep_answer=answer_keeper(config.records),
         deadline_s=config.http.deadline_s,
         aliases=config.models.aliases,
         accounts=accounts,

@@ -137,6 +137,10 @@ class RecordsConfig(Frozen):
     """Days after which entries of the audit log are deleted; null: never."""
     keep_prompts: bool = False
     """Whether records contain the routed text and what else decides the answer, after redaction."""
+    keep_answers: bool | None = None
+    """Whether records contain the answer's text as well, redacted alike: what `decisions label` shows. null: where
+    prompts are kept.
+    """
     keep_metadata: tuple[str, ...] | None = None
     """The names of a request's `metadata` that records contain; null: all. Values are redacted as the text is."""
     redact: tuple[re.Pattern[str], ...] = ()
@@ -145,6 +149,17 @@ class RecordsConfig(Frozen):
     """A function as `module:function` that takes and returns the text, for further redaction."""
     retry_s: Annotated[float, Field(gt=0)] = 2.0
     """Seconds between two attempts to reach the store."""
+
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether answers are kept: never without their prompts."""
+        return self.keep_prompts and self.keep_answers is not False
+
+    @model_validator(mode="after")
+    def _answers_with_prompts(self) -> Self:
+        if self.keep_answers and not self.keep_prompts:
+            raise ValueError("keep_answers needs keep_prompts: an answer tells its prompt")
+        return self
 
     @field_validator("url")
     @classmethod

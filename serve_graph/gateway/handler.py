@@ -59,6 +59,7 @@ class Service:
         pin_tool_loops: bool = True,
         routing: RoutingContext | None = None,
         keep_prompt: Callable[[str], str | None] | None = None,
+        keep_answer: Callable[[str], str | None] | None = None,
         deadline_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         aliases: Mapping[str, str] = MappingProxyType({}),
@@ -77,6 +78,7 @@ class Service:
         self.pin_tool_loops = pin_tool_loops
         self.routing = routing or RoutingContext()
         self.keep_prompt = keep_prompt
+        self.keep_answer = keep_answer
         self.deadline_s = deadline_s
         self.clock = clock
         self.metrics = RequestMetrics()
@@ -230,7 +232,8 @@ class Service:
         request.recorded = True
         routing = self.routing
         slicer = None if routing.labels is None else routing.labels.slicer
-        record = record_of(request, routing.shares, self.keep_prompt, error, self.keep_metadata, slicer)
+        keeps = self.keep_prompt, error, self.keep_metadata, slicer, self.keep_answer
+        record = record_of(request, routing.shares, *keeps)
         checked = routing.coverage is not None and request.forced is None and not request.embeds
         self.metrics.add(record, checked=checked)
         try:

@@ -89,11 +89,12 @@ def record_of(
     error: BaseException | None,
     keep_metadata: Callable[[Mapping[str, str]], Mapping[str, str]] = dict,
     slicer: str | None = None,
+    keep_answer: Callable[[str], str | None] | None = None,
 ) -> DecisionRecord:
     """The request's DecisionRecord, where it ended with `error` or, None, with an answer.
 
-    `shares` is what is certified of the version; `keep_prompt` and `keep_metadata` say what is kept of texts and
-    labels. `slicer`: by what the version is sliced; the slice of a promised answer is kept.
+    `shares` is what is certified of the version; `keep_prompt`, `keep_answer` and `keep_metadata` say what is kept of
+    texts and labels. `slicer`: by what the version is sliced; the slice of a promised answer is kept.
     """
     state, context = request.state, request.context
     decision, verdict = state.decision, state.verdict
@@ -105,6 +106,8 @@ def record_of(
     asked: dict[str, Any] = {}
     if keep_prompt is not None and prompt is not None:
         asked["asked"] = kept_request(request.query, prompt, keep_prompt)
+    if keep_answer is not None and error is None and state.completion is not None:
+        asked["answer"] = keep_answer(state.completion.text)
     if slicer is not None and promise.share is not None:
         asked["slice"] = slice_of(slicer, request.query)
     return DecisionRecord(

@@ -149,6 +149,14 @@ class FeedbackTable:
             rows = await connection.execute(chosen)
             return [(_from_row(row._mapping), json.loads(row._mapping[DECISIONS.c.evidence] or "{}")) for row in rows]
 
+    async def labels_on(self, decisions: Iterable[str]) -> dict[str, list[Feedback]]:
+        """The labels on some decisions, those that were taken back left out."""
+        found = await self.of(decisions)
+        return {
+            name: [one for one in said if one.kind == "label" and one.value is not None]
+            for name, said in found.items()
+        }
+
     async def label_state(self) -> tuple[int, str]:
         """How many labels there are, and the moment of the newest: another, where any was given or changed."""
         of_labels = FEEDBACK.c.kind == "label"

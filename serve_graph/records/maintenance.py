@@ -51,6 +51,11 @@ def prompt_keeper(config: RecordsConfig) -> Callable[[str], str | None]:
     return _redaction(config) if config.keep_prompts else lambda _: None
 
 
+def answer_keeper(config: RecordsConfig) -> Callable[[str], str | None] | None:
+    """Prepare the text of an answer for its record, redacted as prompts are; None where answers are not kept."""
+    return _redaction(config) if config.keeps_answers else None
+
+
 def _redaction(config: RecordsConfig) -> Callable[[str], str]:
     hook = _hook(config.redact_with)
 

@@ -63,7 +63,7 @@ async def _read(url: str, most: int) -> tuple[list[Task], Counter[str]]:
             async for record in records:
                 if len(found) >= most:
                     break
-                task = _task(record, said)
+                task = replayed_task(record, said)
                 if task is not None:
                     found.setdefault(task.prompt_id, task)
     finally:
@@ -71,7 +71,7 @@ async def _read(url: str, most: int) -> tuple[list[Task], Counter[str]]:
     return list(found.values()), said
 
 
-def _task(record: DecisionRecord, said: Counter[str]) -> Task | None:
+def replayed_task(record: DecisionRecord, said: Counter[str]) -> Task | None:
     """The request of a record; None, and why, where it cannot be asked again."""
     asked: Mapping[str, Any] = record.evidence.get("asked") or {}
     if why := asked.get("not_kept"):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from router_models.training.labelling.plan import Question
     from router_models.training.labelling.session import LabelSession
 
-_KEYS_ARE = "r right, w wrong, s skip, u undo, q quit"
+KEYS_ARE = "r right, w wrong, s skip, u undo, q quit"
 _TURNS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 _LABEL = {"r": True, "w": False, "s": None}
 
@@ -42,14 +42,14 @@ def run_session(session: LabelSession, path: Path, keys: Keys, now: Callable[[],
     from serve_graph.errors import ServeGraphError
 
     while (asked := session.next_item()) is not None:
-        _show(question_text(session, *asked))
+        show_text(question_text(session, *asked))
         key = keys.read().lower()
         if key == "q":
             return session
         if key == "u":
             before = session.undo()
             if before is None:
-                _show("nothing to undo")
+                show_text("nothing to undo")
                 continue
             append_line(path, {"undo": session.labeller})
             session = before
@@ -57,9 +57,9 @@ def run_session(session: LabelSession, path: Path, keys: Keys, now: Callable[[],
             session = session.label(_LABEL[key], now())
             append_line(path, session.records[-1].to_json())
         elif keys.patient:
-            _show(f"{key!r} is no key: {_KEYS_ARE}")
+            show_text(f"{key!r} is no key: {KEYS_ARE}")
         else:
-            raise ServeGraphError(f"{key!r} is no key ({_KEYS_ARE}); the labels before it are kept in {path}")
+            raise ServeGraphError(f"{key!r} is no key ({KEYS_ARE}); the labels before it are kept in {path}")
     return session
 
 
@@ -73,7 +73,7 @@ def question_text(session: LabelSession, question: Question, tier: str) -> str:
         letter = f" {chr(ord('A') + tiers.index(name))}" if len(tiers) > 1 else ""
         lines += [f"ANSWER{letter}", plain(answer) or "(empty)", ""]
     which = f" Is answer {chr(ord('A') + tiers.index(tier))} right?" if len(tiers) > 1 else ""
-    return "\n".join([*lines, f"{_KEYS_ARE}.{which}"])
+    return "\n".join([*lines, f"{KEYS_ARE}.{which}"])
 
 
 def status_line(summary: Mapping[str, Any]) -> str:
@@ -117,7 +117,7 @@ def _controls(character: str) -> bool:
     return turns or unicodedata.category(character) in ("Cc", "Cs")
 
 
-def _show(text: str) -> None:
+def show_text(text: str) -> None:
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 

@@ -13,7 +13,7 @@ from router_models.types import Query
 from serve_graph.config.graph import RecordsConfig
 from serve_graph.protocol.requests import ChatRequest, chat_query, parse_request
 from serve_graph.records.kept_requests import NOT_TEXT, REDACTED_OTHERWISE, kept_request
-from serve_graph.records.maintenance import REDACTED, prompt_keeper
+from serve_graph.records.maintenance import REDACTED, answer_keeper, prompt_keeper
 
 DIGITS = prompt_keeper(RecordsConfig(keep_prompts=True, redact=(re.compile(r"\d{4,}"),)))
 ACROSS = prompt_keeper(RecordsConfig(keep_prompts=True, redact=(re.compile(r"my name is\s+\w+"),)))
@@ -111,3 +111,20 @@ async def test_a_record_holds_the_request_only_where_prompts_are_kept(endpoint: 
     off = endpoint(keep_prompt=prompt_keeper(RecordsConfig()))
     await off.chat(content="card 12345")
     assert "asked" not in off.record.evidence
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_is_kept_with_its_prompt_redacted_alike(endpoint: Callable[..., Any], stream: bool) -> None:
+    config = RecordsConfig(keep_prompts=True, redact=(re.compile("says"),))
+    at = endpoint(keep_prompt=prompt_keeper(config), keep_answer=answer_keeper(config))
+    await at.chat(stream=stream)
+    assert at.record.evidence["answer"] == "cheap [redacted]"
+    for off in (RecordsConfig(), RecordsConfig(keep_prompts=True, keep_answers=False)):
+        at = endpoint(keep_answer=answer_keeper(off))
+        await at.chat(stream=stream)
+        assert "answer" not in at.record.evidence
+
+
+def test_answers_are_never_kept_without_their_prompts() -> None:
+    with pytest.raises(ValueError, match="keep_answers needs keep_prompts"):
+        RecordsConfig(keep_answers=True)
