@@ -38,7 +38,7 @@ def tier_binds(config: GraphConfig) -> dict[str, str]:
     things: dict[str, Any] = {}
     for tier in config.tiers:
         things[f"{tier.name}.weights"] = _weights(tier, config)
-        things[f"{tier.name}.engine"] = _engine(tier, config)
+        things[f"{tier.name}.engine"] = _engine(tier, config.state_folder)
         things[f"{tier.name}.decoding"] = {**tier.decoding, "max_tokens": tier.default_max_tokens}
     return binding_hashes(things)
 
@@ -134,13 +134,13 @@ def _weights(tier: AnyTierConfig, config: GraphConfig) -> str:
     return " | ".join(sorted({api.model for api in tier.apis})) if isinstance(tier, HostedTierConfig) else "echo"
 
 
-def _engine(tier: AnyTierConfig, config: GraphConfig) -> Mapping[str, Any]:
+def _engine(tier: AnyTierConfig, state_folder: Path) -> Mapping[str, Any]:
     if isinstance(tier, VllmTierConfig):
         by_weights = {"revision", "tokenizer_revision"} - tier.engine_kwargs.keys()
         arguments = {name: value for name, value in engine_arguments(tier).items() if name not in by_weights}
         return {
             "engine": f"vllm {vllm_version()}",
-            "kwargs": with_digests(arguments, config.state_folder),
+            "kwargs": with_digests(arguments, state_folder),
             "accelerator": [tier.accelerator, tier.accelerator_type],
             "env": {name: value for name, value in tier.env.items() if not name.upper().endswith(CREDENTIALS)},
         }

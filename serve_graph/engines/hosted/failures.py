@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from openai import APIConnectionError, APIStatusError, APITimeoutError
 
 from serve_graph.engines.error_meanings import ErrorFault, meaning_of
 from serve_graph.engines.hosted.deployment_error import REFUSED, DeploymentError
-from serve_graph.engines.hosted.error_bodies import NO_REASON, ApiError, clean, read_error, read_error_body
+from serve_graph.engines.hosted.error_bodies import ApiError, read_error, read_error_body
+from serve_graph.engines.hosted.error_sentences import open_word, sentence_of, unreadable_sentence
 from serve_graph.errors import ConfigError
 from serve_graph.protocol.retry_after import retry_after_s
 
@@ -48,8 +50,8 @@ def error_in_reply(data: Any, name: str | None = None, usage: Any = None) -> Dep
 
 
 def unreadable(text: str, usage: Any = None) -> DeploymentError:
-    """Return the error of a reply that is no JSON: it is quoted."""
-    return DeploymentError(f"the hosted API's reply could not be parsed: {clean(text) or 'empty'}", 502, usage=usage)
+    """Return the error of a reply that is no JSON."""
+    return DeploymentError(unreadable_sentence(text), 502, usage=usage)
 
 
 def failure_of(error: Exception, timeout_s: float) -> DeploymentError:
@@ -63,7 +65,8 @@ def failure_of(error: Exception, timeout_s: float) -> DeploymentError:
     if isinstance(error, APIConnectionError) or _is_of_transport(error):
         return DeploymentError("the connection to the hosted API failed or was closed", 503)
     if isinstance(error, ConfigError):
-        return DeploymentError(str(error), 401)
+        logger.warning("%s", error)
+        return DeploymentError(REFUSED, 401)
     if isinstance(error, OSError):
         return DeploymentError(f"the connection to the hosted API failed ({type(error).__name__})", 503)
     return DeploymentError(f"the hosted API's reply could not be parsed ({type(error).__name__})", 502)
@@ -92,11 +95,9 @@ def api_failure(
     usage: Any = None,
     url: str = "the hosted API",
 ) -> DeploymentError:
-    """Return an API's error with its meaning; details of the tier's own key or account are only logged."""
+    """Return an API's error with its meaning; what it says of the tier's own is only logged (`error_sentences`)."""
     meaning = meaning_of(status, said.message, said.code, said.kind, said.param)
-    message = said.message or NO_REASON
-    if meaning.fault is ErrorFault.SETUP:
-        logger.warning("%s returned %s: %s", url, status or "an error", message)
-        message = REFUSED
+    message = sentence_of(said, meaning.fault, status, url)
+    meaning = replace(meaning, code=open_word(meaning.code), param=open_word(meaning.param))
     status = status or _STATUS[meaning.fault]
-    return DeploymentError(f"{where}: {message}", status, wait_s, usage, meaning=meaning, kind=said.kind)
+    return DeploymentError(f"{where}: {message}", status, wait_s, usage, meaning=meaning, kind=open_word(said.kind))

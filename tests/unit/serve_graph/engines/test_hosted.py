@@ -330,7 +330,7 @@ def test_key_file_without_a_key_is_named_at_start(api: Api, tmp_path: Path, cont
         hosted(api, api_key_file=path)
 
 
-async def test_rotated_key_file_is_read_anew(api: Api, tmp_path: Path) -> None:
+async def test_rotated_key_file_is_read_anew(api: Api, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "key"
     path.write_text("sk-first\n")
     tier = hosted(api, api_key_file=path)
@@ -340,8 +340,10 @@ async def test_rotated_key_file_is_read_anew(api: Api, tmp_path: Path) -> None:
     await asked(tier, False)
     assert api.state()["last"]["headers"]["authorization"] == "Bearer sk-second"
     path.unlink()
-    with pytest.raises(EngineError, match="cannot be read"):
+    with pytest.raises(EngineError, match="see its log") as caught:
         await asked(tier, False)
+    assert str(path) not in str(caught.value)
+    assert f"the API key file {path} cannot be read" in caplog.text
 
 
 async def test_shipped_configuration_answers_through_a_second_server(api: Api, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -434,7 +435,7 @@ def test_fields_of_another_api_are_refused(fields: dict[str, Any]) -> None:
 def test_a_certificate_depends_on_which_api_answers() -> None:
     base = {"name": "frontier", "engine": "openai", "price": PRICE, "model": "claude", "base_url": "http://x/v1"}
     openais, anthropics, budget = (
-        _engine(HostedTierConfig.model_validate(base | fields))
+        _engine(HostedTierConfig.model_validate(base | fields), Path())
         for fields in ({}, {"api": "anthropic"}, {"api": "anthropic", "thinking": "budget"})
     )
     assert openais == {"engine": "openai", "base_url": "http://x/v1"}
