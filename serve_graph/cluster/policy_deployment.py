@@ -15,8 +15,8 @@ from serve_graph.config.graph import WhenUncovered
 from serve_graph.errors import PolicyUnavailableError
 from serve_graph.policy.validity import CertificateStatus, Clock, Validity, utc_now
 
-QUICK_CHARS = 4_096
-"""Characters up to which a text is read on the event loop: 1 to 7 ms. A thread would cost the usual request more."""
+QUICK_CHARS = 1_024
+"""Characters up to which a text is read on the event loop: one window of the encoder. A thread would cost it more."""
 MOST_CHARS = 131_072
 """Characters beyond which no text is read, unless longer ones were certified: patterns hold the interpreter's lock."""
 LONG_TO_CHECK = frozenset({"tools", "response_format"})

@@ -1,6 +1,7 @@
 """`audit` lists what `keys` and others did."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,15 @@ def test_who_made_and_revoked_keys_is_listed_without_the_keys(config: Path) -> N
     assert run(config, "audit", "--since", "2999-01-01").stdout == "no entries\n"
     assert run(config, "audit", "--since", "soon").exit_code == 2
     assert "sha256" not in json.dumps(made)
+
+
+def test_every_action_that_the_code_notes_is_in_the_guides_table() -> None:
+    root = Path(__file__).parents[4]
+    source = "".join(path.read_text() for path in (root / "serve_graph").rglob("*.py"))
+    written = re.compile(
+        r"""(?:record|AuditEntry|_note|note_reading)\(\s*(?:[\w.()]+,\s*)*(?:"graph",\s*)?["']([a-z]+\.[a-z_]+)["']"""
+    )
+    found = set(written.findall(source)) | set(re.findall(r'"(versions\.[a-z]+)"', source))
+    assert len(found) >= 8
+    table = (root / "docs" / "guides" / "keys-and-limits.md").read_text().partition("## Audit log")[2]
+    assert {action for action in found if f"`{action}`" not in table} == set()
