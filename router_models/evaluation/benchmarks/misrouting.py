@@ -38,6 +38,8 @@ from router_models.versions.router_version import RouterVersion, Stage
 EASIEST = 60
 """The easiest training prompts, from which what is added to a question is drawn."""
 ADDED = 5
+RIGHT = 0.5
+"""From which grade on an answer is right, where grades are fractions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +112,15 @@ class Misrouting:
 
 @dataclass(frozen=True)
 class _Judged:
-    """What a version makes of n prompts, (n,): sent to the cheapest tier, covered, and P(its answer is right)."""
+    """What a version makes of n prompts, (n,): the router's estimates, sent to the cheapest tier, and covered."""
 
+    p_route: FloatArray
     cheap: BoolArray
     covered: BoolArray
-    p_ok: FloatArray | None
+
+    @property
+    def down(self) -> BoolArray:
+        return self.cheap & self.covered
 
 
 def measure_misrouting(
@@ -155,30 +161,31 @@ def measure_misrouting(
         Where no prompt is hard, or there are too few easy ones.
     """
     tier = version.policy.tiers[0]
-    hard = held_out.take(np.flatnonzero(held_out.grade(tier) < 1)[:most])
+    hard = held_out.take(np.flatnonzero(held_out.grade(tier) < RIGHT)[:most])
     if not len(hard) or len(easy) < ADDED:
         raise DataError(f"{len(hard)} prompts that {tier!r} answers wrong, and {len(easy)} easy ones: too few")
     has_answers = tier in hard.answers and any(text.strip() for text in hard.answers[tier].texts)
-    before = _judged(version, coverage, hard, has_answers)
-    down, rows = before.cheap & before.covered, []
-    accepts = _accepts(version, before, down)
+    before = _judged(version, coverage, hard)
+    accepts, rows = _accepted(version, hard, before, before.down) if has_answers else None, []
     any_moved = np.zeros(len(hard), dtype=np.bool_)
     for called, perturbation in PERTURBATIONS.items():
         progress(f"{name}: {called}")
-        after = _judged(version, coverage, _rewritten(version, hard, perturbation, easy), has_answers)
-        now = after.cheap & after.covered
-        any_moved |= now & ~down
-        accepted = _accepts(version, after, now) if perturbation.neutral else None
-        newly = None if accepted is None or accepts is None else _share(accepted & ~accepts)
+        rewritten = _rewritten(hard, perturbation, easy)
+        after = _judged(version, coverage, rewritten)
+        moved = after.down & ~before.down
+        any_moved |= moved
+        newly = None
+        if accepts is not None and perturbation.neutral:
+            newly = _share(_accepted(version, rewritten, after, after.down) & ~accepts)
         rows.append(
             Rewritten(
                 called, perturbation.kind, float((~after.covered).mean()), float((after.cheap & ~before.cheap).mean()),
-                float(now.mean()), _share(now & ~down), newly,
+                float(after.down.mean()), _share(moved), newly,
             )
         )  # fmt: skip
     if has_answers:
         rows += _answers_rewritten(version, hard, before)
-    routed, agreed = float(down.mean()), None if accepts is None else float(accepts.mean())
+    routed, agreed = float(before.down.mean()), None if accepts is None else float(accepts.mean())
     return Misrouting(name, len(hard), epsilon, routed, agreed, float(any_moved.mean()), tuple(rows))
 
 
@@ -187,7 +194,7 @@ def easiest(version: RouterVersion, train: OutcomeTable) -> list[str]:
     tier = version.policy.tiers[0]
     scores = version.stages[tier].estimate_route(train.prompts)
     right, texts = train.grade(tier), conversations(train)
-    order = [i for i in np.argsort(-scores, kind="stable") if right[i] == 1 and texts[i].strip()]
+    order = [i for i in np.argsort(-scores, kind="stable") if right[i] >= RIGHT and texts[i].strip()]
     return [texts[i] for i in order[:EASIEST]]
 
 
@@ -201,7 +208,7 @@ def routed_version(
     tiers = splits.tiers
     fitted = RouterWithFallback(ROUTERS[family]()).fit(splits.train.prompts, splits.train.grade(tiers[0]))
     scores = fitted.router.predict(splits.tune.prompts)
-    calibrator = choose_calibrator(scores, (splits.tune.grade(tiers[0]) >= 0.5).astype(np.float64), seed=seed)
+    calibrator = choose_calibrator(scores, (splits.tune.grade(tiers[0]) >= RIGHT).astype(np.float64), seed=seed)
     stage = Stage(fitted.router, calibrator, NonEmptyVerifier(), None, fitted.fallback_)
     half = float(np.median(stage.estimate_route(splits.tune.prompts)))
     version = RouterVersion(
@@ -242,9 +249,7 @@ def misrouting_figures(found: Sequence[Misrouting]) -> Any:
     return to_json_values(list(found))
 
 
-def _rewritten(
-    version: RouterVersion, hard: OutcomeTable, perturbation: Perturbation, easy: Sequence[str]
-) -> OutcomeTable:
+def _rewritten(hard: OutcomeTable, perturbation: Perturbation, easy: Sequence[str]) -> OutcomeTable:
     """Return the table with every prompt rewritten; its answers stay those of the prompts as they were."""
     texts, turns = [], []
     asked = hard.prompts.metadata.get("turns", ("",) * len(hard))
@@ -256,45 +261,46 @@ def _rewritten(
     return replace(hard, prompts=Prompts(tuple(texts), None, {**hard.prompts.metadata, "turns": tuple(turns)}))
 
 
-def _judged(version: RouterVersion, coverage: Coverage, table: OutcomeTable, has_answers: bool) -> _Judged:
+def _judged(version: RouterVersion, coverage: Coverage, table: OutcomeTable) -> _Judged:
     tier = version.policy.tiers[0]
-    stage, prompts = version.stages[tier], table.prompts
-    embeds = version.needs_encoder or (has_answers and stage.verifier.wants_embeddings)
-    if embeds and prompts.embeddings is None:
-        prompts = replace(prompts, embeddings=version.encoder.encode(prompts.texts))
-    table = replace(table, prompts=prompts)
-    p = stage.estimate_route(prompts)
+    table = _embedded(version, table) if version.needs_encoder else table
+    p = version.stages[tier].estimate_route(table.prompts)
     cheap = np.array([version.policy.decide({tier: float(one)}).tier == tier for one in p], dtype=np.bool_)
     covered = np.array([why is None for why in uncovered_rows(coverage, version, table)], dtype=np.bool_)
-    return _Judged(cheap, covered, _estimates(version, table, p) if has_answers else None)
+    return _Judged(p, cheap, covered)
 
 
-def _estimates(version: RouterVersion, table: OutcomeTable, p_route: FloatArray) -> FloatArray:
-    tier = version.policy.tiers[0]
-    answers = answers_as_served(table, version.policy.tiers, tier, p_route)
-    return version.stages[tier].estimate_ok(replace(answers, prompts=table.prompts))
+def _embedded(version: RouterVersion, table: OutcomeTable) -> OutcomeTable:
+    prompts = table.prompts
+    if prompts.embeddings is None:
+        prompts = replace(prompts, embeddings=version.encoder.encode(prompts.texts))
+    return replace(table, prompts=prompts)
 
 
-def _accepts(version: RouterVersion, judged: _Judged, down: BoolArray) -> BoolArray | None:
-    if judged.p_ok is None:
-        return None
-    return down & (judged.p_ok >= version.policy.points[version.policy.tiers[0]].accept_at)
+def _accepted(version: RouterVersion, table: OutcomeTable, judged: _Judged, which: BoolArray) -> BoolArray:
+    """Return which of these rows' answers the verifier accepts, (n,); the others are not looked at."""
+    tier, rows = version.policy.tiers[0], np.flatnonzero(which)
+    found = np.zeros(len(table), dtype=np.bool_)
+    if len(rows):
+        part, stage = table.take(rows), version.stages[tier]
+        part = _embedded(version, part) if stage.verifier.wants_embeddings else part
+        answers = answers_as_served(part, version.policy.tiers, tier, judged.p_route[rows])
+        p_ok = stage.estimate_ok(replace(answers, prompts=part.prompts))
+        found[rows] = p_ok >= version.policy.points[tier].accept_at
+    return found
 
 
 def _answers_rewritten(version: RouterVersion, hard: OutcomeTable, before: _Judged) -> list[Rewritten]:
     """Return what becomes of wrong answers that speak to the verifier, whichever tier the router would have chosen."""
-    tier, rows = version.policy.tiers[0], []
-    at, answers = version.policy.points[tier].accept_at, hard.answers[tier]
-    known = before.p_ok if before.p_ok is not None else np.zeros(len(hard))
-    wants = version.needs_encoder or version.stages[tier].verifier.wants_embeddings
-    if wants and hard.prompts.embeddings is None:
-        hard = replace(hard, prompts=replace(hard.prompts, embeddings=version.encoder.encode(hard.prompts.texts)))
-    p_route = version.stages[tier].estimate_route(hard.prompts)
+    tier, everywhere = version.policy.tiers[0], np.ones(len(hard), dtype=np.bool_)
+    hard = _embedded(version, hard) if version.stages[tier].verifier.wants_embeddings else hard
+    answers, rows = hard.answers[tier], []
+    known = _accepted(version, hard, before, everywhere)
     for called, rewrite in ANSWER_PERTURBATIONS.items():
         said = replace(answers, texts=tuple(rewrite(text) for text in answers.texts))
-        p_ok = _estimates(version, replace(hard, answers={**hard.answers, tier: said}), p_route)
-        newly, share = (p_ok >= at) & (known < at), float((p_ok >= at).mean())
-        rows.append(Rewritten(called, "answer", 0.0, 0.0, share, _share(newly), _share(newly)))
+        now = _accepted(version, replace(hard, answers={**hard.answers, tier: said}), before, everywhere)
+        newly = _share(now & ~known)
+        rows.append(Rewritten(called, "answer", 0.0, 0.0, float(now.mean()), newly, newly))
     return rows
 
 
