@@ -60,7 +60,7 @@ def build_app(args: dict[str, Any]) -> Application:
     router = verifier = None
     if served.folder is not None:
         limit_s = 0.75 * config.policy.timeout_s  # a replica says that it gave up before the ingress gives up on it
-        digest = None if served.version is None else served.version.digest
+        digest = None if served.version is None else served.version.loaded_digest
         policy_args = str(served.folder), served.validity, config.policy.uncovered, limit_s, digest
         router = bind("router", PolicyDeployment, config.policy.router_scaling, *policy_args)
         verifier = bind("verifier", PolicyDeployment, config.policy.verifier_scaling, *policy_args)

@@ -288,6 +288,11 @@ class RouterVersion:
         return tuple(sorted({n for stage in self.stages.values() if stage.router for n in stage.router.labels_read}))
 
     @property
+    def loaded_digest(self) -> str:
+        """What it decides by: its files, and those of the encoder where something is promised."""
+        return self.digest if self.certificate is None else f"{self.digest} {self.encoder.digest}"
+
+    @property
     def needs_encoder(self) -> bool:
         """Whether deciding embeds the prompt."""
         return any(stage.router is not None and stage.router.needs_embeddings for stage in self.stages.values())

@@ -32,7 +32,7 @@ class PolicyDeployment:
 
     What may take long is done in a few threads and given up after `limit_s`: then, and for texts that are too long to
     be read at all, the last tier answers, a cheap answer is escalated, and nothing is promised. Others do not wait.
-    `digest` is that of the version which the graph was started with.
+    `digest` is the `loaded_digest` of the version which the graph was started with.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class PolicyDeployment:
         clock: Clock | None = None,
     ) -> None:
         version = RouterVersion.load(Path(folder))
-        if digest not in (None, version.digest):
-            raise ArtifactError(f"{folder} holds another version than the one whose certificate was checked")
+        if digest is not None and digest != version.loaded_digest:
+            raise ArtifactError(f"{folder} or the encoder is another than the one whose certificate was checked")
         self.version = replace(version, novel_to_top=uncovered == "last_tier")
         self.certificate_status = CertificateStatus(validity, self.version.name, clock or utc_now)
         self.long_work = LongWork(limit_s)

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from router_models.errors import CertificateError
+from router_models.data.artifacts import read_json_file
+from router_models.errors import ArtifactError, CertificateError
 from router_models.pricing.prices import Price, PriceList, Rates
 from router_models.risk_control.certificate import binding_hashes
 from router_models.versions.router_version import RouterVersion
@@ -23,6 +24,7 @@ from serve_graph.engines.weights.model_folder import look_at
 from serve_graph.engines.weights.resolve import weights_digest
 from serve_graph.errors import ServeGraphError
 
+MOST_NOTE_BYTES = 1 << 20
 CREDENTIALS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 """Endings of environment variables that open doors and change no answer: a rotated secret voids nothing."""
 
@@ -91,9 +93,9 @@ def collected_binds(outcomes: Path) -> dict[str, str] | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ServeGraphError(f"{path} is damaged ({error}): restore it, or collect the outcomes again") from error
+        found = read_json_file(path, MOST_NOTE_BYTES)
+    except ArtifactError as error:
+        raise ServeGraphError(f"{error}: restore it, or collect the outcomes again") from error
     if found is not None and not (isinstance(found, dict) and all(isinstance(v, str) for v in found.values())):
         raise ServeGraphError(f"{path} does not hold what `collect` notes: restore it, or collect the outcomes again")
     return found

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from router_models.data.artifacts import MANIFEST, file_sha256, files_inside, read_bounded
+from router_models.data.artifacts import MANIFEST, file_sha256, files_inside, read_bounded, read_json_file
 from router_models.errors import ArtifactError
 from router_models.types import Progress
 from serve_graph.errors import WeightsError
@@ -76,22 +76,30 @@ def look_at(
     Raises WeightsError for a folder or file that cannot be read.
     """
     path = note_path(folder, state_folder)
+    stored = _stored(path)
     try:
-        stored: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError):
-        stored = {}
-    try:
-        hashes = _hashed(folder, stored.get("seen", {}), progress)
+        hashes = _hashed(folder, stored["seen"], progress)
     except OSError as error:
         raise WeightsError(f"the folder {folder} cannot be read: {error}") from error
     now = {name: entry["sha256"] for name, entry in hashes.items()}
-    first = stored.get("first") or (now if trust else {})
-    if stored.get("seen") != hashes or stored.get("first") != first:
+    first = stored["first"] or (now if trust else {})
+    if stored["seen"] != hashes or stored["first"] != first:
         path.parent.mkdir(parents=True, exist_ok=True)
         half = path.with_name(f"{path.name}.{os.getpid()}")
         half.write_text(json.dumps({"folder": str(folder.resolve()), "first": first, "seen": hashes}, indent=1))
         half.replace(path)
     return FolderNote(path, first, now)
+
+
+def _stored(path: Path) -> dict[str, dict[str, Any]]:
+    """What was noted of a folder; nothing where there is no note, or a damaged one."""
+    try:
+        stored = read_json_file(path)
+    except ArtifactError:
+        stored = None
+    found = {what: stored.get(what) if isinstance(stored, dict) else None for what in ("first", "seen")}
+    noted = {what: names if isinstance(names, dict) else {} for what, names in found.items()}
+    return {**noted, "seen": {name: entry for name, entry in noted["seen"].items() if isinstance(entry, dict)}}
 
 
 def folder_digest(hashes: Mapping[str, str]) -> str:

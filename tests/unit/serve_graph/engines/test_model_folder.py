@@ -185,8 +185,9 @@ def test_unchanged_files_are_read_once(folder: Path, state: Path, monkeypatch: p
 
 def test_a_damaged_note_is_made_again(folder: Path, state: Path) -> None:
     before = check_model_folder(folder, state)
-    note_path(folder, state).write_text("{half")
-    assert check_model_folder(folder, state) == before
+    for damaged in ("{half", "[]", '{"seen": 7, "first": "x"}', '{"seen": {"config.json": 7}}', "[" * 100_000):
+        note_path(folder, state).write_text(damaged)
+        assert check_model_folder(folder, state) == before
 
 
 def test_a_folder_that_is_not_there_has_no_digest(tmp_path: Path, state: Path) -> None:

@@ -250,11 +250,14 @@ async def test_readyz_says_that_nothing_is_certified_any_more(tmp_path: Path) ->
 def test_a_replica_that_starts_later_loads_the_version_that_was_checked_and_no_other(tmp_path: Path) -> None:
     from serve_graph.cluster.policy_deployment import PolicyDeployment
 
-    digest, folder = certified(config()).save(tmp_path / "v"), tmp_path / "v"
+    certified(config()).save(tmp_path / "v")
+    folder, digest = tmp_path / "v", RouterVersion.load(tmp_path / "v").loaded_digest
     PolicyDeployment(str(folder), digest=digest)
+    with pytest.raises(ArtifactError, match="is another than the one"):
+        PolicyDeployment(str(folder), digest=digest.replace(digest[-1], "x"))  # of another encoder
     (folder / "policy.json").write_text((folder / "policy.json").read_text().replace("0.5", "0.1"))
     seal(folder)
-    with pytest.raises(ArtifactError, match="another version than the one whose certificate was checked"):
+    with pytest.raises(ArtifactError, match="is another than the one whose certificate was checked"):
         PolicyDeployment(str(folder), digest=digest)
 
 
