@@ -82,10 +82,15 @@ def certified_point(
     cert_rows: BoolArray,
     now: datetime,
     seed: int,
+    covered: BoolArray | None = None,
 ) -> CertifiedPoint:
-    """Calibrate on the other rows, certify on `cert_rows`, and compute cost and quality of the policy there."""
+    """Calibrate on the other rows, certify on `cert_rows`, and compute cost and quality of the policy there.
+
+    Rows that are not `covered` by their conditions are no evidence, and are answered by strong.
+    """
     right = weak if terms.acceptable is None else (weak >= terms.acceptable).astype(np.float64)
-    tune = ~cert_rows
+    inside = np.ones(len(weak), dtype=np.bool_) if covered is None else covered
+    tune, cert = ~cert_rows & inside, cert_rows & inside
     threshold: float | None = None
     p = scores
     try:
@@ -94,14 +99,14 @@ def certified_point(
         p = choose_calibrator(np.clip(scores, 0, 1)[tune], right[tune], seed=seed).predict(np.clip(scores, 0, 1))
         certificate = certify_threshold(
             Labelled.of(p[tune], 1 - right[tune]),
-            Labelled.of(p[cert_rows], 1 - right[cert_rows]),
+            Labelled.of(p[cert], 1 - right[cert]),
             CertificateTerms(terms.epsilon, terms.delta, LabelSource.PROGRAMMATIC, now, now + timedelta(days=1)),
         )
         threshold = certificate.threshold_for()
         why = f"{certificate.errors} of {certificate.accepted_n} sent to weak were wrong"
     except (NotCertifiedError, DataError) as error:
         why = str(error)
-    kept = p[cert_rows] >= (np.inf if threshold is None else threshold)
+    kept = inside[cert_rows] & (p[cert_rows] >= (np.inf if threshold is None else threshold))
     cost = np.where(kept, terms.weak_cost[cert_rows], terms.strong_cost[cert_rows])
     quality = float(np.where(kept, weak[cert_rows], strong[cert_rows]).mean())
     low, high = float(weak[cert_rows].mean()), float(strong[cert_rows].mean())

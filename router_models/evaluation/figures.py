@@ -34,6 +34,7 @@ from router_models.metrics import (
     routellm_curve,
     routing_curve,
 )
+from router_models.reports.coverage import foreseen_rows
 from router_models.types import FloatArray, IntArray
 
 
@@ -191,11 +192,12 @@ def evaluate(
     )
     counted = evidence_rows(table, seed)
     cert_rows = certification_rows(table, seed)[counted]
+    covered = foreseen_rows(table)[counted]
     few = replace(terms, weak_cost=terms.weak_cost[counted], strong_cost=terms.strong_cost[counted])
     out_of_domain = away or {}
     own = {m.method: m.scores for m in held if m.method not in ("random", "oracle")}
     points = {
-        method: certified_point(scores[counted], w[counted], s[counted], few, cert_rows, now, seed)
+        method: certified_point(scores[counted], w[counted], s[counted], few, cert_rows, now, seed, covered)
         for method, scores in (own if certify is None else certify).items()
     }
     rows = [

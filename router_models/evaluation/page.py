@@ -77,7 +77,8 @@ def certified_table(found: Evaluation) -> str:
     rows += [[row.method, *_certified(row.certified)] for row in found.rows if row.certified is not None]
     text = (
         f"P(wrong | sent to {found.weak}) ≤ {found.terms.epsilon:g} with {1 - found.terms.delta:.0%} confidence: "
-        "anchored Learn-then-Test on 60 % of the prompts, thresholds and calibration from the other 40 %."
+        "anchored Learn-then-Test on 60 % of the prompts, thresholds and calibration from the other 40 %. Prompts "
+        "under conditions that a certificate would not cover are no evidence, and go to strong."
     )
     return f"{text}\n\n{table(rows)}"
 

@@ -135,6 +135,23 @@ def test_a_certified_point_costs_less_and_keeps_its_budget_on_the_certification_
     assert point.cost < point.cost_of_strong
 
 
+def test_prompts_that_would_not_be_covered_are_no_evidence_and_go_to_strong() -> None:
+    """Ten prompts had a temperature of their own: what their answers are worth changes nothing."""
+    points = []
+    for right in (0.0, 1.0):
+        t, _ = drawn(800)
+        odd = np.arange(len(t)) < 10
+        hot = ['{"temperature":1.9}' if one else "" for one in odd]
+        weak, strong = (np.where(odd, right, t.grade(tier)).tolist() for tier in ("weak", "strong"))
+        made = table(weak, strong, decoding=hot)
+        scores = HeldOutScores("mine", "k-fold", np.where(odd, 0.999, drawn(800)[1]))
+        points.append(evaluate(made, "weak", "strong", [scores], terms(made, epsilon=0.3), NOW).rows[3].certified)
+    wrong, correct = points
+    assert wrong is not None and correct is not None  # noqa: PT018 (both, for mypy)
+    assert wrong.threshold is not None
+    assert (wrong.threshold, wrong.why, wrong.strong_share) == (correct.threshold, correct.why, correct.strong_share)
+
+
 def test_where_nothing_can_be_certified_the_reason_is_given() -> None:
     t, _ = drawn()
     point = certified_point(
