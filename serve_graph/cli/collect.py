@@ -18,7 +18,7 @@ def collect(
     out: Annotated[Path, typer.Option(help="The outcomes table to write.")] = Path("outcomes.parquet"),
     starter: Annotated[
         int,
-        typer.Option(help="Number of plain starter tasks; 3 varied ones are added to every 17.", min=1, max=20000),
+        typer.Option(help="Plain starter tasks; 3 varied and 3.5 typed ones are added to every 17.", min=1, max=20000),
     ] = 3400,
     seed: Annotated[int, typer.Option(help="The starter generator's seed.")] = 0,
     tasks: Annotated[Path | None, typer.Option(help="Your own tasks as JSON lines, instead of starter tasks.")] = None,

@@ -9,18 +9,20 @@ import re
 import pytest
 
 from router_models.data.starter import Task, generate, grade
-from router_models.data.starter.families import EVERYDAY
+from router_models.data.starter.families import EVERYDAY, FIGURES, TYPED
 from router_models.data.starter.families import FAMILIES as GRADED
+from router_models.data.starter.generate import typed
 
 pytestmark = pytest.mark.sampled("family")
 
-FAMILIES = {**GRADED, **EVERYDAY}
-TASKS = generate(2000, seed=11)
+FAMILIES = {**GRADED, **EVERYDAY, **TYPED, **FIGURES}
+HOLD_THEIR_ANSWERS = ("functions", "copying", "notes", "typed_sayings")
+TASKS = [*generate(2000, seed=11), *typed(500, seed=11), *typed(60, seed=11, registry=FIGURES)]
 
 
 def of_family(name: str, most: int = 60) -> list[Task]:
     found = [task for task in TASKS if task.family == name]
-    return found[: 8 if name == "functions" else most]
+    return found[: 8 if name in ("functions", "typed_code") else most]
 
 
 def wrong_answer(task: Task) -> str:
@@ -53,8 +55,16 @@ def wrong_answer(task: Task) -> str:
             return "{}"
         case "program":
             return re.sub(r"return .*", "return None", task.solution)
-        case "mentions":
+        case "says":
+            return f"I would rather not say {task.solution}"
+        case "mentions" | "states":
             return "Timbuktu"
+        case "yes_no":
+            return "No." if task.solution == "Yes." else "Yes."
+        case "listed":
+            return "stone"
+        case "explains":
+            return "It is what it is and nothing else at all."
         case _:
             return task.solution[:-1] + ("q" if task.solution[-1:] not in "qQ" else "z")
 
@@ -80,7 +90,9 @@ def test_no_answer_is_graded_wrong(family: str, answer: str) -> None:
     assert not any(grade(task, answer) for task in of_family(family, 20))
 
 
-@pytest.mark.parametrize("family", [name for name in FAMILIES if name not in ("functions", "copying", "notes")])
+@pytest.mark.parametrize(
+    "family", [name for name in FAMILIES if name not in ("functions", "copying", "notes", "typed_sayings")]
+)
 def test_repeating_the_question_is_graded_wrong_nearly_always(family: str) -> None:
     tasks = of_family(family)
     assert sum(grade(task, task.prompt) for task in tasks) <= 0.25 * len(tasks)

@@ -7,9 +7,11 @@ that is new; a slot whose pool is exhausted is skipped, and the plan starts over
 
 import random
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 
-from router_models.data.starter.families import EVERYDAY, FAMILIES, Entry
+from router_models.data.starter.families import EVERYDAY, FAMILIES, FIGURES, TYPED, Entry
 from router_models.data.starter.families.framing import frame
+from router_models.data.starter.families.typed import NEVER_ASKED
 from router_models.data.starter.task import Task, task_id
 
 MOST_TASKS = 20_000
@@ -23,7 +25,7 @@ _DRY_ROUNDS = 3
 
 def families() -> tuple[str, ...]:
     """Return the names of all families, in the order of the registries."""
-    return (*FAMILIES, *EVERYDAY)
+    return (*FAMILIES, *EVERYDAY, *TYPED, *FIGURES)
 
 
 def generate(n: int, *, seed: int, exclude: Collection[str] = ()) -> list[Task]:
@@ -56,6 +58,34 @@ def generate(n: int, *, seed: int, exclude: Collection[str] = ()) -> list[Task]:
     tasks += _pool(EVERYDAY, plain, random.Random(f"everyday:{seed}"), exclude, framed=False)
     random.Random(f"order:{seed}").shuffle(tasks)
     return tasks
+
+
+def typed(n: int, *, seed: int, exclude: Collection[str] = (), registry: Mapping[str, Entry] = TYPED) -> list[Task]:
+    """Draw questions as people type them first, asked without a limit of length; equal arguments give equal lists.
+
+    Parameters
+    ----------
+    n : int
+        How many; the lists hold about 750, and all beyond are sums.
+    seed : int
+        Another seed draws others.
+    exclude : collection of str
+        Ids that must not be drawn.
+    registry : mapping of str to Entry
+        The families: `TYPED`, or `FIGURES`.
+
+    Returns
+    -------
+    list of Task
+
+    Raises
+    ------
+    ValueError
+        Where the pools hold fewer than `n` new tasks.
+    """
+    taken = {*exclude, *(task_id(question) for question in NEVER_ASKED)}
+    tasks = _pool(registry, n, random.Random(f"typed:{seed}"), taken, framed=False)
+    return [replace(task, max_tokens=None) for task in tasks]
 
 
 def _pool(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from router_models.data.starter import answer_reading as reading
 from router_models.data.starter.compare import same
 from router_models.data.starter.program import marks_program
+from router_models.data.starter.typed_graders import answers_yes_no, explains, listed, says, states
 
 Reference = Mapping[str, object]
 _LONGEST_PROSE_WORDS = 45
@@ -211,6 +212,11 @@ GRADERS: Mapping[str, Callable[[Reference, str], bool]] = {
     "program": marks_program,
     "sentence": marks_sentence,
     "record": record,
+    "states": states,
+    "says": says,
+    "yes_no": answers_yes_no,
+    "listed": listed,
+    "explains": explains,
 }
 
 

@@ -35,9 +35,18 @@ def _is_cases(value: object) -> bool:
     )
 
 
+def _is_groups(value: object) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(_is_strings(group) for group in value)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
 _STRING = (_is_string, "a string")
 _STRINGS = (_is_strings, "a list of strings")
 _OBJECT = (_is_mapping, "an object")
+_GROUPS = (_is_groups, "a list of lists of strings")
 _ANYTHING = (lambda value: True, "a value")
 _Kind = tuple[Callable[[object], bool], str]
 _NEEDED: Mapping[str, Mapping[str, _Kind]] = {
@@ -54,10 +63,16 @@ _NEEDED: Mapping[str, Mapping[str, _Kind]] = {
     "program": {"function": _STRING, "cases": (_is_cases, "a list of [arguments, result] pairs")},
     "sentence": {"words": _STRINGS},
     "record": {"fields": _OBJECT},
+    "states": {"accepted": _STRINGS},
+    "says": {"text": _STRING},
+    "yes_no": {"answer": _STRING, "options": _STRINGS, "about": _STRINGS},
+    "listed": {"members": _GROUPS, "count": (_is_count, "a whole number from 1")},
+    "explains": {"groups": _GROUPS},
 }
 _ALLOWED: Mapping[str, Mapping[str, _Kind]] = {
     "mentions": {"rivals": _STRINGS},
     "number": {"given": (lambda value: isinstance(value, list | tuple), "a list")},
+    "states": {"rivals": _STRINGS},
     "choice": {"given": _STRINGS, "aliases": (_is_aliases, "an object of lists of strings")},
 }
 

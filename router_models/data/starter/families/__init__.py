@@ -7,6 +7,7 @@ about half of a task set is worth sending to one.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from router_models.data.starter.families import typed
 from router_models.data.starter.families.base import Family
 from router_models.data.starter.families.documents import (
     functions,
@@ -87,3 +88,19 @@ EVERYDAY: Mapping[str, Entry] = {
     "notes": Entry(everyday.notes, everyday.LANGUAGES, 2),
 }
 """Plain requests, drawn unframed: the easy share of traffic."""
+
+TYPED: Mapping[str, Entry] = {
+    "typed_sums": Entry(typed.sums, typed.LANGUAGES, 5),
+    "typed_facts": Entry(typed.facts, typed.LANGUAGES, 7),
+    "typed_meanings": Entry(typed.word_meanings, typed.LANGUAGES, 2),
+    "typed_terms": Entry(typed.terms, typed.LANGUAGES, 2),
+    "typed_yes_no": Entry(typed.yes_no, typed.LANGUAGES, 2),
+    "typed_changes": Entry(typed.changes, typed.LANGUAGES, 2),
+    "typed_phrases": Entry(typed.phrases, typed.LANGUAGES, 2),
+    "typed_lists": Entry(typed.lists, typed.LANGUAGES, 2),
+    "typed_code": Entry(typed.code, typed.LANGUAGES, 1),
+    "typed_sayings": Entry(typed.sayings, typed.LANGUAGES, 1),
+}
+"""Questions as people type them first, drawn unframed and asked without a limit of length."""
+FIGURES: Mapping[str, Entry] = {"typed_figures": Entry(typed.figures, typed.LANGUAGES, 1)}
+"""More of these, sums in figures alone: so short a prompt lies far from all others, and a few of a form cover none."""

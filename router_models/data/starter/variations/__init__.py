@@ -5,18 +5,23 @@ others in every combination of two system prompts (a client's usual one, and one
 and one or two turns, all of equal size. Their questions are none of the plain ones.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
-from router_models.data.starter.generate import generate
+from router_models.data.starter.families import FIGURES, TYPED
+from router_models.data.starter.generate import generate, typed
 from router_models.data.starter.task import Task
 from router_models.types.chat_prompts import routed_text
 
 VARIED_SHARE = 3 / 17
 """How many varied tasks there are beside every plain one: 600 beside 3,400."""
+TYPED_SHARE = 3.5 / 17
+"""How many questions as people type them first there are beside every plain task: 700 beside 3,400."""
+FIGURES_SHARE = 1.25 / 17
+"""How many sums in figures alone: 250 beside 3,400."""
 SYSTEM_PROMPTS = ("short", "company")
 """The names of the shipped system prompts."""
 SAMPLED: Mapping[str, Any] = {"temperature": 0.7}
@@ -31,7 +36,7 @@ def system_prompt(name: str) -> str:
 
 
 def starter_tasks(n: int, *, seed: int) -> list[Task]:
-    """Return `n` plain tasks, and `VARIED_SHARE` times as many varied ones.
+    """Return `n` plain tasks, `VARIED_SHARE` times as many varied ones, and `TYPED_SHARE` times as many typed ones.
 
     Parameters
     ----------
@@ -43,10 +48,18 @@ def starter_tasks(n: int, *, seed: int) -> list[Task]:
     Returns
     -------
     list of Task
-        The plain tasks of `generate(n, seed=seed)`, then the varied ones.
+        The plain tasks of `generate(n, seed=seed)`, then the varied ones, then the typed ones and sums in figures
+        (`FIGURES_SHARE`); of these 17 in 20 are asked by themselves and 3 in the varied ways.
     """
     plain = generate(n, seed=seed)
-    return [*plain, *varied(round(n * VARIED_SHARE), seed=seed, exclude={task.id for task in plain})]
+    others = varied(round(n * VARIED_SHARE), seed=seed, exclude={task.id for task in plain})
+    tasks = [*plain, *others]
+    for share, registry in ((TYPED_SHARE, TYPED), (FIGURES_SHARE, FIGURES)):
+        known = {task.id for task in tasks}
+        asked = typed(round(n * share), seed=seed, exclude=known, registry=registry)
+        bare = round(len(asked) / (1 + VARIED_SHARE))
+        tasks += [*asked[:bare], *_in_other_ways(asked[bare:], seed, known)]
+    return tasks
 
 
 def varied(n: int, *, seed: int, exclude: Collection[str] = ()) -> list[Task]:
@@ -66,8 +79,12 @@ def varied(n: int, *, seed: int, exclude: Collection[str] = ()) -> list[Task]:
     list of Task
         Any eleven in a row are of the eleven combinations; a task's `id` is that of its question.
     """
-    questions = generate(n, seed=seed, exclude=exclude)
-    openings = _openings(seed, {*exclude, *(task.id for task in questions)}) if n else {}
+    return _in_other_ways(generate(n, seed=seed, exclude=exclude), seed, exclude)
+
+
+def _in_other_ways(questions: Sequence[Task], seed: int, exclude: Collection[str]) -> list[Task]:
+    """Return the questions asked in the eleven ways, in turn, after first turns that are none of them."""
+    openings = _openings(seed, {*exclude, *(task.id for task in questions)}) if questions else {}
     tasks = []
     for task, (system, decoding, follows) in zip(questions, _not_plain(), strict=False):
         chat = [{"role": "system", "content": system_prompt(system)}] if system else []

@@ -7,7 +7,9 @@ from collections import Counter
 import pytest
 
 from router_models.data.starter import Task, families, generate
-from router_models.data.starter.families import EVERYDAY, FAMILIES
+from router_models.data.starter.families import EVERYDAY, FAMILIES, FIGURES, TYPED
+from router_models.data.starter.families.typed import NEVER_ASKED
+from router_models.data.starter.generate import typed
 
 SIZE = 3400
 
@@ -56,7 +58,7 @@ def test_both_sets_are_generated_within_five_seconds() -> None:
 
 def test_families_and_difficulties_are_balanced(training: list[Task]) -> None:
     by_family = Counter(task.family for task in training)
-    assert set(by_family) == set(families())
+    assert set(by_family) == set(families()) - set(TYPED) - set(FIGURES)
     for registry in (FAMILIES, EVERYDAY):
         per_weight = [by_family[name] / entry.weight for name, entry in registry.items()]
         assert max(per_weight) <= 1.1 * min(per_weight)
@@ -102,3 +104,17 @@ def test_asking_for_nothing_gives_nothing() -> None:
 def test_asking_for_more_than_there_is_says_so() -> None:
     with pytest.raises(ValueError, match="at most 20,000"):
         generate(10**6, seed=0)
+
+
+def test_typed_questions_are_short_unframed_and_asked_without_a_limit() -> None:
+    tasks = typed(700, seed=0)
+    assert typed(100, seed=3) == typed(100, seed=3) != typed(100, seed=4)
+    assert len({task.prompt for task in tasks}) == 700
+    assert {task.max_tokens for task in tasks} == {None}
+    assert {task.language for task in tasks} == {"en"}
+    assert set(Counter(task.family for task in tasks)) == set(TYPED)
+    assert sorted(len(task.prompt) for task in tasks)[350] <= 40
+    assert not NEVER_ASKED & {task.prompt for task in tasks}
+    assert not {task.id for task in tasks[:50]} & {
+        task.id for task in typed(600, seed=0, exclude={task.id for task in tasks[:50]})
+    }

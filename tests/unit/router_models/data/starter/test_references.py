@@ -8,18 +8,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router_models.data.starter import Task, check_task, generate, grade
+from router_models.data.starter.generate import typed
 from router_models.data.starter.graders import GRADERS
 
 TASK = Task("t", "What is the colour of the cat?", "notes", 1, "en", "mentions", {"accepted": ["brown"]}, "brown", 8)
 KEYS = ("accepted", "rivals", "value", "given", "answer", "options", "aliases", "text", "words", "items", "loose",
-        "fold_case", "date", "fields")  # fmt: skip
+        "fold_case", "date", "fields", "members", "count", "groups", "about")  # fmt: skip
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6)
 VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.text(max_size=4), SCALARS, max_size=3)
 PURE = sorted(set(GRADERS) - {"program"})
 
 
 def test_every_starter_task_passes() -> None:
-    for task in generate(400, seed=7):
+    for task in (*generate(400, seed=7), *typed(200, seed=7)):
         check_task(task)
 
 
@@ -37,6 +38,10 @@ def test_every_starter_task_passes() -> None:
         ("letter", {"answer": "C", "options": {"A": "x"}}, "'answer' 'C' is none of its 'options'"),
         ("letter", {"answer": "A", "options": ["x"]}, "'options': an object"),
         ("json", {}, "'value': a value; it is missing"),
+        ("yes_no", {"answer": "maybe", "options": ["yes", "no"], "about": []}, "none of its 'options'"),
+        ("listed", {"members": [["a"]], "count": 0}, "'count': a whole number from 1"),
+        ("listed", {"members": ["a"], "count": 1}, "'members': a list of lists of strings"),
+        ("explains", {"groups": []}, "'groups': a list of lists of strings"),
         ("record", {"fields": []}, "'fields': an object"),
         ("program", {"function": "f", "cases": [[1, 2]]}, r"'cases': a list of \[arguments, result\] pairs"),
     ],
@@ -75,6 +80,13 @@ WELL_FORMED = {
     "json": {"value": VALUES},
     "date": {"date": st.text(max_size=10)},
     "sentence": {"words": st.lists(st.text(max_size=4), max_size=3)},
+    "states": {"accepted": st.lists(st.text(max_size=4)), "rivals": st.lists(st.text(max_size=4))},
+    "says": {"text": st.text(max_size=6)},
+    "listed": {
+        "members": st.lists(st.lists(st.text(max_size=4), max_size=2), min_size=1),
+        "count": st.integers(1, 3),
+    },
+    "explains": {"groups": st.lists(st.lists(st.text(max_size=4), max_size=2), min_size=1)},
     "record": {"fields": st.dictionaries(st.text(max_size=4), VALUES, max_size=3)},
 }
 

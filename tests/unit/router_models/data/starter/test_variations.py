@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from router_models.data.starter import Task, generate, grade, starter_tasks
+from router_models.data.starter.families import FIGURES, TYPED
 from router_models.data.starter.variations import SAMPLED, SYSTEM_PROMPTS, system_prompt, varied
 from router_models.types.conditions import PLAIN, conditions_of, system_prompt_of
 
@@ -18,12 +19,12 @@ def tasks() -> list[Task]:
 
 def test_plain_tasks_come_first_as_they_always_were(tasks: list[Task]) -> None:
     assert tasks[:SIZE] == generate(SIZE, seed=0)
-    assert len(tasks) == SIZE + 600
+    assert len(tasks) == SIZE + 600 + 700 + 250
     assert starter_tasks(40, seed=5) == starter_tasks(40, seed=5) != starter_tasks(40, seed=6)
 
 
 def test_every_combination_is_asked_about_as_often(tasks: list[Task]) -> None:
-    asked = [conditions_of(task.query) for task in tasks[SIZE:]]
+    asked = [conditions_of(task.query) for task in tasks[SIZE : SIZE + 600]]
     ways = Counter((one.decoding, one.system_prompt, one.turns) for one in asked)
     assert len(ways) == 11
     assert set(ways.values()) == {54, 55}
@@ -31,6 +32,17 @@ def test_every_combination_is_asked_about_as_often(tasks: list[Task]) -> None:
     hashes = {system_prompt_of(task.query.messages) for task in tasks[SIZE:]}
     assert len(hashes) == 1 + len(SYSTEM_PROMPTS)
     assert {str(task.parameters) for task in tasks[SIZE:]} == {"{}", str(SAMPLED)}
+
+
+def test_typed_questions_come_last_and_every_seventh_in_other_ways(tasks: list[Task]) -> None:
+    start = SIZE + 600
+    for n, bare, registry in ((700, 595, TYPED), (250, 212, FIGURES)):
+        asked = tasks[start : start + n]
+        assert {task.family for task in asked} == set(registry)
+        assert all(not task.messages and not task.parameters for task in asked[:bare])
+        others = [conditions_of(task.query) for task in asked[bare:]]
+        assert len({(one.decoding, one.system_prompt, one.turns) for one in others}) == 11
+        start += n
 
 
 def test_no_question_and_no_request_comes_twice(tasks: list[Task]) -> None:
