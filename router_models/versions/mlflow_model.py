@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 ARTIFACT = "router_version"
 MODEL = "model"
 """Where a run keeps the MLflow model, the version's folder in its `artifacts`; until release 0.2 the folder alone."""
+LONGEST_DESCRIPTION = 5000
+"""Characters: MLflow's own limit, which SQLite does not enforce and PostgreSQL and MySQL do."""
 MODEL_CODE = Path(__file__).with_name("pyfunc_code.py")
 EXAMPLES = ("What is the plural of “mouse”?", "Prove that there are infinitely many primes.")
 
@@ -60,6 +62,16 @@ def log_model(folder: Path, log: Callable[[str, str], object]) -> str:
         )
         log(str(made), MODEL)
     return MODEL
+
+
+def shortened_report(text: str) -> str:
+    """Return a report as a version's description: whole sections of it, as many as MLflow's databases hold."""
+    if len(text) <= LONGEST_DESCRIPTION:
+        return text
+    rest = "\n\nThe other sections: `report.html` of the run, or `serve-graph versions show`."
+    kept = text[: LONGEST_DESCRIPTION - len(rest)]
+    end = kept.rfind("\n## ")
+    return (kept[:end] if end > 0 else kept).rstrip() + rest
 
 
 def _signature() -> Any:

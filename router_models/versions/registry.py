@@ -16,7 +16,7 @@ from typing import Any
 
 from router_models.data.artifacts import verify
 from router_models.errors import ArtifactError, RegistryError
-from router_models.versions.mlflow_model import dataset_input, folder_within, log_model
+from router_models.versions.mlflow_model import dataset_input, folder_within, log_model, shortened_report
 from router_models.versions.names import check_name
 from router_models.versions.review import FORMER_TAG, TAG, Review, review_state
 
@@ -49,11 +49,15 @@ class RegisteredVersion:
 
         Raises ArtifactError where the files do not match their manifest, RegistryError where they cannot be had.
         """
-        target = cache / f"{self.model}-{self.number}-{self.run_id[:8]}"
+        target = self.cached_in(cache)
         if not target.exists():
             _download(self, target)
         self.check(target)
         return target
+
+    def cached_in(self, cache: Path) -> Path:
+        """Where `folder` keeps the copy."""
+        return cache / f"{self.model}-{self.number}-{self.run_id[:8]}"
 
     def check(self, folder: Path) -> None:
         """Raise ArtifactError where `folder` is damaged, or is not known to be what was registered."""
@@ -130,7 +134,7 @@ def register(
         made = client.create_model_version(model, source, run_id, tags=all_tags)
         report = folder / "report.md"
         if report.is_file():
-            client.update_model_version(model, made.version, description=report.read_text()[:100_000])
+            client.update_model_version(model, made.version, description=shortened_report(report.read_text()))
         if alias is not None:
             client.set_registered_model_alias(model, alias, made.version)
     return _registered(uri, client, made, model)
@@ -267,6 +271,21 @@ def set_review(version: RegisteredVersion, tags: Mapping[str, str]) -> None:
     set_tags(version.uri, version.model, version.number, tags)
 
 
+def seed_of(version: RegisteredVersion) -> int:
+    """Return the seed that the outcomes of a version were divided with, as its run noted it; 0 where it did not."""
+    client = _client(version.uri)
+    with _mlflow_errors(f"reading the run of {version.name}"):
+        return int(client.get_run(version.run_id).data.params.get("seed", 0))
+
+
+def delete_version(version: RegisteredVersion) -> None:
+    """Remove a version; its run is marked as deleted, and `mlflow gc` frees its files."""
+    client = _client(version.uri)
+    with _mlflow_errors(f"removing {version.name}"):
+        client.delete_model_version(version.model, version.number)
+        client.delete_run(version.run_id)
+
+
 def _ask(uri: str, client: Any, model: str, wanted: str) -> Any:
     """MLflow's entity of the version that an alias or number names; None where there is none."""
     from mlflow.exceptions import MlflowException
@@ -300,7 +319,8 @@ def _experiment(client: Any, name: str, artifacts_folder: Path | None) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is not None:
         return str(experiment.experiment_id)
-    location = None if artifacts_folder is None else artifacts_folder.resolve().as_uri()
+    served = str(client.tracking_uri).startswith(("http://", "https://", "databricks"))
+    location = None if artifacts_folder is None or served else artifacts_folder.resolve().as_uri()
     return str(client.create_experiment(name, artifact_location=location))
 
 
@@ -334,6 +354,7 @@ def _download(version: RegisteredVersion, target: Path) -> None:
 
 def _client(uri: str) -> Any:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for results
     # A registry that is down must not hold a start up for minutes (MLflow's own: 7 retries, 120 s each).
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")

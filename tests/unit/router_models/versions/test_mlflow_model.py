@@ -19,6 +19,7 @@ from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate, LabelSource
 from router_models.types import OperatingPoint
 from router_models.versions.decided import decide_frame
+from router_models.versions.mlflow_model import shortened_report
 from router_models.versions.policy import Policy
 from router_models.versions.registry import RegisteredVersion, register
 from router_models.versions.router_version import RouterVersion, Stage
@@ -94,6 +95,15 @@ def test_a_row_that_cannot_be_decided_of_is_named(frame: dict[str, list[Any]], s
     with pytest.raises(DataError) as refused:
         decide_frame(version(), pd.DataFrame(frame))
     assert said in str(refused.value)
+
+
+def test_a_long_report_is_cut_between_sections_to_what_databases_hold() -> None:
+    text = "# Title\n" + "".join(f"\n## Section {i}\n{'word ' * 149}word\n" for i in range(12))
+    short = shortened_report(text)
+    assert len(short) <= 5000
+    assert text.startswith(short.rpartition("\n\nThe other sections: `report.html`")[0] + "\n\n## Section")
+    assert shortened_report(text[:4000]) == text[:4000]
+    assert len(shortened_report("x" * 9000)) == 5000
 
 
 def test_of_a_version_without_a_certificate_nothing_is_covered() -> None:
