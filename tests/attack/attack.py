@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from tests.attack.target import Answer, Target, Watcher
 
+Given = TypeVar("Given")
 HONEST_S = 4.0
 """What an honest caller may have to wait while somebody attacks: echo engines answer in milliseconds."""
 
@@ -43,6 +46,12 @@ def attack(name: str, sent: str, wanted: str, into: list[Attack], *, honest_too:
         into.append(Attack(name, sent, wanted, carry_out, honest_too))
 
     return keep
+
+
+def at_once(each: Callable[[Given], Answer], given: Iterable[Given]) -> list[Answer]:
+    """Send many requests, 32 at a time: a key that is refused again and again waits for each refusal."""
+    with ThreadPoolExecutor(32) as callers:
+        return list(callers.map(each, given))
 
 
 def refused(answers: Iterable[Answer], *wanted: int) -> tuple[str, bool]:

@@ -36,7 +36,7 @@ def soon(answers: list[Answer], *wanted: int) -> tuple[str, bool]:
 )
 def patterns(at: Target) -> tuple[str, bool]:
     texts = ["\n" * 20_000, *(piece * 10_000 for piece in PIECES), *(f"x{piece * 10_000}y" for piece in PIECES)]
-    return soon([at.chat(text) for text in texts], 200)
+    return soon([at.chat(text) for text in texts], 200, 400)  # 400: longer than the engine's context
 
 
 @attack(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.attack.attack import Attack, attack, refused
+from tests.attack.attack import Attack, at_once, attack, refused
 from tests.attack.target import CANARY, Answer, Target
 
 DOORS: list[Attack] = []
@@ -15,7 +15,7 @@ SECRET_WORDS = ("serve_graph_requests_total", "p_cheap", "threshold", "explanati
 
 def closed(at: Target, paths: list[str], key: str | None = "attacker", method: str = "GET") -> tuple[str, bool]:
     """Whether no path answers with what only administrators may see; refusals and unknown paths are all the same."""
-    answers = [_as_written(at, path, key, method) for path in paths]
+    answers = at_once(lambda path: _as_written(at, path, key, method), paths)
     told, ok = refused(answers, 400, 401, 403, 404, 405)
     leaked = [path for path, answer in zip(paths, answers, strict=True) if any(w in answer.text for w in SECRET_WORDS)]
     opened = [
@@ -106,16 +106,11 @@ def by_header(at: Target) -> tuple[str, bool]:
         "X-Forwarded-For: 127.0.0.1",
         "Forwarded: for=127.0.0.1;host=localhost",
     )
-    answers = [_as_written(at, "/healthz", "attacker", "GET", header) for header in headers]
-    answers += [
-        _as_written(at, "/metrics", "attacker", method, header)
-        for method in ("GET", "HEAD", "POST", "TRACE", "PUT")
-        for header in headers
-    ]
-    answers += [
-        _as_written(at, f"http://{host}/metrics", "attacker")
-        for host in ("127.0.0.1", "localhost", "metrics.internal")
-    ]
+    hosts = ("127.0.0.1", "localhost", "metrics.internal")
+    sent = [("/healthz", "GET", header) for header in headers]
+    sent += [("/metrics", method, header) for method in ("GET", "HEAD", "POST", "TRACE", "PUT") for header in headers]
+    sent += [(f"http://{host}/metrics", "GET", "X: y") for host in hosts]
+    answers = at_once(lambda each: _as_written(at, each[0], "attacker", *each[1:]), sent)
     told, _ = refused(answers)
     return told, not any(word in answer.text for answer in answers for word in SECRET_WORDS) and not any(
         answer.status >= 500 for answer in answers

@@ -37,7 +37,7 @@ def modes(at: Target) -> tuple[str, bool]:
 @attack(
     "words that stay behind",
     "a prompt, a card number as metadata, user and session, a tool result; then every file and log is searched",
-    "found nowhere",
+    "found nowhere, with a pattern for card numbers in records.redact",
     FILES,
 )
 def at_rest(at: Target) -> tuple[str, bool]:
@@ -54,7 +54,7 @@ def at_rest(at: Target) -> tuple[str, bool]:
     time.sleep(2)
     searched, found = 0, []
     for path in _files(at):
-        content = path.read_bytes()
+        content = _content(path)
         searched += 1
         if path.name not in HARNESS - {"graph.log"} and any(word.encode() in content for word in (CANARY, CARD)):
             found.append(path.name)
@@ -69,9 +69,7 @@ def at_rest(at: Target) -> tuple[str, bool]:
 )
 def keys_at_rest(at: Target) -> tuple[str, bool]:
     secrets = [*at.secrets.values(), "sk-of-the-operator"]
-    found = sorted(
-        {path.name for path in _files(at) if any(secret.encode() in path.read_bytes() for secret in secrets)}
-    )
+    found = sorted({path.name for path in _files(at) if any(secret.encode() in _content(path) for secret in secrets)})
     return f"found in {', '.join(found) or 'none'}", not found
 
 
@@ -79,6 +77,13 @@ def _files(at: Target) -> list[Path]:
     """The graph's files and its processes' logs: the state folder, Ray's session and the proxy's folder."""
     folders = {at.state, *_opened_folders(at)}
     return [path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:  # a spooled record that is in the store by now
+        return b""
 
 
 def _opened_folders(at: Target) -> set[Path]:

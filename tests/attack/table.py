@@ -1,6 +1,6 @@
 """Every attack of the threat model that can be made from outside, against a live graph, as a table (`make attack`).
 
-    python -m tests.attack.table [--only WORD]
+    python -m tests.attack.table [--only WORD...]
 
 Starts a graph with keys and one without, on ports of their own, attacks, and stops them. Exit 1 where an attack is not
 refused as wanted.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 
 from tests.attack.attack import Result, carried_out, failed, table
 from tests.attack.bodies import BODIES
@@ -25,11 +26,11 @@ WITH_KEYS = [*BODIES, *MONEY, *WIRE, *KEYS, *DOORS, *FILES]
 WITHOUT_KEYS = OPEN_DOORS
 
 
-def results(only: str = "") -> list[Result]:
-    """Carry out the attacks whose name holds a word, and say on standard error how far it is."""
+def results(only: Sequence[str] = ()) -> list[Result]:
+    """Carry out the attacks whose names hold one of the words, or all; says on standard error how far it is."""
     found = []
     for keys, attacks in ((True, WITH_KEYS), (False, WITHOUT_KEYS)):
-        chosen = [each for each in attacks if only in each.name]
+        chosen = [each for each in attacks if not only or any(word in each.name for word in only)]
         if not chosen:
             continue
         with attacked(keys) as target:
@@ -47,7 +48,7 @@ def results(only: str = "") -> list[Result]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="a word of the attacks' names: carry out these alone")
+    parser.add_argument("--only", nargs="*", default=(), help="words of the attacks' names: carry out these alone")
     found = results(parser.parse_args().only)
     print(table(found))
     left = failed(found)

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -165,7 +166,7 @@ def configuration(api: Api, secret_file: Path) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "tiers": [{"name": "cheap", "engine": "echo", "price": ECHO_PRICE, "context_tokens": 1_000_000}, hosted],
-        "records": {"retry_s": 0.3},
+        "records": {"retry_s": 0.3, "redact": [r"\d{4}-\d{4}-\d{4}-\d{4}"]},
         "http": {"body_timeout_s": BODY_TIMEOUT_S},
         "access": {"refresh_s": 0.5},
     }
@@ -173,10 +174,12 @@ def configuration(api: Api, secret_file: Path) -> dict[str, Any]:
 
 @contextmanager
 def attacked(keys: bool = True, seconds_to_answer: float = 20.0) -> Iterator[Target]:
-    """Start a graph of one's own, and stop it and everything that it started.
+    """Start a graph of one's own, and stop it and everything that it started, when this process is ended too.
 
     `keys`: with those of LIMITS, in its keys file; without any where False. `seconds_to_answer`: its tiers' time-out.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with ExitStack() as ended:
         folder = Path(ended.enter_context(tempfile.TemporaryDirectory(prefix="sg-attack-", dir="/tmp")))
         api, elsewhere = Api("upstream"), Api("elsewhere")
