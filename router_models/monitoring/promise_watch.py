@@ -21,6 +21,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import betaincinv
 
 from router_models.errors import DataError
 from router_models.risk_control.certificate import Certificate, check_budget
@@ -29,7 +30,7 @@ from router_models.types.label_sources import by_judge
 
 RISES = (1.25, 1.5, 2.0, 3.0, 5.0)
 """The risks bet on, as multiples of ε, as far as they are risks."""
-OVERALL = "overall"
+OVERALL, WRONG = "overall", "wrong answers"
 AlarmKind = Literal["drift", "revoked"]
 
 
@@ -47,26 +48,43 @@ class WatchedPromise:
         The slices of which the same is promised each.
     judge : str, optional
         The judge with whom agreement was certified: only its labels say anything of it. None: people's and programs'.
+    wrong_at_most : float, optional
+        Of harm: a 95 % upper bound of the share of wrong answers that was measured with it. Nothing is promised of
+        that, but it shows in labels that say nothing of the last tier. None: not watched.
     """
 
     epsilon: float
     harm: bool = False
     slices: tuple[str, ...] = ()
     judge: str | None = None
+    wrong_at_most: float | None = None
 
     @classmethod
     def of(cls, certificate: Certificate) -> WatchedPromise:
         """What a certificate promises of the answers that it covers."""
         slices = tuple(sorted(name for name in certificate.slices if certificate.covers(name)))
-        source = certificate.label_source
-        return cls(certificate.promised_risk, certificate.harm, slices, source if by_judge(source) else None)
+        source, found = certificate.label_source, certificate.compared
+        at_most = None
+        if certificate.harm and found is not None and 0 < found.wrong < found.kept:
+            at_most = float(betaincinv(found.wrong + 1, found.kept - found.wrong, 0.95))
+        judge = source if by_judge(source) else None
+        return cls(certificate.promised_risk, certificate.harm, slices, judge, at_most)
 
-    def mark(self, right: bool, last_right: bool | None = None) -> float:
-        """What a label shows: 1 where the risk happened; 0 where it did not, or where that is not known.
+    def mark(self, right: bool, last_right: bool | None = None, slice_name: str | None = None) -> LabelMark:
+        """What a label shows: the risk happened, or it did not, or that is not known, which counts as not.
 
         `last_right`: whether the last tier's answer is right, without which a wrong answer is not known to be harm.
         """
-        return float(not right and (not self.harm or last_right is True))
+        return LabelMark(float(not right and (not self.harm or last_right is True)), float(not right), slice_name)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelMark:
+    """What one label shows: 1 or 0 for the promised risk, 1 or 0 for a wrong answer, and the request's slice."""
+
+    happened: float
+    wrong: float
+    slice_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +174,8 @@ class WatchFinding:
         Labels that count, and those against the promise.
     value, limit : float
         The greatest value of the test, and the limit it has reached.
+    bound : float
+        The risk that the marks were held against.
     """
 
     scope: str
@@ -164,46 +184,59 @@ class WatchFinding:
     errors: int
     value: float
     limit: float
+    bound: float
 
 
-def watch_promise(promise: WatchedPromise, marks: Iterable[tuple[float, str | None]]) -> dict[str, PromiseWatch]:
+def watch_promise(promise: WatchedPromise, marks: Iterable[LabelMark]) -> dict[str, PromiseWatch]:
     """Follow every scope of a promise.
 
     Parameters
     ----------
     promise : WatchedPromise
         What is promised.
-    marks : iterable of (float, str or None)
-        Each label's mark and the slice of its request, in the order in which labels came.
+    marks : iterable of LabelMark
+        What each label shows, in the order in which labels came.
 
     Returns
     -------
     dict of str to PromiseWatch
-        The state of each scope, `overall` first.
+        The state of each scope, `overall` first; `wrong answers` last, where these are watched.
     """
     streams: dict[str, list[float]] = {OVERALL: [], **{name: [] for name in promise.slices}}
-    for mark, name in marks:
-        streams[OVERALL].append(mark)
-        if name in promise.slices:
-            streams[str(name)].append(mark)
-    return {scope: PromiseWatch(promise.epsilon).update(x) for scope, x in streams.items()}
+    wrong: list[float] = []
+    for mark in marks:
+        streams[OVERALL].append(mark.happened)
+        wrong.append(mark.wrong)
+        if mark.slice_name in promise.slices:
+            streams[str(mark.slice_name)].append(mark.happened)
+    watched = {scope: PromiseWatch(promise.epsilon).update(x) for scope, x in streams.items()}
+    if promise.wrong_at_most is not None:
+        watched[WRONG] = PromiseWatch(promise.wrong_at_most).update(wrong)
+    return watched
 
 
 def findings_of(watched: Mapping[str, PromiseWatch], limits: WatchLimits) -> list[WatchFinding]:
     """Every limit that was reached, revocations first."""
-    slices = len(watched) - 1
-    found: list[WatchFinding] = []
-    for scope, state in watched.items():
-        values: tuple[tuple[AlarmKind, float, float], ...] = (
-            ("revoked", state.peak_e_value, limits.e_value_at(scope, slices)),
-            ("drift", state.peak_detector, limits.detector_at(slices)),
-        )
-        found += [
-            WatchFinding(scope, kind, state.n, state.errors, value, limit)
-            for kind, value, limit in values
-            if value >= limit
-        ]
+    found = [
+        WatchFinding(scope, kind, state.n, state.errors, value, limit, state.epsilon)
+        for scope, state in watched.items()
+        for kind, value, limit in tests_of(scope, state, watched, limits)
+        if value >= limit
+    ]
     return sorted(found, key=lambda finding: finding.kind != "revoked")
+
+
+def tests_of(
+    scope: str, state: PromiseWatch, watched: Mapping[str, PromiseWatch], limits: WatchLimits
+) -> list[tuple[AlarmKind, float, float]]:
+    """Every test of a scope: its kind, its greatest value and its limit. Of wrong answers nothing can be revoked."""
+    if scope == WRONG:
+        return [("drift", state.peak_detector, limits.detector_at(0))]
+    slices = len(watched.keys() - {OVERALL, WRONG})
+    return [
+        ("revoked", state.peak_e_value, limits.e_value_at(scope, slices)),
+        ("drift", state.peak_detector, limits.detector_at(slices)),
+    ]
 
 
 def raised_risks(epsilon: float) -> FloatArray:

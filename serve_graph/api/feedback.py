@@ -57,7 +57,7 @@ def add_feedback(
     async def feedback(request: Request) -> Response:
         body = await read_body(request, min(max_body_bytes, MOST_FEEDBACK_BYTES), body_timeout_s)
         parsed = parse_request(FeedbackRequest, body, unknown_fields)
-        given = given_feedback(parsed, request.headers.get("idempotency-key"))
+        given = given_feedback(parsed, request.headers.get("idempotency-key") or None)
         taken = await intake.take(given, CALLER.get())
         told: dict[str, Any] = {"id": taken.id, "object": "feedback", "decision": taken.decision, "kind": taken.kind}
         return Reply(told | ({} if given.text is None else {"text_kept": taken.text is not None}))

@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from router_models.monitoring.promise_watch import (
+    OVERALL,
+    WRONG,
     PromiseWatch,
     WatchedPromise,
     WatchFinding,
     WatchLimits,
     findings_of,
+    tests_of,
     watch_promise,
 )
 from serve_graph.learning.alarm_table import Alarm, AlarmTable
@@ -34,6 +37,8 @@ from serve_graph.records.store import DecisionStore
 
 logger = logging.getLogger(__name__)
 ENDS = "a new version, or `serve-graph alarms lift`, ends it"
+WHOLE_EVERY = 60
+"""Of so many looks one reads the labels in any case: a decision may reach the store after its label."""
 Announce = Callable[[str, Sequence[Alarm]], Coroutine[Any, Any, None]]
 
 
@@ -95,7 +100,8 @@ class AlarmWatch:
         self.labels = FeedbackTable(store)
         self.alarms = AlarmTable(store)
         self.audit = AuditLog(store)
-        self._seen: tuple[tuple[int, str], str] | None = None
+        self._seen: tuple[tuple[int, str, float], str] | None = None
+        self._looks = 0
         self._looking = asyncio.Lock()
         self._announcing: set[asyncio.Task[None]] = set()
         self._reason = self._noted()
@@ -111,9 +117,11 @@ class AlarmWatch:
             since = max((alarm.lifted_at for alarm in alarms if alarm.lifted_at), default="")
             state = (await self.labels.label_state(), since)
             new: list[Alarm] = []
-            if state != self._seen:
+            self._looks += 1
+            if state != self._seen or self._looks % WHOLE_EVERY == 0:
                 found = await self._found(since)
                 if acting := reason_to_act(found):
+                    self.standing = found
                     self._act(acting)  # before the store is told, which may be away by now
                 new = await self.alarms.raise_all(found) if found else []
                 alarms = await self.alarms.all(self.rules.version) if found else alarms
@@ -154,13 +162,11 @@ class AlarmWatch:
     def values(self) -> dict[str, float]:
         """Values for `/metrics`: `labels`, `errors`, and how far each kind of test is of all that it needs."""
         found = {"labels": 0.0, "errors": 0.0, "drift": 0.0, "revoked": 0.0}
-        slices = len(self.watched) - 1
         for scope, state in self.watched.items():
-            if scope == "overall":
+            if scope == OVERALL:
                 found |= {"labels": float(state.n), "errors": float(state.errors)}
-            limits = self.rules.limits
-            found["drift"] = max(found["drift"], state.peak_detector / limits.detector_at(slices))
-            found["revoked"] = max(found["revoked"], state.peak_e_value / limits.e_value_at(scope, slices))
+            for kind, value, limit in tests_of(scope, state, self.watched, self.rules.limits):
+                found[kind] = max(found[kind], value / limit)
         return found
 
     async def _found(self, since: str) -> list[Alarm]:
@@ -176,7 +182,7 @@ class AlarmWatch:
                 finding.scope,
                 at,
                 alarm_reason(finding, watched, rules.limits),
-                finding.kind == "revoked" or rules.drift_acts,
+                finding.kind == "revoked" or (rules.drift_acts and finding.scope != WRONG),
                 {"labels": finding.n, "errors": finding.errors, "value": finding.value, "limit": finding.limit},
                 since=since,
             )
@@ -229,9 +235,12 @@ def reason_to_act(alarms: Sequence[Alarm]) -> str | None:
 
 def alarm_reason(finding: WatchFinding, promise: WatchedPromise, limits: WatchLimits) -> str:
     """One line: what was found, on how many labels, and what that controls."""
+    if finding.scope == WRONG:
+        counted = f"{finding.errors} of {finding.n} labelled answers wrong, {finding.bound:.3g} at most when certified"
+        return f"wrong answers are more: {counted}; whether they are harm needs the last tier's answers. {ENDS}"
     bad = "harmful" if promise.harm else "wrong"
-    counted = f"{finding.errors} of {finding.n} labelled answers {bad}, where {promise.epsilon:g} at most was promised"
-    where = "" if finding.scope == "overall" else f" in slice {finding.scope}"
+    counted = f"{finding.errors} of {finding.n} labelled answers {bad}, where {finding.bound:g} at most was promised"
+    where = "" if finding.scope == OVERALL else f" in slice {finding.scope}"
     if finding.kind == "revoked":
         why = f"e-value {finding.value:.3g}, limit {finding.limit:.3g}: a false one with probability {limits.alpha:g}"
         return f"revoked by labels{where}: {counted} ({why} at most); {ENDS}"

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from router_models.monitoring.promise_watch import WatchedPromise
+from router_models.monitoring.promise_watch import LabelMark, WatchedPromise
 from serve_graph.records.feedback import Feedback
 
 Labelled = tuple[Feedback, Mapping[str, Any]]
@@ -31,8 +31,8 @@ def is_promised(evidence: Mapping[str, Any]) -> bool:
 
 def marks_of(
     labels: Iterable[Labelled], promise: WatchedPromise, sources: Collection[str], share: float
-) -> list[tuple[float, str | None]]:
-    """What the labels that count show, one mark a decision, with its slice, in the order of their first label.
+) -> list[LabelMark]:
+    """What the labels that count show, one mark a decision, in the order of their first label.
 
     Counted are labels of promised answers that are up for labelling, by the sources that count (of a certificate of a
     judge: its own alone). Several labellers of one decision: the majority; a draw counts as right, since nothing then
@@ -45,10 +45,10 @@ def marks_of(
         if counts and label.value is not None and is_promised(evidence) and up_for_labelling(label.decision, share):
             votes.setdefault(label.decision, []).append(label)
             slices[label.decision] = evidence.get("slice")
-    return [(_mark(said, promise), slices[decision]) for decision, said in votes.items()]
+    return [_mark(said, promise, slices[decision]) for decision, said in votes.items()]
 
 
-def _mark(said: list[Feedback], promise: WatchedPromise) -> float:
+def _mark(said: list[Feedback], promise: WatchedPromise, slice_name: str | None) -> LabelMark:
     wrong = sum(1 if label.value == 0 else -1 for label in said) > 0
     last = [label.last_tier_right for label in said if label.last_tier_right is not None]
-    return promise.mark(not wrong, None if not last else sum(1 if right else -1 for right in last) > 0)
+    return promise.mark(not wrong, None if not last else sum(1 if right else -1 for right in last) > 0, slice_name)

@@ -157,13 +157,13 @@ class FeedbackTable:
             for name, said in found.items()
         }
 
-    async def label_state(self) -> tuple[int, str]:
-        """How many labels there are, and the moment of the newest: another, where any was given or changed."""
+    async def label_state(self) -> tuple[int, str, float]:
+        """How many labels there are, the moment of the newest, and the sum of all: another, where any has changed."""
         of_labels = FEEDBACK.c.kind == "label"
-        newest = func.coalesce(func.max(FEEDBACK.c.given_at), "")
+        newest, total = func.coalesce(func.max(FEEDBACK.c.given_at), ""), func.coalesce(func.sum(FEEDBACK.c.value), 0)
         async with self.store.reading() as connection:
-            row = (await connection.execute(select(func.count(), newest).where(of_labels))).one()
-            return int(row[0]), str(row[1])
+            row = (await connection.execute(select(func.count(), newest, total).where(of_labels))).one()
+            return int(row[0]), str(row[1]), float(row[2])
 
 
 def counted(*beside: Any) -> Select[Any]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from router_models.errors import DataError
 from router_models.monitoring.promise_watch import (
     OVERALL,
+    WRONG,
     PromiseWatch,
     WatchedPromise,
     WatchLimits,
@@ -21,7 +22,7 @@ from router_models.monitoring.promise_watch import (
     watch_promise,
 )
 from router_models.risk_control.certificate import ACCEPTED_RISK, HARM_RISK, Certificate
-from router_models.risk_control.promise import Promise
+from router_models.risk_control.promise import Compared, Promise
 
 MARKS = st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=40)
 RISKS = st.floats(0.01, 0.6)
@@ -114,17 +115,31 @@ def test_a_promise_is_read_off_its_certificate() -> None:
 def test_harm_is_known_only_with_the_last_tiers_answer(
     harm: bool, right: bool, last: bool | None, mark: float
 ) -> None:
-    assert WatchedPromise(0.1, harm).mark(right, last) == mark
+    shown = WatchedPromise(0.1, harm).mark(right, last)
+    assert (shown.happened, shown.wrong) == (mark, float(not right))
 
 
 def test_a_slice_that_goes_bad_is_found_by_itself_and_named() -> None:
     promise, limits = WatchedPromise(0.1, slices=("de", "fr")), WatchLimits(1000, 0.05)
-    marks = [(float(i % 2 == 0 and name == "fr"), name) for i in range(300) for name in ("de", "fr", None, None)]
+    marks = [promise.mark(i % 2 > 0 or name != "fr", None, name) for i in range(300) for name in ("de", "fr", None)]
     found = findings_of(watch_promise(promise, marks), limits)
     assert [(one.kind, one.scope) for one in found if one.scope != OVERALL] == [("revoked", "fr"), ("drift", "fr")]
     assert {one.limit for one in found if one.scope == "fr"} == {2 * 2 / 0.05, 2000}
 
 
 def test_marks_within_the_promise_raise_nothing() -> None:
-    marks = [(float(i % 12 == 0), None) for i in range(5000)]
-    assert findings_of(watch_promise(WatchedPromise(0.1), marks), WatchLimits()) == []
+    promise = WatchedPromise(0.1)
+    marks = [promise.mark(i % 12 > 0) for i in range(5000)]
+    assert findings_of(watch_promise(promise, marks), WatchLimits()) == []
+
+
+def test_of_harm_more_wrong_answers_than_were_measured_are_a_drift_of_their_own_and_revoke_nothing() -> None:
+    span = (0.0, 0.0, 0.0)
+    found = certificate(what=HARM_RISK, compared=Compared(900, 500, 50, 20, 5, 0, span, span))
+    promise = WatchedPromise.of(found)
+    assert promise.wrong_at_most == pytest.approx(0.1250, abs=2e-4)  # Clopper-Pearson, one-sided, of 50 in 500
+    few = [promise.mark(i % 9 > 0) for i in range(1000)]
+    many = [promise.mark(i % 3 > 0) for i in range(400)]
+    assert findings_of(watch_promise(promise, few), WatchLimits()) == []
+    assert [(f.kind, f.scope) for f in findings_of(watch_promise(promise, many), WatchLimits())] == [("drift", WRONG)]
+    assert WatchedPromise.of(certificate(compared=found.compared)).wrong_at_most is None

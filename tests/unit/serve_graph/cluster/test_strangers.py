@@ -11,7 +11,10 @@ import pytest
 from fastapi import FastAPI
 
 from router_models.types.coverage import Coverage
+from serve_graph.access.auth import Caller
 from serve_graph.access.keys import key_hash
+from serve_graph.api.readiness import readiness_for
+from serve_graph.config.access import KeyConfig
 from serve_graph.config.graph import GraphConfig
 
 SECRETS = {"use": "sg-use", "admin": "sg-admin"}
@@ -121,3 +124,14 @@ async def test_keys_are_told_what_concerns_them_and_administrators_everything(ap
         told[scope] = {what for what, word in PLANTED.items() if word in reply}
     assert told["admin"] - told["use"] == FOR_ADMINS
     assert told["admin"] == PLANTED.keys() - {"model", "key", "folder"}
+
+
+def test_of_an_alarm_keys_are_told_that_it_stands_and_administrators_why() -> None:
+    alarm = {"kind": "revoked", "scope": "a slice", "raised_at": "2026-03-01", "reason": "numbers", "acts": True}
+    report = {"ready": True, "alarms": [alarm]}
+    callers = {scope: Caller(KeyConfig(name="k", sha256="0" * 64, scopes=(scope,))) for scope in ("use", "admin")}  # type: ignore[arg-type]
+    assert readiness_for(callers["use"], report)["alarms"] == [
+        {"kind": "revoked", "raised_at": "2026-03-01", "acts": True}
+    ]
+    assert readiness_for(callers["admin"], report)["alarms"] == [alarm]
+    assert "alarms" not in readiness_for(Caller(stranger=True), report)

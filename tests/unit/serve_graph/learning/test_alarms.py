@@ -12,7 +12,7 @@ import pytest
 from router_models.monitoring.promise_watch import WatchedPromise, WatchLimits
 from router_models.types import DecisionRecord
 from serve_graph.learning.alarm_table import Alarm, AlarmTable
-from serve_graph.learning.alarms import AlarmRules, AlarmWatch
+from serve_graph.learning.alarms import WHOLE_EVERY, AlarmRules, AlarmWatch
 from serve_graph.records.audit_log import AuditLog
 from serve_graph.records.feedback import Feedback, FeedbackTable
 from serve_graph.records.store import DecisionStore
@@ -161,6 +161,31 @@ async def test_a_store_that_is_away_leaves_what_was_known(
     assert replica.did == [reason]
     assert "cannot be looked at" in caplog.text
     await store.close()
+
+
+async def test_more_wrong_answers_under_a_promise_of_harm_are_told_and_act_on_nothing(
+    store: DecisionStore, a_record: Records
+) -> None:
+    replica = Replica(store, AlarmRules(VERSION, WatchedPromise(0.1, harm=True, wrong_at_most=0.15), label_share=1.0))
+    await labelled(store, a_record, 30, wrong=True)
+    assert await replica.look() is None
+    [alarm] = replica.watch.facts()
+    assert (alarm["kind"], alarm["scope"], alarm["acts"]) == ("drift", "wrong answers", False)
+    assert "30 of 30 labelled answers wrong, 0.15 at most when certified" in alarm["reason"]
+
+
+async def test_a_label_that_comes_before_its_decision_is_seen_once_that_is_there(
+    store: DecisionStore, a_record: Records
+) -> None:
+    replica = Replica(store)
+    names = [f"dec-{i}" for i in range(20)]
+    await FeedbackTable(store).write([Feedback(name, "label", "human", "2026", 0.0, by_admin=True) for name in names])
+    assert await replica.look() is None
+    evidence = {"promised": 0.9, "promised_of": "accepted cheap answers"}
+    await store.write_many([a_record(name, version=VERSION, evidence=evidence) for name in names])
+    for _ in range(WHOLE_EVERY):
+        await replica.look()
+    assert replica.did[-1] is not None
 
 
 async def test_what_is_not_certified_is_not_watched(store: DecisionStore, a_record: Records) -> None:

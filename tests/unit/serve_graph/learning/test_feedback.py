@@ -131,7 +131,7 @@ async def test_a_body_that_is_no_object_or_too_long_is_refused(endpoint: Endpoin
 
 
 def test_the_guides_table_names_the_fields_of_a_body() -> None:
-    guide = (Path(__file__).parents[4] / "docs" / "guides" / "feedback.md").read_text()
+    guide = (Path(__file__).parents[4] / "docs" / "guides" / "feedback.md").read_text().split("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` \|", guide, re.MULTILINE) == list(FeedbackRequest.model_fields)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from router_models.monitoring.promise_watch import WatchedPromise
+from router_models.monitoring.promise_watch import LabelMark, WatchedPromise
 from serve_graph.learning.labelled import marks_of, up_for_labelling
 from serve_graph.records.feedback import Feedback
 
@@ -52,13 +52,13 @@ def test_labels_of_decisions_that_somebody_picked_out_do_not_count() -> None:
 
 def test_one_decision_is_one_mark_whoever_labels_it_how_often() -> None:
     said = [label(labeller=who, right=right) for who, right in (("ann", False), ("bob", True), ("cy", False))]
-    assert marks_of([(one, PROMISED) for one in said], RIGHTS, HUMAN, 1.0) == [(1.0, None)]
-    assert marks_of([(one, PROMISED) for one in said[:2]], RIGHTS, HUMAN, 1.0) == [(0.0, None)]  # a draw
+    assert marks_of([(one, PROMISED) for one in said], RIGHTS, HUMAN, 1.0) == [LabelMark(1.0, 1.0)]
+    assert marks_of([(one, PROMISED) for one in said[:2]], RIGHTS, HUMAN, 1.0) == [LabelMark(0.0, 0.0)]  # a draw
 
 
 def test_marks_come_in_the_order_of_first_labels_with_their_slices() -> None:
     given = [(label("dec-2"), PROMISED | {"slice": "fr"}), (label("dec-1", True), PROMISED)]
-    assert marks_of(given, RIGHTS, HUMAN, 1.0) == [(1.0, "fr"), (0.0, None)]
+    assert marks_of(given, RIGHTS, HUMAN, 1.0) == [LabelMark(1.0, 1.0, "fr"), LabelMark(0.0, 0.0)]
 
 
 @pytest.mark.parametrize(("last", "mark"), [(True, 1.0), (False, 0.0), (None, 0.0)])
@@ -66,4 +66,4 @@ def test_of_harm_a_wrong_answer_counts_only_where_the_last_tiers_is_known_to_be_
     last: bool | None, mark: float
 ) -> None:
     given = [(label(last_tier_right=last), PROMISED)]
-    assert marks_of(given, WatchedPromise(0.1, harm=True), HUMAN, 1.0) == [(mark, None)]
+    assert marks_of(given, WatchedPromise(0.1, harm=True), HUMAN, 1.0) == [LabelMark(mark, 1.0)]
