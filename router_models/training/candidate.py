@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from router_models.data.artifacts import read_json_file
 from router_models.data.features import Encoder
 from router_models.data.slices import SLICERS
 from router_models.errors import ArtifactError, DataError
@@ -213,7 +214,7 @@ def load_candidate(folder: Path, settings: Settings, encoder: Encoder) -> tuple[
     """Read a candidate; `settings` get its seed, groups and promise. Raises ArtifactError where it is damaged."""
     version = replace(RouterVersion.load(folder), encoder=encoder)
     try:
-        data = json.loads((folder / "candidate.json").read_text())
+        data = read_json_file(folder / "candidate.json")
         routers, verifiers = (
             {tier: tuple(_scored(row) for row in tried) for tier, tried in data[k].items()}
             for k in ("routers", "verifiers")

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from router_models.data.artifacts import read_json_file
 from router_models.data.outcomes import OutcomeTable, group_duplicates
+from router_models.errors import ArtifactError
 from router_models.training.candidate import Settings
 from router_models.training.splits import LabelledSplits
 from router_models.versions.registry import looks_at, record_look
@@ -100,9 +102,13 @@ def choices_on(state_folder: Path, labels: Collection[str]) -> list[str]:
     """The commands that chose on one of these labels, once for every different comparison."""
     found = []
     for file in sorted((state_folder / "looks").glob("*.json")):
-        data = json.loads(file.read_text())
-        if not frozenset(data["labels"]).isdisjoint(labels):
-            found.append(str(data["command"]))
+        data = read_json_file(file)
+        if not isinstance(data, dict) or not isinstance(data.get("labels"), list):
+            raise ArtifactError(
+                f"{file}: not a look that `train` or `evaluate` noted; it counts, so it is not passed over"
+            )
+        if not frozenset(map(str, data["labels"])).isdisjoint(labels):
+            found.append(str(data.get("command")))
     return found
 
 

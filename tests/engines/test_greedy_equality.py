@@ -12,7 +12,7 @@ import pytest
 
 from serve_graph.config.graph import load_config
 from serve_graph.config.tiers import VllmTierConfig
-from serve_graph.engines.weights.resolve import resolve_weights
+from serve_graph.engines.weights.resolve import PACKAGED, converted_digest, resolve_weights
 
 pytestmark = pytest.mark.timeout(900)
 ROOT = Path(__file__).parents[2]
@@ -35,6 +35,10 @@ def folder() -> str:
     tier = load_config(ROOT / "configs" / "local.yaml").tier("cheap")
     assert isinstance(tier, VllmTierConfig)
     return resolve_weights(tier.weights, ROOT / ".serve_graph")
+
+
+def test_the_model_was_converted_to_what_certificates_made_elsewhere_are_bound_to(folder: str) -> None:
+    assert converted_digest(Path(folder)) == PACKAGED[Path(folder).name].contents
 
 
 def run(kind: str, folder: str) -> dict[str, Any]:

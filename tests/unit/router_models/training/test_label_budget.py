@@ -12,7 +12,7 @@ import pytest
 from router_models.data.features import Encoder
 from router_models.data.formats import parse_columns
 from router_models.data.outcomes import OutcomeTable, table_of
-from router_models.errors import NotCertifiedError
+from router_models.errors import ArtifactError, NotCertifiedError
 from router_models.pipeline import certify_next
 from router_models.pricing.prices import Price
 from router_models.training.candidate import Settings
@@ -97,6 +97,14 @@ def test_a_comparison_is_noted_once_and_counts_where_it_shares_a_prompt(tmp_path
     note_choice(tmp_path, mine, "evaluate", ["surface", "knn"])
     assert choices_on(tmp_path, read(frame())) == ["evaluate", "plan"]
     assert choices_on(tmp_path, others) == []
+
+
+@pytest.mark.parametrize("damage", ["", "[]", '{"labels": 7}', "[" * 100_000])
+def test_a_look_that_cannot_be_read_is_named_and_not_passed_over(tmp_path: Path, damage: str) -> None:
+    (tmp_path / "looks").mkdir()
+    (tmp_path / "looks" / "plan-1.json").write_text(damage)
+    with pytest.raises(ArtifactError, match=r"plan-1\.json"):
+        choices_on(tmp_path, frozenset())
 
 
 class Given(Encoder):
