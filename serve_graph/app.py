@@ -1,6 +1,6 @@
 """Build the Ray Serve application: `build_app(config)`, for `serve-graph up`, `serve build` and `serve deploy`.
 
-ingress ─▶ router, verifier (one RouterVersion)  ·  ingress ─▶ tier, tier, …
+ingress ─▶ router, verifier (router versions)  ·  ingress ─▶ tier, tier, …  ·  controller ─▶ all: switches versions
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ray.serve import Application
 
 from serve_graph.access.keys import Keyring
 from serve_graph.access.listening import check_listening
+from serve_graph.cluster.controller_deployment import ControllerDeployment
 from serve_graph.cluster.echo_deployment import EchoDeployment
 from serve_graph.cluster.hosted_deployment import HostedDeployment
 from serve_graph.cluster.ingress_deployment import IngressDeployment
@@ -25,8 +26,11 @@ from serve_graph.engines.vllm.settings import llm_config
 from serve_graph.engines.weights.loaded_files import loaded_files
 from serve_graph.engines.weights.model_folder import check_model_folder
 from serve_graph.engines.weights.resolve import resolve_weights
-from serve_graph.policy.served_policy import ServedPolicy
+from serve_graph.policy.follower import follows_registry
+from serve_graph.policy.served_version import ServedVersion
 from serve_graph.policy.serving_version import serving_folder, serving_version
+
+CONTROLLER_SCALING = ScalingConfig(num_cpus=0, drain_s=0.5)
 
 
 def build_app(args: dict[str, Any]) -> Application:
@@ -57,18 +61,23 @@ def build_app(args: dict[str, Any]) -> Application:
     served = serving_folder(config, Path(args["version"])) if args.get("version") else serving_version(config)
     tiers = {tier.name: bind_tier(tier, config) for tier in config.tiers}
     tiers |= {embedder.name: bind_embedder(embedder, config) for embedder in config.embedders}
-    router = verifier = None
-    if served.folder is not None:
+    begun = ServedVersion.of(served, config)
+    router = verifier = controller = None
+    follows = not args.get("version") and follows_registry(config)
+    if begun.files is not None or follows:
+        if follows:
+            start = secrets.token_hex(8)
+            controller = bind("controller", ControllerDeployment, CONTROLLER_SCALING, config, begun, start)
         limit_s = 0.75 * config.policy.timeout_s  # a replica says that it gave up before the ingress gives up on it
-        digest = None if served.version is None else served.version.loaded_digest
-        policy_args = str(served.folder), served.validity, config.policy.uncovered, limit_s, digest
+        policy_args = begun.files, config.policy.uncovered, limit_s, controller
         router = bind("router", PolicyDeployment, config.policy.router_scaling, *policy_args)
         verifier = bind("verifier", PolicyDeployment, config.policy.verifier_scaling, *policy_args)
     ingress = serve.ingress()(IngressDeployment)
-    facts = ServedPolicy.of(served.version, served.name, served.reason, config, served.validity)
     secret = secrets.token_bytes(16)  # the same for every ingress replica of this deployment
     keys = Keyring(config.access.keys, config.keys_file).required
-    return bind("ingress", ingress, config.http.scaling, config, facts, tiers, router, verifier, secret, keys)
+    return bind(
+        "ingress", ingress, config.http.scaling, config, begun, tiers, router, verifier, secret, keys, controller
+    )
 
 
 def __getattr__(name: str) -> Application:

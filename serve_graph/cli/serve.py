@@ -200,12 +200,13 @@ def banner(config: GraphConfig, url: str, reason: str | None) -> str:
 def _own_report(config: GraphConfig) -> dict[str, Any]:
     """Return what a graph of this configuration tells administrators, worked out here: whoever starts it may know."""
     from serve_graph.cluster.readiness import readiness_report
-    from serve_graph.policy.served_policy import ServedPolicy
+    from serve_graph.policy.served_version import ServedVersion
     from serve_graph.policy.serving_version import serving_version
     from serve_graph.policy.validity import CertificateStatus
 
     served = serving_version(config)
-    facts = ServedPolicy.of(served.version, served.name, served.reason, config, served.validity)
     held = CertificateStatus(served.validity, served.name)
     tiers = config.tier_names
-    return readiness_report(facts, held, tiers, config.policy.safe_tier, dict.fromkeys(tiers, True))
+    return readiness_report(
+        ServedVersion.of(served, config), held, tiers, config.policy.safe_tier, dict.fromkeys(tiers, True)
+    )

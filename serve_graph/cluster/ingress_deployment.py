@@ -7,6 +7,7 @@ a test without a cluster. No decision is made in any of them.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from fastapi import FastAPI
@@ -21,14 +22,20 @@ from serve_graph.cluster.readiness import TierReadiness, readiness_report
 from serve_graph.cluster.service import alarm_watch, build_service, cascade_context
 from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.graph import GraphConfig
+from serve_graph.gateway.constraints import routing_context_for
 from serve_graph.learning.feedback import FeedbackIntake
 from serve_graph.policy.served_policy import ServedPolicy
+from serve_graph.policy.served_version import ServedVersion
 from serve_graph.policy.validity import CertificateStatus
 from serve_graph.records.feedback import FeedbackTable
 from serve_graph.records.maintenance import Maintenance, prompt_keeper
 from serve_graph.records.metrics import render_metrics
 from serve_graph.records.spool import SpooledSink, private_folder
 from serve_graph.records.store import DecisionStore
+
+logger = logging.getLogger(__name__)
+ASK_EVERY_S, ASK_AGAIN_S, ASK_WITHIN_S = 5.0, 1.0, 5.0
+"""Between questions of what is served, after one that was not answered, and for the answer: in seconds."""
 
 
 class IngressDeployment:
@@ -37,13 +44,16 @@ class IngressDeployment:
     def __init__(
         self,
         config: GraphConfig,
-        served: ServedPolicy,
+        begun: ServedVersion,
         tiers: dict[str, DeploymentHandle[Any]],
         router: DeploymentHandle[Any] | None,
         verifier: DeploymentHandle[Any] | None,
         affinity_secret: bytes,
         keys_required: bool = False,
+        controller: DeploymentHandle[Any] | None = None,
     ) -> None:
+        self.config = config
+        self.router, self.verifier, self.controller = router, verifier, controller
         engines = {name: HandleEngine(handle, config.tier(name)) for name, handle in tiers.items()}
         self.engines = engines
         self.handles = tiers
@@ -56,19 +66,20 @@ class IngressDeployment:
         self.keyring = Keyring(config.access.keys, config.keys_file, required=keys_required)
         self.is_open = config.access.open
         self.accounts = Accounts(config.access.watch)
-        self.served = served
-        self.certificate_status = CertificateStatus(served.validity, served.name)
+        self.version = begun
+        self._switched = asyncio.Event()
+        self.certificate_status = CertificateStatus(begun.policy.validity, begun.name)
         self.service = build_service(
             config,
-            served,
-            cascade_context(config, served, engines, router, verifier),
+            begun.policy,
+            cascade_context(config, begun.policy, engines, router, verifier),
             self.certificate_status,
             AccountingSink(self.sink, self.accounts, self.keyring.named),
             affinity_secret,
             self.accounts,
         )
         self.maintenance = Maintenance(self.store, self.sink, self.keyring, self.accounts.spending, config)
-        self.alarms = alarm_watch(config, served, self.store, self.certificate_status)
+        self.alarms = alarm_watch(config, begun.policy, self.store, self.certificate_status)
         self.feedback = FeedbackIntake(
             self.store.get,
             self.sink.write,
@@ -103,20 +114,64 @@ class IngressDeployment:
             )
         )
 
+    @property
+    def served(self) -> ServedPolicy:
+        return self.version.policy
+
     async def background(self) -> None:
-        watches = self.certificate_status.watch(), self.alarms.run()
-        await asyncio.gather(self.sink.run(), self.maintenance.run(), *watches)
+        await asyncio.gather(self.sink.run(), self.maintenance.run(), self._watch(), self._follow())
 
     async def labelled(self) -> None:
         """Let a label act before its reply leaves."""
         written, sink = self.sink.written, self.sink
         await self.alarms.look_once(lambda: sink.delivered >= written)
 
+    async def take(self, version: ServedVersion) -> bool:
+        """Serve another version from now on; False for one that is no newer. Requests under way keep theirs.
+
+        Alarms that stand against it are known before its first request.
+        """
+        status = CertificateStatus(version.policy.validity, version.name)
+        alarms = alarm_watch(self.config, version.policy, self.store, status)
+        if version.epoch > self.version.epoch:
+            await alarms.look_once(lambda: True)
+        if version.epoch <= self.version.epoch:
+            return False
+        self.version, self.certificate_status, self.alarms = version, status, alarms
+        context = cascade_context(self.config, version.policy, self.engines, self.router, self.verifier)
+        self.service.serve(context, routing_context_for(self.config, version.policy, status))
+        self._switched.set()
+        logger.info("epoch %d: %s is served", version.epoch, version.name)
+        return True
+
+    async def _follow(self) -> None:
+        """Ask for what is served: at once, and again where a switch was missed; for ever."""
+        while self.controller is not None:
+            try:
+                current: ServedVersion | None = await asyncio.wait_for(self.controller.current.remote(), ASK_WITHIN_S)
+            except Exception as error:  # noqa: BLE001 (whatever Ray raises: what is served stays so)
+                logger.warning("the controller does not say what is served: %s", type(error).__name__)
+                current = None
+            if current is not None:
+                await self.take(current)
+            await asyncio.sleep(ASK_EVERY_S if current is not None else ASK_AGAIN_S)
+
+    async def _watch(self) -> None:
+        """Watch the certificate of the version that is served and the labels of its answers; for ever."""
+        while True:
+            self._switched.clear()
+            watches = [asyncio.create_task(w) for w in (self.certificate_status.watch(), self.alarms.run())]
+            try:
+                await self._switched.wait()
+            finally:
+                for watch in watches:
+                    watch.cancel()
+
     async def readiness(self) -> dict[str, Any]:
         """Ready means: the safe tier, which every failure falls back on, answers (or may be asleep by its scaling)."""
         ready = await self.tiers_ready.tiers()
         status, faults, alarms = self.certificate_status, self.tiers_ready.faults, self.alarms.facts()
-        report = readiness_report(self.served, status, self.tier_names, self.safe_tier, ready, faults, alarms)
+        report = readiness_report(self.version, status, self.tier_names, self.safe_tier, ready, faults, alarms)
         covers = {} if self.served.coverage is None else {"coverage": self.service.metrics.coverage()}
         return report | covers
 

@@ -16,7 +16,7 @@ from serve_graph.errors import PolicyUnavailableError
 
 
 class HandlePolicy:
-    """Router and verifier handles as Decider and Judge, with a deadline and a short memory of failures.
+    """Router and verifier handles as Decider and Judge by one version, with a deadline and a short memory of failures.
 
     After a time-out, calls fail at once for `rest_s`, so that one dead replica does not add its time-out to every
     request until Ray has replaced it. Other failures are quick, and may be one query's own: they do not count.
@@ -26,23 +26,25 @@ class HandlePolicy:
         self,
         handle: DeploymentHandle[Any],
         what: str,
+        version: str,
         timeout_s: float,
         rest_s: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.handle = handle
         self.what = what
+        self.version = version
         self.timeout_s = timeout_s
         self.rest_s = rest_s
         self.clock = clock
         self._resting_until = float("-inf")
 
     async def decide(self, query: Query) -> Decision:
-        decision: Decision = await self._guarded("decide", without_messages(query))
+        decision: Decision = await self._guarded("decide", without_messages(query), self.version)
         return decision
 
     async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
-        verdict: Verdict = await self._guarded("judge", without_messages(query), completion, decision)
+        verdict: Verdict = await self._guarded("judge", without_messages(query), completion, decision, self.version)
         return verdict
 
     async def _guarded(self, method: str, *args: Any) -> Any:

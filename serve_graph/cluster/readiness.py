@@ -12,7 +12,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_graph.cascade.certificate import ANSWERS
 from serve_graph.cluster.tier_client import HandleEngine
-from serve_graph.policy.served_policy import ServedPolicy
+from serve_graph.policy.served_version import ServedVersion
 from serve_graph.policy.validity import CertificateStatus
 
 ANSWER_WITHIN_S = 2.0
@@ -81,7 +81,7 @@ class TierReadiness:
 
 
 def readiness_report(
-    served: ServedPolicy,
+    version: ServedVersion,
     certificate_status: CertificateStatus,
     tiers: Sequence[str],
     safe_tier: str,
@@ -93,6 +93,7 @@ def readiness_report(
 
     `tier_faults` does not change that: only requests show whether an API takes a key again.
     """
+    served = version.policy
     certificate, until = certificate_status.snapshot(), certificate_status.until()
     faults, points = certificate.faults, certificate.policy(served.policy).overload_points
     return {
@@ -101,6 +102,8 @@ def readiness_report(
         "tier_faults": dict(tier_faults or {}),
         "tiers": list(tiers),
         "version": served.name,
+        "epoch": version.epoch,
+        **({"note": version.note} if version.note else {}),
         "certified": served.certified and ANSWERS not in faults,
         "promise": faults.get(ANSWERS, served.promise),
         "headline": [] if ANSWERS in faults else list(served.headline),

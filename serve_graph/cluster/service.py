@@ -21,6 +21,7 @@ from serve_graph.learning.alarms import AlarmRules, AlarmWatch
 from serve_graph.learning.webhook import webhook_of
 from serve_graph.policy.bindings import price_list, price_lists
 from serve_graph.policy.served_policy import ServedPolicy
+from serve_graph.policy.served_version import NONE
 from serve_graph.policy.validity import CertificateStatus
 from serve_graph.records.audit import left_in
 from serve_graph.records.maintenance import answer_keeper, metadata_keeper, prompt_keeper
@@ -88,15 +89,17 @@ def cascade_context(
     router: DeploymentHandle[Any] | None,
     verifier: DeploymentHandle[Any] | None,
 ) -> CascadeContext:
-    """What all requests of a graph work with; without router and verifier the last tier answers everything."""
+    """What all requests of a graph work with; without a version, or router and verifier, the last tier answers all."""
     policy, top = config.policy, AlwaysTop(served.policy)
+    if served.name == NONE:
+        router = verifier = None
     answering = {name: engines[name] for name in config.tier_names}
     embedding = {embedder.name: engines[embedder.name] for embedder in config.embedders}
     return CascadeContext(
         engines=answering,
         streams=answering,
-        decider=HandlePolicy(router, "router", policy.timeout_s) if router else top,
-        judge=HandlePolicy(verifier, "verifier", policy.timeout_s) if verifier else top,
+        decider=HandlePolicy(router, "router", served.name, policy.timeout_s) if router else top,
+        judge=HandlePolicy(verifier, "verifier", served.name, policy.timeout_s) if verifier else top,
         policy=served.policy,
         prices=price_lists(config) | {embedder.name: price_list(embedder) for embedder in config.embedders},
         safe_tier=policy.safe_tier,

@@ -48,6 +48,10 @@ class PolicyConfig(Frozen):
     """Name of the registered model in MLflow: no `/`, `:` or quotes."""
     version: str = "stable"
     """Alias or number of the registered version to serve."""
+    follow_s: Annotated[float, Field(gt=0)] | None = 2.0
+    """Seconds between looks at the registry while the graph runs: a version that is promoted, or rejected, is switched
+    to, or away from, without a restart (docs/guides/versions.md). null: by a restart alone.
+    """
     safe_tier: TierName = "frontier"
     """The tier that answers when router or verifier are unavailable."""
     timeout_s: Annotated[float, Field(gt=0)] = 2.0

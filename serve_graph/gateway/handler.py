@@ -83,6 +83,11 @@ class Service:
         self.clock = clock
         self.metrics = RequestMetrics()
 
+    def serve(self, context: CascadeContext, routing: RoutingContext) -> None:
+        """Answer requests that come from now on under another version; what is known of traffic stays known."""
+        self.routing = replace(routing, sessions=self.routing.sessions, latencies=self.routing.latencies)
+        self.context, self.top = context, context.policy.top
+
     def open(
         self, query: Query, model: str, stream: bool, options: RequestOptions | None = None, *, reserves: bool = True
     ) -> Request:
@@ -114,7 +119,9 @@ class Service:
             self.context, resolved, self.routing, self.top, deadline, query=query, stream=terms, began=began
         )
         request = Request(query, model, forced, stream, context, terms or self.terms, key=key, resolved=resolved)
-        request.request_id = caller.request_id
+        request.request_id, request.shares = caller.request_id, self.routing.shares
+        request.checked = self.routing.coverage is not None and forced is None
+        request.slicer = None if self.routing.labels is None else self.routing.labels.slicer
         if reserves:
             self._reserve(request, context.policy.tiers if forced is None else (forced,))
         return request
@@ -210,7 +217,7 @@ class Service:
         certificate = self.routing.certificate_status.snapshot()
         context = replace(self.context, certificate=certificate, set_apart="embeddings are passed through")
         request = Request(query, model, forced, False, context, key=caller.name, embeds=True)
-        request.request_id = caller.request_id
+        request.request_id, request.shares = caller.request_id, self.routing.shares
         request.state.go(tier, Action.ROUTED if forced is None else Action.FORCED, "embeddings")
         self._reserve(request, (tier,), answers=False)
         return request
@@ -230,12 +237,8 @@ class Service:
         if request.recorded:
             return
         request.recorded = True
-        routing = self.routing
-        slicer = None if routing.labels is None else routing.labels.slicer
-        keeps = self.keep_prompt, error, self.keep_metadata, slicer, self.keep_answer
-        record = record_of(request, routing.shares, *keeps)
-        checked = routing.coverage is not None and request.forced is None and not request.embeds
-        self.metrics.add(record, checked=checked)
+        record = record_of(request, self.keep_prompt, error, self.keep_metadata, self.keep_answer)
+        self.metrics.add(record, checked=request.checked)
         try:
             self.sink.write(record)
         except OSError as failure:  # the answer is made and paid for: it must leave

@@ -29,7 +29,8 @@ class Request:
     """One request under way: who asked for what, and what happened. `context`: what it is answered with.
 
     `terms`: when it is shown, where it is a stream. `key` names the access key; `embeds`: for embeddings, not for an
-    answer; `request_id`: its `x-request-id`.
+    answer; `request_id`: its `x-request-id`. `shares`: what is certified of the version that it is answered under;
+    `checked`: whether it was compared with what that covers; `slicer`: by what the version is sliced.
     """
 
     query: Query
@@ -47,6 +48,9 @@ class Request:
     resolved: ResolvedOptions = field(default_factory=ResolvedOptions)
     embeds: bool = False
     request_id: str | None = None
+    shares: CertifiedShares = field(default_factory=CertifiedShares)
+    checked: bool = False
+    slicer: str | None = None
 
     @property
     def cost_usd(self) -> Decimal:
@@ -84,23 +88,21 @@ class Request:
 
 def record_of(
     request: Request,
-    shares: CertifiedShares,
     keep_prompt: Callable[[str], str | None] | None,
     error: BaseException | None,
     keep_metadata: Callable[[Mapping[str, str]], Mapping[str, str]] = dict,
-    slicer: str | None = None,
     keep_answer: Callable[[str], str | None] | None = None,
 ) -> DecisionRecord:
     """The request's DecisionRecord, where it ended with `error` or, None, with an answer.
 
-    `shares` is what is certified of the version; `keep_prompt`, `keep_answer` and `keep_metadata` say what is kept of
-    texts and labels. `slicer`: by what the version is sliced; the slice of a promised answer is kept.
+    `keep_prompt`, `keep_answer` and `keep_metadata` say what is kept of texts and labels. The slice of a promised
+    answer is kept.
     """
     state, context = request.state, request.context
     decision, verdict = state.decision, state.verdict
     reason = decision.reason if decision else "forced by name" if request.forced else "no decision"
     status, kind = (200, None) if error is None else ending_of(error)
-    promise = answer_promise(shares, context, state, failed=error is not None)
+    promise = answer_promise(request.shares, context, state, failed=error is not None)
     text = request.query.text
     prompt = None if keep_prompt is None else keep_prompt(text)
     asked: dict[str, Any] = {}
@@ -108,8 +110,8 @@ def record_of(
         asked["asked"] = kept_request(request.query, prompt, keep_prompt)
     if keep_answer is not None and error is None and state.completion is not None:
         asked["answer"] = keep_answer(state.completion.text)
-    if slicer is not None and promise.share is not None:
-        asked["slice"] = slice_of(slicer, request.query)
+    if request.slicer is not None and promise.share is not None:
+        asked["slice"] = slice_of(request.slicer, request.query)
     return DecisionRecord(
         id=request.id,
         created_at=datetime.fromtimestamp(request.created, UTC).isoformat(timespec="milliseconds"),

@@ -39,6 +39,7 @@ class Served:
     """What will decide: a version and its folder, or neither and the reason why the last tier answers everything.
 
     `validity` says how long. `refused`: a version was found, and may not take traffic.
+    `unreachable`: the registry could not be asked.
     """
 
     version: RouterVersion | None
@@ -46,6 +47,7 @@ class Served:
     reason: str
     validity: Validity = field(default_factory=Validity)
     refused: bool = False
+    unreachable: bool = False
 
     @property
     def name(self) -> str:
@@ -77,7 +79,7 @@ def serving_version(config: GraphConfig, folder: Path | None = None, now: dateti
                 return Served(None, None, refusal, refused=True)
             folder, name = found.folder(config.state_folder.resolve() / "versions"), found.name
         except RegistryError as error:
-            return Served(None, None, f"the registry cannot be reached: {error}")
+            return Served(None, None, f"the registry cannot be reached: {error}", unreachable=True)
     try:
         version = RouterVersion.load(folder, name)
         check_certificate(version, config, moment)
@@ -101,7 +103,7 @@ def serving_folder(config: GraphConfig, folder: Path) -> Served:
     try:
         found = find_sealed(config.registry_uri, config.policy.model_name, digest)
     except RegistryError as error:
-        return Served(None, None, f"the registry cannot be reached: {error}")
+        return Served(None, None, f"the registry cannot be reached: {error}", unreachable=True)
     if found is None:
         why = f"{folder} is no version that was registered, so that nobody has approved it: `serve-graph certify` does"
         return Served(None, None, f"{why} register one", refused=True)

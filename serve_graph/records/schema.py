@@ -88,5 +88,15 @@ ALARMS = Table(
     Col("lift_reason", Text),
     Index("alarms_by_time", "raised_at"),
 )
+SERVED_VERSIONS = Table(
+    "served_versions",
+    METADATA,
+    Col("model", String(256), primary_key=True),
+    Col("epoch", Integer, nullable=False),
+    Col("version", Text, nullable=False),
+    Col("start", String(64), nullable=False),
+    Col("reason", Text, nullable=False),
+    Col("changed_at", String(32), nullable=False),
+)
 VERSION_TABLE = "serve_graph_alembic_version"
 """Where Alembic notes the schema's revision; MLflow, which may share a database, has `alembic_version`."""

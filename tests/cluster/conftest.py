@@ -41,6 +41,7 @@ class RunningGraph:
     state: Path
     changes: dict[str, Any] = field(default_factory=dict)
     tier_timeout_s: float = 3.0
+    replica_counts: dict[str, int] = field(default_factory=dict)
     run: str = field(default_factory=lambda: uuid.uuid4().hex)
     process: subprocess.Popen[str] | None = None
 
@@ -63,10 +64,10 @@ class RunningGraph:
         config["http"] = config.get("http", {}) | {
             "port": self.port,
             "keep_alive_s": 0.5,
-            "scaling": {"max_replicas": 1},
+            "scaling": self._fixed("ingress"),
         }
-        for scaling in ("router_scaling", "verifier_scaling"):  # one of each, so that killing it leaves none
-            config["policy"][scaling] = {"max_replicas": 1}
+        for name in ("router", "verifier"):  # one of each, unless more are wanted, so that killing it leaves none
+            config["policy"][f"{name}_scaling"] = self._fixed(name)
         for tier in config["tiers"]:
             tier["timeout_s"] = self.tier_timeout_s
         self.echoes = sum(tier["engine"] == "echo" for tier in config["tiers"])
@@ -97,6 +98,10 @@ class RunningGraph:
         self.client = httpx.Client(base_url=self.url, timeout=60)
         self.openai = OpenAI(api_key="none", base_url=f"{self.url}/v1", max_retries=0, timeout=60)
         return self
+
+    def _fixed(self, deployment: str) -> dict[str, int]:
+        n = self.replica_counts.get(deployment, 1)
+        return {"min_replicas": n, "max_replicas": n}
 
     def _let_go(self) -> None:
         """Nothing of a start that failed stays behind to be warned of in the middle of somebody's test."""
@@ -275,8 +280,11 @@ def new_graph(neighbour: type[Neighbour]) -> Iterator[Callable[..., RunningGraph
     graphs: list[RunningGraph] = []
     with tempfile.TemporaryDirectory(prefix="sg-test-", dir="/tmp") as folder:  # Ray's socket paths must be short
 
-        def start(tier_timeout_s: float = 3.0, **changes: Any) -> RunningGraph:
-            graphs.append(RunningGraph(Path(folder) / f"graph-{len(graphs)}", changes, tier_timeout_s))
+        def start(
+            tier_timeout_s: float = 3.0, *, replicas: dict[str, int] | None = None, **changes: Any
+        ) -> RunningGraph:
+            state = Path(folder) / f"graph-{len(graphs)}"
+            graphs.append(RunningGraph(state, changes, tier_timeout_s, replicas or {}))
             begun = graphs[-1].start()
             assert not neighbour.asked, "a graph asked another one on this machine"
             return begun

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from serve_graph.cli.versions import aliases, diff, gc, listing, reviewing
+from serve_graph.cli.versions import aliases, diff, gc, listing, reviewing, served
 
 app = typer.Typer(help="Review router versions and move their aliases.", no_args_is_help=True, rich_markup_mode=None)
 app.command("list")(listing.list_)
@@ -15,3 +15,4 @@ app.command()(reviewing.reject)
 app.command()(aliases.promote)
 app.command()(aliases.rollback)
 app.command()(gc.gc)
+app.command("status")(served.show_served)

@@ -8,7 +8,7 @@ from serve_graph.errors import ServeGraphError
 
 
 def promote(version: Number, config: ConfigOption = DEFAULT_CONFIG, allow_loss: AllowLossOption = False) -> None:
-    """Point `stable` at an approved version (effective at the next start). Example: serve-graph versions promote 3
+    """Point `stable` at an approved version; a running graph takes it. Example: serve-graph versions promote 3
 
     A version that nobody has approved, or without a certificate that holds today, is refused. So is one whose tries
     cost more than they save at the prices in force, unless --allow-loss; `up` serves it with policy.allow_loss alone.

@@ -39,7 +39,7 @@ def approve(
 def reject(
     version: Number, config: ConfigOption = DEFAULT_CONFIG, by: ByOption = None, reason: WhyOption = None
 ) -> None:
-    """Keep a version from traffic, or withdraw its approval: it is not promoted, and not served at any next start.
+    """Keep a version from traffic, or withdraw its approval: it is not promoted, and running graphs drop it.
 
     Example: serve-graph versions reject 3 --by anna --reason "loses on German questions"
     """

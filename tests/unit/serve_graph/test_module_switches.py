@@ -33,6 +33,8 @@ from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 from serve_graph.cascade.fakes import FakeEngine, FakeJudge
 from serve_graph.config.graph import GraphConfig
+from serve_graph.policy.served_version import ServedVersion, VersionFiles
+from serve_graph.policy.validity import Validity
 from tests.fixtures.upstream import DirectHandle
 
 OURS = tuple(str(Path(str(package.__file__)).parent) for package in (serve_graph, router_models))
@@ -96,10 +98,13 @@ async def graph(outcome: str, _: Callable[..., Any], folder: Path) -> AsyncItera
     point = OperatingPoint(0.0, 0.5 if outcome == "accepted" else 2.0)
     stage = Stage(ConstantRouter(0.7), None, NonEmptyVerifier(), None)
     RouterVersion(Policy(config.tier_names, {"cheap": point}), {"cheap": stage}).save(folder / "version")
-    policy = PolicyDeployment(str(folder / "version"))
-    served = replace(ServedPolicy.of(policy.version, "version/1", "nothing", config), coverage=Coverage())
+    policy = PolicyDeployment(VersionFiles("version/1", str(folder / "version"), Validity()))
+    held = policy.held.loaded["version/1"].version
+    served = replace(ServedPolicy.of(held, "version/1", "nothing", config), coverage=Coverage())
     handles: Any = {tier.name: DirectHandle(EchoDeployment(tier)) for tier in config.tiers}  # type: ignore[arg-type]
-    ingress = IngressDeployment(config, served, handles, DirectHandle(policy), DirectHandle(policy), b"x" * 16)  # type: ignore[arg-type]
+    ingress = IngressDeployment(
+        config, ServedVersion(1, served), handles, DirectHandle(policy), DirectHandle(policy), b"x" * 16
+    )  # type: ignore[arg-type]
     try:
         yield ingress.__serve_build_asgi_app__()
     finally:

@@ -20,7 +20,7 @@ def policy() -> Callable[..., Any]:
     from serve_graph.cluster.policy_client import HandlePolicy
 
     def make(handle: FakeHandle, now: list[float] | None = None) -> Any:
-        return HandlePolicy(handle, "router", timeout_s=0.05, rest_s=0.2, clock=lambda: (now or [0.0])[0])  # type: ignore[arg-type]
+        return HandlePolicy(handle, "router", "router/1", timeout_s=0.05, rest_s=0.2, clock=lambda: (now or [0.0])[0])  # type: ignore[arg-type]
 
     return make
 

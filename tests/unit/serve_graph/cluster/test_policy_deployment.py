@@ -16,7 +16,11 @@ from router_models.types import Action, Completion, Decision, FloatArray, Operat
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 from serve_graph.errors import PolicyUnavailableError
+from serve_graph.policy.held_versions import MOST_CHARS
+from serve_graph.policy.served_version import VersionFiles
+from serve_graph.policy.validity import Validity
 
+NAME = "router/1"
 LONG = Query.from_prompt("slow " + "x" * 5_000)
 QUICK = Query.from_prompt("quick")
 TOOLS = replace(QUICK, parameters={"tools": [{"type": "function", "function": {"name": "f"}}]})
@@ -50,6 +54,12 @@ def let_go() -> Iterator[threading.Event]:
             thread.join(10)
 
 
+def with_stage(deployment: Any, stage: Any) -> None:
+    """Give the version that a replica holds another stage than its files have."""
+    held = deployment.held.loaded[NAME]
+    deployment.held.loaded[NAME] = replace(held, version=replace(held.version, stages={"cheap": stage}))
+
+
 @pytest.fixture
 def deployment(tmp_path: Path, let_go: threading.Event) -> Callable[..., Any]:
     """The deployment of a version whose router can be held; importing it imports ray."""
@@ -60,8 +70,8 @@ def deployment(tmp_path: Path, let_go: threading.Event) -> Callable[..., Any]:
     RouterVersion(policy, {"cheap": stage}).save(tmp_path / "version")
 
     def make(limit_s: float = 0.1, computes: bool = False) -> Any:
-        made = PolicyDeployment(str(tmp_path / "version"), limit_s=limit_s)
-        made.version = replace(made.version, stages={"cheap": replace(stage, router=Held(let_go, computes))})
+        made = PolicyDeployment(VersionFiles(NAME, str(tmp_path / "version"), Validity()), limit_s=limit_s)
+        with_stage(made, replace(stage, router=Held(let_go, computes)))
         return made
 
     return make
@@ -72,9 +82,9 @@ async def test_twenty_quick_prompts_are_answered_while_a_slow_one_is_given_up(
     deployment: Callable[..., Any], computes: bool
 ) -> None:
     at = deployment(limit_s=1.0, computes=computes)
-    slow = asyncio.ensure_future(at.decide(LONG))
+    slow = asyncio.ensure_future(at.decide(LONG, NAME))
     await asyncio.sleep(0)
-    decisions = [await at.decide(QUICK) for _ in range(20)]
+    decisions = [await at.decide(QUICK, NAME) for _ in range(20)]
     assert not slow.done(), "nobody waited for the slow one"
     assert {decision.tier for decision in decisions} == {"cheap"}
     given_up = await slow
@@ -86,9 +96,9 @@ async def test_a_verdict_that_takes_too_long_is_an_escalation_and_the_last_tiers
     deployment: Callable[..., Any], let_go: threading.Event
 ) -> None:
     at = deployment()
-    at.version = replace(at.version, stages={"cheap": Stalled(let_go)})
+    with_stage(at, Stalled(let_go))
     for query in (LONG, TOOLS):
-        verdict = await at.judge(query, ANSWER, Decision("cheap", "why"))
+        verdict = await at.judge(query, ANSWER, Decision("cheap", "why"), NAME)
         assert (verdict.action, verdict.promised) == (Action.ESCALATED, False)
         assert verdict.reason == "not judged: not done in 0.1 s"
 
@@ -106,25 +116,25 @@ class Stalled:
 
 async def test_texts_beyond_what_is_read_go_to_the_last_tier_at_once(deployment: Callable[..., Any]) -> None:
     at = deployment(limit_s=30.0)
-    huge = Query.from_prompt("slow " + "x" * at.most_chars)
-    decision = await at.decide(huge)
+    huge = Query.from_prompt("slow " + "x" * MOST_CHARS)
+    decision = await at.decide(huge, NAME)
     assert (decision.tier, decision.promised) == ("frontier", False)
     assert "more than are read (131072)" in decision.reason
-    verdict = await at.judge(QUICK, Completion("x" * (at.most_chars + 1)), Decision("cheap", "why"))
+    verdict = await at.judge(QUICK, Completion("x" * (MOST_CHARS + 1)), Decision("cheap", "why"), NAME)
     assert (verdict.action, verdict.promised) == (Action.ESCALATED, False)
-    verdict = await at.judge(huge, ANSWER, Decision("frontier", "why"))
+    verdict = await at.judge(huge, ANSWER, Decision("frontier", "why"), NAME)
     assert (verdict.action, verdict.promised) == (Action.ACCEPTED, False)
 
 
 async def test_prompts_as_long_as_those_that_were_certified_are_read(tmp_path: Path) -> None:
-    from serve_graph.cluster.policy_deployment import MOST_CHARS, PolicyDeployment
+    from serve_graph.cluster.policy_deployment import PolicyDeployment
 
     stage = Stage(ConstantRouter(0.9), None, NonEmptyVerifier(), None)
     policy = Policy(("cheap", "frontier"), {"cheap": OperatingPoint(0.5, 0.5)})
     RouterVersion(policy, {"cheap": stage}, longest_prompt=MOST_CHARS + 1).save(tmp_path / "version")
-    at = PolicyDeployment(str(tmp_path / "version"), limit_s=30.0)
-    assert (await at.decide(Query.from_prompt("x" * (MOST_CHARS + 1)))).tier == "cheap"
-    assert (await at.decide(Query.from_prompt("x" * (MOST_CHARS + 2)))).tier == "frontier"
+    at = PolicyDeployment(VersionFiles(NAME, str(tmp_path / "version"), Validity()), limit_s=30.0)
+    assert (await at.decide(Query.from_prompt("x" * (MOST_CHARS + 1)), NAME)).tier == "cheap"
+    assert (await at.decide(Query.from_prompt("x" * (MOST_CHARS + 2)), NAME)).tier == "frontier"
 
 
 async def test_a_place_is_given_to_others_until_too_many_threads_are_stuck(
@@ -133,26 +143,26 @@ async def test_a_place_is_given_to_others_until_too_many_threads_are_stuck(
     at = deployment()
     for _ in range(at.long_work.most_stuck):
         at.check_health()
-        assert "not done in 0.1 s" in (await at.decide(LONG)).reason
+        assert "not done in 0.1 s" in (await at.decide(LONG, NAME)).reason
     with pytest.raises(PolicyUnavailableError, match="4 threads do not come to an end"):
         at.check_health()
     started = time.monotonic()
-    assert "4 threads do not come to an end" in (await at.decide(LONG)).reason
+    assert "4 threads do not come to an end" in (await at.decide(LONG, NAME)).reason
     assert time.monotonic() - started < at.long_work.limit_s, "nothing is begun"
-    assert (await at.decide(QUICK)).tier == "cheap"
+    assert (await at.decide(QUICK, NAME)).tier == "cheap"
     let_go.set()
     async with asyncio.timeout(10):
         while at.long_work.fault() is not None:
             await asyncio.sleep(0.01)
     at.check_health()
     at.long_work.limit_s = 30.0
-    assert (await at.decide(LONG)).tier == "cheap"
+    assert (await at.decide(LONG, NAME)).tier == "cheap"
 
 
 async def test_what_waits_for_a_thread_is_bounded_in_number_and_in_time(deployment: Callable[..., Any]) -> None:
     at = deployment(limit_s=0.3)
     at.long_work.most_waiting = 3
-    reasons = [decision.reason for decision in await asyncio.gather(*[at.decide(LONG) for _ in range(8)])]
+    reasons = [decision.reason for decision in await asyncio.gather(*[at.decide(LONG, NAME) for _ in range(8)])]
     assert sum("3 others are waiting for a thread" in reason for reason in reasons) == 3
     assert sum("not done in 0.3 s" in reason for reason in reasons) == 5
 

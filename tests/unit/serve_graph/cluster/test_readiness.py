@@ -127,11 +127,13 @@ async def test_a_full_queue_is_a_sign_of_life(readiness: Callable[..., Any]) -> 
 async def test_the_graph_is_ready_while_its_safe_tier_answers(tmp_path: Any, down: str | None, ready: bool) -> None:
     from serve_graph.cluster.ingress_deployment import IngressDeployment
     from serve_graph.policy.served_policy import ServedPolicy
+    from serve_graph.policy.served_version import ServedVersion
 
     tiers = [EchoTierConfig(engine="echo", name=name, price=PRICE) for name in ("cheap", "frontier")]
     config = GraphConfig(tiers=tuple(tiers), state_folder=tmp_path)
     handles: Any = {name: Replica(RuntimeError("died") if name == down else None) for name in config.tier_names}
-    ingress = IngressDeployment(config, ServedPolicy.of(None, "none", "none", config), handles, None, None, b"x" * 16)
+    begun = ServedVersion(1, ServedPolicy.of(None, "none", "none", config))
+    ingress = IngressDeployment(config, begun, handles, None, None, b"x" * 16)
     try:
         state = await ingress.readiness()
         assert state["ready"] is ready

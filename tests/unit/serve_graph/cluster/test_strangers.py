@@ -51,6 +51,7 @@ class Replica:
 async def app(tmp_path: Path) -> AsyncIterator[FastAPI]:
     from serve_graph.cluster.ingress_deployment import IngressDeployment
     from serve_graph.policy.served_policy import ServedPolicy
+    from serve_graph.policy.served_version import ServedVersion
 
     names = PLANTED["first tier"], PLANTED["last tier"]
     tiers = [{"engine": "openai", "name": name, "model": PLANTED["model"], "price": PRICE} for name in names]
@@ -73,7 +74,7 @@ async def app(tmp_path: Path) -> AsyncIterator[FastAPI]:
         prefixes={PLANTED["first tier"]: PLANTED["evidence"]},
     )
     handles: Any = dict.fromkeys(names, Replica())
-    ingress = IngressDeployment(config, served, handles, None, None, b"x" * 16)
+    ingress = IngressDeployment(config, ServedVersion(1, served), handles, None, None, b"x" * 16)
     yield ingress.__serve_build_asgi_app__()
     ingress.sink.close()
     await ingress.store.close()

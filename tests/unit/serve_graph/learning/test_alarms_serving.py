@@ -24,6 +24,8 @@ from serve_graph.cluster.policy_deployment import PolicyDeployment
 from serve_graph.config.graph import GraphConfig
 from serve_graph.learning.alarm_table import AlarmTable
 from serve_graph.policy.served_policy import ServedPolicy
+from serve_graph.policy.served_version import ServedVersion, VersionFiles
+from serve_graph.policy.validity import Validity
 from tests.fixtures.upstream import DirectHandle
 
 BODY = {"model": "auto", "messages": [{"role": "user", "content": "one two"}]}
@@ -41,11 +43,13 @@ async def replicas(folder: Path, count: int = 2) -> AsyncIterator[list[IngressDe
     policy = Policy(config.tier_names, {"cheap": OperatingPoint(0.0, 0.5)})
     if not (folder / "version").exists():
         RouterVersion(policy, {"cheap": stage}).save(folder / "version")
-    router: Any = DirectHandle(PolicyDeployment(str(folder / "version")))
+    router: Any = DirectHandle(PolicyDeployment(VersionFiles("version/1", str(folder / "version"), Validity())))
     served = ServedPolicy.of(RouterVersion.load(folder / "version"), "version/1", "P(wrong) <= 0.1", config)
     served = replace(served, certified=True, promised=0.9, watched=WatchedPromise(0.1))
     handles: Any = {tier.name: DirectHandle(EchoDeployment(tier)) for tier in config.tiers}  # type: ignore[arg-type]
-    made = [IngressDeployment(config, served, handles, router, router, b"x" * 16) for _ in range(count)]
+    made = [
+        IngressDeployment(config, ServedVersion(1, served), handles, router, router, b"x" * 16) for _ in range(count)
+    ]
     running = [asyncio.ensure_future(ingress.background()) for ingress in made]
     try:
         yield made
@@ -83,7 +87,9 @@ async def test_a_stream_of_labels_revokes_within_one_decision_here_and_within_a_
             while (await elsewhere.post("/v1/chat/completions", json=BODY)).headers["x-serve-graph-tier"] == "cheap":
                 assert time.monotonic() - told < 20
                 await asyncio.sleep(0.02)
-            ready = (await elsewhere.get("/readyz")).json()
+            while not (ready := (await elsewhere.get("/readyz")).json())["alarms"]:  # it acts first
+                assert time.monotonic() - told < 20
+                await asyncio.sleep(0.02)
             assert ready["certified"] is False
             assert ready["promise"].startswith(("revoked by labels", "drift by labels"))
             assert {alarm["scope"] for alarm in ready["alarms"]} == {"overall"}

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,41 +9,23 @@ import pytest
 
 from router_models.data.artifacts import MANIFEST, seal
 from router_models.errors import ArtifactError
-from router_models.estimators.routers import ConstantRouter
-from router_models.estimators.verifiers import NonEmptyVerifier
-from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate, LabelSource
-from router_models.types import OperatingPoint
-from router_models.versions.policy import Policy
 from router_models.versions.registry import RegisteredVersion, poll_review, register, set_review, set_tags
 from router_models.versions.review import review_tags
-from router_models.versions.router_version import RouterVersion, Stage
 from serve_graph.cli.local.doctor import examine
 from serve_graph.config.graph import GraphConfig
-from serve_graph.policy.bindings import tier_binds, tier_prices
 from serve_graph.policy.serving_version import Served, serving_folder, serving_version
+from tests.fixtures.registry import echo_graph, sealed_version
 
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
-PRICE = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
 
 
 @pytest.fixture
 def graph(tmp_path: Path) -> GraphConfig:
-    tiers = [{"engine": "echo", "name": name, "price": PRICE} for name in ("cheap", "frontier")]
-    return GraphConfig.model_validate({"tiers": tiers, "state_folder": tmp_path / "state"})
+    return echo_graph(tmp_path)
 
 
 def sealed(graph: GraphConfig, folder: Path) -> Path:
-    bare = RouterVersion(
-        Policy(graph.tier_names, {"cheap": OperatingPoint(0.5, 0.5)}),
-        {"cheap": Stage(ConstantRouter(0.7), None, NonEmptyVerifier(), None)},
-    )
-    proof = Certificate(
-        what=ACCEPTED_RISK, epsilon=0.1, delta=0.1, level=0.1, n=300, accepted_n=200, errors=9, upper=0.08,
-        threshold=0.5, label_source=LabelSource.PROGRAMMATIC, made_at=MADE, expires_at=MADE + timedelta(days=90),
-        binds={**tier_binds(graph), **bare.binds(tier_prices(graph, MADE))},
-    )  # fmt: skip
-    replace(bare, certificate=proof).save(folder)
-    return folder
+    return sealed_version(graph, folder, MADE)
 
 
 def resealed(folder: Path, change: Callable[[Path], object]) -> Path:

@@ -16,13 +16,16 @@ from router_models.types.coverage import Coverage
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 from serve_graph.cascade.fakes import ListSink, fake_context
+from serve_graph.cluster.policy_client import HandlePolicy
 from serve_graph.cluster.policy_deployment import PolicyDeployment
 from serve_graph.config.graph import GraphConfig
 from serve_graph.gateway.constraints import routing_context_for
 from serve_graph.gateway.handler import Service
 from serve_graph.policy.served_policy import ServedPolicy
-from serve_graph.policy.validity import CertificateStatus
+from serve_graph.policy.served_version import VersionFiles
+from serve_graph.policy.validity import CertificateStatus, Validity
 from serve_graph.protocol.requests import RequestOptions
+from tests.fixtures.upstream import DirectHandle
 
 MADE = datetime(2026, 1, 5, tzinfo=UTC)
 COVERAGE = Coverage(decodings=("", '{"temperature":0.7}'), novelty=0.8, n=200)
@@ -52,12 +55,20 @@ class Asked:
         points = {"cheap": OperatingPoint(0.5, 0.5)}
         version = RouterVersion(Policy(config.tier_names, points), {"cheap": stage}, certificate)
         version.save(folder / "version")
-        deployment = PolicyDeployment(str(folder / "version"), None, config.policy.uncovered)
-        deployment.version = replace(deployment.version, stages={"cheap": stage})  # as loaded it measures no distance
-        served = ServedPolicy.of(deployment.version, "router/1", "P <= 0.1", config)
+        files = VersionFiles("router/1", str(folder / "version"), Validity())
+        deployment = PolicyDeployment(files, config.policy.uncovered)
+        held = deployment.held.loaded["router/1"]
+        measured = replace(held.version, stages={"cheap": stage})  # as loaded it measures no distance
+        deployment.held.loaded["router/1"] = replace(held, version=measured)
+        served = ServedPolicy.of(measured, "router/1", "P <= 0.1", config)
         self.sink = ListSink()
         self.routing = routing_context_for(config, served, CertificateStatus())
-        self.service = Service(replace(fake_context(), decider=deployment), self.sink, routing=self.routing)
+        decider = HandlePolicy(DirectHandle(deployment), "router", "router/1", 2.0)  # type: ignore[arg-type]
+        self.service = Service(
+            replace(fake_context(), decider=decider),
+            self.sink,
+            routing=self.routing,
+        )
 
     async def ask(self, prompt: str, floor: float | None = None, **parameters: Any) -> DecisionRecord:
         query = replace(Query.from_prompt(prompt), parameters=parameters)

@@ -22,6 +22,7 @@ from router_models.versions.policy import Policy
 from router_models.versions.router_version import PREFIX_TOKENS, RouterVersion, Stage
 from serve_graph.config.graph import GraphConfig
 from serve_graph.policy.bindings import tier_binds, tier_prices
+from serve_graph.policy.served_version import ServedVersion, VersionFiles
 from serve_graph.policy.serving_version import serving_version
 from serve_graph.policy.validity import CertificateStatus, Validity, validity_of
 from serve_graph.records.metrics import RequestMetrics, render_metrics
@@ -106,7 +107,9 @@ def test_what_a_restart_would_say_is_what_is_said_at_run_time(tmp_path: Path) ->
     for day in range(0, 100, 5):
         now = MADE + timedelta(days=day)
         restarted = serving_version(context, tmp_path / "v", now)
-        assert term.fault(now) == (None if restarted.version else restarted.reason), now
+        fault = term.fault(now)
+        assert (fault is None) == (restarted.version is not None), now
+        assert fault is None or restarted.reason.startswith(fault.rstrip(".")), now
 
 
 def test_prefix_certificate_that_ended_takes_only_the_prefix_away(tmp_path: Path) -> None:
@@ -194,7 +197,8 @@ def deployed(tmp_path: Path) -> Callable[[Calendar], Any]:
     def make(calendar: Calendar) -> Any:
         version = certified(config())
         version.save(tmp_path / "v")
-        return PolicyDeployment(str(tmp_path / "v"), validity_of(version, config()), clock=calendar)
+        files = VersionFiles("router/1", str(tmp_path / "v"), validity_of(version, config()))
+        return PolicyDeployment(files, clock=calendar)
 
     return make
 
@@ -202,13 +206,14 @@ def deployed(tmp_path: Path) -> Callable[[Calendar], Any]:
 async def test_router_replica_knows_the_last_tier_only_after_the_end(deployed: Callable[[Calendar], Any]) -> None:
     calendar = Calendar()
     router, query = deployed(calendar), Query.from_prompt("why?")
-    decision = await router.decide(query)
+    decision = await router.decide(query, "router/1")
     assert decision.tier == "cheap"
-    assert (await router.judge(query, Completion("yes"), decision)).action is Action.ACCEPTED
+    assert (await router.judge(query, Completion("yes"), decision, "router/1")).action is Action.ACCEPTED
     calendar.now = EXPIRES
-    assert (await router.decide(query)).tier == "frontier"
-    assert (await router.judge(query, Completion("yes"), decision)).action is Action.ESCALATED
-    assert (await router.judge(query, Completion("yes"), Decision("frontier", ""))).action is Action.ACCEPTED
+    assert (await router.decide(query, "router/1")).tier == "frontier"
+    assert (await router.judge(query, Completion("yes"), decision, "router/1")).action is Action.ESCALATED
+    last = await router.judge(query, Completion("yes"), Decision("frontier", ""), "router/1")
+    assert last.action is Action.ACCEPTED
 
 
 async def test_readyz_says_that_nothing_is_certified_any_more(tmp_path: Path) -> None:
@@ -227,7 +232,7 @@ async def test_readyz_says_that_nothing_is_certified_any_more(tmp_path: Path) ->
     served = ServedPolicy.of(version, "router/1", "P <= 0.1", context, validity_of(version, context))
     served = replace(served, coverage=Coverage())
     handles: Any = {name: Replica() for name in context.tier_names}
-    ingress = IngressDeployment(context, served, handles, None, None, b"x" * 16)
+    ingress = IngressDeployment(context, ServedVersion(1, served), handles, None, None, b"x" * 16)
     calendar = Calendar()
     ingress.certificate_status.clock = calendar
     try:
@@ -252,13 +257,14 @@ def test_a_replica_that_starts_later_loads_the_version_that_was_checked_and_no_o
 
     certified(config()).save(tmp_path / "v")
     folder, digest = tmp_path / "v", RouterVersion.load(tmp_path / "v").loaded_digest
-    PolicyDeployment(str(folder), digest=digest)
+    files = VersionFiles("router/1", str(folder), Validity(), digest)
+    PolicyDeployment(files)
     with pytest.raises(ArtifactError, match="is another than the one"):
-        PolicyDeployment(str(folder), digest=digest.replace(digest[-1], "x"))  # of another encoder
+        PolicyDeployment(replace(files, digest=digest.replace(digest[-1], "x")))  # of another encoder
     (folder / "policy.json").write_text((folder / "policy.json").read_text().replace("0.5", "0.1"))
     seal(folder)
     with pytest.raises(ArtifactError, match="is another than the one whose certificate was checked"):
-        PolicyDeployment(str(folder), digest=digest)
+        PolicyDeployment(files)
 
 
 def test_what_is_revoked_holds_for_no_request_from_then_on_and_again_once_that_ends() -> None:

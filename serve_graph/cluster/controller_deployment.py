@@ -1,0 +1,144 @@
+"""The rollout controller as a Ray Serve deployment: follows the registry, and switches versions while the graph runs.
+
+A switch: every router and verifier replica loads the version, the store's row is written, every ingress replica takes
+it. What a request began with it ends with; replicas that come later, or were missed, ask for what is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from serve_graph.cluster.replicas import ApplicationReplicas, Replicas
+from serve_graph.config.graph import GraphConfig
+from serve_graph.errors import StoreUnavailableError
+from serve_graph.policy.follower import RegistryFollower
+from serve_graph.policy.served_version import ServedVersion, VersionFiles
+from serve_graph.records.served_versions import ServedRow, read_served, write_served
+from serve_graph.records.store import DecisionStore
+
+logger = logging.getLogger(__name__)
+LOAD_WITHIN_S = 60.0
+TAKE_WITHIN_S = 5.0
+FILES_KNOWN = 8
+POLICIES = ("router", "verifier")
+
+
+class ControllerDeployment:
+    """Decides which version is served, alone: the store's row says when another process has decided meanwhile.
+
+    Parameters
+    ----------
+    config : GraphConfig
+        What to follow, and how often.
+    begun : ServedVersion
+        What the graph was started with.
+    start : str
+        Names this start of the graph; a controller that is restarted resumes what its start had switched to.
+    replicas : mapping of deployment to Replicas, optional
+        Those of `router`, `verifier` and `ingress`; None: of the application that this deployment belongs to.
+    """
+
+    def __init__(
+        self,
+        config: GraphConfig,
+        begun: ServedVersion,
+        start: str,
+        replicas: Mapping[str, Replicas] | None = None,
+    ) -> None:
+        self.config = config
+        self.start = start
+        self.model = config.policy.model_name
+        self.store = DecisionStore(config.records_url)
+        self.follower = RegistryFollower(config)
+        self.replicas = replicas or {name: ApplicationReplicas(name) for name in (*POLICIES, "ingress")}
+        self.served = begun
+        self.row: ServedRow | None = None
+        self._files: OrderedDict[str, VersionFiles] = OrderedDict()
+        self._note_files(begun)
+        self._resumed = False
+        self._acting = asyncio.Lock()
+        self.following = asyncio.create_task(self._follow())
+
+    async def current(self) -> ServedVersion | None:
+        """What is served; None while it is not known yet, after a restart."""
+        return self.served if self._resumed else None
+
+    async def files(self, name: str) -> VersionFiles | None:
+        """Where a version's files are that was announced lately; None: it was not."""
+        return self._files.get(name)
+
+    async def look(self) -> bool:
+        """Compare registry and graph once, and switch where they differ; returns whether it did."""
+        async with self._acting:
+            if not self._resumed:
+                await self._resume()
+            found = await asyncio.to_thread(self.follower.look, self.served)
+            if found is None:
+                return False
+            try:
+                await self._switch(replace(found, epoch=self.served.epoch + 1))
+            except BaseException:
+                self.follower.forget()
+                raise
+            return True
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self.look()
+            except StoreUnavailableError as error:
+                logger.warning("%s stays served: %s", self.served.name, error)
+            except Exception:
+                logger.exception("%s stays served", self.served.name)
+            await asyncio.sleep(self.config.policy.follow_s or 2.0)
+
+    async def _resume(self) -> None:
+        """Begin where this start of the graph was, or, at a new start, with what it was started with."""
+        row = await read_served(self.store, self.model)
+        if row is None or row.start != self.start:
+            served = replace(self.served, epoch=1 if row is None else row.epoch + 1)
+            await self._write(served, row)
+        else:
+            self.row, served = row, replace(self.served, epoch=row.epoch)
+            if row.version != self.served.name:
+                found = await asyncio.to_thread(self.follower.resolve, row.version)
+                served = ServedVersion.of(found, self.config, row.epoch)
+        self.served = served
+        self._note_files(served)
+        self._resumed = True
+
+    async def _switch(self, served: ServedVersion) -> None:
+        self._note_files(served)
+        if served.files is not None:
+            for name in POLICIES:
+                loaded = await self.replicas[name].all("prepare", served.files, LOAD_WITHIN_S)
+                logger.info("%s: %d replica(s) of %s hold it", served.name, loaded, name)
+        await self._write(served, self.row)
+        before, self.served = self.served, served
+        taken = await self.replicas["ingress"].all("take", served, TAKE_WITHIN_S)
+        why = f" ({served.note})" if served.note else ""
+        logger.warning(
+            "epoch %d: %s is served instead of %s, by %d ingress replica(s)%s: %s",
+            served.epoch, served.name, before.name, taken, why, served.policy.promise,
+        )  # fmt: skip
+
+    async def _write(self, served: ServedVersion, before: ServedRow | None) -> None:
+        """Note the switch; raises StoreUnavailableError where another graph or controller has noted one meanwhile."""
+        reason = served.note or served.policy.promise
+        moment = datetime.now(UTC).isoformat(timespec="milliseconds")
+        row = ServedRow(self.model, served.epoch, served.name, self.start, reason, moment)
+        if not await write_served(self.store, row, before):
+            self._resumed = False
+            raise StoreUnavailableError(f"another controller has switched {self.model} meanwhile")
+        self.row = row
+
+    def _note_files(self, served: ServedVersion) -> None:
+        if served.files is not None:
+            self._files[served.name] = served.files
+            while len(self._files) > FILES_KNOWN:
+                self._files.popitem(last=False)

@@ -1,0 +1,41 @@
+"""Calling a method of every replica of a deployment, as a switch of versions does."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Protocol
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+logger = logging.getLogger(__name__)
+
+
+class Replicas(Protocol):
+    """All replicas of one deployment."""
+
+    async def all(self, method: str, argument: object, within_s: float) -> int:
+        """Call a method of each; returns how many replied in time without an error."""
+
+
+class ApplicationReplicas:
+    """The replicas of a deployment of this replica's own application, found by its name when they are first needed."""
+
+    def __init__(self, deployment: str) -> None:
+        self.deployment = deployment
+        self._handle: DeploymentHandle[Any] | None = None
+
+    async def all(self, method: str, argument: object, within_s: float) -> int:
+        """Call a method of each; returns how many replied in time without an error."""
+        try:
+            if self._handle is None:
+                self._handle = serve.get_deployment_handle(self.deployment, serve.get_replica_context().app_name)
+            calls = self._handle.broadcast(method, argument)
+            replies = await calls.results_async(timeout_s=within_s, return_exceptions=True)
+        except Exception as error:  # noqa: BLE001 (whatever Ray raises: replicas that were missed ask by themselves)
+            logger.warning("%s: `%s` was not heard by all: %s", self.deployment, method, type(error).__name__)
+            return 0
+        faults = [reply for reply in replies if isinstance(reply, BaseException)]
+        for fault in faults:
+            logger.warning("%s: `%s` failed on a replica: %s", self.deployment, method, fault)
+        return len(replies) - len(faults)

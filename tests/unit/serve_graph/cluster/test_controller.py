@@ -1,0 +1,197 @@
+"""The controller switches every replica, notes the switch in the store, and takes up where it was killed.
+
+The module under test imports ray.serve: inside, never above.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from router_models.versions.registry import set_alias, set_review
+from router_models.versions.review import review_tags
+from serve_graph.errors import StoreUnavailableError
+from serve_graph.policy.served_version import NONE, ServedVersion
+from serve_graph.policy.serving_version import serving_version
+from serve_graph.records.served_versions import read_served, write_served
+from tests.fixtures.registry import echo_graph, registered_version
+
+if TYPE_CHECKING:
+    from serve_graph.cluster.controller_deployment import ControllerDeployment
+
+NOW = datetime.now(UTC)
+
+
+class Told:
+    """All replicas of a deployment: what they were told, in order."""
+
+    def __init__(self, name: str, log: list[tuple[str, str, str]]) -> None:
+        self.name, self.log = name, log
+
+    async def all(self, method: str, argument: Any, within_s: float) -> int:
+        self.log.append((self.name, method, argument.name))
+        return 2
+
+
+class Cluster:
+    """A registry with two versions and the controllers of graphs that follow it."""
+
+    def __init__(self, folder: Path, new_registry: Callable[[Path], str]) -> None:
+        self.config = echo_graph(folder, follow_s=0.05)
+        new_registry(Path(self.config.registry_uri.removeprefix("sqlite:///")))
+        self.first = registered_version(self.config, folder / "1", NOW, alias="stable")
+        self.second = registered_version(self.config, folder / "2", NOW, 0.6)
+        self.told: list[tuple[str, str, str]] = []
+        self.controllers: list[ControllerDeployment] = []
+
+    def controller(self, start: str = "start-1", *, alone: bool = False) -> ControllerDeployment:
+        """Start a controller, which looks when the test does, or `alone`."""
+        from serve_graph.cluster.controller_deployment import ControllerDeployment
+
+        begun = ServedVersion.of(serving_version(self.config), self.config)
+        replicas = {name: Told(name, self.told) for name in ("router", "verifier", "ingress")}
+        made = ControllerDeployment(self.config, begun, start, replicas)
+        self.controllers.append(made)
+        if not alone:
+            made.following.cancel()
+        return made
+
+    def promote(self, number: str) -> None:
+        set_alias(self.config.registry_uri, self.first.model, "stable", number)
+
+    async def kill(self, controller: ControllerDeployment) -> None:
+        controller.following.cancel()
+        with suppress(asyncio.CancelledError):
+            await controller.following
+        await controller.store.close()
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path, new_registry: Callable[[Path], str]) -> AsyncIterator[Cluster]:
+    made = Cluster(tmp_path, new_registry)
+    yield made
+    for controller in made.controllers:
+        await made.kill(controller)
+
+
+async def served_by(controller: ControllerDeployment) -> tuple[int, str]:
+    current = await controller.current()
+    assert current is not None
+    return current.epoch, current.name
+
+
+async def test_a_switch_is_loaded_by_all_then_noted_then_taken(cluster: Cluster) -> None:
+    controller = cluster.controller()
+    assert await controller.current() is None, "not before it knows what was served"
+    assert not await controller.look()
+    assert await served_by(controller) == (1, cluster.first.name)
+    cluster.promote(cluster.second.number)
+    assert await controller.look()
+    new = cluster.second.name
+    assert cluster.told == [("router", "prepare", new), ("verifier", "prepare", new), ("ingress", "take", new)]
+    assert await served_by(controller) == (2, new)
+    row = await read_served(controller.store, cluster.first.model)
+    assert row is not None
+    assert (row.epoch, row.version, row.start) == (2, new, "start-1")
+    files = await controller.files(cluster.first.name)
+    assert files is not None, "requests under way may still ask for it"
+
+
+async def test_a_running_graph_takes_what_is_promoted_by_itself(cluster: Cluster) -> None:
+    controller = cluster.controller(alone=True)
+    cluster.promote(cluster.second.number)
+    async with asyncio.timeout(60):
+        while ("ingress", "take", cluster.second.name) not in cluster.told:
+            await asyncio.sleep(0.01)
+    assert controller.served.name == cluster.second.name
+
+
+async def test_a_killed_controller_resumes_what_its_start_had_switched_to(cluster: Cluster) -> None:
+    controller = cluster.controller()
+    await controller.look()
+    begun = controller.served
+    cluster.promote(cluster.second.number)
+    await controller.look()
+    await cluster.kill(controller)
+    again = cluster.controller()
+    again.served = replace(begun, epoch=0)  # as a replica that Ray restarts is built: with what the graph began with
+    cluster.told.clear()
+    assert not await again.look()
+    assert await served_by(again) == (2, cluster.second.name)
+    assert cluster.told == []
+
+
+async def test_a_new_start_goes_by_the_registry_in_a_later_epoch(cluster: Cluster) -> None:
+    controller = cluster.controller()
+    await controller.look()
+    await cluster.kill(controller)
+    cluster.promote(cluster.second.number)
+    later = cluster.controller("start-2")
+    await later.look()
+    assert await served_by(later) == (2, cluster.second.name)
+
+
+async def test_two_controllers_cannot_both_switch(cluster: Cluster) -> None:
+    one = cluster.controller()
+    await one.look()
+    two = cluster.controller()
+    await two.look()
+    cluster.promote(cluster.second.number)
+    assert await one.look()
+    cluster.told.clear()
+    with pytest.raises(StoreUnavailableError, match="another controller"):
+        await two.look()
+    assert all(method == "prepare" for _, method, _ in cluster.told), "no replica takes what was not noted"
+    await two.look()
+    assert await served_by(two) == (2, cluster.second.name)
+
+
+async def test_a_switch_that_the_store_does_not_take_is_tried_again(cluster: Cluster) -> None:
+    controller = cluster.controller()
+    await controller.look()
+    cluster.promote(cluster.second.number)
+    store, controller.store = controller.store, Broken()  # type: ignore[assignment]
+    with pytest.raises(StoreUnavailableError):
+        await controller.look()
+    assert await served_by(controller) == (1, cluster.first.name)
+    controller.store = store
+    assert await controller.look()
+    assert await served_by(controller) == (2, cluster.second.name)
+
+
+async def test_a_rejected_version_leaves_the_last_tier(cluster: Cluster) -> None:
+    controller = cluster.controller()
+    await controller.look()
+    set_review(cluster.first, review_tags("rejected", "anna", NOW, "looked at it again"))
+    assert await controller.look()
+    assert await served_by(controller) == (2, NONE)
+    assert cluster.told == [("ingress", "take", NONE)]
+
+
+async def test_of_two_writers_of_a_row_one_is_refused(cluster: Cluster) -> None:
+    controller = cluster.controller()
+    await controller.look()
+    row = controller.row
+    assert row is not None
+    assert await write_served(controller.store, replace(row, epoch=2), row)
+    assert not await write_served(controller.store, replace(row, epoch=2, version="router/9"), row)
+    assert not await write_served(controller.store, replace(row, epoch=3), None)
+
+
+class Broken:
+    """A store that is gone."""
+
+    def writing(self) -> Any:
+        raise OSError("gone")
+
+    reading = writing
+
+    async def close(self) -> None:
+        pass

@@ -1,0 +1,80 @@
+"""A replica holds several versions by name, loads those that come beside its work, and lets the oldest go.
+
+The module under test imports ray.serve: inside, never above.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from router_models.types import Completion, Query
+from serve_graph.errors import PolicyUnavailableError
+from serve_graph.policy.held_versions import MOST_VERSIONS, HeldVersions
+from serve_graph.policy.served_version import VersionFiles
+from serve_graph.policy.validity import Validity
+from tests.fixtures.registry import echo_graph, sealed_version
+
+NOW = datetime.now(UTC)
+Files = Callable[[int], VersionFiles]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """Versions by number; version n says .1·n of every prompt, and routes it to cheap from .5 on."""
+    folder = tmp_path_factory.mktemp("versions")
+    graph = echo_graph(folder)
+
+    def made(n: int) -> VersionFiles:
+        path = folder / str(n)
+        if not path.exists():
+            sealed_version(graph, path, NOW, p_ok=n / 10)
+        return VersionFiles(f"router/{n}", str(path), Validity())
+
+    return made
+
+
+async def test_each_request_is_decided_and_judged_by_the_version_it_names(files: Files) -> None:
+    from serve_graph.cluster.policy_deployment import PolicyDeployment
+
+    replica, query = PolicyDeployment(files(7)), Query.from_prompt("why?")
+    assert await replica.prepare(files(2))
+    decisions = [await replica.decide(query, name) for name in ("router/7", "router/2", "router/7")]
+    assert [d.tier for d in decisions] == ["cheap", "frontier", "cheap"]
+    assert [d.p_cheap_ok for d in decisions] == pytest.approx([0.7, 0.2, 0.7])
+    assert (await replica.judge(query, Completion("yes"), decisions[0], "router/7")).action == "accepted"
+
+
+async def test_a_version_that_was_not_announced_is_asked_for_once(files: Files) -> None:
+    asked: list[str] = []
+
+    async def find(name: str) -> VersionFiles | None:
+        asked.append(name)
+        await asyncio.sleep(0)
+        return files(int(name[-1])) if name != "router/9" else None
+
+    held = HeldVersions(find, novel_to_top=True)
+    first, second = await asyncio.gather(held.fetch("router/2"), held.fetch("router/2"))
+    assert first is second
+    with pytest.raises(PolicyUnavailableError, match="router/9"):
+        await held.fetch("router/9")
+    with pytest.raises(PolicyUnavailableError, match="router/2"):
+        await HeldVersions(None, novel_to_top=True).fetch("router/2")
+
+
+async def test_the_version_announced_first_goes(files: Files) -> None:
+    held = HeldVersions(None, novel_to_top=True)
+    for n in range(1, MOST_VERSIONS + 1):
+        await held.load(files(n))
+    await held.load(files(1))  # rolled back to
+    await held.load(files(MOST_VERSIONS + 1))
+    assert list(held.loaded) == [f"router/{n}" for n in (3, 1, 4)]
+
+
+async def test_a_damaged_version_is_not_held(files: Files, tmp_path: Path) -> None:
+    held = HeldVersions(None, novel_to_top=True)
+    with pytest.raises(Exception, match="manifest"):
+        await held.load(VersionFiles("router/8", str(tmp_path), Validity()))
+    assert not held.loaded
