@@ -250,9 +250,11 @@ class Coverage:
         far = f"the prompt lies {distance:.2f} from the training data"
         return Uncovered("novelty", f"novel: {far}, and up to {self.novelty:.2f} was certified")
 
-    def unlike(self, drop: float | None, unfamiliar: float | None) -> Uncovered | None:
+    def unlike(
+        self, drop: float | None, unfamiliar: float | None, unfamiliar_part: float | None = None
+    ) -> Uncovered | None:
         """Return why a prompt's text is not covered, by what `versions.text_checks` measures; None where it is."""
-        found = self.text.uncovered(drop, unfamiliar)
+        found = self.text.uncovered(drop, unfamiliar, unfamiliar_part)
         return None if found is None else Uncovered(*found)
 
     def _same_decoding(self, asked: Conditions, defaults: Sequence[Mapping[str, Any]]) -> bool:

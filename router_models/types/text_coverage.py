@@ -19,22 +19,28 @@ class TextCoverage:
     drop : float, optional
         The largest difference, in log-odds, between a router's estimate of a prompt and of its least part; None: not
         compared.
-    unfamiliar : float, optional
-        The largest share of a prompt's, or a part's, letter triples that no training prompt has; None: not compared.
+    unfamiliar, unfamiliar_part : float, optional
+        The largest shares of a prompt's, and of a part's, runs of four letters that no training prompt has; None: not
+        compared.
     """
 
     part_chars: int = 0
     drop: float | None = None
     unfamiliar: float | None = None
+    unfamiliar_part: float | None = None
 
-    def uncovered(self, drop: float | None, unfamiliar: float | None) -> tuple[str, str] | None:
+    def uncovered(
+        self, drop: float | None, unfamiliar: float | None, unfamiliar_part: float | None = None
+    ) -> tuple[str, str] | None:
         """Return the reason, one word and a sentence, why a text is not covered; None where it is."""
-        if self.unfamiliar is not None and unfamiliar is not None and unfamiliar > self.unfamiliar:
-            return (
-                "spelling",
-                f"{unfamiliar:.0%} of the letter triples of some part of the prompt are those of no training prompt, "
-                f"and up to {self.unfamiliar:.0%} were certified",
-            )
+        spelled = ("the prompt", unfamiliar, self.unfamiliar), ("a part", unfamiliar_part, self.unfamiliar_part)
+        for what, share, most in spelled:
+            if most is not None and share is not None and share > most:
+                return (
+                    "spelling",
+                    f"{share:.0%} of the runs of letters of {what} are those of no training prompt, and up to "
+                    f"{most:.0%} were certified",
+                )
         if self.drop is not None and drop is not None and drop > self.drop:
             return (
                 "parts",
@@ -45,16 +51,22 @@ class TextCoverage:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON-able data; `from_json` gives an equal one back."""
-        return {"part_chars": self.part_chars, "drop": self.drop, "unfamiliar": self.unfamiliar}
+        return {
+            "part_chars": self.part_chars,
+            "drop": self.drop,
+            "unfamiliar": self.unfamiliar,
+            "unfamiliar_part": self.unfamiliar_part,
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TextCoverage:
         """Read what `to_json` wrote; KeyError, TypeError or ValueError where it did not."""
         chars = int(data["part_chars"])
-        drop, unfamiliar = (None if data[name] is None else float(data[name]) for name in ("drop", "unfamiliar"))
-        if chars < 1 or not all(limit is None or 0 <= limit < math.inf for limit in (drop, unfamiliar)):
-            raise ValueError(f"parts of {chars} characters, limits {drop} and {unfamiliar}: no limits of a text")
-        return cls(chars, drop, unfamiliar)
+        names = ("drop", "unfamiliar", "unfamiliar_part")
+        limits = [None if data.get(name) is None else float(data[name]) for name in names]
+        if chars < 1 or not all(limit is None or 0 <= limit < math.inf for limit in limits):
+            raise ValueError(f"parts of {chars} characters and limits {limits} are no limits of a text")
+        return cls(chars, *limits)
 
 
 NOT_COMPARED = TextCoverage()

@@ -81,7 +81,7 @@ def _unlike(coverage: Coverage, version: RouterVersion, table: OutcomeTable) -> 
     for row, long in enumerate(found):
         if long is None:
             drop = None if drops is None else float(drops[row])
-            found[row] = coverage.unlike(drop, None if strange is None else float(strange[row]))
+            found[row] = coverage.unlike(drop, *((None, None) if strange is None else map(float, strange[row])))
     return found
 
 

@@ -5,7 +5,7 @@ policy.json          ladder, thresholds, families, feature version
 <tier>.verifier.*    verifier and its calibrator         ┘ the policy has a point for
 <tier>.prefix.*      verifier and calibrator of answers' first tokens, where the tier has a prefix point
 home.*               the training prompts that distance is measured to, where the routers cannot tell
-spelling.*           the letter triples of the training prompts
+spelling.*           the runs of letters of the training prompts
 certificate.json     absent in uncertified (test) versions
 report.md, *.png     the page a reviewer signs
 manifest.json        written last
@@ -175,7 +175,7 @@ class RouterVersion:
         strange = self.text_models.unfamiliar(texts, coverage.text.part_chars)
         if coverage.text.drop is not None:
             drop = float(self.text_models.drops(prompts, texts, coverage.text.part_chars)[0])
-        return coverage.unlike(drop, None if strange is None else float(strange[0]))
+        return coverage.unlike(drop, *((None, None) if strange is None else map(float, strange[0])))
 
     @property
     def text_models(self) -> TextModels:

@@ -65,13 +65,14 @@ class TextModels:
         return least
 
     def unfamiliar(self, conversations: Sequence[str], part_chars: int) -> FloatArray | None:
-        """Return the largest share of unknown letter triples of each text and its parts, (n,); None: nothing known."""
+        """Return the shares of unknown runs of letters of each text, and of its strangest part, (n, 2).
+
+        None where no training prompts are known.
+        """
         if self.spelling is None:
             return None
-        known = self.spelling
-        return np.array(
-            [float(known.unfamiliar([text, *overlapping_parts(text, part_chars)]).max()) for text in conversations]
-        )
+        shares = [self.spelling.unfamiliar([text, *overlapping_parts(text, part_chars)]) for text in conversations]
+        return np.array([(float(row[0]), float(row.max())) for row in shares]).reshape(len(shares), 2)
 
     def coverage(self, tune: Prompts, conversations: Sequence[str]) -> TextCoverage:
         """Return which texts are covered, by what is usual among TUNE's prompts; labels are not read."""
@@ -81,9 +82,10 @@ class TextModels:
         size = int(min(max(OF_MEDIAN * median, LEAST_CHARS), MOST_CHARS_OF_PART))
         drop = _rounded_up(float(np.quantile(self.drops(tune, conversations, size), PARTS_QUANTILE)))
         strange = self.unfamiliar(conversations, size)
-        return TextCoverage(
-            size, drop, None if strange is None else _rounded_up(float(np.quantile(strange, SPELLING_QUANTILE)))
-        )
+        if strange is None:
+            return TextCoverage(size, drop)
+        whole, part = (_rounded_up(float(most)) for most in np.quantile(strange, SPELLING_QUANTILE, axis=0))
+        return TextCoverage(size, drop, whole, part)
 
     def _embedded(self, texts: Sequence[str]) -> NDArray[np.float32]:
         with each_text_once():

@@ -154,11 +154,11 @@ def test_coverage_is_kept_as_json_and_told_in_words() -> None:
 
 
 def test_texts_are_compared_by_their_least_part_and_their_spelling() -> None:
-    coverage = replace(COVERAGE, text=TextCoverage(90, drop=1.0, unfamiliar=0.14))
+    coverage = replace(COVERAGE, text=TextCoverage(90, 1.0, 0.14, 0.4))
     assert coverage.unlike(1.0, 0.14) is None
     assert coverage.unlike(None, None) is None
-    reasons = [coverage.unlike(*measured) for measured in ((1.01, 0.0), (0.0, 0.15))]
-    assert [why and why.reason for why in reasons] == ["parts", "spelling"]
+    reasons = [coverage.unlike(*measured) for measured in ((1.01, 0.0), (0.0, 0.15), (0, 0, 0.41))]
+    assert [why and why.reason for why in reasons] == ["parts", "spelling", "spelling"]
     assert Coverage.from_json(coverage.to_json()) == coverage
     assert "1.00 in log-odds" in coverage.summary()
 
@@ -172,6 +172,6 @@ def test_a_certificate_that_knows_nothing_of_texts_compares_none_and_is_written_
 
 @pytest.mark.parametrize("change", [{"part_chars": 0}, {"drop": "nan"}, {"unfamiliar": -1}, {"drop": "inf"}])
 def test_limits_of_texts_that_are_none_are_refused(change: dict[str, object]) -> None:
-    written = replace(COVERAGE, text=TextCoverage(90, drop=1.0, unfamiliar=0.14)).to_json()
+    written = replace(COVERAGE, text=TextCoverage(90, 1.0, 0.14, 0.4)).to_json()
     with pytest.raises(ValueError, match="a certificate's coverage cannot be read"):
         Coverage.from_json({**written, "text": {**written["text"], **change}})

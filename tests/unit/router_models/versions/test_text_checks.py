@@ -67,7 +67,7 @@ def test_the_system_prompt_is_no_part_of_the_conversation_on_a_row_as_on_a_reque
 def test_what_is_spelled_like_no_training_prompt_is_unfamiliar(disguise: object) -> None:
     spelling = Spelling().fit(SEEN)
     plain, other = spelling.unfamiliar(["What is the sea, and how far is a country?", disguise(SEEN[0])])  # type: ignore[operator]
-    assert plain < 0.2 < 0.3 < other
+    assert plain < 0.3 < 0.6 < other
 
 
 @given(st.lists(st.text(), min_size=1, max_size=5))
@@ -84,5 +84,5 @@ def test_the_training_prompts_are_familiar_whatever_they_hold_and_after_loading(
 def test_a_damaged_state_is_refused() -> None:
     state = Spelling().state()
     state.arrays["known"] = state.arrays["known"][1:]  # type: ignore[index]
-    with pytest.raises(ArtifactError, match="letter triples"):
+    with pytest.raises(ArtifactError, match="runs of letters"):
         Spelling.from_state(state)
