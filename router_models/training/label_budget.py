@@ -22,7 +22,7 @@ from router_models.data.outcomes import OutcomeTable, group_duplicates
 from router_models.errors import ArtifactError
 from router_models.training.candidate import Settings
 from router_models.training.splits import LabelledSplits
-from router_models.versions.registry import looks_at, record_look
+from router_models.versions.label_looks import looks_at, record_look
 from router_models.versions.workspace import Workspace
 
 

@@ -1,4 +1,4 @@
-"""Router versions in MLflow: the only file that imports mlflow.
+"""Router versions in MLflow: registered, found, listed, reviewed, removed.
 
 A registered model's version holds one sealed folder (`version.py`) as its artifact. Aliases `stable`, `canary`,
 `shadow` point at versions. Any tracking URI works; the default is SQLite under the state folder.
@@ -6,23 +6,25 @@ A registered model's version holds one sealed folder (`version.py`) as its artif
 
 from __future__ import annotations
 
-import logging
-import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from router_models.data.artifacts import verify
-from router_models.errors import ArtifactError, RegistryError
+from router_models.errors import ArtifactError
+from router_models.versions.mlflow_client import (
+    experiment_of,
+    is_new_registry,
+    mlflow_errors,
+    registry_client,
+    without_password,
+)
 from router_models.versions.mlflow_model import dataset_input, folder_within, log_model, shortened_report
 from router_models.versions.names import check_name
 from router_models.versions.review import FORMER_TAG, TAG, Review, review_state
 
-LOOKS = "serve-graph-looks"
-"""The experiment that holds one run for each look at CERT labels, whatever the version is called."""
-LABELS = "labels.txt"
 MANIFEST_TAG = "manifest_sha256"
 """The tag of a version that says which files it has."""
 ALIASES = ("stable", "canary", "shadow")
@@ -112,9 +114,9 @@ def register(
     if alias is not None:
         check_name("alias", alias)
     digest = verify(folder)
-    client = _client(uri)
-    with _mlflow_errors(f"registering a version of {model!r}"):
-        experiment_id = _experiment(client, model, artifacts_folder)
+    client = registry_client(uri)
+    with mlflow_errors(f"registering a version of {model!r}"):
+        experiment_id = experiment_of(client, model, artifacts_folder)
         run = client.create_run(experiment_id, run_name=folder.name)
         run_id = run.info.run_id
         for key, value in params.items():
@@ -140,72 +142,14 @@ def register(
     return _registered(uri, client, made, model)
 
 
-def record_look(
-    uri: str,
-    dataset_sha256: str,
-    labels: Collection[str],
-    tags: Mapping[str, str],
-    artifacts_folder: Path | None = None,
-) -> int:
-    """Note that labels are about to be read for a certificate; returns which look at any of them this is, from 1.
-
-    A look counts that read one of the same `labels` (`label_budget.labels_read`), or the same data set. Noted before
-    and not after, so that a look that certifies nothing, or is killed, counts as well; deleted runs count too. Looks
-    at the same time may get the same, higher number: less is spent then, never more.
-    """
-    client = _client(uri)
-    with _mlflow_errors(f"noting a look at the labels of {dataset_sha256[:12]}"):
-        experiment_id = _experiment(client, LOOKS, artifacts_folder)
-        run = client.create_run(experiment_id, tags={**tags, "dataset_sha256": dataset_sha256})
-        client.log_text(run.info.run_id, "\n".join(sorted(labels)), LABELS)
-        client.set_terminated(run.info.run_id)
-        return _looks(uri, client, experiment_id, dataset_sha256, labels)
-
-
-def looks_at(uri: str, dataset_sha256: str, labels: Collection[str]) -> int:
-    """How many looks at any of these labels `record_look` has counted so far; notes nothing."""
-    if _is_new(uri):
-        return 0
-    client = _client(uri)
-    with _mlflow_errors(f"counting the looks at the labels of {dataset_sha256[:12]}"):
-        experiment = client.get_experiment_by_name(LOOKS)
-        return 0 if experiment is None else _looks(uri, client, experiment.experiment_id, dataset_sha256, labels)
-
-
-def is_noted(uri: str, name: str, value: str) -> bool:
-    """Whether `record_look` has noted a look with this tag."""
-    if _is_new(uri):
-        return False
-    client = _client(uri)
-    with _mlflow_errors(f"asking for the look with {name} {value[:12]}"):
-        experiment = client.get_experiment_by_name(LOOKS)
-        if experiment is None:
-            return False
-        return bool(client.search_runs([experiment.experiment_id], f"tags.{name} = '{value}'", max_results=1))
-
-
-def _looks(uri: str, client: Any, experiment_id: str, dataset_sha256: str, labels: Collection[str]) -> int:
-    from mlflow.entities import ViewType
-
-    token, looks = None, 0
-    while True:
-        page = client.search_runs([experiment_id], run_view_type=ViewType.ALL, page_token=token)
-        for earlier in page:
-            same = earlier.data.tags.get("dataset_sha256") == dataset_sha256
-            looks += same or not _labels_of(uri, client, earlier.info.run_id).isdisjoint(labels)
-        token = page.token
-        if not token:
-            return looks
-
-
 def find_version(uri: str, model: str, wanted: str) -> RegisteredVersion | None:
     """The version an alias or number names; None where the registry has no such version.
 
     Raises RegistryError where the registry cannot be reached.
     """
-    if _is_new(uri):
+    if is_new_registry(uri):
         return None
-    client = _client(uri)
+    client = registry_client(uri)
     found = _ask(uri, client, model, wanted)
     return None if found is None else _registered(uri, client, found, model)
 
@@ -225,7 +169,7 @@ def poll_review(uri: str, model: str, wanted: str) -> tuple[str, Review] | None:
     RegistryError
         Where the registry cannot be reached.
     """
-    if _is_new(uri) or (found := _ask(uri, _client(uri), model, wanted)) is None:
+    if is_new_registry(uri) or (found := _ask(uri, registry_client(uri), model, wanted)) is None:
         return None
     seen = RegisteredVersion(uri, model, str(found.version), found.run_id, dict(found.tags), ())
     return seen.name, review_state(seen)
@@ -238,10 +182,10 @@ def find_sealed(uri: str, model: str, digest: str) -> RegisteredVersion | None:
 
 def list_versions(uri: str, model: str) -> list[RegisteredVersion]:
     """Every version, newest first; none where there is no registry yet."""
-    if _is_new(uri):
+    if is_new_registry(uri):
         return []
-    client = _client(uri)
-    with _mlflow_errors(f"listing {model!r}"):
+    client = registry_client(uri)
+    with mlflow_errors(f"listing {model!r}"):
         found = client.search_model_versions(f"name='{model}'")
     return [_registered(uri, client, v, model) for v in sorted(found, key=lambda v: -int(v.version))]
 
@@ -249,22 +193,22 @@ def list_versions(uri: str, model: str) -> list[RegisteredVersion]:
 def set_alias(uri: str, model: str, alias: str, number: str) -> None:
     """Point an alias at a version; RegistryError for one that cannot be."""
     check_name("alias", alias)
-    with _mlflow_errors(f"setting {alias!r} of {model!r} to {number}"):
-        _client(uri).set_registered_model_alias(model, alias, number)
+    with mlflow_errors(f"setting {alias!r} of {model!r} to {number}"):
+        registry_client(uri).set_registered_model_alias(model, alias, number)
 
 
 def set_tags(uri: str, model: str, number: str, tags: Mapping[str, str]) -> None:
     """Set tags on a version."""
-    client = _client(uri)
-    with _mlflow_errors(f"tagging {model}/{number}"):
+    client = registry_client(uri)
+    with mlflow_errors(f"tagging {model}/{number}"):
         for key, value in tags.items():
             client.set_model_version_tag(model, number, key, value)
 
 
 def set_review(version: RegisteredVersion, tags: Mapping[str, str]) -> None:
     """Write a review (`review_tags`) in their order; spellings of the tag that were left by hand are removed first."""
-    client = _client(version.uri)
-    with _mlflow_errors(f"noting the review of {version.name}"):
+    client = registry_client(version.uri)
+    with mlflow_errors(f"noting the review of {version.name}"):
         for key in client.get_model_version(version.model, version.number).tags:
             if key == FORMER_TAG or (key != TAG and key.strip().casefold() == TAG):
                 client.delete_model_version_tag(version.model, version.number, key)
@@ -273,15 +217,15 @@ def set_review(version: RegisteredVersion, tags: Mapping[str, str]) -> None:
 
 def seed_of(version: RegisteredVersion) -> int:
     """Return the seed that the outcomes of a version were divided with, as its run noted it; 0 where it did not."""
-    client = _client(version.uri)
-    with _mlflow_errors(f"reading the run of {version.name}"):
+    client = registry_client(version.uri)
+    with mlflow_errors(f"reading the run of {version.name}"):
         return int(client.get_run(version.run_id).data.params.get("seed", 0))
 
 
 def delete_version(version: RegisteredVersion) -> None:
     """Remove a version; its run is marked as deleted, and `mlflow gc` frees its files."""
-    client = _client(version.uri)
-    with _mlflow_errors(f"removing {version.name}"):
+    client = registry_client(version.uri)
+    with mlflow_errors(f"removing {version.name}"):
         client.delete_model_version(version.model, version.number)
         client.delete_run(version.run_id)
 
@@ -290,7 +234,7 @@ def _ask(uri: str, client: Any, model: str, wanted: str) -> Any:
     """MLflow's entity of the version that an alias or number names; None where there is none."""
     from mlflow.exceptions import MlflowException
 
-    with _mlflow_errors(f"asking the registry {_safe(uri)} for {model}@{wanted}"):
+    with mlflow_errors(f"asking the registry {without_password(uri)} for {model}@{wanted}"):
         try:
             if wanted.isdigit():
                 return client.get_model_version(model, wanted)
@@ -301,31 +245,8 @@ def _ask(uri: str, client: Any, model: str, wanted: str) -> Any:
             return None
 
 
-def _labels_of(uri: str, client: Any, run_id: str) -> frozenset[str]:
-    """The labels that a look read; none where it was killed before it could note them."""
-    import tempfile
-
-    from mlflow.artifacts import download_artifacts
-
-    if not any(file.path == LABELS for file in client.list_artifacts(run_id)):
-        return frozenset()
-    with tempfile.TemporaryDirectory() as scratch:
-        got = download_artifacts(run_id=run_id, artifact_path=LABELS, dst_path=scratch, tracking_uri=uri)
-        return frozenset(Path(got).read_text().splitlines())
-
-
-def _experiment(client: Any, name: str, artifacts_folder: Path | None) -> str:
-    """The id of an experiment, made where there is none."""
-    experiment = client.get_experiment_by_name(name)
-    if experiment is not None:
-        return str(experiment.experiment_id)
-    served = str(client.tracking_uri).startswith(("http://", "https://", "databricks"))
-    location = None if artifacts_folder is None or served else artifacts_folder.resolve().as_uri()
-    return str(client.create_experiment(name, artifact_location=location))
-
-
 def _registered(uri: str, client: Any, found: Any, model: str) -> RegisteredVersion:
-    with _mlflow_errors(f"reading the aliases of {model!r}"):
+    with mlflow_errors(f"reading the aliases of {model!r}"):
         aliases = client.get_registered_model(model).aliases
     names = tuple(sorted(alias for alias, number in aliases.items() if str(number) == str(found.version)))
     return RegisteredVersion(uri, model, str(found.version), found.run_id, dict(found.tags), names)
@@ -338,8 +259,8 @@ def _download(version: RegisteredVersion, target: Path) -> None:
 
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as scratch:
-        with _mlflow_errors(f"downloading {version.name}"):
-            source = _client(version.uri).get_model_version(version.model, version.number).source
+        with mlflow_errors(f"downloading {version.name}"):
+            source = registry_client(version.uri).get_model_version(version.model, version.number).source
             within = folder_within(source or "")
             got = download_artifacts(
                 run_id=version.run_id, artifact_path=within, dst_path=scratch, tracking_uri=version.uri
@@ -350,44 +271,3 @@ def _download(version: RegisteredVersion, target: Path) -> None:
         except OSError:
             if not target.exists():  # another process may have been first
                 raise
-
-
-def _client(uri: str) -> Any:
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for results
-    # A registry that is down must not hold a start up for minutes (MLflow's own: 7 retries, 120 s each).
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    from mlflow import MlflowClient
-
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    with _mlflow_errors(f"opening the registry {_safe(uri)}"):
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-def _is_new(uri: str) -> bool:
-    """Whether asking would first make the database: reading must not write."""
-    return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
-
-
-class _mlflow_errors:  # noqa: N801 (reads as a statement)
-    """Turn whatever MLflow, its store or the network raises into RegistryError, saying what was being done."""
-
-    def __init__(self, doing: str) -> None:
-        self.doing = doing
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, (RegistryError, ArtifactError)):
-            raise RegistryError(f"{self.doing} failed: {_safe(str(error))}") from error
-
-
-def _safe(text: str) -> str:
-    """A URI, or a message that quotes one, without user and password."""
-    text = re.sub(r"(?<!sqlite)://\S*@", "://…@", text)  # to the last @: passwords may hold / and @ unescaped
-    return re.sub(r"(?i)([?&;](?:password|passwd|pwd|token|secret|sslpassword|user)=)[^&;\s\"']*", r"\1…", text)

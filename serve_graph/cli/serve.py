@@ -92,13 +92,15 @@ def demo(
 def status(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None, as_json: JsonOption = False) -> None:
     """Show the state of a running graph. Exit 1 if it is not ready or none answers. Example: serve-graph status"""
     from serve_graph.cli.client.readiness import KEEPS_TO_ITSELF, read_readiness
+    from serve_graph.cli.versions.found import withdrawn
     from serve_graph.config.graph import load_config
 
     graph = with_port(load_config(config), port)
     url = f"http://{graph.http.host}:{graph.http.port}"
     state = read_readiness(url)
     if as_json:
-        say_json(state)
+        known = "version" in state
+        say_json(state | ({"review_withdrawn": withdrawn(graph, state["version"])} if known else {}))
     elif "version" not in state:
         say(f"{url}: {'ready' if state['ready'] else 'not ready'}; {KEEPS_TO_ITSELF}")
     else:
@@ -107,6 +109,8 @@ def status(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None, as_js
         say(f"{url}: {'ready' if state['ready'] else 'not ready'}; tiers {', '.join(state['tiers'])}{faults}")
         for line in state.get("headline") or [state["promise"]]:
             say(f"version {state['version']}: {line}")
+        if (now := withdrawn(graph, state["version"])) is not None:
+            say(f"version {state['version']}: {now}")
         for tier, fault in state.get("tier_faults", {}).items():
             say(f"tier {tier}: {fault}")
         for alarm in state.get("alarms", []):

@@ -13,7 +13,7 @@ from router_models.training.labelling.records import LabelRecord, begin_labels, 
 from router_models.training.labelling.streamed import check_records
 from router_models.training.splits import LabelledSplits
 from router_models.types.label_sources import parsed_source
-from router_models.versions.registry import is_noted
+from router_models.versions.label_looks import is_noted
 from router_models.versions.workspace import Workspace
 
 PLAN_TAG = "plan"

@@ -49,6 +49,24 @@ def is_served(found: RegisteredVersion, graph: GraphConfig) -> bool:
     return served is not None and served.number == found.number
 
 
+def withdrawn(graph: GraphConfig, name: str) -> str | None:
+    """Return why a version that a graph serves would not be served at its next start, by its review; None otherwise.
+
+    One question to the registry; None as well where the registry does not hold the version or cannot be reached.
+    """
+    from router_models.errors import RegistryError
+    from router_models.versions.registry import poll_review
+
+    model, _, number = name.rpartition("/")
+    try:
+        seen = poll_review(graph.registry_uri, model, number) if model and number.isdigit() else None
+    except RegistryError:
+        return None
+    if seen is None or seen[1].approved:
+        return None
+    return f"{seen[1].line()} in the registry by now; the graph serves it until it is started again"
+
+
 def check_version_pays(found: RegisteredVersion, graph: GraphConfig) -> None:
     """Raise LossError where a registered version would lose money; say from when on it would, by listed prices."""
     from datetime import UTC, datetime

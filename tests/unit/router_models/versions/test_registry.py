@@ -12,14 +12,13 @@ from router_models.errors import ArtifactError, RegistryError
 from router_models.estimators.routers import ConstantRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.types import OperatingPoint
+from router_models.versions.label_looks import LOOKS, record_look
+from router_models.versions.mlflow_client import without_password
 from router_models.versions.policy import Policy
 from router_models.versions.registry import (
-    LOOKS,
     RegisteredVersion,
-    _safe,
     find_version,
     list_versions,
-    record_look,
     register,
     set_alias,
     set_tags,
@@ -319,11 +318,11 @@ def test_registry_that_cannot_be_reached_says_what_was_asked(unreachable: str, r
     ],
 )
 def test_no_password_is_ever_quoted(address: str) -> None:
-    shown = _safe(address)
+    shown = without_password(address)
     assert "hunter2" not in shown
     assert "ter2" not in shown
     assert "db" in shown or "example.com" in shown
-    assert _safe("sqlite:////tmp/a@b/mlflow.db is locked") == "sqlite:////tmp/a@b/mlflow.db is locked"
+    assert without_password("sqlite:////tmp/a@b/mlflow.db is locked") == "sqlite:////tmp/a@b/mlflow.db is locked"
 
 
 def test_a_password_in_the_address_stays_out_of_the_message(monkeypatch: pytest.MonkeyPatch) -> None:

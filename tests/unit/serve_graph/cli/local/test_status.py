@@ -11,6 +11,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from router_models.versions.registry import register, set_tags
+from router_models.versions.router_version import builtin_version
 from serve_graph.cli import app
 
 STATE = {
@@ -51,6 +53,7 @@ def status(graph: HTTPServer, tmp_path: Path) -> Callable[..., Result]:
     price = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
     tiers = [{"engine": "echo", "name": "cheap", "price": price}]
     config = {"tiers": tiers, "policy": {"safe_tier": "cheap"}, "http": {"port": graph.server_port}}
+    config |= {"state_folder": str(tmp_path / "state")}
     path = tmp_path / "graph.yaml"
     path.write_text(yaml.safe_dump(config))
     return lambda **environment: CliRunner().invoke(
@@ -67,6 +70,18 @@ def test_without_a_key_it_says_that_keys_are_told_more_and_with_the_file_of_one_
     (tmp_path / "key").write_text("k\n")
     assert "router/1" in status(SERVE_GRAPH_KEY_FILE=str(tmp_path / "key")).output
     assert "cannot be read" in str(status(SERVE_GRAPH_KEY_FILE=str(tmp_path / "none")).exception)
+
+
+def test_an_approval_that_was_withdrawn_while_the_graph_runs_is_said(
+    graph: HTTPServer, tmp_path: Path, status: Callable[..., Result], new_registry: Callable[[Path], str]
+) -> None:
+    graph.coverage = {}  # type: ignore[attr-defined]
+    uri, folder = new_registry(tmp_path / "state" / "mlflow.db"), builtin_version(("cheap", "b"), tmp_path / "made")
+    kept = tmp_path / "artifacts"
+    register(uri, "router", folder, params={}, metrics={}, tags={"review": "approved"}, artifacts_folder=kept)
+    assert "in the registry by now" not in status(SERVE_GRAPH_KEY="k").output
+    set_tags(uri, "router", "1", {"review": "rejected"})
+    assert "version router/1: rejected in the registry by now" in status(SERVE_GRAPH_KEY="k").output
 
 
 @pytest.mark.parametrize(

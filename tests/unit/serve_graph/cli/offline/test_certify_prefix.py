@@ -17,7 +17,8 @@ from router_models.data.outcomes import prompt_id, write_outcomes
 from router_models.risk_control.certificate import HARM
 from router_models.types import Completion, Decision, Outcome, Query, Usage, Verdict
 from router_models.types.exchange import logprob_summary
-from router_models.versions.registry import LOOKS, find_version
+from router_models.versions.label_looks import LOOKS
+from router_models.versions.registry import find_version
 from router_models.versions.router_version import RouterVersion
 from serve_graph.cascade.fakes import FakeEngine, ListSink, fake_context
 from serve_graph.cli import app
