@@ -8,19 +8,32 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from serve_graph.errors import RateLimitedError
+
 Args = ParamSpec("Args")
 Result = TypeVar("Result")
 THREADS = 2
-REST = 3.0
-"""Seconds of rest for each second of a key's work: Python's threads run one at a time, so others wait meanwhile."""
-LONGEST_TURN_REST_S = 2.0
+REST, REST_AFTER_LONG = 3.0, 100.0
+"""Seconds of rest for each second of a key's work, and of work that took LONG_S or more: Python's threads run one at a
+time, so others wait meanwhile.
+"""
+LONG_S = 0.05
+LONGEST_TURN_REST_S = 10.0
+LONGEST_WAIT_S = 2.0
+"""A key that must rest for longer is told so instead."""
 
 
 class Turns:
-    """Runs at most THREADS pieces of work at a time, one a key, first come, first served among keys."""
+    """Runs at most THREADS pieces of work at a time, one a key, first come, first served among keys.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.clock = clock
+    `work_clock` is what the work is measured by: the processor time of its thread, so that a busy machine makes no
+    rest longer.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, work_clock: Callable[[], float] = time.thread_time
+    ) -> None:
+        self.clock, self.work_clock = clock, work_clock
         self._free = asyncio.Semaphore(THREADS)
         self._keys: defaultdict[str | None, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._rested: dict[str | None, float] = {}
@@ -34,16 +47,30 @@ class Turns:
     ) -> Result:
         """Return what `work` returns, after the key's earlier work and its rest; without a rest where no key is given.
 
-        A key waits in its own line, so that in the line for a thread each has one place.
+        A key waits in its own line, so that in the line for a thread each has one place. Raises RateLimitedError where
+        its rest is longer than LONGEST_WAIT_S.
         """
+
+        def measured() -> Result:
+            began = self.work_clock()
+            try:
+                return work(*args, **kwargs)
+            finally:
+                self._rest(key, self.work_clock() - began)
+
+        self._check(key)
         async with self._keys[key]:
-            if (rest_s := self.resting_s(key)) > 0:
-                await asyncio.sleep(rest_s)
+            self._check(key)
+            await asyncio.sleep(self.resting_s(key))
             async with self._free:
-                began = self.clock()
-                try:
-                    return await asyncio.to_thread(work, *args, **kwargs)
-                finally:
-                    ended = self.clock()
-                    if key is not None:
-                        self._rested[key] = ended + min(LONGEST_TURN_REST_S, REST * (ended - began))
+                return await asyncio.to_thread(measured)
+
+    def _check(self, key: str | None) -> None:
+        if (rest_s := self.resting_s(key)) > LONGEST_WAIT_S:
+            message = f"key {key!r} sent a body that took long to read: wait before the next large one"
+            raise RateLimitedError(message, rest_s, "requests")
+
+    def _rest(self, key: str | None, took_s: float) -> None:
+        if key is not None:
+            rest_s = took_s * (REST if took_s < LONG_S else REST_AFTER_LONG)
+            self._rested[key] = self.clock() + min(LONGEST_TURN_REST_S, rest_s)
