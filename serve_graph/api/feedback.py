@@ -22,10 +22,28 @@ _SAID: dict[str, tuple[str, ...]] = {"thumbs": ("up", "down"), "label": ("right"
 _IDEMPOTENCY_CHARS = 256
 
 
+def _by_kind(schema: dict[str, Any]) -> None:
+    """Say in the schema which values go with which kind, and what only labels have."""
+    nothing = {"type": "null"}
+    values = {
+        ("thumbs",): {"enum": [True, False, *_SAID["thumbs"]]},
+        ("score",): {"type": "number", "minimum": 0, "maximum": 1},
+        ("correction", "text"): {"type": "string", "minLength": 1},
+    }
+    alone = {"last_tier_right": nothing, "labeller": nothing}
+    label = {"kind": {"enum": ["label"]}, "value": {"enum": [True, False, *_SAID["label"]]}}
+    forms = [{"kind": {"enum": list(kinds)}, "value": value, **alone} for kinds, value in values.items()]
+    schema["anyOf"] = [{"properties": form} for form in (*forms, label)]
+    properties = schema["properties"]
+    properties["decision"]["pattern"] = "^[!-~]+$"
+    for name, pattern in (("source", "^(human|programmatic|judge(:[!-~]+)?)$"), ("labeller", "^[!-~]+$")):
+        properties[name]["anyOf"][0]["pattern"] = pattern
+
+
 class FeedbackRequest(BaseModel):
     """The body of `POST /v1/feedback`."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True, json_schema_extra=_by_kind)
     decision: Annotated[str, Field(min_length=1, max_length=128)]
     """The decision: `x-serve-graph-decision`, `serve_graph.decision` or the reply's own `id`."""
     kind: FeedbackKind
