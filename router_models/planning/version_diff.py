@@ -75,7 +75,7 @@ class VersionDiff:
     slices: tuple[SliceChange, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the same as plain data; slices with their direction."""
+        """Return it as plain data; slices with their direction."""
         slices = [asdict(change) | {"direction": change.direction} for change in self.slices]
         return asdict(self) | {"slices": slices}
 
