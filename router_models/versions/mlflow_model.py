@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import tempfile
 import warnings
@@ -22,6 +23,10 @@ LONGEST_DESCRIPTION = 5000
 """Characters: MLflow's own limit, which SQLite does not enforce and PostgreSQL and MySQL do."""
 MODEL_CODE = Path(__file__).with_name("pyfunc_code.py")
 EXAMPLES = ("What is the plural of “mouse”?", "Prove that there are infinitely many primes.")
+_BLANK = "\u00a0"
+_PICTURE = re.compile(r"^!\[[^\]]*\]\(([^):]+)\)$", re.MULTILINE)
+_RULE = re.compile(r"\|(?:\s*:?-+:?\s*\|)+")
+_CELL_END = re.compile(r"(?<!\\)\|(?=.)")
 
 
 def folder_within(source: str) -> str:
@@ -62,6 +67,20 @@ def log_model(folder: Path, log: Callable[[str, str], object]) -> str:
         )
         log(str(made), MODEL)
     return MODEL
+
+
+def page_description(report: str) -> str:
+    """Return a report, in Markdown, for the registry's page: cells set apart, tables set off, pictures named.
+
+    MLflow renders no space between the cells of a table or below one, and knows no pictures that lie beside a text.
+    """
+    lines: list[str] = []
+    for line in _PICTURE.sub(r"*The picture \1: in report.html of the run.*", report).splitlines():
+        if not line.startswith("|") and lines and lines[-1].startswith("|"):
+            lines += ["", _BLANK]
+        is_row = line.startswith("|") and not _RULE.fullmatch(line.strip())
+        lines.append(line[0] + _CELL_END.sub(f"{3 * _BLANK}|", line[1:-1]) + line[-1] if is_row else line)
+    return "\n".join(lines)
 
 
 def shortened_report(text: str) -> str:

@@ -21,7 +21,13 @@ from router_models.versions.mlflow_client import (
     registry_client,
     without_password,
 )
-from router_models.versions.mlflow_model import dataset_input, folder_within, log_model, shortened_report
+from router_models.versions.mlflow_model import (
+    dataset_input,
+    folder_within,
+    log_model,
+    page_description,
+    shortened_report,
+)
 from router_models.versions.names import check_name
 from router_models.versions.review import FORMER_TAG, TAG, Review, review_state
 
@@ -136,7 +142,8 @@ def register(
         made = client.create_model_version(model, source, run_id, tags=all_tags)
         report = folder / "report.md"
         if report.is_file():
-            client.update_model_version(model, made.version, description=shortened_report(report.read_text()))
+            page = shortened_report(page_description(report.read_text()))
+            client.update_model_version(model, made.version, description=page)
         if alias is not None:
             client.set_registered_model_alias(model, alias, made.version)
     return _registered(uri, client, made, model)
