@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from serve_graph.cluster.replicas import ApplicationReplicas, Replicas
 from serve_graph.config.graph import GraphConfig
-from serve_graph.errors import StoreUnavailableError
+from serve_graph.errors import PolicyUnavailableError, StoreUnavailableError
 from serve_graph.policy.follower import RegistryFollower
 from serve_graph.policy.served_version import ServedVersion, VersionFiles
 from serve_graph.records.served_versions import ServedRow, read_served, write_served
@@ -23,7 +23,8 @@ from serve_graph.records.store import DecisionStore
 
 logger = logging.getLogger(__name__)
 LOAD_WITHIN_S = 60.0
-TAKE_WITHIN_S = 5.0
+TAKE_WITHIN_S = 10.0
+EPOCH_WITHIN_S = 2.0
 FILES_KNOWN = 8
 POLICIES = ("router", "verifier")
 
@@ -60,85 +61,100 @@ class ControllerDeployment:
         self.row: ServedRow | None = None
         self._files: OrderedDict[str, VersionFiles] = OrderedDict()
         self._note_files(begun)
-        self._resumed = False
+        self._is_known = False
         self._acting = asyncio.Lock()
         self.following = asyncio.create_task(self._follow())
 
     async def current(self) -> ServedVersion | None:
-        """What is served; None while it is not known yet, after a restart."""
-        return self.served if self._resumed else None
+        """What is served; None while it is not known yet, after a start."""
+        return self.served if self._is_known else None
 
     async def files(self, name: str) -> VersionFiles | None:
         """Where a version's files are that was announced lately; None: it was not."""
         return self._files.get(name)
 
     async def look(self) -> bool:
-        """Compare registry and graph once, and switch where they differ; returns whether it did."""
+        """Compare registry and graph once, and switch where they differ; returns whether it did.
+
+        Raises RegistryError, StoreUnavailableError or PolicyUnavailableError where that is not possible now: what is
+        served stays so.
+        """
         async with self._acting:
-            if not self._resumed:
+            if self.row is None:
                 await self._resume()
             found = await asyncio.to_thread(self.follower.look, self.served)
-            if found is None:
-                return False
-            try:
-                await self._switch(replace(found, epoch=self.served.epoch + 1))
-            except BaseException:
-                self.follower.forget()
-                raise
-            return True
+            if found is not None:
+                try:
+                    await self._switch(replace(found, epoch=self.served.epoch + 1))
+                except BaseException:
+                    self.follower.forget()
+                    raise
+            self._is_known = True
+            return found is not None
 
     async def _follow(self) -> None:
+        said = None
         while True:
             try:
                 await self.look()
-            except StoreUnavailableError as error:
-                logger.warning("%s stays served: %s", self.served.name, error)
-            except Exception:
-                logger.exception("%s stays served", self.served.name)
+                said = None
+            except Exception as error:  # noqa: BLE001 (whatever it is, the next look may find it gone)
+                fault = f"{type(error).__name__}: {error}"
+                if fault != said:
+                    logger.warning("%s stays served: %s", self.served.name, fault)
+                said = fault
             await asyncio.sleep(self.config.policy.follow_s or 2.0)
 
     async def _resume(self) -> None:
         """Begin where this start of the graph was, or, at a new start, with what it was started with."""
         row = await read_served(self.store, self.model)
-        if row is None or row.start != self.start:
-            served = replace(self.served, epoch=1 if row is None else row.epoch + 1)
-            await self._write(served, row)
-        else:
-            self.row, served = row, replace(self.served, epoch=row.epoch)
-            if row.version != self.served.name:
+        if row is not None and row.start == self.start:
+            served = replace(self.served, epoch=row.epoch)
+            if row.version != served.name:
                 found = await asyncio.to_thread(self.follower.resolve, row.version)
                 served = ServedVersion.of(found, self.config, row.epoch)
-        self.served = served
+                if found.version is None:  # it may not be served any more: the look that follows switches from it
+                    served = replace(served, policy=replace(served.policy, name=row.version))
+        else:
+            epochs = [0 if row is None else row.epoch, self.served.epoch]
+            if row is None:  # it may have been lost while replicas have served later epochs
+                epochs += await self.replicas["ingress"].all("epoch", None, EPOCH_WITHIN_S)
+            served = replace(self.served, epoch=max(epochs) + 1)
+            row = await self._write(served, row)
+        self.served, self.row = served, row
         self._note_files(served)
-        self._resumed = True
 
     async def _switch(self, served: ServedVersion) -> None:
         self._note_files(served)
         if served.files is not None:
-            for name in POLICIES:
-                loaded = await self.replicas[name].all("prepare", served.files, LOAD_WITHIN_S)
-                logger.info("%s: %d replica(s) of %s hold it", served.name, loaded, name)
-        await self._write(served, self.row)
+            calls = [self.replicas[name].all("prepare", served.files, LOAD_WITHIN_S) for name in POLICIES]
+            for name, replies in zip(POLICIES, await asyncio.gather(*calls), strict=True):
+                if not replies:
+                    reason = f"{served.name} could not be loaded by any replica of {name}; see its log"
+                    self.follower.refuse(served.name, reason)
+                    raise PolicyUnavailableError(reason)
+        self.row = await self._write(served, self.row)
         before, self.served = self.served, served
-        taken = await self.replicas["ingress"].all("take", served, TAKE_WITHIN_S)
+        taken = sum(reply is True for reply in await self.replicas["ingress"].all("take", served, TAKE_WITHIN_S))
         why = f" ({served.note})" if served.note else ""
         logger.warning(
             "epoch %d: %s is served instead of %s, by %d ingress replica(s)%s: %s",
             served.epoch, served.name, before.name, taken, why, served.policy.promise,
         )  # fmt: skip
 
-    async def _write(self, served: ServedVersion, before: ServedRow | None) -> None:
+    async def _write(self, served: ServedVersion, before: ServedRow | None) -> ServedRow:
         """Note the switch; raises StoreUnavailableError where another graph or controller has noted one meanwhile."""
         reason = served.note or served.policy.promise
         moment = datetime.now(UTC).isoformat(timespec="milliseconds")
         row = ServedRow(self.model, served.epoch, served.name, self.start, reason, moment)
         if not await write_served(self.store, row, before):
-            self._resumed = False
+            self.row = None  # read it again
             raise StoreUnavailableError(f"another controller has switched {self.model} meanwhile")
-        self.row = row
+        return row
 
     def _note_files(self, served: ServedVersion) -> None:
         if served.files is not None:
             self._files[served.name] = served.files
+            self._files.move_to_end(served.name)
             while len(self._files) > FILES_KNOWN:
                 self._files.popitem(last=False)

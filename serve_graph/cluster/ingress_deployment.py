@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Any
 
 from fastapi import FastAPI
@@ -25,7 +26,7 @@ from serve_graph.config.graph import GraphConfig
 from serve_graph.gateway.constraints import routing_context_for
 from serve_graph.learning.feedback import FeedbackIntake
 from serve_graph.policy.served_policy import ServedPolicy
-from serve_graph.policy.served_version import ServedVersion
+from serve_graph.policy.served_version import NONE, ServedVersion
 from serve_graph.policy.validity import CertificateStatus
 from serve_graph.records.feedback import FeedbackTable
 from serve_graph.records.maintenance import Maintenance, prompt_keeper
@@ -33,6 +34,8 @@ from serve_graph.records.metrics import render_metrics
 from serve_graph.records.spool import SpooledSink, private_folder
 from serve_graph.records.store import DecisionStore
 
+TOLD_WITHIN_S = 30.0
+"""How long a new replica is not ready for want of being told what is served; then the last tier answers."""
 logger = logging.getLogger(__name__)
 ASK_EVERY_S, ASK_AGAIN_S, ASK_WITHIN_S = 5.0, 1.0, 5.0
 """Between questions of what is served, after one that was not answered, and for the answer: in seconds."""
@@ -66,8 +69,14 @@ class IngressDeployment:
         self.keyring = Keyring(config.access.keys, config.keys_file, required=keys_required)
         self.is_open = config.access.open
         self.accounts = Accounts(config.access.watch)
+        if controller is not None:  # a replica may be later than switches from what the graph was started with
+            begun = ServedVersion(
+                0, ServedPolicy.of(None, NONE, "it is not known yet which version is served", config)
+            )
         self.version = begun
+        self._waits_until = time.monotonic() + TOLD_WITHIN_S
         self._switched = asyncio.Event()
+        self._looks: set[asyncio.Task[None]] = set()
         self.certificate_status = CertificateStatus(begun.policy.validity, begun.name)
         self.service = build_service(
             config,
@@ -134,9 +143,10 @@ class IngressDeployment:
         status = CertificateStatus(version.policy.validity, version.name)
         alarms = alarm_watch(self.config, version.policy, self.store, status)
         if version.epoch > self.version.epoch:
-            await alarms.look_once(lambda: True)
+            await alarms.know_before_serving()
         if version.epoch <= self.version.epoch:
             return False
+        self.alarms.stop()
         self.version, self.certificate_status, self.alarms = version, status, alarms
         context = cascade_context(self.config, version.policy, self.engines, self.router, self.verifier)
         self.service.serve(context, routing_context_for(self.config, version.policy, status))
@@ -144,36 +154,55 @@ class IngressDeployment:
         logger.info("epoch %d: %s is served", version.epoch, version.name)
         return True
 
+    async def epoch(self, _: None = None) -> int:
+        """The epoch of what is served here."""
+        return self.version.epoch
+
     async def _follow(self) -> None:
         """Ask for what is served: at once, and again where a switch was missed; for ever."""
+        said = None
         while self.controller is not None:
+            current: ServedVersion | None = None
             try:
-                current: ServedVersion | None = await asyncio.wait_for(self.controller.current.remote(), ASK_WITHIN_S)
+                current = await asyncio.wait_for(self.controller.current.remote(), ASK_WITHIN_S)
+                if current is not None:
+                    await self.take(current)
+                fault = None
             except Exception as error:  # noqa: BLE001 (whatever Ray raises: what is served stays so)
-                logger.warning("the controller does not say what is served: %s", type(error).__name__)
-                current = None
-            if current is not None:
-                await self.take(current)
+                fault = f"{type(error).__name__}: {error}"
+                if fault != said:
+                    logger.warning("what is to be served is not known: %s", fault)
+            said = fault
             await asyncio.sleep(ASK_EVERY_S if current is not None else ASK_AGAIN_S)
 
     async def _watch(self) -> None:
         """Watch the certificate of the version that is served and the labels of its answers; for ever."""
         while True:
             self._switched.clear()
-            watches = [asyncio.create_task(w) for w in (self.certificate_status.watch(), self.alarms.run())]
+            looks = asyncio.create_task(self.alarms.run())  # ends by itself after a switch: a look is not cut off
+            self._looks.add(looks)
+            looks.add_done_callback(self._looks.discard)
+            watch = asyncio.create_task(self.certificate_status.watch())
             try:
                 await self._switched.wait()
+            except asyncio.CancelledError:
+                for look in self._looks:
+                    look.cancel()
+                raise
             finally:
-                for watch in watches:
-                    watch.cancel()
+                watch.cancel()
 
     async def readiness(self) -> dict[str, Any]:
-        """Ready means: the safe tier, which every failure falls back on, answers (or may be asleep by its scaling)."""
+        """Ready means: the safe tier, which every failure falls back on, answers (or may be asleep by its scaling).
+
+        A replica that follows the registry is not ready before it is told what is served, or has waited for that.
+        """
         ready = await self.tiers_ready.tiers()
         status, faults, alarms = self.certificate_status, self.tiers_ready.faults, self.alarms.facts()
         report = readiness_report(self.version, status, self.tier_names, self.safe_tier, ready, faults, alarms)
         covers = {} if self.served.coverage is None else {"coverage": self.service.metrics.coverage()}
-        return report | covers
+        waits = self.controller is not None and self.version.epoch == 0 and time.monotonic() < self._waits_until
+        return report | covers | ({"ready": False} if waits else {})
 
     async def metrics(self) -> str:
         counters = {}

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from functools import partial
 from operator import attrgetter
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
+from router_models.errors import ArtifactError
 from router_models.types import Action, Completion, Decision, Query, Verdict
 from serve_graph.cluster.long_work import LongWork
 from serve_graph.config.graph import WhenUncovered
 from serve_graph.errors import PolicyUnavailableError
 from serve_graph.policy.held_versions import HeldVersions
-from serve_graph.policy.served_version import VersionFiles
+from serve_graph.policy.served_version import ServedVersion, VersionFiles
 from serve_graph.policy.validity import Clock, utc_now
 
+logger = logging.getLogger(__name__)
+CATCH_UP_TRIES = 60
 QUICK_CHARS = 1_024
 """Characters up to which a text is read on the event loop: one window of the encoder. A thread would cost it more."""
 LONG_TO_CHECK = frozenset({"tools", "response_format"})
@@ -57,13 +62,34 @@ class PolicyDeployment:
         find_files = None if controller is None else controller.files.remote
         self.held = HeldVersions(find_files, novel_to_top=uncovered == "last_tier", clock=clock)
         self.long_work = LongWork(limit_s)
+        self.controller = controller
         if begun is not None:
-            self.held.add(begun)
+            try:
+                self.held.add(begun)
+            except ArtifactError as error:  # where versions are followed, another may be served by now
+                if controller is None:
+                    raise
+                logger.warning("%s is not held: %s", begun.name, error)
+        if controller is not None:
+            self.catching_up = asyncio.create_task(self._catch_up())
 
     async def prepare(self, files: VersionFiles) -> bool:
         """Load a version before it is served."""
         await self.held.load(files)
         return True
+
+    async def _catch_up(self) -> None:
+        """Load what is served by now: this replica may be later than the switch to it."""
+        for _ in range(CATCH_UP_TRIES):
+            try:
+                current: ServedVersion | None = await self.controller.current.remote()  # type: ignore[union-attr]
+                if current is not None:
+                    if current.files is not None:
+                        await self.held.load(current.files)
+                    return
+            except Exception as error:  # noqa: BLE001 (whatever Ray raises, or damaged files: requests ask again)
+                logger.warning("what is served is not held yet: %s", error)
+            await asyncio.sleep(1.0)
 
     def check_health(self) -> None:
         """Fail where threads are stuck: Ray Serve replaces a replica whose check fails several times on end."""

@@ -14,8 +14,8 @@ logger = logging.getLogger(__name__)
 class Replicas(Protocol):
     """All replicas of one deployment."""
 
-    async def all(self, method: str, argument: object, within_s: float) -> int:
-        """Call a method of each; returns how many replied in time without an error."""
+    async def all(self, method: str, argument: object, within_s: float) -> list[Any]:
+        """Call a method of each; returns the replies that came in time, errors left out."""
 
 
 class ApplicationReplicas:
@@ -25,8 +25,8 @@ class ApplicationReplicas:
         self.deployment = deployment
         self._handle: DeploymentHandle[Any] | None = None
 
-    async def all(self, method: str, argument: object, within_s: float) -> int:
-        """Call a method of each; returns how many replied in time without an error."""
+    async def all(self, method: str, argument: object, within_s: float) -> list[Any]:
+        """Call a method of each; returns the replies that came in time, errors left out."""
         try:
             if self._handle is None:
                 self._handle = serve.get_deployment_handle(self.deployment, serve.get_replica_context().app_name)
@@ -34,8 +34,8 @@ class ApplicationReplicas:
             replies = await calls.results_async(timeout_s=within_s, return_exceptions=True)
         except Exception as error:  # noqa: BLE001 (whatever Ray raises: replicas that were missed ask by themselves)
             logger.warning("%s: `%s` was not heard by all: %s", self.deployment, method, type(error).__name__)
-            return 0
+            return []
         faults = [reply for reply in replies if isinstance(reply, BaseException)]
         for fault in faults:
             logger.warning("%s: `%s` failed on a replica: %s", self.deployment, method, fault)
-        return len(replies) - len(faults)
+        return [reply for reply in replies if not isinstance(reply, BaseException)]

@@ -110,6 +110,11 @@ class PolicyConfig(Frozen):
     verifier_scaling: ScalingConfig = ScalingConfig(max_replicas=2)
     """Scaling of the verifier deployment."""
 
+    @field_validator("version", mode="before")
+    @classmethod
+    def _unquoted(cls, version: Any) -> Any:
+        return str(version) if isinstance(version, int) and not isinstance(version, bool) else version
+
     @field_validator("model_name", "version")
     @classmethod
     def _registrable(cls, name: str, info: ValidationInfo) -> str:

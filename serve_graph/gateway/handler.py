@@ -87,6 +87,7 @@ class Service:
         """Answer requests that come from now on under another version; what is known of traffic stays known."""
         self.routing = replace(routing, sessions=self.routing.sessions, latencies=self.routing.latencies)
         self.context, self.top = context, context.policy.top
+        self.metrics.recent.clear()
 
     def open(
         self, query: Query, model: str, stream: bool, options: RequestOptions | None = None, *, reserves: bool = True

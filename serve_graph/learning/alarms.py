@@ -103,6 +103,7 @@ class AlarmWatch:
         self._seen: tuple[tuple[int, str, float], str] | None = None
         self._looks = 0
         self._looking = asyncio.Lock()
+        self._is_stopped = False
         self._announcing: set[asyncio.Task[None]] = set()
         self._reason = self._noted()
         if self._reason is not None:
@@ -143,9 +144,26 @@ class AlarmWatch:
         except Exception as error:  # noqa: BLE001 (the label is safe; the next look finds it)
             logger.warning("labels and alarms cannot be looked at: %s", error)
 
+    async def know_before_serving(self, within_s: float = 3.0) -> None:
+        """Look before the first request; where that is not possible, nothing is promised until a look is."""
+        if self.rules.watched is None:
+            return
+        try:
+            async with asyncio.timeout(within_s):
+                await self.look()
+        except Exception as error:  # noqa: BLE001 (the store is away, or hangs)
+            logger.warning("labels and alarms cannot be looked at: %s", error)
+            if self._reason is None:
+                self._reason = "it is not known yet whether an alarm stands against it"
+                self.act(self._reason)
+
+    def stop(self) -> None:
+        """End `run` after the look that is under way."""
+        self._is_stopped = True
+
     async def run(self) -> None:
-        """Look every `poll_s` seconds, for ever."""
-        while self.rules.watched is not None:
+        """Look every `poll_s` seconds, until `stop`."""
+        while self.rules.watched is not None and not self._is_stopped:
             try:
                 await self.look()
             except asyncio.CancelledError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from serve_graph.policy.validity import CertificateStatus, Clock, utc_now
 MOST_VERSIONS = 3
 MOST_CHARS = 131_072
 """Characters beyond which no text is read, unless longer ones were certified: patterns hold the interpreter's lock."""
+FAILED_FOR_S = 10.0
+"""For how long a version that could not be loaded is not tried again for requests."""
 FindFiles = Callable[[str], Awaitable[VersionFiles | None]]
 
 
@@ -28,6 +31,7 @@ class HeldVersion:
     version: RouterVersion
     certificate_status: CertificateStatus
     most_chars: int = MOST_CHARS
+    digest: str | None = None
 
     @classmethod
     def load(cls, files: VersionFiles, *, novel_to_top: bool, clock: Clock = utc_now) -> HeldVersion:
@@ -45,7 +49,7 @@ class HeldVersion:
         for tier in version.stages:
             version.estimate(query, completion, replace(decision, tier=tier))
         most_chars = max(MOST_CHARS, version.longest_prompt or 0)
-        return cls(version, CertificateStatus(files.validity, version.name, clock), most_chars)
+        return cls(version, CertificateStatus(files.validity, version.name, clock), most_chars, files.digest)
 
 
 class HeldVersions:
@@ -60,6 +64,7 @@ class HeldVersions:
         self.novel_to_top = novel_to_top
         self.clock = clock
         self.loaded: OrderedDict[str, HeldVersion] = OrderedDict()
+        self._failed: dict[str, float] = {}
         self._loading: dict[str, asyncio.Future[HeldVersion]] = {}
 
     def add(self, files: VersionFiles) -> HeldVersion:
@@ -67,8 +72,11 @@ class HeldVersions:
         return self._keep(files.name, HeldVersion.load(files, novel_to_top=self.novel_to_top, clock=self.clock))
 
     async def load(self, files: VersionFiles) -> HeldVersion:
-        """Load a version in a thread, once however many ask for it at the same time; one that is held stays."""
-        if (held := self.loaded.get(files.name)) is not None:
+        """Load a version in a thread, once however many ask for it at the same time; one that is held stays.
+
+        Raises ArtifactError where its files are damaged.
+        """
+        if (held := self.loaded.get(files.name)) is not None and held.digest == files.digest:
             self.loaded.move_to_end(files.name)
             return held
         if (loading := self._loading.get(files.name)) is None:
@@ -79,10 +87,16 @@ class HeldVersions:
 
     async def fetch(self, name: str) -> HeldVersion:
         """A version that nobody has announced here; PolicyUnavailableError where it cannot be had."""
+        if self._failed.get(name, 0.0) > time.monotonic():
+            raise PolicyUnavailableError(f"version {name} could not be loaded here a moment ago")
         files = None if self.find_files is None else await self.find_files(name)
         if files is None:
             raise PolicyUnavailableError(f"version {name} is not held here, and nobody knows its files")
-        return await self.load(files)
+        try:
+            return await self.load(files)
+        except Exception as error:
+            self._failed[name] = time.monotonic() + FAILED_FOR_S
+            raise PolicyUnavailableError(f"version {name} cannot be loaded here: {error}") from error
 
     async def _load(self, files: VersionFiles) -> HeldVersion:
         load = HeldVersion.load

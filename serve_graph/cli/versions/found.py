@@ -50,7 +50,7 @@ def is_served(found: RegisteredVersion, graph: GraphConfig) -> bool:
 
 
 def withdrawn(graph: GraphConfig, name: str) -> str | None:
-    """Return why a version that a graph serves would not be served at its next start, by its review; None otherwise.
+    """Return why a version that a graph serves may not be served any more, by its review; None otherwise.
 
     One question to the registry; None as well where the registry does not hold the version or cannot be reached.
     """
@@ -64,7 +64,7 @@ def withdrawn(graph: GraphConfig, name: str) -> str | None:
         return None
     if seen is None or seen[1].approved:
         return None
-    return f"{seen[1].line()} in the registry by now; the graph serves it until it is started again"
+    return f"{seen[1].line()} in the registry by now; the graph drops it, or serves it until it is started again"
 
 
 def check_version_pays(found: RegisteredVersion, graph: GraphConfig) -> None:

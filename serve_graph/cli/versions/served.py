@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 def show_served(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Show which version the graph serves, or served last, since when and why. Example: serve-graph versions status
 
-    Read from the decision store, whether the graph runs or not; exit 1 where none has followed the registry yet.
+    Read from the decision store, whether the graph runs or not: what the last graph said that followed the registry
+    (policy.follow_s). Exit 1 where none has yet.
     """
     import asyncio
 
@@ -35,10 +37,18 @@ def show_served(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fal
         raise typer.Exit(1)
 
 
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite store; None of any other."""
+    scheme, _, path = url.partition(":///")
+    return Path(path) if scheme.startswith("sqlite") else None
+
+
 async def _read(graph: GraphConfig) -> ServedRow | None:
     from serve_graph.records.served_versions import read_served
     from serve_graph.records.store import DecisionStore
 
+    if (file := sqlite_file(graph.records_url)) is not None and not file.exists():
+        return None  # reading makes no store
     store = DecisionStore(graph.records_url)
     try:
         return await read_served(store, graph.policy.model_name)

@@ -14,14 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import delete
 
+from router_models.errors import RegistryError
 from router_models.versions.registry import set_alias, set_review
 from router_models.versions.review import review_tags
-from serve_graph.errors import StoreUnavailableError
+from serve_graph.errors import PolicyUnavailableError, StoreUnavailableError
 from serve_graph.policy.served_version import NONE, ServedVersion
 from serve_graph.policy.serving_version import serving_version
+from serve_graph.records.schema import SERVED_VERSIONS
 from serve_graph.records.served_versions import read_served, write_served
-from tests.fixtures.registry import echo_graph, registered_version
+from tests.fixtures.registry import echo_graph, registered_version, sealed_version
+from tests.fixtures.upstream import DirectHandle
 
 if TYPE_CHECKING:
     from serve_graph.cluster.controller_deployment import ControllerDeployment
@@ -30,14 +34,20 @@ NOW = datetime.now(UTC)
 
 
 class Told:
-    """All replicas of a deployment: what they were told, in order."""
+    """All replicas of a deployment: what they were told, in order. They fail to load what is in `fails`."""
 
-    def __init__(self, name: str, log: list[tuple[str, str, str]]) -> None:
-        self.name, self.log = name, log
+    def __init__(self, name: str, cluster: Cluster) -> None:
+        self.name, self.cluster = name, cluster
 
-    async def all(self, method: str, argument: Any, within_s: float) -> int:
-        self.log.append((self.name, method, argument.name))
-        return 2
+    async def all(self, method: str, argument: Any, within_s: float) -> list[Any]:
+        if method == "epoch":
+            return [self.cluster.epoch]
+        if method == "prepare" and (self.name, argument.name) in self.cluster.fails:
+            return []
+        self.cluster.told.append((self.name, method, argument.name))
+        if method == "take":
+            self.cluster.epoch = max(self.cluster.epoch, argument.epoch)
+        return [True, True]
 
 
 class Cluster:
@@ -49,6 +59,8 @@ class Cluster:
         self.first = registered_version(self.config, folder / "1", NOW, alias="stable")
         self.second = registered_version(self.config, folder / "2", NOW, 0.6)
         self.told: list[tuple[str, str, str]] = []
+        self.fails: set[tuple[str, str]] = set()
+        self.epoch = 0
         self.controllers: list[ControllerDeployment] = []
 
     def controller(self, start: str = "start-1", *, alone: bool = False) -> ControllerDeployment:
@@ -56,7 +68,7 @@ class Cluster:
         from serve_graph.cluster.controller_deployment import ControllerDeployment
 
         begun = ServedVersion.of(serving_version(self.config), self.config)
-        replicas = {name: Told(name, self.told) for name in ("router", "verifier", "ingress")}
+        replicas = {name: Told(name, self) for name in ("router", "verifier", "ingress")}
         made = ControllerDeployment(self.config, begun, start, replicas)
         self.controllers.append(made)
         if not alone:
@@ -95,7 +107,8 @@ async def test_a_switch_is_loaded_by_all_then_noted_then_taken(cluster: Cluster)
     cluster.promote(cluster.second.number)
     assert await controller.look()
     new = cluster.second.name
-    assert cluster.told == [("router", "prepare", new), ("verifier", "prepare", new), ("ingress", "take", new)]
+    assert sorted(cluster.told[:2]) == [("router", "prepare", new), ("verifier", "prepare", new)]
+    assert cluster.told[2:] == [("ingress", "take", new)]
     assert await served_by(controller) == (2, new)
     row = await read_served(controller.store, cluster.first.model)
     assert row is not None
@@ -183,6 +196,104 @@ async def test_of_two_writers_of_a_row_one_is_refused(cluster: Cluster) -> None:
     assert await write_served(controller.store, replace(row, epoch=2), row)
     assert not await write_served(controller.store, replace(row, epoch=2, version="router/9"), row)
     assert not await write_served(controller.store, replace(row, epoch=3), None)
+
+
+async def test_what_is_rejected_while_the_controller_is_away_is_dropped_when_it_is_back(cluster: Cluster) -> None:
+    controller = cluster.controller()
+    await controller.look()
+    begun = controller.served
+    cluster.promote(cluster.second.number)
+    await controller.look()
+    await cluster.kill(controller)
+    set_review(cluster.second, review_tags("rejected", "anna", NOW, "looked at it again"))
+    again = cluster.controller()
+    again.served = replace(begun, epoch=0)
+    assert await again.look()
+    assert await served_by(again) == (3, NONE)
+    assert cluster.told[-1] == ("ingress", "take", NONE)
+
+
+async def test_nothing_is_said_to_be_served_while_a_registry_is_away_after_a_restart(cluster: Cluster) -> None:
+    controller = cluster.controller()
+    await controller.look()
+    begun = controller.served
+    cluster.promote(cluster.second.number)
+    await controller.look()
+    await cluster.kill(controller)
+    database = Path(cluster.config.registry_uri.removeprefix("sqlite:///"))
+    database.rename(database.with_suffix(".away"))
+    again = cluster.controller()
+    again.served = replace(begun, epoch=0)
+    with pytest.raises(RegistryError):
+        await again.look()
+    assert await again.current() is None
+    database.with_suffix(".away").rename(database)
+    await again.look()
+    assert await served_by(again) == (2, cluster.second.name)
+
+
+async def test_epochs_go_on_where_the_row_was_lost(cluster: Cluster) -> None:
+    controller = cluster.controller()
+    await controller.look()
+    cluster.promote(cluster.second.number)
+    await controller.look()
+    await cluster.kill(controller)
+    async with controller.store.writing() as connection:
+        await connection.execute(delete(SERVED_VERSIONS))
+    again = cluster.controller()
+    await again.look()
+    assert await served_by(again) == (3, cluster.second.name), "a replica takes nothing older than what it has"
+
+
+async def test_a_version_that_no_replica_can_load_is_not_switched_to(cluster: Cluster) -> None:
+    controller = cluster.controller()
+    await controller.look()
+    cluster.promote(cluster.second.number)
+    cluster.fails.add(("verifier", cluster.second.name))
+    with pytest.raises(PolicyUnavailableError, match="could not be loaded by any replica of verifier"):
+        await controller.look()
+    assert await controller.look()
+    assert controller.served.name == cluster.first.name
+    assert "could not be loaded" in (controller.served.note or "")
+    assert not await controller.look()
+    set_review(cluster.first, review_tags("rejected", "anna", NOW, "looked at it again"))
+    assert await controller.look()
+    assert controller.served.name == NONE, "what was rejected goes, although nothing else can be loaded"
+
+
+async def test_a_new_ingress_replica_answers_from_the_last_tier_until_it_is_told(tmp_path: Path) -> None:
+    from serve_graph.cluster.ingress_deployment import IngressDeployment
+
+    class Controller:
+        """A controller that does not know yet."""
+
+        told: ServedVersion | None = None
+
+        async def current(self) -> ServedVersion | None:
+            return self.told
+
+    config, controller = echo_graph(tmp_path), Controller()
+    folder = sealed_version(config, tmp_path / "1", NOW)
+    begun = ServedVersion.of(serving_version(config, folder), config, epoch=1)
+    handle: Any = DirectHandle(controller)
+    engine: Any = {tier.name: DirectHandle(None) for tier in config.tiers}
+    ingress = IngressDeployment(config, begun, engine, handle, handle, b"x" * 16, controller=handle)
+    assert begun.name != NONE
+    background = asyncio.ensure_future(ingress.background())
+    try:
+        assert (ingress.version.epoch, ingress.service.context.version) == (0, NONE)
+        assert (await ingress.readiness())["ready"] is False
+        controller.told = begun
+        async with asyncio.timeout(20):
+            while ingress.version.epoch == 0:
+                await asyncio.sleep(0.05)
+        assert ingress.service.context.version == begun.name
+        assert await ingress.take(replace(begun, epoch=1)) is False
+    finally:
+        background.cancel()
+        await asyncio.gather(background, return_exceptions=True)
+        ingress.sink.close()
+        await ingress.store.close()
 
 
 class Broken:

@@ -70,6 +70,25 @@ def test_a_version_that_may_not_be_served_takes_the_place_of_none_that_may(regis
     assert "rejected" in registry.served.policy.promise
 
 
+def test_a_damaged_target_keeps_no_rejected_version_in_service(registry: Registry) -> None:
+    registry.look()
+    folder = registry.second.folder(registry.graph.state_folder.resolve() / "versions")
+    (folder / "policy.json").write_text("{}")
+    registry.promote(registry.second)
+    assert registry.look() == registry.first.name
+    assert "policy.json" in (registry.served.note or "")
+    registry.review(registry.first, "rejected")
+    assert registry.look() == NONE
+
+
+def test_a_registry_that_is_not_there_any_more_changes_nothing(registry: Registry) -> None:
+    registry.look()
+    database = Path(registry.graph.registry_uri.removeprefix("sqlite:///"))
+    database.rename(database.with_suffix(".away"))
+    assert registry.look() is None
+    assert registry.served.name == registry.first.name
+
+
 def test_what_is_rejected_while_it_is_served_is_served_no_more_until_it_is_approved_again(registry: Registry) -> None:
     registry.look()
     registry.review(registry.first, "rejected")

@@ -5,6 +5,7 @@ The module under test imports ray.serve: inside, never above.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -62,6 +63,29 @@ async def test_a_version_that_was_not_announced_is_asked_for_once(files: Files) 
         await held.fetch("router/9")
     with pytest.raises(PolicyUnavailableError, match="router/2"):
         await HeldVersions(None, novel_to_top=True).fetch("router/2")
+
+
+async def test_a_version_that_cannot_be_loaded_is_not_tried_for_every_request(files: Files, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async def find(name: str) -> VersionFiles:
+        asked.append(name)
+        return VersionFiles(name, str(tmp_path), Validity())
+
+    held = HeldVersions(find, novel_to_top=True)
+    for _ in range(5):
+        with pytest.raises(PolicyUnavailableError, match="router/8"):
+            await held.fetch("router/8")
+    assert asked == ["router/8"]
+
+
+async def test_a_name_with_other_files_is_loaded_anew(files: Files) -> None:
+    held = HeldVersions(None, novel_to_top=True)
+    first = await held.load(files(2))
+    digest = first.version.loaded_digest
+    assert (await held.load(replace(files(2), digest=digest))).version is not first.version
+    other = replace(files(7), name="router/2", digest=None)
+    assert (await held.load(other)).version.decide(Query.from_prompt("why?")).p_cheap_ok == pytest.approx(0.7)
 
 
 async def test_the_version_announced_first_goes(files: Files) -> None:
