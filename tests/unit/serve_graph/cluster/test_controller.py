@@ -262,6 +262,7 @@ async def test_a_version_that_no_replica_can_load_is_not_switched_to(cluster: Cl
 
 
 async def test_a_new_ingress_replica_answers_from_the_last_tier_until_it_is_told(tmp_path: Path) -> None:
+    from serve_graph.cluster.echo_deployment import EchoDeployment
     from serve_graph.cluster.ingress_deployment import IngressDeployment
 
     class Controller:
@@ -276,7 +277,7 @@ async def test_a_new_ingress_replica_answers_from_the_last_tier_until_it_is_told
     folder = sealed_version(config, tmp_path / "1", NOW)
     begun = ServedVersion.of(serving_version(config, folder), config, epoch=1)
     handle: Any = DirectHandle(controller)
-    engine: Any = {tier.name: DirectHandle(None) for tier in config.tiers}
+    engine: Any = {tier.name: DirectHandle(EchoDeployment(tier)) for tier in config.tiers}  # type: ignore[arg-type]
     ingress = IngressDeployment(config, begun, engine, handle, handle, b"x" * 16, controller=handle)
     assert begun.name != NONE
     background = asyncio.ensure_future(ingress.background())
