@@ -1,6 +1,7 @@
 """What somebody without a key learns from a graph that requires keys, on every route there is: that it is ready."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from fastapi import FastAPI
 from router_models.types.coverage import Coverage
 from serve_graph.access.auth import Caller
 from serve_graph.access.keys import key_hash
+from serve_graph.access.refusals import RefusalDelays
 from serve_graph.api.readiness import readiness_for
 from serve_graph.config.access import KeyConfig
 from serve_graph.config.graph import GraphConfig
@@ -75,6 +77,7 @@ async def app(tmp_path: Path) -> AsyncIterator[FastAPI]:
     )
     handles: Any = dict.fromkeys(names, Replica())
     ingress = IngressDeployment(config, ServedVersion(1, served), handles, None, None, b"x" * 16)
+    ingress.accounts.refusals = RefusalDelays(clock=itertools.count(step=60).__next__)  # no refusal waits
     yield ingress.__serve_build_asgi_app__()
     ingress.sink.close()
     await ingress.store.close()

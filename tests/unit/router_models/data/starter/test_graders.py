@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router_models.data.starter import Task, generate, grade
+from router_models.data.starter.generate import typed
 from router_models.data.starter.grade import without_question
 from router_models.data.starter.graders import GRADERS
 
@@ -154,7 +155,8 @@ def test_answer_a_human_marker_would_refuse_is_wrong(
     assert not GRADERS[grader](reference, answer)
 
 
-PURE = {task.grader: task for task in generate(800, seed=2) if task.grader != "program"}
+TASKS = [*generate(800, seed=2), *typed(200, seed=2)]
+PURE = {task.grader: task for task in TASKS if task.grader != "program"}
 TEXTS = st.text() | st.text(alphabet="0123456789.,-−$+ \n") | st.text(alphabet="`{}[]\":,AB()' \n*")
 
 
@@ -231,6 +233,8 @@ def test_unknown_grader_is_refused_with_the_known_ones() -> None:
 
 @pytest.mark.parametrize("grader", sorted(set(GRADERS) - {"json"}))  # any JSON value is a reference
 def test_reference_of_the_wrong_shape_is_the_authors_mistake(grader: str) -> None:
-    keys = ("value", "accepted", "answer", "text", "items", "date", "words", "options", "function", "cases", "fields")
-    with pytest.raises(TypeError):
-        GRADERS[grader](dict.fromkeys(keys), "5")
+    keys = ("value", "accepted", "answer", "text", "items", "date", "words", "options", "function", "cases", "fields",
+            "members", "count", "groups", "about")  # fmt: skip
+    answer = "5" if grader in {task.grader for task in generate(800, seed=2)} else "It is five, so they say."
+    with pytest.raises((TypeError, AttributeError)):
+        GRADERS[grader](dict.fromkeys(keys), answer)
