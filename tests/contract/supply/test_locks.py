@@ -91,13 +91,30 @@ def test_torch_and_its_cuda_libraries_stand_apart_from_the_cpu_build() -> None:
 
 def test_no_tool_of_development_is_installed_where_it_serves() -> None:
     assert {"mypy", "ruff", "pytest", "hypothesis", "mkdocs"} <= locked("dev").keys()
-    assert not locked("dev").keys() & locked("cpu", "torch", "gpu").keys()
+    assert not locked("dev").keys() & installed_here("cpu", "torch").keys()
+    assert not locked("dev").keys() & installed_here("gpu").keys()
+
+
+def installed_here(*names: str) -> dict[str, str]:
+    """What of lock files is installed on this system and Python, by version."""
+    lines = [line.removesuffix("\\").strip() for name in names for line in LOCKS[name].splitlines()]
+    wanted = [Requirement(line) for line in lines if line and line[0] not in " #-"]
+    return {canonicalize_name(r.name): str(r.specifier) for r in wanted if r.marker is None or r.marker.evaluate()}
+
+
+def test_every_tool_finds_what_it_needs_among_what_is_locked() -> None:
+    """On this system: what a tool needs may be locked for what serves on other systems alone."""
+    there = installed_here("cpu", "torch", "dev").keys() | NEVER
+    for name in installed_here("dev"):
+        for need in map(Requirement, importlib.metadata.requires(name) or []):
+            if need.marker is None or need.marker.evaluate({"extra": ""}):
+                assert canonicalize_name(need.name) in there, f"{name} needs {need}: make lock"
 
 
 def test_nothing_that_is_shipped_imports_a_tool_of_development() -> None:
     """Not even inside a function: `make up` installs none."""
     providers = importlib.metadata.packages_distributions()
-    tools = locked("dev").keys()
+    tools = locked("dev").keys() - locked("cpu", "gpu").keys()
     from_tools = {name for name, by in providers.items() if {canonicalize_name(each) for each in by} <= tools}
     assert {"pytest", "mypy", "hypothesis"} <= from_tools
     found = [
