@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from typing import Any
 
@@ -36,6 +37,8 @@ from serve_graph.records.store import DecisionStore
 
 TOLD_WITHIN_S = 30.0
 """How long a new replica is not ready for want of being told what is served; then the last tier answers."""
+GIVES_WAY_AFTER_S = 0.0005
+"""When a thread that reads a large body gives way to the event loop: Python's 5 ms are waited for at every await."""
 logger = logging.getLogger(__name__)
 ASK_EVERY_S, ASK_AGAIN_S, ASK_WITHIN_S = 5.0, 1.0, 5.0
 """Between questions of what is served, after one that was not answered, and for the answer: in seconds."""
@@ -55,6 +58,8 @@ class IngressDeployment:
         keys_required: bool = False,
         controller: DeploymentHandle[Any] | None = None,
     ) -> None:
+        if in_replica():
+            sys.setswitchinterval(GIVES_WAY_AFTER_S)
         self.config = config
         self.router, self.verifier, self.controller = router, verifier, controller
         engines = {name: HandleEngine(handle, config.tier(name)) for name, handle in tiers.items()}
