@@ -121,6 +121,7 @@ class ControllerDeployment:
                 epochs += await self.replicas["ingress"].all("epoch", None, EPOCH_WITHIN_S)
             served = replace(self.served, epoch=max(epochs) + 1)
             row = await self._write(served, row)
+            self._is_known = True  # it was looked up a moment ago, for this start
         self.served, self.row = served, row
         self._note_files(served)
 

@@ -16,6 +16,8 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 APP = "serve-graph"
 SAY_AGAIN_S = 20.0
+READY_WITHIN_S = 40.0
 REPLICA_PORTS = 50
 REPLICA_PORTS_WITHIN = (20_000, 32_000)
 
@@ -170,7 +173,9 @@ def running_graph(
             serve.start(proxy_location="HeadOnly", http_options={"host": config.http.host, "port": config.http.port})
         app = build_app(args)  # after ray.init: building an LLMServer asks the cluster for its hardware
         _run(app, progress, stop)
-        yield f"http://{config.http.host}:{config.http.port}"
+        url = f"http://{config.http.host}:{config.http.port}"
+        await_ready(url, stop)
+        yield url
 
 
 @contextmanager
@@ -199,6 +204,25 @@ def _restore_signals(handlers: Mapping[signal.Signals, Any]) -> None:
 
 def _exit(number: int, _: object) -> None:
     sys.exit(128 + number)
+
+
+def await_ready(url: str, stop: threading.Event | None = None, seconds: float = READY_WITHIN_S) -> bool:
+    """Wait until the endpoint says that it is ready, for so long; returns whether it does.
+
+    Where it does not, it is up all the same: its safe tier may be an API that is away.
+    """
+    give_up = time.monotonic() + seconds
+    while time.monotonic() < give_up and not (stop is not None and stop.is_set()):
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=5):
+                return True
+        except urllib.error.HTTPError as error:
+            if error.code != 503:  # it answers, and tells us no more
+                return True
+        except OSError:  # the proxy does not know of the ingress yet
+            pass
+        time.sleep(0.2)
+    return False
 
 
 def _run(application: Application, progress: Progress, stop: threading.Event | None) -> None:

@@ -1,8 +1,10 @@
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from serve_graph.cli.local.launch import check_port, free_port, free_ports, free_range, on_a_busy_machine
+from serve_graph.cli.local.launch import await_ready, check_port, free_port, free_ports, free_range, on_a_busy_machine
 from serve_graph.errors import ConfigError, ServeGraphError
 
 
@@ -44,3 +46,24 @@ def test_ray_giving_up_is_one_sentence_with_the_way_out(error: Exception, said: 
     with pytest.raises(ServeGraphError) as caught, on_a_busy_machine():
         raise error
     assert str(caught.value).startswith(f"Ray did not start: {said}")
+
+
+@pytest.mark.parametrize(("codes", "ready"), [([503, 503, 200], True), ([403], True), ([503] * 9, False)])
+def test_a_graph_is_handed_out_once_it_is_ready_or_has_had_its_time(codes: list[int], ready: bool) -> None:
+    said = iter(codes)
+
+    class Endpoint(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            assert self.path == "/readyz"
+            self.send_response(next(said, codes[-1]))
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Endpoint) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert await_ready(url, seconds=30.0 if ready else 0.5) is ready
+        server.shutdown()
+    assert await_ready(url, seconds=0.3) is False, "nobody listens any more"
