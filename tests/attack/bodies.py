@@ -22,8 +22,11 @@ def body_of(fields: str) -> bytes:
 
 
 def soon(answers: list[Answer], *wanted: int) -> tuple[str, bool]:
-    """As `refused`, with the slowest reply, which must have come within SOON_S."""
-    told, ok = refused(answers, *wanted)
+    """As `refused`, with the slowest reply, which must have come within SOON_S.
+
+    429 will do as well: after a body that took long to read the key has to rest, and one of these may be that.
+    """
+    told, ok = refused(answers, *wanted, 429)
     slowest = max(answer.took_s for answer in answers)
     return f"{told}, slowest {slowest:.1f} s", ok and slowest < SOON_S
 
