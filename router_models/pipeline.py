@@ -8,6 +8,7 @@ from pathlib import Path
 
 from router_models.data.features import Encoder
 from router_models.data.outcomes import read_outcomes
+from router_models.data.text_cache import each_text_once
 from router_models.errors import NotCertifiedError
 from router_models.reports.publish import publish
 from router_models.risk_control.sequence import spent_delta
@@ -104,10 +105,11 @@ def run_pipeline(
     progress("choosing and fitting router and verifier")
     candidate = fit_candidate(splits, settings, encoder, progress)
     progress("certifying")
-    certified, settings = certify_next(candidate, splits, settings, now, work)
-    check(certified.version)
-    if prefix:
-        certified, _ = certify_prefix_next(certified, splits, settings, prefix, now, work)
+    with each_text_once():  # parts of prompts are embedded for what is covered, by both
+        certified, settings = certify_next(candidate, splits, settings, now, work)
+        check(certified.version)
+        if prefix:
+            certified, _ = certify_prefix_next(certified, splits, settings, prefix, now, work)
     return publish(candidate, certified, settings, work, alias=alias, approved_by=approved_by)
 
 

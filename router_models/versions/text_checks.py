@@ -50,9 +50,12 @@ class TextModels:
             About how long parts are.
         """
         parts = [overlapping_parts(text, part_chars) for text in conversations]
+        parts = [[] if found == [text] else found for found, text in zip(parts, prompts.texts, strict=True)]
         owner = np.repeat(np.arange(len(parts)), [len(found) for found in parts])
         flat = [part for found in parts for part in found]
         least = np.zeros(len(parts))
+        if not flat:
+            return least
         for stage in self.stages.values():
             router = stage.router
             if router is None or router.needs_reader or router.needs_grades:

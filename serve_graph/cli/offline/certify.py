@@ -117,6 +117,7 @@ def certify(
 
     from router_models.data.features import Encoder
     from router_models.data.outcomes import read_outcomes
+    from router_models.data.text_cache import each_text_once
     from router_models.pipeline import certify_next, certify_overload_next, certify_prefix_next
     from router_models.reports.coverage import counted_words
     from router_models.reports.headline import headline
@@ -213,20 +214,21 @@ def certify(
         evidence="asked" if plan else evidence_asked_for(label_source),
     ).with_embeddings(encoder, work.embeddings)
     now = datetime.now(UTC)
-    if plan is None:
-        certified, settings = certify_next(loaded, splits, settings, now, work)
-    else:
-        streamed = StreamedLabels(task_of(plan, loaded, splits, settings.longest_prompt), records)
-        certified = certify_candidate(loaded, splits, settings, now, labels=streamed)
-    check_pays(certified.version, graph, now, allow_loss=allow_loss)
-    without: str | None = None
-    if lengths:
-        certified, without = certify_prefix_next(certified, splits, settings, lengths, datetime.now(UTC), work)
-    no_spill: str | None = None
-    if spill_epsilon is not None:
-        certified, no_spill = certify_overload_next(
-            certified, splits, settings, spill_epsilon, spill_delta, datetime.now(UTC), work
-        )
+    with each_text_once():  # parts of prompts are embedded for what is covered, by each
+        if plan is None:
+            certified, settings = certify_next(loaded, splits, settings, now, work)
+        else:
+            streamed = StreamedLabels(task_of(plan, loaded, splits, settings.longest_prompt), records)
+            certified = certify_candidate(loaded, splits, settings, now, labels=streamed)
+        check_pays(certified.version, graph, now, allow_loss=allow_loss)
+        without: str | None = None
+        if lengths:
+            certified, without = certify_prefix_next(certified, splits, settings, lengths, datetime.now(UTC), work)
+        no_spill: str | None = None
+        if spill_epsilon is not None:
+            certified, no_spill = certify_overload_next(
+                certified, splits, settings, spill_epsilon, spill_delta, datetime.now(UTC), work
+            )
     registered = publish(loaded, certified, settings, work, alias=alias)
     certificate = certified.version.certificate
     assert certificate is not None
