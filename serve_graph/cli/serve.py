@@ -30,8 +30,9 @@ def up(
     config: ConfigOption = DEFAULT_CONFIG,
     port: PortOption = None,
     budget_s: Annotated[
-        float, typer.Option(help="Seconds in which router families are compared for a first version.", min=0)
-    ] = 30.0,
+        float | None,
+        typer.Option(help="Seconds to compare all router families for a first version; else the two quickest.", min=0),
+    ] = None,
     allow_loss: AllowLossOption = False,
 ) -> None:
     """Start the graph and keep it running: weights, first router version, engines, endpoint. Ctrl-C stops it.
@@ -150,10 +151,10 @@ def with_port(config: GraphConfig, port: int | None) -> GraphConfig:
     return config.model_copy(update={"http": config.http.model_copy(update={"port": port})})
 
 
-def prepare(config: GraphConfig, progress: Any, budget_s: float = 30.0) -> str | None:
+def prepare(config: GraphConfig, progress: Any, budget_s: float | None = None) -> str | None:
     """Prepare weights and a first version before anything starts; returns why there is no version, if so.
 
-    `budget_s`: seconds in which router families are compared for a first version.
+    `budget_s`: seconds in which router families are compared for a first version; None: the two quickest are.
     """
     from serve_graph.cli.local.launch import check_port
     from serve_graph.config.tiers import VllmTierConfig

@@ -30,8 +30,10 @@ FIRST_PREFIX = (4,)
 USUAL_ROUTER_S, USUAL_VERIFIER_S = 0.005, 0.002
 """Seconds of a routing decision and of a verdict (docs/decisions/offline/0011): what savings are net of."""
 
-FIRST_BUDGET_S = 30.0
-"""Seconds within which router families are compared for the first version."""
+FIRST_BUDGET_S = None
+"""Seconds within which router families are compared for the first version; None: the two quickest are compared, so
+that it does not depend on how busy the machine is.
+"""
 
 
 @dataclass(frozen=True)
