@@ -80,8 +80,7 @@ class ControllerDeployment:
         served stays so.
         """
         async with self._acting:
-            if self.row is None:
-                await self._resume()
+            dropped = self.row is None and await self._resume()
             found = await asyncio.to_thread(self.follower.look, self.served)
             if found is not None:
                 try:
@@ -90,7 +89,7 @@ class ControllerDeployment:
                     self.follower.forget()
                     raise
             self._is_known = True
-            return found is not None
+            return dropped or found is not None
 
     async def _follow(self) -> None:
         said = None
@@ -105,16 +104,21 @@ class ControllerDeployment:
                 said = fault
             await asyncio.sleep(self.config.policy.follow_s or 2.0)
 
-    async def _resume(self) -> None:
-        """Begin where this start of the graph was, or, at a new start, with what it was started with."""
+    async def _resume(self) -> bool:
+        """Begin where this start of the graph was, or, at a new start, with what it was started with.
+
+        Returns whether what had been served was dropped, because it may not be served any more.
+        """
         row = await read_served(self.store, self.model)
         if row is not None and row.start == self.start:
             served = replace(self.served, epoch=row.epoch)
             if row.version != served.name:
                 found = await asyncio.to_thread(self.follower.resolve, row.version)
                 served = ServedVersion.of(found, self.config, row.epoch)
-                if found.version is None:  # it may not be served any more: the look that follows switches from it
-                    served = replace(served, policy=replace(served.policy, name=row.version))
+                if served.name != row.version:
+                    self.row = row
+                    await self._switch(replace(served, epoch=row.epoch + 1))
+                    return True
         else:
             epochs = [0 if row is None else row.epoch, self.served.epoch]
             if row is None:  # it may have been lost while replicas have served later epochs
@@ -124,6 +128,7 @@ class ControllerDeployment:
             self._is_known = True  # it was looked up a moment ago, for this start
         self.served, self.row = served, row
         self._note_files(served)
+        return False
 
     async def _switch(self, served: ServedVersion) -> None:
         self._note_files(served)

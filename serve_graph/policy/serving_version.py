@@ -30,11 +30,6 @@ FIRST_PREFIX = (4,)
 USUAL_ROUTER_S, USUAL_VERIFIER_S = 0.005, 0.002
 """Seconds of a routing decision and of a verdict (docs/decisions/offline/0011): what savings are net of."""
 
-FIRST_BUDGET_S = None
-"""Seconds within which router families are compared for the first version; None: the two quickest are compared, so
-that it does not depend on how busy the machine is.
-"""
-
 
 @dataclass(frozen=True)
 class Served:
@@ -114,15 +109,14 @@ def serving_folder(config: GraphConfig, folder: Path) -> Served:
     return serving_version(config, folder)
 
 
-def ensure_first_version(
-    config: GraphConfig, progress: Progress, budget_s: float | None = FIRST_BUDGET_S
-) -> str | None:
+def ensure_first_version(config: GraphConfig, progress: Progress, budget_s: float | None = None) -> str | None:
     """Train, certify and register a first version from the shipped outcomes, where the registry has none.
 
     It is the one version that is approved without a person (`review.FIRST_START`): of a registry whose other versions,
     if there are any, were all made so, and that nobody has reviewed since.
 
-    `budget_s`: seconds within which router families are compared (`auto_router`); None: the two quickest alone.
+    `budget_s`: seconds within which router families are compared (`auto_router`); None: the two quickest alone, so
+    that the version does not depend on how busy the machine is.
 
     Returns why there is none afterwards, or None. The shipped outcomes count only for the very tiers they were
     collected from: for other weights or flags the reason says how to collect one's own.

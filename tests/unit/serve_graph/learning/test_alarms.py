@@ -76,6 +76,44 @@ async def test_bad_labels_revoke_on_every_replica_and_are_told_once(store: Decis
     assert len({entry.id for entry in entries}) == len({(entry.action, entry.target) for entry in entries})
 
 
+class Away(AlarmTable):
+    """Alarms in a store that raises, or never replies."""
+
+    def __init__(self, store: DecisionStore, fault: Exception | None) -> None:
+        super().__init__(store)
+        self.fault = fault
+
+    async def all(self, *_: Any, **__: Any) -> list[Alarm]:
+        if self.fault is not None:
+            raise self.fault
+        await asyncio.sleep(60)
+        return []
+
+
+@pytest.mark.parametrize("fault", [OSError("gone"), None], ids=["gone", "silent"])
+async def test_nothing_is_promised_of_a_version_before_its_alarms_can_be_looked_at(
+    store: DecisionStore, fault: Exception | None
+) -> None:
+    replica = Replica(store)
+    there, replica.watch.alarms = replica.watch.alarms, Away(store, fault)
+    await replica.watch.know_before_serving(within_s=0.05)
+    replica.watch.alarms = there
+    assert replica.did == ["it is not known yet whether an alarm stands against it"]
+    assert await replica.look() is None, "it can be, and none does"
+    unwatched = Replica(store, AlarmRules(VERSION, None))
+    await unwatched.watch.know_before_serving()
+    assert unwatched.did == []
+
+
+async def test_a_watch_that_is_stopped_ends_by_itself(store: DecisionStore) -> None:
+    replica = Replica(store, AlarmRules(VERSION, WatchedPromise(0.1), label_share=1.0, poll_s=0.01))
+    running = asyncio.ensure_future(replica.watch.run())
+    await asyncio.sleep(0.05)
+    assert not running.done()
+    replica.watch.stop()
+    await asyncio.wait_for(running, 20)
+
+
 async def test_labels_within_the_promise_do_nothing(store: DecisionStore, a_record: Records) -> None:
     replica = Replica(store)
     await labelled(store, a_record, 95, wrong=False)
