@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import time
 from typing import Any
 
 from fastapi import FastAPI
-from ray import serve
-from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from serve_graph.access.accounts import AccountingSink, Accounts
 from serve_graph.access.keys import Keyring
 from serve_graph.api.http import Backend, build_http
 from serve_graph.cluster.readiness import TierReadiness, readiness_report
+from serve_graph.cluster.replicas import in_replica, let_threads_give_way
 from serve_graph.cluster.service import alarm_watch, build_service, cascade_context
 from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.graph import GraphConfig
@@ -37,8 +35,6 @@ from serve_graph.records.store import DecisionStore
 
 TOLD_WITHIN_S = 30.0
 """How long a new replica is not ready for want of being told what is served; then the last tier answers."""
-GIVES_WAY_AFTER_S = 0.0005
-"""When a thread that reads a large body gives way to the event loop: Python's 5 ms are waited for at every await."""
 logger = logging.getLogger(__name__)
 ASK_EVERY_S, ASK_AGAIN_S, ASK_WITHIN_S = 5.0, 1.0, 5.0
 """Between questions of what is served, after one that was not answered, and for the answer: in seconds."""
@@ -58,8 +54,7 @@ class IngressDeployment:
         keys_required: bool = False,
         controller: DeploymentHandle[Any] | None = None,
     ) -> None:
-        if in_replica():
-            sys.setswitchinterval(GIVES_WAY_AFTER_S)
+        let_threads_give_way()
         self.config = config
         self.router, self.verifier, self.controller = router, verifier, controller
         engines = {name: HandleEngine(handle, config.tier(name)) for name, handle in tiers.items()}
@@ -230,12 +225,3 @@ class IngressDeployment:
             alarms=self.alarms.values() if self.served.watched else {},
             revoked=self.certificate_status.revoked is not None,
         )
-
-
-def in_replica() -> bool:
-    """Whether this process is a replica of Ray Serve, which adds the request's id to every reply itself."""
-    try:
-        serve.get_replica_context()
-    except RayServeException:
-        return False
-    return True

@@ -13,6 +13,7 @@ from ray.serve.handle import DeploymentHandle
 from router_models.errors import ArtifactError
 from router_models.types import Action, Completion, Decision, Query, Verdict
 from serve_graph.cluster.long_work import LongWork
+from serve_graph.cluster.replicas import let_threads_give_way
 from serve_graph.config.graph import WhenUncovered
 from serve_graph.errors import PolicyUnavailableError
 from serve_graph.policy.held_versions import HeldVersions
@@ -59,6 +60,7 @@ class PolicyDeployment:
         *,
         clock: Clock = utc_now,
     ) -> None:
+        let_threads_give_way()
         find_files = None if controller is None else controller.files.remote
         self.held = HeldVersions(find_files, novel_to_top=uncovered == "last_tier", clock=clock)
         self.long_work = LongWork(limit_s)

@@ -1,14 +1,33 @@
-"""Calling a method of every replica of a deployment, as a switch of versions does."""
+"""This replica, and all of a deployment: what a process knows of itself, and how every one is called."""
 
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any, Protocol
 
 from ray import serve
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 logger = logging.getLogger(__name__)
+GIVES_WAY_AFTER_S = 0.0005
+"""When a thread with long work gives way to the event loop: Python's 5 ms are waited for at every await."""
+
+
+def in_replica() -> bool:
+    """Whether this process is a replica of Ray Serve."""
+    try:
+        serve.get_replica_context()
+    except RayServeException:
+        return False
+    return True
+
+
+def let_threads_give_way() -> None:
+    """Have this replica's threads give way to its event loop soon; nothing where this process is no replica."""
+    if in_replica():
+        sys.setswitchinterval(GIVES_WAY_AFTER_S)
 
 
 class Replicas(Protocol):

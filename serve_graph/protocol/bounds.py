@@ -10,7 +10,7 @@ from serve_graph.errors import PayloadTooLargeError
 MAX_CHOICES = 8  # upper bound of `n`: each choice is generated, verified and paid for
 MAX_DEPTH = 100  # Ray pickles requests recursively; a schema nests a dozen levels
 MAX_TEXT_BYTES = 4 * 1024 * 1024  # of a body, images, audio and files apart: what is routed, checked and verified
-MAX_SEPARATORS = 300_000  # commas and opening brackets: a bound on the values that parsing makes, in one go
+MAX_SEPARATORS = 1_000_000  # commas and opening brackets: a bound on the values that parsing makes
 MAX_NODES = 20_000  # objects and arrays: messages, parts, tools and their schemas; validating one takes some 5 µs
 MAX_STOPS = 4  # stop sequences, as OpenAI has it: vLLM looks for each of them after every token
 MAX_STOP_SEQUENCES = 64  # the same of a Messages request, whose own API takes more than four
