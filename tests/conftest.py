@@ -12,8 +12,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before numpy is imported: more thread
         os.environ.setdefault(threads, "1")
 
 # No example has to be quick: on a busy machine any may be slow, and what must be quick has a test that says so.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")
+settings.register_profile("new examples", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The same examples in every run, so that a change alone makes a test fail; `--whole` draws new ones.
+settings.register_profile("same examples", settings.get_profile("new examples"), derandomize=True)
+settings.load_profile("same examples")
 
 pytest_plugins = (
     "tests.fixtures.serving",
@@ -25,6 +27,11 @@ pytest_plugins = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--whole", action="store_true", help="run every test marked `sampled`, not one in five")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--whole", default=False):
+        settings.load_profile("new examples")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
