@@ -61,9 +61,9 @@ def test_what_a_schema_says_without_patterns_is_checked(schema: Any, value: Any,
     ],
 )  # fmt: skip
 def test_no_schema_keeps_the_verifier_busy(schema: Any, value: Any) -> None:
-    started = time.process_time()
+    started = time.thread_time()  # other threads of a worker are not the verifier's
     matches_schema(value, schema)
-    assert time.process_time() - started < 1.0
+    assert time.thread_time() - started < 3.0, "the slowest takes 0.5 s, and without a budget 8 s"
 
 
 @pytest.mark.parametrize(
