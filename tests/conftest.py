@@ -26,11 +26,15 @@ pytest_plugins = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--whole", action="store_true", help="run every test marked `sampled`, not one in five")
+    parser.addoption(
+        "--whole",
+        action="store_true",
+        help="run every test marked `sampled`, not one in five, and property tests with new examples",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--whole", default=False):
+    if config.getoption("--whole"):
         settings.load_profile("new examples")
 
 

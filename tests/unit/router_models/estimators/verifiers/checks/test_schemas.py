@@ -44,7 +44,7 @@ def test_what_a_schema_says_without_patterns_is_checked(schema: Any, value: Any,
          {"x": "a" * 40 + "b"}),
         ({"$ref": "#/$defs/s0", "$defs": {**DOUBLING, "s30": {"type": "integer"}}}, 1),
         ({"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, 1),
-        ({"anyOf": [{"properties": {f"a{i}": {"type": "integer"}}, "required": [f"a{i}"]} for i in range(8_000)]}, {}),
+        ({"anyOf": [{"properties": {f"a{i}": {"type": "integer"}}, "required": [f"a{i}"]} for i in range(20_000)]}, {}),
         ({"oneOf": [{"required": [f"a{i}"]} for i in range(600)]}, {}),
         ({"items": {"anyOf": [{"required": [f"a{i}"]} for i in range(600)]}}, [{}] * 5_000),
         ({"items": {"not": {"enum": list(range(4_000))}}}, [{"a": i} for i in range(4_000)]),
@@ -63,7 +63,7 @@ def test_what_a_schema_says_without_patterns_is_checked(schema: Any, value: Any,
 def test_no_schema_keeps_the_verifier_busy(schema: Any, value: Any) -> None:
     started = time.thread_time()  # other threads of a worker are not the verifier's
     matches_schema(value, schema)
-    assert time.thread_time() - started < 3.0, "the slowest takes 0.5 s, and without a budget 8 s"
+    assert time.thread_time() - started < 3.0, "the slowest takes 0.5 s; without budgets three take 8 s and more"
 
 
 @pytest.mark.parametrize(
