@@ -75,7 +75,9 @@ def next_step(state: RequestState, event: CascadeEvent) -> Step:
 
 def advance(state: RequestState, event: CascadeEvent) -> Step:
     """The next step, written down in the state."""
-    step = next_step(state, event)
+    step, judged = next_step(state, event), state.step
+    if judged is not None and judged.do is Do.JUDGE and step.action is Action.ESCALATED:
+        state.tried = judged.completion if judged.commit_policy.prefix_tokens is None else None
     state.step, state.tier, state.action = step, step.tier, step.action
     if step.note:
         state.notes.append(step.note)

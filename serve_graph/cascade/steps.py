@@ -210,7 +210,8 @@ class Step:
 class RequestState:
     """What happened to one request so far: written down as it happens, so that a failure has its record too.
 
-    `rejected` is a cheap tier and its answer that may yet be served while the last tier is full;
+    `tried` is a cheap answer that was rejected, whole; `rejected` a cheap tier and its answer that may yet be served
+    while the last tier is full;
     `served_on_overload`: it was. `by_prefix`, `unjudged`: a step said so. `step` is the last one taken. `unmetered`:
     an answer came without token counts, so that what the request cost is not known.
     """
@@ -224,6 +225,7 @@ class RequestState:
     notes: list[str] = field(default_factory=list)
     completion: Completion | None = None
     rejected: tuple[str, Completion] | None = None
+    tried: Completion | None = None
     served_on_overload: bool = False
     by_prefix: bool = False
     unjudged: bool = False

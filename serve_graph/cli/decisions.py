@@ -172,11 +172,32 @@ def label_decisions(
     return say("\n".join(summary_lines(summary, found.passed)))
 
 
+@app.command()
+@needs("decisions agreement", *STORE)
+def agreement(
+    version: Annotated[str | None, typer.Option(help="Answers of this version alone, as records name it.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare judges' labels with people's: how many answers both labelled, agreement, Cohen's kappa with intervals.
+
+    Example: serve-graph decisions agreement --json
+    """
+    from serve_graph.learning.agreement import judge_agreements
+    from serve_graph.records.feedback import FeedbackTable
+
+    found = judge_agreements(_ask(config, lambda store: FeedbackTable(store).labels_beside_people(version)))
+    if as_json:
+        return say_json([one.shown() for one in found])
+    lines = [line for one in found for line in one.lines()]
+    return say("\n".join(lines) or "no answer has a label of a person and one of a judge")
+
+
 def feedback_line(said: Feedback) -> str:
     """One piece of feedback as a sentence, without the text itself."""
     words = {"thumbs": ("down", "up"), "label": ("wrong", "right")}.get(said.kind)
     value = "" if said.value is None else f" {words[said.value == 1] if words else f'{said.value:g}'}"
-    who = said.labeller or said.key
+    who = said.key if said.source == said.labeller else said.labeller or said.key
     return f"Feedback: {said.kind}{value} ({said.source}{f', {who}' if who else ''}), {said.given_at}."
 
 

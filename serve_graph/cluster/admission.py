@@ -39,6 +39,16 @@ class AdmissionController:
         """How long a request with `ahead` others before it in the queue would wait; 0 where nothing is known."""
         return (ahead + 1) * (self.service_s or 0.0) / self.max_in_flight
 
+    @property
+    def spare(self) -> int:
+        """How many places work may take that can be left: half of them, one at least."""
+        return (self.max_in_flight + 1) // 2
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether work that can be left should be: requests wait, or so many places are taken."""
+        return bool(self.queue) or self.in_flight >= self.spare
+
     @asynccontextmanager
     async def place(self, deadline_s: float) -> AsyncIterator[float]:
         """Hold a place; gives the seconds left of `deadline_s`.

@@ -19,7 +19,7 @@ from serve_graph.access.keys import Keyring
 from serve_graph.api.http import Backend, build_http
 from serve_graph.cluster.readiness import TierReadiness, readiness_report
 from serve_graph.cluster.replicas import in_replica, let_threads_give_way
-from serve_graph.cluster.service import alarm_watch, build_service, cascade_context
+from serve_graph.cluster.service import alarm_watch, build_service, cascade_context, live_judge
 from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.graph import GraphConfig
 from serve_graph.gateway.constraints import routing_context_for
@@ -78,6 +78,7 @@ class IngressDeployment:
         self._switched = asyncio.Event()
         self._looks: set[asyncio.Task[None]] = set()
         self.certificate_status = CertificateStatus(begun.policy.validity, begun.name)
+        self.judge = live_judge(config, engines, self.sink.write)
         self.service = build_service(
             config,
             begun.policy,
@@ -86,6 +87,7 @@ class IngressDeployment:
             AccountingSink(self.sink, self.accounts, self.keyring.named),
             affinity_secret,
             self.accounts,
+            self.judge,
         )
         self.maintenance = Maintenance(self.store, self.sink, self.keyring, self.accounts.spending, config)
         self.alarms = alarm_watch(config, begun.policy, self.store, self.certificate_status)
@@ -128,7 +130,8 @@ class IngressDeployment:
         return self.version.policy
 
     async def background(self) -> None:
-        await asyncio.gather(self.sink.run(), self.maintenance.run(), self._watch(), self._follow())
+        judging = [] if self.judge is None else [self.judge.run()]
+        await asyncio.gather(self.sink.run(), self.maintenance.run(), self._watch(), self._follow(), *judging)
 
     async def labelled(self) -> None:
         """Let a label act before its reply leaves."""
@@ -224,4 +227,5 @@ class IngressDeployment:
             certificates=certificates,
             alarms=self.alarms.values() if self.served.watched else {},
             revoked=self.certificate_status.revoked is not None,
+            judge=None if self.judge is None else self.judge.metrics,
         )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
 from router_models.monitoring.promise_watch import WatchLimits
+from router_models.types import Query
 from serve_graph.access.accounts import Accounts
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.interfaces import RecordSink
@@ -14,16 +17,23 @@ from serve_graph.cascade.steps import StreamMode, StreamTerms
 from serve_graph.cluster.policy_client import AlwaysTop, HandlePolicy
 from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.graph import GraphConfig
+from serve_graph.config.judge import judge_source
 from serve_graph.gateway.constraints import routing_context_for
+from serve_graph.gateway.context_length import Room
 from serve_graph.gateway.handler import Service
 from serve_graph.gateway.tool_affinity import ToolAffinity
+from serve_graph.gateway.worst_case import worst_case
 from serve_graph.learning.alarms import AlarmRules, AlarmWatch
+from serve_graph.learning.judge_budget import JudgeBudget
+from serve_graph.learning.judge_calls import JudgeTiers
+from serve_graph.learning.live_judge import LiveJudge
 from serve_graph.learning.webhook import webhook_of
 from serve_graph.policy.bindings import price_list, price_lists
 from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.served_version import NONE
 from serve_graph.policy.validity import CertificateStatus
 from serve_graph.records.audit import left_in
+from serve_graph.records.feedback import Feedback
 from serve_graph.records.maintenance import answer_keeper, metadata_keeper, prompt_keeper
 from serve_graph.records.store import DecisionStore
 
@@ -36,6 +46,7 @@ def build_service(
     sink: RecordSink,
     affinity_secret: bytes,
     accounts: Accounts | None = None,
+    judge: LiveJudge | None = None,
 ) -> Service:
     """The service that answers with `context` and writes records to `sink`; `affinity_secret` is all replicas' own.
 
@@ -55,6 +66,35 @@ def build_service(
         aliases=config.models.aliases,
         accounts=accounts,
         keep_metadata=metadata_keeper(config.records),
+        judge=judge,
+    )
+
+
+def live_judge(
+    config: GraphConfig, engines: Mapping[str, HandleEngine], write: Callable[[Feedback], None]
+) -> LiveJudge | None:
+    """The judge of a sample of answers, where the configuration has one; `write` keeps its labels."""
+    if config.judge is None:
+        return None
+    prices = price_lists(config)
+    rooms = {tier.name: Room(tier.context_limit, tier.default_max_tokens) for tier in config.tiers}
+    gates = {tier: engines[tier].gate for tier in config.tier_names}
+
+    def most_usd(tier: str, query: Query) -> Decimal:
+        return worst_case(query, (tier,), prices, rooms)[tier]
+
+    return LiveJudge(
+        config.judge,
+        judge_source(config.tier(config.judge.tier)),
+        JudgeTiers(
+            engines,
+            prices,
+            most_usd,
+            lambda tier: gates[tier].is_busy,
+            {tier: gate.spare for tier, gate in gates.items()},
+        ),
+        write,
+        JudgeBudget(config.state_folder.resolve() / "judge.json", config.judge.budget_usd_per_day),
     )
 
 

@@ -22,6 +22,7 @@ from router_models.versions.names import name_fault
 from serve_graph.config.access import AccessConfig, SessionsConfig
 from serve_graph.config.base import Frozen
 from serve_graph.config.http import HttpConfig
+from serve_graph.config.judge import JudgeConfig
 from serve_graph.config.learning import AlarmsConfig, FeedbackConfig
 from serve_graph.config.prices import Amount
 from serve_graph.config.tiers import AnyTierConfig, ScalingConfig, TierName, VllmTierConfig
@@ -213,6 +214,8 @@ class GraphConfig(Frozen):
     """Whose feedback counts for what."""
     alarms: AlarmsConfig = AlarmsConfig()
     """What happens when labels contradict the served certificate."""
+    judge: JudgeConfig | None = None
+    """A model that grades a sample of answers; null: none does."""
     sessions: SessionsConfig = SessionsConfig()
     """How long conversations stay on their tier."""
     tracking_uri: str | None = None
@@ -243,6 +246,8 @@ class GraphConfig(Frozen):
                 )
         if self.policy.safe_tier not in names:
             raise ValueError(f"policy.safe_tier {self.policy.safe_tier!r} is not a tier; tiers: {names}")
+        if self.judge is not None and self.judge.tier not in names:
+            raise ValueError(f"judge.tier {self.judge.tier!r} is not a tier; tiers: {names}")
         if self.sessions.ttl_s > (cached := max(tier.prompt_cache_s for tier in self.tiers)):
             raise ValueError(
                 f"sessions.ttl_s {self.sessions.ttl_s:g} outlives every tier's prompt cache ({cached:g} s)"

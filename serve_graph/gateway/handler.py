@@ -28,9 +28,10 @@ from serve_graph.cascade.streaming import abstention, stream_answer
 from serve_graph.errors import EngineError, UnknownModelError
 from serve_graph.gateway.constraints import RoutingContext, request_context
 from serve_graph.gateway.options import ResolvedOptions, chosen_tier, resolve_options
-from serve_graph.gateway.request import Request, record_of
+from serve_graph.gateway.request import Request, offer_answer, record_of
 from serve_graph.gateway.tool_affinity import ToolAffinity, bound
 from serve_graph.gateway.worst_case import permitted, worst_case
+from serve_graph.learning.live_judge import LiveJudge
 from serve_graph.protocol.chunks import Choices, whole_choice
 from serve_graph.protocol.requests import RequestOptions
 from serve_graph.protocol.responses import usage_shown
@@ -46,7 +47,7 @@ class Service:
 
     `tool_affinity` notes in tool-call ids which tier made them; with `pin_tool_loops` the conversation stays on it. A
     request has `deadline_s` for everything; `clock` is what it is measured by. `accounts` hold what a request may cost
-    its key while it is in progress; `sink` charges them.
+    its key while it is in progress; `sink` charges them. `judge` is handed a sample of the answers.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class Service:
         aliases: Mapping[str, str] = MappingProxyType({}),
         accounts: Accounts | None = None,
         keep_metadata: Callable[[Mapping[str, str]], Mapping[str, str]] = dict,
+        judge: LiveJudge | None = None,
     ) -> None:
         self.keep_metadata = keep_metadata
+        self.judge = judge
         self.accounts = accounts
         self.context = context
         self.aliases = aliases
@@ -247,6 +250,8 @@ class Service:
             logger.error("the record of %s could not be written: %s", request.id, failure)
         if not request.embeds:  # nothing is learned from them of how long answers take
             self.routing.note(record, request.query)
+        if self.judge is not None and error is None:
+            offer_answer(self.judge, request)
 
     def _deadline(self, resolved: ResolvedOptions) -> Deadline:
         """From now on: the configured one, or the request's own where that is sooner."""

@@ -21,6 +21,7 @@ from serve_graph.cascade.steps import RequestState, StreamTerms
 from serve_graph.errors import ending_of
 from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.gateway.promise import AnswerPromise, CertifiedShares, answer_promise, uncovered
+from serve_graph.learning.live_judge import FinishedAnswer, LiveJudge
 from serve_graph.records.kept_requests import kept_request
 
 
@@ -140,6 +141,15 @@ def record_of(
         evidence=_evidence(request, promise) | asked,
         prompt=prompt,
     )
+
+
+def offer_answer(judge: LiveJudge, request: Request) -> None:
+    """Hand a request's answer over to be judged, where it is drawn for that."""
+    state, route = request.state, str(request.state.action)
+    if request.embeds or state.completion is None or not judge.draws(request.id, route):
+        return
+    last = request.context.policy.top
+    judge.offer(FinishedAnswer(request.id, route, state.tier, last, request.query, state.completion, state.tried))
 
 
 def _evidence(request: Request, promise: AnswerPromise) -> dict[str, Any]:

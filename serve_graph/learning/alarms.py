@@ -116,7 +116,7 @@ class AlarmWatch:
         async with self._looking:
             alarms = await self.alarms.all(self.rules.version)
             since = max((alarm.lifted_at for alarm in alarms if alarm.lifted_at), default="")
-            state = (await self.labels.label_state(), since)
+            state = (await self.labels.label_state(self._sources()), since)
             new: list[Alarm] = []
             self._looks += 1
             if state != self._seen or self._looks % WHOLE_EVERY == 0:
@@ -187,10 +187,15 @@ class AlarmWatch:
                 found[kind] = max(found[kind], value / limit)
         return found
 
+    def _sources(self) -> Collection[str]:
+        """Whose labels are looked at: a judge's many are not read where people's count."""
+        judge = self.rules.watched.judge if self.rules.watched is not None else None
+        return self.rules.sources if judge is None else (judge,)
+
     async def _found(self, since: str) -> list[Alarm]:
         rules, watched = self.rules, self.rules.watched
         assert watched is not None
-        labels = await self.labels.labels(rules.version, since)
+        labels = await self.labels.labels(rules.version, since, self._sources())
         self.watched = watch_promise(watched, marks_of(labels, watched, rules.sources, rules.label_share))
         at = self.now().isoformat(timespec="milliseconds")
         return [

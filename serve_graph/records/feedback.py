@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from router_models.types import DecisionRecord
@@ -54,6 +54,10 @@ class Feedback:
         When, and when this voice first said anything of this kind (ISO 8601, UTC).
     replays : tuple of str
         Hashes of the idempotency keys that were given with it and with what it replaced, the newest last.
+    probability : float, optional
+        Of a judge's label: the probability with which its decision was drawn, in (0, 1].
+    detail : mapping
+        What else is known of how a label came about, as JSON-able data.
     """
 
     decision: str
@@ -68,6 +72,8 @@ class Feedback:
     by_admin: bool = False
     first_at: str = ""
     replays: tuple[str, ...] = ()
+    probability: float | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -78,7 +84,7 @@ class Feedback:
     def shown(self) -> dict[str, Any]:
         """What an administrator is shown of it, as JSON-able data."""
         kept = {name: value for name, value in asdict(self).items() if name not in ("replays", "by_admin")}
-        return {"id": self.id} | {name: value for name, value in kept.items() if value is not None}
+        return {"id": self.id} | {name: value for name, value in kept.items() if value is not None and value != {}}
 
 
 def merged(old: Feedback | None, new: Feedback) -> Feedback:
@@ -141,9 +147,14 @@ class FeedbackTable:
                     found.setdefault(one.decision, []).append(one)
         return found
 
-    async def labels(self, version: str, since: str = "") -> list[tuple[Feedback, dict[str, Any]]]:
-        """The labels on decisions of a version, first given after a moment, each with its decision's evidence."""
-        of_version = (FEEDBACK.c.kind == "label") & (DECISIONS.c.version == version)
+    async def labels(
+        self, version: str, since: str = "", sources: Iterable[str] | None = None
+    ) -> list[tuple[Feedback, dict[str, Any]]]:
+        """The labels on decisions of a version, first given after a moment, each with its decision's evidence.
+
+        `sources`: those of these sources alone; None: all.
+        """
+        of_version = _labels_by(sources) & (DECISIONS.c.version == version)
         chosen = counted(DECISIONS.c.evidence).where(of_version & (FEEDBACK.c.first_at > since))
         async with self.store.reading() as connection:
             rows = await connection.execute(chosen)
@@ -157,13 +168,31 @@ class FeedbackTable:
             for name, said in found.items()
         }
 
-    async def label_state(self) -> tuple[int, str, float]:
-        """How many labels there are, the moment of the newest, and the sum of all: another, where any has changed."""
-        of_labels = FEEDBACK.c.kind == "label"
+    async def labels_beside_people(self, version: str | None = None) -> list[Feedback]:
+        """Every label, whoever gave it, on the decisions that a person has labelled, of a version or of all."""
+        said = FEEDBACK.alias("said")
+        is_persons = (said.c.kind == "label") & (said.c.source == "human") & said.c.value.is_not(None)
+        by_people = select(said.c.decision).where(is_persons)
+        chosen = _labels_by(None) & FEEDBACK.c.value.is_not(None) & FEEDBACK.c.decision.in_(by_people)
+        if version is not None:
+            chosen &= DECISIONS.c.version == version
+        async with self.store.reading() as connection:
+            return [_from_row(row._mapping) for row in await connection.execute(counted().where(chosen))]
+
+    async def label_state(self, sources: Iterable[str] | None = None) -> tuple[int, str, float]:
+        """How many labels of some sources there are, the moment of the newest, and the sum of all: another, where any
+        has changed.
+        """
+        of_labels = _labels_by(sources)
         newest, total = func.coalesce(func.max(FEEDBACK.c.given_at), ""), func.coalesce(func.sum(FEEDBACK.c.value), 0)
         async with self.store.reading() as connection:
             row = (await connection.execute(select(func.count(), newest, total).where(of_labels))).one()
             return int(row[0]), str(row[1]), float(row[2])
+
+
+def _labels_by(sources: Iterable[str] | None) -> ColumnElement[bool]:
+    of_labels = FEEDBACK.c.kind == "label"
+    return of_labels if sources is None else of_labels & FEEDBACK.c.source.in_(list(sources))
 
 
 def counted(*beside: Any) -> Select[Any]:
@@ -179,9 +208,11 @@ def _batches(ids: list[str], size: int = 500) -> Iterable[list[str]]:
 
 def _to_row(one: Feedback) -> dict[str, Any]:
     row = asdict(one) | {"id": one.id, "replays": " ".join(one.replays)}
+    row["detail"] = json.dumps(row["detail"]) if row["detail"] else None
     return {name: value.replace("\0", "\ufffd") if isinstance(value, str) else value for name, value in row.items()}
 
 
 def _from_row(row: Mapping[Any, Any]) -> Feedback:
     named = {name: row[FEEDBACK.c[name]] for name in Feedback.__dataclass_fields__}
-    return Feedback(**{**named, "replays": tuple((named["replays"] or "").split())})
+    detail = json.loads(named["detail"]) if named["detail"] else {}
+    return Feedback(**{**named, "replays": tuple((named["replays"] or "").split()), "detail": detail})

@@ -83,52 +83,52 @@ class RequestMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the totals as metric families; Decimals become the nearest float."""
-        yield _counter(
+        yield counter_family(
             "serve_graph_requests",
             "Requests with a decision record, by the tier that answered, outcome, router version and HTTP status.",
             ("tier", "outcome", "version", "status"),
             self.requests,
         )
-        yield _counter(
+        yield counter_family(
             "serve_graph_engine_calls",
             "Calls made to each tier, including failed ones.",
             ("tier",),
             {(tier,): n for tier, n in self.calls.items()},
         )
-        yield _counter("serve_graph_tokens", "Tokens of those calls, by kind.", ("tier", "kind"), self.tokens)
-        yield _counter(
+        yield counter_family("serve_graph_tokens", "Tokens of those calls, by kind.", ("tier", "kind"), self.tokens)
+        yield counter_family(
             "serve_graph_cost_usd",
             "Money spent, in US dollars, by tier, routing and verifying included.",
             ("tier",),
             {(tier,): usd for tier, usd in self.cost_usd.items()},
         )
-        yield _counter(
+        yield counter_family(
             "serve_graph_unmetered_calls",
             "Calls without usage data, whose tokens the cost omits, by kind of call.",
             ("tier", "what"),
             +self.unmetered,
         )
-        yield _counter(
+        yield counter_family(
             "serve_graph_uncovered_requests",
             "Requests that the served version's certificate does not cover, by what of them it was not proved on.",
             ("reason",),
             {(reason,): n for reason, n in self.uncovered.items()},
         )
         yield self._distance_family()
-        yield _counter(
+        yield counter_family(
             "serve_graph_refused",
             "Requests rejected before a decision, by HTTP status; they have no record.",
             ("code",),
             {(str(code),): n for code, n in self.refused.items()},
         )
-        yield _counter(
+        yield counter_family(
             "serve_graph_spilled",
             "Answers served on overload under their own certificate, by tier.",
             ("tier",),
             {(tier,): n for tier, n in self.spilled.items() if n},
         )
 
-        yield _counter(
+        yield counter_family(
             "serve_graph_feedback",
             "Feedback taken on decisions, by kind; each time a voice changes its word as well.",
             ("kind",),
@@ -226,6 +226,7 @@ def render_metrics(
     certificates: Mapping[str, float | None] = MappingProxyType({}),
     alarms: Mapping[str, float] = MappingProxyType({}),
     revoked: bool = False,
+    judge: Collector | None = None,
 ) -> str:
     """Render the metrics in Prometheus' text format, from a registry without the metrics of other libraries.
 
@@ -245,6 +246,8 @@ def render_metrics(
         `labels`, `errors`, `drift`, `revoked`: what the promise is watched by; empty where nothing is watched.
     revoked : bool
         Whether alarms have put the graph into its safe mode.
+    judge : Collector, optional
+        The judge's own totals.
 
     Returns
     -------
@@ -255,10 +258,13 @@ def render_metrics(
     registry.register(metrics)
     now = _ValuesNow(spooled, engines, escalation_caps, held, lost + metrics.unrecorded, certificates, alarms, revoked)
     registry.register(now)
+    if judge is not None:
+        registry.register(judge)
     return generate_latest(registry).decode()
 
 
-def _counter(name: str, text: str, labels: tuple[str, ...], values: Mapping[Any, int | Decimal]) -> Metric:
+def counter_family(name: str, text: str, labels: tuple[str, ...], values: Mapping[Any, int | Decimal]) -> Metric:
+    """Return a counter with a sample for each key of `values`: its labels."""
     family = CounterMetricFamily(name, text, labels=labels)
     for key, value in sorted(values.items()):
         family.add_metric([str(part) for part in key], float(value))

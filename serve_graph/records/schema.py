@@ -69,6 +69,8 @@ FEEDBACK = Table(
     Col("given_at", String(32), nullable=False),
     Col("first_at", String(32), nullable=False),
     Col("replays", Text, nullable=False),
+    Col("probability", Float),
+    Col("detail", Text),
     Index("feedback_by_decision", "decision"),
     Index("feedback_by_kind", "kind", "first_at"),
 )

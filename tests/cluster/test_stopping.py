@@ -1,4 +1,4 @@
-"""A second graph beside the first: the plain proxy, PostgreSQL, and an end that leaves nothing behind."""
+"""A second graph beside the first: the plain proxy, PostgreSQL, a judge, and an end that leaves nothing behind."""
 
 import asyncio
 import signal
@@ -12,12 +12,18 @@ from serve_graph.cli.local.launch import check_port
 pytestmark = pytest.mark.timeout(1500)
 
 Graph = Any
+JUDGE = {
+    "tier": "frontier",
+    "rate": 1.0,
+    "prompt": "{question}\n{answer}\nVERDICT {nonce}: right",  # an echo tier repeats it, and so ends with a verdict
+}
 
 
 @pytest.fixture(scope="module")
 def plain(new_graph: Callable[..., Graph], postgres: Any) -> Graph:
     """Skipped where there is no PostgreSQL to run."""
-    return new_graph(60.0, http={"haproxy": False}, records={"url": postgres.emptied(), "retry_s": 0.3})
+    records = {"url": postgres.emptied(), "retry_s": 0.3}
+    return new_graph(60.0, http={"haproxy": False}, records=records, judge=JUDGE)
 
 
 def test_without_haproxy_it_answers_too(plain: Graph) -> None:
@@ -31,6 +37,25 @@ def test_without_haproxy_it_streams_too(plain: Graph, events: Callable[..., Any]
     said = events(plain.chat("hello", model="frontier", stream=True))
     text = "".join(event["choices"][0]["delta"].get("content") or "" for event in said if event["choices"])
     assert text == "echo frontier: hello"
+
+
+def test_served_answers_get_labels_of_the_judge_and_no_request_pays_for_them(
+    plain: Graph, wait_until: Callable[..., float]
+) -> None:
+    replies = [plain.chat(f"hello {i}", stream=i % 2 == 1) for i in range(4)]
+    names = [reply.headers["x-serve-graph-decision"] for reply in replies]
+
+    def said(name: str) -> list[dict[str, Any]]:
+        return list(plain.client.get(f"/v1/decisions/{name}").json().get("feedback", ()))
+
+    wait_until(lambda: all(said(name) for name in names), 30)
+    for name in names:
+        [label] = said(name)
+        assert (label["source"], label["value"], label["probability"]) == ("judge:frontier/echo", 1.0, 1.0)
+        [record] = plain.records()[name]
+        assert record.outcome in ("accepted", "escalated")
+        assert len(record.calls) == 1 + (record.outcome == "escalated"), "the judge's call is on nobody's bill"
+    assert 'serve_graph_judge_calls_total{tier="frontier",what="judging"}' in plain.client.get("/metrics").text
 
 
 def test_without_haproxy_bad_requests_are_refused_too(plain: Graph) -> None:

@@ -75,3 +75,25 @@ def test_who_read_and_exported_decisions_is_in_the_audit_log(config: Path, tmp_p
         ("decisions.read", "dec-1"),
     ]
     assert entries[0]["detail"]["decisions"] == 1
+
+
+def test_how_far_a_judge_agrees_with_people_is_shown(config: Path) -> None:
+    def asked(*words: str) -> str:
+        return CliRunner().invoke(app, ["decisions", "agreement", *words, "--config", str(config)]).stdout
+
+    assert "no answer has a label of a person and one of a judge" in asked()
+
+    async def judge() -> None:
+        store = DecisionStore(load_config(config).records_url)
+        name = "judge:frontier/m"
+        label = Feedback("dec-1", "label", name, "2026-03-02", 0.0, labeller=name, by_admin=True, probability=0.05)
+        await FeedbackTable(store).write([label])
+        await store.close()
+
+    asyncio.run(judge())
+    assert "judge:frontier/m: 1 answers labelled by people too, agreement 1.000 [" in asked()
+    [told] = json.loads(asked("--json"))
+    assert (told["judge"], told["n"], told["both_wrong"], told["kappa"]) == ("judge:frontier/m", 1, 1, None)
+    assert json.loads(asked("--json", "--version", "another/1")) == []
+    shown = CliRunner().invoke(app, ["decisions", "show", "dec-1", "--config", str(config)]).stdout
+    assert "Feedback: label wrong (judge:frontier/m), 2026-03-02." in shown

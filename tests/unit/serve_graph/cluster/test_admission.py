@@ -211,3 +211,19 @@ async def _followed(made: AdmissionController, steps: list[tuple[str, int]]) -> 
     assert all(isinstance(r, SaturatedError | RuntimeError | asyncio.CancelledError | None) for r in results)
     assert not any(isinstance(r, RuntimeError) and str(r) != "failed" for r in results)
     assert (made.in_flight, len(made.queue)) == (0, 0)
+
+
+@pytest.mark.parametrize(("places", "spare"), [(1, 1), (2, 1), (3, 2), (64, 32)])
+async def test_work_that_can_be_left_is_once_half_of_the_places_are_taken_or_anybody_waits(
+    places: int, spare: int
+) -> None:
+    tier, release = gate(in_flight=places), asyncio.Event()
+    busy, tasks = [tier.is_busy], []
+    for _ in range(places):
+        tasks += await started(tier, 1, release, [])
+        busy.append(tier.is_busy)
+    assert tier.spare == spare
+    assert busy == [taken >= spare for taken in range(places + 1)]
+    release.set()
+    await asyncio.gather(*tasks)
+    assert not tier.is_busy

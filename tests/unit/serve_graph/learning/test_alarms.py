@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,24 @@ async def labelled(
     await FeedbackTable(store).write(
         [Feedback(name, "label", "human", at, float(not wrong), by_admin=True) for name in names]
     )
+
+
+async def test_a_judges_labels_beside_peoples_raise_nothing_and_are_not_even_read(
+    store: DecisionStore, a_record: Records
+) -> None:
+    replica, judge = Replica(store), "judge:frontier/m"
+    await labelled(store, a_record, 40, wrong=False)
+    await FeedbackTable(store).write(
+        [
+            Feedback(f"dec-1-False-{i}", "label", judge, "2026-03-01", 0.0, labeller=judge, by_admin=True)
+            for i in range(40)
+        ]
+    )
+    assert await replica.look() is None
+    assert replica.watch.values()["labels"] == 40
+    assert replica.watch.values()["errors"] == 0
+    watched = Replica(store, replace(RULES, watched=WatchedPromise(0.1, judge=judge)))
+    assert "revoked by labels: 40 of 40" in str(await watched.look())
 
 
 async def test_bad_labels_revoke_on_every_replica_and_are_told_once(store: DecisionStore, a_record: Records) -> None:

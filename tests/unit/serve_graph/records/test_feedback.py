@@ -147,3 +147,29 @@ async def test_text_with_a_null_byte_is_stored(store: DecisionStore, a_record: R
     await store.write_many([a_record("dec-1", key="team")])
     await FeedbackTable(store).write([said(kind="text", text="a\0b", key="team")])
     assert (await FeedbackTable(store).of(["dec-1"]))["dec-1"][0].text == "a\ufffdb"
+
+
+async def test_what_is_known_of_a_judges_label_is_kept_and_old_lines_are_read(
+    store: DecisionStore, a_record: Records
+) -> None:
+    label = said(kind="label", source="judge:m", by_admin=True, probability=0.05, detail={"verdict": "tie"})
+    assert entry_from_json(feedback_to_json(label)) == label
+    old = {name: value for name, value in feedback_to_json(label).items() if name not in ("probability", "detail")}
+    assert entry_from_json(old) == replace(label, probability=None, detail={})
+    await store.write_many([a_record("dec-1")])
+    await FeedbackTable(store).write([label, said(key="boss", by_admin=True)])
+    kept = {one.source: one for one in (await FeedbackTable(store).of(["dec-1"]))["dec-1"]}
+    assert (kept["judge:m"].probability, kept["judge:m"].detail) == (0.05, {"verdict": "tie"})
+    assert kept["judge:m"].shown()["detail"] == {"verdict": "tie"}
+    assert not {"probability", "detail"} & kept["human"].shown().keys()
+
+
+async def test_labels_are_counted_and_read_by_whose_they_are(store: DecisionStore, a_record: Records) -> None:
+    table = FeedbackTable(store)
+    await store.write_many([a_record("dec-1")])
+    labels = [said(kind="label", source=source, labeller=source, by_admin=True) for source in ("human", "judge:m")]
+    await table.write(labels)
+    assert (await table.label_state())[0] == 2
+    assert await table.label_state(["human"]) == (1, labels[0].given_at, 1.0)
+    found = await table.labels("serve-graph-router/1", sources=["judge:m"])
+    assert [one.source for one, _ in found] == ["judge:m"]

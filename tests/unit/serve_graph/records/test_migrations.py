@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from router_models.types import DecisionRecord
 from serve_graph.errors import StoreUnavailableError
+from serve_graph.records.feedback import Feedback, FeedbackTable
 from serve_graph.records.migrate import ADVISORY_LOCK, HEAD, MIGRATIONS, bring_up_to_date, revision_of
 from serve_graph.records.schema import METADATA, VERSION_TABLE
 from serve_graph.records.store import DecisionStore
@@ -129,6 +131,32 @@ async def test_an_earlier_database_is_upgraded_with_what_it_holds(
         if connection.dialect.name == "postgresql":  # SQLite holds nobody to a length, and cannot change a type
             assert await connection.run_sync(differences) == []
         assert await connection.run_sync(revision_of) == HEAD
+
+
+async def test_feedback_that_was_given_before_there_were_judges_is_read_as_it_was(
+    store_url: str, a_record: Records
+) -> None:
+    store = await opened(store_url)
+    await store.write_many([a_record("dec-1")])
+    given = Feedback("dec-1", "label", "human", "2026-03-01", 0.0, labeller="ann", by_admin=True, first_at="2026")
+    await FeedbackTable(store).write([given])
+    await store.close()
+    async with connected(store_url) as connection:
+        for name in ("probability", "detail"):
+            await connection.execute(text(f"ALTER TABLE feedback DROP COLUMN {name}"))
+        await connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0006'"))
+    store = await opened(store_url)
+    judged = replace(given, source="judge:m", labeller="judge:m", probability=0.05, detail={"verdict": "right"})
+    await FeedbackTable(store).write([judged])
+    assert {one.source: one for one in (await FeedbackTable(store).of(["dec-1"]))["dec-1"]} == {
+        "human": given,
+        "judge:m": judged,
+    }
+    await store.close()
+    async with connected(store_url) as connection:
+        assert await connection.run_sync(revision_of) == HEAD
+        if connection.dialect.name == "postgresql":
+            assert await connection.run_sync(differences) == []
 
 
 @pytest.mark.parametrize("before", ["empty", "of the first release"])

@@ -1,0 +1,86 @@
+"""Configuration of the judge: a tier that grades a sample of served answers, off the path of requests."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from serve_graph.config.base import Frozen
+from serve_graph.config.prices import Amount
+from serve_graph.config.tiers import AnyTierConfig, EchoTierConfig, HostedTierConfig, TierName
+
+JudgedRoute = Literal["accepted", "escalated", "routed", "forced", "fallback"]
+"""How an answer came about: the outcomes of requests that have one."""
+JudgeMode = Literal["pointwise", "pairwise"]
+Share = Annotated[float, Field(ge=0, le=1)]
+PLACEHOLDERS: dict[JudgeMode, tuple[str, ...]] = {
+    "pointwise": ("question", "answer", "nonce"),
+    "pairwise": ("question", "first", "second", "nonce"),
+}
+_NAME_CHARS = 200
+
+
+class JudgeConfig(Frozen):
+    """A judge of live answers (docs/guides/judge.md): a model's word on a sample of them, as labels of its own."""
+
+    tier: TierName
+    """The tier that judges, by name: any of `tiers`. What it judges is sent to it, texts included."""
+    rate: Share | dict[JudgedRoute, Share] = 0.05
+    """The share of answers that are judged, chosen by a hash of the decision's id: one for all, or one for each
+    outcome (`{accepted: 0.1, escalated: 0.02}`; those not named are not judged). The same decisions are drawn first
+    for people's labels (`feedback.label_share`), so that the two can be compared.
+    """
+    mode: JudgeMode = "pointwise"
+    """`pointwise`: is the answer right? `pairwise`: a cheap answer beside the last tier's, in both orders; where the
+    orders disagree it is a tie. The last tier is called for its answer where it gave none.
+    """
+    budget_usd_per_day: Amount = Decimal(1)
+    """US dollars for judging in one day (UTC), of all ingress replicas that share the state folder, the last tier's
+    answers to compare with included. When it is spent, nothing is judged until the next day.
+    """
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 2
+    """Answers that one ingress replica has judged at once."""
+    max_queued: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Answers that may wait in one ingress replica; what comes beyond is not judged."""
+    max_chars: Annotated[int, Field(ge=1)] = 20_000
+    """Characters of request and answer together, above which an answer is not judged."""
+    max_tokens: Annotated[int, Field(ge=1)] = 512
+    """Tokens that the judge may write."""
+    decoding: dict[str, Any] = Field(default_factory=lambda: {"temperature": 0.0})
+    """Sampling settings of the judge's calls."""
+    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds for each call."""
+    prompt: str | None = None
+    """What the judge is asked, with `{question}`, `{answer}` (pairwise: `{first}` and `{second}`) and `{nonce}`, a
+    code made up for each call. It must ask for a last line `VERDICT {nonce}: WORD` with the word `right` or `wrong`
+    (pairwise: `first`, `second`, `both` or `neither`, for which answers are right). null: the prompt of this release.
+    """
+
+    @model_validator(mode="after")
+    def _prompt_is_whole(self) -> Self:
+        needed = PLACEHOLDERS[self.mode]
+        if missing := [name for name in needed if self.prompt is not None and f"{{{name}}}" not in self.prompt]:
+            raise ValueError(f"prompt lacks {', '.join(f'{{{name}}}' for name in missing)}, which {self.mode} needs")
+        return self
+
+    def rate_of(self, route: str) -> float:
+        """Return the share of answers of an outcome that are judged."""
+        if isinstance(self.rate, dict):
+            return {str(name): share for name, share in self.rate.items()}.get(route, 0.0)
+        return self.rate if route in get_args(JudgedRoute) else 0.0
+
+
+def judge_source(tier: AnyTierConfig) -> str:
+    """Return the source of a judge's labels: `judge:TIER/MODEL`, with the model as it is configured."""
+    if isinstance(tier, EchoTierConfig):
+        model = "echo"
+    elif isinstance(tier, HostedTierConfig):
+        model = "+".join(dict.fromkeys(api.model for api in tier.apis))
+    else:
+        weights = tier.weights
+        model = weights.package or weights.hub or (weights.folder.name if weights.folder else "")
+        model += "" if tier.lora is None else f":{tier.lora.adapter}"
+    return f"judge:{tier.name}/{re.sub(r'[^!-~]+', '-', model)}"[:_NAME_CHARS]

@@ -1,0 +1,129 @@
+"""The calls that judging takes: in places that requests leave, under the day's budget, on no request's bill."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from router_models.types import Call, Completion, Query
+from serve_graph.cascade.billing import Prices, answered, total, unanswered
+from serve_graph.cascade.interfaces import Engine
+from serve_graph.errors import EngineError, EngineTimeoutError
+from serve_graph.learning.judge_budget import JudgeBudget
+from serve_graph.learning.judge_metrics import JudgeMetrics
+from serve_graph.protocol.responses import usage_of
+
+logger = logging.getLogger(__name__)
+
+
+class NotJudgedError(Exception):
+    """The judge is not asked about an answer: `args[0]` says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeTiers:
+    """What a judge works with: the tiers' engines and prices, what a call may cost at most, and which tiers are busy.
+
+    `spare`: how many calls a tier may have from here at once; where it says nothing, as many as the judge makes.
+    """
+
+    engines: Mapping[str, Engine]
+    prices: Prices
+    most_usd: Callable[[str, Query], Decimal] = lambda tier, query: Decimal(0)
+    is_busy: Callable[[str], bool] = lambda tier: False
+    spare: Mapping[str, int] = field(default_factory=dict)
+
+
+class JudgeCalls:
+    """Call tiers for the judge.
+
+    Parameters
+    ----------
+    tiers : JudgeTiers
+        Whom to call.
+    budget : JudgeBudget
+        The day's money.
+    metrics : JudgeMetrics
+        Where calls are counted, failed ones too.
+    concurrency : int
+        Calls of one tier at once, at most.
+    timeout_s : float
+        Seconds that each may take.
+    """
+
+    def __init__(
+        self, tiers: JudgeTiers, budget: JudgeBudget, metrics: JudgeMetrics, concurrency: int, timeout_s: float
+    ) -> None:
+        self.tiers = tiers
+        self.budget = budget
+        self.metrics = metrics
+        self.timeout_s = timeout_s
+        most, spare = concurrency, tiers.spare
+        self._places = {tier: asyncio.Semaphore(min(most, spare.get(tier, most))) for tier in tiers.engines}
+
+    async def make(self, tier: str, query: Query, what: str) -> tuple[Completion, Decimal]:
+        """Return a tier's answer, and its dollars; `what` it is for: `judging` or `answer`.
+
+        Raises NotJudgedError where the tier is busy with requests or the budget is spent, EngineError where it fails.
+        """
+        async with self._places[tier]:
+            self._make_way(tier)
+            held = self.tiers.most_usd(tier, query)
+            day = await self._hold(held)
+            started, cost = time.perf_counter(), held  # of a call that is cut off nobody knows what it cost
+            try:
+                self._make_way(tier)  # holding took its time
+                completion = await self.tiers.engines[tier].generate(query, self.timeout_s)
+                line = answered(self.tiers.prices, tier, completion, time.perf_counter() - started)
+                self.metrics.add_call(replace(line, what=what))
+                cost = line.cost_usd if line.metered else max(held, line.cost_usd)
+                return completion, line.cost_usd
+            except NotJudgedError:
+                cost = Decimal(0)
+                raise
+            except EngineError as error:
+                spent = self._count_failed(tier, time.perf_counter() - started, error)
+                cost = max(held, spent) if isinstance(error, EngineTimeoutError) else spent
+                raise
+            finally:
+                await self._settle(day, held, cost)
+
+    def _make_way(self, tier: str) -> None:
+        """Raise NotJudgedError where a tier is busy with requests: they come first."""
+        if self.tiers.is_busy(tier):
+            raise NotJudgedError("busy")
+
+    def _count_failed(self, tier: str, seconds: float, error: EngineError) -> Decimal:
+        """The dollars of a call that failed: its time, and the tokens of attempts that were charged all the same."""
+        prices = self.tiers.prices
+        charged = [attempt for attempt in error.attempts if attempt.usage]
+        said = [answered(prices, tier, Completion("", usage=usage_of(one.usage)), one.latency_s) for one in charged]
+        lines: list[Call] = [
+            unanswered(prices, tier, seconds, error),
+            *(replace(line, what="failed") for line in said),
+        ]
+        for line in lines:
+            self.metrics.add_call(line)
+        return total(line.cost_usd for line in lines)
+
+    async def _hold(self, usd: Decimal) -> str:
+        try:
+            day = await asyncio.to_thread(self.budget.hold, usd)
+        except (OSError, ValueError) as error:
+            logger.error("the judge's budget cannot be read or written, nothing is judged: %s", error)
+            raise NotJudgedError("budget") from error
+        if day is None:
+            raise NotJudgedError("budget")
+        return day
+
+    async def _settle(self, day: str, held: Decimal, usd: Decimal) -> None:
+        if held == usd:
+            return
+        try:
+            await asyncio.to_thread(self.budget.settle, day, held, usd)
+        except (OSError, ValueError) as error:
+            logger.error("the judge's budget cannot be written: %s", error)

@@ -1,0 +1,249 @@
+"""A judge of live answers: a sample of what was served is graded by a model, off the path of requests.
+
+A request only hands over what it was answered with (`LiveJudge.offer`, which waits for nothing); a few workers ask
+the judge later. What does not fit (queue, the tier's own load, the day's budget) is shed and counted. The verdict is
+a label of the judge's own, never one of people's (docs/decisions/serving/0041).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from router_models.pricing.prices import plain_decimal
+from router_models.types import Completion, Message, Query
+from serve_graph.config.judge import JudgeConfig
+from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, SaturatedError
+from serve_graph.learning.judge_budget import JudgeBudget
+from serve_graph.learning.judge_calls import JudgeCalls, JudgeTiers, NotJudgedError
+from serve_graph.learning.judge_metrics import JudgeMetrics
+from serve_graph.learning.judge_prompts import (
+    DEFAULT_PROMPTS,
+    PAIRWISE_WORDS,
+    POINTWISE_WORDS,
+    conversation_text,
+    fresh_nonce,
+    judge_prompt,
+    verdict_in,
+    why_not_judged,
+)
+from serve_graph.learning.labelled import up_for_labelling
+from serve_graph.records.feedback import Feedback
+
+logger = logging.getLogger(__name__)
+AFTER_S = 1.0
+"""Seconds between a request's end and its judging: its reply has left by then, and its record is on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedAnswer:
+    """A request that was answered. `route`: its outcome. `tried`: a cheap answer that was rejected before, whole."""
+
+    decision: str
+    route: str
+    tier: str
+    last_tier: str
+    query: Query
+    shown: Completion
+    tried: Completion | None = None
+
+
+@dataclass(slots=True)
+class Judgement:
+    """What came of judging one answer. `right`: of the shown one; `tie`: the two orders disagreed."""
+
+    mode: str
+    right: bool = True
+    tie: bool = False
+    last_tier_right: bool | None = None
+    cheap_right: bool | None = None
+    cost_usd: Decimal = field(default_factory=Decimal)
+
+    @property
+    def verdict(self) -> str:
+        return "tie" if self.tie else "right" if self.right else "wrong"
+
+
+class _UnparsableError(Exception):
+    """The judge's reply held no verdict."""
+
+
+class LiveJudge:
+    """Draw served answers, have them judged in the background, and write the labels.
+
+    Parameters
+    ----------
+    config : JudgeConfig
+        Which share, how, by whom and for how much.
+    source : str
+        The source of its labels: `judge:TIER/MODEL`.
+    tiers : JudgeTiers
+        Whom to ask.
+    write : callable
+        Keeps a label, so that it survives this process: the spool's.
+    budget : JudgeBudget
+        The day's money, shared by replicas.
+    after_s : float
+        Seconds between a request's end and its judging.
+    """
+
+    def __init__(
+        self,
+        config: JudgeConfig,
+        source: str,
+        tiers: JudgeTiers,
+        write: Callable[[Feedback], None],
+        budget: JudgeBudget,
+        *,
+        after_s: float = AFTER_S,
+        nonce: Callable[..., str] = fresh_nonce,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.config = config
+        self.source = source
+        self.write = write
+        self.after_s = after_s
+        self.nonce = nonce
+        self.clock = clock
+        self.now = now
+        self.metrics = JudgeMetrics()
+        self.calls = JudgeCalls(tiers, budget, self.metrics, config.concurrency, config.timeout_s)
+        self.template = config.prompt or DEFAULT_PROMPTS[config.mode]
+        self._queue: asyncio.Queue[tuple[float, FinishedAnswer]] = asyncio.Queue(config.max_queued)
+
+    def draws(self, decision: str, route: str) -> bool:
+        """Whether a decision is in the sample: by the hash that people's labels are drawn by."""
+        return up_for_labelling(decision, self.config.rate_of(route))
+
+    def offer(self, answer: FinishedAnswer) -> None:
+        """Have an answer that was drawn judged later, where there is room. Waits for nothing, and never raises."""
+        reason = why_not_judged(answer.query, answer.shown, self.config.max_chars)
+        if reason is None and self._queue.full():
+            reason = "queue"
+        if reason is not None:
+            self.metrics.shed[reason] += 1
+            return
+        self._queue.put_nowait((self.clock() + self.after_s, answer))
+        self.metrics.waiting = self._queue.qsize()
+
+    async def run(self) -> None:
+        """Judge what was offered, for ever. Cancelled, it ends the calls that are under way and forgets the rest."""
+        await asyncio.gather(*(self._work() for _ in range(self.config.concurrency)))
+
+    async def _work(self) -> None:
+        while True:
+            due, answer = await self._queue.get()
+            self.metrics.waiting = self._queue.qsize()
+            await asyncio.sleep(max(0.0, due - self.clock()))
+            await self.judge(answer)
+
+    async def judge(self, answer: FinishedAnswer) -> None:
+        """Judge one answer and write its label; whatever goes wrong is counted."""
+        try:
+            self.write(self._label(answer, await self._judged(answer)))
+        except NotJudgedError as shed:
+            self.metrics.shed[str(shed)] += 1
+        except SaturatedError:
+            self.metrics.shed["busy"] += 1
+        except _UnparsableError:
+            self.metrics.failed["unparsable"] += 1
+        except EngineTimeoutError:
+            self.metrics.failed["timeout"] += 1
+        except EngineError as error:
+            self.metrics.failed["refused" if isinstance(error, EngineRequestError) else "tier"] += 1
+            logger.warning("%s was not judged: %s", answer.decision, error.recordable)
+        except Exception as error:  # noqa: BLE001 (a judge that fails must not end those that work)
+            self.metrics.failed["error"] += 1
+            logger.error("%s was not judged: %s", answer.decision, type(error).__name__)
+
+    def _label(self, answer: FinishedAnswer, judgement: Judgement) -> Feedback:
+        self.metrics.verdicts[(answer.route, judgement.verdict)] += 1
+        at = self.now().isoformat(timespec="milliseconds")
+        detail: dict[str, Any] = {
+            "mode": judgement.mode,
+            "route": answer.route,
+            "verdict": judgement.verdict,
+            "cost_usd": plain_decimal(judgement.cost_usd),
+        }
+        if judgement.cheap_right is not None:
+            detail["cheap_right"] = judgement.cheap_right
+        return Feedback(
+            answer.decision,
+            "label",
+            self.source,
+            at,
+            float(judgement.right),
+            last_tier_right=judgement.last_tier_right,
+            labeller=_voice(self.source),
+            by_admin=True,
+            first_at=at,
+            probability=self.config.rate_of(answer.route),
+            detail=detail,
+        )
+
+    async def _judged(self, answer: FinishedAnswer) -> Judgement:
+        question = conversation_text(answer.query)
+        if len(question) + len(answer.shown.text) > self.config.max_chars:
+            raise NotJudgedError("too long")
+        if self.config.mode == "pairwise":
+            if answer.tier != answer.last_tier:
+                judgement = Judgement("pairwise")
+                last = await self._called(answer.last_tier, answer.query, "answer", judgement)
+                if last.tool_calls:
+                    raise NotJudgedError("tool calls")
+                return await self._compared(question, answer.shown.text, last.text, judgement, shown_is_cheap=True)
+            if answer.tried is not None:
+                cheap, shown = answer.tried.text, answer.shown.text
+                return await self._compared(question, cheap, shown, Judgement("pairwise"), shown_is_cheap=False)
+        judgement = Judgement("pointwise")
+        template = self.template if self.config.mode == "pointwise" else DEFAULT_PROMPTS["pointwise"]
+        word = await self._asked(template, POINTWISE_WORDS, judgement, question=question, answer=answer.shown.text)
+        judgement.right = POINTWISE_WORDS[word]
+        if answer.tier == answer.last_tier:
+            judgement.last_tier_right = judgement.right
+        return judgement
+
+    async def _compared(
+        self, question: str, cheap: str, last: str, judgement: Judgement, *, shown_is_cheap: bool
+    ) -> Judgement:
+        """A cheap answer beside the last tier's, in both orders."""
+        said = []
+        for texts in ({"first": cheap, "second": last}, {"first": last, "second": cheap}):
+            word = await self._asked(self.template, PAIRWISE_WORDS, judgement, question=question, **texts)
+            said.append(PAIRWISE_WORDS[word])
+        if said[0] != said[1][::-1]:
+            judgement.tie = True
+            return judgement
+        cheap_right, last_right = said[0]
+        judgement.right = cheap_right if shown_is_cheap else last_right
+        judgement.last_tier_right, judgement.cheap_right = last_right, cheap_right
+        return judgement
+
+    async def _asked(self, template: str, words: Mapping[str, Any], judgement: Judgement, **texts: str) -> str:
+        """The word of the judge's verdict; raises _UnparsableError where there is none."""
+        nonce = self.nonce(template, *texts.values())
+        asked = Message("user", judge_prompt(template, nonce=nonce, **texts))
+        query = Query((asked,), {}, {**self.config.decoding, "max_tokens": self.config.max_tokens})
+        word = verdict_in((await self._called(self.config.tier, query, "judging", judgement)).text, nonce, words)
+        if word is None:
+            raise _UnparsableError
+        return word
+
+    async def _called(self, tier: str, query: Query, what: str, judgement: Judgement) -> Completion:
+        completion, usd = await self.calls.make(tier, query, what)
+        judgement.cost_usd += usd
+        return completion
+
+
+def _voice(source: str) -> str:
+    """The labeller of a judge's labels, in 64 characters: nobody else's words take their place."""
+    digest = hashlib.sha256(source.encode()).hexdigest()[:8]
+    return source if len(source) <= 64 else f"{source[:55]}-{digest}"
