@@ -219,7 +219,7 @@ def _option(option: Any) -> str:
 
 def metrics() -> str:
     """Every metric of /metrics with its type and help, as a page that has just begun shows them."""
-    from serve_graph.learning.judge_metrics import JudgeMetrics
+    from serve_graph.learning.judging.judge_metrics import JudgeMetrics
     from serve_graph.records.metrics import RequestMetrics, render_metrics
 
     text = render_metrics(RequestMetrics(), 0, {}, certificates={"answers": 0.0}, judge=JudgeMetrics())

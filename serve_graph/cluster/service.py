@@ -24,9 +24,9 @@ from serve_graph.gateway.handler import Service
 from serve_graph.gateway.tool_affinity import ToolAffinity
 from serve_graph.gateway.worst_case import worst_case
 from serve_graph.learning.alarms import AlarmRules, AlarmWatch
-from serve_graph.learning.judge_budget import JudgeBudget
-from serve_graph.learning.judge_calls import JudgeTiers
-from serve_graph.learning.live_judge import LiveJudge
+from serve_graph.learning.judging.judge_budget import JudgeBudget
+from serve_graph.learning.judging.judge_calls import JudgeTiers
+from serve_graph.learning.judging.live_judge import LiveJudge
 from serve_graph.learning.webhook import webhook_of
 from serve_graph.policy.bindings import price_list, price_lists
 from serve_graph.policy.served_policy import ServedPolicy

@@ -31,7 +31,7 @@ from serve_graph.gateway.options import ResolvedOptions, chosen_tier, resolve_op
 from serve_graph.gateway.request import Request, offer_answer, record_of
 from serve_graph.gateway.tool_affinity import ToolAffinity, bound
 from serve_graph.gateway.worst_case import permitted, worst_case
-from serve_graph.learning.live_judge import LiveJudge
+from serve_graph.learning.judging.live_judge import LiveJudge
 from serve_graph.protocol.chunks import Choices, whole_choice
 from serve_graph.protocol.requests import RequestOptions
 from serve_graph.protocol.responses import usage_shown

@@ -21,7 +21,7 @@ from serve_graph.cascade.steps import RequestState, StreamTerms
 from serve_graph.errors import ending_of
 from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.gateway.promise import AnswerPromise, CertifiedShares, answer_promise, uncovered
-from serve_graph.learning.live_judge import FinishedAnswer, LiveJudge
+from serve_graph.learning.judging.live_judge import FinishedAnswer, LiveJudge
 from serve_graph.records.kept_requests import kept_request
 
 

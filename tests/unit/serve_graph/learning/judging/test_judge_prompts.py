@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from router_models.types import Query
 from serve_graph.config.judge import PLACEHOLDERS
-from serve_graph.learning.judge_prompts import (
+from serve_graph.learning.judging.judge_prompts import (
     DEFAULT_PROMPTS,
     PAIRWISE_WORDS,
     POINTWISE_WORDS,

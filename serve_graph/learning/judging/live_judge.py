@@ -21,10 +21,10 @@ from router_models.pricing.prices import plain_decimal
 from router_models.types import Completion, Message, Query
 from serve_graph.config.judge import JudgeConfig
 from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, SaturatedError
-from serve_graph.learning.judge_budget import JudgeBudget
-from serve_graph.learning.judge_calls import JudgeCalls, JudgeTiers, NotJudgedError
-from serve_graph.learning.judge_metrics import JudgeMetrics
-from serve_graph.learning.judge_prompts import (
+from serve_graph.learning.judging.judge_budget import JudgeBudget
+from serve_graph.learning.judging.judge_calls import JudgeCalls, JudgeTiers, NotJudgedError
+from serve_graph.learning.judging.judge_metrics import JudgeMetrics
+from serve_graph.learning.judging.judge_prompts import (
     DEFAULT_PROMPTS,
     PAIRWISE_WORDS,
     POINTWISE_WORDS,

@@ -17,10 +17,10 @@ from serve_graph.cascade.fakes import PRICES, FakeEngine, FakeJudge
 from serve_graph.cascade.steps import StreamMode, StreamTerms
 from serve_graph.config.judge import JudgeConfig
 from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, SaturatedError
-from serve_graph.learning.judge_budget import JudgeBudget
-from serve_graph.learning.judge_calls import JudgeTiers
-from serve_graph.learning.judge_metrics import JudgeMetrics
-from serve_graph.learning.live_judge import FinishedAnswer, LiveJudge
+from serve_graph.learning.judging.judge_budget import JudgeBudget
+from serve_graph.learning.judging.judge_calls import JudgeTiers
+from serve_graph.learning.judging.judge_metrics import JudgeMetrics
+from serve_graph.learning.judging.live_judge import FinishedAnswer, LiveJudge
 from serve_graph.records.feedback import Feedback
 from serve_graph.records.metrics import RequestMetrics, render_metrics
 

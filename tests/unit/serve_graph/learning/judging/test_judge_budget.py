@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_graph.learning.judge_budget import JudgeBudget
+from serve_graph.learning.judging.judge_budget import JudgeBudget
 
 CENT = Decimal("0.01")
 

@@ -13,8 +13,8 @@ from router_models.types import Call, Completion, Query
 from serve_graph.cascade.billing import Prices, answered, total, unanswered
 from serve_graph.cascade.interfaces import Engine
 from serve_graph.errors import EngineError, EngineTimeoutError
-from serve_graph.learning.judge_budget import JudgeBudget
-from serve_graph.learning.judge_metrics import JudgeMetrics
+from serve_graph.learning.judging.judge_budget import JudgeBudget
+from serve_graph.learning.judging.judge_metrics import JudgeMetrics
 from serve_graph.protocol.responses import usage_of
 
 logger = logging.getLogger(__name__)
