@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve_graph.errors import StoreUnavailableError
 from serve_graph.records.audit import AuditEntry, AuditFilter
@@ -29,9 +30,7 @@ class AuditLog:
         """Add entries, all or none, but those that are there already; raises StoreUnavailableError."""
         try:
             async with self.store.writing() as connection:
-                dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-                statement = dialect.insert(AUDIT).on_conflict_do_nothing(index_elements=["id"])
-                await connection.execute(statement, [_to_row(entry) for entry in entries])
+                await add_entries(connection, entries)
         except (SQLAlchemyError, OSError) as error:
             raise StoreUnavailableError(f"the audit log cannot be written ({type(error).__name__})") from error
 
@@ -55,6 +54,13 @@ class AuditLog:
         async with self.store.writing() as connection:
             result = await connection.execute(delete(AUDIT).where(AUDIT.c.created_at < moment))
             return int(result.rowcount)
+
+
+async def add_entries(connection: AsyncConnection, entries: Sequence[AuditEntry]) -> None:
+    """Add entries, but those that are there already, in the transaction of what they are about."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(AUDIT).on_conflict_do_nothing(index_elements=["id"])
+    await connection.execute(statement, [_to_row(entry) for entry in entries])
 
 
 def _to_row(entry: AuditEntry) -> dict[str, Any]:

@@ -100,5 +100,30 @@ SERVED_VERSIONS = Table(
     Col("reason", Text, nullable=False),
     Col("changed_at", String(32), nullable=False),
 )
+ROLLOUTS = Table(
+    "rollouts",
+    METADATA,
+    Col("id", String(64), primary_key=True),
+    Col("model", String(256), nullable=False),
+    Col("active", String(256), unique=True),
+    Col("kind", String(16), nullable=False),
+    Col("stable", Text, nullable=False),
+    Col("candidate", Text, nullable=False),
+    Col("state", String(16), nullable=False),
+    Col("steps", Text, nullable=False),
+    Col("step", Integer, nullable=False),
+    Col("weight", Float, nullable=False),
+    Col("pause_s", Float, nullable=False),
+    Col("minimum", Integer, nullable=False),
+    Col("rate", Float, nullable=False),
+    Col("by", Text, nullable=False),
+    Col("reason", Text, nullable=False),
+    Col("evidence", Text, nullable=False),
+    Col("begun_at", String(32), nullable=False),
+    Col("step_at", String(32), nullable=False),
+    Col("updated_at", String(32), nullable=False),
+    Col("epoch", Integer, nullable=False),
+    Index("rollouts_by_model", "model", "begun_at"),
+)
 VERSION_TABLE = "serve_graph_alembic_version"
 """Where Alembic notes the schema's revision; MLflow, which may share a database, has `alembic_version`."""
