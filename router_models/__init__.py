@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from router_models.estimators.verifiers import VERIFIERS
     from router_models.metrics.probability import auc
     from router_models.metrics.routing import apgr, cpt, routing_curve
+    from router_models.monitoring.canary.evidence import CanaryEvidence
+    from router_models.monitoring.canary.findings import CanaryFinding
+    from router_models.monitoring.canary.limits import CanaryLimits
+    from router_models.monitoring.canary.observations import ArmOutcome, PairedRequest
     from router_models.pipeline import run_pipeline
     from router_models.pricing.prices import Price, PriceList
     from router_models.risk_control.certificate import Certificate
@@ -40,6 +44,10 @@ __version__: str
 __all__ = [
     "ROUTERS",
     "VERIFIERS",
+    "ArmOutcome",
+    "CanaryEvidence",
+    "CanaryFinding",
+    "CanaryLimits",
     "Candidate",
     "Certificate",
     "CertificateTerms",
@@ -49,6 +57,7 @@ __all__ = [
     "LabelledSplits",
     "NotCertifiedError",
     "OutcomeTable",
+    "PairedRequest",
     "Policy",
     "Price",
     "PriceList",
@@ -78,6 +87,10 @@ _MODULES = {
     "estimators.verifiers": ("VERIFIERS",),
     "metrics.probability": ("auc",),
     "metrics.routing": ("apgr", "cpt", "routing_curve"),
+    "monitoring.canary.evidence": ("CanaryEvidence",),
+    "monitoring.canary.findings": ("CanaryFinding",),
+    "monitoring.canary.limits": ("CanaryLimits",),
+    "monitoring.canary.observations": ("ArmOutcome", "PairedRequest"),
     "pipeline": ("run_pipeline",),
     "pricing.prices": ("Price", "PriceList"),
     "risk_control.certificate": ("Certificate",),

@@ -1,0 +1,64 @@
+"""All that is known of a candidate, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from router_models.monitoring.canary.findings import CanaryFinding
+from router_models.monitoring.canary.limits import CanaryLimits
+from router_models.monitoring.canary.observations import ArmOutcome, PairedRequest
+from router_models.monitoring.canary.pairs import pair_findings, quality_of
+
+CanaryVerdict = Literal["promote", "roll_back", "go_on"]
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryEvidence:
+    """Every test of a candidate, each valid at every moment, and the verdict of all.
+
+    Parameters
+    ----------
+    findings : tuple of CanaryFinding
+        Every test, in a fixed order, whether or not it has reached its limit.
+    pairs, undetermined, outcomes : int
+        Requests that both versions decided, those of them whose difference in quality is not known, and units that
+        one version served.
+    """
+
+    findings: tuple[CanaryFinding, ...]
+    pairs: int
+    undetermined: int
+    outcomes: int
+
+    @classmethod
+    def of(
+        cls, pairs: Iterable[PairedRequest], outcomes: Iterable[ArmOutcome], limits: CanaryLimits
+    ) -> CanaryEvidence:
+        """Test everything that was observed, in its order of arrival.
+
+        More observations never take a limit back that was reached. DataError for values that cannot be observed.
+        """
+        paired, units = list(pairs), list(outcomes)
+        found = pair_findings(paired, limits)
+        return cls(tuple(found), len(paired), quality_of(paired).undetermined, len(units))
+
+    @property
+    def verdict(self) -> CanaryVerdict:
+        """`roll_back` where any test against the candidate has reached its limit; `promote` where all for it have."""
+        if any(f.reached for f in self.findings if f.effect == "roll_back"):
+            return "roll_back"
+        blocked = any(f.reached for f in self.findings if f.effect == "block")
+        proved = all(f.reached for f in self.findings if f.effect == "promote")
+        return "promote" if proved and not blocked else "go_on"
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON: the verdict, the counts and every finding."""
+        return {
+            "verdict": self.verdict,
+            "pairs": self.pairs,
+            "undetermined": self.undetermined,
+            "outcomes": self.outcomes,
+            "findings": [finding.to_json() for finding in self.findings],
+        }

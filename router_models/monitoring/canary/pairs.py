@@ -1,0 +1,146 @@
+"""Tests of paired requests: quality, harm and cost, both ways, on differences in their order of arrival.
+
+Each difference D lies in [-1, 1], positive where the candidate is better, and is 0 where both versions gave the same
+answer. Two wealth processes of `risk_control.paired` bet on it:
+
+- *within the margin*, against "E[D] ≤ -m": reaching 1/α says that the candidate is not worse by m or more;
+- *beyond the margin*, against "E[D] ≥ -m", on -D: reaching 1/α_r says that it is worse by more than m.
+
+The two claims complete each other, so that one is false at least, and a candidate that is as good as the stable
+version is hardly ever rolled back. Against "E[D] ≥ 0" it would be with probability up to α_r in every rollout, and one
+that is worse by less than the margin surely, if only it is watched for long enough.
+
+What is not known of a pair counts against the candidate in the first (its grade 0, the stable version's 1), for it in
+the second: both processes are then lower than with the grades, never higher.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from router_models.errors import DataError
+from router_models.monitoring.canary.findings import CanaryFinding
+from router_models.monitoring.canary.limits import CanaryLimits
+from router_models.monitoring.canary.observations import PairedRequest
+from router_models.monitoring.promise_watch import OVERALL
+from router_models.risk_control.paired import log_wealth
+from router_models.types import BoolArray, FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """What n pairs show of one figure: the least and the greatest difference that the grades permit, (n,) each."""
+
+    low: FloatArray
+    high: FloatArray
+
+    @property
+    def undetermined(self) -> int:
+        """How many pairs' differences are not known."""
+        return int((self.low < self.high).sum())
+
+    def at(self, rows: BoolArray) -> Differences:
+        """Those of some pairs."""
+        return Differences(self.low[rows], self.high[rows])
+
+
+def quality_of(pairs: Sequence[PairedRequest]) -> Differences:
+    """Right less right, candidate less stable."""
+    return _differences(pairs, [p.candidate_right for p in pairs], [p.stable_right for p in pairs])
+
+
+def harm_of(pairs: Sequence[PairedRequest]) -> Differences:
+    """Harm less harm, stable less candidate: positive where the candidate avoids it."""
+    return _differences(pairs, [p.stable_harm for p in pairs], [p.candidate_harm for p in pairs])
+
+
+def _differences(
+    pairs: Sequence[PairedRequest], gained: Sequence[float | None], lost: Sequence[float | None]
+) -> Differences:
+    alike = np.array([p.alike for p in pairs], dtype=np.bool_)
+    (least, most), (least_lost, most_lost) = _bounds(gained), _bounds(lost)
+    return Differences(np.where(alike, 0.0, least - most_lost), np.where(alike, 0.0, most - least_lost))
+
+
+def _bounds(values: Sequence[float | None]) -> tuple[FloatArray, FloatArray]:
+    """The least and the greatest that each may be: itself, or 0 and 1 where it is not known."""
+    known = np.array([v is not None for v in values], dtype=np.bool_)
+    least = np.array([0.0 if v is None else v for v in values], dtype=np.float64)
+    if not np.isfinite(least).all() or (least < 0).any() or (least > 1).any():
+        raise DataError("grades of paired requests must lie in [0, 1] without NaN; None where there is none")
+    return least, np.where(known, least, 1.0)
+
+
+def pair_findings(pairs: Sequence[PairedRequest], limits: CanaryLimits) -> list[CanaryFinding]:
+    """Every test of pairs in their order of arrival; DataError for grades outside [0, 1] or costs below 0."""
+    quality = quality_of(pairs)
+    found = _both_ways("quality", quality, limits.margin, limits)
+    slices = [("quality_worse", quality, limits.margin)]
+    if limits.harm_margin is not None:
+        harm = harm_of(pairs)
+        found += _both_ways("harm", harm, limits.harm_margin, limits)
+        slices.append(("harm_worse", harm, limits.harm_margin))
+    if limits.cost_bound_usd is not None:
+        found += _cost_findings(pairs, limits, limits.cost_bound_usd)
+    for name, rows, alpha in _slices(pairs, limits):
+        found += [_worse(kind, name, seen.at(rows), margin, alpha) for kind, seen, margin in slices]
+    return found
+
+
+def _both_ways(name: str, seen: Differences, margin: float, limits: CanaryLimits) -> list[CanaryFinding]:
+    wealth = log_wealth(seen.low, margin)
+    return [
+        CanaryFinding.of_wealth(name, OVERALL, wealth, limits.alpha, "promote", seen.low),
+        _worse(f"{name}_worse", OVERALL, seen, margin, limits.alpha_rollback),
+    ]
+
+
+def _worse(name: str, scope: str, seen: Differences, margin: float, alpha: float) -> CanaryFinding:
+    wealth = log_wealth(-seen.high, -margin)
+    return CanaryFinding.of_wealth(name, scope, wealth, alpha, "roll_back", seen.high)
+
+
+def _slices(pairs: Sequence[PairedRequest], limits: CanaryLimits) -> Iterator[tuple[str, BoolArray, float]]:
+    """The slices that are tested: name, which pairs, and the probability that its tests may spend."""
+    places: dict[str, list[int]] = {name: [] for name in limits.slices}
+    for i, pair in enumerate(pairs):
+        for name in dict.fromkeys(pair.slices):
+            if not limits.slices or name in places:
+                places.setdefault(name, []).append(i)
+    for j, (name, at) in enumerate(places.items(), start=1):
+        rows = np.zeros(len(pairs), dtype=np.bool_)
+        rows[at] = True
+        share = 1 / len(limits.slices) if limits.slices else 6 / (math.pi * j) ** 2
+        yield name, rows, share * limits.alpha_rollback
+
+
+def _cost_findings(pairs: Sequence[PairedRequest], limits: CanaryLimits, bound: float) -> list[CanaryFinding]:
+    """Tests of "the candidate's mean cost is `cost_ceiling` times the stable version's", at least and at most.
+
+    Costs lie in [0, B], or so it was said. A stable version's beyond B is counted as B for promotion, which is to the
+    candidate's disadvantage; a candidate's beyond B could only be counted to its advantage, so it blocks promotion
+    instead. For rollback it is the other way round, and a stable version's beyond B means that nothing is proved.
+    """
+    stable = np.array([p.stable_usd for p in pairs], dtype=np.float64)
+    alike = np.array([p.alike for p in pairs], dtype=np.bool_)
+    candidate = np.where(alike, stable, np.array([p.candidate_usd for p in pairs], dtype=np.float64))
+    for usd in (stable, candidate):
+        if not np.isfinite(usd).all() or (usd < 0).any():
+            raise DataError("costs of paired requests must be 0 or more, without NaN")
+    most = bound * max(limits.cost_ceiling, 1.0)
+    saved = (limits.cost_ceiling * np.minimum(stable, bound) - np.minimum(candidate, bound)) / most
+    wealth, against = log_wealth(saved, 0.0), log_wealth(-saved, 0.0)
+    overruns = int((candidate > bound).sum())
+    cheaper = CanaryFinding.of_wealth("cost", OVERALL, wealth, limits.alpha, "promote", most * saved)
+    dearer = CanaryFinding.of_wealth("cost_worse", OVERALL, against, limits.alpha_rollback, "roll_back", most * saved)
+    if (stable > bound).any():
+        dearer = CanaryFinding("cost_worse", OVERALL, 1.0, dearer.limit, False, len(pairs), "roll_back")
+    return [
+        cheaper,
+        dearer,
+        CanaryFinding("cost_overrun", OVERALL, float(overruns), 1.0, overruns > 0, len(pairs), "block"),
+    ]
