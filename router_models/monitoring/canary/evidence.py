@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from router_models.monitoring.canary.arms import arm_findings
 from router_models.monitoring.canary.findings import CanaryFinding
 from router_models.monitoring.canary.limits import CanaryLimits
 from router_models.monitoring.canary.observations import ArmOutcome, PairedRequest
@@ -41,8 +42,9 @@ class CanaryEvidence:
         More observations never take a limit back that was reached. DataError for values that cannot be observed.
         """
         paired, units = list(pairs), list(outcomes)
-        found = pair_findings(paired, limits)
-        return cls(tuple(found), len(paired), quality_of(paired).undetermined, len(units))
+        quality = quality_of(paired)
+        found = pair_findings(paired, quality, limits) + arm_findings(units, limits)
+        return cls(tuple(found), len(paired), quality.undetermined, len(units))
 
     @property
     def verdict(self) -> CanaryVerdict:

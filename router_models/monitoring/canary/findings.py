@@ -34,7 +34,8 @@ class CanaryFinding:
         What reaching the limit does: `promote` (with all others of this effect), `roll_back`, or `block` promotion.
     estimate : float, optional
         The mean difference that was seen, positive where the candidate is better, with what is not known counted as
-        the test counts it; of cost in USD, against the ceiling. None before the first observation.
+        the test counts it; of cost in USD, against the ceiling; of the sample ratio, the candidate's share less what
+        was assigned. None before the first observation.
     """
 
     name: str

@@ -38,7 +38,10 @@ class PairedRequest:
 
 @dataclass(frozen=True, slots=True)
 class ArmOutcome:
-    """One unit of assignment (a session, a key, a prompt), served by one version.
+    """One unit of assignment (a session, a key, a prompt), served by one version. Each unit counts once.
+
+    A unit keeps its arm, so that of one that comes again at another weight the arm follows from the first time: only
+    the first says anything that chance decided.
 
     Parameters
     ----------

@@ -50,20 +50,23 @@ class Differences:
 
 def quality_of(pairs: Sequence[PairedRequest]) -> Differences:
     """Right less right, candidate less stable."""
-    return _differences(pairs, [p.candidate_right for p in pairs], [p.stable_right for p in pairs])
+    return _differences(pairs, [(p.candidate_right, p.stable_right) for p in pairs if not p.alike])
 
 
 def harm_of(pairs: Sequence[PairedRequest]) -> Differences:
     """Harm less harm, stable less candidate: positive where the candidate avoids it."""
-    return _differences(pairs, [p.stable_harm for p in pairs], [p.candidate_harm for p in pairs])
+    return _differences(pairs, [(p.stable_harm, p.candidate_harm) for p in pairs if not p.alike])
 
 
 def _differences(
-    pairs: Sequence[PairedRequest], gained: Sequence[float | None], lost: Sequence[float | None]
+    pairs: Sequence[PairedRequest], differing: Sequence[tuple[float | None, float | None]]
 ) -> Differences:
-    alike = np.array([p.alike for p in pairs], dtype=np.bool_)
-    (least, most), (least_lost, most_lost) = _bounds(gained), _bounds(lost)
-    return Differences(np.where(alike, 0.0, least - most_lost), np.where(alike, 0.0, most - least_lost))
+    """What is gained less what is lost, of the pairs that differ; 0 elsewhere."""
+    rows = ~np.array([p.alike for p in pairs], dtype=np.bool_)
+    (gained, gained_most), (lost, lost_most) = (_bounds([pair[i] for pair in differing]) for i in (0, 1))
+    low, high = np.zeros(len(pairs)), np.zeros(len(pairs))
+    low[rows], high[rows] = gained - lost_most, gained_most - lost
+    return Differences(low, high)
 
 
 def _bounds(values: Sequence[float | None]) -> tuple[FloatArray, FloatArray]:
@@ -75,9 +78,8 @@ def _bounds(values: Sequence[float | None]) -> tuple[FloatArray, FloatArray]:
     return least, np.where(known, least, 1.0)
 
 
-def pair_findings(pairs: Sequence[PairedRequest], limits: CanaryLimits) -> list[CanaryFinding]:
+def pair_findings(pairs: Sequence[PairedRequest], quality: Differences, limits: CanaryLimits) -> list[CanaryFinding]:
     """Every test of pairs in their order of arrival; DataError for grades outside [0, 1] or costs below 0."""
-    quality = quality_of(pairs)
     found = _both_ways("quality", quality, limits.margin, limits)
     slices = [("quality_worse", quality, limits.margin)]
     if limits.harm_margin is not None:

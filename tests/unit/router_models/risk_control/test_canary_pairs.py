@@ -86,7 +86,7 @@ def test_harm_is_tested_beside_quality_unless_it_is_switched_off():
     harm_for_nothing_gained = [*[ALIKE] * 9, replace(WORSE, stable_right=0.0)] * 20
     assert overall("quality_worse", harm_for_nothing_gained).value == 1
     assert overall("harm_worse", harm_for_nothing_gained).reached
-    assert {name for name, _ in seen([WORSE], CanaryLimits(harm_margin=None))} == {"quality", "quality_worse"}
+    assert not [name for name, _ in seen([WORSE], CanaryLimits(harm_margin=None)) if name.startswith("harm")]
 
 
 def test_a_slice_is_rolled_back_for_at_its_part_of_the_level():
