@@ -1,0 +1,254 @@
+"""Experiments 8, 9 and 10: a canary is promoted and rolled back on evidence that is looked at after every request.
+
+8: a candidate that is worse by the margin is promoted with probability α at most, one within it is rolled back with
+probability α_r at most, whatever is not graded and however traffic and weights move. The negative controls break:
+a z-test at every request, ungraded pairs left out, rolling back for being worse at all, slices without a correction,
+totals of two arms, costs that are clipped. 9: it is found soon, and far sooner than without pairs. 10: sample ratio.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from router_models import ArmOutcome, CanaryEvidence, CanaryFinding, CanaryLimits, PairedRequest
+from router_models.monitoring.canary.arms import log_arm_wealth, log_split_wealth, weighted_difference
+from router_models.risk_control.paired import log_wealth
+
+ALPHA, MARGIN = 0.05, 0.02
+GOAL = -np.log(ALPHA)
+LIMITS = CanaryLimits(margin=MARGIN, alpha=ALPHA, alpha_rollback=ALPHA, harm_margin=None)
+PAIRS = {
+    -1: PairedRequest(False, 1.0, 0.0, None, None, 0.01, 0.01),
+    0: PairedRequest(True, None, None, None, None, 0.01, 0.01),
+    1: PairedRequest(False, 0.0, 1.0, None, None, 0.01, 0.01),
+}
+UNGRADED = PairedRequest(False, None, None, None, None, 0.01, 0.01)
+
+
+def differences(runs: int, n: int, *, differ: float, mean: float, seed: int) -> Iterator[np.ndarray]:
+    """Differences of n requests, -1, 0 or 1, of which a share differs, a run at a time."""
+    rng = np.random.default_rng(seed)
+    worse, better = (differ - mean) / 2, (differ + mean) / 2
+    for _ in range(runs):
+        u = rng.random(n)
+        yield np.where(u < worse, -1, np.where(u < worse + better, 1, 0))
+
+
+def paired(difference: np.ndarray) -> list[PairedRequest]:
+    return [PAIRS[d] for d in difference.tolist()]
+
+
+def finding(evidence: CanaryEvidence, name: str) -> CanaryFinding:
+    return next(f for f in evidence.findings if f.name == name)
+
+
+def first(path: np.ndarray, goal: float = GOAL) -> float:
+    """How many observations it took to reach the goal; inf: not reached."""
+    reached = np.flatnonzero(path >= goal)
+    return float(reached[0] + 1) if len(reached) else np.inf
+
+
+def peeked(values: np.ndarray, null: float, least: int = 30) -> bool:
+    """Whether a one-sided z-test of "the mean is `null`", made after every value, ever rejects at 5 %."""
+    n = np.arange(1, len(values) + 1)
+    mean = np.cumsum(values) / n
+    spread = np.sqrt(np.maximum(np.cumsum(values**2) / n - mean**2, 1e-12) / n)
+    return bool((mean - null > 1.645 * spread)[least:].any())
+
+
+def test_a_candidate_at_the_margin_is_promoted_as_rarely_as_promised_and_a_peeked_z_test_fails(
+    size, allowed, measured
+):
+    runs, n = size(100, 1000), size(2000, 4000)
+    promoted = fooled = 0
+    for d in differences(runs, n, differ=0.1, mean=-MARGIN, seed=22):
+        promoted += CanaryEvidence.of(paired(d), [], LIMITS).verdict == "promote"
+        fooled += peeked(d, -MARGIN)
+    measured(f"promoted at the margin: {promoted} of {runs}; a z-test at every request: {fooled}")
+    assert promoted <= allowed(runs, ALPHA)
+    assert fooled > allowed(runs, ALPHA)
+
+
+def test_an_equal_candidate_is_promoted_soon_and_four_times_as_soon_as_without_pairs(size, measured):
+    runs, median = size(60, 400), {}
+    for differ in (0.02, 0.05, 0.1):
+        found = [first(log_wealth(d, MARGIN)) for d in differences(runs, 6000, differ=differ, mean=0, seed=9)]
+        median[differ] = float(np.median(found))
+    rng = np.random.default_rng(10)
+    right = rng.random((runs, 2, 15_000)) < 0.8
+    two_arms = [2 * first(log_wealth(candidate.astype(float) - stable, MARGIN)) for stable, candidate in right]
+    measured(f"requests until promoted: {median}; without pairs {np.median(two_arms):.0f}")
+    assert median[0.05] <= 1100
+    assert median[0.05] <= np.median(two_arms) / 4
+
+
+def test_the_evidence_reaches_its_limit_where_the_process_does():
+    (d,) = differences(1, 3000, differ=0.05, mean=0, seed=3)
+    at = int(first(log_wealth(d, MARGIN)))
+    verdicts = [CanaryEvidence.of(paired(d)[:n], [], LIMITS).verdict for n in (at - 1, at)]
+    assert verdicts == ["go_on", "promote"]
+
+
+def test_a_candidate_within_the_margin_is_not_rolled_back_as_it_is_for_being_worse_at_all(size, allowed, measured):
+    runs, n = size(100, 1000), size(3000, 6000)
+    lines = []
+    for mean in (0.0, -0.01, -MARGIN):
+        beyond = at_all = 0
+        for d in differences(runs, n, differ=0.1, mean=mean, seed=4):
+            beyond += log_wealth(-d, -MARGIN).max() >= GOAL
+            at_all += log_wealth(-d, 0.0).max() >= GOAL
+        lines.append(f"{mean:+.2f}: {beyond} (worse at all: {at_all})")
+        assert beyond <= (allowed(runs, ALPHA) if mean == -MARGIN else runs * ALPHA / 5)
+        if mean == -0.01:
+            assert at_all > allowed(runs, ALPHA)
+    measured(f"rolled back of {runs}, by the true difference: {', '.join(lines)}")
+
+
+def test_a_candidate_beyond_the_margin_is_rolled_back_soon(size, measured):
+    runs = size(60, 400)
+    delays = [first(log_wealth(-d, -MARGIN)) for d in differences(runs, 3000, differ=0.2, mean=-0.1, seed=5)]
+    measured(f"requests until a drop of .10 is rolled back: {np.median(delays):.0f}")
+    assert np.median(delays) <= 400
+    assert max(delays) < np.inf
+
+
+def test_grades_that_are_missing_where_the_candidate_is_wrong_promote_nobody(size, allowed, measured):
+    """Half of its wrong answers are not graded: without these pairs the drop seems to lie within the margin."""
+    runs, n = size(60, 600), 3000
+    promoted = dropped = 0
+    for i, d in enumerate(differences(runs, n, differ=0.06, mean=-MARGIN, seed=6)):
+        lost = (d == -1) & (np.random.default_rng(i).random(n) < 0.5)
+        pairs = [UNGRADED if gone else pair for pair, gone in zip(paired(d), lost.tolist(), strict=True)]
+        evidence = CanaryEvidence.of(pairs, [], LIMITS)
+        promoted += evidence.verdict == "promote"
+        dropped += log_wealth(d[~lost], MARGIN).max() >= GOAL
+        assert not finding(evidence, "quality_worse").reached
+    measured(f"promoted: {promoted} of {runs}; with ungraded pairs left out: {dropped}")
+    assert promoted <= allowed(runs, ALPHA)
+    assert dropped > allowed(runs, ALPHA)
+
+
+def test_slices_at_the_margin_are_rolled_back_as_rarely_together_as_one(size, allowed, measured):
+    runs, slices, n = size(60, 400), 8, 500
+    corrected = uncorrected = 0
+    for d in differences(runs, slices * n, differ=0.2, mean=-MARGIN, seed=7):
+        peaks = [log_wealth(-part, -MARGIN).max() for part in d.reshape(slices, n)]
+        corrected += max(peaks) >= GOAL + np.log(slices)
+        uncorrected += max(peaks) >= GOAL
+    measured(f"any of {slices} slices rolled back: {corrected} of {runs}; at the level of one: {uncorrected}")
+    assert corrected <= allowed(runs, ALPHA)
+    assert uncorrected > allowed(runs, ALPHA)
+
+
+def test_a_cost_at_the_ceiling_is_promoted_rarely_and_rare_large_bills_are_not_clipped_away(size, allowed, measured):
+    """Most requests cost less, a few fifty times as much: at the ceiling, or beyond the bound that was stated."""
+    runs, n = size(40, 600), 1000
+    limits = CanaryLimits(harm_margin=None, cost_bound_usd=0.02, cost_ceiling=1.0)
+    at_ceiling = blocked = clipped = 0
+    rng = np.random.default_rng(8)
+    for _ in range(runs):
+        dear, beyond = rng.random(n) < 0.5, rng.random(n) < 0.01
+        pairs = [PairedRequest(False, 1.0, 1.0, None, None, 0.01, 0.02 if up else 0.0) for up in dear.tolist()]
+        at_ceiling += finding(CanaryEvidence.of(pairs, [], limits), "cost").reached
+        pairs = [PairedRequest(False, 1.0, 1.0, None, None, 0.01, 0.5 if up else 0.008) for up in beyond.tolist()]
+        evidence = CanaryEvidence.of(pairs, [], limits)
+        blocked += evidence.verdict != "promote"
+        clipped += log_wealth((0.01 - np.where(beyond, 0.02, 0.008)) / 0.02, 0.0).max() >= GOAL
+    measured(
+        f"proved at the ceiling: {at_ceiling} of {runs}; bills beyond the bound: promoted 0, if clipped {clipped}"
+    )
+    assert at_ceiling <= allowed(runs, ALPHA)
+    assert blocked == runs
+    assert clipped > allowed(runs, ALPHA)
+
+
+def hours(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of four steps, and the share of failures: low at first, high in the bad hour of the later ones."""
+    step = np.arange(n) * 4 // n
+    return np.array([0.05, 0.1, 0.25, 0.5])[step], np.array([0.01, 0.02, 0.1, 0.2])[step]
+
+
+def test_an_arm_that_fails_no_more_than_the_other_is_kept_though_the_hour_is_bad(size, allowed, measured):
+    """Totals mislead: most of the candidate's units fell in the bad hour."""
+    runs, n = size(100, 1000), 4000
+    rng = np.random.default_rng(9)
+    wrong = fooled = 0
+    for _ in range(runs):
+        weight, share = hours(rng, n)
+        candidate = rng.random(n) < weight
+        failed = rng.random(n) < share + LIMITS.error_margin * candidate
+        wrong += (
+            log_arm_wealth(weighted_difference(candidate, weight, failed), weight, LIMITS.error_margin).max() >= GOAL
+        )
+        fooled += failed[candidate].mean() - failed[~candidate].mean() > LIMITS.error_margin + 1.645 * np.sqrt(
+            failed[candidate].var() / candidate.sum() + failed[~candidate].var() / (~candidate).sum()
+        )
+    measured(f"rolled back at the margin: {wrong} of {runs}; by totals, looked at once: {fooled}")
+    assert wrong <= allowed(runs, ALPHA)
+    assert fooled > allowed(runs, ALPHA)
+
+
+def test_an_arm_that_fails_more_is_found(size, measured):
+    runs, lines = size(40, 400), []
+    rng = np.random.default_rng(10)
+    for weight, share, most in ((0.05, 0.5, 400), (0.05, 0.1, 4000), (0.25, 0.1, 1200), (0.5, 0.05, 1500)):
+        found = []
+        for _ in range(runs):
+            w = np.full(8000, weight)
+            candidate = rng.random(8000) < w
+            failed = rng.random(8000) < np.where(candidate, share, 0.01)
+            found.append(first(log_arm_wealth(weighted_difference(candidate, w, failed), w, LIMITS.error_margin)))
+        lines.append(f"{share:.0%} at {weight:.0%} of traffic: {np.median(found):.0f}")
+        assert np.median(found) <= most
+    measured(f"units until failures are found, 1 % at the stable version: {', '.join(lines)}")
+
+
+def test_a_split_as_assigned_is_left_alone_and_one_that_is_not_is_found(size, allowed, measured):
+    runs, n = size(100, 1000), size(4000, 10_000)
+    rng = np.random.default_rng(11)
+    alone = stepped = fooled = 0
+    half, steps = np.full(n, 0.5), np.array([0.01, 0.05, 0.25, 0.5])[np.arange(n) * 4 // n]
+    for _ in range(runs):
+        arm = rng.random(n) < half
+        alone += log_split_wealth(arm, half).max() >= GOAL
+        stepped += log_split_wealth(rng.random(n) < steps, steps).max() >= GOAL
+        fooled += peeked(arm.astype(float), 0.5) or peeked(1.0 - arm, 0.5)
+    found = {
+        share: np.median(
+            [first(log_split_wealth(rng.random(20_000) < share, np.full(20_000, 0.5))) for _ in range(40)]
+        )
+        for share in (0.48, 0.45)
+    }
+    measured(
+        f"50/50 called uneven: {alone} of {runs}, over four weights {stepped}, by a z-test at every unit {fooled}; "
+        f"52/48 is found after {found[0.48]:.0f} units, 55/45 after {found[0.45]:.0f}"
+    )
+    assert max(alone, stepped) <= allowed(runs, ALPHA)
+    assert fooled > allowed(runs, ALPHA)
+    assert found[0.48] <= 12_000
+
+
+def test_a_whole_rollout_of_an_equal_candidate_is_promoted_and_hardly_ever_rolled_back(size, allowed, measured):
+    """Everything at once, as a controller would ask after every step."""
+    runs, n = size(20, 300), 2500
+    limits = CanaryLimits(cost_bound_usd=0.05, latency_limit_s=2.0)
+    slices = [("legal",), ("code",), ("chat", "long")]
+    verdicts = []
+    for i, d in enumerate(differences(runs, n, differ=0.05, mean=0, seed=12)):
+        rng = np.random.default_rng(i)
+        pairs = [
+            PairedRequest(bool(x == 0), float(x <= 0), float(x >= 0), bool(x > 0), bool(x < 0), 0.01, 0.01, slices[s])
+            for x, s in zip(d, rng.integers(0, 3, n), strict=True)
+        ]
+        weight = np.array([0.05, 0.25, 0.5, 0.5])[np.arange(n) * 4 // n]
+        units = [
+            ArmOutcome("candidate" if arm else "stable", float(w), bool(bad), float(s), 0.01)
+            for arm, w, bad, s in zip(
+                rng.random(n) < weight, weight, rng.random(n) < 0.02, rng.exponential(0.6, n), strict=True
+            )
+        ]
+        verdicts.append(CanaryEvidence.of(pairs, units, limits).verdict)
+    counts = {verdict: verdicts.count(verdict) for verdict in ("promote", "go_on", "roll_back")}
+    measured(f"equal candidates after {n} requests: {counts}")
+    assert counts["promote"] >= 0.7 * runs
+    assert counts["roll_back"] <= allowed(runs, ALPHA)
