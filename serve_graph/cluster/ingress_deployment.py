@@ -19,6 +19,7 @@ from serve_graph.access.keys import Keyring
 from serve_graph.api.http import Backend, build_http
 from serve_graph.cluster.readiness import TierReadiness, readiness_report
 from serve_graph.cluster.replicas import in_replica, let_threads_give_way
+from serve_graph.cluster.rollouts.tried_version import TriedVersion
 from serve_graph.cluster.service import alarm_watch, build_service, cascade_context, live_judge
 from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.graph import GraphConfig
@@ -77,6 +78,7 @@ class IngressDeployment:
         self._waits_until = time.monotonic() + TOLD_WITHIN_S
         self._switched = asyncio.Event()
         self._looks: set[asyncio.Task[None]] = set()
+        self.tried: TriedVersion | None = None
         self.certificate_status = CertificateStatus(begun.policy.validity, begun.name)
         self.judge = live_judge(config, engines, self.sink.write)
         self.service = build_service(
@@ -141,21 +143,49 @@ class IngressDeployment:
     async def take(self, version: ServedVersion) -> bool:
         """Serve another version from now on; False for one that is no newer. Requests under way keep theirs.
 
-        Alarms that stand against it are known before its first request.
+        Alarms that stand against it are known before its first request; so are those against what is tried beside it.
         """
+        tried = await self._tried_with(version)
+        if version.serves_as(self.version) and version.epoch > self.version.epoch:
+            self.version = version
+            self._try_beside(tried)
+            return True
         status = CertificateStatus(version.policy.validity, version.name)
         alarms = alarm_watch(self.config, version.policy, self.store, status)
         if version.epoch > self.version.epoch:
             await alarms.know_before_serving()
         if version.epoch <= self.version.epoch:
+            if tried is not None and tried is not self.tried:
+                tried.stop()
             return False
         self.alarms.stop()
         self.version, self.certificate_status, self.alarms = version, status, alarms
         context = cascade_context(self.config, version.policy, self.engines, self.router, self.verifier)
         self.service.serve(context, routing_context_for(self.config, version.policy, status))
+        self._try_beside(tried)
         self._switched.set()
         logger.info("epoch %d: %s is served", version.epoch, version.name)
         return True
+
+    async def _tried_with(self, version: ServedVersion) -> TriedVersion | None:
+        """The candidate that is to be tried: the one at hand where only its share changes."""
+        rollout = version.rollout
+        if rollout is None or version.epoch <= self.version.epoch:
+            return None
+        if self.tried is not None and self.tried.tries(rollout):
+            return self.tried
+        context = cascade_context(self.config, rollout.candidate.policy, self.engines, self.router, self.verifier)
+        tried = TriedVersion(self.config, rollout, context, self.store)
+        await tried.watch()
+        return tried
+
+    def _try_beside(self, tried: TriedVersion | None) -> None:
+        """Have the candidate answer its share, or none."""
+        rollout = self.version.rollout
+        if self.tried is not None and self.tried is not tried:
+            self.tried.stop()
+        self.tried = tried
+        self.service.try_beside(None if tried is None or rollout is None else tried.arms(rollout))
 
     async def epoch(self, _: None = None) -> int:
         """The epoch of what is served here."""

@@ -86,8 +86,8 @@ class PolicyDeployment:
             try:
                 current: ServedVersion | None = await self.controller.current.remote()  # type: ignore[union-attr]
                 if current is not None:
-                    if current.files is not None:
-                        await self.held.load(current.files)
+                    for files in current.every_files():
+                        await self.held.load(files)
                     return
             except Exception as error:  # noqa: BLE001 (whatever Ray raises, or damaged files: requests ask again)
                 logger.warning("what is served is not held yet: %s", error)

@@ -104,6 +104,7 @@ def readiness_report(
         "version": served.name,
         "epoch": version.epoch,
         **({"note": version.note} if version.note else {}),
+        **_tried(version),
         "certified": served.certified and ANSWERS not in faults,
         "promise": faults.get(ANSWERS, served.promise),
         "headline": [] if ANSWERS in faults else list(served.headline),
@@ -114,3 +115,11 @@ def readiness_report(
         "prefixes": {t: faults.get(f"prefix:{t}", summary) for t, summary in served.prefixes.items()},
         "binds": served.binds,
     }
+
+
+def _tried(version: ServedVersion) -> dict[str, Any]:
+    """The rollout under way, if there is one."""
+    rollout = version.rollout
+    if rollout is None:
+        return {}
+    return {"rollout": {"kind": rollout.kind, "candidate": rollout.candidate.name, "weight": rollout.weight}}

@@ -99,9 +99,17 @@ def live_judge(
 
 
 def alarm_watch(
-    config: GraphConfig, served: ServedPolicy, store: DecisionStore, certificate_status: CertificateStatus
+    config: GraphConfig,
+    served: ServedPolicy,
+    store: DecisionStore,
+    certificate_status: CertificateStatus,
+    *,
+    keeps_note: bool = True,
 ) -> AlarmWatch:
-    """What looks at labels of served answers, and revokes the certificate on this replica where they contradict it."""
+    """What looks at labels of served answers, and revokes the certificate on this replica where they contradict it.
+
+    One watch of a machine keeps a note for the next start (`keeps_note`): that of the stable version.
+    """
     alarms, folder = config.alarms, config.state_folder.resolve()
     rules = AlarmRules(
         served.name,
@@ -116,7 +124,7 @@ def alarm_watch(
         store,
         rules,
         certificate_status.revoke,
-        note=folder / "alarms.json",
+        note=folder / "alarms.json" if keeps_note else None,
         audit_left=left_in(config),
         announce=webhook_of(config),
     )

@@ -26,6 +26,7 @@ from serve_graph.cascade.interfaces import RecordSink
 from serve_graph.cascade.steps import StreamTerms
 from serve_graph.cascade.streaming import abstention, stream_answer
 from serve_graph.errors import EngineError, UnknownModelError
+from serve_graph.gateway.arms import RolloutArms
 from serve_graph.gateway.constraints import RoutingContext, request_context
 from serve_graph.gateway.options import ResolvedOptions, chosen_tier, resolve_options
 from serve_graph.gateway.request import Request, offer_answer, record_of
@@ -85,6 +86,11 @@ class Service:
         self.deadline_s = deadline_s
         self.clock = clock
         self.metrics = RequestMetrics()
+        self.arms: RolloutArms | None = None
+
+    def try_beside(self, arms: RolloutArms | None) -> None:
+        """Have a candidate answer its share of the requests that come from now on; None: none does."""
+        self.arms = None if arms is None else arms.beside(self.routing)
 
     def serve(self, context: CascadeContext, routing: RoutingContext) -> None:
         """Answer requests that come from now on under another version; what is known of traffic stays known."""
@@ -119,13 +125,18 @@ class Service:
         terms = self.terms if stream else None
         if terms is not None and options is not None and options.stream is not None:
             terms = terms.with_mode(options.stream)
+        answering, routing, assigned = self.context, self.routing, None
+        if self.arms is not None and forced is None:
+            assigned = self.arms.assign(resolved.session, key, query.text)
+            if assigned.arm == "candidate":
+                answering, routing = self.arms.context, self.arms.routing
         context = request_context(
-            self.context, resolved, self.routing, self.top, deadline, query=query, stream=terms, began=began
+            answering, resolved, routing, self.top, deadline, query=query, stream=terms, began=began
         )
         request = Request(query, model, forced, stream, context, terms or self.terms, key=key, resolved=resolved)
-        request.request_id, request.shares = caller.request_id, self.routing.shares
-        request.checked = self.routing.coverage is not None and forced is None
-        request.slicer = None if self.routing.labels is None else self.routing.labels.slicer
+        request.request_id, request.shares, request.assigned = caller.request_id, routing.shares, assigned
+        request.checked = routing.coverage is not None and forced is None
+        request.slicer = None if routing.labels is None else routing.labels.slicer
         if reserves:
             self._reserve(request, context.policy.tiers if forced is None else (forced,))
         return request

@@ -19,6 +19,7 @@ from serve_graph.cascade.billing import purposes
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.steps import RequestState, StreamTerms
 from serve_graph.errors import ending_of
+from serve_graph.gateway.arms import AssignedArm
 from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.gateway.promise import AnswerPromise, CertifiedShares, answer_promise, uncovered
 from serve_graph.learning.judging.live_judge import FinishedAnswer, LiveJudge
@@ -31,7 +32,8 @@ class Request:
 
     `terms`: when it is shown, where it is a stream. `key` names the access key; `embeds`: for embeddings, not for an
     answer; `request_id`: its `x-request-id`. `shares`: what is certified of the version that it is answered under;
-    `checked`: whether it was compared with what that covers; `slicer`: by what the version is sliced.
+    `checked`: whether it was compared with what that covers; `slicer`: by what the version is sliced. `assigned`: the
+    arm of the rollout that answers it; None: there is no rollout, or no version decides.
     """
 
     query: Query
@@ -52,6 +54,7 @@ class Request:
     shares: CertifiedShares = field(default_factory=CertifiedShares)
     checked: bool = False
     slicer: str | None = None
+    assigned: AssignedArm | None = None
 
     @property
     def cost_usd(self) -> Decimal:
@@ -133,6 +136,7 @@ def record_of(
         cost_usd=request.cost_usd,
         latency_s=time.perf_counter() - request.started,
         arm=context.version,
+        propensity=1.0 if request.assigned is None else request.assigned.propensity,
         error=kind,
         metadata=keep_metadata(request.query.metadata),
         overhead=tuple(state.overhead),
@@ -187,6 +191,8 @@ def _evidence(request: Request, promise: AnswerPromise) -> dict[str, Any]:
             entry["signals"] |= logprob_summary(answer.token_logprobs)
     if request.request_id is not None:
         entry["request_id"] = request.request_id
+    if request.assigned is not None:
+        entry["rollout"] = request.assigned.as_recorded()
     return entry
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from serve_graph.config.graph import GraphConfig
 from serve_graph.policy.served_policy import ServedPolicy
@@ -40,16 +41,29 @@ class ServedVersion:
         None where no version is served.
     note : str, optional
         Why this, and not what the registry names, is served; None where it is that.
+    rollout : ServedRollout, optional
+        What is tried beside it; None: nothing is.
     """
 
     epoch: int
     policy: ServedPolicy
     files: VersionFiles | None = None
     note: str | None = None
+    rollout: ServedRollout | None = None
 
     @property
     def name(self) -> str:
         return self.policy.name
+
+    def every_files(self) -> tuple[VersionFiles, ...]:
+        """What router and verifier replicas must have loaded: of the version, and of the one that is tried."""
+        tried = None if self.rollout is None else self.rollout.candidate.files
+        return tuple(files for files in (tried, self.files) if files is not None)
+
+    def serves_as(self, other: ServedVersion) -> bool:
+        """Whether it answers as another does, leaving aside what is tried beside it."""
+        facts = [(v.name, v.policy.promise, v.note, v.files) for v in (self, other)]
+        return facts[0] == facts[1]
 
     @classmethod
     def of(cls, served: Served, config: GraphConfig, epoch: int = 0, note: str | None = None) -> ServedVersion:
@@ -59,3 +73,17 @@ class ServedVersion:
             return cls(epoch, policy, None, note)
         files = VersionFiles(served.name, str(served.folder), served.validity, served.version.loaded_digest)
         return cls(epoch, policy, files, note)
+
+
+@dataclass(frozen=True, slots=True)
+class ServedRollout:
+    """What ingress replicas know of a rollout: the candidate, its share of traffic, and the share that is compared.
+
+    `weight` and `rate` lie between 0 and 1; a shadow's weight is 0.
+    """
+
+    id: str
+    kind: Literal["canary", "shadow"]
+    weight: float
+    rate: float
+    candidate: ServedVersion

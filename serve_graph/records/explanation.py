@@ -78,6 +78,11 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
     if why := stored.get("not_promised"):
         proven = f"nothing promised of this answer: {why}"
     lines.append(f"Version {record.version}: {proven}.")
+    if rollout := stored.get("rollout"):
+        lines.append(
+            f"Rollout {rollout['id']}: answered by the {rollout['arm']} version, the candidate having "
+            f"{rollout['weight']:.3g} of the traffic."
+        )
     if overload := stored.get("spilled"):
         share = overload["promised"]
         certified = "nothing" if share is None else f"{share:.1%} of such answers"

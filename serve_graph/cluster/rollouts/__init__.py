@@ -1,0 +1,1 @@
+"""Rollouts on replicas: the candidate beside the stable version, and what drives it step by step."""
