@@ -16,6 +16,7 @@ from serve_graph.errors import ServeGraphError
 
 if TYPE_CHECKING:
     from router_models.types import DecisionRecord
+    from serve_graph.records.comparisons import Comparison
     from serve_graph.records.feedback import Feedback
     from serve_graph.records.store import DecisionStore
 
@@ -86,23 +87,31 @@ def export(
     limit: Annotated[int, typer.Option(min=1)] = 1000,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Write the newest decisions as JSON lines, each with the feedback on it.
+    """Write the newest decisions as JSON lines, each with the feedback on it and its comparisons during rollouts.
 
     Example: serve-graph decisions export --out decisions.jsonl
     """
+    from serve_graph.records.comparisons import ComparisonsTable, comparison_shown
     from serve_graph.records.feedback import FeedbackTable
     from serve_graph.records.store import record_to_json
 
-    async def found(store: DecisionStore) -> tuple[list[DecisionRecord], dict[str, list[Feedback]]]:
+    async def found(
+        store: DecisionStore,
+    ) -> tuple[list[DecisionRecord], dict[str, list[Feedback]], dict[str, list[Comparison]]]:
         records = await store.latest(limit)
-        return records, await FeedbackTable(store).of([record.id for record in records])
+        names = [record.id for record in records]
+        return records, await FeedbackTable(store).of(names), await ComparisonsTable(store).of(names)
 
     if str(out) != "-":
         check_out(out)
-    records, said = _ask(config, found)
+    records, said, compared = _ask(config, found)
     _note(config, "decisions.export", "decisions", {"decisions": len(records), "out": str(out)})
     lines = [
-        json.dumps(record_to_json(record) | {"feedback": [one.shown() for one in said.get(record.id, ())]})
+        json.dumps(
+            record_to_json(record)
+            | {"feedback": [one.shown() for one in said.get(record.id, ())]}
+            | {"comparisons": [comparison_shown(one) for one in compared.get(record.id, ())]}
+        )
         for record in records
     ]
     if str(out) == "-":

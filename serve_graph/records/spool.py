@@ -1,4 +1,4 @@
-"""Append records and feedback to a local file before the reply is sent, and move them to the store afterwards.
+"""Append records, feedback and comparisons to a local file, records before their reply is sent, and store them later.
 
 An unavailable store therefore only delays records, and a killed process loses none that it has answered: the next
 process adopts the file, whose lock is released. There is one file per process; `fcntl.flock` shows whether it is in
@@ -18,13 +18,21 @@ import os
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from router_models.types import DecisionRecord
+from serve_graph.records.comparisons import (
+    COMPARED,
+    Comparison,
+    ComparisonsTable,
+    comparison_from_json,
+    comparison_to_json,
+)
 from serve_graph.records.feedback import Feedback, FeedbackTable, entry_from_json, feedback_to_json
 from serve_graph.records.store import DecisionStore, RefusedRowError, record_to_json
 
 logger = logging.getLogger(__name__)
+SpooledEntry = DecisionRecord | Feedback | Comparison
 BATCH = 500
 HOLD = 10_000
 """Records kept in memory while the spool cannot be written: about 10 to 20 MB."""
@@ -48,6 +56,7 @@ class SpooledSink:
     ) -> None:
         self.store = store
         self._feedback = FeedbackTable(store)
+        self._comparisons = ComparisonsTable(store)
         self.folder = folder
         self.retry_s = retry_s
         self.idle_s = idle_s
@@ -65,11 +74,10 @@ class SpooledSink:
         """Records that are in memory only and would be lost if the process is killed."""
         return len(self._held)
 
-    def write(self, record: DecisionRecord | Feedback) -> None:
+    def write(self, record: SpooledEntry) -> None:
         """Append one record, which then survives this process. Never raises OSError: the answer is paid for."""
         self.written += 1
-        data = record_to_json(record) if isinstance(record, DecisionRecord) else feedback_to_json(record)
-        line = json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+        line = json.dumps(_to_json(record), separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
         try:
             self._append(line)
         except OSError as error:
@@ -205,7 +213,7 @@ class SpooledSink:
         records = {}
         for line in lines:
             try:
-                records[line] = entry_from_json(json.loads(line))
+                records[line] = _from_json(json.loads(line))
             except (ValueError, KeyError, TypeError, ArithmeticError) as error:
                 _set_aside(
                     path, line, error
@@ -216,11 +224,12 @@ class SpooledSink:
             return sum([await self._deliver_one(path, line, record) for line, record in records.items()])
         return len(records)
 
-    async def _store(self, entries: Sequence[DecisionRecord | Feedback]) -> None:
+    async def _store(self, entries: Sequence[SpooledEntry]) -> None:
         await self.store.write_many([entry for entry in entries if isinstance(entry, DecisionRecord)])
         await self._feedback.write([entry for entry in entries if isinstance(entry, Feedback)])
+        await self._comparisons.write([entry for entry in entries if isinstance(entry, Comparison)])
 
-    async def _deliver_one(self, path: Path, line: bytes, record: DecisionRecord | Feedback) -> int:
+    async def _deliver_one(self, path: Path, line: bytes, record: SpooledEntry) -> int:
         try:
             await self._store([record])
         except RefusedRowError as error:
@@ -253,6 +262,16 @@ class SpooledSink:
         self._file.close()
         if self.pending == 0:
             path.unlink(missing_ok=True)
+
+
+def _to_json(entry: SpooledEntry) -> dict[str, Any]:
+    if isinstance(entry, DecisionRecord):
+        return record_to_json(entry)
+    return comparison_to_json(entry) if isinstance(entry, Comparison) else feedback_to_json(entry)
+
+
+def _from_json(data: dict[str, Any]) -> SpooledEntry:
+    return comparison_from_json(data) if COMPARED in data else entry_from_json(data)
 
 
 def _content(file: IO[bytes]) -> bytes:

@@ -21,8 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from router_models.pricing.prices import plain_decimal
 from router_models.types import Action, Call, DecisionRecord, Usage
 from serve_graph.errors import StoreUnavailableError
-from serve_graph.records.migrate import bring_up_to_date
-from serve_graph.records.schema import DECISIONS, FEEDBACK
+from serve_graph.records.migrations.migrate import bring_up_to_date
+from serve_graph.records.schema import COMPARISONS, DECISIONS, FEEDBACK
 
 PICO = 10**12  # what a dollar is in the column that SQL adds up: sums of it are exact, floats' are not
 MOST_PICO = 2**63 - 1
@@ -148,11 +148,15 @@ class DecisionStore:
             return {row[0]: [Decimal(int(n)) / PICO for n in row[1:]] for row in rows}
 
     async def delete_before(self, moment: str) -> int:
-        """Forget every record made before a moment (ISO 8601, UTC), with its feedback; returns how many there were."""
+        """Forget every record made before a moment (ISO 8601, UTC), with its feedback and its comparisons.
+
+        Returns how many records there were.
+        """
         old = select(DECISIONS.c.id).where(DECISIONS.c.created_at < moment)
-        orphans = (FEEDBACK.c.first_at < moment) & FEEDBACK.c.decision.not_in(select(DECISIONS.c.id))
         async with self.writing() as connection:
-            await connection.execute(delete(FEEDBACK).where(FEEDBACK.c.decision.in_(old) | orphans))
+            for table, since in ((FEEDBACK, FEEDBACK.c.first_at), (COMPARISONS, COMPARISONS.c.at)):
+                orphans = (since < moment) & table.c.decision.not_in(select(DECISIONS.c.id))
+                await connection.execute(delete(table).where(table.c.decision.in_(old) | orphans))
             result = await connection.execute(delete(DECISIONS).where(DECISIONS.c.created_at < moment))
             return int(result.rowcount)
 

@@ -1,1 +1,1 @@
-"""Alembic's migrations of the decision store, run by `records.migrate`."""
+"""Alembic's migrations of the decision store, run by `migrate`."""

@@ -14,6 +14,7 @@ from router_models.types import DecisionRecord
 from serve_graph.cli import app
 from serve_graph.config.graph import load_config
 from serve_graph.errors import ServeGraphError
+from serve_graph.records.comparisons import Comparison, ComparisonsTable
 from serve_graph.records.feedback import Feedback, FeedbackTable
 from serve_graph.records.store import DecisionStore
 
@@ -32,6 +33,10 @@ def config(tmp_path: Path, a_record: Callable[..., DecisionRecord]) -> Path:
         await store.write_many([record])
         label = Feedback("dec-1", "label", "human", "2026-03-01", 0.0, labeller="ann", by_admin=True)
         await FeedbackTable(store).write([label])
+        grades = {"stable_right": 1.0, "candidate_right": 0.0, "stable_harm": False, "candidate_harm": True}
+        paths = ("cheap", "cheap", "accepted", "accepted", Decimal("1E-7"), Decimal("2E-7"))
+        row = Comparison("rol-1", "dec-1", "2026-03-01", "stable", 0.05, "ab", 1.0, False, False, *paths, **grades)
+        await ComparisonsTable(store).write([row])
         await store.close()
 
     asyncio.run(keep())
@@ -59,6 +64,9 @@ def test_decisions_are_exported_as_json_lines(config: Path, tmp_path: Path) -> N
     row = json.loads(out.read_text())
     assert row["cost_usd"] == "0.0000001"
     assert [one["kind"] for one in row["feedback"]] == ["label"]
+    assert [(one["rollout"], one["candidate_harm"], one["stable_usd"]) for one in row["comparisons"]] == [
+        ("rol-1", True, "0.0000001")
+    ]
 
 
 def test_an_unknown_decision_is_one_clear_error(config: Path) -> None:

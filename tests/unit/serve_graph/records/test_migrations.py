@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from router_models.types import DecisionRecord
 from serve_graph.errors import StoreUnavailableError
 from serve_graph.records.feedback import Feedback, FeedbackTable
-from serve_graph.records.migrate import ADVISORY_LOCK, HEAD, MIGRATIONS, bring_up_to_date, revision_of
+from serve_graph.records.migrations.migrate import ADVISORY_LOCK, HEAD, MIGRATIONS, bring_up_to_date, revision_of
 from serve_graph.records.schema import METADATA, VERSION_TABLE
 from serve_graph.records.store import DecisionStore
 

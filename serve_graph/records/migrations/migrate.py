@@ -24,9 +24,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from serve_graph.errors import StoreUnavailableError
 from serve_graph.records.schema import DECISIONS, METADATA, VERSION_TABLE
 
-HEAD = "0008"
-"""The newest revision under `migrations/versions`, stated here so that a store at it is opened without Alembic."""
-MIGRATIONS = Path(__file__).parent / "migrations"
+HEAD = "0009"
+"""The newest revision under `versions`, stated here so that a store at it is opened without Alembic."""
+MIGRATIONS = Path(__file__).parent
 ADVISORY_LOCK = 0x5E27E  # any number that every release agrees on
 WAIT_S = 60.0
 _ALEMBIC = threading.Lock()  # its `op` and `context` are globals: one migration at a time in a process

@@ -1,0 +1,177 @@
+"""Comparisons: requests that both versions of a rollout decided, and what came of each, one row a rollout and request.
+
+Rows arrive through the spool, perhaps twice: the first one stands. They are numbered as they arrive, and whoever reads
+them has them in that order, which tests that may be looked at any time go by.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from router_models.monitoring.canary import PairedRequest
+from router_models.pricing.prices import plain_decimal
+from serve_graph.records.schema import COMPARISONS
+from serve_graph.records.store import DecisionStore
+
+COMPARED = "comparison_of"
+"""The key by which a line of the spool is known to be a comparison; it holds the decision's id."""
+_MONEY = ("stable_usd", "candidate_usd")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One request that both versions of a rollout decided.
+
+    Parameters
+    ----------
+    rollout, decision : str
+        The rollout's id and the request's.
+    at : str
+        When it was compared (ISO 8601, UTC).
+    arm : str
+        The version that served it: `stable` or `candidate`.
+    weight : float
+        The candidate's share of traffic when it was served, in [0, 1].
+    unit : str
+        A hash of what the arm was assigned by.
+    probability : float
+        With which it was drawn to be compared, in (0, 1].
+    alike : bool
+        Whether both versions gave the same answer by the same path.
+    same_answer : bool
+        Whether both gave the same answer, by whichever path: their grades are the same then, whatever they are.
+    stable_tier, candidate_tier : str
+        The tier whose answer each version gives; `none` where it gives none.
+    stable_action, candidate_action : str
+        The outcome by each version, as records have it; `failed` where it gives no answer.
+    stable_usd, candidate_usd : Decimal
+        What the request costs by each version, in US dollars, without what comparing costs.
+    stable_right, candidate_right : float, optional
+        Whether each version's answer is right: 1 or 0; None where that is not known.
+    stable_harm, candidate_harm : bool, optional
+        Whether each version's answer is wrong, of a tier below the last, where the last tier's is right; None where
+        that is not known.
+    slices : tuple of str
+        The slices of the versions' certificates that the request is in.
+    grader : str, optional
+        Whose word the grades are, as labels name sources; None where nobody was asked.
+    ungraded_reason : str, optional
+        Why answers that differ have no grades; None where they have, or are alike.
+    detail : mapping
+        What else is known, as JSON-able data.
+    """
+
+    rollout: str
+    decision: str
+    at: str
+    arm: str
+    weight: float
+    unit: str
+    probability: float
+    alike: bool
+    same_answer: bool
+    stable_tier: str
+    candidate_tier: str
+    stable_action: str
+    candidate_action: str
+    stable_usd: Decimal
+    candidate_usd: Decimal
+    stable_right: float | None = None
+    candidate_right: float | None = None
+    stable_harm: bool | None = None
+    candidate_harm: bool | None = None
+    slices: tuple[str, ...] = ()
+    grader: str | None = None
+    ungraded_reason: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    def paired(self) -> PairedRequest:
+        """What the tests of a rollout make of it: where both gave the same answer, grades that are the same."""
+        same = self.same_answer
+        return PairedRequest(
+            self.alike,
+            0.5 if same and self.stable_right is None else self.stable_right,
+            0.5 if same and self.candidate_right is None else self.candidate_right,
+            False if same and self.stable_harm is None else self.stable_harm,
+            False if same and self.candidate_harm is None else self.candidate_harm,
+            float(self.stable_usd),
+            float(self.candidate_usd),
+            self.slices,
+        )
+
+
+def comparison_shown(one: Comparison) -> dict[str, Any]:
+    """What an administrator is shown of it, as JSON-able data."""
+    data = asdict(one) | {name: plain_decimal(getattr(one, name)) for name in _MONEY}
+    return {name: value for name, value in data.items() if name not in ("decision", "detail")} | dict(one.detail)
+
+
+def comparison_to_json(one: Comparison) -> dict[str, Any]:
+    """What the spool holds of a comparison, beside records and feedback."""
+    data = asdict(one) | {name: plain_decimal(getattr(one, name)) for name in _MONEY}
+    return {COMPARED: data.pop("decision")} | data
+
+
+def comparison_from_json(data: Mapping[str, Any]) -> Comparison:
+    """The inverse of `comparison_to_json`."""
+    rest = {name: value for name, value in data.items() if name != COMPARED}
+    money = {name: Decimal(rest[name]) for name in _MONEY}
+    return Comparison(**{**rest, **money, "slices": tuple(rest.get("slices") or ())}, decision=str(data[COMPARED]))
+
+
+class ComparisonsTable:
+    """The comparisons in a decision store."""
+
+    def __init__(self, store: DecisionStore) -> None:
+        self.store = store
+
+    async def write(self, made: Sequence[Comparison]) -> None:
+        """Add comparisons in one transaction, leaving out those of a rollout and request that are there already."""
+        if not made:
+            return
+        async with self.store.changing("comparisons") as connection:
+            dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+            insert = dialect.insert(COMPARISONS)
+            once = insert.on_conflict_do_nothing(index_elements=["rollout", "decision"])
+            await connection.execute(once, [_to_row(one) for one in made])
+
+    async def of(self, decisions: Iterable[str]) -> dict[str, list[Comparison]]:
+        """The comparisons of some decisions, by decision, in order of arrival."""
+        names, found = list(decisions), dict[str, list[Comparison]]()
+        async with self.store.reading() as connection:
+            for start in range(0, len(names), 500):
+                batch = COMPARISONS.c.decision.in_(names[start : start + 500])
+                rows = await connection.execute(select(COMPARISONS).where(batch).order_by(COMPARISONS.c.number))
+                for row in rows.mappings():
+                    found.setdefault(row["decision"], []).append(_from_row(row))
+        return found
+
+    async def pairs(self, rollout: str) -> list[PairedRequest]:
+        """The comparisons of a rollout as its tests take them, in order of arrival."""
+        return [one.paired() for one in await self.in_rollout(rollout)]
+
+    async def in_rollout(self, rollout: str) -> list[Comparison]:
+        """The comparisons of a rollout, in order of arrival."""
+        chosen = select(COMPARISONS).where(COMPARISONS.c.rollout == rollout).order_by(COMPARISONS.c.number)
+        async with self.store.reading() as connection:
+            return [_from_row(row) for row in (await connection.execute(chosen)).mappings()]
+
+
+def _to_row(one: Comparison) -> dict[str, Any]:
+    row = comparison_to_json(one)
+    row |= {"decision": row.pop(COMPARED), "slices": json.dumps(row["slices"])}
+    row["detail"] = json.dumps(row["detail"]) if row["detail"] else None
+    return {name: value.replace("\0", "\ufffd") if isinstance(value, str) else value for name, value in row.items()}
+
+
+def _from_row(row: Mapping[Any, Any]) -> Comparison:
+    data = {name: value for name, value in row.items() if name not in ("number", "decision")}
+    read = {"slices": json.loads(data["slices"]), "detail": json.loads(data["detail"] or "{}")}
+    return comparison_from_json(data | read | {COMPARED: row["decision"]})

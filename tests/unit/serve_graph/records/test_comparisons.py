@@ -1,0 +1,142 @@
+"""Comparisons in the store: one row a rollout and request, in order of arrival, and none lost."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router_models.types import DecisionRecord
+from serve_graph.records.comparisons import (
+    Comparison,
+    ComparisonsTable,
+    comparison_from_json,
+    comparison_shown,
+    comparison_to_json,
+)
+from serve_graph.records.spool import SpooledSink
+from serve_graph.records.store import DecisionStore
+
+Records = Callable[..., DecisionRecord]
+
+
+def compared(decision: str = "dec-1", rollout: str = "rol-1", **fields: Any) -> Comparison:
+    given: dict[str, Any] = {
+        "at": "2026-03-01T00:00:00.000+00:00",
+        "arm": "stable",
+        "weight": 0.05,
+        "unit": "ab",
+        "probability": 0.2,
+        "alike": False,
+        "same_answer": False,
+        "stable_tier": "cheap",
+        "candidate_tier": "frontier",
+        "stable_action": "accepted",
+        "candidate_action": "routed",
+        "stable_usd": Decimal("0.00000002"),
+        "candidate_usd": Decimal("0.0000003"),
+    }
+    return Comparison(rollout, decision, **given | fields)
+
+
+async def test_the_first_comparison_of_a_rollout_and_request_stands_in_order_of_arrival(store: DecisionStore) -> None:
+    table = ComparisonsTable(store)
+    await table.write([compared("dec-2", at="2026-03-02"), compared("dec-1", at="2026-03-01", slices=("en", "de"))])
+    await table.write([compared("dec-2", alike=True), compared("dec-3"), compared("dec-2", "rol-2", alike=True)])
+    found = await table.in_rollout("rol-1")
+    assert [(one.decision, one.alike, one.slices) for one in found] == [
+        ("dec-2", False, ()),
+        ("dec-1", False, ("en", "de")),
+        ("dec-3", False, ()),
+    ]
+    assert {name: len(ones) for name, ones in (await table.of(["dec-2", "dec-9"])).items()} == {"dec-2": 2}
+
+
+async def test_pairs_come_in_order_of_arrival_and_the_same_answer_differs_in_cost_alone(store: DecisionStore) -> None:
+    table = ComparisonsTable(store)
+    graded = {"stable_right": 1.0, "candidate_right": 0.0, "stable_harm": False, "candidate_harm": True}
+    await table.write([compared("dec-3", same_answer=True), compared("dec-2", **graded), compared("dec-1")])
+    same, worse, unknown = await table.pairs("rol-1")
+    assert (same.stable_right, same.stable_harm) == (same.candidate_right, same.candidate_harm)
+    assert same.stable_right is not None
+    assert not same.alike, "their costs count"
+    assert (worse.stable_right, worse.candidate_right, worse.candidate_harm) == (1.0, 0.0, True)
+    assert (unknown.stable_right, unknown.candidate_harm, unknown.candidate_usd) == (None, None, 3e-7)
+
+
+GRADES = st.none() | st.sampled_from([0.0, 1.0])
+
+
+@given(
+    st.text(max_size=8),
+    GRADES,
+    st.none() | st.booleans(),
+    st.lists(st.text(max_size=3), max_size=2).map(tuple),
+    st.decimals("0", "100", places=9),
+)
+def test_a_comparison_is_read_from_the_spool_as_it_was_written(
+    decision: str, right: float | None, harm: bool | None, slices: tuple[str, ...], usd: Decimal
+) -> None:
+    made = compared(decision, stable_right=right, candidate_harm=harm, slices=slices, stable_usd=usd, detail={"a": 1})
+    assert comparison_from_json(comparison_to_json(made)) == made
+
+
+async def test_comparisons_survive_the_process_and_a_store_that_is_away(
+    tmp_path: Path, spool: Path, a_record: Records, running: Callable[..., Any], until: Callable[..., Any]
+) -> None:
+    later = tmp_path / "not-there-yet"
+    store = DecisionStore(f"sqlite+aiosqlite:///{later / 'x.db'}")
+    killed = SpooledSink(store, spool, retry_s=0.05)
+    killed.write(compared("dec-0", grader="judge:\0m"))
+    killed._file.close()  # its process is gone: the lock is
+    sink = SpooledSink(store, spool, retry_s=0.05)
+    async with running(sink):
+        sink.write(compared("dec-1"))
+        sink.write(a_record("dec-1"))
+        assert sink.pending == 2
+        later.mkdir()
+        await until(lambda: sink.pending == 0)
+        found = await ComparisonsTable(store).in_rollout("rol-1")
+        assert {one.decision: one.grader for one in found} == {"dec-0": "judge:\ufffdm", "dec-1": None}
+        assert await store.count() == 1
+    await store.close()
+
+
+async def test_comparisons_are_deleted_with_their_decisions_and_orphans_by_their_age(
+    store: DecisionStore, a_record: Records
+) -> None:
+    table = ComparisonsTable(store)
+    await store.write_many(
+        [a_record("dec-old", created_at="2026-01-01"), a_record("dec-new", created_at="2026-03-01")]
+    )
+    rows = [
+        ("dec-old", "2026-03-01"),
+        ("dec-new", "2026-01-01"),
+        ("lost-old", "2026-01-01"),
+        ("lost-new", "2026-03-01"),
+    ]
+    await table.write([compared(decision, at=at) for decision, at in rows])
+    assert await store.delete_before("2026-02-01") == 1
+    assert [one.decision for one in await table.in_rollout("rol-1")] == ["dec-new", "lost-new"]
+
+
+def test_what_is_shown_of_a_comparison_is_plain_money_without_the_decisions_id() -> None:
+    shown = comparison_shown(compared(detail={"verdict": "tie"}))
+    assert (shown["stable_usd"], shown["verdict"]) == ("0.00000002", "tie")
+    assert "decision" not in shown
+
+
+@pytest.mark.postgres
+async def test_postgres_numbers_comparisons_and_keeps_the_first(postgres: Any) -> None:
+    store = DecisionStore(postgres.emptied())
+    table = ComparisonsTable(store)
+    await table.write([compared("dec-2"), compared("dec-1")])
+    await table.write([compared("dec-1", alike=True)])
+    assert [(one.decision, one.alike) for one in await table.in_rollout("rol-1")] == [
+        ("dec-2", False),
+        ("dec-1", False),
+    ]
+    await store.close()
