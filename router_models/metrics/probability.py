@@ -17,6 +17,8 @@ from router_models.metrics.intervals import WeightedStatistic
 from router_models.types import FloatArray
 
 _GRID = 1000
+_SILENT = 9.0
+"""Widths of a Gaussian in the cosine transform beyond which it is nothing: e^-40 is below the rounding of a double."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,9 @@ def smooth_calibration_error_weighted(p: ArrayLike, y: ArrayLike) -> WeightedSta
         low, high = np.zeros(len(weights)), np.ones(len(weights))
         for _ in range(12):  # to 1/4096, finer than the grid
             sigma = (low + high) / 2
-            smoothed = idct(spectrum * np.exp(-0.5 * (frequency * sigma[:, None]) ** 2), type=2, axis=1)
+            heard = int(np.searchsorted(frequency * sigma.min(), _SILENT)) + 1
+            damped = spectrum[:, :heard] * np.exp(-0.5 * (frequency[:heard] * sigma[:, None]) ** 2)
+            smoothed = idct(damped, type=2, n=_GRID, axis=1)
             above = np.abs(smoothed).sum(axis=1) > sigma
             low, high = np.where(above, sigma, low), np.where(above, high, sigma)
         return np.asarray((low + high) / 2, dtype=np.float64)

@@ -27,7 +27,6 @@ TESTED_ELSEWHERE = {
     "router_models/estimators/routers/language_model": "tests/contract/test_every_router.py",
     "router_models/estimators/routers/text": "tests/contract/test_every_router.py",
     "router_models/estimators/verifiers/language_model": "tests/contract/test_every_verifier.py",
-    "router_models/estimators/verifiers/learned": "tests/contract/test_every_verifier.py",
     "router_models/evaluation/benchmarks": "tests/unit/router_models/evaluation/test_routellm.py",
     "router_models/monitoring": "tests/unit/router_models/risk_control/test_promise_watch.py",
     "serve_graph/api/responses": "tests/unit/serve_graph/api/test_responses.py",

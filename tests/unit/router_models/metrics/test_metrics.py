@@ -236,6 +236,23 @@ def test_probability_figures_equal_scikit_learns():
         auc(p, np.ones(500))
 
 
+@pytest.mark.parametrize("bias", [0.0, 0.02, 0.4])
+def test_smooth_calibration_error_is_that_of_residuals_smoothed_by_hand(bias: float) -> None:
+    chance = np.random.default_rng(1)
+    p = chance.random(60)
+    residuals = (chance.random(60) < p) - np.clip(p + bias, 0, 1)
+    edges = np.linspace(0, 1, 4001)
+    middles, width = (edges[:-1] + edges[1:]) / 2, 1 / 4000
+
+    def excess(sigma: float) -> float:
+        images = np.concatenate([2 * k + s * np.clip(p + bias, 0, 1) for k in (-1, 0, 1) for s in (-1, 1)])
+        bells = np.exp(-0.5 * ((middles[:, None] - images) / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi))
+        return float(np.abs(bells @ np.tile(residuals, 6)).sum() * width / 60 - sigma)
+
+    found = smooth_calibration_error(np.clip(p + bias, 0, 1), residuals + np.clip(p + bias, 0, 1))
+    assert excess(found - 0.0008) > 0 > excess(found + 0.0008)
+
+
 def test_smooth_calibration_error_is_small_when_calibrated_and_near_the_bias_when_not():
     rng = np.random.default_rng(9)
     p = rng.random(20_000)
