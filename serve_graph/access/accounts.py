@@ -14,13 +14,14 @@ from serve_graph.access.budgets import Spending
 from serve_graph.access.escalations import EscalationWatch
 from serve_graph.access.limits import Bucket, shown_duration
 from serve_graph.access.refusals import RefusalDelays
+from serve_graph.access.turns import Turns
 from serve_graph.cascade.interfaces import RecordSink
 from serve_graph.config.access import EscalationWatchConfig, KeyConfig
 from serve_graph.errors import BudgetSpentError, RateLimitedError
 
 
 class Accounts:
-    """Rate limits, budgets and the escalation watch of one ingress replica.
+    """Rate limits, budgets, the escalation watch and the turns for long bodies of one ingress replica.
 
     `clock` returns monotonic seconds and `today` the current date and time; tests pass their own.
     """
@@ -30,6 +31,7 @@ class Accounts:
         watch: EscalationWatchConfig | None = None,
         clock: Callable[[], float] = time.monotonic,
         today: Callable[[], datetime] = lambda: datetime.now(UTC),
+        turns: Turns | None = None,
     ) -> None:
         self.spending = Spending()
         self.watch = EscalationWatch(watch or EscalationWatchConfig())
@@ -39,6 +41,7 @@ class Accounts:
         self._worst: dict[str, Mapping[str, Decimal]] = {}
         self._at_the_door: Counter[str] = Counter()
         self.refusals = RefusalDelays(clock)
+        self.turns = turns or Turns()
 
     def admit(self, key: KeyConfig, *, spends: bool = True) -> None:
         """Admit one request or raise BudgetSpentError or RateLimitedError, which say how long to wait.

@@ -58,14 +58,15 @@ class Turns:
             finally:
                 self._rest(key, self.work_clock() - began)
 
-        self._check(key)
+        self.check(key)
         async with self._keys[key]:
-            self._check(key)
+            self.check(key)
             await asyncio.sleep(self.resting_s(key))
             async with self._free:
                 return await asyncio.to_thread(measured)
 
-    def _check(self, key: str | None) -> None:
+    def check(self, key: str | None) -> None:
+        """Raise RateLimitedError where a key's rest is longer than LONGEST_WAIT_S."""
         if (rest_s := self.resting_s(key)) > LONGEST_WAIT_S:
             message = f"key {key!r} sent a body that took long to read: wait before the next large one"
             raise RateLimitedError(message, rest_s, "requests")

@@ -15,25 +15,36 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from serve_graph.access.auth import REPLY
-from serve_graph.api.content_encoding import codings_of, decoded, too_large
+from serve_graph.api.content_encoding import codings_of, too_large
 from serve_graph.api.sse import LONE
 from serve_graph.errors import SlowBodyError
+from serve_graph.protocol.bounds import PARSED_AT_ONCE
 
 T = TypeVar("T")
 
 
-async def read_body(request: Request, limit: int, timeout_s: float | None = None) -> bytes:
-    """Read the whole body and undo its content-encoding.
+async def read_body(
+    request: Request,
+    limit: int,
+    timeout_s: float | None = None,
+    long_work: Callable[[], None] = lambda: None,
+) -> tuple[bytes, tuple[str, ...]]:
+    """Read the whole body; return it as it was sent, and its codings (`content_encoding.decoded` undoes them).
 
-    Raises PayloadTooLargeError as soon as what was sent, or what it becomes, exceeds `limit` bytes; SlowBodyError if
-    it has not arrived after `timeout_s` seconds; RequestError and UnsupportedEncodingError for an encoding that is
-    corrupt or unknown.
+    `long_work` is called as soon as it is known that reading what was sent takes work beside the event loop, because
+    it is encoded or large; what it raises is raised before any more is received.
+
+    Raises PayloadTooLargeError as soon as what was sent exceeds `limit` bytes; SlowBodyError if it has not arrived
+    after `timeout_s` seconds; UnsupportedEncodingError for an encoding that is unknown.
     """
     encodings = request.headers.getlist("content-encoding")
     codings = codings_of(encodings) if encodings else ()
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
         raise too_large(limit)
+    is_long = bool(codings) or (announced.isdecimal() and int(announced) > PARSED_AT_ONCE)
+    if is_long:
+        long_work()
     parts: list[bytes] = []
     size = 0
     try:
@@ -42,12 +53,14 @@ async def read_body(request: Request, limit: int, timeout_s: float | None = None
                 size += len(part)
                 if size > limit:
                     raise too_large(limit)
+                if size > PARSED_AT_ONCE and not is_long:
+                    is_long = True
+                    long_work()
                 parts.append(part)
     except TimeoutError:
         message = f"the request body did not arrive within {timeout_s:g} s: {size} bytes came"
         raise SlowBodyError(message, code="request_timeout") from None
-    body = b"".join(parts)
-    return await asyncio.to_thread(decoded, body, codings, limit) if codings else body
+    return b"".join(parts), codings
 
 
 async def while_connected(request: Request, work: Awaitable[T]) -> T:

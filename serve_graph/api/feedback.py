@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from router_models.types.label_sources import parsed_source
 from serve_graph.access.auth import CALLER
+from serve_graph.access.turns import Turns
 from serve_graph.api.connection import Reply, read_body
+from serve_graph.api.content_encoding import decoded
 from serve_graph.api.openapi import errors, reply, request_body
 from serve_graph.errors import RequestError
 from serve_graph.learning.feedback import FeedbackIntake, GivenFeedback
@@ -63,9 +65,13 @@ def add_feedback(
     intake: FeedbackIntake,
     max_body_bytes: int,
     body_timeout_s: float | None,
+    turns: Turns,
     unknown_fields: UnknownFields = "refuse",
 ) -> None:
-    """Add the route to the application."""
+    """Add the route to the application; encoded bodies are undone in `turns` of keys."""
+
+    def rested() -> None:
+        turns.check(CALLER.get().name)
 
     @app.post(
         "/v1/feedback",
@@ -73,7 +79,9 @@ def add_feedback(
         openapi_extra=request_body("FeedbackRequest"),
     )
     async def feedback(request: Request) -> Response:
-        body = await read_body(request, min(max_body_bytes, MOST_FEEDBACK_BYTES), body_timeout_s)
+        most = min(max_body_bytes, MOST_FEEDBACK_BYTES)
+        body, codings = await read_body(request, most, body_timeout_s, rested)
+        body = await turns.run(CALLER.get().name, decoded, body, codings, most) if codings else body
         parsed = parse_request(FeedbackRequest, body, unknown_fields)
         given = given_feedback(parsed, request.headers.get("idempotency-key") or None)
         taken = await intake.take(given, CALLER.get())

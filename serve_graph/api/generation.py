@@ -12,6 +12,7 @@ from router_models.types import Query
 from serve_graph.access.auth import CALLER, PATH_MODEL
 from serve_graph.access.turns import Turns
 from serve_graph.api.connection import EventStream, Reply, read_body, while_connected
+from serve_graph.api.content_encoding import decoded
 from serve_graph.api.formats import ChatFormat, FunctionsFormat, ResponseFormat, TextFormat
 from serve_graph.api.messages import CountTokensRequest, MessagesFormat, MessagesRequest, messages_query
 from serve_graph.api.openapi import errors, reply, request_body
@@ -69,17 +70,24 @@ class OpenAIRequest(Protocol):
 
 
 def add_generation(
-    app: FastAPI, service: Service, limits: HttpLimits, unknown_fields: UnknownFields = "refuse"
+    app: FastAPI, service: Service, limits: HttpLimits, turns: Turns, unknown_fields: UnknownFields = "refuse"
 ) -> None:
-    """Add the routes to the application."""
-    turns = Turns()
+    """Add the routes to the application; bodies that take long to read are read in `turns` of keys."""
+
+    def rested() -> None:
+        turns.check(CALLER.get().name)
 
     async def read(kind: type[R], request: Request) -> R:
-        body = await read_body(request, limits.max_body_bytes, limits.body_timeout_s)
-        model = request.scope.get(PATH_MODEL)
-        if len(body) <= PARSED_AT_ONCE and body.count(b"{") + body.count(b"[") <= NODES_AT_ONCE:
-            return parse_request(kind, body, unknown_fields, model)
-        return await turns.run(CALLER.get().name, parse_request, kind, body, unknown_fields, model)
+        """Parse the body, beside the event loop and in the key's turn where that may take long: undoing its encoding
+        is part of that. A key that has to rest is told so before its body is received.
+        """
+        most, model = limits.max_body_bytes, request.scope.get(PATH_MODEL)
+        sent, codings = await read_body(request, most, limits.body_timeout_s, rested)
+        if not codings and len(sent) <= PARSED_AT_ONCE and sent.count(b"{") + sent.count(b"[") <= NODES_AT_ONCE:
+            return parse_request(kind, sent, unknown_fields, model)
+        return await turns.run(
+            CALLER.get().name, lambda: parse_request(kind, decoded(sent, codings, most), unknown_fields, model)
+        )
 
     @app.post(
         "/v1/chat/completions",

@@ -93,9 +93,11 @@ def build_http(backend: Backend) -> FastAPI:
     limits = HttpLimits(
         backend.max_body_bytes, backend.keep_alive_s, backend.start_before_commit, backend.body_timeout_s
     )
-    add_generation(app, service, limits, backend.unknown_fields)
+    turns = backend.accounts.turns
+    add_generation(app, service, limits, turns, backend.unknown_fields)
     if backend.feedback is not None:
-        add_feedback(app, backend.feedback, backend.max_body_bytes, backend.body_timeout_s, backend.unknown_fields)
+        most, timeout_s = backend.max_body_bytes, backend.body_timeout_s
+        add_feedback(app, backend.feedback, most, timeout_s, turns, backend.unknown_fields)
     app.router.route_class = GetRoute
     if backend.audit is not None:
         add_audit(app, backend.audit)

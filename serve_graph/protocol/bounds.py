@@ -11,18 +11,51 @@ MAX_CHOICES = 8  # upper bound of `n`: each choice is generated, verified and pa
 MAX_DEPTH = 100  # Ray pickles requests recursively; a schema nests a dozen levels
 MAX_TEXT_BYTES = 4 * 1024 * 1024  # of a body, images, audio and files apart: what is routed, checked and verified
 MAX_SEPARATORS = 1_000_000  # commas and opening brackets: a bound on the values that parsing makes
+MAX_VALUES = 100_000  # commas and opening brackets outside texts: parsing and validating values holds all threads
+MAX_NAMES = 50_000  # colons outside texts: an object of 100,000 members takes eight times as long as an array
+MAX_TOKEN_IDS = 300_000  # the same of a request for embeddings, as OpenAI has it
+COUNTED_AT_ONCE = 64 * 1024  # bytes
 MAX_NODES = 20_000  # objects and arrays: messages, parts, tools and their schemas; validating one takes some 5 µs
 MAX_STOPS = 4  # stop sequences, as OpenAI has it: vLLM looks for each of them after every token
 MAX_STOP_SEQUENCES = 64  # the same of a Messages request, whose own API takes more than four
 PARSED_AT_ONCE = 64 * 1024  # bytes: a larger body is parsed beside the event loop
 NODES_AT_ONCE = 500  # opening brackets: so is a body with more of them
+SEPARATORS = (b",", b"[", b"{")
+MAX_ITEMS = 20_000  # of all arrays together: a wrong one is a fault of its own
+MOST_MEMBERS = 2048  # of one object
+MAX_FAULTS = 500  # that are told apart: naming each takes 5 µs in which no other thread runs
 MEDIA_KEYS = frozenset({"url", "data", "file_data", "image_url", "video_url", "audio_url"})
 
 
 def check_separators(body: bytes) -> None:
     """Raise PayloadTooLargeError if parsing the body could make too many values; those inside texts count too."""
-    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_SEPARATORS:
+    if sum(map(body.count, SEPARATORS)) > MAX_SEPARATORS:
         raise _too_much_text()
+
+
+def check_values(body: bytes, most: int) -> None:
+    """Raise PayloadTooLargeError if parsing the body would make more than about `most` values, or MAX_NAMES members of
+    objects; what texts hold does not count.
+
+    Counts up to the first place that is no JSON, where a parser stops too. In pieces, so that other threads can run.
+    """
+    if sum(map(body.count, SEPARATORS)) <= most and body.count(b":") <= MAX_NAMES:
+        return
+    values, names, at, in_text = 0, 0, 0, False
+    while at < len(body):
+        piece = body[at : at + COUNTED_AT_ONCE]
+        if (len(piece) - len(piece.rstrip(b"\\"))) % 2:  # an escape is not cut in two
+            piece = body[at : at + COUNTED_AT_ONCE + 1]
+        at += len(piece)
+        parts = piece.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+        between = b"".join(parts[in_text::2])
+        values += sum(map(between.count, SEPARATORS))
+        names += between.count(b":")
+        if values > most:
+            raise _too_many("values", most)
+        if names > MAX_NAMES:
+            raise _too_many("members in objects", MAX_NAMES)
+        in_text ^= len(parts) % 2 == 0
 
 
 def check_text(body: bytes, data: dict[str, Any]) -> None:
@@ -31,20 +64,39 @@ def check_text(body: bytes, data: dict[str, Any]) -> None:
         raise _too_much_text()
 
 
-def check_shape(data: dict[str, Any]) -> None:
-    """Raise RecursionError if the body nests deeper than MAX_DEPTH, PayloadTooLargeError for more than MAX_NODES."""
+def check_shape(data: dict[str, Any], most_items: int = MAX_ITEMS) -> None:
+    """Raise RecursionError if the body nests deeper than MAX_DEPTH, PayloadTooLargeError for more than MAX_NODES, for
+    more than `most_items` in arrays, and for an object of more than MOST_MEMBERS.
+    """
     level: list[Any] = [data]
-    found = 0
+    found = items = 0
     for _ in range(MAX_DEPTH):
         found += len(level)
         if found > MAX_NODES:
-            message = f"the request holds more than {MAX_NODES} objects and arrays"
-            raise PayloadTooLargeError(message, code="payload_too_large")
+            raise _too_many("objects and arrays", MAX_NODES)
+        for node in level:
+            if isinstance(node, list):
+                items += len(node)
+            elif len(node) > MOST_MEMBERS:
+                raise _too_many("members in one object", MOST_MEMBERS)
+        if items > most_items:
+            raise _too_many("items in arrays", most_items)
         children = (node.values() if isinstance(node, dict) else node for node in level)
         level = [child for nodes in children for child in nodes if isinstance(child, dict | list)]
         if not level:
             return
     raise RecursionError
+
+
+def first_items(node: Any, items: int = 16) -> Any:
+    """Return a request without all but the first items of its arrays, and members of objects beyond a few dozen."""
+    if isinstance(node, dict):
+        return {name: first_items(node[name], items) for name in list(node)[: 4 * items]}
+    return [first_items(one, items) for one in node[:items]] if isinstance(node, list) else node
+
+
+def _too_many(what: str, most: int) -> PayloadTooLargeError:
+    return PayloadTooLargeError(f"the request holds more than {most} {what}", code="payload_too_large")
 
 
 def _too_much_text() -> PayloadTooLargeError:

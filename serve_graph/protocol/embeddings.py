@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from router_models.types import Message, Query
+from serve_graph.protocol.bounds import MAX_TOKEN_IDS
 from serve_graph.protocol.requests import Extensible, Text
 
-InputTokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=100_000)]
+InputTokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=100_000, fail_fast=True)]
 
 
 class EmbeddingsRequest(Extensible):
     """The body of `POST /v1/embeddings`: text or token ids, one input or a list."""
 
+    most_values: ClassVar[int] = MAX_TOKEN_IDS
     model: Annotated[str, Field(min_length=1, max_length=256)]
     input: (
         Text
-        | Annotated[list[Text], Field(min_length=1, max_length=2048)]
+        | Annotated[list[Text], Field(min_length=1, max_length=2048, fail_fast=True)]
         | InputTokens
-        | Annotated[list[InputTokens], Field(min_length=1, max_length=2048)]
+        | Annotated[list[InputTokens], Field(min_length=1, max_length=2048, fail_fast=True)]
     )
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None

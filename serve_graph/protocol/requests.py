@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
@@ -17,17 +17,22 @@ from serve_graph.errors import RequestError
 from serve_graph.protocol.bounds import (
     MAX_CHOICES,
     MAX_DEPTH,
+    MAX_FAULTS,
+    MAX_ITEMS,
+    MAX_NAMES,
     MAX_STOPS,
     MAX_TEXT_BYTES,
+    MAX_VALUES,
     check_separators,
     check_shape,
     check_text,
+    check_values,
     finite_number,
     refuse_constant,
 )
 from serve_graph.protocol.fields import OWN_NAMES, WITHHELD, EngineKind
 from serve_graph.protocol.legacy_functions import with_tools
-from serve_graph.protocol.validation import explain, take_unknown
+from serve_graph.protocol.validation import explain, explain_some, take_unknown
 from serve_graph.protocol.vllm_parameters import vllm_parameters
 
 Text = Annotated[str, Field(max_length=4_000_000)]
@@ -97,6 +102,7 @@ class Extensible(BaseModel):
     """A request that may carry `extras`: fields unknown here, where the configuration lets them pass to engines."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+    most_values: ClassVar[int] = MAX_VALUES
     _extras: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @property
@@ -186,16 +192,18 @@ def parse_request(kind: type[R], body: bytes, unknown_fields: UnknownFields = "r
 
     Raises RequestError, which names the field, for: an empty body, invalid UTF-8, JSON that is not an object, NaN and
     infinities, unpaired surrogates, nesting beyond MAX_DEPTH, unknown fields, wrong types and values out of range.
-    PayloadTooLargeError for more than MAX_TEXT_BYTES beside images, audio and files.
+    PayloadTooLargeError for more than MAX_TEXT_BYTES beside images, audio and files, and for too many values.
     """
     if not body.strip():
         raise RequestError("the request body is empty; send a JSON object", code="empty_body")
-    data = _read_object(body)
+    data = _read_object(body, kind.most_values if issubclass(kind, Extensible) else MAX_VALUES)
     if model is not None:
         data["model"] = model
     try:
         return kind.model_validate(data)
     except ValidationError as error:
+        if error.error_count() > MAX_FAULTS:
+            raise explain_some(kind, data) from None
         if unknown_fields == "refuse":
             raise explain(error) from None
         unknown = [e["loc"] for e in error.errors() if e["type"] == "extra_forbidden"]
@@ -211,17 +219,19 @@ def parse_request(kind: type[R], body: bytes, unknown_fields: UnknownFields = "r
     return request
 
 
-def _read_object(body: bytes) -> dict[str, Any]:
+def _read_object(body: bytes, most_values: int) -> dict[str, Any]:
     """Parse a JSON object and make sure that it can be sent to an engine as UTF-8 JSON."""
     try:
         if len(body) > MAX_TEXT_BYTES:
             check_separators(body)
+        if len(body) > MAX_NAMES:
+            check_values(body, most_values)
         data = json.loads(body.decode("utf-8-sig"), parse_constant=refuse_constant, parse_float=finite_number)
         if not isinstance(data, dict):
             raise RequestError("the request body must be a JSON object", code="invalid_json")
         if len(body) > MAX_TEXT_BYTES:
             check_text(body, data)
-        check_shape(data)
+        check_shape(data, MAX_ITEMS if most_values == MAX_VALUES else most_values)
         if b"\\ud" in body or b"\\uD" in body:  # the only way to write half a character
             json.dumps(data, ensure_ascii=False).encode("utf-8")
     except UnicodeDecodeError as error:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from serve_graph.errors import RequestError
-from serve_graph.protocol.bounds import MAX_CHOICES
+from serve_graph.protocol.bounds import MAX_CHOICES, MAX_FAULTS, first_items
 from serve_graph.protocol.fields import CHAT_FIELDS
 
 _TYPE = re.compile(r"(?:constrained-)?(?:str|int|float|bool)|[a-z-]+\[.*\]", re.S)
@@ -32,6 +32,17 @@ def explain(error: ValidationError) -> RequestError:
     if param == "n":
         return RequestError(f"n must be 1 to {MAX_CHOICES}", param, "unsupported_value")
     return RequestError(f"{path}: {first['msg']}", param, "invalid_value")
+
+
+def explain_some(kind: type[BaseModel], data: dict[str, Any]) -> RequestError:
+    """Return the exception that names the first of more than MAX_FAULTS faults, if it is among the first items."""
+    try:
+        kind.model_validate(first_items(data))
+    except ValidationError as error:
+        if error.error_count() <= MAX_FAULTS:
+            return explain(error)
+    message = f"more than {MAX_FAULTS} of the request's fields are unknown, or not of their types"
+    return RequestError(message, code="invalid_value")
 
 
 def _first(error: ValidationError) -> ErrorDetails:

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serve_graph.access.accounts import Accounts
+from serve_graph.access.turns import LONG_S, Turns
 from serve_graph.api.content_encoding import MAX_MEMBERS, codings_of, decoded, offered
 from serve_graph.errors import PayloadTooLargeError, RequestError
 
@@ -167,3 +169,89 @@ async def test_an_announced_length_over_the_bound_is_refused_before_it_is_read(e
         headers = {"content-length": "5000"}
         reply = await client.post("/v1/chat/completions", content=never(), headers=headers)
     assert reply.status_code == 413
+
+
+AS = {"authorization": "Bearer mallory", "content-type": "application/json"}
+FEEDBACK = json.dumps({"decision": "dec-1", "kind": "thumbs", "value": "up"}).encode()
+
+
+def who_worked(long_s: float) -> Accounts:
+    """Accounts whose first piece of work beside the event loop takes `long_s` seconds, as its thread's clock says."""
+    said = iter((0.0, long_s))
+    return Accounts(turns=Turns(work_clock=lambda: next(said, long_s)))
+
+
+async def never_sent() -> Any:
+    await asyncio.Event().wait()
+    yield b""
+
+
+@pytest.mark.parametrize(("path", "plain"), [("/v1/chat/completions", HELLO), ("/v1/feedback", FEEDBACK)])
+async def test_undoing_an_encoding_takes_a_keys_turn_and_makes_it_rest(
+    endpoint: Endpoints, path: str, plain: bytes
+) -> None:
+    at = endpoint(secrets=("mallory", "alice"), accounts=who_worked(LONG_S))
+    headers = {"content-encoding": "gzip"}
+    async with at.client() as client:
+        first = await client.post(path, content=gzip.compress(plain), headers=AS | headers)
+        assert first.status_code != 429
+        assert at.accounts.turns.resting_s("mallory") > 0
+        again = await client.post(path, content=gzip.compress(plain), headers=AS | headers)
+        assert again.status_code == 429
+        assert int(again.headers["retry-after"]) >= 1
+        assert (await client.post(path, content=plain, headers=AS)).status_code != 429
+        other = await client.post(path, content=gzip.compress(plain), headers=headers | {"x-api-key": "alice"})
+        assert other.status_code != 429
+
+
+@pytest.mark.parametrize(
+    "announced",
+    [
+        {"content-length": "70000"},
+        {"content-encoding": "gzip"},
+        {"content-encoding": "deflate", "content-length": "5"},
+    ],
+    ids=["large", "encoded", "encoded and small"],
+)
+async def test_a_resting_keys_body_is_refused_before_it_is_received(
+    endpoint: Endpoints, announced: dict[str, str]
+) -> None:
+    at = endpoint(secrets=("mallory",), accounts=who_worked(LONG_S), max_body_bytes=100_000)
+    async with at.client() as client:
+        await client.post(
+            "/v1/chat/completions", content=gzip.compress(HELLO), headers=AS | {"content-encoding": "gzip"}
+        )
+        reply = await asyncio.wait_for(
+            client.post("/v1/chat/completions", content=never_sent(), headers=AS | announced), 20
+        )
+    assert (reply.status_code, reply.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+
+
+async def test_of_a_resting_keys_body_without_a_length_no_more_is_received_than_others_may_send(
+    endpoint: Endpoints,
+) -> None:
+    received = 0
+
+    async def without_end() -> Any:
+        nonlocal received
+        while True:
+            received += 10_000
+            yield b" " * 10_000
+
+    at = endpoint(secrets=("mallory",), accounts=who_worked(LONG_S), max_body_bytes=10_000_000)
+    async with at.client() as client:
+        await client.post(
+            "/v1/chat/completions", content=gzip.compress(HELLO), headers=AS | {"content-encoding": "gzip"}
+        )
+        reply = await client.post("/v1/chat/completions", content=without_end(), headers=AS)
+    assert reply.status_code == 429
+    assert received < 100_000
+
+
+async def test_an_encoding_is_undone_and_parsed_in_one_turn(endpoint: Endpoints) -> None:
+    at = endpoint(secrets=("mallory",), accounts=who_worked(LONG_S), max_body_bytes=1_000_000)
+    long = HELLO.replace(b"hello", b"hello " * 20_000)
+    async with at.client() as client:
+        headers = AS | {"content-encoding": "gzip"}
+        reply = await client.post("/v1/chat/completions", content=gzip.compress(long), headers=headers)
+    assert reply.status_code == 200

@@ -8,7 +8,16 @@ import pytest
 
 from serve_graph.api.messages import MessagesRequest
 from serve_graph.errors import PayloadTooLargeError, RequestError
-from serve_graph.protocol.bounds import MAX_NODES
+from serve_graph.protocol.bounds import (
+    MAX_FAULTS,
+    MAX_ITEMS,
+    MAX_NAMES,
+    MAX_NODES,
+    MAX_TOKEN_IDS,
+    MAX_VALUES,
+    MOST_MEMBERS,
+)
+from serve_graph.protocol.embeddings import EmbeddingsRequest
 from serve_graph.protocol.requests import MAX_TEXT_BYTES, ChatRequest, CompletionRequest, parse_request
 
 PHOTO = "data:image/png;base64," + "A" * 8_000_000
@@ -85,7 +94,7 @@ def test_half_a_character_is_refused_wherever_it_stands(half: str) -> None:
 )
 def test_objects_without_end_are_refused_before_they_are_validated(raw: bytes) -> None:
     started = time.process_time()
-    with pytest.raises(PayloadTooLargeError, match=f"more than {MAX_NODES} objects and arrays"):
+    with pytest.raises(PayloadTooLargeError, match=r"more than 20000 (objects and|items in) arrays"):
         parse_request(ChatRequest, raw)
     assert time.process_time() - started < 2.0
 
@@ -98,6 +107,75 @@ def test_stop_sequences_are_few_and_short(kind: Any, field: str, most: int) -> N
     rest = {"model": "auto", "max_tokens": 5, "messages": [{"role": "user", "content": "a"}], "prompt": "a"}
     rest.pop("prompt" if kind is not CompletionRequest else "messages")
     assert parse_request(kind, json.dumps(rest | {field: ["a"] * most}).encode())
-    for given in (["a"] * (most + 1), ["a"] * 400_000, ["a" * 5_000]):
+    for given in (["a"] * (most + 1), ["a"] * 19_000, ["a" * 5_000]):
         with pytest.raises(RequestError, match=f"{field}"):
             parse_request(kind, json.dumps(rest | {field: given}).encode())
+
+
+TRICKS = {
+    "zeros": b"[" + b"0," * MAX_VALUES + b"0]",
+    "stop sequences": b'["' + b'a","' * MAX_VALUES + b'"]',
+    "empty texts": b"[" + b'"",' * MAX_VALUES + b'""]',
+    "after a text that ends in a backslash": b'["a\\\\",' + b"0," * MAX_VALUES + b"0]",
+    "after an escaped quote": b'["a\\"",' + b"0," * MAX_VALUES + b"0]",
+    "names and values": b"{" + b",".join(b'"%d":1' % i for i in range(MAX_NAMES + 1)) + b"}",
+    "names in many objects": b"[" + b'{"a":1,"b":2},' * (MAX_NAMES // 2) + b"{}]",
+    "between texts": b"[" + b'"' + b"," * 70_000 + b'",' + b"0," * MAX_VALUES + b"0]",
+}
+
+
+@pytest.mark.parametrize("field", ["messages", "stop", "metadata", "tools"])
+@pytest.mark.parametrize("values", TRICKS.values(), ids=TRICKS)
+def test_values_without_end_are_refused_before_they_are_parsed(field: str, values: bytes) -> None:
+    raw = body()[:-1] + b', "%b": %b}' % (field.encode(), values)
+    with pytest.raises(PayloadTooLargeError, match=r"more than \d+ (values|members in objects)"):
+        parse_request(ChatRequest, raw)
+
+
+@pytest.mark.parametrize(
+    "text", ["1,2,[3],{4}\n" * 40_000, 'a,"b"\n' * 60_000, "\\" * 65_535 + '",' * 120_000, '\\",[' * 50_000]
+)
+@pytest.mark.parametrize("shift", [0, 1, 2])
+def test_commas_and_brackets_inside_texts_are_no_values(text: str, shift: int) -> None:
+    request = parse_request(ChatRequest, body({"type": "text", "text": "x" * shift + text}))
+    assert request.messages[0].content is not None
+
+
+def test_as_many_token_ids_are_embedded_as_openai_takes() -> None:
+    ids = [[7] * 1000] * (MAX_TOKEN_IDS // 1000 - 1)
+    raw = json.dumps({"model": "embedder", "input": ids}, separators=(",", ":"))
+    assert len(parse_request(EmbeddingsRequest, raw.encode()).input) == len(ids)
+    with pytest.raises(PayloadTooLargeError, match="values"):
+        parse_request(EmbeddingsRequest, json.dumps({"model": "embedder", "input": [*ids, *ids]}).encode())
+
+
+HELLO: dict[str, Any] = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
+MANY_FAULTS: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "items of an array": (ChatRequest, HELLO | {"tools": [0] * (MAX_ITEMS + 1)}, "items in arrays"),
+    "items of many": (ChatRequest, HELLO | {"tools": [{"a": [0] * 99}] * (MAX_ITEMS // 99)}, "items in arrays"),
+    "members": (ChatRequest, HELLO | {f"u{i}": 1 for i in range(MOST_MEMBERS + 1)}, "members in one object"),
+    "wrong items": (ChatRequest, HELLO | {"tools": [0] * 9_000}, r"tools\.0"),
+    "wrong parts": (
+        ChatRequest,
+        {"model": "a", "messages": [{"role": "user", "content": [0] * 9_000}]},
+        r"messages\.0",
+    ),
+    "wrong blocks": (
+        MessagesRequest,
+        {"model": "a", "max_tokens": 1, "messages": [{"role": "user", "content": [{}] * 9_000}]},
+        r"messages\.0\.content\.0",
+    ),
+    "unknown fields": (ChatRequest, HELLO | {f"u{i}": 1 for i in range(MAX_FAULTS + 1)}, "u0"),
+    "after those that are looked at": (ChatRequest, HELLO | {"tools": [{}] * 99 + [0] * 999}, "not of their types"),
+}
+
+
+@pytest.mark.parametrize(("kind", "fields", "named"), MANY_FAULTS.values(), ids=MANY_FAULTS)
+def test_of_very_many_faults_one_is_named_and_the_others_are_not_looked_at(
+    kind: Any, fields: dict[str, Any], named: str
+) -> None:
+    for unknown_fields in ("refuse", "ignore", "forward"):
+        started = time.process_time()
+        with pytest.raises(RequestError, match=named):
+            parse_request(kind, json.dumps(fields).encode(), unknown_fields)
+        assert time.process_time() - started < 1.0
