@@ -11,6 +11,7 @@ import importlib.util
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from router_models.data.artifacts import file_sha256, read_array
 from router_models.data.text_cache import cached_by_text
 from router_models.errors import ArtifactError, DataError
-from router_models.types import Answers, Completion, FloatArray, Prompts, Query
+from router_models.types import Answers, Completion, FloatArray, PromptEmbedding, Prompts, Query
 from router_models.types.exchange import LOGPROB_NAMES, logprob_summary
 
 FEATURES_VERSION = 1
@@ -285,6 +286,34 @@ def prompts_of(queries: Sequence[Query], encoder: Encoder | None) -> Prompts:
     names = sorted({name for query in queries for name in query.metadata})
     metadata = {name: tuple(str(query.metadata.get(name, "")) for query in queries) for name in names}
     return Prompts(texts, None if encoder is None else encoder.encode(texts), metadata)
+
+
+def embedding_of(prompts: Prompts, encoder: Encoder) -> PromptEmbedding | None:
+    """Return the embedding of a batch of one prompt, to be used again by `prompt_of`; None where it has none."""
+    if prompts.embeddings is None:
+        return None
+    return PromptEmbedding(_text_digest(prompts.texts[0]), encoder.digest, prompts.embeddings[0])
+
+
+def prompt_of(query: Query, encoder: Encoder, made: PromptEmbedding | None) -> Prompts:
+    """Return the query as a batch of one, with the embedding that was made of this text by this encoder, or a new one.
+
+    Parameters
+    ----------
+    query : Query
+        What is asked.
+    encoder : Encoder
+        Embeds it, where `made` is of another text, of another encoder, or None.
+    made : PromptEmbedding, optional
+        What was made of a text before, see `embedding_of`.
+    """
+    if made is None or made.text_digest != _text_digest(query.text) or made.encoder != encoder.digest:
+        return prompts_of([query], encoder)
+    return replace(prompts_of([query], None), embeddings=made.vector[None])
+
+
+def _text_digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def answers_of(

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from router_models.types.arrays import BoolArray, FloatArray, IntArray, Progress
 from router_models.types.batches import Answers, Outcome, Prompts, Tokens
-from router_models.types.decisions import Action, Decision, OperatingPoint, PrefixPoint, Verdict
+from router_models.types.decisions import (
+    Action,
+    Decision,
+    OperatingPoint,
+    PrefixPoint,
+    PromptEmbedding,
+    Verdict,
+)
 from router_models.types.exchange import PREFIX_FINISH, Attempt, Completion, Message, Query, Usage
 from router_models.types.records import Call, DecisionRecord
 
@@ -29,6 +36,7 @@ __all__ = [
     "Outcome",
     "PrefixPoint",
     "Progress",
+    "PromptEmbedding",
     "Prompts",
     "Query",
     "Tokens",

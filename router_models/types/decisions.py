@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
 
 from router_models.types.coverage import Uncovered
 
@@ -17,6 +20,25 @@ class Action(StrEnum):
     ABSTAINED = "abstained"
     FORCED = "forced"
     FALLBACK = "fallback"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptEmbedding:
+    """Hold the embedding of a prompt and what it was made from, for those who read the same prompt later.
+
+    Parameters
+    ----------
+    text_digest : bytes
+        Hash of the text that was embedded.
+    encoder : str
+        Digest of the encoder.
+    vector : array of float32, (d,)
+        The embedding.
+    """
+
+    text_digest: bytes
+    encoder: str
+    vector: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +62,9 @@ class Decision:
         Why this is another tier than the router's choice; None where it is that choice.
     uncovered : Uncovered, optional
         How the query lies outside what was certified; nothing is promised of its answer, whoever gives it.
+    embedding : PromptEmbedding, optional
+        The prompt's embedding, where deciding needed it, so that the verifier does not compute it again. No part of
+        what is compared or recorded.
     """
 
     tier: str
@@ -49,6 +74,7 @@ class Decision:
     promised: bool = True
     moved: str | None = None
     uncovered: Uncovered | None = None
+    embedding: PromptEmbedding | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

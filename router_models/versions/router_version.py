@@ -18,7 +18,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,8 @@ from router_models.data.features import (
     WINDOW,
     Encoder,
     answers_of,
+    embedding_of,
+    prompt_of,
     prompts_of,
 )
 from router_models.data.slices import DETECTED, SLICERS, slice_of
@@ -137,7 +139,7 @@ class RouterVersion:
         """Choose a tier before generation; embeds the query once, for all stages.
 
         Nothing is promised of a prompt that lies farther from the training data than its certificate covers, nor of
-        one that is not read to its end.
+        one that is not read to its end. The embedding travels with the decision, so that `judge` need not make it.
         """
         open_slice = self._open_slice(query)
         long = self.unread(query.text) if self.certificate is not None and open_slice is None else None
@@ -145,6 +147,10 @@ class RouterVersion:
             return self.policy.decide_uncovered({}, None, long, to_top=True)
         encoder = self.encoder if self.needs_encoder else None
         prompts = prompts_of([query], encoder)
+        ruled = self._ruled(query, prompts, long, open_slice)
+        return ruled if encoder is None else replace(ruled, embedding=embedding_of(prompts, encoder))
+
+    def _ruled(self, query: Query, prompts: Prompts, long: Uncovered | None, open_slice: str | None) -> Decision:
         p_ok: dict[str, float] = {}
         distance: float | None = None
         for tier, stage in self.stages.items():
@@ -238,7 +244,8 @@ class RouterVersion:
         """P(this completion, or this prefix, is acceptable) by the tier's verifier; KeyError where it has none."""
         tier, is_prefix = decision.tier, completion.finish_reason == PREFIX_FINISH
         stage = self.prefix_stages.get(tier, self.stages[tier]) if is_prefix else self.stages[tier]
-        prompts = prompts_of([query], self.encoder if stage.verifier.wants_embeddings else None)
+        wants = stage.verifier.wants_embeddings
+        prompts = prompt_of(query, self.encoder, decision.embedding) if wants else prompts_of([query], None)
         answers = answers_of(prompts, [completion])
         estimate = np.array([np.nan if decision.p_cheap_ok is None else decision.p_cheap_ok])
         shown = estimate if not is_prefix and shows_route(self.policy.tiers, tier) else None

@@ -114,7 +114,8 @@ async def _judge(context: CascadeContext, query: Query, step: Step, state: Reque
     completion, decision = step.completion, state.decision
     assert completion is not None, "a JUDGE step names what is judged"
     if not step.on_trial:
-        decision = Decision(step.tier, "last tier", decision.p_cheap_ok if decision else None)
+        estimate, embedding = (decision.p_cheap_ok, decision.embedding) if decision else (None, None)
+        decision = Decision(step.tier, "last tier", estimate, embedding=embedding)
     assert decision is not None, "nothing is on trial that the router did not choose"
     is_prefix = step.commit_policy.prefix_tokens is not None
     if is_prefix or not step.on_trial or len(completion.payload.get("choices") or ()) < 2:

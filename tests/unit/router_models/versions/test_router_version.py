@@ -19,7 +19,7 @@ from router_models.estimators.spelling import Spelling
 from router_models.estimators.verifiers import NonEmptyVerifier, VerifierModel
 from router_models.pricing.prices import Price
 from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate, LabelSource
-from router_models.types import Action, Completion, Decision, OperatingPoint, Prompts, Query
+from router_models.types import Action, Answers, Completion, Decision, OperatingPoint, Prompts, Query
 from router_models.types.coverage import Coverage
 from router_models.types.text_coverage import TextCoverage
 from router_models.versions.policy import Policy
@@ -259,8 +259,8 @@ def test_missing_estimate_reaches_the_verifier_as_not_measured() -> None:
     assert math.isnan(verifier.seen)
 
 
-class OneHot:
-    """An encoder for tests: counts its calls."""
+class Lengths:
+    """An encoder for tests: a text's embedding is its length; counts its calls."""
 
     digest = "0" * 64
 
@@ -269,35 +269,64 @@ class OneHot:
 
     def encode(self, texts: tuple[str, ...]) -> NDArray[np.float32]:
         self.calls += 1
-        return np.ones((len(texts), 1), dtype=np.float32)
+        return np.array([[len(text)] for text in texts], dtype=np.float32)
 
 
-def test_the_encoder_is_asked_only_by_models_that_want_it() -> None:
-    class Embedding(ConstantRouter):
-        needs_embeddings = True
+class EmbeddingRouter(ConstantRouter):
+    needs_embeddings = True
 
-        def predict(self, X: Prompts) -> NDArray[np.float64]:
-            assert X.embeddings is not None
-            return super().predict(X)
+    def predict(self, X: Prompts) -> NDArray[np.float64]:
+        assert X.embeddings is not None
+        return super().predict(X)
 
-    class EmbeddingVerifier(NonEmptyVerifier):
-        @property
-        def wants_embeddings(self) -> bool:
-            return True
 
-        def predict(self, X):  # type: ignore[no-untyped-def]
-            assert X.prompts.embeddings is not None
-            return super().predict(X)
+class EmbeddingVerifier(NonEmptyVerifier):
+    """Accepts the more, the longer the prompt's embedding says the prompt is."""
 
+    @property
+    def wants_embeddings(self) -> bool:
+        return True
+
+    def predict(self, X: Answers) -> NDArray[np.float64]:
+        assert X.prompts.embeddings is not None
+        return np.asarray(X.prompts.embeddings[:, 0] / 4000, dtype=np.float64)
+
+
+def test_the_encoder_is_asked_only_by_models_that_want_it_and_once_for_both() -> None:
     def calls(router: RouterModel, verifier: VerifierModel) -> int:
-        encoder = OneHot()
+        encoder = Lengths()
         made = version(Stage(router, None, verifier, None), encoder=encoder)
         made.judge(QUERIES[0], Completion("x"), made.decide(QUERIES[0]))
         return encoder.calls
 
     assert calls(ConstantRouter(0.9), NonEmptyVerifier()) == 0
-    assert calls(Embedding(0.9), NonEmptyVerifier()) == 1
+    assert calls(EmbeddingRouter(0.9), NonEmptyVerifier()) == 1
     assert calls(ConstantRouter(0.9), EmbeddingVerifier()) == 1
+    assert calls(EmbeddingRouter(0.9), EmbeddingVerifier()) == 1
+
+
+def test_an_embedding_that_came_with_a_decision_is_used_for_its_own_text_and_encoder_alone() -> None:
+    encoder = Lengths()
+    made = version(Stage(EmbeddingRouter(0.9), None, EmbeddingVerifier(), None), encoder=encoder)
+    long = made.decide(QUERIES[2])
+    assert long.embedding is not None
+    of_another_text = made.judge(QUERIES[0], Completion("x"), long)
+    assert of_another_text == made.judge(QUERIES[0], Completion("x"), replace(long, embedding=None))
+    assert of_another_text != made.judge(QUERIES[2], Completion("x"), long)
+    stranger = replace(long.embedding, encoder="1" * 64, vector=np.zeros(1, dtype=np.float32))
+    before = encoder.calls
+    assert made.judge(QUERIES[2], Completion("x"), replace(long, embedding=stranger)) == made.judge(
+        QUERIES[2], Completion("x"), long
+    )
+    assert encoder.calls == before + 1
+
+
+def test_a_decision_with_an_embedding_is_the_decision_without_it() -> None:
+    made = version(Stage(EmbeddingRouter(0.9), None, NonEmptyVerifier(), None), encoder=Lengths())
+    decided = made.decide(QUERIES[0])
+    assert decided == replace(decided, embedding=None)
+    assert hash(decided) == hash(replace(decided, embedding=None))
+    assert "embedding" not in repr(decided)
 
 
 def test_builtin_version_routes_by_length_and_promises_nothing(tmp_path: Path) -> None:
