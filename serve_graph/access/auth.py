@@ -17,13 +17,22 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_graph.access.accounts import Accounts
 from serve_graph.access.keys import Keyring
 from serve_graph.access.origins import is_forwarded, is_local_page, is_loopback, is_private_host
 from serve_graph.access.paths import CANONICAL, canonical
+from serve_graph.access.sessions import (
+    CONSOLE,
+    ConsoleSessions,
+    console_cookie,
+    is_console,
+    needs_no_session,
+    refuse_other_pages,
+    way_to_sign_in,
+)
 from serve_graph.config.access import KeyConfig
 from serve_graph.config.access import Scope as KeyScope
 from serve_graph.config.http import ANY_PAGE, origin_pattern
@@ -83,7 +92,7 @@ class AuthMiddleware:
 
     Requests whose path begins with one of `dialect_paths` go through `dialect` first, replies to them last: it may
     change the path, and the replies of this middleware too. `names_requests`: replies carry the request's id, which
-    Ray Serve adds itself where it is in front.
+    Ray Serve adds itself where it is in front. `sessions`: those of the console, None where there is no console.
     """
 
     def __init__(
@@ -98,7 +107,9 @@ class AuthMiddleware:
         dialect: Callable[[ASGIApp], ASGIApp] | None = None,
         dialect_paths: tuple[str, ...] = (),
         names_requests: bool = True,
+        sessions: ConsoleSessions | None = None,
     ) -> None:
+        self.sessions = sessions
         self.names_requests = names_requests
         self.dialect = None if dialect is None else dialect(self._admitted)
         self.dialect_paths = dialect_paths
@@ -127,7 +138,7 @@ class AuthMiddleware:
             caller = self._authenticate(scope)
         except ServeGraphError as error:
             self.refused(status_of(error)[0])
-            response = refusal(error)
+            response = self._refusal(error, scope)
             started, named = scope[REPLY]
             took_ms = b"%d" % ((time.perf_counter() - started) * 1000)
             response.raw_headers += [*named, (b"openai-processing-ms", took_ms)]
@@ -152,7 +163,7 @@ class AuthMiddleware:
             named.append((b"x-request-id", request_id.encode()))
         key = self._key(scope, headers)
         path = scope["path"]
-        needed = scopes_for(path)
+        needed = None if self._is_open_page(path) else scopes_for(path)
         stranger = needed is None and key is None and self._is_stranger(headers)
         named_tier, session = headers.get("x-serve-graph-tier"), headers.get("x-serve-graph-session")
         caller = Caller(key, named_tier, session, request_id, stranger)
@@ -184,11 +195,19 @@ class AuthMiddleware:
                     code="forwarded_not_allowed",
                 )
             self._refuse_foreign_pages(scope["path"], headers)
+            if self.is_open and scope["path"].startswith(CONSOLE):
+                raise AccessError("without access keys and with access.open, there is no console: create a key")
+            if self.sessions is not None and scope["path"].startswith(CONSOLE):
+                refuse_other_pages(scope["method"], headers)
             return None
         kind, _, secret = headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not secret.strip():
             secret = headers.get("x-api-key", "").strip() or headers.get("api-key", "")
-        if scope["path"] in OPEN:  # whoever has a key is told more there
+        if self.sessions is not None and scope["path"].startswith(CONSOLE) and is_console(scope["path"]):
+            refuse_other_pages(scope["method"], headers)
+            if not secret.strip() and (signed_in := self.sessions.find(console_cookie(headers))) is not None:
+                return signed_in
+        if scope["path"] in OPEN or self._is_open_page(scope["path"]):  # whoever has a key is told more there
             return self.keyring.find(secret.strip())
         if not secret.strip():
             raise AuthenticationError(
@@ -199,6 +218,17 @@ class AuthMiddleware:
         if key is None:
             raise AuthenticationError("incorrect API key given", code="invalid_api_key")
         return key
+
+    def _is_open_page(self, path: str) -> bool:
+        return path.startswith(CONSOLE) and self.sessions is not None and needs_no_session(path)
+
+    def _refusal(self, error: ServeGraphError, scope: Scope) -> Response:
+        """The reply to a request that is not admitted: where a browser wants a page, the way to sign in."""
+        if self.sessions is not None and isinstance(error, AuthenticationError) and is_console(scope["path"]):
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            if (way := way_to_sign_in(scope["path"], scope["method"], headers)) is not None:
+                return RedirectResponse(way, 303)
+        return refusal(error)
 
     def _is_stranger(self, headers: Mapping[str, str]) -> bool:
         """Whether somebody without a key may be told no more than one word (paths that need none)."""

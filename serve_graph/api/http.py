@@ -47,6 +47,7 @@ from serve_graph.learning.feedback import FeedbackIntake
 from serve_graph.protocol.requests import UnknownFields
 
 if TYPE_CHECKING:
+    from serve_graph.api.console.parts import ConsoleParts
     from serve_graph.records.audit_log import AuditLog
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class Backend:
     body_timeout_s: float | None = None
     feedback: FeedbackIntake | None = None
     audit: AuditLog | None = None
+    console: ConsoleParts | None = None
 
 
 def build_http(backend: Backend) -> FastAPI:
@@ -101,6 +103,10 @@ def build_http(backend: Backend) -> FastAPI:
     app.router.route_class = GetRoute
     if backend.audit is not None:
         add_audit(app, backend.audit)
+    if backend.console is not None:
+        from serve_graph.api.console.routes import add_console
+
+        add_console(app, backend.console)
 
     @app.get("/v1/models", responses=reply("ModelList") | errors(401, 403))
     async def models(request: Request) -> dict[str, Any]:
@@ -152,6 +158,7 @@ def build_http(backend: Backend) -> FastAPI:
         dialect=MessagesDialect,
         dialect_paths=ANTHROPIC_PATHS,
         names_requests=backend.names_requests,
+        sessions=None if backend.console is None else backend.console.sessions,
     )
     if backend.cors.origins:
         app.add_middleware(CrossOrigin, config=backend.cors)

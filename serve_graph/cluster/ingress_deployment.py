@@ -16,6 +16,8 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_graph.access.accounts import AccountingSink, Accounts
 from serve_graph.access.keys import Keyring
+from serve_graph.access.sessions import ConsoleSessions
+from serve_graph.api.console.parts import ConsoleParts
 from serve_graph.api.http import Backend, build_http
 from serve_graph.cluster.readiness import TierReadiness, readiness_report
 from serve_graph.cluster.replicas import in_replica, let_threads_give_way
@@ -102,6 +104,7 @@ class IngressDeployment:
             said=FeedbackTable(self.store).of,
         )
         self.http, self.unknown_fields = config.http, config.policy.unknown_fields
+        self.sessions = ConsoleSessions(affinity_secret, self.keyring)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         http, service = self.http, self.service
@@ -124,7 +127,23 @@ class IngressDeployment:
                 body_timeout_s=http.body_timeout_s,
                 feedback=self.feedback,
                 audit=self.maintenance.audit,
+                console=self._console() if http.console else None,
             )
+        )
+
+    def _console(self) -> ConsoleParts:
+        return ConsoleParts(
+            self.sessions,
+            self.accounts.refusals,
+            self.store,
+            self.service,
+            lambda: self.served,
+            self.readiness,
+            self.maintenance.audit,
+            self.feedback,
+            self.config.records.keeps_answers,
+            self.config.feedback.label_share,
+            self.counters,
         )
 
     @property
@@ -237,7 +256,8 @@ class IngressDeployment:
         waits = self.controller is not None and self.version.epoch == 0 and time.monotonic() < self._waits_until
         return report | covers | ({"ready": False} if waits else {})
 
-    async def metrics(self) -> str:
+    async def counters(self) -> dict[str, dict[str, float]]:
+        """Each tier's own counters; {} for one that does not answer."""
         counters = {}
         for name, handle in self.handles.items():
             try:
@@ -245,6 +265,10 @@ class IngressDeployment:
             except Exception:  # noqa: BLE001 (a tier that is down has no counters; the rest still has)
                 counters[name] = {}
             counters[name] = {**counters[name], **self.engines[name].gate.counters()}
+        return counters
+
+    async def metrics(self) -> str:
+        counters = await self.counters()
         sink, caps = self.sink, self.accounts.watch.caps
         certificates = self.certificate_status.left_s() if self.served.certified else {}
         return render_metrics(

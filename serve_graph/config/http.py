@@ -69,6 +69,10 @@ class HttpConfig(Frozen):
     """Whether these comments are also sent before a tier is committed to."""
     deadline_s: Annotated[float, Field(gt=0)] | None = None
     """Seconds that a request may take in total, including its stream; a request may ask for less. null: no limit."""
+    console: bool = True
+    """Whether there are pages for people at `/console`, for keys with the scope `admin`. Without keys it answers this
+    machine only, and not at all where `access.open` is set.
+    """
     scaling: ScalingConfig = ScalingConfig(max_replicas=2, max_ongoing_requests=512, target_ongoing_requests=128)
     """Scaling of the ingress deployment."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from router_models.monitoring.promise_watch import WatchedPromise
 from router_models.reports.headline import headline
+from router_models.risk_control.certificate import Certificate
 from router_models.types.coverage import Coverage
 from router_models.versions.policy import Policy, always
 from router_models.versions.router_version import RouterVersion
@@ -27,7 +28,8 @@ class ServedPolicy:
     for every request. `judges_calls`: of these tiers what was certified covers answers that call tools. `labels`: by
     which labels of a request the version decides, None = by none. `coverage`: the requests that the certificate speaks
     of; None: it does not say. `longest_prompt`: bytes of the longest prompt that was certified; None: not known.
-    `watched`: what labels of served answers are held against; None: nothing is certified.
+    `watched`: what labels of served answers are held against; None: nothing is certified. `certificate`: the proof
+    itself, for people to read, None where nothing is promised.
     """
 
     policy: Policy
@@ -48,6 +50,7 @@ class ServedPolicy:
     harm: bool = False
     headline: tuple[str, ...] = ()
     watched: WatchedPromise | None = None
+    certificate: Certificate | None = None
 
     @classmethod
     def of(
@@ -97,6 +100,7 @@ class ServedPolicy:
             harm=harm,
             headline=() if certificate is None or voided else headline(certificate),
             watched=None if certificate is None or voided else WatchedPromise.of(certificate),
+            certificate=None if voided else certificate,
         )
 
 

@@ -28,6 +28,9 @@ from serve_graph.records.store import DecisionStore
 
 Records = Callable[..., DecisionRecord]
 HERE = Path(__file__).parent
+BY_HOUR = "decisions_by_hour"
+"""The index over an expression, which SQLAlchemy cannot read back from SQLite, and so is in no table of the code."""
+pytestmark = pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
 FIRST = (
     """CREATE TABLE decisions (id VARCHAR(64) NOT NULL, created_at VARCHAR(32) NOT NULL,
     requested_model VARCHAR(256) NOT NULL, tier VARCHAR(32) NOT NULL, outcome VARCHAR(16) NOT NULL,
@@ -93,7 +96,7 @@ def at_once(url: str, processes: int, *words: str) -> list[int]:
 
 def differences(connection: Any) -> list[Any]:
     """What Alembic would still change to come from the database to the tables in the code."""
-    ours = {"include_name": lambda name, kind, _: kind != "table" or name in METADATA.tables}
+    ours = {"include_name": lambda name, kind, _: name in METADATA.tables if kind == "table" else name != BY_HOUR}
     context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, **ours})
     return list(compare_metadata(context, METADATA))
 
@@ -127,7 +130,9 @@ async def test_an_earlier_database_is_upgraded_with_what_it_holds(
             lambda sync: (inspect(sync).get_columns("decisions"), inspect(sync).get_indexes("decisions"))
         )
         assert {column["name"] for column in columns} == set(METADATA.tables["decisions"].columns.keys())
-        assert {index["name"] for index in indexes} == {i.name for i in METADATA.tables["decisions"].indexes}
+        assert {index["name"] for index in indexes} - {BY_HOUR} == {
+            i.name for i in METADATA.tables["decisions"].indexes
+        }
         if connection.dialect.name == "postgresql":  # SQLite holds nobody to a length, and cannot change a type
             assert await connection.run_sync(differences) == []
         assert await connection.run_sync(revision_of) == HEAD
