@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from router_models.monitoring.canary.findings import CanaryFinding
     from router_models.monitoring.canary.limits import CanaryLimits
     from router_models.monitoring.canary.observations import ArmOutcome, PairedRequest
+    from router_models.monitoring.off_policy import LoggedDecisions, OffPolicyEstimate, estimate_off_policy
     from router_models.pipeline import run_pipeline
     from router_models.pricing.prices import Price, PriceList
     from router_models.risk_control.certificate import Certificate
@@ -55,7 +56,9 @@ __all__ = [
     "Encoder",
     "Labelled",
     "LabelledSplits",
+    "LoggedDecisions",
     "NotCertifiedError",
+    "OffPolicyEstimate",
     "OutcomeTable",
     "PairedRequest",
     "Policy",
@@ -70,6 +73,7 @@ __all__ = [
     "certify_candidate",
     "certify_threshold",
     "cpt",
+    "estimate_off_policy",
     "fit_candidate",
     "labels_needed",
     "read_outcomes",
@@ -91,6 +95,7 @@ _MODULES = {
     "monitoring.canary.findings": ("CanaryFinding",),
     "monitoring.canary.limits": ("CanaryLimits",),
     "monitoring.canary.observations": ("ArmOutcome", "PairedRequest"),
+    "monitoring.off_policy": ("LoggedDecisions", "OffPolicyEstimate", "estimate_off_policy"),
     "pipeline": ("run_pipeline",),
     "pricing.prices": ("Price", "PriceList"),
     "risk_control.certificate": ("Certificate",),
