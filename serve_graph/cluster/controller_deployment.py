@@ -14,10 +14,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from serve_graph.cluster.replicas import ApplicationReplicas, Replicas
+from serve_graph.cluster.rollouts.driver import RolloutDriver
 from serve_graph.config.graph import GraphConfig
 from serve_graph.errors import PolicyUnavailableError, StoreUnavailableError
 from serve_graph.policy.follower import RegistryFollower
 from serve_graph.policy.served_version import ServedVersion, VersionFiles
+from serve_graph.records.comparisons import ComparisonsTable
 from serve_graph.records.served_versions import ServedRow, read_served, write_served
 from serve_graph.records.store import DecisionStore
 
@@ -56,6 +58,7 @@ class ControllerDeployment:
         self.model = config.policy.model_name
         self.store = DecisionStore(config.records_url)
         self.follower = RegistryFollower(config)
+        self.rollouts = RolloutDriver(config, self.store, ComparisonsTable(self.store).pairs)
         self.replicas = replicas or {name: ApplicationReplicas(name) for name in (*POLICIES, "ingress")}
         self.served = begun
         self.row: ServedRow | None = None
@@ -83,13 +86,15 @@ class ControllerDeployment:
             dropped = self.row is None and await self._resume()
             found = await asyncio.to_thread(self.follower.look, self.served)
             if found is not None:
+                rollout = self.served.rollout if found.name == self.served.name else None
                 try:
-                    await self._switch(replace(found, epoch=self.served.epoch + 1))
+                    await self._switch(replace(found, epoch=self.served.epoch + 1, rollout=rollout))
                 except BaseException:
                     self.follower.forget()
                     raise
+            changed = await self._try_beside()
             self._is_known = True
-            return dropped or found is not None
+            return dropped or found is not None or changed
 
     async def _follow(self) -> None:
         said = None
@@ -130,19 +135,43 @@ class ControllerDeployment:
         self._note_files(served)
         return False
 
+    async def _try_beside(self) -> bool:
+        """Move the rollout by its rules, and tell every replica what is tried now; returns whether that changed."""
+        wanted, now = await self.rollouts.look(self.served), self.served.rollout
+        if wanted is not None and (now is None or wanted.id != now.id or not wanted.tries_as(now)):
+            files = wanted.candidate.files
+            reason = None if files is None else await self._load(files)
+            if reason is not None:
+                await self.rollouts.not_loadable(wanted.id, reason)
+                wanted = None
+        if wanted is now or (wanted is not None and wanted.tries_as(now)):
+            return False
+        await self._switch(replace(self.served, epoch=self.served.epoch + 1, rollout=wanted))
+        return True
+
+    async def _load(self, files: VersionFiles) -> str | None:
+        """Have every router and verifier replica load a version; why it cannot be used, or None."""
+        calls = [self.replicas[name].all("prepare", files, LOAD_WITHIN_S) for name in POLICIES]
+        for name, replies in zip(POLICIES, await asyncio.gather(*calls), strict=True):
+            if not replies:
+                return f"{files.name} could not be loaded by any replica of {name}; see its log"
+        return None
+
     async def _switch(self, served: ServedVersion) -> None:
         self._note_files(served)
-        if served.files is not None:
-            calls = [self.replicas[name].all("prepare", served.files, LOAD_WITHIN_S) for name in POLICIES]
-            for name, replies in zip(POLICIES, await asyncio.gather(*calls), strict=True):
-                if not replies:
-                    reason = f"{served.name} could not be loaded by any replica of {name}; see its log"
-                    self.follower.refuse(served.name, reason)
-                    raise PolicyUnavailableError(reason)
+        is_held = served.files is None or served.serves_as(self.served)
+        if served.files is not None and not is_held and (reason := await self._load(served.files)) is not None:
+            self.follower.refuse(served.name, reason)
+            raise PolicyUnavailableError(reason)
         self.row = await self._write(served, self.row)
         before, self.served = self.served, served
         taken = sum(reply is True for reply in await self.replicas["ingress"].all("take", served, TAKE_WITHIN_S))
         why = f" ({served.note})" if served.note else ""
+        if served.serves_as(before):
+            tried = served.rollout
+            share = "nothing" if tried is None else f"{tried.candidate.name} at {100 * tried.weight:g} %"
+            logger.warning("epoch %d: %s is tried, by %d ingress replica(s)", served.epoch, share, taken)
+            return
         logger.warning(
             "epoch %d: %s is served instead of %s, by %d ingress replica(s)%s: %s",
             served.epoch, served.name, before.name, taken, why, served.policy.promise,
@@ -151,6 +180,8 @@ class ControllerDeployment:
     async def _write(self, served: ServedVersion, before: ServedRow | None) -> ServedRow:
         """Note the switch; raises StoreUnavailableError where another graph or controller has noted one meanwhile."""
         reason = served.note or served.policy.promise
+        if (tried := served.rollout) is not None:
+            reason += f"; {tried.kind} of {tried.candidate.name} at {100 * tried.weight:g} %"
         moment = datetime.now(UTC).isoformat(timespec="milliseconds")
         row = ServedRow(self.model, served.epoch, served.name, self.start, reason, moment)
         if not await write_served(self.store, row, before):
@@ -159,8 +190,8 @@ class ControllerDeployment:
         return row
 
     def _note_files(self, served: ServedVersion) -> None:
-        if served.files is not None:
-            self._files[served.name] = served.files
-            self._files.move_to_end(served.name)
-            while len(self._files) > FILES_KNOWN:
-                self._files.popitem(last=False)
+        for files in served.every_files():
+            self._files[files.name] = files
+            self._files.move_to_end(files.name)
+        while len(self._files) > FILES_KNOWN:
+            self._files.popitem(last=False)

@@ -25,6 +25,7 @@ from serve_graph.config.http import HttpConfig
 from serve_graph.config.judge import JudgeConfig
 from serve_graph.config.learning import AlarmsConfig, FeedbackConfig
 from serve_graph.config.prices import Amount
+from serve_graph.config.rollouts import RolloutsConfig
 from serve_graph.config.tiers import AnyTierConfig, ScalingConfig, TierName, VllmTierConfig
 from serve_graph.errors import ConfigError
 
@@ -216,6 +217,8 @@ class GraphConfig(Frozen):
     """What happens when labels contradict the served certificate."""
     judge: JudgeConfig | None = None
     """A model that grades a sample of answers; null: none does."""
+    rollouts: RolloutsConfig = RolloutsConfig()
+    """What a candidate version may cost, and what promotes it."""
     sessions: SessionsConfig = SessionsConfig()
     """How long conversations stay on their tier."""
     tracking_uri: str | None = None

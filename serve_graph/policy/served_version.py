@@ -87,3 +87,10 @@ class ServedRollout:
     weight: float
     rate: float
     candidate: ServedVersion
+
+    def tries_as(self, other: ServedRollout | None) -> bool:
+        """Whether replicas that know the other need not be told of this one."""
+        if other is None:
+            return False
+        facts = [(r.id, r.weight, r.rate) for r in (self, other)]
+        return facts[0] == facts[1] and self.candidate.serves_as(other.candidate)

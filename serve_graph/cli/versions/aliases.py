@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serve_graph.cli.output import DEFAULT_CONFIG, AllowLossOption, ConfigOption, say
-from serve_graph.cli.versions.found import Number, check_may_serve, check_version_pays, found_version
+from serve_graph.cli.versions.found import Number, check_version_pays, found_version
 from serve_graph.errors import ServeGraphError
 
 
@@ -13,17 +13,14 @@ def promote(version: Number, config: ConfigOption = DEFAULT_CONFIG, allow_loss: 
     A version that nobody has approved, or without a certificate that holds today, is refused. So is one whose tries
     cost more than they save at the prices in force, unless --allow-loss; `up` serves it with policy.allow_loss alone.
     """
-    from router_models.versions.registry import find_version, set_alias, set_tags
+    from serve_graph.policy.promotion import check_may_serve, point_alias
     from serve_graph.records import audit
 
     found, graph = found_version(version, config)
     check_may_serve(found, graph)
     if not allow_loss:
         check_version_pays(found, graph)
-    before = find_version(graph.registry_uri, found.model, "stable")
-    if before is not None and before.number != found.number:
-        set_tags(graph.registry_uri, found.model, found.number, {"replaced": before.number})
-    set_alias(graph.registry_uri, found.model, "stable", found.number)
+    before = point_alias(found, graph)
     replaced = {} if before is None else {"replaced": before.name}
     audit.record(graph, audit.operator(), "versions.promote", found.name, None, replaced)
     say(f"stable → {found.name}" + (f" (was {before.name})" if before else ""))
@@ -35,6 +32,7 @@ def rollback(config: ConfigOption = DEFAULT_CONFIG, allow_loss: AllowLossOption 
     As with `promote`, it must be approved and certified, and it must pay, unless --allow-loss.
     """
     from router_models.versions.registry import set_alias
+    from serve_graph.policy.promotion import check_may_serve
     from serve_graph.records import audit
 
     found, graph = found_version("stable", config)

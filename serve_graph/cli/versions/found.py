@@ -78,23 +78,3 @@ def check_version_pays(found: RegisteredVersion, graph: GraphConfig) -> None:
     check_pays(version, graph, now)
     for moment, loss in later_losses(version, graph, now):
         say(f"from {moment:%Y-%m-%d %H:%M} on, by prices that are listed already, {loss}")
-
-
-def check_may_serve(found: RegisteredVersion, graph: GraphConfig) -> None:
-    """Raise ServeGraphError where a version could take no traffic: for want of approval, or of a certificate."""
-    from datetime import UTC, datetime
-
-    from router_models.errors import CertificateError
-    from router_models.versions.review import review_refusal
-
-    if (refusal := review_refusal(found)) is not None:
-        raise ServeGraphError(refusal)
-    try:
-        made = loaded_version(found, graph).certificate
-        fault = "it carries no certificate" if made is None else None
-        if made is not None and datetime.now(UTC) >= made.expires_at:
-            fault = f"its certificate expired at {made.expires_at.isoformat()}"
-    except CertificateError as error:
-        fault = str(error)
-    if fault is not None:
-        raise ServeGraphError(f"{found.name} can take no traffic: {fault}; `serve-graph certify` makes one that can")

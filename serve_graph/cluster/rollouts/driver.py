@@ -1,0 +1,194 @@
+"""Drives the rollout of a model step by step, for the controller: looks at what is known, and moves it by rule.
+
+Every change is written, with its audit entry, before anything follows from it; a controller that is killed anywhere
+finds in the store how far it came. Where store or registry cannot be asked nothing moves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from router_models.errors import RegistryError, RouterModelsError
+from router_models.monitoring.canary import CanaryEvidence, CanaryLimits, PairedRequest
+from router_models.versions.registry import find_version
+from serve_graph.config.graph import GraphConfig
+from serve_graph.errors import ServeGraphError
+from serve_graph.learning.alarm_table import AlarmTable
+from serve_graph.learning.alarms import reason_to_act
+from serve_graph.policy.promotion import check_promotable, point_alias
+from serve_graph.policy.rollout.audited import change_entry
+from serve_graph.policy.rollout.candidate import CandidateLookup
+from serve_graph.policy.rollout.outcomes import RolloutOutcomes
+from serve_graph.policy.rollout.rules import RolloutFacts, due_event
+from serve_graph.policy.rollout.states import Rollout, RolloutState
+from serve_graph.policy.rollout.table import RolloutTable
+from serve_graph.policy.rollout.transitions import Happened, RolloutEvent, next_state
+from serve_graph.policy.served_version import ServedRollout, ServedVersion
+from serve_graph.records.store import DecisionStore
+
+logger = logging.getLogger(__name__)
+QUICK_S, RESTS_TIMES = 0.25, 20.0
+"""Seconds within which evidence is read at every look; what takes longer rests so many times as long."""
+ReadPairs = Callable[[str], Awaitable[list[PairedRequest]]]
+
+
+@dataclass
+class Observed:
+    """What was observed of one rollout, and the evidence that it makes.
+
+    It is read again where there may be more, not before `rests_until` (seconds of the monotonic clock).
+    """
+
+    outcomes: RolloutOutcomes
+    counts: tuple[int, int] = (-1, -1)
+    evidence: CanaryEvidence | None = None
+    rests_until: float = 0.0
+
+
+class RolloutDriver:
+    """Moves the rollout of the configuration's model, if there is one.
+
+    Parameters
+    ----------
+    config : GraphConfig
+        Whose model, registry and limits.
+    store : DecisionStore
+        Where rollouts, alarms and decisions are.
+    pairs : callable, optional
+        The requests that both versions of a rollout have decided, in order; None: none are compared.
+    """
+
+    def __init__(
+        self,
+        config: GraphConfig,
+        store: DecisionStore,
+        pairs: ReadPairs | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.config = config
+        self.store = store
+        self.pairs = pairs
+        self.now = now
+        self.table = RolloutTable(store)
+        self.candidates = CandidateLookup(config, now)
+        self.limits = CanaryLimits(**config.rollouts.model_dump())
+        self._observed: dict[str, Observed] = {}
+
+    async def look(self, served: ServedVersion) -> ServedRollout | None:
+        """Move the rollout where a rule says so; returns what is to be tried beside `served`.
+
+        Raises StoreUnavailableError, and RegistryError, where it cannot be known: what is tried stays so.
+        """
+        rollout = await self.table.active(self.config.policy.model_name)
+        if rollout is None:
+            self._observed.clear()
+            return None
+        if served.name != rollout.stable:
+            became = served.name == rollout.candidate
+            why = "it is served" if became else f"{served.name} is served instead of {rollout.stable}"
+            await self._move(rollout, Happened.STABLE_CHANGED, why, stable=served.name)
+            return None
+        candidate = await asyncio.to_thread(self.candidates.look, rollout)
+        if isinstance(candidate, str):
+            await self._move(rollout, Happened.WITHDRAWN, candidate)
+            return None
+        if rollout.state is RolloutState.PROMOTING:
+            return _tried(await self._promote(rollout), candidate)
+        facts, observed = await self._facts(rollout)
+        due = due_event(rollout, facts, self.now())
+        if due is not None:
+            return _tried(await self._move(replace(rollout, evidence=observed), *due), candidate)
+        if json.dumps(observed) != json.dumps(rollout.evidence):
+            await self.table.note_evidence(rollout, observed)
+        return _tried(rollout, candidate)
+
+    async def not_loadable(self, rollout_id: str, reason: str) -> None:
+        """End a rollout whose candidate no replica can load."""
+        rollout = await self.table.get(rollout_id)
+        if rollout is not None and rollout.is_active:
+            await self._move(rollout, Happened.NOT_LOADABLE, reason)
+
+    async def _promote(self, rollout: Rollout) -> Rollout:
+        """Move the alias, which the graph follows; done already, nothing happens."""
+        try:
+            await asyncio.to_thread(self._point_alias, rollout)
+        except RegistryError:
+            raise
+        except (ServeGraphError, RouterModelsError) as error:
+            return await self._move(rollout, Happened.PROMOTE_REFUSED, f"not promoted: {error}")
+        return rollout
+
+    def _point_alias(self, rollout: Rollout) -> None:
+        policy = self.config.policy
+        found = find_version(self.config.registry_uri, rollout.model, rollout.candidate.rpartition("/")[2])
+        named = find_version(self.config.registry_uri, rollout.model, policy.version)
+        if found is None or (named is not None and named.number == found.number):
+            return
+        check_promotable(found, self.config)
+        point_alias(found, self.config, policy.version)
+
+    async def _facts(self, rollout: Rollout) -> tuple[RolloutFacts, Mapping[str, Any]]:
+        """What the rules go by, and the same as evidence to be kept."""
+        held, alarm = await self._alarm(rollout.stable), await self._alarm(rollout.candidate)
+        found = await self._evidence(rollout)
+        kept = rollout.evidence
+        before = kept["pairs_before"] if kept.get("step_at") == rollout.step_at else found.pairs
+        entry = {"step_at": rollout.step_at, "pairs_before": before, **found.to_json()}
+        if held is not None:
+            entry["held"] = f"an alarm stands against {rollout.stable}: {held}"
+        failed = [f"{f.name} ({f.scope})" for f in found.findings if f.reached and f.effect == "roll_back"]
+        facts = RolloutFacts(
+            found.pairs - before,
+            found.verdict,
+            f"worse by evidence: {', '.join(failed)}",
+            entry.get("held"),
+            None if alarm is None else f"an alarm stands against it: {alarm}",
+        )
+        return facts, entry
+
+    async def _alarm(self, version: str) -> str | None:
+        """Why an alarm acts against a version; None where none does."""
+        found = await AlarmTable(self.store).all(version)
+        return reason_to_act([alarm for alarm in found if alarm.lifted_at is None])
+
+    async def _evidence(self, rollout: Rollout) -> CanaryEvidence:
+        """The evidence of all that was observed so far; reading it takes a small part of the time at most."""
+        if rollout.id not in self._observed:
+            self._observed = {rollout.id: Observed(RolloutOutcomes(self.store, rollout))}
+        known, began = self._observed[rollout.id], time.monotonic()
+        if known.evidence is not None and began < known.rests_until:
+            return known.evidence
+        pairs = [] if self.pairs is None else await self.pairs(rollout.id)
+        outcomes = [] if rollout.kind == "shadow" else await known.outcomes.read()
+        if known.evidence is None or (len(pairs), len(outcomes)) != known.counts:
+            known.evidence = await asyncio.to_thread(CanaryEvidence.of, pairs, outcomes, self.limits)
+            known.counts = len(pairs), len(outcomes)
+        took = time.monotonic() - began
+        known.rests_until = began + (RESTS_TIMES * took if took > QUICK_S else 0.0)
+        return known.evidence
+
+    async def _move(self, rollout: Rollout, what: Happened, why: str, stable: str | None = None) -> Rollout:
+        """Make a change that is due; what somebody else has changed meanwhile is looked at the next time."""
+        event = RolloutEvent(what, self.now().isoformat(timespec="milliseconds"), reason=why, stable=stable)
+        after = next_state(rollout, event)
+        if not await self.table.change(rollout, after, change_entry(rollout, after, event)):
+            return rollout
+        logger.warning(
+            "the rollout of %s: %s, %g %% of traffic: %s", after.candidate, after.state, 100 * after.weight, why
+        )
+        return after
+
+
+def _tried(rollout: Rollout, candidate: ServedVersion) -> ServedRollout | None:
+    """What ingress replicas are to try at a rollout's state; a paused shadow compares nothing."""
+    if not rollout.is_active:
+        return None
+    is_idle = rollout.kind == "shadow" and rollout.state is RolloutState.PAUSED
+    return ServedRollout(rollout.id, rollout.kind, rollout.weight, 0.0 if is_idle else rollout.rate, candidate)

@@ -1,0 +1,37 @@
+"""Configuration of rollouts: what a candidate version may cost before it is taken back, and what promotes it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from serve_graph.config.base import Frozen
+
+ProperShare = Annotated[float, Field(gt=0, lt=1)]
+PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class RolloutsConfig(Frozen):
+    """The limits of canaries and shadows (docs/guides/rollouts.md). Fixed before a rollout: changes act at a start."""
+
+    margin: ProperShare = 0.02
+    """How much lower the candidate's share of right answers may be."""
+    alpha: ProperShare = 0.05
+    """Probability at most that a candidate beyond any of the limits is ever promoted by evidence."""
+    alpha_rollback: ProperShare = 0.05
+    """Probability at most, of each kind of test, that a candidate within its limit is ever rolled back."""
+    harm_margin: ProperShare | None = 0.02
+    """How much higher its share of harmed answers may be; null: harm is not tested."""
+    cost_ceiling: PositiveNumber = 1.1
+    """Its mean cost of a request, as a multiple of the stable version's, at most."""
+    cost_bound_usd: PositiveNumber | None = None
+    """What no request costs more than, in US dollars; null: cost is not tested."""
+    error_margin: ProperShare = 0.01
+    """How much higher its share of failed requests may be."""
+    latency_margin: ProperShare = 0.02
+    """How much higher its share of requests may be that take longer than `latency_limit_s`."""
+    latency_limit_s: PositiveNumber | None = None
+    """Seconds after which a request counts as slow; null: latency is not tested."""
+    slices: tuple[str, ...] = ()
+    """The slices that are tested by themselves; empty: every one that is seen."""

@@ -1,0 +1,74 @@
+"""Controllers of graphs that follow a registry with two versions, and what they tell the replicas; no cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from router_models.versions.registry import set_alias
+from serve_graph.policy.served_version import ServedVersion
+from serve_graph.policy.serving_version import serving_version
+from tests.fixtures.registry import echo_graph, registered_version
+
+if TYPE_CHECKING:
+    from serve_graph.cluster.controller_deployment import ControllerDeployment
+
+NOW = datetime.now(UTC)
+
+
+class Told:
+    """All replicas of a deployment: what they were told, in order. They fail to load what is in `fails`."""
+
+    def __init__(self, name: str, cluster: Cluster) -> None:
+        self.name, self.cluster = name, cluster
+
+    async def all(self, method: str, argument: Any, within_s: float) -> list[Any]:
+        if method == "epoch":
+            return [self.cluster.epoch]
+        if method == "prepare" and (self.name, argument.name) in self.cluster.fails:
+            return []
+        self.cluster.told.append((self.name, method, argument.name))
+        if method == "take":
+            self.cluster.taken = argument
+            self.cluster.epoch = max(self.cluster.epoch, argument.epoch)
+        return [True, True]
+
+
+class Cluster:
+    """A registry with two versions and the controllers of graphs that follow it."""
+
+    def __init__(self, folder: Path, new_registry: Callable[[Path], str]) -> None:
+        self.config = echo_graph(folder, follow_s=0.05)
+        new_registry(Path(self.config.registry_uri.removeprefix("sqlite:///")))
+        self.first = registered_version(self.config, folder / "1", NOW, alias="stable")
+        self.second = registered_version(self.config, folder / "2", NOW, 0.6)
+        self.told: list[tuple[str, str, str]] = []
+        self.fails: set[tuple[str, str]] = set()
+        self.epoch = 0
+        self.taken: ServedVersion | None = None
+        self.controllers: list[ControllerDeployment] = []
+
+    def controller(self, start: str = "start-1", *, alone: bool = False) -> ControllerDeployment:
+        """Start a controller, which looks when the test does, or `alone`."""
+        from serve_graph.cluster.controller_deployment import ControllerDeployment
+
+        begun = ServedVersion.of(serving_version(self.config), self.config)
+        replicas = {name: Told(name, self) for name in ("router", "verifier", "ingress")}
+        made = ControllerDeployment(self.config, begun, start, replicas)
+        self.controllers.append(made)
+        if not alone:
+            made.following.cancel()
+        return made
+
+    def promote(self, number: str) -> None:
+        set_alias(self.config.registry_uri, self.first.model, "stable", number)
+
+    async def kill(self, controller: ControllerDeployment) -> None:
+        controller.following.cancel()
+        with suppress(asyncio.CancelledError):
+            await controller.following
+        await controller.store.close()

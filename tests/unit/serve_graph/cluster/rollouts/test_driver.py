@@ -1,0 +1,291 @@
+"""The controller drives a rollout by its rules, resumes where it was killed, and moves nothing that it cannot know.
+
+The modules under test import ray.serve: inside, never above.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from router_models.errors import RegistryError
+from router_models.monitoring.canary import PairedRequest
+from router_models.versions.registry import find_version, set_review
+from router_models.versions.review import review_tags
+from serve_graph.learning.alarm_table import Alarm, AlarmTable
+from serve_graph.policy.rollout.audited import begun_entry, change_entry
+from serve_graph.policy.rollout.states import Rollout
+from serve_graph.policy.rollout.table import RolloutTable
+from serve_graph.policy.rollout.transitions import Happened, RolloutEvent, next_state
+from serve_graph.policy.served_version import ServedVersion
+from serve_graph.records.audit import AuditFilter
+from serve_graph.records.audit_log import AuditLog
+from tests.unit.serve_graph.cluster.controllers import Cluster
+
+if TYPE_CHECKING:
+    from serve_graph.cluster.controller_deployment import ControllerDeployment
+
+NOW = datetime.now(UTC)
+ALIKE = PairedRequest(True, None, None, None, None, 0.001, 0.001)
+WORSE = PairedRequest(False, 1.0, 0.0, False, True, 0.001, 0.001)
+
+
+class Trial:
+    """A rollout of a cluster's second version beside its first; `pairs` is what both have decided so far."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.pairs: list[PairedRequest] = []
+        self.later_s = 0.0
+        self.controller: ControllerDeployment = self.start()
+
+    def start(self) -> ControllerDeployment:
+        """A controller, or the one that Ray starts after it was killed."""
+        self.controller = self.cluster.controller()
+        self.controller.rollouts.pairs = self._read
+        self.controller.rollouts.now = lambda: NOW + timedelta(seconds=self.later_s)
+        return self.controller
+
+    async def _read(self, _: str) -> list[PairedRequest]:
+        return self.pairs
+
+    async def begin(self, *steps: float, **options: Any) -> Rollout:
+        await self.controller.look()
+        first, second = self.cluster.first, self.cluster.second
+        at = NOW.isoformat(timespec="milliseconds")
+        options = {"pause_s": 60.0, "reason": "a try"} | options
+        made = Rollout.begin(first.model, first.name, second.name, at=at, by="os:ann@here", steps=steps, **options)
+        assert await self.table.begin(made, begun_entry(made))
+        await self.controller.look()
+        return made
+
+    async def person(self, what: Happened, **fields: Any) -> None:
+        """What a command does."""
+        now = await self.now()
+        event = RolloutEvent(what, NOW.isoformat(timespec="milliseconds"), "os:ann@here", "because", **fields)
+        after = next_state(now, event)
+        assert await self.table.change(now, after, change_entry(now, after, event))
+
+    async def pass_time(self, seconds: float) -> None:
+        self.later_s += seconds
+        await self.controller.look()
+
+    @property
+    def table(self) -> RolloutTable:
+        return RolloutTable(self.controller.store)
+
+    async def now(self) -> Rollout:
+        [found] = await self.table.latest(self.cluster.first.model)
+        return found
+
+    async def at(self) -> tuple[str, float]:
+        found = await self.now()
+        return str(found.state), found.weight
+
+    @property
+    def taken(self) -> tuple[str, float | None]:
+        """What ingress replicas answer with, and the candidate's share."""
+        taken = self.cluster.taken
+        served: ServedVersion = self.controller.served if taken is None else taken
+        return served.name, None if served.rollout is None else served.rollout.weight
+
+    async def actions(self) -> list[str]:
+        found = await AuditLog(self.controller.store).entries(AuditFilter(action="versions"))
+        return [entry.action.removeprefix("versions.") for entry in sorted(found, key=lambda e: e.created_at)]
+
+
+@pytest.fixture
+async def trial(cluster: Cluster) -> Trial:
+    return Trial(cluster)
+
+
+async def test_a_step_passes_when_its_pause_is_over_and_its_minimum_reached(trial: Trial) -> None:
+    await trial.begin(5, 50, minimum=10)
+    first, second = trial.cluster.first.name, trial.cluster.second.name
+    assert trial.cluster.told[-3:-1] == [("router", "prepare", second), ("verifier", "prepare", second)]
+    assert trial.taken == (first, 0.05), "both versions are loaded before a replica takes the canary"
+    await trial.pass_time(61)
+    assert trial.taken == (first, 0.05), "nothing was compared yet"
+    trial.pairs = [ALIKE] * 10
+    await trial.pass_time(1)
+    assert await trial.at() == ("Progressing", 0.5)
+    assert trial.taken == (first, 0.5)
+    assert await trial.actions() == ["canary", "step"]
+    await trial.pass_time(61)
+    assert await trial.at() == ("Progressing", 0.5), "the last step waits for evidence or a person"
+    assert (await trial.now()).evidence["pairs_before"] == 10, "the minimum counts from the step's beginning"
+
+
+async def test_evidence_promotes_after_the_last_step_and_every_write_comes_before_what_follows(trial: Trial) -> None:
+    await trial.begin(50, minimum=1)
+    trial.pairs = [ALIKE] * 3000
+    await trial.pass_time(61)
+    cluster = trial.cluster
+    assert await trial.at() == ("Promoting", 0.5)
+    assert named(cluster) == cluster.first.name, "it is written before the alias moves"
+    await trial.pass_time(1)
+    assert named(cluster) == cluster.second.name
+    await trial.pass_time(1)
+    assert await trial.at() == ("Healthy", 1.0)
+    assert trial.taken == (cluster.second.name, None)
+    assert await trial.actions() == ["canary", "promoting", "promote"]
+    replaced = find_version(cluster.config.registry_uri, cluster.first.model, "stable")
+    assert replaced is not None
+    assert replaced.tags["replaced"] == cluster.first.number, "`versions rollback` goes back"
+
+
+async def test_a_worse_candidate_is_taken_back_by_evidence_paused_or_not(trial: Trial) -> None:
+    await trial.begin(50)
+    await trial.person(Happened.PAUSE)
+    trial.pairs = [WORSE] * 300
+    assert await trial.controller.look()
+    assert await trial.at() == ("Degraded", 0.0)
+    ended = await trial.now()
+    assert "quality_worse (overall)" in ended.reason
+    assert ended.evidence["verdict"] == "roll_back"
+    assert trial.taken == (trial.cluster.first.name, None)
+    assert not await trial.controller.look()
+
+
+@pytest.mark.parametrize("killed_at", ["step", "promoting", "alias moved", "served"])
+async def test_a_killed_controller_resumes_wherever_it_was(trial: Trial, killed_at: str) -> None:
+    begun = await trial.begin(5, 50)
+    cluster, before = trial.cluster, trial.controller.served
+    epoch = before.epoch
+    if killed_at == "step":
+        await trial.pass_time(61)
+    else:
+        await trial.person(Happened.PROMOTE)
+    if killed_at in ("alias moved", "served"):
+        await trial.controller.look()
+        assert named(cluster) == cluster.second.name
+    if killed_at == "served":
+        trial.controller.rollouts.look = unreachable  # type: ignore[method-assign]
+        with pytest.raises(RegistryError):
+            await trial.controller.look()
+        assert trial.taken[0] == cluster.second.name
+    await cluster.kill(trial.controller)
+    again = trial.start()
+    again.served = replace(before, epoch=0, rollout=None)
+    for _ in range(4):
+        await again.look()
+    assert again.served.epoch > epoch
+    if killed_at == "step":
+        assert await trial.at() == ("Progressing", 0.5)
+        assert trial.taken == (cluster.first.name, 0.5)
+        assert await trial.actions() == ["canary", "step"], "no step is passed twice"
+    else:
+        assert await trial.at() == ("Healthy", 1.0)
+        assert trial.taken == (cluster.second.name, None)
+        assert await trial.actions() == ["canary", "promoting", "promote"]
+    assert (await trial.now()).id == begun.id
+
+
+async def test_nothing_moves_while_an_alarm_stands_against_the_stable_version(trial: Trial) -> None:
+    await trial.begin(5, 50)
+    alarms = AlarmTable(trial.controller.store)
+    stable, candidate = trial.cluster.first.name, trial.cluster.second.name
+    await alarms.raise_all([Alarm(stable, "revoked", "overall", NOW.isoformat(), "wrong answers", acts=True)])
+    await trial.pass_time(61)
+    assert await trial.at() == ("Progressing", 0.05)
+    assert "wrong answers" in (await trial.now()).evidence["held"]
+    await alarms.lift(stable, "ann", "mended", NOW.isoformat())
+    await trial.pass_time(1)
+    assert await trial.at() == ("Progressing", 0.5)
+    await alarms.raise_all([Alarm(candidate, "revoked", "overall", NOW.isoformat(), "bad answers", acts=True)])
+    await trial.pass_time(1)
+    assert await trial.at() == ("Degraded", 0.0)
+    assert "bad answers" in (await trial.now()).reason
+
+
+async def test_a_candidate_whose_approval_is_withdrawn_is_tried_no_longer(trial: Trial) -> None:
+    await trial.begin(50)
+    set_review(trial.cluster.second, review_tags("rejected", "anna", NOW, "looked at it again"))
+    assert await trial.controller.look()
+    assert await trial.at() == ("Aborted", 0.0)
+    assert trial.taken == (trial.cluster.first.name, None)
+
+
+async def test_a_rollout_ends_when_another_version_is_served_than_it_was_begun_with(trial: Trial) -> None:
+    await trial.begin(50)
+    set_review(trial.cluster.first, review_tags("rejected", "anna", NOW, "looked at it again"))
+    await trial.controller.look()
+    assert await trial.at() == ("Aborted", 0.0)
+    assert trial.taken == ("none", None)
+
+
+async def test_nothing_moves_while_the_registry_is_away(trial: Trial) -> None:
+    await trial.begin(5, 50)
+    database = Path(trial.cluster.config.registry_uri.removeprefix("sqlite:///"))
+    database.rename(database.with_suffix(".away"))
+    with pytest.raises(RegistryError):
+        await trial.pass_time(61)
+    assert trial.taken == (trial.cluster.first.name, 0.05)
+    database.unlink(missing_ok=True)
+    database.with_suffix(".away").rename(database)
+    await trial.pass_time(1)
+    assert trial.taken == (trial.cluster.first.name, 0.5)
+
+
+async def test_a_candidate_that_no_replica_can_load_is_not_tried(trial: Trial) -> None:
+    trial.cluster.fails.add(("verifier", trial.cluster.second.name))
+    await trial.begin(50)
+    assert await trial.at() == ("Degraded", 0.0)
+    assert "could not be loaded by any replica of verifier" in (await trial.now()).reason
+    assert trial.taken == (trial.cluster.first.name, None)
+
+
+async def test_a_promotion_that_may_not_be_is_paused_for_a_person(trial: Trial) -> None:
+    class AsBefore:
+        """Whoever looked the candidate up before its approval was withdrawn."""
+
+        def look(self, _: Rollout) -> ServedVersion:
+            return candidate
+
+    await trial.begin(50)
+    rollout = trial.controller.served.rollout
+    assert rollout is not None
+    candidate = rollout.candidate
+    trial.controller.rollouts.candidates = AsBefore()  # type: ignore[assignment]
+    await trial.person(Happened.PROMOTE)
+    set_review(trial.cluster.second, review_tags("rejected", "anna", NOW, "looked at it again"))
+    await trial.controller.look()
+    assert await trial.at() == ("Paused", 0.5)
+    assert "not promoted" in (await trial.now()).reason
+    assert named(trial.cluster) == trial.cluster.first.name
+
+
+async def test_a_shadow_is_loaded_although_nobody_has_approved_it_and_has_no_share(trial: Trial) -> None:
+    set_review(trial.cluster.second, {"review": "proposed"})
+    await trial.begin()
+    assert trial.taken == (trial.cluster.first.name, 0.0)
+    await trial.pass_time(1000)
+    assert await trial.at() == ("Progressing", 0.0)
+    set_review(trial.cluster.second, review_tags("rejected", "anna", NOW, "looked at it again"))
+    await trial.controller.look()
+    assert (await trial.at(), trial.taken[1]) == (("Aborted", 0.0), None)
+
+
+async def test_a_weight_and_an_abort_of_a_person_reach_the_replicas(trial: Trial) -> None:
+    await trial.begin(5, 50)
+    await trial.person(Happened.SET_WEIGHT, weight=0.3)
+    await trial.pass_time(1000)
+    assert trial.taken == (trial.cluster.first.name, 0.3), "no rule moves what a person has set"
+    await trial.person(Happened.ABORT)
+    await trial.controller.look()
+    assert trial.taken == (trial.cluster.first.name, None)
+
+
+def named(cluster: Cluster) -> str:
+    """What the alias `stable` names."""
+    found = find_version(cluster.config.registry_uri, cluster.first.model, "stable")
+    assert found is not None
+    return found.name
+
+
+async def unreachable(_: Any) -> Any:
+    raise RegistryError("gone")
