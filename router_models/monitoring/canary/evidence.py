@@ -24,14 +24,17 @@ class CanaryEvidence:
     findings : tuple of CanaryFinding
         Every test, in a fixed order, whether or not it has reached its limit.
     pairs, undetermined, outcomes : int
-        Requests that both versions decided, those of them whose difference in quality is not known, and units that
-        one version served.
+        Requests that both versions decided and that count, those of them whose difference in quality is not known, and
+        units that one version served.
+    repeats : int
+        Further requests that both decided, of groups of which the first counts.
     """
 
     findings: tuple[CanaryFinding, ...]
     pairs: int
     undetermined: int
     outcomes: int
+    repeats: int = 0
 
     @classmethod
     def of(
@@ -41,10 +44,11 @@ class CanaryEvidence:
 
         More observations never take a limit back that was reached. DataError for values that cannot be observed.
         """
-        paired, units = list(pairs), list(outcomes)
+        given, units = list(pairs), list(outcomes)
+        paired = _one_of_each_group(given)
         quality = quality_of(paired)
         found = pair_findings(paired, quality, limits) + arm_findings(units, limits)
-        return cls(tuple(found), len(paired), quality.undetermined, len(units))
+        return cls(tuple(found), len(paired), quality.undetermined, len(units), len(given) - len(paired))
 
     @property
     def verdict(self) -> CanaryVerdict:
@@ -62,5 +66,18 @@ class CanaryEvidence:
             "pairs": self.pairs,
             "undetermined": self.undetermined,
             "outcomes": self.outcomes,
+            "repeats": self.repeats,
             "findings": [finding.to_json() for finding in self.findings],
         }
+
+
+def _one_of_each_group(pairs: list[PairedRequest]) -> list[PairedRequest]:
+    """The first of each group, whether or not it was graded, and all that stand by themselves, in their order."""
+    seen: set[str] = set()
+    kept = []
+    for pair in pairs:
+        if pair.group is None or pair.group not in seen:
+            kept.append(pair)
+        if pair.group is not None:
+            seen.add(pair.group)
+    return kept

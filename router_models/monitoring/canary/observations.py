@@ -24,6 +24,9 @@ class PairedRequest:
         What answering cost, by each version's path.
     slices : tuple of str
         The slices that the request belongs to.
+    group : str, optional
+        Requests that are no independent evidence share one: those of a session, or with the same prompt. The first
+        of each counts. None: it stands by itself.
     """
 
     alike: bool
@@ -34,6 +37,7 @@ class PairedRequest:
     stable_usd: float
     candidate_usd: float
     slices: tuple[str, ...] = ()
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,14 @@
 """Experiments 8, 9 and 10: a canary is promoted and rolled back on evidence that is looked at after every request.
 
 8: a candidate that is worse by the margin is promoted with probability α at most, one within it is rolled back with
-probability α_r at most, whatever is not graded and however traffic and weights move. The negative controls break:
-a z-test at every request, ungraded pairs left out, rolling back for being worse at all, slices without a correction,
-totals of two arms, costs that are clipped. 9: it is found soon, and far sooner than without pairs. 10: sample ratio.
+probability α_r at most, whatever is not graded and however traffic and weights move. The negative controls break: a
+z-test at every request, every request of a session counted, ungraded pairs left out, rolling back for being worse at
+all, slices without a correction, totals of two arms, costs that are clipped. 9: it is found soon, and far sooner than
+without pairs. 10: the sample ratio.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -126,6 +128,20 @@ def test_grades_that_are_missing_where_the_candidate_is_wrong_promote_nobody(siz
     measured(f"promoted: {promoted} of {runs}; with ungraded pairs left out: {dropped}")
     assert promoted <= allowed(runs, ALPHA)
     assert dropped > allowed(runs, ALPHA)
+
+
+def test_requests_of_a_session_are_no_further_evidence(size, allowed, measured):
+    """A session asks five times what both versions decide in the same way each time."""
+    runs, n = size(60, 600), 4000
+    promoted = rolled = every = 0
+    for d in differences(runs, n // 5, differ=0.1, mean=-MARGIN, seed=13):
+        pairs = [replace(pair, group=str(i)) for i, pair in enumerate(paired(d)) for _ in range(5)]
+        evidence = CanaryEvidence.of(pairs, [], LIMITS)
+        promoted, rolled = promoted + (evidence.verdict == "promote"), rolled + (evidence.verdict == "roll_back")
+        every += log_wealth(np.repeat(d, 5), MARGIN).max() >= GOAL
+    measured(f"of {runs}: promoted {promoted}, rolled back {rolled}; where every request counts, promoted {every}")
+    assert max(promoted, rolled) <= allowed(runs, ALPHA)
+    assert every > allowed(runs, ALPHA)
 
 
 def test_slices_at_the_margin_are_rolled_back_as_rarely_together_as_one(size, allowed, measured):

@@ -82,6 +82,13 @@ def test_half_a_grade_is_used_as_far_as_it_goes():
     assert overall("quality", [replace(UNGRADED, candidate_right=0.25)]).estimate == -0.75
 
 
+def test_of_a_group_the_first_request_counts_graded_or_not():
+    session = [replace(pair, group="a") for pair in (UNGRADED, BETTER, WORSE)]
+    evidence = CanaryEvidence.of([*session, replace(BETTER, group="b"), BETTER, BETTER], [], LIMITS)
+    assert (evidence.pairs, evidence.repeats, evidence.undetermined) == (4, 2, 1)
+    assert evidence.findings[0].estimate == pytest.approx((-1 + 1 + 1 + 1) / 4)
+
+
 def test_harm_is_tested_beside_quality_unless_it_is_switched_off():
     harm_for_nothing_gained = [*[ALIKE] * 9, replace(WORSE, stable_right=0.0)] * 20
     assert overall("quality_worse", harm_for_nothing_gained).value == 1
