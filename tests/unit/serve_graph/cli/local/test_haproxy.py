@@ -94,7 +94,7 @@ async def test_with_splicing_they_are_not(tmp_path: Path) -> None:
     """Why the wrapper is there. Skipped once this HAProxy needs none."""
     assert BARE is not None
     async with in_front_of_silence(BARE, tmp_path) as (port, asked, left):
-        if await noticed(port, asked, left, 0.1, within_s=2.0):
+        if await noticed(port, asked, left, 0.1, within_s=0.7):
             pytest.skip("this HAProxy notices without our help")
 
 
