@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 PACKAGE = "serve_graph.api.console"
 POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
     "content-security-policy": POLICY,
@@ -29,13 +28,10 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-MEDIA_TYPES = {"console.css": "text/css", "console.js": "text/javascript"}
+MEDIA_TYPES = {"console.css": "text/css", "icon.svg": "image/svg+xml"}
 SECTIONS = (
     ("/console", "Overview"),
     ("/console/decisions", "Decisions"),
-    ("/console/labels", "Labels"),
-    ("/console/certificate", "Certificate"),
-    ("/console/signals", "Signals"),
 )
 """The pages that every page links to."""
 

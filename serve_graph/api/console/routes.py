@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 
 from serve_graph.access.auth import CALLER
 from serve_graph.access.sessions import SIGN_IN, page_after
+from serve_graph.api.console.explorer import show_decision, show_decisions
 from serve_graph.api.console.overview import overview
 from serve_graph.api.console.pages import MEDIA_TYPES, PageReply, StaticReply, page
 from serve_graph.api.console.parts import ConsoleParts
@@ -22,6 +23,8 @@ def add_console(app: FastAPI, parts: ConsoleParts) -> None:
     """Add the console's pages to an application; they are in no API description."""
     pages: dict[str, Maker] = {
         "/console": show_overview,
+        "/console/decisions": show_decisions,
+        "/console/decisions/{decision_id}": show_decision,
     }
     for path, make in pages.items():
         app.add_api_route(path, _guarded(make, parts), methods=["GET"], include_in_schema=False)

@@ -20,7 +20,7 @@ from serve_graph.records.feedback import Feedback, counted
 from serve_graph.records.schema import DECISIONS, FEEDBACK
 from serve_graph.records.store import PICO, DecisionStore, record_from_json
 
-D = DECISIONS.c
+_D = DECISIONS.c
 HOUR: ColumnElement[str] = literal_column("substr(created_at, 1, 13)")
 """As the index `decisions_by_hour` has it."""
 MINUTE: ColumnElement[str] = literal_column("substr(created_at, 1, 16)")
@@ -67,14 +67,14 @@ class TrafficCount:
 
 def within(since: str) -> ColumnElement[bool]:
     """Return the condition that a decision was made since a moment, so that `decisions_by_hour` is used."""
-    return and_(since[:13] <= HOUR, D.created_at >= since)
+    return and_(since[:13] <= HOUR, _D.created_at >= since)
 
 
 async def traffic(store: DecisionStore, window: Window, now: datetime) -> list[TrafficCount]:
     """Count the requests of a window; raises StoreUnavailableError."""
     step = MINUTE if window.bar < timedelta(hours=1) else HOUR
-    kinds = (step, D.tier, D.outcome, D.status, D.version)
-    usd = func.coalesce(func.sum(D.cost_pico_usd), 0)
+    kinds = (step, _D.tier, _D.outcome, _D.status, _D.version)
+    usd = func.coalesce(func.sum(_D.cost_pico_usd), 0)
     query = select(*kinds, func.count(), usd).where(within(window.since(now))).group_by(*kinds)
     async with store.reading() as connection:
         rows = await connection.execute(query)
@@ -109,14 +109,14 @@ async def sampled(store: DecisionStore, since: str, requests: int) -> list[Decis
         span = int(2**32 * MOST_SAMPLED / requests)
         start = zlib.crc32(since[:13].encode()) % (2**32 - span)
         # Not by the key's index: that would read those of all time.
-        name = func.coalesce(D.id, "")
+        name = func.coalesce(_D.id, "")
         chosen &= (name >= f"dec-{start:08x}") & (name < f"dec-{start + span:08x}")
     async with store.reading() as connection:
-        ids = [row[0] for row in await connection.execute(select(D.id).where(chosen).limit(2 * MOST_SAMPLED))]
+        ids = [row[0] for row in await connection.execute(select(_D.id).where(chosen).limit(2 * MOST_SAMPLED))]
         found: list[dict[str, Any]] = []
         for at in range(0, len(ids), 500):
-            columns = [D[name] for name in _IN_SAMPLE]
-            rows = await connection.execute(select(*columns).where(D.id.in_(ids[at : at + 500])))
+            columns = [_D[name] for name in _IN_SAMPLE]
+            rows = await connection.execute(select(*columns).where(_D.id.in_(ids[at : at + 500])))
             found += [dict(row) for row in rows.mappings()]
     return [_record(row) for row in found]
 
@@ -134,7 +134,7 @@ def _record(row: Mapping[str, Any]) -> DecisionRecord:
 async def labels_within(store: DecisionStore, since: str, share: float) -> list[Feedback]:
     """Read the newest labels on decisions since a moment that are of the random share which is labelled."""
     of_labels = (FEEDBACK.c.kind == "label") & (FEEDBACK.c.first_at >= since) & FEEDBACK.c.value.is_not(None)
-    query = counted().where(of_labels & (D.created_at >= since)).order_by(None)
+    query = counted().where(of_labels & (_D.created_at >= since)).order_by(None)
     async with store.reading() as connection:
         rows = await connection.execute(query.order_by(FEEDBACK.c.first_at.desc()).limit(MOST_LABELS))
         names = [name for name in Feedback.__dataclass_fields__ if name not in ("replays", "detail", "text")]
