@@ -10,10 +10,16 @@ from router_models.types import Completion, Query
 from serve_graph.cascade.calls import perform, start
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.next_step import advance
-from serve_graph.cascade.steps import CascadeEvent, Do, RequestState
+from serve_graph.cascade.steps import CascadeEvent, Do, RequestState, StreamTerms
 
 
-async def answer(context: CascadeContext, query: Query, forced: str | None, state: RequestState) -> Completion:
+async def answer(
+    context: CascadeContext,
+    query: Query,
+    forced: str | None,
+    state: RequestState,
+    stream: StreamTerms | None = None,
+) -> Completion:
     """Answer a query whole.
 
     Parameters
@@ -26,6 +32,8 @@ async def answer(context: CascadeContext, query: Query, forced: str | None, stat
         The tier that was asked for by name; None where the router chooses.
     state
         What happens is written down here, also where the request fails.
+    stream
+        By which rules it is decided, where it is decided as a stream although its answer is made whole.
 
     Raises
     ------
@@ -34,7 +42,7 @@ async def answer(context: CascadeContext, query: Query, forced: str | None, stat
     DeadlineError
         The request's time is spent.
     """
-    event: CascadeEvent = start(context, forced)
+    event: CascadeEvent = start(context, forced, stream)
     while True:
         step = advance(state, event)
         if step.completion is not None and step.do is Do.REPLY:

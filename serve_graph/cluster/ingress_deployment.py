@@ -21,6 +21,7 @@ from serve_graph.api.console.parts import ConsoleParts
 from serve_graph.api.http import Backend, build_http
 from serve_graph.cluster.readiness import TierReadiness, readiness_report
 from serve_graph.cluster.replicas import in_replica, let_threads_give_way
+from serve_graph.cluster.rollouts.live_comparer import live_comparer
 from serve_graph.cluster.rollouts.tried_version import TriedVersion
 from serve_graph.cluster.service import alarm_watch, build_service, cascade_context, live_judge
 from serve_graph.cluster.tier_client import HandleEngine
@@ -83,6 +84,7 @@ class IngressDeployment:
         self.tried: TriedVersion | None = None
         self.certificate_status = CertificateStatus(begun.policy.validity, begun.name)
         self.judge = live_judge(config, engines, self.sink.write)
+        self.comparer = live_comparer(config, engines, self.sink.write, self.judge)
         self.service = build_service(
             config,
             begun.policy,
@@ -92,6 +94,7 @@ class IngressDeployment:
             affinity_secret,
             self.accounts,
             self.judge,
+            self.comparer,
         )
         self.maintenance = Maintenance(self.store, self.sink, self.keyring, self.accounts.spending, config)
         self.alarms = alarm_watch(config, begun.policy, self.store, self.certificate_status)
@@ -151,8 +154,8 @@ class IngressDeployment:
         return self.version.policy
 
     async def background(self) -> None:
-        judging = [] if self.judge is None else [self.judge.run()]
-        await asyncio.gather(self.sink.run(), self.maintenance.run(), self._watch(), self._follow(), *judging)
+        beside = [self.comparer.run(), *([] if self.judge is None else [self.judge.run()])]
+        await asyncio.gather(self.sink.run(), self.maintenance.run(), self._watch(), self._follow(), *beside)
 
     async def labelled(self) -> None:
         """Let a label act before its reply leaves."""
@@ -282,4 +285,5 @@ class IngressDeployment:
             alarms=self.alarms.values() if self.served.watched else {},
             revoked=self.certificate_status.revoked is not None,
             judge=None if self.judge is None else self.judge.metrics,
+            comparisons=self.comparer.metrics,
         )

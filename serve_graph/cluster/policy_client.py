@@ -39,6 +39,10 @@ class HandlePolicy:
         self.clock = clock
         self._resting_until = float("-inf")
 
+    def apart(self) -> HandlePolicy:
+        """The same with a memory of failures of its own: what fails off their path is no matter of requests."""
+        return HandlePolicy(self.handle, self.what, self.version, self.timeout_s, self.rest_s, self.clock)
+
     async def decide(self, query: Query) -> Decision:
         decision: Decision = await self._guarded("decide", without_messages(query), self.version)
         return decision

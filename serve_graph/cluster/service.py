@@ -24,6 +24,7 @@ from serve_graph.gateway.handler import Service
 from serve_graph.gateway.tool_affinity import ToolAffinity
 from serve_graph.gateway.worst_case import worst_case
 from serve_graph.learning.alarms import AlarmRules, AlarmWatch
+from serve_graph.learning.comparing.comparer import Comparer
 from serve_graph.learning.judging.judge_budget import JudgeBudget
 from serve_graph.learning.judging.judge_calls import JudgeTiers
 from serve_graph.learning.judging.live_judge import LiveJudge
@@ -47,6 +48,7 @@ def build_service(
     affinity_secret: bytes,
     accounts: Accounts | None = None,
     judge: LiveJudge | None = None,
+    comparer: Comparer | None = None,
 ) -> Service:
     """The service that answers with `context` and writes records to `sink`; `affinity_secret` is all replicas' own.
 
@@ -67,6 +69,7 @@ def build_service(
         accounts=accounts,
         keep_metadata=metadata_keeper(config.records),
         judge=judge,
+        comparer=comparer,
     )
 
 
@@ -76,26 +79,36 @@ def live_judge(
     """The judge of a sample of answers, where the configuration has one; `write` keeps its labels."""
     if config.judge is None:
         return None
-    prices = price_lists(config)
-    rooms = {tier.name: Room(tier.context_limit, tier.default_max_tokens) for tier in config.tiers}
     gates = {tier: engines[tier].gate for tier in config.tier_names}
-
-    def most_usd(tier: str, query: Query) -> Decimal:
-        return worst_case(query, (tier,), prices, rooms)[tier]
-
     return LiveJudge(
         config.judge,
         judge_source(config.tier(config.judge.tier)),
-        JudgeTiers(
+        tiers_beside(
+            config,
             engines,
-            prices,
-            most_usd,
             lambda tier: gates[tier].is_busy,
             {tier: gate.spare for tier, gate in gates.items()},
         ),
         write,
         JudgeBudget(config.state_folder.resolve() / "judge.json", config.judge.budget_usd_per_day),
     )
+
+
+def tiers_beside(
+    config: GraphConfig,
+    engines: Mapping[str, HandleEngine],
+    is_busy: Callable[[str], bool],
+    spare: Mapping[str, int],
+) -> JudgeTiers:
+    """The tiers for work beside requests, as `JudgeTiers` has them."""
+    prices = price_lists(config)
+    rooms = {tier.name: Room(tier.context_limit, tier.default_max_tokens) for tier in config.tiers}
+    answering = {tier: engines[tier] for tier in config.tier_names}
+
+    def most_usd(tier: str, query: Query) -> Decimal:
+        return worst_case(query, (tier,), prices, rooms)[tier]
+
+    return JudgeTiers(answering, prices, most_usd, is_busy, spare)
 
 
 def alarm_watch(

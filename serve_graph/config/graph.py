@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from router_models.versions.names import name_fault
 from serve_graph.config.access import AccessConfig, SessionsConfig
 from serve_graph.config.base import Frozen
+from serve_graph.config.comparisons import ComparisonsConfig
 from serve_graph.config.http import HttpConfig
 from serve_graph.config.judge import JudgeConfig
 from serve_graph.config.learning import AlarmsConfig, FeedbackConfig
@@ -219,6 +220,8 @@ class GraphConfig(Frozen):
     """A model that grades a sample of answers; null: none does."""
     rollouts: RolloutsConfig = RolloutsConfig()
     """What a candidate version may cost, and what promotes it."""
+    comparisons: ComparisonsConfig = ComparisonsConfig()
+    """How the two versions of a rollout are compared."""
     sessions: SessionsConfig = SessionsConfig()
     """How long conversations stay on their tier."""
     tracking_uri: str | None = None
@@ -249,8 +252,10 @@ class GraphConfig(Frozen):
                 )
         if self.policy.safe_tier not in names:
             raise ValueError(f"policy.safe_tier {self.policy.safe_tier!r} is not a tier; tiers: {names}")
-        if self.judge is not None and self.judge.tier not in names:
-            raise ValueError(f"judge.tier {self.judge.tier!r} is not a tier; tiers: {names}")
+        judges = {"judge.tier": self.judge and self.judge.tier, "comparisons.judge": self.comparisons.judge}
+        for key, tier in judges.items():
+            if tier is not None and tier not in names:
+                raise ValueError(f"{key} {tier!r} is not a tier; tiers: {names}")
         if self.sessions.ttl_s > (cached := max(tier.prompt_cache_s for tier in self.tiers)):
             raise ValueError(
                 f"sessions.ttl_s {self.sessions.ttl_s:g} outlives every tier's prompt cache ({cached:g} s)"

@@ -27,11 +27,13 @@ from serve_graph.cascade.steps import StreamTerms
 from serve_graph.cascade.streaming import abstention, stream_answer
 from serve_graph.errors import EngineError, UnknownModelError
 from serve_graph.gateway.arms import RolloutArms
+from serve_graph.gateway.compared import offer_comparison
 from serve_graph.gateway.constraints import RoutingContext, request_context
 from serve_graph.gateway.options import ResolvedOptions, chosen_tier, resolve_options
 from serve_graph.gateway.request import Request, offer_answer, record_of
 from serve_graph.gateway.tool_affinity import ToolAffinity, bound
 from serve_graph.gateway.worst_case import permitted, worst_case
+from serve_graph.learning.comparing.comparer import Comparer
 from serve_graph.learning.judging.live_judge import LiveJudge
 from serve_graph.protocol.chunks import Choices, whole_choice
 from serve_graph.protocol.requests import RequestOptions
@@ -48,7 +50,8 @@ class Service:
 
     `tool_affinity` notes in tool-call ids which tier made them; with `pin_tool_loops` the conversation stays on it. A
     request has `deadline_s` for everything; `clock` is what it is measured by. `accounts` hold what a request may cost
-    its key while it is in progress; `sink` charges them. `judge` is handed a sample of the answers.
+    its key while it is in progress; `sink` charges them. `judge` is handed a sample of the answers, `comparer` one
+    of those that are given while a rollout is under way.
     """
 
     def __init__(
@@ -68,9 +71,11 @@ class Service:
         accounts: Accounts | None = None,
         keep_metadata: Callable[[Mapping[str, str]], Mapping[str, str]] = dict,
         judge: LiveJudge | None = None,
+        comparer: Comparer | None = None,
     ) -> None:
         self.keep_metadata = keep_metadata
         self.judge = judge
+        self.comparer = comparer
         self.accounts = accounts
         self.context = context
         self.aliases = aliases
@@ -263,6 +268,8 @@ class Service:
             self.routing.note(record, request.query)
         if self.judge is not None and error is None:
             offer_answer(self.judge, request)
+        if self.arms is not None and self.comparer is not None and error is None:
+            offer_comparison(self.comparer, request, self.arms, self.context, self.routing)
 
     def _deadline(self, resolved: ResolvedOptions) -> Deadline:
         """From now on: the configured one, or the request's own where that is sooner."""

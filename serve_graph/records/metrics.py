@@ -227,6 +227,7 @@ def render_metrics(
     alarms: Mapping[str, float] = MappingProxyType({}),
     revoked: bool = False,
     judge: Collector | None = None,
+    comparisons: Collector | None = None,
 ) -> str:
     """Render the metrics in Prometheus' text format, from a registry without the metrics of other libraries.
 
@@ -246,8 +247,8 @@ def render_metrics(
         `labels`, `errors`, `drift`, `revoked`: what the promise is watched by; empty where nothing is watched.
     revoked : bool
         Whether alarms have put the graph into its safe mode.
-    judge : Collector, optional
-        The judge's own totals.
+    judge, comparisons : Collector, optional
+        The totals of the judge and of comparisons.
 
     Returns
     -------
@@ -258,8 +259,9 @@ def render_metrics(
     registry.register(metrics)
     now = _ValuesNow(spooled, engines, escalation_caps, held, lost + metrics.unrecorded, certificates, alarms, revoked)
     registry.register(now)
-    if judge is not None:
-        registry.register(judge)
+    for beside in (judge, comparisons):
+        if beside is not None:
+            registry.register(beside)
     return generate_latest(registry).decode()
 
 

@@ -68,7 +68,7 @@ class JudgeBudget:
             if not spent.is_finite() or spent < 0:
                 raise ValueError(f"{spent} is no amount")
         except (KeyError, TypeError, ValueError, InvalidOperation) as error:
-            raise ValueError(f"{self.path} does not say what was spent on judging: remove it") from error
+            raise ValueError(f"{self.path} does not say what was spent: remove it") from error
         return (day, spent) if day >= today else (today, Decimal(0))
 
     def _write(self, day: str, usd: Decimal) -> None:

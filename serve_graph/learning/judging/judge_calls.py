@@ -13,8 +13,8 @@ from router_models.types import Call, Completion, Query
 from serve_graph.cascade.billing import Prices, answered, total, unanswered
 from serve_graph.cascade.interfaces import Engine
 from serve_graph.errors import EngineError, EngineTimeoutError
+from serve_graph.learning.judging.call_metrics import CallMetrics
 from serve_graph.learning.judging.judge_budget import JudgeBudget
-from serve_graph.learning.judging.judge_metrics import JudgeMetrics
 from serve_graph.protocol.responses import usage_of
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class JudgeCalls:
         Whom to call.
     budget : JudgeBudget
         The day's money.
-    metrics : JudgeMetrics
+    metrics : CallMetrics
         Where calls are counted, failed ones too.
     concurrency : int
         Calls of one tier at once, at most.
@@ -56,7 +56,7 @@ class JudgeCalls:
     """
 
     def __init__(
-        self, tiers: JudgeTiers, budget: JudgeBudget, metrics: JudgeMetrics, concurrency: int, timeout_s: float
+        self, tiers: JudgeTiers, budget: JudgeBudget, metrics: CallMetrics, concurrency: int, timeout_s: float
     ) -> None:
         self.tiers = tiers
         self.budget = budget
@@ -114,7 +114,7 @@ class JudgeCalls:
         try:
             day = await asyncio.to_thread(self.budget.hold, usd)
         except (OSError, ValueError) as error:
-            logger.error("the judge's budget cannot be read or written, nothing is judged: %s", error)
+            logger.error("%s cannot be read or written, so that it is spent: %s", self.budget.path, error)
             raise NotJudgedError("budget") from error
         if day is None:
             raise NotJudgedError("budget")
@@ -126,4 +126,4 @@ class JudgeCalls:
         try:
             await asyncio.to_thread(self.budget.settle, day, held, usd)
         except (OSError, ValueError) as error:
-            logger.error("the judge's budget cannot be written: %s", error)
+            logger.error("%s cannot be written: %s", self.budget.path, error)

@@ -11,14 +11,14 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from router_models.pricing.prices import plain_decimal
-from router_models.types import Completion, Message, Query
+from router_models.types import Completion, Query
 from serve_graph.config.judge import JudgeConfig
 from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, SaturatedError
 from serve_graph.learning.judging.judge_budget import JudgeBudget
@@ -26,14 +26,12 @@ from serve_graph.learning.judging.judge_calls import JudgeCalls, JudgeTiers, Not
 from serve_graph.learning.judging.judge_metrics import JudgeMetrics
 from serve_graph.learning.judging.judge_prompts import (
     DEFAULT_PROMPTS,
-    PAIRWISE_WORDS,
     POINTWISE_WORDS,
     conversation_text,
     fresh_nonce,
-    judge_prompt,
-    verdict_in,
     why_not_judged,
 )
+from serve_graph.learning.judging.judge_questions import JudgeQuestions, UnparsableError
 from serve_graph.learning.labelled import up_for_labelling
 from serve_graph.records.feedback import Feedback
 
@@ -69,10 +67,6 @@ class Judgement:
     @property
     def verdict(self) -> str:
         return "tie" if self.tie else "right" if self.right else "wrong"
-
-
-class _UnparsableError(Exception):
-    """The judge's reply held no verdict."""
 
 
 class LiveJudge:
@@ -111,11 +105,11 @@ class LiveJudge:
         self.source = source
         self.write = write
         self.after_s = after_s
-        self.nonce = nonce
         self.clock = clock
         self.now = now
         self.metrics = JudgeMetrics()
         self.calls = JudgeCalls(tiers, budget, self.metrics, config.concurrency, config.timeout_s)
+        self.questions = JudgeQuestions(config, self.calls, nonce)
         self.template = config.prompt or DEFAULT_PROMPTS[config.mode]
         self._queue: asyncio.Queue[tuple[float, FinishedAnswer]] = asyncio.Queue(config.max_queued)
 
@@ -153,7 +147,7 @@ class LiveJudge:
             self.metrics.shed[str(shed)] += 1
         except SaturatedError:
             self.metrics.shed["busy"] += 1
-        except _UnparsableError:
+        except UnparsableError:
             self.metrics.failed["unparsable"] += 1
         except EngineTimeoutError:
             self.metrics.failed["timeout"] += 1
@@ -196,7 +190,7 @@ class LiveJudge:
         if self.config.mode == "pairwise":
             if answer.tier != answer.last_tier:
                 judgement = Judgement("pairwise")
-                last = await self._called(answer.last_tier, answer.query, "answer", judgement)
+                last, judgement.cost_usd = await self.calls.make(answer.last_tier, answer.query, "answer")
                 if last.tool_calls:
                     raise NotJudgedError("tool calls")
                 return await self._compared(question, answer.shown.text, last.text, judgement, shown_is_cheap=True)
@@ -205,7 +199,8 @@ class LiveJudge:
                 return await self._compared(question, cheap, shown, Judgement("pairwise"), shown_is_cheap=False)
         judgement = Judgement("pointwise")
         template = self.template if self.config.mode == "pointwise" else DEFAULT_PROMPTS["pointwise"]
-        word = await self._asked(template, POINTWISE_WORDS, judgement, question=question, answer=answer.shown.text)
+        texts = {"question": question, "answer": answer.shown.text}
+        word, judgement.cost_usd = await self.questions.ask(template, POINTWISE_WORDS, **texts)
         judgement.right = POINTWISE_WORDS[word]
         if answer.tier == answer.last_tier:
             judgement.last_tier_right = judgement.right
@@ -215,32 +210,15 @@ class LiveJudge:
         self, question: str, cheap: str, last: str, judgement: Judgement, *, shown_is_cheap: bool
     ) -> Judgement:
         """A cheap answer beside the last tier's, in both orders."""
-        said = []
-        for texts in ({"first": cheap, "second": last}, {"first": last, "second": cheap}):
-            word = await self._asked(self.template, PAIRWISE_WORDS, judgement, question=question, **texts)
-            said.append(PAIRWISE_WORDS[word])
-        if said[0] != said[1][::-1]:
+        verdict = await self.questions.compare(self.template, question, cheap, last)
+        judgement.cost_usd += verdict.usd
+        cheap_right, last_right = verdict.first, verdict.second
+        if cheap_right is None or last_right is None:
             judgement.tie = True
             return judgement
-        cheap_right, last_right = said[0]
         judgement.right = cheap_right if shown_is_cheap else last_right
         judgement.last_tier_right, judgement.cheap_right = last_right, cheap_right
         return judgement
-
-    async def _asked(self, template: str, words: Mapping[str, Any], judgement: Judgement, **texts: str) -> str:
-        """The word of the judge's verdict; raises _UnparsableError where there is none."""
-        nonce = self.nonce(template, *texts.values())
-        asked = Message("user", judge_prompt(template, nonce=nonce, **texts))
-        query = Query((asked,), {}, {**self.config.decoding, "max_tokens": self.config.max_tokens})
-        word = verdict_in((await self._called(self.config.tier, query, "judging", judgement)).text, nonce, words)
-        if word is None:
-            raise _UnparsableError
-        return word
-
-    async def _called(self, tier: str, query: Query, what: str, judgement: Judgement) -> Completion:
-        completion, usd = await self.calls.make(tier, query, what)
-        judgement.cost_usd += usd
-        return completion
 
 
 def _voice(source: str) -> str:

@@ -66,5 +66,5 @@ def test_replicas_and_restarts_share_one_sum(budget: JudgeBudget, days: Days) ->
 def test_a_file_that_does_not_say_what_was_spent_is_an_error_that_names_it(budget: JudgeBudget, text: str) -> None:
     budget.hold(CENT)
     budget.path.write_text(text)
-    with pytest.raises(ValueError, match=r"judge\.json does not say what was spent on judging: remove it"):
+    with pytest.raises(ValueError, match=r"judge\.json does not say what was spent: remove it"):
         budget.hold(CENT)

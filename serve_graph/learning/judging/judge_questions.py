@@ -1,0 +1,64 @@
+"""Ask a judge a question and read its verdict; of a pair of answers, in both orders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from router_models.types import Message, Query
+from serve_graph.config.judge import JudgeConfig
+from serve_graph.learning.judging.judge_calls import JudgeCalls
+from serve_graph.learning.judging.judge_prompts import PAIRWISE_WORDS, fresh_nonce, judge_prompt, verdict_in
+
+
+class UnparsableError(Exception):
+    """The judge's reply held no verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairVerdict:
+    """Which of two answers are right; None of both where the two orders disagree. `usd`: what asking cost."""
+
+    first: bool | None
+    second: bool | None
+    usd: Decimal
+
+    @property
+    def is_tie(self) -> bool:
+        return self.first is None
+
+
+class JudgeQuestions:
+    """Put questions to the judge of a configuration, each with a code of its own."""
+
+    def __init__(self, config: JudgeConfig, calls: JudgeCalls, nonce: Callable[..., str] = fresh_nonce) -> None:
+        self.config = config
+        self.calls = calls
+        self.nonce = nonce
+
+    async def ask(self, template: str, words: Mapping[str, Any], **texts: str) -> tuple[str, Decimal]:
+        """Return the word of the verdict and the call's dollars.
+
+        Raises UnparsableError where the reply holds none, and what `JudgeCalls.make` raises.
+        """
+        nonce = self.nonce(template, *texts.values())
+        asked = Message("user", judge_prompt(template, nonce=nonce, **texts))
+        query = Query((asked,), {}, {**self.config.decoding, "max_tokens": self.config.max_tokens})
+        completion, usd = await self.calls.make(self.config.tier, query, "judging")
+        word = verdict_in(completion.text, nonce, words)
+        if word is None:
+            raise UnparsableError
+        return word, usd
+
+    async def compare(self, template: str, question: str, one: str, other: str) -> PairVerdict:
+        """Which of two answers are right, asked in both orders; raises as `ask`."""
+        said, spent = [], Decimal(0)
+        for texts in ({"first": one, "second": other}, {"first": other, "second": one}):
+            word, usd = await self.ask(template, PAIRWISE_WORDS, question=question, **texts)
+            said.append(PAIRWISE_WORDS[word])
+            spent += usd
+        if said[0] != said[1][::-1]:
+            return PairVerdict(None, None, spent)
+        return PairVerdict(*said[0], spent)
