@@ -143,7 +143,15 @@ def served_path(request: ComparedRequest) -> PathTaken | None:
         return None
     if state.action is Action.ESCALATED and state.tried is None:
         return None
+    if stream is not None and stream.first_token_s is not None and _went_out_in_time(request, stream):
+        return None
     return PathTaken(state.tier, str(state.action), state.completion, request.usd)
+
+
+def _went_out_in_time(request: ComparedRequest, stream: StreamTerms) -> bool:
+    """Whether an answer below the last tier may have been shown without its verdict, since it was late."""
+    state = request.state
+    return stream.mode is not StreamMode.ROUTE and state.tier != request.last_tier and state.verdict is None
 
 
 async def path_of(

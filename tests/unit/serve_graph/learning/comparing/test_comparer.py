@@ -17,6 +17,7 @@ from serve_graph.cascade import cascade
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.fakes import PRICES, FakeDecider, FakeEngine, FakeJudge, fake_context
 from serve_graph.cascade.steps import RequestState, StreamMode, StreamTerms
+from serve_graph.cascade.streaming import stream_answer
 from serve_graph.config.comparisons import ComparisonsConfig
 from serve_graph.config.judge import JudgeConfig
 from serve_graph.errors import (
@@ -305,6 +306,21 @@ async def test_streams_are_decided_by_the_rules_of_their_mode(rig: Callable[...,
         StreamMode.VERIFY: ("accepted", "escalated", False),
         StreamMode.PREFIX: ("accepted", "escalated", False),
     }
+
+
+async def test_a_stream_that_was_shown_unjudged_because_it_was_late_is_decided_anew(rig: Callable[..., Rig]) -> None:
+    """By `at_first_token: commit`. The stable version would have escalated it, as the candidate does."""
+    terms = StreamTerms(StreamMode.VERIFY, 0.01, "commit")
+    slow, state = version(verdict=Action.ESCALATED), RequestState()
+    slow = replace(slow, streams={**slow.streams, "cheap": FakeEngine("cheap says", slow_s=0.05)})
+    query = Query.from_prompt("2 + 2?")
+    assert [piece async for piece in stream_answer(slow, query, None, terms, state)]
+    assert (state.action, state.tier, state.verdict) == (Action.ROUTED, "cheap", None)
+    at = rig()
+    request = replace(await served(ESCALATES, ESCALATES), state=state, stream=terms)
+    await at.comparer.compare(request)
+    assert (at.rows[-1].alike, at.rows[-1].stable_action) == (True, "escalated")
+    assert at.asked() == {"frontier": 1}
 
 
 def test_the_share_that_is_drawn_is_the_rollouts_and_grows_with_it(rig: Callable[..., Rig]) -> None:
