@@ -13,7 +13,7 @@ PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class RolloutsConfig(Frozen):
-    """The limits of canaries and shadows (docs/guides/rollouts.md). Fixed before a rollout: changes act at a start."""
+    """The limits of canaries and shadows (docs/operate/rollouts.md). Read when the graph starts."""
 
     margin: ProperShare = 0.02
     """How much lower the candidate's share of right answers may be."""
