@@ -14,6 +14,7 @@ from serve_graph.gateway.constraints import RequestConstraints, RoutingContext, 
 from serve_graph.gateway.request import Request
 from serve_graph.learning.comparing.compared_request import ComparedRequest
 from serve_graph.learning.comparing.comparer import Comparer
+from serve_graph.policy.rollout.assignment import unit_of
 
 UNSLICED = "detected_language"
 """By what requests are sliced where neither version is."""
@@ -56,6 +57,7 @@ def offer_comparison(
             request.terms if request.stream else None,
             context_of,
             slices,
+            unit_of(request.resolved.session, None, request.query.text),
         )
     )
 

@@ -65,7 +65,7 @@ class Comparison:
     ungraded_reason : str, optional
         Why answers that differ have no grades; None where they have, or are alike.
     detail : mapping
-        What else is known, as JSON-able data.
+        What else is known, as JSON-able data; `group`: a hash of its session, else of its prompt.
     """
 
     rollout: str
@@ -104,6 +104,7 @@ class Comparison:
             float(self.stable_usd),
             float(self.candidate_usd),
             self.slices,
+            self.detail.get("group"),
         )
 
 

@@ -38,6 +38,8 @@ class ComparedRequest:
         What a version answers it with, by arm. Takes its time, so it is called off the request's path.
     slices : callable
         The slices that it is in; as `context_of`.
+    group : str, optional
+        A hash of its session, else of its prompt: of each the first comparison counts.
     """
 
     decision: str
@@ -53,6 +55,7 @@ class ComparedRequest:
     stream: StreamTerms | None
     context_of: Callable[[Arm], CascadeContext]
     slices: Callable[[], tuple[str, ...]] = tuple
+    group: str | None = None
 
     @property
     def other(self) -> Arm:

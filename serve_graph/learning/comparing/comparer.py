@@ -169,5 +169,5 @@ class Comparer:
             request.slices(),
             grades.grader,
             grades.why_not,
-            {"comparing_usd": plain_decimal(spent)},
+            {"comparing_usd": plain_decimal(spent), "group": request.group},
         )

@@ -75,6 +75,17 @@ async def test_a_drawn_request_is_handed_over_with_both_versions_whichever_answe
             assert at.service.comparer.rates == [0.25]
 
 
+async def test_a_session_is_one_group_and_without_one_so_is_a_prompt(endpoint: Endpoints) -> None:
+    at = comparing(endpoint())
+    for asked in ({"content": "a"}, {"content": "b"}, {"content": "a"}):
+        await at.chat(**asked)
+    for content in ("c", "d"):
+        await at.chat(content=content, serve_graph={"session": "s1"})
+    first, other, again, opened, went_on = [request.group for request in at.service.comparer.taken]
+    assert (first, opened) == (again, went_on)
+    assert len({first, other, opened}) == 3
+
+
 async def test_what_no_version_decides_fails_or_is_not_drawn_is_not_compared(endpoint: Endpoints) -> None:
     failing = comparing(endpoint(frontier=FakeEngine(error=EngineError("down")), decider=FakeDecider("frontier")))
     await failing.chat()

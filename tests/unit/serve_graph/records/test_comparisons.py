@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router_models.monitoring.canary import CanaryEvidence, CanaryLimits
 from router_models.types import DecisionRecord
 from serve_graph.records.comparisons import (
     Comparison,
@@ -65,6 +66,15 @@ async def test_pairs_come_in_order_of_arrival_and_the_same_answer_differs_in_cos
     assert not same.alike, "their costs count"
     assert (worse.stable_right, worse.candidate_right, worse.candidate_harm) == (1.0, 0.0, True)
     assert (unknown.stable_right, unknown.candidate_harm, unknown.candidate_usd) == (None, None, 3e-7)
+
+
+async def test_of_a_session_or_a_prompt_the_first_comparison_counts(store: DecisionStore) -> None:
+    table = ComparisonsTable(store)
+    grouped = {"dec-1": "a", "dec-2": "a", "dec-3": "b"}
+    await table.write([compared(name, detail={"group": group}) for name, group in grouped.items()])
+    await table.write([compared("dec-4"), compared("dec-5")])
+    evidence = CanaryEvidence.of(await table.pairs("rol-1"), [], CanaryLimits())
+    assert (evidence.pairs, evidence.repeats) == (4, 1)
 
 
 GRADES = st.none() | st.sampled_from([0.0, 1.0])

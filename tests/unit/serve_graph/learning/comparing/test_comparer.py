@@ -161,7 +161,7 @@ async def test_what_differs_is_asked_for_once_and_graded_whichever_version_serve
 ) -> None:
     """A cheap answer is wrong where the last tier's is right: that is harm, and the other version avoids it."""
     at = rig()
-    row = await at.compared(ACCEPTS, SENDS_UP, arm=arm)
+    row = await at.compared(ACCEPTS, SENDS_UP, arm=arm, group="s1")
     assert at.asked() == {"critic": 2, "frontier" if arm == "stable" else "cheap": 1}
     assert not row.same_answer
     assert (row.stable_tier, row.candidate_tier) == ("cheap", "frontier")
@@ -171,6 +171,7 @@ async def test_what_differs_is_asked_for_once_and_graded_whichever_version_serve
     assert (row.stable_usd, row.candidate_usd) == (CHEAP_USD, FRONTIER_USD)
     assert (row.grader, row.ungraded_reason) == ("judge:critic/m", None)
     made = FRONTIER_USD if arm == "stable" else CHEAP_USD
+    assert row.paired().group == "s1"
     assert Decimal(row.detail["comparing_usd"]) == made + PAIR_USD == at.comparer.calls.budget.spent()
 
 
