@@ -176,14 +176,15 @@ def _newton(rows: FloatArray, y: FloatArray, strength: float, start: FloatArray)
         z = rows @ w
         return float(np.sum(np.logaddexp(0.0, z) - y * z) + 0.5 * np.sum(penalty * w * w))
 
+    damping = np.diag(penalty + 1e-9)  # without it the intercept's curvature may vanish
     w, value = start, objective(start)
     for _ in range(MOST_STEPS):
         p = sigmoid(rows @ w)
         gradient = rows.T @ (p - y) + penalty * w
         if np.abs(gradient).max() <= GRADIENT * len(y):
             break
-        curvature = (rows * (p * (1.0 - p))[:, None]).T @ rows + np.diag(penalty)
-        step = np.linalg.lstsq(curvature, gradient, rcond=None)[0]
+        curvature = (rows * (p * (1.0 - p))[:, None]).T @ rows + damping
+        step = np.linalg.solve(curvature, gradient)
         for _ in range(MOST_HALVINGS):
             lower = objective(w - step)
             if lower <= value:

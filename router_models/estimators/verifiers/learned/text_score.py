@@ -45,27 +45,33 @@ class TextScore:
     ) -> tuple[Self, FloatArray]:
         """Return the fit on all rows, and out-of-fold scores (n,) of the same rows."""
         counts = _counts(prompts, answers)
-        scores = {penalty: _cross(counts, y, folds, penalty) for penalty in TEXT_PENALTIES}
+        scores = _cross(counts, y, folds)
         best = min(TEXT_PENALTIES, key=lambda penalty: float(((scores[penalty] - y) ** 2).mean()))
-        return cls._fit(counts, y, best), scores[best]
+        return cls._fits(counts, y, (best,))[0], scores[best]
 
     @classmethod
-    def _fit(cls, counts: Any, y: FloatArray, penalty: float) -> Self:
+    def _fits(cls, counts: Any, y: FloatArray, penalties: Sequence[float]) -> list[Self]:
+        """Fit the same rows with each penalty."""
         from sklearn.linear_model import Ridge
         from threadpoolctl import threadpool_limits
 
         documents = np.bincount(counts.indices, minlength=BUCKETS)
+        used = np.flatnonzero(documents)  # of the others the weight is 0, and most are empty where prompts are few
         idf = np.log((1.0 + len(y)) / (1.0 + documents)) + 1.0
+        X, made = _weighted(counts, idf)[:, used], []
         with threadpool_limits(limits=1, user_api="blas"):  # vectors this short are slower shared (50 times, measured)
-            model = Ridge(alpha=penalty, solver="sparse_cg", tol=1e-5).fit(_weighted(counts, idf), y)
-        return cls(idf, np.asarray(model.coef_, dtype=np.float64), float(model.intercept_))
+            for penalty in penalties:
+                model = Ridge(alpha=penalty, solver="sparse_cg", tol=1e-5).fit(X, y)
+                coef = np.zeros(BUCKETS)
+                coef[used] = model.coef_
+                made.append(cls(idf, coef, float(model.intercept_)))
+        return made
 
     def predict(self, prompts: Sequence[str], answers: Sequence[str]) -> FloatArray:
         """Return scores (n,) of n exchanges."""
-        return self._predict(_counts(prompts, answers))
+        return self._predict(_weighted(_counts(prompts, answers), self.idf))
 
-    def _predict(self, counts: Any) -> FloatArray:
-        weighted = _weighted(counts, self.idf)
+    def _predict(self, weighted: Any) -> FloatArray:
         rows = _rows_of(weighted)
         scores = np.bincount(rows, weighted.data * self.coef[weighted.indices], weighted.shape[0]) + self.intercept
         return np.asarray(scores, dtype=np.float64)
@@ -118,10 +124,14 @@ def _rows_of(matrix: Any) -> IntArray:
     return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
 
 
-def _cross(counts: Any, y: FloatArray, folds: IntArray, penalty: float) -> FloatArray:
-    out = np.full(len(y), float(y.mean()))
+def _cross(counts: Any, y: FloatArray, folds: IntArray) -> dict[float, FloatArray]:
+    """Return out-of-fold scores (n,) of every penalty."""
+    out = {penalty: np.full(len(y), float(y.mean())) for penalty in TEXT_PENALTIES}
     for fold in np.unique(folds):
         held_out = folds == fold
         if (~held_out).any():
-            out[held_out] = TextScore._fit(counts[~held_out], y[~held_out], penalty)._predict(counts[held_out])
+            fits = TextScore._fits(counts[~held_out], y[~held_out], TEXT_PENALTIES)
+            weighted = _weighted(counts[held_out], fits[0].idf)
+            for penalty, fitted in zip(TEXT_PENALTIES, fits, strict=True):
+                out[penalty][held_out] = fitted._predict(weighted)
     return out

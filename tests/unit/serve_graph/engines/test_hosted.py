@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,8 +50,10 @@ def hosted(*apis: Api, timeout_s: float = 20.0, failover: dict[str, Any] | None 
     return OPEN[-1]
 
 
-async def soon(coming: Awaitable[Any]) -> Any:
-    return await asyncio.wait_for(coming, LONG_S / 4)
+async def soon(coming: asyncio.Future[Any]) -> Any:
+    done, _ = await asyncio.wait({coming}, timeout=LONG_S / 4)
+    assert done, "no time-out ended it"
+    return await coming
 
 
 async def list_of(pieces: AsyncIterator[Any]) -> list[Any]:
