@@ -20,6 +20,11 @@ def up_for_labelling(decision: str, share: float) -> bool:
     return drawn < share * 2**64
 
 
+def drawn_order(decision: str) -> bytes:
+    """Where a decision stands in the random order in which answers are labelled: the same for everybody."""
+    return hashlib.sha256(f"order {decision}".encode("utf-8", "replace")).digest()
+
+
 def is_promised(evidence: Mapping[str, Any]) -> bool:
     """Whether something was promised of a decision's answer by the version's own certificate.
 

@@ -17,8 +17,14 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 PACKAGE = "serve_graph.api.console"
-POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+POLICY = "; ".join(
+    (
+        *(f"{kind}-src 'self'" for kind in ("style", "script", "img")),
+        "default-src 'none'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
 )
 HEADERS = {
     "content-security-policy": POLICY,
@@ -28,10 +34,11 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-MEDIA_TYPES = {"console.css": "text/css", "icon.svg": "image/svg+xml"}
+MEDIA_TYPES = {"console.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
 SECTIONS = (
     ("/console", "Overview"),
     ("/console/decisions", "Decisions"),
+    ("/console/labels", "Labels"),
 )
 """The pages that every page links to."""
 

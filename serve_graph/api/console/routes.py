@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from serve_graph.access.auth import CALLER
 from serve_graph.access.sessions import SIGN_IN, page_after
 from serve_graph.api.console.explorer import show_decision, show_decisions
+from serve_graph.api.console.label_queue import LABELS_PAGE, show_labels, take_label
 from serve_graph.api.console.overview import overview
 from serve_graph.api.console.pages import MEDIA_TYPES, PageReply, StaticReply, page
 from serve_graph.api.console.parts import ConsoleParts
@@ -26,9 +27,11 @@ def add_console(app: FastAPI, parts: ConsoleParts) -> None:
         "/console/decisions": show_decisions,
         "/console/decisions/{decision_id}": show_decision,
     }
+    forms: dict[str, Maker] = {"/console/sign-out": sign_out}
+    if parts.feedback is not None:
+        pages[LABELS_PAGE], forms[LABELS_PAGE] = show_labels, take_label
     for path, make in pages.items():
         app.add_api_route(path, _guarded(make, parts), methods=["GET"], include_in_schema=False)
-    forms: dict[str, Maker] = {"/console/sign-out": sign_out}
     for path, make in forms.items():
         app.add_api_route(path, _guarded(make, parts), methods=["POST"], include_in_schema=False)
     app.add_api_route(SIGN_IN, _guarded(_sign_in_form, parts, is_open=True), methods=["GET"], include_in_schema=False)

@@ -7,7 +7,6 @@ Shown are answers of which something was promised, of the random share of decisi
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
@@ -21,7 +20,7 @@ from serve_graph.cli.client.replayed import replayed_task
 from serve_graph.cli.offline.label_terminal import KEYS_ARE, Keys, plain, show_text
 from serve_graph.errors import ServeGraphError
 from serve_graph.gateway.promise import OR_NO_WORSE
-from serve_graph.learning.labelled import is_promised, up_for_labelling
+from serve_graph.learning.labelled import drawn_order, is_promised, up_for_labelling
 from serve_graph.records.feedback import Feedback, FeedbackTable
 from serve_graph.records.store import DecisionStore
 
@@ -71,12 +70,8 @@ async def answers_to_label(store: DecisionStore, share: float, labeller: str, ve
         )
     said = await FeedbackTable(store).labels_on([record.id for record in found])
     mine = {name: one for name, labels in said.items() for one in labels if one.labeller == labeller}
-    queue = sorted((record for record in found if record.id not in mine), key=lambda record: _drawn(record.id))
+    queue = sorted((record for record in found if record.id not in mine), key=lambda record: drawn_order(record.id))
     return ToLabel(tuple(queue), len(mine), sum(one.value == 0 for one in mine.values()), passed)
-
-
-def _drawn(decision: str) -> bytes:
-    return hashlib.sha256(f"order {decision}".encode()).digest()
 
 
 class DecisionLabels:
