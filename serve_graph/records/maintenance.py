@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 
 from serve_graph.access.budgets import Spending, starts
 from serve_graph.access.keys import Keyring, changes_of_keys
-from serve_graph.config.graph import GraphConfig, RecordsConfig
+from serve_graph.config.graph import GraphConfig
+from serve_graph.config.records import RecordsConfig
 from serve_graph.errors import ConfigError, StoreUnavailableError
 from serve_graph.records.audit import AuditEntry, deliver_left, leave, left_in
 from serve_graph.records.audit_log import AuditLog

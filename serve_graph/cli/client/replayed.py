@@ -13,7 +13,8 @@ from router_models.data.starter import Task
 from router_models.data.starter.task import UNGRADED
 from router_models.types import DecisionRecord, Progress
 from router_models.types.chat_prompts import chat_of, routed_text
-from serve_graph.config.graph import GraphConfig, RecordsConfig
+from serve_graph.config.graph import GraphConfig
+from serve_graph.config.records import RecordsConfig
 from serve_graph.errors import ServeGraphError
 from serve_graph.records.store import DecisionStore
 

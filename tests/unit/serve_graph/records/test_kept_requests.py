@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_models.types import Query
-from serve_graph.config.graph import RecordsConfig
+from serve_graph.config.records import RecordsConfig
 from serve_graph.protocol.requests import ChatRequest, chat_query, parse_request
 from serve_graph.records.kept_requests import NOT_TEXT, REDACTED_OTHERWISE, kept_request
 from serve_graph.records.maintenance import REDACTED, answer_keeper, prompt_keeper

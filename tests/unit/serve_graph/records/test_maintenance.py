@@ -13,7 +13,8 @@ from router_models.types import DecisionRecord
 from serve_graph.access.budgets import Spending
 from serve_graph.access.keys import Keyring, key_hash, write_keys
 from serve_graph.config.access import KeyConfig
-from serve_graph.config.graph import GraphConfig, RecordsConfig
+from serve_graph.config.graph import GraphConfig
+from serve_graph.config.records import RecordsConfig
 from serve_graph.errors import ConfigError
 from serve_graph.records.maintenance import REDACTED, Maintenance, metadata_keeper, prompt_keeper
 from serve_graph.records.spool import SpooledSink

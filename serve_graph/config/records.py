@@ -1,0 +1,67 @@
+"""The decision store's configuration, and what records keep of prompts and answers."""
+
+from __future__ import annotations
+
+import re
+from types import MappingProxyType
+from typing import Annotated, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from serve_graph.config.base import Frozen
+
+STORE_DRIVERS = MappingProxyType(
+    {
+        "sqlite": "sqlite+aiosqlite",
+        "sqlite+aiosqlite": "sqlite+aiosqlite",
+        "postgres": "postgresql+asyncpg",
+        "postgresql": "postgresql+asyncpg",
+        "postgresql+asyncpg": "postgresql+asyncpg",
+    }
+)
+
+
+class RecordsConfig(Frozen):
+    """The decision store, and how long and in which form prompts are recorded."""
+
+    url: str | None = None
+    """SQLAlchemy URL of an SQLite or PostgreSQL database; null: SQLite (WAL) in the state folder."""
+    keep_days: Annotated[float, Field(gt=0)] | None = None
+    """Days after which records are deleted; null: never."""
+    audit_keep_days: Annotated[float, Field(gt=0)] | None = None
+    """Days after which entries of the audit log are deleted; null: never."""
+    keep_prompts: bool = False
+    """Whether records contain the routed text and what else decides the answer, after redaction."""
+    keep_answers: bool | None = None
+    """Whether records contain the answer's text as well, redacted alike: what `decisions label` shows. null: where
+    prompts are kept.
+    """
+    keep_metadata: tuple[str, ...] | None = None
+    """The names of a request's `metadata` that records contain; null: all. Values are redacted as the text is."""
+    redact: tuple[re.Pattern[str], ...] = ()
+    """Regular expressions; every match in the recorded text, and in the values of metadata, is replaced."""
+    redact_with: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
+    """A function as `module:function` that takes and returns the text, for further redaction."""
+    retry_s: Annotated[float, Field(gt=0)] = 2.0
+    """Seconds between two attempts to reach the store."""
+
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether answers are kept: never without their prompts."""
+        return self.keep_prompts and self.keep_answers is not False
+
+    @model_validator(mode="after")
+    def _answers_with_prompts(self) -> Self:
+        if self.keep_answers and not self.keep_prompts:
+            raise ValueError("keep_answers needs keep_prompts: an answer tells its prompt")
+        return self
+
+    @field_validator("url")
+    @classmethod
+    def _with_async_driver(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        scheme, _, rest = url.partition("://")
+        if scheme not in STORE_DRIVERS:
+            raise ValueError(f"records.url must begin with sqlite:// or postgresql://, found {scheme!r}")
+        return f"{STORE_DRIVERS[scheme]}://{rest}"
