@@ -15,7 +15,7 @@ import numpy as np
 
 from router_models.errors import DataError
 from router_models.types import Prompts, Query
-from router_models.types.conditions import PLAIN_WORDS
+from router_models.types.conditions import HASHED, PLAIN_WORDS
 
 UNKNOWN = "unknown"
 MAX_SLICES = 60
@@ -206,6 +206,8 @@ def _in_words(name: str, column: tuple[str, ...], prompts: Prompts) -> tuple[str
     if name == "system_prompt":
         first = {value: prompts.texts[i] for i, value in reversed(list(enumerate(column)))}
         known = {value: system_prompt_name(value, text) for value, text in first.items() if value} | known
+    elif name in HASHED:
+        known = {value: value[:12] for value in column if value} | known
     return tuple(known.get(value, value) for value in column)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +39,8 @@ def coverage_section(coverage: Coverage) -> str:
         ["system prompt", ", ".join(known[:12] or "none" for known in coverage.system_prompts)],
         ["turns of the user", f"{coverage.least_turns} to {coverage.turns}"],
         ["response format", ", ".join(known or "text" for known in coverage.response_formats)],
-        ["tools declared", _either(coverage.tools, always=coverage.only_tools)],
+        ["schemas of formats", _digests(coverage.schemas)],
+        ["tools declared", f"{_either(coverage.tools, always=coverage.only_tools)}: {_digests(coverage.declared)}"],
         ["tool calls or results in the conversation", _either(coverage.tool_loops, always=coverage.only_tool_loops)],
         ["a begun answer", _either(coverage.prefilled, always=coverage.only_prefilled)],
         ["max_tokens", "not known" if coverage.max_tokens is None else f"from {coverage.max_tokens}"],
@@ -130,6 +132,10 @@ def _lengths(coverage: Coverage) -> str:
     if coverage.own_limits:
         return f"{known}{', or ' if known else 'up to '}what its tier permits by itself"
     return known or "any"
+
+
+def _digests(known: Iterable[str]) -> str:
+    return ", ".join(one[:12] or "none" for one in known) or "none"
 
 
 def _either(some: bool, *, always: bool) -> str:

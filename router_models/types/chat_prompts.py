@@ -9,6 +9,8 @@ from typing import Any
 from router_models.types.exchange import Message, Query
 
 TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
+TOOL_ROLES = frozenset({"tool", "function"})
+"""Whose messages bear the name of a tool; any other name (of a speaker) reaches the model and no router."""
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
 
@@ -45,7 +47,22 @@ def chat_of(prompt: object) -> list[dict[str, Any]] | None:
 
 def routed_text(messages: Sequence[Mapping[str, Any]]) -> str:
     """Return the text that a served request with these messages is routed on (`Query.text`)."""
-    return Query(tuple(Message(one["role"], plain_text(one.get("content"))) for one in messages)).text
+    return Query(tuple(map(read_message, messages))).text
+
+
+def read_message(message: Mapping[str, Any]) -> Message:
+    """Return a chat message as routers read it: its text, the calls of tools that it holds, and a tool's name.
+
+    Calls are read by the name of their function and by their arguments, as an engine's chat template shows them.
+    """
+    text, role = plain_text(message.get("content")), str(message.get("role"))
+    calls = message.get("tool_calls")
+    said = [_read_call(call) for call in calls if isinstance(call, Mapping)] if isinstance(calls, list) else []
+    if isinstance(former := message.get("function_call"), Mapping):
+        said.append(_read_call({"function": former}))
+    if role in TOOL_ROLES and isinstance(name := message.get("name"), str):
+        said.append(name)
+    return Message(role, "\n".join(filter(None, (text, *said))) if said else text)
 
 
 def shown(value: object) -> str:
@@ -77,6 +94,29 @@ def _message(one: object) -> dict[str, Any]:
     if other is not None:
         raise ValueError(f"a part of type {shown(other)} is no text, and routers read text alone: leave it out")
     return {name: value for name, value in one.items() if value is not None or name == "content"}
+
+
+def _read_call(call: Mapping[str, Any]) -> str:
+    """Return name and arguments of a call; those of a custom tool are its input."""
+    made = call.get("function") or call.get("custom")
+    if not isinstance(made, Mapping):
+        return ""
+    given = [made.get(name) for name in ("name", "arguments", "input")]
+    return " ".join(one if isinstance(one, str) else _spelled(one) for one in map(_unescaped, given) if one)
+
+
+def _unescaped(text: Any) -> Any:
+    """Return JSON without the escapes that hide its letters from a reader, but not from a model."""
+    if isinstance(text, str) and "\\u" in text:
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+    return text
+
+
+def _spelled(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def plain_text(content: str | list[Mapping[str, Any]] | None) -> str:

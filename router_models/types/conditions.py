@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from router_models.types.chat_prompts import TEXT_PARTS
+from router_models.types.declared import SHA256, format_digest, tools_digest
 from router_models.types.exchange import Message, Query
+from router_models.types.unread import unread_of
 
 CONDITION_COLUMNS = (
     "decoding",
@@ -26,8 +26,14 @@ CONDITION_COLUMNS = (
     "tool_loop",
     "prefilled",
     "unread",
+    "declared_tools",
+    "format_schema",
 )
 """The columns of outcomes that say under which conditions a row was asked; empty or absent: the plain case."""
+HASHED = frozenset({"system_prompt", "declared_tools", "format_schema"})
+"""Those that hold a sha256."""
+DECLARED_IN: Mapping[str, str] = {"declared_tools": "tools", "format_schema": "response_format"}
+"""The columns that may hold the JSON of a request, and so say what these are the digests of."""
 PLAIN_WORDS: Mapping[str, str] = {
     "decoding": "the tiers' own",
     "max_tokens": "the tiers' own",
@@ -38,6 +44,8 @@ PLAIN_WORDS: Mapping[str, str] = {
     "tool_loop": "no",
     "prefilled": "no",
     "unread": "nothing",
+    "declared_tools": "none",
+    "format_schema": "none",
 }
 """What an empty cell of each of these columns says."""
 NO_DECODING = frozenset(
@@ -66,16 +74,8 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 """Values that change nothing, unless a tier's own default is another one."""
 OF_REQUESTS = frozenset({"tool_choice", "function_call", "parallel_tool_calls", "modalities"})
 """Settings that no tier has a default of."""
-READ_FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id", "function_call", "cache_control"})
-"""What of a message is a condition of its own, or read by routers and verifiers."""
-TOOL_ROLES = frozenset({"tool", "function"})
-"""Whose messages bear the name of a tool; any other name (of a speaker) reaches the model and no router."""
-READ_OF_TEXT = frozenset({"type", "text", "cache_control"})
-"""What of a part that is text is read, or changes no answer."""
-MEDIA_FIELDS = frozenset({"image", "images", "audio", "video", "videos", "file", "files", "attachments"})
-"""What of a message is no text: which tier takes it, and that nothing is promised of it, is said elsewhere."""
-UNREAD_PARTS = frozenset({"refusal", "thinking", "redacted_thinking", "reasoning", "reasoning_text"})
-"""Types of parts that models read and routers do not."""
+READ_WHOLE = frozenset({"role", "content"})
+"""What a message has of which routers read all, where its content is a text."""
 SHAPES_SAMPLING = ("top_p", "top_k", "min_p")
 """What has no effect at temperature 0."""
 EXACT = 2**53
@@ -83,7 +83,6 @@ EXACT = 2**53
 NOBODY_ASKS = Message("user", "")
 """What a system prompt follows that is all there is: another condition than one that a question follows."""
 SYSTEM_ROLES = frozenset({"system", "developer"})
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +112,10 @@ class Conditions:
     unread : str
         What of its messages no router reads: reasoning, refusals, names of speakers, fields of one provider's own.
         Rows that have it are no evidence.
+    declared : str
+        sha256 of the tools that it declares, in hex; empty: none, or a row that does not say which.
+    schema : str
+        sha256 of its format's schema, in hex; empty: none, or a row that does not say which.
     """
 
     decoding: str = ""
@@ -125,6 +128,8 @@ class Conditions:
     prefilled: bool = False
     choices: int = 1
     unread: str = ""
+    declared: str = ""
+    schema: str = ""
 
     def columns(self) -> dict[str, str]:
         """Return the conditions as a row's columns, all text; `from_columns` reads them back."""
@@ -138,13 +143,16 @@ class Conditions:
             "tool_loop": _yes(self.tool_loop),
             "prefilled": _yes(self.prefilled),
             "unread": self.unread,
+            "declared_tools": self.declared,
+            "format_schema": self.schema,
         }
 
     @classmethod
     def from_columns(cls, row: Mapping[str, str]) -> Conditions:
         """Read a row's columns, of which any may be absent or empty; ValueError names one that cannot be read.
 
-        A system prompt may be there as its text instead of its hash, and tools and formats as the JSON of a request.
+        A system prompt may be there as its text instead of its hash, and tools and formats as the JSON of a request:
+        then it says which tools, and which schema.
         """
 
         def number(name: str) -> int | None:
@@ -162,16 +170,19 @@ class Conditions:
             raise ValueError(f'decoding must be a JSON object such as {{"temperature":0.7}}, found {decoding[:60]!r}')
         if stray := sorted(OWN_CONDITIONS & asked.keys()):
             raise ValueError(f"{stray[0]} is no sampling setting: it is a condition, or a column, of its own")
+        declared = _digest(row, "declared_tools", tools_digest)
         return cls(
             decoding_of(asked, as_sent=True),
             number("max_tokens"),
             _hash_of(row.get("system_prompt", "")),
             number("turns") or 1,
-            _yes_or_no("tools", row.get("tools", "")),
+            _yes_or_no("tools", row.get("tools", "")) or bool(declared),
             _format_of(row.get("response_format", "").strip()),
             _yes_or_no("tool_loop", row.get("tool_loop", "")),
             _yes_or_no("prefilled", row.get("prefilled", "")),
             unread=row.get("unread", "").strip(),
+            declared=declared,
+            schema=_digest(row, "format_schema", format_digest),
         )
 
     def effective_decoding(self, defaults: Mapping[str, Any]) -> str:
@@ -196,7 +207,7 @@ def conditions_of(query: Query) -> Conditions:
     """
     parameters, messages = query.parameters, query.messages
     sent = parameters.get("messages") or ()
-    kind = parameters.get("response_format")
+    kind, tools, functions = (parameters.get(name) for name in ("response_format", "tools", "functions"))
     form = str(kind.get("type") or "of no type" if isinstance(kind, Mapping) else kind or "")
     talk = [message.role for message in messages if message.role not in SYSTEM_ROLES]
     limit = parameters.get("max_tokens", parameters.get("max_completion_tokens"))
@@ -205,7 +216,7 @@ def conditions_of(query: Query) -> Conditions:
         limit if isinstance(limit, int) else None,
         system_prompt_of(messages if talk else (NOBODY_ASKS, *messages)),
         turns_of(messages),
-        bool(parameters.get("tools") or parameters.get("functions")),
+        bool(tools or functions),
         "" if form == "text" else form,
         any(
             message.get("role") in ("tool", "function") or message.get("tool_calls") or message.get("function_call")
@@ -214,36 +225,14 @@ def conditions_of(query: Query) -> Conditions:
         or any(message.role in ("tool", "function") for message in messages),
         talk[-1:] == ["assistant"],
         parameters.get("n") or 1,
-        _unread(sent),
+        "" if all(map(_is_plain, sent)) else unread_of(sent),
+        tools_digest(tools, functions) if tools or functions else "",
+        "" if kind is None else format_digest(kind),
     )
 
 
-def _unread(sent: Sequence[Mapping[str, Any]]) -> str:
-    """Name the first field of a message or of its text, or type of a part, that no router reads; empty: there is none.
-
-    Fields without a value (null, empty) do not count.
-    """
-    for message in sent:
-        if not READ_FIELDS.issuperset(message):
-            read = READ_FIELDS | MEDIA_FIELDS
-            for name, value in message.items():
-                if name not in read and value and not (name == "name" and message.get("role") in TOOL_ROLES):
-                    return str(name)
-        content = message.get("content")
-        if isinstance(content, list | tuple):
-            for part in content:
-                if isinstance(part, Mapping) and (found := _unread_of_part(part)):
-                    return found
-    return ""
-
-
-def _unread_of_part(part: Mapping[str, Any]) -> str:
-    kind = part.get("type") or "text"
-    if kind in UNREAD_PARTS:
-        return str(kind)
-    if kind not in TEXT_PARTS or READ_OF_TEXT.issuperset(part):
-        return ""
-    return next((str(name) for name, value in part.items() if name not in READ_OF_TEXT and value), "")
+def _is_plain(message: Mapping[str, Any]) -> bool:
+    return READ_WHOLE.issuperset(message) and isinstance(message.get("content"), str)
 
 
 def turns_of(messages: tuple[Message, ...]) -> int:
@@ -325,9 +314,22 @@ def _format_of(text: str) -> str:
 def _hash_of(text: str) -> str:
     return (
         text
-        if not text or _SHA256.fullmatch(text)
+        if not text or SHA256.fullmatch(text)
         else hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     )
+
+
+def _digest(row: Mapping[str, str], name: str, digest: Callable[[Any], str]) -> str:
+    """Read a digest; where the column has the JSON itself, or the one that it is declared in, take its digest."""
+    text = row.get(name, "").strip()
+    if SHA256.fullmatch(text):
+        return text
+    declared = _json(text)
+    if text and not isinstance(declared, list | dict):
+        raise ValueError(f"{name} must be a sha256 in hex or the JSON that was sent, found {text[:60]!r}")
+    if not text:
+        declared = _json(row.get(DECLARED_IN[name], "").strip())
+    return digest(declared) if isinstance(declared, list | dict) else ""
 
 
 def _json(text: str) -> Any:

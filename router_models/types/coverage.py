@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from router_models.types.conditions import Conditions
+from router_models.types.declared import PLAIN_FORMATS
 from router_models.types.text_coverage import NOT_COMPARED, TextCoverage
 
 LEAST_ROWS = 20
@@ -69,6 +70,10 @@ class Coverage:
         requests that permit more, no longer answer is covered (`longest_answer`).
     text : TextCoverage
         What of a prompt's text was certified beyond its distance.
+    declared : tuple of str
+        sha256 of each set of tools that rows declared, in hex: others are not covered.
+    schemas : tuple of str
+        sha256 of each format's schema, in hex; an empty one: a format without.
     """
 
     decodings: tuple[str, ...] = ("",)
@@ -89,6 +94,8 @@ class Coverage:
     left_out: tuple[tuple[str, int], ...] = ()
     most_tokens: int | None = None
     text: TextCoverage = NOT_COMPARED
+    declared: tuple[str, ...] = ()
+    schemas: tuple[str, ...] = ("",)
 
     @classmethod
     def of(
@@ -166,6 +173,8 @@ class Coverage:
             only_tools=tools == (True,),
             only_tool_loops=loops == (True,),
             only_prefilled=prefilled == (True,),
+            declared=tuple(filter(None, often("declared"))),
+            schemas=often("schema"),
         )
         kept = [row for row in rows if found.uncovered(row) is None]
         return found if len(kept) == len(rows) else cls._frequent(kept, least)
@@ -203,11 +212,15 @@ class Coverage:
             return Uncovered("tools", "no request that declares tools was certified")
         if self.only_tools and not asked.tools:
             return Uncovered("tools", "requests that declare tools alone were certified")
+        if asked.tools and asked.declared not in self.declared:
+            return Uncovered("tools", _not_certified("tools", "were", asked.declared))
         if asked.decoding not in self.decodings and not self._same_decoding(asked, defaults):
             return Uncovered("decoding", f"the sampling settings {_settings_named(asked)} were not certified")
         if asked.response_format not in self.response_formats:
             named = asked.response_format[:LONGEST_NAME] or "text"
             return Uncovered("response_format", f"the response format {named} was not certified")
+        if asked.schema not in self.schemas or (not asked.schema and asked.response_format not in PLAIN_FORMATS):
+            return Uncovered("response_format", _not_certified("format's schema", "was", asked.schema))
         if asked.turns > self.turns:
             return Uncovered("turns", f"{asked.turns} turns of the user, and at most {self.turns} were certified")
         if asked.turns < self.least_turns:
@@ -273,8 +286,8 @@ class Coverage:
             f"decoding {decodings}",
             f"system prompt {' or '.join(hashes)}",
             f"{f'{self.least_turns} ' if self.least_turns > 1 else ''}up to {self.turns} turn{'s'[: self.turns > 1]}",
-            f"format {formats}",
-            f"tools {_either(self.tools, self.only_tools)}",
+            f"format {formats}{_hashes(self.schemas)}",
+            f"tools {_either(self.tools, self.only_tools)}{_hashes(self.declared)}",
             f"tool loops {_either(self.tool_loops, self.only_tool_loops)}",
         ]
         parts += [f"begun answers {_either(True, self.only_prefilled)}"] if self.prefilled else []
@@ -306,6 +319,8 @@ class Coverage:
             "left_out": dict(self.left_out),
             **({} if self.most_tokens is None else {"most_tokens": self.most_tokens}),
             **({} if self.text == NOT_COMPARED else {"text": self.text.to_json()}),
+            **({} if not self.declared else {"declared_tools": list(self.declared)}),
+            **({} if self.schemas == ("",) else {"format_schemas": list(self.schemas)}),
         }
 
     @classmethod
@@ -331,9 +346,21 @@ class Coverage:
                 tuple((str(reason), int(count)) for reason, count in data["left_out"].items()),
                 None if data.get("most_tokens") is None else int(data["most_tokens"]),
                 text=TextCoverage.from_json(data["text"]) if "text" in data else NOT_COMPARED,
+                declared=tuple(str(known) for known in data.get("declared_tools", ())),
+                schemas=tuple(str(known) for known in data.get("format_schemas", ("",))),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"a certificate's coverage cannot be read: {error!r}") from error
+
+
+def _hashes(known: Sequence[str]) -> str:
+    """Name digests by their first digits, for a line of words."""
+    named = [one[:12] for one in known if one]
+    return f" ({' or '.join(named)})" if named else ""
+
+
+def _not_certified(what: str, were: str, digest: str) -> str:
+    return f"the {what} {digest[:12]} {were} not certified" if digest else f"which {what} {were} sent is not recorded"
 
 
 def _either(some: bool, always: bool) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from router_models.errors import DataError
-from router_models.types import Message, Query
-from router_models.types.chat_prompts import chat_of, plain_text
+from router_models.types import Query
+from router_models.types.chat_prompts import chat_of, read_message
 from router_models.types.conditions import conditions_of
 from router_models.types.coverage import Uncovered
 from router_models.versions.router_version import RouterVersion
@@ -71,8 +71,7 @@ def _query(cells: Mapping[Any, Any], place: int) -> Query:
 
 
 def _conversation(chat: Sequence[Mapping[str, Any]]) -> Query:
-    messages = tuple(Message(one["role"], plain_text(one.get("content"))) for one in chat)
-    return Query(messages, {}, {"messages": list(chat)})
+    return Query(tuple(map(read_message, chat)), {}, {"messages": list(chat)})
 
 
 def _decided(version: RouterVersion, query: Query) -> tuple[str, float, bool, list[str]]:

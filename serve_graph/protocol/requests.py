@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from router_models.types import Message, Query
+from router_models.types.chat_prompts import read_message
 from serve_graph.errors import RequestError
 from serve_graph.protocol.bounds import (
     MAX_CHOICES,
@@ -261,8 +262,11 @@ def chat_query(request: ChatRequest) -> Query:
     parameters = _parameters(request)
     if (tokens := parameters.pop("max_completion_tokens", None)) is not None:
         parameters["max_tokens"] = tokens
-    messages = tuple(Message(m.role, _plain(m.content)) for m in request.messages)
-    parameters["messages"] = [m.model_dump(exclude_unset=True) for m in request.messages]
+    parameters["messages"] = sent = [m.model_dump(exclude_unset=True) for m in request.messages]
+    messages = tuple(
+        read_message(dumped) if m.model_extra else Message(m.role, _plain(m.content))
+        for m, dumped in zip(request.messages, sent, strict=True)
+    )
     if request.uses_functions:
         parameters = with_tools(parameters)
     return Query(messages, dict(request.metadata or {}), parameters)

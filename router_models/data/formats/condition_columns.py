@@ -13,9 +13,17 @@ import pandas as pd
 from router_models.data.formats.cells import place, to_texts
 from router_models.data.table import OutcomeTable
 from router_models.errors import DataError
-from router_models.types import Message, Query
-from router_models.types.chat_prompts import plain_text
-from router_models.types.conditions import CONDITION_COLUMNS, PLAIN, PLAIN_WORDS, Conditions, conditions_of
+from router_models.types import Query
+from router_models.types.chat_prompts import read_message
+from router_models.types.conditions import (
+    CONDITION_COLUMNS,
+    DECLARED_IN,
+    HASHED,
+    PLAIN,
+    PLAIN_WORDS,
+    Conditions,
+    conditions_of,
+)
 
 
 def conditions_of_table(table: OutcomeTable) -> tuple[Conditions, ...]:
@@ -50,9 +58,9 @@ def conditions_of_table(table: OutcomeTable) -> tuple[Conditions, ...]:
 
 
 def condition_words(asked: Conditions, name: str) -> str:
-    """Return one condition in words; a system prompt by the first 12 digits of its hash."""
+    """Return one condition in words; system prompts, tools and schemas by the first 12 digits of its hash."""
     text = asked.columns()[name]
-    return (text[:12] if name == "system_prompt" else text) or PLAIN_WORDS[name]
+    return (text[:12] if name in HASHED else text) or PLAIN_WORDS[name]
 
 
 def with_conditions(frame: pd.DataFrame, chats: Sequence[Sequence[Mapping[str, Any]] | None]) -> pd.DataFrame:
@@ -70,6 +78,12 @@ def with_conditions(frame: pd.DataFrame, chats: Sequence[Sequence[Mapping[str, A
     plain = PLAIN.columns()
     read: dict[str, list[str]] = {}
     for name in CONDITION_COLUMNS:
+        beside = DECLARED_IN.get(name, "")
+        if name not in frame.columns and beside in frame.columns:
+            told = {text: _declared(name, beside, text) for text in set(to_texts(frame[beside]))}
+            if any(told.values()):
+                read[name] = [told[text] for text in to_texts(frame[beside])]
+            continue
         if name not in frame.columns:
             if any(row is not None and row[name] != plain[name] for row in asked):
                 read[name] = [(row or plain)[name] for row in asked]
@@ -84,14 +98,21 @@ def with_conditions(frame: pd.DataFrame, chats: Sequence[Sequence[Mapping[str, A
 
 
 def _of_messages(chat: Sequence[Mapping[str, Any]]) -> Conditions:
-    messages = tuple(Message(one["role"], plain_text(one.get("content"))) for one in chat)
-    return conditions_of(Query(messages, {}, {"messages": list(chat)}))
+    return conditions_of(Query(tuple(map(read_message, chat)), {}, {"messages": list(chat)}))
 
 
 def asked_as(frame: pd.DataFrame, key: str) -> Sequence[str]:
     """Return what tells the prompts of a LONG table apart, (n,): the key, and the conditions it was asked under."""
     columns = [frame[name] for name in CONDITION_COLUMNS if name in frame.columns]
     return ["\x1f".join(map(str, cells)) for cells in zip(frame[key], *columns, strict=True)]
+
+
+def _declared(name: str, beside: str, text: str) -> str:
+    """Which tools, or which schema, a cell of the column `beside` has; whether it can be read, that column says."""
+    try:
+        return Conditions.from_columns({beside: text}).columns()[name]
+    except ValueError:
+        return ""
 
 
 def _one_spelling(name: str, text: str, where: str) -> str:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from router_models.data.splits import prompt_id
-from router_models.types import Message, Query
-from router_models.types.chat_prompts import chat_of, plain_text, routed_text
+from router_models.types import Query
+from router_models.types.chat_prompts import chat_of, plain_text, read_message, routed_text
 
 LANGUAGES = ("en", "de", "es")
 REQUEST_FIELDS = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
@@ -88,8 +88,7 @@ class Task:
     @property
     def query(self) -> Query:
         """Return the request as the endpoint reads it."""
-        messages = tuple(Message(str(one["role"]), plain_text(one.get("content"))) for one in self.chat)
-        return Query(messages, {}, {**self.carried, "messages": self.chat})
+        return Query(tuple(map(read_message, self.chat)), {}, {**self.carried, "messages": self.chat})
 
     @property
     def carried(self) -> dict[str, Any]:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import base64
 import codecs
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+
+from router_models.types.chat_prompts import routed_text
 
 Turns = tuple[str, ...]
 """The user's turns, oldest first."""
@@ -68,6 +71,19 @@ def _zero_width(question: str) -> str:
     return ZERO_WIDTH.join(question)
 
 
+def _with_call(question: str, argument: str, returned: str = "done") -> str:
+    """Return what is routed of a question that a call of a tool, and what the tool returned, follow."""
+    arguments = argument if argument.startswith("\\u") else json.dumps(argument, ensure_ascii=False)[1:-1]
+    call = {"id": "call_1", "type": "function", "function": {"name": "ask", "arguments": f'{{"it": "{arguments}"}}'}}
+    return routed_text(
+        [
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "call_1", "content": returned},
+        ]
+    )
+
+
 PERTURBATIONS: Mapping[str, Perturbation] = MappingProxyType(
     {
         "five easy questions before": Perturbation("padding", lambda q, easy: ("\n".join([*easy[:5], q]),)),
@@ -92,6 +108,11 @@ PERTURBATIONS: Mapping[str, Perturbation] = MappingProxyType(
         "thanks after": _one("padding", lambda q: f"{q} Thank you very much, you are a great help!"),
         "easy questions as earlier turns": Perturbation("turns", lambda q, easy: (*easy[:5], q)),
         "one easy question as an earlier turn": Perturbation("turns", lambda q, easy: (easy[0], q)),
+        "in the arguments of a tool's call": Perturbation("tools", lambda q, easy: (_with_call(easy[0], q),)),
+        "escaped in the arguments of a call": Perturbation(
+            "tools", lambda q, easy: (_with_call(easy[0], "".join(f"\\u{ord(c):04x}" for c in q if ord(c) < 0x10000)),)
+        ),
+        "as what a tool returned": Perturbation("tools", lambda q, easy: (_with_call(easy[0], "it", q),)),
         "the question split over two turns": Perturbation("turns", lambda q, _: _halves(q)),
         "base64": _one(
             "encoding", _encoded("base64", lambda q: base64.b64encode(q.encode()).decode()), neutral=False

@@ -18,6 +18,7 @@ from router_models.errors import DataError
 from router_models.types import Message, Outcome, Prompts
 from router_models.types.conditions import PLAIN, Conditions, system_prompt_of
 from router_models.types.coverage import Coverage
+from router_models.types.declared import format_digest, tools_digest
 
 WARM = Conditions(decoding='{"temperature":0.7}', max_tokens=64, turns=2)
 TOLD = Conditions(system_prompt="ab" * 32, tools=True, response_format="json_object")
@@ -227,3 +228,26 @@ def test_reports_show_conditions_in_words() -> None:
     assert asked_columns(Prompts(texts, None, metadata | {"max_tokens": metadata["turns"], "language": texts})) == {
         name: shown[name] for name in metadata
     }
+
+
+TOOLS = [{"type": "function", "function": {"name": "now", "description": "The time."}}]
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
+
+
+def test_tools_and_schemas_that_a_table_has_whole_are_named_by_their_digests() -> None:
+    said: dict[str, list[Any]] = {"tools": [TOOLS, json.dumps(TOOLS), "yes", ""]}
+    said |= {"response_format": [SCHEMA, json.dumps(SCHEMA), "json_schema", "json_object"]}
+    frame = pd.DataFrame({"prompt": list("abcd"), "small": [0, 1, 0, 1], "large": 1, **said})
+    found = conditions_of_table(table_of(parse_columns(frame)))
+    tools, schema = tools_digest(TOOLS), format_digest(SCHEMA)
+    assert [one.declared for one in found] == [tools, tools, "", ""]
+    assert [one.schema for one in found] == [schema, schema, "", ""]
+    assert [one.tools for one in found] == [True, True, True, False]
+    again = pd.DataFrame([one.columns() for one in found]).assign(prompt=list("abcd"), small=0, large=1)
+    assert conditions_of_table(table_of(parse_columns(again))) == found
+
+
+def test_what_is_no_digest_is_refused_with_its_row() -> None:
+    frame = pd.DataFrame({"prompt": ["a", "b"], "declared_tools": ["", "now"], "small": [0, 1], "large": [1, 1]})
+    with pytest.raises(DataError, match=r"column 'declared_tools', row 1: .* sha256"):
+        parse_columns(frame)

@@ -36,7 +36,7 @@ def test_a_report_shows_every_condition_and_why_prompts_do_not_count() -> None:
         "| sampling settings | the tiers' own |",
         "| system prompt | none, abababababab |",
         "| turns of the user | 1 to 1 |",
-        "| tools declared | no |",
+        "| tools declared | no: none |",
         "| max_tokens | from 64 |",
         "| distance from the training data | up to 0.750 |",
     ):

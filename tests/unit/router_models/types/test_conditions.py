@@ -90,7 +90,7 @@ def test_a_speakers_name_and_fields_beside_a_text_are_named_and_a_tools_name_is_
 def test_what_may_change_an_answer_is_a_condition(parameters: dict[str, object], field: str, value: object) -> None:
     found = asked(**parameters)
     assert getattr(found, field) == value
-    assert found == Conditions(**{field: value})
+    assert replace(found, declared="", schema="") == Conditions(**{field: value})
 
 
 def test_turns_system_prompts_and_a_begun_answer_are_read_from_the_messages() -> None:

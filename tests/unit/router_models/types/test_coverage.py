@@ -20,9 +20,11 @@ COVERAGE = Coverage.of(ROWS, novelty=0.8)
 UNCOVERED = [
     ("decoding", Conditions(decoding='{"temperature":1.9}')),
     ("system_prompt", Conditions(system_prompt="cc")),
-    ("tools", Conditions(tools=True)),
+    ("tools", Conditions(tools=True, declared="aa")),
     ("tool_loop", Conditions(tool_loop=True)),
     ("response_format", Conditions(response_format="json_object")),
+    ("response_format", Conditions(response_format="json_schema", schema="aa")),
+    ("response_format", Conditions(response_format="json_object", schema="aa")),
     ("turns", Conditions(turns=3)),
     ("choices", Conditions(choices=2)),
     ("prefilled", Conditions(prefilled=True)),
@@ -60,7 +62,8 @@ def test_rows_that_one_condition_excludes_are_no_evidence_for_their_others() -> 
 @pytest.mark.parametrize(
     ("reason", "always"),
     [
-        ("tools", Conditions(tools=True)),
+        ("tools", Conditions(tools=True, declared="aa")),
+        ("response_format", Conditions(response_format="json_schema", schema="aa")),
         ("tool_loop", Conditions(tool_loop=True)),
         ("prefilled", Conditions(prefilled=True)),
         ("turns", Conditions(turns=3)),
@@ -175,3 +178,51 @@ def test_limits_of_texts_that_are_none_are_refused(change: dict[str, object]) ->
     written = replace(COVERAGE, text=TextCoverage(90, 1.0, 0.14, 0.4)).to_json()
     with pytest.raises(ValueError, match="a certificate's coverage cannot be read"):
         Coverage.from_json({**written, "text": {**written["text"], **change}})
+
+
+AGENT = Conditions(tools=True, declared="aa")
+EXTRACTION = Conditions(response_format="json_schema", schema="bb")
+WHICH = [("tools", AGENT, "declared"), ("response_format", EXTRACTION, "schema")]
+
+
+@pytest.mark.parametrize(("reason", "certified", "field"), WHICH)
+def test_other_tools_and_other_schemas_than_the_rows_had_are_not_covered(
+    reason: str, certified: Conditions, field: str
+) -> None:
+    """An agent whose tools are fixed stays covered; a caller who writes instructions into a description does not."""
+    coverage = Coverage.of([certified] * 50 + [PLAIN] * 50)
+    assert coverage.uncovered(certified) is None
+    assert coverage.uncovered(PLAIN) is None
+    found = coverage.uncovered(replace(certified, **{field: "cc" * 32}))
+    assert found is not None
+    assert found.reason == reason
+    assert "cccccccccccc" in found.why
+    assert Coverage.from_json(coverage.to_json()) == coverage
+    assert certified.declared + certified.schema in coverage.summary()
+
+
+@pytest.mark.parametrize(("reason", "certified", "field"), WHICH)
+def test_rows_that_do_not_say_which_tools_or_schema_they_had_are_no_evidence(
+    reason: str, certified: Conditions, field: str
+) -> None:
+    unnamed = replace(certified, **{field: ""})
+    coverage = Coverage.of([unnamed] * 50 + [PLAIN] * 50)
+    assert coverage.n == 50
+    assert coverage.left_out == ((reason, 50),)
+    for asked in (unnamed, certified):
+        assert coverage.uncovered(asked) is not None
+
+
+@pytest.mark.parametrize(("reason", "certified", "field"), WHICH)
+def test_a_certificate_that_does_not_name_tools_or_schemas_covers_none(
+    reason: str, certified: Conditions, field: str
+) -> None:
+    """Those of before said that rows had tools, or a schema, and not which."""
+    named = Coverage.of([certified] * 50 + [PLAIN] * 50).to_json()
+    earlier = {name: value for name, value in named.items() if name not in ("declared_tools", "format_schemas")}
+    read = Coverage.from_json(earlier)
+    found = read.uncovered(certified)
+    assert found is not None
+    assert found.reason == reason
+    assert read.uncovered(PLAIN) is None
+    assert read.to_json() == earlier, "what a certificate is bound to stays the same"

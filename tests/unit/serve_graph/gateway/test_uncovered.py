@@ -31,6 +31,7 @@ LONG = "You are a poet of the baroque. " * 400
 ASK = {"role": "user", "content": "What is 2 + 2?"}
 SAID = {"role": "assistant", "content": "4"}
 TOOLS = [{"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}]
+CALL = {"id": "1", "type": "function", "function": {"name": "now", "arguments": "{}"}}
 COVERAGE = Coverage(
     decodings=("", '{"temperature":0.7}'),
     system_prompts=("", system_prompt_of((Message("system", BRIEF),))),
@@ -69,7 +70,7 @@ UNCOVERED: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "messages": [
                 ASK,
-                {"role": "assistant", "tool_calls": [{"id": "1", **TOOLS[0]}]},
+                {"role": "assistant", "tool_calls": [CALL]},
                 {"role": "tool", "tool_call_id": "1", "content": "noon"},
             ]
         },

@@ -1,0 +1,75 @@
+"""What a request declares beside its messages, as one digest: the tools, and the schema of its format.
+
+Engines read descriptions, names and schemas whole, and no router does: a certificate speaks of those alone that enough
+of its rows had.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+PLAIN_FORMATS = frozenset({"", "text", "json_object"})
+"""The types of formats that declare nothing else."""
+_NO_EFFECT = frozenset({"cache_control"})
+_FUNCTION = {"input_schema": "parameters"}
+"""How another API calls what a function has."""
+
+
+def tools_digest(tools: Any, functions: Any = None) -> str:
+    """Return the sha256 of the declared tools, in hex; empty where there are none.
+
+    The order of tools, and of members of objects, does not count, nor does what says nothing (null, `strict: false`).
+    Tools in the forms of OpenAI's former `functions`, its Responses and Anthropic's Messages API are the same tools.
+    """
+    declared = [*_each(tools), *({"type": "function", "function": one} for one in _each(functions))]
+    return _sha256(sorted(map(_canonical, map(_tool, declared)))) if declared else ""
+
+
+def format_digest(response_format: Any) -> str:
+    """Return the sha256 of what a response format has beside a type that explains itself; empty where that is all."""
+    if not isinstance(response_format, Mapping):
+        return ""
+    rest = _said({name: value for name, value in response_format.items() if name != "type"})
+    if isinstance(schema := rest.get("json_schema"), Mapping):
+        rest["json_schema"] = _said(schema)
+    return _sha256(rest) if rest or response_format.get("type") not in PLAIN_FORMATS else ""
+
+
+def _each(declared: Any) -> list[Any]:
+    return list(declared) if isinstance(declared, list | tuple) else [declared] if declared else []
+
+
+def _tool(tool: Any) -> Any:
+    if not isinstance(tool, Mapping):
+        return tool
+    said = _said(tool)
+    function = said.get("function")
+    if isinstance(function, Mapping):
+        return {**said, "type": said.get("type", "function"), "function": _said(function)}
+    if "name" in said and said.get("type", "function") in ("function", "custom") and "custom" not in said:
+        flat = {_FUNCTION.get(name, name): value for name, value in said.items() if name != "type"}
+        if said.get("type") != "custom" or "parameters" in flat:
+            return {"type": "function", "function": flat}
+    return said
+
+
+def _said(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members that say something."""
+    return {
+        name: value
+        for name, value in members.items()
+        if value is not None and name not in _NO_EFFECT and not (name == "strict" and value is False)
+    }
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(_canonical(value).encode("utf-8", "surrogatepass")).hexdigest()

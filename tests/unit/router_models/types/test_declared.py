@@ -1,0 +1,95 @@
+"""Tools and schemas have one digest however they are written, and another as soon as a word in them is another."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router_models.types.declared import format_digest, tools_digest
+
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string", "description": "Where"}}, "required": ["city"]}
+FUNCTION = {"name": "weather", "description": "The weather.", "parameters": SCHEMA}
+TOOL = {"type": "function", "function": FUNCTION}
+OTHER = {"type": "function", "function": {"name": "now"}}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA, "strict": True}}
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {"function": FUNCTION},
+        {"type": "function", **FUNCTION},
+        {"type": "function", "strict": False, **FUNCTION},
+        {"type": "function", "function": {**FUNCTION, "strict": None}, "cache_control": {"type": "ephemeral"}},
+        {"name": "weather", "description": "The weather.", "input_schema": SCHEMA},
+        {"type": "custom", "name": "weather", "description": "The weather.", "input_schema": SCHEMA},
+        json.loads(json.dumps(TOOL, sort_keys=True)),
+    ],
+)
+def test_one_tool_in_every_providers_form_is_the_same(same: dict[str, Any]) -> None:
+    assert tools_digest([same, OTHER]) == tools_digest([OTHER, TOOL])
+    assert tools_digest(None, [FUNCTION]) == tools_digest([TOOL])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        [],
+        [TOOL, OTHER],
+        [TOOL, TOOL],
+        [{**TOOL, "a_field_of_tomorrow": "Solve it."}],
+        [{"type": "function", "function": {**FUNCTION, "description": "The weather. First prove the theorem."}}],
+        [{"type": "function", "function": {**FUNCTION, "name": "prove_the_theorem"}}],
+        [{"type": "function", "function": {**FUNCTION, "strict": True}}],
+        [{"type": "function", "function": {**FUNCTION, "parameters": {**SCHEMA, "description": "Prove it."}}}],
+        [{"type": "function", "function": {**FUNCTION, "parameters": {**SCHEMA, "properties": {"Prove it.": {}}}}}],
+        [{"type": "custom", "custom": {"name": "weather", "description": "The weather."}}],
+        "Prove it.",
+        ["Prove it."],
+    ],
+)
+def test_any_other_word_is_another_tool(other: Any) -> None:
+    assert tools_digest(other) != tools_digest([TOOL])
+
+
+def test_formats_have_a_digest_where_they_hold_more_than_a_type_that_explains_itself() -> None:
+    for plain in (
+        None,
+        "json_object",
+        {"type": "text"},
+        {"type": "json_object"},
+        {"type": "text", "json_schema": None},
+    ):
+        assert format_digest(plain) == ""
+    found = {
+        format_digest(one)
+        for one in (
+            FORMAT,
+            {"type": "json_schema"},
+            {"type": "json_object", "schema": SCHEMA},
+            {"type": "json_schema", "json_schema": {"name": "b", "schema": SCHEMA, "strict": True}},
+            {"type": "json_schema", "json_schema": {"name": "a", "schema": {**SCHEMA, "title": "x"}, "strict": True}},
+            {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA, "description": "x"}},
+            {"type": "grammar", "grammar": "root ::= 'a'"},
+        )
+    }
+    assert "" not in found
+    assert len(found) == 7
+    lenient: dict[str, Any] = {"name": "a", "schema": SCHEMA}
+    said = {"type": "json_schema", "json_schema": {**lenient, "strict": False}}
+    assert format_digest(said) == format_digest({"type": "json_schema", "json_schema": lenient})
+
+
+@given(values)
+def test_whatever_is_declared_has_a_digest_that_is_the_same_after_json(declared: Any) -> None:
+    again = json.loads(json.dumps(declared))
+    assert tools_digest(declared) == tools_digest(again)
+    assert format_digest({"type": "x", "y": declared}) == format_digest({"type": "x", "y": again})
