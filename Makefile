@@ -90,7 +90,8 @@ audit: env         ## what is locked: hashes, licences, refused releases, known 
 	@scripts/supply/advise $(BIN) $(SUPPLY)
 
 sbom: $(SUPPLY)/.installed  ## bills of materials of both builds (CycloneDX), into build/sbom
-	@scripts/supply/sbom $(SUPPLY)
+	@$(BIN)/python scripts/supply/sbom.py $(SUPPLY)/bin/cyclonedx-py --out build/sbom \
+	  cpu=scripts/locks/cpu.txt,scripts/locks/torch.txt gpu=scripts/locks/gpu.txt
 
 env: $(TOOLS)      ## the environment of contributors: what serves, and the tools of development
 

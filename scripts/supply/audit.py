@@ -17,7 +17,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -58,8 +58,13 @@ class Locked:
 def locked(folder: Path) -> Iterator[Locked]:
     """The distributions of the lock files in a folder."""
     for path in sorted(folder.glob("*.txt")):
-        for name, version, rest in ENTRY.findall(path.read_text()):
-            yield Locked(path.stem, canonicalize_name(name), version, "--hash=sha256:" in rest)
+        yield from locked_in(path)
+
+
+def locked_in(path: Path) -> Iterator[Locked]:
+    """The distributions of one lock file."""
+    for name, version, rest in ENTRY.findall(path.read_text()):
+        yield Locked(path.stem, canonicalize_name(name), version, "--hash=sha256:" in rest)
 
 
 def without_hash(entries: Iterable[Locked], npm: Mapping[str, Any]) -> list[str]:
@@ -201,11 +206,19 @@ def offline() -> dict[str, list[str]]:
     }
 
 
-def main(arguments: list[str]) -> int:
+def main(
+    arguments: list[str],
+    offline: Callable[[], dict[str, list[str]]] = offline,
+    locks: Path = ROOT / "scripts" / "locks",
+) -> int:
+    """Print what was checked and what is wrong; 0 where nothing is, 1 where something is, 2 for other arguments."""
+    if arguments and (len(arguments) != 2 or arguments[0] != "--advisories"):
+        print(__doc__, file=sys.stderr)
+        return 2
     checks = offline()
-    if "--advisories" in arguments:
-        for lock in sorted((ROOT / "scripts" / "locks").glob("*.txt")):
-            known, unknown = advisories(lock, arguments[-1])
+    if arguments:
+        for lock in sorted(locks.glob("*.txt")):
+            known, unknown = advisories(lock, arguments[1])
             if unknown is not None:
                 print(f"NOT CHECKED: known vulnerabilities, as the database cannot be reached from here ({unknown})")
                 if os.environ.get("REQUIRE_ADVISORIES") == "1":

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -128,3 +131,82 @@ def test_what_the_database_knows_is_a_fault(audit: ModuleType, tmp_path: Path) -
     found, unknown = audit.advisories(tmp_path / "a.txt", str(python))
     assert unknown is None
     assert found == ["a 1 (a.txt): GHSA-x, mended in 2"]
+
+
+VULNERABLE = {"dependencies": [{"name": "a", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["2"]}]}]}
+
+
+def a_pip_audit(folder: Path, says: str, status: int = 0) -> str:
+    """The python of an environment whose pip-audit says this on its output, or as an error."""
+    python = folder / "python"
+    python.write_text(f"#!/bin/sh\ncat <<'END' {'>&2' if status else ''}\n{says}\nEND\nexit {status}\n")
+    python.chmod(0o755)
+    return str(python)
+
+
+@pytest.mark.parametrize(
+    ("says", "status", "required", "code", "told"),
+    [
+        (json.dumps({"dependencies": []}), 0, "", 0, "ok    known vulnerabilities in a.txt"),
+        (json.dumps(VULNERABLE), 0, "", 1, "a 1 (a.txt): CVE-1, mended in 2"),
+        ("no route to api.osv.dev", 1, "", 0, "NOT CHECKED: known vulnerabilities"),
+        ("no route to api.osv.dev", 1, "1", 1, "not checked: no route to api.osv.dev"),
+        ("not JSON", 0, "", 0, "NOT CHECKED"),
+        ("not JSON", 0, "1", 1, "FAIL  known vulnerabilities"),
+    ],
+)
+def test_the_audit_fails_for_known_vulnerabilities_and_where_asked_to_for_unknown_ones(
+    audit: ModuleType,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    says: str,
+    status: int,
+    required: str,
+    code: int,
+    told: str,
+) -> None:
+    monkeypatch.setenv("REQUIRE_ADVISORIES", required)
+    (tmp_path / "a.txt").write_text("a==1 --hash=sha256:ab\n")
+    arguments = ["--advisories", a_pip_audit(tmp_path, says, status)]
+    assert audit.main(arguments, lambda: {"hashes": []}, tmp_path) == code
+    assert told in capsys.readouterr().out
+
+
+def test_the_audit_fails_for_anything_wrong_that_needs_no_network(audit: ModuleType, tmp_path: Path) -> None:
+    for wrong, code in (([], 0), (["a 1 has no hash"], 1)):
+        assert audit.main([], lambda found=wrong: {"hashes": found}, tmp_path) == code
+        sound = a_pip_audit(tmp_path, json.dumps({"dependencies": []}))
+        assert audit.main(["--advisories", sound], lambda found=wrong: {"hashes": found}, tmp_path) == code
+    assert audit.main(["--advisories"], dict, tmp_path) == 2
+    assert audit.main(["--everything", "x"], dict, tmp_path) == 2
+
+
+@pytest.mark.parametrize(
+    ("installed", "required", "audits", "code"),
+    [(True, "", True, 7), (False, "", True, 7), (False, "1", False, 1), (True, "1", True, 7)],
+)
+def test_advise_audits_with_what_is_installed_and_says_what_is_not(
+    tmp_path: Path, installed: bool, required: str, audits: bool, code: int
+) -> None:
+    """The audit is a script that writes down its arguments and exits with 7."""
+    there, supply, said = tmp_path / "bin", tmp_path / "supply", tmp_path / "said"
+    there.mkdir()
+    (there / "python").write_text(f'#!/bin/sh\necho "$@" > {said}\nexit 7\n')
+    (there / "python").chmod(0o755)
+    if installed:
+        (supply / "bin").mkdir(parents=True)
+        (supply / ".installed").touch()
+        (supply / "bin" / "python").symlink_to(there / "python")
+    ran = subprocess.run(
+        [str(ROOT / "scripts" / "supply" / "advise"), str(there), str(supply)],
+        env={"PATH": os.environ["PATH"], "REQUIRE_ADVISORIES": required},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == code
+    assert said.exists() == audits
+    assert ("NOT CHECKED" in ran.stdout) != installed
+    if audits:
+        assert said.read_text().split() == ["scripts/supply/audit.py", "--advisories", f"{supply}/bin/python"]
