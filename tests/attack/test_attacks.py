@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.attack.attack import Attack, Result, carried_out, failed, refused, table
-from tests.attack.load import Honest, passed, report
+from tests.attack.load import Honest, Measured, burn, passed, report
 from tests.attack.table import WITH_KEYS, WITHOUT_KEYS
 from tests.attack.target import Answer, Target, attacked
 
@@ -66,7 +66,15 @@ def test_an_honest_key_that_waits_longer_or_is_refused_once_fails_the_measuremen
         honest.statuses["200"] = 100
     refused_once.statuses = Counter({"200": 99, "503": 1})
     assert [passed(alone, each) for each in (same, slower, refused_once)] == [True, False, False]
-    page = report(alone, refused_once, Counter({("abuse", "413"): 1200}), 60, "command")
+    answered = Counter({("abuse", "413"): 1200})
+    page = report(Measured(alone, refused_once, answered, same, 0.4), 60, "command")
+    assert "| beside a process that burns 0.40 of a core | 100 | 100 | 0 | 10 | 200 | 200 |" in page
+    assert "p99 is 2.00 times that of the key alone" in page
     assert "| for 60 s of attack | 100 | 99 | 1 | 10 | 100 | 100 |" in page
     assert "| abuse | 1,200 | 413 × 1,200 |" in page
     assert "**failed**" in page
+
+
+def test_the_control_burns_the_share_of_a_core_that_it_is_told_to() -> None:
+    """As far as a busy machine lets it: nothing where it is told nothing, and most where it is told all."""
+    assert burn(0.0, 0.2) < burn(1.0, 0.4)
