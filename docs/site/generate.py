@@ -219,12 +219,16 @@ def _option(option: Any) -> str:
 
 def metrics() -> str:
     """Every metric of /metrics with its type and help, as a page that has just begun shows them."""
+    from serve_graph.config.learning import TicketsConfig
     from serve_graph.learning.comparing.comparison_metrics import ComparisonMetrics
     from serve_graph.learning.judging.judge_metrics import JudgeMetrics
+    from serve_graph.learning.tickets import TicketWatch
     from serve_graph.records.metrics import RequestMetrics, render_metrics
+    from serve_graph.records.store import DecisionStore
 
-    beside = {"judge": JudgeMetrics(), "comparisons": ComparisonMetrics()}
-    text = render_metrics(RequestMetrics(), 0, {}, certificates={"answers": 0.0}, **beside)
+    tickets = TicketWatch(DecisionStore("sqlite+aiosqlite://"), TicketsConfig(), lambda: "")
+    beside = (JudgeMetrics(), ComparisonMetrics(), tickets)
+    text = render_metrics(RequestMetrics(), 0, {}, certificates={"answers": 0.0}, others=beside)
     helps = dict(re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE))
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     rows = [f"| `{name}` | {kinds[name]} | {_cell(helps[name])} |" for name in sorted(helps)]

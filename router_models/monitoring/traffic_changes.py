@@ -8,7 +8,7 @@ one is reported with that probability at most. Comparisons with the same first w
 said of all of them together.
 
 The tests take requests for independent, which turns of one conversation are not: one decision of each session, and one
-of each prompt, counts (`one_of_each`).
+of each prompt, counts (`first_of_units`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ServedDecision:
     refuses, hedges : bool, optional
         What the answer's opening says; None: not known.
     uncovered : bool, optional
-        Whether the certificate does not cover the request; None: nothing is certified.
+        Whether the certificate does not cover the request; None: not known.
     units : tuple
         What it belongs to: its session, its prompt. Of decisions that share one, the first counts.
     """
@@ -122,7 +122,7 @@ class _Tested:
     tier: str | None = None
 
 
-def one_of_each(decisions: Iterable[ServedDecision]) -> list[ServedDecision]:
+def first_of_units(decisions: Iterable[ServedDecision]) -> list[ServedDecision]:
     """The first decision of each unit, in order."""
     seen: set[Hashable] = set()
     kept = []
@@ -153,7 +153,7 @@ def compare_traffic(
     from scipy.stats import false_discovery_control
 
     limits = limits or TrafficLimits()
-    before, now = one_of_each(before), one_of_each(now)
+    before, now = first_of_units(before), first_of_units(now)
     found: list[_Tested] = []
     for name in ("router_score", "answer_score", "distance"):
         found += _values(name, *(_known(window, name) for window in (before, now)))
@@ -201,7 +201,7 @@ def _shares(figure: str, before: list[float], now: list[float]) -> list[_Tested]
 
     if min(len(before), len(now)) < LEAST_VALUES:
         return []
-    counts = [[int(sum(window)), len(window) - int(sum(window))] for window in (before, now)]
+    counts = np.array([[int(sum(window)), len(window) - int(sum(window))] for window in (before, now)])
     p = float(fisher_exact(counts).pvalue)
     return [_Tested(figure, float(np.mean(before)), float(np.mean(now)), len(now), p)]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from serve_graph.config.graph import GraphConfig
     from serve_graph.learning.alarm_table import Alarm
 
-app = typer.Typer(help="List and lift alarms.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="List and lift alarms; list and close tickets.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("list")
@@ -70,18 +70,73 @@ def lift(
     return say("\n".join(f"lifted: {alarm.version}, {alarm.kind}, {alarm.scope}" for alarm in lifted))
 
 
-async def _all(graph: GraphConfig, version: str | None = None) -> list[Alarm]:
+@app.command()
+@needs("alarms tickets", *STORE)
+def tickets(
+    every: Annotated[bool, typer.Option("--all", help="Those that were closed as well.")] = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """List open tickets: changes in traffic without labels, which change nothing served.
+
+    Example: serve-graph alarms tickets
+    """
+    from serve_graph.config.graph import load_config
+
+    every_ticket = asyncio.run(_all(load_config(config), tickets=True))
+    found = [ticket for ticket in every_ticket if every or ticket.lifted_at is None]
+    if as_json:
+        return say_json([ticket.shown() for ticket in found])
+    if not found:
+        return say("no ticket is open" if not every else "there has been no ticket")
+    rows = [["version", "figure", "opened", "closed", "reason"]]
+    rows += [[t.version, t.scope, t.raised_at[:19], _lifted(t), t.reason] for t in found]
+    return say(columns(rows))
+
+
+@app.command()
+@needs("alarms close", *STORE)
+def close(
+    reason: Annotated[str, typer.Option(help="What came of it; it is kept.")],
+    by: Annotated[str, typer.Option(help="Who says so.")],
+    version: Annotated[str | None, typer.Option(help="Of this version only, as `alarms tickets` names it.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Close open tickets: from now on traffic is compared with that of now.
+
+    Example: serve-graph alarms close --reason "the new client asks for translations" --by ann
+    """
+    from serve_graph.config.graph import load_config
+    from serve_graph.records.audit import operator, record
+
+    if not reason.strip() or not by.strip():
+        raise ServeGraphError("--reason and --by need a text")
+    graph = load_config(config)
+    closed = asyncio.run(_lift(graph, version, by.strip(), reason.strip(), tickets=True))
+    if not closed:
+        which = "" if version is None else f" of {version}"
+        raise ServeGraphError(f"no ticket{which} is open; `serve-graph alarms tickets --all` shows those that were")
+    for name in sorted({ticket.version for ticket in closed}):
+        figures = [ticket.scope for ticket in closed if ticket.version == name]
+        record(graph, operator(), "tickets.close", name, reason.strip(), {"by": by.strip(), "figures": figures})
+    if as_json:
+        return say_json([ticket.shown() for ticket in closed])
+    return say("\n".join(f"closed: {ticket.version}, {ticket.scope}" for ticket in closed))
+
+
+async def _all(graph: GraphConfig, version: str | None = None, *, tickets: bool = False) -> list[Alarm]:
     from serve_graph.learning.alarm_table import AlarmTable
     from serve_graph.records.store import DecisionStore
 
     store = DecisionStore(graph.records_url)
     try:
-        return await AlarmTable(store).all(version)
+        return await AlarmTable(store, tickets=tickets).all(version)
     finally:
         await store.close()
 
 
-async def _lift(graph: GraphConfig, version: str | None, by: str, why: str) -> list[Alarm]:
+async def _lift(graph: GraphConfig, version: str | None, by: str, why: str, *, tickets: bool = False) -> list[Alarm]:
     from datetime import UTC, datetime
 
     from serve_graph.learning.alarm_table import AlarmTable
@@ -90,7 +145,7 @@ async def _lift(graph: GraphConfig, version: str | None, by: str, why: str) -> l
 
     store = DecisionStore(graph.records_url)
     try:
-        table = AlarmTable(store)
+        table = AlarmTable(store, tickets=tickets)
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         stands = [alarm for alarm in await table.all(version) if alarm.lifted_at is None]
         for name in {alarm.version for alarm in stands}:
@@ -100,7 +155,7 @@ async def _lift(graph: GraphConfig, version: str | None, by: str, why: str) -> l
     finally:
         await store.close()
     if lifted and (announce := webhook_of(graph)) is not None:
-        await announce("alarm.lifted", lifted)
+        await announce("ticket.closed" if tickets else "alarm.lifted", lifted)
     return lifted
 
 

@@ -23,7 +23,7 @@ from serve_graph.cluster.readiness import TierReadiness, readiness_report
 from serve_graph.cluster.replicas import in_replica, let_threads_give_way
 from serve_graph.cluster.rollouts.live_comparer import live_comparer
 from serve_graph.cluster.rollouts.tried_version import TriedVersion
-from serve_graph.cluster.service import alarm_watch, build_service, cascade_context, live_judge
+from serve_graph.cluster.service import alarm_watch, build_service, cascade_context, live_judge, ticket_watch
 from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.graph import GraphConfig
 from serve_graph.gateway.constraints import routing_context_for
@@ -98,6 +98,7 @@ class IngressDeployment:
         )
         self.maintenance = Maintenance(self.store, self.sink, self.keyring, self.accounts.spending, config)
         self.alarms = alarm_watch(config, begun.policy, self.store, self.certificate_status)
+        self.tickets = ticket_watch(config, self.store, lambda: self.version.name)
         self.feedback = FeedbackIntake(
             self.store.get,
             self.sink.write,
@@ -154,7 +155,7 @@ class IngressDeployment:
         return self.version.policy
 
     async def background(self) -> None:
-        beside = [self.comparer.run(), *([] if self.judge is None else [self.judge.run()])]
+        beside = [self.comparer.run(), self.tickets.run(), *([] if self.judge is None else [self.judge.run()])]
         await asyncio.gather(self.sink.run(), self.maintenance.run(), self._watch(), self._follow(), *beside)
 
     async def labelled(self) -> None:
@@ -257,7 +258,8 @@ class IngressDeployment:
         report = readiness_report(self.version, status, self.tier_names, self.safe_tier, ready, faults, alarms)
         covers = {} if self.served.coverage is None else {"coverage": self.service.metrics.coverage()}
         waits = self.controller is not None and self.version.epoch == 0 and time.monotonic() < self._waits_until
-        return report | covers | ({"ready": False} if waits else {})
+        tickets = {"tickets": self.tickets.facts()} if self.tickets.open else {}
+        return report | covers | tickets | ({"ready": False} if waits else {})
 
     async def counters(self) -> dict[str, dict[str, float]]:
         """Each tier's own counters; {} for one that does not answer."""
@@ -284,6 +286,5 @@ class IngressDeployment:
             certificates=certificates,
             alarms=self.alarms.values() if self.served.watched else {},
             revoked=self.certificate_status.revoked is not None,
-            judge=None if self.judge is None else self.judge.metrics,
-            comparisons=self.comparer.metrics,
+            others=(self.tickets, self.comparer.metrics, None if self.judge is None else self.judge.metrics),
         )

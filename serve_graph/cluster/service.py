@@ -28,6 +28,7 @@ from serve_graph.learning.comparing.comparer import Comparer
 from serve_graph.learning.judging.judge_budget import JudgeBudget
 from serve_graph.learning.judging.judge_calls import JudgeTiers
 from serve_graph.learning.judging.live_judge import LiveJudge
+from serve_graph.learning.tickets import TicketWatch
 from serve_graph.learning.webhook import webhook_of
 from serve_graph.policy.bindings import price_list, price_lists
 from serve_graph.policy.served_policy import ServedPolicy
@@ -141,6 +142,11 @@ def alarm_watch(
         audit_left=left_in(config),
         announce=webhook_of(config),
     )
+
+
+def ticket_watch(config: GraphConfig, store: DecisionStore, version: Callable[[], str]) -> TicketWatch:
+    """What reports changes in the served version's traffic that nobody labelled."""
+    return TicketWatch(store, config.tickets, version, webhook_of(config))
 
 
 def cascade_context(

@@ -23,7 +23,7 @@ from serve_graph.config.base import Frozen
 from serve_graph.config.comparisons import ComparisonsConfig
 from serve_graph.config.http import HttpConfig
 from serve_graph.config.judge import JudgeConfig
-from serve_graph.config.learning import AlarmsConfig, FeedbackConfig
+from serve_graph.config.learning import AlarmsConfig, FeedbackConfig, TicketsConfig
 from serve_graph.config.prices import Amount
 from serve_graph.config.records import RecordsConfig
 from serve_graph.config.rollouts import RolloutsConfig
@@ -161,6 +161,8 @@ class GraphConfig(Frozen):
     """Whose feedback counts for what."""
     alarms: AlarmsConfig = AlarmsConfig()
     """What happens when labels contradict the served certificate."""
+    tickets: TicketsConfig = TicketsConfig()
+    """When changes in traffic that nobody labelled are reported."""
     judge: JudgeConfig | None = None
     """A model that grades a sample of answers; null: none does."""
     rollouts: RolloutsConfig = RolloutsConfig()

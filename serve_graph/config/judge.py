@@ -24,7 +24,7 @@ _NAME_CHARS = 200
 
 
 class JudgeConfig(Frozen):
-    """A judge of live answers (docs/guides/judge.md): a model's word on a sample of them, as labels of its own."""
+    """A judge of live answers (docs/guides/learning/judge.md): a model's word on a sample of them, as labels."""
 
     tier: TierName
     """The tier that judges, by name: any of `tiers`. What it judges is sent to it, texts included."""

@@ -43,3 +43,18 @@ class AlarmsConfig(Frozen):
     """With it, posts carry `x-serve-graph-timestamp` and `x-serve-graph-signature: sha256=HEX`, the HMAC-SHA256 of
     `TIMESTAMP.BODY`.
     """
+
+
+class TicketsConfig(Frozen):
+    """When changes in traffic that nobody labelled are reported (docs/guides/learning/tickets.md)."""
+
+    window: Annotated[int, Field(ge=100, le=10_000)] | None = 500
+    """Decisions of a window. Each window of a version's traffic is compared with its first; null: none is."""
+    false_share: Annotated[float, Field(gt=0, le=0.5)] = 0.01
+    """Where nothing has changed, the probability with which a window is reported, at most."""
+    escalation_at_most: Annotated[float, Field(gt=0, lt=1)] | None = 0.30
+    """The share of tried cheap answers that may be rejected; a window with significantly more is reported, the first
+    included. null: only a change is.
+    """
+    poll_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds between two looks of each ingress replica at the store."""

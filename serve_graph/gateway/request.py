@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from router_models.data.slices import slice_of
+from router_models.estimators.verifiers.checks.phrases import opening_says
 from router_models.types import DecisionRecord, Query
 from router_models.types.exchange import logprob_summary
 from serve_graph.cascade.billing import purposes
@@ -187,6 +188,7 @@ def _evidence(request: Request, promise: AnswerPromise) -> dict[str, Any]:
         entry["wishes"] = wishes
     if (answer := state.completion) is not None:
         entry["signals"] = {"finish_reason": answer.finish_reason, "answer_chars": len(answer.text)}
+        entry["signals"] |= opening_says(answer.text)
         if answer.token_logprobs:
             entry["signals"] |= logprob_summary(answer.token_logprobs)
     if request.request_id is not None:

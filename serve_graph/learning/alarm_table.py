@@ -14,13 +14,17 @@ from sqlalchemy.dialects import postgresql, sqlite
 from serve_graph.records.schema import ALARMS
 from serve_graph.records.store import DecisionStore
 
+TICKET = "ticket"
+"""The kind of what is reported and never acted on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """What labels said against a version's certificate.
+    """What labels said against a version's certificate; of kind `ticket`: what changed in its traffic without labels.
 
-    `kind`: `drift` or `revoked`. `scope`: `overall` or a slice. `acts`: whether it sends everything to the last tier.
-    `lifted_at`, `lifted_by`, `lift_reason`: None while it stands. `since`: the last lifting before it was raised.
+    `kind`: `drift`, `revoked` or `ticket`. `scope`: `overall` or a slice; of a ticket the figure. `acts`: whether it
+    sends everything to the last tier. `lifted_at`, `lifted_by`, `lift_reason`: None while it stands. `since`: the last
+    lifting before it was raised.
     """
 
     version: str
@@ -47,10 +51,11 @@ class Alarm:
 
 
 class AlarmTable:
-    """The alarms of a decision store."""
+    """The alarms of a decision store; with `tickets` its tickets instead, which are kept beside them."""
 
-    def __init__(self, store: DecisionStore) -> None:
+    def __init__(self, store: DecisionStore, *, tickets: bool = False) -> None:
         self.store = store
+        self._ours = ALARMS.c.kind == TICKET if tickets else ALARMS.c.kind != TICKET
 
     async def raise_all(self, alarms: Sequence[Alarm]) -> list[Alarm]:
         """Add alarms; returns those that nobody had added before. Raises whatever the store or its driver does."""
@@ -65,7 +70,7 @@ class AlarmTable:
 
     async def all(self, version: str | None = None) -> list[Alarm]:
         """The alarms of a version, or of all, the newest first; raises StoreUnavailableError."""
-        query = select(ALARMS).order_by(ALARMS.c.raised_at.desc(), ALARMS.c.id)
+        query = select(ALARMS).where(self._ours).order_by(ALARMS.c.raised_at.desc(), ALARMS.c.id)
         if version is not None:
             query = query.where(ALARMS.c.version == version)
         async with self.store.reading() as connection:
@@ -73,7 +78,7 @@ class AlarmTable:
 
     async def lift(self, version: str, by: str, why: str, at: str) -> int:
         """Lift every alarm of a version that stands; returns how many there were."""
-        stands = (ALARMS.c.version == version) & ALARMS.c.lifted_at.is_(None)
+        stands = self._ours & (ALARMS.c.version == version) & ALARMS.c.lifted_at.is_(None)
         lifted = update(ALARMS).where(stands).values(lifted_at=at, lifted_by=by, lift_reason=why)
         async with self.store.writing() as connection:
             return int((await connection.execute(lifted)).rowcount)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import chain
@@ -226,8 +226,7 @@ def render_metrics(
     certificates: Mapping[str, float | None] = MappingProxyType({}),
     alarms: Mapping[str, float] = MappingProxyType({}),
     revoked: bool = False,
-    judge: Collector | None = None,
-    comparisons: Collector | None = None,
+    others: Iterable[Collector | None] = (),
 ) -> str:
     """Render the metrics in Prometheus' text format, from a registry without the metrics of other libraries.
 
@@ -247,8 +246,8 @@ def render_metrics(
         `labels`, `errors`, `drift`, `revoked`: what the promise is watched by; empty where nothing is watched.
     revoked : bool
         Whether alarms have put the graph into its safe mode.
-    judge, comparisons : Collector, optional
-        The totals of the judge and of comparisons.
+    others : iterable of Collector
+        The totals of what works beside requests: judge, comparisons, tickets; None is left out.
 
     Returns
     -------
@@ -259,9 +258,9 @@ def render_metrics(
     registry.register(metrics)
     now = _ValuesNow(spooled, engines, escalation_caps, held, lost + metrics.unrecorded, certificates, alarms, revoked)
     registry.register(now)
-    for beside in (judge, comparisons):
-        if beside is not None:
-            registry.register(beside)
+    for other in others:
+        if other is not None:
+            registry.register(other)
     return generate_latest(registry).decode()
 
 

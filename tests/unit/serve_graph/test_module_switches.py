@@ -7,8 +7,8 @@ Engines say three words.
 
 BEFORE is what the same code counted at commit 9cdc42a. See docs/decisions/serving/0017. Since then one module,
 and two switches, say what is promised of the delivered answer; a switch asks for its budget, in the graph one module
-and two switches more for accounts; and the graph serves a version with a coverage: two modules and two switches for
-what a request asks and whether that is covered.
+and two switches more for accounts; the graph serves a version with a coverage: two modules and two switches for
+what a request asks and whether that is covered; and one module notes whether an answer's opening refuses or hedges.
 """
 
 import sys
@@ -51,14 +51,14 @@ BEFORE: dict[tuple[str, str], Counts] = {
     ("graph", "escalated stream"): (51, 425),
 }
 CEILING: dict[tuple[str, str], Counts] = {
-    ("fakes", "accepted whole"): (22, 73),
-    ("fakes", "accepted stream"): (25, 110),
-    ("fakes", "escalated whole"): (22, 83),
-    ("fakes", "escalated stream"): (25, 174),
-    ("graph", "accepted whole"): (46, 140),
-    ("graph", "accepted stream"): (48, 183),
-    ("graph", "escalated whole"): (46, 161),
-    ("graph", "escalated stream"): (48, 284),
+    ("fakes", "accepted whole"): (23, 75),
+    ("fakes", "accepted stream"): (26, 112),
+    ("fakes", "escalated whole"): (23, 85),
+    ("fakes", "escalated stream"): (26, 176),
+    ("graph", "accepted whole"): (47, 142),
+    ("graph", "accepted stream"): (49, 185),
+    ("graph", "escalated whole"): (47, 163),
+    ("graph", "escalated stream"): (49, 286),
 }
 
 

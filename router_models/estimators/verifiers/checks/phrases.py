@@ -89,9 +89,19 @@ _REFUSALS = _compiled(REFUSALS)
 _HEDGES = _compiled(HEDGES)
 
 
+OPENING_CHARS = 400
+"""What counts as an answer's opening."""
+
+
+def opening_says(answer: str) -> dict[str, bool]:
+    """Return `refuses` and `hedges`, as true, where an answer's opening does; in microseconds, and nothing is kept."""
+    found = {"refuses": refuses(answer), "hedges": hedges(answer[:OPENING_CHARS]) > 0}
+    return {name: True for name, is_so in found.items() if is_so}
+
+
 def refuses(answer: str) -> bool:
     """Return whether the answer's opening declines the task, in any of the languages above."""
-    opening = folded(answer)[:400]
+    opening = folded(answer)[:OPENING_CHARS]
     return any(pattern.search(opening) for pattern in _REFUSALS.values())
 
 

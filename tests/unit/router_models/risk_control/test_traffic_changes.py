@@ -12,7 +12,7 @@ from router_models.monitoring.traffic_changes import (
     ServedDecision,
     TrafficLimits,
     compare_traffic,
-    one_of_each,
+    first_of_units,
 )
 
 N = 400
@@ -85,7 +85,7 @@ def test_a_constant_rate_above_the_ceiling_is_reported_and_a_ceiling_can_be_left
 
 
 def test_one_decision_of_each_session_and_prompt_counts() -> None:
-    kept = one_of_each(
+    kept = first_of_units(
         [
             ServedDecision("a", units=("s1", "p1")),
             ServedDecision("b", units=("s1", "p2")),

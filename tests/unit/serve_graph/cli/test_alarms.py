@@ -67,3 +67,21 @@ def test_lifting_what_does_not_stand_or_without_a_reason_is_an_error(config: Pat
         ran(config, "lift", "--reason", "x", "--by", "ann", "--version", "router/9")
     with pytest.raises(ServeGraphError, match="need a text"):
         ran(config, "lift", "--reason", " ", "--by", "ann")
+
+
+def test_tickets_are_listed_and_closed_by_themselves(config: Path) -> None:
+    assert "no ticket is open" in ran(config, "tickets")
+    opened = Alarm("router/1", "ticket", "distance", "2026-03-01", "the distribution changed", False)
+    asyncio.run(with_store(config, lambda store: AlarmTable(store, tickets=True).raise_all([opened])))
+    assert "the distribution changed" in ran(config, "tickets")
+    assert "the distribution changed" not in ran(config, "list")
+    closed = json.loads(ran(config, "close", "--reason", "a new client", "--by", "ann", "--json"))
+    assert [(t["scope"], t["lifted_by"], t["lift_reason"]) for t in closed] == [("distance", "ann", "a new client")]
+    assert "router/1" in ran(config, "list"), "the alarms still stand"
+    assert "by ann: a new client" in ran(config, "tickets", "--all")
+    with pytest.raises(ServeGraphError, match="no ticket is open"):
+        ran(config, "close", "--reason", "again", "--by", "ann")
+    entries = asyncio.run(with_store(config, lambda store: AuditLog(store).entries()))
+    assert [(e.action, e.target, e.detail["figures"]) for e in entries] == [  # type: ignore[attr-defined]
+        ("tickets.close", "router/1", ["distance"])
+    ]
