@@ -26,7 +26,7 @@ class RolloutsConfig(Frozen):
     cost_ceiling: PositiveNumber = 1.1
     """Its mean cost of a request, as a multiple of the stable version's, at most."""
     cost_bound_usd: PositiveNumber | None = None
-    """What no request costs more than, in US dollars; null: cost is not tested."""
+    """What no request costs more than, in US dollars; null: only each request's relative difference is tested."""
     error_margin: ProperShare = 0.01
     """How much higher its share of failed requests may be."""
     latency_margin: ProperShare = 0.02

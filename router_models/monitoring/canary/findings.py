@@ -20,8 +20,8 @@ class CanaryFinding:
     Parameters
     ----------
     name : str
-        `quality`, `harm`, `cost` (within the margin); `quality_worse`, `harm_worse`, `cost_worse`, `errors_worse`,
-        `latency_worse` (beyond it); `sample_ratio`; `cost_overrun`.
+        `quality`, `harm`, `cost` or `relative_cost` (within the margin); `quality_worse`, `harm_worse`, `cost_worse`,
+        `errors_worse`, `latency_worse` (beyond it); `sample_ratio`; `cost_overrun`.
     scope : str
         `overall`, or a slice's name.
     value, limit : float
@@ -34,7 +34,7 @@ class CanaryFinding:
         What reaching the limit does: `promote` (with all others of this effect), `roll_back`, or `block` promotion.
     estimate : float, optional
         The mean difference that was seen, positive where the candidate is better, with what is not known counted as
-        the test counts it; of cost in USD, against the ceiling; of the sample ratio, the candidate's share less what
+        the test counts it; of `cost` in USD, against the ceiling; of the sample ratio, the candidate's share less what
         was assigned. None before the first observation.
     """
 

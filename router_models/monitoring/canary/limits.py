@@ -27,8 +27,9 @@ class CanaryLimits:
         The candidate's mean cost of a request, as a multiple of the stable version's, at most. At 1 or less a
         candidate that costs the same is never promoted.
     cost_bound_usd : float, optional
-        What no request costs more than, in USD. A candidate's request above it blocks promotion. None: cost is not
-        tested. The tests need about `cost_bound_usd` / mean cost times as many requests as where all cost the same.
+        What no request costs more than, in USD. A candidate's request above it blocks promotion. The tests need
+        about `cost_bound_usd` / mean cost times as many requests as where all cost the same. None: means are not
+        tested; the relative difference of each request's costs is, for promotion alone.
     error_margin, latency_margin : float
         How much higher the share of failed units, and of those not answered within `latency_limit_s`, may be.
     latency_limit_s : float, optional

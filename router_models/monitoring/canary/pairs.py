@@ -1,4 +1,4 @@
-"""Tests of paired requests: quality, harm and cost, both ways, on differences in their order of arrival.
+"""Tests of paired requests: quality and harm, both ways, on differences in their order of arrival.
 
 Each difference D lies in [-1, 1], positive where the candidate is better, and is 0 where both versions gave the same
 answer. Two wealth processes of `risk_control.paired` bet on it:
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from router_models.errors import DataError
+from router_models.monitoring.canary.costs import cost_findings
 from router_models.monitoring.canary.findings import CanaryFinding
 from router_models.monitoring.canary.limits import CanaryLimits
 from router_models.monitoring.canary.observations import PairedRequest
@@ -86,8 +87,7 @@ def pair_findings(pairs: Sequence[PairedRequest], quality: Differences, limits: 
         harm = harm_of(pairs)
         found += _both_ways("harm", harm, limits.harm_margin, limits)
         slices.append(("harm_worse", harm, limits.harm_margin))
-    if limits.cost_bound_usd is not None:
-        found += _cost_findings(pairs, limits, limits.cost_bound_usd)
+    found += cost_findings(pairs, limits)
     for name, rows, alpha in _slices(pairs, limits):
         found += [_worse(kind, name, seen.at(rows), margin, alpha) for kind, seen, margin in slices]
     return found
@@ -118,31 +118,3 @@ def _slices(pairs: Sequence[PairedRequest], limits: CanaryLimits) -> Iterator[tu
         rows[at] = True
         share = 1 / len(limits.slices) if limits.slices else 6 / (math.pi * j) ** 2
         yield name, rows, share * limits.alpha_rollback
-
-
-def _cost_findings(pairs: Sequence[PairedRequest], limits: CanaryLimits, bound: float) -> list[CanaryFinding]:
-    """Tests of "the candidate's mean cost is `cost_ceiling` times the stable version's", at least and at most.
-
-    Costs lie in [0, B], or so it was said. A stable version's beyond B is counted as B for promotion, which is to the
-    candidate's disadvantage; a candidate's beyond B could only be counted to its advantage, so it blocks promotion
-    instead. For rollback it is the other way round, and a stable version's beyond B means that nothing is proved.
-    """
-    stable = np.array([p.stable_usd for p in pairs], dtype=np.float64)
-    alike = np.array([p.alike for p in pairs], dtype=np.bool_)
-    candidate = np.where(alike, stable, np.array([p.candidate_usd for p in pairs], dtype=np.float64))
-    for usd in (stable, candidate):
-        if not np.isfinite(usd).all() or (usd < 0).any():
-            raise DataError("costs of paired requests must be 0 or more, without NaN")
-    most = bound * max(limits.cost_ceiling, 1.0)
-    saved = (limits.cost_ceiling * np.minimum(stable, bound) - np.minimum(candidate, bound)) / most
-    wealth, against = log_wealth(saved, 0.0), log_wealth(-saved, 0.0)
-    overruns = int((candidate > bound).sum())
-    cheaper = CanaryFinding.of_wealth("cost", OVERALL, wealth, limits.alpha, "promote", most * saved)
-    dearer = CanaryFinding.of_wealth("cost_worse", OVERALL, against, limits.alpha_rollback, "roll_back", most * saved)
-    if (stable > bound).any():
-        dearer = CanaryFinding("cost_worse", OVERALL, 1.0, dearer.limit, False, len(pairs), "roll_back")
-    return [
-        cheaper,
-        dearer,
-        CanaryFinding("cost_overrun", OVERALL, float(overruns), 1.0, overruns > 0, len(pairs), "block"),
-    ]

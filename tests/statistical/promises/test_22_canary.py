@@ -160,20 +160,24 @@ def test_a_cost_at_the_ceiling_is_promoted_rarely_and_rare_large_bills_are_not_c
     """Most requests cost less, a few fifty times as much: at the ceiling, or beyond the bound that was stated."""
     runs, n = size(40, 600), 1000
     limits = CanaryLimits(harm_margin=None, cost_bound_usd=0.02, cost_ceiling=1.0)
-    at_ceiling = blocked = clipped = 0
+    at_ceiling = relative = blocked = clipped = 0
     rng = np.random.default_rng(8)
     for _ in range(runs):
         dear, beyond = rng.random(n) < 0.5, rng.random(n) < 0.01
         pairs = [PairedRequest(False, 1.0, 1.0, None, None, 0.01, 0.02 if up else 0.0) for up in dear.tolist()]
         at_ceiling += finding(CanaryEvidence.of(pairs, [], limits), "cost").reached
+        twice = rng.random(n) < 0.5 + 0.5 * 3 * 0.1 / 2.1  # a third more or less: at a ceiling of 1.1
+        pairs = [PairedRequest(False, 1.0, 1.0, None, None, 0.01, 0.02 if up else 0.005) for up in twice.tolist()]
+        relative += finding(CanaryEvidence.of(pairs, [], LIMITS), "relative_cost").reached
         pairs = [PairedRequest(False, 1.0, 1.0, None, None, 0.01, 0.5 if up else 0.008) for up in beyond.tolist()]
         evidence = CanaryEvidence.of(pairs, [], limits)
         blocked += evidence.verdict != "promote"
         clipped += log_wealth((0.01 - np.where(beyond, 0.02, 0.008)) / 0.02, 0.0).max() >= GOAL
     measured(
-        f"proved at the ceiling: {at_ceiling} of {runs}; bills beyond the bound: promoted 0, if clipped {clipped}"
+        f"proved at the ceiling: {at_ceiling} of {runs}, without a bound {relative}; bills beyond the bound: "
+        f"promoted 0, if clipped {clipped}"
     )
-    assert at_ceiling <= allowed(runs, ALPHA)
+    assert max(at_ceiling, relative) <= allowed(runs, ALPHA)
     assert blocked == runs
     assert clipped > allowed(runs, ALPHA)
 

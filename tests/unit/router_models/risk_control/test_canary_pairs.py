@@ -120,9 +120,19 @@ def test_slices_that_were_not_named_share_the_level_in_order_of_appearance():
 def test_a_candidate_that_costs_more_is_not_promoted_and_one_that_costs_the_same_is():
     assert CanaryEvidence.of([ALIKE] * 400, [], COSTED).verdict == "promote"
     dear = [*[ALIKE] * 4, replace(BETTER, candidate_usd=0.02)] * 100
-    assert CanaryEvidence.of(dear, [], LIMITS).verdict == "promote"
     assert CanaryEvidence.of(dear[:60], [], COSTED).verdict == "go_on"
     assert CanaryEvidence.of(dear, [], COSTED).verdict == "roll_back"
+
+
+def test_without_a_bound_one_that_asks_the_last_tier_for_more_is_kept_from_promotion_and_not_rolled_back():
+    dear = [*[ALIKE] * 9, replace(BETTER, candidate_usd=0.5)] * 100
+    assert CanaryEvidence.of(dear, [], LIMITS).verdict == "go_on"
+    assert [
+        f.name for f in CanaryEvidence.of(dear, [], LIMITS).findings if f.effect == "promote" and not f.reached
+    ] == ["relative_cost"]
+    assert overall("relative_cost", [replace(WORSE, stable_usd=0.0, candidate_usd=0.0)]).estimate == 0
+    assert overall("relative_cost", [ALIKE, replace(BETTER, candidate_usd=0.03)]).estimate == pytest.approx(-0.25)
+    assert CanaryEvidence.of(dear, [], CanaryLimits(cost_ceiling=3.0)).verdict == "promote"
 
 
 def test_a_cost_beyond_the_stated_bound_blocks_promotion_and_is_named():
