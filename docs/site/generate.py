@@ -219,6 +219,7 @@ def _option(option: Any) -> str:
 
 def metrics() -> str:
     """Every metric of /metrics with its type and help, as a page that has just begun shows them."""
+    from serve_graph.cluster.rollouts.rollout_metrics import RolloutMetrics
     from serve_graph.config.learning import TicketsConfig
     from serve_graph.learning.comparing.comparison_metrics import ComparisonMetrics
     from serve_graph.learning.judging.judge_metrics import JudgeMetrics
@@ -227,7 +228,7 @@ def metrics() -> str:
     from serve_graph.records.store import DecisionStore
 
     tickets = TicketWatch(DecisionStore("sqlite+aiosqlite://"), TicketsConfig(), lambda: "")
-    beside = (JudgeMetrics(), ComparisonMetrics(), tickets)
+    beside = (JudgeMetrics(), ComparisonMetrics(), RolloutMetrics(), tickets)
     text = render_metrics(RequestMetrics(), 0, {}, certificates={"answers": 0.0}, others=beside)
     helps = dict(re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE))
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))

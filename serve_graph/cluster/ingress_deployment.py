@@ -22,6 +22,7 @@ from serve_graph.api.http import Backend, build_http
 from serve_graph.cluster.readiness import TierReadiness, readiness_report
 from serve_graph.cluster.replicas import in_replica, let_threads_give_way
 from serve_graph.cluster.rollouts.live_comparer import live_comparer
+from serve_graph.cluster.rollouts.rollout_metrics import RolloutMetrics
 from serve_graph.cluster.rollouts.tried_version import TriedVersion
 from serve_graph.cluster.service import alarm_watch, build_service, cascade_context, live_judge, ticket_watch
 from serve_graph.cluster.tier_client import HandleEngine
@@ -286,5 +287,10 @@ class IngressDeployment:
             certificates=certificates,
             alarms=self.alarms.values() if self.served.watched else {},
             revoked=self.certificate_status.revoked is not None,
-            others=(self.tickets, self.comparer.metrics, None if self.judge is None else self.judge.metrics),
+            others=(
+                self.tickets,
+                self.comparer.metrics,
+                RolloutMetrics(self.version.rollout),
+                None if self.judge is None else self.judge.metrics,
+            ),
         )

@@ -122,4 +122,5 @@ def _tried(version: ServedVersion) -> dict[str, Any]:
     rollout = version.rollout
     if rollout is None:
         return {}
-    return {"rollout": {"kind": rollout.kind, "candidate": rollout.candidate.name, "weight": rollout.weight}}
+    facts = {"kind": rollout.kind, "candidate": rollout.candidate.name, "state": rollout.state}
+    return {"rollout": facts | {"weight": rollout.weight}}

@@ -79,7 +79,7 @@ class ServedVersion:
 class ServedRollout:
     """What ingress replicas know of a rollout: the candidate, its share of traffic, and the share that is compared.
 
-    `weight` and `rate` lie between 0 and 1; a shadow's weight is 0.
+    `weight` and `rate` lie between 0 and 1; a shadow's weight is 0. `state`: Progressing, Paused or Promoting.
     """
 
     id: str
@@ -87,10 +87,11 @@ class ServedRollout:
     weight: float
     rate: float
     candidate: ServedVersion
+    state: str = "Progressing"
 
     def tries_as(self, other: ServedRollout | None) -> bool:
         """Whether replicas that know the other need not be told of this one."""
         if other is None:
             return False
-        facts = [(r.id, r.weight, r.rate) for r in (self, other)]
+        facts = [(r.id, r.weight, r.rate, r.state) for r in (self, other)]
         return facts[0] == facts[1] and self.candidate.serves_as(other.candidate)

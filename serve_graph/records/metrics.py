@@ -48,6 +48,7 @@ class RequestMetrics(Collector):
     recent: deque[str | None] = field(default_factory=lambda: deque(maxlen=RECENT_REQUESTS))
     unrecorded: int = 0
     feedback: Counter[str] = field(default_factory=Counter)
+    arms: Counter[str] = field(default_factory=Counter)
 
     def add(self, record: DecisionRecord, *, checked: bool = False) -> None:
         """Count one record; `checked`: the request was compared with what the served version was certified on."""
@@ -62,6 +63,8 @@ class RequestMetrics(Collector):
             self.distances[(record.version, edge)] += 1
             self.distance_sum[record.version] = self.distance_sum.get(record.version, 0.0) + record.distance
         self.spilled[record.tier] += "spilled" in record.evidence
+        if "rollout" in record.evidence:
+            self.arms[record.evidence["rollout"]["arm"]] += 1
         for call in record.calls:
             self.calls[call.tier] += 1
             self.tokens[(call.tier, "prompt")] += call.usage.prompt_tokens
@@ -127,7 +130,12 @@ class RequestMetrics(Collector):
             ("tier",),
             {(tier,): n for tier, n in self.spilled.items() if n},
         )
-
+        yield counter_family(
+            "serve_graph_rollout_requests",
+            "Requests that came while a rollout was under way, by the arm that answered: stable or candidate.",
+            ("arm",),
+            {(arm,): n for arm, n in self.arms.items()},
+        )
         yield counter_family(
             "serve_graph_feedback",
             "Feedback taken on decisions, by kind; each time a voice changes its word as well.",
@@ -247,7 +255,7 @@ def render_metrics(
     revoked : bool
         Whether alarms have put the graph into its safe mode.
     others : iterable of Collector
-        The totals of what works beside requests: judge, comparisons, tickets; None is left out.
+        The totals of what works beside requests: judge, comparisons, rollout, tickets; None is left out.
 
     Returns
     -------

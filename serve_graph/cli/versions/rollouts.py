@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
+USUAL_MINIMUM = 30
 RateOption = Annotated[float, typer.Option(help="Share of requests that both versions decide.", min=0, max=1)]
 RolloutReason = Annotated[str, typer.Option(help="Why, in a sentence; it is kept in the audit log.")]
 
@@ -33,7 +34,10 @@ def canary(
     version: Number,
     steps: Annotated[str, typer.Option(help="Percent of traffic, step by step.")] = "1,5,25,50,100",
     pause: Annotated[str, typer.Option(help="What every step takes at least: 90s, 10m, 2h.")] = "10m",
-    minimum: Annotated[int, typer.Option(help="Requests that every step has both versions decide.", min=0)] = 0,
+    minimum: Annotated[
+        int | None,
+        typer.Option(help="Requests that every step has both versions decide; 30 if left out, 0 at --rate 0.", min=0),
+    ] = None,
     rate: RateOption = 0.1,
     reason: RolloutReason = "",
     config: ConfigOption = DEFAULT_CONFIG,
@@ -49,7 +53,8 @@ def canary(
         percents = tuple(float(step) for step in steps.split(","))
     except ValueError:
         raise ServeGraphError(f"--steps {steps!r}: give percents, such as 1,5,25,50,100") from None
-    _begin(version, config, percents, duration_s(pause), minimum, rate, reason, as_json)
+    least = minimum if minimum is not None else USUAL_MINIMUM if rate else 0
+    _begin(version, config, percents, duration_s(pause), least, rate, reason, as_json)
 
 
 @needs("versions shadow", *STORE)

@@ -191,4 +191,5 @@ def _tried(rollout: Rollout, candidate: ServedVersion) -> ServedRollout | None:
     if not rollout.is_active:
         return None
     is_idle = rollout.kind == "shadow" and rollout.state is RolloutState.PAUSED
-    return ServedRollout(rollout.id, rollout.kind, rollout.weight, 0.0 if is_idle else rollout.rate, candidate)
+    rate = 0.0 if is_idle else rollout.rate
+    return ServedRollout(rollout.id, rollout.kind, rollout.weight, rate, candidate, str(rollout.state))

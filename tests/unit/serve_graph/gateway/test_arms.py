@@ -1,6 +1,7 @@
 """While a rollout is under way a request is answered by one version, wholly, and whoever asks again by the same."""
 
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -61,6 +62,8 @@ async def test_a_record_says_which_arm_with_which_probability_and_the_page_shows
         await at.chat(content=f"question {n}")
     arms = {record.evidence["rollout"]["arm"]: record for record in at.sink.records}
     assert set(arms) == {"stable", "candidate"}
+    counted = at.service.metrics.arms
+    assert dict(counted) == dict(Counter(record.evidence["rollout"]["arm"] for record in at.sink.records))
     for arm, propensity, version in (("stable", 0.75, "fake/1"), ("candidate", 0.25, CANDIDATE)):
         record = arms[arm]
         assert (record.propensity, record.version) == (propensity, version)

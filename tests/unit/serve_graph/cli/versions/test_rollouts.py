@@ -138,6 +138,12 @@ def test_what_could_not_go_on_is_refused_in_a_sentence(config: Path, words: tupl
     assert of_rollouts(graph, lambda table: table.latest(graph.policy.model_name)) == []
 
 
+def test_a_step_needs_thirty_requests_decided_by_both_unless_none_are_compared(config: Path) -> None:
+    assert told(config, "canary", "2")["minimum"] == 30
+    told(config, "abort")
+    assert told(config, "canary", "2", "--rate", "0")["minimum"] == 0
+
+
 def test_a_second_rollout_is_refused_while_one_is_under_way(config: Path) -> None:
     told(config, "canary", "2")
     assert f"the canary of {CANDIDATE} beside {STABLE}: Progressing" in refused(config, "shadow", "3")

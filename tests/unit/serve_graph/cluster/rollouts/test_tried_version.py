@@ -79,7 +79,11 @@ async def test_only_the_candidate_changes_where_only_the_rollout_does(
     tried = ingress.tried
     assert (ingress.service.arms.context.version, ingress.service.arms.rollout.weight) == ("router/2", 0.05)
     assert ingress.service.arms.routing.sessions is ingress.service.routing.sessions
-    assert (await ingress.readiness())["rollout"] == {"kind": "canary", "candidate": "router/2", "weight": 0.05}
+    told = {"kind": "canary", "candidate": "router/2", "state": "Progressing", "weight": 0.05}
+    assert (await ingress.readiness())["rollout"] == told
+    page = await ingress.metrics()
+    assert 'serve_graph_rollout_weight{kind="canary",version="router/2"} 0.05' in page
+    assert 'serve_graph_rollout_state{kind="canary",state="Progressing",version="router/2"} 1.0' in page
 
     assert await ingress.take(replace(stable, epoch=3, rollout=rollout(candidate, 0.5)))
     assert ingress.tried is tried, "a greater share is no other candidate"
@@ -88,6 +92,7 @@ async def test_only_the_candidate_changes_where_only_the_rollout_does(
 
     assert await ingress.take(replace(stable, epoch=4))
     assert (ingress.tried, ingress.service.arms) == (None, None)
+    assert "serve_graph_rollout_weight{" not in await ingress.metrics()
     assert (ingress.certificate_status, ingress.alarms, ingress.service.context) == (status, alarms, context)
     assert not ingress._switched.is_set(), "the watch of the stable version goes on"
     assert tried.looks is not None
