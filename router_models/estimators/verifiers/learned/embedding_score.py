@@ -9,6 +9,7 @@ import numpy as np
 
 from router_models.data.artifacts import State
 from router_models.errors import ArtifactError, DataError
+from router_models.estimators.verifiers.learned.blas_threads import one_blas_thread
 from router_models.types import FloatArray, IntArray
 
 RIDGE_PENALTIES = np.logspace(-1.0, 3.0, 9)
@@ -25,9 +26,8 @@ class EmbeddingScore:
     def fit(cls, E: FloatArray, y: FloatArray) -> Self:
         """Fit with the penalty that generalised cross-validation prefers."""
         from sklearn.linear_model import RidgeCV
-        from threadpoolctl import threadpool_limits
 
-        with threadpool_limits(limits=1, user_api="blas"):
+        with one_blas_thread():
             model = RidgeCV(alphas=RIDGE_PENALTIES).fit(E, y)
         return cls(np.asarray(model.coef_, dtype=np.float64), float(model.intercept_))
 

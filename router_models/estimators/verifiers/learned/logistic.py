@@ -14,6 +14,7 @@ import numpy as np
 
 from router_models.data.artifacts import State
 from router_models.errors import ArtifactError
+from router_models.estimators.verifiers.learned.blas_threads import one_blas_thread
 from router_models.types import FloatArray, IntArray
 
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -79,11 +80,10 @@ class Logistic:
 
         C minimises the out-of-fold log-loss; 0.1 where there are too few rows of a class to tell.
         """
-        from threadpoolctl import threadpool_limits
 
         center, scale = _moments(F)
         Z = _standardise(F, center, scale)
-        with threadpool_limits(limits=1, user_api="blas"):  # many small products: threads only wait for each other
+        with one_blas_thread():  # many small products: threads only wait for each other
             strength = _choose_strength(Z, y, folds)
             coef, intercept = _weights(Z, y, strength)
         return cls(center, scale, coef, intercept, strength)

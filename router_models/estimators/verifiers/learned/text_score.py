@@ -15,6 +15,7 @@ import numpy as np
 from router_models.data.artifacts import State
 from router_models.data.features import MOST_CHARS
 from router_models.errors import ArtifactError
+from router_models.estimators.verifiers.learned.blas_threads import one_blas_thread
 from router_models.types import FloatArray, IntArray
 
 PROMPT_BUCKETS = 2**15
@@ -53,13 +54,12 @@ class TextScore:
     def _fits(cls, counts: Any, y: FloatArray, penalties: Sequence[float]) -> list[Self]:
         """Fit the same rows with each penalty."""
         from sklearn.linear_model import Ridge
-        from threadpoolctl import threadpool_limits
 
         documents = np.bincount(counts.indices, minlength=BUCKETS)
         used = np.flatnonzero(documents)  # of the others the weight is 0, and most are empty where prompts are few
         idf = np.log((1.0 + len(y)) / (1.0 + documents)) + 1.0
         X, made = _weighted(counts, idf)[:, used], []
-        with threadpool_limits(limits=1, user_api="blas"):  # vectors this short are slower shared (50 times, measured)
+        with one_blas_thread():  # vectors this short are slower shared (50 times, measured)
             for penalty in penalties:
                 model = Ridge(alpha=penalty, solver="sparse_cg", tol=1e-5).fit(X, y)
                 coef = np.zeros(BUCKETS)
