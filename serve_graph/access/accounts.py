@@ -12,6 +12,7 @@ from decimal import Decimal
 from router_models.types import DecisionRecord
 from serve_graph.access.budgets import Spending
 from serve_graph.access.escalations import EscalationWatch
+from serve_graph.access.hang_ups import HangUps
 from serve_graph.access.limits import Bucket, shown_duration
 from serve_graph.access.refusals import RefusalDelays
 from serve_graph.access.turns import Turns
@@ -42,6 +43,7 @@ class Accounts:
         self._at_the_door: Counter[str] = Counter()
         self.refusals = RefusalDelays(clock)
         self.turns = turns or Turns()
+        self.hang_ups = HangUps()
 
     def admit(self, key: KeyConfig, *, spends: bool = True) -> None:
         """Admit one request or raise BudgetSpentError or RateLimitedError, which say how long to wait.
@@ -76,9 +78,11 @@ class Accounts:
     def enter(self, key: KeyConfig) -> None:
         """Count a request from its headers on: one whose body does not come takes a place, too.
 
+        So does one that was abandoned lately, beyond a few a minute (`hang_ups`).
         Raises RateLimitedError for a key that has as many requests in progress as it may.
         """
-        if self._at_the_door[key.name] >= (key.concurrency or math.inf):
+        places = self._at_the_door[key.name] + self.hang_ups.kept(key.name, self.clock())
+        if places >= (key.concurrency or math.inf):
             raise _too_many(key)
         self._at_the_door[key.name] += 1
 
@@ -123,6 +127,8 @@ class Accounts:
         """
         if record.key is None:
             return
+        if record.error == HUNG_UP:
+            self.hang_ups.note(record.key, self.clock())
         now, worst = self.clock(), self._worst.pop(record.id, {})
         self.spending.release(record.key, record.id)
         self.spending.note(record.key, self.today(), record.cost_usd)
@@ -149,7 +155,8 @@ def _too_many(key: KeyConfig) -> RateLimitedError:
     return RateLimitedError(message, 1.0, "requests")
 
 
-ABANDONED = frozenset({"client_closed_request", "timeout_error"})
+HUNG_UP = "client_closed_request"
+ABANDONED = frozenset({HUNG_UP, "timeout_error"})
 """How requests end whose last call nobody waited for."""
 
 
