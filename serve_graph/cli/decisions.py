@@ -182,6 +182,53 @@ def label_decisions(
 
 
 @app.command()
+@needs("decisions replay", *STORE, "openai")
+def replay(
+    version: Annotated[str, typer.Option(help="The version to replay: a number or alias.")],
+    limit: Annotated[int, typer.Option(min=1, help="How many of the newest kept decisions.")] = 1000,
+    ask: Annotated[
+        str | None, typer.Option(help="A running graph's URL: asked for answers that nobody kept, by tier.")
+    ] = None,
+    budget_usd: Annotated[float, typer.Option(min=0.0, help="Dollars that these may cost at most.")] = 0.0,
+    examples: Annotated[int, typer.Option(min=0, max=100, help="Prompts shown of each kind of flip.")] = 3,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a registered version on kept decisions: who would have answered, at what cost, and how well by labels.
+
+    It needs records.keep_prompts while they are served. Kept answers are used; for the others --ask names a running
+    graph, and the key of $SERVE_GRAPH_KEY the scope force. Those that are still missing are counted.
+
+    Example: serve-graph decisions replay --version 4 --ask http://localhost:8000 --budget-usd 2
+    """
+    import asyncio
+    from decimal import Decimal
+
+    from serve_graph.cli.client.decision_replay import replay_decisions, replay_lines
+    from serve_graph.cli.output import progress_to_stderr
+    from serve_graph.cli.versions.found import found_version, loaded_version
+
+    if (ask is None) != (budget_usd == 0):
+        raise ServeGraphError("--ask and --budget-usd go together: whom to ask, and how much that may cost")
+    registered, graph = found_version(version, config)
+    url = None if ask is None else ask.rstrip("/").removesuffix("/v1")
+    work = replay_decisions(
+        graph.records_url,
+        loaded_version(registered, graph),
+        graph,
+        limit,
+        progress_to_stderr(),
+        url,
+        Decimal(str(budget_usd)),
+    )
+    found, asked = asyncio.run(work)
+    _note(config, "decisions.prompts", "decisions", {"decisions": len(found.decisions), "version": found.version})
+    if as_json:
+        return say_json(found.shown() | {"asked": asked})
+    return say("\n".join(replay_lines(found, asked, examples)))
+
+
+@app.command()
 @needs("decisions agreement", *STORE)
 def agreement(
     version: Annotated[str | None, typer.Option(help="Answers of this version alone, as records name it.")] = None,

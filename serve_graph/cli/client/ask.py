@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI
 
@@ -21,6 +22,7 @@ RETRIES = 3
 TIMEOUT_S = 300.0
 """Seconds without a byte after which a try counts as failed."""
 _LOWEST_LOGPROB = -1e6
+Read = TypeVar("Read")
 
 
 def api_client(url: str, timeout_s: float = TIMEOUT_S, http_client: Any = None) -> AsyncOpenAI:
@@ -39,12 +41,25 @@ def api_client(url: str, timeout_s: float = TIMEOUT_S, http_client: Any = None) 
     )
 
 
+async def ask_whole(client: AsyncOpenAI, model: str, task: Task) -> tuple[Completion, dict[str, Any]]:
+    """One task through one tier: its answer, and the endpoint's `serve_graph` object. Raises as `ask` does."""
+    return await _asked(client, model, task, lambda completion, data: (completion, data.get("serve_graph") or {}))
+
+
 async def ask(client: AsyncOpenAI, model: str, task: Task, *, with_bill: bool = False) -> Outcome:
     """One task through one tier (or `auto`), ungraded; its latency is the answering try's alone.
 
     `with_bill` puts the endpoint's own `outcome` and `cost_usd` among the metadata. Raises EngineError where there is
     no usable answer after the client's retries; EngineTimeoutError where nothing answered at all.
     """
+    return await _asked(
+        client, model, task, lambda completion, data: _outcome(task, model, completion, data, with_bill)
+    )
+
+
+async def _asked(
+    client: AsyncOpenAI, model: str, task: Task, read: Callable[[Completion, dict[str, Any]], Read]
+) -> Read:
     messages: Any = task.chat
     content = b""
     try:
@@ -58,7 +73,7 @@ async def ask(client: AsyncOpenAI, model: str, task: Task, *, with_bill: bool = 
         data: dict[str, Any] = json.loads(content)
         if isinstance(data, dict) and data.get("error"):
             raise EngineError(f"{model} answered task {task.id} with an error: {str(data['error'])[:300]}")
-        return _outcome(task, model, completion_of(data, raw.elapsed.total_seconds()), data, with_bill)
+        return read(completion_of(data, raw.elapsed.total_seconds()), data)
     except APIStatusError as error:
         said = error.response.text[:300]
         raise EngineError(f"{model} answered {error.status_code} to task {task.id}: {said}") from error

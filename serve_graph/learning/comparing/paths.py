@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import Protocol
 
 from router_models.types import Action, Call, Completion, Decision, Query, Verdict
 from serve_graph.cascade import cascade
@@ -25,7 +26,7 @@ from serve_graph.errors import (
     SaturatedError,
 )
 from serve_graph.learning.comparing.compared_request import ComparedRequest
-from serve_graph.learning.judging.judge_calls import JudgeCalls, NotJudgedError
+from serve_graph.learning.judging.judge_calls import NotJudgedError
 
 NO_TIER, FAILED = "none", "failed"
 
@@ -46,6 +47,12 @@ class PathTaken:
         return self.action == Action.ABSTAINED
 
 
+class AnswerCalls(Protocol):
+    """Makes answers that nobody has; NotJudgedError says why it does not, EngineError how a tier failed."""
+
+    async def make(self, tier: str, query: Query, what: str) -> tuple[Completion, Decimal]: ...
+
+
 @dataclass(slots=True)
 class TierAnswers:
     """Each tier's answer to one request, and what it cost: those that there are, and those that are asked for.
@@ -53,14 +60,14 @@ class TierAnswers:
     `spent_usd`: what was spent on the latter. `likely`: an answer by whose length others' costs are estimated.
     """
 
-    calls: JudgeCalls
+    calls: AnswerCalls
     answers: dict[str, Completion]
     usd: dict[str, Decimal]
     likely: tuple[Completion, float] | None = None
     spent_usd: Decimal = field(default_factory=Decimal)
 
     @classmethod
-    def of(cls, request: ComparedRequest, calls: JudgeCalls) -> TierAnswers:
+    def of(cls, request: ComparedRequest, calls: AnswerCalls) -> TierAnswers:
         """The answers that were made for a request."""
         state, found = request.state, dict[str, Completion]()
         if state.tried is not None and state.decision is not None:
