@@ -139,6 +139,8 @@ class ControllerDeployment:
         """Move the rollout by its rules, and tell every replica what is tried now; returns whether that changed."""
         wanted, now = await self.rollouts.look(self.served), self.served.rollout
         if wanted is not None and (now is None or wanted.id != now.id or not wanted.tries_as(now)):
+            if self.served.files is not None:
+                await self._load(self.served.files)  # held already: of those held, the one announced first goes
             files = wanted.candidate.files
             reason = None if files is None else await self._load(files)
             if reason is not None:

@@ -36,6 +36,8 @@ from serve_graph.records.store import DecisionStore
 logger = logging.getLogger(__name__)
 QUICK_S, RESTS_TIMES = 0.25, 20.0
 """Seconds within which evidence is read at every look; what takes longer rests so many times as long."""
+ALIAS_MOVED = "alias_moved"
+"""Noted with the evidence once a promotion has moved the alias."""
 ReadPairs = Callable[[str], Awaitable[list[PairedRequest]]]
 
 
@@ -116,23 +118,31 @@ class RolloutDriver:
             await self._move(rollout, Happened.NOT_LOADABLE, reason)
 
     async def _promote(self, rollout: Rollout) -> Rollout:
-        """Move the alias, which the graph follows; done already, nothing happens."""
+        """Move the alias, once, which the graph follows; a person who moves it back has the last word."""
+        moved = bool(rollout.evidence.get(ALIAS_MOVED))
         try:
-            await asyncio.to_thread(self._point_alias, rollout)
+            names_it = await asyncio.to_thread(self._point_alias, rollout, moved)
         except RegistryError:
             raise
         except (ServeGraphError, RouterModelsError) as error:
             return await self._move(rollout, Happened.PROMOTE_REFUSED, f"not promoted: {error}")
+        if not names_it:
+            why = f"{self.config.policy.version} was pointed elsewhere while it was promoted"
+            return await self._move(rollout, Happened.WITHDRAWN, why)
+        if not moved:
+            await self.table.note_evidence(rollout, {**rollout.evidence, ALIAS_MOVED: True})
         return rollout
 
-    def _point_alias(self, rollout: Rollout) -> None:
+    def _point_alias(self, rollout: Rollout, moved: bool) -> bool:
+        """Point the alias at the candidate unless that was done before; returns whether it names it."""
         policy = self.config.policy
         found = find_version(self.config.registry_uri, rollout.model, rollout.candidate.rpartition("/")[2])
         named = find_version(self.config.registry_uri, rollout.model, policy.version)
-        if found is None or (named is not None and named.number == found.number):
-            return
+        if found is None or moved or (named is not None and named.number == found.number):
+            return found is not None and named is not None and named.number == found.number
         check_promotable(found, self.config)
         point_alias(found, self.config, policy.version)
+        return True
 
     async def _facts(self, rollout: Rollout) -> tuple[RolloutFacts, Mapping[str, Any]]:
         """What the rules go by, and the same as evidence to be kept."""

@@ -106,7 +106,9 @@ async def trial(cluster: Cluster) -> Trial:
 async def test_a_step_passes_when_its_pause_is_over_and_its_minimum_reached(trial: Trial) -> None:
     await trial.begin(5, 50, minimum=10)
     first, second = trial.cluster.first.name, trial.cluster.second.name
-    assert trial.cluster.told[-3:-1] == [("router", "prepare", second), ("verifier", "prepare", second)]
+    assert trial.cluster.told[-5:-1] == [
+        (who, "prepare", v) for v in (first, second) for who in ("router", "verifier")
+    ]
     assert trial.taken == (first, 0.05), "both versions are loaded before a replica takes the canary"
     await trial.pass_time(61)
     assert trial.taken == (first, 0.05), "nothing was compared yet"
@@ -257,6 +259,18 @@ async def test_a_promotion_that_may_not_be_is_paused_for_a_person(trial: Trial) 
     assert await trial.at() == ("Paused", 0.5)
     assert "not promoted" in (await trial.now()).reason
     assert named(trial.cluster) == trial.cluster.first.name
+
+
+async def test_a_person_who_moves_the_alias_back_while_it_is_promoted_has_the_last_word(trial: Trial) -> None:
+    await trial.begin(50)
+    await trial.person(Happened.PROMOTE)
+    await trial.controller.look()
+    assert named(trial.cluster) == trial.cluster.second.name
+    trial.cluster.promote(trial.cluster.first.number)
+    await trial.controller.look()
+    assert await trial.at() == ("Aborted", 0.0)
+    assert named(trial.cluster) == trial.cluster.first.name
+    assert trial.taken == (trial.cluster.first.name, None)
 
 
 async def test_a_shadow_is_loaded_although_nobody_has_approved_it_and_has_no_share(trial: Trial) -> None:
