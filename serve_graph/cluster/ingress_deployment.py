@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -149,6 +150,8 @@ class IngressDeployment:
             self.config.records.keeps_answers,
             self.config.feedback.label_share,
             self.counters,
+            lambda: self.alarms.values(),
+            lambda: None if self.version.files is None else Path(self.version.files.folder),
         )
 
     @property

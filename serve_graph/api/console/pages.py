@@ -39,6 +39,8 @@ SECTIONS = (
     ("/console", "Overview"),
     ("/console/decisions", "Decisions"),
     ("/console/labels", "Labels"),
+    ("/console/certificate", "Certificate"),
+    ("/console/signals", "Signals"),
 )
 """The pages that every page links to."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serve_graph.access.refusals import RefusalDelays
@@ -52,6 +53,10 @@ class ConsoleParts:
         The share of decisions that is up for labelling.
     counters : callable
         Each tier's own counters.
+    watch : callable
+        How far the tests of the promise are: `labels`, `errors`, `drift`, `revoked`.
+    folder : callable
+        The served version's files on this machine; None where there are none.
     now : callable
         The moment, with time zone.
     """
@@ -67,4 +72,6 @@ class ConsoleParts:
     keeps_answers: bool = False
     label_share: float = 0.05
     counters: Callable[[], Awaitable[Counters]] = field(default=_none)
+    watch: Callable[[], Mapping[str, float]] = field(default=dict)
+    folder: Callable[[], Path | None] = field(default=lambda: None)
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))

@@ -13,6 +13,8 @@ from serve_graph.api.console.label_queue import LABELS_PAGE, show_labels, take_l
 from serve_graph.api.console.overview import overview
 from serve_graph.api.console.pages import MEDIA_TYPES, PageReply, StaticReply, page
 from serve_graph.api.console.parts import ConsoleParts
+from serve_graph.api.console.proof import show_certificate, show_picture
+from serve_graph.api.console.signals import show_signals
 from serve_graph.api.console.signing_in import form_values, sign_in, sign_in_page, sign_out
 from serve_graph.api.console.traffic import WINDOWS
 from serve_graph.errors import NotFoundError, RequestError, ServeGraphError, retry_after, status_of
@@ -26,6 +28,9 @@ def add_console(app: FastAPI, parts: ConsoleParts) -> None:
         "/console": show_overview,
         "/console/decisions": show_decisions,
         "/console/decisions/{decision_id}": show_decision,
+        "/console/certificate": show_certificate,
+        "/console/certificate/{picture}": show_picture,
+        "/console/signals": show_signals,
     }
     forms: dict[str, Maker] = {"/console/sign-out": sign_out}
     if parts.feedback is not None:

@@ -1,0 +1,82 @@
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from router_models.monitoring.promise_watch import WatchedPromise
+from router_models.types import DecisionRecord
+from serve_graph.api.console.signals import SpeculationShare, speculation_shares
+from serve_graph.learning.alarm_table import Alarm, AlarmTable
+from serve_graph.records.feedback import Feedback, FeedbackTable
+from tests.unit.serve_graph.api.console.conftest import ConsoleAt
+
+Consoles = Callable[..., Awaitable[ConsoleAt]]
+Records = Callable[..., DecisionRecord]
+Ago = Callable[..., str]
+
+
+async def test_where_nothing_was_raised_labelled_or_proposed_the_page_says_so(console: Consoles) -> None:
+    page = await (await console()).shown("/console/signals")
+    for said in ("No alarm stands", "Nothing is certified", "No answer has a label of a person", "No tier speculates"):
+        assert said in page
+
+
+async def test_alarms_that_stand_come_first_with_what_they_do_and_lifted_ones_with_who_said_so(
+    console: Consoles, ago: Ago
+) -> None:
+    made = await console(watch=lambda: {"labels": 61.0, "errors": 9.0, "drift": 0.437, "revoked": 0.1})
+    await AlarmTable(made.store).raise_all(
+        [
+            Alarm("fake/1", "revoked", "overall", ago(hours=2), "<script>alert(1)</script>", True),
+            Alarm("fake/1", "drift", "slice fr", ago(hours=1), "9 of 61", False),
+            Alarm("fake/0", "drift", "overall", ago(days=2), "old", True, {}, ago(days=1), "ann", "labels swapped"),
+        ]
+    )
+    watched = replace(made.parts.served(), watched=WatchedPromise(0.05))
+    made.parts = replace(made.parts, served=lambda: watched)
+    page = await made.shown("/console/signals")
+    assert page.index("slice fr") < page.index("&lt;script&gt;") < page.index("labels swapped")
+    assert "<script" not in page
+    for said in ("safe mode", "only says so", "by ann", "43.7 %", "9 against the promise"):
+        assert said in page, said
+
+
+async def test_judges_stand_beside_people_with_intervals(console: Consoles, a_record: Records, ago: Ago) -> None:
+    made = await console([a_record(f"dec-{at}", created_at=ago(hours=1)) for at in range(10)])
+    said = [
+        Feedback(
+            f"dec-{at}", "label", source, ago(), float(at != 3 or source == "human"), labeller=source, by_admin=True
+        )
+        for at in range(10)
+        for source in ("human", "judge:frontier/m")
+    ]
+    await FeedbackTable(made.store).write(said)
+    page = await made.shown("/console/signals")
+    assert "judge:frontier/m" in page
+    assert "90.0 % (" in page
+
+
+async def test_a_tiers_draft_is_shown_by_what_was_taken_of_it(console: Consoles) -> None:
+    draft = "vllm:spec_decode_num_"
+    counters: dict[str, dict[str, float]] = {
+        "cheap": {
+            f"{draft}draft_tokens_total": 1200.0,
+            f"{draft}accepted_tokens_total": 900.0,
+            f"{draft}drafts_total": 400.0,
+            f"{draft}accepted_tokens_per_pos_total[1]": 200.0,
+            f"{draft}accepted_tokens_per_pos_total[0]": 360.0,
+            f"{draft}accepted_tokens_per_pos_total[x]": 1.0,
+        },
+        "idle": {f"{draft}draft_tokens_total": 0.0},
+        "frontier": {"in_flight": 1.0},
+    }
+    assert speculation_shares(counters) == [
+        SpeculationShare("cheap", 1200, 900, (0.9, 0.5)),
+        SpeculationShare("idle", 0, 0, ()),
+    ]
+
+    async def asked() -> Any:
+        return counters
+
+    page = await (await console(counters=asked)).shown("/console/signals")
+    assert "75.0 %" in page
+    assert "90 %, 50 %" in page
