@@ -17,8 +17,11 @@ READ_OF_CALL = frozenset({"id", "type", "index", "function", "custom", "cache_co
 READ_OF_FUNCTION = frozenset({"name", "arguments", "input"})
 MEDIA_FIELDS = frozenset({"image", "images", "audio", "video", "videos", "file", "files", "attachments"})
 """What of a message is no text: which tier takes it, and that nothing is promised of it, is said elsewhere."""
-UNREAD_PARTS = frozenset({"refusal", "thinking", "redacted_thinking", "reasoning", "reasoning_text"})
-"""Types of parts that models read and routers do not."""
+UNREAD_PARTS = frozenset(
+    {"refusal", "thinking", "redacted_thinking", "reasoning", "reasoning_text"}
+    | {"tool_use", "tool_result", "function_call", "function_call_output"}
+)
+"""Types of parts that models read and routers do not: reasoning, and another API's calls and results."""
 CALL_ID = re.compile(r"[\w.:|/+=-]{0,64}", re.ASCII)
 MOST_WORDS, LONGEST_WORD = 6, 24
 """Words, and letters of each, that all ids of a conversation may hold beside functions' names (`call`, `toolu`,

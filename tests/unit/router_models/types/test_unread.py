@@ -111,3 +111,19 @@ def test_fields_of_a_call_that_no_router_reads_are_named(members: dict[str, Any]
     assert unread_of(loop(**members)) == named
     assert unread_of([{"role": "assistant", "tool_calls": PROOF}]) == "tool_calls"
     assert unread_of([{"role": "assistant", "tool_calls": [PROOF]}]) == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "tool_use", "id": "1", "name": "f", "input": {"a": PROOF}},
+        {"type": "tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": PROOF}]},
+        {"type": "function_call", "name": "f", "arguments": PROOF},
+        {"type": "function_call_output", "output": PROOF},
+        {"type": "text", "content": PROOF},
+        {"type": "text", "text": "hi", "title": PROOF},
+    ],
+)
+def test_parts_of_another_api_are_named(part: dict[str, Any]) -> None:
+    """A router reads the text of parts; whether a chat's engine reads more of them is its own."""
+    assert unread_of([{"role": "user", "content": [{"type": "text", "text": "hi"}, part]}]) != ""
