@@ -221,10 +221,13 @@ def tier(kind: EngineKind, url: str = "") -> AnyTierConfig:
 
 
 class Graph:
-    """An endpoint whose last tier has an engine of one kind, and what that engine got."""
+    """An endpoint whose last tier has an engine of one kind, and what that engine got.
 
-    def __init__(self, endpoint: Callable[..., Any], kind: EngineKind, api: Any) -> None:
-        self.make, self.api, self.config = endpoint, api, tier(kind, api.url)
+    `made` are endpoints by their settings, each of which is made once.
+    """
+
+    def __init__(self, endpoint: Callable[..., Any], kind: EngineKind, api: Any, made: dict[str, Any]) -> None:
+        self.make, self.api, self.config, self.made = endpoint, api, tier(kind, api.url if api else ""), made
         self.handle = FakeHandle(REPLY)
 
     async def ask(self, path: str, body: dict[str, Any], **settings: Any) -> httpx.Response:
@@ -236,8 +239,9 @@ class Graph:
         if isinstance(self.config, HostedTierConfig):
             handle = DirectHandle(HostedDeployment(self.config))
         engine = HandleEngine(handle, self.config)
-        at = self.make(frontier=engine, embedder=engine, **settings)
-        at.context.embedders["frontier"] = engine
+        name = f"{self.config.engine} {settings}"
+        at = self.made[name] = self.made.get(name) or self.make(frontier=engine, embedder=engine, **settings)
+        at.context.engines["frontier"] = at.context.embedders["frontier"] = engine
         self.handle.reply = VECTORS if path == EMBEDDINGS else CHUNKS if body.get("stream") else REPLY
         async with at.client() as client:
             reply: httpx.Response = await client.post(path, json={"model": "frontier", **BASE[path], **body})
@@ -254,9 +258,16 @@ class Graph:
         return dict(self.handle.asked[-1][0]) if self.handle.asked else None
 
 
+@pytest.fixture(scope="module")
+def made() -> dict[str, Any]:
+    """The endpoints of this module's tests."""
+    return {}
+
+
 @pytest.fixture(params=ENGINE_KINDS)
-def graph(request: pytest.FixtureRequest, endpoint: Callable[..., Any], api: Any) -> Graph:
-    return Graph(endpoint, request.param, api)
+def graph(request: pytest.FixtureRequest, endpoint: Callable[..., Any], made: dict[str, Any]) -> Graph:
+    api = request.getfixturevalue("api") if request.param == "openai" else None  # the others ask nobody
+    return Graph(endpoint, request.param, api, made)
 
 
 CELLS = [
@@ -385,8 +396,8 @@ async def test_unknown_fields_of_nested_objects_are_ignored(
     assert (await graph.ask(path, body, unknown_fields=policy)).status_code == 200
 
 
-async def test_vllm_gets_thinking_where_its_chat_templates_read_it(endpoint: Callable[..., Any], api: Any) -> None:
-    graph = Graph(endpoint, "vllm", api)
+async def test_vllm_gets_thinking_where_its_chat_templates_read_it(endpoint: Callable[..., Any]) -> None:
+    graph = Graph(endpoint, "vllm", None, {})
     asked = {"enable_thinking": False, "chat_template_kwargs": {"style": "short"}}
     assert (await graph.ask(CHAT, asked, unknown_fields="forward")).status_code == 200
     assert graph.got is not None
@@ -404,7 +415,7 @@ async def test_nulls_in_messages_reach_an_api_and_no_other_engine(
         {"role": "assistant", "content": None, "refusal": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "c1", "content": "4"},
     ]
-    graph = Graph(endpoint, kind, api)
+    graph = Graph(endpoint, kind, api, {})
     assert (await graph.ask(CHAT, {"messages": messages})).status_code == 200
     assert graph.got is not None
     got = graph.got["messages"]
@@ -416,10 +427,8 @@ async def test_nulls_in_messages_reach_an_api_and_no_other_engine(
 
 
 @pytest.mark.parametrize("asked", [{"modalities": ["text", "audio"]}, {"modalities": ["audio"]}], ids=str)
-async def test_vllm_is_not_asked_for_more_than_text(
-    endpoint: Callable[..., Any], api: Any, asked: dict[str, Any]
-) -> None:
-    graph = Graph(endpoint, "vllm", api)
+async def test_vllm_is_not_asked_for_more_than_text(endpoint: Callable[..., Any], asked: dict[str, Any]) -> None:
+    graph = Graph(endpoint, "vllm", None, {})
     reply = await graph.ask(CHAT, asked)
     assert (reply.status_code, graph.got) == (400, None)
     assert "modalities" in reply.json()["error"]["message"]
