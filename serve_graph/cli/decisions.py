@@ -33,12 +33,14 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Explain one request. Example: serve-graph decisions show dec-0f3a…"""
+    from serve_graph.records.comparisons import ComparisonsTable, comparison_line, comparison_shown
     from serve_graph.records.feedback import FeedbackTable
 
-    async def found(store: DecisionStore) -> tuple[DecisionRecord | None, list[Feedback]]:
-        return await store.get(decision), (await FeedbackTable(store).of([decision])).get(decision, [])
+    async def found(store: DecisionStore) -> tuple[DecisionRecord | None, list[Feedback], list[Comparison]]:
+        said, compared = await FeedbackTable(store).of([decision]), await ComparisonsTable(store).of([decision])
+        return await store.get(decision), said.get(decision, []), compared.get(decision, [])
 
-    record, said = _ask(config, found)
+    record, said, compared = _ask(config, found)
     if record is None:
         raise ServeGraphError(f"no decision {decision!r} in the store")
     _note(config, "decisions.read", decision, {"key": record.key})
@@ -49,8 +51,10 @@ def show(
     graph = load_config(config)
     page = explained(record, price_lists(graph), graph.tier_names)
     if as_json:
-        return say_json(page | {"feedback": [one.shown() for one in said]})
-    return say("\n".join([record.id, *page["explanation"], *(feedback_line(one) for one in said)]))
+        shown = {"feedback": [one.shown() for one in said], "comparisons": [comparison_shown(one) for one in compared]}
+        return say_json(page | shown)
+    beside = [*map(feedback_line, said), *map(comparison_line, compared)]
+    return say("\n".join([record.id, *page["explanation"], *beside]))
 
 
 @app.command()

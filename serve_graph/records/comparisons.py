@@ -114,6 +114,26 @@ def comparison_shown(one: Comparison) -> dict[str, Any]:
     return {name: value for name, value in data.items() if name not in ("decision", "detail")} | dict(one.detail)
 
 
+def comparison_line(one: Comparison) -> str:
+    """What a comparison says, as a sentence."""
+    paths = [
+        f"{arm} {action} {tier}"
+        for arm, action, tier in (
+            ("stable:", one.stable_action, one.stable_tier),
+            ("candidate:", one.candidate_action, one.candidate_tier),
+        )
+    ]
+    if one.same_answer:
+        found = "the same answer by the same path" if one.alike else "the same answer by another path"
+    elif one.ungraded_reason is not None:
+        found = f"not graded ({one.ungraded_reason})"
+    else:
+        grades = {"stable": one.stable_right, "candidate": one.candidate_right}
+        right = [arm for arm, grade in grades.items() if grade]
+        found = f"right: {' and '.join(right) or 'neither'} ({one.grader})"
+    return f"Compared in {one.rollout}: {', '.join(paths)}; {found}, {one.at}."
+
+
 def comparison_to_json(one: Comparison) -> dict[str, Any]:
     """What the spool holds of a comparison, beside records and feedback."""
     data = asdict(one) | {name: plain_decimal(getattr(one, name)) for name in _MONEY}

@@ -11,12 +11,14 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 from router_models.monitoring.canary import Arm
 from router_models.pricing.prices import plain_decimal
+from router_models.types import Query
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.config.comparisons import ComparisonsConfig
 from serve_graph.config.judge import JudgeConfig
@@ -34,6 +36,10 @@ logger = logging.getLogger(__name__)
 SETTLES_S = 1.0
 """Seconds between a request's end and its comparison: its reply has left by then."""
 UNDECIDED = "unknown"
+HELD_CHARS = 32 * 1024 * 1024
+"""Characters of requests, pictures included, that wait in one process at most."""
+BUSY_LOOP_S = 0.1
+"""How long a turn of the event loop may take, with whatever requests do in it, before comparisons give way."""
 
 
 class Comparer:
@@ -55,6 +61,8 @@ class Comparer:
         The day's money, shared by replicas.
     gives_way : callable
         Whether comparisons are to be left out now, as something else is busy.
+    busy_loop_s : float
+        Seconds of a turn of the event loop beyond which they are left out as well.
     apart : callable
         A version's context with router and verifier whose failures here are no request's matter.
     """
@@ -71,6 +79,7 @@ class Comparer:
         gives_way: Callable[[], bool] = lambda: False,
         apart: Callable[[CascadeContext], CascadeContext] = lambda context: context,
         after_s: float = SETTLES_S,
+        busy_loop_s: float = BUSY_LOOP_S,
         nonce: Callable[..., str] = fresh_nonce,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -80,12 +89,14 @@ class Comparer:
         self.gives_way = gives_way
         self.apart = apart
         self.after_s = after_s
+        self.busy_loop_s = busy_loop_s
         self.clock = clock
         self.now = now
         self.metrics = ComparisonMetrics()
         self.calls = JudgeCalls(tiers, budget, self.metrics, config.concurrency, grading.timeout_s)
         self.grader = PairGrader(JudgeQuestions(grading, self.calls, nonce), source, config.max_chars)
-        self._queue: asyncio.Queue[tuple[float, ComparedRequest]] = asyncio.Queue(config.max_queued)
+        self._queue: asyncio.Queue[tuple[float, int, ComparedRequest]] = asyncio.Queue(config.max_queued)
+        self._held_chars = 0
 
     def draws(self, decision: str, rate: float) -> bool:
         """Whether a decision is in the share that is compared: by a hash of its id."""
@@ -94,10 +105,12 @@ class Comparer:
 
     def offer(self, request: ComparedRequest) -> None:
         """Have a request that was drawn compared later, where there is room. Waits for nothing, and never raises."""
-        if self._queue.full():
+        chars = request_chars(request.query)
+        if self._queue.full() or self._held_chars + chars > HELD_CHARS:
             self.metrics.shed["queue"] += 1
             return
-        self._queue.put_nowait((self.clock() + self.after_s, request))
+        self._held_chars += chars
+        self._queue.put_nowait((self.clock() + self.after_s, chars, request))
         self.metrics.waiting = self._queue.qsize()
 
     async def run(self) -> None:
@@ -106,10 +119,11 @@ class Comparer:
 
     async def _work(self) -> None:
         while True:
-            due, request = await self._queue.get()
+            due, chars, request = await self._queue.get()
             self.metrics.waiting = self._queue.qsize()
             await asyncio.sleep(max(0.0, due - self.clock()))
-            if self.gives_way():
+            self._held_chars -= chars
+            if self.gives_way() or await self._turn_s() > self.busy_loop_s:
                 self.metrics.shed["busy"] += 1
                 continue
             try:
@@ -117,6 +131,12 @@ class Comparer:
             except Exception as error:  # noqa: BLE001 (its row cannot be written: the others' can)
                 self.metrics.shed["error"] += 1
                 logger.error("the comparison of %s is lost: %s", request.decision, type(error).__name__)
+
+    async def _turn_s(self) -> float:
+        """Seconds of one turn of the event loop."""
+        began = self.clock()
+        await asyncio.sleep(0)
+        return self.clock() - began
 
     async def compare(self, request: ComparedRequest) -> None:
         """Compare one request and write its row; whatever goes wrong is the row's reason."""
@@ -171,3 +191,17 @@ class Comparer:
             grades.why_not,
             {"comparing_usd": plain_decimal(spent), "group": request.group},
         )
+
+
+def request_chars(query: Query) -> int:
+    """How many characters a request holds, those of pictures, sound and files included; about."""
+    held = sum(len(message.content) for message in query.messages)
+    for turn in query.parameters.get("messages") or ():
+        if isinstance(parts := turn.get("content"), list | tuple):
+            held += sum(_part_chars(part) for part in parts if isinstance(part, Mapping))
+    return held
+
+
+def _part_chars(part: Mapping[str, Any]) -> int:
+    inner = [value for value in part.values() if isinstance(value, Mapping)]
+    return sum(len(value) for each in (part, *inner) for value in each.values() if isinstance(value, str))

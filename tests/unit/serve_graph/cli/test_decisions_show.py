@@ -53,7 +53,10 @@ def test_a_decision_is_explained_with_plain_money(config: Path) -> None:
 def test_a_decision_is_shown_with_what_was_said_of_it(config: Path) -> None:
     shown = CliRunner().invoke(app, ["decisions", "show", "dec-1", "--config", str(config)])
     assert "Feedback: label wrong (human, ann), 2026-03-01." in shown.stdout
+    told = "Compared in rol-1: stable: accepted cheap, candidate: accepted cheap; right: stable (None), 2026-03-01."
+    assert told in shown.stdout
     page = json.loads(CliRunner().invoke(app, ["decisions", "show", "dec-1", "--json", "-c", str(config)]).stdout)
+    assert [one["stable_right"] for one in page["comparisons"]] == [1.0]
     assert [(one["kind"], one["value"], one["labeller"]) for one in page["feedback"]] == [("label", 0.0, "ann")]
 
 

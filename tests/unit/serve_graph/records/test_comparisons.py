@@ -15,6 +15,7 @@ from serve_graph.records.comparisons import (
     Comparison,
     ComparisonsTable,
     comparison_from_json,
+    comparison_line,
     comparison_shown,
     comparison_to_json,
 )
@@ -131,6 +132,19 @@ async def test_comparisons_are_deleted_with_their_decisions_and_orphans_by_their
     await table.write([compared(decision, at=at) for decision, at in rows])
     assert await store.delete_before("2026-02-01") == 1
     assert [one.decision for one in await table.in_rollout("rol-1")] == ["dec-new", "lost-new"]
+
+
+def test_a_comparison_is_a_sentence() -> None:
+    ends = {
+        "the same answer by the same path": {"same_answer": True, "alike": True},
+        "the same answer by another path": {"same_answer": True},
+        "not graded (tie)": {"ungraded_reason": "tie"},
+        "right: neither (judge:m)": {"stable_right": 0.0, "candidate_right": 0.0, "grader": "judge:m"},
+        "right: stable and candidate (judge:m)": {"stable_right": 1.0, "candidate_right": 1.0, "grader": "judge:m"},
+    }
+    begins = "Compared in rol-1: stable: accepted cheap, candidate: routed frontier; "
+    for end, fields in ends.items():
+        assert comparison_line(compared(at="now", **fields)) == f"{begins}{end}, now."
 
 
 def test_what_is_shown_of_a_comparison_is_plain_money_without_the_decisions_id() -> None:

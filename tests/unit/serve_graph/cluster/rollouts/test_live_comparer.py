@@ -48,7 +48,7 @@ async def test_a_shadow_decides_live_requests_and_answers_none_of_them(tmp_path:
     await policy.prepare(candidate.files)
     decides: Any = DirectHandle(policy)
     ingress = IngressDeployment(graph, stable, handles, decides, decides, b"x" * 16)
-    ingress.comparer.after_s = 0.0
+    ingress.comparer.after_s, ingress.comparer.busy_loop_s = 0.0, 10.0
     await ingress.take(replace(stable, epoch=2, rollout=ServedRollout("rol-1", "shadow", 0.0, 1.0, candidate)))
     app, background = ingress.__serve_build_asgi_app__(), asyncio.ensure_future(ingress.background())
     try:

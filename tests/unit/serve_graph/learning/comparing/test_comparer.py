@@ -28,7 +28,7 @@ from serve_graph.errors import (
     SaturatedError,
 )
 from serve_graph.learning.comparing.compared_request import ComparedRequest
-from serve_graph.learning.comparing.comparer import Comparer
+from serve_graph.learning.comparing.comparer import Comparer, request_chars
 from serve_graph.learning.comparing.comparison_metrics import ComparisonMetrics
 from serve_graph.learning.judging.judge_budget import JudgeBudget
 from serve_graph.learning.judging.judge_calls import JudgeTiers
@@ -135,7 +135,15 @@ def rig(tmp_path: Path) -> Callable[..., Rig]:
         budget = JudgeBudget(tmp_path / f"{len(settings)}.json", config.budget_usd_per_day)
         grading = JudgeConfig(tier="critic", mode="pairwise", timeout_s=0.2)
         made = Comparer(
-            config, grading, "judge:critic/m", known, rows.append, budget, gives_way=gives_way, after_s=0.0
+            config,
+            grading,
+            "judge:critic/m",
+            known,
+            rows.append,
+            budget,
+            gives_way=gives_way,
+            after_s=0.0,
+            busy_loop_s=10.0,
         )
         return Rig(made, named["critic"], named, rows)
 
@@ -361,6 +369,30 @@ async def test_comparisons_give_way_before_anything_is_known_of_them(rig: Callab
     async with at.running(until=lambda: at.metrics.shed):
         at.comparer.offer(replace(await served(ACCEPTS, SENDS_UP), context_of=context_of))
     assert (at.metrics.shed, at.rows, asked) == ({"busy": 1}, [], [])
+
+
+async def test_comparisons_give_way_while_the_event_loop_is_busy(rig: Callable[..., Rig]) -> None:
+    at = rig()
+    at.comparer.busy_loop_s = -1.0  # however quick a turn of it is
+    async with at.running(until=lambda: at.metrics.shed):
+        at.comparer.offer(await served(ACCEPTS, version()))
+    assert (at.metrics.shed, at.rows) == ({"busy": 1}, [])
+
+
+async def test_pictures_that_wait_fill_no_memory(rig: Callable[..., Rig]) -> None:
+    """Requests that hold more than all that may wait are shed; those that end make room."""
+    at, part = rig(), {"type": "image_url", "image_url": {"url": "x" * (12 * 1024 * 1024)}}
+    picture = Query((), {}, {"messages": [{"role": "user", "content": [part, {"type": "text", "text": "what?"}]}]})
+    assert request_chars(picture) == 12 * 1024 * 1024 + len("image_urltextwhat?")
+    request = await served(ACCEPTS, version(), query=picture)
+    for _ in range(4):
+        at.comparer.offer(request)
+    assert (at.metrics.shed, at.metrics.waiting) == ({"queue": 2}, 2)
+    async with at.running(until=lambda: len(at.rows) == 3):
+        async with asyncio.timeout(5):
+            while len(at.rows) < 2:
+                await asyncio.sleep(0.005)
+        at.comparer.offer(request)
 
 
 async def test_a_row_that_cannot_be_made_ends_no_worker(rig: Callable[..., Rig]) -> None:
