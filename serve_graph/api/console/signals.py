@@ -1,4 +1,4 @@
-"""What watches the promise and the engines: alarms, judges beside people, speculation."""
+"""What watches versions, promises and engines: rollouts, alarms, tickets, judges beside people, speculation."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from serve_graph.api.console.parts import ConsoleParts
 from serve_graph.api.console.signing_in import form_values
 from serve_graph.learning.agreement import JudgeAgreement, judge_agreements
 from serve_graph.learning.alarm_table import AlarmTable
+from serve_graph.policy.rollout.table import RolloutTable
 from serve_graph.records.feedback import Feedback, FeedbackTable
 
-MOST_ALARMS = 100
+MOST_ALARMS, MOST_ROLLOUTS = 100, 10
 _DRAFTED, _ACCEPTED, _DRAFTS, _BY_POSITION = (
     f"vllm:spec_decode_num_{name}"
     for name in ("draft_tokens_total", "accepted_tokens_total", "drafts_total", "accepted_tokens_per_pos_total")
@@ -64,14 +65,20 @@ def agreement_rows(labels: list[Feedback]) -> list[tuple[JudgeAgreement, Any, An
 
 
 async def show_signals(request: Request, parts: ConsoleParts) -> Response:
-    """Alarms that stand and that were lifted, the tests of the promise, judges, and speculation."""
+    """Rollouts, alarms that stand and that were lifted, the tests of the promise, judges, and speculation."""
+    served = parts.served()
+    model = served.name.rpartition("/")[0]
+    rollouts = await RolloutTable(parts.store).latest(model, MOST_ROLLOUTS) if model else []
+    tickets = await AlarmTable(parts.store, tickets=True).all()
     alarms = await AlarmTable(parts.store).all()
     standing = [alarm for alarm in alarms if alarm.lifted_at is None]
     labels = await FeedbackTable(parts.store).labels_beside_people()
     values = {
         "standing": standing[:MOST_ALARMS],
         "lifted": [alarm for alarm in alarms if alarm.lifted_at is not None][:MOST_ALARMS],
-        "served": parts.served(),
+        "served": served,
+        "rollouts": rollouts,
+        "tickets": [ticket for ticket in tickets if ticket.lifted_at is None][:MOST_ALARMS],
         "watch": parts.watch(),
         "judges": await asyncio.to_thread(agreement_rows, labels),
         "speculation": speculation_shares(await parts.counters()),

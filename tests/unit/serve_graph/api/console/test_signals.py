@@ -2,21 +2,33 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+from router_models.monitoring.canary.findings import CanaryFinding
 from router_models.monitoring.promise_watch import WatchedPromise
 from router_models.types import DecisionRecord
 from serve_graph.api.console.signals import SpeculationShare, speculation_shares
 from serve_graph.learning.alarm_table import Alarm, AlarmTable
+from serve_graph.policy.rollout.states import Rollout, RolloutState
+from serve_graph.policy.rollout.table import RolloutTable
+from serve_graph.records.audit import AuditEntry
 from serve_graph.records.feedback import Feedback, FeedbackTable
 from tests.unit.serve_graph.api.console.conftest import ConsoleAt
 
 Consoles = Callable[..., Awaitable[ConsoleAt]]
 Records = Callable[..., DecisionRecord]
 Ago = Callable[..., str]
+HOSTILE = "<script>alert(1)</script>"
 
 
 async def test_where_nothing_was_raised_labelled_or_proposed_the_page_says_so(console: Consoles) -> None:
     page = await (await console()).shown("/console/signals")
-    for said in ("No alarm stands", "Nothing is certified", "No answer has a label of a person", "No tier speculates"):
+    for said in (
+        "No version is tried",
+        "No alarm stands",
+        "No ticket",
+        "Nothing is certified",
+        "No answer has a label of a person",
+        "No tier speculates",
+    ):
         assert said in page
 
 
@@ -38,6 +50,29 @@ async def test_alarms_that_stand_come_first_with_what_they_do_and_lifted_ones_wi
     assert "<script" not in page
     for said in ("safe mode", "only says so", "by ann", "43.7 %", "9 against the promise"):
         assert said in page, said
+
+
+async def test_a_rollout_is_shown_with_its_weight_and_its_evidence_beside_the_limits(
+    console: Consoles, ago: Ago
+) -> None:
+    made = await console(
+        state={"rollout": {"candidate": "fake/2", "kind": "canary", "state": "Paused", "weight": 0.05}}
+    )
+    table, entry = RolloutTable(made.store), AuditEntry("os:ann", "rollouts.begin", "fake/2")
+    begun = Rollout.begin("fake", "fake/1", "fake/2", at=ago(hours=1), by="os:ann", steps=(5.0, 50.0), reason=HOSTILE)
+    found = [
+        CanaryFinding("non_inferior", "overall", 3.2, 20.0, False, 410, "promote", 0.004),
+        CanaryFinding("harm", HOSTILE, 25.0, 20.0, True, 90, "roll_back"),
+    ]
+    evidence = {"verdict": "wait", "pairs": 410, "findings": [one.to_json() for one in found], "held": "an alarm"}
+    await table.begin(replace(begun, weight=0.05, evidence=evidence), entry)
+    ended = Rollout.begin("fake", "fake/1", "fake/0", at=ago(days=1), by="graph", steps=(5.0,), reason="worse")
+    await table.begin(replace(ended, model="fake", state=RolloutState.DEGRADED), entry)
+    page = await made.shown("/console/signals")
+    for said in ("5.0 % of the traffic", "step 1 of 2", "non inferior", "3.2", "+0.004", "reached", "Held: an alarm"):
+        assert said in page, said
+    assert "<script" not in page
+    assert "5.0 % of the traffic" in await made.shown("/console")
 
 
 async def test_judges_stand_beside_people_with_intervals(console: Consoles, a_record: Records, ago: Ago) -> None:
