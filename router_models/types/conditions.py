@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from router_models.types.declared import SHA256, format_digest, tools_digest
+from router_models.types.declared import LARGE, SHA256, format_digest, tools_digest
 from router_models.types.exchange import Message, Query
 from router_models.types.unread import unread_of
 
@@ -322,7 +322,7 @@ def _hash_of(text: str) -> str:
 def _digest(row: Mapping[str, str], name: str, digest: Callable[[Any], str]) -> str:
     """Read a digest; where the column has the JSON itself, or the one that it is declared in, take its digest."""
     text = row.get(name, "").strip()
-    if SHA256.fullmatch(text):
+    if SHA256.fullmatch(text) or text == LARGE:
         return text
     declared = _json(text)
     if text and not isinstance(declared, list | dict):

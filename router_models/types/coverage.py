@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from router_models.types.conditions import Conditions
-from router_models.types.declared import PLAIN_FORMATS
+from router_models.types.declared import LARGE, PLAIN_FORMATS
 from router_models.types.text_coverage import NOT_COMPARED, TextCoverage
 
 LEAST_ROWS = 20
@@ -173,8 +173,8 @@ class Coverage:
             only_tools=tools == (True,),
             only_tool_loops=loops == (True,),
             only_prefilled=prefilled == (True,),
-            declared=tuple(filter(None, often("declared"))),
-            schemas=often("schema"),
+            declared=tuple(one for one in often("declared") if one not in ("", LARGE)),
+            schemas=tuple(one for one in often("schema") if one != LARGE),
         )
         kept = [row for row in rows if found.uncovered(row) is None]
         return found if len(kept) == len(rows) else cls._frequent(kept, least)
@@ -360,7 +360,9 @@ def _hashes(known: Sequence[str]) -> str:
 
 
 def _not_certified(what: str, were: str, digest: str) -> str:
-    return f"the {what} {digest[:12]} {were} not certified" if digest else f"which {what} {were} sent is not recorded"
+    if digest == LARGE:
+        return f"the {what} {were} too large to be compared"
+    return f"the {what} {digest[:12]} {were} not certified" if digest else f"which {what} {were} sent is not known"
 
 
 def _either(some: bool, always: bool) -> str:

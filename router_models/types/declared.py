@@ -15,29 +15,51 @@ from typing import Any
 SHA256 = re.compile(r"[0-9a-f]{64}")
 PLAIN_FORMATS = frozenset({"", "text", "json_object"})
 """The types of formats that declare nothing else."""
+MOST_DECLARED = 10_000
+"""Members and items of what is declared, all together: more are not compared, which would keep others waiting."""
+LARGE = "large"
+"""Stands for the digest of more than `MOST_DECLARED`, and is covered by nothing."""
 _NO_EFFECT = frozenset({"cache_control"})
 _FUNCTION = {"input_schema": "parameters"}
 """How another API calls what a function has."""
 
 
 def tools_digest(tools: Any, functions: Any = None) -> str:
-    """Return the sha256 of the declared tools, in hex; empty where there are none.
+    """Return the sha256 of the declared tools, in hex; empty where there are none, LARGE where there is too much.
 
     The order of tools, and of members of objects, does not count, nor does what says nothing (null, `strict: false`).
     Tools in the forms of OpenAI's former `functions`, its Responses and Anthropic's Messages API are the same tools.
     """
     declared = [*_each(tools), *({"type": "function", "function": one} for one in _each(functions))]
-    return _sha256(sorted(map(_canonical, map(_tool, declared)))) if declared else ""
+    if not declared:
+        return ""
+    if not _is_short(declared):
+        return LARGE
+    return _sha256(sorted(map(_canonical, map(_tool, declared))))
 
 
 def format_digest(response_format: Any) -> str:
     """Return the sha256 of what a response format has beside a type that explains itself; empty where that is all."""
     if not isinstance(response_format, Mapping):
         return ""
+    if not _is_short([response_format]):
+        return LARGE
     rest = _said({name: value for name, value in response_format.items() if name != "type"})
     if isinstance(schema := rest.get("json_schema"), Mapping):
         rest["json_schema"] = _said(schema)
     return _sha256(rest) if rest or response_format.get("type") not in PLAIN_FORMATS else ""
+
+
+def _is_short(declared: list[Any]) -> bool:
+    level: list[Any] = [declared]
+    found = 0
+    while level:
+        found += sum(map(len, level))
+        if found > MOST_DECLARED:
+            return False
+        inner = (one.values() if isinstance(one, Mapping) else one for one in level)
+        level = [one for members in inner for one in members if isinstance(one, Mapping | list | tuple)]
+    return True
 
 
 def _each(declared: Any) -> list[Any]:

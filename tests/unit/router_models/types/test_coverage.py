@@ -8,6 +8,7 @@ import pytest
 
 from router_models.types.conditions import PLAIN, Conditions
 from router_models.types.coverage import LEAST_ROWS, Coverage
+from router_models.types.declared import LARGE
 from router_models.types.text_coverage import NOT_COMPARED, TextCoverage
 
 WARM = Conditions(decoding='{"temperature":0.7}')
@@ -180,8 +181,8 @@ def test_limits_of_texts_that_are_none_are_refused(change: dict[str, object]) ->
         Coverage.from_json({**written, "text": {**written["text"], **change}})
 
 
-AGENT = Conditions(tools=True, declared="aa")
-EXTRACTION = Conditions(response_format="json_schema", schema="bb")
+AGENT = Conditions(tools=True, declared="aa" * 32)
+EXTRACTION = Conditions(response_format="json_schema", schema="bb" * 32)
 WHICH = [("tools", AGENT, "declared"), ("response_format", EXTRACTION, "schema")]
 
 
@@ -198,7 +199,7 @@ def test_other_tools_and_other_schemas_than_the_rows_had_are_not_covered(
     assert found.reason == reason
     assert "cccccccccccc" in found.why
     assert Coverage.from_json(coverage.to_json()) == coverage
-    assert certified.declared + certified.schema in coverage.summary()
+    assert (certified.declared or certified.schema)[:12] in coverage.summary()
 
 
 @pytest.mark.parametrize(("reason", "certified", "field"), WHICH)
@@ -211,6 +212,19 @@ def test_rows_that_do_not_say_which_tools_or_schema_they_had_are_no_evidence(
     assert coverage.left_out == ((reason, 50),)
     for asked in (unnamed, certified):
         assert coverage.uncovered(asked) is not None
+
+
+@pytest.mark.parametrize(("reason", "certified", "field"), WHICH)
+def test_what_is_too_large_to_be_compared_is_covered_by_nothing(
+    reason: str, certified: Conditions, field: str
+) -> None:
+    large = replace(certified, **{field: LARGE})
+    coverage = Coverage.of([large] * 50 + [certified] * 50 + [PLAIN] * 50)
+    found = coverage.uncovered(large)
+    assert found is not None
+    assert (found.reason, coverage.left_out) == (reason, ((reason, 50),))
+    assert "too large" in found.why
+    assert Conditions.from_columns(large.columns()) == large
 
 
 @pytest.mark.parametrize(("reason", "certified", "field"), WHICH)

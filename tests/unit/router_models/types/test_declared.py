@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_models.types.declared import format_digest, tools_digest
+from router_models.types.declared import LARGE, MOST_DECLARED, format_digest, tools_digest
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string", "description": "Where"}}, "required": ["city"]}
 FUNCTION = {"name": "weather", "description": "The weather.", "parameters": SCHEMA}
@@ -93,3 +94,13 @@ def test_whatever_is_declared_has_a_digest_that_is_the_same_after_json(declared:
     again = json.loads(json.dumps(declared))
     assert tools_digest(declared) == tools_digest(again)
     assert format_digest({"type": "x", "y": declared}) == format_digest({"type": "x", "y": again})
+
+
+def test_more_than_can_be_compared_has_no_digest_and_is_not_taken_long() -> None:
+    many = [{"type": "function", "function": {"name": f"f{i}"}} for i in range(MOST_DECLARED // 4)]
+    began = time.process_time()
+    assert tools_digest(many * 20) == LARGE
+    for kind in ("json_schema", "json_object"):
+        assert format_digest({"type": kind, "json_schema": {"schema": {"enum": [1] * MOST_DECLARED}}}) == LARGE
+    assert time.process_time() - began < 0.5
+    assert len(tools_digest(many[:512])) == 64
