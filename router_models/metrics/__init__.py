@@ -1,7 +1,8 @@
 """Measure scores and routers, with intervals. Pure: arrays and seeds in, numbers out.
 
-`probability` measures calibration and ranking, `routing` the trade of strong calls for quality, `cost` quality
-against dollars, `selective` the errors among the best-scored answers, `intervals` the uncertainty of each.
+`probability` measures ranking and loss, `smooth_calibration` calibration, `routing` the trade of strong calls for
+quality, `cost` quality against dollars, `selective` the errors among the best-scored answers, `intervals` the
+uncertainty of each.
 """
 
 from router_models.metrics.cost import aiq, cost_quality
@@ -17,8 +18,6 @@ from router_models.metrics.probability import (
     reliability,
     risk_by_coverage,
     selective_accuracy,
-    smooth_calibration_error,
-    smooth_calibration_error_weighted,
 )
 from router_models.metrics.routing import (
     RoutingCurve,
@@ -34,6 +33,7 @@ from router_models.metrics.routing import (
     routing_curve,
 )
 from router_models.metrics.selective import kept_within_weighted, risk_area_weighted
+from router_models.metrics.smooth_calibration import smooth_calibration_error, smooth_calibration_error_weighted
 
 __all__ = [
     "Interval",

@@ -6,8 +6,9 @@ compared with the same seed get the same draws, so that the difference of their 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -78,22 +79,34 @@ def bootstrap_values(
     """
     if n < 1 or draws < 1:
         raise DataError(f"a bootstrap needs prompts and draws, got {n} and {draws}")
-    rng = np.random.default_rng(seed)
     names, member = (None, None) if groups is None else np.unique(groups, return_inverse=True)
     if names is None or len(names) == n:
         member, size = None, n
     else:
         size = len(names)
-    at_once = max(1, _CELLS_AT_ONCE // n)
     parts = []
-    for start in range(0, draws, at_once):
-        rows = min(at_once, draws - start)
-        picked = rng.integers(0, size, size=(rows, size)) + size * np.arange(rows)[:, None]
-        weights = np.bincount(picked.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float64)
+    for drawn in _resamples(size, draws, seed) if draws * size <= _CELLS_AT_ONCE else _drawn(size, draws, seed):
+        weights = drawn.astype(np.float64)
         if member is not None:
             weights = weights[:, member]
         parts.append(np.asarray(statistic(weights), dtype=np.float64))
     return np.concatenate(parts)
+
+
+@lru_cache(maxsize=2)
+def _resamples(size: int, draws: int, seed: int) -> tuple[IntArray, ...]:
+    """Return what `_drawn` draws, in few bytes: a report asks for the same resamples again and again."""
+    return tuple(drawn.astype(np.min_scalar_type(drawn.max())) for drawn in _drawn(size, draws, seed))
+
+
+def _drawn(size: int, draws: int, seed: int) -> Iterator[IntArray]:
+    """Yield how often each of `size` was drawn, (rows, size), for as many draws at once as fit into memory."""
+    rng = np.random.default_rng(seed)
+    at_once = max(1, _CELLS_AT_ONCE // size)
+    for start in range(0, draws, at_once):
+        rows = min(at_once, draws - start)
+        picked = rng.integers(0, size, size=(rows, size)) + size * np.arange(rows)[:, None]
+        yield np.bincount(picked.ravel(), minlength=rows * size).reshape(rows, size)
 
 
 def interval_of(value: float, values: FloatArray, level: float = 0.95) -> Interval:

@@ -8,17 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy.fft import dct, idct
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import beta
 
 from router_models.errors import DataError
 from router_models.metrics.intervals import WeightedStatistic
 from router_models.types import FloatArray
-
-_GRID = 1000
-_SILENT = 9.0
-"""Widths of a Gaussian in the cosine transform beyond which it is nothing: e^-40 is below the rounding of a double."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +59,7 @@ def brier(p: ArrayLike, y: ArrayLike) -> float:
 
 def brier_weighted(p: ArrayLike, y: ArrayLike) -> WeightedStatistic:
     """Return `brier` as a statistic of resamples."""
-    q, t = _paired(p, y)
+    q, t = paired_grades(p, y)
     return _weighted_mean((q - t) ** 2)
 
 
@@ -88,7 +83,7 @@ def log_loss(p: ArrayLike, y: ArrayLike) -> float:
 
 def log_loss_weighted(p: ArrayLike, y: ArrayLike) -> WeightedStatistic:
     """Return `log_loss` as a statistic of resamples."""
-    q, t = _paired(p, y)
+    q, t = paired_grades(p, y)
     q = np.clip(q, 1e-15, 1 - 1e-15)
     return _weighted_mean(-(t * np.log(q) + (1 - t) * np.log1p(-q)))
 
@@ -118,9 +113,11 @@ def auc(scores: ArrayLike, right: ArrayLike) -> float:
 
 def auc_weighted(scores: ArrayLike, right: ArrayLike) -> WeightedStatistic:
     """Return `auc` as a statistic of resamples; NaN for a resample that holds one class only."""
-    s, t = _paired(scores, right)
+    s, t = paired_grades(scores, right)
     if t.min() == t.max():
         raise DataError(f"every grade is {t[0]:g}: an AUC needs right and wrong answers")
+    if set(np.unique(t)) == {0.0, 1.0}:
+        return _auc_of_two_classes(s, t > 0)
     order, starts = tie_groups(s)
 
     def statistic(weights: FloatArray) -> FloatArray:
@@ -135,58 +132,22 @@ def auc_weighted(scores: ArrayLike, right: ArrayLike) -> WeightedStatistic:
     return statistic
 
 
-def smooth_calibration_error(p: ArrayLike, y: ArrayLike) -> float:
-    """Return smECE, a calibration error without bins.
-
-    The residuals y - p are smoothed over [0, 1] by a reflected Gaussian of width σ; smECE is the σ at which the
-    integral of their absolute value equals σ. Any finite sample is above 0 and a resample adds noise, so that
-    bootstrap intervals are biased upwards: compare them between calibrators, not with 0.
-
-    Parameters
-    ----------
-    p : array-like of float, (n,)
-        Probabilities in [0, 1].
-    y : array-like of float, (n,)
-        Grades in [0, 1].
-
-    Returns
-    -------
-    float
-        In [0, 1]; 0 = calibrated.
-
-    References
-    ----------
-    Błasiok and Nakkiran, "Smooth ECE: Principled reliability diagrams via kernel smoothing", 2023, arXiv 2309.12236.
-    """
-    return float(smooth_calibration_error_weighted(p, y)(np.ones((1, np.size(p))))[0])
-
-
-def smooth_calibration_error_weighted(p: ArrayLike, y: ArrayLike) -> WeightedStatistic:
-    """Return `smooth_calibration_error` as a statistic of resamples, on a grid of 1,000 cells.
-
-    A reflected Gaussian is diagonal in the cosine transform, so that every width costs one inverse transform.
-    """
-    q, t = _paired(p, y)
-    if q.min() < 0 or q.max() > 1:
-        raise DataError(f"probabilities must lie in [0, 1], found {q.min():g} to {q.max():g}")
-    cell = np.minimum((q * _GRID).astype(np.int64), _GRID - 1)
-    order = np.argsort(cell, kind="stable")
-    cells, starts = np.unique(cell[order], return_index=True)
-    frequency = np.pi * np.arange(_GRID)
+def _auc_of_two_classes(s: FloatArray, is_right: NDArray[np.bool_]) -> WeightedStatistic:
+    """Count, for every right answer, the wrong ones below it: a fifth of the arithmetic of fractional grades."""
+    wrong, right = np.flatnonzero(~is_right), np.flatnonzero(is_right)
+    wrong = wrong[np.argsort(s[wrong], kind="stable")]
+    lower, upper = (np.searchsorted(s[wrong], s[right], side=side) for side in ("left", "right"))
+    tied = bool((lower != upper).any())
 
     def statistic(weights: FloatArray) -> FloatArray:
-        residual = np.zeros((len(weights), _GRID))
-        residual[:, cells] = np.add.reduceat((weights * (t - q))[:, order], starts, axis=1)
-        spectrum = dct(residual / weights.sum(axis=1, keepdims=True), type=2, axis=1)
-        low, high = np.zeros(len(weights)), np.ones(len(weights))
-        for _ in range(12):  # to 1/4096, finer than the grid
-            sigma = (low + high) / 2
-            heard = int(np.searchsorted(frequency * sigma.min(), _SILENT)) + 1
-            damped = spectrum[:, :heard] * np.exp(-0.5 * (frequency[:heard] * sigma[:, None]) ** 2)
-            smoothed = idct(damped, type=2, n=_GRID, axis=1)
-            above = np.abs(smoothed).sum(axis=1) > sigma
-            low, high = np.where(above, sigma, low), np.where(above, high, sigma)
-        return np.asarray((low + high) / 2, dtype=np.float64)
+        below = np.zeros((len(weights), len(wrong) + 1))
+        np.cumsum(weights[:, wrong], axis=1, out=below[:, 1:])
+        of_right = weights[:, right]
+        won = np.einsum("ij,ij->i", of_right, below[:, lower])
+        if tied:
+            won = (won + np.einsum("ij,ij->i", of_right, below[:, upper])) / 2
+        pairs = of_right.sum(axis=1) * below[:, -1]
+        return np.asarray(np.where(pairs > 0, won / np.where(pairs > 0, pairs, 1), np.nan), dtype=np.float64)
 
     return statistic
 
@@ -209,7 +170,7 @@ def reliability(p: ArrayLike, y: ArrayLike, bins: int = 10) -> tuple[Reliability
     -------
     tuple of ReliabilityBin
     """
-    q, t = _paired(p, y)
+    q, t = paired_grades(p, y)
     edges = np.unique(np.quantile(q, np.linspace(0, 1, bins + 1)[1:-1], method="inverted_cdf"))
     index = np.searchsorted(edges, q, side="left")
     out = []
@@ -239,7 +200,7 @@ def risk_by_coverage(scores: ArrayLike, right: ArrayLike) -> tuple[FloatArray, F
     tuple of arrays of float, (m,) each
         Coverage, ascending to 1, and risk, per distinct score.
     """
-    s, t = _paired(scores, right)
+    s, t = paired_grades(scores, right)
     order, starts = tie_groups(-s)
     accepted = np.append(starts[1:], len(s)).astype(np.float64)
     wrong = np.cumsum(1 - t[order])[accepted.astype(np.int64) - 1]
@@ -265,7 +226,7 @@ def selective_accuracy(scores: ArrayLike, right: ArrayLike, coverage: float) -> 
     """
     if not 0 < coverage <= 1:
         raise DataError(f"coverage must lie in (0, 1], got {coverage!r}")
-    s, t = _paired(scores, right)
+    s, t = paired_grades(scores, right)
     share, risk = risk_by_coverage(s, t)
     right_at = np.interp(coverage, np.concatenate([[0.0], share]), np.concatenate([[0.0], share * (1 - risk)]))
     return float(right_at / coverage)
@@ -282,7 +243,8 @@ def _weighted_mean(each: FloatArray) -> WeightedStatistic:
     return lambda weights: np.asarray(weights @ each / weights.sum(axis=1), dtype=np.float64)
 
 
-def _paired(p: ArrayLike, y: ArrayLike) -> tuple[FloatArray, FloatArray]:
+def paired_grades(p: ArrayLike, y: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Return scores and grades as arrays of one length; DataError where they are not, or hold NaN."""
     q, t = np.asarray(p, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if q.ndim != 1 or q.shape != t.shape or q.size == 0:
         raise DataError(f"need as many scores as grades, in one dimension and at least one: {q.shape} and {t.shape}")
