@@ -29,7 +29,7 @@ from router_models.training.model_selection import (
     usable_verifiers,
 )
 from router_models.types import Answers, BoolArray, FloatArray, IntArray
-from router_models.versions.router_version import ROUTER_SCORE
+from router_models.versions.sealed.tier_models import ROUTER_SCORE
 
 MIN_PROMPTS = 60
 PLAN_SHARES = {"tune": 0.4, "cert": 0.6}

@@ -8,7 +8,8 @@ from router_models.risk_control.certificate import Certificate
 from router_models.risk_control.sequence import upper_bound
 from router_models.training.certify_prefix import SHORT_ACCEPTED, SHORT_WRONG, TOKENS_AHEAD
 from router_models.training.prefix import LENGTHS_TRIED
-from router_models.versions.router_version import PREFIX_TOKENS, RouterVersion
+from router_models.versions.router_version import RouterVersion
+from router_models.versions.sealed.policy_file import PREFIX_TOKENS
 
 
 def prefix_section(version: RouterVersion) -> str:

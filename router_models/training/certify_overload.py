@@ -25,7 +25,8 @@ from router_models.training.candidate import Settings
 from router_models.training.certify import Certified, bound
 from router_models.training.evidence import evidence_of, replay_version
 from router_models.training.splits import LabelledSplits
-from router_models.versions.router_version import RouterVersion, overload_point
+from router_models.versions.router_version import RouterVersion
+from router_models.versions.sealed.policy_file import overload_point
 
 OVERLOAD_RISK = "P(wrong | cheap spilled)"
 OVERLOAD_HARM = f"P({HARM} | cheap spilled)"

@@ -20,7 +20,8 @@ from router_models.training.certify import Certified, bound
 from router_models.training.prefix import certify_prefix, check_tokens, labelled_prefixes, routed_to
 from router_models.training.splits import LabelledSplits
 from router_models.types.exchange import LOGPROB_NAMES
-from router_models.versions.router_version import PREFIX_TOKENS, RouterVersion
+from router_models.versions.router_version import RouterVersion
+from router_models.versions.sealed.policy_file import PREFIX_TOKENS
 
 SHORT, SHORT_ACCEPTED, SHORT_WRONG = "cert_judged_whole", "cert_whole_accepted", "cert_whole_wrong"
 TOKENS_AHEAD = "cert_mean_tokens_ahead"

@@ -19,7 +19,7 @@ from router_models.risk_control.evidence import CascadeEvidence, Replay, Thresho
 from router_models.types import Answers, BoolArray, FloatArray, Usage
 from router_models.versions.covered_rows import covered_rows
 from router_models.versions.router_version import RouterVersion
-from router_models.versions.tier_models import as_served, shows_route
+from router_models.versions.sealed.tier_models import as_served, shows_route
 
 Ratio = tuple[float, float, float]
 LEAST_FOR_RATIO = 20

@@ -27,8 +27,9 @@ from router_models.risk_control.thresholds import WHOLE, certify_threshold, chec
 from router_models.training.splits import LabelledSplits
 from router_models.types import Answers, Completion, FloatArray, IntArray
 from router_models.versions.covered_rows import covered_rows
-from router_models.versions.router_version import PREFIX_TOKENS, RouterVersion, Stage, prefix_point
-from router_models.versions.tier_models import as_served
+from router_models.versions.router_version import RouterVersion, Stage
+from router_models.versions.sealed.policy_file import PREFIX_TOKENS, prefix_point
+from router_models.versions.sealed.tier_models import as_served
 
 PREFIX_RISK = "P(wrong | cheap accepted by its first {tokens} tokens)"
 PREFIX_HARM = "P({harm} | cheap accepted by its first {tokens} tokens)"

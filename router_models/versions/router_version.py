@@ -13,19 +13,13 @@ manifest.json        written last
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from router_models.data.artifacts import load_state, read_json_file, save_state, seal, verify
 from router_models.data.features import (
-    FEATURES_VERSION,
     MOST_CHARS,
     MOST_WINDOWS,
     WINDOW,
@@ -35,14 +29,10 @@ from router_models.data.features import (
     prompt_of,
     prompts_of,
 )
-from router_models.data.slices import DETECTED, SLICERS, slice_of
-from router_models.errors import ArtifactError, CertificateError
+from router_models.data.slices import slice_of
 from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.prompt_parts import conversation_of
-from router_models.estimators.registry import original_name
-from router_models.estimators.routers import LengthRouter
 from router_models.estimators.spelling import Spelling
-from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.estimators.verifiers.checks.formats import read_answer
 from router_models.pricing.prices import Price, prices_digest_input
 from router_models.risk_control.certificate import Certificate, binding_hashes
@@ -52,29 +42,20 @@ from router_models.types import (
     Completion,
     Decision,
     FloatArray,
-    OperatingPoint,
-    PrefixPoint,
     Prompts,
     Query,
     Verdict,
 )
 from router_models.types.coverage import Coverage, Uncovered
 from router_models.types.text_coverage import NOT_COMPARED
-from router_models.versions.policy import OverloadPoint, Policy
+from router_models.versions.policy import Policy
+from router_models.versions.sealed.digest import models_digest
+from router_models.versions.sealed.policy_file import plain_number
+from router_models.versions.sealed.tier_models import Stage as Stage
+from router_models.versions.sealed.tier_models import as_served, shows_route, together
+from router_models.versions.sealed.version_files import read_version, write_version
 from router_models.versions.text_checks import TextModels
-from router_models.versions.tier_models import ROUTER_SCORE as ROUTER_SCORE
-from router_models.versions.tier_models import Stage as Stage
-from router_models.versions.tier_models import (
-    as_served,
-    families_of,
-    load_stage,
-    parts_of,
-    prefix_named,
-    shows_route,
-    together,
-)
 
-PREFIX_TOKENS = "prefix_tokens"
 SHORT = MOST_WINDOWS * WINDOW
 """Characters that are always read, as a word piece has one at least."""
 
@@ -268,7 +249,7 @@ class RouterVersion:
         """Hashes of the offline half of what a certificate depends on: models, prices, thresholds, coverage, ..."""
         coverage = Coverage() if self.certificate is None else self.certificate.coverage
         grid = {
-            tier: [_plain(point.route_at), _plain(point.accept_at), point.abstain_below]
+            tier: [plain_number(point.route_at), plain_number(point.accept_at), point.abstain_below]
             for tier, point in self.policy.points.items()
         }
         return {
@@ -309,164 +290,9 @@ class RouterVersion:
 
         Replaces nothing: raises ArtifactError where `folder` exists. A save that is killed leaves no `folder`.
         """
-        if folder.exists():
-            raise ArtifactError(f"{folder} exists; a version's files are never replaced")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".version-", dir=folder.parent) as scratch:
-            out = Path(scratch) / "version"
-            out.mkdir()
-            for name, stage in {**self.stages, **prefix_named(self.prefix_stages)}.items():
-                for what, part in parts_of(stage).items():
-                    if part is not None:
-                        save_state(out, f"{name}.{what}", part.state())
-            if self.novelty is not None:
-                save_state(out, "home", self.novelty.state())
-            if self.spelling is not None:
-                save_state(out, "spelling", self.spelling.state())
-            (out / "policy.json").write_text(json.dumps(self._policy_json(), indent=1))
-            if self.certificate is not None:
-                (out / "certificate.json").write_text(json.dumps(self.certificate.to_json(), indent=1))
-            if extra is not None:
-                shutil.copytree(extra, out, dirs_exist_ok=True)
-            digest = seal(out)
-            out.rename(folder)
-        return digest
-
-    def _policy_json(self) -> dict[str, object]:
-        return {
-            "features_version": FEATURES_VERSION,
-            "tiers": list(self.policy.tiers),
-            "slicer": self.slicer,
-            "stated_slices": self.stated_slices,
-            "prefix_certificates": {tier: made.to_json() for tier, made in self.prefix_certificates.items()},
-            "spill_certificates": {tier: made.to_json() for tier, made in self.overload_certificates.items()},
-            "home": self.novelty is not None,
-            "spelling": self.spelling is not None,
-            "points": {
-                tier: [_plain(p.route_at), _plain(p.accept_at), p.abstain_below]
-                for tier, p in self.policy.points.items()
-            },
-            "families": families_of(self.stages),
-            "prefix_families": families_of(self.prefix_stages),
-            "judges_calls": list(self.judges_calls),
-            "longest_prompt": self.longest_prompt,
-        }
+        return write_version(self, folder, extra)
 
     @classmethod
     def load(cls, folder: Path, name: str | None = None) -> RouterVersion:
         """Read a sealed folder; raises ArtifactError naming a file that is missing, altered, added, not understood."""
-        digest, written = verify(folder), folder / "policy.json"
-        try:
-            data = read_json_file(written)
-            if data["features_version"] != FEATURES_VERSION:
-                made_for = data["features_version"]
-                raise ArtifactError(
-                    f"{written}: made for features version {made_for}, not {FEATURES_VERSION}; retrain"
-                )
-            if (slicer := data.get("slicer")) is not None and slicer not in SLICERS:
-                known = ", ".join(SLICERS)
-                raise ArtifactError(
-                    f"{written}: sliced by {slicer!r}, which this release does not know (it knows {known})"
-                )
-            points = {
-                tier: OperatingPoint(float(p[0]), float(p[1]), None if p[2] is None else float(p[2]))
-                for tier, p in data["points"].items()
-            }
-            judged, proved = data.get("prefix_families", {}), data.get("prefix_certificates", {})
-            if lacking := sorted(judged.keys() - proved.keys()):
-                raise ArtifactError(
-                    f"{written}: judges the first tokens of {lacking[0]!r} without a certificate for them"
-                )
-            stages = {tier: load_stage(folder, tier, families) for tier, families in data["families"].items()}
-            prefix_stages = {tier: load_stage(folder, f"{tier}.prefix", families) for tier, families in judged.items()}
-            path = folder / "certificate.json"
-            certificate = read_certificate(path, read_json_file(path)) if path.is_file() else None
-            prefixes = {t: read_certificate(written, made) for t, made in proved.items()}
-            spilled = data.get("spill_certificates", {})
-            overload_points = {t: read_certificate(written, made) for t, made in spilled.items()}
-            policy = Policy(
-                tuple(data["tiers"]),
-                points,
-                {t: prefix_point(made) for t, made in prefixes.items()},
-                {t: overload_point(made) for t, made in overload_points.items()},
-            )
-            novelty = NoveltyDetector.from_state(load_state(folder, "home")) if data.get("home") else None
-            spelling = Spelling.from_state(load_state(folder, "spelling")) if data.get("spelling") else None
-            judges_calls, longest_prompt = tuple(data.get("judges_calls", ())), data.get("longest_prompt")
-        except (ArtifactError, CertificateError):
-            raise
-        except Exception as error:  # whatever other values than ours lead to
-            said = f"{type(error).__name__}: {error!s:.300}"
-            raise ArtifactError(f"{written}: not a router version ({said})") from error
-        return cls(
-            policy,
-            stages,
-            certificate,
-            name or folder.name,
-            digest,
-            slicer=slicer,
-            prefix_certificates=prefixes,
-            prefix_stages=prefix_stages,
-            novelty=novelty,
-            overload_certificates=overload_points,
-            judges_calls=judges_calls,
-            longest_prompt=longest_prompt,
-            stated_slices=bool(data.get("stated_slices", slicer not in DETECTED)),
-            spelling=spelling,
-        )
-
-
-def read_certificate(file: Path, data: object) -> Certificate:
-    """Return the certificate that a file holds; ArtifactError or CertificateError, naming the file."""
-    try:
-        return Certificate.from_json(data)  # type: ignore[arg-type]  # which says what is wrong with anything else
-    except (ArtifactError, CertificateError) as error:
-        raise type(error)(f"{file}: {error}") from error
-    except Exception as error:
-        raise ArtifactError(f"{file}: not a certificate ({type(error).__name__}: {error!s:.300})") from error
-
-
-def prefix_point(certificate: Certificate) -> PrefixPoint:
-    """What a prefix certificate permits; its settings carry N. Raises KeyError where it is no prefix certificate."""
-    return PrefixPoint(int(certificate.settings[PREFIX_TOKENS]), certificate.threshold_for())
-
-
-def overload_point(certificate: Certificate) -> OverloadPoint:
-    """What an overload certificate permits; where slices are certified each is asked for its own threshold."""
-    return OverloadPoint(np.inf if certificate.threshold is None else certificate.threshold, certificate.epsilon)
-
-
-def models_digest(version: RouterVersion) -> str:
-    """sha256 over the learned state of every model and calibrator; unchanged by saving and loading."""
-    digest = hashlib.sha256()
-    for tier, stage in [*sorted(version.stages.items()), *sorted(prefix_named(version.prefix_stages).items())]:
-        for what, part in sorted(parts_of(stage).items()):
-            state = None if part is None else part.state()
-            family = original_name(what, part.family) if part else None
-            digest.update(f"{tier}.{what}:{family}".encode())
-            if state is not None:
-                digest.update(json.dumps(state.meta, sort_keys=True).encode())
-                for key, array in sorted(state.arrays.items()):
-                    plain = np.ascontiguousarray(array)
-                    digest.update(f"{key}{plain.dtype}{plain.shape}".encode() + plain.tobytes())
-    if version.spelling is not None:
-        digest.update(version.spelling.state().arrays["known"].tobytes())
-    return digest.hexdigest()
-
-
-def builtin_version(tiers: tuple[str, ...], folder: Path) -> Path:
-    """An uncertified version for tests and benches: prompt length routes, non-empty answers pass.
-
-    Written to `folder` once; returns the folder. It promises nothing, and its name says so.
-    """
-    path = folder / "builtin-uncertified"
-    if not path.exists():
-        stages = {tier: Stage(LengthRouter(), None, NonEmptyVerifier(), None) for tier in tiers[:-1]}
-        points = {tier: OperatingPoint(route_at=0.2, accept_at=0.5) for tier in tiers[:-1]}
-        RouterVersion(Policy(tiers, points), stages).save(path)
-    return path
-
-
-def _plain(x: float) -> float | str:
-    """JSON knows no infinity; float() reads 'inf' back."""
-    return x if np.isfinite(x) else str(x)
+        return cls(name=name or folder.name, **read_version(folder))

@@ -15,7 +15,7 @@ from router_models.estimators.prompt_parts import overlapping_parts
 from router_models.estimators.spelling import Spelling
 from router_models.types import FloatArray, IntArray, Prompts
 from router_models.types.text_coverage import TextCoverage
-from router_models.versions.tier_models import Stage
+from router_models.versions.sealed.tier_models import Stage
 
 PARTS_QUANTILE, SPELLING_QUANTILE = 0.97, 0.99
 """A text of which more is measured than of these shares of TUNE's prompts is not covered."""

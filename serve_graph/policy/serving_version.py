@@ -16,7 +16,8 @@ from router_models.training.candidate import Settings
 from router_models.types import Progress
 from router_models.versions.registry import find_sealed, find_version, list_versions
 from router_models.versions.review import FIRST_START, review_refusal, review_state
-from router_models.versions.router_version import RouterVersion, builtin_version
+from router_models.versions.router_version import RouterVersion
+from router_models.versions.sealed.builtin import builtin_version
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.prompt_room import longest_prompt_bytes
 from serve_graph.policy.bindings import check_certificate, collected_binds, tier_binds, tier_prices

@@ -21,7 +21,7 @@ from router_models.estimators.verifiers import VERIFIERS
 from router_models.estimators.verifiers.learned.sources import NUMBER_SIGNALS, PROBABILITY_SIGNALS
 from router_models.types import Answers, FloatArray, Prompts
 from router_models.types.exchange import LOGPROB_NAMES
-from router_models.versions.tier_models import ROUTER_SCORE, as_served
+from router_models.versions.sealed.tier_models import ROUTER_SCORE, as_served
 from serve_graph.config.tiers import EchoTierConfig
 from serve_graph.engines.echo.engine import EchoEngine
 from serve_graph.protocol.responses import completion_of

@@ -30,7 +30,8 @@ from router_models.types.conditions import PLAIN, Conditions
 from router_models.types.coverage import Coverage
 from router_models.types.label_sources import by_judge
 from router_models.versions.covered_rows import coverage_of, covered_rows
-from router_models.versions.router_version import RouterVersion, models_digest
+from router_models.versions.router_version import RouterVersion
+from router_models.versions.sealed.digest import models_digest
 
 LABELS_FORMAT = 1
 

@@ -18,7 +18,7 @@ from router_models.risk_control.sequence import Labelled, anchored_path, quantil
 from router_models.training.candidate import Settings
 from router_models.training.together import jointly, statements
 from router_models.training.whose_labels import LabelsUsed
-from router_models.versions.tier_models import together
+from router_models.versions.sealed.tier_models import together
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EPSILON, SHARE, N = 0.2, 0.1, 1000

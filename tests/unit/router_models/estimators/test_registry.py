@@ -18,8 +18,9 @@ from router_models.planning.workload import usable_routers
 from router_models.training.model_selection import choose_router, usable_verifiers
 from router_models.types import Answers, OperatingPoint, Prompts
 from router_models.versions.policy import Policy
-from router_models.versions.router_version import RouterVersion, models_digest
-from router_models.versions.tier_models import Stage
+from router_models.versions.router_version import RouterVersion
+from router_models.versions.sealed.digest import models_digest
+from router_models.versions.sealed.tier_models import Stage
 
 ANSWERS = Answers(
     Prompts(tuple(f"question {i}" for i in range(60))),

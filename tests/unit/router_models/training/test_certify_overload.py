@@ -23,7 +23,8 @@ from router_models.training.candidate import Settings
 from router_models.training.certify_overload import OVERLOAD_RISK, certify_overload, check_overload, rejected, shared
 from router_models.types import Action, OperatingPoint, Verdict
 from router_models.versions.policy import OverloadPoint, Policy, worst
-from router_models.versions.router_version import RouterVersion, Stage, overload_point
+from router_models.versions.router_version import RouterVersion, Stage
+from router_models.versions.sealed.policy_file import overload_point
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 TIERS = ("cheap", "frontier")

@@ -24,7 +24,8 @@ from router_models.training.prefix import certify_prefix, labelled_prefixes, rou
 from router_models.training.splits import LabelledSplits, split_outcomes
 from router_models.types import Action, Decision, Outcome, Query, Usage
 from router_models.types.exchange import logprob_summary
-from router_models.versions.router_version import PREFIX_TOKENS, RouterVersion
+from router_models.versions.router_version import RouterVersion
+from router_models.versions.sealed.policy_file import PREFIX_TOKENS
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 PRICES = {"cheap": Price(Decimal("0.01"), Decimal("0.02")), "top": Price(Decimal("0.5"), Decimal(1))}

@@ -23,7 +23,9 @@ from router_models.types import Action, Answers, Completion, Decision, Operating
 from router_models.types.coverage import Coverage
 from router_models.types.text_coverage import TextCoverage
 from router_models.versions.policy import Policy
-from router_models.versions.router_version import RouterVersion, Stage, builtin_version, models_digest
+from router_models.versions.router_version import RouterVersion, Stage
+from router_models.versions.sealed.builtin import builtin_version
+from router_models.versions.sealed.digest import models_digest
 
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
 PRICES = {"cheap": Price(Decimal(1), Decimal(2)), "frontier": Price(Decimal(10), Decimal(20))}

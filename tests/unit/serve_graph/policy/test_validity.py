@@ -19,7 +19,8 @@ from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate, L
 from router_models.types import Action, Completion, Decision, OperatingPoint, PrefixPoint, Query
 from router_models.types.coverage import Coverage
 from router_models.versions.policy import Policy
-from router_models.versions.router_version import PREFIX_TOKENS, RouterVersion, Stage
+from router_models.versions.router_version import RouterVersion, Stage
+from router_models.versions.sealed.policy_file import PREFIX_TOKENS
 from serve_graph.config.graph import GraphConfig
 from serve_graph.policy.bindings import tier_binds, tier_prices
 from serve_graph.policy.served_version import ServedVersion, VersionFiles

@@ -27,7 +27,8 @@ from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.metrics import auc
 from router_models.types import FloatArray, IntArray, OperatingPoint, Prompts, Query
 from router_models.versions.policy import Policy
-from router_models.versions.router_version import RouterVersion, Stage, models_digest
+from router_models.versions.router_version import RouterVersion, Stage
+from router_models.versions.sealed.digest import models_digest
 
 SEEN, UNSEEN = "alpha beta gamma delta epsilon zeta".split(), "Q1: 7 8 9 15 = ? 22".split()
 CHEAP_FAMILIES = ("surface", "tfidf", "linear", "ridge", "knn", "stacked")

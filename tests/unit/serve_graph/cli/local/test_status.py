@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from router_models.versions.registry import register, set_tags
-from router_models.versions.router_version import builtin_version
+from router_models.versions.sealed.builtin import builtin_version
 from serve_graph.cli import app
 
 STATE = {

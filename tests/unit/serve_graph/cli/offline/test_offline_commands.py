@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from router_models.errors import DataError
 from router_models.estimators.routers.text.linear import SurfaceRouter
-from router_models.versions.router_version import builtin_version
+from router_models.versions.sealed.builtin import builtin_version
 from serve_graph.cli import app, main
 
 PRICES = ["--price-weak", "0.1,0.4", "--price-strong", "2,8,1"]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from router_models.versions.router_version import builtin_version
+from router_models.versions.sealed.builtin import builtin_version
 from serve_graph.cli import app
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from router_models.errors import RegistryError
 from router_models.versions.registry import register, set_tags
-from router_models.versions.router_version import builtin_version
+from router_models.versions.sealed.builtin import builtin_version
 from serve_graph.cli import app
 from serve_graph.errors import ServeGraphError
 

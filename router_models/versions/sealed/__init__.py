@@ -1,0 +1,1 @@
+"""The sealed folder of a version: its files, written and read."""
