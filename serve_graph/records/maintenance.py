@@ -100,6 +100,7 @@ class Maintenance:
         self.audit = AuditLog(store)
         self.audit_left = left_in(config)
         self.refresh_s = config.access.refresh_s
+        self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self._deleted_at: float | None = None
 
     async def run(self) -> None:
@@ -130,13 +131,13 @@ class Maintenance:
         budgets = [usd for key in self.keyring.keys for usd in (key.usd_per_day, key.usd_per_month)]
         self.spending.mark()
         if all(usd is None for usd in budgets):
-            return self.spending.settle({}, datetime.now(UTC))
+            return self.spending.settle({}, self.now())
         written, gives_up_at = self.sink.written, time.monotonic() + self.refresh_s
         while self.sink.delivered < written:
             if time.monotonic() >= gives_up_at:
                 return None
             await asyncio.sleep(self.sink.idle_s)
-        now = datetime.now(UTC)
+        now = self.now()
         return self.spending.settle(await self.store.spent_by_key(starts(now)), now)
 
     async def deliver_audit(self) -> None:
@@ -147,7 +148,7 @@ class Maintenance:
         """Delete records older than `keep_days`, and audit entries older than they are kept, at most once an hour."""
         if self._deleted_at is not None and time.monotonic() - self._deleted_at < RETENTION_EVERY_S:
             return
-        now = datetime.now(UTC)
+        now = self.now()
         if self.keep_days is not None:
             moment = now - timedelta(days=self.keep_days)
             before = moment.isoformat(timespec="milliseconds")

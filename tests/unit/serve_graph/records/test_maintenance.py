@@ -22,6 +22,7 @@ from serve_graph.records.store import DecisionStore
 
 Records = Callable[..., DecisionRecord]
 Keepers = Callable[..., Maintenance]
+NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
 
 
 def shout(prompt: str) -> str:
@@ -107,6 +108,7 @@ def maintenance(store: DecisionStore, tmp_path: Path) -> Iterator[Keepers]:
         sealed = [KeyConfig.model_validate({"sha256": key_hash(key["name"]), **key}) for key in keys]
         ring = Keyring(sealed, tmp_path / "k.yaml")
         made.append(Maintenance(store, SpooledSink(store, tmp_path / "spool"), ring, Spending(), config))
+        made[-1].now = lambda: NOON
         return made[-1]
 
     yield make
@@ -117,7 +119,7 @@ def maintenance(store: DecisionStore, tmp_path: Path) -> Iterator[Keepers]:
 async def test_records_older_than_asked_are_deleted(
     store: DecisionStore, maintenance: Keepers, a_record: Records
 ) -> None:
-    now = datetime.now(UTC)
+    now = NOON
     for days in (1, 29, 31):
         moment = (now - timedelta(days=days)).isoformat(timespec="milliseconds")
         await store.write_many([a_record(f"dec-{days}", created_at=moment, prompt="hello")])
@@ -134,7 +136,7 @@ async def test_records_older_than_asked_are_deleted(
 async def test_spending_of_all_replicas_is_summed_to_the_last_digit(
     store: DecisionStore, maintenance: Keepers, a_record: Records
 ) -> None:
-    now = datetime.now(UTC)
+    now = NOON
     today = now.isoformat(timespec="milliseconds")
     amounts = [Decimal("0.000000000001"), Decimal("0.1"), Decimal("0.2")]
     await store.write_many(
@@ -153,7 +155,7 @@ async def test_spending_of_all_replicas_is_summed_to_the_last_digit(
 async def test_sums_wait_while_records_do(maintenance: Keepers, a_record: Records) -> None:
     worker = maintenance([{"name": "a", "usd_per_day": "1"}])
     worker.refresh_s = 0.01
-    now = datetime.now(UTC)
+    now = NOON
     worker.sink.write(a_record(key="a"))
     worker.spending.note("a", now, Decimal("0.3"))
     await worker.refresh_spending()
@@ -163,7 +165,7 @@ async def test_sums_wait_while_records_do(maintenance: Keepers, a_record: Record
 async def test_sums_are_taken_while_requests_keep_coming(maintenance: Keepers, a_record: Records) -> None:
     """Under load a record is always on its way: what other replicas spent counts all the same."""
     worker = maintenance([{"name": "a", "usd_per_day": "1"}])
-    now = datetime.now(UTC)
+    now = NOON
     today = now.isoformat(timespec="milliseconds")
     await worker.store.write_many([a_record("elsewhere", created_at=today, key="a", cost_usd=Decimal("0.5"))])
 
@@ -185,9 +187,9 @@ async def test_sums_are_taken_while_requests_keep_coming(maintenance: Keepers, a
 
 async def test_without_budgets_no_amount_is_kept(maintenance: Keepers) -> None:
     worker = maintenance([{"name": "a"}])
-    worker.spending.note("a", datetime.now(UTC), Decimal(1))
+    worker.spending.note("a", NOON, Decimal(1))
     await worker.refresh_spending()
-    assert worker.spending.spent("a", datetime.now(UTC))[0] == 0
+    assert worker.spending.spent("a", NOON)[0] == 0
 
 
 async def test_keys_come_and_go_while_running(maintenance: Keepers, tmp_path: Path) -> None:
