@@ -1,5 +1,6 @@
 """A console over a graph of fakes and an SQLite store of its own."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -8,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from router_models.types import DecisionRecord
 from serve_graph.access.accounts import Accounts
@@ -41,15 +43,15 @@ class ConsoleAt:
     console: bool = True
     cors: Any = None
 
-    def browser(self, host: str = "http://localhost:8000", caller: str = "127.0.0.1") -> httpx.AsyncClient:
+    def app(self) -> FastAPI:
         more = {} if self.cors is None else {"cors": self.cors}
-        app = build_http(
+        return build_http(
             Backend(
                 self.service,
                 self.store.get,
                 self.parts.readiness,
                 self._nothing,
-                self._nothing,
+                self._until_closed,
                 1 << 20,
                 keyring=self.keyring,
                 accounts=Accounts(),
@@ -59,6 +61,9 @@ class ConsoleAt:
                 **more,
             )
         )
+
+    def browser(self, host: str = "http://localhost:8000", caller: str = "127.0.0.1") -> httpx.AsyncClient:
+        app = self.app()
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False, client=(caller, 50_000))
         return httpx.AsyncClient(transport=transport, base_url=host, headers=PAGE)
 
@@ -76,6 +81,36 @@ class ConsoleAt:
     async def _nothing(self) -> Any:
         return ""
 
+    async def _until_closed(self) -> None:
+        """What runs beside a server: it closes the store where it was opened."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.store.close()
+
+
+def console_over(store: DecisionStore, *, keys: bool = True, state: Any = None, **settings: Any) -> ConsoleAt:
+    """A console over a store, with the keys `boss` (admin) and `team`, each named as it is, or none."""
+    scopes = {"boss": ("use", "admin"), "team": ("use",)} if keys else {}
+    listed = [KeyConfig(name=name, sha256=key_hash(name), scopes=of) for name, of in scopes.items()]  # type: ignore[arg-type]
+    keyring = Keyring(listed)
+    service = Service(fake_context(), ListSink())
+    table = FeedbackTable(store)
+    written: list[Feedback] = []
+    parts = ConsoleParts(
+        ConsoleSessions(b"s" * 16, keyring),
+        Accounts().refusals,
+        store,
+        service,
+        settings.pop("served", lambda: _served(service)),
+        lambda: _given({"ready": True} | (state or {})),
+        AuditLog(store),
+        FeedbackIntake(store.get, written.append, said=table.of, looks_s=(0.0,)),
+        now=lambda: NOW,
+    )
+    own = {name: settings.pop(name) for name in list(settings) if name in ConsoleAt.__dataclass_fields__}
+    return ConsoleAt(store, replace(parts, **settings), service, keyring, written, **own)
+
 
 @pytest.fixture
 async def console(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[ConsoleAt]]]:
@@ -89,25 +124,7 @@ async def console(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Conso
         stores.append(store)
         await store.open()
         await store.write_many(records or [])
-        scopes = {"boss": ("use", "admin"), "team": ("use",)} if keys else {}
-        listed = [KeyConfig(name=name, sha256=key_hash(name), scopes=of) for name, of in scopes.items()]  # type: ignore[arg-type]
-        keyring = Keyring(listed)
-        service = Service(fake_context(), ListSink())
-        table = FeedbackTable(store)
-        written: list[Feedback] = []
-        parts = ConsoleParts(
-            ConsoleSessions(b"s" * 16, keyring),
-            Accounts().refusals,
-            store,
-            service,
-            settings.pop("served", lambda: _served(service)),
-            lambda: _given({"ready": True} | (state or {})),
-            AuditLog(store),
-            FeedbackIntake(store.get, written.append, said=table.of, looks_s=(0.0,)),
-            now=lambda: NOW,
-        )
-        own = {name: settings.pop(name) for name in list(settings) if name in ConsoleAt.__dataclass_fields__}
-        return ConsoleAt(store, replace(parts, **settings), service, keyring, written, **own)
+        return console_over(store, keys=keys, state=state, **settings)
 
     yield make
     for store in stores:

@@ -1,0 +1,214 @@
+"""The console in headless Chromium: nothing is refused by its own policy, it fits a phone, and keys label answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from router_models.risk_control.certificate import HARM_RISK, Certificate
+from serve_graph.learning.alarm_table import Alarm, AlarmTable
+from serve_graph.records.store import DecisionStore
+from tests.fixtures.local_graph import listening
+from tests.unit.serve_graph.api.console.conftest import NOW, ConsoleAt, console_over
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+PAGES = ("", "/sign-in", "/decisions", "/decisions/dec-1", "/labels?labeller=ann", "/certificate", "/signals")
+
+
+class Browser:
+    """Chromium, driven over two pipes by its DevTools protocol; everything that it complains of is kept."""
+
+    def __init__(self, folder: Path) -> None:
+        theirs_in, self._out = os.pipe()
+        self._in, theirs_out = os.pipe()
+        command = [
+            str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+            "--remote-debugging-pipe", f"--user-data-dir={folder}", "about:blank",
+        ]  # fmt: skip
+        shell = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
+        self.process = subprocess.Popen(
+            ["bash", "-c", shell, "bash", *command],
+            pass_fds=(theirs_in, theirs_out),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(theirs_in)
+        os.close(theirs_out)
+        self.complaints: list[str] = []
+        self._seen: list[str] = []
+        self._rest, self._last, self._session = b"", 0, None
+        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Log", "Runtime"):
+            self.ask(f"{domain}.enable")
+
+    def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self._last += 1
+        message = {"id": self._last, "method": method, "params": parameters}
+        message |= {} if self._session is None else {"sessionId": self._session}
+        os.write(self._out, json.dumps(message).encode() + b"\0")
+        while (said := self._read()).get("id") != self._last:
+            pass
+        assert "error" not in said, said
+        found: dict[str, Any] = said["result"]
+        return found
+
+    def show(self, url: str, width: int, scheme: str) -> None:
+        self.ask(
+            "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600
+        )
+        self.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.until_loaded("Page.navigate", url=url)
+
+    def until_loaded(self, method: str, **parameters: Any) -> None:
+        self._seen.clear()
+        self.ask(method, **parameters)
+        while "Page.loadEventFired" not in self._seen:
+            self._read()
+
+    def value(self, expression: str) -> Any:
+        return self.ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+        os.close(self._in)
+        os.close(self._out)
+
+    def _read(self) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            part = os.read(self._in, 1 << 16)
+            assert part, "Chromium has ended"
+            self._rest += part
+        text, _, self._rest = self._rest.partition(b"\0")
+        said: dict[str, Any] = json.loads(text)
+        if said.get("method") == "Log.entryAdded":
+            self.complaints.append(said["params"]["entry"]["text"])
+        self._seen.append(str(said.get("method")))
+        return said
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    made = Browser(tmp_path_factory.mktemp("profile"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def served(tmp_path: Path, a_record: Any) -> Iterator[tuple[ConsoleAt, str]]:
+    """A console without keys on a loopback port, over a few decisions, and its address."""
+    store = DecisionStore(f"sqlite+aiosqlite:///{tmp_path / 'decisions.db'}")
+    evidence = {"thresholds": {"cheap": {"route_at": 0.5, "accept_at": 0.6, "abstain_below": 0.05}}, "promised": 0.95}
+    evidence |= {"promised_of": "accepted cheap answers"}
+    records = [
+        a_record(
+            f"dec-{at}",
+            created_at=(NOW - timedelta(hours=at)).isoformat(timespec="milliseconds"),
+            evidence=evidence | {"answer": f"<script>alert({at})</script> " + "word " * 50},
+            prompt="a" * 400 + " <img src=x onerror=alert(1)>",
+            version="v" * 60,
+        )
+        for at in range(1, 5)
+    ]
+
+    async def fill() -> None:
+        await store.open()
+        await store.write_many(records)
+        await AlarmTable(store).raise_all([Alarm("v" * 60, "drift", "overall", "2026-03-01", "why " * 40, True)])
+        await store.close()
+
+    asyncio.run(fill())
+    certificate = Certificate(
+        HARM_RISK, 0.05, 0.1, 0.1, 800, 300, 4, 0.03, 0.6, "human", NOW, NOW + timedelta(days=30), {"a": "b" * 64}
+    )
+    made = console_over(store, keys=False, label_share=1.0, keeps_answers=True)
+    now = replace(made.parts.served(), certificate=certificate)
+    made.parts = replace(made.parts, served=lambda: now)
+    with listening(made.app()) as url:
+        yield made, f"{url}/console"
+
+
+CONTRAST = """
+(() => {
+  const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, at) => sum + v * [0.2126, 0.7152, 0.0722][at], 0);
+  const paper = (node) => {
+    for (let at = node; at; at = at.parentElement) {
+      const colour = rgb(getComputedStyle(at).backgroundColor);
+      if (colour.length < 4 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const bad = [];
+  for (const node of document.querySelectorAll("main *, header *")) {
+    const said = [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
+    if (!said || node.closest("svg") || node.disabled || !node.checkVisibility()) continue;
+    const [one, other] = [light(rgb(getComputedStyle(node).color)), light(paper(node))].sort((a, b) => b - a);
+    if ((one + 0.05) / (other + 0.05) < 4.5) bad.push(node.outerHTML.slice(0, 80));
+  }
+  return bad;
+})()
+"""
+UNNAMED = """
+[...document.querySelectorAll("input:not([type=hidden], [hidden]), select, button, main svg[role=img], main img")]
+  .filter((node) => !(node.labels?.length || node.getAttribute("aria-label") || node.alt || node.textContent.trim()))
+  .map((node) => node.outerHTML.slice(0, 80))
+"""
+
+
+def test_every_page_fits_is_readable_and_breaks_nothing_of_its_own_policy(
+    served: tuple[ConsoleAt, str], browser: Browser
+) -> None:
+    _, url = served
+    browser.complaints.clear()
+    for width, scheme in ((1280, "light"), (390, "dark"), (390, "light"), (1280, "dark")):
+        for path in PAGES:
+            browser.show(f"{url}{path}", width, scheme)
+            where = (path, width, scheme)
+            assert browser.value("document.documentElement.scrollWidth <= innerWidth"), where
+            assert browser.value(CONTRAST) == [], where
+            assert browser.value(UNNAMED) == [], where
+            assert browser.value("document.querySelectorAll('h1').length") == 1, where
+    assert browser.complaints == []
+
+
+def test_answers_are_labelled_by_keys_alone(served: tuple[ConsoleAt, str], browser: Browser) -> None:
+    made, url = served
+    browser.show(f"{url}/labels?labeller=ann", 1280, "light")
+    shown = []
+    for key in "rwsu":
+        shown.append(browser.value("document.querySelector('input[name=decision]').value"))
+        browser.until_loaded("Input.dispatchKeyEvent", type="keyDown", key=key, text=key)
+    assert len(set(shown)) == 4
+    said = [(one.decision, one.value) for one in made.written]
+    assert said == [(shown[0], 1.0), (shown[1], 0.0), (shown[1], None)]
+    assert browser.value("document.querySelector('input[name=decision]').value") == shown[1]
+
+
+def test_the_first_key_of_a_page_leads_past_its_links(served: tuple[ConsoleAt, str], browser: Browser) -> None:
+    _, url = served
+    browser.show(url, 1280, "light")
+    for key in ("Tab", "Enter"):
+        browser.ask(
+            "Input.dispatchKeyEvent",
+            type="keyDown",
+            key=key,
+            code=key,
+            windowsVirtualKeyCode=9 + 4 * (key == "Enter"),
+            text="\r" if key == "Enter" else "",
+        )
+    assert browser.value("document.activeElement.id || document.activeElement.className") == "main"
