@@ -30,9 +30,9 @@ def local(tmp_path: Path, **policy: Any) -> GraphConfig:
 
 @pytest.fixture
 def few_outcomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The shipped outcomes, cut to 300 prompts, in the place of the whole."""
+    """The shipped outcomes, cut to 160 prompts, in the place of the whole."""
     table = pd.read_parquet(STARTER_OUTCOMES)
-    some = table["prompt_id"].drop_duplicates().sample(300, random_state=0)
+    some = table["prompt_id"].drop_duplicates().sample(160, random_state=0)
     path = tmp_path / "outcomes.parquet"
     table[table["prompt_id"].isin(some)].to_parquet(path)
     shutil.copy(f"{STARTER_OUTCOMES}.binds.json", f"{path}.binds.json")
