@@ -10,12 +10,14 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from router_models.monitoring.canary import ArmOutcome, CanaryEvidence, CanaryLimits, PairedRequest
 from router_models.versions.registry import find_version, set_review
 from router_models.versions.review import review_tags
 from serve_graph.cli import app
 from serve_graph.cli.versions.rollouts import duration_s, of_rollouts
 from serve_graph.config.graph import load_config
 from serve_graph.errors import ServeGraphError
+from serve_graph.policy.rollout import RolloutTable
 from tests.fixtures.registry import PRICE, registered_version
 
 NOW = datetime.now(UTC)
@@ -136,6 +138,29 @@ def test_what_could_not_go_on_is_refused_in_a_sentence(config: Path, words: tupl
     assert said in refused(config, *words)
     graph = load_config(config)
     assert of_rollouts(graph, lambda table: table.latest(graph.policy.model_name)) == []
+
+
+def test_every_test_of_the_evidence_is_shown_against_its_limit(config: Path) -> None:
+    told(config, "canary", "2", "--steps", "10,50")
+    graph = load_config(config)
+    worse = PairedRequest(False, 1.0, 0.0, False, True, 0.001, 0.001)
+    evidence = CanaryEvidence.of([worse] * 300, [ArmOutcome("stable", 0.1, False, 1.0, 0.001)], CanaryLimits())
+
+    async def note(table: RolloutTable) -> bool:
+        rollout = await table.active(graph.policy.model_name)
+        assert rollout is not None
+        return await table.note_evidence(rollout, evidence.to_json() | {"held": f"an alarm stands against {STABLE}"})
+
+    assert of_rollouts(graph, note)
+    shown = versions(config, "rollout").stdout
+    assert f"held: an alarm stands against {STABLE}" in shown
+    assert "evidence: roll_back; 300 requests decided by both, of 0 the difference in quality is not known" in shown
+    assert "1 sessions, keys or prompts answered by one" in shown
+    rows = {line.split()[0]: line for line in shown.splitlines() if line.startswith(("quality", "harm", "errors"))}
+    assert rows["quality_worse"].split()[4:] == ["reached", "300", "-1", "against", "it"]
+    assert "reached" not in rows["quality"]
+    assert rows["quality"].endswith("for it")
+    assert told(config, "rollout")["evidence"]["findings"] == evidence.to_json()["findings"]
 
 
 def test_a_step_needs_thirty_requests_decided_by_both_unless_none_are_compared(config: Path) -> None:
