@@ -24,6 +24,7 @@ SEPARATORS = (b",", b"[", b"{")
 MAX_ITEMS = 20_000  # of all arrays together: a wrong one is a fault of its own
 MOST_MEMBERS = 2048  # of one object
 MAX_FAULTS = 500  # that are told apart: naming each takes 5 µs in which no other thread runs
+MAX_DIGITS = 400  # of a whole number in a large body: floats have 309
 MEDIA_KEYS = frozenset({"url", "data", "file_data", "image_url", "video_url", "audio_url"})
 
 
@@ -128,3 +129,10 @@ def finite_number(text: str) -> float:
     if math.isinf(number := float(text)):
         raise ValueError(f"{text[:40]} is too large a number")
     return number
+
+
+def whole_number(text: str) -> int:
+    """Return a whole number; raises ValueError for one of more than MAX_DIGITS, which take long in their thousands."""
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"{text[:40]}… is too large a number")
+    return int(text)

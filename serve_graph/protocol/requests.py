@@ -30,6 +30,7 @@ from serve_graph.protocol.bounds import (
     check_values,
     finite_number,
     refuse_constant,
+    whole_number,
 )
 from serve_graph.protocol.fields import OWN_NAMES, WITHHELD, EngineKind
 from serve_graph.protocol.legacy_functions import with_tools
@@ -227,7 +228,9 @@ def _read_object(body: bytes, most_values: int) -> dict[str, Any]:
             check_separators(body)
         if len(body) > MAX_NAMES:
             check_values(body, most_values)
-        data = json.loads(body.decode("utf-8-sig"), parse_constant=refuse_constant, parse_float=finite_number)
+        whole = whole_number if len(body) > MAX_NAMES else int
+        text = body.decode("utf-8-sig")
+        data = json.loads(text, parse_constant=refuse_constant, parse_float=finite_number, parse_int=whole)
         if not isinstance(data, dict):
             raise RequestError("the request body must be a JSON object", code="invalid_json")
         if len(body) > MAX_TEXT_BYTES:
