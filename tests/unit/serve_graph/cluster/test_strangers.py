@@ -15,6 +15,7 @@ from router_models.types.coverage import Coverage
 from serve_graph.access.auth import Caller
 from serve_graph.access.keys import key_hash
 from serve_graph.access.refusals import RefusalDelays
+from serve_graph.api.console.pages import SECTIONS
 from serve_graph.api.readiness import readiness_for
 from serve_graph.config.access import KeyConfig
 from serve_graph.config.graph import GraphConfig
@@ -130,6 +131,13 @@ async def test_keys_are_told_what_concerns_them_and_administrators_everything(ap
         told[scope] = {what for what, word in PLANTED.items() if word in reply}
     assert told["admin"] - told["use"] == FOR_ADMINS
     assert told["admin"] == PLANTED.keys() - {"model", "key", "folder"}
+
+
+async def test_the_console_of_the_graph_shows_every_page_to_administrators_alone(app: FastAPI) -> None:
+    for path, _ in SECTIONS:
+        assert (await said(app, "GET", path, {"authorization": "Bearer sg-admin"})).startswith("200 "), path
+        assert (await said(app, "GET", path, {"authorization": "Bearer sg-use"})).startswith("403 "), path
+        assert (await said(app, "GET", path)).startswith("401 "), path
 
 
 def test_of_an_alarm_keys_are_told_that_it_stands_and_administrators_why() -> None:
