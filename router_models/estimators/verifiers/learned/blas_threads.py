@@ -10,7 +10,7 @@ from typing import Any
 def one_blas_thread() -> AbstractContextManager[Any]:
     """Limit BLAS to one thread while it is entered.
 
-    The loaded libraries are looked for once in a process: looking takes 10 to 30 ms, more than most fits.
+    The loaded libraries are looked for once in a process: looking takes 5 ms and more, longer than most fits.
     """
     limited: AbstractContextManager[Any] = _blas().limit(limits=1)
     return limited
