@@ -6,6 +6,7 @@ them has them in that order, which tests that may be looked at any time go by.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -94,18 +95,9 @@ class Comparison:
 
     def paired(self) -> PairedRequest:
         """What the tests of a rollout make of it: where both gave the same answer, grades that are the same."""
-        same = self.same_answer
-        return PairedRequest(
-            self.alike,
-            0.5 if same and self.stable_right is None else self.stable_right,
-            0.5 if same and self.candidate_right is None else self.candidate_right,
-            False if same and self.stable_harm is None else self.stable_harm,
-            False if same and self.candidate_harm is None else self.candidate_harm,
-            float(self.stable_usd),
-            float(self.candidate_usd),
-            self.slices,
-            self.detail.get("group"),
-        )
+        grades = (self.stable_right, self.candidate_right, self.stable_harm, self.candidate_harm)
+        usd, group = (float(self.stable_usd), float(self.candidate_usd)), self.detail.get("group")
+        return _pair_of(self.alike, self.same_answer, grades, usd, self.slices, group)
 
 
 def comparison_shown(one: Comparison) -> dict[str, Any]:
@@ -152,6 +144,7 @@ class ComparisonsTable:
 
     def __init__(self, store: DecisionStore) -> None:
         self.store = store
+        self._read: tuple[str, int, tuple[PairedRequest, ...]] = ("", 0, ())
 
     async def write(self, made: Sequence[Comparison]) -> None:
         """Add comparisons in one transaction, leaving out those of a rollout and request that are there already."""
@@ -175,8 +168,22 @@ class ComparisonsTable:
         return found
 
     async def pairs(self, rollout: str) -> list[PairedRequest]:
-        """The comparisons of a rollout as its tests take them, in order of arrival."""
-        return [one.paired() for one in await self.in_rollout(rollout)]
+        """The comparisons of a rollout as its tests take them, in order of arrival.
+
+        They never change, so that those of the same rollout that were read before are not read again.
+        """
+        known, last, found = self._read
+        if known != rollout:
+            last, found = 0, ()
+        chosen = select(*_OF_PAIRS).where((COMPARISONS.c.rollout == rollout) & (COMPARISONS.c.number > last))
+        async with self.store.reading() as connection:
+            rows = (await connection.execute(chosen.order_by(COMPARISONS.c.number))).all()
+        if rows:
+            made = await asyncio.to_thread(lambda: tuple(map(_pair_of_row, rows)))
+            self._read = rollout, int(rows[-1][0]), (*found, *made)
+        else:
+            self._read = rollout, last, found
+        return list(self._read[2])
 
     async def in_rollout(self, rollout: str) -> list[Comparison]:
         """The comparisons of a rollout, in order of arrival."""
@@ -196,3 +203,37 @@ def _from_row(row: Mapping[Any, Any]) -> Comparison:
     data = {name: value for name, value in row.items() if name not in ("number", "decision")}
     read = {"slices": json.loads(data["slices"]), "detail": json.loads(data["detail"] or "{}")}
     return comparison_from_json(data | read | {COMPARED: row["decision"]})
+
+
+_OF_PAIRS = [
+    COMPARISONS.c[name]
+    for name in (
+        "number", "alike", "same_answer", "stable_right", "candidate_right", "stable_harm", "candidate_harm",
+        "stable_usd", "candidate_usd", "slices", "detail",
+    )
+]  # fmt: skip
+
+
+def _pair_of_row(row: Any) -> PairedRequest:
+    _, alike, same, *grades, stable_usd, candidate_usd, slices, detail = row
+    group = json.loads(detail).get("group") if detail else None
+    return _pair_of(alike, same, grades, (float(stable_usd), float(candidate_usd)), tuple(json.loads(slices)), group)
+
+
+def _pair_of(
+    alike: bool,
+    same: bool,
+    grades: Sequence[Any],
+    usd: tuple[float, float],
+    slices: tuple[str, ...],
+    group: str | None,
+) -> PairedRequest:
+    """Where both gave the same answer and nobody graded it, grades that are the same, whatever they are."""
+    stable_right, candidate_right, stable_harm, candidate_harm = grades
+    if same and stable_right is None and candidate_right is None:
+        stable_right = candidate_right = 0.5
+    if same and stable_harm is None and candidate_harm is None:
+        stable_harm = candidate_harm = False
+    return PairedRequest(
+        alike, stable_right, candidate_right, stable_harm, candidate_harm, *usd, slices=slices, group=group
+    )

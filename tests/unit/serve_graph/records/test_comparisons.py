@@ -78,6 +78,18 @@ async def test_of_a_session_or_a_prompt_the_first_comparison_counts(store: Decis
     assert (evidence.pairs, evidence.repeats) == (4, 1)
 
 
+async def test_pairs_that_are_read_again_are_those_before_and_those_that_came_since(store: DecisionStore) -> None:
+    table, writer = ComparisonsTable(store), ComparisonsTable(store)
+    assert await table.pairs("rol-1") == []
+    for name, rollout in (("dec-1", "rol-1"), ("dec-2", "rol-2"), ("dec-3", "rol-1"), ("dec-1", "rol-1")):
+        await writer.write([compared(name, rollout, slices=(name,))])
+        fresh = [one.paired() for one in await writer.in_rollout("rol-1")]
+        assert await table.pairs("rol-1") == await table.pairs("rol-1") == fresh
+    assert [pair.slices for pair in fresh] == [("dec-1",), ("dec-3",)]
+    assert [pair.slices for pair in await table.pairs("rol-2")] == [("dec-2",)]
+    assert await table.pairs("rol-1") == fresh
+
+
 GRADES = st.none() | st.sampled_from([0.0, 1.0])
 
 

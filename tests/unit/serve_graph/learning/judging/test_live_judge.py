@@ -408,7 +408,7 @@ async def test_a_reply_does_not_wait_for_a_judge_that_hangs(
 async def test_its_totals_are_metrics_of_their_own(judged: Callable[..., Judged]) -> None:
     at = judged()
     await at.one()
-    page = render_metrics(RequestMetrics(), 0, {}, judge=at.metrics)
+    page = render_metrics(RequestMetrics(), 0, {}, others=(at.metrics,))
     assert 'serve_graph_judge_verdicts_total{outcome="accepted",verdict="right"} 1.0' in page
     assert 'serve_graph_judge_cost_usd_total{tier="critic"} 2e-05' in page
     assert 'serve_graph_judge_tokens_total{kind="prompt",tier="critic"} 10.0' in page
