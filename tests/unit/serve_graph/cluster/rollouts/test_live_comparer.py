@@ -78,6 +78,8 @@ async def test_a_shadow_decides_live_requests_and_answers_none_of_them(tmp_path:
         background.cancel()
         with suppress(asyncio.CancelledError):
             await background
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.wait(others, timeout=20) if others else None  # looks for alarms that were cut off end, too
         ingress.sink.close()
         await ingress.store.close()
 
