@@ -7,6 +7,8 @@ parts and spelling an easy question beside a hard one, and text that the router 
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
 from router_models.data.features import Encoder
 from router_models.data.outcomes import read_outcomes
 from router_models.data.starter import STARTER_OUTCOMES
@@ -15,6 +17,8 @@ from router_models.training.splits import split_outcomes
 from router_models.types.text_coverage import NOT_COMPARED
 
 EPSILON = 0.10
+FAMILIES = ("length", "surface", "surface-forest")
+"""Beside tfidf, those that read a text without embedding it."""
 TIERS = ("cheap", "frontier")
 
 
@@ -32,3 +36,14 @@ def test_no_rewriting_moves_more_than_epsilon_of_the_hard_prompts_down(size: Cal
         assert row.routed <= found.routed + EPSILON, row.name
     beyond = {row.name for row in control.rows if row.moved.low > EPSILON}
     assert {"one easy question before", "one easy question after", "rot13"} <= beyond
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_rewriting_moves_more_than_epsilon_of_any_family(family: str) -> None:
+    splits = split_outcomes(read_outcomes(STARTER_OUTCOMES, TIERS), TIERS, 0, last_ungraded=True)
+    version, coverage = routed_version(splits, family, Encoder(), 0)
+    held_out, easy = replace(splits.cert, answers={}), easiest(version, splits.train)
+    found = measure_misrouting(version, coverage, held_out, easy, name=family, epsilon=EPSILON, most=60)
+    assert {row.name for row in found.rows if row.moved.low > EPSILON} == set()
