@@ -18,7 +18,6 @@ from openai import OpenAI
 
 from serve_graph.access.keys import key_hash, new_key
 from serve_graph.cli.local.haproxy import usable_haproxy
-from serve_graph.cli.local.launch import free_ports
 from serve_graph.config.access import KeyConfig
 from tests.fixtures.local_graph import LocalGraph, listening
 
@@ -36,14 +35,19 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int, 
     """The example in front of a graph in this process: its https port, its http port, and its authority."""
     folder = tmp_path_factory.mktemp("tls")
     subprocess.run([EXAMPLE / "certificate.sh", folder, "localhost", "127.0.0.1"], check=True)
-    https, http = free_ports(2)
     with ExitStack() as running:
+        fronts = [running.enter_context(socket.socket()) for _ in range(2)]  # bound here and handed down
+        for front in fronts:
+            front.bind(("127.0.0.1", 0))
+        https, http = (front.getsockname()[1] for front in fronts)
+        binds = [f"fd@{front.fileno()}" for front in fronts]
         running.enter_context(pytest.MonkeyPatch.context()).setenv("OPENAI_API_KEY", "none")
         graph = LocalGraph("http://127.0.0.1:9", keys=[KeyConfig(name="a", sha256=key_hash(KEY))])
         url = running.enter_context(listening(graph.app))
-        where = {"GRAPH": url.removeprefix("http://"), "HTTPS": f"127.0.0.1:{https}", "HTTP": f"127.0.0.1:{http}"}
+        where = {"GRAPH": url.removeprefix("http://"), "HTTPS": binds[0], "HTTP": binds[1]}
         command = [str(HAPROXY), "-db", "-f", str(EXAMPLE / "haproxy.cfg")]
-        proxy = subprocess.Popen(command, env=os.environ | where | {"PEM": str(folder / "server.pem")})
+        environment = os.environ | where | {"PEM": str(folder / "server.pem")}
+        proxy = subprocess.Popen(command, env=environment, pass_fds=[front.fileno() for front in fronts])
         running.callback(proxy.wait, 10)
         running.callback(proxy.kill)
         for _ in range(3000):

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from serve_graph.cli.local.haproxy import OVERRIDE, usable_haproxy, without_splicing
-from serve_graph.cli.local.launch import free_ports
 
 BARE = usable_haproxy()
 pytestmark = pytest.mark.skipif(BARE is None, reason="the HAProxy binary does not run here")
@@ -25,7 +24,7 @@ defaults
     option splice-request
     option splice-response
 frontend callers
-    bind 127.0.0.1:{front}
+    bind fd@{front}
     default_backend ingress
 backend ingress
     http-reuse always
@@ -38,7 +37,6 @@ async def in_front_of_silence(binary: Path, folder: Path) -> AsyncIterator[tuple
     """HAProxy before a server that reads and never answers: its port, whether the server has the whole request, and
     whether its caller has left.
     """
-    front, back = free_ports(2)
     asked, left = asyncio.Event(), asyncio.Event()
 
     async def read_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -51,15 +49,22 @@ async def in_front_of_silence(binary: Path, folder: Path) -> AsyncIterator[tuple
         left.set()
         writer.close()
 
-    (folder / "haproxy.cfg").write_text(CONFIG.format(front=front, back=back))
-    async with await asyncio.start_server(read_on, "127.0.0.1", back):
-        process = await asyncio.create_subprocess_exec(binary, "-db", "-f", folder / "haproxy.cfg")
+    with socket.socket() as front:  # bound here and handed down: no port that was free a moment ago
+        front.bind(("127.0.0.1", 0))
+        port = front.getsockname()[1]
+        server = await asyncio.start_server(read_on, "127.0.0.1", 0)
+        back = server.sockets[0].getsockname()[1]
+        (folder / "haproxy.cfg").write_text(CONFIG.format(front=front.fileno(), back=back))
+        process = await asyncio.create_subprocess_exec(
+            binary, "-db", "-f", folder / "haproxy.cfg", pass_fds=[front.fileno()]
+        )
+    async with server:
         try:
             for _ in range(3000):
-                with suppress(OSError), socket.create_connection(("127.0.0.1", front)):
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
                     break
                 await asyncio.sleep(0.02)
-            yield front, asked, left
+            yield port, asked, left
         finally:
             process.kill()
             await process.wait()
