@@ -7,12 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.serve_graph.cluster.controllers import Cluster
+from router_models.versions.registry import RegisteredVersion
+from tests.unit.serve_graph.cluster.controllers import Cluster, two_versions
+
+
+@pytest.fixture(scope="session")
+def registered(
+    tmp_path_factory: pytest.TempPathFactory, new_registry: Callable[[Path], str]
+) -> tuple[RegisteredVersion, RegisteredVersion]:
+    """Two versions, registered once."""
+    return two_versions(tmp_path_factory.mktemp("registered"), new_registry)
 
 
 @pytest.fixture
-async def cluster(tmp_path: Path, new_registry: Callable[[Path], str]) -> AsyncIterator[Cluster]:
-    made = Cluster(tmp_path, new_registry)
+async def cluster(tmp_path: Path, registered: tuple[RegisteredVersion, RegisteredVersion]) -> AsyncIterator[Cluster]:
+    made = Cluster(tmp_path, registered)
     yield made
     for controller in made.controllers:
         await made.kill(controller)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from router_models.versions.registry import set_alias
+from router_models.versions.registry import RegisteredVersion, set_alias
 from serve_graph.policy.served_version import ServedVersion
 from serve_graph.policy.serving_version import serving_version
 from tests.fixtures.registry import echo_graph, registered_version
@@ -38,14 +40,30 @@ class Told:
         return [True, True]
 
 
+def database_of(uri: str) -> Path:
+    """The file of a registry in SQLite."""
+    return Path(uri.removeprefix("sqlite:///"))
+
+
+def two_versions(folder: Path, new_registry: Callable[[Path], str]) -> tuple[RegisteredVersion, RegisteredVersion]:
+    """Register two approved versions, the first of them `stable`, in a registry that tests copy."""
+    config = echo_graph(folder)
+    new_registry(database_of(config.registry_uri))
+    first = registered_version(config, folder / "1", NOW, alias="stable")
+    second = registered_version(config, folder / "2", NOW, 0.6)
+    for version in (first, second):
+        version.folder(config.state_folder / "versions")
+    return first, second
+
+
 class Cluster:
     """A registry with two versions and the controllers of graphs that follow it."""
 
-    def __init__(self, folder: Path, new_registry: Callable[[Path], str]) -> None:
+    def __init__(self, folder: Path, made: tuple[RegisteredVersion, RegisteredVersion]) -> None:
+        """Copy the registry of `two_versions`, and what was downloaded from it, to a graph in `folder`."""
         self.config = echo_graph(folder, follow_s=0.05)
-        new_registry(Path(self.config.registry_uri.removeprefix("sqlite:///")))
-        self.first = registered_version(self.config, folder / "1", NOW, alias="stable")
-        self.second = registered_version(self.config, folder / "2", NOW, 0.6)
+        shutil.copytree(database_of(made[0].uri).parent, folder / "state")
+        self.first, self.second = (replace(version, uri=self.config.registry_uri) for version in made)
         self.told: list[tuple[str, str, str]] = []
         self.fails: set[tuple[str, str]] = set()
         self.epoch = 0
