@@ -17,6 +17,7 @@ import pytest
 
 from serve_graph.config.comparisons import ComparisonsConfig
 from serve_graph.config.judge import JudgeConfig
+from serve_graph.config.learning import AlarmsConfig
 from serve_graph.policy.served_version import ServedRollout, ServedVersion
 from serve_graph.policy.serving_version import serving_version
 from serve_graph.records.comparisons import ComparisonsTable
@@ -36,7 +37,8 @@ async def test_a_shadow_decides_live_requests_and_answers_none_of_them(tmp_path:
 
     plain = echo_graph(tmp_path)
     judge = JudgeConfig(tier="cheap", rate=0.0, mode="pairwise", prompt=BOTH_RIGHT)
-    graph = plain.model_copy(update={"judge": judge})
+    rare = AlarmsConfig(poll_s=3600.0)  # its looks are over when the test ends
+    graph = plain.model_copy(update={"judge": judge, "alarms": rare})
     stable, candidate = (
         ServedVersion.of(serving_version(plain, sealed_version(plain, tmp_path / name, NOW, p_ok)), plain, 1)
         for name, p_ok in (("one", 0.7), ("two", 0.2))
