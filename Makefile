@@ -17,7 +17,7 @@ UNIT := $(BIN)/python $(PYTEST) -n logical --maxprocesses 8 --dist worksteal tes
 # `full` tests too, and all of those of which a sample runs otherwise.
 WHOLE := --whole -m ""
 
-.PHONY: up demo test test-unit test-all clients clients-running package faults attack attack-load adapters soak check audit sbom statistical docs format env serving lock lock-js newest clean
+.PHONY: up demo test test-unit test-all clients clients-running package faults attack attack-load story adapters soak check audit sbom statistical docs format env serving lock lock-js newest clean
 
 up: serving        ## bring the graph up: environment, weights, first router version, engines; Ctrl-C stops it
 	@$(BIN)/serve-graph up --config $(CONFIG)
@@ -62,6 +62,9 @@ attack: env        ## every attack that can be made from outside, against a live
 
 attack-load: env   ## 10 minutes of attacks by one key beside honest load of another, and what that one noticed
 	@$(BIN)/python -m tests.attack.load --out docs/results/attack-load.md
+
+story: env         ## the life of router versions on a real graph over models of known quality, with what evidence says (20 minutes)
+	@$(BIN)/python -m tests.story.life
 
 adapters: env      ## real engines: a LoRA adapter, an embedder, cached tokens, held against transformers (4 minutes)
 	@$(BIN)/python -m pytest -q -m full tests/engines/test_adapter_and_embedder.py
