@@ -74,11 +74,11 @@ class TicketWatch(Collector):
     async def run(self) -> None:
         """Look every `poll_s` seconds, for ever."""
         while self.config.window is not None:
+            await asyncio.sleep(self.config.poll_s)
             try:
                 await self.look()
             except Exception as error:  # noqa: BLE001 (whatever a driver raises: traffic is looked at again)
                 logger.warning("traffic cannot be compared: %s", error)
-            await asyncio.sleep(self.config.poll_s)
 
     async def look(self) -> None:
         """Compare the newest complete window, where it was not yet; raises StoreUnavailableError."""
