@@ -2,7 +2,8 @@
 
 Every complete window of a version's routed decisions is compared with its first (`monitoring.traffic_changes`). Which
 decisions a window holds follows from their order in the store, so that all ingress replicas find the same, and a
-ticket is written, told and audited once. It is open until somebody closes it; then traffic is counted anew.
+ticket is written, told and audited once. It is open until somebody closes it; then traffic is counted anew. All of a
+version's decisions are counted once, when a replica begins; from then on each is read once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,7 +70,12 @@ class TicketWatch(Collector):
         self.table = AlarmTable(store, tickets=True)
         self.traffic = ServedTraffic(store)
         self.audit = AuditLog(store)
-        self._seen: tuple[str, str, int] | None = None
+        self._first: TrafficWindow | None = None
+        self._next: tuple[str, str, str] = (
+            "",
+            "",
+            "",
+        )  # version, since, and what its next window begins after
         self._telling: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -81,28 +88,37 @@ class TicketWatch(Collector):
                 logger.warning("traffic cannot be compared: %s", error)
 
     async def look(self) -> None:
-        """Compare the newest complete window, where it was not yet; raises StoreUnavailableError."""
+        """Compare every window that is complete and was not compared yet; raises StoreUnavailableError."""
         version, size = self.version(), self.config.window
         if size is None:
             return
         tickets = await self.table.all(version)
         since = max((ticket.lifted_at for ticket in tickets if ticket.lifted_at), default="")
-        complete = await self.traffic.count(version, since) // size
-        if (version, since, complete) != self._seen:
-            self.changes = await self._compared(version, since, complete, size)
+        newest = await self._newest(version, since, size)
+        while newest is not None:
+            self.changes = await self._compared(newest)
             if found := [self._ticket(version, since, change) for change in self.changes if change.is_reported]:
                 await self._tell(await self.table.raise_all(found))
                 tickets = await self.table.all(version)
-            self._seen = version, since, complete
+            self._next = version, since, newest.ends
+            newest = await self._newest(version, since, size)
         self.open = [ticket for ticket in tickets if ticket.lifted_at is None]
 
-    async def _compared(self, version: str, since: str, complete: int, size: int) -> Sequence[TrafficChange]:
+    async def _newest(self, version: str, since: str, size: int) -> TrafficWindow | None:
+        """The next complete window; at first, the last one that is complete. Windows in between are not read again."""
+        if self._next[:2] == (version, since):
+            return await self.traffic.window(version, self._next[2], 0, size)
+        self._first, self.changes = None, ()
+        complete = await self.traffic.count(version, since) // size
         if not complete:
-            return ()
+            return None
+        self._first = await self.traffic.window(version, since, 0, size)
+        return self._first if complete == 1 else await self.traffic.window(version, since, (complete - 1) * size, size)
+
+    async def _compared(self, newest: TrafficWindow) -> Sequence[TrafficChange]:
         limits = TrafficLimits(self.config.false_share, self.config.escalation_at_most)
-        newest = await self.traffic.window(version, since, (complete - 1) * size, size)
-        first = await self.traffic.window(version, since, 0, size) if complete > 1 else ()
-        return await asyncio.to_thread(compare_traffic, first, newest, limits)
+        first = () if self._first is None or newest is self._first else self._first.decisions
+        return await asyncio.to_thread(compare_traffic, first, newest.decisions, limits)
 
     def _ticket(self, version: str, since: str, change: TrafficChange) -> Alarm:
         at = self.now().isoformat(timespec="milliseconds")
@@ -145,6 +161,14 @@ class TicketWatch(Collector):
         yield figures
 
 
+@dataclass(frozen=True, slots=True)
+class TrafficWindow:
+    """Decisions one after the other, and when the last of them was made."""
+
+    decisions: Sequence[ServedDecision]
+    ends: str
+
+
 class ServedTraffic:
     """What a version's routed decisions show without a label, in their order in the store."""
 
@@ -159,14 +183,16 @@ class ServedTraffic:
             )
             return int(found.scalar_one())
 
-    async def window(self, version: str, since: str, start: int, size: int) -> list[ServedDecision]:
-        """Those from a place on; raises StoreUnavailableError."""
+    async def window(self, version: str, since: str, start: int, size: int) -> TrafficWindow | None:
+        """Those from a place on; None where there are not so many. Raises StoreUnavailableError."""
         names = ("tier", "outcome", "p_cheap_ok", "p_answer_ok", "distance", "session", "prompt_sha256", "evidence")
-        columns, order = [DECISIONS.c[name] for name in names], (DECISIONS.c.created_at, DECISIONS.c.id)
-        chosen = select(*columns, DECISIONS.c.calls).where(_routed(version, since)).order_by(*order)
+        columns = [DECISIONS.c[name] for name in (*names, "created_at")]
+        chosen = select(*columns).where(_routed(version, since)).order_by(DECISIONS.c.created_at, DECISIONS.c.id)
         async with self.store.reading() as connection:
             rows = (await connection.execute(chosen.offset(start).limit(size))).mappings().all()
-        return [served_decision(row) for row in rows]
+        if len(rows) < size:
+            return None
+        return TrafficWindow([served_decision(row) for row in rows], str(rows[-1]["created_at"]))
 
 
 def _routed(version: str, since: str) -> Any:

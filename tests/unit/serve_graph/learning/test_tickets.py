@@ -188,3 +188,18 @@ async def test_without_a_window_nothing_is_looked_at() -> None:
     await off.run()
     await off.look()
     assert off.open == []
+
+
+async def test_every_window_between_two_looks_is_compared(store: DecisionStore, a_record: Records) -> None:
+    looking = watch(store)
+    await served(store, a_record, 0)
+    await looking.look()
+    await served(store, a_record, 1, lambda values, _: values | {"distance": 9.0})
+    await served(store, a_record, 2)
+    await served(store, a_record, 3, n=SIZE // 2)
+    await looking.look()
+    assert [ticket.scope for ticket in looking.open] == ["distance"], "the second of three is the one that changed"
+    assert not any(change.is_reported for change in looking.changes), "the third is as the first"
+    await served(store, a_record, 4, lambda values, _: values | {"tier": "middle"}, n=SIZE // 2)
+    await looking.look()
+    assert "tiers" in {ticket.scope for ticket in looking.open}, "a window takes up where the last one ended"
