@@ -1,7 +1,7 @@
 """What a request declares beside its messages, as one digest: the tools, and the schema of its format.
 
-Engines read descriptions, names and schemas whole, and no router does: a certificate speaks of those alone that enough
-of its rows had.
+Engines read descriptions, names and schemas whole and in their order, and no router does: a certificate speaks of
+those alone that enough of its rows had.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _FUNCTION = {"input_schema": "parameters"}
 def tools_digest(tools: Any, functions: Any = None) -> str:
     """Return the sha256 of the declared tools, in hex; empty where there are none, LARGE where there is too much.
 
-    The order of tools, and of members of objects, does not count, nor does what says nothing (null, `strict: false`).
+    The order of the members of a tool itself (`name`, `description` …) does not count, nor does what says nothing
+    (null, `strict: false`). That of tools, and of all members inside a schema, does: prompts are rendered in it.
     Tools in the forms of OpenAI's former `functions`, its Responses and Anthropic's Messages API are the same tools.
     """
     declared = [*_each(tools), *({"type": "function", "function": one} for one in _each(functions))]
@@ -35,11 +36,14 @@ def tools_digest(tools: Any, functions: Any = None) -> str:
         return ""
     if not _is_short(declared):
         return LARGE
-    return _sha256(sorted(map(_canonical, map(_tool, declared))))
+    return _sha256([_tool(one) for one in declared])
 
 
 def format_digest(response_format: Any) -> str:
-    """Return the sha256 of what a response format has beside a type that explains itself; empty where that is all."""
+    """Return the sha256 of what a response format has beside a type that explains itself; empty where that is all.
+
+    The order of members inside its schema counts: engines generate in it.
+    """
     if not isinstance(response_format, Mapping):
         return ""
     if not _is_short([response_format]):
@@ -72,26 +76,29 @@ def _tool(tool: Any) -> Any:
     said = _said(tool)
     function = said.get("function")
     if isinstance(function, Mapping):
-        return {**said, "type": said.get("type", "function"), "function": _said(function)}
+        return _in_order({**said, "type": said.get("type", "function"), "function": _said(function)})
     if "name" in said and said.get("type", "function") in ("function", "custom") and "custom" not in said:
         flat = {_FUNCTION.get(name, name): value for name, value in said.items() if name != "type"}
         if said.get("type") != "custom" or "parameters" in flat:
-            return {"type": "function", "function": flat}
+            return {"function": _in_order(flat), "type": "function"}
     return said
 
 
 def _said(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the members that say something."""
-    return {
-        name: value
-        for name, value in members.items()
-        if value is not None and name not in _NO_EFFECT and not (name == "strict" and value is False)
-    }
+    """Return the members that say something, by name: their order does not count, that of members inside them does."""
+    return _in_order(
+        {
+            name: value
+            for name, value in members.items()
+            if value is not None and name not in _NO_EFFECT and not (name == "strict" and value is False)
+        }
+    )
 
 
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+def _in_order(members: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(sorted(members.items(), key=lambda member: str(member[0])))
 
 
 def _sha256(value: Any) -> str:
-    return hashlib.sha256(_canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

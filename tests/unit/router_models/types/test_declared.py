@@ -1,4 +1,4 @@
-"""Tools and schemas have one digest however they are written, and another as soon as a word in them is another."""
+"""Tools and schemas have one digest in every API's form, and another where a word or an order in them is."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ values = st.recursive(
         {"type": "function", "function": {**FUNCTION, "strict": None}, "cache_control": {"type": "ephemeral"}},
         {"name": "weather", "description": "The weather.", "input_schema": SCHEMA},
         {"type": "custom", "name": "weather", "description": "The weather.", "input_schema": SCHEMA},
-        json.loads(json.dumps(TOOL, sort_keys=True)),
+        {"function": dict(reversed(FUNCTION.items())), "type": "function"},
     ],
 )
 def test_one_tool_in_every_providers_form_is_the_same(same: dict[str, Any]) -> None:
-    assert tools_digest([same, OTHER]) == tools_digest([OTHER, TOOL])
+    assert tools_digest([same, OTHER]) == tools_digest([TOOL, OTHER])
     assert tools_digest(None, [FUNCTION]) == tools_digest([TOOL])
 
 
@@ -59,6 +59,47 @@ def test_one_tool_in_every_providers_form_is_the_same(same: dict[str, Any]) -> N
 )
 def test_any_other_word_is_another_tool(other: Any) -> None:
     assert tools_digest(other) != tools_digest([TOOL])
+
+
+ANSWER: dict[str, Any] = {
+    "type": "object",
+    "properties": {"reasoning": {"type": "string", "title": "r"}, "answer": {"type": "number"}},
+    "$defs": {"a": {"anyOf": [{"type": "string", "title": "a"}]}},
+}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {**ANSWER, "properties": dict(reversed(ANSWER["properties"].items()))},
+        {**ANSWER, "$defs": {"a": {"anyOf": [{"title": "a", "type": "string"}]}}},
+        dict(reversed(ANSWER.items())),
+    ],
+    ids=["properties", "inside a list", "the schema itself"],
+)
+def test_another_order_inside_a_schema_is_another_schema(other: dict[str, Any]) -> None:
+    """Constrained decoding writes members in the order of the schema: the answer before, or after, its reasoning."""
+    assert other == ANSWER, "the same but for its order"
+    for place in ("parameters", "input_schema"):
+        assert tools_digest([{"name": "f", place: other}]) != tools_digest([{"name": "f", place: ANSWER}])
+    assert tools_digest(None, [{"name": "f", "parameters": other}]) != tools_digest(
+        [{"type": "function", "function": {"name": "f", "parameters": ANSWER}}]
+    )
+    for made in (
+        lambda schema: {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}},
+        lambda schema: {"type": "json_object", "schema": schema},
+        lambda schema: {"type": "structural_tag", "structures": [{"schema": schema}]},
+    ):
+        assert format_digest(made(other)) != format_digest(made(ANSWER))
+
+
+def test_tools_in_another_order_are_others() -> None:
+    assert tools_digest([OTHER, TOOL]) != tools_digest([TOOL, OTHER])
+
+
+def test_the_order_of_a_formats_own_members_does_not_count() -> None:
+    inner = dict(reversed(FORMAT["json_schema"].items()))  # type: ignore[attr-defined]
+    assert format_digest({"json_schema": inner, "type": "json_schema"}) == format_digest(FORMAT)
 
 
 def test_formats_have_a_digest_where_they_hold_more_than_a_type_that_explains_itself() -> None:

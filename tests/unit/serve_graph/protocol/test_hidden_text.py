@@ -165,6 +165,17 @@ def test_an_agent_whose_tools_are_fixed_is_covered_in_every_api() -> None:
     assert COVERAGE.n == len(ASKED)
 
 
+def test_a_schema_in_another_order_is_not_covered_in_any_api() -> None:
+    schema = dict(reversed(SCHEMA.items()))
+    agents = [
+        make({**FUNCTION, "parameters": schema}) for make in (chat_tools, responses_tools, messages_tools, functions)
+    ]
+    for query in (*agents, *(make(schema) for make in (chat_schema, responses_schema, messages_schema))):
+        found = COVERAGE.uncovered(conditions_of(query))
+        assert found is not None
+        assert found.reason in ("tools", "response_format")
+
+
 @pytest.mark.parametrize("query", PLACES.values(), ids=PLACES)
 def test_text_that_only_engines_would_read_is_routed_on_or_makes_the_request_uncovered(query: Query) -> None:
     found = COVERAGE.uncovered(conditions_of(query))
