@@ -124,7 +124,9 @@ class FailoverConfig(Frozen):
     max_wait_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
     """Longest pause that is taken, in seconds; a longer one ends the attempts."""
     trip_after: Annotated[int, Field(ge=1)] = 3
-    """Consecutive failures after which a deployment's circuit breaker opens."""
+    """Consecutive failures after which a deployment's circuit breaker opens. A call that runs out of a time shorter
+    than the tier's own (`attempt_timeout_s`, else `timeout_s`), by a deadline of its request, is none.
+    """
     cooldown_s: Seconds = 30.0
     """Seconds for which an open breaker blocks the deployment, until one call probes it."""
 

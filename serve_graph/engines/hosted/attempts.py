@@ -17,15 +17,21 @@ from serve_graph.engines.hosted.breaker import Breaker
 from serve_graph.engines.hosted.deployment_error import REFUSED, DeploymentError
 
 MOMENT_S = 0.001  # anything sooner counts as now
+WHOLE_SHARE = 0.9
+"""Of the time that a tier gives a call: a call that has less, and runs out of it, says nothing of its deployment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """Call `deployment` now for at most `timeout_s` seconds; `probe` is what its breaker's `begin` returned."""
+    """Call `deployment` now for at most `timeout_s` seconds; `probe` is what its breaker's `begin` returned.
+
+    `is_cut`: these are fewer than the tier itself gives a call, by the caller's deadline or what came before.
+    """
 
     deployment: str
     timeout_s: float
     probe: bool
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,8 @@ class Pause:
 class Attempts:
     """The calls of one request to a tier's deployments. `deadline` is on the same clock as every `now`.
 
-    `weights` and `breakers` have the same keys; all requests share the breakers.
+    `weights` and `breakers` have the same keys; all requests share the breakers. `own_limit_s` is the tier's time
+    limit, whatever this request's is.
     """
 
     weights: Mapping[str, float]
@@ -47,6 +54,7 @@ class Attempts:
     config: FailoverConfig
     deadline: float
     draw: Callable[[], float]
+    own_limit_s: float
     made: list[Attempt] = field(default_factory=list)
     last: DeploymentError | None = None
     ready_at: dict[str, float] = field(default_factory=dict)
@@ -62,12 +70,14 @@ class Attempts:
         open_to = self._open_to()
         if not open_to:
             raise self._given_up(503, "no other deployment is left")
-        when = {name: max(self.breakers[name].free_at(now), self.ready_at.get(name, now)) for name in open_to}
+        longest = self.config.attempt_timeout_s or math.inf
+        is_cut = left < WHOLE_SHARE * min(longest, self.own_limit_s)
+        free_at = {name: self.breakers[name].free_at(now, is_cut=is_cut) for name in open_to}
+        when = {name: max(free_at[name], self.ready_at.get(name, now)) for name in open_to}
         ready = [name for name in open_to if when[name] <= now + MOMENT_S]
         if ready:
             name = self._choose(ready)
-            longest = self.config.attempt_timeout_s or math.inf
-            return Try(name, min(left, longest), self.breakers[name].begin())
+            return Try(name, min(left, longest), self.breakers[name].begin(is_cut=is_cut), is_cut)
         soonest = min(open_to, key=lambda name: when[name])
         wait = when[soonest] - now
         if when[soonest] > self.ready_at.get(soonest, now):  # many requests may wait for this cooldown: spread them
@@ -99,7 +109,10 @@ class Attempts:
             breaker.succeeded(tried.probe)
             error.attempts = tuple(self.made)
             raise error
-        breaker.failed(tried.probe, now, error.retry_after_s, is_setups_fault=error.is_setups_fault)
+        if tried.is_cut and latency_s >= tried.timeout_s - MOMENT_S:
+            self.dropped(tried)
+        else:
+            breaker.failed(tried.probe, now, error.retry_after_s, is_setups_fault=error.is_setups_fault)
         if error.is_setups_fault:
             self.ruled_out.add(name)
         before = sum(attempt.deployment == name for attempt in self.made) - 1
@@ -107,8 +120,8 @@ class Attempts:
         self.ready_at[name] = now + backoff * (0.5 + 0.5 * self.draw())
 
     def dropped(self, tried: Try) -> None:
-        """Record that the client disconnected during the call."""
-        self.breakers[tried.deployment].dropped(tried.probe)
+        """Record that the client disconnected during the call, or that its own time for it was over."""
+        self.breakers[tried.deployment].dropped(tried.probe, is_cut=tried.is_cut)
 
     def _open_to(self) -> list[str]:
         """Return the deployments that this request may still call."""

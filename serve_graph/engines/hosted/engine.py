@@ -29,7 +29,8 @@ class HostedEngine:
     def __init__(self, config: HostedTierConfig, http_client: Any = None) -> None:
         self.config = config
         self.engines = {api.name: ENGINES[api.api](api, config.timeout_s, http_client) for api in config.apis}
-        self.failover = Failover(self.engines, {api.name: api.weight for api in config.apis}, config.failover)
+        weights = {api.name: api.weight for api in config.apis}
+        self.failover = Failover(self.engines, weights, config.failover, config.timeout_s)
 
     async def generate(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """Return a chat.completion, or an error object."""

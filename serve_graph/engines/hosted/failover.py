@@ -39,12 +39,14 @@ class Failover:
     """Answer with the first deployment that can.
 
     A stream commits to a deployment with its first chunk with content: chunks before it (the role) are buffered, and
-    after it no other deployment is called.
+    after it no other deployment is called. `own_limit_s` is the tier's time limit: one of a caller's that is shorter
+    trips no breaker.
     """
 
     targets: Mapping[str, Target]
     weights: Mapping[str, float]
     config: FailoverConfig
+    own_limit_s: float
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     draw: Callable[[], float] = random.random
@@ -136,7 +138,9 @@ class Failover:
         }
 
     def _open(self, timeout_s: float) -> Attempts:
-        return Attempts(self.weights, self.breakers, self.config, self.clock() + timeout_s, self.draw)
+        return Attempts(
+            self.weights, self.breakers, self.config, self.clock() + timeout_s, self.draw, self.own_limit_s
+        )
 
     async def _next(self, attempts: Attempts) -> Try:
         while isinstance(step := attempts.next(self.clock()), Pause):

@@ -68,6 +68,9 @@ def _whole_choice(choice: Mapping[str, Any]) -> dict[str, Any]:
     message = plain.get("message")
     if message is None and isinstance(plain.get("text"), str):
         message = {"content": plain.pop("text")}
+    given = plain.get("finish_reason")
+    if not message and isinstance(given, str) and finish_reason(given) in ("length", "content_filter"):
+        message = {"content": None}  # the request's limit was used up, or its answer withheld, before it began
     plain["message"] = plain_message(message, whole=True) if message else message
     if "finish_reason" not in plain or isinstance(plain["finish_reason"], str | None):
         ended_by = "tool_calls" if message and plain["message"].get("tool_calls") else "stop"

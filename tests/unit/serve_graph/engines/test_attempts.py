@@ -49,7 +49,7 @@ class Tier:
 
     def request(self, world: World, now: float, timeout_s: float) -> tuple[float, Attempts, DeploymentError | None]:
         """One request from `now` on: when it ended, its attempts, and its failure if it was one."""
-        attempts = Attempts(self.weights, self.breakers, self.config, now + timeout_s, self.draw)
+        attempts = Attempts(self.weights, self.breakers, self.config, now + timeout_s, self.draw, 60.0)
         while True:
             try:
                 step = attempts.next(now)

@@ -70,7 +70,7 @@ def tier(clock: Clock, *scripts: list[Any], latency_s: float = 0.0, **config: An
     """Deployments a, b, …, asked in that order."""
     targets = {name: Scripted(clock, script, latency_s) for name, script in zip("abcd", scripts, strict=False)}
     return Failover(
-        targets, dict.fromkeys(targets, 1.0), FailoverConfig(**config), clock, clock.sleep, draw=lambda: 0.0
+        targets, dict.fromkeys(targets, 1.0), FailoverConfig(**config), 60.0, clock, clock.sleep, draw=lambda: 0.0
     )
 
 
@@ -191,3 +191,56 @@ async def test_healed_deployment_is_probed_by_one_call() -> None:
     clock.now += 31.0
     assert names((await failover.generate(BODY, 60.0))[1]) == [("a", 200)]
     assert failover.counters()["deployments_resting"] == 0
+
+
+LATE = DeploymentError("the hosted API did not answer within 0.1 s", 504)
+
+
+@pytest.mark.parametrize("way", ["whole", "stream", "after the role"])
+async def test_a_callers_own_deadline_trips_nothing_and_a_late_deployment_does(way: str) -> None:
+    step = {"whole": LATE, "stream": [LATE], "after the role": [ROLE, LATE]}[way]
+
+    async def ask(failover: Failover, timeout_s: float) -> None:
+        asked = failover.generate(BODY, timeout_s) if way == "whole" else collected(failover, timeout_s)
+        with pytest.raises(DeploymentError, match="did not answer"):
+            await asked
+
+    def slow(latency_s: float) -> Failover:
+        pieces = 2 if way == "after the role" else 1
+        return tier(Clock(), [step] * 3, latency_s=latency_s / pieces, trip_after=3)
+
+    hurried, hanging = slow(0.1), slow(60.0)
+    for _ in range(3):
+        await ask(hurried, 0.1)
+        await ask(hanging, 60.0)
+    assert hurried.counters()["deployments_resting"] == 0
+    assert hurried.counters()["deployment_failures"] == 3
+    assert hanging.counters()["deployments_resting"] == 1
+
+
+async def test_a_failure_that_comes_before_a_callers_deadline_counts() -> None:
+    failover = tier(Clock(), [DOWN], trip_after=1, max_attempts=1)
+    with pytest.raises(DeploymentError):
+        await failover.generate(BODY, 5.0)
+    assert failover.counters()["deployments_resting"] == 1
+
+
+async def test_a_probe_that_a_deadline_cuts_short_is_no_failure_and_keeps_nobody_out() -> None:
+    clock = Clock()
+    failover = tier(clock, [DOWN, LATE, "hang", REPLY], trip_after=1, max_attempts=1)
+    target = failover.targets["a"]
+    assert isinstance(target, Scripted)
+    with pytest.raises(DeploymentError, match="down"):
+        await failover.generate(BODY, 60.0)
+    clock.now += 31.0
+    target.latency_s = 0.1
+    with pytest.raises(DeploymentError, match="did not answer"):
+        await failover.generate(BODY, 0.1)
+    assert failover.counters()["deployments_resting"] == 0
+    hurried = asyncio.ensure_future(failover.generate(BODY, 5.0))
+    await settled()
+    with pytest.raises(DeploymentError, match="every deployment is cooling down"):
+        await failover.generate(BODY, 5.0)  # one of them at a time
+    assert (await failover.generate(BODY, 60.0))[0] == REPLY
+    hurried.cancel()
+    await asyncio.gather(hurried, return_exceptions=True)

@@ -81,3 +81,18 @@ async def test_a_responses_call_that_never_gets_a_name_is_shown_without(upstream
     events = await upstream.events("/v1/responses")
     ended = events[-1]["response"]["output"]
     assert [call["arguments"] for call in ended] == ["{}"]
+
+
+@pytest.mark.parametrize("reason", ["length", "MAX_TOKENS", "content_filter"])
+@pytest.mark.parametrize("message", [{}, {"message": None}, {"message": {}}, {"message": {"role": "assistant"}}])
+async def test_a_limit_that_is_used_up_before_the_answer_begins_is_no_failure(
+    upstream: Upstream, message: dict[str, Any], reason: str
+) -> None:
+    upstream.plays({"json": {"choices": [{"index": 0, "finish_reason": reason, **message}]}})
+    reply = await upstream.ask()
+    assert reply.status_code == 200
+    [choice] = reply.json()["choices"]
+    assert (choice["finish_reason"], choice["message"]["content"]) == (
+        {"MAX_TOKENS": "length"}.get(reason, reason),
+        None,
+    )
