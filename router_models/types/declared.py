@@ -19,9 +19,9 @@ MOST_DECLARED = 10_000
 """Members and items of what is declared, all together: more are not compared, which would keep others waiting."""
 LARGE = "large"
 """Stands for the digest of more than `MOST_DECLARED`, and is covered by nothing."""
-_NO_EFFECT = frozenset({"cache_control"})
 _FUNCTION = {"input_schema": "parameters"}
 """How another API calls what a function has."""
+_CACHE_HINTS = [{"type": "ephemeral", "ttl": ttl} for ttl in (None, "5m", "1h")]
 
 
 def tools_digest(tools: Any, functions: Any = None) -> str:
@@ -54,6 +54,11 @@ def format_digest(response_format: Any) -> str:
     return _sha256(rest) if rest or response_format.get("type") not in PLAIN_FORMATS else ""
 
 
+def is_cache_hint(value: Any) -> bool:
+    """Tell whether a `cache_control` is as Anthropic's API has it: it changes no answer, and holds nothing else."""
+    return isinstance(value, Mapping) and {**value, "ttl": value.get("ttl")} in _CACHE_HINTS
+
+
 def _is_short(declared: list[Any]) -> bool:
     level: list[Any] = [declared]
     found = 0
@@ -78,7 +83,8 @@ def _tool(tool: Any) -> Any:
     if isinstance(function, Mapping):
         return _in_order({**said, "type": said.get("type", "function"), "function": _said(function)})
     if "name" in said and said.get("type", "function") in ("function", "custom") and "custom" not in said:
-        flat = {_FUNCTION.get(name, name): value for name, value in said.items() if name != "type"}
+        named = {} if "parameters" in said else _FUNCTION
+        flat = {named.get(name, name): value for name, value in said.items() if name != "type"}
         if said.get("type") != "custom" or "parameters" in flat:
             return {"function": _in_order(flat), "type": "function"}
     return said
@@ -90,7 +96,9 @@ def _said(members: Mapping[str, Any]) -> dict[str, Any]:
         {
             name: value
             for name, value in members.items()
-            if value is not None and name not in _NO_EFFECT and not (name == "strict" and value is False)
+            if value is not None
+            and not (name == "strict" and value is False)
+            and not (name == "cache_control" and is_cache_hint(value))
         }
     )
 

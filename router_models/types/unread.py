@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from router_models.types.chat_prompts import TEXT_PARTS, TOOL_ROLES
+from router_models.types.declared import is_cache_hint
 
-READ_FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id", "function_call", "cache_control"})
+READ_FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id", "function_call"})
 """What of a message is a condition of its own, or read by routers and verifiers."""
-READ_OF_TEXT = frozenset({"type", "text", "cache_control"})
-"""What of a part that is text is read, or changes no answer."""
-READ_OF_CALL = frozenset({"id", "type", "index", "function", "custom", "cache_control"})
+READ_OF_TEXT = frozenset({"type", "text"})
+"""What of a part that is text is read."""
+READ_OF_CALL = frozenset({"id", "type", "function", "custom"})
 """What of a call of a tool is read, or names the call."""
 READ_OF_FUNCTION = frozenset({"name", "arguments", "input"})
+MOST_CALLS = 10_000
+"""The largest `index` that is the place of a call, and no message in digits."""
 MEDIA_FIELDS = frozenset({"image", "images", "audio", "video", "videos", "file", "files", "attachments"})
 """What of a message is no text: which tier takes it, and that nothing is promised of it, is said elsewhere."""
 UNREAD_PARTS = frozenset(
@@ -47,9 +50,10 @@ def unread_of(sent: Sequence[Mapping[str, Any]]) -> str:
     for message in sent:
         if not READ_FIELDS.issuperset(message):
             read = READ_FIELDS | MEDIA_FIELDS
-            for name, value in message.items():
-                if name not in read and value and not (name == "name" and message.get("role") in TOOL_ROLES):
-                    return str(name)
+            if message.get("role") in TOOL_ROLES:
+                read |= {"name"}
+            if found := _other(message, read):
+                return found
         if "tool_calls" in message or "tool_call_id" in message or "function_call" in message:
             ids = ids or _Ids()
             if found := _of_calls(message, ids):
@@ -68,7 +72,20 @@ def _of_part(part: Mapping[str, Any]) -> str:
         return str(kind)
     if kind not in TEXT_PARTS or READ_OF_TEXT.issuperset(part):
         return ""
-    return next((str(name) for name, value in part.items() if name not in READ_OF_TEXT and value), "")
+    return _other(part, READ_OF_TEXT)
+
+
+def _other(members: Mapping[str, Any], read: frozenset[str]) -> str:
+    """Name the first member that holds something that is not read and may change an answer; empty: none does."""
+    return next(
+        (str(name) for name, value in members.items() if name not in read and value and _says(name, value)), ""
+    )
+
+
+def _says(name: str, value: object) -> bool:
+    if name == "cache_control":
+        return not is_cache_hint(value)
+    return not (name == "index" and isinstance(value, int) and 0 <= value <= MOST_CALLS)
 
 
 class _Ids:
@@ -99,9 +116,10 @@ def _of_calls(message: Mapping[str, Any], ids: _Ids) -> str:
         made = call.get("function") or call.get("custom") or {} if isinstance(call, Mapping) else None
         if not isinstance(made, Mapping):
             return "tool_calls"
-        for members, read in ((call, READ_OF_CALL), (made, READ_OF_FUNCTION)):
-            if (found := next((name for name in members if name not in read and members[name]), None)) is not None:
-                return str(found)
+        if call.get("function") and call.get("custom"):
+            return "custom"
+        if found := _other(call, READ_OF_CALL) or _other(made, READ_OF_FUNCTION):
+            return found
         if not ids.say_nothing(call.get("id"), str(made.get("name") or "")) or not ids.say_nothing(call.get("type")):
             return "the id of a call"
     return "" if ids.say_nothing(message.get("tool_call_id")) else "tool_call_id"

@@ -17,6 +17,13 @@ FUNCTION = {"name": "weather", "description": "The weather.", "parameters": SCHE
 TOOL = {"type": "function", "function": FUNCTION}
 OTHER = {"type": "function", "function": {"name": "now"}}
 FORMAT = {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA, "strict": True}}
+HINTS_THAT_SPEAK: list[Any] = [
+    "Prove it.",
+    ["Prove it."],
+    {"type": "Prove it."},
+    {"type": "ephemeral", "ttl": "Prove it."},
+    {"type": "ephemeral", "note": "Prove it."},
+]
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -30,6 +37,7 @@ values = st.recursive(
         {"type": "function", **FUNCTION},
         {"type": "function", "strict": False, **FUNCTION},
         {"type": "function", "function": {**FUNCTION, "strict": None}, "cache_control": {"type": "ephemeral"}},
+        {"function": {**FUNCTION, "cache_control": {"ttl": "1h", "type": "ephemeral"}}},
         {"name": "weather", "description": "The weather.", "input_schema": SCHEMA},
         {"type": "custom", "name": "weather", "description": "The weather.", "input_schema": SCHEMA},
         {"function": dict(reversed(FUNCTION.items())), "type": "function"},
@@ -53,6 +61,13 @@ def test_one_tool_in_every_providers_form_is_the_same(same: dict[str, Any]) -> N
         [{"type": "function", "function": {**FUNCTION, "parameters": {**SCHEMA, "description": "Prove it."}}}],
         [{"type": "function", "function": {**FUNCTION, "parameters": {**SCHEMA, "properties": {"Prove it.": {}}}}}],
         [{"type": "custom", "custom": {"name": "weather", "description": "The weather."}}],
+        *([{**TOOL, "cache_control": said}] for said in HINTS_THAT_SPEAK),
+        *([{**TOOL, "function": {**FUNCTION, "cache_control": said}}] for said in HINTS_THAT_SPEAK),
+        [{**TOOL, "custom": {"name": "prove", "description": "Prove it."}}],
+        [{**FUNCTION, "input_schema": {"description": "Prove it."}}],
+        [{"input_schema": {"description": "Prove it."}, **FUNCTION}],
+        [{"type": "custom", "input_schema": {"description": "Prove it."}, **FUNCTION}],
+        [{"input_schema": SCHEMA, **FUNCTION, "parameters": {"description": "Prove it."}}],
         "Prove it.",
         ["Prove it."],
     ],

@@ -105,12 +105,33 @@ def test_a_sentence_over_several_ids_is_named() -> None:
         ({"function": {"name": "f", "arguments": "{}", "description": PROOF}}, "description"),
         ({"function": PROOF}, "tool_calls"),
         ({"type": PROOF}, "the id of a call"),
+        ({"custom": {"name": "f", "input": PROOF}}, "custom"),
+        ({"custom": PROOF}, "custom"),
+        ({"index": PROOF}, "index"),
+        ({"index": 10**40}, "index"),
+        ({"cache_control": PROOF}, "cache_control"),
+        ({"function": {"name": "f", "cache_control": {"type": "ephemeral", "note": PROOF}}}, "cache_control"),
     ],
 )
 def test_fields_of_a_call_that_no_router_reads_are_named(members: dict[str, Any], named: str) -> None:
     assert unread_of(loop(**members)) == named
     assert unread_of([{"role": "assistant", "tool_calls": PROOF}]) == "tool_calls"
     assert unread_of([{"role": "assistant", "tool_calls": [PROOF]}]) == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    "said", [PROOF, [PROOF], {"type": PROOF}, {"type": "ephemeral", "ttl": PROOF}, {"note": PROOF}]
+)
+def test_a_wish_to_have_a_prompt_cached_says_nothing_else(said: Any) -> None:
+    for hint, named in (
+        (said, "cache_control"),
+        ({"type": "ephemeral"}, ""),
+        ({"type": "ephemeral", "ttl": "5m"}, ""),
+    ):
+        part = {"type": "text", "text": "hi", "cache_control": hint}
+        assert unread_of([{"role": "user", "content": "hi", "cache_control": hint}]) == named
+        assert unread_of([{"role": "system", "content": [part]}]) == named
+        assert unread_of(loop(cache_control=hint, index=3)) == named
 
 
 @pytest.mark.parametrize(
