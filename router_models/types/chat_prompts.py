@@ -106,13 +106,21 @@ def _read_call(call: Mapping[str, Any]) -> str:
 
 
 def _unescaped(text: Any) -> Any:
-    """Return JSON without the escapes that hide its letters from a reader, but not from a model."""
+    """Return JSON without the escapes that hide its letters from a reader, but not from a model.
+
+    Members of one name all stay, which JSON's readers keep the last of.
+    """
     if isinstance(text, str) and "\\u" in text:
         try:
-            return json.loads(text)
+            return json.loads(text, object_pairs_hook=_all_members)
         except (ValueError, RecursionError):
             return text
     return text
+
+
+def _all_members(pairs: list[tuple[str, Any]]) -> Any:
+    members = dict(pairs)
+    return members if len(members) == len(pairs) else pairs
 
 
 def _spelled(value: Any) -> str:

@@ -63,6 +63,22 @@ def test_escapes_in_arguments_hide_nothing() -> None:
     assert broken in read_message({"role": "assistant", "tool_calls": [call(function={"arguments": broken})]}).content
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        f'{{"x": "{PROOF}", "x": "\\u0061"}}',
+        f'{{"x": "\\u0061", "x": "{PROOF}", "x": 1}}',
+        f'[{{"y": {{"x": ["{PROOF}"], "x": {{}}}}}}, "\\u0061"]',
+        f'{{"{PROOF}": "\\u0061", "{PROOF}": 1}}',
+        f'{{"x": {{"a": "{PROOF}"}}, "\\u0078": 1}}',
+    ],
+)
+def test_members_of_one_name_hide_nothing_in_arguments(given: str) -> None:
+    for made in ({"function": {"arguments": given}}, {"custom": {"input": given}}):
+        assert PROOF in read_message({"role": "assistant", "tool_calls": [made]}).content
+    assert PROOF in read_message({"role": "assistant", "function_call": {"name": "f", "arguments": given}}).content
+
+
 @pytest.mark.parametrize("given", IDS)
 def test_ids_that_engines_make_are_no_text(given: str) -> None:
     assert unread_of(loop(id=given)) == ""
