@@ -87,7 +87,24 @@ def _tool(tool: Any) -> Any:
         flat = {named.get(name, name): value for name, value in said.items() if name != "type"}
         if said.get("type") != "custom" or "parameters" in flat:
             return {"function": _in_order(flat), "type": "function"}
+        said = {"custom": flat, "type": "custom"}
+    if isinstance(custom := said.get("custom"), Mapping):
+        return {**said, "custom": _custom(_said(custom))}
     return said
+
+
+def _custom(custom: dict[str, Any]) -> dict[str, Any]:
+    """Return a custom tool with its grammar as chat has it; any text is what it takes where no format is given."""
+    if not isinstance(custom.get("format"), Mapping):
+        return custom
+    form = _said(custom["format"])
+    if form == {"type": "text"}:
+        return {name: value for name, value in custom.items() if name != "format"}
+    if form.get("type") == "grammar" and "grammar" not in form:
+        form = {"grammar": {name: value for name, value in form.items() if name != "type"}, "type": "grammar"}
+    if isinstance(grammar := form.get("grammar"), Mapping):
+        form["grammar"] = _said(grammar)
+    return {**custom, "format": form}
 
 
 def _said(members: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,9 @@ FUNCTION = {"name": "weather", "description": "The weather.", "parameters": SCHE
 TOOL = {"type": "function", "function": FUNCTION}
 OTHER = {"type": "function", "function": {"name": "now"}}
 FORMAT = {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA, "strict": True}}
+GRAMMAR = {"syntax": "lark", "definition": 'start: "a"'}
+PATCH = {"name": "patch", "description": "Patch a file."}
+CUSTOM = {"type": "custom", "custom": {**PATCH, "format": {"type": "grammar", "grammar": GRAMMAR}}}
 HINTS_THAT_SPEAK: list[Any] = [
     "Prove it.",
     ["Prove it."],
@@ -74,6 +77,44 @@ def test_one_tool_in_every_providers_form_is_the_same(same: dict[str, Any]) -> N
 )
 def test_any_other_word_is_another_tool(other: Any) -> None:
     assert tools_digest(other) != tools_digest([TOOL])
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {"type": "custom", **PATCH, "format": {"type": "grammar", **GRAMMAR}},
+        {"format": {**dict(reversed(GRAMMAR.items())), "type": "grammar"}, **PATCH, "type": "custom", "strict": None},
+        {
+            "custom": {"format": {"grammar": dict(reversed(GRAMMAR.items())), "type": "grammar"}, **PATCH},
+            "type": "custom",
+        },
+    ],
+)
+def test_a_custom_tool_of_responses_is_that_of_chat(same: dict[str, Any]) -> None:
+    assert tools_digest([same]) == tools_digest([CUSTOM])
+    free = {"type": "custom", **PATCH}
+    for unconstrained in ({**free, "format": {"type": "text"}}, {"type": "custom", "custom": PATCH}):
+        assert tools_digest([unconstrained]) == tools_digest([free]) != tools_digest([CUSTOM])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"type": "custom", **PATCH, "format": {"type": "grammar", **GRAMMAR, "definition": "Prove it."}},
+        {"type": "custom", **PATCH, "format": {"type": "grammar", **GRAMMAR, "note": "Prove it."}},
+        {"type": "custom", **PATCH, "format": {"type": "grammar", **GRAMMAR, "grammar": GRAMMAR}},
+        {"type": "custom", **PATCH, "format": {"type": "Prove it.", **GRAMMAR}},
+        {"type": "custom", **PATCH, "format": "Prove it."},
+        {"type": "custom", **PATCH, "format": {"type": "text", "note": "Prove it."}},
+        {**CUSTOM, "name": "prove"},
+        {**CUSTOM, "function": FUNCTION},
+        {"type": "function", **PATCH, "format": {"type": "grammar", **GRAMMAR}},
+        {"type": "function", **PATCH},
+    ],
+)
+def test_any_other_word_is_another_custom_tool(other: dict[str, Any]) -> None:
+    plain = {"type": "custom", "custom": PATCH}
+    assert tools_digest([other]) not in (tools_digest([CUSTOM]), tools_digest([plain]))
 
 
 ANSWER: dict[str, Any] = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from router_models.types import Query
-from router_models.types.conditions import conditions_of
+from router_models.types.conditions import Conditions, conditions_of
 from router_models.types.coverage import Coverage
 from serve_graph.api.messages import MessagesRequest, messages_query
 from serve_graph.api.responses import ResponsesRequest, responses_query
@@ -163,6 +164,15 @@ def test_an_agent_whose_tools_are_fixed_is_covered_in_every_api() -> None:
     for query in (*AGENTS, *FORMATS, *LOOPS):
         assert COVERAGE.uncovered(conditions_of(query)) is None
     assert COVERAGE.n == len(ASKED)
+
+
+def test_a_custom_tool_is_the_same_in_chat_and_responses_and_in_a_table() -> None:
+    grammar, named = {"syntax": "regex", "definition": "a+"}, {"name": "patch", "description": "Patch a file."}
+    flat = {"type": "custom", **named, "format": {"type": "grammar", **grammar}}
+    of_chat = {"type": "custom", "custom": {**named, "format": {"type": "grammar", "grammar": grammar}}}
+    asked = [conditions_of(responses(tools=[flat])), conditions_of(chat(tools=[of_chat]))]
+    rows = [Conditions.from_columns({"tools": json.dumps([tool])}) for tool in (flat, of_chat)]
+    assert len({one.declared for one in (*asked, *rows)}) == 1
 
 
 def test_a_schema_in_another_order_is_not_covered_in_any_api() -> None:
