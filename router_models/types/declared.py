@@ -17,8 +17,10 @@ PLAIN_FORMATS = frozenset({"", "text", "json_object"})
 """The types of formats that declare nothing else."""
 MOST_DECLARED = 10_000
 """Members and items of what is declared, all together: more are not compared, which would keep others waiting."""
+LONGEST_DECLARED = 256 * 1024
+"""Characters of what is declared, names and digits of large numbers included, all together."""
 LARGE = "large"
-"""Stands for the digest of more than `MOST_DECLARED`, and is covered by nothing."""
+"""Stands for the digest of more than `MOST_DECLARED` or `LONGEST_DECLARED`, and is covered by nothing."""
 _FUNCTION = {"input_schema": "parameters"}
 """How another API calls what a function has."""
 _CACHE_HINTS = [{"type": "ephemeral", "ttl": ttl} for ttl in (None, "5m", "1h")]
@@ -61,14 +63,24 @@ def is_cache_hint(value: Any) -> bool:
 
 def _is_short(declared: list[Any]) -> bool:
     level: list[Any] = [declared]
-    found = 0
+    found = chars = 0
     while level:
         found += sum(map(len, level))
         if found > MOST_DECLARED:
             return False
-        inner = (one.values() if isinstance(one, Mapping) else one for one in level)
-        level = [one for members in inner for one in members if isinstance(one, Mapping | list | tuple)]
+        chars += sum(len(name) for one in level if isinstance(one, Mapping) for name in one if isinstance(name, str))
+        inner = [value for one in level for value in (one.values() if isinstance(one, Mapping) else one)]
+        chars += sum(map(_chars, inner))
+        if chars > LONGEST_DECLARED:
+            return False
+        level = [one for one in inner if isinstance(one, Mapping | list | tuple)]
     return True
+
+
+def _chars(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
+    return value.bit_length() // 3 if isinstance(value, int) else 0
 
 
 def _each(declared: Any) -> list[Any]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_models.types.declared import LARGE, MOST_DECLARED, format_digest, tools_digest
+from router_models.types.declared import LARGE, LONGEST_DECLARED, MOST_DECLARED, format_digest, tools_digest
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string", "description": "Where"}}, "required": ["city"]}
 FUNCTION = {"name": "weather", "description": "The weather.", "parameters": SCHEMA}
@@ -201,3 +201,27 @@ def test_more_than_can_be_compared_has_no_digest_and_is_not_taken_long() -> None
         assert format_digest({"type": kind, "json_schema": {"schema": {"enum": [1] * MOST_DECLARED}}}) == LARGE
     assert time.process_time() - began < 0.5
     assert len(tools_digest(many[:512])) == 64
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"description": "x" * LONGEST_DECLARED},
+        {"x" * LONGEST_DECLARED: {}},
+        {"enum": ["x" * 64] * (LONGEST_DECLARED // 64)},
+        {"$defs": {"x" * (LONGEST_DECLARED // 2): {"title": "x" * (LONGEST_DECLARED // 2)}}},
+        {"enum": [10**400] * (LONGEST_DECLARED // 400)},
+    ],
+    ids=["one text", "a name", "many texts", "over levels", "digits"],
+)
+def test_longer_texts_than_are_compared_have_no_digest(schema: dict[str, Any]) -> None:
+    """One text of megabytes is one member, and would keep others waiting for as long as many do."""
+    assert tools_digest([{"name": "f", "parameters": schema}]) == LARGE
+    assert tools_digest(None, [{"name": "f", "parameters": schema}]) == LARGE
+    assert format_digest({"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}) == LARGE
+
+
+def test_long_declarations_of_agents_are_compared() -> None:
+    tools = [{"name": f"f{i}", "description": "x" * 2000, "parameters": SCHEMA} for i in range(120)]
+    assert len(tools_digest(tools)) == 64
+    assert tools_digest("x" * (LONGEST_DECLARED + 1)) == tools_digest(["x" * (LONGEST_DECLARED + 1)]) == LARGE
