@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serve_graph.access.open_forms import OpenForms
 from serve_graph.access.refusals import RefusalDelays
 from serve_graph.access.sessions import ConsoleSessions
 from serve_graph.gateway.handler import Service
@@ -59,6 +60,8 @@ class ConsoleParts:
         The served version's files on this machine; None where there are none.
     now : callable
         The moment, with time zone.
+    open_forms : OpenForms
+        The sign-in forms that are being received.
     """
 
     sessions: ConsoleSessions
@@ -75,3 +78,4 @@ class ConsoleParts:
     watch: Callable[[], Mapping[str, float]] = field(default=dict)
     folder: Callable[[], Path | None] = field(default=lambda: None)
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    open_forms: OpenForms = field(default_factory=OpenForms)

@@ -24,11 +24,16 @@ FORM_TOKEN = "form"
 async def read_form(request: Request, parts: ConsoleParts, *, has_session: bool = True) -> dict[str, str]:
     """Return a form's fields.
 
-    Raises RequestError for what is no form, AccessError for one that no page of this session has sent.
+    Raises RequestError for what is no form, AccessError for one that no page of this session has sent,
+    RateLimitedError for one without a session where many more are sent.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
         raise RequestError("a form is expected here")
-    body, codings = await read_body(request, MOST_FORM_BYTES, FORM_WITHIN_S)
+    if has_session:
+        body, codings = await read_body(request, MOST_FORM_BYTES, FORM_WITHIN_S)
+    else:
+        async with parts.open_forms.place() as within_s:
+            body, codings = await read_body(request, MOST_FORM_BYTES, within_s)
     if codings:
         raise RequestError("a form is not compressed")
     try:
