@@ -127,7 +127,7 @@ class Accounts:
         """
         if record.key is None:
             return
-        if record.error == HUNG_UP:
+        if _was_given_up(record):
             self.hang_ups.note(record.key, self.clock())
         now, worst = self.clock(), self._worst.pop(record.id, {})
         self.spending.release(record.key, record.id)
@@ -156,8 +156,15 @@ def _too_many(key: KeyConfig) -> RateLimitedError:
 
 
 HUNG_UP = "client_closed_request"
-ABANDONED = frozenset({HUNG_UP, "timeout_error"})
+TIMED_OUT = "timeout_error"
+ABANDONED = frozenset({HUNG_UP, TIMED_OUT})
 """How requests end whose last call nobody waited for."""
+
+
+def _was_given_up(record: DecisionRecord) -> bool:
+    """Whether a request's caller hung up on it, or ended it by a deadline of its own: its calls are cancelled."""
+    has_own_deadline = (record.evidence.get("wishes") or {}).get("deadline_s") is not None
+    return record.error == HUNG_UP or (record.error == TIMED_OUT and has_own_deadline)
 
 
 def _abandoned(record: DecisionRecord, worst: Mapping[str, Decimal]) -> Decimal:

@@ -1,7 +1,8 @@
 """Requests whose callers hang up: beyond a few a minute, each keeps its place in a key's `concurrency` for a while.
 
 Whoever waits for answers is held by `concurrency` to so many requests in the time that answers take. Whoever hangs up
-at once is not, though what was begun costs as much as an answered request. Pure: the clock is an argument.
+at once is not, though what was begun costs as much as an answered request; nor is whoever ends requests by a deadline
+of their own. Pure: the clock is an argument.
 """
 
 from __future__ import annotations

@@ -1,16 +1,23 @@
 """Callers who hang up again and again keep places of their key, and nobody else's."""
 
+import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from router_models.types import DecisionRecord
+from router_models.types import DecisionRecord, Query
 from serve_graph.access.accounts import HUNG_UP, Accounts
 from serve_graph.access.hang_ups import FREE_PER_MIN, KEPT_S, HangUps
+from serve_graph.cascade.fakes import FakeEngine, ListSink, fake_context
 from serve_graph.config.access import KeyConfig
-from serve_graph.errors import RateLimitedError
+from serve_graph.errors import RateLimitedError, ServeGraphError
+from serve_graph.gateway.handler import Service
+from serve_graph.gateway.request import Request
+from serve_graph.protocol.requests import RequestOptions
+from tests.fixtures.made_up_time import run
 
 
 def key(name: str = "mallory", **limits: Any) -> KeyConfig:
@@ -38,11 +45,21 @@ def test_places_that_are_kept_are_bounded() -> None:
     assert hang_ups.kept("a", 0.0) <= 256
 
 
-def test_a_flood_of_hang_ups_is_held_to_the_keys_concurrency(a_record: Callable[..., DecisionRecord]) -> None:
+@pytest.mark.parametrize(
+    "ending",
+    [
+        {"status": 499, "error": HUNG_UP},
+        {"status": 504, "error": "timeout_error", "evidence": {"wishes": {"deadline_s": 0.1}}},
+    ],
+    ids=["hangs up", "deadline"],
+)
+def test_a_flood_of_hang_ups_is_held_to_the_keys_concurrency(
+    a_record: Callable[..., DecisionRecord], ending: dict[str, Any]
+) -> None:
     """Each is abandoned at once: without places that are kept, as many as can be sent would be begun in a second."""
     now = [0.0]
     accounts, mallory, alice = Accounts(clock=lambda: now[0]), key(concurrency=4), key("alice", concurrency=1)
-    abandoned = a_record(key="mallory", status=499, error=HUNG_UP)
+    abandoned = a_record(key="mallory", **ending)
 
     def begun(seconds: float) -> int:
         done, until = 0, now[0] + seconds
@@ -71,3 +88,32 @@ def test_answers_and_other_ends_keep_no_place(a_record: Callable[..., DecisionRe
     for _ in range(3 * FREE_PER_MIN):
         accounts.charge(a_record(key="mallory", error=error), key())
     assert accounts.hang_ups.kept("mallory", 0.0) == 0
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("hang_after", [None, 2], ids=["before an answer", "in the middle"])
+def test_requests_that_their_own_deadline_ends_count_and_those_that_the_graphs_ends_do_not(
+    stream: bool, hang_after: int | None
+) -> None:
+    slow_s = 0.0 if hang_after and stream else math.inf
+
+    async def ended(service: Service, request: Request) -> None:
+        if stream:
+            async for _ in service.stream(request):
+                pass
+        else:
+            await service.answer(request)
+
+    async def kept(graphs_s: float | None, own_s: float | None) -> int:
+        context, sink = fake_context(cheap=FakeEngine(slow_s=slow_s, hang_after=hang_after)), ListSink()
+        service = Service(context, sink, deadline_s=graphs_s, clock=asyncio.get_running_loop().time)
+        request = service.open(Query.from_prompt("why?"), "cheap", stream, RequestOptions(deadline_s=own_s))
+        with pytest.raises(ServeGraphError):
+            await ended(service, request)
+        accounts, [record] = Accounts(clock=lambda: 0.0), sink.records
+        for n in range(2 * FREE_PER_MIN):
+            accounts.charge(replace(record, key="mallory", id=f"dec-{n}"), key())
+        return accounts.hang_ups.kept("mallory", 0.0)
+
+    assert run(kept(None, 0.5)) == FREE_PER_MIN
+    assert run(kept(0.5, None)) == 0
