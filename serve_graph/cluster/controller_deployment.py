@@ -127,7 +127,8 @@ class ControllerDeployment:
         else:
             epochs = [0 if row is None else row.epoch, self.served.epoch]
             if row is None:  # it may have been lost while replicas have served later epochs
-                epochs += await self.replicas["ingress"].all("epoch", None, EPOCH_WITHIN_S)
+                told = await self.replicas["ingress"].all("epoch", None, EPOCH_WITHIN_S)
+                epochs += [reply for reply in told if isinstance(reply, int)]
             served = replace(self.served, epoch=max(epochs) + 1)
             row = await self._write(served, row)
             self._is_known = True  # it was looked up a moment ago, for this start
@@ -152,11 +153,17 @@ class ControllerDeployment:
         return True
 
     async def _load(self, files: VersionFiles) -> str | None:
-        """Have every router and verifier replica load a version; why it cannot be used, or None."""
+        """Have every router and verifier replica load a version; why it cannot be used, or None.
+
+        Raises PolicyUnavailableError where no replica of one of them says: that they are away says nothing of it.
+        """
         calls = [self.replicas[name].all("prepare", files, LOAD_WITHIN_S) for name in POLICIES]
-        for name, replies in zip(POLICIES, await asyncio.gather(*calls), strict=True):
-            if not replies:
+        told = dict(zip(POLICIES, await asyncio.gather(*calls), strict=True))
+        for name, replies in told.items():
+            if replies and True not in replies:
                 return f"{files.name} could not be loaded by any replica of {name}; see its log"
+        if away := [name for name, replies in told.items() if not replies]:
+            raise PolicyUnavailableError(f"no replica of {' and '.join(away)} has said whether it can load {files.name}")
         return None
 
     async def _switch(self, served: ServedVersion) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from typing import Any, Protocol
 
 from ray import serve
+from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
@@ -34,7 +36,10 @@ class Replicas(Protocol):
     """All replicas of one deployment."""
 
     async def all(self, method: str, argument: object, within_s: float) -> list[Any]:
-        """Call a method of each; returns the replies that came in time, errors left out."""
+        """Call a method of each; returns the replies: what it returned, or the exception that it raised itself.
+
+        Replicas that did not answer, because they are not there, were killed or took too long, are left out.
+        """
 
 
 class ApplicationReplicas:
@@ -45,7 +50,7 @@ class ApplicationReplicas:
         self._handle: DeploymentHandle[Any] | None = None
 
     async def all(self, method: str, argument: object, within_s: float) -> list[Any]:
-        """Call a method of each; returns the replies that came in time, errors left out."""
+        """Call a method of each, as `Replicas.all` says; where one takes longer than the time, none has answered."""
         try:
             if self._handle is None:
                 self._handle = serve.get_deployment_handle(self.deployment, serve.get_replica_context().app_name)
@@ -57,4 +62,11 @@ class ApplicationReplicas:
         faults = [reply for reply in replies if isinstance(reply, BaseException)]
         for fault in faults:
             logger.warning("%s: `%s` failed on a replica: %s", self.deployment, method, fault)
-        return [reply for reply in replies if not isinstance(reply, BaseException)]
+        return [reply for reply in replies if not _is_outage(reply)]
+
+
+def _is_outage(reply: object) -> bool:
+    """Whether a replica did not answer; what the method itself has raised is an answer, a Ray error around it too."""
+    if isinstance(reply, TimeoutError | ConnectionError | asyncio.CancelledError | RayServeException):
+        return True
+    return isinstance(reply, RayError) and not isinstance(reply, RayTaskError)

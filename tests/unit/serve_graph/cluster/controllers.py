@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from router_models.errors import ArtifactError
 from router_models.versions.registry import RegisteredVersion, set_alias
 from serve_graph.policy.served_version import ServedVersion
 from serve_graph.policy.serving_version import serving_version
@@ -23,7 +24,10 @@ NOW = datetime.now(UTC)
 
 
 class Told:
-    """All replicas of a deployment: what they were told, in order. They fail to load what is in `fails`."""
+    """All replicas of a deployment: what they were told, in order.
+
+    They fail to load what is in `fails`, and none of them answers where the deployment is in `away`.
+    """
 
     def __init__(self, name: str, cluster: Cluster) -> None:
         self.name, self.cluster = name, cluster
@@ -31,8 +35,10 @@ class Told:
     async def all(self, method: str, argument: Any, within_s: float) -> list[Any]:
         if method == "epoch":
             return [self.cluster.epoch]
-        if method == "prepare" and (self.name, argument.name) in self.cluster.fails:
+        if self.name in self.cluster.away:
             return []
+        if method == "prepare" and (self.name, argument.name) in self.cluster.fails:
+            return [ArtifactError("its files are damaged")]
         self.cluster.told.append((self.name, method, argument.name))
         if method == "take":
             self.cluster.taken = argument
@@ -66,6 +72,7 @@ class Cluster:
         self.first, self.second = (replace(version, uri=self.config.registry_uri) for version in made)
         self.told: list[tuple[str, str, str]] = []
         self.fails: set[tuple[str, str]] = set()
+        self.away: set[str] = set()
         self.epoch = 0
         self.taken: ServedVersion | None = None
         self.controllers: list[ControllerDeployment] = []

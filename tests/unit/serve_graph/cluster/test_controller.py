@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import delete
 
-from router_models.errors import RegistryError
+from router_models.errors import ArtifactError, RegistryError
 from router_models.versions.registry import set_review
 from router_models.versions.review import review_tags
 from serve_graph.errors import PolicyUnavailableError, StoreUnavailableError
@@ -198,6 +198,40 @@ async def test_a_version_that_no_replica_can_load_is_not_switched_to(cluster: Cl
     set_review(cluster.first, review_tags("rejected", "anna", NOW, "looked at it again"))
     assert await controller.look()
     assert controller.served.name == NONE, "what was rejected goes, although nothing else can be loaded"
+
+
+async def test_a_version_is_switched_to_once_router_and_verifier_are_back(cluster: Cluster) -> None:
+    controller = cluster.controller()
+    await controller.look()
+    cluster.promote(cluster.second.number)
+    cluster.away = {"router", "verifier"}
+    with pytest.raises(PolicyUnavailableError, match="no replica of router and verifier has said"):
+        await controller.look()
+    assert await served_by(controller) == (1, cluster.first.name)
+    cluster.away.clear()
+    assert await controller.look()
+    assert await served_by(controller) == (2, cluster.second.name)
+
+
+async def test_an_exception_of_a_replicas_own_is_a_reply_and_an_outage_is_none() -> None:
+    from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
+
+    from serve_graph.cluster.replicas import ApplicationReplicas
+
+    class Broadcast:
+        """A handle whose replicas have answered."""
+
+        def broadcast(self, method: str, argument: object) -> Any:
+            return self
+
+        async def results_async(self, *, timeout_s: float, return_exceptions: bool) -> list[Any]:
+            return replies
+
+    raised = RayTaskError("prepare", "no trace", ArtifactError("damaged")).as_instanceof_cause()
+    replies = [True, raised, ActorDiedError(), ActorUnavailableError("away", None), TimeoutError(), None]
+    replicas = ApplicationReplicas("router")
+    replicas._handle = Broadcast()  # type: ignore[assignment]
+    assert await replicas.all("prepare", None, 1.0) == [True, raised, None]
 
 
 async def test_a_new_ingress_replica_answers_from_the_last_tier_until_it_is_told(tmp_path: Path) -> None:

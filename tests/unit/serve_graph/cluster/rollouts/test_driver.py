@@ -16,6 +16,7 @@ from router_models.errors import RegistryError
 from router_models.monitoring.canary import PairedRequest
 from router_models.versions.registry import find_version, set_review
 from router_models.versions.review import review_tags
+from serve_graph.errors import PolicyUnavailableError
 from serve_graph.learning.alarm_table import Alarm, AlarmTable
 from serve_graph.policy.rollout.audited import begun_entry, change_entry
 from serve_graph.policy.rollout.states import Rollout
@@ -239,6 +240,18 @@ async def test_a_candidate_that_no_replica_can_load_is_not_tried(trial: Trial) -
     assert await trial.at() == ("Degraded", 0.0)
     assert "could not be loaded by any replica of verifier" in (await trial.now()).reason
     assert trial.taken == (trial.cluster.first.name, None)
+
+
+@pytest.mark.parametrize("deployment", ["router", "verifier"])
+async def test_a_canary_outlives_an_outage_of_router_or_verifier(trial: Trial, deployment: str) -> None:
+    await trial.controller.look()
+    trial.cluster.away.add(deployment)
+    with pytest.raises(PolicyUnavailableError, match=f"no replica of {deployment} has said"):
+        await trial.begin(50)
+    assert await trial.at() == ("Progressing", 0.5)
+    trial.cluster.away.clear()
+    await trial.controller.look()
+    assert trial.taken == (trial.cluster.first.name, 0.5)
 
 
 async def test_a_promotion_that_may_not_be_is_paused_for_a_person(trial: Trial) -> None:
