@@ -92,8 +92,8 @@ class ControllerDeployment:
                 except BaseException:
                     self.follower.forget()
                     raise
+            self._is_known = True  # whatever becomes of the rollout: late replicas ask for what is served
             changed = await self._try_beside()
-            self._is_known = True
             return dropped or found is not None or changed
 
     async def _follow(self) -> None:

@@ -234,6 +234,18 @@ async def test_nothing_moves_while_the_registry_is_away(trial: Trial) -> None:
     assert trial.taken == (trial.cluster.first.name, 0.5)
 
 
+async def test_late_replicas_learn_what_is_served_although_the_rollout_cannot_be_known(trial: Trial) -> None:
+    await trial.begin(50)
+    await trial.cluster.kill(trial.controller)
+    again = trial.start()
+    again.rollouts.look = unreachable  # type: ignore[method-assign]
+    with pytest.raises(RegistryError):
+        await again.look()
+    current = await again.current()
+    assert current is not None
+    assert current.name == trial.cluster.first.name
+
+
 async def test_a_candidate_that_no_replica_can_load_is_not_tried(trial: Trial) -> None:
     trial.cluster.fails.add(("verifier", trial.cluster.second.name))
     await trial.begin(50)
