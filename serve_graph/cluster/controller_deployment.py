@@ -163,7 +163,9 @@ class ControllerDeployment:
             if replies and True not in replies:
                 return f"{files.name} could not be loaded by any replica of {name}; see its log"
         if away := [name for name, replies in told.items() if not replies]:
-            raise PolicyUnavailableError(f"no replica of {' and '.join(away)} has said whether it can load {files.name}")
+            raise PolicyUnavailableError(
+                f"no replica of {' and '.join(away)} has said whether it can load {files.name}"
+            )
         return None
 
     async def _switch(self, served: ServedVersion) -> None:

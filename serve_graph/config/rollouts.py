@@ -33,5 +33,9 @@ class RolloutsConfig(Frozen):
     """How much higher its share of requests may be that take longer than `latency_limit_s`."""
     latency_limit_s: PositiveNumber | None = None
     """Seconds after which a request counts as slow; null: latency is not tested."""
+    settles_s: PositiveNumber | None = None
+    """Seconds after its arrival at which a request counts for errors, latency and the split: all that came with it
+    have ended by then. null: `http.deadline_s`, else the time limits of all tiers together; and half a minute.
+    """
     slices: tuple[str, ...] = ()
     """The slices that are tested by themselves; empty: every one that is seen."""

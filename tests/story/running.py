@@ -82,6 +82,7 @@ def configuration(folder: Path, world_url: str, port: int) -> Path:
             "cost_bound_usd": 0.0002,
             "latency_limit_s": 1.0,
             "latency_margin": 0.05,
+            "settles_s": 5.0,
         },
         "comparisons": {"judge": "frontier", "budget_usd_per_day": 1000, "max_queued": 5000, "concurrency": 8},
         "feedback": {"label_share": 1.0},

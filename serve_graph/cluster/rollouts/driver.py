@@ -25,7 +25,7 @@ from serve_graph.learning.alarms import reason_to_act
 from serve_graph.policy.promotion import check_promotable, point_alias
 from serve_graph.policy.rollout.audited import change_entry
 from serve_graph.policy.rollout.candidate import CandidateLookup
-from serve_graph.policy.rollout.outcomes import RolloutOutcomes
+from serve_graph.policy.rollout.outcomes import RolloutOutcomes, settles_after_s
 from serve_graph.policy.rollout.rules import RolloutFacts, due_event
 from serve_graph.policy.rollout.states import Rollout, RolloutState
 from serve_graph.policy.rollout.table import RolloutTable
@@ -80,7 +80,7 @@ class RolloutDriver:
         self.now = now
         self.table = RolloutTable(store)
         self.candidates = CandidateLookup(config, now)
-        self.limits = CanaryLimits(**config.rollouts.model_dump())
+        self.limits = CanaryLimits(**config.rollouts.model_dump(exclude={"settles_s"}))
         self._observed: dict[str, Observed] = {}
 
     async def look(self, served: ServedVersion) -> ServedRollout | None:
@@ -171,15 +171,16 @@ class RolloutDriver:
     async def _evidence(self, rollout: Rollout) -> CanaryEvidence:
         """The evidence of all that was observed so far; reading it takes a small part of the time at most."""
         if rollout.id not in self._observed:
-            self._observed = {rollout.id: Observed(RolloutOutcomes(self.store, rollout))}
+            outcomes = RolloutOutcomes(self.store, rollout, settles_after_s(self.config))
+            self._observed = {rollout.id: Observed(outcomes)}
         known, began = self._observed[rollout.id], time.monotonic()
         if known.evidence is not None and began < known.rests_until:
             return known.evidence
         pairs = [] if self.pairs is None else await self.pairs(rollout.id)
-        outcomes = [] if rollout.kind == "shadow" else await known.outcomes.read()
-        if known.evidence is None or (len(pairs), len(outcomes)) != known.counts:
-            known.evidence = await asyncio.to_thread(CanaryEvidence.of, pairs, outcomes, self.limits)
-            known.counts = len(pairs), len(outcomes)
+        units = [] if rollout.kind == "shadow" else await known.outcomes.read(self.now())
+        if known.evidence is None or (len(pairs), len(units)) != known.counts:
+            known.evidence = await asyncio.to_thread(CanaryEvidence.of, pairs, units, self.limits)
+            known.counts = len(pairs), len(units)
         took = time.monotonic() - began
         known.rests_until = began + (RESTS_TIMES * took if took > QUICK_S else 0.0)
         return known.evidence

@@ -1,47 +1,77 @@
-"""What became of those who were assigned by a canary: of each the first request, read from the decisions."""
+"""What became of those who were assigned by a canary: of each the first request, read from the decisions.
+
+A record is written when its request ends: of those that came a moment ago only the quickest are there, and the
+version that answers sooner would seem to have been given more of them. A request counts once all that came with it
+have ended.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import select
 
 from router_models.monitoring.canary import ArmOutcome
+from serve_graph.config.graph import GraphConfig
 from serve_graph.policy.rollout.states import Rollout
 from serve_graph.records.schema import DECISIONS
 from serve_graph.records.store import DecisionStore
 
-LATE_S = 120.0
-"""How much later than others a replica's records may arrive: the last so many seconds are read again."""
+LATE_S = 30.0
+"""Within how many seconds of a request's end its record is in the store, unless that was out of reach meanwhile."""
+
+
+def settles_after_s(config: GraphConfig) -> float:
+    """Seconds after which a request has ended and is recorded: `rollouts.settles_s`, else the longest that one takes.
+
+    That is the deadline of all requests where there is one, else the time limits of every tier, router and verifier.
+    """
+    if config.rollouts.settles_s is not None:
+        return config.rollouts.settles_s
+    policy = 2 * len(config.tiers) * config.policy.timeout_s
+    longest = sum(tier.timeout_s for tier in config.tiers) + policy
+    return (longest if config.http.deadline_s is None else config.http.deadline_s) + LATE_S
 
 
 class RolloutOutcomes:
-    """The outcomes of one rollout, read as they come: those that were read are not read again, nor change place."""
+    """The outcomes of one rollout, read as they come: those that were read are not read again, nor change place.
 
-    def __init__(self, store: DecisionStore, rollout: Rollout) -> None:
+    Parameters
+    ----------
+    store : DecisionStore
+        Where the decisions are.
+    rollout : Rollout
+        Whose they are.
+    settles_s : float
+        How old a request must be to count.
+    """
+
+    def __init__(self, store: DecisionStore, rollout: Rollout, settles_s: float = 0.0) -> None:
         self.store = store
         self.rollout = rollout
+        self.settles_s = settles_s
         self._since = rollout.begun_at
         self._units: dict[str, ArmOutcome] = {}
 
-    async def read(self) -> list[ArmOutcome]:
-        """One outcome of each session, key or prompt so far; raises StoreUnavailableError."""
+    async def read(self, now: datetime) -> list[ArmOutcome]:
+        """One outcome of each session, key or prompt so far, as they came; raises StoreUnavailableError."""
         table, rollout = DECISIONS.c, self.rollout
+        edge = now - timedelta(seconds=self.settles_s)
         query = select(table.created_at, table.status, table.latency_s, table.cost_usd, table.evidence).where(
-            table.version.in_((rollout.stable, rollout.candidate)) & (table.created_at >= self._since)
+            table.version.in_((rollout.stable, rollout.candidate))
+            & (table.created_at >= self._since)
+            & (table.created_at < _moment(edge))
         )
-        newest = self._since
         async with self.store.reading() as connection:
             rows = await connection.stream(query.order_by(table.created_at, table.id))
             async for row in rows.mappings():
-                newest = str(row["created_at"])
                 self._note(row)
-        late = (datetime.fromisoformat(newest) - timedelta(seconds=LATE_S)).isoformat(timespec="milliseconds")
-        self._since = max(rollout.begun_at, late)
+        # read again are those that came late because the store was out of reach
+        self._since = max(self._since, _moment(edge - timedelta(seconds=LATE_S)))
         return list(self._units.values())
 
     def _note(self, row: Mapping[Any, Any]) -> None:
@@ -55,3 +85,7 @@ class RolloutOutcomes:
                 float(row["latency_s"]),
                 float(Decimal(row["cost_usd"])),
             )
+
+
+def _moment(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds")
