@@ -1,7 +1,8 @@
 """Drives the rollout of a model step by step, for the controller: looks at what is known, and moves it by rule.
 
 Every change is written, with its audit entry, before anything follows from it; a controller that is killed anywhere
-finds in the store how far it came. Where store or registry cannot be asked nothing moves.
+finds in the store how far it came. Where the store cannot be asked nothing moves; where the
+registry cannot, a candidate is taken back at most.
 """
 
 from __future__ import annotations
@@ -97,7 +98,12 @@ class RolloutDriver:
             why = "it is served" if became else f"{served.name} is served instead of {rollout.stable}"
             await self._move(rollout, Happened.STABLE_CHANGED, why, stable=served.name)
             return None
-        candidate = await asyncio.to_thread(self.candidates.look, rollout)
+        try:
+            candidate = await asyncio.to_thread(self.candidates.look, rollout)
+        except RegistryError:
+            if await self._is_taken_back(rollout):
+                return None
+            raise
         if isinstance(candidate, str):
             await self._move(rollout, Happened.WITHDRAWN, candidate)
             return None
@@ -110,6 +116,16 @@ class RolloutDriver:
         if json.dumps(observed) != json.dumps(rollout.evidence):
             await self.table.note_evidence(rollout, observed)
         return _tried(rollout, candidate)
+
+    async def _is_taken_back(self, rollout: Rollout) -> bool:
+        """Take a candidate back for which evidence or an alarm gives reason, whatever the registry says of it."""
+        if rollout.state is RolloutState.PROMOTING:
+            return False
+        facts, observed = await self._facts(rollout)
+        due = due_event(rollout, facts, self.now())
+        if due is None or due[0] is not Happened.EVIDENCE_ROLL_BACK:
+            return False
+        return not (await self._move(replace(rollout, evidence=observed), *due)).is_active
 
     async def not_loadable(self, rollout_id: str, reason: str) -> None:
         """End a rollout whose candidate no replica can load."""

@@ -246,6 +246,21 @@ async def test_late_replicas_learn_what_is_served_although_the_rollout_cannot_be
     assert current.name == trial.cluster.first.name
 
 
+@pytest.mark.parametrize("against", ["evidence", "an alarm"])
+async def test_a_bad_candidate_is_taken_back_while_the_registry_is_away(trial: Trial, against: str) -> None:
+    await trial.begin(50)
+    database = Path(trial.cluster.config.registry_uri.removeprefix("sqlite:///"))
+    database.rename(database.with_suffix(".away"))
+    if against == "evidence":
+        trial.pairs = [WORSE] * 300
+    else:
+        alarm = Alarm(trial.cluster.second.name, "revoked", "overall", NOW.isoformat(), "bad answers", acts=True)
+        await AlarmTable(trial.controller.store).raise_all([alarm])
+    assert await trial.controller.look()
+    assert await trial.at() == ("Degraded", 0.0)
+    assert trial.taken == (trial.cluster.first.name, None)
+
+
 async def test_a_candidate_that_no_replica_can_load_is_not_tried(trial: Trial) -> None:
     trial.cluster.fails.add(("verifier", trial.cluster.second.name))
     await trial.begin(50)
