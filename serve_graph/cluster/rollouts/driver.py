@@ -87,9 +87,11 @@ class RolloutDriver:
     async def look(self, served: ServedVersion) -> ServedRollout | None:
         """Move the rollout where a rule says so; returns what is to be tried beside `served`.
 
+        What is promoted was loaded before: the alias moves at a look after the one that has it tried beside.
+
         Raises StoreUnavailableError, and RegistryError, where it cannot be known: what is tried stays so.
         """
-        rollout = await self.table.active(self.config.policy.model_name)
+        rollout, tried = await self.table.active(self.config.policy.model_name), served.rollout
         if rollout is None:
             self._observed.clear()
             return None
@@ -108,7 +110,8 @@ class RolloutDriver:
             await self._move(rollout, Happened.WITHDRAWN, candidate)
             return None
         if rollout.state is RolloutState.PROMOTING:
-            return _tried(await self._promote(rollout), candidate)
+            is_loaded = tried is not None and tried.id == rollout.id and tried.candidate.serves_as(candidate)
+            return _tried(await self._promote(rollout) if is_loaded else rollout, candidate)
         facts, observed = await self._facts(rollout)
         due = due_event(rollout, facts, self.now())
         if due is not None:

@@ -124,7 +124,9 @@ def _roll_back(rollout: Rollout, event: RolloutEvent) -> Rollout:
     return replace(rollout, state=RolloutState.DEGRADED, weight=0.0)
 
 
-_WHILE_PROMOTING = frozenset({Happened.STABLE_CHANGED, Happened.PROMOTE_REFUSED, Happened.WITHDRAWN})
+_WHILE_PROMOTING = frozenset(
+    {Happened.STABLE_CHANGED, Happened.PROMOTE_REFUSED, Happened.WITHDRAWN, Happened.NOT_LOADABLE}
+)
 _OF_CANARIES = frozenset(
     {
         Happened.STEP_PASSED,

@@ -269,6 +269,21 @@ async def test_a_candidate_that_no_replica_can_load_is_not_tried(trial: Trial) -
     assert trial.taken == (trial.cluster.first.name, None)
 
 
+async def test_a_candidate_that_no_replica_can_load_is_not_promoted_by_a_person_either(trial: Trial) -> None:
+    first, second = trial.cluster.first, trial.cluster.second
+    await trial.controller.look()
+    trial.cluster.away.add("router")
+    with pytest.raises(PolicyUnavailableError):
+        await trial.begin(50)
+    await trial.person(Happened.PROMOTE)
+    trial.cluster.away.clear()
+    trial.cluster.fails.add(("verifier", second.name))
+    for _ in range(3):
+        await trial.controller.look()
+    assert await trial.at() == ("Degraded", 0.0)
+    assert (named(trial.cluster), trial.taken) == (first.name, (first.name, None))
+
+
 @pytest.mark.parametrize("deployment", ["router", "verifier"])
 async def test_a_canary_outlives_an_outage_of_router_or_verifier(trial: Trial, deployment: str) -> None:
     await trial.controller.look()

@@ -99,12 +99,13 @@ def test_what_ends_a_rollout_ends_a_paused_one_and_a_shadow_too(event: RolloutEv
             after(ended, Happened.RESUME)
 
 
-def test_while_it_is_promoted_it_can_only_succeed_be_refused_or_be_withdrawn() -> None:
+def test_while_it_is_promoted_it_can_only_succeed_be_refused_withdrawn_or_not_loadable() -> None:
     promoting = after(begun(5), Happened.PROMOTE)
     with pytest.raises(ValueError, match="rollback"):
         after(promoting, Happened.ABORT)
     assert after(promoting, Happened.PROMOTE_REFUSED).state == "Paused"
     assert after(promoting, Happened.WITHDRAWN).state == "Aborted"
+    assert after(promoting, Happened.NOT_LOADABLE).state == "Degraded"
 
 
 @pytest.mark.parametrize(
