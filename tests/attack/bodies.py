@@ -216,7 +216,7 @@ def slow(at: Target) -> tuple[str, bool]:
     head = at.head(
         "POST /v1/chat/completions HTTP/1.1",
         f"Authorization: Bearer {at.secrets['attacker']}",
-        "Content-Length: 100000",
+        "Content-Length: 60000",  # larger ones of a key that has to rest are refused before they come
     )
     told, ok = [], True
     for drips in (True, False):
