@@ -11,14 +11,12 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 
 from router_models.monitoring.canary import Arm
 from router_models.pricing.prices import plain_decimal
-from router_models.types import Query
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.config.comparisons import ComparisonsConfig
 from serve_graph.config.judge import JudgeConfig
@@ -26,6 +24,7 @@ from serve_graph.learning.comparing.compared_request import ComparedRequest
 from serve_graph.learning.comparing.comparison_metrics import ComparisonMetrics
 from serve_graph.learning.comparing.grading import PairGrader, PairGrades, is_same_answer
 from serve_graph.learning.comparing.paths import NO_TIER, PathTaken, TierAnswers, path_of, served_path
+from serve_graph.learning.held import HeldRoom, held_chars
 from serve_graph.learning.judging.judge_budget import JudgeBudget
 from serve_graph.learning.judging.judge_calls import JudgeCalls, JudgeTiers
 from serve_graph.learning.judging.judge_prompts import fresh_nonce
@@ -36,8 +35,6 @@ logger = logging.getLogger(__name__)
 SETTLES_S = 1.0
 """Seconds between a request's end and its comparison: its reply has left by then."""
 UNDECIDED = "unknown"
-HELD_CHARS = 32 * 1024 * 1024
-"""Characters of requests, pictures included, that wait in one process at most."""
 BUSY_LOOP_S = 0.1
 """How long a turn of the event loop may take, with whatever requests do in it, before comparisons give way."""
 
@@ -96,7 +93,7 @@ class Comparer:
         self.calls = JudgeCalls(tiers, budget, self.metrics, config.concurrency, grading.timeout_s)
         self.grader = PairGrader(JudgeQuestions(grading, self.calls, nonce), source, config.max_chars)
         self._queue: asyncio.Queue[tuple[float, int, ComparedRequest]] = asyncio.Queue(config.max_queued)
-        self._held_chars = 0
+        self._room = HeldRoom()
 
     def draws(self, decision: str, rate: float) -> bool:
         """Whether a decision is in the share that is compared: by a hash of its id."""
@@ -105,11 +102,10 @@ class Comparer:
 
     def offer(self, request: ComparedRequest) -> None:
         """Have a request that was drawn compared later, where there is room. Waits for nothing, and never raises."""
-        chars = request_chars(request.query)
-        if self._queue.full() or self._held_chars + chars > HELD_CHARS:
+        chars = 0 if self._queue.full() else _held_by(request)
+        if self._queue.full() or not self._room.take(chars):
             self.metrics.shed["queue"] += 1
             return
-        self._held_chars += chars
         self._queue.put_nowait((self.clock() + self.after_s, chars, request))
         self.metrics.waiting = self._queue.qsize()
 
@@ -122,7 +118,7 @@ class Comparer:
             due, chars, request = await self._queue.get()
             self.metrics.waiting = self._queue.qsize()
             await asyncio.sleep(max(0.0, due - self.clock()))
-            self._held_chars -= chars
+            self._room.give_back(chars)
             if self.gives_way() or await self._turn_s() > self.busy_loop_s:
                 self.metrics.shed["busy"] += 1
                 continue
@@ -193,15 +189,6 @@ class Comparer:
         )
 
 
-def request_chars(query: Query) -> int:
-    """How many characters a request holds, those of pictures, sound and files included; about."""
-    held = sum(len(message.content) for message in query.messages)
-    for turn in query.parameters.get("messages") or ():
-        if isinstance(parts := turn.get("content"), list | tuple):
-            held += sum(_part_chars(part) for part in parts if isinstance(part, Mapping))
-    return held
-
-
-def _part_chars(part: Mapping[str, Any]) -> int:
-    inner = [value for value in part.values() if isinstance(value, Mapping)]
-    return sum(len(value) for each in (part, *inner) for value in each.values() if isinstance(value, str))
+def _held_by(request: ComparedRequest) -> int:
+    state = request.state
+    return held_chars(request.query, state.completion, state.tried, state.rejected[1] if state.rejected else None)

@@ -21,6 +21,7 @@ from router_models.pricing.prices import plain_decimal
 from router_models.types import Completion, Query
 from serve_graph.config.judge import JudgeConfig
 from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, SaturatedError
+from serve_graph.learning.held import HeldRoom, held_chars
 from serve_graph.learning.judging.judge_budget import JudgeBudget
 from serve_graph.learning.judging.judge_calls import JudgeCalls, JudgeTiers, NotJudgedError
 from serve_graph.learning.judging.judge_metrics import JudgeMetrics
@@ -111,7 +112,8 @@ class LiveJudge:
         self.calls = JudgeCalls(tiers, budget, self.metrics, config.concurrency, config.timeout_s)
         self.questions = JudgeQuestions(config, self.calls, nonce)
         self.template = config.prompt or DEFAULT_PROMPTS[config.mode]
-        self._queue: asyncio.Queue[tuple[float, FinishedAnswer]] = asyncio.Queue(config.max_queued)
+        self._queue: asyncio.Queue[tuple[float, int, FinishedAnswer]] = asyncio.Queue(config.max_queued)
+        self._room = HeldRoom()
 
     def draws(self, decision: str, route: str) -> bool:
         """Whether a decision is in the sample: by the hash that people's labels are drawn by."""
@@ -120,12 +122,16 @@ class LiveJudge:
     def offer(self, answer: FinishedAnswer) -> None:
         """Have an answer that was drawn judged later, where there is room. Waits for nothing, and never raises."""
         reason = why_not_judged(answer.query, answer.shown, self.config.max_chars)
-        if reason is None and self._queue.full():
-            reason = "queue"
+        chars = 0
+        if reason is None:
+            reason = "queue" if self._queue.full() else None
+        if reason is None:
+            chars = held_chars(answer.query, answer.shown, answer.tried)
+            reason = None if self._room.take(chars) else "queue"
         if reason is not None:
             self.metrics.shed[reason] += 1
             return
-        self._queue.put_nowait((self.clock() + self.after_s, answer))
+        self._queue.put_nowait((self.clock() + self.after_s, chars, answer))
         self.metrics.waiting = self._queue.qsize()
 
     async def run(self) -> None:
@@ -134,9 +140,10 @@ class LiveJudge:
 
     async def _work(self) -> None:
         while True:
-            due, answer = await self._queue.get()
+            due, chars, answer = await self._queue.get()
             self.metrics.waiting = self._queue.qsize()
             await asyncio.sleep(max(0.0, due - self.clock()))
+            self._room.give_back(chars)
             await self.judge(answer)
 
     async def judge(self, answer: FinishedAnswer) -> None:

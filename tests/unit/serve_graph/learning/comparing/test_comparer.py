@@ -28,7 +28,7 @@ from serve_graph.errors import (
     SaturatedError,
 )
 from serve_graph.learning.comparing.compared_request import ComparedRequest
-from serve_graph.learning.comparing.comparer import Comparer, request_chars
+from serve_graph.learning.comparing.comparer import Comparer
 from serve_graph.learning.comparing.comparison_metrics import ComparisonMetrics
 from serve_graph.learning.judging.judge_budget import JudgeBudget
 from serve_graph.learning.judging.judge_calls import JudgeTiers
@@ -379,12 +379,17 @@ async def test_comparisons_give_way_while_the_event_loop_is_busy(rig: Callable[.
     assert (at.metrics.shed, at.rows) == ({"busy": 1}, [])
 
 
-async def test_pictures_that_wait_fill_no_memory(rig: Callable[..., Rig]) -> None:
+PICTURE = {"type": "image_url", "image_url": {"url": "x" * (12 * 1024 * 1024)}}
+TOOL = {"type": "function", "function": {"name": "f", "description": "x" * (12 * 1024 * 1024)}}
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"messages": [{"role": "user", "content": [PICTURE]}]}, {"tools": [TOOL]}], ids=["picture", "tool"]
+)
+async def test_requests_that_wait_fill_no_memory(rig: Callable[..., Rig], parameters: dict[str, Any]) -> None:
     """Requests that hold more than all that may wait are shed; those that end make room."""
-    at, part = rig(), {"type": "image_url", "image_url": {"url": "x" * (12 * 1024 * 1024)}}
-    picture = Query((), {}, {"messages": [{"role": "user", "content": [part, {"type": "text", "text": "what?"}]}]})
-    assert request_chars(picture) == 12 * 1024 * 1024 + len("image_urltextwhat?")
-    request = await served(ACCEPTS, version(), query=picture)
+    at = rig()
+    request = await served(ACCEPTS, version(), query=Query((), {}, parameters))
     for _ in range(4):
         at.comparer.offer(request)
     assert (at.metrics.shed, at.metrics.waiting) == ({"queue": 2}, 2)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from router_models.types import Action, Completion, Query, Usage
+from router_models.types import Action, Completion, Message, Query, Usage
 from serve_graph.access.auth import CALLER, NOBODY
 from serve_graph.cascade.fakes import PRICES, FakeEngine, FakeJudge
 from serve_graph.cascade.steps import StreamMode, StreamTerms
@@ -252,6 +252,20 @@ async def test_what_does_not_fit_the_queue_is_shed(judged: Callable[..., Judged]
     assert [label.decision for label in at.labels] == ["dec-0", "dec-1", "dec-2"]
 
 
+async def test_answers_that_wait_fill_no_memory(judged: Callable[..., Judged]) -> None:
+    """Requests of a short text may hold much beside it; those that end make room."""
+    at = judged(max_queued=50, concurrency=1)
+    tool = {"type": "function", "function": {"name": "f", "description": "x" * (12 * 1024 * 1024)}}
+    query = Query((Message("user", "2 + 2?"),), {}, {"tools": [tool]})
+    for _ in range(4):
+        at.judge.offer(an_answer(query=query))
+    assert (at.metrics.shed, at.metrics.waiting) == ({"queue": 2}, 2)
+    async with running(at.judge):
+        await until(lambda: len(at.labels) == 2)
+        at.judge.offer(an_answer(query=query))
+        await until(lambda: len(at.labels) == 3)
+
+
 async def test_where_the_tier_is_busy_the_judge_makes_way(judged: Callable[..., Judged]) -> None:
     busy = judged(tiers={"is_busy": lambda tier: True})
     full = judged(FakeEngine(error=SaturatedError("full")))
@@ -331,7 +345,7 @@ async def test_a_request_hands_over_what_it_was_answered_with_and_is_charged_not
     reply = await beside.chat(stream=stream)
     assert reply.status_code == 200
     assert at.critic.queries == [], "nothing happens before the workers run"
-    handed = [answer for _, answer in list(at.judge._queue._queue)]  # type: ignore[attr-defined]
+    handed = [answer for *_, answer in list(at.judge._queue._queue)]  # type: ignore[attr-defined]
     [answer] = handed
     assert (answer.decision, answer.route, answer.shown.text) == (beside.record.id, route, shown)
     assert (None if answer.tried is None else answer.tried.text) == tried
@@ -366,7 +380,7 @@ async def test_a_rejected_beginning_is_no_answer_to_compare_with(
         beside = endpoint(judge=verifier, prefix_tokens=1, terms=StreamTerms(mode))
         beside.service.judge = at.judge
         await beside.chat(stream=True)
-        _, answer = at.judge._queue.get_nowait()
+        *_, answer = at.judge._queue.get_nowait()
         assert (answer.route, answer.shown.text) == ("escalated", "frontier says")
         assert (None if answer.tried is None else answer.tried.text) == tried
 
