@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 from serve_graph.errors import RateLimitedError
@@ -18,6 +19,8 @@ REST, REST_AFTER_LONG = 3.0, 100.0
 time, so others wait meanwhile.
 """
 LONG_S = 0.05
+LONG_S_PER_MB = 0.004
+"""What is long of work on a body, beside LONG_S: reading a photo takes some 2 ms for each of its megabytes."""
 LONGEST_TURN_REST_S = 10.0
 LONGEST_WAIT_S = 2.0
 """A key that must rest for longer is told so instead."""
@@ -50,13 +53,19 @@ class Turns:
         A key waits in its own line, so that in the line for a thread each has one place. Raises RateLimitedError where
         its rest is longer than LONGEST_WAIT_S.
         """
+        return await self._run(key, LONG_S, partial(work, *args, **kwargs))
 
+    async def run_on(self, key: str | None, size: int, work: Callable[[], Result]) -> Result:
+        """As `run`, of work on a body of so many bytes as it was sent: a larger one may take longer."""
+        return await self._run(key, LONG_S + LONG_S_PER_MB * (size // 1_000_000), work)
+
+    async def _run(self, key: str | None, long_s: float, work: Callable[[], Result]) -> Result:
         def measured() -> Result:
             began = self.work_clock()
             try:
-                return work(*args, **kwargs)
+                return work()
             finally:
-                self._rest(key, self.work_clock() - began)
+                self._rest(key, self.work_clock() - began, long_s)
 
         self.check(key)
         async with self._keys[key]:
@@ -71,7 +80,7 @@ class Turns:
             message = f"key {key!r} sent a body that took long to read: wait before the next large one"
             raise RateLimitedError(message, rest_s, "requests")
 
-    def _rest(self, key: str | None, took_s: float) -> None:
+    def _rest(self, key: str | None, took_s: float, long_s: float) -> None:
         if key is not None:
-            rest_s = took_s * (REST if took_s < LONG_S else REST_AFTER_LONG)
+            rest_s = took_s * (REST if took_s < long_s else REST_AFTER_LONG)
             self._rested[key] = self.clock() + min(LONGEST_TURN_REST_S, rest_s)

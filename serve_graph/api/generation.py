@@ -85,8 +85,9 @@ def add_generation(
         sent, codings = await read_body(request, most, limits.body_timeout_s, rested)
         if not codings and len(sent) <= PARSED_AT_ONCE and sent.count(b"{") + sent.count(b"[") <= NODES_AT_ONCE:
             return parse_request(kind, sent, unknown_fields, model)
-        return await turns.run(
-            CALLER.get().name, lambda: parse_request(kind, decoded(sent, codings, most), unknown_fields, model)
+        key = CALLER.get().name
+        return await turns.run_on(
+            key, len(sent), lambda: parse_request(kind, decoded(sent, codings, most), unknown_fields, model)
         )
 
     @app.post(

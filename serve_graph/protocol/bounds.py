@@ -28,19 +28,16 @@ MAX_DIGITS = 400  # of a whole number in a large body: floats have 309
 MEDIA_KEYS = frozenset({"url", "data", "file_data", "image_url", "video_url", "audio_url"})
 
 
-def check_separators(body: bytes) -> None:
-    """Raise PayloadTooLargeError if parsing the body could make too many values; those inside texts count too."""
-    if sum(map(body.count, SEPARATORS)) > MAX_SEPARATORS:
-        raise _too_much_text()
-
-
 def check_values(body: bytes, most: int) -> None:
     """Raise PayloadTooLargeError if parsing the body would make more than about `most` values, or MAX_NAMES members of
-    objects; what texts hold does not count.
+    objects; what texts hold does not count. Of a body of more than MAX_TEXT_BYTES it does: MAX_SEPARATORS.
 
     Counts up to the first place that is no JSON, where a parser stops too. In pieces, so that other threads can run.
     """
-    if sum(map(body.count, SEPARATORS)) <= most and body.count(b":") <= MAX_NAMES:
+    separators = sum(map(body.count, SEPARATORS))
+    if separators > MAX_SEPARATORS and len(body) > MAX_TEXT_BYTES:
+        raise _too_much_text()
+    if separators <= most and body.count(b":") <= MAX_NAMES:
         return
     values, names, at, in_text = 0, 0, 0, False
     while at < len(body):
@@ -87,6 +84,20 @@ def check_shape(data: dict[str, Any], most_items: int = MAX_ITEMS) -> None:
         if not level:
             return
     raise RecursionError
+
+
+def check_unicode(data: Any) -> None:
+    """Raise UnicodeEncodeError if any text, or name of a member, holds half a character; looks into no ASCII."""
+    left: list[Any] = [data]
+    while left:
+        node = left.pop()
+        if isinstance(node, dict):
+            left += node
+            left += node.values()
+        elif isinstance(node, list):
+            left += node
+        elif isinstance(node, str) and not node.isascii():
+            node.encode()
 
 
 def first_items(node: Any, items: int = 16) -> Any:

@@ -24,9 +24,9 @@ from serve_graph.protocol.bounds import (
     MAX_STOPS,
     MAX_TEXT_BYTES,
     MAX_VALUES,
-    check_separators,
     check_shape,
     check_text,
+    check_unicode,
     check_values,
     finite_number,
     refuse_constant,
@@ -196,7 +196,7 @@ def parse_request(kind: type[R], body: bytes, unknown_fields: UnknownFields = "r
     infinities, unpaired surrogates, nesting beyond MAX_DEPTH, unknown fields, wrong types and values out of range.
     PayloadTooLargeError for more than MAX_TEXT_BYTES beside images, audio and files, and for too many values.
     """
-    if not body.strip():
+    if not body or body.isspace():
         raise RequestError("the request body is empty; send a JSON object", code="empty_body")
     data = _read_object(body, kind.most_values if issubclass(kind, Extensible) else MAX_VALUES)
     if model is not None:
@@ -224,8 +224,6 @@ def parse_request(kind: type[R], body: bytes, unknown_fields: UnknownFields = "r
 def _read_object(body: bytes, most_values: int) -> dict[str, Any]:
     """Parse a JSON object and make sure that it can be sent to an engine as UTF-8 JSON."""
     try:
-        if len(body) > MAX_TEXT_BYTES:
-            check_separators(body)
         if len(body) > MAX_NAMES:
             check_values(body, most_values)
         whole = whole_number if len(body) > MAX_NAMES else int
@@ -236,8 +234,9 @@ def _read_object(body: bytes, most_values: int) -> dict[str, Any]:
         if len(body) > MAX_TEXT_BYTES:
             check_text(body, data)
         check_shape(data, MAX_ITEMS if most_values == MAX_VALUES else most_values)
-        if b"\\ud" in body or b"\\uD" in body:  # the only way to write half a character
-            json.dumps(data, ensure_ascii=False).encode("utf-8")
+        # The only way to write half a character, in steps: one byte is found several times as fast as three.
+        if b"\\" in body and b"\\u" in body and (b"\\ud" in body or b"\\uD" in body):
+            check_unicode(data)
     except UnicodeDecodeError as error:
         raise RequestError(f"the request body is not valid UTF-8 (byte {error.start})", code="invalid_utf8") from None
     except UnicodeEncodeError:

@@ -8,6 +8,7 @@ import pytest
 
 from serve_graph.access.turns import (
     LONG_S,
+    LONG_S_PER_MB,
     LONGEST_TURN_REST_S,
     LONGEST_WAIT_S,
     REST,
@@ -58,6 +59,24 @@ async def test_a_key_rests_by_how_long_its_work_took(
     assert turns.resting_s("b") == 0.0
     now[0] = rest_s
     assert turns.resting_s("a") == 0.0
+
+
+@pytest.mark.parametrize("megabytes", [0, 12, 30])
+async def test_of_a_large_body_more_time_is_not_long_and_without_bound_it_is(
+    clocked: tuple[Turns, list[float], list[float]], megabytes: int
+) -> None:
+    turns, _, worked = clocked
+
+    async def rest_after(key: str, took_s: float) -> float:
+        worked[0] = 0.0
+        await turns.run_on(key, megabytes * 1_000_000, lambda: worked.__setitem__(0, took_s))
+        return turns.resting_s(key)
+
+    long_s = LONG_S + LONG_S_PER_MB * megabytes
+    assert await rest_after("a", 0.99 * long_s) == pytest.approx(0.99 * long_s * REST)
+    assert await rest_after("b", 1.01 * long_s) == pytest.approx(
+        min(LONGEST_TURN_REST_S, 1.01 * long_s * REST_AFTER_LONG)
+    )
 
 
 async def test_a_key_waits_for_a_short_rest_and_is_told_of_a_long_one() -> None:

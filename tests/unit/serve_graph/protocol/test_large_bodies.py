@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from serve_graph.access.turns import LONGEST_WAIT_S, Turns
 from serve_graph.api.messages import MessagesRequest
 from serve_graph.errors import PayloadTooLargeError, RequestError
 from serve_graph.protocol.bounds import (
@@ -188,3 +189,19 @@ def test_numbers_of_thousands_of_digits_are_refused_where_there_could_be_many() 
         parse_request(ChatRequest, body()[:-1] + b', "tools": ' + many.encode() + b"}")
     kept = body(tools=[{"a": 10**300}], user="x" * 60_000)
     assert parse_request(ChatRequest, kept).tools == [{"a": 10**300}]
+
+
+@pytest.mark.parametrize("said", ["what is this?", "what is this? \\ud83d\\ude00"], ids=["plain", "with an emoji"])
+async def test_a_key_that_sends_photos_need_not_rest(said: str) -> None:
+    photo = body({"type": "image_url", "image_url": {"url": PHOTO + "A" * 4_000_000}})
+    sent, turns = photo.replace(b"what is this?", said.encode()), Turns()
+    for _ in range(2):
+        await turns.run_on("a", len(sent), lambda: parse_request(ChatRequest, sent))
+        assert turns.resting_s("a") < LONGEST_WAIT_S
+
+
+@pytest.mark.parametrize("where", [{"x": "\\ud800"}, {"\\ud800": "x"}, {"x": ["\\udfff"]}, {"é": [{"y": "é\\udc00"}]}])
+def test_half_a_character_is_found_in_names_and_texts_wherever_it_stands(where: dict[str, Any]) -> None:
+    sent = body({"type": "image_url", **where}).replace(b"\\\\", b"\\")
+    with pytest.raises(RequestError, match="unpaired surrogate"):
+        parse_request(ChatRequest, sent)
