@@ -27,7 +27,6 @@ from serve_graph.access.paths import CANONICAL, canonical
 from serve_graph.access.sessions import (
     CONSOLE,
     ConsoleSessions,
-    console_cookie,
     is_console,
     needs_no_session,
     refuse_other_pages,
@@ -205,7 +204,7 @@ class AuthMiddleware:
             secret = headers.get("x-api-key", "").strip() or headers.get("api-key", "")
         if self.sessions is not None and scope["path"].startswith(CONSOLE) and is_console(scope["path"]):
             refuse_other_pages(scope["method"], headers)
-            if not secret.strip() and (signed_in := self.sessions.find(console_cookie(headers))) is not None:
+            if not secret.strip() and (signed_in := self.sessions.find(self.sessions.cookie_in(headers))) is not None:
                 return signed_in
         if scope["path"] in OPEN or self._is_open_page(scope["path"]):  # whoever has a key is told more there
             return self.keyring.find(secret.strip())

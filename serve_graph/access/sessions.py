@@ -2,7 +2,8 @@
 
 The cookie says who signed in and when; its signature is made with a secret that all ingress replicas of a graph share,
 and with what the keyring stores of the key. So any replica can check it, and it ends with the key, with the graph, or
-after LASTS_S, whichever is first.
+after LASTS_S, whichever is first. Browsers keep cookies by the name of a host, whatever the port: its own name has
+something of that secret, so that graphs on one host sign nobody out of another.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from serve_graph.errors import AccessError
 CONSOLE = "/console"
 SIGN_IN = "/console/sign-in"
 STATIC = "/console/static/"
-COOKIE = "serve_graph_console"
+COOKIE_PREFIX = "serve_graph_console_"
 LASTS_S = 8 * 3600
 MOST_ENDED = 10_000
 """Sessions that were ended before their time, and are remembered for that; with more, the oldest are forgotten."""
@@ -34,6 +35,7 @@ class ConsoleSessions:
 
     def __init__(self, secret: bytes, keyring: Keyring, clock: Callable[[], float] = time.time) -> None:
         self.secret = hmac.digest(secret, b"console", "sha256")
+        self.cookie_name = COOKIE_PREFIX + hmac.digest(secret, b"console cookie", "sha256").hex()[:12]
         self.keyring = keyring
         self.clock = clock
         self._ended: dict[str, None] = {}
@@ -42,6 +44,21 @@ class ConsoleSessions:
         """Return the cookie of a new session."""
         said = f"{key.name}.{int(self.clock())}.{secrets.token_urlsafe(16)}"
         return f"{said}.{self._signed(said, key.sha256)}"
+
+    def cookie_in(self, headers: Mapping[str, str]) -> str:
+        """Return the value of the console's cookie; '' where there is none, or headers hold no cookies."""
+        try:
+            found = SimpleCookie(headers.get("cookie", "")).get(self.cookie_name)
+        except CookieError:
+            return ""
+        return "" if found is None else found.value
+
+    def cookie_header(self, value: str, host: str, lasts_s: int = LASTS_S) -> str:
+        """Return a `Set-Cookie`: for the console alone, out of reach of scripts and other sites, `Secure` off
+        loopback.
+        """
+        secure = "" if is_local_page(f"http://{host}") else "; Secure"
+        return f"{self.cookie_name}={value}; Path={CONSOLE}; Max-Age={lasts_s}; HttpOnly; SameSite=Strict{secure}"
 
     def find(self, cookie: str) -> KeyConfig | None:
         """Return the key of a session, None where the cookie is forged, old or ended, or the key no longer there."""
@@ -72,15 +89,6 @@ class ConsoleSessions:
 
     def _signed(self, said: str, key_sha256: str) -> str:
         return hmac.new(self.secret, f"{said} {key_sha256}".encode("utf-8", "replace"), hashlib.sha256).hexdigest()
-
-
-def console_cookie(headers: Mapping[str, str]) -> str:
-    """Return the value of the console's cookie; '' where there is none, or headers hold no cookies."""
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return "" if found is None else found.value
 
 
 def is_console(path: str) -> bool:
@@ -117,12 +125,6 @@ def page_after(wanted: str) -> str:
     """Return a page of the console to go on to: the one that was wanted, if it is one, else the first."""
     is_ours = is_console(wanted) and not needs_no_session(wanted) and wanted.isprintable() and "\\" not in wanted
     return quote(wanted, safe="/?=&") if is_ours else CONSOLE
-
-
-def cookie_header(value: str, host: str, lasts_s: int = LASTS_S) -> str:
-    """Return a `Set-Cookie`: for the console alone, out of reach of scripts and other sites, `Secure` off loopback."""
-    secure = "" if is_local_page(f"http://{host}") else "; Secure"
-    return f"{COOKIE}={value}; Path={CONSOLE}; Max-Age={lasts_s}; HttpOnly; SameSite=Strict{secure}"
 
 
 def _netloc(origin: str) -> str:

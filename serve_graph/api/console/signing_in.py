@@ -8,7 +8,7 @@ from fastapi import Request, Response
 from starlette.responses import RedirectResponse
 
 from serve_graph.access.auth import CALLER
-from serve_graph.access.sessions import SIGN_IN, console_cookie, cookie_header, page_after
+from serve_graph.access.sessions import SIGN_IN, page_after
 from serve_graph.api.connection import read_body
 from serve_graph.api.console.pages import PageReply, page
 from serve_graph.api.console.parts import ConsoleParts
@@ -40,7 +40,7 @@ async def read_form(request: Request, parts: ConsoleParts, *, has_session: bool 
         fields = dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=20))
     except ValueError:
         raise RequestError("this is no form that a page of the console sends") from None
-    cookie = console_cookie(request.headers) if has_session else ""
+    cookie = parts.sessions.cookie_in(request.headers) if has_session else ""
     if not parts.sessions.is_own_form(cookie, fields.get(FORM_TOKEN, "")):
         raise AccessError("this form is not of your session: go back, reload the page and send it again")
     return fields
@@ -48,7 +48,10 @@ async def read_form(request: Request, parts: ConsoleParts, *, has_session: bool 
 
 def form_values(request: Request, parts: ConsoleParts) -> dict[str, object]:
     """Return what every page needs for its forms: their token, and whose session it is."""
-    return {"form_token": parts.sessions.form_token(console_cookie(request.headers)), "who": CALLER.get().name}
+    return {
+        "form_token": parts.sessions.form_token(parts.sessions.cookie_in(request.headers)),
+        "who": CALLER.get().name,
+    }
 
 
 def sign_in_page(parts: ConsoleParts, wanted: str, said: str | None = None) -> PageReply:
@@ -68,16 +71,16 @@ async def sign_in(request: Request, parts: ConsoleParts) -> Response:
         return sign_in_page(parts, wanted, NOT_A_KEY)
     if parts.audit is not None:
         await parts.audit.write([AuditEntry(f"key:{key.name}", "console.sign_in", "console")])
-    return _sent(wanted, cookie_header(parts.sessions.begin(key), request.headers.get("host", "")))
+    return _sent(wanted, parts.sessions.cookie_header(parts.sessions.begin(key), request.headers.get("host", "")))
 
 
 async def sign_out(request: Request, parts: ConsoleParts) -> Response:
     """End a session, here and in the browser."""
     await read_form(request, parts)
-    parts.sessions.end(console_cookie(request.headers))
+    parts.sessions.end(parts.sessions.cookie_in(request.headers))
     if parts.audit is not None and CALLER.get().name is not None:
         await parts.audit.write([AuditEntry(f"key:{CALLER.get().name}", "console.sign_out", "console")])
-    return _sent(SIGN_IN, cookie_header("", request.headers.get("host", ""), 0))
+    return _sent(SIGN_IN, parts.sessions.cookie_header("", request.headers.get("host", ""), 0))
 
 
 def _sent(to: str, cookie: str) -> Response:

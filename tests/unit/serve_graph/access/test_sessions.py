@@ -46,3 +46,12 @@ def test_a_session_ends_with_its_key_and_with_its_keys_secret(tmp_path: Path) ->
         path.touch()
         keyring.refresh()
         assert sessions.find(cookie) is None
+
+
+def test_graphs_on_one_host_name_their_cookies_apart_and_replicas_of_one_alike() -> None:
+    again, other = (ConsoleSessions(secret, Keyring([BOSS])) for secret in (b"x" * 16, b"y" * 16))
+    assert again.cookie_name == SESSIONS.cookie_name != other.cookie_name
+    both = {"cookie": f"{other.cookie_name}=theirs; {SESSIONS.cookie_name}={COOKIE}"}
+    assert SESSIONS.cookie_in(both) == COOKIE
+    assert other.cookie_in(both) == "theirs"
+    assert SESSIONS.cookie_in({"cookie": f"serve_graph_console={COOKIE}"}) == ""

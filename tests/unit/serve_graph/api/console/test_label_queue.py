@@ -10,7 +10,6 @@ import pytest
 
 from router_models.risk_control.certificate import HARM_RISK, Certificate
 from router_models.types import DecisionRecord
-from serve_graph.access.sessions import COOKIE
 from serve_graph.api.console.label_queue import label_need
 from serve_graph.learning.labelled import drawn_order, up_for_labelling
 from serve_graph.records.audit import AuditFilter
@@ -134,7 +133,7 @@ async def test_a_label_of_an_answer_that_somebody_picked_is_not_taken(console: C
     made = await console([kept("dec-1"), kept("dec-2", evidence={"promised": None})], label_share=1e-9)
     async with made.browser() as browser:
         await made.sign_in(browser)
-        token = made.parts.sessions.form_token(browser.cookies[COOKIE])
+        token = made.parts.sessions.form_token(browser.cookies[made.parts.sessions.cookie_name])
         fields = {"form": token, "labeller": "ann", "verdict": "right", "decision": "dec-1"}
         for change in ({}, {"verdict": "undo", "last": "dec-1"}, {"decision": "dec-2"}, {"decision": ""}):
             assert (await browser.post("/console/labels", data=fields | change)).status_code == 404, change

@@ -4,7 +4,6 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_graph.access.sessions import COOKIE
 from serve_graph.config.http import CorsConfig
 from serve_graph.records.audit import AuditFilter
 from serve_graph.records.audit_log import AuditLog
@@ -40,7 +39,7 @@ async def test_the_cookie_holds_no_key_and_is_out_of_reach_of_scripts_and_other_
         assert ("; Secure" in cookie) is secure
         for attribute in ("HttpOnly", "SameSite=Strict", "Path=/console", "Max-Age=28800"):
             assert attribute in cookie
-        assert cookie.startswith(f"{COOKIE}=boss.")
+        assert cookie.startswith(f"{made.parts.sessions.cookie_name}=boss.")
         assert made.keyring.keys[0].sha256 not in cookie
 
 
@@ -77,13 +76,13 @@ async def test_signing_out_ends_the_session_and_not_only_the_cookie(console: Con
     made = await console()
     async with made.browser() as browser:
         await made.sign_in(browser)
-        cookie = browser.cookies[COOKIE]
+        cookie = browser.cookies[made.parts.sessions.cookie_name]
         token = made.parts.sessions.form_token(cookie)
         assert (await browser.post("/console/sign-out", data={"form": "x"})).status_code == 403
         assert (await browser.get("/console")).status_code == 200
         left = await browser.post("/console/sign-out", data={"form": token})
         assert (left.status_code, "Max-Age=0" in left.headers["set-cookie"]) == (303, True)
-        again = await browser.get("/console", headers={"cookie": f"{COOKIE}={cookie}"})
+        again = await browser.get("/console", headers={"cookie": f"{made.parts.sessions.cookie_name}={cookie}"})
         assert again.status_code == 303
     entries = await AuditLog(made.store).entries(AuditFilter(action="console"))
     assert [(one.actor, one.action) for one in entries] == [
@@ -122,7 +121,7 @@ async def test_pages_of_other_origins_read_and_send_nothing_whatever_cors_permit
     async with made.browser() as browser:
         if keys:
             await made.sign_in(browser)
-        token = made.parts.sessions.form_token(browser.cookies.get(COOKIE, ""))
+        token = made.parts.sessions.form_token(browser.cookies.get(made.parts.sessions.cookie_name, ""))
         for headers in OTHERS:
             assert (await browser.get("/console", headers=headers)).status_code == 403, headers
             sent = await browser.post("/console/sign-out", data={"form": token}, headers=headers)
@@ -151,7 +150,9 @@ async def test_switched_off_there_are_no_pages_and_a_cookie_opens_nothing(consol
     made = await console(console=False)
     cookie = made.parts.sessions.begin(made.keyring.keys[0])
     async with made.browser() as browser:
-        assert (await browser.get("/console", headers={"cookie": f"{COOKIE}={cookie}"})).status_code == 401
+        assert (
+            await browser.get("/console", headers={"cookie": f"{made.parts.sessions.cookie_name}={cookie}"})
+        ).status_code == 401
         assert (await browser.get("/console/sign-in")).status_code == 401
         assert (await browser.get("/console", headers={"x-api-key": "boss"})).status_code == 404
 
@@ -160,7 +161,7 @@ async def test_a_session_opens_the_console_and_no_other_route(console: Consoles)
     made = await console()
     async with made.browser() as browser:
         await made.sign_in(browser)
-        headers = {"cookie": f"{COOKIE}={browser.cookies[COOKIE]}"}
+        headers = {"cookie": f"{made.parts.sessions.cookie_name}={browser.cookies[made.parts.sessions.cookie_name]}"}
         for path in ("/metrics", "/v1/audit", "/v1/decisions/x", "/v1/models", "/consolex"):
             assert (await browser.get(path, headers=headers)).status_code == 401, path
 
