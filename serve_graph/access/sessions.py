@@ -104,12 +104,13 @@ def needs_no_session(path: str) -> bool:
 def refuse_other_pages(method: str, headers: Mapping[str, str]) -> None:
     """Raise AccessError for what a page of another origin sends, or reads: the console's own pages alone may.
 
-    Following a link to the console is none of that. `http.cors` changes nothing of it.
+    Following a link to the console is none of that, unless it opens in a frame. `http.cors` changes nothing of it.
     """
     origin, host = headers.get("origin"), headers.get("host", "")
     site, mode = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-mode", "navigate")
     is_foreign = origin is not None and _netloc(origin) != host.lower()
-    follows_link = method in ("GET", "HEAD") and mode == "navigate"
+    is_whole_page = headers.get("sec-fetch-dest", "document") == "document"
+    follows_link = method in ("GET", "HEAD") and mode == "navigate" and is_whole_page
     if is_foreign or (site not in ("same-origin", "none") and not follows_link):
         raise AccessError("the console answers its own pages only", code="origin_not_allowed")
 

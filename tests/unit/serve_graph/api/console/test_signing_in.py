@@ -109,6 +109,11 @@ OTHERS: list[dict[str, str]] = [
     {"origin": "http://localhost:3000"},
     {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"},
     {"sec-fetch-site": "same-site", "sec-fetch-mode": "cors", "origin": "http://localhost:3000"},
+    *(
+        {"sec-fetch-site": site, "sec-fetch-mode": "navigate", "sec-fetch-dest": dest}
+        for site in ("cross-site", "same-site")
+        for dest in ("iframe", "frame", "object", "embed", "fencedframe", "empty")
+    ),
 ]
 
 
@@ -129,7 +134,8 @@ async def test_pages_of_other_origins_read_and_send_nothing_whatever_cors_permit
         own = {"origin": "http://localhost:8000", "sec-fetch-site": "same-origin", "sec-fetch-mode": "navigate"}
         assert (await browser.get("/console", headers=own)).status_code == 200
         link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
-        assert (await browser.get("/console", headers=link)).status_code == 200
+        for whole in (link, link | {"sec-fetch-dest": "document"}):
+            assert (await browser.get("/console", headers=whole)).status_code == 200
 
 
 async def test_without_keys_this_machine_sees_it_and_nobody_else(console: Consoles) -> None:
