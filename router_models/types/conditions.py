@@ -74,6 +74,8 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 """Values that change nothing, unless a tier's own default is another one."""
 OF_REQUESTS = frozenset({"tool_choice", "function_call", "parallel_tool_calls", "modalities"})
 """Settings that no tier has a default of."""
+FREE_ORDER = frozenset({"logit_bias", "chat_template_kwargs", "tool_choice", "function_call"})
+"""Settings whose members may stand in any order."""
 READ_WHOLE = frozenset({"role", "content"})
 """What a message has of which routers read all, where its content is a text."""
 SHAPES_SAMPLING = ("top_p", "top_k", "min_p")
@@ -266,7 +268,8 @@ def decoding_of(settings: Mapping[str, Any], *, as_sent: bool = False) -> str:
     """Return sampling settings in one spelling: canonical JSON without what changes nothing; empty where none is left.
 
     At temperature 0 nothing that shapes the sampling counts. `as_sent`: those of a request, on top of which no tier's
-    defaults have been laid yet, so that 0 and an empty list may still take the place of a default.
+    defaults have been laid yet, so that 0 and an empty list may still take the place of a default. The order of
+    settings does not count; that of members inside them does (a schema in an engine's own field), but of `FREE_ORDER`.
     """
     found = {}
     for name, value in settings.items():
@@ -281,10 +284,14 @@ def decoding_of(settings: Mapping[str, Any], *, as_sent: bool = False) -> str:
         ):
             continue
         is_number = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= EXACT
-        found[name] = float(value) if is_number else value
+        found[name] = float(value) if is_number else _by_name(value) if name in FREE_ORDER else value
     if found.get("temperature") == 0:
         found = {name: value for name, value in found.items() if name not in SHAPES_SAMPLING}
-    return json.dumps(found, sort_keys=True, separators=(",", ":"), default=str) if found else ""
+    return json.dumps(_by_name(found), separators=(",", ":"), default=str) if found else ""
+
+
+def _by_name(value: Any) -> Any:
+    return dict(sorted(value.items(), key=lambda member: str(member[0]))) if isinstance(value, Mapping) else value
 
 
 def _yes(value: bool) -> str:

@@ -42,6 +42,27 @@ def test_a_neutral_value_takes_the_place_of_a_tiers_own() -> None:
         assert asked(**{name: none}).effective_decoding({name: own}) != asked().effective_decoding({name: own})
 
 
+def test_the_order_inside_a_schema_of_an_engines_own_field_counts() -> None:
+    """Fields that are forwarded hold schemas too, and constrained decoding writes members in their order."""
+    schema = {"type": "object", "properties": {"reasoning": {}, "answer": {}}}
+    other = {"type": "object", "properties": {"answer": {}, "reasoning": {}}}
+    for name, one, two in (
+        ("guided_json", schema, other),
+        ("structured_outputs", {"json": schema}, {"json": other}),
+        ("a_field_of_tomorrow", [schema], [other]),
+        ("chat_template_kwargs", {"documents": [schema]}, {"documents": [other]}),
+    ):
+        assert asked(**{name: one}).decoding != asked(**{name: two}).decoding
+        again = Conditions.from_columns({"decoding": asked(**{name: two}).decoding})
+        assert again.decoding == again.effective_decoding({}) == asked(**{name: two}).decoding
+
+
+def test_the_order_of_settings_and_of_those_that_are_read_by_name_does_not_count() -> None:
+    free: dict[str, object] = {"logit_bias": {"5": 1, "7": 2}, "chat_template_kwargs": {"a": 1, "b": 2}, "top_p": 0.5}
+    turned = {name: dict(reversed(one.items())) if isinstance(one, dict) else one for name, one in free.items()}
+    assert asked(**free).decoding == asked(**dict(reversed(turned.items()))).decoding
+
+
 def test_what_no_router_reads_of_a_message_is_named() -> None:
     said = {"role": "assistant", "content": "4"}
     for field in ("reasoning_content", "thinking_blocks", "refusal", "a_field_of_tomorrow"):
