@@ -22,7 +22,7 @@ from router_models.pricing.prices import plain_decimal
 from router_models.types import Action, Call, DecisionRecord, Usage
 from serve_graph.errors import StoreUnavailableError
 from serve_graph.records.migrations.migrate import bring_up_to_date
-from serve_graph.records.schema import COMPARISONS, DECISIONS, FEEDBACK
+from serve_graph.records.schema import COMPARISONS, DECISIONS, FEEDBACK, ROLLOUTS
 
 PICO = 10**12  # what a dollar is in the column that SQL adds up: sums of it are exact, floats' are not
 MOST_PICO = 2**63 - 1
@@ -150,13 +150,18 @@ class DecisionStore:
     async def delete_before(self, moment: str) -> int:
         """Forget every record made before a moment (ISO 8601, UTC), with its feedback and its comparisons.
 
+        Comparisons of a rollout that goes on stay until it has ended: they are what it is decided by.
         Returns how many records there were.
         """
         old = select(DECISIONS.c.id).where(DECISIONS.c.created_at < moment)
         async with self.writing() as connection:
             for table, since in ((FEEDBACK, FEEDBACK.c.first_at), (COMPARISONS, COMPARISONS.c.at)):
                 orphans = (since < moment) & table.c.decision.not_in(select(DECISIONS.c.id))
-                await connection.execute(delete(table).where(table.c.decision.in_(old) | orphans))
+                gone = table.c.decision.in_(old) | orphans
+                if table is COMPARISONS:
+                    under_way = select(ROLLOUTS.c.id).where(ROLLOUTS.c.active.is_not(None))
+                    gone &= COMPARISONS.c.rollout.not_in(under_way)
+                await connection.execute(delete(table).where(gone))
             result = await connection.execute(delete(DECISIONS).where(DECISIONS.c.created_at < moment))
             return int(result.rowcount)
 

@@ -168,7 +168,9 @@ class RolloutDriver:
         held, alarm = await self._alarm(rollout.stable), await self._alarm(rollout.candidate)
         found = await self._evidence(rollout)
         kept = rollout.evidence
-        before = kept["pairs_before"] if kept.get("step_at") == rollout.step_at else found.pairs
+        before = found.pairs
+        if kept.get("step_at") == rollout.step_at:
+            before = min(kept["pairs_before"], before)  # a store that has lost some holds no step for ever
         entry = {"step_at": rollout.step_at, "pairs_before": before, **found.to_json()}
         if held is not None:
             entry["held"] = f"an alarm stands against {rollout.stable}: {held}"

@@ -11,6 +11,10 @@ from hypothesis import strategies as st
 
 from router_models.monitoring.canary import CanaryEvidence, CanaryLimits
 from router_models.types import DecisionRecord
+from serve_graph.policy.rollout.audited import begun_entry, change_entry
+from serve_graph.policy.rollout.states import Rollout
+from serve_graph.policy.rollout.table import RolloutTable
+from serve_graph.policy.rollout.transitions import Happened, RolloutEvent, next_state
 from serve_graph.records.comparisons import (
     Comparison,
     ComparisonsTable,
@@ -88,6 +92,25 @@ async def test_pairs_that_are_read_again_are_those_before_and_those_that_came_si
     assert [pair.slices for pair in fresh] == [("dec-1",), ("dec-3",)]
     assert [pair.slices for pair in await table.pairs("rol-2")] == [("dec-2",)]
     assert await table.pairs("rol-1") == fresh
+
+
+async def test_retention_leaves_the_evidence_of_a_rollout_that_goes_on(
+    store: DecisionStore, a_record: Records
+) -> None:
+    table, rollouts, at = ComparisonsTable(store), RolloutTable(store), "2026-02-01T00:00:00.000+00:00"
+    under_way = Rollout.begin("router", "router/1", "router/2", at=at, by="graph", steps=(5.0,))
+    assert await rollouts.begin(under_way, begun_entry(under_way))
+    names = (under_way.id, "rol-ended")
+    await table.write([compared("dec-1", name, at=at) for name in names])
+    await table.write([compared("dec-orphan", name, at=at) for name in names])
+    await store.write_many([a_record("dec-1", created_at=at)])
+    assert await store.delete_before("2026-03-01T00:00:00.000+00:00") == 1
+    assert [len(await table.in_rollout(name)) for name in names] == [2, 0]
+    event = RolloutEvent(Happened.ABORT, at)
+    ended = next_state(under_way, event)
+    assert await rollouts.change(under_way, ended, change_entry(under_way, ended, event))
+    await store.delete_before("2026-03-01T00:00:00.000+00:00")
+    assert await table.in_rollout(under_way.id) == [], "they go once it has ended"
 
 
 GRADES = st.none() | st.sampled_from([0.0, 1.0])

@@ -284,6 +284,16 @@ async def test_a_candidate_that_no_replica_can_load_is_not_promoted_by_a_person_
     assert (named(trial.cluster), trial.taken) == (first.name, (first.name, None))
 
 
+async def test_a_step_counts_on_where_evidence_was_lost(trial: Trial) -> None:
+    trial.pairs = [ALIKE] * 40
+    await trial.begin(5, 50, minimum=10)
+    trial.pairs = [ALIKE] * 3
+    await trial.pass_time(61)
+    trial.pairs = [ALIKE] * 13
+    await trial.pass_time(1)
+    assert await trial.at() == ("Progressing", 0.5)
+
+
 @pytest.mark.parametrize("deployment", ["router", "verifier"])
 async def test_a_canary_outlives_an_outage_of_router_or_verifier(trial: Trial, deployment: str) -> None:
     await trial.controller.look()
