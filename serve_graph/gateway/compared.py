@@ -21,14 +21,24 @@ UNSLICED = "detected_language"
 
 
 def offer_comparison(
-    comparer: Comparer, request: Request, arms: RolloutArms, stable: CascadeContext, routing: RoutingContext
+    comparer: Comparer,
+    request: Request,
+    arms: RolloutArms,
+    stable: CascadeContext,
+    routing: RoutingContext,
+    status: int = 200,
 ) -> None:
-    """Offer a request that was answered while a rollout is under way, where it is drawn. Waits for nothing.
+    """Offer a request that has ended with this status while a rollout is under way, where it is drawn.
 
-    `stable` and `routing` are the stable version's; the candidate's are those of `arms`.
+    One that has failed for no fault of its caller's is offered where the candidate answers everybody: no other arm
+    tells then whether it fails more often, and a failure counts against it as what cannot be graded does. Waits for
+    nothing. `stable` and `routing` are the stable version's; the candidate's are those of `arms`.
     """
     assigned, rollout, context = request.assigned, arms.rollout, request.context
-    if assigned is None or assigned.rollout != rollout.id or request.state.completion is None:
+    if assigned is None or assigned.rollout != rollout.id:
+        return
+    failed = assigned.weight >= 1 and (status == 429 or status >= 500)
+    if not failed and (status != 200 or request.state.completion is None):
         return
     if not comparer.draws(request.id, rollout.rate):
         return
@@ -58,6 +68,7 @@ def offer_comparison(
             context_of,
             slices,
             unit_of(request.resolved.session, None, request.query.text),
+            failed,
         )
     )
 

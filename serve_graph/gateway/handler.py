@@ -268,8 +268,8 @@ class Service:
             self.routing.note(record, request.query)
         if self.judge is not None and error is None:
             offer_answer(self.judge, request)
-        if self.arms is not None and self.comparer is not None and error is None:
-            offer_comparison(self.comparer, request, self.arms, self.context, self.routing)
+        if self.arms is not None and self.comparer is not None:
+            offer_comparison(self.comparer, request, self.arms, self.context, self.routing, record.status)
 
     def _deadline(self, resolved: ResolvedOptions) -> Deadline:
         """From now on: the configured one, or the request's own where that is sooner."""

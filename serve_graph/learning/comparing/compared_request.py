@@ -40,6 +40,8 @@ class ComparedRequest:
         The slices that it is in; as `context_of`.
     group : str, optional
         A hash of its session, else of its prompt: of each the first comparison counts.
+    failed : bool
+        Whether no answer came of it, for no fault of its caller's: it is not decided anew, and its row has no grades.
     """
 
     decision: str
@@ -56,6 +58,7 @@ class ComparedRequest:
     context_of: Callable[[Arm], CascadeContext]
     slices: Callable[[], tuple[str, ...]] = tuple
     group: str | None = None
+    failed: bool = False
 
     @property
     def other(self) -> Arm:

@@ -23,7 +23,7 @@ from serve_graph.config.judge import JudgeConfig
 from serve_graph.learning.comparing.compared_request import ComparedRequest
 from serve_graph.learning.comparing.comparison_metrics import ComparisonMetrics
 from serve_graph.learning.comparing.grading import PairGrader, PairGrades, is_same_answer
-from serve_graph.learning.comparing.paths import NO_TIER, PathTaken, TierAnswers, path_of, served_path
+from serve_graph.learning.comparing.paths import FAILED, NO_TIER, PathTaken, TierAnswers, path_of, served_path
 from serve_graph.learning.held import HeldRoom, held_chars
 from serve_graph.learning.judging.judge_budget import JudgeBudget
 from serve_graph.learning.judging.judge_calls import JudgeCalls, JudgeTiers
@@ -119,7 +119,8 @@ class Comparer:
             self.metrics.waiting = self._queue.qsize()
             await asyncio.sleep(max(0.0, due - self.clock()))
             self._room.give_back(chars)
-            if self.gives_way() or await self._turn_s() > self.busy_loop_s:
+            is_work = not request.failed
+            if is_work and (self.gives_way() or await self._turn_s() > self.busy_loop_s):
                 self.metrics.shed["busy"] += 1
                 continue
             try:
@@ -139,9 +140,13 @@ class Comparer:
         answers, grades = TierAnswers.of(request, self.calls), PairGrades()
         paths: dict[str, PathTaken] = {}
         try:
-            paths[request.arm] = served_path(request) or await self._path(request, request.arm, answers)
-            paths[request.other] = await self._path(request, request.other, answers)
-            grades = await self.grader.grade(request, paths["stable"], paths["candidate"], answers)
+            if request.failed:
+                paths[request.arm] = PathTaken(NO_TIER, FAILED, None, request.usd, FAILED)
+                grades.why_not = FAILED
+            else:
+                paths[request.arm] = served_path(request) or await self._path(request, request.arm, answers)
+                paths[request.other] = await self._path(request, request.other, answers)
+                grades = await self.grader.grade(request, paths["stable"], paths["candidate"], answers)
         except Exception as error:  # noqa: BLE001 (a comparison that fails must not end those that work)
             logger.error("%s was not compared: %s", request.decision, type(error).__name__)
             grades.why_not = "error"

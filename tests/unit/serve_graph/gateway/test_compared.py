@@ -6,7 +6,7 @@ from typing import Any
 
 from router_models.types import Action, Query
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge
-from serve_graph.errors import EngineError
+from serve_graph.errors import EngineError, EngineRequestError, SaturatedError
 from serve_graph.gateway.arms import RolloutArms
 from serve_graph.gateway.constraints import RoutingContext
 from serve_graph.gateway.sessions import Sessions
@@ -97,6 +97,18 @@ async def test_what_no_version_decides_fails_or_is_not_drawn_is_not_compared(end
     for at in (failing, named, undrawn, over):
         assert at.record
         assert at.service.comparer.taken == []
+
+
+async def test_where_the_candidate_answers_everybody_its_failures_are_handed_over(endpoint: Endpoints) -> None:
+    for error, status, taken in (
+        (EngineError("down"), 503, [True]),
+        (SaturatedError("full"), 429, [True]),
+        (EngineRequestError("no such voice"), 400, []),
+    ):
+        at = comparing(endpoint(frontier=FakeEngine(error=error), decider=FakeDecider("frontier")), 1.0)
+        await at.chat()
+        assert at.record.status == status
+        assert [request.failed for request in at.service.comparer.taken] == taken, error
 
 
 async def test_a_request_that_outlives_its_rollout_is_not_compared_with_another(endpoint: Endpoints) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from router_models.monitoring.canary import CanaryEvidence, CanaryLimits, PairedRequest
 from router_models.types import Action, Completion, Query
 from serve_graph.cascade import cascade
 from serve_graph.cascade.context import CascadeContext
@@ -357,6 +358,24 @@ async def test_offering_waits_for_nothing_and_what_does_not_fit_is_shed(rig: Cal
         assert (time.thread_time() - started) / 1_000 < 0.0005
         assert (at.metrics.shed, at.metrics.waiting, at.rows) == ({"queue": 950}, 50, [])
     assert at.rows[0].decision == "dec-1"
+
+
+async def test_a_failed_request_is_a_row_that_counts_against_the_candidate_however_busy_it_is(
+    rig: Callable[..., Rig],
+) -> None:
+    made = rig(gives_way=lambda: True)
+    failed = replace(await served(ACCEPTS, ESCALATES, arm="candidate"), failed=True)
+    made.comparer.offer(failed)
+    async with made.running(lambda: made.rows):
+        pass
+    [row] = made.rows
+    assert (row.candidate_action, row.ungraded_reason, row.same_answer, row.stable_right) == (
+        "failed", "failed", False, None,
+    )  # fmt: skip
+    assert made.asked() == {}
+    pairs = [PairedRequest(True, None, None, None, None, 0.001, 0.001)] * 300
+    verdicts = [CanaryEvidence.of(found, [], CanaryLimits()).verdict for found in (pairs, [row.paired()] * 20 + pairs)]
+    assert verdicts == ["promote", "go_on"]
 
 
 async def test_comparisons_give_way_before_anything_is_known_of_them(rig: Callable[..., Rig]) -> None:
