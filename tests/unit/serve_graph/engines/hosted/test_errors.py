@@ -237,3 +237,19 @@ async def test_a_redirect_takes_neither_prompt_nor_key_anywhere(
         await tier.close()
     assert f"returned {status}" in found["error"]["message"]
     assert asked == ["here"]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_callers_in_a_hurry_and_callers_who_leave_close_no_api_to_others(
+    upstream: Upstream, stream: bool
+) -> None:
+    upstream.plays({"fault": "hang", "times": 8})
+    hurried = [upstream.ask(stream=stream, serve_graph={"deadline_s": 0.05}) for _ in range(4)]
+    assert {reply.status_code for reply in await asyncio.gather(*hurried)} == {504}
+    leaving = [asyncio.ensure_future(upstream.ask(stream=stream)) for _ in range(4)]
+    await asyncio.sleep(0.05)
+    for task in leaving:
+        task.cancel()
+    await asyncio.gather(*leaving, return_exceptions=True)
+    upstream.server.script.clear()
+    assert (await upstream.ask(stream=stream)).status_code == 200
