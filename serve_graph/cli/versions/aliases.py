@@ -1,4 +1,4 @@
-"""`versions promote` and `versions rollback`: which version `stable` points at."""
+"""`versions promote` and `versions rollback`: which version the alias that a graph follows points at."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def promote(
 ) -> None:
     """Point `stable` at an approved version; a running graph takes it. Example: serve-graph versions promote 3
 
+    Where policy.version is another alias, it is that one that moves.
     A version that nobody has approved, or without a certificate that holds today, is refused. So is one whose tries
     cost more than they save at the prices in force, unless --allow-loss; `up` serves it with policy.allow_loss alone.
     A canary of it that is under way ends with the promotion, whatever its step, for the --reason that is given; a
@@ -37,10 +38,11 @@ def promote(
         check_version_pays(found, graph)
     if (trial := _canary_of(found.name, graph)) is not None:
         return _promote_canary(trial, graph, reason)
-    before = point_alias(found, graph)
+    alias = _followed(graph)
+    before = point_alias(found, graph, alias)
     replaced = {} if before is None else {"replaced": before.name}
     audit.record(graph, audit.operator(), "versions.promote", found.name, reason.strip() or None, replaced)
-    return say(f"stable → {found.name}" + (f" (was {before.name})" if before else ""))
+    return say(f"{alias} → {found.name}" + (f" (was {before.name})" if before else ""))
 
 
 def _canary_of(name: str, graph: GraphConfig) -> Rollout | None:
@@ -74,13 +76,16 @@ def _promote_canary(rollout: Rollout, graph: GraphConfig, reason: str) -> None:
 def rollback(config: ConfigOption = DEFAULT_CONFIG, allow_loss: AllowLossOption = False) -> None:
     """Point `stable` back at the version it replaced. Example: serve-graph versions rollback
 
+    Where policy.version is another alias, it is that one that moves.
     As with `promote`, it must be approved and certified, and it must pay, unless --allow-loss.
     """
     from router_models.versions.registry import set_alias
+    from serve_graph.config.graph import load_config
     from serve_graph.policy.promotion import check_may_serve
     from serve_graph.records import audit
 
-    found, graph = found_version("stable", config)
+    alias = _followed(load_config(config))
+    found, graph = found_version(alias, config)
     number = found.tags.get("replaced")
     if number is None:
         raise ServeGraphError(f"{found.name} has no recorded predecessor; use `versions promote`")
@@ -88,6 +93,12 @@ def rollback(config: ConfigOption = DEFAULT_CONFIG, allow_loss: AllowLossOption 
     check_may_serve(earlier, graph)
     if not allow_loss:
         check_version_pays(earlier, graph)
-    set_alias(graph.registry_uri, found.model, "stable", earlier.number)
+    set_alias(graph.registry_uri, found.model, alias, earlier.number)
     audit.record(graph, audit.operator(), "versions.rollback", earlier.name, None, {"replaced": found.name})
-    say(f"stable → {earlier.name} (was {found.name})")
+    say(f"{alias} → {earlier.name} (was {found.name})")
+
+
+def _followed(graph: GraphConfig) -> str:
+    """The alias that a graph follows; `stable` where it is held to a number."""
+    named = graph.policy.version
+    return "stable" if named.isdecimal() else named

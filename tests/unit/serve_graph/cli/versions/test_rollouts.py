@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from router_models.monitoring.canary import ArmOutcome, CanaryEvidence, CanaryLimits, PairedRequest
-from router_models.versions.registry import find_version, set_review
+from router_models.versions.registry import find_version, set_alias, set_review
 from router_models.versions.review import review_tags
 from serve_graph.cli import app
 from serve_graph.cli.versions.rollouts import duration_s, of_rollouts
@@ -102,6 +102,16 @@ def test_a_canary_under_way_is_promoted_by_a_person_with_a_reason_and_the_graph_
     assert named is not None
     assert named.name == STABLE, "the alias is the controller's to move: it finds the canary where it left it"
     assert "rollback" in refused(config, "abort")
+
+
+def test_promote_and_rollback_move_the_alias_that_the_graph_follows(config: Path) -> None:
+    graph, live = load_config(config), config.with_name("live.yaml")
+    live.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"policy": {"version": "live"}}))
+    set_alias(graph.registry_uri, graph.policy.model_name, "live", "1")
+    assert f"live → {CANDIDATE} (was {STABLE})" in versions(live, "promote", "2").stdout
+    assert (found(config, "live").name, found(config, "stable").name) == (CANDIDATE, STABLE)
+    assert f"live → {STABLE} (was {CANDIDATE})" in versions(live, "rollback").stdout
+    assert (found(config, "live").name, found(config, "stable").name) == (STABLE, STABLE)
 
 
 def test_a_shadow_needs_no_approval_and_has_no_share(config: Path) -> None:
