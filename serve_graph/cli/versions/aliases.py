@@ -99,6 +99,8 @@ def rollback(config: ConfigOption = DEFAULT_CONFIG, allow_loss: AllowLossOption 
 
 
 def _followed(graph: GraphConfig) -> str:
-    """The alias that a graph follows; `stable` where it is held to a number."""
+    """The alias that a graph follows; `stable` where it names none: a number, `latest`, or no version."""
+    from router_models.versions.names import name_fault
+
     named = graph.policy.version
-    return "stable" if named.isdecimal() else named
+    return "stable" if name_fault("alias", named) else named

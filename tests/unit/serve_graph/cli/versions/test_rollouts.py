@@ -112,6 +112,9 @@ def test_promote_and_rollback_move_the_alias_that_the_graph_follows(config: Path
     assert (found(config, "live").name, found(config, "stable").name) == (CANDIDATE, STABLE)
     assert f"live → {STABLE} (was {CANDIDATE})" in versions(live, "rollback").stdout
     assert (found(config, "live").name, found(config, "stable").name) == (STABLE, STABLE)
+    for named in ("2", "none", "latest"):
+        live.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"policy": {"version": named}}))
+        assert f"stable → {STABLE} (was {STABLE})" in versions(live, "promote", "1").stdout, named
 
 
 def test_a_shadow_needs_no_approval_and_has_no_share(config: Path) -> None:
