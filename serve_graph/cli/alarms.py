@@ -13,6 +13,8 @@ from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, col
 from serve_graph.errors import ServeGraphError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from serve_graph.config.graph import GraphConfig
     from serve_graph.learning.alarm_table import Alarm
 
@@ -52,22 +54,7 @@ def lift(
 
     Example: serve-graph alarms lift --reason "the labels of 3 March were swapped" --by ann
     """
-    from serve_graph.config.graph import load_config
-    from serve_graph.records.audit import operator, record
-
-    if not reason.strip() or not by.strip():
-        raise ServeGraphError("--reason and --by need a text")
-    graph = load_config(config)
-    lifted = asyncio.run(_lift(graph, version, by.strip(), reason.strip()))
-    if not lifted:
-        which = "" if version is None else f" of {version}"
-        raise ServeGraphError(f"no alarm{which} stands; `serve-graph alarms list --all` shows those that were lifted")
-    for name in sorted({alarm.version for alarm in lifted}):
-        scopes = [f"{alarm.kind} {alarm.scope}" for alarm in lifted if alarm.version == name]
-        record(graph, operator(), "alarms.lift", name, reason.strip(), {"by": by.strip(), "alarms": scopes})
-    if as_json:
-        return say_json([alarm.shown() for alarm in lifted])
-    return say("\n".join(f"lifted: {alarm.version}, {alarm.kind}, {alarm.scope}" for alarm in lifted))
+    _end(config, version, by.strip(), reason.strip(), as_json)
 
 
 @app.command()
@@ -107,22 +94,34 @@ def close(
 
     Example: serve-graph alarms close --reason "the new client asks for translations" --by ann
     """
+    _end(config, version, by.strip(), reason.strip(), as_json, tickets=True)
+
+
+def _end(config: Path, version: str | None, by: str, why: str, as_json: bool, *, tickets: bool = False) -> None:
+    """Lift the alarms that stand, or close the open tickets, of a version or of all, and say which."""
     from serve_graph.config.graph import load_config
     from serve_graph.records.audit import operator, record
 
-    if not reason.strip() or not by.strip():
+    if not why or not by:
         raise ServeGraphError("--reason and --by need a text")
     graph = load_config(config)
-    closed = asyncio.run(_lift(graph, version, by.strip(), reason.strip(), tickets=True))
-    if not closed:
+    ended = asyncio.run(_lift(graph, version, by, why, tickets=tickets))
+    done, action, listed, scopes = (
+        ("closed", "tickets.close", "tickets", "figures") if tickets else ("lifted", "alarms.lift", "list", "alarms")
+    )
+    if not ended:
         which = "" if version is None else f" of {version}"
-        raise ServeGraphError(f"no ticket{which} is open; `serve-graph alarms tickets --all` shows those that were")
-    for name in sorted({ticket.version for ticket in closed}):
-        figures = [ticket.scope for ticket in closed if ticket.version == name]
-        record(graph, operator(), "tickets.close", name, reason.strip(), {"by": by.strip(), "figures": figures})
+        none = f"no ticket{which} is open" if tickets else f"no alarm{which} stands"
+        raise ServeGraphError(f"{none}; `serve-graph alarms {listed} --all` shows those that were {done}")
+    for name in sorted({alarm.version for alarm in ended}):
+        of = [a.scope if tickets else f"{a.kind} {a.scope}" for a in ended if a.version == name]
+        record(graph, operator(), action, name, why, {"by": by, scopes: of})
     if as_json:
-        return say_json([ticket.shown() for ticket in closed])
-    return say("\n".join(f"closed: {ticket.version}, {ticket.scope}" for ticket in closed))
+        return say_json([alarm.shown() for alarm in ended])
+    names = [
+        f"{done}: {alarm.version}, {alarm.scope if tickets else f'{alarm.kind}, {alarm.scope}'}" for alarm in ended
+    ]
+    return say("\n".join(names))
 
 
 async def _all(graph: GraphConfig, version: str | None = None, *, tickets: bool = False) -> list[Alarm]:

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.core import CollectorRegistry
 
 from router_models.types import DecisionRecord
+from serve_graph.cascade.fakes import FakeEngine
 from serve_graph.config.learning import TicketsConfig
 from serve_graph.learning.alarm_table import Alarm, AlarmTable
 from serve_graph.learning.tickets import TicketWatch
@@ -203,3 +204,15 @@ async def test_every_window_between_two_looks_is_compared(store: DecisionStore, 
     await served(store, a_record, 4, lambda values, _: values | {"tier": "middle"}, n=SIZE // 2)
     await looking.look()
     assert "tiers" in {ticket.scope for ticket in looking.open}, "a window takes up where the last one ended"
+
+
+async def test_records_say_that_an_answers_opening_refuses_and_hold_no_word_of_it(
+    endpoint: Callable[..., Any],
+) -> None:
+    for says, expected in (("I'm sorry, I cannot help with that.", {"refuses": True}), ("It is Paris.", {})):
+        for stream in (False, True):
+            at = endpoint(cheap=FakeEngine(says))
+            await at.chat(stream=stream)
+            signals = at.record.evidence["signals"]
+            assert {name: signals[name] for name in ("refuses", "hedges") if name in signals} == expected
+            assert "sorry" not in str(at.record)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router_models.estimators.verifiers.checks.checks import CHECK_COLUMNS, CHECKS, check_columns, checks
+from router_models.estimators.verifiers.checks.phrases import opening_says
 from router_models.types import Answers, Completion, Prompts, Query
 
 PROSE = (
@@ -71,6 +72,13 @@ def test_an_answer_that_only_sounds_negative_is_no_refusal(answer: str) -> None:
 )
 def test_hedging_is_counted(answer: str) -> None:
     assert _fault("hedging", answer) >= 0.5
+
+
+def test_what_an_answers_opening_says_is_told_and_nothing_of_what_follows() -> None:
+    assert opening_says("I'm sorry, I cannot help with that.") == {"refuses": True}
+    assert opening_says("I think it is Paris.") == {"hedges": True}
+    assert opening_says("It is Paris.") == {}
+    assert opening_says("It is Paris. " * 40 + "I think. I cannot help with that.") == {}
 
 
 def test_a_loop_scores_high_and_a_list_does_not() -> None:
