@@ -92,6 +92,7 @@ def live_judge(
         ),
         write,
         JudgeBudget(config.state_folder.resolve() / "judge.json", config.judge.budget_usd_per_day),
+        keep_answer=answer_keeper(config.records),
     )
 
 

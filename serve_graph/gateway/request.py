@@ -24,7 +24,7 @@ from serve_graph.gateway.arms import AssignedArm
 from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.gateway.promise import AnswerPromise, CertifiedShares, answer_promise, uncovered
 from serve_graph.learning.judging.live_judge import FinishedAnswer, LiveJudge
-from serve_graph.records.kept_requests import kept_request
+from serve_graph.records.kept_requests import BESIDE, beside_answer, kept_request
 
 
 @dataclass(slots=True)
@@ -115,6 +115,8 @@ def record_of(
         asked["asked"] = kept_request(request.query, prompt, keep_prompt)
     if keep_answer is not None and error is None and state.completion is not None:
         asked["answer"] = keep_answer(state.completion.text)
+        if state.tried is not None and decision is not None and decision.tier != state.tier:
+            asked[BESIDE] = [beside_answer(decision.tier, state.tried, keep_answer)]
     if request.slicer is not None and promise.share is not None:
         asked["slice"] = slice_of(request.slicer, request.query)
     return DecisionRecord(

@@ -1,18 +1,24 @@
-"""What is kept of a request beside its text where prompts are kept: enough to ask it again, redacted alike."""
+"""What is kept of a request beside its text where prompts are kept: enough to ask it again, redacted alike.
+
+And of answers that were made for it and not shown, where answers are kept: what outcomes are made of later.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from router_models.types import Query
+from router_models.types import Completion, Query
 from router_models.types.chat_prompts import TEXT_PARTS, routed_text
 from router_models.types.conditions import NO_DECODING
+from router_models.types.exchange import logprob_summary
 
 REPLAYED = frozenset({"tools", "tool_choice", "parallel_tool_calls", "response_format", "max_tokens"})
 """Parameters that are kept beside the sampling settings."""
 _FIXED = frozenset({"role", "type"})
 """Keys whose values are words of the protocol, not the caller's text."""
+BESIDE = "beside"
+"""Under which key `beside_answer` stands in lists: of a record's evidence, of a label's or a comparison's detail."""
 NOT_TEXT = "content that is no text"
 REDACTED_OTHERWISE = "redaction changed more than the text of messages"
 
@@ -39,6 +45,19 @@ def kept_request(query: Query, kept_prompt: str, keep: Callable[[str], str | Non
     if routed_text(messages) != kept_prompt or not _passes([beside, parameters], keep):
         return {"not_kept": REDACTED_OTHERWISE}
     return {"messages": messages, "parameters": parameters}
+
+
+def beside_answer(tier: str, answer: Completion, keep: Callable[[str], str | None]) -> dict[str, Any]:
+    """Return a tier's answer that was not shown, as JSON-able data: its text as `keep` leaves it, and its counts."""
+    usage = answer.usage
+    return {
+        "tier": tier,
+        "answer": keep(answer.text),
+        "finish_reason": answer.finish_reason,
+        "usage": [usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens],
+        "latency_s": answer.latency_s,
+        "signals": logprob_summary(answer.token_logprobs) if answer.token_logprobs else {},
+    }
 
 
 def _is_text(content: Any) -> bool:

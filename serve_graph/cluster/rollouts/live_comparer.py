@@ -16,6 +16,7 @@ from serve_graph.learning.comparing.comparer import Comparer
 from serve_graph.learning.judging.judge_budget import JudgeBudget
 from serve_graph.learning.judging.live_judge import LiveJudge
 from serve_graph.records.comparisons import Comparison
+from serve_graph.records.maintenance import answer_keeper
 
 Policy = TypeVar("Policy")
 
@@ -50,6 +51,7 @@ def live_comparer(
         JudgeBudget(config.state_folder.resolve() / "comparisons.json", config.comparisons.budget_usd_per_day),
         gives_way=gives_way,
         apart=context_apart,
+        keep_answer=answer_keeper(config.records),
     )
 
 

@@ -12,8 +12,10 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 from router_models.monitoring.canary import Arm
 from router_models.pricing.prices import plain_decimal
@@ -30,6 +32,7 @@ from serve_graph.learning.judging.judge_calls import JudgeCalls, JudgeTiers
 from serve_graph.learning.judging.judge_prompts import fresh_nonce
 from serve_graph.learning.judging.judge_questions import JudgeQuestions
 from serve_graph.records.comparisons import Comparison
+from serve_graph.records.kept_requests import BESIDE, beside_answer
 
 logger = logging.getLogger(__name__)
 SETTLES_S = 1.0
@@ -62,6 +65,8 @@ class Comparer:
         Seconds of a turn of the event loop beyond which they are left out as well.
     apart : callable
         A version's context with router and verifier whose failures here are no request's matter.
+    keep_answer : callable, optional
+        Prepares the texts of answers that were not shown to be kept with the row; None: they are not kept.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class Comparer:
         *,
         gives_way: Callable[[], bool] = lambda: False,
         apart: Callable[[CascadeContext], CascadeContext] = lambda context: context,
+        keep_answer: Callable[[str], str | None] | None = None,
         after_s: float = SETTLES_S,
         busy_loop_s: float = BUSY_LOOP_S,
         nonce: Callable[..., str] = fresh_nonce,
@@ -85,6 +91,7 @@ class Comparer:
         self.write = write
         self.gives_way = gives_way
         self.apart = apart
+        self.keep_answer = keep_answer
         self.after_s = after_s
         self.busy_loop_s = busy_loop_s
         self.clock = clock
@@ -152,7 +159,16 @@ class Comparer:
             grades.why_not = "error"
         unknown = PathTaken(NO_TIER, UNDECIDED, None, request.usd, "error")
         stable, candidate = (paths.get(arm, unknown) for arm in ("stable", "candidate"))
-        self.write(self._row(request, stable, candidate, grades, answers.spent_usd + grades.usd))
+        row = self._row(request, stable, candidate, grades, answers.spent_usd + grades.usd)
+        self.write(replace(row, detail={**row.detail, **self._beside(request, answers)}))
+
+    def _beside(self, request: ComparedRequest, answers: TierAnswers) -> dict[str, Any]:
+        """The answers that were made for a request and not shown, where they are kept."""
+        if self.keep_answer is None:
+            return {}
+        shown = request.state.tier if request.state.completion is not None else None
+        others = [(tier, made) for tier, made in answers.answers.items() if tier != shown]
+        return {BESIDE: [beside_answer(tier, made, self.keep_answer) for tier, made in others]} if others else {}
 
     async def _path(self, request: ComparedRequest, arm: Arm, answers: TierAnswers) -> PathTaken:
         context = self.apart(request.context_of(arm))

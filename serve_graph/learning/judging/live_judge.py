@@ -35,6 +35,7 @@ from serve_graph.learning.judging.judge_prompts import (
 from serve_graph.learning.judging.judge_questions import JudgeQuestions, UnparsableError
 from serve_graph.learning.labelled import up_for_labelling
 from serve_graph.records.feedback import Feedback
+from serve_graph.records.kept_requests import BESIDE, beside_answer
 
 logger = logging.getLogger(__name__)
 AFTER_S = 1.0
@@ -56,7 +57,9 @@ class FinishedAnswer:
 
 @dataclass(slots=True)
 class Judgement:
-    """What came of judging one answer. `right`: of the shown one; `tie`: the two orders disagreed."""
+    """What came of judging one answer. `right`: of the shown one; `tie`: the two orders disagreed. `last`: the
+    last tier's answer, where it was asked for this.
+    """
 
     mode: str
     right: bool = True
@@ -64,6 +67,7 @@ class Judgement:
     last_tier_right: bool | None = None
     cheap_right: bool | None = None
     cost_usd: Decimal = field(default_factory=Decimal)
+    last: Completion | None = None
 
     @property
     def verdict(self) -> str:
@@ -85,6 +89,9 @@ class LiveJudge:
         Keeps a label, so that it survives this process: the spool's.
     budget : JudgeBudget
         The day's money, shared by replicas.
+    keep_answer : callable, optional
+        Prepares the text of the last tier's answer, where it was asked for one, to be kept with the label; None: it
+        is not kept.
     after_s : float
         Seconds between a request's end and its judging.
     """
@@ -98,6 +105,7 @@ class LiveJudge:
         budget: JudgeBudget,
         *,
         after_s: float = AFTER_S,
+        keep_answer: Callable[[str], str | None] | None = None,
         nonce: Callable[..., str] = fresh_nonce,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -105,6 +113,7 @@ class LiveJudge:
         self.config = config
         self.source = source
         self.write = write
+        self.keep_answer = keep_answer
         self.after_s = after_s
         self.clock = clock
         self.now = now
@@ -176,6 +185,8 @@ class LiveJudge:
         }
         if judgement.cheap_right is not None:
             detail["cheap_right"] = judgement.cheap_right
+        if judgement.last is not None and self.keep_answer is not None:
+            detail[BESIDE] = [beside_answer(answer.last_tier, judgement.last, self.keep_answer)]
         return Feedback(
             answer.decision,
             "label",
@@ -200,6 +211,7 @@ class LiveJudge:
                 last, judgement.cost_usd = await self.calls.make(answer.last_tier, answer.query, "answer")
                 if last.tool_calls:
                     raise NotJudgedError("tool calls")
+                judgement.last = last
                 return await self._compared(question, answer.shown.text, last.text, judgement, shown_is_cheap=True)
             if answer.tried is not None:
                 cheap, shown = answer.tried.text, answer.shown.text

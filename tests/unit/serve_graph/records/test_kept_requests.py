@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_models.types import Query
+from router_models.types import Action, Query
+from serve_graph.cascade.fakes import FakeJudge
 from serve_graph.config.records import RecordsConfig
 from serve_graph.protocol.requests import ChatRequest, chat_query, parse_request
-from serve_graph.records.kept_requests import NOT_TEXT, REDACTED_OTHERWISE, kept_request
+from serve_graph.records.kept_requests import BESIDE, NOT_TEXT, REDACTED_OTHERWISE, kept_request
 from serve_graph.records.maintenance import REDACTED, answer_keeper, prompt_keeper
 
 DIGITS = prompt_keeper(RecordsConfig(keep_prompts=True, redact=(re.compile(r"\d{4,}"),)))
@@ -123,6 +124,27 @@ async def test_an_answer_is_kept_with_its_prompt_redacted_alike(endpoint: Callab
         at = endpoint(keep_answer=answer_keeper(off))
         await at.chat(stream=stream)
         assert "answer" not in at.record.evidence
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_rejected_answer_is_kept_beside_the_shown_one_redacted_alike(
+    endpoint: Callable[..., Any], stream: bool
+) -> None:
+    config = RecordsConfig(keep_prompts=True, redact=(re.compile("says"),))
+    keepers = {"keep_prompt": prompt_keeper(config), "keep_answer": answer_keeper(config)}
+    at = endpoint(judge=FakeJudge(Action.ESCALATED), **keepers)
+    await at.chat(stream=stream)
+    [beside] = at.record.evidence[BESIDE]
+    cheap = next(line for line in at.record.calls if line.tier == "cheap")
+    assert (beside["tier"], beside["answer"], beside["finish_reason"]) == ("cheap", "cheap [redacted]", "stop")
+    assert beside["usage"] == [cheap.usage.prompt_tokens, cheap.usage.completion_tokens, cheap.usage.cached_tokens]
+    assert at.record.evidence["answer"] == "frontier [redacted]"
+    for plain in (
+        endpoint(**keepers),  # an accepted answer has none beside it
+        endpoint(judge=FakeJudge(Action.ESCALATED), keep_prompt=keepers["keep_prompt"]),
+    ):
+        await plain.chat(stream=stream)
+        assert BESIDE not in plain.record.evidence
 
 
 def test_answers_are_never_kept_without_their_prompts() -> None:

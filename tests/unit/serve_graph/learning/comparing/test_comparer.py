@@ -34,6 +34,7 @@ from serve_graph.learning.comparing.comparison_metrics import ComparisonMetrics
 from serve_graph.learning.judging.judge_budget import JudgeBudget
 from serve_graph.learning.judging.judge_calls import JudgeTiers
 from serve_graph.records.comparisons import Comparison
+from serve_graph.records.kept_requests import BESIDE
 
 SHOWN = re.compile(r"BEGIN (?:FIRST|SECOND) ANSWER (\w+)\n(.*?)\nEND", re.DOTALL)
 CHEAP_USD, FRONTIER_USD, PAIR_USD = Decimal("0.00002"), Decimal("0.0002"), Decimal("0.00004")
@@ -182,6 +183,20 @@ async def test_what_differs_is_asked_for_once_and_graded_whichever_version_serve
     made = FRONTIER_USD if arm == "stable" else CHEAP_USD
     assert row.paired().group == "s1"
     assert Decimal(row.detail["comparing_usd"]) == made + PAIR_USD == at.comparer.calls.budget.spent()
+
+
+async def test_answers_that_were_not_shown_are_kept_with_the_row_where_answers_are(rig: Callable[..., Rig]) -> None:
+    at = rig()
+    at.comparer.keep_answer = str.upper
+    asked, rejected = [await at.compared(*pair) for pair in ((ACCEPTS, SENDS_UP), (ESCALATES, ACCEPTS))]
+    assert [[(one["tier"], one["answer"]) for one in row.detail[BESIDE]] for row in (asked, rejected)] == [
+        [("frontier", "FRONTIER SAYS")],
+        [("cheap", "CHEAP SAYS")],
+    ]
+    alike = await at.compared(ACCEPTS, version())
+    assert BESIDE not in alike.detail
+    at.comparer.keep_answer = None
+    assert BESIDE not in (await at.compared(ACCEPTS, SENDS_UP)).detail
 
 
 async def test_a_rejected_answer_is_at_hand_too(rig: Callable[..., Rig]) -> None:

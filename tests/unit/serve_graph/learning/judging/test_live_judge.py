@@ -22,6 +22,7 @@ from serve_graph.learning.judging.judge_calls import JudgeTiers
 from serve_graph.learning.judging.judge_metrics import JudgeMetrics
 from serve_graph.learning.judging.live_judge import FinishedAnswer, LiveJudge
 from serve_graph.records.feedback import Feedback
+from serve_graph.records.kept_requests import BESIDE
 from serve_graph.records.metrics import RequestMetrics, render_metrics
 
 Endpoints = Callable[..., Any]
@@ -156,6 +157,24 @@ async def test_pairs_are_judged_in_both_orders_and_disagreement_is_a_tie(
     assert second.index("\nfour\n") < second.index("\n4\n")
     assert at.metrics.calls == {("critic", "judging"): 2, ("frontier", "answer"): 1}
     assert sum(at.metrics.cost_usd.values()) == Decimal(label.detail["cost_usd"])
+
+
+async def test_the_answer_that_was_asked_for_to_compare_with_is_kept_where_answers_are(
+    judged: Callable[..., Judged],
+) -> None:
+    at = judged(Critic(says=("second", "first")), mode="pairwise")
+    at.judge.keep_answer = str.upper
+    label = await at.one()
+    assert label is not None
+    [beside] = label.detail[BESIDE]
+    assert (beside["tier"], beside["answer"], len(beside["usage"])) == ("frontier", "FOUR", 3)
+    rejected = await at.one(tier="frontier", route="escalated", tried=Completion("5"))
+    assert rejected is not None
+    assert BESIDE not in rejected.detail, "the record has it"
+    at.judge.keep_answer = None
+    off = await at.one()
+    assert off is not None
+    assert BESIDE not in off.detail
 
 
 async def test_the_last_tiers_answer_is_compared_with_the_rejected_one_where_there_is_one(
