@@ -19,7 +19,8 @@ from serve_graph.cluster.echo_deployment import EchoDeployment
 from serve_graph.cluster.hosted_deployment import HostedDeployment
 from serve_graph.cluster.ingress_deployment import IngressDeployment
 from serve_graph.cluster.policy_deployment import PolicyDeployment
-from serve_graph.cluster.proxy_address import host_of_serve
+from serve_graph.cluster.proxy_address import host_of_serve, nodes_of_ray
+from serve_graph.cluster.replicas.nodes import check_nodes
 from serve_graph.config.graph import GraphConfig, load_config
 from serve_graph.config.tiers import AnyTierConfig, EchoTierConfig, HostedTierConfig, ScalingConfig, VllmTierConfig
 from serve_graph.engines.vllm.settings import llm_config
@@ -56,6 +57,7 @@ def build_app(args: dict[str, Any]) -> Application:
         running, listens beyond this machine.
     """
     config = args["config"] if isinstance(args["config"], GraphConfig) else load_config(Path(args["config"]))
+    check_nodes(config, nodes_of_ray())
     check_listening(config)
     check_listening(config, host_of_serve())
     served = serving_folder(config, Path(args["version"])) if args.get("version") else serving_version(config)

@@ -23,7 +23,10 @@ class Kind(StrEnum):
 NEXT = {
     Kind.LOCAL: "needs the extras cpu and local-models",
     Kind.HOSTED: "set your models and prices, export OPENAI_API_KEY; needs the extra serve",
-    Kind.CLUSTER: "set your models and prices, create a key with `serve-graph keys new`; needs the extra gpu",
+    Kind.CLUSTER: (
+        "set your models and prices, export SERVE_GRAPH_STORE_URL and SERVE_GRAPH_REGISTRY_URI, create a key with "
+        "`serve-graph keys new`; needs the extra gpu"
+    ),
     Kind.ECHO: "no model, for a first look and for tests; needs the extra serve",
 }
 

@@ -157,10 +157,12 @@ def prepare(config: GraphConfig, progress: Any, budget_s: float | None = None) -
     `budget_s`: seconds in which router families are compared for a first version; None: the two quickest are.
     """
     from serve_graph.cli.local.launch import check_port
+    from serve_graph.cluster.replicas.nodes import check_nodes
     from serve_graph.config.tiers import VllmTierConfig
     from serve_graph.engines.weights.resolve import remove_leftovers, resolve_weights
     from serve_graph.policy.serving_version import ensure_first_version
 
+    check_nodes(config)
     need_vllm(config)
     check_port(config.http.host, config.http.port)
     remove_leftovers(config.state_folder)

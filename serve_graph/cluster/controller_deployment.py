@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from serve_graph.cluster.replicas import ApplicationReplicas, Replicas
+from serve_graph.cluster.replicas.broadcast import ApplicationReplicas, Replicas
 from serve_graph.cluster.rollouts.driver import RolloutDriver
 from serve_graph.config.graph import GraphConfig
 from serve_graph.errors import PolicyUnavailableError, StoreUnavailableError

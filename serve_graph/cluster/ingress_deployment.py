@@ -21,7 +21,7 @@ from serve_graph.access.sessions import ConsoleSessions
 from serve_graph.api.console.parts import ConsoleParts
 from serve_graph.api.http import Backend, build_http
 from serve_graph.cluster.readiness import TierReadiness, readiness_report
-from serve_graph.cluster.replicas import in_replica, let_threads_give_way
+from serve_graph.cluster.replicas.broadcast import in_replica, let_threads_give_way
 from serve_graph.cluster.rollouts.live_comparer import live_comparer
 from serve_graph.cluster.rollouts.rollout_metrics import RolloutMetrics
 from serve_graph.cluster.rollouts.tried_version import TriedVersion

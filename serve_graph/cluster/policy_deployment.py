@@ -13,7 +13,7 @@ from ray.serve.handle import DeploymentHandle
 from router_models.errors import ArtifactError
 from router_models.types import Action, Completion, Decision, Query, Verdict
 from serve_graph.cluster.long_work import LongWork
-from serve_graph.cluster.replicas import let_threads_give_way
+from serve_graph.cluster.replicas.broadcast import let_threads_give_way
 from serve_graph.config.graph import WhenUncovered
 from serve_graph.errors import PolicyUnavailableError
 from serve_graph.policy.held_versions import HeldVersions

@@ -1,4 +1,4 @@
-"""Where the Ray Serve proxy that is running already listens."""
+"""Of the Ray that is running already: where its Serve proxy listens, and how many nodes it has."""
 
 from __future__ import annotations
 
@@ -16,3 +16,10 @@ def host_of_serve() -> str | None:
         return None
     host: str | None = ray.get(controller.get_http_config.remote(), timeout=60).host
     return host
+
+
+def nodes_of_ray() -> int:
+    """How many nodes of the Ray cluster are alive; 1 where none runs yet."""
+    import ray
+
+    return sum(bool(node["Alive"]) for node in ray.nodes()) if ray.is_initialized() else 1

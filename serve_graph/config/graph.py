@@ -173,8 +173,18 @@ class GraphConfig(Frozen):
     """How long conversations stay on their tier."""
     tracking_uri: str | None = None
     """MLflow's tracking URI; null: SQLite in the state folder."""
+    nodes: Literal["one", "several"] = "one"
+    """Whether replicas run on one machine or on several. `several`: whatever one node alone could read or count is
+    refused at start, every such key by name (docs/operate/cluster.md). So it is where Ray has several nodes.
+    """
+    shared_folders: tuple[Path, ...] = ()
+    """Folders with the same contents at the same path on every node: a shared volume, a mounted Secret, a part of the
+    image. With several nodes, files that the graph reads lie in them.
+    """
     state_folder: Path = Path(".serve_graph")
-    """Folder of everything the project writes: weights, MLflow, records, spools."""
+    """Folder of everything the project writes: weights, MLflow, records, spools. With several nodes each has its own,
+    at the same path.
+    """
     logical_cpus: Annotated[int, Field(ge=1)] | None = None
     """CPUs that the local Ray cluster declares; null: this machine's cores, at least 4."""
 

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from serve_graph.cluster.replicas.nodes import check_nodes
 from serve_graph.config.graph import GraphConfig, load_config
 from serve_graph.config.templates import TEMPLATES
 from serve_graph.config.tiers import EchoTierConfig, VllmTierConfig, WeightsConfig
@@ -33,8 +34,11 @@ def refusal(folder: Path, data: Any) -> str:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_every_shipped_configuration_loads(path: Path) -> None:
+def test_every_shipped_configuration_loads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVE_GRAPH_STORE_URL", "postgresql://graph@store/decisions")
+    monkeypatch.setenv("SERVE_GRAPH_REGISTRY_URI", "https://registry")
     config = load_config(path)
+    check_nodes(config)
     assert config.policy.safe_tier in config.tier_names
     assert isinstance(config.tier(config.tier_names[0]).price.input_usd_per_mtok, Decimal)
 

@@ -20,6 +20,7 @@ from serve_graph.cli.extras import sentence, vllm_extra
 from serve_graph.cli.local.haproxy import usable_haproxy
 from serve_graph.cli.local.launch import check_port
 from serve_graph.cli.local.memory import available_gib, memory_needed
+from serve_graph.cluster.replicas.nodes import check_nodes
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.tiers import HostedTierConfig, VllmTierConfig
 from serve_graph.engines.weights.model_folder import check_model_folder
@@ -46,6 +47,7 @@ def examine(config: GraphConfig) -> list[Finding]:
         "memory": lambda: _memory(config),
         "port": lambda: _port(config),
         "haproxy": lambda: "runs" if usable_haproxy() else "does not run here; the plain proxy will be used",
+        "nodes": lambda: _nodes(config),
         "encoder": lambda: f"sha256 {Encoder().digest[:12]}",
         **{f"tier {tier.name}": _tier_check(tier, config) for tier in (*config.tiers, *config.embedders)},
         "accounts": lambda: _accounts(config),
@@ -86,6 +88,11 @@ def _memory(config: GraphConfig) -> str:
 def _port(config: GraphConfig) -> str:
     check_port(config.http.host, config.http.port)
     return f"{config.http.host}:{config.http.port} is free"
+
+
+def _nodes(config: GraphConfig) -> str:
+    check_nodes(config)
+    return "one" if config.nodes == "one" else "several, and no key names what one node alone has"
 
 
 def _tier_check(tier: VllmTierConfig | HostedTierConfig | object, config: GraphConfig) -> Callable[[], str]:

@@ -17,6 +17,8 @@ RUN = CliRunner()
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SERVE_GRAPH_STORE_URL", "postgresql://graph@store/decisions")
+    monkeypatch.setenv("SERVE_GRAPH_REGISTRY_URI", "https://registry")
 
 
 @pytest.mark.parametrize("kind", list(Kind))

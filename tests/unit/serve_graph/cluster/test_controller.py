@@ -216,7 +216,7 @@ async def test_a_version_is_switched_to_once_router_and_verifier_are_back(cluste
 async def test_an_exception_of_a_replicas_own_is_a_reply_and_an_outage_is_none() -> None:
     from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
-    from serve_graph.cluster.replicas import ApplicationReplicas
+    from serve_graph.cluster.replicas.broadcast import ApplicationReplicas
 
     class Broadcast:
         """A handle whose replicas have answered."""
