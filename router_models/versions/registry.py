@@ -30,6 +30,7 @@ from router_models.versions.mlflow_model import (
 )
 from router_models.versions.names import check_name
 from router_models.versions.review import FORMER_TAG, TAG, Review, review_state
+from router_models.versions.sealed.local_copies import HeldCopy, LocalCopies
 
 MANIFEST_TAG = "manifest_sha256"
 """The tag of a version that says which files it has."""
@@ -57,15 +58,27 @@ class RegisteredVersion:
 
         Raises ArtifactError where the files do not match their manifest, RegistryError where they cannot be had.
         """
-        target = self.cached_in(cache)
-        if not target.exists():
-            _download(self, target)
-        self.check(target)
-        return target
+        return LocalCopies(cache).get(self.cached_in(cache).name, self.fetch, self.check)
+
+    def held_folder(self, cache: Path) -> HeldCopy:
+        """As `folder`, of a copy that stays until it is closed; a damaged one is fetched again."""
+        return LocalCopies(cache).hold(self.cached_in(cache).name, self.fetch, self.check)
 
     def cached_in(self, cache: Path) -> Path:
         """Where `folder` keeps the copy."""
         return cache / f"{self.model}-{self.number}-{self.run_id[:8]}"
+
+    def fetch(self, into: Path) -> Path:
+        """Download the version's files; returns the folder that they are in. Raises RegistryError."""
+        from mlflow.artifacts import download_artifacts
+
+        with mlflow_errors(f"downloading {self.name}"):
+            source = registry_client(self.uri).get_model_version(self.model, self.number).source
+            within = folder_within(source or "")
+            got = download_artifacts(
+                run_id=self.run_id, artifact_path=within, dst_path=str(into), tracking_uri=self.uri
+            )
+        return Path(got)
 
     def check(self, folder: Path) -> None:
         """Raise ArtifactError where `folder` is damaged, or is not known to be what was registered."""
@@ -257,24 +270,3 @@ def _registered(uri: str, client: Any, found: Any, model: str) -> RegisteredVers
         aliases = client.get_registered_model(model).aliases
     names = tuple(sorted(alias for alias, number in aliases.items() if str(number) == str(found.version)))
     return RegisteredVersion(uri, model, str(found.version), found.run_id, dict(found.tags), names)
-
-
-def _download(version: RegisteredVersion, target: Path) -> None:
-    import tempfile
-
-    from mlflow.artifacts import download_artifacts
-
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as scratch:
-        with mlflow_errors(f"downloading {version.name}"):
-            source = registry_client(version.uri).get_model_version(version.model, version.number).source
-            within = folder_within(source or "")
-            got = download_artifacts(
-                run_id=version.run_id, artifact_path=within, dst_path=scratch, tracking_uri=version.uri
-            )
-        version.check(Path(got))
-        try:
-            Path(got).rename(target)
-        except OSError:
-            if not target.exists():  # another process may have been first
-                raise

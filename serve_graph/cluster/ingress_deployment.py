@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -151,7 +150,7 @@ class IngressDeployment:
             self.config.feedback.label_share,
             self.counters,
             lambda: self.alarms.values(),
-            lambda: None if self.version.files is None else Path(self.version.files.folder),
+            lambda: None if self.version.files is None else self.version.files.on_this_node(),
         )
 
     @property

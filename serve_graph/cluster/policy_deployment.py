@@ -10,7 +10,7 @@ from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
-from router_models.errors import ArtifactError
+from router_models.errors import ArtifactError, RegistryError
 from router_models.types import Action, Completion, Decision, Query, Verdict
 from serve_graph.cluster.long_work import LongWork
 from serve_graph.cluster.replicas.broadcast import let_threads_give_way
@@ -68,7 +68,10 @@ class PolicyDeployment:
         if begun is not None:
             try:
                 self.held.add(begun)
-            except ArtifactError as error:  # where versions are followed, another may be served by now
+            except (
+                ArtifactError,
+                RegistryError,
+            ) as error:  # where versions are followed, another may be served by now
                 if controller is None:
                     raise
                 logger.warning("%s is not held: %s", begun.name, error)

@@ -7,11 +7,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from router_models.errors import ArtifactError
 from router_models.types import Completion, Query
 from router_models.versions.router_version import RouterVersion
+from router_models.versions.sealed.local_copies import HeldCopy
 from serve_graph.errors import PolicyUnavailableError
 from serve_graph.policy.served_version import VersionFiles
 from serve_graph.policy.validity import CertificateStatus, Clock, utc_now
@@ -32,24 +32,35 @@ class HeldVersion:
     certificate_status: CertificateStatus
     most_chars: int = MOST_CHARS
     digest: str | None = None
+    copy: HeldCopy | None = None
 
     @classmethod
     def load(cls, files: VersionFiles, *, novel_to_top: bool, clock: Clock = utc_now) -> HeldVersion:
         """Load a version and use it once, so that no request pays for its encoder and libraries.
 
-        Raises ArtifactError where its files are damaged.
+        Raises ArtifactError where its files are damaged, RegistryError where this node has none and cannot fetch them.
         """
-        loaded = RouterVersion.load(Path(files.folder), files.name)
-        if files.digest not in (None, loaded.loaded_digest):
-            checked = "the one whose certificate was checked"
-            raise ArtifactError(f"{files.folder} or the encoder is another than {checked}")
+        copy = files.held_copy()
+        try:
+            loaded = RouterVersion.load(copy.folder, files.name)
+            if files.digest not in (None, loaded.loaded_digest):
+                checked = "the one whose certificate was checked"
+                raise ArtifactError(f"{copy.folder} or the encoder is another than {checked}")
+        except BaseException:
+            copy.close()
+            raise
         version = replace(loaded, novel_to_top=novel_to_top)
         query = Query.from_prompt("warm-up")
         completion, decision = Completion("warm-up", token_logprobs=(-0.1, -0.2)), version.decide(query)
         for tier in version.stages:
             version.estimate(query, completion, replace(decision, tier=tier))
         most_chars = max(MOST_CHARS, version.longest_prompt or 0)
-        return cls(version, CertificateStatus(files.validity, version.name, clock), most_chars, files.digest)
+        return cls(version, CertificateStatus(files.validity, version.name, clock), most_chars, files.digest, copy)
+
+    def let_go(self) -> None:
+        """Let its files be removed, when others need the room."""
+        if self.copy is not None:
+            self.copy.close()
 
 
 class HeldVersions:
@@ -104,8 +115,10 @@ class HeldVersions:
         return self._keep(files.name, held)
 
     def _keep(self, name: str, held: HeldVersion) -> HeldVersion:
+        if (before := self.loaded.get(name)) is not None:
+            before.let_go()
         self.loaded[name] = held
         self.loaded.move_to_end(name)
         while len(self.loaded) > MOST_VERSIONS:
-            self.loaded.popitem(last=False)
+            self.loaded.popitem(last=False)[1].let_go()
         return held

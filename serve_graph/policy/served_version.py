@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
+from router_models.errors import ArtifactError, RegistryError
+from router_models.versions.registry import MANIFEST_TAG, RegisteredVersion
+from router_models.versions.sealed.local_copies import HeldCopy
 from serve_graph.config.graph import GraphConfig
 from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.serving_version import Served
@@ -15,16 +19,59 @@ NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
+class VersionSource:
+    """Where a node that has no copy of a version fetches one from, and what its files must be.
+
+    `copies` is the folder of such copies, at the same path on every node.
+    """
+
+    uri: str = field(repr=False)  # it may hold a password
+    model: str
+    number: str
+    run_id: str
+    manifest_sha256: str
+    copies: str
+
+    @classmethod
+    def of(cls, version: RegisteredVersion, copies: Path) -> VersionSource:
+        """Where a registered version is fetched from."""
+        digest = version.tags.get(MANIFEST_TAG, "")
+        return cls(version.uri, version.model, version.number, version.run_id, digest, str(copies))
+
+    def held_copy(self) -> HeldCopy:
+        """The copy of this node, fetched and verified where it has none.
+
+        Raises RegistryError where it cannot be fetched, ArtifactError where it is not what was registered.
+        """
+        tags = {MANIFEST_TAG: self.manifest_sha256}
+        version = RegisteredVersion(self.uri, self.model, self.number, self.run_id, tags, ())
+        return version.held_folder(Path(self.copies))
+
+
+@dataclass(frozen=True, slots=True)
 class VersionFiles:
     """What router and verifier replicas load a version from: its name, its verified folder, how long it holds.
 
-    `digest` is the `loaded_digest` of what the certificate was checked for; None: it is not compared.
+    `digest` is the `loaded_digest` of what the certificate was checked for; None: it is not compared. `folder` is on
+    the node where the version was looked up; with a `source` each node has its own copy, else `folder` alone counts.
     """
 
     name: str
     folder: str
     validity: Validity
     digest: str | None = None
+    source: VersionSource | None = None
+
+    def held_copy(self) -> HeldCopy:
+        """The files on this node, as `VersionSource.held_copy`."""
+        return HeldCopy(Path(self.folder), None) if self.source is None else self.source.held_copy()
+
+    def on_this_node(self) -> Path | None:
+        """The folder of the files on this node, fetched where it has none; None where that is not possible now."""
+        try:
+            return self.held_copy().folder
+        except (RegistryError, ArtifactError):
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +118,10 @@ class ServedVersion:
         policy = ServedPolicy.of(served.version, served.name, served.reason, config, served.validity)
         if served.folder is None or served.version is None:
             return cls(epoch, policy, None, note)
-        files = VersionFiles(served.name, str(served.folder), served.validity, served.version.loaded_digest)
+        digest, source = served.version.loaded_digest, None
+        if served.source is not None:
+            source = VersionSource.of(served.source, config.state_folder.resolve() / "versions")
+        files = VersionFiles(served.name, str(served.folder), served.validity, digest, source)
         return cls(epoch, policy, files, note)
 
 

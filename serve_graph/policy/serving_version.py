@@ -14,7 +14,7 @@ from router_models.pipeline import run_pipeline
 from router_models.pricing.savings import TokenRatios
 from router_models.training.candidate import Settings
 from router_models.types import Progress
-from router_models.versions.registry import find_sealed, find_version, list_versions
+from router_models.versions.registry import RegisteredVersion, find_sealed, find_version, list_versions
 from router_models.versions.review import FIRST_START, review_refusal, review_state
 from router_models.versions.router_version import RouterVersion
 from router_models.versions.sealed.builtin import builtin_version
@@ -37,7 +37,7 @@ class Served:
     """What will decide: a version and its folder, or neither and the reason why the last tier answers everything.
 
     `validity` says how long. `refused`: a version was found, and may not take traffic.
-    `unreachable`: the registry could not be asked.
+    `unreachable`: the registry could not be asked. `source`: where other nodes fetch its files from.
     """
 
     version: RouterVersion | None
@@ -46,16 +46,23 @@ class Served:
     validity: Validity = field(default_factory=Validity)
     refused: bool = False
     unreachable: bool = False
+    source: RegisteredVersion | None = None
 
     @property
     def name(self) -> str:
         return self.version.name if self.version else "none"
 
 
-def serving_version(config: GraphConfig, folder: Path | None = None, now: datetime | None = None) -> Served:
+def serving_version(
+    config: GraphConfig,
+    folder: Path | None = None,
+    now: datetime | None = None,
+    found: RegisteredVersion | None = None,
+) -> Served:
     """Find what the configuration asks for; without approval or a certificate that holds: always-frontier, and why.
 
     `folder`: a version's files instead of what the registry has; their review is not asked for (`serving_folder`).
+    `found`: the version that they are of.
 
     Raises ArtifactError where the version's files are damaged: that is never papered over.
     """
@@ -89,7 +96,7 @@ def serving_version(config: GraphConfig, folder: Path | None = None, now: dateti
     if (loss := loss_of(version, config, moment)) is not None:
         why = f"{version.name} is not served: {loss} (policy.allow_loss serves it all the same)"
         return Served(None, None, why, refused=True)
-    return Served(version, folder, version.certificate.summary(), validity_of(version, config))
+    return Served(version, folder, version.certificate.summary(), validity_of(version, config), source=found)
 
 
 def serving_folder(config: GraphConfig, folder: Path) -> Served:
@@ -107,7 +114,7 @@ def serving_folder(config: GraphConfig, folder: Path) -> Served:
         return Served(None, None, f"{why} register one", refused=True)
     if (refusal := review_refusal(found)) is not None:
         return Served(None, None, refusal, refused=True)
-    return serving_version(config, folder)
+    return serving_version(config, folder, found=found)
 
 
 def ensure_first_version(config: GraphConfig, progress: Progress, budget_s: float | None = None) -> str | None:

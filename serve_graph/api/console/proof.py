@@ -80,7 +80,7 @@ async def show_certificate(request: Request, parts: ConsoleParts) -> Response:
     certificate = served.certificate
     live = None if certificate is None else await label_need(parts.store, served.name, certificate)
     bands = [] if certificate is None else risk_bands(certificate, live)
-    state = await parts.readiness()
+    state, folder = await parts.readiness(), await asyncio.to_thread(parts.folder)
     values = {
         "served": served,
         "certificate": certificate,
@@ -90,7 +90,7 @@ async def show_certificate(request: Request, parts: ConsoleParts) -> Response:
         "ladder": served.policy.tiers,
         "void": state.get("void", {}),
         "valid_until": state.get("valid_until"),
-        "pictures": await asyncio.to_thread(_pictures, parts.folder()),
+        "pictures": await asyncio.to_thread(_pictures, folder),
         "never": math.inf,
     }
     return PageReply(page("certificate", "/console/certificate", **values, **form_values(request, parts)))
@@ -98,7 +98,7 @@ async def show_certificate(request: Request, parts: ConsoleParts) -> Response:
 
 async def show_picture(request: Request, parts: ConsoleParts) -> Response:
     """One picture of the served version's report."""
-    name, folder = request.path_params["picture"], parts.folder()
+    name, folder = request.path_params["picture"], await asyncio.to_thread(parts.folder)
     if name not in _pictures(folder) or folder is None:
         raise NotFoundError("no such picture of the served version is here", "picture")
     content = await asyncio.to_thread((folder / name).read_bytes)

@@ -68,4 +68,5 @@ def candidate_version(config: GraphConfig, found: RegisteredVersion, is_shadow: 
     except (ArtifactError, CertificateError) as error:
         return Served(None, None, str(error), refused=True)
     assert version.certificate is not None
-    return Served(version, folder, version.certificate.summary(), validity_of(version, config))
+    promise = version.certificate.summary()
+    return Served(version, folder, promise, validity_of(version, config), source=found)

@@ -4,6 +4,7 @@ The module under test imports ray.serve: inside, never above.
 """
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from router_models.errors import RegistryError
 from router_models.types import Completion, Query
 from serve_graph.errors import PolicyUnavailableError
 from serve_graph.policy.held_versions import MOST_VERSIONS, HeldVersions
-from serve_graph.policy.served_version import VersionFiles
+from serve_graph.policy.served_version import ServedVersion, VersionFiles
+from serve_graph.policy.serving_version import serving_version
 from serve_graph.policy.validity import Validity
-from tests.fixtures.registry import echo_graph, sealed_version
+from tests.fixtures.registry import echo_graph, registered_version, sealed_version
 
 NOW = datetime.now(UTC)
 Files = Callable[[int], VersionFiles]
@@ -102,3 +105,37 @@ async def test_a_damaged_version_is_not_held(files: Files, tmp_path: Path) -> No
     with pytest.raises(Exception, match="manifest"):
         await held.load(VersionFiles("router/8", str(tmp_path), Validity()))
     assert not held.loaded
+
+
+async def test_every_node_fetches_its_own_copy_and_keeps_it_while_the_registry_is_away(
+    tmp_path: Path, new_registry: Callable[[Path], str]
+) -> None:
+    """The head looked the version up; its folder is not there on the other nodes."""
+    graph = echo_graph(tmp_path / "head")
+    new_registry(Path(graph.registry_uri.removeprefix("sqlite:///")))
+    registered_version(graph, tmp_path / "sealed", NOW, alias="stable")
+    looked_up = ServedVersion.of(serving_version(graph), graph).files
+    assert looked_up is not None
+    assert looked_up.source is not None
+    assert graph.registry_uri not in repr(looked_up), "it may hold a password"
+
+    def on(node: str) -> VersionFiles:
+        assert looked_up is not None
+        assert looked_up.source is not None
+        source = replace(looked_up.source, copies=str(tmp_path / node))
+        return replace(looked_up, folder="/of/the/head/alone", source=source)
+
+    query = Query.from_prompt("why?")
+    for node in ("worker-1", "worker-2"):
+        held = HeldVersions(None, novel_to_top=True)
+        assert (await held.load(on(node))).version.decide(query).p_cheap_ok == pytest.approx(0.7)
+        assert len(list((tmp_path / node).iterdir())) == 1
+
+    shutil.rmtree(tmp_path / "head")
+    (damaged,) = (tmp_path / "worker-2").glob("*/policy.json")
+    damaged.write_text("{}")
+    again = HeldVersions(None, novel_to_top=True)
+    assert (await again.load(on("worker-1"))).version.decide(query).tier == "cheap"
+    for node in ("worker-2", "worker-3"):
+        with pytest.raises(RegistryError):
+            await HeldVersions(None, novel_to_top=True).load(on(node))
