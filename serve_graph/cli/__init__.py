@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from serve_graph.cli import alarms, audit, bench, collect, decisions, init, keys, serve, versions
+from serve_graph.cli import alarms, audit, bench, collect, decisions, serve, versions
 from serve_graph.cli.extras import EXTRA_OF, sentence
 from serve_graph.cli.offline import certify, evaluate, label, plan, robustness, simulate, train
+from serve_graph.cli.setup import init, keys, manifests, store
 
 app = typer.Typer(
     name="serve-graph",
@@ -23,6 +24,7 @@ app.command()(serve.up)
 app.command()(serve.demo)
 app.command()(serve.status)
 app.command()(serve.doctor)
+app.command()(manifests.manifests)
 app.command()(collect.collect)
 app.command()(train.train)
 app.command()(label.label)
@@ -37,6 +39,7 @@ app.add_typer(versions.app, name="versions")
 app.add_typer(decisions.app, name="decisions")
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(keys.app, name="keys")
+app.add_typer(store.app, name="records")
 
 
 def print_version(requested: bool) -> None:

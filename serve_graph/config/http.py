@@ -76,6 +76,11 @@ class HttpConfig(Frozen):
     scaling: ScalingConfig = ScalingConfig(max_replicas=2, max_ongoing_requests=512, target_ongoing_requests=128)
     """Scaling of the ingress deployment."""
 
+    @property
+    def replica_message_bytes(self) -> int:
+        """What a call between deployments may hold: by default 4 MiB, less than one photo."""
+        return 2 * self.max_body_bytes + 16 * 2**20
+
 
 def checked_origin(origin: str) -> str:
     """Return an origin or a pattern of origins, in lower case as browsers send it; raises ValueError for others."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from router_models.types import Decision, Query
-from serve_graph.config.prompt_room import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE
+from serve_graph.engines.prompt_room import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE
 from serve_graph.gateway.capabilities import kind_of
 from serve_graph.gateway.rules import raised
 from serve_graph.protocol.fields import WITHHELD

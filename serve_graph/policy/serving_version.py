@@ -19,7 +19,7 @@ from router_models.versions.review import FIRST_START, review_refusal, review_st
 from router_models.versions.router_version import RouterVersion
 from router_models.versions.sealed.builtin import builtin_version
 from serve_graph.config.graph import GraphConfig
-from serve_graph.config.prompt_room import longest_prompt_bytes
+from serve_graph.engines.prompt_room import longest_prompt_bytes
 from serve_graph.policy.bindings import check_certificate, collected_binds, tier_binds, tier_prices
 from serve_graph.policy.pays import check_pays, loss_of
 from serve_graph.policy.tier_kinds import tier_kinds

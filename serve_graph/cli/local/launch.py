@@ -53,8 +53,7 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
     settings = {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
-        # What a call between deployments may hold: 4 MiB by default, less than one photo.
-        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2 * config.http.max_body_bytes + 16 * 2**20),
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(config.http.replica_message_bytes),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_raylet_start_wait_time_s": "120",  # Ray's 30 s are too short on a busy machine
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",  # so are 5 s until a proxy is killed and restarted

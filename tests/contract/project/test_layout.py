@@ -30,7 +30,7 @@ TESTED_ELSEWHERE = {
     "router_models/evaluation/benchmarks": "tests/unit/router_models/evaluation/test_routellm.py",
     "router_models/versions/sealed": "tests/unit/router_models/versions/test_router_version.py",
     "router_models/monitoring": "tests/unit/router_models/risk_control/test_promise_watch.py",
-    "serve_graph/config/templates": "tests/unit/serve_graph/cli/test_init.py",
+    "serve_graph/config/templates": "tests/unit/serve_graph/cli/setup/test_init.py",
     "serve_graph/engines/echo": "tests/unit/serve_graph/engines/test_echo.py",
     "serve_graph/engines/vllm": "tests/unit/serve_graph/engines/test_vllm_settings.py",
     "serve_graph/engines/weights": "tests/unit/serve_graph/engines/test_weights.py",

@@ -82,7 +82,7 @@ def test_a_path_that_can_be_written_is_not_refused(tmp_path: Path) -> None:
 
 
 def test_whatever_else_the_system_refuses_is_one_line_too(refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve_graph.cli.keys.check_out", lambda *_, **__: None)
+    monkeypatch.setattr("serve_graph.cli.setup.keys.check_out", lambda *_, **__: None)
     assert refused("keys", "new", "a", "--config", "STATE").endswith("file/state: Not a directory")
 
 

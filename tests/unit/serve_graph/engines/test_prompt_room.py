@@ -4,7 +4,7 @@ import pytest
 
 from router_models.types import Decision, Query
 from serve_graph.config.graph import GraphConfig
-from serve_graph.config.prompt_room import longest_prompt_bytes
+from serve_graph.engines.prompt_room import longest_prompt_bytes
 from serve_graph.gateway.context_length import Room, fit_context
 
 PRICE = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}

@@ -1,0 +1,158 @@
+"""The configuration as the cluster reads it: the same graph, with its state where every pod finds it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from serve_graph.config.graph import GraphConfig
+from serve_graph.config.tier_parts import HostedDeploymentConfig
+from serve_graph.config.tiers import HostedTierConfig, VllmTierConfig
+from serve_graph.errors import ConfigError
+
+CONFIG_FOLDER, CONFIG_FILE = "/etc/serve-graph-config", "graph.yaml"
+KEYS_FOLDER, KEYS_FILE = "/etc/serve-graph", "keys.yaml"
+STATE_FOLDER = "/var/lib/serve-graph"
+RECORDS_VARIABLE, REGISTRY_VARIABLE = "SERVE_GRAPH_STORE_URL", "SERVE_GRAPH_REGISTRY_URI"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
+_STAND_INS = {"url": "postgresql://stand-in/stand-in", "tracking_uri": "http://stand-in:5000"}
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterGraph:
+    """What the pods are given.
+
+    `text` is the YAML of the ConfigMap; `config` the same, validated, with stand-ins for what only the cluster knows;
+    `variables` the names of the environment that it is completed from; `secret_files` files that must be mounted.
+    """
+
+    text: str
+    config: GraphConfig
+    variables: tuple[str, ...]
+    secret_files: tuple[str, ...]
+
+
+def cluster_graph(path: Path) -> ClusterGraph:
+    """Read a configuration file and settle what a cluster needs otherwise than one machine does.
+
+    Set where the file leaves it to one machine's disk or loopback: `records.url`, `tracking_uri`, `access.keys_file`,
+    `state_folder`, `http.host`. Tiers of vLLM ask for a resource that only their own workers have. All else stays.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, is no valid configuration, or names a folder of one machine.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} must hold a mapping with at least `tiers`")
+    given = validated(data, path)
+    settled = _settled(data, given)
+    config = validated(settled, path)
+    _refuse_local_folders(config, path)
+    text = yaml.safe_dump(settled, sort_keys=False, allow_unicode=True, width=119)
+    return ClusterGraph(text, config, tuple(sorted(set(_VARIABLE.findall(text)))), _secret_files(config))
+
+
+def validated(data: Mapping[str, Any], path: Path) -> GraphConfig:
+    """The configuration of plain data in which `${NAME}` stands for what only the cluster knows."""
+    try:
+        return GraphConfig.model_validate(_completed(data))
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ConfigError(f"{path} is not a valid configuration:\n" + "\n".join(lines)) from error
+
+
+def tier_resource(name: str) -> str:
+    """The resource that the workers of one tier have, and no others: its replicas are placed by it."""
+    return f"tier-{name}"
+
+
+def bundles_of(tier: VllmTierConfig) -> list[dict[str, float]]:
+    """The placement bundles of one replica, as `ray.serve.llm` derives them where the configuration has none."""
+    if tier.placement_bundles is not None:
+        return [dict(bundle) for bundle in tier.placement_bundles]
+    if tier.accelerator == "cpu":
+        return [{"CPU": 0.5}]
+    devices = _degree(tier, "tensor_parallel_size") * pipeline_stages(tier)
+    return [{tier.accelerator.upper(): 1} for _ in range(devices)]
+
+
+def pipeline_stages(tier: VllmTierConfig) -> int:
+    """How many groups of GPUs work one after the other: each may be a node of its own."""
+    return _degree(tier, "pipeline_parallel_size")
+
+
+def _degree(tier: VllmTierConfig, name: str) -> int:
+    found = tier.engine_kwargs.get(name, 1)
+    return found if isinstance(found, int) and found > 0 else 1
+
+
+def _settled(data: Mapping[str, Any], given: GraphConfig) -> dict[str, Any]:
+    """The data with the state of every pod in one place."""
+    new: dict[str, Any] = deepcopy(dict(data))
+    new.pop("logical_cpus", None)  # of one machine's Ray
+    records, access, http = (dict(new.get(section) or {}) for section in ("records", "access", "http"))
+    if given.records.url is None or given.records.url.startswith("sqlite"):
+        new["records"] = {"url": f"${{{RECORDS_VARIABLE}}}"} | {k: v for k, v in records.items() if k != "url"}
+    if given.tracking_uri is None or given.tracking_uri.startswith(("sqlite:", "file:", "/", ".")):
+        new["tracking_uri"] = f"${{{REGISTRY_VARIABLE}}}"
+    if not given.access.open and (given.access.keys_file is None or not given.access.keys_file.is_absolute()):
+        new["access"] = access | {"keys_file": f"{KEYS_FOLDER}/{KEYS_FILE}"}
+    if given.http.host in LOOPBACK:
+        new["http"] = http | {"host": "0.0.0.0"}
+    if not given.state_folder.is_absolute():
+        new["state_folder"] = STATE_FOLDER
+    for section, tiers in (("tiers", given.tiers), ("embedders", given.embedders)):
+        for entry, tier in zip(new.get(section) or (), tiers, strict=True):
+            if isinstance(tier, VllmTierConfig):
+                entry["placement_bundles"] = [{**b, tier_resource(tier.name): 1} for b in bundles_of(tier)]
+    return new
+
+
+def _completed(data: Any, key: str = "") -> Any:
+    """Replace `${NAME}` by values that pass for what a cluster's Secret will hold."""
+    if isinstance(data, Mapping):
+        return {name: _completed(value, str(name)) for name, value in data.items()}
+    if isinstance(data, list):
+        return [_completed(value, key) for value in data]
+    if not isinstance(data, str):
+        return data
+    if _VARIABLE.fullmatch(data):
+        return _STAND_INS.get(key, "stand-in")
+    return _VARIABLE.sub("stand-in", data)
+
+
+def _refuse_local_folders(config: GraphConfig, path: Path) -> None:
+    """Raise ConfigError for folders that only the machine of the file has."""
+    for tier in (*config.tiers, *config.embedders):
+        folder = tier.weights.folder if isinstance(tier, VllmTierConfig) else None
+        if folder is not None and not folder.is_absolute():
+            raise ConfigError(
+                f"{path}: weights.folder {folder} of tier {tier.name!r} is relative to one machine's working folder: "
+                "give a hub id, or the absolute path of a volume that every pod mounts"
+            )
+
+
+def _secret_files(config: GraphConfig) -> tuple[str, ...]:
+    """The files of secrets that the configuration names: access keys and keys of hosted tiers."""
+    files = [config.access.keys_file, *(api.api_key_file for api in hosted_apis(config))]
+    return tuple(sorted({str(file) for file in files if file is not None}))
+
+
+def hosted_apis(config: GraphConfig) -> list[HostedDeploymentConfig]:
+    """Every API behind the hosted tiers."""
+    return [api for tier in config.tiers if isinstance(tier, HostedTierConfig) for api in tier.apis]

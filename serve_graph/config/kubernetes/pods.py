@@ -1,0 +1,184 @@
+"""Pod templates of Ray's head and workers: what runs, as whom, with which volumes, secrets and probes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from serve_graph.config.graph import GraphConfig
+from serve_graph.config.kubernetes.graph_settings import CONFIG_FOLDER, KEYS_FOLDER, STATE_FOLDER, ClusterGraph
+from serve_graph.config.kubernetes.pod_environment import environment
+from serve_graph.config.kubernetes.worker_groups import WorkerGroup
+
+USER = 10001
+"""The user and group of the image (k8s/image/Dockerfile)."""
+KEYS_SECRET = "serve-graph-keys"
+MODELS_CLAIM, SPOOL_CLAIM = "serve-graph-models", "serve-graph-spool"
+MODELS_FOLDER = "/var/lib/serve-graph-models"
+HEAD_CPUS, HEAD_MEMORY_GIB = 2, 8
+RAYLET_PORT, DASHBOARD_PORT, METRICS_PORT = 52365, 8265, 8080
+NAME_LABEL, COMPONENT_LABEL = "app.kubernetes.io/name", "app.kubernetes.io/component"
+GROUP_LABEL = "serve-graph/group"
+
+
+@dataclass(frozen=True, slots=True)
+class PodSettings:
+    """What the pods of one RayService share: its name, image, ConfigMap, readiness path and configuration."""
+
+    name: str
+    image: str
+    config_map: str
+    ready_path: str
+    graph: ClusterGraph
+
+
+def pod_labels(name: str, component: str) -> dict[str, str]:
+    """The labels by which network policies and monitors choose pods."""
+    return {NAME_LABEL: name, COMPONENT_LABEL: component}
+
+
+def head_template(settings: PodSettings) -> dict[str, Any]:
+    """The head: Ray's control, Serve's controller and the autoscaler, and no replica."""
+    port = settings.graph.config.http.port
+    container = _container(settings, "ray-head", HEAD_CPUS, HEAD_MEMORY_GIB) | {
+        "ports": [
+            {"containerPort": 6379, "name": "gcs-server"},
+            {"containerPort": DASHBOARD_PORT, "name": "dashboard"},
+            {"containerPort": port, "name": "serve"},
+            {"containerPort": METRICS_PORT, "name": "metrics"},
+        ],
+        "readinessProbe": _probe(_healthz(RAYLET_PORT, "local_raylet"), _healthz(DASHBOARD_PORT, "gcs")),
+        "livenessProbe": _probe(_healthz(RAYLET_PORT, "local_raylet"), _healthz(DASHBOARD_PORT, "gcs"), patience=24),
+    }
+    labels = pod_labels(settings.name, "ray-head")
+    return {"metadata": {"labels": labels}, "spec": _pod(settings, container, shared_memory_gib=1)}
+
+
+def worker_template(settings: PodSettings, group: WorkerGroup) -> dict[str, Any]:
+    """A worker of one group. Ready: the graph's own `/readyz` says so through this pod's proxy."""
+    port = settings.graph.config.http.port
+    container = _container(settings, "ray-worker", group.pod_cpus, group.pod_memory_gib, group.gpus) | {
+        "ports": [{"containerPort": port, "name": "serve"}, {"containerPort": METRICS_PORT, "name": "metrics"}],
+        "readinessProbe": _probe(
+            _healthz(RAYLET_PORT, "local_raylet"), f"wget -q -T 4 -O /dev/null 'localhost:{port}{settings.ready_path}'"
+        ),
+        "livenessProbe": _probe(_healthz(RAYLET_PORT, "local_raylet"), patience=24),
+    }
+    pod = _pod(settings, container, shared_memory_gib=8 if group.gpus else 1)
+    pod["automountServiceAccountToken"] = False
+    # Replicas get their time to finish before Ray is stopped.
+    pod["terminationGracePeriodSeconds"] = round(max(30.0, _longest_drain(settings.graph.config) + 15))
+    if group.gpus:
+        pod["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    if group.machine is not None and group.machine.products:
+        chosen = {"key": "nvidia.com/gpu.product", "operator": "In", "values": list(group.machine.products)}
+        terms = {"nodeSelectorTerms": [{"matchExpressions": [chosen]}]}
+        pod["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+    elif not group.gpus:
+        spread = {"matchLabels": {GROUP_LABEL: group.name, NAME_LABEL: settings.name}}
+        pod["topologySpreadConstraints"] = [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": spread,
+            }
+        ]
+    labels = pod_labels(settings.name, "ray-worker") | {GROUP_LABEL: group.name}
+    return {"metadata": {"labels": labels}, "spec": pod}
+
+
+def container_security() -> dict[str, Any]:
+    """What the pod security standard `restricted` asks of a container, and a root file system nobody writes to."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def _container(settings: PodSettings, name: str, cpus: int, memory_gib: int, gpus: int = 0) -> dict[str, Any]:
+    resources: dict[str, str] = {"cpu": str(cpus), "memory": f"{memory_gib}Gi", "ephemeral-storage": "20Gi"}
+    if gpus:
+        resources["nvidia.com/gpu"] = str(gpus)
+    mounts = [
+        {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True},
+        {"name": "state", "mountPath": STATE_FOLDER},
+        {"name": "spool", "mountPath": f"{STATE_FOLDER}/spool", "subPath": "spool"},
+        {"name": "spool", "mountPath": f"{STATE_FOLDER}/audit", "subPath": "audit"},
+        {"name": "models", "mountPath": f"{STATE_FOLDER}/weights", "subPath": "weights"},
+        {"name": "models", "mountPath": MODELS_FOLDER, "subPath": "hub"},
+        {"name": "tmp", "mountPath": "/tmp"},
+        {"name": "shm", "mountPath": "/dev/shm"},
+    ]
+    mounts += [{"name": volume, "mountPath": folder, "readOnly": True} for volume, _, folder in _secrets(settings)]
+    return {
+        "name": name,
+        "image": settings.image,
+        "imagePullPolicy": "IfNotPresent",
+        "env": environment(settings.graph, MODELS_FOLDER, STATE_FOLDER),
+        "resources": {"requests": resources, "limits": dict(resources)},
+        "securityContext": container_security(),
+        "volumeMounts": mounts,
+    }
+
+
+def _pod(settings: PodSettings, container: dict[str, Any], shared_memory_gib: int) -> dict[str, Any]:
+    volumes: list[dict[str, Any]] = [
+        {"name": "config", "configMap": {"name": settings.config_map}},
+        {"name": "state", "emptyDir": {"sizeLimit": "4Gi"}},
+        {"name": "spool", "persistentVolumeClaim": {"claimName": SPOOL_CLAIM}},
+        {"name": "models", "persistentVolumeClaim": {"claimName": MODELS_CLAIM}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": "10Gi"}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{shared_memory_gib}Gi"}},
+    ]
+    volumes += [
+        {"name": volume, "secret": {"secretName": secret, "defaultMode": 0o440}}
+        for volume, secret, _ in _secrets(settings)
+    ]
+    return {
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "enableServiceLinks": False,
+        "containers": [container],
+        "volumes": volumes,
+    }
+
+
+def _secrets(settings: PodSettings) -> list[tuple[str, str, str]]:
+    """Volume, Secret and folder of every folder with secrets that the configuration names a file in."""
+    folders = sorted({file.rpartition("/")[0] for file in settings.graph.secret_files})
+    named = [
+        (folder, KEYS_SECRET if folder == KEYS_FOLDER else _secret_name(settings.name, folder)) for folder in folders
+    ]
+    return [(f"secret-{i}", secret, folder) for i, (folder, secret) in enumerate(named)]
+
+
+def _secret_name(name: str, folder: str) -> str:
+    return f"{name}-{'-'.join(part for part in folder.lower().replace('_', '-').split('/') if part)}"
+
+
+def _healthz(port: int, what: str) -> str:
+    return f"wget -q -T 4 -O- localhost:{port}/api/{what}_healthz | grep -q success"
+
+
+def _probe(*commands: str, patience: int = 3) -> dict[str, Any]:
+    return {
+        "exec": {"command": ["/bin/sh", "-c", " && ".join(commands)]},
+        "initialDelaySeconds": 10,
+        "periodSeconds": 5,
+        "timeoutSeconds": 5 * len(commands),
+        "failureThreshold": patience,
+    }
+
+
+def _longest_drain(config: GraphConfig) -> float:
+    return max(config.http.scaling.drain_s, *(tier.scaling.drain_s for tier in (*config.tiers, *config.embedders)))

@@ -1,0 +1,127 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from serve_graph.config.kubernetes.machines import MACHINES
+from serve_graph.config.kubernetes.manifests import kubernetes_objects, manifests_text
+from serve_graph.config.kubernetes.ray_service import RAY_VERSION
+from serve_graph.errors import ConfigError
+
+ROOT = Path(__file__).parents[5]
+CLUSTER, HOSTED = ROOT / "configs" / "cluster.yaml", ROOT / "configs" / "hosted.yaml"
+
+
+def service(config: Path, **options: Any) -> dict[str, Any]:
+    found = [each for each in kubernetes_objects(config, **options) if each["kind"] == "RayService"]
+    assert len(found) == 1
+    spec: dict[str, Any] = found[0]["spec"]
+    return spec
+
+
+def pods(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    cluster = spec["rayClusterConfig"]
+    workers = {group["groupName"]: group["template"]["spec"] for group in cluster["workerGroupSpecs"]}
+    return {"head": cluster["headGroupSpec"]["template"]["spec"]} | workers
+
+
+def test_the_serve_configuration_is_one_that_ray_serve_takes() -> None:
+    schema = pytest.importorskip("ray.serve.schema")
+    told = schema.ServeDeploySchema.model_validate(yaml.safe_load(service(CLUSTER)["serveConfigV2"]))
+    application = told.applications[0]
+    assert application.import_path == "serve_graph.app:build_app"
+    assert {one.name for one in application.deployments} == {"ingress", "router", "verifier", "controller"}
+
+
+def test_the_arguments_name_the_file_that_every_pod_mounts() -> None:
+    spec = service(CLUSTER)
+    path = yaml.safe_load(spec["serveConfigV2"])["applications"][0]["args"]["config"]
+    made = config_map_of(CLUSTER)
+    for pod in pods(spec).values():
+        volume = next(one for one in pod["volumes"] if one["name"] == "config")
+        assert volume["configMap"]["name"] == made["metadata"]["name"]
+        mount = next(one for one in pod["containers"][0]["volumeMounts"] if one["name"] == "config")
+        assert path == f"{mount['mountPath']}/{next(iter(made['data']))}"
+
+
+def config_map_of(config: Path) -> dict[str, Any]:
+    return kubernetes_objects(config)[0]
+
+
+def test_another_configuration_is_another_config_map_and_so_another_release(tmp_path: Path) -> None:
+    other = tmp_path / "graph.yaml"
+    other.write_text(HOSTED.read_text().replace("gpt-4o", "gpt-4.1"))
+    assert config_map_of(other)["metadata"]["name"] != config_map_of(HOSTED)["metadata"]["name"]
+    assert config_map_of(HOSTED) == config_map_of(HOSTED)
+
+
+def test_no_value_of_a_secret_is_in_the_manifests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    monkeypatch.setenv("SERVE_GRAPH_STORE_URL", "postgresql://u:very-secret@db/x")
+    text = manifests_text(kubernetes_objects(HOSTED), "x")
+    assert "very-secret" not in text
+    for pod in pods(service(HOSTED)).values():
+        named = {one["name"]: one.get("valueFrom") for one in pod["containers"][0]["env"]}
+        assert named["OPENAI_API_KEY"] == {"secretKeyRef": {"name": "serve-graph", "key": "OPENAI_API_KEY"}}
+
+
+def test_ray_is_told_what_its_groups_offer_as_kuberay_passes_it_on() -> None:
+    by_name = {group["groupName"]: group for group in service(CLUSTER)["rayClusterConfig"]["workerGroupSpecs"]}
+    params = by_name["frontier"]["rayStartParams"]
+    assert params["num-gpus"] == "4"
+    # As Ray's autoscaler reads it: without the outer quotes and the backslashes.
+    assert json.loads(params["resources"][1:-1].replace("\\", "")) == {"tier-frontier": 4}
+    assert (by_name["frontier"]["minReplicas"], by_name["frontier"]["maxReplicas"]) == (1, 4)
+
+
+def test_a_chosen_machine_is_where_the_pods_go_and_what_they_ask_for() -> None:
+    pod = pods(service(CLUSTER, machines={"cheap": "l4"}))["cheap"]
+    terms = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert terms[0]["matchExpressions"][0]["values"] == list(MACHINES["l4"].products)
+    assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+def test_a_release_takes_traffic_in_steps_where_a_gateway_class_is_named() -> None:
+    assert service(CLUSTER)["upgradeStrategy"] == {"type": "NewCluster"}
+    strategy = service(CLUSTER, gateway_class="istio")["upgradeStrategy"]
+    assert strategy["type"] == "NewClusterWithIncrementalUpgrade"
+    assert strategy["clusterUpgradeOptions"]["gatewayClassName"] == "istio"
+
+
+def test_replicas_have_their_time_to_finish_before_their_pod_goes() -> None:
+    assert pods(service(CLUSTER))["cheap"]["terminationGracePeriodSeconds"] >= 60, "drain_s of the tiers"
+
+
+def test_the_ray_version_is_the_one_that_the_project_installs() -> None:
+    assert f'"ray[serve]=={RAY_VERSION}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_a_machine_of_no_name_is_refused_with_the_file() -> None:
+    with pytest.raises(ConfigError, match=r"cluster\.yaml: no machine is called 'l5'"):
+        kubernetes_objects(CLUSTER, machines={"cheap": "l5"})
+
+
+@pytest.mark.parametrize(
+    ("policy", "placed"),
+    [
+        ("{version: none}", {"ingress"}),
+        ("{version: builtin}", {"ingress", "router", "verifier"}),
+        ("{version: stable}", {"ingress", "router", "verifier", "controller"}),
+        ("{version: 3, follow_s: null}", {"ingress"}),
+    ],
+)
+def test_only_deployments_that_the_builder_binds_are_placed(tmp_path: Path, policy: str, placed: set[str]) -> None:
+    path = tmp_path / "graph.yaml"
+    path.write_text((ROOT / "configs" / "local.yaml").read_text().rpartition("policy:")[0] + f"policy: {policy}\n")
+    application = yaml.safe_load(service(path)["serveConfigV2"])["applications"][0]
+    assert {one["name"] for one in application["deployments"]} == placed
+
+
+def test_the_text_is_yaml_and_the_graph_in_it_reads_as_written() -> None:
+    objects = kubernetes_objects(CLUSTER)
+    text = manifests_text(objects, "serve-graph manifests")
+    assert list(yaml.safe_load_all(text)) == objects
+    assert "  graph.yaml: |\n" in text
+    assert config_map_of(CLUSTER)["immutable"] is True
