@@ -5,7 +5,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.fixtures.sampling import in_sample
+from tests.fixtures.sampling import left_out
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before numpy is imported: more threads than cores make every worker slower
     for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -41,9 +41,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--whole") or any("::" in given for given in config.args):
         return
-    sampled = [item for item in items if item.get_closest_marker("sampled")]
-    groups = [str(item.callspec.params[item.get_closest_marker("sampled").args[0]]) for item in sampled]
-    left = {item for item, chosen in zip(sampled, in_sample(groups), strict=True) if not chosen}
-    if left:
+    if left := set(left_out(items)):
         config.hook.pytest_deselected(items=list(left))
         items[:] = [item for item in items if item not in left]

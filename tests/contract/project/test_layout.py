@@ -6,8 +6,6 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tests.fixtures.sampling import in_sample
-
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("router_models", "serve_graph")
 MOST_ENTRIES, MOST_LAYERS = 14, 13
@@ -16,6 +14,7 @@ GENERATED = re.compile(r"\..*|__pycache__|build|dist|mlruns|.*\.egg-info|.*\.log
 
 # Packages whose tests stand in the folder above, or in another kind's. Everything else has a folder of its own.
 TESTED_ELSEWHERE = {
+    "router_models/data/embeddings": "tests/unit/router_models/data/test_features.py",
     "router_models/data/formats": "tests/unit/router_models/data/test_formats.py",
     "router_models/data/starter/families": "tests/contract/test_every_starter_family.py",
     "router_models/data/starter/sandbox": "tests/unit/router_models/data/starter/test_sandbox.py",
@@ -115,13 +114,3 @@ def test_every_folder_of_unit_tests_mirrors_a_package() -> None:
         path.parent.relative_to(ROOT / "tests" / "unit") for path in (ROOT / "tests" / "unit").rglob("test_*.py")
     }
     assert [str(folder) for folder in holding if not (ROOT / folder).is_dir()] == []
-
-
-def test_a_sample_is_the_same_every_time_and_leaves_no_group_and_no_kind_out() -> None:
-    groups = [family for _ in range(10) for family in "abcdefgh"]
-    chosen = in_sample(groups, 5)
-    assert chosen == in_sample(groups, 5)
-    assert sum(chosen) == len(groups) / 5
-    assert {group for group, kept in zip(groups, chosen, strict=True) if kept} == set(groups)
-    assert all(any(chosen[kind * 8 : kind * 8 + 8]) for kind in range(10))
-    assert in_sample(["a", "b", "b"], 5) == [True, False, True]
