@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from router_models.data.features import Encoder
+    from router_models.data.embeddings.encoder import Encoder
     from router_models.data.outcomes import OutcomeTable, read_outcomes
     from router_models.errors import NotCertifiedError
     from router_models.estimators.routers import ROUTERS
@@ -83,7 +83,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "data.features": ("Encoder",),
+    "data.embeddings.encoder": ("Encoder",),
     "data.outcomes": ("OutcomeTable", "read_outcomes"),
     "errors": ("NotCertifiedError",),
     "estimators.routers": ("ROUTERS",),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from router_models.data.features import Encoder
+from router_models.data.embeddings.encoder import Encoder
 from router_models.data.outcomes import read_outcomes
 from router_models.data.text_cache import each_text_once
 from router_models.errors import NotCertifiedError

@@ -15,7 +15,7 @@ import numpy as np
 
 from router_models.errors import DataError
 from router_models.types import Prompts, Query
-from router_models.types.conditions import HASHED, PLAIN_WORDS
+from router_models.types.condition_cells import HASHED, PLAIN_WORDS
 
 UNKNOWN = "unknown"
 MAX_SLICES = 60

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from router_models.data.features import TextEncoder, cached_embeddings, load_embeddings
+from router_models.data.embeddings.cache import TextEncoder, cached_embeddings, load_embeddings
 from router_models.errors import DataError
 from router_models.types import Answers, BoolArray, FloatArray, IntArray, Prompts, Tokens
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from router_models.data.features import Encoder
+from router_models.data.embeddings.encoder import Encoder
 from router_models.data.json_values import to_json_values
 from router_models.data.outcomes import OutcomeTable
 from router_models.errors import DataError

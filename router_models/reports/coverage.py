@@ -14,7 +14,8 @@ from router_models.data.outcomes import OutcomeTable
 from router_models.reports.markdown import table
 from router_models.training.splits import SPLIT_SHARES
 from router_models.types import BoolArray
-from router_models.types.conditions import CONDITION_COLUMNS, PLAIN, PLAIN_WORDS, Conditions
+from router_models.types.condition_cells import CONDITION_COLUMNS, PLAIN_WORDS
+from router_models.types.conditions import PLAIN, Conditions
 from router_models.types.coverage import LEAST_ROWS, Coverage
 
 NEEDED = round(LEAST_ROWS / SPLIT_SHARES["cert"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from router_models.data.artifacts import read_json_file
-from router_models.data.features import Encoder
+from router_models.data.embeddings.encoder import Encoder
 from router_models.data.slices import SLICERS
 from router_models.errors import ArtifactError, DataError
 from router_models.estimators.signals import TierKind

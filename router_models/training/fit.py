@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from router_models.data.features import Encoder
+from router_models.data.embeddings.encoder import Encoder
 from router_models.data.outcomes import OutcomeTable
 from router_models.data.slices import UNKNOWN, slices_of
 from router_models.errors import DataError

@@ -8,46 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from router_models.types.declared import LARGE, SHA256, format_digest, tools_digest
+from router_models.types.condition_cells import cell_digest, cell_format, cell_is_yes, cell_json, cell_of, cell_sha256
+from router_models.types.declared import format_digest, tools_digest
 from router_models.types.exchange import Message, Query
 from router_models.types.unread import unread_of
 
-CONDITION_COLUMNS = (
-    "decoding",
-    "max_tokens",
-    "system_prompt",
-    "turns",
-    "tools",
-    "response_format",
-    "tool_loop",
-    "prefilled",
-    "unread",
-    "declared_tools",
-    "format_schema",
-)
-"""The columns of outcomes that say under which conditions a row was asked; empty or absent: the plain case."""
-HASHED = frozenset({"system_prompt", "declared_tools", "format_schema"})
-"""Those that hold a sha256."""
-DECLARED_IN: Mapping[str, str] = {"declared_tools": "tools", "format_schema": "response_format"}
-"""The columns that may hold the JSON of a request, and so say what these are the digests of."""
-PLAIN_WORDS: Mapping[str, str] = {
-    "decoding": "the tiers' own",
-    "max_tokens": "the tiers' own",
-    "system_prompt": "none",
-    "turns": "1",
-    "tools": "no",
-    "response_format": "text",
-    "tool_loop": "no",
-    "prefilled": "no",
-    "unread": "nothing",
-    "declared_tools": "none",
-    "format_schema": "none",
-}
-"""What an empty cell of each of these columns says."""
 NO_DECODING = frozenset(
     """messages model stream stream_options n seed max_tokens max_completion_tokens logprobs top_logprobs user metadata
     store service_tier prompt_cache_key prompt_cache_retention prompt_cache_options safety_identifier serve_graph tools
@@ -140,10 +109,10 @@ class Conditions:
             "max_tokens": "" if self.max_tokens is None else str(self.max_tokens),
             "system_prompt": self.system_prompt,
             "turns": str(self.turns),
-            "tools": _yes(self.tools),
+            "tools": cell_of(self.tools),
             "response_format": self.response_format,
-            "tool_loop": _yes(self.tool_loop),
-            "prefilled": _yes(self.prefilled),
+            "tool_loop": cell_of(self.tool_loop),
+            "prefilled": cell_of(self.prefilled),
             "unread": self.unread,
             "declared_tools": self.declared,
             "format_schema": self.schema,
@@ -167,24 +136,24 @@ class Conditions:
             return int(value)
 
         decoding = row.get("decoding", "").strip()
-        asked = _json(decoding) if decoding else {}
+        asked = cell_json(decoding) if decoding else {}
         if not isinstance(asked, dict):
             raise ValueError(f'decoding must be a JSON object such as {{"temperature":0.7}}, found {decoding[:60]!r}')
         if stray := sorted(OWN_CONDITIONS & asked.keys()):
             raise ValueError(f"{stray[0]} is no sampling setting: it is a condition, or a column, of its own")
-        declared = _digest(row, "declared_tools", tools_digest)
+        declared = cell_digest(row, "declared_tools", tools_digest)
         return cls(
             decoding_of(asked, as_sent=True),
             number("max_tokens"),
-            _hash_of(row.get("system_prompt", "")),
+            cell_sha256(row.get("system_prompt", "")),
             number("turns") or 1,
-            _yes_or_no("tools", row.get("tools", "")) or bool(declared),
-            _format_of(row.get("response_format", "").strip()),
-            _yes_or_no("tool_loop", row.get("tool_loop", "")),
-            _yes_or_no("prefilled", row.get("prefilled", "")),
+            cell_is_yes("tools", row.get("tools", "")) or bool(declared),
+            cell_format(row.get("response_format", "").strip()),
+            cell_is_yes("tool_loop", row.get("tool_loop", "")),
+            cell_is_yes("prefilled", row.get("prefilled", "")),
             unread=row.get("unread", "").strip(),
             declared=declared,
-            schema=_digest(row, "format_schema", format_digest),
+            schema=cell_digest(row, "format_schema", format_digest),
         )
 
     def effective_decoding(self, defaults: Mapping[str, Any]) -> str:
@@ -292,55 +261,3 @@ def decoding_of(settings: Mapping[str, Any], *, as_sent: bool = False) -> str:
 
 def _by_name(value: Any) -> Any:
     return dict(sorted(value.items(), key=lambda member: str(member[0]))) if isinstance(value, Mapping) else value
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else ""
-
-
-def _yes_or_no(name: str, text: str) -> bool:
-    word = text.strip().casefold()
-    if word in ("yes", "true", "1", "1.0"):
-        return True
-    if word in ("", "no", "false", "0", "0.0", "null", "none"):
-        return False
-    declared = _json(word)
-    if not isinstance(declared, list | dict):
-        raise ValueError(f"{name} must be yes or no, found {text[:60]!r}")
-    return bool(declared)
-
-
-def _format_of(text: str) -> str:
-    declared = _json(text) if text.startswith("{") else text
-    kind = declared.get("type") if isinstance(declared, dict) else declared
-    if not isinstance(kind, str):
-        raise ValueError(f"response_format must be a type such as json_object, found {text[:60]!r}")
-    return "" if kind == "text" else kind
-
-
-def _hash_of(text: str) -> str:
-    return (
-        text
-        if not text or SHA256.fullmatch(text)
-        else hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    )
-
-
-def _digest(row: Mapping[str, str], name: str, digest: Callable[[Any], str]) -> str:
-    """Read a digest; where the column has the JSON itself, or the one that it is declared in, take its digest."""
-    text = row.get(name, "").strip()
-    if SHA256.fullmatch(text) or text == LARGE:
-        return text
-    declared = _json(text)
-    if text and not isinstance(declared, list | dict):
-        raise ValueError(f"{name} must be a sha256 in hex or the JSON that was sent, found {text[:60]!r}")
-    if not text:
-        declared = _json(row.get(DECLARED_IN[name], "").strip())
-    return digest(declared) if isinstance(declared, list | dict) else ""
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None

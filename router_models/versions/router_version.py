@@ -19,16 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from router_models.data.features import (
-    MOST_CHARS,
-    MOST_WINDOWS,
-    WINDOW,
-    Encoder,
-    answers_of,
-    embedding_of,
-    prompt_of,
-    prompts_of,
-)
+from router_models.data.embeddings.encoder import MOST_CHARS, MOST_WINDOWS, WINDOW, Encoder
+from router_models.data.features import answers_of, embedding_of, prompt_of, prompts_of
 from router_models.data.slices import slice_of
 from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.prompt_parts import conversation_of

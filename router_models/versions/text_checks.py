@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from router_models.data.features import TextEncoder
+from router_models.data.embeddings.cache import TextEncoder
 from router_models.data.text_cache import cached_by_text, each_text_once
 from router_models.estimators.prompt_parts import overlapping_parts
 from router_models.estimators.spelling import Spelling

@@ -11,7 +11,7 @@ import numpy as np
 import openai
 import pytest
 
-from router_models.data.features import Encoder
+from router_models.data.embeddings.encoder import Encoder
 from serve_graph.cli.local.launch import free_port
 from serve_graph.config.tiers import WeightsConfig
 from serve_graph.engines.weights.resolve import resolve_weights

@@ -20,7 +20,7 @@ from router_models.data.formats.condition_columns import asked_as, with_conditio
 from router_models.data.formats.token_columns import TOKEN_COLUMNS, tokens_of
 from router_models.errors import DataError
 from router_models.types import FloatArray, Tokens
-from router_models.types.conditions import CONDITION_COLUMNS
+from router_models.types.condition_cells import CONDITION_COLUMNS
 from router_models.types.exchange import LOGPROB_NAMES
 
 COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "latency_s")

@@ -15,15 +15,8 @@ from router_models.data.table import OutcomeTable
 from router_models.errors import DataError
 from router_models.types import Query
 from router_models.types.chat_prompts import read_message
-from router_models.types.conditions import (
-    CONDITION_COLUMNS,
-    DECLARED_IN,
-    HASHED,
-    PLAIN,
-    PLAIN_WORDS,
-    Conditions,
-    conditions_of,
-)
+from router_models.types.condition_cells import CONDITION_COLUMNS, DECLARED_IN, HASHED, PLAIN_WORDS
+from router_models.types.conditions import PLAIN, Conditions, conditions_of
 
 
 def conditions_of_table(table: OutcomeTable) -> tuple[Conditions, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from router_models.data.features import Encoder
+from router_models.data.embeddings.encoder import Encoder
 from router_models.data.json_values import to_json_values
 from router_models.data.outcomes import OutcomeTable
 from router_models.errors import DataError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from router_models.data.features import cached_embeddings
+from router_models.data.embeddings.cache import cached_embeddings
 from router_models.data.outcomes import OutcomeTable
 from router_models.estimators.routers.language_model.p_yes import PYesRouter, YesEncoder
 from router_models.estimators.routers.language_model.probe import HiddenStateEncoder

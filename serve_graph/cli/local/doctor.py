@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from router_models.data.features import Encoder
+from router_models.data.embeddings.encoder import Encoder
 from router_models.errors import RouterModelsError
 from serve_graph.cli.client.api_key import KEY_ADVICE, key_headers
 from serve_graph.cli.client.readiness import tells_everything

@@ -115,7 +115,7 @@ def certify(
     """
     from dataclasses import replace
 
-    from router_models.data.features import Encoder
+    from router_models.data.embeddings.encoder import Encoder
     from router_models.data.outcomes import read_outcomes
     from router_models.data.text_cache import each_text_once
     from router_models.pipeline import certify_next, certify_overload_next, certify_prefix_next

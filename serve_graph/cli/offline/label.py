@@ -63,7 +63,7 @@ def label(
     from dataclasses import replace
     from datetime import UTC, datetime
 
-    from router_models.data.features import Encoder
+    from router_models.data.embeddings.encoder import Encoder
     from router_models.data.outcomes import read_outcomes
     from router_models.training.candidate import load_candidate
     from router_models.training.labelling.begin import open_labels

@@ -50,7 +50,7 @@ def robustness(
 
     Example: serve-graph robustness --candidate candidate --outcomes outcomes.parquet --out robustness.md
     """
-    from router_models.data.features import Encoder
+    from router_models.data.embeddings.encoder import Encoder
     from router_models.data.outcomes import read_outcomes
     from router_models.evaluation.benchmarks.misrouting import (
         easiest,

@@ -180,7 +180,7 @@ def note_comparison(
 
 def embedded(table: OutcomeTable, embeddings: Path | None, cache: Path) -> OutcomeTable:
     """Return the table with embeddings from a file, or from the packaged encoder and cached in the folder."""
-    from router_models.data.features import Encoder
+    from router_models.data.embeddings.encoder import Encoder
 
     if embeddings is not None:
         return table.with_embeddings(embeddings)

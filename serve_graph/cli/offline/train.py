@@ -67,7 +67,7 @@ def train(
     """
     from dataclasses import replace
 
-    from router_models.data.features import Encoder
+    from router_models.data.embeddings.encoder import Encoder
     from router_models.data.outcomes import read_outcomes
     from router_models.training.candidate import save_candidate
     from router_models.training.fit import check_outcomes, fit_candidate

@@ -75,7 +75,7 @@ def _replayed(
 ) -> VersionDiff:
     from datetime import UTC, datetime
 
-    from router_models.data.features import Encoder
+    from router_models.data.embeddings.encoder import Encoder
     from router_models.data.outcomes import read_outcomes
     from router_models.planning.version_diff import diff_versions, held_out
     from router_models.versions.registry import seed_of

@@ -84,7 +84,7 @@ def test_the_wheel_holds_what_is_no_python_too(built: Path) -> None:
         "serve_graph/py.typed",
         "serve_graph/config/templates/hosted.yaml",
         "router_models/data/starter/outcomes.parquet",
-        "router_models/data/all_minilm_l6_v2/tokenizer.json",
+        "router_models/data/embeddings/all_minilm_l6_v2/tokenizer.json",
     } <= names
     assert {name.split("/")[0] for name in names} == {
         "router_models",

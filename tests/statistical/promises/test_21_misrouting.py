@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from router_models.data.features import Encoder
+from router_models.data.embeddings.encoder import Encoder
 from router_models.data.outcomes import read_outcomes
 from router_models.data.starter import STARTER_OUTCOMES
 from router_models.evaluation.benchmarks.misrouting import easiest, measure_misrouting, routed_version

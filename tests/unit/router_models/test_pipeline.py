@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from router_models.data.features import Encoder
+from router_models.data.embeddings.encoder import Encoder
 from router_models.data.formats import outcomes_to_frame, parse_columns
 from router_models.data.outcomes import prompt_id, table_of, write_outcomes
 from router_models.errors import ArtifactError, CertificateError, DataError, NotCertifiedError

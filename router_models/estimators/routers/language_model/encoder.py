@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from router_models.data.artifacts import State
-from router_models.data.features import package_file
+from router_models.data.embeddings.encoder import package_file
 from router_models.errors import ArtifactError
 from router_models.estimators.routers.base import RouterModel, array_of, check_prompts_input, fitted, meta_of
 from router_models.estimators.routers.language_model.causal import model_digest

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router_models.data.artifacts import State
-from router_models.data.features import MOST_CHARS
+from router_models.data.embeddings.encoder import MOST_CHARS
 from router_models.data.text_cache import cached_by_text
 from router_models.estimators.routers.base import RouterModel, array_of, check_prompts_input, fitted, squash
 from router_models.types import FloatArray, Prompts

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from router_models.data.artifacts import State
-from router_models.data.features import MOST_CHARS
+from router_models.data.embeddings.encoder import MOST_CHARS
 from router_models.errors import ArtifactError
 from router_models.estimators.verifiers.learned.blas_threads import one_blas_thread
 from router_models.types import FloatArray, IntArray

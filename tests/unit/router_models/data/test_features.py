@@ -7,19 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from router_models.data.features import (
-    EMBEDDING_DIM,
-    MOST_CHARS,
-    MOST_WINDOWS,
-    SURFACE_NAMES,
-    WINDOW,
-    Encoder,
-    answers_of,
-    cached_embeddings,
-    load_embeddings,
-    prompts_of,
-    surface_features,
-)
+from router_models.data.embeddings.cache import cached_embeddings, load_embeddings
+from router_models.data.embeddings.encoder import EMBEDDING_DIM, MOST_CHARS, MOST_WINDOWS, WINDOW, Encoder
+from router_models.data.features import SURFACE_NAMES, answers_of, prompts_of, surface_features
 from router_models.errors import ArtifactError, DataError
 from router_models.types import Completion, Query
 from router_models.types.exchange import LOGPROB_NAMES, logprob_summary

@@ -256,7 +256,7 @@ def test_hidden_states_come_from_a_real_model_and_do_not_depend_on_the_batch(tmp
     import torch
     from transformers import AutoTokenizer, GPT2Config, GPT2Model
 
-    from router_models.data.features import package_file
+    from router_models.data.embeddings.encoder import package_file
     from router_models.estimators.routers.language_model.probe import HiddenStateEncoder
 
     torch.manual_seed(0)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from router_models.data.features import Encoder
+from router_models.data.embeddings.encoder import Encoder
 from router_models.data.outcomes import OutcomeTable, read_outcomes
 from router_models.estimators.routers import DefaultRouter
 from router_models.evaluation.held_out import folds_of, held_out_scores, routing_targets

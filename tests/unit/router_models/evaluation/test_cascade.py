@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from router_models.data.features import Encoder
+from router_models.data.embeddings.encoder import Encoder
 from router_models.data.outcomes import read_outcomes
 from router_models.errors import DataError
 from router_models.estimators.routers.text.linear import SurfaceRouter

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from router_models.data.features import Encoder, package_file
+from router_models.data.embeddings.encoder import Encoder, package_file
 from router_models.data.formats import parse_columns
 from router_models.data.outcomes import OutcomeTable, table_of
 from router_models.errors import ArtifactError

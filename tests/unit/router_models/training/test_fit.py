@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from router_models.data.features import Encoder
+from router_models.data.embeddings.encoder import Encoder
 from router_models.data.formats import parse_columns
 from router_models.data.outcomes import OutcomeTable, prompt_id, table_of
 from router_models.errors import DataError

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from router_models.data.features import Encoder
+from router_models.data.embeddings.encoder import Encoder
 from router_models.data.formats import outcomes_to_frame, parse_columns
 from router_models.data.groups import evidence_rows, grouped_by, in_hash_order
 from router_models.data.outcomes import OutcomeTable, prompt_id, table_of

@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from router_models.data.artifacts import seal
-from router_models.data.features import FEATURES_VERSION, MOST_CHARS
+from router_models.data.embeddings.encoder import MOST_CHARS
+from router_models.data.features import FEATURES_VERSION
 from router_models.errors import ArtifactError
 from router_models.estimators.calibrators.scores import CALIBRATORS
 from router_models.estimators.routers import ConstantRouter, LengthRouter, RouterModel

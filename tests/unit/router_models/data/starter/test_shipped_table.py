@@ -12,7 +12,8 @@ from router_models.data.starter.variations import SAMPLED, SYSTEM_PROMPTS, syste
 from router_models.estimators.novelty import NoveltyDetector
 from router_models.training.splits import SPLIT_SHARES
 from router_models.types import Message, Prompts, Query
-from router_models.types.conditions import CONDITION_COLUMNS, Conditions, conditions_of, decoding_of, system_prompt_of
+from router_models.types.condition_cells import CONDITION_COLUMNS
+from router_models.types.conditions import Conditions, conditions_of, decoding_of, system_prompt_of
 from router_models.types.coverage import NOVELTY_QUANTILE, Coverage
 
 

