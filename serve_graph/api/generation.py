@@ -20,6 +20,7 @@ from serve_graph.api.responses import ResponsesFormat, ResponsesRequest, respons
 from serve_graph.api.sse import kept_alive, unbroken
 from serve_graph.errors import RequestError
 from serve_graph.gateway.context_length import prompt_tokens
+from serve_graph.gateway.embeddings import answer_embeddings, open_embeddings
 from serve_graph.gateway.handler import Service
 from serve_graph.gateway.request import Request as Opened
 from serve_graph.protocol.async_stream import BufferedAsyncIterator
@@ -149,9 +150,9 @@ def add_generation(
     async def embeddings(request: Request) -> Response:
         parsed = await read(EmbeddingsRequest, request)
         query, body = embeddings_query(parsed)
-        opened = service.open_embeddings(query, parsed.model)
+        opened = open_embeddings(service, query, parsed.model)
         try:
-            answer = await while_connected(request, service.embed(opened, body))
+            answer = await while_connected(request, answer_embeddings(service, opened, body))
         except BaseException:
             service.record(opened, asyncio.CancelledError())  # no effect unless cancelled before it started
             raise

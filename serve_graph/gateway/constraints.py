@@ -13,7 +13,6 @@ from typing import Any
 from router_models.types import Decision, DecisionRecord, Query
 from router_models.types.conditions import conditions_of
 from router_models.types.coverage import Coverage, Uncovered
-from router_models.versions.policy import Policy
 from serve_graph.cascade.calls import MAY_BE_LONGER
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.deadline import NEVER, Deadline
@@ -24,13 +23,7 @@ from serve_graph.gateway.capabilities import CapableTiers, capabilities_of, need
 from serve_graph.gateway.context_length import Room, crowded, fit_context
 from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.gateway.promise import AnswerPromise, CertifiedShares, RequestFacts, answer_promise, set_apart
-from serve_graph.gateway.rules import (
-    Expectations,
-    hold_tool_loop,
-    keep_promised,
-    keep_session,
-    within_latency,
-)
+from serve_graph.gateway.rules import Expectations, hold_tool_loop, keep_promised, keep_session, within_latency
 from serve_graph.gateway.sessions import Session, Sessions
 from serve_graph.policy.labels import LabelRule
 from serve_graph.policy.served_policy import ServedPolicy, whole_try_s
@@ -128,7 +121,7 @@ def request_context(
         policy = policy.without_abstention()
     if query is not None and not is_plain:
         capable = CapableTiers(policy.tiers, routing.capabilities, needs_of(query))
-        policy, unmeasured = _only_capable(policy, capable, resolved), capable.needs.unmeasured
+        policy, unmeasured = capable.only(policy, resolved), capable.needs.unmeasured
         top = policy.top
         safe_tier = safe_tier if safe_tier in policy.tiers else top
     usual_s = routing.latencies.expected_s(top) if math.isfinite(deadline.seconds) else None
@@ -215,17 +208,6 @@ def _is_plain_text(query: Query) -> bool:
         and message.get("role") not in ("tool", "function")
         for message in messages
     )
-
-
-def _only_capable(policy: Policy, capable: CapableTiers, resolved: ResolvedOptions) -> Policy:
-    """The policy on the tiers that take the request; raises RequestError where none does that may answer it."""
-    if resolved.forced is not None:
-        capable.check_forced(resolved.forced)
-        return policy
-    if resolved.quality_floor is not None:
-        capable.check_floor(resolved.quality_floor)
-    able = capable.able
-    return policy if len(able) == len(policy.tiers) else policy.only(able)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import Any
 from router_models.types import Action, Completion, Query
 from serve_graph.access.accounts import Accounts
 from serve_graph.access.auth import CALLER
-from serve_graph.cascade import calls, cascade
+from serve_graph.cascade import cascade
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.deadline import Deadline
 from serve_graph.cascade.interfaces import RecordSink
@@ -29,7 +29,7 @@ from serve_graph.errors import EngineError, UnknownModelError
 from serve_graph.gateway.arms import RolloutArms
 from serve_graph.gateway.compared import offer_comparison
 from serve_graph.gateway.constraints import RoutingContext, request_context
-from serve_graph.gateway.options import ResolvedOptions, chosen_tier, resolve_options
+from serve_graph.gateway.options import ResolvedOptions, resolve_options
 from serve_graph.gateway.request import Request, offer_answer, record_of
 from serve_graph.gateway.tool_affinity import ToolAffinity, bound
 from serve_graph.gateway.worst_case import permitted, worst_case
@@ -118,7 +118,7 @@ class Service:
         if forced is not None and forced not in self.context.engines:
             known = ", ".join([AUTO, *self.context.engines, *self.aliases])
             raise UnknownModelError(f"the model {forced!r} does not exist; known: {known}", "model", "model_not_found")
-        deadline = self._deadline(resolved)
+        deadline = self.deadline(resolved)
         query = replace(query, metadata=resolved.labels(query.metadata))
         if caller.key is not None:
             query = permitted(query, caller.key, resolved, self.routing.rooms)
@@ -143,10 +143,10 @@ class Service:
         request.checked = routing.coverage is not None and forced is None
         request.slicer = None if routing.labels is None else routing.labels.slicer
         if reserves:
-            self._reserve(request, context.policy.tiers if forced is None else (forced,))
+            self.reserve(request, context.policy.tiers if forced is None else (forced,))
         return request
 
-    def _reserve(self, request: Request, tiers: Sequence[str], *, answers: bool = True) -> None:
+    def reserve(self, request: Request, tiers: Sequence[str], *, answers: bool = True) -> None:
         """Hold the most that a request may cost its key; raises RateLimitedError and BudgetSpentError."""
         key = CALLER.get().key
         if key is None or self.accounts is None:
@@ -220,38 +220,6 @@ class Service:
                 yield last
             raise
 
-    def open_embeddings(self, query: Query, model: str) -> Request:
-        """Accept an embeddings request for the tier it names, or for `auto` for the cheapest that embeds.
-
-        Raises as `open` does, UnknownModelError where that tier does not embed.
-        """
-        caller, embedders = CALLER.get(), self.context.embedders
-        meant = self.model_meant(model)
-        forced = chosen_tier(caller, None if meant == AUTO else meant)
-        tier = next(iter(embedders), AUTO) if forced is None else forced
-        if tier not in embedders:
-            known = ", ".join(embedders) or "none"
-            raise UnknownModelError(
-                f"no embeddings from {tier!r}; tiers that embed: {known}", "model", "model_not_found"
-            )
-        certificate = self.routing.certificate_status.snapshot()
-        context = replace(self.context, certificate=certificate, set_apart="embeddings are passed through")
-        request = Request(query, model, forced, False, context, key=caller.name, embeds=True)
-        request.request_id, request.shares = caller.request_id, self.routing.shares
-        request.state.go(tier, Action.ROUTED if forced is None else Action.FORCED, "embeddings")
-        self._reserve(request, (tier,), answers=False)
-        return request
-
-    async def embed(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Pass embeddings through. Raises EngineError where the tier cannot make them now."""
-        try:
-            reply = await self._deadline(request.resolved).kept(calls.embed(self.context, body, request.state))
-        except BaseException as error:
-            self.record(request, error)
-            raise
-        self.record(request)
-        return reply | {"model": request.state.tier, "serve_graph": request.facts()}
-
     def record(self, request: Request, error: BaseException | None = None) -> None:
         """Write the request's record, once; later calls do nothing."""
         if request.recorded:
@@ -271,7 +239,7 @@ class Service:
         if self.arms is not None and self.comparer is not None:
             offer_comparison(self.comparer, request, self.arms, self.context, self.routing, record.status)
 
-    def _deadline(self, resolved: ResolvedOptions) -> Deadline:
+    def deadline(self, resolved: ResolvedOptions) -> Deadline:
         """From now on: the configured one, or the request's own where that is sooner."""
         return Deadline(min(self.deadline_s or math.inf, resolved.deadline_s or math.inf), self.clock(), self.clock)
 

@@ -6,7 +6,6 @@ Unknown fields are rejected by name, as OpenAI does. vLLM's sampling extensions 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -15,23 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from router_models.types import Message, Query
 from router_models.types.chat_prompts import read_message
 from serve_graph.errors import RequestError
-from serve_graph.protocol.bounds import (
-    MAX_CHOICES,
-    MAX_DEPTH,
-    MAX_FAULTS,
-    MAX_ITEMS,
-    MAX_NAMES,
-    MAX_STOPS,
-    MAX_TEXT_BYTES,
-    MAX_VALUES,
-    check_shape,
-    check_text,
-    check_unicode,
-    check_values,
-    finite_number,
-    refuse_constant,
-    whole_number,
-)
+from serve_graph.protocol.bounds import MAX_CHOICES, MAX_FAULTS, MAX_STOPS, MAX_VALUES, read_object
 from serve_graph.protocol.fields import OWN_NAMES, WITHHELD, EngineKind
 from serve_graph.protocol.legacy_functions import with_tools
 from serve_graph.protocol.validation import explain, explain_some, take_unknown
@@ -198,7 +181,7 @@ def parse_request(kind: type[R], body: bytes, unknown_fields: UnknownFields = "r
     """
     if not body or body.isspace():
         raise RequestError("the request body is empty; send a JSON object", code="empty_body")
-    data = _read_object(body, kind.most_values if issubclass(kind, Extensible) else MAX_VALUES)
+    data = read_object(body, kind.most_values if issubclass(kind, Extensible) else MAX_VALUES)
     if model is not None:
         data["model"] = model
     try:
@@ -219,36 +202,6 @@ def parse_request(kind: type[R], body: bytes, unknown_fields: UnknownFields = "r
             raise RequestError(f"unrecognized request argument: {own[0]}", own[0], "unknown_field")
         request.extras.update(extras)
     return request
-
-
-def _read_object(body: bytes, most_values: int) -> dict[str, Any]:
-    """Parse a JSON object and make sure that it can be sent to an engine as UTF-8 JSON."""
-    try:
-        if len(body) > MAX_NAMES:
-            check_values(body, most_values)
-        whole = whole_number if len(body) > MAX_NAMES else int
-        text = body.decode("utf-8-sig")
-        data = json.loads(text, parse_constant=refuse_constant, parse_float=finite_number, parse_int=whole)
-        if not isinstance(data, dict):
-            raise RequestError("the request body must be a JSON object", code="invalid_json")
-        if len(body) > MAX_TEXT_BYTES:
-            check_text(body, data)
-        check_shape(data, MAX_ITEMS if most_values == MAX_VALUES else most_values)
-        # The only way to write half a character, in steps: one byte is found several times as fast as three.
-        if b"\\" in body and b"\\u" in body and (b"\\ud" in body or b"\\uD" in body):
-            check_unicode(data)
-    except UnicodeDecodeError as error:
-        raise RequestError(f"the request body is not valid UTF-8 (byte {error.start})", code="invalid_utf8") from None
-    except UnicodeEncodeError:
-        raise RequestError(
-            "the request contains an unpaired surrogate, which is not valid Unicode", code="invalid_utf8"
-        ) from None
-    except RecursionError:
-        message = f"the request nests arrays and objects more than {MAX_DEPTH} levels deep"
-        raise RequestError(message, code="invalid_json") from None
-    except ValueError as error:  # JSONDecodeError, NaN and infinities, integers of thousands of digits
-        raise RequestError(f"the request body is not valid JSON: {error}", code="invalid_json") from None
-    return data
 
 
 def options_of(

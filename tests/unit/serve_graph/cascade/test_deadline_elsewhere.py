@@ -17,6 +17,7 @@ from serve_graph.errors import (
     EngineTimeoutError,
     SaturatedError,
 )
+from serve_graph.gateway.embeddings import answer_embeddings, open_embeddings
 from serve_graph.gateway.handler import Service
 from serve_graph.gateway.options import resolve_options
 
@@ -50,7 +51,7 @@ async def test_embeddings_have_the_deadline_too() -> None:
     context = replace(fake_context(), embedders={"cheap": Asleep()})
     service = Service(context, ListSink(), deadline_s=0.01)
     with pytest.raises(DeadlineError):
-        await service.embed(service.open_embeddings(Query.from_prompt("a"), "auto"), {"input": "a"})
+        await answer_embeddings(service, open_embeddings(service, Query.from_prompt("a"), "auto"), {"input": "a"})
 
 
 @pytest.fixture

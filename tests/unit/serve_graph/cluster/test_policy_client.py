@@ -1,5 +1,6 @@
 """The handle of router and verifier as Decider and Judge, over a handle that needs no cluster."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -8,9 +9,8 @@ import pytest
 
 from router_models.types import Action, Completion, Decision, Query, Verdict
 from serve_graph.cascade.fakes import FakeHandle
-from serve_graph.errors import (
-    PolicyUnavailableError,
-)
+from serve_graph.errors import PolicyUnavailableError
+from tests.fixtures.made_up_time import hurry, settled
 
 QUERY = Query.from_prompt("why?")
 
@@ -20,7 +20,7 @@ def policy() -> Callable[..., Any]:
     from serve_graph.cluster.policy_client import HandlePolicy
 
     def make(handle: FakeHandle, now: list[float] | None = None) -> Any:
-        return HandlePolicy(handle, "router", "router/1", timeout_s=0.05, rest_s=0.2, clock=lambda: (now or [0.0])[0])  # type: ignore[arg-type]
+        return HandlePolicy(handle, "router", "router/1", timeout_s=60.0, rest_s=0.2, clock=lambda: (now or [0.0])[0])  # type: ignore[arg-type]
 
     return make
 
@@ -43,10 +43,13 @@ async def test_a_policy_is_asked_without_the_messages_that_only_engines_read(pol
 
 
 async def test_policy_that_does_not_reply_is_not_asked_again_for_a_while(policy: Callable[..., Any]) -> None:
-    handle, now = FakeHandle(Decision("cheap", "why"), delay_s=30), [100.0]
+    handle, now = FakeHandle(Decision("cheap", "why"), delay_s=3600), [100.0]
     asking = policy(handle, now=now)
-    with pytest.raises(PolicyUnavailableError, match=r"no reply in 0\.05 s"):
-        await asking.decide(QUERY)
+    decided = asyncio.ensure_future(asking.decide(QUERY))
+    await settled()
+    hurry(61.0)
+    with pytest.raises(PolicyUnavailableError, match="no reply in 60 s"):
+        await decided
     handle.delay_s = 0.0
     with pytest.raises(PolicyUnavailableError, match="a moment ago"):
         await asking.decide(QUERY)

@@ -19,6 +19,7 @@ from serve_graph.errors import (
     SaturatedError,
     TierSetupError,
 )
+from tests.fixtures.made_up_time import run
 
 QUERY = Query.from_prompt("why?")
 PRICE = PriceConfig(input_usd_per_mtok=Decimal(1), output_usd_per_mtok=Decimal(2))
@@ -30,7 +31,7 @@ def engine() -> Callable[..., Any]:
     from serve_graph.cluster.tier_client import HandleEngine
 
     def make(handle: FakeHandle, hosted: bool = False, **fields: Any) -> Any:
-        common = {"name": "cheap", "price": PRICE, "timeout_s": 0.1, "decoding": {"temperature": 0.0}} | fields
+        common = {"name": "cheap", "price": PRICE, "timeout_s": 30.0, "decoding": {"temperature": 0.0}} | fields
         config = (
             HostedTierConfig(engine="openai", model="m", **common)
             if hosted
@@ -50,16 +51,16 @@ async def test_engines_reply_becomes_a_completion(engine: Callable[..., Any]) ->
     assert not handle.responses[0].cancelled
 
 
-async def test_engine_that_takes_too_long_is_given_up_and_told_so(engine: Callable[..., Any]) -> None:
-    handle = FakeHandle(REPLY, delay_s=30)
-    with pytest.raises(EngineTimeoutError, match=r"took over 0\.1 s"):
-        await engine(handle).generate(QUERY)
+def test_engine_that_takes_too_long_is_given_up_and_told_so(engine: Callable[..., Any]) -> None:
+    handle = FakeHandle(REPLY, delay_s=3600)
+    with pytest.raises(EngineTimeoutError, match=r"took over (30|2\d\.\d) s"):
+        run(engine(handle).generate(QUERY))
     assert handle.responses[0].cancelled
 
 
 async def test_engine_nobody_waits_for_any_more_is_told_so(engine: Callable[..., Any]) -> None:
-    handle = FakeHandle(REPLY, delay_s=30)
-    task = asyncio.ensure_future(engine(handle, timeout_s=30.0).generate(QUERY))
+    handle = FakeHandle(REPLY, delay_s=3600)
+    task = asyncio.ensure_future(engine(handle).generate(QUERY))
     while not handle.asked:
         await asyncio.sleep(0)
     task.cancel()
@@ -168,14 +169,16 @@ async def test_usage_of_a_cut_stream_is_asked_of_engines_that_can_tell(
 @pytest.mark.parametrize(
     ("last", "kind"), [("silence", EngineTimeoutError), (RuntimeError("died"), EngineError)], ids=["silent", "dead"]
 )
-async def test_stream_that_fails_midway_is_given_up(
-    engine: Callable[..., Any], last: Any, kind: type[Exception]
-) -> None:
+def test_stream_that_fails_midway_is_given_up(engine: Callable[..., Any], last: Any, kind: type[Exception]) -> None:
     handle = FakeHandle([{"a": 1}, last])
-    pieces = engine(handle).stream(QUERY)
-    assert await anext(pieces) == {"a": 1}
-    with pytest.raises(kind):
-        await anext(pieces)
+
+    async def read() -> None:
+        pieces = engine(handle).stream(QUERY)
+        assert await anext(pieces) == {"a": 1}
+        with pytest.raises(kind):
+            await anext(pieces)
+
+    run(read())
     assert handle.responses[0].cancelled
 
 
@@ -201,7 +204,7 @@ async def test_request_beyond_the_tiers_bounds_is_refused_and_later_ones_are_ser
     engine: Callable[..., Any],
 ) -> None:
     handle = FakeHandle(REPLY, delay_s=0.03)
-    made = engine(handle, timeout_s=5.0, admission={"max_in_flight": 1, "max_queued": 1})
+    made = engine(handle, admission={"max_in_flight": 1, "max_queued": 1})
     replies = await asyncio.gather(*(made.generate(QUERY) for _ in range(4)), return_exceptions=True)
     assert [type(reply).__name__ for reply in replies] == ["Completion"] * 2 + ["SaturatedError"] * 2
     assert len(handle.asked) == 2
@@ -228,9 +231,9 @@ def test_a_tiers_bounds_follow_from_its_scaling_where_they_are_not_given() -> No
 
 async def test_hosted_tier_is_told_the_time_that_is_left(engine: Callable[..., Any]) -> None:
     handle = FakeHandle(REPLY)
-    await engine(handle, hosted=True, timeout_s=7.0).generate(QUERY)
+    await engine(handle, hosted=True, timeout_s=3600.0).generate(QUERY)
     [(_, left_s)] = handle.asked
-    assert left_s == pytest.approx(7.0, abs=0.1)
+    assert left_s == pytest.approx(3600.0, abs=60)
 
 
 async def test_calls_that_a_tier_made_travel_with_its_answer_and_its_error(engine: Callable[..., Any]) -> None:

@@ -14,12 +14,13 @@ from serve_graph.protocol.bounds import (
     MAX_ITEMS,
     MAX_NAMES,
     MAX_NODES,
+    MAX_TEXT_BYTES,
     MAX_TOKEN_IDS,
     MAX_VALUES,
     MOST_MEMBERS,
 )
 from serve_graph.protocol.embeddings import EmbeddingsRequest
-from serve_graph.protocol.requests import MAX_TEXT_BYTES, ChatRequest, CompletionRequest, parse_request
+from serve_graph.protocol.requests import ChatRequest, CompletionRequest, parse_request
 
 PHOTO = "data:image/png;base64," + "A" * 8_000_000
 MANY = 9_000_000

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from router_models.types import Message, Query, Usage
 from serve_graph.api.responses import ResponsesRequest
 from serve_graph.errors import RequestError
+from serve_graph.protocol.bounds import MAX_DEPTH
 from serve_graph.protocol.fields import OWN_NAMES
 from serve_graph.protocol.requests import (
-    MAX_DEPTH,
     ChatRequest,
     CompletionRequest,
     chat_query,

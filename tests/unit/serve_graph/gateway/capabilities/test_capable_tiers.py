@@ -17,69 +17,29 @@ from serve_graph.cascade.fakes import PRICES, FakeDecider, FakeEngine, FakeJudge
 from serve_graph.cascade.steps import StreamTerms
 from serve_graph.config.access import KeyConfig
 from serve_graph.errors import EngineError, EngineRequestError, PolicyUnavailableError, RequestError
-from serve_graph.gateway.capabilities import CapableTiers, Needs, needs_of
+from serve_graph.gateway.capabilities import CapableTiers, needs_of
 from serve_graph.gateway.constraints import RoutingContext
 from serve_graph.gateway.handler import Service
 from serve_graph.gateway.sessions import Sessions
 from serve_graph.gateway.tool_affinity import bound
-from serve_graph.protocol.requests import ChatRequest, RequestOptions, chat_query
+from serve_graph.protocol.requests import RequestOptions
 from serve_graph.records.explanation import explained
+from tests.unit.serve_graph.gateway.capabilities.parts import (
+    CALL,
+    KINDS,
+    PARTS,
+    PNG,
+    POSITIONS,
+    SOURCE,
+    TEXT,
+    query_of,
+    user,
+)
 
-PNG = "data:image/png;base64,iVBORw0KGgo="
-SOURCE = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}
-PARTS: dict[str, list[dict[str, Any]]] = {
-    "image": [
-        {"type": "image_url", "image_url": {"url": PNG}},
-        {"type": "image_url", "image_url": {"url": "https://example.com/x.png"}},
-        {"type": "input_image", "image_url": PNG},
-        {"type": "image", "source": {"type": "base64", "data": "iVBORw0KGgo="}},
-        {"type": "image_embeds", "image_embeds": "AAAA"},
-        {"type": "text", "text": "look", "image_url": {"url": PNG}},
-    ],
-    "audio": [
-        {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
-        {"type": "audio_url", "audio_url": {"url": "https://example.com/x.mp3"}},
-    ],
-    "video": [{"type": "video_url", "video_url": {"url": "https://example.com/x.mp4"}}, {"type": "input_video"}],
-    "file": [
-        {"type": "file", "file": {"file_data": "data:application/pdf;base64,JVBERi0=", "filename": "a.pdf"}},
-        {"type": "input_file", "file_id": "file-1"},
-        {"type": "document", "source": {"type": "text"}},
-    ],
-    "unknown": [{"type": "hologram", "data": "AAAA"}, {"type": "IMAGE_URL"}],
-}
-KINDS = [(kind, part) for kind, parts in PARTS.items() for part in parts]
-TEXT = {"type": "text", "text": "what is in this picture?"}
-CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
-
-
-def user(content: Any) -> dict[str, Any]:
-    return {"role": "user", "content": content}
-
-
-POSITIONS: dict[str, Any] = {
-    "alone": lambda part: [user([part])],
-    "beside text": lambda part: [user([TEXT, part])],
-    "system": lambda part: [{"role": "system", "content": [TEXT, part]}, user("what is it?")],
-    "an earlier turn": lambda part: [user([TEXT, part]), {"role": "assistant", "content": "A cat."}, user("sure?")],
-    "the assistant's turn": lambda part: [user("draw"), {"role": "assistant", "content": [part]}, user("sure?")],
-    "a tool's result": lambda part: [
-        user("look"),
-        {"role": "assistant", "content": None, "tool_calls": [CALL]},
-        {"role": "tool", "tool_call_id": "c1", "content": [part]},
-    ],
-    "parts in a part": lambda part: [user([{"type": "tool_result", "content": [TEXT, part]}])],
-}
 TEXT_ONLY = frozenset({"text", "tools", "json_schema", "reasoning"})
 EVERYTHING = TEXT_ONLY | {"image", "audio", "video", "file"}
 LAST_CAN = {"cheap": TEXT_ONLY, "frontier": EVERYTHING}
 BOTH_CAN = {"cheap": EVERYTHING, "frontier": EVERYTHING}
-
-
-def query_of(messages: list[dict[str, Any]], **fields: Any) -> Query:
-    body = {"model": "auto", "messages": messages} | {k: v for k, v in fields.items() if k in ChatRequest.model_fields}
-    query = chat_query(ChatRequest.model_validate(body))
-    return replace(query, parameters={**query.parameters, **fields})
 
 
 class Asked:
@@ -116,14 +76,6 @@ class Asked:
 
 
 WAYS: list[tuple[bool, str | None]] = [(False, None), (True, "verify"), (True, "prefix"), (True, "route")]
-
-
-@pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize(("kind", "part"), KINDS)
-def test_a_part_that_is_no_text_is_found_wherever_it_is(position: str, kind: str, part: dict[str, Any]) -> None:
-    needs = needs_of(query_of(POSITIONS[position](part)))
-    assert needs.unseen == (kind,)
-    assert needs.capabilities - {"tools"} == ({kind} if kind != "unknown" else set())
 
 
 @pytest.mark.parametrize(("stream", "mode"), WAYS)
@@ -165,74 +117,6 @@ async def test_a_part_of_an_unknown_kind_goes_to_the_last_tier_whatever_the_tier
     assert record.tier == "frontier"
 
 
-@pytest.mark.parametrize(
-    ("messages", "fields"),
-    [
-        ([user("say it")], {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}),
-        ([user("say it")], {"modalities": ["audio"]}),
-        ([user("say it")], {"modalities": "audio"}),
-        ([user("say it")], {"audio": {"voice": "alloy"}}),
-        ([user("draw it")], {"modalities": ["image", "text"]}),
-        ([user("smell it")], {"modalities": ["text", "scent"]}),
-        ([user("hi"), {"role": "assistant", "content": None, "audio": {"id": "audio_1"}}, user("again")], {}),
-        ([user("hi"), {"role": "assistant", "content": "x", "images": [{"image_url": PNG}]}, user("again")], {}),
-        ([user(f"what is ![this]({PNG})?")], {}),
-        ([user([{"type": "text", "text": PNG}])], {}),
-        ([user("look"), {"role": "tool", "tool_call_id": "c1", "content": f'{{"screenshot": "{PNG}"}}'}], {}),
-        (
-            [user("x"), {"role": "tool", "tool_call_id": "c", "content": '{"data": "iVBO", "mimeType": "image/png"}'}],
-            {},
-        ),
-        ([user({"type": "image_url", "image_url": {"url": PNG}})], {}),
-    ],
-)
-def test_what_is_wanted_back_and_what_is_hidden_in_text_count_too(
-    messages: list[dict[str, Any]], fields: dict[str, Any]
-) -> None:
-    assert needs_of(Query((), {}, {"messages": messages, **fields})).unmeasured is not None
-
-
-DATA = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        f"DATA:IMAGE/PNG;BASE64,{DATA}",
-        f"data:image\\/png;base64,{DATA}",
-        f"data:image/png;base64,\n{DATA}",
-        f"data:image/png;base64%2C{DATA}",
-        f"data:image/png;name=a b.png;base64,{DATA}",
-        f"data:;base64,{DATA}",
-        f"data:application/vnd.openxmlformats-officedocument.presentationml.presentation;base64,{DATA}",
-        f"data:text/csv;base64,{DATA}",
-        f"<img src=data:image/webp;base64,{DATA}>",
-    ],
-)
-def test_encoded_media_are_found_however_they_are_written(text: str) -> None:
-    assert needs_of(Query.from_prompt(f"see {text}")).unseen == ("embedded",)
-    assert needs_of(query_of([user([{"type": "text", "text": text}])])).unseen == ("embedded",)
-
-
-@pytest.mark.parametrize("in_parts", [False, True])
-@pytest.mark.parametrize(
-    "result",
-    [
-        '{"mimeType":"image/png","data":"iVBO"}',
-        '[{"type": "image", "source": {"media_type" : "image/png", "data": "iVBO"}}]',
-        "[{'type': 'image', 'mimeType': 'image/png', 'data': 'iVBO'}]",
-        '"{\\"mimeType\\": \\"audio/wav\\"}"',
-        '{"resource": {"mimeType": "application/pdf", "blob": "JVBE"}}',
-        '{"mimeType": "image\\/png"}',
-    ],
-)
-def test_media_in_the_text_of_a_tools_result_are_found(result: str, in_parts: bool) -> None:
-    content = [{"type": "text", "text": result}] if in_parts else result
-    told = {"role": "tool", "tool_call_id": "c1", "content": content}
-    messages = [user("look"), {"role": "assistant", "content": None, "tool_calls": [CALL]}, told]
-    assert needs_of(query_of(messages)).unseen == ("embedded",)
-
-
 async def test_encoded_media_in_a_plain_prompt_are_seen_to_be_such() -> None:
     record = await Asked(BOTH_CAN).ask(Query.from_prompt(f"describe {PNG}"))
     assert (record.tier, record.evidence["promised"]) == ("frontier", None)
@@ -271,21 +155,6 @@ async def test_what_a_tier_says_it_does_not_take_is_not_sent_to_it(fields: dict[
     assert "cheap does not take" in record.route_reason
     assert "cheap does not take" in record.evidence["not_promised"], "not where the router sent it"
     assert (await Asked().ask(query)).tier == "cheap"
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"tools": []},
-        {"tools": [{"type": "function", "function": {"name": "look"}}], "tool_choice": "none"},
-        {"response_format": {"type": "text"}},
-        {"reasoning_effort": "none"},
-        {"thinking": {"type": "disabled"}},
-        {"modalities": ["text"]},
-    ],
-)
-def test_what_asks_for_nothing_needs_nothing(fields: dict[str, Any]) -> None:
-    assert needs_of(Query((), {}, {"messages": [user("look")], **fields})) == Needs()
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -1,0 +1,12 @@
+"""What a request needs of a tier beyond text, and which tiers take it. Pure.
+
+Routers and verifiers read text. Images, audio, video, files and parts of unknown kinds are invisible to both, so that
+nothing is promised of a request that holds any, wherever in it: in any message, in a tool's result, in earlier turns,
+or in what it wants back. A tier that does not declare what a request needs is never asked, but the last one where
+it declares no modalities at all.
+"""
+
+from serve_graph.gateway.capabilities.capable_tiers import CapableTiers, capabilities_of
+from serve_graph.gateway.capabilities.needs import MODALITIES, Needs, kind_of, needs_of
+
+__all__ = ["MODALITIES", "CapableTiers", "Needs", "capabilities_of", "kind_of", "needs_of"]
