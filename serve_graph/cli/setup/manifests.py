@@ -32,6 +32,8 @@ def manifests(
 
     Example: serve-graph manifests --config configs/cluster.yaml --machine cheap=l4 --out graph.yaml
     """
+    from serve_graph.cluster.replicas.nodes import check_nodes
+    from serve_graph.config.kubernetes.graph_settings import cluster_graph
     from serve_graph.config.kubernetes.manifests import IMAGE, kubernetes_objects, manifests_text
     from serve_graph.errors import ConfigError
 
@@ -45,7 +47,9 @@ def manifests(
     words += ["--image", image] if image else []
     words += ["--gateway-class", gateway_class] if gateway_class else []
     words += ["--out", str(out)] if out else []
-    objects = kubernetes_objects(config, image=image or IMAGE, machines=machines, gateway_class=gateway_class)
+    graph = cluster_graph(config)
+    check_nodes(graph.config)
+    objects = kubernetes_objects(config, graph, image=image or IMAGE, machines=machines, gateway_class=gateway_class)
     text = manifests_text(objects, shlex.join(words))
     if out is None:
         typer.echo(text, nl=False)

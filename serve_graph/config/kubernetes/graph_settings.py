@@ -44,12 +44,13 @@ def cluster_graph(path: Path) -> ClusterGraph:
     """Read a configuration file and settle what a cluster needs otherwise than one machine does.
 
     Set where the file leaves it to one machine's disk or loopback: `records.url`, `tracking_uri`, `access.keys_file`,
-    `state_folder`, `http.host`. Tiers of vLLM ask for a resource that only their own workers have. All else stays.
+    `state_folder`, `http.host`; `nodes` is several. Tiers of vLLM ask for a resource that only their own workers have.
+    All else stays: whether it names anything that one node alone has, `check_nodes` says.
 
     Raises
     ------
     ConfigError
-        The file cannot be read, is no valid configuration, or names a folder of one machine.
+        The file cannot be read, or is no valid configuration.
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -62,7 +63,6 @@ def cluster_graph(path: Path) -> ClusterGraph:
     given = validated(data, path)
     settled = _settled(data, given)
     config = validated(settled, path)
-    _refuse_local_folders(config, path)
     text = yaml.safe_dump(settled, sort_keys=False, allow_unicode=True, width=119)
     return ClusterGraph(text, config, tuple(sorted(set(_VARIABLE.findall(text)))), _secret_files(config))
 
@@ -116,6 +116,9 @@ def _settled(data: Mapping[str, Any], given: GraphConfig) -> dict[str, Any]:
         new["http"] = http | {"host": "0.0.0.0"}
     if not given.state_folder.is_absolute():
         new["state_folder"] = STATE_FOLDER
+    new["nodes"] = "several"
+    if not given.shared_folders:
+        new["shared_folders"] = [KEYS_FOLDER]
     for section, tiers in (("tiers", given.tiers), ("embedders", given.embedders)):
         for entry, tier in zip(new.get(section) or (), tiers, strict=True):
             if isinstance(tier, VllmTierConfig):
@@ -134,17 +137,6 @@ def _completed(data: Any, key: str = "") -> Any:
     if _VARIABLE.fullmatch(data):
         return _STAND_INS.get(key, "stand-in")
     return _VARIABLE.sub("stand-in", data)
-
-
-def _refuse_local_folders(config: GraphConfig, path: Path) -> None:
-    """Raise ConfigError for folders that only the machine of the file has."""
-    for tier in (*config.tiers, *config.embedders):
-        folder = tier.weights.folder if isinstance(tier, VllmTierConfig) else None
-        if folder is not None and not folder.is_absolute():
-            raise ConfigError(
-                f"{path}: weights.folder {folder} of tier {tier.name!r} is relative to one machine's working folder: "
-                "give a hub id, or the absolute path of a volume that every pod mounts"
-            )
 
 
 def _secret_files(config: GraphConfig) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ READY = "/readyz"
 
 def kubernetes_objects(
     config: Path,
+    graph: ClusterGraph | None = None,
     *,
     image: str = IMAGE,
     machines: Mapping[str, str] | None = None,
@@ -34,6 +35,8 @@ def kubernetes_objects(
     ----------
     config : Path
         The file that `serve-graph up` takes.
+    graph : ClusterGraph, optional
+        What `cluster_graph` made of it; None: it is read here.
     image : str
         The image of head and workers.
     machines : mapping of str to str, optional
@@ -49,9 +52,9 @@ def kubernetes_objects(
     Raises
     ------
     ConfigError
-        The configuration is not valid, or cannot be run on more than one machine.
+        The configuration is not valid, or names a machine or tier that there is not.
     """
-    graph = cluster_graph(config)
+    graph = graph or cluster_graph(config)
     try:
         groups = worker_groups(graph.config, machines or {})
     except ValueError as error:

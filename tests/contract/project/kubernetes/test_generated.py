@@ -49,3 +49,14 @@ def test_a_file_that_was_changed_by_hand_is_found(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize("wrong", [["--check"], ["--machine", "cheap"], ["--machine", "=l4"]])
 def test_wrong_use_is_said_so(wrong: list[str]) -> None:
     assert CliRunner().invoke(app, ["manifests", *wrong]).exit_code == 2
+
+
+def test_a_configuration_that_names_what_one_node_alone_has_is_refused(tmp_path: Path) -> None:
+    from serve_graph.errors import ConfigError
+
+    price = "{input_usd_per_mtok: 1, output_usd_per_mtok: 2}"
+    tier = f"{{name: frontier, engine: vllm, weights: {{folder: mine}}, price: {price}}}"
+    (tmp_path / "graph.yaml").write_text(f"tiers: [{tier}]")
+    done = CliRunner().invoke(app, ["manifests", "--config", str(tmp_path / "graph.yaml")])
+    assert isinstance(done.exception, ConfigError)
+    assert "tiers.frontier.weights.folder" in str(done.exception)

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import yaml
 
+from serve_graph.cluster.replicas.nodes import node_local
 from serve_graph.config.graph import load_config
 from serve_graph.config.kubernetes.graph_settings import cluster_graph, tier_resource
 from serve_graph.errors import ConfigError
@@ -38,6 +39,7 @@ def test_every_configuration_is_read_by_the_cluster_as_the_same_graph(
     assert there.keys_file.is_absolute()
     assert there.state_folder.is_absolute()
     assert there.http.host == "0.0.0.0"
+    assert set(node_local(there)) == ({"policy.version"} if path.name == "echo.yaml" else set()), "builtin is refused"
 
 
 def test_what_a_configuration_says_of_a_shared_state_stays(tmp_path: Path) -> None:
@@ -47,6 +49,8 @@ def test_what_a_configuration_says_of_a_shared_state_stays(tmp_path: Path) -> No
         "access": {"keys_file": "/run/keys/all.yaml"},
         "http": {"host": "10.0.0.1", "port": 9000},
         "state_folder": "/data",
+        "nodes": "several",
+        "shared_folders": ["/run/keys"],
     }
     graph = cluster_graph(written(tmp_path, said))
     assert yaml.safe_load(graph.text) == said
@@ -100,12 +104,6 @@ def test_a_faulty_file_is_refused_by_name(tmp_path: Path, text: str, why: str) -
     with pytest.raises(ConfigError, match=why) as refused:
         cluster_graph(path)
     assert str(path) in str(refused.value)
-
-
-def test_weights_beside_one_machines_working_folder_are_refused(tmp_path: Path) -> None:
-    tier = {"name": "frontier", "engine": "vllm", "weights": {"folder": "models/mine"}, "price": PRICE}
-    with pytest.raises(ConfigError, match=r"weights\.folder models/mine of tier 'frontier'"):
-        cluster_graph(written(tmp_path, {"tiers": [tier]}))
 
 
 def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
