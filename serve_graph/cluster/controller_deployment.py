@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from serve_graph.cluster.replicas.broadcast import ApplicationReplicas, Replicas
 from serve_graph.cluster.rollouts.driver import RolloutDriver
@@ -58,7 +59,7 @@ class ControllerDeployment:
         self.model = config.policy.model_name
         self.store = DecisionStore(config.records_url)
         self.follower = RegistryFollower(config)
-        self.rollouts = RolloutDriver(config, self.store, ComparisonsTable(self.store).pairs)
+        self.rollouts = RolloutDriver(config, self.store, ComparisonsTable(self.store).pairs, self._tallies)
         self.replicas = replicas or {name: ApplicationReplicas(name) for name in (*POLICIES, "ingress")}
         self.served = begun
         self.row: ServedRow | None = None
@@ -151,6 +152,11 @@ class ControllerDeployment:
             return False
         await self._switch(replace(self.served, epoch=self.served.epoch + 1, rollout=wanted))
         return True
+
+    async def _tallies(self, rollout_id: str) -> list[Mapping[str, Any]]:
+        """What ingress replicas say became of the requests that were offered to be compared."""
+        told = await self.replicas["ingress"].all("comparing", rollout_id, EPOCH_WITHIN_S)
+        return [reply for reply in told if isinstance(reply, Mapping)]
 
     async def _load(self, files: VersionFiles) -> str | None:
         """Have every router and verifier replica load a version; why it cannot be used, or None.

@@ -217,6 +217,10 @@ class IngressDeployment:
         """The epoch of what is served here."""
         return self.version.epoch
 
+    async def comparing(self, rollout_id: str) -> dict[str, Any]:
+        """What became of a rollout's requests that were offered to be compared here."""
+        return await self.comparer.told(rollout_id)
+
     async def _follow(self) -> None:
         """Ask for what is served: at once, and again where a switch was missed; for ever."""
         said = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from router_models.data.slices import slice_of
 from router_models.monitoring.canary import Arm
@@ -68,6 +69,7 @@ def offer_comparison(
             context_of,
             slices,
             unit_of(request.resolved.session, None, request.query.text),
+            datetime.fromtimestamp(request.created, UTC).isoformat(timespec="milliseconds"),
             failed,
         )
     )

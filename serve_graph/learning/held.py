@@ -24,9 +24,9 @@ class HeldRoom:
         self.most = most
         self.taken = 0
 
-    def take(self, chars: int) -> bool:
-        """Take room where there is any, and tell whether there was."""
-        if self.taken + chars > self.most:
+    def take(self, chars: int, needs: int | None = None) -> bool:
+        """Take room where there is any, and tell whether there was; `needs`: room for so many is enough."""
+        if self.taken + (chars if needs is None else needs) > self.most:
             return False
         self.taken += chars
         return True

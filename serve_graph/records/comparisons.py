@@ -1,7 +1,7 @@
 """Comparisons: requests that both versions of a rollout decided, and what came of each, one row a rollout and request.
 
-Rows arrive through the spool, perhaps twice: the first one stands. They are numbered as they arrive, and whoever reads
-them has them in that order, which tests that may be looked at any time go by.
+Rows arrive through the spool, perhaps twice: the first one stands. They are numbered as they arrive. The tests of a
+rollout go by the order in which their requests came, which does not depend on what comparing showed.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class Comparison:
     ungraded_reason : str, optional
         Why answers that differ have no grades; None where they have, or are alike.
     detail : mapping
-        What else is known, as JSON-able data; `group`: a hash of its session, else of its prompt.
+        What else is known, as JSON-able data; `group`: a hash of its session, else of its prompt; `came_at`: when the
+        request came.
     """
 
     rollout: str
@@ -96,8 +97,8 @@ class Comparison:
     def paired(self) -> PairedRequest:
         """What the tests of a rollout make of it: where both gave the same answer, grades that are the same."""
         grades = (self.stable_right, self.candidate_right, self.stable_harm, self.candidate_harm)
-        usd, group = (float(self.stable_usd), float(self.candidate_usd)), self.detail.get("group")
-        return _pair_of(self.alike, self.same_answer, grades, usd, self.slices, group)
+        usd = (float(self.stable_usd), float(self.candidate_usd))
+        return _pair_of(self.alike, self.same_answer, grades, usd, self.slices, self.detail, self.at)
 
 
 def comparison_shown(one: Comparison) -> dict[str, Any]:
@@ -144,7 +145,7 @@ class ComparisonsTable:
 
     def __init__(self, store: DecisionStore) -> None:
         self.store = store
-        self._read: tuple[str, int, tuple[PairedRequest, ...]] = ("", 0, ())
+        self._read = _PairsRead("")
 
     async def write(self, made: Sequence[Comparison]) -> None:
         """Add comparisons in one transaction, leaving out those of a rollout and request that are there already."""
@@ -167,29 +168,50 @@ class ComparisonsTable:
                     found.setdefault(row["decision"], []).append(_from_row(row))
         return found
 
-    async def pairs(self, rollout: str) -> list[PairedRequest]:
-        """The comparisons of a rollout as its tests take them, in order of arrival.
+    async def pairs(self, rollout: str, settled_before: str | None = None) -> list[PairedRequest]:
+        """The comparisons of a rollout as its tests take them: in the order in which their requests came.
 
-        They never change, so that those of the same rollout that were read before are not read again.
+        Where both versions decide alike nothing is asked for, so that such a comparison ends at once: in order of
+        their ends, the pairs of the last minutes would be those that agree. So a pair counts once its request came
+        before `settled_before`, by when those that came with it have been compared as well. One that arrives later
+        still follows behind: what was returned once changes its place no more. None: all count.
+
+        Rows never change, so that those of the same rollout that were read before are not read again.
         """
-        known, last, found = self._read
-        if known != rollout:
-            last, found = 0, ()
-        chosen = select(*_OF_PAIRS).where((COMPARISONS.c.rollout == rollout) & (COMPARISONS.c.number > last))
+        read = self._read if self._read.rollout == rollout else _PairsRead(rollout)
+        chosen = select(*_OF_PAIRS).where((COMPARISONS.c.rollout == rollout) & (COMPARISONS.c.number > read.last))
         async with self.store.reading() as connection:
             rows = (await connection.execute(chosen.order_by(COMPARISONS.c.number))).all()
+        self._read = read
         if rows:
-            made = await asyncio.to_thread(lambda: tuple(map(_pair_of_row, rows)))
-            self._read = rollout, int(rows[-1][0]), (*found, *made)
-        else:
-            self._read = rollout, last, found
-        return list(self._read[2])
+            read.waiting += await asyncio.to_thread(lambda: [(row.decision, _pair_of_row(row)) for row in rows])
+            read.last = int(rows[-1].number)
+        return list(read.settled(settled_before))
 
     async def in_rollout(self, rollout: str) -> list[Comparison]:
         """The comparisons of a rollout, in order of arrival."""
         chosen = select(COMPARISONS).where(COMPARISONS.c.rollout == rollout).order_by(COMPARISONS.c.number)
         async with self.store.reading() as connection:
             return [_from_row(row) for row in (await connection.execute(chosen)).mappings()]
+
+
+@dataclass(slots=True)
+class _PairsRead:
+    """The pairs of a rollout that were read: up to which row, those that count in their order, and those that wait."""
+
+    rollout: str
+    last: int = 0
+    counted: list[PairedRequest] = field(default_factory=list)
+    waiting: list[tuple[str, PairedRequest]] = field(default_factory=list)
+
+    def settled(self, before: str | None) -> list[PairedRequest]:
+        """Those that count, by now."""
+        due = [one for one in self.waiting if before is None or (one[1].came_at or "") < before]
+        if due:
+            ids = set(map(id, due))
+            self.waiting = [one for one in self.waiting if id(one) not in ids]
+            self.counted += [pair for _, pair in sorted(due, key=lambda one: (one[1].came_at or "", one[0]))]
+        return self.counted
 
 
 def _to_row(one: Comparison) -> dict[str, Any]:
@@ -208,16 +230,16 @@ def _from_row(row: Mapping[Any, Any]) -> Comparison:
 _OF_PAIRS = [
     COMPARISONS.c[name]
     for name in (
-        "number", "alike", "same_answer", "stable_right", "candidate_right", "stable_harm", "candidate_harm",
-        "stable_usd", "candidate_usd", "slices", "detail",
+        "number", "decision", "at", "alike", "same_answer", "stable_right", "candidate_right", "stable_harm",
+        "candidate_harm", "stable_usd", "candidate_usd", "slices", "detail",
     )
 ]  # fmt: skip
 
 
 def _pair_of_row(row: Any) -> PairedRequest:
-    _, alike, same, *grades, stable_usd, candidate_usd, slices, detail = row
-    group = json.loads(detail).get("group") if detail else None
-    return _pair_of(alike, same, grades, (float(stable_usd), float(candidate_usd)), tuple(json.loads(slices)), group)
+    _, _, at, alike, same, *grades, stable_usd, candidate_usd, slices, detail = row
+    usd, known = (float(stable_usd), float(candidate_usd)), json.loads(detail) if detail else {}
+    return _pair_of(alike, same, grades, usd, tuple(json.loads(slices)), known, at)
 
 
 def _pair_of(
@@ -226,14 +248,18 @@ def _pair_of(
     grades: Sequence[Any],
     usd: tuple[float, float],
     slices: tuple[str, ...],
-    group: str | None,
+    detail: Mapping[str, Any],
+    at: str,
 ) -> PairedRequest:
-    """Where both gave the same answer and nobody graded it, grades that are the same, whatever they are."""
+    """Where both gave the same answer and nobody graded it, grades that are the same, whatever they are.
+
+    A row of an earlier release does not say when its request came: it takes its place by its end.
+    """
     stable_right, candidate_right, stable_harm, candidate_harm = grades
     if same and stable_right is None and candidate_right is None:
         stable_right = candidate_right = 0.5
     if same and stable_harm is None and candidate_harm is None:
         stable_harm = candidate_harm = False
-    return PairedRequest(
-        alike, stable_right, candidate_right, stable_harm, candidate_harm, *usd, slices=slices, group=group
-    )
+    right, harm = (stable_right, candidate_right), (stable_harm, candidate_harm)
+    group, came_at = detail.get("group"), detail.get("came_at") or at
+    return PairedRequest(alike, *right, *harm, *usd, slices=slices, group=group, came_at=came_at)

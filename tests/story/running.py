@@ -84,7 +84,13 @@ def configuration(folder: Path, world_url: str, port: int) -> Path:
             "latency_margin": 0.05,
             "settles_s": 5.0,
         },
-        "comparisons": {"judge": "frontier", "budget_usd_per_day": 1000, "max_queued": 5000, "concurrency": 8},
+        "comparisons": {
+            "judge": "frontier",
+            "budget_usd_per_day": 1000,
+            "max_queued": 5000,
+            "concurrency": 8,
+            "within_s": 10,
+        },
         "feedback": {"label_share": 1.0},
         "alarms": {"poll_s": 0.5},
     }

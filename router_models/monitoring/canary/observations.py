@@ -27,6 +27,8 @@ class PairedRequest:
     group : str, optional
         Requests that are no independent evidence share one: those of a session, or with the same prompt. The first
         of each counts. None: it stands by itself.
+    came_at : str, optional
+        When the request came (ISO 8601, UTC); the tests go by the order in which they are given pairs alone.
     """
 
     alike: bool
@@ -38,6 +40,7 @@ class PairedRequest:
     candidate_usd: float
     slices: tuple[str, ...] = ()
     group: str | None = None
+    came_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

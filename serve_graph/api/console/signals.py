@@ -14,6 +14,7 @@ from serve_graph.api.console.parts import ConsoleParts
 from serve_graph.api.console.signing_in import form_values
 from serve_graph.learning.agreement import JudgeAgreement, judge_agreements
 from serve_graph.learning.alarm_table import AlarmTable
+from serve_graph.learning.comparing.tally import tally_sentences
 from serve_graph.policy.rollout.table import RolloutTable
 from serve_graph.records.feedback import Feedback, FeedbackTable
 
@@ -78,6 +79,7 @@ async def show_signals(request: Request, parts: ConsoleParts) -> Response:
         "lifted": [alarm for alarm in alarms if alarm.lifted_at is not None][:MOST_ALARMS],
         "served": served,
         "rollouts": rollouts,
+        "compared": tally_sentences,
         "tickets": [ticket for ticket in tickets if ticket.lifted_at is None][:MOST_ALARMS],
         "watch": parts.watch(),
         "judges": await asyncio.to_thread(agreement_rows, labels),

@@ -48,6 +48,8 @@ def latest_rollout(graph: GraphConfig, within_s: float | None = None) -> Rollout
 
 
 def _lines(rollout: Rollout) -> list[str]:
+    from serve_graph.learning.comparing.tally import tally_sentences
+
     lines = [rollout_line(rollout), f"begun {rollout.begun_at}, changed {rollout.updated_at} by {rollout.by}"]
     if rollout.steps:
         steps = ", ".join(f"{step:g}" for step in rollout.steps)
@@ -55,6 +57,10 @@ def _lines(rollout: Rollout) -> list[str]:
         lines.append(f"steps: {steps} %, {least}; this one since {rollout.step_at}")
     lines.append(f"decided by both versions: {100 * rollout.rate:g} % of requests")
     evidence = rollout.evidence
+    if "step_pairs" in evidence and rollout.steps:
+        lines[-1] += f"; in this step so far: {evidence['step_pairs']} of {rollout.minimum}"
+    if comparing := evidence.get("comparing"):
+        lines += tally_sentences(comparing)
     if held := evidence.get("held"):
         lines.append(f"held: {held}")
     if not evidence.get("findings"):

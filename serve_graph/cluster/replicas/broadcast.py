@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 from typing import Any, Protocol
 
 from ray import serve
@@ -50,19 +51,28 @@ class ApplicationReplicas:
         self._handle: DeploymentHandle[Any] | None = None
 
     async def all(self, method: str, argument: object, within_s: float) -> list[Any]:
-        """Call a method of each, as `Replicas.all` says; where one takes longer than the time, none has answered."""
+        """Call a method of each, as `Replicas.all` says."""
+        until = time.monotonic() + within_s
         try:
             if self._handle is None:
                 self._handle = serve.get_deployment_handle(self.deployment, serve.get_replica_context().app_name)
-            calls = self._handle.broadcast(method, argument)
-            replies = await calls.results_async(timeout_s=within_s, return_exceptions=True)
+            # `results_async` has nothing of the others where one of them is late
+            asked = self._handle.broadcast(method, argument)._fetch_replica_results_async()
+            calls = await asyncio.wait_for(asked, within_s)
+            replies = [asyncio.ensure_future(call.get_async()) for call in calls]
+            late = (await asyncio.wait(replies, timeout=max(0.0, until - time.monotonic())))[1] if replies else ()
         except Exception as error:  # noqa: BLE001 (whatever Ray raises: replicas that were missed ask by themselves)
             logger.warning("%s: `%s` was not heard by all: %s", self.deployment, method, type(error).__name__)
             return []
-        faults = [reply for reply in replies if isinstance(reply, BaseException)]
-        for fault in faults:
-            logger.warning("%s: `%s` failed on a replica: %s", self.deployment, method, fault)
-        return [reply for reply in replies if not _is_outage(reply)]
+        for reply in late:
+            reply.cancel()
+        if late:
+            logger.warning("%s: `%s` was not answered in time by %d replica(s)", self.deployment, method, len(late))
+        told = await asyncio.gather(*(reply for reply in replies if reply not in late), return_exceptions=True)
+        for fault in told:
+            if isinstance(fault, BaseException):
+                logger.warning("%s: `%s` failed on a replica: %s", self.deployment, method, fault)
+        return [reply for reply in told if not _is_outage(reply)]
 
 
 def _is_outage(reply: object) -> bool:

@@ -23,10 +23,16 @@ from serve_graph.config.graph import GraphConfig
 from serve_graph.errors import ServeGraphError
 from serve_graph.learning.alarm_table import AlarmTable
 from serve_graph.learning.alarms import reason_to_act
+from serve_graph.learning.comparing.tally import tallied
 from serve_graph.policy.promotion import check_promotable, point_alias
 from serve_graph.policy.rollout.audited import change_entry
 from serve_graph.policy.rollout.candidate import CandidateLookup
-from serve_graph.policy.rollout.outcomes import RolloutOutcomes, settles_after_s
+from serve_graph.policy.rollout.outcomes import (
+    RolloutOutcomes,
+    moment_before,
+    pairs_settle_after_s,
+    settles_after_s,
+)
 from serve_graph.policy.rollout.rules import RolloutFacts, due_event
 from serve_graph.policy.rollout.states import Rollout, RolloutState
 from serve_graph.policy.rollout.table import RolloutTable
@@ -39,19 +45,23 @@ QUICK_S, RESTS_TIMES = 0.25, 20.0
 """Seconds within which evidence is read at every look; what takes longer rests so many times as long."""
 ALIAS_MOVED = "alias_moved"
 """Noted with the evidence once a promotion has moved the alias."""
-ReadPairs = Callable[[str], Awaitable[list[PairedRequest]]]
+ReadPairs = Callable[[str, str], Awaitable[list[PairedRequest]]]
+"""The pairs of a rollout whose requests came before a moment, in this order."""
+ReadTallies = Callable[[str], Awaitable[list[Mapping[str, Any]]]]
+"""What every replica says became of the requests of a rollout that were offered to be compared."""
 
 
 @dataclass
 class Observed:
-    """What was observed of one rollout, and the evidence that it makes.
+    """What was observed of one rollout, and the evidence that it makes; `came`: when the pairs that count came.
 
     It is read again where there may be more, not before `rests_until` (seconds of the monotonic clock).
     """
 
     outcomes: RolloutOutcomes
+    evidence: CanaryEvidence
     counts: tuple[int, int] = (-1, -1)
-    evidence: CanaryEvidence | None = None
+    came: tuple[str, ...] = ()
     rests_until: float = 0.0
 
 
@@ -66,6 +76,8 @@ class RolloutDriver:
         Where rollouts, alarms and decisions are.
     pairs : callable, optional
         The requests that both versions of a rollout have decided, in order; None: none are compared.
+    tallies : callable, optional
+        What became of those that were offered to be compared; None: nobody says.
     """
 
     def __init__(
@@ -73,11 +85,13 @@ class RolloutDriver:
         config: GraphConfig,
         store: DecisionStore,
         pairs: ReadPairs | None = None,
+        tallies: ReadTallies | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.config = config
         self.store = store
         self.pairs = pairs
+        self.tallies = tallies
         self.now = now
         self.table = RolloutTable(store)
         self.candidates = CandidateLookup(config, now)
@@ -166,17 +180,17 @@ class RolloutDriver:
     async def _facts(self, rollout: Rollout) -> tuple[RolloutFacts, Mapping[str, Any]]:
         """What the rules go by, and the same as evidence to be kept."""
         held, alarm = await self._alarm(rollout.stable), await self._alarm(rollout.candidate)
-        found = await self._evidence(rollout)
-        kept = rollout.evidence
-        before = found.pairs
-        if kept.get("step_at") == rollout.step_at:
-            before = min(kept["pairs_before"], before)  # a store that has lost some holds no step for ever
-        entry = {"step_at": rollout.step_at, "pairs_before": before, **found.to_json()}
+        known = await self._observe(rollout)
+        found = known.evidence
+        step_pairs = sum(came >= rollout.step_at for came in known.came)
+        entry = {"step_at": rollout.step_at, "step_pairs": step_pairs, **found.to_json()}
+        if rollout.rate and self.tallies is not None:
+            entry["comparing"] = tallied(rollout.evidence.get("comparing") or {}, await self.tallies(rollout.id))
         if held is not None:
             entry["held"] = f"an alarm stands against {rollout.stable}: {held}"
         failed = [f"{f.name} ({f.scope})" for f in found.findings if f.reached and f.effect == "roll_back"]
         facts = RolloutFacts(
-            found.pairs - before,
+            step_pairs,
             found.verdict,
             f"worse by evidence: {', '.join(failed)}",
             entry.get("held"),
@@ -189,22 +203,25 @@ class RolloutDriver:
         found = await AlarmTable(self.store).all(version)
         return reason_to_act([alarm for alarm in found if alarm.lifted_at is None])
 
-    async def _evidence(self, rollout: Rollout) -> CanaryEvidence:
-        """The evidence of all that was observed so far; reading it takes a small part of the time at most."""
+    async def _observe(self, rollout: Rollout) -> Observed:
+        """All that was observed so far; reading it takes a small part of the time at most."""
         if rollout.id not in self._observed:
             outcomes = RolloutOutcomes(self.store, rollout, settles_after_s(self.config))
-            self._observed = {rollout.id: Observed(outcomes)}
+            self._observed = {rollout.id: Observed(outcomes, CanaryEvidence.of([], [], self.limits))}
         known, began = self._observed[rollout.id], time.monotonic()
-        if known.evidence is not None and began < known.rests_until:
-            return known.evidence
-        pairs = [] if self.pairs is None else await self.pairs(rollout.id)
+        if known.rests_until > began:
+            return known
+        edge = moment_before(self.now(), pairs_settle_after_s(self.config))
+        pairs = [] if self.pairs is None else await self.pairs(rollout.id, edge)
         units = [] if rollout.kind == "shadow" else await known.outcomes.read(self.now())
-        if known.evidence is None or (len(pairs), len(units)) != known.counts:
+        if (len(pairs), len(units)) != known.counts:
             known.evidence = await asyncio.to_thread(CanaryEvidence.of, pairs, units, self.limits)
             known.counts = len(pairs), len(units)
+            firsts = {pair.group or f"{n}": pair for n, pair in reversed(list(enumerate(pairs)))}
+            known.came = tuple(pair.came_at or rollout.step_at for pair in firsts.values())
         took = time.monotonic() - began
         known.rests_until = began + (RESTS_TIMES * took if took > QUICK_S else 0.0)
-        return known.evidence
+        return known
 
     async def _move(self, rollout: Rollout, what: Happened, why: str, stable: str | None = None) -> Rollout:
         """Make a change that is due; what somebody else has changed meanwhile is looked at the next time."""

@@ -40,6 +40,8 @@ class ComparedRequest:
         The slices that it is in; as `context_of`.
     group : str, optional
         A hash of its session, else of its prompt: of each the first comparison counts.
+    came_at : str, optional
+        When it came (ISO 8601, UTC): pairs are tested in this order.
     failed : bool
         Whether no answer came of it, for no fault of its caller's: it is not decided anew, and its row has no grades.
     """
@@ -58,6 +60,7 @@ class ComparedRequest:
     context_of: Callable[[Arm], CascadeContext]
     slices: Callable[[], tuple[str, ...]] = tuple
     group: str | None = None
+    came_at: str | None = None
     failed: bool = False
 
     @property

@@ -1,8 +1,14 @@
 """Have the other version of a rollout decide requests that one version has answered, and grade what differs.
 
-A request only hands itself over (`Comparer.offer`, which waits for nothing); a few workers do the rest later. Requests
-that are shed are so before anything is known of how the other version decides, so that what remains is still a fair
-sample. From then on there is a row, with the reason where it has no grades.
+A request only hands itself over (`Comparer.offer`, which waits for nothing); a few workers do the rest later.
+
+What is shed is so before the other version decides, and is no row. Whether it is depends on the request (its size, its
+likely cost), on those that were compared before it, on what is left of the day's budget and on what others do at the
+moment: on neither version's answer to it, nor on how the two differ. Given the request, what is missing is missing at
+random (Rubin 1976), and what remains a fair sample of the requests that are compared; counted as lost, shed requests
+would hold back a candidate for the load of the graph. Each place was open or not before its own difference was known,
+so that tests that may be looked at any time hold for what remains in order of arrival. From the other version's
+decision on there is a row, with the reason where it has no grades: those do depend on answers, and count as lost.
 """
 
 from __future__ import annotations
@@ -11,7 +17,8 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -25,19 +32,34 @@ from serve_graph.config.judge import JudgeConfig
 from serve_graph.learning.comparing.compared_request import ComparedRequest
 from serve_graph.learning.comparing.comparison_metrics import ComparisonMetrics
 from serve_graph.learning.comparing.grading import PairGrader, PairGrades, is_same_answer
-from serve_graph.learning.comparing.paths import FAILED, NO_TIER, PathTaken, TierAnswers, path_of, served_path
+from serve_graph.learning.comparing.likely_cost import likely_usd
+from serve_graph.learning.comparing.paths import (
+    FAILED,
+    NO_TIER,
+    PathTaken,
+    TierAnswers,
+    beside_of,
+    path_of,
+    served_path,
+)
+from serve_graph.learning.comparing.tally import ComparisonTally
 from serve_graph.learning.held import HeldRoom, held_chars
-from serve_graph.learning.judging.judge_budget import JudgeBudget
+from serve_graph.learning.judging.held_sum import held_sum
+from serve_graph.learning.judging.judge_budget import Budget, JudgeBudget
 from serve_graph.learning.judging.judge_calls import JudgeCalls, JudgeTiers
 from serve_graph.learning.judging.judge_prompts import fresh_nonce
 from serve_graph.learning.judging.judge_questions import JudgeQuestions
 from serve_graph.records.comparisons import Comparison
-from serve_graph.records.kept_requests import BESIDE, beside_answer
 
 logger = logging.getLogger(__name__)
 SETTLES_S = 1.0
 """Seconds between a request's end and its comparison: its reply has left by then."""
 UNDECIDED = "unknown"
+LOOKS_EVERY_S = 0.25
+"""How often a comparison that waits looks whether what it gives way to is still busy."""
+CALLS_WAIT = 0.1
+"""For which part of `within_s` a call waits for a tier that is busy, once the comparison has begun."""
+TALLIES_KEPT = 4
 BUSY_LOOP_S = 0.1
 """How long a turn of the event loop may take, with whatever requests do in it, before comparisons give way."""
 
@@ -97,10 +119,14 @@ class Comparer:
         self.clock = clock
         self.now = now
         self.metrics = ComparisonMetrics()
-        self.calls = JudgeCalls(tiers, budget, self.metrics, config.concurrency, grading.timeout_s)
-        self.grader = PairGrader(JudgeQuestions(grading, self.calls, nonce), source, config.max_chars)
+        self.tiers, self.budget, self.grading, self.source, self.nonce = tiers, budget, grading, source, nonce
+        waits_s = CALLS_WAIT * config.within_s
+        self.calls = JudgeCalls(tiers, budget, self.metrics, config.concurrency, grading.timeout_s, waits_s)
+        self.template = self._grader(budget).template
         self._queue: asyncio.Queue[tuple[float, int, ComparedRequest]] = asyncio.Queue(config.max_queued)
         self._room = HeldRoom()
+        self._name = uuid.uuid4().hex[:12]
+        self._tallies: dict[str, ComparisonTally] = {}
 
     def draws(self, decision: str, rate: float) -> bool:
         """Whether a decision is in the share that is compared: by a hash of its id."""
@@ -108,13 +134,44 @@ class Comparer:
         return int.from_bytes(digest[:8], "big") < rate * 2**64
 
     def offer(self, request: ComparedRequest) -> None:
-        """Have a request that was drawn compared later, where there is room. Waits for nothing, and never raises."""
+        """Have a request that was drawn compared later, where there is room. Waits for nothing, and never raises.
+
+        There is room or not whatever its answers are: they are counted once it is in.
+        """
+        self.tally(request.rollout).offered += 1
+        asked = 0 if self._queue.full() else held_chars(request.query)
         chars = 0 if self._queue.full() else _held_by(request)
-        if self._queue.full() or not self._room.take(chars):
-            self.metrics.shed["queue"] += 1
+        if self._queue.full() or not self._room.take(chars, asked):
+            self._shed(request, "queue")
             return
-        self._queue.put_nowait((self.clock() + self.after_s, chars, request))
+        self._queue.put_nowait((self.clock(), chars, request))
         self.metrics.waiting = self._queue.qsize()
+
+    def tally(self, rollout: str) -> ComparisonTally:
+        """What became of a rollout's requests here; kept of the last few rollouts."""
+        if rollout not in self._tallies:
+            while len(self._tallies) >= TALLIES_KEPT:
+                del self._tallies[next(iter(self._tallies))]
+            self._tallies[rollout] = ComparisonTally()
+        return self._tallies[rollout]
+
+    async def told(self, rollout: str) -> dict[str, Any]:
+        """The tally of a rollout, with this replica's name and the day's budget, as `tallied` takes it."""
+        tally = self.tally(rollout).told()
+        try:
+            spent: str | None = plain_decimal(await asyncio.to_thread(self.budget.spent))
+        except (OSError, ValueError):
+            spent = None
+        return {
+            **tally,
+            "replica": self._name,
+            "spent_usd": spent,
+            "budget_usd": plain_decimal(self.budget.usd_per_day),
+        }
+
+    def _shed(self, request: ComparedRequest, why: str) -> None:
+        self.metrics.shed[why] += 1
+        self.tally(request.rollout).shed[why] += 1
 
     async def run(self) -> None:
         """Compare what was offered, for ever. Cancelled, it ends the calls that are under way and forgets the rest."""
@@ -122,19 +179,29 @@ class Comparer:
 
     async def _work(self) -> None:
         while True:
-            due, chars, request = await self._queue.get()
+            offered, chars, request = await self._queue.get()
             self.metrics.waiting = self._queue.qsize()
-            await asyncio.sleep(max(0.0, due - self.clock()))
-            self._room.give_back(chars)
-            is_work = not request.failed
-            if is_work and (self.gives_way() or await self._turn_s() > self.busy_loop_s):
-                self.metrics.shed["busy"] += 1
+            await asyncio.sleep(max(0.0, offered + self.after_s - self.clock()))
+            if not request.failed and not await self._has_way(offered + self.config.within_s / 2):
+                self._room.give_back(chars)
+                self._shed(request, "busy")
                 continue
+            self._room.give_back(chars)
             try:
-                await self.compare(request)
+                await self.compare(request, offered + self.config.within_s)
             except Exception as error:  # noqa: BLE001 (its row cannot be written: the others' can)
-                self.metrics.shed["error"] += 1
+                self._shed(request, "error")
                 logger.error("the comparison of %s is lost: %s", request.decision, type(error).__name__)
+
+    async def _has_way(self, until: float) -> bool:
+        """Wait until nothing is busy that comparisons give way to; False where something is until that moment."""
+        while True:
+            left = until - self.clock()
+            if left <= 0:
+                return False
+            if not self.gives_way() and await self._turn_s() <= self.busy_loop_s:
+                return True
+            await asyncio.sleep(min(LOOKS_EVERY_S, left))
 
     async def _turn_s(self) -> float:
         """Seconds of one turn of the event loop."""
@@ -142,37 +209,64 @@ class Comparer:
         await asyncio.sleep(0)
         return self.clock() - began
 
-    async def compare(self, request: ComparedRequest) -> None:
-        """Compare one request and write its row; whatever goes wrong is the row's reason."""
-        answers, grades = TierAnswers.of(request, self.calls), PairGrades()
+    async def compare(self, request: ComparedRequest, until: float | None = None) -> None:
+        """Compare one request and write its row; whatever goes wrong is the row's reason.
+
+        It ends by `until` (of the clock). Where its likely cost is not left of the day's budget it is shed.
+        """
+        if request.failed:
+            self._write(request, {request.arm: _failed(request)}, PairGrades(why_not=FAILED), Decimal(0), {})
+            return
+        usd = likely_usd(request.query, self.tiers, self.grading, self.template, self.config.max_chars)
+        async with held_sum(self.budget, usd) as budget:
+            if budget is None:
+                self._shed(request, "budget")
+                return
+            left = self.config.within_s if until is None else until - self.clock()
+            await self._compare(request, budget, left)
+
+    async def _compare(self, request: ComparedRequest, budget: Budget, left_s: float) -> None:
+        answers, grades = TierAnswers.of(request, self.calls.paid_from(budget)), PairGrades()
         paths: dict[str, PathTaken] = {}
         try:
-            if request.failed:
-                paths[request.arm] = PathTaken(NO_TIER, FAILED, None, request.usd, FAILED)
-                grades.why_not = FAILED
-            else:
+            async with asyncio.timeout(left_s):
                 paths[request.arm] = served_path(request) or await self._path(request, request.arm, answers)
                 paths[request.other] = await self._path(request, request.other, answers)
-                grades = await self.grader.grade(request, paths["stable"], paths["candidate"], answers)
+                grader = self._grader(budget)
+                grades = await grader.grade(request, paths["stable"], paths["candidate"], answers)
+        except TimeoutError:
+            grades.why_not = "timeout"
         except Exception as error:  # noqa: BLE001 (a comparison that fails must not end those that work)
             logger.error("%s was not compared: %s", request.decision, type(error).__name__)
             grades.why_not = "error"
-        unknown = PathTaken(NO_TIER, UNDECIDED, None, request.usd, "error")
-        stable, candidate = (paths.get(arm, unknown) for arm in ("stable", "candidate"))
-        row = self._row(request, stable, candidate, grades, answers.spent_usd + grades.usd)
-        self.write(replace(row, detail={**row.detail, **self._beside(request, answers)}))
+        self._write(
+            request, paths, grades, answers.spent_usd + grades.usd, beside_of(request, answers, self.keep_answer)
+        )
 
-    def _beside(self, request: ComparedRequest, answers: TierAnswers) -> dict[str, Any]:
-        """The answers that were made for a request and not shown, where they are kept."""
-        if self.keep_answer is None:
-            return {}
-        shown = request.state.tier if request.state.completion is not None else None
-        others = [(tier, made) for tier, made in answers.answers.items() if tier != shown]
-        return {BESIDE: [beside_answer(tier, made, self.keep_answer) for tier, made in others]} if others else {}
+    def _grader(self, budget: Budget) -> PairGrader:
+        questions = JudgeQuestions(self.grading, self.calls.paid_from(budget), self.nonce)
+        return PairGrader(questions, self.source, self.config.max_chars)
 
     async def _path(self, request: ComparedRequest, arm: Arm, answers: TierAnswers) -> PathTaken:
         context = self.apart(request.context_of(arm))
         return await path_of(context, request.query, request.stream, answers)
+
+    def _write(
+        self,
+        request: ComparedRequest,
+        paths: Mapping[str, PathTaken],
+        grades: PairGrades,
+        spent: Decimal,
+        beside: Mapping[str, Any],
+    ) -> None:
+        unknown = PathTaken(NO_TIER, UNDECIDED, None, request.usd, "error")
+        stable, candidate = (paths.get(arm, unknown) for arm in ("stable", "candidate"))
+        row = self._row(request, stable, candidate, grades, spent)
+        self.write(replace(row, detail={**row.detail, **beside}))
+        tally = self.tally(request.rollout)
+        tally.compared += 1
+        if grades.why_not is not None:
+            tally.ungraded[grades.why_not] += 1
 
     def _row(
         self, request: ComparedRequest, stable: PathTaken, candidate: PathTaken, grades: PairGrades, spent: Decimal
@@ -206,8 +300,12 @@ class Comparer:
             request.slices(),
             grades.grader,
             grades.why_not,
-            {"comparing_usd": plain_decimal(spent), "group": request.group},
+            {"comparing_usd": plain_decimal(spent), "group": request.group, "came_at": request.came_at},
         )
+
+
+def _failed(request: ComparedRequest) -> PathTaken:
+    return PathTaken(NO_TIER, FAILED, None, request.usd, FAILED)
 
 
 def _held_by(request: ComparedRequest) -> int:

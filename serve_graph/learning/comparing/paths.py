@@ -7,9 +7,10 @@ other version needs is called for, on the comparisons' budget.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
 
 from router_models.types import Action, Call, Completion, Decision, Query, Verdict
 from serve_graph.cascade import cascade
@@ -27,6 +28,7 @@ from serve_graph.errors import (
 )
 from serve_graph.learning.comparing.compared_request import ComparedRequest
 from serve_graph.learning.judging.judge_calls import NotJudgedError
+from serve_graph.records.kept_requests import BESIDE, beside_answer
 
 NO_TIER, FAILED = "none", "failed"
 
@@ -189,3 +191,14 @@ def _usd(state: RequestState, answers: TierAnswers) -> Decimal:
     """What a path costs: of every answer what it cost when it was made."""
     made = total(answers.usd.get(line.tier, line.cost_usd) for line in state.calls)
     return made + total(line.cost_usd for line in state.overhead)
+
+
+def beside_of(
+    request: ComparedRequest, answers: TierAnswers, keep: Callable[[str], str | None] | None
+) -> dict[str, Any]:
+    """The answers that were made for a request and not shown, where they are kept (`keep` makes their texts so)."""
+    if keep is None:
+        return {}
+    shown = request.state.tier if request.state.completion is not None else None
+    others = [(tier, made) for tier, made in answers.answers.items() if tier != shown]
+    return {BESIDE: [beside_answer(tier, made, keep) for tier, made in others]} if others else {}

@@ -10,8 +10,19 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import Protocol
 
 from serve_graph.records.spool import private_file, private_folder
+
+
+class Budget(Protocol):
+    """What calls are paid from."""
+
+    path: Path
+
+    def hold(self, usd: Decimal) -> str | None: ...
+
+    def settle(self, day: str, held: Decimal, usd: Decimal) -> None: ...
 
 
 class JudgeBudget:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -14,10 +15,12 @@ from serve_graph.cascade.billing import Prices, answered, total, unanswered
 from serve_graph.cascade.interfaces import Engine
 from serve_graph.errors import EngineError, EngineTimeoutError
 from serve_graph.learning.judging.call_metrics import CallMetrics
-from serve_graph.learning.judging.judge_budget import JudgeBudget
+from serve_graph.learning.judging.judge_budget import Budget
 from serve_graph.protocol.responses import usage_of
 
 logger = logging.getLogger(__name__)
+LOOKS_AGAIN_S = 0.1
+"""How often a call that waits for a tier looks whether it is still busy."""
 
 
 class NotJudgedError(Exception):
@@ -45,7 +48,7 @@ class JudgeCalls:
     ----------
     tiers : JudgeTiers
         Whom to call.
-    budget : JudgeBudget
+    budget : Budget
         The day's money.
     metrics : CallMetrics
         Where calls are counted, failed ones too.
@@ -53,11 +56,20 @@ class JudgeCalls:
         Calls of one tier at once, at most.
     timeout_s : float
         Seconds that each may take.
+    waits_s : float
+        Seconds for which a call waits for a tier that is busy, before it is given up.
     """
 
     def __init__(
-        self, tiers: JudgeTiers, budget: JudgeBudget, metrics: CallMetrics, concurrency: int, timeout_s: float
+        self,
+        tiers: JudgeTiers,
+        budget: Budget,
+        metrics: CallMetrics,
+        concurrency: int,
+        timeout_s: float,
+        waits_s: float = 0.0,
     ) -> None:
+        self.waits_s = waits_s
         self.tiers = tiers
         self.budget = budget
         self.metrics = metrics
@@ -65,18 +77,24 @@ class JudgeCalls:
         most, spare = concurrency, tiers.spare
         self._places = {tier: asyncio.Semaphore(min(most, spare.get(tier, most))) for tier in tiers.engines}
 
+    def paid_from(self, budget: Budget) -> JudgeCalls:
+        """The same calls, in the same places, on another budget."""
+        other = copy.copy(self)
+        other.budget = budget
+        return other
+
     async def make(self, tier: str, query: Query, what: str) -> tuple[Completion, Decimal]:
         """Return a tier's answer, and its dollars; `what` it is for: `judging` or `answer`.
 
         Raises NotJudgedError where the tier is busy with requests or the budget is spent, EngineError where it fails.
         """
         async with self._places[tier]:
-            self._make_way(tier)
+            await self._make_way(tier)
             held = self.tiers.most_usd(tier, query)
             day = await self._hold(held)
             started, cost = time.perf_counter(), held  # of a call that is cut off nobody knows what it cost
             try:
-                self._make_way(tier)  # holding took its time
+                await self._make_way(tier)  # holding took its time
                 completion = await self.tiers.engines[tier].generate(query, self.timeout_s)
                 line = answered(self.tiers.prices, tier, completion, time.perf_counter() - started)
                 self.metrics.add_call(replace(line, what=what))
@@ -92,10 +110,13 @@ class JudgeCalls:
             finally:
                 await self._settle(day, held, cost)
 
-    def _make_way(self, tier: str) -> None:
-        """Raise NotJudgedError where a tier is busy with requests: they come first."""
-        if self.tiers.is_busy(tier):
-            raise NotJudgedError("busy")
+    async def _make_way(self, tier: str) -> None:
+        """Wait while a tier is busy with requests, which come first; raises NotJudgedError where it stays so."""
+        until = time.monotonic() + self.waits_s
+        while self.tiers.is_busy(tier):
+            if time.monotonic() >= until:
+                raise NotJudgedError("busy")
+            await asyncio.sleep(min(LOOKS_AGAIN_S, self.waits_s))
 
     def _count_failed(self, tier: str, seconds: float, error: EngineError) -> Decimal:
         """The dollars of a call that failed: its time, and the tokens of attempts that were charged all the same."""

@@ -37,6 +37,16 @@ def settles_after_s(config: GraphConfig) -> float:
     return (longest if config.http.deadline_s is None else config.http.deadline_s) + LATE_S
 
 
+def pairs_settle_after_s(config: GraphConfig) -> float:
+    """Seconds after a request's arrival at which all that came with it have been compared, or will not be."""
+    return settles_after_s(config) + config.comparisons.within_s
+
+
+def moment_before(now: datetime, seconds: float) -> str:
+    """A moment so many seconds earlier, as rows have moments."""
+    return _moment(now - timedelta(seconds=seconds))
+
+
 class RolloutOutcomes:
     """The outcomes of one rollout, read as they come: those that were read are not read again, nor change place.
 

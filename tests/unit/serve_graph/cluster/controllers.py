@@ -35,6 +35,8 @@ class Told:
     async def all(self, method: str, argument: Any, within_s: float) -> list[Any]:
         if method == "epoch":
             return [self.cluster.epoch]
+        if method == "comparing":
+            return list(self.cluster.tallies)
         if self.name in self.cluster.away:
             return []
         if method == "prepare" and (self.name, argument.name) in self.cluster.fails:
@@ -73,6 +75,7 @@ class Cluster:
         self.told: list[tuple[str, str, str]] = []
         self.fails: set[tuple[str, str]] = set()
         self.away: set[str] = set()
+        self.tallies: list[dict[str, Any]] = []
         self.epoch = 0
         self.taken: ServedVersion | None = None
         self.controllers: list[ControllerDeployment] = []

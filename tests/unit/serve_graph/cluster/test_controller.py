@@ -213,25 +213,39 @@ async def test_a_version_is_switched_to_once_router_and_verifier_are_back(cluste
     assert await served_by(controller) == (2, cluster.second.name)
 
 
-async def test_an_exception_of_a_replicas_own_is_a_reply_and_an_outage_is_none() -> None:
+async def test_an_exception_of_a_replicas_own_is_a_reply_and_an_outage_or_a_late_one_is_none() -> None:
     from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
+    from ray.serve.handle import DeploymentBroadcastResponse
 
     from serve_graph.cluster.replicas.broadcast import ApplicationReplicas
 
-    class Broadcast:
-        """A handle whose replicas have answered."""
+    class Call:
+        """A call of one replica, which replies, raises, or says nothing for long."""
 
+        def __init__(self, reply: Any) -> None:
+            self.reply = reply
+
+        async def get_async(self) -> Any:
+            if self.reply == "silent":
+                await asyncio.sleep(60)
+            if isinstance(self.reply, BaseException):
+                raise self.reply
+            return self.reply
+
+    class Handle:
         def broadcast(self, method: str, argument: object) -> Any:
-            return self
+            async def called() -> Any:
+                return [Call(reply) for reply in replies]
 
-        async def results_async(self, *, timeout_s: float, return_exceptions: bool) -> list[Any]:
-            return replies
+            return DeploymentBroadcastResponse(called(), None)
 
     raised = RayTaskError("prepare", "no trace", ArtifactError("damaged")).as_instanceof_cause()
-    replies = [True, raised, ActorDiedError(), ActorUnavailableError("away", None), TimeoutError(), None]
+    replies = [True, raised, ActorDiedError(), ActorUnavailableError("away", None), TimeoutError(), "silent", None]
     replicas = ApplicationReplicas("router")
-    replicas._handle = Broadcast()  # type: ignore[assignment]
-    assert await replicas.all("prepare", None, 1.0) == [True, raised, None]
+    replicas._handle = Handle()  # type: ignore[assignment]
+    assert await replicas.all("prepare", None, 0.1) == [True, raised, None]
+    replies = []
+    assert await replicas.all("prepare", None, 0.1) == []
 
 
 async def test_a_new_ingress_replica_answers_from_the_last_tier_until_it_is_told(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from router_models.monitoring.promise_watch import WatchedPromise
 from router_models.types import DecisionRecord
 from serve_graph.api.console.signals import SpeculationShare, speculation_shares
 from serve_graph.learning.alarm_table import Alarm, AlarmTable
+from serve_graph.learning.comparing.tally import tallied
 from serve_graph.policy.rollout.states import Rollout, RolloutState
 from serve_graph.policy.rollout.table import RolloutTable
 from serve_graph.records.audit import AuditEntry
@@ -64,12 +65,17 @@ async def test_a_rollout_is_shown_with_its_weight_and_its_evidence_beside_the_li
         CanaryFinding("non_inferior", "overall", 3.2, 20.0, False, 410, "promote", 0.004),
         CanaryFinding("harm", HOSTILE, 25.0, 20.0, True, 90, "roll_back"),
     ]
+    told = {"offered": 900, "compared": 410, "ungraded": {}, "shed": {"budget": 490}, "replica": "a"}
+    compared = tallied({}, [{**told, "spent_usd": "1", "budget_usd": "1"}])
     evidence = {"verdict": "wait", "pairs": 410, "findings": [one.to_json() for one in found], "held": "an alarm"}
+    evidence["comparing"] = compared
     await table.begin(replace(begun, weight=0.05, evidence=evidence), entry)
     ended = Rollout.begin("fake", "fake/1", "fake/0", at=ago(days=1), by="graph", steps=(5.0,), reason="worse")
     await table.begin(replace(ended, model="fake", state=RolloutState.DEGRADED), entry)
     page = await made.shown("/console/signals")
     for said in ("5.0 % of the traffic", "step 1 of 2", "non inferior", "3.2", "+0.004", "reached", "Held: an alarm"):
+        assert said in page, said
+    for said in ("Offered to be compared: 900", "shed: 490 (490 budget)", "$1 of $1", "54 % is shed"):
         assert said in page, said
     assert "<script" not in page
     assert "5.0 % of the traffic" in await made.shown("/console")

@@ -17,6 +17,7 @@ from serve_graph.cli import app
 from serve_graph.cli.versions.rollouts import duration_s, of_rollouts
 from serve_graph.config.graph import load_config
 from serve_graph.errors import ServeGraphError
+from serve_graph.learning.comparing.tally import tallied
 from serve_graph.policy.rollout import RolloutTable
 from tests.fixtures.registry import PRICE, registered_version
 
@@ -162,11 +163,20 @@ def test_every_test_of_the_evidence_is_shown_against_its_limit(config: Path) -> 
     async def note(table: RolloutTable) -> bool:
         rollout = await table.active(graph.policy.model_name)
         assert rollout is not None
-        return await table.note_evidence(rollout, evidence.to_json() | {"held": f"an alarm stands against {STABLE}"})
+        told = {"offered": 10, "compared": 6, "ungraded": {"tie": 2}, "shed": {"budget": 3}, "replica": "a"}
+        comparing = tallied({}, [{**told, "spent_usd": "0.98", "budget_usd": "1"}])
+        held = f"an alarm stands against {STABLE}"
+        return await table.note_evidence(
+            rollout, evidence.to_json() | {"held": held, "comparing": comparing, "step_pairs": 7}
+        )
 
     assert of_rollouts(graph, note)
     shown = versions(config, "rollout").stdout
     assert f"held: an alarm stands against {STABLE}" in shown
+    assert "10 % of requests; in this step so far: 7 of 30" in shown
+    assert "offered to be compared: 10 requests; compared: 6 (2 not graded: 2 tie); waiting: 1; shed: 3" in shown
+    assert "spent on comparing today: $0.98 of $1" in shown
+    assert "comparisons.budget_usd_per_day is spent" in shown
     assert "evidence: roll_back; 300 requests decided by both, of 0 the difference in quality is not known" in shown
     assert "1 sessions, keys or prompts answered by one" in shown
     rows = {line.split()[0]: line for line in shown.splitlines() if line.startswith(("quality", "harm", "errors"))}

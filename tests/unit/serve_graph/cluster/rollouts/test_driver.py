@@ -51,8 +51,13 @@ class Trial:
         self.controller.rollouts.now = lambda: NOW + timedelta(seconds=self.later_s)
         return self.controller
 
-    async def _read(self, _: str) -> list[PairedRequest]:
+    async def _read(self, _: str, __: str) -> list[PairedRequest]:
         return self.pairs
+
+    def came(self, pairs: list[PairedRequest]) -> list[PairedRequest]:
+        """Pairs whose requests came now."""
+        at = (NOW + timedelta(seconds=self.later_s)).isoformat(timespec="milliseconds")
+        return [replace(pair, came_at=at) for pair in pairs]
 
     async def begin(self, *steps: float, **options: Any) -> Rollout:
         await self.controller.look()
@@ -113,14 +118,14 @@ async def test_a_step_passes_when_its_pause_is_over_and_its_minimum_reached(tria
     assert trial.taken == (first, 0.05), "both versions are loaded before a replica takes the canary"
     await trial.pass_time(61)
     assert trial.taken == (first, 0.05), "nothing was compared yet"
-    trial.pairs = [ALIKE] * 10
+    trial.pairs = trial.came([ALIKE] * 10)
     await trial.pass_time(1)
     assert await trial.at() == ("Progressing", 0.5)
     assert trial.taken == (first, 0.5)
     assert await trial.actions() == ["canary", "step"]
     await trial.pass_time(61)
     assert await trial.at() == ("Progressing", 0.5), "the last step waits for evidence or a person"
-    assert (await trial.now()).evidence["pairs_before"] == 10, "the minimum counts from the step's beginning"
+    assert (await trial.now()).evidence["step_pairs"] == 0, "requests of the step before do not count in this one"
 
 
 async def test_evidence_promotes_after_the_last_step_and_every_write_comes_before_what_follows(trial: Trial) -> None:
@@ -285,13 +290,30 @@ async def test_a_candidate_that_no_replica_can_load_is_not_promoted_by_a_person_
 
 
 async def test_a_step_counts_on_where_evidence_was_lost(trial: Trial) -> None:
-    trial.pairs = [ALIKE] * 40
     await trial.begin(5, 50, minimum=10)
-    trial.pairs = [ALIKE] * 3
+    trial.pairs = trial.came([ALIKE] * 9)
+    await trial.controller.look()
+    trial.pairs = trial.pairs[:3]
     await trial.pass_time(61)
-    trial.pairs = [ALIKE] * 13
+    assert await trial.at() == ("Progressing", 0.05)
+    trial.pairs = trial.pairs + trial.came([ALIKE] * 7)
     await trial.pass_time(1)
     assert await trial.at() == ("Progressing", 0.5)
+
+
+async def test_what_replicas_shed_and_spend_is_kept_with_the_evidence_that_of_silent_ones_too(trial: Trial) -> None:
+    def told(replica: str, compared: int, **shed: int) -> dict[str, Any]:
+        counts = {"offered": compared + sum(shed.values()) + 1, "compared": compared, "ungraded": {}, "shed": shed}
+        return {**counts, "replica": replica, "spent_usd": "0.7", "budget_usd": "1"}
+
+    await trial.begin(5, 50)
+    trial.cluster.tallies = [told("a", 3, busy=2), told("b", 1, budget=4)]
+    await trial.pass_time(1)
+    trial.cluster.tallies = [told("b", 2, budget=9)]
+    await trial.pass_time(1)
+    kept = (await trial.now()).evidence["comparing"]
+    assert [kept[name] for name in ("offered", "compared", "waiting", "shed")] == [18, 5, 2, {"busy": 2, "budget": 9}]
+    assert kept["today"] == {"spent_usd": "0.7", "budget_usd": "1"}
 
 
 @pytest.mark.parametrize("deployment", ["router", "verifier"])

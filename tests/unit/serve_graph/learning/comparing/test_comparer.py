@@ -31,6 +31,7 @@ from serve_graph.errors import (
 from serve_graph.learning.comparing.compared_request import ComparedRequest
 from serve_graph.learning.comparing.comparer import Comparer
 from serve_graph.learning.comparing.comparison_metrics import ComparisonMetrics
+from serve_graph.learning.comparing.tally import tallied, tally_sentences
 from serve_graph.learning.judging.judge_budget import JudgeBudget
 from serve_graph.learning.judging.judge_calls import JudgeTiers
 from serve_graph.records.comparisons import Comparison
@@ -133,7 +134,7 @@ def rig(tmp_path: Path) -> Callable[..., Rig]:
         named = {"cheap": FakeEngine("cheap says"), "frontier": FakeEngine("frontier says"), **(engines or {})}
         named["critic"] = critic or Critic()
         known = JudgeTiers(named, {**PRICES, "middle": PRICES["cheap"], "critic": PRICES["cheap"]}, **(tiers or {}))
-        config, rows = ComparisonsConfig.model_validate(settings), list[Comparison]()
+        config, rows = ComparisonsConfig.model_validate({"within_s": 0.4} | settings), list[Comparison]()
         budget = JudgeBudget(tmp_path / f"{len(settings)}.json", config.budget_usd_per_day)
         grading = JudgeConfig(tier="critic", mode="pairwise", timeout_s=0.2)
         made = Comparer(
@@ -257,7 +258,6 @@ UNGRADED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("too long", {"max_chars": 25}, {}),
     ("no text", {}, {"query": PICTURE}),
     ("several answers", {}, {"query": TWO}),
-    ("budget", {"budget_usd_per_day": "0.00022", "tiers": {"most_usd": lambda tier, query: Decimal("0.0002")}}, {}),
 ]
 
 
@@ -277,7 +277,6 @@ CUT_OFF: list[tuple[str, dict[str, Any], Any]] = [
     ("busy", {"engines": {"frontier": FakeEngine(error=SaturatedError("full"))}}, SENDS_UP),
     ("timeout", {"engines": {"frontier": FakeEngine(error=EngineTimeoutError("late"))}}, SENDS_UP),
     ("tier", {"engines": {"frontier": FakeEngine(error=EngineError("down"))}}, SENDS_UP),
-    ("budget", {"budget_usd_per_day": "0.0001", "tiers": {"most_usd": lambda tier, query: Decimal(1)}}, SENDS_UP),
     ("refused", {"engines": {"frontier": FakeEngine(error=EngineRequestError("no"))}}, SENDS_UP),
     ("router", {}, fake_context(decider=FakeDecider(error=PolicyUnavailableError("away")))),
     ("verifier", {}, fake_context(judge=FakeJudge(error=PolicyUnavailableError("away")))),
@@ -295,7 +294,7 @@ async def test_a_path_that_cannot_be_gone_to_its_end_is_a_row_too_and_no_fallbac
     assert (row.ungraded_reason, row.alike, row.candidate_right) == (why, False, None)
     assert row.stable_usd == CHEAP_USD
     assert row.candidate_action != "fallback"
-    if why in ("busy", "timeout", "tier", "budget"):
+    if why in ("busy", "timeout", "tier"):
         assert row.candidate_tier == "frontier"
         assert row.candidate_usd == FRONTIER_USD, "what an answer of that length would cost"
 
@@ -403,6 +402,90 @@ async def test_comparisons_give_way_before_anything_is_known_of_them(rig: Callab
     async with at.running(until=lambda: at.metrics.shed):
         at.comparer.offer(replace(await served(ACCEPTS, SENDS_UP), context_of=context_of))
     assert (at.metrics.shed, at.rows, asked) == ({"busy": 1}, [], [])
+
+
+async def test_what_is_busy_for_a_moment_is_waited_for_before_a_comparison_and_within_it(
+    rig: Callable[..., Rig],
+) -> None:
+    began = time.monotonic()
+    at = rig(
+        gives_way=lambda: time.monotonic() - began < 0.05,
+        tiers={"is_busy": lambda tier: time.monotonic() - began < 0.15},
+        within_s=4,
+    )
+    async with at.running(until=lambda: at.rows):
+        at.comparer.offer(await served(ACCEPTS, SENDS_UP))
+    assert (at.rows[0].ungraded_reason, at.rows[0].candidate_right, at.metrics.shed) == (None, 1.0, {})
+
+
+async def test_a_comparison_ends_in_its_time_and_what_waited_for_it_too_long_is_shed(rig: Callable[..., Rig]) -> None:
+    at = rig(concurrency=1, within_s=0.2, engines={"frontier": FakeEngine("frontier says", slow_s=5.0)})
+    async with at.running(until=lambda: at.rows and at.metrics.shed):
+        for decision in ("dec-1", "dec-2"):
+            at.comparer.offer(await served(ACCEPTS, SENDS_UP, decision=decision))
+    assert [(row.decision, row.ungraded_reason) for row in at.rows] == [("dec-1", "timeout")]
+    assert at.metrics.shed == {"busy": 1}
+
+
+@pytest.mark.parametrize("candidate", [version(), SENDS_UP], ids=["alike", "differing"])
+async def test_where_its_likely_cost_is_not_left_a_comparison_is_shed_whatever_it_would_show(
+    rig: Callable[..., Rig], candidate: CascadeContext
+) -> None:
+    """Left out once it is known that versions differ, what remains would look alike; counted as lost, a spent budget
+    would hold back every candidate.
+    """
+    asked: list[str] = []
+
+    def context_of(arm: str) -> CascadeContext:
+        asked.append(arm)
+        return candidate
+
+    at = rig(budget_usd_per_day="0.0013", tiers={"most_usd": lambda tier, query: Decimal("0.0002")})
+    await at.comparer.compare(replace(await served(ACCEPTS, candidate), context_of=context_of))
+    assert (at.rows, asked, at.asked(), at.metrics.shed) == ([], [], {}, {"budget": 1})
+    assert at.comparer.budget.spent() == 0
+    richer = rig(budget_usd_per_day="0.0014", tiers={"most_usd": lambda tier, query: Decimal("0.0002")}, max_queued=7)
+    for _ in range(2):
+        await richer.compared(ACCEPTS, version())
+    assert (len(richer.rows), richer.comparer.budget.spent()) == (2, 0), "what is not needed is given back"
+
+
+async def test_what_a_comparison_spends_beyond_its_likely_cost_is_the_days_too_and_ends_there(
+    rig: Callable[..., Rig],
+) -> None:
+    """A judge's prompt of long answers costs more than was held for it."""
+
+    def most_usd(tier: str, query: Query) -> Decimal:
+        return Decimal("0.0001") if "cheap says" not in query.messages[0].content else Decimal("0.0008")
+
+    left = rig(budget_usd_per_day="0.002", tiers={"most_usd": most_usd}, max_queued=9)
+    assert (await left.compared(ACCEPTS, SENDS_UP)).ungraded_reason is None
+    assert left.comparer.budget.spent() == FRONTIER_USD + PAIR_USD
+    spent = rig(budget_usd_per_day="0.0007", tiers={"most_usd": most_usd}, concurrency=1, max_queued=9)
+    assert (await spent.compared(ACCEPTS, SENDS_UP)).ungraded_reason == "budget"
+    assert spent.comparer.budget.spent() == FRONTIER_USD
+
+
+async def test_every_offer_of_a_rollout_is_told_of_by_what_became_of_it(rig: Callable[..., Rig]) -> None:
+    at = rig(max_queued=2, concurrency=1, critic=Critic(says="first"))
+    for n in range(3):
+        at.comparer.offer(await served(ACCEPTS, SENDS_UP, decision=f"dec-{n}"))
+    async with at.running(until=lambda: len(at.rows) == 2):
+        pass
+    told = await at.comparer.told("rol-1")
+    assert (told["offered"], told["compared"], told["ungraded"], told["shed"]) == (3, 2, {"tie": 2}, {"queue": 1})
+    assert (told["spent_usd"], told["budget_usd"]) == (f"{2 * (FRONTIER_USD + PAIR_USD):f}", "1")
+    assert (await at.comparer.told("rol-2"))["offered"] == 0
+    [offered, spent, starved] = tally_sentences(tallied({}, [told]))
+    assert offered == (
+        "offered to be compared: 3 requests; compared: 2 (2 not graded: 2 tie); waiting: 0; shed: 1 (1 queue)"
+    )
+    assert spent == "spent on comparing today: $0.00048 of $1"
+    assert "comparisons.concurrency" in starved
+    assert len(tally_sentences(tallied({}, [told | {"shed": {}, "offered": 2}]))) == 2
+    for n in range(9):
+        at.comparer.tally(f"rol-{n}")
+    assert len(at.comparer._tallies) == 4
 
 
 async def test_comparisons_give_way_while_the_event_loop_is_busy(rig: Callable[..., Rig]) -> None:

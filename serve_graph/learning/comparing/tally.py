@@ -1,0 +1,79 @@
+"""How many requests of a rollout were offered to be compared, and what became of them: by replica, and of all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class ComparisonTally:
+    """What one replica did with the requests of one rollout that were drawn to be compared.
+
+    `offered` = `compared` + all that was `shed`, by why + what waits. `ungraded`: of those compared, by why.
+    """
+
+    offered: int = 0
+    compared: int = 0
+    ungraded: Counter[str] = field(default_factory=Counter)
+    shed: Counter[str] = field(default_factory=Counter)
+
+    def told(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return {
+            "offered": self.offered,
+            "compared": self.compared,
+            "ungraded": dict(self.ungraded),
+            "shed": dict(self.shed),
+        }
+
+
+def tallied(before: Mapping[str, Any], told: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all replicas did, as evidence keeps it: of a replica that says nothing now, what it said last.
+
+    `before` is what this returned the last time, `told` what replicas say: a tally with the replica's name, and what
+    is spent of the day's budget, which is all replicas' together.
+    """
+    replicas, spent = dict(before.get("replicas") or {}), dict(before.get("today") or {})
+    for one in told:
+        replicas[str(one["replica"])] = {name: one[name] for name in ("offered", "compared", "ungraded", "shed")}
+        spent = {"spent_usd": one["spent_usd"], "budget_usd": one["budget_usd"]}
+    offered, compared = (sum(one[name] for one in replicas.values()) for name in ("offered", "compared"))
+    ungraded, shed = (dict(sum((Counter(one[name]) for one in replicas.values()), Counter())) for name in _BY_REASON)
+    waiting = offered - compared - sum(shed.values())
+    counts = {"offered": offered, "compared": compared, "waiting": waiting, "ungraded": ungraded, "shed": shed}
+    return counts | {"today": spent, "replicas": replicas}
+
+
+_BY_REASON = ("ungraded", "shed")
+STARVES_AT = 0.25
+"""The share of what was offered from which on it is said that so much is shed."""
+_REMEDIES = {
+    "budget": "comparisons.budget_usd_per_day is spent: raise it, or begin a rollout at a lower --rate",
+    "busy": "tiers, the judge or the replicas are busy: give them more places, or begin a rollout at a lower --rate",
+    "queue": "more is offered than is compared: raise comparisons.concurrency, or begin a rollout at a lower --rate",
+    "error": "see the log of the ingress replicas",
+}
+
+
+def tally_sentences(found: Mapping[str, Any]) -> list[str]:
+    """What `tallied` returned, in words: what was offered and became of it, the day's budget, and what starves it."""
+    shed, said = dict(found["shed"]), dict(found["ungraded"])
+    ungraded = f" ({sum(said.values())} not graded: {_by_reason(said)})" if said else ""
+    line = f"offered to be compared: {found['offered']} requests; compared: {found['compared']}{ungraded}"
+    line += f"; waiting: {found['waiting']}; shed: {sum(shed.values())}" + (f" ({_by_reason(shed)})" if shed else "")
+    lines, today = [line], found.get("today") or {}
+    if today:
+        spent = "not known" if today["spent_usd"] is None else f"${today['spent_usd']}"
+        lines.append(f"spent on comparing today: {spent} of ${today['budget_usd']}")
+    if found["offered"] and sum(shed.values()) >= STARVES_AT * found["offered"]:
+        why = max(shed, key=lambda name: int(shed[name]))
+        share = 100 * sum(shed.values()) / found["offered"]
+        lines.append(f"{share:.0f} % is shed, so that evidence comes more slowly: {_REMEDIES.get(why, why)}")
+    return lines
+
+
+def _by_reason(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {why}" for why, n in sorted(counts.items(), key=lambda one: -one[1]))
