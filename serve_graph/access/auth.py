@@ -45,6 +45,9 @@ PATH_MODEL = "serve_graph.model"
 """The scope's key for the model that a path names."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@~-]{1,128}")
 OPEN = frozenset({"/healthz", "/readyz"})
+FORWARDED = frozenset(
+    b"x-forwarded-for forwarded x-real-ip x-client-ip true-client-ip cf-connecting-ip x-original-forwarded-for".split()
+)
 ANY_KEY = ("/v1/models", "/v1/feedback")
 FEEDBACK_PATH = "/v1/feedback"
 ADMIN = ("/v1/decisions", "/v1/audit", "/metrics", "/console")
@@ -186,8 +189,7 @@ class AuthMiddleware:
             client = scope.get("client")
             if not self.is_open and client is not None and not is_loopback(client[0]):
                 raise AccessError("without access keys this endpoint accepts loopback clients only")
-            said = headers.get("x-forwarded-for") or headers.get("forwarded")
-            if said and not self.is_open and scope["path"] not in OPEN and is_forwarded(said):
+            if not self.is_open and scope["path"] not in OPEN and _comes_from_elsewhere(scope):
                 raise AccessError(
                     "without access keys this endpoint does not answer other machines, which a proxy forwards this "
                     "request for: create an access key, or set access.open: true",
@@ -249,6 +251,11 @@ class AuthMiddleware:
                 "localhost, create an access key, or set access.open: true",
                 code="host_not_allowed",
             )
+
+
+def _comes_from_elsewhere(scope: Scope) -> bool:
+    """Whether a header by which proxies name callers, each as often as it was sent, names another machine."""
+    return any(name in FORWARDED and is_forwarded(value.decode("latin-1")) for name, value in scope["headers"])
 
 
 def scopes_for(path: str) -> tuple[KeyScope, ...] | None:

@@ -46,8 +46,13 @@ def is_loopback(host: str) -> bool:
 
 def is_forwarded(said: str) -> bool:
     """Whether a proxy's `X-Forwarded-For` or `Forwarded` names another machine, or something that is no address."""
-    steps = (part.split(";")[0].strip() for part in said.split(","))
+    steps = (pair.strip() for part in said.split(",") for pair in _naming(part.split(";")))
     return any(not is_loopback(_address_of(step)) for step in steps if step)
+
+
+def _naming(pairs: list[str]) -> list[str]:
+    """Return the pairs of one step that say who asked; its first where none is named so."""
+    return [pair for pair in pairs if pair.strip().lower().startswith("for=")] or pairs[:1]
 
 
 def _address_of(step: str) -> str:

@@ -3,7 +3,9 @@
 The cookie says who signed in and when; its signature is made with a secret that all ingress replicas of a graph share,
 and with what the keyring stores of the key. So any replica can check it, and it ends with the key, with the graph, or
 after LASTS_S, whichever is first. Browsers keep cookies by the name of a host, whatever the port: its own name has
-something of that secret, so that graphs on one host sign nobody out of another.
+something of that secret, so that graphs on one host sign nobody out of another. Whatever else answers on the host may
+be sent the cookie as well; so a session is bound to a proof that the page to sign in on draws, and keeps where only
+pages of its own port can read it: every form has to bring it.
 """
 
 from __future__ import annotations
@@ -25,6 +27,10 @@ CONSOLE = "/console"
 SIGN_IN = "/console/sign-in"
 STATIC = "/console/static/"
 COOKIE_PREFIX = "serve_graph_console_"
+SECURE_PREFIX = "__Secure-"
+"""What browsers take over encrypted connections alone. `__Host-` would send the cookie to every path of the host."""
+PROOF_CHARS = 43
+"""256 bits in base64url."""
 LASTS_S = 8 * 3600
 MOST_ENDED = 10_000
 """Sessions that were ended before their time, and are remembered for that; with more, the oldest are forgotten."""
@@ -40,15 +46,15 @@ class ConsoleSessions:
         self.clock = clock
         self._ended: dict[str, None] = {}
 
-    def begin(self, key: KeyConfig) -> str:
-        """Return the cookie of a new session."""
-        said = f"{key.name}.{int(self.clock())}.{secrets.token_urlsafe(16)}"
+    def begin(self, key: KeyConfig, proof: str = "") -> str:
+        """Return the cookie of a new session, whose forms have to bring the proof; '': a browser without scripts."""
+        said = f"{key.name}.{int(self.clock())}.{secrets.token_urlsafe(16)}{_bound(proof)}"
         return f"{said}.{self._signed(said, key.sha256)}"
 
     def cookie_in(self, headers: Mapping[str, str]) -> str:
         """Return the value of the console's cookie; '' where there is none, or headers hold no cookies."""
         try:
-            found = SimpleCookie(headers.get("cookie", "")).get(self.cookie_name)
+            found = SimpleCookie(headers.get("cookie", "")).get(self._name_at(headers.get("host", "")))
         except CookieError:
             return ""
         return "" if found is None else found.value
@@ -57,8 +63,9 @@ class ConsoleSessions:
         """Return a `Set-Cookie`: for the console alone, out of reach of scripts and other sites, `Secure` off
         loopback.
         """
-        secure = "" if is_local_page(f"http://{host}") else "; Secure"
-        return f"{self.cookie_name}={value}; Path={CONSOLE}; Max-Age={lasts_s}; HttpOnly; SameSite=Strict{secure}"
+        name = self._name_at(host)
+        secure = "; Secure" if name.startswith(SECURE_PREFIX) else ""
+        return f"{name}={value}; Path={CONSOLE}; Max-Age={lasts_s}; HttpOnly; SameSite=Strict{secure}"
 
     def find(self, cookie: str) -> KeyConfig | None:
         """Return the key of a session, None where the cookie is forged, old or ended, or the key no longer there."""
@@ -83,12 +90,24 @@ class ConsoleSessions:
         """Return what every form of a session sends back ('' for pages without one): another page cannot know it."""
         return self._signed(f"form {cookie}", "")
 
-    def is_own_form(self, cookie: str, token: str) -> bool:
-        """Whether a form was made for this session."""
-        return hmac.compare_digest(self.form_token(cookie).encode(), token.encode("utf-8", "replace"))
+    def is_own_form(self, cookie: str, token: str, proof: str = "") -> bool:
+        """Whether a form was made for this session, and sent by the browser that began it."""
+        named = cookie.rpartition(".")[0].split(".")[3:]
+        is_bound = not named or hmac.compare_digest(f".{named[0]}", _bound(proof))
+        return is_bound and hmac.compare_digest(self.form_token(cookie).encode(), token.encode("utf-8", "replace"))
+
+    def _name_at(self, host: str) -> str:
+        return self.cookie_name if is_local_page(f"http://{host}") else SECURE_PREFIX + self.cookie_name
 
     def _signed(self, said: str, key_sha256: str) -> str:
         return hmac.new(self.secret, f"{said} {key_sha256}".encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+
+
+def _bound(proof: str) -> str:
+    """Return what a cookie says of a proof: its hash, from which nobody makes it; '' of none, or of none of ours."""
+    if len(proof) != PROOF_CHARS or not proof.isascii():
+        return ""
+    return f".{hashlib.sha256(proof.encode()).hexdigest()}"
 
 
 def is_console(path: str) -> bool:

@@ -21,6 +21,8 @@ from serve_graph.errors import SlowBodyError
 from serve_graph.protocol.bounds import PARSED_AT_ONCE
 
 T = TypeVar("T")
+MOST_DIGITS = 40
+"""Of a length that is read: a number of thousands of digits is none to Python."""
 
 
 async def read_body(
@@ -39,10 +41,11 @@ async def read_body(
     """
     encodings = request.headers.getlist("content-encoding")
     codings = codings_of(encodings) if encodings else ()
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
+    length = request.headers.get("content-length", "")
+    announced = int(length[:MOST_DIGITS]) if length.isdecimal() else 0
+    if announced > limit:
         raise too_large(limit)
-    is_long = bool(codings) or (announced.isdecimal() and int(announced) > PARSED_AT_ONCE)
+    is_long = bool(codings) or announced > PARSED_AT_ONCE
     if is_long:
         long_work()
     parts: list[bytes] = []

@@ -19,6 +19,7 @@ from serve_graph.access.keys import Keyring
 from serve_graph.access.sessions import ConsoleSessions
 from serve_graph.api.console.parts import ConsoleParts
 from serve_graph.api.http import Backend, build_http
+from serve_graph.cluster.long_work import side_by_side
 from serve_graph.cluster.readiness import TierReadiness, readiness_report
 from serve_graph.cluster.replicas.broadcast import in_replica, let_threads_give_way
 from serve_graph.cluster.rollouts.live_comparer import live_comparer
@@ -159,7 +160,7 @@ class IngressDeployment:
 
     async def background(self) -> None:
         beside = [self.comparer.run(), self.tickets.run(), *([] if self.judge is None else [self.judge.run()])]
-        await asyncio.gather(self.sink.run(), self.maintenance.run(), self._watch(), self._follow(), *beside)
+        await side_by_side(self.sink.run(), self.maintenance.run(), self._watch(), self._follow(), *beside)
 
     async def labelled(self) -> None:
         """Let a label act before its reply leaves."""

@@ -7,13 +7,31 @@ nothing is begun any more until one of them ends, and `fault` says so to whoever
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from serve_graph.errors import PolicyUnavailableError
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+async def side_by_side(*works: Coroutine[Any, Any, Any]) -> None:
+    """Do all of these until they end or are cancelled, and be over no sooner than the last of them.
+
+    One that fails is logged, and the others go on. (`asyncio.gather` alone is over with the first that is cancelled,
+    so that whoever then closes what the others still use takes it from under their hands.)
+    """
+
+    async def kept(work: Coroutine[Any, Any, Any]) -> None:
+        try:
+            await work
+        except Exception:
+            logger.exception("background work has ended")
+
+    await asyncio.gather(*map(kept, works), return_exceptions=True)
 
 
 class LongWork:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from typing import Any
 
 from serve_graph.errors import PayloadTooLargeError, RequestError
@@ -26,6 +27,10 @@ MAX_ITEMS = 20_000  # of all arrays together: a wrong one is a fault of its own
 MOST_MEMBERS = 2048  # of one object
 MAX_FAULTS = 500  # that are told apart: naming each takes 5 µs in which no other thread runs
 MAX_DIGITS = 400  # of a whole number in a large body: floats have 309
+MAX_FIELD_CHARS = 64 * 1024  # of a field that is no text to be answered: 1,024 biases take some 20,000
+MAX_SCHEMA_CHARS = 1024 * 1024  # of tools, of a format and its schema, of a predicted answer
+CONTENT = frozenset({"messages", "input", "prompt", "instructions", "system"})  # bounded as text, by MAX_TEXT_BYTES
+SCHEMAS = frozenset("tools functions response_format text output_config output_format prediction".split())
 MEDIA_KEYS = frozenset({"url", "data", "file_data", "image_url", "video_url", "audio_url"})
 
 
@@ -119,6 +124,37 @@ def check_shape(data: dict[str, Any], most_items: int = MAX_ITEMS) -> None:
         if not level:
             return
     raise RecursionError
+
+
+def check_fields(data: dict[str, Any], known: Collection[str]) -> None:
+    """Raise RequestError that names a field of more than MAX_FIELD_CHARS, or MAX_SCHEMA_CHARS: settings are hashed,
+    compared, sent on and kept, so that each is bounded, whatever its name. Texts are not: those of `known` fields.
+    """
+    for name, value in data.items():
+        if name in CONTENT and name in known:
+            continue
+        most = MAX_SCHEMA_CHARS if name in SCHEMAS else MAX_FIELD_CHARS
+        if len(name) > MAX_FIELD_CHARS or _is_longer(value, most):
+            message = f"{name[:80]} is longer than the {most} characters that it may have"
+            raise RequestError(message, name[:80], "invalid_value")
+
+
+def _is_longer(value: Any, most: int) -> bool:
+    """Whether texts, names and numbers of a value have more characters than `most`, each of its members one more."""
+    chars, left = 0, [value]
+    while left and chars <= most:
+        node = left.pop()
+        chars += 1
+        if isinstance(node, str):
+            chars += len(node)
+        elif isinstance(node, dict):
+            chars += sum(map(len, node))
+            left += node.values()
+        elif isinstance(node, list):
+            left += node
+        elif isinstance(node, int) and not isinstance(node, bool):
+            chars += node.bit_length() // 3
+    return chars > most
 
 
 def check_unicode(data: Any) -> None:

@@ -14,7 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from router_models.types import Message, Query
 from router_models.types.chat_prompts import read_message
 from serve_graph.errors import RequestError
-from serve_graph.protocol.bounds import MAX_CHOICES, MAX_FAULTS, MAX_STOPS, MAX_VALUES, read_object
+from serve_graph.protocol.bounds import (
+    MAX_CHOICES,
+    MAX_FAULTS,
+    MAX_FIELD_CHARS,
+    MAX_STOPS,
+    MAX_VALUES,
+    check_fields,
+    read_object,
+)
 from serve_graph.protocol.fields import OWN_NAMES, WITHHELD, EngineKind
 from serve_graph.protocol.legacy_functions import with_tools
 from serve_graph.protocol.validation import explain, explain_some, take_unknown
@@ -176,12 +184,15 @@ def parse_request(kind: type[R], body: bytes, unknown_fields: UnknownFields = "r
     replaces the body's, if the path names one.
 
     Raises RequestError, which names the field, for: an empty body, invalid UTF-8, JSON that is not an object, NaN and
-    infinities, unpaired surrogates, nesting beyond MAX_DEPTH, unknown fields, wrong types and values out of range.
+    infinities, unpaired surrogates, nesting beyond MAX_DEPTH, unknown fields, wrong types, values out of range and
+    fields that are too long (`check_fields`).
     PayloadTooLargeError for more than MAX_TEXT_BYTES beside images, audio and files, and for too many values.
     """
     if not body or body.isspace():
         raise RequestError("the request body is empty; send a JSON object", code="empty_body")
     data = read_object(body, kind.most_values if issubclass(kind, Extensible) else MAX_VALUES)
+    if len(body) > MAX_FIELD_CHARS:
+        check_fields(data, kind.model_fields)
     if model is not None:
         data["model"] = model
     try:

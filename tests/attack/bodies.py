@@ -159,6 +159,35 @@ def lists(at: Target) -> tuple[str, bool]:
 
 
 @attack(
+    "settings without end",
+    "100 KB as user, cache key, tool choice, template settings, biases, a name; 2 MB as format, as tools",
+    "400, which names the field",
+    BODIES,
+)
+def settings(at: Target) -> tuple[str, bool]:
+    long = "x" * 100_000
+    fields: dict[str, Any] = {
+        "user": long,
+        "prompt_cache_key": long,
+        "safety_identifier": long,
+        "tool_choice": {"type": "function", "function": {"name": long}},
+        "chat_template_kwargs": {"a": [{"b": long}]},
+        "modalities": ["text" * 10] * 5_000,
+        "logit_bias": {long: 1},
+        "guided_json": {"enum": [long]},
+        "prediction": {"type": "content", "content": long * 20},
+        "response_format": {"type": long * 20},
+        "tools": [{"type": "function", "function": {"name": "f", "description": long * 20}}],
+    }
+    answers = [at.chat(**{name: value}) for name, value in fields.items()]
+    told, ok = soon(answers, 400)
+    unnamed = [
+        name for name, answer in zip(fields, answers, strict=True) if answer.status == 400 and name not in answer.text
+    ]
+    return f"{told}{f'; not named: {unnamed[0]}' if unnamed else ''}", ok and not unnamed
+
+
+@attack(
     "numbers that cost time or mean nothing", "1e999, NaN, Infinity, 10^5 digits, −0.5 tokens, 2^63", "400", BODIES
 )
 def numbers(at: Target) -> tuple[str, bool]:

@@ -21,6 +21,7 @@ AMBIGUOUS = {
     "a negative length": ("Content-Length: -5",),
     "a length in hex": ("Content-Length: 0x5",),
     "a length with a space": ("Content-Length : 5",),
+    "a length of 5,000 digits": ("Content-Length: " + "9" * 5000,),
     "another coding": ("Transfer-Encoding: xchunked",),
     "two codings": ("Transfer-Encoding: chunked, identity",),
     "chunks twice": ("Transfer-Encoding: chunked", "Transfer-Encoding: chunked"),
@@ -53,6 +54,53 @@ def smuggling(at: Target) -> tuple[str, bool]:
         if any(answer.status == 200 or answer.status >= 500 or "serve_graph_" in answer.text for answer in answers):
             bad.append(f"{name}: {', '.join(map(str, answers))}")
     return f"{refused(seen)[0]}{'; ' + '; '.join(bad) if bad else ''}", not bad
+
+
+@attack(
+    "requests one behind the other",
+    "50 in one piece, every other without a key; a key in a trailer, and after Expect",
+    "each by itself: 200 with the key, 401 without",
+    WIRE,
+)
+def pipelined(at: Target) -> tuple[str, bool]:
+    ours, theirs = (at.head("GET /v1/models HTTP/1.1", *key) for key in (("Authorization: Bearer KEY",), ()))
+    answers = at.raw((ours + theirs) * 25, 5.0, key="attacker")
+    statuses = [answer.status for answer in answers]
+    chunk = b"2\r\n{}\r\n0\r\nAuthorization: Bearer KEY\r\n\r\n"
+    late = [
+        *at.raw(at.head(CHAT, "Transfer-Encoding: chunked", "Trailer: Authorization") + chunk, 3.0, key="attacker"),
+        *at.raw(
+            at.head(CHAT, "Expect: 100-continue", "Content-Length: 40") + b"Authorization: Bearer KEY\r\n\r\n", 3.0
+        ),
+    ]
+    told, ok = refused(late, 0, 100, 400, 401, 417)
+    in_turn = statuses == [200, 401] * (len(statuses) // 2) + [200] * (len(statuses) % 2)
+    return f"{refused(answers)[0]}; {told}", ok and in_turn
+
+
+@attack(
+    "headers that are sent twice",
+    "two keys, two tiers, two hosts, two request ids, two content types",
+    "one of them counts: never more than the lesser key may",
+    WIRE,
+)
+def twice(at: Target) -> tuple[str, bool]:
+    pairs = (
+        ("Authorization: Bearer none", "Authorization: Bearer KEY"),
+        ("Authorization: Bearer KEY", "Authorization: Bearer none"),
+        ("Authorization: Bearer KEY", "x-serve-graph-tier: auto", "x-serve-graph-tier: frontier"),
+        ("Authorization: Bearer KEY", "Host: localhost"),
+        ("Authorization: Bearer KEY", "x-request-id: a", "x-request-id: b"),
+        ("Authorization: Bearer KEY", "Cookie: a=b", "Cookie: serve_graph_console=x"),
+    )
+    answers = [
+        answer
+        for headers in pairs
+        for path in ("/metrics", "/v1/decisions/x", "/console")
+        for answer in at.raw(at.head(f"GET {path} HTTP/1.1", *headers, "Connection: close"), 3.0, key="attacker")
+    ]
+    told, ok = refused(answers, 0, 400, 401, 403, 404)
+    return told, ok and not any("serve_graph_" in answer.text for answer in answers)
 
 
 @attack(

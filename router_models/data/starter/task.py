@@ -17,6 +17,10 @@ from router_models.types.chat_prompts import chat_of, plain_text, read_message, 
 LANGUAGES = ("en", "de", "es")
 REQUEST_FIELDS = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
 """What a task may carry of a request beside its messages and `decoding`, under the request's own names."""
+ID_VERSION = 1
+"""How `Task.prompt_id` is made. Collected tables, and runs that go on, know their rows by it: ids of another make have
+to begin with their version and a colon, so that both can be read.
+"""
 UNGRADED = ""
 """The grader of a task whose answers people or a judge are to label."""
 
@@ -101,7 +105,9 @@ class Task:
         """Return the identifier of the request: the prompt's own where it is one user message and nothing else.
 
         Otherwise the messages' roles and texts count (case, white space and Unicode form do not matter but in system
-        prompts), and all that the request carries but its length.
+        prompts), and all that the request carries but its length. The order of members does not (`ID_VERSION` 1), also
+        inside schemas, where it decides what engines write: what tells such requests apart on rows, and for a
+        certificate, are the conditions that they were asked under (`types.declared`), which have it.
         """
         plain = not self.messages or (len(self.messages) == 1 and set(self.messages[0]) <= {"role", "content"})
         if plain and not self.parameters and self.chat[0]["role"] == "user":

@@ -18,7 +18,7 @@ from serve_graph.records.audit import AuditEntry
 MOST_FORM_BYTES = 16 * 1024
 FORM_WITHIN_S = 10.0
 NOT_A_KEY = "This is no key with the scope admin."
-FORM_TOKEN = "form"
+FORM_TOKEN, PROOF = "form", "proof"
 
 
 async def read_form(request: Request, parts: ConsoleParts, *, has_session: bool = True) -> dict[str, str]:
@@ -41,7 +41,7 @@ async def read_form(request: Request, parts: ConsoleParts, *, has_session: bool 
     except ValueError:
         raise RequestError("this is no form that a page of the console sends") from None
     cookie = parts.sessions.cookie_in(request.headers) if has_session else ""
-    if not parts.sessions.is_own_form(cookie, fields.get(FORM_TOKEN, "")):
+    if not parts.sessions.is_own_form(cookie, fields.get(FORM_TOKEN, ""), fields.get(PROOF, "")):
         raise AccessError("this form is not of your session: go back, reload the page and send it again")
     return fields
 
@@ -71,7 +71,8 @@ async def sign_in(request: Request, parts: ConsoleParts) -> Response:
         return sign_in_page(parts, wanted, NOT_A_KEY)
     if parts.audit is not None:
         await parts.audit.write([AuditEntry(f"key:{key.name}", "console.sign_in", "console")])
-    return _sent(wanted, parts.sessions.cookie_header(parts.sessions.begin(key), request.headers.get("host", "")))
+    cookie = parts.sessions.begin(key, fields.get(PROOF, ""))
+    return _sent(wanted, parts.sessions.cookie_header(cookie, request.headers.get("host", "")))
 
 
 async def sign_out(request: Request, parts: ConsoleParts) -> Response:

@@ -349,6 +349,11 @@ async def test_a_prefix_opens_no_administrators_door(endpoint: Any, path: str) -
         ("x-forwarded-for", "203.0.113.9", 403),
         ("x-forwarded-for", "127.0.0.1, 203.0.113.9", 403),
         ("x-forwarded-for", "unknown", 403),
+        ("x-real-ip", "203.0.113.9", 403),
+        ("cf-connecting-ip", "2001:db8::1", 403),
+        ("forwarded", "for=127.0.0.1;for=203.0.113.9", 403),
+        ("forwarded", "proto=https;for=203.0.113.9", 403),
+        ("forwarded", "proto=https;for=127.0.0.1", 200),
         ("forwarded", 'for="[2001:db8::1]:4711";proto=https', 403),
         ("forwarded", "for=_hidden", 403),
         ("x-forwarded-for", "127.0.0.1, ::1", 200),
@@ -366,3 +371,11 @@ async def test_without_keys_a_proxy_admits_nobody_of_another_machine(
         assert (await client.get("/v1/models", headers={name: said})).status_code == 200
     async with endpoint(secrets=("a",)).client() as client:
         assert (await client.get("/v1/models", headers={name: said, "x-api-key": "a"})).status_code == 200
+
+
+async def test_of_several_headers_that_name_the_caller_each_one_counts(endpoint: Callable[..., Any]) -> None:
+    here, elsewhere = ("x-forwarded-for", "127.0.0.1"), ("x-forwarded-for", "203.0.113.9")
+    async with endpoint().client() as client:
+        for headers in ([here, elsewhere], [elsewhere, here], [here, ("forwarded", "for=203.0.113.9")]):
+            assert (await client.get("/v1/models", headers=headers)).status_code == 403
+        assert (await client.get("/v1/models", headers=[here, here])).status_code == 200

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fastapi import Request
 
 from router_models.types import Action
+from serve_graph.api.connection import read_body
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge
+from serve_graph.errors import PayloadTooLargeError
 
 Endpoints = Callable[..., Any]
 HELLO = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
@@ -160,3 +163,16 @@ async def test_a_body_that_does_not_arrive_in_time_is_a_408(endpoint: Endpoints,
     error = json.loads(wire.sent[1]["body"])["error"]
     assert (error["type"], error["code"]) == ("timeout_error", "request_timeout")
     assert f"{pieces} bytes came" in error["message"]
+
+
+@pytest.mark.parametrize(("length", "is_read"), [("9" * 5000, False), ("\u00b2", True), ("-1", True), ("1e9", True)])
+async def test_a_length_that_no_reader_makes_a_number_of_is_no_failure(length: str, is_read: bool) -> None:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    request = Request({"type": "http", "headers": [(b"content-length", length.encode("latin-1"))]}, receive)
+    if is_read:
+        assert await read_body(request, 10) == (b"{}", ())
+    else:
+        with pytest.raises(PayloadTooLargeError):
+            await read_body(request, 10)

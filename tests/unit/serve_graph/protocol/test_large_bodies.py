@@ -8,9 +8,11 @@ import pytest
 
 from serve_graph.access.turns import LONGEST_WAIT_S, Turns
 from serve_graph.api.messages import MessagesRequest
+from serve_graph.api.responses import ResponsesRequest
 from serve_graph.errors import PayloadTooLargeError, RequestError
 from serve_graph.protocol.bounds import (
     MAX_FAULTS,
+    MAX_FIELD_CHARS,
     MAX_ITEMS,
     MAX_NAMES,
     MAX_NODES,
@@ -206,3 +208,56 @@ def test_half_a_character_is_found_in_names_and_texts_wherever_it_stands(where: 
     sent = body({"type": "image_url", **where}).replace(b"\\\\", b"\\")
     with pytest.raises(RequestError, match="unpaired surrogate"):
         parse_request(ChatRequest, sent)
+
+
+LONG = "x" * (MAX_FIELD_CHARS + 1)
+CHAT = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
+MESSAGES = CHAT | {"max_tokens": 5}
+RESPONSES = {"model": "auto", "input": "hi"}
+TOO_LONG: dict[str, tuple[Any, dict[str, Any]]] = {
+    "user": (ChatRequest, CHAT | {"user": LONG}),
+    "prompt_cache_key": (ChatRequest, CHAT | {"prompt_cache_key": LONG}),
+    "safety_identifier": (ResponsesRequest, RESPONSES | {"safety_identifier": LONG}),
+    "chat_template_kwargs": (ChatRequest, CHAT | {"chat_template_kwargs": {"a": [{"b": LONG}]}}),
+    "tool_choice": (ChatRequest, CHAT | {"tool_choice": {"type": "function", "function": {"name": LONG}}}),
+    "modalities": (ChatRequest, CHAT | {"modalities": ["text" * 99] * 999}),
+    "prompt_cache_options": (ChatRequest, CHAT | {"prompt_cache_options": {f"{i:064}": i for i in range(1_100)}}),
+    "client_metadata": (ResponsesRequest, RESPONSES | {"client_metadata": {"a": LONG}}),
+    "include": (ResponsesRequest, RESPONSES | {"include": ["a" * 100] * 700}),
+    "cache_control": (MessagesRequest, MESSAGES | {"cache_control": {"type": LONG}}),
+    "logit_bias": (CompletionRequest, {"model": "auto", "prompt": "hi", "logit_bias": {LONG: 1}}),
+    "tools": (ChatRequest, CHAT | {"tools": [{"type": "function", "function": {"name": "f", "x": LONG * 17}}]}),
+    "response_format": (ChatRequest, CHAT | {"response_format": {"type": LONG * 17}}),
+    "output_format": (
+        MessagesRequest,
+        MESSAGES | {"output_format": {"type": "json_schema", "schema": {LONG * 17: 1}}},
+    ),
+    "guided_json": (ChatRequest, CHAT | {"guided_json": {"enum": [LONG]}}),
+    "nvext": (ChatRequest, CHAT | {"nvext": [10**300] * 999}),
+    "input": (ChatRequest, CHAT | {"input": LONG}),
+    "dimensions": (EmbeddingsRequest, {"model": "e", "input": "hi", "dimensions": LONG}),
+}
+
+
+@pytest.mark.parametrize(("name", "kind", "fields"), [(name, *sent) for name, sent in TOO_LONG.items()], ids=TOO_LONG)
+def test_no_field_but_the_texts_is_long_whatever_its_name(name: str, kind: Any, fields: dict[str, Any]) -> None:
+    for unknown_fields in ("forward", "ignore", "refuse"):
+        with pytest.raises(RequestError, match=f"{name} is longer than the \\d+ characters") as refused:
+            parse_request(kind, json.dumps(fields).encode(), unknown_fields)
+        assert refused.value.param == name
+
+
+def test_a_name_that_is_a_text_is_refused_and_quoted_in_part() -> None:
+    with pytest.raises(RequestError, match=r"^x{80} is longer than") as refused:
+        parse_request(ChatRequest, json.dumps(CHAT | {LONG: 1}).encode(), "forward")
+    assert len(str(refused.value)) < 200
+
+
+def test_all_that_openai_and_vllm_take_is_within_the_bounds() -> None:
+    full = {
+        "logit_bias": {str(i): -100.0 for i in range(9_000, 10_024)},
+        "metadata": {f"{i:064}": "x" * 512 for i in range(16)},
+        "tools": [{"type": "function", "function": {"name": f"{i}", "description": "x" * 1024}} for i in range(512)],
+        "prediction": {"type": "content", "content": "word " * 100_000},
+    }
+    assert parse_request(ChatRequest, json.dumps(CHAT | full).encode()).prediction == full["prediction"]

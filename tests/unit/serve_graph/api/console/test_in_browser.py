@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from router_models.risk_control.certificate import HARM_RISK, Certificate
+from serve_graph.access.sessions import PROOF_CHARS
 from serve_graph.learning.alarm_table import Alarm, AlarmTable
 from serve_graph.records.store import DecisionStore
 from tests.fixtures.local_graph import listening
@@ -212,3 +213,25 @@ def test_the_first_key_of_a_page_leads_past_its_links(served: tuple[ConsoleAt, s
             text="\r" if key == "Enter" else "",
         )
     assert browser.value("document.activeElement.id || document.activeElement.className") == "main"
+
+
+def test_a_browser_binds_its_session_to_a_proof_of_its_own(browser: Browser, tmp_path: Path) -> None:
+    store = DecisionStore(f"sqlite+aiosqlite:///{tmp_path / 'decisions.db'}")
+    asyncio.run(_opened(store))
+    with listening(console_over(store, keys=True).app()) as url:
+        browser.show(f"{url}/console/sign-in", 1280, "light")
+        browser.value("document.querySelector('#key').value = 'boss'")
+        browser.until_loaded("Runtime.evaluate", expression="document.querySelector('main button').click()")
+        assert browser.value("location.pathname") == "/console"
+        (cookie,) = browser.ask("Network.getCookies", urls=[f"{url}/console"])["cookies"]
+        assert len(cookie["value"].split(".")) == 5, "name, moment, a random word, the proof's hash, the signature"
+        kept = browser.value("localStorage.getItem('serve-graph-proof')")
+        assert len(kept) == PROOF_CHARS
+        assert kept not in cookie["value"]
+        browser.until_loaded("Runtime.evaluate", expression="document.querySelector('form.session button').click()")
+        assert browser.value("location.pathname") == "/console/sign-in", "its own form was taken"
+
+
+async def _opened(store: DecisionStore) -> None:
+    await store.open()
+    await store.close()

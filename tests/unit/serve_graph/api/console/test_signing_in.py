@@ -1,9 +1,11 @@
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
 import pytest
 
+from serve_graph.access.sessions import PROOF_CHARS
 from serve_graph.config.http import CorsConfig
 from serve_graph.records.audit import AuditFilter
 from serve_graph.records.audit_log import AuditLog
@@ -39,7 +41,8 @@ async def test_the_cookie_holds_no_key_and_is_out_of_reach_of_scripts_and_other_
         assert ("; Secure" in cookie) is secure
         for attribute in ("HttpOnly", "SameSite=Strict", "Path=/console", "Max-Age=28800"):
             assert attribute in cookie
-        assert cookie.startswith(f"{made.parts.sessions.cookie_name}=boss.")
+        prefix = "__Secure-" if secure else ""
+        assert cookie.startswith(f"{prefix}{made.parts.sessions.cookie_name}=boss.")
         assert made.keyring.keys[0].sha256 not in cookie
 
 
@@ -101,6 +104,17 @@ async def test_a_form_that_no_page_of_the_session_has_sent_is_refused(console: C
         assert plain.status_code == 400
         zipped = await browser.post("/console/sign-out", data={"form": "x"}, headers={"content-encoding": "gzip"})
         assert zipped.status_code == 400
+
+
+async def test_whoever_was_sent_the_cookie_on_another_port_can_send_no_form(console: Consoles) -> None:
+    made = await console()
+    async with made.browser() as browser:
+        await made.sign_in(browser, proof="p" * PROOF_CHARS)
+        token = re.findall(r'name="form" value="(\w+)"', (await browser.get("/console")).text)[0]
+        for stolen in ({}, {"proof": ""}, {"proof": "q" * PROOF_CHARS}):
+            assert (await browser.post("/console/sign-out", data={"form": token, **stolen})).status_code == 403
+        left = await browser.post("/console/sign-out", data={"form": token, "proof": "p" * PROOF_CHARS})
+        assert left.status_code == 303
 
 
 OTHERS: list[dict[str, str]] = [

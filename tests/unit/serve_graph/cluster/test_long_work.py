@@ -1,0 +1,45 @@
+"""Work beside requests: it is over when all of it is, and what fails takes nothing else along."""
+
+import asyncio
+import logging
+
+import pytest
+
+from serve_graph.cluster.long_work import side_by_side
+
+
+async def test_what_is_cancelled_is_over_once_the_last_of_it_is() -> None:
+    """What it uses, the spool's file for one, is closed then."""
+    ended = []
+
+    async def work(name: str, steps: int) -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            ended.append(name)
+
+    running = asyncio.ensure_future(side_by_side(work("first", 0), work("last", 50)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert ended == ["first", "last"]
+
+
+async def test_what_fails_is_logged_and_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
+    ended = []
+
+    async def fails() -> None:
+        raise ValueError("a fault of ours")
+
+    async def goes_on() -> None:
+        await asyncio.sleep(0.01)
+        ended.append(True)
+
+    with caplog.at_level(logging.ERROR):
+        await side_by_side(fails(), goes_on())
+    assert ended
+    assert "a fault of ours" in caplog.text
