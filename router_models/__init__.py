@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from router_models.metrics.routing import apgr, cpt, routing_curve
     from router_models.monitoring.canary.evidence import CanaryEvidence
     from router_models.monitoring.canary.findings import CanaryFinding
-    from router_models.monitoring.canary.limits import CanaryLimits
     from router_models.monitoring.canary.observations import ArmOutcome, PairedRequest
+    from router_models.monitoring.canary_limits import CanaryLimits
     from router_models.monitoring.off_policy import LoggedDecisions, OffPolicyEstimate, estimate_off_policy
     from router_models.pipeline import run_pipeline
     from router_models.pricing.prices import Price, PriceList
@@ -93,7 +93,7 @@ _MODULES = {
     "metrics.routing": ("apgr", "cpt", "routing_curve"),
     "monitoring.canary.evidence": ("CanaryEvidence",),
     "monitoring.canary.findings": ("CanaryFinding",),
-    "monitoring.canary.limits": ("CanaryLimits",),
+    "monitoring.canary_limits": ("CanaryLimits",),
     "monitoring.canary.observations": ("ArmOutcome", "PairedRequest"),
     "monitoring.off_policy": ("LoggedDecisions", "OffPolicyEstimate", "estimate_off_policy"),
     "pipeline": ("run_pipeline",),

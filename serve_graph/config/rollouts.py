@@ -6,36 +6,44 @@ from typing import Annotated
 
 from pydantic import Field
 
+from router_models.monitoring.canary_limits import CanaryLimits
 from serve_graph.config.base import Frozen
 
 ProperShare = Annotated[float, Field(gt=0, lt=1)]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+_USUAL = CanaryLimits()
+
+
 class RolloutsConfig(Frozen):
     """The limits of canaries and shadows (docs/operate/rollouts.md). Read when the graph starts."""
 
-    margin: ProperShare = 0.02
+    margin: ProperShare = _USUAL.margin
     """How much lower the candidate's share of right answers may be."""
-    alpha: ProperShare = 0.05
+    alpha: ProperShare = _USUAL.alpha
     """Probability at most that a candidate beyond any of the limits is ever promoted by evidence."""
-    alpha_rollback: ProperShare = 0.05
+    alpha_rollback: ProperShare = _USUAL.alpha_rollback
     """Probability at most, of each kind of test, that a candidate within its limit is ever rolled back."""
-    harm_margin: ProperShare | None = 0.02
+    harm_margin: ProperShare | None = _USUAL.harm_margin
     """How much higher its share of harmed answers may be; null: harm is not tested."""
-    cost_ceiling: PositiveNumber = 1.1
+    cost_ceiling: PositiveNumber = _USUAL.cost_ceiling
     """Its mean cost of a request, as a multiple of the stable version's, at most."""
-    cost_bound_usd: PositiveNumber | None = None
+    cost_bound_usd: PositiveNumber | None = _USUAL.cost_bound_usd
     """What no request costs more than, in US dollars; null: only each request's relative difference is tested."""
-    error_margin: ProperShare = 0.01
+    error_margin: ProperShare = _USUAL.error_margin
     """How much higher its share of failed requests may be."""
-    latency_margin: ProperShare = 0.02
+    latency_margin: ProperShare = _USUAL.latency_margin
     """How much higher its share of requests may be that take longer than `latency_limit_s`."""
-    latency_limit_s: PositiveNumber | None = None
+    latency_limit_s: PositiveNumber | None = _USUAL.latency_limit_s
     """Seconds after which a request counts as slow; null: latency is not tested."""
     settles_s: PositiveNumber | None = None
     """Seconds after its arrival at which a request counts for errors, latency and the split: all that came with it
     have ended by then. null: `http.deadline_s`, else the time limits of all tiers together; and half a minute.
     """
-    slices: tuple[str, ...] = ()
+    slices: tuple[str, ...] = _USUAL.slices
     """The slices that are tested by themselves; empty: every one that is seen."""
+
+    def limits(self) -> CanaryLimits:
+        """What the tests of a candidate go by."""
+        return CanaryLimits(**self.model_dump(include=set(CanaryLimits.__dataclass_fields__)))

@@ -5,8 +5,8 @@
 
 from router_models.monitoring.canary.evidence import CanaryEvidence, CanaryVerdict
 from router_models.monitoring.canary.findings import CanaryEffect, CanaryFinding
-from router_models.monitoring.canary.limits import CanaryLimits
 from router_models.monitoring.canary.observations import Arm, ArmOutcome, PairedRequest
+from router_models.monitoring.canary_limits import CanaryLimits
 
 __all__ = [
     "Arm",

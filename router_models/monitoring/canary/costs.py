@@ -19,8 +19,8 @@ import numpy as np
 
 from router_models.errors import DataError
 from router_models.monitoring.canary.findings import CanaryFinding
-from router_models.monitoring.canary.limits import CanaryLimits
 from router_models.monitoring.canary.observations import PairedRequest
+from router_models.monitoring.canary_limits import CanaryLimits
 from router_models.monitoring.promise_watch import OVERALL
 from router_models.risk_control.paired import log_wealth
 from router_models.types import FloatArray

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from router_models.monitoring.canary.arms import arm_findings
 from router_models.monitoring.canary.findings import CanaryFinding
-from router_models.monitoring.canary.limits import CanaryLimits
 from router_models.monitoring.canary.observations import ArmOutcome, PairedRequest
 from router_models.monitoring.canary.pairs import pair_findings, quality_of
+from router_models.monitoring.canary_limits import CanaryLimits
 
 CanaryVerdict = Literal["promote", "roll_back", "go_on"]
 

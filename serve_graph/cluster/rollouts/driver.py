@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from router_models.errors import RegistryError, RouterModelsError
-from router_models.monitoring.canary import CanaryEvidence, CanaryLimits, PairedRequest
+from router_models.monitoring.canary import CanaryEvidence, PairedRequest
 from router_models.versions.registry import find_version
 from serve_graph.config.graph import GraphConfig
 from serve_graph.errors import ServeGraphError
@@ -95,7 +95,7 @@ class RolloutDriver:
         self.now = now
         self.table = RolloutTable(store)
         self.candidates = CandidateLookup(config, now)
-        self.limits = CanaryLimits(**config.rollouts.model_dump(exclude={"settles_s"}))
+        self.limits = config.rollouts.limits()
         self._observed: dict[str, Observed] = {}
 
     async def look(self, served: ServedVersion) -> ServedRollout | None:
