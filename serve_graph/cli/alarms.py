@@ -1,4 +1,4 @@
-"""`serve-graph alarms …`: what labels said against served certificates, and lifting it."""
+"""`serve-graph alarms …`: what labels and golden tasks said against what is served, and ending it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from serve_graph.config.graph import GraphConfig
     from serve_graph.learning.alarm_table import Alarm
+    from serve_graph.learning.golden.run_table import RecordedRun
 
 app = typer.Typer(help="List and lift alarms; list and close tickets.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -95,6 +96,59 @@ def close(
     Example: serve-graph alarms close --reason "the new client asks for translations" --by ann
     """
     _end(config, version, by.strip(), reason.strip(), as_json, tickets=True)
+
+
+@app.command()
+@needs("alarms golden", *STORE)
+def golden(
+    now: Annotated[bool, typer.Option("--now", help="Have a running graph ask all tiers now.")] = False,
+    limit: Annotated[int, typer.Option(help="How many runs are shown, the newest first.", min=1)] = 10,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the last runs of golden tasks, and when the next ones are due. Example: serve-graph alarms golden --now"""
+    from serve_graph.config.graph import load_config
+
+    graph = load_config(config)
+    if graph.golden is None:
+        raise ServeGraphError(f"{config} has no `golden`: no golden tasks are asked (docs/guides/learning/golden.md)")
+    runs, due, is_asked = asyncio.run(_golden(graph, now, limit))
+    if now and not is_asked:
+        raise ServeGraphError("a run is under way: `serve-graph alarms golden` shows it once it has ended")
+    if as_json:
+        return say_json({"due": due, "runs": [run.shown() for run in runs]})
+    rows = [["tier", "run", "at", "kind", "answered", "differ", "wrong", "evidence"], *map(_golden_row, runs)]
+    next_runs = [f"{tier}: next run {due.get(tier) or 'as soon as a graph runs'}" for tier in graph.golden_tiers]
+    return say("\n".join([columns(rows) if runs else "no run was made yet", *next_runs]))
+
+
+def _golden_row(run: RecordedRun) -> list[str]:
+    differ, grades = run.figure("answers"), run.detail.get("grades")
+    return [
+        run.tier,
+        str(run.number),
+        run.at[:19],
+        run.kind,
+        f"{len(run.answers)} of {run.detail['asked']}",
+        f"{differ['now']:.0%} (before {differ['before']:.0%})" if differ else "",
+        f"{grades['wrong']} of {grades['graded']} (before {grades['expected']:.1f})" if grades else "",
+        f"{grades['e_value'] / run.detail['grades_limit']:.2g} of its limit" if grades else "",
+    ]
+
+
+async def _golden(graph: GraphConfig, now: bool, limit: int) -> tuple[list[RecordedRun], dict[str, str], bool]:
+    from serve_graph.learning.golden.golden_watch import STATE, run_now
+    from serve_graph.learning.golden.run_table import GoldenTable
+    from serve_graph.learning.watch_states import WatchStates
+    from serve_graph.records.store import DecisionStore
+
+    store = DecisionStore(graph.records_url)
+    try:
+        is_asked = await run_now(store, graph.golden_tiers) if now else False
+        state = await WatchStates(store).read(STATE)
+        return await GoldenTable(store).latest(limit=limit), dict(state.state.get("due", {})), is_asked
+    finally:
+        await store.close()
 
 
 def _end(config: Path, version: str | None, by: str, why: str, as_json: bool, *, tickets: bool = False) -> None:

@@ -25,7 +25,7 @@ from serve_graph.cluster.replicas.broadcast import in_replica, let_threads_give_
 from serve_graph.cluster.rollouts.live_comparer import live_comparer
 from serve_graph.cluster.rollouts.rollout_metrics import RolloutMetrics
 from serve_graph.cluster.rollouts.tried_version import TriedVersion
-from serve_graph.cluster.service import alarm_watch, build_service, cascade_context, live_judge, ticket_watch
+from serve_graph.cluster.service import alarm_watch, build_service, cascade_context, live_judge, unlabelled_watches
 from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.graph import GraphConfig
 from serve_graph.gateway.constraints import routing_context_for
@@ -100,7 +100,7 @@ class IngressDeployment:
         )
         self.maintenance = Maintenance(self.store, self.sink, self.keyring, self.accounts.spending, config)
         self.alarms = alarm_watch(config, begun.policy, self.store, self.certificate_status)
-        self.tickets = ticket_watch(config, self.store, lambda: self.version.name)
+        self.tickets, self.golden = unlabelled_watches(config, engines, self.store, lambda: self.served)
         self.feedback = FeedbackIntake(
             self.store.get,
             self.sink.write,
@@ -159,7 +159,8 @@ class IngressDeployment:
         return self.version.policy
 
     async def background(self) -> None:
-        beside = [self.comparer.run(), self.tickets.run(), *([] if self.judge is None else [self.judge.run()])]
+        watches = (self.comparer, self.tickets, self.judge, self.golden)
+        beside = [one.run() for one in watches if one is not None]
         await side_by_side(self.sink.run(), self.maintenance.run(), self._watch(), self._follow(), *beside)
 
     async def labelled(self) -> None:
@@ -284,6 +285,7 @@ class IngressDeployment:
         counters = await self.counters()
         sink, caps = self.sink, self.accounts.watch.caps
         certificates = self.certificate_status.left_s() if self.served.certified else {}
+        beside = [one.metrics for one in (self.comparer, self.judge, self.golden) if one is not None]
         return render_metrics(
             self.service.metrics,
             sink.pending,
@@ -294,10 +296,5 @@ class IngressDeployment:
             certificates=certificates,
             alarms=self.alarms.values() if self.served.watched else {},
             revoked=self.certificate_status.revoked is not None,
-            others=(
-                self.tickets,
-                self.comparer.metrics,
-                RolloutMetrics(self.version.rollout),
-                None if self.judge is None else self.judge.metrics,
-            ),
+            others=(self.tickets, RolloutMetrics(self.version.rollout), *beside),
         )

@@ -25,8 +25,12 @@ from serve_graph.gateway.tool_affinity import ToolAffinity
 from serve_graph.gateway.worst_case import worst_case
 from serve_graph.learning.alarms import AlarmRules, AlarmWatch
 from serve_graph.learning.comparing.comparer import Comparer
+from serve_graph.learning.golden.asking import GoldenAsker
+from serve_graph.learning.golden.golden_metrics import GoldenMetrics
+from serve_graph.learning.golden.golden_watch import GoldenWatch
 from serve_graph.learning.judging.judge_budget import JudgeBudget
-from serve_graph.learning.judging.judge_calls import JudgeTiers
+from serve_graph.learning.judging.judge_calls import JudgeCalls, JudgeTiers
+from serve_graph.learning.judging.judge_questions import JudgeQuestions
 from serve_graph.learning.judging.live_judge import LiveJudge
 from serve_graph.learning.tickets import TicketWatch
 from serve_graph.learning.webhook import webhook_of
@@ -145,9 +149,49 @@ def alarm_watch(
     )
 
 
-def ticket_watch(config: GraphConfig, store: DecisionStore, version: Callable[[], str]) -> TicketWatch:
-    """What reports changes in the served version's traffic that nobody labelled."""
-    return TicketWatch(store, config.tickets, version, webhook_of(config))
+def unlabelled_watches(
+    config: GraphConfig,
+    engines: Mapping[str, HandleEngine],
+    store: DecisionStore,
+    served: Callable[[], ServedPolicy],
+) -> tuple[TicketWatch, GoldenWatch | None]:
+    """What reports changes in the served version's traffic that nobody labelled, and changes of models."""
+    tickets = TicketWatch(store, config.tickets, lambda: served().name, webhook_of(config))
+    return tickets, golden_watch(config, engines, store, served)
+
+
+def golden_watch(
+    config: GraphConfig,
+    engines: Mapping[str, HandleEngine],
+    store: DecisionStore,
+    served: Callable[[], ServedPolicy],
+) -> GoldenWatch | None:
+    """What asks tiers the same tasks on schedule, where the configuration has it: in a quarter of their places."""
+    golden, judge = config.golden, config.judge
+    if golden is None:
+        return None
+    gates = {tier: engines[tier].gate for tier in config.tier_names}
+    spare = {tier: (gate.spare + 1) // 2 for tier, gate in gates.items()}
+
+    def is_busy(tier: str) -> bool:
+        return gates[tier].is_busy or gates[tier].in_flight >= spare[tier]
+
+    metrics = GoldenMetrics()
+    budget = JudgeBudget(config.state_folder.resolve() / "golden.json", golden.budget_usd_per_day)
+    tiers = tiers_beside(config, engines, is_busy, spare)
+    calls = JudgeCalls(tiers, budget, metrics, golden.concurrency, golden.timeout_s)
+    questions = None if judge is None else JudgeQuestions(judge, calls)
+    grader = "" if judge is None else judge_source(config.tier(judge.tier))
+    return GoldenWatch(
+        store,
+        golden,
+        {tier: f"{judge_source(config.tier(tier))} {grader}" for tier in config.golden_tiers},
+        GoldenAsker(golden, calls, questions),
+        metrics,
+        lambda: served().name,
+        lambda: served().watched is not None,
+        webhook_of(config),
+    )
 
 
 def cascade_context(

@@ -23,11 +23,11 @@ from serve_graph.config.base import Frozen
 from serve_graph.config.comparisons import ComparisonsConfig
 from serve_graph.config.http import HttpConfig
 from serve_graph.config.judge import JudgeConfig
-from serve_graph.config.learning import AlarmsConfig, FeedbackConfig, TicketsConfig
+from serve_graph.config.learning import AlarmsConfig, FeedbackConfig, GoldenConfig, TicketsConfig
 from serve_graph.config.prices import Amount
 from serve_graph.config.records import RecordsConfig
 from serve_graph.config.rollouts import RolloutsConfig
-from serve_graph.config.tiers import AnyTierConfig, ScalingConfig, TierName, VllmTierConfig
+from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, ScalingConfig, TierName, VllmTierConfig
 from serve_graph.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -163,6 +163,8 @@ class GraphConfig(Frozen):
     """What happens when labels contradict the served certificate."""
     tickets: TicketsConfig = TicketsConfig()
     """When changes in traffic that nobody labelled are reported."""
+    golden: GoldenConfig | None = None
+    """Tasks that are asked again and again, to notice a model that changes; null: none are."""
     judge: JudgeConfig | None = None
     """A model that grades a sample of answers; null: none does."""
     rollouts: RolloutsConfig = RolloutsConfig()
@@ -209,10 +211,13 @@ class GraphConfig(Frozen):
                 )
         if self.policy.safe_tier not in names:
             raise ValueError(f"policy.safe_tier {self.policy.safe_tier!r} is not a tier; tiers: {names}")
-        judges = {"judge.tier": self.judge and self.judge.tier, "comparisons.judge": self.comparisons.judge}
-        for key, tier in judges.items():
+        named = [("judge.tier", self.judge and self.judge.tier), ("comparisons.judge", self.comparisons.judge)]
+        named += [("golden.tiers", tier) for tier in (self.golden and self.golden.tiers) or ()]
+        for key, tier in named:
             if tier is not None and tier not in names:
                 raise ValueError(f"{key} {tier!r} is not a tier; tiers: {names}")
+        if self.golden is not None and self.golden.tasks == "kept" and not self.records.keep_prompts:
+            raise ValueError("golden.tasks: kept needs records.keep_prompts")
         if self.sessions.ttl_s > (cached := max(tier.prompt_cache_s for tier in self.tiers)):
             raise ValueError(
                 f"sessions.ttl_s {self.sessions.ttl_s:g} outlives every tier's prompt cache ({cached:g} s)"
@@ -226,6 +231,12 @@ class GraphConfig(Frozen):
     @property
     def tier_names(self) -> tuple[str, ...]:
         return tuple(tier.name for tier in self.tiers)
+
+    @property
+    def golden_tiers(self) -> tuple[str, ...]:
+        """The tiers that golden tasks are asked of: those that are named, else the hosted ones."""
+        hosted = tuple(tier.name for tier in self.tiers if isinstance(tier, HostedTierConfig))
+        return () if self.golden is None else self.golden.tiers or hosted
 
     @property
     def registry_uri(self) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import AnyHttpUrl, Field, SecretStr
 
 from serve_graph.config.base import Frozen
+from serve_graph.config.prices import Amount
+from serve_graph.config.tiers import TierName
 
 
 class FeedbackConfig(Frozen):
@@ -58,3 +62,45 @@ class TicketsConfig(Frozen):
     """
     poll_s: Annotated[float, Field(gt=0)] = 60.0
     """Seconds between two looks of each ingress replica at the store."""
+
+
+class GoldenConfig(Frozen):
+    """The same tasks asked again and again, so that a hosted model which changes is noticed
+    (docs/guides/learning/golden.md).
+    """
+
+    tasks: Literal["starter", "kept"] | Path = "starter"
+    """What is asked: `starter`, tasks that this release draws, which programs grade; `kept`, prompts that callers
+    sent, where `records.keep_prompts` keeps them (they leave the set with their decisions); or a file of tasks as
+    `collect --tasks` reads it.
+    """
+    size: Annotated[int, Field(ge=5, le=1000)] = 40
+    """Tasks that are asked in a run, drawn by `seed` from those that there are."""
+    seed: int = 0
+    """Another seed draws other tasks."""
+    tiers: tuple[TierName, ...] | None = None
+    """The tiers that are asked; null: the hosted ones."""
+    every_s: Annotated[float, Field(gt=0)] = 86_400.0
+    """Seconds between two runs of a tier."""
+    reference_runs: Annotated[int, Field(ge=2, le=20)] = 5
+    """Runs that make the reference: how far a model repeats its own answers is measured between them."""
+    reference_every_s: Annotated[float, Field(ge=0)] = 3600.0
+    """Seconds between two runs of the reference."""
+    decoding: dict[str, Any] = Field(default_factory=lambda: {"temperature": 0.0})
+    """Sampling settings of the calls. Where an API refuses them it is asked without: its answers repeat themselves
+    less then, and less is found.
+    """
+    budget_usd_per_day: Amount = Decimal(1)
+    """US dollars for runs and their grading in one day (UTC). When it is spent, a run is made on the next day."""
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 2
+    """Calls of one tier at once."""
+    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds for each call."""
+    false_share: Annotated[float, Field(gt=0, le=0.5)] = 0.01
+    """Where no model changes, the probability with which a ticket is ever opened, at most: by any run of any tier
+    since the reference.
+    """
+    alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.01
+    """Where no model changes, the probability with which the alarm is ever raised, at most, likewise."""
+    poll_s: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds between two looks of each ingress replica at whether a run is due."""

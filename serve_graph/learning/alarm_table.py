@@ -16,15 +16,18 @@ from serve_graph.records.store import DecisionStore
 
 TICKET = "ticket"
 """The kind of what is reported and never acted on."""
+GOLDEN = "golden"
+"""The kind of alarms that golden tasks raise, not labels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
     """What labels said against a version's certificate; of kind `ticket`: what changed in its traffic without labels.
 
-    `kind`: `drift`, `revoked` or `ticket`. `scope`: `overall` or a slice; of a ticket the figure. `acts`: whether it
-    sends everything to the last tier. `lifted_at`, `lifted_by`, `lift_reason`: None while it stands. `since`: the last
-    lifting before it was raised.
+    `kind`: `drift`, `revoked`, `golden` or `ticket`. `scope`: `overall` or a slice; of a ticket the figure; from
+    golden tasks `golden_FIGURE:TIER`. `acts`: whether it sends everything to the last tier. `lifted_at`,
+    `lifted_by`, `lift_reason`: None while it stands. `since`: the last lifting before it was raised, or the series of
+    golden runs.
     """
 
     version: str

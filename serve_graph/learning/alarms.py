@@ -252,7 +252,7 @@ class AlarmWatch:
 
 def reason_to_act(alarms: Sequence[Alarm]) -> str | None:
     """Why the safe mode is in force under these alarms, a revocation before drift; None where it is not."""
-    acting = sorted((alarm.kind != "revoked", alarm.reason) for alarm in alarms if alarm.acts)
+    acting = sorted((alarm.kind == "drift", alarm.reason) for alarm in alarms if alarm.acts)
     return acting[0][1] if acting else None
 
 

@@ -79,8 +79,8 @@ class TicketWatch(Collector):
         self._telling: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Look every `poll_s` seconds, for ever."""
-        while self.config.window is not None:
+        """Look every `poll_s` seconds, for ever; without a window only at tickets that others open."""
+        while True:
             await asyncio.sleep(self.config.poll_s)
             try:
                 await self.look()
@@ -90,9 +90,10 @@ class TicketWatch(Collector):
     async def look(self) -> None:
         """Compare every window that is complete and was not compared yet; raises StoreUnavailableError."""
         version, size = self.version(), self.config.window
-        if size is None:
-            return
         tickets = await self.table.all(version)
+        if size is None:
+            self.open = [ticket for ticket in tickets if ticket.lifted_at is None]
+            return
         since = max((ticket.lifted_at for ticket in tickets if ticket.lifted_at), default="")
         newest = await self._newest(version, since, size)
         while newest is not None:

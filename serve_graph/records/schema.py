@@ -155,5 +155,38 @@ COMPARISONS = Table(
     Index("comparisons_once", "rollout", "decision", unique=True),
     Index("comparisons_by_decision", "decision"),
 )
+GOLDEN_RUNS = Table(
+    "golden_runs",
+    METADATA,
+    Col("id", String(64), primary_key=True),
+    Col("series", String(64), nullable=False),
+    Col("number", Integer, nullable=False),
+    Col("tier", String(32), nullable=False),
+    Col("kind", String(16), nullable=False),
+    Col("at", String(32), nullable=False),
+    Col("answers", Text, nullable=False),
+    Col("detail", Text, nullable=False),
+    Index("golden_runs_in_order", "series", "number", unique=True),
+    Index("golden_runs_by_tier", "tier", "at"),
+)
+WATCH_STATES = Table(
+    "watch_states",
+    METADATA,
+    Col("name", String(128), primary_key=True),
+    Col("epoch", Integer, nullable=False),
+    Col("holder", String(64), nullable=False),
+    Col("held_until", String(32), nullable=False),
+    Col("state", Text, nullable=False),
+)
+EMBEDDING_SUMS = Table(
+    "embedding_sums",
+    METADATA,
+    Col("number", Integer, primary_key=True),
+    Col("version", Text, nullable=False),
+    Col("at", String(32), nullable=False),
+    Col("n", Integer, nullable=False),
+    Col("sums", Text, nullable=False),
+    Index("embedding_sums_by_version", "version", "number"),
+)
 VERSION_TABLE = "serve_graph_alembic_version"
 """Where Alembic notes the schema's revision; MLflow, which may share a database, has `alembic_version`."""

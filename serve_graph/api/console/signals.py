@@ -1,4 +1,4 @@
-"""What watches versions, promises and engines: rollouts, alarms, tickets, judges beside people, speculation."""
+"""What watches versions, promises and engines: rollouts, alarms, tickets, golden tasks, judges, speculation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from serve_graph.api.console.signing_in import form_values
 from serve_graph.learning.agreement import JudgeAgreement, judge_agreements
 from serve_graph.learning.alarm_table import AlarmTable
 from serve_graph.learning.comparing.tally import tally_sentences
+from serve_graph.learning.golden.run_table import GoldenTable
 from serve_graph.policy.rollout.table import RolloutTable
 from serve_graph.records.feedback import Feedback, FeedbackTable
 
-MOST_ALARMS, MOST_ROLLOUTS = 100, 10
+MOST_ALARMS, MOST_ROLLOUTS, MOST_RUNS = 100, 10, 20
 _DRAFTED, _ACCEPTED, _DRAFTS, _BY_POSITION = (
     f"vllm:spec_decode_num_{name}"
     for name in ("draft_tokens_total", "accepted_tokens_total", "drafts_total", "accepted_tokens_per_pos_total")
@@ -66,7 +67,7 @@ def agreement_rows(labels: list[Feedback]) -> list[tuple[JudgeAgreement, Any, An
 
 
 async def show_signals(request: Request, parts: ConsoleParts) -> Response:
-    """Rollouts, alarms that stand and that were lifted, the tests of the promise, judges, and speculation."""
+    """Rollouts, alarms that stand and were lifted, the tests of the promise, golden tasks, judges, speculation."""
     served = parts.served()
     model = served.name.rpartition("/")[0]
     rollouts = await RolloutTable(parts.store).latest(model, MOST_ROLLOUTS) if model else []
@@ -81,6 +82,7 @@ async def show_signals(request: Request, parts: ConsoleParts) -> Response:
         "rollouts": rollouts,
         "compared": tally_sentences,
         "tickets": [ticket for ticket in tickets if ticket.lifted_at is None][:MOST_ALARMS],
+        "golden": await GoldenTable(parts.store).latest(limit=MOST_RUNS),
         "watch": parts.watch(),
         "judges": await asyncio.to_thread(agreement_rows, labels),
         "speculation": speculation_shares(await parts.counters()),

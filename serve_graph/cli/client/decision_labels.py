@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 from router_models.types import DecisionRecord
 from serve_graph.cli.client.ask import api_client, ask
-from serve_graph.cli.client.replayed import replayed_task
 from serve_graph.cli.offline.label_terminal import KEYS_ARE, Keys, plain, show_text
 from serve_graph.errors import ServeGraphError
 from serve_graph.gateway.promise import OR_NO_WORSE
+from serve_graph.learning.kept_tasks import replayed_task
 from serve_graph.learning.labelled import drawn_order, is_promised, up_for_labelling
 from serve_graph.records.feedback import Feedback, FeedbackTable
 from serve_graph.records.store import DecisionStore

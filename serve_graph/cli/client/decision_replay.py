@@ -19,7 +19,7 @@ from router_models.types import Completion, Decision, DecisionRecord, Progress, 
 from router_models.versions.router_version import RouterVersion
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cli.client.ask import api_client, ask_whole
-from serve_graph.cli.client.replayed import HOW_TO_KEEP, replayed_task
+from serve_graph.cli.client.replayed import HOW_TO_KEEP
 from serve_graph.cli.offline.label_terminal import plain
 from serve_graph.config.graph import GraphConfig
 from serve_graph.errors import ServeGraphError
@@ -31,6 +31,7 @@ from serve_graph.gateway.worst_case import worst_case
 from serve_graph.learning.comparing.paths import AnswerCalls, TierAnswers, path_of
 from serve_graph.learning.decision_replay import DecisionReplay, ReplayedDecision, ReplayedPart, grades_by_labels
 from serve_graph.learning.judging.judge_calls import NotJudgedError
+from serve_graph.learning.kept_tasks import replayed_task
 from serve_graph.policy.bindings import price_lists
 from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.validity import CertificateStatus

@@ -13,6 +13,7 @@ from serve_graph.cli import app
 from serve_graph.config.graph import load_config
 from serve_graph.errors import ServeGraphError
 from serve_graph.learning.alarm_table import Alarm, AlarmTable
+from serve_graph.learning.golden.run_table import AnswerGiven, GoldenTable, RecordedRun
 from serve_graph.records.audit_log import AuditLog
 from serve_graph.records.store import DecisionStore
 
@@ -85,3 +86,21 @@ def test_tickets_are_listed_and_closed_by_themselves(config: Path) -> None:
     assert [(e.action, e.target, e.detail["figures"]) for e in entries] == [  # type: ignore[attr-defined]
         ("tickets.close", "router/1", ["distance"])
     ]
+
+
+def test_runs_of_golden_tasks_are_shown_and_a_person_may_have_one_made_now(config: Path) -> None:
+    with pytest.raises(ServeGraphError, match="no golden tasks are asked"):
+        ran(config, "golden")
+    config.write_text(config.read_text() + "golden: {tiers: [frontier]}\n")
+    assert ran(config, "golden") == "no run was made yet\nfrontier: next run as soon as a graph runs\n"
+    figures = [{"figure": "answers", "before": 0.03, "now": 0.87}]
+    grades = {"runs": 1, "e_value": 50.0, "wrong": 7, "graded": 20, "expected": 1.25}
+    found = {"asked": 20, "figures": figures, "grades": grades, "grades_limit": 100.0}
+    run = RecordedRun("s", 6, "frontier", "compared", "2026-03-01T00:00:00", {"a": AnswerGiven("x", "secret")}, found)
+    asyncio.run(with_store(config, lambda store: GoldenTable(store).write(run)))
+    shown = ran(config, "golden", "--now")
+    assert "87% (before 3%)" in shown
+    assert "7 of 20 (before 1.2)  0.5 of its limit" in shown
+    told = json.loads(ran(config, "golden", "--json"))
+    assert told["due"] == {"frontier": ""}
+    assert (told["runs"][0]["grades"]["wrong"], "secret" in json.dumps(told)) == (7, False)

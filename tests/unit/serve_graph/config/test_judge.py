@@ -83,3 +83,14 @@ def test_what_could_not_work_is_refused(wrong: dict[str, Any]) -> None:
 )
 def test_its_labels_name_the_tier_and_its_model(tier: dict[str, Any], source: str) -> None:
     assert judge_source(graph(tier).tier("frontier")) == source
+
+
+def test_golden_tasks_are_asked_of_hosted_tiers_unless_others_are_named() -> None:
+    assert graph(HOSTED).golden_tiers == ()
+    assert graph(HOSTED, golden={}).golden_tiers == ("frontier",)
+    assert graph(golden={"tiers": ["cheap"]}).golden_tiers == ("cheap",)
+    with pytest.raises(ValidationError, match=r"golden.tiers 'critic' is not a tier"):
+        graph(golden={"tiers": ["critic"]})
+    with pytest.raises(ValidationError, match=r"golden\.tasks: kept needs records\.keep_prompts"):
+        graph(golden={"tasks": "kept"})
+    assert graph(golden={"tasks": "kept"}, records={"keep_prompts": True}).golden is not None

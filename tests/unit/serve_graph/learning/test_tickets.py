@@ -183,12 +183,18 @@ async def test_open_tickets_and_figures_are_metrics(store: DecisionStore, a_reco
     assert registry.get_sample_value("serve_graph_traffic_figure", {"figure": "distance", "window": "newest"}) == 9.0
 
 
-async def test_without_a_window_nothing_is_looked_at() -> None:
-    away = DecisionStore("sqlite+aiosqlite:////nowhere/at/all.db")
-    off = TicketWatch(away, TicketsConfig(window=None), lambda: VERSION)
-    await off.run()
+async def test_without_a_window_traffic_is_not_compared_and_tickets_that_others_open_are_shown(
+    store: DecisionStore, a_record: Records
+) -> None:
+    await served(store, a_record, 0)
+    await served(store, a_record, 1, escalates)
+    off = TicketWatch(store, TicketsConfig(window=None), lambda: VERSION)
     await off.look()
     assert off.open == []
+    opened = Alarm(VERSION, "ticket", "golden_answers:frontier", "2026-03-02", "another model", False)
+    await off.table.raise_all([opened])
+    await off.look()
+    assert [fact["figure"] for fact in off.facts()] == ["golden_answers:frontier"]
 
 
 async def test_every_window_between_two_looks_is_compared(store: DecisionStore, a_record: Records) -> None:

@@ -8,6 +8,7 @@ from router_models.types import DecisionRecord
 from serve_graph.api.console.signals import SpeculationShare, speculation_shares
 from serve_graph.learning.alarm_table import Alarm, AlarmTable
 from serve_graph.learning.comparing.tally import tallied
+from serve_graph.learning.golden.run_table import AnswerGiven, GoldenTable, RecordedRun
 from serve_graph.policy.rollout.states import Rollout, RolloutState
 from serve_graph.policy.rollout.table import RolloutTable
 from serve_graph.records.audit import AuditEntry
@@ -27,6 +28,7 @@ async def test_where_nothing_was_raised_labelled_or_proposed_the_page_says_so(co
         "No alarm stands",
         "No ticket",
         "Nothing is certified",
+        "No golden task was asked",
         "No answer has a label of a person",
         "No tier speculates",
     ):
@@ -50,6 +52,20 @@ async def test_alarms_that_stand_come_first_with_what_they_do_and_lifted_ones_wi
     assert page.index("slice fr") < page.index("&lt;script&gt;") < page.index("labels swapped")
     assert page.count("<script") == 1, "our own"
     for said in ("safe mode", "only says so", "by ann", "43.7 %", "9 against the promise"):
+        assert said in page, said
+
+
+async def test_runs_of_golden_tasks_are_shown_with_what_differs_and_what_is_wrong(console: Consoles, ago: Ago) -> None:
+    made = await console()
+    answers = {"a": AnswerGiven("x", model="<script>1</script>")}
+    figures = [{"figure": "answers", "before": 0.031, "now": 0.874}]
+    grades = {"runs": 1, "e_value": 40.0, "wrong": 7, "graded": 20, "expected": 1.25}
+    found = {"asked": 20, "figures": figures, "grades": grades, "grades_limit": 100.0}
+    for number, kind, detail in ((1, "reference", {"asked": 20}), (2, "compared", found)):
+        run = RecordedRun("s", number, "frontier", kind, ago(hours=3 - number), answers, detail)  # type: ignore[arg-type]
+        assert await GoldenTable(made.store).write(run)
+    page = await made.shown("/console/signals")
+    for said in ("87.4 %", "3.1 %", "7 of 20", "1.2", 'value="0.4"', "&lt;script&gt;", "reference"):
         assert said in page, said
 
 

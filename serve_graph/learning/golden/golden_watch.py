@@ -1,0 +1,294 @@
+"""Ask every hosted tier the same tasks on schedule, and report a model that changed (docs/guides/learning/golden.md).
+
+One ingress replica at a time does it, whichever holds the row of the store that says when which tier is due; one that
+dies is followed by another once its time is up, and begins the run anew. The first runs are the reference. A later one
+whose answers differ more than those did from each other opens a ticket; one whose grades fall raises the alarm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from router_models.monitoring.golden_answers import compare_golden, level_of_run
+from serve_graph.config.learning import GoldenConfig
+from serve_graph.learning.alarm_table import GOLDEN, TICKET, Alarm, AlarmTable
+from serve_graph.learning.alarms import Announce
+from serve_graph.learning.golden.asking import GoldenAsker, TierAnswered
+from serve_graph.learning.golden.findings import figure_reason, grades_reason, model_reason
+from serve_graph.learning.golden.golden_metrics import GoldenMetrics
+from serve_graph.learning.golden.run_table import GoldenTable, RecordedRun, grades_so_far
+from serve_graph.learning.golden.task_set import (
+    LEAST_SHARE,
+    NoTasksError,
+    TaskSet,
+    draw_kept,
+    fixed_set,
+    kept_set,
+)
+from serve_graph.learning.watch_states import WatchState, WatchStates
+from serve_graph.records.audit import AuditEntry
+from serve_graph.records.audit_log import AuditLog
+from serve_graph.records.store import DecisionStore
+
+logger = logging.getLogger(__name__)
+STATE = "golden"
+"""The row's name. Its state: `due`, when each tier is asked next; `kept`, the decisions whose prompts are asked."""
+AGAIN_S = 3600.0
+"""Seconds after a run that said nothing, as too few calls were answered."""
+
+
+class GoldenWatch:
+    """Run golden tasks where they are due, compare, and report.
+
+    Parameters
+    ----------
+    store : DecisionStore
+        Where runs, the schedule, tickets and alarms are.
+    config : GoldenConfig
+        What is asked, how often.
+    tiers : mapping of str to str
+        The tiers that are asked, each with what names its model and its grader: another one has another reference.
+    asker : GoldenAsker
+        How they are asked.
+    version : callable
+        The name of the version that is served now, which tickets and alarms are about.
+    certified : callable
+        Whether it has a certificate to revoke.
+    announce : callable, optional
+        Called with an event and the tickets or alarms it is about, once.
+    """
+
+    def __init__(
+        self,
+        store: DecisionStore,
+        config: GoldenConfig,
+        tiers: Mapping[str, str],
+        asker: GoldenAsker,
+        metrics: GoldenMetrics,
+        version: Callable[[], str],
+        certified: Callable[[], bool] = lambda: True,
+        announce: Announce | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.config = config
+        self.store = store
+        self.tiers = tiers
+        self.asker = asker
+        self.metrics = metrics
+        self.version = version
+        self.certified = certified
+        self.announce = announce
+        self.now = now
+        self.replica = secrets.token_hex(8)
+        self.table = GoldenTable(store)
+        self.states = WatchStates(store)
+        self.tickets, self.alarms = AlarmTable(store, tickets=True), AlarmTable(store)
+        self.audit = AuditLog(store)
+        self._held: WatchState | None = None
+        self._seen = -1
+        self._fixed: TaskSet | None = None
+        self._telling: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Look every `poll_s` seconds, for ever."""
+        said = None
+        while True:
+            await asyncio.sleep(self.config.poll_s)
+            try:
+                await self.look()
+                fault = None
+            except Exception as error:  # noqa: BLE001 (the store, a file, an engine: tried again at the next look)
+                fault = f"{type(error).__name__}: {error}"
+                if fault != said:
+                    logger.warning("golden tasks are not asked: %s", fault)
+            said = fault
+
+    async def look(self) -> None:
+        """Make the runs that are due, unless another replica does; raises NoTasksError, StoreUnavailableError."""
+        state = await self.states.read(STATE)
+        if state.epoch != self._seen:
+            await self._note_newest()
+            self._seen = state.epoch
+        at = _text(self.now())
+        due = [tier for tier in self.tiers if state.state.get("due", {}).get(tier, "") <= at]
+        if not due or state.is_held(self.replica, at):
+            return
+        if not await self._hold(state):
+            return
+        try:
+            tasks = await self._tasks()
+            for tier in due:
+                if not await self._run(tier, tasks):
+                    return
+        finally:
+            await self._let_go()
+
+    async def _run(self, tier: str, tasks: TaskSet) -> bool:
+        """Ask one tier, compare and report; returns whether the row is still held."""
+        series = self._series(tier, tasks, await self._since(tier))
+        earlier = await self.table.of(series)
+        answered = await self.asker.ask(tier, tasks, self._beat)
+        if answered is None or not await self._beat(always=True):
+            return False
+        number = await self.table.next_number(series)
+        run = self._compared(series, number, tier, tasks, answered, earlier)
+        await self._report(run, earlier)
+        if not await self.table.write(run):
+            return False
+        await self.table.prune(tier, series)
+        self.metrics.runs[tier, run.kind] += 1
+        for why, n in answered.failed.items():
+            self.metrics.failed[tier, why] += n
+        references = sum(one.kind == "reference" for one in (*earlier, run))
+        wait_s = self.config.every_s if references >= self.config.reference_runs else self.config.reference_every_s
+        wait_s = max(min(AGAIN_S, self.config.every_s), 1.0) if run.kind == "failed" else wait_s
+        held = self._held
+        assert held is not None
+        due = {**held.state.get("due", {}), tier: _text(self.now() + timedelta(seconds=wait_s))}
+        return await self._hold(held, {**held.state, "due": due})
+
+    def _compared(
+        self,
+        series: str,
+        number: int,
+        tier: str,
+        tasks: TaskSet,
+        answered: TierAnswered,
+        earlier: Sequence[RecordedRun],
+    ) -> RecordedRun:
+        """A run, with what comes of comparing it."""
+        asked = {"asked": len(tasks.tasks), "failed": dict(answered.failed), "greedy": answered.greedy}
+        run = RecordedRun(series, number, tier, "failed", _text(self.now()), answered.answers, asked)
+        if len(answered.answers) < LEAST_SHARE * len(tasks.tasks):
+            return run
+        if sum(one.kind == "reference" for one in earlier) < self.config.reference_runs:
+            return replace(run, kind="reference")
+        grades = grades_so_far(earlier)
+        before, look = [one.compared() for one in earlier], grades.runs + 1
+        level = level_of_run(self.config.false_share, len(self.tiers), look)
+        figures = compare_golden(before, run.compared(), level)
+        found = {
+            "look": look,
+            "level": level,
+            "figures": [change.to_json() for change in figures],
+            "grades": asdict(grades.update(before, run.compared())),
+            "grades_limit": len(self.tiers) / self.config.alpha,
+        }
+        return replace(run, kind="compared", detail={**run.detail, **found})
+
+    async def _report(self, run: RecordedRun, earlier: Sequence[RecordedRun]) -> None:
+        """Open tickets and raise the alarm where there is reason to, before the run is written: none is lost."""
+        if run.kind != "compared":
+            return
+        version, found = self.version(), dict[str, str]()
+        for change in run.detail["figures"]:
+            if change["is_reported"]:
+                found[change["figure"]] = figure_reason(run, earlier, change, self.config.false_share)
+        if (why := model_reason(run, earlier)) is not None:
+            found["model"] = why
+        detail = {"run": run.number, "look": run.detail["look"], "figures": run.detail["figures"]}
+        tickets = [
+            Alarm(version, TICKET, f"golden_{figure}:{run.tier}", run.at, why, False, detail, since=run.series)
+            for figure, why in found.items()
+        ]
+        await self._tell("ticket.opened", "tickets.open", await self.tickets.raise_all(tickets))
+        grades = grades_so_far([run])
+        if grades.e_value >= run.detail["grades_limit"]:
+            why = grades_reason(run, grades, self.config.alpha)
+            facts = {"e_value": grades.e_value, "limit": run.detail["grades_limit"], "run": run.number}
+            scope, acts = f"golden_grades:{run.tier}", self.certified()
+            alarm = Alarm(version, GOLDEN, scope, run.at, why, acts, facts, since=run.series)
+            await self._tell("alarm.raised", "alarms.golden", await self.alarms.raise_all([alarm]))
+
+    async def _tell(self, event: str, action: str, new: Sequence[Alarm]) -> None:
+        if not new:
+            return
+        for alarm in new:
+            logger.warning("%s: %s", alarm.version, alarm.reason)
+        if self.announce is not None:
+            task = asyncio.ensure_future(self.announce(event, new))
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+        key = "figure" if event == "ticket.opened" else "scope"
+        await self.audit.write(
+            [AuditEntry("graph", action, a.version, a.reason, {**a.detail, key: a.scope}) for a in new]
+        )
+
+    async def _tasks(self) -> TaskSet:
+        if self.config.tasks != "kept":
+            if self._fixed is None or isinstance(self.config.tasks, Path):
+                self._fixed = await asyncio.to_thread(fixed_set, self.config)
+            return self._fixed
+        held = self._held
+        assert held is not None
+        drawn = list(held.state.get("kept", ()))
+        found = await kept_set(self.store, drawn) if drawn else None
+        if found is None:
+            drawn = await draw_kept(self.store, self.config)
+            await self._hold(held, {**held.state, "kept": drawn})
+            found = await kept_set(self.store, drawn)
+        if found is None:
+            raise NoTasksError("the kept prompts are being deleted")
+        return found
+
+    async def _since(self, tier: str) -> str:
+        """When a tier's reference begins: after what was reported was closed or lifted, or its version went."""
+        rows = [*await self.tickets.all(), *await self.alarms.all()]
+        ours = [one for one in rows if one.scope.startswith("golden_") and one.scope.endswith(f":{tier}")]
+        ended = [one.lifted_at or one.raised_at for one in ours if one.lifted_at or one.version != self.version()]
+        return max(ended, default="")
+
+    def _series(self, tier: str, tasks: TaskSet, since: str) -> str:
+        of = repr((tier, self.tiers[tier], tasks.name, sorted(map(repr, self.config.decoding.items())), since))
+        return hashlib.sha256(of.encode("utf-8", "replace")).hexdigest()[:32]
+
+    async def _hold(self, state: WatchState, changed: Mapping[str, object] | None = None) -> bool:
+        until = _text(self.now() + timedelta(seconds=self._lease_s))
+        values = state.state if changed is None else changed
+        self._held = await self.states.write(state, holder=self.replica, held_until=until, state=values)
+        return self._held is not None
+
+    async def _beat(self, *, always: bool = False) -> bool:
+        """Go on holding the row; False where it was taken meanwhile."""
+        if self._held is None:
+            return False
+        left = datetime.fromisoformat(self._held.held_until) - self.now()
+        if always or left.total_seconds() < self._lease_s / 2:
+            return await self._hold(self._held)
+        return True
+
+    async def _let_go(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            await self.states.write(held, holder="", held_until="")
+
+    @property
+    def _lease_s(self) -> float:
+        """A call, its grading, and the waits for a tier that is busy fit in half of it."""
+        return max(300.0, 6 * self.config.timeout_s)
+
+    async def _note_newest(self) -> None:
+        for tier in self.tiers:
+            for run in await self.table.latest(tier, 1):
+                self.metrics.newest[tier] = run
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+async def run_now(store: DecisionStore, tiers: Sequence[str]) -> bool:
+    """Have every tier asked at the next look of a running graph; False while a run is under way."""
+    states = WatchStates(store)
+    state = await states.read(STATE)
+    if state.is_held("", _text(datetime.now(UTC))):
+        return False
+    due = {**state.state.get("due", {}), **dict.fromkeys(tiers, "")}
+    return await states.write(state, state={**state.state, "due": due}) is not None
