@@ -41,6 +41,11 @@ class RolloutsConfig(Frozen):
     """Seconds after its arrival at which a request counts for errors, latency and the split: all that came with it
     have ended by then. null: `http.deadline_s`, else the time limits of all tiers together; and half a minute.
     """
+    capacity_share: ProperShare | None = 0.9
+    """The part of a tier's places (`max_replicas` × `max_ongoing_requests`; of a hosted tier
+    `admission.max_in_flight`) that may be taken on average at the next step, by live numbers: a step beyond it is not
+    passed. null: not checked.
+    """
     slices: tuple[str, ...] = _USUAL.slices
     """The slices that are tested by themselves; empty: every one that is seen."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
@@ -67,7 +68,7 @@ class Comparison:
         Why answers that differ have no grades; None where they have, or are alike.
     detail : mapping
         What else is known, as JSON-able data; `group`: a hash of its session, else of its prompt; `came_at`: when the
-        request came.
+        request came; `calls`: the tiers that each version calls for it, by arm.
     """
 
     rollout: str
@@ -187,6 +188,19 @@ class ComparisonsTable:
             read.waiting += await asyncio.to_thread(lambda: [(row.decision, _pair_of_row(row)) for row in rows])
             read.last = int(rows[-1].number)
         return list(read.settled(settled_before))
+
+    async def path_calls(self, rollout: str, limit: int = 2000) -> tuple[int, Counter[str], Counter[str]]:
+        """Of the newest comparisons whose paths are known: how many, and the calls of each tier by either version."""
+        newest = (
+            select(COMPARISONS.c.detail).where(COMPARISONS.c.rollout == rollout).order_by(COMPARISONS.c.number.desc())
+        )
+        async with self.store.reading() as connection:
+            rows = (await connection.execute(newest.limit(limit))).scalars().all()
+        known = [calls for detail in rows if (calls := json.loads(detail or "{}").get("calls"))]
+        stable, candidate = (
+            Counter(tier for calls in known for tier in calls[arm]) for arm in ("stable", "candidate")
+        )
+        return len(known), stable, candidate
 
     async def in_rollout(self, rollout: str) -> list[Comparison]:
         """The comparisons of a rollout, in order of arrival."""

@@ -63,13 +63,16 @@ def _canary_of(name: str, graph: GraphConfig) -> Rollout | None:
 
 
 def _promote_canary(rollout: Rollout, graph: GraphConfig, reason: str) -> None:
-    from serve_graph.cli.versions.rollouts import move_by_person, rollout_line
+    from serve_graph.cli.versions.rollouts import move_by_person, rollout_line, step_fault
     from serve_graph.policy.rollout.transitions import Happened
 
     if not reason.strip():
         share = f"{100 * rollout.weight:g} % of traffic"
         raise ServeGraphError(f"a canary of {rollout.candidate} is under way, at {share}: say with --reason why now")
+    fault = step_fault(graph, rollout.model, rollout.candidate, rollout.weight)
     say(rollout_line(move_by_person(graph, Happened.PROMOTE, reason)))
+    if fault is not None:
+        say(f"a running graph pauses it instead, as things are: {fault}")
     say(f"a running graph points {graph.policy.version} at it within seconds, one that does not run at its next start")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -15,7 +16,7 @@ from serve_graph.cli.decisions import STORE
 from serve_graph.cli.extras import needs
 from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, say, say_json
 from serve_graph.cli.versions.found import Number, found_version
-from serve_graph.errors import ServeGraphError
+from serve_graph.errors import ServeGraphError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from serve_graph.config.graph import GraphConfig
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
 USUAL_MINIMUM = 30
+SAYS_WITHIN_S = 5.0
+"""How long a command waits for what it only mentions."""
 RateOption = Annotated[float, typer.Option(help="Share of requests that both versions decide.", min=0, max=1)]
 RolloutReason = Annotated[str, typer.Option(help="Why, in a sentence; it is kept in the audit log.")]
 
@@ -159,6 +162,24 @@ def move_by_person(graph: GraphConfig, what: Happened, reason: str, weight: floa
     return of_rollouts(graph, lambda table: move_rollout(table, graph.policy.model_name, event))
 
 
+def step_fault(graph: GraphConfig, model: str, candidate: str, weight: float = 0.0) -> str | None:
+    """Why a version could not have all traffic, by its rollouts and live traffic; None where nothing says so."""
+    from serve_graph.policy.rollout.step_check import StepCheck
+
+    async def asked(table: RolloutTable) -> str | None:
+        check, now = StepCheck(graph, table.store), datetime.now(UTC)
+        tried = [replace(one, weight=weight) for one in await table.latest(model) if one.candidate == candidate]
+        for one in tried:
+            if (why := await check.fault(one, 1.0, now)) is not None:
+                return why
+        return None
+
+    try:
+        return of_rollouts(graph, asked, SAYS_WITHIN_S)
+    except (StoreUnavailableError, TimeoutError):
+        return None
+
+
 def rollout_line(rollout: Rollout) -> str:
     """A rollout in one line: `canary of router/3 beside router/2: Progressing, 5 % of traffic, step 2 of 5`."""
     line = f"{rollout.kind} of {rollout.candidate} beside {rollout.stable}: {rollout.state}"
@@ -205,6 +226,8 @@ def _begin(
         which = "another rollout" if now is None else f"the {rollout_line(now)}"
         raise ServeGraphError(f"{which} is under way; `serve-graph versions abort` ends it")
     _say(rollout, as_json)
+    if steps and (fault := step_fault(graph, found.model, found.name)) is not None:
+        typer.echo(f"it will be paused before it has all traffic, as things are: {fault}", err=True)
 
 
 def _check_follows(graph: GraphConfig) -> None:

@@ -35,6 +35,7 @@ from serve_graph.policy.rollout.outcomes import (
 )
 from serve_graph.policy.rollout.rules import RolloutFacts, due_event
 from serve_graph.policy.rollout.states import Rollout, RolloutState
+from serve_graph.policy.rollout.step_check import StepCheck
 from serve_graph.policy.rollout.table import RolloutTable
 from serve_graph.policy.rollout.transitions import Happened, RolloutEvent, next_state
 from serve_graph.policy.served_version import ServedRollout, ServedVersion
@@ -95,6 +96,7 @@ class RolloutDriver:
         self.now = now
         self.table = RolloutTable(store)
         self.candidates = CandidateLookup(config, now)
+        self.check = StepCheck(config, store)
         self.limits = config.rollouts.limits()
         self._observed: dict[str, Observed] = {}
 
@@ -127,12 +129,20 @@ class RolloutDriver:
             is_loaded = tried is not None and tried.id == rollout.id and tried.candidate.serves_as(candidate)
             return _tried(await self._promote(rollout) if is_loaded else rollout, candidate)
         facts, observed = await self._facts(rollout)
-        due = due_event(rollout, facts, self.now())
+        due = await self._affordable(rollout, due_event(rollout, facts, self.now()))
         if due is not None:
             return _tried(await self._move(replace(rollout, evidence=observed), *due), candidate)
         if json.dumps(observed) != json.dumps(rollout.evidence):
             await self.table.note_evidence(rollout, observed)
         return _tried(rollout, candidate)
+
+    async def _affordable(self, rollout: Rollout, due: tuple[Happened, str] | None) -> tuple[Happened, str] | None:
+        """What is due, but a pause where the tiers cannot carry the greater share, or it loses money."""
+        if due is None or due[0] not in (Happened.STEP_PASSED, Happened.EVIDENCE_PROMOTE):
+            return due
+        wanted = 1.0 if due[0] is Happened.EVIDENCE_PROMOTE else rollout.steps[rollout.step + 1] / 100
+        fault = await self.check.fault(rollout, wanted, self.now())
+        return due if fault is None else (Happened.PAUSE, f"{100 * wanted:g} % is not passed: {fault}")
 
     async def _is_taken_back(self, rollout: Rollout) -> bool:
         """Take a candidate back for which evidence or an alarm gives reason, whatever the registry says of it."""
@@ -153,6 +163,9 @@ class RolloutDriver:
     async def _promote(self, rollout: Rollout) -> Rollout:
         """Move the alias, once, which the graph follows; a person who moves it back has the last word."""
         moved = bool(rollout.evidence.get(ALIAS_MOVED))
+        fault = None if moved else await self.check.fault(rollout, 1.0, self.now())
+        if fault is not None:
+            return await self._move(rollout, Happened.PROMOTE_REFUSED, f"not promoted: {fault}")
         try:
             names_it = await asyncio.to_thread(self._point_alias, rollout, moved)
         except RegistryError:

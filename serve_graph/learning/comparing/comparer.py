@@ -19,7 +19,6 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -31,7 +30,8 @@ from serve_graph.config.comparisons import ComparisonsConfig
 from serve_graph.config.judge import JudgeConfig
 from serve_graph.learning.comparing.compared_request import ComparedRequest
 from serve_graph.learning.comparing.comparison_metrics import ComparisonMetrics
-from serve_graph.learning.comparing.grading import PairGrader, PairGrades, is_same_answer
+from serve_graph.learning.comparing.comparison_row import comparison_row
+from serve_graph.learning.comparing.grading import PairGrader, PairGrades
 from serve_graph.learning.comparing.likely_cost import likely_usd
 from serve_graph.learning.comparing.paths import (
     FAILED,
@@ -261,47 +261,16 @@ class Comparer:
     ) -> None:
         unknown = PathTaken(NO_TIER, UNDECIDED, None, request.usd, "error")
         stable, candidate = (paths.get(arm, unknown) for arm in ("stable", "candidate"))
-        row = self._row(request, stable, candidate, grades, spent)
-        self.write(replace(row, detail={**row.detail, **beside}))
+        at = self.now().isoformat(timespec="milliseconds")
+        row = comparison_row(request, stable, candidate, grades, spent, at, beside)
+        unsaid = "ungraded" if grades.why_not else "graded"
+        self.metrics.made["alike" if row.alike else "same_answer" if row.same_answer else unsaid] += 1
         tally = self.tally(request.rollout)
-        tally.compared += 1
-        if grades.why_not is not None:
-            tally.ungraded[grades.why_not] += 1
-
-    def _row(
-        self, request: ComparedRequest, stable: PathTaken, candidate: PathTaken, grades: PairGrades, spent: Decimal
-    ) -> Comparison:
-        same = is_same_answer(stable, candidate)
-        alike = same and (stable.tier, stable.action) == (candidate.tier, candidate.action)
-        result = "alike" if alike else "same_answer" if same else "ungraded" if grades.why_not else "graded"
-        self.metrics.made[result] += 1
         if grades.why_not is not None:
             self.metrics.ungraded[grades.why_not] += 1
-        return Comparison(
-            request.rollout,
-            request.decision,
-            self.now().isoformat(timespec="milliseconds"),
-            request.arm,
-            request.weight,
-            request.unit,
-            request.probability,
-            alike,
-            same,
-            stable.tier,
-            candidate.tier,
-            stable.action,
-            candidate.action,
-            stable.usd,
-            candidate.usd,
-            None if grades.stable_right is None else float(grades.stable_right),
-            None if grades.candidate_right is None else float(grades.candidate_right),
-            grades.stable_harm,
-            grades.candidate_harm,
-            request.slices(),
-            grades.grader,
-            grades.why_not,
-            {"comparing_usd": plain_decimal(spent), "group": request.group, "came_at": request.came_at},
-        )
+            tally.ungraded[grades.why_not] += 1
+        self.write(row)
+        tally.compared += 1
 
 
 def _failed(request: ComparedRequest) -> PathTaken:

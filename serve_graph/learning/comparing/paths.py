@@ -35,13 +35,17 @@ NO_TIER, FAILED = "none", "failed"
 
 @dataclass(frozen=True, slots=True)
 class PathTaken:
-    """What a version makes of a request. `why_not`: why that is not known to its end; `usd` is estimated then."""
+    """What a version makes of a request. `why_not`: why that is not known to its end; `usd` is estimated then.
+
+    `calls`: the tiers that are asked for an answer, in order.
+    """
 
     tier: str
     action: str
     completion: Completion | None
     usd: Decimal
     why_not: str | None = None
+    calls: tuple[str, ...] = ()
 
     @property
     def abstained(self) -> bool:
@@ -154,7 +158,7 @@ def served_path(request: ComparedRequest) -> PathTaken | None:
         return None
     if stream is not None and stream.first_token_s is not None and _went_out_in_time(request, stream):
         return None
-    return PathTaken(state.tier, str(state.action), state.completion, request.usd)
+    return PathTaken(state.tier, str(state.action), state.completion, request.usd, calls=_answering(state))
 
 
 def _went_out_in_time(request: ComparedRequest, stream: StreamTerms) -> bool:
@@ -184,7 +188,12 @@ async def path_of(
         return PathTaken(NO_TIER, FAILED, None, _usd(state, answers), "refused")
     except (EngineError, DeadlineError):
         return PathTaken(NO_TIER, FAILED, None, _usd(state, answers), FAILED)
-    return PathTaken(state.tier or NO_TIER, str(state.action), state.completion, _usd(state, answers) + likely, why)
+    usd = _usd(state, answers) + likely
+    return PathTaken(state.tier or NO_TIER, str(state.action), state.completion, usd, why, _answering(state))
+
+
+def _answering(state: RequestState) -> tuple[str, ...]:
+    return tuple(line.tier for line in state.calls if line.what not in ("failed", "cancelled"))
 
 
 def _usd(state: RequestState, answers: TierAnswers) -> Decimal:

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from router_models.monitoring.canary import ArmOutcome, CanaryEvidence, CanaryLimits, PairedRequest
+from router_models.types import Call, DecisionRecord, Usage
 from router_models.versions.registry import find_version, set_alias, set_review
 from router_models.versions.review import review_tags
 from serve_graph.cli import app
@@ -19,6 +21,7 @@ from serve_graph.config.graph import load_config
 from serve_graph.errors import ServeGraphError
 from serve_graph.learning.comparing.tally import tallied
 from serve_graph.policy.rollout import RolloutTable
+from serve_graph.records.comparisons import Comparison, ComparisonsTable
 from tests.fixtures.registry import PRICE, registered_version
 
 NOW = datetime.now(UTC)
@@ -190,6 +193,39 @@ def test_a_step_needs_thirty_requests_decided_by_both_unless_none_are_compared(c
     assert told(config, "canary", "2")["minimum"] == 30
     told(config, "abort")
     assert told(config, "canary", "2", "--rate", "0")["minimum"] == 0
+
+
+def test_a_canary_and_a_promotion_say_what_the_tiers_could_not_carry(
+    config: Path, a_record: Callable[..., DecisionRecord]
+) -> None:
+    """Of 30 requests in 29 s one took the last tier 100 s; the candidate would have all of them take it."""
+    rollout = told(config, "canary", "2")["id"]
+    told(config, "abort")
+    graph = load_config(config)
+
+    def record(n: int) -> DecisionRecord:
+        lines = [Call("cheap" if n else "frontier", Usage(1, 1), 1.0 if n else 100.0, Decimal(0))]
+        came = (datetime.now(UTC) - timedelta(seconds=29 - n)).isoformat(timespec="milliseconds")
+        return a_record(f"dec-{n}", created_at=came, calls=tuple(lines), version=STABLE)
+
+    def row(n: int) -> Comparison:
+        detail = {"calls": {"stable": ["cheap"], "candidate": ["frontier"]}}
+        tiers = ("cheap", "frontier", "accepted", "routed")
+        usd = (Decimal(0), Decimal(0))
+        return Comparison(
+            rollout, f"dec-{n}", "now", "stable", 0.1, "u", 1.0, False, False, *tiers, *usd, detail=detail
+        )
+
+    async def keep(table: RolloutTable) -> None:
+        await table.store.write_many([record(n) for n in range(30)])
+        await ComparisonsTable(table.store).write([row(n) for n in range(30)])
+
+    of_rollouts(graph, keep)
+    said = versions(config, "canary", "2")
+    assert "it will be paused before it has all traffic, as things are: tier 'frontier' would have" in said.stderr
+    said = versions(config, "promote", "2", "--reason", "enough seen")
+    assert "a running graph pauses it instead, as things are: tier 'frontier' would have" in said.stdout
+    assert "and takes 64" in said.stdout
 
 
 def test_a_second_rollout_is_refused_while_one_is_under_way(config: Path) -> None:

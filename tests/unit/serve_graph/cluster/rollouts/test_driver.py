@@ -301,6 +301,31 @@ async def test_a_step_counts_on_where_evidence_was_lost(trial: Trial) -> None:
     assert await trial.at() == ("Progressing", 0.5)
 
 
+@pytest.mark.parametrize("way", ["step", "evidence", "person"])
+async def test_a_share_that_the_tiers_cannot_carry_is_not_given_and_a_person_is_told_why(
+    trial: Trial, way: str
+) -> None:
+    class Full:
+        """Tiers that carry no more."""
+
+        async def fault(self, rollout: Rollout, wanted: float, now: datetime) -> str | None:
+            return f"'frontier' is full at {wanted:g}" if wanted > 0.5 else None
+
+    await trial.begin(*((5, 50, 60) if way == "step" else (50,)))
+    trial.controller.rollouts.check = Full()  # type: ignore[assignment]
+    if way == "person":
+        await trial.person(Happened.PROMOTE)
+    trial.pairs = trial.came([ALIKE] * (0 if way == "step" else 3000))
+    for _ in range(3):
+        await trial.pass_time(61)
+    assert await trial.at() == ("Paused", 0.5)
+    now = await trial.now()
+    assert "'frontier' is full at" in now.reason
+    assert (now.by, trial.taken, named(trial.cluster)) == (
+        "graph", (trial.cluster.first.name, 0.5), trial.cluster.first.name,
+    )  # fmt: skip
+
+
 async def test_what_replicas_shed_and_spend_is_kept_with_the_evidence_that_of_silent_ones_too(trial: Trial) -> None:
     def told(replica: str, compared: int, **shed: int) -> dict[str, Any]:
         counts = {"offered": compared + sum(shed.values()) + 1, "compared": compared, "ungraded": {}, "shed": shed}

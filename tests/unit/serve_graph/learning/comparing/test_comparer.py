@@ -216,6 +216,7 @@ async def test_the_same_answer_by_another_path_needs_no_grade_and_its_cost_diffe
     assert (row.alike, row.same_answer, row.ungraded_reason) == (False, True, None)
     assert (row.stable_usd, row.candidate_usd) == (FRONTIER_USD, FRONTIER_USD + CHEAP_USD)
     assert at.asked() == {"cheap": 1}, "the candidate's rejected try is made, and nobody grades"
+    assert row.detail["calls"] == {"stable": ["frontier"], "candidate": ["cheap", "frontier"]}
     twins = rig(engines={"frontier": FakeEngine("cheap says \n")})
     assert (await twins.compared(ACCEPTS, SENDS_UP)).same_answer
     assert twins.metrics.made == {"same_answer": 1}
