@@ -9,6 +9,7 @@ TOOLS := $(VENV)/.installed-dev
 CLIENTS := $(VENV)-clients
 OLDER := $(VENV)-clients-older
 SUPPLY := $(VENV)-supply
+KUBERNETES := $(VENV)-kubernetes
 # By another name: a line that says MAKE is run even by `make -n`.
 SELF := $(MAKE)
 PYTEST := -m pytest -q --durations=25
@@ -17,7 +18,7 @@ UNIT := $(BIN)/python $(PYTEST) -n logical --maxprocesses 8 --dist worksteal tes
 # `full` tests too, and all of those of which a sample runs otherwise.
 WHOLE := --whole -m ""
 
-.PHONY: up demo test test-unit test-all clients clients-running package faults attack attack-load story adapters soak check audit sbom statistical docs format env serving lock lock-js newest clean
+.PHONY: up demo test test-unit test-all clients clients-running package k8s faults attack attack-load story adapters soak check audit sbom statistical docs format env serving lock lock-js newest clean
 
 up: serving        ## bring the graph up: environment, weights, first router version, engines; Ctrl-C stops it
 	@$(BIN)/serve-graph up --config $(CONFIG)
@@ -53,6 +54,9 @@ clients-running: $(CLIENTS)/js/.installed $(OLDER)/.installed  ## the same clien
 
 package: env       ## wheel and sdist, built, installed outside the checkout and tried, with and without what serves
 	@$(BIN)/python -m pytest -q -m full tests/contract/project/test_package.py
+
+k8s: env $(KUBERNETES)/.installed  ## manifests by the real kustomize and Kubernetes' schemas, the Dockerfile by hadolint
+	@KUBERNETES_TOOLS=$(KUBERNETES) $(BIN)/python -m pytest -q -m full tests/contract/project/kubernetes
 
 faults: env        ## every fault, before and after the commit and without a stream, as a table
 	@$(BIN)/python -m pytest -q tests/cluster/test_fault_matrix.py

@@ -28,7 +28,7 @@ def manifests(
         str | None, typer.Option(help="GatewayClass through which KubeRay moves traffic to a new release in steps.")
     ] = None,
 ) -> None:
-    """Print a configuration's RayService, with its ConfigMap and PodDisruptionBudgets (docs/operate/kubernetes.md).
+    """Print the Kubernetes objects of a configuration: RayService, ConfigMap, migration, budgets, workbench.
 
     Example: serve-graph manifests --config configs/cluster.yaml --machine cheap=l4 --out graph.yaml
     """

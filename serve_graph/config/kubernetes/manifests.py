@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from serve_graph.config.kubernetes.commands import migration_job, workbench
 from serve_graph.config.kubernetes.graph_settings import CONFIG_FILE, ClusterGraph, cluster_graph
 from serve_graph.config.kubernetes.pods import GROUP_LABEL, NAME_LABEL, PodSettings, pod_labels
 from serve_graph.config.kubernetes.ray_service import ray_service
@@ -29,7 +30,7 @@ def kubernetes_objects(
     machines: Mapping[str, str] | None = None,
     gateway_class: str | None = None,
 ) -> list[dict[str, Any]]:
-    """The ConfigMap, RayService and PodDisruptionBudgets of a configuration file.
+    """The objects of a configuration file: ConfigMap, migration, RayService, disruption budgets, workbench.
 
     Parameters
     ----------
@@ -62,7 +63,8 @@ def kubernetes_objects(
     settings_map = config_map(graph)
     settings = PodSettings(NAME, image, settings_map["metadata"]["name"], READY, graph)
     budgets = [disruption_budget(group) for group in groups if group.pods > 1]
-    return [settings_map, ray_service(settings, groups, gateway_class), *budgets]
+    service = ray_service(settings, groups, gateway_class)
+    return [settings_map, migration_job(settings), service, *budgets, workbench(settings)]
 
 
 def config_map(graph: ClusterGraph) -> dict[str, Any]:

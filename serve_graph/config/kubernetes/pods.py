@@ -40,7 +40,7 @@ def pod_labels(name: str, component: str) -> dict[str, str]:
 def head_template(settings: PodSettings) -> dict[str, Any]:
     """The head: Ray's control, Serve's controller and the autoscaler, and no replica."""
     port = settings.graph.config.http.port
-    container = _container(settings, "ray-head", HEAD_CPUS, HEAD_MEMORY_GIB) | {
+    container = graph_container(settings, "ray-head", HEAD_CPUS, HEAD_MEMORY_GIB) | {
         "ports": [
             {"containerPort": 6379, "name": "gcs-server"},
             {"containerPort": DASHBOARD_PORT, "name": "dashboard"},
@@ -51,20 +51,20 @@ def head_template(settings: PodSettings) -> dict[str, Any]:
         "livenessProbe": _probe(_healthz(RAYLET_PORT, "local_raylet"), _healthz(DASHBOARD_PORT, "gcs"), patience=24),
     }
     labels = pod_labels(settings.name, "ray-head")
-    return {"metadata": {"labels": labels}, "spec": _pod(settings, container, shared_memory_gib=1)}
+    return {"metadata": {"labels": labels}, "spec": graph_pod(settings, container, shared_memory_gib=1)}
 
 
 def worker_template(settings: PodSettings, group: WorkerGroup) -> dict[str, Any]:
     """A worker of one group. Ready: the graph's own `/readyz` says so through this pod's proxy."""
     port = settings.graph.config.http.port
-    container = _container(settings, "ray-worker", group.pod_cpus, group.pod_memory_gib, group.gpus) | {
+    container = graph_container(settings, "ray-worker", group.pod_cpus, group.pod_memory_gib, group.gpus) | {
         "ports": [{"containerPort": port, "name": "serve"}, {"containerPort": METRICS_PORT, "name": "metrics"}],
         "readinessProbe": _probe(
             _healthz(RAYLET_PORT, "local_raylet"), f"wget -q -T 4 -O /dev/null 'localhost:{port}{settings.ready_path}'"
         ),
         "livenessProbe": _probe(_healthz(RAYLET_PORT, "local_raylet"), patience=24),
     }
-    pod = _pod(settings, container, shared_memory_gib=8 if group.gpus else 1)
+    pod = graph_pod(settings, container, shared_memory_gib=8 if group.gpus else 1)
     pod["automountServiceAccountToken"] = False
     # Replicas get their time to finish before Ray is stopped.
     pod["terminationGracePeriodSeconds"] = round(max(30.0, _longest_drain(settings.graph.config) + 15))
@@ -99,7 +99,8 @@ def container_security() -> dict[str, Any]:
     }
 
 
-def _container(settings: PodSettings, name: str, cpus: int, memory_gib: int, gpus: int = 0) -> dict[str, Any]:
+def graph_container(settings: PodSettings, name: str, cpus: int, memory_gib: int, gpus: int = 0) -> dict[str, Any]:
+    """A container of the graph's image, with its configuration, secrets and folders; probes and ports are not here."""
     resources: dict[str, str] = {"cpu": str(cpus), "memory": f"{memory_gib}Gi", "ephemeral-storage": "20Gi"}
     if gpus:
         resources["nvidia.com/gpu"] = str(gpus)
@@ -125,7 +126,8 @@ def _container(settings: PodSettings, name: str, cpus: int, memory_gib: int, gpu
     }
 
 
-def _pod(settings: PodSettings, container: dict[str, Any], shared_memory_gib: int) -> dict[str, Any]:
+def graph_pod(settings: PodSettings, container: dict[str, Any], shared_memory_gib: int) -> dict[str, Any]:
+    """A pod of one such container with the volumes that it mounts."""
     volumes: list[dict[str, Any]] = [
         {"name": "config", "configMap": {"name": settings.config_map}},
         {"name": "state", "emptyDir": {"sizeLimit": "4Gi"}},

@@ -39,7 +39,7 @@ def test_a_file_that_was_changed_by_hand_is_found(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(ROOT)
     changed = tmp_path / "graph.yaml"
     made = CliRunner().invoke(app, ["manifests", "--config", "configs/hosted.yaml", "--out", str(changed)])
-    assert made.output == f"{changed}: ConfigMap, RayService, PodDisruptionBudget\n"
+    assert made.output == f"{changed}: ConfigMap, Job, RayService, PodDisruptionBudget, Deployment\n"
     changed.write_text(changed.read_text().replace("maxReplicas: 2", "maxReplicas: 9"))
     done = CliRunner().invoke(app, ["manifests", "--config", "configs/hosted.yaml", "--out", str(changed), "--check"])
     assert isinstance(done.exception, ConfigError)
