@@ -236,8 +236,10 @@ def metrics() -> str:
     return f"""# Metrics
 
 `/metrics` in Prometheus' text format (an admin key's, where there are keys). Every ingress replica counts what it
-answered. Engines' own counters are added as `serve_graph_engine_*`, by tier: vLLM's under its names without `vllm:`,
-and of admission and hosted deployments `in_flight`, `queued`, `refused`, `deployment_calls`, `deployment_failures`.
+answered; whichever is asked adds up all of them, those that are gone included
+([several nodes](../operate/cluster.md#metrics)).
+Engines' own counters are added as `serve_graph_engine_*`, by tier: vLLM's under its names without `vllm:`, and
+of admission and hosted deployments `in_flight`, `queued`, `refused`, `deployment_calls`, `deployment_failures`.
 {NOTE}
 | metric | type | meaning |
 |---|---|---|

@@ -7,9 +7,10 @@ from typing import Any
 
 from serve_graph.config.tiers import EchoTierConfig
 from serve_graph.engines.echo.engine import EchoEngine, EchoError
+from serve_graph.engines.replica_counters import CountedReplica
 
 
-class EchoDeployment:
+class EchoDeployment(CountedReplica):
     """A tier without a model. Counts what it is busy with under vLLM's own name for it."""
 
     def __init__(self, config: EchoTierConfig) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 from serve_graph.config.tiers import HostedTierConfig
 from serve_graph.engines.hosted.engine import HostedEngine
+from serve_graph.engines.replica_counters import CountedReplica
 
 
-class HostedDeployment:
+class HostedDeployment(CountedReplica):
     """A tier behind one or several OpenAI-compatible APIs."""
 
     def __init__(self, config: HostedTierConfig) -> None:

@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from fastapi import FastAPI
+from prometheus_client.metrics_core import Metric
 from ray.serve.handle import DeploymentHandle
 
 from serve_graph.access.accounts import AccountingSink, Accounts
@@ -22,6 +23,8 @@ from serve_graph.api.http import Backend, build_http
 from serve_graph.cluster.long_work import side_by_side
 from serve_graph.cluster.readiness import TierReadiness, readiness_report
 from serve_graph.cluster.replicas.broadcast import in_replica, let_threads_give_way
+from serve_graph.cluster.replicas.graph_metrics import graph_metrics
+from serve_graph.cluster.replicas.totals import Totals
 from serve_graph.cluster.rollouts.live_comparer import live_comparer
 from serve_graph.cluster.rollouts.rollout_metrics import RolloutMetrics
 from serve_graph.cluster.rollouts.tried_version import TriedVersion
@@ -35,7 +38,7 @@ from serve_graph.policy.served_version import NONE, ServedVersion
 from serve_graph.policy.validity import CertificateStatus
 from serve_graph.records.feedback import FeedbackTable
 from serve_graph.records.maintenance import Maintenance, prompt_keeper
-from serve_graph.records.metrics import render_metrics
+from serve_graph.records.metrics import metric_families
 from serve_graph.records.spool import SpooledSink, private_folder
 from serve_graph.records.store import DecisionStore
 
@@ -65,7 +68,6 @@ class IngressDeployment:
         self.router, self.verifier, self.controller = router, verifier, controller
         engines = {name: HandleEngine(handle, config.tier(name)) for name, handle in tiers.items()}
         self.engines = engines
-        self.handles = tiers
         self.tier_names = config.tier_names
         self.safe_tier = config.policy.safe_tier
         self.tiers_ready = TierReadiness(tiers, engines)
@@ -110,6 +112,7 @@ class IngressDeployment:
             said=FeedbackTable(self.store).of,
         )
         self.http, self.unknown_fields = config.http, config.policy.unknown_fields
+        self.graph_metrics = graph_metrics(config, self._families, tiers)
         self.sessions = ConsoleSessions(affinity_secret, self.keyring)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -119,7 +122,7 @@ class IngressDeployment:
                 service,
                 self.store.get,
                 self.readiness,
-                self.metrics,
+                self.graph_metrics.page,
                 self.background,
                 http.max_body_bytes,
                 http.keep_alive_s,
@@ -149,7 +152,7 @@ class IngressDeployment:
             self.feedback,
             self.config.records.keeps_answers,
             self.config.feedback.label_share,
-            self.counters,
+            self.graph_metrics.engine_counters,
             lambda: self.alarms.values(),
             lambda: None if self.version.files is None else self.version.files.on_this_node(),
         )
@@ -161,6 +164,7 @@ class IngressDeployment:
     async def background(self) -> None:
         watches = (self.comparer, self.tickets, self.judge, self.golden)
         beside = [one.run() for one in watches if one is not None]
+        beside.append(self.graph_metrics.keep_told())
         await side_by_side(self.sink.run(), self.maintenance.run(), self._watch(), self._follow(), *beside)
 
     async def labelled(self) -> None:
@@ -270,30 +274,24 @@ class IngressDeployment:
         tickets = {"tickets": self.tickets.facts()} if self.tickets.open else {}
         return report | covers | tickets | ({"ready": False} if waits else {})
 
-    async def counters(self) -> dict[str, dict[str, float]]:
-        """Each tier's own counters; {} for one that does not answer."""
-        counters = {}
-        for name, handle in self.handles.items():
-            try:
-                counters[name] = await asyncio.wait_for(handle.counters.remote(), 2.0)
-            except Exception:  # noqa: BLE001 (a tier that is down has no counters; the rest still has)
-                counters[name] = {}
-            counters[name] = {**counters[name], **self.engines[name].gate.counters()}
-        return counters
+    async def told(self, _: None = None) -> tuple[str, Totals]:
+        """What this replica has counted, for the page of a sibling."""
+        return self.graph_metrics.told()
 
-    async def metrics(self) -> str:
-        counters = await self.counters()
-        sink, caps = self.sink, self.accounts.watch.caps
-        certificates = self.certificate_status.left_s() if self.served.certified else {}
+    async def note(self, totals: Totals) -> bool:
+        """Take what a sibling knows of all."""
+        return self.graph_metrics.note(totals)
+
+    def _families(self) -> list[Metric]:
         beside = [one.metrics for one in (self.comparer, self.judge, self.golden) if one is not None]
-        return render_metrics(
+        return metric_families(
             self.service.metrics,
-            sink.pending,
-            counters,
-            caps,
-            held=sink.held,
-            lost=sink.lost,
-            certificates=certificates,
+            self.sink.pending,
+            {name: engine.gate.counters() for name, engine in self.engines.items()},
+            self.accounts.watch.caps,
+            held=self.sink.held,
+            lost=self.sink.lost,
+            certificates=self.certificate_status.left_s() if self.served.certified else {},
             alarms=self.alarms.values() if self.served.watched else {},
             revoked=self.certificate_status.revoked is not None,
             others=(self.tickets, RolloutMetrics(self.version.rollout), *beside),

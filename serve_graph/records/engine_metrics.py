@@ -34,6 +34,12 @@ def engine_families(engines: Mapping[str, Mapping[str, float]]) -> Iterable[Metr
     return [families[name] for name in sorted(families)]
 
 
+def is_count(name: str) -> bool:
+    """Whether a counter of an engine only grows; the others are gauges. `name` may have a position: `name[2]`."""
+    base = name.partition("[")[0]
+    return base.endswith("_total") or base in COUNTS_WITHOUT_SUFFIX
+
+
 def _family(name: str, base: str) -> Metric:
     text, full = OURS.get(name, f"The engine's own {base}."), f"serve_graph_engine_{name}"
     if name.endswith("_total"):

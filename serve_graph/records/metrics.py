@@ -223,7 +223,7 @@ class _ValuesNow(Collector):
         yield level
 
 
-def render_metrics(
+def metric_families(
     metrics: RequestMetrics,
     spooled: int,
     engines: Mapping[str, Mapping[str, float]],
@@ -235,8 +235,8 @@ def render_metrics(
     alarms: Mapping[str, float] = MappingProxyType({}),
     revoked: bool = False,
     others: Iterable[Collector | None] = (),
-) -> str:
-    """Render the metrics in Prometheus' text format, from a registry without the metrics of other libraries.
+) -> list[Metric]:
+    """Return the metrics of one ingress replica as they are now, without those of other libraries.
 
     Parameters
     ----------
@@ -259,16 +259,31 @@ def render_metrics(
 
     Returns
     -------
-    str
-        The page.
+    list of Metric
+        Every family once.
     """
-    registry = CollectorRegistry()
-    registry.register(metrics)
     now = _ValuesNow(spooled, engines, escalation_caps, held, lost + metrics.unrecorded, certificates, alarms, revoked)
-    registry.register(now)
-    for other in others:
-        if other is not None:
-            registry.register(other)
+    collectors = (metrics, now, *(other for other in others if other is not None))
+    return [family for collector in collectors for family in collector.collect()]
+
+
+def render_metrics(*args: Any, **kwargs: Any) -> str:
+    """Render what `metric_families` returns for these arguments in Prometheus' text format."""
+    return render_families(metric_families(*args, **kwargs))
+
+
+@dataclass(frozen=True, eq=False)
+class _Families(Collector):
+    families: Iterable[Metric]
+
+    def collect(self) -> Iterable[Metric]:
+        return self.families
+
+
+def render_families(families: Iterable[Metric]) -> str:
+    """Render metrics in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Families(tuple(families)))
     return generate_latest(registry).decode()
 
 

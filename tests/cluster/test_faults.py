@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 pytestmark = pytest.mark.timeout(1500)
 
@@ -206,3 +207,45 @@ def test_killed_ingress_loses_no_record_of_what_it_answered(graph: Graph, wait_u
     wait_until(answers, 120)
     wait_until(lambda: names <= graph.records().keys(), 60)
     assert {len(graph.records()[name]) for name in names} == {1}
+
+
+def pages(graph: Graph, times: int = 6) -> set[tuple[float, float]]:
+    """Requests, and calls of engines, as several new connections are told."""
+    found = set()
+    for _ in range(times):
+        text = httpx.get(f"{graph.url}/metrics", timeout=30).text
+        sums = {
+            family.name: sum(sample.value for sample in family.samples)
+            for family in text_string_to_metric_families(text)
+        }
+        found.add((sums["serve_graph_requests"], sums["serve_graph_engine_calls"]))
+    return found
+
+
+def ask(graph: Graph, requests: int) -> None:
+    body = {"model": "cheap", "messages": [{"role": "user", "content": "hello"}]}
+
+    def some(n: int) -> None:
+        for _ in range(n // 10):
+            with httpx.Client(base_url=graph.url, timeout=60) as client:  # a connection is one replica's
+                for _ in range(10):
+                    assert client.post("/v1/chat/completions", json=body).status_code == 200
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(some, [requests // 4] * 4))
+
+
+def test_a_thousand_requests_through_three_replicas_are_a_thousand(
+    new_graph: Callable[..., Any], wait_until: Callable[..., float]
+) -> None:
+    graph = new_graph(replicas={"ingress": 3})
+    ask(graph, 1000)
+    assert pages(graph) == {(1000.0, 1000.0)}
+    assert len(graph.replicas("ingress")) == 3
+
+    graph.replicas("ingress")[0].kill()
+    wait_until(lambda: httpx.get(f"{graph.url}/healthz", timeout=5).status_code == 200)
+    wait_until(lambda: len(graph.replicas("ingress")) == 3, 120)
+    assert pages(graph) == {(1000.0, 1000.0)}, "what a killed replica counted stays"
+    ask(graph, 80)
+    wait_until(lambda: pages(graph, 3) == {(1080.0, 1080.0)}, 20)

@@ -52,11 +52,13 @@ def node_local(config: GraphConfig) -> dict[str, str]:
     for folder in config.shared_folders:
         if not folder.is_absolute():
             faults["shared_folders"] = f"{folder} is relative: give absolute paths"
+    tasks = None if config.golden is None else config.golden.tasks
     found = {
         "records.url": _store_fault(config.records.url),
         "tracking_uri": _registry_fault(config.tracking_uri, shared),
         "access.keys_file": _keys_fault(config, shared),
         "policy.version": _version_fault(config),
+        "golden.tasks": None if not isinstance(tasks, Path) else shared.fault(tasks),
     }
     faults |= {key: why for key, why in found.items() if why is not None}
     for room, tiers in (("tiers", config.tiers), ("embedders", config.embedders)):

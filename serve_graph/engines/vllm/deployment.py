@@ -20,6 +20,7 @@ from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
 from ray.serve.llm.openai_api_models import ChatCompletionRequest
 
+from serve_graph.engines.replica_counters import CountedReplica
 from serve_graph.engines.vllm.counters import engine_counters
 from serve_graph.engines.weights.loaded_files import LoadedFiles
 
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 WARM_UP = ("Hi", "Name three colours, then three numbers, then three animals.")
 
 
-class VllmDeployment(LLMServer):  # type: ignore[misc]  # Ray ships no types
+class VllmDeployment(CountedReplica, LLMServer):  # type: ignore[misc]  # Ray ships no types
     """One replica of a vLLM tier; ready once it is warmed up, as a cold engine's first request takes many seconds.
 
     `adapters` is the folder of the LoRA adapters, unless they are in a remote store; `files` are read and compared

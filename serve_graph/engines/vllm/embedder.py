@@ -13,13 +13,14 @@ from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
 from ray.serve.llm.openai_api_models import EmbeddingRequest
 
+from serve_graph.engines.replica_counters import CountedReplica
 from serve_graph.engines.vllm.counters import engine_counters
 from serve_graph.engines.weights.loaded_files import LoadedFiles
 
 REQUEST: TypeAdapter[Any] = TypeAdapter(EmbeddingRequest)  # the union of inputs that can be embedded
 
 
-class VllmEmbedder(LLMServer):  # type: ignore[misc]  # Ray ships no types
+class VllmEmbedder(CountedReplica, LLMServer):  # type: ignore[misc]  # Ray ships no types
     """One replica; ready once it has computed an embedding. `files` are read and compared before they are loaded."""
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it

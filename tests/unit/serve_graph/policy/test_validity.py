@@ -241,13 +241,13 @@ async def test_readyz_says_that_nothing_is_certified_any_more(tmp_path: Path) ->
         assert (state["certified"], state["promise"], state["void"]) == (True, "P <= 0.1", {})
         assert state["valid_until"] == EXPIRES.isoformat()
         assert state["coverage"] == {"requests": 0, "uncovered": 0, "share": None, "reasons": {}}
-        assert 'serve_graph_certificate_valid{certificate="answers"} 1' in await ingress.metrics()
+        assert 'serve_graph_certificate_valid{certificate="answers"} 1' in await ingress.graph_metrics.page()
         calendar.now = EXPIRES
         state = await ingress.readiness()
         assert (state["ready"], state["certified"], state["valid_until"]) == (True, False, None)
         assert "expired" in state["promise"]
         assert "expired" in state["void"]["answers"]
-        assert 'serve_graph_certificate_valid{certificate="answers"} 0' in await ingress.metrics()
+        assert 'serve_graph_certificate_valid{certificate="answers"} 0' in await ingress.graph_metrics.page()
     finally:
         ingress.sink.close()
         await ingress.store.close()

@@ -21,7 +21,11 @@ def context(**tier: Any) -> GraphConfig:
 
 
 @pytest.mark.parametrize(("name", "gib"), [("echo", 2.0), ("cluster", 2.0), ("local", 11.55), ("hosted", 5.25)])
-def test_shipped_configurations_want_what_runs_on_this_machine(name: str, gib: float) -> None:
+def test_shipped_configurations_want_what_runs_on_this_machine(
+    name: str, gib: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVE_GRAPH_STORE_URL", "postgresql://graph@store/decisions")
+    monkeypatch.setenv("SERVE_GRAPH_REGISTRY_URI", "https://registry")
     assert memory_needed(load_config(ROOT / "configs" / f"{name}.yaml")).gib == pytest.approx(gib)
 
 

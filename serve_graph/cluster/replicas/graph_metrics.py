@@ -1,0 +1,139 @@
+"""`/metrics` of the whole graph, whichever ingress replica is asked: it asks its siblings, and every tier's replicas.
+
+What a page has shown, every sibling is told before, so that the page of another never shows less, whoever is killed
+meanwhile. A replica tells its siblings every few seconds, and when it stops: what it counted stays.
+Where there is one replica, nobody is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from prometheus_client.metrics_core import Metric
+from ray.serve.handle import DeploymentHandle
+
+from serve_graph.cluster.replicas.broadcast import ApplicationReplicas, Replicas, in_replica
+from serve_graph.cluster.replicas.totals import (
+    FamilySnapshot,
+    ReplicaSnapshot,
+    Totals,
+    sum_of_engines,
+    sum_of_ingress,
+)
+from serve_graph.config.graph import GraphConfig
+from serve_graph.engines.replica_counters import ReplicaCounters
+from serve_graph.records.engine_metrics import engine_families
+from serve_graph.records.metrics import render_families
+
+ASK_WITHIN_S = 2.0
+TELL_EVERY_S = 5.0
+
+
+class GraphMetrics:
+    """The totals of one ingress replica, and what it knows of the others'.
+
+    Parameters
+    ----------
+    own : callable
+        What this replica shows, but for the tiers' engines.
+    handles : mapping of tier to handle
+        Asked for the counters of a tier with one replica.
+    siblings : Replicas, optional
+        The ingress replicas, this one included; None: there is no other.
+    tiers : mapping of tier to Replicas
+        Of the tiers that may have several replicas.
+    """
+
+    def __init__(
+        self,
+        own: Callable[[], Iterable[Metric]],
+        handles: Mapping[str, DeploymentHandle[Any]],
+        siblings: Replicas | None = None,
+        tiers: Mapping[str, Replicas] | None = None,
+    ) -> None:
+        self.own = own
+        self.handles = handles
+        self.siblings = siblings
+        self.tiers = tiers or {}
+        self.name = uuid.uuid4().hex
+        self.totals = Totals()
+        self._number = 0
+
+    def told(self) -> tuple[str, Totals]:
+        """This replica's name, and everything it knows, its own counters as they are now."""
+        self._number += 1
+        families = tuple(map(FamilySnapshot.of, self.own()))
+        self.totals.ingress[self.name] = ReplicaSnapshot(self._number, families)
+        return self.name, self.totals
+
+    def note(self, totals: Totals) -> bool:
+        """Take what a sibling knows."""
+        self.totals.merge(totals)
+        return True
+
+    async def page(self) -> str:
+        """The page: each replica counted once, in the text format of Prometheus."""
+        living, engines = await asyncio.gather(self._ask_siblings(), self.engine_counters())
+        self.told()
+        families = sum_of_ingress(self.totals, self.name, living)
+        await self._tell()
+        return render_families([*families, *engine_families(engines)])
+
+    async def engine_counters(self) -> dict[str, dict[str, float]]:
+        """Each tier's own counters, those of all its replicas together; {} for one that does not answer."""
+        asked = await asyncio.gather(*map(self._ask_tier, self.handles))
+        living = {(tier, told.replica) for tier, replies in zip(self.handles, asked, strict=True) for told in replies}
+        return {tier: {} for tier in self.handles} | sum_of_engines(self.totals, living)
+
+    async def keep_told(self) -> None:
+        """Tell the siblings every few seconds, for ever, and once more when cancelled."""
+        if self.siblings is None:
+            return
+        try:
+            while True:
+                await asyncio.sleep(TELL_EVERY_S)
+                self.told()
+                await self._tell()
+        finally:
+            self.told()
+            await self._tell()
+
+    async def _ask_siblings(self) -> list[str]:
+        if self.siblings is None:
+            return []
+        replies = await self.siblings.all("told", None, ASK_WITHIN_S)
+        known = [reply for reply in replies if isinstance(reply, tuple)]
+        for _, totals in known:
+            self.totals.merge(totals)
+        return [name for name, _ in known]
+
+    async def _ask_tier(self, tier: str) -> list[ReplicaCounters]:
+        if (replicas := self.tiers.get(tier)) is not None:
+            told = await replicas.all("counted", None, ASK_WITHIN_S)
+        else:
+            try:
+                told = [await asyncio.wait_for(self.handles[tier].counted.remote(), ASK_WITHIN_S)]
+            except Exception:  # noqa: BLE001 (a tier that is down has no counters; the rest still has)
+                told = []
+        found = [reply for reply in told if isinstance(reply, ReplicaCounters)]
+        for each in found:
+            self.totals.note_engine((tier, each.replica), each.counters)
+        return found
+
+    async def _tell(self) -> None:
+        if self.siblings is not None:
+            await self.siblings.all("note", self.totals, ASK_WITHIN_S)
+
+
+def graph_metrics(
+    config: GraphConfig, own: Callable[[], Iterable[Metric]], handles: Mapping[str, DeploymentHandle[Any]]
+) -> GraphMetrics:
+    """The metrics of an ingress replica; outside of Ray Serve it has no siblings."""
+    if not in_replica():
+        return GraphMetrics(own, handles)
+    several = [name for name in handles if config.tier(name).scaling.max_replicas > 1]
+    siblings = ApplicationReplicas("ingress") if config.http.scaling.max_replicas > 1 else None
+    return GraphMetrics(own, handles, siblings, {name: ApplicationReplicas(name) for name in several})
