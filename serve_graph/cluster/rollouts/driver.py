@@ -38,6 +38,7 @@ from serve_graph.policy.rollout.states import Rollout, RolloutState
 from serve_graph.policy.rollout.step_check import StepCheck
 from serve_graph.policy.rollout.table import RolloutTable
 from serve_graph.policy.rollout.transitions import Happened, RolloutEvent, next_state
+from serve_graph.policy.rollout.units import UnitOutcomes
 from serve_graph.policy.served_version import ServedRollout, ServedVersion
 from serve_graph.records.store import DecisionStore
 
@@ -226,7 +227,7 @@ class RolloutDriver:
             return known
         edge = moment_before(self.now(), pairs_settle_after_s(self.config))
         pairs = [] if self.pairs is None else await self.pairs(rollout.id, edge)
-        units = [] if rollout.kind == "shadow" else await known.outcomes.read(self.now())
+        units = UnitOutcomes() if rollout.kind == "shadow" else await known.outcomes.read(self.now())
         if (len(pairs), len(units)) != known.counts:
             known.evidence = await asyncio.to_thread(CanaryEvidence.of, pairs, units, self.limits)
             known.counts = len(pairs), len(units)

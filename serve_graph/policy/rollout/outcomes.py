@@ -18,6 +18,7 @@ from sqlalchemy import select
 from router_models.monitoring.canary import ArmOutcome
 from serve_graph.config.graph import GraphConfig
 from serve_graph.policy.rollout.states import Rollout
+from serve_graph.policy.rollout.units import UnitOutcomes
 from serve_graph.records.schema import DECISIONS
 from serve_graph.records.store import DecisionStore
 
@@ -65,9 +66,9 @@ class RolloutOutcomes:
         self.rollout = rollout
         self.settles_s = settles_s
         self._since = rollout.begun_at
-        self._units: dict[str, ArmOutcome] = {}
+        self._units = UnitOutcomes()
 
-    async def read(self, now: datetime) -> list[ArmOutcome]:
+    async def read(self, now: datetime) -> UnitOutcomes:
         """One outcome of each session, key or prompt so far, as they came; raises StoreUnavailableError."""
         table, rollout = DECISIONS.c, self.rollout
         edge = now - timedelta(seconds=self.settles_s)
@@ -82,19 +83,20 @@ class RolloutOutcomes:
                 self._note(row)
         # read again are those that came late because the store was out of reach
         self._since = max(self._since, _moment(edge - timedelta(seconds=LATE_S)))
-        return list(self._units.values())
+        return self._units
 
     def _note(self, row: Mapping[Any, Any]) -> None:
         assigned = json.loads(row["evidence"] or "{}").get("rollout") or {}
-        if assigned.get("id") == self.rollout.id and assigned["unit"] not in self._units:
+        if assigned.get("id") == self.rollout.id:
             status = int(row["status"])
-            self._units[assigned["unit"]] = ArmOutcome(
+            outcome = ArmOutcome(
                 assigned["arm"],
                 float(assigned["weight"]),
                 status in (429, 499) or status >= 500,
                 float(row["latency_s"]),
                 float(Decimal(row["cost_usd"])),
             )
+            self._units.add(str(assigned["unit"]), outcome)
 
 
 def _moment(at: datetime) -> str:

@@ -77,7 +77,7 @@ async def test_each_unit_counts_once_by_its_first_request_and_late_records_are_f
         return a_record(f"dec-{n}", evidence={"rollout": rollout}, **values)
 
     outcomes = RolloutOutcomes(store, CANARY)
-    assert await outcomes.read(AT + timedelta(seconds=20)) == []
+    assert list(await outcomes.read(AT + timedelta(seconds=20))) == []
     await store.write_many(
         [
             record(1, "a", after_s=5),
@@ -89,11 +89,12 @@ async def test_each_unit_counts_once_by_its_first_request_and_late_records_are_f
         ]
     )
     first = [ArmOutcome("stable", 0.05, False, 2.0, 0.5), ArmOutcome("candidate", 0.05, True, 2.0, 0.5)]
-    assert await outcomes.read(AT + timedelta(seconds=20)) == first
+    assert list(await outcomes.read(AT + timedelta(seconds=20))) == first
     await store.write_many([record(7, "e", after_s=2, latency_s=9.0), record(8, "b", "candidate", after_s=1)])
-    assert await outcomes.read(AT + timedelta(seconds=20)) == [*first, ArmOutcome("stable", 0.05, False, 9.0, 0.5)], (
-        "what was read stays"
-    )
+    assert list(await outcomes.read(AT + timedelta(seconds=20))) == [
+        *first,
+        ArmOutcome("stable", 0.05, False, 9.0, 0.5),
+    ], "what was read stays"
 
 
 async def test_a_candidate_that_only_answers_sooner_is_not_taken_for_a_wrong_split(
@@ -110,10 +111,10 @@ async def test_a_candidate_that_only_answers_sooner_is_not_taken_for_a_wrong_spl
         fields = {"created_at": came, "evidence": {"rollout": {"id": CANARY.id, **unit}}}
         return a_record(f"dec-{n}", version="router/1", latency_s=float(ends_s[n] - came_s[n]), **fields)
 
-    outcomes, found = RolloutOutcomes(store, CANARY, settles_s=30.0), []
+    outcomes, found = RolloutOutcomes(store, CANARY, settles_s=30.0), list[ArmOutcome]()
     for second in range(0, 44, 2):
         await store.write_many([record(n) for n in np.flatnonzero((second - 2 < ends_s) & (ends_s <= second))])
-        found = await outcomes.read(AT + timedelta(seconds=second))
+        found = list(await outcomes.read(AT + timedelta(seconds=second)))
         split = CanaryEvidence.of([], found, CanaryLimits()).findings
         assert not any(finding.reached for finding in split)
     assert [unit.arm == "candidate" for unit in found] == list(is_candidate), "all of them, as they came"
