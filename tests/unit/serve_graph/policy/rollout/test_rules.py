@@ -1,6 +1,6 @@
 """When a rollout moves by itself; and what is known of those whom a canary has answered."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -57,13 +57,6 @@ def test_a_rollout_moves_by_rule_and_never_without_a_reason(
     found = due_event(rollout, facts, AT + timedelta(seconds=after_s))
     assert (None if found is None else found[0]) == due
     assert found is None or found[1]
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[DecisionStore]:
-    made = DecisionStore(f"sqlite+aiosqlite:///{tmp_path / 'decisions.db'}")
-    yield made
-    await made.close()
 
 
 async def test_each_unit_counts_once_by_its_first_request_and_late_records_are_found(

@@ -1,6 +1,6 @@
 """Whether a candidate may have a greater share: what the tiers would have at once, and whether its tries pay."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -62,13 +62,6 @@ def test_places_are_what_all_replicas_take_and_a_hosted_tier_has_those_that_it_i
     config = GraphConfig.model_validate({"tiers": priced, "policy": {"safe_tier": "bounded"}})
     assert config.http.scaling.max_replicas == 2
     assert places_of(config) == {"cheap": 24, "gated": 10, "bounded": 14}
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[DecisionStore]:
-    made = DecisionStore(f"sqlite+aiosqlite:///{tmp_path / 'decisions.db'}")
-    yield made
-    await made.close()
 
 
 async def test_what_is_kept_of_traffic_and_comparisons_says_what_the_next_step_needs(

@@ -1,8 +1,7 @@
 """One rollout goes on for each model, nobody overwrites what they have not read, and every change is in the audit."""
 
-from collections.abc import AsyncIterator
+import asyncio
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,13 +13,6 @@ from serve_graph.records.audit_log import AuditLog
 from serve_graph.records.store import DecisionStore
 
 AT = "2026-11-29T09:00:00.000+00:00"
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[DecisionStore]:
-    made = DecisionStore(f"sqlite+aiosqlite:///{tmp_path / 'decisions.db'}")
-    yield made
-    await made.close()
 
 
 def canary(model: str = "router", candidate: str = "router/2") -> Rollout:
@@ -78,3 +70,25 @@ async def test_a_change_whose_audit_entry_is_not_taken_is_not_made(store: Decisi
     with pytest.raises(Exception, match="cannot be written"):
         await table.change(read, next_state(read, RolloutEvent(Happened.PAUSE, AT)), broken)
     assert await table.active("router") == read
+
+
+async def test_of_many_who_change_or_begin_one_at_the_same_moment_one_does(
+    store: DecisionStore, store_url: str
+) -> None:
+    """Two controllers after a network fault, and persons: each with a connection of its own."""
+    others = [DecisionStore(store_url) for _ in range(3)]
+    tables = [RolloutTable(one) for one in (store, *others)]
+    try:
+        assert await tables[0].active("router") is None  # the schema is there
+        begun = [canary(candidate=f"router/{n + 2}") for n in range(4)]
+        begins = [table.begin(one, entry("versions.canary")) for table, one in zip(tables, begun, strict=True)]
+        assert sorted(await asyncio.gather(*begins)) == [False, False, False, True]
+        read = await tables[0].active("router")
+        assert read is not None
+        passed = next_state(read, RolloutEvent(Happened.STEP_PASSED, AT))
+        changes = [table.change(read, passed, entry("versions.step")) for table in tables]
+        assert sorted(await asyncio.gather(*changes)) == [False, False, False, True]
+        assert [await table.active("router") for table in tables] == [passed] * 4
+        assert await actions(store) == ["versions.canary", "versions.step"]
+    finally:
+        await asyncio.gather(*(one.close() for one in others))
