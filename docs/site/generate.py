@@ -222,13 +222,14 @@ def metrics() -> str:
     from serve_graph.cluster.rollouts.rollout_metrics import RolloutMetrics
     from serve_graph.config.learning import TicketsConfig
     from serve_graph.learning.comparing.comparison_metrics import ComparisonMetrics
+    from serve_graph.learning.golden.golden_metrics import GoldenMetrics
     from serve_graph.learning.judging.judge_metrics import JudgeMetrics
-    from serve_graph.learning.tickets import TicketWatch
+    from serve_graph.learning.traffic.tickets import TicketWatch
     from serve_graph.records.metrics import RequestMetrics, render_metrics
     from serve_graph.records.store import DecisionStore
 
     tickets = TicketWatch(DecisionStore("sqlite+aiosqlite://"), TicketsConfig(), lambda: "")
-    beside = (JudgeMetrics(), ComparisonMetrics(), RolloutMetrics(), tickets)
+    beside = (JudgeMetrics(), ComparisonMetrics(), RolloutMetrics(), GoldenMetrics(), tickets)
     text = render_metrics(RequestMetrics(), 0, {}, certificates={"answers": 0.0}, others=beside)
     helps = dict(re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE))
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))

@@ -32,7 +32,7 @@ from serve_graph.learning.judging.judge_budget import JudgeBudget
 from serve_graph.learning.judging.judge_calls import JudgeCalls, JudgeTiers
 from serve_graph.learning.judging.judge_questions import JudgeQuestions
 from serve_graph.learning.judging.live_judge import LiveJudge
-from serve_graph.learning.tickets import TicketWatch
+from serve_graph.learning.traffic.tickets import TicketWatch
 from serve_graph.learning.webhook import webhook_of
 from serve_graph.policy.bindings import price_list, price_lists
 from serve_graph.policy.served_policy import ServedPolicy

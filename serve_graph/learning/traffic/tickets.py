@@ -2,39 +2,31 @@
 
 Every complete window of a version's routed decisions is compared with its first (`monitoring.traffic_changes`). Which
 decisions a window holds follows from their order in the store, so that all ingress replicas find the same, and a
-ticket is written, told and audited once. It is open until somebody closes it; then traffic is counted anew. All of a
-version's decisions are counted once, when a replica begins; from then on each is read once.
+ticket is written, told and audited once. It is open until somebody closes it; then traffic is counted anew. The first
+window is kept when it is complete; a replica that begins goes on after the newest window that was compared.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sqlalchemy import func, select
 
-from router_models.monitoring.traffic_changes import ServedDecision, TrafficChange, TrafficLimits, compare_traffic
-from router_models.types import Action
+from router_models.monitoring.traffic_changes import TrafficChange, TrafficLimits, compare_traffic
 from serve_graph.config.learning import TicketsConfig
 from serve_graph.learning.alarm_table import TICKET, Alarm, AlarmTable
 from serve_graph.learning.alarms import Announce
+from serve_graph.learning.traffic.windows import KeptWindows, ServedTraffic, TrafficWindow
 from serve_graph.records.audit import AuditEntry
 from serve_graph.records.audit_log import AuditLog
-from serve_graph.records.schema import DECISIONS
 from serve_graph.records.store import DecisionStore
 
 logger = logging.getLogger(__name__)
-DECIDED_OUTCOMES = tuple(
-    str(action) for action in (Action.ROUTED, Action.ACCEPTED, Action.ESCALATED, Action.ABSTAINED)
-)
-"""Outcomes of requests that the version decided: neither those forced by name nor those that fell back."""
 CLOSES = "`serve-graph alarms close` closes it"
 
 
@@ -70,12 +62,9 @@ class TicketWatch(Collector):
         self.table = AlarmTable(store, tickets=True)
         self.traffic = ServedTraffic(store)
         self.audit = AuditLog(store)
+        self.kept = KeptWindows(store)
         self._first: TrafficWindow | None = None
-        self._next: tuple[str, str, str] = (
-            "",
-            "",
-            "",
-        )  # version, since, and what its next window begins after
+        self._next = ("", "", "")  # version, since, and what its next window begins after
         self._telling: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -102,18 +91,26 @@ class TicketWatch(Collector):
                 await self._tell(await self.table.raise_all(found))
                 tickets = await self.table.all(version)
             self._next = version, since, newest.ends
+            await self.kept.note_compared(version, since, size, newest.ends)
             newest = await self._newest(version, since, size)
         self.open = [ticket for ticket in tickets if ticket.lifted_at is None]
 
     async def _newest(self, version: str, since: str, size: int) -> TrafficWindow | None:
-        """The next complete window; at first, the last one that is complete. Windows in between are not read again."""
+        """The next complete window: after the newest one that any replica has compared, when this one begins."""
         if self._next[:2] == (version, since):
             return await self.traffic.window(version, self._next[2], 0, size)
-        self._first, self.changes = None, ()
+        self.changes = ()
+        self._first = await self.kept.first(version, since, size)
+        if self._first is not None:
+            self._next = version, since, await self.kept.compared(version, since, size) or self._first.ends
+            return await self.traffic.window(version, self._next[2], 0, size)
         complete = await self.traffic.count(version, since) // size
         if not complete:
             return None
-        self._first = await self.traffic.window(version, since, 0, size)
+        first = await self.traffic.window(version, since, 0, size)
+        if first is None:
+            return None
+        self._first = await self.kept.keep_first(version, since, size, first)
         return self._first if complete == 1 else await self.traffic.window(version, since, (complete - 1) * size, size)
 
     async def _compared(self, newest: TrafficWindow) -> Sequence[TrafficChange]:
@@ -160,64 +157,6 @@ class TicketWatch(Collector):
             figures.add_metric([change.figure, "first"], change.before)
             figures.add_metric([change.figure, "newest"], change.now)
         yield figures
-
-
-@dataclass(frozen=True, slots=True)
-class TrafficWindow:
-    """Decisions one after the other, and when the last of them was made."""
-
-    decisions: Sequence[ServedDecision]
-    ends: str
-
-
-class ServedTraffic:
-    """What a version's routed decisions show without a label, in their order in the store."""
-
-    def __init__(self, store: DecisionStore) -> None:
-        self.store = store
-
-    async def count(self, version: str, since: str) -> int:
-        """How many there are, after a moment."""
-        async with self.store.reading() as connection:
-            found = await connection.execute(
-                select(func.count()).select_from(DECISIONS).where(_routed(version, since))
-            )
-            return int(found.scalar_one())
-
-    async def window(self, version: str, since: str, start: int, size: int) -> TrafficWindow | None:
-        """Those from a place on; None where there are not so many. Raises StoreUnavailableError."""
-        names = ("tier", "outcome", "p_cheap_ok", "p_answer_ok", "distance", "session", "prompt_sha256", "evidence")
-        columns = [DECISIONS.c[name] for name in (*names, "created_at")]
-        chosen = select(*columns).where(_routed(version, since)).order_by(DECISIONS.c.created_at, DECISIONS.c.id)
-        async with self.store.reading() as connection:
-            rows = (await connection.execute(chosen.offset(start).limit(size))).mappings().all()
-        if len(rows) < size:
-            return None
-        return TrafficWindow([served_decision(row) for row in rows], str(rows[-1]["created_at"]))
-
-
-def _routed(version: str, since: str) -> Any:
-    of_version = (DECISIONS.c.version == version) & (DECISIONS.c.created_at > since)
-    return of_version & (DECISIONS.c.status == 200) & DECISIONS.c.outcome.in_(DECIDED_OUTCOMES)
-
-
-def served_decision(row: Mapping[Any, Any]) -> ServedDecision:
-    """What a row of the decision store shows without a label."""
-    evidence = json.loads(row["evidence"] or "{}")
-    signals, outcome = evidence.get("signals", {}), row["outcome"]
-    tried = outcome in (Action.ACCEPTED, Action.ESCALATED)
-    units = [("prompt", row["prompt_sha256"])] + [("session", row["session"])] * (row["session"] is not None)
-    return ServedDecision(
-        row["tier"],
-        row["p_cheap_ok"],
-        row["p_answer_ok"],
-        row["distance"],
-        outcome == Action.ESCALATED if tried else None,
-        bool(signals.get("refuses")) if signals else None,
-        bool(signals.get("hedges")) if signals else None,
-        "uncovered" in evidence,
-        tuple(units),
-    )
 
 
 _NAMES = {

@@ -1,20 +1,22 @@
 """Changes in traffic open a ticket, once however many replicas look, and nothing that is served changes."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from prometheus_client.core import CollectorRegistry
+from sqlalchemy import select
 
 from router_models.types import DecisionRecord
 from serve_graph.cascade.fakes import FakeEngine
 from serve_graph.config.learning import TicketsConfig
 from serve_graph.learning.alarm_table import Alarm, AlarmTable
-from serve_graph.learning.tickets import TicketWatch
+from serve_graph.learning.traffic.tickets import TicketWatch
 from serve_graph.records.audit_log import AuditLog
+from serve_graph.records.schema import WATCH_STATES
 from serve_graph.records.store import DecisionStore
 
 VERSION, SIZE = "router/1", 200
@@ -181,6 +183,31 @@ async def test_open_tickets_and_figures_are_metrics(store: DecisionStore, a_reco
     await looking.look()
     assert registry.get_sample_value("serve_graph_tickets_open", {"figure": "distance"}) == 1
     assert registry.get_sample_value("serve_graph_traffic_figure", {"figure": "distance", "window": "newest"}) == 9.0
+
+
+async def test_a_replica_that_starts_after_decisions_were_deleted_compares_with_the_same_first_window(
+    store: DecisionStore, a_record: Records
+) -> None:
+    looking = watch(store)
+    for hour in range(3):
+        await served(store, a_record, hour)
+        await looking.look()
+    assert await store.delete_before("2026-03-01T02:00:50") > 2 * SIZE  # and windows are no more whole ones from there
+    await served(store, a_record, 3, escalates)
+    restarted = watch(store)
+    await restarted.look()
+    await looking.look()
+    assert restarted.changes == looking.changes != ()
+    assert "escalation" in {ticket.scope for ticket in restarted.open}
+    (kept,) = [row async for row in kept_windows(store)]
+    assert not any(secret in kept for secret in ("dec-0-", '"0-'))  # neither a decision nor a prompt
+
+
+async def kept_windows(store: DecisionStore) -> AsyncIterator[str]:
+    async with store.reading() as connection:
+        for row in (await connection.execute(select(WATCH_STATES))).mappings():
+            if row["name"].endswith("first"):
+                yield row["state"]
 
 
 async def test_without_a_window_traffic_is_not_compared_and_tickets_that_others_open_are_shown(
