@@ -20,6 +20,7 @@ from router_models.metrics import Interval, RoutingSums, bootstrap
 from router_models.reports.markdown import spread
 from router_models.reports.markdown import table as markdown_table
 from router_models.training.label_budget import note_choice, prompt_labels
+from router_models.training.whose_labels import without_chosen
 from router_models.types import Progress
 
 FEW = 1500
@@ -99,7 +100,7 @@ def _one_set(
 ) -> tuple[str, dict[str, Any]]:
     """Evaluate one set: its sections of the page, and its figures."""
     table, weak, strong, notes = read_set(file, pairs)
-    table = with_sentences(file.stem, table, read, cache, progress).only(weak, strong)
+    table = without_chosen(with_sentences(file.stem, table, read, cache, progress).only(weak, strong))
     terms = costs_of(table, weak, strong, None, epsilon=0.1, delta=0.1)
     found, _ = cross_validate_routers(
         table, weak, strong, protocol, terms, datetime.now(UTC), name=file.stem, notes=notes, progress=progress

@@ -17,6 +17,7 @@ from router_models.pricing.prices import Price
 from router_models.risk_control.evidence import CascadeEvidence, Replay
 from router_models.training.evidence import evidence_of, replay_version
 from router_models.training.splits import split_outcomes
+from router_models.training.whose_labels import without_chosen
 from router_models.types import BoolArray, FloatArray, IntArray
 from router_models.versions.router_version import RouterVersion
 
@@ -83,11 +84,14 @@ class VersionDiff:
 def held_out(table: OutcomeTable, tiers: tuple[str, ...], seeds: tuple[int, int]) -> OutcomeTable:
     """Return the rows of a table that neither version was fitted on: TUNE and CERT by either's seed, one of a group.
 
+    Rows of served traffic that were chosen rather than drawn are left out.
+
     Raises
     ------
     DataError
         Where no row is left.
     """
+    table = without_chosen(table)
     parts = [split_outcomes(table, tiers, seed) for seed in dict.fromkeys(seeds)]
     kept = [{*part.tune.prompt_ids, *part.cert.prompt_ids} for part in parts]
     both = set.intersection(*kept)

@@ -99,6 +99,12 @@ def certify_candidate(
     """
     check_candidate(candidate, settings)
     splits.check(settings.tiers, settings.seed, settings.group_by)
+    if splits.chosen and not len(splits.cert):
+        raise NotCertifiedError(
+            f"all {splits.chosen} prompts that would certify were chosen by what answered them or by who graded them "
+            "(column `drawn`), so that they say nothing of the other traffic. They train; certify on prompts that "
+            "were drawn, each with its row: `collect --from-decisions` asks every tier a sample of kept prompts"
+        )
     if min(len(splits.tune), len(splits.cert)) == 0:
         raise DataError(f"{len(splits.table)} prompts leave nothing to tune or to certify on: collect more")
     draft = replace(candidate.version, longest_prompt=settings.longest_prompt)

@@ -4,10 +4,14 @@ A prompt's part follows from its content and the seed alone, so that training an
 talking, and rows that are added to a table move none that were there. Neither the order of a file nor rows that were
 appended to it twice change anything: rows are read in an order drawn by hash, and where several are one group (equal
 prompts, or one value of a column such as the user) one of them counts (`data.groups`).
+
+Rows of served traffic that were chosen rather than drawn (`types.drawn`) never certify. Where rows have weights, those
+of TRAIN keep them, and TUNE is thinned to rows of equal weight.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +23,7 @@ from router_models.data.groups import grouped_by, in_hash_order, one_of_each
 from router_models.data.outcomes import OutcomeTable, assert_disjoint, split
 from router_models.errors import DataError
 from router_models.training.whose_labels import Evidence, LabelsUsed, labels_used, rows_that_count
+from router_models.types.drawn import chosen_rows, sample_weights
 
 SPLIT_SHARES: Mapping[str, float] = {"train": 0.40, "tune": 0.20, "cert": 0.40}
 
@@ -47,7 +52,7 @@ class LabelledSplits:
     evidence : {"given", "judge", "asked"}
         Which labels certify.
     left_out : OutcomeTable, optional
-        Rows of CERT's part that do not count for whose labels they are.
+        Rows of CERT's part that do not count, for whose labels they are or for how they were chosen.
     """
 
     table: OutcomeTable
@@ -64,6 +69,11 @@ class LabelledSplits:
     def tiers(self) -> tuple[str, ...]:
         """The tiers that were graded, as the table names them."""
         return self.table.tiers
+
+    @property
+    def chosen(self) -> int:
+        """How many rows of CERT's part were left out because something other than chance chose them."""
+        return 0 if self.left_out is None else int(chosen_rows(self.left_out.prompts).sum())
 
     @property
     def labels_used(self) -> LabelsUsed:
@@ -138,11 +148,13 @@ def _parted(
 ) -> LabelledSplits:
     parts = split(table, SPLIT_SHARES, seed)
     assert_disjoint(parts)
-    train, tune = (_graded(parts[name]) for name in ("train", "tune"))
-    may = rows_that_count(parts["cert"], counted or table.tiers, evidence)
-    if evidence == "judge" and len(parts["cert"]) and not may.any():
+    train, tune = (_weighty(_graded(parts[name])) for name in ("train", "tune"))
+    tune = _thinned(tune, seed)
+    drawn = parts["cert"].take(~chosen_rows(parts["cert"].prompts))
+    may = rows_that_count(drawn, counted or table.tiers, evidence)
+    if evidence == "judge" and len(drawn) and not may.any():
         raise DataError("no label of CERT is a judge's: leave --label-source judge out")
-    kept = parts["cert"].take(may)
+    kept = drawn.take(may)
     tune, cert = (part.take(one_of_each(part.groups)) for part in (tune, kept))
     left_out = parts["cert"].take(~np.isin(parts["cert"].groups, cert.groups))
     return LabelledSplits(table, train, tune, cert, seed, group_by, counted, evidence, left_out)
@@ -152,3 +164,19 @@ def _graded(part: OutcomeTable) -> OutcomeTable:
     """The rows on which every tier is graded."""
     missing = np.any([np.isnan(part.grade(tier)) for tier in part.tiers], axis=0)
     return part.take(~missing) if missing.any() else part
+
+
+def _weighty(part: OutcomeTable) -> OutcomeTable:
+    """The rows that count for anything in training."""
+    weights = sample_weights(part.prompts)
+    return part if weights is None else part.take(weights > 0)
+
+
+def _thinned(part: OutcomeTable, seed: int) -> OutcomeTable:
+    """Rows of equal weight: each is kept, by a hash of its group, with its weight over the largest."""
+    weights = sample_weights(part.prompts)
+    if weights is None or not len(part):
+        return part
+    digests = (hashlib.sha256(f"thin:{seed}:{group}".encode()).digest() for group in part.groups.tolist())
+    drawn = np.array([int.from_bytes(digest[:8], "big") / 2.0**64 for digest in digests])
+    return part.take(drawn < weights / weights.max())

@@ -17,11 +17,14 @@ import numpy as np
 from router_models.data.table import OutcomeTable
 from router_models.errors import DataError
 from router_models.types import BoolArray
+from router_models.types.drawn import chosen_rows
 from router_models.types.label_sources import by_judge, combined_source, parsed_source
 
 Evidence = Literal["given", "judge", "asked"]
 """Which labels certify: those of the rows, a judge's only where there are no others; a judge's alone; or none of the
 rows', since people are asked for theirs."""
+CHOSEN = "rows chosen, not drawn"
+"""Under what a certificate counts rows of served traffic that certify nothing, for how they were chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,23 @@ def rows_that_count(table: OutcomeTable, tiers: Sequence[str], evidence: Evidenc
     return judged if judged.all() else ~judged
 
 
+def without_chosen(table: OutcomeTable) -> OutcomeTable:
+    """The rows that may speak for traffic: all but those of served traffic that something other than chance chose.
+
+    Raises
+    ------
+    DataError
+        Where that leaves none.
+    """
+    chosen = chosen_rows(table.prompts)
+    if len(table) and chosen.all():
+        raise DataError(
+            f"all {len(table)} rows were chosen by what answered them or by who graded them (column `drawn`): they "
+            "say nothing of the traffic as a whole. They train; what estimates or certifies needs rows that were drawn"
+        )
+    return table.take(~chosen) if chosen.any() else table
+
+
 def labels_used(cert: OutcomeTable, left_out: OutcomeTable, tiers: Sequence[str]) -> LabelsUsed:
     """What the certificate of these CERT rows names; DataError, by name, where a judge's labels are mixed with others.
 
@@ -110,7 +130,11 @@ def labels_used(cert: OutcomeTable, left_out: OutcomeTable, tiers: Sequence[str]
             "--label-source judge:NAME"
         ) from error
     without: dict[str, set[int]] = {}
+    chosen = chosen_rows(left_out.prompts)
     for i, group in enumerate(left_out.groups.tolist()):
+        if chosen[i]:
+            without.setdefault(CHOSEN, set()).add(group)
+            continue
         said = {left_out.label_source(tier)[i] for tier in tiers}
         name = next((one for one in sorted(said) if by_judge(one)), " and ".join(sorted(filter(None, said))))
         without.setdefault(name or "unstated source", set()).add(group)

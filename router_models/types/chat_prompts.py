@@ -132,3 +132,8 @@ def plain_text(content: str | list[Mapping[str, Any]] | None) -> str:
     if isinstance(content, list):
         return "\n".join(part["text"] for part in content if part.get("text"))
     return content or ""
+
+
+def whole_characters(text: str) -> str:
+    """Return a text with half characters (lone surrogates) replaced as by a decoder: tables cannot hold them."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

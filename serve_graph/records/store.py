@@ -124,10 +124,21 @@ class DecisionStore:
             rows = await connection.execute(select(DECISIONS).order_by(DECISIONS.c.created_at.desc()).limit(limit))
             return [_from_row(dict(row)) for row in rows.mappings()]
 
-    async def kept_prompts(self) -> AsyncGenerator[DecisionRecord, None]:
-        """Answered requests that named no tier and whose prompts were kept, the newest first."""
+    async def kept_prompts(
+        self, *, forced: bool = False, since: str | None = None, until: str | None = None
+    ) -> AsyncGenerator[DecisionRecord, None]:
+        """Answered requests whose prompts were kept, the newest first; those that named a tier only where `forced`.
+
+        `since` and `until` (ISO 8601, UTC) bound when they came, the latter excluded.
+        """
         where = (DECISIONS.c.prompt.is_not(None)) & (DECISIONS.c.prompt != "") & (DECISIONS.c.status == 200)
-        chosen = select(DECISIONS).where(where & (DECISIONS.c.outcome != str(Action.FORCED)))
+        if not forced:
+            where &= DECISIONS.c.outcome != str(Action.FORCED)
+        if since is not None:
+            where &= DECISIONS.c.created_at >= since
+        if until is not None:
+            where &= DECISIONS.c.created_at < until
+        chosen = select(DECISIONS).where(where)
         async with self.reading() as connection:
             rows = await connection.stream(chosen.order_by(DECISIONS.c.created_at.desc(), DECISIONS.c.id))
             async for row in rows.mappings():

@@ -19,8 +19,9 @@ from router_models.data.formats.cells import (
 from router_models.data.formats.condition_columns import asked_as, with_conditions
 from router_models.data.formats.token_columns import TOKEN_COLUMNS, tokens_of
 from router_models.errors import DataError
-from router_models.types import FloatArray, Tokens
+from router_models.types import FloatArray, Prompts, Tokens
 from router_models.types.condition_cells import CONDITION_COLUMNS
+from router_models.types.drawn import DRAWN, SAMPLE_WEIGHT, sample_weights
 from router_models.types.exchange import LOGPROB_NAMES
 
 COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "latency_s")
@@ -30,7 +31,7 @@ LABEL_SOURCE = "label_source"
 METADATA_NAMES = frozenset(
     "question_id prompt_id id split contaminated difficulty language index year "
     "domain category family task qset user_tier history_length".split()
-).union(CONDITION_COLUMNS)
+).union(CONDITION_COLUMNS, (DRAWN, SAMPLE_WEIGHT))
 """Columns that are never grades, whatever their type: domains may be numbered."""
 _MEASURED = ("_outchars", "_prompt_tokens", "_completion_tokens", "_cached_tokens", "_latency_s")
 _POSITION = "|position"
@@ -89,9 +90,13 @@ def parse_columns(
         frame = frame.reset_index(drop=True)
     prompts = to_prompts(frame["prompt"])
     frame = with_conditions(frame.assign(prompt=[text for text, _ in prompts]), [chat for _, chat in prompts])
-    if "tier" in frame.columns:
-        return _long(frame, tiers, scale, METADATA_NAMES.union(metadata))
-    return _wide(frame, tiers, scale, METADATA_NAMES.union(metadata))
+    read = _long if "tier" in frame.columns else _wide
+    columns = read(frame, tiers, scale, METADATA_NAMES.union(metadata))
+    try:
+        sample_weights(Prompts(columns.prompts, None, columns.metadata))
+    except ValueError as error:
+        raise DataError(f"column {SAMPLE_WEIGHT!r} holds what is no weight of 0 or more: {error}") from error
+    return columns
 
 
 def _long(

@@ -49,6 +49,8 @@ class RouterModel(ABC):
         Whether it needs what a language model computes from the prompt (`evaluation.benchmarks.prompt_readers`).
     needs_grades : bool
         Whether it reads the answer's grade, which no request brings.
+    takes_weights : bool
+        Whether `fit` counts rows by the batch's column `sample_weight`.
     """
 
     family: ClassVar[str]
@@ -59,6 +61,7 @@ class RouterModel(ABC):
     needs_metadata: ClassVar[tuple[str, ...]] = ()
     needs_reader: ClassVar[bool] = False
     needs_grades: ClassVar[bool] = False
+    takes_weights: ClassVar[bool] = False
 
     @abstractmethod
     def fit(self, X: Prompts, y: FloatArray) -> Self:

@@ -36,12 +36,15 @@ class VerifierModel(ABC):
         Whether the family can read `Prompts.embeddings`.
     needs_signals : tuple of str
         The entries of `Answers.signals` without which `fit` and `predict` raise DataError.
+    takes_weights : bool
+        Whether `fit` counts rows by the prompts' column `sample_weight`.
     """
 
     family: ClassVar[str]
     card: ClassVar[str]
     needs_embeddings: ClassVar[bool] = False
     needs_signals: ClassVar[tuple[str, ...]] = ()
+    takes_weights: ClassVar[bool] = False
 
     @abstractmethod
     def fit(self, X: Answers, y: FloatArray) -> Self:

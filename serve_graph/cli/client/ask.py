@@ -12,6 +12,7 @@ from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI
 from router_models.data.prefixes import kept_logprobs
 from router_models.data.starter import Task
 from router_models.types import Completion, Outcome
+from router_models.types.chat_prompts import whole_characters
 from router_models.types.conditions import conditions_of
 from router_models.types.exchange import logprob_summary
 from serve_graph.cli.client.api_key import api_key
@@ -96,18 +97,13 @@ def _outcome(task: Task, model: str, completion: Completion, data: dict[str, Any
         prompt_id=task.prompt_id,
         prompt=task.prompt,
         tier=str(facts.get("tier") or model),
-        answer=_whole_characters(completion.text),
+        answer=whole_characters(completion.text),
         grade=0.0,
         usage=completion.usage,
         latency_s=completion.latency_s,
-        finish_reason=_whole_characters(completion.finish_reason),
+        finish_reason=whole_characters(completion.finish_reason),
         logprobs=logprob_summary(completion.token_logprobs),
         metadata=metadata,
         token_texts=token_texts(completion.payload),
         token_logprobs=kept_logprobs(completion.token_logprobs),
     )
-
-
-def _whole_characters(text: str) -> str:
-    """Return a text with half characters (lone surrogates) replaced as by a decoder: tables cannot hold them."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -29,9 +29,14 @@ from serve_graph.gateway.context_length import Room
 from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.gateway.worst_case import worst_case
 from serve_graph.learning.comparing.paths import AnswerCalls, TierAnswers, path_of
-from serve_graph.learning.decision_replay import DecisionReplay, ReplayedDecision, ReplayedPart, grades_by_labels
 from serve_graph.learning.judging.judge_calls import NotJudgedError
 from serve_graph.learning.kept_tasks import replayed_task
+from serve_graph.learning.retraining.decision_replay import (
+    DecisionReplay,
+    ReplayedDecision,
+    ReplayedPart,
+    grades_by_labels,
+)
 from serve_graph.policy.bindings import price_lists
 from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.validity import CertificateStatus

@@ -27,7 +27,7 @@ def tasks_from_decisions(config: GraphConfig, database: str | None, most: int, p
     `database` is a file of SQLite or a URL; None: the configuration's. Requests that named a tier are left out:
     those of `collect` itself did. Raises ServeGraphError where there is none.
     """
-    url = _url(config, database)
+    url = store_url(config, database)
     try:
         tasks, said = asyncio.run(_read(url, most))
     except OSError as error:
@@ -39,7 +39,11 @@ def tasks_from_decisions(config: GraphConfig, database: str | None, most: int, p
     return tasks
 
 
-def _url(config: GraphConfig, database: str | None) -> str:
+def store_url(config: GraphConfig, database: str | None) -> str:
+    """Return the URL of a decision store: a file of SQLite, a URL, or None for the configuration's.
+
+    Raises ServeGraphError where that is a file that is not there.
+    """
     if database is not None and "://" in database:
         return RecordsConfig(url=database).url or database
     url = config.records_url if database is None else f"sqlite+aiosqlite:///{Path(database).resolve()}"

@@ -28,6 +28,7 @@ from serve_graph.cli.offline.tier_options import (
     TokensStrongOption,
     TokensWeakOption,
     check_tiers_differ,
+    drawn_only,
     embedded,
     note_comparison,
     pair,
@@ -184,7 +185,7 @@ def evaluate(
         use_embeddings = want_embeddings(protocol.families)
         if use_embeddings or embeddings is not None:
             table = embedded(table, embeddings, cache)
-        table = _grouped(table, group_by, folds)
+        table = _grouped(drawn_only(table), group_by, folds)
         if spare_cert:
             table = without_cert(table, (weak, strong), seed, group_by)
         if model is not None:

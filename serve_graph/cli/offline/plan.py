@@ -30,6 +30,7 @@ from serve_graph.cli.offline.tier_options import (
     TokensStrongOption,
     TokensWeakOption,
     check_tiers_differ,
+    drawn_only,
     embedded,
     note_comparison,
     pair,
@@ -142,7 +143,7 @@ def plan(
         tier_costs = {flag.tier: tier_costs_of(flag, chars_per_token, terms) for flag in flags}
         families = tuple(router.split(",")) if router else None
         table = read_outcomes(outcomes, (weak, strong), pair(scale, "--scale"), [group_by] if group_by else [])
-        table = embedded(table, embeddings, cache)
+        table = drawn_only(embedded(table, embeddings, cache))
         if spare_cert:
             table = without_cert(table, (weak, strong), seed, group_by)
         progress(f"scoring {len(table)} prompts out of fold")

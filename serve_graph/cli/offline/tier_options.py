@@ -178,6 +178,19 @@ def note_comparison(
     )
 
 
+def drawn_only(table: OutcomeTable) -> OutcomeTable:
+    """Return the rows that may speak for traffic, and say how many of served traffic were left out."""
+    from router_models.training.whose_labels import without_chosen
+
+    kept = without_chosen(table)
+    if len(kept) < len(table):
+        progress_to_stderr()(
+            f"{len(table) - len(kept)} of {len(table)} prompts are left out: they were chosen by what answered them "
+            "or by who graded them (column `drawn`)"
+        )
+    return kept
+
+
 def embedded(table: OutcomeTable, embeddings: Path | None, cache: Path) -> OutcomeTable:
     """Return the table with embeddings from a file, or from the packaged encoder and cached in the folder."""
     from router_models.data.embeddings.encoder import Encoder

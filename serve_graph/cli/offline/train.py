@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,9 @@ from serve_graph.cli.output import (
     say,
     say_json,
 )
+
+if TYPE_CHECKING:
+    from serve_graph.learning.retraining.served_outcomes import ServedOutcomes
 
 
 class Promises(StrEnum):
@@ -39,10 +42,12 @@ GroupByOption = Annotated[
     typer.Option(help="Column of users, sessions, documents or templates: rows that share a value count as one."),
 ]
 OutcomesOption = Annotated[Path, typer.Option("--outcomes", "-o", help="The outcomes table (parquet).")]
+LATEST = 20_000
+"""Decisions that `--from-decisions` reads, the newest."""
 
 
 def train(
-    outcomes: OutcomesOption,
+    outcomes: Annotated[Path | None, typer.Option("--outcomes", "-o", help="The outcomes table (parquet).")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     out: Annotated[Path, typer.Option(help="The candidate's folder, which must not exist.")] = Path("candidate"),
     router: Annotated[str, typer.Option(help="A router family, or auto: every one within the budget.")] = "auto",
@@ -51,6 +56,27 @@ def train(
     promise: PromiseOption = None,
     group_by: GroupByOption = None,
     budget_s: Annotated[float, typer.Option(help="Seconds that --router auto may take to compare families.")] = 300.0,
+    from_decisions: Annotated[
+        bool, typer.Option("--from-decisions", help="Make the outcomes of served traffic, instead of --outcomes.")
+    ] = False,
+    decisions: Annotated[
+        str | None, typer.Option(help="With --from-decisions: another store, a SQLite file or a URL.")
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="With --from-decisions: from this moment on (ISO 8601).")] = None,
+    until: Annotated[str | None, typer.Option(help="With --from-decisions: before this moment (ISO 8601).")] = None,
+    version: Annotated[
+        str | None, typer.Option(help="With --from-decisions: traffic of this version alone, as records name it.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="With --from-decisions: the newest so many.")] = LATEST,
+    label_source: Annotated[
+        str | None, typer.Option(help="With --from-decisions: labels of this source alone, e.g. human or judge:NAME.")
+    ] = None,
+    uncorrected: Annotated[
+        bool, typer.Option("--uncorrected", help="With --from-decisions: train on all whole rows, without weights.")
+    ] = False,
+    out_outcomes: Annotated[
+        Path | None, typer.Option(help="With --from-decisions: the table to write; default: OUT-outcomes.parquet.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fit routers, verifiers and calibrators on TRAIN and TUNE. The candidate promises nothing until `certify`.
@@ -63,7 +89,14 @@ def train(
     Of equal prompts one row counts. --group-by user keeps all requests of a user on one side of the splits as well,
     and counts one of them.
 
+    --from-decisions makes the outcomes of what was served: kept prompts, the answers of every tier that were made for
+    them, and labels, judges' grades and comparisons. It says how they were chosen and weights training by the inverse
+    of that chance, or says why it cannot; `certify` takes of them those alone that chance drew
+    (docs/guides/learning/retraining.md). It needs records.keep_prompts while they are served.
+
     Example: serve-graph train --outcomes outcomes.parquet --out candidate
+
+    Example: serve-graph train --from-decisions --since 2026-11-01 --version router/3 --out next
     """
     from dataclasses import replace
 
@@ -72,10 +105,13 @@ def train(
     from router_models.training.candidate import save_candidate
     from router_models.training.fit import check_outcomes, fit_candidate
     from router_models.training.splits import split_outcomes
+    from serve_graph.cli.offline.from_decisions import SESSION, served_table, unweighted_parts, window_of
     from serve_graph.config.graph import load_config
     from serve_graph.errors import ServeGraphError
     from serve_graph.policy.serving_version import settings_of
 
+    if (outcomes is None) != from_decisions:
+        raise typer.BadParameter("give either --outcomes FILE or --from-decisions")
     if out.exists():
         raise ServeGraphError(f"{out} exists; a candidate is never overwritten: choose another --out")
     graph = load_config(config)
@@ -91,6 +127,14 @@ def train(
         budget_s=budget_s,
     )
     progress = progress_to_stderr()
+    served: ServedOutcomes | None = None
+    if outcomes is None:
+        window = window_of(decisions, since, until, version, limit, label_source, corrected=not uncorrected)
+        outcomes = out_outcomes or out.with_name(f"{out.name}-outcomes.parquet")
+        served = served_table(graph, window, outcomes)
+        if group_by is None and any(row.metadata.get(SESSION) for row in served.outcomes):
+            group_by, settings = SESSION, replace(settings, group_by=SESSION)
+        (progress if as_json else say)("\n".join(served.lines()))
     progress(f"reading {outcomes}")
     table = read_outcomes(outcomes, settings.tiers, metadata=[group_by] if group_by else ())
     progress(f"fitting on {len(table)} prompts")
@@ -117,8 +161,11 @@ def train(
         for tier, scored in by_tier.items()
         for s in scored
     ]
+    unweighted = unweighted_parts(candidate.version) if served and served.selection.correction.weights else []
     if as_json:
-        say_json({"candidate": str(out), "dataset_sha256": candidate.dataset_hash, "tried": tried})
+        beside = {} if served is None else {"served": served.shown(), "unweighted": unweighted}
+        found = {"candidate": str(out), "outcomes": str(outcomes), "dataset_sha256": candidate.dataset_hash}
+        say_json(found | {"tried": tried} | beside)
         return
     for row in tried:
         span = f"{row['advantage']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
@@ -130,6 +177,8 @@ def train(
     for tier, stage in candidate.version.stages.items():
         if stage.router is not None:
             say(f"chosen for {tier}: router {stage.router.family}, verifier {stage.verifier.family}")
+    for part in unweighted:
+        say(f"{part} takes no weights: it learned from the rows as they came")
     for tier in (tier for tier, scored in candidate.verifiers.items() if not scored):
         say(f"verifier {tier:10} none: every training answer is correct, so it will never abstain")
     say(f"candidate written to {out}; next: serve-graph certify --candidate {out} --outcomes {outcomes}")

@@ -12,18 +12,21 @@ from router_models.data.features import surface_features
 from router_models.errors import ArtifactError, DataError, NotFittedError
 from router_models.estimators.routers.base import RouterModel, check_prompts_input, prompt_embeddings
 from router_models.types import FloatArray, Prompts
+from router_models.types.drawn import sample_weights
 
 
 class LogisticRouter(RouterModel):
     """Base class of logistic regressions on columns: standardise, fit with an L2 penalty, store arrays of numbers.
 
-    Fractional targets count as weighted labels of both classes.
+    Fractional targets count as weighted labels of both classes; rows by the batch's `sample_weight`.
 
     Parameters
     ----------
     C : float
         scikit-learn's inverse penalty.
     """
+
+    takes_weights = True
 
     def __init__(self, C: float = 1.0) -> None:
         self.C = C
@@ -43,9 +46,10 @@ class LogisticRouter(RouterModel):
         F = self.columns(X)
         self.center_, self.scale_ = F.mean(axis=0), F.std(axis=0) + 1e-9
         Z = (F - self.center_) / self.scale_
-        labels = np.repeat([1, 0], len(y))
+        labels, weights = np.repeat([1, 0], len(y)), sample_weights(X)
+        counted = np.concatenate([y, 1 - y]) * (1.0 if weights is None else np.tile(weights, 2))
         model = LogisticRegression(C=self.C, max_iter=2000)
-        model.fit(np.vstack([Z, Z]), labels, sample_weight=np.concatenate([y, 1 - y]))
+        model.fit(np.vstack([Z, Z]), labels, sample_weight=counted)
         self.coef_, self.intercept_ = model.coef_[0], float(model.intercept_[0])
         return self
 

@@ -30,6 +30,7 @@ from router_models.estimators.verifiers.learned.sources import (
 )
 from router_models.estimators.verifiers.learned.text_score import TextScore
 from router_models.types import Answers, FloatArray
+from router_models.types.drawn import sample_weights
 from router_models.types.exchange import LOGPROB_NAMES
 
 VERSION = [FEATURES_VERSION, CHECKS_VERSION]
@@ -42,7 +43,8 @@ class CombinedVerifier(VerifierModel):
     `sources_` and `signals_` hold what was found there; `predict` needs the same (DataError names what is missing),
     with NaN for single values not measured. A blank answer scores `BLANK_SCORE` whatever was learned, unless no answer
     of the training batch had a text: then texts were not recorded, and none is read later either. Works from about a
-    hundred graded answers; inner folds keep equal prompts together and choose the penalty.
+    hundred graded answers; inner folds keep equal prompts together and choose the penalty. Rows count by the prompts'
+    `sample_weight` in the regression, not in the scores of words and embeddings under it.
 
     Parameters
     ----------
@@ -60,6 +62,7 @@ class CombinedVerifier(VerifierModel):
         "under a millisecond; the default"
     )
     needs_embeddings: ClassVar[bool] = True
+    takes_weights = True
 
     def __init__(self, sources: Sequence[str] = DEFAULT_SOURCES, folds: int = 5, seed: int = 0) -> None:
         self.sources = tuple(sources)
@@ -104,7 +107,7 @@ class CombinedVerifier(VerifierModel):
         if "embedding" in self.sources_:
             self.embedding_, scores = EmbeddingScore.fit_and_cross_score(prompt_embeddings(X.prompts), y, folds)
             columns.append(scores[:, None])
-        self.model_ = Logistic.fit(np.hstack(columns), y, folds)
+        self.model_ = Logistic.fit(np.hstack(columns), y, folds, sample_weights(X.prompts))
         return self
 
     def predict(self, X: Answers) -> FloatArray:

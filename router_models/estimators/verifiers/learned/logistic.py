@@ -75,17 +75,18 @@ class Logistic:
     strength: float
 
     @classmethod
-    def fit(cls, F: FloatArray, y: FloatArray, folds: IntArray) -> Self:
+    def fit(cls, F: FloatArray, y: FloatArray, folds: IntArray, counts: FloatArray | None = None) -> Self:
         """Learn from columns F (n, d), grades y (n,) in [0, 1] of two classes, and folds (n,) for choosing C.
 
-        C minimises the out-of-fold log-loss; 0.1 where there are too few rows of a class to tell.
+        C minimises the out-of-fold log-loss; 0.1 where there are too few rows of a class to tell. `counts` (n,): what
+        each row counts for in the regression, not in the choice of C; None: all alike.
         """
 
         center, scale = _moments(F)
         Z = _standardise(F, center, scale)
         with one_blas_thread():  # many small products: threads only wait for each other
             strength = _choose_strength(Z, y, folds)
-            coef, intercept = _weights(Z, y, strength)
+            coef, intercept = _weights(Z, y, strength, counts)
         return cls(center, scale, coef, intercept, strength)
 
     def decision(self, F: FloatArray) -> FloatArray:
@@ -196,13 +197,16 @@ def _newton(rows: FloatArray, y: FloatArray, strength: float, start: FloatArray)
     return w
 
 
-def _weights(Z: FloatArray, y: FloatArray, strength: float) -> tuple[FloatArray, float]:
+def _weights(
+    Z: FloatArray, y: FloatArray, strength: float, counts: FloatArray | None = None
+) -> tuple[FloatArray, float]:
     """Fit one regression; a fractional grade counts as both classes with its weight."""
     from sklearn.linear_model import LogisticRegression
 
     rows = np.concatenate([np.flatnonzero(y > 0), np.flatnonzero(y < 1)])
     labels = np.concatenate([np.ones((y > 0).sum()), np.zeros((y < 1).sum())])
     weights = np.concatenate([y[y > 0], 1.0 - y[y < 1]])
+    weights = weights if counts is None else weights * counts[rows]
     model = LogisticRegression(C=strength, solver="newton-cholesky", max_iter=200)
     model.fit(Z[rows], labels, sample_weight=weights)
     return np.asarray(model.coef_[0], dtype=np.float64), float(model.intercept_[0])

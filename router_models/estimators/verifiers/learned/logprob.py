@@ -17,6 +17,7 @@ from router_models.errors import ArtifactError, NotFittedError
 from router_models.estimators.verifiers.base import VerifierModel, check_answers_input, signals_of
 from router_models.estimators.verifiers.learned.logistic import Logistic, constant_logistic, folds_by_prompt
 from router_models.types import Answers, FloatArray
+from router_models.types.drawn import sample_weights
 from router_models.types.exchange import LOGPROB_NAMES
 
 _ODDS_KNOTS = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0)
@@ -65,6 +66,7 @@ class LogprobVerifier(VerifierModel):
     family = "logprob"
     card = "needs token logprobs of the answer; costs microseconds; blind to confident mistakes"
     needs_signals: ClassVar[tuple[str, ...]] = LOGPROB_NAMES
+    takes_weights = True
 
     def __init__(self, folds: int = 5, seed: int = 0) -> None:
         self.folds = folds
@@ -76,13 +78,15 @@ class LogprobVerifier(VerifierModel):
         y = check_answers_input(X, y)
         columns = logprob_columns(X)
         measured = columns[:, -1] == 0
-        self.base_rate_ = float(y.mean())
+        counts = sample_weights(X.prompts)
+        self.base_rate_ = float(np.average(y, weights=counts))
         if len(np.unique(y[measured])) < 2:
             self.model_ = constant_logistic(self.base_rate_, columns.shape[1])
             return self
         texts = [text for text, present in zip(X.prompts.texts, measured, strict=True) if present]
         folds = folds_by_prompt(texts, y[measured], self.folds, self.seed)
-        self.model_ = Logistic.fit(columns[measured], y[measured], folds)
+        counted = None if counts is None else counts[measured]
+        self.model_ = Logistic.fit(columns[measured], y[measured], folds, counted)
         return self
 
     def predict(self, X: Answers) -> FloatArray:

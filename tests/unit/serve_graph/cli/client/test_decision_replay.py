@@ -21,7 +21,7 @@ from serve_graph.cli.client.ask import api_client
 from serve_graph.cli.client.decision_replay import AskedAnswers, VersionReplay, replay_lines
 from serve_graph.config.graph import GraphConfig
 from serve_graph.errors import ServeGraphError
-from serve_graph.learning.decision_replay import DecisionReplay
+from serve_graph.learning.retraining.decision_replay import DecisionReplay
 from serve_graph.records.feedback import Feedback, FeedbackTable
 from serve_graph.records.store import DecisionStore
 from tests.fixtures.registry import PRICE, echo_graph, registered_version, sealed_version

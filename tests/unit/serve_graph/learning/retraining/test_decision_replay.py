@@ -6,7 +6,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_graph.learning.decision_replay import DecisionReplay, ReplayedDecision, ReplayedPart, grades_by_labels
+from serve_graph.learning.retraining.decision_replay import (
+    DecisionReplay,
+    ReplayedDecision,
+    ReplayedPart,
+    grades_by_labels,
+)
 from serve_graph.records.feedback import Feedback
 
 CHEAP, LAST = ("cheap", "accepted"), ("frontier", "routed")

@@ -1,0 +1,115 @@
+"""Rows of served traffic: what was chosen rather than drawn certifies nothing, and weights are kept and thinned."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router_models.data.outcomes import OutcomeTable, group_duplicates, read_outcomes
+from router_models.errors import DataError
+from router_models.estimators.routers.text.linear import SurfaceRouter
+from router_models.estimators.verifiers.learned.combined import CombinedVerifier
+from router_models.estimators.verifiers.learned.logprob import LogprobVerifier
+from router_models.training.splits import split_outcomes
+from router_models.training.whose_labels import CHOSEN, without_chosen
+from router_models.types import Answers, FloatArray, Prompts
+from router_models.types.drawn import sample_weights
+from router_models.types.exchange import LOGPROB_NAMES, logprob_summary
+
+TIERS = ("cheap", "frontier")
+
+
+def table(n: int, drawn: list[str], weights: list[str] | None = None, source: str = "human") -> OutcomeTable:
+    texts = tuple(f"question {'easy ' * (i % 3)}{i}" for i in range(n))
+    metadata = {"drawn": tuple(drawn), **({} if weights is None else {"sample_weight": tuple(weights)})}
+    right = (np.arange(n) % 2).astype(np.float64)
+    return OutcomeTable(
+        Prompts(texts, None, metadata), texts, TIERS, {"cheap": right, "frontier": np.ones(n)},
+        group_duplicates(texts), label_sources=dict.fromkeys(TIERS, (source,) * n),
+    )  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(["yes", "no", ""]), min_size=30, max_size=60), st.sampled_from(["given", "asked"]))
+def test_no_chosen_row_is_ever_evidence(drawn: list[str], evidence: str) -> None:
+    rows = table(len(drawn), drawn)
+    splits = split_outcomes(rows, TIERS, 0, evidence=evidence)  # type: ignore[arg-type]
+    assert "no" not in splits.cert.prompts.metadata["drawn"]
+    plain = split_outcomes(table(len(drawn), [""] * len(drawn)), TIERS, 0)
+    in_part = set(plain.cert.prompts.texts)
+    kept = {text for text, said in zip(rows.prompts.texts, drawn, strict=True) if said != "no"}
+    assert set(splits.cert.prompts.texts) == in_part & kept
+    assert splits.chosen == len(in_part - kept)
+    assert set(splits.train.prompts.texts) == set(plain.train.prompts.texts), "they train all the same"
+
+
+def test_a_certificate_counts_what_was_left_out_for_how_it_was_chosen() -> None:
+    splits = split_outcomes(table(60, ["yes", "no"] * 30), TIERS, 0)
+    assert splits.labels_used.source == "human"
+    assert splits.labels_used.left_out == {CHOSEN: splits.chosen}
+
+
+def test_what_estimates_reads_drawn_rows_alone_and_says_where_there_are_none() -> None:
+    assert len(without_chosen(table(10, ["yes", "no"] * 5))) == 5
+    plain = table(10, [""] * 10)
+    assert without_chosen(plain) is plain
+    with pytest.raises(DataError, match="all 10 rows were chosen"):
+        without_chosen(table(10, ["no"] * 10))
+
+
+def test_rows_of_no_weight_do_not_train_and_tune_is_thinned_to_rows_of_equal_weight() -> None:
+    n = 600
+    weights = [("0", "1", "4")[i % 3] for i in range(n)]
+    splits = split_outcomes(table(n, ["yes"] * n, weights), TIERS, 0)
+    assert set(splits.train.prompts.metadata["sample_weight"]) == {"1", "4"}
+    kept = [splits.tune.prompts.metadata["sample_weight"].count(weight) for weight in ("0", "1", "4")]
+    assert kept[0] == 0
+    assert kept[1] < 0.5 * kept[2], "one in four of the light ones"
+
+
+@pytest.mark.parametrize("said", ["heavy", "-1", "nan", "inf"])
+def test_weights_that_are_none_are_refused_by_name(said: str, tmp_path: Path) -> None:
+    path = tmp_path / "outcomes.jsonl"
+    rows = [{"prompt": name, "cheap": 1, "sample_weight": weight} for name, weight in (("a", "1"), ("b", said))]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(DataError, match="'sample_weight'"):
+        read_outcomes(path)
+
+
+def test_batches_without_weights_have_none() -> None:
+    for metadata in ({}, {"sample_weight": ("", "")}):
+        assert sample_weights(Prompts(("a", "b"), None, metadata)) is None
+
+
+def doubled(X: Prompts, y: FloatArray) -> tuple[Prompts, FloatArray]:
+    """The right rows twice."""
+    rows = np.concatenate([np.arange(len(y)), np.flatnonzero(y == 1)])
+    return X.take(rows), y[rows]
+
+
+def test_a_weight_of_two_counts_as_two_rows() -> None:
+    rng = np.random.default_rng(0)
+    y = (rng.random(300) < 0.5).astype(np.float64)
+    plain = Prompts(tuple(f"{'a b c ' * int(rng.integers(1, 9))}{i}" for i in range(300)))
+    weighted = replace(plain, metadata={"sample_weight": tuple("2" if right else "1" for right in y)})
+    assert SurfaceRouter.takes_weights
+    alike, twice = SurfaceRouter().fit(plain, y).predict(plain), SurfaceRouter().fit(*doubled(plain, y)).predict(plain)
+    found = SurfaceRouter().fit(weighted, y).predict(plain)
+    assert found.mean() == pytest.approx(twice.mean(), abs=0.02)
+    assert found.mean() > alike.mean() + 0.1
+
+
+@pytest.mark.parametrize("family", [LogprobVerifier, CombinedVerifier])
+def test_verifiers_that_take_weights_count_by_them(family: type[LogprobVerifier | CombinedVerifier]) -> None:
+    rng = np.random.default_rng(1)
+    y = (rng.random(300) < 0.5).astype(np.float64)
+    summaries = [logprob_summary((float(-np.exp(rng.normal())),)) for _ in y]
+    signals = {name: np.array([one[name] for one in summaries]) for name in LOGPROB_NAMES}
+    plain = Answers(Prompts(tuple(f"q {i}" for i in range(300))), ("fine",) * 300, ("stop",) * 300, signals)
+    said = {"sample_weight": tuple("3" if right else "1" for right in y)}
+    weighted = replace(plain, prompts=replace(plain.prompts, metadata=said))
+    assert family.takes_weights
+    assert family().fit(weighted, y).predict(plain).mean() > family().fit(plain, y).predict(plain).mean() + 0.1
