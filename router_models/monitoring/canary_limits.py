@@ -28,8 +28,8 @@ class CanaryLimits:
         candidate that costs the same is never promoted.
     cost_bound_usd : float, optional
         What no request costs more than, in USD. A candidate's request above it blocks promotion. The tests need
-        about `cost_bound_usd` / mean cost times as many requests as where all cost the same. None: means are not
-        tested; the relative difference of each request's costs is, for promotion alone.
+        about `cost_bound_usd` / mean cost times as many requests as where all cost the same. None: each request's
+        costs are taken as shares of what the last tier's answer to it costs.
     error_margin, latency_margin : float
         How much higher the share of failed units, and of those not answered within `latency_limit_s`, may be.
     latency_limit_s : float, optional

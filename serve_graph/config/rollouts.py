@@ -30,7 +30,9 @@ class RolloutsConfig(Frozen):
     cost_ceiling: PositiveNumber = _USUAL.cost_ceiling
     """Its mean cost of a request, as a multiple of the stable version's, at most."""
     cost_bound_usd: PositiveNumber | None = _USUAL.cost_bound_usd
-    """What no request costs more than, in US dollars; null: only each request's relative difference is tested."""
+    """What no request costs more than, in US dollars; null: each request's costs are compared as shares of what the
+    last tier's answer to it costs.
+    """
     error_margin: ProperShare = _USUAL.error_margin
     """How much higher its share of failed requests may be."""
     latency_margin: ProperShare = _USUAL.latency_margin

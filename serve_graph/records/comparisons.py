@@ -68,7 +68,8 @@ class Comparison:
         Why answers that differ have no grades; None where they have, or are alike.
     detail : mapping
         What else is known, as JSON-able data; `group`: a hash of its session, else of its prompt; `came_at`: when the
-        request came; `calls`: the tiers that each version calls for it, by arm.
+        request came; `calls`: the tiers that each version calls for it, by arm; `last_usd`: what the last tier's
+        answer costs, or would if it were as long as the one given.
     """
 
     rollout: str
@@ -275,5 +276,6 @@ def _pair_of(
     if same and stable_harm is None and candidate_harm is None:
         stable_harm = candidate_harm = False
     right, harm = (stable_right, candidate_right), (stable_harm, candidate_harm)
-    group, came_at = detail.get("group"), detail.get("came_at") or at
-    return PairedRequest(alike, *right, *harm, *usd, slices=slices, group=group, came_at=came_at)
+    group, came_at, last = detail.get("group"), detail.get("came_at") or at, detail.get("last_usd")
+    last_usd = None if last is None else float(last)
+    return PairedRequest(alike, *right, *harm, *usd, slices, group, came_at, last_usd)

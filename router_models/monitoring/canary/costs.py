@@ -1,14 +1,16 @@
-"""Tests of what paired requests cost by each version.
+"""Tests of what paired requests cost by each version: "the candidate's mean cost is `cost_ceiling` times the stable
+version's", at least (promotes where it is contradicted) and at most (rolls back).
 
-With a stated bound B of what a request can cost: "the candidate's mean cost is `cost_ceiling` times the stable
-version's", at least (promotes where it is contradicted) and at most (rolls back). A stable version's cost beyond B is
-counted as B for promotion, which is to the candidate's disadvantage; a candidate's beyond B could only be counted to
-its advantage, so it blocks promotion instead. For rolling back it is the other way round, and a stable version's
-beyond B means that nothing is proved.
+With a stated bound B of what a request can cost this is tested in money. A stable version's cost beyond B is counted
+as B for promotion, which is to the candidate's disadvantage; a candidate's beyond B could only be counted to its
+advantage, so it blocks promotion instead. For rolling back it is the other way round, and a stable version's beyond B
+means that nothing is proved.
 
-Without a bound no test of a mean holds. Then the relative difference r = (candidate - stable) / (candidate + stable)
-of each request, which lies in [-1, 1] whatever they cost, must on average be below that of a request at the ceiling.
-Large bills count no more in it than small ones: it can keep a candidate from being promoted, and rolls none back.
+Without a bound no test of a mean of money holds: one bill in ten thousand may outweigh the rest. But both versions
+answer the same request, and what they differ by is the tiers that they ask. Each request's costs are therefore taken
+as shares of the dearest that is known of it, M = max(the last tier's answer, stable, candidate), and
+(ceiling·stable - candidate) / M, which lies in [-1, ceiling], is what is tested. Every request counts alike in it,
+whatever its length; cheap tiers count by their price, so that a cent more in a thousand is a cent more in a thousand.
 """
 
 from __future__ import annotations
@@ -31,19 +33,26 @@ def cost_findings(pairs: Sequence[PairedRequest], limits: CanaryLimits) -> list[
     stable = np.array([p.stable_usd for p in pairs], dtype=np.float64)
     alike = np.array([p.alike for p in pairs], dtype=np.bool_)
     candidate = np.where(alike, stable, np.array([p.candidate_usd for p in pairs], dtype=np.float64))
-    for usd in (stable, candidate):
-        if not np.isfinite(usd).all() or (usd < 0).any():
+    for usd in (stable, candidate, [p.last_usd or 0.0 for p in pairs]):
+        if not np.isfinite(usd).all() or (np.asarray(usd) < 0).any():
             raise DataError("costs of paired requests must be 0 or more, without NaN")
     if limits.cost_bound_usd is None:
-        return [_relative(stable, candidate, limits)]
+        return _relative(pairs, stable, candidate, limits)
     return _bounded(stable, candidate, limits, limits.cost_bound_usd)
 
 
-def _relative(stable: FloatArray, candidate: FloatArray, limits: CanaryLimits) -> CanaryFinding:
-    both = stable + candidate
-    saved = (stable - candidate) / np.where(both > 0, both, 1.0)
-    wealth = log_wealth(saved, (limits.cost_ceiling - 1) / (limits.cost_ceiling + 1))
-    return CanaryFinding.of_wealth("relative_cost", OVERALL, wealth, limits.alpha, "promote", saved)
+def _relative(
+    pairs: Sequence[PairedRequest], stable: FloatArray, candidate: FloatArray, limits: CanaryLimits
+) -> list[CanaryFinding]:
+    last = np.array([p.last_usd or 0.0 for p in pairs], dtype=np.float64)
+    most, ceiling = np.maximum(np.maximum(stable, candidate), last), limits.cost_ceiling
+    left = (ceiling * stable - candidate) / np.where(most > 0, most, 1.0)
+    left = np.where(most > 0, left, ceiling - 1)  # what is free by both versions costs the same
+    wealth, against = (log_wealth(sign * left / max(ceiling, 1.0), 0.0) for sign in (1, -1))
+    return [
+        CanaryFinding.of_wealth("relative_cost", OVERALL, wealth, limits.alpha, "promote", left),
+        CanaryFinding.of_wealth("relative_cost_worse", OVERALL, against, limits.alpha_rollback, "roll_back", left),
+    ]
 
 
 def _bounded(stable: FloatArray, candidate: FloatArray, limits: CanaryLimits, bound: float) -> list[CanaryFinding]:

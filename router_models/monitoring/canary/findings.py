@@ -21,7 +21,7 @@ class CanaryFinding:
     ----------
     name : str
         `quality`, `harm`, `cost` or `relative_cost` (within the margin); `quality_worse`, `harm_worse`, `cost_worse`,
-        `errors_worse`, `latency_worse` (beyond it); `sample_ratio`; `cost_overrun`.
+        `relative_cost_worse`, `errors_worse`, `latency_worse` (beyond it); `sample_ratio`; `cost_overrun`.
     scope : str
         `overall`, or a slice's name.
     value, limit : float
@@ -34,8 +34,8 @@ class CanaryFinding:
         What reaching the limit does: `promote` (with all others of this effect), `roll_back`, or `block` promotion.
     estimate : float, optional
         The mean difference that was seen, positive where the candidate is better, with what is not known counted as
-        the test counts it; of `cost` in USD, against the ceiling; of the sample ratio, the candidate's share less what
-        was assigned. None before the first observation.
+        the test counts it; of costs against the ceiling, in USD or as a share of the last tier's; of the sample
+        ratio, the candidate's share less what was assigned. None before the first observation.
     """
 
     name: str

@@ -29,6 +29,9 @@ class PairedRequest:
         of each counts. None: it stands by itself.
     came_at : str, optional
         When the request came (ISO 8601, UTC); the tests go by the order in which they are given pairs alone.
+    last_usd : float, optional
+        What the last tier's answer costs, or would: costs are compared as shares of it where no bound is stated. None:
+        the dearer of both paths stands for it.
     """
 
     alike: bool
@@ -41,6 +44,7 @@ class PairedRequest:
     slices: tuple[str, ...] = ()
     group: str | None = None
     came_at: str | None = None
+    last_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

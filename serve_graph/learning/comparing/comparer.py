@@ -239,9 +239,9 @@ class Comparer:
         except Exception as error:  # noqa: BLE001 (a comparison that fails must not end those that work)
             logger.error("%s was not compared: %s", request.decision, type(error).__name__)
             grades.why_not = "error"
-        self._write(
-            request, paths, grades, answers.spent_usd + grades.usd, beside_of(request, answers, self.keep_answer)
-        )
+        last = answers.likely_usd(request.last_tier, self.calls.tiers.prices)
+        beside = {"last_usd": plain_decimal(last) if last else None, **beside_of(request, answers, self.keep_answer)}
+        self._write(request, paths, grades, answers.spent_usd + grades.usd, beside)
 
     def _grader(self, budget: Budget) -> PairGrader:
         questions = JudgeQuestions(self.grading, self.calls.paid_from(budget), self.nonce)

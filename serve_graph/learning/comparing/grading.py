@@ -61,7 +61,9 @@ class PairGrader:
         one, other = stable.completion, candidate.completion
         if is_same_answer(stable, candidate):
             return PairGrades()
-        if one is None or other is None or stable.abstained or candidate.abstained:
+        if stable.abstained or candidate.abstained:
+            return _of_no_answer(stable, candidate)
+        if one is None or other is None:
             return PairGrades(why_not="abstained")
         if (why := self._unreadable(request, one, other)) is not None:
             return PairGrades(why_not=why)
@@ -122,6 +124,12 @@ class PairGrader:
             return verdict.second
         except (NotJudgedError, EngineError, UnparsableError):
             return None
+
+
+def _of_no_answer(stable: PathTaken, candidate: PathTaken) -> PairGrades:
+    """Where one version says nothing, that is neither right nor harm; of the other's answer nobody is asked."""
+    first, second = (False if path.abstained else None for path in (stable, candidate))
+    return PairGrades(first, second, first, second, why_not="abstained")
 
 
 def is_same_answer(one: PathTaken, other: PathTaken) -> bool:

@@ -160,26 +160,107 @@ def test_a_cost_at_the_ceiling_is_promoted_rarely_and_rare_large_bills_are_not_c
     """Most requests cost less, a few fifty times as much: at the ceiling, or beyond the bound that was stated."""
     runs, n = size(40, 600), 1000
     limits = CanaryLimits(harm_margin=None, cost_bound_usd=0.02, cost_ceiling=1.0)
-    at_ceiling = relative = blocked = clipped = 0
+    at_ceiling = relative = dearer = blocked = clipped = 0
     rng = np.random.default_rng(8)
     for _ in range(runs):
         dear, beyond = rng.random(n) < 0.5, rng.random(n) < 0.01
         pairs = [PairedRequest(False, 1.0, 1.0, None, None, 0.01, 0.02 if up else 0.0) for up in dear.tolist()]
         at_ceiling += finding(CanaryEvidence.of(pairs, [], limits), "cost").reached
-        twice = rng.random(n) < 0.5 + 0.5 * 3 * 0.1 / 2.1  # a third more or less: at a ceiling of 1.1
-        pairs = [PairedRequest(False, 1.0, 1.0, None, None, 0.01, 0.02 if up else 0.005) for up in twice.tolist()]
-        relative += finding(CanaryEvidence.of(pairs, [], LIMITS), "relative_cost").reached
+        twice = rng.random(n) < 0.4  # twice the cost or half: at a ceiling of 1.1
+        pairs = [
+            PairedRequest(False, 1.0, 1.0, None, None, 0.01, 0.02 if up else 0.005, last_usd=0.02)
+            for up in twice.tolist()
+        ]
+        evidence = CanaryEvidence.of(pairs, [], LIMITS)
+        relative += finding(evidence, "relative_cost").reached
+        dearer += finding(evidence, "relative_cost_worse").reached
         pairs = [PairedRequest(False, 1.0, 1.0, None, None, 0.01, 0.5 if up else 0.008) for up in beyond.tolist()]
         evidence = CanaryEvidence.of(pairs, [], limits)
         blocked += evidence.verdict != "promote"
         clipped += log_wealth((0.01 - np.where(beyond, 0.02, 0.008)) / 0.02, 0.0).max() >= GOAL
     measured(
-        f"proved at the ceiling: {at_ceiling} of {runs}, without a bound {relative}; bills beyond the bound: "
-        f"promoted 0, if clipped {clipped}"
+        f"proved at the ceiling: {at_ceiling} of {runs}, without a bound {relative} (rolled back {dearer}); bills "
+        f"beyond the bound: promoted 0, if clipped {clipped}"
     )
-    assert max(at_ceiling, relative) <= allowed(runs, ALPHA)
+    assert max(at_ceiling, relative, dearer) <= allowed(runs, ALPHA)
     assert blocked == runs
     assert clipped > allowed(runs, ALPHA)
+
+
+LADDER = {"nano": 0.001, "mini": 0.01, "last": 0.1}
+
+
+def moved(rng: np.random.Generator, n: int, stable: str, moves: dict[str, float]) -> list[PairedRequest]:
+    """Requests of a ladder of three tiers that the stable version sends to one and the candidate elsewhere."""
+    places = rng.choice([stable, *moves], n, p=[1 - sum(moves.values()), *moves.values()])
+    usd = LADDER[stable]
+    return [
+        PairedRequest(place == stable, 1.0, 1.0, False, False, usd, LADDER[place], last_usd=LADDER["last"])
+        for place in places.tolist()
+    ]
+
+
+def test_costs_as_shares_of_the_last_tiers_follow_the_bill_where_relative_differences_do_not(size, measured):
+    """One candidate moves three in ten from the middle tier down and one in ten up, its bill grows by 63 %."""
+    runs, wrong, rolled, kept = size(20, 300), 0, 0, 0
+    rng = np.random.default_rng(14)
+    for _ in range(runs):
+        pairs = moved(rng, 3000, "mini", {"nano": 0.3, "last": 0.1})
+        usd = np.array([(pair.stable_usd, pair.candidate_usd) for pair in pairs])
+        each = (usd[:, 0] - usd[:, 1]) / usd.sum(axis=1)
+        wrong += log_wealth(each, 0.1 / 2.1).max() >= GOAL
+        rolled += CanaryEvidence.of(pairs, [], LIMITS).verdict == "roll_back"
+        kept += CanaryEvidence.of(moved(rng, 3000, "last", {"mini": 0.1}), [], LIMITS).verdict == "promote"
+    measured(f"a bill that grows by 63 %: rolled back {rolled} of {runs}, by relative differences promoted {wrong}")
+    assert min(rolled, wrong, kept) >= 0.95 * runs
+
+
+def decided(rng: np.random.Generator, n: int, *, differ: float, down: float) -> list[PairedRequest]:
+    """Requests half of which the stable version sends to a cheap tier, at a twentieth of the last one's cost.
+
+    The candidate sends a share elsewhere, of these a share down. Of those that the cheap tier answers in place of the
+    last one 5 % are harmed and 2 % gain; the other way round it is the other way round.
+    """
+    last, cheap = 0.01, 0.0005
+    pairs = []
+    for other, goes_down, u, stays in zip(
+        rng.random(n) < differ, rng.random(n) < down, rng.random(n), rng.random(n) < 0.5, strict=True
+    ):
+        if not other:
+            usd = cheap if stays else last
+            pairs.append(PairedRequest(True, None, None, None, None, usd, usd, last_usd=last))
+            continue
+        harmed, gained = bool(u < 0.05), bool(0.05 <= u < 0.07)
+        by_cheap, by_last = (float(not harmed), harmed, cheap), (float(not gained), False, last)
+        one, two = (by_last, by_cheap) if goes_down else (by_cheap, by_last)
+        pairs.append(PairedRequest(False, one[0], two[0], one[1], two[1], one[2], two[2], last_usd=last))
+    return pairs
+
+
+def test_good_candidates_are_promoted_at_the_default_limits_within_a_bounded_number_of_requests(size, measured):
+    runs, n, limits, lines = size(10, 200), size(3000, 8000), CanaryLimits(), []
+    rng = np.random.default_rng(15)
+    for down, kind in ((0.5, "equal"), (1.0, "cheaper")):
+        for differ in (0.05, 0.1, 0.2, 0.4)[: size(3, 4)]:
+            found = []
+            for _ in range(runs):
+                pairs = decided(rng, n, differ=differ, down=down)
+                low, high = 0, n  # a limit that was reached stays reached
+                if CanaryEvidence.of(pairs, [], limits).verdict != "promote":
+                    found.append(np.inf)
+                    continue
+                while high - low > 1:
+                    at = (low + high) // 2
+                    low, high = (low, at) if _proved(pairs[:at], limits) else (at, high)
+                found.append(high)
+            half, most = np.quantile(found, (0.5, 0.9), method="higher")
+            lines.append(f"{kind}, {differ:.0%} differ: {half:.0f}, {most:.0f}")
+            assert half <= 2500
+    measured(f"pairs until promoted at the default limits (median, nine in ten): {'; '.join(lines)}")
+
+
+def _proved(pairs: list[PairedRequest], limits: CanaryLimits) -> bool:
+    return CanaryEvidence.of(pairs, [], limits).verdict == "promote"
 
 
 def hours(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:

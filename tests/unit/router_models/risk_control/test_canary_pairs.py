@@ -124,15 +124,35 @@ def test_a_candidate_that_costs_more_is_not_promoted_and_one_that_costs_the_same
     assert CanaryEvidence.of(dear, [], COSTED).verdict == "roll_back"
 
 
-def test_without_a_bound_one_that_asks_the_last_tier_for_more_is_kept_from_promotion_and_not_rolled_back():
-    dear = [*[ALIKE] * 9, replace(BETTER, candidate_usd=0.5)] * 100
-    assert CanaryEvidence.of(dear, [], LIMITS).verdict == "go_on"
-    assert [
-        f.name for f in CanaryEvidence.of(dear, [], LIMITS).findings if f.effect == "promote" and not f.reached
-    ] == ["relative_cost"]
-    assert overall("relative_cost", [replace(WORSE, stable_usd=0.0, candidate_usd=0.0)]).estimate == 0
-    assert overall("relative_cost", [ALIKE, replace(BETTER, candidate_usd=0.03)]).estimate == pytest.approx(-0.25)
-    assert CanaryEvidence.of(dear, [], CanaryLimits(cost_ceiling=3.0)).verdict == "promote"
+def test_without_a_bound_one_that_asks_the_last_tier_for_more_is_rolled_back_and_not_promoted():
+    last = {"last_usd": 0.5}
+    dear = [*[replace(ALIKE, **last)] * 9, replace(BETTER, candidate_usd=0.5, **last)] * 100
+    evidence = CanaryEvidence.of(dear, [], LIMITS)
+    assert (evidence.verdict, [f.name for f in evidence.findings if f.effect == "promote" and not f.reached]) == (
+        "roll_back",
+        ["relative_cost"],
+    )
+    assert [f.name for f in evidence.findings if f.effect == "roll_back" and f.reached] == ["relative_cost_worse"]
+    assert CanaryEvidence.of(dear, [], CanaryLimits(cost_ceiling=20.0)).verdict == "promote"
+
+
+def test_costs_without_a_bound_are_shares_of_the_last_tiers_cost():
+    def left(*pairs: PairedRequest) -> float | None:
+        return overall("relative_cost", list(pairs)).estimate
+
+    assert left(replace(WORSE, stable_usd=0.01, candidate_usd=0.02, last_usd=0.1)) == pytest.approx(-0.09)
+    assert left(replace(WORSE, stable_usd=0.2, candidate_usd=0.4, last_usd=0.1)) == pytest.approx(-0.45)
+    assert left(replace(WORSE, stable_usd=0.01, candidate_usd=0.02)) == pytest.approx(-0.45)
+    assert left(replace(ALIKE, last_usd=0.1)) == pytest.approx(0.01)
+    assert left(replace(WORSE, stable_usd=0.0, candidate_usd=0.0)) == pytest.approx(0.1)
+
+
+def test_cheap_answers_that_cost_a_little_more_are_no_reason_against_one_that_saves_dear_ones():
+    """A dearer verifier doubles what nine in ten requests cost, and spares the last tier in one."""
+    cheap = replace(ALIKE, alike=False, stable_usd=0.001, candidate_usd=0.002, stable_right=1.0, candidate_right=1.0,
+                    stable_harm=False, candidate_harm=False, last_usd=0.1)  # fmt: skip
+    spared = replace(cheap, stable_usd=0.1)
+    assert CanaryEvidence.of([*[cheap] * 9, spared] * 50, [], LIMITS).verdict == "promote"
 
 
 def test_a_cost_beyond_the_stated_bound_blocks_promotion_and_is_named():
@@ -183,6 +203,7 @@ def test_evidence_is_json(pairs: list[PairedRequest]):
         replace(WORSE, candidate_right=float("nan")),
         replace(WORSE, candidate_usd=-0.01),
         replace(WORSE, stable_usd=float("inf")),
+        replace(WORSE, last_usd=-0.01),
     ],
 )
 def test_what_cannot_be_observed_is_refused(wrong: PairedRequest):

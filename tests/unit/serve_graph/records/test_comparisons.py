@@ -69,13 +69,16 @@ async def test_pairs_come_as_their_requests_came_and_the_same_answer_differs_in_
     table = ComparisonsTable(store)
     graded = {"stable_right": 1.0, "candidate_right": 0.0, "stable_harm": False, "candidate_harm": True}
     came = [{"came_at": f"2026-03-01T00:00:0{n}"} for n in range(3)]
-    await table.write([compared("dec-1", detail=came[2]), compared("dec-2", detail=came[1], **graded)])
+    await table.write(
+        [compared("dec-1", detail=came[2]), compared("dec-2", detail={**came[1], "last_usd": "0.02"}, **graded)]
+    )
     await table.write([compared("dec-3", detail=came[0], same_answer=True)])
     same, worse, unknown = await table.pairs("rol-1")
     assert (same.stable_right, same.stable_harm) == (same.candidate_right, same.candidate_harm)
     assert same.stable_right is not None
     assert not same.alike, "their costs count"
     assert (worse.stable_right, worse.candidate_right, worse.candidate_harm) == (1.0, 0.0, True)
+    assert (worse.last_usd, unknown.last_usd) == (0.02, None)
     assert (unknown.stable_right, unknown.candidate_harm, unknown.candidate_usd) == (None, None, 3e-7)
 
 

@@ -182,7 +182,7 @@ async def test_what_differs_is_asked_for_once_and_graded_whichever_version_serve
     assert (row.stable_usd, row.candidate_usd) == (CHEAP_USD, FRONTIER_USD)
     assert (row.grader, row.ungraded_reason) == ("judge:critic/m", None)
     made = FRONTIER_USD if arm == "stable" else CHEAP_USD
-    assert row.paired().group == "s1"
+    assert (row.paired().group, row.paired().last_usd) == ("s1", float(FRONTIER_USD))
     assert Decimal(row.detail["comparing_usd"]) == made + PAIR_USD == at.comparer.calls.budget.spent()
 
 
@@ -306,6 +306,8 @@ async def test_abstaining_by_both_is_alike_and_by_one_is_ungraded(rig: Callable[
     one = await rig().compared(abstains, SENDS_UP)
     assert (both.alike, both.stable_action) == (True, "abstained")
     assert (one.same_answer, one.ungraded_reason) == (False, "abstained")
+    assert (one.stable_right, one.stable_harm) == (0.0, False), "no answer is neither right nor harm"
+    assert (one.candidate_right, one.candidate_harm) == (None, None)
 
 
 async def test_what_came_about_because_something_was_away_is_decided_anew_by_both(rig: Callable[..., Rig]) -> None:
