@@ -5,12 +5,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import yaml
 
 from serve_graph.cli.local.launch import free_ports
+from serve_graph.config.graph import load_config
+from serve_graph.config.kubernetes.serve_application import serve_config
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -71,12 +74,43 @@ def test_serve_deploy_brings_the_graph_up(echo_folder: Path, dashboard: str, wai
         "import_path": "serve_graph.app:build_app",
         "args": {"config": str(echo_folder / "configs" / "local.yaml")},
     }
-    deployed = echo_folder / "deploy.yaml"
     settings = {"http_options": {"host": "127.0.0.1", "port": port}, "applications": [graph]}
+    deploy(settings, echo_folder, dashboard)
+    assert first_answer(port, wait_until) == "echo cheap: hello"
+
+
+def test_the_application_of_a_ray_service_is_deployed_with_its_replicas_where_it_says(
+    echo_folder: Path, dashboard: str, wait_until: Callable[..., float]
+) -> None:
+    """What `serve-graph manifests` embeds, with another path and port; no version is registered."""
+    path = echo_folder / "configs" / "local.yaml"
+    path.write_text(path.read_text().replace("version: builtin", "version: stable"))
+    settings = serve_config(load_config(path))
+    port = free_ports(1)[0]
+    settings["http_options"] = {"host": "127.0.0.1", "port": port}
+    settings["applications"][0]["args"]["config"] = str(path)
+    deploy(settings, echo_folder, dashboard)
+    assert first_answer(port, wait_until) == "echo frontier: hello"
+    told = httpx.get(f"{dashboard}/api/serve/applications/", timeout=30).json()["applications"]["serve-graph"]
+    placed = {
+        name: deployment["deployment_config"]["ray_actor_options"].get("resources")
+        for name, deployment in told["deployments"].items()
+    }
+    names = {"cheap", "frontier", "router", "verifier", "controller", "ingress"}
+    assert placed == {name: {"serving": 0.001} for name in names}
+    scaling = told["deployments"]["ingress"]["deployment_config"]["autoscaling_config"]
+    assert scaling["max_replicas"] == load_config(path).http.scaling.max_replicas, "the builder's own options stay"
+
+
+def deploy(settings: dict[str, Any], folder: Path, dashboard: str) -> None:
+    deployed = folder / "deploy.yaml"
     deployed.write_text(yaml.safe_dump(settings))
     command = [SERVE, "deploy", str(deployed), "--address", dashboard]
     said = subprocess.run(command, capture_output=True, text=True, timeout=200, env=ENVIRONMENT, check=False)
     assert said.returncode == 0, said.stdout + said.stderr
+
+
+def first_answer(port: int, wait_until: Callable[..., float]) -> str:
     body = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
 
@@ -87,4 +121,5 @@ def test_serve_deploy_brings_the_graph_up(echo_folder: Path, dashboard: str, wai
             return False
 
     wait_until(answered, 240)
-    assert httpx.post(url, json=body).json()["choices"][0]["message"]["content"] == "echo cheap: hello"
+    content: str = httpx.post(url, json=body).json()["choices"][0]["message"]["content"]
+    return content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,13 @@ import typer
 from serve_graph.cli.output import check_out, say
 
 CLUSTER_CONFIG = Path("configs/cluster.yaml")
+
+
+class Ready(StrEnum):
+    """What a worker's readiness means."""
+
+    SERVING = "serving"
+    CERTIFIED = "certified"
 
 
 def manifests(
@@ -27,6 +35,9 @@ def manifests(
     gateway_class: Annotated[
         str | None, typer.Option(help="GatewayClass through which KubeRay moves traffic to a new release in steps.")
     ] = None,
+    ready: Annotated[
+        Ready, typer.Option(help="When workers take traffic: the safe tier answers, or a certified version is served.")
+    ] = Ready.SERVING,
 ) -> None:
     """Print the Kubernetes objects of a configuration: RayService, ConfigMap, migration, budgets, workbench.
 
@@ -46,10 +57,18 @@ def manifests(
     words += [word for text in machine or () for word in ("--machine", text)]
     words += ["--image", image] if image else []
     words += ["--gateway-class", gateway_class] if gateway_class else []
+    words += ["--ready", ready.value] if ready is not Ready.SERVING else []
     words += ["--out", str(out)] if out else []
     graph = cluster_graph(config)
     check_nodes(graph.config)
-    objects = kubernetes_objects(config, graph, image=image or IMAGE, machines=machines, gateway_class=gateway_class)
+    objects = kubernetes_objects(
+        config,
+        graph,
+        image=image or IMAGE,
+        machines=machines,
+        gateway_class=gateway_class,
+        certified=ready is Ready.CERTIFIED,
+    )
     text = manifests_text(objects, shlex.join(words))
     if out is None:
         typer.echo(text, nl=False)

@@ -19,7 +19,6 @@ from serve_graph.errors import ConfigError
 NAME = "serve-graph"
 IMAGE = "registry.example/serve-graph:0.2.0"
 """A name to replace: kustomize's `images` does so in every overlay."""
-READY = "/readyz"
 
 
 def kubernetes_objects(
@@ -29,6 +28,7 @@ def kubernetes_objects(
     image: str = IMAGE,
     machines: Mapping[str, str] | None = None,
     gateway_class: str | None = None,
+    certified: bool = False,
 ) -> list[dict[str, Any]]:
     """The objects of a configuration file: ConfigMap, migration, RayService, disruption budgets, workbench.
 
@@ -44,6 +44,8 @@ def kubernetes_objects(
         Tier → the machine that its workers run on, one of `MACHINES`.
     gateway_class : str, optional
         The GatewayClass through which KubeRay moves traffic to a new release; None: all at once.
+    certified : bool
+        Whether workers are ready only while a certified version is served.
 
     Returns
     -------
@@ -61,7 +63,7 @@ def kubernetes_objects(
     except ValueError as error:
         raise ConfigError(f"{config}: {error}") from error
     settings_map = config_map(graph)
-    settings = PodSettings(NAME, image, settings_map["metadata"]["name"], READY, graph)
+    settings = PodSettings(NAME, image, settings_map["metadata"]["name"], graph, certified)
     budgets = [disruption_budget(group) for group in groups if group.pods > 1]
     service = ray_service(settings, groups, gateway_class)
     return [settings_map, migration_job(settings), service, *budgets, workbench(settings)]

@@ -7,12 +7,17 @@ from typing import Any
 
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.kubernetes.graph_settings import CONFIG_FOLDER, KEYS_FOLDER, STATE_FOLDER, ClusterGraph
-from serve_graph.config.kubernetes.pod_environment import environment
+from serve_graph.config.kubernetes.pod_environment import environment, secret_variable
 from serve_graph.config.kubernetes.worker_groups import WorkerGroup
 
 USER = 10001
 """The user and group of the image (k8s/image/Dockerfile)."""
 KEYS_SECRET = "serve-graph-keys"
+PROBE_KEY = "SERVE_GRAPH_PROBE_KEY"
+CERTIFIED = (
+    """echo "$state" | grep -q '"certified": *true' && ! echo "$state" | grep -q '"tiers_ready": *{[^}]*false'"""
+)
+"""What the probe reads out of `/readyz`, in a shell."""
 MODELS_CLAIM, SPOOL_CLAIM = "serve-graph-models", "serve-graph-spool"
 MODELS_FOLDER = "/var/lib/serve-graph-models"
 HEAD_CPUS, HEAD_MEMORY_GIB = 2, 8
@@ -23,13 +28,16 @@ GROUP_LABEL = "serve-graph/group"
 
 @dataclass(frozen=True, slots=True)
 class PodSettings:
-    """What the pods of one RayService share: its name, image, ConfigMap, readiness path and configuration."""
+    """What the pods of one RayService share: its name, image, ConfigMap and configuration.
+
+    `certified`: workers are ready only while a certified version is served and every tier answers that may not sleep.
+    """
 
     name: str
     image: str
     config_map: str
-    ready_path: str
     graph: ClusterGraph
+    certified: bool = False
 
 
 def pod_labels(name: str, component: str) -> dict[str, str]:
@@ -55,15 +63,17 @@ def head_template(settings: PodSettings) -> dict[str, Any]:
 
 
 def worker_template(settings: PodSettings, group: WorkerGroup) -> dict[str, Any]:
-    """A worker of one group. Ready: the graph's own `/readyz` says so through this pod's proxy."""
+    """A worker of one group. Ready: the graph's own `/readyz` says so through this pod's proxy (`ready_command`)."""
     port = settings.graph.config.http.port
     container = graph_container(settings, "ray-worker", group.pod_cpus, group.pod_memory_gib, group.gpus) | {
         "ports": [{"containerPort": port, "name": "serve"}, {"containerPort": METRICS_PORT, "name": "metrics"}],
         "readinessProbe": _probe(
-            _healthz(RAYLET_PORT, "local_raylet"), f"wget -q -T 4 -O /dev/null 'localhost:{port}{settings.ready_path}'"
+            _healthz(RAYLET_PORT, "local_raylet"), ready_command(port, certified=settings.certified)
         ),
         "livenessProbe": _probe(_healthz(RAYLET_PORT, "local_raylet"), patience=24),
     }
+    if settings.certified:
+        container["env"] = [*container["env"], secret_variable(PROBE_KEY)]
     pod = graph_pod(settings, container, shared_memory_gib=8 if group.gpus else 1)
     pod["automountServiceAccountToken"] = False
     # Replicas get their time to finish before Ray is stopped.
@@ -86,6 +96,18 @@ def worker_template(settings: PodSettings, group: WorkerGroup) -> dict[str, Any]
         ]
     labels = pod_labels(settings.name, "ray-worker") | {GROUP_LABEL: group.name}
     return {"metadata": {"labels": labels}, "spec": pod}
+
+
+def ready_command(port: int, *, certified: bool) -> str:
+    """The shell command that asks `/readyz`, which answers 200 where the safe tier answers.
+
+    With `certified` it asks with an access key, to which `/readyz` says more: that what is promised is certified, and
+    that no tier is away (one that may be asleep reads as null).
+    """
+    if not certified:
+        return f"wget -q -T 4 -O /dev/null localhost:{port}/readyz"
+    asked = f'wget -q -T 4 -O- --header "Authorization: Bearer ${PROBE_KEY}" localhost:{port}/readyz'
+    return f"state=$({asked}) && {CERTIFIED}"
 
 
 def container_security() -> dict[str, Any]:

@@ -64,7 +64,14 @@ def test_every_range_is_locked_within_it(build: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "group"),
-    [("uv", "tools"), ("clients", "clients"), ("clients-older", "clients-older"), ("supply", "supply")],
+    [
+        ("uv", "tools"),
+        ("clients", "clients"),
+        ("clients-older", "clients-older"),
+        ("supply", "supply"),
+        ("registry", "registry"),
+        ("kubernetes", "kubernetes"),
+    ],
 )
 def test_every_group_is_locked_within_its_ranges(name: str, group: str) -> None:
     versions = locked(name)

@@ -135,3 +135,14 @@ def test_every_configuration_inside_is_the_one_that_is_mounted(
         path.write_text(maps[0]["data"]["graph.yaml"])
         assert load_config(path).nodes == "several"
         assert yaml.safe_load(maps[0]["data"]["graph.yaml"])["tiers"]
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"), [("mlflow:5000", True), ("mlflow", True), ("10.4.2.1:5000", True), ("evil.example", False)]
+)
+def test_mlflow_answers_to_the_name_that_the_graph_calls_it_by(host: str, allowed: bool) -> None:
+    utils = pytest.importorskip("mlflow.server.security_utils")
+    (server,) = [each for each in of_kind(overlay("gpu"), "Deployment") if each["metadata"]["name"] == "mlflow"]
+    env = server["spec"]["template"]["spec"]["containers"][0]["env"]
+    hosts = next(one["value"] for one in env if one["name"] == "MLFLOW_SERVER_ALLOWED_HOSTS").split(",")
+    assert utils.is_allowed_host_header(hosts, host) is allowed

@@ -1,12 +1,16 @@
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from serve_graph.api.connection import Reply
 from serve_graph.config.kubernetes.machines import MACHINES
 from serve_graph.config.kubernetes.manifests import kubernetes_objects, manifests_text
+from serve_graph.config.kubernetes.pods import CERTIFIED, PROBE_KEY
 from serve_graph.config.kubernetes.ray_service import RAY_VERSION
 from serve_graph.errors import ConfigError
 
@@ -59,7 +63,7 @@ def test_another_configuration_is_another_config_map_and_so_another_release(tmp_
 
 def test_no_value_of_a_secret_is_in_the_manifests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
-    monkeypatch.setenv("SERVE_GRAPH_STORE_URL", "postgresql://u:very-secret@db/x")
+    monkeypatch.setenv("SERVE_GRAPH_STORE_URL", "postgresql://very-secret@db/x")
     text = manifests_text(kubernetes_objects(HOSTED), "x")
     assert "very-secret" not in text
     for pod in pods(service(HOSTED)).values():
@@ -125,3 +129,31 @@ def test_the_text_is_yaml_and_the_graph_in_it_reads_as_written() -> None:
     assert list(yaml.safe_load_all(text)) == objects
     assert "  graph.yaml: |\n" in text
     assert config_map_of(CLUSTER)["immutable"] is True
+
+
+@pytest.mark.parametrize(
+    ("certified", "tiers", "ready"),
+    [
+        (True, {"cheap": True, "frontier": True}, True),
+        (True, {"cheap": None, "frontier": True}, True),
+        (True, {"cheap": False, "frontier": True}, False),
+        (False, {"cheap": True, "frontier": True}, False),
+    ],
+)
+def test_a_worker_may_be_ready_only_with_a_certified_version_and_every_tier(
+    certified: bool, tiers: dict[str, bool | None], ready: bool
+) -> None:
+    """The probe's own words, on what `/readyz` says to a key."""
+    reply = Reply({"ready": True, "tiers_ready": tiers, "version": "router/3", "certified": certified, "x": False})
+    state = {"state": bytes(reply.body).decode(), "PATH": os.environ["PATH"]}
+    ran = subprocess.run(["/bin/sh", "-c", CERTIFIED], env=state, timeout=10, check=False)
+    assert (ran.returncode == 0) is ready
+
+
+def test_the_probe_that_asks_for_a_certificate_shows_a_key_that_is_a_secret() -> None:
+    usual, strict = (pods(service(CLUSTER, certified=it))["serving"]["containers"][0] for it in (False, True))
+    assert usual["readinessProbe"]["exec"]["command"][-1].endswith("wget -q -T 4 -O /dev/null localhost:8000/readyz")
+    assert strict["readinessProbe"]["exec"]["command"][-1].endswith(CERTIFIED)
+    named = {one["name"]: one.get("valueFrom") for one in strict["env"]}
+    assert named[PROBE_KEY] == {"secretKeyRef": {"name": "serve-graph", "key": PROBE_KEY}}
+    assert PROBE_KEY not in {one["name"] for one in usual["env"]}
