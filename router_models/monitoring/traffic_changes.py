@@ -1,7 +1,8 @@
 """Compare two windows of served traffic without labels: what they show is reported, and never acted on.
 
 Of n decisions each, every figure has a two-sample test: Kolmogorov-Smirnov for scores and distances, Fisher's exact
-for shares, χ² for how tiers divide the traffic; and the escalation rate one against its ceiling. p-values are adjusted
+for shares, χ² for how tiers divide the traffic, permutations for embeddings; and the escalation rate one against its
+ceiling. p-values are adjusted
 by Benjamini and Yekutieli (2001), which allows any dependence between figures of the same requests. So the expected
 share of false ones among the changes reported of one comparison is `false_share` at most; where nothing has changed,
 one is reported with that probability at most. Comparisons with the same first window are not independent: nothing is
@@ -19,8 +20,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from router_models.errors import DataError
+from router_models.monitoring.embedding_shift import embedding_shift
 
 LEAST_VALUES = 50
 """Values in each window below which a figure is not compared."""
@@ -85,9 +88,10 @@ class TrafficChange:
     ----------
     figure : str
         `router_score`, `answer_score`, `distance` (means), `escalation`, `refusals`, `hedging`, `uncovered` (shares),
-        `tiers` (the share of the tier that changed most, named in `tier`), `escalation_ceiling`.
+        `tiers` (the share of the tier that changed most, named in `tier`), `escalation_ceiling`, `embedding`.
     before, now : float
-        The figure in both windows; of `escalation_ceiling` the ceiling and the rate.
+        The figure in both windows; of `escalation_ceiling` the ceiling and the rate; of `embedding` how far windows
+        are apart where nothing has changed, and how far these are.
     n : int
         Values in the later window.
     p_value, adjusted : float
@@ -134,7 +138,11 @@ def first_of_units(decisions: Iterable[ServedDecision]) -> list[ServedDecision]:
 
 
 def compare_traffic(
-    before: Sequence[ServedDecision], now: Sequence[ServedDecision], limits: TrafficLimits | None = None
+    before: Sequence[ServedDecision],
+    now: Sequence[ServedDecision],
+    limits: TrafficLimits | None = None,
+    *,
+    embeddings: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> list[TrafficChange]:
     """Compare every figure that both windows hold often enough, `LEAST_VALUES` times.
 
@@ -144,6 +152,8 @@ def compare_traffic(
         Two windows of decisions, without those in common.
     limits : TrafficLimits, optional
         What is reported; by default those of the class.
+    embeddings : pair of arrays, optional
+        Both windows' blocks of embeddings (`embedding_shift`), which is one more figure.
 
     Returns
     -------
@@ -162,6 +172,10 @@ def compare_traffic(
     found += _tiers([d.tier for d in before], [d.tier for d in now])
     if limits.escalation_at_most is not None:
         found += _ceiling(_known(now, "escalated"), limits.escalation_at_most)
+    if embeddings is not None:
+        shift = embedding_shift(*embeddings)
+        counted = len(now)
+        found.append(_Tested("embedding", shift.expected, shift.distance, counted, shift.p_value))
     if not found:
         return []
     adjusted = false_discovery_control([test.p_value for test in found], method="by")

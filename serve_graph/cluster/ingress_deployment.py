@@ -102,7 +102,8 @@ class IngressDeployment:
         )
         self.maintenance = Maintenance(self.store, self.sink, self.keyring, self.accounts.spending, config)
         self.alarms = alarm_watch(config, begun.policy, self.store, self.certificate_status)
-        self.tickets, self.golden = unlabelled_watches(config, engines, self.store, lambda: self.served)
+        unlabelled = unlabelled_watches(config, engines, self.store, lambda: self.served, self.service)
+        self.tickets, self.golden = unlabelled
         self.feedback = FeedbackIntake(
             self.store.get,
             self.sink.write,

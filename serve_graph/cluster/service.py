@@ -154,9 +154,14 @@ def unlabelled_watches(
     engines: Mapping[str, HandleEngine],
     store: DecisionStore,
     served: Callable[[], ServedPolicy],
+    service: Service,
 ) -> tuple[TicketWatch, GoldenWatch | None]:
-    """What reports changes in the served version's traffic that nobody labelled, and changes of models."""
+    """What reports changes in the served version's traffic that nobody labelled, and changes of models.
+
+    `service` hands prompts' embeddings over from now on.
+    """
     tickets = TicketWatch(store, config.tickets, lambda: served().name, webhook_of(config))
+    service.embedded = None if tickets.sums is None else tickets.sums.waiting
     return tickets, golden_watch(config, engines, store, served)
 
 

@@ -10,6 +10,7 @@ import logging
 import math
 import secrets
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -30,11 +31,12 @@ from serve_graph.gateway.arms import RolloutArms
 from serve_graph.gateway.compared import offer_comparison
 from serve_graph.gateway.constraints import RoutingContext, request_context
 from serve_graph.gateway.options import ResolvedOptions, resolve_options
-from serve_graph.gateway.request import Request, offer_answer, record_of
+from serve_graph.gateway.request import Request, embedded_request, offer_answer, record_of
 from serve_graph.gateway.tool_affinity import ToolAffinity, bound
 from serve_graph.gateway.worst_case import permitted, worst_case
 from serve_graph.learning.comparing.comparer import Comparer
 from serve_graph.learning.judging.live_judge import LiveJudge
+from serve_graph.learning.traffic.embedding_sums import EmbeddedRequest
 from serve_graph.protocol.chunks import Choices, whole_choice
 from serve_graph.protocol.requests import RequestOptions
 from serve_graph.protocol.responses import usage_shown
@@ -92,6 +94,7 @@ class Service:
         self.clock = clock
         self.metrics = RequestMetrics()
         self.arms: RolloutArms | None = None
+        self.embedded: deque[EmbeddedRequest] | None = None  # where prompts' embeddings are handed over to
 
     def try_beside(self, arms: RolloutArms | None) -> None:
         """Have a candidate answer its share of the requests that come from now on; None: none does."""
@@ -234,6 +237,9 @@ class Service:
             logger.error("the record of %s could not be written: %s", request.id, failure)
         if not request.embeds:  # nothing is learned from them of how long answers take
             self.routing.note(record, request.query)
+        decision = request.state.decision
+        if self.embedded is not None and error is None and decision is not None and decision.embedding is not None:
+            self.embedded.append(embedded_request(record, decision.embedding))
         if self.judge is not None and error is None:
             offer_answer(self.judge, request)
         if self.arms is not None and self.comparer is not None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from router_models.data.slices import slice_of
 from router_models.estimators.verifiers.checks.phrases import opening_says
-from router_models.types import DecisionRecord, Query
+from router_models.types import DecisionRecord, PromptEmbedding, Query
 from router_models.types.exchange import logprob_summary
 from serve_graph.cascade.billing import purposes
 from serve_graph.cascade.context import CascadeContext
@@ -24,6 +24,7 @@ from serve_graph.gateway.arms import AssignedArm
 from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.gateway.promise import AnswerPromise, CertifiedShares, answer_promise, uncovered
 from serve_graph.learning.judging.live_judge import FinishedAnswer, LiveJudge
+from serve_graph.learning.traffic.embedding_sums import EmbeddedRequest
 from serve_graph.records.kept_requests import BESIDE, beside_answer, kept_request
 
 
@@ -157,6 +158,12 @@ def offer_answer(judge: LiveJudge, request: Request) -> None:
         return
     last = request.context.policy.top
     judge.offer(FinishedAnswer(request.id, route, state.tier, last, request.query, state.completion, state.tried))
+
+
+def embedded_request(record: DecisionRecord, embedding: PromptEmbedding) -> EmbeddedRequest:
+    """What is handed over of a request's embedding: it is added to a sum, and no part of the record."""
+    of = (record.version, record.outcome, record.created_at, record.session, record.prompt_sha256)
+    return EmbeddedRequest(*of, embedding)
 
 
 def _evidence(request: Request, promise: AnswerPromise) -> dict[str, Any]:

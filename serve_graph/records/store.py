@@ -22,7 +22,7 @@ from router_models.pricing.prices import plain_decimal
 from router_models.types import Action, Call, DecisionRecord, Usage
 from serve_graph.errors import StoreUnavailableError
 from serve_graph.records.migrations.migrate import bring_up_to_date
-from serve_graph.records.schema import COMPARISONS, DECISIONS, FEEDBACK, ROLLOUTS
+from serve_graph.records.schema import COMPARISONS, DECISIONS, EMBEDDING_SUMS, FEEDBACK, ROLLOUTS
 
 PICO = 10**12  # what a dollar is in the column that SQL adds up: sums of it are exact, floats' are not
 MOST_PICO = 2**63 - 1
@@ -159,7 +159,7 @@ class DecisionStore:
             return {row[0]: [Decimal(int(n)) / PICO for n in row[1:]] for row in rows}
 
     async def delete_before(self, moment: str) -> int:
-        """Forget every record made before a moment (ISO 8601, UTC), with its feedback and its comparisons.
+        """Forget every record made before a moment (ISO 8601, UTC), with its feedback, comparisons and embedding sums.
 
         Comparisons of a rollout that goes on stay until it has ended: they are what it is decided by.
         Returns how many records there were.
@@ -173,6 +173,7 @@ class DecisionStore:
                     under_way = select(ROLLOUTS.c.id).where(ROLLOUTS.c.active.is_not(None))
                     gone &= COMPARISONS.c.rollout.not_in(under_way)
                 await connection.execute(delete(table).where(gone))
+            await connection.execute(delete(EMBEDDING_SUMS).where(EMBEDDING_SUMS.c.at < moment))
             result = await connection.execute(delete(DECISIONS).where(DECISIONS.c.created_at < moment))
             return int(result.rowcount)
 

@@ -18,15 +18,18 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from router_models.monitoring.traffic_changes import TrafficChange, TrafficLimits, compare_traffic
+from router_models.types import FloatArray
 from serve_graph.config.learning import TicketsConfig
 from serve_graph.learning.alarm_table import TICKET, Alarm, AlarmTable
 from serve_graph.learning.alarms import Announce
-from serve_graph.learning.traffic.windows import KeptWindows, ServedTraffic, TrafficWindow
+from serve_graph.learning.traffic.embedding_sums import EmbeddingSums
+from serve_graph.learning.traffic.windows import KeptWindows, ServedTraffic, TrafficWindow, window_name
 from serve_graph.records.audit import AuditEntry
 from serve_graph.records.audit_log import AuditLog
 from serve_graph.records.store import DecisionStore
 
 logger = logging.getLogger(__name__)
+Windows = tuple[FloatArray, FloatArray]
 CLOSES = "`serve-graph alarms close` closes it"
 
 
@@ -63,12 +66,16 @@ class TicketWatch(Collector):
         self.traffic = ServedTraffic(store)
         self.audit = AuditLog(store)
         self.kept = KeptWindows(store)
+        self.sums = None if config.window is None else EmbeddingSums(store, config.window)
         self._first: TrafficWindow | None = None
         self._next = ("", "", "")  # version, since, and what its next window begins after
         self._telling: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Look every `poll_s` seconds, for ever; without a window only at tickets that others open."""
+        await asyncio.gather(self._look_on(), *([] if self.sums is None else [self.sums.run()]))
+
+    async def _look_on(self) -> None:
         while True:
             await asyncio.sleep(self.config.poll_s)
             try:
@@ -86,7 +93,7 @@ class TicketWatch(Collector):
         since = max((ticket.lifted_at for ticket in tickets if ticket.lifted_at), default="")
         newest = await self._newest(version, since, size)
         while newest is not None:
-            self.changes = await self._compared(newest)
+            self.changes = await self._compared(newest, await self._embeddings(version, since, size))
             if found := [self._ticket(version, since, change) for change in self.changes if change.is_reported]:
                 await self._tell(await self.table.raise_all(found))
                 tickets = await self.table.all(version)
@@ -113,10 +120,16 @@ class TicketWatch(Collector):
         self._first = await self.kept.keep_first(version, since, size, first)
         return self._first if complete == 1 else await self.traffic.window(version, since, (complete - 1) * size, size)
 
-    async def _compared(self, newest: TrafficWindow) -> Sequence[TrafficChange]:
+    async def _compared(self, newest: TrafficWindow, embeddings: Windows | None) -> Sequence[TrafficChange]:
         limits = TrafficLimits(self.config.false_share, self.config.escalation_at_most)
         first = () if self._first is None or newest is self._first else self._first.decisions
-        return await asyncio.to_thread(compare_traffic, first, newest.decisions, limits)
+        return await asyncio.to_thread(compare_traffic, first, newest.decisions, limits, embeddings=embeddings)
+
+    async def _embeddings(self, version: str, since: str, size: int) -> Windows | None:
+        """The first and the newest window of embeddings; None where there are not two."""
+        if self.sums is None:
+            return None
+        return await self.sums.windows(version, since, window_name(version, since, size, "embeddings"))
 
     def _ticket(self, version: str, since: str, change: TrafficChange) -> Alarm:
         at = self.now().isoformat(timespec="milliseconds")
@@ -176,6 +189,9 @@ def ticket_reason(change: TrafficChange) -> str:
     if change.figure == "escalation_ceiling":
         what = _NAMES["escalation"]
         return f"{what} is {change.now:.3g}, more than {change.before:g} ({sure})"
+    if change.figure == "embedding":
+        apart = f"windows are {change.now:.3g} apart, {change.before:.3g} where nothing changes"
+        return f"prompts' embeddings shifted: {apart} ({sure})"
     what = f"the share of {change.tier}" if change.figure == "tiers" else _NAMES[change.figure]
     if change.figure in ("router_score", "answer_score", "distance"):
         return (

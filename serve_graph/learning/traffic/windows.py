@@ -94,7 +94,7 @@ class KeptWindows:
 
     async def first(self, version: str, since: str, size: int) -> TrafficWindow | None:
         """The first window; None where none was written down."""
-        kept = (await self.states.read(_name(version, since, size))).state
+        kept = (await self.states.read(window_name(version, since, size))).state
         if not kept:
             return None
         rows = [dict(zip(kept["names"], row, strict=True)) for row in kept["rows"]]
@@ -105,7 +105,7 @@ class KeptWindows:
         """Write the first window down, unless another replica has, and return what is written."""
         decisions = first_of_units(window.decisions)
         rows = [[getattr(decision, name) for name in _KEPT] for decision in decisions]
-        row = await self.states.read(name := _name(version, since, size))
+        row = await self.states.read(name := window_name(version, since, size))
         if not row.state:
             await self.states.write(row, state={"names": _KEPT, "rows": rows, "ends": window.ends})
         found = await self.first(version, since, size)
@@ -115,15 +115,16 @@ class KeptWindows:
 
     async def compared(self, version: str, since: str, size: int) -> str:
         """The end of the newest window that was compared; empty where none was."""
-        return str((await self.states.read(_name(version, since, size, "at"))).state.get("ends", ""))
+        return str((await self.states.read(window_name(version, since, size, "at"))).state.get("ends", ""))
 
     async def note_compared(self, version: str, since: str, size: int, ends: str) -> None:
         """Write down that a window was compared; a replica that is behind changes nothing."""
-        row = await self.states.read(_name(version, since, size, "at"))
+        row = await self.states.read(window_name(version, since, size, "at"))
         if row.state.get("ends", "") < ends:
             await self.states.write(row, state={"ends": ends})
 
 
-def _name(version: str, since: str, size: int, part: str = "first") -> str:
+def window_name(version: str, since: str, size: int, part: str = "first") -> str:
+    """The row of the store that a part of a version's windows is kept in."""
     of = hashlib.sha256(repr((version, since, size)).encode("utf-8", "replace")).hexdigest()[:32]
     return f"traffic {of} {part}"
