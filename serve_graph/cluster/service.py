@@ -32,6 +32,7 @@ from serve_graph.learning.judging.judge_budget import JudgeBudget
 from serve_graph.learning.judging.judge_calls import JudgeCalls, JudgeTiers
 from serve_graph.learning.judging.judge_questions import JudgeQuestions
 from serve_graph.learning.judging.live_judge import LiveJudge
+from serve_graph.learning.judging.task_graders import TaskGraders
 from serve_graph.learning.traffic.tickets import TicketWatch
 from serve_graph.learning.webhook import webhook_of
 from serve_graph.policy.bindings import price_list, price_lists
@@ -97,6 +98,7 @@ def live_judge(
         write,
         JudgeBudget(config.state_folder.resolve() / "judge.json", config.judge.budget_usd_per_day),
         keep_answer=answer_keeper(config.records),
+        programs=TaskGraders.read(config.graders.tasks),
     )
 
 

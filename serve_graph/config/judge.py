@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
@@ -71,6 +72,16 @@ class JudgeConfig(Frozen):
         if isinstance(self.rate, dict):
             return {str(name): share for name, share in self.rate.items()}.get(route, 0.0)
         return self.rate if route in get_args(JudgedRoute) else 0.0
+
+
+class GradersConfig(Frozen):
+    """Programs that grade answers to known questions (docs/guides/learning/graders.md), instead of a judge."""
+
+    tasks: tuple[Path, ...] = ()
+    """Files of tasks as `collect --tasks` reads them. Answers to a request that asks one of them are graded by its
+    grader and reference: in comparisons, in the judge's sample, by `decisions replay`, `collect --from-decisions` and
+    `train --from-decisions`.
+    """
 
 
 def judge_source(tier: AnyTierConfig) -> str:

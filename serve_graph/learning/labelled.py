@@ -11,6 +11,8 @@ from serve_graph.records.feedback import Feedback
 
 Labelled = tuple[Feedback, Mapping[str, Any]]
 """A label, and the evidence of its decision."""
+BY_PROGRAM = "program"
+"""The mode of labels that a program gave, because the request asked a known task."""
 NOT_WATCHED = ("shown", "served on overload", "accepted by their first tokens")
 
 
@@ -40,13 +42,15 @@ def marks_of(
     """What the labels that count show, one mark a decision, in the order of their first label.
 
     Counted are labels of promised answers that are up for labelling, by the sources that count (of a certificate of a
-    judge: its own alone). Several labellers of one decision: the majority; a draw counts as right, since nothing then
+    judge: its own alone), but for those that were given because a request asked a known task: traffic is not made of
+    such alone. Several labellers of one decision: the majority; a draw counts as right, since nothing then
     says that the risk happened. An answer of the last tier that nobody labelled counts as wrong, for the same reason.
     """
     votes: dict[str, list[Feedback]] = {}
     slices: dict[str, str | None] = {}
     for label, evidence in labels:
         counts = label.source == promise.judge if promise.judge else label.source in sources
+        counts = counts and label.detail.get("mode") != BY_PROGRAM
         if counts and label.value is not None and is_promised(evidence) and up_for_labelling(label.decision, share):
             votes.setdefault(label.decision, []).append(label)
             slices[label.decision] = evidence.get("slice")

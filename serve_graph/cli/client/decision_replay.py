@@ -15,7 +15,7 @@ from openai import AsyncOpenAI
 
 from router_models.data.slices import slice_of
 from router_models.data.starter import Task
-from router_models.types import Completion, Decision, DecisionRecord, Progress, Query, Verdict
+from router_models.types import Action, Completion, Decision, DecisionRecord, Progress, Query, Verdict
 from router_models.versions.router_version import RouterVersion
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cli.client.ask import api_client, ask_whole
@@ -30,6 +30,7 @@ from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.gateway.worst_case import worst_case
 from serve_graph.learning.comparing.paths import AnswerCalls, TierAnswers, path_of
 from serve_graph.learning.judging.judge_calls import NotJudgedError
+from serve_graph.learning.judging.task_graders import TaskGraders
 from serve_graph.learning.kept_tasks import replayed_task
 from serve_graph.learning.retraining.decision_replay import (
     DecisionReplay,
@@ -107,6 +108,7 @@ class VersionReplay:
 
     def __init__(self, version: RouterVersion, config: GraphConfig, answers: AskedAnswers | NoAnswers) -> None:
         self.answers = answers
+        self.programs = TaskGraders.read(config.graders.tasks)
         served = ServedPolicy.of(version, version.name, "replayed", config)
         self.routing: RoutingContext = routing_context_for(config, served, CertificateStatus())
         self.prices = price_lists(config)
@@ -148,15 +150,24 @@ class VersionReplay:
         if isinstance(self.answers, AskedAnswers):
             self.answers.task = task
         taken = await path_of(context, query, None, _answers_of(record, self.answers, self.unread))
+        grades, grader = (right.get(record.tier), right.get(taken.tier)), "label"
+        asked = None if self.programs is None else self.programs.task_for(task.query)
+        if asked is not None and self.programs is not None:
+            shown = record.evidence.get("answer")
+            before = Completion(shown) if isinstance(shown, str) and record.outcome != Action.ABSTAINED else None
+            grader, pair = asked.grader, (before, None if taken.abstained else taken.completion)
+            found = [None if one is None else float(await self.programs.is_right(asked, one)) for one in pair]
+            grades = found[0], found[1]
         return ReplayedDecision(
             record.id,
             (record.tier, record.outcome),
             (taken.tier, taken.action),
             taken.why_not,
             (float(record.cost_usd), float(taken.usd)),
-            (right.get(record.tier), right.get(taken.tier)),
+            grades,
             slice_of(self.slicer, query),
             task.prompt,
+            grader,
         )
 
 
@@ -212,6 +223,8 @@ def replay_lines(found: DecisionReplay, asked: int, examples: int) -> Iterator[s
             one.prompt for one in found.decisions if (one.before, one.after) == (before, after) and not one.missing
         ]
         yield from (f"      {plain(' '.join(prompt.split()))[:_EXAMPLE_CHARS]}" for prompt in shown[:examples])
+    if by_program := {name: n for name, n in found.graders().items() if name != "label"}:
+        yield f"  graded by program: {', '.join(f'{n} by {name}' for name, n in sorted(by_program.items()))}"
     for part in found.slices():
         yield f"slice {part.name}: {part.n} decisions"
         yield from _part_lines(part)

@@ -12,6 +12,7 @@ from router_models.types import Progress
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.records import RecordsConfig
 from serve_graph.errors import ServeGraphError
+from serve_graph.learning.judging.task_graders import TaskGraders
 from serve_graph.learning.kept_tasks import replayed_task
 from serve_graph.records.store import DecisionStore
 
@@ -22,11 +23,12 @@ HOW_TO_KEEP = (
 
 
 def tasks_from_decisions(config: GraphConfig, database: str | None, most: int, progress: Progress) -> list[Task]:
-    """Return the newest `most` different requests that decision records hold, ungraded.
+    """Return the newest `most` different requests that decision records hold; a known task's with its grader.
 
     `database` is a file of SQLite or a URL; None: the configuration's. Requests that named a tier are left out:
     those of `collect` itself did. Raises ServeGraphError where there is none.
     """
+    programs = TaskGraders.read(config.graders.tasks)
     url = store_url(config, database)
     try:
         tasks, said = asyncio.run(_read(url, most))
@@ -36,7 +38,7 @@ def tasks_from_decisions(config: GraphConfig, database: str | None, most: int, p
         progress(f"{n} kept prompt(s): {reason}")
     if not tasks:
         raise ServeGraphError(f"{url} holds no prompt to ask again: {HOW_TO_KEEP}")
-    return tasks
+    return tasks if programs is None else [programs.graded(task) for task in tasks]
 
 
 def store_url(config: GraphConfig, database: str | None) -> str:

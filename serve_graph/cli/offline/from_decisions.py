@@ -18,6 +18,7 @@ from serve_graph.learning.retraining.served_outcomes import SESSION as SESSION
 if TYPE_CHECKING:
     from router_models.versions.router_version import RouterVersion
     from serve_graph.config.graph import GraphConfig
+    from serve_graph.learning.judging.task_graders import TaskGraders
     from serve_graph.learning.retraining.served_answers import ServedDecision
     from serve_graph.learning.retraining.served_outcomes import ServedOutcomes
     from serve_graph.records.store import DecisionStore
@@ -44,6 +45,7 @@ def read_served_outcomes(graph: GraphConfig, window: ServedWindow) -> ServedOutc
 
     Raises ServeGraphError where no prompt was kept, or nothing was graded of any.
     """
+    from serve_graph.learning.judging.task_graders import TaskGraders
     from serve_graph.learning.retraining.selection import selection_of
     from serve_graph.learning.retraining.served_outcomes import served_outcomes
     from serve_graph.learning.retraining.served_prompts import served_prompts
@@ -56,6 +58,8 @@ def read_served_outcomes(graph: GraphConfig, window: ServedWindow) -> ServedOutc
     if not found:
         which = "" if window == ServedWindow(decisions=window.decisions) else " that was asked for"
         raise ServeGraphError(f"no record{which} holds a prompt, and outcomes are of prompts: {HOW_TO_KEEP}")
+    if (programs := TaskGraders.read(graph.graders.tasks)) is not None:
+        found = [graded_by_program(one, programs) for one in found]
     tiers, share = graph.tier_names, graph.feedback.label_share
     served = served_prompts(found, tiers, share, window.source)
     selection = selection_of(served, tiers, shares_tried(found, share), correct=window.corrected)
@@ -67,6 +71,16 @@ def read_served_outcomes(graph: GraphConfig, window: ServedWindow) -> ServedOutc
             "--from-decisions`"
         )
     return served_outcomes(served, selection, tiers, left_out)
+
+
+def graded_by_program(one: ServedDecision, programs: TaskGraders) -> ServedDecision:
+    """A decision with grades of its answers, where its request is a known task."""
+    from router_models.data.starter import grade
+
+    task = programs.task_for(one.task.query)
+    if task is None:
+        return one
+    return replace(one, programmed={tier: float(grade(task, made.text)) for tier, made in one.answers().items()})
 
 
 def window_of(

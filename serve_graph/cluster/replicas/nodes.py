@@ -58,6 +58,7 @@ def node_local(config: GraphConfig) -> dict[str, str]:
         "tracking_uri": _registry_fault(config.tracking_uri, shared),
         "access.keys_file": _keys_fault(config, shared),
         "policy.version": _version_fault(config),
+        "graders.tasks": next(filter(None, map(shared.fault, config.graders.tasks)), None),
         "golden.tasks": None if not isinstance(tasks, Path) else shared.fault(tasks),
     }
     faults |= {key: why for key, why in found.items() if why is not None}

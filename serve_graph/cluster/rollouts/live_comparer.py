@@ -15,6 +15,7 @@ from serve_graph.config.judge import JudgeConfig, judge_source
 from serve_graph.learning.comparing.comparer import Comparer
 from serve_graph.learning.judging.judge_budget import JudgeBudget
 from serve_graph.learning.judging.live_judge import LiveJudge
+from serve_graph.learning.judging.task_graders import TaskGraders
 from serve_graph.records.comparisons import Comparison
 from serve_graph.records.maintenance import answer_keeper
 
@@ -52,6 +53,7 @@ def live_comparer(
         gives_way=gives_way,
         apart=context_apart,
         keep_answer=answer_keeper(config.records),
+        programs=TaskGraders.read(config.graders.tasks),
     )
 
 

@@ -49,6 +49,7 @@ from serve_graph.learning.judging.judge_budget import Budget, JudgeBudget
 from serve_graph.learning.judging.judge_calls import JudgeCalls, JudgeTiers
 from serve_graph.learning.judging.judge_prompts import fresh_nonce
 from serve_graph.learning.judging.judge_questions import JudgeQuestions
+from serve_graph.learning.judging.task_graders import TaskGraders
 from serve_graph.records.comparisons import Comparison
 
 logger = logging.getLogger(__name__)
@@ -89,6 +90,8 @@ class Comparer:
         A version's context with router and verifier whose failures here are no request's matter.
     keep_answer : callable, optional
         Prepares the texts of answers that were not shown to be kept with the row; None: they are not kept.
+    programs : TaskGraders, optional
+        The tasks that programs grade, instead of the judge.
     """
 
     def __init__(
@@ -103,6 +106,7 @@ class Comparer:
         gives_way: Callable[[], bool] = lambda: False,
         apart: Callable[[CascadeContext], CascadeContext] = lambda context: context,
         keep_answer: Callable[[str], str | None] | None = None,
+        programs: TaskGraders | None = None,
         after_s: float = SETTLES_S,
         busy_loop_s: float = BUSY_LOOP_S,
         nonce: Callable[..., str] = fresh_nonce,
@@ -114,6 +118,7 @@ class Comparer:
         self.gives_way = gives_way
         self.apart = apart
         self.keep_answer = keep_answer
+        self.programs = programs
         self.after_s = after_s
         self.busy_loop_s = busy_loop_s
         self.clock = clock
@@ -245,7 +250,7 @@ class Comparer:
 
     def _grader(self, budget: Budget) -> PairGrader:
         questions = JudgeQuestions(self.grading, self.calls.paid_from(budget), self.nonce)
-        return PairGrader(questions, self.source, self.config.max_chars)
+        return PairGrader(questions, self.source, self.config.max_chars, self.programs)
 
     async def _path(self, request: ComparedRequest, arm: Arm, answers: TierAnswers) -> PathTaken:
         context = self.apart(request.context_of(arm))

@@ -10,6 +10,7 @@ from router_models.pricing.prices import plain_decimal
 from serve_graph.learning.comparing.compared_request import ComparedRequest
 from serve_graph.learning.comparing.grading import PairGrades, is_same_answer
 from serve_graph.learning.comparing.paths import PathTaken
+from serve_graph.learning.judging.task_graders import graded_by
 from serve_graph.records.comparisons import Comparison
 
 
@@ -55,5 +56,6 @@ def comparison_row(
             "came_at": request.came_at,
             **calls,
             **beside,
+            **({} if grades.task is None else graded_by(grades.task)),
         },
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from router_models.data.starter import Task
 from router_models.types import Completion
 from serve_graph.errors import EngineError, EngineTimeoutError, SaturatedError
 from serve_graph.learning.comparing.compared_request import ComparedRequest
@@ -13,6 +15,7 @@ from serve_graph.learning.comparing.paths import PathTaken, TierAnswers
 from serve_graph.learning.judging.judge_calls import NotJudgedError
 from serve_graph.learning.judging.judge_prompts import DEFAULT_PROMPTS, conversation_text, why_not_judged
 from serve_graph.learning.judging.judge_questions import JudgeQuestions, PairVerdict, UnparsableError
+from serve_graph.learning.judging.task_graders import PROGRAM, TaskGraders
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +24,8 @@ logger = logging.getLogger(__name__)
 class PairGrades:
     """What the judge says of both versions' answers; `why_not`: why it says nothing. `usd`: what asking cost.
 
-    Right and harm are None where they are not known, and where both versions show the same.
+    `task`: by which a program graded them, where no judge was asked. Right and harm are None where they are not known,
+    and where both versions show the same.
     """
 
     stable_right: bool | None = None
@@ -30,11 +34,12 @@ class PairGrades:
     candidate_harm: bool | None = None
     grader: str | None = None
     why_not: str | None = None
+    task: Task | None = None
     usd: Decimal = field(default_factory=Decimal)
 
 
 class PairGrader:
-    """Grade pairs by a judge, each in both orders.
+    """Grade pairs by a judge, each in both orders; by a program where the request is a known task.
 
     Parameters
     ----------
@@ -43,10 +48,15 @@ class PairGrader:
     source : str
         The judge's name, as labels name sources.
     max_chars : int
-        Characters of request and answers together, above which nobody is asked.
+        Characters of request and answers together, above which no judge is asked.
+    programs : TaskGraders, optional
+        The tasks that programs grade.
     """
 
-    def __init__(self, questions: JudgeQuestions, source: str, max_chars: int) -> None:
+    def __init__(
+        self, questions: JudgeQuestions, source: str, max_chars: int, programs: TaskGraders | None = None
+    ) -> None:
+        self.programs = programs
         self.questions = questions
         self.source = source
         self.max_chars = max_chars
@@ -65,11 +75,12 @@ class PairGrader:
             return _of_no_answer(stable, candidate)
         if one is None or other is None:
             return PairGrades(why_not="abstained")
-        if (why := self._unreadable(request, one, other)) is not None:
+        task = None if self.programs is None else self.programs.task_for(request.query)
+        if (why := self._unreadable(request, one, other, task=task)) is not None:
             return PairGrades(why_not=why)
-        grades = PairGrades(grader=self.source)
+        grades = PairGrades(grader=self.source if task is None else PROGRAM, task=task)
         try:
-            verdict = await self._asked(request, one, other)
+            verdict = await self._verdict(request, one, other, task)
             grades.usd += verdict.usd
             grades.stable_right, grades.candidate_right = verdict.first, verdict.second
             if verdict.is_tie:
@@ -82,15 +93,23 @@ class PairGrader:
                 logger.error("%s was not graded: %s", request.decision, type(error).__name__)
         return grades
 
-    def _unreadable(self, request: ComparedRequest, *answers: Completion) -> str | None:
-        """Why a judge that reads text is not asked about these answers; None where it is."""
+    def _unreadable(self, request: ComparedRequest, *answers: Completion, task: Task | None) -> str | None:
+        """Why whoever reads text is not asked about these answers; None where it is. Programs read long ones too."""
+        most = self.max_chars if task is None else sys.maxsize
         for answer in answers:
-            if (why := why_not_judged(request.query, answer, self.max_chars)) is not None:
+            if (why := why_not_judged(request.query, answer, most)) is not None:
                 return why
+        if task is not None:
+            return None
         chars = len(conversation_text(request.query)) + sum(len(answer.text) for answer in answers)
         return "too long" if chars > self.max_chars else None
 
-    async def _asked(self, request: ComparedRequest, one: Completion, other: Completion) -> PairVerdict:
+    async def _verdict(
+        self, request: ComparedRequest, one: Completion, other: Completion, task: Task | None
+    ) -> PairVerdict:
+        if task is not None and self.programs is not None:
+            first, second = [await self.programs.is_right(task, answer) for answer in (one, other)]
+            return PairVerdict(first, second, Decimal(0))
         return await self.questions.compare(self.template, conversation_text(request.query), one.text, other.text)
 
     async def _note_harm(
@@ -117,9 +136,10 @@ class PairGrader:
         """Whether the last tier's answer is right; None where that is not known."""
         try:
             last = await answers.get(request.last_tier, request.query)
-            if wrong.completion is None or self._unreadable(request, wrong.completion, last) is not None:
+            task = grades.task
+            if wrong.completion is None or self._unreadable(request, wrong.completion, last, task=task) is not None:
                 return None
-            verdict = await self._asked(request, wrong.completion, last)
+            verdict = await self._verdict(request, wrong.completion, last, task)
             grades.usd += verdict.usd
             return verdict.second
         except (NotJudgedError, EngineError, UnparsableError):

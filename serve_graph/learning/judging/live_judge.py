@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from router_models.data.starter import Task
 from router_models.pricing.prices import plain_decimal
 from router_models.types import Completion, Query
 from serve_graph.config.judge import JudgeConfig
@@ -33,7 +34,8 @@ from serve_graph.learning.judging.judge_prompts import (
     why_not_judged,
 )
 from serve_graph.learning.judging.judge_questions import JudgeQuestions, UnparsableError
-from serve_graph.learning.labelled import up_for_labelling
+from serve_graph.learning.judging.task_graders import PROGRAM, TaskGraders, graded_by
+from serve_graph.learning.labelled import BY_PROGRAM, up_for_labelling
 from serve_graph.records.feedback import Feedback
 from serve_graph.records.kept_requests import BESIDE, beside_answer
 
@@ -59,6 +61,7 @@ class FinishedAnswer:
 class Judgement:
     """What came of judging one answer. `right`: of the shown one; `tie`: the two orders disagreed. `last`: the
     last tier's answer, where it was asked for this.
+    `task`: by which a program graded them, where no judge was asked.
     """
 
     mode: str
@@ -68,6 +71,7 @@ class Judgement:
     cheap_right: bool | None = None
     cost_usd: Decimal = field(default_factory=Decimal)
     last: Completion | None = None
+    task: Task | None = None
 
     @property
     def verdict(self) -> str:
@@ -92,6 +96,8 @@ class LiveJudge:
     keep_answer : callable, optional
         Prepares the text of the last tier's answer, where it was asked for one, to be kept with the label; None: it
         is not kept.
+    programs : TaskGraders, optional
+        The tasks that programs grade, instead of the judge.
     after_s : float
         Seconds between a request's end and its judging.
     """
@@ -106,6 +112,7 @@ class LiveJudge:
         *,
         after_s: float = AFTER_S,
         keep_answer: Callable[[str], str | None] | None = None,
+        programs: TaskGraders | None = None,
         nonce: Callable[..., str] = fresh_nonce,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -114,6 +121,7 @@ class LiveJudge:
         self.source = source
         self.write = write
         self.keep_answer = keep_answer
+        self.programs = programs
         self.after_s = after_s
         self.clock = clock
         self.now = now
@@ -187,21 +195,41 @@ class LiveJudge:
             detail["cheap_right"] = judgement.cheap_right
         if judgement.last is not None and self.keep_answer is not None:
             detail[BESIDE] = [beside_answer(answer.last_tier, judgement.last, self.keep_answer)]
+        source = self.source if judgement.task is None else PROGRAM
+        if judgement.task is not None:
+            detail |= graded_by(judgement.task)
         return Feedback(
             answer.decision,
             "label",
-            self.source,
+            source,
             at,
             float(judgement.right),
             last_tier_right=judgement.last_tier_right,
-            labeller=_voice(self.source),
+            labeller=_voice(source),
             by_admin=True,
             first_at=at,
             probability=self.config.rate_of(answer.route),
             detail=detail,
         )
 
+    async def _graded(self, answer: FinishedAnswer, programs: TaskGraders, task: Task) -> Judgement:
+        """By program: the shown answer, a rejected one, and where pairs are judged the last tier's."""
+        judgement = Judgement(BY_PROGRAM, task=task)
+        judgement.right = await programs.is_right(task, answer.shown)
+        if answer.tier == answer.last_tier:
+            judgement.last_tier_right = judgement.right
+        elif self.config.mode == "pairwise":
+            last, judgement.cost_usd = await self.calls.make(answer.last_tier, answer.query, "answer")
+            if last.tool_calls:
+                raise NotJudgedError("tool calls")
+            judgement.last, judgement.last_tier_right = last, await programs.is_right(task, last)
+        if answer.tried is not None:
+            judgement.cheap_right = await programs.is_right(task, answer.tried)
+        return judgement
+
     async def _judged(self, answer: FinishedAnswer) -> Judgement:
+        if self.programs is not None and (task := self.programs.task_for(answer.query)) is not None:
+            return await self._graded(answer, self.programs, task)
         question = conversation_text(answer.query)
         if len(question) + len(answer.shown.text) > self.config.max_chars:
             raise NotJudgedError("too long")

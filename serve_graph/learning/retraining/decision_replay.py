@@ -22,6 +22,7 @@ class ReplayedDecision:
     `before`, `after`: tier and outcome. `missing`: why the latter is not known to its end; None: it is. `usd`: what
     was paid, and what would have been. `right`: grades of both answers, None where nobody gave one. `slice_name`: the
     request's; `prompt`: its text.
+    `grader`: who graded: `label`, or the program of a known task.
     """
 
     decision: str
@@ -32,6 +33,7 @@ class ReplayedDecision:
     right: tuple[float | None, float | None]
     slice_name: str
     prompt: str
+    grader: str = ""
 
     @property
     def is_flip(self) -> bool:
@@ -123,6 +125,10 @@ class DecisionReplay:
         """How many decisions are not known to their end, by the tier whose answer they lack, and why."""
         return Counter((one.after[0], one.missing) for one in self.decisions if one.missing is not None)
 
+    def graders(self) -> Counter[str]:
+        """How many decisions are graded on both sides, by whom."""
+        return Counter(one.grader for one in self.decisions if one.missing is None and None not in one.right)
+
     def flips(self) -> Counter[tuple[tuple[str, str], tuple[str, str]]]:
         """How many decisions another tier answers, by tier and outcome before and after."""
         return Counter((one.before, one.after) for one in self.decisions if one.missing is None and one.is_flip)
@@ -137,6 +143,7 @@ class DecisionReplay:
                 {"before": list(before), "after": list(after), "n": n} for (before, after), n in self.flips().items()
             ],
             "missing": [{"tier": tier, "why": why, "n": n} for (tier, why), n in self.missing().items()],
+            "graders": dict(self.graders()),
             "left_out": dict(self.left_out),
         }
 

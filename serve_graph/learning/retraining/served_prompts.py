@@ -139,8 +139,7 @@ def _probability(first: ServedDecision, who: Grader, label_share: float) -> floa
         return 1.0
     if way == "compared":  # only where two versions disagree, which is a choice of theirs
         return None
-    if not by_judge(source):
-        return label_share if up_for_labelling(first.record.id, label_share) else None
-    rates = {label.probability for label in first.labels if label.source == source}
+    said = [label for label in first.labels if label.source == source]
+    rates = {label.probability or (None if by_judge(source) else label_share) for label in said}
     rate = rates.pop() if len(rates) == 1 else None
     return rate if rate is not None and up_for_labelling(first.record.id, rate) else None

@@ -1,5 +1,6 @@
 """Which labels count for a promise, and what they show."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,6 +49,12 @@ def test_labels_of_decisions_that_somebody_picked_out_do_not_count() -> None:
     assert set(drawn) <= {name for name in names if up_for_labelling(name, 0.2)}
     marks = marks_of([(label(name), PROMISED) for name in names], RIGHTS, HUMAN, 0.05)
     assert len(marks) == len(drawn)
+
+
+def test_labels_of_known_tasks_do_not_count_since_traffic_is_not_made_of_them_alone() -> None:
+    by_program = replace(label(), source="programmatic", detail={"mode": "program", "task": "q1"})
+    assert marks_of([(by_program, PROMISED)], RIGHTS, ("human", "programmatic"), 1.0) == []
+    assert marks_of([(replace(by_program, detail={}), PROMISED)], RIGHTS, ("programmatic",), 1.0) != []
 
 
 def test_one_decision_is_one_mark_whoever_labels_it_how_often() -> None:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from router_models.data.starter import Task
 from router_models.types import Call, DecisionRecord, Usage
 from router_models.versions.router_version import RouterVersion
 from serve_graph.cascade.fakes import FakeEngine
@@ -20,6 +21,7 @@ from serve_graph.cli import app
 from serve_graph.cli.client.ask import api_client
 from serve_graph.cli.client.decision_replay import AskedAnswers, VersionReplay, replay_lines
 from serve_graph.config.graph import GraphConfig
+from serve_graph.config.judge import GradersConfig
 from serve_graph.errors import ServeGraphError
 from serve_graph.learning.retraining.decision_replay import DecisionReplay
 from serve_graph.records.feedback import Feedback, FeedbackTable
@@ -135,6 +137,26 @@ def test_labels_grade_both_sides_where_they_speak_of_the_last_tier(
     client = api_client("http://test", http_client=at.client())
     whole = replayed(config, tmp_path, SENDS_UP, AskedAnswers(client, Decimal(1), lambda *_: Decimal(0))).whole()
     assert (whole.graded, whole.gained, whole.lost) == (2, 1, 0)
+
+
+def test_answers_to_known_tasks_are_graded_by_their_program_and_it_is_named(
+    config: GraphConfig, tmp_path: Path, a_record: Records, endpoint: Callable[..., Any]
+) -> None:
+    """Whatever labels say of the same decision; others are graded by their labels."""
+    asked = {"accepted": ["frontier"]}
+    known = Task("q1", "what is  THE sum of it?", "", 1, "en", "mentions", asked, "frontier", None)
+    (tmp_path / "known.jsonl").write_text(json.dumps(known.to_json()))
+    named = config.model_copy(update={"graders": GradersConfig(tasks=(tmp_path / "known.jsonl",))})
+    label = Feedback("dec-1", "label", "human", "2026-03-01", 1.0, by_admin=True)
+    asyncio.run(write(named, kept(a_record), label, replace(label, decision="dec-2")))
+    client = api_client("http://test", http_client=endpoint().client())
+    found = replayed(named, tmp_path, SENDS_UP, AskedAnswers(client, Decimal(1), lambda *_: Decimal(0)))
+    assert {one.decision: (one.right, one.grader) for one in found.decisions} == {
+        "dec-1": ((0.0, 1.0), "mentions"),
+        "dec-2": ((1.0, 1.0), "label"),
+    }
+    assert found.shown()["graders"] == {"mentions": 1, "label": 1}
+    assert "graded by program: 1 by mentions" in "\n".join(replay_lines(found, 0, 0))
 
 
 def test_the_command_replays_a_registered_version_and_notes_who_read_prompts(

@@ -18,6 +18,7 @@ from router_models.types.conditions import conditions_of
 from serve_graph.cli.client.collect import collect_outcomes, summary
 from serve_graph.cli.client.replayed import tasks_from_decisions
 from serve_graph.config.graph import GraphConfig, load_config
+from serve_graph.config.judge import GradersConfig
 from serve_graph.errors import ServeGraphError
 from serve_graph.records.store import DecisionStore
 
@@ -54,6 +55,18 @@ def test_requests_are_replayed_with_what_they_carried(config: GraphConfig, a_rec
     assert (task.grader, task.family, task.language) == (UNGRADED, "law", "de")
     found = conditions_of(task.query)
     assert (found.decoding, found.tools, found.max_tokens) == ('{"temperature":0.7}', True, 9)
+
+
+def test_a_known_task_comes_with_its_grader(config: GraphConfig, a_record: Callable[..., Any], tmp_path: Path) -> None:
+    known = Task("q1", "Why?", "", 1, "en", "mentions", {"accepted": ["because"]}, "because", None)
+    (tmp_path / "known.jsonl").write_text(json.dumps(known.to_json()))
+    named = config.model_copy(update={"graders": GradersConfig(tasks=(tmp_path / "known.jsonl",))})
+    evidence = {"asked": {"messages": CHAT, "parameters": {"temperature": 0.7}}}
+    keep(named, a_record("dec-1", prompt="Be brief.\nWhy?", evidence=evidence), a_record("dec-2", prompt="How?"))
+    assert {(task.chat[-1]["content"], task.grader) for task in asked(named)[0]} == {
+        ("Why?", "mentions"),
+        ("How?", ""),
+    }
 
 
 def test_every_request_comes_once_and_the_newest_first(config: GraphConfig, a_record: Callable[..., Any]) -> None:

@@ -47,6 +47,11 @@ def test_a_configuration_that_every_node_can_read_is_taken() -> None:
     check_nodes(GraphConfig.model_validate(FIT))
 
 
+def test_files_of_tasks_lie_where_every_node_has_them() -> None:
+    assert set(faults(graders={"tasks": ["/mnt/all/known.jsonl", "/home/me/known.jsonl"]})) == {"graders.tasks"}
+    assert faults(graders={"tasks": ["/mnt/all/known.jsonl"]}) == {}
+
+
 def test_on_one_node_everything_may_be_its_own() -> None:
     check_nodes(GraphConfig.model_validate({"tiers": [ECHO]}))
 

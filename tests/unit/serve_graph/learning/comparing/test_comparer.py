@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from router_models.data.starter import Task
 from router_models.monitoring.canary import CanaryEvidence, CanaryLimits, PairedRequest
 from router_models.types import Action, Completion, Query
 from serve_graph.cascade import cascade
@@ -34,6 +35,7 @@ from serve_graph.learning.comparing.comparison_metrics import ComparisonMetrics
 from serve_graph.learning.comparing.tally import tallied, tally_sentences
 from serve_graph.learning.judging.judge_budget import JudgeBudget
 from serve_graph.learning.judging.judge_calls import JudgeTiers
+from serve_graph.learning.judging.task_graders import TaskGraders
 from serve_graph.records.comparisons import Comparison
 from serve_graph.records.kept_requests import BESIDE
 
@@ -200,6 +202,33 @@ async def test_answers_that_were_not_shown_are_kept_with_the_row_where_answers_a
     assert BESIDE not in (await at.compared(ACCEPTS, SENDS_UP)).detail
 
 
+async def test_answers_to_known_tasks_are_graded_by_their_program_and_the_row_names_it(
+    rig: Callable[..., Rig],
+) -> None:
+    at = rig()
+    known = Task("q1", "2 + 2?", "", 1, "en", "mentions", {"accepted": ["frontier"]}, "frontier", None)
+    at.comparer.programs = TaskGraders.of([known])
+    row = await at.compared(ACCEPTS, SENDS_UP)
+    assert at.asked() == {"frontier": 1}, "no judge is asked"
+    assert (row.stable_right, row.candidate_right, row.stable_harm, row.candidate_harm) == (0.0, 1.0, True, False)
+    assert (row.grader, row.detail["task"], row.detail["task_grader"]) == ("programmatic", "q1", "mentions")
+    other = await at.compared(ACCEPTS, SENDS_UP, query=Query.from_prompt("3 + 3?"))
+    assert (other.grader, "task" in other.detail) == ("judge:critic/m", False)
+
+
+async def test_of_a_known_task_harm_asks_the_last_tier_too_and_a_grader_that_fails_is_a_reason(
+    rig: Callable[..., Rig],
+) -> None:
+    middle = FakeEngine("middle says")
+    at = rig(engines={"middle": middle})
+    known = Task("q1", "2 + 2?", "", 1, "en", "mentions", {"accepted": ["frontier"]}, "frontier", None)
+    at.comparer.programs = TaskGraders.of([known])
+    row = await at.compared(*two_of_three_tiers(middle))
+    assert (row.stable_harm, row.candidate_harm) == (True, True)
+    at.comparer.programs = TaskGraders.of([replace(known, grader="none")])
+    assert (await at.compared(ACCEPTS, SENDS_UP)).ungraded_reason == "error"
+
+
 async def test_a_rejected_answer_is_at_hand_too(rig: Callable[..., Rig]) -> None:
     """The candidate accepts what the stable version rejected: both answers were made for the request."""
     at = rig(Critic(right=frozenset()))
@@ -222,10 +251,9 @@ async def test_the_same_answer_by_another_path_needs_no_grade_and_its_cost_diffe
     assert twins.metrics.made == {"same_answer": 1}
 
 
-async def test_between_two_tiers_below_the_last_harm_asks_what_the_last_one_says(rig: Callable[..., Rig]) -> None:
-    """Of three tiers the last one's answer is no version's: it is asked for where an answer is wrong."""
-    middle = FakeEngine("middle says")
-    three = [
+def two_of_three_tiers(middle: FakeEngine) -> list[CascadeContext]:
+    """A version that sends everything to the cheap tier, and one that does to the middle of three."""
+    return [
         replace(
             version(tier),
             engines={"cheap": FakeEngine("cheap says"), "middle": middle, "frontier": FakeEngine("no")},
@@ -234,6 +262,12 @@ async def test_between_two_tiers_below_the_last_harm_asks_what_the_last_one_says
         )
         for tier in ("cheap", "middle")
     ]
+
+
+async def test_between_two_tiers_below_the_last_harm_asks_what_the_last_one_says(rig: Callable[..., Rig]) -> None:
+    """Of three tiers the last one's answer is no version's: it is asked for where an answer is wrong."""
+    middle = FakeEngine("middle says")
+    three = two_of_three_tiers(middle)
     at = rig(Critic(right=frozenset({"middle says", "frontier says"})), engines={"middle": middle})
     row = await at.compared(*three)
     assert (row.stable_tier, row.candidate_tier) == ("cheap", "middle")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from router_models.data.starter import Task
 from router_models.types import Action, Completion, Message, Query, Usage
 from serve_graph.access.auth import CALLER, NOBODY
 from serve_graph.cascade.fakes import PRICES, FakeEngine, FakeJudge
@@ -21,6 +22,7 @@ from serve_graph.learning.judging.judge_budget import JudgeBudget
 from serve_graph.learning.judging.judge_calls import JudgeTiers
 from serve_graph.learning.judging.judge_metrics import JudgeMetrics
 from serve_graph.learning.judging.live_judge import FinishedAnswer, LiveJudge
+from serve_graph.learning.judging.task_graders import TaskGraders
 from serve_graph.records.feedback import Feedback
 from serve_graph.records.kept_requests import BESIDE
 from serve_graph.records.metrics import RequestMetrics, render_metrics
@@ -175,6 +177,25 @@ async def test_the_answer_that_was_asked_for_to_compare_with_is_kept_where_answe
     off = await at.one()
     assert off is not None
     assert BESIDE not in off.detail
+
+
+async def test_answers_to_known_tasks_are_graded_by_their_program_instead(judged: Callable[..., Judged]) -> None:
+    at = judged(Critic(says=("both",)), mode="pairwise")
+    known = Task("q1", "2 + 2?", "", 1, "en", "number", {"value": 4}, "4", None)
+    at.judge.programs, at.judge.keep_answer = TaskGraders.of([known]), str
+    at.frontier.text = "5"
+    label = await at.one()
+    assert label is not None
+    assert at.critic.queries == [], "the judge is not asked"
+    assert (label.source, label.value, label.last_tier_right, label.probability) == ("programmatic", 1.0, False, 1.0)
+    assert {"mode": "program", "task": "q1", "task_grader": "number"}.items() <= label.detail.items()
+    assert label.detail[BESIDE][0]["answer"] == "5"
+    rejected = await at.one(route="escalated", tier="frontier", tried=Completion("3"), shown=Completion("4"))
+    assert rejected is not None
+    assert (rejected.value, rejected.last_tier_right, rejected.detail["cheap_right"]) == (1.0, True, False)
+    other = await at.one(query=Query.from_prompt("3 + 3?"))
+    assert other is not None
+    assert other.source == SOURCE
 
 
 async def test_the_last_tiers_answer_is_compared_with_the_rejected_one_where_there_is_one(
