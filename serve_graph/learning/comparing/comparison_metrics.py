@@ -39,7 +39,8 @@ class ComparisonMetrics(CallMetrics):
         )
         yield counter_family(
             "serve_graph_comparisons_shed",
-            "Requests drawn to be compared that were not, by why: their queue was full, or tiers or the judge busy.",
+            "Requests drawn to be compared that were not, by why: their queue was full, tiers or the judge were busy, "
+            "or their likely cost was not left of the day's budget.",
             ("reason",),
             {(reason,): n for reason, n in self.shed.items()},
         )

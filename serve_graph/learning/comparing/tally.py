@@ -38,16 +38,27 @@ def tallied(before: Mapping[str, Any], told: Iterable[Mapping[str, Any]]) -> dic
     """
     replicas, spent = dict(before.get("replicas") or {}), dict(before.get("today") or {})
     for one in told:
-        replicas[str(one["replica"])] = {name: one[name] for name in ("offered", "compared", "ungraded", "shed")}
+        replicas.pop(str(one["replica"]), None)  # those heard of last come last
+        replicas[str(one["replica"])] = {name: one[name] for name in (*_TOTALS, *_BY_REASON)}
         spent = {"spent_usd": one["spent_usd"], "budget_usd": one["budget_usd"]}
-    offered, compared = (sum(one[name] for one in replicas.values()) for name in ("offered", "compared"))
-    ungraded, shed = (dict(sum((Counter(one[name]) for one in replicas.values()), Counter())) for name in _BY_REASON)
-    waiting = offered - compared - sum(shed.values())
-    counts = {"offered": offered, "compared": compared, "waiting": waiting, "ungraded": ungraded, "shed": shed}
-    return counts | {"today": spent, "replicas": replicas}
+    if len(replicas) > REPLICAS_KEPT:
+        silent = list(replicas)[: len(replicas) - REPLICAS_KEPT + 1]
+        replicas = {_GONE: _summed([replicas.pop(name) for name in silent]), **replicas}
+    found = _summed(replicas.values())
+    found["waiting"] = found["offered"] - found["compared"] - sum(found["shed"].values())
+    return found | {"today": spent, "replicas": replicas}
 
 
-_BY_REASON = ("ungraded", "shed")
+def _summed(tallies: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    each = list(tallies)
+    by_reason = {name: dict(sum((Counter(one[name]) for one in each), Counter())) for name in _BY_REASON}
+    return {name: sum(one[name] for one in each) for name in _TOTALS} | by_reason
+
+
+_TOTALS, _BY_REASON = ("offered", "compared"), ("ungraded", "shed")
+REPLICAS_KEPT = 32
+"""How many replicas are told apart; those silent for longest are one, so that evidence does not grow with restarts."""
+_GONE = "gone"
 STARVES_AT = 0.25
 """The share of what was offered from which on it is said that so much is shed."""
 _REMEDIES = {
