@@ -146,3 +146,35 @@ def test_mlflow_answers_to_the_name_that_the_graph_calls_it_by(host: str, allowe
     env = server["spec"]["template"]["spec"]["containers"][0]["env"]
     hosts = next(one["value"] for one in env if one["name"] == "MLFLOW_SERVER_ALLOWED_HOSTS").split(",")
     assert utils.is_allowed_host_header(hosts, host) is allowed
+
+
+@pytest.mark.parametrize("name", ["cpu-demo", "hosted-frontier"])
+def test_the_page_says_what_an_overlay_takes_at_most(name: str) -> None:
+    (row,) = re.findall(rf"^\| `{name}` .*?(\d+) CPUs and (\d+) GiB", PAGE, re.MULTILINE)
+    cpus, memory = asked_at_most(overlay(name))
+    assert cpus <= float(row[0]) < cpus + 2
+    assert memory <= float(row[1]) < memory + 4
+
+
+def asked_at_most(objects: Objects) -> tuple[float, float]:
+    """CPUs and GiB that all pods ask for once every group is at its largest."""
+    (service,) = of_kind(objects, "RayService")
+    cluster = service["spec"]["rayClusterConfig"]
+    most = {
+        f"RayService/serve-graph/{g['groupName']}": g["maxReplicas"] * g["numOfHosts"]
+        for g in cluster["workerGroupSpecs"]
+    }
+    asked = [
+        (most.get(where, 1), container["resources"]["requests"])
+        for where, template in pod_templates(objects).items()
+        for container in template["spec"]["containers"]
+    ]
+    asked.append((1, cluster["autoscalerOptions"]["resources"]["requests"]))
+    cpus = sum(number * quantity(each["cpu"]) for number, each in asked)
+    return cpus, sum(number * quantity(each["memory"]) for number, each in asked) / 2**30
+
+
+def quantity(text: str) -> float:
+    units = {"m": 1e-3, "Mi": 2.0**20, "Gi": 2.0**30}
+    number, unit = re.fullmatch(r"([\d.]+)(\D*)", text).groups()  # type: ignore[union-attr]
+    return float(number) * units.get(unit, 1.0)
