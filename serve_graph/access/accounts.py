@@ -13,7 +13,9 @@ from router_models.types import DecisionRecord
 from serve_graph.access.budgets import Spending
 from serve_graph.access.escalations import EscalationWatch
 from serve_graph.access.hang_ups import HangUps
-from serve_graph.access.limits import Bucket, shown_duration
+from serve_graph.access.limits.bucket import Bucket, shown_duration
+from serve_graph.access.limits.leased_parts import LeasedParts
+from serve_graph.access.limits.leases import LeasedBucket, Leases
 from serve_graph.access.refusals import RefusalDelays
 from serve_graph.access.turns import Turns
 from serve_graph.cascade.interfaces import RecordSink
@@ -24,7 +26,8 @@ from serve_graph.errors import BudgetSpentError, RateLimitedError
 class Accounts:
     """Rate limits, budgets, the escalation watch and the turns for long bodies of one ingress replica.
 
-    `clock` returns monotonic seconds and `today` the current date and time; tests pass their own.
+    `clock` returns monotonic seconds and `today` the current date and time; tests pass their own. With `leases`,
+    limits, places and budgets are those of all ingress replicas together.
     """
 
     def __init__(
@@ -33,12 +36,15 @@ class Accounts:
         clock: Callable[[], float] = time.monotonic,
         today: Callable[[], datetime] = lambda: datetime.now(UTC),
         turns: Turns | None = None,
+        leases: Leases | None = None,
     ) -> None:
         self.spending = Spending()
         self.watch = EscalationWatch(watch or EscalationWatchConfig())
         self.clock = clock
         self.today = today
-        self._buckets: dict[tuple[str, str, int], Bucket] = {}
+        self.leases = leases
+        self.parts = None if leases is None else LeasedParts(leases)
+        self._buckets: dict[tuple[str, str, int], Bucket | LeasedBucket] = {}
         self._worst: dict[str, Mapping[str, Decimal]] = {}
         self._at_the_door: Counter[str] = Counter()
         self.refusals = RefusalDelays(clock)
@@ -82,13 +88,15 @@ class Accounts:
         Raises RateLimitedError for a key that has as many requests in progress as it may.
         """
         places = self._at_the_door[key.name] + self.hang_ups.kept(key.name, self.clock())
-        if places >= (key.concurrency or math.inf):
+        if places >= (key.concurrency or math.inf) or (self.parts is not None and not self.parts.enter(key, places)):
             raise _too_many(key)
         self._at_the_door[key.name] += 1
 
     def leave(self, key: KeyConfig) -> None:
         """Count a request that has entered as answered."""
         self._at_the_door[key.name] -= 1
+        if self.parts is not None:
+            self.parts.leave(key, self._at_the_door[key.name])
 
     def reserve(self, key: KeyConfig, request: str, worst: Mapping[str, Decimal]) -> None:
         """Hold the most that an admitted request may cost, until its record is charged.
@@ -99,7 +107,10 @@ class Accounts:
         if key.concurrency is not None and self.spending.in_progress(key.name) >= key.concurrency:
             raise _too_many(key)
         most = sum(worst.values(), Decimal(0))
-        if (spent := self.spending.exceeded(key, self.today(), most)) is not None:
+        spent = self.spending.exceeded(key, self.today(), most)
+        if spent is None and self.parts is not None:
+            spent = self.parts.hold(key, request, most, self.today(), self.spending)
+        if spent is not None:
             message = f"the {spent[0]} of key {key.name!r} has no room for a request that may cost ${most:.6f}"
             raise BudgetSpentError(f"{message}: ask for fewer max_tokens or choices", spent[1])
         self.spending.hold(key.name, request, most)
@@ -130,23 +141,32 @@ class Accounts:
         if _was_given_up(record):
             self.hang_ups.note(record.key, self.clock())
         now, worst = self.clock(), self._worst.pop(record.id, {})
+        abandoned = _abandoned(record, worst)
         self.spending.release(record.key, record.id)
         self.spending.note(record.key, self.today(), record.cost_usd)
-        self.spending.estimate(record.key, self.today(), _abandoned(record, worst))
+        self.spending.estimate(record.key, self.today(), abandoned)
+        if self.parts is not None:
+            self.parts.charge(record.id, record.cost_usd + abandoned)
         escalated = was_escalated(record)
         if escalated or record.verdict_reason is not None:
             self.watch.note(record.key, escalated, now)
         if key is not None and (bucket := self._bucket(key, "tokens")) is not None:
             bucket.take(now, sum(c.usage.prompt_tokens + c.usage.completion_tokens for c in record.calls))
 
-    def _bucket(self, key: KeyConfig, what: str) -> Bucket | None:
+    async def renewed(self) -> bool:
+        """Ask the store for parts of limits that ran short; whether there is reason to try again."""
+        return self.leases is not None and await self.leases.renewed()
+
+    def _bucket(self, key: KeyConfig, what: str) -> Bucket | LeasedBucket | None:
         """Return the key's bucket, created full on first use; a limit changed in the keys file gets a new bucket."""
         per_min = key.requests_per_min if what == "requests" else key.tokens_per_min
         if per_min is None:
             return None
         name = (key.name, what, per_min)
         if name not in self._buckets:
-            self._buckets[name] = Bucket(per_min, self.clock())
+            leases, shown = self.leases, f"{what} {key.name}"
+            bucket = Bucket(per_min, self.clock()) if leases is None else LeasedBucket(leases, shown, per_min)
+            self._buckets[name] = bucket
         return self._buckets[name]
 
 

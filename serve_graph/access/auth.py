@@ -35,7 +35,16 @@ from serve_graph.access.sessions import (
 from serve_graph.config.access import KeyConfig
 from serve_graph.config.access import Scope as KeyScope
 from serve_graph.config.http import ANY_PAGE, origin_pattern
-from serve_graph.errors import AccessError, AuthenticationError, ServeGraphError, error_body, retry_after, status_of
+from serve_graph.errors import (
+    AccessError,
+    AuthenticationError,
+    BudgetSpentError,
+    RateLimitedError,
+    ServeGraphError,
+    error_body,
+    retry_after,
+    status_of,
+)
 
 REPLY = "serve_graph.reply"
 """The scope's key for what every reply needs: when the request arrived, and headers."""
@@ -44,6 +53,8 @@ REFUSED_KEY = "serve_graph.refused_key"
 PATH_MODEL = "serve_graph.model"
 """The scope's key for the model that a path names."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@~-]{1,128}")
+RENEWALS = 2
+"""How often a replica asks for parts of limits before it refuses: another may be giving back what it lacks."""
 OPEN = frozenset({"/healthz", "/readyz"})
 FORWARDED = frozenset(
     b"x-forwarded-for forwarded x-real-ip x-client-ip true-client-ip cf-connecting-ip x-original-forwarded-for".split()
@@ -137,7 +148,10 @@ class AuthMiddleware:
 
     async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            caller = self._authenticate(scope)
+            try:
+                caller = self._authenticate(scope)
+            except (RateLimitedError, BudgetSpentError) as error:
+                caller = await self._authenticate_again(scope, error)
         except ServeGraphError as error:
             self.refused(status_of(error)[0])
             response = self._refusal(error, scope)
@@ -154,6 +168,18 @@ class AuthMiddleware:
             CALLER.reset(token)
             if caller.takes_a_place and caller.key is not None:
                 self.accounts.leave(caller.key)
+
+    async def _authenticate_again(self, scope: Scope, refused: RateLimitedError | BudgetSpentError) -> Caller:
+        """As `_authenticate`, once this replica has asked for parts of the limits that ran short; raises `refused`."""
+        for _ in range(RENEWALS):
+            if not await self.accounts.renewed():
+                break
+            del scope[REPLY][1][:]
+            try:
+                return self._authenticate(scope)
+            except (RateLimitedError, BudgetSpentError) as error:
+                refused = error
+        raise refused
 
     def _authenticate(self, scope: Scope) -> Caller:
         """Return the caller; raises AuthenticationError, AccessError, RateLimitedError or BudgetSpentError."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from serve_graph.access.limits import Bucket
+from serve_graph.access.limits.bucket import Bucket
 
 FREE_PER_MIN = 120
 """Abandoned requests a minute, and at once, whose places are free again immediately: editors abandon some."""

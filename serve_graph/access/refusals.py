@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from serve_graph.access.limits import Bucket
+from serve_graph.access.limits.bucket import Bucket
 
 PER_MIN = 60
 """Refusals a minute, and at once, that are told without delay."""

@@ -18,7 +18,7 @@ from serve_graph.api.messages import CountTokensRequest, MessagesFormat, Message
 from serve_graph.api.openapi import errors, reply, request_body
 from serve_graph.api.responses import ResponsesFormat, ResponsesRequest, responses_query
 from serve_graph.api.sse import kept_alive, unbroken
-from serve_graph.errors import RequestError
+from serve_graph.errors import BudgetSpentError, RateLimitedError, RequestError
 from serve_graph.gateway.context_length import prompt_tokens
 from serve_graph.gateway.embeddings import answer_embeddings, open_embeddings
 from serve_graph.gateway.handler import Service
@@ -150,7 +150,12 @@ def add_generation(
     async def embeddings(request: Request) -> Response:
         parsed = await read(EmbeddingsRequest, request)
         query, body = embeddings_query(parsed)
-        opened = open_embeddings(service, query, parsed.model)
+        try:
+            opened = open_embeddings(service, query, parsed.model)
+        except (RateLimitedError, BudgetSpentError):
+            if not await service.renewed():
+                raise
+            opened = open_embeddings(service, query, parsed.model)
         try:
             answer = await while_connected(request, answer_embeddings(service, opened, body))
         except BaseException:
@@ -163,7 +168,13 @@ def add_generation(
     ) -> Response:
         if parsed.stream_options and not parsed.stream:
             raise RequestError("stream_options requires stream: true", "stream_options", "invalid_value")
-        opened = service.open(query, parsed.model, bool(parsed.stream), options_from(parsed))
+        options = options_from(parsed)
+        try:
+            opened = service.open(query, parsed.model, bool(parsed.stream), options)
+        except (RateLimitedError, BudgetSpentError):
+            if not await service.renewed():
+                raise
+            opened = service.open(query, parsed.model, bool(parsed.stream), options)
         try:
             if parsed.stream:
                 return await streamed(request, opened, response_format)

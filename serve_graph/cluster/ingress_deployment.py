@@ -24,6 +24,7 @@ from serve_graph.cluster.long_work import side_by_side
 from serve_graph.cluster.readiness import TierReadiness, readiness_report
 from serve_graph.cluster.replicas.broadcast import in_replica, let_threads_give_way
 from serve_graph.cluster.replicas.graph_metrics import graph_metrics
+from serve_graph.cluster.replicas.lease_store import shared_leases
 from serve_graph.cluster.replicas.totals import Totals
 from serve_graph.cluster.rollouts.live_comparer import live_comparer
 from serve_graph.cluster.rollouts.rollout_metrics import RolloutMetrics
@@ -76,7 +77,7 @@ class IngressDeployment:
         self.sink = SpooledSink(self.store, config.state_folder.resolve() / "spool", config.records.retry_s)
         self.keyring = Keyring(config.access.keys, config.keys_file, required=keys_required)
         self.is_open = config.access.open
-        self.accounts = Accounts(config.access.watch)
+        self.accounts = Accounts(config.access.watch, leases=shared_leases(config, self.store))
         if controller is not None:  # a replica may be later than switches from what the graph was started with
             begun = ServedVersion(
                 0, ServedPolicy.of(None, NONE, "it is not known yet which version is served", config)
@@ -166,6 +167,8 @@ class IngressDeployment:
         watches = (self.comparer, self.tickets, self.judge, self.golden)
         beside = [one.run() for one in watches if one is not None]
         beside.append(self.graph_metrics.keep_told())
+        if self.accounts.leases is not None:
+            beside.append(self.accounts.leases.run())
         await side_by_side(self.sink.run(), self.maintenance.run(), self._watch(), self._follow(), *beside)
 
     async def labelled(self) -> None:

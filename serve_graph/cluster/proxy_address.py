@@ -19,7 +19,11 @@ def host_of_serve() -> str | None:
 
 
 def nodes_of_ray() -> int:
-    """How many nodes of the Ray cluster are alive; 1 where none runs yet."""
+    """How many nodes of the Ray cluster are alive; 1 where none runs yet, or none can be asked."""
     import ray
+    from ray.exceptions import RaySystemError
 
-    return sum(bool(node["Alive"]) for node in ray.nodes()) if ray.is_initialized() else 1
+    try:
+        return sum(bool(node["Alive"]) for node in ray.nodes()) if ray.is_initialized() else 1
+    except RaySystemError:
+        return 1

@@ -18,7 +18,7 @@ Dollars = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 class KeyConfig(Frozen):
     """One access key, stored as its sha256, with its scopes, limits and budgets.
 
-    Rate limits apply per ingress replica; budgets apply to all replicas together and to UTC days and months.
+    Limits and budgets are those of all ingress replicas together; budgets are of UTC days and months.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
@@ -28,13 +28,13 @@ class KeyConfig(Frozen):
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1)] = ("use",)
     """`use`: send requests; `force`: also choose the tier; `admin`: read decisions and metrics."""
     requests_per_min: Count | None = None
-    """Requests per minute and ingress replica; null: no limit."""
+    """Requests per minute; null: no limit."""
     tokens_per_min: Count | None = None
-    """Prompt and completion tokens per minute and ingress replica; null: no limit."""
+    """Prompt and completion tokens per minute; null: no limit."""
     usd_per_day: Dollars | None = None
-    """Budget in US dollars per UTC day, all replicas together; null: none."""
+    """Budget in US dollars per UTC day; null: none."""
     usd_per_month: Dollars | None = None
-    """Budget in US dollars per UTC month, all replicas together; null: none."""
+    """Budget in US dollars per UTC month; null: none."""
     quality_floor: Annotated[float, Field(ge=0, le=1)] | None = None
     """The least certified share of correct answers for this key's requests, whatever they ask for; null: none."""
     max_quality_floor: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -46,7 +46,7 @@ class KeyConfig(Frozen):
     max_choices: Count | None = None
     """The most choices (`n`) that a request of this key may ask for; null: any."""
     concurrency: Count | None = None
-    """Requests in progress at a time, per ingress replica; null: no limit."""
+    """Requests in progress at a time; null: no limit."""
     escalations_per_h: Count | None = None
     """Escalated requests per hour and ingress replica; null: no limit."""
     labels: dict[str, str] = Field(default_factory=dict)

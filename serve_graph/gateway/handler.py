@@ -159,6 +159,10 @@ class Service:
             worst = worst_case(request.query, tiers, self.context.prices, self.routing.rooms, answers=answers)
         self.accounts.reserve(key, request.id, worst)
 
+    async def renewed(self) -> bool:
+        """Whether a request that its key's budget had no room for may be opened again: replicas share budgets."""
+        return self.accounts is not None and await self.accounts.renewed()
+
     def model_meant(self, model: str) -> str:
         """Return the name behind an alias, or behind a name as gateways write it: `openai/…`, `serve-graph/…`."""
         prefix, _, plain = model.partition("/")

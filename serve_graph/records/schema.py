@@ -188,5 +188,23 @@ EMBEDDING_SUMS = Table(
     Col("sums", Text, nullable=False),
     Index("embedding_sums_by_version", "version", "number"),
 )
+LIMIT_POOLS = Table(
+    "limit_pools",
+    METADATA,
+    Col("name", String(256), primary_key=True),
+    Col("level", BigInteger, nullable=False),
+    Col("size", BigInteger, nullable=False),
+    Col("at_ms", BigInteger, nullable=False),
+)
+LIMIT_LEASES = Table(
+    "limit_leases",
+    METADATA,
+    Col("holder", String(64), primary_key=True),
+    Col("name", String(256), nullable=False),
+    Col("units", BigInteger, nullable=False),
+    Col("told", BigInteger, nullable=False),
+    Col("until_ms", BigInteger, nullable=False),
+    Index("limit_leases_by_name", "name"),
+)
 VERSION_TABLE = "serve_graph_alembic_version"
 """Where Alembic notes the schema's revision; MLflow, which may share a database, has `alembic_version`."""

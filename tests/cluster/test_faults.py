@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+
+from serve_graph.access.keys import key_hash
 
 pytestmark = pytest.mark.timeout(1500)
 
@@ -209,11 +212,17 @@ def test_killed_ingress_loses_no_record_of_what_it_answered(graph: Graph, wait_u
     assert {len(graph.records()[name]) for name in names} == {1}
 
 
+KEYS = [
+    {"name": "boss", "sha256": key_hash("boss"), "scopes": ["use", "force", "admin"]},
+    {"name": "held", "sha256": key_hash("held"), "scopes": ["use", "force"], "requests_per_min": 60},
+]
+
+
 def pages(graph: Graph, times: int = 6) -> set[tuple[float, float]]:
     """Requests, and calls of engines, as several new connections are told."""
     found = set()
     for _ in range(times):
-        text = httpx.get(f"{graph.url}/metrics", timeout=30).text
+        text = httpx.get(f"{graph.url}/metrics", timeout=30, headers={"authorization": "Bearer boss"}).text
         sums = {
             family.name: sum(sample.value for sample in family.samples)
             for family in text_string_to_metric_families(text)
@@ -222,24 +231,26 @@ def pages(graph: Graph, times: int = 6) -> set[tuple[float, float]]:
     return found
 
 
-def ask(graph: Graph, requests: int) -> None:
+def ask(graph: Graph, requests: int, key: str = "boss") -> Counter[int]:
+    """The statuses of requests over many connections, each of which is one replica's."""
     body = {"model": "cheap", "messages": [{"role": "user", "content": "hello"}]}
 
-    def some(n: int) -> None:
+    def some(n: int) -> list[int]:
+        told = []
         for _ in range(n // 10):
-            with httpx.Client(base_url=graph.url, timeout=60) as client:  # a connection is one replica's
-                for _ in range(10):
-                    assert client.post("/v1/chat/completions", json=body).status_code == 200
+            with httpx.Client(base_url=graph.url, timeout=60, headers={"x-api-key": key}) as client:
+                told += [client.post("/v1/chat/completions", json=body).status_code for _ in range(10)]
+        return told
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(some, [requests // 4] * 4))
+        return Counter(status for told in pool.map(some, [requests // 4] * 4) for status in told)
 
 
-def test_a_thousand_requests_through_three_replicas_are_a_thousand(
+def test_three_ingress_replicas_count_a_thousand_and_keep_one_limit(
     new_graph: Callable[..., Any], wait_until: Callable[..., float]
 ) -> None:
-    graph = new_graph(replicas={"ingress": 3})
-    ask(graph, 1000)
+    graph = new_graph(replicas={"ingress": 3}, access={"keys": KEYS})
+    assert ask(graph, 1000) == {200: 1000}
     assert pages(graph) == {(1000.0, 1000.0)}
     assert len(graph.replicas("ingress")) == 3
 
@@ -247,5 +258,9 @@ def test_a_thousand_requests_through_three_replicas_are_a_thousand(
     wait_until(lambda: httpx.get(f"{graph.url}/healthz", timeout=5).status_code == 200)
     wait_until(lambda: len(graph.replicas("ingress")) == 3, 120)
     assert pages(graph) == {(1000.0, 1000.0)}, "what a killed replica counted stays"
-    ask(graph, 80)
-    wait_until(lambda: pages(graph, 3) == {(1080.0, 1080.0)}, 20)
+
+    begun = time.monotonic()
+    held = ask(graph, 160, "held")
+    assert 50 <= held[200] <= 60 + (time.monotonic() - begun) + 1, "60 a minute are 60, not 180"
+    assert held[200] + held[429] == 160
+    wait_until(lambda: pages(graph, 3) == {(1000.0 + held[200],) * 2}, 20)

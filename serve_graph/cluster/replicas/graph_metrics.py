@@ -97,9 +97,10 @@ class GraphMetrics:
                 await asyncio.sleep(TELL_EVERY_S)
                 self.told()
                 await self._tell()
-        finally:
+        except asyncio.CancelledError:
             self.told()
             await self._tell()
+            raise
 
     async def _ask_siblings(self) -> list[str]:
         if self.siblings is None:

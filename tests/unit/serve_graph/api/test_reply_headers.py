@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI, BadRequestError
 
-from serve_graph.access.limits import shown_duration
+from serve_graph.access.limits.bucket import shown_duration
 from serve_graph.cascade.fakes import FakeEmbedder, FakeEngine
 from serve_graph.errors import EngineError
 

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_graph.access.limits import Bucket
+from serve_graph.access.limits.bucket import Bucket
 
 
 def test_a_minutes_worth_at_once_then_one_at_a_time() -> None:

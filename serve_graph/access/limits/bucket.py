@@ -31,6 +31,10 @@ class Bucket:
         """Return the seconds until the bucket is full again."""
         return (self.per_min - self._filled(now)) * 60.0 / self.per_min
 
+    def level(self, now: float) -> float:
+        """Return the units that are available now; below 0: a debt."""
+        return self._filled(now)
+
     def take(self, now: float, units: float = 1.0) -> None:
         """Take units; the level may become negative."""
         self._level = self._filled(now) - units

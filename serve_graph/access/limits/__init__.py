@@ -1,0 +1,1 @@
+"""Limits by the minute, and what several ingress replicas keep of them together."""

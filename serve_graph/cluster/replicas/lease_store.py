@@ -1,0 +1,92 @@
+"""Leases of limits in the decision store: what `settled` says, in one transaction for all limits of a replica."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sqlalchemy import delete, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serve_graph.access.limits.leases import LEASE_S, LeaseAsk, LeaseGrant, Leases, LimitPool, settled
+from serve_graph.cluster.replicas.broadcast import in_replica
+from serve_graph.config.graph import GraphConfig
+from serve_graph.records.schema import LIMIT_LEASES, LIMIT_POOLS
+from serve_graph.records.store import DecisionStore
+
+POOL_KEPT_MS, LEASE_KEPT_MS = 40 * 24 * 3600 * 1000, 3600 * 1000
+"""For how long limits are kept that nobody asks for (past days and months of budgets), and leases that have ended."""
+_NOW = {
+    "sqlite": "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+    "postgresql": "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)",
+}
+
+
+class LeaseStore:
+    """The limits of all ingress replicas. The store's clock counts, so that those of the nodes may differ."""
+
+    def __init__(self, store: DecisionStore) -> None:
+        self.store = store
+
+    async def settle(self, asks: Sequence[LeaseAsk]) -> list[LeaseGrant]:
+        """Settle leases, all or none; raises what the driver raises where the store is away."""
+        names = [ask.terms.name for ask in asks]
+        async with self.store.changing("limits") as connection:
+            now = int((await connection.execute(text(_NOW[connection.dialect.name]))).scalar_one())
+            pools = await self._pools(connection, names)
+            leases = await self._leases(connection, names, now)
+            grants = []
+            for ask in asks:
+                name, of_limit = ask.terms.name, leases[ask.terms.name]
+                own, told = of_limit.pop(ask.holder, (0, 0))
+                others = sum(units for units, _ in of_limit.values())
+                pools[name], units = settled(
+                    pools.get(name), ask.terms, others, own, ask.total - told, ask.wanted, now
+                )
+                of_limit[ask.holder] = (units, ask.total)
+                grants.append(LeaseGrant(units, pools[name].level))
+            await self._write(connection, asks, pools, leases, now)
+        return grants
+
+    async def _pools(self, connection: AsyncConnection, names: Sequence[str]) -> dict[str, LimitPool]:
+        rows = await connection.execute(select(LIMIT_POOLS).where(LIMIT_POOLS.c.name.in_(names)))
+        return {row.name: LimitPool(row.level, row.size, row.at_ms) for row in rows}
+
+    async def _leases(
+        self, connection: AsyncConnection, names: Sequence[str], now: int
+    ) -> defaultdict[str, dict[str, tuple[int, int]]]:
+        """Leases by limit and holder: what is held (0 where it has ended), and what the holder has told."""
+        rows = await connection.execute(select(LIMIT_LEASES).where(LIMIT_LEASES.c.name.in_(names)))
+        found: defaultdict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
+        for row in rows:
+            found[row.name][row.holder] = (row.units if row.until_ms > now else 0, row.told)
+        return found
+
+    async def _write(
+        self,
+        connection: AsyncConnection,
+        asks: Sequence[LeaseAsk],
+        pools: dict[str, LimitPool],
+        leases: dict[str, dict[str, tuple[int, int]]],
+        now: int,
+    ) -> None:
+        names, holders = [ask.terms.name for ask in asks], [ask.holder for ask in asks]
+        old = (LIMIT_POOLS.c.at_ms < now - POOL_KEPT_MS, LIMIT_LEASES.c.until_ms < now - LEASE_KEPT_MS)
+        await connection.execute(delete(LIMIT_POOLS).where(LIMIT_POOLS.c.name.in_(names) | old[0]))
+        await connection.execute(delete(LIMIT_LEASES).where(LIMIT_LEASES.c.holder.in_(holders) | old[1]))
+        pool_rows = [
+            {"name": n, "level": pools[n].level, "size": pools[n].size, "at_ms": pools[n].at_ms} for n in names
+        ]
+        until = now + int(1000 * LEASE_S)
+        lease_rows = [
+            {"name": n, "holder": h, "units": leases[n][h][0], "told": leases[n][h][1], "until_ms": until}
+            for n, h in zip(names, holders, strict=True)
+        ]
+        await connection.execute(insert(LIMIT_POOLS), pool_rows)
+        await connection.execute(insert(LIMIT_LEASES), lease_rows)
+
+
+def shared_leases(config: GraphConfig, store: DecisionStore) -> Leases | None:
+    """The leases of an ingress replica; None where there is no other, or no Ray Serve."""
+    most = config.http.scaling.max_replicas
+    return Leases(LeaseStore(store).settle, most) if most > 1 and in_replica() else None
