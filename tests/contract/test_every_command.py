@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer.main
 
-from serve_graph.cli import app
+from serve_graph.cli import app, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,11 +26,24 @@ def commands() -> list[tuple[str, str]]:
     return walk(typer.main.get_command(app), [])
 
 
-def run(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from serve_graph.cli import main; main()", *words],
-        capture_output=True, text=True, timeout=120, check=False, cwd=cwd,
-    )  # fmt: skip
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command as its program does: its exit code, what it printed, and its errors."""
+
+    def called(*words: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setattr(sys, "argv", ["serve-graph", *words])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *capfd.readouterr()
+
+    return called
+
+
+Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.mark.parametrize(("words", "text"), commands(), ids=lambda value: value[:20])
@@ -37,53 +51,54 @@ def test_every_command_has_help_with_an_example(words: str, text: str) -> None:
     assert f"serve-graph {words}" in text
 
 
-def test_an_unknown_command_is_wrong_use() -> None:
-    done = run("fly")
+def test_an_unknown_command_is_wrong_use_of_the_program() -> None:
+    command = [sys.executable, "-c", "from serve_graph.cli import main; main()", "fly"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
     assert "No such command" in done.stderr
 
 
-def test_an_unknown_option_is_wrong_use() -> None:
-    assert run("doctor", "--fast").returncode == 2
+def test_an_unknown_option_is_wrong_use(run: Run) -> None:
+    assert run("doctor", "--fast")[0] == 2
 
 
-def test_a_missing_configuration_is_one_clear_line(tmp_path: Path) -> None:
-    done = run("doctor", "--config", str(tmp_path / "none.yaml"))
-    assert done.returncode == 1
-    assert done.stderr.startswith("serve-graph: cannot read")
-    assert "Traceback" not in done.stderr
+def test_a_missing_configuration_is_one_clear_line(run: Run, tmp_path: Path) -> None:
+    code, _, said = run("doctor", "--config", str(tmp_path / "none.yaml"))
+    assert code == 1
+    assert said.startswith("serve-graph: cannot read")
+    assert "Traceback" not in said
 
 
-def test_a_wrong_key_in_the_configuration_is_named(tmp_path: Path) -> None:
+def test_a_wrong_key_in_the_configuration_is_named(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text((ROOT / "configs" / "echo.yaml").read_text() + "colour: red\n")
-    done = run("doctor", "--config", str(path))
-    assert done.returncode == 1
-    assert "colour" in done.stderr
+    code, _, said = run("doctor", "--config", str(path))
+    assert code == 1
+    assert "colour" in said
 
 
-def test_status_without_a_graph_says_how_to_start_one() -> None:
-    done = run("status", "--config", "configs/echo.yaml", "--port", "9")
-    assert done.returncode == 1
-    assert "serve-graph up" in done.stderr
+def test_status_without_a_graph_says_how_to_start_one(run: Run) -> None:
+    code, _, said = run("status", "--config", "configs/echo.yaml", "--port", "9")
+    assert code == 1
+    assert "serve-graph up" in said
 
 
-def test_doctor_speaks_json(tmp_path: Path) -> None:
+def test_doctor_speaks_json(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(
         (ROOT / "configs" / "echo.yaml").read_text() + f"state_folder: {tmp_path}\nhttp: {{port: 58123}}\n"
     )
-    done = run("doctor", "--config", str(path), "--json")
-    checks = {finding["check"]: finding["ok"] for finding in json.loads(done.stdout)}
+    code, printed, _ = run("doctor", "--config", str(path), "--json")
+    checks = {finding["check"]: finding["ok"] for finding in json.loads(printed)}
     assert checks["tier cheap"]
-    assert done.returncode == 0, done.stdout
+    assert code == 0, printed
 
 
-def test_train_refuses_a_missing_table(tmp_path: Path) -> None:
-    done = run("train", "--outcomes", str(tmp_path / "none.parquet"), "--out", str(tmp_path / "candidate"))
-    assert done.returncode == 1
-    assert "none.parquet" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_train_refuses_a_missing_table(run: Run, tmp_path: Path) -> None:
+    code, _, said = run("train", "--outcomes", str(tmp_path / "none.parquet"), "--out", str(tmp_path / "candidate"))
+    assert code == 1
+    assert "none.parquet" in said
+    assert "Traceback" not in said
 
 
 HEAVY = ("numpy", "pandas", "sklearn", "ray", "mlflow", "torch", "vllm", "sqlalchemy", "yaml", "rich")

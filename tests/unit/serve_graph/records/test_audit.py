@@ -33,8 +33,8 @@ ENTRIES = [
 
 
 @pytest.fixture
-async def log(store_url: str) -> AsyncIterator[AuditLog]:
-    store = DecisionStore(store_url)
+async def log(made_store_url: str) -> AsyncIterator[AuditLog]:
+    store = DecisionStore(made_store_url)
     yield AuditLog(store)
     await store.close()
 

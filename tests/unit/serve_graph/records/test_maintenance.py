@@ -91,8 +91,8 @@ def test_a_hook_that_is_not_there_is_refused(hook: str) -> None:
 
 
 @pytest.fixture
-async def store(store_url: str) -> AsyncIterator[DecisionStore]:
-    made = DecisionStore(store_url)
+async def store(made_store_url: str) -> AsyncIterator[DecisionStore]:
+    made = DecisionStore(made_store_url)
     yield made
     await made.close()
 

@@ -19,8 +19,8 @@ Records = Callable[..., DecisionRecord]
 
 
 @pytest.fixture
-async def store(store_url: str) -> AsyncIterator[DecisionStore]:
-    made = DecisionStore(store_url)
+async def store(made_store_url: str) -> AsyncIterator[DecisionStore]:
+    made = DecisionStore(made_store_url)
     yield made
     await made.close()
 

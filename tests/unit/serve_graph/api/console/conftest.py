@@ -113,14 +113,17 @@ def console_over(store: DecisionStore, *, keys: bool = True, state: Any = None, 
 
 
 @pytest.fixture
-async def console(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[ConsoleAt]]]:
+async def console(
+    tmp_path: Path, new_store: Callable[[Path], str]
+) -> AsyncIterator[Callable[..., Awaitable[ConsoleAt]]]:
     """Make a console with the keys `boss` (admin) and `team`, each named as it is; `records` are in its store."""
     stores = []
 
     async def make(
         records: list[DecisionRecord] | None = None, *, keys: bool = True, state: Any = None, **settings: Any
     ) -> ConsoleAt:
-        store = DecisionStore(f"sqlite+aiosqlite:///{tmp_path / 'decisions.db'}")
+        file = tmp_path / "decisions.db"
+        store = DecisionStore(f"sqlite+aiosqlite:///{file}" if file.exists() else new_store(file))
         stores.append(store)
         await store.open()
         await store.write_many(records or [])
