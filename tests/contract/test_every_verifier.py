@@ -13,6 +13,8 @@ from router_models.estimators.verifiers import VERIFIERS, VerifierModel
 from router_models.types import Answers, FloatArray, Prompts
 from router_models.types.exchange import LOGPROB_NAMES, logprob_summary
 
+pytestmark = pytest.mark.sampled(one_in=3)
+
 FAMILIES = sorted(VERIFIERS)
 LEARNERS = [name for name in FAMILIES if name != "non-empty"]
 

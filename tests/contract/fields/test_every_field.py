@@ -37,6 +37,8 @@ from tests.contract.fields.field_values import (
 )
 from tests.fixtures.upstream import DirectHandle
 
+pytestmark = pytest.mark.sampled()
+
 PRICE = PriceConfig(input_usd_per_mtok=Decimal(1), output_usd_per_mtok=Decimal(2))
 REPLY = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1}}
 VECTORS = {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}], "usage": {}}

@@ -52,3 +52,6 @@ def test_the_mark_says_which_parameters_count_and_where_it_stands_what_is_drawn_
     assert kept(*several) == 20, "of all its tests together"
     left = {item.nodeid for item in left_out([item for items in several for item in items])}
     assert all(any(item.nodeid not in left for item in items) for items in several), "every test is met"
+    alone = SimpleNamespace(nodeid="test_matrix.py::test_alone")
+    alone.iter_markers_with_node = lambda name: iter([(module, SimpleNamespace(args=("a",), kwargs={}))])
+    assert alone not in left_out([alone, *several[0]])

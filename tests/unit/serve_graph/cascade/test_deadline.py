@@ -22,6 +22,7 @@ from serve_graph.gateway.constraints import Latencies, RoutingContext
 from serve_graph.gateway.handler import Service
 from serve_graph.protocol.requests import RequestOptions
 from tests.fixtures.made_up_time import run
+from tests.fixtures.sampling import examples
 
 EPSILON = 1e-9
 
@@ -113,7 +114,7 @@ async def ask(
     return Seen(text, now(), error, sink)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(100, whole=300), deadline=None)
 @given(
     deadline_s=st.floats(0.01, 5.0),
     cheap_s=st.floats(0.0, 6.0),

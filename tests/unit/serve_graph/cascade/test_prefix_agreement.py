@@ -18,6 +18,7 @@ from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 from serve_graph.protocol.chunks import CompletionAccumulator
 from serve_graph.protocol.responses import completion_of, token_texts
+from tests.fixtures.sampling import examples
 
 PROMPT = "¿Qué?"
 LOGPROB = st.floats(-20, 0)
@@ -92,7 +93,7 @@ def version() -> RouterVersion:
 VERSION = version()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(75, whole=300), deadline=None)
 @given(answers(), st.lists(st.integers(1, 5), max_size=14), st.booleans(), st.integers(1, 8))
 def test_what_is_judged_is_what_was_certified(
     tokens: list[dict[str, Any]], sizes: list[int], late: bool, length: int

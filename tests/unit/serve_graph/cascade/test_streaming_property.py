@@ -16,6 +16,7 @@ from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutErr
 from serve_graph.gateway.handler import Service
 from serve_graph.protocol.requests import RequestOptions
 from tests.fixtures.made_up_time import run
+from tests.fixtures.sampling import examples
 
 FAULTS = st.sampled_from([EngineError("died"), EngineTimeoutError("slow"), EngineRequestError("no"), KeyError("bug")])
 
@@ -39,7 +40,7 @@ def engines(draw: st.DrawFn, text: str) -> FakeEngine:
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(150, whole=400), deadline=None)
 @given(
     cheap=engines("chéap ☃ says "),
     frontier=engines("FRONTIER 前沿 SAYS "),

@@ -13,6 +13,7 @@ from serve_graph.config.tier_parts import FailoverConfig
 from serve_graph.engines.hosted.attempts import Attempts, Pause, Try
 from serve_graph.engines.hosted.breaker import LONGEST_REST_S, Breaker
 from serve_graph.engines.hosted.deployment_error import DeploymentError
+from tests.fixtures.sampling import examples
 
 SLACK = 0.002
 
@@ -111,7 +112,7 @@ def test_no_request_outlives_its_deadline_or_its_attempts(
         now = ended + 0.5
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(100, whole=300), deadline=None)
 @given(config=configs, world=worlds, shares=weights, seed=st.integers(0, 2**32))
 def test_nobody_is_called_before_the_retry_after_they_gave(
     config: FailoverConfig, world: World, shares: dict[str, float], seed: int

@@ -148,6 +148,7 @@ FAULTS = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("fault", "kind", "words"), FAULTS, ids=lambda value: str(value)[:40])
 async def test_every_fault_is_the_right_error_with_a_plain_message_and_in_time(
     api: Api, stream: bool, fault: dict[str, Any], kind: type[EngineError], words: str
@@ -212,15 +213,17 @@ async def test_stream_that_fails_after_its_first_chunk_is_not_retried(
 
 
 async def test_slow_stream_is_fine_as_long_as_it_goes_on(api: Api) -> None:
-    api.plays({"fault": "slow", "seconds": 0.05})
+    api.plays({"fault": "slow", "seconds": 0.2})
     chunks = hosted(api, timeout_s=LONG_S, failover=ONCE).stream({**BODY, "stream": True}, LONG_S)
-    pieces = [await anext(chunks)]
+    pieces, waited = [await anext(chunks)], 0
     for _ in range(3):
         coming = asyncio.ensure_future(anext(chunks))
         await settled()
-        assert not coming.done()
-        hurry(0.6 * LONG_S)
+        if not coming.done():  # on a busy machine the next piece may have come already
+            hurry(0.6 * LONG_S)
+            waited += 1
         pieces.append(await soon(coming))
+    assert waited
     pieces += await list_of(chunks)
     said = [choice["delta"].get("content") or "" for piece in pieces for choice in piece.get("choices") or ()]
     assert "".join(said) == "echo east: one two three"
@@ -245,6 +248,7 @@ async def test_storm_meets_few_calls_however_many_ask(api: Api) -> None:
     assert api.state()["seen"] == 1
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "fault",
     [

@@ -23,6 +23,7 @@ from serve_graph.gateway.rules import Expectations
 from serve_graph.gateway.sessions import Sessions, opening
 from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.validity import CertificateStatus
+from tests.fixtures.sampling import examples
 
 LADDERS = (("cheap", "frontier"), ("small", "medium", "large"), ("only",), ("a", "b", "c", "d"))
 QUERIES = st.builds(
@@ -78,7 +79,7 @@ def a_context(ladder: tuple[str, ...], prices: list[int]) -> CascadeContext:
     return replace(fake_context(), engines=engines, streams=engines, policy=Policy(ladder, {}), prices=of)
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(100, whole=400))
 @given(st.data(), st.sampled_from(LADDERS), QUERIES)
 def test_no_rule_ever_picks_a_tier_below_the_routers_choice(
     data: st.DataObject, ladder: tuple[str, ...], query: Query

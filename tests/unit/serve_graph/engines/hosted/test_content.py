@@ -111,6 +111,7 @@ async def test_parts_reach_a_chat_caller_as_text_reasoning_and_refusal(
     assert upstream.endpoint.record.evidence["signals"]["answer_chars"] == len(text), "what the verifier reads"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", MESSAGES)
 async def test_parts_reach_a_responses_caller_as_items(upstream: Upstream, name: str, stream: bool) -> None:
