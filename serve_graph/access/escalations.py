@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, deque
+from collections.abc import Callable
 
 from scipy.stats import binom
 
@@ -18,11 +19,15 @@ HOUR_S = 3600.0
 
 
 class EscalationWatch:
-    """Counts requests and escalations by key over a sliding window; `caps` counts the refused requests."""
+    """Counts requests and escalations by key over a sliding window; `caps` counts the refused requests.
+
+    `on_note` is told of every request that is noted.
+    """
 
     def __init__(self, config: EscalationWatchConfig) -> None:
         self.config = config
         self.caps = 0
+        self.on_note: Callable[[str, bool], None] | None = None
         self._seen: deque[tuple[float, str]] = deque()
         self._requests: Counter[str] = Counter()
         self._hits: dict[str, deque[float]] = {}
@@ -32,6 +37,12 @@ class EscalationWatch:
 
         Do not pass other requests: they cost little, and counting them would dilute a conspicuous share.
         """
+        self.hear(key, escalated, now)
+        if self.on_note is not None:
+            self.on_note(key, escalated)
+
+    def hear(self, key: str, escalated: bool, now: float) -> None:
+        """Count a request that another ingress replica has answered, as `note`; nobody is told."""
         self._forget(now)
         self._seen.append((now, key))
         self._requests[key] += 1

@@ -23,9 +23,10 @@ from serve_graph.api.http import Backend, build_http
 from serve_graph.cluster.long_work import side_by_side
 from serve_graph.cluster.readiness import TierReadiness, readiness_report
 from serve_graph.cluster.replicas.broadcast import in_replica, let_threads_give_way
-from serve_graph.cluster.replicas.graph_metrics import graph_metrics
+from serve_graph.cluster.replicas.graph_metrics import graph_metrics, siblings_of
 from serve_graph.cluster.replicas.lease_store import shared_leases
-from serve_graph.cluster.replicas.totals import Totals
+from serve_graph.cluster.replicas.news import SiblingNews
+from serve_graph.cluster.replicas.sibling_calls import SiblingCalls
 from serve_graph.cluster.rollouts.live_comparer import live_comparer
 from serve_graph.cluster.rollouts.rollout_metrics import RolloutMetrics
 from serve_graph.cluster.rollouts.tried_version import TriedVersion
@@ -50,7 +51,7 @@ ASK_EVERY_S, ASK_AGAIN_S, ASK_WITHIN_S = 5.0, 1.0, 5.0
 """Between questions of what is served, after one that was not answered, and for the answer: in seconds."""
 
 
-class IngressDeployment:
+class IngressDeployment(SiblingCalls):
     """The HTTP face: one Service over the tiers' handles. Ray Serve asks for the ASGI app after construction."""
 
     def __init__(
@@ -114,7 +115,9 @@ class IngressDeployment:
             said=FeedbackTable(self.store).of,
         )
         self.http, self.unknown_fields = config.http, config.policy.unknown_fields
-        self.graph_metrics = graph_metrics(config, self._families, tiers)
+        siblings = siblings_of(config)
+        self.graph_metrics = graph_metrics(config, self._families, tiers, siblings)
+        self.news = SiblingNews(siblings, self.accounts.watch, lambda: self.service.routing.sessions, time.monotonic)
         self.sessions = ConsoleSessions(affinity_secret, self.keyring)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -166,7 +169,7 @@ class IngressDeployment:
     async def background(self) -> None:
         watches = (self.comparer, self.tickets, self.judge, self.golden)
         beside = [one.run() for one in watches if one is not None]
-        beside.append(self.graph_metrics.keep_told())
+        beside += [self.graph_metrics.keep_told(), self.news.run()]
         if self.accounts.leases is not None:
             beside.append(self.accounts.leases.run())
         await side_by_side(self.sink.run(), self.maintenance.run(), self._watch(), self._follow(), *beside)
@@ -277,14 +280,6 @@ class IngressDeployment:
         waits = self.controller is not None and self.version.epoch == 0 and time.monotonic() < self._waits_until
         tickets = {"tickets": self.tickets.facts()} if self.tickets.open else {}
         return report | covers | tickets | ({"ready": False} if waits else {})
-
-    async def told(self, _: None = None) -> tuple[str, Totals]:
-        """What this replica has counted, for the page of a sibling."""
-        return self.graph_metrics.told()
-
-    async def note(self, totals: Totals) -> bool:
-        """Take what a sibling knows of all."""
-        return self.graph_metrics.note(totals)
 
     def _families(self) -> list[Metric]:
         beside = [one.metrics for one in (self.comparer, self.judge, self.golden) if one is not None]

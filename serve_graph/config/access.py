@@ -48,7 +48,7 @@ class KeyConfig(Frozen):
     concurrency: Count | None = None
     """Requests in progress at a time; null: no limit."""
     escalations_per_h: Count | None = None
-    """Escalated requests per hour and ingress replica; null: no limit."""
+    """Escalated requests per hour; null: no limit."""
     labels: dict[str, str] = Field(default_factory=dict)
     """Metadata of all this key's requests, whatever they say themselves (`language`, `domain`, `user_tier`, …): where
     slices are certified, the certificate holds of a request whose slice its key names.

@@ -1,7 +1,7 @@
 """Which conversations are under way, and on which tier: remembered in memory, for as long as its cache may be warm.
 
-Each ingress replica remembers what it answered itself. A turn that lands on another replica finds no session there
-and is routed like a first turn, which is always allowed: sessions save money, they promise nothing.
+Each ingress replica remembers what it answered itself, and what its siblings tell it every second. A turn that finds
+no session is routed like a first turn, which is always allowed: sessions save money, they promise nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from router_models.pricing.savings import answering_call
 from router_models.types import DecisionRecord, Query
@@ -34,6 +34,7 @@ class Sessions:
         self.ttl_s = ttl_s
         self.most = most
         self.clock = clock
+        self.on_note: Callable[[str, Session], None] | None = None
         self._found: OrderedDict[str, Session] = OrderedDict()
 
     def __len__(self) -> int:
@@ -55,10 +56,19 @@ class Sessions:
         if record.session is None or answer is None or self.ttl_s.get(record.tier, 0.0) <= 0:
             return
         tokens = answer.usage.prompt_tokens + answer.usage.completion_tokens
-        self._found[record.session] = Session(
-            record.tier, tokens, answer.usage.completion_tokens, opening(query), self.clock()
-        )
-        self._found.move_to_end(record.session)
+        session = Session(record.tier, tokens, answer.usage.completion_tokens, opening(query), self.clock())
+        self.keep(record.session, session)
+
+    def keep(self, name: str, session: Session) -> None:
+        """Remember a conversation, and tell of it."""
+        self.hear(name, session)
+        if self.on_note is not None:
+            self.on_note(name, session)
+
+    def hear(self, name: str, session: Session) -> None:
+        """Remember a conversation that another ingress replica has answered: as of now, as clocks of nodes differ."""
+        self._found[name] = replace(session, at=self.clock())
+        self._found.move_to_end(name)
         while len(self._found) > self.most:
             self._found.popitem(last=False)
 

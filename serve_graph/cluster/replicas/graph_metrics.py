@@ -129,12 +129,17 @@ class GraphMetrics:
             await self.siblings.all("note", self.totals, ASK_WITHIN_S)
 
 
+def siblings_of(config: GraphConfig) -> Replicas | None:
+    """The ingress replicas, the one that asks included; None where there is one alone, or no Ray Serve."""
+    return ApplicationReplicas("ingress") if config.http.scaling.max_replicas > 1 and in_replica() else None
+
+
 def graph_metrics(
-    config: GraphConfig, own: Callable[[], Iterable[Metric]], handles: Mapping[str, DeploymentHandle[Any]]
+    config: GraphConfig,
+    own: Callable[[], Iterable[Metric]],
+    handles: Mapping[str, DeploymentHandle[Any]],
+    siblings: Replicas | None,
 ) -> GraphMetrics:
-    """The metrics of an ingress replica; outside of Ray Serve it has no siblings."""
-    if not in_replica():
-        return GraphMetrics(own, handles)
-    several = [name for name in handles if config.tier(name).scaling.max_replicas > 1]
-    siblings = ApplicationReplicas("ingress") if config.http.scaling.max_replicas > 1 else None
+    """The metrics of an ingress replica."""
+    several = [name for name in handles if config.tier(name).scaling.max_replicas > 1 and in_replica()]
     return GraphMetrics(own, handles, siblings, {name: ApplicationReplicas(name) for name in several})
