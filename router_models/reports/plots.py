@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from router_models.risk_control.evidence import CascadeEvidence, Replay, Thresho
 from router_models.types import FloatArray
 
 BINS = 10
+DEFERRAL_FILE = "deferral.json"
+"""The deferral curves' numbers, beside the picture."""
+_STEPS = 50
+"""Steps of share that the numbers are given at."""
 
 
 def draw_reliability(path: Path, seen: CascadeEvidence) -> None:
@@ -56,19 +61,11 @@ def draw_deferral(path: Path, seen: CascadeEvidence, replayed: Replay) -> dict[s
     Returns the areas under the curves by ranking. The operating point is drawn in where there are two tiers.
     """
     figure, (axis,) = _figure(1, 1, (6.5, 4.5))
-    first, last = seen.grades[:, 0], seen.grades[:, -1]
-    rankings = {
-        "verifier": seen.p_ok[:, 0],
-        "router": seen.p_route[:, 0],
-        "length": -seen.prompt_lengths,
-        "oracle": first - last + 1e-3 * first,
-    }
     areas: dict[str, float] = {}
-    for name, score in rankings.items():
-        share, quality = deferral_curve(score, first, last)
+    for name, (share, quality) in _deferral_curves(seen).items():
         areas[name] = float(np.trapezoid(quality, share))
         axis.plot(share, quality, label=f"{name} ({areas[name]:.3f})")
-    ends = [first.mean(), last.mean()]
+    ends = [seen.grades[:, 0].mean(), seen.grades[:, -1].mean()]
     areas["random"] = float(np.mean(ends))
     axis.plot([0, 1], ends, color="0.6", ls=":", label=f"random ({areas['random']:.3f})")
     if len(seen.tiers) == 2:
@@ -78,6 +75,50 @@ def draw_deferral(path: Path, seen: CascadeEvidence, replayed: Replay) -> dict[s
     axis.legend(loc="lower right", fontsize=8)
     _save(figure, path)
     return areas
+
+
+def write_deferral(path: Path, seen: CascadeEvidence, replayed: Replay) -> None:
+    """Write the numbers of `draw_deferral` as JSON: each curve in steps of share, and the operating point.
+
+    `point` is null where there are more than two tiers; its `low` and `high` are a 90 % Wilson interval.
+    """
+    steps = np.linspace(0, 1, _STEPS + 1)
+    curves = _deferral_curves(seen)
+    curves["random"] = np.array([0.0, 1.0]), np.array([seen.grades[:, 0].mean(), seen.grades[:, -1].mean()])
+    point = None
+    if len(seen.tiers) == 2:
+        right = replayed.right(seen.grades >= 0.5)
+        low, high = wilson(float(right.sum()), len(right))
+        point = {"share": float(1 - replayed.accepted.mean()), "right": float(right.mean()), "low": low, "high": high}
+    made = {
+        "tiers": list(seen.tiers),
+        "n": len(seen),
+        "curves": [
+            {
+                "name": name,
+                "area": float(np.trapezoid(quality, share)),
+                "points": [
+                    [round(float(x), 4), round(float(y), 6)]
+                    for x, y in zip(steps, np.interp(steps, share, quality), strict=True)
+                ],
+            }
+            for name, (share, quality) in curves.items()
+        ],
+        "point": point,
+    }
+    path.write_text(json.dumps(made) + "\n", encoding="utf-8")
+
+
+def _deferral_curves(seen: CascadeEvidence) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """Share and quality, for each way of ranking prompts."""
+    first, last = seen.grades[:, 0], seen.grades[:, -1]
+    rankings = {
+        "verifier": seen.p_ok[:, 0],
+        "router": seen.p_route[:, 0],
+        "length": -seen.prompt_lengths,
+        "oracle": first - last + 1e-3 * first,
+    }
+    return {name: deferral_curve(score, first, last) for name, score in rankings.items()}
 
 
 def deferral_curve(score: FloatArray, first: FloatArray, last: FloatArray) -> tuple[FloatArray, FloatArray]:

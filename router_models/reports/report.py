@@ -12,7 +12,13 @@ from router_models.reports.coverage import coverage_section
 from router_models.reports.markdown import table
 from router_models.reports.overload import overload_section
 from router_models.reports.paths import path_section
-from router_models.reports.plots import draw_acceptance, draw_deferral, draw_reliability
+from router_models.reports.plots import (
+    DEFERRAL_FILE,
+    draw_acceptance,
+    draw_deferral,
+    draw_reliability,
+    write_deferral,
+)
 from router_models.reports.policies import policies_section, shares_section
 from router_models.reports.prefix import prefix_section
 from router_models.reports.rendering import render
@@ -58,6 +64,7 @@ def write_report(folder: Path, candidate: Candidate, certified: Certified, setti
     draw_reliability(folder / "reliability.png", seen)
     draw_acceptance(folder / "acceptance.png", seen, thresholds)
     areas = draw_deferral(folder / "deferral.png", seen, replayed)
+    write_deferral(folder / DEFERRAL_FILE, seen, replayed)
     kept = ~replayed.abstained if settings.promised == "answered" else replayed.accepted
     kept = kept & seen.rows_counted
     wrong = replayed.harmed(right) if settings.harm else replayed.wrong(right)

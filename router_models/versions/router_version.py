@@ -7,7 +7,7 @@ policy.json          ladder, thresholds, families, feature version
 home.*               the training prompts that distance is measured to, where the routers cannot tell
 spelling.*           the runs of letters of the training prompts
 certificate.json     absent in uncertified (test) versions
-report.md, *.png     the page a reviewer signs
+report.md, *.png     the page a reviewer signs, and deferral.json, the numbers of its curve
 manifest.json        written last
 """
 

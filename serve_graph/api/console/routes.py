@@ -8,12 +8,12 @@ from fastapi import FastAPI, Request, Response
 
 from serve_graph.access.auth import CALLER
 from serve_graph.access.sessions import SIGN_IN, page_after
+from serve_graph.api.console.certificate.proof import show_certificate, show_picture
 from serve_graph.api.console.explorer import show_decision, show_decisions
 from serve_graph.api.console.label_queue import LABELS_PAGE, show_labels, take_label
 from serve_graph.api.console.overview import overview
 from serve_graph.api.console.pages import MEDIA_TYPES, PageReply, StaticReply, page
 from serve_graph.api.console.parts import ConsoleParts
-from serve_graph.api.console.proof import show_certificate, show_picture
 from serve_graph.api.console.signals import show_signals
 from serve_graph.api.console.signing_in import form_values, sign_in, sign_in_page, sign_out
 from serve_graph.api.console.traffic import WINDOWS

@@ -92,6 +92,7 @@ def test_a_version_is_registered_with_its_alias_numbers_and_report(made: tuple[R
         "report.md",
         "reliability.png",
         "acceptance.png",
+        "deferral.json",
         "deferral.png",
         "certificate.json",
         "manifest.json",

@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
+from router_models.reports.plots import DEFERRAL_FILE
 from router_models.risk_control.certificate import HARM_RISK, Certificate
 from serve_graph.access.sessions import PROOF_CHARS
 from serve_graph.learning.alarm_table import Alarm, AlarmTable
 from serve_graph.records.store import DecisionStore
 from tests.fixtures.local_graph import listening
+from tests.unit.serve_graph.api.console.certificate.test_deferral import CURVES
 from tests.unit.serve_graph.api.console.conftest import NOW, ConsoleAt, console_over
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -136,7 +138,8 @@ def served(tmp_path: Path, a_record: Any) -> Iterator[tuple[ConsoleAt, str]]:
     )
     made = console_over(store, keys=False, label_share=1.0, keeps_answers=True)
     now = replace(made.parts.served(), certificate=certificate)
-    made.parts = replace(made.parts, served=lambda: now)
+    (tmp_path / DEFERRAL_FILE).write_text(json.dumps(CURVES))
+    made.parts = replace(made.parts, served=lambda: now, folder=lambda: tmp_path)
     with listening(made.app()) as url:
         yield made, f"{url}/console"
 

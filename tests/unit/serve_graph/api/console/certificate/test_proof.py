@@ -11,8 +11,8 @@ from router_models.risk_control.certificate import HARM_RISK, Certificate
 from router_models.risk_control.promise import Promise
 from router_models.types import OperatingPoint
 from router_models.versions.policy import Policy
+from serve_graph.api.console.certificate.proof import axis_top, risk_bands
 from serve_graph.api.console.label_queue import LabelNeed
-from serve_graph.api.console.proof import axis_top, risk_bands
 from tests.unit.serve_graph.api.console.conftest import NOW, ConsoleAt
 
 Consoles = Callable[..., Awaitable[ConsoleAt]]

@@ -12,6 +12,7 @@ from fastapi import Request, Response
 
 from router_models.metrics.intervals import Interval
 from router_models.risk_control.certificate import Certificate
+from serve_graph.api.console.certificate.deferral import deferral_chart
 from serve_graph.api.console.label_queue import LabelNeed, label_need
 from serve_graph.api.console.pages import HEADERS, PageReply, page
 from serve_graph.api.console.parts import ConsoleParts
@@ -19,9 +20,10 @@ from serve_graph.api.console.savings import LabelledShare
 from serve_graph.api.console.signing_in import form_values
 from serve_graph.errors import NotFoundError
 
+DEFERRAL = "deferral.png"
 PICTURES = MappingProxyType(
     {
-        "deferral.png": "Deferral curve: the share of right answers by the share that the last tier answers, for each "
+        DEFERRAL: "Deferral curve: the share of right answers by the share that the last tier answers, for each "
         "way of ranking requests; the star is the certified operating point",
         "acceptance.png": "Risk and share of accepted answers by the acceptance threshold, with the certified one",
         "reliability.png": "Reliability: how often answers are right by what router and verifier estimated",
@@ -75,12 +77,14 @@ def axis_top(bands: list[RiskBand]) -> float:
 
 
 async def show_certificate(request: Request, parts: ConsoleParts) -> Response:
-    """The certificate of what is served, and the pictures of its report where this replica's machine has them."""
+    """The certificate of what is served, its deferral curve, and its report's pictures, where these are here."""
     served = parts.served()
     certificate = served.certificate
     live = None if certificate is None else await label_need(parts.store, served.name, certificate)
     bands = [] if certificate is None else risk_bands(certificate, live)
     state, folder = await parts.readiness(), await asyncio.to_thread(parts.folder)
+    chart = await asyncio.to_thread(deferral_chart, folder, certificate)
+    pictures = await asyncio.to_thread(_pictures, folder)
     values = {
         "served": served,
         "certificate": certificate,
@@ -90,7 +94,8 @@ async def show_certificate(request: Request, parts: ConsoleParts) -> Response:
         "ladder": served.policy.tiers,
         "void": state.get("void", {}),
         "valid_until": state.get("valid_until"),
-        "pictures": await asyncio.to_thread(_pictures, folder),
+        "pictures": {name: words for name, words in pictures.items() if chart is None or name != DEFERRAL},
+        "deferral": chart,
         "never": math.inf,
     }
     return PageReply(page("certificate", "/console/certificate", **values, **form_values(request, parts)))
