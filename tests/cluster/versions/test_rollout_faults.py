@@ -25,7 +25,7 @@ Graph = Any
 TIERS = [{"name": name, "engine": "echo", "price": PRICE} for name in ("cheap", "frontier")]
 STABLE, CANDIDATE = "serve-graph-router/1", "serve-graph-router/2"
 STEPS = (5, 15, 25, 35, 45, 60)
-AWAY_S, REACHES_WITHIN_S = 5.0, 10.0
+PAUSE, AWAY_S, REACHES_WITHIN_S = "4s", 5.0, 10.0
 
 
 @dataclass
@@ -109,9 +109,10 @@ def lock_store(graph: Graph) -> None:
 
 
 def hide_registry(graph: Graph) -> None:
-    away = Path(f"{graph.registry}.away")
+    away, step = Path(f"{graph.registry}.away"), rollout(graph)["step"]
     graph.registry.rename(away)
     time.sleep(AWAY_S)
+    assert rollout(graph)["step"] == step, "its pause was over, and nobody could ask whether it may go on"
     os.replace(away, graph.registry)  # what opened a new one meanwhile leaves it empty
 
 
@@ -130,7 +131,9 @@ def test_a_canary_goes_on_whatever_is_taken_away_at_its_steps_and_loses_no_reque
     wait_until(lambda: served.chat("who?").headers.get("x-serve-graph-version") == STABLE, 60)
     with Conversations(served.url) as asked:
         steps = ",".join(map(str, STEPS))
-        invoked(served, "versions", "canary", "2", "--steps", steps, "--pause", "4s", "--rate", "0")
+        invoked(
+            served, "versions", "canary", "2", "--steps", steps, "--pause", PAUSE, "--rate", "0.2", "--minimum", "0"
+        )
         for n, (name, take_away) in enumerate(FAULTS.items()):
             before = wait_until(lambda n=n: rollout(served)["step"] >= n, 120)
             take_away(served)
@@ -149,6 +152,10 @@ def test_a_canary_goes_on_whatever_is_taken_away_at_its_steps_and_loses_no_reque
     assert {version for *_, version, _ in asked.replies} <= {STABLE, CANDIDATE, "-"}
     assert sum(status != 200 for _, _, status, *_ in asked.replies) <= len(asked.replies) / 50
     assert asked.taken_back() == []
+    told = rollout(served)["evidence"]["comparing"]
+    print(f"compared: {told}")
+    assert told["offered"] == told["compared"] + told["waiting"] + sum(told["shed"].values()) > 0
+    assert len(told["replicas"]) >= 3, "each ingress replica says what it did"
     audit = json.loads(invoked(served, "audit", "--json"))
     moves = [one for one in reversed(audit) if one["target"] == CANDIDATE and one["action"].startswith("versions.")]
     ends = ["versions.promoting", "versions.promote"]

@@ -81,7 +81,7 @@ async def test_only_the_candidate_changes_where_only_the_rollout_does(
     assert ingress.service.arms.routing.sessions is ingress.service.routing.sessions
     told = {"kind": "canary", "candidate": "router/2", "state": "Progressing", "weight": 0.05}
     assert (await ingress.readiness())["rollout"] == told
-    page = await ingress.metrics()
+    page = await ingress.graph_metrics.page()
     assert 'serve_graph_rollout_weight{kind="canary",version="router/2"} 0.05' in page
     assert 'serve_graph_rollout_state{kind="canary",state="Progressing",version="router/2"} 1.0' in page
 
@@ -92,7 +92,7 @@ async def test_only_the_candidate_changes_where_only_the_rollout_does(
 
     assert await ingress.take(replace(stable, epoch=4))
     assert (ingress.tried, ingress.service.arms) == (None, None)
-    assert "serve_graph_rollout_weight{" not in await ingress.metrics()
+    assert "serve_graph_rollout_weight{" not in await ingress.graph_metrics.page()
     assert (ingress.certificate_status, ingress.alarms, ingress.service.context) == (status, alarms, context)
     assert not ingress._switched.is_set(), "the watch of the stable version goes on"
     assert tried.looks is not None
