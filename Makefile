@@ -18,7 +18,7 @@ UNIT := $(BIN)/python $(PYTEST) -n logical --maxprocesses 8 --dist worksteal tes
 # `full` tests too, and all of those of which a sample runs otherwise.
 WHOLE := --whole -m ""
 
-.PHONY: up demo test test-unit test-all clients clients-running package k8s faults attack attack-load story adapters soak check audit sbom statistical docs format env serving lock lock-js newest clean
+.PHONY: up demo test test-unit test-all clients clients-running package k8s faults attack attack-load story bench-overhead bench-learning adapters soak check audit sbom statistical docs format env serving lock lock-js newest clean
 
 up: serving        ## bring the graph up: environment, weights, first router version, engines; Ctrl-C stops it
 	@$(BIN)/serve-graph up --config $(CONFIG)
@@ -69,6 +69,12 @@ attack-load: env   ## 10 minutes of attacks by one key beside honest load of ano
 
 story: env         ## the life of router versions on a real graph over models of known quality, with what evidence says (20 minutes)
 	@$(BIN)/python -m tests.story.life
+
+bench-overhead: env ## what routing costs a request beside its models: routed and forced by turns (5 minutes, quiet machine)
+	@$(BIN)/python -m benchmarks.overhead --out docs/results/overhead.md
+
+bench-learning: env ## what learning from live traffic costs a request: everything on beside everything off (10 minutes)
+	@$(BIN)/python -m benchmarks.learning --out docs/results/learning-cost.md
 
 adapters: env      ## real engines: a LoRA adapter, an embedder, cached tokens, held against transformers (4 minutes)
 	@$(BIN)/python -m pytest -q -m full tests/engines/test_adapter_and_embedder.py
