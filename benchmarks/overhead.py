@@ -1,11 +1,12 @@
 """What a request costs beside its models: routed by a certified version, and forced to a tier (`make bench-overhead`).
 
-    python -m benchmarks.overhead [--blocks 5] [--out docs/results/overhead.md]
+    python -m benchmarks.overhead [--blocks 5] [--folder DIR] [--out docs/results/overhead.md]
 
-One graph of echo engines, which take no time, serves a version that is certified by the commands (linear router,
-combined verifier). Nearly every routed question is decided, answered by the cheap tier and accepted: one decision, one
-call, one verdict. Blocks of both kinds go to it in turn, with one caller and with sixteen, whole and as streams;
-processor time is that of each process of the graph.
+Two graphs of echo engines, which take no time, serve one version that is certified by the commands (linear router,
+combined verifier): one with router and verifier in replicas of their own, one with both in the ingress
+(`policy.placement`). Nearly every routed question is decided, answered by the cheap tier and accepted: one decision,
+one call, one verdict. Blocks of all kinds go to them in turn, with one caller and with sixteen, whole and as streams;
+processor time is that of each process of a graph.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import platform
 import random
 import socket
 import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,25 +44,34 @@ ANIMALS = tuple(
     "cat dog cow horse sheep goat fox wolf bear lion hen duck goose swan owl crow bee ant frog eel".split()
 )
 LEAST_CHEAP = 0.8
-KINDS = ("routed", "forced")
+KINDS: Mapping[str, tuple[str, str]] = {
+    "routed, replicas": ("replicas", "auto"),
+    "routed, ingress": ("ingress", "auto"),
+    "forced": ("ingress", "cheap"),
+}
 PAGE = """# What a request costs beside its models
 
-`{command}`, {day}, {machine}; callers and graph share them.
+`{command}`, {day}, {machine}; callers and graphs share them.
 
-Echo engines in the graph, which take no time. *Routed*: by a certified version (linear router, combined verifier);
-{cheap} of {asked} questions were answered by the cheap tier and accepted, the others by the last tier. *Forced*:
-`model: cheap`, no router and no verifier. Blocks go to both in turn: medians, in brackets the least and the most.
+Echo engines in the graph, which take no time. *Routed*: by a certified version (linear router, combined verifier),
+with router and verifier in replicas of their own or in the ingress (`policy.placement`); {cheap} of {asked} questions
+were answered by the cheap tier and accepted, the others by the last tier. *Forced*: `model: cheap`, no router and no
+verifier. Blocks go to all in turn: medians, in brackets the least and the most of a block.
 
 | callers | replies | asked | p50, ms | p99, ms | first chunk, ms | requests/s | processor ms a request |
 |---|---|---|---|---|---|---|---|
 {rows}
 
-Routed by forced, medians of paired blocks: {ratios}.
+Requests a second, routed by forced, medians of paired blocks:
 
-Processor milliseconds a request and resident megabytes, by process:
-
-| process | routed | forced | MB |
+| callers | replies | replicas ÷ forced | ingress ÷ forced |
 |---|---|---|---|
+{ratios}
+
+Processor milliseconds a request of sixteen callers, whole, and resident megabytes, by process:
+
+| process | routed, replicas | routed, ingress | forced | MB, replicas | MB, ingress |
+|---|---|---|---|---|---|
 {processes}
 """
 
@@ -93,18 +105,23 @@ def outcomes(path: Path, n: int = 1200) -> None:
     write_outcomes(path, rows)
 
 
-def prepared(folder: Path) -> tuple[Path, str]:
-    """A configuration whose alias `stable` names a version that the commands trained, certified and approved."""
-    port, path, table = free_port(), folder / "graph.yaml", folder / "outcomes.parquet"
-    data = {
-        "tiers": TIERS,
-        "policy": {"version": "stable", "safe_tier": "frontier", "epsilon": 0.1},
-        "state_folder": str(folder / "state"),
-        "http": {"port": port},
-    }
-    path.write_text(yaml.safe_dump(data, sort_keys=False))
+def prepared(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Configurations by placement; `stable` names a version that the commands trained, certified and approved."""
+    found = {}
+    for placement in ("replicas", "ingress"):
+        port, path = free_port(), folder / f"{placement}.yaml"
+        data = {
+            "tiers": TIERS,
+            "policy": {"version": "stable", "safe_tier": "frontier", "epsilon": 0.1, "placement": placement},
+            "tracking_uri": f"sqlite:///{folder}/mlflow.db",
+            "state_folder": str(folder / placement),
+            "http": {"port": port},
+        }
+        path.write_text(yaml.safe_dump(data, sort_keys=False))
+        found[placement] = path, f"http://127.0.0.1:{port}"
+    table, path = folder / "outcomes.parquet", found["replicas"][0]
     if (folder / "candidate").exists():  # a folder that was kept
-        return path, f"http://127.0.0.1:{port}"
+        return found
     outcomes(table)
     write_collected_binds(table, tier_binds(load_config(path)))
     given = ("--config", str(path), "--outcomes", str(table), "--candidate", str(folder / "candidate"))
@@ -113,7 +130,7 @@ def prepared(folder: Path) -> tuple[Path, str]:
     number = str(json.loads(said)["version"]).rpartition("/")[2]
     for word in ("approve", "promote"):
         serve_graph("versions", word, number, "--reason", "a benchmark", "--config", str(path))
-    return path, f"http://127.0.0.1:{port}"
+    return found
 
 
 class Measured:
@@ -124,9 +141,10 @@ class Measured:
         self.loads: dict[str, list[Load]] = {kind: [] for kind in KINDS}
         self.used: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
 
-    def block(self, graph: Started, kind: str, prompts: list[str]) -> None:
+    def block(self, graphs: Mapping[str, Started], kind: str, prompts: list[str]) -> None:
+        placement, model = KINDS[kind]
+        graph = graphs[placement]
         before = graph.usage()
-        model = "auto" if kind == "routed" else "cheap"
         load = ask(graph.url, prompts, len(prompts), self.callers, model, stream=self.stream)
         if load.answered["200"] != len(prompts) or load.answered["cheap"] < LEAST_CHEAP * len(prompts):
             raise BenchmarkError(f"too few questions were answered by the cheap tier: {dict(load.answered)}")
@@ -134,10 +152,11 @@ class Measured:
         self.loads[kind].append(load)
         self.used[kind].append({name: 1000 * cpu / len(prompts) for name, cpu in used.items()})
 
-    def rows(self) -> list[str]:
-        return [self._row(kind) for kind in KINDS]
+    @property
+    def replies(self) -> str:
+        return "stream" if self.stream else "whole"
 
-    def _row(self, kind: str) -> str:
+    def row(self, kind: str) -> str:
         loads = self.loads[kind]
         first = [1000 * sorted(load.first_s)[len(load.first_s) // 2] for load in loads if load.first_s]
         figures = [
@@ -147,35 +166,41 @@ class Measured:
             median_and_range([load.per_s for load in loads]),
             median_and_range([sum(each.values()) for each in self.used[kind]]),
         ]
-        replies = "stream" if self.stream else "whole"
-        return f"| {self.callers} | {replies} | {kind} | " + " | ".join(figures) + " |"
+        return f"| {self.callers} | {self.replies} | {kind} | " + " | ".join(figures) + " |"
 
-    def ratio(self) -> str:
-        pairs = zip(self.loads["routed"], self.loads["forced"], strict=True)
-        what = median_and_range([routed.per_s / forced.per_s for routed, forced in pairs], 2)
-        return f"{what} in requests/s of {self.callers} callers, {'streams' if self.stream else 'whole'}"
+    def ratios(self) -> str:
+        found = []
+        for kind in list(KINDS)[:2]:
+            pairs = zip(self.loads[kind], self.loads["forced"], strict=True)
+            found.append(median_and_range([routed.per_s / forced.per_s for routed, forced in pairs], 2))
+        return f"| {self.callers} | {self.replies} | " + " | ".join(found) + " |"
+
+    def mean_of(self, kind: str, process: str) -> float:
+        """Processor milliseconds a request."""
+        return sum(used.get(process, 0.0) for used in self.used[kind]) / len(self.used[kind])
 
 
-def measured(graph: Started, blocks: int) -> list[Measured]:
-    numbers = iter(range(1_500, 24_000))
-    found = []
+def measured(graphs: Mapping[str, Started], blocks: int) -> list[Measured]:
+    numbers, found = iter(range(1_500, 100_000)), []
     for callers, stream, requests in ((1, False, 200), (16, False, 500), (16, True, 300)):
         each = Measured(callers, stream)
         for i in range(blocks):
-            for kind in KINDS if i % 2 else KINDS[::-1]:
-                each.block(graph, kind, [question(next(numbers)) for _ in range(requests)])
+            for kind in list(KINDS)[:: 1 if i % 2 else -1]:
+                each.block(graphs, kind, [question(next(numbers)) for _ in range(requests)])
         found.append(each)
     return found
 
 
-def by_process(found: list[Measured], resident: dict[str, Usage]) -> list[str]:
+def by_process(sixteen: Measured, graphs: Mapping[str, Started]) -> list[str]:
     """Rows of the processes that take 0.05 ms a request or more, or 50 MB."""
-    sixteen = found[1]
+    resident = {placement: {n: u.resident / 2**20 for n, u in g.usage().items()} for placement, g in graphs.items()}
     rows = []
-    for name, each in sorted(resident.items()):
-        means = [sum(used.get(name, 0.0) for used in sixteen.used[kind]) / len(sixteen.used[kind]) for kind in KINDS]
-        if max(means) >= 0.05 or each.resident >= 50 * 2**20:
-            rows.append(f"| {name} | {means[0]:.2f} | {means[1]:.2f} | {each.resident / 2**20:,.0f} |")
+    for name in sorted({name for each in resident.values() for name in each}):
+        means = [sixteen.mean_of(kind, name) for kind in KINDS]
+        held = [resident[placement].get(name, 0.0) for placement in ("replicas", "ingress")]
+        if max(means) >= 0.05 or max(held) >= 50:
+            cells = [f"{mean:.2f}" for mean in means] + [f"{mb:,.0f}" for mb in held]
+            rows.append(f"| {name} | " + " | ".join(cells) + " |")
     return rows
 
 
@@ -186,24 +211,28 @@ def main() -> None:
     reads.add_argument("--out", type=Path)
     reads.add_argument("--folder", type=Path, help="a folder that is kept, with its version")
     chosen = reads.parse_args()
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as made:
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as made, ExitStack() as running:
         folder = chosen.folder or Path(made)
         folder.mkdir(exist_ok=True)
-        path, url = prepared(folder)
-        with started([SERVE_GRAPH, "up", "--config", str(path)], url, folder / "graph.log") as graph:
-            ask(graph.url, [question(1_200 + i) for i in range(200)], 200, 8)
-            found, resident = measured(graph, chosen.blocks), graph.usage()
-    asked = sum(len(load.took_s) for each in found for load in each.loads["routed"])
-    cheap = sum(load.answered["cheap"] for each in found for load in each.loads["routed"])
+        graphs = {}
+        for placement, (path, url) in prepared(folder).items():
+            up = [SERVE_GRAPH, "up", "--config", str(path)]
+            graphs[placement] = running.enter_context(started(up, url, folder / f"{placement}.log"))
+        for kind, (placement, model) in KINDS.items():
+            ask(graphs[placement].url, [question(1_200 + i) for i in range(200)], 200, 8, model)
+            print(f"{kind} is warm", flush=True)
+        found = measured(graphs, chosen.blocks)
+        processes = by_process(found[1], graphs)
+    routed = [load for each in found for kind in list(KINDS)[:2] for load in each.loads[kind]]
     page = PAGE.format(
         command=f"python -m benchmarks.overhead --blocks {chosen.blocks}",
         day=f"{datetime.now(UTC):%Y-%m-%d}",
         machine=f"{os.cpu_count()} cores {platform.machine()}, load average {os.getloadavg()[0]:.1f} at its end",
-        asked=f"{asked:,}",
-        cheap=f"{cheap:,}",
-        rows="\n".join(row for each in found for row in each.rows()),
-        ratios="; ".join(each.ratio() for each in found),
-        processes="\n".join(by_process(found, resident)),
+        asked=f"{sum(len(load.took_s) for load in routed):,}",
+        cheap=f"{sum(load.answered['cheap'] for load in routed):,}",
+        rows="\n".join(each.row(kind) for each in found for kind in KINDS),
+        ratios="\n".join(each.ratios() for each in found),
+        processes="\n".join(processes),
     )
     if chosen.out is None:
         print(page)

@@ -70,10 +70,10 @@ def build_app(args: dict[str, Any]) -> Application:
         if follows:
             start = secrets.token_hex(8)
             controller = bind("controller", ControllerDeployment, CONTROLLER_SCALING, config, begun, start)
-        limit_s = 0.75 * config.policy.timeout_s  # a replica says that it gave up before the ingress gives up on it
-        policy_args = begun.files, config.policy.uncovered, limit_s, controller
-        router = bind("router", PolicyDeployment, config.policy.router_scaling, *policy_args)
-        verifier = bind("verifier", PolicyDeployment, config.policy.verifier_scaling, *policy_args)
+        if config.policy.placement == "replicas":
+            policy_args = begun.files, config.policy.uncovered, config.policy.give_up_s, controller
+            router = bind("router", PolicyDeployment, config.policy.router_scaling, *policy_args)
+            verifier = bind("verifier", PolicyDeployment, config.policy.verifier_scaling, *policy_args)
     ingress = serve.ingress()(IngressDeployment)
     secret = secrets.token_bytes(16)  # the same for every ingress replica of this deployment
     keys = Keyring(config.access.keys, config.keys_file).required

@@ -61,6 +61,7 @@ class ControllerDeployment:
         self.follower = RegistryFollower(config)
         self.rollouts = RolloutDriver(config, self.store, ComparisonsTable(self.store).pairs, self._tallies)
         self.replicas = replicas or {name: ApplicationReplicas(name) for name in (*POLICIES, "ingress")}
+        self.policies = POLICIES if config.policy.placement == "replicas" else ("ingress",)
         self.served = begun
         self.row: ServedRow | None = None
         self._files: OrderedDict[str, VersionFiles] = OrderedDict()
@@ -159,12 +160,12 @@ class ControllerDeployment:
         return [reply for reply in told if isinstance(reply, Mapping)]
 
     async def _load(self, files: VersionFiles) -> str | None:
-        """Have every router and verifier replica load a version; why it cannot be used, or None.
+        """Have every replica that decides or judges load a version; why it cannot be used, or None.
 
         Raises PolicyUnavailableError where no replica of one of them says: that they are away says nothing of it.
         """
-        calls = [self.replicas[name].all("prepare", files, LOAD_WITHIN_S) for name in POLICIES]
-        told = dict(zip(POLICIES, await asyncio.gather(*calls), strict=True))
+        calls = [self.replicas[name].all("prepare", files, LOAD_WITHIN_S) for name in self.policies]
+        told = dict(zip(self.policies, await asyncio.gather(*calls), strict=True))
         for name, replies in told.items():
             if replies and True not in replies:
                 return f"{files.name} could not be loaded by any replica of {name}; see its log"

@@ -21,6 +21,8 @@ from serve_graph.access.sessions import ConsoleSessions
 from serve_graph.api.console.parts import ConsoleParts
 from serve_graph.api.http import Backend, build_http
 from serve_graph.cluster.long_work import side_by_side
+from serve_graph.cluster.policy_client import PolicySource
+from serve_graph.cluster.policy_deployment import PolicyDeployment
 from serve_graph.cluster.readiness import TierReadiness, readiness_report
 from serve_graph.cluster.replicas.broadcast import in_replica, let_threads_give_way
 from serve_graph.cluster.replicas.graph_metrics import graph_metrics, siblings_of
@@ -36,7 +38,7 @@ from serve_graph.config.graph import GraphConfig
 from serve_graph.gateway.constraints import routing_context_for
 from serve_graph.learning.feedback import FeedbackIntake
 from serve_graph.policy.served_policy import ServedPolicy
-from serve_graph.policy.served_version import NONE, ServedVersion
+from serve_graph.policy.served_version import NONE, ServedVersion, VersionFiles
 from serve_graph.policy.validity import CertificateStatus
 from serve_graph.records.feedback import FeedbackTable
 from serve_graph.records.maintenance import Maintenance, prompt_keeper
@@ -67,7 +69,12 @@ class IngressDeployment(SiblingCalls):
     ) -> None:
         let_threads_give_way()
         self.config = config
-        self.router, self.verifier, self.controller = router, verifier, controller
+        self.controller = controller
+        self.policies = PolicySource(router, verifier)
+        if config.policy.placement == "ingress" and (begun.files is not None or controller is not None):
+            policy = config.policy
+            held = PolicyDeployment(begun.files, policy.uncovered, policy.give_up_s, controller, in_thread=True)
+            self.policies = PolicySource(held=held)
         engines = {name: HandleEngine(handle, config.tier(name)) for name, handle in tiers.items()}
         self.engines = engines
         self.tier_names = config.tier_names
@@ -94,7 +101,7 @@ class IngressDeployment(SiblingCalls):
         self.service = build_service(
             config,
             begun.policy,
-            cascade_context(config, begun.policy, engines, router, verifier),
+            cascade_context(config, begun.policy, engines, self.policies),
             self.certificate_status,
             AccountingSink(self.sink, self.accounts, self.keyring.named),
             affinity_secret,
@@ -183,7 +190,10 @@ class IngressDeployment(SiblingCalls):
         """Serve another version from now on; False for one that is no newer. Requests under way keep theirs.
 
         Alarms that stand against it are known before its first request; so are those against what is tried beside it.
+        Raises ArtifactError where router and verifier run here and its files are damaged.
         """
+        if self.policies.held is not None and version.files is not None and version.epoch > self.version.epoch:
+            await self.policies.held.prepare(version.files)
         tried = await self._tried_with(version)
         if version.serves_as(self.version) and version.epoch > self.version.epoch:
             self.version = version
@@ -199,7 +209,7 @@ class IngressDeployment(SiblingCalls):
             return False
         self.alarms.stop()
         self.version, self.certificate_status, self.alarms = version, status, alarms
-        context = cascade_context(self.config, version.policy, self.engines, self.router, self.verifier)
+        context = cascade_context(self.config, version.policy, self.engines, self.policies)
         self.service.serve(context, routing_context_for(self.config, version.policy, status))
         self._try_beside(tried)
         self._switched.set()
@@ -213,7 +223,7 @@ class IngressDeployment(SiblingCalls):
             return None
         if self.tried is not None and self.tried.tries(rollout):
             return self.tried
-        context = cascade_context(self.config, rollout.candidate.policy, self.engines, self.router, self.verifier)
+        context = cascade_context(self.config, rollout.candidate.policy, self.engines, self.policies)
         tried = TriedVersion(self.config, rollout, context, self.store)
         await tried.watch()
         return tried
@@ -225,6 +235,15 @@ class IngressDeployment(SiblingCalls):
             self.tried.stop()
         self.tried = tried
         self.service.try_beside(None if tried is None or rollout is None else tried.arms(rollout))
+
+    async def prepare(self, files: VersionFiles) -> bool:
+        """Load a version before it is served, where router and verifier run here."""
+        return self.policies.held is None or await self.policies.held.prepare(files)
+
+    def check_health(self) -> None:
+        """Fail where threads of router and verifier are stuck here."""
+        if self.policies.held is not None:
+            self.policies.held.check_health()
 
     async def epoch(self, _: None = None) -> int:
         """The epoch of what is served here."""

@@ -1,18 +1,23 @@
-"""Router and verifier behind their Ray Serve handles; and what stands in for them where no version serves."""
+"""Router and verifier behind Ray Serve handles or in this process; and what stands in where no version serves."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from ray.serve.handle import DeploymentHandle
 
 from router_models.types import Completion, Decision, Query, Verdict
 from router_models.versions.policy import Policy
+from serve_graph.cascade.interfaces import Decider, Judge
+from serve_graph.cluster.policy_deployment import PolicyDeployment
 from serve_graph.errors import PolicyUnavailableError
+from serve_graph.policy.served_version import NONE
+
+T = TypeVar("T")
 
 
 class HandlePolicy:
@@ -67,6 +72,56 @@ def without_messages(query: Query) -> Query:
     """Return the query without the messages in an engine's form, photos included: policies read its text."""
     kept = {name: value for name, value in query.parameters.items() if name != "messages"}
     return replace(query, parameters=kept)
+
+
+class LocalPolicy:
+    """Decider and Judge by one version that is held in this process."""
+
+    def __init__(self, held: PolicyDeployment, version: str, timeout_s: float) -> None:
+        self.held = held
+        self.version = version
+        self.timeout_s = timeout_s
+
+    async def decide(self, query: Query) -> Decision:
+        return await self._guarded("router", self.held.decide(query, self.version))
+
+    async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
+        return await self._guarded("verifier", self.held.judge(query, completion, decision, self.version))
+
+    async def _guarded(self, what: str, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            if self.version in self.held.held.loaded:  # what may be long then has a limit of its own
+                return await work
+            return await asyncio.wait_for(work, self.timeout_s)
+        except PolicyUnavailableError:
+            raise
+        except TimeoutError:
+            raise PolicyUnavailableError(f"{what}: no reply in {self.timeout_s:g} s") from None
+        except Exception as error:
+            raise PolicyUnavailableError(f"{what}: {type(error).__name__}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySource:
+    """Where router and verifier of any version are to be had: behind handles, in this process, or nowhere."""
+
+    router: DeploymentHandle[Any] | None = None
+    verifier: DeploymentHandle[Any] | None = None
+    held: PolicyDeployment | None = None
+
+    def of(self, policy: Policy, version: str, timeout_s: float) -> tuple[Decider, Judge]:
+        """Decider and Judge by a version; the last tier for everything where there is none."""
+        if self.held is not None and version != NONE:
+            local = LocalPolicy(self.held, version, timeout_s)
+            return local, local
+        top = AlwaysTop(policy)
+        if version == NONE:
+            return top, top
+        router, verifier = self.router, self.verifier
+        return (
+            HandlePolicy(router, "router", version, timeout_s) if router else top,
+            HandlePolicy(verifier, "verifier", version, timeout_s) if verifier else top,
+        )
 
 
 class AlwaysTop:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -49,6 +50,8 @@ class PolicyDeployment:
         Seconds after which long work is given up.
     controller : handle, optional
         Knows the files of versions that this replica was not told to load; None: no others are served.
+    in_thread : bool
+        Embed prompts in a thread, as the event loop has other work; else on the loop, which is quicker.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class PolicyDeployment:
         limit_s: float = 1.5,
         controller: DeploymentHandle[Any] | None = None,
         *,
+        in_thread: bool = False,
         clock: Clock = utc_now,
     ) -> None:
         let_threads_give_way()
@@ -65,6 +69,7 @@ class PolicyDeployment:
         self.held = HeldVersions(find_files, novel_to_top=uncovered == "last_tier", clock=clock)
         self.long_work = LongWork(limit_s)
         self.controller = controller
+        self._thread = ThreadPoolExecutor(1, "router") if in_thread else None
         if begun is not None:
             try:
                 self.held.add(begun)
@@ -108,7 +113,9 @@ class PolicyDeployment:
             return Decision(top, fault)
         size = sum(map(len, map(_content, query.messages)))
         if size <= QUICK_CHARS:
-            return held.version.decide(query)
+            if self._thread is None or not held.version.needs_encoder:
+                return held.version.decide(query)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, held.version.decide, query)
         try:
             check_size(size, held.most_chars)
             return await self.long_work.run(partial(held.version.decide, query))

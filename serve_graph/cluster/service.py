@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any
-
-from ray.serve.handle import DeploymentHandle
 
 from router_models.monitoring.promise_watch import WatchLimits
 from router_models.types import Query
@@ -14,7 +11,7 @@ from serve_graph.access.accounts import Accounts
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.interfaces import RecordSink
 from serve_graph.cascade.steps import StreamMode, StreamTerms
-from serve_graph.cluster.policy_client import AlwaysTop, HandlePolicy
+from serve_graph.cluster.policy_client import PolicySource
 from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.judge import judge_source
@@ -37,7 +34,6 @@ from serve_graph.learning.traffic.tickets import TicketWatch
 from serve_graph.learning.webhook import webhook_of
 from serve_graph.policy.bindings import price_list, price_lists
 from serve_graph.policy.served_policy import ServedPolicy
-from serve_graph.policy.served_version import NONE
 from serve_graph.policy.validity import CertificateStatus
 from serve_graph.records.audit import left_in
 from serve_graph.records.feedback import Feedback
@@ -205,20 +201,18 @@ def cascade_context(
     config: GraphConfig,
     served: ServedPolicy,
     engines: dict[str, HandleEngine],
-    router: DeploymentHandle[Any] | None,
-    verifier: DeploymentHandle[Any] | None,
+    policies: PolicySource,
 ) -> CascadeContext:
     """What all requests of a graph work with; without a version, or router and verifier, the last tier answers all."""
-    policy, top = config.policy, AlwaysTop(served.policy)
-    if served.name == NONE:
-        router = verifier = None
+    policy = config.policy
+    decider, judge = policies.of(served.policy, served.name, policy.timeout_s)
     answering = {name: engines[name] for name in config.tier_names}
     embedding = {embedder.name: engines[embedder.name] for embedder in config.embedders}
     return CascadeContext(
         engines=answering,
         streams=answering,
-        decider=HandlePolicy(router, "router", served.name, policy.timeout_s) if router else top,
-        judge=HandlePolicy(verifier, "verifier", served.name, policy.timeout_s) if verifier else top,
+        decider=decider,
+        judge=judge,
         policy=served.policy,
         prices=price_lists(config) | {embedder.name: price_list(embedder) for embedder in config.embedders},
         safe_tier=policy.safe_tier,

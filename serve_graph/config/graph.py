@@ -95,6 +95,11 @@ class PolicyConfig(Frozen):
     """Serve a version although its tries cost more than they save, by what was measured when it was certified and the
     prices in force (docs/guides/cost.md).
     """
+    placement: Literal["replicas", "ingress"] = "replicas"
+    """Where router and verifier run: in `replicas` of their own, which scale and fail by themselves, or in every
+    replica of the `ingress`, which saves each request two calls between processes, and a machine two processes
+    (docs/results/overhead.md). Then `router_scaling` and `verifier_scaling` are without effect.
+    """
     router_usd_per_s: Amount = Decimal(0)
     """Cost of routing, in US dollars per second of router time, added to every bill."""
     verifier_usd_per_s: Amount = Decimal(0)
@@ -103,6 +108,11 @@ class PolicyConfig(Frozen):
     """Scaling of the router deployment."""
     verifier_scaling: ScalingConfig = ScalingConfig(max_replicas=2)
     """Scaling of the verifier deployment."""
+
+    @property
+    def give_up_s(self) -> float:
+        """Seconds after which long work is given up: whoever does it says so before it is given up on."""
+        return 0.75 * self.timeout_s
 
     @field_validator("version", mode="before")
     @classmethod

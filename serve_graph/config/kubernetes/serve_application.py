@@ -50,7 +50,7 @@ def _placed(config: GraphConfig) -> list[dict[str, Any]]:
         if follows:
             cpus["controller"] = 0
         else:
-            del cpus["router"], cpus["verifier"]
+            cpus = {name: number for name, number in cpus.items() if name not in ("router", "verifier")}
     return [
         {"name": name, "ray_actor_options": {"num_cpus": number, "resources": {SERVING_GROUP: PER_REPLICA}}}
         for name, number in cpus.items()

@@ -63,7 +63,7 @@ def worker_groups(config: GraphConfig, machines: Mapping[str, str]) -> tuple[Wor
 def serving_deployments(config: GraphConfig) -> dict[str, ScalingConfig]:
     """The deployments that run no engine, as `build_app` binds them: name → scaling."""
     found = {"ingress": config.http.scaling}
-    if config.policy.version != "none":
+    if config.policy.version != "none" and config.policy.placement == "replicas":
         found |= {"router": config.policy.router_scaling, "verifier": config.policy.verifier_scaling}
     return found | {tier.name: tier.scaling for tier in config.tiers if not isinstance(tier, VllmTierConfig)}
 

@@ -56,6 +56,17 @@ async def test_a_switch_is_loaded_by_all_then_noted_then_taken(cluster: Cluster)
     assert files is not None, "requests under way may still ask for it"
 
 
+async def test_ingress_replicas_load_it_where_they_decide_themselves(cluster: Cluster) -> None:
+    policy = cluster.config.policy.model_copy(update={"placement": "ingress"})
+    cluster.config = cluster.config.model_copy(update={"policy": policy})
+    controller = cluster.controller()
+    await controller.look()
+    cluster.promote(cluster.second.number)
+    assert await controller.look()
+    new = cluster.second.name
+    assert cluster.told == [("ingress", "prepare", new), ("ingress", "take", new)]
+
+
 async def test_a_running_graph_takes_what_is_promoted_by_itself(cluster: Cluster) -> None:
     controller = cluster.controller(alone=True)
     cluster.promote(cluster.second.number)
