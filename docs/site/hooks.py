@@ -18,7 +18,6 @@ from mkdocs.structure.files import File  # noqa: E402
 COPIED = {  # page: the file at the root that it shows
     "index.md": "README.md",
     "guides/examples.md": "examples/README.md",
-    "project/contributing.md": "CONTRIBUTING.md",
     "project/changelog.md": "CHANGELOG.md",
 }
 GENERATED: dict[str, Callable[[], str]] = {
