@@ -62,6 +62,9 @@ def read_served_outcomes(graph: GraphConfig, window: ServedWindow) -> ServedOutc
         found = [graded_by_program(one, programs) for one in found]
     tiers, share = graph.tier_names, graph.feedback.label_share
     served = served_prompts(found, tiers, share, window.source)
+    routed = {one.first.task.prompt_id for one in served}
+    if forced := sum(one.task.prompt_id not in routed for one in found):
+        left_out = {**left_out, "left out, as nobody but callers who named the tier asked them": forced}
     selection = selection_of(served, tiers, shares_tried(found, share), correct=window.corrected)
     if not selection.sources:
         of = "" if window.source is None else f" by {window.source}"

@@ -41,6 +41,7 @@ class ServedOutcomes:
             "requests": found.requests,
             "outcomes": len(self.outcomes),
             "whole": self.whole,
+            "by_known_chance": sum(one.by_chance for one in found.routes),
             "one_tier_only": dict(found.one_tier_only),
             "routes": [one.shown() for one in found.routes],
             "label_sources": dict(found.sources),
@@ -63,6 +64,8 @@ class ServedOutcomes:
         """What was found and how it was chosen, in words."""
         found, draw, correction = self.selection, self.selection.draw, self.selection.correction
         yield f"{found.requests} requests, {found.prompts} prompts; {self.whole} have every tier's answer and grade"
+        audited = sum(one.by_chance for one in found.routes)
+        yield f"{audited} of them ({audited / max(found.prompts, 1):.0%} of the prompts) by a chance that is known"
         yield f"{'first answered':26} {'prompts':>8} {'graded':>8} {'whole':>8} {'by chance':>10} {'at':>7}"
         for one in found.routes:
             rate = "-" if one.rate is None else f"{one.rate:g}"

@@ -76,6 +76,26 @@ async def test_latest_are_the_newest_first(store: DecisionStore, a_record: Recor
     assert [record.created_at[8:10] for record in await store.latest(3)] == ["04", "03", "02"]
 
 
+async def test_kept_prompts_are_read_between_two_moments_and_forced_ones_where_they_are_wanted(
+    store: DecisionStore, a_record: Records
+) -> None:
+    days = [f"2026-01-0{day}T00:00:00.000+00:00" for day in (1, 2, 3)]
+    kept = [a_record(f"d{i}", created_at=day, prompt="Why?") for i, day in enumerate(days)]
+    others = [
+        a_record("forced", created_at=days[1], prompt="Why?", outcome="forced"),
+        a_record("unkept", created_at=days[1]),
+        a_record("failed", created_at=days[1], prompt="Why?", status=503),
+    ]
+    await store.write_many([*kept, *others])
+
+    async def found(**asked: Any) -> list[str]:
+        return [record.id async for record in store.kept_prompts(**asked)]
+
+    assert await found() == ["d2", "d1", "d0"]
+    assert await found(since=days[1], until=days[2]) == ["d1"]
+    assert await found(since=days[1], forced=True) == ["d2", "d1", "forced"]
+
+
 async def test_records_outlive_the_connection(store_url: str, a_record: Records) -> None:
     for i in range(3):
         store = DecisionStore(store_url)

@@ -13,10 +13,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from router_models.data.outcomes import read_outcomes
-from router_models.errors import NotCertifiedError
-from router_models.types import Action, Completion, Decision, DecisionRecord, Query, Usage, Verdict
+from router_models.data.outcomes import prompt_id, read_outcomes, write_outcomes
+from router_models.errors import DataError, NotCertifiedError
+from router_models.types import Action, Completion, Decision, DecisionRecord, Outcome, Query, Usage, Verdict
 from router_models.types.drawn import chosen_rows, sample_weights
+from router_models.types.exchange import logprob_summary
 from serve_graph.cascade.fakes import PRICES, FakeDecider, FakeEngine, FakeJudge, ListSink, fake_context
 from serve_graph.cli import app
 from serve_graph.config.graph import GraphConfig, load_config
@@ -36,6 +37,10 @@ SHOWN = re.compile(r"BEGIN (?:FIRST|SECOND) ANSWER (\w+)\n(.*?)\nEND", re.DOTALL
 
 def drawn(text: str, salt: str) -> float:
     return int.from_bytes(hashlib.sha256(f"{salt} {text}".encode()).digest()[:4], "big") / 2**32
+
+
+def prompt_of(i: int) -> str:
+    return f"{'short' if drawn(str(i), 'kind') < 0.6 else 'rather long and winding'} question {i}"
 
 
 @dataclass
@@ -99,8 +104,7 @@ async def served(folder: Path, decider: FakeDecider, rate: float) -> tuple[list[
     at.service.judge = judge
     async with at.client() as client:
         for i in range(N):
-            prompt = f"{'short' if drawn(str(i), 'kind') < 0.6 else 'rather long and winding'} question {i}"
-            body = {"model": "auto", "messages": [{"role": "user", "content": prompt}], "user": f"u{i // 3}"}
+            body = {"model": "auto", "messages": [{"role": "user", "content": prompt_of(i)}]}
             assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
     offered = judge._queue.qsize()
     work = asyncio.ensure_future(judge.run())
@@ -120,7 +124,9 @@ class Traffic:
     labels: list[Feedback]
     new_registry: Callable[[Path], str]
 
-    def store(self, folder: Path, labels: Iterable[Feedback] | None = None, **changes: Any) -> Path:
+    def store(
+        self, folder: Path, labels: Iterable[Feedback] | None = None, *, sessions: bool = False, **changes: Any
+    ) -> Path:
         tiers = [
             {"name": name, "engine": "echo", "price": {"input_usd_per_mtok": p, "output_usd_per_mtok": 4 * p}}
             for name, p in (("cheap", 0.1), ("frontier", 2))
@@ -135,6 +141,8 @@ class Traffic:
         path.write_text(yaml.safe_dump(data))
         self.new_registry(folder / "state" / "mlflow.db")
         records = [replace(one, **changes) for one in self.records]
+        if sessions:
+            records = [replace(one, session=f"s{i // 3}") for i, one in enumerate(records)]
         asyncio.run(write(load_config(path), records, self.labels if labels is None else labels))
         return path
 
@@ -169,8 +177,25 @@ def train(graph: Path, out: Path, *words: object) -> Any:
     return call("train", "--config", graph, "--from-decisions", "--out", out, *families, *words)
 
 
-def certify(graph: Path, candidate: Path, *words: object) -> Any:
-    table = candidate.with_name(f"{candidate.name}-outcomes.parquet")
+async def collected(path: Path) -> Path:
+    """The table that `collect` would write of N prompts like these."""
+    rows = []
+    for i in range(N):
+        text = prompt_of(i)
+        for engine in (Skilled(), Skilled(name="frontier", skill=0.95)):
+            made = await engine.generate(Query.from_prompt(text))
+            rows.append(
+                Outcome(
+                    prompt_id(text), text, engine.name, made.text, float(made.text == "right"), made.usage, 0.1,
+                    logprobs=logprob_summary(made.token_logprobs), label_source="programmatic",
+                )
+            )  # fmt: skip
+    write_outcomes(path, rows)
+    return path
+
+
+def certify(graph: Path, candidate: Path, *words: object, outcomes: Path | None = None) -> Any:
+    table = outcomes or candidate.with_name(f"{candidate.name}-outcomes.parquet")
     given = ["--config", graph, "--candidate", candidate, "-o", table, "--epsilon", "0.2", "--engines-as-configured"]
     return call("certify", *given, "--allow-loss", "--json", *words)
 
@@ -206,7 +231,10 @@ def test_a_whole_draw_of_traffic_trains_and_certifies(everything_tried: Traffic,
 def test_traffic_that_the_version_chose_trains_uncorrected_and_certifies_nothing(
     routed: Traffic, tmp_path: Path
 ) -> None:
-    """Nobody knows what the cheap tier would have said to long prompts, and no weight can stand for them."""
+    """Nobody knows what the cheap tier would have said to long prompts, and no weight can stand for them.
+
+    What it taught is certified on prompts that every tier was asked.
+    """
     graph, out = routed.store(tmp_path), tmp_path / "next"
     found = train(graph, out)
     assert found.exit_code == 0, found.output
@@ -220,16 +248,26 @@ def test_traffic_that_the_version_chose_trains_uncorrected_and_certifies_nothing
     refusal = certify(graph, out, "--label-source", SOURCE)
     assert isinstance(refusal.exception, NotCertifiedError)
     assert re.search(r"all \d+ prompts that would certify were chosen", str(refusal.exception))
+    asked = asyncio.run(collected(tmp_path / "asked.parquet"))
+    proof = certify(graph, out, outcomes=asked)
+    assert proof.exit_code == 0, proof.output
+    assert json.loads(proof.stdout)["certificate"]["label_source"] == "programmatic"
+    terms = ["--weak", "cheap", "--strong", "frontier", "--price-weak", "1,2", "--price-strong", "3,4"]
+    for command in (["evaluate", "--router", "length"], ["plan", "--router", "surface", "--volume", "1000"]):
+        estimated = call(*command, "-o", tmp_path / "next-outcomes.parquet", *terms, "--cache", tmp_path / "cache")
+        assert isinstance(estimated.exception, DataError), estimated.output
+        assert re.search(r"all \d+ rows were chosen", str(estimated.exception))
 
 
 def test_one_answer_that_nobody_graded_leaves_nothing_to_certify(everything_tried: Traffic, tmp_path: Path) -> None:
-    """Whoever skips what is hard would choose the sample."""
+    """Whoever skips what is hard would choose the sample. Requests of a session are one group."""
     skipped = everything_tried.labels[1:]
-    graph = everything_tried.store(tmp_path, skipped)
+    graph = everything_tried.store(tmp_path, skipped, sessions=True)
     found = train(graph, tmp_path / "next", "--json")
     assert found.exit_code == 0, found.output
     draw = json.loads(found.stdout)["served"]["draw"]
     assert (draw["holds"], sum(draw["missing"].values())) == (False, 1)
+    assert json.loads((tmp_path / "next" / "candidate.json").read_text())["group_by"] == "session"
     refusal = certify(graph, tmp_path / "next", "--label-source", SOURCE)
     assert isinstance(refusal.exception, NotCertifiedError)
 
