@@ -27,6 +27,7 @@ from serve_graph.engines.vllm.settings import llm_config
 from serve_graph.engines.weights.loaded_files import loaded_files
 from serve_graph.engines.weights.model_folder import check_model_folder
 from serve_graph.engines.weights.resolve import resolve_weights
+from serve_graph.learning.judging.task_graders import TaskGraders
 from serve_graph.policy.follower import follows_registry
 from serve_graph.policy.served_version import ServedVersion
 from serve_graph.policy.serving_version import serving_folder, serving_version
@@ -60,6 +61,7 @@ def build_app(args: dict[str, Any]) -> Application:
     check_nodes(config, nodes_of_ray())
     check_listening(config)
     check_listening(config, host_of_serve())
+    TaskGraders.read(config.graders.tasks)
     served = serving_folder(config, Path(args["version"])) if args.get("version") else serving_version(config)
     tiers = {tier.name: bind_tier(tier, config) for tier in config.tiers}
     tiers |= {embedder.name: bind_embedder(embedder, config) for embedder in config.embedders}

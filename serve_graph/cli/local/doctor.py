@@ -26,6 +26,7 @@ from serve_graph.config.tiers import HostedTierConfig, VllmTierConfig
 from serve_graph.engines.weights.model_folder import check_model_folder
 from serve_graph.engines.weights.resolve import PACKAGED, check_folder, unpinned
 from serve_graph.errors import ServeGraphError
+from serve_graph.learning.judging.task_graders import TaskGraders
 from serve_graph.policy.bindings import vllm_version
 from serve_graph.policy.serving_version import serving_version
 
@@ -48,6 +49,7 @@ def examine(config: GraphConfig) -> list[Finding]:
         "port": lambda: _port(config),
         "haproxy": lambda: "runs" if usable_haproxy() else "does not run here; the plain proxy will be used",
         "nodes": lambda: _nodes(config),
+        **({"known tasks": lambda: _graders(config)} if config.graders.tasks else {}),
         "encoder": lambda: f"sha256 {Encoder().digest[:12]}",
         **{f"tier {tier.name}": _tier_check(tier, config) for tier in (*config.tiers, *config.embedders)},
         "accounts": lambda: _accounts(config),
@@ -88,6 +90,11 @@ def _memory(config: GraphConfig) -> str:
 def _port(config: GraphConfig) -> str:
     check_port(config.http.host, config.http.port)
     return f"{config.http.host}:{config.http.port} is free"
+
+
+def _graders(config: GraphConfig) -> str:
+    graders = TaskGraders.read(config.graders.tasks)
+    return f"{0 if graders is None else len(graders.tasks)}, whose answers programs grade"
 
 
 def _nodes(config: GraphConfig) -> str:
