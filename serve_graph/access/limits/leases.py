@@ -168,6 +168,7 @@ class Leases:
         self.is_short = False
         self.away_until = -math.inf
         self._leases: dict[str, Lease] = {}
+        self._settling = asyncio.Lock()  # replies in the order of the store's own transactions
         self._now: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
 
@@ -234,6 +235,10 @@ class Leases:
         await self._settle()
 
     async def _settle(self, *, gives_back: bool = False) -> None:
+        async with self._settling:
+            await self._settle_alone(gives_back=gives_back)
+
+    async def _settle_alone(self, *, gives_back: bool) -> None:
         now, asked = self.clock(), list[tuple[Lease, LeaseAsk]]()
         for name, lease in list(self._leases.items()):
             if lease.is_idle:

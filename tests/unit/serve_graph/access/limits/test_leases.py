@@ -1,6 +1,7 @@
 """Limits that several replicas keep together: r a minute are r, whoever asks where, whatever happens to a replica."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -260,6 +261,34 @@ def test_what_is_left_and_when_is_told_with_what_the_store_has() -> None:
         assert isinstance(bucket, LeasedBucket)
         assert bucket.full_s(0.0) == pytest.approx(1.0, abs=0.1)
         await replicas.stop()
+
+    run(story())
+
+
+def test_a_replica_settles_one_thing_after_the_other() -> None:
+    """Replies that overtook one another would have it spend what it has given back."""
+
+    async def story() -> None:
+        inside, most = 0, 0
+
+        async def slowly(asks: Sequence[LeaseAsk]) -> list[LeaseGrant]:
+            nonlocal inside, most
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0.4)
+            inside -= 1
+            return [LeaseGrant(ask.wanted, 0) for ask in asks]
+
+        leases = Leases(slowly, 2, asyncio.get_running_loop().time)
+        account, key = Accounts(clock=leases.clock, leases=leases), key_of(requests_per_min=60)
+        running = asyncio.ensure_future(leases.run())
+        for _ in range(20):
+            with contextlib.suppress(RateLimitedError):
+                account.admit(key)
+            await account.renewed()
+        assert most == 1
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
     run(story())
 

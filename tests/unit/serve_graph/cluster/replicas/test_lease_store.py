@@ -14,8 +14,8 @@ def ask(holder: str, wanted: int, total: int = 0, terms: LimitTerms = LIMIT) -> 
     return LeaseAsk(terms, holder, total * UNIT, wanted * UNIT)
 
 
-async def test_replicas_that_ask_at_once_share_what_there_is(tmp_path: Path) -> None:
-    stores = [DecisionStore(f"sqlite+aiosqlite:///{tmp_path / 'decisions.db'}") for _ in range(4)]
+async def test_replicas_that_ask_at_once_share_what_there_is(made_store_url: str) -> None:
+    stores = [DecisionStore(made_store_url) for _ in range(4)]
     await stores[0].open()
     replicas = [LeaseStore(store) for store in stores]
 
