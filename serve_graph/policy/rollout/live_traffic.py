@@ -30,9 +30,14 @@ async def live_load(store: DecisionStore, now: datetime) -> LiveLoad:
         for line in json.loads(row["calls"] or "[]"):
             calls[line["tier"]] += 1
             busy_s[line["tier"]] += float(line["latency_s"])
-    decided = sum(row["outcome"] != str(Action.FORCED) for row in rows)
+    decided = sum(_is_decided(row) for row in rows)
     first = min((datetime.fromisoformat(row["created_at"]) for row in rows), default=now)
     return LiveLoad((now - first) / timedelta(seconds=1), decided, calls, busy_s)
+
+
+def _is_decided(row: Mapping[Any, Any]) -> bool:
+    """Whether a version decided a request: none does where it names a tier, or wants embeddings."""
+    return str(row["outcome"]) != Action.FORCED and str(row["route_reason"]) != "embeddings"
 
 
 async def live_tries(store: DecisionStore, version: str, last: str, since: str) -> tuple[Tries, float]:
@@ -55,13 +60,14 @@ async def live_tries(store: DecisionStore, version: str, last: str, since: str) 
             spent.setdefault(line["tier"], []).append(line)
         overhead += sum(float(line["cost_usd"]) for line in json.loads(row["overhead"] or "[]"))
     others = await _rows(store, _CALLED.where(answered))
-    asked = [line for row in others for line in json.loads(row["calls"] or "[]") if line["tier"] == last]
+    made = [line for row in others for line in json.loads(row["calls"] or "[]") if line["tier"] == last]
+    asked = [line for line in made if line.get("what") not in ("failed", "cancelled")]
     totals = {tier: _totals(lines) for tier, lines in spent.items()}
     tries = Tries(len(rows), tried, repeated, last, totals, _totals(asked))
     return tries, overhead / max(len(rows), 1)
 
 
-_CALLED = select(*(DECISIONS.c[name] for name in ("created_at", "outcome", "calls", "overhead")))
+_CALLED = select(*(DECISIONS.c[name] for name in ("created_at", "outcome", "route_reason", "calls", "overhead")))
 
 
 async def _rows(store: DecisionStore, chosen: Select[Any]) -> list[Mapping[Any, Any]]:

@@ -71,6 +71,8 @@ async def test_what_is_kept_of_traffic_and_comparisons_says_what_the_next_step_n
     config = tight(tmp_path, places=4)
     await store.write_many([a_record(f"dec-{n}", **fields(n, [("cheap", 4.0)])) for n in range(29)])
     await store.write_many([a_record("dec-29", **fields(29, [("cheap", 4.0), ("frontier", 5.0)]))])
+    unrouted = [{"outcome": "forced"}, {"route_reason": "embeddings"}]
+    await store.write_many([a_record(f"no-{n}", **fields(n, []) | unrouted[n % 2]) for n in range(8)])
     await store.write_many([a_record("dec-old", **fields(-400, [("frontier", 5000.0)]))])
     rows = [paired(f"dec-{n}", {"stable": ["cheap"], "candidate": ["cheap", "frontier"]}) for n in range(25)]
     await ComparisonsTable(store).write([*rows, paired("dec-25", None)])
@@ -98,7 +100,9 @@ async def test_a_candidate_whose_tries_are_repeated_too_often_for_their_price_lo
     for n in range(24):
         calls = [("cheap", 1.0)] + ([("frontier", 1.0)] if n < repeated else [])
         await store.write_many([a_record(f"dec-{n}", **fields(n, calls, "router/2"))])
-        await store.write_many([a_record(f"other-{n}", **fields(n, [("frontier", 1.0)]))])
+        other = fields(n, [("frontier", 1.0), ("frontier", 1.0)])
+        failed = replace(other["calls"][0], usage=Usage(), what="failed")
+        await store.write_many([a_record(f"other-{n}", **other | {"calls": (failed, other["calls"][1])})])
     said = await StepCheck(config, store).fault(CANARY, 1.0, AT + timedelta(seconds=30))
     assert (said is not None) == loses
     assert said is None or "loses money: 100.0% of 24 tries" in said
