@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import select
@@ -253,8 +254,15 @@ _OF_PAIRS = [
 
 def _pair_of_row(row: Any) -> PairedRequest:
     _, _, at, alike, same, *grades, stable_usd, candidate_usd, slices, detail = row
-    usd, known = (float(stable_usd), float(candidate_usd)), json.loads(detail) if detail else {}
-    return _pair_of(alike, same, grades, usd, tuple(json.loads(slices)), known, at)
+    stable, known = float(stable_usd), json.loads(detail) if detail else {}
+    usd = (stable, stable if candidate_usd == stable_usd else float(candidate_usd))
+    return _pair_of(alike, same, grades, usd, _slices_of(slices), known, at)
+
+
+@lru_cache(4096)
+def _slices_of(text: str) -> tuple[str, ...]:
+    """Slices as a row has them: pairs share those that are the same."""
+    return tuple(json.loads(text))
 
 
 def _pair_of(
