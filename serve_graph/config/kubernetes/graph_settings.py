@@ -31,13 +31,15 @@ class ClusterGraph:
     """What the pods are given.
 
     `text` is the YAML of the ConfigMap; `config` the same, validated, with stand-ins for what only the cluster knows;
-    `variables` the names of the environment that it is completed from; `secret_files` files that must be mounted.
+    `variables` the names of the environment that it is completed from; `secret_files` files that must be mounted, and
+    `model_folders` folders with weights and adapters.
     """
 
     text: str
     config: GraphConfig
     variables: tuple[str, ...]
     secret_files: tuple[str, ...]
+    model_folders: tuple[str, ...]
 
 
 def cluster_graph(path: Path) -> ClusterGraph:
@@ -64,7 +66,9 @@ def cluster_graph(path: Path) -> ClusterGraph:
     settled = _settled(data, given)
     config = validated(settled, path)
     text = yaml.safe_dump(settled, sort_keys=False, allow_unicode=True, width=119)
-    return ClusterGraph(text, config, tuple(sorted(set(_VARIABLE.findall(text)))), _secret_files(config))
+    return ClusterGraph(
+        text, config, tuple(sorted(set(_VARIABLE.findall(text)))), _secret_files(config), _model_folders(config)
+    )
 
 
 def validated(data: Mapping[str, Any], path: Path) -> GraphConfig:
@@ -143,6 +147,19 @@ def _secret_files(config: GraphConfig) -> tuple[str, ...]:
     """The files of secrets that the configuration names: access keys and keys of hosted tiers."""
     files = [config.access.keys_file, *(api.api_key_file for api in hosted_apis(config))]
     return tuple(sorted({str(file) for file in files if file is not None}))
+
+
+def _model_folders(config: GraphConfig) -> tuple[str, ...]:
+    """The folders of weights and adapters, or those of `shared_folders` that they lie in."""
+    engines = [tier for tier in (*config.tiers, *config.embedders) if isinstance(tier, VllmTierConfig)]
+    named = [tier.weights.folder for tier in engines]
+    named += [tier.lora.folder for tier in engines if tier.lora is not None]
+    folders = {
+        next((shared for shared in config.shared_folders if folder.is_relative_to(shared)), folder)
+        for folder in named
+        if folder is not None
+    }
+    return tuple(sorted(str(folder) for folder in folders))
 
 
 def hosted_apis(config: GraphConfig) -> list[HostedDeploymentConfig]:

@@ -52,8 +52,10 @@ BY_ACCELERATOR: Mapping[str, str] = MappingProxyType(
 def machine_of(tier: VllmTierConfig, chosen: Mapping[str, str]) -> Machine:
     """The machine of a tier: as `chosen` says by the tier's name, else by its `accelerator_type`.
 
-    Raises ValueError for a name that no machine has, and for a GPU that is chosen for a tier on CPUs.
+    Raises ValueError for a name that no machine has, for a GPU that is chosen for a tier on CPUs, and for TPUs.
     """
+    if tier.accelerator == "tpu":
+        raise ValueError(f"tier {tier.name!r} runs on TPUs, for which no manifests are made")
     name = chosen.get(tier.name)
     if name is not None and name not in MACHINES:
         raise ValueError(f"no machine is called {name!r}; there are {', '.join(MACHINES)}")

@@ -86,7 +86,7 @@ def disruption_budget(group: WorkerGroup) -> dict[str, Any]:
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": {"name": f"{NAME}-{group.name.replace('_', '-')}", "labels": pod_labels(NAME, "budget")},
+        "metadata": {"name": f"{NAME}-{group.name}", "labels": pod_labels(NAME, "budget")},
         "spec": {
             "maxUnavailable": 1,
             "selector": {"matchLabels": {NAME_LABEL: NAME, GROUP_LABEL: group.name}},

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serve_graph.config.graph import GraphConfig
-from serve_graph.config.kubernetes.graph_settings import CONFIG_FOLDER, KEYS_FOLDER, STATE_FOLDER, ClusterGraph
+from serve_graph.config.kubernetes.graph_settings import CONFIG_FOLDER, KEYS_FOLDER, ClusterGraph
 from serve_graph.config.kubernetes.pod_environment import environment, secret_variable
 from serve_graph.config.kubernetes.worker_groups import WorkerGroup
 
@@ -126,22 +126,27 @@ def graph_container(settings: PodSettings, name: str, cpus: int, memory_gib: int
     resources: dict[str, str] = {"cpu": str(cpus), "memory": f"{memory_gib}Gi", "ephemeral-storage": "20Gi"}
     if gpus:
         resources["nvidia.com/gpu"] = str(gpus)
+    state = str(settings.graph.config.state_folder)
     mounts = [
         {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True},
-        {"name": "state", "mountPath": STATE_FOLDER},
-        {"name": "spool", "mountPath": f"{STATE_FOLDER}/spool", "subPath": "spool"},
-        {"name": "spool", "mountPath": f"{STATE_FOLDER}/audit", "subPath": "audit"},
-        {"name": "models", "mountPath": f"{STATE_FOLDER}/weights", "subPath": "weights"},
+        {"name": "state", "mountPath": state},
+        {"name": "spool", "mountPath": f"{state}/spool", "subPath": "spool"},
+        {"name": "spool", "mountPath": f"{state}/audit", "subPath": "audit"},
+        {"name": "models", "mountPath": f"{state}/weights", "subPath": "weights"},
         {"name": "models", "mountPath": MODELS_FOLDER, "subPath": "hub"},
         {"name": "tmp", "mountPath": "/tmp"},
         {"name": "shm", "mountPath": "/dev/shm"},
+    ]
+    mounts += [
+        {"name": "models", "mountPath": folder, "subPath": folder.lstrip("/"), "readOnly": True}
+        for folder in settings.graph.model_folders
     ]
     mounts += [{"name": volume, "mountPath": folder, "readOnly": True} for volume, _, folder in _secrets(settings)]
     return {
         "name": name,
         "image": settings.image,
         "imagePullPolicy": "IfNotPresent",
-        "env": environment(settings.graph, MODELS_FOLDER, STATE_FOLDER),
+        "env": environment(settings.graph, MODELS_FOLDER, state),
         "resources": {"requests": resources, "limits": dict(resources)},
         "securityContext": container_security(),
         "volumeMounts": mounts,

@@ -15,6 +15,8 @@ SERVING_GROUP = "serving"
 """The group, and its resource, of everything that runs no engine: ingress, router, verifier, hosted tiers."""
 PER_REPLICA = 0.001
 """What a replica takes of its group's resource: that it is there is all that it asks."""
+RAY_MEMORY_GIB = 2
+"""What Ray's own processes take of a pod, beside what bundles reserve."""
 ENGINE_REPLICA_CPUS = 1.0
 """What Ray Serve's LLMServer takes beside its engine's bundles."""
 
@@ -52,12 +54,21 @@ def worker_groups(config: GraphConfig, machines: Mapping[str, str]) -> tuple[Wor
     Raises
     ------
     ValueError
-        A machine or a tier is unknown, or a replica's bundles cannot be split evenly over its pipeline stages.
+        A machine or a tier is unknown, a tier runs on TPUs, two groups would have one name, or a replica's bundles
+        cannot be split evenly over its pipeline stages.
     """
     engines = [tier for tier in (*config.tiers, *config.embedders) if isinstance(tier, VllmTierConfig)]
     if strangers := sorted(set(machines) - {tier.name for tier in engines}):
         raise ValueError(f"no tier of vLLM is called {', '.join(strangers)}")
+    names = [SERVING_GROUP, *(group_name(tier.name) for tier in engines)]
+    if len(set(names)) < len(names):
+        raise ValueError(f"worker groups would share a name, {sorted(names)}: rename a tier")
     return (_serving(config), *(_of_tier(tier, machine_of(tier, machines)) for tier in engines))
+
+
+def group_name(tier: str) -> str:
+    """The name of a tier's worker group: a part of its pods' names, which hold no underscore."""
+    return tier.replace("_", "-").strip("-")
 
 
 def serving_deployments(config: GraphConfig) -> dict[str, ScalingConfig]:
@@ -90,6 +101,7 @@ def _of_tier(tier: VllmTierConfig, machine: Machine) -> WorkerGroup:
     per_pod = [bundles[i::hosts] for i in range(hosts)]
     gpus = max(math.ceil(math.fsum(bundle.get("GPU", 0) for bundle in part)) for part in per_pod)
     asked = max(math.fsum(bundle.get("CPU", 0) for bundle in part) for part in per_pod) + ENGINE_REPLICA_CPUS
+    memory = max(math.fsum(bundle.get("memory", 0) for bundle in part) for part in per_pod) / 2**30
     share = max(gpus, 1)
     others = {name for bundle in bundles for name in bundle} - {"CPU", "GPU", "memory"}
     extra = {
@@ -99,12 +111,12 @@ def _of_tier(tier: VllmTierConfig, machine: Machine) -> WorkerGroup:
     if tier.accelerator_type is not None:
         extra[f"accelerator_type:{tier.accelerator_type}"] = 1
     return WorkerGroup(
-        tier.name,
+        group_name(tier.name),
         least=tier.scaling.min_replicas,
         most=tier.scaling.max_replicas,
         cpus=math.ceil(asked),
         pod_cpus=max(machine.cpus * share, math.ceil(asked)),
-        pod_memory_gib=machine.memory_gib * share,
+        pod_memory_gib=max(machine.memory_gib * share, math.ceil(memory) + RAY_MEMORY_GIB),
         gpus=gpus,
         hosts=hosts,
         machine=machine,

@@ -76,6 +76,13 @@ def test_keys_of_hosted_tiers_in_files_are_secrets_to_mount(tmp_path: Path) -> N
     assert graph.secret_files == ("/etc/serve-graph/keys.yaml", "/run/openai/key")
 
 
+def test_folders_of_weights_and_adapters_are_volumes_to_mount(tmp_path: Path) -> None:
+    lora = {"loading_path": "/models/adapters", "adapter": "mine"}
+    tier = {"name": "own", "engine": "vllm", "weights": {"folder": "/data/own"}, "price": PRICE, "lora": lora}
+    said = {"tiers": [tier, *ECHO["tiers"]], "shared_folders": ["/etc/serve-graph", "/models"]}
+    assert cluster_graph(written(tmp_path, said)).model_folders == ("/data/own", "/models")
+
+
 def test_replicas_of_a_tier_are_placed_on_workers_of_their_own(tmp_path: Path) -> None:
     tier = {"name": "small", "engine": "vllm", "weights": {"hub": "a/b"}, "price": PRICE}
     two = tier | {"name": "big", "engine_kwargs": {"tensor_parallel_size": 2}}

@@ -8,10 +8,12 @@ import pytest
 import yaml
 
 from serve_graph.api.connection import Reply
+from serve_graph.config.graph import load_config
 from serve_graph.config.kubernetes.machines import MACHINES
 from serve_graph.config.kubernetes.manifests import kubernetes_objects, manifests_text
 from serve_graph.config.kubernetes.pods import CERTIFIED, PROBE_KEY
 from serve_graph.config.kubernetes.ray_service import RAY_VERSION
+from serve_graph.config.kubernetes.serve_application import serve_config
 from serve_graph.errors import ConfigError
 
 ROOT = Path(__file__).parents[5]
@@ -52,6 +54,22 @@ def test_the_arguments_name_the_file_that_every_pod_mounts() -> None:
 
 def config_map_of(config: Path) -> dict[str, Any]:
     return kubernetes_objects(config)[0]
+
+
+def test_the_folders_that_a_configuration_names_are_the_ones_that_pods_mount(tmp_path: Path) -> None:
+    price = "{input_usd_per_mtok: 1, output_usd_per_mtok: 2}"
+    tier = f"{{name: own, engine: vllm, weights: {{folder: /models/own}}, price: {price}}}"
+    path = tmp_path / "graph.yaml"
+    said = "state_folder: /data\naccess: {keys_file: /run/keys/all.yaml}\nshared_folders: [/run/keys, /models]\n"
+    path.write_text(f"{said}policy: {{safe_tier: own}}\ntiers: [{tier}]\n")
+    for pod in pods(service(path)).values():
+        folders = {mount["mountPath"]: mount for mount in pod["containers"][0]["volumeMounts"]}
+        assert {"/data", "/data/spool", "/data/weights", "/models", "/run/keys"} <= set(folders)
+        assert folders["/models"] == {"name": "models", "mountPath": "/models", "subPath": "models", "readOnly": True}
+        env = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
+        assert env["HOME"] == "/data"
+        secret = next(one["secret"] for one in pod["volumes"] if one["name"] == folders["/run/keys"]["name"])
+        assert secret["secretName"] == "serve-graph-run-keys"
 
 
 def test_another_configuration_is_another_config_map_and_so_another_release(tmp_path: Path) -> None:
@@ -108,19 +126,28 @@ def test_a_machine_of_no_name_is_refused_with_the_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "placed"),
+    "policy",
     [
-        ("{version: none}", {"ingress"}),
-        ("{version: builtin}", {"ingress", "router", "verifier"}),
-        ("{version: stable}", {"ingress", "router", "verifier", "controller"}),
-        ("{version: 3, follow_s: null}", {"ingress"}),
+        "{version: none}",
+        "{version: builtin}",
+        "{version: builtin, placement: ingress}",
+        "{version: stable}",
+        "{version: stable, placement: ingress}",
+        "{version: 3, follow_s: null}",
     ],
 )
-def test_only_deployments_that_the_builder_binds_are_placed(tmp_path: Path, policy: str, placed: set[str]) -> None:
+def test_the_deployments_that_are_placed_are_those_that_the_builder_binds(tmp_path: Path, policy: str) -> None:
+    """Ray Serve refuses options of a deployment that is not there, and one without them may hold an engine's node."""
+    from ray.serve._private.build_app import build_app as deployments_of
+
+    from serve_graph.app import build_app
+
     path = tmp_path / "graph.yaml"
-    path.write_text((ROOT / "configs" / "local.yaml").read_text().rpartition("policy:")[0] + f"policy: {policy}\n")
-    application = yaml.safe_load(service(path)["serveConfigV2"])["applications"][0]
-    assert {one["name"] for one in application["deployments"]} == placed
+    echo = (ROOT / "configs" / "echo.yaml").read_text().rpartition("policy:")[0]
+    path.write_text(f"{echo}policy: {policy}\nstate_folder: {tmp_path / 'state'}\n")
+    (application,) = serve_config(load_config(path))["applications"]
+    bound = deployments_of(build_app({"config": str(path)}), name="x").deployments
+    assert {one["name"] for one in application["deployments"]} == {one.name for one in bound}
 
 
 def test_the_text_is_yaml_and_the_graph_in_it_reads_as_written() -> None:

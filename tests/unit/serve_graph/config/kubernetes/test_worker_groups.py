@@ -1,14 +1,16 @@
 import math
+import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.kubernetes.machines import MACHINES
 from serve_graph.config.kubernetes.worker_groups import SERVING_GROUP, WorkerGroup, worker_groups
 
+RESERVED = {"auto", "router", "verifier", "ingress", "frontier", "serving"}
 PRICE = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
 VLLM: dict[str, Any] = {"name": "cheap", "engine": "vllm", "weights": {"hub": "a/b"}, "price": PRICE}
 LAST: dict[str, Any] = {"name": "frontier", "engine": "echo", "price": PRICE}
@@ -53,6 +55,16 @@ def test_a_tier_on_cpus_has_no_gpu_and_takes_no_machine() -> None:
         groups(tier, machines={"cheap": "l4"})
 
 
+def test_a_tier_on_tpus_is_refused() -> None:
+    with pytest.raises(ValueError, match="'cheap' runs on TPUs"):
+        groups(VLLM | {"accelerator": "tpu"})
+
+
+def test_memory_that_bundles_reserve_is_within_the_pods() -> None:
+    tier = VLLM | {"placement_bundles": [{"GPU": 1, "memory": 100 * 2**30}]}
+    assert groups(tier)["cheap"].pod_memory_gib == 102
+
+
 def test_the_accelerator_type_chooses_the_machine_and_is_offered_before_there_is_a_node() -> None:
     group = groups(VLLM | {"accelerator_type": "L4"})["cheap"]
     assert group.machine == MACHINES["l4"]
@@ -73,11 +85,25 @@ def test_what_runs_no_engine_shares_pods_as_many_as_its_largest_deployment_needs
     assert (group.least, group.most, group.gpus) == (2, 5, 0)
 
 
+@settings(max_examples=20)
+@given(st.from_regex(r"[a-z][a-z0-9_-]{0,31}", fullmatch=True).filter(lambda name: name not in RESERVED))
+def test_a_group_may_be_part_of_a_pods_name_whatever_its_tier_is_called(name: str) -> None:
+    found = groups(VLLM | {"name": name})
+    assert all(re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", group) for group in found)
+
+
+@pytest.mark.parametrize("names", [("a_b", "a-b"), ("serving", "x")])
+def test_two_tiers_whose_groups_would_share_a_name_are_refused(names: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match="rename a tier"):
+        groups(*(VLLM | {"name": name} for name in names))
+
+
 def test_an_embedder_has_workers_of_its_own() -> None:
     found = groups(VLLM, embedders=[VLLM | {"name": "minilm", "accelerator": "cpu"}])
     assert set(found) == {SERVING_GROUP, "cheap", "minilm"}
 
 
+@settings(max_examples=40)
 @given(
     tensor=st.integers(1, 8),
     stages=st.integers(1, 4),
