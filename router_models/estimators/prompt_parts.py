@@ -1,13 +1,16 @@
 """Cut a prompt into overlapping parts, so that what is hidden in it can be scored by itself.
 
 Five easy questions before a hard one make an easy text on average. The hard one alone is still hard, and one of the
-parts holds most of it, wherever it stands and however it is joined to the rest.
+parts holds most of it, wherever it stands and however it is joined to the rest. Of a short text, cut where sentences
+end, one of the pieces is the hard question itself, also where it was split around the easy one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import re
+from itertools import pairwise
 
 from router_models.types.conditions import SYSTEM_ROLES
 from router_models.types.exchange import Message
@@ -16,6 +19,12 @@ MOST_PARTS = 12
 """Parts of one prompt at most: of a longer one they are longer, so that what scoring them costs is bounded."""
 WORD = 16
 """Characters by which a part's ends move so that it holds whole words."""
+MOST_CUTS = 7
+"""Places at which a short text is cut; of a text with more sentences some are left together."""
+SHORT_TEXT, MOST_CUT_CHARS = 8, 2000
+"""Texts of up to so many parts' lengths, and characters, are cut: in a longer one the windows see what is hidden."""
+LEAST_PIECE = 24
+_ENDS = re.compile(r"[.?!…][\"')\]*_`>-]{0,3}\s+|[。？！]|\n+")
 _MOST_LINES = 200
 
 
@@ -42,6 +51,35 @@ def overlapping_parts(text: str, size: int) -> list[str]:
     length = max(size, math.ceil(2 * n / (count + 1)))
     starts = [round(i * (n - length) / (count - 1)) for i in range(count)]
     return [plain[_word(plain, start) : _word(plain, start + length)].strip() for start in starts]
+
+
+def pieces_at_sentences(text: str, size: int) -> list[str]:
+    """Return what is left of a short text without what stands before, behind, or between the ends of its sentences.
+
+    Commas are no ends: what a prompt is without a clause of its own differs much, and little would be unusual.
+
+    Parameters
+    ----------
+    text : str
+        Of any length.
+    size : int
+        The length of parts; texts of more than `SHORT_TEXT` of them, or `MOST_CUT_CHARS`, have no pieces.
+
+    Returns
+    -------
+    list of str
+        Less than 3 · `MOST_CUTS`, each of `LEAST_PIECE` characters or more; none for a text of one sentence.
+    """
+    if not LEAST_PIECE < len(text) <= min(SHORT_TEXT * size, MOST_CUT_CHARS):
+        return []
+    plain = text.strip()
+    cuts = [found.end() for found in _ENDS.finditer(plain) if found.end() < len(plain)]
+    if len(cuts) > MOST_CUTS:
+        cuts = [cuts[round(i * (len(cuts) - 1) / (MOST_CUTS - 1))] for i in range(MOST_CUTS)]
+    pieces = [piece for cut in cuts for piece in (plain[:cut], plain[cut:])]
+    pieces += [f"{plain[:begin]} {plain[end:]}" for begin, end in pairwise(cuts)]
+    found = (" ".join(piece.split()) for piece in pieces)
+    return [piece for piece in dict.fromkeys(found) if len(piece) >= LEAST_PIECE]
 
 
 def _word(text: str, at: int) -> int:

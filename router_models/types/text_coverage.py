@@ -22,15 +22,23 @@ class TextCoverage:
     unfamiliar, unfamiliar_part : float, optional
         The largest shares of a prompt's, and of a part's, runs of four letters that no training prompt has; None: not
         compared.
+    cut_drop : float, optional
+        As `drop`, of the least of the pieces that are left of a short prompt without some of its sentences; None: not
+        compared.
     """
 
     part_chars: int = 0
     drop: float | None = None
     unfamiliar: float | None = None
     unfamiliar_part: float | None = None
+    cut_drop: float | None = None
 
     def uncovered(
-        self, drop: float | None, unfamiliar: float | None, unfamiliar_part: float | None = None
+        self,
+        drop: float | None,
+        unfamiliar: float | None,
+        unfamiliar_part: float | None = None,
+        cut_drop: float | None = None,
     ) -> tuple[str, str] | None:
         """Return the reason, one word and a sentence, why a text is not covered; None where it is."""
         spelled = ("the prompt", unfamiliar, self.unfamiliar), ("a part", unfamiliar_part, self.unfamiliar_part)
@@ -41,28 +49,33 @@ class TextCoverage:
                     f"{share:.0%} of the runs of letters of {what} are those of no training prompt, and up to "
                     f"{most:.0%} were certified",
                 )
-        if self.drop is not None and drop is not None and drop > self.drop:
-            return (
-                "parts",
-                f"a part of the prompt is estimated {drop:.2f} in log-odds below the whole, and up to {self.drop:.2f} "
-                "was certified",
-            )
+        parts = ("a part of the prompt", drop, self.drop), ("the prompt without a sentence", cut_drop, self.cut_drop)
+        for what, below, most in parts:
+            if most is not None and below is not None and below > most:
+                return (
+                    "parts",
+                    f"{what} is estimated {below:.2f} in log-odds below the whole, and up to {most:.2f} was certified",
+                )
         return None
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON-able data; `from_json` gives an equal one back."""
+        """Return JSON-able data; `from_json` gives an equal one back.
+
+        What former releases wrote is written as it was: certificates are bound to it.
+        """
         return {
             "part_chars": self.part_chars,
             "drop": self.drop,
             "unfamiliar": self.unfamiliar,
             "unfamiliar_part": self.unfamiliar_part,
+            **({} if self.cut_drop is None else {"cut_drop": self.cut_drop}),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TextCoverage:
         """Read what `to_json` wrote; KeyError, TypeError or ValueError where it did not."""
         chars = int(data["part_chars"])
-        names = ("drop", "unfamiliar", "unfamiliar_part")
+        names = ("drop", "unfamiliar", "unfamiliar_part", "cut_drop")
         limits = [None if data.get(name) is None else float(data[name]) for name in names]
         if chars < 1 or not all(limit is None or 0 <= limit < math.inf for limit in limits):
             raise ValueError(f"parts of {chars} characters and limits {limits} are no limits of a text")

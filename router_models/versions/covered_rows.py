@@ -57,31 +57,32 @@ def uncovered_rows(coverage: Coverage, version: RouterVersion, table: OutcomeTab
     """Return for every row why it is not covered, (n,); None where it is. Embeddings must be there where read."""
     asked = conditions_of_table(table)
     far = version.distance(table.prompts) if coverage.novelty is not None else None
-    sizes, most, unlike = prompt_bytes(table), version.longest_prompt, _unlike(coverage, version, table)
+    sizes, most = prompt_bytes(table), version.longest_prompt
 
     def uncovered(row: int) -> Uncovered | None:
         if most is not None and sizes[row] > most:
             return Uncovered(
                 "length", f"the prompt is longer than the {most} bytes that a tier below the last has room for"
             )
-        found = coverage.uncovered(asked[row], None if far is None else float(far[row]))
-        return unlike[row] if found is None else found
+        return coverage.uncovered(asked[row], None if far is None else float(far[row]))
 
-    return [uncovered(row) for row in range(len(table))]
+    found = [uncovered(row) for row in range(len(table))]
+    rest = [row for row, why in enumerate(found) if why is None]
+    for row, unlike in zip(rest, _unlike(coverage, version, table.take(np.array(rest, dtype=np.int64))), strict=True):
+        found[row] = unlike
+    return found
 
 
 def _unlike(coverage: Coverage, version: RouterVersion, table: OutcomeTable) -> list[Uncovered | None]:
     """Return for every row why its text is not covered: not read whole, spelled otherwise, with an odd part."""
-    found, read = [version.unread(text) for text in table.prompts.texts], coverage.text
-    if read == NOT_COMPARED or not len(table):
+    found = [version.unread(text) for text in table.prompts.texts]
+    if coverage.text == NOT_COMPARED or not len(table):
         return found
-    texts, models = conversations(table), version.text_models
-    strange = models.unfamiliar(texts, read.part_chars)
-    drops = None if read.drop is None else models.drops(table.prompts, texts, read.part_chars)
-    for row, long in enumerate(found):
-        if long is None:
-            drop = None if drops is None else float(drops[row])
-            found[row] = coverage.unlike(drop, *((None, None) if strange is None else map(float, strange[row])))
+    rest = [row for row, long in enumerate(found) if long is None]
+    texts, read_whole = conversations(table), np.array(rest, dtype=np.int64)
+    unlike = version.text_models.unlike(coverage, table.prompts.take(read_whole), [texts[row] for row in rest])
+    for row, why in zip(rest, unlike, strict=True):
+        found[row] = why
     return found
 
 

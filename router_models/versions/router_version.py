@@ -150,11 +150,7 @@ class RouterVersion:
         coverage = Coverage() if self.certificate is None else self.certificate.coverage
         if coverage.text == NOT_COMPARED:
             return None
-        texts, drop = (conversation_of(query.messages),), None
-        strange = self.text_models.unfamiliar(texts, coverage.text.part_chars)
-        if coverage.text.drop is not None:
-            drop = float(self.text_models.drops(prompts, texts, coverage.text.part_chars)[0])
-        return coverage.unlike(drop, *((None, None) if strange is None else map(float, strange[0])))
+        return self.text_models.unlike(coverage, prompts, (conversation_of(query.messages),))[0]
 
     @property
     def text_models(self) -> TextModels:

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from router_models.data.embeddings.cache import TextEncoder
 from router_models.data.text_cache import cached_by_text, each_text_once
-from router_models.estimators.prompt_parts import overlapping_parts
+from router_models.estimators.prompt_parts import overlapping_parts, pieces_at_sentences
 from router_models.estimators.spelling import Spelling
 from router_models.types import FloatArray, IntArray, Prompts
+from router_models.types.coverage import Coverage, Uncovered
 from router_models.types.text_coverage import TextCoverage
 from router_models.versions.sealed.tier_models import Stage
 
-PARTS_QUANTILE, SPELLING_QUANTILE = 0.97, 0.99
+PARTS_QUANTILE, CUTS_QUANTILE, SPELLING_QUANTILE = 0.97, 0.97, 0.99
 """A text of which more is measured than of these shares of TUNE's prompts is not covered."""
 OF_MEDIAN = 0.8
 LEAST_CHARS, MOST_CHARS_OF_PART = 64, 1000
@@ -50,7 +51,15 @@ class TextModels:
             About how long parts are.
         """
         parts = [overlapping_parts(text, part_chars) for text in conversations]
-        parts = [[] if found == [text] else found for found, text in zip(parts, prompts.texts, strict=True)]
+        return self._drops(
+            prompts, [[] if found == [text] else found for found, text in zip(parts, prompts.texts, strict=True)]
+        )
+
+    def cut_drops(self, prompts: Prompts, conversations: Sequence[str], part_chars: int) -> FloatArray:
+        """Return `drops` to the least of the pieces that are left of each short text without some sentences, (n,)."""
+        return self._drops(prompts, [pieces_at_sentences(text, part_chars) for text in conversations])
+
+    def _drops(self, prompts: Prompts, parts: Sequence[Sequence[str]]) -> FloatArray:
         owner = np.repeat(np.arange(len(parts)), [len(found) for found in parts])
         flat = [part for found in parts for part in found]
         least = np.zeros(len(parts))
@@ -77,6 +86,30 @@ class TextModels:
         shares = [self.spelling.unfamiliar([text, *overlapping_parts(text, part_chars)]) for text in conversations]
         return np.array([(float(row[0]), float(row.max())) for row in shares]).reshape(len(shares), 2)
 
+    def unlike(self, coverage: Coverage, prompts: Prompts, conversations: Sequence[str]) -> list[Uncovered | None]:
+        """Return for every text why it is not covered, (n,), None where it is: its spelling first, that costs least.
+
+        Parameters
+        ----------
+        coverage : Coverage
+            Of a certificate.
+        prompts : Prompts
+            n prompts, with embeddings where a router reads them.
+        conversations : sequence of str
+            Their texts without system prompts.
+        """
+        read, found = coverage.text, list[Uncovered | None]([None] * len(conversations))
+        if (strange := self.unfamiliar(conversations, read.part_chars)) is not None:
+            found = [coverage.unlike(None, *map(float, shares)) for shares in strange]
+        for name, most, measured in (("drop", read.drop, self.drops), ("cut_drop", read.cut_drop, self.cut_drops)):
+            rest = [row for row, why in enumerate(found) if why is None]
+            if most is not None and rest:
+                some = prompts.take(np.array(rest, dtype=np.int64))
+                below = measured(some, [conversations[row] for row in rest], read.part_chars)
+                for row, drop in zip(rest, below, strict=True):
+                    found[row] = coverage.unlike(**{"drop": None, "unfamiliar": None, name: float(drop)})
+        return found
+
     def coverage(self, tune: Prompts, conversations: Sequence[str]) -> TextCoverage:
         """Return which texts are covered, by what is usual among TUNE's prompts; labels are not read."""
         if len(conversations) < LEAST_TUNE:
@@ -84,11 +117,12 @@ class TextModels:
         median = float(np.median([len(text) for text in conversations]))
         size = int(min(max(OF_MEDIAN * median, LEAST_CHARS), MOST_CHARS_OF_PART))
         drop = _rounded_up(float(np.quantile(self.drops(tune, conversations, size), PARTS_QUANTILE)))
+        cut = _rounded_up(float(np.quantile(self.cut_drops(tune, conversations, size), CUTS_QUANTILE)))
         strange = self.unfamiliar(conversations, size)
         if strange is None:
-            return TextCoverage(size, drop)
+            return TextCoverage(size, drop, cut_drop=cut)
         whole, part = (_rounded_up(float(most)) for most in np.quantile(strange, SPELLING_QUANTILE, axis=0))
-        return TextCoverage(size, drop, whole, part)
+        return TextCoverage(size, drop, whole, part, cut)
 
     def _embedded(self, texts: Sequence[str]) -> NDArray[np.float32]:
         with each_text_once():

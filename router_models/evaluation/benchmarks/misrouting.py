@@ -8,35 +8,40 @@ the last tier by default.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from router_models.data.embeddings.cache import TextEncoder
-from router_models.data.json_values import to_json_values
+from router_models.data.formats.condition_columns import conditions_of_table
 from router_models.data.outcomes import OutcomeTable
+from router_models.data.text_cache import cached_by_text, each_text_once
 from router_models.errors import DataError
 from router_models.estimators.calibrators.scores import choose_calibrator
+from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.routers.fallback import RouterWithFallback
 from router_models.estimators.spelling import Spelling
 from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.evaluation.benchmarks.perturbations import ANSWER_PERTURBATIONS, PERTURBATIONS, Perturbation
 from router_models.metrics import Interval
-from router_models.reports.markdown import percent
-from router_models.reports.markdown import table as markdown_table
 from router_models.training.evidence import answers_as_served
 from router_models.training.splits import LabelledSplits
-from router_models.types import BoolArray, FloatArray, OperatingPoint, Progress, Prompts
+from router_models.types import BoolArray, FloatArray, OperatingPoint, Progress, Prompts, Query
+from router_models.types.chat_prompts import read_message
+from router_models.types.condition_cells import CONDITION_COLUMNS
+from router_models.types.conditions import conditions_of
 from router_models.types.coverage import Coverage
+from router_models.types.text_coverage import NOT_COMPARED
 from router_models.versions.covered_rows import conversations, coverage_of, uncovered_rows
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 
 EASIEST = 60
 """The easiest training prompts, from which what is added to a question is drawn."""
+ORDINARY = 400
+"""Prompts of CERT of which it is counted how many are not covered as they are, where several families are attacked."""
 ADDED = 5
 RIGHT = 0.5
 """From which grade on an answer is right, where grades are fractions."""
@@ -61,6 +66,9 @@ class Rewritten:
     accepted : Interval, optional
         The share of which the cheapest tier's answer is newly accepted as well; None: not known, as its answer to the
         rewritten prompt may be another.
+    rise : Interval
+        By how much the share that is sent there and covered is larger than it was: those that are moved less those
+        that were sent there, and are no longer.
     """
 
     name: str
@@ -70,6 +78,7 @@ class Rewritten:
     routed: float
     moved: Interval
     accepted: Interval | None
+    rise: Interval = field(default_factory=lambda: Interval(0.0, 0.0, 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,8 @@ class Misrouting:
         The share that at least one of the perturbations moves: of an attacker who knows which.
     rows : tuple of Rewritten
         One for each perturbation.
+    ordinary : float, optional
+        The share of CERT's prompts, as they were asked, that are not covered for their parts; None: not counted.
     """
 
     name: str
@@ -99,6 +110,12 @@ class Misrouting:
     accepted: float | None
     any_moved: float
     rows: tuple[Rewritten, ...]
+    ordinary: float | None = None
+
+    @property
+    def most_risen(self) -> Rewritten:
+        """Return the perturbation under which most hard prompts are sent down, and covered."""
+        return max((row for row in self.rows if row.kind != "answer"), key=lambda row: row.routed)
 
     @property
     def beyond(self) -> tuple[Rewritten, ...]:
@@ -132,6 +149,7 @@ def measure_misrouting(
     name: str,
     epsilon: float,
     most: int,
+    ways: Mapping[str, Perturbation] = PERTURBATIONS,
     progress: Progress = lambda _: None,
 ) -> Misrouting:
     """Rewrite prompts that the cheapest tier answers wrong, and see where they go.
@@ -152,6 +170,8 @@ def measure_misrouting(
         The largest share that may move.
     most : int
         Hard prompts to attack, the first of the table.
+    ways : mapping of str to Perturbation
+        How prompts are rewritten; all ways by default.
     progress : callable
         Receives a sentence about each perturbation.
 
@@ -168,7 +188,7 @@ def measure_misrouting(
     before = _judged(version, coverage, hard)
     accepts, rows = _accepted(version, hard, before, before.down) if has_answers else None, []
     any_moved = np.zeros(len(hard), dtype=np.bool_)
-    for called, perturbation in PERTURBATIONS.items():
+    for called, perturbation in ways.items():
         progress(f"{name}: {called}")
         rewritten = _rewritten(hard, perturbation, easy)
         after = _judged(version, coverage, rewritten)
@@ -180,7 +200,7 @@ def measure_misrouting(
         rows.append(
             Rewritten(
                 called, perturbation.kind, float((~after.covered).mean()), float((after.cheap & ~before.cheap).mean()),
-                float(after.down.mean()), _share(moved), newly,
+                float(after.down.mean()), _share(moved), newly, _rise(before.down, after.down),
             )
         )  # fmt: skip
     if has_answers:
@@ -189,13 +209,74 @@ def measure_misrouting(
     return Misrouting(name, len(hard), epsilon, routed, agreed, float(any_moved.mean()), tuple(rows))
 
 
-def easiest(version: RouterVersion, train: OutcomeTable) -> list[str]:
-    """Return the training prompts that the router is surest of, of those that the cheapest tier answers right."""
-    tier = version.policy.tiers[0]
-    scores = version.stages[tier].estimate_route(train.prompts)
+def easiest(versions: Sequence[RouterVersion], train: OutcomeTable) -> list[str]:
+    """Return the training prompts that these routers together are surest of, and the cheapest tier answers right."""
+    tier = versions[0].policy.tiers[0]
+    scores = [version.stages[tier].estimate_route(train.prompts) for version in versions]
+    place = np.mean([np.argsort(np.argsort(-one, kind="stable")) for one in scores], axis=0)
     right, texts = train.grade(tier), conversations(train)
-    order = [i for i in np.argsort(-scores, kind="stable") if right[i] >= RIGHT and texts[i].strip()]
+    order = [i for i in np.argsort(place, kind="stable") if right[i] >= RIGHT and texts[i].strip()]
     return [texts[i] for i in order[:EASIEST]]
+
+
+def measure_families(
+    splits: LabelledSplits,
+    families: Sequence[str],
+    encoder: TextEncoder,
+    *,
+    epsilon: float,
+    most: int,
+    seed: int = 0,
+    name: str | None = None,
+    ways: Mapping[str, Perturbation] = PERTURBATIONS,
+    compared: bool = True,
+    progress: Progress = lambda _: None,
+) -> list[Misrouting]:
+    """Fit router families, and attack each as `measure_misrouting` does, with the same prompts and easy questions.
+
+    What depends on a text alone, its embedding above all, is computed once for all of them.
+
+    Parameters
+    ----------
+    splits : LabelledSplits
+        Of two tiers, with embeddings where a family reads them.
+    families : sequence of str
+        Names in `ROUTERS`.
+    encoder : TextEncoder
+        What embedded the prompts.
+    epsilon : float
+        The largest share that may move.
+    most : int
+        Hard prompts of CERT to attack.
+    seed : int
+        Of the calibrators.
+    name : str, optional
+        What the attacked is called on the page; None: as its family.
+    ways : mapping of str to Perturbation
+        How prompts are rewritten; all ways by default.
+    compared : bool
+        Whether parts and spelling are compared; False: a control, that shows what that does.
+    progress : callable
+        Receives a sentence about each step.
+    """
+    found = []
+    few = replace(splits, cert=splits.cert.take(np.arange(min(ORDINARY, len(splits.cert)))))
+    with each_text_once():
+        made = {}
+        for family in families:
+            progress(f"fitting {family}")
+            made[family] = routed_version(few, family, encoder, seed)
+        easy = easiest([version for version, _ in made.values()], splits.train)
+        cert = replace(splits.cert, answers={}) if len(families) > 1 else splits.cert
+        for family, (version, coverage) in made.items():
+            called = family if name is None else name
+            coverage = coverage if compared else replace(coverage, text=NOT_COMPARED)
+            attacked = measure_misrouting(
+                version, coverage, cert, easy, name=called, epsilon=epsilon, most=most, ways=ways, progress=progress
+            )
+            unlike = dict(coverage.left_out).get("parts", 0)
+            found.append(replace(attacked, ordinary=unlike / len(few.cert)))
+    return found
 
 
 def routed_version(
@@ -215,50 +296,36 @@ def routed_version(
         Policy(tiers, {tiers[0]: OperatingPoint(half, 0.0)}),
         {tiers[0]: stage},
         encoder=encoder,  # type: ignore[arg-type]
+        novelty=NoveltyDetector().fit(splits.train.prompts, embedded=fitted.router.needs_embeddings),
         spelling=Spelling().fit(splits.train.prompts.texts),
     )
     return version, coverage_of(version, splits.tune, splits.cert)
 
 
-def misrouting_page(found: Sequence[Misrouting], made: str = "") -> str:
-    """Return the page as Markdown: what every perturbation did to each of several versions."""
-    parts = ["# Prompts written to be routed elsewhere", made]
-    for one in found:
-        before = f"{one.routed:.1%} of them were sent to it and covered before anything was rewritten"
-        before += "" if one.accepted is None else f", {one.accepted:.1%} accepted there"
-        beyond = ", ".join(row.name for row in one.beyond) or "none"
-        head = ["rewritten as", "kind", "not covered", "router alone moves", "routed and covered", "moved", "accepted"]
-        body = [
-            [
-                row.name, row.kind, f"{row.not_covered:.0%}", f"{row.alone:.1%}", f"{row.routed:.1%}",
-                percent(row.moved), "" if row.accepted is None else percent(row.accepted),
-            ]
-            for row in one.rows
-        ]  # fmt: skip
-        parts += [
-            f"## {one.name}",
-            f"{one.prompts} held-out prompts that the cheapest tier answers wrong; {before}. Beyond ε = "
-            f"{one.epsilon:g}: {beyond}. Some perturbation or other moves {one.any_moved:.1%} of them.",
-            markdown_table([head, *body]),
-        ]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def misrouting_figures(found: Sequence[Misrouting]) -> Any:
-    """Return the figures as JSON values."""
-    return to_json_values(list(found))
-
-
 def _rewritten(hard: OutcomeTable, perturbation: Perturbation, easy: Sequence[str]) -> OutcomeTable:
     """Return the table with every prompt rewritten; its answers stay those of the prompts as they were."""
-    texts, turns = [], []
-    asked = hard.prompts.metadata.get("turns", ("",) * len(hard))
-    for row, (text, said) in enumerate(zip(hard.prompts.texts, conversations(hard), strict=True)):
+    texts, asked = [], []
+    for row, (text, said, was) in enumerate(
+        zip(hard.prompts.texts, conversations(hard), conditions_of_table(hard), strict=True)
+    ):
         added = [easy[(row * ADDED + i) % len(easy)] for i in range(ADDED)]
         made = perturbation.rewrite(said, added)
-        texts.append(text[: len(text) - len(said)] + "\n".join(made))
-        turns.append(str(int(asked[row] or 1) + len(made) - 1))
-    return replace(hard, prompts=Prompts(tuple(texts), None, {**hard.prompts.metadata, "turns": tuple(turns)}))
+        chat = [{"role": "user", "content": one} if isinstance(one, str) else one for one in made]
+        query = Query(tuple(map(read_message, chat)), {}, {"messages": chat})
+        now = conditions_of(query)
+        texts.append(text[: len(text) - len(said)] + query.text)
+        asked.append(
+            replace(
+                was,
+                turns=was.turns + now.turns - 1,
+                system_prompt=now.system_prompt or was.system_prompt,
+                tool_loop=was.tool_loop or now.tool_loop,
+                prefilled=now.prefilled or was.prefilled,
+                unread=was.unread or now.unread,
+            ).columns()
+        )
+    columns = {name: tuple(row[name] for row in asked) for name in CONDITION_COLUMNS}
+    return replace(hard, prompts=Prompts(tuple(texts), None, {**hard.prompts.metadata, **columns}))
 
 
 def _judged(version: RouterVersion, coverage: Coverage, table: OutcomeTable) -> _Judged:
@@ -273,7 +340,8 @@ def _judged(version: RouterVersion, coverage: Coverage, table: OutcomeTable) -> 
 def _embedded(version: RouterVersion, table: OutcomeTable) -> OutcomeTable:
     prompts = table.prompts
     if prompts.embeddings is None:
-        prompts = replace(prompts, embeddings=version.encoder.encode(prompts.texts))
+        made = cached_by_text("part", prompts.texts, lambda new: list(version.encoder.encode(new)))
+        prompts = replace(prompts, embeddings=np.array(made, dtype=np.float32))
     return replace(table, prompts=prompts)
 
 
@@ -302,6 +370,14 @@ def _answers_rewritten(version: RouterVersion, hard: OutcomeTable, before: _Judg
         newly = _share(now & ~known)
         rows.append(Rewritten(called, "answer", 0.0, 0.0, float(now.mean()), newly, newly))
     return rows
+
+
+def _rise(before: BoolArray, after: BoolArray) -> Interval:
+    """Return the difference of two shares of the same prompts, with its interval by their discordant pairs."""
+    n, gained, lost = len(before), int((after & ~before).sum()), int((before & ~after).sum())
+    value = (gained - lost) / n
+    half = 1.96 * float(np.sqrt(gained + lost - (gained - lost) ** 2 / n)) / n
+    return Interval(value, value - half, value + half)
 
 
 def _share(hits: BoolArray) -> Interval:

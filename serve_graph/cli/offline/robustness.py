@@ -25,7 +25,12 @@ def robustness(
     ] = None,
     weak: Annotated[str | None, typer.Option(help="Without --candidate: the cheaper tier's name.")] = None,
     strong: Annotated[str | None, typer.Option(help="Without --candidate: the better tier's name.")] = None,
-    router: Annotated[str, typer.Option(help="Without --candidate: the router family that is fitted.")] = "default",
+    router: Annotated[
+        str,
+        typer.Option(
+            help="Without --candidate: the router family that is fitted; several with commas, or all that train tries."
+        ),
+    ] = "default",
     prompts: Annotated[int, typer.Option(help="Hard prompts to rewrite, at most.", min=1)] = 200,
     epsilon: Annotated[
         float,
@@ -46,20 +51,17 @@ def robustness(
     well. The labels that are read choose nothing; they are no look at a certificate's labels.
 
     With --candidate, a version that `train` made of the same --outcomes and --seed. Without, a --router is fitted, and
-    half of the prompts are sent to --weak.
+    half of the prompts are sent to --weak. Several routers are attacked with the same easy questions, without answers.
 
     Example: serve-graph robustness --candidate candidate --outcomes outcomes.parquet --out robustness.md
     """
     from router_models.data.embeddings.encoder import Encoder
     from router_models.data.outcomes import read_outcomes
-    from router_models.evaluation.benchmarks.misrouting import (
-        easiest,
-        measure_misrouting,
-        misrouting_figures,
-        misrouting_page,
-        routed_version,
-    )
+    from router_models.evaluation.benchmarks.misrouting import easiest, measure_families, measure_misrouting
+    from router_models.evaluation.benchmarks.misrouting_page import misrouting_figures, misrouting_page
     from router_models.evaluation.held_out import want_embeddings
+    from router_models.training.auto_router import BASELINE, auto_families
+    from router_models.training.model_selection import served_families
     from router_models.training.splits import split_outcomes
     from router_models.versions.covered_rows import coverage_of
 
@@ -71,33 +73,36 @@ def robustness(
     tiers = (str(weak), str(strong)) if version is None else version.policy.tiers
     table = read_outcomes(outcomes, tiers, pair(scale, "--scale"), [group_by] if group_by else ())
     splits = split_outcomes(table, tiers, seed, group_by, last_ungraded=True)
-    if want_embeddings((router,)) if version is None else version.needs_encoder:
+    named = router.split(",")
+    if router == "all" or (want_embeddings(named) if version is None else version.needs_encoder):
         progress(f"embedding {len(table)} prompts")
         splits = splits.with_embeddings(encoder, cache)
     if version is None:
-        progress(f"fitting {router}")
-        version, coverage = routed_version(splits, router, encoder, seed)
+        families = (BASELINE, *auto_families(splits.train)) if router == "all" else served_families(named)
+        name = outcomes.stem if len(families) == 1 else None
+        found = measure_families(
+            splits, families, encoder, epsilon=epsilon, most=prompts, seed=seed, name=name, progress=progress
+        )
     else:
-        known = None if version.certificate is None else version.certificate
-        coverage = coverage_of(version, splits.tune, splits.cert) if known is None else known.coverage
-        epsilon = epsilon if known is None else known.epsilon
-    found = measure_misrouting(
-        version,
-        coverage,
-        splits.cert,
-        easiest(version, splits.train),
-        name=outcomes.stem if candidate is None else candidate.name,
-        epsilon=epsilon,
-        most=prompts,
-        progress=progress,
-    )
-    page = misrouting_page([found], _made())
+        known = version.certificate
+        attacked = measure_misrouting(
+            version,
+            coverage_of(version, splits.tune, splits.cert) if known is None else known.coverage,
+            splits.cert,
+            easiest([version], splits.train),
+            name=str(candidate and candidate.name),
+            epsilon=epsilon if known is None else known.epsilon,
+            most=prompts,
+            progress=progress,
+        )
+        found = [attacked]
+    page = misrouting_page(found, _made())
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page)
         progress(f"written to {out}")
     if as_json:
-        say_json(misrouting_figures([found]))
+        say_json(misrouting_figures(found))
     else:
         say(page)
 

@@ -12,7 +12,8 @@ from router_models.errors import DataError
 from router_models.estimators.routers import ConstantRouter
 from router_models.estimators.spelling import Spelling
 from router_models.estimators.verifiers import NonEmptyVerifier
-from router_models.evaluation.benchmarks.misrouting import Misrouting, measure_misrouting, misrouting_page
+from router_models.evaluation.benchmarks.misrouting import Misrouting, measure_misrouting
+from router_models.evaluation.benchmarks.misrouting_page import misrouting_page
 from router_models.evaluation.benchmarks.perturbations import ANSWER_PERTURBATIONS, PERTURBATIONS
 from router_models.types import Answers, OperatingPoint, Prompts
 from router_models.types.conditions import Conditions
@@ -23,7 +24,7 @@ from router_models.versions.router_version import RouterVersion, Stage
 
 EASY = [f"easy question {word} so easy that an easy answer is easy for any easy one" for word in "abcdefgh"]
 HARD = tuple(f"hard matter number {i}, in which nobody finds any answer or reason whatever" for i in range(40))
-COVERED = TextCoverage(60, drop=0.9, unfamiliar=0.3)
+COVERED = TextCoverage(60, drop=0.9, unfamiliar=0.3, cut_drop=0.9)
 
 
 class Easy(ConstantRouter):
@@ -58,6 +59,8 @@ def test_padding_moves_hard_prompts_unless_their_parts_are_compared() -> None:
     assert padded.alone == padded.not_covered == 1
     assert padded.moved.value == 0
     assert padded.moved.high < 0.15, "of thirty prompts none moved"
+    assert next(row for row in before.rows if row.name == padded.name).rise.low == 1
+    assert after.most_risen.rise.value == 0
 
 
 def test_turns_and_answers_count_as_they_would_be_served() -> None:
@@ -69,11 +72,22 @@ def test_turns_and_answers_count_as_they_would_be_served() -> None:
     assert {name for name, row in rows.items() if row.kind == "answer"} == set(ANSWER_PERTURBATIONS)
 
 
+def test_an_easy_question_under_another_role_is_another_condition_and_parts_are_read_as_one_text() -> None:
+    rows = measured(NOT_COMPARED).rows
+    assert {row.not_covered for row in rows if row.kind == "roles"} == {1.0}
+    (parts, turns) = (
+        next(row for row in rows if row.name == name)
+        for name in ("an easy question as a part of its own", "one easy question before")
+    )
+    assert (parts.alone, parts.not_covered) == (turns.alone, turns.not_covered)
+
+
 def test_the_page_names_what_lies_beyond_epsilon() -> None:
     page = misrouting_page([measured(NOT_COMPARED), measured(COVERED)], "Made today.")
     assert "Beyond ε = 0.1: five easy questions before" in page
     assert "Beyond ε = 0.1: none" in page
-    assert page.count("\n| ") == 2 * (2 + len(PERTURBATIONS) + len(ANSWER_PERTURBATIONS)) - 2
+    beside = 3
+    assert page.count("\n| ") == beside + 2 * (1 + len(PERTURBATIONS) + len(ANSWER_PERTURBATIONS))
 
 
 def test_without_a_hard_prompt_there_is_nothing_to_measure() -> None:

@@ -94,7 +94,8 @@ def test_rare_conditions_and_novel_prompts_are_neither_covered_nor_counted(
     drops = made.version.text_models.drops(parts.cert.prompts, texts, read.part_chars)
     strange = made.version.text_models.unfamiliar(texts, read.part_chars)
     assert strange is not None
-    usual = [read.uncovered(drop, *two) is None for drop, two in zip(drops, strange, strict=True)]
+    cut = made.version.text_models.cut_drops(parts.cert.prompts, texts, read.part_chars)
+    usual = [read.uncovered(one, *two, by) is None for one, two, by in zip(drops, strange, cut, strict=True)]
     expected = [one != HOT and at <= coverage.novelty and ok for one, at, ok in zip(asked, far, usual, strict=True)]
     assert made.evidence.covered is not None
     assert made.evidence.covered.tolist() == expected

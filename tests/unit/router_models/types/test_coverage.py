@@ -158,13 +158,20 @@ def test_coverage_is_kept_as_json_and_told_in_words() -> None:
 
 
 def test_texts_are_compared_by_their_least_part_and_their_spelling() -> None:
-    coverage = replace(COVERAGE, text=TextCoverage(90, 1.0, 0.14, 0.4))
-    assert coverage.unlike(1.0, 0.14) is None
+    coverage = replace(COVERAGE, text=TextCoverage(90, 1.0, 0.14, 0.4, 0.7))
+    assert coverage.unlike(1.0, 0.14, 0.4, 0.7) is None
     assert coverage.unlike(None, None) is None
-    reasons = [coverage.unlike(*measured) for measured in ((1.01, 0.0), (0.0, 0.15), (0, 0, 0.41))]
-    assert [why and why.reason for why in reasons] == ["parts", "spelling", "spelling"]
+    reasons = [coverage.unlike(*measured) for measured in ((1.01, 0.0), (0.0, 0.15), (0, 0, 0.41), (0, 0, 0, 0.71))]
+    assert [why and why.reason for why in reasons] == ["parts", "spelling", "spelling", "parts"]
     assert Coverage.from_json(coverage.to_json()) == coverage
     assert "1.00 in log-odds" in coverage.summary()
+
+
+def test_a_certificate_that_knows_nothing_of_sentences_left_out_compares_none_and_is_written_as_it_was() -> None:
+    former = replace(COVERAGE, text=TextCoverage(90, 1.0, 0.14, 0.4))
+    assert former.unlike(0.0, 0.0, 0.0, 99.0) is None
+    assert set(former.to_json()["text"]) == {"part_chars", "drop", "unfamiliar", "unfamiliar_part"}
+    assert Coverage.from_json(former.to_json()) == former
 
 
 def test_a_certificate_that_knows_nothing_of_texts_compares_none_and_is_written_as_it_was() -> None:
@@ -174,7 +181,9 @@ def test_a_certificate_that_knows_nothing_of_texts_compares_none_and_is_written_
     assert Coverage.from_json(COVERAGE.to_json()) == COVERAGE
 
 
-@pytest.mark.parametrize("change", [{"part_chars": 0}, {"drop": "nan"}, {"unfamiliar": -1}, {"drop": "inf"}])
+@pytest.mark.parametrize(
+    "change", [{"part_chars": 0}, {"drop": "nan"}, {"unfamiliar": -1}, {"drop": "inf"}, {"cut_drop": -1}]
+)
 def test_limits_of_texts_that_are_none_are_refused(change: dict[str, object]) -> None:
     written = replace(COVERAGE, text=TextCoverage(90, 1.0, 0.14, 0.4)).to_json()
     with pytest.raises(ValueError, match="a certificate's coverage cannot be read"):

@@ -381,6 +381,16 @@ def test_an_easy_text_around_a_hard_part_goes_to_the_last_tier_without_a_promise
     )
 
 
+def test_a_hard_question_that_is_split_around_an_easy_one_goes_to_the_last_tier_without_a_promise() -> None:
+    stage = Stage(Easy(0.0), None, NonEmptyVerifier(), None)
+    text = f"{'hard ' * 4}\n{'easy ' * 30}.\n{'hard ' * 4}"
+    for read, tier in ((TextCoverage(60, drop=9.0), "cheap"), (TextCoverage(60, 9.0, cut_drop=0.5), "frontier")):
+        made = replace(version(stage), certificate=certificate(coverage=Coverage(text=read)))
+        decision = made.decide(Query.from_prompt(text))
+        assert (decision.tier, decision.promised) == (tier, tier == "cheap")
+        assert decision.uncovered is None or decision.uncovered.reason == "parts"
+
+
 def test_how_the_training_prompts_are_spelled_is_stored_and_bound(tmp_path: Path) -> None:
     plain = "What is the capital of France, and how far is it from the sea?"
     coverage = Coverage(text=TextCoverage(60, unfamiliar=0.2))

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_models.errors import ArtifactError
-from router_models.estimators.prompt_parts import MOST_PARTS, conversation_of, overlapping_parts, without_system_prompt
+from router_models.estimators.prompt_parts import (
+    LEAST_PIECE,
+    MOST_CUTS,
+    MOST_PARTS,
+    conversation_of,
+    overlapping_parts,
+    pieces_at_sentences,
+    without_system_prompt,
+)
 from router_models.estimators.spelling import Spelling
 from router_models.types import Message
 
@@ -42,6 +50,37 @@ def test_one_part_is_mostly_the_hard_question_wherever_it_stands(joined: str) ->
     most = max(overlapping_parts(text, len(hard)), key=lambda part: part.count("postulate") - part.count("one"))
     assert most.count("postulate") >= 3
     assert most.count("one") <= 2
+
+
+HARD = "Prove that every even number is the sum of two primes"
+EASY = "What is one and one?"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{EASY} {HARD}.",
+        f"{HARD}. {EASY}",
+        f"{EASY}\n{HARD}.",
+        f"Prove that every even number\n{EASY}\nis the sum of two primes",
+        f"> {EASY}\n\n{HARD}",
+        f"```\n{EASY}\n```\n{HARD}.",
+        f"一加一是多少？{HARD}",
+    ],
+)
+def test_of_a_short_text_one_piece_is_the_hard_question_itself(text: str) -> None:
+    pieces = pieces_at_sentences(text, 75)
+    whole = [piece for piece in pieces if {"Prove", "primes"} <= {word.strip(".") for word in piece.split()}]
+    assert min(map(len, whole)) < len(HARD) + 14, pieces
+
+
+@given(st.text(max_size=400) | st.text(alphabet="ab .,?\n", max_size=900), st.integers(1, 100))
+def test_pieces_are_few_and_hold_nothing_that_the_text_does_not(text: str, size: int) -> None:
+    pieces = pieces_at_sentences(text, size)
+    assert len(pieces) < 3 * MOST_CUTS
+    assert len(set(pieces)) == len(pieces)
+    assert all(LEAST_PIECE <= len(piece) <= len(text) for piece in pieces)
+    assert all("".join(piece.split()) and set(piece) <= {*text, " "} for piece in pieces)
 
 
 def test_the_system_prompt_is_no_part_of_the_conversation_on_a_row_as_on_a_request() -> None:

@@ -38,6 +38,17 @@ def test_a_page_and_its_figures_say_what_moves(outcomes: Path, tmp_path: Path) -
     assert "| five easy questions before | padding |" in page.read_text()
 
 
+def test_several_routers_are_attacked_alike_and_stand_beside_each_other(outcomes: Path) -> None:
+    found = call("-o", outcomes, "--weak", "cheap", "--strong", "top", "--router", "length,tfidf", "--prompts", 5)
+    assert found.exit_code == 0, found.output
+    lines = found.stdout.splitlines()
+    assert [line.split(" | ")[0].strip("| ") for line in lines if line.startswith(("| length", "| tfidf"))] == [
+        "length",
+        "tfidf",
+    ]
+    assert call("-o", outcomes, "--weak", "cheap", "--strong", "top", "--router", "oracle").exit_code == 1
+
+
 def test_a_version_or_two_tiers_are_attacked_and_never_both(outcomes: Path, tmp_path: Path) -> None:
     assert call("-o", outcomes).exit_code == 2
     assert call("-o", outcomes, "--candidate", tmp_path, "--weak", "cheap", "--strong", "top").exit_code == 2
