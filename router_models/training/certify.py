@@ -99,6 +99,13 @@ def certify_candidate(
     """
     check_candidate(candidate, settings)
     splits.check(settings.tiers, settings.seed, settings.group_by)
+    if splits.gaps and not len(splits.cert):
+        raise NotCertifiedError(
+            f"{splits.gaps} prompts of the random sample lack a grade that counts (of {settings.tiers[-1]!r}, or "
+            "a judge's beside people's); leaving them out would choose among the others: grade them; promise "
+            "`harm`, which takes a last answer without a grade for right; or take one source from the start (`train "
+            "--label-source`)"
+        )
     if splits.chosen and not len(splits.cert):
         raise NotCertifiedError(
             f"all {splits.chosen} prompts that would certify were chosen by what answered them or by who graded them "

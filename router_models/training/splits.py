@@ -23,7 +23,7 @@ from router_models.data.groups import grouped_by, in_hash_order, one_of_each
 from router_models.data.outcomes import OutcomeTable, assert_disjoint, split
 from router_models.errors import DataError
 from router_models.training.whose_labels import Evidence, LabelsUsed, labels_used, rows_that_count
-from router_models.types.drawn import chosen_rows, sample_weights
+from router_models.types.drawn import chosen_rows, drawn_rows, sample_weights
 
 SPLIT_SHARES: Mapping[str, float] = {"train": 0.40, "tune": 0.20, "cert": 0.40}
 
@@ -53,6 +53,9 @@ class LabelledSplits:
         Which labels certify.
     left_out : OutcomeTable, optional
         Rows of CERT's part that do not count, for whose labels they are or for how they were chosen.
+    gaps : int
+        Rows of a random sample without a grade that counts (of the last tier, where the promise needs it; a judge's
+        beside people's): none of the sample certifies then, since leaving those out would choose among the others.
     """
 
     table: OutcomeTable
@@ -64,6 +67,7 @@ class LabelledSplits:
     counted: tuple[str, ...] = ()
     evidence: Evidence = "given"
     left_out: OutcomeTable | None = None
+    gaps: int = 0
 
     @property
     def tiers(self) -> tuple[str, ...]:
@@ -84,7 +88,12 @@ class LabelledSplits:
     def with_embeddings(self, encoder: Encoder, cache: Path | None = None) -> LabelledSplits:
         """The same parts with every prompt embedded; what was embedded before is read from `cache`."""
         return _parted(
-            self.table.with_embeddings(encoder, cache), self.seed, self.group_by, self.counted, self.evidence
+            self.table.with_embeddings(encoder, cache),
+            self.seed,
+            self.group_by,
+            self.counted,
+            self.evidence,
+            self.gaps,
         )
 
     def check(self, tiers: Sequence[str], seed: int, group_by: str | None = None) -> None:
@@ -139,25 +148,30 @@ def split_outcomes(
         For a tier or column that the table does not hold.
     """
     grouped = grouped_by(table.only(*tiers, ungraded=tiers[-1]), group_by)  # the same groups for every promise
-    grouped = grouped if last_ungraded else _graded(grouped)
-    return _parted(in_hash_order(grouped, seed), seed, group_by or None, tuple(counted), evidence)
+    kept = grouped if last_ungraded else _graded(grouped)
+    gaps = int(drawn_rows(grouped.prompts).sum() - drawn_rows(kept.prompts).sum())
+    return _parted(in_hash_order(kept, seed), seed, group_by or None, tuple(counted), evidence, gaps)
 
 
 def _parted(
-    table: OutcomeTable, seed: int, group_by: str | None, counted: tuple[str, ...], evidence: Evidence
+    table: OutcomeTable, seed: int, group_by: str | None, counted: tuple[str, ...], evidence: Evidence, gaps: int
 ) -> LabelledSplits:
     parts = split(table, SPLIT_SHARES, seed)
     assert_disjoint(parts)
     train, tune = (_weighty(_graded(parts[name])) for name in ("train", "tune"))
     tune = _thinned(tune, seed)
-    drawn = parts["cert"].take(~chosen_rows(parts["cert"].prompts))
+    unfit = chosen_rows(parts["cert"].prompts) | (drawn_rows(parts["cert"].prompts) if gaps else False)
+    drawn = parts["cert"].take(~unfit)
     may = rows_that_count(drawn, counted or table.tiers, evidence)
     if evidence == "judge" and len(drawn) and not may.any():
         raise DataError("no label of CERT is a judge's: leave --label-source judge out")
+    sampled = drawn_rows(drawn.prompts)
+    if lost := int((sampled & ~may).sum()):
+        may, gaps = may & ~sampled, gaps + lost
     kept = drawn.take(may)
     tune, cert = (part.take(one_of_each(part.groups)) for part in (tune, kept))
     left_out = parts["cert"].take(~np.isin(parts["cert"].groups, cert.groups))
-    return LabelledSplits(table, train, tune, cert, seed, group_by, counted, evidence, left_out)
+    return LabelledSplits(table, train, tune, cert, seed, group_by, counted, evidence, left_out, gaps)
 
 
 def _graded(part: OutcomeTable) -> OutcomeTable:

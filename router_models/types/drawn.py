@@ -19,8 +19,17 @@ SAMPLE_WEIGHT = "sample_weight"
 
 def chosen_rows(prompts: Prompts) -> BoolArray:
     """Return which rows were chosen by something other than chance, so that they certify nothing, (n,)."""
+    return _that_say(IS_CHOSEN, prompts)
+
+
+def drawn_rows(prompts: Prompts) -> BoolArray:
+    """Return which rows are said to be of a random sample: all of it or none may certify, (n,)."""
+    return _that_say(IS_DRAWN, prompts)
+
+
+def _that_say(word: str, prompts: Prompts) -> BoolArray:
     said = prompts.metadata.get(DRAWN, ("",) * len(prompts))
-    return np.array([value.strip().casefold() == IS_CHOSEN for value in said], dtype=np.bool_)
+    return np.array([value.strip().casefold() == word for value in said], dtype=np.bool_)
 
 
 def sample_weights(prompts: Prompts) -> FloatArray | None:

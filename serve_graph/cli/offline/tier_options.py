@@ -180,13 +180,22 @@ def note_comparison(
 
 def drawn_only(table: OutcomeTable) -> OutcomeTable:
     """Return the rows that may speak for traffic, and say how many of served traffic were left out."""
+    import numpy as np
+
     from router_models.training.whose_labels import without_chosen
+    from router_models.types.drawn import drawn_rows
 
     kept = without_chosen(table)
     if len(kept) < len(table):
         progress_to_stderr()(
             f"{len(table) - len(kept)} of {len(table)} prompts are left out: they were chosen by what answered them "
             "or by who graded them (column `drawn`)"
+        )
+    gaps = drawn_rows(kept.prompts) & np.any([np.isnan(kept.grade(tier)) for tier in kept.tiers], axis=0)
+    if gaps.any():
+        progress_to_stderr()(
+            f"{int(gaps.sum())} prompts of the random sample have no grade of every tier (a judge's ties, say) and "
+            "are left out: figures are of the others"
         )
     return kept
 

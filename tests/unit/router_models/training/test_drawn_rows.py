@@ -46,6 +46,33 @@ def test_no_chosen_row_is_ever_evidence(drawn: list[str], evidence: str) -> None
     assert set(splits.train.prompts.texts) == set(plain.train.prompts.texts), "they train all the same"
 
 
+def test_a_sample_with_a_gap_certifies_nothing_unless_the_promise_needs_no_grade_there() -> None:
+    """A judge's ties say that the cheap answer is wrong, and nothing of the other: without them less is wrong."""
+    rows = table(60, ["yes"] * 60)
+    last = rows.grades["frontier"].copy()
+    last[::7] = np.nan
+    counts = {"frontier": np.ones(60)}
+    tied = replace(rows, grades={**rows.grades, "frontier": last}, completion_tokens=counts)
+    harm = split_outcomes(tied, TIERS, 0, last_ungraded=True)
+    assert (harm.gaps, len(harm.cert)) == (0, len(split_outcomes(rows, TIERS, 0).cert))
+    other = split_outcomes(tied, TIERS, 0)
+    assert (other.gaps, len(other.cert)) == (9, 0)
+    assert len(other.train) > 0
+    plain = replace(tied, prompts=replace(tied.prompts, metadata={}))
+    assert len(split_outcomes(plain, TIERS, 0).cert) > 0, "of other tables rows may lack grades by chance"
+
+
+def test_a_sample_that_people_labelled_in_part_and_a_judge_in_part_certifies_neither() -> None:
+    """Which part people labelled they may have chosen; a judge's labels do not count beside theirs."""
+    rows = table(60, ["yes"] * 60)
+    mixed = replace(rows, label_sources=dict.fromkeys(TIERS, ("human", "human", "judge:m") * 20))
+    for evidence in ("given", "judge"):
+        splits = split_outcomes(mixed, TIERS, 0, evidence=evidence)  # type: ignore[arg-type]
+        assert (len(splits.cert), splits.gaps > 0) == (0, True)
+    plain = replace(mixed, prompts=replace(mixed.prompts, metadata={}))
+    assert len(split_outcomes(plain, TIERS, 0).cert) > 0
+
+
 def test_a_certificate_counts_what_was_left_out_for_how_it_was_chosen() -> None:
     splits = split_outcomes(table(60, ["yes", "no"] * 30), TIERS, 0)
     assert splits.labels_used.source == "human"
