@@ -67,7 +67,7 @@ attack: env        ## every attack that can be made from outside, against a live
 attack-load: env   ## 10 minutes of attacks by one key beside honest load of another, and what that one noticed
 	@$(BIN)/python -m tests.attack.load --out docs/results/attack-load.md
 
-story: env         ## the life of router versions on a real graph over models of known quality, with what evidence says (20 minutes)
+story: env         ## the life of router versions on a real graph over models of known quality, beside what its tests predict (20 minutes, on a busy machine an hour)
 	@$(BIN)/python -m tests.story.life
 
 bench-overhead: env ## what routing costs a request beside its models: routed and forced by turns (5 minutes, quiet machine)

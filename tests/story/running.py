@@ -57,7 +57,7 @@ def process(words: list[str], url: str, log: Path, within_s: float) -> Iterator[
 
 def configuration(folder: Path, world_url: str, port: int) -> Path:
     """Two hosted tiers over the models of known quality, and limits that the story's traffic can decide about."""
-    prices = {"cheap": (0.1, 0.4), "frontier": (2.5, 10.0)}
+    prices = {"cheap": (0.5, 2.0), "frontier": (2.5, 10.0)}
     tiers = [
         {
             "name": name,
@@ -79,8 +79,7 @@ def configuration(folder: Path, world_url: str, port: int) -> Path:
         "rollouts": {
             "margin": 0.05,
             "harm_margin": 0.05,
-            "cost_bound_usd": 0.0002,
-            "latency_limit_s": 1.0,
+            "latency_limit_s": 1.5,
             "latency_margin": 0.05,
             "settles_s": 5.0,
         },
@@ -89,7 +88,7 @@ def configuration(folder: Path, world_url: str, port: int) -> Path:
             "budget_usd_per_day": 1000,
             "max_queued": 5000,
             "concurrency": 8,
-            "within_s": 10,
+            "within_s": 15,
         },
         "feedback": {"label_share": 1.0},
         "alarms": {"poll_s": 0.5},
