@@ -13,8 +13,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before numpy is imported: more thread
 
 # No example has to be quick: on a busy machine any may be slow, and what must be quick has a test that says so.
 settings.register_profile("new examples", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-# The same examples in every run, so that a change alone makes a test fail; `--whole` draws new ones.
-settings.register_profile("same examples", settings.get_profile("new examples"), derandomize=True)
+# The same examples in every run, so that a change alone makes a test fail; `--whole` draws new ones,
+# twice as many.
+settings.register_profile("same examples", settings.get_profile("new examples"), derandomize=True, max_examples=50)
 settings.load_profile("same examples")
 
 pytest_plugins = (

@@ -291,6 +291,7 @@ def test_the_pictures_are_drawn(tmp_path: Path) -> None:
     assert all((tmp_path / name).stat().st_size > 5000 for name in ("a.png", "b.png"))
 
 
+@pytest.mark.full  # the figures alone: `test_metrics.py::test_published_mmlu_outcomes_give_the_known_figures`
 @pytest.mark.skipif(not MMLU.is_file(), reason="../shared/data is not here")
 def test_prompt_length_and_the_oracle_are_what_was_measured_on_mmlu() -> None:
     t = read_outcomes(MMLU).only("mixtral-8x7b", "gpt-4-1106")
