@@ -38,15 +38,24 @@ OPERATIONS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def read() -> dict[str, Any]:
+    """The document, once it was read."""
+    return {}
+
+
 @pytest.fixture
-def api(endpoint: Callable[..., Any], a_record: Callable[..., Any]) -> Any:
+def api(endpoint: Callable[..., Any], a_record: Callable[..., Any], read: dict[str, Any]) -> Any:
     """The document of an endpoint of fakes, served to a caller from this machine."""
+    if "api" in read:
+        return read["api"]
     at = endpoint(embedder=FakeEmbedder(), max_body_bytes=100_000, stands_for_any=a_record())
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await at.app({**scope, "client": ("127.0.0.1", 1)}, receive, send)
 
-    return schemathesis.openapi.from_asgi("/openapi.json", app)
+    read["api"] = schemathesis.openapi.from_asgi("/openapi.json", app)
+    return read["api"]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import binom
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 LLAMA_8B, LLAMA_70B = "Meta-Llama-3.1-8B-Instruct", "Meta-Llama-3.1-70B-Instruct"
@@ -56,6 +55,8 @@ def size(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
 @pytest.fixture
 def allowed() -> Callable[[int, float], int]:
     """How many of B runs may break a promise of 1 - δ before chance (1 in 1000) no longer explains it."""
+    from scipy.stats import binom  # seconds, which the process that hands out the tests has no use for
+
     return lambda runs, delta: int(binom.ppf(0.999, runs, delta))
 
 

@@ -13,6 +13,9 @@ from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge
 from serve_graph.cascade.streaming import ABSTENTION
 from serve_graph.errors import EngineError
 
+EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)  # .1 s to make
+
+
 Endpoints = Callable[..., Any]
 LONG = "word " * 60
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
@@ -55,7 +58,7 @@ async def test_streamed_text_is_a_sequence_of_typed_events(endpoint: Endpoints, 
     at = endpoint(cheap=FakeEngine(LONG), frontier=FakeEngine(LONG), **fakes)
     events = await ask(at, stream=True)
     for event in events:
-        TypeAdapter(ResponseStreamEvent).validate_json(json.dumps(event.model_dump(mode="json", warnings="none")))
+        EVENT.validate_json(json.dumps(event.model_dump(mode="json", warnings="none")))
     kinds = [event.type for event in events if event.type != "response.output_text.delta"]
     assert kinds == [
         "response.created",
@@ -91,7 +94,7 @@ async def test_function_calls_go_there_and_back(endpoint: Endpoints, stream: boo
     assert sent["tool_choice"] == {"type": "function", "function": {"name": "weather"}}
     if stream:
         for event in said:
-            TypeAdapter(ResponseStreamEvent).validate_json(json.dumps(event.model_dump(mode="json", warnings="none")))
+            EVENT.validate_json(json.dumps(event.model_dump(mode="json", warnings="none")))
         deltas = [e.delta for e in said if e.type == "response.function_call_arguments.delta" and e.item_id == one.id]
         assert "".join(deltas) == one.arguments
 
@@ -142,7 +145,7 @@ async def test_answer_cut_for_length_is_incomplete(endpoint: Endpoints) -> None:
 async def test_abstention_is_text_and_a_refusal(endpoint: Endpoints, stream: bool) -> None:
     said = await ask(endpoint(judge=FakeJudge(Action.ABSTAINED)), stream=stream)
     for event in said if stream else ():
-        TypeAdapter(ResponseStreamEvent).validate_json(json.dumps(event.model_dump(mode="json", warnings="none")))
+        EVENT.validate_json(json.dumps(event.model_dump(mode="json", warnings="none")))
     response = strictly(said[-1].response if stream else said)
     [message] = response.output
     assert [part.type for part in message.content] == ["output_text", "refusal"]
@@ -171,7 +174,7 @@ class Refusing(FakeEngine):
 async def test_a_refusal_is_streamed_as_one(endpoint: Endpoints, stream: bool, tier: str) -> None:
     said = await ask(endpoint(cheap=Refusing(), frontier=Refusing(), decider=FakeDecider(tier)), stream=stream)
     for event in said if stream else ():
-        TypeAdapter(ResponseStreamEvent).validate_json(json.dumps(event.model_dump(mode="json", warnings="none")))
+        EVENT.validate_json(json.dumps(event.model_dump(mode="json", warnings="none")))
     response = strictly(said[-1].response if stream else said)
     assert response.output[0].content[0].refusal == "I must not."
     if stream:

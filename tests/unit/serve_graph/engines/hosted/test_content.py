@@ -11,6 +11,7 @@ Upstream = Any  # tests.fixtures.upstream.Upstream
 DONE = "data: [DONE]\n\n"
 
 # name → (message or delta, text, reasoning, refusal)
+EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)  # .1 s to make
 MESSAGES: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "text": ({"content": "hi"}, "hi", "", ""),
     "text parts": ({"content": [{"type": "text", "text": "h"}, {"type": "text", "text": "i"}]}, "hi", "", ""),
@@ -111,7 +112,6 @@ async def test_parts_reach_a_chat_caller_as_text_reasoning_and_refusal(
     assert upstream.endpoint.record.evidence["signals"]["answer_chars"] == len(text), "what the verifier reads"
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", MESSAGES)
 async def test_parts_reach_a_responses_caller_as_items(upstream: Upstream, name: str, stream: bool) -> None:
@@ -120,7 +120,7 @@ async def test_parts_reach_a_responses_caller_as_items(upstream: Upstream, name:
     if stream:
         events = await upstream.events("/v1/responses")
         for event in events:
-            TypeAdapter(ResponseStreamEvent).validate_python(event)
+            EVENT.validate_python(event)
         shown = events[-1]["response"]
         thoughts = [event["delta"] for event in events if event["type"] == "response.reasoning_text.delta"]
         assert "".join(thoughts) == reasoning
