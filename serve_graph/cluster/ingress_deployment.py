@@ -281,8 +281,8 @@ class IngressDeployment(SiblingCalls):
             try:
                 await self._switched.wait()
             except asyncio.CancelledError:
-                for look in self._looks:
-                    look.cancel()
+                ended = [look for look in self._looks if look.cancel()]
+                await asyncio.gather(*ended, return_exceptions=True)  # they read the store, which is closed next
                 raise
             finally:
                 watch.cancel()

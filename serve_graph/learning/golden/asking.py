@@ -76,12 +76,16 @@ class GoldenAsker:
             nonlocal goes_on
             while goes_on and waiting:
                 name, task = waiting.pop(0)
-                await self._one(tier, name, task, tasks.quotes, found)
-                goes_on = await beat()
+                try:
+                    await self._one(tier, name, task, tasks.quotes, found)
+                    goes_on = goes_on and await beat()
+                except BaseException:
+                    goes_on = False  # the others end after the task they are at
+                    raise
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self.config.concurrency):
-                group.create_task(work())
+        ended = await asyncio.gather(*(work() for _ in range(self.config.concurrency)), return_exceptions=True)
+        if (fault := next((one for one in ended if isinstance(one, BaseException)), None)) is not None:
+            raise fault
         found.greedy = bool(self.config.decoding) and tier not in self._refused
         return found if goes_on else None
 

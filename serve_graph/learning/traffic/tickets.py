@@ -73,7 +73,8 @@ class TicketWatch(Collector):
 
     async def run(self) -> None:
         """Look every `poll_s` seconds, for ever; without a window only at tickets that others open."""
-        await asyncio.gather(self._look_on(), *([] if self.sums is None else [self.sums.run()]))
+        adding = [] if self.sums is None else [self.sums.run()]
+        await asyncio.gather(self._look_on(), *adding, return_exceptions=True)  # over with the last, not the first
 
     async def _look_on(self) -> None:
         while True:

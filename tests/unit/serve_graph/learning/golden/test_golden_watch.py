@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -37,6 +38,7 @@ from tests.fixtures.upstream import DirectHandle
 
 DAY = timedelta(days=1)
 VERSION = "router/1"
+VERDICT = re.compile(r"^(VERDICT \w+: right)$", re.MULTILINE)
 
 
 class FakeApi:
@@ -93,9 +95,10 @@ class Golden:
         hosted["failover"] = {"max_attempts": 1, "trip_after": 1000}
         tiers = [{"name": "cheap", "engine": "echo", "price": price}, hosted]
         settings = {"reference_runs": 3, "reference_every_s": 86_400, "size": 20, **golden}
+        judge = settings.pop("judge", None)
         records = {"keep_prompts": settings["tasks"] == "kept"} if "tasks" in settings else {}
         self.config = GraphConfig.model_validate(
-            {"tiers": tiers, "golden": settings, "state_folder": folder, "records": records}
+            {"tiers": tiers, "golden": settings, "judge": judge, "state_folder": folder, "records": records}
         )
         self.store, self.api, self.clock = store, FakeApi(), Clock()
         self.told: list[tuple[str, list[str]]] = []
@@ -130,8 +133,8 @@ class Golden:
 
 
 @pytest.fixture
-async def store(store_url: str) -> AsyncIterator[DecisionStore]:
-    made = DecisionStore(store_url)
+async def store(tmp_path: Path) -> AsyncIterator[DecisionStore]:
+    made = DecisionStore(f"sqlite+aiosqlite:///{tmp_path / 'decisions.db'}")
     yield made
     await made.close()
 
@@ -276,6 +279,21 @@ async def test_after_a_ticket_is_closed_another_reference_is_made_of_the_model_o
     assert await golden.open() == set()
 
 
+async def test_what_was_reported_of_a_version_that_is_served_no_more_is_not_reported_of_the_next(
+    graph: Callable[..., Golden],
+) -> None:
+    golden = graph()
+    golden.api.answer = solved(golden.config)
+    await golden.days(3)
+    golden.api.answer = solved(golden.config, wrong=lambda i: True)
+    await golden.days(1)
+    assert await golden.open()
+    golden.served = ServedPolicy.of(None, "router/2", "", golden.config)  # certified on the model of now
+    await golden.days(5)
+    assert {alarm.version for alarm in await golden.alarms.all()} == {VERSION}
+    assert [run.kind for run in await golden.runs()][:5] == ["compared"] * 2 + ["reference"] * 3
+
+
 async def test_one_replica_asks_and_another_follows_once_its_time_is_up(graph: Callable[..., Golden]) -> None:
     golden = graph()
     other = golden.replica()
@@ -288,7 +306,6 @@ async def test_one_replica_asks_and_another_follows_once_its_time_is_up(graph: C
     await WatchStates(golden.store).write(state, holder="one that died", held_until=until)
     await other.look()
     assert len(golden.api.asked) == 20
-    assert not await run_now(golden.store, ["frontier"]) or datetime.now(UTC) > golden.clock.at
     golden.clock.at += timedelta(minutes=6)
     await other.look()
     assert len(golden.api.asked) == 40
@@ -338,14 +355,15 @@ async def test_a_file_of_tasks_is_asked_in_an_order_and_choice_of_its_own(
         await golden.days(1)
 
 
-async def test_of_kept_prompts_no_answer_is_stored_and_those_that_are_deleted_are_asked_no_more(
+async def test_of_kept_prompts_the_judge_grades_answers_none_is_stored_and_deleted_ones_are_asked_no_more(
     graph: Callable[..., Golden], a_record: Callable[..., DecisionRecord]
 ) -> None:
     from dataclasses import replace
 
-    golden = graph(tasks="kept", size=10)
+    golden = graph(tasks="kept", size=10, judge={"tier": "frontier"})
     with pytest.raises(NoTasksError, match="0 different prompts are kept, 10 are needed"):
         await golden.days(1)
+    golden.api.answer = lambda prompt: said[1] if (said := VERDICT.search(prompt)) else "an answer"
     made = [
         replace(a_record(f"dec-{i}"), prompt=f"secret {i}", created_at=f"2026-02-{i + 1:02}T00:00:00.000+00:00")
         for i in range(12)
@@ -355,9 +373,10 @@ async def test_of_kept_prompts_no_answer_is_stored_and_those_that_are_deleted_ar
     (run,) = await golden.runs()
     assert len(run.answers) == 10
     assert {answer.text for answer in run.answers.values()} == {None}
+    assert {answer.right for answer in run.answers.values()} == {True}
     await golden.store.delete_before("2026-02-04")
     golden.api.asked.clear()
     await golden.days(1)
-    assert 7 <= len(golden.api.asked) <= 10
+    assert 14 <= len(golden.api.asked) <= 20  # and as many for the judge
     assert len({run.series for run in await golden.runs()}) == 1
     assert not any(body["messages"][-1]["content"] in ("secret 0", "secret 1") for body in golden.api.asked)

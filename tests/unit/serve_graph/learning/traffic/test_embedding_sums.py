@@ -1,5 +1,6 @@
 """Embeddings become sums of several requests each; nothing of one request is stored, and a shift opens a ticket."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -84,6 +85,16 @@ async def test_a_shift_of_embeddings_opens_a_ticket_where_no_score_moves(
     await served(store, a_record, 3)
     await restarted.look()
     assert "embedding" in {change.figure for change in restarted.changes if change.is_reported}
+
+
+async def test_background_work_that_is_cancelled_is_over_no_sooner_than_all_of_it(store: DecisionStore) -> None:
+    looking = TicketWatch(store, TicketsConfig(window=WINDOW, poll_s=1e-3), lambda: VERSION)
+    before = asyncio.all_tasks()
+    running = asyncio.create_task(looking.run())
+    await asyncio.sleep(0.1)
+    running.cancel()
+    await asyncio.wait([running])
+    assert asyncio.all_tasks() == before
 
 
 def test_blocks_of_two_windows_that_were_drawn_alike_are_no_shift_and_others_are() -> None:
