@@ -1,5 +1,6 @@
 """Keys as callers meet them: over HTTP, in OpenAI's shape."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import pytest
 from router_models.types import Action
 from serve_graph.access.accounts import AccountingSink, Accounts, was_escalated
 from serve_graph.access.keys import Keyring, key_hash
+from serve_graph.access.refusals import RefusalDelays
 from serve_graph.api.http import Backend, build_http
 from serve_graph.cascade.fakes import FakeEmbedder, FakeJudge, ListSink, fake_context
 from serve_graph.config.access import EscalationWatchConfig, KeyConfig
@@ -379,3 +381,59 @@ async def test_of_several_headers_that_name_the_caller_each_one_counts(endpoint:
         for headers in ([here, elsewhere], [elsewhere, here], [here, ("forwarded", "for=203.0.113.9")]):
             assert (await client.get("/v1/models", headers=headers)).status_code == 403
         assert (await client.get("/v1/models", headers=[here, here])).status_code == 200
+
+
+SPELLINGS = (
+    "/metrics",
+    "/v1/metrics",
+    "//metrics",
+    "/metrics/",
+    "/openai/v1/metrics",
+    "/api/metrics",
+    "/v1/v1/metrics",
+)
+SPELLINGS += tuple(
+    f"{prefix}/decisions/dec-1" for prefix in ("", "/v1", "/v1/v1", "/openai/v1", "/anthropic/v1", "/api")
+)
+SPELLINGS += ("/console", "/console/", "//console", "/console/decisions/dec-1", "/v1/console", "/v1/audit", "/audit/")
+
+
+async def test_no_method_and_no_spelling_opens_an_administrators_route(endpoint: Any) -> None:
+    at = endpoint(secrets=("a",), scopes=("use",))
+    at.accounts.refusals = RefusalDelays(clock=itertools.count(step=60).__next__)  # no refusal waits
+    async with at.client() as client:
+        for path in SPELLINGS:
+            for method in ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE"):
+                for headers in ({}, {"x-api-key": "a"}, {"x-api-key": "a", "x-http-method-override": "GET"}):
+                    reply = await client.request(method, path, headers=headers)
+                    assert reply.status_code in (401, 403, 404, 405), (method, path, reply.status_code)
+                    assert "serve_graph_" not in reply.text
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"metadata": {"serve_graph.quality_floor": "\u0661\u0660"}},
+        {"metadata": {"serve_graph.quality_floor": "NaN"}},
+        {"metadata": {"serve_graph.deadline_s": "Infinity"}},
+        {"metadata": {"serve_graph.deadline_s": "1e400"}},
+        {"metadata": {"a": [[[[]]]]}},
+        {"metadata": [{}] * 40},
+        {"max_tokens": "\u0665"},
+        {"temperature": "0.5"},
+        {"n": True},
+        {"stop": [["a"]]},
+        {"user": {"a": 1}},
+        {"tool_choice": [[]]},
+        {"stream_options": {"a": 1}},
+        {"serve_graph": {"session": ["a"]}},
+        {"response_format": [{}]},
+    ],
+    ids=str,
+)
+async def test_what_is_no_value_of_a_field_is_refused_by_name(endpoint: Any, fields: dict[str, Any]) -> None:
+    body = {"model": "auto", "messages": [{"role": "user", "content": "hi"}], **fields}
+    async with endpoint(secrets=("a",)).client() as client:
+        reply = await client.post("/v1/chat/completions", json=body, headers={"x-api-key": "a"})
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == next(iter(fields))
