@@ -13,6 +13,8 @@ KUBERNETES := $(VENV)-kubernetes
 # By another name: a line that says MAKE is run even by `make -n`.
 SELF := $(MAKE)
 PYTEST := -m pytest -q --durations=25
+# Bytecode is kept, whatever the environment says: without, every process rewrites the asserts of 400 modules again.
+export PYTHONDONTWRITEBYTECODE :=
 # Unit tests in parallel, a worker a core (each takes about a gigabyte); tests that start a cluster or engines never are.
 UNIT := $(BIN)/python $(PYTEST) -n logical --maxprocesses 8 --dist worksteal tests/unit tests/contract tests/statistical
 # `full` tests too, and all of those of which a sample runs otherwise.
