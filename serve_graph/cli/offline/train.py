@@ -83,8 +83,9 @@ def train(
 
     One router for every tier below the last, one verifier for every tier of the configuration.
 
-    --router auto tries every family that needs no language model, until --budget-s is used up, and takes the simplest
-    within one standard error of the best area (APGR, out of fold on TRAIN); `length` where none beats it.
+    --router auto tries every family that needs no language model, but matrix-factorisation (what is written around a
+    hard prompt misleads it), until --budget-s is used up, and takes the simplest within one standard error of the best
+    area (APGR, out of fold on TRAIN); `length` where none beats it.
 
     Of equal prompts one row counts. --group-by user keeps all requests of a user on one side of the splits as well,
     and counts one of them.
