@@ -48,13 +48,14 @@ class Expected:
     median: int
     most: int
     against: str
+    steps: int
 
     @property
     def bound(self) -> int:
-        """Within how many requests the graph has to come to it: some are not compared, and pairs count when all that
-        came with them have been: twenty seconds later, in which up to a thousand more are answered.
+        """Within how many requests the graph has to come to it. Some are not compared, and pairs count when all that
+        came with them have been: each step waits some twenty seconds for its own, while up to a thousand are answered.
         """
-        return 2 * self.most + 1000
+        return 2 * self.most + 1000 * self.steps
 
     def line(self) -> str:
         """As a sentence."""
@@ -132,7 +133,7 @@ def expect(
         why.setdefault(end.verdict, Counter()).update(failed)
     verdict, agree = ends.most_common(1)[0]
     against = " or ".join(f"{name} ({n})" for name, n in why[verdict].most_common(2))
-    return Expected(verdict, agree, draws, int(np.median(after[verdict])), max(after[verdict]), against)
+    return Expected(verdict, agree, draws, int(np.median(after[verdict])), max(after[verdict]), against, len(weights))
 
 
 def _ended(
