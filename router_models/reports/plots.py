@@ -29,7 +29,7 @@ def draw_reliability(path: Path, seen: CascadeEvidence) -> None:
             low, high = wilson(float(right[rows].sum()), len(rows))
             mid = float(right[rows].mean())
             axis.errorbar(p[rows].mean(), mid, [[mid - low], [high - mid]], fmt="o", color="C0", ms=4)
-        axis.set(xlabel="estimated", ylabel="observed", xlim=(0, 1), ylim=(0, 1), title=title)
+        axis.set(xlabel="estimated", ylabel="observed", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=title)
     _save(figure, path)
 
 

@@ -67,6 +67,15 @@ class Story:
         return numbers[name]
 
     def _make(self, name: str, made: Made, first: bool) -> str:
+        number = self.proposed(name, made, first)
+        self.run("versions", "approve", number, "--reason", f"the story's {name} version", "--by", "story")
+        if first:
+            self.run("versions", "promote", number)
+        say(f"version {number} ({name}) is certified and approved")
+        return number
+
+    def proposed(self, name: str, made: Made, first: bool = False) -> str:
+        """Train and certify a version, which nobody has reviewed then; returns its number."""
         candidate = self.folder / f"candidate-{name}"
         table = self.folder / f"{name}.parquet"
         outcomes = ("--outcomes", str(write_outcomes(table, ROWS, made.table, made.grades, made.knows)))
@@ -76,12 +85,7 @@ class Story:
             "certify", *outcomes, "--candidate", str(candidate), "--epsilon", str(made.epsilon),
             "--engines-as-configured", "--json", *alias,
         )  # fmt: skip
-        number = str(json.loads(said)["version"]).rpartition("/")[2]
-        self.run("versions", "approve", number, "--reason", f"the story's {name} version", "--by", "story")
-        if first:
-            self.run("versions", "promote", number)
-        say(f"version {number} ({name}) is certified and approved")
-        return number
+        return str(json.loads(said)["version"]).rpartition("/")[2]
 
     async def traffic(self, until: Callable[[], Any], most: int, label: bool = False) -> int:
         """Ask until something is true; returns how many requests that took. With `label` every answer is labelled."""

@@ -68,14 +68,13 @@ class Browser:
     def value(self, expression: str) -> Any:
         return self.ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
-    def until(self, expression: str, within_s: float = 60) -> Any:
-        """The first true value of an expression, which pages that draw themselves come to later."""
+    def until(self, expression: str, within_s: float = 60) -> None:
+        """Wait until an expression is true, which pages that draw themselves come to later."""
         end = time.monotonic() + within_s
-        while not (found := self.value(f"(found => typeof found === 'object' ? found !== null : found)({expression})")):
+        while not self.value(f"Boolean({expression})"):
             if time.monotonic() > end:
                 raise TimeoutError(f"never true in {within_s:g} s: {expression}; the page says {self.text()[:1500]}")
             time.sleep(0.2)
-        return found
 
     def text(self) -> str:
         """What can be read on the page."""

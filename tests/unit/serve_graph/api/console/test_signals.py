@@ -80,6 +80,7 @@ async def test_a_rollout_is_shown_with_its_weight_and_its_evidence_beside_the_li
     found = [
         CanaryFinding("non_inferior", "overall", 3.2, 20.0, False, 410, "promote", 0.004),
         CanaryFinding("harm", HOSTILE, 25.0, 20.0, True, 90, "roll_back"),
+        CanaryFinding("quality_worse", "overall", 9.0, 20.0, False, 410, "roll_back"),
     ]
     told = {"offered": 900, "compared": 410, "ungraded": {}, "shed": {"budget": 490}, "replica": "a"}
     compared = tallied({}, [{**told, "spent_usd": "1", "budget_usd": "1"}])
@@ -94,6 +95,7 @@ async def test_a_rollout_is_shown_with_its_weight_and_its_evidence_beside_the_li
     for said in ("Offered to be compared: 900", "shed: 490 (490 budget)", "$1 of $1", "54 % is shed"):
         assert said in page, said
     assert page.count("<script") == 1, "our own"
+    assert page.count('<meter class="against" aria-label="quality_worse') == page.count('class="against"') == 1
     assert "5.0 % of the traffic" in await made.shown("/console")
 
 
