@@ -34,7 +34,7 @@ from tests.story.world import task
 
 LEARNING: dict[str, Any] = {
     "records": {"keep_prompts": True},
-    "judge": {"tier": "frontier", "rate": 0.05, "budget_usd_per_day": 1000},
+    "judge": {"tier": "frontier", "rate": 0.05, "mode": "pairwise", "budget_usd_per_day": 1000},
     "comparisons": {"judge": "frontier", "budget_usd_per_day": 1000},
     "tickets": {"poll_s": 5.0},
 }
