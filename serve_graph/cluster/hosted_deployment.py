@@ -17,8 +17,8 @@ class HostedDeployment(CountedReplica):
     def __init__(self, config: HostedTierConfig) -> None:
         self.engine = HostedEngine(config)
 
-    async def generate(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        return await self.engine.generate(body, timeout_s)
+    async def generate(self, body: dict[str, Any], timeout_s: float, is_beside: bool = False) -> dict[str, Any]:
+        return await self.engine.generate(body, timeout_s, is_beside)
 
     async def stream(self, body: dict[str, Any], timeout_s: float) -> AsyncIterator[dict[str, Any]]:
         async with aclosing(self.engine.stream(body, timeout_s)) as pieces:

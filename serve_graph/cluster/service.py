@@ -107,7 +107,7 @@ def tiers_beside(
     """The tiers for work beside requests, as `JudgeTiers` has them."""
     prices = price_lists(config)
     rooms = {tier.name: Room(tier.context_limit, tier.default_max_tokens) for tier in config.tiers}
-    answering = {tier: engines[tier] for tier in config.tier_names}
+    answering = {tier: engines[tier].beside() for tier in config.tier_names}
 
     def most_usd(tier: str, query: Query) -> Decimal:
         return worst_case(query, (tier,), prices, rooms)[tier]

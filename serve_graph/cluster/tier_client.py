@@ -7,6 +7,7 @@ import hashlib
 import math
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -43,8 +44,15 @@ class HandleEngine:
         self.salted = isinstance(config, VllmTierConfig) and config.prefix_cache == "key"
         self.hosted = isinstance(config, HostedTierConfig)
         self.grace_s = GRACE_S if self.hosted else 0.0
+        self.is_beside = False
         # Usage on every chunk, so that a stream cut short is billed for what it said; hosted APIs know no such field.
         self.stream_extras = {} if self.hosted else {"continuous_usage_stats": True}
+
+    def beside(self) -> HandleEngine:
+        """The same tier and admission for calls that no caller waits for: their failures are no matter of callers."""
+        made = copy(self)
+        made.is_beside = True
+        return made
 
     async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
         body = self._body(query)
@@ -128,7 +136,9 @@ class HandleEngine:
 
     def _deadline(self, left_s: float) -> tuple[float, ...]:
         """What a hosted tier is told beside the body: it spends its time on several calls."""
-        return (left_s,) if self.hosted else ()
+        if not self.hosted:
+            return ()
+        return (left_s, True) if self.is_beside else (left_s,)
 
     def _failure(self, error: Exception) -> EngineError:
         """Whatever Ray raised, for a dead replica or a full queue."""

@@ -25,7 +25,8 @@ WHOLE_SHARE = 0.9
 class Try:
     """Call `deployment` now for at most `timeout_s` seconds; `probe` is what its breaker's `begin` returned.
 
-    `is_cut`: these are fewer than the tier itself gives a call, by the caller's deadline or what came before.
+    `is_cut`: these are fewer than the tier itself gives a call, by the caller's deadline or what came before, or
+    nobody waits for the answer: it is not the one probe of a breaker.
     """
 
     deployment: str
@@ -46,7 +47,8 @@ class Attempts:
     """The calls of one request to a tier's deployments. `deadline` is on the same clock as every `now`.
 
     `weights` and `breakers` have the same keys; all requests share the breakers. `own_limit_s` is the tier's time
-    limit, whatever this request's is.
+    limit, whatever this request's is. `is_beside`: nobody waits for the answer, as with a judge's; what fails then
+    trips no breaker, since it would be callers' requests that are refused.
     """
 
     weights: Mapping[str, float]
@@ -55,6 +57,7 @@ class Attempts:
     deadline: float
     draw: Callable[[], float]
     own_limit_s: float
+    is_beside: bool = False
     made: list[Attempt] = field(default_factory=list)
     last: DeploymentError | None = None
     ready_at: dict[str, float] = field(default_factory=dict)
@@ -71,7 +74,7 @@ class Attempts:
         if not open_to:
             raise self._given_up(503, "no other deployment is left")
         longest = self.config.attempt_timeout_s or math.inf
-        is_cut = left < WHOLE_SHARE * min(longest, self.own_limit_s)
+        is_cut = self.is_beside or left < WHOLE_SHARE * min(longest, self.own_limit_s)
         free_at = {name: self.breakers[name].free_at(now, is_cut=is_cut) for name in open_to}
         when = {name: max(free_at[name], self.ready_at.get(name, now)) for name in open_to}
         ready = [name for name in open_to if when[name] <= now + MOMENT_S]
@@ -109,7 +112,7 @@ class Attempts:
             breaker.succeeded(tried.probe)
             error.attempts = tuple(self.made)
             raise error
-        if tried.is_cut and latency_s >= tried.timeout_s - MOMENT_S:
+        if self.is_beside or (tried.is_cut and latency_s >= tried.timeout_s - MOMENT_S):
             self.dropped(tried)
         else:
             breaker.failed(tried.probe, now, error.retry_after_s, is_setups_fault=error.is_setups_fault)

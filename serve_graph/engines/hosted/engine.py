@@ -32,10 +32,10 @@ class HostedEngine:
         weights = {api.name: api.weight for api in config.apis}
         self.failover = Failover(self.engines, weights, config.failover, config.timeout_s)
 
-    async def generate(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        """Return a chat.completion, or an error object."""
+    async def generate(self, body: dict[str, Any], timeout_s: float, is_beside: bool = False) -> dict[str, Any]:
+        """Return a chat.completion, or an error object; `is_beside` as `Attempts` has it."""
         try:
-            reply, attempts = await self.failover.generate(body, timeout_s)
+            reply, attempts = await self.failover.generate(body, timeout_s, is_beside)
         except DeploymentError as error:
             return error.body()
         return reply | self._told(attempts)

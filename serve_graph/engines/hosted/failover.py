@@ -58,18 +58,20 @@ class Failover:
         config = self.config
         self.breakers = {name: Breaker(config.trip_after, config.cooldown_s) for name in self.targets}
 
-    async def generate(self, body: dict[str, Any], timeout_s: float) -> tuple[dict[str, Any], tuple[Attempt, ...]]:
+    async def generate(
+        self, body: dict[str, Any], timeout_s: float, is_beside: bool = False
+    ) -> tuple[dict[str, Any], tuple[Attempt, ...]]:
         """Return a reply within `timeout_s`, pauses included, and the calls made; raises DeploymentError."""
-        return await self._whole(body, timeout_s, lambda target: target.generate)
+        return await self._whole(body, timeout_s, lambda target: target.generate, is_beside)
 
     async def embed(self, body: dict[str, Any], timeout_s: float) -> tuple[dict[str, Any], tuple[Attempt, ...]]:
         """Like `generate`, for embeddings."""
         return await self._whole(body, timeout_s, lambda target: target.embed)
 
     async def _whole(
-        self, body: dict[str, Any], timeout_s: float, method: Callable[[Target], Ask]
+        self, body: dict[str, Any], timeout_s: float, method: Callable[[Target], Ask], is_beside: bool = False
     ) -> tuple[dict[str, Any], tuple[Attempt, ...]]:
-        attempts = self._open(timeout_s)
+        attempts = self._open(timeout_s, is_beside)
         while True:
             tried = await self._next(attempts)
             started = self.clock()
@@ -137,10 +139,9 @@ class Failover:
             "deployments_refusing": refusing,
         }
 
-    def _open(self, timeout_s: float) -> Attempts:
-        return Attempts(
-            self.weights, self.breakers, self.config, self.clock() + timeout_s, self.draw, self.own_limit_s
-        )
+    def _open(self, timeout_s: float, is_beside: bool = False) -> Attempts:
+        deadline, own_limit_s = self.clock() + timeout_s, self.own_limit_s
+        return Attempts(self.weights, self.breakers, self.config, deadline, self.draw, own_limit_s, is_beside)
 
     async def _next(self, attempts: Attempts) -> Try:
         while isinstance(step := attempts.next(self.clock()), Pause):

@@ -236,6 +236,16 @@ async def test_hosted_tier_is_told_the_time_that_is_left(engine: Callable[..., A
     assert left_s == pytest.approx(3600.0, abs=60)
 
 
+async def test_a_hosted_tier_is_told_where_nobody_waits_for_its_answer(engine: Callable[..., Any]) -> None:
+    handle = FakeHandle(REPLY)
+    asked = engine(handle, hosted=True)
+    beside = asked.beside()
+    assert beside.gate is asked.gate, "its places are the same"
+    await beside.generate(QUERY)
+    await asked.generate(QUERY)
+    assert [len(arguments) for arguments in handle.asked] == [3, 2]
+
+
 async def test_calls_that_a_tier_made_travel_with_its_answer_and_its_error(engine: Callable[..., Any]) -> None:
     calls = (Attempt("east", 503, 0.1), Attempt("west", 200, 0.2))
     completion = await engine(FakeHandle({**REPLY, "attempts": calls})).generate(QUERY)

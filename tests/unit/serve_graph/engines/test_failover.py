@@ -244,3 +244,22 @@ async def test_a_probe_that_a_deadline_cuts_short_is_no_failure_and_keeps_nobody
     assert (await failover.generate(BODY, 60.0))[0] == REPLY
     hurried.cancel()
     await asyncio.gather(hurried, return_exceptions=True)
+
+
+async def test_calls_that_nobody_waits_for_trip_no_breaker_and_take_no_probe() -> None:
+    clock = Clock()
+    failover = tier(clock, [DOWN] * 9 + [REPLY], trip_after=3, max_attempts=3, max_fallbacks=0)
+    for _ in range(3):
+        with pytest.raises(DeploymentError):
+            await failover.generate(BODY, 60.0, is_beside=True)
+    assert failover.counters()["deployments_resting"] == 0, "nine failures of a judge's calls are no caller's matter"
+    assert (await failover.generate(BODY, 60.0))[0] == REPLY
+
+    failover = tier(clock, [DOWN, DOWN, REPLY], trip_after=1, max_attempts=1, max_fallbacks=0)
+    with pytest.raises(DeploymentError):
+        await failover.generate(BODY, 60.0)
+    assert failover.counters()["deployments_resting"] == 1, "callers' failures do"
+    clock.now += 3600.0
+    with pytest.raises(DeploymentError):
+        await failover.generate(BODY, 60.0, is_beside=True)
+    assert (await failover.generate(BODY, 60.0))[0] == REPLY, "the one probe was left for it"
