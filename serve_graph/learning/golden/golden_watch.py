@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 STATE = "golden"
 """The row's name. Its state: `due`, when each tier is asked next; `kept`, the decisions whose prompts are asked."""
 AGAIN_S = 3600.0
-"""Seconds after a run that said nothing, as too few calls were answered."""
+"""Seconds after a run that said nothing, as too few calls were answered, or that could not be made."""
 
 
 class GoldenWatch:
@@ -92,6 +92,7 @@ class GoldenWatch:
         self.tickets, self.alarms = AlarmTable(store, tickets=True), AlarmTable(store)
         self.audit = AuditLog(store)
         self._held: WatchState | None = None
+        self._beating = asyncio.Lock()
         self._seen = -1
         self._fixed: TaskSet | None = None
         self._telling: set[asyncio.Task[None]] = set()
@@ -124,9 +125,17 @@ class GoldenWatch:
             return
         try:
             tasks = await self._tasks()
+            faults = []
             for tier in due:
-                if not await self._run(tier, tasks):
-                    return
+                try:
+                    goes_on = await self._run(tier, tasks)
+                except Exception as error:  # noqa: BLE001 (the other tiers are asked; this one not at every look)
+                    faults.append(error)
+                    goes_on = await self._put_off(tier, self._again_s)
+                if not goes_on:
+                    break
+            if faults:
+                raise faults[0]
         finally:
             await self._let_go()
 
@@ -148,9 +157,16 @@ class GoldenWatch:
             self.metrics.failed[tier, why] += n
         references = sum(one.kind == "reference" for one in (*earlier, run))
         wait_s = self.config.every_s if references >= self.config.reference_runs else self.config.reference_every_s
-        wait_s = max(min(AGAIN_S, self.config.every_s), 1.0) if run.kind == "failed" else wait_s
-        held = self._held
-        assert held is not None
+        return await self._put_off(tier, self._again_s if run.kind == "failed" else wait_s)
+
+    @property
+    def _again_s(self) -> float:
+        return max(min(AGAIN_S, self.config.every_s), 1.0)
+
+    async def _put_off(self, tier: str, wait_s: float) -> bool:
+        """Write down when a tier is asked next; returns whether the row is still held."""
+        if (held := self._held) is None:
+            return False
         due = {**held.state.get("due", {}), tier: _text(self.now() + timedelta(seconds=wait_s))}
         return await self._hold(held, {**held.state, "due": due})
 
@@ -257,12 +273,13 @@ class GoldenWatch:
 
     async def _beat(self, *, always: bool = False) -> bool:
         """Go on holding the row; False where it was taken meanwhile."""
-        if self._held is None:
-            return False
-        left = datetime.fromisoformat(self._held.held_until) - self.now()
-        if always or left.total_seconds() < self._lease_s / 2:
-            return await self._hold(self._held)
-        return True
+        async with self._beating:  # answers come side by side: one of them writes, the others see that it has
+            if self._held is None:
+                return False
+            left = datetime.fromisoformat(self._held.held_until) - self.now()
+            if always or left.total_seconds() < self._lease_s / 2:
+                return await self._hold(self._held)
+            return True
 
     async def _let_go(self) -> None:
         held, self._held = self._held, None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 
-from serve_graph.learning.judging.judge_budget import JudgeBudget
+from serve_graph.learning.judging.judge_budget import JudgeBudget, hold_whole, settle_whole
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ async def held_sum(budget: JudgeBudget, usd: Decimal) -> AsyncIterator[HeldSum |
     """Hold an amount of the day's budget, and give back what is left of it; None where the budget has less."""
     held = None
     try:
-        day = await asyncio.to_thread(budget.hold, usd)
+        day = await hold_whole(budget, usd)
         held = None if day is None else HeldSum(budget, day, usd)
     except (OSError, ValueError) as error:
         logger.error("%s cannot be read or written, so that it is spent: %s", budget.path, error)
@@ -58,6 +57,6 @@ async def held_sum(budget: JudgeBudget, usd: Decimal) -> AsyncIterator[HeldSum |
     finally:
         if held is not None:
             try:
-                await asyncio.to_thread(held.give_back)
+                await settle_whole(held.give_back)
             except (OSError, ValueError) as error:
                 logger.error("%s cannot be written: %s", budget.path, error)

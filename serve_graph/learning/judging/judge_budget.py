@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
@@ -10,9 +11,11 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from serve_graph.records.spool import private_file, private_folder
+
+T = TypeVar("T")
 
 
 class Budget(Protocol):
@@ -87,3 +90,29 @@ class JudgeBudget:
         with open(scratch, "w", encoding="utf-8", opener=private_file) as file:
             json.dump({"day": day, "usd": f"{usd:f}"}, file)
         scratch.replace(self.path)
+
+
+async def hold_whole(budget: Budget, usd: Decimal) -> str | None:
+    """Hold an amount, off the event loop, as `Budget.hold`; given back where whoever asks is cancelled meanwhile."""
+    holding = asyncio.ensure_future(asyncio.to_thread(budget.hold, usd))
+    try:
+        return await _to_its_end(holding)
+    except asyncio.CancelledError:
+        is_held = holding.done() and not holding.cancelled() and holding.exception() is None
+        if is_held and (day := holding.result()) is not None:
+            await settle_whole(budget.settle, day, usd, Decimal(0))
+        raise
+
+
+async def settle_whole(settle: Callable[..., None], *of: object) -> None:
+    """Settle, off the event loop, to the end: also for who is cancelled before a thread has begun it."""
+    await _to_its_end(asyncio.ensure_future(asyncio.to_thread(settle, *of)))
+
+
+async def _to_its_end(work: asyncio.Future[T]) -> T:
+    """What comes of work; cancelled meanwhile, it is waited for all the same."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise

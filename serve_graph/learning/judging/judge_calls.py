@@ -15,7 +15,7 @@ from serve_graph.cascade.billing import Prices, answered, total, unanswered
 from serve_graph.cascade.interfaces import Engine
 from serve_graph.errors import EngineError, EngineTimeoutError
 from serve_graph.learning.judging.call_metrics import CallMetrics
-from serve_graph.learning.judging.judge_budget import Budget
+from serve_graph.learning.judging.judge_budget import Budget, hold_whole, settle_whole
 from serve_graph.protocol.responses import usage_of
 
 logger = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ class JudgeCalls:
 
     async def _hold(self, usd: Decimal) -> str:
         try:
-            day = await asyncio.to_thread(self.budget.hold, usd)
+            day = await hold_whole(self.budget, usd)
         except (OSError, ValueError) as error:
             logger.error("%s cannot be read or written, so that it is spent: %s", self.budget.path, error)
             raise NotJudgedError("budget") from error
@@ -145,6 +145,6 @@ class JudgeCalls:
         if held == usd:
             return
         try:
-            await asyncio.to_thread(self.budget.settle, day, held, usd)
+            await settle_whole(self.budget.settle, day, held, usd)
         except (OSError, ValueError) as error:
             logger.error("%s cannot be written: %s", self.budget.path, error)

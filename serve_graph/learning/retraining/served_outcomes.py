@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from router_models.data.formats.columns import LABEL_SOURCE, LONG_COLUMNS
 from router_models.types import Outcome
 from router_models.types.chat_prompts import whole_characters
+from router_models.types.condition_cells import CONDITION_COLUMNS
 from router_models.types.conditions import conditions_of
 from router_models.types.drawn import DRAWN, IS_CHOSEN, IS_DRAWN, SAMPLE_WEIGHT
-from router_models.types.exchange import LOGPROB_NAMES
 from serve_graph.learning.retraining.selection import Draw, Selection, is_drawn
 from serve_graph.learning.retraining.served_prompts import ServedPrompt
 
@@ -156,5 +157,5 @@ def served_outcomes(
     return ServedOutcomes(tuple(rows), selection, tuple(tiers), left_out)
 
 
-_OWN = frozenset({"prompt_id", "prompt", "tier", "answer", "grade", "label_source", "id", *LOGPROB_NAMES})
+_OWN = frozenset({"id", LABEL_SOURCE, DRAWN, SAMPLE_WEIGHT, *LONG_COLUMNS, *CONDITION_COLUMNS})
 """Columns of outcomes that a request's metadata must not fill."""

@@ -312,6 +312,29 @@ async def test_one_replica_asks_and_another_follows_once_its_time_is_up(graph: C
     assert [run.number for run in await golden.runs()] == [2, 1]
 
 
+async def test_answers_that_come_together_renew_the_lease_once_and_lose_it_not(graph: Callable[..., Golden]) -> None:
+    watch = graph().watch
+    assert await watch._hold(await watch.states.read(STATE))
+    now = watch.now
+    watch.now = lambda: now() + timedelta(minutes=4)  # less than half is left
+    assert await asyncio.gather(*(watch._beat() for _ in range(4))) == [True] * 4
+
+
+async def test_a_tier_that_cannot_be_asked_keeps_no_other_from_it_and_is_not_tried_at_every_look(
+    graph: Callable[..., Golden],
+) -> None:
+    golden = graph()
+    golden.watch.tiers = {"absent": "no such tier", **golden.watch.tiers}
+    golden.clock.at += DAY
+    with pytest.raises(KeyError):
+        await golden.watch.look()
+    assert len(golden.api.asked) == 20
+    await golden.watch.look()
+    golden.clock.at += timedelta(hours=1)
+    with pytest.raises(KeyError):
+        await golden.watch.look()
+
+
 async def test_the_schedule_survives_a_restart_and_a_person_may_have_it_run_now(graph: Callable[..., Golden]) -> None:
     golden = graph()
     await golden.days(1)

@@ -1,5 +1,7 @@
 """The day's budget of judging: one sum for all who share the folder, kept over restarts, never exceeded."""
 
+import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -7,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from serve_graph.learning.judging.judge_budget import JudgeBudget
+from serve_graph.learning.judging.held_sum import held_sum
+from serve_graph.learning.judging.judge_budget import JudgeBudget, hold_whole
 
 CENT = Decimal("0.01")
 
@@ -30,6 +33,40 @@ def days() -> Days:
 @pytest.fixture
 def budget(tmp_path: Path, days: Days) -> JudgeBudget:
     return JudgeBudget(tmp_path / "state" / "judge.json", Decimal("0.03"), days)
+
+
+async def test_what_was_held_and_spent_is_settled_whoever_is_cancelled_meanwhile(budget: JudgeBudget) -> None:
+    """The thread that writes it may wait behind others: cancelled before it began it was never run."""
+    asyncio.get_running_loop().set_default_executor(one := ThreadPoolExecutor(1))
+    spent, is_let_go = asyncio.Event(), threading.Event()
+
+    async def work() -> None:
+        async with held_sum(budget, CENT) as held:
+            assert held is not None
+            assert held.hold(2 * CENT) == "2026-03-01"
+            held.settle("2026-03-01", 2 * CENT, CENT / 2)
+            one.submit(is_let_go.wait, 5)
+            spent.set()
+
+    task = asyncio.ensure_future(work())
+    await spent.wait()
+    task.cancel()
+    asyncio.get_running_loop().call_later(0.01, is_let_go.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert budget.spent() == CENT / 2
+
+
+async def test_what_is_held_for_whoever_is_cancelled_meanwhile_is_given_back(budget: JudgeBudget) -> None:
+    asyncio.get_running_loop().set_default_executor(one := ThreadPoolExecutor(1))
+    is_let_go = threading.Event()
+    one.submit(is_let_go.wait, 5)
+    task = asyncio.ensure_future(hold_whole(budget, CENT))
+    asyncio.get_running_loop().call_later(0.01, task.cancel)
+    asyncio.get_running_loop().call_later(0.02, is_let_go.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert budget.spent() == 0
 
 
 def test_a_call_that_the_day_does_not_have_is_not_made_and_the_next_day_has_it(

@@ -276,5 +276,13 @@ def test_rows_carry_what_they_were_asked_under_and_their_session_and_time() -> N
     assert not {"grade", "lp_mean"} & set(cheap.metadata), "a caller's metadata fills no column of outcomes"
 
 
+def test_a_caller_gives_rows_no_weight_and_says_nothing_of_how_they_were_drawn_or_asked() -> None:
+    said = {"sample_weight": "1000000", "drawn": "yes", "max_tokens": "9", "latency_s": "x", "domain": "law"}
+    [first, _] = served_outcomes(*_stated_one(metadata=said), TIERS, {}).outcomes
+    assert first.metadata["drawn"] == "yes", "it was drawn, whoever says so"
+    assert first.metadata["domain"] == "law"
+    assert not {"sample_weight", "max_tokens", "latency_s"} & set(first.metadata)
+
+
 def _stated_one(**fields: Any) -> tuple[list[ServedPrompt], Selection]:
     return stated([decision("a", pair("a", True, True, 1.0), **fields)], [1.0])
