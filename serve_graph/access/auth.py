@@ -50,6 +50,8 @@ REPLY = "serve_graph.reply"
 """The scope's key for what every reply needs: when the request arrived, and headers."""
 REFUSED_KEY = "serve_graph.refused_key"
 """The scope's key for the name of the access key whose request may be refused at the door."""
+ADMITTED = "serve_graph.admitted"
+"""The scope's key for whether the request has been counted for its key's limits."""
 PATH_MODEL = "serve_graph.model"
 """The scope's key for the model that a path names."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@~-]{1,128}")
@@ -202,7 +204,9 @@ class AuthMiddleware:
             caller.require(each, SCOPE_NAMES[each])
         if scope["method"] == "POST" and "admin" not in needed:
             try:
-                self.accounts.admit(key, spends=path != FEEDBACK_PATH)
+                if ADMITTED not in scope:
+                    self.accounts.admit(key, spends=path != FEEDBACK_PATH)
+                    scope[ADMITTED] = True
             finally:
                 named += self.accounts.limit_headers(key)
             if key.concurrency is not None:

@@ -115,7 +115,12 @@ class PolicyDeployment:
         if size <= QUICK_CHARS:
             if self._thread is None or not held.version.needs_encoder:
                 return held.version.decide(query)
-            return await asyncio.get_running_loop().run_in_executor(self._thread, held.version.decide, query)
+            deciding = asyncio.get_running_loop().run_in_executor(self._thread, held.version.decide, query)
+            try:
+                async with asyncio.timeout(self.long_work.limit_s):
+                    return await deciding
+            except TimeoutError:
+                return Decision(top, f"not routed: not done in {self.long_work.limit_s:g} s: {top}", promised=False)
         try:
             check_size(size, held.most_chars)
             return await self.long_work.run(partial(held.version.decide, query))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from serve_graph.access.budgets import Spending, starts
-from serve_graph.access.limits.leases import UNIT, Lease, Leases, LimitTerms
+from serve_graph.access.limits.leases import MOST_UNITS, UNIT, Lease, Leases, LimitTerms
 from serve_graph.config.access import KeyConfig
 
 
@@ -65,12 +65,14 @@ class LeasedParts:
             self.leases.spend(lease, units_of(usd))
 
     def _places(self, key: KeyConfig) -> Lease:
-        return self.leases.of(LimitTerms(f"places {key.name}", (key.concurrency or 0) * UNIT, comes_back=True))
+        return self.leases.of(
+            LimitTerms(f"places {key.name}", min(MOST_UNITS, (key.concurrency or 0) * UNIT), comes_back=True)
+        )
 
 
 def units_of(usd: Decimal) -> int:
     """Dollars in the units of leases, rounded up."""
-    return -int(-usd * UNIT // 1)
+    return min(MOST_UNITS, -int(-usd * UNIT // 1))
 
 
 def _budgets(key: KeyConfig, now: datetime, spending: Spending) -> Iterator[tuple[str, LimitTerms]]:

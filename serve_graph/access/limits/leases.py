@@ -22,6 +22,8 @@ from serve_graph.access.limits.bucket import Bucket
 logger = logging.getLogger(__name__)
 UNIT = 10**9
 """A request, a token, a place or a dollar, in what leases are counted in."""
+MOST_UNITS = 2**62
+"""No limit is larger: the store's numbers have 64 bits."""
 LEASE_S = 5.0
 SETTLE_EVERY_S = 1.0
 SETTLE_WITHIN_S = 0.5
@@ -45,6 +47,11 @@ class LimitTerms:
     per_s: int = 0
     comes_back: bool = False
     spent: int = 0
+
+    @property
+    def is_budget(self) -> bool:
+        """Whether what is spent of it does not come back at all."""
+        return self.per_s == 0 and not self.comes_back
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +136,16 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class LeaseAsk:
-    """What a replica tells the store of a lease: all that it has ever spent, and how much it wants to hold."""
+    """What a replica tells the store of a lease: all that it has ever spent, and how much it wants to hold.
+
+    `known`: what of the total the store has confirmed, which counts where it has forgotten the lease.
+    """
 
     terms: LimitTerms
     holder: str
     total: int
     wanted: int
+    known: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +187,8 @@ class Leases:
         """The lease of a limit, which may have another size by now."""
         lease = self._leases.get(terms.name)
         if lease is None:
-            lease = self._leases[terms.name] = Lease(terms, self.replicas)
+            left = max(0, terms.size - terms.spent) if terms.is_budget else 0
+            lease = self._leases[terms.name] = Lease(terms, self.replicas, left=left)
         lease.terms = terms
         return lease
 
@@ -270,14 +282,14 @@ class Leases:
         wanted = 0 if gives_back else lease.wanted()
         lease.asked_at, lease.lacking = now, 0
         lease.units = min(lease.units, fresh + wanted)
-        return LeaseAsk(lease.terms, lease.holder, lease.total, wanted)
+        return LeaseAsk(lease.terms, lease.holder, lease.total, wanted, lease.known)
 
     def _part(self, lease: Lease, now: float) -> int:
         """What an equal part of a limit has left, while the store is away and the lease has ended."""
         terms = lease.terms
         if terms.comes_back:
             return max(UNIT, terms.size // self.replicas) - lease.used
-        if terms.per_s == 0:
+        if terms.is_budget:
             return lease.left // self.replicas - (lease.total - lease.known) - lease.used
         if lease.alone is None:
             lease.alone = Bucket(terms.size / UNIT / self.replicas, now)
@@ -291,7 +303,9 @@ class LeasedBucket:
     def __init__(self, leases: Leases, name: str, per_min: float) -> None:
         self.per_min = per_min
         self.leases = leases
-        self.terms = LimitTerms(name, round(per_min * UNIT), round(per_min * UNIT / 60))
+        self.terms = LimitTerms(
+            name, min(MOST_UNITS, round(per_min * UNIT)), min(MOST_UNITS, round(per_min * UNIT / 60))
+        )
 
     def wait_s(self, now: float, needed: float = 1.0) -> float:
         """Return the seconds until `needed` units are available; 0 if they are now."""

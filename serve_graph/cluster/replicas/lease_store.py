@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import delete, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,10 +17,21 @@ from serve_graph.records.store import DecisionStore
 
 POOL_KEPT_MS, LEASE_KEPT_MS = 40 * 24 * 3600 * 1000, 3600 * 1000
 """For how long limits are kept that nobody asks for (past days and months of budgets), and leases that have ended."""
+AROUND = 2**62
+"""Totals are told and kept modulo this: those of a key that is busy for weeks would not fit into 64 bits."""
 _NOW = {
     "sqlite": "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
     "postgresql": "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRow:
+    """A lease as the store has it: what is held, what the holder has told, whether it has not ended."""
+
+    units: int
+    told: int
+    lives: bool = True
 
 
 class LeaseStore:
@@ -38,12 +50,13 @@ class LeaseStore:
             grants = []
             for ask in asks:
                 name, of_limit = ask.terms.name, leases[ask.terms.name]
-                own, told = of_limit.pop(ask.holder, (0, 0))
-                others = sum(units for units, _ in of_limit.values())
-                pools[name], units = settled(
-                    pools.get(name), ask.terms, others, own, ask.total - told, ask.wanted, now
-                )
-                of_limit[ask.holder] = (units, ask.total)
+                row = of_limit.pop(ask.holder, LeaseRow(0, ask.known % AROUND, lives=False))
+                others = sum(other.units for other in of_limit.values() if other.lives)
+                # nobody has had what lay in a budget's lease that ended: its holder goes on with it
+                own = row.units if row.lives or ask.terms.is_budget else 0
+                spent = (ask.total - row.told + AROUND // 2) % AROUND - AROUND // 2
+                pools[name], units = settled(pools.get(name), ask.terms, others, own, spent, ask.wanted, now)
+                of_limit[ask.holder] = LeaseRow(units, ask.total % AROUND)
                 grants.append(LeaseGrant(units, pools[name].level))
             await self._write(connection, asks, pools, leases, now)
         return grants
@@ -54,12 +67,12 @@ class LeaseStore:
 
     async def _leases(
         self, connection: AsyncConnection, names: Sequence[str], now: int
-    ) -> defaultdict[str, dict[str, tuple[int, int]]]:
-        """Leases by limit and holder: what is held (0 where it has ended), and what the holder has told."""
+    ) -> defaultdict[str, dict[str, LeaseRow]]:
+        """Leases by limit and holder."""
         rows = await connection.execute(select(LIMIT_LEASES).where(LIMIT_LEASES.c.name.in_(names)))
-        found: defaultdict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
+        found: defaultdict[str, dict[str, LeaseRow]] = defaultdict(dict)
         for row in rows:
-            found[row.name][row.holder] = (row.units if row.until_ms > now else 0, row.told)
+            found[row.name][row.holder] = LeaseRow(row.units, row.told, row.until_ms > now)
         return found
 
     async def _write(
@@ -67,7 +80,7 @@ class LeaseStore:
         connection: AsyncConnection,
         asks: Sequence[LeaseAsk],
         pools: dict[str, LimitPool],
-        leases: dict[str, dict[str, tuple[int, int]]],
+        leases: dict[str, dict[str, LeaseRow]],
         now: int,
     ) -> None:
         names, holders = [ask.terms.name for ask in asks], [ask.holder for ask in asks]
@@ -79,7 +92,7 @@ class LeaseStore:
         ]
         until = now + int(1000 * LEASE_S)
         lease_rows = [
-            {"name": n, "holder": h, "units": leases[n][h][0], "told": leases[n][h][1], "until_ms": until}
+            {"name": n, "holder": h, "units": leases[n][h].units, "told": leases[n][h].told, "until_ms": until}
             for n, h in zip(names, holders, strict=True)
         ]
         await connection.execute(insert(LIMIT_POOLS), pool_rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,11 @@ STATE_FOLDER = "/var/lib/serve-graph"
 RECORDS_VARIABLE, REGISTRY_VARIABLE = "SERVE_GRAPH_STORE_URL", "SERVE_GRAPH_REGISTRY_URI"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
+_SECRET_KEY = re.compile(
+    r"(?:^|[._-])(?:secret|password|authorization|(?:api|access)[_-]?key|(?:hf|hub|api|auth|access)[_-]?token)$",
+    re.IGNORECASE,
+)
+_URL_PASSWORD = re.compile(r"[A-Za-z][\w+.-]*://[^/?#@:]*:([^/?#]+)@")
 _STAND_INS = {"url": "postgresql://stand-in/stand-in", "tracking_uri": "http://stand-in:5000"}
 
 
@@ -52,7 +57,7 @@ def cluster_graph(path: Path) -> ClusterGraph:
     Raises
     ------
     ConfigError
-        The file cannot be read, or is no valid configuration.
+        The file cannot be read, is no valid configuration, or holds a secret: the text is a ConfigMap's.
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -64,6 +69,11 @@ def cluster_graph(path: Path) -> ClusterGraph:
         raise ConfigError(f"{path} must hold a mapping with at least `tiers`")
     given = validated(data, path)
     settled = _settled(data, given)
+    if secrets := [key for key, value in _texts(settled) if _holds_secret(key, value)]:
+        raise ConfigError(
+            f"{path} holds secrets, which everybody who reads the ConfigMap would read: {', '.join(secrets)}. Write "
+            "${NAME} for each, and give its value under that name in the Secret"
+        )
     config = validated(settled, path)
     text = yaml.safe_dump(settled, sort_keys=False, allow_unicode=True, width=119)
     return ClusterGraph(
@@ -121,8 +131,9 @@ def _settled(data: Mapping[str, Any], given: GraphConfig) -> dict[str, Any]:
     if not given.state_folder.is_absolute():
         new["state_folder"] = STATE_FOLDER
     new["nodes"] = "several"
-    if not given.shared_folders:
-        new["shared_folders"] = [KEYS_FOLDER]
+    shared = [str(folder) for folder in given.shared_folders]
+    if not shared or (new.get("access") or {}).get("keys_file") == f"{KEYS_FOLDER}/{KEYS_FILE}":
+        new["shared_folders"] = list(dict.fromkeys([*shared, KEYS_FOLDER]))
     for section, tiers in (("tiers", given.tiers), ("embedders", given.embedders)):
         for entry, tier in zip(new.get(section) or (), tiers, strict=True):
             if isinstance(tier, VllmTierConfig):
@@ -141,6 +152,23 @@ def _completed(data: Any, key: str = "") -> Any:
     if _VARIABLE.fullmatch(data):
         return _STAND_INS.get(key, "stand-in")
     return _VARIABLE.sub("stand-in", data)
+
+
+def _texts(data: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every text of plain data, by the names that lead to it."""
+    if isinstance(data, str):
+        yield key, data
+    elif isinstance(data, Mapping | list):
+        for name, value in data.items() if isinstance(data, Mapping) else enumerate(data):
+            yield from _texts(value, f"{key}.{name}" if key else str(name))
+
+
+def _holds_secret(key: str, value: str) -> bool:
+    """Whether a text is a secret, or a URL with a password; `${NAME}` stands for one, and is none."""
+    if _SECRET_KEY.search(key):
+        return _VARIABLE.search(value) is None
+    password = _URL_PASSWORD.match(value)
+    return password is not None and _VARIABLE.search(password[1]) is None
 
 
 def _secret_files(config: GraphConfig) -> tuple[str, ...]:

@@ -5,7 +5,9 @@ The modules under test import ray.serve: inside, never above.
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -126,6 +128,28 @@ async def test_what_fails_here_is_a_policy_that_is_away(versions: Versions) -> N
         await LocalPolicy(held, stable.name, 2.0).decide(ASKED)
     with pytest.raises(PolicyUnavailableError, match="verifier: AttributeError"):
         await LocalPolicy(held, stable.name, 2.0).judge(ASKED, Completion("x"), Decision("cheap", "it is cheap"))
+
+
+async def test_a_decision_that_takes_too_long_beside_the_event_loop_is_given_up(versions: Versions) -> None:
+    from serve_graph.cluster.policy_deployment import PolicyDeployment
+
+    _, stable, _ = versions
+    held = PolicyDeployment(stable.files, limit_s=0.05, in_thread=True)
+    let_go, loaded = threading.Event(), held.held.loaded[stable.name]
+
+    class Slow:
+        needs_encoder, policy = True, loaded.version.policy
+
+        def decide(self, query: Query) -> Decision:
+            let_go.wait(10)
+            return Decision("cheap", "too late")
+
+    held.held.loaded[stable.name] = replace(loaded, version=Slow())  # type: ignore[arg-type]
+    try:
+        decision = await asyncio.wait_for(held.decide(ASKED, stable.name), 5)
+    finally:
+        let_go.set()
+    assert (decision.tier, decision.promised) == (loaded.version.policy.top, False)
 
 
 async def test_without_a_version_the_last_tier_answers(ingress: IngressDeployment, versions: Versions) -> None:

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.types import Message, Receive, Scope, Send
 
 from router_models.types import DecisionRecord
 from serve_graph.access.accounts import Accounts
+from serve_graph.access.auth import AuthMiddleware
+from serve_graph.access.keys import Keyring, key_hash
 from serve_graph.access.limits.leases import (
     LEASE_S,
     UNIT,
@@ -300,5 +303,49 @@ def test_a_replica_that_stops_gives_everything_back() -> None:
             assert await replicas.asks(0, key)
         await replicas.stop()
         assert [units for units, _, _ in replicas.store.leases["requests a"].values()] == [0]
+
+    run(story())
+
+
+def test_a_request_that_waits_for_a_place_counts_once() -> None:
+    async def story() -> None:
+        replicas, key = Replicas(2), key_of(requests_per_min=60, concurrency=2)
+        keyring = Keyring([key.model_copy(update={"sha256": key_hash("secret")})])
+
+        async def answers(scope: Scope, receive: Receive, send: Send) -> None:
+            await asyncio.sleep(0)
+
+        door = AuthMiddleware(answers, keyring, replicas.accounts[0])
+        scope = {
+            "type": "http", "method": "POST", "path": "/v1/chat/completions", "client": ("127.0.0.1", 1),
+            "headers": [(b"authorization", b"Bearer secret")],
+        }  # fmt: skip
+        await door(scope, receive_nothing, send_nothing)
+        await replicas.stop()
+        assert [told for _, told, _ in replicas.store.leases["requests a"].values()] == [UNIT]
+
+    run(story())
+
+
+async def receive_nothing() -> Message:
+    return {"type": "http.disconnect"}
+
+
+async def send_nothing(message: Message) -> None:
+    raise AssertionError(f"it was refused: {message}")
+
+
+def test_a_budget_that_was_never_asked_for_has_its_part_while_the_store_is_away() -> None:
+    async def story() -> None:
+        replicas, key = Replicas(2), key_of(usd_per_day="1.00")
+        replicas.store.is_away = True
+        account = replicas.accounts[0]
+        with pytest.raises(BudgetSpentError):
+            account.reserve(key, "r1", {"frontier": Decimal("0.30")})
+        assert await account.renewed()
+        account.reserve(key, "r1", {"frontier": Decimal("0.30")})
+        with pytest.raises(BudgetSpentError):
+            account.reserve(key, "r2", {"frontier": Decimal("0.30")})
+        await replicas.stop()
 
     run(story())

@@ -58,6 +58,28 @@ def test_what_a_configuration_says_of_a_shared_state_stays(tmp_path: Path) -> No
     assert graph.secret_files == ("/run/keys/all.yaml",)
 
 
+def test_the_folder_of_the_keys_is_shared_beside_others(tmp_path: Path) -> None:
+    graph = cluster_graph(written(tmp_path, ECHO | {"shared_folders": ["/models"]}))
+    assert [str(folder) for folder in graph.config.shared_folders] == ["/models", "/etc/serve-graph"]
+    assert "access.keys_file" not in node_local(graph.config)
+
+
+def test_no_secret_comes_into_the_config_map(tmp_path: Path) -> None:
+    open_secrets = {
+        "records": {"url": "postgresql://graph:word@db/x"},
+        "tracking_uri": "https://user:word@registry.example",
+        "alarms": {"webhook": "https://hooks.example/x", "webhook_secret": "word-word-word-word"},
+    }
+    with pytest.raises(ConfigError, match=r"alarms\.webhook_secret, records\.url, tracking_uri") as refused:
+        cluster_graph(written(tmp_path, ECHO | open_secrets))
+    assert "word" not in str(refused.value)
+    named = {
+        "records": {"url": "postgresql://graph:${DB_PASSWORD}@db/x"},
+        "alarms": {"webhook": "https://hooks.example/x", "webhook_secret": "${HOOK_SECRET}"},
+    }
+    assert set(cluster_graph(written(tmp_path, ECHO | named)).variables) >= {"DB_PASSWORD", "HOOK_SECRET"}
+
+
 @pytest.mark.parametrize("url", [None, "sqlite:///here.db"])
 def test_a_store_and_a_registry_on_one_disk_are_replaced(tmp_path: Path, url: str | None) -> None:
     said = ECHO | {"records": {"url": url, "keep_days": 3}, "tracking_uri": url}
