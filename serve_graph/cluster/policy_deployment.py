@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from ray.serve.handle import DeploymentHandle
 
 from router_models.errors import ArtifactError, RegistryError
 from router_models.types import Action, Completion, Decision, Query, Verdict
+from router_models.versions.router_version import RouterVersion
 from serve_graph.cluster.long_work import LongWork
 from serve_graph.cluster.replicas.broadcast import let_threads_give_way
 from serve_graph.config.graph import WhenUncovered
@@ -21,6 +23,7 @@ from serve_graph.policy.held_versions import HeldVersions
 from serve_graph.policy.served_version import ServedVersion, VersionFiles
 from serve_graph.policy.validity import Clock, utc_now
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 CATCH_UP_TRIES = 60
 QUICK_CHARS = 1_024
@@ -112,16 +115,11 @@ class PolicyDeployment:
         if fault := held.certificate_status.fault():
             return Decision(top, fault)
         size = sum(map(len, map(_content, query.messages)))
-        if size <= QUICK_CHARS:
-            if self._thread is None or not held.version.needs_encoder:
-                return held.version.decide(query)
-            deciding = asyncio.get_running_loop().run_in_executor(self._thread, held.version.decide, query)
-            try:
-                async with asyncio.timeout(self.long_work.limit_s):
-                    return await deciding
-            except TimeoutError:
-                return Decision(top, f"not routed: not done in {self.long_work.limit_s:g} s: {top}", promised=False)
+        if size <= QUICK_CHARS and (self._thread is None or not held.version.needs_encoder):
+            return held.version.decide(query)
         try:
+            if size <= QUICK_CHARS:
+                return await self._beside(partial(held.version.decide, query))
             check_size(size, held.most_chars)
             return await self.long_work.run(partial(held.version.decide, query))
         except PolicyUnavailableError as error:
@@ -133,15 +131,35 @@ class PolicyDeployment:
         if fault and decision.tier != policy.top:
             return Verdict(Action.ESCALATED, fault)
         size = len(completion.text) + sum(map(len, map(_content, query.messages)))
-        if size <= QUICK_CHARS and LONG_TO_CHECK.isdisjoint(query.parameters):
+        is_quick = size <= QUICK_CHARS and LONG_TO_CHECK.isdisjoint(query.parameters)
+        if is_quick and (self._thread is None or not judge_embeds(held.version, decision)):
             return held.version.judge(query, completion, decision)
         try:
+            if is_quick:
+                return await self._beside(partial(held.version.judge, query, completion, decision))
             check_size(size, held.most_chars)
             return await self.long_work.run(partial(held.version.judge, query, completion, decision))
         except PolicyUnavailableError as error:
             if decision.tier == policy.top:
                 return policy.judge_unmeasured(decision.tier, str(error))
             return Verdict(Action.ESCALATED, f"not judged: {error}", promised=False)
+
+    async def _beside(self, work: Callable[[], T]) -> T:
+        """Do what embeds a short prompt in the thread for it; PolicyUnavailableError where that takes too long."""
+        done = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        try:
+            async with asyncio.timeout(self.long_work.limit_s):
+                return await done
+        except TimeoutError:
+            raise PolicyUnavailableError(f"not done in {self.long_work.limit_s:g} s") from None
+
+
+def judge_embeds(version: RouterVersion, decision: Decision) -> bool:
+    """Whether a verdict embeds the prompt itself, as the decision did not: by a forced tier, or by words alone."""
+    if decision.embedding is not None:
+        return False
+    stages = version.stages.get(decision.tier), version.prefix_stages.get(decision.tier)
+    return any(stage is not None and stage.verifier.wants_embeddings for stage in stages)
 
 
 def check_size(size: int, most: int) -> None:

@@ -12,12 +12,15 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from router_models.errors import ArtifactError
-from router_models.types import Action, Completion, Decision, Query
+from router_models.types import Action, Completion, Decision, Query, Verdict
+from router_models.types.decisions import PromptEmbedding
 from serve_graph.errors import PolicyUnavailableError
 from serve_graph.policy.served_version import NONE, ServedRollout, ServedVersion
 from serve_graph.policy.serving_version import serving_version
@@ -150,6 +153,29 @@ async def test_a_decision_that_takes_too_long_beside_the_event_loop_is_given_up(
     finally:
         let_go.set()
     assert (decision.tier, decision.promised) == (loaded.version.policy.top, False)
+
+
+async def test_a_verdict_that_embeds_the_prompt_itself_is_given_beside_the_event_loop(versions: Versions) -> None:
+    from serve_graph.cluster.policy_deployment import PolicyDeployment
+
+    _, stable, _ = versions
+    held = PolicyDeployment(stable.files, in_thread=True)
+    loaded = held.held.loaded[stable.name]
+    places = list[bool]()
+
+    class Judging:
+        policy, prefix_stages = loaded.version.policy, MappingProxyType[str, Any]({})
+        stages = MappingProxyType({"cheap": SimpleNamespace(verifier=SimpleNamespace(wants_embeddings=True))})
+
+        def judge(self, *_: Any) -> Verdict:
+            places.append(threading.current_thread() is threading.main_thread())
+            return Verdict(Action.ACCEPTED, "it is good")
+
+    held.held.loaded[stable.name] = replace(loaded, version=Judging())  # type: ignore[arg-type]
+    embedded = PromptEmbedding("a text", "an encoder", np.ones(2, dtype=np.float32))
+    for embedding in (None, embedded):
+        await held.judge(ASKED, Completion("Paris"), Decision("cheap", "forced", embedding=embedding), stable.name)
+    assert places == [False, True], "with the decision's embedding there is nothing to wait for"
 
 
 async def test_without_a_version_the_last_tier_answers(ingress: IngressDeployment, versions: Versions) -> None:
