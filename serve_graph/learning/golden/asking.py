@@ -110,8 +110,11 @@ class GoldenAsker:
             if not decoding:
                 raise
             completion = await self._called(tier, _asked(task, {}))
-            logger.warning("tier %r refuses %s: golden tasks are asked without (%s)", tier, sorted(decoding), error)
-            self._refused.add(tier)
+            if any(name in f"{error.param} {error}" for name in decoding):  # what is refused otherwise is this request
+                logger.warning(
+                    "tier %r refuses %s: golden tasks are asked without (%s)", tier, sorted(decoding), error
+                )
+                self._refused.add(tier)
             return completion
 
     async def _called(self, tier: str, query: Query) -> Completion:

@@ -124,7 +124,13 @@ class GoldenWatch:
         if not await self._hold(state):
             return
         try:
-            tasks = await self._tasks()
+            try:
+                tasks = await self._tasks()
+            except NoTasksError:
+                if self.config.tasks == "kept":  # which the store is read through for
+                    for tier in due:
+                        await self._put_off(tier, self._again_s)
+                raise
             faults = []
             for tier in due:
                 try:

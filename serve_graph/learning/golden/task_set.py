@@ -19,6 +19,8 @@ from serve_graph.records.store import DecisionStore
 
 MOST_DRAWN_FROM = 1000
 """Different kept prompts, the newest, that a set is drawn from."""
+MOST_READ = 20_000
+"""Kept prompts that are read for it at most, however often they repeat themselves."""
 LEAST_SHARE = 0.5
 """Of the tasks of a set, the share that must still be there: with fewer another set is drawn."""
 
@@ -71,8 +73,10 @@ async def draw_kept(store: DecisionStore, config: GoldenConfig) -> list[str]:
     """The decisions whose kept prompts are asked; raises NoTasksError where there are too few."""
     found: dict[str, Task] = {}
     async with aclosing(store.kept_prompts()) as records:
+        read = 0
         async for record in records:
-            if len(found) >= MOST_DRAWN_FROM:
+            read += 1
+            if len(found) >= MOST_DRAWN_FROM or read > MOST_READ:
                 break
             if (task := replayed_task(record, Counter())) is not None:
                 found.setdefault(task.prompt_id, task)

@@ -14,6 +14,7 @@ from itertools import groupby
 from router_models.types.label_sources import by_judge
 from serve_graph.learning.labelled import up_for_labelling
 from serve_graph.learning.retraining.served_answers import Grader, KeptAnswer, ServedDecision
+from serve_graph.records.kept_requests import BESIDE
 
 _WORDS = ("human", "programmatic")
 
@@ -135,11 +136,20 @@ def _best(grades: Mapping[Grader, Mapping[str, float]], tiers: Sequence[str]) ->
 def _probability(first: ServedDecision, who: Grader, label_share: float) -> float | None:
     """With which probability a decision has grades by these; None where chance did not choose it."""
     source, way = who
-    if way == "program":
-        return 1.0
     if way == "compared":  # only where two versions disagree, which is a choice of theirs
         return None
     said = [label for label in first.labels if label.source == source]
-    rates = {label.probability or (None if by_judge(source) else label_share) for label in said}
+    if way == "program":  # it grades whatever there is: what counts is how the answers came to be there
+        brought = first.answers().keys() - _tiers_asked(first)
+        if not brought:
+            return 1.0
+        said = [one for one in first.labels if any(kept["tier"] in brought for kept in one.detail.get(BESIDE) or ())]
+    rates = {label.probability or (None if by_judge(label.source) else label_share) for label in said}
     rate = rates.pop() if len(rates) == 1 else None
     return rate if rate is not None and up_for_labelling(first.record.id, rate) else None
+
+
+def _tiers_asked(first: ServedDecision) -> set[str]:
+    """The tiers that a request itself was answered by, shown or not."""
+    kept = first.record.evidence.get(BESIDE) or ()
+    return {first.record.tier, *(str(one["tier"]) for one in kept)}

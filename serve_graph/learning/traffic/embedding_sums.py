@@ -120,16 +120,16 @@ class EmbeddingSums:
         chosen = (EMBEDDING_SUMS.c.version == version) & (EMBEDDING_SUMS.c.at > since)
         chosen &= EMBEDDING_SUMS.c.n == self.size
         kept = await self.states.read(name)
-        if not kept.state:
+        if "ends" not in kept.state:
             early = select(EMBEDDING_SUMS).where(chosen).order_by(EMBEDDING_SUMS.c.number).limit(BLOCKS)
             async with self.store.reading() as connection:
                 rows = (await connection.execute(early)).mappings().all()
             if len(rows) < BLOCKS:
                 return None
-            first = {"rows": [json.loads(row["sums"]) for row in rows], "last": rows[-1]["number"]}
+            first = {"rows": [json.loads(row["sums"]) for row in rows], "ends": max(str(row["at"]) for row in rows)}
             await self.states.write(kept, state=first)
             kept = await self.states.read(name)
-        late = select(EMBEDDING_SUMS).where(chosen & (EMBEDDING_SUMS.c.number > kept.state["last"]))
+        late = select(EMBEDDING_SUMS).where(chosen & (EMBEDDING_SUMS.c.at > kept.state["ends"]))
         late = late.order_by(EMBEDDING_SUMS.c.number.desc()).limit(BLOCKS)
         async with self.store.reading() as connection:
             rows = (await connection.execute(late)).mappings().all()

@@ -355,6 +355,18 @@ async def test_an_api_that_refuses_greedy_decoding_is_asked_without(graph: Calla
     assert sum("temperature" in body for body in golden.api.asked) == 1
 
 
+async def test_an_api_that_refuses_one_request_for_another_reason_is_asked_greedily_all_the_same(
+    graph: Callable[..., Golden],
+) -> None:
+    """Asked without from then on, its answers would differ from those of the reference, and open a ticket."""
+    golden = graph(concurrency=1)
+    golden.api.faults = iter([400])
+    await golden.days(1)
+    (run,) = await golden.runs()
+    assert (len(run.answers), run.detail["greedy"]) == (20, True)
+    assert sum("temperature" in body for body in golden.api.asked) == 20
+
+
 async def test_what_the_days_budget_does_not_have_is_not_asked(graph: Callable[..., Golden]) -> None:
     golden = graph(budget_usd_per_day=Decimal("0.000001"))
     await golden.days(1)
@@ -386,6 +398,7 @@ async def test_of_kept_prompts_the_judge_grades_answers_none_is_stored_and_delet
     golden = graph(tasks="kept", size=10, judge={"tier": "frontier"})
     with pytest.raises(NoTasksError, match="0 different prompts are kept, 10 are needed"):
         await golden.days(1)
+    await golden.watch.look()  # the store is not read through at every look
     golden.api.answer = lambda prompt: said[1] if (said := VERDICT.search(prompt)) else "an answer"
     made = [
         replace(a_record(f"dec-{i}"), prompt=f"secret {i}", created_at=f"2026-02-{i + 1:02}T00:00:00.000+00:00")

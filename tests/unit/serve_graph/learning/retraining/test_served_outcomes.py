@@ -276,6 +276,16 @@ def test_rows_carry_what_they_were_asked_under_and_their_session_and_time() -> N
     assert not {"grade", "lp_mean"} & set(cheap.metadata), "a caller's metadata fills no column of outcomes"
 
 
+def test_a_row_that_a_program_graded_has_the_probability_with_which_its_answers_were_made() -> None:
+    """It grades whatever there is: a last answer is there where a judge's sample, or a rollout, had it made."""
+    name = next(f"d{n}" for n in range(100) if up_for_labelling(f"d{n}", 0.25))
+    right = {"cheap": 1.0, "frontier": 1.0}
+    sampled = decision(name, pair(name, True, True, 0.25), programmed=right)
+    disagreed = decision(name, comparisons=[compared(name, 1.0, 1.0)], programmed=right)
+    escalated = decision(name, route="escalated", programmed=right)
+    assert [only(one).probability for one in (sampled, disagreed, escalated)] == [0.25, None, 1.0]
+
+
 def test_a_caller_gives_rows_no_weight_and_says_nothing_of_how_they_were_drawn_or_asked() -> None:
     said = {"sample_weight": "1000000", "drawn": "yes", "max_tokens": "9", "latency_s": "x", "domain": "law"}
     [first, _] = served_outcomes(*_stated_one(metadata=said), TIERS, {}).outcomes

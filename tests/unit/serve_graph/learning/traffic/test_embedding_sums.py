@@ -87,6 +87,18 @@ async def test_a_shift_of_embeddings_opens_a_ticket_where_no_score_moves(
     assert "embedding" in {change.figure for change in restarted.changes if change.is_reported}
 
 
+async def test_windows_go_on_where_every_block_was_deleted_meanwhile(store: DecisionStore) -> None:
+    """SQLite numbers rows from 1 again then."""
+    sums = EmbeddingSums(store, WINDOW)
+    sums.waiting.extend(requests(0))
+    await sums.add()
+    assert await sums.windows(VERSION, "", "kept") is None
+    await store.delete_before("2026-03-01T01")
+    sums.waiting.extend(requests(1))
+    await sums.add()
+    assert await sums.windows(VERSION, "", "kept") is not None
+
+
 async def test_background_work_that_is_cancelled_is_over_no_sooner_than_all_of_it(store: DecisionStore) -> None:
     looking = TicketWatch(store, TicketsConfig(window=WINDOW, poll_s=1e-3), lambda: VERSION)
     before = asyncio.all_tasks()
