@@ -21,6 +21,8 @@ CERTIFIED = (
 MODELS_CLAIM, SPOOL_CLAIM = "serve-graph-models", "serve-graph-spool"
 MODELS_FOLDER = "/var/lib/serve-graph-models"
 HEAD_CPUS, HEAD_MEMORY_GIB = 2, 8
+STATE_GIB = 8
+"""More than the copies of versions that a node keeps (4 GiB): a pod whose volume is full is evicted."""
 RAYLET_PORT, DASHBOARD_PORT, METRICS_PORT = 52365, 8265, 8080
 NAME_LABEL, COMPONENT_LABEL = "app.kubernetes.io/name", "app.kubernetes.io/component"
 GROUP_LABEL = "serve-graph/group"
@@ -157,7 +159,7 @@ def graph_pod(settings: PodSettings, container: dict[str, Any], shared_memory_gi
     """A pod of one such container with the volumes that it mounts."""
     volumes: list[dict[str, Any]] = [
         {"name": "config", "configMap": {"name": settings.config_map}},
-        {"name": "state", "emptyDir": {"sizeLimit": "4Gi"}},
+        {"name": "state", "emptyDir": {"sizeLimit": f"{STATE_GIB}Gi"}},
         {"name": "spool", "persistentVolumeClaim": {"claimName": SPOOL_CLAIM}},
         {"name": "models", "persistentVolumeClaim": {"claimName": MODELS_CLAIM}},
         {"name": "tmp", "emptyDir": {"sizeLimit": "10Gi"}},

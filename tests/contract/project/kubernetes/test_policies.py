@@ -145,6 +145,13 @@ def test_the_namespace_enforces_the_restricted_standard() -> None:
         assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
+def test_names_are_asked_of_the_nodes_own_cache_too_and_of_nothing_else_that_is_link_local() -> None:
+    [rule] = policy(overlay("gpu"), "names")["egress"]
+    blocks = [peer["ipBlock"]["cidr"] for peer in rule["to"] if "ipBlock" in peer]
+    assert blocks == ["169.254.20.10/32"]
+    assert {port["port"] for port in rule["ports"]} == {53}
+
+
 BREAKS = {
     "may run as root": lambda o: worker(o)["spec"]["securityContext"].update(runAsNonRoot=False),
     "no seccomp profile": lambda o: worker(o)["spec"]["securityContext"].pop("seccompProfile"),

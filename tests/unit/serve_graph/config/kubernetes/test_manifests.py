@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from router_models.versions.sealed.local_copies import MOST_BYTES
 from serve_graph.api.connection import Reply
 from serve_graph.config.graph import load_config
 from serve_graph.config.kubernetes.machines import MACHINES
@@ -114,6 +115,12 @@ def test_a_release_takes_traffic_in_steps_where_a_gateway_class_is_named() -> No
 
 def test_replicas_have_their_time_to_finish_before_their_pod_goes() -> None:
     assert pods(service(CLUSTER))["cheap"]["terminationGracePeriodSeconds"] >= 60, "drain_s of the tiers"
+
+
+def test_the_copies_of_versions_that_a_node_keeps_do_not_fill_its_volume() -> None:
+    for name, pod in pods(service(CLUSTER)).items():
+        [state] = [each["emptyDir"] for each in pod["volumes"] if each["name"] == "state"]
+        assert int(state["sizeLimit"].removesuffix("Gi")) << 30 > MOST_BYTES, name
 
 
 def test_the_ray_version_is_the_one_that_the_project_installs() -> None:
