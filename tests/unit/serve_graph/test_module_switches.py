@@ -11,6 +11,7 @@ and two switches more for accounts; the graph serves a version with a coverage: 
 what a request asks and whether that is covered; and one module notes whether an answer's opening refuses or hedges.
 """
 
+import gc
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -113,20 +114,27 @@ async def graph(outcome: str, _: Callable[..., Any], folder: Path) -> AsyncItera
 
 
 async def counted(app: FastAPI, stream: bool) -> tuple[Counts, str]:
-    """One request's counts, once everything has been imported, and its outcome."""
+    """One request's counts, once everything has been imported, and its outcome.
+
+    Of two requests the smaller ones: a task of the background, or what is collected just then, is none of theirs.
+    """
     transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 50_000))
     body = {"model": "auto", "messages": [{"role": "user", "content": WORDS}], "stream": stream}
+    found: list[Counts] = []
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         await client.post("/v1/chat/completions", json=body)
-        switches, before = Switches(), sys.getprofile()
-        sys.setprofile(switches)
-        try:
-            response = await client.post("/v1/chat/completions", json=body)
-        finally:
-            sys.setprofile(before)
+        for _ in range(2):
+            switches, before = Switches(), sys.getprofile()
+            gc.collect()
+            sys.setprofile(switches)
+            try:
+                response = await client.post("/v1/chat/completions", json=body)
+            finally:
+                sys.setprofile(before)
+            found.append((len(switches.modules), switches.switches))
     assert response.status_code == 200
     assert WORDS.split()[0] in response.text
-    return (len(switches.modules), switches.switches), response.headers["x-serve-graph-outcome"]
+    return min(found), response.headers["x-serve-graph-outcome"]
 
 
 @pytest.mark.parametrize("kind", ["whole", "stream"])
