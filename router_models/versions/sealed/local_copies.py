@@ -79,10 +79,11 @@ class LocalCopies:
             Whether a copy that `check` refuses is fetched again, instead of raising its error.
         """
         target = self.root / name
-        if not self._is_good(target, check, mend):
+        if not self._is_good(target, check, mend):  # one that is damaged goes while nobody else mends it
             self.root.mkdir(parents=True, exist_ok=True)
             with self._alone(name):
                 if not self._is_good(target, check, mend):
+                    self._put_aside(target)
                     self._bring(target, fetch, check)
             self.trim(keep=target)
         with suppress(OSError):  # another user's copies can be used, too
@@ -95,7 +96,10 @@ class LocalCopies:
         """As `get`, of a copy that stays until it is closed."""
         while True:
             target = self.get(name, fetch, check, mend=mend)
-            descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+            except FileNotFoundError:
+                continue
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             if _is_same(descriptor, target):
                 return HeldCopy(target, descriptor)
@@ -130,12 +134,14 @@ class LocalCopies:
             if not mend:
                 raise
             logger.error("the copy %s is fetched again: %s", target, error)
-            aside = self.root / f".damaged-{uuid.uuid4().hex}"
-            with suppress(FileNotFoundError):
-                target.rename(aside)
-            _remove(aside)
             return False
         return True
+
+    def _put_aside(self, target: Path) -> None:
+        aside = self.root / f".damaged-{uuid.uuid4().hex}"
+        with suppress(FileNotFoundError):
+            target.rename(aside)
+        _remove(aside)
 
     def _bring(self, target: Path, fetch: Callable[[Path], Path], check: Callable[[Path], None]) -> None:
         with tempfile.TemporaryDirectory(dir=self.root, prefix=".download-") as scratch:

@@ -150,3 +150,21 @@ def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".download-y").mkdir()
     copies.get("a", bringing(), check)
     assert kept(copies) == [".download-y", "a"]
+
+
+def test_who_finds_a_copy_damaged_that_another_has_mended_meanwhile_leaves_the_new_one(tmp_path: Path) -> None:
+    copies = LocalCopies(tmp_path)
+    folder = copies.get("a", bringing(), check)
+    (folder / "content").write_text("other")
+    looks = list[Path]()
+
+    def slow_check(found: Path) -> None:
+        looks.append(found)
+        if len(looks) > 1:
+            return check(found)
+        copies.hold("a", bringing(size=7), check).close()
+        raise ArtifactError(f"{found}: it was read before it was mended")
+
+    held = copies.hold("a", nothing, slow_check)
+    assert (held.folder / "rest").stat().st_size == 7
+    held.close()
