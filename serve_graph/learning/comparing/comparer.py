@@ -246,6 +246,8 @@ class Comparer:
             grades.why_not = "error"
         last = answers.likely_usd(request.last_tier, self.calls.tiers.prices)
         beside = {"last_usd": plain_decimal(last) if last else None, **beside_of(request, answers, self.keep_answer)}
+        if "candidate" not in paths:  # whatever took so long is no cheaper than the last tier: nothing is proved by it
+            paths["candidate"] = _unknown(max(request.usd, last))
         self._write(request, paths, grades, answers.spent_usd + grades.usd, beside)
 
     def _grader(self, budget: Budget) -> PairGrader:
@@ -264,8 +266,7 @@ class Comparer:
         spent: Decimal,
         beside: Mapping[str, Any],
     ) -> None:
-        unknown = PathTaken(NO_TIER, UNDECIDED, None, request.usd, "error")
-        stable, candidate = (paths.get(arm, unknown) for arm in ("stable", "candidate"))
+        stable, candidate = (paths.get(arm) or _unknown(request.usd) for arm in ("stable", "candidate"))
         at = self.now().isoformat(timespec="milliseconds")
         row = comparison_row(request, stable, candidate, grades, spent, at, beside)
         unsaid = "ungraded" if grades.why_not else "graded"
@@ -276,6 +277,10 @@ class Comparer:
             tally.ungraded[grades.why_not] += 1
         self.write(row)
         tally.compared += 1
+
+
+def _unknown(usd: Decimal) -> PathTaken:
+    return PathTaken(NO_TIER, UNDECIDED, None, usd, "error")
 
 
 def _failed(request: ComparedRequest) -> PathTaken:
