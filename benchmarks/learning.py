@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import platform
-import socket
 import statistics
 import sys
 import tempfile
@@ -28,6 +27,7 @@ import yaml
 
 from benchmarks.graphs import SERVE_GRAPH, Started, serve_graph, started
 from benchmarks.load import Load, ask, median_and_range
+from serve_graph.cli.local.launch import free_port
 from tests.story.running import configuration
 from tests.story.tables import write_outcomes
 from tests.story.world import task
@@ -53,12 +53,6 @@ block. Processor time is that of every process of a graph, without the models.
 """
 RATE = "0.05"
 WITHOUT = ("comparisons", "feedback", "alarms", "rollouts")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def prepared(folder: Path, world_url: str, outcomes: Path, learning: bool) -> tuple[Path, str]:

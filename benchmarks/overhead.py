@@ -16,7 +16,6 @@ import json
 import os
 import platform
 import random
-import socket
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -32,6 +31,7 @@ from router_models.data.outcomes import prompt_id, write_outcomes
 from router_models.types import Outcome
 from router_models.types import Usage as Tokens
 from router_models.types.exchange import logprob_summary
+from serve_graph.cli.local.launch import free_port
 from serve_graph.config.graph import load_config
 from serve_graph.policy.bindings import tier_binds, write_collected_binds
 
@@ -74,12 +74,6 @@ Processor milliseconds a request of sixteen callers, whole, and resident megabyt
 |---|---|---|---|---|---|
 {processes}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def question(i: int) -> str:

@@ -21,9 +21,10 @@ from pathlib import Path
 
 import httpx
 
+from serve_graph.cli.local.launch import free_port
 from serve_graph.config.graph import load_config
 from tests.story.expected import Expected, decided, expect, fresh_questions
-from tests.story.running import SERVE_GRAPH, StoryError, configuration, free_port, process, say
+from tests.story.running import SERVE_GRAPH, StoryError, configuration, process, say
 from tests.story.story import Made, Story
 from tests.story.tables import german_unseen, lenient
 from tests.story.world import Knows, World, task

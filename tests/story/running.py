@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,12 +24,6 @@ class StoryError(Exception):
 
 def say(what: str) -> None:
     print(f"{time.monotonic() - BEGAN:7.1f} s  {what}", flush=True)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -25,8 +25,9 @@ from typing import Any
 import httpx
 import yaml
 
+from serve_graph.cli.local.launch import free_port
 from tests.story.life import VERSIONS
-from tests.story.running import SERVE_GRAPH, StoryError, configuration, free_port, process, say
+from tests.story.running import SERVE_GRAPH, StoryError, configuration, process, say
 from tests.story.story import ROWS, Story
 from tests.story.tables import write_outcomes
 from tests.unit.serve_graph.api.console.browser import Browser

@@ -1,4 +1,4 @@
-"""Experiment 27: outcomes of served traffic. A draw of which every prompt has its row certifies as a random one does.
+"""Experiment 28: outcomes of served traffic. A draw of which every prompt has its row certifies as a random one does.
 
 The tight null: scores say nothing, and every answer harms with probability ε, so that every certificate is false. The
 version that served accepts right answers more often than wrong ones. Negative control: rows of what it accepted, which
