@@ -122,6 +122,13 @@ class RunningGraph:
         body = {"model": model, "messages": [{"role": "user", "content": content}], **fields}
         return self.client.post("/v1/chat/completions", json=body)
 
+    def answers(self, times: int = 12) -> bool:
+        """Whether every one of several new connections has a reply: none meets a replica that is gone."""
+        try:
+            return all(httpx.get(f"{self.url}/healthz", timeout=5).status_code == 200 for _ in range(times))
+        except httpx.TransportError:
+            return False
+
     def hang_up(self, content: str, **fields: Any) -> None:
         """Ask, wait until an engine has been called, and close the connection; no other call may be under way.
 

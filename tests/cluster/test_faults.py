@@ -200,14 +200,7 @@ def test_killed_ingress_loses_no_record_of_what_it_answered(graph: Graph, wait_u
     finally:
         lock.close()
     names = {reply.headers["x-serve-graph-decision"] for reply in replies}
-
-    def answers() -> bool:
-        try:
-            return bool(graph.chat().status_code == 200)
-        except httpx.TransportError:
-            return False
-
-    wait_until(answers, 120)
+    wait_until(graph.answers, 120)
     wait_until(lambda: names <= graph.records().keys(), 60)
     assert {len(graph.records()[name]) for name in names} == {1}
 
@@ -255,8 +248,8 @@ def test_three_ingress_replicas_count_a_thousand_and_keep_one_limit(
     assert len(graph.replicas("ingress")) == 3
 
     graph.replicas("ingress")[0].kill()
-    wait_until(lambda: httpx.get(f"{graph.url}/healthz", timeout=5).status_code == 200)
     wait_until(lambda: len(graph.replicas("ingress")) == 3, 120)
+    wait_until(graph.answers, 120)
     assert pages(graph) == {(1000.0, 1000.0)}, "what a killed replica counted stays"
 
     begun = time.monotonic()
