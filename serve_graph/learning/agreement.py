@@ -1,7 +1,8 @@
 """How far judges agree with people on the answers that both have labelled. Pure.
 
 A judge's labels are worth what people say they are. Compared are a judge's label and the majority of people's on the
-same answer; draws among people, and answers that a pairwise judge called a tie, are left out and counted.
+same answer; draws among people are left out. A tie of a pairwise judge says that two answers are equally good, and not
+how good: it is left out too, and of ties is counted how often people who graded both answers found them equally good.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from router_models.metrics.intervals import Interval
-from router_models.types import FloatArray
+from router_models.types import Action, FloatArray
 from router_models.types.label_sources import by_judge
 from serve_graph.records.feedback import Feedback
 
@@ -26,7 +27,8 @@ LEVEL = 0.95
 class JudgeAgreement:
     """A judge beside people: answers that both call right, the judge alone, people alone, both call wrong.
 
-    `ties`: answers that people have labelled and the judge called a tie. Intervals are of Jeffreys' prior on the four
+    `ties`: answers that people have labelled and the judge called a tie; `ties_graded`: those of which they graded the
+    last tier's answer too, `ties_alike`: and both alike. Intervals are of Jeffreys' prior on the four
     shares (Dirichlet, 1/2 each), so that complete agreement on a few answers has a width too.
     """
 
@@ -36,6 +38,8 @@ class JudgeAgreement:
     people_alone: int = 0
     both_wrong: int = 0
     ties: int = 0
+    ties_graded: int = 0
+    ties_alike: int = 0
 
     @property
     def n(self) -> int:
@@ -53,7 +57,8 @@ class JudgeAgreement:
     def shown(self) -> dict[str, Any]:
         """As JSON-able data."""
         figures = {"agree": self.agree(), "kappa": self.kappa()}
-        counts = {name: getattr(self, name) for name in ("judge_alone", "people_alone", "both_wrong", "ties")}
+        names = ("judge_alone", "people_alone", "both_wrong", "ties", "ties_graded", "ties_alike")
+        counts = {name: getattr(self, name) for name in names}
         return {"judge": self.judge, "n": self.n, "both_right": self.both_right, **counts} | {
             name: None if one is None else {"value": one.value, "low": one.low, "high": one.high, "level": one.level}
             for name, one in figures.items()
@@ -69,8 +74,14 @@ class JudgeAgreement:
             f"{self.judge}: {self.n} answers labelled by people too, agreement {agree}, Cohen's kappa {beyond} "
             f"({LEVEL:.0%} intervals)",
             f"  right to both {self.both_right}, to the judge alone {self.judge_alone}, to people alone "
-            f"{self.people_alone}, wrong to both {self.both_wrong}; ties left out {self.ties}",
+            f"{self.people_alone}, wrong to both {self.both_wrong}; ties left out {self.ties}{self._ties()}",
         ]
+
+    def _ties(self) -> str:
+        """What people say of ties, where they graded both answers."""
+        if not self.ties_graded:
+            return ""
+        return f", of which people graded both answers of {self.ties_graded} and found {self.ties_alike} equally good"
 
     def _interval(self, of: Any) -> Interval | None:
         counts = np.array([self.both_right, self.judge_alone, self.people_alone, self.both_wrong], dtype=np.float64)
@@ -84,18 +95,26 @@ class JudgeAgreement:
 def judge_agreements(labels: Iterable[Feedback]) -> list[JudgeAgreement]:
     """Every judge beside people, by these labels."""
     people: dict[str, int] = {}
+    last: dict[str, int] = {}
     judges: dict[str, dict[str, Feedback]] = {}
     for label in labels:
         if label.value is None:
             continue
         if label.source == "human":
             people[label.decision] = people.get(label.decision, 0) + (1 if label.value else -1)
+            if label.last_tier_right is not None:
+                last[label.decision] = last.get(label.decision, 0) + (1 if label.last_tier_right else -1)
         elif by_judge(label.source):
             judges.setdefault(label.source, {})[label.decision] = label
-    return [_beside(name, said, people) for name, said in sorted(judges.items())]
+    return [_beside(name, said, people, last) for name, said in sorted(judges.items())]
 
 
-def _beside(name: str, said: dict[str, Feedback], people: dict[str, int]) -> JudgeAgreement:
+def _beside(name: str, said: dict[str, Feedback], people: dict[str, int], last: dict[str, int]) -> JudgeAgreement:
+    ties = [of for of, label in said.items() if people.get(of) and label.detail.get("verdict") == "tie"]
+    beside_last = [
+        of for of in ties if said[of].detail.get("route") != Action.ESCALATED
+    ]  # else beside what it rejected
+    alike = [(people[of] > 0) == (last[of] > 0) for of in beside_last if last.get(of)]
     both = [(label, people[decision] > 0) for decision, label in said.items() if people.get(decision)]
     is_tie = [label.detail.get("verdict") == "tie" for label, _ in both]
     cells = Counter((bool(label.value), right) for (label, right), tie in zip(both, is_tie, strict=True) if not tie)
@@ -105,7 +124,9 @@ def _beside(name: str, said: dict[str, Feedback], people: dict[str, int]) -> Jud
         judge_alone=cells[True, False],
         people_alone=cells[False, True],
         both_wrong=cells[False, False],
-        ties=sum(is_tie),
+        ties=len(ties),
+        ties_graded=len(alike),
+        ties_alike=sum(alike),
     )
 
 

@@ -25,6 +25,8 @@ from serve_graph.records.store import DecisionStore
 
 COMPARED = "comparison_of"
 """The key by which a line of the spool is known to be a comparison; it holds the decision's id."""
+TIE = "tie"
+"""The verdict of a judge whose word depends on which answer comes first: they are equally good."""
 _MONEY = ("stable_usd", "candidate_usd")
 
 
@@ -70,7 +72,8 @@ class Comparison:
     detail : mapping
         What else is known, as JSON-able data; `group`: a hash of its session, else of its prompt; `came_at`: when the
         request came; `calls`: the tiers that each version calls for it, by arm; `last_usd`: what the last tier's
-        answer costs, or would if it were as long as the one given.
+        answer costs, or would if it were as long as the one given; `verdict`: `tie` where the judge found both
+        answers equally good, and not how good.
     """
 
     rollout: str
@@ -103,6 +106,11 @@ class Comparison:
         usd = (float(self.stable_usd), float(self.candidate_usd))
         return _pair_of(self.alike, self.same_answer, grades, usd, self.slices, self.detail, self.at)
 
+    @property
+    def is_tie(self) -> bool:
+        """Whether the judge found both answers equally good."""
+        return self.detail.get("verdict") == TIE
+
 
 def comparison_shown(one: Comparison) -> dict[str, Any]:
     """What an administrator is shown of it, as JSON-able data."""
@@ -123,6 +131,8 @@ def comparison_line(one: Comparison) -> str:
         found = "the same answer by the same path" if one.alike else "the same answer by another path"
     elif one.ungraded_reason is not None:
         found = f"not graded ({one.ungraded_reason})"
+    elif one.is_tie:
+        found = f"a tie ({one.grader})"
     else:
         grades = {"stable": one.stable_right, "candidate": one.candidate_right}
         right = [arm for arm, grade in grades.items() if grade]
@@ -286,4 +296,4 @@ def _pair_of(
     right, harm = (stable_right, candidate_right), (stable_harm, candidate_harm)
     group, came_at, last = detail.get("group"), detail.get("came_at") or at, detail.get("last_usd")
     last_usd = None if last is None else float(last)
-    return PairedRequest(alike, *right, *harm, *usd, slices, group, came_at, last_usd)
+    return PairedRequest(alike, *right, *harm, *usd, slices, group, came_at, last_usd, detail.get("verdict") == TIE)

@@ -21,13 +21,14 @@ class CanaryFinding:
     ----------
     name : str
         `quality`, `harm`, `cost` or `relative_cost` (within the margin); `quality_worse`, `harm_worse`, `cost_worse`,
-        `relative_cost_worse`, `errors_worse`, `latency_worse` (beyond it); `sample_ratio`; `cost_overrun`.
+        `relative_cost_worse`, `errors_worse`, `latency_worse` (beyond it); `sample_ratio`; `cost_overrun`; `ties`.
     scope : str
         `overall`, or a slice's name.
     value, limit : float
         The greatest value of the test so far, and the limit at which it says what its name says.
     reached : bool
-        Whether the limit was reached, ever.
+        Whether the limit was reached, ever; of `ties` whether the share is above it now, and quality is not proved
+        without them.
     n : int
         Observations that it is of.
     effect : str

@@ -32,6 +32,9 @@ class PairedRequest:
     last_usd : float, optional
         What the last tier's answer costs, or would: costs are compared as shares of it where no bound is stated. None:
         the dearer of both paths stands for it.
+    tie : bool
+        Whether the grader found both answers equally good and not how good: both differences are 0, and the grades
+        may be None.
     """
 
     alike: bool
@@ -45,6 +48,7 @@ class PairedRequest:
     group: str | None = None
     came_at: str | None = None
     last_usd: float | None = None
+    tie: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,10 @@ The two claims complete each other, so that one is false at least, and a candida
 version is hardly ever rolled back. Against "E[D] ≥ 0" it would be with probability up to α_r in every rollout, and one
 that is worse by less than the margin surely, if only it is watched for long enough.
 
+A tie (the grader found both answers equally good) is a difference of 0. A grader that cannot tell answers apart makes
+nothing but ties, and any candidate would be within the margin: where more than half of what it was asked are ties,
+and quality is not proved with every tie counted as lost either, promotion is blocked.
+
 What is not known of a pair counts against the candidate in the first (its grade 0, the stable version's 1), for it in
 the second: both processes are then lower than with the grades, never higher.
 """
@@ -18,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +34,9 @@ from router_models.monitoring.canary_limits import CanaryLimits
 from router_models.monitoring.promise_watch import OVERALL
 from router_models.risk_control.paired import log_wealth
 from router_models.types import BoolArray, FloatArray
+
+TIES_BELIEVED = 0.5
+"""The share of ties among the pairs that were judged up to which ties are taken for what they say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +58,24 @@ class Differences:
 
 def quality_of(pairs: Sequence[PairedRequest]) -> Differences:
     """Right less right, candidate less stable."""
-    return _differences(pairs, [(p.candidate_right, p.stable_right) for p in pairs if not p.alike])
+    return _differences(pairs, [(p.candidate_right, p.stable_right) for p in pairs if _differs(p)])
 
 
 def harm_of(pairs: Sequence[PairedRequest]) -> Differences:
     """Harm less harm, stable less candidate: positive where the candidate avoids it."""
-    return _differences(pairs, [(p.stable_harm, p.candidate_harm) for p in pairs if not p.alike])
+    return _differences(pairs, [(p.stable_harm, p.candidate_harm) for p in pairs if _differs(p)])
+
+
+def _differs(pair: PairedRequest) -> bool:
+    """Whether there is a difference to be known."""
+    return not (pair.alike or pair.tie)
 
 
 def _differences(
     pairs: Sequence[PairedRequest], differing: Sequence[tuple[float | None, float | None]]
 ) -> Differences:
     """What is gained less what is lost, of the pairs that differ; 0 elsewhere."""
-    rows = ~np.array([p.alike for p in pairs], dtype=np.bool_)
+    rows = np.array([_differs(p) for p in pairs], dtype=np.bool_)
     (gained, gained_most), (lost, lost_most) = (_bounds([pair[i] for pair in differing]) for i in (0, 1))
     low, high = np.zeros(len(pairs)), np.zeros(len(pairs))
     low[rows], high[rows] = gained - lost_most, gained_most - lost
@@ -82,6 +94,7 @@ def _bounds(values: Sequence[float | None]) -> tuple[FloatArray, FloatArray]:
 def pair_findings(pairs: Sequence[PairedRequest], quality: Differences, limits: CanaryLimits) -> list[CanaryFinding]:
     """Every test of pairs in their order of arrival; DataError for grades outside [0, 1] or costs below 0."""
     found = _both_ways("quality", quality, limits.margin, limits)
+    found.append(_ties(pairs, limits))
     slices = [("quality_worse", quality, limits.margin)]
     if limits.harm_margin is not None:
         harm = harm_of(pairs)
@@ -94,11 +107,34 @@ def pair_findings(pairs: Sequence[PairedRequest], quality: Differences, limits: 
 
 
 def _both_ways(name: str, seen: Differences, margin: float, limits: CanaryLimits) -> list[CanaryFinding]:
-    wealth = log_wealth(seen.low, margin)
     return [
-        CanaryFinding.of_wealth(name, OVERALL, wealth, limits.alpha, "promote", seen.low),
+        _within(name, seen, margin, limits),
         _worse(f"{name}_worse", OVERALL, seen, margin, limits.alpha_rollback),
     ]
+
+
+def _ties(pairs: Sequence[PairedRequest], limits: CanaryLimits) -> CanaryFinding:
+    """Whether the grader tells answers apart; of all pairs so far, so that later ones may lift what it blocks."""
+    ties = sum(p.tie for p in pairs)
+    # nobody was asked of the same answer by another path: both its grades are 1/2
+    judged = ties + sum(
+        _differs(p)
+        and None not in (p.stable_right, p.candidate_right)
+        and (p.stable_right, p.candidate_right) != (0.5, 0.5)
+        for p in pairs
+    )
+    share, blocks = ties / max(judged, 1), False
+    if share > TIES_BELIEVED:
+        lost = quality_of(
+            [replace(p, tie=False, stable_right=None, candidate_right=None) if p.tie else p for p in pairs]
+        )
+        blocks = not _within("quality", lost, limits.margin, limits).reached
+    return CanaryFinding("ties", OVERALL, share, TIES_BELIEVED, blocks, judged, "block")
+
+
+def _within(name: str, seen: Differences, margin: float, limits: CanaryLimits) -> CanaryFinding:
+    wealth = log_wealth(seen.low, margin)
+    return CanaryFinding.of_wealth(name, OVERALL, wealth, limits.alpha, "promote", seen.low)
 
 
 def _worse(name: str, scope: str, seen: Differences, margin: float, alpha: float) -> CanaryFinding:

@@ -50,7 +50,7 @@ from serve_graph.learning.judging.judge_calls import JudgeCalls, JudgeTiers
 from serve_graph.learning.judging.judge_prompts import fresh_nonce
 from serve_graph.learning.judging.judge_questions import JudgeQuestions
 from serve_graph.learning.judging.task_graders import TaskGraders
-from serve_graph.records.comparisons import Comparison
+from serve_graph.records.comparisons import TIE, Comparison
 
 logger = logging.getLogger(__name__)
 SETTLES_S = 1.0
@@ -269,13 +269,14 @@ class Comparer:
         stable, candidate = (paths.get(arm) or _unknown(request.usd) for arm in ("stable", "candidate"))
         at = self.now().isoformat(timespec="milliseconds")
         row = comparison_row(request, stable, candidate, grades, spent, at, beside)
-        unsaid = "ungraded" if grades.why_not else "graded"
+        unsaid = "ungraded" if grades.why_not else TIE if grades.tie else "graded"
         self.metrics.made["alike" if row.alike else "same_answer" if row.same_answer else unsaid] += 1
         tally = self.tally(request.rollout)
         if grades.why_not is not None:
             self.metrics.ungraded[grades.why_not] += 1
             tally.ungraded[grades.why_not] += 1
         self.write(row)
+        tally.ties += grades.tie
         tally.compared += 1
 
 

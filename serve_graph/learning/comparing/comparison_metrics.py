@@ -27,7 +27,7 @@ class ComparisonMetrics(CallMetrics):
         yield counter_family(
             "serve_graph_comparisons",
             "Requests that both versions of a rollout decided, by what came of it: alike (the same answer by the same "
-            "path), same_answer (by another path), graded, or ungraded.",
+            "path), same_answer (by another path), graded, tie (equally good to the judge), or ungraded.",
             ("result",),
             {(result,): n for result, n in self.made.items()},
         )

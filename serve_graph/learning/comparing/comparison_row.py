@@ -11,7 +11,7 @@ from serve_graph.learning.comparing.compared_request import ComparedRequest
 from serve_graph.learning.comparing.grading import PairGrades, is_same_answer
 from serve_graph.learning.comparing.paths import PathTaken
 from serve_graph.learning.judging.task_graders import graded_by
-from serve_graph.records.comparisons import Comparison
+from serve_graph.records.comparisons import TIE, Comparison
 
 
 def comparison_row(
@@ -57,5 +57,6 @@ def comparison_row(
             **calls,
             **beside,
             **({} if grades.task is None else graded_by(grades.task)),
+            **({"verdict": TIE} if grades.tie else {}),
         },
     )

@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 class PairGrades:
     """What the judge says of both versions' answers; `why_not`: why it says nothing. `usd`: what asking cost.
 
-    `task`: by which a program graded them, where no judge was asked. Right and harm are None where they are not known,
-    and where both versions show the same.
+    `tie`: it found them equally good, and said not how good. `task`: by which a program graded them, where no judge
+    was asked. Right and harm are None where they are not known, of a tie, and where both versions show the same.
     """
 
     stable_right: bool | None = None
@@ -35,6 +35,7 @@ class PairGrades:
     grader: str | None = None
     why_not: str | None = None
     task: Task | None = None
+    tie: bool = False
     usd: Decimal = field(default_factory=Decimal)
 
 
@@ -83,9 +84,8 @@ class PairGrader:
             verdict = await self._verdict(request, one, other, task)
             grades.usd += verdict.usd
             grades.stable_right, grades.candidate_right = verdict.first, verdict.second
-            if verdict.is_tie:
-                grades.why_not = "tie"
-            else:
+            grades.tie = verdict.is_tie
+            if not grades.tie:
                 await self._note_harm(request, stable, candidate, grades, answers)
         except Exception as error:  # noqa: BLE001 (the reason is the row's)
             grades.why_not = _why(error)
@@ -133,7 +133,7 @@ class PairGrader:
     async def _last_right(
         self, request: ComparedRequest, wrong: PathTaken, grades: PairGrades, answers: TierAnswers
     ) -> bool | None:
-        """Whether the last tier's answer is right; None where that is not known."""
+        """Whether the last tier's answer is right; None where that is not known. No better than a wrong one: not."""
         try:
             last = await answers.get(request.last_tier, request.query)
             task = grades.task
@@ -141,7 +141,7 @@ class PairGrader:
                 return None
             verdict = await self._verdict(request, wrong.completion, last, task)
             grades.usd += verdict.usd
-            return verdict.second
+            return False if verdict.is_tie else verdict.second
         except (NotJudgedError, EngineError, UnparsableError):
             return None
 

@@ -12,11 +12,12 @@ from typing import Any
 class ComparisonTally:
     """What one replica did with the requests of one rollout that were drawn to be compared.
 
-    `offered` = `compared` + all that was `shed`, by why + what waits. `ungraded`: of those compared, by why.
+    `offered` = `compared` + all that was `shed`, by why + what waits. Of those compared `ungraded` by why, and `ties`.
     """
 
     offered: int = 0
     compared: int = 0
+    ties: int = 0
     ungraded: Counter[str] = field(default_factory=Counter)
     shed: Counter[str] = field(default_factory=Counter)
 
@@ -25,6 +26,7 @@ class ComparisonTally:
         return {
             "offered": self.offered,
             "compared": self.compared,
+            "ties": self.ties,
             "ungraded": dict(self.ungraded),
             "shed": dict(self.shed),
         }
@@ -39,7 +41,7 @@ def tallied(before: Mapping[str, Any], told: Iterable[Mapping[str, Any]]) -> dic
     replicas, spent = dict(before.get("replicas") or {}), dict(before.get("today") or {})
     for one in told:
         replicas.pop(str(one["replica"]), None)  # those heard of last come last
-        replicas[str(one["replica"])] = {name: one[name] for name in (*_TOTALS, *_BY_REASON)}
+        replicas[str(one["replica"])] = _kept(one)
         spent = {"spent_usd": one["spent_usd"], "budget_usd": one["budget_usd"]}
     if len(replicas) > REPLICAS_KEPT:
         silent = list(replicas)[: len(replicas) - REPLICAS_KEPT + 1]
@@ -49,13 +51,18 @@ def tallied(before: Mapping[str, Any], told: Iterable[Mapping[str, Any]]) -> dic
     return found | {"today": spent, "replicas": replicas}
 
 
+def _kept(one: Mapping[str, Any]) -> dict[str, Any]:
+    """A replica's tally; those of an earlier release count no ties."""
+    return {name: one.get(name, 0) for name in _TOTALS} | {name: one[name] for name in _BY_REASON}
+
+
 def _summed(tallies: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    each = list(tallies)
+    each = [_kept(one) for one in tallies]
     by_reason = {name: dict(sum((Counter(one[name]) for one in each), Counter())) for name in _BY_REASON}
     return {name: sum(one[name] for one in each) for name in _TOTALS} | by_reason
 
 
-_TOTALS, _BY_REASON = ("offered", "compared"), ("ungraded", "shed")
+_TOTALS, _BY_REASON = ("offered", "compared", "ties"), ("ungraded", "shed")
 REPLICAS_KEPT = 32
 """How many replicas are told apart; those silent for longest are one, so that evidence does not grow with restarts."""
 _GONE = "gone"
@@ -72,7 +79,9 @@ _REMEDIES = {
 def tally_sentences(found: Mapping[str, Any]) -> list[str]:
     """What `tallied` returned, in words: what was offered and became of it, the day's budget, and what starves it."""
     shed, said = dict(found["shed"]), dict(found["ungraded"])
-    ungraded = f" ({sum(said.values())} not graded: {_by_reason(said)})" if said else ""
+    apart = [f"{found['ties']} ties"] if found.get("ties") else []
+    apart += [f"{sum(said.values())} not graded: {_by_reason(said)}"] if said else []
+    ungraded = f" ({'; '.join(apart)})" if apart else ""
     line = f"offered to be compared: {found['offered']} requests; compared: {found['compared']}{ungraded}"
     line += f"; waiting: {found['waiting']}; shed: {sum(shed.values())}" + (f" ({_by_reason(shed)})" if shed else "")
     lines, today = [line], found.get("today") or {}

@@ -15,12 +15,14 @@ ALIKE = PairedRequest(True, None, None, None, None, 0.01, 0.01)
 BETTER = PairedRequest(False, 0.0, 1.0, True, False, 0.01, 0.01)
 WORSE = PairedRequest(False, 1.0, 0.0, False, True, 0.01, 0.01)
 UNGRADED = PairedRequest(False, None, None, None, None, 0.01, 0.01)
+TIE = PairedRequest(False, None, None, None, None, 0.01, 0.01, tie=True)
+BOTH = PairedRequest(False, 1.0, 1.0, False, False, 0.01, 0.01)
 LIMITS = CanaryLimits()
 COSTED = CanaryLimits(cost_bound_usd=0.02)
 
 streams = st.lists(
     st.sampled_from(
-        [ALIKE, BETTER, WORSE, UNGRADED, replace(WORSE, slices=("legal",)), replace(BETTER, slices=("it",))]
+        [ALIKE, BETTER, WORSE, UNGRADED, TIE, replace(WORSE, slices=("legal",)), replace(BETTER, slices=("it",))]
     ),
     max_size=80,
 )
@@ -73,6 +75,39 @@ def test_what_is_not_graded_counts_against_promotion_and_not_for_rolling_back():
     assert (found.verdict, found.undetermined) == ("go_on", 200)
     assert overall("quality", pairs).estimate == pytest.approx(-0.1)
     assert overall("quality_worse", pairs).estimate == pytest.approx(0.1)
+
+
+def test_a_tie_is_no_difference_in_quality_and_no_harm():
+    pairs = [*[ALIKE] * 16, TIE, BOTH, BOTH, BOTH] * 40  # 5 % ties: counted as lost they would be beyond the margin
+    found = CanaryEvidence.of(pairs, [], LIMITS)
+    assert (found.verdict, found.undetermined) == ("promote", 0)
+    for name in ("quality", "harm", "quality_worse", "harm_worse"):
+        assert overall(name, pairs).estimate == 0
+    assert (overall("ties", pairs).value, overall("ties", pairs).n) == (0.25, 160)
+    lost = [replace(pair, tie=False) for pair in pairs]
+    assert CanaryEvidence.of(lost, [], LIMITS).verdict == "go_on", "as it was"
+
+
+def test_a_judge_that_tells_no_answers_apart_promotes_nothing():
+    pairs = [*[ALIKE] * 9, TIE] * 200
+    assert overall("quality", pairs).reached
+    assert overall("ties", pairs).reached
+    assert CanaryEvidence.of(pairs, [], LIMITS).verdict == "go_on"
+    later = [*pairs, *[BOTH, *[ALIKE] * 4] * 200]
+    assert not overall("ties", later).reached, "of all pairs so far"
+    assert CanaryEvidence.of(later, [], LIMITS).verdict == "promote"
+
+
+def test_few_ties_block_nothing_that_would_be_promoted_with_each_counted_as_lost():
+    pairs = [*[ALIKE] * 499, TIE, *[ALIKE] * 500]
+    assert overall("ties", pairs).value == 1
+    assert not overall("ties", pairs).reached
+    assert CanaryEvidence.of(pairs, [], LIMITS).verdict == "promote"
+
+
+def test_the_same_answer_by_another_path_is_nothing_that_was_judged():
+    same = PairedRequest(False, 0.5, 0.5, False, False, 0.01, 0.01)
+    assert overall("ties", [same] * 50).n == 0
 
 
 def test_half_a_grade_is_used_as_far_as_it_goes():
@@ -173,7 +208,8 @@ def test_what_the_stable_version_costs_beyond_the_bound_is_counted_as_the_bound(
 @given(streams, streams)
 def test_more_observations_never_lower_a_value(first: list[PairedRequest], more: list[PairedRequest]):
     before, after = seen(first), seen(first + more)
-    assert all(after[key].value >= finding.value for key, finding in before.items())
+    tests = {key: finding for key, finding in before.items() if finding.name != "ties"}  # a share, no test
+    assert all(after[key].value >= finding.value for key, finding in tests.items())
 
 
 @given(streams, st.integers(0, 79))
@@ -181,7 +217,8 @@ def test_losing_a_grade_never_helps_either_side(pairs: list[PairedRequest], at: 
     blinded = [UNGRADED if i == at and not pair.alike else replace(pair, slices=()) for i, pair in enumerate(pairs)]
     graded = [replace(pair, slices=()) for pair in pairs]
     before, after = seen(graded), seen(blinded)
-    assert all(after[key].value <= finding.value * (1 + 1e-12) for key, finding in before.items())
+    tests = {key: finding for key, finding in before.items() if finding.name != "ties"}  # it may block more
+    assert all(after[key].value <= finding.value * (1 + 1e-12) for key, finding in tests.items())
 
 
 @given(st.lists(st.sampled_from([ALIKE, UNGRADED, BETTER]), max_size=200))

@@ -34,6 +34,18 @@ def test_answers_that_both_labelled_are_counted_and_no_others() -> None:
     assert (other.judge, other.n, other.people_alone) == ("judge:other", 1, 1)
 
 
+def test_of_ties_is_said_how_often_people_found_both_answers_equally_good() -> None:
+    people = [label(i, right, last_tier_right=last) for i, (right, last) in enumerate([(True, True), (False, False)])]
+    people += [label(2, False, last_tier_right=True), label(3, True), label(4, True, last_tier_right=True)]
+    ties = [label(i, True, "judge:m", detail={"verdict": "tie", "route": "accepted"}) for i in range(4)]
+    rejected = label(4, True, "judge:m", detail={"verdict": "tie", "route": "escalated"})
+    [found] = judge_agreements([*people, *ties, rejected])
+    assert (found.n, found.ties, found.ties_graded, found.ties_alike) == (0, 5, 3, 2)
+    counted = JudgeAgreement("judge:m", 9, ties=5, ties_graded=3, ties_alike=2)
+    assert "ties left out 5, of which people graded both answers of 3 and found 2 equally good" in counted.lines()[1]
+    assert counted.shown()["ties_alike"] == 2
+
+
 def test_of_several_people_the_majority_counts_and_a_draw_does_not() -> None:
     said = [label(0, right, labeller=who) for who, right in (("ann", True), ("bob", False), ("cy", False))]
     said += [label(1, right, labeller=who) for who, right in (("ann", True), ("bob", False))]

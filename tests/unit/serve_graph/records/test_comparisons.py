@@ -225,7 +225,8 @@ def test_a_comparison_is_a_sentence() -> None:
     ends = {
         "the same answer by the same path": {"same_answer": True, "alike": True},
         "the same answer by another path": {"same_answer": True},
-        "not graded (tie)": {"ungraded_reason": "tie"},
+        "not graded (tool calls)": {"ungraded_reason": "tool calls"},
+        "a tie (judge:m)": {"grader": "judge:m", "detail": {"verdict": "tie"}},
         "right: neither (judge:m)": {"stable_right": 0.0, "candidate_right": 0.0, "grader": "judge:m"},
         "right: stable and candidate (judge:m)": {"stable_right": 1.0, "candidate_right": 1.0, "grader": "judge:m"},
     }

@@ -36,7 +36,7 @@ from serve_graph.learning.comparing.tally import tallied, tally_sentences
 from serve_graph.learning.judging.judge_budget import JudgeBudget
 from serve_graph.learning.judging.judge_calls import JudgeTiers
 from serve_graph.learning.judging.task_graders import TaskGraders
-from serve_graph.records.comparisons import Comparison
+from serve_graph.records.comparisons import Comparison, comparison_line
 from serve_graph.records.kept_requests import BESIDE
 
 SHOWN = re.compile(r"BEGIN (?:FIRST|SECOND) ANSWER (\w+)\n(.*?)\nEND", re.DOTALL)
@@ -57,6 +57,16 @@ class Critic(FakeEngine):
         found = (first in self.right, second in self.right)
         words = {(True, True): "both", (True, False): "first", (False, True): "second", (False, False): "neither"}
         return Completion(f"VERDICT {nonce}: {self.says or words[found]}", "stop", done.usage)
+
+
+class TiesLast(Critic):
+    """Of a pair with the last tier's answer it prefers whichever stands first."""
+
+    async def generate(self, query: Query, left_s: float = float("inf")) -> Completion:
+        done = await super().generate(query, left_s)
+        if "frontier says" not in query.messages[0].content:
+            return done
+        return replace(done, text=f"{done.text.rpartition(' ')[0]} first")
 
 
 def version(tier: str = "cheap", verdict: Action = Action.ACCEPTED) -> CascadeContext:
@@ -274,6 +284,9 @@ async def test_between_two_tiers_below_the_last_harm_asks_what_the_last_one_says
     assert (row.stable_right, row.candidate_right) == (0.0, 1.0)
     assert (row.stable_harm, row.candidate_harm) == (True, False)
     assert len(at.critic.queries) == 4
+    tied = rig(TiesLast(right=frozenset({"middle says"})), engines={"middle": middle})
+    row = await tied.compared(*three)
+    assert (row.stable_right, row.stable_harm, len(tied.critic.queries)) == (0.0, False, 4), "no worse than the last"
     fine = rig(Critic(right=frozenset({"middle says", "cheap says"})), engines={"middle": middle})
     row = await fine.compared(*three)
     assert (row.stable_harm, row.candidate_harm, len(fine.critic.queries)) == (False, False, 2)
@@ -283,7 +296,6 @@ PICTURE = Query((), {}, {"messages": [{"role": "user", "content": [{"type": "ima
 TWO = replace(Query.from_prompt("2?"), parameters={"n": 2})
 CALLS = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
 UNGRADED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    ("tie", {"critic": Critic(says="first")}, {}),
     ("unparsable", {"critic": Critic(says="perhaps")}, {}),
     ("timeout", {"critic": Critic(slow_s=5.0)}, {}),
     ("judge", {"critic": Critic(error=EngineError("down"))}, {}),
@@ -294,6 +306,15 @@ UNGRADED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("no text", {}, {"query": PICTURE}),
     ("several answers", {}, {"query": TWO}),
 ]
+
+
+async def test_a_judge_whose_word_depends_on_the_order_finds_a_tie(rig: Callable[..., Rig]) -> None:
+    at = rig(Critic(says="first"))
+    row = await at.compared(ACCEPTS, SENDS_UP)
+    assert (row.is_tie, row.ungraded_reason, row.stable_right, row.candidate_harm) == (True, None, None, None)
+    assert row.paired().tie
+    assert "a tie (judge:" in comparison_line(row)
+    assert (at.metrics.made, at.metrics.ungraded) == ({"tie": 1}, {})
 
 
 @pytest.mark.parametrize(("why", "settings", "given"), UNGRADED)
@@ -512,13 +533,12 @@ async def test_every_offer_of_a_rollout_is_told_of_by_what_became_of_it(rig: Cal
     async with at.running(until=lambda: len(at.rows) == 2):
         pass
     told = await at.comparer.told("rol-1")
-    assert (told["offered"], told["compared"], told["ungraded"], told["shed"]) == (3, 2, {"tie": 2}, {"queue": 1})
+    assert (told["offered"], told["compared"], told["ungraded"], told["shed"]) == (3, 2, {}, {"queue": 1})
+    assert told["ties"] == 2
     assert (told["spent_usd"], told["budget_usd"]) == (f"{2 * (FRONTIER_USD + PAIR_USD):f}", "1")
     assert (await at.comparer.told("rol-2"))["offered"] == 0
     [offered, spent, starved] = tally_sentences(tallied({}, [told]))
-    assert offered == (
-        "offered to be compared: 3 requests; compared: 2 (2 not graded: 2 tie); waiting: 0; shed: 1 (1 queue)"
-    )
+    assert offered == ("offered to be compared: 3 requests; compared: 2 (2 ties); waiting: 0; shed: 1 (1 queue)")
     assert spent == "spent on comparing today: $0.00048 of $1"
     assert "comparisons.concurrency" in starved
     assert len(tally_sentences(tallied({}, [told | {"shed": {}, "offered": 2}]))) == 2
