@@ -6,6 +6,7 @@ ingress ─▶ router, verifier (router versions)  ·  ingress ─▶ tier, tier
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from serve_graph.cluster.ingress_deployment import IngressDeployment
 from serve_graph.cluster.policy_deployment import PolicyDeployment
 from serve_graph.cluster.proxy_address import host_of_serve, nodes_of_ray
 from serve_graph.cluster.replicas.nodes import check_nodes
+from serve_graph.cluster.replicas.replica_logs import log_in_replica
 from serve_graph.config.graph import GraphConfig, load_config
 from serve_graph.config.tiers import AnyTierConfig, EchoTierConfig, HostedTierConfig, ScalingConfig, VllmTierConfig
 from serve_graph.engines.vllm.settings import llm_config
@@ -73,7 +75,7 @@ def build_app(args: dict[str, Any]) -> Application:
             start = secrets.token_hex(8)
             controller = bind("controller", ControllerDeployment, CONTROLLER_SCALING, config, begun, start)
         if config.policy.placement == "replicas":
-            policy_args = begun.files, config.policy.uncovered, config.policy.give_up_s, controller
+            policy_args = begun.files, config.policy.uncovered, config.policy.give_up_s, controller, config.logging
             router = bind("router", PolicyDeployment, config.policy.router_scaling, *policy_args)
             verifier = bind("verifier", PolicyDeployment, config.policy.verifier_scaling, *policy_args)
     ingress = serve.ingress()(IngressDeployment)
@@ -101,9 +103,9 @@ def bind(name: str, cls: type, scaling: ScalingConfig, *args: Any, **options: An
 def bind_tier(tier: AnyTierConfig, config: GraphConfig) -> Application:
     """Bind the deployment of one tier, by its engine."""
     if isinstance(tier, EchoTierConfig):
-        return bind(tier.name, EchoDeployment, tier.scaling, tier)
+        return bind(tier.name, EchoDeployment, tier.scaling, tier, config.logging)
     if isinstance(tier, HostedTierConfig):
-        return bind(tier.name, HostedDeployment, tier.scaling, tier)
+        return bind(tier.name, HostedDeployment, tier.scaling, tier, config.logging)
     from serve_graph.engines.vllm.deployment import VllmDeployment
 
     model = resolve_weights(tier.weights, config.state_folder)
@@ -114,7 +116,8 @@ def bind_tier(tier: AnyTierConfig, config: GraphConfig) -> Application:
     options = VllmDeployment.get_deployment_options(settings)
     deployment = serve.deployment(VllmDeployment).options(**options | {"name": tier.name})
     files = loaded_files(tier, model, config.state_folder)
-    application: Application = deployment.bind(settings, None if adapter is None else str(adapter.parent), files)
+    folder = None if adapter is None else str(adapter.parent)
+    application: Application = deployment.bind(settings, folder, files, partial(log_in_replica, config.logging))
     return application
 
 
@@ -126,7 +129,8 @@ def bind_embedder(embedder: VllmTierConfig, config: GraphConfig) -> Application:
     settings = llm_config(embedder, model, pooling=True)
     options = VllmEmbedder.get_deployment_options(settings)
     deployment = serve.deployment(VllmEmbedder).options(**options | {"name": embedder.name})
-    application: Application = deployment.bind(settings, loaded_files(embedder, model, config.state_folder))
+    files, logs = loaded_files(embedder, model, config.state_folder), partial(log_in_replica, config.logging)
+    application: Application = deployment.bind(settings, files, logs)
     return application
 
 

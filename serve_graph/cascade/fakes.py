@@ -236,8 +236,9 @@ class FakeHandle:
     def __getattr__(self, name: str) -> FakeHandle:
         return self
 
-    def remote(self, *args: Any) -> FakeResponse:
+    def remote(self, *args: Any, **carried: Any) -> FakeResponse:
         self.asked.append(args)
+        self.carried = carried
         self.responses.append(FakeResponse(self.reply, self.delay_s))
         return self.responses[-1]
 

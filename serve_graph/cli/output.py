@@ -9,9 +9,12 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
+
+if TYPE_CHECKING:
+    from serve_graph.config.records import LoggingConfig
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The graph's YAML configuration.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
@@ -42,6 +45,18 @@ def progress_to_stderr() -> Callable[[str], None]:
         sys.stderr.flush()
 
     return show
+
+
+def progress_of(logs: LoggingConfig) -> Callable[[str], None]:
+    """Return what shows progress in the configured format: sentences on stderr, or lines of the log."""
+    if logs.format == "text":
+        return progress_to_stderr()
+    import logging
+
+    from serve_graph.engines.telemetry.json_logs import set_up_logs
+
+    set_up_logs(logs, {"deployment": "up"})
+    return logging.getLogger("serve_graph.up").info
 
 
 def show_warnings() -> None:

@@ -14,6 +14,7 @@ from serve_graph.cli.output import (
     AllowLossOption,
     ConfigOption,
     JsonOption,
+    progress_of,
     progress_to_stderr,
     say,
     say_json,
@@ -48,13 +49,16 @@ def up(
     graph = with_port(load_config(config), port)
     if allow_loss:
         graph = graph.model_copy(update={"policy": graph.policy.model_copy(update={"allow_loss": True})})
-    progress = progress_to_stderr()
+    progress = progress_of(graph.logging)
     reason = prepare(graph, progress, budget_s)
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
     with running_graph(graph, progress=progress, stop=stop) as url:
-        say(banner(graph, url, reason))
+        if graph.logging.format == "text":
+            say(banner(graph, url, reason))
+        else:
+            progress(f"serve-graph is up: {url}/v1{'' if reason is None else f'; {reason}'}")
         stop.wait()
         progress("stopping")
     progress("stopped")

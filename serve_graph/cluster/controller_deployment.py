@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from serve_graph.cluster.replicas.broadcast import ApplicationReplicas, Replicas
+from serve_graph.cluster.replicas.replica_logs import log_in_replica
 from serve_graph.cluster.rollouts.driver import RolloutDriver
 from serve_graph.config.graph import GraphConfig
 from serve_graph.errors import PolicyUnavailableError, StoreUnavailableError
@@ -54,6 +55,7 @@ class ControllerDeployment:
         start: str,
         replicas: Mapping[str, Replicas] | None = None,
     ) -> None:
+        log_in_replica(config.logging)
         self.config = config
         self.start = start
         self.model = config.policy.model_name

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+from serve_graph.cluster.replicas.replica_logs import log_in_replica
+from serve_graph.config.records import LoggingConfig
 from serve_graph.config.tiers import EchoTierConfig
 from serve_graph.engines.echo.engine import EchoEngine, EchoError
 from serve_graph.engines.replica_counters import CountedReplica
+from serve_graph.engines.telemetry.call_context import CallContext, take_over
 
 
 class EchoDeployment(CountedReplica):
     """A tier without a model. Counts what it is busy with under vLLM's own name for it."""
 
-    def __init__(self, config: EchoTierConfig) -> None:
+    def __init__(self, config: EchoTierConfig, logs: LoggingConfig | None = None) -> None:
+        log_in_replica(logs)
         self.engine = EchoEngine(config)
         self.running = 0
 
-    async def generate(self, body: dict[str, Any]) -> dict[str, Any]:
+    async def generate(self, body: dict[str, Any], carried: CallContext | None = None) -> dict[str, Any]:
+        take_over(carried)
         self.running += 1
         try:
             return await self.engine.generate(body)
@@ -26,7 +31,8 @@ class EchoDeployment(CountedReplica):
         finally:
             self.running -= 1
 
-    async def stream(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    async def stream(self, body: dict[str, Any], carried: CallContext | None = None) -> AsyncIterator[dict[str, Any]]:
+        take_over(carried)
         self.running += 1
         try:
             async for piece in self.engine.stream(body):
@@ -36,7 +42,8 @@ class EchoDeployment(CountedReplica):
         finally:
             self.running -= 1
 
-    async def embed(self, body: dict[str, Any]) -> dict[str, Any]:
+    async def embed(self, body: dict[str, Any], carried: CallContext | None = None) -> dict[str, Any]:
+        take_over(carried)
         return self.engine.embed(body)
 
     async def counters(self) -> dict[str, float]:

@@ -28,6 +28,7 @@ from serve_graph.cluster.replicas.broadcast import in_replica, let_threads_give_
 from serve_graph.cluster.replicas.graph_metrics import graph_metrics, siblings_of
 from serve_graph.cluster.replicas.lease_store import shared_leases
 from serve_graph.cluster.replicas.news import SiblingNews
+from serve_graph.cluster.replicas.replica_logs import log_in_replica
 from serve_graph.cluster.replicas.sibling_calls import SiblingCalls
 from serve_graph.cluster.rollouts.live_comparer import live_comparer
 from serve_graph.cluster.rollouts.rollout_metrics import RolloutMetrics
@@ -68,6 +69,7 @@ class IngressDeployment(SiblingCalls):
         controller: DeploymentHandle[Any] | None = None,
     ) -> None:
         let_threads_give_way()
+        log_in_replica(config.logging)
         self.config = config
         self.controller = controller
         self.policies = PolicySource(router, verifier)

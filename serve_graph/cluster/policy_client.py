@@ -14,6 +14,7 @@ from router_models.types import Completion, Decision, Query, Verdict
 from router_models.versions.policy import Policy
 from serve_graph.cascade.interfaces import Decider, Judge
 from serve_graph.cluster.policy_deployment import PolicyDeployment
+from serve_graph.engines.telemetry.call_context import carried
 from serve_graph.errors import PolicyUnavailableError
 from serve_graph.policy.served_version import NONE
 
@@ -60,7 +61,7 @@ class HandlePolicy:
         if self.clock() < self._resting_until:
             raise PolicyUnavailableError(f"{self.what} did not reply a moment ago")
         try:
-            return await asyncio.wait_for(getattr(self.handle, method).remote(*args), self.timeout_s)
+            return await asyncio.wait_for(getattr(self.handle, method).remote(*args, **carried()), self.timeout_s)
         except TimeoutError:
             self._resting_until = self.clock() + self.rest_s
             raise PolicyUnavailableError(f"{self.what}: no reply in {self.timeout_s:g} s") from None

@@ -17,7 +17,10 @@ from router_models.types import Action, Completion, Decision, Query, Verdict
 from router_models.versions.router_version import RouterVersion
 from serve_graph.cluster.long_work import LongWork
 from serve_graph.cluster.replicas.broadcast import let_threads_give_way
+from serve_graph.cluster.replicas.replica_logs import log_in_replica
 from serve_graph.config.graph import WhenUncovered
+from serve_graph.config.records import LoggingConfig
+from serve_graph.engines.telemetry.call_context import CallContext, take_over
 from serve_graph.errors import PolicyUnavailableError
 from serve_graph.policy.held_versions import HeldVersions
 from serve_graph.policy.served_version import ServedVersion, VersionFiles
@@ -53,6 +56,8 @@ class PolicyDeployment:
         Seconds after which long work is given up.
     controller : handle, optional
         Knows the files of versions that this replica was not told to load; None: no others are served.
+    logs : LoggingConfig, optional
+        How this replica logs; None: as it is.
     in_thread : bool
         Embed prompts in a thread, as the event loop has other work; else on the loop, which is quicker.
     """
@@ -63,11 +68,13 @@ class PolicyDeployment:
         uncovered: WhenUncovered = "last_tier",
         limit_s: float = 1.5,
         controller: DeploymentHandle[Any] | None = None,
+        logs: LoggingConfig | None = None,
         *,
         in_thread: bool = False,
         clock: Clock = utc_now,
     ) -> None:
         let_threads_give_way()
+        log_in_replica(logs)
         find_files = None if controller is None else controller.files.remote
         self.held = HeldVersions(find_files, novel_to_top=uncovered == "last_tier", clock=clock)
         self.long_work = LongWork(limit_s)
@@ -109,7 +116,8 @@ class PolicyDeployment:
         if (fault := self.long_work.fault()) is not None:
             raise PolicyUnavailableError(fault)
 
-    async def decide(self, query: Query, version: str) -> Decision:
+    async def decide(self, query: Query, version: str, carried: CallContext | None = None) -> Decision:
+        take_over(carried)
         held = self.held.loaded.get(version) or await self.held.fetch(version)
         top = held.version.policy.top
         if fault := held.certificate_status.fault():
@@ -125,7 +133,15 @@ class PolicyDeployment:
         except PolicyUnavailableError as error:
             return Decision(top, f"not routed: {error}: {top}", promised=False)
 
-    async def judge(self, query: Query, completion: Completion, decision: Decision, version: str) -> Verdict:
+    async def judge(
+        self,
+        query: Query,
+        completion: Completion,
+        decision: Decision,
+        version: str,
+        carried: CallContext | None = None,
+    ) -> Verdict:
+        take_over(carried)
         held = self.held.loaded.get(version) or await self.held.fetch(version)
         fault, policy = held.certificate_status.fault(), held.version.policy
         if fault and decision.tier != policy.top:

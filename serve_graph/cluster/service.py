@@ -72,6 +72,7 @@ def build_service(
         keep_metadata=metadata_keeper(config.records),
         judge=judge,
         comparer=comparer,
+        names_calls=config.logging.format == "json",
     )
 
 

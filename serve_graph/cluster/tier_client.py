@@ -19,6 +19,7 @@ from serve_graph.access.auth import CALLER
 from serve_graph.cluster.admission import AdmissionController
 from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
 from serve_graph.engines.error_meanings import ErrorFault, ErrorMeaning, meaning_of
+from serve_graph.engines.telemetry.call_context import carried
 from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, SaturatedError, TierSetupError
 from serve_graph.protocol.fields import WITHHELD
 from serve_graph.protocol.requests import engine_body
@@ -80,7 +81,7 @@ class HandleEngine:
         return reply
 
     async def _reply(self, method: str, body: dict[str, Any], left_s: float) -> dict[str, Any]:
-        response = getattr(self.handle, method).remote(body, *self._deadline(left_s))
+        response = getattr(self.handle, method).remote(body, *self._deadline(left_s), **carried())
         done = False
         try:
             reply: dict[str, Any] = await asyncio.wait_for(response, left_s + self.grace_s)
@@ -103,7 +104,7 @@ class HandleEngine:
         obfuscation = (query.parameters.get("stream_options") or {}) if self.hosted else {}
         body |= {"stream": True, "stream_options": {**obfuscation, "include_usage": True, **self.stream_extras}}
         async with self.gate.place(min(self.config.timeout_s, left_s)) as left_s:
-            pieces = self.handle.options(stream=True).stream.remote(body, *self._deadline(left_s))
+            pieces = self.handle.options(stream=True).stream.remote(body, *self._deadline(left_s), **carried())
             wait_s = left_s + self.grace_s
             done = False
             try:

@@ -1,10 +1,10 @@
-"""The decision store's configuration, and what records keep of prompts and answers."""
+"""The decision store's configuration, what records keep of prompts and answers, and how logs are written."""
 
 from __future__ import annotations
 
 import re
 from types import MappingProxyType
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -65,3 +65,14 @@ class RecordsConfig(Frozen):
         if scheme not in STORE_DRIVERS:
             raise ValueError(f"records.url must begin with sqlite:// or postgresql://, found {scheme!r}")
         return f"{STORE_DRIVERS[scheme]}://{rest}"
+
+
+class LoggingConfig(Frozen):
+    """What every process of the graph writes to its log."""
+
+    format: Literal["text", "json"] = "text"
+    """`text`: sentences, as Python and Ray write them. `json`: one object a line, with the decision that it was said
+    of, never with the text of a prompt or an answer (docs/operate/observing.md).
+    """
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least level of the graph's own lines in `json`; other libraries' are shown from warnings on."""

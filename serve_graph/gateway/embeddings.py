@@ -33,6 +33,7 @@ def open_embeddings(service: Service, query: Query, model: str) -> Request:
     request.request_id, request.shares = caller.request_id, service.routing.shares
     request.state.go(tier, Action.ROUTED if forced is None else Action.FORCED, "embeddings")
     service.reserve(request, (tier,), answers=False)
+    service.begin(request)
     return request
 
 

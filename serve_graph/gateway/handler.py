@@ -26,6 +26,7 @@ from serve_graph.cascade.deadline import Deadline
 from serve_graph.cascade.interfaces import RecordSink
 from serve_graph.cascade.steps import StreamTerms
 from serve_graph.cascade.streaming import abstention, stream_answer
+from serve_graph.engines.telemetry.call_context import CALL, CallContext
 from serve_graph.errors import EngineError, UnknownModelError
 from serve_graph.gateway.arms import RolloutArms
 from serve_graph.gateway.compared import offer_comparison
@@ -53,7 +54,8 @@ class Service:
     `tool_affinity` notes in tool-call ids which tier made them; with `pin_tool_loops` the conversation stays on it. A
     request has `deadline_s` for everything; `clock` is what it is measured by. `accounts` hold what a request may cost
     its key while it is in progress; `sink` charges them. `judge` is handed a sample of the answers, `comparer` one
-    of those that are given while a rollout is under way.
+    of those that are given while a rollout is under way. `names_calls`: router, verifier and tiers are told which
+    decision a call is made for, for their logs.
     """
 
     def __init__(
@@ -74,7 +76,9 @@ class Service:
         keep_metadata: Callable[[Mapping[str, str]], Mapping[str, str]] = dict,
         judge: LiveJudge | None = None,
         comparer: Comparer | None = None,
+        names_calls: bool = False,
     ) -> None:
+        self.names_calls = names_calls
         self.keep_metadata = keep_metadata
         self.judge = judge
         self.comparer = comparer
@@ -147,7 +151,13 @@ class Service:
         request.slicer = None if routing.labels is None else routing.labels.slicer
         if reserves:
             self.reserve(request, context.policy.tiers if forced is None else (forced,))
+            self.begin(request)
         return request
+
+    def begin(self, request: Request) -> None:
+        """Say from now on, in this task, which decision its work is for."""
+        if self.names_calls:
+            CALL.set(CallContext(request.id))
 
     def reserve(self, request: Request, tiers: Sequence[str], *, answers: bool = True) -> None:
         """Hold the most that a request may cost its key; raises RateLimitedError and BudgetSpentError."""
@@ -234,6 +244,8 @@ class Service:
         request.recorded = True
         record = record_of(request, self.keep_prompt, error, self.keep_metadata, self.keep_answer)
         self.metrics.add(record, checked=request.checked)
+        if record.status >= 500:
+            logger.warning("%s ended with %d (%s), tier %s", request.id, record.status, record.error, record.tier)
         try:
             self.sink.write(record)
         except OSError as failure:  # the answer is made and paid for: it must leave

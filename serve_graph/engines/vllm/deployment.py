@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from ray.serve.llm.deployment import LLMServer
 from ray.serve.llm.openai_api_models import ChatCompletionRequest
 
 from serve_graph.engines.replica_counters import CountedReplica
+from serve_graph.engines.telemetry.call_context import CallContext, take_over
 from serve_graph.engines.vllm.counters import engine_counters
 from serve_graph.engines.weights.loaded_files import LoadedFiles
 
@@ -32,12 +33,18 @@ class VllmDeployment(CountedReplica, LLMServer):  # type: ignore[misc]  # Ray sh
     """One replica of a vLLM tier; ready once it is warmed up, as a cold engine's first request takes many seconds.
 
     `adapters` is the folder of the LoRA adapters, unless they are in a remote store; `files` are read and compared
-    before the engine loads them.
+    before the engine loads them. `logs` is called first: it sets up the replica's log.
     """
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it
-        self, llm_config: LLMConfig, adapters: str | None = None, files: LoadedFiles | None = None
+        self,
+        llm_config: LLMConfig,
+        adapters: str | None = None,
+        files: LoadedFiles | None = None,
+        logs: Callable[[], None] | None = None,
     ) -> None:
+        if logs is not None:
+            logs()
         if files is not None:
             await asyncio.to_thread(files.check)
         await super().__init__(
@@ -49,8 +56,9 @@ class VllmDeployment(CountedReplica, LLMServer):  # type: ignore[misc]  # Ray sh
             if "error" in reply:
                 raise RuntimeError(f"tier {llm_config.model_id!r} failed its warm-up: {reply['error']['message']}")
 
-    async def generate(self, body: dict[str, Any]) -> dict[str, Any]:
+    async def generate(self, body: dict[str, Any], carried: CallContext | None = None) -> dict[str, Any]:
         """Return a chat.completion as a dict, or `{"error": …}` with an HTTP-like `code`."""
+        take_over(carried)
         request = _request(body)
         if isinstance(request, dict):
             return request
@@ -59,8 +67,9 @@ class VllmDeployment(CountedReplica, LLMServer):  # type: ignore[misc]  # Ray sh
             return data
         return {"error": {"message": "the engine gave no reply", "code": 500}}
 
-    async def stream(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    async def stream(self, body: dict[str, Any], carried: CallContext | None = None) -> AsyncIterator[dict[str, Any]]:
         """Yield chat.completion.chunk dicts; an `{"error": …}` dict ends the stream if the engine fails."""
+        take_over(carried)
         request = _request(body)
         if isinstance(request, dict):
             yield request
