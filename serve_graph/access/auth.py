@@ -75,7 +75,8 @@ class Caller:
 
     `tier` is the value of `x-serve-graph-tier`, `session` that of `x-serve-graph-session`, `request_id` a valid
     `x-request-id`, or one made here. A `stranger` has shown no key where keys are required, or came by a public host
-    name where none are: only health is told, in one word. `takes_a_place`: it counts against its key's `concurrency`.
+    name where none are: only health is told, in one word. `traceparent`, `tracestate`: the
+    caller's trace, unchecked. `takes_a_place`: it counts against its key's `concurrency`.
     """
 
     key: KeyConfig | None = None
@@ -84,6 +85,8 @@ class Caller:
     request_id: str | None = None
     stranger: bool = False
     takes_a_place: bool = False
+    traceparent: str | None = None
+    tracestate: str | None = None
 
     @property
     def name(self) -> str | None:
@@ -196,7 +199,10 @@ class AuthMiddleware:
         needed = None if self._is_open_page(path) else scopes_for(path)
         stranger = needed is None and key is None and self._is_stranger(headers)
         named_tier, session = headers.get("x-serve-graph-tier"), headers.get("x-serve-graph-session")
-        caller = Caller(key, named_tier, session, request_id, stranger)
+        caller = Caller(
+            key, named_tier, session, request_id, stranger,
+            traceparent=headers.get("traceparent"), tracestate=headers.get("tracestate"),
+        )  # fmt: skip
         if key is None or needed is None:
             return caller
         scope[REFUSED_KEY] = key.name

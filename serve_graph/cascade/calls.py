@@ -82,8 +82,10 @@ async def _decide(context: CascadeContext, query: Query, state: RequestState) ->
         return known
     started = time.perf_counter()
     try:
-        context.certificate.check()
-        decision = await context.decider.decide(query)
+        with state.trace.router() as span:
+            context.certificate.check()
+            decision = await context.decider.decide(query)
+            span.decided(decision)
     finally:
         seconds = time.perf_counter() - started
         state.overhead.append(timed("router", "routing", seconds, context.router_usd_per_s))
@@ -98,7 +100,9 @@ def time_left(context: CascadeContext) -> float:
 async def _call_tier(context: CascadeContext, query: Query, step: Step, state: RequestState) -> Answered:
     started, tier = time.perf_counter(), step.tier
     try:
-        completion = await context.engines[tier].generate(query, step.timeout_s)
+        with state.trace.tier(tier, str(step.action), query) as span:
+            completion = await context.engines[tier].generate(query, step.timeout_s)
+            span.answered(completion)
     except BaseException as error:
         _bill_unanswered(context, tier, time.perf_counter() - started, error, state)
         raise
@@ -146,9 +150,11 @@ async def _verdict(
     certificate = context.certificate
     started = time.perf_counter()
     try:
-        certificate.check()
-        verdict = await context.judge.judge(query, completion, decision)
-        certificate.check()
+        with state.trace.verifier(decision.tier) as span:
+            certificate.check()
+            verdict = await context.judge.judge(query, completion, decision)
+            certificate.check()
+            span.judged(verdict)
     finally:
         seconds = time.perf_counter() - started
         state.overhead.append(timed("verifier", "judging", seconds, context.verifier_usd_per_s))

@@ -13,6 +13,7 @@ from typing import Literal
 
 from router_models.types import Action, Call, Completion, Decision, Verdict
 from router_models.versions.policy import Policy
+from serve_graph.engines.telemetry.tracing import NO_TRACE, RequestTrace
 from serve_graph.errors import EngineError, PolicyUnavailableError, ServeGraphError
 
 
@@ -213,7 +214,7 @@ class RequestState:
     `tried` is a cheap answer that was rejected, whole; `rejected` a cheap tier and its answer that may yet be served
     while the last tier is full;
     `served_on_overload`: it was. `by_prefix`, `unjudged`: a step said so. `step` is the last one taken. `unmetered`:
-    an answer came without token counts, so that what the request cost is not known.
+    an answer came without token counts, so that what the request cost is not known. `trace`: its spans.
     """
 
     tier: str = ""
@@ -232,6 +233,7 @@ class RequestState:
     unmetered: bool = False
     rules: Rules | None = None
     step: Step | None = None
+    trace: RequestTrace = NO_TRACE
 
     def go(self, tier: str, action: Action, note: str = "") -> None:
         """Name the tier of a request that takes no steps (embeddings)."""

@@ -95,7 +95,7 @@ class TierStream:
 
     def __init__(self, context: CascadeContext, query: Query, step: Step, state: RequestState) -> None:
         self.context, self.query, self.state = context, query, state
-        self.tier, self.timeout_s = step.tier, step.timeout_s
+        self.tier, self.action, self.timeout_s = step.tier, str(step.action), step.timeout_s
         if math.isfinite(step.timeout_s):  # closing the call before this one took time too
             self.timeout_s = min(step.timeout_s, context.deadline.left_s)
         self.began_at = context.deadline.clock()
@@ -152,24 +152,32 @@ class TierStream:
         started = time.perf_counter()
         empty: list[Choices] = []
         began = False
+        span = state.trace.tier(tier, self.action, self.query, stream=True)
         try:
-            async with aclosing(context.streams[tier].stream(self.query, self.timeout_s)) as chunks:
-                async for chunk in chunks:
-                    piece = _add(accumulator, chunk, tier)
-                    if attempts := chunk.get("attempts"):
-                        record_attempts(context, tier, attempts, state)
-                    if not piece:
-                        continue
-                    began = began or says_something(chunk)
-                    if not began:
-                        empty.append(piece)
-                        continue
-                    while empty:
-                        yield empty.pop(0)
-                    yield piece
-            if not accumulator.finished:
-                raise EngineError(f"tier {tier!r} ended its stream without finishing the answer")
-            self.completion = accumulator.completion(time.perf_counter() - started)
+            with span:
+                try:
+                    async with aclosing(context.streams[tier].stream(self.query, self.timeout_s)) as chunks:
+                        async for chunk in chunks:
+                            piece = _add(accumulator, chunk, tier)
+                            if attempts := chunk.get("attempts"):
+                                record_attempts(context, tier, attempts, state)
+                                span.tried(attempts)
+                            if not piece:
+                                continue
+                            if not began and says_something(chunk):
+                                began = True
+                                span.began()
+                            if not began:
+                                empty.append(piece)
+                                continue
+                            while empty:
+                                yield empty.pop(0)
+                            yield piece
+                    if not accumulator.finished:
+                        raise EngineError(f"tier {tier!r} ended its stream without finishing the answer")
+                    self.completion = accumulator.completion(time.perf_counter() - started)
+                finally:
+                    span.answered(self.completion or accumulator.completion(0.0, "stop"))
         except EngineError as error:
             record_attempts(context, tier, error.attempts, state)
             raise

@@ -28,7 +28,7 @@ from serve_graph.cluster.replicas.broadcast import in_replica, let_threads_give_
 from serve_graph.cluster.replicas.graph_metrics import graph_metrics, siblings_of
 from serve_graph.cluster.replicas.lease_store import shared_leases
 from serve_graph.cluster.replicas.news import SiblingNews
-from serve_graph.cluster.replicas.replica_logs import log_in_replica
+from serve_graph.cluster.replicas.replica_logs import log_in_replica, tracer_of
 from serve_graph.cluster.replicas.sibling_calls import SiblingCalls
 from serve_graph.cluster.rollouts.live_comparer import live_comparer
 from serve_graph.cluster.rollouts.rollout_metrics import RolloutMetrics
@@ -100,6 +100,7 @@ class IngressDeployment(SiblingCalls):
         self.certificate_status = CertificateStatus(begun.policy.validity, begun.name)
         self.judge = live_judge(config, engines, self.sink.write)
         self.comparer = live_comparer(config, engines, self.sink.write, self.judge)
+        self.tracer = tracer_of(config)
         self.service = build_service(
             config,
             begun.policy,
@@ -110,6 +111,7 @@ class IngressDeployment(SiblingCalls):
             self.accounts,
             self.judge,
             self.comparer,
+            self.tracer,
         )
         self.maintenance = Maintenance(self.store, self.sink, self.keyring, self.accounts.spending, config)
         self.alarms = alarm_watch(config, begun.policy, self.store, self.certificate_status)
@@ -181,7 +183,11 @@ class IngressDeployment(SiblingCalls):
         beside += [self.graph_metrics.keep_told(), self.news.run()]
         if self.accounts.leases is not None:
             beside.append(self.accounts.leases.run())
-        await side_by_side(self.sink.run(), self.maintenance.run(), self._watch(), self._follow(), *beside)
+        try:
+            await side_by_side(self.sink.run(), self.maintenance.run(), self._watch(), self._follow(), *beside)
+        finally:
+            if self.tracer is not None:
+                await asyncio.to_thread(self.tracer.close)
 
     async def labelled(self) -> None:
         """Let a label act before its reply leaves."""

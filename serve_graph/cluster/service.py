@@ -15,6 +15,7 @@ from serve_graph.cluster.policy_client import PolicySource
 from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.judge import judge_source
+from serve_graph.engines.telemetry.tracing import Tracer
 from serve_graph.gateway.constraints import routing_context_for
 from serve_graph.gateway.context_length import Room
 from serve_graph.gateway.handler import Service
@@ -51,6 +52,7 @@ def build_service(
     accounts: Accounts | None = None,
     judge: LiveJudge | None = None,
     comparer: Comparer | None = None,
+    tracer: Tracer | None = None,
 ) -> Service:
     """The service that answers with `context` and writes records to `sink`; `affinity_secret` is all replicas' own.
 
@@ -73,6 +75,7 @@ def build_service(
         judge=judge,
         comparer=comparer,
         names_calls=config.logging.format == "json",
+        tracer=tracer,
     )
 
 

@@ -25,7 +25,7 @@ from serve_graph.config.http import HttpConfig
 from serve_graph.config.judge import GradersConfig, JudgeConfig
 from serve_graph.config.learning import AlarmsConfig, FeedbackConfig, GoldenConfig, TicketsConfig
 from serve_graph.config.prices import Amount
-from serve_graph.config.records import LoggingConfig, RecordsConfig
+from serve_graph.config.records import LoggingConfig, RecordsConfig, TracingConfig
 from serve_graph.config.rollouts import RolloutsConfig
 from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, ScalingConfig, TierName, VllmTierConfig
 from serve_graph.errors import ConfigError
@@ -165,6 +165,8 @@ class GraphConfig(Frozen):
     """The decision store."""
     logging: LoggingConfig = LoggingConfig()
     """The log of every process."""
+    tracing: TracingConfig | None = None
+    """Spans of requests, by OpenTelemetry; null: none."""
     http: HttpConfig = HttpConfig()
     """The HTTP endpoint."""
     access: AccessConfig = AccessConfig()

@@ -1,4 +1,4 @@
-"""The decision store's configuration, what records keep of prompts and answers, and how logs are written."""
+"""The decision store's configuration, what records keep of texts, how logs are written and requests traced."""
 
 from __future__ import annotations
 
@@ -76,3 +76,30 @@ class LoggingConfig(Frozen):
     """
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """The least level of the graph's own lines in `json`; other libraries' are shown from warnings on."""
+
+
+class TracingConfig(Frozen):
+    """Where spans of requests are sent, and how many requests have any."""
+
+    otlp_endpoint: Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
+    """Address of an OpenTelemetry collector, over HTTP: `http://collector:4318`. `/v1/traces` is added where the
+    address has no path. Headers it wants are in OpenTelemetry's own variable OTEL_EXPORTER_OTLP_HEADERS.
+    """
+    sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the requests that are traced, where the caller has not decided that."""
+    follow_callers: bool = True
+    """Whether a caller that sends `traceparent` decides by it if its request is traced; false: `sample` alone does.
+    Either way the caller's trace goes on.
+    """
+    capture_content: bool = False
+    """Whether spans of tier calls hold the text of prompts and answers (`gen_ai.input.messages`,
+    `gen_ai.output.messages`).
+    """
+    service_name: Annotated[str, Field(min_length=1)] = "serve-graph"
+    """`service.name` of all spans."""
+
+    @property
+    def traces_url(self) -> str:
+        """The address that spans are posted to."""
+        base = self.otlp_endpoint.rstrip("/")
+        return base if "/" in base.partition("://")[2] else f"{base}/v1/traces"

@@ -27,6 +27,7 @@ from serve_graph.cascade.interfaces import RecordSink
 from serve_graph.cascade.steps import StreamTerms
 from serve_graph.cascade.streaming import abstention, stream_answer
 from serve_graph.engines.telemetry.call_context import CALL, CallContext
+from serve_graph.engines.telemetry.tracing import Tracer
 from serve_graph.errors import EngineError, UnknownModelError
 from serve_graph.gateway.arms import RolloutArms
 from serve_graph.gateway.compared import offer_comparison
@@ -55,7 +56,7 @@ class Service:
     request has `deadline_s` for everything; `clock` is what it is measured by. `accounts` hold what a request may cost
     its key while it is in progress; `sink` charges them. `judge` is handed a sample of the answers, `comparer` one
     of those that are given while a rollout is under way. `names_calls`: router, verifier and tiers are told which
-    decision a call is made for, for their logs.
+    decision a call is made for, for their logs. `tracer` begins the spans of each request.
     """
 
     def __init__(
@@ -77,8 +78,10 @@ class Service:
         judge: LiveJudge | None = None,
         comparer: Comparer | None = None,
         names_calls: bool = False,
+        tracer: Tracer | None = None,
     ) -> None:
         self.names_calls = names_calls
+        self.tracer = tracer
         self.keep_metadata = keep_metadata
         self.judge = judge
         self.comparer = comparer
@@ -155,8 +158,15 @@ class Service:
         return request
 
     def begin(self, request: Request) -> None:
-        """Say from now on, in this task, which decision its work is for."""
-        if self.names_calls:
+        """Say from now on, in this task, which decision its work is for, and begin its trace."""
+        if self.tracer is not None:
+            caller = CALLER.get()
+            request.state.trace, context = self.tracer.begin(
+                request.id, request.model, request.query, stream=request.stream,
+                traceparent=caller.traceparent, tracestate=caller.tracestate,
+            )  # fmt: skip
+            CALL.set(context)
+        elif self.names_calls:
             CALL.set(CallContext(request.id))
 
     def reserve(self, request: Request, tiers: Sequence[str], *, answers: bool = True) -> None:
@@ -244,6 +254,7 @@ class Service:
         request.recorded = True
         record = record_of(request, self.keep_prompt, error, self.keep_metadata, self.keep_answer)
         self.metrics.add(record, checked=request.checked)
+        request.state.trace.ended(record, request.state.completion)
         if record.status >= 500:
             logger.warning("%s ended with %d (%s), tier %s", request.id, record.status, record.error, record.tier)
         try:

@@ -202,6 +202,8 @@ def _evidence(request: Request, promise: AnswerPromise) -> dict[str, Any]:
             entry["signals"] |= logprob_summary(answer.token_logprobs)
     if request.request_id is not None:
         entry["request_id"] = request.request_id
+    if state.trace.trace_id is not None:
+        entry["trace"] = state.trace.trace_id
     if request.assigned is not None:
         entry["rollout"] = request.assigned.as_recorded()
     return entry

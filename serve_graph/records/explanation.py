@@ -62,6 +62,8 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
     stored = record.evidence
     if request_id := stored.get("request_id"):
         lines.append(f"Request id: {request_id}.")
+    if trace := stored.get("trace"):
+        lines.append(f"Trace: {trace}.")
     if deadline_s := stored.get("deadline_s"):
         lines.append(f"Deadline: {deadline_s:g} s in total.")
     if resolved := stored.get("wishes"):

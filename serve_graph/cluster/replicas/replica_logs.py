@@ -1,20 +1,57 @@
-"""The log of a replica: in the configured format, with the deployment's and the replica's name in every line."""
+"""What a replica tells of itself: its log, with its name in every line, and the spans of what it answers."""
 
 from __future__ import annotations
 
 from ray import serve
 from ray.serve.exceptions import RayServeException
 
+from serve_graph.config.graph import GraphConfig
 from serve_graph.config.records import LoggingConfig
+from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig
 from serve_graph.engines.telemetry.json_logs import set_up_logs
+from serve_graph.engines.telemetry.tracing import Tracer
+from serve_graph.errors import ConfigError
+
+
+def this_replica() -> dict[str, str]:
+    """The names of this process's deployment and replica; empty where it is no replica."""
+    try:
+        context = serve.get_replica_context()
+    except RayServeException:
+        return {}
+    return {"deployment": context.deployment, "replica": context.replica_id.unique_id}
 
 
 def log_in_replica(config: LoggingConfig | None) -> None:
     """Have this replica log as the configuration says; nothing where this process is no replica."""
-    if config is None or config.format == "text":
+    if config is not None and config.format != "text" and (place := this_replica()):
+        set_up_logs(config, place)
+
+
+def check_tracing(config: GraphConfig) -> None:
+    """Raise ConfigError where `tracing` is configured and what it needs is not installed."""
+    if config.tracing is None:
         return
     try:
-        context = serve.get_replica_context()
-    except RayServeException:
-        return
-    set_up_logs(config, {"deployment": context.deployment, "replica": context.replica_id.unique_id})
+        import serve_graph.engines.telemetry.otel  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(f"tracing needs OpenTelemetry ({error}): pip install 'serve-graph[tracing]'") from error
+
+
+def tracer_of(config: GraphConfig) -> Tracer | None:
+    """What begins the traces of this replica's requests; None where none are."""
+    if config.tracing is None:
+        return None
+    check_tracing(config)
+    from serve_graph.engines.telemetry.otel import OtelTracer, TierModel
+
+    tiers = {tier.name: TierModel(*served_by(tier)) for tier in config.tiers}
+    return OtelTracer(config.tracing, tiers, this_replica())
+
+
+def served_by(tier: AnyTierConfig) -> tuple[str, str]:
+    """Who serves a tier's model, and what they call it."""
+    if isinstance(tier, HostedTierConfig):
+        first = tier.apis[0]
+        return first.api, first.model or tier.name
+    return tier.engine, tier.name

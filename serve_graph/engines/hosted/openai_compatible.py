@@ -16,6 +16,7 @@ from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.event_stream import EventReader
 from serve_graph.engines.hosted.failures import error_in_reply, failure_of
 from serve_graph.engines.hosted.replies import ReplyStream, plain_events, whole_reply
+from serve_graph.engines.telemetry.call_context import trace_headers
 
 
 class OpenAICompatibleEngine:
@@ -59,7 +60,11 @@ class OpenAICompatibleEngine:
         try:
             async with asyncio.timeout(timeout_s):
                 raw = await self.client.embeddings.with_raw_response.create(
-                    model=model, input=body["input"], encoding_format=encoding, extra_body=rest
+                    model=model,
+                    input=body["input"],
+                    encoding_format=encoding,
+                    extra_body=rest,
+                    extra_headers=trace_headers() or None,
                 )
                 data = json.loads(raw.content)
         except Exception as error:
@@ -112,6 +117,8 @@ class OpenAICompatibleEngine:
         names["anthropic_cache_control"] = None
         if not body.get("top_logprobs") or names.get("logprobs") is None:
             names["top_logprobs"] = None
+        if headers := trace_headers():
+            own["extra_headers"] = headers
         return own | {"extra_body": {name: body[ours] for ours, name in names.items() if name is not None}}
 
     async def close(self) -> None:

@@ -80,12 +80,13 @@ def set_up_logs(config: LoggingConfig, place: Mapping[str, str], stream: TextIO 
     place : mapping
         What is said in every line of this process.
     stream : text file, optional
-        Where to; None: stderr.
+        Where to; None: this process's stderr, which is not `sys.stderr` in a replica: that is a logger of Ray Serve's
+        there, which buffers.
     """
     if config.format == "text":
         return
     formatter = JsonFormatter(place)
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = logging.StreamHandler(stream or sys.__stderr__ or sys.stderr)
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.cluster.conftest import RunningGraph, until
 
 MARKER = "zebra-crossing-4711"
 DEPLOYMENTS = ("ingress", "cheap", "frontier")
-
-
-@pytest.fixture(scope="module")
-def logging_graph(new_graph: Callable[..., RunningGraph]) -> RunningGraph:
-    return new_graph(logging={"format": "json", "level": "DEBUG"}, records={"retry_s": 0.3})
 
 
 def session_of(graph: RunningGraph) -> Path:
@@ -41,8 +33,8 @@ def lines_of(logs: Path) -> list[dict[str, Any]]:
     return found
 
 
-def test_failures_carry_their_decision_and_no_log_holds_a_prompt(logging_graph: RunningGraph) -> None:
-    graph = logging_graph
+def test_failures_carry_their_decision_and_no_log_holds_a_prompt(observed: RunningGraph) -> None:
+    graph = observed
     for said in (MARKER, f"{MARKER} [echo:unsure]", f"{MARKER} [cheap:fail]", f"{MARKER} [echo:refuse]"):
         graph.chat(said)
         graph.chat(said, stream=True)
@@ -67,8 +59,8 @@ def test_failures_carry_their_decision_and_no_log_holds_a_prompt(logging_graph: 
     assert MARKER not in graph.log.read_text()
 
 
-def test_every_line_of_a_replica_is_one_object_that_says_where_it_was_written(logging_graph: RunningGraph) -> None:
-    graph = logging_graph
+def test_every_line_of_a_replica_is_one_object_that_says_where_it_was_written(observed: RunningGraph) -> None:
+    graph = observed
     graph.chat("hello")
     logs = session_of(graph)
     until(lambda: set(DEPLOYMENTS) <= {line.get("deployment") for line in lines_of(logs)}, 30)

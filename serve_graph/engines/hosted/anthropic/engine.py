@@ -18,6 +18,7 @@ from serve_graph.engines.hosted.anthropic.reply import ChunksOfMessage, chat_com
 from serve_graph.engines.hosted.anthropic.request import anthropic_request
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.event_stream import EventReader
+from serve_graph.engines.telemetry.call_context import trace_headers
 from serve_graph.protocol.responses import MALFORMED
 
 API_VERSION = "2023-06-01"
@@ -91,6 +92,7 @@ class AnthropicEngine:
     def _request(self, body: dict[str, Any]) -> httpx.Request:
         headers = httpx.Headers({"x-api-key": self.config.read_key(), "anthropic-version": API_VERSION})
         headers.update(self.config.headers)
+        headers.update(trace_headers())
         try:
             content = json.dumps(anthropic_request(body, self.config), ensure_ascii=False).encode()
         except MALFORMED as error:
