@@ -30,7 +30,7 @@ from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.types import Prompts
 from router_models.versions.registry import MANIFEST_TAG, RegisteredVersion
 from router_models.versions.router_version import RouterVersion, Stage
-from tests.unit.router_models.versions.test_router_version import version
+from tests.unit.router_models.versions.made_version import version
 
 FILES = ("policy.json", "certificate.json", "cheap.router.json", "cheap.router.npz", "cheap.router_calibrator.npz")
 ADDED = ("chat_template.jinja", "evil.py", "cheap.router.pkl", "certificate.json.bak", "sub/x.npz", ".hidden")

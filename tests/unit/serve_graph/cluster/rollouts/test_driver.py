@@ -6,107 +6,19 @@ The modules under test import ray.serve: inside, never above.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
 import pytest
 
 from router_models.errors import RegistryError
-from router_models.monitoring.canary import PairedRequest
 from router_models.versions.registry import find_version, set_review
 from router_models.versions.review import review_tags
-from serve_graph.errors import PolicyUnavailableError
 from serve_graph.learning.alarm_table import Alarm, AlarmTable
-from serve_graph.policy.rollout.audited import begun_entry, change_entry
 from serve_graph.policy.rollout.states import Rollout
-from serve_graph.policy.rollout.table import RolloutTable
-from serve_graph.policy.rollout.transitions import Happened, RolloutEvent, next_state
+from serve_graph.policy.rollout.transitions import Happened
 from serve_graph.policy.served_version import ServedVersion
-from serve_graph.records.audit import AuditFilter
-from serve_graph.records.audit_log import AuditLog
-from tests.unit.serve_graph.cluster.controllers import Cluster
-
-if TYPE_CHECKING:
-    from serve_graph.cluster.controller_deployment import ControllerDeployment
-
-NOW = datetime.now(UTC)
-ALIKE = PairedRequest(True, None, None, None, None, 0.001, 0.001)
-WORSE = PairedRequest(False, 1.0, 0.0, False, True, 0.001, 0.001)
-
-
-class Trial:
-    """A rollout of a cluster's second version beside its first; `pairs` is what both have decided so far."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster = cluster
-        self.pairs: list[PairedRequest] = []
-        self.later_s = 0.0
-        self.controller: ControllerDeployment = self.start()
-
-    def start(self) -> ControllerDeployment:
-        """A controller, or the one that Ray starts after it was killed."""
-        self.controller = self.cluster.controller()
-        self.controller.rollouts.pairs = self._read
-        self.controller.rollouts.now = lambda: NOW + timedelta(seconds=self.later_s)
-        return self.controller
-
-    async def _read(self, _: str, __: str) -> list[PairedRequest]:
-        return self.pairs
-
-    def came(self, pairs: list[PairedRequest]) -> list[PairedRequest]:
-        """Pairs whose requests came now."""
-        at = (NOW + timedelta(seconds=self.later_s)).isoformat(timespec="milliseconds")
-        return [replace(pair, came_at=at) for pair in pairs]
-
-    async def begin(self, *steps: float, **options: Any) -> Rollout:
-        await self.controller.look()
-        first, second = self.cluster.first, self.cluster.second
-        at = NOW.isoformat(timespec="milliseconds")
-        options = {"pause_s": 60.0, "reason": "a try"} | options
-        made = Rollout.begin(first.model, first.name, second.name, at=at, by="os:ann@here", steps=steps, **options)
-        assert await self.table.begin(made, begun_entry(made))
-        await self.controller.look()
-        return made
-
-    async def person(self, what: Happened, **fields: Any) -> None:
-        """What a command does."""
-        now = await self.now()
-        event = RolloutEvent(what, NOW.isoformat(timespec="milliseconds"), "os:ann@here", "because", **fields)
-        after = next_state(now, event)
-        assert await self.table.change(now, after, change_entry(now, after, event))
-
-    async def pass_time(self, seconds: float) -> None:
-        self.later_s += seconds
-        await self.controller.look()
-
-    @property
-    def table(self) -> RolloutTable:
-        return RolloutTable(self.controller.store)
-
-    async def now(self) -> Rollout:
-        [found] = await self.table.latest(self.cluster.first.model)
-        return found
-
-    async def at(self) -> tuple[str, float]:
-        found = await self.now()
-        return str(found.state), found.weight
-
-    @property
-    def taken(self) -> tuple[str, float | None]:
-        """What ingress replicas answer with, and the candidate's share."""
-        taken = self.cluster.taken
-        served: ServedVersion = self.controller.served if taken is None else taken
-        return served.name, None if served.rollout is None else served.rollout.weight
-
-    async def actions(self) -> list[str]:
-        found = await AuditLog(self.controller.store).entries(AuditFilter(action="versions"))
-        return [entry.action.removeprefix("versions.") for entry in sorted(found, key=lambda e: e.created_at)]
-
-
-@pytest.fixture
-async def trial(cluster: Cluster) -> Trial:
-    return Trial(cluster)
+from tests.unit.serve_graph.cluster.rollouts.trial import ALIKE, NOW, WORSE, Trial, named, unreachable
 
 
 async def test_a_step_passes_when_its_pause_is_over_and_its_minimum_reached(trial: Trial) -> None:
@@ -226,81 +138,6 @@ async def test_a_rollout_ends_when_another_version_is_served_than_it_was_begun_w
     assert trial.taken == ("none", None)
 
 
-async def test_nothing_moves_while_the_registry_is_away(trial: Trial) -> None:
-    await trial.begin(5, 50)
-    database = Path(trial.cluster.config.registry_uri.removeprefix("sqlite:///"))
-    database.rename(database.with_suffix(".away"))
-    with pytest.raises(RegistryError):
-        await trial.pass_time(61)
-    assert trial.taken == (trial.cluster.first.name, 0.05)
-    database.unlink(missing_ok=True)
-    database.with_suffix(".away").rename(database)
-    await trial.pass_time(1)
-    assert trial.taken == (trial.cluster.first.name, 0.5)
-
-
-async def test_late_replicas_learn_what_is_served_although_the_rollout_cannot_be_known(trial: Trial) -> None:
-    await trial.begin(50)
-    await trial.cluster.kill(trial.controller)
-    again = trial.start()
-    again.rollouts.look = unreachable  # type: ignore[method-assign]
-    with pytest.raises(RegistryError):
-        await again.look()
-    current = await again.current()
-    assert current is not None
-    assert current.name == trial.cluster.first.name
-
-
-@pytest.mark.parametrize("against", ["evidence", "an alarm"])
-async def test_a_bad_candidate_is_taken_back_while_the_registry_is_away(trial: Trial, against: str) -> None:
-    await trial.begin(50)
-    database = Path(trial.cluster.config.registry_uri.removeprefix("sqlite:///"))
-    database.rename(database.with_suffix(".away"))
-    if against == "evidence":
-        trial.pairs = [WORSE] * 300
-    else:
-        alarm = Alarm(trial.cluster.second.name, "revoked", "overall", NOW.isoformat(), "bad answers", acts=True)
-        await AlarmTable(trial.controller.store).raise_all([alarm])
-    assert await trial.controller.look()
-    assert await trial.at() == ("Degraded", 0.0)
-    assert trial.taken == (trial.cluster.first.name, None)
-
-
-async def test_a_candidate_that_no_replica_can_load_is_not_tried(trial: Trial) -> None:
-    trial.cluster.fails.add(("verifier", trial.cluster.second.name))
-    await trial.begin(50)
-    assert await trial.at() == ("Degraded", 0.0)
-    assert "could not be loaded by any replica of verifier" in (await trial.now()).reason
-    assert trial.taken == (trial.cluster.first.name, None)
-
-
-async def test_a_candidate_that_no_replica_can_load_is_not_promoted_by_a_person_either(trial: Trial) -> None:
-    first, second = trial.cluster.first, trial.cluster.second
-    await trial.controller.look()
-    trial.cluster.away.add("router")
-    with pytest.raises(PolicyUnavailableError):
-        await trial.begin(50)
-    await trial.person(Happened.PROMOTE)
-    trial.cluster.away.clear()
-    trial.cluster.fails.add(("verifier", second.name))
-    for _ in range(3):
-        await trial.controller.look()
-    assert await trial.at() == ("Degraded", 0.0)
-    assert (named(trial.cluster), trial.taken) == (first.name, (first.name, None))
-
-
-async def test_a_step_counts_on_where_evidence_was_lost(trial: Trial) -> None:
-    await trial.begin(5, 50, minimum=10)
-    trial.pairs = trial.came([ALIKE] * 9)
-    await trial.controller.look()
-    trial.pairs = trial.pairs[:3]
-    await trial.pass_time(61)
-    assert await trial.at() == ("Progressing", 0.05)
-    trial.pairs = trial.pairs + trial.came([ALIKE] * 7)
-    await trial.pass_time(1)
-    assert await trial.at() == ("Progressing", 0.5)
-
-
 @pytest.mark.parametrize("way", ["step", "evidence", "person"])
 async def test_a_share_that_the_tiers_cannot_carry_is_not_given_and_a_person_is_told_why(
     trial: Trial, way: str
@@ -339,18 +176,6 @@ async def test_what_replicas_shed_and_spend_is_kept_with_the_evidence_that_of_si
     kept = (await trial.now()).evidence["comparing"]
     assert [kept[name] for name in ("offered", "compared", "waiting", "shed")] == [18, 5, 2, {"busy": 2, "budget": 9}]
     assert kept["today"] == {"spent_usd": "0.7", "budget_usd": "1"}
-
-
-@pytest.mark.parametrize("deployment", ["router", "verifier"])
-async def test_a_canary_outlives_an_outage_of_router_or_verifier(trial: Trial, deployment: str) -> None:
-    await trial.controller.look()
-    trial.cluster.away.add(deployment)
-    with pytest.raises(PolicyUnavailableError, match=f"no replica of {deployment} has said"):
-        await trial.begin(50)
-    assert await trial.at() == ("Progressing", 0.5)
-    trial.cluster.away.clear()
-    await trial.controller.look()
-    assert trial.taken == (trial.cluster.first.name, 0.5)
 
 
 async def test_a_promotion_that_may_not_be_is_paused_for_a_person(trial: Trial) -> None:
@@ -404,14 +229,3 @@ async def test_a_weight_and_an_abort_of_a_person_reach_the_replicas(trial: Trial
     await trial.person(Happened.ABORT)
     await trial.controller.look()
     assert trial.taken == (trial.cluster.first.name, None)
-
-
-def named(cluster: Cluster) -> str:
-    """What the alias `stable` names."""
-    found = find_version(cluster.config.registry_uri, cluster.first.model, "stable")
-    assert found is not None
-    return found.name
-
-
-async def unreachable(_: Any) -> Any:
-    raise RegistryError("gone")

@@ -1,27 +1,18 @@
-"""Both versions of a rollout decide a request: what is reused, what is asked for, graded, paid, shed and written."""
+"""Both versions of a rollout decide a request: what is reused, what is asked for, graded, paid and written."""
 
-import asyncio
-import re
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from router_models.data.starter import Task
-from router_models.monitoring.canary import CanaryEvidence, CanaryLimits, PairedRequest
-from router_models.types import Action, Completion, Query
-from serve_graph.cascade import cascade
+from router_models.types import Action, Query
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.fakes import PRICES, FakeDecider, FakeEngine, FakeJudge, fake_context
 from serve_graph.cascade.steps import RequestState, StreamMode, StreamTerms
 from serve_graph.cascade.streaming import stream_answer
-from serve_graph.config.comparisons import ComparisonsConfig
-from serve_graph.config.judge import JudgeConfig
 from serve_graph.errors import (
     EngineError,
     EngineRequestError,
@@ -29,140 +20,22 @@ from serve_graph.errors import (
     PolicyUnavailableError,
     SaturatedError,
 )
-from serve_graph.learning.comparing.compared_request import ComparedRequest
-from serve_graph.learning.comparing.comparer import Comparer
-from serve_graph.learning.comparing.comparison_metrics import ComparisonMetrics
-from serve_graph.learning.comparing.tally import tallied, tally_sentences
-from serve_graph.learning.judging.judge_budget import JudgeBudget
-from serve_graph.learning.judging.judge_calls import JudgeTiers
 from serve_graph.learning.judging.task_graders import TaskGraders
-from serve_graph.records.comparisons import Comparison, comparison_line
+from serve_graph.records.comparisons import comparison_line
 from serve_graph.records.kept_requests import BESIDE
-
-SHOWN = re.compile(r"BEGIN (?:FIRST|SECOND) ANSWER (\w+)\n(.*?)\nEND", re.DOTALL)
-CHEAP_USD, FRONTIER_USD, PAIR_USD = Decimal("0.00002"), Decimal("0.0002"), Decimal("0.00004")
-"""What a fake tier's answer costs, and a pair's grading in both orders."""
-
-
-@dataclass
-class Critic(FakeEngine):
-    """A judge for which these texts are right; `says` is its verdict instead, whatever stands first."""
-
-    right: frozenset[str] = frozenset({"frontier says"})
-    says: str | None = None
-
-    async def generate(self, query: Query, left_s: float = float("inf")) -> Completion:
-        done = await super().generate(query, left_s)
-        [(nonce, first), (_, second)] = SHOWN.findall(query.messages[0].content)
-        found = (first in self.right, second in self.right)
-        words = {(True, True): "both", (True, False): "first", (False, True): "second", (False, False): "neither"}
-        return Completion(f"VERDICT {nonce}: {self.says or words[found]}", "stop", done.usage)
-
-
-class TiesLast(Critic):
-    """Of a pair with the last tier's answer it prefers whichever stands first."""
-
-    async def generate(self, query: Query, left_s: float = float("inf")) -> Completion:
-        done = await super().generate(query, left_s)
-        if "frontier says" not in query.messages[0].content:
-            return done
-        return replace(done, text=f"{done.text.rpartition(' ')[0]} first")
-
-
-def version(tier: str = "cheap", verdict: Action = Action.ACCEPTED) -> CascadeContext:
-    """A version that sends everything to a tier, and gives every cheap answer this verdict."""
-    return fake_context(decider=FakeDecider(tier), judge=FakeJudge(verdict))
-
-
-ACCEPTS, ESCALATES, SENDS_UP = version(), version(verdict=Action.ESCALATED), version("frontier")
-
-
-async def served(
-    stable: CascadeContext,
-    candidate: CascadeContext,
-    *,
-    arm: Any = "stable",
-    stream: StreamTerms | None = None,
-    query: Query | None = None,
-    **fields: Any,
-) -> ComparedRequest:
-    """A request that one of two versions has answered."""
-    both, state = {"stable": stable, "candidate": candidate}, RequestState()
-    query = query or Query.from_prompt("2 + 2?")
-    await cascade.answer(both[arm], query, None, state, stream)
-    usd = sum((line.cost_usd for line in (*state.calls, *state.overhead)), Decimal(0))
-    given: dict[str, Any] = {"decision": "dec-1", "slices": lambda: ("en",), "stream": stream}
-    return ComparedRequest(
-        rollout="rol-1", arm=arm, weight=0.05, unit="ab", probability=0.25, last_tier="frontier",
-        query=query, state=state, usd=usd, context_of=lambda name: both[name], **given | fields,
-    )  # fmt: skip
-
-
-@dataclass
-class Rig:
-    """A Comparer over fakes, what it wrote, and whom it called."""
-
-    comparer: Comparer
-    critic: FakeEngine
-    engines: dict[str, FakeEngine]
-    rows: list[Comparison] = field(default_factory=list)
-
-    @property
-    def metrics(self) -> ComparisonMetrics:
-        return self.comparer.metrics
-
-    def asked(self) -> dict[str, int]:
-        """How many calls each tier had from the comparer."""
-        return {name: len(engine.queries) for name, engine in self.engines.items() if engine.queries}
-
-    async def compared(self, stable: CascadeContext, candidate: CascadeContext, **given: Any) -> Comparison:
-        """Compare one request; the row."""
-        await self.comparer.compare(await served(stable, candidate, **given))
-        return self.rows[-1]
-
-    @asynccontextmanager
-    async def running(self, until: Callable[[], Any]) -> AsyncIterator[None]:
-        """Its workers run, in the end until something is so."""
-        task = asyncio.ensure_future(self.comparer.run())
-        try:
-            yield
-            async with asyncio.timeout(5):
-                while not until():
-                    await asyncio.sleep(0.005)
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Callable[..., Rig]:
-    def make(
-        critic: FakeEngine | None = None,
-        tiers: Any = None,
-        engines: Any = None,
-        gives_way: Callable[[], bool] = lambda: False,
-        **settings: Any,
-    ) -> Rig:
-        named = {"cheap": FakeEngine("cheap says"), "frontier": FakeEngine("frontier says"), **(engines or {})}
-        named["critic"] = critic or Critic()
-        known = JudgeTiers(named, {**PRICES, "middle": PRICES["cheap"], "critic": PRICES["cheap"]}, **(tiers or {}))
-        config, rows = ComparisonsConfig.model_validate({"within_s": 0.4} | settings), list[Comparison]()
-        budget = JudgeBudget(tmp_path / f"{len(settings)}.json", config.budget_usd_per_day)
-        grading = JudgeConfig(tier="critic", mode="pairwise", timeout_s=0.2)
-        made = Comparer(
-            config,
-            grading,
-            "judge:critic/m",
-            known,
-            rows.append,
-            budget,
-            gives_way=gives_way,
-            after_s=0.0,
-            busy_loop_s=10.0,
-        )
-        return Rig(made, named["critic"], named, rows)
-
-    return make
+from tests.unit.serve_graph.learning.comparing.compared import (
+    ACCEPTS,
+    CHEAP_USD,
+    ESCALATES,
+    FRONTIER_USD,
+    PAIR_USD,
+    SENDS_UP,
+    Critic,
+    Rig,
+    TiesLast,
+    served,
+    version,
+)
 
 
 async def test_two_versions_that_decide_alike_cost_no_call_and_no_grade(rig: Callable[..., Rig]) -> None:
@@ -403,186 +276,3 @@ async def test_a_stream_that_was_shown_unjudged_because_it_was_late_is_decided_a
     await at.comparer.compare(request)
     assert (at.rows[-1].alike, at.rows[-1].stable_action) == (True, "escalated")
     assert at.asked() == {"frontier": 1}
-
-
-def test_the_share_that_is_drawn_is_the_rollouts_and_grows_with_it(rig: Callable[..., Rig]) -> None:
-    comparer, names = rig().comparer, [f"dec-{i}" for i in range(4000)]
-    few, more = ({name for name in names if comparer.draws(name, rate)} for rate in (0.05, 0.2))
-    assert 140 <= len(few) <= 260
-    assert 700 <= len(more) <= 900
-    assert few < more
-    assert comparer.draws("dec-1", 1.0)
-    assert not comparer.draws("dec-1", 0.0)
-
-
-async def test_offering_waits_for_nothing_and_what_does_not_fit_is_shed(rig: Callable[..., Rig]) -> None:
-    """A worker waits for a tier; requests are done with microseconds each, and the event loop stays theirs."""
-    at = rig(max_queued=50, concurrency=1, engines={"frontier": FakeEngine(slow_s=0.1)})
-    request = await served(ACCEPTS, SENDS_UP)
-    async with at.running(until=lambda: at.rows):
-        at.comparer.offer(request)
-        async with asyncio.timeout(5):
-            while not at.engines["frontier"].queries:
-                await asyncio.sleep(0)
-        started = time.thread_time()
-        for i in range(1_000):
-            at.comparer.offer(replace(request, decision=f"dec-{i + 2}"))
-        assert (time.thread_time() - started) / 1_000 < 0.0005
-        assert (at.metrics.shed, at.metrics.waiting, at.rows) == ({"queue": 950}, 50, [])
-    assert at.rows[0].decision == "dec-1"
-
-
-async def test_a_failed_request_is_a_row_that_counts_against_the_candidate_however_busy_it_is(
-    rig: Callable[..., Rig],
-) -> None:
-    made = rig(gives_way=lambda: True)
-    failed = replace(await served(ACCEPTS, ESCALATES, arm="candidate"), failed=True)
-    made.comparer.offer(failed)
-    async with made.running(lambda: made.rows):
-        pass
-    [row] = made.rows
-    assert (row.candidate_action, row.ungraded_reason, row.same_answer, row.stable_right) == (
-        "failed", "failed", False, None,
-    )  # fmt: skip
-    assert made.asked() == {}
-    pairs = [PairedRequest(True, None, None, None, None, 0.001, 0.001)] * 300
-    verdicts = [CanaryEvidence.of(found, [], CanaryLimits()).verdict for found in (pairs, [row.paired()] * 20 + pairs)]
-    assert verdicts == ["promote", "go_on"]
-
-
-async def test_comparisons_give_way_before_anything_is_known_of_them(rig: Callable[..., Rig]) -> None:
-    at, asked = rig(gives_way=lambda: True), list[str]()
-
-    def context_of(arm: str) -> CascadeContext:
-        asked.append(arm)
-        return ACCEPTS
-
-    async with at.running(until=lambda: at.metrics.shed):
-        at.comparer.offer(replace(await served(ACCEPTS, SENDS_UP), context_of=context_of))
-    assert (at.metrics.shed, at.rows, asked) == ({"busy": 1}, [], [])
-
-
-async def test_what_is_busy_for_a_moment_is_waited_for_before_a_comparison_and_within_it(
-    rig: Callable[..., Rig],
-) -> None:
-    began = time.monotonic()
-    at = rig(
-        gives_way=lambda: time.monotonic() - began < 0.05,
-        tiers={"is_busy": lambda tier: time.monotonic() - began < 0.15},
-        within_s=4,
-    )
-    async with at.running(until=lambda: at.rows):
-        at.comparer.offer(await served(ACCEPTS, SENDS_UP))
-    assert (at.rows[0].ungraded_reason, at.rows[0].candidate_right, at.metrics.shed) == (None, 1.0, {})
-
-
-async def test_a_comparison_ends_in_its_time_and_what_waited_for_it_too_long_is_shed(rig: Callable[..., Rig]) -> None:
-    at = rig(concurrency=1, within_s=0.2, engines={"frontier": FakeEngine("frontier says", slow_s=5.0)})
-    async with at.running(until=lambda: at.rows and at.metrics.shed):
-        for decision in ("dec-1", "dec-2"):
-            at.comparer.offer(await served(ACCEPTS, SENDS_UP, decision=decision))
-    [row] = at.rows
-    assert (row.decision, row.ungraded_reason) == ("dec-1", "timeout")
-    assert row.candidate_usd > row.stable_usd, "what took too long is no cheaper than the last tier's answer"
-    assert at.metrics.shed == {"busy": 1}
-
-
-@pytest.mark.parametrize("candidate", [version(), SENDS_UP], ids=["alike", "differing"])
-async def test_where_its_likely_cost_is_not_left_a_comparison_is_shed_whatever_it_would_show(
-    rig: Callable[..., Rig], candidate: CascadeContext
-) -> None:
-    """Left out once it is known that versions differ, what remains would look alike; counted as lost, a spent budget
-    would hold back every candidate.
-    """
-    asked: list[str] = []
-
-    def context_of(arm: str) -> CascadeContext:
-        asked.append(arm)
-        return candidate
-
-    at = rig(budget_usd_per_day="0.0013", tiers={"most_usd": lambda tier, query: Decimal("0.0002")})
-    await at.comparer.compare(replace(await served(ACCEPTS, candidate), context_of=context_of))
-    assert (at.rows, asked, at.asked(), at.metrics.shed) == ([], [], {}, {"budget": 1})
-    assert at.comparer.budget.spent() == 0
-    richer = rig(budget_usd_per_day="0.0014", tiers={"most_usd": lambda tier, query: Decimal("0.0002")}, max_queued=7)
-    for _ in range(2):
-        await richer.compared(ACCEPTS, version())
-    assert (len(richer.rows), richer.comparer.budget.spent()) == (2, 0), "what is not needed is given back"
-
-
-async def test_what_a_comparison_spends_beyond_its_likely_cost_is_the_days_too_and_ends_there(
-    rig: Callable[..., Rig],
-) -> None:
-    """A judge's prompt of long answers costs more than was held for it."""
-
-    def most_usd(tier: str, query: Query) -> Decimal:
-        return Decimal("0.0001") if "cheap says" not in query.messages[0].content else Decimal("0.0008")
-
-    left = rig(budget_usd_per_day="0.002", tiers={"most_usd": most_usd}, max_queued=9)
-    assert (await left.compared(ACCEPTS, SENDS_UP)).ungraded_reason is None
-    assert left.comparer.budget.spent() == FRONTIER_USD + PAIR_USD
-    spent = rig(budget_usd_per_day="0.0007", tiers={"most_usd": most_usd}, concurrency=1, max_queued=9)
-    assert (await spent.compared(ACCEPTS, SENDS_UP)).ungraded_reason == "budget"
-    assert spent.comparer.budget.spent() == FRONTIER_USD
-
-
-async def test_every_offer_of_a_rollout_is_told_of_by_what_became_of_it(rig: Callable[..., Rig]) -> None:
-    at = rig(max_queued=2, concurrency=1, critic=Critic(says="first"))
-    for n in range(3):
-        at.comparer.offer(await served(ACCEPTS, SENDS_UP, decision=f"dec-{n}"))
-    async with at.running(until=lambda: len(at.rows) == 2):
-        pass
-    told = await at.comparer.told("rol-1")
-    assert (told["offered"], told["compared"], told["ungraded"], told["shed"]) == (3, 2, {}, {"queue": 1})
-    assert told["ties"] == 2
-    assert (told["spent_usd"], told["budget_usd"]) == (f"{2 * (FRONTIER_USD + PAIR_USD):f}", "1")
-    assert (await at.comparer.told("rol-2"))["offered"] == 0
-    [offered, spent, starved] = tally_sentences(tallied({}, [told]))
-    assert offered == ("offered to be compared: 3 requests; compared: 2 (2 ties); waiting: 0; shed: 1 (1 queue)")
-    assert spent == "spent on comparing today: $0.00048 of $1"
-    assert "comparisons.concurrency" in starved
-    assert len(tally_sentences(tallied({}, [told | {"shed": {}, "offered": 2}]))) == 2
-    for n in range(9):
-        at.comparer.tally(f"rol-{n}")
-    assert len(at.comparer._tallies) == 4
-
-
-async def test_comparisons_give_way_while_the_event_loop_is_busy(rig: Callable[..., Rig]) -> None:
-    at = rig()
-    at.comparer.busy_loop_s = -1.0  # however quick a turn of it is
-    async with at.running(until=lambda: at.metrics.shed):
-        at.comparer.offer(await served(ACCEPTS, version()))
-    assert (at.metrics.shed, at.rows) == ({"busy": 1}, [])
-
-
-PICTURE = {"type": "image_url", "image_url": {"url": "x" * (12 * 1024 * 1024)}}
-TOOL = {"type": "function", "function": {"name": "f", "description": "x" * (12 * 1024 * 1024)}}
-
-
-@pytest.mark.parametrize(
-    "parameters", [{"messages": [{"role": "user", "content": [PICTURE]}]}, {"tools": [TOOL]}], ids=["picture", "tool"]
-)
-async def test_requests_that_wait_fill_no_memory(rig: Callable[..., Rig], parameters: dict[str, Any]) -> None:
-    """Requests that hold more than all that may wait are shed; those that end make room."""
-    at = rig()
-    request = await served(ACCEPTS, version(), query=Query((), {}, parameters))
-    for _ in range(4):
-        at.comparer.offer(request)
-    assert (at.metrics.shed, at.metrics.waiting) == ({"queue": 2}, 2)
-    async with at.running(until=lambda: len(at.rows) == 3):
-        async with asyncio.timeout(5):
-            while len(at.rows) < 2:
-                await asyncio.sleep(0.005)
-        at.comparer.offer(request)
-
-
-async def test_a_row_that_cannot_be_made_ends_no_worker(rig: Callable[..., Rig]) -> None:
-    def unsliced() -> tuple[str, ...]:
-        raise ValueError("no such slicer")
-
-    at = rig(concurrency=1)
-    async with at.running(until=lambda: at.rows):
-        at.comparer.offer(await served(ACCEPTS, version(), slices=unsliced))
-        at.comparer.offer(await served(ACCEPTS, version(), decision="dec-2"))
-    assert [row.decision for row in at.rows] == ["dec-2"]
-    assert at.metrics.shed == {"error": 1}

@@ -1,9 +1,6 @@
 """The hosted tier against a second server process: real sockets, scripted faults, no Ray cluster."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator
-from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +8,6 @@ from typing import Any
 import pytest
 
 from serve_graph.config.graph import load_config
-from serve_graph.config.prices import PriceConfig
 from serve_graph.config.tiers import HostedTierConfig
 from serve_graph.errors import (
     ConfigError,
@@ -23,57 +19,17 @@ from serve_graph.errors import (
     status_of,
 )
 from tests.fixtures.made_up_time import hurry, hurry_when, settled
-
-Api = Any  # conftest.Api
-BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "one two three"}], "max_tokens": 20}
-PRICE = PriceConfig(input_usd_per_mtok=Decimal(1), output_usd_per_mtok=Decimal(2))
-ONCE = {"max_attempts": 1}
-OPEN: list[Any] = []
-LONG_S = 60.0
-"""No machine is so busy that what is waited for so long takes longer."""
-QUICK = {"backoff_s": 0.01, "backoff_max_s": 0.05}
-
-
-def hosted(*apis: Api, timeout_s: float = 20.0, failover: dict[str, Any] | None = None, **fields: Any) -> Any:
-    """A HostedDeployment over one API or several."""
-    from serve_graph.cluster.hosted_deployment import HostedDeployment
-
-    if len(apis) == 1:
-        fields |= {"model": "some-model", "base_url": apis[0].url}
-    else:
-        fields["deployments"] = [
-            {"name": name, "model": "some-model", "base_url": api.url, "weight": weight}
-            for name, weight, api in zip(("east", "west"), (1, 0), apis, strict=True)
-        ]
-    common = {"name": "frontier", "engine": "openai", "price": PRICE, "timeout_s": timeout_s}
-    OPEN.append(HostedDeployment(HostedTierConfig.model_validate(common | {"failover": failover or QUICK} | fields)))
-    return OPEN[-1]
-
-
-async def soon(coming: asyncio.Future[Any]) -> Any:
-    done, _ = await asyncio.wait({coming}, timeout=LONG_S / 4)
-    assert done, "no time-out ended it"
-    return await coming
-
-
-async def list_of(pieces: AsyncIterator[Any]) -> list[Any]:
-    return [piece async for piece in pieces]
-
-
-async def asked(tier: Any, stream: bool, timeout_s: float = 20.0) -> tuple[str, tuple[Any, ...]]:
-    """Text and calls; raises what the ingress would."""
-    from serve_graph.cluster.tier_client import raise_error
-
-    if not stream:
-        reply = await tier.generate(dict(BODY), timeout_s)
-        raise_error(reply, "frontier", reply.get("attempts", ()))
-        return reply["choices"][0]["message"]["content"], reply.get("attempts", ())
-    text, calls = [], ()
-    async for piece in tier.stream(BODY | {"stream": True, "stream_options": {"include_usage": True}}, timeout_s):
-        raise_error(piece, "frontier", piece.get("attempts", ()))
-        calls = piece.get("attempts", calls)
-        text += [choice["delta"].get("content") or "" for choice in piece.get("choices") or ()]
-    return "".join(text), calls
+from tests.unit.serve_graph.engines.hosted.asked import (
+    BODY,
+    LONG_S,
+    ONCE,
+    OPEN,
+    Api,
+    asked,
+    hosted,
+    list_of,
+    soon,
+)
 
 
 def test_parameters_reach_the_api_under_its_own_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,19 +47,6 @@ def test_parameters_reach_the_api_under_its_own_names(monkeypatch: pytest.Monkey
     assert sent(body, max_tokens="max_completion_tokens", logprobs=None, temperature=None) == {
         "max_completion_tokens": 20
     }
-
-
-@pytest.fixture(autouse=True)
-async def _closed() -> AsyncIterator[None]:
-    """Close the connections of every tier that a test made."""
-    yield
-    while OPEN:
-        await OPEN.pop().engine.close()
-
-
-@pytest.fixture(params=[False, True], ids=["whole", "stream"])
-def stream(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param)
 
 
 async def test_answer_comes_through_and_the_request_goes_out_as_it_came(api: Api, stream: bool) -> None:
@@ -229,89 +172,6 @@ async def test_slow_stream_is_fine_as_long_as_it_goes_on(api: Api) -> None:
     assert "".join(said) == "echo east: one two three"
 
 
-async def test_storm_of_429s_is_sat_out_as_long_as_the_api_asks(api: Api, stream: bool) -> None:
-    api.plays({"fault": "status", "status": 429, "retry_after": 0.1, "times": 2})
-    started = time.perf_counter()
-    text, calls = await asked(hosted(api), stream)
-    assert text == "echo east: one two three"
-    assert [call.status for call in calls] == [429, 429, 200]
-    assert time.perf_counter() - started >= 0.2
-
-
-async def test_storm_meets_few_calls_however_many_ask(api: Api) -> None:
-    api.plays({"fault": "status", "status": 429, "retry_after": 60, "times": 100})
-    tier = hosted(api)
-    with pytest.raises(SaturatedError):
-        await asked(tier, False)
-    failures = await asyncio.gather(*(asked(tier, False) for _ in range(30)), return_exceptions=True)
-    assert all(isinstance(failure, SaturatedError) and failure.retry_after_s > 50 for failure in failures)  # type: ignore[operator]
-    assert api.state()["seen"] == 1
-
-
-@pytest.mark.sampled
-@pytest.mark.parametrize(
-    "fault",
-    [
-        {"fault": "status", "status": 429, "retry_after": 60},
-        {"fault": "status", "status": 500},
-        {"fault": "status", "status": 401},
-        {"fault": "reset"},
-        {"fault": "error_body"},
-        {"fault": "no_choices"},
-        {"fault": "hang"},
-    ],
-    ids=str,
-)
-async def test_another_deployment_answers_in_a_failing_ones_place(
-    api: Api, other_api: Api, stream: bool, fault: dict[str, Any]
-) -> None:
-    api.plays(fault)
-    tier = hosted(api, other_api, failover=QUICK | {"attempt_timeout_s": LONG_S})
-    asking = asyncio.ensure_future(asked(tier, stream, 3 * LONG_S))
-    if fault["fault"] == "hang":
-        await hurry_when(lambda: api.state()["seen"] == 1, LONG_S)
-    text, calls = await soon(asking)
-    assert text == "echo west: one two three"
-    assert [call.deployment for call in calls] == ["east", "west"]
-    if fault["fault"] == "no_choices":
-        assert calls[0].usage["prompt_tokens"] == 7
-
-
-async def test_half_an_answer_of_two_choices_is_none(api: Api, other_api: Api) -> None:
-    whole = {"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}
-    api.plays({"fault": "no_choices", "choices": [whole, {"index": 1, "message": None, "finish_reason": "stop"}]})
-    text, calls = await asked(hosted(api, other_api), stream=False)
-    assert text == "echo west: one two three"
-    assert [(call.deployment, call.status) for call in calls] == [("east", 502), ("west", 200)]
-
-
-async def test_failing_deployment_rests_and_is_taken_back_when_it_is_well(api: Api, other_api: Api) -> None:
-    api.plays({"fault": "status", "status": 500, "times": 2})
-    tier = hosted(api, other_api, failover=QUICK | {"trip_after": 2, "cooldown_s": 60.0})
-    later = [0.0]
-    tier.engine.failover.clock = lambda: time.monotonic() + later[0]
-    for _ in range(6):
-        assert (await asked(tier, False))[0] == "echo west: one two three"
-    assert api.state()["seen"] == 2
-    assert (await tier.counters())["deployments_resting"] == 1
-    later[0] += 61.0
-    assert (await asked(tier, False))[0] == "echo east: one two three"
-    assert (await tier.counters())["deployments_resting"] == 0
-
-
-async def test_whole_request_keeps_its_deadline_whatever_is_tried(api: Api, other_api: Api, stream: bool) -> None:
-    api.plays({"fault": "hang", "times": 9})
-    other_api.plays({"fault": "hang", "times": 9})
-    tier = hosted(api, other_api, failover=QUICK | {"max_attempts": 9, "attempt_timeout_s": LONG_S, "trip_after": 99})
-    tier.engine.failover.clock = lambda: asyncio.get_running_loop().time()
-    asking = asyncio.ensure_future(asked(tier, stream, 2.5 * LONG_S))
-    for tried in (1, 2, 3):
-        await hurry_when(lambda tried=tried: api.state()["seen"] + other_api.state()["seen"] == tried, LONG_S)  # type: ignore[misc]
-    with pytest.raises(EngineTimeoutError):
-        await soon(asking)
-    assert api.state()["seen"] + other_api.state()["seen"] == 3
-
-
 async def test_caller_who_leaves_ends_the_call(api: Api, stream: bool) -> None:
     api.plays({"fault": "hang"})
     task = asyncio.ensure_future(asked(hosted(api, timeout_s=30.0), stream, 30.0))
@@ -386,7 +246,7 @@ async def test_rotated_key_file_is_read_anew(api: Api, tmp_path: Path, caplog: p
 async def test_shipped_configuration_answers_through_a_second_server(api: Api, tmp_path: Path) -> None:
     from serve_graph.cluster.hosted_deployment import HostedDeployment
 
-    shipped = (Path(__file__).parents[4] / "configs" / "hosted.yaml").read_text()
+    shipped = (Path(__file__).parents[5] / "configs" / "hosted.yaml").read_text()
     assert "https://api.openai.com/v1" in shipped
     path = tmp_path / "hosted.yaml"
     path.write_text(shipped.replace("https://api.openai.com/v1", api.url))
