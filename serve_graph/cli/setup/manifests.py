@@ -31,7 +31,9 @@ def manifests(
         list[str] | None,
         typer.Option(help="TIER=NAME: the GPU of a tier's nodes (l4, a100-80gb, …); may be repeated."),
     ] = None,
-    image: Annotated[str | None, typer.Option(help="The image of head and workers.")] = None,
+    image: Annotated[
+        str | None, typer.Option(help="The image of head, workers and migration; it names the Job.")
+    ] = None,
     gateway_class: Annotated[
         str | None, typer.Option(help="GatewayClass through which KubeRay moves traffic to a new release in steps.")
     ] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from serve_graph.config.kubernetes.graph_settings import CONFIG_FILE, CONFIG_FOLDER
@@ -14,11 +15,14 @@ WAIT_FOR_STORE_S = 600
 
 
 def migration_job(settings: PodSettings) -> dict[str, Any]:
-    """The decision store brought up to date, once for each configuration; replicas would do so themselves."""
+    """The decision store brought up to date, once for each image and configuration; replicas would do so themselves.
+
+    A Job cannot be changed: its name is of all that may differ, so that a new image's is another Job.
+    """
     command = ["serve-graph", "records", "migrate", "--config", CONFIG_PATH, "--wait-s", str(WAIT_FOR_STORE_S)]
     pod = graph_pod(settings, graph_container(settings, "migrate", 1, 2) | {"command": command}, shared_memory_gib=1)
     labels = pod_labels(settings.name, "migration")
-    digest = settings.config_map.rpartition("-")[2]
+    digest = hashlib.sha256(f"{settings.config_map} {settings.image}".encode()).hexdigest()[:10]
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

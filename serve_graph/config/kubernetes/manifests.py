@@ -18,7 +18,7 @@ from serve_graph.errors import ConfigError
 
 NAME = "serve-graph"
 IMAGE = "registry.example/serve-graph:0.2.0"
-"""A name to replace: kustomize's `images` does so in every overlay."""
+"""A name to replace: `serve-graph manifests --image` does so, and names the migration's Job after it."""
 
 
 def kubernetes_objects(

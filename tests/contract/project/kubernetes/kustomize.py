@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[4]
 OVERLAYS = sorted(path.parent for path in (ROOT / "k8s" / "overlays").glob("*/kustomization.yaml"))
 NAMES = [path.name for path in OVERLAYS]
 CLUSTER_WIDE = {"Namespace"}
-KNOWN = {"apiVersion", "kind", "namespace", "resources", "components", "images", "patches"}
+KNOWN = {"apiVersion", "kind", "namespace", "resources", "components", "patches"}
 Objects = list[dict[str, Any]]
 
 
@@ -35,7 +35,7 @@ def _cached(folder: Path) -> Objects:
 
 
 def build(folder: Path, given: Objects) -> Objects:
-    """`given` and the objects of a folder, with the folder's patches, images and namespace applied to all of them."""
+    """`given` and the objects of a folder, with the folder's patches and namespace applied to all of them."""
     told = yaml.load((folder / "kustomization.yaml").read_text(), Loader=yaml.CSafeLoader)
     assert set(told) <= KNOWN, f"{folder}: {set(told) - KNOWN} is not read by this test"
     objects = list(given)
@@ -49,9 +49,6 @@ def build(folder: Path, given: Objects) -> Objects:
         assert aims, f"{folder}: a patch has no target: {patch['target']}"
         for each in aims:
             apply(each, yaml.safe_load(patch["patch"]))
-    for image in told.get("images", []):
-        for each in objects:
-            rename(each, image)
     if (namespace := told.get("namespace")) is not None:
         for each in objects:
             if each["kind"] not in CLUSTER_WIDE:
@@ -86,21 +83,6 @@ def apply(each: dict[str, Any], operations: list[dict[str, Any]]) -> None:
         else:
             assert operation["op"] == "add" or last in at, operation["path"]
             at[last] = operation["value"]
-
-
-def rename(at: Any, image: dict[str, str]) -> None:
-    """Replace an image in every list of containers, wherever that is."""
-    if isinstance(at, list):
-        for each in at:
-            rename(each, image)
-    elif isinstance(at, dict):
-        for key, value in at.items():
-            if key in ("containers", "initContainers"):
-                for container in value:
-                    name, _, _ = container["image"].partition(":")
-                    if name == image["name"]:
-                        container["image"] = f"{image['newName']}:{image['newTag']}"
-            rename(value, image)
 
 
 def pod_templates(objects: Objects) -> dict[str, dict[str, Any]]:

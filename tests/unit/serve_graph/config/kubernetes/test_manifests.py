@@ -80,6 +80,21 @@ def test_another_configuration_is_another_config_map_and_so_another_release(tmp_
     assert config_map_of(HOSTED) == config_map_of(HOSTED)
 
 
+def test_another_image_or_configuration_is_another_migration_since_a_job_cannot_be_changed(tmp_path: Path) -> None:
+    def job(config: Path, image: str) -> str:
+        [found] = [each for each in kubernetes_objects(config, image=image) if each["kind"] == "Job"]
+        assert found["spec"]["template"]["spec"]["containers"][0]["image"] == image
+        return str(found["metadata"]["name"])
+
+    changed = tmp_path / "graph.yaml"
+    changed.write_text(CLUSTER.read_text().replace("epsilon: 0.10", "epsilon: 0.20"))
+    images = ["host:5000/serve-graph:1", "host:5000/serve-graph:2", f"serve-graph@sha256:{'0' * 64}"]
+    names = [job(config, image) for config in (CLUSTER, changed) for image in images]
+    assert len(set(names)) == len(names)
+    assert names[0] == job(CLUSTER, images[0])
+    assert all(len(name) <= 63 for name in names), "its pods' label holds no more"
+
+
 def test_no_value_of_a_secret_is_in_the_manifests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
     monkeypatch.setenv("SERVE_GRAPH_STORE_URL", "postgresql://very-secret@db/x")
