@@ -20,7 +20,7 @@ UNIT := $(BIN)/python $(PYTEST) -n logical --maxprocesses 8 --dist worksteal tes
 # `full` tests too, and all of those of which a sample runs otherwise.
 WHOLE := --whole -m ""
 
-.PHONY: up demo test test-unit test-all clients clients-running package k8s faults attack attack-load story walk bench-overhead bench-learning adapters soak check audit sbom statistical docs format env serving lock lock-js newest clean
+.PHONY: up demo test test-unit test-all clients clients-running package k8s faults attack attack-load story walk bench-overhead bench-learning bench-scaling adapters soak check audit sbom statistical docs format env serving lock lock-js newest clean
 
 up: serving        ## bring the graph up: environment, weights, first router version, engines; Ctrl-C stops it
 	@$(BIN)/serve-graph up --config $(CONFIG)
@@ -78,6 +78,9 @@ walk: env          ## a reviewer's walk in headless Chromium: MLflow's page, com
 bench-overhead: env ## what routing costs a request beside its models: routed and forced by turns (5 minutes, quiet machine)
 	@$(BIN)/python -m benchmarks.overhead --out docs/results/overhead.md
 
+bench-scaling: env ## replicas over time where escalations are made room for before they arrive, beside Ray Serve's rule (10 minutes)
+	@$(BIN)/python -m benchmarks.scaling --out docs/results/scaling.md
+
 bench-learning: env ## what learning from live traffic costs a request: everything on beside everything off (10 minutes)
 	@$(BIN)/python -m benchmarks.learning --out docs/results/learning-cost.md
 
@@ -85,7 +88,7 @@ adapters: env      ## real engines: a LoRA adapter, an embedder, cached tokens, 
 	@$(BIN)/python -m pytest -q -m full tests/engines/test_adapter_and_embedder.py
 
 soak: env          ## 15 minutes of load with faults on a real cluster, and what came back
-	@$(BIN)/python -m pytest -q -m full tests/cluster/test_soak.py
+	@$(BIN)/python -m pytest -q -m full tests/cluster/load/test_soak.py
 
 statistical: env   ## the statistical experiments and model comparisons at full size
 	@$(BIN)/python -m pytest -q -m full tests

@@ -50,9 +50,21 @@ class Started:
         found: dict[str, Usage] = defaultdict(Usage)
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if f"{_MARK}={self.mark}".encode() in (folder / "environ").read_bytes():
+                if self._is_ours(folder):
                     found[_kind(folder)] += _usage(folder)
         return dict(found)
+
+    def replicas(self, deployment: str) -> int:
+        """How many processes are replicas of a deployment, those that start or stop included."""
+        named = f"ServeReplica:serve-graph:{deployment}".encode()
+        found = 0
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                found += named in (folder / "cmdline").read_bytes() and self._is_ours(folder)
+        return found
+
+    def _is_ours(self, folder: Path) -> bool:
+        return f"{_MARK}={self.mark}".encode() in (folder / "environ").read_bytes()
 
 
 def _kind(folder: Path) -> str:

@@ -24,7 +24,14 @@ from serve_graph.cluster.proxy_address import host_of_serve, nodes_of_ray
 from serve_graph.cluster.replicas.nodes import check_nodes
 from serve_graph.cluster.replicas.replica_logs import check_tracing, log_in_replica
 from serve_graph.config.graph import GraphConfig, load_config
-from serve_graph.config.tiers import AnyTierConfig, EchoTierConfig, HostedTierConfig, ScalingConfig, VllmTierConfig
+from serve_graph.config.tiers import (
+    AnyTierConfig,
+    EchoTierConfig,
+    HostedTierConfig,
+    ScalingConfig,
+    ServePolicy,
+    VllmTierConfig,
+)
 from serve_graph.engines.vllm.settings import llm_config
 from serve_graph.engines.weights.loaded_files import loaded_files
 from serve_graph.engines.weights.model_folder import check_model_folder
@@ -82,9 +89,9 @@ def build_app(args: dict[str, Any]) -> Application:
     ingress = serve.ingress()(IngressDeployment)
     secret = secrets.token_bytes(16)  # the same for every ingress replica of this deployment
     keys = Keyring(config.access.keys, config.keys_file).required
-    return bind(
-        "ingress", ingress, config.http.scaling, config, begun, tiers, router, verifier, secret, keys, controller
-    )
+    ingress_args = config, begun, tiers, router, verifier, secret, keys, controller
+    policy: ServePolicy | None = None if all(tier.scaling.is_fixed for tier in config.tiers) else "IngressScaling"
+    return bind("ingress", ingress, config.http.scaling, *ingress_args, policy=policy)
 
 
 def __getattr__(name: str) -> Application:
@@ -94,19 +101,22 @@ def __getattr__(name: str) -> Application:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def bind(name: str, cls: type, scaling: ScalingConfig, *args: Any, **options: Any) -> Application:
+def bind(
+    name: str, cls: type, scaling: ScalingConfig, *args: Any, policy: ServePolicy | None = None, **options: Any
+) -> Application:
     """Bind one deployment with its autoscaling options."""
-    deployment = serve.deployment(name=name)(cls).options(**serve_options(scaling), **options)
+    deployment = serve.deployment(name=name)(cls).options(**serve_options(scaling, policy), **options)
     application: Application = deployment.bind(*args)
     return application
 
 
 def bind_tier(tier: AnyTierConfig, config: GraphConfig) -> Application:
     """Bind the deployment of one tier, by its engine."""
+    policy: ServePolicy | None = None if tier.scaling.is_fixed else "TierScaling"
     if isinstance(tier, EchoTierConfig):
-        return bind(tier.name, EchoDeployment, tier.scaling, tier, config.logging)
+        return bind(tier.name, EchoDeployment, tier.scaling, tier, config.logging, policy=policy)
     if isinstance(tier, HostedTierConfig):
-        return bind(tier.name, HostedDeployment, tier.scaling, tier, config.logging)
+        return bind(tier.name, HostedDeployment, tier.scaling, tier, config.logging, policy=policy)
     from serve_graph.engines.vllm.deployment import VllmDeployment
 
     model = resolve_weights(tier.weights, config.state_folder)
@@ -135,7 +145,7 @@ def bind_embedder(embedder: VllmTierConfig, config: GraphConfig) -> Application:
     return application
 
 
-def serve_options(scaling: ScalingConfig) -> dict[str, Any]:
+def serve_options(scaling: ScalingConfig, policy: ServePolicy | None = None) -> dict[str, Any]:
     """Convert a scaling section to Ray Serve's deployment options."""
     return {
         "ray_actor_options": {"num_cpus": scaling.num_cpus},
@@ -143,11 +153,5 @@ def serve_options(scaling: ScalingConfig) -> dict[str, Any]:
         "max_queued_requests": scaling.max_queued_requests,
         "graceful_shutdown_timeout_s": scaling.drain_s,
         "graceful_shutdown_wait_loop_s": min(scaling.drain_s, 0.5),
-        "autoscaling_config": {
-            "min_replicas": scaling.min_replicas,
-            "max_replicas": scaling.max_replicas,
-            "target_ongoing_requests": scaling.target_ongoing_requests,
-            "upscale_delay_s": scaling.upscale_delay_s,
-            "downscale_delay_s": scaling.downscale_delay_s,
-        },
+        "autoscaling_config": scaling.autoscaling(policy),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,6 +19,7 @@ class EchoDeployment(CountedReplica):
 
     def __init__(self, config: EchoTierConfig, logs: LoggingConfig | None = None) -> None:
         log_in_replica(logs)
+        time.sleep(config.start_s)  # there is nothing else for it to do yet
         self.engine = EchoEngine(config)
         self.running = 0
 

@@ -20,7 +20,9 @@ from serve_graph.access.keys import Keyring
 from serve_graph.access.sessions import ConsoleSessions
 from serve_graph.api.console.parts import ConsoleParts
 from serve_graph.api.http import Backend, build_http
-from serve_graph.cluster.long_work import side_by_side
+from serve_graph.cluster.load.expected_calls import ExpectedLoad
+from serve_graph.cluster.load.long_work import side_by_side
+from serve_graph.cluster.load.sleep_watch import SleepWatch
 from serve_graph.cluster.policy_client import PolicySource
 from serve_graph.cluster.policy_deployment import PolicyDeployment
 from serve_graph.cluster.readiness import TierReadiness, readiness_report
@@ -101,17 +103,20 @@ class IngressDeployment(SiblingCalls):
         self.judge = live_judge(config, engines, self.sink.write)
         self.comparer = live_comparer(config, engines, self.sink.write, self.judge)
         self.tracer = tracer_of(config)
+        self.sleep = SleepWatch(tiers, config)
+        self.load = ExpectedLoad(AccountingSink(self.sink, self.accounts, self.keyring.named), engines)
         self.service = build_service(
             config,
             begun.policy,
             cascade_context(config, begun.policy, engines, self.policies),
             self.certificate_status,
-            AccountingSink(self.sink, self.accounts, self.keyring.named),
+            self.load,
             affinity_secret,
             self.accounts,
             self.judge,
             self.comparer,
             self.tracer,
+            self.sleep.asleep,
         )
         self.maintenance = Maintenance(self.store, self.sink, self.keyring, self.accounts.spending, config)
         self.alarms = alarm_watch(config, begun.policy, self.store, self.certificate_status)
@@ -180,7 +185,7 @@ class IngressDeployment(SiblingCalls):
     async def background(self) -> None:
         watches = (self.comparer, self.tickets, self.judge, self.golden)
         beside = [one.run() for one in watches if one is not None]
-        beside += [self.graph_metrics.keep_told(), self.news.run()]
+        beside += [self.graph_metrics.keep_told(), self.news.run(), self.sleep.run()]
         if self.accounts.leases is not None:
             beside.append(self.accounts.leases.run())
         try:
@@ -247,6 +252,10 @@ class IngressDeployment(SiblingCalls):
     async def prepare(self, files: VersionFiles) -> bool:
         """Load a version before it is served, where router and verifier run here."""
         return self.policies.held is None or await self.policies.held.prepare(files)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Say how many calls of each tier are to come; Ray Serve asks, and passes it to the deployment's policy."""
+        return self.load.stats()
 
     def check_health(self) -> None:
         """Fail where threads of router and verifier are stuck here."""

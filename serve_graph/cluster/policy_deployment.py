@@ -15,7 +15,7 @@ from ray.serve.handle import DeploymentHandle
 from router_models.errors import ArtifactError, RegistryError
 from router_models.types import Action, Completion, Decision, Query, Verdict
 from router_models.versions.router_version import RouterVersion
-from serve_graph.cluster.long_work import LongWork
+from serve_graph.cluster.load.long_work import LongWork
 from serve_graph.cluster.replicas.broadcast import let_threads_give_way
 from serve_graph.cluster.replicas.replica_logs import log_in_replica
 from serve_graph.config.graph import WhenUncovered

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 
 from router_models.monitoring.promise_watch import WatchLimits
@@ -16,6 +17,7 @@ from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.judge import judge_source
 from serve_graph.engines.telemetry.tracing import Tracer
+from serve_graph.gateway.capabilities import AsleepTiers
 from serve_graph.gateway.constraints import routing_context_for
 from serve_graph.gateway.context_length import Room
 from serve_graph.gateway.handler import Service
@@ -53,6 +55,7 @@ def build_service(
     judge: LiveJudge | None = None,
     comparer: Comparer | None = None,
     tracer: Tracer | None = None,
+    asleep: AsleepTiers | None = None,
 ) -> Service:
     """The service that answers with `context` and writes records to `sink`; `affinity_secret` is all replicas' own.
 
@@ -65,7 +68,7 @@ def build_service(
         StreamTerms(StreamMode(policy.stream), policy.first_token_s, policy.at_first_token),
         ToolAffinity(affinity_secret),
         pin_tool_loops=policy.tool_loop == "stay",
-        routing=routing_context_for(config, served, certificate_status),
+        routing=replace(routing_context_for(config, served, certificate_status), asleep=asleep or AsleepTiers()),
         keep_prompt=prompt_keeper(config.records),
         keep_answer=answer_keeper(config.records),
         deadline_s=config.http.deadline_s,

@@ -16,7 +16,7 @@ from ray.serve.handle import DeploymentHandle
 
 from router_models.types import Attempt, Completion, Query
 from serve_graph.access.auth import CALLER
-from serve_graph.cluster.admission import AdmissionController
+from serve_graph.cluster.load.admission import AdmissionController
 from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
 from serve_graph.engines.error_meanings import ErrorFault, ErrorMeaning, meaning_of
 from serve_graph.engines.telemetry.call_context import carried

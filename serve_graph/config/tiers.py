@@ -54,6 +54,17 @@ class WeightsConfig(Frozen):
         return self
 
 
+ServePolicy = Literal["IngressScaling", "TierScaling"]
+"""A class of `cluster.load.scaling_policy`, which only Ray's controller imports."""
+
+
+LOAD_TOLD = {
+    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
+    "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
+}
+"""Environment of Ray: how often replicas and callers tell their load, in seconds; by default it is 10."""
+
+
 class ScalingConfig(Frozen):
     """Autoscaling of one deployment, in Ray Serve's terms; equal bounds fix the number of replicas."""
 
@@ -63,6 +74,16 @@ class ScalingConfig(Frozen):
     """Largest number of replicas."""
     target_ongoing_requests: Annotated[float, Field(gt=0)] = 16.0
     """Requests in progress per replica that autoscaling aims at."""
+    anticipate: bool = True
+    """Whether calls of a tier that are still to come count like those in progress: requests that are at a cheaper tier
+    now, times the share of such that was escalated to this one lately.
+    """
+    target_kv_cache: Annotated[float, Field(gt=0, le=1)] | None = 0.75
+    """Part of a vLLM replica's KV cache that autoscaling aims at, where that asks for more replicas; null: it is not
+    looked at.
+    """
+    look_back_s: Annotated[float, Field(gt=10)] = 30.0
+    """Seconds over which requests in progress are averaged."""
     max_ongoing_requests: Annotated[int, Field(ge=1)] = 64
     """Requests that a replica takes at once."""
     max_queued_requests: int = -1
@@ -81,6 +102,27 @@ class ScalingConfig(Frozen):
         if self.min_replicas > self.max_replicas:
             raise ValueError(f"min_replicas {self.min_replicas} > max_replicas {self.max_replicas}")
         return self
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the number of replicas never changes."""
+        return self.min_replicas == self.max_replicas
+
+    def autoscaling(self, policy: ServePolicy | None = None) -> dict[str, Any]:
+        """Return Ray Serve's `autoscaling_config`; `policy`: whose rule decides; None: Ray Serve's own."""
+        return ({} if policy is None else {"policy": self._policy(policy)}) | {
+            "min_replicas": self.min_replicas,
+            "max_replicas": self.max_replicas,
+            "target_ongoing_requests": self.target_ongoing_requests,
+            "upscale_delay_s": self.upscale_delay_s,
+            "downscale_delay_s": self.downscale_delay_s,
+            "look_back_period_s": self.look_back_s,
+        }
+
+    def _policy(self, policy: ServePolicy) -> dict[str, Any]:
+        arguments = {"anticipate": self.anticipate, "target_kv_cache": self.target_kv_cache}
+        function = f"serve_graph.cluster.load.scaling_policy:{policy}"
+        return {"policy_function": function, "policy_kwargs": arguments if policy == "TierScaling" else {}}
 
 
 class TierConfig(Frozen):
@@ -236,6 +278,8 @@ class EchoTierConfig(TierConfig):
     """Selects this kind of tier."""
     latency_s: Annotated[float, Field(ge=0)] = 0.0
     """Seconds before each answer."""
+    start_s: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds that a replica takes to start, as an engine does."""
     skill: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of prompts that are answered with high confidence, 0 to 1."""
 

@@ -42,8 +42,9 @@ class RolloutArms:
     routing: RoutingContext
 
     def beside(self, stable: RoutingContext) -> RolloutArms:
-        """The same with what the replica knows of traffic: conversations and latencies are both versions'."""
-        return replace(self, routing=replace(self.routing, sessions=stable.sessions, latencies=stable.latencies))
+        """The same with what the replica knows: conversations, latencies and tiers asleep are both versions'."""
+        routing = replace(self.routing, sessions=stable.sessions, latencies=stable.latencies, asleep=stable.asleep)
+        return replace(self, routing=routing)
 
     def assign(self, session: str | None, key: str | None, prompt: str) -> AssignedArm:
         """The arm of a request: by its session, else by its key, else by its prompt."""

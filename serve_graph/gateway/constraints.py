@@ -19,7 +19,7 @@ from serve_graph.cascade.deadline import NEVER, Deadline
 from serve_graph.cascade.steps import StreamMode, StreamTerms
 from serve_graph.cascade.streaming import judged_whole
 from serve_graph.config.graph import GraphConfig, WhenUncovered
-from serve_graph.gateway.capabilities import CapableTiers, capabilities_of, needs_of
+from serve_graph.gateway.capabilities import AsleepTiers, CapableTiers, capabilities_of, needs_of
 from serve_graph.gateway.context_length import Room, crowded, fit_context
 from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.gateway.promise import AnswerPromise, CertifiedShares, RequestFacts, answer_promise, set_apart
@@ -60,8 +60,8 @@ class RoutingContext:
     included. `labels`: those that the version decides by. `coverage`: the requests that the certificate speaks of,
     None: not checked; `sampling`: each tier's default settings, its length included, by which requests are compared;
     `when_uncovered`: who answers any others. `longest_prompt`: bytes of the longest that was certified, None: not
-    known. `harm`: what is promised of answers is to be right, or no worse than the last tier's. `shares`: all that is
-    certified, together.
+    known. `harm`: what is promised of answers is to be right, or no worse than the last tier's. `asleep`: the tiers
+    that have no replica now. `shares`: all that is certified, together.
     """
 
     certified: float | None = None
@@ -82,6 +82,7 @@ class RoutingContext:
     when_uncovered: WhenUncovered = "last_tier"
     longest_prompt: int | None = None
     harm: bool = False
+    asleep: AsleepTiers = field(default_factory=AsleepTiers)
     shares: CertifiedShares = field(init=False)
 
     def __post_init__(self) -> None:
@@ -260,14 +261,16 @@ class RequestConstraints:
             now = datetime.now(UTC)
             prices = {tier: prices.at(now) for tier, prices in context.prices.items()}
             decision = keep_session(decision, session, prices, ladder, routing.expectations)
+        if routing.asleep.tiers:
+            decision = routing.asleep.apply(decision, ladder)
         if routing.rooms:
             decision = fit_context(decision, query, routing.rooms, ladder)
         found, coverage = self.uncovered or decision.uncovered, routing.coverage
         if found is None and coverage is not None and decision.distance is not None:
             found = coverage.novel(decision.distance)
-        if found is None:
-            return decision
-        return keep_promised(decision, found, ladder, resolved.quality_floor, routing.when_uncovered)
+        if found is not None:
+            decision = keep_promised(decision, found, ladder, resolved.quality_floor, routing.when_uncovered)
+        return routing.asleep.apply(decision, ladder) if routing.asleep.tiers else decision
 
 
 def routing_context_for(

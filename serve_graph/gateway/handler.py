@@ -109,7 +109,8 @@ class Service:
 
     def serve(self, context: CascadeContext, routing: RoutingContext) -> None:
         """Answer requests that come from now on under another version; what is known of traffic stays known."""
-        self.routing = replace(routing, sessions=self.routing.sessions, latencies=self.routing.latencies)
+        known = self.routing
+        self.routing = replace(routing, sessions=known.sessions, latencies=known.latencies, asleep=known.asleep)
         self.context, self.top = context, context.policy.top
         self.metrics.recent.clear()
 

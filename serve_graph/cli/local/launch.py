@@ -28,6 +28,7 @@ from serve_graph.access.listening import check_listening
 from serve_graph.cli.local.haproxy import CONFIG_NAME, usable_haproxy, without_splicing
 from serve_graph.cli.local.haproxy import OVERRIDE as HAPROXY_OVERRIDE
 from serve_graph.config.graph import GraphConfig
+from serve_graph.config.tiers import LOAD_TOLD
 from serve_graph.errors import ConfigError, ServeGraphError
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
     settings = {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
+        **LOAD_TOLD,
         "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(config.http.replica_message_bytes),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_raylet_start_wait_time_s": "120",  # Ray's 30 s are too short on a busy machine

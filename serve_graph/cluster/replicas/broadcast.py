@@ -33,6 +33,16 @@ def let_threads_give_way() -> None:
         sys.setswitchinterval(GIVES_WAY_AFTER_S)
 
 
+def running_replicas() -> dict[str, int]:
+    """How many replicas each deployment of this replica's application has that run; asks Ray Serve, and waits for it.
+
+    Raises RayServeException, or RayError, where Ray Serve cannot be asked.
+    """
+    application = serve.status().applications.get(serve.get_replica_context().app_name)
+    deployments = {} if application is None else application.deployments
+    return {name: found.replica_states.get("RUNNING", 0) for name, found in deployments.items()}
+
+
 class Replicas(Protocol):
     """All replicas of one deployment."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from serve_graph.config.kubernetes.graph_settings import ClusterGraph, hosted_apis
-from serve_graph.config.tiers import VllmTierConfig
+from serve_graph.config.tiers import LOAD_TOLD, VllmTierConfig
 
 SECRET = "serve-graph"
 """The Secret that holds, by the variable's name, every value that the configuration leaves open."""
@@ -35,6 +35,7 @@ def ray_environment(graph: ClusterGraph) -> dict[str, str]:
         "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(http.replica_message_bytes),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",
+        **LOAD_TOLD,
     }
 
 

@@ -19,7 +19,7 @@ from typing import TextIO
 from serve_graph.config.records import LoggingConfig
 from serve_graph.engines.telemetry.call_context import CALL
 
-OURS = ("serve_graph", "router_models")
+OUR_LOGGERS = ("serve_graph", "router_models")
 OTHERS = ("ray", "ray.serve")
 """Loggers with handlers of their own, which are made to write the same lines."""
 QUIET = ("httpx", "httpcore", "openai")
@@ -92,7 +92,7 @@ def set_up_logs(config: LoggingConfig, place: Mapping[str, str], stream: TextIO 
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     logging.captureWarnings(True)
-    for name in OURS:
+    for name in OUR_LOGGERS:
         logging.getLogger(name).setLevel(config.level)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)

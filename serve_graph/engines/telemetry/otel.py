@@ -102,7 +102,7 @@ class OtelTracer(Tracer):
             "serve_graph.decision": decision,
         }
         span = self.tracer.start_span(f"chat {model}", parent, SpanKind.SERVER, attributes | requested(query))
-        context = told(span, CallContext(decision))
+        context = context_within(span, CallContext(decision))
         if not span.is_recording():
             return NO_TRACE, context
         return OtelRequestTrace(self, span), context
@@ -183,7 +183,7 @@ class OtelCallSpan(CallSpan):
 
     def __enter__(self) -> Self:
         self.before = CALL.get()
-        CALL.set(told(self.span, self.before or CallContext()))
+        CALL.set(context_within(self.span, self.before or CallContext()))
         return self
 
     def __exit__(
@@ -248,7 +248,7 @@ class OtelCallSpan(CallSpan):
             self.span.set_attribute("gen_ai.output.messages", json.dumps([part]))
 
 
-def told(span: Span, context: CallContext) -> CallContext:
+def context_within(span: Span, context: CallContext) -> CallContext:
     """What a call is told that belongs to this span."""
     carrier: dict[str, str] = {}
     W3C.inject(carrier, set_span_in_context(span))

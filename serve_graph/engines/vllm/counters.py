@@ -16,3 +16,15 @@ def engine_counters() -> dict[str, float]:
                     key = sample.name if position is None else f"{sample.name}[{position}]"
                     found[key] = found.get(key, 0.0) + sample.value
     return found
+
+
+KV_CACHE = "kv_cache_use"
+"""The statistic of a replica that the autoscaling of its tier reads."""
+
+
+def kv_cache_use() -> float:
+    """Return the part of the KV cache that is in use, 0 to 1; of several engines the fullest's."""
+    from prometheus_client import REGISTRY
+
+    gauges = [metric for metric in REGISTRY.collect() if metric.name == "vllm:kv_cache_usage_perc"]
+    return max((sample.value for gauge in gauges for sample in gauge.samples), default=0.0)

@@ -22,7 +22,7 @@ from ray.serve.llm.openai_api_models import ChatCompletionRequest
 
 from serve_graph.engines.replica_counters import CountedReplica
 from serve_graph.engines.telemetry.call_context import CallContext, take_over
-from serve_graph.engines.vllm.counters import engine_counters
+from serve_graph.engines.vllm.counters import KV_CACHE, engine_counters, kv_cache_use
 from serve_graph.engines.weights.loaded_files import LoadedFiles
 
 logger = logging.getLogger(__name__)
@@ -81,6 +81,10 @@ class VllmDeployment(CountedReplica, LLMServer):  # type: ignore[misc]  # Ray sh
 
     async def counters(self) -> dict[str, float]:
         return engine_counters()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Say how full the KV cache is; Ray Serve asks, and passes it to the deployment's autoscaling policy."""
+        return {KV_CACHE: kv_cache_use()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,13 +34,7 @@ def llm_settings(tier: VllmTierConfig, model_source: str, *, pooling: bool = Fal
         "log_engine_metrics": False,
         "lora_config": None if tier.lora is None else _lora_config(tier.lora),
         "deployment_config": {
-            "autoscaling_config": {
-                "min_replicas": scaling.min_replicas,
-                "max_replicas": scaling.max_replicas,
-                "target_ongoing_requests": scaling.target_ongoing_requests,
-                "upscale_delay_s": scaling.upscale_delay_s,
-                "downscale_delay_s": scaling.downscale_delay_s,
-            },
+            "autoscaling_config": scaling.autoscaling(None if pooling or scaling.is_fixed else "TierScaling"),
             "max_ongoing_requests": scaling.max_ongoing_requests,
             "max_queued_requests": scaling.max_queued_requests,
             "graceful_shutdown_timeout_s": scaling.drain_s,

@@ -81,7 +81,7 @@ def test_every_test_file_holds_a_test_and_a_stage_runs_it() -> None:
 def test_a_file_without_a_test_and_a_folder_without_a_stage_would_be_seen() -> None:
     assert defined_tests("def helper(): ...\ntested = 1") == []
     assert defined_tests("async def test_a(): ...\nTestB = machine.TestCase") == ["test_a", "TestB"]
-    assert stages("t:\n\tpytest -q tests/unit tests/contract\n\tpytest tests/cluster/test_soak.py") == {
+    assert stages("t:\n\tpytest -q tests/unit tests/contract\n\tpytest tests/cluster/load/test_soak.py") == {
         "tests/unit",
         "tests/contract",
     }

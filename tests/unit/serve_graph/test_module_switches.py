@@ -51,15 +51,16 @@ BEFORE: dict[tuple[str, str], Counts] = {
     ("graph", "escalated whole"): (49, 208),
     ("graph", "escalated stream"): (51, 425),
 }
+# One module more where spans are opened, and one that learns how often calls are escalated.
 CEILING: dict[tuple[str, str], Counts] = {
-    ("fakes", "accepted whole"): (23, 75),
-    ("fakes", "accepted stream"): (26, 112),
-    ("fakes", "escalated whole"): (23, 85),
-    ("fakes", "escalated stream"): (26, 176),
-    ("graph", "accepted whole"): (47, 142),
-    ("graph", "accepted stream"): (49, 185),
-    ("graph", "escalated whole"): (47, 163),
-    ("graph", "escalated stream"): (49, 286),
+    ("fakes", "accepted whole"): (24, 81),
+    ("fakes", "accepted stream"): (27, 118),
+    ("fakes", "escalated whole"): (24, 93),
+    ("fakes", "escalated stream"): (27, 185),
+    ("graph", "accepted whole"): (50, 156),
+    ("graph", "accepted stream"): (52, 199),
+    ("graph", "escalated whole"): (50, 181),
+    ("graph", "escalated stream"): (52, 305),
 }
 
 

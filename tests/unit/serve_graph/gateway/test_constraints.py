@@ -15,7 +15,7 @@ from serve_graph.cascade.deadline import Deadline
 from serve_graph.cascade.fakes import FakeEngine, fake_context
 from serve_graph.config.graph import GraphConfig
 from serve_graph.errors import RequestError
-from serve_graph.gateway.capabilities import CapableTiers, Needs, capabilities_of
+from serve_graph.gateway.capabilities import AsleepTiers, CapableTiers, Needs, capabilities_of
 from serve_graph.gateway.constraints import RequestConstraints, RoutingContext, request_context, routing_context_for
 from serve_graph.gateway.context_length import Room
 from serve_graph.gateway.options import ResolvedOptions
@@ -93,6 +93,7 @@ def test_no_rule_ever_picks_a_tier_below_the_routers_choice(
         if (tier := data.draw(st.none() | tiers))
         else Sessions({}, 1),
         expectations=Expectations(data.draw(st.sampled_from([1.0, 10.0]))),
+        asleep=AsleepTiers(tiers=data.draw(st.frozensets(tiers))),
     )
     for tier in data.draw(st.sets(tiers)):
         latency_s = data.draw(st.sampled_from([0.01, 1.0, 100.0]))
@@ -124,6 +125,7 @@ def test_no_rule_ever_picks_a_tier_below_the_routers_choice(
         assert all(capable.lacks(tier) for tier in ladder[ladder.index(chosen.tier) :])
         return
     assert capable is None or not capable.lacks(decision.tier)
+    assert decision.tier not in routing.asleep.tiers or decision.tier == (capable.able if capable else ladder)[-1]
     assert ladder.index(decision.tier) >= ladder.index(chosen.tier), decision.reason
     assert decision.reason.startswith("so")
     assert (decision.moved is not None) is (decision.tier != chosen.tier)
@@ -152,6 +154,7 @@ def test_each_rule_moves_a_request_up_where_it_has_reason_to() -> None:
     assert "session stays" in moved(
         RoutingContext(sessions=Remembers("frontier", query, record_of("frontier", 9_000, 1.0)))
     )
+    assert "no replica" in moved(RoutingContext(asleep=AsleepTiers(tiers=frozenset({"cheap"}))))
     slow = RoutingContext()
     for tier in ladder * 10:
         slow.latencies.note(record_of(tier, 1, 1.0))

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from serve_graph.cluster.long_work import side_by_side
+from serve_graph.cluster.load.long_work import side_by_side
 
 
 async def test_what_is_cancelled_is_over_once_the_last_of_it_is() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_graph.cluster.admission import AdmissionController
+from serve_graph.cluster.load.admission import AdmissionController
 from serve_graph.errors import SaturatedError, retry_after, status_of
 from tests.fixtures.made_up_time import settled
 
