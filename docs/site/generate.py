@@ -219,6 +219,8 @@ def _option(option: Any) -> str:
 
 def metrics() -> str:
     """Every metric of /metrics with its type and help, as a page that has just begun shows them."""
+    from serve_graph.access.budgets import Spending
+    from serve_graph.cluster.replicas.budget_metrics import BudgetMetrics
     from serve_graph.cluster.rollouts.rollout_metrics import RolloutMetrics
     from serve_graph.config.learning import TicketsConfig
     from serve_graph.learning.comparing.comparison_metrics import ComparisonMetrics
@@ -229,7 +231,14 @@ def metrics() -> str:
     from serve_graph.records.store import DecisionStore
 
     tickets = TicketWatch(DecisionStore("sqlite+aiosqlite://"), TicketsConfig(), lambda: "")
-    beside = (JudgeMetrics(), ComparisonMetrics(), RolloutMetrics(), GoldenMetrics(), tickets)
+    beside = (
+        JudgeMetrics(),
+        ComparisonMetrics(),
+        RolloutMetrics(),
+        GoldenMetrics(),
+        tickets,
+        BudgetMetrics(Spending(), tuple),
+    )
     text = render_metrics(RequestMetrics(), 0, {}, certificates={"answers": 0.0}, others=beside)
     helps = dict(re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE))
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
@@ -240,7 +249,8 @@ def metrics() -> str:
 answered; whichever is asked adds up all of them, those that are gone included
 ([several nodes](../operate/cluster.md#metrics)).
 Engines' own counters are added as `serve_graph_engine_*`, by tier: vLLM's under its names without `vllm:`, and
-of admission and hosted deployments `in_flight`, `queued`, `refused`, `deployment_calls`, `deployment_failures`.
+of admission and hosted deployments `in_flight`, `queued`, `refused`, `deployment_calls`, `deployment_failures`,
+`deployment_throttled_total`.
 {NOTE}
 | metric | type | meaning |
 |---|---|---|

@@ -10,7 +10,7 @@ import typer
 from serve_graph.cli import alarms, audit, bench, collect, decisions, serve, versions
 from serve_graph.cli.extras import EXTRA_OF, sentence
 from serve_graph.cli.offline import certify, evaluate, label, plan, robustness, simulate, train
-from serve_graph.cli.setup import init, keys, manifests, store
+from serve_graph.cli.setup import init, keys, manifests, monitoring, store
 
 app = typer.Typer(
     name="serve-graph",
@@ -25,6 +25,7 @@ app.command()(serve.demo)
 app.command()(serve.status)
 app.command()(serve.doctor)
 app.command()(manifests.manifests)
+app.command()(monitoring.monitoring)
 app.command()(collect.collect)
 app.command()(train.train)
 app.command()(label.label)

@@ -27,6 +27,7 @@ from serve_graph.cluster.policy_client import PolicySource
 from serve_graph.cluster.policy_deployment import PolicyDeployment
 from serve_graph.cluster.readiness import TierReadiness, readiness_report
 from serve_graph.cluster.replicas.broadcast import in_replica, let_threads_give_way
+from serve_graph.cluster.replicas.budget_metrics import BudgetMetrics
 from serve_graph.cluster.replicas.graph_metrics import graph_metrics, siblings_of
 from serve_graph.cluster.replicas.lease_store import shared_leases
 from serve_graph.cluster.replicas.news import SiblingNews
@@ -100,6 +101,7 @@ class IngressDeployment(SiblingCalls):
         self._looks: set[asyncio.Task[None]] = set()
         self.tried: TriedVersion | None = None
         self.certificate_status = CertificateStatus(begun.policy.validity, begun.name)
+        self.budgets = BudgetMetrics(self.accounts.spending, lambda: self.keyring.keys)
         self.judge = live_judge(config, engines, self.sink.write)
         self.comparer = live_comparer(config, engines, self.sink.write, self.judge)
         self.tracer = tracer_of(config)
@@ -329,5 +331,5 @@ class IngressDeployment(SiblingCalls):
             certificates=self.certificate_status.left_s() if self.served.certified else {},
             alarms=self.alarms.values() if self.served.watched else {},
             revoked=self.certificate_status.revoked is not None,
-            others=(self.tickets, RolloutMetrics(self.version.rollout), *beside),
+            others=(self.tickets, RolloutMetrics(self.version.rollout), self.budgets, *beside),
         )

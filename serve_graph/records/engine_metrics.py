@@ -13,6 +13,7 @@ OURS = {
     "refused": "Requests refused because the tier was saturated, since this replica started.",
     "deployment_calls": "Calls made to the tier's hosted deployments, since it started.",
     "deployment_failures": "Calls to the hosted deployments that failed, since the tier started.",
+    "deployment_throttled_total": "Calls that a hosted deployment refused with 429, since the tier started.",
     "deployments_resting": "Hosted deployments whose circuit breaker is open.",
     "deployments_refusing": "Hosted deployments that refuse the tier's key, account or model.",
     "num_requests_running": "Requests in progress in the engine.",

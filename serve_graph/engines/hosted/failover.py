@@ -53,6 +53,7 @@ class Failover:
     breakers: dict[str, Breaker] = field(init=False)
     calls: int = field(init=False, default=0)
     failures: int = field(init=False, default=0)
+    throttled: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         config = self.config
@@ -126,8 +127,8 @@ class Failover:
                 raise
 
     def counters(self) -> dict[str, float]:
-        """Return the number of calls, of failed calls, of deployments whose breaker blocks calls, and of those that
-        refuse the tier's key, account or model.
+        """Return the number of calls, of failed ones and of those refused with 429, of deployments whose breaker
+        blocks calls, and of those that refuse the tier's key, account or model.
         """
         now = self.clock()
         resting = sum(breaker.free_at(now) > now for breaker in self.breakers.values())
@@ -135,6 +136,7 @@ class Failover:
         return {
             "deployment_calls": self.calls,
             "deployment_failures": self.failures,
+            "deployment_throttled_total": self.throttled,
             "deployments_resting": resting,
             "deployments_refusing": refusing,
         }
@@ -151,5 +153,6 @@ class Failover:
 
     def _failed(self, attempts: Attempts, tried: Try, error: DeploymentError, started: float) -> None:
         self.failures += 1
+        self.throttled += error.status == 429
         now = self.clock()
         attempts.failed(tried, error, now, now - started)

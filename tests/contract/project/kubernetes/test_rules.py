@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from serve_graph.config.kubernetes.monitoring.files import monitoring_files
 from serve_graph.records.engine_metrics import OURS
 from tests.contract.project.kubernetes.kustomize import ROOT, of_kind, overlay, pod_templates, selects
 
 RULES = yaml.safe_load((ROOT / "k8s" / "base" / "rules.yaml").read_text())["spec"]["groups"]
 EXPRESSIONS = {rule.get("alert") or rule["record"]: rule["expr"] for group in RULES for rule in group["rules"]}
 RECORDED = {rule["record"] for group in RULES for rule in group["rules"] if "record" in rule}
-OPTIONAL = {"serve_graph_certificate_revoked"}
+OPTIONAL = {"serve_graph_certificate_revoked", "serve_graph_alarm_level"}
 """Shown where labels are watched, which a page that has just begun is not."""
 
 
@@ -83,3 +84,9 @@ def test_every_monitor_scrapes_a_port_of_a_pod_that_there_is() -> None:
             for template in chosen:
                 ports = {port["name"] for port in template["spec"]["containers"][0]["ports"]}
                 assert endpoint["port"] in ports
+
+
+def test_rules_and_dashboards_are_what_this_release_makes() -> None:
+    head = "serve-graph monitoring --kubernetes --out k8s/base"
+    for path, text in monitoring_files(head, kubernetes=True).items():
+        assert (ROOT / "k8s" / "base" / path).read_text() == text, f"run `{head}`"

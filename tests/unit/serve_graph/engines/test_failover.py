@@ -142,6 +142,7 @@ async def test_streams_that_break_trip_the_breaker_too() -> None:
     assert failover.counters() == {
         "deployment_calls": 2,
         "deployment_failures": 2,
+        "deployment_throttled_total": 0,
         "deployments_resting": 1,
         "deployments_refusing": 0,
     }
@@ -263,3 +264,13 @@ async def test_calls_that_nobody_waits_for_trip_no_breaker_and_take_no_probe() -
     with pytest.raises(DeploymentError):
         await failover.generate(BODY, 60.0, is_beside=True)
     assert (await failover.generate(BODY, 60.0))[0] == REPLY, "the one probe was left for it"
+
+
+async def test_what_an_api_throttles_is_counted_apart_from_its_other_failures() -> None:
+    clock = Clock()
+    targets = {"one": Scripted(clock, [DeploymentError("slow down", 429), DOWN, REPLY])}
+    config = FailoverConfig(max_attempts=3, trip_after=10)
+    tier = Failover(targets, {"one": 1.0}, config, 60.0, clock, clock.sleep, lambda: 0.5)
+    await tier.generate(BODY, 60.0)
+    counted = tier.counters()
+    assert (counted["deployment_throttled_total"], counted["deployment_failures"]) == (1, 2)
