@@ -1,6 +1,8 @@
 """What every run of pytest has in common. Fixtures that tests of several kinds share live in `tests/fixtures`."""
 
+import functools
 import os
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -45,3 +47,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left := set(left_out(items)):
         config.hook.pytest_deselected(items=list(left))
         items[:] = [item for item in items if item not in left]
+
+
+def pytest_collection_finish() -> None:
+    """Have Typer make the tree of commands once: at every call it reads the signatures of all of them again."""
+    if typer := sys.modules.get("typer.main"):
+        made_once = functools.cache(typer.get_command)
+        typer.get_command = made_once  # type: ignore[attr-defined]
+        if testing := sys.modules.get("typer.testing"):
+            testing._get_command = made_once  # type: ignore[attr-defined]

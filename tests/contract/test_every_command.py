@@ -102,14 +102,22 @@ def test_train_refuses_a_missing_table(run: Run, tmp_path: Path) -> None:
 
 
 HEAVY = ("numpy", "pandas", "sklearn", "ray", "mlflow", "torch", "vllm", "sqlalchemy", "yaml", "rich")
+HELP_CPU_S = 0.6
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["versions", "--help"]], ids=" ".join)
-def test_help_loads_nothing_heavy(words: list[str]) -> None:
+def test_help_loads_nothing_heavy_and_costs_little(words: list[str]) -> None:
     code = (
-        f"import sys; from serve_graph.cli import main; sys.argv = ['serve-graph', *{words}]\n"
+        f"import sys, time; from serve_graph.cli import main; sys.argv = ['serve-graph', *{words}]\n"
         "try: main()\n"
-        f"except SystemExit: print('loaded', [name for name in {HEAVY} if name in sys.modules])"
+        f"except SystemExit: print('loaded', [name for name in {HEAVY} if name in sys.modules], time.process_time())"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.stdout.splitlines()[-1] == "loaded []", done.stderr
+    spent = []
+    for _ in range(3):  # other processes lengthen even CPU seconds, and the first may have to compile
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        loaded, _, spent_s = done.stdout.splitlines()[-1].rpartition(" ")
+        assert loaded == "loaded []", done.stderr
+        spent.append(float(spent_s))
+        if spent[-1] <= HELP_CPU_S:
+            return
+    raise AssertionError(f"{spent} s of CPU, where {HELP_CPU_S} are allowed")

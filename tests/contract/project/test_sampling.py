@@ -1,6 +1,10 @@
 """A sample of very many tests is the same every time, about as large as it says, and leaves no value out."""
 
+import os
+import subprocess
+import sys
 from itertools import product
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,11 +31,16 @@ def test_a_sample_depends_neither_on_the_order_nor_on_cases_that_are_added() -> 
 
 
 def items_of(test: str, marked_on: Any, *marks: str, **options: int) -> list[Any]:
-    """What pytest collects of a test with two parameters, 20 numbers and 2 lists, whose mark is on `marked_on`."""
-    made = []
+    """What pytest collects of a test with two parameters, 20 numbers and 2 lists, whose mark is on `marked_on`.
+
+    A list cannot be hashed: pytest gives it another index in every case.
+    """
+    made, lists = [], ([0], [1])
     for number, each in product(range(20), range(2)):
         item = SimpleNamespace(nodeid=f"test_matrix.py::{test}[{number}-{each}]")
-        item.callspec = SimpleNamespace(params={"a": number, "b": [each]}, indices={"a": number, "b": each})
+        item.callspec = SimpleNamespace(
+            params={"a": number, "b": lists[each]}, indices={"a": number, "b": 2 * number + each}
+        )
         mark = SimpleNamespace(args=marks, kwargs=options)
         found = [] if marked_on is None else [(item if marked_on == "test" else marked_on, mark)]
         item.iter_markers_with_node = lambda name, found=found: iter(found)
@@ -55,3 +64,28 @@ def test_the_mark_says_which_parameters_count_and_where_it_stands_what_is_drawn_
     alone = SimpleNamespace(nodeid="test_matrix.py::test_alone")
     alone.iter_markers_with_node = lambda name: iter([(module, SimpleNamespace(args=("a",), kwargs={}))])
     assert alone not in left_out([alone, *several[0]])
+
+
+def test_values_that_cannot_be_hashed_are_counted_as_pytest_collects_them(tmp_path: Path) -> None:
+    (tmp_path / "test_lists.py").write_text(
+        "import pytest\n\n"
+        "LISTS = [[n] for n in range(4)]\n\n\n"
+        "@pytest.mark.sampled('each', one_in=10_000)\n"
+        "@pytest.mark.parametrize('each', LISTS)\n"
+        "@pytest.mark.parametrize('number', range(20))\n"
+        "def test_it(number, each): ...\n"
+    )
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-qq"]
+    (tmp_path / "conftest.py").write_text(
+        "from tests.fixtures.sampling import left_out\n\n\n"
+        "def pytest_configure(config): config.addinivalue_line('markers', 'sampled')\n\n\n"
+        "def pytest_collection_modifyitems(items):\n"
+        "    left = left_out(items)\n"
+        "    items[:] = [item for item in items if item not in left]\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run(
+        [*command, "--rootdir", tmp_path, "-c", os.devnull, tmp_path],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "test_lists.py: 4" in done.stdout, done.stdout + done.stderr

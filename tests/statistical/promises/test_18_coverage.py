@@ -65,7 +65,7 @@ SYSTEM_PROMPT, DECODING = replace(CERTIFIED, system_prompt="bb"), replace(CERTIF
     ("reason", "asked", "harder"), [("system_prompt", SYSTEM_PROMPT, 1.5), ("decoding", DECODING, 1)]
 )
 def test_requests_that_are_compared_with_the_coverage_keep_the_promise(reason, asked, harder, size, allowed, measured):
-    runs, n = size(100, 2000), 600
+    runs, n = size(50, 2000), 600
     rng = np.random.default_rng(18)
     other = np.arange(TRAFFIC) % 2 == 1
     traffic = answers(rng, np.where(other, harder, 0.0))
@@ -101,7 +101,7 @@ def test_requests_that_are_compared_with_the_coverage_keep_the_promise(reason, a
 
 def test_rows_that_are_not_covered_are_left_out_before_anything_is_counted(size, allowed, measured):
     """Three in ten rows were asked under settings that hardly any other row shares, and are never wrong."""
-    runs, n = size(50, 1000), 1500
+    runs, n = size(30, 1000), 1500
     rng = np.random.default_rng(118)
     broken = late = 0
     for _ in range(runs):

@@ -87,7 +87,7 @@ def test_a_version_is_registered_with_its_alias_numbers_and_report(made: tuple[R
     assert found.name == "router/1"
     promise = found.tags["certificate"]
     assert promise.startswith(f"{HARM_RISK} <= 0.10 and P(abstain) <= 0.05 with 90 % confidence each")
-    files = {path.name for path in version.folder(folder / "cache").iterdir()}
+    files = {path.name: path.stat().st_size for path in version.folder(folder / "cache").iterdir()}
     assert {
         "report.md",
         "reliability.png",
@@ -96,7 +96,8 @@ def test_a_version_is_registered_with_its_alias_numbers_and_report(made: tuple[R
         "deferral.png",
         "certificate.json",
         "manifest.json",
-    } <= files
+    } <= files.keys()
+    assert all(size > 5000 for name, size in files.items() if name.endswith(".png")), "pictures are drawn"
 
 
 def test_who_approved_it_from_the_start_is_said(made: tuple[RegisteredVersion, Path]) -> None:

@@ -75,7 +75,7 @@ def falsely_certified(rng: np.random.Generator, served: list[ServedPrompt], draw
 def test_a_whole_draw_keeps_the_bound_and_what_the_version_chose_breaks_it(
     size: Callable[[int, int], int], allowed: Callable[[int, float], int], measured: Callable[[str], None]
 ):
-    runs, rng = size(30, 1000), np.random.default_rng(26)
+    runs, rng = size(15, 1000), np.random.default_rng(26)
     broken = chosen = marked = held = 0
     for _ in range(runs):
         rates = {"accepted": 0.9, "escalated": 0.6}
@@ -102,7 +102,7 @@ def test_weighted_rows_stand_for_the_traffic_and_unweighted_ones_do_not(
     size: Callable[[int, int], int], measured: Callable[[str], None]
 ):
     """The share of wrong cheap answers, from rows of which accepted ones were judged four times as often."""
-    runs, rng, rates = size(30, 1000), np.random.default_rng(27), {"accepted": 0.8, "escalated": 0.2}
+    runs, rng, rates = size(15, 1000), np.random.default_rng(27), {"accepted": 0.8, "escalated": 0.2}
     plain, weighted = [], []
     for _ in range(runs):
         served, selection = found(traffic(rng, rates, risk=0.3), rates)

@@ -51,7 +51,7 @@ def shares(
 
 
 def test_where_nothing_has_changed_a_change_is_reported_as_rarely_as_is_said(size, allowed, measured):
-    runs = size(300, 2000)
+    runs = size(150, 2000)
     reported, by_itself = shares(runs, 24)
     measured(f"a change reported in {reported:.4f} of {runs} windows; by single tests in {by_itself:.4f}")
     assert reported * runs <= allowed(runs, LEVEL)
@@ -59,7 +59,7 @@ def test_where_nothing_has_changed_a_change_is_reported_as_rarely_as_is_said(siz
 
 
 def test_turns_of_a_conversation_are_no_requests_of_their_own(size, allowed, measured):
-    runs = size(60, 400)
+    runs = size(30, 400)
     counted, as_requests = shares(runs, 25, turns=5)[0], shares(runs, 25, turns=5, as_requests=True)[0]
     measured(f"with five turns each: {counted:.3f} of {runs} windows, {as_requests:.3f} where every turn counts")
     assert counted * runs <= allowed(runs, LEVEL)
@@ -67,7 +67,7 @@ def test_turns_of_a_conversation_are_no_requests_of_their_own(size, allowed, mea
 
 
 def test_half_a_standard_deviation_is_found_in_one_window(size, measured):
-    runs = size(40, 300)
+    runs = size(30, 300)
     found, _ = shares(runs, 26, shift=0.5)
     measured(f"a shift of half a standard deviation is reported in {found:.3f} of {runs} windows of {N}")
     assert found >= 0.95

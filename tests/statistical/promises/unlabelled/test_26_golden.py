@@ -62,7 +62,7 @@ def looks(api: Api, runs: int, change: float | None = None) -> tuple[int | None,
 
 
 def test_an_api_that_does_not_repeat_itself_opens_a_ticket_as_rarely_as_is_said(size, allowed, measured):
-    runs, days = size(40, 2000), 30
+    runs, days = size(20, 2000), 30
     rng = np.random.default_rng(26)
     found = [looks(Api(rng), days) for _ in range(runs)]
     tickets, naive = (sum(first[at] is not None for first in found) for at in (0, 1))
@@ -72,7 +72,7 @@ def test_an_api_that_does_not_repeat_itself_opens_a_ticket_as_rarely_as_is_said(
 
 
 def test_another_model_is_found_in_its_first_run(size, measured):
-    runs = size(40, 500)
+    runs = size(20, 500)
     rng = np.random.default_rng(27)
     shares = {}
     for share in (0.2, 0.5):
@@ -105,7 +105,7 @@ def grades(rng: np.random.Generator, runs: int, drop: float) -> tuple[int | None
 
 
 def test_grades_that_stay_raise_the_alarm_as_rarely_as_is_said(size, allowed, measured):
-    runs, days = size(60, 2000), 40
+    runs, days = size(30, 2000), 40
     rng = np.random.default_rng(28)
     found = [grades(rng, days, 0.0) for _ in range(runs)]
     alarms, naive = (sum(first[at] is not None for first in found) for at in (0, 1))
@@ -115,7 +115,7 @@ def test_grades_that_stay_raise_the_alarm_as_rarely_as_is_said(size, allowed, me
 
 
 def test_grades_that_fall_raise_it_within_a_few_runs(size, measured):
-    runs = size(40, 500)
+    runs = size(20, 500)
     rng = np.random.default_rng(29)
     first = {drop: [grades(rng, 20, drop)[0] or 99 for _ in range(runs)] for drop in (0.15, 0.3)}
     said = ", ".join(

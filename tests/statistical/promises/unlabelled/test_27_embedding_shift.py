@@ -30,7 +30,7 @@ class Prompts:
 
 
 def test_where_prompts_stay_what_they_were_no_more_is_reported_than_is_said(size, allowed, measured):
-    runs = size(40, 2000)
+    runs = size(20, 2000)
     rng = np.random.default_rng(27)
     reported = alone = turns = 0
     for _ in range(runs):

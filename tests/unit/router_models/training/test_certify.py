@@ -31,6 +31,7 @@ from router_models.types import Completion, OperatingPoint, Outcome, Query, Usag
 from router_models.types.exchange import LOGPROB_NAMES
 from router_models.versions.policy import Policy
 
+pytestmark = pytest.mark.usefixtures("pictures_undrawn")
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 TIERS = ("small", "medium", "large")
 PRICES = {tier: Price(Decimal(str(p)), Decimal(str(2 * p))) for tier, p in zip(TIERS, (0.01, 0.05, 0.5), strict=True)}

@@ -14,13 +14,15 @@ from serve_graph.cascade.fakes import FakeEmbedder, FakeJudge, ListSink, fake_co
 from serve_graph.config.access import KeyConfig
 from serve_graph.gateway.handler import Service
 from serve_graph.learning.feedback import FeedbackIntake
+from tests.fixtures.serving import Endpoint
 
 Endpoints = Callable[..., Any]
 
 
-@pytest.fixture
-def document(endpoint: Endpoints) -> dict[str, Any]:
-    made: dict[str, Any] = endpoint().app.openapi()
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    """The document of an endpoint without keys; nobody changes it."""
+    made: dict[str, Any] = Endpoint(fake_context(), ListSink()).app.openapi()
     return made
 
 
