@@ -53,7 +53,7 @@ def overlapping_parts(text: str, size: int) -> list[str]:
     return [plain[_word(plain, start) : _word(plain, start + length)].strip() for start in starts]
 
 
-def pieces_at_sentences(text: str, size: int) -> list[str]:
+def pieces_of_sentences(text: str, size: int) -> dict[str, tuple[str, ...]]:
     """Return what is left of a short text without what stands before, behind, or between the ends of its sentences.
 
     Commas are no ends: what a prompt is without a clause of its own differs much, and little would be unusual.
@@ -67,19 +67,21 @@ def pieces_at_sentences(text: str, size: int) -> list[str]:
 
     Returns
     -------
-    list of str
-        Less than 3 · `MOST_CUTS`, each of `LEAST_PIECE` characters or more; none for a text of one sentence.
+    dict of str to tuple of str
+        Less than 3 · `MOST_CUTS` pieces, each of `LEAST_PIECE` characters or more, with the sentences, or runs of
+        them, that each consists of; none for a text of one sentence.
     """
     if not LEAST_PIECE < len(text) <= min(SHORT_TEXT * size, MOST_CUT_CHARS):
-        return []
+        return {}
     plain = text.strip()
     cuts = [found.end() for found in _ENDS.finditer(plain) if found.end() < len(plain)]
     if len(cuts) > MOST_CUTS:
         cuts = [cuts[round(i * (len(cuts) - 1) / (MOST_CUTS - 1))] for i in range(MOST_CUTS)]
-    pieces = [piece for cut in cuts for piece in (plain[:cut], plain[cut:])]
-    pieces += [f"{plain[:begin]} {plain[end:]}" for begin, end in pairwise(cuts)]
-    found = (" ".join(piece.split()) for piece in pieces)
-    return [piece for piece in dict.fromkeys(found) if len(piece) >= LEAST_PIECE]
+    runs = [" ".join(plain[begin:end].split()) for begin, end in pairwise([0, *cuts, len(plain)])]
+    kept = [part for cut in range(1, len(runs)) for part in (runs[:cut], runs[cut:])]
+    kept += [[*runs[:out], *runs[out + 1 :]] for out in range(1, len(runs) - 1)]
+    found = {" ".join(filter(None, part)): tuple(filter(None, part)) for part in kept}
+    return {piece: part for piece, part in found.items() if len(piece) >= LEAST_PIECE}
 
 
 def _word(text: str, at: int) -> int:

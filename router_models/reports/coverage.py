@@ -47,6 +47,7 @@ def coverage_section(coverage: Coverage) -> str:
         ["max_tokens", "not known" if coverage.max_tokens is None else f"from {coverage.max_tokens}"],
         ["tokens of a cheap answer", _lengths(coverage)],
         ["distance from the training data", "any" if coverage.novelty is None else f"up to {coverage.novelty:.3f}"],
+        ["hard prompts, rewritten to be sent down", _attacked(coverage)],
     ]
     return f"{table(rows)}\n\n{counted_words(coverage)}"
 
@@ -133,6 +134,14 @@ def _lengths(coverage: Coverage) -> str:
     if coverage.own_limits:
         return f"{known}{', or ' if known else 'up to '}what its tier permits by itself"
     return known or "any"
+
+
+def _attacked(coverage: Coverage) -> str:
+    """What simulated attacks on TUNE's hard prompts came to under the limits on parts, and what these leave out."""
+    found = coverage.text.attacked
+    if found is None:
+        return "not simulated"
+    return f"{found.summary()}; {found.price:.0%} of TUNE's prompts that are sent down are not covered for it"
 
 
 def _digests(known: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from router_models.data.outcomes import OutcomeTable
 from router_models.data.slices import SLICERS, asked_columns, is_stated, slices_of
+from router_models.data.text_cache import each_text_once
 from router_models.errors import DataError, NotCertifiedError
 from router_models.estimators.signals import check_served
 from router_models.estimators.verifiers.checks.tool_calls import CALLING_FINISHES
@@ -28,7 +29,8 @@ from router_models.training.labelling.streamed import StreamedLabels, certify_st
 from router_models.training.splits import SPLIT_SHARES, LabelledSplits
 from router_models.training.whose_labels import check_graded_alike
 from router_models.types.coverage import LEAST_ROWS, Coverage
-from router_models.versions.covered_rows import coverage_of, covered_rows, prompt_bytes
+from router_models.versions.covering.attack_limits import certified_coverage
+from router_models.versions.covering.covered_rows import covered_rows, prompt_bytes
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion
 
@@ -115,8 +117,9 @@ def certify_candidate(
     if min(len(splits.tune), len(splits.cert)) == 0:
         raise DataError(f"{len(splits.table)} prompts leave nothing to tune or to certify on: collect more")
     draft = replace(candidate.version, longest_prompt=settings.longest_prompt)
-    coverage = coverage_of(draft, splits.tune, splits.cert)
-    everything, known = (_seen(draft, part, settings, coverage) for part in (splits.cert, splits.tune))
+    with each_text_once():
+        coverage = certified_coverage(draft, splits.train, splits.tune, splits.cert, settings.epsilon)
+        everything, known = (_seen(draft, part, settings, coverage) for part in (splits.cert, splits.tune))
     fresh, known = everything.counted(), known.counted()
     if min(len(fresh), len(known)) == 0:
         raise NotCertifiedError(

@@ -17,7 +17,7 @@ from router_models.pricing.break_even import CallTotals, Tries
 from router_models.pricing.prices import Price
 from router_models.risk_control.evidence import CascadeEvidence, Replay, Thresholds, replay_policy
 from router_models.types import Answers, BoolArray, FloatArray, Usage
-from router_models.versions.covered_rows import covered_rows
+from router_models.versions.covering.covered_rows import covered_rows
 from router_models.versions.router_version import RouterVersion
 from router_models.versions.sealed.tier_models import as_served, shows_route
 

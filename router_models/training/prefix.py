@@ -26,7 +26,7 @@ from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import WHOLE, certify_threshold, check_threshold
 from router_models.training.splits import LabelledSplits
 from router_models.types import Answers, Completion, FloatArray, IntArray
-from router_models.versions.covered_rows import covered_rows
+from router_models.versions.covering.covered_rows import covered_rows
 from router_models.versions.router_version import RouterVersion, Stage
 from router_models.versions.sealed.policy_file import PREFIX_TOKENS, prefix_point
 from router_models.versions.sealed.tier_models import as_served

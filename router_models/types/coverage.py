@@ -269,9 +269,10 @@ class Coverage:
         unfamiliar: float | None,
         unfamiliar_part: float | None = None,
         cut_drop: float | None = None,
+        **short: float,
     ) -> Uncovered | None:
-        """Return why a prompt's text is not covered, by what `versions.text_checks` measures; None where it is."""
-        found = self.text.uncovered(drop, unfamiliar, unfamiliar_part, cut_drop)
+        """Return why a prompt's text is not covered, by what `TextModels` measures; None where it is."""
+        found = self.text.uncovered(drop, unfamiliar, unfamiliar_part, cut_drop, **short)
         return None if found is None else Uncovered(*found)
 
     def _same_decoding(self, asked: Conditions, defaults: Sequence[Mapping[str, Any]]) -> bool:
@@ -298,6 +299,7 @@ class Coverage:
         parts += [] if self.novelty is None else [f"distance up to {self.novelty:.2f}"]
         parts += [] if self.text.drop is None else [f"parts down to {self.text.drop:.2f} in log-odds"]
         parts += [] if self.text.cut_drop is None else [f"without a sentence down to {self.text.cut_drop:.2f}"]
+        parts += [] if self.text.attacked is None else [self.text.attacked.summary()]
         parts += [] if self.text.unfamiliar is None else [f"unknown spelling up to {self.text.unfamiliar:.0%}"]
         parts += [] if self.max_tokens is None else [f"max_tokens from {self.max_tokens}"]
         parts += [] if self.most_tokens is None or self.own_limits else [f"answers up to {self.most_tokens} tokens"]

@@ -4,8 +4,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Attacked:
+    """What rewriting hard prompts of TUNE did under these limits, simulated when they were set.
+
+    Parameters
+    ----------
+    prompts : int
+        Prompts that the cheapest tier answers wrong.
+    epsilon : float
+        By how much the share of them that is sent below the last tier, and covered, may rise.
+    way : str
+        The way of rewriting that sends most down.
+    rise, high : float
+        By how much the share rises under it, and the upper end of its one-sided 95 % interval.
+    price : float
+        The share of TUNE's prompts that are sent down, and covered otherwise, that the limits on parts leave out.
+    """
+
+    prompts: int
+    epsilon: float
+    way: str
+    rise: float
+    high: float
+    price: float
+
+    @property
+    def held(self) -> bool:
+        """Whether the rise is known to stay within epsilon."""
+        return self.high <= self.epsilon
+
+    def summary(self) -> str:
+        """Return the same in words."""
+        found = f"{self.rise:+.1%}, up to {self.high:+.1%}, of {self.prompts} hard prompts sent down ({self.way})"
+        return f"rewritten: {found}" if self.held else f"NOT HELD within {self.epsilon:g} where rewritten: {found}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +61,16 @@ class TextCoverage:
     cut_drop : float, optional
         As `drop`, of the least of the pieces that are left of a short prompt without some of its sentences; None: not
         compared.
+    shortfall, cut_shortfall : float, optional
+        As `drop` and `cut_drop`, below the threshold from which on the tier is tried instead of below the whole; None:
+        not compared.
+    attacked : Attacked, optional
+        What rewriting hard prompts does under these limits; None: it was not simulated.
+    sent_down : bool
+        Whether parts are compared of those prompts alone that the policy sends below its last tier: by hiding in
+        others nothing is won.
+    averaged : bool
+        Whether the vector of a piece is its sentences' mean, by their lengths, instead of one of its own.
     """
 
     part_chars: int = 0
@@ -32,6 +78,11 @@ class TextCoverage:
     unfamiliar: float | None = None
     unfamiliar_part: float | None = None
     cut_drop: float | None = None
+    sent_down: bool = False
+    averaged: bool = False
+    shortfall: float | None = None
+    cut_shortfall: float | None = None
+    attacked: Attacked | None = None
 
     def uncovered(
         self,
@@ -39,6 +90,8 @@ class TextCoverage:
         unfamiliar: float | None,
         unfamiliar_part: float | None = None,
         cut_drop: float | None = None,
+        shortfall: float | None = None,
+        cut_shortfall: float | None = None,
     ) -> tuple[str, str] | None:
         """Return the reason, one word and a sentence, why a text is not covered; None where it is."""
         spelled = ("the prompt", unfamiliar, self.unfamiliar), ("a part", unfamiliar_part, self.unfamiliar_part)
@@ -49,12 +102,18 @@ class TextCoverage:
                     f"{share:.0%} of the runs of letters of {what} are those of no training prompt, and up to "
                     f"{most:.0%} were certified",
                 )
-        parts = ("a part of the prompt", drop, self.drop), ("the prompt without a sentence", cut_drop, self.cut_drop)
-        for what, below, most in parts:
+        part, piece = "a part of the prompt", "the prompt without a sentence"
+        parts = (
+            (part, "whole", drop, self.drop),
+            (piece, "whole", cut_drop, self.cut_drop),
+            (part, "threshold", shortfall, self.shortfall),
+            (piece, "threshold", cut_shortfall, self.cut_shortfall),
+        )
+        for what, than, below, most in parts:
             if most is not None and below is not None and below > most:
                 return (
                     "parts",
-                    f"{what} is estimated {below:.2f} in log-odds below the whole, and up to {most:.2f} was certified",
+                    f"{what} is estimated {below:.2f} in log-odds below the {than}; up to {most:.2f} was certified",
                 )
         return None
 
@@ -68,18 +127,36 @@ class TextCoverage:
             "drop": self.drop,
             "unfamiliar": self.unfamiliar,
             "unfamiliar_part": self.unfamiliar_part,
-            **({} if self.cut_drop is None else {"cut_drop": self.cut_drop}),
+            **{
+                name: value
+                for name in ("cut_drop", "shortfall", "cut_shortfall")
+                if (value := getattr(self, name)) is not None
+            },
+            **{name: True for name in ("sent_down", "averaged") if getattr(self, name)},
+            **({} if self.attacked is None else {"attacked": {**asdict(self.attacked), "held": self.attacked.held}}),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TextCoverage:
         """Read what `to_json` wrote; KeyError, TypeError or ValueError where it did not."""
         chars = int(data["part_chars"])
-        names = ("drop", "unfamiliar", "unfamiliar_part", "cut_drop")
+        names = ("drop", "unfamiliar", "unfamiliar_part", "cut_drop", "shortfall", "cut_shortfall")
         limits = [None if data.get(name) is None else float(data[name]) for name in names]
         if chars < 1 or not all(limit is None or 0 <= limit < math.inf for limit in limits):
             raise ValueError(f"parts of {chars} characters and limits {limits} are no limits of a text")
-        return cls(chars, *limits)
+        read, found = cls(chars, limits[0], limits[1], limits[2], limits[3]), data.get("attacked")
+        attacked = None
+        if found is not None:
+            shares = [float(found[name]) for name in ("rise", "high", "price")]
+            attacked = Attacked(int(found["prompts"]), float(found["epsilon"]), str(found["way"]), *shares)
+        return replace(
+            read,
+            sent_down=bool(data.get("sent_down")),
+            averaged=bool(data.get("averaged")),
+            shortfall=limits[4],
+            cut_shortfall=limits[5],
+            attacked=attacked,
+        )
 
 
 NOT_COMPARED = TextCoverage()

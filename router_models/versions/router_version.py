@@ -31,6 +31,7 @@ from router_models.risk_control.certificate import Certificate, binding_hashes
 from router_models.types import (
     PREFIX_FINISH,
     Action,
+    BoolArray,
     Completion,
     Decision,
     FloatArray,
@@ -40,13 +41,13 @@ from router_models.types import (
 )
 from router_models.types.coverage import Coverage, Uncovered
 from router_models.types.text_coverage import NOT_COMPARED
+from router_models.versions.covering.text_checks import TextModels
 from router_models.versions.policy import Policy
 from router_models.versions.sealed.digest import models_digest
 from router_models.versions.sealed.policy_file import plain_number
 from router_models.versions.sealed.tier_models import Stage as Stage
 from router_models.versions.sealed.tier_models import as_served, shows_route, together
 from router_models.versions.sealed.version_files import read_version, write_version
-from router_models.versions.text_checks import TextModels
 
 SHORT = MOST_WINDOWS * WINDOW
 """Characters that are always read, as a word piece has one at least."""
@@ -140,22 +141,31 @@ class RouterVersion:
             if found is None and distance is not None:
                 found = self.certificate.coverage.novel(distance)
             if found is None:
-                found = self._unlike(query, prompts)
+                found = self._unlike(query, prompts, sent_down=self.policy.decide(p_ok).tier != self.policy.top)
             if found is not None:
                 return self.policy.decide_uncovered(p_ok, distance, found, to_top=self.novel_to_top)
         return self.policy.decide(p_ok, distance, open_slice)
 
-    def _unlike(self, query: Query, prompts: Prompts) -> Uncovered | None:
+    def _unlike(self, query: Query, prompts: Prompts, *, sent_down: bool) -> Uncovered | None:
         """Why a text is not covered that is spelled like no training prompt, or easy around a hard part; else None."""
         coverage = Coverage() if self.certificate is None else self.certificate.coverage
         if coverage.text == NOT_COMPARED:
             return None
-        return self.text_models.unlike(coverage, prompts, (conversation_of(query.messages),))[0]
+        return self.text_models.unlike(
+            coverage, prompts, (conversation_of(query.messages),), np.array([sent_down], dtype=np.bool_)
+        )[0]
+
+    def sent_down(self, prompts: Prompts) -> BoolArray:
+        """Return which prompts the policy sends below its last tier, (n,), whether they are covered or not."""
+        p_ok = {tier: stage.estimate_route(prompts) for tier, stage in self.stages.items() if stage.router is not None}
+        rows = ({tier: float(p[row]) for tier, p in p_ok.items()} for row in range(len(prompts)))
+        return np.array([self.policy.decide(row).tier != self.policy.top for row in rows], dtype=np.bool_)
 
     @property
     def text_models(self) -> TextModels:
         """What measures a text beside its distance."""
-        return TextModels(self.stages, self.encoder, self.spelling)
+        tried_from = {tier: point.route_at for tier, point in self.policy.points.items()}
+        return TextModels(self.stages, self.encoder, self.spelling, tried_from)
 
     def unread(self, text: str) -> Uncovered | None:
         """Return why nothing is promised of a text that no model reads to its end; None where they do.

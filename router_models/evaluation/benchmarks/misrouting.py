@@ -14,9 +14,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from router_models.data.embeddings.cache import TextEncoder
-from router_models.data.formats.condition_columns import conditions_of_table
 from router_models.data.outcomes import OutcomeTable
-from router_models.data.text_cache import cached_by_text, each_text_once
+from router_models.data.text_cache import each_text_once
 from router_models.errors import DataError
 from router_models.estimators.calibrators.scores import choose_calibrator
 from router_models.estimators.novelty import NoveltyDetector
@@ -24,27 +23,21 @@ from router_models.estimators.routers import ROUTERS
 from router_models.estimators.routers.fallback import RouterWithFallback
 from router_models.estimators.spelling import Spelling
 from router_models.estimators.verifiers import NonEmptyVerifier
-from router_models.evaluation.benchmarks.perturbations import ANSWER_PERTURBATIONS, PERTURBATIONS, Perturbation
 from router_models.metrics import Interval
 from router_models.training.evidence import answers_as_served
 from router_models.training.splits import LabelledSplits
-from router_models.types import BoolArray, FloatArray, OperatingPoint, Progress, Prompts, Query
-from router_models.types.chat_prompts import read_message
-from router_models.types.condition_cells import CONDITION_COLUMNS
-from router_models.types.conditions import conditions_of
+from router_models.types import BoolArray, FloatArray, OperatingPoint, Progress
 from router_models.types.coverage import Coverage
 from router_models.types.text_coverage import NOT_COMPARED
-from router_models.versions.covered_rows import conversations, coverage_of, uncovered_rows
+from router_models.versions.covering.attack_limits import certified_coverage
+from router_models.versions.covering.covered_rows import uncovered_rows
+from router_models.versions.covering.perturbations import ANSWER_PERTURBATIONS, PERTURBATIONS, Perturbation
+from router_models.versions.covering.rewriting import ADDED, RIGHT, easiest, embedded_rows, rewritten_rows
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 
-EASIEST = 60
-"""The easiest training prompts, from which what is added to a question is drawn."""
 ORDINARY = 400
 """Prompts of CERT of which it is counted how many are not covered as they are, where several families are attacked."""
-ADDED = 5
-RIGHT = 0.5
-"""From which grade on an answer is right, where grades are fractions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +183,7 @@ def measure_misrouting(
     any_moved = np.zeros(len(hard), dtype=np.bool_)
     for called, perturbation in ways.items():
         progress(f"{name}: {called}")
-        rewritten = _rewritten(hard, perturbation, easy)
+        rewritten = rewritten_rows(hard, perturbation, easy)
         after = _judged(version, coverage, rewritten)
         moved = after.down & ~before.down
         any_moved |= moved
@@ -204,19 +197,9 @@ def measure_misrouting(
             )
         )  # fmt: skip
     if has_answers:
-        rows += _answers_rewritten(version, hard, before)
+        rows += _answersrewritten_rows(version, hard, before)
     routed, agreed = float(before.down.mean()), None if accepts is None else float(accepts.mean())
     return Misrouting(name, len(hard), epsilon, routed, agreed, float(any_moved.mean()), tuple(rows))
-
-
-def easiest(versions: Sequence[RouterVersion], train: OutcomeTable) -> list[str]:
-    """Return the training prompts that these routers together are surest of, and the cheapest tier answers right."""
-    tier = versions[0].policy.tiers[0]
-    scores = [version.stages[tier].estimate_route(train.prompts) for version in versions]
-    place = np.mean([np.argsort(np.argsort(-one, kind="stable")) for one in scores], axis=0)
-    right, texts = train.grade(tier), conversations(train)
-    order = [i for i in np.argsort(place, kind="stable") if right[i] >= RIGHT and texts[i].strip()]
-    return [texts[i] for i in order[:EASIEST]]
 
 
 def measure_families(
@@ -265,7 +248,7 @@ def measure_families(
         made = {}
         for family in families:
             progress(f"fitting {family}")
-            made[family] = routed_version(few, family, encoder, seed)
+            made[family] = routed_version(few, family, encoder, seed, epsilon)
         easy = easiest([version for version, _ in made.values()], splits.train)
         cert = replace(splits.cert, answers={}) if len(families) > 1 else splits.cert
         for family, (version, coverage) in made.items():
@@ -280,7 +263,7 @@ def measure_families(
 
 
 def routed_version(
-    splits: LabelledSplits, family: str, encoder: TextEncoder, seed: int
+    splits: LabelledSplits, family: str, encoder: TextEncoder, seed: int, epsilon: float = 0.10
 ) -> tuple[RouterVersion, Coverage]:
     """Fit a router alone as `train` does, half of TUNE's prompts going to the cheaper of two tiers, uncertified.
 
@@ -299,50 +282,16 @@ def routed_version(
         novelty=NoveltyDetector().fit(splits.train.prompts, embedded=fitted.router.needs_embeddings),
         spelling=Spelling().fit(splits.train.prompts.texts),
     )
-    return version, coverage_of(version, splits.tune, splits.cert)
-
-
-def _rewritten(hard: OutcomeTable, perturbation: Perturbation, easy: Sequence[str]) -> OutcomeTable:
-    """Return the table with every prompt rewritten; its answers stay those of the prompts as they were."""
-    texts, asked = [], []
-    for row, (text, said, was) in enumerate(
-        zip(hard.prompts.texts, conversations(hard), conditions_of_table(hard), strict=True)
-    ):
-        added = [easy[(row * ADDED + i) % len(easy)] for i in range(ADDED)]
-        made = perturbation.rewrite(said, added)
-        chat = [{"role": "user", "content": one} if isinstance(one, str) else one for one in made]
-        query = Query(tuple(map(read_message, chat)), {}, {"messages": chat})
-        now = conditions_of(query)
-        texts.append(text[: len(text) - len(said)] + query.text)
-        asked.append(
-            replace(
-                was,
-                turns=was.turns + now.turns - 1,
-                system_prompt=now.system_prompt or was.system_prompt,
-                tool_loop=was.tool_loop or now.tool_loop,
-                prefilled=now.prefilled or was.prefilled,
-                unread=was.unread or now.unread,
-            ).columns()
-        )
-    columns = {name: tuple(row[name] for row in asked) for name in CONDITION_COLUMNS}
-    return replace(hard, prompts=Prompts(tuple(texts), None, {**hard.prompts.metadata, **columns}))
+    return version, certified_coverage(version, splits.train, splits.tune, splits.cert, epsilon)
 
 
 def _judged(version: RouterVersion, coverage: Coverage, table: OutcomeTable) -> _Judged:
     tier = version.policy.tiers[0]
-    table = _embedded(version, table) if version.needs_encoder else table
+    table = embedded_rows(version, table) if version.needs_encoder else table
     p = version.stages[tier].estimate_route(table.prompts)
     cheap = np.array([version.policy.decide({tier: float(one)}).tier == tier for one in p], dtype=np.bool_)
     covered = np.array([why is None for why in uncovered_rows(coverage, version, table)], dtype=np.bool_)
     return _Judged(p, cheap, covered)
-
-
-def _embedded(version: RouterVersion, table: OutcomeTable) -> OutcomeTable:
-    prompts = table.prompts
-    if prompts.embeddings is None:
-        made = cached_by_text("part", prompts.texts, lambda new: list(version.encoder.encode(new)))
-        prompts = replace(prompts, embeddings=np.array(made, dtype=np.float32))
-    return replace(table, prompts=prompts)
 
 
 def _accepted(version: RouterVersion, table: OutcomeTable, judged: _Judged, which: BoolArray) -> BoolArray:
@@ -351,17 +300,17 @@ def _accepted(version: RouterVersion, table: OutcomeTable, judged: _Judged, whic
     found = np.zeros(len(table), dtype=np.bool_)
     if len(rows):
         part, stage = table.take(rows), version.stages[tier]
-        part = _embedded(version, part) if stage.verifier.wants_embeddings else part
+        part = embedded_rows(version, part) if stage.verifier.wants_embeddings else part
         answers = answers_as_served(part, version.policy.tiers, tier, judged.p_route[rows])
         p_ok = stage.estimate_ok(replace(answers, prompts=part.prompts))
         found[rows] = p_ok >= version.policy.points[tier].accept_at
     return found
 
 
-def _answers_rewritten(version: RouterVersion, hard: OutcomeTable, before: _Judged) -> list[Rewritten]:
+def _answersrewritten_rows(version: RouterVersion, hard: OutcomeTable, before: _Judged) -> list[Rewritten]:
     """Return what becomes of wrong answers that speak to the verifier, whichever tier the router would have chosen."""
     tier, everywhere = version.policy.tiers[0], np.ones(len(hard), dtype=np.bool_)
-    hard = _embedded(version, hard) if version.stages[tier].verifier.wants_embeddings else hard
+    hard = embedded_rows(version, hard) if version.stages[tier].verifier.wants_embeddings else hard
     answers, rows = hard.answers[tier], []
     known = _accepted(version, hard, before, everywhere)
     for called, rewrite in ANSWER_PERTURBATIONS.items():

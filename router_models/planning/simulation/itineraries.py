@@ -17,7 +17,7 @@ from router_models.data.slices import slices_of
 from router_models.errors import DataError
 from router_models.training.evidence import score_table
 from router_models.types import Action, BoolArray, FloatArray
-from router_models.versions.covered_rows import covered_rows
+from router_models.versions.covering.covered_rows import covered_rows
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion
 

@@ -29,7 +29,8 @@ from router_models.types import FloatArray
 from router_models.types.conditions import PLAIN, Conditions
 from router_models.types.coverage import Coverage
 from router_models.types.label_sources import by_judge
-from router_models.versions.covered_rows import coverage_of, covered_rows
+from router_models.versions.covering.attack_limits import certified_coverage
+from router_models.versions.covering.covered_rows import covered_rows
 from router_models.versions.router_version import RouterVersion
 from router_models.versions.sealed.digest import models_digest
 
@@ -164,7 +165,7 @@ def new_task(
     """
     check_streamed(settings)
     draft, harm = replace(candidate.version, longest_prompt=settings.longest_prompt), settings.harm
-    coverage = coverage_of(draft, splits.tune, splits.cert)
+    coverage = certified_coverage(draft, splits.train, splits.tune, splits.cert, settings.epsilon)
     known = replace(
         evidence_of(draft, splits.tune, settings.prices), covered=covered_rows(coverage, draft, splits.tune)
     )
@@ -201,7 +202,7 @@ def task_of(
     draft = replace(candidate.version, longest_prompt=longest_prompt)
     if plan.tiers != draft.policy.tiers or plan.candidate != candidate_digest(draft):
         raise DataError("the labels were given for another candidate: label again, or give that one")
-    coverage = coverage_of(draft, splits.tune, splits.cert)
+    coverage = certified_coverage(draft, splits.train, splits.tune, splits.cert, plan.epsilon)
     rows, scores = _may_be_accepted(draft, splits, coverage)
     questions, kept = _questions(splits.cert, rows, scores, plan.tiers, plan.thresholds[-1], harm=plan.harm)
     if _digest_of(questions, coverage) != plan.rows:

@@ -57,13 +57,14 @@ def robustness(
     """
     from router_models.data.embeddings.encoder import Encoder
     from router_models.data.outcomes import read_outcomes
-    from router_models.evaluation.benchmarks.misrouting import easiest, measure_families, measure_misrouting
+    from router_models.evaluation.benchmarks.misrouting import measure_families, measure_misrouting
     from router_models.evaluation.benchmarks.misrouting_page import misrouting_figures, misrouting_page
     from router_models.evaluation.held_out import want_embeddings
     from router_models.training.auto_router import BASELINE, auto_families
     from router_models.training.model_selection import served_families
     from router_models.training.splits import split_outcomes
-    from router_models.versions.covered_rows import coverage_of
+    from router_models.versions.covering.attack_limits import certified_coverage
+    from router_models.versions.covering.rewriting import easiest
 
     if (candidate is None) == (weak is None or strong is None):
         raise typer.BadParameter("name either --candidate FOLDER, or both tiers: --weak A --strong B")
@@ -87,7 +88,9 @@ def robustness(
         known = version.certificate
         attacked = measure_misrouting(
             version,
-            coverage_of(version, splits.tune, splits.cert) if known is None else known.coverage,
+            certified_coverage(version, splits.train, splits.tune, splits.cert, epsilon)
+            if known is None
+            else known.coverage,
             splits.cert,
             easiest([version], splits.train),
             name=str(candidate and candidate.name),

@@ -14,11 +14,11 @@ from router_models.estimators.spelling import Spelling
 from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.evaluation.benchmarks.misrouting import Misrouting, measure_misrouting
 from router_models.evaluation.benchmarks.misrouting_page import misrouting_page
-from router_models.evaluation.benchmarks.perturbations import ANSWER_PERTURBATIONS, PERTURBATIONS
 from router_models.types import Answers, OperatingPoint, Prompts
 from router_models.types.conditions import Conditions
 from router_models.types.coverage import Coverage
 from router_models.types.text_coverage import NOT_COMPARED, TextCoverage
+from router_models.versions.covering.perturbations import ANSWER_PERTURBATIONS, PERTURBATIONS
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 

@@ -13,12 +13,23 @@ import numpy as np
 from router_models.data.outcomes import read_outcomes
 from router_models.data.starter import STARTER_OUTCOMES
 from router_models.evaluation.benchmarks.misrouting import Misrouting, measure_families
-from router_models.evaluation.benchmarks.perturbations import PERTURBATIONS
 from router_models.training.splits import LabelledSplits, split_outcomes
+from router_models.versions.covering.perturbations import PERTURBATIONS
 
 EPSILON = 0.10
 TIERS = ("cheap", "frontier")
-FAMILIES = ("length", "surface", "semantic", "knn", "linear", "ridge", "tfidf", "cluster-error", "layered")
+FAMILIES = (
+    "length",
+    "surface",
+    "semantic",
+    "knn",
+    "linear",
+    "ridge",
+    "tfidf",
+    "cluster-error",
+    "layered",
+    "matrix-factorisation",
+)
 """Those that are fitted in a moment; the others are measured at full size."""
 MOVING = (
     "five easy questions before",

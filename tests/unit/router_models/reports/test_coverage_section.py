@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
 from router_models.data.formats import parse_columns
@@ -17,6 +19,7 @@ from router_models.reports.coverage import (
 )
 from router_models.types.conditions import PLAIN, Conditions
 from router_models.types.coverage import Coverage
+from router_models.types.text_coverage import Attacked, TextCoverage
 
 TOLD = Conditions(system_prompt="ab" * 32)
 WARM = Conditions(decoding='{"temperature":0.7}')
@@ -39,10 +42,19 @@ def test_a_report_shows_every_condition_and_why_prompts_do_not_count() -> None:
         "| tools declared | no: none |",
         "| max_tokens | from 64 |",
         "| distance from the training data | up to 0.750 |",
+        "| hard prompts, rewritten to be sent down | not simulated |",
     ):
         assert line in page
     assert "89 of 100 certification prompts count; 11.0% are not covered (decoding 10, novelty 1)." in page
     assert counted_words(Coverage.of([PLAIN] * 30)).startswith("All 30")
+
+
+def test_a_report_says_in_capitals_where_rewritten_prompts_are_not_held() -> None:
+    held = Attacked(200, 0.1, "junk before", 0.02, 0.06, 0.25)
+    for found, said in ((held, "rewritten: +2.0%, up to +6.0%"), (replace(held, high=0.11), "NOT HELD within 0.1")):
+        page = coverage_section(Coverage(text=TextCoverage(75, attacked=found)))
+        assert said in page
+        assert "25% of TUNE's prompts that are sent down are not covered for it" in page
 
 
 def test_a_plan_says_which_conditions_lack_how_many_prompts() -> None:

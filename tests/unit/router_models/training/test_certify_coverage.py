@@ -28,7 +28,7 @@ from router_models.types import Outcome, Query
 from router_models.types.conditions import PLAIN, Conditions
 from router_models.types.coverage import LEAST_ROWS
 from router_models.types.exchange import Usage, logprob_summary
-from router_models.versions.covered_rows import uncovered_rows
+from router_models.versions.covering.covered_rows import uncovered_rows
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 PRICES = {"cheap": Price(Decimal("0.01"), Decimal("0.02")), "top": Price(Decimal("0.5"), Decimal(1))}
@@ -91,11 +91,19 @@ def test_rare_conditions_and_novel_prompts_are_neither_covered_nor_counted(
     assert far is not None
     assert coverage.novelty is not None
     texts, read = parts.cert.prompts.texts, coverage.text
-    drops = made.version.text_models.drops(parts.cert.prompts, texts, read.part_chars)
-    strange = made.version.text_models.unfamiliar(texts, read.part_chars)
+    models, down = made.version.text_models, made.version.sent_down(parts.cert.prompts)
+    strange = models.unfamiliar(texts, read.part_chars)
     assert strange is not None
-    cut = made.version.text_models.cut_drops(parts.cert.prompts, texts, read.part_chars)
-    usual = [read.uncovered(one, *two, by) is None for one, two, by in zip(drops, strange, cut, strict=True)]
+    windows = models.below_of_windows(parts.cert.prompts, texts, read.part_chars)
+    pieces = models.below_of_pieces(parts.cert.prompts, texts, read.part_chars)
+    assert read.sent_down
+    assert read.attacked is not None
+    assert down.any()
+    below = np.where(down[:, None], np.column_stack([windows, pieces]), 0.0)
+    usual = [
+        read.uncovered(drop, *spelled, cut, shortfall=short, cut_shortfall=cut_short) is None
+        for spelled, (drop, short, cut, cut_short) in zip(strange, below, strict=True)
+    ]
     expected = [one != HOT and at <= coverage.novelty and ok for one, at, ok in zip(asked, far, usual, strict=True)]
     assert made.evidence.covered is not None
     assert made.evidence.covered.tolist() == expected

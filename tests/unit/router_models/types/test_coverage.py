@@ -172,6 +172,9 @@ def test_a_certificate_that_knows_nothing_of_sentences_left_out_compares_none_an
     assert former.unlike(0.0, 0.0, 0.0, 99.0) is None
     assert set(former.to_json()["text"]) == {"part_chars", "drop", "unfamiliar", "unfamiliar_part"}
     assert Coverage.from_json(former.to_json()) == former
+    now = replace(former, text=replace(former.text, sent_down=True, averaged=True))
+    assert Coverage.from_json(now.to_json()) == now
+    assert Coverage.from_json(former.to_json()).text.sent_down is False
 
 
 def test_a_certificate_that_knows_nothing_of_texts_compares_none_and_is_written_as_it_was() -> None:

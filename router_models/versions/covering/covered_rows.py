@@ -6,7 +6,6 @@ would let the risk of the covered ones reach ε / (1 - uncovered share).
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import replace
 
@@ -17,11 +16,14 @@ from router_models.data.outcomes import OutcomeTable
 from router_models.estimators.prompt_parts import without_system_prompt
 from router_models.types import BoolArray
 from router_models.types.coverage import NOVELTY_QUANTILE, Coverage, Uncovered
-from router_models.types.text_coverage import NOT_COMPARED
+from router_models.types.text_coverage import NOT_COMPARED, TextCoverage
+from router_models.versions.covering.text_checks import rounded_up
 from router_models.versions.router_version import RouterVersion
 
 
-def coverage_of(version: RouterVersion, tune: OutcomeTable, cert: OutcomeTable) -> Coverage:
+def coverage_of(
+    version: RouterVersion, tune: OutcomeTable, cert: OutcomeTable, text: TextCoverage | None = None
+) -> Coverage:
     """Return what a certificate on these CERT rows would cover.
 
     Parameters
@@ -32,13 +34,12 @@ def coverage_of(version: RouterVersion, tune: OutcomeTable, cert: OutcomeTable) 
         Its distances say from where on a prompt is novel: beyond their `NOVELTY_QUANTILE`, rounded up.
     cert : OutcomeTable
         The rows that may count.
+    text : TextCoverage, optional
+        Which texts are covered; None: those that are usual among TUNE's.
     """
-    far, near = version.distance(cert.prompts), version.distance(tune.prompts)
-    edge = None
-    if near is not None and len(near):
-        edge = (math.floor(1000 * float(np.quantile(near, NOVELTY_QUANTILE))) + 1) / 1000
-    texts = version.text_models.coverage(tune.prompts, conversations(tune))
-    unlike = _unlike(Coverage(text=texts), version, cert)
+    far, edge = version.distance(cert.prompts), edge_of(version, tune)
+    texts = usual_of(version, tune) if text is None else text
+    unlike = unlike_rows(Coverage(text=texts), version, cert)
     kept = np.array([why is None for why in unlike], dtype=np.bool_)
     left_out = Counter(why.reason for why in unlike if why is not None)
     counted = cert if kept.all() else cert.take(kept)
@@ -51,6 +52,18 @@ def coverage_of(version: RouterVersion, tune: OutcomeTable, cert: OutcomeTable) 
         distances=None if far is None else far[kept].tolist(),
     )
     return replace(found, text=texts, left_out=tuple(sorted([*found.left_out, *left_out.items()])))
+
+
+def edge_of(version: RouterVersion, tune: OutcomeTable) -> float | None:
+    """Return the distance from the training data from which on a prompt is novel; None where it is not measured."""
+    near = version.distance(tune.prompts)
+    return None if near is None or not len(near) else rounded_up(float(np.quantile(near, NOVELTY_QUANTILE)))
+
+
+def usual_of(version: RouterVersion, tune: OutcomeTable) -> TextCoverage:
+    """Return which texts are covered by what is usual among TUNE's; no label is read."""
+    placed = any(tier in version.policy.points for tier in version.policy.tiers[:-1])
+    return version.text_models.coverage(tune.prompts, conversations(tune), sent_down=placed)
 
 
 def uncovered_rows(coverage: Coverage, version: RouterVersion, table: OutcomeTable) -> list[Uncovered | None]:
@@ -68,19 +81,23 @@ def uncovered_rows(coverage: Coverage, version: RouterVersion, table: OutcomeTab
 
     found = [uncovered(row) for row in range(len(table))]
     rest = [row for row, why in enumerate(found) if why is None]
-    for row, unlike in zip(rest, _unlike(coverage, version, table.take(np.array(rest, dtype=np.int64))), strict=True):
+    for row, unlike in zip(
+        rest, unlike_rows(coverage, version, table.take(np.array(rest, dtype=np.int64))), strict=True
+    ):
         found[row] = unlike
     return found
 
 
-def _unlike(coverage: Coverage, version: RouterVersion, table: OutcomeTable) -> list[Uncovered | None]:
-    """Return for every row why its text is not covered: not read whole, spelled otherwise, with an odd part."""
+def unlike_rows(coverage: Coverage, version: RouterVersion, table: OutcomeTable) -> list[Uncovered | None]:
+    """Return for every row why its text is not covered: not read whole, spelled otherwise, with an odd part; (n,)."""
     found = [version.unread(text) for text in table.prompts.texts]
     if coverage.text == NOT_COMPARED or not len(table):
         return found
     rest = [row for row, long in enumerate(found) if long is None]
     texts, read_whole = conversations(table), np.array(rest, dtype=np.int64)
-    unlike = version.text_models.unlike(coverage, table.prompts.take(read_whole), [texts[row] for row in rest])
+    prompts = table.prompts.take(read_whole)
+    down = version.sent_down(prompts) if coverage.text.sent_down else None
+    unlike = version.text_models.unlike(coverage, prompts, [texts[row] for row in rest], down)
     for row, why in zip(rest, unlike, strict=True):
         found[row] = why
     return found

@@ -16,7 +16,7 @@ from router_models.estimators.prompt_parts import (
     MOST_PARTS,
     conversation_of,
     overlapping_parts,
-    pieces_at_sentences,
+    pieces_of_sentences,
     without_system_prompt,
 )
 from router_models.estimators.spelling import Spelling
@@ -69,14 +69,16 @@ EASY = "What is one and one?"
     ],
 )
 def test_of_a_short_text_one_piece_is_the_hard_question_itself(text: str) -> None:
-    pieces = pieces_at_sentences(text, 75)
+    pieces = list(pieces_of_sentences(text, 75))
     whole = [piece for piece in pieces if {"Prove", "primes"} <= {word.strip(".") for word in piece.split()}]
     assert min(map(len, whole)) < len(HARD) + 14, pieces
 
 
 @given(st.text(max_size=400) | st.text(alphabet="ab .,?\n", max_size=900), st.integers(1, 100))
 def test_pieces_are_few_and_hold_nothing_that_the_text_does_not(text: str, size: int) -> None:
-    pieces = pieces_at_sentences(text, size)
+    found = pieces_of_sentences(text, size)
+    pieces = list(found)
+    assert all(" ".join(sentences) == piece for piece, sentences in found.items())
     assert len(pieces) < 3 * MOST_CUTS
     assert len(set(pieces)) == len(pieces)
     assert all(LEAST_PIECE <= len(piece) <= len(text) for piece in pieces)
