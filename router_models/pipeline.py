@@ -101,7 +101,7 @@ def run_pipeline(
         settings.group_by,
         counted=settings.counted_tiers,
         last_ungraded=settings.harm,
-    ).with_embeddings(encoder, work.embeddings)
+    ).with_embeddings(encoder, work.embeddings, progress)
     progress("choosing and fitting router and verifier")
     candidate = fit_candidate(splits, settings, encoder, progress)
     progress("certifying")
@@ -114,20 +114,30 @@ def run_pipeline(
 
 
 def certify_next(
-    candidate: Candidate, splits: LabelledSplits, settings: Settings, now: datetime, work: Workspace
+    candidate: Candidate,
+    splits: LabelledSplits,
+    settings: Settings,
+    now: datetime,
+    work: Workspace,
+    *,
+    only_look: bool = False,
 ) -> tuple[Certified, Settings]:
     """Certify with this look's share of δ: the registry counts every look at any of these labels, failed ones too.
 
-    All looks together keep the promise with confidence 1 - δ, whether or not rows were added between them. Returns the
-    settings with their look index. Raises as `certify_candidate` does; what TUNE alone refuses is no look.
+    All looks together keep the promise with confidence 1 - δ, whether or not rows were added between them. With
+    `only_look` this one spends δ whole, and every other at these labels is refused. Returns the settings with their
+    look index. Raises as `certify_candidate` does; what TUNE alone refuses is no look.
     """
     check_candidate(candidate, settings)
-    budget = LabelBudget(splits, settings, work, noted={"seed": str(settings.seed)})
+    budget = LabelBudget(splits, settings, work, noted={"seed": str(settings.seed)}, only=only_look)
     looked = [budget.foreseen()]
 
     def look() -> Settings:
         looked.append(budget.look())
         index, delta = looked[-1].look_index, settings.delta
+        if only_look:
+            work.progress(f"the only look at these labels: all of δ {delta:g}, and none is left for another")
+            return looked[-1]
         chose = f", after {' and '.join(budget.choices)} chose on them" if budget.choices else ""
         spent = sum(spent_delta(delta, i) for i in range(1, index + 1))
         work.progress(
@@ -147,18 +157,20 @@ def certify_prefix_next(
     lengths: Sequence[int],
     now: datetime,
     work: Workspace,
+    *,
+    only_look: bool = False,
 ) -> tuple[Certified, str | None]:
     """A certified version with a prefix point; or, where none certifies, as it was, and why.
 
-    Looks are counted apart from `certify_next`'s: the prefix promise has a δ of its own.
+    Looks are counted apart from `certify_next`'s: the prefix promise has a δ of its own; `only_look` spends it whole.
     """
     noted = {"prefix": ",".join(map(str, lengths))}
-    budget = LabelBudget(splits, settings, work, purpose="prefix", noted=noted)
+    budget = LabelBudget(splits, settings, work, purpose="prefix", noted=noted, only=only_look)
 
     def look() -> Settings:
         looked = budget.look()
-        index, level = looked.look_index, looked.level
-        work.progress(f"certifying a prefix: look {index} at these labels for one, δ {level:.3g} for it")
+        which = "the only look" if only_look else f"look {looked.look_index}"
+        work.progress(f"certifying a prefix: {which} at these labels for one, δ {looked.level:.3g} for it")
         return looked
 
     try:

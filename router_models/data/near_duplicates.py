@@ -2,14 +2,16 @@
 
 Benchmarks share questions under other wordings, with options added or removed; a router trained on one and tested on
 the other would be tested on its training data. Two criteria are used: shared runs of words, and sentence embeddings
-that almost coincide.
+that almost coincide. What many prompts have in common is a template, an instruction or a form of asking: it makes no
+two of them the same question, and counts for neither.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,9 @@ _WORD = re.compile(r"[^\W_]+")
 RUN = 6
 SHARED = 0.4
 COSINE = 0.92
+MANY = 20
+"""Different texts that share a run of words, or lie near one another, from which on they follow a template."""
+Words = tuple[str, ...]
 
 
 def near_duplicates_of(
@@ -33,8 +38,10 @@ def near_duplicates_of(
 ) -> BoolArray:
     """Return which texts nearly repeat one of the others.
 
-    A text repeats another when at least the share `shared` of its runs of six words, or of the other's, occurs in that
-    one other text. With embeddings of both, also when a cosine reaches `cosine`.
+    Words are left out that stand in a run of six which `MANY` different texts have. A text repeats another when they
+    are equal, or when at least the share `shared` of its runs of six words, or of the other's, occurs in that one
+    other text. With embeddings of both, also when a cosine reaches `cosine`; but not where it does so for `MANY`
+    different others, or where half of a text or more was left out: there it says that both follow the same template.
 
     Parameters
     ----------
@@ -51,25 +58,35 @@ def near_duplicates_of(
     -------
     array of bool, (n,)
     """
-    found = _by_words(texts, others, shared)
+    words, other_words = [_words(text) for text in texts], [_words(text) for text in others]
+    frequent = _templates({*words, *other_words})
+    own, other_own = ([_own(one, frequent) for one in part] for part in (words, other_words))
+    found = _by_words(own, other_own, shared)
+    equal = set(other_words)
+    found |= np.array([one in equal for one in words], dtype=np.bool_)
     if embeddings is not None and other_embeddings is not None:
+        free = np.array([2 * len(mine) > len(one) for mine, one in zip(own, words, strict=True)], dtype=np.bool_)
+        # Copies of one text are one: they are no template.
+        first = sorted({one: i for i, one in reversed(list(enumerate(other_words)))}.values())
+        memory = other_embeddings[first]
         for start in range(0, len(texts), 512):
             rows = slice(start, start + 512)
-            found[rows] |= (embeddings[rows] @ other_embeddings.T).max(axis=1) >= cosine
+            near = (embeddings[rows] @ memory.T >= cosine).sum(axis=1)
+            found[rows] |= free[rows] & (near > 0) & (near < MANY)
     return found
 
 
-def _by_words(texts: Sequence[str], others: Sequence[str], shared: float) -> BoolArray:
+def _by_words(texts: Sequence[Words], others: Sequence[Words], shared: float) -> BoolArray:
     where: dict[int, list[int]] = {}
     sizes = []
-    for i, text in enumerate(others):
-        runs = _runs(text)
+    for i, words in enumerate(others):
+        runs = set(_runs(words))
         sizes.append(len(runs))
         for run in runs:
             where.setdefault(run, []).append(i)
     found = np.zeros(len(texts), dtype=np.bool_)
-    for k, text in enumerate(texts):
-        runs = _runs(text)
+    for k, words in enumerate(texts):
+        runs = set(_runs(words))
         hits: dict[int, int] = {}
         for run in runs:
             for i in where.get(run, ()):
@@ -78,9 +95,31 @@ def _by_words(texts: Sequence[str], others: Sequence[str], shared: float) -> Boo
     return found
 
 
-def _runs(text: str) -> set[int]:
-    """Return hashes of all runs of RUN words; a shorter text is one run."""
-    words = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+def _words(text: str) -> Words:
+    return tuple(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+
+
+def _templates(texts: set[Words]) -> set[int]:
+    """Return hashes of the runs that `MANY` different texts have."""
+    counts = Counter(run for words in texts if len(words) > RUN for run in set(_runs(words)))
+    return {run for run, n in counts.items() if n >= MANY}
+
+
+def _own(words: Words, frequent: set[int]) -> Words:
+    """Return the words of no frequent run; all where there is none else."""
+    if len(words) <= RUN or not frequent:
+        return words
+    taken = np.zeros(len(words), dtype=np.bool_)
+    for start, run in enumerate(_runs(words)):
+        if run in frequent:
+            taken[start : start + RUN] = True
+    return tuple(word for word, gone in zip(words, taken, strict=True) if not gone) or words
+
+
+def _runs(words: Words) -> Iterator[int]:
+    """Return hashes of all runs of RUN words, in order; a shorter text is one run."""
     if len(words) <= RUN:
-        return {hash(tuple(words))}
-    return {hash(tuple(words[i : i + RUN])) for i in range(len(words) - RUN + 1)}
+        yield hash(words)
+        return
+    for i in range(len(words) - RUN + 1):
+        yield hash(words[i : i + RUN])

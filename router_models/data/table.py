@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from router_models.data.embeddings.cache import TextEncoder, cached_embeddings, load_embeddings
 from router_models.errors import DataError
-from router_models.types import Answers, BoolArray, FloatArray, IntArray, Prompts, Tokens
+from router_models.types import Answers, BoolArray, FloatArray, IntArray, Progress, Prompts, Tokens
 
 Column = TypeVar("Column")
 
@@ -269,7 +269,9 @@ class OutcomeTable:
             for i, text in enumerate(self.prompts.texts)
         )
 
-    def with_embeddings(self, source: TextEncoder | Path, cache: Path | None = None) -> OutcomeTable:
+    def with_embeddings(
+        self, source: TextEncoder | Path, cache: Path | None = None, progress: Progress = lambda _: None
+    ) -> OutcomeTable:
         """Return the table with `prompts.embeddings`, scaled to unit length.
 
         Parameters
@@ -278,7 +280,9 @@ class OutcomeTable:
             An encoder, or a .npy file with one row per prompt, in order.
         cache : Path, optional
             A folder in which an encoder's embeddings are stored, by the hash of its weights and the prompts, and
-            read the next time.
+            read the next time; what a run that was cut short had embedded is not embedded again.
+        progress : callable
+            Receives a bar after every few hundred prompts.
 
         Returns
         -------
@@ -295,7 +299,7 @@ class OutcomeTable:
                 return self._embedded(vectors)
             except DataError as error:
                 raise DataError(f"{source}: {error}") from error
-        return self._embedded(cached_embeddings(source, self.prompts.texts, cache))
+        return self._embedded(cached_embeddings(source, self.prompts.texts, cache, progress))
 
     def _embedded(self, vectors: NDArray[np.float32]) -> OutcomeTable:
         if vectors.ndim != 2 or len(vectors) != len(self):

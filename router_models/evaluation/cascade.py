@@ -22,8 +22,10 @@ from router_models.evaluation.cascade_data import (
     CascadeData,
     CascadeScores,
     cascade_data,
-    contenders,
     cross_validate_cascade,
+    measured_contenders,
+    served_contenders,
+    with_measured,
 )
 from router_models.metrics import (
     Interval,
@@ -86,7 +88,7 @@ class CascadeComparison:
     rows : tuple of CascadeRow
         One per contender.
     not_served : tuple of str
-        What the recorded signals that no contender was given would need to be had when serving.
+        What the recorded signals that no served contender was given would need to be had when serving.
     """
 
     name: str
@@ -150,8 +152,15 @@ def compare_cascade(
     data = cascade_data(table, cheap, dear, kind)
     wider = data.groups is not None and len(np.unique(data.groups)) < len(set(data.answers.prompts.texts))
     together = [str(group) for group in data.groups.tolist()] if wider and data.groups is not None else None
-    entered = contenders(lambda: RouterWithFallback(ROUTERS[router]()), seed)
+
+    def make() -> RouterWithFallback:
+        return RouterWithFallback(ROUTERS[router]())
+
+    entered, more = served_contenders(data, make, seed), measured_contenders(data, make, seed)
     scores = cross_validate_cascade(data, entered, folds, seed, together, progress=progress)
+    if more:  # in the same folds
+        beside = cross_validate_cascade(with_measured(data), more, folds, seed, together, progress=progress)
+        scores = CascadeScores({**scores.by_name, **beside.by_name}, scores.fold)
     progress("intervals")
     return CascadeComparison(
         name=name,
@@ -249,7 +258,7 @@ def cascade_page(found: CascadeComparison, made: str = "") -> str:
         f"grouped by duplicates; the router ({found.router}) is cross-fitted inside each training part. Intervals are "
         f"95 %, paired bootstrap over prompts. Kept: the largest share of {found.cheap} answers with at most "
         f"{found.epsilon:.0%} of them wrong. All but log-loss compare the order within folds.",
-        "\n".join(f"- recorded, and not counted: {why}" for why in found.not_served),
+        "\n".join(f"- recorded, and of no contender that is served: {why}" for why in found.not_served),
         f"## In short: {found.reference}",
         _verdict(found),
         "## Figures",

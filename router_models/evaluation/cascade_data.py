@@ -8,7 +8,7 @@ in `evaluation.cascade`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,10 +20,13 @@ from router_models.estimators.signals import TierKind, check_served, served_name
 from router_models.estimators.verifiers.learned.combined import CombinedVerifier
 from router_models.estimators.verifiers.learned.logistic import folds_by_prompt
 from router_models.estimators.verifiers.learned.logprob import LogprobVerifier
+from router_models.estimators.verifiers.learned.sources import PROBABILITY_SIGNALS
 from router_models.types import Answers, FloatArray, IntArray
 from router_models.types.exchange import LOGPROB_NAMES, logprob_summary
 
 RAW, FITTED, PROMPT, COMBINED = "-logprob, untrained", "logprob, fitted", "router (prompt only)", "combined"
+MEASURED = tuple(name for name in PROBABILITY_SIGNALS if name not in ("router_score", "max_token_confidence"))
+"""Recorded signals that a comparison shows the worth of, also where no version is served with them."""
 MakeRouter = Callable[[], RouterModel | RouterWithFallback]
 
 
@@ -32,7 +35,8 @@ class CascadeData:
     """Hold the cheap tier's answers to n prompts, and the grades (n,) of both tiers, none missing.
 
     `groups`, (n,): equal for rows that are no independent observations of each other; None = all are. `not_served`: of
-    the recorded signals that no contender is given, what each would need to be had when serving.
+    the recorded signals that no served contender is given, what each would need to be had when serving. `measured`:
+    those of them, (n,), that contenders of their own are given.
     """
 
     answers: Answers
@@ -40,6 +44,7 @@ class CascadeData:
     dear: FloatArray
     groups: IntArray | None = None
     not_served: tuple[str, ...] = ()
+    measured: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.answers)
@@ -81,20 +86,24 @@ def cascade_data(table: OutcomeTable, cheap: str, dear: str, kind: TierKind = Ti
     """Return the rows graded for both tiers; DataError where the cheap tier's confidence was not recorded.
 
     A `max_token_confidence` without logprobs is read as a one-token answer's. Of all other recorded signals those
-    stay that a served version has of a tier of this kind.
+    stay that a served version has of a tier of this kind. Where one of `MEASURED` was recorded, logprobs may be
+    missing.
     """
     both = table.only(cheap, dear)
-    check_served(f"a cascade from tier {cheap!r}", LOGPROB_NAMES, kind)
     answers = with_one_token_logprobs(both.answers_of(cheap))
+    measured = {name: answers.signals[name] for name in MEASURED if name in answers.signals}
+    if not measured:
+        check_served(f"a cascade from tier {cheap!r}", LOGPROB_NAMES, kind)
     not_served = tuple(why for name in answers.signals if (why := would_need(name, kind)) is not None)
     shown = {name: answers.signals[name] for name in served_names(answers.signals, kind)}
     answers = replace(answers, signals=shown)
-    if missing := [name for name in LOGPROB_NAMES if name not in answers.signals]:
+    missing = [name for name in LOGPROB_NAMES if name not in answers.signals]
+    if missing and not measured:
         raise DataError(
-            f"a cascade needs the token logprobs of {cheap!r}, or its max_token_confidence; without {missing[0]!r} "
-            "only the prompt is left: evaluate a router instead"
+            f"a cascade needs the token logprobs of {cheap!r}, its max_token_confidence, or one of "
+            f"{', '.join(MEASURED)}; without {missing[0]!r} only the prompt is left: evaluate a router instead"
         )
-    return CascadeData(answers, both.grade(cheap), both.grade(dear), both.groups, not_served)
+    return CascadeData(answers, both.grade(cheap), both.grade(dear), both.groups, not_served, measured)
 
 
 def with_one_token_logprobs(answers: Answers) -> Answers:
@@ -141,6 +150,37 @@ def contenders(make_router: MakeRouter, seed: int = 0) -> dict[str, Contender]:
         return CombinedVerifier(seed=seed).fit(learning, train.cheap).predict(new)
 
     return {RAW: logprob_raw, FITTED: logprob, PROMPT: prompt_only, COMBINED: combined}
+
+
+def served_contenders(data: CascadeData, make_router: MakeRouter, seed: int = 0) -> dict[str, Contender]:
+    """Return those of `contenders` that these answers feed: without logprobs two of them are left."""
+    fed = all(name in data.answers.signals for name in LOGPROB_NAMES)
+    return {name: one for name, one in contenders(make_router, seed).items() if fed or name not in (RAW, FITTED)}
+
+
+def measured_contenders(data: CascadeData, make_router: MakeRouter, seed: int = 0) -> dict[str, Contender]:
+    """Return contenders that no version is served with: each signal of `data.measured`, and `combined` with them all.
+
+    They are for `with_measured(data)`.
+    """
+
+    def alone(signal: str) -> Contender:
+        def score(train: CascadeData, test: Answers) -> FloatArray:
+            only = {signal: train.answers.signals[signal]}
+            verifier = CombinedVerifier(("signals",), seed=seed).fit(replace(train.answers, signals=only), train.cheap)
+            return verifier.predict(test)
+
+        return score
+
+    found = {f"{signal}, not served": alone(signal) for signal in data.measured}
+    if found:
+        found[f"{COMBINED} and {', '.join(data.measured)}, not served"] = contenders(make_router, seed)[COMBINED]
+    return found
+
+
+def with_measured(data: CascadeData) -> CascadeData:
+    """Return the data with the measured signals among the answers' own."""
+    return replace(data, answers=replace(data.answers, signals={**data.answers.signals, **data.measured}))
 
 
 def cross_validate_cascade(

@@ -55,7 +55,8 @@ class Protocol:
     domain : str, optional
         The column whose values are held out whole; None = the first usual one, '' = none.
     target : str
-        What routers learn, see `held_out.routing_targets`; 'auto' = gain on the same pair, ease from another one.
+        What routers learn, see `held_out.routing_targets`; 'auto' = gain on the same pair, ease from another one
+        (`target_for`).
     train : Source, optional
         Fit on these outcomes instead of on folds.
     seed : int
@@ -73,10 +74,15 @@ class Protocol:
     seed: int = 0
     certify: bool = True
 
-    @property
-    def resolved_target(self) -> str:
-        """Return the target with `auto` decided."""
-        return self.target if self.target != "auto" else "gain" if self.train is None else "ease"
+    def target_for(self, weak: str, strong: str) -> str:
+        """Return the target with `auto` decided, for routers that serve this pair.
+
+        Other outcomes of the same two tiers, by their names, teach what escalating gains; another pair's gain says
+        little of this one's.
+        """
+        if self.target != "auto":
+            return self.target
+        return "gain" if self.train is None or (self.train.weak, self.train.strong) == (weak, strong) else "ease"
 
 
 def cross_validate_routers(
@@ -126,13 +132,13 @@ def cross_validate_routers(
     remarks = [*notes, *(f"{family} left out: it {why}" for family, why in left.items())]
     not_served = {family: why for family in usable if (why := _not_served(family)) is not None}
     remarks += [f"{family} is measured, and no version can serve it: {why}" for family, why in not_served.items()]
-    seed, target = protocol.seed, protocol.resolved_target
+    seed, target = protocol.seed, protocol.target_for(weak, strong)
     if usable:
-        why = "" if protocol.target != "auto" else _AUTO[protocol.train is not None]
+        why = "" if protocol.target != "auto" else _AUTO[target]
         remarks.append(f"routers learn the {target}{why}{_CERTIFIED if protocol.certify and target != 'weak' else ''}")
     domain: str | None = None
     if protocol.train is not None:
-        scores, away = _transferred(table, protocol, protocol.train, usable, remarks, progress), {}
+        scores, away = _transferred(table, target, protocol, protocol.train, usable, remarks, progress), {}
         split = f"trained on {protocol.train.name}"
     else:
         domain = None if protocol.domain == "" else domain_column(table, protocol.domain)
@@ -148,9 +154,8 @@ def cross_validate_routers(
             if domain_splits
             else {}
         )
-        split = f"{protocol.folds} grouped folds" + (
-            "" if protocol.labels is None else f", {protocol.labels:,} labels"
-        )
+        most = max((len(inside) for inside, _ in random_splits), default=0)
+        split = f"{protocol.folds} grouped folds, {min(most, protocol.labels or most):,} labels"
     held = [HeldOutScores(family, split, scores[family, target]) for family in usable]
     baseline_scores = baselines(table, weak, strong)
     graded = {"length": baseline_scores[1].scores}
@@ -175,10 +180,11 @@ def cross_validate_routers(
     return found, [*baseline_scores, *held]
 
 
-_AUTO = (
-    " (target auto: fitted on this very pair, it learns what escalating gains)",
-    " (target auto: fitted on another pair, whose gain says little of this one's, it learns how easy a prompt is)",
-)
+_AUTO = {
+    "gain": " (target auto: fitted on this very pair, it learns what escalating gains)",
+    "ease": " (target auto: fitted on another pair, whose gain says little of this one's, it learns how easy a prompt "
+    "is)",
+}
 _CERTIFIED = "; the certified point is that of routers fitted to the weak grade"
 Scores = dict[tuple[str, str], FloatArray]
 """(family, target) → scores (n,)."""
@@ -218,6 +224,7 @@ def _folded(
 
 def _transferred(
     table: OutcomeTable,
+    routed_by: str,
     protocol: Protocol,
     source: Source,
     families: Sequence[str],
@@ -233,7 +240,7 @@ def _transferred(
         "nearly repeat a test prompt were removed"
     )
     found: Scores = {}
-    for target in dict.fromkeys((protocol.resolved_target, *(("weak",) if protocol.certify else ()))):
+    for target in dict.fromkeys((routed_by, *(("weak",) if protocol.certify else ()))):
         y = routing_targets(other, source.weak, source.strong, target)
         for family in families:
             progress(f"{family}: fitting the {target} on {len(other)} prompts of {source.name}")

@@ -14,9 +14,11 @@ from router_models.data.json_values import to_json_values
 from router_models.data.outcomes import OutcomeTable
 from router_models.errors import DataError
 from router_models.estimators.signals import TierKind
-from router_models.evaluation.benchmarks.routellm import STRONG, WEAK, Benchmark, read_benchmarks
-from router_models.evaluation.benchmarks.routellm_paper import PUBLISHED
+from router_models.evaluation.benchmarks.routellm import STRONG, WEAK, read_benchmarks
+from router_models.evaluation.benchmarks.routellm_page import benchmark_section
+from router_models.evaluation.benchmarks.routellm_paper import PAPERS_LABELS
 from router_models.evaluation.cascade import cascade_page, compare_cascade
+from router_models.evaluation.certified_point import PromiseTerms
 from router_models.evaluation.cross_validation import Protocol, costs_of, cross_validate_routers
 from router_models.evaluation.figures import Evaluation, MethodFigures
 from router_models.evaluation.held_out import (
@@ -28,14 +30,7 @@ from router_models.evaluation.page import evaluation_page
 from router_models.evaluation.plots import draw_cost, draw_evaluation_deferral
 from router_models.pricing.tier_costs import TierCosts
 from router_models.reports.coverage import foreseen_conditions, foreseen_section, foreseen_words
-from router_models.reports.markdown import spread
-from router_models.reports.markdown import table as markdown_table
 from router_models.types import Progress
-
-MT_BENCH_NOTE = (
-    "MT-Bench holds 72 questions: one random router's APGR has a standard deviation of about .07 here, so nothing "
-    "below should be read as a ranking."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,14 +207,32 @@ def run_benchmark(
             found, held = cross_validate_routers(
                 table, WEAK, STRONG, bare, terms, datetime.now(UTC), name=one.name, notes=[why], progress=to.progress
             )
+        few = _few_labels(table, protocol, terms, one.name, found, to.progress)
         figures[one.name] = {"raw": one.raw, "dropped": one.dropped, **to_json_values(found)}
-        parts.append(_benchmark_section(one, found))
+        figures[one.name]["few"] = to_json_values(few)
+        parts.append(benchmark_section(one, found, few))
         if to.folder is not None:
             _write(to.folder / one.name, found, held, table, to.made)
     text = "\n\n".join(parts) + "\n"
     if to.folder is not None:
         (to.folder / "routellm.md").write_text(text)
     return text, figures
+
+
+def _few_labels(
+    table: OutcomeTable, protocol: Protocol, terms: PromiseTerms, name: str, found: Evaluation, progress: Progress
+) -> tuple[MethodFigures, ...]:
+    """Return the routers' figures from as few labels as the paper's; none where that, or less, was asked for or given.
+
+    The paper's routers of the benchmark's own questions learned from some 1,500 of them.
+    """
+    families = [row.method for row in found.rows[3:]]
+    learned = len(table) * (protocol.folds - 1) // protocol.folds
+    if not families or min(learned, protocol.labels or learned) <= PAPERS_LABELS:
+        return ()
+    few = replace(protocol, families=families, labels=PAPERS_LABELS, domain="")
+    again, _ = cross_validate_routers(table, WEAK, STRONG, few, terms, datetime.now(UTC), name=name, progress=progress)
+    return again.rows[3:]
 
 
 def with_sentences(
@@ -229,7 +242,7 @@ def with_sentences(
     if not want_embeddings(protocol.families):
         return table
     progress(f"{name}: embedding {len(table)} prompts (kept in {cache})")
-    return table.with_embeddings(Encoder(), cache)
+    return table.with_embeddings(Encoder(), cache, progress)
 
 
 def machine() -> str:
@@ -247,43 +260,3 @@ def _write(out: Path, found: Evaluation, held: list[HeldOutScores], table: Outco
     draw_cost(out / "cost.png", held, w, s, found.terms, title)
     (out / "evaluation.json").write_text(json.dumps(to_json_values(found), indent=1))
     (out / "evaluation.md").write_text(evaluation_page(found, made=made, pictures=("deferral.png", "cost.png")))
-
-
-def _benchmark_section(one: Benchmark, found: Evaluation) -> str:
-    rows = [["", "router", "learned from", "CPT(50), %", "CPT(80), %", "APGR", "APGR, unseen domains"]]
-    rows += [
-        ["paper", p.method, p.data, f"{p.cpt_50:.1f}", f"{p.cpt_80:.1f}", f"{p.apgr:.3f}", ""]
-        for p in PUBLISHED[one.name]
-    ]
-    rows += [["ours", row.method, _learned(row), *_three(row), _away(row)] for row in found.rows]
-    text = (
-        f"## {one.name}\n\n{one.raw:,} prompts, {one.dropped} contaminated ones dropped; right: weak "
-        f"{found.weak_quality:.4f}, strong {found.strong_quality:.4f}. The paper's figures are on the clean benchmark "
-        "by ten deciles and np.interp, of routers that learned from other prompts; ours by the exact curve and its "
-        "first crossing, on prompts left out while learning."
-    )
-    if one.name == "mt_bench":
-        text += f" {MT_BENCH_NOTE}"
-    deciles = ", ".join(
-        f"{row.method} {' / '.join(f'{100 * row.deciles_cpt[x][1]:.1f}' for x in (0.5, 0.8))} / {row.deciles_apgr:.3f}"
-        for row in found.rows
-        if row.method != "random"
-    )
-    notes = "".join(f"\n- {note}" for note in found.notes)
-    return (
-        f"{text}\n\n{markdown_table(rows)}\n\nBy the paper's own definitions (deciles, np.interp): {deciles}.{notes}"
-    )
-
-
-def _learned(row: MethodFigures) -> str:
-    if row.method in ("random", "length", "oracle"):
-        return row.split
-    return f"other folds of this benchmark; {row.split}"
-
-
-def _three(row: MethodFigures) -> list[str]:
-    return [spread(row.cpt_50, 100, 1), spread(row.cpt_80, 100, 1), spread(row.apgr, 1, 3)]
-
-
-def _away(row: MethodFigures) -> str:
-    return "" if row.away is None else spread(row.away, 1, 3)

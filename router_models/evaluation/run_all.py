@@ -128,7 +128,7 @@ def _with_few(
     """Return APGR by family with that few labels a fold; empty where a fold has no more than that."""
     if len(table) * (protocol.folds - 1) // protocol.folds <= few:
         return {}
-    y = routing_targets(table, weak, strong, protocol.resolved_target)
+    y = routing_targets(table, weak, strong, protocol.target_for(weak, strong))
     splits = folds_of(table, protocol.folds, protocol.seed)
     w, s = table.grade(weak), table.grade(strong)
     found = {}

@@ -202,8 +202,8 @@ class Certificate:
         evidence = f"n={self.n}{counted}, accepted {self.accepted_n}, {self.errors} {bad}, {self.labels}"
         if self.streamed is not None:
             evidence += f", {self.streamed.words}"
-        if self.look_index > 1:
-            evidence += f", look {self.look_index} at these labels"
+        if self.look_index > 0:
+            evidence += f", look {self.look_index} at these labels (δ {self.level:.3g} of {self.delta:g})"
         also = "".join(f" and {p.what} <= {p.bound:g}" for p in self.also)
         slices = ""
         if self.slices:

@@ -5,6 +5,8 @@ together keep their promises with confidence 1 - δ because look i spends 6δ/(�
 known by their prompts: a column that is dropped, a tier that is renamed or asked again makes none of them fresh.
 
 Whoever chose a family or a threshold on labels has looked at them as well: `plan` and `evaluate` leave a note.
+
+The first of several looks spends .61 of δ. Whoever needs all of it for one look gives up every other one, for good.
 """
 
 from __future__ import annotations
@@ -19,11 +21,14 @@ import numpy as np
 
 from router_models.data.artifacts import read_json_file
 from router_models.data.outcomes import OutcomeTable, group_duplicates
-from router_models.errors import ArtifactError
+from router_models.errors import ArtifactError, DataError
 from router_models.training.candidate import Settings
 from router_models.training.splits import LabelledSplits
 from router_models.versions.label_looks import looks_at, record_look
 from router_models.versions.workspace import Workspace
+
+ONLY_LOOK = "only_look"
+"""The tag of a look that spent all of δ."""
 
 
 class LabelBudget:
@@ -41,6 +46,8 @@ class LabelBudget:
         A promise with a δ of its own counts its looks apart, under this name; '' is the version's own.
     noted : mapping of str to str, optional
         What else to note of this look.
+    only : bool
+        Spend all of δ in this look: it has to be the first, and none is let through after it.
     """
 
     def __init__(
@@ -51,8 +58,9 @@ class LabelBudget:
         *,
         purpose: str = "",
         noted: Mapping[str, str] | None = None,
+        only: bool = False,
     ) -> None:
-        self._settings, self._work = settings, work
+        self._settings, self._work, self._only = settings, work, only
         labels = labels_read(splits)
         self.choices = choices_on(work.state_folder, labels)
         labels |= _former_labels(splits)
@@ -60,16 +68,35 @@ class LabelBudget:
         self._labels = frozenset(f"{purpose} {label}" for label in labels) if purpose else labels
         self._digest = f"{digest}.{purpose}" if purpose else digest
         self._noted = {"epsilon": str(settings.epsilon), "delta": str(settings.delta), **(noted or {})}
+        self._noted |= {ONLY_LOOK: "true"} if only else {}
 
     def foreseen(self) -> Settings:
-        """The settings of the next look at these labels, which is not noted yet."""
+        """The settings of the next look at these labels, which is not noted yet.
+
+        DataError where an earlier look has spent all of δ, or this one shall and is not the first.
+        """
         before = looks_at(self._work.registry_uri, self._digest, self._labels)
-        return replace(self._settings, look_index=before + len(self.choices) + 1)
+        if any(ONLY_LOOK in tags for tags in before):
+            raise DataError(
+                "an earlier certificate spent the whole δ of these labels (--looks 1): nothing more can be certified "
+                "by them. Certify by the labels of other prompts"
+            )
+        return self._numbered(len(before) + len(self.choices) + 1)
 
     def look(self) -> Settings:
-        """Note a look in the registry, before a label is read; the settings of that look."""
+        """Note a look in the registry, before a label is read; the settings of that look. Raises like `foreseen`."""
+        self.foreseen()  # what is refused is not noted
         index = record_look(self._work.registry_uri, self._digest, self._labels, self._noted, self._work.artifacts)
-        return replace(self._settings, look_index=index + len(self.choices))
+        return self._numbered(index + len(self.choices))
+
+    def _numbered(self, index: int) -> Settings:
+        if self._only and index > 1:
+            chose = f" ({', '.join(self.choices)} chose on them)" if self.choices else ""
+            raise DataError(
+                f"--looks 1 spends the whole δ in the first look at these labels, and this is look {index}{chose}: "
+                "certify without it, or by the labels of other prompts"
+            )
+        return replace(self._settings, look_index=0 if self._only else index)
 
 
 def labels_read(splits: LabelledSplits) -> frozenset[str]:

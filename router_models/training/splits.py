@@ -23,6 +23,7 @@ from router_models.data.groups import grouped_by, in_hash_order, one_of_each
 from router_models.data.outcomes import OutcomeTable, assert_disjoint, split
 from router_models.errors import DataError
 from router_models.training.whose_labels import Evidence, LabelsUsed, labels_used, rows_that_count
+from router_models.types import Progress
 from router_models.types.drawn import chosen_rows, drawn_rows, sample_weights
 
 SPLIT_SHARES: Mapping[str, float] = {"train": 0.40, "tune": 0.20, "cert": 0.40}
@@ -85,10 +86,12 @@ class LabelledSplits:
         without = self.cert.take(range(0)) if self.left_out is None else self.left_out
         return labels_used(self.cert, without, self.counted or self.tiers)
 
-    def with_embeddings(self, encoder: Encoder, cache: Path | None = None) -> LabelledSplits:
+    def with_embeddings(
+        self, encoder: Encoder, cache: Path | None = None, progress: Progress = lambda _: None
+    ) -> LabelledSplits:
         """The same parts with every prompt embedded; what was embedded before is read from `cache`."""
         return _parted(
-            self.table.with_embeddings(encoder, cache),
+            self.table.with_embeddings(encoder, cache, progress),
             self.seed,
             self.group_by,
             self.counted,

@@ -37,17 +37,17 @@ def record_look(
         run = client.create_run(experiment_id, tags={**tags, "dataset_sha256": dataset_sha256})
         client.log_text(run.info.run_id, "\n".join(sorted(labels)), LABELS)
         client.set_terminated(run.info.run_id)
-        return _looks(uri, client, experiment_id, dataset_sha256, labels)
+        return len(_looks(uri, client, experiment_id, dataset_sha256, labels))
 
 
-def looks_at(uri: str, dataset_sha256: str, labels: Collection[str]) -> int:
-    """How many looks at any of these labels `record_look` has counted so far; notes nothing."""
+def looks_at(uri: str, dataset_sha256: str, labels: Collection[str]) -> list[dict[str, str]]:
+    """The tags of the looks at any of these labels that `record_look` has counted so far; notes nothing."""
     if is_new_registry(uri):
-        return 0
+        return []
     client = registry_client(uri)
     with mlflow_errors(f"counting the looks at the labels of {dataset_sha256[:12]}"):
         experiment = client.get_experiment_by_name(LOOKS)
-        return 0 if experiment is None else _looks(uri, client, experiment.experiment_id, dataset_sha256, labels)
+        return [] if experiment is None else _looks(uri, client, experiment.experiment_id, dataset_sha256, labels)
 
 
 def is_noted(uri: str, name: str, value: str) -> bool:
@@ -62,15 +62,18 @@ def is_noted(uri: str, name: str, value: str) -> bool:
         return bool(client.search_runs([experiment.experiment_id], f"tags.{name} = '{value}'", max_results=1))
 
 
-def _looks(uri: str, client: Any, experiment_id: str, dataset_sha256: str, labels: Collection[str]) -> int:
+def _looks(
+    uri: str, client: Any, experiment_id: str, dataset_sha256: str, labels: Collection[str]
+) -> list[dict[str, str]]:
     from mlflow.entities import ViewType
 
-    token, looks = None, 0
+    token, looks = None, list[dict[str, str]]()
     while True:
         page = client.search_runs([experiment_id], run_view_type=ViewType.ALL, page_token=token)
         for earlier in page:
             same = earlier.data.tags.get("dataset_sha256") == dataset_sha256
-            looks += same or not _labels_of(uri, client, earlier.info.run_id).isdisjoint(labels)
+            if same or not _labels_of(uri, client, earlier.info.run_id).isdisjoint(labels):
+                looks.append(dict(earlier.data.tags))
         token = page.token
         if not token:
             return looks

@@ -1,8 +1,10 @@
-"""What embeds texts, and its embeddings kept in files."""
+"""What embeds texts, and its embeddings kept in files, so that a run that is cut short goes on where it was."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router_models.data.artifacts import read_array
+from router_models.data.embeddings.encoder import MOST_CHARS
 from router_models.errors import ArtifactError, DataError
+from router_models.types import IntArray, Progress
+
+BLOCK = 256
+"""Texts that are embedded and stored at once: what a run that is cut short loses is less than that."""
+BAR = 20
 
 
 class TextEncoder(Protocol):
@@ -22,8 +30,13 @@ class TextEncoder(Protocol):
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
 
 
-def cached_embeddings(encoder: TextEncoder, texts: Sequence[str], folder: Path | None) -> NDArray[np.float32]:
+def cached_embeddings(
+    encoder: TextEncoder, texts: Sequence[str], folder: Path | None, progress: Progress = lambda _: None
+) -> NDArray[np.float32]:
     """Embed texts, or read the embeddings that were stored before.
+
+    More than `BLOCK` texts are embedded in blocks of similar length, shortest first. Each is stored as soon as it is
+    made, and read by the next call for the same texts where this one does not come to its end.
 
     Parameters
     ----------
@@ -32,14 +45,17 @@ def cached_embeddings(encoder: TextEncoder, texts: Sequence[str], folder: Path |
     texts : sequence of str
         n texts.
     folder : Path, optional
-        Holds one .npy file per batch, named by the hash of the encoder's weights and the texts; None = no cache.
+        Holds one .npy file per batch, named by the hash of the encoder's weights and the texts, and unfinished
+        batches' blocks; None = no cache.
+    progress : callable
+        Receives a bar after each block: how many prompts, and which share of their characters, are done.
 
     Returns
     -------
     array of float32, (n, d)
     """
     if folder is None:
-        return encoder.encode(texts)
+        return _in_blocks(encoder, texts, None, progress)
     key = hashlib.sha256(encoder.digest.encode())
     for text in texts:
         key.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
@@ -47,11 +63,58 @@ def cached_embeddings(encoder: TextEncoder, texts: Sequence[str], folder: Path |
     if file.is_file():
         return load_embeddings(file)
     folder.mkdir(parents=True, exist_ok=True)
-    vectors = encoder.encode(texts)
-    partial = file.with_suffix(".partial.npy")
+    blocks = file.with_suffix(".blocks")
+    vectors = _in_blocks(encoder, texts, blocks, progress)
+    _store(file, vectors)
+    shutil.rmtree(blocks, ignore_errors=True)
+    return vectors
+
+
+def _in_blocks(
+    encoder: TextEncoder, texts: Sequence[str], folder: Path | None, progress: Progress
+) -> NDArray[np.float32]:
+    """Embed texts, by blocks of similar length that are kept in a folder until all are made."""
+    if len(texts) <= BLOCK:
+        return encoder.encode(texts)
+    lengths = np.array([min(len(text), MOST_CHARS) for text in texts], dtype=np.int64)
+    order, made, done = np.argsort(lengths, kind="stable"), [], 0
+    for start in range(0, len(texts), BLOCK):
+        rows = order[start : start + BLOCK]
+        file = None if folder is None else folder / f"{start:09d}.npy"
+        vectors = None if file is None else _stored_block(file, len(rows))
+        if vectors is None:
+            vectors = encoder.encode([texts[i] for i in rows])
+            if file is not None:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                _store(file, vectors)
+        made.append(vectors)
+        done += len(rows)
+        progress(_bar(done, lengths, order))
+    out = np.empty((len(texts), made[0].shape[1]), dtype=np.float32)
+    out[order] = np.concatenate(made)
+    return out
+
+
+def _bar(done: int, lengths: IntArray, order: IntArray) -> str:
+    """Return a bar by characters: long texts come last and take longest."""
+    share = float(lengths[order[:done]].sum()) / max(float(lengths.sum()), 1.0)
+    full = int(BAR * share)
+    return f"embedding [{'#' * full}{'.' * (BAR - full)}] {done:,} of {len(order):,} prompts, {share:.0%} of the text"
+
+
+def _stored_block(file: Path, rows: int) -> NDArray[np.float32] | None:
+    """Return a block stored by a run that was cut short; None where there is none, or a damaged one."""
+    try:
+        vectors = load_embeddings(file) if file.is_file() else None
+    except DataError:
+        return None  # it is embedded and written again
+    return vectors if vectors is not None and vectors.ndim == 2 and len(vectors) == rows else None
+
+
+def _store(file: Path, vectors: NDArray[np.float32]) -> None:
+    partial = file.with_suffix(f".{os.getpid()}.partial.npy")
     np.save(partial, vectors)
     partial.replace(file)
-    return vectors
 
 
 def load_embeddings(path: Path) -> NDArray[np.float32]:

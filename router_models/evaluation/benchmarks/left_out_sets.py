@@ -181,7 +181,7 @@ def _read(file: Path, pairs: SetPairs, protocol: Protocol, most: int, cache: Pat
         table = table.take(np.sort(np.random.default_rng(protocol.seed).permutation(len(table))[:most]))
     if any(ROUTERS[name].needs_embeddings for name in protocol.families if name in ROUTERS):
         progress(f"{file.stem}: embedding {len(table)} prompts (kept in {cache})")
-        table = table.with_embeddings(Encoder(), cache)
+        table = table.with_embeddings(Encoder(), cache, progress)
     name = file.name.split(".")[0]
     return _Set(name, table, weak, strong, routing_targets(table, weak, strong, protocol.target))
 

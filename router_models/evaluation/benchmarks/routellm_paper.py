@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+PAPERS_LABELS = 1500
+"""In-domain labels, about, that the paper's best routers on MMLU learned from beside the arena's votes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Published:

@@ -71,6 +71,14 @@ def certify(
             help="Confirm that the engines of --config gave the answers, where the table does not record it.",
         ),
     ] = False,
+    looks: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1,
+            help="1: spend all of delta in this look at the labels, which has to be the first and stays the only one.",
+        ),
+    ] = None,
     allow_loss: AllowLossOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -85,7 +93,9 @@ def certify(
     certified, the thresholds of more tiers together. Harm compares grades: grade all tiers alike; a last answer
     without a grade counts as right. Every attempt on the same prompts, including one
     that read labels and certified nothing, gets a smaller part of delta, so that repeated attempts keep the guarantee;
-    so does every comparison that `plan` or `evaluate` made on them. Other prompts start over. A certificate is valid
+    so does every comparison that `plan` or `evaluate` made on them. Other prompts start over. The first attempt spends
+    .0608 of a delta of .1, the second .0152; with --looks 1 the first spends all of it, and no other is let through
+    for these prompts. A certificate is valid
     for the engines that gave the answers; `collect` records them beside the table.
 
     --slices language certifies the same promise for each language separately, at a share of delta each; a language
@@ -162,7 +172,7 @@ def certify(
     plan = None
     if labels is not None:
         refused = {"--slices": slices, "--max-drop": max_drop, "--prefix": prefix, "--spill-epsilon": spill_epsilon}
-        refused |= {"--label-source": label_source, "--jointly": jointly or None}
+        refused |= {"--label-source": label_source, "--jointly": jointly or None, "--looks": looks}
         if given := [name for name, value in refused.items() if value is not None]:
             raise ServeGraphError(f"--labels certifies accepted answers alone, without {', '.join(given)}")
         plan, records = read_label_file(labels)
@@ -212,18 +222,20 @@ def certify(
         counted=settings.counted_tiers,
         last_ungraded=settings.harm,
         evidence="asked" if plan else evidence_asked_for(label_source),
-    ).with_embeddings(encoder, work.embeddings)
+    ).with_embeddings(encoder, work.embeddings, progress)
     now = datetime.now(UTC)
     with each_text_once():  # parts of prompts are embedded for what is covered, by each
         if plan is None:
-            certified, settings = certify_next(loaded, splits, settings, now, work)
+            certified, settings = certify_next(loaded, splits, settings, now, work, only_look=looks == 1)
         else:
             streamed = StreamedLabels(task_of(plan, loaded, splits, settings.longest_prompt), records)
             certified = certify_candidate(loaded, splits, settings, now, labels=streamed)
         check_pays(certified.version, graph, now, allow_loss=allow_loss)
         without: str | None = None
         if lengths:
-            certified, without = certify_prefix_next(certified, splits, settings, lengths, datetime.now(UTC), work)
+            certified, without = certify_prefix_next(
+                certified, splits, settings, lengths, datetime.now(UTC), work, only_look=looks == 1
+            )
         no_spill: str | None = None
         if spill_epsilon is not None:
             certified, no_spill = certify_overload_next(

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 TARGET_HELP = (
     "What routers learn: weak (its grade), gain (1 + weak - strong) / 2, ease (weak + strong) / 2; "
-    "auto: gain, or ease with --train, as the gain of another pair does not transfer."
+    "auto: gain, or ease where --train holds another pair, whose gain does not transfer."
 )
 
 

@@ -100,7 +100,7 @@ def label(
     table = read_outcomes(outcomes, settings.tiers, metadata=[settings.group_by] if settings.group_by else ())
     splits = split_outcomes(
         table, settings.tiers, settings.seed, settings.group_by, evidence="asked", last_ungraded=settings.harm
-    ).with_embeddings(encoder, work.embeddings)
+    ).with_embeddings(encoder, work.embeddings, progress_to_stderr())
     task, records = open_labels(labels, loaded, splits, settings, work, datetime.now(UTC), label_source=label_source)
     session = LabelSession(task, records, labeller.strip(), len(records), adjudicate, to_the_end)
     session = run_session(session, labels, keys_of(sys.stdin), lambda: datetime.now(UTC).isoformat(timespec="seconds"))

@@ -77,7 +77,7 @@ def robustness(
     named = router.split(",")
     if router == "all" or (want_embeddings(named) if version is None else version.needs_encoder):
         progress(f"embedding {len(table)} prompts")
-        splits = splits.with_embeddings(encoder, cache)
+        splits = splits.with_embeddings(encoder, cache, progress)
     if version is None:
         families = (BASELINE, *auto_families(splits.train)) if router == "all" else served_families(named)
         name = outcomes.stem if len(families) == 1 else None

@@ -206,5 +206,6 @@ def embedded(table: OutcomeTable, embeddings: Path | None, cache: Path) -> Outco
 
     if embeddings is not None:
         return table.with_embeddings(embeddings)
-    progress_to_stderr()(f"embedding {len(table)} prompts (cached in {cache})")
-    return table.with_embeddings(Encoder(), cache)
+    progress = progress_to_stderr()
+    progress(f"embedding {len(table)} prompts (cached in {cache})")
+    return table.with_embeddings(Encoder(), cache, progress)

@@ -142,7 +142,7 @@ def train(
     check_outcomes(table.only(*settings.tiers), settings)
     encoder = Encoder()
     splits = split_outcomes(table, settings.tiers, settings.seed, settings.group_by, last_ungraded=settings.harm)
-    splits = splits.with_embeddings(encoder, graph.state_folder / "embeddings")
+    splits = splits.with_embeddings(encoder, graph.state_folder / "embeddings", progress)
     candidate = fit_candidate(splits, settings, encoder, progress)
     save_candidate(candidate, settings, out)
     tried = [

@@ -84,8 +84,9 @@ def _replayed(
     first, second = versions
     tiers = first.policy.tiers
     table = held_out(read_outcomes(outcomes, tiers), tiers, (seed_of(registered[0]), seed_of(registered[1])))
-    progress_to_stderr()(f"replaying both on {len(table)} prompts that neither was fitted on")
-    table = table.with_embeddings(Encoder(), graph.state_folder / "embeddings")
+    progress = progress_to_stderr()
+    progress(f"replaying both on {len(table)} prompts that neither was fitted on")
+    table = table.with_embeddings(Encoder(), graph.state_folder / "embeddings", progress)
     return diff_versions(first, second, table, tier_prices(graph, datetime.now(UTC)), examples)
 
 

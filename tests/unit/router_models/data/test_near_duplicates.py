@@ -26,3 +26,47 @@ def test_embeddings_that_all_but_coincide_count_as_well() -> None:
     a = np.eye(3, dtype=np.float32)
     b = np.array([[0.999, 0.0447, 0.0]], dtype=np.float32)
     assert near_duplicates_of(["x one", "y two", "z three"], ["w four"], a, b).tolist() == [True, False, False]
+
+
+def templated(names: list[str]) -> list[str]:
+    """Short questions under one long instruction: a few words of thirty are a prompt's own."""
+    rule = "Answer the following trivia question with one short phrase and nothing else, as briefly as you can."
+    return [f"{rule} Question: who was the first to reach {name}? Think before you answer. Answer:" for name in names]
+
+
+NAMES = [f"{first}{second}" for first in ("north", "south", "east", "old", "new") for second in "abcdefghijklmnop"]
+
+
+def test_prompts_under_one_instruction_are_not_the_same_set() -> None:
+    train, test = templated(NAMES[:40]), templated(NAMES[40:])
+    assert near_duplicates_of(train, test).tolist() == [False] * 40
+
+
+def test_a_repeat_under_the_same_instruction_is_still_found() -> None:
+    train, test = templated(NAMES[:40]), templated(NAMES[30:])
+    assert near_duplicates_of(train, test).tolist() == [False] * 30 + [True] * 10
+
+
+def test_a_repeat_under_another_instruction_is_found_where_both_are_templates() -> None:
+    train = [f"{STEM} in case {name} of the {name} lesson on the board of {name}?" for name in NAMES[:40]]
+    test = [f"Please reply in one word, and give no reasons. {text}" for text in train[:25]]
+    assert near_duplicates_of(train, test).tolist() == [True] * 25 + [False] * 15
+
+
+def test_embeddings_of_one_template_lie_close_without_being_repeats() -> None:
+    chance = np.random.default_rng(0)
+    close = np.array([1.0, 0, 0, 0]) + chance.normal(scale=0.1, size=(80, 4))
+    close = (close / np.linalg.norm(close, axis=1, keepdims=True)).astype(np.float32)
+    assert (close @ close.T).min() > 0.7
+    texts = templated(NAMES)
+    assert not near_duplicates_of(texts[:40], texts[40:], close[:40], close[40:]).any()
+    different = [f"{name} {name[::-1]} stands alone" for name in NAMES]  # no words in common, but all near one another
+    assert not near_duplicates_of(different[:40], different[40:], close[:40], close[40:]).any()
+
+
+def test_many_copies_of_one_prompt_are_no_template() -> None:
+    text = f"{STEM}? Give the answer in metres."
+    vector = np.array([[1.0, 0.0]], dtype=np.float32)
+    assert near_duplicates_of([text], [text] * 50).all()
+    other = f"How far is a spring of constant k stretched by two newtons: {NAMES[0]}"
+    assert near_duplicates_of([other], [text] * 50, vector, np.repeat(vector, 50, axis=0)).all()

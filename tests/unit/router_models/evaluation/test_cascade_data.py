@@ -24,8 +24,12 @@ from router_models.evaluation.cascade_data import (
     contenders,
     cross_fitted_router,
     cross_validate_cascade,
+    measured_contenders,
+    served_contenders,
+    with_measured,
     with_one_token_logprobs,
 )
+from router_models.metrics import auc_weighted
 from router_models.types import Answers, FloatArray, Prompts
 from router_models.types.exchange import LOGPROB_NAMES
 
@@ -103,8 +107,34 @@ def test_of_recorded_signals_contenders_are_given_those_that_are_served() -> Non
         "the signal p_true",
         "the signal somebodys_score",
     ]
+    assert set(data.measured) == {"p_true"}, "a contender of its own shows what it would be worth"
+    without = {name: column for name, column in told.items() if "p_true" not in name}
     with pytest.raises(DataError, match="a cascade from tier 'small': the signal lp_mean would need"):
-        cascade_data(table, *tiers, TierKind.HOSTED)
+        cascade_data(replace(table, confidences=without), *tiers, TierKind.HOSTED)
+
+
+@pytest.mark.parametrize("logprobs", [True, False])
+def test_a_recorded_p_true_is_compared_and_of_no_served_contender(
+    logprobs: bool, drawn: Callable[..., CascadeData]
+) -> None:
+    """It tells right from wrong almost alone, which the contenders that are served must not know."""
+    data, rng = drawn(300, seed=6), np.random.default_rng(0)
+    answers = replace(data.answers, signals=data.answers.signals if logprobs else {})
+    data = replace(data, answers=answers, measured={"p_true": np.clip(0.5 + 0.4 * (data.cheap - 0.5), 0, 1)})
+    data.measured["p_true"][:] += rng.normal(0, 0.05, 300)
+    served, more = served_contenders(data, SurfaceRouter), measured_contenders(data, SurfaceRouter)
+    assert set(served) == ({RAW, FITTED, PROMPT, COMBINED} if logprobs else {PROMPT, COMBINED})
+    assert list(more) == ["p_true, not served", "combined and p_true, not served"]
+    before = cross_validate_cascade(data, served, folds=3)
+    beside = cross_validate_cascade(with_measured(data), more, folds=3)
+    np.testing.assert_array_equal(before.fold, beside.fold)
+
+    def area(scores: CascadeScores, name: str) -> float:
+        return float(auc_weighted(scores.ordered(name), data.cheap)(np.ones((1, 300)))[0])
+
+    assert area(beside, "p_true, not served") > 0.95
+    assert area(beside, "combined and p_true, not served") > 0.95
+    assert max(area(before, name) for name in served) < 0.95
 
 
 def test_order_is_taken_within_folds_whatever_their_scales() -> None:

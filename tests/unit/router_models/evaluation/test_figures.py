@@ -17,7 +17,7 @@ from router_models.data.outcomes import OutcomeTable, read_outcomes, table_of
 from router_models.errors import DataError
 from router_models.evaluation.certified_point import PromiseTerms, certification_rows, certified_point
 from router_models.evaluation.cross_validation import Protocol, Source, costs_of, cross_validate_routers
-from router_models.evaluation.figures import baselines, evaluate
+from router_models.evaluation.figures import Evaluation, baselines, evaluate
 from router_models.evaluation.held_out import (
     HeldOutScores,
     domain_folds_of,
@@ -247,10 +247,48 @@ def test_transfer_drops_near_repeats_and_says_how_many() -> None:
     assert found.rows[3].split == "trained on elsewhere"
     assert found.rows[3].apgr.value > 0.6
     assert any("trained on 200 prompts of elsewhere (weak → strong); 100 that" in note for note in found.notes)
-    assert any(note.startswith("routers learn the ease") for note in found.notes)
+    assert any(
+        note.startswith("routers learn the gain (target auto: fitted on this very pair") for note in found.notes
+    )
     same = Protocol(("tfidf",), train=Source("itself", target, "weak", "strong"))
     with pytest.raises(DataError, match="this is the same set"):
         cross_validate_routers(target, "weak", "strong", same, terms(target), NOW)
+
+
+def test_the_target_is_ease_only_where_other_outcomes_are_of_another_pair() -> None:
+    t, _ = drawn(40)
+    other = replace(t, grades={"7b": t.grade("weak"), "70b": t.grade("strong")})
+
+    def target(**given: object) -> str:
+        return Protocol(("tfidf",), **given).target_for("weak", "strong")  # type: ignore[arg-type]
+
+    assert target() == "gain"
+    assert target(train=Source("other questions", t, "weak", "strong")) == "gain"
+    assert target(train=Source("another pair", other, "7b", "70b")) == "ease"
+    assert target(train=Source("turned round", t, "strong", "weak")) == "ease"
+    assert target(train=Source("another pair", other, "7b", "70b"), target="gain") == "gain"
+
+
+def test_outcomes_of_the_same_pair_teach_the_gain_and_of_another_one_the_ease() -> None:
+    """Where easy prompts are those that both answer, what escalating gains is ordered the other way round."""
+    chance = np.random.default_rng(0)
+    kind = chance.integers(3, size=900)  # trivial: both right; middling: the strong one alone; impossible: neither
+    words = np.array(["sum of apples", "integral of sines", "proof of a conjecture"])[kind]
+    prompts = [
+        f"{word}, {first} {second}"
+        for word, (first, second) in zip(words, chance.integers(99, size=(900, 2)), strict=True)
+    ]
+    t = table((kind == 0).astype(float).tolist(), (kind < 2).astype(float).tolist(), prompts=prompts)
+    tested, other = t.take(np.arange(300)), t.take(np.arange(300, 900))
+    renamed = replace(other, grades={"7b": other.grade("weak"), "70b": other.grade("strong")})
+
+    def learned(source: Source) -> Evaluation:
+        protocol = Protocol(("tfidf",), train=source, certify=False)
+        return cross_validate_routers(tested, "weak", "strong", protocol, terms(tested), NOW)[0]
+
+    same, another = learned(Source("same", other, "weak", "strong")), learned(Source("other", renamed, "7b", "70b"))
+    assert same.rows[3].apgr.value > another.rows[3].apgr.value + 0.1
+    assert any("fitted on another pair" in note for note in another.notes)
 
 
 def test_families_that_cannot_be_fed_are_left_out_with_the_reason() -> None:

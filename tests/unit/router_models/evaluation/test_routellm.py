@@ -9,7 +9,9 @@ import pytest
 
 from router_models.errors import DataError
 from router_models.evaluation.benchmarks.routellm import STRONG, WEAK, read_benchmarks
-from router_models.evaluation.benchmarks.routellm_paper import PUBLISHED
+from router_models.evaluation.benchmarks.routellm_paper import PAPERS_LABELS, PUBLISHED
+from router_models.evaluation.cross_validation import Protocol
+from router_models.evaluation.run import Destination, run_benchmark
 
 VENDOR = f"mistralai/{'Mixtral-8x7B-Instruct-v0.1'}"
 
@@ -123,3 +125,32 @@ def test_a_file_that_routellm_did_not_publish_is_refused_by_name(checkout: Path,
     (checkout / "routellm/evals/gsm8k/contaminated_prompts.jsonl").write_text(line)
     with pytest.raises(DataError, match="gsm8k"):
         read_benchmarks(checkout)
+
+
+def large_checkout(folder: Path, rows: int) -> Path:
+    """One benchmark, of questions whose words say which of them the weak model gets right."""
+    chance = np.random.default_rng(0)
+    hard = chance.random(rows) < 0.5
+    prompts = [f"{'prove the lemma' if h else 'name the colour'} of {i}" for i, h in enumerate(hard)]
+    weak = chance.random(rows) < np.where(hard, 0.3, 0.9)
+    responses(folder / "routellm/evals/gsm8k/gsm8k_responses.csv", prompts, weak.tolist(), [True] * rows)
+    json_lines(folder / "routellm/evals/gsm8k/contaminated_prompts.jsonl", [])
+    return folder
+
+
+def rows_of(page: str, method: str) -> list[str]:
+    return [line for line in page.splitlines() if line.startswith(f"| ours | {method} |")]
+
+
+def test_every_row_says_how_many_labels_it_learned_from_and_one_has_as_few_as_the_papers(tmp_path: Path) -> None:
+    rows = 2000
+    to = Destination("made today", None, lambda _: None)
+    checkout = large_checkout(tmp_path, rows)
+    page, figures = run_benchmark(checkout, Protocol(("tfidf",)), tmp_path / "cache", 0.1, 0.1, to)
+    found = rows_of(page, "tfidf")
+    assert len(found) == 2
+    assert "5 grouped folds, 1,600 labels" in found[0]
+    assert f"5 grouped folds, {PAPERS_LABELS:,} labels" in found[1]
+    assert figures["gsm8k"]["few"][0]["method"] == "tfidf"
+    few, _ = run_benchmark(checkout, Protocol(("tfidf",), labels=300), tmp_path / "cache", 0.1, 0.1, to)
+    assert ["5 grouped folds, 300 labels" in line for line in rows_of(few, "tfidf")] == [True]

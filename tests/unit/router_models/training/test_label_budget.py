@@ -12,7 +12,7 @@ import pytest
 from router_models.data.embeddings.encoder import Encoder
 from router_models.data.formats import parse_columns
 from router_models.data.outcomes import OutcomeTable, table_of
-from router_models.errors import ArtifactError, NotCertifiedError
+from router_models.errors import ArtifactError, DataError, NotCertifiedError
 from router_models.pipeline import certify_next
 from router_models.pricing.prices import Price
 from router_models.training.candidate import Settings
@@ -151,3 +151,40 @@ def test_only_a_look_at_cert_labels_spends_of_delta(splits: LabelledSplits, tmp_
     assert certified.version.certificate is not None
     assert certified.version.certificate.look_index == looked.look_index == 3, "CERT's refusal, the plan, and this"
     assert "look 3 at these labels, after plan chose on them" in said[-1]
+
+
+def test_the_only_look_spends_all_of_delta_and_no_other_is_let_through(splits: LabelledSplits, tmp_path: Path) -> None:
+    said: list[str] = []
+    work = Workspace(tmp_path, f"sqlite:///{tmp_path / 'm.db'}", "router", said.append)
+    settings = replace(SETTINGS, epsilon=0.4)
+    candidate = fit_candidate(splits, settings, Given())
+    certified, looked = certify_next(candidate, splits, settings, NOW, work, only_look=True)
+    made = certified.version.certificate
+    assert made is not None
+    assert made.level == looked.level == settings.delta, "six tenths of it where another look may follow"
+    assert any("all of δ 0.1" in line for line in said)
+    for only in (False, True):
+        with pytest.raises(DataError, match="spent the whole δ of these labels"):
+            certify_next(candidate, splits, settings, NOW, work, only_look=only)
+
+
+def test_a_second_look_cannot_be_the_only_one(splits: LabelledSplits, tmp_path: Path) -> None:
+    work = Workspace(tmp_path, f"sqlite:///{tmp_path / 'm.db'}", "router", lambda _: None)
+    settings = replace(SETTINGS, epsilon=0.4)
+    candidate = fit_candidate(splits, settings, Given())
+    first, _ = certify_next(candidate, splits, settings, NOW, work)
+    assert first.version.certificate is not None
+    assert "look 1 at these labels (δ 0.0608 of 0.1)" in first.version.certificate.summary()
+    with pytest.raises(DataError, match="this is look 2"):
+        certify_next(candidate, splits, settings, NOW, work, only_look=True)
+    _, looked = certify_next(candidate, splits, settings, NOW, work)
+    assert looked.look_index == 2, "what was refused was no look"
+
+
+def test_a_comparison_on_the_labels_leaves_no_only_look(splits: LabelledSplits, tmp_path: Path) -> None:
+    work = Workspace(tmp_path, f"sqlite:///{tmp_path / 'm.db'}", "router", lambda _: None)
+    settings = replace(SETTINGS, epsilon=0.4)
+    candidate = fit_candidate(splits, settings, Given())
+    note_choice(tmp_path, labels_read(splits), "plan", ["surface"])
+    with pytest.raises(DataError, match=r"this is look 2 \(plan chose on them\)"):
+        certify_next(candidate, splits, settings, NOW, work, only_look=True)
