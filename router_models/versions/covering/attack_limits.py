@@ -46,6 +46,8 @@ ATTACKS = (
     "junk before",
 )
 """The ways that are simulated; others do as these, or are not covered for their spelling or conditions."""
+EMBEDDED_ATTACKS = tuple(name for name in ATTACKS if name not in (ATTACKS[1], ATTACKS[3], ATTACKS[7]))
+"""Those on a router that embeds: one of each that leave the same pieces, one sentence that is no question."""
 MOST_HARD, MOST_HARD_EMBEDDED, LEAST_HARD = 400, 100, 30
 """Hard prompts that are rewritten; below the least no rise would be known to stay within .1."""
 MOST_ORDINARY = 1000
@@ -111,7 +113,7 @@ def attack_limits(
         easy = easiest([version], train)
     except DataError:
         return text
-    most = MOST_HARD_EMBEDDED if version.needs_encoder else MOST_HARD
+    most, ways = (MOST_HARD_EMBEDDED, EMBEDDED_ATTACKS) if version.needs_encoder else (MOST_HARD, ATTACKS)
     hard = replace(tune.take(np.flatnonzero(wrong)[:most]), answers={})
     if len(hard) < LEAST_HARD or len(easy) < ADDED:
         return text
@@ -120,9 +122,7 @@ def attack_limits(
             version, coverage, replace(tune.take(np.arange(min(len(tune), MOST_ORDINARY))), answers={})
         )
         before = _measure(version, coverage, hard)
-        after = {
-            name: _measure(version, coverage, rewritten_rows(hard, PERTURBATIONS[name], easy)) for name in ATTACKS
-        }
+        after = {name: _measure(version, coverage, rewritten_rows(hard, PERTURBATIONS[name], easy)) for name in ways}
     return _chosen(text, ordinary, before, after, epsilon)
 
 
