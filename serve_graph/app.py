@@ -22,7 +22,7 @@ from serve_graph.cluster.ingress_deployment import IngressDeployment
 from serve_graph.cluster.policy_deployment import PolicyDeployment
 from serve_graph.cluster.proxy_address import host_of_serve, nodes_of_ray
 from serve_graph.cluster.replicas.nodes import check_nodes
-from serve_graph.cluster.replicas.replica_logs import check_tracing, log_in_replica
+from serve_graph.cluster.replicas.replica_logs import log_in_replica
 from serve_graph.config.graph import GraphConfig, load_config
 from serve_graph.config.tiers import (
     AnyTierConfig,
@@ -32,6 +32,7 @@ from serve_graph.config.tiers import (
     ServePolicy,
     VllmTierConfig,
 )
+from serve_graph.engines.telemetry.tracing import check_tracing
 from serve_graph.engines.vllm.settings import llm_config
 from serve_graph.engines.weights.loaded_files import loaded_files
 from serve_graph.engines.weights.model_folder import check_model_folder
@@ -68,7 +69,7 @@ def build_app(args: dict[str, Any]) -> Application:
     """
     config = args["config"] if isinstance(args["config"], GraphConfig) else load_config(Path(args["config"]))
     check_nodes(config, nodes_of_ray())
-    check_tracing(config)
+    check_tracing(config.tracing)
     check_listening(config)
     check_listening(config, host_of_serve())
     TaskGraders.read(config.graders.tasks)

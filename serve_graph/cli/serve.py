@@ -94,40 +94,34 @@ def demo(
 
 
 @needs("status", "httpx")
-def status(config: ConfigOption = DEFAULT_CONFIG, port: PortOption = None, as_json: JsonOption = False) -> None:
-    """Show the state of a running graph. Exit 1 if it is not ready or none answers. Example: serve-graph status"""
-    from serve_graph.cli.client.readiness import KEEPS_TO_ITSELF, read_readiness
-    from serve_graph.cli.versions.found import withdrawn
+def status(
+    config: ConfigOption = DEFAULT_CONFIG,
+    port: PortOption = None,
+    as_json: JsonOption = False,
+    watch: Annotated[
+        float | None,
+        typer.Option("--watch", help="Look every so many seconds, and say what changes; Ctrl-C ends.", min=0.1),
+    ] = None,
+) -> None:
+    """Show the state of a running graph. Exit 1 if it is not ready or none answers.
+
+    Example: serve-graph status --watch 5
+    """
+    from serve_graph.cli.client.status import read_status, watch_status
     from serve_graph.config.graph import load_config
 
     graph = with_port(load_config(config), port)
-    url = f"http://{graph.http.host}:{graph.http.port}"
-    state = read_readiness(url)
+    if watch is not None:
+        return watch_status(graph, watch, as_json=as_json)
+    found = read_status(graph)
     if as_json:
-        known = "version" in state
-        say_json(state | ({"review_withdrawn": withdrawn(graph, state["version"])} if known else {}))
-    elif "version" not in state:
-        say(f"{url}: {'ready' if state['ready'] else 'not ready'}; {KEEPS_TO_ITSELF}")
+        say_json(found.state)
     else:
-        down = [tier for tier, ready in state["tiers_ready"].items() if ready is False]
-        faults = f"; not answering: {', '.join(down)}" if down else ""
-        say(f"{url}: {'ready' if state['ready'] else 'not ready'}; tiers {', '.join(state['tiers'])}{faults}")
-        for line in state.get("headline") or [state["promise"]]:
-            say(f"version {state['version']}: {line}")
-        if (now := withdrawn(graph, state["version"])) is not None:
-            say(f"version {state['version']}: {now}")
-        for tier, fault in state.get("tier_faults", {}).items():
-            say(f"tier {tier}: {fault}")
-        for alarm in state.get("alarms", []):
-            say(f"alarm since {alarm['raised_at']}: {alarm.get('reason', alarm['kind'])}")
-        for tier, promise in state.get("prefixes", {}).items():
-            say(f"prefix verdict for {tier}: {promise}")
-        if (seen := state.get("coverage")) and seen["requests"]:
-            why = ", ".join(f"{reason} {count}" for reason, count in seen["reasons"].items())
-            told = f"{seen['uncovered']} of the last {seen['requests']} requests{f' ({why})' if why else ''}"
-            say(f"not covered by the certificate: {told}")
-    if not state["ready"]:
+        for line in found.lines:
+            say(line)
+    if not found.state["ready"]:
         raise typer.Exit(1)
+    return None
 
 
 def doctor(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import importlib.metadata
 import importlib.util
 import json
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from router_models.data.embeddings.encoder import Encoder
 from router_models.errors import RouterModelsError
@@ -22,13 +25,17 @@ from serve_graph.cli.local.launch import check_port
 from serve_graph.cli.local.memory import available_gib, memory_needed
 from serve_graph.cluster.replicas.nodes import check_nodes
 from serve_graph.config.graph import GraphConfig
+from serve_graph.config.records import TracingConfig
 from serve_graph.config.tiers import HostedTierConfig, VllmTierConfig
+from serve_graph.engines.telemetry.tracing import check_tracing
 from serve_graph.engines.weights.model_folder import check_model_folder
 from serve_graph.engines.weights.resolve import PACKAGED, check_folder, unpinned
 from serve_graph.errors import ServeGraphError
 from serve_graph.learning.judging.task_graders import TaskGraders
 from serve_graph.policy.bindings import vllm_version
 from serve_graph.policy.serving_version import serving_version
+
+REACHED_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,8 @@ def examine(config: GraphConfig) -> list[Finding]:
         "contexts": lambda: _contexts(config),
         "capabilities": lambda: "; ".join(f"{t.name}: {', '.join(sorted(t.capabilities))}" for t in config.tiers),
         "router version": lambda: _version(config),
+        **({"decision store": lambda: _store(config)} if config.records.url else {}),
+        **({"tracing": lambda: _collector(config.tracing)} if config.tracing else {}),
     }
     return [_finding(name, check) for name, check in checks.items()]
 
@@ -157,6 +166,51 @@ def _contexts(config: GraphConfig) -> str:
         return f"tokens: {known}"
     warning = f"warning: no context_tokens for {unknown}, so that no prompt is taken to be too long there"
     return f"{warning}; tokens: {known}" if known else warning
+
+
+def _store(config: GraphConfig) -> str:
+    """Whether a configured decision store answers, and how its schema stands to this release; nothing is changed."""
+    try:
+        return asyncio.run(_schema_of(config.records_url))
+    except ModuleNotFoundError as error:
+        raise ServeGraphError(sentence("the decision store", "asyncpg")) from error
+
+
+async def _schema_of(url: str) -> str:
+    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    from serve_graph.records.migrations.migrate import HEAD, revision_of
+
+    engine = create_async_engine(url)
+    try:
+        async with asyncio.timeout(REACHED_WITHIN_S), engine.connect() as connection:
+            revision = await connection.run_sync(revision_of)
+    except (OSError, SQLAlchemyError) as error:  # a TimeoutError is an OSError
+        raise ServeGraphError(f"records.url cannot be reached ({type(error).__name__})") from error
+    finally:
+        await engine.dispose()
+    if revision is not None and revision > HEAD:
+        raise ServeGraphError(f"its schema is at revision {revision}, of a newer release; this one knows {HEAD}")
+    if revision != HEAD:
+        found = revision or "none"
+        return f"answers; its schema is at {found}, and is brought to {HEAD} at start, or by `records migrate`"
+    return f"answers; its schema is this release's ({HEAD})"
+
+
+def _collector(config: TracingConfig) -> str:
+    """Whether OpenTelemetry is installed and something listens where spans are sent."""
+    check_tracing(config)
+    url = urlsplit(config.traces_url)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    try:
+        socket.create_connection((url.hostname or "", port), REACHED_WITHIN_S).close()
+    except OSError as error:
+        raise ServeGraphError(
+            f"nothing takes spans at {url.hostname}:{port} ({error.strerror or type(error).__name__}); "
+            "requests would be answered, and their spans lost"
+        ) from error
+    return f"{config.traces_url}, {config.sample:.0%} of requests"
 
 
 def _version(config: GraphConfig) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from ray import serve
 from ray.serve.exceptions import RayServeException
 
@@ -9,8 +11,9 @@ from serve_graph.config.graph import GraphConfig
 from serve_graph.config.records import LoggingConfig
 from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig
 from serve_graph.engines.telemetry.json_logs import set_up_logs
-from serve_graph.engines.telemetry.tracing import Tracer
-from serve_graph.errors import ConfigError
+from serve_graph.engines.telemetry.tracing import Tracer, check_tracing
+
+logger = logging.getLogger(__name__)
 
 
 def this_replica() -> dict[str, str]:
@@ -26,23 +29,14 @@ def log_in_replica(config: LoggingConfig | None) -> None:
     """Have this replica log as the configuration says; nothing where this process is no replica."""
     if config is not None and config.format != "text" and (place := this_replica()):
         set_up_logs(config, place)
-
-
-def check_tracing(config: GraphConfig) -> None:
-    """Raise ConfigError where `tracing` is configured and what it needs is not installed."""
-    if config.tracing is None:
-        return
-    try:
-        import serve_graph.engines.telemetry.otel  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(f"tracing needs OpenTelemetry ({error}): pip install 'serve-graph[tracing]'") from error
+        logger.info("a replica of %s begins", place["deployment"])
 
 
 def tracer_of(config: GraphConfig) -> Tracer | None:
     """What begins the traces of this replica's requests; None where none are."""
     if config.tracing is None:
         return None
-    check_tracing(config)
+    check_tracing(config.tracing)
     from serve_graph.engines.telemetry.otel import OtelTracer, TierModel
 
     tiers = {tier.name: TierModel(*served_by(tier)) for tier in config.tiers}

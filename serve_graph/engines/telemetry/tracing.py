@@ -10,7 +10,9 @@ from types import TracebackType
 from typing import Self
 
 from router_models.types import Attempt, Completion, Decision, DecisionRecord, Query, Verdict
+from serve_graph.config.records import TracingConfig
 from serve_graph.engines.telemetry.call_context import CallContext
+from serve_graph.errors import ConfigError
 
 
 class CallSpan:
@@ -77,6 +79,16 @@ class Tracer:
 
     def close(self) -> None:
         """Send what has not been sent, as far as that takes a few seconds."""
+
+
+def check_tracing(config: TracingConfig | None) -> None:
+    """Raise ConfigError where requests are to be traced and what that needs is not installed."""
+    if config is None:
+        return
+    try:
+        import serve_graph.engines.telemetry.otel  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(f"tracing needs OpenTelemetry ({error}): pip install 'serve-graph[tracing]'") from error
 
 
 NO_SPAN = CallSpan()

@@ -33,7 +33,7 @@ class Dashboard:
     panels: tuple[Panel, ...]
 
 
-def counted(metric: str, label: str, window: str = "5m") -> str:
+def growth_by(metric: str, label: str, window: str = "5m") -> str:
     """How fast a counter of the whole graph grows, by a label."""
     return f"sum by ({label}) (max by (ray_io_cluster, {label}) (rate({metric}[{window}])))"
 
@@ -64,7 +64,7 @@ DASHBOARDS: tuple[Dashboard, ...] = (
                 1.0,
             ),
             Panel(
-                "Refused a second by status", ((counted("serve_graph_refused_total", "code"), "{{code}}"),), "reqps"
+                "Refused a second by status", ((growth_by("serve_graph_refused_total", "code"), "{{code}}"),), "reqps"
             ),
             Panel("Dollars an hour by tier", (("3600 * serve_graph:cost_usd:rate1h", "{{tier}}"),), "currencyUSD"),
             Panel(
@@ -105,7 +105,7 @@ DASHBOARDS: tuple[Dashboard, ...] = (
             ),
             Panel(
                 "Requests not covered, by why",
-                ((counted("serve_graph_uncovered_requests_total", "reason", "1h"), "{{reason}}"),),
+                ((growth_by("serve_graph_uncovered_requests_total", "reason", "1h"), "{{reason}}"),),
                 "reqps",
             ),
             Panel(
@@ -132,9 +132,9 @@ DASHBOARDS: tuple[Dashboard, ...] = (
         "serve-graph: tiers and engines",
         (
             Panel(
-                "Calls a second by tier", ((counted("serve_graph_engine_calls_total", "tier"), "{{tier}}"),), "reqps"
+                "Calls a second by tier", ((growth_by("serve_graph_engine_calls_total", "tier"), "{{tier}}"),), "reqps"
             ),
-            Panel("Tokens a second", ((counted("serve_graph_tokens_total", "tier, kind"), "{{tier}} {{kind}}"),)),
+            Panel("Tokens a second", ((growth_by("serve_graph_tokens_total", "tier, kind"), "{{tier}} {{kind}}"),)),
             Panel(
                 "Requests at work and waiting",
                 (
@@ -194,7 +194,7 @@ DASHBOARDS: tuple[Dashboard, ...] = (
             ),
             Panel(
                 "Calls without usage data a second",
-                ((counted("serve_graph_unmetered_calls_total", "tier"), "{{tier}}"),),
+                ((growth_by("serve_graph_unmetered_calls_total", "tier"), "{{tier}}"),),
                 "reqps",
             ),
         ),

@@ -63,8 +63,8 @@ RECORDED: dict[str, str] = {
 }
 """Series that are computed from others, by name."""
 
-CALLS = "serve_graph_engine_deployment_calls"
-STATE = "serve_graph_rollout_state"
+HOSTED_CALLS = "serve_graph_engine_deployment_calls"
+ROLLOUT_STATE = "serve_graph_rollout_state"
 ALERTS: tuple[Alert, ...] = (
     Alert(
         "ServeGraphAway",
@@ -151,14 +151,14 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         "ServeGraphRolloutStuck",
-        f'max by (kind, version) ({STATE}{{state=~"Paused|Promoting"}}) == 1',
+        f'max by (kind, version) ({ROLLOUT_STATE}{{state=~"Paused|Promoting"}}) == 1',
         "The {{ $labels.kind }} of version {{ $labels.version }} waits for somebody",
         "canary",
         wait="1d",
     ),
     Alert(
         "ServeGraphCanaryInconclusive",
-        f'max by (kind, version) ({STATE}{{state="Progressing"}}) == 1',
+        f'max by (kind, version) ({ROLLOUT_STATE}{{state="Progressing"}}) == 1',
         "The {{ $labels.kind }} of version {{ $labels.version }} has not come to an end in three days",
         "canary",
         wait="3d",
@@ -186,14 +186,14 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         "ServeGraphHostedTierFailing",
-        f"{tier_rate('serve_graph_engine_deployment_failures', '5m')} / {tier_rate(CALLS, '5m')} > 0.1",
+        f"{tier_rate('serve_graph_engine_deployment_failures', '5m')} / {tier_rate(HOSTED_CALLS, '5m')} > 0.1",
         "{{ $value | humanizePercentage }} of calls to the API of tier {{ $labels.tier }} fail",
         "outage",
         wait="10m",
     ),
     Alert(
         "ServeGraphHostedTierThrottled",
-        f"{tier_rate('serve_graph_engine_deployment_throttled_total', '5m')} / {tier_rate(CALLS, '5m')} > 0.02",
+        f"{tier_rate('serve_graph_engine_deployment_throttled_total', '5m')} / {tier_rate(HOSTED_CALLS, '5m')} > 0.02",
         "The API of tier {{ $labels.tier }} answers {{ $value | humanizePercentage }} of calls with 429",
         "outage",
         wait="10m",
