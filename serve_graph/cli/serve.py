@@ -107,7 +107,7 @@ def status(
 
     Example: serve-graph status --watch 5
     """
-    from serve_graph.cli.client.status import read_status, watch_status
+    from serve_graph.cli.local.status import read_status, watch_status
     from serve_graph.config.graph import load_config
 
     graph = with_port(load_config(config), port)

@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
 from router_models.data.embeddings.encoder import Encoder
@@ -64,7 +65,7 @@ def examine(config: GraphConfig) -> list[Finding]:
         "capabilities": lambda: "; ".join(f"{t.name}: {', '.join(sorted(t.capabilities))}" for t in config.tiers),
         "router version": lambda: _version(config),
         **({"decision store": lambda: _store(config)} if config.records.url else {}),
-        **({"tracing": lambda: _collector(config.tracing)} if config.tracing else {}),
+        **({"tracing": partial(_collector, config.tracing)} if config.tracing is not None else {}),
     }
     return [_finding(name, check) for name, check in checks.items()]
 

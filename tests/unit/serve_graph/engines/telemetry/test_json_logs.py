@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from serve_graph.cli.output import progress_of
 from serve_graph.config.records import LoggingConfig
 from serve_graph.engines.telemetry.call_context import CALL, CallContext
 from serve_graph.engines.telemetry.json_logs import JsonFormatter, set_up_logs, write_as
@@ -117,3 +118,9 @@ def test_text_leaves_the_process_as_it_is() -> None:
     before = list(logging.getLogger().handlers)
     set_up_logs(LoggingConfig(), {})
     assert logging.getLogger().handlers == before
+
+
+def test_up_shows_its_progress_as_lines_of_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    progress_of(LoggingConfig(format="json"))("waiting for ingress")
+    [line] = [json.loads(text) for text in capfd.readouterr().err.splitlines()]
+    assert (line["deployment"], line["message"], line["level"]) == ("up", "waiting for ingress", "INFO")

@@ -14,7 +14,7 @@ import yaml
 from serve_graph.config.kubernetes.monitoring.rules import ALERTS, RECORDED, rule_groups
 
 NEEDS = "promtool (Debian's package prometheus) is not installed"
-pytestmark = pytest.mark.skipif(which("promtool") is None, reason=NEEDS)
+by_promtool = pytest.mark.skipif(which("promtool") is None, reason=NEEDS)
 Series = dict[str, str]
 
 
@@ -166,11 +166,13 @@ def test_every_alert_has_its_case() -> None:
     assert set(CASES) == {alert.name for alert in ALERTS}
 
 
+@by_promtool
 def test_promtool_takes_the_rules(tmp_path: Path) -> None:
     write(tmp_path, [])
     assert f"{len(ALERTS) + len(RECORDED)} rules found" in promtool(tmp_path, "check", "rules", "rules.yaml")
 
 
+@by_promtool
 def test_every_alert_fires_and_stays_quiet(tmp_path: Path) -> None:
     tests = [
         one_test(series, name, case.at, firing)
@@ -181,6 +183,7 @@ def test_every_alert_fires_and_stays_quiet(tmp_path: Path) -> None:
     assert "SUCCESS" in promtool(tmp_path, "test", "rules", "tests.yaml")
 
 
+@by_promtool
 def test_pods_that_say_the_same_count_once_and_clusters_add_up(tmp_path: Path) -> None:
     counted = {}
     for labels in (*TWO_PODS, {"ray_io_cluster": "b", "pod": "3"}):
@@ -200,6 +203,7 @@ def test_pods_that_say_the_same_count_once_and_clusters_add_up(tmp_path: Path) -
     promtool(tmp_path, "test", "rules", "tests.yaml")
 
 
+@by_promtool
 def test_a_case_that_is_wrong_is_found(tmp_path: Path) -> None:
     case = CASES["ServeGraphFailing"]
     write(tmp_path, [one_test(case.quiet, "ServeGraphFailing", case.at, 1)])

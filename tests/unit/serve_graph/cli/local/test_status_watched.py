@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_graph.cli.client.status import watch_status
+from serve_graph.cli.local.status import watch_status
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.http import HttpConfig
 from serve_graph.config.prices import PriceConfig
