@@ -11,6 +11,7 @@ from serve_graph.cli import alarms, audit, bench, collect, decisions, serve, ver
 from serve_graph.cli.extras import EXTRA_OF, sentence
 from serve_graph.cli.offline import certify, evaluate, label, plan, robustness, simulate, train
 from serve_graph.cli.setup import init, keys, manifests, monitoring, store
+from serve_graph.cli.versions.estimate import estimate
 
 app = typer.Typer(
     name="serve-graph",
@@ -37,6 +38,7 @@ app.command()(simulate.simulate)
 app.command()(bench.bench)
 app.command()(audit.audit)
 app.add_typer(versions.app, name="versions")
+decisions.app.command()(estimate)
 app.add_typer(decisions.app, name="decisions")
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(keys.app, name="keys")

@@ -1,0 +1,149 @@
+"""Decisions of a rollout as a log of chance: which of two versions answered, with what probability, how it was graded.
+
+Routing itself draws nothing; what is drawn in a graph is the version that answers a session, key or prompt while a
+canary is under way. So of these two versions, and of no other policy, can be said what they would have earned.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import select
+
+from router_models.monitoring.off_policy import (
+    LEAST_PROPENSITY,
+    LoggedDecisions,
+    OffPolicyEstimate,
+    estimate_off_policy,
+)
+from serve_graph.errors import ServeGraphError
+from serve_graph.records.feedback import Feedback, FeedbackTable
+from serve_graph.records.schema import DECISIONS
+from serve_graph.records.store import DecisionStore
+
+ARMS = ("stable", "candidate")
+
+
+@dataclass(frozen=True, slots=True)
+class ArmDecision:
+    """An answered request of a rollout, and what was known before it was answered.
+
+    `arm`: 0 for the stable version, 1 for the candidate; `weight`: the candidate's share of traffic then; `unit`:
+    whoever was assigned, hashed.
+    """
+
+    id: str
+    arm: int
+    weight: float
+    unit: str
+    prompt_chars: int
+    stream: bool
+
+    @property
+    def explored(self) -> bool:
+        """Whether both versions had a fair chance: by the weight alone, whichever it became."""
+        return LEAST_PROPENSITY <= self.weight <= 1 - LEAST_PROPENSITY
+
+
+@dataclass(frozen=True, slots=True)
+class ArmEstimate:
+    """What a version would have earned on all of the traffic that two versions shared.
+
+    `left_out`: decisions that do not count, by why. `found`: the estimate, with intervals.
+    """
+
+    version: str
+    rollout: str
+    grades: str
+    found: OffPolicyEstimate
+    left_out: Mapping[str, int]
+
+    def shown(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        found = asdict(self.found)
+        return {"version": self.version, "rollout": self.rollout, "grades": self.grades, **found} | {
+            "left_out": dict(self.left_out)
+        }
+
+    def lines(self) -> list[str]:
+        """In words."""
+        found = self.found
+        out = [f"left out: {n} {why}" for why, n in self.left_out.items() if n]
+        return [
+            f"{self.version} by {self.grades}, in {self.rollout}: mean grade {found.value}, had it answered all",
+            f"  {found.gain} more than what was served ({found.n} graded sessions, keys or prompts, worth "
+            f"{found.effective_n:.0f} of its own; {found.value.level:.0%} intervals)",
+            *out,
+        ]
+
+
+async def decisions_of(store: DecisionStore, rollout: str, since: str) -> list[ArmDecision]:
+    """The answered requests of a rollout as they came; raises StoreUnavailableError."""
+    table = DECISIONS.c
+    columns = (table.id, table.prompt_chars, table.stream, table.evidence)
+    query = select(*columns).where((table.created_at >= since) & (table.status == 200))
+    found = []
+    async with store.reading() as connection:
+        rows = await connection.stream(query.order_by(table.created_at, table.id))
+        async for row in rows.mappings():
+            assigned = json.loads(row["evidence"] or "{}").get("rollout") or {}
+            if assigned.get("id") == rollout:
+                arm, weight = ARMS.index(assigned["arm"]), float(assigned["weight"])
+                known = int(row["prompt_chars"]), bool(row["stream"])
+                found.append(ArmDecision(str(row["id"]), arm, weight, str(assigned["unit"]), *known))
+    return found
+
+
+async def estimate_arm(
+    store: DecisionStore, version: str, rollout: str, arm: str, since: str, kind: str, source: str
+) -> ArmEstimate:
+    """Estimate what one version of a rollout would have earned, by feedback of one kind and source.
+
+    Raises
+    ------
+    ServeGraphError
+        Where nothing was drawn by chance, or with less than 5 %.
+    DataError
+        Where there are too few grades, or the propensities cannot be right.
+    """
+    decisions = await decisions_of(store, rollout, since)
+    explored = [one for one in decisions if one.explored]
+    if not explored:
+        what = "no decision" if not decisions else f"none of {len(decisions)} decisions"
+        raise ServeGraphError(
+            f"{what} of {rollout} was made while both versions had {LEAST_PROPENSITY:.0%} of the traffic or more: of "
+            "what was hardly ever tried nothing can be estimated; a canary's steps of 5 to 95 % explore enough"
+        )
+    said = await FeedbackTable(store).of([one.id for one in explored])
+    graded = {one.id: grade for one in explored if (grade := _grade(said.get(one.id, ()), kind, source)) is not None}
+    first: dict[str, ArmDecision] = {}
+    for one in explored:
+        if one.id in graded:
+            first.setdefault(one.unit, one)
+    rows = list(first.values())
+    left_out = Counter(
+        {
+            f"while a version had less than {LEAST_PROPENSITY:.0%} of the traffic": len(decisions) - len(explored),
+            f"without a {kind} by {source}": len(explored) - len(graded),
+            "of a session, key or prompt that counts already": len(graded) - len(rows),
+        }
+    )
+    action = np.array([one.arm for one in rows], dtype=np.int64)
+    weight = np.array([one.weight for one in rows], dtype=np.float64)
+    known = np.array([[np.log1p(one.prompt_chars), one.stream] for one in rows], dtype=np.float64).reshape(-1, 2)
+    grade = np.array([graded[one.id] for one in rows], dtype=np.float64)
+    logged = LoggedDecisions(known, action, np.where(action == 1, weight, 1 - weight), grade)
+    target = np.zeros((len(rows), len(ARMS)))
+    target[:, ARMS.index(arm)] = 1.0
+    return ArmEstimate(version, rollout, f"{kind} ({source})", estimate_off_policy(logged, target), left_out)
+
+
+def _grade(said: Sequence[Feedback], kind: str, source: str) -> float | None:
+    """The mean of what voices of a source said; None where none did."""
+    values = [one.value for one in said if one.kind == kind and one.source == source and one.value is not None]
+    return float(np.mean(values)) if values else None
