@@ -122,7 +122,9 @@ class IngressDeployment(SiblingCalls):
         )
         self.maintenance = Maintenance(self.store, self.sink, self.keyring, self.accounts.spending, config)
         self.alarms = alarm_watch(config, begun.policy, self.store, self.certificate_status)
-        unlabelled = unlabelled_watches(config, engines, self.store, lambda: self.served, self.service)
+        unlabelled = unlabelled_watches(
+            config, engines, self.store, lambda: self.served, self.service, self._tried_policy
+        )
         self.tickets, self.golden = unlabelled
         self.feedback = FeedbackIntake(
             self.store.get,
@@ -183,6 +185,10 @@ class IngressDeployment(SiblingCalls):
     @property
     def served(self) -> ServedPolicy:
         return self.version.policy
+
+    def _tried_policy(self) -> ServedPolicy | None:
+        rollout = self.version.rollout
+        return None if rollout is None else rollout.candidate.policy
 
     async def background(self) -> None:
         watches = (self.comparer, self.tickets, self.judge, self.golden)

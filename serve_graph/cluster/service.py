@@ -28,6 +28,7 @@ from serve_graph.learning.comparing.comparer import Comparer
 from serve_graph.learning.golden.asking import GoldenAsker
 from serve_graph.learning.golden.golden_metrics import GoldenMetrics
 from serve_graph.learning.golden.golden_watch import GoldenWatch
+from serve_graph.learning.golden.standing import WatchedVersion
 from serve_graph.learning.judging.judge_budget import JudgeBudget
 from serve_graph.learning.judging.judge_calls import JudgeCalls, JudgeTiers
 from serve_graph.learning.judging.judge_questions import JudgeQuestions
@@ -160,14 +161,15 @@ def unlabelled_watches(
     store: DecisionStore,
     served: Callable[[], ServedPolicy],
     service: Service,
+    tried: Callable[[], ServedPolicy | None] = lambda: None,
 ) -> tuple[TicketWatch, GoldenWatch | None]:
     """What reports changes in the served version's traffic that nobody labelled, and changes of models.
 
-    `service` hands prompts' embeddings over from now on.
+    `service` hands prompts' embeddings over from now on. `tried`: the version that is tried beside the served one.
     """
     tickets = TicketWatch(store, config.tickets, lambda: served().name, webhook_of(config))
     service.embedded = None if tickets.sums is None else tickets.sums.waiting
-    return tickets, golden_watch(config, engines, store, served)
+    return tickets, golden_watch(config, engines, store, served, tried)
 
 
 def golden_watch(
@@ -175,6 +177,7 @@ def golden_watch(
     engines: Mapping[str, HandleEngine],
     store: DecisionStore,
     served: Callable[[], ServedPolicy],
+    tried: Callable[[], ServedPolicy | None] = lambda: None,
 ) -> GoldenWatch | None:
     """What asks tiers the same tasks on schedule, where the configuration has it: in a quarter of their places."""
     golden, judge = config.golden, config.judge
@@ -198,10 +201,14 @@ def golden_watch(
         {tier: f"{judge_source(config.tier(tier))} {grader}" for tier in config.golden_tiers},
         GoldenAsker(golden, calls, questions),
         metrics,
-        lambda: served().name,
+        lambda: [_watched(one) for one in (served(), tried()) if one is not None],
         lambda: served().watched is not None,
         webhook_of(config),
     )
+
+
+def _watched(policy: ServedPolicy) -> WatchedVersion:
+    return WatchedVersion(policy.name, None if policy.certificate is None else policy.certificate.made_at)
 
 
 def cascade_context(

@@ -24,6 +24,7 @@ from serve_graph.learning.golden.asking import GoldenAsker, TierAnswered
 from serve_graph.learning.golden.findings import figure_reason, grades_reason, model_reason
 from serve_graph.learning.golden.golden_metrics import GoldenMetrics
 from serve_graph.learning.golden.run_table import GoldenTable, RecordedRun, grades_so_far
+from serve_graph.learning.golden.standing import WatchedVersion, carried_over, reference_since
 from serve_graph.learning.golden.task_set import (
     LEAST_SHARE,
     NoTasksError,
@@ -57,8 +58,8 @@ class GoldenWatch:
         The tiers that are asked, each with what names its model and its grader: another one has another reference.
     asker : GoldenAsker
         How they are asked.
-    version : callable
-        The name of the version that is served now, which tickets and alarms are about.
+    versions : callable
+        The version that is served now, which tickets and alarms are about, and after it the one that is tried beside.
     certified : callable
         Whether it has a certificate to revoke.
     announce : callable, optional
@@ -72,7 +73,7 @@ class GoldenWatch:
         tiers: Mapping[str, str],
         asker: GoldenAsker,
         metrics: GoldenMetrics,
-        version: Callable[[], str],
+        versions: Callable[[], Sequence[WatchedVersion]],
         certified: Callable[[], bool] = lambda: True,
         announce: Announce | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -82,7 +83,7 @@ class GoldenWatch:
         self.tiers = tiers
         self.asker = asker
         self.metrics = metrics
-        self.version = version
+        self.versions = versions
         self.certified = certified
         self.announce = announce
         self.now = now
@@ -94,6 +95,7 @@ class GoldenWatch:
         self._held: WatchState | None = None
         self._beating = asyncio.Lock()
         self._seen = -1
+        self._carried: tuple[int, tuple[WatchedVersion, ...]] | None = None
         self._fixed: TaskSet | None = None
         self._telling: set[asyncio.Task[None]] = set()
 
@@ -117,6 +119,7 @@ class GoldenWatch:
         if state.epoch != self._seen:
             await self._note_newest()
             self._seen = state.epoch
+        await self._carry_over(state.epoch)
         at = _text(self.now())
         due = [tier for tier in self.tiers if state.state.get("due", {}).get(tier, "") <= at]
         if not due or state.is_held(self.replica, at):
@@ -209,7 +212,7 @@ class GoldenWatch:
         """Open tickets and raise the alarm where there is reason to, before the run is written: none is lost."""
         if run.kind != "compared":
             return
-        version, found = self.version(), dict[str, str]()
+        version, found = self._served().name, dict[str, str]()
         for change in run.detail["figures"]:
             if change["is_reported"]:
                 found[change["figure"]] = figure_reason(run, earlier, change, self.config.false_share)
@@ -261,11 +264,23 @@ class GoldenWatch:
         return found
 
     async def _since(self, tier: str) -> str:
-        """When a tier's reference begins: after what was reported was closed or lifted, or its version went."""
-        rows = [*await self.tickets.all(), *await self.alarms.all()]
-        ours = [one for one in rows if one.scope.startswith("golden_") and one.scope.endswith(f":{tier}")]
-        ended = [one.lifted_at or one.raised_at for one in ours if one.lifted_at or one.version != self.version()]
-        return max(ended, default="")
+        """When a tier's reference begins for the version that is served."""
+        return reference_since(await self._reported(), tier, self._served())
+
+    async def _reported(self) -> list[Alarm]:
+        return [*await self.tickets.all(), *await self.alarms.all()]
+
+    def _served(self) -> WatchedVersion:
+        return self.versions()[0]
+
+    async def _carry_over(self, epoch: int) -> None:
+        """Raise what stands against a model for the versions of now, where they or the runs have changed."""
+        now = epoch, tuple(self.versions())
+        if now == self._carried:
+            return
+        found = carried_over(await self._reported(), self.tiers, now[1])
+        await self._tell("alarm.raised", "alarms.golden", await self.alarms.raise_all(found))
+        self._carried = now
 
     def _series(self, tier: str, tasks: TaskSet, since: str) -> str:
         of = repr((tier, self.tiers[tier], tasks.name, sorted(map(repr, self.config.decoding.items())), since))
