@@ -7,12 +7,16 @@ known by their prompts: a column that is dropped, a tier that is renamed or aske
 Whoever chose a family or a threshold on labels has looked at them as well: `plan` and `evaluate` leave a note.
 
 The first of several looks spends .61 of δ. Whoever needs all of it for one look gives up every other one, for good.
+
+A random sample of served traffic was taken as one of k that were tried, the largest that is whole. Each of the k has
+1/k of what a look may spend: its look i counts as the ⌈i·√k⌉-th, whose level is no more than that.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +28,7 @@ from router_models.data.outcomes import OutcomeTable, group_duplicates
 from router_models.errors import ArtifactError, DataError
 from router_models.training.candidate import Settings
 from router_models.training.splits import LabelledSplits
+from router_models.types.drawn import draws_tried
 from router_models.versions.label_looks import looks_at, record_look
 from router_models.versions.workspace import Workspace
 
@@ -63,6 +68,7 @@ class LabelBudget:
         self._settings, self._work, self._only = settings, work, only
         labels = labels_read(splits)
         self.choices = choices_on(work.state_folder, labels)
+        self.draws = draws_tried(splits.cert.prompts)
         labels |= _former_labels(splits)
         digest = splits.table.content_hash
         self._labels = frozenset(f"{purpose} {label}" for label in labels) if purpose else labels
@@ -89,9 +95,14 @@ class LabelBudget:
         index = record_look(self._work.registry_uri, self._digest, self._labels, self._noted, self._work.artifacts)
         return self._numbered(index + len(self.choices))
 
+    def _counts_as(self, look: int) -> int:
+        return math.ceil(look * math.sqrt(self.draws))
+
     def _numbered(self, index: int) -> Settings:
+        index = self._counts_as(index)
         if self._only and index > 1:
             chose = f" ({', '.join(self.choices)} chose on them)" if self.choices else ""
+            chose += f" (they are one of {self.draws} samples that were tried)" if self.draws > 1 else ""
             raise DataError(
                 f"--looks 1 spends the whole δ in the first look at these labels, and this is look {index}{chose}: "
                 "certify without it, or by the labels of other prompts"

@@ -13,6 +13,8 @@ from router_models.types.batches import Prompts
 DRAWN = "drawn"
 """The column: `yes`, one of a random sample of the traffic; `no`, chosen; empty, of another table."""
 IS_DRAWN, IS_CHOSEN = "yes", "no"
+DRAWS_TRIED = "draws_tried"
+"""The column of how many random samples were tried before one of them was taken; empty: 1."""
 SAMPLE_WEIGHT = "sample_weight"
 """The column of what a row counts for in training, 0 or more; empty: 1."""
 
@@ -30,6 +32,21 @@ def drawn_rows(prompts: Prompts) -> BoolArray:
 def _that_say(word: str, prompts: Prompts) -> BoolArray:
     said = prompts.metadata.get(DRAWN, ("",) * len(prompts))
     return np.array([value.strip().casefold() == word for value in said], dtype=np.bool_)
+
+
+def draws_tried(prompts: Prompts) -> int:
+    """Return of how many random samples the rows that are drawn were chosen as one.
+
+    Raises
+    ------
+    ValueError
+        For what is no number of 1 or more.
+    """
+    said = {value for value in prompts.metadata.get(DRAWS_TRIED, ()) if value.strip()}
+    draws = max((int(value) for value in said), default=1)
+    if draws < 1:
+        raise ValueError(f"{DRAWS_TRIED} must be 1 or more, got {draws}")
+    return draws
 
 
 def sample_weights(prompts: Prompts) -> FloatArray | None:

@@ -21,7 +21,7 @@ from router_models.data.formats.token_columns import TOKEN_COLUMNS, tokens_of
 from router_models.errors import DataError
 from router_models.types import FloatArray, Prompts, Tokens
 from router_models.types.condition_cells import CONDITION_COLUMNS
-from router_models.types.drawn import DRAWN, SAMPLE_WEIGHT, sample_weights
+from router_models.types.drawn import DRAWN, DRAWS_TRIED, SAMPLE_WEIGHT, draws_tried, sample_weights
 from router_models.types.exchange import LOGPROB_NAMES
 
 COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "latency_s")
@@ -31,7 +31,7 @@ LABEL_SOURCE = "label_source"
 METADATA_NAMES = frozenset(
     "question_id prompt_id id split contaminated difficulty language index year "
     "domain category family task qset user_tier history_length".split()
-).union(CONDITION_COLUMNS, (DRAWN, SAMPLE_WEIGHT))
+).union(CONDITION_COLUMNS, (DRAWN, DRAWS_TRIED, SAMPLE_WEIGHT))
 """Columns that are never grades, whatever their type: domains may be numbered."""
 _MEASURED = ("_outchars", "_prompt_tokens", "_completion_tokens", "_cached_tokens", "_latency_s")
 _POSITION = "|position"
@@ -96,6 +96,10 @@ def parse_columns(
         sample_weights(Prompts(columns.prompts, None, columns.metadata))
     except ValueError as error:
         raise DataError(f"column {SAMPLE_WEIGHT!r} holds what is no weight of 0 or more: {error}") from error
+    try:
+        draws_tried(Prompts(columns.prompts, None, columns.metadata))
+    except ValueError as error:
+        raise DataError(f"column {DRAWS_TRIED!r} holds what is no number of 1 or more: {error}") from error
     return columns
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -47,11 +47,16 @@ class RouteCount:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """A share of prompts, by the hash of their first decision, and what is missing of them: `Counter` by what."""
+    """A share of prompts, by the hash of their first decision, and what is missing of them: `Counter` by what.
+
+    `tried`: of how many shares it was chosen as one. A bound on each would hold with probability 1 - δ; so that the
+    chosen draw's does, a certificate of it divides δ among them (`label_budget`).
+    """
 
     share: float
     prompts: int
     missing: Counter[str]
+    tried: int = 1
 
     @property
     def holds(self) -> bool:
@@ -106,6 +111,7 @@ def selection_of(
     draw = next((one for one in draws if one.holds), None)
     if draw is None:
         draw = min(draws, key=lambda one: (one.missing.total() / max(one.prompts, 1), -one.share))
+    draw = replace(draw, tried=len(draws))
     correction = _correction(traffic, routes, tiers) if correct else Correction(None, ("it was not asked for",))
     sources = Counter(one.source for one in served if one.source)
     requests = sum(one.requests for one in served)

@@ -12,7 +12,7 @@ from router_models.types import Outcome
 from router_models.types.chat_prompts import whole_characters
 from router_models.types.condition_cells import CONDITION_COLUMNS
 from router_models.types.conditions import conditions_of
-from router_models.types.drawn import DRAWN, IS_CHOSEN, IS_DRAWN, SAMPLE_WEIGHT
+from router_models.types.drawn import DRAWN, DRAWS_TRIED, IS_CHOSEN, IS_DRAWN, SAMPLE_WEIGHT
 from serve_graph.learning.retraining.selection import Draw, Selection, is_drawn
 from serve_graph.learning.retraining.served_prompts import ServedPrompt
 
@@ -50,6 +50,7 @@ class ServedOutcomes:
                 "share": draw.share,
                 "prompts": draw.prompts,
                 "holds": draw.holds,
+                "tried": draw.tried,
                 "missing": dict(draw.missing),
             },
             "correction": {
@@ -97,6 +98,10 @@ def _draw_lines(draw: Draw) -> Iterator[str]:
             f"may certify: {draw.prompts} prompts, all that a hash of their first decision drew at {draw.share:g}, "
             "each with its row"
         )
+        if draw.tried > 1:
+            yield (
+                f"  the largest that is whole of {draw.tried} shares that were tried: a certificate divides δ among them"
+            )
         return
     if not draw.prompts:
         yield f"may certify: nothing, as no prompt was drawn at {draw.share:g}"
@@ -132,6 +137,7 @@ def served_outcomes(
             "served_by": record.version,
             "served_as": one.first.route,
             DRAWN: IS_DRAWN if is_drawn(one, selection.draw) else IS_CHOSEN,
+            DRAWS_TRIED: str(selection.draw.tried),
         }
         if weights is not None:
             metadata[SAMPLE_WEIGHT] = repr(weights.get(task.prompt_id, 0.0))
@@ -157,5 +163,5 @@ def served_outcomes(
     return ServedOutcomes(tuple(rows), selection, tuple(tiers), left_out)
 
 
-_OWN = frozenset({"id", LABEL_SOURCE, DRAWN, SAMPLE_WEIGHT, *LONG_COLUMNS, *CONDITION_COLUMNS})
+_OWN = frozenset({"id", LABEL_SOURCE, DRAWN, DRAWS_TRIED, SAMPLE_WEIGHT, *LONG_COLUMNS, *CONDITION_COLUMNS})
 """Columns of outcomes that a request's metadata must not fill."""

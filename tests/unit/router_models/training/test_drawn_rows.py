@@ -97,6 +97,14 @@ def test_rows_of_no_weight_do_not_train_and_tune_is_thinned_to_rows_of_equal_wei
     assert kept[1] < 0.5 * kept[2], "one in four of the light ones"
 
 
+@pytest.mark.parametrize("said", ["0", "-1", "many", "1.5"])
+def test_numbers_of_draws_that_are_none_are_refused_by_name(said: str, tmp_path: Path) -> None:
+    path = tmp_path / "outcomes.jsonl"
+    path.write_text(json.dumps({"prompt": "a", "cheap": 1, "draws_tried": said}))
+    with pytest.raises(DataError, match="'draws_tried'"):
+        read_outcomes(path)
+
+
 @pytest.mark.parametrize("said", ["heavy", "-1", "nan", "inf"])
 def test_weights_that_are_none_are_refused_by_name(said: str, tmp_path: Path) -> None:
     path = tmp_path / "outcomes.jsonl"

@@ -15,9 +15,10 @@ from router_models.data.outcomes import OutcomeTable, table_of
 from router_models.errors import ArtifactError, DataError, NotCertifiedError
 from router_models.pipeline import certify_next
 from router_models.pricing.prices import Price
+from router_models.risk_control.sequence import spent_delta
 from router_models.training.candidate import Settings
 from router_models.training.fit import fit_candidate
-from router_models.training.label_budget import choices_on, labels_read, note_choice, prompt_labels
+from router_models.training.label_budget import LabelBudget, choices_on, labels_read, note_choice, prompt_labels
 from router_models.training.splits import LabelledSplits, split_outcomes
 from router_models.types.exchange import LOGPROB_NAMES
 from router_models.versions.workspace import Workspace
@@ -188,3 +189,29 @@ def test_a_comparison_on_the_labels_leaves_no_only_look(splits: LabelledSplits, 
     note_choice(tmp_path, labels_read(splits), "plan", ["surface"])
     with pytest.raises(DataError, match=r"this is look 2 \(plan chose on them\)"):
         certify_next(candidate, splits, settings, NOW, work, only_look=True)
+
+
+def budget_of(tmp_path: Path, **columns: str) -> LabelBudget:
+    work = Workspace(tmp_path, f"sqlite:///{tmp_path / 'm.db'}", "router", print)
+    return LabelBudget(split_outcomes(table(frame(90).assign(**columns)), TIERS, 0, None), SETTINGS, work)
+
+
+def test_a_draw_that_was_chosen_of_several_spends_its_part_of_every_look(tmp_path: Path) -> None:
+    plain, chosen = budget_of(tmp_path), budget_of(tmp_path, drawn="yes", draws_tried="3")
+    assert (plain.foreseen().look_index, chosen.foreseen().look_index) == (1, 2)
+    assert chosen.foreseen().level <= plain.foreseen().level / 3
+    assert [chosen.look().look_index for _ in range(4)] == [2, 4, 6, 7], "every look at it, foreseen or not"
+
+
+def test_a_draw_that_was_chosen_of_several_leaves_no_only_look(tmp_path: Path) -> None:
+    budget = budget_of(tmp_path, drawn="yes", draws_tried="3")
+    budget._only = True
+    with pytest.raises(DataError, match=r"this is look 2 \(they are one of 3 samples that were tried\)"):
+        budget.foreseen()
+
+
+@pytest.mark.parametrize("draws", range(1, 8))
+def test_all_looks_at_all_draws_that_were_tried_spend_delta_together(tmp_path: Path, draws: int) -> None:
+    budget = budget_of(tmp_path, draws_tried=str(draws))
+    spent = sum(spent_delta(0.1, budget._counts_as(look)) for look in range(1, 20_000))
+    assert draws * spent <= 0.1

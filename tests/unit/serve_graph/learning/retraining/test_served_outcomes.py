@@ -194,9 +194,11 @@ def test_rows_that_were_drawn_at_other_rates_are_weighted_by_their_inverse() -> 
     assert sum(weights.values()) == pytest.approx(len(weights))
     assert found.draw.holds
     assert found.draw.share == 0.1, "at .1 all have their row, at 1 they have not"
+    assert found.draw.tried == 2
     made = served_outcomes(served, found, TIERS, {})
     rows = {one.metadata["drawn"] for one in made.outcomes if one.metadata["served_as"] == "accepted, cheap"}
     assert rows == {"yes", "no"}
+    assert {one.metadata["draws_tried"] for one in made.outcomes} == {"2"}, "which `certify` divides δ by"
     assert {one.metadata["sample_weight"] for one in made.outcomes if one.label_source == ""} == {"0.0"}
 
 
@@ -287,7 +289,14 @@ def test_a_row_that_a_program_graded_has_the_probability_with_which_its_answers_
 
 
 def test_a_caller_gives_rows_no_weight_and_says_nothing_of_how_they_were_drawn_or_asked() -> None:
-    said = {"sample_weight": "1000000", "drawn": "yes", "max_tokens": "9", "latency_s": "x", "domain": "law"}
+    said = {
+        "sample_weight": "1000000",
+        "drawn": "yes",
+        "draws_tried": "0",
+        "max_tokens": "9",
+        "latency_s": "x",
+        "domain": "law",
+    }
     [first, _] = served_outcomes(*_stated_one(metadata=said), TIERS, {}).outcomes
     assert first.metadata["drawn"] == "yes", "it was drawn, whoever says so"
     assert first.metadata["domain"] == "law"
