@@ -99,6 +99,7 @@ class Maintenance:
         self.audit_keep_days = config.records.audit_keep_days
         self.audit = AuditLog(store)
         self.audit_left = left_in(config)
+        self.model = config.policy.model_name
         self.refresh_s = config.access.refresh_s
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self._deleted_at: float | None = None
@@ -138,7 +139,7 @@ class Maintenance:
                 return None
             await asyncio.sleep(self.sink.idle_s)
         now = self.now()
-        return self.spending.settle(await self.store.spent_by_key(starts(now)), now)
+        return self.spending.settle(await self.store.spent_by_key(starts(now), self.model), now)
 
     async def deliver_audit(self) -> None:
         """Write the audit entries to the store that a command or this graph could not."""

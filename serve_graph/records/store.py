@@ -149,11 +149,16 @@ class DecisionStore:
         async with self.reading() as connection:
             return int((await connection.execute(select(func.count()).select_from(DECISIONS))).scalar_one())
 
-    async def spent_by_key(self, since: Sequence[str]) -> dict[str, list[Decimal]]:
-        """Dollars by access key since each of some moments (ISO 8601, UTC), the earliest first."""
+    async def spent_by_key(self, since: Sequence[str], model: str | None = None) -> dict[str, list[Decimal]]:
+        """Dollars by access key since each of some moments (ISO 8601, UTC), the earliest first.
+
+        `model`: what versions of this model answered, and what no version did; None: everything.
+        """
         pico, when = DECISIONS.c.cost_pico_usd, DECISIONS.c.created_at
         sums = [func.coalesce(func.sum(case((when >= moment, pico), else_=0)), 0) for moment in since]
         known = (DECISIONS.c.key.is_not(None)) & (when >= since[0])
+        if model is not None:
+            known &= DECISIONS.c.version.startswith(f"{model}/", autoescape=True) | ~DECISIONS.c.version.contains("/")
         async with self.reading() as connection:
             rows = await connection.execute(select(DECISIONS.c.key, *sums).where(known).group_by(DECISIONS.c.key))
             return {row[0]: [Decimal(int(n)) / PICO for n in row[1:]] for row in rows}

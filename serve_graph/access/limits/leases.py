@@ -29,6 +29,8 @@ SETTLE_EVERY_S = 1.0
 SETTLE_WITHIN_S = 0.5
 PAUSE_S = 0.05
 """At least so long between two settlements of one replica, however many requests run short."""
+FUTILE_S = 1.0
+"""For so long at most the store is not asked again for what it did not have: then others have given back."""
 AHEAD_S = 2.0
 """A lease is meant to last so long at the pace of the last seconds."""
 AWAY_FOR_S = 1.0
@@ -102,7 +104,8 @@ class Lease:
     """One replica's part of a limit. `total` is what it has ever spent, `known` what of that the store has been told.
 
     `used` are places that are taken, or dollars that requests in progress may cost; `lacking` what requests were
-    refused for since the last settlement; `left` what the store had left then.
+    refused for since the last settlement; `left` what the store had left then. `least` is the smallest of these
+    requests, `futile` how many settlements in a row had nothing for any, `asks_from` when there may be something.
     """
 
     terms: LimitTerms
@@ -118,6 +121,9 @@ class Lease:
     asked_at: float = -math.inf
     until: float = -math.inf
     alone: Bucket | None = None
+    least: int = 0
+    futile: int = 0
+    asks_from: float = -math.inf
 
     def wanted(self) -> int:
         """How much it wants to hold: what is used, was lacking, and will be spent in the next seconds.
@@ -208,7 +214,11 @@ class Leases:
             lease.alone.take(self.clock(), units / UNIT)
 
     def lack(self, lease: Lease, units: int) -> None:
-        """Note that a request was refused for want of so much: `renewed` asks for it."""
+        """Note that a request was refused for want of so much: `renewed` asks for it, if the store may have it."""
+        lease.least = min(units, lease.least or units)
+        if self.clock() < lease.asks_from:
+            lease.lacking = max(lease.lacking, min(units, lease.terms.size))  # the next settlement asks for one
+            return
         lease.lacking = min(lease.lacking + units, lease.terms.size)
         self.is_short = True
 
@@ -271,6 +281,25 @@ class Leases:
         for (lease, ask), grant in zip(asked, grants, strict=True):
             lease.units, lease.known, lease.left = grant.units, ask.total, grant.left
             lease.until, lease.alone = now + LEASE_S, None
+            self._note_futile(lease)
+
+    def _note_futile(self, lease: Lease) -> None:
+        """Note from when on the store is to be asked again for requests that it had nothing for.
+
+        A rate says when it will have gained enough. Places and dollars come back at any time: the first times it is
+        asked at once, then less and less often.
+        """
+        now, least = self.clock(), lease.least
+        lease.least, missing = 0, least - self.free(lease)
+        if least == 0 or missing <= 0:
+            lease.futile, lease.asks_from = 0, -math.inf
+            return
+        lease.futile += 1
+        if lease.terms.per_s:
+            waits_s = (missing - lease.left) / lease.terms.per_s
+        else:
+            waits_s = PAUSE_S * 2.0 ** (lease.futile - 3) if lease.futile > 3 else 0.0
+        lease.asks_from = now + min(max(waits_s, 0.0), FUTILE_S)
 
     def _ask(self, lease: Lease, now: float, gives_back: bool) -> LeaseAsk:
         """What to tell of a lease. What is given back is not spent from now on, whether or not the reply comes."""

@@ -2,12 +2,13 @@
 
 What a page has shown, every sibling is told before, so that the page of another never shows less, whoever is killed
 meanwhile. A replica tells its siblings every few seconds, and when it stops: what it counted stays.
-Where there is one replica, nobody is asked.
+Where there is one replica, nobody is asked. Who has said nothing for `GONE_S` is folded into the sum of those gone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -30,6 +31,10 @@ from serve_graph.records.metrics import render_families
 
 ASK_WITHIN_S = 2.0
 TELL_EVERY_S = 5.0
+GONE_S = 900.0
+"""A replica that nobody has heard of for so long is gone: Serve has replaced it many times over."""
+SURE_S = 3600.0
+"""For how long what was folded is at hand one by one: siblings that folded others meanwhile are reconciled by it."""
 
 
 class GraphMetrics:
@@ -53,8 +58,13 @@ class GraphMetrics:
         handles: Mapping[str, DeploymentHandle[Any]],
         siblings: Replicas | None = None,
         tiers: Mapping[str, Replicas] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.own = own
+        self.clock = clock
+        self._heard: dict[str, tuple[int, float]] = {}
+        self._taken: dict[str, ReplicaSnapshot] = {}
+        self._taken_at: dict[str, float] = {}
         self.handles = handles
         self.siblings = siblings
         self.tiers = tiers or {}
@@ -71,8 +81,23 @@ class GraphMetrics:
 
     def note(self, totals: Totals) -> bool:
         """Take what a sibling knows."""
-        self.totals.merge(totals)
+        self.totals.merge(totals, self._taken)
         return True
+
+    def fold_gone(self) -> None:
+        """Put into one sum what replicas counted that nobody has heard of for long, here or at a sibling."""
+        now = self.clock()
+        heard = {}
+        for name, snapshot in self.totals.ingress.items():
+            number, at = self._heard.get(name, (snapshot.number, now))
+            heard[name] = (snapshot.number, at if snapshot.number == number else now)
+        self._heard = heard
+        gone = [name for name, (_, at) in heard.items() if now - at >= GONE_S and name != self.name]
+        taken = self.totals.fold(gone)
+        self._taken |= taken
+        self._taken_at |= dict.fromkeys(taken, now)
+        for name in [name for name, at in self._taken_at.items() if now - at >= SURE_S]:
+            del self._taken[name], self._taken_at[name]
 
     async def page(self) -> str:
         """The page: each replica counted once, in the text format of Prometheus."""
@@ -95,6 +120,7 @@ class GraphMetrics:
         try:
             while True:
                 await asyncio.sleep(TELL_EVERY_S)
+                self.fold_gone()
                 self.told()
                 await self._tell()
         except asyncio.CancelledError:
@@ -108,7 +134,7 @@ class GraphMetrics:
         replies = await self.siblings.all("told", None, ASK_WITHIN_S)
         known = [reply for reply in replies if isinstance(reply, tuple)]
         for _, totals in known:
-            self.totals.merge(totals)
+            self.totals.merge(totals, self._taken)
         return [name for name, _ in known]
 
     async def _ask_tier(self, tier: str) -> list[ReplicaCounters]:

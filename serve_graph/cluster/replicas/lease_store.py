@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import delete, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -35,13 +36,18 @@ class LeaseRow:
 
 
 class LeaseStore:
-    """The limits of all ingress replicas. The store's clock counts, so that those of the nodes may differ."""
+    """The limits of all ingress replicas of a graph. The store's clock counts, so that those of the nodes may differ.
 
-    def __init__(self, store: DecisionStore) -> None:
+    `graph` names the graph: others that share the store may have keys of the same names.
+    """
+
+    def __init__(self, store: DecisionStore, graph: str = "") -> None:
         self.store = store
+        self.prefix = f"{hashlib.sha256(graph.encode()).hexdigest()[:16]} " if graph else ""
 
     async def settle(self, asks: Sequence[LeaseAsk]) -> list[LeaseGrant]:
         """Settle leases, all or none; raises what the driver raises where the store is away."""
+        asks = [replace(ask, terms=replace(ask.terms, name=self.prefix + ask.terms.name)) for ask in asks]
         names = [ask.terms.name for ask in asks]
         async with self.store.changing("limits") as connection:
             now = int((await connection.execute(text(_NOW[connection.dialect.name]))).scalar_one())
@@ -102,4 +108,4 @@ class LeaseStore:
 def shared_leases(config: GraphConfig, store: DecisionStore) -> Leases | None:
     """The leases of an ingress replica; None where there is no other, or no Ray Serve."""
     most = config.http.scaling.max_replicas
-    return Leases(LeaseStore(store).settle, most) if most > 1 and in_replica() else None
+    return Leases(LeaseStore(store, config.policy.model_name).settle, most) if most > 1 and in_replica() else None

@@ -1,7 +1,8 @@
 """Counters of several replicas added up: each replica once, what gone ones counted included. Pure; no Ray.
 
 A snapshot is everything one ingress replica shows; counters of one that is gone stay as they were last seen, so that a
-sum never goes back. Gauges are of now: of living replicas, and of the one that is asked where a sum means nothing.
+sum never goes back. Those of replicas that have been gone for long are folded into one sum, with their names. Gauges
+are of now: of living replicas, and of the one that is asked where a sum means nothing.
 """
 
 from __future__ import annotations
@@ -53,16 +54,53 @@ class ReplicaSnapshot:
     families: tuple[FamilySnapshot, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class FoldedReplicas:
+    """What replicas that are gone have counted, in one sum, and which they were."""
+
+    names: frozenset[str] = frozenset()
+    families: tuple[FamilySnapshot, ...] = ()
+
+    def with_more(self, gone: Mapping[str, ReplicaSnapshot]) -> FoldedReplicas:
+        """The same with further replicas, which are counted from now on in the sum alone."""
+        added = [gone[name].families for name in sorted(gone)]
+        return FoldedReplicas(self.names | gone.keys(), _added([self.families, *added]))
+
+
 @dataclass(slots=True)
 class Totals:
-    """The last that is known of every ingress replica, by its name, and of every tier's, by tier and name."""
+    """The last that is known of every ingress replica, by its name, and of every tier's, by tier and name.
+
+    `folded`: those that have been gone for long.
+    """
 
     ingress: dict[str, ReplicaSnapshot] = field(default_factory=dict)
     engines: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
+    folded: FoldedReplicas = field(default_factory=FoldedReplicas)
 
-    def merge(self, other: Totals) -> None:
-        """Take what is newer in another's; in whatever order, and however often, the result is the same."""
+    def fold(self, gone: Iterable[str]) -> dict[str, ReplicaSnapshot]:
+        """Put replicas that are gone into the sum; returns what they were, for `merge` to reconcile sums."""
+        taken = {name: self.ingress.pop(name) for name in gone if name in self.ingress}
+        if taken:
+            self.folded = self.folded.with_more(taken)
+        return taken
+
+    def merge(self, other: Totals, taken: Mapping[str, ReplicaSnapshot] | None = None) -> None:
+        """Take what is newer in another's; in whatever order, and however often, the result is the same.
+
+        Of two sums that of more replicas stands. Where the other had some that it lacks, they are added again from
+        `taken`: what was folded here lately.
+        """
+        known_to_all = sorted((self.folded, other.folded), key=lambda one: (len(one.names), sorted(one.names)))
+        fewer, more = known_to_all
+        at_hand = {**self.ingress, **other.ingress, **(taken or {})}
+        lacking = {name: at_hand[name] for name in fewer.names - more.names if name in at_hand}
+        self.folded = more.with_more(lacking) if lacking else more
+        for name in self.folded.names & self.ingress.keys():
+            del self.ingress[name]
         for name, snapshot in other.ingress.items():
+            if name in self.folded.names:
+                continue
             known = self.ingress.get(name)
             if known is None or known.number < snapshot.number:
                 self.ingress[name] = snapshot
@@ -81,9 +119,9 @@ def sum_of_ingress(totals: Totals, asked: str, living: Iterable[str]) -> list[Me
     alive = {*living, asked}
     shown: dict[str, FamilySnapshot] = {}
     values: dict[str, dict[tuple[str, Labels], float]] = {}
-    names = [asked, *sorted(totals.ingress.keys() - {asked})]
-    for name in names:
-        for family in totals.ingress[name].families:
+    each = {name: totals.ingress[name].families for name in [asked, *sorted(totals.ingress.keys() - {asked})]}
+    for name, families in {**each, "": totals.folded.families}.items():
+        for family in families:
             shown.setdefault(family.name, family)
             found = values.setdefault(family.name, {})
             adds = family.kind in COUNTED or (family.name in ADDED_GAUGES and name in alive)
@@ -92,6 +130,24 @@ def sum_of_ingress(totals: Totals, asked: str, living: Iterable[str]) -> list[Me
             for sample, labels, value in family.samples:
                 found[sample, labels] = found.get((sample, labels), 0.0) + value
     return [_metric(family, values[name]) for name, family in shown.items()]
+
+
+def _added(parts: Iterable[tuple[FamilySnapshot, ...]]) -> tuple[FamilySnapshot, ...]:
+    """What several have counted, added up; gauges are of now, and so of nobody who is gone."""
+    shown: dict[str, FamilySnapshot] = {}
+    values: dict[str, dict[tuple[str, Labels], float]] = {}
+    for families in parts:
+        for family in families:
+            if family.kind not in COUNTED:
+                continue
+            shown.setdefault(family.name, family)
+            found = values.setdefault(family.name, {})
+            for sample, labels, value in family.samples:
+                found[sample, labels] = found.get((sample, labels), 0.0) + value
+    return tuple(
+        FamilySnapshot(name, one.text, one.kind, tuple((*sample, value) for sample, value in values[name].items()))
+        for name, one in shown.items()
+    )
 
 
 def sum_of_engines(totals: Totals, living: Iterable[tuple[str, str]]) -> dict[str, dict[str, float]]:

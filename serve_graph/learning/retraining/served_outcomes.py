@@ -100,7 +100,7 @@ def _draw_lines(draw: Draw) -> Iterator[str]:
         )
         if draw.tried > 1:
             yield (
-                f"  the largest that is whole of {draw.tried} shares that were tried: a certificate divides δ among them"
+                f"  the largest whole one of {draw.tried} shares that were tried: a certificate divides δ among them"
             )
         return
     if not draw.prompts:

@@ -349,3 +349,44 @@ def test_a_budget_that_was_never_asked_for_has_its_part_while_the_store_is_away(
         await replicas.stop()
 
     run(story())
+
+
+def test_a_key_over_its_limit_asks_the_store_when_there_may_be_something_again() -> None:
+    """It was asked some 18 times a second for one key, whatever it had replied."""
+
+    async def story() -> None:
+        replicas, key = Replicas(2), key_of(requests_per_min=60)
+        while await replicas.asks(0, key):
+            pass
+        clock, calls = asyncio.get_running_loop().time, replicas.store.calls
+        begun, passed = clock(), 0
+        while clock() - begun < 60:
+            passed += await replicas.asks(0, key)
+            await asyncio.sleep(0.02)
+        assert 55 <= passed <= 61, "what the limit gains is let through as it comes"
+        assert (replicas.store.calls - calls) / 60 <= 2 * 2 + 1, "once a second each, and once for each that comes"
+        await replicas.stop()
+
+    run(story())
+
+
+def test_a_key_whose_places_are_taken_for_long_asks_the_store_less_and_less_often() -> None:
+    async def story() -> None:
+        replicas, key = Replicas(2), key_of(concurrency=1)
+        replicas.accounts[0].enter(key) if await replicas.accounts[0].renewed() else None
+        for _ in range(3):
+            with contextlib.suppress(RateLimitedError):
+                replicas.accounts[0].enter(key)
+                break
+            await replicas.accounts[0].renewed()
+        calls = replicas.store.calls
+        for _ in range(500):
+            with contextlib.suppress(RateLimitedError):
+                replicas.accounts[1].enter(key)
+                raise AssertionError("the place was taken")
+            await replicas.accounts[1].renewed()
+            await asyncio.sleep(0.02)
+        assert replicas.store.calls - calls < 10 * 5
+        await replicas.stop()
+
+    run(story())

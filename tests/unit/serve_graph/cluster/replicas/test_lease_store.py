@@ -85,3 +85,13 @@ async def test_totals_and_limits_beyond_64_bits_are_settled(tmp_path: Path) -> N
     [granted] = await leases.settle([LeaseAsk(huge.terms, "r", 0, UNIT)])
     assert granted.units == UNIT
     await store.close()
+
+
+async def test_graphs_that_share_a_store_keep_limits_of_keys_of_one_name_apart(made_store_url: str) -> None:
+    store = DecisionStore(made_store_url)
+    here, there = LeaseStore(store, "router"), LeaseStore(store, "other-router")
+    [first] = await here.settle([ask("a", 60)])
+    [second] = await there.settle([ask("b", 60)])
+    [third] = await LeaseStore(store, "router").settle([ask("c", 60)])
+    assert (first.units, second.units, third.units) == (60 * UNIT, 60 * UNIT, 0)
+    await store.close()

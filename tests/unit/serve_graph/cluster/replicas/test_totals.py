@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from serve_graph.cluster.replicas.graph_metrics import GraphMetrics
+from serve_graph.cluster.replicas.graph_metrics import GONE_S, GraphMetrics
 from serve_graph.cluster.replicas.totals import ReplicaSnapshot, Totals, sum_of_engines
 from serve_graph.engines.replica_counters import CountedReplica
 from serve_graph.records.metrics import counter_family
@@ -171,3 +171,81 @@ def test_what_replicas_tell_one_another_may_come_in_any_order_and_twice(a: Total
     for part in (a, b, c):
         for tier, counters in sum_of_engines(part, ()).items():
             assert all(sum_of_engines(whole, ())[tier][name] >= value for name, value in counters.items())
+
+
+class Restarts:
+    """A graph whose ingress replicas come and go by a clock; the test says when replicas tell one another."""
+
+    def __init__(self) -> None:
+        self.graph, self.now = Graph(ingress=2), 0.0
+        for each in self.graph.replicas.values():
+            each.clock = lambda: self.now
+
+    def begun(self, n: int, requests: int) -> GraphMetrics:
+        self.graph.requests[n], self.graph.waiting[n] = requests, 0.0
+        made = GraphMetrics(lambda: self.graph.shown(n), {}, self.graph, clock=lambda: self.now)
+        self.graph.replicas[n] = made
+        return made
+
+    async def tell(self, seconds: float = 0.0, step_s: float = 60.0) -> None:
+        """Everybody folds and tells, as `keep_told` does, until so many seconds have passed."""
+        until = self.now + seconds
+        while True:
+            for each in list(self.graph.replicas.values()):
+                each.fold_gone()
+                each.told()
+                await self.graph.all("note", each.totals, 1.0)
+            if self.now >= until:
+                return
+            self.now += step_s
+
+
+async def test_replicas_that_are_gone_for_long_are_one_sum_however_many_there_were() -> None:
+    at = Restarts()
+    at.graph.requests = {0: 10, 1: 20}
+    for n in range(2, 12):
+        at.begun(n, 100)
+        await at.tell()
+        at.graph.waiting[n] = 5.0
+        del at.graph.replicas[n]
+    assert await at.graph.counted() == 1030
+    assert len(at.graph.replicas[0].totals.ingress) == 12
+    await at.tell(GONE_S + 120)
+    for n in (0, 1):
+        assert len(at.graph.replicas[n].totals.ingress) == 2
+        page = await at.graph.page(n)
+        assert page["serve_graph_requests_total", frozenset({("tier", "cheap")})] == 1030
+        assert page[f"{PROMPTS}_bucket", frozenset({("version", "m/1"), ("le", "0.5")})] == 515
+        assert page["serve_graph_records_spooled", frozenset()] == 0
+    young = at.begun(99, 1)
+    await at.tell()
+    assert await at.graph.counted(99) == 1031, "a new replica is told the sum"
+    assert len(young.totals.ingress) == 3
+
+
+async def test_siblings_that_folded_others_meanwhile_count_each_once_all_the_same() -> None:
+    at = Restarts()
+    at.graph.requests = {0: 10, 1: 20}
+    gone = [at.begun(n, 100 * n) for n in (2, 3)]
+    await at.tell()
+    for n in (2, 3):
+        del at.graph.replicas[n]
+    for keeper, name in ((0, gone[0].name), (1, gone[1].name)):
+        totals = at.graph.replicas[keeper].totals
+        at.graph.replicas[keeper]._taken |= totals.fold([name])
+    await at.tell()
+    for n in (0, 1):
+        assert await at.graph.counted(n) == 530
+        assert at.graph.replicas[n].totals.folded.names == {each.name for each in gone}
+
+
+async def test_a_replica_that_is_silent_for_a_while_is_not_taken_for_gone() -> None:
+    at = Restarts()
+    at.graph.requests = {0: 10, 1: 20}
+    await at.tell()
+    quiet = at.graph.replicas.pop(1)
+    await at.tell(GONE_S / 2)
+    at.graph.replicas[1], at.graph.requests[1] = quiet, 25
+    await at.tell(GONE_S)
+    assert await at.graph.counted() == 35
+    assert at.graph.replicas[0].totals.folded.names == frozenset()
