@@ -120,7 +120,8 @@ async def estimate_arm(
             "what was hardly ever tried nothing can be estimated; a canary's steps of 5 to 95 % explore enough"
         )
     said = await FeedbackTable(store).of([one.id for one in explored])
-    graded = {one.id: grade for one in explored if (grade := _grade(said.get(one.id, ()), kind, source)) is not None}
+    said_of = {one.id: _grade(said.get(one.id, ()), kind, source) for one in explored}
+    graded = {name: grade for name, grade in said_of.items() if grade is not None}
     first: dict[str, ArmDecision] = {}
     for one in explored:
         if one.id in graded:
@@ -136,8 +137,8 @@ async def estimate_arm(
     action = np.array([one.arm for one in rows], dtype=np.int64)
     weight = np.array([one.weight for one in rows], dtype=np.float64)
     known = np.array([[np.log1p(one.prompt_chars), one.stream] for one in rows], dtype=np.float64).reshape(-1, 2)
-    grade = np.array([graded[one.id] for one in rows], dtype=np.float64)
-    logged = LoggedDecisions(known, action, np.where(action == 1, weight, 1 - weight), grade)
+    grades = np.array([graded[one.id] for one in rows], dtype=np.float64)
+    logged = LoggedDecisions(known, action, np.where(action == 1, weight, 1 - weight), grades)
     target = np.zeros((len(rows), len(ARMS)))
     target[:, ARMS.index(arm)] = 1.0
     return ArmEstimate(version, rollout, f"{kind} ({source})", estimate_off_policy(logged, target), left_out)
