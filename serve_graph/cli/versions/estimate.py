@@ -10,7 +10,7 @@ from serve_graph.cli.extras import needs
 from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, say, say_json
 from serve_graph.errors import ServeGraphError
 
-KINDS = ("label", "thumbs", "score")
+_KINDS = ("label", "thumbs", "score")
 
 
 @needs("decisions estimate", "aiosqlite", "asyncpg")
@@ -41,8 +41,8 @@ def estimate(
     from serve_graph.policy.rollout import RolloutTable
     from serve_graph.records.store import DecisionStore
 
-    if by not in KINDS:
-        raise ServeGraphError(f"--by {by!r}: give one of {', '.join(KINDS)}")
+    if by not in _KINDS:
+        raise ServeGraphError(f"--by {by!r}: give one of {', '.join(_KINDS)}")
     try:
         source = parsed_source(label_source) or "human"
     except ValueError as error:
