@@ -61,7 +61,7 @@ CHAPTERS = {
     "better": Chapter("a cheaper version that is good enough", "better", "Healthy"),
     "slow": Chapter(
         "both models are slow, and the version of before asks the one in vain more often before the other",
-        "first", "Degraded", "latency_worse", {"cheap": 0.9, "frontier": 0.9}, "50,100", 1500,
+        "first", "Degraded", "latency_worse", {"cheap": 2.4, "frontier": 2.4}, "50,100", 1500,
     ),
     "equal": Chapter("a version as good as the stable one", "equal", "Healthy"),
     "worse": Chapter("a version that was certified on lenient grades", "worse", "Degraded", "harm_worse"),
@@ -175,7 +175,7 @@ def told(story: Story, world_port: int, chapters: list[str], expected: dict[str,
     with process(world, f"{story.world_url}/docs", story.folder / "world.log", 60):
         say("models of known quality answer")
         graph = [SERVE_GRAPH, "up", "--config", str(story.config)]
-        with process(graph, f"{story.graph_url}/readyz", story.folder / "graph.log", 240):
+        with process(graph, f"{story.graph_url}/readyz", story.folder / "graph.log", 900):
             say(f"the graph serves: {story.ready()['promise']}")
             asyncio.run(tell(story, chapters, expected))
     say(f"the end; replies by status: {dict(story.asked)}")
