@@ -33,7 +33,7 @@ TESTED_ELSEWHERE = {
     "serve_graph/engines/echo": "tests/unit/serve_graph/engines/test_echo.py",
     "serve_graph/engines/vllm": "tests/unit/serve_graph/engines/test_vllm_settings.py",
     "serve_graph/engines/weights": "tests/unit/serve_graph/engines/test_weights.py",
-    "serve_graph/records/migrations": "tests/unit/serve_graph/records/test_migrations.py",
+    "serve_graph/records/migrations/versions": "tests/unit/serve_graph/records/migrations/test_every_revision.py",
 }
 
 

@@ -88,7 +88,7 @@ async def opened(url: str) -> DecisionStore:
 def at_once(url: str, processes: int, *words: str) -> list[int]:
     """Exit codes of processes that open the store at the same moment."""
     command = [sys.executable, str(HERE / "opening_at_once.py"), url, str(processes), *words]
-    root = str(HERE.parents[3])
+    root = str(HERE.parents[4])
     made = subprocess.run(command, env=os.environ | {"PYTHONPATH": root}, capture_output=True, text=True, timeout=120)
     assert made.returncode == 0, made.stderr
     return [int(line) for line in made.stdout.split()]
@@ -271,5 +271,5 @@ async def test_a_store_that_is_up_to_date_is_opened_without_alembic(tmp_path: Pa
         f"async def main():\n    store = DecisionStore({url!r})\n    await store.count()\n    await store.close()\n"
         "asyncio.run(main())\nassert 'alembic' not in sys.modules\n"
     )
-    root = str(HERE.parents[3])
+    root = str(HERE.parents[4])
     subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": root}, check=True, timeout=60)
