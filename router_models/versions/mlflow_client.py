@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +28,36 @@ def registry_client(uri: str) -> Any:
 
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    with mlflow_errors(f"opening the registry {without_password(uri)}"):
+    with mlflow_errors(f"opening the registry {without_password(uri)}"), _one_at_a_time(uri):
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def is_new_registry(uri: str) -> bool:
     """Whether asking would first make the database: reading must not write."""
     return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
+
+
+@contextmanager
+def _one_at_a_time(uri: str) -> Iterator[None]:
+    """Hold `<database>.lock` of a registry on disk: MLflow migrates it when it is opened, and fails where two do.
+
+    So a graph that follows a registry and the first `certify` would meet. The lock ends with its process.
+    """
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    try:
+        lock = os.open(f"{uri.removeprefix('sqlite:///')}.lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise
+        yield  # a folder that may only be read: nothing can be migrated there
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 class mlflow_errors:  # noqa: N801 (reads as a statement)
