@@ -1,9 +1,10 @@
 """The examples of two hosted tiers, on a cluster: ask.py gets its answers, and a task file becomes a version."""
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ CONFIG = EXAMPLES / "two_hosted_tiers" / "graph.yaml"
 
 
 @pytest.fixture(scope="module")
-def hosted(new_graph: Callable[..., Any], apis: Callable[[str], Any]) -> Any:
+def hosted(new_graph: Callable[..., Any], apis: Callable[[str], Any]) -> Iterator[Any]:
     """The example's configuration; echo servers stand where its two APIs would be."""
     os.environ |= {"SMALL_URL": apis("small").url, "LARGE_URL": apis("large").url, "API_KEY": "none"}
-    return new_graph(**yaml.safe_load(CONFIG.read_text()))
+    graph = new_graph(**yaml.safe_load(CONFIG.read_text()))
+    yield graph
+    graph.stop(signal.SIGTERM)  # an idle graph is not free: nobody else's tests should wait for it
 
 
 def run(*words: object, **variables: str) -> str:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from serve_graph.access.budgets import Spending, starts
-from serve_graph.access.limits.leases import MOST_UNITS, UNIT, Lease, Leases, LimitTerms
+from serve_graph.access.limits.leases import Lease, Leases
+from serve_graph.access.limits.limit_pool import MOST_UNITS, UNIT, LimitTerms
 from serve_graph.config.access import KeyConfig
 
 

@@ -4,7 +4,7 @@ What a limit has left lies in the store. A replica that runs short takes a part 
 has spent, and gives back what it does not need. What is left and all leases together are never more than the limit, so
 that r a minute let through r, whatever the number of replicas. A lease ends after `LEASE_S` unless it is renewed; what
 was in it counts as spent. Where the store is away, a replica goes on with its lease and, once that has ended, with an
-equal part of the limit: one over the number of replicas that there may be. Amounts are whole billionths.
+equal part of the limit: one over the number of replicas that there may be. The arithmetic is in `limit_pool`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from serve_graph.access.limits.bucket import Bucket
+from serve_graph.access.limits.limit_pool import MOST_UNITS, UNIT, LimitTerms
 
 logger = logging.getLogger(__name__)
-UNIT = 10**9
-"""A request, a token, a place or a dollar, in what leases are counted in."""
-MOST_UNITS = 2**62
-"""No limit is larger: the store's numbers have 64 bits."""
 LEASE_S = 5.0
 SETTLE_EVERY_S = 1.0
 SETTLE_WITHIN_S = 0.5
@@ -35,68 +32,6 @@ AHEAD_S = 2.0
 """A lease is meant to last so long at the pace of the last seconds."""
 AWAY_FOR_S = 1.0
 """For how long requests do not wait for a store that did not answer; it is asked again beside them."""
-
-
-@dataclass(frozen=True, slots=True)
-class LimitTerms:
-    """A limit: its name, its size, what it gains a second, and whether what is used comes back (places do).
-
-    `spent` counts where the store does not know the limit yet: what was spent of it before.
-    """
-
-    name: str
-    size: int
-    per_s: int = 0
-    comes_back: bool = False
-    spent: int = 0
-
-    @property
-    def is_budget(self) -> bool:
-        """Whether what is spent of it does not come back at all."""
-        return self.per_s == 0 and not self.comes_back
-
-
-@dataclass(frozen=True, slots=True)
-class LimitPool:
-    """What is left of a limit that nobody has leased (below 0: debts), of which size it is, and when that was so."""
-
-    level: int
-    size: int
-    at_ms: int
-
-
-def settled(
-    pool: LimitPool | None, terms: LimitTerms, others: int, own: int, spent: int, wanted: int, now_ms: int
-) -> tuple[LimitPool, int]:
-    """What is left of a limit, and what a replica holds, after it has asked.
-
-    Parameters
-    ----------
-    pool : LimitPool, optional
-        What was left; None: the limit is new.
-    terms : LimitTerms
-        The limit as it is now.
-    others, own : int
-        What other replicas hold, and what this one held, in leases that have not ended.
-    spent, wanted : int
-        What this one has spent since it asked last, and how much it wants to hold.
-    now_ms : int
-        The store's time.
-    """
-    if pool is None:
-        pool = LimitPool(terms.size - terms.spent - others - own, terms.size, now_ms)
-    held = own - spent
-    if terms.comes_back:
-        held = own
-        level = terms.size - others - held
-    else:
-        level = pool.level + terms.size - pool.size + min(held, 0)
-        held = max(held, 0)
-        gained = terms.per_s * max(0, now_ms - pool.at_ms) // 1000
-        level = min(level + gained, terms.size - others - held)
-    change = wanted - held
-    change = min(change, max(level, 0)) if change > 0 else change
-    return LimitPool(level - change, terms.size, max(now_ms, pool.at_ms)), held + change
 
 
 @dataclass(slots=True)

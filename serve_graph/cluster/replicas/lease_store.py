@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from sqlalchemy import delete, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serve_graph.access.limits.leases import LEASE_S, LeaseAsk, LeaseGrant, Leases, LimitPool, settled
+from serve_graph.access.limits.leases import LEASE_S, LeaseAsk, LeaseGrant, Leases
+from serve_graph.access.limits.limit_pool import LimitPool, settled
 from serve_graph.cluster.replicas.broadcast import in_replica
 from serve_graph.config.graph import GraphConfig
 from serve_graph.records.schema import LIMIT_LEASES, LIMIT_POOLS

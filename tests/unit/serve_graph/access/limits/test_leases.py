@@ -17,17 +17,8 @@ from router_models.types import DecisionRecord
 from serve_graph.access.accounts import Accounts
 from serve_graph.access.auth import AuthMiddleware
 from serve_graph.access.keys import Keyring, key_hash
-from serve_graph.access.limits.leases import (
-    LEASE_S,
-    UNIT,
-    LeaseAsk,
-    LeasedBucket,
-    LeaseGrant,
-    Leases,
-    LimitPool,
-    LimitTerms,
-    settled,
-)
+from serve_graph.access.limits.leases import LEASE_S, LeaseAsk, LeasedBucket, LeaseGrant, Leases
+from serve_graph.access.limits.limit_pool import UNIT, LimitPool, LimitTerms, settled
 from serve_graph.config.access import KeyConfig
 from serve_graph.errors import BudgetSpentError, RateLimitedError
 from tests.fixtures.made_up_time import run

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from sqlalchemy import delete, update
 
-from serve_graph.access.limits.leases import UNIT, LeaseAsk, LeasedBucket, Leases, LimitTerms
+from serve_graph.access.limits.leases import LeaseAsk, LeasedBucket, Leases
+from serve_graph.access.limits.limit_pool import UNIT, LimitTerms
 from serve_graph.cluster.replicas.lease_store import LeaseStore
 from serve_graph.records.schema import LIMIT_LEASES
 from serve_graph.records.store import DecisionStore
