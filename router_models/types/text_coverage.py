@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Attacked:
-    """What rewriting hard prompts of TUNE did under these limits, simulated when they were set.
+    """Say what rewriting hard prompts of TUNE did under these limits, simulated when they were set.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Attacked:
 
     @property
     def held(self) -> bool:
-        """Whether the rise is known to stay within epsilon."""
+        """Tell whether the rise is known to stay within epsilon."""
         return self.high <= self.epsilon
 
     def summary(self) -> str:
