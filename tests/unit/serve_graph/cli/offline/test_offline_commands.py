@@ -197,7 +197,7 @@ def test_evaluate_writes_page_figures_and_pictures(outcomes: Path, tmp_path: Pat
 def test_evaluate_trains_on_other_outcomes_with_train(outcomes: Path, tmp_path: Path) -> None:
     frame = pd.read_parquet(outcomes)[["prompt", "cheap", "frontier"]]
     words = [text.split("question")[0] for text in frame["prompt"]]
-    frame["prompt"] = [f"{word} enquiry made of entirely different words {i}" for i, word in enumerate(words)]
+    frame["prompt"] = [f"{word} enquiry made of entirely different words {i}" for i, word in enumerate(words, 10_000)]
     frame.rename(columns={"cheap": "small", "frontier": "large"}).to_parquet(tmp_path / "b.parquet")
     vectors = outcomes.with_suffix(".npy")
     np.save(tmp_path / "b.npy", -np.load(vectors))
