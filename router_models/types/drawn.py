@@ -43,10 +43,10 @@ def draws_tried(prompts: Prompts) -> int:
         For what is no number of 1 or more.
     """
     said = {value for value in prompts.metadata.get(DRAWS_TRIED, ()) if value.strip()}
-    draws = max((int(value) for value in said), default=1)
-    if draws < 1:
-        raise ValueError(f"{DRAWS_TRIED} must be 1 or more, got {draws}")
-    return draws
+    draws = max(map(float, said), default=1.0)  # beside rows that do not say it a file holds 4 as 4.0
+    if not all(float(value) >= 1 and float(value).is_integer() for value in said):
+        raise ValueError(f"{DRAWS_TRIED} must be 1 or more, got {', '.join(sorted(said))}")
+    return int(draws)
 
 
 def sample_weights(prompts: Prompts) -> FloatArray | None:

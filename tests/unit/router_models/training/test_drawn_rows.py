@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from router_models.estimators.verifiers.learned.logprob import LogprobVerifier
 from router_models.training.splits import split_outcomes
 from router_models.training.whose_labels import CHOSEN, without_chosen
 from router_models.types import Answers, FloatArray, Prompts
-from router_models.types.drawn import sample_weights
+from router_models.types.drawn import draws_tried, sample_weights
 from router_models.types.exchange import LOGPROB_NAMES, logprob_summary
 
 TIERS = ("cheap", "frontier")
@@ -97,7 +98,16 @@ def test_rows_of_no_weight_do_not_train_and_tune_is_thinned_to_rows_of_equal_wei
     assert kept[1] < 0.5 * kept[2], "one in four of the light ones"
 
 
-@pytest.mark.parametrize("said", ["0", "-1", "many", "1.5"])
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_the_number_of_draws_is_read_beside_rows_that_do_not_say_it(ending: str, tmp_path: Path) -> None:
+    """A column of numbers with gaps holds 4 as 4.0."""
+    path = tmp_path / f"outcomes.{ending}"
+    given = pd.DataFrame({"prompt": ["a b c", "d e f"], "cheap": [1, 0], "frontier": 1, "draws_tried": [4, None]})
+    given.to_csv(path, index=False) if ending == "csv" else given.to_parquet(path)
+    assert draws_tried(read_outcomes(path).prompts) == 4
+
+
+@pytest.mark.parametrize("said", ["0", "-1", "many", "1.5", "nan", "inf"])
 def test_numbers_of_draws_that_are_none_are_refused_by_name(said: str, tmp_path: Path) -> None:
     path = tmp_path / "outcomes.jsonl"
     path.write_text(json.dumps({"prompt": "a", "cheap": 1, "draws_tried": said}))
