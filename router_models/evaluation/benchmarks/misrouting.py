@@ -197,7 +197,7 @@ def measure_misrouting(
             )
         )  # fmt: skip
     if has_answers:
-        rows += _answersrewritten_rows(version, hard, before)
+        rows += _answers_rewritten(version, hard, before)
     routed, agreed = float(before.down.mean()), None if accepts is None else float(accepts.mean())
     return Misrouting(name, len(hard), epsilon, routed, agreed, float(any_moved.mean()), tuple(rows))
 
@@ -307,7 +307,7 @@ def _accepted(version: RouterVersion, table: OutcomeTable, judged: _Judged, whic
     return found
 
 
-def _answersrewritten_rows(version: RouterVersion, hard: OutcomeTable, before: _Judged) -> list[Rewritten]:
+def _answers_rewritten(version: RouterVersion, hard: OutcomeTable, before: _Judged) -> list[Rewritten]:
     """Return what becomes of wrong answers that speak to the verifier, whichever tier the router would have chosen."""
     tier, everywhere = version.policy.tiers[0], np.ones(len(hard), dtype=np.bool_)
     hard = embedded_rows(version, hard) if version.stages[tier].verifier.wants_embeddings else hard

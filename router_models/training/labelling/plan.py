@@ -208,7 +208,8 @@ def task_of(
     if _digest_of(questions, coverage) != plan.rows:
         raise DataError(
             "the outcomes are not those that the labels were given for: rows or answers that may be accepted have "
-            "changed. Give the table as it was; its order does not matter"
+            "changed. Give the table as it was; its order does not matter. Labels begun by another release, which "
+            "covers other rows, are finished and certified by it"
         )
     return LabelTask(plan, questions, kept)
 
