@@ -26,7 +26,7 @@ from serve_graph.records.store import DecisionStore
 COMPARED = "comparison_of"
 """The key by which a line of the spool is known to be a comparison; it holds the decision's id."""
 TIE = "tie"
-"""The verdict of a judge whose word depends on which answer comes first: they are equally good."""
+"""The verdict of a judge whose word depends on which answer comes first."""
 _MONEY = ("stable_usd", "candidate_usd")
 
 
@@ -59,7 +59,7 @@ class Comparison:
     stable_usd, candidate_usd : Decimal
         What the request costs by each version, in US dollars, without what comparing costs.
     stable_right, candidate_right : float, optional
-        Whether each version's answer is right: 1 or 0; None where that is not known.
+        Whether each version's answer is right: 1 or 0, or a tie's mean over both orders; None where that is not known.
     stable_harm, candidate_harm : bool, optional
         Whether each version's answer is wrong, of a tier below the last, where the last tier's is right; None where
         that is not known.
@@ -72,8 +72,8 @@ class Comparison:
     detail : mapping
         What else is known, as JSON-able data; `group`: a hash of its session, else of its prompt; `came_at`: when the
         request came; `calls`: the tiers that each version calls for it, by arm; `last_usd`: what the last tier's
-        answer costs, or would if it were as long as the one given; `verdict`: `tie` where the judge found both
-        answers equally good, and not how good.
+        answer costs, or would if it were as long as the one given; `verdict`: `tie` where the judge's
+        two orders disagree.
     """
 
     rollout: str
@@ -108,7 +108,7 @@ class Comparison:
 
     @property
     def is_tie(self) -> bool:
-        """Whether the judge found both answers equally good."""
+        """Whether the judge's two orders disagree."""
         return self.detail.get("verdict") == TIE
 
 

@@ -33,8 +33,8 @@ class PairedRequest:
         What the last tier's answer costs, or would: costs are compared as shares of it where no bound is stated. None:
         the dearer of both paths stands for it.
     tie : bool
-        Whether the grader found both answers equally good and not how good: both differences are 0, and the grades
-        may be None.
+        Whether the grader's word depended on which answer stood first. The grades are what it said over both orders;
+        None: not kept, and the difference is 0, as that of harms is.
     """
 
     alike: bool

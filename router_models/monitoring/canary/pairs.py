@@ -10,9 +10,10 @@ The two claims complete each other, so that one is false at least, and a candida
 version is hardly ever rolled back. Against "E[D] ≥ 0" it would be with probability up to α_r in every rollout, and one
 that is worse by less than the margin surely, if only it is watched for long enough.
 
-A tie (the grader found both answers equally good) is a difference of 0. A grader that cannot tell answers apart makes
-nothing but ties, and any candidate would be within the margin: where more than half of what it was asked are ties,
-and quality is not proved with every tie counted as lost either, promotion is blocked.
+A tie (the grader's word depends on which answer stands first) is the mean of both orders' differences: 0 where it goes
+by place, a half where it sees one in one order only. A grader that cannot tell answers apart makes nothing but ties,
+and any candidate would be within the margin: where more than half of what it was asked are ties, and quality is not
+proved with every tie counted as lost either, promotion is blocked.
 
 What is not known of a pair counts against the candidate in the first (its grade 0, the stable version's 1), for it in
 the second: both processes are then lower than with the grades, never higher.
@@ -58,24 +59,21 @@ class Differences:
 
 def quality_of(pairs: Sequence[PairedRequest]) -> Differences:
     """Right less right, candidate less stable."""
-    return _differences(pairs, [(p.candidate_right, p.stable_right) for p in pairs if _differs(p)])
+    return _differences(pairs, [(p.candidate_right, p.stable_right) for p in pairs])
 
 
 def harm_of(pairs: Sequence[PairedRequest]) -> Differences:
     """Harm less harm, stable less candidate: positive where the candidate avoids it."""
-    return _differences(pairs, [(p.stable_harm, p.candidate_harm) for p in pairs if _differs(p)])
+    return _differences(pairs, [(p.stable_harm, p.candidate_harm) for p in pairs])
 
 
-def _differs(pair: PairedRequest) -> bool:
-    """Whether there is a difference to be known."""
-    return not (pair.alike or pair.tie)
-
-
-def _differences(
-    pairs: Sequence[PairedRequest], differing: Sequence[tuple[float | None, float | None]]
-) -> Differences:
-    """What is gained less what is lost, of the pairs that differ; 0 elsewhere."""
-    rows = np.array([_differs(p) for p in pairs], dtype=np.bool_)
+def _differences(pairs: Sequence[PairedRequest], values: Sequence[tuple[float | None, float | None]]) -> Differences:
+    """What is gained less what is lost; 0 of pairs that are alike, and of ties of which nothing else is known."""
+    rows = np.array(
+        [not (p.alike or (p.tie and both == (None, None))) for p, both in zip(pairs, values, strict=True)],
+        dtype=np.bool_,
+    )
+    differing = [values[i] for i in np.flatnonzero(rows)]
     (gained, gained_most), (lost, lost_most) = (_bounds([pair[i] for pair in differing]) for i in (0, 1))
     low, high = np.zeros(len(pairs)), np.zeros(len(pairs))
     low[rows], high[rows] = gained - lost_most, gained_most - lost
@@ -118,7 +116,7 @@ def _ties(pairs: Sequence[PairedRequest], limits: CanaryLimits) -> CanaryFinding
     ties = sum(p.tie for p in pairs)
     # nobody was asked of the same answer by another path: both its grades are 1/2
     judged = ties + sum(
-        _differs(p)
+        not (p.alike or p.tie)
         and None not in (p.stable_right, p.candidate_right)
         and (p.stable_right, p.candidate_right) != (0.5, 0.5)
         for p in pairs

@@ -26,6 +26,7 @@ def comparison_row(
     """What is written of a request that both versions decided; `beside` is kept with it."""
     same = is_same_answer(stable, candidate)
     known = stable.why_not is None and candidate.why_not is None
+    stable_right, candidate_right = grades.means or (grades.stable_right, grades.candidate_right)
     calls = {"calls": {"stable": list(stable.calls), "candidate": list(candidate.calls)}} if known else {}
     return Comparison(
         request.rollout,
@@ -43,8 +44,8 @@ def comparison_row(
         candidate.action,
         stable.usd,
         candidate.usd,
-        None if grades.stable_right is None else float(grades.stable_right),
-        None if grades.candidate_right is None else float(grades.candidate_right),
+        None if stable_right is None else float(stable_right),
+        None if candidate_right is None else float(candidate_right),
         grades.stable_harm,
         grades.candidate_harm,
         request.slices(),

@@ -24,8 +24,9 @@ logger = logging.getLogger(__name__)
 class PairGrades:
     """What the judge says of both versions' answers; `why_not`: why it says nothing. `usd`: what asking cost.
 
-    `tie`: it found them equally good, and said not how good. `task`: by which a program graded them, where no judge
-    was asked. Right and harm are None where they are not known, of a tie, and where both versions show the same.
+    `tie`: its word depends on which answer stands first; `means`: what it said of each then, over both orders. `task`:
+    by which a program graded them, where no judge was asked. Right and harm are None where they are not known, of a
+    tie, and where both versions show the same.
     """
 
     stable_right: bool | None = None
@@ -36,6 +37,7 @@ class PairGrades:
     why_not: str | None = None
     task: Task | None = None
     tie: bool = False
+    means: tuple[float, float] | None = None
     usd: Decimal = field(default_factory=Decimal)
 
 
@@ -84,7 +86,7 @@ class PairGrader:
             verdict = await self._verdict(request, one, other, task)
             grades.usd += verdict.usd
             grades.stable_right, grades.candidate_right = verdict.first, verdict.second
-            grades.tie = verdict.is_tie
+            grades.tie, grades.means = verdict.is_tie, verdict.means
             if not grades.tie:
                 await self._note_harm(request, stable, candidate, grades, answers)
         except Exception as error:  # noqa: BLE001 (the reason is the row's)

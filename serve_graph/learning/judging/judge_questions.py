@@ -19,11 +19,15 @@ class UnparsableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PairVerdict:
-    """Which of two answers are right; None of both where the two orders disagree. `usd`: what asking cost."""
+    """Which of two answers are right; None of both where the two orders disagree. `usd`: what asking cost.
+
+    `means`: where they disagree, in how many of the two orders each answer was called right, as a share.
+    """
 
     first: bool | None
     second: bool | None
     usd: Decimal
+    means: tuple[float, float] | None = None
 
     @property
     def is_tie(self) -> bool:
@@ -59,6 +63,7 @@ class JudgeQuestions:
             word, usd = await self.ask(template, PAIRWISE_WORDS, question=question, **texts)
             said.append(PAIRWISE_WORDS[word])
             spent += usd
-        if said[0] != said[1][::-1]:
-            return PairVerdict(None, None, spent)
-        return PairVerdict(*said[0], spent)
+        there, back = said[0], said[1][::-1]
+        if there != back:
+            return PairVerdict(None, None, spent, ((there[0] + back[0]) / 2, (there[1] + back[1]) / 2))
+        return PairVerdict(*there, spent)

@@ -84,7 +84,8 @@ class ServedDecision:
         """What is said of its answers, by who says so: 1 or 0 for each tier.
 
         Several labels of one source: the majority; a draw says nothing. A judge's tie between a cheap answer and the
-        last tier's counts against the cheap one, and says nothing of the other.
+        last tier's counts against the cheap one, and says nothing of the other. One between two versions' answers says
+        nothing.
         """
         votes: dict[Grader, Counter[str]] = {}
         for label in self.labels:
@@ -93,6 +94,8 @@ class ServedDecision:
             for tier, right in self._said(label).items():
                 votes.setdefault((label.source, "label"), Counter())[tier] += 1 if right else -1
         for one in self.comparisons:
+            if one.is_tie:
+                continue
             for tier, grade in ((one.stable_tier, one.stable_right), (one.candidate_tier, one.candidate_right)):
                 if one.grader is not None and grade is not None:
                     votes.setdefault((one.grader, "compared"), Counter())[tier] += 1 if grade else -1

@@ -130,6 +130,25 @@ def test_grades_that_are_missing_where_the_candidate_is_wrong_promote_nobody(siz
     assert dropped > allowed(runs, ALPHA)
 
 
+def test_ties_of_a_judge_who_errs_hide_no_candidate_at_the_margin(size, allowed, measured):
+    """By what it says of each answer over both orders; taken for no difference, they promote what is worse."""
+    runs, n, reads, broken = size(150, 1000), 20_000, 0.85, {"over both orders": 0, "as no difference": 0}
+    rng, drop = np.random.default_rng(5), MARGIN / (2 * reads - 1)
+    for _ in range(runs):
+        u, equal = rng.random(n), rng.random((n, 1)) < 0.5
+        right = np.where((u < 0.06 + drop)[:, None], (1, 0), np.where((u < 0.12 + drop)[:, None], (0, 1), equal))
+        orders = [np.where(rng.random((n, 2)) < reads, right, 1 - right) for _ in range(2)]
+        tie = (orders[0] != orders[1]).any(axis=1)
+        judged = u < 0.3
+        mean = np.where(judged, sum(one[:, 1] - one[:, 0] for one in orders) / 2, 0.0)
+        assert tie[judged].mean() < 0.5, "they are believed"
+        for name, values in (("over both orders", mean), ("as no difference", np.where(tie, 0.0, mean))):
+            broken[name] += first(log_wealth(values, MARGIN)) < np.inf
+    measured(f"22: ties, {runs} runs: {broken}")
+    assert broken["over both orders"] <= allowed(runs, ALPHA)
+    assert broken["as no difference"] > 2 * allowed(runs, ALPHA)
+
+
 def test_requests_of_a_session_are_no_further_evidence(size, allowed, measured):
     """A session asks five times what both versions decide in the same way each time."""
     runs, n = size(60, 600), 4000

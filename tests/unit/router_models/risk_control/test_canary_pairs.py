@@ -88,6 +88,19 @@ def test_a_tie_is_no_difference_in_quality_and_no_harm():
     assert CanaryEvidence.of(lost, [], LIMITS).verdict == "go_on", "as it was"
 
 
+def test_a_tie_counts_what_the_judge_said_over_both_orders():
+    """Worse in one order and equal in the other is half a difference: taken for none, it hides what is worse."""
+    half = replace(TIE, stable_right=1.0, candidate_right=0.5)
+    pairs = [*[ALIKE] * 8, BOTH, half] * 200
+    for name, estimate in {"quality": -0.05, "quality_worse": -0.05, "harm": 0.0}.items():
+        assert overall(name, pairs).estimate == pytest.approx(estimate)
+    assert (overall("ties", pairs).value, overall("ties", pairs).n) == (0.5, 400)
+    assert CanaryEvidence.of(pairs, [], LIMITS).verdict == "roll_back"
+    known_by_place = replace(TIE, stable_right=0.5, candidate_right=0.5)
+    assert overall("quality", [known_by_place, BOTH] * 20).estimate == 0
+    assert overall("ties", [known_by_place, BOTH] * 20).value == 0.5
+
+
 def test_a_judge_that_tells_no_answers_apart_promotes_nothing():
     pairs = [*[ALIKE] * 9, TIE] * 200
     assert overall("quality", pairs).reached

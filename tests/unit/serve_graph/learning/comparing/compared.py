@@ -48,6 +48,15 @@ class TiesLast(Critic):
         return replace(done, text=f"{done.text.rpartition(' ')[0]} first")
 
 
+class TakenInByTheFirst(Critic):
+    """Whatever stands first is right for it."""
+
+    async def generate(self, query: Query, left_s: float = float("inf")) -> Completion:
+        done = await super().generate(query, left_s)
+        second = SHOWN.findall(query.messages[0].content)[1][1]
+        return replace(done, text=f"{done.text.rpartition(' ')[0]} {'both' if second in self.right else 'first'}")
+
+
 def version(tier: str = "cheap", verdict: Action = Action.ACCEPTED) -> CascadeContext:
     """A version that sends everything to a tier, and gives every cheap answer this verdict."""
     return fake_context(decider=FakeDecider(tier), judge=FakeJudge(verdict))

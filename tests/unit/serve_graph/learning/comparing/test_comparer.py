@@ -32,6 +32,7 @@ from tests.unit.serve_graph.learning.comparing.compared import (
     SENDS_UP,
     Critic,
     Rig,
+    TakenInByTheFirst,
     TiesLast,
     served,
     version,
@@ -184,10 +185,18 @@ UNGRADED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 async def test_a_judge_whose_word_depends_on_the_order_finds_a_tie(rig: Callable[..., Rig]) -> None:
     at = rig(Critic(says="first"))
     row = await at.compared(ACCEPTS, SENDS_UP)
-    assert (row.is_tie, row.ungraded_reason, row.stable_right, row.candidate_harm) == (True, None, None, None)
+    assert (row.is_tie, row.ungraded_reason, row.candidate_harm) == (True, None, None)
+    assert (row.stable_right, row.candidate_right) == (0.5, 0.5)
     assert row.paired().tie
     assert "a tie (judge:" in comparison_line(row)
     assert (at.metrics.made, at.metrics.ungraded) == ({"tie": 1}, {})
+
+
+async def test_a_tie_keeps_what_the_judge_said_over_both_orders(rig: Callable[..., Rig]) -> None:
+    """It calls the cheap answer right where that stands first, and the last tier's wherever it stands."""
+    at = rig(TakenInByTheFirst())
+    row = await at.compared(ACCEPTS, SENDS_UP)
+    assert (row.is_tie, row.stable_right, row.candidate_right) == (True, 0.5, 1.0)
 
 
 @pytest.mark.parametrize(("why", "settings", "given"), UNGRADED)

@@ -120,6 +120,13 @@ def test_a_rejected_answer_is_graded_by_the_judge_that_compared_it() -> None:
     assert decision("a", tie, route="escalated").grades() == {(JUDGE, "label"): {"cheap": 0.0}}
 
 
+def test_a_tie_between_two_versions_answers_grades_neither() -> None:
+    tie = compared("a", 0.5, 1.0)
+    assert decision("a", comparisons=[tie]).grades() == {(JUDGE, "compared"): {"cheap": 1.0, "frontier": 1.0}}
+    tie = replace(tie, detail={**tie.detail, "verdict": "tie"})
+    assert decision("a", comparisons=[tie]).grades() == {}
+
+
 def test_one_source_grades_a_prompt_and_people_come_before_programs_and_judges() -> None:
     judged, person = pair("a", True, True, 1.0), label("a", 0.0)
     assert (only(decision("a", judged, person)).source, only(decision("a", judged)).source) == ("human", JUDGE)
