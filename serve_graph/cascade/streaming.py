@@ -177,7 +177,8 @@ class TierStream:
                         raise EngineError(f"tier {tier!r} ended its stream without finishing the answer")
                     self.completion = accumulator.completion(time.perf_counter() - started)
                 finally:
-                    span.answered(self.completion or accumulator.completion(0.0, "stop"))
+                    is_whole = self.completion is not None
+                    span.answered(self.completion or accumulator.completion(0.0, "stop"), is_whole=is_whole)
         except EngineError as error:
             record_attempts(context, tier, error.attempts, state)
             raise

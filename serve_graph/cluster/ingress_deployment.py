@@ -20,6 +20,7 @@ from serve_graph.access.keys import Keyring
 from serve_graph.access.sessions import ConsoleSessions
 from serve_graph.api.console.parts import ConsoleParts
 from serve_graph.api.http import Backend, build_http
+from serve_graph.cascade.certificate import ANSWERS
 from serve_graph.cluster.load.expected_calls import ExpectedLoad
 from serve_graph.cluster.load.long_work import side_by_side
 from serve_graph.cluster.load.sleep_watch import SleepWatch
@@ -327,6 +328,7 @@ class IngressDeployment(SiblingCalls):
 
     def _families(self) -> list[Metric]:
         beside = [one.metrics for one in (self.comparer, self.judge, self.golden) if one is not None]
+        refused = {ANSWERS: 0.0} if self.version.refused else {}
         return metric_families(
             self.service.metrics,
             self.sink.pending,
@@ -334,7 +336,7 @@ class IngressDeployment(SiblingCalls):
             self.accounts.watch.caps,
             held=self.sink.held,
             lost=self.sink.lost,
-            certificates=self.certificate_status.left_s() if self.served.certified else {},
+            certificates=self.certificate_status.left_s() if self.served.certified else refused,
             alarms=self.alarms.values() if self.served.watched else {},
             revoked=self.certificate_status.revoked is not None,
             others=(self.tickets, RolloutMetrics(self.version.rollout), self.budgets, *beside),

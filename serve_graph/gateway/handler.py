@@ -165,6 +165,7 @@ class Service:
             request.state.trace, context = self.tracer.begin(
                 request.id, request.model, request.query, stream=request.stream,
                 traceparent=caller.traceparent, tracestate=caller.tracestate,
+                operation="embeddings" if request.embeds else "chat",
             )  # fmt: skip
             CALL.set(context)
         elif self.names_calls:

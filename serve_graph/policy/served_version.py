@@ -90,6 +90,8 @@ class ServedVersion:
         Why this, and not what the registry names, is served; None where it is that.
     rollout : ServedRollout, optional
         What is tried beside it; None: nothing is.
+    refused : bool
+        Whether no version is served because the one that was found may not be.
     """
 
     epoch: int
@@ -97,6 +99,7 @@ class ServedVersion:
     files: VersionFiles | None = None
     note: str | None = None
     rollout: ServedRollout | None = None
+    refused: bool = False
 
     @property
     def name(self) -> str:
@@ -117,7 +120,7 @@ class ServedVersion:
         """What a version, or none, means under a configuration."""
         policy = ServedPolicy.of(served.version, served.name, served.reason, config, served.validity)
         if served.folder is None or served.version is None:
-            return cls(epoch, policy, None, note)
+            return cls(epoch, policy, None, note, refused=served.refused)
         digest, source = served.version.loaded_digest, None
         if served.source is not None:
             source = VersionSource.of(served.source, config.state_folder.resolve() / "versions")

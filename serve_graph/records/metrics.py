@@ -189,7 +189,9 @@ class _ValuesNow(Collector):
             self.escalation_caps,
         )
         valid = GaugeMetricFamily(
-            "serve_graph_certificate_valid", "Whether a certificate is valid: 1 or 0.", labels=["certificate"]
+            "serve_graph_certificate_valid",
+            "Whether a certificate is valid: 1 or 0; 0 as well where its version may not be served.",
+            labels=["certificate"],
         )
         left = GaugeMetricFamily(
             "serve_graph_certificate_seconds_left",

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ray import serve
 from ray.exceptions import RayError, RayTaskError
-from ray.serve.exceptions import RayServeException
+from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 logger = logging.getLogger(__name__)
@@ -71,6 +71,9 @@ class ApplicationReplicas:
             calls = await asyncio.wait_for(asked, within_s)
             replies = [asyncio.ensure_future(call.get_async()) for call in calls]
             late = (await asyncio.wait(replies, timeout=max(0.0, until - time.monotonic())))[1] if replies else ()
+        except DeploymentUnavailableError:
+            logger.debug("%s: `%s` was heard by none, as it has no replica", self.deployment, method)
+            return []
         except Exception as error:  # noqa: BLE001 (whatever Ray raises: replicas that were missed ask by themselves)
             logger.warning("%s: `%s` was not heard by all: %s", self.deployment, method, type(error).__name__)
             return []

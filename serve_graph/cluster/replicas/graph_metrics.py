@@ -2,7 +2,8 @@
 
 What a page has shown, every sibling is told before, so that the page of another never shows less, whoever is killed
 meanwhile. A replica tells its siblings every few seconds, and when it stops: what it counted stays.
-Where there is one replica, nobody is asked. Who has said nothing for `GONE_S` is folded into the sum of those gone.
+Where there is one replica, nobody is asked. Who has said nothing for `GONE_S` is folded into the sum of those gone; if
+it was cut off and comes back, it counts anew under another name, as what it counted before is in that sum.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from serve_graph.cluster.replicas.totals import (
     FamilySnapshot,
     ReplicaSnapshot,
     Totals,
+    counted_since,
     sum_of_engines,
     sum_of_ingress,
 )
@@ -49,7 +51,7 @@ class GraphMetrics:
     siblings : Replicas, optional
         The ingress replicas, this one included; None: there is no other.
     tiers : mapping of tier to Replicas
-        Of the tiers that may have several replicas.
+        Of the tiers that may have several replicas, or none: a call by its handle would wake such a tier.
     """
 
     def __init__(
@@ -71,12 +73,15 @@ class GraphMetrics:
         self.name = uuid.uuid4().hex
         self.totals = Totals()
         self._number = 0
+        self._before: tuple[FamilySnapshot, ...] = ()
 
     def told(self) -> tuple[str, Totals]:
         """This replica's name, and everything it knows, its own counters as they are now."""
-        self._number += 1
         families = tuple(map(FamilySnapshot.of, self.own()))
-        self.totals.ingress[self.name] = ReplicaSnapshot(self._number, families)
+        if self.name in self.totals.folded.names:
+            self.name, self._number, self._before = uuid.uuid4().hex, 0, families
+        self._number += 1
+        self.totals.ingress[self.name] = ReplicaSnapshot(self._number, counted_since(self._before, families))
         return self.name, self.totals
 
     def note(self, totals: Totals) -> bool:
@@ -167,5 +172,10 @@ def graph_metrics(
     siblings: Replicas | None,
 ) -> GraphMetrics:
     """The metrics of an ingress replica."""
-    several = [name for name in handles if config.tier(name).scaling.max_replicas > 1 and in_replica()]
+    scalings = {name: config.tier(name).scaling for name in handles}
+    several = [
+        name
+        for name, scaling in scalings.items()
+        if scaling.min_replicas == 0 or (scaling.max_replicas > 1 and in_replica())
+    ]
     return GraphMetrics(own, handles, siblings, {name: ApplicationReplicas(name) for name in several})

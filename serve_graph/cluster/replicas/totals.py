@@ -8,7 +8,7 @@ are of now: of living replicas, and of the one that is asked where a sum means n
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from prometheus_client.metrics_core import Metric
 
@@ -130,6 +130,15 @@ def sum_of_ingress(totals: Totals, asked: str, living: Iterable[str]) -> list[Me
             for sample, labels, value in family.samples:
                 found[sample, labels] = found.get((sample, labels), 0.0) + value
     return [_metric(family, values[name]) for name, family in shown.items()]
+
+
+def counted_since(before: tuple[FamilySnapshot, ...], now: tuple[FamilySnapshot, ...]) -> tuple[FamilySnapshot, ...]:
+    """What was counted since a moment; gauges are as they are now."""
+    counted = {(one.name, sample[:2]): sample[2] for one in before if one.kind in COUNTED for sample in one.samples}
+    return tuple(
+        replace(one, samples=tuple((*s[:2], s[2] - counted.get((one.name, s[:2]), 0.0)) for s in one.samples))
+        for one in now
+    )
 
 
 def _added(parts: Iterable[tuple[FamilySnapshot, ...]]) -> tuple[FamilySnapshot, ...]:

@@ -1,13 +1,15 @@
 """Logs as one JSON object a line: time, level, logger, message, where it was said, and the decision it was said of.
 
 Nothing that a caller wrote gets into a line. Exceptions are told by their types and places, without their messages,
-which may quote a prompt; of asyncio's reports, which show whole exceptions, the first line is kept.
+which may quote a prompt; of asyncio's reports and Python's warnings, which show exceptions and values, the first line
+is kept, and of a callback its name without its arguments.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Mapping
@@ -24,6 +26,9 @@ OTHERS = ("ray", "ray.serve")
 """Loggers with handlers of their own, which are made to write the same lines."""
 QUIET = ("httpx", "httpcore", "openai")
 """They would show a line for every request, and openai's client, at DEBUG, its body."""
+REPORTS = ("asyncio", "py.warnings")
+"""Loggers of Python's own, whose messages show values of ours."""
+ARGUMENTS = re.compile(r"\(.+\)")
 MOST_FRAMES = 12
 
 
@@ -36,8 +41,10 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         message = record.getMessage()
-        if record.name == "asyncio":
+        if record.name in REPORTS:
             message = message.partition("\n")[0]
+        if message.startswith("Exception in callback "):
+            message = ARGUMENTS.sub("(…)", message)
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,

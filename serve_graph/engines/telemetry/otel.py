@@ -90,18 +90,26 @@ class OtelTracer(Tracer):
         self.tracer: SdkTracer = self.provider.get_tracer("serve_graph", __version__)
 
     def begin(
-        self, decision: str, model: str, query: Query, *, stream: bool, traceparent: str | None, tracestate: str | None
+        self,
+        decision: str,
+        model: str,
+        query: Query,
+        *,
+        stream: bool,
+        traceparent: str | None,
+        tracestate: str | None,
+        operation: str = "chat",
     ) -> tuple[RequestTrace, CallContext]:
         """Begin the trace of a request, as `Tracer.begin` says."""
         given = {"traceparent": traceparent, "tracestate": tracestate if traceparent else None}
         parent = W3C.extract({name: value for name, value in given.items() if value})
         attributes: dict[str, Any] = {
-            "gen_ai.operation.name": "chat",
+            "gen_ai.operation.name": operation,
             "gen_ai.request.model": model,
             "gen_ai.request.stream": stream,
             "serve_graph.decision": decision,
         }
-        span = self.tracer.start_span(f"chat {model}", parent, SpanKind.SERVER, attributes | requested(query))
+        span = self.tracer.start_span(f"{operation} {model}", parent, SpanKind.SERVER, attributes | requested(query))
         context = context_within(span, CallContext(decision))
         if not span.is_recording():
             return NO_TRACE, context
@@ -228,17 +236,18 @@ class OtelCallSpan(CallSpan):
         """Note when the first piece with content came."""
         self.span.add_event("gen_ai.first_chunk")
 
-    def answered(self, completion: Completion) -> None:
-        """Note an answer: its model, tokens and finish reasons."""
+    def answered(self, completion: Completion, *, is_whole: bool = True) -> None:
+        """Note an answer: its model, tokens and finish reasons; one that was cut short has none of these."""
         usage, payload = completion.usage, completion.payload or {}
         self.span.set_attributes(
             {
                 "gen_ai.usage.input_tokens": usage.prompt_tokens,
                 "gen_ai.usage.output_tokens": usage.completion_tokens,
                 "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
-                "gen_ai.response.finish_reasons": finish_reasons(completion),
             }
         )
+        if is_whole:
+            self.span.set_attribute("gen_ai.response.finish_reasons", finish_reasons(completion))
         for name, key in (("gen_ai.response.id", "id"), ("gen_ai.response.model", "model")):
             if isinstance(value := payload.get(key), str):
                 self.span.set_attribute(name, value)

@@ -38,8 +38,8 @@ class CallSpan:
     def began(self) -> None:
         """Note that the first piece with content is here."""
 
-    def answered(self, completion: Completion) -> None:
-        """Note an answer: its model, tokens and finish reasons."""
+    def answered(self, completion: Completion, *, is_whole: bool = True) -> None:
+        """Note an answer: its model, tokens and finish reasons; of one that was cut short, what had come of it."""
 
 
 class RequestTrace:
@@ -69,11 +69,20 @@ class Tracer:
     is_on = False
 
     def begin(
-        self, decision: str, model: str, query: Query, *, stream: bool, traceparent: str | None, tracestate: str | None
+        self,
+        decision: str,
+        model: str,
+        query: Query,
+        *,
+        stream: bool,
+        traceparent: str | None,
+        tracestate: str | None,
+        operation: str = "chat",
     ) -> tuple[RequestTrace, CallContext]:
         """Begin the trace of a request, and say what its calls are told.
 
-        `traceparent` and `tracestate` are the caller's headers: its trace goes on where they are valid.
+        `traceparent` and `tracestate` are the caller's headers: its trace goes on where they are valid. `operation`:
+        `chat` or `embeddings`.
         """
         return NO_TRACE, CallContext(decision)
 

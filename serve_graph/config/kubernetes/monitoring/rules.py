@@ -42,7 +42,8 @@ RECORDED: dict[str, str] = {
     "serve_graph:requests:rate5m": f"sum by ({ALL}) ({once(ALL, f'rate({REQUESTS}[5m])')})",
     "serve_graph:refused:share5m": (
         f"sum({once('code', 'rate(serve_graph_refused_total[5m])')})"
-        f" / (sum({once('code', 'rate(serve_graph_refused_total[5m])')}) + sum({once(ALL, f'rate({REQUESTS}[5m])')}))"
+        f" / (sum({once('code', 'rate(serve_graph_refused_total[5m])')})"
+        f" + (sum({once(ALL, f'rate({REQUESTS}[5m])')}) or vector(0)))"
     ),
     "serve_graph:escalated:share1h": (
         f'sum({once(ALL, f"""rate({REQUESTS}{{outcome="escalated"}}[1h])""")})'
@@ -158,7 +159,7 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         "ServeGraphCanaryInconclusive",
-        f'max by (kind, version) ({ROLLOUT_STATE}{{state="Progressing"}}) == 1',
+        f'max by (kind, version) ({ROLLOUT_STATE}{{kind="canary", state="Progressing"}}) == 1',
         "The {{ $labels.kind }} of version {{ $labels.version }} has not come to an end in three days",
         "canary",
         wait="3d",

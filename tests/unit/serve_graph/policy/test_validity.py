@@ -253,6 +253,33 @@ async def test_readyz_says_that_nothing_is_certified_any_more(tmp_path: Path) ->
         await ingress.store.close()
 
 
+async def test_a_graph_that_starts_with_a_certificate_that_does_not_hold_says_so_in_its_metrics(
+    tmp_path: Path,
+) -> None:
+    from serve_graph.cluster.ingress_deployment import IngressDeployment
+
+    context = config().model_copy(update={"state_folder": tmp_path})
+    certified(context).save(tmp_path / "v")
+    wanted = [
+        (serving_version(context, tmp_path / "v", EXPIRES + MOMENT), True),
+        (
+            serving_version(
+                context.model_copy(update={"policy": context.policy.model_copy(update={"version": "none"})})
+            ),
+            False,
+        ),
+    ]
+    for served, told in wanted:
+        handles: Any = dict.fromkeys(context.tier_names)
+        ingress = IngressDeployment(context, ServedVersion.of(served, context), handles, None, None, b"x" * 16)
+        try:
+            page = await ingress.graph_metrics.page()
+        finally:
+            ingress.sink.close()
+            await ingress.store.close()
+        assert ('serve_graph_certificate_valid{certificate="answers"} 0.0' in page) is told
+
+
 def test_a_replica_that_starts_later_loads_the_version_that_was_checked_and_no_other(tmp_path: Path) -> None:
     from serve_graph.cluster.policy_deployment import PolicyDeployment
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from serve_graph.cluster.replicas.graph_metrics import GONE_S, GraphMetrics
+from serve_graph.cluster.replicas.graph_metrics import GONE_S, GraphMetrics, graph_metrics
 from serve_graph.cluster.replicas.totals import ReplicaSnapshot, Totals, sum_of_engines
+from serve_graph.config.graph import GraphConfig
 from serve_graph.engines.replica_counters import CountedReplica
 from serve_graph.records.metrics import counter_family
 from tests.fixtures.upstream import DirectHandle
@@ -249,3 +250,37 @@ async def test_a_replica_that_is_silent_for_a_while_is_not_taken_for_gone() -> N
     await at.tell(GONE_S)
     assert await at.graph.counted() == 35
     assert at.graph.replicas[0].totals.folded.names == frozenset()
+
+
+async def test_a_replica_that_was_cut_off_and_taken_for_gone_is_not_counted_twice() -> None:
+    at = Restarts()
+    at.graph.requests = {0: 10, 1: 20}
+    await at.tell()
+    quiet = at.graph.replicas.pop(1)
+    await at.tell(GONE_S + 120)
+    assert quiet.name in at.graph.replicas[0].totals.folded.names
+    at.graph.replicas[1] = quiet
+    assert await at.graph.counted(1) == await at.graph.counted(0) == 30
+    at.graph.requests[1] = 25
+    assert await at.graph.counted(1) == await at.graph.counted(0) == 35
+    assert (await at.graph.page(0))[f"{PROMPTS}_sum", frozenset({("version", "m/1")})] == 35 * 1.5
+
+
+async def test_a_tier_that_may_sleep_is_not_woken_by_who_reads_the_page() -> None:
+    asked: list[str] = []
+
+    class Handle:
+        def __getattr__(self, name: str) -> Any:
+            return self
+
+        def remote(self) -> Any:
+            asked.append("woken")
+            return asyncio.sleep(0, Tier(1))
+
+    price = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
+    sleeping = {"name": "cheap", "engine": "echo", "price": price, "scaling": {"min_replicas": 0, "max_replicas": 1}}
+    config = GraphConfig.model_validate({"tiers": [sleeping, {"name": "frontier", "engine": "echo", "price": price}]})
+    handles: Any = {"cheap": Handle(), "frontier": DirectHandle(Tier(5))}
+    page = await graph_metrics(config, list, handles, None).page()
+    assert asked == []
+    assert 'serve_graph_engine_generation_tokens_total{tier="frontier"} 5.0' in page

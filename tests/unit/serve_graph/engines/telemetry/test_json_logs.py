@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
+import warnings
 from collections.abc import Iterator
 from logging.handlers import MemoryHandler
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from serve_graph.cli.output import progress_of
 from serve_graph.config.records import LoggingConfig
@@ -89,6 +92,34 @@ def test_an_exception_is_told_without_its_message(written: io.StringIO) -> None:
 def test_of_asyncios_reports_the_first_line_stays() -> None:
     record = logging.LogRecord("asyncio", 40, "", 0, f"never retrieved\nfuture: ValueError('{MARKER}')", (), None)
     assert json.loads(JsonFormatter().format(record))["message"] == "never retrieved"
+
+
+def test_a_callback_that_fails_is_told_without_its_arguments(written: io.StringIO) -> None:
+    def kept(text: str) -> None:
+        raise ValueError(text)
+
+    async def fail() -> None:
+        asyncio.get_running_loop().call_soon(kept, MARKER)
+        await asyncio.sleep(0)
+
+    asyncio.run(fail())
+    [line] = lines(written)
+    assert line["message"].startswith("Exception in callback ")
+    assert ".kept(…) at " in line["message"]
+    assert MARKER not in written.getvalue()
+
+
+def test_of_a_warning_that_shows_values_the_first_line_stays(written: io.StringIO) -> None:
+    class Count(BaseModel):
+        n: int = 1
+
+    wrong = Count.model_construct(n=MARKER)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        wrong.model_dump()
+    [line] = lines(written)
+    assert line["message"].endswith("UserWarning: Pydantic serializer warnings:")
+    assert MARKER not in written.getvalue()
 
 
 def test_other_libraries_are_shown_from_warnings_on(written: io.StringIO) -> None:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from router_models.types import Action, Completion, Query
-from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge
+from serve_graph.cascade.fakes import FakeDecider, FakeEmbedder, FakeEngine, FakeJudge
 from serve_graph.cluster.hosted_deployment import HostedDeployment
 from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.prices import PriceConfig
@@ -159,6 +159,17 @@ async def test_hung_up(traced: Callable[..., Endpoint], collector: Collector) ->
     assert root.attributes["error.type"] == "client_closed_request"
     assert root.child("chat gpt-x").attributes["error.type"] == CANCELLED
     assert root.child("chat gpt-x").status != ERROR
+    assert "gen_ai.response.finish_reasons" not in root.child("chat gpt-x").attributes
+
+
+async def test_embeddings(traced: Callable[..., Endpoint], collector: Collector) -> None:
+    endpoint = traced(embedder=FakeEmbedder())
+    async with endpoint.client() as client:
+        reply = await client.post("/v1/embeddings", json={"model": "cheap", "input": MARKER})
+    assert reply.status_code == 200, reply.text
+    root = await tree(endpoint, collector)
+    assert (root.name, root.attributes["gen_ai.operation.name"]) == ("embeddings cheap", "embeddings")
+    assert MARKER.encode() not in b"".join(collector.bodies)
 
 
 @pytest.fixture

@@ -188,6 +188,21 @@ def test_every_alert_fires_and_stays_quiet(takes_days: bool, tmp_path: Path) -> 
 
 
 @by_promtool
+def test_a_graph_that_refuses_everything_is_told_of(tmp_path: Path) -> None:
+    """Since its start it has answered nobody, so that there is no series of requests."""
+    refused = one("serve_graph_refused_total", "0+10x30", code="401")
+    write(tmp_path, [one_test(refused, "ServeGraphRefusing", "20m", 1)])
+    promtool(tmp_path, "test", "rules", "tests.yaml")
+
+
+@by_promtool
+def test_a_shadow_has_no_end_to_come_to(tmp_path: Path) -> None:
+    shadow = one(STATE, "1x4900", kind="shadow", version="v/2", state="Progressing")
+    write(tmp_path, [one_test(shadow, "ServeGraphCanaryInconclusive", "80h", 0)], "10m")
+    promtool(tmp_path, "test", "rules", "tests.yaml")
+
+
+@by_promtool
 def test_pods_that_say_the_same_count_once_and_clusters_add_up(tmp_path: Path) -> None:
     counted = {}
     for labels in (*TWO_PODS, {"ray_io_cluster": "b", "pod": "3"}):
