@@ -93,6 +93,8 @@ class LabelBudget:
         """Note a look in the registry, before a label is read; the settings of that look. Raises like `foreseen`."""
         self.foreseen()  # what is refused is not noted
         index = record_look(self._work.registry_uri, self._digest, self._labels, self._noted, self._work.artifacts)
+        if not self._only:
+            self.foreseen()  # an only look may have been noted meanwhile
         return self._numbered(index + len(self.choices))
 
     def _counts_as(self, look: int) -> int:

@@ -210,6 +210,24 @@ def test_a_draw_that_was_chosen_of_several_leaves_no_only_look(tmp_path: Path) -
         budget.foreseen()
 
 
+def test_an_only_look_that_is_noted_between_a_look_and_its_note_is_still_the_only_one(tmp_path: Path) -> None:
+    """Both find no earlier look; whichever is noted last must not spend of a δ that is spent."""
+    late, only = budget_of(tmp_path), budget_of(tmp_path)
+    only._only, only._noted = True, {**only._noted, "only_look": "true"}
+    foreseen, settled = late.foreseen, list[Settings]()
+
+    def meanwhile() -> Settings:
+        found = foreseen()
+        if not settled:
+            settled.append(only.look())
+        return found
+
+    late.foreseen = meanwhile  # type: ignore[method-assign]
+    with pytest.raises(DataError, match="spent the whole δ"):
+        late.look()
+    assert [one.level for one in settled] == [SETTINGS.delta]
+
+
 @pytest.mark.parametrize("draws", range(1, 8))
 def test_all_looks_at_all_draws_that_were_tried_spend_delta_together(tmp_path: Path, draws: int) -> None:
     budget = budget_of(tmp_path, draws_tried=str(draws))
