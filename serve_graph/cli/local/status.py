@@ -24,6 +24,11 @@ class GraphStatus:
     state: dict[str, Any]
     lines: tuple[str, ...]
 
+    @property
+    def lasting(self) -> dict[str, Any]:
+        """The state without what every request changes: how many were covered."""
+        return {name: value for name, value in self.state.items() if name != "coverage"}
+
 
 def read_status(graph: GraphConfig) -> GraphStatus:
     """Ask the graph that runs at the configured address; raises ServeGraphError where none answers."""
@@ -62,19 +67,19 @@ def watch_status(
 ) -> None:
     """Say how a graph is, and again whenever that has changed, until Ctrl-C; with `as_json` one object a line.
 
-    A graph that does not answer is a state like others: it may come back. `looks`: the number of looks; None: no end.
+    A graph that does not answer is a state like others: it may come back. How many requests were covered is said with
+    what has changed, and is no change by itself. `looks`: the number of looks; None: no end.
     """
     before: object = None
     try:
         while looks is None or looks > 0:
             try:
                 found = read_status(graph)
-                now: Any = found.state if as_json else found.lines
             except ServeGraphError as error:
-                now = {"ready": False, "error": str(error)} if as_json else (str(error),)
-            if now != before:
-                _say(now)
-            before = now
+                found = GraphStatus({"ready": False, "error": str(error)}, (str(error),))
+            if found.lasting != before:
+                _say(found.state if as_json else found.lines)
+            before = found.lasting
             looks = None if looks is None else looks - 1
             if looks != 0:
                 sleep(every_s)

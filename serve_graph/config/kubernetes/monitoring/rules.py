@@ -84,6 +84,13 @@ ALERTS: tuple[Alert, ...] = (
         "5m",
     ),
     Alert(
+        "ServeGraphFallingBack",
+        'sum(serve_graph:requests:rate5m{outcome="fallback"}) / sum(serve_graph:requests:rate5m) > 0.05',
+        "{{ $value | humanizePercentage }} of requests fall back: router, verifier or a tier fails",
+        "outage",
+        wait="10m",
+    ),
+    Alert(
         "ServeGraphEscalating",
         "serve_graph:escalated:share1h > 0.22",
         "{{ $value | humanizePercentage }} of tried cheap answers are escalated",

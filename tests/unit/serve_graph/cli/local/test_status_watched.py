@@ -62,6 +62,17 @@ def test_what_stays_is_said_once(told: tuple[Told, GraphConfig], capsys: pytest.
     ]
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_requests_that_are_counted_are_no_change(
+    as_json: bool, told: tuple[Told, GraphConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = [READY | {"coverage": {"requests": n, "uncovered": 1, "reasons": {"length": 1}}} for n in (10, 11, 12)]
+    watched(told, *seen, seen[-1] | {"ready": False}, as_json=as_json)
+    said = [line for line in capsys.readouterr().out.splitlines() if "ready" in line]
+    assert len(said) == 2
+    assert ("12" if as_json else "not ready") in said[1]
+
+
 def test_json_is_an_object_a_line_with_its_time(
     told: tuple[Told, GraphConfig], capsys: pytest.CaptureFixture[str]
 ) -> None:

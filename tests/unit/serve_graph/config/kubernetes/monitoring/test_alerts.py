@@ -53,6 +53,11 @@ CASES: dict[str, Case] = {
         requests("0+90x20") | requests("0+10x20", status="503"),
         requests("0+99x20") | requests("0+1x20", status="503"),
     ),
+    "ServeGraphFallingBack": Case(
+        "20m",
+        requests("0+90x30") | requests("0+10x30", "fallback"),
+        requests("0+99x30") | requests("0+1x30", "fallback"),
+    ),
     "ServeGraphEscalating": Case(
         "2h",
         requests("0+70x130") | requests("0+30x130", "escalated"),
