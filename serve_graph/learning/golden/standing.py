@@ -43,15 +43,16 @@ def reference_since(rows: Iterable[Alarm], tier: str, version: WatchedVersion) -
 def carried_over(rows: Sequence[Alarm], tiers: Iterable[str], versions: Iterable[WatchedVersion]) -> list[Alarm]:
     """The alarms that stand against a version because of what was found of another one's models.
 
-    `rows` are alarms and tickets, those that were lifted included.
+    `rows` are alarms and tickets, those that were lifted included. Whoever closes a ticket lifts no alarm.
     """
-    known = {(one.version, one.scope, one.since) for one in rows if one.kind == GOLDEN}
+    alarms = [one for one in rows if one.kind == GOLDEN]
+    known = {(one.version, one.scope, one.since) for one in alarms}
     found = []
     for version in versions:
         for tier in tiers:
-            since = reference_since(rows, tier, version)
-            for one in rows:
-                is_standing = one.kind == GOLDEN and one.lifted_at is None and _is_of(one, tier)
+            since = reference_since(alarms, tier, version)
+            for one in alarms:
+                is_standing = one.lifted_at is None and _is_of(one, tier)
                 if not is_standing or not version.concerns(one) or one.raised_at <= since:
                     continue
                 if (version.name, one.scope, one.since) not in known:

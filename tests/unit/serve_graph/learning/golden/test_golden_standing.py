@@ -150,6 +150,12 @@ def test_what_speaks_against_whom_is_a_matter_of_when_its_certificate_was_made()
     assert carried_over([alarm(1, lifted_at=BEGAN.isoformat())], ["frontier"], [OLDER]) == []
 
 
+def test_a_ticket_that_is_closed_lifts_no_alarm() -> None:
+    """What fell is mostly reported as both; the alarm stands against the others as it does against its own."""
+    closed = alarm(1, kind=TICKET, scope="golden_chars:frontier", acts=False, lifted_at=(BEGAN + 2 * DAY).isoformat())
+    assert [one.version for one in carried_over([alarm(1), closed], ["frontier"], [OLDER])] == [OLDER.name]
+
+
 def test_a_reference_begins_after_what_a_person_closed_or_what_was_found_before_the_certificate() -> None:
     rows = [alarm(1), alarm(2, lifted_at=(BEGAN + 3 * DAY).isoformat())]
     assert reference_since(rows[:1], "frontier", OLD) == ""
