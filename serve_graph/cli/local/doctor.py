@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from router_models.data.embeddings.encoder import Encoder
@@ -178,11 +179,17 @@ def _store(config: GraphConfig) -> str:
 
 
 async def _schema_of(url: str) -> str:
+    from sqlalchemy.engine import make_url
     from sqlalchemy.exc import SQLAlchemyError
     from sqlalchemy.ext.asyncio import create_async_engine
 
     from serve_graph.records.migrations.migrate import HEAD, revision_of
 
+    named = make_url(url)
+    if named.get_backend_name() == "sqlite" and named.database and not (path := Path(named.database)).exists():
+        if not path.parent.is_dir():
+            raise ServeGraphError(f"records.url: there is no folder {path.parent}")
+        return f"there is none; it is made at start, in {path.parent}"
     engine = create_async_engine(url)
     try:
         async with asyncio.timeout(REACHED_WITHIN_S), engine.connect() as connection:
@@ -203,7 +210,10 @@ def _collector(config: TracingConfig) -> str:
     """Whether OpenTelemetry is installed and something listens where spans are sent."""
     check_tracing(config)
     url = urlsplit(config.traces_url)
-    port = url.port or (443 if url.scheme == "https" else 80)
+    try:
+        port = url.port or (443 if url.scheme == "https" else 80)
+    except ValueError as error:
+        raise ServeGraphError(f"tracing.otlp_endpoint: {error}") from None
     try:
         socket.create_connection((url.hostname or "", port), REACHED_WITHIN_S).close()
     except OSError as error:
@@ -211,7 +221,7 @@ def _collector(config: TracingConfig) -> str:
             f"nothing takes spans at {url.hostname}:{port} ({error.strerror or type(error).__name__}); "
             "requests would be answered, and their spans lost"
         ) from error
-    return f"{config.traces_url}, {config.sample:.0%} of requests"
+    return f"{url.scheme}://{url.hostname}:{port}{url.path}, {config.sample:.0%} of requests"
 
 
 def _version(config: GraphConfig) -> str:

@@ -23,7 +23,7 @@ class BudgetMetrics(Collector):
     keys: Callable[[], Iterable[KeyConfig]]
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the gauge; a period without a budget has no sample."""
+        """Yield the gauge; a period without a budget has no sample, and one of 0 is never nearly spent."""
         family = GaugeMetricFamily(
             "serve_graph_budget_spent_share",
             "The greatest share of a key's budget that is spent, 1 and above: it is, by period: day or month.",
@@ -36,9 +36,8 @@ class BudgetMetrics(Collector):
                 continue
             month, day = self.spending.spent(key.name, now)
             for period, spent, most in (("day", day, key.usd_per_day), ("month", month, key.usd_per_month)):
-                if most is not None:
-                    share = spent / most if most else Decimal(1)
-                    shares[period] = max(shares.get(period, Decimal(0)), share)
+                if most:
+                    shares[period] = max(shares.get(period, Decimal(0)), spent / most)
         for period, share in sorted(shares.items()):
             family.add_metric([period], float(share))
         yield family

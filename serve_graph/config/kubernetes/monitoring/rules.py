@@ -126,7 +126,7 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         "ServeGraphCertificateEnds",
-        "min by (certificate) (serve_graph_certificate_seconds_left) < 7 * 86400",
+        "min by (certificate) (serve_graph_certificate_seconds_left > 0) < 7 * 86400",
         "The certificate {{ $labels.certificate }} ends in {{ $value | humanizeDuration }}",
         "certificate",
     ),

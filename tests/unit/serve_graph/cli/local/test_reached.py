@@ -43,7 +43,15 @@ def test_a_store_of_this_release(tmp_path: Path) -> None:
     assert _store(of(tmp_path / "d.db")) == f"answers; its schema is this release's ({HEAD})"
 
 
+def test_a_store_that_is_not_there_yet_is_not_made(tmp_path: Path) -> None:
+    assert _store(of(tmp_path / "d.db")) == f"there is none; it is made at start, in {tmp_path}"
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ServeGraphError, match="there is no folder"):
+        _store(of(tmp_path / "no" / "d.db"))
+
+
 def test_an_empty_store_is_said_to_be_one_and_stays_so(tmp_path: Path) -> None:
+    (tmp_path / "d.db").touch()
     assert "is at none, and is brought to" in _store(of(tmp_path / "d.db"))
     with sqlite3.connect(tmp_path / "d.db") as opened:
         assert opened.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
@@ -70,6 +78,9 @@ def test_a_store_that_is_away_is_named_without_its_address() -> None:
 def test_a_collector_that_listens_and_one_that_does_not() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        assert "100% of requests" in _collector(TracingConfig(otlp_endpoint=url))
+        said = _collector(TracingConfig(otlp_endpoint=url.replace("://", "://somebody:hidden@")))
+        assert said == f"{url}/v1/traces, 100% of requests", "a password in the address is nobody's to read"
     with pytest.raises(ServeGraphError, match="nothing takes spans"):
         _collector(TracingConfig(otlp_endpoint=url))
+    with pytest.raises(ServeGraphError, match="otlp_endpoint: Port out of range"):
+        _collector(TracingConfig(otlp_endpoint="http://collector:99999"))

@@ -34,6 +34,11 @@ def test_each_period_by_itself() -> None:
     assert shown(key("a", usd_per_day=10, usd_per_month=100), a="5") == {"day": 0.5, "month": 0.05}
 
 
+def test_a_key_that_may_spend_nothing_is_no_reason_for_an_alert() -> None:
+    assert shown(key("a", usd_per_day=0), key("b", usd_per_day=10), b="1") == {"day": 0.1}
+    assert shown(key("a", usd_per_day=0)) == {}
+
+
 def test_nothing_where_no_key_has_a_budget() -> None:
     assert shown(key("a"), a="5") == {}
     assert shown() == {}

@@ -201,6 +201,18 @@ def test_a_graph_that_refuses_everything_is_told_of(tmp_path: Path) -> None:
 
 
 @by_promtool
+def test_a_certificate_that_does_not_hold_ends_no_more(tmp_path: Path) -> None:
+    over = one("serve_graph_certificate_seconds_left", "0x20", certificate="answers")
+    void = one("serve_graph_certificate_valid", "0x20", certificate="answers")
+    tests = [
+        one_test(over | void, "ServeGraphCertificateEnds", "15m", 0),
+        one_test(over | void, "ServeGraphCertificateVoid", "15m", 1),
+    ]
+    write(tmp_path, tests)
+    promtool(tmp_path, "test", "rules", "tests.yaml")
+
+
+@by_promtool
 def test_a_shadow_has_no_end_to_come_to(tmp_path: Path) -> None:
     shadow = one(STATE, "1x4900", kind="shadow", version="v/2", state="Progressing")
     write(tmp_path, [one_test(shadow, "ServeGraphCanaryInconclusive", "80h", 0)], "10m")
