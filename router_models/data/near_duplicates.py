@@ -40,8 +40,9 @@ def near_duplicates_of(
 
     Words are left out that stand in a run of six which `MANY` different texts have. A text repeats another when they
     are equal, or when at least the share `shared` of its runs of six words, or of the other's, occurs in that one
-    other text. With embeddings of both, also when a cosine reaches `cosine`; but not where it does so for `MANY`
-    different others, or where half of a text or more was left out: there it says that both follow the same template.
+    other text; of a text that is nothing else, the words are not left out of either. With embeddings of both, also
+    when a cosine reaches `cosine`; but not where it does so for `MANY` different others, or where half of a text or
+    more was left out: there it says that both follow the same template.
 
     Parameters
     ----------
@@ -60,8 +61,13 @@ def near_duplicates_of(
     """
     words, other_words = [_words(text) for text in texts], [_words(text) for text in others]
     frequent = _templates({*words, *other_words})
-    own, other_own = ([_own(one, frequent) for one in part] for part in (words, other_words))
+    left, other_left = ([_own(one, frequent) for one in part] for part in (words, other_words))
+    own = [mine or one for mine, one in zip(left, words, strict=True)]
+    other_own = [mine or one for mine, one in zip(other_left, other_words, strict=True)]
     found = _by_words(own, other_own, shared)
+    if bare := [i for i, mine in enumerate(left) if not mine]:
+        # all of it is what many others have: what these add to it must not hide it
+        found[bare] |= _by_words([words[i] for i in bare], other_words, shared)
     equal = set(other_words)
     found |= np.array([one in equal for one in words], dtype=np.bool_)
     if embeddings is not None and other_embeddings is not None:
@@ -106,14 +112,14 @@ def _templates(texts: set[Words]) -> set[int]:
 
 
 def _own(words: Words, frequent: set[int]) -> Words:
-    """Return the words of no frequent run; all where there is none else."""
+    """Return the words of no frequent run."""
     if len(words) <= RUN or not frequent:
         return words
     taken = np.zeros(len(words), dtype=np.bool_)
     for start, run in enumerate(_runs(words)):
         if run in frequent:
             taken[start : start + RUN] = True
-    return tuple(word for word, gone in zip(words, taken, strict=True) if not gone) or words
+    return tuple(word for word, gone in zip(words, taken, strict=True) if not gone)
 
 
 def _runs(words: Words) -> Iterator[int]:

@@ -64,6 +64,16 @@ def test_embeddings_of_one_template_lie_close_without_being_repeats() -> None:
     assert not near_duplicates_of(different[:40], different[40:], close[:40], close[40:]).any()
 
 
+def test_a_question_that_many_others_extend_is_a_repeat() -> None:
+    """What twenty-five of them have in common is the question; one that is nothing else is not new."""
+    question = "A train leaves the station at noon and travels sixty miles per hour toward the city"
+    others = [f"{question} {n} {3 * n} {7 * n}" for n in range(25)]
+    assert near_duplicates_of([question, "Why is the sky of Mars not as blue as ours?"], others).tolist() == [
+        True,
+        False,
+    ]
+
+
 def test_many_copies_of_one_prompt_are_no_template() -> None:
     text = f"{STEM}? Give the answer in metres."
     vector = np.array([[1.0, 0.0]], dtype=np.float32)
