@@ -167,9 +167,9 @@ def _check_weights(weight: FloatArray) -> float:
     slack = below if off < 0 else float(norm.isf(BALANCE_LEVEL)) * spread
     if abs(off) > slack + 1e-9:
         raise DataError(
-            f"the weights' mean is {1 + off:.3f} where it should be 1 (± {slack:.3f}): some of what the policy would do "
-            "was never tried, the propensities are not those of the executed actions, or grades are missing more often "
-            "after some actions than after others"
+            f"the weights' mean is {1 + off:.3f} where it should be 1 (± {slack:.3f}): some of what the policy would "
+            "do was never tried, the propensities are not those of the executed actions, or grades are missing more "
+            "often after some actions than after others"
         )
     return effective
 
