@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import os
+import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,8 +86,9 @@ def _in_blocks(
         if vectors is None:
             vectors = encoder.encode([texts[i] for i in rows])
             if file is not None:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                _store(file, vectors)
+                with contextlib.suppress(FileNotFoundError):  # whoever embedded the same has ended, and cleared up
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    _store(file, vectors)
         made.append(vectors)
         done += len(rows)
         progress(_bar(done, lengths, order))
@@ -106,13 +108,13 @@ def _stored_block(file: Path, rows: int) -> NDArray[np.float32] | None:
     """Return a block stored by a run that was cut short; None where there is none, or a damaged one."""
     try:
         vectors = load_embeddings(file) if file.is_file() else None
-    except DataError:
+    except (DataError, FileNotFoundError):
         return None  # it is embedded and written again
     return vectors if vectors is not None and vectors.ndim == 2 and len(vectors) == rows else None
 
 
 def _store(file: Path, vectors: NDArray[np.float32]) -> None:
-    partial = file.with_suffix(f".{os.getpid()}.partial.npy")
+    partial = file.with_suffix(f".{secrets.token_hex(8)}.partial.npy")
     np.save(partial, vectors)
     partial.replace(file)
 

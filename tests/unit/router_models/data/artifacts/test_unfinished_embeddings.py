@@ -1,5 +1,6 @@
 """A run that is cut short while it embeds thousands of prompts goes on where it was."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,16 @@ def test_a_damaged_block_is_embedded_again(tmp_path: Path) -> None:
     np.save(second, np.zeros((3, 2), dtype=np.float32))
     found = cached_embeddings(LengthEncoder(), TEXTS, tmp_path)
     np.testing.assert_array_equal(found, LengthEncoder().encode(TEXTS))
+
+
+def test_several_that_embed_the_same_at_once_all_come_to_their_end(tmp_path: Path) -> None:
+    """The first to end clears the blocks away that the others are writing."""
+    whole = LengthEncoder().encode(TEXTS)
+    for trial in range(10):
+        with ThreadPoolExecutor(4) as pool:
+            ways = [pool.submit(cached_embeddings, LengthEncoder(), TEXTS, tmp_path / str(trial)) for _ in range(4)]
+        for one in ways:
+            np.testing.assert_array_equal(one.result(), whole)
 
 
 def test_blocks_of_other_weights_are_not_taken(tmp_path: Path) -> None:
