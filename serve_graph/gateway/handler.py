@@ -256,7 +256,6 @@ class Service:
         request.recorded = True
         record = record_of(request, self.keep_prompt, error, self.keep_metadata, self.keep_answer)
         self.metrics.add(record, checked=request.checked)
-        request.state.trace.ended(record, request.state.completion)
         if record.status >= 500:
             logger.warning("%s ended with %d (%s), tier %s", request.id, record.status, record.error, record.tier)
         try:
@@ -264,6 +263,10 @@ class Service:
         except OSError as failure:  # the answer is made and paid for: it must leave
             self.metrics.unrecorded += 1
             logger.error("the record of %s could not be written: %s", request.id, failure)
+        try:
+            request.state.trace.ended(record, request.state.completion)
+        except Exception as failure:  # noqa: BLE001 (the answer is made: what is told of it costs nobody a reply)
+            logger.error("the trace of %s could not be ended: %s", request.id, type(failure).__name__)
         if not request.embeds:  # nothing is learned from them of how long answers take
             self.routing.note(record, request.query)
         decision = request.state.decision

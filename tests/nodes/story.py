@@ -105,13 +105,14 @@ class Story:
         answered = [reply.decision for reply in self.callers.replies if reply.whole and reply.said.startswith("200")]
         recorded = asyncio.run(_ids())
         missing = set(answered) - set(recorded)
-        twice = len(recorded) - len(set(recorded))
+        twice = len(answered) - len(set(answered))
         others = len({reply.decision for reply in self.callers.replies if reply.decision} - set(answered))
         if missing or twice or "" in answered:
-            self.faults.append(f"{len(missing)} answered requests have no record, {twice} records are there twice")
+            self.faults.append(f"{len(missing)} answered requests have no record, {twice} share another's decision")
         return [
             f"Of {len(answered):,} answered requests, {len(set(answered) & set(recorded)):,} have their record in the "
-            f"store; {twice} are there twice. Replies with a decision that were no answers: {others}.",
+            f"store (where an id is there once); {twice} share another's decision. Replies with a decision that were "
+            f"no answers: {others}.",
             *(f"**Fault**: {fault}" for fault in self.faults),
         ]
 

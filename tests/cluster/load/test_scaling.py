@@ -50,7 +50,11 @@ def test_a_sleeping_tier_keeps_nobody_waiting_and_is_woken_by_the_first_request(
         assert [call.tier for call in record.calls] == ["frontier"]
     wait_until(lambda: awake(graph), 90)
 
-    wait_until(lambda: not graph.replicas("cheap"), 120)
+    def asleep() -> bool:
+        assert graph.client.get("/metrics").status_code == 200, "whoever reads the metrics keeps no tier awake"
+        return not graph.replicas("cheap")
+
+    wait_until(asleep, 120)
     reply = graph.chat("hello", model="cheap")
     assert reply.status_code == 200, "whoever asks for a tier by name waits for it"
     assert reply.headers["x-serve-graph-tier"] == "cheap"

@@ -19,7 +19,7 @@ from serve_graph.config.prices import PriceConfig
 from serve_graph.config.records import TracingConfig
 from serve_graph.config.tiers import HostedTierConfig
 from serve_graph.engines.telemetry.call_context import CALL, trace_headers
-from serve_graph.engines.telemetry.otel import OtelTracer, TierModel
+from serve_graph.engines.telemetry.otel import OtelRequestTrace, OtelTracer, TierModel
 from serve_graph.errors import EngineError
 from tests.fixtures.local_graph import LocalHandle, ScriptedApi, listening
 from tests.fixtures.serving import Endpoint
@@ -283,6 +283,18 @@ async def test_a_collector_that_is_away_costs_no_request(endpoint: Callable[...,
     reply = await ask(made)
     assert reply.status_code == 200
     await asyncio.to_thread(made.service.tracer.close)
+
+
+async def test_a_fault_of_tracing_costs_no_reply_and_no_record(
+    traced: Callable[..., Endpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise RuntimeError("no span")
+
+    monkeypatch.setattr(OtelRequestTrace, "ended", fails)
+    made = traced()
+    assert (await ask(made)).status_code == 200
+    assert made.record.status == 200
 
 
 @pytest.mark.parametrize(
