@@ -150,8 +150,11 @@ def promtool(folder: Path, *words: str) -> str:
 
 
 def write(folder: Path, tests: list[dict[str, Any]], every: str = "1m") -> None:
-    (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": rule_groups()}))
-    data = {"rule_files": ["rules.yaml"], "evaluation_interval": every, "tests": tests}
+    groups = rule_groups()
+    (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": groups}))
+    # without an order promtool takes one by chance, and an alert may come before what is recorded for it
+    order = [group["name"] for group in groups]
+    data = {"rule_files": ["rules.yaml"], "group_eval_order": order, "evaluation_interval": every, "tests": tests}
     (folder / "tests.yaml").write_text(yaml.safe_dump(data))
 
 
